@@ -1,0 +1,1 @@
+//! The host's end of the agent channel: calls, streams, cancel.

@@ -1,0 +1,1 @@
+//! Labs, scopes, VMs, workers, processes, files and streams as one resource graph.

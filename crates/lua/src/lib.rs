@@ -1,0 +1,1 @@
+//! The Lua API: one file per object.

@@ -1,0 +1,249 @@
+//! What is said besides requests: hellos, replies, events, errors.
+
+use crate::frame::Lane;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// Host to agent: starts a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostHello {
+    /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) of the host.
+    pub protocol: u32,
+    /// Hash of the sources that host and agent were built from.
+    pub build: String,
+    /// The session's number: the agent's [`Hello`] repeats it.
+    pub session: u64,
+    /// Set the guest's CLOCK_REALTIME to this, nanoseconds since 1970.
+    pub realtime_ns: Option<i64>,
+    /// Set the guest's host name.
+    pub hostname: Option<String>,
+    /// Bytes that the guest's random generator is rekeyed with; empty: leave it alone.
+    #[serde(with = "serde_bytes")]
+    pub entropy: Vec<u8>,
+}
+
+/// Agent to host: announces the agent (session 0), or answers a [`HostHello`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION) of the agent.
+    pub protocol: u32,
+    /// Hash of the sources that the agent was built from.
+    pub build: String,
+    /// The session of the [`HostHello`]; 0 in the announcement.
+    pub session: u64,
+    /// `uname -r`.
+    pub kernel: String,
+    /// Whether the agent is PID 1 (there was no init to chain to).
+    pub is_init: bool,
+    /// CLOCK_BOOTTIME when this was written, nanoseconds.
+    pub uptime_ns: u64,
+    /// Why a wish of the [`HostHello`] or of the boot plan was not carried out; one line each.
+    pub complaints: Vec<String>,
+}
+
+/// What a call came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It is done and there is nothing to say.
+    Done,
+    /// Bytes.
+    Bytes(ByteBuf),
+    /// How many bytes were moved, or where an offset now is.
+    Count(u64),
+    /// A command ended; its output went before on the call's channels.
+    Exited(Exit),
+    /// A command ended, with its output (a collecting [`Exec`](crate::op::Exec)).
+    Ran {
+        /// How it ended.
+        exit: Exit,
+        /// Its standard output.
+        stdout: ByteBuf,
+        /// Its standard error.
+        stderr: ByteBuf,
+    },
+    /// A file's metadata.
+    Stat(Stat),
+    /// A folder's entries, without `.` and `..`, sorted by name.
+    Entries(Vec<Entry>),
+    /// A descriptor number in the lane's process.
+    Opened {
+        /// The number.
+        fd: i32,
+    },
+    /// A raw syscall came back.
+    Syscall {
+        /// What it returned: -1 on failure.
+        ret: i64,
+        /// 0, or the errno.
+        errno: i32,
+        /// One per buffer of the request that is returned, in order; `None` for the others.
+        buffers: Vec<Option<ByteBuf>>,
+    },
+    /// A worker was started.
+    Worker {
+        /// Its lane.
+        lane: Lane,
+        /// Its process id in the guest.
+        pid: u32,
+    },
+    /// All children of a worker have ended.
+    Joined {
+        /// The worst of their exit codes; 128 + signal for a signalled one; 0 if none ran.
+        exit_code: i32,
+        /// How many ran.
+        children: u32,
+    },
+    /// The entries' results, in order.
+    Batch(Vec<Result<Reply, WireError>>),
+    /// Nanoseconds since 1970 on the guest's CLOCK_REALTIME.
+    Clock(i64),
+    /// Figures about the guest.
+    Stats(GuestStats),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Exit code; `None` when it was killed by a signal, or when nobody could tell (the test's own
+    /// code reaped it).
+    pub code: Option<i32>,
+    /// The signal that killed it.
+    pub signal: Option<i32>,
+    /// From its start to its end on the guest's CLOCK_MONOTONIC, nanoseconds.
+    pub duration_ns: u64,
+}
+
+/// What kind of file a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryType {
+    /// Regular file.
+    File,
+    /// Directory.
+    Dir,
+    /// Symbolic link.
+    Symlink,
+    /// FIFO.
+    Fifo,
+    /// Socket.
+    Socket,
+    /// Character device.
+    CharDevice,
+    /// Block device.
+    BlockDevice,
+    /// The file system would not say.
+    Unknown,
+}
+
+/// A file's metadata, from `statx(2)`; links are followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stat {
+    /// Bytes.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub mtime: i64,
+    /// Nanoseconds within that second.
+    pub mtime_ns: u32,
+    /// Permission bits, `0o7777`.
+    pub perm: u32,
+    /// What it is.
+    pub entry_type: EntryType,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Inode number.
+    pub ino: u64,
+    /// Hard links.
+    pub nlink: u64,
+}
+
+/// One name in a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The name, as the guest has it.
+    #[serde(with = "serde_bytes")]
+    pub name: Vec<u8>,
+    /// What it is; links are not followed.
+    pub entry_type: EntryType,
+}
+
+/// Figures about the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestStats {
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub uptime_ns: u64,
+    /// `MemTotal`, bytes.
+    pub memory_total: u64,
+    /// `MemAvailable`, bytes.
+    pub memory_available: u64,
+    /// Processes.
+    pub processes: u32,
+}
+
+/// Something about a call that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The command runs.
+    Started {
+        /// Its process id in the guest.
+        pid: u32,
+    },
+    /// The raw syscall is about to be made by this thread.
+    Entered {
+        /// The thread's id in the guest.
+        tid: u32,
+    },
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct WireError {
+    /// What sort of failure.
+    pub kind: ErrorKind,
+    /// The errno, for [`ErrorKind::Os`].
+    pub errno: i32,
+    /// What was tried, for a reader: `open`, `exec /bin/nope`.
+    pub message: String,
+}
+
+/// What sort of failure a [`WireError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// The guest's kernel refused: see the errno.
+    Os,
+    /// The host cancelled the call.
+    Cancelled,
+    /// The process of the lane ended while the call was open; the message says how.
+    LaneDied,
+    /// There is no such lane: its worker was closed, or the guest was rebooted.
+    NoSuchLane,
+    /// The request makes no sense (an index out of range, a descriptor that is not open).
+    Invalid,
+}
+
+/// Agent to host: a question of the guest's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// The kernel module of this name or alias, with what it depends on.
+    Module {
+        /// A name (`ext4`) or an alias (`fs-ext4`).
+        name: String,
+    },
+}
+
+/// Host to agent: the answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// The modules to load, in order; empty when the host knows no such name.
+    Modules(Vec<ModuleFile>),
+}
+
+/// A kernel module.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleFile {
+    /// Its name, as in `/proc/modules`.
+    pub name: String,
+    /// Its uncompressed ELF object.
+    pub object: ByteBuf,
+}

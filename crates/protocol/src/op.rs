@@ -1,0 +1,354 @@
+//! What the host can ask of a lane. `crates/agent/src/ops` carries each out.
+//!
+//! | sent to | ops |
+//! |---|---|
+//! | [`Lane::AGENT`] | [`Op::SpawnWorker`], [`Op::RetireWorker`], [`Op::Batch`], [`Op::PowerOff`], [`Op::Stats`] |
+//! | any other lane | all others; raw syscalls never to [`Lane::COMMANDS`] |
+//!
+//! Paths, arguments and environment are bytes, as the kernel has them.
+
+use crate::frame::{CallId, Lane};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Starts a worker → [`Reply::Worker`](crate::Reply::Worker).
+    SpawnWorker(WorkerSpec),
+    /// Ends a worker's process and everything it owns → `Done`. Done already: `Done`.
+    RetireWorker {
+        /// The worker's lane.
+        lane: Lane,
+    },
+    /// Runs the ops one after the other, in order, whatever each comes to → `Batch`. Ops by path and
+    /// commands go to `commands`, raw syscalls to `raw`. No entry may use channels.
+    Batch {
+        /// Lane for commands and ops by path.
+        commands: Lane,
+        /// Lane for raw syscalls.
+        raw: Lane,
+        /// The entries.
+        ops: Vec<Op>,
+    },
+    /// Writes back what is dirty and switches the machine off. The reply may not arrive.
+    PowerOff,
+    /// Figures about the guest → `Stats`.
+    Stats,
+
+    /// Runs a command → `Exited` (or `Ran`, when collecting), [`Event::Started`](crate::Event) before.
+    Exec(Exec),
+    /// Signals the command that a call of this lane runs → `Done`; `ESRCH` when it has ended.
+    Signal {
+        /// The call of the [`Op::Exec`].
+        call: CallId,
+        /// Signal number.
+        signal: i32,
+        /// The whole process group.
+        group: bool,
+    },
+    /// Signals every command in flight whose [`Exec::background`] is set → `Count`, how many.
+    SignalAll {
+        /// Signal number.
+        signal: i32,
+    },
+    /// Waits for every command with [`Exec::background`] → `Joined`.
+    Join,
+
+    /// The content on the output channel → `Count`; with `inline`, `Bytes` instead.
+    ReadFile {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+        /// Send the content in the reply (for batches).
+        inline: bool,
+    },
+    /// Creates or replaces a file with what comes on the input channel, or with `content` → `Count`.
+    WriteFile {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+        /// Permission bits: set exactly when given, else `0o644` less umask for a new file.
+        perm: Option<u32>,
+        /// Keep what is there and add to it.
+        append: bool,
+        /// The content; `None`: it comes on the input channel.
+        content: Option<ByteBuf>,
+    },
+    /// → `Stat`. Follows links.
+    Stat {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+    },
+    /// → `Entries`.
+    ListDir {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+    },
+    /// → `Done`. With `parents`: like `mkdir -p`, no error when it is there.
+    MakeDir {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+        /// Make what is missing above, too.
+        parents: bool,
+        /// Permission bits, set exactly when given; else `0o755` less umask.
+        perm: Option<u32>,
+    },
+    /// Removes a file, link or empty folder → `Done`.
+    Unlink {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+    },
+    /// → `Done`.
+    Rename {
+        /// Path now.
+        #[serde(with = "serde_bytes")]
+        from: Vec<u8>,
+        /// Path then.
+        #[serde(with = "serde_bytes")]
+        to: Vec<u8>,
+    },
+    /// → `Done`.
+    Chmod {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+        /// Permission bits.
+        perm: u32,
+    },
+    /// → `Done`.
+    Symlink {
+        /// What the link says.
+        #[serde(with = "serde_bytes")]
+        target: Vec<u8>,
+        /// Where the link stands.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+    },
+    /// → `Bytes`, what the link says.
+    ReadLink {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+    },
+
+    /// → `Opened`.
+    Open {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+        /// `O_*` flags of `open(2)`; `O_CLOEXEC` is added.
+        flags: i32,
+        /// Permission bits for a new file, less umask.
+        perm: u32,
+    },
+    /// Up to `max` bytes in one `read(2)` → `Bytes`, empty at the end of the file.
+    ReadFd {
+        /// Descriptor.
+        fd: i32,
+        /// At most this many, and at most 1 MiB.
+        max: u32,
+    },
+    /// What the descriptor gives up to its end, on the output channel → `Count`.
+    StreamFd {
+        /// Descriptor.
+        fd: i32,
+    },
+    /// What comes on the input channel is written → `Count`.
+    WriteFd {
+        /// Descriptor.
+        fd: i32,
+    },
+    /// `lseek(2)` → `Count`, the new offset.
+    SeekFd {
+        /// Descriptor.
+        fd: i32,
+        /// Offset.
+        offset: i64,
+        /// From where.
+        whence: Whence,
+    },
+    /// → `Done`.
+    CloseFd {
+        /// Descriptor.
+        fd: i32,
+    },
+    /// A file's bytes as they are added, on the output channel, until cancelled. A file that gets
+    /// shorter is read again from its start; one that is replaced is followed by name.
+    TailFile {
+        /// Path.
+        #[serde(with = "serde_bytes")]
+        path: Vec<u8>,
+        /// Where to begin.
+        start: TailStart,
+    },
+
+    /// A raw syscall → `Syscall`.
+    Syscall(Syscall),
+    /// Memory of the lane's process → `Bytes`; `EFAULT` when not mapped.
+    ReadMemory {
+        /// Address.
+        address: u64,
+        /// Bytes, at most 64 MiB.
+        len: u64,
+    },
+    /// Memory of the lane's process → `Done`; `EFAULT` when not mapped.
+    WriteMemory {
+        /// Address.
+        address: u64,
+        /// What to put there.
+        data: ByteBuf,
+    },
+
+    /// CLOCK_REALTIME → `Clock`.
+    ClockGet,
+    /// Sets CLOCK_REALTIME → `Clock`, as it was set.
+    ClockSet {
+        /// Nanoseconds since 1970.
+        ns: i64,
+    },
+    /// Moves CLOCK_REALTIME by so much, read and set without anything between → `Clock`.
+    ClockAdvance {
+        /// Nanoseconds, either way.
+        ns: i64,
+    },
+    /// Sleeps on the guest's CLOCK_MONOTONIC → `Done`.
+    ClockSleep {
+        /// Nanoseconds.
+        ns: u64,
+    },
+}
+
+/// A command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exec {
+    /// What to run.
+    pub program: Program,
+    /// Added to the environment (which holds PATH, HOME, TERM… of the lane), or replacing.
+    pub env: Vec<(ByteBuf, ByteBuf)>,
+    /// Start from an empty environment.
+    pub env_clear: bool,
+    /// Working directory; else the lane's.
+    pub cwd: Option<ByteBuf>,
+    /// User to become: a name of the guest's `/etc/passwd`, or a number; its groups too.
+    pub user: Option<String>,
+    /// Give it a terminal of its own: output and error both come on the output channel.
+    pub tty: bool,
+    /// Where its standard input comes from.
+    pub stdin: Stdin,
+    /// Belongs to the `run_async` family: [`Op::SignalAll`] and [`Op::Join`] mean it.
+    pub background: bool,
+    /// Send the output with the reply, at most this many bytes a stream (for batches).
+    pub collect: Option<u32>,
+}
+
+/// What a command runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Program {
+    /// `/bin/sh -c` with this text.
+    Shell(ByteBuf),
+    /// A program (looked for in PATH when it has no slash) and its arguments.
+    Argv(Vec<ByteBuf>),
+}
+
+/// Where a command's standard input comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdin {
+    /// `/dev/null`.
+    Null,
+    /// The input channel.
+    Channel,
+    /// These bytes.
+    Bytes(ByteBuf),
+}
+
+/// From where [`Op::SeekFd`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Whence {
+    /// The file's start.
+    Set,
+    /// Where the offset is.
+    Current,
+    /// The file's end.
+    End,
+}
+
+/// Where [`Op::TailFile`] begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TailStart {
+    /// The file's start.
+    Beginning,
+    /// The file's end.
+    End,
+    /// This offset.
+    At(u64),
+    /// This many bytes before the end (or the start, if the file is shorter).
+    BeforeEnd(u64),
+}
+
+/// A raw syscall.
+///
+/// Buffers are placed in the lane's memory first; then the addresses go where `pointers` and
+/// `nested` say; then the call is made by the lane's one raw thread (or, with `background`, by a
+/// thread of its own that starts with that thread's identity).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Syscall {
+    /// Number, x86-64.
+    pub nr: i64,
+    /// All six arguments.
+    pub args: [i64; 6],
+    /// Memory that the call may read and write.
+    pub buffers: Vec<Buffer>,
+    /// `pointers[i]` is the argument slot, 0 to 5, that gets the address of `buffers[i]`; -1: none.
+    pub pointers: Vec<i8>,
+    /// Pointers inside buffers.
+    pub nested: Vec<Link>,
+    /// Made by a thread of its own.
+    pub background: bool,
+}
+
+/// Memory for a raw syscall.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buffer {
+    /// What it holds at first; `len` beyond that is zero.
+    #[serde(with = "serde_bytes")]
+    pub content: Vec<u8>,
+    /// Bytes in all.
+    pub len: u64,
+    /// Alignment in bytes, a power of two, 16 to 1 MiB.
+    pub align: u32,
+    /// Whether it is sent back.
+    pub returned: bool,
+}
+
+/// A pointer inside a buffer: the 8 bytes at `offset` of `parent` get the address of `child` plus
+/// `child_offset`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Index (from 0) of the buffer that holds the pointer.
+    pub parent: u32,
+    /// Index (from 0) of the buffer pointed to.
+    pub child: u32,
+    /// Where in the parent.
+    pub offset: u64,
+    /// Where in the child.
+    pub child_offset: u64,
+}
+
+/// How a worker starts. It begins as a copy of the raw lane's process: its descriptors, identity,
+/// working directory and umask; then this.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerSpec {
+    /// User to become, as in [`Exec::user`].
+    pub user: Option<String>,
+    /// Working directory.
+    pub cwd: Option<ByteBuf>,
+    /// Environment of its commands, added to the usual one.
+    pub env: Vec<(ByteBuf, ByteBuf)>,
+    /// Namespaces of its own: `mnt`, `net`, `uts`, `ipc`, `pid`, `user`, `cgroup`, `time`.
+    pub namespaces: Vec<String>,
+}

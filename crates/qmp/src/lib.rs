@@ -1,0 +1,1 @@
+//! QEMU's machine protocol: codec and client.

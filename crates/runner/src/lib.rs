@@ -1,0 +1,1 @@
+//! Discovery, selection, pool, dispatch of test files.

@@ -1,0 +1,1 @@
+//! For our own tests: a fake agent, leak checks.

@@ -1,0 +1,1 @@
+//! From a machine's specification to a running QEMU, and its end.
