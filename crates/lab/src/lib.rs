@@ -1,1 +1,51 @@
 //! Labs, scopes, VMs, workers, processes, files and streams as one resource graph.
+//!
+//! A [`Scope`] owns what is made in it and closes it in order when it ends. A [`Lab`] gives names.
+//! A [`Vm`] is described by a [`Profile`] and [`VmOptions`], boots into a machine, and is worked on
+//! through a [`Surface`], which a [`Worker`] offers too.
+//!
+//! All handles are cheap to clone and may be used from any thread. Every async method may be
+//! dropped before it ends: what it asked of the guest is then cancelled there.
+//!
+//! This crate knows no Lua and no test; it never prints.
+
+mod barrier;
+mod budget;
+mod clock;
+mod command;
+mod console;
+mod environment;
+pub mod errno;
+mod error;
+mod file;
+mod lab;
+mod process;
+mod profile;
+mod raw;
+mod scope;
+mod stream;
+mod surface;
+mod vm;
+mod worker;
+
+pub use barrier::Barrier;
+pub use budget::{Budget, BudgetError, Grant, Need, Unlimited};
+pub use clock::Clock;
+pub use command::{CommandSpec, RunResult, RunStatus, StdinSource};
+pub use console::Console;
+pub use environment::Environment;
+pub use error::{Blame, LabError};
+pub use file::{File, OpenMode};
+pub use lab::{Claim, Lab, Member, MemberKind};
+pub use process::{OutputKind, Process, ProcessStatus};
+pub use profile::{GuestSource, Profile};
+pub use raw::{PendingSyscall, SyscallResult};
+pub use scope::{Class, CloseFailure, ResourceId, Scope};
+pub use stream::{ByteStream, StreamEnd};
+pub use surface::{BatchEntry, BatchOutcome, DirEntry, Surface, WriteMode};
+pub use vm::{BootFile, Vm, VmOptions, VmState};
+pub use worker::Worker;
+
+/// Wire types that pass through unchanged: raw syscalls, batches, metadata.
+pub use provium_protocol::message::{Entry, EntryType, GuestStats, Stat};
+pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};

@@ -1,0 +1,120 @@
+//! What a VM's boot takes from the host: memory and vCPUs, granted by whoever shares them out.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+/// Memory that a VM costs on top of its guest memory, bytes.
+pub const VM_OVERHEAD: u64 = 100 * 1024 * 1024;
+
+/// An amount of the host's memory and processors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Bytes.
+    pub memory: u64,
+    /// vCPUs.
+    pub cpus: u32,
+}
+
+impl Need {
+    /// What a VM with so much guest memory and so many vCPUs takes.
+    pub fn of_vm(memory: u64, cpus: u32) -> Self {
+        Self { memory: memory.saturating_add(VM_OVERHEAD), cpus }
+    }
+
+    /// Whether `self` fits into `other`.
+    pub fn fits(self, other: Self) -> bool {
+        self.memory <= other.memory && self.cpus <= other.cpus
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB and {} vCPU(s)", self.memory.div_ceil(1 << 20), self.cpus)
+    }
+}
+
+/// Why no grant was given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BudgetError {
+    /// More than there is in all.
+    #[error("needs {need}, but the pool has {total} in all; give less `memory`, or run with a larger --mem or --cpus")]
+    NeverFits {
+        /// What was asked for.
+        need: Need,
+        /// What there is.
+        total: Need,
+    },
+    /// More than the file's claim has left.
+    #[error("needs {need}, but the file's claim has {left} left; claim more")]
+    OverClaim {
+        /// What was asked for.
+        need: Need,
+        /// What the claim still has.
+        left: Need,
+    },
+    /// All running files wait for each other.
+    #[error("needs {need}, but every running file waits for memory or vCPUs that another one holds: {holders}")]
+    Deadlock {
+        /// What was asked for.
+        need: Need,
+        /// Who holds what.
+        holders: String,
+    },
+}
+
+/// Shares out the host's memory and processors.
+pub trait Budget: Send + Sync {
+    /// Waits until `need` is there for `file` and takes it.
+    fn acquire<'a>(
+        &'a self,
+        file: &'a str,
+        need: Need,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, BudgetError>> + Send + 'a>>;
+}
+
+/// What was taken; gives it back when dropped.
+pub struct Grant {
+    need: Need,
+    release: Option<Box<dyn FnOnce() + Send + Sync>>,
+}
+
+impl Grant {
+    /// A grant of `need`; `release` is called once, when it is dropped.
+    pub fn new(need: Need, release: impl FnOnce() + Send + Sync + 'static) -> Self {
+        Self { need, release: Some(Box::new(release)) }
+    }
+
+    /// How much it is.
+    pub fn need(&self) -> Need {
+        self.need
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant").field("need", &self.need).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(release) = self.release.take() {
+            release();
+        }
+    }
+}
+
+/// A budget without bounds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unlimited;
+
+impl Budget for Unlimited {
+    fn acquire<'a>(
+        &'a self,
+        _file: &'a str,
+        need: Need,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, BudgetError>> + Send + 'a>> {
+        Box::pin(async move { Ok(Grant::new(need, || ())) })
+    }
+}

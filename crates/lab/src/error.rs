@@ -1,0 +1,213 @@
+//! What can go wrong between a test and its guests, in words that name object, call and cause.
+
+use crate::budget::BudgetError;
+use crate::errno;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whose move it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The test asked for what cannot be.
+    Test,
+    /// The guest refused, died or misbehaved.
+    Guest,
+    /// The host lacks something.
+    Host,
+}
+
+/// A call of the lab that came to nothing.
+///
+/// `subject` is the object (``vm `web` ``), `call` the method as the author wrote it
+/// (`read_file("/x")`).
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LabError {
+    /// The object is in a state that does not allow the call.
+    #[error("{subject}: {call} needs state {allowed}, but it is {found}")]
+    State {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// States that allow it, as `booted or paused`.
+        allowed: &'static str,
+        /// The state it is in.
+        found: &'static str,
+    },
+    /// QEMU or the guest ended on its own.
+    #[error("{subject}: {call}: the VM is dead: {how}{}", console_tail(.console))]
+    Dead {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// When and how it died.
+        how: String,
+        /// The last bytes of its console, as text.
+        console: String,
+    },
+    /// A boot did not come to an agent that answers.
+    #[error("{subject}: boot(): {how}{}", console_tail(.console))]
+    Boot {
+        /// The object.
+        subject: String,
+        /// What happened instead.
+        how: String,
+        /// The last bytes of its console, as text.
+        console: String,
+    },
+    /// The guest's kernel refused.
+    #[error("{subject}: {call}: {}", describe_guest(*.errno, .detail))]
+    Guest {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// Its errno.
+        errno: i32,
+        /// What the agent was doing; empty where the errno says all.
+        detail: String,
+    },
+    /// The object is gone: closed, joined, or lost in a reset.
+    #[error("{subject}: {call}: {why}")]
+    Gone {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// `file is closed`.
+        why: String,
+    },
+    /// The call makes no sense.
+    #[error("{subject}: {call}: {why}")]
+    Invalid {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// Why, and what would.
+        why: String,
+    },
+    /// A process of the agent's that carries out calls ended under this one.
+    #[error("{subject}: {call}: {how}")]
+    ExecutorDied {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// Exit status or signal.
+        how: String,
+    },
+    /// It was not done in time.
+    #[error("{subject}: {call}: not done within {after:?}{note}")]
+    TimedOut {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// The time it had.
+        after: Duration,
+        /// More, for a reader; empty or beginning with `; `.
+        note: String,
+    },
+    /// The host's memory and processors do not suffice.
+    #[error("{subject}: {call}: {source}")]
+    Budget {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// What is missing.
+        source: BudgetError,
+    },
+    /// The host could not do its part.
+    #[error("{subject}: {call}: {}", chain(.source.as_ref()))]
+    Host {
+        /// The object.
+        subject: String,
+        /// The call.
+        call: String,
+        /// Why.
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl LabError {
+    /// Whose move it is.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::State { .. } | Self::Gone { .. } | Self::Invalid { .. } | Self::Budget { .. } => {
+                Blame::Test
+            }
+            Self::Dead { .. }
+            | Self::Boot { .. }
+            | Self::Guest { .. }
+            | Self::ExecutorDied { .. }
+            | Self::TimedOut { .. } => Blame::Guest,
+            Self::Host { .. } => Blame::Host,
+        }
+    }
+
+    /// The guest's errno, where the guest's kernel refused.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Guest { errno, .. } => Some(*errno),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn invalid(
+        subject: impl Into<String>,
+        call: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
+        Self::Invalid { subject: subject.into(), call: call.into(), why: why.into() }
+    }
+
+    pub(crate) fn gone(
+        subject: impl Into<String>,
+        call: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
+        Self::Gone { subject: subject.into(), call: call.into(), why: why.into() }
+    }
+
+    pub(crate) fn host(
+        subject: impl Into<String>,
+        call: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Host { subject: subject.into(), call: call.into(), source: Arc::new(source) }
+    }
+}
+
+fn console_tail(console: &str) -> String {
+    if console.trim().is_empty() {
+        return String::new();
+    }
+    let mut text = String::from("\nlast lines of its console:");
+    for line in console.lines().filter(|line| !line.trim().is_empty()) {
+        let _ = write!(text, "\n  | {}", line.trim_end_matches('\r'));
+    }
+    text
+}
+
+fn describe_guest(number: i32, detail: &str) -> String {
+    if detail.is_empty() {
+        errno::describe(number)
+    } else {
+        format!("{} in {detail}", errno::describe(number))
+    }
+}
+
+/// An error and its causes on one line.
+fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,70 @@
+//! What a VM is made from: the `[profiles.NAME]` of the configuration, checked and absolute.
+
+use camino::Utf8PathBuf;
+use provium_vmm::AccelChoice;
+use std::time::Duration;
+
+/// Guest memory where neither profile nor options say, bytes.
+pub const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
+
+/// A kind of machine that VMs are made from.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Where kernel and root come from.
+    pub source: GuestSource,
+    /// The author's kernel command line.
+    pub cmdline: String,
+    /// Whether the agent is put in front of the initrd and made the first program.
+    pub inject_agent: bool,
+    /// Kernel modules that the agent loads, by name.
+    pub modules: Vec<String>,
+    /// Guest memory, bytes.
+    pub memory: u64,
+    /// vCPUs.
+    pub cpus: u32,
+    /// Which accelerator.
+    pub accel: AccelChoice,
+    /// How long a boot may take until the agent answers, before patience is applied.
+    pub agent_boot_timeout: Duration,
+}
+
+/// Where a guest's kernel and root come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GuestSource {
+    /// The default guest, with these distribution packages.
+    Default {
+        /// Packages unpacked into it.
+        packages: Vec<String>,
+    },
+    /// A kernel and, where it needs one, an initrd.
+    Files {
+        /// bzImage or ELF vmlinux.
+        kernel: Utf8PathBuf,
+        /// Initial RAM file system, any compression the kernel reads.
+        initrd: Option<Utf8PathBuf>,
+    },
+    /// A directory tree with a kernel and modules in it.
+    Root {
+        /// The tree.
+        dir: Utf8PathBuf,
+    },
+}
+
+impl Profile {
+    /// The profile `name` on the default guest, all else by default.
+    pub fn default_guest(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            source: GuestSource::Default { packages: Vec::new() },
+            cmdline: "quiet".to_owned(),
+            inject_agent: true,
+            modules: Vec::new(),
+            memory: DEFAULT_MEMORY,
+            cpus: 1,
+            accel: AccelChoice::Auto,
+            agent_boot_timeout: Duration::from_secs(30),
+        }
+    }
+}

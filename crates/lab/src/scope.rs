@@ -1,0 +1,233 @@
+//! Scopes: who closes what, and in which order.
+//!
+//! A scope is opened for a file and, below it, for each test. What is made in a scope is registered
+//! there and closed when the scope ends: streams first, then processes, files, workers, VMs and
+//! bridges, each class newest first. A failure to close is reported and stops nothing.
+//!
+//! A resource that is closed earlier leaves its scope then.
+
+use crate::error::LabError;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// Identifies a resource within this process; also its age, a later one being greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceId(u64);
+
+impl ResourceId {
+    /// A number never given before.
+    pub fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What kind of resource; scopes close the kinds in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Class {
+    /// Tails, captures, console streams.
+    Stream,
+    /// Commands started by `run_async`.
+    Process,
+    /// Opened files.
+    File,
+    /// Workers.
+    Worker,
+    /// VMs.
+    Vm,
+    /// Bridges.
+    Bridge,
+}
+
+/// A future that a trait object can return.
+pub(crate) type Closing<'a> = Pin<Box<dyn Future<Output = Result<(), LabError>> + Send + 'a>>;
+
+/// Something a scope can close.
+pub(crate) trait Close: Send + Sync {
+    /// For messages: ``vm `web` ``.
+    fn subject(&self) -> String;
+    /// Closes it; closed already is fine.
+    fn close(&self) -> Closing<'_>;
+}
+
+/// A failure to close, met when a scope ended.
+#[derive(Debug)]
+pub struct CloseFailure {
+    /// What was to be closed.
+    pub subject: String,
+    /// Why it could not be.
+    pub error: LabError,
+}
+
+impl fmt::Display for CloseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "closing {}: {}", self.subject, self.error)
+    }
+}
+
+/// Owns what is made in it.
+#[derive(Clone)]
+pub struct Scope(Arc<Inner>);
+
+struct Inner {
+    label: String,
+    parent: Option<Scope>,
+    resources: Mutex<BTreeMap<(Class, ResourceId), Arc<dyn Close>>>,
+}
+
+impl Scope {
+    /// The scope of a file.
+    pub fn file(label: impl Into<String>) -> Self {
+        Self(Arc::new(Inner { label: label.into(), parent: None, resources: Mutex::default() }))
+    }
+
+    /// A scope below this one, as for a test.
+    pub fn child(&self, label: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            label: label.into(),
+            parent: Some(self.clone()),
+            resources: Mutex::default(),
+        }))
+    }
+
+    /// What it was called when it was opened: the file's path or the test's name.
+    pub fn label(&self) -> &str {
+        &self.0.label
+    }
+
+    /// The scope it was opened in.
+    pub fn parent(&self) -> Option<&Scope> {
+        self.0.parent.as_ref()
+    }
+
+    /// The scope of the file.
+    pub fn file_scope(&self) -> &Scope {
+        self.parent().map_or(self, Scope::file_scope)
+    }
+
+    /// How many resources it holds now.
+    pub fn len(&self) -> usize {
+        self.resources().len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn same(&self, other: &Scope) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Puts a resource under the scope's care.
+    pub(crate) fn register(&self, class: Class, id: ResourceId, resource: Arc<dyn Close>) -> Membership {
+        self.resources().insert((class, id), resource);
+        Membership { scope: Arc::downgrade(&self.0), key: (class, id) }
+    }
+
+    /// Closes everything, class by class, newest first, and says what could not be closed.
+    pub async fn close(&self) -> Vec<CloseFailure> {
+        let mut failures = Vec::new();
+        while let Some(resource) = self.pop_next() {
+            if let Err(error) = resource.close().await {
+                failures.push(CloseFailure { subject: resource.subject(), error });
+            }
+        }
+        failures
+    }
+
+    /// Takes out what is to be closed next: of the first class that has any, the newest.
+    fn pop_next(&self) -> Option<Arc<dyn Close>> {
+        let mut resources = self.resources();
+        let first_class = resources.keys().next()?.0;
+        let key = *resources.keys().take_while(|(class, _)| *class == first_class).last()?;
+        resources.remove(&key)
+    }
+
+    fn resources(&self) -> MutexGuard<'_, BTreeMap<(Class, ResourceId), Arc<dyn Close>>> {
+        // A panic elsewhere leaves the map whole: no code that could panic runs under the lock.
+        self.0.resources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Scope").field(&self.0.label).finish()
+    }
+}
+
+/// A resource's place in its scope.
+pub(crate) struct Membership {
+    scope: Weak<Inner>,
+    key: (Class, ResourceId),
+}
+
+impl Membership {
+    /// Leaves the scope: the resource is closed, or somebody else's.
+    pub(crate) fn leave(&self) {
+        if let Some(inner) = self.scope.upgrade() {
+            Scope(inner).resources().remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Witness {
+        name: &'static str,
+        log: Arc<Mutex<Vec<&'static str>>>,
+    }
+
+    impl Close for Witness {
+        fn subject(&self) -> String {
+            self.name.to_owned()
+        }
+        fn close(&self) -> Closing<'_> {
+            Box::pin(async move {
+                self.log.lock().unwrap().push(self.name);
+                if self.name == "bad" { Err(LabError::gone("bad", "close()", "stuck")) } else { Ok(()) }
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn closes_by_class_then_newest_first_whatever_fails() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let scope = Scope::file("f").child("t");
+        let add = |class, name| {
+            let witness = Arc::new(Witness { name, log: Arc::clone(&log) });
+            scope.register(class, ResourceId::next(), witness)
+        };
+        add(Class::Vm, "vm 1");
+        add(Class::File, "bad");
+        add(Class::Vm, "vm 2");
+        add(Class::Stream, "stream 1");
+        let gone = add(Class::Worker, "closed before");
+        add(Class::Stream, "stream 2");
+        gone.leave();
+
+        let failures = scope.close().await;
+
+        assert_eq!(*log.lock().unwrap(), ["stream 2", "stream 1", "bad", "vm 2", "vm 1"]);
+        assert_eq!(failures.len(), 1);
+        assert_eq!(failures[0].subject, "bad");
+        assert!(scope.is_empty());
+    }
+}
