@@ -7,6 +7,7 @@
 //! A resource that is closed earlier leaves its scope then.
 
 use crate::error::LabError;
+use crate::lab::Names;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -88,21 +89,24 @@ struct Inner {
     label: String,
     parent: Option<Scope>,
     resources: Mutex<BTreeMap<(Class, ResourceId), Arc<dyn Close>>>,
+    /// What the root lab calls the VMs and sub-labs made in this scope.
+    names: Mutex<Names>,
 }
 
 impl Scope {
     /// The scope of a file.
     pub fn file(label: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { label: label.into(), parent: None, resources: Mutex::default() }))
+        Self::new(label.into(), None)
     }
 
     /// A scope below this one, as for a test.
     pub fn child(&self, label: impl Into<String>) -> Self {
-        Self(Arc::new(Inner {
-            label: label.into(),
-            parent: Some(self.clone()),
-            resources: Mutex::default(),
-        }))
+        Self::new(label.into(), Some(self.clone()))
+    }
+
+    fn new(label: String, parent: Option<Scope>) -> Self {
+        let (resources, names) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { label, parent, resources, names }))
     }
 
     /// What it was called when it was opened: the file's path or the test's name.
@@ -130,8 +134,8 @@ impl Scope {
         self.len() == 0
     }
 
-    pub(crate) fn same(&self, other: &Scope) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+    pub(crate) fn names(&self) -> &Mutex<Names> {
+        &self.0.names
     }
 
     /// Puts a resource under the scope's care.

@@ -1,0 +1,127 @@
+//! A meeting point of tasks: opens when enough of them are in it, and is then new again.
+
+use crate::error::LabError;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// The barriers of one file, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Barriers(Mutex<BTreeMap<String, Round>>);
+
+/// One filling of a barrier.
+#[derive(Debug)]
+struct Round {
+    count: usize,
+    arrived: usize,
+    opened: Arc<watch::Sender<bool>>,
+}
+
+impl Barriers {
+    /// Waits until `count` callers are in the barrier `name`.
+    pub(crate) async fn wait(
+        &self,
+        subject: &str,
+        name: &str,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), LabError> {
+        let call = format!("barrier(\"{name}\", {count})");
+        if count == 0 {
+            return Err(LabError::invalid(subject, call, "the count must be at least 1"));
+        }
+        let opened = {
+            let mut rounds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let round = rounds.entry(name.to_owned()).or_insert_with(|| Round {
+                count,
+                arrived: 0,
+                opened: Arc::new(watch::Sender::new(false)),
+            });
+            if round.count != count {
+                let why = format!("others wait in it with a count of {}", round.count);
+                return Err(LabError::invalid(subject, call, why));
+            }
+            round.arrived += 1;
+            if round.arrived == count {
+                round.opened.send_replace(true);
+                rounds.remove(name);
+                return Ok(());
+            }
+            Arc::clone(&round.opened)
+        };
+        // From here on this caller counts; if it goes away before the barrier opens, it is taken out.
+        let mut seat = Seat { barriers: self, name, opened: Arc::clone(&opened), kept: false };
+        let mut receiver = opened.subscribe();
+        if tokio::time::timeout(timeout, receiver.wait_for(|open| *open)).await.is_ok() {
+            seat.kept = true;
+            return Ok(());
+        }
+        let came = seat.arrived();
+        let note = format!("; {came} of {count} came");
+        Err(LabError::TimedOut { subject: subject.to_owned(), call, after: timeout, note })
+    }
+}
+
+/// A caller's place in a barrier that is not yet open.
+struct Seat<'a> {
+    barriers: &'a Barriers,
+    name: &'a str,
+    opened: Arc<watch::Sender<bool>>,
+    kept: bool,
+}
+
+impl Seat<'_> {
+    /// How many are in the barrier now.
+    fn arrived(&self) -> usize {
+        let rounds = self.barriers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rounds.get(self.name).map_or(0, |round| round.arrived)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let mut rounds = self.barriers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(round) = rounds.get_mut(self.name)
+            && Arc::ptr_eq(&round.opened, &self.opened)
+        {
+            round.arrived -= 1;
+            if round.arrived == 0 {
+                rounds.remove(self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn opens_for_all_and_is_new_again() {
+        let barriers = Barriers::default();
+        for _ in 0..2 {
+            let wait = || barriers.wait("lab", "b", 3, LONG);
+            let (first, second, third) = tokio::join!(wait(), wait(), wait());
+            assert!(first.is_ok() && second.is_ok() && third.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn says_how_many_came_and_forgets_those_who_left() {
+        let barriers = Barriers::default();
+        let short = Duration::from_secs(1);
+        let (first, second) =
+            tokio::join!(barriers.wait("lab", "b", 3, short), barriers.wait("lab", "b", 3, short));
+        let text = first.unwrap_err().to_string();
+        assert!(text.ends_with("barrier(\"b\", 3): not done within 1s; 2 of 3 came"), "{text}");
+        assert!(second.is_err());
+        let other = barriers.wait("lab", "b", 1, short).await;
+        assert!(other.is_ok(), "nobody is left in it, so another count is fine");
+    }
+}

@@ -1,0 +1,165 @@
+//! What to run in a guest, and what came of it.
+
+use provium_protocol::op::Program;
+use std::fmt;
+use std::time::Duration;
+
+/// Output kept per stream unless the caller says otherwise, bytes.
+pub const DEFAULT_MAX_OUTPUT: u64 = 64 * 1024 * 1024;
+
+/// A command.
+#[derive(Debug, Clone)]
+pub struct CommandSpec {
+    /// What to run.
+    pub program: Program,
+    /// Added to the usual environment, or replacing it.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Start from an empty environment.
+    pub env_clear: bool,
+    /// Working directory.
+    pub cwd: Option<Vec<u8>>,
+    /// Standard input.
+    pub stdin: StdinSource,
+    /// User to become.
+    pub user: Option<String>,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// Bytes kept of each output stream; past it the middle is dropped.
+    pub max_output: u64,
+}
+
+/// Where standard input comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StdinSource {
+    /// `/dev/null`.
+    Null,
+    /// These bytes, then the end.
+    Bytes(Vec<u8>),
+    /// Written by the holder of the process, until closed.
+    Open,
+}
+
+impl CommandSpec {
+    /// A command with everything by default and no input.
+    pub fn new(program: Program) -> Self {
+        Self {
+            program,
+            env: Vec::new(),
+            env_clear: false,
+            cwd: None,
+            stdin: StdinSource::Null,
+            user: None,
+            tty: false,
+            max_output: DEFAULT_MAX_OUTPUT,
+        }
+    }
+}
+
+impl fmt::Display for CommandSpec {
+    /// As the author wrote it: `"echo hi"` or `"echo", {"hi"}`, cut at 80 characters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match &self.program {
+            Program::Shell(text) => format!("{:?}", String::from_utf8_lossy(text)),
+            Program::Argv(words) => {
+                let mut words = words.iter().map(|word| format!("{:?}", String::from_utf8_lossy(word)));
+                let program = words.next().unwrap_or_default();
+                let rest: Vec<_> = words.collect();
+                if rest.is_empty() { program } else { format!("{program}, {{{}}}", rest.join(", ")) }
+            }
+        };
+        match text.char_indices().nth(80) {
+            Some((cut, _)) => write!(f, "{}…", &text[..cut]),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunStatus {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal killed it.
+    Signalled(i32),
+    /// Its time was up, and it was killed.
+    TimedOut,
+}
+
+impl RunStatus {
+    /// `exited`, `signalled` or `timed_out`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Exited(_) => "exited",
+            Self::Signalled(_) => "signalled",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// The exit code; -1 when signalled, -2 when timed out.
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signalled(_) => -1,
+            Self::TimedOut => -2,
+        }
+    }
+
+    /// As a shell counts: 128 + signal.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signalled(signal) => 128 + signal,
+            Self::TimedOut => 128 + 9,
+        }
+    }
+}
+
+/// What came of a command.
+#[derive(Debug, Clone)]
+pub struct RunResult {
+    /// The command, as [`CommandSpec`] displays it.
+    pub command: String,
+    /// How it ended.
+    pub status: RunStatus,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// Bytes dropped from the middle of the standard output.
+    pub stdout_dropped: u64,
+    /// Bytes dropped from the middle of the standard error.
+    pub stderr_dropped: u64,
+    /// From start to end, on the guest's clock.
+    pub duration: Duration,
+}
+
+impl RunResult {
+    /// Whether it exited with 0.
+    pub fn ok(&self) -> bool {
+        self.status == RunStatus::Exited(0)
+    }
+
+    /// The signal that killed it.
+    pub fn signal(&self) -> Option<i32> {
+        match self.status {
+            RunStatus::Signalled(signal) => Some(signal),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_bytes::ByteBuf;
+
+    #[test]
+    fn displays_as_written_and_cuts_what_is_long() {
+        let shell = CommandSpec::new(Program::Shell(ByteBuf::from("echo \"hi\"")));
+        assert_eq!(shell.to_string(), r#""echo \"hi\"""#);
+        let words = ["dd", "if=/dev/zero"].map(ByteBuf::from).to_vec();
+        assert_eq!(CommandSpec::new(Program::Argv(words)).to_string(), r#""dd", {"if=/dev/zero"}"#);
+        let long = CommandSpec::new(Program::Shell(ByteBuf::from("ä".repeat(200))));
+        assert_eq!(long.to_string().chars().count(), 81);
+    }
+}

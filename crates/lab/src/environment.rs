@@ -1,0 +1,200 @@
+//! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
+
+use crate::budget::{Budget, Unlimited};
+use crate::profile::{GuestSource, Profile};
+use indexmap::IndexMap;
+use provium_events::Sink;
+use provium_image::{GuestImage, ImageError, Images};
+use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::sync::OnceCell;
+
+/// Context ids below this one mean something else to a vsock; see `vsock(7)`.
+const FIRST_CID: u32 = 3;
+
+/// What all files of a run share.
+pub struct Environment {
+    profiles: IndexMap<String, Arc<PreparedProfile>>,
+    host: Option<Host>,
+    budget: Arc<dyn Budget>,
+    sink: Sink,
+    seed: u64,
+    next_cid: AtomicU32,
+    runtime: tokio::runtime::Handle,
+}
+
+/// The host's means to boot machines.
+pub struct Host {
+    /// Guests to boot from.
+    pub images: Images,
+    /// The QEMU to boot them with.
+    pub qemu: Qemu,
+    /// The accelerator of the run.
+    pub accel: Accel,
+    /// Time-outs that wait for the guest are multiplied by this. 1.0 on hardware virtualization.
+    pub patience: f64,
+}
+
+/// A profile, and its image once somebody needed it.
+struct PreparedProfile {
+    profile: Arc<Profile>,
+    image: OnceCell<Arc<GuestImage>>,
+}
+
+/// No profile of that name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no profile `{name}`{}", hint(.known, .nearest.as_deref()))]
+pub struct UnknownProfile {
+    /// What was asked for.
+    pub name: String,
+    /// All there are.
+    pub known: Vec<String>,
+    /// The one that is probably meant.
+    pub nearest: Option<String>,
+}
+
+impl Environment {
+    /// The environment of a run. I/O tasks run on `runtime`.
+    pub fn new(
+        profiles: Vec<Profile>,
+        host: Option<Host>,
+        budget: Arc<dyn Budget>,
+        sink: Sink,
+        seed: u64,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
+        let prepared = |profile: Profile| {
+            let name = profile.name.clone();
+            (name, Arc::new(PreparedProfile { profile: Arc::new(profile), image: OnceCell::new() }))
+        };
+        Self {
+            profiles: profiles.into_iter().map(prepared).collect(),
+            host,
+            budget,
+            sink,
+            seed,
+            next_cid: AtomicU32::new(FIRST_CID),
+            runtime,
+        }
+    }
+
+    /// An environment in which every boot fails, for what needs no machine.
+    pub fn without_machines(profiles: Vec<Profile>, sink: Sink, runtime: tokio::runtime::Handle) -> Self {
+        Self::new(profiles, None, Arc::new(Unlimited), sink, 0, runtime)
+    }
+
+    /// The profile of that name.
+    pub fn profile(&self, name: &str) -> Result<Arc<Profile>, UnknownProfile> {
+        self.prepared(name).map(|prepared| Arc::clone(&prepared.profile))
+    }
+
+    /// The profiles' names, in the configuration's order.
+    pub fn profile_names(&self) -> impl Iterator<Item = &str> {
+        self.profiles.keys().map(String::as_str)
+    }
+
+    /// Where events go.
+    pub fn sink(&self) -> &Sink {
+        &self.sink
+    }
+
+    /// The run's seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The host's means; `None` where nothing can boot.
+    pub fn host(&self) -> Option<&Host> {
+        self.host.as_ref()
+    }
+
+    /// `limit`, stretched for guests that run slower than hardware would.
+    pub fn patient(&self, limit: Duration) -> Duration {
+        self.host.as_ref().map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
+    }
+
+    pub(crate) fn budget(&self) -> &dyn Budget {
+        &*self.budget
+    }
+
+    pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn next_cid(&self) -> u32 {
+        self.next_cid.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What the profile's guests boot from; made by whoever asks first.
+    pub async fn image(&self, profile: &str) -> Result<Arc<GuestImage>, EnvironmentError> {
+        let host = self.host.as_ref().ok_or(EnvironmentError::NoMachines)?;
+        let prepared = self.prepared(profile)?;
+        let image = prepared.image.get_or_try_init(|| async {
+            let images = &host.images;
+            let image = match &prepared.profile.source {
+                GuestSource::Default { packages } if packages.is_empty() => {
+                    images.default_guest().await?
+                }
+                GuestSource::Default { packages } => images.default_guest_with(packages).await?,
+                GuestSource::Files { kernel, initrd } => {
+                    images.from_files(kernel, initrd.as_deref()).await?
+                }
+                GuestSource::Root { dir } => images.from_root(dir).await?,
+            };
+            Ok::<_, EnvironmentError>(Arc::new(image))
+        });
+        image.await.cloned()
+    }
+
+    /// The accelerator a machine of `profile` runs with.
+    pub(crate) fn accel(&self, profile: &Profile) -> Result<Accel, EnvironmentError> {
+        let host = self.host.as_ref().ok_or(EnvironmentError::NoMachines)?;
+        Ok(match profile.accel {
+            AccelChoice::Auto => host.accel,
+            AccelChoice::Kvm => Accel::Kvm,
+            AccelChoice::Tcg => Accel::Tcg,
+        })
+    }
+
+    fn prepared(&self, name: &str) -> Result<&Arc<PreparedProfile>, UnknownProfile> {
+        self.profiles.get(name).ok_or_else(|| UnknownProfile {
+            name: name.to_owned(),
+            known: self.profiles.keys().cloned().collect(),
+            nearest: crate::nearest::nearest(name, self.profile_names()).map(str::to_owned),
+        })
+    }
+}
+
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("profiles", &self.profiles.keys()).finish_non_exhaustive()
+    }
+}
+
+/// Why there is nothing to boot.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// Made so: nothing boots here.
+    #[error("no machine can boot in this environment")]
+    NoMachines,
+    /// No such profile.
+    #[error(transparent)]
+    Profile(#[from] UnknownProfile),
+    /// The guest's image could not be had.
+    #[error("the guest's image cannot be had")]
+    Image(#[from] ImageError),
+    /// QEMU could not do it.
+    #[error("the machine cannot be started")]
+    Machine(#[from] VmmError),
+}
+
+fn hint(known: &[String], nearest: Option<&str>) -> String {
+    match (nearest, known) {
+        (Some(nearest), _) => format!("; did you mean `{nearest}`?"),
+        (None, []) => "; the configuration has none".to_owned(),
+        (None, known) => format!("; there are: {}", known.join(", ")),
+    }
+}

@@ -1,0 +1,403 @@
+//! Streams: bytes that arrive while a test goes on.
+//!
+//! A [`ByteStream`] stands over a [`ByteSource`]: a command's captured output, a call in the guest,
+//! a console. It keeps what it has read and not yet handed out, so what follows a match is there for
+//! the next call. It reads its source only when asked: a stream that nobody reads holds back its
+//! own source and nothing else.
+
+use crate::error::LabError;
+use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::time::Instant;
+
+/// How much of what was seen is shown when a match does not come, bytes.
+const SHOWN_ON_FAILURE: usize = 512;
+
+/// A future of a [`ByteSource`].
+pub(crate) type Reading<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, LabError>> + Send + 'a>>;
+
+/// Where a stream's bytes come from.
+pub(crate) trait ByteSource: Send {
+    /// The next bytes, or `None` at the end. Dropping the future loses nothing.
+    fn read(&mut self) -> Reading<'_>;
+}
+
+/// Where in a test a stream was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The file, as the author names it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// What a stream is called in messages about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// A tail: `stream closed`.
+    Tail,
+    /// A console's: `console closed`.
+    Console,
+}
+
+impl StreamKind {
+    fn closed(self) -> &'static str {
+        match self {
+            Self::Tail => "stream closed",
+            Self::Console => "console closed",
+        }
+    }
+}
+
+/// A stream of bytes.
+#[derive(Clone)]
+pub struct ByteStream(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    kind: StreamKind,
+    subject: String,
+    site: Site,
+    state: AsyncMutex<State>,
+    closed: watch::Sender<bool>,
+    /// The source has ended and everything was handed out.
+    at_end: AtomicBool,
+    open_count: Option<Arc<AtomicUsize>>,
+    membership: Mutex<Option<Membership>>,
+}
+
+struct State {
+    source: Option<Box<dyn ByteSource>>,
+    kept: Vec<u8>,
+    /// The last bytes read, whatever became of them.
+    seen: Vec<u8>,
+}
+
+/// What a stream is made of.
+pub(crate) struct StreamParts {
+    pub(crate) kind: StreamKind,
+    pub(crate) subject: String,
+    pub(crate) site: Site,
+    pub(crate) source: Box<dyn ByteSource>,
+    /// Counts the VM's open streams.
+    pub(crate) open_count: Option<Arc<AtomicUsize>>,
+}
+
+impl ByteStream {
+    /// A stream in `scope`'s care.
+    pub(crate) fn open(scope: &Scope, parts: StreamParts) -> Self {
+        let id = ResourceId::next();
+        if let Some(count) = &parts.open_count {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let inner = Arc::new(Inner {
+            id,
+            kind: parts.kind,
+            subject: parts.subject,
+            site: parts.site,
+            state: AsyncMutex::new(State {
+                source: Some(parts.source),
+                kept: Vec::new(),
+                seen: Vec::new(),
+            }),
+            closed: watch::Sender::new(false),
+            at_end: AtomicBool::new(false),
+            open_count: parts.open_count,
+            membership: Mutex::new(None),
+        });
+        let membership = scope.register(Class::Stream, id, Arc::clone(&inner) as Arc<dyn Close>);
+        *inner.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        Self(inner)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// What it is called in messages.
+    pub fn kind(&self) -> StreamKind {
+        self.0.kind
+    }
+
+    /// What it reads: ``stdout of process 3 of vm `web` ``.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// Where it was made.
+    pub fn site(&self) -> &Site {
+        &self.0.site
+    }
+
+    /// Whether everything was handed out and nothing more will come.
+    pub fn eof(&self) -> bool {
+        self.0.at_end.load(Ordering::Acquire)
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        *self.0.closed.borrow()
+    }
+
+    /// Whatever has come, at least a byte; `None` at the end, on timeout and when closed.
+    pub async fn next(&self, timeout: Duration) -> Result<Option<Vec<u8>>, LabError> {
+        let deadline = Instant::now() + timeout;
+        let read = async {
+            let mut state = self.0.state.lock().await;
+            if state.kept.is_empty() {
+                self.fill(&mut state).await?;
+            }
+            self.0.note_end(&state);
+            let kept = std::mem::take(&mut state.kept);
+            self.0.note_end(&state);
+            Ok((!kept.is_empty()).then_some(kept))
+        };
+        match self.bounded(deadline, read).await {
+            Bounded::Done(result) => result,
+            Bounded::TimedOut | Bounded::Closed => Ok(None),
+        }
+    }
+
+    /// Everything up to and with `needle`. What follows it is kept.
+    pub async fn read_until(&self, needle: &[u8], timeout: Duration) -> Result<Vec<u8>, LabError> {
+        let what = String::from_utf8_lossy(needle).into_owned();
+        let mut searched = 0usize;
+        let found = move |bytes: &[u8]| {
+            let from = searched.saturating_sub(needle.len());
+            searched = bytes.len();
+            let at = memchr::memmem::find(&bytes[from..], needle)?;
+            Some(from + at + needle.len())
+        };
+        self.wait_match("read_until", &what, timeout, found).await
+    }
+
+    /// Everything up to where `found` says, when it says so. It is asked again, with all that is
+    /// kept, each time bytes have come.
+    pub async fn wait_match(
+        &self,
+        call: &str,
+        what: &str,
+        timeout: Duration,
+        mut found: impl FnMut(&[u8]) -> Option<usize> + Send,
+    ) -> Result<Vec<u8>, LabError> {
+        let shown = format!("{call}(\"{what}\")");
+        let deadline = Instant::now() + timeout;
+        let read = async {
+            let mut state = self.0.state.lock().await;
+            loop {
+                if let Some(end) = found(&state.kept) {
+                    let rest = state.kept.split_off(end);
+                    let matched = std::mem::replace(&mut state.kept, rest);
+                    self.0.note_end(&state);
+                    return Ok(matched);
+                }
+                if !self.fill(&mut state).await? {
+                    let why = format!("stream EOF before `{what}`{}", last_seen(&state.seen));
+                    return Err(LabError::invalid(self.subject(), &shown, why));
+                }
+            }
+        };
+        match self.bounded(deadline, read).await {
+            Bounded::Done(result) => result,
+            Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
+            Bounded::TimedOut => {
+                // Another task that reads this stream holds the lock: then there is less to show.
+                let seen = self.0.state.try_lock().map(|state| state.seen.clone());
+                let seen = seen.unwrap_or_default();
+                let why = format!("{call} timed out waiting for `{what}`{}", last_seen(&seen));
+                Err(LabError::invalid(self.subject(), &shown, why))
+            }
+        }
+    }
+
+    /// All pieces that come until none has come for `quiet`.
+    pub async fn drain(&self, quiet: Duration) -> Result<Vec<Vec<u8>>, LabError> {
+        if self.is_closed() {
+            return Err(LabError::gone(self.subject(), "drain()", self.0.kind.closed()));
+        }
+        let mut pieces = Vec::new();
+        while let Some(piece) = self.next(quiet).await? {
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
+    /// Stops reading. Closed already is fine.
+    pub async fn close(&self) -> Result<(), LabError> {
+        self.0.close_now().await;
+        Ok(())
+    }
+
+    /// Reads the source once; false at its end.
+    async fn fill(&self, state: &mut State) -> Result<bool, LabError> {
+        let Some(source) = state.source.as_mut() else { return Ok(false) };
+        match source.read().await? {
+            Some(bytes) => {
+                state.seen.extend_from_slice(&bytes);
+                let surplus = state.seen.len().saturating_sub(SHOWN_ON_FAILURE);
+                state.seen.drain(..surplus);
+                state.kept.extend_from_slice(&bytes);
+                Ok(true)
+            }
+            None => {
+                state.source = None;
+                self.0.note_end(state);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Bounded<T> {
+        let mut closed = self.0.closed.subscribe();
+        if *closed.borrow() {
+            return Bounded::Closed;
+        }
+        tokio::select! {
+            biased;
+            done = work => Bounded::Done(done),
+            _ = closed.wait_for(|closed| *closed) => Bounded::Closed,
+            () = tokio::time::sleep_until(deadline) => Bounded::TimedOut,
+        }
+    }
+}
+
+enum Bounded<T> {
+    Done(T),
+    Closed,
+    TimedOut,
+}
+
+impl Inner {
+    fn note_end(&self, state: &State) {
+        let ended = state.source.is_none() && state.kept.is_empty();
+        self.at_end.store(ended, Ordering::Release);
+    }
+
+    async fn close_now(&self) {
+        if self.closed.send_replace(true) {
+            return;
+        }
+        if let Some(membership) =
+            self.membership.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            membership.leave();
+        }
+        if let Some(count) = &self.open_count {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+        // Whoever was reading has been told and lets go of the lock at once.
+        let mut state = self.state.lock().await;
+        state.source = None;
+        state.kept = Vec::new();
+    }
+}
+
+impl Close for Inner {
+    fn subject(&self) -> String {
+        format!("{} made at {}", self.subject, self.site)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(async {
+            self.close_now().await;
+            Ok(())
+        })
+    }
+}
+
+impl fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ByteStream").field(&self.0.subject).finish()
+    }
+}
+
+fn last_seen(seen: &[u8]) -> String {
+    if seen.is_empty() {
+        return "; nothing was seen".to_owned();
+    }
+    format!("; last seen:\n{}", String::from_utf8_lossy(seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    struct Pieces(mpsc::UnboundedReceiver<&'static str>);
+
+    impl ByteSource for Pieces {
+        fn read(&mut self) -> Reading<'_> {
+            Box::pin(async { Ok(self.0.recv().await.map(|text| text.as_bytes().to_vec())) })
+        }
+    }
+
+    fn stream() -> (mpsc::UnboundedSender<&'static str>, ByteStream, Scope) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let scope = Scope::file("f");
+        let parts = StreamParts {
+            kind: StreamKind::Tail,
+            subject: "tail".to_owned(),
+            site: Site { file: "a.test.lua".to_owned(), line: 3 },
+            source: Box::new(Pieces(receiver)),
+            open_count: None,
+        };
+        (sender, ByteStream::open(&scope, parts), scope)
+    }
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_match_is_kept() {
+        let (sender, stream, _scope) = stream();
+        for piece in ["one t", "wo thr", "ee"] {
+            sender.send(piece).unwrap();
+        }
+        assert_eq!(stream.read_until(b"two", SOON).await.unwrap(), b"one two");
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b" thr");
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"ee");
+        assert_eq!(stream.next(SOON).await.unwrap(), None, "timeout");
+        assert!(!stream.eof());
+        drop(sender);
+        assert_eq!(stream.next(SOON).await.unwrap(), None, "end");
+        assert!(stream.eof());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_show_what_was_seen() {
+        let (sender, stream, _scope) = stream();
+        sender.send("hello").unwrap();
+        let late = stream.read_until(b"bye", SOON).await.unwrap_err().to_string();
+        assert!(late.contains("read_until timed out waiting for `bye`; last seen:\nhello"), "{late}");
+        drop(sender);
+        let over = stream.read_until(b"bye", SOON).await.unwrap_err().to_string();
+        assert!(over.contains("stream EOF"), "{over}");
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"hello", "nothing was lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_ends_waits_and_leaves_the_scope() {
+        let (_sender, stream, scope) = stream();
+        let (next, ()) = tokio::join!(stream.next(Duration::from_secs(60)), async {
+            stream.close().await.unwrap();
+        });
+        assert_eq!(next.unwrap(), None);
+        assert!(scope.is_empty());
+        let after = stream.read_until(b"x", SOON).await.unwrap_err().to_string();
+        assert!(after.contains("stream closed"), "{after}");
+        stream.close().await.unwrap();
+    }
+}
