@@ -1,6 +1,9 @@
 //! What to run in a guest, and what came of it.
 
-use provium_protocol::op::Program;
+use provium_guest::Captured;
+use provium_protocol::message::Exit;
+use provium_protocol::op::{Exec, Program, Stdin};
+use serde_bytes::ByteBuf;
 use std::fmt;
 use std::time::Duration;
 
@@ -52,6 +55,58 @@ impl CommandSpec {
             tty: false,
             max_output: DEFAULT_MAX_OUTPUT,
         }
+    }
+
+    /// What is fed to it, as far as that is known now.
+    pub(crate) fn input(&self) -> &[u8] {
+        match &self.stdin {
+            StdinSource::Bytes(input) => input,
+            StdinSource::Null | StdinSource::Open => &[],
+        }
+    }
+}
+
+/// The wire's form of a command; `background` for those that go on while the test does.
+pub(crate) fn exec_of(spec: &CommandSpec, background: bool) -> Exec {
+    let bytes = |bytes: &Vec<u8>| ByteBuf::from(bytes.clone());
+    Exec {
+        program: spec.program.clone(),
+        env: spec.env.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+        env_clear: spec.env_clear,
+        cwd: spec.cwd.as_ref().map(bytes),
+        user: spec.user.clone(),
+        tty: spec.tty,
+        stdin: match spec.stdin {
+            StdinSource::Null => Stdin::Null,
+            StdinSource::Bytes(_) | StdinSource::Open => Stdin::Channel,
+        },
+        background,
+        collect: None,
+    }
+}
+
+/// What came of a command that has ended.
+pub(crate) fn result_of(
+    command: String,
+    exit: Exit,
+    timed_out: bool,
+    stdout: Captured,
+    stderr: Captured,
+) -> RunResult {
+    let status = match (timed_out, exit.signal, exit.code) {
+        (true, _, _) => RunStatus::TimedOut,
+        (false, Some(signal), _) => RunStatus::Signalled(signal),
+        // A code that nobody could tell counts as a failure: the test's own code reaped the child.
+        (false, None, code) => RunStatus::Exited(code.unwrap_or(255)),
+    };
+    RunResult {
+        command,
+        status,
+        stdout_dropped: stdout.dropped,
+        stderr_dropped: stderr.dropped,
+        stdout: stdout.bytes,
+        stderr: stderr.bytes,
+        duration: Duration::from_nanos(exit.duration_ns),
     }
 }
 

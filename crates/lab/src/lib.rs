@@ -10,6 +10,7 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod barrier;
+mod batch;
 mod budget;
 mod clock;
 mod command;
@@ -19,6 +20,7 @@ pub mod errno;
 mod error;
 mod file;
 mod lab;
+mod line;
 pub mod nearest;
 mod process;
 mod profile;
@@ -26,6 +28,7 @@ mod raw;
 mod scope;
 mod stream;
 mod surface;
+mod tail;
 mod vm;
 mod worker;
 
@@ -42,8 +45,9 @@ pub use profile::{GuestSource, Profile};
 pub use raw::{PendingSyscall, SyscallResult};
 pub use scope::{Class, CloseFailure, ResourceId, Scope};
 pub use stream::{ByteStream, Site, StreamKind};
-pub use surface::{BatchEntry, BatchOutcome, DirEntry, Surface, WriteMode};
-pub use vm::{BootFile, Vm, VmOptions, VmState};
+pub use batch::{BatchEntry, BatchOutcome};
+pub use surface::{Surface, WriteMode};
+pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 pub use worker::Worker;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.

@@ -1,0 +1,245 @@
+//! Files that stay open in a guest: descriptors of the raw process, or of a worker.
+
+use crate::error::LabError;
+use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::stream::{ByteStream, Site};
+use crate::line::Line;
+use crate::surface::{Surface, quoted};
+use crate::tail;
+use provium_protocol::Lane;
+use provium_protocol::message::Reply;
+use provium_protocol::op::{Op, Whence};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Longest single read that the wire allows, bytes.
+const LONGEST_READ: usize = 1024 * 1024;
+
+/// How a file is opened; at least one of read, write and append.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenMode {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// Make it if it is not there.
+    pub create: bool,
+    /// Empty it.
+    pub truncate: bool,
+    /// Write at its end.
+    pub append: bool,
+    /// It must not be there yet.
+    pub exclusive: bool,
+    /// Permission bits of a new file, less umask; 0: `0o644`.
+    pub perm: u32,
+}
+
+impl OpenMode {
+    /// The flags of `open(2)`.
+    pub(crate) fn flags(self) -> Result<i32, &'static str> {
+        let writing = self.write || self.append;
+        let access = match (self.read, writing) {
+            (false, false) => return Err("no access mode: give `read`, `write` or `append`"),
+            (true, false) => 0,
+            (false, true) => 0o1,
+            (true, true) => 0o2,
+        };
+        if self.truncate && !writing {
+            return Err("`truncate` needs `write`");
+        }
+        let exclusive = if self.exclusive { 0o300 } else { 0 };
+        let create = if self.create { 0o100 } else { 0 };
+        let truncate = if self.truncate { 0o1000 } else { 0 };
+        let append = if self.append { 0o2000 } else { 0 };
+        Ok(access | exclusive | create | truncate | append)
+    }
+
+    pub(crate) fn perm(self) -> u32 {
+        if self.perm == 0 { 0o644 } else { self.perm }
+    }
+}
+
+/// An open file.
+#[derive(Clone)]
+pub struct File(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    surface: Surface,
+    lane: Lane,
+    generation: u64,
+    path: Vec<u8>,
+    fd: i32,
+    closed: AtomicBool,
+    membership: Mutex<Option<Membership>>,
+}
+
+impl File {
+    pub(crate) fn open(line: &Line, scope: &Scope, path: &[u8], fd: i32) -> Self {
+        let id = ResourceId::next();
+        let surface = line.surface().clone();
+        surface.vm().0.open_files.fetch_add(1, Ordering::Relaxed);
+        let file = Self(Arc::new(Inner {
+            id,
+            surface,
+            lane: line.lane.lane(),
+            generation: line.generation,
+            path: path.to_vec(),
+            fd,
+            closed: AtomicBool::new(false),
+            membership: Mutex::new(None),
+        }));
+        let membership = scope.register(Class::File, id, Arc::new(file.clone()));
+        *file.0.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        file
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// Its path, as it was opened.
+    pub fn path(&self) -> &[u8] {
+        &self.0.path
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        format!("file {} of {}", quoted(&self.0.path), self.0.surface.subject())
+    }
+
+    /// Its descriptor number in the guest; 0 once closed.
+    pub fn fd(&self) -> i32 {
+        if self.is_closed() { 0 } else { self.0.fd }
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// Up to `n` bytes from where the offset is; fewer only at the end of what there is.
+    pub async fn read(&self, n: usize) -> Result<Vec<u8>, LabError> {
+        let line = self.line("read()")?;
+        let mut content = Vec::new();
+        while content.len() < n {
+            let wanted = (n - content.len()).min(LONGEST_READ);
+            let max = u32::try_from(wanted).unwrap_or(u32::MAX);
+            match line.request(Op::ReadFd { fd: self.0.fd, max }).await? {
+                Reply::Bytes(piece) => {
+                    content.extend_from_slice(&piece);
+                    // A short read is all there is for now: a pipe or terminal gives what it has.
+                    if piece.len() < wanted {
+                        break;
+                    }
+                }
+                other => return Err(line.strange(&other)),
+            }
+        }
+        Ok(content)
+    }
+
+    /// Everything from where the offset is to the end.
+    pub async fn read_all(&self) -> Result<Vec<u8>, LabError> {
+        let line = self.line("read_all()")?;
+        let content = line.lane.read_to_end(Op::StreamFd { fd: self.0.fd }).await;
+        line.checked(content).await
+    }
+
+    /// Writes all of it; the number of bytes.
+    pub async fn write(&self, data: &[u8]) -> Result<u64, LabError> {
+        let line = self.line("write()")?;
+        let written = line.lane.write_to(Op::WriteFd { fd: self.0.fd }, data).await;
+        line.checked(written).await
+    }
+
+    /// Moves the offset; the new one, from the file's start.
+    pub async fn seek(&self, offset: i64, whence: Whence) -> Result<u64, LabError> {
+        self.seek_as("seek()", offset, whence).await
+    }
+
+    /// The offset, as the guest has it.
+    pub async fn tell(&self) -> Result<u64, LabError> {
+        self.seek_as("tell()", 0, Whence::Current).await
+    }
+
+    /// The descriptor's bytes from where the offset is, as a stream.
+    pub async fn tail_stream(&self, scope: &Scope, site: Site) -> Result<ByteStream, LabError> {
+        let line = self.line("tail_stream()")?;
+        let subject = format!("stream of {}", self.subject());
+        Ok(tail::open(line, scope, Op::StreamFd { fd: self.0.fd }, subject, site))
+    }
+
+    /// Closes it. Closed already is fine, and so is a file that a reset or an exit took along.
+    pub async fn close(&self) -> Result<(), LabError> {
+        if self.0.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.0.surface.vm().0.open_files.fetch_sub(1, Ordering::Relaxed);
+        let membership = self.0.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(membership) = membership {
+            membership.leave();
+        }
+        let call = "close()".to_owned();
+        let inner = &self.0;
+        match inner.surface.line_of(call, inner.lane, inner.generation, "the file") {
+            Ok(line) => match line.done(Op::CloseFd { fd: inner.fd }).await {
+                Err(error) if error.errno().is_some() => Err(error),
+                // The process that had it is gone, and the descriptor with it.
+                _ => Ok(()),
+            },
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn seek_as(&self, call: &str, offset: i64, whence: Whence) -> Result<u64, LabError> {
+        let line = self.line(call)?;
+        match line.request(Op::SeekFd { fd: self.0.fd, offset, whence }).await? {
+            Reply::Count(offset) => Ok(offset),
+            other => Err(line.strange(&other)),
+        }
+    }
+
+    fn line(&self, call: &str) -> Result<Line, LabError> {
+        if self.is_closed() {
+            return Err(LabError::gone(self.subject(), call, "file is closed"));
+        }
+        let inner = &self.0;
+        inner.surface.line_of(call.to_owned(), inner.lane, inner.generation, "the file")
+    }
+}
+
+impl Close for File {
+    fn subject(&self) -> String {
+        Self::subject(self)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(Self::close(self))
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("File").field(&self.subject()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_become_flags() {
+        let flags = |mode: OpenMode| mode.flags();
+        let none = OpenMode::default();
+        assert!(flags(none).is_err());
+        assert_eq!(flags(OpenMode { read: true, ..none }), Ok(0));
+        let new = OpenMode { write: true, create: true, exclusive: true, ..none };
+        assert_eq!(flags(new), Ok(0o301));
+        assert_eq!(flags(OpenMode { read: true, append: true, ..none }), Ok(0o2002));
+        assert!(flags(OpenMode { read: true, truncate: true, ..none }).is_err());
+    }
+}

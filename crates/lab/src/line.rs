@@ -1,0 +1,82 @@
+//! A lane of a guest to talk to, and what it takes to tell what went wrong there.
+
+use crate::error::LabError;
+use crate::surface::Surface;
+use camino::Utf8Path;
+use provium_guest::{CallError, LaneHandle};
+use provium_protocol::message::{ErrorKind, Reply, WireError};
+use provium_protocol::op::Op;
+
+/// A lane, and the call that is made on it.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) surface: Surface,
+    pub(crate) lane: LaneHandle,
+    /// Of which boot of the machine.
+    pub(crate) generation: u64,
+    pub(crate) call: String,
+}
+
+impl Line {
+    /// Asks, and explains what went wrong.
+    pub(crate) async fn request(&self, op: Op) -> Result<Reply, LabError> {
+        let reply = self.lane.request(op).await;
+        self.checked(reply).await
+    }
+
+    /// Asks for something that is answered with `Done`.
+    pub(crate) async fn done(&self, op: Op) -> Result<(), LabError> {
+        match self.request(op).await? {
+            Reply::Done => Ok(()),
+            other => Err(self.strange(&other)),
+        }
+    }
+
+    pub(crate) async fn checked<T>(&self, result: Result<T, CallError>) -> Result<T, LabError> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(CallError::Remote(error)) => Err(self.remote(error)),
+            Err(error) => {
+                let told = LabError::host(self.surface.subject(), &self.call, error);
+                Err(self.surface.vm().explain(&self.call, told).await)
+            }
+        }
+    }
+
+    pub(crate) fn remote(&self, error: WireError) -> LabError {
+        let subject = self.surface.subject();
+        let call = self.call.clone();
+        match error.kind {
+            ErrorKind::Os => {
+                LabError::Guest { subject, call, errno: error.errno, detail: String::new() }
+            }
+            ErrorKind::LaneDied => LabError::ExecutorDied { subject, call, how: error.message },
+            ErrorKind::NoSuchLane => LabError::gone(subject, call, "the worker is gone"),
+            ErrorKind::Invalid | ErrorKind::Cancelled => {
+                LabError::invalid(subject, call, error.message)
+            }
+        }
+    }
+
+    pub(crate) fn invalid(&self, why: impl Into<String>) -> LabError {
+        LabError::invalid(self.surface.subject(), &self.call, why)
+    }
+
+    /// A reply that the request cannot have.
+    pub(crate) fn strange(&self, reply: &Reply) -> LabError {
+        self.invalid(format!("the agent answered what was not asked: {reply:?}"))
+    }
+
+    pub(crate) fn host_file(&self, path: &Utf8Path, error: &std::io::Error) -> LabError {
+        self.invalid(format!("`{path}` on the host: {error}"))
+    }
+
+    pub(crate) fn surface(&self) -> &Surface {
+        &self.surface
+    }
+
+    /// The same lane, for another call.
+    pub(crate) fn renamed(&self, call: &str) -> Self {
+        Self { call: call.to_owned(), ..self.clone() }
+    }
+}

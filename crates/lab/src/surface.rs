@@ -1,0 +1,352 @@
+//! What a VM and a worker share: commands, files, syscalls, memory.
+//!
+//! A VM's commands and file operations by path run in the guest's *commands* process, its raw
+//! syscalls and opened files belong to its *raw* process. Everything of a worker happens in the
+//! worker's own process.
+
+use crate::command::{CommandSpec, RunResult, exec_of, result_of};
+use crate::error::LabError;
+use crate::file::{File, OpenMode};
+use crate::line::Line;
+use crate::process::Process;
+use crate::raw::{PendingSyscall, SyscallResult};
+use crate::scope::Scope;
+use crate::stream::{ByteStream, Site};
+use crate::tail;
+use crate::vm::Vm;
+use crate::worker::WorkerSeat;
+use camino::Utf8Path;
+use provium_protocol::Lane;
+use provium_protocol::message::{Entry, Reply, Stat};
+use provium_protocol::op::{Op, Syscall, TailStart};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Signal that nothing survives.
+const SIGKILL: i32 = 9;
+
+/// Commands, files, syscalls and memory of a VM, or of a worker.
+#[derive(Clone, Debug)]
+pub struct Surface {
+    vm: Vm,
+    worker: Option<Arc<WorkerSeat>>,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct WriteMode {
+    /// Permission bits, set exactly; otherwise those of the old file, or `0o644` less umask.
+    pub perm: Option<u32>,
+    /// Add to what is there.
+    pub append: bool,
+}
+
+impl Surface {
+    pub(crate) fn of_vm(vm: Vm) -> Self {
+        Self { vm, worker: None }
+    }
+
+    pub(crate) fn of_worker(vm: Vm, worker: Arc<WorkerSeat>) -> Self {
+        Self { vm, worker: Some(worker) }
+    }
+
+    /// What messages call it: ``vm `web` ``, ``worker 17 of vm `web` ``.
+    pub fn subject(&self) -> String {
+        match &self.worker {
+            None => self.vm.subject(),
+            Some(worker) => format!("worker {} of {}", worker.lane.0, self.vm.subject()),
+        }
+    }
+
+    /// The VM it belongs to.
+    pub fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
+    /// Runs a command to its end. When the time is up its process group is killed, and what it had
+    /// printed is kept.
+    pub async fn run(
+        &self,
+        spec: CommandSpec,
+        timeout: Option<Duration>,
+    ) -> Result<RunResult, LabError> {
+        let line = self.commands(format!("run({spec})"))?;
+        let started = line.lane.start_command(exec_of(&spec, false), spec.max_output).await;
+        let command = line.checked(started).await?;
+        let outcome = async {
+            let Some(timeout) = timeout else { return (command.wait().await, false) };
+            match tokio::time::timeout(timeout, command.wait()).await {
+                Ok(ended) => (ended, false),
+                Err(_) => {
+                    // A failure to kill means that it has just ended: the wait tells.
+                    let _ = command.signal(SIGKILL, true).await;
+                    (command.wait().await, true)
+                }
+            }
+        };
+        tokio::pin!(outcome);
+        let (ended, timed_out) = tokio::select! {
+            biased;
+            outcome = &mut outcome => outcome,
+            () = command.feed(spec.input()) => outcome.await,
+        };
+        let exit = line.checked(ended).await?;
+        let (stdout, stderr) = (command.stdout().contents(), command.stderr().contents());
+        Ok(result_of(spec.to_string(), exit, timed_out, stdout, stderr))
+    }
+
+    /// Starts a command and goes on.
+    pub async fn run_async(&self, scope: &Scope, spec: CommandSpec) -> Result<Process, LabError> {
+        let line = self.commands(format!("run_async({spec})"))?;
+        let started = line.lane.start_command(exec_of(&spec, true), spec.max_output).await;
+        let command = line.checked(started).await?;
+        let process = Process::start(line, scope, &spec, command);
+        if let Some(worker) = &self.worker {
+            worker.adopt(process.clone());
+        }
+        Ok(process)
+    }
+
+    /// The file's content.
+    pub async fn read_file(&self, path: &[u8]) -> Result<Vec<u8>, LabError> {
+        let line = self.commands(call("read_file", path))?;
+        let content = line.lane.read_file(path).await;
+        line.checked(content).await
+    }
+
+    /// Creates the file, or replaces its content; the number of bytes written.
+    pub async fn write_file(
+        &self,
+        path: &[u8],
+        content: &[u8],
+        mode: WriteMode,
+    ) -> Result<u64, LabError> {
+        let line = self.commands(call("write_file", path))?;
+        let written = line.lane.write_file(path, content, mode.perm, mode.append).await;
+        line.checked(written).await
+    }
+
+    /// Copies a file of the host into the guest, with its permission bits unless `perm` is given.
+    pub async fn push_file(
+        &self,
+        host: &Utf8Path,
+        guest: &[u8],
+        perm: Option<u32>,
+    ) -> Result<u64, LabError> {
+        let line = self.commands(format!("push_file(\"{host}\", {})", quoted(guest)))?;
+        let opened = tokio::fs::File::open(host).await;
+        let file = opened.map_err(|error| line.host_file(host, &error))?;
+        let metadata = file.metadata().await.map_err(|error| line.host_file(host, &error))?;
+        let perm = perm.unwrap_or(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777);
+        let written = line.lane.write_file_from(guest, file, Some(perm), false).await;
+        line.checked(written).await
+    }
+
+    /// Copies a file of the guest to the host; the number of bytes.
+    pub async fn pull_file(&self, guest: &[u8], host: &Utf8Path) -> Result<u64, LabError> {
+        let line = self.commands(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
+        let created = tokio::fs::File::create(host).await;
+        let file = created.map_err(|error| line.host_file(host, &error))?;
+        let read = line.lane.read_file_into(guest, file).await;
+        line.checked(read).await
+    }
+
+    /// The file's metadata; links are followed.
+    pub async fn stat(&self, path: &[u8]) -> Result<Stat, LabError> {
+        let line = self.commands(call("stat", path))?;
+        match line.request(Op::Stat { path: path.to_vec() }).await? {
+            Reply::Stat(stat) => Ok(stat),
+            other => Err(line.strange(&other)),
+        }
+    }
+
+    /// The folder's entries, sorted by name.
+    pub async fn listdir(&self, path: &[u8]) -> Result<Vec<Entry>, LabError> {
+        let line = self.commands(call("listdir", path))?;
+        match line.request(Op::ListDir { path: path.to_vec() }).await? {
+            Reply::Entries(entries) => Ok(entries),
+            other => Err(line.strange(&other)),
+        }
+    }
+
+    /// Makes a folder.
+    pub async fn mkdir(&self, path: &[u8], parents: bool, perm: Option<u32>) -> Result<(), LabError> {
+        let op = Op::MakeDir { path: path.to_vec(), parents, perm };
+        self.commands(call("mkdir", path))?.done(op).await
+    }
+
+    /// Removes a file, a link or an empty folder.
+    pub async fn unlink(&self, path: &[u8]) -> Result<(), LabError> {
+        self.commands(call("unlink", path))?.done(Op::Unlink { path: path.to_vec() }).await
+    }
+
+    /// Gives a file another name.
+    pub async fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), LabError> {
+        let line = self.commands(format!("rename({}, {})", quoted(from), quoted(to)))?;
+        line.done(Op::Rename { from: from.to_vec(), to: to.to_vec() }).await
+    }
+
+    /// Sets permission bits.
+    pub async fn chmod(&self, path: &[u8], perm: u32) -> Result<(), LabError> {
+        let line = self.commands(format!("chmod({}, {perm:#o})", quoted(path)))?;
+        line.done(Op::Chmod { path: path.to_vec(), perm }).await
+    }
+
+    /// Makes a symbolic link.
+    pub async fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), LabError> {
+        let line = self.commands(format!("symlink({}, {})", quoted(target), quoted(path)))?;
+        line.done(Op::Symlink { target: target.to_vec(), path: path.to_vec() }).await
+    }
+
+    /// What a symbolic link says.
+    pub async fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, LabError> {
+        let line = self.commands(call("readlink", path))?;
+        match line.request(Op::ReadLink { path: path.to_vec() }).await? {
+            Reply::Bytes(target) => Ok(target.into_vec()),
+            other => Err(line.strange(&other)),
+        }
+    }
+
+    /// Opens a file.
+    pub async fn open_file(
+        &self,
+        scope: &Scope,
+        path: &[u8],
+        mode: OpenMode,
+    ) -> Result<File, LabError> {
+        let line = self.raw(call("open_file", path))?;
+        let flags = mode.flags().map_err(|why| line.invalid(why))?;
+        let op = Op::Open { path: path.to_vec(), flags, perm: mode.perm() };
+        match line.request(op).await? {
+            Reply::Opened { fd } => Ok(File::open(&line, scope, path, fd)),
+            other => Err(line.strange(&other)),
+        }
+    }
+
+    /// A file's bytes as they are added to it.
+    pub async fn tail_file(
+        &self,
+        scope: &Scope,
+        path: &[u8],
+        start: TailStart,
+        site: Site,
+    ) -> Result<ByteStream, LabError> {
+        let line = self.commands(call("tail_file", path))?;
+        let subject = format!("tail of {} of {}", quoted(path), self.subject());
+        let op = Op::TailFile { path: path.to_vec(), start };
+        Ok(tail::open(line, scope, op, subject, site))
+    }
+
+    /// What a descriptor of the raw process gives up.
+    pub async fn fd_stream(
+        &self,
+        scope: &Scope,
+        fd: i32,
+        site: Site,
+    ) -> Result<ByteStream, LabError> {
+        let line = self.raw(format!("fd_stream({fd})"))?;
+        let subject = format!("stream of fd {fd} of {}", self.subject());
+        Ok(tail::open(line, scope, Op::StreamFd { fd }, subject, site))
+    }
+
+    /// A raw syscall; the next one waits for it.
+    pub async fn syscall(&self, syscall: Syscall) -> Result<SyscallResult, LabError> {
+        let line = self.raw(format!("syscall({})", syscall.nr))?;
+        let reply = line.request(Op::Syscall(Syscall { background: false, ..syscall })).await?;
+        SyscallResult::of(reply).map_err(|other| line.strange(&other))
+    }
+
+    /// A raw syscall on a thread of its own.
+    pub async fn syscall_async(&self, syscall: Syscall) -> Result<PendingSyscall, LabError> {
+        let line = self.raw(format!("syscall_async({})", syscall.nr))?;
+        PendingSyscall::start(line, syscall).await
+    }
+
+    /// Memory of the process that makes the raw syscalls; the inner error is the guest's errno.
+    pub async fn read_memory(
+        &self,
+        address: u64,
+        len: u64,
+    ) -> Result<Result<Vec<u8>, i32>, LabError> {
+        let line = self.raw(format!("read_mem({address:#x}, {len})"))?;
+        match line.request(Op::ReadMemory { address, len }).await {
+            Ok(Reply::Bytes(bytes)) => Ok(Ok(bytes.into_vec())),
+            Ok(other) => Err(line.strange(&other)),
+            Err(error) => error.errno().map(Err).ok_or(error),
+        }
+    }
+
+    /// Puts bytes into that memory; the inner error is the guest's errno.
+    pub async fn write_memory(
+        &self,
+        address: u64,
+        data: Vec<u8>,
+    ) -> Result<Result<(), i32>, LabError> {
+        let line = self.raw(format!("write_mem({address:#x}, {} bytes)", data.len()))?;
+        match line.done(Op::WriteMemory { address, data: data.into() }).await {
+            Ok(()) => Ok(Ok(())),
+            Err(error) => error.errno().map(Err).ok_or(error),
+        }
+    }
+
+    /// Lanes for commands and for raw syscalls.
+    pub(crate) fn lanes(&self) -> (Lane, Lane) {
+        match &self.worker {
+            None => (Lane::COMMANDS, Lane::RAW),
+            Some(worker) => (worker.lane, worker.lane),
+        }
+    }
+
+    pub(crate) fn commands(&self, call: String) -> Result<Line, LabError> {
+        self.line(call, self.lanes().0)
+    }
+
+    /// The agent itself.
+    pub(crate) fn agent(&self, call: String) -> Result<Line, LabError> {
+        self.line(call, Lane::AGENT)
+    }
+
+    pub(crate) fn raw(&self, call: String) -> Result<Line, LabError> {
+        self.line(call, self.lanes().1)
+    }
+
+    /// The line to a lane, if it is still the guest that `generation` was of.
+    pub(crate) fn line_of(
+        &self,
+        call: String,
+        lane: Lane,
+        generation: u64,
+        what: &str,
+    ) -> Result<Line, LabError> {
+        let session = self.vm.session(&call)?;
+        if session.generation != generation {
+            let why = format!("{what} is gone: the VM was reset");
+            return Err(LabError::gone(self.subject(), call, why));
+        }
+        Ok(Line { surface: self.clone(), lane: session.lane(lane), generation, call })
+    }
+
+    fn line(&self, call: String, lane: Lane) -> Result<Line, LabError> {
+        match &self.worker {
+            None => {
+                let session = self.vm.session(&call)?;
+                let (generation, lane) = (session.generation, session.lane(lane));
+                Ok(Line { surface: self.clone(), lane, generation, call })
+            }
+            Some(worker) => {
+                worker.check(&self.subject(), &call)?;
+                self.line_of(call, lane, worker.generation, "the worker")
+            }
+        }
+    }
+}
+
+/// `name("path")`, for messages.
+fn call(name: &str, path: &[u8]) -> String {
+    format!("{name}({})", quoted(path))
+}
+
+/// Bytes as text in quotes.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    format!("{:?}", String::from_utf8_lossy(bytes))
+}

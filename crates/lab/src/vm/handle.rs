@@ -1,0 +1,286 @@
+//! The handle of a VM: its names, its state, and what hangs on it.
+
+use crate::clock::Clock;
+use crate::console::Console;
+use crate::environment::Environment;
+use crate::error::LabError;
+use crate::lab::FileContext;
+use crate::profile::Profile;
+use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::surface::Surface;
+use crate::vm::options::VmOptions;
+use crate::vm::running::{Obituary, Running, Session};
+use provium_protocol::message::GuestStats;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+
+/// A VM.
+#[derive(Clone)]
+pub struct Vm(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) id: ResourceId,
+    pub(crate) name: String,
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) options: VmOptions,
+    pub(crate) file: Arc<FileContext>,
+    pub(crate) stage: watch::Sender<Stage>,
+    /// Held by whoever changes the stage on purpose: boot, pause, shutdown…
+    pub(crate) lifecycle: AsyncMutex<()>,
+    pub(crate) console: Console,
+    pub(crate) open_files: Arc<AtomicUsize>,
+    pub(crate) open_streams: Arc<AtomicUsize>,
+    pub(crate) closed: AtomicBool,
+    membership: Mutex<Option<Membership>>,
+}
+
+/// Where a VM is in its life, with what belongs to it there.
+#[derive(Clone)]
+pub(crate) enum Stage {
+    Created,
+    Booted(Arc<Running>),
+    Paused(Arc<Running>),
+    Shutdown,
+    Dead(Arc<Obituary>),
+}
+
+/// Where a VM is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmState {
+    /// Never booted.
+    Created,
+    /// Its agent answers.
+    Booted,
+    /// Its vCPUs stand still.
+    Paused,
+    /// Off, on purpose.
+    Shutdown,
+    /// QEMU or the guest ended on its own.
+    Dead,
+}
+
+impl VmState {
+    /// `created`, `booted`, `paused`, `shutdown` or `dead`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Booted => "booted",
+            Self::Paused => "paused",
+            Self::Shutdown => "shutdown",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl fmt::Display for VmState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// Figures about a booted VM.
+#[derive(Debug, Clone)]
+pub struct VmStats {
+    /// Processor time that QEMU has used.
+    pub cpu_time: Duration,
+    /// Host memory that QEMU holds, bytes.
+    pub resident_bytes: u64,
+    /// How it was booted: `cold`.
+    pub boot_kind: &'static str,
+    /// From the call of `boot` to the agent's answer.
+    pub boot_time: Duration,
+    /// What the guest says.
+    pub guest: GuestStats,
+}
+
+impl Stage {
+    pub(crate) fn state(&self) -> VmState {
+        match self {
+            Self::Created => VmState::Created,
+            Self::Booted(_) => VmState::Booted,
+            Self::Paused(_) => VmState::Paused,
+            Self::Shutdown => VmState::Shutdown,
+            Self::Dead(_) => VmState::Dead,
+        }
+    }
+
+    pub(crate) fn running(&self) -> Option<&Arc<Running>> {
+        match self {
+            Self::Booted(running) | Self::Paused(running) => Some(running),
+            _ => None,
+        }
+    }
+}
+
+impl Vm {
+    pub(crate) fn create(
+        file: Arc<FileContext>,
+        scope: &Scope,
+        name: &str,
+        profile: Arc<Profile>,
+        options: VmOptions,
+    ) -> Self {
+        let id = ResourceId::next();
+        let open_streams = Arc::new(AtomicUsize::new(0));
+        let inner = Arc::new(Inner {
+            id,
+            name: name.to_owned(),
+            profile,
+            options,
+            file,
+            stage: watch::Sender::new(Stage::Created),
+            lifecycle: AsyncMutex::new(()),
+            console: Console::of_vm(name, Arc::clone(&open_streams)),
+            open_files: Arc::new(AtomicUsize::new(0)),
+            open_streams,
+            closed: AtomicBool::new(false),
+            membership: Mutex::new(None),
+        });
+        let vm = Self(inner);
+        let membership = scope.register(Class::Vm, id, Arc::new(vm.clone()));
+        *vm.0.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        vm
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The name of its profile.
+    pub fn profile(&self) -> &str {
+        &self.0.profile.name
+    }
+
+    /// What messages call it: ``vm `web` ``.
+    pub fn subject(&self) -> String {
+        format!("vm `{}`", self.name())
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> VmState {
+        self.0.stage.borrow().state()
+    }
+
+    /// Whether it can be booted.
+    pub fn is_off(&self) -> bool {
+        matches!(self.state(), VmState::Created | VmState::Shutdown)
+    }
+
+    /// Whether it was closed for good.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.load(Ordering::Acquire)
+    }
+
+    /// The number that tells running VMs of this process apart; `None` when it does not run.
+    pub fn cid(&self) -> Option<u32> {
+        self.0.stage.borrow().running().map(|running| running.cid)
+    }
+
+    /// How many files are open in it.
+    pub fn open_file_count(&self) -> usize {
+        self.0.open_files.load(Ordering::Relaxed)
+    }
+
+    /// How many streams read it.
+    pub fn open_stream_count(&self) -> usize {
+        self.0.open_streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether no stream reads it, so that a snapshot could be taken.
+    pub fn is_quiescent(&self) -> bool {
+        self.open_stream_count() == 0
+    }
+
+    /// Its console, from the first byte on; also before the boot and after the end.
+    pub fn console(&self) -> Console {
+        self.0.console.clone()
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.file.environment
+    }
+
+    /// Its clock.
+    pub fn clock(&self) -> Clock {
+        Clock::new(self.clone())
+    }
+
+    /// Its commands, files and syscalls.
+    pub fn surface(&self) -> Surface {
+        Surface::of_vm(self.clone())
+    }
+
+    /// Time since the guest's kernel started, on the guest's clock.
+    pub async fn uptime(&self) -> Result<Duration, LabError> {
+        Ok(Duration::from_nanos(self.guest_stats("uptime()").await?.uptime_ns))
+    }
+
+    /// Figures about it.
+    pub async fn stats(&self) -> Result<VmStats, LabError> {
+        let guest = self.guest_stats("stats()").await?;
+        let session = self.session("stats()")?;
+        let usage = session.running.machine.usage();
+        let usage = usage.map_err(|error| LabError::host(self.subject(), "stats()", error))?;
+        Ok(VmStats {
+            cpu_time: usage.cpu_time,
+            resident_bytes: usage.resident_bytes,
+            boot_kind: "cold",
+            boot_time: session.running.boot_time,
+            guest,
+        })
+    }
+
+    /// What a call needs to talk to the guest; an error unless the VM is booted.
+    pub(crate) fn session(&self, call: &str) -> Result<Session, LabError> {
+        let stage = self.0.stage.borrow().clone();
+        match stage {
+            Stage::Booted(running) => Ok(Session::of(running)),
+            other => Err(self.wrong_state(call, &other, "booted")),
+        }
+    }
+
+    /// The error of a call that the stage does not allow.
+    pub(crate) fn wrong_state(&self, call: &str, stage: &Stage, allowed: &'static str) -> LabError {
+        let subject = self.subject();
+        let call = call.to_owned();
+        if self.is_closed() {
+            return LabError::gone(subject, call, "the VM is closed");
+        }
+        match stage {
+            Stage::Dead(obituary) => obituary.error(subject, call),
+            other => LabError::State { subject, call, allowed, found: other.state().word() },
+        }
+    }
+
+    pub(crate) fn leave_scope(&self) {
+        let membership = self.0.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(membership) = membership {
+            membership.leave();
+        }
+    }
+}
+
+impl Close for Vm {
+    fn subject(&self) -> String {
+        Self::subject(self)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(Self::close(self))
+    }
+}
+
+impl fmt::Debug for Vm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Vm").field(&self.0.name).finish()
+    }
+}

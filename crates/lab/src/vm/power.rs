@@ -1,0 +1,170 @@
+//! What is done to a running machine: pause, resume, reset, power button, shutdown, close.
+
+use crate::error::LabError;
+use crate::vm::handle::{Stage, Vm, VmState};
+use crate::vm::options::VmOptions;
+use crate::vm::running::Running;
+use provium_vmm::VmmError;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long a guest may take to switch itself off, before patience.
+const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
+
+impl Vm {
+    /// Stops its vCPUs.
+    pub async fn pause(&self) -> Result<(), LabError> {
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let running = self.running_in("pause()", VmState::Booted, "booted")?;
+        self.on_machine("pause()", running.machine.pause()).await?;
+        self.replace_stage(&running, Stage::Paused(Arc::clone(&running)));
+        Ok(())
+    }
+
+    /// Lets its vCPUs go on.
+    pub async fn resume(&self) -> Result<(), LabError> {
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let running = self.running_in("resume()", VmState::Paused, "paused")?;
+        self.on_machine("resume()", running.machine.resume()).await?;
+        self.replace_stage(&running, Stage::Booted(Arc::clone(&running)));
+        Ok(())
+    }
+
+    /// Resets the machine, as its button would; returns when the agent is back. What belonged to
+    /// the guest before (workers, processes, files) is gone.
+    pub async fn reset(&self) -> Result<(), LabError> {
+        let call = "reset()";
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let running = self.running_in(call, VmState::Booted, "booted")?;
+        let announced = running.channel.announced();
+        running.generation.fetch_add(1, Ordering::AcqRel);
+        running.channel.end_session("the VM was reset");
+        self.on_machine(call, running.machine.reset()).await?;
+        let options = VmOptions::default().over(&self.0.options);
+        let limit = options.agent_timeout.unwrap_or(self.0.profile.agent_boot_timeout);
+        let limit = self.environment().patient(limit);
+        let back = running.channel.reestablish(announced, self.hello(&options));
+        match tokio::time::timeout(limit, back).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.explain(call, LabError::host(self.subject(), call, error)).await),
+            Err(_) => Err(LabError::TimedOut {
+                subject: self.subject(),
+                call: call.to_owned(),
+                after: limit,
+                note: "; the agent did not come back".to_owned(),
+            }),
+        }
+    }
+
+    /// Presses the ACPI power button; returns once the guest is off.
+    pub async fn power_button(&self) -> Result<(), LabError> {
+        let call = "power_button()";
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let running = self.running_in(call, VmState::Booted, "booted")?;
+        // From here on, the machine's end is what was asked for, and no death.
+        running.stop_watch();
+        let pressed = self.on_machine(call, running.machine.power_button()).await;
+        let mut ended = running.machine.ended();
+        let limit = self.environment().patient(POWER_OFF_LIMIT);
+        let off = tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await.is_ok();
+        if let (Ok(()), false) = (&pressed, off) {
+            self.watch_over(&running);
+            return Err(LabError::TimedOut {
+                subject: self.subject(),
+                call: call.to_owned(),
+                after: limit,
+                note: "; the guest does not act on its power button (no ACPI daemon or handler?)"
+                    .to_owned(),
+            });
+        }
+        self.end(&running).await;
+        pressed
+    }
+
+    /// Wakes it from S3.
+    pub async fn wakeup(&self) -> Result<(), LabError> {
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let running = self.running_in("wakeup()", VmState::Booted, "booted")?;
+        self.on_machine("wakeup()", running.machine.wakeup()).await
+    }
+
+    /// Switches it off. Off already is fine.
+    pub async fn shutdown(&self) -> Result<(), LabError> {
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let stage = self.0.stage.borrow().clone();
+        if let Some(running) = stage.running() {
+            self.end(running).await;
+        }
+        Ok(())
+    }
+
+    /// Switches it off for good and leaves its scope.
+    pub async fn close(&self) -> Result<(), LabError> {
+        self.0.closed.store(true, Ordering::Release);
+        self.shutdown().await?;
+        self.leave_scope();
+        Ok(())
+    }
+
+    /// Ends the machine on purpose.
+    async fn end(&self, running: &Arc<Running>) {
+        running.stop_watch();
+        let ours = self.replace_stage(running, Stage::Shutdown);
+        running.channel.close("the VM was shut down");
+        running.machine.quit().await;
+        running.release();
+        if ours {
+            self.emit_shutdown(running);
+        }
+    }
+
+    /// Moves on from the stage that `running` is in; false if it has moved on by itself.
+    fn replace_stage(&self, running: &Arc<Running>, next: Stage) -> bool {
+        self.0.stage.send_if_modified(|stage| {
+            let ours = stage.running().is_some_and(|now| Arc::ptr_eq(now, running));
+            if ours {
+                *stage = next;
+            }
+            ours
+        })
+    }
+
+    fn running_in(
+        &self,
+        call: &str,
+        state: VmState,
+        allowed: &'static str,
+    ) -> Result<Arc<Running>, LabError> {
+        let stage = self.0.stage.borrow().clone();
+        match stage.running() {
+            Some(running) if stage.state() == state => Ok(Arc::clone(running)),
+            _ => Err(self.wrong_state(call, &stage, allowed)),
+        }
+    }
+
+    async fn on_machine(
+        &self,
+        call: &str,
+        act: impl Future<Output = Result<(), VmmError>>,
+    ) -> Result<(), LabError> {
+        match act.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explain(call, LabError::host(self.subject(), call, error)).await),
+        }
+    }
+
+    /// A failure of machine or channel, told as the VM's end where that is what it was.
+    pub(crate) async fn explain(&self, call: &str, error: LabError) -> LabError {
+        let mut stage = self.0.stage.subscribe();
+        let ended = stage.wait_for(|stage| stage.running().is_none());
+        let Ok(Ok(stage)) = tokio::time::timeout(Duration::from_secs(2), ended).await else {
+            return error;
+        };
+        match &*stage {
+            Stage::Dead(obituary) => obituary.error(self.subject(), call.to_owned()),
+            _ => LabError::gone(self.subject(), call, "the VM was shut down meanwhile"),
+        }
+    }
+}

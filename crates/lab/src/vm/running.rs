@@ -1,0 +1,163 @@
+//! A machine with its agent's session, and the watch over its life.
+//!
+//! While a VM runs, a task listens to everything that can end it: QEMU's process, QEMU's events, the
+//! agent's channel, and words on the console that suggest a panic or a halt, which a ping that goes
+//! unanswered confirms. Whatever comes first makes the VM *dead*, closes the channel (so that every
+//! call in flight fails at once) and keeps the console.
+
+use crate::budget::Grant;
+use crate::error::LabError;
+use crate::vm::handle::{Stage, Vm};
+use provium_events::Event;
+use provium_guest::{Channel, LaneHandle};
+use provium_protocol::Lane;
+use provium_vmm::Machine;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
+
+/// How much of the console goes into an error, bytes.
+const CONSOLE_SHOWN: usize = 1024;
+
+/// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
+const CONFIRMATION: Duration = Duration::from_secs(2);
+
+/// A VM that runs.
+pub(crate) struct Running {
+    pub(crate) machine: Machine,
+    pub(crate) channel: Channel,
+    /// Counts the guest's boots within this machine: what belongs to an older one is gone.
+    pub(crate) generation: AtomicU64,
+    pub(crate) cid: u32,
+    pub(crate) booted_at: Instant,
+    pub(crate) boot_time: Duration,
+    pub(crate) grant: Mutex<Option<Grant>>,
+    pub(crate) watch: Mutex<Option<AbortHandle>>,
+}
+
+/// What a call needs to talk to the guest.
+pub(crate) struct Session {
+    pub(crate) running: Arc<Running>,
+    pub(crate) generation: u64,
+}
+
+impl Session {
+    pub(crate) fn of(running: Arc<Running>) -> Self {
+        let generation = running.generation.load(Ordering::Acquire);
+        Self { running, generation }
+    }
+
+    pub(crate) fn lane(&self, lane: Lane) -> LaneHandle {
+        LaneHandle::new(self.running.channel.clone(), lane)
+    }
+}
+
+/// How a VM died.
+#[derive(Debug)]
+pub(crate) struct Obituary {
+    how: String,
+    console: String,
+}
+
+impl Obituary {
+    pub(crate) fn error(&self, subject: String, call: String) -> LabError {
+        LabError::Dead { subject, call, how: self.how.clone(), console: self.console.clone() }
+    }
+}
+
+impl Running {
+    /// Gives memory and processors back.
+    pub(crate) fn release(&self) {
+        drop(self.grant.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    pub(crate) fn stop_watch(&self) {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(watch) = watch {
+            watch.abort();
+        }
+    }
+}
+
+impl Vm {
+    /// Starts the watch over a VM that has just booted.
+    pub(crate) fn watch_over(&self, running: &Arc<Running>) {
+        let task = watch(self.clone(), Arc::clone(running));
+        let handle = self.environment().runtime().spawn(task).abort_handle();
+        *running.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+    }
+
+    /// The end of the console, for an error.
+    pub(crate) fn console_tail(&self) -> String {
+        self.console().tail(CONSOLE_SHOWN)
+    }
+
+    /// Tells that a VM of `running` is no more.
+    pub(crate) fn emit_shutdown(&self, running: &Running) {
+        let elapsed = running.booted_at.elapsed();
+        self.environment().sink().emit(Event::VmShutdown {
+            file: self.0.file.path.clone(),
+            vm_name: self.name().to_owned(),
+            duration_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        });
+    }
+}
+
+async fn watch(vm: Vm, running: Arc<Running>) {
+    let how = how_it_ends(&vm, &running).await;
+    let elapsed = running.booted_at.elapsed().as_secs_f64();
+    let how = format!("{elapsed:.1} s after its boot: {how}");
+    running.machine.quit().await;
+    running.release();
+    let obituary = Arc::new(Obituary { how, console: vm.console_tail() });
+    let died = vm.0.stage.send_if_modified(|stage| {
+        let ours = stage.running().is_some_and(|now| Arc::ptr_eq(now, &running));
+        if ours {
+            *stage = Stage::Dead(obituary);
+        }
+        ours
+    });
+    if died {
+        vm.emit_shutdown(&running);
+    }
+    running.channel.close("the VM is dead");
+}
+
+/// Waits for the end of the guest, and says what it was.
+async fn how_it_ends(vm: &Vm, running: &Running) -> String {
+    let mut ended = running.machine.ended();
+    let mut closed = running.channel.closed();
+    let mut suspicions = running.machine.suspicions();
+    loop {
+        tokio::select! {
+            biased;
+            death = ended.wait_for(Option::is_some) => {
+                return match death.ok().and_then(|death| death.clone()) {
+                    Some(death) => death.to_string(),
+                    None => "QEMU ended".to_owned(),
+                };
+            }
+            reason = closed.wait_for(Option::is_some) => {
+                let reason = reason.ok().and_then(|reason| reason.clone());
+                // An agent's channel also closes because QEMU ends: that tells more.
+                let grace = tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some));
+                if let Ok(Ok(death)) = grace.await
+                    && let Some(death) = death.clone()
+                {
+                    return death.to_string();
+                }
+                return reason.map_or_else(
+                    || "its agent is gone".to_owned(),
+                    |reason| format!("its agent is gone: {reason}"),
+                );
+            }
+            Ok(suspicion) = suspicions.recv() => {
+                let limit = vm.environment().patient(CONFIRMATION);
+                if !matches!(tokio::time::timeout(limit, running.channel.ping()).await, Ok(Ok(_))) {
+                    return suspicion.to_string();
+                }
+            }
+        }
+    }
+}

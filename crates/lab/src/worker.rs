@@ -1,0 +1,215 @@
+//! Workers: further processes of the agent's in the same guest, each with identity, descriptors and
+//! memory of its own, so that what one does delays and changes no other.
+
+use crate::command::RunStatus;
+use crate::error::LabError;
+use crate::process::Process;
+use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::surface::Surface;
+use crate::vm::Vm;
+use provium_protocol::Lane;
+use provium_protocol::message::Reply;
+use provium_protocol::op::{Op, WorkerSpec};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long the commands of a worker that is closed have between SIGTERM and SIGKILL.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+/// A worker.
+#[derive(Clone)]
+pub struct Worker(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    pid: u32,
+    vm: Vm,
+    surface: Surface,
+    seat: Arc<WorkerSeat>,
+    membership: Mutex<Option<Membership>>,
+}
+
+/// What a surface needs to know of the worker it belongs to.
+#[derive(Debug)]
+pub(crate) struct WorkerSeat {
+    pub(crate) lane: Lane,
+    pub(crate) generation: u64,
+    /// Why it is gone, once it is.
+    gone: Mutex<Option<&'static str>>,
+    /// The commands it has started with `run_async`, as long as anybody may ask for them.
+    children: Mutex<Vec<Process>>,
+}
+
+impl WorkerSeat {
+    /// An error once the worker is gone.
+    pub(crate) fn check(&self, subject: &str, call: &str) -> Result<(), LabError> {
+        match *lock(&self.gone) {
+            None => Ok(()),
+            Some(why) => Err(LabError::gone(subject, call, why)),
+        }
+    }
+
+    /// Takes note of a command that the worker runs.
+    pub(crate) fn adopt(&self, child: Process) {
+        lock(&self.children).push(child);
+    }
+
+    /// Marks it gone; false if it was already.
+    fn leave(&self, why: &'static str) -> bool {
+        let mut gone = lock(&self.gone);
+        let first = gone.is_none();
+        gone.get_or_insert(why);
+        first
+    }
+}
+
+impl Vm {
+    /// Starts a worker, as a copy of the process that makes the VM's raw syscalls.
+    pub async fn spawn_worker(&self, scope: &Scope, spec: WorkerSpec) -> Result<Worker, LabError> {
+        let line = self.surface().agent("spawn_worker()".to_owned())?;
+        let (lane, pid) = match line.request(Op::SpawnWorker(spec)).await? {
+            Reply::Worker { lane, pid } => (lane, pid),
+            other => return Err(line.strange(&other)),
+        };
+        let seat = Arc::new(WorkerSeat {
+            lane,
+            generation: line.generation,
+            gone: Mutex::new(None),
+            children: Mutex::new(Vec::new()),
+        });
+        let id = ResourceId::next();
+        let worker = Worker(Arc::new(Inner {
+            id,
+            pid,
+            vm: self.clone(),
+            surface: Surface::of_worker(self.clone(), Arc::clone(&seat)),
+            seat,
+            membership: Mutex::new(None),
+        }));
+        *lock(&worker.0.membership) = Some(scope.register(Class::Worker, id, Arc::new(worker.clone())));
+        Ok(worker)
+    }
+}
+
+impl Worker {
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// The number that the agent knows it by.
+    pub fn handle(&self) -> u32 {
+        self.0.seat.lane.0
+    }
+
+    /// Its process id in the guest.
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// The VM it works in.
+    pub fn vm(&self) -> &Vm {
+        &self.0.vm
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        self.0.surface.subject()
+    }
+
+    /// Its commands, files and syscalls.
+    pub fn surface(&self) -> Surface {
+        self.0.surface.clone()
+    }
+
+    /// Signals every command that it has in flight from `run_async`; how many.
+    pub async fn kill(&self, signal: i32) -> Result<u64, LabError> {
+        let line = self.0.surface.commands(format!("kill({signal})"))?;
+        match line.request(Op::SignalAll { signal }).await? {
+            Reply::Count(count) => Ok(count),
+            other => Err(line.strange(&other)),
+        }
+    }
+
+    /// Waits for all its commands and ends it; the worst of their exit codes, 128 + signal for one
+    /// that was killed, 0 if there were none.
+    pub async fn join(&self) -> Result<i32, LabError> {
+        let call = "join()";
+        self.0.seat.check(&self.subject(), call)?;
+        let line = self.0.surface.commands(call.to_owned())?;
+        let children = lock(&self.0.seat.children).clone();
+        let mut worst = 0;
+        for child in children {
+            let status = child.wait(None).await?.status;
+            worst = worst.max(RunStatus::shell_code(status));
+        }
+        // The agent keeps its own books: whatever it still has is waited for, too.
+        match line.request(Op::Join).await? {
+            Reply::Joined { exit_code, .. } => worst = worst.max(exit_code),
+            other => return Err(line.strange(&other)),
+        }
+        self.retire("the worker was joined").await?;
+        Ok(worst)
+    }
+
+    /// Ends it: SIGTERM to all its commands, SIGKILL to those still there after 2 s, then its own
+    /// process. Closed, joined or lost already is fine.
+    pub async fn close(&self) -> Result<(), LabError> {
+        if let Ok(line) = self.0.surface.commands("close()".to_owned()) {
+            let gentle = async {
+                let signalled = line.request(Op::SignalAll { signal: SIGTERM }).await;
+                if matches!(signalled, Ok(Reply::Count(0))) {
+                    return;
+                }
+                let _ = line.request(Op::Join).await;
+            };
+            if tokio::time::timeout(CLOSE_GRACE, gentle).await.is_err() {
+                let kill = line.request(Op::SignalAll { signal: SIGKILL });
+                // A worker that does not even answer this is ended with all it has below.
+                let _ = tokio::time::timeout(CLOSE_GRACE, kill).await;
+            }
+        }
+        self.retire("the worker is closed").await
+    }
+
+    async fn retire(&self, why: &'static str) -> Result<(), LabError> {
+        if !self.0.seat.leave(why) {
+            return Ok(());
+        }
+        if let Some(membership) = lock(&self.0.membership).take() {
+            membership.leave();
+        }
+        lock(&self.0.seat.children).clear();
+        let lane = self.0.seat.lane;
+        match self.0.vm.surface().agent("close()".to_owned()) {
+            Ok(line) if line.generation == self.0.seat.generation => {
+                line.done(Op::RetireWorker { lane }).await
+            }
+            // The guest it worked in is off, dead or has been reset: nothing is left of it.
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Close for Worker {
+    fn subject(&self) -> String {
+        Self::subject(self)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(Self::close(self))
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Worker").field(&self.subject()).finish()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
