@@ -1,0 +1,177 @@
+//! What is promised of children, tried on real ones.
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use provium_process::{Command, Exit, ProcessError, Stdio, output};
+use tokio::io::AsyncReadExt;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn shell(script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    command
+}
+
+/// Is there a process (a zombie counts) of this number?
+fn exists(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Is there one that still runs?
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')')
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+}
+
+/// Orphans are reaped by init, in its own time: waits until the process runs no more.
+fn assert_ends(pid: u32) {
+    let until = std::time::Instant::now() + SOON;
+    while runs(pid) {
+        assert!(std::time::Instant::now() < until, "process {pid} lingers");
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn output_captures_both_streams_and_the_status() {
+    let out = output(shell("echo out; echo err >&2; exit 3"), SOON)
+        .await
+        .unwrap();
+    assert_eq!(
+        (out.stdout, out.stderr),
+        (b"out\n".to_vec(), b"err\n".to_vec())
+    );
+    assert_eq!((out.exit, out.dropped), (Exit::Exited(3), 0));
+}
+
+#[tokio::test]
+async fn output_is_bounded() {
+    let out = output(shell("head -c 20000000 /dev/zero"), SOON)
+        .await
+        .unwrap();
+    assert_eq!(out.stdout.len() as u64 + out.dropped, 20_000_000);
+    assert_eq!(out.stdout.len(), 16 << 20);
+}
+
+#[tokio::test]
+async fn a_deadline_kills_the_group() {
+    let command = shell("sleep 1000 & echo $!; wait");
+    let error = output(command, Duration::from_millis(100))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ProcessError::Deadline { .. }), "{error}");
+    assert_eq!(error.to_string(), "`sh` did not end within 100ms");
+}
+
+#[tokio::test]
+async fn an_absent_program_is_named() {
+    let error = output(Command::new("provium-absent"), SOON)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`provium-absent` is not installed or not on PATH"
+    );
+}
+
+#[tokio::test]
+async fn what_the_kernel_refuses_is_told() {
+    let error = Command::new("/etc/passwd").spawn().unwrap_err();
+    assert_eq!(error.to_string(), "cannot start `/etc/passwd`");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("denied"), "{source}");
+}
+
+#[tokio::test]
+async fn killing_reaches_the_whole_group() {
+    let mut command = shell("sleep 1000 & echo $!; wait");
+    command.stdout(Stdio::Pipe);
+    let mut child = command.spawn().unwrap();
+    let grandchild = first_number(&mut child).await;
+    child.kill();
+    assert_eq!(child.wait().await.unwrap(), Exit::Signalled(libc::SIGKILL));
+    assert_eq!(
+        child.wait().await.unwrap(),
+        Exit::Signalled(libc::SIGKILL),
+        "waiting again is fine"
+    );
+    assert_ends(grandchild);
+}
+
+#[tokio::test]
+async fn the_group_ends_with_its_leader() {
+    let mut command = shell("sleep 1000 & echo $!");
+    command.stdout(Stdio::Pipe);
+    let mut child = command.spawn().unwrap();
+    let grandchild = first_number(&mut child).await;
+    assert_eq!(child.wait().await.unwrap(), Exit::Exited(0));
+    assert_ends(grandchild);
+}
+
+#[tokio::test]
+async fn dropping_kills_and_reaps() {
+    let mut command = Command::new("cat");
+    command.stdin(Stdio::Pipe);
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    assert!(exists(pid));
+    drop(child);
+    assert!(!exists(pid), "not even a zombie is left");
+}
+
+#[tokio::test]
+async fn inherited_files_have_the_numbers_asked_for_and_no_others_are_open() {
+    // Left open without close-on-exec, as a careless library would.
+    let careless = std::fs::File::open("/dev/null").unwrap();
+    rustix::io::fcntl_setfd(&careless, rustix::io::FdFlags::empty()).unwrap();
+    let (five, mut five_end) = pair();
+    let (nine, mut nine_end) = pair();
+    let mut command = shell("echo to five >&5; read line <&9; echo \"$line\"; ls /proc/self/fd");
+    command.inherit(9, nine).inherit(5, five);
+    writeln!(nine_end, "from nine").unwrap();
+    let out = output(command, SOON).await.unwrap();
+    let mut said = [0; 8];
+    five_end.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"to five\n");
+    // 3 is `ls` itself reading the folder.
+    assert_eq!(
+        String::from_utf8(out.stdout).unwrap(),
+        "from nine\n0\n1\n2\n3\n5\n9\n"
+    );
+}
+
+#[tokio::test]
+async fn children_start_with_clean_signals() {
+    let out = output(shell("grep -E 'Sig(Blk|Ign)' /proc/self/status"), SOON)
+        .await
+        .unwrap();
+    let text = String::from_utf8(out.stdout).unwrap();
+    let masks: Vec<u64> = text
+        .lines()
+        .map(|line| u64::from_str_radix(line.split('\t').nth(1).unwrap(), 16).unwrap())
+        // Signals 32 and 33 are the C library's own: it lets nobody touch them.
+        .map(|mask| mask & !(0b11 << 31))
+        .collect();
+    assert_eq!(masks, [0, 0], "{text}");
+}
+
+async fn first_number(child: &mut provium_process::Child) -> u32 {
+    let mut line = Vec::new();
+    let stdout = child.stdout.as_mut().unwrap();
+    loop {
+        match stdout.read_u8().await.unwrap() {
+            b'\n' => return String::from_utf8(line).unwrap().parse().unwrap(),
+            byte => line.push(byte),
+        }
+    }
+}
+
+fn pair() -> (OwnedFd, std::os::unix::net::UnixStream) {
+    let (theirs, ours) = std::os::unix::net::UnixStream::pair().unwrap();
+    (theirs.into(), ours)
+}
