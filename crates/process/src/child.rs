@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_send_signal, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, pidfd_send_signal, waitid,
+    waitpid,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
@@ -113,10 +114,11 @@ impl Child {
             program: program.clone(),
             source,
         };
-        // Without a registered descriptor nobody would kill it: do so here.
-        let pidfd = AsyncFd::try_new(pidfd).map_err(|failed| {
-            let (pidfd, error) = failed.into_parts();
-            end_now(pid, &pidfd);
+        let pidfd = AsyncFd::new(pidfd).map_err(|error| {
+            // Without a descriptor to wait on nobody would ever end it: do so here. It is not
+            // reaped, so the number is still its own.
+            let _ = kill_process_group(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
             follow(error)
         })?;
         let watched = Arc::new(Watched {
