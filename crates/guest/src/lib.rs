@@ -1,1 +1,56 @@
 //! The host's end of the agent channel: calls, streams, cancel.
+//!
+//! ```text
+//!            Channel ── open, request, ping, resync
+//!               │
+//!   Call ── Input, Output, events, reply          LaneHandle, Command: the same, typed
+//!    │                  ▲
+//!    ▼                  │
+//!  outbox ── writer   reader ── what the agent sends is checked here
+//!              │        ▲
+//!              ▼        │
+//!           the agent's port (a socket of QEMU's)
+//! ```
+//!
+//! Life cycle: [`Channel::establish`] listens on the transports that a machine has, takes the first
+//! on which an agent announces itself, and agrees on a session with it. Calls then run side by side;
+//! each ends with exactly one reply, or with the session. After a reset or a restore the same stream
+//! carries a new session, see [`Channel::resync`]. A channel ends with its stream, with the last
+//! handle, or by [`Channel::shut_down`].
+//!
+//! The agent is not trusted: what it sends is bounded before memory is given to it, and what breaks
+//! the protocol ends this channel only, with a reason that every call then gets.
+//!
+//! This crate starts no process, knows no VM, and sets no deadlines: whoever calls bounds the wait,
+//! and dropping a future cancels in the guest what it waited for.
+
+mod allowance;
+mod asks;
+mod call;
+mod capture;
+mod cell;
+mod channel;
+mod command;
+mod error;
+mod establish;
+mod files;
+mod handshake;
+mod incoming;
+mod lane;
+mod outbox;
+mod reader;
+mod shape;
+mod shared;
+mod stream;
+mod writer;
+
+pub use asks::{AnswerAsk, Answering, NoModules};
+pub use call::{Call, Input, Output};
+pub use capture::{Capture, CaptureReader, Captured, Piece};
+pub use channel::{Channel, Worker};
+pub use command::{Command, DEFAULT_MAX_OUTPUT};
+pub use error::{CallError, ChannelError, Violation};
+pub use files::MAX_FILE_IN_MEMORY;
+pub use handshake::{After, Announcement};
+pub use lane::{LaneHandle, SyscallResult};
+pub use stream::GuestStream;

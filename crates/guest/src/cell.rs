@@ -1,0 +1,328 @@
+//! One call's state, shared by whoever made the call and the [reader](crate::reader).
+//!
+//! A cell is *open* until its outcome is set, by the reply or by the end of the session; it is
+//! *abandoned* when its [`Call`](crate::Call) was dropped before. An abandoned cell lives on in the
+//! channel's table, where it keeps the call's id taken until the reply has come.
+
+use crate::allowance::Allowance;
+use crate::error::{CallError, Violation};
+use crate::incoming::{Incoming, Refused, Sink};
+use provium_protocol::frame::INITIAL_WINDOW;
+use provium_protocol::message::Exit;
+use provium_protocol::{CallId, Channel, Event, FrameKind, Lane, Op, Reply};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Mutex as AsyncMutex, Notify};
+
+/// Events a call may have; honest ones have one or two.
+const EVENT_LIMIT: usize = 16;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) id: CallId,
+    pub(crate) lane: Lane,
+    pub(crate) allowance: Allowance,
+    /// Held through a whole write, so that two writers' bytes do not mix.
+    pub(crate) input_turn: AsyncMutex<()>,
+    /// Tells the one writer that there may be room.
+    pub(crate) input_ready: Notify,
+    /// Tells everybody of events and of the outcome.
+    progress: Notify,
+    output_ready: [Notify; 2],
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    incoming: [Incoming; 2],
+    /// What the guest still takes on the input channel.
+    credit: u64,
+    input_finished: bool,
+    events: Vec<Event>,
+    outcome: Option<Result<Reply, CallError>>,
+    /// The outcome was set; it may have been taken since.
+    over: bool,
+    /// Why the session ended under the call.
+    failure: Option<CallError>,
+    abandoned: bool,
+}
+
+/// What an abandoned call leaves to do.
+pub(crate) enum Leftover {
+    /// It is open and to be cancelled.
+    Cancel,
+    /// It had given something that nobody has taken.
+    Undo(Lane, Op),
+    /// Nothing.
+    Nothing,
+}
+
+fn slot(channel: Channel) -> Option<usize> {
+    match channel {
+        Channel::Input => None,
+        Channel::Output => Some(0),
+        Channel::Error => Some(1),
+    }
+}
+
+impl Cell {
+    pub(crate) fn new(id: CallId, lane: Lane, allowance: Allowance, sinks: [Sink; 2]) -> Self {
+        Self {
+            id,
+            lane,
+            allowance,
+            input_turn: AsyncMutex::new(()),
+            input_ready: Notify::new(),
+            progress: Notify::new(),
+            output_ready: [Notify::new(), Notify::new()],
+            state: Mutex::new(State {
+                incoming: sinks.map(Incoming::new),
+                credit: u64::from(INITIAL_WINDOW),
+                input_finished: false,
+                events: Vec::new(),
+                outcome: None,
+                over: false,
+                failure: None,
+                abandoned: false,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // What the reader brings.
+
+    /// Data; gives the credit to grant.
+    pub(crate) fn accept(&self, channel: Channel, bytes: Vec<u8>) -> Result<u32, Violation> {
+        let slot = slot(channel).ok_or(Violation::WrongChannel(self.id))?;
+        let grant = self.lock().incoming[slot]
+            .accept(bytes)
+            .map_err(|refused| match refused {
+                Refused::OverWindow => Violation::OverWindow(self.id),
+                Refused::AfterEnd => Violation::WrongChannel(self.id),
+            })?;
+        self.output_ready[slot].notify_one();
+        Ok(grant)
+    }
+
+    pub(crate) fn end(&self, channel: Channel) -> Result<(), Violation> {
+        let slot = slot(channel).ok_or(Violation::WrongChannel(self.id))?;
+        self.lock().incoming[slot].end(None);
+        self.output_ready[slot].notify_one();
+        Ok(())
+    }
+
+    pub(crate) fn credit(&self, bytes: u32) {
+        let mut state = self.lock();
+        state.credit = state.credit.saturating_add(u64::from(bytes));
+        drop(state);
+        self.input_ready.notify_one();
+    }
+
+    pub(crate) fn event(&self, event: Event) -> Result<(), Violation> {
+        let mut state = self.lock();
+        if state.events.len() == EVENT_LIMIT {
+            return Err(Violation::Flood(FrameKind::Event));
+        }
+        state.events.push(event);
+        drop(state);
+        self.progress.notify_waiters();
+        Ok(())
+    }
+
+    /// Sets the outcome. When nobody is there to take it, gives what must be undone.
+    pub(crate) fn finish(&self, outcome: Result<Reply, CallError>) -> Option<(Lane, Op)> {
+        let mut state = self.lock();
+        if state.over {
+            return None;
+        }
+        state.over = true;
+        if let Err(error @ CallError::Channel(_)) = &outcome {
+            state.failure = Some(error.clone());
+        }
+        let failure = state.failure.clone();
+        for incoming in &mut state.incoming {
+            incoming.end(failure.as_ref());
+        }
+        let undo = match &outcome {
+            Ok(reply) if state.abandoned => undo(self.lane, reply),
+            _ => None,
+        };
+        state.outcome = Some(outcome);
+        drop(state);
+        self.progress.notify_waiters();
+        self.input_ready.notify_one();
+        for ready in &self.output_ready {
+            ready.notify_one();
+        }
+        undo
+    }
+
+    // What the maker of the call does.
+
+    /// Gives the call up.
+    pub(crate) fn abandon(&self) -> Leftover {
+        let mut state = self.lock();
+        state.abandoned = true;
+        self.input_ready.notify_one();
+        if !state.over {
+            return Leftover::Cancel;
+        }
+        match state.outcome.take() {
+            Some(Ok(reply)) => match undo(self.lane, &reply) {
+                Some((lane, op)) => Leftover::Undo(lane, op),
+                None => Leftover::Nothing,
+            },
+            _ => Leftover::Nothing,
+        }
+    }
+
+    /// Makes room by letting go what is held and what comes; gives the credit to grant on each
+    /// channel. With `all` false, channels that somebody reads are left alone.
+    pub(crate) fn discard(&self, all: bool) -> [u32; 2] {
+        let mut state = self.lock();
+        [0, 1].map(|slot| {
+            let incoming = &mut state.incoming[slot];
+            if all {
+                incoming.discard()
+            } else {
+                incoming.discard_unclaimed()
+            }
+        })
+    }
+
+    /// Lets one channel go; gives the credit to grant.
+    pub(crate) fn discard_one(&self, channel: Channel) -> u32 {
+        slot(channel).map_or(0, |slot| self.lock().incoming[slot].discard())
+    }
+
+    pub(crate) fn claim(&self, channel: Channel) {
+        if let Some(slot) = slot(channel) {
+            self.lock().incoming[slot].claim();
+        }
+    }
+
+    /// The next piece of a channel and the credit to grant for it; `None` at the end.
+    pub(crate) async fn next_piece(
+        &self,
+        channel: Channel,
+    ) -> Result<Option<(Vec<u8>, u32)>, CallError> {
+        let Some(slot) = slot(channel) else {
+            return Ok(None);
+        };
+        loop {
+            {
+                let mut state = self.lock();
+                let piece = state.incoming[slot].take();
+                if piece.is_some() || state.incoming[slot].ended() {
+                    let more = !state.incoming[slot].is_empty() || state.incoming[slot].ended();
+                    let failure = state.failure.clone();
+                    drop(state);
+                    if more {
+                        // For a second reader of the same channel.
+                        self.output_ready[slot].notify_one();
+                    }
+                    return match (piece, failure) {
+                        (Some(piece), _) => Ok(Some(piece)),
+                        (None, Some(failure)) => Err(failure),
+                        (None, None) => Ok(None),
+                    };
+                }
+            }
+            self.output_ready[slot].notified().await;
+        }
+    }
+
+    /// Takes as much credit as there is, at most `wanted`; 0: wait.
+    pub(crate) fn spend(&self, wanted: usize) -> Result<usize, CallError> {
+        let mut state = self.lock();
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        if state.over || state.abandoned || state.input_finished {
+            return Err(CallError::InputClosed);
+        }
+        let given = usize::try_from(state.credit).map_or(wanted, |credit| credit.min(wanted));
+        state.credit -= given as u64;
+        Ok(given)
+    }
+
+    /// Ends the input; false when it had ended, or the call has.
+    pub(crate) fn finish_input(&self) -> bool {
+        let mut state = self.lock();
+        !state.over && !std::mem::replace(&mut state.input_finished, true)
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().over
+    }
+
+    /// The outcome, once it is there; it is handed out once.
+    pub(crate) async fn take_outcome(&self) -> Result<Reply, CallError> {
+        self.until(|state| {
+            state
+                .over
+                .then(|| state.outcome.take().unwrap_or(Err(CallError::Taken)))
+        })
+        .await
+    }
+
+    /// How the command ended, as often as one asks.
+    pub(crate) async fn exit(&self) -> Result<Exit, CallError> {
+        self.until(|state| match (&state.outcome, state.over) {
+            (Some(Ok(Reply::Exited(exit))), _) => Some(Ok(*exit)),
+            (Some(Ok(_)), _) => Some(Err(CallError::Unexpected("exec"))),
+            (Some(Err(error)), _) => Some(Err(error.clone())),
+            (None, true) => Some(Err(CallError::Taken)),
+            (None, false) => None,
+        })
+        .await
+    }
+
+    /// The event of that index; `None` when the call ended with fewer.
+    pub(crate) async fn nth_event(&self, index: usize) -> Option<Event> {
+        self.until(|state| match state.events.get(index) {
+            Some(event) => Some(Some(event.clone())),
+            None => state.over.then_some(None),
+        })
+        .await
+    }
+
+    /// The process id of the command, once it runs; `None` when the call ended without.
+    pub(crate) async fn started(&self) -> Option<u32> {
+        self.until(|state| {
+            let started = state.events.iter().find_map(|event| match event {
+                Event::Started { pid } => Some(*pid),
+                Event::Entered { .. } => None,
+            });
+            (started.is_some() || state.over).then_some(started)
+        })
+        .await
+    }
+
+    async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+        loop {
+            let mut told = pin!(self.progress.notified());
+            // From here on no change is missed.
+            told.as_mut().enable();
+            if let Some(found) = look(&mut self.lock()) {
+                return found;
+            }
+            told.await;
+        }
+    }
+}
+
+/// What takes back what a reply gave, for a reply that nobody waits for any more.
+fn undo(lane: Lane, reply: &Reply) -> Option<(Lane, Op)> {
+    match reply {
+        Reply::Worker { lane: worker, .. } => {
+            Some((Lane::AGENT, Op::RetireWorker { lane: *worker }))
+        }
+        Reply::Opened { fd } => Some((lane, Op::CloseFd { fd: *fd })),
+        _ => None,
+    }
+}

@@ -1,0 +1,308 @@
+//! The handle of a channel.
+
+use crate::asks::{self, AnswerAsk};
+use crate::call::Call;
+use crate::cell::Cell;
+use crate::error::{CallError, ChannelError};
+use crate::establish::{Heard, first_heard};
+use crate::handshake::{After, Announcement, Identity, Opening};
+use crate::incoming::Sink;
+use crate::lane::LaneHandle;
+use crate::reader::Reader;
+use crate::shared::Shared;
+use crate::writer;
+use provium_protocol::message::GuestStats;
+use provium_protocol::op::WorkerSpec;
+use provium_protocol::{FrameDecoder, Hello, HostHello, Lane, Op, Reply, WireError};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
+use tokio::time::Instant;
+
+/// The host's end of the stream to one guest's agent. Cheap to clone; the last clone to go, calls
+/// counted, closes the stream.
+#[derive(Debug, Clone)]
+pub struct Channel(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    tasks: Vec<AbortHandle>,
+    transport: usize,
+}
+
+/// A worker that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its process id in the guest.
+    pub pid: u32,
+}
+
+impl Channel {
+    /// Listens on all `streams` until an agent announces itself on one, drops the others, and agrees
+    /// on a session. The hello's session number is chosen here when it is 0.
+    ///
+    /// Sets no deadline; dropping the future drops the streams. The channel's tasks run on the
+    /// runtime that this is called on.
+    ///
+    /// # Errors
+    /// When the agent is not the one of `hello.protocol` and `expected_build`, or when all streams
+    /// are closed.
+    pub async fn establish<S>(
+        streams: Vec<S>,
+        hello: HostHello,
+        expected_build: &str,
+        asks: Arc<dyn AnswerAsk>,
+    ) -> Result<(Self, Hello), ChannelError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let identity = identity(&hello, expected_build);
+        let Heard {
+            index,
+            stream,
+            decoder,
+            hello: heard,
+        } = first_heard(streams).await.ok_or(ChannelError::NoAgent)?;
+        if let Some(heard) = &heard {
+            identity.check(heard)?;
+        }
+        let first = heard.map(|hello| Announcement { number: 1, hello });
+        let channel = Self::start(stream, decoder, Shared::new(identity, first), asks, index);
+        let answer = channel.0.shared.handshake(hello, Opening::AtOnce).await?;
+        Ok((channel, answer))
+    }
+
+    /// As [`Channel::establish`], for an agent that listens already and will not announce itself: the
+    /// machine was started from a saved state.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn reattach<S>(
+        stream: S,
+        hello: HostHello,
+        expected_build: &str,
+        asks: Arc<dyn AnswerAsk>,
+    ) -> Result<(Self, Hello), ChannelError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let shared = Shared::new(identity(&hello, expected_build), None);
+        let channel = Self::start(stream, FrameDecoder::new(), shared, asks, 0);
+        let answer = channel.0.shared.handshake(hello, Opening::AtOnce).await?;
+        Ok((channel, answer))
+    }
+
+    fn start<S>(
+        stream: S,
+        decoder: FrameDecoder,
+        shared: Shared,
+        asks: Arc<dyn AnswerAsk>,
+        transport: usize,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let shared = Arc::new(shared);
+        let (read, write) = tokio::io::split(stream);
+        let (questions, waiting) = mpsc::channel(asks::WAITING_LIMIT);
+        let reader = Reader::new(Arc::clone(&shared), decoder, questions);
+        let tasks = vec![
+            tokio::spawn(reader.run(read)).abort_handle(),
+            tokio::spawn(writer::run(Arc::clone(&shared), write)).abort_handle(),
+            tokio::spawn(asks::run(Arc::clone(&shared), waiting, asks)).abort_handle(),
+        ];
+        Self(Arc::new(Inner {
+            shared,
+            tasks,
+            transport,
+        }))
+    }
+
+    /// Starts a new session on the same stream: all calls of the old one fail (with "the guest was
+    /// rebooted" after a reboot), then the agent is greeted anew, again each second, until it
+    /// answers. Mends a channel that the agent's violation has closed, too.
+    ///
+    /// Sets no deadline; dropping the future leaves the channel without a session.
+    ///
+    /// # Errors
+    /// When the stream is closed, or the agent is another.
+    pub async fn resync(&self, hello: HostHello, after: After) -> Result<Hello, ChannelError> {
+        let shared = &self.0.shared;
+        let (reason, opening) = match after {
+            After::Reboot => (ChannelError::Rebooted, Opening::OnAnnouncement),
+            After::Restore => (ChannelError::SessionOver, Opening::AtOnce),
+        };
+        shared.end_session(reason, after == After::Reboot);
+        let _turn = shared.handshakes.lock().await;
+        shared.handshake(hello, opening).await
+    }
+
+    /// Makes a call. When the channel has no session, the call's outcome says so.
+    pub fn open(&self, lane: Lane, op: &Op) -> Call {
+        self.open_into(lane, op, [Sink::Queue, Sink::Queue])
+    }
+
+    pub(crate) fn open_into(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Call {
+        let cell: Arc<Cell> = self.0.shared.open(lane, op, sinks);
+        Call::new(self.clone(), cell)
+    }
+
+    /// Makes a call without channels and waits for its reply. Dropping the future cancels it.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn request(&self, lane: Lane, op: &Op) -> Result<Reply, CallError> {
+        self.open_into(lane, op, [Sink::Discard, Sink::Discard])
+            .reply()
+            .await
+    }
+
+    /// Asks the agent itself for a sign of life; gives the round-trip time.
+    ///
+    /// # Errors
+    /// When there is no session, or it ends.
+    pub async fn ping(&self) -> Result<Duration, CallError> {
+        let started = Instant::now();
+        let answer = self.0.shared.ping()?;
+        match answer.await {
+            Ok(()) => Ok(started.elapsed()),
+            Err(_) => {
+                let reason = self.0.shared.reason();
+                Err(CallError::Channel(
+                    reason.unwrap_or(Arc::new(ChannelError::SessionOver)),
+                ))
+            }
+        }
+    }
+
+    /// A lane of this guest, with its typed operations.
+    pub fn lane(&self, lane: Lane) -> LaneHandle {
+        LaneHandle::new(self.clone(), lane)
+    }
+
+    /// Starts a worker. One whose reply nobody waits for any more is retired.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<Worker, CallError> {
+        match self.request(Lane::AGENT, &Op::SpawnWorker(spec)).await? {
+            Reply::Worker { lane, pid } if lane >= Lane::FIRST_WORKER => Ok(Worker { lane, pid }),
+            _ => Err(CallError::Unexpected("spawn worker")),
+        }
+    }
+
+    /// Ends a worker and all it owns.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn retire_worker(&self, lane: Lane) -> Result<(), CallError> {
+        match self
+            .request(Lane::AGENT, &Op::RetireWorker { lane })
+            .await?
+        {
+            Reply::Done => Ok(()),
+            _ => Err(CallError::Unexpected("retire worker")),
+        }
+    }
+
+    /// Runs ops in one round trip, in order; gives one result for each.
+    ///
+    /// # Errors
+    /// As for every call; an entry's own failure is in its result.
+    pub async fn batch(
+        &self,
+        commands: Lane,
+        raw: Lane,
+        ops: Vec<Op>,
+    ) -> Result<Vec<Result<Reply, WireError>>, CallError> {
+        let count = ops.len();
+        match self
+            .request(Lane::AGENT, &Op::Batch { commands, raw, ops })
+            .await?
+        {
+            Reply::Batch(results) if results.len() == count => Ok(results),
+            _ => Err(CallError::Unexpected("batch")),
+        }
+    }
+
+    /// Writes back what is dirty and switches the guest off. A reply may or may not come first.
+    ///
+    /// # Errors
+    /// What the guest answers. That the channel ended is none.
+    pub async fn power_off(&self) -> Result<(), CallError> {
+        match self.request(Lane::AGENT, &Op::PowerOff).await {
+            Ok(_) | Err(CallError::Channel(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Figures about the guest.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn stats(&self) -> Result<GuestStats, CallError> {
+        match self.request(Lane::AGENT, &Op::Stats).await? {
+            Reply::Stats(stats) => Ok(stats),
+            _ => Err(CallError::Unexpected("stats")),
+        }
+    }
+
+    /// Which of the streams given to [`Channel::establish`] is in use.
+    pub fn transport(&self) -> usize {
+        self.0.transport
+    }
+
+    /// The last announcement of the agent. A new one in the middle of a session is a reboot: all
+    /// calls have failed then, and [`Channel::resync`] starts over.
+    pub fn announcements(&self) -> watch::Receiver<Option<Announcement>> {
+        self.0.shared.announcements.subscribe()
+    }
+
+    /// Why the channel was closed; `None` while it is not.
+    pub fn closed(&self) -> watch::Receiver<Option<Arc<ChannelError>>> {
+        self.0.shared.closed.subscribe()
+    }
+
+    /// Why calls would fail now; `None` while there is a session.
+    pub fn reason(&self) -> Option<Arc<ChannelError>> {
+        self.0.shared.reason()
+    }
+
+    /// Gives the channel up: every pending and later call fails with `reason`. If it has ended
+    /// already, its first reason stands.
+    pub fn shut_down(&self, reason: impl Into<String>) {
+        self.0.end(reason.into());
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+}
+
+impl Inner {
+    fn end(&self, reason: String) {
+        self.shared.die(ChannelError::ShutDown(reason));
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end("the channel to the guest is no longer in use".to_owned());
+    }
+}
+
+fn identity(hello: &HostHello, expected_build: &str) -> Identity {
+    Identity {
+        protocol: hello.protocol,
+        host_build: hello.build.clone(),
+        expected_build: expected_build.to_owned(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Commands: started, captured, fed, signalled, waited for.
+//!
+//! Output is captured by the channel's reader as it comes: nobody needs to wait for a command for it
+//! to get on, and no reader of its output can hold it back.
+
+use crate::call::{Call, Input};
+use crate::capture::{Capture, CaptureReader};
+use crate::error::CallError;
+use crate::incoming::Sink;
+use crate::lane::LaneHandle;
+use provium_protocol::message::Exit;
+use provium_protocol::op::{Exec, Stdin};
+use provium_protocol::{CallId, ErrorKind, Op, WireError};
+use std::sync::Arc;
+
+/// Bytes kept of each output stream unless the caller says otherwise.
+pub const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
+/// Standard input up to this length goes with the request.
+const SHORT_INPUT: usize = 32 * 1024;
+/// `ESRCH`, of Linux.
+const NO_SUCH_PROCESS: i32 = 3;
+
+/// A command in the guest. Dropping it before it has ended kills its process group.
+#[derive(Debug)]
+pub struct Command {
+    call: Call,
+    output: Arc<Capture>,
+    error: Arc<Capture>,
+}
+
+impl Command {
+    /// Starts a command, keeping `max_output` bytes of each of its outputs. Standard input of any
+    /// length may be given as [`Stdin::Bytes`]; [`Exec::collect`] is of no use here.
+    pub fn start(lane: &LaneHandle, mut exec: Exec, max_output: usize) -> Self {
+        exec.collect = None;
+        let fed = match &mut exec.stdin {
+            Stdin::Bytes(bytes) if bytes.len() > SHORT_INPUT => Some(std::mem::take(bytes)),
+            _ => None,
+        };
+        if fed.is_some() {
+            exec.stdin = Stdin::Channel;
+        }
+        let (output, error) = (Capture::new(max_output), Capture::new(max_output));
+        let sinks = [
+            Sink::Capture(Arc::clone(&output)),
+            Sink::Capture(Arc::clone(&error)),
+        ];
+        let call = lane
+            .channel()
+            .open_into(lane.lane(), &Op::Exec(exec), sinks);
+        if let Some(bytes) = fed {
+            let input = call.input();
+            // Ends with the call, at the latest.
+            call.channel().shared().runtime.spawn(async move {
+                if input.write_all(&bytes).await.is_ok() {
+                    input.finish();
+                }
+            });
+        }
+        Self {
+            call,
+            output,
+            error,
+        }
+    }
+
+    /// Its process id in the guest, once it runs.
+    ///
+    /// # Errors
+    /// Why it could not be started, and the end of the session.
+    pub async fn started(&self) -> Result<u32, CallError> {
+        match self.call.cell().started().await {
+            Some(pid) => Ok(pid),
+            None => {
+                // It is over without having been started: the outcome says why.
+                self.wait().await?;
+                Err(CallError::Unexpected("exec"))
+            }
+        }
+    }
+
+    /// How it ended, once it has. May be asked by any number, any number of times; dropping the
+    /// future leaves the command alone.
+    ///
+    /// # Errors
+    /// Why it could not be started, and the end of the session.
+    pub async fn wait(&self) -> Result<Exit, CallError> {
+        self.call.cell().exit().await
+    }
+
+    /// Whether it has ended, as far as the host knows.
+    pub fn has_ended(&self) -> bool {
+        self.call.is_over()
+    }
+
+    /// The call that it runs in.
+    pub fn call(&self) -> CallId {
+        self.call.id()
+    }
+
+    /// Its standard output.
+    pub fn output(&self) -> &Arc<Capture> {
+        &self.output
+    }
+
+    /// Its standard error; empty when it has a terminal.
+    pub fn error(&self) -> &Arc<Capture> {
+        &self.error
+    }
+
+    /// Reads its standard output from the first byte.
+    pub fn output_reader(&self) -> CaptureReader {
+        self.output.reader()
+    }
+
+    /// Reads its standard error from the first byte.
+    pub fn error_reader(&self) -> CaptureReader {
+        self.error.reader()
+    }
+
+    /// Its standard input, when it was started with [`Stdin::Channel`].
+    pub fn input(&self) -> Input {
+        self.call.input()
+    }
+
+    /// Sends a signal to it, or to its whole process group.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended.
+    pub async fn signal(&self, signal: i32, group: bool) -> Result<(), CallError> {
+        // A command that has ended gave its id back: it must not be named any more.
+        if self.call.is_over() {
+            return Err(CallError::Remote(WireError {
+                kind: ErrorKind::Os,
+                errno: NO_SUCH_PROCESS,
+                message: "signal".to_owned(),
+            }));
+        }
+        let op = Op::Signal {
+            call: self.call.id(),
+            signal,
+            group,
+        };
+        self.call
+            .channel()
+            .lane(self.call.lane())
+            .done("signal", &op)
+            .await
+    }
+}

@@ -1,0 +1,158 @@
+//! What can go wrong between the host and a guest's agent.
+
+use provium_protocol::{CallId, ErrorKind, FrameError, FrameKind, WireError};
+use std::io;
+use std::sync::Arc;
+
+/// Why a channel, or a session on it, came to its end.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ChannelError {
+    /// The agent in the guest is not the one that belongs to this executable.
+    #[error(
+        "the guest's agent speaks protocol {agent_protocol} (build `{agent_build}`), but this \
+         provium speaks protocol {host_protocol} (build `{host_build}`): boot the guest with \
+         `cold = true`, and take any agent of another provium out of its image"
+    )]
+    Mismatch {
+        /// Protocol version of the agent.
+        agent_protocol: u32,
+        /// Build of the agent.
+        agent_build: String,
+        /// Protocol version of the host.
+        host_protocol: u32,
+        /// Build of the host.
+        host_build: String,
+    },
+    /// What stands in the agent's greeting cannot be read, time and again.
+    #[error(
+        "the guest's agent greets in a form that this provium does not know; boot the guest with `cold = true`"
+    )]
+    Greeting,
+    /// Every transport was closed before an agent was heard on one.
+    #[error("no agent was heard: the machine closed all of its transports")]
+    NoAgent,
+    /// No session has been agreed on yet.
+    #[error("the channel to the guest's agent is not established")]
+    NotEstablished,
+    /// The agent sent what it may not.
+    #[error("the guest's agent broke the protocol")]
+    Violation(#[from] Violation),
+    /// The machine closed the transport.
+    #[error("the machine closed the agent's transport")]
+    HungUp,
+    /// Reading or writing failed.
+    #[error("the agent's transport failed")]
+    Io(#[source] Arc<io::Error>),
+    /// The agent announced itself again in the middle of a session.
+    #[error("the guest was rebooted")]
+    Rebooted,
+    /// The host started a new session.
+    #[error("the session with the guest's agent was ended")]
+    SessionOver,
+    /// The host gave the channel up; the text says why.
+    #[error("{0}")]
+    ShutDown(String),
+}
+
+/// What an agent may not do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// Bytes that are no frame.
+    #[error("its bytes make no frame")]
+    Frame(#[from] FrameError),
+    /// A frame about a call that is not open.
+    #[error("it sent a {0:?} for call {id}, which is not open", id = .1.0)]
+    UnknownCall(FrameKind, CallId),
+    /// A frame of a kind that only the host sends, or at the wrong time.
+    #[error("it sent a {0:?} where none may stand")]
+    WrongKind(FrameKind),
+    /// A frame names another lane than the one its call was sent to.
+    #[error("it answered call {id} from another lane", id = .0.0)]
+    WrongLane(CallId),
+    /// Data on the input channel, or past the end of another.
+    #[error("it sent data on a channel of call {id} that carries none", id = .0.0)]
+    WrongChannel(CallId),
+    /// More data than it was granted.
+    #[error("it sent more data for call {id} than it was granted", id = .0.0)]
+    OverWindow(CallId),
+    /// A message that is longer than its call can need.
+    #[error("it sent a {0:?} that is longer than can be")]
+    TooLong(FrameKind),
+    /// A message that does not decode.
+    #[error("it sent a {0:?} that cannot be read")]
+    Unreadable(FrameKind),
+    /// More of something than is kept.
+    #[error("it sent more {0:?} frames than are taken")]
+    Flood(FrameKind),
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CallError {
+    /// The guest refused, see the [`ErrorKind`].
+    #[error(transparent)]
+    Remote(#[from] WireError),
+    /// The channel or the session ended under the call.
+    #[error(transparent)]
+    Channel(#[from] Arc<ChannelError>),
+    /// The request is longer than the wire carries.
+    #[error("a request of {len} bytes is over the limit of {limit}")]
+    RequestTooLarge {
+        /// Bytes of the request.
+        len: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The guest gives more than the caller wants to keep.
+    #[error("it gives more than {limit} bytes")]
+    TooMuch {
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// The reply is of a sort that does not answer the request.
+    #[error("the guest's agent answered `{0}` with something else")]
+    Unexpected(&'static str),
+    /// Another number of bytes arrived than was said to be sent.
+    #[error("{got} bytes arrived of the {said} that were moved")]
+    Incomplete {
+        /// Bytes that the sender counted.
+        said: u64,
+        /// Bytes that came.
+        got: u64,
+    },
+    /// The call takes no more input: it has ended, or the input was finished.
+    #[error("the call takes no more input")]
+    InputClosed,
+    /// The reply was handed out before.
+    #[error("the call's reply was taken already")]
+    Taken,
+    /// The host's own side of a copy failed.
+    #[error("cannot read or write the host's side of the copy")]
+    Local(#[source] Arc<io::Error>),
+}
+
+impl CallError {
+    /// The guest's errno, where the guest's kernel refused.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::Remote(error) if error.kind == ErrorKind::Os => Some(error.errno),
+            _ => None,
+        }
+    }
+
+    /// What sort of failure the guest reported, where it was the guest.
+    pub fn kind(&self) -> Option<ErrorKind> {
+        match self {
+            Self::Remote(error) => Some(error.kind),
+            _ => None,
+        }
+    }
+
+    /// Why the channel or the session ended, where that is the cause.
+    pub fn channel(&self) -> Option<&ChannelError> {
+        match self {
+            Self::Channel(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Agreeing on a session.
+//!
+//! The host sends SYNC and its hello, again each second until the agent answers with the hello of
+//! that session: a UART may lose bytes, and a port may open late. Repetitions do no harm, as nothing
+//! else is sent before the answer.
+
+use crate::error::ChannelError;
+use crate::shared::Shared;
+use provium_protocol::frame::SYNC;
+use provium_protocol::{CallId, Frame, FrameKind, Hello, HostHello, Lane, codec};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+/// The hello is repeated when it was not answered for so long.
+const REPEAT: Duration = Duration::from_secs(1);
+/// After a reboot the host waits so long for the agent's announcement before it speaks unasked: the
+/// announcement may have been lost with half a frame before it.
+const REBOOT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An agent that made itself known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Counts the announcements of a channel, from 1; a number over 1 is a reboot.
+    pub number: u64,
+    /// What the agent said.
+    pub hello: Hello,
+}
+
+/// What came before a [resync](crate::Channel::resync).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// The guest boots anew: its agent will announce itself, or has.
+    Reboot,
+    /// The guest was put back to an earlier state: its agent listens already.
+    Restore,
+}
+
+/// Whom the host takes for its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) protocol: u32,
+    pub(crate) host_build: String,
+    pub(crate) expected_build: String,
+}
+
+impl Identity {
+    /// Whether the agent is the one that belongs to this host.
+    pub(crate) fn check(&self, hello: &Hello) -> Result<(), ChannelError> {
+        if hello.protocol == self.protocol && hello.build == self.expected_build {
+            return Ok(());
+        }
+        Err(ChannelError::Mismatch {
+            agent_protocol: hello.protocol,
+            agent_build: printable(&hello.build),
+            host_protocol: self.protocol,
+            host_build: self.host_build.clone(),
+        })
+    }
+}
+
+/// A handshake under way.
+#[derive(Debug)]
+pub(crate) struct Awaiting {
+    pub(crate) session: u64,
+    pub(crate) answer: oneshot::Sender<Result<Hello, ChannelError>>,
+}
+
+/// When the host speaks first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    AtOnce,
+    OnAnnouncement,
+}
+
+impl Shared {
+    /// Agrees on a session with the agent; returns its hello. Goes on until the agent answers, or the
+    /// channel dies. Dropping the future leaves the channel without a session.
+    pub(crate) async fn handshake(
+        &self,
+        mut hello: HostHello,
+        opening: Opening,
+    ) -> Result<Hello, ChannelError> {
+        if hello.session == 0 {
+            hello.session = new_session();
+        }
+        let session = hello.session;
+        let started = Instant::now();
+        let realtime_ns = hello.realtime_ns;
+        let mut announcements = self.announcements.subscribe();
+        let (answer, mut answered) = oneshot::channel();
+        self.await_hello(Awaiting { session, answer });
+        let _awaiting = AwaitingGuard {
+            shared: self,
+            session,
+        };
+        if opening == Opening::OnAnnouncement && !self.announced() {
+            tokio::select! {
+                result = &mut answered => return over(result),
+                // The sender is `self`'s.
+                _ = announcements.changed() => {}
+                () = sleep(REBOOT_PATIENCE) => {}
+            }
+        }
+        loop {
+            hello.realtime_ns = realtime_ns.map(|ns| {
+                ns.saturating_add(i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX))
+            });
+            self.send_preamble(session, preamble(&hello));
+            tokio::select! {
+                result = &mut answered => return over(result),
+                _ = announcements.changed() => {}
+                () = sleep(REPEAT) => {}
+            }
+        }
+    }
+}
+
+fn over(
+    result: Result<Result<Hello, ChannelError>, oneshot::error::RecvError>,
+) -> Result<Hello, ChannelError> {
+    result.unwrap_or(Err(ChannelError::SessionOver))
+}
+
+/// Stops the wait when the future that waits is dropped.
+struct AwaitingGuard<'a> {
+    shared: &'a Shared,
+    session: u64,
+}
+
+impl Drop for AwaitingGuard<'_> {
+    fn drop(&mut self) {
+        self.shared.stop_awaiting(self.session);
+    }
+}
+
+fn preamble(hello: &HostHello) -> Vec<u8> {
+    let mut bytes = SYNC.to_vec();
+    let message = codec::encode(hello);
+    for frame in Frame::split(FrameKind::Hello, Lane::AGENT, CallId(0), &message) {
+        frame.encode(&mut bytes);
+    }
+    bytes
+}
+
+/// A number that no other session had, nor will a later process take: a restored guest may still
+/// hold words of an earlier one.
+fn new_session() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = u64::try_from(since_epoch.as_nanos())
+        .unwrap_or(u64::MAX - 1)
+        .max(1);
+    let last = LAST
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            Some(now.max(last + 1))
+        })
+        .unwrap_or(0);
+    now.max(last + 1)
+}
+
+/// What a guest calls itself, fit for a message.
+fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|it| !it.is_control())
+        .take(80)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_have_numbers_of_their_own() {
+        let numbers: Vec<_> = (0..100).map(|_| new_session()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b));
+    }
+}

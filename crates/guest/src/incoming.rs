@@ -1,0 +1,207 @@
+//! One byte channel from the guest: what has come, what may still come, and where it goes.
+//!
+//! Pure; the [cell](crate::cell) wakes whoever waits. The sum of what is held and what is granted
+//! never exceeds [`INITIAL_WINDOW`].
+
+use crate::capture::Capture;
+use crate::error::CallError;
+use provium_protocol::frame::INITIAL_WINDOW;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Credit is granted in pieces of at least this size, bytes.
+const GRANT: u32 = INITIAL_WINDOW / 4;
+/// Small pieces are joined up to this length, bytes.
+const JOINED: usize = 32 * 1024;
+
+/// Where a channel's bytes go.
+#[derive(Debug, Clone)]
+pub(crate) enum Sink {
+    /// They wait for an [`Output`](crate::Output).
+    Queue,
+    /// Nobody wants them.
+    Discard,
+    /// They are kept.
+    Capture(Arc<Capture>),
+}
+
+/// More came than was granted, or after the end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    OverWindow,
+    AfterEnd,
+}
+
+/// One channel.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    sink: Sink,
+    held: VecDeque<Vec<u8>>,
+    /// What the guest may still send.
+    window: u32,
+    /// Taken, but not granted anew.
+    owed: u32,
+    ended: bool,
+    claimed: bool,
+}
+
+impl Incoming {
+    pub(crate) fn new(sink: Sink) -> Self {
+        Self {
+            sink,
+            held: VecDeque::new(),
+            window: INITIAL_WINDOW,
+            owed: 0,
+            ended: false,
+            claimed: false,
+        }
+    }
+
+    /// Takes what has come; gives the credit to grant (0: none yet).
+    pub(crate) fn accept(&mut self, bytes: Vec<u8>) -> Result<u32, Refused> {
+        if self.ended {
+            return Err(Refused::AfterEnd);
+        }
+        let len = u32::try_from(bytes.len()).map_err(|_| Refused::OverWindow)?;
+        self.window = self.window.checked_sub(len).ok_or(Refused::OverWindow)?;
+        match &self.sink {
+            Sink::Queue => {
+                self.hold(bytes);
+                return Ok(0);
+            }
+            Sink::Discard => {}
+            Sink::Capture(capture) => capture.append(&bytes),
+        }
+        Ok(self.settle(len))
+    }
+
+    /// The next piece and the credit to grant for it.
+    pub(crate) fn take(&mut self) -> Option<(Vec<u8>, u32)> {
+        let piece = self.held.pop_front()?;
+        // What is held fits the window, which is a u32.
+        let grant = self.settle(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+        Some((piece, grant))
+    }
+
+    /// Says that an [`Output`](crate::Output) reads this.
+    pub(crate) fn claim(&mut self) {
+        self.claimed = true;
+    }
+
+    /// Lets what comes from now on go, unless somebody wants it; gives the credit to grant.
+    pub(crate) fn discard_unclaimed(&mut self) -> u32 {
+        if self.claimed { 0 } else { self.discard() }
+    }
+
+    /// Lets everything go; gives the credit to grant.
+    pub(crate) fn discard(&mut self) -> u32 {
+        if matches!(self.sink, Sink::Queue) {
+            self.sink = Sink::Discard;
+        }
+        let held: usize = self.held.drain(..).map(|piece| piece.len()).sum();
+        self.settle(u32::try_from(held).unwrap_or(u32::MAX))
+    }
+
+    /// No more will come; `failure` says why, when that is not as it should be.
+    pub(crate) fn end(&mut self, failure: Option<&CallError>) {
+        if !self.ended {
+            self.ended = true;
+            if let Sink::Capture(capture) = &self.sink {
+                capture.end(failure.cloned());
+            }
+        }
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.ended
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Keeps a piece. Crumbs are joined: a piece costs more than its bytes.
+    fn hold(&mut self, bytes: Vec<u8>) {
+        match self.held.back_mut() {
+            Some(last) if last.len() + bytes.len() <= JOINED => last.extend_from_slice(&bytes),
+            _ if bytes.is_empty() => {}
+            _ => self.held.push_back(bytes),
+        }
+    }
+
+    fn settle(&mut self, taken: u32) -> u32 {
+        self.owed = self.owed.saturating_add(taken);
+        if self.ended || self.owed < GRANT {
+            return 0;
+        }
+        self.window = self.window.saturating_add(self.owed);
+        std::mem::take(&mut self.owed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_window_that_nobody_reads_ends() {
+        let mut incoming = Incoming::new(Sink::Queue);
+        let window = INITIAL_WINDOW as usize;
+        assert_eq!(incoming.accept(vec![0; window]), Ok(0));
+        assert_eq!(incoming.accept(vec![0]), Err(Refused::OverWindow));
+        assert_eq!(
+            incoming.take().unwrap().1,
+            INITIAL_WINDOW,
+            "taking grants anew"
+        );
+        assert_eq!(incoming.accept(vec![0; window]), Ok(0));
+        incoming.end(None);
+        assert_eq!(incoming.accept(Vec::new()), Err(Refused::AfterEnd));
+    }
+
+    #[test]
+    fn empty_pieces_and_crumbs_cost_nothing() {
+        let mut incoming = Incoming::new(Sink::Queue);
+        for _ in 0..1000 {
+            incoming.accept(Vec::new()).unwrap();
+        }
+        assert!(incoming.is_empty());
+        for _ in 0..1000 {
+            incoming.accept(vec![1]).unwrap();
+        }
+        assert_eq!(incoming.held.len(), 1);
+    }
+
+    #[test]
+    fn discarded_bytes_are_granted_again() {
+        let mut incoming = Incoming::new(Sink::Queue);
+        incoming.accept(vec![0; INITIAL_WINDOW as usize]).unwrap();
+        assert_eq!(incoming.discard_unclaimed(), INITIAL_WINDOW);
+        let mut granted = 0;
+        for _ in 0..100 {
+            granted += incoming.accept(vec![0; GRANT as usize / 2]).unwrap();
+        }
+        assert_eq!(granted, GRANT * 50);
+    }
+
+    proptest! {
+        #[test]
+        fn bytes_and_credit_are_conserved(steps in prop::collection::vec((any::<bool>(), 0usize..70_000), 0..60)) {
+            let mut incoming = Incoming::new(Sink::Queue);
+            let (mut sent, mut taken, mut granted) = (0u64, 0u64, u64::from(INITIAL_WINDOW));
+            for (send, len) in steps {
+                if send {
+                    let fits = sent + len as u64 <= granted;
+                    prop_assert_eq!(incoming.accept(vec![0; len]).is_ok(), fits);
+                    if !fits { break }
+                    sent += len as u64;
+                } else if let Some((piece, grant)) = incoming.take() {
+                    taken += piece.len() as u64;
+                    granted += u64::from(grant);
+                }
+                prop_assert!(granted <= taken + u64::from(INITIAL_WINDOW));
+            }
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! What waits to be written, and whose turn it is.
+//!
+//! Order: the session's preamble, then pings and credit (small, and somebody waits for them), then
+//! one frame of each call in turn. A call that uploads a gigabyte thus delays a small request by one
+//! frame of [`CHUNK`] bytes. Within a call the order is kept.
+//!
+//! Pure: the [writer](crate::writer) asks for bytes and does the I/O.
+
+use provium_protocol::{CallId, Channel, Frame, FrameKind, Lane};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use tokio::sync::oneshot;
+
+/// Longest payload that this side puts in a frame, bytes.
+pub(crate) const CHUNK: usize = 32 * 1024;
+/// Data bytes a call may have waiting here, however much the agent granted it.
+pub(crate) const QUEUE_LIMIT: usize = 256 * 1024;
+
+/// Whose frames stand in a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Sender {
+    /// A call of the host's.
+    Call(CallId),
+    /// The answer to an ask of the agent's.
+    Answer(CallId),
+}
+
+impl Sender {
+    fn id(self) -> CallId {
+        match self {
+            Self::Call(id) | Self::Answer(id) => id,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// `sent` bytes of it are out; `done` is told when all are.
+    Message {
+        kind: FrameKind,
+        bytes: Vec<u8>,
+        sent: usize,
+        done: Option<oneshot::Sender<()>>,
+    },
+    Data(Channel, Vec<u8>),
+    End(Channel),
+    Cancel,
+}
+
+#[derive(Debug)]
+struct Queue {
+    lane: Lane,
+    entries: VecDeque<Entry>,
+    data: usize,
+}
+
+/// Frames that wait to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    preamble: Vec<u8>,
+    pings: VecDeque<CallId>,
+    /// Credit not yet sent, merged, so that an agent that does not read cannot make it pile up.
+    credits: BTreeMap<(CallId, Channel), (Lane, u32)>,
+    queues: HashMap<Sender, Queue>,
+    turn: VecDeque<Sender>,
+}
+
+impl Outbox {
+    /// Puts bytes before everything else, in place of such bytes that have not gone out yet.
+    pub(crate) fn set_preamble(&mut self, bytes: Vec<u8>) {
+        self.preamble = bytes;
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) fn ping(&mut self, id: CallId) {
+        self.pings.push_back(id);
+    }
+
+    pub(crate) fn credit(&mut self, lane: Lane, id: CallId, channel: Channel, bytes: u32) {
+        let (_, sum) = self.credits.entry((id, channel)).or_insert((lane, 0));
+        *sum = sum.saturating_add(bytes);
+    }
+
+    /// A whole message; `done` is told when its last byte is handed to the writer.
+    pub(crate) fn message(
+        &mut self,
+        sender: Sender,
+        lane: Lane,
+        kind: FrameKind,
+        bytes: Vec<u8>,
+        done: Option<oneshot::Sender<()>>,
+    ) {
+        self.push(
+            sender,
+            lane,
+            Entry::Message {
+                kind,
+                bytes,
+                sent: 0,
+                done,
+            },
+        );
+    }
+
+    /// How many more bytes of data the call may put here.
+    pub(crate) fn room(&self, id: CallId) -> usize {
+        let waiting = self
+            .queues
+            .get(&Sender::Call(id))
+            .map_or(0, |queue| queue.data);
+        QUEUE_LIMIT.saturating_sub(waiting)
+    }
+
+    /// At most [`CHUNK`] bytes of a channel.
+    pub(crate) fn data(&mut self, lane: Lane, id: CallId, channel: Channel, bytes: Vec<u8>) {
+        let len = bytes.len();
+        self.push(Sender::Call(id), lane, Entry::Data(channel, bytes))
+            .data += len;
+    }
+
+    pub(crate) fn end(&mut self, lane: Lane, id: CallId, channel: Channel) {
+        self.push(Sender::Call(id), lane, Entry::End(channel));
+    }
+
+    /// Cancels a call. True when nothing of it has gone out: it was never made, then.
+    pub(crate) fn cancel(&mut self, lane: Lane, id: CallId) -> bool {
+        let sender = Sender::Call(id);
+        if let Some(queue) = self.queues.get_mut(&sender) {
+            if matches!(queue.entries.front(), Some(Entry::Message { sent: 0, .. })) {
+                self.forget(id);
+                return true;
+            }
+            // A request that is half out must go out whole, or the agent could not tell where the
+            // next message begins.
+            queue
+                .entries
+                .retain(|entry| matches!(entry, Entry::Message { .. }));
+            queue.data = 0;
+        }
+        self.push(sender, lane, Entry::Cancel);
+        false
+    }
+
+    /// Drops what a call that has ended would still have sent.
+    pub(crate) fn forget(&mut self, id: CallId) {
+        if self.queues.remove(&Sender::Call(id)).is_some() {
+            self.turn.retain(|sender| *sender != Sender::Call(id));
+        }
+        for channel in Channel::ALL {
+            self.credits.remove(&(id, channel));
+        }
+    }
+
+    /// Appends frames to `out` until it holds `limit` bytes or nothing waits. The calls returned
+    /// have got room for data.
+    pub(crate) fn fill(&mut self, out: &mut Vec<u8>, limit: usize) -> Vec<CallId> {
+        out.append(&mut self.preamble);
+        for id in self.pings.drain(..) {
+            Frame::new(FrameKind::Ping, Lane::AGENT, id, Vec::new()).encode(out);
+        }
+        for ((id, channel), (lane, bytes)) in std::mem::take(&mut self.credits) {
+            Frame::credit(lane, id, channel, bytes).encode(out);
+        }
+        let mut freed = Vec::new();
+        while out.len() < limit {
+            let Some(sender) = self.turn.pop_front() else {
+                break;
+            };
+            let Some(queue) = self.queues.get_mut(&sender) else {
+                continue;
+            };
+            let before = queue.data;
+            queue.emit(sender, out);
+            if queue.data < before {
+                freed.push(sender.id());
+            }
+            if queue.entries.is_empty() {
+                self.queues.remove(&sender);
+            } else {
+                self.turn.push_back(sender);
+            }
+        }
+        freed
+    }
+
+    fn push(&mut self, sender: Sender, lane: Lane, entry: Entry) -> &mut Queue {
+        let turn = &mut self.turn;
+        let queue = self.queues.entry(sender).or_insert_with(|| {
+            turn.push_back(sender);
+            Queue {
+                lane,
+                entries: VecDeque::new(),
+                data: 0,
+            }
+        });
+        queue.entries.push_back(entry);
+        queue
+    }
+}
+
+impl Queue {
+    /// Writes one frame.
+    fn emit(&mut self, sender: Sender, out: &mut Vec<u8>) {
+        let (lane, id) = (self.lane, sender.id());
+        let Some(entry) = self.entries.front_mut() else {
+            return;
+        };
+        let frame = match entry {
+            Entry::Message {
+                kind,
+                bytes,
+                sent,
+                done,
+            } => {
+                let end = bytes.len().min(*sent + CHUNK);
+                let mut frame = Frame::new(*kind, lane, id, bytes[*sent..end].to_vec());
+                *sent = end;
+                frame.more = end < bytes.len();
+                if frame.more {
+                    frame.encode(out);
+                    return;
+                }
+                if let Some(done) = done.take() {
+                    // Whoever waited may have gone.
+                    let _ = done.send(());
+                }
+                frame
+            }
+            Entry::Data(channel, bytes) => {
+                self.data -= bytes.len();
+                Frame::data(lane, id, *channel, std::mem::take(bytes))
+            }
+            Entry::End(channel) => Frame::end(lane, id, *channel),
+            Entry::Cancel => Frame::new(FrameKind::Cancel, lane, id, Vec::new()),
+        };
+        self.entries.pop_front();
+        frame.encode(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provium_protocol::FrameDecoder;
+    use provium_protocol::frame::Item;
+
+    fn request(outbox: &mut Outbox, id: u32, len: usize) {
+        let sender = Sender::Call(CallId(id));
+        outbox.message(sender, Lane::RAW, FrameKind::Request, vec![7; len], None);
+    }
+
+    fn drain(outbox: &mut Outbox, limit: usize) -> Vec<(FrameKind, u32, bool)> {
+        let mut bytes = Vec::new();
+        outbox.fill(&mut bytes, limit);
+        let mut decoder = FrameDecoder::in_step();
+        decoder.push(&bytes);
+        std::iter::from_fn(|| match decoder.next_item().unwrap()? {
+            Item::Frame(frame) => Some((frame.kind, frame.call.0, frame.more)),
+            Item::Sync => panic!("no SYNC was put in"),
+        })
+        .collect()
+    }
+
+    #[test]
+    fn calls_take_turns() {
+        let mut outbox = Outbox::default();
+        request(&mut outbox, 1, 3 * CHUNK);
+        request(&mut outbox, 2, 10);
+        outbox.data(Lane::RAW, CallId(2), Channel::Input, vec![1]);
+        use FrameKind::{Data, Request};
+        let frames = drain(&mut outbox, usize::MAX);
+        let expected = [
+            (Request, 1, true),
+            (Request, 2, false),
+            (Request, 1, true),
+            (Data, 2, false),
+            (Request, 1, false),
+        ];
+        assert_eq!(frames, expected);
+        assert_eq!(drain(&mut outbox, usize::MAX), []);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_goes_first() {
+        let mut outbox = Outbox::default();
+        request(&mut outbox, 1, 3 * CHUNK);
+        drain(&mut outbox, 1);
+        outbox.credit(Lane::RAW, CallId(1), Channel::Output, 5);
+        outbox.credit(Lane::RAW, CallId(1), Channel::Output, 6);
+        outbox.ping(CallId(9));
+        let kinds: Vec<_> = drain(&mut outbox, usize::MAX)
+            .iter()
+            .map(|frame| frame.0)
+            .collect();
+        use FrameKind::{Credit, Ping, Request};
+        assert_eq!(kinds, [Ping, Credit, Request, Request], "credit is merged");
+    }
+
+    #[test]
+    fn a_request_that_never_went_out_needs_no_cancel() {
+        let mut outbox = Outbox::default();
+        request(&mut outbox, 1, 10);
+        assert!(outbox.cancel(Lane::RAW, CallId(1)));
+        assert_eq!(drain(&mut outbox, usize::MAX), []);
+    }
+
+    #[test]
+    fn a_request_half_out_goes_out_whole_before_its_cancel() {
+        let mut outbox = Outbox::default();
+        request(&mut outbox, 1, 2 * CHUNK);
+        outbox.data(Lane::RAW, CallId(1), Channel::Input, vec![0; 9]);
+        assert_eq!(drain(&mut outbox, 1).len(), 1);
+        assert!(!outbox.cancel(Lane::RAW, CallId(1)));
+        assert_eq!(outbox.room(CallId(1)), QUEUE_LIMIT, "data is dropped");
+        use FrameKind::{Cancel, Request};
+        assert_eq!(
+            drain(&mut outbox, usize::MAX),
+            [(Request, 1, false), (Cancel, 1, false)]
+        );
+    }
+}

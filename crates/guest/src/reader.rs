@@ -1,0 +1,253 @@
+//! Reads what the agent sends, checks it, and brings it to whom it belongs.
+//!
+//! Nothing here waits for a consumer: data beyond what was granted is a violation, so whatever comes
+//! has its place. A violation ends the session; the reader then stops reading (the guest is held
+//! back by its own port) until a new session is asked for.
+
+use crate::asks::Question;
+use crate::cell::Cell;
+use crate::error::{ChannelError, Violation};
+use crate::shape;
+use crate::shared::Shared;
+use provium_protocol::frame::{Assembler, Item, MAX_MESSAGE};
+use provium_protocol::{
+    Ask, CallId, Event, Frame, FrameDecoder, FrameKind, Hello, Reply, WireError, codec,
+};
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::mpsc;
+
+/// Bytes read at once.
+const READ: usize = 64 * 1024;
+/// Bytes that all unfinished replies may hold together.
+const ASSEMBLING_LIMIT: usize = 2 * MAX_MESSAGE;
+/// Greetings that cannot be read before the agent is taken for another's.
+const BAD_GREETINGS: u32 = 3;
+/// Values in a hello, an event or an ask.
+const SMALL: usize = 4096;
+
+/// The reading half of a channel.
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    decoder: FrameDecoder,
+    after_sync: bool,
+    bad_greetings: u32,
+    replies: HashMap<CallId, PartialReply>,
+    assembling: usize,
+    questions: mpsc::Sender<Question>,
+}
+
+#[derive(Default)]
+struct PartialReply {
+    assembler: Assembler,
+    len: usize,
+}
+
+impl Reader {
+    /// A reader that goes on where `decoder` stands.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        decoder: FrameDecoder,
+        questions: mpsc::Sender<Question>,
+    ) -> Self {
+        Self {
+            shared,
+            decoder,
+            after_sync: false,
+            bad_greetings: 0,
+            replies: HashMap::new(),
+            assembling: 0,
+            questions,
+        }
+    }
+
+    /// Reads until the channel ends.
+    pub(crate) async fn run<R: AsyncRead + Unpin>(mut self, mut stream: R) {
+        let mut buffer = vec![0; READ];
+        loop {
+            if let Err(violation) = self.drain() {
+                tracing::debug!(%violation, "the agent broke the protocol");
+                self.shared.violated(violation);
+                self.forget_replies();
+                self.shared.until_resumed().await;
+                if self.shared.is_dead() {
+                    return;
+                }
+                // What is left of that read may hold the next greeting.
+                continue;
+            }
+            let read = match stream.read(&mut buffer).await {
+                Ok(0) => return self.shared.die(ChannelError::HungUp),
+                Ok(read) => read,
+                Err(error) => return self.shared.die(ChannelError::Io(Arc::new(error))),
+            };
+            if self.shared.take_stale_bytes() {
+                self.decoder = FrameDecoder::new();
+                self.after_sync = false;
+            }
+            self.decoder.push(&buffer[..read]);
+        }
+    }
+
+    /// Takes all that is whole.
+    fn drain(&mut self) -> Result<(), Violation> {
+        loop {
+            match self.decoder.next_item() {
+                Ok(None) => return Ok(()),
+                Ok(Some(Item::Sync)) => self.after_sync = true,
+                Ok(Some(Item::Frame(frame))) => self.frame(frame)?,
+                Err(error) if self.shared.is_open() => return Err(error.into()),
+                // Between sessions noise is passed over; the decoder hunts for the next SYNC.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) -> Result<(), Violation> {
+        let after_sync = std::mem::take(&mut self.after_sync);
+        if frame.kind == FrameKind::Hello && after_sync {
+            return self.hello(&frame);
+        }
+        if !self.shared.is_open() {
+            return Ok(());
+        }
+        if after_sync {
+            return Err(Violation::WrongKind(frame.kind));
+        }
+        match frame.kind {
+            FrameKind::Reply => {
+                let Some(cell) = self.cell(&frame)? else {
+                    return Ok(());
+                };
+                self.reply(&cell, &frame)
+            }
+            FrameKind::Event => {
+                let Some(cell) = self.cell(&frame)? else {
+                    return Ok(());
+                };
+                cell.event(small::<Event>(&frame)?)
+            }
+            FrameKind::Data => {
+                let Some(cell) = self.cell(&frame)? else {
+                    return Ok(());
+                };
+                let channel = frame.channel;
+                let grant = cell.accept(channel, frame.payload)?;
+                self.shared.grant(&cell, channel, grant);
+                Ok(())
+            }
+            FrameKind::End => {
+                let Some(cell) = self.cell(&frame)? else {
+                    return Ok(());
+                };
+                cell.end(frame.channel)
+            }
+            FrameKind::Credit => {
+                let Some(cell) = self.cell(&frame)? else {
+                    return Ok(());
+                };
+                cell.credit(
+                    frame
+                        .granted()
+                        .ok_or(Violation::Unreadable(FrameKind::Credit))?,
+                );
+                Ok(())
+            }
+            FrameKind::Pong => {
+                if self.shared.pong(frame.call) || !self.shared.is_open() {
+                    Ok(())
+                } else {
+                    Err(Violation::UnknownCall(frame.kind, frame.call))
+                }
+            }
+            FrameKind::Ask => self.ask(&frame),
+            FrameKind::Hello
+            | FrameKind::Request
+            | FrameKind::Cancel
+            | FrameKind::Ping
+            | FrameKind::Answer => Err(Violation::WrongKind(frame.kind)),
+        }
+    }
+
+    /// The call that a frame is about; `None` when the session has ended meanwhile.
+    fn cell(&self, frame: &Frame) -> Result<Option<Arc<Cell>>, Violation> {
+        match self.shared.call(frame.call) {
+            Some(cell) if cell.lane == frame.lane => Ok(Some(cell)),
+            Some(_) => Err(Violation::WrongLane(frame.call)),
+            None if self.shared.is_open() => Err(Violation::UnknownCall(frame.kind, frame.call)),
+            None => Ok(None),
+        }
+    }
+
+    fn hello(&mut self, frame: &Frame) -> Result<(), Violation> {
+        match small::<Hello>(frame) {
+            Ok(hello) => {
+                if self.shared.greeted(hello) {
+                    self.bad_greetings = 0;
+                    self.forget_replies();
+                }
+                Ok(())
+            }
+            Err(violation) if self.shared.is_open() => Err(violation),
+            Err(_) => {
+                self.bad_greetings += 1;
+                if self.bad_greetings >= BAD_GREETINGS {
+                    self.bad_greetings = 0;
+                    self.shared.greeting_unreadable();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn reply(&mut self, cell: &Cell, frame: &Frame) -> Result<(), Violation> {
+        let allowance = cell.allowance;
+        let partial = self.replies.entry(cell.id).or_default();
+        partial.len += frame.payload.len();
+        self.assembling += frame.payload.len();
+        if partial.len > allowance.bytes || self.assembling > ASSEMBLING_LIMIT {
+            return Err(Violation::TooLong(FrameKind::Reply));
+        }
+        let Some(message) = partial.assembler.push(frame)? else {
+            return Ok(());
+        };
+        self.assembling -= partial.len;
+        self.replies.remove(&cell.id);
+        if !shape::fits(&message, allowance.values) {
+            return Err(Violation::TooLong(FrameKind::Reply));
+        }
+        let reply: Result<Reply, WireError> =
+            codec::decode(&message).map_err(|_| Violation::Unreadable(FrameKind::Reply))?;
+        self.shared.reply(cell, reply);
+        Ok(())
+    }
+
+    fn ask(&self, frame: &Frame) -> Result<(), Violation> {
+        let question = Question {
+            session: self.shared.session(),
+            lane: frame.lane,
+            id: frame.call,
+            ask: small::<Ask>(frame)?,
+        };
+        self.questions
+            .try_send(question)
+            .map_err(|_| Violation::Flood(FrameKind::Ask))
+    }
+
+    fn forget_replies(&mut self) {
+        self.replies.clear();
+        self.assembling = 0;
+    }
+}
+
+/// A message that always fits one frame.
+pub(crate) fn small<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, Violation> {
+    if frame.more {
+        return Err(Violation::TooLong(frame.kind));
+    }
+    if !shape::fits(&frame.payload, SMALL) {
+        return Err(Violation::Unreadable(frame.kind));
+    }
+    codec::decode(&frame.payload).map_err(|_| Violation::Unreadable(frame.kind))
+}

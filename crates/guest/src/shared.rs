@@ -1,0 +1,470 @@
+//! The channel's state: the session, the table of calls, and what waits to be written.
+//!
+//! | phase | calls | leaves it by |
+//! |---|---|---|
+//! | over | fail at once, with the reason | a hello of the awaited session → open |
+//! | open | run | a reboot, a violation, a resync → over |
+//! | dead | fail at once, with the reason | never |
+//!
+//! Lock order: the core, then a cell. No lock is held across an await.
+
+use crate::allowance::Allowance;
+use crate::cell::{Cell, Leftover};
+use crate::error::{CallError, ChannelError, Violation};
+use crate::handshake::{Announcement, Awaiting, Identity};
+use crate::incoming::Sink;
+use crate::outbox::{CHUNK, Outbox, Sender};
+use provium_protocol::frame::MAX_MESSAGE;
+use provium_protocol::{CallId, Channel, FrameKind, Hello, Lane, Op, Reply, WireError, codec};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// Something waits to be written.
+    pub(crate) outgoing: Notify,
+    /// A reader that was parked after a violation may go on.
+    pub(crate) resume: Notify,
+    pub(crate) announcements: watch::Sender<Option<Announcement>>,
+    pub(crate) closed: watch::Sender<Option<Arc<ChannelError>>>,
+    /// One handshake at a time.
+    pub(crate) handshakes: AsyncMutex<()>,
+    pub(crate) identity: Identity,
+    /// Where the channel's own tasks run.
+    pub(crate) runtime: Handle,
+}
+
+#[derive(Debug)]
+struct Core {
+    phase: Phase,
+    session: u64,
+    calls: HashMap<CallId, Arc<Cell>>,
+    /// A ping that nobody waits for keeps its id until it is answered.
+    pings: HashMap<CallId, oneshot::Sender<()>>,
+    last_id: u32,
+    outbox: Outbox,
+    awaiting: Option<Awaiting>,
+    /// The agent announced itself since the session was opened.
+    announced: bool,
+    /// Bytes that the decoder holds belong to a guest that is no more.
+    stale_bytes: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Phase {
+    Open,
+    Over(Arc<ChannelError>),
+    Dead(Arc<ChannelError>),
+}
+
+impl Shared {
+    /// A channel without a session.
+    pub(crate) fn new(identity: Identity, first: Option<Announcement>) -> Self {
+        Self {
+            core: Mutex::new(Core {
+                phase: Phase::Over(Arc::new(ChannelError::NotEstablished)),
+                session: 0,
+                calls: HashMap::new(),
+                pings: HashMap::new(),
+                last_id: 0,
+                outbox: Outbox::default(),
+                awaiting: None,
+                announced: first.is_some(),
+                stale_bytes: false,
+            }),
+            outgoing: Notify::new(),
+            resume: Notify::new(),
+            announcements: watch::Sender::new(first),
+            closed: watch::Sender::new(None),
+            handshakes: AsyncMutex::new(()),
+            identity,
+            runtime: Handle::current(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Calls.
+
+    /// Makes a call. When that cannot be, its outcome says so at once.
+    pub(crate) fn open(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Arc<Cell> {
+        let allowance = Allowance::of(op);
+        let request = codec::encode(op);
+        let refusal = {
+            let mut core = self.lock();
+            match &core.phase {
+                Phase::Over(reason) | Phase::Dead(reason) => CallError::Channel(Arc::clone(reason)),
+                Phase::Open if request.len() > MAX_MESSAGE => CallError::RequestTooLarge {
+                    len: request.len(),
+                    limit: MAX_MESSAGE,
+                },
+                Phase::Open => {
+                    let id = core.free_id();
+                    let cell = Arc::new(Cell::new(id, lane, allowance, sinks));
+                    core.calls.insert(id, Arc::clone(&cell));
+                    let sender = Sender::Call(id);
+                    core.outbox
+                        .message(sender, lane, FrameKind::Request, request, None);
+                    drop(core);
+                    self.outgoing.notify_one();
+                    return cell;
+                }
+            }
+        };
+        let cell = Cell::new(CallId(0), lane, allowance, sinks);
+        cell.finish(Err(refusal));
+        Arc::new(cell)
+    }
+
+    /// Makes a call whose outcome nobody waits for.
+    pub(crate) fn open_detached(&self, lane: Lane, op: &Op) {
+        self.open(lane, op, [Sink::Discard, Sink::Discard])
+            .abandon();
+    }
+
+    /// Gives a call up: cancels it if it is open, and takes back what it gave.
+    pub(crate) fn abandon(&self, cell: &Cell) {
+        let mut core = self.lock();
+        match cell.abandon() {
+            Leftover::Nothing => {}
+            Leftover::Cancel => {
+                if core.outbox.cancel(cell.lane, cell.id) {
+                    core.calls.remove(&cell.id);
+                }
+                for (channel, bytes) in [Channel::Output, Channel::Error]
+                    .into_iter()
+                    .zip(cell.discard(true))
+                {
+                    core.grant(cell, channel, bytes);
+                }
+                drop(core);
+                self.outgoing.notify_one();
+            }
+            Leftover::Undo(lane, op) => {
+                drop(core);
+                self.open_detached(lane, &op);
+            }
+        }
+    }
+
+    /// Puts as much of `bytes` on the input channel as may go; 0: wait for room.
+    pub(crate) fn offer_input(&self, cell: &Cell, bytes: &[u8]) -> Result<usize, CallError> {
+        let mut core = self.lock();
+        let wanted = bytes.len().min(CHUNK).min(core.outbox.room(cell.id));
+        let len = cell.spend(wanted)?;
+        if len > 0 {
+            core.outbox
+                .data(cell.lane, cell.id, Channel::Input, bytes[..len].to_vec());
+            drop(core);
+            self.outgoing.notify_one();
+        }
+        Ok(len)
+    }
+
+    /// Ends the input channel; false when it had ended.
+    pub(crate) fn finish_input(&self, cell: &Cell) -> bool {
+        let mut core = self.lock();
+        let first = cell.finish_input();
+        if first {
+            core.outbox.end(cell.lane, cell.id, Channel::Input);
+            drop(core);
+            self.outgoing.notify_one();
+        }
+        first
+    }
+
+    /// Grants the guest more of a channel.
+    pub(crate) fn grant(&self, cell: &Cell, channel: Channel, bytes: u32) {
+        if bytes > 0 {
+            self.lock().grant(cell, channel, bytes);
+            self.outgoing.notify_one();
+        }
+    }
+
+    /// Sends a ping; the receiver is told when it is answered, and dropped when it never will be.
+    pub(crate) fn ping(&self) -> Result<oneshot::Receiver<()>, CallError> {
+        let mut core = self.lock();
+        if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
+            return Err(CallError::Channel(Arc::clone(reason)));
+        }
+        let id = core.free_id();
+        let (answered, answer) = oneshot::channel();
+        core.pings.insert(id, answered);
+        core.outbox.ping(id);
+        drop(core);
+        self.outgoing.notify_one();
+        Ok(answer)
+    }
+
+    /// Why calls fail now.
+    pub(crate) fn reason(&self) -> Option<Arc<ChannelError>> {
+        match &self.lock().phase {
+            Phase::Open => None,
+            Phase::Over(reason) | Phase::Dead(reason) => Some(Arc::clone(reason)),
+        }
+    }
+
+    // What the reader finds.
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.lock().phase, Phase::Open)
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.lock().phase, Phase::Dead(_))
+    }
+
+    pub(crate) fn session(&self) -> u64 {
+        self.lock().session
+    }
+
+    /// Whether what was read so far should be forgotten; asked once.
+    pub(crate) fn take_stale_bytes(&self) -> bool {
+        std::mem::take(&mut self.lock().stale_bytes)
+    }
+
+    pub(crate) fn call(&self, id: CallId) -> Option<Arc<Cell>> {
+        self.lock().calls.get(&id).cloned()
+    }
+
+    /// Ends a call with its reply and frees its id.
+    pub(crate) fn reply(&self, cell: &Cell, reply: Result<Reply, WireError>) {
+        {
+            let mut core = self.lock();
+            core.calls.remove(&cell.id);
+            core.outbox.forget(cell.id);
+        }
+        if let Some((lane, op)) = cell.finish(reply.map_err(CallError::Remote)) {
+            self.open_detached(lane, &op);
+        }
+    }
+
+    /// A ping was answered; false when there was none.
+    pub(crate) fn pong(&self, id: CallId) -> bool {
+        let waiter = self.lock().pings.remove(&id);
+        // Whoever waited may have gone.
+        waiter.map(|waiter| waiter.send(())).is_some()
+    }
+
+    /// A hello has come. True when it opens a session.
+    pub(crate) fn greeted(&self, hello: Hello) -> bool {
+        let mut core = self.lock();
+        let verdict = self.identity.check(&hello);
+        if hello.session == 0 {
+            core.announced = true;
+            if matches!(core.phase, Phase::Open) {
+                core.end_session(ChannelError::Rebooted);
+            }
+            if let Err(mismatch) = verdict {
+                core.answer(Err(mismatch));
+            }
+            drop(core);
+            self.announcements.send_modify(|last| {
+                let number = last.as_ref().map_or(1, |last| last.number + 1);
+                *last = Some(Announcement { number, hello });
+            });
+            return false;
+        }
+        let awaited = core
+            .awaiting
+            .as_ref()
+            .is_some_and(|it| it.session == hello.session);
+        if !awaited || !matches!(core.phase, Phase::Over(_)) {
+            // A repetition, as the host repeats its own hello, or one that is too late.
+            return false;
+        }
+        if let Err(mismatch) = verdict {
+            core.answer(Err(mismatch));
+            return false;
+        }
+        core.phase = Phase::Open;
+        core.session = hello.session;
+        core.announced = false;
+        core.answer(Ok(hello));
+        drop(core);
+        self.closed.send_replace(None);
+        true
+    }
+
+    /// The agent's greeting cannot be read.
+    pub(crate) fn greeting_unreadable(&self) {
+        self.lock().answer(Err(ChannelError::Greeting));
+    }
+
+    /// The agent broke the protocol: the session ends, and nothing is read until the next one.
+    pub(crate) fn violated(&self, violation: Violation) {
+        let mut core = self.lock();
+        if matches!(core.phase, Phase::Open) {
+            let reason = core.end_session(ChannelError::Violation(violation));
+            self.closed.send_replace(Some(reason));
+        }
+    }
+
+    /// Waits out a violation.
+    pub(crate) async fn until_resumed(&self) {
+        let parked = || {
+            matches!(&self.lock().phase, Phase::Over(reason)
+                if matches!(**reason, ChannelError::Violation(_)))
+        };
+        while parked() {
+            self.resume.notified().await;
+        }
+    }
+
+    // What the writer asks.
+
+    /// Appends what is to be written; tells writers of input that there is room.
+    pub(crate) fn fill(&self, out: &mut Vec<u8>, limit: usize) {
+        let mut core = self.lock();
+        for id in core.outbox.fill(out, limit) {
+            if let Some(cell) = core.calls.get(&id) {
+                cell.input_ready.notify_one();
+            }
+        }
+    }
+
+    /// Sends an answer, unless its session is over; the receiver is told when it is out.
+    pub(crate) fn send_answer(
+        &self,
+        session: u64,
+        lane: Lane,
+        id: CallId,
+        bytes: Vec<u8>,
+    ) -> Option<oneshot::Receiver<()>> {
+        let mut core = self.lock();
+        if core.session != session || !matches!(core.phase, Phase::Open) {
+            return None;
+        }
+        let (done, sent) = oneshot::channel();
+        core.outbox.message(
+            Sender::Answer(id),
+            lane,
+            FrameKind::Answer,
+            bytes,
+            Some(done),
+        );
+        drop(core);
+        self.outgoing.notify_one();
+        Some(sent)
+    }
+
+    // Sessions.
+
+    /// Ends the session, whatever it is in, so that a new one can begin.
+    pub(crate) fn end_session(&self, reason: ChannelError, rebooted: bool) {
+        let mut core = self.lock();
+        if rebooted && !core.announced {
+            core.stale_bytes = true;
+        }
+        core.end_session(reason);
+        drop(core);
+        self.resume.notify_one();
+    }
+
+    /// Waits for the hello of a session.
+    pub(crate) fn await_hello(&self, awaiting: Awaiting) {
+        let mut core = self.lock();
+        if let Phase::Dead(reason) = &core.phase {
+            let reason = ChannelError::clone(reason);
+            // The receiver is the caller's.
+            let _ = awaiting.answer.send(Err(reason));
+        } else {
+            core.awaiting = Some(awaiting);
+        }
+    }
+
+    /// Stops waiting for the hello of that session.
+    pub(crate) fn stop_awaiting(&self, session: u64) {
+        let mut core = self.lock();
+        if core
+            .awaiting
+            .as_ref()
+            .is_some_and(|it| it.session == session)
+        {
+            core.awaiting = None;
+            core.outbox.set_preamble(Vec::new());
+        }
+    }
+
+    /// Whether the agent announced itself since the last session was opened.
+    pub(crate) fn announced(&self) -> bool {
+        self.lock().announced
+    }
+
+    /// Sends what starts a session, if it has not been answered yet.
+    pub(crate) fn send_preamble(&self, session: u64, bytes: Vec<u8>) {
+        let mut core = self.lock();
+        if core
+            .awaiting
+            .as_ref()
+            .is_some_and(|it| it.session == session)
+        {
+            core.outbox.set_preamble(bytes);
+            drop(core);
+            self.outgoing.notify_one();
+        }
+    }
+
+    /// Ends the channel for good. The first reason stands.
+    pub(crate) fn die(&self, reason: ChannelError) {
+        let mut core = self.lock();
+        if matches!(core.phase, Phase::Dead(_)) {
+            return;
+        }
+        let reason = core.end_session(reason);
+        core.phase = Phase::Dead(Arc::clone(&reason));
+        core.answer(Err(ChannelError::clone(&reason)));
+        self.closed.send_replace(Some(reason));
+        drop(core);
+        self.resume.notify_one();
+        self.outgoing.notify_one();
+    }
+}
+
+impl Core {
+    /// An id that no open call has. Ids are reused as late as can be.
+    fn free_id(&mut self) -> CallId {
+        loop {
+            self.last_id = self.last_id.wrapping_add(1);
+            let id = CallId(self.last_id);
+            if id.0 != 0 && !self.calls.contains_key(&id) && !self.pings.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn grant(&mut self, cell: &Cell, channel: Channel, bytes: u32) {
+        if bytes > 0 && self.calls.contains_key(&cell.id) && !cell.is_over() {
+            self.outbox.credit(cell.lane, cell.id, channel, bytes);
+        }
+    }
+
+    /// Fails all calls with `reason`, unless the channel is dead.
+    fn end_session(&mut self, reason: ChannelError) -> Arc<ChannelError> {
+        if let Phase::Dead(reason) = &self.phase {
+            return Arc::clone(reason);
+        }
+        let reason = Arc::new(reason);
+        self.phase = Phase::Over(Arc::clone(&reason));
+        for (_, cell) in self.calls.drain() {
+            cell.finish(Err(CallError::Channel(Arc::clone(&reason))));
+        }
+        self.pings.clear();
+        self.outbox.clear();
+        reason
+    }
+
+    /// Answers whoever waits for a hello.
+    fn answer(&mut self, result: Result<Hello, ChannelError>) {
+        if let Some(awaiting) = self.awaiting.take() {
+            // Whoever waited may have gone.
+            let _ = awaiting.answer.send(result);
+        }
+    }
+}

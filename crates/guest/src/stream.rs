@@ -1,0 +1,56 @@
+//! Bytes that a guest gives for as long as one listens: a tail, a descriptor's content.
+
+use crate::call::{Call, Output};
+use crate::error::CallError;
+use provium_protocol::{Channel as Stream, Reply};
+
+/// The output of one call, with its outcome at the end. Dropping it ends the call in the guest.
+#[derive(Debug)]
+pub struct GuestStream {
+    call: Call,
+    output: Output,
+    received: u64,
+    ended: bool,
+}
+
+impl GuestStream {
+    pub(crate) fn new(call: Call) -> Self {
+        let output = call.output(Stream::Output);
+        Self {
+            call,
+            output,
+            received: 0,
+            ended: false,
+        }
+    }
+
+    /// The next bytes, at least one; `None` at the end. Dropping the future loses nothing. What is
+    /// not read waits in the guest, beyond a window.
+    ///
+    /// # Errors
+    /// What the guest answers, after the bytes that came before; and the end of the session.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, CallError> {
+        if self.ended {
+            return Ok(None);
+        }
+        if let Some(bytes) = self.output.next().await? {
+            self.received += bytes.len() as u64;
+            return Ok(Some(bytes));
+        }
+        let reply = self.call.reply().await;
+        self.ended = true;
+        match reply? {
+            Reply::Count(said) if said != self.received => Err(CallError::Incomplete {
+                said,
+                got: self.received,
+            }),
+            Reply::Count(_) | Reply::Done => Ok(None),
+            _ => Err(CallError::Unexpected("stream")),
+        }
+    }
+
+    /// Bytes given so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+}
