@@ -18,6 +18,7 @@ use tokio::net::unix::pipe;
 
 use crate::error::ProcessError;
 use crate::spawner::RawChild;
+use crate::sys::watch_readable;
 
 /// How long a dropped handle waits for its killed child before a thread does it instead. Only a
 /// child stuck in the kernel takes longer.
@@ -114,7 +115,7 @@ impl Child {
             program: program.clone(),
             source,
         };
-        let pidfd = AsyncFd::new(pidfd).map_err(|error| {
+        let pidfd = watch_readable(pidfd).map_err(|error| {
             // Without a descriptor to wait on nobody would ever end it: do so here. It is not
             // reaped, so the number is still its own.
             let _ = kill_process_group(pid, Signal::KILL);
@@ -280,8 +281,7 @@ fn end_now(pid: Pid, pidfd: &OwnedFd) -> Exit {
             let _ = std::thread::Builder::new()
                 .name("provium-reaper".to_owned())
                 .spawn(move || {
-                    let _ =
-                        rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
+                    let _ = waitpid(Some(pid), WaitOptions::empty());
                 });
             Exit::Signalled(libc::SIGKILL)
         }

@@ -5,7 +5,7 @@
 //! is therefore made ready before, in [`Prepared`].
 #![expect(
     unsafe_code,
-    reason = "fork, and system calls between fork and exec, have no safe form"
+    reason = "fork, system calls between fork and exec, and registering a descriptor have no safe form"
 )]
 
 use std::ffi::{CString, c_char, c_int};
@@ -14,6 +14,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 use rustix::process::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// All that a child needs, as the kernel takes it.
 pub(crate) struct Prepared {
@@ -60,6 +62,14 @@ pub(crate) fn block_all_signals() {
         libc::sigfillset(&raw mut set);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut());
     }
+}
+
+/// Registers a pidfd with the runtime.
+pub(crate) fn watch_readable(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` gives the same open descriptor until it is dropped, which the `AsyncFd`
+    // that owns it does only after taking it out of the runtime's poll set.
+    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }
+        .map_err(|failed| failed.into_parts().1)
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {

@@ -1,4 +1,5 @@
 //! What is promised of children, tried on real ones.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;

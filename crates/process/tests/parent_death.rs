@@ -3,6 +3,7 @@
 //! The test is its own helper: started with `HELPER` set it spawns a child from a short-lived
 //! thread, says the child's number and waits to be killed. It has no harness, because the helper
 //! must be the whole process.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::Write;
 use std::time::{Duration, Instant};

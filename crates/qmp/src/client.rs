@@ -1,0 +1,282 @@
+//! A connection: one task reads, one writes, callers wait for their reply.
+//!
+//! ```text
+//! execute() ──line──▶ writer task ──▶ QEMU ──▶ reader task ──reply by id──▶ execute()
+//!                                                   └──────event──▶ every subscriber
+//! ```
+//! Callers hand whole lines to the writer, so a caller that is cancelled can never leave half a
+//! command behind.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+
+use crate::codec::{CommandError, Decoder, Event, Greeting, Incoming, encode_command};
+use crate::error::{Closed, QmpError};
+
+/// Events kept for a subscriber that is slow to take them. QEMU limits the rate of those that a
+/// guest can provoke.
+const EVENT_BACKLOG: usize = 1024;
+
+/// A connection to one QEMU. Cloning gives another handle on the same connection; it is closed when
+/// the last one goes.
+#[derive(Clone, Debug)]
+pub struct Client {
+    connection: Arc<Connection>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    shared: Arc<Shared>,
+    lines: mpsc::UnboundedSender<Vec<u8>>,
+    next_id: AtomicU64,
+    greeting: Greeting,
+    tasks: [AbortHandle; 2],
+}
+
+#[derive(Debug)]
+struct Shared {
+    waiting: Mutex<HashMap<u64, oneshot::Sender<Result<Value, CommandError>>>>,
+    events: broadcast::Sender<Event>,
+    closed: watch::Sender<Option<Closed>>,
+}
+
+/// Events from the moment of subscription on.
+#[derive(Debug)]
+pub struct Events {
+    receiver: broadcast::Receiver<Event>,
+    closed: watch::Receiver<Option<Closed>>,
+}
+
+impl Events {
+    /// The next event; `None` when the connection is over and all its events are taken. If more
+    /// came than are kept, the oldest are lost (and a warning is logged). Cancellation loses none.
+    pub async fn next(&mut self) -> Option<Event> {
+        use broadcast::error::{RecvError, TryRecvError};
+        let lost = |count| tracing::warn!(count, "events of QEMU were lost");
+        loop {
+            let received = tokio::select! {
+                biased;
+                received = self.receiver.recv() => received,
+                // All events come before the end, but this may wake first.
+                _ = self.closed.wait_for(Option::is_some) => match self.receiver.try_recv() {
+                    Ok(event) => Ok(event),
+                    Err(TryRecvError::Lagged(count)) => Err(RecvError::Lagged(count)),
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => Err(RecvError::Closed),
+                },
+            };
+            match received {
+                Ok(event) => return Some(event),
+                Err(RecvError::Closed) => return None,
+                Err(RecvError::Lagged(count)) => lost(count),
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Takes the greeting and agrees on capabilities. The [`Events`] begin with the first one.
+    ///
+    /// # Errors
+    /// [`QmpError`] if the other side is no QMP server or goes away. A server that says nothing is
+    /// waited for: the caller sets the deadline.
+    pub async fn connect<S>(stream: S) -> Result<(Self, Events), QmpError>
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (read, write) = tokio::io::split(stream);
+        let (events, first_events) = broadcast::channel(EVENT_BACKLOG);
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            events,
+            closed: watch::Sender::new(None),
+        });
+        let (greet, greeted) = oneshot::channel();
+        let (lines, to_write) = mpsc::unbounded_channel();
+        let reader = tokio::spawn(read_all(read, Arc::clone(&shared), greet)).abort_handle();
+        let writer = tokio::spawn(write_all(write, to_write, Arc::clone(&shared))).abort_handle();
+        let mut tasks = AbortOnDrop(Some([reader, writer]));
+        let greeting = greeted.await.map_err(|_| shared.closed_error())?;
+        let Some(tasks) = tasks.0.take() else {
+            return Err(shared.closed_error());
+        };
+        let next_id = AtomicU64::new(1);
+        let connection = Arc::new(Connection {
+            shared,
+            lines,
+            next_id,
+            greeting,
+            tasks,
+        });
+        let client = Self { connection };
+        client.execute("qmp_capabilities", Value::Null).await?;
+        Ok((
+            client,
+            Events {
+                receiver: first_events,
+            },
+        ))
+    }
+
+    /// What QEMU said of itself.
+    pub fn greeting(&self) -> &Greeting {
+        &self.connection.greeting
+    }
+
+    /// Runs a command. `arguments` is an object, or null for none. If the caller gives up waiting,
+    /// the command still runs.
+    ///
+    /// # Errors
+    /// [`QmpError::Refused`] with QEMU's words, [`QmpError::Closed`] if no answer can come any more.
+    pub async fn execute(&self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        let Connection {
+            shared,
+            lines,
+            next_id,
+            ..
+        } = &*self.connection;
+        let id = next_id.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        shared.lock_waiting().insert(id, answer);
+        // After the insertion: whoever closes empties the table once it is marked closed.
+        if shared.closed.borrow().is_some()
+            || lines.send(encode_command(id, command, &arguments)).is_err()
+        {
+            shared.lock_waiting().remove(&id);
+            return Err(shared.closed_error());
+        }
+        match answered.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(QmpError::Refused {
+                command: command.to_owned(),
+                error,
+            }),
+            Err(_) => Err(shared.closed_error()),
+        }
+    }
+
+    /// Events from now on.
+    pub fn events(&self) -> Events {
+        Events {
+            receiver: self.connection.shared.events.subscribe(),
+        }
+    }
+
+    /// Why the connection is over, once it is.
+    pub fn closed(&self) -> watch::Receiver<Option<Closed>> {
+        self.connection.shared.closed.subscribe()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.close(Closed::GivenUp);
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Shared {
+    fn lock_waiting(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<u64, oneshot::Sender<Result<Value, CommandError>>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first reason stays.
+    fn close(&self, reason: Closed) {
+        self.closed.send_if_modified(|closed| {
+            let first = closed.is_none();
+            closed.get_or_insert(reason);
+            first
+        });
+        self.lock_waiting().clear();
+    }
+
+    fn closed_error(&self) -> QmpError {
+        QmpError::Closed(self.closed.borrow().clone().unwrap_or(Closed::GivenUp))
+    }
+
+    fn take(&self, message: Incoming, greet: &mut Option<oneshot::Sender<Greeting>>) {
+        match message {
+            Incoming::Greeting(greeting) => {
+                if let Some(greet) = greet.take() {
+                    // Nobody connects any more: the tasks are about to be stopped.
+                    let _ = greet.send(greeting);
+                }
+            }
+            Incoming::Reply { id, result } => {
+                let waiting = id.and_then(|id| self.lock_waiting().remove(&id));
+                match waiting {
+                    // A caller that gave up does not mind.
+                    Some(answer) => drop(answer.send(result)),
+                    None => tracing::warn!(?id, ?result, "QEMU answered a command nobody gave"),
+                }
+            }
+            // Nobody may be listening.
+            Incoming::Event(event) => drop(self.events.send(event)),
+        }
+    }
+}
+
+async fn read_all(
+    mut stream: impl AsyncRead + Unpin,
+    shared: Arc<Shared>,
+    greet: oneshot::Sender<Greeting>,
+) {
+    let mut greet = Some(greet);
+    let mut decoder = Decoder::default();
+    let mut buffer = vec![0; 16 << 10];
+    let reason = 'stream: loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) => break Closed::Ended,
+            Ok(count) => decoder.feed(&buffer[..count]),
+            // A process killed with unread input resets its end: that is an end too.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                break Closed::Ended;
+            }
+            Err(error) => break Closed::Io(Arc::new(error)),
+        }
+        loop {
+            match decoder.next_message() {
+                Ok(Some(message)) => shared.take(message, &mut greet),
+                Ok(None) => break,
+                Err(error) => break 'stream Closed::Garbage(Arc::new(error)),
+            }
+        }
+    };
+    shared.close(reason);
+}
+
+async fn write_all(
+    mut stream: impl AsyncWrite + Unpin,
+    mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
+    shared: Arc<Shared>,
+) {
+    while let Some(line) = lines.recv().await {
+        let written = async {
+            stream.write_all(&line).await?;
+            stream.flush().await
+        };
+        if let Err(error) = written.await {
+            // A closed pipe is QEMU's end; the reader, which may still have events to read, says so.
+            if error.kind() != std::io::ErrorKind::BrokenPipe {
+                shared.close(Closed::Io(Arc::new(error)));
+            }
+            return;
+        }
+    }
+}
+
+/// Stops the tasks of a connection that does not come about.
+struct AbortOnDrop(Option<[AbortHandle; 2]>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.iter().flatten().for_each(AbortHandle::abort);
+    }
+}

@@ -1,0 +1,38 @@
+//! Why a command gave no result.
+
+use std::sync::Arc;
+
+use crate::codec::{CodecError, CommandError};
+
+/// Why a command gave no result.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum QmpError {
+    /// QEMU refused it.
+    #[error("QEMU refused `{command}`: {error}")]
+    Refused {
+        /// The command.
+        command: String,
+        /// QEMU's answer.
+        error: CommandError,
+    },
+    /// The connection is over.
+    #[error("the connection to QEMU is closed: {0}")]
+    Closed(Closed),
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Closed {
+    /// QEMU closed its end: it exits or has died.
+    #[error("QEMU closed it")]
+    Ended,
+    /// This side no longer wants it.
+    #[error("it was given up")]
+    GivenUp,
+    /// Reading or writing failed.
+    #[error("{0}")]
+    Io(Arc<std::io::Error>),
+    /// What came is no QMP.
+    #[error("{0}")]
+    Garbage(Arc<CodecError>),
+}

@@ -1,0 +1,180 @@
+//! The client against a scripted server.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use provium_qmp::{Client, Closed, Events, QmpError};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+
+const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 1, "minor": 2, "major": 8}, "package": ""}, "capabilities": []}}"#;
+
+struct Server(BufReader<DuplexStream>);
+
+impl Server {
+    async fn say(&mut self, line: &str) {
+        self.0
+            .write_all(format!("{line}\r\n").as_bytes())
+            .await
+            .unwrap();
+    }
+
+    /// The next command's name and id.
+    async fn hear(&mut self) -> (String, u64) {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.unwrap();
+        let command: Value = serde_json::from_str(&line).unwrap();
+        (
+            command["execute"].as_str().unwrap().to_owned(),
+            command["id"].as_u64().unwrap(),
+        )
+    }
+
+    async fn reply(&mut self, id: u64, value: Value) {
+        self.say(&json!({ "return": value, "id": id }).to_string())
+            .await;
+    }
+}
+
+async fn connected() -> (Client, Events, Server) {
+    let (ours, theirs) = duplex(1 << 16);
+    let mut server = Server(BufReader::new(theirs));
+    let serve = async {
+        server.say(GREETING).await;
+        let (name, id) = server.hear().await;
+        assert_eq!(name, "qmp_capabilities");
+        server.reply(id, json!({})).await;
+        server
+    };
+    let (client, server) = tokio::join!(Client::connect(ours), serve);
+    let (client, events) = client.unwrap();
+    (client, events, server)
+}
+
+#[tokio::test]
+async fn the_greeting_tells_the_version() {
+    let (client, _events, _server) = connected().await;
+    assert_eq!(client.greeting().version.to_string(), "8.2.1");
+}
+
+#[tokio::test]
+async fn replies_find_their_command_in_any_order_with_events_between() {
+    let (client, mut events, mut server) = connected().await;
+    let serve = async {
+        let (first, second) = (server.hear().await, server.hear().await);
+        server.reply(second.1, json!(second.0)).await;
+        server
+            .say(r#"{"event": "STOP", "timestamp": {"seconds": 0, "microseconds": 0}}"#)
+            .await;
+        server.reply(first.1, json!(first.0)).await;
+    };
+    let (one, two, ()) = tokio::join!(
+        client.execute("one", Value::Null),
+        client.execute("two", Value::Null),
+        serve
+    );
+    assert_eq!((one.unwrap(), two.unwrap()), (json!("one"), json!("two")));
+    assert_eq!(events.next().await.unwrap().name, "STOP");
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_qemus_words() {
+    let (client, _events, mut server) = connected().await;
+    let serve = async {
+        let (_, id) = server.hear().await;
+        let error = json!({"class": "CommandNotFound", "desc": "The command x has not been found"});
+        server
+            .say(&json!({ "error": error, "id": id }).to_string())
+            .await;
+    };
+    let (result, ()) = tokio::join!(client.execute("x", json!({"a": 1})), serve);
+    let error = result.unwrap_err();
+    assert!(matches!(&error, QmpError::Refused { error, .. } if error.class == "CommandNotFound"));
+    assert_eq!(
+        error.to_string(),
+        "QEMU refused `x`: The command x has not been found"
+    );
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_disturbs_nobody() {
+    let (client, _events, mut server) = connected().await;
+    let given_up = client.execute("slow", Value::Null);
+    assert!(
+        tokio::time::timeout(Duration::ZERO, given_up)
+            .await
+            .is_err()
+    );
+    let serve = async {
+        let (slow, quick) = (server.hear().await, server.hear().await);
+        server.reply(slow.1, json!("late")).await;
+        server.reply(quick.1, json!("right")).await;
+    };
+    let (result, ()) = tokio::join!(client.execute("quick", Value::Null), serve);
+    assert_eq!(result.unwrap(), json!("right"));
+}
+
+#[tokio::test]
+async fn an_end_in_the_middle_of_a_command_fails_it() {
+    let (client, mut events, mut server) = connected().await;
+    let serve = async {
+        server.hear().await;
+        server
+            .say(r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-shutdown"}}"#)
+            .await;
+        drop(server);
+    };
+    let (result, ()) = tokio::join!(client.execute("x", Value::Null), serve);
+    assert!(
+        matches!(result, Err(QmpError::Closed(Closed::Ended))),
+        "{result:?}"
+    );
+    assert!(matches!(*client.closed().borrow(), Some(Closed::Ended)));
+    assert_eq!(
+        events.next().await.unwrap().name,
+        "SHUTDOWN",
+        "what was said before still counts"
+    );
+    let later = client.execute("y", Value::Null).await.unwrap_err();
+    assert_eq!(
+        later.to_string(),
+        "the connection to QEMU is closed: QEMU closed it"
+    );
+}
+
+#[tokio::test]
+async fn garbage_closes_the_connection_with_its_text() {
+    let (client, _events, mut server) = connected().await;
+    let serve = async {
+        server.hear().await;
+        server.say("Segmentation fault").await;
+        server
+    };
+    let (result, _server) = tokio::join!(client.execute("x", Value::Null), serve);
+    let text = result.unwrap_err().to_string();
+    assert_eq!(
+        text,
+        "the connection to QEMU is closed: `Segmentation fault` is no QMP message"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_goes_before_it_greets_is_told() {
+    let (ours, theirs) = duplex(64);
+    drop(theirs);
+    let error = Client::connect(ours).await.unwrap_err();
+    assert!(matches!(error, QmpError::Closed(Closed::Ended)), "{error}");
+}
+
+#[tokio::test]
+async fn events_end_with_the_last_handle() {
+    let (client, mut events, mut server) = connected().await;
+    drop(client);
+    assert!(events.next().await.is_none());
+    let mut line = String::new();
+    assert_eq!(
+        server.0.read_line(&mut line).await.unwrap(),
+        0,
+        "the stream is closed"
+    );
+}
