@@ -1,2 +1,6 @@
 //! The guest agent.
+mod init;
+mod modprobe;
+mod transport;
+
 fn main() {}
