@@ -1,0 +1,137 @@
+-- What a boot can be told, and what happens when it cannot work.
+local function with_init(script, more)
+  local opts = {files = {{path = "/init", content = "#!/bin/sh\n" .. script, mode = 0x1ed}}}
+  for key, value in pairs(more or {}) do opts[key] = value end
+  return opts
+end
+
+local function seconds_to_fail(t, fn)
+  local before = host.now_ns()
+  local err = t:assert_raises(fn)
+  return tostring(err), (host.now_ns() - before) / 1e9
+end
+
+test("memory, cpus, command line, files, hwrng", function(t)
+  local vm = provium:vm("v", "default", {memory = "128M", cpus = 2, kernel_cmdline_append = "first=1"})
+  vm:boot{
+    memory = "192M",
+    kernel_cmdline_append = "second=2",
+    rng_seed = 7,
+    files = {{path = "/etc/deep/er/file", content = "there\0", perm = 0x180}},
+  }
+  t:assert_eq(vm:run("nproc").stdout, "2\n", "the creation's key stays")
+  local total = tonumber(vm:read_file("/proc/meminfo"):match("MemTotal:%s+(%d+)"))
+  t:assert(total > 130 * 1024 and total < 192 * 1024, total .. " kB")
+  local cmdline = vm:read_file("/proc/cmdline")
+  t:assert_contains(cmdline, "second=2")
+  t:assert(not cmdline:find("first=1", 1, true), "the boot's key wins")
+  t:assert_contains(cmdline, "console=ttyS0")
+  t:assert_eq(vm:read_file("/etc/deep/er/file"), "there\0")
+  t:assert_eq(vm:stat("/etc/deep/er/file").perm, 0x180)
+  local function hwrng(machine)
+    return machine:run("head -c 32 /dev/hwrng | od -An -tx1").stdout
+  end
+  local first = hwrng(vm)
+  t:assert(#first > 60)
+  local twin = provium:vm("twin", "default", {rng_seed = 7}):boot()
+  t:assert_eq(hwrng(twin), first, "the same seed gives the same stream")
+end)
+
+test("the kernel's modules are within reach of modprobe", function(t)
+  local vm = provium:vm("v", "default"):boot()
+  vm:run("modprobe ext4"):assert_ok()
+  t:assert_contains(vm:read_file("/proc/filesystems"), "ext4")
+  t:assert_contains(vm:read_file("/proc/modules"), "jbd2")
+  local r = vm:run("modprobe no_such_module")
+  t:assert_neq(r.exit_code, 0)
+  t:assert_contains(r.stderr, "no_such_module")
+  vm:run("mkdir -p /mnt/x; mount -t overlay overlay -o lowerdir=/etc,upperdir=/none,workdir=/none /mnt/x")
+  t:assert_contains(vm:read_file("/proc/filesystems"), "overlay", "the kernel asks by itself, too")
+end)
+
+test("an image's own /init is PID 1 and survives", function(t)
+  local vm = provium:vm("v", "default", with_init([[
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+echo init runs > /init.log
+exec sleep 100000
+]])):boot()
+  t:assert_contains(vm:read_file("/proc/1/cmdline"), "sleep")
+  wait_until(function() return pcall(vm.read_file, vm, "/init.log") end, {timeout = 30})
+  t:assert_eq(vm:run("echo hi").stdout, "hi\n")
+  t:assert_contains(vm:read_file("/init.log"), "init runs")
+end)
+
+test("switch_root is followed", function(t)
+  local vm = provium:vm("v", "default", with_init([[
+mount -t proc proc /proc
+mkdir /newroot
+mount -t tmpfs tmpfs /newroot
+cp -a /bin /sbin /usr /etc /newroot/ 2>/dev/null
+[ -d /lib ] && cp -a /lib /newroot/
+mkdir -p /newroot/proc /newroot/dev /newroot/tmp
+echo new > /newroot/which
+mount --move /proc /newroot/proc
+exec switch_root /newroot /bin/sh -c 'exec sleep 100000'
+]], {memory = "512M"})):boot()
+  t:assert_eq(wait_until(function()
+    local ok, text = pcall(vm.read_file, vm, "/which")
+    return ok and text
+  end, {timeout = 60, desc = "the new root"}), "new\n")
+  t:assert_eq(vm:run("cat /which").stdout, "new\n")
+  local f = vm:open_file("/which", {read = true})
+  t:assert_eq(f:read(3), "new")
+end)
+
+test("an /init that halts is told at once", function(t)
+  local vm = provium:vm("v", "default", with_init("mount -t proc proc /proc; exec halt -f\n"))
+  local err, took = seconds_to_fail(t, function()
+    vm:boot()
+    wait_until(function() return vm:state() == "dead" end, {timeout = 40})
+    vm:run("true")
+  end)
+  t:assert_contains(err, "halt")
+  t:assert(took < 60)
+end)
+
+test("an /init that ends is a panic, told at once", function(t)
+  local vm = provium:vm("v", "default", with_init("exit 3\n"))
+  local err, took = seconds_to_fail(t, function()
+    vm:boot()
+    wait_until(function() return vm:state() == "dead" end, {timeout = 40})
+    vm:run("true")
+  end)
+  t:assert_contains(err, "panic")
+  t:assert_contains(err, "init")
+  t:assert_contains(err, "console")
+  t:assert(took < 60)
+end)
+
+test("too little memory, a wrong profile, a bad path", function(t)
+  t:assert_contains(tostring(t:assert_raises(function() provium:vm("a", "defualt") end)), "default")
+  t:assert_contains(tostring(t:assert_raises(function()
+    provium:vm("b", "default", {memory = "1M"}):boot()
+  end)), "32M")
+  t:assert_contains(tostring(t:assert_raises(function()
+    provium:vm("c", "default", {files = {{path = "relative", content = ""}}}):boot()
+  end)), "relative")
+  t:assert_contains(tostring(t:assert_raises(function()
+    provium:vm("d", "default", {memroy = "1G"})
+  end)), "memory")
+end)
+
+test("the UART serves where there is no virtio console", function(t)
+  local vm = provium:vm("v", "default", {kernel_cmdline_append = "module_blacklist=virtio_console"}):boot()
+  t:assert_eq(vm:run("echo over a uart").stdout, "over a uart\n")
+  local bytes = string.rep("0123456789abcdef", 4096)
+  vm:write_file("/tmp/x", bytes)
+  t:assert_eq(vm:read_file("/tmp/x"), bytes)
+  t:assert_eq(vm:run("ls /sys/class/virtio-ports 2>/dev/null").stdout, "")
+end)
+
+test("agent_timeout bounds the boot, and the error names what to raise", function(t)
+  local vm = provium:vm("v", "default", with_init("exec sleep 1000\n", {agent_timeout = "1ms"}))
+  local err = seconds_to_fail(t, function() vm:boot() end)
+  t:assert_contains(err, "agent_timeout")
+  t:assert_eq(vm:state(), "created")
+end)

@@ -1,0 +1,103 @@
+-- Labs, names and scopes. Almost nothing here needs a guest.
+local shared = provium:vm("shared", "default"):boot()
+
+test("look-up and creation", function(t)
+  local vm = provium:vm("mine", "default")
+  t:assert_eq(provium:vm("mine"), vm, "the same resource is the same value")
+  t:assert_eq(provium.mine, vm)
+  t:assert_eq(provium:vm("shared"), shared)
+  t:assert_eq(provium.shared, shared)
+  t:assert_eq(provium.nothing, nil)
+  t:assert_raises(function() provium:vm("nothing") end)
+  t:assert_eq(provium:name(), "provium")
+end)
+
+test("what a test makes is gone in the next", function(t)
+  t:assert_eq(provium.mine, nil)
+  provium:vm("mine", "default")
+end)
+
+test("a name of the file's scope cannot be taken, and the error says how to use it", function(t)
+  local err = tostring(t:assert_raises(function() provium:vm("shared", "default") end))
+  t:assert_contains(err, 'provium:vm("shared")')
+end)
+
+test("reserved and double names raise", function(t)
+  for _, name in ipairs{"pack", "unpack", "vm_fixture", "lab_fixture", ""} do
+    t:assert_raises(function() provium:vm(name, "default") end)
+  end
+  provium:vm("twice", "default")
+  t:assert_raises(function() provium:vm("twice", "default") end)
+  t:assert_eq(provium:unpack("<i4", provium:pack("<i4", 7)), 7)
+end)
+
+test("sub-labs have names of their own", function(t)
+  local lab = provium:lab("cluster")
+  t:assert_eq(provium:lab("cluster"), lab)
+  t:assert_eq(provium.cluster, lab)
+  local a = lab:vm("a", "default")
+  t:assert_eq(lab.a, a)
+  t:assert_eq(provium.a, nil)
+  t:assert_raises(function() lab:vm("shared") end, "no parent chain")
+  t:assert_eq(lab:name(), "cluster")
+  t:assert_contains(provium:lab():name(), "__lab_")
+end)
+
+test("membership: include, remove, members", function(t)
+  local lab = provium:lab("group")
+  local a, b = provium:vm("a", "default"), provium:vm("b", "default")
+  lab:include{a, b}
+  t:assert_same(lab:vm_names(), {"a", "b"})
+  t:assert_same(lab:members(), {{kind = "vm", name = "a"}, {kind = "vm", name = "b"}})
+  t:assert_raises(function() lab:include(a) end)
+  lab:remove("a")
+  lab:remove(b)
+  t:assert_same(lab:vm_names(), {})
+  t:assert_raises(function() lab:remove("a") end)
+  t:assert_eq(a:state(), "created")
+  t:assert_same(provium:sub_lab_names(), {"group"})
+end)
+
+test("a lab boots, pauses, resumes and stops its VMs together", function(t)
+  local lab = provium:lab("pair")
+  lab:vm("one", "default")
+  lab:vm("two", "default")
+  t:assert_eq(lab:boot(), lab)
+  t:assert_eq(lab.one:run("hostname").stdout, "one\n")
+  t:assert_eq(lab.two:run("hostname").stdout, "two\n")
+  lab:pause()
+  t:assert_eq(lab.two:state(), "paused")
+  lab:resume()
+  t:assert_eq(lab.one:state(), "booted")
+  lab:shutdown()
+  t:assert_eq(lab.one:state(), "shutdown")
+end)
+
+test("a barrier opens when enough tasks are in it, and is new again", function(t)
+  local passed = 0
+  for _ = 1, 2 do
+    local tasks = {}
+    for i = 1, 3 do
+      tasks[i] = co.spawn(function()
+        provium:barrier("gate", 3, "20s")
+        passed = passed + 1
+      end)
+    end
+    for _, task in ipairs(tasks) do task:join("30s") end
+  end
+  t:assert_eq(passed, 6)
+  local err = tostring(t:assert_raises(function() provium:barrier("gate", 3, "100ms") end))
+  t:assert_contains(err, "1 of 3")
+end)
+
+test("a claim bounds what the file boots", function(t)
+  provium:claim{memory = "1G", cpus = 2}
+  t:assert_contains(tostring(t:assert_raises(function()
+    provium:claim{memory = "1G", cpus = 2}
+  end)), "claim already taken")
+  local err = tostring(t:assert_raises(function()
+    provium:vm("big", "default", {memory = "2G"}):boot()
+  end))
+  t:assert_contains(err, "claim")
+  t:assert_contains(err, "MiB")
+end)

@@ -1,0 +1,105 @@
+-- Tasks: many things at once in one file.
+local vm = provium:vm("v", "default"):boot()
+
+local function seconds(fn)
+  local before = host.now_ns()
+  fn()
+  return (host.now_ns() - before) / 1e9
+end
+
+test("commands overlap", function(t)
+  local took = seconds(function()
+    local tasks = {}
+    for i = 1, 4 do tasks[i] = co.spawn(function() return vm:run("sleep 1; echo " .. i).stdout end) end
+    for i, task in ipairs(tasks) do t:assert_eq(task:join("30s"), i .. "\n") end
+  end)
+  t:assert(took < 2.5, ("took %.2f s"):format(took))
+end)
+
+test("plain coroutines may call the guest", function(t)
+  local gen = coroutine.wrap(function()
+    for i = 1, 3 do coroutine.yield(vm:run("echo " .. i).stdout) end
+  end)
+  t:assert_eq(gen(), "1\n")
+  t:assert_eq(gen(), "2\n")
+  local thread = coroutine.create(function(x) return vm:run("echo " .. x).stdout end)
+  t:assert_same({coroutine.resume(thread, "in")}, {true, "in\n"})
+  t:assert_eq(coroutine.status(thread), "dead")
+end)
+
+test("parallel gives results in order, and the first error after cancelling the rest", function(t)
+  local a, b = parallel{
+    function() return vm:run("sleep 0.3; echo a").stdout end,
+    function() return vm:run("echo b").stdout end,
+  }
+  t:assert_eq(a, "a\n")
+  t:assert_eq(b, "b\n")
+  local took = seconds(function()
+    t:assert_contains(tostring(t:assert_raises(function()
+      parallel{function() error("first") end, function() vm:run("sleep 100") end}
+    end)), "first")
+  end)
+  t:assert(took < 30)
+end)
+
+test("a cancelled task's command is gone", function(t)
+  local task = co.spawn(function() vm:run("exec sleep 4242") end)
+  wait_until(function() return vm:run("pgrep -f 'sleep 4242'").stdout ~= "" end, {timeout = 20})
+  task:cancel()
+  wait_until(function() return vm:run("pgrep -f 'sleep 4242'").stdout == "" end, {timeout = 20})
+end)
+
+test("a blocked syscall in one worker delays nobody", function(t)
+  local w = vm:spawn_worker()
+  local blocked = co.spawn(function() pcall(w.syscall, w, "pause") end)
+  local took = seconds(function()
+    for _ = 1, 10 do vm:run("true"); vm:syscall("getpid") end
+  end)
+  t:assert(took < 20, ("took %.2f s"):format(took))
+  t:assert_eq(blocked:status(), "running")
+  blocked:cancel()
+end)
+
+test("a thousand mixed calls from sixteen tasks, some cancelled, leave the channel in step", {timeout = "300s"}, function(t)
+  local random = 12345
+  local function next_random(n)
+    random = (random * 1103515245 + 12345) % 2147483648
+    return random % n
+  end
+  local done, cancelled = 0, 0
+  local tasks = {}
+  for i = 1, 16 do
+    tasks[i] = co.spawn(function()
+      for k = 1, 63 do
+        local kind = next_random(5)
+        if kind == 0 then
+          t:assert_eq(vm:syscall("getuid").ret, 0)
+        elseif kind == 1 then
+          local name = "/tmp/f" .. i
+          vm:write_file(name, name .. k)
+          t:assert_eq(vm:read_file(name), name .. k)
+        elseif kind == 2 then
+          t:assert_eq(vm:stat("/proc").entry_type, "dir")
+        elseif kind == 3 then
+          local slow = co.spawn(function() vm:syscall_async("pause"):await() end)
+          host.sleep(next_random(10) / 1000)
+          slow:cancel()
+          cancelled = cancelled + 1
+        else
+          local text = ("%d:%d"):format(i, k)
+          if k % 8 == 0 then
+            t:assert_eq(vm:run("echo " .. text).stdout, text .. "\n")
+          else
+            local out = vm:batch(function(b) b:stat("/tmp"); b:syscall("getpid") end)
+            t:assert_eq(#out, 2)
+          end
+        end
+        done = done + 1
+      end
+    end)
+  end
+  for _, task in ipairs(tasks) do task:join("280s") end
+  t:assert_eq(done, 16 * 63)
+  t:assert(cancelled > 100)
+  t:assert_eq(vm:run("echo in step").stdout, "in step\n")
+end)
