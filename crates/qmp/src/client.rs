@@ -115,10 +115,12 @@ impl Client {
         });
         let client = Self { connection };
         client.execute("qmp_capabilities", Value::Null).await?;
+        let closed = client.closed();
         Ok((
             client,
             Events {
                 receiver: first_events,
+                closed,
             },
         ))
     }
@@ -164,6 +166,7 @@ impl Client {
     pub fn events(&self) -> Events {
         Events {
             receiver: self.connection.shared.events.subscribe(),
+            closed: self.closed(),
         }
     }
 
