@@ -1,0 +1,354 @@
+//! The events themselves.
+//!
+//! A consumer may rely on this order: `run_started` is first and `run_completed` last; every file is
+//! discovered before any is dispatched; a file is dispatched at most once and completed exactly
+//! once; a test is started once and then passed, failed or skipped; claims and builds pair.
+//!
+//! Paths are relative to the root they were found under. Durations are nanoseconds.
+
+use crate::amount::Amount;
+use crate::value::Meta;
+use serde::{Deserialize, Serialize};
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "payload", rename_all = "snake_case")]
+pub enum Event {
+    /// The run begins.
+    RunStarted {
+        /// The harness's version.
+        version: String,
+        /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION).
+        protocol_version: u32,
+        /// What every random choice of the run comes from.
+        seed: u64,
+        /// The accelerator: `kvm` or `tcg`, or `none` where nothing can boot.
+        accel: String,
+        /// The host, in words.
+        host: String,
+    },
+    /// The run is over.
+    RunCompleted {
+        /// Tests that passed.
+        passed: u64,
+        /// Tests that failed; a file that failed outside of any test counts as one.
+        failed: u64,
+        /// Tests that were skipped.
+        skipped: u64,
+        /// Tests among the passed ones that needed more than one attempt.
+        flaky: u64,
+        /// How long the run took.
+        duration_ns: u64,
+    },
+    /// A file belongs to this run.
+    FileDiscovered {
+        /// The file.
+        path: String,
+        /// Fixtures it names.
+        fixture_refs: Vec<String>,
+        /// What it says it will claim.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        declared_claim: Option<Amount>,
+    },
+    /// A file starts to run.
+    FileDispatched {
+        /// The file.
+        path: String,
+        /// What the pool set aside for it.
+        reservation: Amount,
+    },
+    /// A file waits for the pool.
+    FileBlocked {
+        /// The file.
+        path: String,
+        /// What it waits for.
+        waiting_for: Amount,
+        /// Why it has to wait.
+        reason: BlockReason,
+    },
+    /// A file has ended.
+    FileCompleted {
+        /// The file.
+        path: String,
+        /// How.
+        status: FileStatus,
+        /// How long it ran.
+        duration_ns: u64,
+        /// What went wrong outside of any test.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<FileError>,
+    },
+    /// A test starts.
+    TestStarted {
+        /// Its file.
+        path: String,
+        /// Its name.
+        name: String,
+        /// Its metadata.
+        meta: Meta,
+    },
+    /// A test has passed.
+    TestPassed {
+        /// Its file.
+        path: String,
+        /// Its name.
+        name: String,
+        /// How long it ran.
+        duration_ns: u64,
+        /// Its metadata.
+        meta: Meta,
+        /// What a report may want besides.
+        #[serde(default, skip_serializing_if = "Details::is_empty")]
+        details: Details,
+    },
+    /// A test has failed.
+    TestFailed {
+        /// Its file.
+        path: String,
+        /// Its name.
+        name: String,
+        /// How long it ran.
+        duration_ns: u64,
+        /// Its metadata.
+        meta: Meta,
+        /// Why.
+        reason: String,
+        /// The ends of its VMs' consoles; with several VMs, each under a line with its name.
+        console_excerpt: Option<String>,
+        /// What a report may want besides.
+        #[serde(default, skip_serializing_if = "Details::is_empty")]
+        details: Details,
+    },
+    /// A test was not run, or said itself that it does not apply.
+    TestSkipped {
+        /// Its file.
+        path: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+        /// Its metadata.
+        meta: Meta,
+        /// How long it ran until it said so.
+        #[serde(default)]
+        duration_ns: u64,
+        /// What a report may want besides.
+        #[serde(default, skip_serializing_if = "Details::is_empty")]
+        details: Details,
+    },
+    /// A test has failed and is tried again.
+    TestRetried {
+        /// Its file.
+        path: String,
+        /// Its name.
+        name: String,
+        /// The attempt that failed; the first is 1.
+        attempt: u32,
+        /// Why it failed.
+        reason: String,
+    },
+    /// A named step of a test has ended.
+    TestStep {
+        /// The test's file.
+        path: String,
+        /// The test's name.
+        name: String,
+        /// The step.
+        step: Step,
+    },
+    /// A test keeps something with the report.
+    TestAttachment {
+        /// The test's file.
+        path: String,
+        /// The test's name.
+        name: String,
+        /// What it keeps.
+        attachment: Attachment,
+    },
+    /// A VM has booted.
+    VmSpawned {
+        /// The file it belongs to.
+        file: String,
+        /// Its name.
+        vm_name: String,
+        /// What it was made from.
+        profile: String,
+        /// Guest memory.
+        memory_bytes: u64,
+        /// Its vsock context id.
+        cid: u32,
+        /// What it booted from.
+        boot: BootKind,
+        /// Time until its agent answered.
+        boot_ns: u64,
+    },
+    /// A VM is gone.
+    VmShutdown {
+        /// The file it belongs to.
+        file: String,
+        /// Its name.
+        vm_name: String,
+        /// How long it was there.
+        duration_ns: u64,
+    },
+    /// What the pool has, told once a second.
+    PoolState {
+        /// Given out.
+        used: Amount,
+        /// Still there.
+        available: Amount,
+    },
+    /// A file has its claim.
+    ClaimAcquired {
+        /// The file.
+        path: String,
+        /// How much.
+        amount: Amount,
+    },
+    /// A file has given its claim back.
+    ClaimReleased {
+        /// The file.
+        path: String,
+        /// How much.
+        amount: Amount,
+    },
+    /// A fixture is being built.
+    FixtureBuildStarted {
+        /// The fixture.
+        path: String,
+    },
+    /// A fixture's build has ended.
+    FixtureBuildDone {
+        /// The fixture.
+        path: String,
+        /// How long it took.
+        duration_ns: u64,
+        /// What it takes in the store.
+        snapshot_bytes: u64,
+    },
+    /// Somebody else builds the fixture already.
+    FixtureBuildWaiting {
+        /// The fixture.
+        path: String,
+        /// Who builds it.
+        held_by_file: String,
+    },
+    /// A fixture was restored from the store.
+    FixtureCacheHit {
+        /// The fixture.
+        path: String,
+    },
+}
+
+/// How a file ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FileStatus {
+    /// Every test passed or was skipped.
+    Passed,
+    /// A test failed, or the file's own code did.
+    Failed,
+    /// The file's time was up.
+    TimedOut,
+    /// The harness could not carry on with it.
+    Crashed,
+}
+
+/// Why a file waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BlockReason {
+    /// The pool has too little left.
+    PoolFull,
+    /// The host is short of memory or processor time as it is.
+    PsiPressure,
+}
+
+/// What a VM booted from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BootKind {
+    /// Kernel and initrd.
+    Cold,
+    /// A boot template.
+    Template,
+    /// A snapshot that a test or a fixture made.
+    Snapshot,
+}
+
+/// A place in the author's code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Location {
+    /// The file, as paths of events are.
+    pub file: String,
+    /// The line; the first is 1.
+    pub line: u32,
+    /// The column in characters, where it is known; the first is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
+}
+
+/// What went wrong in a file outside of any test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileError {
+    /// What.
+    pub message: String,
+    /// Where, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// The author's frames, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traceback: Vec<String>,
+}
+
+/// What a report may want to know of a test that ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Details {
+    /// Where it failed or skipped itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
+    /// The author's frames, innermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub traceback: Vec<String>,
+    /// What it logged, a line an entry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<String>,
+    /// Its steps, in the order they ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+    /// How often it was run; 0 where it never was, or nobody counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts: u32,
+}
+
+/// A named, timed part of a test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// How long it took.
+    pub duration_ns: u64,
+    /// Whether it ended without an error.
+    pub passed: bool,
+}
+
+/// Bytes that a test keeps with the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    /// What is in it.
+    #[serde(with = "serde_bytes")]
+    pub content: Vec<u8>,
+}
+
+impl Details {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[expect(reason = "the signature that serde asks for")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
