@@ -1,0 +1,34 @@
+//! The last of what the VMs of a test said on their consoles.
+
+use crate::file::FileState;
+use provium_lab::{Lab, Member, Scope};
+use std::fmt::Write as _;
+
+/// Bytes kept of each console.
+const TAIL: u64 = 4 * 1024;
+
+/// The consoles' tails, each under its VM's name; empty where nothing booted.
+pub(crate) fn tails(state: &FileState, scope: &Scope) -> String {
+    let mut text = String::new();
+    collect(&state.lab, scope, &mut text);
+    collect(&state.lab, &state.scope, &mut text);
+    text
+}
+
+fn collect(lab: &Lab, scope: &Scope, text: &mut String) {
+    for member in lab.members(scope) {
+        match member {
+            Member::Vm(vm) => {
+                let console = vm.console();
+                let from = console.mark().saturating_sub(TAIL);
+                let tail = console.since(from).unwrap_or_default();
+                if !tail.is_empty() {
+                    let tail = String::from_utf8_lossy(&tail).replace('\r', "");
+                    let _ = writeln!(text, "--- console of vm `{}`", vm.name());
+                    let _ = writeln!(text, "{}", tail.trim_end());
+                }
+            }
+            Member::Lab(inner) => collect(&inner, scope, text),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What went wrong in Lua code, and where: the message and the author's frames.
+
+use crate::stack;
+use mlua::{Table, Value};
+use provium_lab::Site;
+
+/// A frame of the author's code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// File, relative to its root, and line.
+    pub site: Site,
+    /// The function's name, where Lua knows one.
+    pub name: Option<String>,
+}
+
+/// An error that ended a test, a task or a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// The error as text.
+    pub(crate) message: String,
+    /// The author's frames, innermost first.
+    pub(crate) frames: Vec<Frame>,
+    /// The value that was raised, as it was.
+    pub(crate) value: Value,
+    /// Whether it was `t:skip`.
+    pub(crate) skip: bool,
+}
+
+impl Failure {
+    /// A failure without a Lua error behind it.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), frames: Vec::new(), value: Value::Nil, skip: false }
+    }
+
+    /// The failure that the prelude's `guarded` returned.
+    pub(crate) fn from_table(table: &Table) -> mlua::Result<Self> {
+        Ok(Self {
+            message: table.get::<mlua::LuaString>("message")?.to_string_lossy(),
+            frames: stack::taken(&table.get("frames")?)?,
+            value: table.get("value")?,
+            skip: table.get("skip")?,
+        })
+    }
+
+    /// Where it was raised.
+    pub(crate) fn site(&self) -> Option<&Site> {
+        self.frames.first().map(|frame| &frame.site)
+    }
+
+    /// The frames as a traceback, one line each; empty where there are none.
+    pub(crate) fn traceback(&self) -> Vec<String> {
+        let line = |frame: &Frame| match &frame.name {
+            Some(name) => format!("{}: in {name}", frame.site),
+            None => frame.site.to_string(),
+        };
+        self.frames.iter().map(line).collect()
+    }
+}
+
+impl From<mlua::Error> for Failure {
+    fn from(error: mlua::Error) -> Self {
+        let text = match &error {
+            mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) => {
+                message.clone()
+            }
+            other => other.to_string(),
+        };
+        Self::new(text)
+    }
+}

@@ -1,0 +1,49 @@
+//! Lists a file's tests without a guest; see [`crate::listing`] for what its calls do meanwhile.
+
+use crate::drive::{Ended, drive};
+use crate::failure::Failure;
+use crate::file::FileState;
+use crate::job::{ChunkError, DeclaredTest, FileJob, Listing};
+use crate::run::{file_task, load};
+use crate::{listing, machine};
+use std::rc::Rc;
+use tokio::task::LocalSet;
+
+/// The tests the file declares. Its top level is run on this thread, but nothing boots.
+pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = built.map_err(|error| ChunkError::plain(format!("cannot start: {error}")))?;
+    LocalSet::new().block_on(&runtime, list(job))
+}
+
+async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
+    let crashed = |error| ChunkError::from(Failure::from(error));
+    let dry = Rc::new(listing::Listing::default());
+    let lua = machine::build(job, Some(Rc::clone(&dry))).map_err(crashed)?;
+    let state = FileState::of(&lua);
+    let chunk = load(&lua, job)?;
+    let ended = drive(&lua, &file_task(&state), chunk, ()).await.map_err(crashed)?;
+    for task in state.tasks.take() {
+        task.stop();
+    }
+    let partial = match ended {
+        Ended::Returned(_) => None,
+        Ended::Failed(failure) | Ended::TimedOut(failure) if dry.was_used() => {
+            let place = failure.site().map(|site| format!(" at {site}")).unwrap_or_default();
+            Some(format!("the file needs a guest to go on{place}"))
+        }
+        Ended::Failed(failure) | Ended::TimedOut(failure) => return Err(ChunkError::from(failure)),
+        Ended::Cancelled => return Err(ChunkError::plain("cancelled: the run was ended")),
+    };
+    let registry = state.registry.take();
+    let tests = registry.tests.iter().map(|test| DeclaredTest {
+        name: test.name.clone(),
+        line: test.site.line,
+        tags: test.meta.tags.clone(),
+        slow: test.meta.slow,
+        skip: registry.todo.clone().or_else(|| test.meta.skip.clone()),
+        selected: job.selection.asks_for(test),
+        meta: crate::report::meta_event(&test.meta),
+    });
+    Ok(Listing { tests: tests.collect(), partial })
+}

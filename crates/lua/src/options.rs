@@ -1,0 +1,156 @@
+//! Option tables: every key is known, every value of the right type, or the call raises.
+
+use crate::args::{bytes_of, text_of};
+use crate::raise::Raise;
+use crate::units;
+use mlua::{Table, Value};
+use provium_lab::nearest::nearest;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The keys of an option table, checked against those the call knows.
+#[derive(Debug, Default)]
+pub(crate) struct Options(BTreeMap<String, Value>);
+
+impl Options {
+    /// The options in `table`. A key that is not in `known` raises and names the nearest that is.
+    pub(crate) fn read(table: &Table, known: &[&str]) -> Result<Self, Raise> {
+        let mut entries = BTreeMap::new();
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair?;
+            let Value::String(key) = &key else {
+                let shown = units::shown(&key);
+                return Err(Raise::argument(format!("option names are strings, got the key {shown}")));
+            };
+            let key = key.to_string_lossy();
+            if !known.contains(&key.as_str()) {
+                return Err(Raise::argument(unknown("option", &key, known.iter().copied())));
+            }
+            entries.insert(key, value);
+        }
+        Ok(Self(entries))
+    }
+
+    /// What stands under `key`; `None` for nil.
+    pub(crate) fn value(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    /// Whether `key` is there.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    fn map<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Result<Option<T>, Raise> {
+        let Some(value) = self.0.get(key) else { return Ok(None) };
+        read(value).map(Some).map_err(|why| Raise::argument(format!("option `{key}`: {why}")))
+    }
+
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, Raise> {
+        self.map(key, |value| match value {
+            Value::Boolean(flag) => Ok(*flag),
+            other => Err(format!("must be true or false, got {}", units::shown(other))),
+        })
+    }
+
+    /// Whether `key` is there and true.
+    pub(crate) fn flag(&self, key: &str) -> Result<bool, Raise> {
+        Ok(self.boolean(key)?.unwrap_or(false))
+    }
+
+    pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, Raise> {
+        self.map(key, crate::args::integer_of)
+    }
+
+    /// A whole number that fits `T`.
+    pub(crate) fn unsigned<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, Raise> {
+        self.map(key, |value| {
+            let number = crate::args::integer_of(value)?;
+            T::try_from(number).map_err(|_| format!("{number} is out of range"))
+        })
+    }
+
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, Raise> {
+        self.map(key, crate::args::number_of)
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Result<Option<String>, Raise> {
+        self.map(key, text_of)
+    }
+
+    pub(crate) fn bytes(&self, key: &str) -> Result<Option<Vec<u8>>, Raise> {
+        self.map(key, bytes_of)
+    }
+
+    pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, Raise> {
+        self.map(key, units::duration)
+    }
+
+    pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Raise> {
+        self.map(key, units::size)
+    }
+
+    pub(crate) fn table(&self, key: &str) -> Result<Option<Table>, Raise> {
+        self.map(key, |value| match value {
+            Value::Table(table) => Ok(table.clone()),
+            other => Err(format!("must be a table, got {}", units::shown(other))),
+        })
+    }
+
+    /// A list of values under `key`.
+    pub(crate) fn list(&self, key: &str) -> Result<Option<Vec<Value>>, Raise> {
+        self.table(key)?.map(|table| list_of(&table)).transpose()
+    }
+
+    /// Permission bits under `key`: an integer from 0 to 0o7777.
+    pub(crate) fn perm(&self, key: &str) -> Result<Option<u32>, Raise> {
+        self.map(key, perm_of)
+    }
+}
+
+/// Permission bits: an integer from 0 to 0o7777, or a string of octal digits.
+pub(crate) fn perm_of(value: &Value) -> Result<u32, String> {
+    let bad =
+        || format!("permission bits are 0 to 0o7777 (or an octal string), got {}", units::shown(value));
+    let bits = match value {
+        Value::String(text) => {
+            let text = text.to_string_lossy();
+            u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| bad())?
+        }
+        other => u32::try_from(crate::args::integer_of(other)?).map_err(|_| bad())?,
+    };
+    if bits > 0o7777 { Err(bad()) } else { Ok(bits) }
+}
+
+/// The values of a table that is a list: keys 1 to n and no others.
+pub(crate) fn list_of(table: &Table) -> Result<Vec<Value>, Raise> {
+    let values: Vec<Value> = table.sequence_values().collect::<Result<_, _>>()?;
+    let count = table.pairs::<Value, Value>().count();
+    if count != values.len() {
+        return Err(Raise::argument("must be a list: keys 1 to n without gaps, and no others"));
+    }
+    Ok(values)
+}
+
+/// ``unknown option `cpu`; did you mean `cpus`?``
+pub(crate) fn unknown<'a>(
+    what: &str,
+    word: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    format!("unknown {what} `{word}`{}", hint(word, known))
+}
+
+/// `; did you mean …?` or, where nothing is near, all there are.
+pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    if let Some(near) = nearest(word, known.clone()) {
+        return format!("; did you mean `{near}`?");
+    }
+    let mut all: Vec<&str> = known.into_iter().collect();
+    all.sort_unstable();
+    format!("; there are: {}", all.join(", "))
+}

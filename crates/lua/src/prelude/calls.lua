@@ -1,0 +1,58 @@
+-- Raises refusals of native functions at the author's line, and takes failures where they happen.
+local RAISE, SKIP, native = ...
+
+local error, rawequal, type, tostring = error, rawequal, type, tostring
+local pcall, xpcall, sub = pcall, xpcall, string.sub
+
+local calls = {}
+
+local function raise(text, kind)
+  if kind == "skip" then error(SKIP, 0) end
+  error(native.located(text, kind), 0)
+end
+calls.raise = raise
+
+local function check(first, ...)
+  if rawequal(first, RAISE) then return raise(...) end
+  return first, ...
+end
+calls.check = check
+
+-- What the author calls: the native function, with its refusals raised at the author's line.
+function calls.wrap(raw)
+  return function(...) return check(raw(...)) end
+end
+
+local function describe(value)
+  if type(value) == "string" then return value end
+  local ok, text = pcall(tostring, value)
+  if not ok then return "an error value that cannot be shown" end
+  if type(value) == "table" and sub(text, 1, 6) == "table:" then
+    return "(error value is a " .. text .. ")"
+  end
+  return text
+end
+
+local function failure(value)
+  return {
+    value = value,
+    message = describe(value),
+    frames = native.frames(),
+    skip = rawequal(value, SKIP),
+  }
+end
+
+-- Runs `fn` so that what it raises comes back as a failure, taken where it was raised.
+function calls.guarded(fn, ...)
+  return xpcall(fn, failure, ...)
+end
+
+-- A handler that an interrupted loop cannot hide in.
+function _G.xpcall(fn, handler, ...)
+  return xpcall(fn, function(value)
+    if native.expired() then return value end
+    return handler(value)
+  end, ...)
+end
+
+return calls

@@ -1,0 +1,46 @@
+-- What calls back into the author's code: assert_raises, step, wait_until, batch.
+local calls, native = ...
+
+local error, type, pcall, tostring = error, type, pcall, tostring
+local raise, check = calls.raise, calls.check
+
+local function expect_function(call, fn)
+  if type(fn) ~= "function" then
+    raise(call .. ": must be given a function, got a " .. type(fn))
+  end
+end
+
+function calls.assert_raises(t, fn, msg)
+  expect_function("assert_raises", fn)
+  local before = check(native.sticky(t))
+  local ok, value = pcall(fn)
+  if ok then
+    raise((msg == nil and "assert_raises" or tostring(msg)) .. ": expected to raise", "assertion")
+  end
+  if native.expired() then error(value, 0) end
+  check(native.restore(t, before))
+  return value
+end
+
+function calls.step(t, name, fn)
+  local step <close> = check(native.step(t, name))
+  expect_function("step", fn)
+  return fn()
+end
+
+function _G.wait_until(pred, options)
+  expect_function("wait_until", pred)
+  local timer = check(native.wait_timer(options))
+  while true do
+    local value = pred()
+    if value then return value end
+    check(native.wait_turn(timer))
+  end
+end
+
+function calls.batch(surface, fn)
+  expect_function("batch", fn)
+  local recorder = check(native.batch_recorder(surface))
+  fn(recorder)
+  return check(native.batch_run(surface, recorder))
+end

@@ -1,0 +1,192 @@
+//! Runs a file: its top level, then its tests, then the end of its scope.
+
+use crate::drive::{Ended, drive};
+use crate::failure::Failure;
+use crate::file::FileState;
+use crate::job::{ChunkError, FileJob, FileOutcome, FileStatus};
+use crate::machine;
+use crate::report::Reporter;
+use crate::task::Task;
+use crate::testing::{self, Choice, Status, Verdict};
+use mlua::{Function, Lua};
+use provium_lab::Site;
+use std::rc::Rc;
+use tokio::task::LocalSet;
+
+/// Runs the file to its end on this thread, which should be a thread of its own.
+pub fn run_file(job: FileJob) -> FileOutcome {
+    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match built {
+        Ok(runtime) => {
+            let reporter = Reporter::new(&job.sink, &job.display);
+            LocalSet::new().block_on(&runtime, run(job, &reporter))
+        }
+        Err(error) => {
+            let mut outcome = FileOutcome::empty(FileStatus::Crashed);
+            outcome.chunk_error = Some(ChunkError::plain(format!("cannot start: {error}")));
+            outcome
+        }
+    }
+}
+
+pub(crate) async fn run(job: FileJob, reporter: &Reporter) -> FileOutcome {
+    let mut outcome = FileOutcome::empty(FileStatus::Passed);
+    let lua = match machine::build(&job, None) {
+        Ok(lua) => lua,
+        Err(error) => {
+            outcome.status = FileStatus::Crashed;
+            outcome.chunk_error = Some(ChunkError::plain(error.to_string()));
+            return outcome;
+        }
+    };
+    let state = FileState::of(&lua);
+    let result = run_in(&lua, &state, &job, reporter, &mut outcome).await;
+    if let Err(error) = result {
+        outcome.status = FileStatus::Crashed;
+        outcome.chunk_error = Some(ChunkError::from(Failure::from(error)));
+    }
+    finish(&state, &mut outcome).await;
+    outcome
+}
+
+async fn run_in(
+    lua: &Lua,
+    state: &Rc<FileState>,
+    job: &FileJob,
+    reporter: &Reporter,
+    outcome: &mut FileOutcome,
+) -> mlua::Result<()> {
+    let chunk = match load(lua, job) {
+        Ok(chunk) => chunk,
+        Err(error) => {
+            outcome.fail(error);
+            return Ok(());
+        }
+    };
+    match drive(lua, &file_task(state), chunk, ()).await? {
+        Ended::Returned(_) => {}
+        Ended::Failed(failure) => {
+            outcome.fail(ChunkError::from(failure));
+            return Ok(());
+        }
+        Ended::TimedOut(failure) => {
+            outcome.fail(ChunkError::from(failure));
+            outcome.status = FileStatus::TimedOut;
+            return Ok(());
+        }
+        Ended::Cancelled => {
+            outcome.fail(ChunkError::plain("cancelled: the run was ended"));
+            outcome.cancelled = true;
+            return Ok(());
+        }
+    }
+    let registry = state.registry.take();
+    for test in &registry.tests {
+        if state.cancel.is_cancelled() {
+            outcome.cancelled = true;
+            return Ok(());
+        }
+        let choice = match (&registry.todo, job.selection.choose(test)) {
+            (_, Choice::Leave) => continue,
+            (Some(reason), _) => Choice::Skip(reason.clone()),
+            (None, choice) => choice,
+        };
+        reporter.started(test);
+        let verdict = match choice {
+            Choice::Skip(reason) => Verdict::skipped(reason),
+            _ => testing::run_test(lua, test, reporter).await?,
+        };
+        reporter.ended(test, &verdict);
+        outcome.count(&verdict);
+        if state.deadline.is_past() {
+            outcome.status = FileStatus::TimedOut;
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Ends the file's own tasks, closes its scope, and reports what went wrong with that.
+async fn finish(state: &FileState, outcome: &mut FileOutcome) {
+    let failures = testing::end_tasks(&state.tasks.take()).await;
+    for failure in failures {
+        outcome.fail(ChunkError::from(failure));
+    }
+    for problem in testing::close(&state.scope).await {
+        outcome.fail(ChunkError::plain(problem));
+    }
+}
+
+/// The task of the file's top level.
+pub(crate) fn file_task(state: &FileState) -> Rc<Task> {
+    let home = Site { file: state.display.clone(), line: 1 };
+    Task::new(state.scope.clone(), None, Rc::clone(&state.deadline), Some(home))
+}
+
+/// The file's chunk.
+pub(crate) fn load(lua: &Lua, job: &FileJob) -> Result<Function, ChunkError> {
+    let source =
+        machine::read_source(&job.path).map_err(|error| ChunkError::plain(error.to_string()))?;
+    let chunk = lua.load(source).set_name(format!("@{}", job.display));
+    let chunk = chunk.set_mode(mlua::chunk::ChunkMode::Text);
+    chunk.into_function().map_err(|error| {
+        let message = Failure::from(error).message;
+        let site = site_in(&message, &job.display);
+        ChunkError { message, site, traceback: Vec::new() }
+    })
+}
+
+/// The place that a message begins with, as `file:line:`.
+fn site_in(message: &str, display: &str) -> Option<Site> {
+    let (file, rest) = message.split_once(':')?;
+    let line: u32 = rest.split(':').next()?.parse().ok()?;
+    // Lua cuts long names; the line is right all the same.
+    let file = if file.starts_with("...") { display } else { file };
+    Some(Site { file: file.to_owned(), line })
+}
+
+impl ChunkError {
+    pub(crate) fn plain(message: impl Into<String>) -> Self {
+        Self { message: message.into(), site: None, traceback: Vec::new() }
+    }
+}
+
+impl From<Failure> for ChunkError {
+    fn from(failure: Failure) -> Self {
+        let site = failure.site().cloned();
+        Self { site, traceback: failure.traceback(), message: failure.message }
+    }
+}
+
+impl FileOutcome {
+    fn empty(status: FileStatus) -> Self {
+        Self { status, chunk_error: None, passed: 0, failed: 0, skipped: 0, cancelled: false }
+    }
+
+    /// Something went wrong outside of any test. The first error is the one that is told in full.
+    fn fail(&mut self, error: ChunkError) {
+        if self.status == FileStatus::Passed {
+            self.status = FileStatus::Failed;
+        }
+        match &mut self.chunk_error {
+            None => self.chunk_error = Some(error),
+            Some(first) => {
+                first.message.push('\n');
+                first.message.push_str(&error.message);
+            }
+        }
+    }
+
+    fn count(&mut self, verdict: &Verdict) {
+        match verdict.status {
+            Status::Passed => self.passed += 1,
+            Status::Skipped => self.skipped += 1,
+            Status::Failed => {
+                self.failed += 1;
+                if self.status == FileStatus::Passed {
+                    self.status = FileStatus::Failed;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The assertions of `t` that need no call back into Lua.
+
+use super::context::TestContext;
+use super::diff::{differences, pair, plain, quoted};
+use crate::args::{Args, number_of};
+use crate::class::Class;
+use crate::preview::clip;
+use crate::raise::Raise;
+use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+
+/// Longest text shown whole when something is not found in it.
+const MAX_HAYSTACK: usize = 600;
+
+type Outcome = std::result::Result<MultiValue, Raise>;
+
+/// Adds the assertions to the class.
+pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<'a, TestContext>> {
+    let find: Function = lua.globals().get::<Table>("string")?.get("match")?;
+    class
+        .method("assert", |_, _, args| firm("assert", holds(args)))?
+        .method("assert_eq", |_, _, args| firm("assert_eq", equal(args)))?
+        .method("assert_neq", |_, _, args| firm("assert_neq", unequal(args)))?
+        .method("assert_contains", |_, _, args| firm("assert_contains", contains(args)))?
+        .method("assert_same", |_, _, args| firm("assert_same", same(args)))?
+        .method("assert_match", move |_, _, args| firm("assert_match", matches(&find, args)))?
+        .method("assert_near", |_, _, args| firm("assert_near", near(args)))?
+        .method("fail", |_, _, args| -> Outcome {
+            Err(Raise::Assertion(message(args, 0, "failed by t:fail")))
+        })
+}
+
+/// A misuse of an assertion must not pass in silence behind a `pcall` either.
+fn firm(call: &str, outcome: Outcome) -> Outcome {
+    outcome.map_err(|raise| match raise {
+        Raise::Argument(why) => Raise::Assertion(format!("{call}: {why}")),
+        other => other,
+    })
+}
+
+fn message(args: &Args, index: usize, default: &str) -> String {
+    match args.value(index) {
+        Value::Nil => default.to_owned(),
+        value => plain(&value),
+    }
+}
+
+fn fail(text: String) -> Outcome {
+    Err(Raise::Assertion(text))
+}
+
+fn nothing() -> Outcome {
+    Ok(MultiValue::new())
+}
+
+fn holds(args: &Args) -> Outcome {
+    match args.value(0) {
+        value @ (Value::Nil | Value::Boolean(false)) => {
+            fail(format!("{}: got {}", message(args, 1, "assertion failed"), plain(&value)))
+        }
+        value => Ok(MultiValue::from_iter([value])),
+    }
+}
+
+fn equal(args: &Args) -> Outcome {
+    let (one, other) = (args.value(0), args.value(1));
+    if one.equals(&other)? {
+        return nothing();
+    }
+    let (left, right) = pair(&one, &other);
+    let hint = match (&one, &other) {
+        (Value::Table(_), Value::Table(_)) => " (two tables; assert_same compares what is in them)",
+        _ => "",
+    };
+    fail(format!("{}: {left} ~= {right}{hint}", message(args, 2, "assert_eq")))
+}
+
+fn unequal(args: &Args) -> Outcome {
+    let (one, other) = (args.value(0), args.value(1));
+    if !one.equals(&other)? {
+        return nothing();
+    }
+    let (left, right) = pair(&one, &other);
+    fail(format!("{}: {left} == {right}", message(args, 2, "assert_neq")))
+}
+
+fn contains(args: &Args) -> Outcome {
+    let haystack = args.bytes(0, "the text searched")?;
+    let needle = args.bytes(1, "the text searched for")?;
+    let found = needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle);
+    if found {
+        return nothing();
+    }
+    let haystack = clip(&String::from_utf8_lossy(&haystack), MAX_HAYSTACK);
+    let needle = quoted(&args.value(1));
+    fail(format!("{}: {needle} not found in {haystack:?}", message(args, 2, "assert_contains")))
+}
+
+fn same(args: &Args) -> Outcome {
+    let lines = differences(&args.value(0), &args.value(1))?;
+    if lines.is_empty() {
+        return nothing();
+    }
+    let label = message(args, 2, "assert_same");
+    fail(format!("{label}: the values differ\n  {}", lines.join("\n  ")))
+}
+
+fn matches(find: &Function, args: &Args) -> Outcome {
+    let text = args.bytes(0, "the text")?;
+    args.bytes(1, "the pattern")?;
+    let captures: MultiValue = find.call((args.value(0), args.value(1))).map_err(|error| {
+        let why = crate::failure::Failure::from(error).message;
+        Raise::argument(format!("bad pattern: {}", why.lines().next().unwrap_or_default()))
+    })?;
+    if captures.front().is_some_and(|first| !first.is_nil()) {
+        return Ok(captures);
+    }
+    let text = clip(&String::from_utf8_lossy(&text), MAX_HAYSTACK);
+    let pattern = quoted(&args.value(1));
+    fail(format!("{}: {text:?} does not match {pattern}", message(args, 2, "assert_match")))
+}
+
+fn near(args: &Args) -> Outcome {
+    let number = |index, name: &str| {
+        number_of(&args.value(index)).map_err(|why| Raise::argument(format!("{name}: {why}")))
+    };
+    let one = number(0, "the first value")?;
+    let other = number(1, "the second value")?;
+    let tolerance = number(2, "the tolerance")?;
+    let distance = (one - other).abs();
+    if distance <= tolerance || one == other {
+        return nothing();
+    }
+    let label = message(args, 3, "assert_near");
+    fail(format!("{label}: {one} and {other} are {distance} apart, more than {tolerance}"))
+}

@@ -1,0 +1,135 @@
+//! `t`: what a test's body is given.
+
+use super::verdict::{Attachment, Step, TestRun};
+use super::{assertions, diff};
+use crate::class::{Class, Object, raw_function};
+use crate::options::hint;
+use crate::raise::Raise;
+use mlua::{AnyUserData, IntoLua, Lua, Result, Table, UserDataFields, Value};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Methods of `t`, to name the nearest when another is asked for.
+const KNOWN: &[&str] = &[
+    "name", "meta", "assert", "assert_eq", "assert_neq", "assert_contains", "assert_raises",
+    "assert_same", "assert_match", "assert_near", "fail", "skip", "log", "step", "attach", "defer",
+];
+
+/// The test context.
+#[derive(Debug, Clone)]
+pub(crate) struct TestContext(pub(crate) Rc<TestRun>);
+
+impl Object for TestContext {
+    const CLASS: &'static str = "t";
+    fn subject(&self) -> String {
+        format!("test `{}`", self.0.name)
+    }
+}
+
+/// A step that goes on; closing it (Lua's `<close>`) ends it.
+struct OpenStep {
+    run: Rc<TestRun>,
+    index: usize,
+}
+
+/// Makes the class, and what the prelude's part of it calls.
+pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
+    let prelude = crate::file::FileState::of(lua).prelude.clone();
+    let class = Class::<TestContext>::new(lua)?
+        .with(|class| assertions::add(class, lua))?
+        .lua_method("assert_raises", &prelude.method("assert_raises")?)?
+        .lua_method("step", &prelude.method("step")?)?;
+    class
+        .method("skip", |_, t, args| -> std::result::Result<(), Raise> {
+            let reason = args.opt_text(0, "the reason")?.unwrap_or_else(|| "skip".to_owned());
+            t.0.skip.replace(Some(reason));
+            Err(Raise::Skip)
+        })?
+        .method("log", |_, t, args| {
+            let words = args.values().iter().map(|value| match value {
+                Value::Table(_) => diff::quoted(value),
+                other => diff::plain(other),
+            });
+            let line = words.collect::<Vec<_>>().join(" ");
+            t.0.log.borrow_mut().push(line);
+            Ok(())
+        })?
+        .method("attach", |_, t, args| {
+            let attachment =
+                Attachment { name: args.text(0, "the name")?, content: args.bytes(1, "the bytes")? };
+            t.0.attachments.borrow_mut().push(attachment);
+            Ok(())
+        })?
+        .method("defer", |_, t, args| {
+            if t.0.ended.get() {
+                return Err(Raise::argument("the test has ended"));
+            }
+            t.0.deferred.borrow_mut().push(args.function(0, "the function")?);
+            Ok(())
+        })?
+        .finish_with(
+            |lua, t, key| match key {
+                "name" => Ok(t.0.name.clone().into_lua(lua)?),
+                "meta" => Ok(t.0.meta.clone()),
+                other => {
+                    let hint = hint(other, KNOWN.iter().copied());
+                    Err(Raise::message(format!("t has no method `{other}`{hint}")))
+                }
+            },
+            |_, _, key, _| Err(Raise::message(format!("t.{key} cannot be assigned"))),
+        )?;
+    register_step(lua)?;
+    native_functions(lua, native)
+}
+
+fn register_step(lua: &Lua) -> Result<()> {
+    let close = lua.create_function(|_, (step, error): (AnyUserData, Value)| {
+        let step = step.borrow::<OpenStep>()?;
+        if let Some(step) = step.run.steps.borrow_mut().get_mut(step.index) {
+            step.duration = Some(step.started.elapsed());
+            step.ok = error.is_nil();
+        }
+        Ok(())
+    })?;
+    lua.register_userdata_type::<OpenStep>(move |registry| registry.add_meta_field("__close", close))
+}
+
+fn native_functions(lua: &Lua, native: &Table) -> Result<()> {
+    native.raw_set(
+        "step",
+        raw_function(lua, "step", |lua, args| {
+            let run = context(&args.value(0))?;
+            let name = args.text(1, "the name")?;
+            let mut steps = run.steps.borrow_mut();
+            steps.push(Step { name, started: Instant::now(), duration: None, ok: false });
+            let index = steps.len() - 1;
+            drop(steps);
+            Ok(lua.create_any_userdata(OpenStep { run, index })?)
+        })?,
+    )?;
+    // Whether an assertion of the test has failed, and taking that back.
+    native.raw_set(
+        "sticky",
+        raw_function(lua, "assert_raises", |_, args| {
+            Ok(context(&args.value(0))?.sticky.borrow().is_some())
+        })?,
+    )?;
+    native.raw_set(
+        "restore",
+        raw_function(lua, "assert_raises", |_, args| {
+            if args.value(1) == Value::Boolean(false) {
+                context(&args.value(0))?.sticky.replace(None);
+            }
+            Ok(())
+        })?,
+    )?;
+    Ok(())
+}
+
+fn context(value: &Value) -> std::result::Result<Rc<TestRun>, Raise> {
+    let context = match value {
+        Value::UserData(userdata) => userdata.borrow::<TestContext>().ok().map(|t| Rc::clone(&t.0)),
+        _ => None,
+    };
+    context.ok_or_else(|| Raise::argument("call it with `:` on t"))
+}

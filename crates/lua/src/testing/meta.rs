@@ -1,0 +1,83 @@
+//! A test's metadata: what the harness acts on, and everything, for who reads the events.
+
+use crate::args::{integer_of, text_of};
+use crate::data::{Data, Form};
+use crate::units;
+use mlua::{Table, Value};
+use std::time::Duration;
+
+/// The metadata of a test.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Meta {
+    /// Left out unless slow tests are asked for.
+    pub(crate) slow: bool,
+    /// Skipped, and why.
+    pub(crate) skip: Option<String>,
+    /// For selection.
+    pub(crate) tags: Vec<String>,
+    /// Instead of the file's.
+    pub(crate) timeout: Option<Duration>,
+    /// How often it is tried again; instead of the file's.
+    pub(crate) retries: Option<u32>,
+    /// It is known to fail, and why.
+    pub(crate) expect_fail: Option<String>,
+    /// All of it, by key, sorted.
+    pub(crate) all: Vec<(String, Data)>,
+}
+
+impl Meta {
+    /// Reads a meta table. The error says which key is wrong.
+    pub(crate) fn read(table: &Table) -> Result<Self, String> {
+        let mut meta = Self::default();
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair.map_err(|error| error.to_string())?;
+            let key = text_of(&key).map_err(|_| {
+                format!("meta keys are strings, got the key {}", units::shown(&key))
+            })?;
+            meta.take(&key, &value).map_err(|why| format!("meta `{key}`: {why}"))?;
+            let data = Data::from_lua(&value, Form::Free, None);
+            let data = data.map_err(|why| format!("meta `{key}`: {why}"))?;
+            meta.all.push((key, data));
+        }
+        meta.all.sort_by(|one, other| one.0.cmp(&other.0));
+        Ok(meta)
+    }
+
+    fn take(&mut self, key: &str, value: &Value) -> Result<(), String> {
+        match (key, value) {
+            ("slow", Value::Boolean(slow)) => self.slow = *slow,
+            ("slow", other) => {
+                return Err(format!("must be true or false, got {}", units::shown(other)));
+            }
+            ("skip", Value::Boolean(skip)) => self.skip = skip.then(|| "skip".to_owned()),
+            ("skip", value) => self.skip = Some(text_of(value)?),
+            ("tags", Value::Table(list)) => {
+                let tags = list.sequence_values::<Value>();
+                self.tags = tags
+                    .map(|tag| tag.map_err(|error| error.to_string()).and_then(|tag| text_of(&tag)))
+                    .collect::<Result<_, _>>()?;
+            }
+            ("tags", value) => self.tags = vec![text_of(value)?],
+            ("timeout", value) => self.timeout = Some(units::duration(value)?),
+            ("retries", value) => self.retries = Some(retries_of(value)?),
+            ("expect_fail", value) => self.expect_fail = Some(text_of(value)?),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What stands under `key`, as texts to match against: one, or a list's.
+    pub(crate) fn texts(&self, key: &str) -> Vec<String> {
+        match self.all.iter().find(|(known, _)| known == key).map(|(_, data)| data) {
+            None => Vec::new(),
+            Some(Data::List(items)) => items.iter().map(Data::shown).collect(),
+            Some(data) => vec![data.shown()],
+        }
+    }
+}
+
+/// How often a failed test is tried again.
+pub(crate) fn retries_of(value: &Value) -> Result<u32, String> {
+    let number = integer_of(value)?;
+    u32::try_from(number).map_err(|_| format!("must be 0 or more, got {number}"))
+}

@@ -1,0 +1,18 @@
+//! Tests: declared, chosen, run, judged.
+
+mod assertions;
+mod context;
+mod diff;
+mod meta;
+mod registry;
+mod run;
+mod selection;
+mod verdict;
+
+pub(crate) use context::register;
+pub(crate) use meta::Meta;
+pub(crate) use registry::{Declared, Registry, install};
+pub(crate) use run::{close, end_tasks, run_test};
+pub use selection::TestSelection;
+pub(crate) use selection::Choice;
+pub(crate) use verdict::{Attachment, Expected, Status, Step, TestRun, Verdict};

@@ -1,0 +1,94 @@
+//! The tests a file declares: `test(name, [meta,] fn)` and `todo(reason)`.
+
+use super::Meta;
+use crate::class::function;
+use crate::file::FileState;
+use crate::raise::Raise;
+use crate::stack;
+use crate::task::Task;
+use mlua::{Function, Lua, Result, Table, Value};
+use provium_lab::Site;
+
+/// What a file declared.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    /// In the order of declaration.
+    pub(crate) tests: Vec<Declared>,
+    /// Every test is skipped, for this reason.
+    pub(crate) todo: Option<String>,
+}
+
+/// A test.
+#[derive(Debug, Clone)]
+pub(crate) struct Declared {
+    /// Unique in its file.
+    pub(crate) name: String,
+    /// Its metadata.
+    pub(crate) meta: Meta,
+    /// The author's meta table, for `t.meta`.
+    pub(crate) meta_table: Option<Table>,
+    /// Its body.
+    pub(crate) body: Function,
+    /// Where it was declared.
+    pub(crate) site: Site,
+    /// Last line of its body.
+    pub(crate) last_line: u32,
+}
+
+/// Puts `test` and `todo` in place.
+pub(crate) fn install(lua: &Lua) -> Result<()> {
+    let declare = function(lua, "test", |lua, args| {
+        expect_file_scope("test")?;
+        let name = args.text(0, "the name")?;
+        let (meta_table, body) = match (args.value(1), args.value(2)) {
+            (Value::Function(body), Value::Nil) => (None, body),
+            (Value::Table(meta), Value::Function(body)) => (Some(meta), body),
+            (Value::Nil, Value::Function(body)) => (None, body),
+            _ => {
+                let why = "takes a name, a meta table if you like, and a function";
+                return Err(Raise::argument(why));
+            }
+        };
+        let state = FileState::of(lua);
+        if state.registry.borrow().tests.iter().any(|test| test.name == name) {
+            return Err(Raise::argument(format!("duplicate name `{name}` in this file")));
+        }
+        let meta = meta_table.as_ref().map(Meta::read).transpose().map_err(Raise::argument)?;
+        let info = body.info();
+        let line_of = |line: Option<usize>| line.and_then(|line| u32::try_from(line).ok());
+        let site = stack::place(lua).unwrap_or_else(|| Site {
+            file: state.display.clone(),
+            line: line_of(info.line_defined).unwrap_or(1),
+        });
+        let last_line = line_of(info.last_line_defined).unwrap_or(site.line);
+        state.registry.borrow_mut().tests.push(Declared {
+            name,
+            meta: meta.unwrap_or_default(),
+            meta_table,
+            body,
+            site,
+            last_line,
+        });
+        Ok(())
+    })?;
+    lua.globals().raw_set("test", declare)?;
+    let todo = function(lua, "todo", |lua, args| {
+        expect_file_scope("todo")?;
+        let reason = args.opt_text(0, "the reason")?.unwrap_or_else(|| "todo".to_owned());
+        FileState::of(lua).registry.borrow_mut().todo = Some(reason);
+        Ok(())
+    })?;
+    lua.globals().raw_set("todo", todo)
+}
+
+/// Refuses what makes sense at the top level of a file only.
+pub(crate) fn expect_file_scope(call: &str) -> std::result::Result<(), Raise> {
+    match Task::current().and_then(|task| task.run.clone()) {
+        None => Ok(()),
+        Some(run) => {
+            let name = &run.name;
+            let text = format!("{call}: only at file scope, not inside test `{name}`");
+            Err(Raise::message(text))
+        }
+    }
+}

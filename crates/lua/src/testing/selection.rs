@@ -1,0 +1,80 @@
+//! Which of a file's tests are run.
+
+use super::{Declared, Meta};
+use regex::Regex;
+
+/// What the user asked for. Nothing asked: every test that is not slow.
+#[derive(Debug, Clone, Default)]
+pub struct TestSelection {
+    /// The name matches.
+    pub name: Option<Regex>,
+    /// The name is one of these; empty: any.
+    pub exact: Vec<String>,
+    /// The test's declaration or body is on one of these lines; empty: any.
+    pub lines: Vec<u32>,
+    /// It has one of these tags; empty: any.
+    pub any_tags: Vec<String>,
+    /// It has none of these tags.
+    pub no_tags: Vec<String>,
+    /// Its meta matches: for every key here, one of the values given with it.
+    pub tag_meta: Vec<(String, String)>,
+    /// Its meta matches none of these.
+    pub no_tag_meta: Vec<(String, String)>,
+    /// Slow tests are run, too.
+    pub include_slow: bool,
+}
+
+/// What becomes of a test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// It is run.
+    Run,
+    /// It is reported as skipped, with the reason.
+    Skip(String),
+    /// It was not asked for and is not reported.
+    Leave,
+}
+
+impl TestSelection {
+    /// What becomes of `test`.
+    pub(crate) fn choose(&self, test: &Declared) -> Choice {
+        if !self.asks_for(test) {
+            return Choice::Leave;
+        }
+        if let Some(reason) = &test.meta.skip {
+            return Choice::Skip(reason.clone());
+        }
+        let named = !self.exact.is_empty() || !self.lines.is_empty();
+        if test.meta.slow && !self.include_slow && !named {
+            return Choice::Skip("slow; --include-slow runs it".to_owned());
+        }
+        Choice::Run
+    }
+
+    /// Whether `test` is among those asked for.
+    pub(crate) fn asks_for(&self, test: &Declared) -> bool {
+        let place = test.site.line..=test.last_line.max(test.site.line);
+        let tagged = |tags: &[String]| test.meta.tags.iter().any(|tag| tags.contains(tag));
+        self.name.as_ref().is_none_or(|name| name.is_match(&test.name))
+            && self.is_named(test, &place)
+            && (self.any_tags.is_empty() || tagged(&self.any_tags))
+            && !tagged(&self.no_tags)
+            && self.meta_matches(&test.meta)
+            && !self.no_tag_meta.iter().any(|(key, value)| test.meta.texts(key).contains(value))
+    }
+
+    /// `file::name` and `file:LINE` add up: one of either is enough.
+    fn is_named(&self, test: &Declared, place: &std::ops::RangeInclusive<u32>) -> bool {
+        (self.exact.is_empty() && self.lines.is_empty())
+            || self.exact.contains(&test.name)
+            || self.lines.iter().any(|line| place.contains(line))
+    }
+
+    fn meta_matches(&self, meta: &Meta) -> bool {
+        self.tag_meta.iter().all(|(key, _)| {
+            let have = meta.texts(key);
+            let wanted = self.tag_meta.iter().filter(|(other, _)| other == key);
+            wanted.map(|(_, value)| value).any(|value| have.contains(value))
+        })
+    }
+}

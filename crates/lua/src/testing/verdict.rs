@@ -1,0 +1,135 @@
+//! What a test has come to: while it runs, and in the end.
+
+use crate::failure::Failure;
+use crate::task::Task;
+use mlua::{Function, Value};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A test while it runs. Each attempt has its own.
+pub(crate) struct TestRun {
+    /// The test's name.
+    pub(crate) name: String,
+    /// `t.meta`.
+    pub(crate) meta: Value,
+    /// `t:log`.
+    pub(crate) log: RefCell<Vec<String>>,
+    /// `t:step`.
+    pub(crate) steps: RefCell<Vec<Step>>,
+    /// `t:attach`.
+    pub(crate) attachments: RefCell<Vec<Attachment>>,
+    /// `t:defer`.
+    pub(crate) deferred: RefCell<Vec<Function>>,
+    /// The first assertion that failed.
+    pub(crate) sticky: RefCell<Option<Failure>>,
+    /// `t:skip`.
+    pub(crate) skip: RefCell<Option<String>>,
+    /// Tasks started by it.
+    pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
+    /// It is over; its `t` is of no use any more.
+    pub(crate) ended: Cell<bool>,
+}
+
+/// A named part of a test.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    pub(crate) name: String,
+    pub(crate) started: Instant,
+    /// `None` while it goes on.
+    pub(crate) duration: Option<Duration>,
+    pub(crate) ok: bool,
+}
+
+/// Bytes kept with the report.
+#[derive(Debug, Clone)]
+pub(crate) struct Attachment {
+    pub(crate) name: String,
+    pub(crate) content: Vec<u8>,
+}
+
+impl TestRun {
+    /// A test that has not begun.
+    pub(crate) fn new(name: String, meta: Value) -> Rc<Self> {
+        Rc::new(Self {
+            name,
+            meta,
+            log: RefCell::default(),
+            steps: RefCell::default(),
+            attachments: RefCell::default(),
+            deferred: RefCell::default(),
+            sticky: RefCell::default(),
+            skip: RefCell::default(),
+            tasks: RefCell::default(),
+            ended: Cell::new(false),
+        })
+    }
+}
+
+impl fmt::Debug for TestRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestRun").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// How a test ended, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Passed,
+    Failed,
+    Skipped,
+}
+
+/// How a test ended against what its meta expects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// It failed as told; counts as passed.
+    Fail(String),
+    /// It passed although told to fail; counts as failed.
+    Pass(String),
+}
+
+/// How a test ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Verdict {
+    pub(crate) status: Status,
+    /// Set where the meta has `expect_fail` and it mattered.
+    pub(crate) expected: Option<Expected>,
+    /// Why it failed or was skipped.
+    pub(crate) message: String,
+    /// The failure behind the message.
+    pub(crate) failure: Option<Failure>,
+    /// The deadline passed.
+    pub(crate) timed_out: bool,
+    /// The user ended the run.
+    pub(crate) cancelled: bool,
+    pub(crate) log: Vec<String>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) attachments: Vec<Attachment>,
+    /// The last of what the VMs' consoles said.
+    pub(crate) consoles: String,
+    /// How often it was run.
+    pub(crate) attempts: u32,
+    pub(crate) duration: Duration,
+}
+
+impl Verdict {
+    /// A test that was not run.
+    pub(crate) fn skipped(reason: impl Into<String>) -> Self {
+        Self {
+            status: Status::Skipped,
+            expected: None,
+            message: reason.into(),
+            failure: None,
+            timed_out: false,
+            cancelled: false,
+            log: Vec::new(),
+            steps: Vec::new(),
+            attachments: Vec::new(),
+            consoles: String::new(),
+            attempts: 0,
+            duration: Duration::ZERO,
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Small Lua files run from end to end, without any guest.
+
+mod coroutines;
+mod errors;
+mod files;
+mod globals;
+mod listing;
+mod outcomes;
+mod tasks;
+mod timeouts;
+
+use crate::job::{FileJob, FileOutcome};
+use crate::report::Reporter;
+use crate::run::run;
+use crate::testing::{Status, TestSelection, Verdict};
+use crate::{CancelToken, Listing};
+use camino::Utf8PathBuf;
+use provium_events::Sink;
+use provium_lab::Environment;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::task::LocalSet;
+
+/// A folder with a Lua file in it, ready to be run.
+struct Case {
+    folder: TempDir,
+    job: FileJob,
+    // The lab's I/O would run here.
+    _runtime: tokio::runtime::Runtime,
+}
+
+/// What came of running it.
+struct Ran {
+    outcome: FileOutcome,
+    tests: Vec<(String, Verdict)>,
+}
+
+impl Case {
+    fn new(source: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let root = Utf8PathBuf::try_from(folder.path().to_path_buf()).unwrap();
+        let path = root.join("a.test.lua");
+        fs_err::write(&path, source).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let sink = Sink::default();
+        let environment =
+            Environment::without_machines(Vec::new(), sink.clone(), runtime.handle().clone());
+        let job = FileJob {
+            path,
+            display: "a.test.lua".to_owned(),
+            package_roots: vec![root],
+            selection: TestSelection::default(),
+            retries: 0,
+            file_timeout: Some(Duration::from_secs(60)),
+            environment: Arc::new(environment),
+            sink,
+            cancel: CancelToken::new(),
+        };
+        Self { folder, job, _runtime: runtime }
+    }
+
+    fn with_file(self, name: &str, source: &str) -> Self {
+        let path = self.folder.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, source).unwrap();
+        self
+    }
+
+    fn run(&self) -> Ran {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let reporter = Reporter::new(&self.job.sink, &self.job.display);
+        let outcome = LocalSet::new().block_on(&runtime, run(self.job.clone(), &reporter));
+        Ran { outcome, tests: reporter.seen.take() }
+    }
+
+    fn list(&self) -> Result<Listing, crate::ChunkError> {
+        crate::list_file(&self.job)
+    }
+}
+
+impl Ran {
+    /// The verdict on the test of that name.
+    fn test(&self, name: &str) -> &Verdict {
+        let found = self.tests.iter().find(|(known, _)| known == name);
+        &found.unwrap_or_else(|| panic!("no test `{name}`: {:?}", self.outcome)).1
+    }
+
+    /// The test's message, after checking that it failed.
+    fn failure(&self, name: &str) -> &str {
+        let verdict = self.test(name);
+        assert_eq!(verdict.status, Status::Failed, "{name}: {verdict:?}");
+        &verdict.message
+    }
+
+    /// Panics unless every test passed.
+    fn all_passed(&self) {
+        for (name, verdict) in &self.tests {
+            assert_eq!(verdict.status, Status::Passed, "{name}: {}", verdict.message);
+        }
+        assert!(self.outcome.chunk_error.is_none(), "{:?}", self.outcome.chunk_error);
+        assert!(!self.tests.is_empty());
+    }
+}
+
+/// Runs a file of which every test must pass.
+fn passes(source: &str) {
+    Case::new(source).run().all_passed();
+}

@@ -1,0 +1,89 @@
+//! Tasks overlap, are joined, end with their scope.
+
+use super::*;
+use std::time::Instant;
+
+#[test]
+fn tasks_overlap() {
+    let started = Instant::now();
+    passes(
+        r#"
+test("overlap", function(t)
+  local tasks = {}
+  for i = 1, 8 do
+    tasks[i] = co.spawn(function(n) host.sleep(0.1) return n, n * 2 end, i)
+  end
+  for i = 1, 8 do
+    local a, b = tasks[i]:join()
+    t:assert_eq(a, i)
+    t:assert_eq(b, i * 2)
+    t:assert_eq(tasks[i]:status(), "done")
+  end
+  local a, b, c = parallel{
+    function() host.sleep(0.1) return 1 end,
+    function() return nil end,
+    function() host.sleep(0.1) return 3 end,
+  }
+  t:assert_eq(a, 1) t:assert_eq(b, nil) t:assert_eq(c, 3)
+  local start = co.wrap(function(x) host.sleep(0.001) return x end)
+  t:assert_eq(start("v"):join(), "v")
+  t:assert_match(tostring(tasks[1]), "^task started at a.test.lua:5")
+end)
+"#,
+    );
+    assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
+}
+
+#[test]
+fn errors_of_tasks() {
+    let ran = Case::new(
+        r#"
+test("joined", function(t)
+  local task = co.spawn(function() error({code = 5}) end)
+  local ok, err = pcall(task.join, task)
+  t:assert_eq(err.code, 5)
+  t:assert_eq(task:status(), "failed")
+end)
+test("nobody saw", function(t)
+  co.spawn(function() error("alone") end)
+  host.sleep(0.01)
+end)
+test("nobody joined, no error", function(t)
+  co.spawn(function() host.sleep(100) end)
+end)
+test("timeout", function(t)
+  local task = co.spawn(function() host.sleep(100) end)
+  local ok, err = pcall(task.join, task, "10ms")
+  t:assert_contains(err, "not done within 10ms")
+  task:cancel()
+  local ok, err = pcall(task.join, task)
+  t:assert_contains(err, "the task was cancelled")
+  t:assert_eq(task:status(), "cancelled")
+end)
+test("parallel fails fast", function(t)
+  local other
+  local err = t:assert_raises(function()
+    parallel{
+      function() host.sleep(100) other = true end,
+      function() host.sleep(0.01) error("first", 0) end,
+    }
+  end)
+  t:assert_eq(err, "first")
+end)
+test("not a function", function(t) co.spawn(3) end)
+test("assertion in a task", function(t)
+  local task = co.spawn(function() t:assert_eq(1, 2, "inside") end)
+  pcall(task.join, task)
+end)
+"#,
+    )
+    .run();
+    assert_eq!(ran.test("joined").status, Status::Passed, "{}", ran.test("joined").message);
+    let alone = ran.failure("nobody saw");
+    assert!(alone.contains("in a task that nobody joined: a.test.lua:9: alone"), "{alone}");
+    for name in ["nobody joined, no error", "timeout", "parallel fails fast"] {
+        assert_eq!(ran.test(name).status, Status::Passed, "{name}: {}", ran.test(name).message);
+    }
+    assert!(ran.failure("not a function").contains("co.spawn: must be given a function"));
+    assert!(ran.failure("assertion in a task").contains("inside: 1 ~= 2"));
+}
