@@ -16,9 +16,18 @@
 //! Nothing here speaks the wire: that is the router's, once it has [`Booted`].
 
 mod boot;
+mod button;
+mod chain;
+pub(crate) mod checked;
 mod duties;
+pub(crate) mod modules;
+pub(crate) mod mounts;
+mod network;
+mod on_demand;
 mod shutdown;
+pub(crate) mod uevents;
 
 pub(crate) use boot::{Booted, boot};
 pub(crate) use duties::{Pid1Duties, Reaped};
+pub(crate) use network::set_hostname;
 pub(crate) use shutdown::{halt, power_off, reboot};
