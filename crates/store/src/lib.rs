@@ -1,1 +1,36 @@
-//! The cache on disk: buckets, locks, atomic installs.
+//! The cache on disk: buckets, keys, locks, atomic installs.
+//!
+//! ```text
+//! CACHE/                      0700, of one user
+//!   guests-v1/                a bucket: a kind of entry, in one version of its layout
+//!     LOCKS/KEY               held shared while an entry is used, alone while it is made or removed;
+//!                             its modification time is the entry's last use
+//!     KEY/                    an entry: whole, or not there
+//!       manifest.json         what belongs to it, with sizes and checksums
+//!     .tmp-PID-START-N/       an entry that is being made, and by whom
+//! ```
+//!
+//! Life of an entry: a [`Bucket`] is asked for a [`Key`]. If the entry is there and its manifest
+//! fits, it is given out as an [`Entry`], which keeps it from being removed. Else one process fills a
+//! temporary folder, syncs it and renames it into place; the others wait, told by a [`Notice`] for
+//! whom. A damaged or foreign entry is told of, removed and made again. What a killed process left
+//! is swept when a bucket is opened.
+//!
+//! This crate knows nothing of what the entries are, and does not decide which ones go: it gives
+//! [`Bucket::entries`] and [`Bucket::remove_unused`] to whoever plans that.
+
+mod bucket;
+mod cache;
+mod entry;
+mod error;
+mod key;
+mod lock;
+mod manifest;
+mod sweep;
+
+pub use bucket::Bucket;
+pub use cache::Cache;
+pub use entry::{Entry, EntryInfo, Notice};
+pub use error::StoreError;
+pub use key::{Key, KeyBuilder};
+pub use lock::{Exclusive, LockFile, Shared};

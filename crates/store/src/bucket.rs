@@ -1,0 +1,407 @@
+//! Buckets: entries of one kind, looked up or made.
+
+use crate::cache::make_private;
+use crate::entry::{Entry, EntryInfo, Notice};
+use crate::error::StoreError;
+use crate::key::Key;
+use crate::lock::{Exclusive, LockFile};
+use crate::manifest::Manifest;
+use crate::sweep;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Locks of a bucket are in this folder of it.
+const LOCKS: &str = "LOCKS";
+
+/// How long somebody else may make an entry before the wait is given up.
+const DEADLINE: Duration = Duration::from_secs(1800);
+
+/// Entries of one kind, in one version of their layout.
+#[derive(Debug, Clone)]
+pub struct Bucket(Utf8PathBuf);
+
+/// Who is told of waits and damage.
+type Notify<'a> = &'a (dyn Fn(Notice<'_>) + Send + Sync);
+
+impl Bucket {
+    pub(crate) fn at(path: Utf8PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(crate) fn locks(&self) -> Utf8PathBuf {
+        self.0.join(LOCKS)
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Utf8Path {
+        &self.0
+    }
+
+    /// The entry, if it is there and whole. Waits while somebody is making it.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when it is being made for too long.
+    pub async fn get(&self, key: &Key, notify: Notify<'_>) -> Result<Option<Entry>, StoreError> {
+        let waiting = |holder| notify(Notice::Waiting { holder });
+        let held = self.lock(key).shared(DEADLINE, &waiting).await?;
+        let path = self.entry(key);
+        Ok(Manifest::check(&path, key)
+            .is_ok()
+            .then_some(Entry { path, _held: held }))
+    }
+
+    /// The entry; if there is none that is whole, `make` fills the folder that it is given. Of
+    /// several processes one makes it, and the others wait. If `make` fails or is dropped, nothing
+    /// is left.
+    ///
+    /// # Errors
+    /// Those of `make`, and of the cache.
+    pub async fn get_or_make<E, F>(
+        &self,
+        key: &Key,
+        notify: Notify<'_>,
+        make: impl FnOnce(Utf8PathBuf) -> F,
+    ) -> Result<Entry, E>
+    where
+        E: From<StoreError>,
+        F: Future<Output = Result<(), E>>,
+    {
+        if let Some(entry) = self.get(key, notify).await? {
+            return Ok(entry);
+        }
+        let waiting = |holder| notify(Notice::Waiting { holder });
+        let alone = self.lock(key).exclusive(DEADLINE, &waiting).await?;
+        let path = self.entry(key);
+        if !self.is_whole_or_removed(key, notify, &alone)? {
+            let temporary = Temporary::new(&self.0)?;
+            make(temporary.0.clone()).await?;
+            let (from, to, bucket, key) = (temporary.0.clone(), path, self.0.clone(), key.clone());
+            // Syncing can take as long as writing did.
+            let installed =
+                tokio::task::spawn_blocking(move || install(&from, &to, &bucket, &key)).await;
+            installed.map_err(|error| StoreError::Io(std::io::Error::other(error)))??;
+        }
+        drop(alone);
+        // Between the two locks somebody may have made room: then it is made once more.
+        match self.get(key, notify).await? {
+            Some(entry) => Ok(entry),
+            None => Err(E::from(StoreError::Io(std::io::Error::other(format!(
+                "the new entry {key} was removed at once"
+            ))))),
+        }
+    }
+
+    /// The entries there are, whole or not, in the order of their keys.
+    pub fn entries(&self) -> Result<Vec<EntryInfo>, StoreError> {
+        let mut found = Vec::new();
+        for entry in self.0.read_dir_utf8()? {
+            let entry = entry?;
+            let Some(key) = Key::parse(entry.file_name()) else {
+                continue;
+            };
+            let lock = fs_err::metadata(self.locks().join(entry.file_name()));
+            let used = lock
+                .and_then(|lock| lock.modified())
+                .unwrap_or(SystemTime::UNIX_EPOCH);
+            found.push(EntryInfo {
+                key,
+                size: size_on_disk(entry.path()),
+                used,
+            });
+        }
+        found.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(found)
+    }
+
+    /// Removes the entry unless somebody uses or makes it; whether it did.
+    pub fn remove_unused(&self, key: &Key) -> Result<bool, StoreError> {
+        let Some(alone) = self.lock(key).try_exclusive()? else {
+            return Ok(false);
+        };
+        self.remove(key, &alone)?;
+        Ok(true)
+    }
+
+    fn is_whole_or_removed(
+        &self,
+        key: &Key,
+        notify: Notify<'_>,
+        alone: &Exclusive,
+    ) -> Result<bool, StoreError> {
+        let path = self.entry(key);
+        if path.symlink_metadata().is_err() {
+            return Ok(false);
+        }
+        let Err(why) = Manifest::check(&path, key) else {
+            return Ok(true);
+        };
+        notify(Notice::Damaged {
+            path: &path,
+            why: &why,
+        });
+        self.remove(key, alone)?;
+        Ok(false)
+    }
+
+    /// Removal starts with a rename, so that nobody ever sees half an entry.
+    fn remove(&self, key: &Key, _alone: &Exclusive) -> Result<(), StoreError> {
+        let (path, trash) = (self.entry(key), sweep::new_name(&self.0));
+        match fs_err::rename(&path, &trash) {
+            Ok(()) => (),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if trash.is_dir() {
+            fs_err::remove_dir_all(&trash)?
+        } else {
+            fs_err::remove_file(&trash)?
+        }
+        Ok(())
+    }
+
+    fn entry(&self, key: &Key) -> Utf8PathBuf {
+        self.0.join(key.as_str())
+    }
+
+    fn lock(&self, key: &Key) -> LockFile {
+        LockFile::new(self.locks().join(key.as_str()))
+    }
+}
+
+/// Puts a filled folder in place: durable before it is visible.
+fn install(from: &Utf8Path, to: &Utf8Path, bucket: &Utf8Path, key: &Key) -> Result<(), StoreError> {
+    Manifest::of(from, key)?.write(from)?;
+    sync_all(from)?;
+    fs_err::rename(from, to)?;
+    fs_err::File::open(bucket)?.sync_all()?;
+    Ok(())
+}
+
+fn sync_all(folder: &Utf8Path) -> Result<(), StoreError> {
+    for entry in folder.read_dir_utf8()? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sync_all(entry.path())?;
+        } else if kind.is_file() {
+            fs_err::File::open(entry.path())?.sync_all()?;
+        }
+    }
+    fs_err::File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// What is there, as far as it can be read: bytes of blocks, since files may be sparse.
+fn size_on_disk(path: &Utf8Path) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    let Ok(metadata) = path.symlink_metadata() else {
+        return 0;
+    };
+    let below = || path.read_dir_utf8().into_iter().flatten().flatten();
+    let inside: u64 = if metadata.is_dir() {
+        below().map(|entry| size_on_disk(entry.path())).sum()
+    } else {
+        0
+    };
+    metadata.blocks() * 512 + inside
+}
+
+/// A folder that goes away unless it was moved.
+struct Temporary(Utf8PathBuf);
+
+impl Temporary {
+    fn new(bucket: &Utf8Path) -> Result<Self, StoreError> {
+        let path = sweep::new_name(bucket);
+        make_private(&path).map_err(|source| StoreError::Unusable {
+            path: bucket.to_owned(),
+            source,
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Not there any more when it was installed.
+        let _ = fs_err::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Cache;
+    use crate::key::KeyBuilder;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn bucket() -> (tempfile::TempDir, Bucket) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("cache")).unwrap();
+        let bucket = Cache::open(path).unwrap().bucket("things", 1).unwrap();
+        (folder, bucket)
+    }
+
+    fn key() -> Key {
+        KeyBuilder::new("t").finish()
+    }
+
+    async fn make(bucket: &Bucket, content: &str, notify: Notify<'_>) -> Result<Entry, StoreError> {
+        let fill = |path: Utf8PathBuf| async move {
+            fs_err::write(path.join("content"), content)?;
+            Ok(())
+        };
+        bucket.get_or_make(&key(), notify, fill).await
+    }
+
+    fn names(bucket: &Bucket) -> Vec<String> {
+        let entries = bucket.path().read_dir_utf8().unwrap().flatten();
+        entries
+            .map(|entry| entry.file_name().to_owned())
+            .filter(|name| name != LOCKS)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn made_once_then_found() {
+        let (_folder, bucket) = bucket();
+        assert!(bucket.get(&key(), &|_| ()).await.unwrap().is_none());
+        let first = make(&bucket, "one", &|_| ()).await.unwrap();
+        let second = make(&bucket, "two", &|_| ()).await.unwrap();
+        assert_eq!(first.path(), second.path());
+        assert_eq!(
+            fs_err::read_to_string(first.file("content")).unwrap(),
+            "one"
+        );
+        assert_eq!(names(&bucket), [key().as_str()]);
+    }
+
+    #[tokio::test]
+    async fn a_damaged_entry_is_told_of_and_made_again() {
+        let (_folder, bucket) = bucket();
+        let path = make(&bucket, "one", &|_| ())
+            .await
+            .unwrap()
+            .path()
+            .to_owned();
+        let other_key = r#"{"version":1,"key":"KEY","files":{}}"#.replace("KEY", &"a".repeat(64));
+        let damages: [(&str, &str, &str); 7] = [
+            ("content", "on", "`content` has 2 bytes instead of 3"),
+            ("content", "eno", "`content` has changed"),
+            ("stranger", "x", "`stranger` does not belong to it"),
+            ("manifest.json", "{\"vers", "its manifest is not readable"),
+            (
+                "manifest.json",
+                r#"{"version":99}"#,
+                "its manifest has version 99",
+            ),
+            (
+                "manifest.json",
+                &other_key,
+                "it is the entry of another key",
+            ),
+            ("manifest.json", "", "its manifest is not readable"),
+        ];
+        for (file, content, why) in damages {
+            fs_err::write(path.join(file), content).unwrap();
+            assert!(
+                bucket.get(&key(), &|_| ()).await.unwrap().is_none(),
+                "{why}"
+            );
+            let told = Mutex::new(Vec::new());
+            let notify = |notice: Notice<'_>| match notice {
+                Notice::Damaged { why, .. } => told.lock().unwrap().push(why.to_owned()),
+                Notice::Waiting { .. } => panic!("nobody to wait for"),
+            };
+            let entry = make(&bucket, "one", &notify).await.unwrap();
+            assert_eq!(
+                fs_err::read_to_string(entry.file("content")).unwrap(),
+                "one"
+            );
+            let told = told.into_inner().unwrap();
+            assert!(
+                told.len() == 1 && told[0].starts_with(why),
+                "{why}: {told:?}"
+            );
+            assert_eq!(names(&bucket), [key().as_str()]);
+        }
+    }
+
+    #[tokio::test]
+    async fn something_that_is_no_entry_is_replaced() {
+        let (_folder, bucket) = bucket();
+        fs_err::write(bucket.path().join(key().as_str()), "a file").unwrap();
+        make(&bucket, "one", &|_| ()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_failed_or_dropped_making_leaves_nothing() {
+        let (_folder, bucket) = bucket();
+        let fail = |path: Utf8PathBuf| async move {
+            fs_err::write(path.join("half"), "x")?;
+            Err::<(), StoreError>(std::io::Error::other("no").into())
+        };
+        assert!(bucket.get_or_make(&key(), &|_| (), fail).await.is_err());
+        assert!(names(&bucket).is_empty());
+
+        let hang = |path: Utf8PathBuf| async move {
+            fs_err::write(path.join("half"), "x")?;
+            std::future::pending::<Result<(), StoreError>>().await
+        };
+        let key = key();
+        let mut started = Box::pin(bucket.get_or_make(&key, &|_| (), hang));
+        // Every step before the hang is ready at once.
+        assert!(is_pending_once_polled(started.as_mut()).await);
+        drop(started);
+        assert!(names(&bucket).is_empty());
+        make(&bucket, "one", &|_| ()).await.unwrap();
+    }
+
+    /// Polls once; whether it is pending.
+    async fn is_pending_once_polled<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(future.as_mut().poll(context).is_pending())
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn of_many_one_makes() {
+        let (_folder, bucket) = bucket();
+        let (made, waited) = (AtomicU32::new(0), AtomicU32::new(0));
+        let once = async || {
+            let notify = |notice: Notice<'_>| {
+                let holder = Some(std::process::id());
+                assert_eq!(notice, Notice::Waiting { holder });
+                waited.fetch_add(1, Ordering::Relaxed);
+            };
+            let fill = async |path: Utf8PathBuf| {
+                made.fetch_add(1, Ordering::Relaxed);
+                while waited.load(Ordering::Relaxed) < 2 {
+                    tokio::task::yield_now().await;
+                }
+                fs_err::write(path.join("content"), "x")?;
+                Ok::<_, StoreError>(())
+            };
+            bucket.get_or_make(&key(), &notify, fill).await
+        };
+        let (a, b, c) = tokio::join!(once(), once(), once());
+        assert!(a.is_ok() && b.is_ok() && c.is_ok());
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_in_use_stays() {
+        let (_folder, bucket) = bucket();
+        let entry = make(&bucket, "one", &|_| ()).await.unwrap();
+        let found = bucket.entries().unwrap();
+        assert_eq!(found.len(), 1);
+        assert!(found[0].size > 0 && found[0].used > SystemTime::UNIX_EPOCH);
+        assert!(!bucket.remove_unused(&key()).unwrap());
+        assert!(entry.file("content").exists());
+        drop(entry);
+        assert!(bucket.remove_unused(&key()).unwrap());
+        assert!(names(&bucket).is_empty());
+        assert!(bucket.remove_unused(&key()).unwrap());
+    }
+}

@@ -1,0 +1,41 @@
+//! What can go wrong with the cache.
+
+use camino::Utf8PathBuf;
+use std::io;
+use std::time::Duration;
+
+/// A failure of the cache.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The cache's folder cannot be made or written.
+    #[error(
+        "the cache folder `{path}` cannot be written; make it writable for this user, or name \
+         another one with `cache_dir` in provium.toml"
+    )]
+    Unusable {
+        /// The folder.
+        path: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file of the cache could not be read or written. The source names it.
+    #[error("a file of the cache failed")]
+    Io(#[from] io::Error),
+    /// Somebody else holds a lock for too long.
+    #[error("`{path}` is still locked{} after {deadline:?}; wait for that process, or end it", holder(*.pid))]
+    Locked {
+        /// The lock file.
+        path: Utf8PathBuf,
+        /// Who holds it, if that is known.
+        pid: Option<u32>,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The manifest of a new entry could not be written.
+    #[error("an entry's manifest cannot be written")]
+    Manifest(#[from] serde_json::Error),
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" by process {pid}"))
+}

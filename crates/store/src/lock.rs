@@ -1,0 +1,224 @@
+//! File locks between processes (`flock(2)`), their state in the type.
+//!
+//! Whoever holds a lock alone writes its process into the file, so that others can say for whom they
+//! wait. The kernel gives a lock back when its holder ends, however it ends. Lock files are never
+//! removed: two processes could then hold two files of one name.
+
+use crate::error::StoreError;
+use crate::sweep::start_time;
+use camino::{Utf8Path, Utf8PathBuf};
+use fs_err::{File, OpenOptions};
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, futimens};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::time::Duration;
+
+/// How often a lock that is held by somebody else is tried: `flock` cannot be awaited.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// Longest content of a lock file that is read, bytes.
+const HOLDER_LEN: u64 = 64;
+
+/// A lock file, not held.
+#[derive(Debug, Clone)]
+pub struct LockFile(Utf8PathBuf);
+
+/// Held together with others.
+#[derive(Debug)]
+pub struct Shared(#[expect(dead_code, reason = "closing it gives the lock back")] File);
+
+/// Held alone.
+#[derive(Debug)]
+pub struct Exclusive(File);
+
+impl LockFile {
+    /// The lock of that path. The file is made when it is first taken.
+    pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Utf8Path {
+        &self.0
+    }
+
+    /// Takes it together with others, if nobody holds it alone.
+    pub fn try_shared(&self) -> Result<Option<Shared>, StoreError> {
+        let taken = self.try_lock(FlockOperation::NonBlockingLockShared)?;
+        if let Some(file) = &taken {
+            mark_used(file)?;
+        }
+        Ok(taken.map(Shared))
+    }
+
+    /// Takes it alone, if nobody else holds it.
+    pub fn try_exclusive(&self) -> Result<Option<Exclusive>, StoreError> {
+        let Some(mut file) = self.try_lock(FlockOperation::NonBlockingLockExclusive)? else {
+            return Ok(None);
+        };
+        let pid = std::process::id();
+        file.set_len(0)?;
+        file.rewind()?;
+        write!(file, "{pid} {}", start_time(pid).unwrap_or(0))?;
+        Ok(Some(Exclusive(file)))
+    }
+
+    /// Waits until nobody holds it alone, and takes it together with others.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when the deadline is over.
+    pub async fn shared(
+        &self,
+        deadline: Duration,
+        waiting: &(dyn Fn(Option<u32>) + Send + Sync),
+    ) -> Result<Shared, StoreError> {
+        self.wait(deadline, waiting, || self.try_shared()).await
+    }
+
+    /// Waits until nobody else holds it, and takes it alone. `waiting` is called once, with the
+    /// holder's process id, if there is a wait.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when the deadline is over.
+    pub async fn exclusive(
+        &self,
+        deadline: Duration,
+        waiting: &(dyn Fn(Option<u32>) + Send + Sync),
+    ) -> Result<Exclusive, StoreError> {
+        self.wait(deadline, waiting, || self.try_exclusive()).await
+    }
+
+    async fn wait<T>(
+        &self,
+        deadline: Duration,
+        waiting: &(dyn Fn(Option<u32>) + Send + Sync),
+        attempt: impl Fn() -> Result<Option<T>, StoreError>,
+    ) -> Result<T, StoreError> {
+        let wait = async {
+            let mut told = false;
+            loop {
+                if let Some(lock) = attempt()? {
+                    return Ok(lock);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    waiting(self.holder());
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        };
+        match tokio::time::timeout(deadline, wait).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::Locked {
+                path: self.0.clone(),
+                pid: self.holder(),
+                deadline,
+            }),
+        }
+    }
+
+    /// The process that holds it alone, if it is alive.
+    pub fn holder(&self) -> Option<u32> {
+        let mut text = String::new();
+        File::open(&self.0)
+            .ok()?
+            .take(HOLDER_LEN)
+            .read_to_string(&mut text)
+            .ok()?;
+        let (pid, start) = text.split_once(' ')?;
+        let pid = pid.parse().ok()?;
+        (start_time(pid)? == start.parse::<u64>().ok()?).then_some(pid)
+    }
+
+    fn try_lock(&self, operation: FlockOperation) -> Result<Option<File>, StoreError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&self.0)?;
+        match flock(&file, operation) {
+            Ok(()) => Ok(Some(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(StoreError::Io(error.into())),
+        }
+    }
+}
+
+impl Drop for Exclusive {
+    fn drop(&mut self) {
+        // The name is for those who wait; if it cannot be taken out, they see that it is stale.
+        let _ = self.0.set_len(0);
+    }
+}
+
+fn mark_used(file: &File) -> Result<(), StoreError> {
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    let omit = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_OMIT,
+    };
+    futimens(
+        file,
+        &Timestamps {
+            last_access: omit,
+            last_modification: now,
+        },
+    )
+    .map_err(|error| StoreError::Io(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    fn lock() -> (tempfile::TempDir, LockFile) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("lock")).unwrap();
+        (folder, LockFile::new(path))
+    }
+
+    #[tokio::test]
+    async fn one_alone_or_many_together() {
+        let (_folder, lock) = lock();
+        let alone = lock.try_exclusive().unwrap().unwrap();
+        assert!(lock.try_shared().unwrap().is_none());
+        assert_eq!(lock.holder(), Some(std::process::id()));
+
+        let told = Mutex::new(Vec::new());
+        let waiting = |pid| told.lock().unwrap().push(pid);
+        let late = lock.exclusive(Duration::from_millis(50), &waiting).await;
+        let Err(StoreError::Locked { pid, .. }) = late else {
+            panic!("not refused")
+        };
+        assert_eq!(pid, Some(std::process::id()));
+        assert_eq!(*told.lock().unwrap(), [Some(std::process::id())]);
+
+        drop(alone);
+        assert_eq!(lock.holder(), None);
+        let first = lock.try_shared().unwrap().unwrap();
+        let second = lock.try_shared().unwrap().unwrap();
+        assert!(lock.try_exclusive().unwrap().is_none());
+        drop((first, second));
+        assert!(lock.try_exclusive().unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_waiter_goes_on_when_the_holder_lets_go() {
+        let (_folder, lock) = lock();
+        let alone = Mutex::new(lock.try_exclusive().unwrap());
+        let let_go = |_| drop(alone.lock().unwrap().take());
+        lock.shared(Duration::from_secs(60), &let_go).await.unwrap();
+    }
+
+    #[test]
+    fn a_holder_that_is_gone_is_not_named() {
+        let (_folder, lock) = lock();
+        for stale in ["", "x", "4194305 1", &format!("{} 1", std::process::id())] {
+            fs_err::write(lock.path(), stale).unwrap();
+            assert_eq!(lock.holder(), None, "{stale:?}");
+        }
+    }
+}
