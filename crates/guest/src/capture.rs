@@ -138,6 +138,15 @@ impl State {
         self.total - self.tail.len() as u64
     }
 
+    /// How it ended, for a reader who has come to `at`.
+    fn end_after(&self, at: u64) -> Option<Option<CallError>> {
+        if at >= self.total {
+            self.end.clone()
+        } else {
+            None
+        }
+    }
+
     /// What stands at `at`; `None` when nothing does yet.
     fn piece(&self, at: u64) -> Option<Piece> {
         if at >= self.total {
@@ -178,11 +187,12 @@ impl CaptureReader {
             if let Some(piece) = self.try_next() {
                 return Ok(Some(piece));
             }
-            // Asked a second time, as bytes may have come before the end did.
-            if let Some(end) = self.capture.lock().end.clone()
-                && self.at >= self.capture.total()
-            {
-                return end.map_or(Ok(None), Err);
+            // Bytes may have come since: the end counts only once all of them were read.
+            let end = self.capture.lock().end_after(self.at);
+            match end {
+                Some(None) => return Ok(None),
+                Some(Some(failure)) => return Err(failure),
+                None => {}
             }
             // The sender lives in the capture that this holds.
             let _ = self.changes.changed().await;

@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
-/// Bytes that all unfinished replies may hold together.
-const ASSEMBLING_LIMIT: usize = 2 * MAX_MESSAGE;
+/// Bytes that all unfinished replies may hold together. Sixteen memory reads of full size fit.
+const ASSEMBLING_LIMIT: usize = 8 * MAX_MESSAGE;
 /// Greetings that cannot be read before the agent is taken for another's.
 const BAD_GREETINGS: u32 = 3;
 /// Values in a hello, an event or an ask.
@@ -35,6 +35,7 @@ pub(crate) struct Reader {
     bad_greetings: u32,
     replies: HashMap<CallId, PartialReply>,
     assembling: usize,
+    assembling_limit: usize,
     questions: mpsc::Sender<Question>,
 }
 
@@ -58,6 +59,7 @@ impl Reader {
             bad_greetings: 0,
             replies: HashMap::new(),
             assembling: 0,
+            assembling_limit: ASSEMBLING_LIMIT,
             questions,
         }
     }
@@ -206,7 +208,7 @@ impl Reader {
         let partial = self.replies.entry(cell.id).or_default();
         partial.len += frame.payload.len();
         self.assembling += frame.payload.len();
-        if partial.len > allowance.bytes || self.assembling > ASSEMBLING_LIMIT {
+        if partial.len > allowance.bytes || self.assembling > self.assembling_limit {
             return Err(Violation::TooLong(FrameKind::Reply));
         }
         let Some(message) = partial.assembler.push(frame)? else {
@@ -250,4 +252,47 @@ pub(crate) fn small<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, 
         return Err(Violation::Unreadable(frame.kind));
     }
     codec::decode(&frame.payload).map_err(|_| Violation::Unreadable(frame.kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handshake::Identity;
+    use crate::incoming::Sink;
+    use provium_protocol::{Lane, Op};
+    use provium_testkit::{BUILD, agent_hello};
+
+    #[tokio::test]
+    async fn unfinished_replies_are_bounded_together() {
+        let identity = Identity {
+            protocol: provium_protocol::PROTOCOL_VERSION,
+            host_build: BUILD.to_owned(),
+            expected_build: BUILD.to_owned(),
+        };
+        let shared = Arc::new(Shared::new(identity, None));
+        let (answer, _answered) = tokio::sync::oneshot::channel();
+        shared.await_hello(crate::handshake::Awaiting { session: 5, answer });
+        assert!(shared.greeted(agent_hello(5)));
+        let (questions, _) = mpsc::channel(1);
+        let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), questions);
+        reader.assembling_limit = 2500;
+        let calls =
+            [(); 3].map(|()| shared.open(Lane::RAW, &Op::Stats, [Sink::Discard, Sink::Discard]));
+        let mut send = |cell: &Cell, more: bool, bytes: Vec<u8>| {
+            let mut frame = Frame::new(FrameKind::Reply, cell.lane, cell.id, bytes);
+            frame.more = more;
+            reader.decoder.push(&frame.to_bytes());
+            reader.drain()
+        };
+        assert_eq!(send(&calls[0], true, vec![0; 1000]), Ok(()));
+        assert_eq!(send(&calls[1], true, vec![0; 1000]), Ok(()));
+        let done: Result<Reply, WireError> = Ok(Reply::Done);
+        assert_eq!(
+            send(&calls[2], false, codec::encode(&done)),
+            Ok(()),
+            "what is done counts no more"
+        );
+        let over = send(&calls[1], true, vec![0; 600]);
+        assert_eq!(over, Err(Violation::TooLong(FrameKind::Reply)));
+    }
 }

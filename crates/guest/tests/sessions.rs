@@ -1,0 +1,328 @@
+//! Greeting, transports, reboots, resync, the end.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use provium_guest::{After, AnswerAsk, Answering, CallError, Channel, ChannelError, NoModules};
+use provium_protocol::frame::SYNC;
+use provium_protocol::message::ModuleFile;
+use provium_protocol::{Answer, Ask, CallId, Frame, FrameKind, Hello, Lane, Op, Reply, codec};
+use provium_testkit::{BUILD, FakeAgent, agent_hello, host_hello};
+use serde_bytes::ByteBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const LONG: Duration = Duration::from_secs(60);
+
+async fn connect() -> (Channel, FakeAgent) {
+    let (host, mut agent) = FakeAgent::pair();
+    let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
+    let (established, _) = tokio::join!(timeout(LONG, establish), agent.greet());
+    (established.unwrap().unwrap().0, agent)
+}
+
+fn reason(error: CallError) -> String {
+    error
+        .channel()
+        .map(ToString::to_string)
+        .unwrap_or_else(|| panic!("{error:?}"))
+}
+
+#[tokio::test]
+async fn the_first_transport_that_speaks_is_used() {
+    let (virtio, mut silent) = FakeAgent::pair();
+    let (uart, mut agent) = FakeAgent::pair();
+    let establish =
+        Channel::establish(vec![virtio, uart], host_hello(), BUILD, Arc::new(NoModules));
+    let talk = async {
+        agent.send_bytes(b"Linux version 6.1\r\n\xff").await;
+        agent.greet().await
+    };
+    let (established, told) = tokio::join!(timeout(LONG, establish), talk);
+    let (channel, hello) = established.unwrap().unwrap();
+    assert_eq!(channel.transport(), 1);
+    assert_eq!((hello.session, told.session != 0), (told.session, true));
+    assert_eq!(silent.next_item().await, None, "the other was dropped");
+}
+
+#[tokio::test]
+async fn transports_that_close_are_told() {
+    let (host, agent) = FakeAgent::pair();
+    drop(agent);
+    let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
+    let error = timeout(LONG, establish).await.unwrap().unwrap_err();
+    assert!(matches!(error, ChannelError::NoAgent), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_host_repeats_itself_until_it_is_heard() {
+    let (host, mut agent) = FakeAgent::pair();
+    let mut hello = host_hello();
+    hello.realtime_ns = Some(5);
+    let establish = Channel::establish(vec![host], hello, BUILD, Arc::new(NoModules));
+    let talk = async {
+        agent.say_hello(0).await;
+        let first = agent.host_hello().await;
+        let second = agent.host_hello().await;
+        assert_eq!(first.session, second.session);
+        assert!(
+            second.realtime_ns > first.realtime_ns,
+            "the time goes on meanwhile"
+        );
+        // Both are answered; the second answer comes when the session is open already.
+        agent.say_hello(first.session).await;
+        agent.say_hello(second.session).await;
+    };
+    let (established, ()) = tokio::join!(establish, talk);
+    let (channel, _) = established.unwrap();
+    let (pinged, ()) = tokio::join!(channel.ping(), async {
+        let ping = agent.next_frame().await;
+        agent
+            .send(&Frame::new(
+                FrameKind::Pong,
+                ping.lane,
+                ping.call,
+                Vec::new(),
+            ))
+            .await;
+    });
+    pinged.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_of_another_build_is_refused_with_both_versions_and_a_way_out() {
+    for (protocol, build) in [(99, BUILD), (1, "other-build")] {
+        let (host, mut agent) = FakeAgent::pair();
+        agent.set_hello(Hello {
+            protocol,
+            build: build.to_owned(),
+            ..agent_hello(0)
+        });
+        let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
+        let (error, ()) = tokio::join!(timeout(LONG, establish), agent.say_hello(0));
+        let text = error.unwrap().unwrap_err().to_string();
+        for part in [&protocol.to_string(), build, BUILD, "cold = true"] {
+            assert!(text.contains(part), "`{part}` is not in: {text}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greeting_that_cannot_be_read_is_told_in_the_end() {
+    let (host, mut agent) = FakeAgent::pair();
+    let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
+    let talk = async {
+        let mut odd = SYNC.to_vec();
+        let words = codec::encode(&("a hello", "of a later age"));
+        Frame::new(FrameKind::Hello, Lane::AGENT, CallId(0), words).encode(&mut odd);
+        // One is lost on a bad line. Four are another agent's.
+        for _ in 0..4 {
+            agent.send_bytes(&odd).await;
+        }
+    };
+    let (error, ()) = tokio::join!(timeout(LONG, establish), talk);
+    assert!(matches!(error.unwrap(), Err(ChannelError::Greeting)));
+}
+
+#[tokio::test]
+async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
+    let (channel, mut agent) = connect().await;
+    let mut announcements = channel.announcements();
+    announcements.mark_unchanged();
+    let pending = tokio::spawn({
+        let channel = channel.clone();
+        async move { channel.request(Lane::RAW, &Op::ClockGet).await }
+    });
+    let (old, _) = agent.next_request().await;
+    // The guest dies in the middle of a frame, whose rest the announcement is not.
+    agent.say_hello(0).await;
+    timeout(LONG, announcements.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(announcements.borrow().as_ref().unwrap().number, 2);
+    assert_eq!(
+        reason(pending.await.unwrap().unwrap_err()),
+        "the guest was rebooted"
+    );
+    let late = channel.request(Lane::RAW, &Op::ClockGet).await.unwrap_err();
+    assert_eq!(reason(late), "the guest was rebooted");
+    assert!(channel.closed().borrow().is_none(), "it can be mended");
+
+    let talk = async {
+        let hello = agent.host_hello().await;
+        // Words of the old session may still come: they are no harm.
+        agent.reply(&old, Ok(Reply::Clock(1))).await;
+        agent.say_hello(hello.session).await;
+        let (frame, _) = agent.next_request().await;
+        agent.reply(&frame, Ok(Reply::Clock(2))).await;
+    };
+    let again = async {
+        channel.resync(host_hello(), After::Reboot).await.unwrap();
+        channel.lane(Lane::RAW).clock_get().await.unwrap()
+    };
+    let (clock, ()) = tokio::join!(timeout(LONG, again), talk);
+    assert_eq!(clock.unwrap(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announcement_swallowed_by_half_a_frame_is_done_without() {
+    let (channel, mut agent) = connect().await;
+    let whole = Frame::data(
+        Lane::RAW,
+        CallId(1),
+        provium_protocol::Channel::Output,
+        vec![0; 5000],
+    );
+    agent.send_bytes(&whole.to_bytes()[..100]).await;
+    agent.say_hello(0).await;
+    let talk = async {
+        let hello = agent.host_hello().await;
+        agent.say_hello(hello.session).await;
+    };
+    let (resynced, ()) = tokio::join!(channel.resync(host_hello(), After::Reboot), talk);
+    resynced.unwrap();
+}
+
+#[tokio::test]
+async fn a_restore_greets_without_an_announcement() {
+    let (channel, mut agent) = connect().await;
+    let talk = async {
+        let hello = agent.host_hello().await;
+        agent.say_hello(hello.session).await;
+    };
+    let (resynced, ()) = tokio::join!(channel.resync(host_hello(), After::Restore), talk);
+    resynced.unwrap();
+
+    let (host, mut agent) = FakeAgent::pair();
+    let attach = Channel::reattach(host, host_hello(), BUILD, Arc::new(NoModules));
+    let talk = async {
+        let hello = agent.host_hello().await;
+        agent.say_hello(hello.session).await;
+    };
+    let (attached, ()) = tokio::join!(timeout(LONG, attach), talk);
+    attached.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_dropped_handshake_leaves_no_trace() {
+    let (channel, mut agent) = connect().await;
+    let resync = channel.resync(host_hello(), After::Restore);
+    let first = tokio::select! {
+        _ = resync => panic!("nobody answered"),
+        hello = agent.host_hello() => hello,
+    };
+    let talk = async {
+        let second = agent.host_hello().await;
+        assert_ne!(first.session, second.session);
+        // The answer to the first comes late.
+        agent.say_hello(first.session).await;
+        agent.say_hello(second.session).await;
+        second.session
+    };
+    let (hello, session) = tokio::join!(channel.resync(host_hello(), After::Restore), talk);
+    assert_eq!(hello.unwrap().session, session);
+}
+
+#[tokio::test]
+async fn what_was_said_before_the_end_is_heard() {
+    let (channel, mut agent) = connect().await;
+    let pending = tokio::spawn({
+        let channel = channel.clone();
+        async move { channel.lane(Lane::RAW).clock_get().await }
+    });
+    let (frame, _) = agent.next_request().await;
+    agent.reply(&frame, Ok(Reply::Clock(3))).await;
+    drop(agent);
+    assert_eq!(pending.await.unwrap().unwrap(), 3);
+    let mut closed = channel.closed();
+    let why = timeout(LONG, closed.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(why.as_deref(), Some(ChannelError::HungUp)));
+    drop(why);
+    let error = channel.ping().await.unwrap_err();
+    assert_eq!(reason(error), "the machine closed the agent's transport");
+    assert!(channel.resync(host_hello(), After::Reboot).await.is_err());
+}
+
+#[tokio::test]
+async fn output_before_a_hangup_is_read_to_its_end() {
+    let (channel, mut agent) = connect().await;
+    let mut call = channel.open(Lane::RAW, &Op::StreamFd { fd: 3 });
+    let mut output = call.output(provium_protocol::Channel::Output);
+    let (frame, _) = agent.next_request().await;
+    let data = Frame::data(
+        frame.lane,
+        frame.call,
+        provium_protocol::Channel::Output,
+        b"bye".to_vec(),
+    );
+    agent.send(&data).await;
+    drop(agent);
+    assert!(call.reply().await.is_err());
+    assert_eq!(output.next().await.unwrap().unwrap(), b"bye");
+    assert!(output.next().await.is_err(), "this is no proper end");
+}
+
+#[tokio::test]
+async fn shutting_down_tells_the_reason_to_every_call() {
+    let (channel, mut agent) = connect().await;
+    let mut call = channel.open(Lane::RAW, &Op::ClockGet);
+    agent.next_request().await;
+    channel.shut_down("the VM is dead: kernel panic");
+    channel.shut_down("another reason");
+    assert_eq!(
+        reason(call.reply().await.unwrap_err()),
+        "the VM is dead: kernel panic"
+    );
+    let late = channel.request(Lane::RAW, &Op::ClockGet).await.unwrap_err();
+    assert_eq!(reason(late), "the VM is dead: kernel panic");
+}
+
+struct Modules;
+
+impl AnswerAsk for Modules {
+    fn answer(&self, ask: Ask) -> Answering<'_> {
+        let Ask::Module { name } = ask;
+        Box::pin(async move {
+            let object = ByteBuf::from(vec![b'm'; 300_000]);
+            Answer::Modules(vec![ModuleFile { name, object }])
+        })
+    }
+}
+
+#[tokio::test]
+async fn asks_are_answered() {
+    let (host, mut agent) = FakeAgent::pair();
+    let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(Modules));
+    let (established, _) = tokio::join!(timeout(LONG, establish), agent.greet());
+    let _channel = established.unwrap().unwrap();
+    for id in [4, 5] {
+        let ask = Ask::Module {
+            name: format!("fs-{id}"),
+        };
+        agent
+            .send(&Frame::new(
+                FrameKind::Ask,
+                Lane::AGENT,
+                CallId(id),
+                codec::encode(&ask),
+            ))
+            .await;
+    }
+    for id in [4, 5] {
+        let mut message = Vec::new();
+        loop {
+            let frame = agent.next_frame().await;
+            assert_eq!((frame.kind, frame.call), (FrameKind::Answer, CallId(id)));
+            message.extend(frame.payload);
+            if !frame.more {
+                break;
+            }
+        }
+        let Answer::Modules(modules) = codec::decode(&message).unwrap();
+        assert_eq!(modules[0].name, format!("fs-{id}"));
+        assert_eq!(modules[0].object.len(), 300_000);
+    }
+}
