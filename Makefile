@@ -1,0 +1,60 @@
+# What people do with this tree; `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PROVIUM := $(TARGET)/release/provium
+SNIPPETS := $(TARGET)/docs-snippets
+
+step = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
+
+.PHONY: help demo test unit guest-test lint build bench
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: ## install what is missing, build, and run the examples on real guests
+	$(call step,install what is missing)
+	@scripts/install-missing
+	$(call step,build)
+	$(CARGO) build --release --package provium
+	$(call step,the default guest)
+	$(PROVIUM) setup
+	$(call step,examples on real guests)
+	$(PROVIUM) --config examples/provium.toml examples
+
+test: ## everything a change must pass: lints, unit tests, tests on real guests
+	$(call step,install what is missing)
+	@scripts/install-missing test
+	@$(MAKE) --no-print-directory lint unit guest-test
+
+lint: ## formatting, clippy, the tree's own rules, and licences where cargo-deny is installed
+	$(call step,formatting)
+	$(CARGO) fmt --all --check
+	$(call step,lints)
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(call step,tidy)
+	$(CARGO) xtask tidy
+	@if command -v cargo-deny >/dev/null; then cargo-deny check licenses bans sources; fi
+
+unit: ## tests that need no guest
+	$(call step,tests without a guest)
+	$(CARGO) test --workspace
+
+guest-test: build ## tests that need one: the Lua suite, the examples, the documentation
+	$(call step,the default guest)
+	$(PROVIUM) setup
+	$(call step,the Lua suite on real guests)
+	$(PROVIUM) --config tests/lua/provium.toml tests/lua
+	$(call step,examples)
+	$(PROVIUM) --config examples/provium.toml examples
+	$(call step,what the documentation shows)
+	$(CARGO) xtask docs-snippets $(SNIPPETS)
+	$(PROVIUM) --config $(SNIPPETS)/provium.toml $(SNIPPETS)
+
+build: ## the executable, optimised
+	$(call step,build)
+	$(CARGO) build --release --package provium
