@@ -1,0 +1,47 @@
+-- Files of the guest, by path and opened.
+local vm = provium:vm("shared", "peios"):boot()
+
+test("write, read, look at", function(t)
+  vm:mkdir("/tmp/data/in", {parents = true})
+  vm:write_file("/tmp/data/in/bytes", "any \0 bytes")
+  t:assert_eq(vm:read_file("/tmp/data/in/bytes"), "any \0 bytes")
+
+  local stat = vm:stat("/tmp/data/in/bytes")
+  t:assert_eq(stat.size, 11)
+  t:assert_eq(stat.entry_type, "file")
+  t:assert_eq(vm:listdir("/tmp/data")[1].name, "in")
+end)
+
+test("errors carry the kernel's word for it", function(t)
+  local err = t:assert_raises(function() vm:read_file("/tmp/absent") end)
+  t:assert_contains(tostring(err), "ENOENT")
+end)
+
+test("an open file has an offset, and a descriptor for raw syscalls", function(t)
+  vm:write_file("/tmp/letters", "abcdef")
+  local file = vm:open_file("/tmp/letters", {read = true, write = true})
+  t:assert_eq(file:read(2), "ab")
+  t:assert_eq(file:seek(-1, "end"), 5)
+  file:write("F")
+  t:assert_eq(vm:read_file("/tmp/letters"), "abcdeF")
+  t:assert_eq(vm:syscall("fsync", file:fd()).ret, 0)
+  file:close()
+end)
+
+test("follow a log while it grows", function(t)
+  vm:write_file("/tmp/app.log", "")
+  local log = vm:tail_file("/tmp/app.log")
+  local app = vm:run_async("for i in 1 2 3; do echo step $i >> /tmp/app.log; sleep 0.1; done")
+  log:expect("step 3", "10s")
+  app:wait("10s"):assert_ok()
+end)
+
+test("many small things in one round trip", function(t)
+  local results = vm:batch(function(b)
+    for i = 1, 100 do b:write_file("/tmp/n" .. i, tostring(i)) end
+    b:read_file("/tmp/n100")
+    b:read_file("/tmp/n101")
+  end)
+  t:assert_eq(results[101].ok, "100")
+  t:assert_contains(tostring(results[102].err), "ENOENT")
+end)

@@ -1,0 +1,49 @@
+-- Commands that run while the test goes on: their input, output, signals and end.
+local vm = provium:vm("shared", "peios"):boot()
+
+test("talk to a program", function(t)
+  local calculator = vm:run_async("while read a b; do echo $((a * b)); done")
+  local answers = calculator:stdout_stream()
+  calculator:stdin_write("6 7\n")
+  t:assert_eq(answers:read_until("\n"), "42\n")
+  calculator:stdin_write("20 5\n")
+  t:assert_eq(answers:read_until("\n"), "100\n")
+  calculator:close_stdin()
+  calculator:wait("10s"):assert_ok()
+end)
+
+test("a signal, and what the program makes of it", function(t)
+  local process = vm:run_async("trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done")
+  process:stdout_stream():expect("ready")
+  process:signal("term")
+  local result = process:wait("10s")
+  t:assert_eq(result.exit_code, 3)
+  t:assert_contains(result.stdout, "bye")
+end)
+
+test("a program that ends by a signal says so", function(t)
+  local process = vm:run_async("sleep", {args = {"1000"}})
+  process:kill("kill")
+  local result = process:wait("10s")
+  t:assert_eq(result.status, "signalled")
+  t:assert_eq(result.signal, 9)
+end)
+
+test("what takes too long is ended, and what it printed is kept", function(t)
+  local result = vm:run("echo started; sleep 1000", {timeout = "1s"})
+  t:assert(result.timed_out)
+  t:assert_eq(result.stdout, "started\n")
+end)
+
+test("arguments, environment, input: no shell in between", function(t)
+  local result = vm:run("sh", {args = {"-c", "cat; echo $GREETING"}, env = {GREETING = "hi"}, stdin = "in "})
+  t:assert_eq(result:assert_ok().stdout, "in hi\n")
+end)
+
+test("several at once", function(t)
+  local before = host.now_ns()
+  local sleepers = {}
+  for i = 1, 4 do sleepers[i] = vm:run_async("sleep 1") end
+  for _, sleeper in ipairs(sleepers) do sleeper:wait("10s"):assert_ok() end
+  t:assert((host.now_ns() - before) / 1e9 < 3.5, "they overlap")
+end)
