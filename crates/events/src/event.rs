@@ -348,7 +348,6 @@ impl Details {
     }
 }
 
-#[expect(reason = "the signature that serde asks for")]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

@@ -2,6 +2,7 @@
 
 use crate::event::Event;
 use crate::frame::Stamped;
+use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,10 +11,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 ///
 /// Reading what a sink took is the receiver's business; once the receiver is gone, events are
 /// dropped in silence.
-#[derive(Debug, Clone, Default)]
-pub struct Sink(Option<Arc<Mutex<Queue>>>);
+#[derive(Clone, Default)]
+pub struct Sink {
+    queue: Option<Arc<Mutex<Queue>>>,
+    gate: Option<Arc<Gate>>,
+}
 
-#[derive(Debug)]
+/// Says of an event whether it may pass.
+type Gate = dyn Fn(&Event) -> bool + Send + Sync;
+
 struct Queue {
     sender: Sender<Stamped>,
     last: i64,
@@ -22,24 +28,41 @@ struct Queue {
 impl Sink {
     /// A sink that forgets.
     pub fn discard() -> Self {
-        Self(None)
+        Self::default()
     }
 
     /// A sink, and the other end of it. The receiver ends when the last clone of the sink is gone.
     pub fn channel() -> (Self, Receiver<Stamped>) {
         let (sender, receiver) = channel();
+        let queue = Queue {
+            sender,
+            last: i64::MIN,
+        };
         (
-            Self(Some(Arc::new(Mutex::new(Queue {
-                sender,
-                last: i64::MIN,
-            })))),
+            Self {
+                queue: Some(Arc::new(Mutex::new(queue))),
+                gate: None,
+            },
             receiver,
         )
     }
 
+    /// A sink to the same place that shows each event to `gate` first and drops those it refuses.
+    pub fn gated(&self, gate: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
+        let outer = self.gate.clone();
+        let both = move |event: &Event| gate(event) && outer.as_ref().is_none_or(|o| o(event));
+        Self {
+            queue: self.queue.clone(),
+            gate: Some(Arc::new(both)),
+        }
+    }
+
     /// Tells that something happened just now.
     pub fn emit(&self, event: Event) {
-        let Some(queue) = &self.0 else { return };
+        if self.gate.as_ref().is_some_and(|gate| !gate(&event)) {
+            return;
+        }
+        let Some(queue) = &self.queue else { return };
         // The time is taken under the lock, so that a stream's times never go back, whatever the
         // clock does.
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,6 +70,14 @@ impl Sink {
         queue.last = ts;
         // Nobody listens any more: a run goes on without its listener.
         let _ = queue.sender.send(Stamped { ts, event });
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink")
+            .field("listening", &self.queue.is_some())
+            .finish_non_exhaustive()
     }
 }
 

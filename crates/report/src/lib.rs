@@ -1,1 +1,19 @@
-//! Reports for people and machines, made from events alone.
+//! Reports for people and machines, made from events and from nothing else.
+//!
+//! A report takes events one by one and gives the text that is to be shown now: [`Human`] a line a
+//! file and what went wrong in it, [`JsonLines`] an object a file. Saved events give the same text
+//! as a live run.
+//!
+//! Nothing here prints, and no file is read: the source that an excerpt shows comes from whoever
+//! makes the report ([`Sources`]).
+
+mod excerpt;
+mod human;
+mod json;
+mod paint;
+mod record;
+mod text;
+
+pub use excerpt::Sources;
+pub use human::{Human, HumanOptions, Verbosity};
+pub use json::JsonLines;

@@ -1,0 +1,272 @@
+//! The report for people: a line a file as it ends, and what went wrong in it.
+
+use crate::excerpt::{Sources, excerpt};
+use crate::paint::Paint;
+use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus};
+use crate::text::{clean, indented, seconds, size, tail};
+use provium_events::{Event, FileStatus};
+use std::fmt::Write as _;
+
+/// Console lines shown with a failed test, unless everything is wanted.
+const CONSOLE_LINES: usize = 10;
+
+/// Log lines shown with a failed test, unless everything is wanted.
+const LOG_LINES: usize = 30;
+
+/// How much is said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Only what went wrong, and the last line.
+    Quiet,
+    /// A line a file.
+    #[default]
+    Normal,
+    /// Every test and every boot, too.
+    Verbose,
+}
+
+/// What the report looks like.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HumanOptions {
+    /// How much is said.
+    pub verbosity: Verbosity,
+    /// Whether to use colours.
+    pub colour: bool,
+}
+
+/// The report for people.
+pub struct Human {
+    verbosity: Verbosity,
+    paint: Paint,
+    sources: Box<dyn Sources>,
+    records: Records,
+    ran: usize,
+    not_run: usize,
+    flaky: Vec<String>,
+}
+
+impl Human {
+    /// A report at the start of a run.
+    pub fn new(options: HumanOptions, sources: impl Sources + 'static) -> Self {
+        Self {
+            verbosity: options.verbosity,
+            paint: Paint::new(options.colour),
+            sources: Box::new(sources),
+            records: Records::default(),
+            ran: 0,
+            not_run: 0,
+            flaky: Vec::new(),
+        }
+    }
+
+    /// The text for an event, whole lines; empty for most events.
+    pub fn event(&mut self, event: &Event) -> String {
+        match event {
+            Event::RunStarted {
+                version,
+                seed,
+                accel,
+                host,
+                ..
+            } => {
+                if self.verbosity == Verbosity::Verbose {
+                    format!("provium {version} on {host}; accelerator {accel}; --seed {seed}\n")
+                } else {
+                    String::new()
+                }
+            }
+            Event::RunCompleted {
+                passed,
+                failed,
+                skipped,
+                duration_ns,
+                ..
+            } => self.ending(*passed, *failed, *skipped, *duration_ns),
+            other => match self.records.take(other) {
+                Some(completed) => self.file(&completed),
+                None => String::new(),
+            },
+        }
+    }
+
+    fn ending(&self, passed: u64, failed: u64, skipped: u64, duration_ns: u64) -> String {
+        let mut out = String::new();
+        for name in &self.flaky {
+            let _ = writeln!(out, "{} {name}", self.paint.odd("flaky"));
+        }
+        if self.not_run > 0 {
+            let _ = writeln!(out, "{} file(s) not run", self.not_run);
+        }
+        let failed = match failed {
+            0 => "0 failed".to_owned(),
+            count => self.paint.bad(&format!("{count} failed")),
+        };
+        let took = seconds(duration_ns, 2);
+        let ran = self.ran;
+        let _ = writeln!(
+            out,
+            "{ran} file(s); {passed} passed, {failed}, {skipped} skipped; {took}"
+        );
+        out
+    }
+
+    fn file(&mut self, completed: &Completed) -> String {
+        let file = &completed.file;
+        if !file.dispatched {
+            self.not_run += 1;
+            return String::new();
+        }
+        self.ran += 1;
+        let flaky = file.tests.iter().filter(|test| test.is_flaky());
+        self.flaky.extend(flaky.map(|test| {
+            format!(
+                "{}::{} passed at attempt {}",
+                file.path, test.name, test.details.attempts
+            )
+        }));
+
+        if self.verbosity == Verbosity::Quiet && completed.status == FileStatus::Passed {
+            return String::new();
+        }
+        let word = match completed.status {
+            FileStatus::Passed => self.paint.good("PASS"),
+            FileStatus::Failed => self.paint.bad("FAIL"),
+            FileStatus::TimedOut => self.paint.bad("TIME"),
+            FileStatus::Crashed => self.paint.bad("CRSH"),
+        };
+        let Counts {
+            passed,
+            failed,
+            skipped,
+        } = completed.counts();
+        let took = seconds(completed.duration_ns, 1);
+        let path = clean(&file.path);
+        let mut out =
+            format!("{word} {path} ({passed} passed, {failed} failed, {skipped} skipped) {took}\n");
+        if self.verbosity == Verbosity::Verbose {
+            for boot in &file.boots {
+                out.push_str(&self.boot(boot));
+            }
+        }
+        for test in &file.tests {
+            match test.status {
+                TestStatus::Failed => out.push_str(&self.failed_test(test)),
+                _ if self.verbosity == Verbosity::Verbose => out.push_str(&self.other_test(test)),
+                _ => {}
+            }
+        }
+        if let Some(error) = &completed.error {
+            let shown = excerpt(
+                &error.message,
+                error.location.as_ref(),
+                &*self.sources,
+                self.paint,
+            );
+            out.push_str(&indented(&shown, 2));
+            out.push_str(&traceback(&error.traceback, 2));
+        }
+        out
+    }
+
+    fn boot(&self, boot: &BootRecord) -> String {
+        let BootRecord {
+            vm_name,
+            profile,
+            memory_bytes,
+            boot,
+            boot_ns,
+        } = boot;
+        let (memory, took) = (size(*memory_bytes), seconds(*boot_ns, 2));
+        format!(
+            "  {} {vm_name} ({profile}, {memory}) {boot} {took}\n",
+            self.paint.faint("boot")
+        )
+    }
+
+    fn other_test(&self, test: &TestRecord) -> String {
+        let name = clean(&test.name);
+        let took = seconds(test.duration_ns, 2);
+        let mut out = match (test.status, &test.message) {
+            (TestStatus::Skipped, Some(reason)) => {
+                format!("  {} {name}: {}\n", self.paint.odd("skip"), clean(reason))
+            }
+            (TestStatus::Skipped, None) => format!("  {} {name}\n", self.paint.odd("skip")),
+            _ => format!("  {} {name} {took}\n", self.paint.good("pass")),
+        };
+        out.push_str(&self.steps(test));
+        for line in &test.details.log {
+            out.push_str(&indented(&clean(line), 6));
+        }
+        out
+    }
+
+    fn failed_test(&self, test: &TestRecord) -> String {
+        let everything = self.verbosity == Verbosity::Verbose;
+        let limit = |lines| if everything { usize::MAX } else { lines };
+        let details = &test.details;
+        let name = clean(&test.name);
+        let took = seconds(test.duration_ns, 2);
+        let attempts = match details.attempts {
+            0 | 1 => String::new(),
+            count => format!(", {count} attempts"),
+        };
+        let mut out = format!("  {} {name} {took}{attempts}\n", self.paint.bad("fail"));
+        let message = test.message.as_deref().unwrap_or_default();
+        let shown = excerpt(
+            message,
+            details.location.as_ref(),
+            &*self.sources,
+            self.paint,
+        );
+        out.push_str(&indented(&shown, 4));
+        out.push_str(&traceback(&details.traceback, 4));
+        out.push_str(&self.steps(test));
+        let log = clean(&details.log.join("\n"));
+        out.push_str(&section("log", &log, limit(LOG_LINES)));
+        let console = clean(test.console_excerpt.as_deref().unwrap_or_default());
+        // Errors about a dead guest bring its console along.
+        if !clean(message).contains(console.trim()) {
+            out.push_str(&section("console", &console, limit(CONSOLE_LINES)));
+        }
+        out
+    }
+
+    fn steps(&self, test: &TestRecord) -> String {
+        let mut out = String::new();
+        for step in &test.details.steps {
+            let word = if step.passed { "step" } else { "step failed:" };
+            let (name, took) = (clean(&step.name), seconds(step.duration_ns, 2));
+            let _ = writeln!(out, "    {} {name} {took}", self.paint.faint(word));
+        }
+        out
+    }
+}
+
+/// The author's frames, where there is more than the one that the excerpt shows.
+fn traceback(frames: &[String], by: usize) -> String {
+    if frames.len() < 2 {
+        return String::new();
+    }
+    indented(
+        &format!(
+            "traceback:\n  {}",
+            clean(&frames.join("\n")).replace('\n', "\n  ")
+        ),
+        by,
+    )
+}
+
+/// The last lines of something longer, under a title.
+fn section(title: &str, text: &str, limit: usize) -> String {
+    let (skipped, lines) = tail(text, limit);
+    if lines.is_empty() {
+        return String::new();
+    }
+    let before = match skipped {
+        0 => String::new(),
+        count => format!(" (last {} lines of {})", lines.len(), lines.len() + count),
+    };
+    let mut out = format!("    {title}{before}:\n");
+    out.push_str(&indented(&lines.join("\n"), 6));
+    out
+}

@@ -1,0 +1,221 @@
+//! What people and machines read, from lists of events.
+
+use provium_events::{
+    Amount, BootKind, Details, Event, FileError, FileStatus, Location, Step, Value,
+};
+use provium_report::{Human, HumanOptions, JsonLines, Verbosity};
+
+const SOURCE: &str =
+    "test(\"adds\", function(t)\n\tlocal sum = 1 + 1\n\tt:assert_eq(sum, 3)\nend)\n";
+
+fn path() -> String {
+    "net/sum.test.lua".to_owned()
+}
+
+fn location(line: u32) -> Option<Location> {
+    Some(Location {
+        file: path(),
+        line,
+        column: None,
+    })
+}
+
+fn dispatched(path: &str) -> Event {
+    Event::FileDispatched {
+        path: path.to_owned(),
+        reservation: Amount::default(),
+    }
+}
+
+fn completed(path: &str, status: FileStatus, error: Option<FileError>) -> Event {
+    let path = path.to_owned();
+    Event::FileCompleted {
+        path,
+        status,
+        duration_ns: 1_240_000_000,
+        error,
+    }
+}
+
+fn passed(name: &str, attempts: u32) -> Event {
+    Event::TestPassed {
+        path: path(),
+        name: name.to_owned(),
+        duration_ns: 310_000_000,
+        meta: Value::Map(vec![("spec".into(), "§4.2".into())]),
+        details: Details {
+            attempts,
+            ..Details::default()
+        },
+    }
+}
+
+fn failed() -> Event {
+    Event::TestFailed {
+        path: path(),
+        name: "adds".into(),
+        duration_ns: 500_000_000,
+        meta: Value::Map(vec![]),
+        reason: "the sum: 2 ~= 3\nas numbers".into(),
+        console_excerpt: Some("booting\r\n\x1b[32mok\x1b[0m\r\nlogin:".into()),
+        details: Details {
+            location: location(3),
+            traceback: vec![
+                "net/sum.test.lua:3: in check".into(),
+                "net/sum.test.lua:9".into(),
+            ],
+            log: vec!["adding".into(), "two\nlines".into()],
+            steps: vec![Step {
+                name: "write".into(),
+                duration_ns: 20_000_000,
+                passed: true,
+            }],
+            attempts: 1,
+        },
+    }
+}
+
+fn skipped() -> Event {
+    Event::TestSkipped {
+        path: path(),
+        name: "divides".into(),
+        reason: "todo".into(),
+        meta: Value::Nil,
+        duration_ns: 0,
+        details: Details::default(),
+    }
+}
+
+fn a_run() -> Vec<Event> {
+    vec![
+        Event::RunStarted {
+            version: "0.1.0".into(),
+            protocol_version: 1,
+            seed: 42,
+            accel: "tcg".into(),
+            host: "Linux 6.1".into(),
+        },
+        dispatched(&path()),
+        dispatched("ok.test.lua"),
+        Event::VmSpawned {
+            file: path(),
+            vm_name: "web".into(),
+            profile: "default".into(),
+            memory_bytes: 256 << 20,
+            cid: 3,
+            boot: BootKind::Cold,
+            boot_ns: 1_700_000_000,
+        },
+        passed("subtracts", 3),
+        completed("ok.test.lua", FileStatus::Passed, None),
+        failed(),
+        skipped(),
+        completed(&path(), FileStatus::Failed, None),
+        dispatched("bad.test.lua"),
+        completed(
+            "bad.test.lua",
+            FileStatus::Failed,
+            Some(FileError {
+                message: "attempt to call a nil value (global 'tset')".into(),
+                location: Some(Location {
+                    file: "bad.test.lua".into(),
+                    line: 1,
+                    column: None,
+                }),
+                traceback: vec!["bad.test.lua:1".into()],
+            }),
+        ),
+        dispatched("slow.test.lua"),
+        completed(
+            "slow.test.lua",
+            FileStatus::TimedOut,
+            Some(FileError {
+                message: "timed out after 300s in vm:run(\"sleep 1000\")".into(),
+                location: None,
+                traceback: vec![],
+            }),
+        ),
+        dispatched("crash.test.lua"),
+        completed("crash.test.lua", FileStatus::Crashed, None),
+        completed("late.test.lua", FileStatus::Failed, None),
+        Event::RunCompleted {
+            passed: 1,
+            failed: 4,
+            skipped: 1,
+            flaky: 1,
+            duration_ns: 3_420_000_000,
+        },
+    ]
+}
+
+fn sources(file: &str) -> Option<String> {
+    (file == "net/sum.test.lua").then(|| SOURCE.to_owned())
+}
+
+fn human(verbosity: Verbosity, colour: bool) -> String {
+    let mut report = Human::new(HumanOptions { verbosity, colour }, sources);
+    a_run().iter().map(|event| report.event(event)).collect()
+}
+
+#[test]
+fn for_people() {
+    insta::assert_snapshot!(human(Verbosity::Normal, false));
+}
+
+#[test]
+fn for_people_who_want_everything() {
+    insta::assert_snapshot!(human(Verbosity::Verbose, false));
+}
+
+#[test]
+fn for_people_who_want_little() {
+    let mut report = Human::new(
+        HumanOptions {
+            verbosity: Verbosity::Quiet,
+            colour: false,
+        },
+        sources,
+    );
+    let text: String = [
+        dispatched("ok.test.lua"),
+        completed("ok.test.lua", FileStatus::Passed, None),
+    ]
+    .iter()
+    .map(|event| report.event(event))
+    .collect();
+    assert_eq!(text, "");
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let coloured = human(Verbosity::Normal, true);
+    assert!(coloured.contains('\x1b'));
+    let mut plain = String::new();
+    let mut rest = coloured.as_str();
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        rest = after.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    plain.push_str(rest);
+    assert_eq!(plain, human(Verbosity::Normal, false));
+}
+
+#[test]
+fn for_machines() {
+    let mut report = JsonLines::new();
+    let lines: String = a_run().iter().map(|event| report.event(event)).collect();
+    insta::assert_snapshot!(lines);
+}
+
+#[test]
+fn a_location_beyond_the_file_still_shows_where() {
+    let mut report = Human::new(HumanOptions::default(), sources);
+    report.event(&dispatched(&path()));
+    let error = FileError {
+        message: "odd".into(),
+        location: location(99),
+        traceback: vec![],
+    };
+    let text = report.event(&completed(&path(), FileStatus::Failed, Some(error)));
+    assert!(text.contains("--> net/sum.test.lua:99"), "{text}");
+}
