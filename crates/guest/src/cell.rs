@@ -260,6 +260,10 @@ impl Cell {
         self.lock().over
     }
 
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
+    }
+
     /// The outcome, once it is there; it is handed out once.
     pub(crate) async fn take_outcome(&self) -> Result<Reply, CallError> {
         self.until(|state| {

@@ -172,11 +172,15 @@ impl Reader {
         }
     }
 
-    /// The call that a frame is about; `None` when the session has ended meanwhile.
+    /// The call that a frame is about; `None` when the session has ended meanwhile, or the frame
+    /// crossed with the reply to a cancelled call.
     fn cell(&self, frame: &Frame) -> Result<Option<Arc<Cell>>, Violation> {
         match self.shared.call(frame.call) {
             Some(cell) if cell.lane == frame.lane => Ok(Some(cell)),
             Some(_) => Err(Violation::WrongLane(frame.call)),
+            None if frame.kind != FrameKind::Reply && self.shared.was_cancelled(frame.call) => {
+                Ok(None)
+            }
             None if self.shared.is_open() => Err(Violation::UnknownCall(frame.kind, frame.call)),
             None => Ok(None),
         }

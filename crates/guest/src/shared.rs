@@ -16,10 +16,14 @@ use crate::incoming::Sink;
 use crate::outbox::{CHUNK, Outbox, Sender};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::{CallId, Channel, FrameKind, Hello, Lane, Op, Reply, WireError, codec};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
+
+/// Cancelled calls that are remembered past their reply. Words about one may cross with it, when the
+/// guest gave up waiting for its own thread.
+const LATE_LIMIT: usize = 256;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -43,6 +47,7 @@ struct Core {
     phase: Phase,
     session: u64,
     calls: HashMap<CallId, Arc<Cell>>,
+    cancelled: VecDeque<CallId>,
     /// A ping that nobody waits for keeps its id until it is answered.
     pings: HashMap<CallId, oneshot::Sender<()>>,
     last_id: u32,
@@ -69,6 +74,7 @@ impl Shared {
                 phase: Phase::Over(Arc::new(ChannelError::NotEstablished)),
                 session: 0,
                 calls: HashMap::new(),
+                cancelled: VecDeque::new(),
                 pings: HashMap::new(),
                 last_id: 0,
                 outbox: Outbox::default(),
@@ -233,12 +239,21 @@ impl Shared {
         self.lock().calls.get(&id).cloned()
     }
 
+    /// Whether the call was cancelled and answered not long ago.
+    pub(crate) fn was_cancelled(&self, id: CallId) -> bool {
+        self.lock().cancelled.contains(&id)
+    }
+
     /// Ends a call with its reply and frees its id.
     pub(crate) fn reply(&self, cell: &Cell, reply: Result<Reply, WireError>) {
         {
             let mut core = self.lock();
             core.calls.remove(&cell.id);
             core.outbox.forget(cell.id);
+            if cell.is_abandoned() {
+                core.cancelled.truncate(LATE_LIMIT - 1);
+                core.cancelled.push_front(cell.id);
+            }
         }
         if let Some((lane, op)) = cell.finish(reply.map_err(CallError::Remote)) {
             self.open_detached(lane, &op);
@@ -456,6 +471,7 @@ impl Core {
             cell.finish(Err(CallError::Channel(Arc::clone(&reason))));
         }
         self.pings.clear();
+        self.cancelled.clear();
         self.outbox.clear();
         reason
     }

@@ -217,6 +217,35 @@ async fn a_reply_of_the_wrong_sort_costs_its_call_only() {
 }
 
 #[tokio::test]
+async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
+    let (channel, mut agent) = connect().await;
+    let call = channel.open(Lane::RAW, &Op::StreamFd { fd: 1 });
+    let (frame, _) = agent.next_request().await;
+    drop(call);
+    assert_eq!(agent.next_frame().await.kind, FrameKind::Cancel);
+    agent.reply(&frame, Ok(Reply::Done)).await;
+    agent
+        .send(&Frame::data(
+            frame.lane,
+            frame.call,
+            Stream::Output,
+            vec![0; 5],
+        ))
+        .await;
+    let (clock, ()) = tokio::join!(channel.request(Lane::RAW, &Op::ClockGet), async {
+        let (frame, _) = agent.next_request().await;
+        agent.reply(&frame, Ok(Reply::Clock(1))).await;
+    });
+    clock.unwrap();
+    agent.reply(&frame, Ok(Reply::Done)).await;
+    let mut closed = channel.closed();
+    timeout(LONG, closed.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
 async fn credit_without_end_does_not_pile_up_input() {
     let (channel, mut agent) = connect().await;
     let call = channel.open(Lane::RAW, &Op::WriteFd { fd: 1 });
