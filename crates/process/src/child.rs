@@ -193,6 +193,11 @@ impl Killer {
         self.watched.kill();
     }
 
+    /// Kills the whole group and reaps the child, without a runtime; blocks until it is gone.
+    pub fn kill_and_reap(&self) {
+        self.watched.end_now();
+    }
+
     /// How it ended, if that is known already.
     pub fn ended(&self) -> Option<Exit> {
         self.watched.known_end()

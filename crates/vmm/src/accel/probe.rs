@@ -1,0 +1,113 @@
+//! One trial: the tiny guest under one accelerator.
+
+use std::io::Write;
+use std::time::Duration;
+
+use provium_process::{Command, Stdio};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::{Instant, timeout};
+
+use super::verdict::Trial;
+use crate::arguments::cpu_model;
+use crate::{Accel, Qemu, tiny};
+
+/// Work that takes TCG about 0.4 s, and a KVM that works less.
+const ROUNDS: u32 = 5_000;
+
+/// How long a trial may take. Ten times what a slow host needs; a host pays it once per boot.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What is kept of what QEMU says.
+const SAID: usize = 4096;
+
+/// Runs the tiny guest.
+pub(super) async fn run(qemu: &Qemu, accel: Accel) -> Trial {
+    match attempt(qemu, accel).await {
+        Ok(trial) => trial,
+        Err(how) => Trial::Ended(how),
+    }
+}
+
+async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
+    let mut kernel = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+    kernel
+        .write_all(&tiny::elf(ROUNDS))
+        .map_err(|error| error.to_string())?;
+    let mut command = Command::new(qemu.path.as_str());
+    command
+        .args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "q35",
+        ])
+        .args([
+            "-accel",
+            accel.as_str(),
+            "-cpu",
+            cpu_model(accel),
+            "-m",
+            "32M",
+        ])
+        .args(["-no-reboot", "-serial", "stdio", "-kernel"])
+        .arg(kernel.path())
+        .stdin(Stdio::Pipe)
+        .stdout(Stdio::Pipe)
+        .stderr(Stdio::Pipe);
+    let start = Instant::now();
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let (Some(mut console), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err("QEMU has no output".to_owned());
+    };
+    let mut console_text = Vec::new();
+    let read = timeout(DEADLINE, read_result(&mut console, &mut console_text)).await;
+    let elapsed = start.elapsed();
+    match read {
+        Err(_) => Ok(Trial::Unfinished(DEADLINE)),
+        Ok(true) => {
+            let text = String::from_utf8_lossy(&console_text).into_owned();
+            let result = text
+                .split_once(tiny::STARTED)
+                .map_or("", |(_, result)| result);
+            if result == tiny::finished(ROUNDS) {
+                Ok(Trial::Right(elapsed))
+            } else {
+                Ok(Trial::Wrong(text.trim().replace('\n', " ")))
+            }
+        }
+        Ok(false) => {
+            let mut said = Vec::new();
+            // It closed its console, so it is at its end.
+            let ended = async {
+                let _ = (&mut stderr).take(SAID as u64).read_to_end(&mut said).await;
+                child.wait().await
+            };
+            let exit = timeout(DEADLINE, ended)
+                .await
+                .map_err(|_| "QEMU hangs".to_owned())?;
+            let exit = exit.map_err(|error| error.to_string())?;
+            let said = String::from_utf8_lossy(&said);
+            let said = said.lines().next().unwrap_or("it says nothing");
+            Err(format!(
+                "QEMU {exit}: {}",
+                said.trim_start_matches("qemu-system-x86_64: ")
+            ))
+        }
+    }
+}
+
+/// Reads until the result is complete; false if the console ends before.
+async fn read_result(console: &mut (impl AsyncRead + Unpin), text: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 256];
+    loop {
+        match console.read(&mut buffer).await {
+            Ok(count @ 1..) => text.extend_from_slice(&buffer[..count]),
+            _ => return false,
+        }
+        if text.ends_with(b" done\n") || text.len() > SAID {
+            return true;
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! From a specification to QEMU's arguments. Pure: the same specification gives the same list.
+//!
+//! The machine is a q35 with as little in it as a guest needs: a console UART, the agent's
+//! virtio-serial port and its spare UART, a random number generator and a pvpanic device.
+
+use crate::accel::Accel;
+use crate::spec::{AGENT_PORT, MachineSpec};
+
+/// Numbers of the files that QEMU inherits.
+pub(crate) mod fd {
+    /// The control socket.
+    pub(crate) const QMP: i32 = 10;
+    /// The first UART.
+    pub(crate) const CONSOLE: i32 = 11;
+    /// The agent's virtio-serial port.
+    pub(crate) const AGENT: i32 = 12;
+    /// The second UART, for guests without a virtio console.
+    pub(crate) const AGENT_UART: i32 = 13;
+    /// The entropy daemon's socket, if there is a seed.
+    pub(crate) const ENTROPY: i32 = 14;
+    /// The initial RAM disk, if there is one.
+    pub(crate) const INITRD: i32 = 15;
+}
+
+/// What keeps a QEMU that a guest has taken over from doing more harm.
+pub(crate) const SANDBOX: &str =
+    "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+
+/// The arguments; `sandbox` if the build has seccomp, `initrd` if there is one.
+pub(crate) fn arguments(spec: &MachineSpec, sandbox: bool, initrd: bool) -> Vec<String> {
+    let mut list = List::default();
+    list.add(
+        "-name",
+        format!("guest={},debug-threads=on", escaped(&spec.name)),
+    );
+    // Only what is named here exists, and no file of the user's or the host's adds to it.
+    for flag in ["-nodefaults", "-no-user-config"] {
+        list.flag(flag);
+    }
+    list.add("-display", "none");
+    if sandbox {
+        list.add("-sandbox", SANDBOX);
+    }
+    // Not one instruction before the control socket is listened to: no event is missed.
+    list.flag("-S");
+    machine(&mut list, spec);
+    // A reboot is one; the end of power ends the process; a panic stops the vCPUs, so that a dead
+    // guest burns no time and its memory can still be looked at.
+    list.add("-action", "reboot=reset,shutdown=poweroff,panic=pause");
+    list.add("-rtc", rtc(spec.initial_time_ns));
+
+    socket(&mut list, "qmp", fd::QMP);
+    list.add("-mon", "chardev=qmp,mode=control");
+    // The first one is the guest's COM1, `ttyS0`.
+    socket(&mut list, "console", fd::CONSOLE);
+    list.add("-serial", "chardev:console");
+    socket(&mut list, "agent-uart", fd::AGENT_UART);
+    list.add("-serial", "chardev:agent-uart");
+    list.add("-device", "virtio-serial-pci,id=agent-bus,max_ports=2");
+    socket(&mut list, "agent", fd::AGENT);
+    list.add(
+        "-device",
+        format!("virtserialport,id=agent-port,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"),
+    );
+    if spec.rng_seed.is_some() {
+        socket(&mut list, "entropy", fd::ENTROPY);
+        list.add("-object", "rng-egd,id=rng,chardev=entropy");
+    } else {
+        list.add("-object", "rng-builtin,id=rng");
+    }
+    list.add("-device", "virtio-rng-pci,id=rng-device,rng=rng");
+    list.add("-device", "pvpanic");
+
+    list.add("-kernel", spec.kernel.as_str());
+    if initrd {
+        list.add("-initrd", format!("/proc/self/fd/{}", fd::INITRD));
+    }
+    if !spec.cmdline.is_empty() {
+        list.add("-append", spec.cmdline.as_str());
+    }
+    list.0
+}
+
+fn machine(list: &mut List, spec: &MachineSpec) {
+    // What is switched off is hardware that no test guest needs, and that costs each boot a probe:
+    // see `kernel_arguments` for figures.
+    list.add(
+        "-machine",
+        "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,usb=off,sata=off,smbus=off",
+    );
+    list.add("-accel", spec.accel.as_str());
+    list.add("-cpu", cpu_model(spec.accel));
+    list.add("-smp", spec.cpus.to_string());
+    let mib = spec.memory_mib();
+    // A backend of its own: templates will put a file in its place.
+    list.add("-object", format!("memory-backend-ram,id=ram,size={mib}M"));
+    list.add("-m", format!("{mib}M"));
+}
+
+/// The vCPUs' model: all that the host's CPU, or TCG, can do.
+pub(crate) fn cpu_model(accel: Accel) -> &'static str {
+    match accel {
+        Accel::Kvm => "host",
+        Accel::Tcg => "max",
+    }
+}
+
+fn socket(list: &mut List, id: &str, fd: i32) {
+    list.add("-chardev", format!("socket,id={id},fd={fd}"));
+}
+
+/// `clock=host`: the guest's hardware clock goes on while the guest is paused, as a real one does.
+fn rtc(initial_time_ns: Option<i64>) -> String {
+    match initial_time_ns {
+        None => "base=utc,clock=host".to_owned(),
+        Some(ns) => format!(
+            "base={},clock=host",
+            date_time(ns.div_euclid(1_000_000_000))
+        ),
+    }
+}
+
+/// `2024-02-29T12:00:00` for seconds since the epoch, in UTC. The arithmetic counts in years that
+/// start in March, so that the leap day is the last one.
+fn date_time(seconds: i64) -> String {
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    // Day 0 is the first of March of the year 0; 146097 days make 400 years.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
+/// QEMU's option lists separate by commas, and take two for one.
+fn escaped(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+#[derive(Default)]
+struct List(Vec<String>);
+
+impl List {
+    fn add(&mut self, option: &str, value: impl Into<String>) {
+        self.flag(option);
+        self.0.push(value.into());
+    }
+
+    fn flag(&mut self, option: &str) {
+        self.0.push(option.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> MachineSpec {
+        MachineSpec {
+            name: "web".to_owned(),
+            kernel: "/images/vmlinux".into(),
+            initrd: Vec::new(),
+            cmdline: "console=ttyS0 quiet".to_owned(),
+            memory: 256 << 20,
+            cpus: 1,
+            accel: Accel::Tcg,
+            rng_seed: None,
+            initial_time_ns: None,
+        }
+    }
+
+    /// One option a line.
+    fn shown(spec: &MachineSpec, initrd: bool) -> String {
+        arguments(spec, true, initrd).join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn a_plain_machine() {
+        insta::assert_snapshot!(shown(&spec(), true));
+    }
+
+    #[test]
+    fn a_machine_with_everything() {
+        let spec = MachineSpec {
+            name: "a,b".to_owned(),
+            memory: (1 << 30) + 1,
+            cpus: 4,
+            accel: Accel::Kvm,
+            rng_seed: Some(0),
+            initial_time_ns: Some(951_825_599_500_000_000),
+            cmdline: String::new(),
+            ..spec()
+        };
+        insta::assert_snapshot!(shown(&spec, false));
+    }
+
+    #[test]
+    fn dates_are_right() {
+        assert_eq!(date_time(0), "1970-01-01T00:00:00");
+        assert_eq!(date_time(951_782_400), "2000-02-29T00:00:00");
+        assert_eq!(date_time(951_868_799), "2000-02-29T23:59:59");
+        assert_eq!(date_time(1_709_251_199), "2024-02-29T23:59:59");
+        assert_eq!(date_time(4_102_444_800), "2100-01-01T00:00:00");
+        assert_eq!(date_time(-1), "1969-12-31T23:59:59");
+    }
+}

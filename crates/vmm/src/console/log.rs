@@ -1,0 +1,272 @@
+//! The console's log and its input.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use crate::console::spool::Spool;
+use crate::console::suspicion::{Matcher, Suspicion};
+
+/// Why a console cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsoleError {
+    /// Nobody is there to type to.
+    #[error("the machine is off")]
+    Off,
+    /// The log's file cannot be read.
+    #[error("the console's log cannot be read")]
+    Read(#[source] io::Error),
+    /// The bytes could not be handed to QEMU.
+    #[error("the console takes no input")]
+    Write(#[source] io::Error),
+}
+
+/// A guest's console. Cloning gives another handle on the same one.
+#[derive(Clone, Debug)]
+pub struct Console {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    spool: Mutex<Spool>,
+    growth: watch::Sender<Growth>,
+    /// The way to the running machine. Locked over a whole write, so that two do not mix.
+    input: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Growth {
+    len: u64,
+    phase: Phase,
+    /// Counts machines, so that the end of an old one is not taken for a new one's.
+    machine: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No machine yet: bytes may come.
+    Before,
+    /// A machine is on.
+    On,
+    /// The last machine is gone: none will come, unless another is launched.
+    Off,
+}
+
+impl Default for Console {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Console {
+    /// A console without a machine.
+    pub fn new() -> Self {
+        let growth = watch::Sender::new(Growth {
+            len: 0,
+            phase: Phase::Before,
+            machine: 0,
+        });
+        let input = tokio::sync::Mutex::new(None);
+        Self {
+            shared: Arc::new(Shared {
+                spool: Mutex::default(),
+                growth,
+                input,
+            }),
+        }
+    }
+
+    /// How many bytes have come.
+    pub fn len(&self) -> u64 {
+        self.shared.growth.borrow().len
+    }
+
+    /// Has nothing come yet?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Everything so far.
+    ///
+    /// # Errors
+    /// [`ConsoleError::Read`] if a long log's file cannot be read.
+    pub fn read_all(&self) -> Result<Vec<u8>, ConsoleError> {
+        self.read_from(0)
+    }
+
+    /// Everything from `position` on; nothing if that is past the end.
+    ///
+    /// # Errors
+    /// As [`Console::read_all`].
+    pub fn read_from(&self, position: u64) -> Result<Vec<u8>, ConsoleError> {
+        self.read_at_most(position, usize::MAX)
+    }
+
+    /// Up to `most` bytes from `position` on.
+    ///
+    /// # Errors
+    /// As [`Console::read_all`].
+    pub fn read_at_most(&self, position: u64, most: usize) -> Result<Vec<u8>, ConsoleError> {
+        self.shared
+            .spool()
+            .read(position, most)
+            .map_err(ConsoleError::Read)
+    }
+
+    /// Waits until there is more than `position` bytes. False if there is not and the machine is
+    /// gone. Before the first machine it waits.
+    pub async fn changed_past(&self, position: u64) -> bool {
+        let mut growth = self.shared.growth.subscribe();
+        let reached = growth
+            .wait_for(|now| now.len > position || now.phase == Phase::Off)
+            .await;
+        // The sender lives as long as `self`.
+        reached.is_ok_and(|now| now.len > position)
+    }
+
+    /// Types `bytes`. Returns once all are handed over; a guest that does not read its console makes
+    /// this wait. Cancelled, some of the bytes may have gone.
+    ///
+    /// # Errors
+    /// [`ConsoleError::Off`] without a running machine.
+    pub async fn write(&self, bytes: &[u8]) -> Result<(), ConsoleError> {
+        let mut input = self.shared.input.lock().await;
+        let Some(stream) = input.as_mut() else {
+            return Err(ConsoleError::Off);
+        };
+        match stream.write_all(bytes).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ConsoleError::Off),
+            Err(error) => Err(ConsoleError::Write(error)),
+        }
+    }
+
+    /// Takes the output of a new machine. The task ends when QEMU's end is closed and all bytes are
+    /// kept.
+    pub(crate) async fn attach(
+        &self,
+        stream: UnixStream,
+        suspicions: broadcast::Sender<Suspicion>,
+    ) -> JoinHandle<()> {
+        let (output, input) = stream.into_split();
+        *self.shared.input.lock().await = Some(input);
+        let mut machine = 0;
+        self.shared.growth.send_modify(|growth| {
+            growth.phase = Phase::On;
+            growth.machine += 1;
+            machine = growth.machine;
+        });
+        let ending = Ending {
+            shared: Arc::clone(&self.shared),
+            machine,
+        };
+        tokio::spawn(pump(output, ending, suspicions))
+    }
+}
+
+impl Shared {
+    fn spool(&self) -> MutexGuard<'_, Spool> {
+        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        let mut spool = self.spool();
+        if let Err(error) = spool.append(bytes) {
+            tracing::error!(%error, lost = bytes.len(), "bytes of a console could not be kept");
+        }
+        let len = spool.len();
+        drop(spool);
+        self.growth.send_modify(|growth| growth.len = len);
+    }
+}
+
+/// Marks the console as off, also if the pump is stopped half-way.
+struct Ending {
+    shared: Arc<Shared>,
+    machine: u64,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.shared.growth.send_if_modified(|growth| {
+            let ours = growth.machine == self.machine;
+            if ours {
+                growth.phase = Phase::Off;
+            }
+            ours
+        });
+    }
+}
+
+async fn pump(mut output: OwnedReadHalf, ending: Ending, suspicions: broadcast::Sender<Suspicion>) {
+    let mut matcher = Matcher::default();
+    let mut buffer = vec![0; 64 << 10];
+    // A killed QEMU resets its sockets: an error is an end too.
+    while let Ok(count @ 1..) = output.read(&mut buffer).await {
+        ending.shared.keep(&buffer[..count]);
+        for suspicion in matcher.feed(&buffer[..count]) {
+            // Nobody may be listening.
+            let _ = suspicions.send(suspicion);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn attached(console: &Console) -> (UnixStream, broadcast::Receiver<Suspicion>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (sender, receiver) = broadcast::channel(4);
+        console.attach(ours, sender).await;
+        (theirs, receiver)
+    }
+
+    #[tokio::test]
+    async fn bytes_are_kept_and_announced() {
+        let console = Console::new();
+        let (mut guest, mut suspicions) = attached(&console).await;
+        guest
+            .write_all(b"hello\r\nreboot: System ha")
+            .await
+            .unwrap();
+        assert!(console.changed_past(5).await);
+        guest.write_all(b"lted").await.unwrap();
+        assert_eq!(suspicions.recv().await.unwrap(), Suspicion::Halted);
+        drop(guest);
+        assert!(console.changed_past(0).await, "what is there stays there");
+        assert!(
+            !console.changed_past(console.len()).await,
+            "and no more will come"
+        );
+        assert_eq!(
+            console.read_all().unwrap(),
+            b"hello\r\nreboot: System halted"
+        );
+        assert_eq!(console.read_from(24).unwrap(), b"lted");
+        assert!(matches!(console.write(b"x").await, Err(ConsoleError::Off)));
+    }
+
+    #[tokio::test]
+    async fn a_second_machine_adds_to_the_log() {
+        let console = Console::new();
+        for text in [b"first ", b"second"] {
+            let (mut guest, _suspicions) = attached(&console).await;
+            let before = console.len();
+            guest.write_all(text).await.unwrap();
+            assert!(console.changed_past(before).await);
+            console.write(b"typed").await.unwrap();
+            let mut typed = [0; 5];
+            guest.read_exact(&mut typed).await.unwrap();
+            drop(guest);
+            assert!(!console.changed_past(before + 6).await);
+        }
+        assert_eq!(console.read_all().unwrap(), b"first second");
+    }
+}

@@ -1,0 +1,112 @@
+//! What goes wrong between a specification and a running machine.
+
+use std::io;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use provium_process::{Exit, ProcessError};
+use provium_qmp::{QmpError, Version};
+
+/// Why a machine could not be had, or did not do what it was told.
+#[derive(Debug, thiserror::Error)]
+pub enum VmmError {
+    /// QEMU, or a thread to start it from, is missing.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The program does not say which QEMU it is.
+    #[error("`{path}` does not tell its version, it says `{said}`")]
+    NotQemu {
+        /// The program.
+        path: Utf8PathBuf,
+        /// The first line of its answer.
+        said: String,
+    },
+    /// A QEMU that lacks what is needed.
+    #[error("`{path}` is QEMU {version}, and {oldest} or later is needed")]
+    TooOld {
+        /// The program.
+        path: Utf8PathBuf,
+        /// Its version.
+        version: Version,
+        /// The oldest that will do.
+        oldest: Version,
+    },
+    /// KVM was demanded, and it does not work here.
+    #[error("KVM was asked for, but {why}")]
+    KvmUnusable {
+        /// What happened when it was tried.
+        why: String,
+    },
+    /// The specification asks for something no machine has.
+    #[error("machine `{machine}`: {why}")]
+    Specification {
+        /// The machine's name.
+        machine: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file the machine starts from cannot be read.
+    #[error("machine `{machine}` cannot start from `{path}`")]
+    Unreadable {
+        /// The machine's name.
+        machine: String,
+        /// The kernel or initrd.
+        path: Utf8PathBuf,
+        /// The host kernel's word.
+        source: io::Error,
+    },
+    /// The host refused a socket, a file or memory.
+    #[error("the host refuses {what} for machine `{machine}`")]
+    Host {
+        /// The machine's name.
+        machine: String,
+        /// What was asked of it.
+        what: &'static str,
+        /// Its word.
+        source: io::Error,
+    },
+    /// QEMU ended before the machine ran.
+    #[error("QEMU {exit} while machine `{machine}` was starting{}", told(.stderr))]
+    DiedAtStart {
+        /// The machine's name.
+        machine: String,
+        /// How it ended.
+        exit: Exit,
+        /// The end of what it wrote to standard error.
+        stderr: String,
+    },
+    /// QEMU's control socket says nothing.
+    #[error("QEMU did not answer `{command}` for machine `{machine}` within {deadline:?}")]
+    Unresponsive {
+        /// The machine's name.
+        machine: String,
+        /// What it was asked.
+        command: String,
+        /// How long it had.
+        deadline: Duration,
+    },
+    /// QEMU refused a command, or ended during one.
+    #[error("machine `{machine}`")]
+    Control {
+        /// The machine's name.
+        machine: String,
+        /// QEMU's words.
+        source: QmpError,
+    },
+    /// The process's figures cannot be read.
+    #[error("machine `{machine}`: the figures of its process cannot be read")]
+    Usage {
+        /// The machine's name.
+        machine: String,
+        /// The host kernel's word.
+        source: io::Error,
+    },
+}
+
+fn told(stderr: &str) -> String {
+    if stderr.is_empty() {
+        String::new()
+    } else {
+        format!(": {stderr}")
+    }
+}

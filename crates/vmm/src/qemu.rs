@@ -1,0 +1,140 @@
+//! The QEMU of this host: where it is, which it is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_process::{Command, output};
+use provium_qmp::Version;
+
+use crate::error::VmmError;
+
+/// The oldest QEMU that has all that is used (`-netdev stream` is the youngest).
+pub const OLDEST_QEMU: Version = Version {
+    major: 7,
+    minor: 2,
+    micro: 0,
+};
+
+/// The program's usual name.
+const PROGRAM: &str = "qemu-system-x86_64";
+
+/// `--version` needs some 30 ms; a busy host more.
+const VERSION_DEADLINE: Duration = Duration::from_secs(20);
+
+/// A QEMU that was found to be fit.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    /// The program, as it was given or found.
+    pub path: Utf8PathBuf,
+    /// Its version.
+    pub version: Version,
+    /// Cleared when this build turns out to have no seccomp.
+    sandbox: Arc<AtomicBool>,
+}
+
+impl Qemu {
+    /// Looks for QEMU, on `PATH` unless told where, and asks for its version.
+    ///
+    /// # Errors
+    /// [`VmmError::Process`] if there is none, [`VmmError::NotQemu`] or [`VmmError::TooOld`] if
+    /// there is something else.
+    pub async fn find(told: Option<&Utf8Path>) -> Result<Self, VmmError> {
+        let path = told.map_or_else(|| PROGRAM.into(), Utf8Path::to_owned);
+        let mut command = Command::new(path.as_str());
+        command.arg("--version");
+        let said = output(command, VERSION_DEADLINE).await?;
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let Some(version) = parse_version(&said) else {
+            let said = said.lines().next().unwrap_or_default().to_owned();
+            return Err(VmmError::NotQemu { path, said });
+        };
+        if version < OLDEST_QEMU {
+            return Err(VmmError::TooOld {
+                path,
+                version,
+                oldest: OLDEST_QEMU,
+            });
+        }
+        Ok(Self::assumed(path, version))
+    }
+
+    /// One that nobody asked.
+    pub(crate) fn assumed(path: Utf8PathBuf, version: Version) -> Self {
+        Self {
+            path,
+            version,
+            sandbox: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    /// Can it confine itself by seccomp? True until a start has shown otherwise.
+    pub(crate) fn has_sandbox(&self) -> bool {
+        self.sandbox.load(Ordering::Relaxed)
+    }
+
+    /// Learns from what a failed start wrote; true if another start is worth it.
+    pub(crate) fn learn(&self, stderr: &str) -> bool {
+        let lacks = stderr.contains("seccomp is not compiled") || stderr.contains("-sandbox");
+        lacks && self.sandbox.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// From `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)`.
+fn parse_version(said: &str) -> Option<Version> {
+    let rest = said.strip_prefix("QEMU emulator version ")?;
+    let digits = rest
+        .split(|c: char| !c.is_ascii_digit() && c != '.')
+        .next()?;
+    let mut numbers = digits.split('.').map(|number| number.parse().ok());
+    let (major, minor) = (numbers.next()??, numbers.next()??);
+    Some(Version {
+        major,
+        minor,
+        micro: numbers.next().flatten().unwrap_or(0),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_distributions_are_read() {
+        let version = |text| parse_version(text).map(|version| version.to_string());
+        let debian = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)\nCopyright";
+        assert_eq!(version(debian).as_deref(), Some("7.2.22"));
+        assert_eq!(
+            version("QEMU emulator version 10.0.0-rc1").as_deref(),
+            Some("10.0.0")
+        );
+        assert_eq!(
+            version("QEMU emulator version 9.1").as_deref(),
+            Some("9.1.0")
+        );
+        assert_eq!(version("xen-qemu 4.17"), None);
+    }
+
+    #[test]
+    fn a_build_without_seccomp_is_tried_once_more() {
+        let qemu = Qemu::assumed("qemu".into(), OLDEST_QEMU);
+        assert!(!qemu.learn("could not open kernel"));
+        assert!(qemu.learn("seccomp is not compiled into this build of QEMU"));
+        assert!(!qemu.has_sandbox());
+        assert!(!qemu.learn("seccomp is not compiled into this build of QEMU"));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_qemu_is_told() {
+        let error = Qemu::find(Some("/bin/echo".into())).await.unwrap_err();
+        assert!(matches!(error, VmmError::NotQemu { .. }), "{error}");
+        let error = Qemu::find(Some("provium-no-qemu".into()))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`provium-no-qemu` is not installed or not on PATH"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! What machine is wanted. Nothing here says how, or where, it runs.
+
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+
+use crate::accel::Accel;
+
+/// Name of the virtio-serial port that leads to the agent; the same as the protocol crate's, which
+/// this crate does not see.
+pub const AGENT_PORT: &str = "org.provium.agent.0";
+
+/// A machine as it is wanted.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// For messages and for the host's process list.
+    pub name: String,
+    /// The kernel: an ELF `vmlinux` with a PVH note, or a bzImage.
+    pub kernel: Utf8PathBuf,
+    /// Parts of the initial RAM disk, joined in order.
+    pub initrd: Vec<InitrdPart>,
+    /// The kernel's arguments, complete.
+    pub cmdline: String,
+    /// RAM, bytes; rounded up to whole MiB.
+    pub memory: u64,
+    /// vCPUs, from 1 on.
+    pub cpus: u32,
+    /// What runs the guest's instructions.
+    pub accel: Accel,
+    /// Fixes the stream that the guest's hardware random number generator gives.
+    pub rng_seed: Option<u64>,
+    /// What the clock shows at the start, nanoseconds since the Unix epoch; the host's time if none
+    /// is given. The machine has a clock of whole seconds: the rest is the agent's part.
+    pub initial_time_ns: Option<i64>,
+}
+
+/// A part of an initial RAM disk.
+#[derive(Clone, Debug)]
+pub enum InitrdPart {
+    /// These bytes.
+    Bytes(Arc<[u8]>),
+    /// What this file holds.
+    File(Utf8PathBuf),
+}
+
+impl MachineSpec {
+    /// RAM in whole MiB.
+    pub(crate) fn memory_mib(&self) -> u64 {
+        self.memory.div_ceil(1 << 20)
+    }
+
+    /// What no QEMU would take, told before one is asked.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.memory_mib() < 4 {
+            return Some(format!("{} bytes of memory are too few", self.memory));
+        }
+        if self.cpus == 0 {
+            return Some("a machine needs a vCPU".to_owned());
+        }
+        // The kernel takes what fits into its buffer (2048 on x86) and drops the rest unheard.
+        if self.cmdline.len() > 2047 {
+            let len = self.cmdline.len();
+            return Some(format!(
+                "the kernel takes 2047 bytes of arguments, not {len}"
+            ));
+        }
+        if self.cmdline.contains('\0') || self.name.contains('\0') {
+            return Some("its name and arguments cannot hold a NUL byte".to_owned());
+        }
+        None
+    }
+}

@@ -1,0 +1,277 @@
+//! The life of a machine, on the real QEMU with the tiny guest, under TCG.
+//!
+//! Skipped, and said so, only where no QEMU is installed.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use provium_process::{Exit, ProcessError};
+use provium_vmm::{
+    Accel, AccelChoice, Console, Death, DeathKind, InitrdPart, Machine, MachineEvent, MachineSpec,
+    Qemu, VmmError, decide_accel, tiny,
+};
+use tokio::time::timeout;
+
+/// Nothing here takes a second, on a host that is not crowded.
+const SOON: Duration = Duration::from_secs(60);
+
+/// Work of the guest before it listens: little.
+const ROUNDS: u32 = 10;
+
+struct Bench {
+    qemu: Qemu,
+    kernel: tempfile::NamedTempFile,
+}
+
+impl Bench {
+    async fn new() -> Option<Self> {
+        let qemu = match Qemu::find(None).await {
+            Ok(qemu) => qemu,
+            Err(VmmError::Process(ProcessError::NotFound { program })) => {
+                eprintln!("skipped: `{program}` is not installed");
+                return None;
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let mut kernel = tempfile::NamedTempFile::new().unwrap();
+        kernel.write_all(&tiny::elf(ROUNDS)).unwrap();
+        Some(Self { qemu, kernel })
+    }
+
+    fn spec(&self) -> MachineSpec {
+        MachineSpec {
+            name: "tiny, with a comma".to_owned(),
+            kernel: Utf8PathBuf::from_path_buf(self.kernel.path().to_owned()).unwrap(),
+            initrd: vec![InitrdPart::Bytes(vec![0; 1000].into())],
+            cmdline: "console=ttyS0".to_owned(),
+            memory: 32 << 20,
+            cpus: 1,
+            accel: Accel::Tcg,
+            rng_seed: Some(1),
+            initial_time_ns: Some(1_700_000_000_500_000_000),
+        }
+    }
+
+    /// A machine whose guest listens.
+    async fn launch(&self) -> Machine {
+        let machine = Machine::launch(self.spec(), &self.qemu, Console::new())
+            .await
+            .unwrap();
+        expect(&machine.console(), 0, &tiny::finished(ROUNDS)).await;
+        machine
+    }
+}
+
+/// Waits for the text at or after `position`; the position behind it.
+async fn expect(console: &Console, position: u64, text: &str) -> u64 {
+    let found = async {
+        loop {
+            let bytes = console.read_from(position).unwrap();
+            let log = String::from_utf8_lossy(&bytes).into_owned();
+            if let Some(at) = log.find(text) {
+                return position + (at + text.len()) as u64;
+            }
+            assert!(
+                console.changed_past(position + bytes.len() as u64).await,
+                "ended: {log}"
+            );
+        }
+    };
+    timeout(SOON, found)
+        .await
+        .unwrap_or_else(|_| panic!("no `{text}`: {:?}", console.read_all()))
+}
+
+async fn death(machine: &Machine) -> Death {
+    let mut ended = machine.ended();
+    let death = timeout(SOON, ended.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
+    death.clone().unwrap()
+}
+
+fn lives(pid: u32) -> bool {
+    std::path::Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn open_files() -> BTreeSet<String> {
+    std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        // The runtime's own come and go with its threads.
+        .filter(|target| {
+            target.starts_with("socket:") || target.contains("memfd") || target.contains("pidfd")
+        })
+        .collect()
+}
+
+/// One test, because open files are the process's: it counts them at the end.
+#[tokio::test]
+async fn the_life_of_a_machine() {
+    let Some(bench) = Bench::new().await else {
+        return;
+    };
+    // One machine first, so that what is made once is there when files are counted.
+    bench.launch().await.quit().await;
+    let files = open_files();
+    tokio::join!(
+        pauses_and_quits(&bench),
+        powers_off(&bench),
+        panics(&bench),
+        reboots(&bench),
+        is_killed(&bench),
+        is_dropped(&bench),
+        fails_to_start(&bench),
+    );
+    // Tasks of the machines let go of their sockets when they are next run.
+    let freed = async {
+        while !open_files().is_subset(&files) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, freed)
+        .await
+        .unwrap_or_else(|_| panic!("{files:?} became {:?}", open_files()));
+}
+
+async fn pauses_and_quits(bench: &Bench) {
+    let machine = bench.launch().await;
+    let console = machine.console();
+    let mut events = machine.events();
+    let log = String::from_utf8(console.read_all().unwrap()).unwrap();
+    assert_eq!(log, format!("{}{}", tiny::STARTED, tiny::finished(ROUNDS)));
+    assert!(machine.take_agent_streams().is_some());
+    assert!(machine.take_agent_streams().is_none());
+    assert!(machine.usage().unwrap().resident_bytes > 1 << 20);
+
+    machine.pause().await.unwrap();
+    assert_eq!(events.recv().await.unwrap(), MachineEvent::Paused);
+    let before = console.len();
+    console.write(b"abc").await.unwrap();
+    let silent = timeout(Duration::from_millis(50), console.changed_past(before))
+        .await
+        .is_err();
+    assert!(silent, "a paused guest echoes nothing");
+    machine.resume().await.unwrap();
+    assert_eq!(events.recv().await.unwrap(), MachineEvent::Resumed);
+    expect(&console, before, "abc").await;
+    let refused = machine.wakeup().await.unwrap_err();
+    let words = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(words.contains("system_wakeup"), "{words}");
+
+    let pid = machine.pid();
+    machine.quit().await;
+    assert!(!lives(pid), "reaped when `quit` returns");
+    machine.quit().await;
+    assert_eq!(death(&machine).await.to_string(), "the machine was quit");
+    assert!(
+        console.read_all().unwrap().ends_with(b"abc"),
+        "readable after the end"
+    );
+    assert!(machine.pause().await.is_err());
+    assert!(machine.usage().is_err());
+}
+
+async fn powers_off(bench: &Bench) {
+    let machine = bench.launch().await;
+    machine.console().write(b"o").await.unwrap();
+    assert_eq!(death(&machine).await.kind, DeathKind::PoweredOff);
+    machine.quit().await;
+    assert!(!lives(machine.pid()));
+}
+
+async fn panics(bench: &Bench) {
+    let machine = bench.launch().await;
+    machine.console().write(b"p").await.unwrap();
+    assert_eq!(death(&machine).await.kind, DeathKind::Panicked);
+    assert!(machine.console().read_all().unwrap().ends_with(b"p"));
+    assert!(lives(machine.pid()), "its memory can still be looked at");
+    machine.quit().await;
+    assert!(!lives(machine.pid()));
+    assert_eq!(
+        death(&machine).await.kind,
+        DeathKind::Panicked,
+        "the first end stays"
+    );
+}
+
+async fn reboots(bench: &Bench) {
+    let machine = bench.launch().await;
+    let (console, mut events) = (machine.console(), machine.events());
+    let mark = console.len();
+    console.write(b"r").await.unwrap();
+    assert_eq!(events.recv().await.unwrap(), MachineEvent::Rebooted);
+    let mark = expect(&console, mark, &tiny::finished(ROUNDS)).await;
+    machine.reset().await.unwrap();
+    assert_eq!(events.recv().await.unwrap(), MachineEvent::Reset);
+    expect(&console, mark, &tiny::finished(ROUNDS)).await;
+    assert!(machine.ended().borrow().is_none());
+    machine.quit().await;
+}
+
+async fn is_killed(bench: &Bench) {
+    let machine = bench.launch().await;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(machine.pid()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let death = death(&machine).await;
+    assert_eq!(death.kind, DeathKind::QemuExited(Exit::Signalled(9)));
+    assert_eq!(death.to_string(), "QEMU was killed by SIGKILL");
+    machine.quit().await;
+}
+
+async fn is_dropped(bench: &Bench) {
+    let machine = bench.launch().await;
+    let pid = machine.pid();
+    drop(machine);
+    assert!(!lives(pid));
+}
+
+async fn fails_to_start(bench: &Bench) {
+    let mut garbage = tempfile::NamedTempFile::new().unwrap();
+    garbage.write_all(b"no kernel").unwrap();
+    let kernel = Utf8PathBuf::from_path_buf(garbage.path().to_owned()).unwrap();
+    let spec = MachineSpec {
+        kernel,
+        ..bench.spec()
+    };
+    let error = Machine::launch(spec, &bench.qemu, Console::new())
+        .await
+        .unwrap_err();
+    let VmmError::DiedAtStart { stderr, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(stderr.contains("kernel"), "{stderr}");
+
+    let spec = MachineSpec {
+        kernel: "/nonexistent/vmlinux".into(),
+        ..bench.spec()
+    };
+    let error = Machine::launch(spec, &bench.qemu, Console::new())
+        .await
+        .unwrap_err();
+    let text = "machine `tiny, with a comma` cannot start from `/nonexistent/vmlinux`";
+    assert_eq!(error.to_string(), text);
+}
+
+/// By hand: `cargo test -p provium-vmm --test real_qemu -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "takes ten seconds where KVM crawls, and its result is the host's"]
+async fn what_kvm_is_worth_here() {
+    let Some(bench) = Bench::new().await else {
+        return;
+    };
+    let cache = tempfile::tempdir().unwrap();
+    let cache = camino::Utf8Path::from_path(cache.path()).unwrap();
+    for choice in [AccelChoice::Auto, AccelChoice::Kvm] {
+        println!(
+            "{choice:?}: {:?}",
+            decide_accel(&bench.qemu, choice, cache).await
+        );
+    }
+}
