@@ -1,26 +1,32 @@
-//! How long a reply can be, by what was asked. A longer one is a lie and is not waited for.
+//! What a call may carry, by what was asked. A longer reply is a lie and is not waited for; input
+//! that the op does not take is not sent.
 
 use provium_protocol::Op;
 use provium_protocol::frame::MAX_MESSAGE;
+use provium_protocol::op::Stdin;
 
 /// Enough for every reply that carries no bulk, errors with their text among them.
 const PLAIN: Allowance = Allowance {
     bytes: 64 * 1024,
     values: 64,
+    input: false,
 };
 /// A folder of more than a million names.
 const LISTING: Allowance = Allowance {
     bytes: 32 * 1024 * 1024,
     values: 8_000_000,
+    input: false,
 };
 
-/// What a reply may come to.
+/// What a call may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Allowance {
-    /// Encoded length.
+    /// Encoded length of the reply.
     pub(crate) bytes: usize,
     /// Values in it, see [`shape`](crate::shape).
     pub(crate) values: usize,
+    /// Whether it takes the input channel.
+    pub(crate) input: bool,
 }
 
 impl Allowance {
@@ -54,7 +60,17 @@ impl Allowance {
         Self {
             bytes: bytes.saturating_add(PLAIN.bytes).min(MAX_MESSAGE),
             values: values.saturating_add(PLAIN.values),
+            input: takes_input(op),
         }
+    }
+}
+
+fn takes_input(op: &Op) -> bool {
+    match op {
+        Op::WriteFile { content, .. } => content.is_none(),
+        Op::WriteFd { .. } => true,
+        Op::Exec(exec) => exec.stdin == Stdin::Channel,
+        _ => false,
     }
 }
 

@@ -79,7 +79,7 @@ impl Cell {
             state: Mutex::new(State {
                 incoming: sinks.map(Incoming::new),
                 credit: u64::from(INITIAL_WINDOW),
-                input_finished: false,
+                input_finished: !allowance.input,
                 events: Vec::new(),
                 outcome: None,
                 over: false,

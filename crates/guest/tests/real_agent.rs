@@ -1,0 +1,299 @@
+//! The channel against the real agent, which runs as a plain process on a socket.
+//!
+//! By hand: `cargo build -p provium-agent && cargo test -p provium-guest --test real_agent -- --ignored`
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use provium_guest::{Channel, NoModules};
+use provium_protocol::message::EntryType;
+use provium_protocol::op::{Buffer, Exec, Program, Stdin, Syscall, WorkerSpec};
+use provium_protocol::{Hello, Lane, Op, Reply};
+use provium_testkit::{Dice, host_hello};
+use serde_bytes::ByteBuf;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+const LONG: Duration = Duration::from_secs(60);
+
+struct Agent {
+    process: Child,
+    folder: PathBuf,
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Agent {
+    fn path(&self, name: &str) -> Vec<u8> {
+        self.folder.join(name).into_os_string().into_encoded_bytes()
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this crate may not see `provium-process`; the guard is the killer"
+)]
+async fn start(name: &str) -> (Agent, Channel, Hello) {
+    let built = std::env::current_exe().unwrap();
+    let binary = built
+        .parent()
+        .unwrap()
+        .parent()
+        .unwrap()
+        .join("provium-agent");
+    let (host, agent) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut command = Command::new(binary);
+    command
+        .args(["--serve-fd", "0"])
+        .stdin(Stdio::from(std::os::fd::OwnedFd::from(agent)));
+    let process = command.spawn().unwrap();
+    drop(command);
+    let folder = std::env::temp_dir().join(format!("provium-guest-{name}-{}", process.id()));
+    std::fs::create_dir(&folder).unwrap();
+    let agent = Agent { process, folder };
+    host.set_nonblocking(true).unwrap();
+    let stream = UnixStream::from_std(host).unwrap();
+    // The build is whatever the agent says: here the wire is tested, not the packaging.
+    let build = std::env::var("PROVIUM_AGENT_BUILD").unwrap_or_default();
+    let mut hello = host_hello();
+    hello.build.clone_from(&build);
+    let establish = Channel::establish(vec![stream], hello, &build, Arc::new(NoModules));
+    let (channel, hello) = timeout(LONG, establish).await.unwrap().unwrap();
+    (agent, channel, hello)
+}
+
+fn shell(line: &str, stdin: Stdin) -> Exec {
+    Exec {
+        program: Program::Shell(ByteBuf::from(line)),
+        env: Vec::new(),
+        env_clear: false,
+        cwd: None,
+        user: None,
+        tty: false,
+        stdin,
+        background: false,
+        collect: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the agent's executable, see the top"]
+async fn commands_files_syscalls_and_workers() {
+    let (agent, channel, hello) = start("plain").await;
+    assert!(!hello.kernel.is_empty());
+    channel.ping().await.unwrap();
+    let lane = channel.lane(Lane::COMMANDS);
+
+    let command = lane.command(shell("echo hi; echo no >&2; exit 3", Stdin::Null), 1000);
+    assert!(command.started().await.unwrap() > 1);
+    assert_eq!(command.wait().await.unwrap().code, Some(3));
+    assert_eq!(command.output().contents().bytes, b"hi\n");
+    assert_eq!(command.error().contents().bytes, b"no\n");
+
+    let input = Dice::new(1).bytes(3 << 20);
+    let cat = lane.command(
+        shell("cat", Stdin::Bytes(ByteBuf::from(input.clone()))),
+        8 << 20,
+    );
+    assert_eq!(
+        timeout(LONG, cat.wait()).await.unwrap().unwrap().code,
+        Some(0)
+    );
+    assert!(cat.output().contents().bytes == input);
+
+    let started = Instant::now();
+    let background = lane.command(shell("sleep 30 & echo done", Stdin::Null), 1000);
+    assert_eq!(
+        timeout(LONG, background.wait())
+            .await
+            .unwrap()
+            .unwrap()
+            .code,
+        Some(0)
+    );
+    assert!(started.elapsed() < Duration::from_secs(10));
+
+    let path = agent.path("file");
+    assert_eq!(
+        lane.write_file(&path, &input, Some(0o600), false)
+            .await
+            .unwrap(),
+        input.len() as u64
+    );
+    let stat = lane.stat(&path).await.unwrap();
+    assert_eq!(
+        (stat.size, stat.perm, stat.entry_type),
+        (input.len() as u64, 0o600, EntryType::File)
+    );
+    assert!(lane.read_file(&path).await.unwrap() == input);
+    assert_eq!(
+        lane.read_file(&agent.path("nope"))
+            .await
+            .unwrap_err()
+            .errno(),
+        Some(2)
+    );
+
+    let raw = channel.lane(Lane::RAW);
+    let fd = raw.open_fd(&path, 0, 0).await.unwrap();
+    assert_eq!(raw.read_fd(fd, 100).await.unwrap(), input[..100]);
+    assert!(raw.read_fd_to_end(fd).await.unwrap() == input[100..]);
+    raw.close_fd(fd).await.unwrap();
+
+    let uname = Syscall {
+        nr: 63,
+        args: [0; 6],
+        buffers: vec![Buffer {
+            content: Vec::new(),
+            len: 390,
+            align: 16,
+            returned: true,
+        }],
+        pointers: vec![0],
+        nested: Vec::new(),
+        background: false,
+    };
+    let result = raw.syscall(uname).await.unwrap();
+    assert_eq!((result.ret, result.errno), (0, 0));
+    assert!(result.buffers[0].as_ref().unwrap().starts_with(b"Linux\0"));
+
+    let worker = channel.spawn_worker(WorkerSpec::default()).await.unwrap();
+    let own = channel.lane(worker.lane);
+    let command = own.command(shell("echo $PPID", Stdin::Null), 1000);
+    command.wait().await.unwrap();
+    let parent = String::from_utf8(command.output().contents().bytes).unwrap();
+    assert_eq!(parent.trim(), worker.pid.to_string());
+    channel.retire_worker(worker.lane).await.unwrap();
+    let gone = own.stat(b"/").await.unwrap_err();
+    assert_eq!(
+        gone.kind(),
+        Some(provium_protocol::ErrorKind::NoSuchLane),
+        "{gone:?}"
+    );
+
+    let ops = vec![
+        Op::Stat {
+            path: b"/".to_vec(),
+        },
+        Op::Exec(Exec {
+            collect: Some(100),
+            ..shell("echo b", Stdin::Null)
+        }),
+    ];
+    let results = channel.batch(Lane::COMMANDS, Lane::RAW, ops).await.unwrap();
+    assert!(
+        matches!(&results[1], Ok(Reply::Ran { stdout, .. }) if **stdout == *b"b\n"),
+        "{results:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the agent's executable, see the top"]
+async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
+    let (agent, channel, _) = start("mixed").await;
+    let agent = Arc::new(agent);
+    let big = Arc::new(Dice::new(1).bytes(700_000));
+    let lane = channel.lane(Lane::COMMANDS);
+    lane.write_file(&agent.path("big"), &big, None, false)
+        .await
+        .unwrap();
+    let mut tasks = Vec::new();
+    for seed in 0..16 {
+        let (channel, big, agent) = (channel.clone(), Arc::clone(&big), Arc::clone(&agent));
+        tasks.push(tokio::spawn(async move {
+            let mut dice = Dice::new(seed);
+            for round in 0..63 {
+                let path = agent.path(&format!("{seed}-{round}"));
+                let big_path = agent.path("big");
+                let work = one_call(&channel, dice.throw(), &path, &big_path, &big);
+                if dice.below(3) == 0 {
+                    let _ = timeout(Duration::from_micros(dice.below(20_000)), work).await;
+                } else {
+                    timeout(LONG, work).await.unwrap();
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        timeout(2 * LONG, task).await.unwrap().unwrap();
+    }
+    assert!(lane.read_file(&agent.path("big")).await.unwrap() == *big);
+    assert!(channel.closed().borrow().is_none());
+}
+
+async fn one_call(channel: &Channel, dice: u64, path: &[u8], big_path: &[u8], big: &[u8]) {
+    let lane = channel.lane(Lane::COMMANDS);
+    let mut own = Dice::new(dice);
+    match dice % 7 {
+        0 => assert!(lane.read_file(big_path).await.unwrap() == big),
+        1 => {
+            let content = own.bytes(400_000);
+            lane.write_file(path, &content, None, false).await.unwrap();
+            assert!(lane.read_file(path).await.unwrap() == content);
+        }
+        2 => {
+            let input = own.bytes(300_000);
+            let command = lane.command(
+                shell("cat", Stdin::Bytes(ByteBuf::from(input.clone()))),
+                1 << 20,
+            );
+            assert_eq!(command.wait().await.unwrap().code, Some(0));
+            assert!(command.output().contents().bytes == input);
+        }
+        3 => {
+            let command = lane.command(shell("exec sleep 60", Stdin::Null), 100);
+            command.started().await.unwrap();
+            command.signal(15, true).await.unwrap();
+            assert_eq!(command.wait().await.unwrap().signal, Some(15));
+        }
+        4 => assert_eq!(lane.stat(b"/nowhere").await.unwrap_err().errno(), Some(2)),
+        5 => {
+            channel.lane(Lane::RAW).clock_get().await.unwrap();
+        }
+        _ => {
+            channel.ping().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the agent's executable, see the top"]
+async fn bulk_both_ways_while_small_calls_go_on() {
+    const SIZE: usize = 64 << 20;
+    let (agent, channel, _) = start("bulk").await;
+    let content = Arc::new(Dice::new(7).bytes(SIZE));
+    let lane = channel.lane(Lane::COMMANDS);
+    let (up_path, down_path) = (agent.path("up"), agent.path("down"));
+    lane.write_file(&down_path, &content, None, false)
+        .await
+        .unwrap();
+    let (up_lane, down_lane, sent) = (lane.clone(), lane.clone(), Arc::clone(&content));
+    let started = Instant::now();
+    let up = tokio::spawn(async move { up_lane.write_file(&up_path, &sent, None, false).await });
+    let down = tokio::spawn(async move { down_lane.read_file(&down_path).await });
+    let (mut worst, mut calls) = (Duration::ZERO, 0);
+    while !up.is_finished() || !down.is_finished() {
+        let started = Instant::now();
+        channel.lane(Lane::RAW).clock_get().await.unwrap();
+        worst = worst.max(started.elapsed());
+        calls += 1;
+    }
+    assert_eq!(up.await.unwrap().unwrap(), SIZE as u64);
+    assert!(down.await.unwrap().unwrap() == *content);
+    eprintln!(
+        "{calls} small calls in {:?}, the longest {worst:?}",
+        started.elapsed()
+    );
+    assert!(
+        worst < Duration::from_secs(1),
+        "a small call took {worst:?}"
+    );
+}
