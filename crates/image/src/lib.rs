@@ -1,1 +1,24 @@
 //! What a guest boots from: kernels, modules, initial RAM file systems, the default guest.
+//!
+//! [`Images`] makes [`GuestImage`]s and keeps what took long in the cache; a `GuestImage` makes the
+//! archives of one boot, with the agent, its plan and its modules in them.
+//!
+//! ```text
+//! packages, kernel + initrd, root folder ─▶ Images ─▶ GuestImage ─▶ boot archives
+//!                                             │ cache: kernels, guests, initrds, roots, modules
+//! ```
+//!
+//! It installs nothing on the host, needs no root, runs no package's scripts, and starts no guest.
+
+mod compress;
+mod cpio;
+mod elf;
+mod error;
+mod kernel;
+mod modules;
+mod progress;
+mod tree;
+
+pub use error::ImageError;
+pub use modules::{ModuleIndex, ModuleRef};
+pub use progress::{Progress, Silent};

@@ -1,0 +1,155 @@
+//! What can go wrong while an image is made.
+
+use camino::Utf8PathBuf;
+use provium_process::ProcessError;
+use provium_store::StoreError;
+use std::io;
+
+/// Why there is no image to boot from.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The cache.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file that the user named, or one in a folder that the user named.
+    #[error("cannot read `{path}`")]
+    Read {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The kernel's word.
+        source: io::Error,
+    },
+    /// A file that should be a kernel.
+    #[error("`{path}` is not a kernel that can be booted: {why}")]
+    NotAKernel {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file that should be an initial RAM file system.
+    #[error("`{path}` is not an initial RAM file system: {why}")]
+    NotAnInitrd {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A root folder without a kernel.
+    #[error("the root `{root}` holds no kernel; looked for {}", looked.join(", "))]
+    NoKernel {
+        /// The folder.
+        root: Utf8PathBuf,
+        /// What was looked for, relative to it.
+        looked: Vec<String>,
+    },
+    /// A folder that should be there.
+    #[error("`{path}` is not a folder")]
+    NotAFolder {
+        /// The path.
+        path: Utf8PathBuf,
+    },
+    /// A module that a profile names is not among the kernel's.
+    #[error("kernel {release} has no module `{name}`")]
+    UnknownModule {
+        /// As it was asked for.
+        name: String,
+        /// The kernel's release.
+        release: String,
+    },
+    /// Modules are asked for where only a kernel is known.
+    #[error(
+        "module `{name}` cannot be found: no modules are known for this kernel; give the profile a \
+         `root` that holds lib/modules, or build the module in"
+    )]
+    NoModules {
+        /// As it was asked for.
+        name: String,
+    },
+    /// A module's file is not what it should be.
+    #[error("module file `{path}` is damaged: {why}")]
+    BadModule {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A path that a test or a package gives for a file in the guest.
+    #[error("`{path}` is no path for a file in the guest: {why}")]
+    BadPath {
+        /// The path.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A tool could not be run.
+    #[error("a tool that makes the default guest failed")]
+    Tool(#[from] ProcessError),
+    /// A tool ran and failed.
+    #[error("`{command}` {how}: {said}")]
+    ToolFailed {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        how: String,
+        /// The end of what it wrote.
+        said: String,
+    },
+    /// A package is not what it should be.
+    #[error("package `{file}` cannot be unpacked: {why}")]
+    BadPackage {
+        /// Its file.
+        file: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A name that no package can have.
+    #[error("`{name}` is not a package's name")]
+    BadPackageName {
+        /// As the profile gives it.
+        name: String,
+    },
+    /// Packages of a profile could not be had.
+    #[error(
+        "the packages {packages} could not be had: {why}; check the names and that a package mirror \
+         can be reached"
+    )]
+    Packages {
+        /// The names, as people read a list.
+        packages: String,
+        /// Why.
+        why: String,
+    },
+    /// Neither download nor this host can give a default guest.
+    #[error(
+        "no default guest could be made: downloading it failed ({download}), and this host's own \
+         kernel does not serve ({host}); connect to a package mirror and run `provium setup`, or \
+         give the profile a `kernel` and an `initrd` of its own"
+    )]
+    NoDefaultGuest {
+        /// Why the download failed.
+        download: String,
+        /// Why the host's own kernel does not serve.
+        host: String,
+    },
+    /// Something of ours is broken.
+    #[error("{what} (a bug in provium; please report it)")]
+    Bug {
+        /// What.
+        what: String,
+    },
+}
+
+impl ImageError {
+    /// The whole chain of causes in one line.
+    pub(crate) fn in_one_line(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,10 @@
+//! Kernels: what a file is, and the `vmlinux` in it.
+//!
+//! A machine starts faster from the ELF `vmlinux` through PVH than from the `bzImage`, whose own
+//! code would unpack it inside the guest. So a `bzImage` is unpacked here, once; one that cannot be,
+//! or whose `vmlinux` has no PVH entry, is booted as it is.
+
+mod bzimage;
+mod unpack;
+
+pub(crate) use unpack::{Kernel, NotAKernel, inspect};

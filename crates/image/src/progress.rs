@@ -1,0 +1,30 @@
+//! What the user is told while an image is made.
+
+use provium_store::Notice;
+
+/// Hears of the long steps.
+pub trait Progress: Send + Sync {
+    /// A step begins: a sentence without a full stop, for people.
+    fn step(&self, text: &str);
+}
+
+/// Hears nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn step(&self, _text: &str) {}
+}
+
+/// Words for what the cache tells.
+pub(crate) fn tell(progress: &dyn Progress, what: &str, notice: Notice<'_>) {
+    progress.step(&match notice {
+        Notice::Waiting { holder: Some(pid) } => {
+            format!("waiting for process {pid}, which is making {what}")
+        }
+        Notice::Waiting { holder: None } => format!("waiting for another process and {what}"),
+        Notice::Damaged { path, why } => {
+            format!("{what} in `{path}` was damaged ({why}): it is removed and made again")
+        }
+    });
+}
