@@ -1,5 +1,6 @@
 -- The console: what the kernel and the guest print, from the first byte on.
-local vm = provium:vm("shared", "peios"):boot()
+-- Kernels boot with `quiet` unless told otherwise; here the whole boot is wanted.
+local vm = provium:vm("shared", "peios", {kernel_cmdline = "loglevel=7"}):boot()
 local console = vm:console()
 
 test("the boot is in the log", function(t)
