@@ -55,7 +55,8 @@ pub(crate) fn boot() -> Booted {
     let sys_mount = Scratch::mount(SYS, "sysfs");
 
     let uevents = Uevents::listen().ok();
-    modules::load_all(&plan.modules, &mut complaints);
+    let cmdline = fs::read_to_string(Path::new(PROC).join("cmdline")).unwrap_or_default();
+    modules::load_all(&plan.modules, &cmdline, &mut complaints);
     let transport = transport::wait_for(Path::new(SYS), uevents.as_ref());
 
     let argv0 = chain::address_of_argv0(Path::new(PROC));
