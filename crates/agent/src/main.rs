@@ -1,6 +1,24 @@
-//! The guest agent.
+//! The guest's executable: carries out what the host asks, and keeps out of the way otherwise.
+//!
+//! | started as | it is |
+//! |---|---|
+//! | process 1, by `rdinit=/.provium/agent` | the agent: [`init`] prepares the machine, then the [`router`] serves |
+//! | `…/modprobe` | the kernel's or a user's request for a [module](modprobe), passed on to the host |
+//! | `provium-agent --serve-fd N` | the agent on a socket that it inherited, without touching the machine (for tests) |
+//!
+//! Processes: the *router* owns the line to the host and never runs what a test wants. *Executors*,
+//! one per lane, do; they are its children, and it replaces those that die.
+
+#![cfg_attr(not(test), no_main)]
+
+mod allocator;
+mod executor;
+mod failure;
 mod init;
 mod modprobe;
+mod ops;
+mod roots;
+mod router;
+mod start;
+mod sys;
 mod transport;
-
-fn main() {}

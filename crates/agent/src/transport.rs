@@ -1,4 +1,4 @@
-//! The way to the host: a virtio-serial port, or a UART.
+//! The way to the host: a virtio-serial port, or a UART, or (for tests) a socket.
 //!
 //! | | virtio-serial port | UART |
 //! |---|---|---|
@@ -9,17 +9,18 @@
 //! The port's node is made afresh from the numbers in sysfs, opened, and removed, so that neither
 //! devtmpfs nor anything in the image's `/dev` is needed or touched.
 
-#![expect(unsafe_code, reason = "terminal settings have no function in std")]
+#![expect(unsafe_code, reason = "terminal settings have no function in std; an inherited socket")]
 
 use crate::init::checked::checked;
 use crate::init::mounts::make_device;
 use crate::init::uevents::{Uevents, wait_or_pause};
 use provium_protocol::AGENT_PORT;
 use provium_protocol::boot::AGENT_DIR;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,22 +34,69 @@ const UART: &str = "ttyS1";
 /// Virtio's device id of a console, as sysfs writes it.
 const VIRTIO_CONSOLE: &str = "0x0003";
 
-/// The byte stream to the host.
+/// The byte stream to the host, non-blocking.
+#[derive(Debug)]
 pub(crate) struct Transport {
-    /// Non-blocking, close-on-exec, for reading and writing.
-    pub(crate) fd: OwnedFd,
+    stream: File,
     /// What it is.
-    pub(crate) kind: TransportKind,
+    pub(crate) kind: Kind,
 }
 
 /// What carries the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TransportKind {
+pub(crate) enum Kind {
     /// A virtio-serial port. While the host's end is closed, `poll(2)` says `POLLHUP` at once and
     /// `read(2)` gives 0 bytes; both end when it is opened again.
-    Virtio,
-    /// A 16550 UART in raw mode. What was said before the host listened is lost.
-    Uart,
+    Port,
+    /// A UART in raw mode. Nobody may have listened when something was said, so it is said again.
+    Line,
+    /// A socket, for tests. Ends when the host does.
+    Socket,
+}
+
+/// What a read found.
+pub(crate) enum Heard {
+    /// So many bytes.
+    Bytes(usize),
+    /// Nothing for now.
+    Nothing,
+    /// The host is not there, or not any more.
+    Gone,
+}
+
+impl Transport {
+    /// A socket that was inherited and belongs to nobody else.
+    pub(crate) fn socket(number: RawFd) -> io::Result<Self> {
+        // SAFETY: the caller has the number from whoever started this process, for this use.
+        let socket = unsafe { UnixStream::from_raw_fd(number) };
+        socket.set_nonblocking(true)?;
+        Ok(Self { stream: File::from(OwnedFd::from(socket)), kind: Kind::Socket })
+    }
+
+    /// Reads what is there, up to the buffer's length.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> Heard {
+        match (&self.stream).read(buffer) {
+            // A serial line without bytes may read as empty, too.
+            Ok(0) if self.kind == Kind::Line => Heard::Nothing,
+            Ok(0) => Heard::Gone,
+            Ok(got) => Heard::Bytes(got),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Heard::Nothing,
+                _ => Heard::Gone,
+            },
+        }
+    }
+
+    /// Writes what the stream takes now; gives how much that is.
+    pub(crate) fn write(&self, bytes: &[u8]) -> usize {
+        (&self.stream).write(bytes).unwrap_or(0)
+    }
+}
+
+impl AsRawFd for Transport {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
 }
 
 /// Waits until there is a way to the host; for ever, as long as there is none. `sys` is where a
@@ -58,8 +106,8 @@ pub(crate) fn wait_for(sys: &Path, uevents: Option<&Uevents>) -> Transport {
     let mut said = false;
     loop {
         let port = virtio_port(sys);
-        if let Ok(Some(fd)) = port {
-            return Transport { fd, kind: TransportKind::Virtio };
+        if let Ok(Some(stream)) = port {
+            return Transport { stream, kind: Kind::Port };
         }
         let now = Instant::now();
         let port_may_come = port.is_ok() && now < patience && has_console_driver(sys);
@@ -68,7 +116,7 @@ pub(crate) fn wait_for(sys: &Path, uevents: Option<&Uevents>) -> Transport {
             look_again = look_again.min(patience);
         } else {
             match uart(sys) {
-                Ok(fd) => return Transport { fd, kind: TransportKind::Uart },
+                Ok(stream) => return Transport { stream, kind: Kind::Line },
                 Err(error) if !said => {
                     // Nobody else can be told: this is on the console of the guest.
                     let port = port.err().map(|error| format!(" ({error})")).unwrap_or_default();
@@ -87,7 +135,7 @@ pub(crate) fn wait_for(sys: &Path, uevents: Option<&Uevents>) -> Transport {
 }
 
 /// The agent's port, if it is there and has its name already.
-fn virtio_port(sys: &Path) -> io::Result<Option<OwnedFd>> {
+fn virtio_port(sys: &Path) -> io::Result<Option<File>> {
     let Ok(ports) = fs::read_dir(sys.join("class/virtio-ports")) else { return Ok(None) };
     for port in ports.flatten() {
         let port = port.path();
@@ -110,7 +158,7 @@ fn has_console_driver(sys: &Path) -> bool {
     })
 }
 
-fn uart(sys: &Path) -> io::Result<OwnedFd> {
+fn uart(sys: &Path) -> io::Result<File> {
     let fd = open_device(&sys.join("class/tty").join(UART))?;
     // The C library's `termios` begins as the kernel's; its functions for the speed differ between
     // its versions, so these are the plain calls.
@@ -132,7 +180,7 @@ fn uart(sys: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Opens the character device of a folder in sysfs.
-fn open_device(folder: &Path) -> io::Result<OwnedFd> {
+fn open_device(folder: &Path) -> io::Result<File> {
     let numbers = fs::read_to_string(folder.join("dev"))?;
     let (major, minor) = parse_numbers(&numbers)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "odd device numbers"))?;
@@ -146,7 +194,7 @@ fn open_device(folder: &Path) -> io::Result<OwnedFd> {
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(&node);
     fs::remove_file(&node)?;
-    file.map(Into::into)
+    file
 }
 
 /// `4:65`, with a newline.

@@ -57,6 +57,11 @@ impl fmt::Display for Lane {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct CallId(pub u32);
 
+impl CallId {
+    /// Ids from here on are the agent's own, for calls between its processes. The host counts below.
+    pub const FIRST_INTERNAL: Self = Self(0x8000_0000);
+}
+
 /// A byte stream inside a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -189,15 +194,23 @@ impl Frame {
         })
     }
 
+    /// The header of this frame were its payload `len` bytes long: for those who send a payload
+    /// from where it is.
+    pub fn header(&self, len: usize) -> [u8; HEADER_LEN] {
+        debug_assert!(len <= MAX_PAYLOAD, "a frame's payload is cut to size");
+        let flags = if self.more { FLAG_MORE } else { 0 };
+        let mut header = [0; HEADER_LEN];
+        header[..4].copy_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+        header[4..8].copy_from_slice(&[self.kind as u8, flags, self.channel as u8, 0]);
+        header[8..12].copy_from_slice(&self.lane.0.to_be_bytes());
+        header[12..].copy_from_slice(&self.call.0.to_be_bytes());
+        header
+    }
+
     /// Appends the frame's bytes to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        debug_assert!(self.payload.len() <= MAX_PAYLOAD, "a frame's payload is cut to size");
         out.reserve(HEADER_LEN + self.payload.len());
-        out.extend_from_slice(&u32::try_from(self.payload.len()).unwrap_or(u32::MAX).to_be_bytes());
-        let flags = if self.more { FLAG_MORE } else { 0 };
-        out.extend_from_slice(&[self.kind as u8, flags, self.channel as u8, 0]);
-        out.extend_from_slice(&self.lane.0.to_be_bytes());
-        out.extend_from_slice(&self.call.0.to_be_bytes());
+        out.extend_from_slice(&self.header(self.payload.len()));
         out.extend_from_slice(&self.payload);
     }
 

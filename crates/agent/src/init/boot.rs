@@ -22,6 +22,10 @@ pub(crate) struct Booted {
     /// Root folder of a procfs of the agent's own, under no path: an `O_PATH` descriptor for
     /// `openat`.
     pub(crate) proc_fd: OwnedFd,
+    /// The same of a sysfs.
+    pub(crate) sys_fd: OwnedFd,
+    /// The same of the devtmpfs that is the guest's, too.
+    pub(crate) dev_fd: OwnedFd,
     /// Whether the agent is the guest's init.
     pub(crate) is_init: bool,
     /// What the host asked for.
@@ -34,9 +38,12 @@ pub(crate) struct Booted {
     pub(crate) modprobe_listener: Option<OwnedFd>,
 }
 
+/// The `oom_score_adj` of a process that is never chosen.
+const NEVER: i32 = -1000;
 /// Where the agent's own file systems are while it starts up.
 const PROC: &str = "/.provium/proc";
 const SYS: &str = "/.provium/sys";
+const DEV: &str = "/.provium/dev";
 
 /// Starts up. Returns in the process that serves; the one that becomes the image's init does not.
 /// To be called by PID 1, before there is a second thread.
@@ -53,6 +60,7 @@ pub(crate) fn boot() -> Booted {
     }
     let proc_mount = Scratch::mount(PROC, "proc");
     let sys_mount = Scratch::mount(SYS, "sysfs");
+    let dev_mount = Scratch::mount(DEV, "devtmpfs");
 
     let uevents = Uevents::listen().ok();
     let cmdline = fs::read_to_string(Path::new(PROC).join("cmdline")).unwrap_or_default();
@@ -61,9 +69,8 @@ pub(crate) fn boot() -> Booted {
 
     let argv0 = chain::address_of_argv0(Path::new(PROC));
     let proc_fd = take_out(proc_mount, PROC, &mut complaints);
-    if let Err(error) = sys_mount.and_then(Scratch::unmount) {
-        complaints.push(format!("mount {SYS}: {error}"));
-    }
+    let sys_fd = take_out(sys_mount, SYS, &mut complaints);
+    let dev_fd = take_out(dev_mount, DEV, &mut complaints);
     if !inits.is_empty() {
         match chain::hand_over(&inits, &mut complaints) {
             Role::Child => chain::stand_apart(argv0),
@@ -73,7 +80,7 @@ pub(crate) fn boot() -> Booted {
             }
         }
     }
-    if let Err(error) = chain::protect_from_oom(proc_fd.as_fd()) {
+    if let Err(error) = chain::set_oom_score(proc_fd.as_fd(), NEVER) {
         complaints.push(format!("oom_score_adj: {error}"));
     }
 
@@ -89,7 +96,17 @@ pub(crate) fn boot() -> Booted {
             modprobe_listener = on_demand::install(&mut complaints);
         }
     }
-    Booted { transport, proc_fd, is_init, plan, complaints, duties, modprobe_listener }
+    Booted {
+        transport,
+        proc_fd,
+        sys_fd,
+        dev_fd,
+        is_init,
+        plan,
+        complaints,
+        duties,
+        modprobe_listener,
+    }
 }
 
 fn read_plan(complaints: &mut Vec<String>) -> BootPlan {

@@ -1,0 +1,54 @@
+//! The guest's clocks, in nanoseconds.
+
+#![expect(unsafe_code, reason = "clock calls of the kernel")]
+
+use super::{Errno, Sys, check};
+use std::mem;
+
+const SECOND: i64 = 1_000_000_000;
+
+fn read(clock: libc::clockid_t) -> i64 {
+    // SAFETY: all-zero is a valid timespec, and there is room for it.
+    unsafe {
+        let mut time: libc::timespec = mem::zeroed();
+        libc::clock_gettime(clock, &raw mut time);
+        time.tv_sec.saturating_mul(SECOND).saturating_add(time.tv_nsec)
+    }
+}
+
+fn split(ns: i64) -> libc::timespec {
+    libc::timespec { tv_sec: ns.div_euclid(SECOND), tv_nsec: ns.rem_euclid(SECOND) }
+}
+
+/// CLOCK_REALTIME.
+pub(crate) fn realtime() -> i64 {
+    read(libc::CLOCK_REALTIME)
+}
+
+/// CLOCK_MONOTONIC.
+pub(crate) fn monotonic() -> u64 {
+    read(libc::CLOCK_MONOTONIC).unsigned_abs()
+}
+
+/// CLOCK_BOOTTIME.
+pub(crate) fn since_boot() -> u64 {
+    read(libc::CLOCK_BOOTTIME).unsigned_abs()
+}
+
+/// Sets CLOCK_REALTIME.
+pub(crate) fn set_realtime(ns: i64) -> Sys<()> {
+    let time = split(ns);
+    // SAFETY: a valid timespec.
+    check(unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) }).map(drop)
+}
+
+/// Sleeps until CLOCK_MONOTONIC shows `until`, or a signal comes.
+pub(crate) fn sleep_until(until: u64) -> Sys<()> {
+    let time = split(i64::try_from(until).unwrap_or(i64::MAX));
+    let clock = libc::CLOCK_MONOTONIC;
+    // SAFETY: a valid timespec; no remainder is wanted of an absolute sleep.
+    let error = unsafe {
+        libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &raw const time, std::ptr::null_mut())
+    };
+    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+}

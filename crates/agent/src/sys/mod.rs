@@ -1,0 +1,19 @@
+//! The kernel's interface, as far as the agent needs it, behind functions that are safe to call.
+//!
+//! Everything `unsafe` of the agent is in here (and in the allocator). Nothing in here knows of
+//! lanes, calls or messages.
+
+pub(crate) mod boot;
+pub(crate) mod clock;
+pub(crate) mod errno;
+pub(crate) mod fd;
+pub(crate) mod file;
+pub(crate) mod memory;
+pub(crate) mod packet;
+pub(crate) mod process;
+pub(crate) mod raw;
+pub(crate) mod signal;
+pub(crate) mod spawn;
+pub(crate) mod terminal;
+
+pub(crate) use errno::{Errno, Sys, check};

@@ -1,0 +1,160 @@
+//! Sockets between the agent's own processes. One packet is one frame, and may carry a descriptor.
+
+#![expect(unsafe_code, reason = "socket calls of the kernel")]
+
+use super::fd::own;
+use super::{Errno, Sys, check};
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr;
+
+/// Room for one descriptor in a control message.
+#[repr(C, align(8))]
+struct Control([u8; 32]);
+
+/// A connected pair.
+pub(crate) fn pair() -> Sys<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    // SAFETY: room for two descriptors.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
+    Ok((own(ends[0]), own(ends[1])))
+}
+
+/// Whether a send or receive waits.
+#[derive(Clone, Copy)]
+pub(crate) enum Waiting {
+    Blocks,
+    Returns,
+}
+
+impl Waiting {
+    fn flag(self) -> i32 {
+        match self {
+            Self::Blocks => 0,
+            Self::Returns => libc::MSG_DONTWAIT,
+        }
+    }
+}
+
+/// Sends one packet made of two parts, with a descriptor when one is given.
+pub(crate) fn send(
+    socket: RawFd,
+    parts: [&[u8]; 2],
+    passed: Option<RawFd>,
+    waiting: Waiting,
+) -> Sys<()> {
+    let mut vectors = parts.map(|part| libc::iovec {
+        iov_base: part.as_ptr().cast_mut().cast(),
+        iov_len: part.len(),
+    });
+    let mut control = Control([0; 32]);
+    // SAFETY: all-zero is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = vectors.as_mut_ptr();
+    header.msg_iovlen = vectors.len();
+    if let Some(fd) = passed {
+        header.msg_control = control.0.as_mut_ptr().cast();
+        // SAFETY: pure arithmetic.
+        header.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as usize;
+        // SAFETY: the control buffer is aligned and has room for one header and one int.
+        unsafe {
+            let message = libc::CMSG_FIRSTHDR(&raw const header);
+            (*message).cmsg_level = libc::SOL_SOCKET;
+            (*message).cmsg_type = libc::SCM_RIGHTS;
+            (*message).cmsg_len = libc::CMSG_LEN(4) as usize;
+            ptr::write_unaligned(libc::CMSG_DATA(message).cast::<RawFd>(), fd);
+        }
+    }
+    let flags = libc::MSG_NOSIGNAL | waiting.flag();
+    // SAFETY: the header points to live buffers only.
+    check(unsafe { libc::sendmsg(socket, &raw const header, flags) }).map(drop)
+}
+
+/// A packet that came.
+pub(crate) struct Received {
+    /// Its length; 0: the other side is gone.
+    pub(crate) len: usize,
+    /// The descriptor that came with it.
+    pub(crate) passed: Option<OwnedFd>,
+}
+
+/// Receives one packet.
+pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], waiting: Waiting) -> Sys<Received> {
+    let mut vector =
+        libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut control = Control([0; 32]);
+    // SAFETY: all-zero is a valid msghdr.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    header.msg_iov = &raw mut vector;
+    header.msg_iovlen = 1;
+    header.msg_control = control.0.as_mut_ptr().cast();
+    header.msg_controllen = control.0.len();
+    let flags = libc::MSG_CMSG_CLOEXEC | waiting.flag();
+    // SAFETY: the header points to live buffers only.
+    let len = check(unsafe { libc::recvmsg(socket, &raw mut header, flags) })?;
+    let mut passed = None;
+    // SAFETY: the kernel filled the control buffer, whose length it put into the header.
+    unsafe {
+        let message = libc::CMSG_FIRSTHDR(&raw const header);
+        if !message.is_null() && (*message).cmsg_type == libc::SCM_RIGHTS {
+            passed = Some(own(ptr::read_unaligned(libc::CMSG_DATA(message).cast::<RawFd>())));
+        }
+    }
+    Ok(Received { len: len.unsigned_abs(), passed })
+}
+
+/// The address of a socket by path.
+fn address(path: &str) -> Sys<libc::sockaddr_un> {
+    // SAFETY: all-zero is a valid address.
+    let mut address: libc::sockaddr_un = unsafe { mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    if path.len() >= address.sun_path.len() {
+        return Err(Errno::INVAL);
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(path.bytes()) {
+        *to = from.cast_signed();
+    }
+    Ok(address)
+}
+
+const ADDRESS_LEN: libc::socklen_t = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+
+fn stream_socket(flags: i32) -> Sys<OwnedFd> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | flags;
+    // SAFETY: no pointers.
+    check(unsafe { libc::socket(libc::AF_UNIX, kind, 0) }).map(own)
+}
+
+/// A byte-stream socket that listens at a path, and never waits.
+pub(crate) fn listen(path: &str) -> Sys<OwnedFd> {
+    let socket = stream_socket(libc::SOCK_NONBLOCK)?;
+    let address = address(path)?;
+    // SAFETY: the address is valid for the length given.
+    check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), ADDRESS_LEN) })?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), 64) })?;
+    Ok(socket)
+}
+
+/// Who asks next at a listening socket. Reads and writes through the result never wait.
+pub(crate) fn accept(listener: RawFd) -> Sys<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: null addresses are allowed.
+    check(unsafe { libc::accept4(listener, ptr::null_mut(), ptr::null_mut(), flags) }).map(own)
+}
+
+/// Connects to a listening socket.
+pub(crate) fn connect(path: &str) -> Sys<OwnedFd> {
+    let socket = stream_socket(0)?;
+    let address = address(path)?;
+    // SAFETY: the address is valid for the length given.
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), ADDRESS_LEN) })?;
+    Ok(socket)
+}
+
+/// Tells the other side that nothing more comes.
+pub(crate) fn finish_writing(socket: RawFd) -> Sys<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::shutdown(socket, libc::SHUT_WR) }).map(drop)
+}

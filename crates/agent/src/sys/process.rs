@@ -1,0 +1,193 @@
+//! Processes: forking the agent's own, waiting, watching.
+
+#![expect(unsafe_code, reason = "process calls of the kernel")]
+
+use super::fd::own;
+use super::{Errno, Sys, check};
+use crate::allocator;
+use std::mem;
+use std::os::fd::OwnedFd;
+
+/// Where a fork finds itself.
+pub(crate) enum Forked {
+    Parent(i32),
+    Child,
+}
+
+/// Forks with the flags of `clone(2)` (`SIGCHLD` is added). In the child, the calling thread is the
+/// only one; it may allocate and start threads, but locks that other threads of the parent held are
+/// lost for good.
+pub(crate) fn fork(flags: i32) -> Sys<Forked> {
+    let flags = i64::from(flags | libc::SIGCHLD);
+    // SAFETY: without CLONE_VM the child has memory and stack of its own; nobody is inside the
+    // allocator meanwhile.
+    let pid = allocator::while_quiet(|| unsafe {
+        libc::syscall(libc::SYS_clone, flags, 0_i64, 0_i64, 0_i64, 0_i64)
+    });
+    match i32::try_from(check(pid)?).unwrap_or(0) {
+        0 => Ok(Forked::Child),
+        pid => Ok(Forked::Parent(pid)),
+    }
+}
+
+/// Ends the process at once.
+pub(crate) fn exit(code: i32) -> ! {
+    // SAFETY: no pointers.
+    unsafe { libc::_exit(code) }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Exited(i32),
+    Signalled(i32),
+    /// Nobody could tell.
+    Unknown,
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with status {code}"),
+            Self::Signalled(signal) => write!(f, "was killed by signal {signal}"),
+            Self::Unknown => f.write_str("ended in a way that nobody saw"),
+        }
+    }
+}
+
+fn ending_of(status: i32) -> Ending {
+    if libc::WIFSIGNALED(status) {
+        Ending::Signalled(libc::WTERMSIG(status))
+    } else {
+        Ending::Exited(libc::WEXITSTATUS(status))
+    }
+}
+
+/// Collects a child that has ended. `None`: it has not.
+pub(crate) fn collect(pid: i32) -> Sys<Option<(i32, Ending)>> {
+    let mut status = 0;
+    // `__WALL`: children made by a clone without SIGCHLD count too.
+    let options = libc::WNOHANG | libc::__WALL;
+    // SAFETY: room for one status.
+    let found = check(unsafe { libc::waitpid(pid, &raw mut status, options) })?;
+    Ok((found > 0).then(|| (found, ending_of(status))))
+}
+
+/// Waits for a child.
+pub(crate) fn wait(pid: i32) -> Ending {
+    let mut status = 0;
+    loop {
+        // SAFETY: room for one status.
+        match check(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) }) {
+            Ok(_) => return ending_of(status),
+            Err(Errno::INTR) => {}
+            Err(_) => return Ending::Unknown,
+        }
+    }
+}
+
+/// Waits for a child without collecting it.
+pub(crate) fn await_end(pid: i32) {
+    let id = libc::id_t::from(pid.unsigned_abs());
+    let options = libc::WEXITED | libc::WNOWAIT;
+    loop {
+        // SAFETY: all-zero is a valid siginfo, and there is room for it.
+        let result = unsafe {
+            let mut info: libc::siginfo_t = mem::zeroed();
+            libc::waitid(libc::P_PID, id, &raw mut info, options)
+        };
+        if check(result) != Err(Errno::INTR) {
+            return;
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the process ends.
+pub(crate) fn watch(pid: i32) -> Sys<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    i32::try_from(fd).map(own).map_err(|_| Errno::INVAL)
+}
+
+/// This thread's id.
+pub(crate) fn thread_id() -> i32 {
+    // SAFETY: no pointers.
+    unsafe { libc::gettid() }
+}
+
+/// This process's id.
+pub(crate) fn id() -> i32 {
+    // SAFETY: no pointers.
+    unsafe { libc::getpid() }
+}
+
+/// Starts a session of its own.
+pub(crate) fn new_session() {
+    // SAFETY: no pointers.
+    unsafe { libc::setsid() };
+}
+
+/// Names this thread, for those who read process lists.
+pub(crate) fn name_thread(name: &std::ffi::CStr) {
+    // SAFETY: a terminated string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Moves this process into new namespaces (`CLONE_NEW*`).
+pub(crate) fn unshare(flags: i32) -> Sys<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::unshare(flags) }).map(drop)
+}
+
+/// Who a process acts as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+}
+
+impl Identity {
+    /// Takes the identity on, for the calling thread only (which in a child is all there is). Safe
+    /// between `vfork` and `exec`.
+    pub(crate) fn assume(&self) -> Sys<()> {
+        let groups = self.groups.as_ptr();
+        // SAFETY: the list is valid for its length. Bare calls: those of the C library would tell
+        // all threads.
+        unsafe {
+            check(libc::syscall(libc::SYS_setgroups, self.groups.len(), groups))?;
+            check(libc::syscall(libc::SYS_setresgid, self.gid, self.gid, self.gid))?;
+            check(libc::syscall(libc::SYS_setresuid, self.uid, self.uid, self.uid))?;
+        }
+        Ok(())
+    }
+}
+
+/// Watches the calling thread: the word given becomes 0 when the thread ends.
+pub(crate) fn announce_thread_end(word: &'static std::sync::atomic::AtomicU32) {
+    // SAFETY: the word lives for ever. The C library's own use of the address, joining, never
+    // happens to a main thread.
+    unsafe { libc::syscall(libc::SYS_set_tid_address, word.as_ptr()) };
+}
+
+/// Waits until the word is no longer `value`.
+pub(crate) fn await_change(word: &std::sync::atomic::AtomicU32, value: u32) {
+    while word.load(std::sync::atomic::Ordering::Acquire) == value {
+        // SAFETY: the word is live. The kernel's wake at a thread's end is not a private one.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT,
+                value,
+                std::ptr::null::<libc::timespec>(),
+            );
+        }
+    }
+}
+
+/// Effective user and group of the calling thread.
+pub(crate) fn effective_ids() -> (u32, u32) {
+    // SAFETY: no pointers.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}

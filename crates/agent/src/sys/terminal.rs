@@ -1,0 +1,54 @@
+//! Terminals: a pair for a command, and a serial line in raw mode.
+
+#![expect(unsafe_code, reason = "terminal calls of the kernel")]
+
+use super::{Sys, check, fd, file};
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The character that ends a terminal's input.
+pub(crate) const END_OF_INPUT: u8 = 4;
+
+/// A terminal: the side that is held, and the side that a command gets.
+pub(crate) fn open_pair() -> Sys<(OwnedFd, OwnedFd)> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let master = match file::open_str("/dev/ptmx", flags) {
+        Ok(master) => master,
+        Err(_) => file::open_str("/dev/pts/ptmx", flags)?,
+    };
+    let mut unlocked: libc::c_int = 0;
+    // SAFETY: a valid int.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw mut unlocked) })?;
+    // SAFETY: no pointers. Opens the other side without a path, whatever is mounted where.
+    let peer = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    let slave = match check(peer) {
+        Ok(slave) => fd::own(slave),
+        Err(_) => by_path(&master, flags)?,
+    };
+    let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: a valid winsize.
+    unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    Ok((master, slave))
+}
+
+/// The other side before Linux 4.13.
+fn by_path(master: &OwnedFd, flags: i32) -> Sys<OwnedFd> {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: room for one int.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &raw mut number) })?;
+    file::open_str(&format!("/dev/pts/{number}"), flags)
+}
+
+/// Makes a serial line carry bytes as they are.
+pub(crate) fn make_raw(line: &OwnedFd) -> Sys<()> {
+    // SAFETY: all-zero is a valid termios, and it is filled before it is used.
+    unsafe {
+        let mut settings: libc::termios = mem::zeroed();
+        check(libc::tcgetattr(line.as_raw_fd(), &raw mut settings))?;
+        libc::cfmakeraw(&raw mut settings);
+        libc::cfsetspeed(&raw mut settings, libc::B115200);
+        settings.c_cflag |= libc::CLOCAL | libc::CREAD;
+        settings.c_cflag &= !libc::CRTSCTS;
+        check(libc::tcsetattr(line.as_raw_fd(), libc::TCSANOW, &raw const settings)).map(drop)
+    }
+}
