@@ -45,7 +45,11 @@ impl Args {
         name: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Result<Option<T>, Raise> {
-        if self.has(index) { self.read(index, name, read).map(Some) } else { Ok(None) }
+        if self.has(index) {
+            self.read(index, name, read).map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// A string as bytes.
@@ -106,7 +110,9 @@ impl Args {
         if !self.has(index) {
             return Ok(None);
         }
-        units::signal(&self.value(index)).map(Some).map_err(Raise::argument)
+        units::signal(&self.value(index))
+            .map(Some)
+            .map_err(Raise::argument)
     }
 
     pub(crate) fn perm(&self, index: usize, name: &str) -> Result<u32, Raise> {
@@ -132,9 +138,10 @@ impl Args {
         match self.value(index) {
             Value::Nil => Ok(Options::default()),
             Value::Table(table) => Options::read(&table, known),
-            other => {
-                Err(Raise::argument(format!("options must be a table, got {}", units::shown(&other))))
-            }
+            other => Err(Raise::argument(format!(
+                "options must be a table, got {}",
+                units::shown(&other)
+            ))),
         }
     }
 }
@@ -156,7 +163,10 @@ pub(crate) fn text_of(value: &Value) -> Result<String, String> {
 pub(crate) fn integer_of(value: &Value) -> Result<i64, String> {
     match value {
         Value::Integer(number) => Ok(*number),
-        #[expect(clippy::cast_possible_truncation, reason = "a whole number within ±2^53")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a whole number within ±2^53"
+        )]
         Value::Number(number) if number.fract() == 0.0 && number.abs() <= 2f64.powi(53) => {
             Ok(*number as i64)
         }

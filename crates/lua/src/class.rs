@@ -53,6 +53,11 @@ impl<'a, T: Object> Class<'a, T> {
         })
     }
 
+    /// The Lua state it is built in.
+    pub(crate) fn lua(&self) -> &'a Lua {
+        self.lua
+    }
+
     /// A method that does not wait.
     pub(crate) fn method<R: IntoLuaMulti>(
         self,
@@ -81,10 +86,12 @@ impl<'a, T: Object> Class<'a, T> {
         R: IntoLuaMulti + 'static,
         F: Future<Output = std::result::Result<R, Raise>> + 'static,
     {
-        let raw = self.lua.create_async_function(move |lua: Lua, values: MultiValue| {
-            let future = begin(&lua, name, values, &body);
-            async move { future?.await }
-        })?;
+        let raw = self
+            .lua
+            .create_async_function(move |lua: Lua, values: MultiValue| {
+                let future = begin(&lua, name, values, &body);
+                async move { future?.await }
+            })?;
         self.native(name, &raw)
     }
 
@@ -124,32 +131,44 @@ impl<'a, T: Object> Class<'a, T> {
     ) -> Result<()> {
         let wrap = &self.state.prelude.wrap;
         let methods = self.methods.clone();
-        let index = self.lua.create_function(move |lua, (this, key): (AnyUserData, Value)| {
-            let method: Value = methods.raw_get(&key)?;
-            let Value::String(key) = &key else { return Value::Nil.into_lua_multi(lua) };
-            if !method.is_nil() {
-                return method.into_lua_multi(lua);
-            }
-            let this = this.borrow::<T>()?.clone();
-            deliver(lua, find(lua, &this, &key.to_string_lossy()), || this.subject(), "look-up")
-        })?;
+        let index = self
+            .lua
+            .create_function(move |lua, (this, key): (AnyUserData, Value)| {
+                let method: Value = methods.raw_get(&key)?;
+                let Value::String(key) = &key else {
+                    return Value::Nil.into_lua_multi(lua);
+                };
+                if !method.is_nil() {
+                    return method.into_lua_multi(lua);
+                }
+                let this = this.borrow::<T>()?.clone();
+                deliver(
+                    lua,
+                    find(lua, &this, &key.to_string_lossy()),
+                    || this.subject(),
+                    "look-up",
+                )
+            })?;
         let index: Function = wrap.call(index)?;
-        let newindex =
-            self.lua.create_function(move |lua, (this, key, value): (AnyUserData, Value, Value)| {
+        let newindex = self.lua.create_function(
+            move |lua, (this, key, value): (AnyUserData, Value, Value)| {
                 let this = this.borrow::<T>()?.clone();
                 let result = match &key {
                     Value::String(key) => assign(lua, &this, &key.to_string_lossy(), &value),
                     _ => Err(Raise::argument("settings have names")),
                 };
                 deliver(lua, result, || this.subject(), "assignment")
-            })?;
+            },
+        )?;
         let newindex: Function = wrap.call(newindex)?;
         self.register(Value::Function(index), Some(newindex))
     }
 
     fn register(self, index: Value, newindex: Option<Function>) -> Result<()> {
         let tostring = self.lua.create_function(|_, this: AnyUserData| {
-            Ok(this.borrow::<T>().map_or_else(|_| T::CLASS.to_owned(), |this| this.describe()))
+            Ok(this
+                .borrow::<T>()
+                .map_or_else(|_| T::CLASS.to_owned(), |this| this.describe()))
         })?;
         let newindex = match newindex {
             Some(function) => function,
@@ -201,16 +220,26 @@ where
     let function = lua.create_async_function(move |lua: Lua, values: MultiValue| {
         let listing = FileState::of(&lua).listing.clone();
         let call = if let Some(listing) = listing {
-            in_task(&lua, String::new(), std::future::ready(listing.stand_in(&lua, name, values)))
+            in_task(
+                &lua,
+                String::new(),
+                std::future::ready(listing.stand_in(&lua, name, values)),
+            )
         } else {
             let args = Args::new(values.into_vec());
             let label = preview::call("", "", name, args.values());
             let started = body(lua.clone(), args);
-            in_task(&lua.clone(), label, async move { deliver(&lua, started.await, String::new, name) })
+            in_task(&lua.clone(), label, async move {
+                deliver(&lua, started.await, String::new, name)
+            })
         };
         async move { call?.await }
     })?;
-    if raw { Ok(function) } else { FileState::of(lua).prelude.wrap.call(function) }
+    if raw {
+        Ok(function)
+    } else {
+        FileState::of(lua).prelude.wrap.call(function)
+    }
 }
 
 /// Begins a waiting method's call, in the current task's care.
@@ -227,11 +256,21 @@ where
 {
     let state = FileState::of(lua);
     if let Some(listing) = &state.listing {
-        return in_task(lua, String::new(), std::future::ready(listing.stand_in(lua, name, values)));
+        return in_task(
+            lua,
+            String::new(),
+            std::future::ready(listing.stand_in(lua, name, values)),
+        );
     }
     let (this, args) = match split::<T>(name, values) {
         Ok(parts) => parts,
-        Err(text) => return in_task(lua, String::new(), std::future::ready(refuse(lua, &text, None))),
+        Err(text) => {
+            return in_task(
+                lua,
+                String::new(),
+                std::future::ready(refuse(lua, &text, None)),
+            );
+        }
     };
     let label = preview::call(T::CLASS, ":", name, args.values());
     let started = body(lua.clone(), this.clone(), args);
@@ -247,8 +286,9 @@ fn in_task(
     label: String,
     future: impl Future<Output = Result<MultiValue>> + 'static,
 ) -> Result<crate::task::Call> {
-    let task = Task::current()
-        .ok_or_else(|| mlua::Error::runtime("calls that wait can be made in tests and files only"))?;
+    let task = Task::current().ok_or_else(|| {
+        mlua::Error::runtime("calls that wait can be made in tests and files only")
+    })?;
     Ok(task.begin_call(label, stack::frames(lua), future))
 }
 
@@ -260,13 +300,17 @@ fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(
         _ => None,
     };
     let class = T::CLASS;
-    object.map(|object| (object, Args::new(values.into_vec()))).ok_or_else(|| {
-        let got = match &this {
-            Value::UserData(_) => this.to_string().unwrap_or_else(|_| "an object".to_owned()),
-            other => crate::units::shown(other),
-        };
-        format!("{class}:{name}: needs a {class} before its arguments, got {got} (call it with `:`)")
-    })
+    object
+        .map(|object| (object, Args::new(values.into_vec())))
+        .ok_or_else(|| {
+            let got = match &this {
+                Value::UserData(_) => this.to_string().unwrap_or_else(|_| "an object".to_owned()),
+                other => crate::units::shown(other),
+            };
+            format!(
+                "{class}:{name}: needs a {class} before its arguments, got {got} (call it with `:`)"
+            )
+        })
 }
 
 /// A result as a native function returns it.
@@ -293,7 +337,9 @@ fn refuse(lua: &Lua, text: &str, kind: Option<&str>) -> Result<MultiValue> {
 fn missing_method(lua: &Lua, methods: &Table, class: &'static str) -> Result<Function> {
     let known = methods.clone();
     let raw = lua.create_function(move |lua, (_, key): (Value, Value)| {
-        let Value::String(key) = &key else { return Value::Nil.into_lua_multi(lua) };
+        let Value::String(key) = &key else {
+            return Value::Nil.into_lua_multi(lua);
+        };
         let mut names = Vec::new();
         for pair in known.pairs::<String, Value>() {
             names.push(pair?.0);
@@ -308,7 +354,11 @@ fn missing_method(lua: &Lua, methods: &Table, class: &'static str) -> Result<Fun
 fn read_only(lua: &Lua, state: &FileState, class: &'static str) -> Result<Function> {
     let raw = lua.create_function(move |lua, (_, key): (Value, Value)| {
         let key = crate::units::shown(&key);
-        refuse(lua, &format!("a {class} cannot be changed by assigning to its key {key}"), None)
+        refuse(
+            lua,
+            &format!("a {class} cannot be changed by assigning to its key {key}"),
+            None,
+        )
     })?;
     state.prelude.wrap.call(raw)
 }

@@ -53,8 +53,18 @@ pub(crate) struct Marks {
 
 impl Data {
     /// The data in a Lua value. The error says what cannot be data, and where it is.
-    pub(crate) fn from_lua(value: &Value, form: Form, marks: Option<&Marks>) -> Result<Self, String> {
-        Reader { form, marks, open: Vec::new(), path: String::new() }.read(value)
+    pub(crate) fn from_lua(
+        value: &Value,
+        form: Form,
+        marks: Option<&Marks>,
+    ) -> Result<Self, String> {
+        Reader {
+            form,
+            marks,
+            open: Vec::new(),
+            path: String::new(),
+        }
+        .read(value)
     }
 
     /// As a Lua value. With `null`, it stands for every null inside.
@@ -84,7 +94,8 @@ impl Data {
                 let table = lua.create_table_with_capacity(0, entries.len())?;
                 for (key, value) in entries {
                     let key = key.to_lua(lua, None, None)?;
-                    let usable = !key.is_nil() && !matches!(key, Value::Number(number) if number.is_nan());
+                    let usable =
+                        !key.is_nil() && !matches!(key, Value::Number(number) if number.is_nan());
                     if usable {
                         table.raw_set(key, value.to_lua(lua, marks, null)?)?;
                     }
@@ -105,7 +116,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn fail<T>(&self, why: &str) -> Result<T, String> {
-        if self.path.is_empty() { Err(why.to_owned()) } else { Err(format!("{why} (at {})", self.path)) }
+        if self.path.is_empty() {
+            Err(why.to_owned())
+        } else {
+            Err(format!("{why} (at {})", self.path))
+        }
     }
 
     fn read(&mut self, value: &Value) -> Result<Data, String> {
@@ -158,7 +173,9 @@ impl Reader<'_> {
             }
             entries.push((key, value));
         }
-        let marked = self.marks.is_some_and(|marks| table.metatable().as_ref() == Some(&marks.list));
+        let marked = self
+            .marks
+            .is_some_and(|marks| table.metatable().as_ref() == Some(&marks.list));
         if is_list && (marked || !entries.is_empty()) {
             return self.read_list(entries, longest);
         }
@@ -183,7 +200,10 @@ impl Reader<'_> {
             self.path.push_str(&format!("[{index}]"));
             let item = self.read(&value);
             self.path.truncate(depth);
-            if let Some(slot) = usize::try_from(index - 1).ok().and_then(|at| items.get_mut(at)) {
+            if let Some(slot) = usize::try_from(index - 1)
+                .ok()
+                .and_then(|at| items.get_mut(at))
+            {
                 *slot = item?;
             }
         }
@@ -195,7 +215,9 @@ impl Reader<'_> {
             (Form::Json, Value::Integer(number)) => Ok(Data::Text(number.to_string().into_bytes())),
             (Form::Json, Value::Number(number)) => Ok(Data::Text(number.to_string().into_bytes())),
             (Form::Json, Value::String(_)) | (Form::Free, _) => self.read(key),
-            (Form::Json, other) => self.fail(&format!("cannot encode a {} as a key", type_name(other))),
+            (Form::Json, other) => {
+                self.fail(&format!("cannot encode a {} as a key", type_name(other)))
+            }
         }
     }
 }

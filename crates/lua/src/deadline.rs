@@ -15,22 +15,36 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// No end.
     pub(crate) fn never() -> Rc<Self> {
-        Rc::new(Self { at: None, allowed: Duration::ZERO, whole_file: false })
+        Rc::new(Self {
+            at: None,
+            allowed: Duration::ZERO,
+            whole_file: false,
+        })
     }
 
     /// The end of a file that may take so long from now on.
     pub(crate) fn of_file(allowed: Option<Duration>) -> Rc<Self> {
         let at = allowed.map(|allowed| Instant::now() + allowed);
-        Rc::new(Self { at, allowed: allowed.unwrap_or_default(), whole_file: true })
+        Rc::new(Self {
+            at,
+            allowed: allowed.unwrap_or_default(),
+            whole_file: true,
+        })
     }
 
     /// The end of something that may take so long from now on, or this one's, if that is earlier.
     pub(crate) fn within(self: &Rc<Self>, allowed: Option<Duration>) -> Rc<Self> {
-        let Some(allowed) = allowed else { return Rc::clone(self) };
+        let Some(allowed) = allowed else {
+            return Rc::clone(self);
+        };
         let at = Instant::now() + allowed;
         match self.at {
             Some(mine) if mine <= at => Rc::clone(self),
-            _ => Rc::new(Self { at: Some(at), allowed, whole_file: false }),
+            _ => Rc::new(Self {
+                at: Some(at),
+                allowed,
+                whole_file: false,
+            }),
         }
     }
 

@@ -60,11 +60,7 @@ pub(crate) async fn drive_spawned(lua: Lua, task: Rc<Task>, function: Function, 
 }
 
 /// The coroutine ended by itself, or because the hook interrupted it.
-fn finished(
-    state: &FileState,
-    task: &Task,
-    done: mlua::Result<MultiValue>,
-) -> mlua::Result<Ended> {
+fn finished(state: &FileState, task: &Task, done: mlua::Result<MultiValue>) -> mlua::Result<Ended> {
     if let Some(frames) = task.interrupted_at() {
         return Ok(interrupted(state, task, None, frames));
     }
@@ -99,7 +95,11 @@ fn interrupted(
         return Ended::Cancelled;
     }
     let after = units::spell(task.deadline.allowed());
-    let whole = if task.deadline.ends_file() { "the file " } else { "" };
+    let whole = if task.deadline.ends_file() {
+        "the file "
+    } else {
+        ""
+    };
     let place = during.unwrap_or_else(|| match frames.first() {
         Some(frame) => format!("Lua code at {}", frame.site),
         None => "Lua code".to_owned(),

@@ -29,7 +29,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure without a Lua error behind it.
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), frames: Vec::new(), value: Value::Nil, skip: false }
+        Self {
+            message: message.into(),
+            frames: Vec::new(),
+            value: Value::Nil,
+            skip: false,
+        }
     }
 
     /// The failure that the prelude's `guarded` returned.

@@ -57,9 +57,14 @@ pub(crate) struct Settings {
 
 impl FileState {
     /// The state that belongs to `lua`.
-    #[expect(clippy::expect_used, reason = "put there before any code can run in the Lua state")]
+    #[expect(
+        clippy::expect_used,
+        reason = "put there before any code can run in the Lua state"
+    )]
     pub(crate) fn of(lua: &Lua) -> Rc<Self> {
-        let state = lua.app_data_ref::<Rc<Self>>().expect("a Lua state is made with its file's state");
+        let state = lua
+            .app_data_ref::<Rc<Self>>()
+            .expect("a Lua state is made with its file's state");
         Rc::clone(&state)
     }
 

@@ -20,11 +20,16 @@ pub(crate) fn calm(lua: &Lua) -> Result<()> {
 }
 
 fn every(lua: &Lua, instructions: u32) -> Result<()> {
-    lua.set_global_hook(HookTriggers::new().every_nth_instruction(instructions), look)
+    lua.set_global_hook(
+        HookTriggers::new().every_nth_instruction(instructions),
+        look,
+    )
 }
 
 fn look(lua: &Lua, _: &Debug<'_>) -> Result<VmState> {
-    let Some(task) = Task::current() else { return Ok(VmState::Continue) };
+    let Some(task) = Task::current() else {
+        return Ok(VmState::Continue);
+    };
     if !task.must_stop(FileState::of(lua).cancel.is_cancelled()) {
         return Ok(VmState::Continue);
     }

@@ -11,7 +11,9 @@ use tokio::task::LocalSet;
 
 /// The tests the file declares. Its top level is run on this thread, but nothing boots.
 pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = built.map_err(|error| ChunkError::plain(format!("cannot start: {error}")))?;
     LocalSet::new().block_on(&runtime, list(job))
 }
@@ -22,14 +24,19 @@ async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
     let lua = machine::build(job, Some(Rc::clone(&dry))).map_err(crashed)?;
     let state = FileState::of(&lua);
     let chunk = load(&lua, job)?;
-    let ended = drive(&lua, &file_task(&state), chunk, ()).await.map_err(crashed)?;
+    let ended = drive(&lua, &file_task(&state), chunk, ())
+        .await
+        .map_err(crashed)?;
     for task in state.tasks.take() {
         task.stop();
     }
     let partial = match ended {
         Ended::Returned(_) => None,
         Ended::Failed(failure) | Ended::TimedOut(failure) if dry.was_used() => {
-            let place = failure.site().map(|site| format!(" at {site}")).unwrap_or_default();
+            let place = failure
+                .site()
+                .map(|site| format!(" at {site}"))
+                .unwrap_or_default();
             Some(format!("the file needs a guest to go on{place}"))
         }
         Ended::Failed(failure) | Ended::TimedOut(failure) => return Err(ChunkError::from(failure)),
@@ -45,5 +52,8 @@ async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
         selected: job.selection.asks_for(test),
         meta: crate::report::meta_event(&test.meta),
     });
-    Ok(Listing { tests: tests.collect(), partial })
+    Ok(Listing {
+        tests: tests.collect(),
+        partial,
+    })
 }

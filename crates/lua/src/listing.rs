@@ -22,7 +22,12 @@ struct StandIn;
 
 impl Listing {
     /// What a call returns instead of doing its work.
-    pub(crate) fn stand_in(&self, lua: &Lua, name: &str, mut values: MultiValue) -> Result<MultiValue> {
+    pub(crate) fn stand_in(
+        &self,
+        lua: &Lua,
+        name: &str,
+        mut values: MultiValue,
+    ) -> Result<MultiValue> {
         if RETURN_SELF.contains(&name) {
             return values.pop_front().unwrap_or(Value::Nil).into_lua_multi(lua);
         }

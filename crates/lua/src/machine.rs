@@ -34,7 +34,10 @@ pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> 
         lab: Lab::root(Arc::clone(&job.environment), &job.display),
         scope,
         registry: Default::default(),
-        settings: Settings { timeout: Cell::new(None), retries: Cell::new(Some(job.retries)) },
+        settings: Settings {
+            timeout: Cell::new(None),
+            retries: Cell::new(Some(job.retries)),
+        },
         cancel: job.cancel.clone(),
         deadline: Deadline::of_file(job.file_timeout),
         listing,
@@ -68,9 +71,12 @@ fn set_package_path(lua: &Lua, state: &FileState) -> Result<()> {
 /// What the prelude calls and what belongs to no object.
 fn add_native(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("frames", lua.create_function(|lua, ()| stack::keep(lua))?)?;
-    native.raw_set("expired", lua.create_function(|_, ()| {
-        Ok(Task::current().is_some_and(|task| task.was_interrupted()))
-    })?)?;
+    native.raw_set(
+        "expired",
+        lua.create_function(
+            |_, ()| Ok(Task::current().is_some_and(|task| task.was_interrupted())),
+        )?,
+    )?;
     let located = lua.create_function(|lua, (text, kind): (mlua::LuaString, Option<String>)| {
         let text = text.to_string_lossy();
         let located = match stack::place(lua) {
@@ -120,7 +126,10 @@ pub(crate) fn read_source(path: &Utf8Path) -> std::io::Result<Vec<u8>> {
         source = rest.to_vec();
     }
     if source.starts_with(b"#") {
-        let end = source.iter().position(|byte| *byte == b'\n').unwrap_or(source.len());
+        let end = source
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(source.len());
         source.drain(..end);
     }
     Ok(source)

@@ -15,16 +15,34 @@ pub(crate) struct Options(BTreeMap<String, Value>);
 impl Options {
     /// The options in `table`. A key that is not in `known` raises and names the nearest that is.
     pub(crate) fn read(table: &Table, known: &[&str]) -> Result<Self, Raise> {
+        Self::read_after_list(table, 0, known)
+    }
+
+    /// The same for a table that begins with a list of `listed` values.
+    pub(crate) fn read_after_list(
+        table: &Table,
+        listed: i64,
+        known: &[&str],
+    ) -> Result<Self, Raise> {
         let mut entries = BTreeMap::new();
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair?;
+            if matches!(key, Value::Integer(index) if (1..=listed).contains(&index)) {
+                continue;
+            }
             let Value::String(key) = &key else {
                 let shown = units::shown(&key);
-                return Err(Raise::argument(format!("option names are strings, got the key {shown}")));
+                return Err(Raise::argument(format!(
+                    "option names are strings, got the key {shown}"
+                )));
             };
             let key = key.to_string_lossy();
             if !known.contains(&key.as_str()) {
-                return Err(Raise::argument(unknown("option", &key, known.iter().copied())));
+                return Err(Raise::argument(unknown(
+                    "option",
+                    &key,
+                    known.iter().copied(),
+                )));
             }
             entries.insert(key, value);
         }
@@ -46,14 +64,21 @@ impl Options {
         key: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
     ) -> Result<Option<T>, Raise> {
-        let Some(value) = self.0.get(key) else { return Ok(None) };
-        read(value).map(Some).map_err(|why| Raise::argument(format!("option `{key}`: {why}")))
+        let Some(value) = self.0.get(key) else {
+            return Ok(None);
+        };
+        read(value)
+            .map(Some)
+            .map_err(|why| Raise::argument(format!("option `{key}`: {why}")))
     }
 
     pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, Raise> {
         self.map(key, |value| match value {
             Value::Boolean(flag) => Ok(*flag),
-            other => Err(format!("must be true or false, got {}", units::shown(other))),
+            other => Err(format!(
+                "must be true or false, got {}",
+                units::shown(other)
+            )),
         })
     }
 
@@ -114,8 +139,12 @@ impl Options {
 
 /// Permission bits: an integer from 0 to 0o7777, or a string of octal digits.
 pub(crate) fn perm_of(value: &Value) -> Result<u32, String> {
-    let bad =
-        || format!("permission bits are 0 to 0o7777 (or an octal string), got {}", units::shown(value));
+    let bad = || {
+        format!(
+            "permission bits are 0 to 0o7777 (or an octal string), got {}",
+            units::shown(value)
+        )
+    };
     let bits = match value {
         Value::String(text) => {
             let text = text.to_string_lossy();
@@ -131,7 +160,9 @@ pub(crate) fn list_of(table: &Table) -> Result<Vec<Value>, Raise> {
     let values: Vec<Value> = table.sequence_values().collect::<Result<_, _>>()?;
     let count = table.pairs::<Value, Value>().count();
     if count != values.len() {
-        return Err(Raise::argument("must be a list: keys 1 to n without gaps, and no others"));
+        return Err(Raise::argument(
+            "must be a list: keys 1 to n without gaps, and no others",
+        ));
     }
     Ok(values)
 }

@@ -37,13 +37,20 @@ impl Reporter {
     pub(crate) fn retried(&self, test: &Declared, verdict: &Verdict) {
         let (path, name, _) = self.head(test);
         let (attempt, reason) = (verdict.attempts, verdict.message.clone());
-        self.sink.emit(Event::TestRetried { path, name, attempt, reason });
+        self.sink.emit(Event::TestRetried {
+            path,
+            name,
+            attempt,
+            reason,
+        });
     }
 
     /// The test is over.
     pub(crate) fn ended(&self, test: &Declared, verdict: &Verdict) {
         #[cfg(test)]
-        self.seen.borrow_mut().push((test.name.clone(), verdict.clone()));
+        self.seen
+            .borrow_mut()
+            .push((test.name.clone(), verdict.clone()));
         let (path, name, meta) = self.head(test);
         for step in verdict.steps.iter().map(step_event) {
             let (path, name) = (path.clone(), name.clone());
@@ -55,17 +62,43 @@ impl Reporter {
                 name: attachment.name.clone(),
                 content: attachment.content.clone(),
             };
-            self.sink.emit(Event::TestAttachment { path, name, attachment });
+            self.sink.emit(Event::TestAttachment {
+                path,
+                name,
+                attachment,
+            });
         }
         let duration_ns = nanoseconds(verdict.duration);
         let details = details(verdict);
         let reason = verdict.message.clone();
         self.sink.emit(match verdict.status {
-            Status::Passed => Event::TestPassed { path, name, duration_ns, meta, details },
-            Status::Skipped => Event::TestSkipped { path, name, reason, meta, duration_ns, details },
+            Status::Passed => Event::TestPassed {
+                path,
+                name,
+                duration_ns,
+                meta,
+                details,
+            },
+            Status::Skipped => Event::TestSkipped {
+                path,
+                name,
+                reason,
+                meta,
+                duration_ns,
+                details,
+            },
             Status::Failed => {
-                let console_excerpt = Some(verdict.consoles.clone()).filter(|text| !text.is_empty());
-                Event::TestFailed { path, name, duration_ns, meta, reason, console_excerpt, details }
+                let console_excerpt =
+                    Some(verdict.consoles.clone()).filter(|text| !text.is_empty());
+                Event::TestFailed {
+                    path,
+                    name,
+                    duration_ns,
+                    meta,
+                    reason,
+                    console_excerpt,
+                    details,
+                }
             }
         });
     }
@@ -78,11 +111,18 @@ impl Reporter {
 fn details(verdict: &Verdict) -> events::Details {
     let mut log = verdict.log.clone();
     if let (Some(Expected::Fail(reason)), Status::Passed) = (&verdict.expected, verdict.status) {
-        log.push(format!("failed as expected ({reason}): {}", verdict.message));
+        log.push(format!(
+            "failed as expected ({reason}): {}",
+            verdict.message
+        ));
     }
     events::Details {
         location: verdict.failure.as_ref().and_then(location),
-        traceback: verdict.failure.as_ref().map(Failure::traceback).unwrap_or_default(),
+        traceback: verdict
+            .failure
+            .as_ref()
+            .map(Failure::traceback)
+            .unwrap_or_default(),
         log,
         steps: verdict.steps.iter().map(step_event).collect(),
         attempts: verdict.attempts,
@@ -91,12 +131,20 @@ fn details(verdict: &Verdict) -> events::Details {
 
 fn location(failure: &Failure) -> Option<events::Location> {
     let site = failure.site()?;
-    Some(events::Location { file: site.file.clone(), line: site.line, column: None })
+    Some(events::Location {
+        file: site.file.clone(),
+        line: site.line,
+        column: None,
+    })
 }
 
 fn step_event(step: &testing::Step) -> events::Step {
     let duration_ns = step.duration.map(nanoseconds).unwrap_or_default();
-    events::Step { name: step.name.clone(), duration_ns, passed: step.ok }
+    events::Step {
+        name: step.name.clone(),
+        duration_ns,
+        passed: step.ok,
+    }
 }
 
 fn nanoseconds(duration: Duration) -> u64 {
@@ -117,7 +165,10 @@ fn value_event(data: &Data) -> Value {
         Data::Text(bytes) => Value::of_bytes(bytes.clone()),
         Data::List(items) => Value::List(items.iter().map(value_event).collect()),
         Data::Map(entries) => Value::Map(
-            entries.iter().map(|(key, value)| (value_event(key), value_event(value))).collect(),
+            entries
+                .iter()
+                .map(|(key, value)| (value_event(key), value_event(value)))
+                .collect(),
         ),
     }
 }
@@ -130,6 +181,10 @@ impl From<&ChunkError> for events::FileError {
             line: site.line,
             column: None,
         });
-        Self { message: error.message.clone(), location, traceback: error.traceback.clone() }
+        Self {
+            message: error.message.clone(),
+            location,
+            traceback: error.traceback.clone(),
+        }
     }
 }

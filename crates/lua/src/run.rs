@@ -15,7 +15,9 @@ use tokio::task::LocalSet;
 
 /// Runs the file to its end on this thread, which should be a thread of its own.
 pub fn run_file(job: FileJob) -> FileOutcome {
-    let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     match built {
         Ok(runtime) => {
             let reporter = Reporter::new(&job.sink, &job.display);
@@ -119,8 +121,16 @@ async fn finish(state: &FileState, outcome: &mut FileOutcome) {
 
 /// The task of the file's top level.
 pub(crate) fn file_task(state: &FileState) -> Rc<Task> {
-    let home = Site { file: state.display.clone(), line: 1 };
-    Task::new(state.scope.clone(), None, Rc::clone(&state.deadline), Some(home))
+    let home = Site {
+        file: state.display.clone(),
+        line: 1,
+    };
+    Task::new(
+        state.scope.clone(),
+        None,
+        Rc::clone(&state.deadline),
+        Some(home),
+    )
 }
 
 /// The file's chunk.
@@ -132,7 +142,11 @@ pub(crate) fn load(lua: &Lua, job: &FileJob) -> Result<Function, ChunkError> {
     chunk.into_function().map_err(|error| {
         let message = Failure::from(error).message;
         let site = site_in(&message, &job.display);
-        ChunkError { message, site, traceback: Vec::new() }
+        ChunkError {
+            message,
+            site,
+            traceback: Vec::new(),
+        }
     })
 }
 
@@ -141,26 +155,48 @@ fn site_in(message: &str, display: &str) -> Option<Site> {
     let (file, rest) = message.split_once(':')?;
     let line: u32 = rest.split(':').next()?.parse().ok()?;
     // Lua cuts long names; the line is right all the same.
-    let file = if file.starts_with("...") { display } else { file };
-    Some(Site { file: file.to_owned(), line })
+    let file = if file.starts_with("...") {
+        display
+    } else {
+        file
+    };
+    Some(Site {
+        file: file.to_owned(),
+        line,
+    })
 }
 
 impl ChunkError {
     pub(crate) fn plain(message: impl Into<String>) -> Self {
-        Self { message: message.into(), site: None, traceback: Vec::new() }
+        Self {
+            message: message.into(),
+            site: None,
+            traceback: Vec::new(),
+        }
     }
 }
 
 impl From<Failure> for ChunkError {
     fn from(failure: Failure) -> Self {
         let site = failure.site().cloned();
-        Self { site, traceback: failure.traceback(), message: failure.message }
+        Self {
+            site,
+            traceback: failure.traceback(),
+            message: failure.message,
+        }
     }
 }
 
 impl FileOutcome {
     fn empty(status: FileStatus) -> Self {
-        Self { status, chunk_error: None, passed: 0, failed: 0, skipped: 0, cancelled: false }
+        Self {
+            status,
+            chunk_error: None,
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            cancelled: false,
+        }
     }
 
     /// Something went wrong outside of any test. The first error is the one that is told in full.

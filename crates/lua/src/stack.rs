@@ -15,7 +15,9 @@ const MAX_LEVEL: usize = 400;
 pub(crate) fn frames(lua: &Lua) -> Vec<Frame> {
     let mut frames = Vec::new();
     for level in 0..MAX_LEVEL {
-        let Some(frame) = lua.inspect_stack(level, read) else { break };
+        let Some(frame) = lua.inspect_stack(level, read) else {
+            break;
+        };
         frames.extend(frame);
         if frames.len() == MAX_FRAMES {
             break;
@@ -53,5 +55,8 @@ fn read(debug: &mlua::debug::Debug<'_>) -> Option<Frame> {
     let file = source.source.as_deref()?.strip_prefix('@')?.to_owned();
     let line = u32::try_from(debug.current_line()?).ok()?;
     let name = debug.names().name.map(|name| name.into_owned());
-    Some(Frame { site: Site { file, line }, name: name.filter(|_| source.what != "main") })
+    Some(Frame {
+        site: Site { file, line },
+        name: name.filter(|_| source.what != "main"),
+    })
 }

@@ -56,7 +56,9 @@ pub(crate) struct Task {
 
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("scope", &self.scope).finish_non_exhaustive()
+        f.debug_struct("Task")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,7 +86,12 @@ impl Task {
 
     /// A task in the same scope, test and deadline.
     pub(crate) fn child(&self, home: Option<Site>) -> Rc<Self> {
-        Self::new(self.scope.clone(), self.run.clone(), Rc::clone(&self.deadline), home)
+        Self::new(
+            self.scope.clone(),
+            self.run.clone(),
+            Rc::clone(&self.deadline),
+            home,
+        )
     }
 
     /// The task whose code runs now.
@@ -109,7 +116,11 @@ impl Task {
         frames: Vec<Frame>,
         future: impl Future<Output = mlua::Result<MultiValue>> + 'static,
     ) -> Call {
-        let slot = Rc::new(Slot { label, frames, future: RefCell::new(Some(Box::pin(future))) });
+        let slot = Rc::new(Slot {
+            label,
+            frames,
+            future: RefCell::new(Some(Box::pin(future))),
+        });
         let mut calls = self.calls.borrow_mut();
         calls.retain(|call| call.upgrade().is_some_and(|slot| slot.is_open()));
         calls.push(Rc::downgrade(&slot));
@@ -119,8 +130,13 @@ impl Task {
     /// The call it waits in and where it was made: the one begun last, if any is open.
     pub(crate) fn current_call(&self) -> Option<(String, Vec<Frame>)> {
         let calls = self.calls.borrow();
-        let mut open = calls.iter().rev().filter_map(Weak::upgrade).filter(|slot| slot.is_open());
-        open.next().map(|slot| (slot.label.clone(), slot.frames.clone()))
+        let mut open = calls
+            .iter()
+            .rev()
+            .filter_map(Weak::upgrade)
+            .filter(|slot| slot.is_open());
+        open.next()
+            .map(|slot| (slot.label.clone(), slot.frames.clone()))
     }
 
     /// Drops the futures of all its calls, which cancels what they asked for.
@@ -214,7 +230,9 @@ struct Slot {
 impl Slot {
     fn is_open(&self) -> bool {
         // It is borrowed only while it is polled, and then it is open.
-        self.future.try_borrow().map_or(true, |future| future.is_some())
+        self.future
+            .try_borrow()
+            .map_or(true, |future| future.is_some())
     }
 }
 

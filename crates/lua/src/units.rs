@@ -10,7 +10,10 @@ const LONGEST: f64 = 1e9;
 pub(crate) fn duration(value: &Value) -> Result<Duration, String> {
     let seconds = signed_seconds(value)?;
     if seconds < 0.0 {
-        return Err(format!("a duration must not be negative, got {}", shown(value)));
+        return Err(format!(
+            "a duration must not be negative, got {}",
+            shown(value)
+        ));
     }
     Ok(Duration::from_secs_f64(seconds))
 }
@@ -19,12 +22,18 @@ pub(crate) fn duration(value: &Value) -> Result<Duration, String> {
 pub(crate) fn signed_nanoseconds(value: &Value) -> Result<i64, String> {
     let seconds = signed_seconds(value)?;
     let nanoseconds = (seconds * 1e9).round();
-    #[expect(clippy::cast_possible_truncation, reason = "at most 1e18 either way, see LONGEST")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most 1e18 either way, see LONGEST"
+    )]
     Ok(nanoseconds as i64)
 }
 
 fn signed_seconds(value: &Value) -> Result<f64, String> {
-    #[expect(clippy::cast_precision_loss, reason = "more than 2^53 seconds is refused below")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "more than 2^53 seconds is refused below"
+    )]
     let seconds = match value {
         Value::Integer(seconds) => *seconds as f64,
         Value::Number(seconds) => *seconds,
@@ -43,9 +52,8 @@ fn signed_seconds(value: &Value) -> Result<f64, String> {
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
-    let bad = || {
-        format!("bad duration `{text}`: write a number and one of ms, s, m, h, as in \"500ms\"")
-    };
+    let bad =
+        || format!("bad duration `{text}`: write a number and one of ms, s, m, h, as in \"500ms\"");
     let trimmed = text.trim();
     let digits_end = trimmed
         .find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '-' | '+')))
@@ -64,13 +72,21 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
 
 /// A size in bytes: a number, or a string with K, M, G or T (powers of 1024).
 pub(crate) fn size(value: &Value) -> Result<u64, String> {
-    let bad = || format!("bad size {}: a number of bytes, or a string such as \"256M\"", shown(value));
+    let bad = || {
+        format!(
+            "bad size {}: a number of bytes, or a string such as \"256M\"",
+            shown(value)
+        )
+    };
     let bytes = match value {
         Value::Integer(bytes) => return u64::try_from(*bytes).map_err(|_| bad()),
         Value::Number(bytes) => *bytes,
         Value::String(text) => {
             let text = text.to_string_lossy();
-            let trimmed = text.trim().trim_end_matches(['B', 'b']).trim_end_matches(['i', 'I']);
+            let trimmed = text
+                .trim()
+                .trim_end_matches(['B', 'b'])
+                .trim_end_matches(['i', 'I']);
             let (number, scale) = match trimmed.chars().last() {
                 Some(unit) if unit.is_ascii_alphabetic() => {
                     let power = "KMGT".find(unit.to_ascii_uppercase()).ok_or_else(bad)?;
@@ -133,9 +149,14 @@ pub(crate) fn signal(value: &Value) -> Result<i32, String> {
             let lower = text.to_lowercase();
             let name = lower.strip_prefix("sig").unwrap_or(&lower);
             let known = SIGNALS.iter().find(|(known, _)| *known == name);
-            known.map(|(_, number)| *number).ok_or_else(|| format!("unknown signal name `{text}`"))
+            known
+                .map(|(_, number)| *number)
+                .ok_or_else(|| format!("unknown signal name `{text}`"))
         }
-        other => Err(format!("a signal is a number or a name, got {}", shown(other))),
+        other => Err(format!(
+            "a signal is a number or a name, got {}",
+            shown(other)
+        )),
     }
 }
 
@@ -201,12 +222,26 @@ mod tests {
         assert_eq!(read("'1.5s'").unwrap(), Duration::from_millis(1500));
         assert_eq!(read("'2m'").unwrap(), Duration::from_secs(120));
         assert_eq!(read("'1h'").unwrap(), Duration::from_secs(3600));
-        for bad in ["0/0", "1/0", "-1", "'-1s'", "'5'", "'5 parsecs'", "'ms'", "{}", "true", "1e300"] {
+        for bad in [
+            "0/0",
+            "1/0",
+            "-1",
+            "'-1s'",
+            "'5'",
+            "'5 parsecs'",
+            "'ms'",
+            "{}",
+            "true",
+            "1e300",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(read("'5 parsecs'").unwrap_err().contains("5 parsecs"));
         assert!(read("{}").unwrap_err().contains("table"));
-        assert_eq!(signed_nanoseconds(&lua_value(&lua, "'-1.5s'")).unwrap(), -1_500_000_000);
+        assert_eq!(
+            signed_nanoseconds(&lua_value(&lua, "'-1.5s'")).unwrap(),
+            -1_500_000_000
+        );
     }
 
     #[test]
@@ -218,7 +253,16 @@ mod tests {
         assert_eq!(read("'1.5G'").unwrap(), 3 << 29);
         assert_eq!(read("'2k'").unwrap(), 2048);
         assert_eq!(read("'1T'").unwrap(), 1 << 40);
-        for bad in ["-1", "'x'", "'1Q'", "1.5", "{}", "'99999999T'", "0/0", "nil"] {
+        for bad in [
+            "-1",
+            "'x'",
+            "'1Q'",
+            "1.5",
+            "{}",
+            "'99999999T'",
+            "0/0",
+            "nil",
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -1,8 +1,8 @@
 //! `debug.traceback` and `debug.getinfo`: the part of Lua's debug library that is harmless. The rest
 //! could take the harness's own hooks away.
 
-use crate::raise::Raise;
 use crate::class::function;
+use crate::raise::Raise;
 use mlua::debug::Debug;
 use mlua::{Lua, Result, Table, Value};
 
@@ -16,8 +16,11 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             Value::Integer(_) | Value::Number(_) => Some(message.to_string()?),
             _ => return Ok(message),
         };
-        let whole = lua.traceback(text.as_deref(), level.unwrap_or(1))?.to_string_lossy();
-        let ours = |line: &&str| !(line.contains("[provium]:") || line.contains("__mlua_async_poll:"));
+        let whole = lua
+            .traceback(text.as_deref(), level.unwrap_or(1))?
+            .to_string_lossy();
+        let ours =
+            |line: &&str| !(line.contains("[provium]:") || line.contains("__mlua_async_poll:"));
         let kept: Vec<&str> = whole.lines().filter(ours).collect();
         Ok(Value::String(lua.create_string(kept.join("\n"))?))
     })?;

@@ -19,7 +19,11 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     table.raw_set("name", name)?;
     let missing = function(lua, "errno", |_, args| -> std::result::Result<Value, _> {
         let key = args.text(1, "the name")?;
-        Err(Raise::argument(unknown("errno name", &key, errno::all().map(|(name, _)| name).collect::<Vec<_>>())))
+        Err(Raise::argument(unknown(
+            "errno name",
+            &key,
+            errno::all().map(|(name, _)| name).collect::<Vec<_>>(),
+        )))
     })?;
     let meta = lua.create_table()?;
     meta.raw_set("__index", missing)?;

@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub(crate) fn install(lua: &Lua) -> Result<()> {
     let table = lua.create_table()?;
     let now = function(lua, "host.now_ns", |_, _| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         Ok(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     })?;
     table.raw_set("now_ns", now)?;

@@ -10,7 +10,9 @@ pub(crate) fn number(name: &str) -> std::result::Result<i64, Raise> {
     let found = TABLE.iter().find(|(known, _)| *known == name);
     found.map(|(_, number)| *number).ok_or_else(|| {
         let near = nearest(name, TABLE.iter().map(|(known, _)| *known));
-        let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let hint = near
+            .map(|near| format!("; did you mean `{near}`?"))
+            .unwrap_or_default();
         Raise::argument(format!("unknown syscall `{name}`{hint}"))
     })
 }

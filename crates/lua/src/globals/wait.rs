@@ -20,12 +20,18 @@ struct Timer {
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     let timer = raw_function(lua, "wait_until", |lua, args| {
         let options = args.options(0, &["timeout", "interval", "desc"])?;
-        let timeout = options.duration("timeout")?.unwrap_or(Duration::from_secs(10));
+        let timeout = options
+            .duration("timeout")?
+            .unwrap_or(Duration::from_secs(10));
         Ok(lua.create_any_userdata(Timer {
             deadline: Instant::now() + timeout,
             timeout,
-            interval: options.duration("interval")?.unwrap_or(Duration::from_millis(100)),
-            what: options.text("desc")?.unwrap_or_else(|| "condition".to_owned()),
+            interval: options
+                .duration("interval")?
+                .unwrap_or(Duration::from_millis(100)),
+            what: options
+                .text("desc")?
+                .unwrap_or_else(|| "condition".to_owned()),
         })?)
     })?;
     native.raw_set("wait_timer", timer)?;
@@ -44,7 +50,10 @@ async fn turn(timer: &AnyUserData) -> std::result::Result<(), Raise> {
     let now = Instant::now();
     if now >= timer.deadline {
         let timeout = spell(timer.timeout);
-        return Err(Raise::message(format!("wait_until: {} not met within {timeout}", timer.what)));
+        return Err(Raise::message(format!(
+            "wait_until: {} not met within {timeout}",
+            timer.what
+        )));
     }
     tokio::time::sleep_until(timer.deadline.min(now + timer.interval)).await;
     Ok(())

@@ -1,10 +1,55 @@
 //! The objects that authors handle, one file each.
+//!
+//! | object | made by |
+//! |---|---|
+//! | `lab` | `provium`, `lab:lab()` |
+//! | `vm` | `lab:vm()` |
+//! | `worker` | `vm:spawn_worker()` |
+//! | `process` | `run_async()` |
+//! | `result` | `run()`, `process:wait()` |
+//! | `file` | `open_file()` |
+//! | `stream` | `tail_file()`, `fd_stream()`, `process:stdout_stream()`, `console:read()` … |
+//! | `pending` | `syscall_async()` |
+//! | `console`, `clock` | `vm:console()`, `vm:clock()` |
+//! | `task` | `co.spawn()` |
+//!
+//! `surface` holds what `vm` and `worker` share, `value` the rule that a resource is one Lua value.
 
+mod batch;
+mod clock;
+mod command;
+mod console;
+mod file;
+mod lab;
+mod metadata;
+mod paths;
+mod pending;
+mod process;
+mod result;
+mod settings;
+mod stream;
+mod surface;
+mod syscall;
 mod task;
+mod value;
+mod vm;
+mod vm_options;
+mod worker;
 
 use mlua::{Lua, Result, Table};
 
 /// Makes the classes, and what the prelude's part of them calls.
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
-    task::install(lua, native)
+    task::install(lua, native)?;
+    batch::install(lua, native)?;
+    result::install(lua)?;
+    stream::install(lua)?;
+    file::install(lua)?;
+    process::install(lua)?;
+    pending::install(lua)?;
+    console::install(lua)?;
+    clock::install(lua)?;
+    worker::install(lua)?;
+    vm::install(lua)?;
+    lab::install(lua)
 }

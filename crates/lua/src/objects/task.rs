@@ -17,7 +17,10 @@ pub(crate) struct TaskObject(Rc<Task>);
 impl Object for TaskObject {
     const CLASS: &'static str = "task";
     fn subject(&self) -> String {
-        self.0.home.as_ref().map_or_else(|| "task".to_owned(), |site| format!("task started at {site}"))
+        self.0.home.as_ref().map_or_else(
+            || "task".to_owned(),
+            |site| format!("task started at {site}"),
+        )
     }
     fn describe(&self) -> String {
         format!("{} ({})", self.subject(), status(&self.0))
@@ -48,7 +51,10 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
             Ok(())
         })?
         .finish()?;
-    native.raw_set("spawn", raw_function(lua, "co.spawn", |lua, args| spawn(lua, args.values()))?)?;
+    native.raw_set(
+        "spawn",
+        raw_function(lua, "co.spawn", |lua, args| spawn(lua, args.values()))?,
+    )?;
     let join = waiting_function(lua, "task:join", true, |lua, args| async move {
         let task = task_of(&args.value(0))?;
         let timeout = args.opt_duration(1, "the timeout")?;
@@ -56,7 +62,11 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     })?;
     native.raw_set("join", join)?;
     let join_all = waiting_function(lua, "parallel", true, |lua, args| async move {
-        let tasks: Vec<_> = args.values().iter().map(task_of).collect::<std::result::Result<_, _>>()?;
+        let tasks: Vec<_> = args
+            .values()
+            .iter()
+            .map(task_of)
+            .collect::<std::result::Result<_, _>>()?;
         join_all(&lua, &tasks).await
     })?;
     native.raw_set("join_all", join_all)
@@ -69,7 +79,8 @@ fn spawn(lua: &Lua, values: &[Value]) -> std::result::Result<Value, Raise> {
         return Err(Raise::argument("must be given a function"));
     };
     let parent = Task::current();
-    let parent = parent.ok_or_else(|| Raise::argument("tasks are started in tests and files only"))?;
+    let parent =
+        parent.ok_or_else(|| Raise::argument("tasks are started in tests and files only"))?;
     let task = parent.child(stack::place(lua));
     match &task.run {
         Some(run) if run.ended.get() => return Err(Raise::argument("the test has ended")),
@@ -84,7 +95,10 @@ fn spawn(lua: &Lua, values: &[Value]) -> std::result::Result<Value, Raise> {
 
 fn task_of(value: &Value) -> std::result::Result<Rc<Task>, Raise> {
     let task = match value {
-        Value::UserData(userdata) => userdata.borrow::<TaskObject>().ok().map(|task| Rc::clone(&task.0)),
+        Value::UserData(userdata) => userdata
+            .borrow::<TaskObject>()
+            .ok()
+            .map(|task| Rc::clone(&task.0)),
         _ => None,
     };
     task.ok_or_else(|| Raise::argument("needs a task before its arguments (call it with `:`)"))
@@ -145,9 +159,9 @@ async fn join_all(lua: &Lua, tasks: &[Rc<Task>]) -> std::result::Result<MultiVal
     let mut open: Vec<_> = tasks.iter().map(|task| Box::pin(task.ended())).collect();
     let first_bad = std::future::poll_fn(|context| {
         open.retain_mut(|ended| ended.as_mut().poll(context).is_pending());
-        let bad = tasks.iter().find(|task| {
-            matches!(task.state(), TaskState::Failed(_) | TaskState::Cancelled)
-        });
+        let bad = tasks
+            .iter()
+            .find(|task| matches!(task.state(), TaskState::Failed(_) | TaskState::Cancelled));
         match bad {
             Some(task) => std::task::Poll::Ready(Some(task)),
             None if open.is_empty() => std::task::Poll::Ready(None),

@@ -42,6 +42,17 @@ local function failure(value)
   }
 end
 
+-- `lab:pack` and `lab:unpack` are Lua's own; a lab in front is passed over.
+local pack, unpack = string.pack, string.unpack
+function calls.pack(first, ...)
+  if type(first) == "userdata" then return pack(...) end
+  return pack(first, ...)
+end
+function calls.unpack(first, ...)
+  if type(first) == "userdata" then return unpack(...) end
+  return unpack(first, ...)
+end
+
 -- Runs `fn` so that what it raises comes back as a failure, taken where it was raised.
 function calls.guarded(fn, ...)
   return xpcall(fn, failure, ...)

@@ -20,9 +20,13 @@ pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<
         .method("assert", |_, _, args| firm("assert", holds(args)))?
         .method("assert_eq", |_, _, args| firm("assert_eq", equal(args)))?
         .method("assert_neq", |_, _, args| firm("assert_neq", unequal(args)))?
-        .method("assert_contains", |_, _, args| firm("assert_contains", contains(args)))?
+        .method("assert_contains", |_, _, args| {
+            firm("assert_contains", contains(args))
+        })?
         .method("assert_same", |_, _, args| firm("assert_same", same(args)))?
-        .method("assert_match", move |_, _, args| firm("assert_match", matches(&find, args)))?
+        .method("assert_match", move |_, _, args| {
+            firm("assert_match", matches(&find, args))
+        })?
         .method("assert_near", |_, _, args| firm("assert_near", near(args)))?
         .method("fail", |_, _, args| -> Outcome {
             Err(Raise::Assertion(message(args, 0, "failed by t:fail")))
@@ -54,9 +58,11 @@ fn nothing() -> Outcome {
 
 fn holds(args: &Args) -> Outcome {
     match args.value(0) {
-        value @ (Value::Nil | Value::Boolean(false)) => {
-            fail(format!("{}: got {}", message(args, 1, "assertion failed"), plain(&value)))
-        }
+        value @ (Value::Nil | Value::Boolean(false)) => fail(format!(
+            "{}: got {}",
+            message(args, 1, "assertion failed"),
+            plain(&value)
+        )),
         value => Ok(MultiValue::from_iter([value])),
     }
 }
@@ -71,7 +77,10 @@ fn equal(args: &Args) -> Outcome {
         (Value::Table(_), Value::Table(_)) => " (two tables; assert_same compares what is in them)",
         _ => "",
     };
-    fail(format!("{}: {left} ~= {right}{hint}", message(args, 2, "assert_eq")))
+    fail(format!(
+        "{}: {left} ~= {right}{hint}",
+        message(args, 2, "assert_eq")
+    ))
 }
 
 fn unequal(args: &Args) -> Outcome {
@@ -80,19 +89,28 @@ fn unequal(args: &Args) -> Outcome {
         return nothing();
     }
     let (left, right) = pair(&one, &other);
-    fail(format!("{}: {left} == {right}", message(args, 2, "assert_neq")))
+    fail(format!(
+        "{}: {left} == {right}",
+        message(args, 2, "assert_neq")
+    ))
 }
 
 fn contains(args: &Args) -> Outcome {
     let haystack = args.bytes(0, "the text searched")?;
     let needle = args.bytes(1, "the text searched for")?;
-    let found = needle.is_empty() || haystack.windows(needle.len()).any(|window| window == needle);
+    let found = needle.is_empty()
+        || haystack
+            .windows(needle.len())
+            .any(|window| window == needle);
     if found {
         return nothing();
     }
     let haystack = clip(&String::from_utf8_lossy(&haystack), MAX_HAYSTACK);
     let needle = quoted(&args.value(1));
-    fail(format!("{}: {needle} not found in {haystack:?}", message(args, 2, "assert_contains")))
+    fail(format!(
+        "{}: {needle} not found in {haystack:?}",
+        message(args, 2, "assert_contains")
+    ))
 }
 
 fn same(args: &Args) -> Outcome {
@@ -101,7 +119,10 @@ fn same(args: &Args) -> Outcome {
         return nothing();
     }
     let label = message(args, 2, "assert_same");
-    fail(format!("{label}: the values differ\n  {}", lines.join("\n  ")))
+    fail(format!(
+        "{label}: the values differ\n  {}",
+        lines.join("\n  ")
+    ))
 }
 
 fn matches(find: &Function, args: &Args) -> Outcome {
@@ -109,14 +130,20 @@ fn matches(find: &Function, args: &Args) -> Outcome {
     args.bytes(1, "the pattern")?;
     let captures: MultiValue = find.call((args.value(0), args.value(1))).map_err(|error| {
         let why = crate::failure::Failure::from(error).message;
-        Raise::argument(format!("bad pattern: {}", why.lines().next().unwrap_or_default()))
+        Raise::argument(format!(
+            "bad pattern: {}",
+            why.lines().next().unwrap_or_default()
+        ))
     })?;
     if captures.front().is_some_and(|first| !first.is_nil()) {
         return Ok(captures);
     }
     let text = clip(&String::from_utf8_lossy(&text), MAX_HAYSTACK);
     let pattern = quoted(&args.value(1));
-    fail(format!("{}: {text:?} does not match {pattern}", message(args, 2, "assert_match")))
+    fail(format!(
+        "{}: {text:?} does not match {pattern}",
+        message(args, 2, "assert_match")
+    ))
 }
 
 fn near(args: &Args) -> Outcome {
@@ -131,5 +158,7 @@ fn near(args: &Args) -> Outcome {
         return nothing();
     }
     let label = message(args, 3, "assert_near");
-    fail(format!("{label}: {one} and {other} are {distance} apart, more than {tolerance}"))
+    fail(format!(
+        "{label}: {one} and {other} are {distance} apart, more than {tolerance}"
+    ))
 }

@@ -11,8 +11,22 @@ use std::time::Instant;
 
 /// Methods of `t`, to name the nearest when another is asked for.
 const KNOWN: &[&str] = &[
-    "name", "meta", "assert", "assert_eq", "assert_neq", "assert_contains", "assert_raises",
-    "assert_same", "assert_match", "assert_near", "fail", "skip", "log", "step", "attach", "defer",
+    "name",
+    "meta",
+    "assert",
+    "assert_eq",
+    "assert_neq",
+    "assert_contains",
+    "assert_raises",
+    "assert_same",
+    "assert_match",
+    "assert_near",
+    "fail",
+    "skip",
+    "log",
+    "step",
+    "attach",
+    "defer",
 ];
 
 /// The test context.
@@ -41,7 +55,9 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
         .lua_method("step", &prelude.method("step")?)?;
     class
         .method("skip", |_, t, args| -> std::result::Result<(), Raise> {
-            let reason = args.opt_text(0, "the reason")?.unwrap_or_else(|| "skip".to_owned());
+            let reason = args
+                .opt_text(0, "the reason")?
+                .unwrap_or_else(|| "skip".to_owned());
             t.0.skip.replace(Some(reason));
             Err(Raise::Skip)
         })?
@@ -55,8 +71,10 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
             Ok(())
         })?
         .method("attach", |_, t, args| {
-            let attachment =
-                Attachment { name: args.text(0, "the name")?, content: args.bytes(1, "the bytes")? };
+            let attachment = Attachment {
+                name: args.text(0, "the name")?,
+                content: args.bytes(1, "the bytes")?,
+            };
             t.0.attachments.borrow_mut().push(attachment);
             Ok(())
         })?
@@ -64,7 +82,9 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
             if t.0.ended.get() {
                 return Err(Raise::argument("the test has ended"));
             }
-            t.0.deferred.borrow_mut().push(args.function(0, "the function")?);
+            t.0.deferred
+                .borrow_mut()
+                .push(args.function(0, "the function")?);
             Ok(())
         })?
         .finish_with(
@@ -91,7 +111,9 @@ fn register_step(lua: &Lua) -> Result<()> {
         }
         Ok(())
     })?;
-    lua.register_userdata_type::<OpenStep>(move |registry| registry.add_meta_field("__close", close))
+    lua.register_userdata_type::<OpenStep>(move |registry| {
+        registry.add_meta_field("__close", close)
+    })
 }
 
 fn native_functions(lua: &Lua, native: &Table) -> Result<()> {
@@ -101,7 +123,12 @@ fn native_functions(lua: &Lua, native: &Table) -> Result<()> {
             let run = context(&args.value(0))?;
             let name = args.text(1, "the name")?;
             let mut steps = run.steps.borrow_mut();
-            steps.push(Step { name, started: Instant::now(), duration: None, ok: false });
+            steps.push(Step {
+                name,
+                started: Instant::now(),
+                duration: None,
+                ok: false,
+            });
             let index = steps.len() - 1;
             drop(steps);
             Ok(lua.create_any_userdata(OpenStep { run, index })?)
@@ -128,7 +155,10 @@ fn native_functions(lua: &Lua, native: &Table) -> Result<()> {
 
 fn context(value: &Value) -> std::result::Result<Rc<TestRun>, Raise> {
     let context = match value {
-        Value::UserData(userdata) => userdata.borrow::<TestContext>().ok().map(|t| Rc::clone(&t.0)),
+        Value::UserData(userdata) => userdata
+            .borrow::<TestContext>()
+            .ok()
+            .map(|t| Rc::clone(&t.0)),
         _ => None,
     };
     context.ok_or_else(|| Raise::argument("call it with `:` on t"))

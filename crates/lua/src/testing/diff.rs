@@ -11,7 +11,11 @@ const MAX_SHOWN: usize = 200;
 
 /// Where two values differ, a line each, as `.a.b[3]: 1 ~= 2`. Empty: they are the same.
 pub(super) fn differences(one: &Value, other: &Value) -> mlua::Result<Vec<String>> {
-    let mut comparison = Comparison { lines: Vec::new(), open: Vec::new(), more: 0 };
+    let mut comparison = Comparison {
+        lines: Vec::new(),
+        open: Vec::new(),
+        more: 0,
+    };
     comparison.compare(one, other, "")?;
     let mut lines = comparison.lines;
     if comparison.more > 0 {
@@ -59,7 +63,11 @@ impl Comparison {
         }
         for (key, value) in sorted(right)? {
             if left.raw_get::<Value>(&key)?.is_nil() {
-                self.tell(&format!("{path}{}", key_text(&key)), "missing", &quoted(&value));
+                self.tell(
+                    &format!("{path}{}", key_text(&key)),
+                    "missing",
+                    &quoted(&value),
+                );
             }
         }
         self.open.pop();
@@ -83,7 +91,11 @@ fn key_text(key: &Value) -> String {
             let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
                 && !text.starts_with(|c: char| c.is_ascii_digit())
                 && !text.is_empty();
-            if is_name { format!(".{text}") } else { format!("[{text:?}]") }
+            if is_name {
+                format!(".{text}")
+            } else {
+                format!("[{text:?}]")
+            }
         }
         other => format!("[{}]", plain(other)),
     }
@@ -98,7 +110,9 @@ fn render(value: &Value, depth: usize) -> String {
     match value {
         Value::String(text) => format!("{:?}", text.to_string_lossy()),
         Value::Table(table) if table.metatable().is_none() => {
-            let Ok(pairs) = sorted(table) else { return plain(value) };
+            let Ok(pairs) = sorted(table) else {
+                return plain(value);
+            };
             if depth == 0 {
                 return "{…}".to_owned();
             }
@@ -111,7 +125,10 @@ fn render(value: &Value, depth: usize) -> String {
                     parts.push(value);
                 } else {
                     let key = key_text(key);
-                    parts.push(format!("{} = {value}", key.strip_prefix('.').unwrap_or(&key)));
+                    parts.push(format!(
+                        "{} = {value}",
+                        key.strip_prefix('.').unwrap_or(&key)
+                    ));
                 }
             }
             format!("{{{}}}", parts.join(", "))
@@ -122,7 +139,9 @@ fn render(value: &Value, depth: usize) -> String {
 
 /// A value as `tostring` gives it.
 pub(super) fn plain(value: &Value) -> String {
-    value.to_string().unwrap_or_else(|_| format!("a {}", value.type_name()))
+    value
+        .to_string()
+        .unwrap_or_else(|_| format!("a {}", value.type_name()))
 }
 
 /// Two values side by side. Strings are quoted where it would not be clear otherwise what they are.
@@ -134,7 +153,11 @@ pub(super) fn pair(one: &Value, other: &Value) -> (String, String) {
             let odd = text.is_empty()
                 || text.trim() != text
                 || text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER);
-            if both && !odd { clip(&text, MAX_SHOWN) } else { clip(&format!("{text:?}"), MAX_SHOWN) }
+            if both && !odd {
+                clip(&text, MAX_SHOWN)
+            } else {
+                clip(&format!("{text:?}"), MAX_SHOWN)
+            }
         }
         other => quoted(other),
     };

@@ -34,7 +34,8 @@ impl Meta {
             let key = text_of(&key).map_err(|_| {
                 format!("meta keys are strings, got the key {}", units::shown(&key))
             })?;
-            meta.take(&key, &value).map_err(|why| format!("meta `{key}`: {why}"))?;
+            meta.take(&key, &value)
+                .map_err(|why| format!("meta `{key}`: {why}"))?;
             let data = Data::from_lua(&value, Form::Free, None);
             let data = data.map_err(|why| format!("meta `{key}`: {why}"))?;
             meta.all.push((key, data));
@@ -47,14 +48,20 @@ impl Meta {
         match (key, value) {
             ("slow", Value::Boolean(slow)) => self.slow = *slow,
             ("slow", other) => {
-                return Err(format!("must be true or false, got {}", units::shown(other)));
+                return Err(format!(
+                    "must be true or false, got {}",
+                    units::shown(other)
+                ));
             }
             ("skip", Value::Boolean(skip)) => self.skip = skip.then(|| "skip".to_owned()),
             ("skip", value) => self.skip = Some(text_of(value)?),
             ("tags", Value::Table(list)) => {
                 let tags = list.sequence_values::<Value>();
                 self.tags = tags
-                    .map(|tag| tag.map_err(|error| error.to_string()).and_then(|tag| text_of(&tag)))
+                    .map(|tag| {
+                        tag.map_err(|error| error.to_string())
+                            .and_then(|tag| text_of(&tag))
+                    })
                     .collect::<Result<_, _>>()?;
             }
             ("tags", value) => self.tags = vec![text_of(value)?],
@@ -68,7 +75,12 @@ impl Meta {
 
     /// What stands under `key`, as texts to match against: one, or a list's.
     pub(crate) fn texts(&self, key: &str) -> Vec<String> {
-        match self.all.iter().find(|(known, _)| known == key).map(|(_, data)| data) {
+        match self
+            .all
+            .iter()
+            .find(|(known, _)| known == key)
+            .map(|(_, data)| data)
+        {
             None => Vec::new(),
             Some(Data::List(items)) => items.iter().map(Data::shown).collect(),
             Some(data) => vec![data.shown()],

@@ -10,9 +10,9 @@ mod selection;
 mod verdict;
 
 pub(crate) use context::register;
-pub(crate) use meta::Meta;
-pub(crate) use registry::{Declared, Registry, install};
+pub(crate) use meta::{Meta, retries_of};
+pub(crate) use registry::{Declared, Registry, expect_file_scope, install};
 pub(crate) use run::{close, end_tasks, run_test};
-pub use selection::TestSelection;
 pub(crate) use selection::Choice;
+pub use selection::TestSelection;
 pub(crate) use verdict::{Attachment, Expected, Status, Step, TestRun, Verdict};

@@ -50,10 +50,22 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             }
         };
         let state = FileState::of(lua);
-        if state.registry.borrow().tests.iter().any(|test| test.name == name) {
-            return Err(Raise::argument(format!("duplicate name `{name}` in this file")));
+        if state
+            .registry
+            .borrow()
+            .tests
+            .iter()
+            .any(|test| test.name == name)
+        {
+            return Err(Raise::argument(format!(
+                "duplicate name `{name}` in this file"
+            )));
         }
-        let meta = meta_table.as_ref().map(Meta::read).transpose().map_err(Raise::argument)?;
+        let meta = meta_table
+            .as_ref()
+            .map(Meta::read)
+            .transpose()
+            .map_err(Raise::argument)?;
         let info = body.info();
         let line_of = |line: Option<usize>| line.and_then(|line| u32::try_from(line).ok());
         let site = stack::place(lua).unwrap_or_else(|| Site {
@@ -74,7 +86,9 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     lua.globals().raw_set("test", declare)?;
     let todo = function(lua, "todo", |lua, args| {
         expect_file_scope("todo")?;
-        let reason = args.opt_text(0, "the reason")?.unwrap_or_else(|| "todo".to_owned());
+        let reason = args
+            .opt_text(0, "the reason")?
+            .unwrap_or_else(|| "todo".to_owned());
         FileState::of(lua).registry.borrow_mut().todo = Some(reason);
         Ok(())
     })?;

@@ -21,9 +21,17 @@ const DEFER_TIMEOUT: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs `test`, again where it may be tried again.
-pub(crate) async fn run_test(lua: &Lua, test: &Declared, reporter: &Reporter) -> mlua::Result<Verdict> {
+pub(crate) async fn run_test(
+    lua: &Lua,
+    test: &Declared,
+    reporter: &Reporter,
+) -> mlua::Result<Verdict> {
     let state = FileState::of(lua);
-    let retries = test.meta.retries.or(state.settings.retries.get()).unwrap_or(0);
+    let retries = test
+        .meta
+        .retries
+        .or(state.settings.retries.get())
+        .unwrap_or(0);
     let mut attempt = 1;
     loop {
         let mut verdict = run_once(lua, &state, test).await?;
@@ -48,7 +56,11 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
     };
     let run = TestRun::new(test.name.clone(), Value::Table(meta));
     let scope = state.scope.child(&test.name);
-    let timeout = test.meta.timeout.or(state.settings.timeout.get()).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = test
+        .meta
+        .timeout
+        .or(state.settings.timeout.get())
+        .unwrap_or(DEFAULT_TIMEOUT);
     // 0 switches the limit off.
     let timeout = (!timeout.is_zero()).then_some(timeout);
     let deadline = state.deadline.within(timeout);
@@ -60,7 +72,10 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
     let mut problems = run_deferred(lua, state, &run, &scope).await?;
     problems.extend(end_tasks(&run.tasks.take()).await);
     run.ended.set(true);
-    let mut verdict = Verdict { status: Status::Passed, ..Verdict::skipped("") };
+    let mut verdict = Verdict {
+        status: Status::Passed,
+        ..Verdict::skipped("")
+    };
     conclude(&mut verdict, &run, ended, problems);
     if verdict.status == Status::Failed {
         verdict.consoles = consoles::tails(state, &scope);
@@ -85,7 +100,9 @@ async fn run_deferred(
 ) -> mlua::Result<Vec<Failure>> {
     let mut problems = Vec::new();
     loop {
-        let Some(function) = run.deferred.borrow_mut().pop() else { return Ok(problems) };
+        let Some(function) = run.deferred.borrow_mut().pop() else {
+            return Ok(problems);
+        };
         let deadline = state.deadline.within(Some(DEFER_TIMEOUT));
         let task = Task::new(scope.clone(), Some(Rc::clone(run)), deadline, None);
         match drive(lua, &task, function, ()).await? {
@@ -120,7 +137,9 @@ pub(crate) async fn end_tasks(tasks: &[Rc<Task>]) -> Vec<Failure> {
 pub(crate) async fn close(scope: &Scope) -> Vec<String> {
     match tokio::time::timeout(CLOSE_TIMEOUT, scope.close()).await {
         Ok(failures) => failures.iter().map(ToString::to_string).collect(),
-        Err(_) => vec![format!("closing what the test made: not done within {CLOSE_TIMEOUT:?}")],
+        Err(_) => vec![format!(
+            "closing what the test made: not done within {CLOSE_TIMEOUT:?}"
+        )],
     }
 }
 
@@ -145,7 +164,9 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: Ended, problems: Vec<Fa
         }
     }
     if let Some(sticky) = run.sticky.take()
-        && !failures.iter().any(|failure| failure.message == sticky.message)
+        && !failures
+            .iter()
+            .any(|failure| failure.message == sticky.message)
     {
         failures.insert(0, sticky);
     }
@@ -158,7 +179,10 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: Ended, problems: Vec<Fa
     }
     if let Some(first) = failures.first() {
         verdict.status = Status::Failed;
-        let texts: Vec<_> = failures.iter().map(|failure| failure.message.as_str()).collect();
+        let texts: Vec<_> = failures
+            .iter()
+            .map(|failure| failure.message.as_str())
+            .collect();
         verdict.message = texts.join("\n");
         verdict.failure = Some(first.clone());
     } else if let Some(reason) = skipped {
@@ -169,7 +193,9 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: Ended, problems: Vec<Fa
 
 /// Holds the verdict against what the meta expects.
 fn judge(test: &Declared, mut verdict: Verdict) -> Verdict {
-    let Some(reason) = &test.meta.expect_fail else { return verdict };
+    let Some(reason) = &test.meta.expect_fail else {
+        return verdict;
+    };
     match verdict.status {
         Status::Failed if !verdict.cancelled => {
             verdict.status = Status::Passed;

@@ -55,12 +55,17 @@ impl TestSelection {
     pub(crate) fn asks_for(&self, test: &Declared) -> bool {
         let place = test.site.line..=test.last_line.max(test.site.line);
         let tagged = |tags: &[String]| test.meta.tags.iter().any(|tag| tags.contains(tag));
-        self.name.as_ref().is_none_or(|name| name.is_match(&test.name))
+        self.name
+            .as_ref()
+            .is_none_or(|name| name.is_match(&test.name))
             && self.is_named(test, &place)
             && (self.any_tags.is_empty() || tagged(&self.any_tags))
             && !tagged(&self.no_tags)
             && self.meta_matches(&test.meta)
-            && !self.no_tag_meta.iter().any(|(key, value)| test.meta.texts(key).contains(value))
+            && !self
+                .no_tag_meta
+                .iter()
+                .any(|(key, value)| test.meta.texts(key).contains(value))
     }
 
     /// `file::name` and `file:LINE` add up: one of either is enough.
@@ -74,7 +79,9 @@ impl TestSelection {
         self.tag_meta.iter().all(|(key, _)| {
             let have = meta.texts(key);
             let wanted = self.tag_meta.iter().filter(|(other, _)| other == key);
-            wanted.map(|(_, value)| value).any(|value| have.contains(value))
+            wanted
+                .map(|(_, value)| value)
+                .any(|value| have.contains(value))
         })
     }
 }

@@ -69,7 +69,9 @@ impl TestRun {
 
 impl fmt::Debug for TestRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestRun").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("TestRun")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -27,17 +27,35 @@ test("bare body", host.sleep)
     )
     .run();
     assert_eq!(ran.failure("raised"), "a.test.lua:3: boom");
-    assert!(ran.failure("natural").starts_with("a.test.lua:7: attempt to index a nil value"));
+    assert!(
+        ran.failure("natural")
+            .starts_with("a.test.lua:7: attempt to index a nil value")
+    );
     let refused = ran.failure("refused");
-    assert!(refused.starts_with("a.test.lua:10: host.sleep: "), "{refused}");
+    assert!(
+        refused.starts_with("a.test.lua:10: host.sleep: "),
+        "{refused}"
+    );
     assert!(refused.contains("`5 parsecs`"), "{refused}");
     assert!(ran.failure("table").contains("error value is a table"));
     let deep = ran.test("deep");
-    assert!(deep.message.starts_with("a.test.lua:14: json.encode: cannot encode a function"));
-    let lines: Vec<u32> =
-        deep.failure.as_ref().unwrap().frames.iter().map(|frame| frame.site.line).collect();
+    assert!(
+        deep.message
+            .starts_with("a.test.lua:14: json.encode: cannot encode a function")
+    );
+    let lines: Vec<u32> = deep
+        .failure
+        .as_ref()
+        .unwrap()
+        .frames
+        .iter()
+        .map(|frame| frame.site.line)
+        .collect();
     assert_eq!(lines, [14, 15, 16]);
-    assert!(ran.failure("bare body").starts_with("a.test.lua:18: "), "the test's own line serves");
+    assert!(
+        ran.failure("bare body").starts_with("a.test.lua:18: "),
+        "the test's own line serves"
+    );
 }
 
 #[test]
@@ -66,14 +84,28 @@ fn chunk_errors_have_a_place() {
     let error = syntax.chunk_error.unwrap();
     assert_eq!(syntax.status, crate::FileStatus::Failed);
     assert_eq!(error.site.unwrap().to_string(), "a.test.lua:3");
-    assert!(error.message.starts_with("a.test.lua:3: "), "{}", error.message);
+    assert!(
+        error.message.starts_with("a.test.lua:3: "),
+        "{}",
+        error.message
+    );
 
-    let raised = Case::new("\nlocal y = nil + 1").run().outcome.chunk_error.unwrap();
+    let raised = Case::new("\nlocal y = nil + 1")
+        .run()
+        .outcome
+        .chunk_error
+        .unwrap();
     assert_eq!(raised.site.unwrap().to_string(), "a.test.lua:2");
 
-    let helper = Case::new("require 'helpers.bad'").with_file("helpers/bad.lua", "x = = 1").run();
+    let helper = Case::new("require 'helpers.bad'")
+        .with_file("helpers/bad.lua", "x = = 1")
+        .run();
     let error = helper.outcome.chunk_error.unwrap();
-    assert!(error.message.starts_with("helpers/bad.lua:1: "), "{}", error.message);
+    assert!(
+        error.message.starts_with("helpers/bad.lua:1: "),
+        "{}",
+        error.message
+    );
 }
 
 #[test]
@@ -91,7 +123,10 @@ test("sysno", function(t) return sysno.opnat end)
         ran.failure("method"),
         "a.test.lua:2: t has no method `asert_eq`; did you mean `assert_eq`?"
     );
-    assert!(ran.failure("option").contains("unknown option `timout`; did you mean `timeout`?"));
+    assert!(
+        ran.failure("option")
+            .contains("unknown option `timout`; did you mean `timeout`?")
+    );
     assert!(ran.failure("errno").contains("did you mean `ENOENT`?"));
     assert!(ran.failure("sysno").contains("did you mean `openat`?"));
 }

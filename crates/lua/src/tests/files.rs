@@ -7,16 +7,32 @@ fn the_top_level_may_wait_and_fail() {
     passes("host.sleep(0.001)\nlocal x = 3\ntest('a', function(t) t:assert_eq(x, 3) end)");
     let ran = Case::new("test('a', print)\nhost.sleep(0.001)\nerror('late')").run();
     assert!(ran.tests.is_empty());
-    assert_eq!(ran.outcome.chunk_error.unwrap().site.unwrap().to_string(), "a.test.lua:3");
-    let task = Case::new("co.spawn(function() error('bg') end)\ntest('a', function() host.sleep(0.01) end)");
+    assert_eq!(
+        ran.outcome.chunk_error.unwrap().site.unwrap().to_string(),
+        "a.test.lua:3"
+    );
+    let task = Case::new(
+        "co.spawn(function() error('bg') end)\ntest('a', function() host.sleep(0.01) end)",
+    );
     let outcome = task.run().outcome;
-    assert_eq!((outcome.passed, outcome.status), (1, crate::FileStatus::Failed));
-    assert!(outcome.chunk_error.unwrap().message.contains("nobody joined: a.test.lua:1: bg"));
+    assert_eq!(
+        (outcome.passed, outcome.status),
+        (1, crate::FileStatus::Failed)
+    );
+    assert!(
+        outcome
+            .chunk_error
+            .unwrap()
+            .message
+            .contains("nobody joined: a.test.lua:1: bg")
+    );
 }
 
 #[test]
 fn a_first_line_for_the_shell_is_passed_over() {
-    passes("#!/usr/bin/env provium\ntest('a', function(t) t:assert_eq(debug.getinfo(1).currentline, 2) end)");
+    passes(
+        "#!/usr/bin/env provium\ntest('a', function(t) t:assert_eq(debug.getinfo(1).currentline, 2) end)",
+    );
 }
 
 #[test]
@@ -24,5 +40,9 @@ fn no_file() {
     let mut case = Case::new("");
     case.job.path = case.job.path.with_file_name("missing.test.lua");
     let error = case.run().outcome.chunk_error.unwrap();
-    assert!(error.message.contains("missing.test.lua"), "{}", error.message);
+    assert!(
+        error.message.contains("missing.test.lua"),
+        "{}",
+        error.message
+    );
 }

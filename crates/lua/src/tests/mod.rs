@@ -5,6 +5,7 @@ mod errors;
 mod files;
 mod globals;
 mod listing;
+mod objects;
 mod outcomes;
 mod tasks;
 mod timeouts;
@@ -42,7 +43,8 @@ impl Case {
         let root = Utf8PathBuf::try_from(folder.path().to_path_buf()).unwrap();
         let path = root.join("a.test.lua");
         fs_err::write(&path, source).unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).enable_all().build().unwrap();
         let sink = Sink::default();
         let environment =
             Environment::without_machines(Vec::new(), sink.clone(), runtime.handle().clone());
@@ -57,7 +59,11 @@ impl Case {
             sink,
             cancel: CancelToken::new(),
         };
-        Self { folder, job, _runtime: runtime }
+        Self {
+            folder,
+            job,
+            _runtime: runtime,
+        }
     }
 
     fn with_file(self, name: &str, source: &str) -> Self {
@@ -68,10 +74,16 @@ impl Case {
     }
 
     fn run(&self) -> Ran {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let reporter = Reporter::new(&self.job.sink, &self.job.display);
         let outcome = LocalSet::new().block_on(&runtime, run(self.job.clone(), &reporter));
-        Ran { outcome, tests: reporter.seen.take() }
+        Ran {
+            outcome,
+            tests: reporter.seen.take(),
+        }
     }
 
     fn list(&self) -> Result<Listing, crate::ChunkError> {
@@ -83,7 +95,9 @@ impl Ran {
     /// The verdict on the test of that name.
     fn test(&self, name: &str) -> &Verdict {
         let found = self.tests.iter().find(|(known, _)| known == name);
-        &found.unwrap_or_else(|| panic!("no test `{name}`: {:?}", self.outcome)).1
+        &found
+            .unwrap_or_else(|| panic!("no test `{name}`: {:?}", self.outcome))
+            .1
     }
 
     /// The test's message, after checking that it failed.
@@ -96,9 +110,18 @@ impl Ran {
     /// Panics unless every test passed.
     fn all_passed(&self) {
         for (name, verdict) in &self.tests {
-            assert_eq!(verdict.status, Status::Passed, "{name}: {}", verdict.message);
+            assert_eq!(
+                verdict.status,
+                Status::Passed,
+                "{name}: {}",
+                verdict.message
+            );
         }
-        assert!(self.outcome.chunk_error.is_none(), "{:?}", self.outcome.chunk_error);
+        assert!(
+            self.outcome.chunk_error.is_none(),
+            "{:?}",
+            self.outcome.chunk_error
+        );
         assert!(!self.tests.is_empty());
     }
 }

@@ -48,14 +48,23 @@ test("sticky", function(t) pcall(function() t:assert_eq(1, 2, "hidden") end) end
     assert_eq!(ran.failure("eq strings"), "a.test.lua:3: m: a ~= b");
     assert_eq!(ran.failure("eq types"), "a.test.lua:4: m: \"1\" ~= 1");
     assert_eq!(ran.failure("neq"), "a.test.lua:5: m: 1 == 1");
-    assert_eq!(ran.failure("contains"), "a.test.lua:6: m: \"x\" not found in \"abc\"");
-    assert!(ran.failure("contains type").contains("must be a string, got 1"));
+    assert_eq!(
+        ran.failure("contains"),
+        "a.test.lua:6: m: \"x\" not found in \"abc\""
+    );
+    assert!(
+        ran.failure("contains type")
+            .contains("must be a string, got 1")
+    );
     assert_eq!(ran.failure("raises"), "a.test.lua:8: m: expected to raise");
     assert_eq!(
         ran.failure("same"),
         "a.test.lua:9: m: the values differ\n  .a[2]: 2 ~= 3\n  .b: 1 ~= missing\n  .c: missing ~= 1"
     );
-    assert!(ran.failure("match").contains("\"abc\" does not match \"%d\""));
+    assert!(
+        ran.failure("match")
+            .contains("\"abc\" does not match \"%d\"")
+    );
     assert!(ran.failure("near").contains("1 and 2 are 1 apart"));
     assert_eq!(ran.failure("fail"), "a.test.lua:12: why");
     assert_eq!(ran.failure("sticky"), "a.test.lua:13: hidden: 1 ~= 2");
@@ -85,13 +94,25 @@ end)
     assert_eq!(ran.test("skip").message, "no need");
     assert_eq!(ran.test("meta skip").message, "later");
     assert_eq!(ran.test("slow").status, Status::Skipped);
-    assert_eq!(ran.test("xfail").expected, Some(Expected::Fail("bug 7".to_owned())));
+    assert_eq!(
+        ran.test("xfail").expected,
+        Some(Expected::Fail("bug 7".to_owned()))
+    );
     assert_eq!(ran.test("xfail").status, Status::Passed);
     assert_eq!(ran.test("xpass").status, Status::Failed);
-    assert_eq!((ran.test("flaky").status, ran.test("flaky").attempts), (Status::Passed, 3));
-    assert_eq!((ran.test("hopeless").status, ran.test("hopeless").attempts), (Status::Failed, 2));
+    assert_eq!(
+        (ran.test("flaky").status, ran.test("flaky").attempts),
+        (Status::Passed, 3)
+    );
+    assert_eq!(
+        (ran.test("hopeless").status, ran.test("hopeless").attempts),
+        (Status::Failed, 2)
+    );
     assert_eq!(ran.test("meta").status, Status::Passed);
-    assert_eq!((ran.outcome.passed, ran.outcome.failed, ran.outcome.skipped), (3, 2, 3));
+    assert_eq!(
+        (ran.outcome.passed, ran.outcome.failed, ran.outcome.skipped),
+        (3, 2, 3)
+    );
 }
 
 #[test]
@@ -116,10 +137,17 @@ test("deferred error", function(t) t:defer(function() error("late") end) end)
     assert_eq!(all.message, "in step");
     assert_eq!(all.log, ["hello 1 {2}", "bye"]);
     assert_eq!(all.attachments[0].content, b"\0\x01");
-    let steps: Vec<_> = all.steps.iter().map(|step| (step.name.as_str(), step.ok)).collect();
+    let steps: Vec<_> = all
+        .steps
+        .iter()
+        .map(|step| (step.name.as_str(), step.ok))
+        .collect();
     assert_eq!(steps, [("one", true), ("two", false)]);
     assert_eq!(ran.test("order").status, Status::Passed);
-    assert!(ran.failure("deferred error").contains("deferred function: a.test.lua:12: late"));
+    assert!(
+        ran.failure("deferred error")
+            .contains("deferred function: a.test.lua:12: late")
+    );
 }
 
 #[test]
@@ -127,10 +155,21 @@ fn todo_skips_everything_and_duplicates_are_refused() {
     let ran = Case::new("todo('soon')\ntest('a', function() error('x') end)").run();
     assert_eq!(ran.test("a").message, "soon");
     assert_eq!(ran.outcome.skipped, 1);
-    let twice = Case::new("test('x', print)\ntest('x', print)").run().outcome.chunk_error.unwrap();
-    assert_eq!(twice.message, "a.test.lua:2: test: duplicate name `x` in this file");
+    let twice = Case::new("test('x', print)\ntest('x', print)")
+        .run()
+        .outcome
+        .chunk_error
+        .unwrap();
+    assert_eq!(
+        twice.message,
+        "a.test.lua:2: test: duplicate name `x` in this file"
+    );
     let inside = Case::new("test('x', function() test('y', print) end)").run();
-    assert!(inside.failure("x").contains("only at file scope, not inside test `x`"));
+    assert!(
+        inside
+            .failure("x")
+            .contains("only at file scope, not inside test `x`")
+    );
 }
 
 #[test]
@@ -146,17 +185,64 @@ test("three", {slow = true}, function() end)
         let mut case = Case::new(source);
         case.job.selection = selection;
         let ran = case.run();
-        let ran = ran.tests.iter().filter(|(_, verdict)| verdict.status == Status::Passed);
+        let ran = ran
+            .tests
+            .iter()
+            .filter(|(_, verdict)| verdict.status == Status::Passed);
         ran.map(|(name, _)| name.clone()).collect::<Vec<_>>()
     };
     let all = TestSelection::default;
-    let strings = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let strings = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(all()), ["one", "two"]);
-    assert_eq!(names(TestSelection { include_slow: true, ..all() }), ["one", "two", "three"]);
-    assert_eq!(names(TestSelection { lines: vec![3], ..all() }), ["one"]);
-    assert_eq!(names(TestSelection { exact: strings(&["three"]), ..all() }), ["three"]);
-    assert_eq!(names(TestSelection { any_tags: strings(&["disk"]), ..all() }), ["two"]);
-    assert_eq!(names(TestSelection { no_tags: strings(&["disk"]), ..all() }), ["one"]);
-    let meta = vec![("spec".to_owned(), "4.2".to_owned()), ("spec".to_owned(), "9".to_owned())];
-    assert_eq!(names(TestSelection { tag_meta: meta, ..all() }), ["two"]);
+    assert_eq!(
+        names(TestSelection {
+            include_slow: true,
+            ..all()
+        }),
+        ["one", "two", "three"]
+    );
+    assert_eq!(
+        names(TestSelection {
+            lines: vec![3],
+            ..all()
+        }),
+        ["one"]
+    );
+    assert_eq!(
+        names(TestSelection {
+            exact: strings(&["three"]),
+            ..all()
+        }),
+        ["three"]
+    );
+    assert_eq!(
+        names(TestSelection {
+            any_tags: strings(&["disk"]),
+            ..all()
+        }),
+        ["two"]
+    );
+    assert_eq!(
+        names(TestSelection {
+            no_tags: strings(&["disk"]),
+            ..all()
+        }),
+        ["one"]
+    );
+    let meta = vec![
+        ("spec".to_owned(), "4.2".to_owned()),
+        ("spec".to_owned(), "9".to_owned()),
+    ];
+    assert_eq!(
+        names(TestSelection {
+            tag_meta: meta,
+            ..all()
+        }),
+        ["two"]
+    );
 }

@@ -31,7 +31,11 @@ test("overlap", function(t)
 end)
 "#,
     );
-    assert!(started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_millis(600),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -78,12 +82,31 @@ end)
 "#,
     )
     .run();
-    assert_eq!(ran.test("joined").status, Status::Passed, "{}", ran.test("joined").message);
+    assert_eq!(
+        ran.test("joined").status,
+        Status::Passed,
+        "{}",
+        ran.test("joined").message
+    );
     let alone = ran.failure("nobody saw");
-    assert!(alone.contains("in a task that nobody joined: a.test.lua:9: alone"), "{alone}");
+    assert!(
+        alone.contains("in a task that nobody joined: a.test.lua:9: alone"),
+        "{alone}"
+    );
     for name in ["nobody joined, no error", "timeout", "parallel fails fast"] {
-        assert_eq!(ran.test(name).status, Status::Passed, "{name}: {}", ran.test(name).message);
+        assert_eq!(
+            ran.test(name).status,
+            Status::Passed,
+            "{name}: {}",
+            ran.test(name).message
+        );
     }
-    assert!(ran.failure("not a function").contains("co.spawn: must be given a function"));
-    assert!(ran.failure("assertion in a task").contains("inside: 1 ~= 2"));
+    assert!(
+        ran.failure("not a function")
+            .contains("co.spawn: must be given a function")
+    );
+    assert!(
+        ran.failure("assertion in a task")
+            .contains("inside: 1 ~= 2")
+    );
 }

@@ -25,11 +25,25 @@ end)
 "#,
     )
     .run();
-    assert_eq!(ran.failure("waits"), "timed out after 100ms in host.sleep(\"30s\")");
-    assert_eq!(ran.test("waits").failure.as_ref().unwrap().frames[0].site.line, 5);
+    assert_eq!(
+        ran.failure("waits"),
+        "timed out after 100ms in host.sleep(\"30s\")"
+    );
+    assert_eq!(
+        ran.test("waits").failure.as_ref().unwrap().frames[0]
+            .site
+            .line,
+        5
+    );
     assert!(ran.test("waits").timed_out);
-    assert_eq!(ran.failure("inside a coroutine"), "timed out after 100ms in host.sleep(30)");
-    assert_eq!(ran.failure("stubborn"), "timed out after 100ms in host.sleep(30)");
+    assert_eq!(
+        ran.failure("inside a coroutine"),
+        "timed out after 100ms in host.sleep(30)"
+    );
+    assert_eq!(
+        ran.failure("stubborn"),
+        "timed out after 100ms in host.sleep(30)"
+    );
     assert_eq!(ran.test("others go on").status, Status::Passed);
     assert!(started.elapsed() < Duration::from_secs(5));
 }
@@ -71,12 +85,26 @@ end)
     .run();
     for name in ["loop", "pcall", "xpcall", "coroutine", "many coroutines"] {
         let message = ran.failure(name);
-        assert!(message.starts_with("timed out after 100ms in Lua code"), "{name}: {message}");
+        assert!(
+            message.starts_with("timed out after 100ms in Lua code"),
+            "{name}: {message}"
+        );
     }
-    assert!(ran.failure("loop").ends_with("at a.test.lua:3"), "{}", ran.failure("loop"));
-    assert!(ran.failure("task").starts_with("timed out after 100ms in host.sleep(10)"));
+    assert!(
+        ran.failure("loop").ends_with("at a.test.lua:3"),
+        "{}",
+        ran.failure("loop")
+    );
+    assert!(
+        ran.failure("task")
+            .starts_with("timed out after 100ms in host.sleep(10)")
+    );
     assert_eq!(ran.test("after").status, Status::Passed);
-    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
 }
 
 #[test]
@@ -85,20 +113,31 @@ fn a_file_has_its_time_too() {
     case.job.file_timeout = Some(Duration::from_millis(100));
     let ran = case.run();
     assert_eq!(ran.outcome.status, crate::FileStatus::TimedOut);
-    assert_eq!(ran.failure("a"), "the file timed out after 100ms in host.sleep(30)");
+    assert_eq!(
+        ran.failure("a"),
+        "the file timed out after 100ms in host.sleep(30)"
+    );
     assert_eq!(ran.tests.len(), 1);
 
     let mut top = Case::new("host.sleep(30)");
     top.job.file_timeout = Some(Duration::from_millis(100));
     let outcome = top.run().outcome;
     assert_eq!(outcome.status, crate::FileStatus::TimedOut);
-    assert!(outcome.chunk_error.unwrap().message.contains("in host.sleep(30)"));
+    assert!(
+        outcome
+            .chunk_error
+            .unwrap()
+            .message
+            .contains("in host.sleep(30)")
+    );
 }
 
 #[test]
 fn the_user_can_end_it() {
     for body in ["host.sleep(30)", "while true do end"] {
-        let case = Case::new(&format!("test('a', function() {body} end)\ntest('b', print)"));
+        let case = Case::new(&format!(
+            "test('a', function() {body} end)\ntest('b', print)"
+        ));
         let cancel = case.job.cancel.clone();
         let thread = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(50));
@@ -106,7 +145,11 @@ fn the_user_can_end_it() {
         });
         let ran = case.run();
         thread.join().unwrap();
-        assert!(ran.failure("a").contains("cancelled"), "{}", ran.failure("a"));
+        assert!(
+            ran.failure("a").contains("cancelled"),
+            "{}",
+            ran.failure("a")
+        );
         assert!(ran.outcome.cancelled);
         assert_eq!(ran.tests.len(), 1);
     }

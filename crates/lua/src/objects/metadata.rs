@@ -1,0 +1,44 @@
+//! Metadata of the guest's files as Lua tables.
+
+use mlua::{Lua, Result, Table};
+use provium_lab::{Entry, EntryType, Stat};
+
+/// `{size, mtime, mtime_ns, perm, entry_type, uid, gid, ino, nlink}`.
+pub(super) fn stat_table(lua: &Lua, stat: &Stat) -> Result<Table> {
+    let table = lua.create_table()?;
+    table.raw_set("size", stat.size)?;
+    table.raw_set("mtime", stat.mtime)?;
+    table.raw_set("mtime_ns", stat.mtime_ns)?;
+    table.raw_set("perm", stat.perm)?;
+    table.raw_set("entry_type", entry_type(stat.entry_type))?;
+    table.raw_set("uid", stat.uid)?;
+    table.raw_set("gid", stat.gid)?;
+    table.raw_set("ino", stat.ino)?;
+    table.raw_set("nlink", stat.nlink)?;
+    Ok(table)
+}
+
+/// `{{name, entry_type}, …}`.
+pub(super) fn entries_table(lua: &Lua, entries: &[Entry]) -> Result<Table> {
+    let list = lua.create_table_with_capacity(entries.len(), 0)?;
+    for (index, entry) in entries.iter().enumerate() {
+        let table = lua.create_table()?;
+        table.raw_set("name", lua.create_string(&entry.name)?)?;
+        table.raw_set("entry_type", entry_type(entry.entry_type))?;
+        list.raw_set(index + 1, table)?;
+    }
+    Ok(list)
+}
+
+fn entry_type(kind: EntryType) -> &'static str {
+    match kind {
+        EntryType::File => "file",
+        EntryType::Dir => "dir",
+        EntryType::Symlink => "symlink",
+        EntryType::Fifo => "fifo",
+        EntryType::Socket => "socket",
+        EntryType::CharDevice => "char_device",
+        EntryType::BlockDevice => "block_device",
+        EntryType::Unknown => "unknown",
+    }
+}

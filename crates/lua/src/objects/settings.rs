@@ -1,0 +1,40 @@
+//! What a file sets for all its tests: `provium.timeout = "30s"`.
+
+use crate::file::FileState;
+use crate::options::unknown;
+use crate::raise::Raise;
+use crate::testing::{expect_file_scope, retries_of};
+use crate::units::duration;
+use mlua::{IntoLua, Lua, Result, Value};
+
+const KNOWN: &[&str] = &["timeout", "retries"];
+
+/// Carries out `provium.key = value`.
+pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result<(), Raise> {
+    if !KNOWN.contains(&key) {
+        let text = unknown("setting", key, KNOWN.iter().copied());
+        return Err(Raise::message(format!("provium.{key}: {text}")));
+    }
+    expect_file_scope(&format!("provium.{key} = …"))?;
+    let bad = |why: String| Raise::message(format!("provium.{key}: {why}"));
+    let settings = &FileState::of(lua).settings;
+    match key {
+        "timeout" => settings.timeout.set(Some(duration(value).map_err(bad)?)),
+        _ => settings.retries.set(Some(retries_of(value).map_err(bad)?)),
+    }
+    Ok(())
+}
+
+/// What a setting was set to; nil for what is no setting.
+pub(super) fn read(lua: &Lua, key: &str) -> Result<Value> {
+    let settings = &FileState::of(lua).settings;
+    match key {
+        "timeout" => settings
+            .timeout
+            .get()
+            .map(|timeout| timeout.as_secs_f64())
+            .into_lua(lua),
+        "retries" => settings.retries.get().into_lua(lua),
+        _ => Ok(Value::Nil),
+    }
+}

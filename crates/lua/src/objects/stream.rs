@@ -1,0 +1,165 @@
+//! Streams of bytes: tails of files, outputs of processes, consoles.
+
+use super::value;
+use crate::args::Args;
+use crate::class::{Class, Object};
+use crate::raise::Raise;
+use crate::units::shown;
+use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use provium_lab::ByteStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a call waits that is given no time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long `drain` waits for more.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// A stream as Lua holds it.
+#[derive(Debug, Clone)]
+pub(super) struct StreamObject(ByteStream);
+
+impl Object for StreamObject {
+    const CLASS: &'static str = "stream";
+    fn subject(&self) -> String {
+        self.0.subject().to_owned()
+    }
+}
+
+/// The Lua value of a stream.
+pub(super) fn value(lua: &Lua, stream: ByteStream) -> Result<Value> {
+    value::of(lua, stream.id(), || StreamObject(stream))
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    let find: Function = lua.globals().get::<Table>("string")?.get("find")?;
+    Class::<StreamObject>::new(lua)?
+        .waits("next", |lua, this, args| async move {
+            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
+            let piece = this.0.next(timeout).await?;
+            Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
+        })?
+        .waits("read_until", |lua, this, args| async move {
+            let (text, timeout) = wanted(&args)?;
+            let matched = this.0.read_until(&text, timeout).await?;
+            Ok(lua.create_string(matched)?)
+        })?
+        .waits("expect", |_, this, args| async move {
+            let (text, timeout) = wanted(&args)?;
+            this.0.read_until(&text, timeout).await?;
+            Ok(())
+        })?
+        .waits("expect_match", move |lua, this, args| {
+            let find = find.clone();
+            async move { expect_match(&lua, &this.0, &find, &args).await }
+        })?
+        .waits("drain", |lua, this, args| async move {
+            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
+            let pieces = this.0.drain(timeout).await?;
+            let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
+            Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
+        })?
+        .method("eof", |_, this, _| Ok(this.0.eof()))?
+        .waits(
+            "close",
+            |_, this, _| async move { Ok(this.0.close().await?) },
+        )?
+        .method("creation_site", |lua, this, _| {
+            let site = lua.create_table()?;
+            site.raw_set("file", this.0.site().file.as_str())?;
+            site.raw_set("line", this.0.site().line)?;
+            Ok(site)
+        })?
+        .finish()
+}
+
+fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), Raise> {
+    let text = args.bytes(0, "the text")?;
+    if text.is_empty() {
+        return Err(Raise::argument("the text: must not be empty"));
+    }
+    Ok((
+        text,
+        args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE),
+    ))
+}
+
+/// Waits for a Lua pattern; returns its captures, or what it matched.
+///
+/// The pattern must be tried on this thread, where Lua is; so the stream is asked for a copy of what
+/// it holds whenever that has grown, and told what to consume once the pattern matches.
+async fn expect_match(
+    lua: &Lua,
+    stream: &ByteStream,
+    find: &Function,
+    args: &Args,
+) -> std::result::Result<MultiValue, Raise> {
+    let pattern = args.value(0);
+    let shown_pattern = args.bytes(0, "the pattern")?;
+    let shown_pattern = String::from_utf8_lossy(&shown_pattern).into_owned();
+    let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
+    let deadline = Instant::now() + timeout;
+    let mut tried = None;
+    loop {
+        let held: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let copy = Arc::clone(&held);
+        let grown = move |bytes: &[u8]| {
+            if tried.is_some_and(|tried| bytes.len() <= tried) {
+                return None;
+            }
+            *copy.lock().unwrap_or_else(PoisonError::into_inner) = bytes.to_vec();
+            Some(0)
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        stream
+            .wait_match("expect_match", &shown_pattern, left, grown)
+            .await?;
+        let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
+        tried = Some(held.len());
+        if let Some((end, captures)) = try_pattern(lua, find, &held, &pattern)? {
+            let left = deadline
+                .saturating_duration_since(Instant::now())
+                .max(QUIET);
+            let consume = move |bytes: &[u8]| Some(end.min(bytes.len()));
+            stream
+                .wait_match("expect_match", &shown_pattern, left, consume)
+                .await?;
+            return Ok(captures);
+        }
+    }
+}
+
+/// Where the match ends, and its captures (the whole match, where there are none).
+fn try_pattern(
+    lua: &Lua,
+    find: &Function,
+    held: &[u8],
+    pattern: &Value,
+) -> std::result::Result<Option<(usize, MultiValue)>, Raise> {
+    let mut found: MultiValue =
+        find.call((lua.create_string(held)?, pattern))
+            .map_err(|error| {
+                let why = crate::failure::Failure::from(error).message;
+                Raise::argument(format!(
+                    "the pattern {}: {}",
+                    shown(pattern),
+                    why.lines().next().unwrap_or("")
+                ))
+            })?;
+    let (Some(Value::Integer(start)), Some(Value::Integer(end))) =
+        (found.pop_front(), found.pop_front())
+    else {
+        return Ok(None);
+    };
+    let (start, end) = (
+        usize::try_from(start - 1).unwrap_or(0),
+        usize::try_from(end).unwrap_or(0),
+    );
+    if found.is_empty() {
+        let whole = held.get(start..end).unwrap_or_default();
+        found.push_back(Value::String(lua.create_string(whole)?));
+    }
+    Ok(Some((end, found)))
+}

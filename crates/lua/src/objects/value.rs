@@ -1,0 +1,40 @@
+//! The same resource is the same Lua value, as long as Lua has it in hand.
+
+use crate::class::{Object, object};
+use crate::file::FileState;
+use crate::stack;
+use mlua::{Lua, Result, Value};
+use provium_lab::{ResourceId, Scope, Site};
+
+/// The Lua value of the resource `id`. One resource may have values of several classes (a VM has a
+/// console and a clock).
+pub(super) fn of<T: Object>(lua: &Lua, id: ResourceId, make: impl FnOnce() -> T) -> Result<Value> {
+    let state = FileState::of(lua);
+    let key = format!("{} {id}", T::CLASS);
+    match state.values.raw_get::<Value>(key.as_str())? {
+        Value::Nil => {
+            let value = object(lua, make())?;
+            state.values.raw_set(key, &value)?;
+            Ok(value)
+        }
+        value => Ok(value),
+    }
+}
+
+/// The scope that what is made now belongs to, and the author's line that makes it.
+pub(super) fn here(lua: &Lua) -> (Scope, Site) {
+    let state = FileState::of(lua);
+    let site = stack::place(lua).unwrap_or_else(|| Site {
+        file: state.display.clone(),
+        line: 1,
+    });
+    (state.current_scope(), site)
+}
+
+/// The object of class `T` in a Lua value.
+pub(super) fn as_object<T: Object>(value: &Value) -> Option<T> {
+    match value {
+        Value::UserData(userdata) => userdata.borrow::<T>().ok().map(|object| object.clone()),
+        _ => None,
+    }
+}
