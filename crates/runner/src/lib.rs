@@ -1,1 +1,32 @@
-//! Discovery, selection, pool, dispatch of test files.
+//! From paths to a finished run: which files, in which order, with how much of the host.
+//!
+//! ```text
+//! paths ─ discover ─▶ files ─ dispatch ─▶ a thread a file ─▶ provium-lua
+//!                                 ▲              │ boots, claims
+//!                                 └──── pool ◀───┘
+//! ```
+//!
+//! [`discover`](discover()) finds test files; [`run`] runs them, each on a thread of its own, within
+//! a [`Pool`] of memory and vCPUs, and tells what happens as events. A file that panics is that
+//! file's crash; nothing else stops.
+//!
+//! It knows files, tests and amounts, but no VM; it prints nothing and catches no signal: who wants
+//! a run to end throws its [`Stop`] switch.
+
+mod address;
+mod crash;
+mod discover;
+mod dispatch;
+mod error;
+mod ledger;
+mod lua;
+mod plan;
+pub mod pool;
+
+pub use crash::record_panics;
+pub use discover::{Request, TestFile, discover};
+pub use dispatch::{RunFile, Stop, run};
+pub use error::DiscoverError;
+pub use lua::LuaFiles;
+pub use plan::{About, FileEnd, FileTask, Outcome, Plan};
+pub use pool::Pool;

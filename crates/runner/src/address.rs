@@ -1,0 +1,110 @@
+//! What a path on the command line points at: a file or directory, a line of a file, or a test.
+
+use std::num::NonZeroU32;
+
+/// A path as it was typed, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address<'a> {
+    pub(crate) path: &'a str,
+    pub(crate) place: Place<'a>,
+}
+
+/// Which part of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    Whole,
+    Line(u32),
+    Test(&'a str),
+}
+
+impl<'a> Address<'a> {
+    /// Takes `typed` apart. A path that exists as it stands is taken as it stands, whatever colons
+    /// are in its name.
+    pub(crate) fn parse(typed: &'a str, exists: impl Fn(&str) -> bool) -> Self {
+        let whole = Self {
+            path: typed,
+            place: Place::Whole,
+        };
+        if exists(typed) {
+            return whole;
+        }
+        // The path may hold `::` itself, and so may the name: the first cut that leaves a path wins.
+        let cuts = typed
+            .match_indices("::")
+            .map(|(at, _)| (&typed[..at], &typed[at + 2..]));
+        let mut cuts = cuts.filter(|(path, name)| !path.is_empty() && !name.is_empty());
+        if let Some((path, name)) = cuts.clone().find(|(path, _)| exists(path)) {
+            return Self {
+                path,
+                place: Place::Test(name),
+            };
+        }
+        let line = typed.rsplit_once(':').and_then(|(path, line)| {
+            Some((path, line.parse::<NonZeroU32>().ok()?)).filter(|(path, _)| !path.is_empty())
+        });
+        if let Some((path, line)) = line {
+            return Self {
+                path,
+                place: Place::Line(line.get()),
+            };
+        }
+        match cuts.next() {
+            Some((path, name)) => Self {
+                path,
+                place: Place::Test(name),
+            },
+            None => whole,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(typed: &str) -> Address<'_> {
+        let there = ["a.test.lua", "b:7", "c::d.test.lua"];
+        Address::parse(typed, |path| there.contains(&path))
+    }
+
+    #[test]
+    fn lines_and_names_are_cut_off_unless_they_belong_to_the_path() {
+        let whole = |path| Address {
+            path,
+            place: Place::Whole,
+        };
+        assert_eq!(parse("a.test.lua"), whole("a.test.lua"));
+        assert_eq!(parse("b:7"), whole("b:7"));
+        assert_eq!(parse("c::d.test.lua"), whole("c::d.test.lua"));
+        assert_eq!(
+            parse("a.test.lua:12"),
+            Address {
+                path: "a.test.lua",
+                place: Place::Line(12)
+            }
+        );
+        assert_eq!(
+            parse("a.test.lua::x::y:3"),
+            Address {
+                path: "a.test.lua",
+                place: Place::Test("x::y:3")
+            }
+        );
+        assert_eq!(
+            parse("c::d.test.lua::name"),
+            Address {
+                path: "c::d.test.lua",
+                place: Place::Test("name")
+            }
+        );
+        assert_eq!(
+            parse("gone::name"),
+            Address {
+                path: "gone",
+                place: Place::Test("name")
+            }
+        );
+        assert_eq!(parse("a.test.lua:0"), whole("a.test.lua:0"));
+        assert_eq!(parse("::x"), whole("::x"));
+    }
+}

@@ -1,0 +1,344 @@
+//! Finds test files.
+//!
+//! A directory gives every `*.test.lua` under it; entries whose names begin with a dot are left out,
+//! and links to directories are not followed, so that a link upwards ends nowhere. `*.fixture.lua`
+//! belongs to the tests that use it and is never run by itself. Files come sorted, each once,
+//! however often it was named.
+
+use crate::address::{Address, Place};
+use crate::error::DiscoverError;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeMap;
+
+/// How the names of test files end.
+const TEST_SUFFIX: &str = ".test.lua";
+
+/// How the names of fixtures end.
+const FIXTURE_SUFFIX: &str = ".fixture.lua";
+
+/// Where to look.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// As typed; none means the roots, and where there are none, `base`.
+    pub paths: Vec<String>,
+    /// The roots of the configuration, absolute.
+    pub roots: Vec<Utf8PathBuf>,
+    /// What typed paths are relative to, absolute.
+    pub base: Utf8PathBuf,
+    /// Part of the root-relative path; nothing else is taken.
+    pub filter: Option<String>,
+}
+
+/// A test file of the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestFile {
+    /// Where it is.
+    pub path: Utf8PathBuf,
+    /// Its name in events and reports: relative to its root. No two files share one.
+    pub display: String,
+    /// Where `require` looks.
+    pub package_roots: Vec<Utf8PathBuf>,
+    /// Only the tests on these lines, or of these names; both empty: all.
+    pub lines: Vec<u32>,
+    /// Only the tests of these names.
+    pub names: Vec<String>,
+}
+
+/// A file that was found, and under what.
+struct Found {
+    start: Utf8PathBuf,
+    whole: bool,
+    lines: Vec<u32>,
+    names: Vec<String>,
+}
+
+/// The test files of a run, sorted by their display names.
+pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
+    let base = canonical(&request.base, request.base.as_str())?;
+    let mut roots = Vec::new();
+    for root in &request.roots {
+        roots.push(canonical(root, root.as_str())?);
+    }
+    let mut found = BTreeMap::new();
+    if request.paths.is_empty() {
+        let starts = if roots.is_empty() {
+            std::slice::from_ref(&base)
+        } else {
+            &roots
+        };
+        for start in starts {
+            walk(start, start, &mut found)?;
+        }
+    }
+    for typed in &request.paths {
+        take_typed(typed, &base, &mut found)?;
+    }
+
+    let mut files: Vec<TestFile> = found
+        .into_iter()
+        .map(|(path, found)| {
+            let root = roots
+                .iter()
+                .filter(|root| path.starts_with(root))
+                .max_by_key(|r| r.as_str().len());
+            let display = relative(&path, root.unwrap_or(&base));
+            let mut package_roots = roots.clone();
+            if root.is_none() {
+                package_roots.extend([found.start, base.clone()]);
+                package_roots.dedup();
+            }
+            let (lines, names) = if found.whole {
+                (Vec::new(), Vec::new())
+            } else {
+                (found.lines, found.names)
+            };
+            TestFile {
+                path,
+                display,
+                package_roots,
+                lines,
+                names,
+            }
+        })
+        .collect();
+    tell_apart(&mut files, &base);
+    if let Some(part) = &request.filter {
+        files.retain(|file| file.display.contains(part.as_str()));
+    }
+    files.sort_by(|one, other| one.display.cmp(&other.display));
+    Ok(files)
+}
+
+fn take_typed(
+    typed: &str,
+    base: &Utf8Path,
+    found: &mut BTreeMap<Utf8PathBuf, Found>,
+) -> Result<(), DiscoverError> {
+    let address = Address::parse(typed, |path| base.join(path).exists());
+    let path = base.join(address.path);
+    if !path.exists() {
+        return Err(DiscoverError::Missing {
+            path: address.path.to_owned(),
+        });
+    }
+    let path = canonical(&path, address.path)?;
+    if path.is_dir() {
+        if address.place != Place::Whole {
+            return Err(DiscoverError::PlaceInDirectory {
+                path: typed.to_owned(),
+            });
+        }
+        return walk(&path, &path, found);
+    }
+    let given = || address.path.to_owned();
+    if path.as_str().ends_with(FIXTURE_SUFFIX) {
+        return Err(DiscoverError::Fixture { path: given() });
+    }
+    if !path.as_str().ends_with(TEST_SUFFIX) {
+        return Err(DiscoverError::NotATest { path: given() });
+    }
+    let start = path.parent().unwrap_or(base).to_owned();
+    let entry = found.entry(path).or_insert_with(|| Found {
+        start,
+        whole: false,
+        lines: Vec::new(),
+        names: Vec::new(),
+    });
+    match address.place {
+        Place::Whole => entry.whole = true,
+        Place::Line(line) => entry.lines.push(line),
+        Place::Test(name) => entry.names.push(name.to_owned()),
+    }
+    Ok(())
+}
+
+fn walk(
+    directory: &Utf8Path,
+    start: &Utf8Path,
+    found: &mut BTreeMap<Utf8PathBuf, Found>,
+) -> Result<(), DiscoverError> {
+    let unreadable = |source| DiscoverError::Unreadable {
+        path: directory.to_owned(),
+        source,
+    };
+    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
+        let entry = entry.map_err(unreadable)?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            let lossy = entry.path().to_string_lossy().into_owned();
+            // Only a test that cannot be named is worth stopping for.
+            if lossy.ends_with(TEST_SUFFIX) {
+                return Err(DiscoverError::NotUtf8 { path: lossy });
+            }
+            continue;
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let path = directory.join(name);
+        let kind = entry.file_type().map_err(unreadable)?;
+        if kind.is_dir() {
+            walk(&path, start, found)?;
+        } else if name.ends_with(TEST_SUFFIX) && path.is_file() {
+            let start = start.to_owned();
+            let whole = || Found {
+                start,
+                whole: true,
+                lines: Vec::new(),
+                names: Vec::new(),
+            };
+            found.entry(path).or_insert_with(whole).whole = true;
+        }
+    }
+    Ok(())
+}
+
+/// Gives files that share a name one that tells them apart.
+fn tell_apart(files: &mut [TestFile], base: &Utf8Path) {
+    let mut count: BTreeMap<String, usize> = BTreeMap::new();
+    for file in files.iter() {
+        *count.entry(file.display.clone()).or_default() += 1;
+    }
+    for file in files {
+        if count.get(&file.display).is_some_and(|count| *count > 1) {
+            file.display = relative(&file.path, base);
+        }
+    }
+}
+
+fn relative(path: &Utf8Path, root: &Utf8Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).to_string()
+}
+
+fn canonical(path: &Utf8Path, given: &str) -> Result<Utf8PathBuf, DiscoverError> {
+    path.canonicalize_utf8()
+        .map_err(|source| match source.kind() {
+            std::io::ErrorKind::NotFound => DiscoverError::Missing {
+                path: given.to_owned(),
+            },
+            std::io::ErrorKind::InvalidData => DiscoverError::NotUtf8 {
+                path: given.to_owned(),
+            },
+            _ => DiscoverError::Unreadable {
+                path: path.to_owned(),
+                source,
+            },
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> (tempfile::TempDir, Utf8PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
+        for file in files {
+            let path = base.join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        (dir, base)
+    }
+
+    fn request(base: &Utf8Path, paths: &[&str]) -> Request {
+        Request {
+            paths: paths.iter().map(|&path| path.to_owned()).collect(),
+            roots: Vec::new(),
+            base: base.to_owned(),
+            filter: None,
+        }
+    }
+
+    fn displays(request: &Request) -> Vec<String> {
+        discover(request)
+            .unwrap()
+            .into_iter()
+            .map(|file| file.display)
+            .collect()
+    }
+
+    const FILES: &[&str] = &[
+        "b.test.lua",
+        "a/z.test.lua",
+        "a/web.fixture.lua",
+        "a/helper.lua",
+        "a/.hidden/x.test.lua",
+        "tests/net/b.test.lua",
+        "more/net/b.test.lua",
+    ];
+
+    #[test]
+    fn directories_give_their_tests_sorted_and_once() {
+        let (_dir, base) = tree(FILES);
+        std::os::unix::fs::symlink(&base, base.join("a/up")).unwrap();
+        let all = [
+            "a/z.test.lua",
+            "b.test.lua",
+            "more/net/b.test.lua",
+            "tests/net/b.test.lua",
+        ];
+        assert_eq!(displays(&request(&base, &[])), all);
+        assert_eq!(
+            displays(&request(&base, &["a", "./a", "a/z.test.lua"])),
+            all[..1]
+        );
+    }
+
+    #[test]
+    fn names_are_relative_to_the_root_but_never_shared() {
+        let (_dir, base) = tree(FILES);
+        let mut asked = request(&base, &[]);
+        asked.roots = vec![base.join("tests")];
+        assert_eq!(displays(&asked), ["net/b.test.lua"]);
+        asked.roots.push(base.join("more"));
+        assert_eq!(
+            displays(&asked),
+            ["more/net/b.test.lua", "tests/net/b.test.lua"]
+        );
+        asked.filter = Some("tests/".to_owned());
+        assert_eq!(displays(&asked), ["tests/net/b.test.lua"]);
+    }
+
+    #[test]
+    fn helpers_are_found_from_the_roots_or_from_where_the_search_began() {
+        let (_dir, base) = tree(FILES);
+        let mut asked = request(&base, &["tests"]);
+        let files = discover(&asked).unwrap();
+        assert_eq!(files[0].package_roots, [base.join("tests"), base.clone()]);
+        asked.roots = vec![base.join("tests")];
+        let files = discover(&asked).unwrap();
+        assert_eq!(files[0].package_roots, [base.join("tests")]);
+    }
+
+    #[test]
+    fn lines_and_names_add_up_and_the_whole_file_wins() {
+        let (_dir, base) = tree(FILES);
+        let asked = request(
+            &base,
+            &["b.test.lua:3", "b.test.lua::works", "b.test.lua:9"],
+        );
+        let file = &discover(&asked).unwrap()[0];
+        assert_eq!(
+            (&file.lines[..], &file.names[..]),
+            (&[3, 9][..], &["works".to_owned()][..])
+        );
+        let asked = request(&base, &["b.test.lua:3", "b.test.lua"]);
+        let file = &discover(&asked).unwrap()[0];
+        assert!(file.lines.is_empty() && file.names.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_test_is_an_error() {
+        let (_dir, base) = tree(FILES);
+        let error = |path: &str| discover(&request(&base, &[path])).unwrap_err().to_string();
+        assert_eq!(error("gone"), "no such file or directory: `gone`");
+        assert_eq!(
+            error("gone.test.lua:3"),
+            "no such file or directory: `gone.test.lua`"
+        );
+        assert!(error("a/helper.lua").contains("not a test file"));
+        assert!(error("a/web.fixture.lua").contains("is a fixture"));
+        assert!(error("a:3").contains("only a file has lines"));
+    }
+}

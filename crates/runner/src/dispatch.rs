@@ -1,0 +1,331 @@
+//! Starts files while the pool admits them, and sees each to its end.
+//!
+//! One loop owns all state; file threads and the pool send it messages. It waits for nothing else,
+//! and wakes once in a while to look at deadlines, at wait cycles and to tell the pool's state.
+//!
+//! ```text
+//! waiting ──▶ running ──▶ completed       thread ended by itself, or its panic was caught
+//!    │           └──────▶ completed       given up: its time was long over and it did not end
+//!    └──────────────────▶ completed       never started: the run was stopped
+//! ```
+
+use crate::crash;
+use crate::discover::TestFile;
+use crate::ledger::{Counts, Ledger};
+use crate::plan::{FileEnd, FileTask, Outcome, Plan, plain};
+use crate::pool::{Pool, Running};
+use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Sink};
+use provium_lua::CancelToken;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Ends a run early: no further file starts, and those that run clean up and end.
+pub type Stop = CancelToken;
+
+/// Runs a file to its end on the calling thread.
+pub type RunFile = dyn Fn(FileTask) -> FileEnd + Send + Sync;
+
+/// How often deadlines and wait cycles are looked at.
+const TICK: Duration = Duration::from_millis(200);
+
+/// How often the pool's state is told.
+const POOL_STATE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long all files may wait for each other. Long enough for a task of a file that is not waiting
+/// to give something back.
+const CYCLE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a file may take to clean up after its time was over, until it is given up.
+const CLEAN_UP: Duration = Duration::from_secs(120);
+
+/// Stack of a file's thread: deep enough for Lua's own limit on nested calls, without optimisation.
+const STACK: usize = 16 << 20;
+
+enum Message {
+    Ended { index: usize, end: FileEnd },
+    PoolChanged,
+}
+
+struct Dispatcher<'a> {
+    plan: &'a Plan,
+    pool: &'a Pool,
+    sink: &'a Sink,
+    stop: &'a Stop,
+    run_file: Arc<RunFile>,
+    sender: Sender<Message>,
+    waiting: VecDeque<usize>,
+    running: BTreeMap<usize, RunningFile>,
+    /// The file at the head was told to be blocked.
+    told_blocked: bool,
+    outcome: Outcome,
+}
+
+struct RunningFile {
+    started: Instant,
+    ledger: Ledger,
+    thread: Option<JoinHandle<()>>,
+    _slot: Running,
+}
+
+/// Runs all files of the plan, and returns when every one is over.
+pub fn run(plan: &Plan, pool: &Pool, sink: &Sink, stop: &Stop, run_file: Arc<RunFile>) -> Outcome {
+    let started = Instant::now();
+    sink.emit(Event::RunStarted {
+        version: plan.about.version.clone(),
+        protocol_version: PROTOCOL_VERSION,
+        seed: plan.about.seed,
+        accel: plan.about.accel.clone(),
+        host: plan.about.host.clone(),
+    });
+    for file in &plan.files {
+        sink.emit(Event::FileDiscovered {
+            path: file.display.clone(),
+            fixture_refs: Vec::new(),
+            declared_claim: None,
+        });
+    }
+
+    let (sender, receiver) = channel();
+    let notify = sender.clone();
+    // Nobody listens once the run is over.
+    pool.on_change(move || drop(notify.send(Message::PoolChanged)));
+    let mut dispatcher = Dispatcher {
+        plan,
+        pool,
+        sink,
+        stop,
+        run_file,
+        sender,
+        waiting: (0..plan.files.len()).collect(),
+        running: BTreeMap::new(),
+        told_blocked: false,
+        outcome: Outcome::default(),
+    };
+    dispatcher.until_done(&receiver);
+
+    let outcome = dispatcher.outcome;
+    sink.emit(Event::RunCompleted {
+        passed: outcome.passed,
+        failed: outcome.failed,
+        skipped: outcome.skipped,
+        flaky: outcome.flaky,
+        duration_ns: nanoseconds(started.elapsed()),
+    });
+    outcome
+}
+
+impl Dispatcher<'_> {
+    fn until_done(&mut self, receiver: &Receiver<Message>) {
+        let mut pool_told = Instant::now();
+        self.tell_pool();
+        loop {
+            self.start_what_may_start();
+            if self.running.is_empty() && self.waiting.is_empty() {
+                return;
+            }
+            match receiver.recv_timeout(TICK) {
+                Ok(Message::Ended { index, end }) => self.complete(index, end),
+                Ok(Message::PoolChanged) | Err(RecvTimeoutError::Timeout) => {}
+                // `self` holds a sender.
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.give_up_late_files();
+            self.pool.break_cycle(Instant::now(), CYCLE_PATIENCE);
+            if pool_told.elapsed() >= POOL_STATE_EVERY {
+                pool_told = Instant::now();
+                self.tell_pool();
+            }
+        }
+    }
+
+    fn start_what_may_start(&mut self) {
+        while let Some(&index) = self.waiting.front() {
+            if let Some(reason) = self.why_not_go_on() {
+                self.waiting.pop_front();
+                self.never_started(index, reason);
+                continue;
+            }
+            if !self.pool.admits(self.plan.reservation) {
+                self.tell_blocked(index);
+                return;
+            }
+            self.waiting.pop_front();
+            self.told_blocked = false;
+            self.start(index);
+        }
+    }
+
+    fn why_not_go_on(&self) -> Option<&'static str> {
+        if self.stop.is_cancelled() {
+            return Some("not run: the run was ended before its turn");
+        }
+        let failed_fast = self.plan.fail_fast && self.outcome.files_failed > 0;
+        failed_fast.then_some("not run: another file failed before its turn (--fail-fast)")
+    }
+
+    fn start(&mut self, index: usize) {
+        let Some(file) = self.plan.files.get(index) else {
+            return;
+        };
+        self.sink.emit(Event::FileDispatched {
+            path: file.display.clone(),
+            reservation: self.plan.reservation,
+        });
+        let slot = self.pool.begin(&file.display, self.plan.reservation);
+        let ledger = Ledger::default();
+        let thread = self.spawn(index, file, &ledger);
+        let failed = thread.is_err();
+        let (started, thread) = (Instant::now(), thread.ok());
+        self.running.insert(
+            index,
+            RunningFile {
+                started,
+                ledger,
+                thread,
+                _slot: slot,
+            },
+        );
+        if failed {
+            self.complete(
+                index,
+                FileEnd::crashed("the host has no thread left for the file"),
+            );
+        }
+    }
+
+    fn spawn(
+        &self,
+        index: usize,
+        file: &TestFile,
+        ledger: &Ledger,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let book = ledger.clone();
+        let task = FileTask {
+            file: file.clone(),
+            sink: self.sink.gated(move |event| book.take(event)),
+            stop: self.stop.clone(),
+            timeout: self.plan.file_timeout,
+        };
+        let (run_file, sender) = (Arc::clone(&self.run_file), self.sender.clone());
+        let builder = std::thread::Builder::new()
+            .name("test file".to_owned())
+            .stack_size(STACK);
+        builder.spawn(move || {
+            let end = crash::catch(|| run_file(task));
+            let end = end.unwrap_or_else(|panic| {
+                FileEnd::crashed(format!(
+                    "the harness crashed while it ran the file: {panic}"
+                ))
+            });
+            // The dispatcher is gone only if it has given up on this file.
+            let _ = sender.send(Message::Ended { index, end });
+        })
+    }
+
+    fn complete(&mut self, index: usize, end: FileEnd) {
+        // A file that was given up may end after all.
+        let Some(mut file) = self.running.remove(&index) else {
+            return;
+        };
+        if let Some(thread) = file.thread.take() {
+            // It has sent its last message; its panic, if any, was caught.
+            let _ = thread.join();
+        }
+        self.conclude(index, end, &file);
+    }
+
+    fn conclude(&mut self, index: usize, end: FileEnd, file: &RunningFile) {
+        let Some(path) = self.plan.files.get(index).map(|file| file.display.clone()) else {
+            return;
+        };
+        let reason = end
+            .error
+            .as_ref()
+            .map_or("the file ended in this test", |e| &e.message);
+        let (counts, left_open) = file.ledger.close(&path, reason);
+        if let Some(ending) = left_open {
+            self.sink.emit(ending);
+        }
+        self.count(counts, end.status);
+        self.sink.emit(Event::FileCompleted {
+            path,
+            status: end.status,
+            duration_ns: nanoseconds(file.started.elapsed()),
+            error: end.error,
+        });
+    }
+
+    fn never_started(&mut self, index: usize, reason: &str) {
+        let Some(file) = self.plan.files.get(index) else {
+            return;
+        };
+        self.outcome.files_failed += 1;
+        self.outcome.stopped |= self.stop.is_cancelled();
+        self.sink.emit(Event::FileCompleted {
+            path: file.display.clone(),
+            status: FileStatus::Failed,
+            duration_ns: 0,
+            error: Some(plain(reason)),
+        });
+    }
+
+    fn count(&mut self, counts: Counts, status: FileStatus) {
+        let failed = status != FileStatus::Passed;
+        self.outcome.passed += counts.passed;
+        self.outcome.failed += counts.failed + u64::from(failed && counts.failed == 0);
+        self.outcome.skipped += counts.skipped;
+        self.outcome.flaky += counts.flaky;
+        self.outcome.files_failed += u64::from(failed);
+        self.outcome.stopped |= self.stop.is_cancelled();
+    }
+
+    /// A file ends by itself when its time is over. One that does not hangs in the harness.
+    fn give_up_late_files(&mut self) {
+        let Some(limit) = self.plan.file_timeout else {
+            return;
+        };
+        let late = |file: &RunningFile| file.started.elapsed() > limit + CLEAN_UP;
+        let late: Vec<usize> = self
+            .running
+            .iter()
+            .filter(|(_, file)| late(file))
+            .map(|(index, _)| *index)
+            .collect();
+        for index in late {
+            let Some(file) = self.running.remove(&index) else {
+                continue;
+            };
+            let message = format!(
+                "the harness hung: the file's time was over, but {} s later it had not ended",
+                CLEAN_UP.as_secs()
+            );
+            self.conclude(index, FileEnd::crashed(message), &file);
+        }
+    }
+
+    fn tell_blocked(&mut self, index: usize) {
+        if std::mem::replace(&mut self.told_blocked, true) {
+            return;
+        }
+        let Some(file) = self.plan.files.get(index) else {
+            return;
+        };
+        self.sink.emit(Event::FileBlocked {
+            path: file.display.clone(),
+            waiting_for: self.plan.reservation,
+            reason: BlockReason::PoolFull,
+        });
+    }
+
+    fn tell_pool(&self) {
+        let (used, available) = self.pool.amounts();
+        self.sink.emit(Event::PoolState { used, available });
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

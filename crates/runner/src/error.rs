@@ -1,0 +1,46 @@
+//! What can be wrong with the paths of a run.
+
+use camino::Utf8PathBuf;
+
+/// Why the files of a run could not be found.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// No such path.
+    #[error("no such file or directory: `{path}`")]
+    Missing {
+        /// As it was given.
+        path: String,
+    },
+    /// The path is a file of another kind.
+    #[error("`{path}` is not a test file; the names of test files end in `.test.lua`")]
+    NotATest {
+        /// As it was given.
+        path: String,
+    },
+    /// The path is a fixture.
+    #[error("`{path}` is a fixture; it is built when a test asks for it")]
+    Fixture {
+        /// As it was given.
+        path: String,
+    },
+    /// A line or a test of a directory.
+    #[error("`{path}` names a place in a directory; only a file has lines and tests")]
+    PlaceInDirectory {
+        /// As it was given.
+        path: String,
+    },
+    /// A name that is no text.
+    #[error("`{path}` has a name that is not UTF-8")]
+    NotUtf8 {
+        /// As well as it can be shown.
+        path: String,
+    },
+    /// A directory or file could not be read.
+    #[error("`{path}` cannot be read")]
+    Unreadable {
+        /// Which.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}

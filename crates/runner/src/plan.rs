@@ -1,0 +1,92 @@
+//! What is to be run, and what came of it.
+
+use crate::discover::TestFile;
+use provium_events::{Amount, FileError, FileStatus, Sink};
+use provium_lua::CancelToken;
+use std::time::Duration;
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The files, in the order in which they are started.
+    pub files: Vec<TestFile>,
+    /// What each file is taken to need at least.
+    pub reservation: Amount,
+    /// Time for a file; `None`: as long as it takes.
+    pub file_timeout: Option<Duration>,
+    /// Starts no further file once one has failed.
+    pub fail_fast: bool,
+    /// What the run says of itself.
+    pub about: About,
+}
+
+/// What a run says of itself.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// The harness's version.
+    pub version: String,
+    /// What all chance comes from.
+    pub seed: u64,
+    /// `kvm`, `tcg` or `none`.
+    pub accel: String,
+    /// The host, in words.
+    pub host: String,
+}
+
+/// A file to run on the calling thread.
+#[derive(Debug, Clone)]
+pub struct FileTask {
+    /// Which.
+    pub file: TestFile,
+    /// Where its events go.
+    pub sink: Sink,
+    /// Thrown when it is to end early.
+    pub stop: CancelToken,
+    /// Its time.
+    pub timeout: Option<Duration>,
+}
+
+/// How a file ended.
+#[derive(Debug, Clone)]
+pub struct FileEnd {
+    /// How.
+    pub status: FileStatus,
+    /// What went wrong outside of any test.
+    pub error: Option<FileError>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Tests that passed.
+    pub passed: u64,
+    /// Tests that failed; a file that failed outside of any test counts as one.
+    pub failed: u64,
+    /// Tests that were skipped.
+    pub skipped: u64,
+    /// Passed tests that needed more than one attempt.
+    pub flaky: u64,
+    /// Files that did not pass, those that were never started among them.
+    pub files_failed: u64,
+    /// The user ended it early.
+    pub stopped: bool,
+}
+
+impl FileEnd {
+    /// A file that the harness could not carry on with.
+    pub(crate) fn crashed(message: impl Into<String>) -> Self {
+        Self {
+            status: FileStatus::Crashed,
+            error: Some(plain(message)),
+        }
+    }
+}
+
+/// An error without a place.
+pub(crate) fn plain(message: impl Into<String>) -> FileError {
+    FileError {
+        message: message.into(),
+        location: None,
+        traceback: Vec::new(),
+    }
+}

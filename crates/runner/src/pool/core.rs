@@ -1,0 +1,356 @@
+//! Who gets what. Requests in, grants out; no threads, no time.
+
+use provium_events::Amount;
+use std::collections::{BTreeMap, VecDeque};
+
+/// How often a request may be overtaken before others have to wait for it.
+const OVERTAKEN_LIMIT: u32 = 8;
+
+/// Names a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// The state of the pool.
+#[derive(Debug)]
+pub(crate) struct PoolCore {
+    total: Amount,
+    files: BTreeMap<String, Account>,
+    queue: VecDeque<Waiting>,
+    next: u64,
+}
+
+/// What a file has of the pool.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    held: Amount,
+    reserved: Amount,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    file: String,
+    need: Amount,
+    overtaken: u32,
+}
+
+impl PoolCore {
+    pub(crate) fn new(total: Amount) -> Self {
+        Self {
+            total,
+            files: BTreeMap::new(),
+            queue: VecDeque::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn total(&self) -> Amount {
+        self.total
+    }
+
+    /// What is taken.
+    pub(crate) fn used(&self) -> Amount {
+        self.files
+            .values()
+            .fold(Amount::default(), |sum, account| plus(sum, account.held))
+    }
+
+    /// What is left.
+    pub(crate) fn available(&self) -> Amount {
+        minus(self.total, self.used())
+    }
+
+    /// Whether a further file may start: it fits beside those that run, and nobody starves. One
+    /// file may always run.
+    pub(crate) fn admits(&self, reservation: Amount) -> bool {
+        if self.files.is_empty() {
+            return true;
+        }
+        let charged = self.files.values().fold(reservation, |sum, account| {
+            plus(sum, larger(account.held, account.reserved))
+        });
+        fits(charged, self.total) && !self.queue.iter().any(Waiting::starves)
+    }
+
+    /// A file starts.
+    pub(crate) fn begin(&mut self, file: &str, reservation: Amount) {
+        self.files.entry(file.to_owned()).or_default().reserved = reservation;
+    }
+
+    /// A file is over. What it still holds comes back by [`PoolCore::release`].
+    pub(crate) fn end(&mut self, file: &str) {
+        if let Some(account) = self.files.get_mut(file) {
+            account.reserved = Amount::default();
+        }
+        self.forget(file);
+    }
+
+    /// Asks for `need`; `None` if it is more than there will ever be.
+    pub(crate) fn request(&mut self, file: &str, need: Amount) -> Option<Ticket> {
+        if !fits(need, self.total) {
+            return None;
+        }
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.queue.push_back(Waiting {
+            ticket,
+            file: file.to_owned(),
+            need,
+            overtaken: 0,
+        });
+        Some(ticket)
+    }
+
+    /// Grants what can be granted now.
+    pub(crate) fn grant(&mut self) -> Vec<Ticket> {
+        let mut granted = Vec::new();
+        let mut passed_over = Vec::new();
+        let mut starving = false;
+        let mut index = 0;
+        while let Some(waiting) = self.queue.get(index) {
+            let holds = self
+                .files
+                .get(&waiting.file)
+                .is_some_and(|a| a.held != Amount::default());
+            // Who holds something has to go on, or it would never give it back.
+            let may_pass = !starving || holds;
+            if may_pass && fits(waiting.need, self.available()) {
+                let account = self.files.entry(waiting.file.clone()).or_default();
+                account.held = plus(account.held, waiting.need);
+                granted.push(waiting.ticket);
+                self.queue.remove(index);
+                for earlier in &passed_over {
+                    if let Some(earlier) = self.queue.get_mut(*earlier) {
+                        earlier.overtaken = earlier.overtaken.saturating_add(1);
+                    }
+                }
+            } else {
+                starving |= waiting.starves();
+                passed_over.push(index);
+                index += 1;
+            }
+        }
+        granted
+    }
+
+    /// Gives back what was granted.
+    pub(crate) fn release(&mut self, file: &str, need: Amount) {
+        if let Some(account) = self.files.get_mut(file) {
+            account.held = minus(account.held, need);
+        }
+        self.forget(file);
+    }
+
+    /// Takes a request back; whether it was still waiting.
+    pub(crate) fn withdraw(&mut self, ticket: Ticket) -> bool {
+        let before = self.queue.len();
+        self.queue.retain(|waiting| waiting.ticket != ticket);
+        before != self.queue.len()
+    }
+
+    /// When all who hold something wait for more: the youngest of their requests, what it needs,
+    /// and who holds what.
+    pub(crate) fn stuck(&self) -> Option<(Ticket, Amount, String)> {
+        let holders = || {
+            self.files
+                .iter()
+                .filter(|(_, account)| account.held != Amount::default())
+        };
+        let waits = |file: &str| self.queue.iter().any(|waiting| waiting.file == file);
+        if self.queue.is_empty() || !holders().all(|(file, _)| waits(file)) {
+            return None;
+        }
+        let holds = |file: &str| holders().any(|(holder, _)| holder == file);
+        let youngest = self
+            .queue
+            .iter()
+            .rev()
+            .find(|waiting| holds(&waiting.file))?;
+        let who: Vec<String> = holders()
+            .map(|(file, account)| {
+                let Amount { memory_bytes, cpus } = account.held;
+                format!(
+                    "`{file}` holds {} MiB and {cpus} vCPU(s)",
+                    memory_bytes.div_ceil(1 << 20)
+                )
+            })
+            .collect();
+        Some((youngest.ticket, youngest.need, who.join(", ")))
+    }
+
+    /// Drops the account of a file that neither runs nor holds anything.
+    fn forget(&mut self, file: &str) {
+        let idle = |a: &Account| a.held == Amount::default() && a.reserved == Amount::default();
+        if self.files.get(file).is_some_and(idle) {
+            self.files.remove(file);
+        }
+    }
+}
+
+impl Waiting {
+    fn starves(&self) -> bool {
+        self.overtaken >= OVERTAKEN_LIMIT
+    }
+}
+
+fn plus(one: Amount, other: Amount) -> Amount {
+    Amount {
+        memory_bytes: one.memory_bytes.saturating_add(other.memory_bytes),
+        cpus: one.cpus.saturating_add(other.cpus),
+    }
+}
+
+fn minus(one: Amount, other: Amount) -> Amount {
+    Amount {
+        memory_bytes: one.memory_bytes.saturating_sub(other.memory_bytes),
+        cpus: one.cpus.saturating_sub(other.cpus),
+    }
+}
+
+fn larger(one: Amount, other: Amount) -> Amount {
+    Amount {
+        memory_bytes: one.memory_bytes.max(other.memory_bytes),
+        cpus: one.cpus.max(other.cpus),
+    }
+}
+
+fn fits(need: Amount, room: Amount) -> bool {
+    need.memory_bytes <= room.memory_bytes && need.cpus <= room.cpus
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cpus(cpus: u32) -> Amount {
+        Amount {
+            memory_bytes: u64::from(cpus) << 20,
+            cpus,
+        }
+    }
+
+    fn pool(total: u32) -> PoolCore {
+        PoolCore::new(cpus(total))
+    }
+
+    #[test]
+    fn what_never_fits_is_refused_and_the_rest_waits_its_turn() {
+        let mut pool = pool(4);
+        assert_eq!(pool.request("a", cpus(5)), None);
+        let first = pool.request("a", cpus(3)).unwrap();
+        let second = pool.request("b", cpus(3)).unwrap();
+        assert_eq!(pool.grant(), [first]);
+        assert_eq!(pool.available(), cpus(1));
+        pool.release("a", cpus(3));
+        assert_eq!(pool.grant(), [second]);
+    }
+
+    #[test]
+    fn the_small_go_ahead_of_the_large_but_do_not_starve_it() {
+        let mut pool = pool(4);
+        pool.begin("large", cpus(1));
+        let mut held = pool.request("s", cpus(2)).unwrap();
+        assert_eq!(pool.grant(), [held]);
+        let large = pool.request("large", cpus(4)).unwrap();
+        for _ in 0..OVERTAKEN_LIMIT {
+            // Another small one comes each time before the last one goes: the large never fits.
+            let next = pool.request("t", cpus(2)).unwrap();
+            assert_eq!(pool.grant(), [next]);
+            pool.release("t", cpus(2));
+            assert!(pool.grant().is_empty());
+            held = next;
+        }
+        assert!(
+            !pool.admits(cpus(1)),
+            "no further file while somebody starves"
+        );
+        let late = pool.request("t", cpus(1)).unwrap();
+        assert!(pool.grant().is_empty(), "nobody who holds nothing passes");
+        let inside = pool.request("s", cpus(1)).unwrap();
+        assert_eq!(pool.grant(), [inside], "who holds something does");
+        pool.release("s", cpus(3));
+        assert_eq!(pool.grant(), [large]);
+        pool.release("large", cpus(4));
+        assert_eq!(pool.grant(), [late]);
+        assert!(held < late);
+    }
+
+    #[test]
+    fn a_file_counts_with_its_reservation_when_others_start() {
+        let mut pool = pool(2);
+        assert!(pool.admits(cpus(9)), "one file may always run");
+        pool.begin("a", cpus(1));
+        assert!(pool.admits(cpus(1)));
+        pool.begin("b", cpus(1));
+        assert!(!pool.admits(cpus(1)));
+        // A reservation does not keep a running file from booting something larger.
+        let both = pool.request("a", cpus(2)).unwrap();
+        assert_eq!(pool.grant(), [both]);
+        pool.end("b");
+        assert!(!pool.admits(cpus(1)));
+        pool.end("a");
+        pool.release("a", cpus(2));
+        assert!(pool.admits(cpus(2)));
+    }
+
+    #[test]
+    fn a_wait_cycle_is_seen_and_names_the_youngest() {
+        let mut pool = pool(4);
+        for file in ["a", "b"] {
+            pool.begin(file, cpus(1));
+            pool.request(file, cpus(2)).unwrap();
+        }
+        assert_eq!(pool.grant().len(), 2);
+        pool.request("a", cpus(1)).unwrap();
+        assert!(pool.grant().is_empty());
+        assert!(pool.stuck().is_none(), "b still runs");
+        let youngest = pool.request("b", cpus(2)).unwrap();
+        assert!(pool.grant().is_empty());
+        let (ticket, need, who) = pool.stuck().unwrap();
+        assert_eq!((ticket, need), (youngest, cpus(2)));
+        assert_eq!(
+            who,
+            "`a` holds 2 MiB and 2 vCPU(s), `b` holds 2 MiB and 2 vCPU(s)"
+        );
+        assert!(pool.withdraw(ticket));
+        assert!(pool.stuck().is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn never_gives_more_than_there_is_and_everyone_is_served(
+            needs in prop::collection::vec((0_u8..5, 1_u32..6, any::<bool>()), 1..60),
+        ) {
+            let mut pool = pool(5);
+            let mut held: Vec<(String, Amount)> = Vec::new();
+            let mut waiting: BTreeMap<Ticket, (String, Amount)> = BTreeMap::new();
+            let collect = |pool: &mut PoolCore,
+                               waiting: &mut BTreeMap<Ticket, (String, Amount)>,
+                               held: &mut Vec<(String, Amount)>| {
+                for ticket in pool.grant() {
+                    held.push(waiting.remove(&ticket).unwrap());
+                }
+                assert!(fits(pool.used(), pool.total()));
+            };
+            for (file, need, give_back) in needs {
+                let (file, need) = (format!("f{file}"), cpus(need));
+                let ticket = pool.request(&file, need).unwrap();
+                waiting.insert(ticket, (file, need));
+                collect(&mut pool, &mut waiting, &mut held);
+                if give_back && !held.is_empty() {
+                    let (file, need) = held.remove(0);
+                    pool.release(&file, need);
+                    collect(&mut pool, &mut waiting, &mut held);
+                }
+            }
+            while !held.is_empty() {
+                let (file, need) = held.remove(0);
+                pool.release(&file, need);
+                collect(&mut pool, &mut waiting, &mut held);
+            }
+            prop_assert!(waiting.is_empty(), "still waiting: {waiting:?}");
+            prop_assert_eq!(pool.used(), Amount::default());
+        }
+    }
+}

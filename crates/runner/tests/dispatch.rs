@@ -1,0 +1,259 @@
+//! Runs with files that do what a test tells them: no Lua, no guest.
+
+use provium_events::{Amount, Details, Event, FileStatus, Sink, Value};
+use provium_lab::{Budget as _, Need};
+use provium_runner::pool::PoolSize;
+use provium_runner::{About, FileEnd, FileTask, Outcome, Plan, Pool, RunFile, Stop, TestFile, run};
+use std::sync::{Arc, Barrier};
+
+const MIB: u64 = 1 << 20;
+
+fn one() -> Amount {
+    Amount {
+        memory_bytes: MIB,
+        cpus: 1,
+    }
+}
+
+fn need(cpus: u32) -> Need {
+    Need {
+        memory: u64::from(cpus) * MIB,
+        cpus,
+    }
+}
+
+fn plan(files: &[&str]) -> Plan {
+    let file = |name: &&str| TestFile {
+        path: (*name).into(),
+        display: (*name).to_owned(),
+        package_roots: Vec::new(),
+        lines: Vec::new(),
+        names: Vec::new(),
+    };
+    let about = About {
+        version: "0".into(),
+        seed: 1,
+        accel: "none".into(),
+        host: "a host".into(),
+    };
+    Plan {
+        files: files.iter().map(file).collect(),
+        reservation: one(),
+        file_timeout: None,
+        fail_fast: false,
+        about,
+    }
+}
+
+fn passed(task: &FileTask, name: &str) {
+    let path = task.file.display.clone();
+    let (name, meta) = (name.to_owned(), Value::Nil);
+    let started = Event::TestStarted {
+        path: path.clone(),
+        name: name.clone(),
+        meta: meta.clone(),
+    };
+    task.sink.emit(started);
+    let details = Details {
+        attempts: 1,
+        ..Details::default()
+    };
+    task.sink.emit(Event::TestPassed {
+        path,
+        name,
+        duration_ns: 1,
+        meta,
+        details,
+    });
+}
+
+fn end(status: FileStatus) -> FileEnd {
+    FileEnd {
+        status,
+        error: None,
+    }
+}
+
+/// Runs `plan` within `cpus` vCPUs, and gives what it told.
+fn told(
+    plan: &Plan,
+    cpus: u32,
+    stop: &Stop,
+    run_file: impl Fn(FileTask, &Pool) -> FileEnd + Send + Sync + 'static,
+) -> (Outcome, Vec<Event>) {
+    let (sink, receiver) = Sink::channel();
+    let pool = Pool::new(
+        PoolSize {
+            memory: u64::from(cpus) * MIB,
+            cpus,
+        },
+        sink.clone(),
+    );
+    let inside = pool.clone();
+    let run_file: Arc<RunFile> = Arc::new(move |task: FileTask| run_file(task, &inside));
+    let outcome = run(plan, &pool, &sink, stop, run_file);
+    drop((sink, pool));
+    (
+        outcome,
+        receiver.try_iter().map(|stamped| stamped.event).collect(),
+    )
+}
+
+fn position(events: &[Event], wanted: impl Fn(&Event) -> bool) -> usize {
+    events.iter().position(wanted).expect("the event is told")
+}
+
+#[test]
+fn a_run_begins_and_ends_as_promised() {
+    let (outcome, events) = told(&plan(&["a", "b", "c"]), 2, &Stop::new(), |task, _| {
+        passed(&task, "works");
+        end(FileStatus::Passed)
+    });
+    assert_eq!(
+        outcome,
+        Outcome {
+            passed: 3,
+            ..Outcome::default()
+        }
+    );
+    assert!(matches!(
+        events.first(),
+        Some(Event::RunStarted { seed: 1, .. })
+    ));
+    assert!(matches!(
+        events.last(),
+        Some(Event::RunCompleted {
+            passed: 3,
+            failed: 0,
+            ..
+        })
+    ));
+    let last_discovered = events
+        .iter()
+        .rposition(|e| matches!(e, Event::FileDiscovered { .. }))
+        .unwrap();
+    let first_dispatched = position(&events, |e| matches!(e, Event::FileDispatched { .. }));
+    assert!(last_discovered < first_dispatched);
+    for file in ["a", "b", "c"] {
+        let completed = events
+            .iter()
+            .filter(|e| matches!(e, Event::FileCompleted { path, .. } if path == file));
+        assert_eq!(completed.count(), 1);
+    }
+}
+
+#[test]
+fn files_run_side_by_side_but_no_more_than_fit() {
+    let barrier = Arc::new(Barrier::new(2));
+    let (outcome, events) = told(
+        &plan(&["a", "b", "c", "d"]),
+        2,
+        &Stop::new(),
+        move |_, _| {
+            // Passes only if two run at once; a third would find both places taken.
+            barrier.wait();
+            end(FileStatus::Passed)
+        },
+    );
+    assert_eq!(outcome.files_failed, 0);
+    let mut running = 0;
+    for event in &events {
+        match event {
+            Event::FileDispatched { .. } => running += 1,
+            Event::FileCompleted { .. } => running -= 1,
+            _ => {}
+        }
+        assert!(running <= 2);
+    }
+}
+
+#[test]
+fn a_panic_is_the_crash_of_one_file_and_ends_its_open_test() {
+    provium_runner::record_panics();
+    let (outcome, events) = told(&plan(&["a", "b"]), 1, &Stop::new(), |task, _| {
+        if task.file.display == "a" {
+            let path = task.file.display.clone();
+            task.sink.emit(Event::TestStarted {
+                path,
+                name: "odd".into(),
+                meta: Value::Nil,
+            });
+            panic!("a bug");
+        }
+        passed(&task, "works");
+        end(FileStatus::Passed)
+    });
+    assert_eq!(
+        outcome,
+        Outcome {
+            passed: 1,
+            failed: 1,
+            files_failed: 1,
+            ..Outcome::default()
+        }
+    );
+    let Event::TestFailed { reason, .. } =
+        &events[position(&events, |e| matches!(e, Event::TestFailed { .. }))]
+    else {
+        unreachable!()
+    };
+    assert!(
+        reason.contains("a bug") && reason.contains("dispatch.rs"),
+        "{reason}"
+    );
+    let crashed = |e: &Event| matches!(e, Event::FileCompleted { path, status: FileStatus::Crashed, .. } if path == "a");
+    position(&events, crashed);
+}
+
+#[test]
+fn fail_fast_starts_nothing_after_a_failure() {
+    let mut plan = plan(&["a", "b", "c"]);
+    plan.fail_fast = true;
+    let (outcome, events) = told(&plan, 1, &Stop::new(), |_, _| end(FileStatus::Failed));
+    assert_eq!((outcome.failed, outcome.files_failed), (1, 3));
+    assert_eq!(
+        events
+            .iter()
+            .filter(|e| matches!(e, Event::FileDispatched { .. }))
+            .count(),
+        1
+    );
+    assert_eq!(
+        events
+            .iter()
+            .filter(|e| matches!(e, Event::FileCompleted { .. }))
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn a_stopped_run_starts_nothing_more_and_says_so() {
+    let stop = Stop::new();
+    let throw = stop.clone();
+    let (outcome, events) = told(&plan(&["a", "b"]), 1, &stop, move |task, _| {
+        throw.cancel();
+        assert!(task.stop.is_cancelled());
+        end(FileStatus::Passed)
+    });
+    assert!(outcome.stopped);
+    assert_eq!(outcome.files_failed, 1);
+    assert!(matches!(events.last(), Some(Event::RunCompleted { .. })));
+}
+
+#[test]
+fn what_a_file_holds_keeps_others_from_starting() {
+    let (outcome, events) = told(&plan(&["a", "b"]), 2, &Stop::new(), |task, pool| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        let grant = runtime
+            .block_on(pool.acquire(&task.file.display, need(2)))
+            .unwrap();
+        passed(&task, "boots");
+        drop(grant);
+        end(FileStatus::Passed)
+    });
+    assert_eq!((outcome.passed, outcome.files_failed), (2, 0));
+    assert!(matches!(events.last(), Some(Event::RunCompleted { .. })));
+}
