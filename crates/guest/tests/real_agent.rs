@@ -61,11 +61,11 @@ async fn start(name: &str) -> (Agent, Channel, Hello) {
     let agent = Agent { process, folder };
     host.set_nonblocking(true).unwrap();
     let stream = UnixStream::from_std(host).unwrap();
-    // The build is whatever the agent says: here the wire is tested, not the packaging.
-    let build = std::env::var("PROVIUM_AGENT_BUILD").unwrap_or_default();
+    // That of an agent that was built outside of the host's own build.
+    let build = "dev";
     let mut hello = host_hello();
-    hello.build.clone_from(&build);
-    let establish = Channel::establish(vec![stream], hello, &build, Arc::new(NoModules));
+    hello.build = build.to_owned();
+    let establish = Channel::establish(vec![stream], hello, build, Arc::new(NoModules));
     let (channel, hello) = timeout(LONG, establish).await.unwrap().unwrap();
     (agent, channel, hello)
 }
@@ -110,7 +110,7 @@ async fn commands_files_syscalls_and_workers() {
     assert!(cat.output().contents().bytes == input);
 
     let started = Instant::now();
-    let background = lane.command(shell("sleep 30 & echo done", Stdin::Null), 1000);
+    let background = lane.command(shell("sleep 300 & echo $!", Stdin::Null), 1000);
     assert_eq!(
         timeout(LONG, background.wait())
             .await
@@ -120,6 +120,9 @@ async fn commands_files_syscalls_and_workers() {
         Some(0)
     );
     assert!(started.elapsed() < Duration::from_secs(10));
+    let kill = String::from_utf8(background.output().contents().bytes).unwrap();
+    let kill = lane.command(shell(&format!("kill {kill}"), Stdin::Null), 1000);
+    assert_eq!(kill.wait().await.unwrap().code, Some(0));
 
     let path = agent.path("file");
     assert_eq!(
