@@ -41,14 +41,18 @@ fn by_path(master: &OwnedFd, flags: i32) -> Sys<OwnedFd> {
 
 /// Makes a serial line carry bytes as they are.
 pub(crate) fn make_raw(line: &OwnedFd) -> Sys<()> {
+    // The C library's functions that set a speed differ between its versions, so these are the
+    // kernel's own requests. Its `termios` is the beginning of the C library's.
     // SAFETY: all-zero is a valid termios, and it is filled before it is used.
     unsafe {
         let mut settings: libc::termios = mem::zeroed();
-        check(libc::tcgetattr(line.as_raw_fd(), &raw mut settings))?;
+        check(libc::ioctl(line.as_raw_fd(), libc::TCGETS, &raw mut settings))?;
         libc::cfmakeraw(&raw mut settings);
-        libc::cfsetspeed(&raw mut settings, libc::B115200);
-        settings.c_cflag |= libc::CLOCAL | libc::CREAD;
-        settings.c_cflag &= !libc::CRTSCTS;
-        check(libc::tcsetattr(line.as_raw_fd(), libc::TCSANOW, &raw const settings)).map(drop)
+        settings.c_cflag &= !(libc::CRTSCTS | libc::HUPCL | libc::CBAUD);
+        settings.c_cflag |= libc::CLOCAL | libc::CREAD | libc::B115200;
+        // With none, a line without bytes would look like one that has ended.
+        settings.c_cc[libc::VMIN] = 1;
+        settings.c_cc[libc::VTIME] = 0;
+        check(libc::ioctl(line.as_raw_fd(), libc::TCSETS, &raw const settings)).map(drop)
     }
 }
