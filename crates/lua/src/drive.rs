@@ -119,6 +119,8 @@ fn close(lua: &Lua, task: &Rc<Task>, thread: &Thread) {
     if let Err(error) = closed {
         tracing::debug!(%error, "closing a task's coroutine");
     }
+    // What such a handler began, too.
+    task.drop_calls();
 }
 
 fn describe(value: Option<&Value>) -> String {

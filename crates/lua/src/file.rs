@@ -42,6 +42,8 @@ pub(crate) struct FileState {
     pub(crate) prelude: Prelude,
     /// Values of resources that Lua has in hand, by resource.
     pub(crate) values: Table,
+    /// What was printed outside of any test; the next test's log begins with it.
+    pub(crate) early_log: RefCell<Vec<String>>,
     /// Tasks started at file scope.
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
 }

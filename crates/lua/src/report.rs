@@ -2,7 +2,6 @@
 
 use crate::data::Data;
 use crate::failure::Failure;
-use crate::job::ChunkError;
 use crate::testing::{self, Declared, Expected, Meta, Status, Verdict};
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
@@ -170,21 +169,5 @@ fn value_event(data: &Data) -> Value {
                 .map(|(key, value)| (value_event(key), value_event(value)))
                 .collect(),
         ),
-    }
-}
-
-impl From<&ChunkError> for events::FileError {
-    fn from(error: &ChunkError) -> Self {
-        let location = error.site.as_ref();
-        let location = location.map(|site| events::Location {
-            file: site.file.clone(),
-            line: site.line,
-            column: None,
-        });
-        Self {
-            message: error.message.clone(),
-            location,
-            traceback: error.traceback.clone(),
-        }
     }
 }

@@ -11,7 +11,11 @@ use crate::testing::{self, Choice, Status, Verdict};
 use mlua::{Function, Lua};
 use provium_lab::Site;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::task::LocalSet;
+
+/// How long the end of a file waits for host I/O that nobody waits for any more.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs the file to its end on this thread, which should be a thread of its own.
 pub fn run_file(job: FileJob) -> FileOutcome {
@@ -21,7 +25,10 @@ pub fn run_file(job: FileJob) -> FileOutcome {
     match built {
         Ok(runtime) => {
             let reporter = Reporter::new(&job.sink, &job.display);
-            LocalSet::new().block_on(&runtime, run(job, &reporter))
+            let outcome = LocalSet::new().block_on(&runtime, run(job, &reporter));
+            // A host file that cannot be read to its end must not hold the run up.
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            outcome
         }
         Err(error) => {
             let mut outcome = FileOutcome::empty(FileStatus::Crashed);

@@ -5,6 +5,7 @@ mod debug;
 mod errno;
 mod hash;
 mod host;
+mod process;
 mod sysno;
 mod wait;
 
@@ -20,5 +21,6 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     sysno::install(lua)?;
     host::install(lua)?;
     hash::install(lua)?;
+    process::install(lua)?;
     wait::install(lua, native)
 }

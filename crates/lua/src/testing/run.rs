@@ -13,8 +13,6 @@ use provium_lab::Scope;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Time for a test where nobody says otherwise.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time that each deferred function has, at most.
 const DEFER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that closing a scope has; the lab has shorter deadlines of its own for each resource.
@@ -54,15 +52,15 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
         Some(table) => table.clone(),
         None => lua.create_table()?,
     };
-    let run = TestRun::new(test.name.clone(), Value::Table(meta));
+    let run = TestRun::new(
+        test.name.clone(),
+        Value::Table(meta),
+        state.early_log.take(),
+    );
     let scope = state.scope.child(&test.name);
-    let timeout = test
-        .meta
-        .timeout
-        .or(state.settings.timeout.get())
-        .unwrap_or(DEFAULT_TIMEOUT);
-    // 0 switches the limit off.
-    let timeout = (!timeout.is_zero()).then_some(timeout);
+    // 0 switches the limit off; so does saying nothing: then the file's own limit holds.
+    let timeout = test.meta.timeout.or(state.settings.timeout.get());
+    let timeout = timeout.filter(|timeout| !timeout.is_zero());
     let deadline = state.deadline.within(timeout);
     let home = Some(test.site.clone());
     let task = Task::new(scope.clone(), Some(Rc::clone(&run)), deadline, home);

@@ -50,12 +50,12 @@ pub(crate) struct Attachment {
 }
 
 impl TestRun {
-    /// A test that has not begun.
-    pub(crate) fn new(name: String, meta: Value) -> Rc<Self> {
+    /// A test that has not begun, with what was printed before it.
+    pub(crate) fn new(name: String, meta: Value, log: Vec<String>) -> Rc<Self> {
         Rc::new(Self {
             name,
             meta,
-            log: RefCell::default(),
+            log: RefCell::new(log),
             steps: RefCell::default(),
             attachments: RefCell::default(),
             deferred: RefCell::default(),

@@ -46,3 +46,17 @@ fn no_file() {
         error.message
     );
 }
+
+#[test]
+fn print_goes_to_the_log_and_nothing_ends_the_run() {
+    let ran = Case::new(
+        "print('early', 1)\ntest('a', function(t) print('x', nil) os.exit(3) end)\ntest('b', function() end)",
+    )
+    .run();
+    assert_eq!(ran.test("a").log, ["early\t1", "x\tnil"]);
+    assert!(
+        ran.failure("a")
+            .starts_with("a.test.lua:2: os.exit: would end the whole run")
+    );
+    assert!(ran.test("b").log.is_empty());
+}
