@@ -10,15 +10,25 @@
 //!
 //! It installs nothing on the host, needs no root, runs no package's scripts, and starts no guest.
 
+mod agent;
+mod boot;
 mod compress;
 mod cpio;
 mod elf;
 mod error;
+mod image;
+mod images;
+mod initrd;
 mod kernel;
 mod modules;
 mod progress;
+mod root;
 mod tree;
 
+pub use agent::{AGENT, AGENT_BUILD};
+pub use boot::{BootArchives, BootFile, BootRequest};
 pub use error::ImageError;
+pub use image::GuestImage;
+pub use images::Images;
 pub use modules::{ModuleIndex, ModuleRef};
 pub use progress::{Progress, Silent};

@@ -6,9 +6,12 @@
 
 use crate::cpio::{self, file_type};
 use crate::error::ImageError;
+use provium_store::{Key, KeyBuilder};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Links followed in one path before it is given up: the kernel's number.
 const MOST_LINKS: usize = 40;
@@ -34,12 +37,46 @@ pub(crate) enum Kind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
-    Bytes(Vec<u8>),
+    /// Nodes that share these bytes are hard links to one file.
+    Bytes(Arc<Vec<u8>>),
     /// Read when the archive is written.
     OnDisk {
         path: PathBuf,
         len: u64,
+        /// Device and inode of a file with more than one name.
+        shared: Option<(u64, u64)>,
     },
+}
+
+/// Tells two files with several names apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Identity {
+    /// The address of bytes that live as long as the tree.
+    Address(usize),
+    /// Device and inode.
+    Inode(u64, u64),
+}
+
+impl Content {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::OnDisk { len, .. } => *len,
+        }
+    }
+
+    /// What names of the same file have in common; `None` for a file with one name.
+    pub(crate) fn shared(&self) -> Option<Identity> {
+        match self {
+            Self::Bytes(bytes) if Arc::strong_count(bytes) > 1 => {
+                Some(Identity::Address(Arc::as_ptr(bytes).addr()))
+            }
+            Self::Bytes(_) => None,
+            Self::OnDisk { shared, .. } => {
+                shared.map(|(device, inode)| Identity::Inode(device, inode))
+            }
+        }
+    }
 }
 
 impl Kind {
@@ -70,7 +107,7 @@ impl Node {
     }
 
     pub(crate) fn file(perm: u32, content: impl Into<Vec<u8>>) -> Self {
-        Self::root_owned(perm, Kind::File(Content::Bytes(content.into())))
+        Self::root_owned(perm, Kind::File(Content::Bytes(Arc::new(content.into()))))
     }
 
     pub(crate) fn symlink(target: impl Into<Vec<u8>>) -> Self {
@@ -136,6 +173,11 @@ impl Tree {
         Ok(())
     }
 
+    /// Adds `node` at exactly `path`, which [`locate`](Self::locate) gave for another tree.
+    pub(crate) fn add(&mut self, path: Vec<u8>, node: Node) {
+        self.0.insert(path, node);
+    }
+
     /// What is at `path`; links in the middle of it are followed, one at its end is not.
     pub(crate) fn get(&self, path: &[u8]) -> Option<&Node> {
         let (missing, path) = self.locate(path).ok()??;
@@ -189,6 +231,44 @@ impl Tree {
 
     pub(crate) fn into_iter(self) -> impl Iterator<Item = (Vec<u8>, Node)> {
         self.0.into_iter()
+    }
+
+    /// A key of what is known of the tree without reading its files on the disk.
+    ///
+    /// # Errors
+    /// If a file on the disk is gone.
+    pub(crate) fn stamp(&self) -> Result<Key, ImageError> {
+        let mut key = KeyBuilder::new("tree");
+        for (path, node) in self.iter() {
+            let Node {
+                perm,
+                uid,
+                gid,
+                kind,
+            } = node;
+            key = key
+                .with("path", path)
+                .with("node", format!("{perm} {uid} {gid}"));
+            key = match kind {
+                Kind::File(Content::Bytes(bytes)) => key.with("bytes", &**bytes),
+                Kind::File(Content::OnDisk { path, len, shared }) => {
+                    let failed = |source| {
+                        let path = path.to_string_lossy().into_owned().into();
+                        ImageError::Read { path, source }
+                    };
+                    let file = path.symlink_metadata().map_err(failed)?;
+                    let times = (
+                        file.mtime(),
+                        file.mtime_nsec(),
+                        file.ctime(),
+                        file.ctime_nsec(),
+                    );
+                    key.with("file", format!("{len} {shared:?} {} {times:?}", file.ino()))
+                }
+                other => key.with("kind", format!("{other:?}")),
+            };
+        }
+        Ok(key.finish())
     }
 
     /// The whole tree as one archive.

@@ -1,7 +1,8 @@
 //! Writing an archive.
 
 use super::{ALIGNMENT, HEADER_LEN, MAGIC, TRAILER};
-use crate::tree::{Content, Kind, Node};
+use crate::tree::{Content, Identity, Kind, Node};
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
 /// The archive's end is filled up to a multiple of this: whatever follows is aligned then.
@@ -13,6 +14,28 @@ pub(crate) struct Writer<W> {
     out: W,
     position: u64,
     next_inode: u32,
+    /// Inodes of the files with several names that are in the archive already.
+    shared: BTreeMap<Identity, u32>,
+}
+
+/// What a header says besides its node's path, mode and owner.
+struct Facts {
+    /// `None`: the next one.
+    inode: Option<u32>,
+    links: u32,
+    size: u64,
+    device: (u32, u32),
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            inode: None,
+            links: 1,
+            size: 0,
+            device: (0, 0),
+        }
+    }
 }
 
 impl<W: Write> Writer<W> {
@@ -21,39 +44,73 @@ impl<W: Write> Writer<W> {
             out,
             position: 0,
             next_inode: 1,
+            shared: BTreeMap::new(),
         }
     }
 
     /// Adds what is at `path` (relative to the root, without a leading slash).
     pub(crate) fn add(&mut self, path: &[u8], node: &Node) -> io::Result<()> {
-        let mode = node.kind.file_type() | node.perm;
         match &node.kind {
-            Kind::Directory => self.header(path, node, mode, 2, 0, (0, 0)),
-            Kind::Fifo => self.header(path, node, mode, 1, 0, (0, 0)),
-            Kind::Device { major, minor, .. } => {
-                self.header(path, node, mode, 1, 0, (*major, *minor))
-            }
+            Kind::Directory => self.header(
+                path,
+                node,
+                Facts {
+                    links: 2,
+                    ..Facts::default()
+                },
+            ),
+            Kind::Fifo => self.header(path, node, Facts::default()),
+            Kind::Device { major, minor, .. } => self.header(
+                path,
+                node,
+                Facts {
+                    device: (*major, *minor),
+                    ..Facts::default()
+                },
+            ),
             Kind::Symlink(target) => {
-                self.header(path, node, mode, 1, target.len() as u64, (0, 0))?;
+                self.header(
+                    path,
+                    node,
+                    Facts {
+                        size: target.len() as u64,
+                        ..Facts::default()
+                    },
+                )?;
                 self.content(target)
             }
-            Kind::File(Content::Bytes(bytes)) => {
-                self.header(path, node, mode, 1, bytes.len() as u64, (0, 0))?;
-                self.content(bytes)
+            Kind::File(content) => self.add_file(path, node, content),
+        }
+    }
+
+    /// Of the names of one file, the first comes with the content; the others are empty entries with
+    /// the same inode (init/initramfs.c, `maybe_link`).
+    fn add_file(&mut self, path: &[u8], node: &Node, content: &Content) -> io::Result<()> {
+        let mut facts = Facts {
+            size: content.len(),
+            ..Facts::default()
+        };
+        if let Some(identity) = content.shared() {
+            facts.links = 2;
+            facts.inode = self.shared.get(&identity).copied();
+            if facts.inode.is_some() {
+                return self.header(path, node, Facts { size: 0, ..facts });
             }
-            Kind::File(Content::OnDisk { path: source, len }) => {
-                self.header(path, node, mode, 1, *len, (0, 0))?;
+            self.shared.insert(identity, self.next_inode);
+        }
+        self.header(path, node, facts)?;
+        match content {
+            Content::Bytes(bytes) => self.content(bytes),
+            Content::OnDisk {
+                path: source, len, ..
+            } => {
                 let mut source = fs_err::File::open(source)?.take(*len);
                 let copied = io::copy(&mut source, &mut self.out)?;
                 // The header has been written: the file must have been as long as it said.
                 if copied != *len {
-                    return Err(io::Error::new(
-                        io::ErrorKind::UnexpectedEof,
-                        format!(
-                            "{} got shorter while it was read",
-                            source.get_ref().path().display()
-                        ),
-                    ));
+                    let path = source.get_ref().path().display();
+                    let why = format!("{path} got shorter while it was read");
+                    return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
                 }
                 self.position += copied;
                 self.pad(ALIGNMENT)
@@ -63,44 +120,46 @@ impl<W: Write> Writer<W> {
 
     /// Ends the archive.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        self.next_inode = 0;
-        let trailer = Node {
-            perm: 0,
-            uid: 0,
-            gid: 0,
-            kind: Kind::Directory,
+        let facts = Facts {
+            inode: Some(0),
+            ..Facts::default()
         };
-        self.header(TRAILER, &trailer, 0, 1, 0, (0, 0))?;
+        self.raw_header(TRAILER, [0, 0, 0], facts)?;
         self.pad(BLOCK)?;
         Ok(self.out)
     }
 
-    fn header(
+    fn header(&mut self, path: &[u8], node: &Node, facts: Facts) -> io::Result<()> {
+        let mode = node.kind.file_type() | node.perm;
+        self.raw_header(path, [mode, node.uid, node.gid], facts)
+    }
+
+    fn raw_header(
         &mut self,
         path: &[u8],
-        node: &Node,
-        mode: u32,
-        links: u32,
-        size: u64,
-        device: (u32, u32),
+        [mode, uid, gid]: [u32; 3],
+        facts: Facts,
     ) -> io::Result<()> {
-        let too_large = || io::Error::new(io::ErrorKind::InvalidData, "a file of 4 GiB or more");
-        let size = u32::try_from(size).map_err(|_| too_large())?;
+        let too_large = || {
+            let why = format!("{} has 4 GiB or more", String::from_utf8_lossy(path));
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        };
+        let size = u32::try_from(facts.size).map_err(|_| too_large())?;
         let name_size = u32::try_from(path.len() + 1).map_err(|_| too_large())?;
-        let mut header = Vec::with_capacity(HEADER_LEN + path.len() + 4);
+        let mut header = Vec::with_capacity(HEADER_LEN + path.len() + 1);
         header.extend_from_slice(MAGIC);
         let numbers = [
-            self.next_inode,
+            facts.inode.unwrap_or(self.next_inode),
             mode,
-            node.uid,
-            node.gid,
-            links,
+            uid,
+            gid,
+            facts.links,
             0, // time
             size,
             0, // device that it lies on
             0,
-            device.0,
-            device.1,
+            facts.device.0,
+            facts.device.1,
             name_size,
             0, // checksum
         ];
@@ -109,7 +168,7 @@ impl<W: Write> Writer<W> {
         }
         header.extend_from_slice(path);
         header.push(0);
-        self.next_inode += 1;
+        self.next_inode += u32::from(facts.inode.is_none());
         self.content(&header)
     }
 
@@ -245,6 +304,7 @@ mod tests {
             kind: Kind::File(Content::OnDisk {
                 path: path.clone().into(),
                 len,
+                shared: None,
             }),
             ..Node::file(0o644, [])
         };
@@ -254,5 +314,17 @@ mod tests {
         );
         let error = Writer::new(Vec::new()).add(b"f", &on_disk(4)).unwrap_err();
         assert!(error.to_string().contains("shorter"));
+    }
+
+    #[test]
+    fn names_of_one_file_share_its_content() {
+        let first = Node::file(0o755, vec![7; 100]);
+        let bytes = archive(&[("a", first.clone()), ("b", first.clone()), ("c", first)]);
+        assert_eq!(bytes.len(), 1024);
+        let numbers = |at: usize| std::str::from_utf8(&bytes[at..at + 62]).unwrap().to_owned();
+        assert!(numbers(0).starts_with("07070100000001000081ed00000000000000000000000200000000"));
+        assert_eq!(&numbers(0)[54..], "00000064");
+        assert!(numbers(212).starts_with("07070100000001000081ed00000000000000000000000200000000"));
+        assert_eq!(&numbers(212)[54..], "00000000");
     }
 }

@@ -11,10 +11,15 @@ const VERSION: usize = 0x206;
 /// Where the payload is, from the start of the protected-mode code; and its length.
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
+/// Where the text of the kernel's version is, from the end of the boot sector.
+const KERNEL_VERSION: usize = 0x20e;
 /// The version that has the payload's fields.
 const VERSION_WITH_PAYLOAD: u32 = 0x208;
 
 const SECTOR: usize = 512;
+
+/// Longest release, bytes: `uname(2)` has room for 64.
+const LONGEST_RELEASE: usize = 65;
 
 /// What a file is that starts like a `bzImage`.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +56,30 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<BzImage<'_>> {
         Some(payload) => BzImage::Payload(payload),
         None => BzImage::Truncated,
     })
+}
+
+/// The kernel's release, as `uname -r` gives it, where its file says so: a `bzImage` in its header, a
+/// `vmlinux` in the banner that it prints.
+pub(crate) fn release(bytes: &[u8]) -> Option<String> {
+    let text = if bytes.get(SIGNATURE..SIGNATURE + 4)? == b"HdrS" {
+        let at = number(bytes, KERNEL_VERSION, 2)? as usize;
+        bytes.get(at + SECTOR..)?
+    } else {
+        const BANNER: &[u8] = b"Linux version ";
+        let at = bytes
+            .windows(BANNER.len())
+            .position(|window| window == BANNER)?;
+        &bytes[at + BANNER.len()..]
+    };
+    let text = text.get(..text.len().min(LONGEST_RELEASE))?;
+    let end = text
+        .iter()
+        .position(|byte| byte.is_ascii_whitespace() || *byte == 0)?;
+    let release = std::str::from_utf8(&text[..end]).ok()?;
+    // It becomes part of a path.
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+-~".contains(c);
+    (release.starts_with(|c: char| c.is_ascii_digit()) && release.chars().all(plain))
+        .then(|| release.to_owned())
 }
 
 fn number(bytes: &[u8], at: usize, length: usize) -> Option<u32> {
@@ -96,5 +125,24 @@ pub(crate) mod tests {
         let mut beyond = image;
         beyond[PAYLOAD_OFFSET..PAYLOAD_OFFSET + 8].fill(0xff);
         assert_eq!(parse(&beyond), Some(BzImage::Truncated));
+    }
+
+    #[test]
+    fn the_release_is_the_first_word_and_never_a_path() {
+        let with = |text: &[u8]| {
+            let mut image = around(&[]);
+            image[KERNEL_VERSION..KERNEL_VERSION + 2].copy_from_slice(&0x300_u16.to_le_bytes());
+            image[0x500..0x500 + text.len()].copy_from_slice(text);
+            release(&image)
+        };
+        assert_eq!(
+            with(b"6.1.0-9-cloud-amd64 (x@y) #1\0").as_deref(),
+            Some("6.1.0-9-cloud-amd64")
+        );
+        assert_eq!(with(b"6/../../x \0"), None);
+        assert_eq!(with(&[b'6'; 70]), None);
+        let vmlinux = [&[0; 0x300][..], b"Linux version 6.12.1 (x)\0"].concat();
+        assert_eq!(release(&vmlinux).as_deref(), Some("6.12.1"));
+        assert_eq!(release(b"x"), None);
     }
 }

@@ -7,4 +7,5 @@
 mod bzimage;
 mod unpack;
 
-pub(crate) use unpack::{Kernel, NotAKernel, inspect};
+pub(crate) use bzimage::release;
+pub(crate) use unpack::{Kernel, inspect};

@@ -10,5 +10,6 @@ mod info;
 mod name;
 mod scan;
 
+pub(crate) use index::Record;
 pub use index::{ModuleIndex, ModuleRef};
 pub(crate) use scan::{listing, scan_folder, scan_tree};

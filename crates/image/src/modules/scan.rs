@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 /// Folders in folders up to here.
 const DEEPEST: usize = 32;
@@ -120,6 +121,7 @@ pub(crate) fn scan_tree(
         let Kind::File(Content::Bytes(content)) = node.kind else {
             continue;
         };
+        let content = Arc::unwrap_or_clone(content);
         let Ok(path) = String::from_utf8(path).map(Utf8PathBuf::from) else {
             continue;
         };

@@ -1,0 +1,160 @@
+//! The archives of one boot: agent, plan and modules before the image, the test's files behind it.
+//!
+//! The kernel unpacks archives in their order, and a later file replaces an earlier one. So the
+//! agent's come first and the test's last.
+
+use crate::agent::AGENT;
+use crate::error::ImageError;
+use crate::image::GuestImage;
+use crate::modules::{ModuleIndex, ModuleRef};
+use crate::tree::{Node, Tree};
+use provium_protocol::boot::{AGENT_DIR, AGENT_PATH, BootPlan, PLAN_PATH};
+use provium_protocol::codec;
+use std::collections::BTreeSet;
+
+/// What the agent needs to be reached and to do its work, where the kernel has it as modules: its
+/// port, randomness, the panic device, the power button.
+const NEEDED: [&str; 8] = [
+    "virtio_pci",
+    "virtio_console",
+    "virtio_rng",
+    "pvpanic_pci",
+    "pvpanic",
+    "button",
+    "evdev",
+    "vmgenid",
+];
+
+/// What one boot adds to an image.
+#[derive(Debug, Clone)]
+pub struct BootRequest<'a> {
+    /// Host name, set where the agent is the init.
+    pub hostname: String,
+    /// Modules (names or aliases) to load before anything else.
+    pub modules: &'a [String],
+    /// Files of the test's, there before the image's init runs.
+    pub files: &'a [BootFile],
+    /// Whether the agent comes along.
+    pub inject_agent: bool,
+}
+
+/// A file that is there before the guest's init runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootFile {
+    /// Absolute path in the guest.
+    pub path: String,
+    /// Content.
+    pub content: Vec<u8>,
+    /// Permission bits.
+    pub perm: u32,
+}
+
+/// Uncompressed cpio archives; empty where there is nothing to add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootArchives {
+    /// Goes before the image's own archives.
+    pub before: Vec<u8>,
+    /// Goes behind them.
+    pub after: Vec<u8>,
+}
+
+impl GuestImage {
+    /// The archives for one boot. Reads modules from the disk.
+    ///
+    /// # Errors
+    /// For a module that is not there, or a path that cannot be a file's.
+    pub fn boot_archive(&self, request: &BootRequest<'_>) -> Result<BootArchives, ImageError> {
+        let before = if request.inject_agent {
+            self.agent_archive(request)?
+        } else {
+            Vec::new()
+        };
+        let after = if request.files.is_empty() {
+            Vec::new()
+        } else {
+            self.files(request.files)?
+        };
+        Ok(BootArchives { before, after })
+    }
+
+    fn agent_archive(&self, request: &BootRequest<'_>) -> Result<Vec<u8>, ImageError> {
+        let mut tree = Tree::default();
+        tree.put(AGENT_DIR.as_bytes(), Node::directory(0o755))?;
+        tree.put(AGENT_PATH.as_bytes(), Node::file(0o755, AGENT))?;
+        let mut paths = Vec::new();
+        for (number, module) in self.boot_modules(request.modules)?.iter().enumerate() {
+            let path = format!("{AGENT_DIR}/modules/{number:03}-{}.ko", module.name());
+            tree.put(path.as_bytes(), Node::file(0o600, module.read()?))?;
+            paths.push(path);
+        }
+        let plan = BootPlan {
+            modules: paths,
+            init: self.init.clone(),
+            hostname: request.hostname.clone(),
+            modules_on_demand: self.modules.is_some(),
+        };
+        tree.put(
+            PLAN_PATH.as_bytes(),
+            Node::file(0o600, codec::encode(&plan)),
+        )?;
+        archive(&tree)
+    }
+
+    /// What is needed, as far as it is there, and then what was asked for, which must be.
+    fn boot_modules(&self, asked: &[String]) -> Result<Vec<ModuleRef>, ImageError> {
+        let Some(index) = &self.modules else {
+            return match asked.first() {
+                None => Ok(Vec::new()),
+                Some(name) => Err(ImageError::NoModules { name: name.clone() }),
+            };
+        };
+        let mut found = Vec::new();
+        for name in NEEDED {
+            found.extend(index.resolve(name).unwrap_or_default());
+        }
+        for name in asked {
+            found.extend(resolve(index, name)?);
+        }
+        let mut seen = BTreeSet::new();
+        found.retain(|module| seen.insert(module.name().to_owned()));
+        Ok(found)
+    }
+
+    /// Folders that the image has are left out: an entry for one would change its mode, or put a
+    /// folder where a link to one is.
+    fn files(&self, files: &[BootFile]) -> Result<Vec<u8>, ImageError> {
+        let mut layout = self.layout()?;
+        let mut added = Tree::default();
+        for file in files {
+            let located = layout.locate(file.path.as_bytes())?;
+            let (missing, path) = located.ok_or_else(|| ImageError::BadPath {
+                path: file.path.clone(),
+                why: "it is the root folder",
+            })?;
+            for folder in missing {
+                layout.put(&folder, Node::directory(0o755))?;
+                added.add(folder, Node::directory(0o755));
+            }
+            let node = Node::file(file.perm & 0o7777, file.content.clone());
+            layout.put(&path, Node::file(0, []))?;
+            added.add(path, node);
+        }
+        archive(&added)
+    }
+}
+
+fn resolve(index: &ModuleIndex, name: &str) -> Result<Vec<ModuleRef>, ImageError> {
+    index
+        .resolve(name)
+        .ok_or_else(|| ImageError::UnknownModule {
+            name: name.to_owned(),
+            release: index.release().to_owned(),
+        })
+}
+
+fn archive(tree: &Tree) -> Result<Vec<u8>, ImageError> {
+    let written = tree.write_to(Vec::new());
+    written.map_err(|error| ImageError::Bug {
+        what: format!("writing an archive: {error}"),
+    })
+}

@@ -1,0 +1,81 @@
+//! Something to boot from.
+
+use crate::cpio::{self, file_type};
+use crate::error::ImageError;
+use crate::modules::ModuleIndex;
+use crate::tree::{Node, Tree};
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_store::Entry;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// A kernel, archives for its initial RAM file system, and its modules. Cheap to clone. What of it
+/// lies in the cache stays there as long as this lives.
+#[derive(Clone)]
+pub struct GuestImage {
+    /// The kernel: an ELF `vmlinux` with a PVH entry, or a `bzImage`.
+    pub kernel: Utf8PathBuf,
+    /// Archives, in the order in which the kernel is to unpack them; uncompressed, unless packed in
+    /// a way that only the kernel knows.
+    pub initrds: Vec<Utf8PathBuf>,
+    /// The kernel's modules, where they are known.
+    pub modules: Option<Arc<ModuleIndex>>,
+    /// Executables to try in turn as PID 1. If none is there, the agent is the init.
+    pub init: Vec<String>,
+    /// A hash of all the content.
+    pub id: String,
+    pub(crate) held: Vec<Arc<Entry>>,
+    pub(crate) layout: Arc<OnceLock<Tree>>,
+}
+
+impl fmt::Debug for GuestImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestImage")
+            .field("kernel", &self.kernel)
+            .field("initrds", &self.initrds)
+            .field("init", &self.init)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl GuestImage {
+    /// The tree that the kernel makes of the archives, without the contents of files. Read when it
+    /// is first asked for.
+    pub(crate) fn layout(&self) -> Result<Tree, ImageError> {
+        if let Some(layout) = self.layout.get() {
+            return Ok(layout.clone());
+        }
+        let mut layout = Tree::default();
+        for path in &self.initrds {
+            add_layout(path, &mut layout)?;
+        }
+        Ok(self.layout.get_or_init(|| layout).clone())
+    }
+}
+
+fn add_layout(path: &Utf8Path, layout: &mut Tree) -> Result<(), ImageError> {
+    let failed = |source| ImageError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut entries = Vec::new();
+    let read = cpio::read_entries(&mut std::io::BufReader::new(file), |entry| {
+        entries.push(entry)
+    });
+    // What only the kernel can read has an unknown layout: as if it were empty.
+    if read.is_err() {
+        return Ok(());
+    }
+    for cpio::Header { name, mode, target } in entries {
+        let node = match mode & file_type::MASK {
+            file_type::DIRECTORY => Node::directory(0o755),
+            file_type::SYMLINK => Node::symlink(target),
+            _ => Node::file(0, []),
+        };
+        // As the kernel does: an entry that cannot be placed is passed over.
+        let _ = layout.put(&name, node);
+    }
+    Ok(())
+}

@@ -1,0 +1,363 @@
+//! Makes images, and keeps what took long.
+
+use crate::error::ImageError;
+use crate::image::GuestImage;
+use crate::initrd::{self, Initrd};
+use crate::kernel::{self, Kernel};
+use crate::modules::{self, ModuleIndex};
+use crate::progress::{Progress, tell};
+use crate::root::Root;
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_store::{Bucket, Cache, Entry, Key, KeyBuilder};
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// Versions of the buckets' layouts: raised when what is written to them, or how, changes.
+const KERNELS: u32 = 1;
+const INITRDS: u32 = 1;
+const ROOTS: u32 = 1;
+const MODULES: u32 = 1;
+const GUESTS: u32 = 1;
+
+/// Files in entries.
+const VMLINUX: &str = "vmlinux";
+const ARCHIVES: &str = "initrd.cpio";
+pub(crate) const INDEX: &str = "modules.json";
+/// Stands for a file that is to be used as it is.
+const AS_IT_IS: &str = "as-it-is";
+
+/// Makes images over a cache.
+pub struct Images {
+    kernels: Bucket,
+    initrds: Bucket,
+    roots: Bucket,
+    modules: Bucket,
+    pub(crate) guests: Bucket,
+    pub(crate) progress: Arc<dyn Progress>,
+}
+
+impl fmt::Debug for Images {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Images")
+            .field("guests", &self.guests)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file ready to boot from.
+pub(crate) struct Prepared {
+    pub(crate) path: Utf8PathBuf,
+    /// Hash of the file that the user gave.
+    pub(crate) hash: Key,
+    pub(crate) held: Option<Arc<Entry>>,
+    /// What the kernel says its release is.
+    pub(crate) release: Option<String>,
+}
+
+impl Images {
+    /// Images over the cache in `cache_dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn open(cache_dir: &Utf8Path, progress: Arc<dyn Progress>) -> Result<Self, ImageError> {
+        let cache = Cache::open(cache_dir)?;
+        Ok(Self {
+            kernels: cache.bucket("kernels", KERNELS)?,
+            initrds: cache.bucket("initrds", INITRDS)?,
+            roots: cache.bucket("roots", ROOTS)?,
+            modules: cache.bucket("modules", MODULES)?,
+            guests: cache.bucket("guests", GUESTS)?,
+            progress,
+        })
+    }
+
+    /// An image of a kernel and an optional initial RAM file system.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not what it should be.
+    pub async fn from_files(
+        &self,
+        kernel: &Utf8Path,
+        initrd: Option<&Utf8Path>,
+    ) -> Result<GuestImage, ImageError> {
+        self.from_files_with_modules(kernel, initrd, None).await
+    }
+
+    /// As [`from_files`](Self::from_files), with the folder of the kernel's modules (what would be
+    /// its `lib/modules/RELEASE`).
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not what it should be.
+    pub async fn from_files_with_modules(
+        &self,
+        kernel: &Utf8Path,
+        initrd: Option<&Utf8Path>,
+        modules: Option<&Utf8Path>,
+    ) -> Result<GuestImage, ImageError> {
+        let kernel = self.kernel(kernel).await?;
+        let initrd = match initrd {
+            Some(path) => Some(self.initrd(path).await?),
+            None => None,
+        };
+        let modules = match modules {
+            Some(folder) => Some(self.modules(folder, kernel.release.as_deref()).await?),
+            None => None,
+        };
+        let init = if initrd.is_some() {
+            vec!["/init".to_owned()]
+        } else {
+            Vec::new()
+        };
+        Ok(assemble(
+            kernel,
+            initrd.into_iter().collect(),
+            modules,
+            init,
+        ))
+    }
+
+    /// An image of a folder that holds a whole root file system, with a kernel in it.
+    ///
+    /// # Errors
+    /// If there is no kernel, or something cannot be read.
+    pub async fn from_root(&self, dir: &Utf8Path) -> Result<GuestImage, ImageError> {
+        let root = Root::open(dir)?;
+        let kernel = self.kernel(&root.kernel()?).await?;
+        let modules = match root.modules(kernel.release.as_deref()) {
+            Some(folder) => Some(self.modules(&folder, kernel.release.as_deref()).await?),
+            None => None,
+        };
+        let archive = self.root_archive(dir, root).await?;
+        let init = ["/init", "/sbin/init"].map(str::to_owned).to_vec();
+        Ok(assemble(kernel, vec![archive], modules, init))
+    }
+
+    /// A kernel, unpacked if it can be.
+    pub(crate) async fn kernel(&self, path: &Utf8Path) -> Result<Prepared, ImageError> {
+        let (bytes, hash) = read(path).await?;
+        let release = kernel::release(&bytes);
+        let what = format!("the unpacked kernel of `{path}`");
+        let source = path.to_owned();
+        let make = |folder: Utf8PathBuf| {
+            blocking(move || {
+                let found = kernel::inspect(&bytes).map_err(|why| ImageError::NotAKernel {
+                    path: source.clone(),
+                    why: why.to_string(),
+                })?;
+                match found {
+                    Kernel::Vmlinux(vmlinux) => write(&folder.join(VMLINUX), &vmlinux),
+                    Kernel::AsItIs => write(&folder.join(AS_IT_IS), b""),
+                }
+            })
+        };
+        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let entry = self
+            .kernels
+            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .await?;
+        Ok(prepared(path, hash, entry, VMLINUX, release))
+    }
+
+    async fn initrd(&self, path: &Utf8Path) -> Result<Prepared, ImageError> {
+        let (bytes, hash) = read(path).await?;
+        let what = format!("the unpacked `{path}`");
+        let source = path.to_owned();
+        let make = |folder: Utf8PathBuf| {
+            blocking(move || {
+                let found = initrd::inspect(&bytes).map_err(|why| ImageError::NotAnInitrd {
+                    path: source.clone(),
+                    why,
+                })?;
+                match found {
+                    Initrd::Archives(archives) => write(&folder.join(ARCHIVES), &archives),
+                    Initrd::AsItIs => write(&folder.join(AS_IT_IS), b""),
+                }
+            })
+        };
+        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let entry = self
+            .initrds
+            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .await?;
+        Ok(prepared(path, hash, entry, ARCHIVES, None))
+    }
+
+    /// The archive of a root folder. Kept by what `stat` says of each file, so that an unchanged
+    /// folder is not read again.
+    async fn root_archive(&self, dir: &Utf8Path, root: Root) -> Result<Prepared, ImageError> {
+        let (tree, hash) = blocking(move || {
+            let tree = root.tree()?;
+            let hash = tree.stamp()?;
+            Ok((tree, hash))
+        })
+        .await?;
+        let what = format!("the archive of `{dir}`");
+        let progress = Arc::clone(&self.progress);
+        let source = dir.to_owned();
+        let make = |folder: Utf8PathBuf| {
+            progress.step(&format!("packing `{source}`"));
+            blocking(move || {
+                let path = folder.join(ARCHIVES);
+                let failed = |source| ImageError::Read {
+                    path: path.clone(),
+                    source,
+                };
+                let file = fs_err::File::create(path.as_std_path()).map_err(failed)?;
+                let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
+                let written = tree.write_to(&mut out);
+                written
+                    .and_then(|out| std::io::Write::flush(out))
+                    .map_err(failed)
+            })
+        };
+        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let entry = self
+            .roots
+            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .await?;
+        Ok(prepared(dir, hash, entry, ARCHIVES, None))
+    }
+
+    /// The index of a folder of modules.
+    pub(crate) async fn modules(
+        &self,
+        folder: &Utf8Path,
+        release: Option<&str>,
+    ) -> Result<(ModuleIndex, Key), ImageError> {
+        if !folder.is_dir() {
+            return Err(ImageError::NotAFolder {
+                path: folder.to_owned(),
+            });
+        }
+        let release = release
+            .or(folder.file_name())
+            .unwrap_or_default()
+            .to_owned();
+        let source = folder.to_owned();
+        let found = blocking(move || modules::listing(&source)).await?;
+        let mut key = KeyBuilder::new("modules").with("folder", folder.as_str());
+        key = key.with("release", &release);
+        for file in &found {
+            key = key.with("file", file.facts());
+        }
+        let key = key.finish();
+        let what = format!("the index of `{folder}`");
+        let source = folder.to_owned();
+        let make = |entry: Utf8PathBuf| {
+            blocking(move || {
+                let record = modules::scan_folder(&source, &release, &found)?;
+                write_index(&entry, &record)
+            })
+        };
+        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let entry = self
+            .modules
+            .get_or_make::<ImageError, _>(&key, &notify, make)
+            .await?;
+        Ok((read_index(&entry, folder)?, key))
+    }
+}
+
+/// Puts an image together; its id covers all of its parts.
+pub(crate) fn assemble(
+    kernel: Prepared,
+    initrds: Vec<Prepared>,
+    modules: Option<(ModuleIndex, Key)>,
+    init: Vec<String>,
+) -> GuestImage {
+    let mut id = KeyBuilder::new("image").with("kernel", kernel.hash.as_str());
+    for initrd in &initrds {
+        id = id.with("initrd", initrd.hash.as_str());
+    }
+    if let Some((_, key)) = &modules {
+        id = id.with("modules", key.as_str());
+    }
+    let held = kernel
+        .held
+        .iter()
+        .chain(initrds.iter().filter_map(|initrd| initrd.held.as_ref()));
+    GuestImage {
+        held: held.cloned().collect(),
+        kernel: kernel.path,
+        initrds: initrds.into_iter().map(|initrd| initrd.path).collect(),
+        modules: modules.map(|(index, _)| Arc::new(index)),
+        init,
+        id: id.finish().to_string(),
+        layout: Arc::new(OnceLock::new()),
+    }
+}
+
+/// What an entry holds of a file: the unpacked one, or the word that it is good as it is.
+fn prepared(
+    path: &Utf8Path,
+    hash: Key,
+    entry: Entry,
+    unpacked: &str,
+    release: Option<String>,
+) -> Prepared {
+    let file = entry.file(unpacked);
+    if file.is_file() {
+        Prepared {
+            path: file,
+            hash,
+            held: Some(Arc::new(entry)),
+            release,
+        }
+    } else {
+        Prepared {
+            path: path.to_owned(),
+            hash,
+            held: None,
+            release,
+        }
+    }
+}
+
+/// A file's content, and its hash as a key.
+async fn read(path: &Utf8Path) -> Result<(Vec<u8>, Key), ImageError> {
+    let path = path.to_owned();
+    blocking(move || {
+        let bytes = std::fs::read(&path).map_err(|source| ImageError::Read { path, source })?;
+        let hash = KeyBuilder::new("content").with("bytes", &bytes).finish();
+        Ok((bytes, hash))
+    })
+    .await
+}
+
+/// Runs what blocks on a thread for that.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(ImageError::Bug {
+            what: format!("making an image: {error}"),
+        }),
+    }
+}
+
+/// Writes a file of an entry.
+pub(crate) fn write(path: &Utf8Path, content: &[u8]) -> Result<(), ImageError> {
+    fs_err::write(path, content).map_err(|error| provium_store::StoreError::from(error).into())
+}
+
+pub(crate) fn write_index(entry: &Utf8Path, record: &modules::Record) -> Result<(), ImageError> {
+    let text = serde_json::to_vec(record).map_err(|error| ImageError::Bug {
+        what: format!("writing a module index: {error}"),
+    })?;
+    write(&entry.join(INDEX), &text)
+}
+
+/// The index in an entry, whose modules are in `folder`.
+pub(crate) fn read_index(entry: &Entry, folder: &Utf8Path) -> Result<ModuleIndex, ImageError> {
+    let path = entry.file(INDEX);
+    let bytes = std::fs::read(&path).map_err(|source| ImageError::Read {
+        path: path.clone(),
+        source,
+    })?;
+    let record = serde_json::from_slice(&bytes).map_err(|error| ImageError::BadModule {
+        path,
+        why: format!("{error}; remove its folder, it will be made again"),
+    })?;
+    Ok(ModuleIndex::new(folder.to_owned(), record))
+}
