@@ -42,5 +42,5 @@ pub use kernel_arguments::{KernelArgument, default_kernel_arguments, kernel_argu
 pub use machine::{AgentStreams, Machine, MachineEvent};
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};
-pub use spec::{AGENT_PORT, InitrdPart, MachineSpec};
+pub use spec::{AGENT_INIT, AGENT_PORT, InitrdPart, MachineSpec};
 pub use usage::Usage;

@@ -10,6 +10,10 @@ use crate::accel::Accel;
 /// this crate does not see.
 pub const AGENT_PORT: &str = "org.provium.agent.0";
 
+/// The agent as the kernel starts it; the same as the protocol crate's path, which this crate does
+/// not see.
+pub const AGENT_INIT: &str = "/.provium/agent";
+
 /// A machine as it is wanted.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {

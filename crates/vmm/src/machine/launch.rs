@@ -11,9 +11,9 @@ use provium_qmp::{Client, Events, QmpError};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::handle::{AgentStreams, Machine, Told};
 use super::resets::Resets;
 use super::supervisor::{StderrTail, Supervisor};
-use super::{AgentStreams, Machine, Told};
 use crate::arguments::{arguments, fd};
 use crate::console::Console;
 use crate::entropy;

@@ -1,38 +1,45 @@
 //! Telling a reset from its echo.
 //!
 //! SeaBIOS, entered by a reset that left RAM as it was, resets the machine once more before it does
-//! anything else (`tryReboot` in its `src/resume.c`, by several means until one works). So QEMU
-//! reports two or three resets for each that somebody wanted, the later ones as the guest's, some
-//! 40 ms after the first. A guest that comes up and resets within [`ECHO`] is taken for an echo too:
-//! none that runs Linux is that quick.
+//! anything else (`tryReboot` in its `src/resume.c`), by several means, until one works. So QEMU
+//! reports up to fifteen resets for each that somebody wanted, the later ones as the guest's, over
+//! some 0.3 s. A kernel that reboots says so on its console; the firmware says nothing there.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::MachineEvent;
+use super::handle::MachineEvent;
 
-/// Within this time after a reset, the guest's are echoes.
-const ECHO: Duration = Duration::from_secs(1);
+/// Within this time after a reset, the guest's are echoes: none that runs Linux is back so soon.
+const SURE: Duration = Duration::from_secs(1);
+
+/// Within this time they are if the console was silent: a crowded host stretches the firmware's.
+const LIKELY: Duration = Duration::from_secs(10);
 
 /// What has been reset, and may echo.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
-    /// When the last one came that was no echo.
-    last: Option<Instant>,
+    /// When the last one came that was no echo, and the length of the console then.
+    last: Option<(Instant, u64)>,
 }
 
 impl Resets {
     /// The event of a reset; `None` for an echo.
-    pub(super) fn take(&mut self, by_guest: bool, now: Instant) -> Option<MachineEvent> {
-        if by_guest
-            && self
-                .last
-                .is_some_and(|last| now.duration_since(last) < ECHO)
-        {
+    pub(super) fn take(
+        &mut self,
+        by_guest: bool,
+        now: Instant,
+        console: u64,
+    ) -> Option<MachineEvent> {
+        let echo = self.last.is_some_and(|(last, length)| {
+            let after = now.duration_since(last);
+            after < SURE || (after < LIKELY && console == length)
+        });
+        if by_guest && echo {
             return None;
         }
-        self.last = Some(now);
+        self.last = Some((now, console));
         Some(if by_guest {
             MachineEvent::Rebooted
         } else {
@@ -49,17 +56,26 @@ mod tests {
     fn each_reset_counts_once() {
         let start = Instant::now();
         let mut resets = Resets::default();
-        let mut take = |by_guest, ms| resets.take(by_guest, start + Duration::from_millis(ms));
-        assert_eq!(take(true, 0), Some(MachineEvent::Rebooted));
-        assert_eq!(take(true, 40), None);
-        assert_eq!(take(true, 41), None);
+        let mut take = |by_guest, ms, console| {
+            resets.take(by_guest, start + Duration::from_millis(ms), console)
+        };
+        assert_eq!(take(true, 0, 5), Some(MachineEvent::Rebooted));
+        assert_eq!(take(true, 40, 5), None);
         assert_eq!(
-            take(false, 900),
+            take(true, 41, 9),
+            None,
+            "what was printed before comes late"
+        );
+        assert_eq!(take(true, 2_000, 5), None, "a slow host");
+        let host = take(false, 2_100, 5);
+        assert_eq!(
+            host,
             Some(MachineEvent::Reset),
             "the host's is never an echo"
         );
-        assert_eq!(take(false, 910), Some(MachineEvent::Reset));
-        assert_eq!(take(true, 950), None);
-        assert_eq!(take(true, 3_000), Some(MachineEvent::Rebooted));
+        assert_eq!(take(false, 2_110, 5), Some(MachineEvent::Reset));
+        assert_eq!(take(true, 2_150, 5), None);
+        assert_eq!(take(true, 4_000, 80), Some(MachineEvent::Rebooted));
+        assert_eq!(take(true, 20_000, 80), Some(MachineEvent::Rebooted));
     }
 }

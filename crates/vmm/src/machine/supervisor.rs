@@ -14,8 +14,8 @@ use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::handle::{MachineEvent, Told};
 use super::resets::Resets;
-use super::{MachineEvent, Told};
 use crate::console::Console;
 use crate::death::{Death, DeathKind, announced};
 
@@ -99,22 +99,27 @@ impl Supervisor {
                 });
             }
         }
-        if let Some(event) = happened(event, &mut self.resets) {
+        if let Some(event) = self.happened(event) {
             // Nobody may be listening.
             let _ = self.told.events.send(event);
         }
     }
-}
 
-fn happened(event: &Event, resets: &mut Resets) -> Option<MachineEvent> {
-    Some(match event.name.as_str() {
-        "RESET" => return resets.take(event.data["guest"] == true, Instant::now()),
-        "STOP" => MachineEvent::Paused,
-        "RESUME" => MachineEvent::Resumed,
-        "SUSPEND" => MachineEvent::Suspended,
-        "WAKEUP" => MachineEvent::Woken,
-        _ => return None,
-    })
+    fn happened(&mut self, event: &Event) -> Option<MachineEvent> {
+        Some(match event.name.as_str() {
+            "RESET" => {
+                let by_guest = event.data["guest"] == true;
+                return self
+                    .resets
+                    .take(by_guest, Instant::now(), self.console.len());
+            }
+            "STOP" => MachineEvent::Paused,
+            "RESUME" => MachineEvent::Resumed,
+            "SUSPEND" => MachineEvent::Suspended,
+            "WAKEUP" => MachineEvent::Woken,
+            _ => return None,
+        })
+    }
 }
 
 /// The end of what QEMU wrote to standard error.

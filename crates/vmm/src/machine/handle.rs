@@ -1,0 +1,226 @@
+//! The handle on a machine: what can be done to it.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use provium_process::Killer;
+use provium_qmp::Client;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
+
+use crate::console::{Console, Suspicion};
+use crate::death::Death;
+use crate::error::VmmError;
+use crate::usage::{self, Usage};
+
+/// QEMU's main loop answers in milliseconds; a host that swaps makes it seconds.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How long QEMU may take to end by itself before it is killed.
+const QUIT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A running machine. Dropping it kills QEMU; [`Machine::quit`] ends it properly.
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) name: String,
+    pub(super) pid: u32,
+    pub(super) client: Client,
+    pub(super) killer: Killer,
+    pub(super) console: Console,
+    pub(super) streams: Mutex<Option<AgentStreams>>,
+    pub(super) told: Arc<Told>,
+}
+
+/// The two ways to the agent. Which one it uses shows when it announces itself.
+#[derive(Debug)]
+pub struct AgentStreams {
+    /// The virtio-serial port.
+    pub virtio: UnixStream,
+    /// The second UART.
+    pub uart: UnixStream,
+}
+
+/// What happens to a machine that stays a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineEvent {
+    /// The guest reset the machine: it boots anew.
+    Rebooted,
+    /// The host reset it.
+    Reset,
+    /// Its vCPUs stopped.
+    Paused,
+    /// They go on.
+    Resumed,
+    /// The guest went to sleep (S3).
+    Suspended,
+    /// It was woken.
+    Woken,
+}
+
+/// What the supervisor tells everybody.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) ended: watch::Sender<Option<Death>>,
+    /// The process is reaped and the console complete.
+    pub(super) gone: watch::Sender<bool>,
+    pub(super) suspicions: broadcast::Sender<Suspicion>,
+    pub(super) events: broadcast::Sender<MachineEvent>,
+    /// Its owner wants its end.
+    pub(super) quitting: AtomicBool,
+}
+
+impl Machine {
+    /// The streams to the agent; they are given once.
+    pub fn take_agent_streams(&self) -> Option<AgentStreams> {
+        self.streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    /// The guest's console.
+    pub fn console(&self) -> Console {
+        self.console.clone()
+    }
+
+    /// How it ended, once it has. By then its console is complete.
+    pub fn ended(&self) -> watch::Receiver<Option<Death>> {
+        self.told.ended.subscribe()
+    }
+
+    /// What the console suggests, from now on.
+    pub fn suspicions(&self) -> broadcast::Receiver<Suspicion> {
+        self.told.suspicions.subscribe()
+    }
+
+    /// What happens to it, from now on.
+    pub fn events(&self) -> broadcast::Receiver<MachineEvent> {
+        self.told.events.subscribe()
+    }
+
+    /// QEMU's process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What it costs the host.
+    ///
+    /// # Errors
+    /// [`VmmError::Usage`] once the process is gone.
+    pub fn usage(&self) -> Result<Usage, VmmError> {
+        let usage = if *self.told.gone.borrow() {
+            Err(io::Error::from(io::ErrorKind::NotFound))
+        } else {
+            usage::of_process(self.pid)
+        };
+        usage.map_err(|source| VmmError::Usage {
+            machine: self.name.clone(),
+            source,
+        })
+    }
+
+    /// Stops its vCPUs; returns when they stand.
+    ///
+    /// # Errors
+    /// This and the following: [`VmmError::Control`] if QEMU refuses or is gone,
+    /// [`VmmError::Unresponsive`] if it does not answer.
+    pub async fn pause(&self) -> Result<(), VmmError> {
+        self.command("stop").await
+    }
+
+    /// Lets its vCPUs go on.
+    ///
+    /// # Errors
+    /// As [`Machine::pause`].
+    pub async fn resume(&self) -> Result<(), VmmError> {
+        self.command("cont").await
+    }
+
+    /// Presses the reset button; returns when it is pressed, not when the guest is up.
+    ///
+    /// # Errors
+    /// As [`Machine::pause`].
+    pub async fn reset(&self) -> Result<(), VmmError> {
+        self.command("system_reset").await
+    }
+
+    /// Presses the ACPI power button; what follows is up to the guest.
+    ///
+    /// # Errors
+    /// As [`Machine::pause`].
+    pub async fn power_button(&self) -> Result<(), VmmError> {
+        self.command("system_powerdown").await
+    }
+
+    /// Wakes it from S3.
+    ///
+    /// # Errors
+    /// As [`Machine::pause`]; QEMU refuses if it does not sleep.
+    pub async fn wakeup(&self) -> Result<(), VmmError> {
+        self.command("system_wakeup").await
+    }
+
+    /// Ends the machine; returns when its process is reaped. Ended already is fine.
+    pub async fn quit(&self) {
+        let mut gone = self.told.gone.subscribe();
+        self.told.quitting.store(true, Ordering::Relaxed);
+        let ended = timeout(QUIT_DEADLINE, async {
+            // However it is answered, what counts is the end of the process.
+            let asked = self.client.execute("quit", Value::Null).await;
+            tracing::debug!(machine = self.name, ?asked, "quit");
+            gone.wait_for(|gone| *gone).await.is_ok()
+        });
+        if ended.await.is_err() {
+            self.killer.kill();
+            // An error means that the supervisor is gone, and with it the child.
+            let _ = gone.wait_for(|gone| *gone).await;
+        }
+    }
+
+    async fn command(&self, command: &str) -> Result<(), VmmError> {
+        match timeout(COMMAND_DEADLINE, self.client.execute(command, Value::Null)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(source)) => Err(VmmError::Control {
+                machine: self.name.clone(),
+                source,
+            }),
+            Err(_) => Err(VmmError::Unresponsive {
+                machine: self.name.clone(),
+                command: command.to_owned(),
+                deadline: COMMAND_DEADLINE,
+            }),
+        }
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.told.quitting.store(true, Ordering::Relaxed);
+        self.killer.kill_and_reap();
+    }
+}
+
+impl Told {
+    pub(super) fn new() -> Self {
+        Self {
+            ended: watch::Sender::new(None),
+            gone: watch::Sender::new(false),
+            suspicions: broadcast::Sender::new(16),
+            events: broadcast::Sender::new(64),
+            quitting: AtomicBool::new(false),
+        }
+    }
+
+    /// The first end stays.
+    pub(super) fn end(&self, death: Death) {
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(death);
+            first
+        });
+    }
+}
