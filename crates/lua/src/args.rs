@@ -82,20 +82,12 @@ impl Args {
         self.read(index, name, integer_of)
     }
 
-    pub(crate) fn opt_integer(&self, index: usize, name: &str) -> Result<Option<i64>, Raise> {
-        self.optional(index, name, integer_of)
-    }
-
     /// A whole number that fits `T`.
     pub(crate) fn unsigned<T: TryFrom<i64>>(&self, index: usize, name: &str) -> Result<T, Raise> {
         self.read(index, name, |value| {
             let number = integer_of(value)?;
             T::try_from(number).map_err(|_| format!("{number} is out of range"))
         })
-    }
-
-    pub(crate) fn number(&self, index: usize, name: &str) -> Result<f64, Raise> {
-        self.read(index, name, number_of)
     }
 
     pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, Raise> {

@@ -13,15 +13,6 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// No end.
-    pub(crate) fn never() -> Rc<Self> {
-        Rc::new(Self {
-            at: None,
-            allowed: Duration::ZERO,
-            whole_file: false,
-        })
-    }
-
     /// The end of a file that may take so long from now on.
     pub(crate) fn of_file(allowed: Option<Duration>) -> Rc<Self> {
         let at = allowed.map(|allowed| Instant::now() + allowed);

@@ -6,11 +6,11 @@ use provium_lab::Site;
 
 /// A frame of the author's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// File, relative to its root, and line.
-    pub site: Site,
+    pub(crate) site: Site,
     /// The function's name, where Lua knows one.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// An error that ended a test, a task or a file.

@@ -8,10 +8,9 @@ use crate::task::Task;
 use crate::testing::Registry;
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Table};
-use provium_lab::{Environment, Lab, Scope};
+use provium_lab::{Lab, Scope};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// A file's state. Reached from everywhere through its Lua state.
@@ -22,8 +21,6 @@ pub(crate) struct FileState {
     pub(crate) package_roots: Vec<Utf8PathBuf>,
     /// What `display` is relative to.
     pub(crate) base: Utf8PathBuf,
-    /// Profiles, images, QEMU.
-    pub(crate) environment: Arc<Environment>,
     /// The file's scope.
     pub(crate) scope: Scope,
     /// The root lab.

@@ -30,7 +30,6 @@ pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> 
         display: job.display.clone(),
         package_roots: job.package_roots.clone(),
         base: base_of(&job.path, &job.display),
-        environment: Arc::clone(&job.environment),
         lab: Lab::root(Arc::clone(&job.environment), &job.display),
         scope,
         registry: Default::default(),

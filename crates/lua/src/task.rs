@@ -184,11 +184,6 @@ impl Task {
         self.state.borrow().clone()
     }
 
-    /// Whether it has not ended.
-    pub(crate) fn is_running(&self) -> bool {
-        matches!(*self.state.borrow(), TaskState::Running)
-    }
-
     /// It has ended.
     pub(crate) fn end(&self, state: TaskState) {
         self.state.replace(state);

@@ -23,20 +23,21 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
         let timeout = options
             .duration("timeout")?
             .unwrap_or(Duration::from_secs(10));
-        Ok(lua.create_any_userdata(Timer {
+        let what = options.text("desc")?;
+        let what = what.unwrap_or_else(|| "condition".to_owned());
+        let interval = options.duration("interval")?;
+        let timer = Timer {
             deadline: Instant::now() + timeout,
             timeout,
-            interval: options
-                .duration("interval")?
-                .unwrap_or(Duration::from_millis(100)),
-            what: options
-                .text("desc")?
-                .unwrap_or_else(|| "condition".to_owned()),
-        })?)
+            interval: interval.unwrap_or(Duration::from_millis(100)),
+            what: what.clone(),
+        };
+        Ok((lua.create_any_userdata(timer)?, what))
     })?;
     native.raw_set("wait_timer", timer)?;
+    // The description comes first, so that a timeout names it.
     let turn = waiting_function(lua, "wait_until", true, |_, args| async move {
-        let Value::UserData(timer) = args.value(0) else {
+        let Value::UserData(timer) = args.value(1) else {
             return Err(Raise::argument("no timer"));
         };
         turn(&timer).await

@@ -138,8 +138,11 @@ fn word_of(value: &Value) -> Result<ByteBuf, String> {
     }
 }
 
-/// Names and values of an environment, sorted by name.
-pub(super) fn environment(table: &Table) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Raise> {
+/// Names and values of an environment.
+pub(super) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The environment in a table, sorted by name.
+pub(super) fn environment(table: &Table) -> Result<Variables, Raise> {
     let mut entries = Vec::new();
     for pair in table.pairs::<Value, Value>() {
         let (name, value) = pair?;

@@ -113,7 +113,7 @@ fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
         .waits("never", |_, this, args| async move {
             let text = args.bytes(0, "the text")?;
             Ok(this
-                .0
+                .console
                 .never(&text, args.duration(1, "the duration")?)
                 .await?)
         })?

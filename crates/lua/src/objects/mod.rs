@@ -20,6 +20,7 @@ mod clock;
 mod command;
 mod console;
 mod file;
+mod install;
 mod lab;
 mod metadata;
 mod paths;
@@ -36,20 +37,4 @@ mod vm;
 mod vm_options;
 mod worker;
 
-use mlua::{Lua, Result, Table};
-
-/// Makes the classes, and what the prelude's part of them calls.
-pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
-    task::install(lua, native)?;
-    batch::install(lua, native)?;
-    result::install(lua)?;
-    stream::install(lua)?;
-    file::install(lua)?;
-    process::install(lua)?;
-    pending::install(lua)?;
-    console::install(lua)?;
-    clock::install(lua)?;
-    worker::install(lua)?;
-    vm::install(lua)?;
-    lab::install(lua)
-}
+pub(crate) use install::install;

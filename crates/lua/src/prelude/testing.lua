@@ -30,11 +30,11 @@ end
 
 function _G.wait_until(pred, options)
   expect_function("wait_until", pred)
-  local timer = check(native.wait_timer(options))
+  local timer, desc = check(native.wait_timer(options))
   while true do
     local value = pred()
     if value then return value end
-    check(native.wait_turn(timer))
+    check(native.wait_turn(desc, timer))
   end
 end
 

@@ -15,4 +15,4 @@ pub(crate) use registry::{Declared, Registry, expect_file_scope, install};
 pub(crate) use run::{close, end_tasks, run_test};
 pub(crate) use selection::Choice;
 pub use selection::TestSelection;
-pub(crate) use verdict::{Attachment, Expected, Status, Step, TestRun, Verdict};
+pub(crate) use verdict::{Expected, Status, Step, TestRun, Verdict};

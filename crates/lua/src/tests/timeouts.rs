@@ -19,6 +19,9 @@ end)
 test("stubborn", {timeout = 0.1}, function()
   while true do pcall(host.sleep, 30) end
 end)
+test("polls", {timeout = 0.1}, function()
+  wait_until(function() end, {timeout = "1h", desc = "the moon"})
+end)
 test("others go on", function(t)
   t:assert(deferred and closed)
 end)
@@ -43,6 +46,10 @@ end)
     assert_eq!(
         ran.failure("stubborn"),
         "timed out after 100ms in host.sleep(30)"
+    );
+    assert_eq!(
+        ran.failure("polls"),
+        "timed out after 100ms in wait_until(\"the moon\")"
     );
     assert_eq!(ran.test("others go on").status, Status::Passed);
     assert!(started.elapsed() < Duration::from_secs(5));

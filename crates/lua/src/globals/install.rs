@@ -1,0 +1,16 @@
+//! Puts the globals in place.
+
+use super::{codecs, debug, errno, hash, host, process, sysno, wait};
+use mlua::{Lua, Result, Table};
+
+/// Puts the globals in place, and what the prelude's part of them calls into `native`.
+pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
+    codecs::install(lua)?;
+    debug::install(lua)?;
+    errno::install(lua)?;
+    sysno::install(lua)?;
+    host::install(lua)?;
+    hash::install(lua)?;
+    process::install(lua)?;
+    wait::install(lua, native)
+}

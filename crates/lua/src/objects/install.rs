@@ -1,0 +1,20 @@
+//! Makes the classes.
+
+use super::{batch, clock, console, file, lab, pending, process, result, stream, task, vm, worker};
+use mlua::{Lua, Result, Table};
+
+/// Makes the classes, and what the prelude's part of them calls.
+pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
+    task::install(lua, native)?;
+    batch::install(lua, native)?;
+    result::install(lua)?;
+    stream::install(lua)?;
+    file::install(lua)?;
+    process::install(lua)?;
+    pending::install(lua)?;
+    console::install(lua)?;
+    clock::install(lua)?;
+    worker::install(lua)?;
+    vm::install(lua)?;
+    lab::install(lua)
+}
