@@ -29,7 +29,11 @@ impl Barriers {
     ) -> Result<(), LabError> {
         let call = format!("barrier(\"{name}\", {count})");
         if count == 0 {
-            return Err(LabError::invalid(subject, call, "the count must be at least 1"));
+            return Err(LabError::invalid(
+                subject,
+                call,
+                "the count must be at least 1",
+            ));
         }
         let opened = {
             let mut rounds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,15 +55,28 @@ impl Barriers {
             Arc::clone(&round.opened)
         };
         // From here on this caller counts; if it goes away before the barrier opens, it is taken out.
-        let mut seat = Seat { barriers: self, name, opened: Arc::clone(&opened), kept: false };
+        let mut seat = Seat {
+            barriers: self,
+            name,
+            opened: Arc::clone(&opened),
+            kept: false,
+        };
         let mut receiver = opened.subscribe();
-        if tokio::time::timeout(timeout, receiver.wait_for(|open| *open)).await.is_ok() {
+        if tokio::time::timeout(timeout, receiver.wait_for(|open| *open))
+            .await
+            .is_ok()
+        {
             seat.kept = true;
             return Ok(());
         }
         let came = seat.arrived();
         let note = format!("; {came} of {count} came");
-        Err(LabError::TimedOut { subject: subject.to_owned(), call, after: timeout, note })
+        Err(LabError::TimedOut {
+            subject: subject.to_owned(),
+            call,
+            after: timeout,
+            note,
+        })
     }
 }
 
@@ -74,7 +91,11 @@ struct Seat<'a> {
 impl Seat<'_> {
     /// How many are in the barrier now.
     fn arrived(&self) -> usize {
-        let rounds = self.barriers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rounds = self
+            .barriers
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         rounds.get(self.name).map_or(0, |round| round.arrived)
     }
 }
@@ -84,7 +105,11 @@ impl Drop for Seat<'_> {
         if self.kept {
             return;
         }
-        let mut rounds = self.barriers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = self
+            .barriers
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(round) = rounds.get_mut(self.name)
             && Arc::ptr_eq(&round.opened, &self.opened)
         {
@@ -116,12 +141,20 @@ mod tests {
     async fn says_how_many_came_and_forgets_those_who_left() {
         let barriers = Barriers::default();
         let short = Duration::from_secs(1);
-        let (first, second) =
-            tokio::join!(barriers.wait("lab", "b", 3, short), barriers.wait("lab", "b", 3, short));
+        let (first, second) = tokio::join!(
+            barriers.wait("lab", "b", 3, short),
+            barriers.wait("lab", "b", 3, short)
+        );
         let text = first.unwrap_err().to_string();
-        assert!(text.ends_with("barrier(\"b\", 3): not done within 1s; 2 of 3 came"), "{text}");
+        assert!(
+            text.ends_with("barrier(\"b\", 3): not done within 1s; 2 of 3 came"),
+            "{text}"
+        );
         assert!(second.is_err());
         let other = barriers.wait("lab", "b", 1, short).await;
-        assert!(other.is_ok(), "nobody is left in it, so another count is fine");
+        assert!(
+            other.is_ok(),
+            "nobody is left in it, so another count is fine"
+        );
     }
 }

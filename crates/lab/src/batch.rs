@@ -2,11 +2,10 @@
 
 use crate::command::{CommandSpec, RunResult, exec_of, result_of};
 use crate::error::LabError;
-use crate::raw::SyscallResult;
 use crate::surface::Surface;
-use provium_guest::Captured;
+use provium_guest::{Captured, SyscallResult};
 use provium_protocol::message::{Entry, Reply, Stat};
-use provium_protocol::op::{Op, Stdin};
+use provium_protocol::op::Op;
 
 /// Output that a batch keeps of each of its commands' streams, bytes.
 const BATCH_OUTPUT: u32 = 4 * 1024 * 1024;
@@ -49,14 +48,17 @@ impl Surface {
         let (commands, raw) = self.lanes();
         let names: Vec<Option<String>> = entries.iter().map(BatchEntry::command).collect();
         let ops = entries.into_iter().map(BatchEntry::into_op).collect();
-        let results = match agent.request(Op::Batch { commands, raw, ops }).await? {
-            Reply::Batch(results) => results,
-            other => return Err(agent.strange(&other)),
-        };
-        let outcomes = results.into_iter().zip(names).map(|(result, command)| match result {
-            Ok(reply) => BatchOutcome::of(reply, command).map_err(|other| agent.strange(&other)),
-            Err(error) => Err(agent.remote(error)),
-        });
+        let results = agent.lane.channel().batch(commands, raw, ops).await;
+        let results = agent.checked(results).await?;
+        let outcomes = results
+            .into_iter()
+            .zip(names)
+            .map(|(result, command)| match result {
+                Ok(reply) => {
+                    BatchOutcome::of(reply, command).map_err(|other| agent.strange(&other))
+                }
+                Err(error) => Err(agent.remote(error)),
+            });
         Ok(outcomes.collect())
     }
 }
@@ -74,7 +76,6 @@ impl BatchEntry {
             Self::Op(op) => op,
             Self::Run(spec) => {
                 let mut exec = exec_of(&spec, false);
-                exec.stdin = Stdin::Bytes(spec.input().to_vec().into());
                 exec.collect = Some(BATCH_OUTPUT);
                 Op::Exec(exec)
             }
@@ -85,20 +86,43 @@ impl BatchEntry {
 impl BatchOutcome {
     fn of(reply: Reply, command: Option<String>) -> Result<Self, Reply> {
         Ok(match reply {
-            Reply::Ran { exit, stdout, stderr } => {
+            Reply::Ran {
+                exit,
+                stdout,
+                stderr,
+            } => {
                 let whole = |bytes: serde_bytes::ByteBuf| Captured {
                     bytes: bytes.into_vec(),
                     ..Captured::default()
                 };
                 let command = command.unwrap_or_default();
-                Self::Run(result_of(command, exit, false, whole(stdout), whole(stderr)))
+                Self::Run(result_of(
+                    command,
+                    exit,
+                    false,
+                    whole(stdout),
+                    whole(stderr),
+                ))
             }
             Reply::Bytes(bytes) => Self::Bytes(bytes.into_vec()),
             Reply::Count(count) => Self::Count(count),
             Reply::Stat(stat) => Self::Stat(stat),
             Reply::Entries(entries) => Self::Entries(entries),
             Reply::Done => Self::Done,
-            Reply::Syscall { .. } => Self::Syscall(SyscallResult::of(reply)?),
+            Reply::Syscall {
+                ret,
+                errno,
+                buffers,
+            } => {
+                let buffers = buffers
+                    .into_iter()
+                    .map(|buffer| buffer.map(|bytes| bytes.into_vec()));
+                Self::Syscall(SyscallResult {
+                    ret,
+                    errno,
+                    buffers: buffers.collect(),
+                })
+            }
             other => return Err(other),
         })
     }

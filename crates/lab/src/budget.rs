@@ -19,7 +19,10 @@ pub struct Need {
 impl Need {
     /// What a VM with so much guest memory and so many vCPUs takes.
     pub fn of_vm(memory: u64, cpus: u32) -> Self {
-        Self { memory: memory.saturating_add(VM_OVERHEAD), cpus }
+        Self {
+            memory: memory.saturating_add(VM_OVERHEAD),
+            cpus,
+        }
     }
 
     /// Whether `self` fits into `other`.
@@ -30,7 +33,12 @@ impl Need {
 
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} MiB and {} vCPU(s)", self.memory.div_ceil(1 << 20), self.cpus)
+        write!(
+            f,
+            "{} MiB and {} vCPU(s)",
+            self.memory.div_ceil(1 << 20),
+            self.cpus
+        )
     }
 }
 
@@ -38,7 +46,9 @@ impl fmt::Display for Need {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {
     /// More than there is in all.
-    #[error("needs {need}, but the pool has {total} in all; give less `memory`, or run with a larger --mem or --cpus")]
+    #[error(
+        "needs {need}, but the pool has {total} in all; give less `memory`, or run with a larger --mem or --cpus"
+    )]
     NeverFits {
         /// What was asked for.
         need: Need,
@@ -54,7 +64,9 @@ pub enum BudgetError {
         left: Need,
     },
     /// All running files wait for each other.
-    #[error("needs {need}, but every running file waits for memory or vCPUs that another one holds: {holders}")]
+    #[error(
+        "needs {need}, but every running file waits for memory or vCPUs that another one holds: {holders}"
+    )]
     Deadlock {
         /// What was asked for.
         need: Need,
@@ -82,7 +94,10 @@ pub struct Grant {
 impl Grant {
     /// A grant of `need`; `release` is called once, when it is dropped.
     pub fn new(need: Need, release: impl FnOnce() + Send + Sync + 'static) -> Self {
-        Self { need, release: Some(Box::new(release)) }
+        Self {
+            need,
+            release: Some(Box::new(release)),
+        }
     }
 
     /// How much it is.
@@ -93,7 +108,9 @@ impl Grant {
 
 impl fmt::Debug for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("need", &self.need).finish_non_exhaustive()
+        f.debug_struct("Grant")
+            .field("need", &self.need)
+            .finish_non_exhaustive()
     }
 }
 

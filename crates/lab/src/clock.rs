@@ -27,19 +27,24 @@ impl Clock {
 
     /// Sets it; times before 1970 are allowed where the guest's kernel allows them.
     pub async fn set(&self, ns: i64) -> Result<i64, LabError> {
-        self.ask(format!("clock:set_ns({ns})"), Op::ClockSet { ns }).await
+        self.ask(format!("clock:set_ns({ns})"), Op::ClockSet { ns })
+            .await
     }
 
     /// Moves it by so much, either way.
     pub async fn advance(&self, ns: i64) -> Result<i64, LabError> {
-        self.ask(format!("clock:advance({ns} ns)"), Op::ClockAdvance { ns }).await
+        self.ask(format!("clock:advance({ns} ns)"), Op::ClockAdvance { ns })
+            .await
     }
 
     /// Sleeps on the guest's CLOCK_MONOTONIC.
     pub async fn sleep(&self, duration: Duration) -> Result<(), LabError> {
-        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let line = self.0.surface().commands(format!("clock:sleep({duration:?})"))?;
-        line.done(Op::ClockSleep { ns }).await
+        let line = self
+            .0
+            .surface()
+            .commands(format!("clock:sleep({duration:?})"))?;
+        let slept = line.lane.clock_sleep(duration).await;
+        line.checked(slept).await
     }
 
     async fn ask(&self, call: String, op: Op) -> Result<i64, LabError> {

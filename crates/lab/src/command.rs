@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Output kept per stream unless the caller says otherwise, bytes.
-pub const DEFAULT_MAX_OUTPUT: u64 = 64 * 1024 * 1024;
+pub const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
 /// A command.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct CommandSpec {
     /// Give it a terminal.
     pub tty: bool,
     /// Bytes kept of each output stream; past it the middle is dropped.
-    pub max_output: u64,
+    pub max_output: usize,
 }
 
 /// Where standard input comes from.
@@ -56,14 +56,6 @@ impl CommandSpec {
             max_output: DEFAULT_MAX_OUTPUT,
         }
     }
-
-    /// What is fed to it, as far as that is known now.
-    pub(crate) fn input(&self) -> &[u8] {
-        match &self.stdin {
-            StdinSource::Bytes(input) => input,
-            StdinSource::Null | StdinSource::Open => &[],
-        }
-    }
 }
 
 /// The wire's form of a command; `background` for those that go on while the test does.
@@ -71,14 +63,19 @@ pub(crate) fn exec_of(spec: &CommandSpec, background: bool) -> Exec {
     let bytes = |bytes: &Vec<u8>| ByteBuf::from(bytes.clone());
     Exec {
         program: spec.program.clone(),
-        env: spec.env.iter().map(|(name, value)| (bytes(name), bytes(value))).collect(),
+        env: spec
+            .env
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)))
+            .collect(),
         env_clear: spec.env_clear,
         cwd: spec.cwd.as_ref().map(bytes),
         user: spec.user.clone(),
         tty: spec.tty,
-        stdin: match spec.stdin {
+        stdin: match &spec.stdin {
             StdinSource::Null => Stdin::Null,
-            StdinSource::Bytes(_) | StdinSource::Open => Stdin::Channel,
+            StdinSource::Bytes(input) => Stdin::Bytes(bytes(input)),
+            StdinSource::Open => Stdin::Channel,
         },
         background,
         collect: None,
@@ -116,10 +113,16 @@ impl fmt::Display for CommandSpec {
         let text = match &self.program {
             Program::Shell(text) => format!("{:?}", String::from_utf8_lossy(text)),
             Program::Argv(words) => {
-                let mut words = words.iter().map(|word| format!("{:?}", String::from_utf8_lossy(word)));
+                let mut words = words
+                    .iter()
+                    .map(|word| format!("{:?}", String::from_utf8_lossy(word)));
                 let program = words.next().unwrap_or_default();
                 let rest: Vec<_> = words.collect();
-                if rest.is_empty() { program } else { format!("{program}, {{{}}}", rest.join(", ")) }
+                if rest.is_empty() {
+                    program
+                } else {
+                    format!("{program}, {{{}}}", rest.join(", "))
+                }
             }
         };
         match text.char_indices().nth(80) {
@@ -213,7 +216,10 @@ mod tests {
         let shell = CommandSpec::new(Program::Shell(ByteBuf::from("echo \"hi\"")));
         assert_eq!(shell.to_string(), r#""echo \"hi\"""#);
         let words = ["dd", "if=/dev/zero"].map(ByteBuf::from).to_vec();
-        assert_eq!(CommandSpec::new(Program::Argv(words)).to_string(), r#""dd", {"if=/dev/zero"}"#);
+        assert_eq!(
+            CommandSpec::new(Program::Argv(words)).to_string(),
+            r#""dd", {"if=/dev/zero"}"#
+        );
         let long = CommandSpec::new(Program::Shell(ByteBuf::from("ä".repeat(200))));
         assert_eq!(long.to_string().chars().count(), 81);
     }

@@ -28,7 +28,11 @@ pub struct Console {
 
 impl Console {
     pub(crate) fn of_vm(name: &str, open_streams: Arc<AtomicUsize>) -> Self {
-        Self { vm: name.into(), log: Log::new(), open_streams }
+        Self {
+            vm: name.into(),
+            log: Log::new(),
+            open_streams,
+        }
     }
 
     pub(crate) fn log(&self) -> Log {
@@ -42,10 +46,22 @@ impl Console {
 
     /// A stream of what comes from now on… and everything before.
     pub fn stream(&self, scope: &Scope, site: Site) -> ByteStream {
-        let source = Box::new(LogSource { log: self.log.clone(), at: 0 });
+        let source = Box::new(LogSource {
+            log: self.log.clone(),
+            at: 0,
+        });
         let open_count = Some(Arc::clone(&self.open_streams));
         let (kind, subject) = (StreamKind::Console, self.subject());
-        ByteStream::open(scope, StreamParts { kind, subject, site, source, open_count })
+        ByteStream::open(
+            scope,
+            StreamParts {
+                kind,
+                subject,
+                site,
+                source,
+                open_count,
+            },
+        )
     }
 
     /// Everything so far.
@@ -60,7 +76,9 @@ impl Console {
 
     /// What has come after `mark`.
     pub fn since(&self, mark: u64) -> Result<Vec<u8>, LabError> {
-        self.log.read_from(mark).map_err(|error| LabError::host(self.subject(), "read_log()", error))
+        self.log
+            .read_from(mark)
+            .map_err(|error| LabError::host(self.subject(), "read_log()", error))
     }
 
     /// The last bytes, from the start of a line, as text.
@@ -92,8 +110,9 @@ impl Console {
         let mut at = 0;
         loop {
             let window = self.since_at_most(at)?;
-            if let Some(found) =
-                texts.iter().position(|text| memchr::memmem::find(&window, text).is_some())
+            if let Some(found) = texts
+                .iter()
+                .position(|text| memchr::memmem::find(&window, text).is_some())
             {
                 return Ok(found);
             }
@@ -105,7 +124,10 @@ impl Console {
             // A text may begin in what was searched and end in what is still to come.
             at = end.saturating_sub(longest);
             let wanted = || {
-                let texts: Vec<_> = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
+                let texts: Vec<_> = texts
+                    .iter()
+                    .map(|text| String::from_utf8_lossy(text))
+                    .collect();
                 texts.join("` or `")
             };
             let call = format!("expect(\"{}\")", wanted());
@@ -132,7 +154,11 @@ impl Console {
             if memchr::memmem::find(&fresh, text).is_some() {
                 let shown = String::from_utf8_lossy(text);
                 let why = format!("`{shown}` came{}", self.shown());
-                return Err(LabError::invalid(self.subject(), format!("never(\"{shown}\")"), why));
+                return Err(LabError::invalid(
+                    self.subject(),
+                    format!("never(\"{shown}\")"),
+                    why,
+                ));
             }
             let more = self.log.changed_past(start + fresh.len() as u64);
             match tokio::time::timeout_at(deadline, more).await {
@@ -165,7 +191,11 @@ impl Console {
 
     fn shown(&self) -> String {
         let tail = self.tail(SHOWN);
-        if tail.is_empty() { "; it is empty".to_owned() } else { format!("; its end:\n{tail}") }
+        if tail.is_empty() {
+            "; it is empty".to_owned()
+        } else {
+            format!("; its end:\n{tail}")
+        }
     }
 }
 

@@ -68,7 +68,13 @@ impl Environment {
     ) -> Self {
         let prepared = |profile: Profile| {
             let name = profile.name.clone();
-            (name, Arc::new(PreparedProfile { profile: Arc::new(profile), image: OnceCell::new() }))
+            (
+                name,
+                Arc::new(PreparedProfile {
+                    profile: Arc::new(profile),
+                    image: OnceCell::new(),
+                }),
+            )
         };
         Self {
             profiles: profiles.into_iter().map(prepared).collect(),
@@ -82,13 +88,18 @@ impl Environment {
     }
 
     /// An environment in which every boot fails, for what needs no machine.
-    pub fn without_machines(profiles: Vec<Profile>, sink: Sink, runtime: tokio::runtime::Handle) -> Self {
+    pub fn without_machines(
+        profiles: Vec<Profile>,
+        sink: Sink,
+        runtime: tokio::runtime::Handle,
+    ) -> Self {
         Self::new(profiles, None, Arc::new(Unlimited), sink, 0, runtime)
     }
 
     /// The profile of that name.
     pub fn profile(&self, name: &str) -> Result<Arc<Profile>, UnknownProfile> {
-        self.prepared(name).map(|prepared| Arc::clone(&prepared.profile))
+        self.prepared(name)
+            .map(|prepared| Arc::clone(&prepared.profile))
     }
 
     /// The profiles' names, in the configuration's order.
@@ -113,7 +124,9 @@ impl Environment {
 
     /// `limit`, stretched for guests that run slower than hardware would.
     pub fn patient(&self, limit: Duration) -> Duration {
-        self.host.as_ref().map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
+        self.host
+            .as_ref()
+            .map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
     }
 
     pub(crate) fn budget(&self) -> &dyn Budget {
@@ -170,7 +183,9 @@ impl Environment {
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").field("profiles", &self.profiles.keys()).finish_non_exhaustive()
+        f.debug_struct("Environment")
+            .field("profiles", &self.profiles.keys())
+            .finish_non_exhaustive()
     }
 }
 

@@ -81,10 +81,22 @@ const TABLE: &[(i32, &str, &str)] = &[
     (79, "ELIBACC", "Can not access a needed shared library"),
     (80, "ELIBBAD", "Accessing a corrupted shared library"),
     (81, "ELIBSCN", ".lib section in a.out corrupted"),
-    (82, "ELIBMAX", "Attempting to link in too many shared libraries"),
+    (
+        82,
+        "ELIBMAX",
+        "Attempting to link in too many shared libraries",
+    ),
     (83, "ELIBEXEC", "Cannot exec a shared library directly"),
-    (84, "EILSEQ", "Invalid or incomplete multibyte or wide character"),
-    (85, "ERESTART", "Interrupted system call should be restarted"),
+    (
+        84,
+        "EILSEQ",
+        "Invalid or incomplete multibyte or wide character",
+    ),
+    (
+        85,
+        "ERESTART",
+        "Interrupted system call should be restarted",
+    ),
     (86, "ESTRPIPE", "Streams pipe error"),
     (87, "EUSERS", "Too many users"),
     (88, "ENOTSOCK", "Socket operation on non-socket"),
@@ -96,7 +108,11 @@ const TABLE: &[(i32, &str, &str)] = &[
     (94, "ESOCKTNOSUPPORT", "Socket type not supported"),
     (95, "EOPNOTSUPP", "Operation not supported"),
     (96, "EPFNOSUPPORT", "Protocol family not supported"),
-    (97, "EAFNOSUPPORT", "Address family not supported by protocol"),
+    (
+        97,
+        "EAFNOSUPPORT",
+        "Address family not supported by protocol",
+    ),
     (98, "EADDRINUSE", "Address already in use"),
     (99, "EADDRNOTAVAIL", "Cannot assign requested address"),
     (100, "ENETDOWN", "Network is down"),
@@ -107,7 +123,11 @@ const TABLE: &[(i32, &str, &str)] = &[
     (105, "ENOBUFS", "No buffer space available"),
     (106, "EISCONN", "Transport endpoint is already connected"),
     (107, "ENOTCONN", "Transport endpoint is not connected"),
-    (108, "ESHUTDOWN", "Cannot send after transport endpoint shutdown"),
+    (
+        108,
+        "ESHUTDOWN",
+        "Cannot send after transport endpoint shutdown",
+    ),
     (109, "ETOOMANYREFS", "Too many references: cannot splice"),
     (110, "ETIMEDOUT", "Connection timed out"),
     (111, "ECONNREFUSED", "Connection refused"),
@@ -150,22 +170,34 @@ pub fn text(number: i32) -> Option<&'static str> {
 
 /// 2 for `ENOENT`; aliases are known too.
 pub fn number(name: &str) -> Option<i32> {
-    let alias = ALIASES.iter().find(|alias| alias.0 == name).map(|alias| alias.1);
+    let alias = ALIASES
+        .iter()
+        .find(|alias| alias.0 == name)
+        .map(|alias| alias.1);
     alias.or_else(|| TABLE.iter().find(|row| row.1 == name).map(|row| row.0))
 }
 
 /// All names, with their numbers, aliases included.
 pub fn all() -> impl Iterator<Item = (&'static str, i32)> {
-    TABLE.iter().map(|row| (row.1, row.0)).chain(ALIASES.iter().copied())
+    TABLE
+        .iter()
+        .map(|row| (row.1, row.0))
+        .chain(ALIASES.iter().copied())
 }
 
 /// `ENOENT (No such file or directory)` for 2; `errno 999` where there is no name.
 pub fn describe(number: i32) -> String {
-    row(number).map_or_else(|| format!("errno {number}"), |row| format!("{} ({})", row.1, row.2))
+    row(number).map_or_else(
+        || format!("errno {number}"),
+        |row| format!("{} ({})", row.1, row.2),
+    )
 }
 
 fn row(number: i32) -> Option<&'static (i32, &'static str, &'static str)> {
-    TABLE.binary_search_by_key(&number, |row| row.0).ok().map(|at| &TABLE[at])
+    TABLE
+        .binary_search_by_key(&number, |row| row.0)
+        .ok()
+        .map(|at| &TABLE[at])
 }
 
 #[cfg(test)]

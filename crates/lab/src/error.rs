@@ -162,7 +162,11 @@ impl LabError {
         call: impl Into<String>,
         why: impl Into<String>,
     ) -> Self {
-        Self::Invalid { subject: subject.into(), call: call.into(), why: why.into() }
+        Self::Invalid {
+            subject: subject.into(),
+            call: call.into(),
+            why: why.into(),
+        }
     }
 
     pub(crate) fn gone(
@@ -170,7 +174,11 @@ impl LabError {
         call: impl Into<String>,
         why: impl Into<String>,
     ) -> Self {
-        Self::Gone { subject: subject.into(), call: call.into(), why: why.into() }
+        Self::Gone {
+            subject: subject.into(),
+            call: call.into(),
+            why: why.into(),
+        }
     }
 
     pub(crate) fn host(
@@ -178,7 +186,11 @@ impl LabError {
         call: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
-        Self::Host { subject: subject.into(), call: call.into(), source: Arc::new(source) }
+        Self::Host {
+            subject: subject.into(),
+            call: call.into(),
+            source: Arc::new(source),
+        }
     }
 }
 

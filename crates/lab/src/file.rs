@@ -1,14 +1,13 @@
 //! Files that stay open in a guest: descriptors of the raw process, or of a worker.
 
 use crate::error::LabError;
+use crate::line::Line;
 use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
-use crate::line::Line;
 use crate::surface::{Surface, quoted};
 use crate::tail;
 use provium_protocol::Lane;
-use provium_protocol::message::Reply;
-use provium_protocol::op::{Op, Whence};
+use provium_protocol::op::Whence;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -91,7 +90,11 @@ impl File {
             membership: Mutex::new(None),
         }));
         let membership = scope.register(Class::File, id, Arc::new(file.clone()));
-        *file.0.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        *file
+            .0
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
         file
     }
 
@@ -107,7 +110,11 @@ impl File {
 
     /// What messages call it.
     pub fn subject(&self) -> String {
-        format!("file {} of {}", quoted(&self.0.path), self.0.surface.subject())
+        format!(
+            "file {} of {}",
+            quoted(&self.0.path),
+            self.0.surface.subject()
+        )
     }
 
     /// Its descriptor number in the guest; 0 once closed.
@@ -127,15 +134,12 @@ impl File {
         while content.len() < n {
             let wanted = (n - content.len()).min(LONGEST_READ);
             let max = u32::try_from(wanted).unwrap_or(u32::MAX);
-            match line.request(Op::ReadFd { fd: self.0.fd, max }).await? {
-                Reply::Bytes(piece) => {
-                    content.extend_from_slice(&piece);
-                    // A short read is all there is for now: a pipe or terminal gives what it has.
-                    if piece.len() < wanted {
-                        break;
-                    }
-                }
-                other => return Err(line.strange(&other)),
+            let piece = line.lane.read_fd(self.0.fd, max).await;
+            let piece = line.checked(piece).await?;
+            content.extend_from_slice(&piece);
+            // A short read is all there is for now: a pipe or terminal gives what it has.
+            if piece.len() < wanted {
+                break;
             }
         }
         Ok(content)
@@ -144,14 +148,14 @@ impl File {
     /// Everything from where the offset is to the end.
     pub async fn read_all(&self) -> Result<Vec<u8>, LabError> {
         let line = self.line("read_all()")?;
-        let content = line.lane.read_to_end(Op::StreamFd { fd: self.0.fd }).await;
+        let content = line.lane.read_fd_to_end(self.0.fd).await;
         line.checked(content).await
     }
 
     /// Writes all of it; the number of bytes.
     pub async fn write(&self, data: &[u8]) -> Result<u64, LabError> {
         let line = self.line("write()")?;
-        let written = line.lane.write_to(Op::WriteFd { fd: self.0.fd }, data).await;
+        let written = line.lane.write_fd(self.0.fd, data).await;
         line.checked(written).await
     }
 
@@ -169,7 +173,8 @@ impl File {
     pub async fn tail_stream(&self, scope: &Scope, site: Site) -> Result<ByteStream, LabError> {
         let line = self.line("tail_stream()")?;
         let subject = format!("stream of {}", self.subject());
-        Ok(tail::open(line, scope, Op::StreamFd { fd: self.0.fd }, subject, site))
+        let source = line.lane.stream_fd(self.0.fd);
+        Ok(tail::open(line, scope, source, subject, site))
     }
 
     /// Closes it. Closed already is fine, and so is a file that a reset or an exit took along.
@@ -177,16 +182,29 @@ impl File {
         if self.0.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
-        self.0.surface.vm().0.open_files.fetch_sub(1, Ordering::Relaxed);
-        let membership = self.0.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0
+            .surface
+            .vm()
+            .0
+            .open_files
+            .fetch_sub(1, Ordering::Relaxed);
+        let membership = self
+            .0
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(membership) = membership {
             membership.leave();
         }
         let call = "close()".to_owned();
         let inner = &self.0;
-        match inner.surface.line_of(call, inner.lane, inner.generation, "the file") {
-            Ok(line) => match line.done(Op::CloseFd { fd: inner.fd }).await {
-                Err(error) if error.errno().is_some() => Err(error),
+        match inner
+            .surface
+            .line_of(call, inner.lane, inner.generation, "the file")
+        {
+            Ok(line) => match line.lane.close_fd(inner.fd).await {
+                Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
                 // The process that had it is gone, and the descriptor with it.
                 _ => Ok(()),
             },
@@ -196,10 +214,8 @@ impl File {
 
     async fn seek_as(&self, call: &str, offset: i64, whence: Whence) -> Result<u64, LabError> {
         let line = self.line(call)?;
-        match line.request(Op::SeekFd { fd: self.0.fd, offset, whence }).await? {
-            Reply::Count(offset) => Ok(offset),
-            other => Err(line.strange(&other)),
-        }
+        let offset = line.lane.seek_fd(self.0.fd, offset, whence).await;
+        line.checked(offset).await
     }
 
     fn line(&self, call: &str) -> Result<Line, LabError> {
@@ -207,7 +223,9 @@ impl File {
             return Err(LabError::gone(self.subject(), call, "file is closed"));
         }
         let inner = &self.0;
-        inner.surface.line_of(call.to_owned(), inner.lane, inner.generation, "the file")
+        inner
+            .surface
+            .line_of(call.to_owned(), inner.lane, inner.generation, "the file")
     }
 }
 
@@ -237,9 +255,28 @@ mod tests {
         let none = OpenMode::default();
         assert!(flags(none).is_err());
         assert_eq!(flags(OpenMode { read: true, ..none }), Ok(0));
-        let new = OpenMode { write: true, create: true, exclusive: true, ..none };
+        let new = OpenMode {
+            write: true,
+            create: true,
+            exclusive: true,
+            ..none
+        };
         assert_eq!(flags(new), Ok(0o301));
-        assert_eq!(flags(OpenMode { read: true, append: true, ..none }), Ok(0o2002));
-        assert!(flags(OpenMode { read: true, truncate: true, ..none }).is_err());
+        assert_eq!(
+            flags(OpenMode {
+                read: true,
+                append: true,
+                ..none
+            }),
+            Ok(0o2002)
+        );
+        assert!(
+            flags(OpenMode {
+                read: true,
+                truncate: true,
+                ..none
+            })
+            .is_err()
+        );
     }
 }

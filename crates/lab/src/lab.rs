@@ -101,7 +101,12 @@ impl Member {
 
 impl Names {
     fn get(&self, name: &str) -> Option<Member> {
-        let vm = self.vms.get(name).filter(|vm| !vm.is_closed()).cloned().map(Member::Vm);
+        let vm = self
+            .vms
+            .get(name)
+            .filter(|vm| !vm.is_closed())
+            .cloned()
+            .map(Member::Vm);
         vm.or_else(|| self.labs.get(name).cloned().map(Member::Lab))
     }
 
@@ -115,7 +120,8 @@ impl Names {
     fn members(&mut self) -> Vec<Member> {
         self.vms.retain(|_, vm| !vm.is_closed());
         let vms = self.vms.values().cloned().map(Member::Vm);
-        vms.chain(self.labs.values().cloned().map(Member::Lab)).collect()
+        vms.chain(self.labs.values().cloned().map(Member::Lab))
+            .collect()
     }
 }
 
@@ -129,7 +135,12 @@ impl Lab {
             claim: Arc::default(),
             anonymous: Mutex::new(0),
         });
-        Self(Arc::new(Inner { id: ResourceId::next(), name: "provium".to_owned(), names: None, file }))
+        Self(Arc::new(Inner {
+            id: ResourceId::next(),
+            name: "provium".to_owned(),
+            names: None,
+            file,
+        }))
     }
 
     /// Its number.
@@ -159,7 +170,11 @@ impl Lab {
                 return Ok(vm);
             }
         }
-        let names: Vec<String> = self.searched(scope).flat_map(|names| lock(names).members()).map(|member| member.name()).collect();
+        let names: Vec<String> = self
+            .searched(scope)
+            .flat_map(|names| lock(names).members())
+            .map(|member| member.name())
+            .collect();
         let nearest = crate::nearest::nearest(name, names.iter().map(String::as_str));
         let why = match nearest {
             Some(nearest) => format!("no VM of that name; did you mean `{nearest}`?"),
@@ -179,8 +194,9 @@ impl Lab {
         let call = format!("vm({name:?}, {profile:?})");
         self.check_new_name(scope, name, &call)?;
         let environment = self.environment();
-        let profile =
-            environment.profile(profile).map_err(|unknown| self.invalid(&call, unknown.to_string()))?;
+        let profile = environment
+            .profile(profile)
+            .map_err(|unknown| self.invalid(&call, unknown.to_string()))?;
         let vm = Vm::create(Arc::clone(&self.0.file), scope, name, profile, options);
         self.local(scope).insert(Member::Vm(vm.clone()));
         Ok(vm)
@@ -240,7 +256,10 @@ impl Lab {
             return Ok(());
         }
         drop(names);
-        Err(self.invalid(&format!("remove({name:?})"), "no member of that name".to_owned()))
+        Err(self.invalid(
+            &format!("remove({name:?})"),
+            "no member of that name".to_owned(),
+        ))
     }
 
     /// The members, in the order they came: VMs, then sub-labs.
@@ -251,24 +270,31 @@ impl Lab {
     /// Boots all VMs of the lab that are not booted, side by side.
     pub async fn boot(&self, scope: &Scope) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move {
-            if vm.is_off() { vm.boot(VmOptions::default()).await } else { Ok(()) }
+            if vm.is_off() {
+                vm.boot(VmOptions::default()).await
+            } else {
+                Ok(())
+            }
         })
         .await
     }
 
     /// Shuts all VMs of the lab down, side by side.
     pub async fn shutdown(&self, scope: &Scope) -> Result<(), LabError> {
-        self.each_vm(scope, |vm| async move { vm.shutdown().await }).await
+        self.each_vm(scope, |vm| async move { vm.shutdown().await })
+            .await
     }
 
     /// Pauses all VMs of the lab, side by side.
     pub async fn pause(&self, scope: &Scope) -> Result<(), LabError> {
-        self.each_vm(scope, |vm| async move { vm.pause().await }).await
+        self.each_vm(scope, |vm| async move { vm.pause().await })
+            .await
     }
 
     /// Resumes all VMs of the lab, side by side.
     pub async fn resume(&self, scope: &Scope) -> Result<(), LabError> {
-        self.each_vm(scope, |vm| async move { vm.resume().await }).await
+        self.each_vm(scope, |vm| async move { vm.resume().await })
+            .await
     }
 
     /// Reserves the whole budget of the file, once.
@@ -284,13 +310,25 @@ impl Lab {
         if claim.is_some() {
             return Err(self.invalid(call, "claim already taken".to_owned()));
         }
-        *claim = Some(ClaimState { left: need, _grant: grant });
+        *claim = Some(ClaimState {
+            left: need,
+            _grant: grant,
+        });
         Ok(())
     }
 
     /// Waits until `count` tasks of the file are in the barrier `name`.
-    pub async fn barrier(&self, name: &str, count: usize, timeout: Duration) -> Result<(), LabError> {
-        self.0.file.barriers.wait(&self.subject(), name, count, timeout).await
+    pub async fn barrier(
+        &self,
+        name: &str,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), LabError> {
+        self.0
+            .file
+            .barriers
+            .wait(&self.subject(), name, count, timeout)
+            .await
     }
 
     fn subject(&self) -> String {
@@ -302,7 +340,11 @@ impl Lab {
     }
 
     fn budget_error(&self, call: &str, source: BudgetError) -> LabError {
-        LabError::Budget { subject: self.subject(), call: call.to_owned(), source }
+        LabError::Budget {
+            subject: self.subject(),
+            call: call.to_owned(),
+            source,
+        }
     }
 
     /// The names that `scope` adds to.
@@ -319,7 +361,8 @@ impl Lab {
             next = scope.parent();
             Some(scope.names())
         });
-        own.into_iter().chain(scopes.take_while(move |_| own.is_none()))
+        own.into_iter()
+            .chain(scopes.take_while(move |_| own.is_none()))
     }
 
     fn check_new_name(&self, scope: &Scope, name: &str, call: &str) -> Result<(), LabError> {
@@ -351,10 +394,13 @@ impl Lab {
     where
         F: Future<Output = Result<(), LabError>>,
     {
-        let vms = self.members(scope).into_iter().filter_map(|member| match member {
-            Member::Vm(vm) => Some(vm),
-            Member::Lab(_) => None,
-        });
+        let vms = self
+            .members(scope)
+            .into_iter()
+            .filter_map(|member| match member {
+                Member::Vm(vm) => Some(vm),
+                Member::Lab(_) => None,
+            });
         let all = futures_util::future::join_all(vms.map(act)).await;
         all.into_iter().collect()
     }
@@ -365,7 +411,10 @@ impl FileContext {
     pub(crate) async fn acquire(&self, need: Need) -> Result<Grant, BudgetError> {
         if let Some(claim) = lock(&self.claim).as_mut() {
             if !need.fits(claim.left) {
-                return Err(BudgetError::OverClaim { need, left: claim.left });
+                return Err(BudgetError::OverClaim {
+                    need,
+                    left: claim.left,
+                });
             }
             claim.left.memory -= need.memory;
             claim.left.cpus -= need.cpus;

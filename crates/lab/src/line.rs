@@ -3,7 +3,7 @@
 use crate::error::LabError;
 use crate::surface::Surface;
 use camino::Utf8Path;
-use provium_guest::{CallError, LaneHandle};
+use provium_guest::{CallError, ChannelError, LaneHandle};
 use provium_protocol::message::{ErrorKind, Reply, WireError};
 use provium_protocol::op::Op;
 
@@ -20,7 +20,7 @@ pub(crate) struct Line {
 impl Line {
     /// Asks, and explains what went wrong.
     pub(crate) async fn request(&self, op: Op) -> Result<Reply, LabError> {
-        let reply = self.lane.request(op).await;
+        let reply = self.lane.request(&op).await;
         self.checked(reply).await
     }
 
@@ -36,6 +36,10 @@ impl Line {
         match result {
             Ok(value) => Ok(value),
             Err(CallError::Remote(error)) => Err(self.remote(error)),
+            Err(error) if matches!(error.channel(), Some(ChannelError::Rebooted)) => {
+                let why = "the guest was rebooted or reset meanwhile";
+                Err(LabError::gone(self.surface.subject(), &self.call, why))
+            }
             Err(error) => {
                 let told = LabError::host(self.surface.subject(), &self.call, error);
                 Err(self.surface.vm().explain(&self.call, told).await)
@@ -47,10 +51,17 @@ impl Line {
         let subject = self.surface.subject();
         let call = self.call.clone();
         match error.kind {
-            ErrorKind::Os => {
-                LabError::Guest { subject, call, errno: error.errno, detail: String::new() }
-            }
-            ErrorKind::LaneDied => LabError::ExecutorDied { subject, call, how: error.message },
+            ErrorKind::Os => LabError::Guest {
+                subject,
+                call,
+                errno: error.errno,
+                detail: String::new(),
+            },
+            ErrorKind::LaneDied => LabError::ExecutorDied {
+                subject,
+                call,
+                how: error.message,
+            },
             ErrorKind::NoSuchLane => LabError::gone(subject, call, "the worker is gone"),
             ErrorKind::Invalid | ErrorKind::Cancelled => {
                 LabError::invalid(subject, call, error.message)
@@ -77,6 +88,9 @@ impl Line {
 
     /// The same lane, for another call.
     pub(crate) fn renamed(&self, call: &str) -> Self {
-        Self { call: call.to_owned(), ..self.clone() }
+        Self {
+            call: call.to_owned(),
+            ..self.clone()
+        }
     }
 }

@@ -5,10 +5,11 @@
 
 use crate::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::error::LabError;
+use crate::line::Line;
 use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
-use crate::line::Line;
-use provium_guest::{CaptureReader, Command, Piece};
+use provium_guest::{CallError, CaptureReader, Command, Piece};
+use provium_protocol::message::Exit;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,29 +47,37 @@ struct Inner {
     command_line: String,
     line: Line,
     command: Command,
+    pid: u32,
+    has_input: bool,
     timed_out: AtomicBool,
     membership: Mutex<Option<Membership>>,
 }
 
 impl Process {
-    pub(crate) fn start(line: Line, scope: &Scope, spec: &CommandSpec, command: Command) -> Self {
+    pub(crate) fn start(
+        line: Line,
+        scope: &Scope,
+        spec: &CommandSpec,
+        command: Command,
+        pid: u32,
+    ) -> Self {
         let id = ResourceId::next();
         let process = Self(Arc::new(Inner {
             id,
             command_line: spec.to_string(),
             line,
             command,
+            pid,
+            has_input: matches!(spec.stdin, StdinSource::Open),
             timed_out: AtomicBool::new(false),
             membership: Mutex::new(None),
         }));
-        if let StdinSource::Bytes(input) = &spec.stdin {
-            let (feeder, input) = (process.clone(), input.clone());
-            let runtime = process.0.line.surface().vm().environment().runtime();
-            // Ends with the command at the latest: its end closes the input.
-            runtime.spawn(async move { feeder.0.command.feed(&input).await });
-        }
         let membership = scope.register(Class::Process, id, Arc::new(process.clone()));
-        *process.0.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        *process
+            .0
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
         process
     }
 
@@ -79,41 +88,46 @@ impl Process {
 
     /// Its process id in the guest.
     pub fn pid(&self) -> u32 {
-        self.0.command.pid()
+        self.0.pid
     }
 
     /// What messages call it.
     pub fn subject(&self) -> String {
-        format!("process {} ({}) of {}", self.pid(), self.0.command_line, self.0.line.surface().subject())
+        format!(
+            "process {} ({}) of {}",
+            self.pid(),
+            self.0.command_line,
+            self.0.line.surface().subject()
+        )
     }
 
     /// Whether it still runs.
     pub fn status(&self) -> ProcessStatus {
-        if self.0.command.has_ended() { ProcessStatus::Exited } else { ProcessStatus::Running }
+        if self.0.command.has_ended() {
+            ProcessStatus::Exited
+        } else {
+            ProcessStatus::Running
+        }
     }
 
     /// Waits for its end. When the time is up, its process group is killed and the result says so.
     /// May be asked again.
     pub async fn wait(&self, timeout: Option<Duration>) -> Result<RunResult, LabError> {
         let command = &self.0.command;
-        let ended = match timeout {
-            None => command.wait().await,
-            Some(limit) => match tokio::time::timeout(limit, command.wait()).await {
-                Ok(ended) => ended,
-                Err(_) => {
-                    self.0.timed_out.store(true, Ordering::Release);
-                    // A failure means that it has just ended: the wait tells.
-                    let _ = command.signal(SIGKILL, true).await;
-                    command.wait().await
-                }
-            },
-        };
+        let (ended, timed_out) = wait_or_kill(command, timeout).await;
+        self.0.timed_out.fetch_or(timed_out, Ordering::AcqRel);
         let line = self.0.line.renamed("wait()");
         let exit = line.checked(ended).await?;
         self.leave_scope();
         let timed_out = self.0.timed_out.load(Ordering::Acquire);
-        let (stdout, stderr) = (command.stdout().contents(), command.stderr().contents());
-        Ok(result_of(self.0.command_line.clone(), exit, timed_out, stdout, stderr))
+        let (stdout, stderr) = (command.output().contents(), command.error().contents());
+        Ok(result_of(
+            self.0.command_line.clone(),
+            exit,
+            timed_out,
+            stdout,
+            stderr,
+        ))
     }
 
     /// Signals its process group.
@@ -129,28 +143,39 @@ impl Process {
     /// Writes to its standard input; the number of bytes.
     pub async fn stdin_write(&self, data: &[u8]) -> Result<u64, LabError> {
         let line = self.0.line.renamed("stdin_write()");
-        let written = self.0.command.write(data).await;
-        line.checked(written).await
+        if !self.0.has_input {
+            return Err(line.invalid("its standard input was given with `stdin`"));
+        }
+        let written = self.0.command.input().write_all(data).await;
+        line.checked(written).await?;
+        Ok(data.len() as u64)
     }
 
     /// Ends its standard input. Ended already is fine.
-    pub async fn close_stdin(&self) -> Result<(), LabError> {
-        let line = self.0.line.renamed("close_stdin()");
-        let closed = self.0.command.close_input().await;
-        line.checked(closed).await
+    pub fn close_stdin(&self) {
+        self.0.command.input().finish();
     }
 
     /// Its output from the first byte. Any number of streams may read it.
     pub fn stream(&self, scope: &Scope, output: OutputKind, site: Site) -> ByteStream {
         let (name, reader) = match output {
-            OutputKind::Stdout => ("stdout", self.0.command.stdout().reader()),
-            OutputKind::Stderr => ("stderr", self.0.command.stderr().reader()),
+            OutputKind::Stdout => ("stdout", self.0.command.output_reader()),
+            OutputKind::Stderr => ("stderr", self.0.command.error_reader()),
         };
         let line = self.0.line.renamed(&format!("{name}_stream()"));
         let open_count = Some(Arc::clone(&line.surface().vm().0.open_streams));
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, line });
-        ByteStream::open(scope, StreamParts { kind: StreamKind::Tail, subject, site, source, open_count })
+        ByteStream::open(
+            scope,
+            StreamParts {
+                kind: StreamKind::Tail,
+                subject,
+                site,
+                source,
+                open_count,
+            },
+        )
     }
 
     /// Ends it: SIGTERM to its process group, SIGKILL after 2 s. Ended already is fine.
@@ -158,7 +183,10 @@ impl Process {
         let command = &self.0.command;
         if !command.has_ended() {
             let _ = command.signal(SIGTERM, true).await;
-            if tokio::time::timeout(CLOSE_GRACE, command.wait()).await.is_err() {
+            if tokio::time::timeout(CLOSE_GRACE, command.wait())
+                .await
+                .is_err()
+            {
                 let _ = command.signal(SIGKILL, true).await;
                 // Its end comes now, or with the end of the guest: both end this wait.
                 let _ = command.wait().await;
@@ -175,9 +203,32 @@ impl Process {
     }
 
     fn leave_scope(&self) {
-        let membership = self.0.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let membership = self
+            .0
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(membership) = membership {
             membership.leave();
+        }
+    }
+}
+
+/// Waits for the end; once the time is up, kills the whole process group. Whether it came to that.
+pub(crate) async fn wait_or_kill(
+    command: &Command,
+    timeout: Option<Duration>,
+) -> (Result<Exit, CallError>, bool) {
+    let Some(limit) = timeout else {
+        return (command.wait().await, false);
+    };
+    match tokio::time::timeout(limit, command.wait()).await {
+        Ok(ended) => (ended, false),
+        Err(_) => {
+            // A failure means that it has just ended: the wait tells.
+            let _ = command.signal(SIGKILL, true).await;
+            (command.wait().await, true)
         }
     }
 }
@@ -194,7 +245,9 @@ impl Close for Process {
 
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Process").field(&self.0.command_line).finish()
+        f.debug_tuple("Process")
+            .field(&self.0.command_line)
+            .finish()
     }
 }
 

@@ -57,7 +57,9 @@ impl Profile {
     pub fn default_guest(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            source: GuestSource::Default { packages: Vec::new() },
+            source: GuestSource::Default {
+                packages: Vec::new(),
+            },
             cmdline: "quiet".to_owned(),
             inject_agent: true,
             modules: Vec::new(),

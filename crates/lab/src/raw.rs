@@ -1,72 +1,57 @@
-//! Raw syscalls: their results, and those that are still on their way.
+//! Raw syscalls that are still on their way.
 
 use crate::error::LabError;
 use crate::line::Line;
-use provium_guest::{Call, CallError};
-use provium_protocol::message::{ErrorKind, Reply};
+use provium_guest::{Call, CallError, SyscallResult};
+use provium_protocol::message::Reply;
 use provium_protocol::op::{Op, Syscall};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
-
-/// What a raw syscall came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyscallResult {
-    /// What it returned; -1 on failure.
-    pub ret: i64,
-    /// 0, or the errno.
-    pub errno: i32,
-    /// One per buffer, in order; `None` for those that are not returned.
-    pub buffers: Vec<Option<Vec<u8>>>,
-}
-
-impl SyscallResult {
-    /// The result in a reply; the reply itself when it is of another kind.
-    pub(crate) fn of(reply: Reply) -> Result<Self, Reply> {
-        match reply {
-            Reply::Syscall { ret, errno, buffers } => {
-                let buffers = buffers.into_iter().map(|buffer| buffer.map(|bytes| bytes.into_vec()));
-                Ok(Self { ret, errno, buffers: buffers.collect() })
-            }
-            other => Err(other),
-        }
-    }
-}
+use tokio::sync::{Mutex, watch};
 
 /// A raw syscall on a thread of its own. Dropping the last handle cancels it.
 #[derive(Clone)]
-pub struct PendingSyscall {
-    line: Arc<Line>,
-    state: Arc<Mutex<State>>,
+pub struct PendingSyscall(Arc<Inner>);
+
+struct Inner {
+    line: Line,
+    state: Mutex<State>,
+    cancelled: watch::Sender<bool>,
 }
 
 enum State {
     Open(Call),
     Done(Result<SyscallResult, LabError>),
-    Cancelled,
 }
 
 impl PendingSyscall {
-    pub(crate) async fn start(line: Line, syscall: Syscall) -> Result<Self, LabError> {
-        let mut call = line.lane.open(Op::Syscall(Syscall { background: true, ..syscall }));
+    pub(crate) async fn start(line: Line, syscall: Syscall) -> Self {
+        let op = Op::Syscall(Syscall {
+            background: true,
+            ..syscall
+        });
+        let mut call = line.lane.channel().open(line.lane.lane(), &op);
         // The thread exists once this event is here: whoever wakes it now wakes somebody. A call
-        // that ends without it has its reply in store.
+        // that ends without it has its outcome in store.
         let _ = call.event().await;
-        let state = Arc::new(Mutex::new(State::Open(call)));
-        Ok(Self { line: Arc::new(line), state })
+        let (state, cancelled) = (Mutex::new(State::Open(call)), watch::Sender::new(false));
+        Self(Arc::new(Inner {
+            line,
+            state,
+            cancelled,
+        }))
     }
 
     /// Its result; `None` if it has not returned within `timeout`. It may be awaited again.
     pub async fn wait(&self, timeout: Option<Duration>) -> Result<Option<SyscallResult>, LabError> {
+        let mut cancelled = self.0.cancelled.subscribe();
         let wait = async {
-            let mut state = self.state.lock().await;
-            if let State::Open(call) = &mut *state {
-                let reply = call.reply().await;
-                *state = State::Done(self.result(reply).await);
-            }
-            match &*state {
-                State::Done(result) => result.clone(),
-                State::Open(_) | State::Cancelled => Err(self.line.invalid("it was cancelled")),
+            tokio::select! {
+                biased;
+                _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                    Err(self.0.line.invalid("it was cancelled"))
+                }
+                result = self.0.result() => result,
             }
         };
         match timeout {
@@ -78,23 +63,47 @@ impl PendingSyscall {
         }
     }
 
-    /// Interrupts it. Over already is fine.
-    pub async fn cancel(&self) -> Result<(), LabError> {
+    /// Interrupts it in the guest. Over already is fine.
+    pub async fn cancel(&self) {
+        self.0.cancelled.send_replace(true);
+        // Whoever waits has let go of the lock, or does so now.
+        let mut state = self.0.state.lock().await;
+        if matches!(*state, State::Open(_)) {
+            *state = State::Done(Err(self.0.line.invalid("it was cancelled")));
+        }
+    }
+}
+
+impl Inner {
+    async fn result(&self) -> Result<SyscallResult, LabError> {
         let mut state = self.state.lock().await;
         if let State::Open(call) = &mut *state {
-            call.cancel();
-            // Answered too: with its result if it was quicker.
             let reply = call.reply().await;
-            *state = match reply {
-                Err(CallError::Remote(error)) if error.kind == ErrorKind::Cancelled => State::Cancelled,
-                reply => State::Done(self.result(reply).await),
-            };
+            *state = State::Done(self.told(reply).await);
         }
-        Ok(())
+        match &*state {
+            State::Done(result) => result.clone(),
+            State::Open(_) => Err(self.line.invalid("it was cancelled")),
+        }
     }
 
-    async fn result(&self, reply: Result<Reply, CallError>) -> Result<SyscallResult, LabError> {
-        let reply = self.line.checked(reply).await?;
-        SyscallResult::of(reply).map_err(|other| self.line.strange(&other))
+    async fn told(&self, reply: Result<Reply, CallError>) -> Result<SyscallResult, LabError> {
+        match self.line.checked(reply).await? {
+            Reply::Syscall {
+                ret,
+                errno,
+                buffers,
+            } => {
+                let buffers = buffers
+                    .into_iter()
+                    .map(|buffer| buffer.map(|bytes| bytes.into_vec()));
+                Ok(SyscallResult {
+                    ret,
+                    errno,
+                    buffers: buffers.collect(),
+                })
+            }
+            other => Err(self.line.strange(&other)),
+        }
     }
 }

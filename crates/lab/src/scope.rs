@@ -106,7 +106,12 @@ impl Scope {
 
     fn new(label: String, parent: Option<Scope>) -> Self {
         let (resources, names) = (Mutex::default(), Mutex::default());
-        Self(Arc::new(Inner { label, parent, resources, names }))
+        Self(Arc::new(Inner {
+            label,
+            parent,
+            resources,
+            names,
+        }))
     }
 
     /// What it was called when it was opened: the file's path or the test's name.
@@ -139,9 +144,17 @@ impl Scope {
     }
 
     /// Puts a resource under the scope's care.
-    pub(crate) fn register(&self, class: Class, id: ResourceId, resource: Arc<dyn Close>) -> Membership {
+    pub(crate) fn register(
+        &self,
+        class: Class,
+        id: ResourceId,
+        resource: Arc<dyn Close>,
+    ) -> Membership {
         self.resources().insert((class, id), resource);
-        Membership { scope: Arc::downgrade(&self.0), key: (class, id) }
+        Membership {
+            scope: Arc::downgrade(&self.0),
+            key: (class, id),
+        }
     }
 
     /// Closes everything, class by class, newest first, and says what could not be closed.
@@ -149,7 +162,10 @@ impl Scope {
         let mut failures = Vec::new();
         while let Some(resource) = self.pop_next() {
             if let Err(error) = resource.close().await {
-                failures.push(CloseFailure { subject: resource.subject(), error });
+                failures.push(CloseFailure {
+                    subject: resource.subject(),
+                    error,
+                });
             }
         }
         failures
@@ -159,13 +175,19 @@ impl Scope {
     fn pop_next(&self) -> Option<Arc<dyn Close>> {
         let mut resources = self.resources();
         let first_class = resources.keys().next()?.0;
-        let key = *resources.keys().take_while(|(class, _)| *class == first_class).last()?;
+        let key = *resources
+            .keys()
+            .take_while(|(class, _)| *class == first_class)
+            .last()?;
         resources.remove(&key)
     }
 
     fn resources(&self) -> MutexGuard<'_, BTreeMap<(Class, ResourceId), Arc<dyn Close>>> {
         // A panic elsewhere leaves the map whole: no code that could panic runs under the lock.
-        self.0.resources.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .resources
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,7 +228,11 @@ mod tests {
         fn close(&self) -> Closing<'_> {
             Box::pin(async move {
                 self.log.lock().unwrap().push(self.name);
-                if self.name == "bad" { Err(LabError::gone("bad", "close()", "stuck")) } else { Ok(()) }
+                if self.name == "bad" {
+                    Err(LabError::gone("bad", "close()", "stuck"))
+                } else {
+                    Ok(())
+                }
             })
         }
     }
@@ -216,7 +242,10 @@ mod tests {
         let log = Arc::new(Mutex::new(Vec::new()));
         let scope = Scope::file("f").child("t");
         let add = |class, name| {
-            let witness = Arc::new(Witness { name, log: Arc::clone(&log) });
+            let witness = Arc::new(Witness {
+                name,
+                log: Arc::clone(&log),
+            });
             scope.register(class, ResourceId::next(), witness)
         };
         add(Class::Vm, "vm 1");
@@ -229,7 +258,10 @@ mod tests {
 
         let failures = scope.close().await;
 
-        assert_eq!(*log.lock().unwrap(), ["stream 2", "stream 1", "bad", "vm 2", "vm 1"]);
+        assert_eq!(
+            *log.lock().unwrap(),
+            ["stream 2", "stream 1", "bad", "vm 2", "vm 1"]
+        );
         assert_eq!(failures.len(), 1);
         assert_eq!(failures[0].subject, "bad");
         assert!(scope.is_empty());

@@ -119,7 +119,10 @@ impl ByteStream {
             membership: Mutex::new(None),
         });
         let membership = scope.register(Class::Stream, id, Arc::clone(&inner) as Arc<dyn Close>);
-        *inner.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        *inner
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
         Self(inner)
     }
 
@@ -227,7 +230,11 @@ impl ByteStream {
     /// All pieces that come until none has come for `quiet`.
     pub async fn drain(&self, quiet: Duration) -> Result<Vec<Vec<u8>>, LabError> {
         if self.is_closed() {
-            return Err(LabError::gone(self.subject(), "drain()", self.0.kind.closed()));
+            return Err(LabError::gone(
+                self.subject(),
+                "drain()",
+                self.0.kind.closed(),
+            ));
         }
         let mut pieces = Vec::new();
         while let Some(piece) = self.next(quiet).await? {
@@ -244,7 +251,9 @@ impl ByteStream {
 
     /// Reads the source once; false at its end.
     async fn fill(&self, state: &mut State) -> Result<bool, LabError> {
-        let Some(source) = state.source.as_mut() else { return Ok(false) };
+        let Some(source) = state.source.as_mut() else {
+            return Ok(false);
+        };
         match source.read().await? {
             Some(bytes) => {
                 state.seen.extend_from_slice(&bytes);
@@ -291,8 +300,11 @@ impl Inner {
         if self.closed.send_replace(true) {
             return;
         }
-        if let Some(membership) =
-            self.membership.lock().unwrap_or_else(PoisonError::into_inner).take()
+        if let Some(membership) = self
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
         {
             membership.leave();
         }
@@ -351,7 +363,10 @@ mod tests {
         let parts = StreamParts {
             kind: StreamKind::Tail,
             subject: "tail".to_owned(),
-            site: Site { file: "a.test.lua".to_owned(), line: 3 },
+            site: Site {
+                file: "a.test.lua".to_owned(),
+                line: 3,
+            },
             source: Box::new(Pieces(receiver)),
             open_count: None,
         };
@@ -380,12 +395,27 @@ mod tests {
     async fn failures_show_what_was_seen() {
         let (sender, stream, _scope) = stream();
         sender.send("hello").unwrap();
-        let late = stream.read_until(b"bye", SOON).await.unwrap_err().to_string();
-        assert!(late.contains("read_until timed out waiting for `bye`; last seen:\nhello"), "{late}");
+        let late = stream
+            .read_until(b"bye", SOON)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            late.contains("read_until timed out waiting for `bye`; last seen:\nhello"),
+            "{late}"
+        );
         drop(sender);
-        let over = stream.read_until(b"bye", SOON).await.unwrap_err().to_string();
+        let over = stream
+            .read_until(b"bye", SOON)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(over.contains("stream EOF"), "{over}");
-        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"hello", "nothing was lost");
+        assert_eq!(
+            stream.next(SOON).await.unwrap().unwrap(),
+            b"hello",
+            "nothing was lost"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,22 +8,20 @@ use crate::command::{CommandSpec, RunResult, exec_of, result_of};
 use crate::error::LabError;
 use crate::file::{File, OpenMode};
 use crate::line::Line;
-use crate::process::Process;
-use crate::raw::{PendingSyscall, SyscallResult};
+use crate::process::{Process, wait_or_kill};
+use crate::raw::PendingSyscall;
 use crate::scope::Scope;
 use crate::stream::{ByteStream, Site};
 use crate::tail;
 use crate::vm::Vm;
 use crate::worker::WorkerSeat;
 use camino::Utf8Path;
+use provium_guest::{CallError, SyscallResult};
 use provium_protocol::Lane;
-use provium_protocol::message::{Entry, Reply, Stat};
-use provium_protocol::op::{Op, Syscall, TailStart};
+use provium_protocol::message::{Entry, Stat};
+use provium_protocol::op::{Syscall, TailStart};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Signal that nothing survives.
-const SIGKILL: i32 = 9;
 
 /// Commands, files, syscalls and memory of a VM, or of a worker.
 #[derive(Clone, Debug)]
@@ -47,7 +45,10 @@ impl Surface {
     }
 
     pub(crate) fn of_worker(vm: Vm, worker: Arc<WorkerSeat>) -> Self {
-        Self { vm, worker: Some(worker) }
+        Self {
+            vm,
+            worker: Some(worker),
+        }
     }
 
     /// What messages call it: ``vm `web` ``, ``worker 17 of vm `web` ``.
@@ -71,36 +72,20 @@ impl Surface {
         timeout: Option<Duration>,
     ) -> Result<RunResult, LabError> {
         let line = self.commands(format!("run({spec})"))?;
-        let started = line.lane.start_command(exec_of(&spec, false), spec.max_output).await;
-        let command = line.checked(started).await?;
-        let outcome = async {
-            let Some(timeout) = timeout else { return (command.wait().await, false) };
-            match tokio::time::timeout(timeout, command.wait()).await {
-                Ok(ended) => (ended, false),
-                Err(_) => {
-                    // A failure to kill means that it has just ended: the wait tells.
-                    let _ = command.signal(SIGKILL, true).await;
-                    (command.wait().await, true)
-                }
-            }
-        };
-        tokio::pin!(outcome);
-        let (ended, timed_out) = tokio::select! {
-            biased;
-            outcome = &mut outcome => outcome,
-            () = command.feed(spec.input()) => outcome.await,
-        };
+        let command = line.lane.command(exec_of(&spec, false), spec.max_output);
+        let (ended, timed_out) = wait_or_kill(&command, timeout).await;
         let exit = line.checked(ended).await?;
-        let (stdout, stderr) = (command.stdout().contents(), command.stderr().contents());
+        let (stdout, stderr) = (command.output().contents(), command.error().contents());
         Ok(result_of(spec.to_string(), exit, timed_out, stdout, stderr))
     }
 
     /// Starts a command and goes on.
     pub async fn run_async(&self, scope: &Scope, spec: CommandSpec) -> Result<Process, LabError> {
         let line = self.commands(format!("run_async({spec})"))?;
-        let started = line.lane.start_command(exec_of(&spec, true), spec.max_output).await;
-        let command = line.checked(started).await?;
-        let process = Process::start(line, scope, &spec, command);
+        let command = line.lane.command(exec_of(&spec, true), spec.max_output);
+        let started = command.started().await;
+        let pid = line.checked(started).await?;
+        let process = Process::start(line, scope, &spec, command, pid);
         if let Some(worker) = &self.worker {
             worker.adopt(process.clone());
         }
@@ -122,7 +107,10 @@ impl Surface {
         mode: WriteMode,
     ) -> Result<u64, LabError> {
         let line = self.commands(call("write_file", path))?;
-        let written = line.lane.write_file(path, content, mode.perm, mode.append).await;
+        let written = line
+            .lane
+            .write_file(path, content, mode.perm, mode.append)
+            .await;
         line.checked(written).await
     }
 
@@ -135,10 +123,17 @@ impl Surface {
     ) -> Result<u64, LabError> {
         let line = self.commands(format!("push_file(\"{host}\", {})", quoted(guest)))?;
         let opened = tokio::fs::File::open(host).await;
-        let file = opened.map_err(|error| line.host_file(host, &error))?;
-        let metadata = file.metadata().await.map_err(|error| line.host_file(host, &error))?;
-        let perm = perm.unwrap_or(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777);
-        let written = line.lane.write_file_from(guest, file, Some(perm), false).await;
+        let mut file = opened.map_err(|error| line.host_file(host, &error))?;
+        let metadata = file
+            .metadata()
+            .await
+            .map_err(|error| line.host_file(host, &error))?;
+        let perm = perm
+            .unwrap_or(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777);
+        let written = line
+            .lane
+            .write_file_from(guest, &mut file, Some(perm), false)
+            .await;
         line.checked(written).await
     }
 
@@ -146,65 +141,70 @@ impl Surface {
     pub async fn pull_file(&self, guest: &[u8], host: &Utf8Path) -> Result<u64, LabError> {
         let line = self.commands(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
         let created = tokio::fs::File::create(host).await;
-        let file = created.map_err(|error| line.host_file(host, &error))?;
-        let read = line.lane.read_file_into(guest, file).await;
+        let mut file = created.map_err(|error| line.host_file(host, &error))?;
+        let read = line.lane.read_file_to(guest, &mut file).await;
         line.checked(read).await
     }
 
     /// The file's metadata; links are followed.
     pub async fn stat(&self, path: &[u8]) -> Result<Stat, LabError> {
         let line = self.commands(call("stat", path))?;
-        match line.request(Op::Stat { path: path.to_vec() }).await? {
-            Reply::Stat(stat) => Ok(stat),
-            other => Err(line.strange(&other)),
-        }
+        let stat = line.lane.stat(path).await;
+        line.checked(stat).await
     }
 
     /// The folder's entries, sorted by name.
     pub async fn listdir(&self, path: &[u8]) -> Result<Vec<Entry>, LabError> {
         let line = self.commands(call("listdir", path))?;
-        match line.request(Op::ListDir { path: path.to_vec() }).await? {
-            Reply::Entries(entries) => Ok(entries),
-            other => Err(line.strange(&other)),
-        }
+        let entries = line.lane.list_dir(path).await;
+        line.checked(entries).await
     }
 
     /// Makes a folder.
-    pub async fn mkdir(&self, path: &[u8], parents: bool, perm: Option<u32>) -> Result<(), LabError> {
-        let op = Op::MakeDir { path: path.to_vec(), parents, perm };
-        self.commands(call("mkdir", path))?.done(op).await
+    pub async fn mkdir(
+        &self,
+        path: &[u8],
+        parents: bool,
+        perm: Option<u32>,
+    ) -> Result<(), LabError> {
+        let line = self.commands(call("mkdir", path))?;
+        let made = line.lane.make_dir(path, parents, perm).await;
+        line.checked(made).await
     }
 
     /// Removes a file, a link or an empty folder.
     pub async fn unlink(&self, path: &[u8]) -> Result<(), LabError> {
-        self.commands(call("unlink", path))?.done(Op::Unlink { path: path.to_vec() }).await
+        let line = self.commands(call("unlink", path))?;
+        let gone = line.lane.unlink(path).await;
+        line.checked(gone).await
     }
 
     /// Gives a file another name.
     pub async fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), LabError> {
         let line = self.commands(format!("rename({}, {})", quoted(from), quoted(to)))?;
-        line.done(Op::Rename { from: from.to_vec(), to: to.to_vec() }).await
+        let renamed = line.lane.rename(from, to).await;
+        line.checked(renamed).await
     }
 
     /// Sets permission bits.
     pub async fn chmod(&self, path: &[u8], perm: u32) -> Result<(), LabError> {
         let line = self.commands(format!("chmod({}, {perm:#o})", quoted(path)))?;
-        line.done(Op::Chmod { path: path.to_vec(), perm }).await
+        let changed = line.lane.chmod(path, perm).await;
+        line.checked(changed).await
     }
 
     /// Makes a symbolic link.
     pub async fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), LabError> {
         let line = self.commands(format!("symlink({}, {})", quoted(target), quoted(path)))?;
-        line.done(Op::Symlink { target: target.to_vec(), path: path.to_vec() }).await
+        let made = line.lane.symlink(target, path).await;
+        line.checked(made).await
     }
 
     /// What a symbolic link says.
     pub async fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, LabError> {
         let line = self.commands(call("readlink", path))?;
-        match line.request(Op::ReadLink { path: path.to_vec() }).await? {
-            Reply::Bytes(target) => Ok(target.into_vec()),
-            other => Err(line.strange(&other)),
-        }
+        let target = line.lane.read_link(path).await;
+        line.checked(target).await
     }
 
     /// Opens a file.
@@ -216,11 +216,9 @@ impl Surface {
     ) -> Result<File, LabError> {
         let line = self.raw(call("open_file", path))?;
         let flags = mode.flags().map_err(|why| line.invalid(why))?;
-        let op = Op::Open { path: path.to_vec(), flags, perm: mode.perm() };
-        match line.request(op).await? {
-            Reply::Opened { fd } => Ok(File::open(&line, scope, path, fd)),
-            other => Err(line.strange(&other)),
-        }
+        let opened = line.lane.open_fd(path, flags, mode.perm()).await;
+        let fd = line.checked(opened).await?;
+        Ok(File::open(&line, scope, path, fd))
     }
 
     /// A file's bytes as they are added to it.
@@ -233,8 +231,8 @@ impl Surface {
     ) -> Result<ByteStream, LabError> {
         let line = self.commands(call("tail_file", path))?;
         let subject = format!("tail of {} of {}", quoted(path), self.subject());
-        let op = Op::TailFile { path: path.to_vec(), start };
-        Ok(tail::open(line, scope, op, subject, site))
+        let source = line.lane.tail_file(path, start);
+        Ok(tail::open(line, scope, source, subject, site))
     }
 
     /// What a descriptor of the raw process gives up.
@@ -246,20 +244,27 @@ impl Surface {
     ) -> Result<ByteStream, LabError> {
         let line = self.raw(format!("fd_stream({fd})"))?;
         let subject = format!("stream of fd {fd} of {}", self.subject());
-        Ok(tail::open(line, scope, Op::StreamFd { fd }, subject, site))
+        let source = line.lane.stream_fd(fd);
+        Ok(tail::open(line, scope, source, subject, site))
     }
 
     /// A raw syscall; the next one waits for it.
     pub async fn syscall(&self, syscall: Syscall) -> Result<SyscallResult, LabError> {
         let line = self.raw(format!("syscall({})", syscall.nr))?;
-        let reply = line.request(Op::Syscall(Syscall { background: false, ..syscall })).await?;
-        SyscallResult::of(reply).map_err(|other| line.strange(&other))
+        let made = line
+            .lane
+            .syscall(Syscall {
+                background: false,
+                ..syscall
+            })
+            .await;
+        line.checked(made).await
     }
 
     /// A raw syscall on a thread of its own.
     pub async fn syscall_async(&self, syscall: Syscall) -> Result<PendingSyscall, LabError> {
         let line = self.raw(format!("syscall_async({})", syscall.nr))?;
-        PendingSyscall::start(line, syscall).await
+        Ok(PendingSyscall::start(line, syscall).await)
     }
 
     /// Memory of the process that makes the raw syscalls; the inner error is the guest's errno.
@@ -269,11 +274,7 @@ impl Surface {
         len: u64,
     ) -> Result<Result<Vec<u8>, i32>, LabError> {
         let line = self.raw(format!("read_mem({address:#x}, {len})"))?;
-        match line.request(Op::ReadMemory { address, len }).await {
-            Ok(Reply::Bytes(bytes)) => Ok(Ok(bytes.into_vec())),
-            Ok(other) => Err(line.strange(&other)),
-            Err(error) => error.errno().map(Err).ok_or(error),
-        }
+        or_errno(line.lane.read_memory(address, len).await, &line).await
     }
 
     /// Puts bytes into that memory; the inner error is the guest's errno.
@@ -283,10 +284,7 @@ impl Surface {
         data: Vec<u8>,
     ) -> Result<Result<(), i32>, LabError> {
         let line = self.raw(format!("write_mem({address:#x}, {} bytes)", data.len()))?;
-        match line.done(Op::WriteMemory { address, data: data.into() }).await {
-            Ok(()) => Ok(Ok(())),
-            Err(error) => error.errno().map(Err).ok_or(error),
-        }
+        or_errno(line.lane.write_memory(address, data).await, &line).await
     }
 
     /// Lanes for commands and for raw syscalls.
@@ -323,7 +321,12 @@ impl Surface {
             let why = format!("{what} is gone: the VM was reset");
             return Err(LabError::gone(self.subject(), call, why));
         }
-        Ok(Line { surface: self.clone(), lane: session.lane(lane), generation, call })
+        Ok(Line {
+            surface: self.clone(),
+            lane: session.lane(lane),
+            generation,
+            call,
+        })
     }
 
     fn line(&self, call: String, lane: Lane) -> Result<Line, LabError> {
@@ -331,13 +334,29 @@ impl Surface {
             None => {
                 let session = self.vm.session(&call)?;
                 let (generation, lane) = (session.generation, session.lane(lane));
-                Ok(Line { surface: self.clone(), lane, generation, call })
+                Ok(Line {
+                    surface: self.clone(),
+                    lane,
+                    generation,
+                    call,
+                })
             }
             Some(worker) => {
                 worker.check(&self.subject(), &call)?;
                 self.line_of(call, lane, worker.generation, "the worker")
             }
         }
+    }
+}
+
+/// The guest's errno as a value, all else as an error.
+async fn or_errno<T>(
+    result: Result<T, CallError>,
+    line: &Line,
+) -> Result<Result<T, i32>, LabError> {
+    match result {
+        Err(error) if error.errno().is_some() => Ok(Err(error.errno().unwrap_or_default())),
+        result => line.checked(result).await.map(Ok),
     }
 }
 

@@ -8,8 +8,7 @@ use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
 use crate::surface::Surface;
 use crate::vm::Vm;
 use provium_protocol::Lane;
-use provium_protocol::message::Reply;
-use provium_protocol::op::{Op, WorkerSpec};
+use provium_protocol::op::WorkerSpec;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -70,10 +69,8 @@ impl Vm {
     /// Starts a worker, as a copy of the process that makes the VM's raw syscalls.
     pub async fn spawn_worker(&self, scope: &Scope, spec: WorkerSpec) -> Result<Worker, LabError> {
         let line = self.surface().agent("spawn_worker()".to_owned())?;
-        let (lane, pid) = match line.request(Op::SpawnWorker(spec)).await? {
-            Reply::Worker { lane, pid } => (lane, pid),
-            other => return Err(line.strange(&other)),
-        };
+        let spawned = line.lane.channel().spawn_worker(spec).await;
+        let provium_guest::Worker { lane, pid } = line.checked(spawned).await?;
         let seat = Arc::new(WorkerSeat {
             lane,
             generation: line.generation,
@@ -89,7 +86,8 @@ impl Vm {
             seat,
             membership: Mutex::new(None),
         }));
-        *lock(&worker.0.membership) = Some(scope.register(Class::Worker, id, Arc::new(worker.clone())));
+        *lock(&worker.0.membership) =
+            Some(scope.register(Class::Worker, id, Arc::new(worker.clone())));
         Ok(worker)
     }
 }
@@ -128,10 +126,8 @@ impl Worker {
     /// Signals every command that it has in flight from `run_async`; how many.
     pub async fn kill(&self, signal: i32) -> Result<u64, LabError> {
         let line = self.0.surface.commands(format!("kill({signal})"))?;
-        match line.request(Op::SignalAll { signal }).await? {
-            Reply::Count(count) => Ok(count),
-            other => Err(line.strange(&other)),
-        }
+        let count = line.lane.signal_all(signal).await;
+        line.checked(count).await
     }
 
     /// Waits for all its commands and ends it; the worst of their exit codes, 128 + signal for one
@@ -147,10 +143,8 @@ impl Worker {
             worst = worst.max(RunStatus::shell_code(status));
         }
         // The agent keeps its own books: whatever it still has is waited for, too.
-        match line.request(Op::Join).await? {
-            Reply::Joined { exit_code, .. } => worst = worst.max(exit_code),
-            other => return Err(line.strange(&other)),
-        }
+        let joined = line.lane.join().await;
+        worst = worst.max(line.checked(joined).await?.0);
         self.retire("the worker was joined").await?;
         Ok(worst)
     }
@@ -160,14 +154,12 @@ impl Worker {
     pub async fn close(&self) -> Result<(), LabError> {
         if let Ok(line) = self.0.surface.commands("close()".to_owned()) {
             let gentle = async {
-                let signalled = line.request(Op::SignalAll { signal: SIGTERM }).await;
-                if matches!(signalled, Ok(Reply::Count(0))) {
-                    return;
+                if !matches!(line.lane.signal_all(SIGTERM).await, Ok(0)) {
+                    let _ = line.lane.join().await;
                 }
-                let _ = line.request(Op::Join).await;
             };
             if tokio::time::timeout(CLOSE_GRACE, gentle).await.is_err() {
-                let kill = line.request(Op::SignalAll { signal: SIGKILL });
+                let kill = line.lane.signal_all(SIGKILL);
                 // A worker that does not even answer this is ended with all it has below.
                 let _ = tokio::time::timeout(CLOSE_GRACE, kill).await;
             }
@@ -186,7 +178,8 @@ impl Worker {
         let lane = self.0.seat.lane;
         match self.0.vm.surface().agent("close()".to_owned()) {
             Ok(line) if line.generation == self.0.seat.generation => {
-                line.done(Op::RetireWorker { lane }).await
+                let retired = line.lane.channel().retire_worker(lane).await;
+                line.checked(retired).await
             }
             // The guest it worked in is off, dead or has been reset: nothing is left of it.
             _ => Ok(()),

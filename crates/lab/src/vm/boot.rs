@@ -7,15 +7,17 @@ use crate::vm::handle::{Stage, Vm, VmState};
 use crate::vm::options::VmOptions;
 use crate::vm::running::Running;
 use provium_events::{BootKind, Event};
-use provium_guest::{AnswerAsk, Channel};
-use provium_image::{BootRequest, GuestImage, AGENT_BUILD};
+use provium_guest::{AnswerAsk, Answering, Channel};
+use provium_image::{AGENT_BUILD, BootRequest, GuestImage};
 use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
 use provium_vmm::{InitrdPart, Machine, MachineSpec};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::task::{JoinError, JoinHandle};
 
 /// Bytes that a booting guest's random generator is rekeyed with.
 const ENTROPY_BYTES: usize = 32;
@@ -24,8 +26,22 @@ const ENTROPY_BYTES: usize = 32;
 const LEAST_MEMORY: u64 = 32 * 1024 * 1024;
 
 impl Vm {
-    /// Boots it; returns when the agent has answered.
+    /// Boots it; returns when the agent has answered. Dropping the future ends the machine.
     pub async fn boot(&self, options: VmOptions) -> Result<(), LabError> {
+        // The machine's I/O tasks belong to the run's runtime, not to the caller's, which may stand
+        // still for as long as a test computes.
+        let vm = self.clone();
+        let boot = self
+            .environment()
+            .runtime()
+            .spawn(async move { vm.boot_here(options).await });
+        match AbortOnDrop(boot).await {
+            Ok(result) => result,
+            Err(error) => Err(LabError::host(self.subject(), "boot()", error)),
+        }
+    }
+
+    async fn boot_here(&self, options: VmOptions) -> Result<(), LabError> {
         let _lifecycle = self.0.lifecycle.lock().await;
         let stage = self.0.stage.borrow().clone();
         if !matches!(stage.state(), VmState::Created | VmState::Shutdown) || self.is_closed() {
@@ -36,15 +52,20 @@ impl Vm {
         let profile = &self.0.profile;
         let need = Need::of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;
-        let grant = self.0.file.acquire(need).await.map_err(|source| LabError::Budget {
-            subject: self.subject(),
-            call: "boot()".to_owned(),
-            source,
-        })?;
+        let grant = self
+            .0
+            .file
+            .acquire(need)
+            .await
+            .map_err(|source| LabError::Budget {
+                subject: self.subject(),
+                call: "boot()".to_owned(),
+                source,
+            })?;
         let image = self.environment().image(&profile.name).await;
         let image = image.map_err(|error| self.host_error(error))?;
-        let mut machine = self.launch(&options, &image).await?;
-        let (channel, hello) = self.meet_agent(&mut machine, &options, &image).await?;
+        let machine = self.launch(&options, &image).await?;
+        let (channel, hello) = self.meet_agent(&machine, &options, &image).await?;
         if !hello.complaints.is_empty() {
             return Err(self.boot_error(format!("the agent says: {}", hello.complaints.join("; "))));
         }
@@ -58,7 +79,9 @@ impl Vm {
             grant: Mutex::new(Some(grant)),
             watch: Mutex::new(None),
         });
-        self.0.stage.send_replace(Stage::Booted(Arc::clone(&running)));
+        self.0
+            .stage
+            .send_replace(Stage::Booted(Arc::clone(&running)));
         self.watch_over(&running);
         self.environment().sink().emit(Event::VmSpawned {
             file: self.0.file.path.clone(),
@@ -82,7 +105,10 @@ impl Vm {
             ));
         }
         if !(1..=255).contains(&options.cpus(profile)) {
-            return invalid(format!("cpus is {}; 1 to 255 are possible", options.cpus(profile)));
+            return invalid(format!(
+                "cpus is {}; 1 to 255 are possible",
+                options.cpus(profile)
+            ));
         }
         for file in options.files.iter().flatten() {
             if !file.path.starts_with('/') || file.path.contains('\0') {
@@ -95,8 +121,12 @@ impl Vm {
     async fn launch(&self, options: &VmOptions, image: &GuestImage) -> Result<Machine, LabError> {
         let profile = &self.0.profile;
         let environment = self.environment();
-        let host = environment.host().ok_or_else(|| self.host_error(EnvironmentError::NoMachines))?;
-        let accel = environment.accel(profile).map_err(|error| self.host_error(error))?;
+        let host = environment
+            .host()
+            .ok_or_else(|| self.host_error(EnvironmentError::NoMachines))?;
+        let accel = environment
+            .accel(profile)
+            .map_err(|error| self.host_error(error))?;
         let archives = image.boot_archive(&BootRequest {
             hostname: host_name(self.name()),
             modules: &profile.modules,
@@ -111,7 +141,11 @@ impl Vm {
             name: self.name().to_owned(),
             kernel: image.kernel.clone(),
             initrd: before.chain(images).chain(after).collect(),
-            cmdline: provium_vmm::kernel_arguments(accel, &options.cmdline(profile), profile.inject_agent),
+            cmdline: provium_vmm::kernel_arguments(
+                accel,
+                &options.cmdline(profile),
+                profile.inject_agent,
+            ),
             memory: options.memory(profile),
             cpus: options.cpus(profile),
             accel,
@@ -125,14 +159,16 @@ impl Vm {
     /// Waits for the agent, and for everything that could keep it from coming.
     async fn meet_agent(
         &self,
-        machine: &mut Machine,
+        machine: &Machine,
         options: &VmOptions,
         image: &GuestImage,
     ) -> Result<(Channel, Hello), LabError> {
         let Some(streams) = machine.take_agent_streams() else {
             return Err(self.boot_error("the agent's streams are taken already".to_owned()));
         };
-        let limit = options.agent_timeout.unwrap_or(self.0.profile.agent_boot_timeout);
+        let limit = options
+            .agent_timeout
+            .unwrap_or(self.0.profile.agent_boot_timeout);
         let limit = self.environment().patient(limit);
         let asks: Arc<dyn AnswerAsk> = Arc::new(ModulesFrom(image.clone()));
         let establish = Channel::establish(
@@ -160,7 +196,9 @@ impl Vm {
 
     /// What the agent is told when it comes up, now and after each reset.
     pub(crate) fn hello(&self, options: &VmOptions) -> HostHello {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO);
         let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         HostHello {
             protocol: provium_protocol::PROTOCOL_VERSION,
@@ -173,7 +211,11 @@ impl Vm {
     }
 
     fn boot_error(&self, how: String) -> LabError {
-        LabError::Boot { subject: self.subject(), how, console: self.console_tail() }
+        LabError::Boot {
+            subject: self.subject(),
+            how,
+            console: self.console_tail(),
+        }
     }
 
     fn host_error(&self, error: EnvironmentError) -> LabError {
@@ -181,18 +223,40 @@ impl Vm {
     }
 }
 
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Answers a guest's `modprobe` from its image's modules.
 struct ModulesFrom(GuestImage);
 
 impl AnswerAsk for ModulesFrom {
-    fn answer(&self, ask: Ask) -> Pin<Box<dyn Future<Output = Answer> + Send>> {
+    fn answer(&self, ask: Ask) -> Answering<'_> {
         let Ask::Module { name } = ask;
         let modules = self.0.modules.clone();
         let read = move || {
-            let found = modules.and_then(|index| index.resolve(&name)).unwrap_or_default();
+            let found = modules
+                .and_then(|index| index.resolve(&name))
+                .unwrap_or_default();
             let files = found.iter().map(|module| {
                 let object = module.read().ok()?;
-                Some(ModuleFile { name: module.name().to_owned(), object: object.into() })
+                Some(ModuleFile {
+                    name: module.name().to_owned(),
+                    object: object.into(),
+                })
             });
             files.collect::<Option<Vec<_>>>().unwrap_or_default()
         };
@@ -204,10 +268,20 @@ impl AnswerAsk for ModulesFrom {
 
 /// A VM's name as a host name: letters, digits and hyphens, at most 63.
 fn host_name(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
     let text: String = name.chars().map(plain).take(63).collect();
     let text = text.trim_matches('-');
-    if text.is_empty() { "guest".to_owned() } else { text.to_owned() }
+    if text.is_empty() {
+        "guest".to_owned()
+    } else {
+        text.to_owned()
+    }
 }
 
 fn entropy() -> Vec<u8> {

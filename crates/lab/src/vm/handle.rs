@@ -141,7 +141,10 @@ impl Vm {
         });
         let vm = Self(inner);
         let membership = scope.register(Class::Vm, id, Arc::new(vm.clone()));
-        *vm.0.membership.lock().unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        *vm.0
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
         vm
     }
 
@@ -221,7 +224,9 @@ impl Vm {
 
     /// Time since the guest's kernel started, on the guest's clock.
     pub async fn uptime(&self) -> Result<Duration, LabError> {
-        Ok(Duration::from_nanos(self.guest_stats("uptime()").await?.uptime_ns))
+        Ok(Duration::from_nanos(
+            self.guest_stats("uptime()").await?.uptime_ns,
+        ))
     }
 
     /// Figures about it.
@@ -237,6 +242,12 @@ impl Vm {
             boot_time: session.running.boot_time,
             guest,
         })
+    }
+
+    async fn guest_stats(&self, call: &str) -> Result<GuestStats, LabError> {
+        let line = self.surface().agent(call.to_owned())?;
+        let stats = line.lane.channel().stats().await;
+        line.checked(stats).await
     }
 
     /// What a call needs to talk to the guest; an error unless the VM is booted.
@@ -257,12 +268,22 @@ impl Vm {
         }
         match stage {
             Stage::Dead(obituary) => obituary.error(subject, call),
-            other => LabError::State { subject, call, allowed, found: other.state().word() },
+            other => LabError::State {
+                subject,
+                call,
+                allowed,
+                found: other.state().word(),
+            },
         }
     }
 
     pub(crate) fn leave_scope(&self) {
-        let membership = self.0.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let membership = self
+            .0
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(membership) = membership {
             membership.leave();
         }

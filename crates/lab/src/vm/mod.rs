@@ -22,7 +22,8 @@ mod options;
 mod power;
 mod running;
 
-pub use handle::{Vm, VmState, VmStats};
 pub(crate) use handle::{Inner, Stage};
-pub use options::{BootFile, VmOptions};
+pub use handle::{Vm, VmState, VmStats};
+pub use options::VmOptions;
+pub use provium_image::BootFile;
 pub(crate) use running::{Obituary, Running, Session};

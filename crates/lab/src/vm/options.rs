@@ -1,18 +1,8 @@
 //! What a test may choose about a VM, at its creation and again at each boot.
 
 use crate::profile::Profile;
+use provium_image::BootFile;
 use std::time::Duration;
-
-/// A file that is there before the guest's init runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BootFile {
-    /// Absolute path in the guest.
-    pub path: String,
-    /// Content.
-    pub content: Vec<u8>,
-    /// Permission bits.
-    pub perm: u32,
-}
 
 /// The choices; `None` where the author made none.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +58,10 @@ impl VmOptions {
     pub(crate) fn cmdline(&self, profile: &Profile) -> String {
         let base = self.kernel_cmdline.as_deref().unwrap_or(&profile.cmdline);
         let append = self.kernel_cmdline_append.as_deref().unwrap_or_default();
-        format!("{base} {append}").split_whitespace().collect::<Vec<_>>().join(" ")
+        format!("{base} {append}")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
@@ -78,21 +71,38 @@ mod tests {
 
     #[test]
     fn boot_wins_key_by_key() {
-        let base = VmOptions { memory: Some(1), cpus: Some(2), ..VmOptions::default() };
-        let boot = VmOptions { memory: Some(3), cold: Some(true), ..VmOptions::default() };
+        let base = VmOptions {
+            memory: Some(1),
+            cpus: Some(2),
+            ..VmOptions::default()
+        };
+        let boot = VmOptions {
+            memory: Some(3),
+            cold: Some(true),
+            ..VmOptions::default()
+        };
         let both = boot.over(&base);
-        assert_eq!((both.memory, both.cpus, both.cold), (Some(3), Some(2), Some(true)));
+        assert_eq!(
+            (both.memory, both.cpus, both.cold),
+            (Some(3), Some(2), Some(true))
+        );
     }
 
     #[test]
     fn the_command_line_is_replaced_then_added_to() {
-        let profile = Profile { cmdline: "quiet  splash".to_owned(), ..Profile::default_guest("p") };
+        let profile = Profile {
+            cmdline: "quiet  splash".to_owned(),
+            ..Profile::default_guest("p")
+        };
         let options = |line: Option<&str>, append: Option<&str>| VmOptions {
             kernel_cmdline: line.map(str::to_owned),
             kernel_cmdline_append: append.map(str::to_owned),
             ..VmOptions::default()
         };
-        assert_eq!(options(None, Some("a=1")).cmdline(&profile), "quiet splash a=1");
+        assert_eq!(
+            options(None, Some("a=1")).cmdline(&profile),
+            "quiet splash a=1"
+        );
         assert_eq!(options(Some("b"), Some("a=1")).cmdline(&profile), "b a=1");
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::error::LabError;
 use crate::vm::handle::{Stage, Vm, VmState};
-use crate::vm::options::VmOptions;
 use crate::vm::running::Running;
+use provium_guest::After;
+use provium_protocol::message::HostHello;
 use provium_vmm::VmmError;
 use std::future::Future;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ impl Vm {
     pub async fn resume(&self) -> Result<(), LabError> {
         let _lifecycle = self.0.lifecycle.lock().await;
         let running = self.running_in("resume()", VmState::Paused, "paused")?;
-        self.on_machine("resume()", running.machine.resume()).await?;
+        self.on_machine("resume()", running.machine.resume())
+            .await?;
         self.replace_stage(&running, Stage::Booted(Arc::clone(&running)));
         Ok(())
     }
@@ -38,17 +40,15 @@ impl Vm {
         let call = "reset()";
         let _lifecycle = self.0.lifecycle.lock().await;
         let running = self.running_in(call, VmState::Booted, "booted")?;
-        let announced = running.channel.announced();
         running.generation.fetch_add(1, Ordering::AcqRel);
-        running.channel.end_session("the VM was reset");
         self.on_machine(call, running.machine.reset()).await?;
-        let options = VmOptions::default().over(&self.0.options);
-        let limit = options.agent_timeout.unwrap_or(self.0.profile.agent_boot_timeout);
-        let limit = self.environment().patient(limit);
-        let back = running.channel.reestablish(announced, self.hello(&options));
+        let (hello, limit) = self.reboot_terms();
+        let back = running.channel.resync(hello, After::Reboot);
         match tokio::time::timeout(limit, back).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self.explain(call, LabError::host(self.subject(), call, error)).await),
+            Ok(Err(error)) => Err(self
+                .explain(call, LabError::host(self.subject(), call, error))
+                .await),
             Err(_) => Err(LabError::TimedOut {
                 subject: self.subject(),
                 call: call.to_owned(),
@@ -68,7 +68,9 @@ impl Vm {
         let pressed = self.on_machine(call, running.machine.power_button()).await;
         let mut ended = running.machine.ended();
         let limit = self.environment().patient(POWER_OFF_LIMIT);
-        let off = tokio::time::timeout(limit, ended.wait_for(Option::is_some)).await.is_ok();
+        let off = tokio::time::timeout(limit, ended.wait_for(Option::is_some))
+            .await
+            .is_ok();
         if let (Ok(()), false) = (&pressed, off) {
             self.watch_over(&running);
             return Err(LabError::TimedOut {
@@ -112,7 +114,7 @@ impl Vm {
     async fn end(&self, running: &Arc<Running>) {
         running.stop_watch();
         let ours = self.replace_stage(running, Stage::Shutdown);
-        running.channel.close("the VM was shut down");
+        running.channel.shut_down("the VM was shut down");
         running.machine.quit().await;
         running.release();
         if ours {
@@ -144,6 +146,15 @@ impl Vm {
         }
     }
 
+    /// What an agent that comes up again is told, and how long it may take.
+    pub(crate) fn reboot_terms(&self) -> (HostHello, Duration) {
+        let options = &self.0.options;
+        let limit = options
+            .agent_timeout
+            .unwrap_or(self.0.profile.agent_boot_timeout);
+        (self.hello(options), self.environment().patient(limit))
+    }
+
     async fn on_machine(
         &self,
         call: &str,
@@ -151,7 +162,9 @@ impl Vm {
     ) -> Result<(), LabError> {
         match act.await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.explain(call, LabError::host(self.subject(), call, error)).await),
+            Err(error) => Err(self
+                .explain(call, LabError::host(self.subject(), call, error))
+                .await),
         }
     }
 

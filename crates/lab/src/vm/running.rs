@@ -9,12 +9,13 @@ use crate::budget::Grant;
 use crate::error::LabError;
 use crate::vm::handle::{Stage, Vm};
 use provium_events::Event;
-use provium_guest::{Channel, LaneHandle};
+use provium_guest::{After, Channel, LaneHandle};
 use provium_protocol::Lane;
-use provium_vmm::Machine;
+use provium_vmm::{Machine, MachineEvent, Suspicion};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// How much of the console goes into an error, bytes.
@@ -22,6 +23,9 @@ const CONSOLE_SHOWN: usize = 1024;
 
 /// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
 const CONFIRMATION: Duration = Duration::from_secs(2);
+
+/// After the agent's channel closed: how long QEMU may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A VM that runs.
 pub(crate) struct Running {
@@ -45,11 +49,14 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) fn of(running: Arc<Running>) -> Self {
         let generation = running.generation.load(Ordering::Acquire);
-        Self { running, generation }
+        Self {
+            running,
+            generation,
+        }
     }
 
     pub(crate) fn lane(&self, lane: Lane) -> LaneHandle {
-        LaneHandle::new(self.running.channel.clone(), lane)
+        self.running.channel.lane(lane)
     }
 }
 
@@ -62,18 +69,32 @@ pub(crate) struct Obituary {
 
 impl Obituary {
     pub(crate) fn error(&self, subject: String, call: String) -> LabError {
-        LabError::Dead { subject, call, how: self.how.clone(), console: self.console.clone() }
+        LabError::Dead {
+            subject,
+            call,
+            how: self.how.clone(),
+            console: self.console.clone(),
+        }
     }
 }
 
 impl Running {
     /// Gives memory and processors back.
     pub(crate) fn release(&self) {
-        drop(self.grant.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(
+            self.grant
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 
     pub(crate) fn stop_watch(&self) {
-        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let watch = self
+            .watch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(watch) = watch {
             watch.abort();
         }
@@ -110,9 +131,14 @@ async fn watch(vm: Vm, running: Arc<Running>) {
     let how = format!("{elapsed:.1} s after its boot: {how}");
     running.machine.quit().await;
     running.release();
-    let obituary = Arc::new(Obituary { how, console: vm.console_tail() });
+    let obituary = Arc::new(Obituary {
+        how,
+        console: vm.console_tail(),
+    });
     let died = vm.0.stage.send_if_modified(|stage| {
-        let ours = stage.running().is_some_and(|now| Arc::ptr_eq(now, &running));
+        let ours = stage
+            .running()
+            .is_some_and(|now| Arc::ptr_eq(now, &running));
         if ours {
             *stage = Stage::Dead(obituary);
         }
@@ -121,7 +147,15 @@ async fn watch(vm: Vm, running: Arc<Running>) {
     if died {
         vm.emit_shutdown(&running);
     }
-    running.channel.close("the VM is dead");
+    running.channel.shut_down("the VM is dead");
+}
+
+/// Something that may be the end.
+enum Sign {
+    Ended,
+    ChannelClosed,
+    Event(MachineEvent),
+    Suspicion(Suspicion),
 }
 
 /// Waits for the end of the guest, and says what it was.
@@ -129,35 +163,64 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
     let mut ended = running.machine.ended();
     let mut closed = running.channel.closed();
     let mut suspicions = running.machine.suspicions();
+    let mut events = running.machine.events();
     loop {
-        tokio::select! {
+        let sign = tokio::select! {
             biased;
-            death = ended.wait_for(Option::is_some) => {
-                return match death.ok().and_then(|death| death.clone()) {
-                    Some(death) => death.to_string(),
-                    None => "QEMU ended".to_owned(),
-                };
-            }
-            reason = closed.wait_for(Option::is_some) => {
-                let reason = reason.ok().and_then(|reason| reason.clone());
+            _ = ended.wait_for(Option::is_some) => Sign::Ended,
+            _ = closed.wait_for(Option::is_some) => Sign::ChannelClosed,
+            Ok(event) = events.recv() => Sign::Event(event),
+            Ok(suspicion) = suspicions.recv() => Sign::Suspicion(suspicion),
+        };
+        match sign {
+            Sign::Ended => return told(&ended, "QEMU ended"),
+            Sign::ChannelClosed => {
                 // An agent's channel also closes because QEMU ends: that tells more.
-                let grace = tokio::time::timeout(Duration::from_secs(1), ended.wait_for(Option::is_some));
-                if let Ok(Ok(death)) = grace.await
-                    && let Some(death) = death.clone()
-                {
-                    return death.to_string();
+                let end = ended.wait_for(Option::is_some);
+                if matches!(tokio::time::timeout(LAST_WORDS, end).await, Ok(Ok(_))) {
+                    return told(&ended, "QEMU ended");
                 }
-                return reason.map_or_else(
-                    || "its agent is gone".to_owned(),
-                    |reason| format!("its agent is gone: {reason}"),
+                return format!(
+                    "its agent is gone: {}",
+                    told(&closed, "the channel is closed")
                 );
             }
-            Ok(suspicion) = suspicions.recv() => {
+            Sign::Event(MachineEvent::Rebooted) => {
+                if let Err(how) = meet_again(vm, running).await {
+                    return how;
+                }
+            }
+            Sign::Event(_) => {}
+            Sign::Suspicion(suspicion) => {
                 let limit = vm.environment().patient(CONFIRMATION);
-                if !matches!(tokio::time::timeout(limit, running.channel.ping()).await, Ok(Ok(_))) {
+                if !matches!(
+                    tokio::time::timeout(limit, running.channel.ping()).await,
+                    Ok(Ok(_))
+                ) {
                     return suspicion.to_string();
                 }
             }
         }
+    }
+}
+
+/// What a watch says, as text.
+fn told<T: ToString>(watch: &watch::Receiver<Option<T>>, otherwise: &str) -> String {
+    watch
+        .borrow()
+        .as_ref()
+        .map_or_else(|| otherwise.to_owned(), ToString::to_string)
+}
+
+/// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
+async fn meet_again(vm: &Vm, running: &Running) -> Result<(), String> {
+    running.generation.fetch_add(1, Ordering::AcqRel);
+    let (hello, limit) = vm.reboot_terms();
+    match tokio::time::timeout(limit, running.channel.resync(hello, After::Reboot)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(format!("the guest rebooted: {error}")),
+        Err(_) => Err(format!(
+            "the guest rebooted, and its agent was not back within {limit:?}"
+        )),
     }
 }
