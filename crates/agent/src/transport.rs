@@ -1,18 +1,34 @@
 //! The line to the host: a virtio-serial port, a serial line where there is none, or (for tests) a
 //! socket.
+//!
+//! | | port | serial line |
+//! |---|---|---|
+//! | found by | its name, [`AGENT_PORT`] | its place, the second UART |
+//! | needs | virtio, its bus's driver, `virtio_console` | a 16550 driver, nearly always built in |
+//! | used | whenever its driver is there | otherwise |
+//!
+//! A port has its name a moment after its driver: the kernel's device events say when, so nobody
+//! sleeps meanwhile.
 
 use crate::roots;
-use crate::sys::{Errno, Sys, fd, file, terminal};
+use crate::sys::{Errno, Sys, boot, fd, file, terminal};
 use provium_protocol::AGENT_PORT;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// How long the port's name may take to arrive once the driver is there.
-const PORT_WAIT: Duration = Duration::from_secs(3);
-const PORT_LOOK: Duration = Duration::from_millis(2);
+/// How long a port may take to get its name once its driver is there. A guest that is starved of
+/// CPU is still in time; one without such a driver does not wait at all.
+const PORT_WAIT: Duration = Duration::from_secs(20);
+/// How often to look again when nothing is announced.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same in a kernel that announces nothing.
+const BLIND_LOOK: Duration = Duration::from_millis(5);
 /// The second serial line; the first is the console.
 const LINE: &str = "ttyS1";
 const PORTS: &str = "class/virtio-ports";
+const DEVICES: &str = "bus/virtio/devices";
+/// Virtio's number for a console, in sysfs's words.
+const CONSOLE: &[u8] = b"0x0003";
 
 /// What carries the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,20 +62,38 @@ impl Transport {
         Ok(Self { fd, kind: Kind::Socket })
     }
 
-    /// Looks for the port, as long as it may still come, then for the serial line.
-    pub(crate) fn find() -> Sys<Self> {
-        let until = Instant::now() + PORT_WAIT;
-        // Without the folder there is no driver, and waiting is in vain.
-        while let Ok(ports) = port_names() {
-            if let Some(port) = ports.iter().find(|port| is_ours(port)) {
-                return Self::port(port);
+    /// Waits for the port, as long as it may still come, or else for a serial line: for ever, if
+    /// there is neither. Then the image's init may yet load a driver.
+    pub(crate) fn find() -> Self {
+        // Before the first look, so that nothing is missed.
+        let events = boot::device_events().ok();
+        let port_wait = Instant::now() + PORT_WAIT;
+        let mut told = false;
+        loop {
+            let port = Self::port();
+            if let Ok(Some(found)) = port {
+                return found;
             }
-            if Instant::now() >= until {
-                break;
+            let now = Instant::now();
+            if port.is_err() || now >= port_wait || !has_console_driver() {
+                match Self::line() {
+                    Ok(found) => return found,
+                    Err(line) if !told => {
+                        let port = match port {
+                            Err(Errno(errno)) => format!("errno {errno}"),
+                            Ok(_) => "not there".to_owned(),
+                        };
+                        let Errno(line) = line;
+                        roots::log(&format!(
+                            "no line to the host yet: port {AGENT_PORT}: {port}; {LINE}: errno {line}"
+                        ));
+                        told = true;
+                    }
+                    Err(_) => {}
+                }
             }
-            std::thread::sleep(PORT_LOOK);
+            await_news(events.as_ref());
         }
-        Self::line()
     }
 
     fn open(name: &str) -> Sys<OwnedFd> {
@@ -67,8 +101,12 @@ impl Transport {
         file::open_at(roots::DEV, &file::path(name.as_bytes())?, flags, 0)
     }
 
-    fn port(name: &str) -> Sys<Self> {
-        Ok(Self { fd: Self::open(name)?, kind: Kind::Port })
+    /// The port, if it is there and has its name.
+    fn port() -> Sys<Option<Self>> {
+        let Some(port) = names(PORTS).into_iter().find(|port| is_ours(port)) else {
+            return Ok(None);
+        };
+        Ok(Some(Self { fd: Self::open(&port)?, kind: Kind::Port }))
     }
 
     fn line() -> Sys<Self> {
@@ -100,13 +138,36 @@ impl AsRawFd for Transport {
     }
 }
 
-fn port_names() -> Sys<Vec<String>> {
-    let folder = file::open_at(roots::SYS, &file::path(PORTS.as_bytes())?, libc::O_RDONLY, 0)?;
-    let entries = file::list(folder)?;
-    Ok(entries.into_iter().filter_map(|entry| String::from_utf8(entry.name).ok()).collect())
+/// The names in a folder of `/sys`; none, if there is no such folder.
+fn names(folder: &str) -> Vec<String> {
+    let entries = file::path(folder.as_bytes())
+        .and_then(|path| file::open_at(roots::SYS, &path, libc::O_RDONLY, 0))
+        .and_then(file::list)
+        .unwrap_or_default();
+    entries.into_iter().filter_map(|entry| String::from_utf8(entry.name).ok()).collect()
 }
 
 fn is_ours(port: &str) -> bool {
     let name = file::read_at(roots::SYS, &format!("{PORTS}/{port}/name"));
     name.is_ok_and(|name| name.trim_ascii() == AGENT_PORT.as_bytes())
+}
+
+/// Whether there is a virtio console with its driver, so that its ports are to come.
+fn has_console_driver() -> bool {
+    names(DEVICES).iter().any(|device| {
+        let number = file::read_at(roots::SYS, &format!("{DEVICES}/{device}/device"));
+        number.is_ok_and(|number| number.trim_ascii() == CONSOLE)
+            && file::path(format!("{DEVICES}/{device}/driver").as_bytes())
+                .and_then(|driver| file::stat_at(roots::SYS, &driver, 0))
+                .is_ok()
+    })
+}
+
+/// Waits until something was announced, or for a while.
+fn await_news(events: Option<&OwnedFd>) {
+    let Some(events) = events else { return std::thread::sleep(BLIND_LOOK) };
+    let _ = fd::poll(&mut [fd::interest(events.as_raw_fd(), libc::POLLIN)], Some(LOOK));
+    // What it was does not matter: everything is looked at again.
+    let mut event = [0; 4096];
+    while fd::read(events.as_raw_fd(), &mut event).is_ok_and(|read| read > 0) {}
 }

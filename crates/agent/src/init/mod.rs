@@ -8,7 +8,7 @@
 //! ```
 
 mod chain;
-mod modules;
+pub(crate) mod modules;
 mod mounts;
 pub(crate) mod power;
 mod prepare;

@@ -30,38 +30,32 @@ struct Usual {
     target: &'static str,
     flags: u64,
     options: &'static CStr,
+    /// Only over a folder with nothing in it.
+    over_nothing: bool,
 }
 
-const NO_PROGRAMS: u64 = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+const fn usual(
+    kind: &'static CStr,
+    target: &'static str,
+    flags: u64,
+    options: &'static CStr,
+) -> Usual {
+    Usual { kind, target, flags, options, over_nothing: false }
+}
+
+const PLAIN: u64 = libc::MS_NOSUID | libc::MS_NODEV;
+const NO_PROGRAMS: u64 = PLAIN | libc::MS_NOEXEC;
+const TERMINALS: u64 = libc::MS_NOSUID | libc::MS_NOEXEC;
 
 const USUAL: [Usual; 7] = [
-    Usual { kind: c"proc", target: "/proc", flags: NO_PROGRAMS, options: c"" },
-    Usual { kind: c"sysfs", target: "/sys", flags: NO_PROGRAMS, options: c"" },
-    Usual { kind: c"devtmpfs", target: "/dev", flags: libc::MS_NOSUID, options: c"mode=755" },
-    Usual {
-        kind: c"devpts",
-        target: "/dev/pts",
-        flags: libc::MS_NOSUID | libc::MS_NOEXEC,
-        options: c"mode=620,gid=5,ptmxmode=666",
-    },
-    Usual {
-        kind: c"tmpfs",
-        target: "/dev/shm",
-        flags: libc::MS_NOSUID | libc::MS_NODEV,
-        options: c"mode=1777",
-    },
-    Usual {
-        kind: c"tmpfs",
-        target: "/tmp",
-        flags: libc::MS_NOSUID | libc::MS_NODEV,
-        options: c"mode=1777",
-    },
-    Usual {
-        kind: c"tmpfs",
-        target: "/run",
-        flags: libc::MS_NOSUID | libc::MS_NODEV,
-        options: c"mode=755",
-    },
+    usual(c"proc", "/proc", NO_PROGRAMS, c""),
+    usual(c"sysfs", "/sys", NO_PROGRAMS, c""),
+    usual(c"devtmpfs", "/dev", libc::MS_NOSUID, c"mode=755"),
+    usual(c"devpts", "/dev/pts", TERMINALS, c"mode=620,gid=5,ptmxmode=666"),
+    usual(c"tmpfs", "/dev/shm", PLAIN, c"mode=1777"),
+    // What the image or the test has put there must not disappear.
+    Usual { over_nothing: true, ..usual(c"tmpfs", "/tmp", PLAIN, c"mode=1777") },
+    Usual { over_nothing: true, ..usual(c"tmpfs", "/run", PLAIN, c"mode=755") },
 ];
 
 /// Links that programs expect in `/dev`.
@@ -75,16 +69,37 @@ const LINKS: [(&str, &str); 4] = [
 /// Mounts what programs expect; says what failed.
 pub(super) fn mount_usual() -> Vec<String> {
     let mut complaints = Vec::new();
-    for Usual { kind, target, flags, options } in USUAL {
-        let _ = file::make_dir(target.as_bytes(), 0o755);
-        match boot::mount(kind, target, flags, options) {
+    for usual in &USUAL {
+        match mount(usual) {
             // There already.
             Ok(()) | Err(Errno(libc::EBUSY)) => {}
-            Err(Errno(errno)) => complaints.push(format!("mounting {target}: errno {errno}")),
+            Err(Errno(errno)) => {
+                complaints.push(format!("mounting {}: errno {errno}", usual.target));
+            }
         }
     }
     for (name, target) in LINKS {
         let _ = file::symlink(target.as_bytes(), name.as_bytes());
     }
     complaints
+}
+
+fn mount(usual: &Usual) -> Sys<()> {
+    let Usual { kind, target, flags, options, over_nothing } = *usual;
+    if over_nothing && holds_something(target) {
+        // As whoever uses it expects it, whatever made the folder.
+        return if target == "/tmp" { file::chmod(target.as_bytes(), 0o1777) } else { Ok(()) };
+    }
+    match boot::mount(kind, target, flags, options) {
+        Err(Errno::NOENT) => {
+            file::make_dir(target.as_bytes(), 0o755)?;
+            boot::mount(kind, target, flags, options)
+        }
+        other => other,
+    }
+}
+
+fn holds_something(folder: &str) -> bool {
+    let folder = file::open_str(folder, libc::O_RDONLY | libc::O_DIRECTORY);
+    folder.and_then(file::list).is_ok_and(|entries| !entries.is_empty())
 }

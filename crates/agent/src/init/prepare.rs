@@ -11,12 +11,9 @@ use crate::sys::{Errno, boot, fd, file};
 use crate::transport::Transport;
 use provium_protocol::boot::{BootPlan, PLAN_PATH};
 use provium_protocol::codec;
-use std::time::Duration;
 
 const AS_INIT: [i32; 5] =
     [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGUSR2];
-/// Between looks for a line to the host.
-const RETRY: Duration = Duration::from_millis(200);
 
 /// Runs as process 1. `argv0` is where the kernel put the first argument.
 pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
@@ -35,18 +32,18 @@ pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
     complaints.extend(modules::load_all(&plan.modules));
     // Before an init can change it.
     let root = Root::now();
-    let duties = match chain::find(&plan) {
-        Some(init) => {
-            match process::fork(0) {
-                Ok(Forked::Child) => {}
-                Ok(Forked::Parent(_)) | Err(_) => chain::become_init(&init),
-            }
-            as_companion(argv0, complaints)
+    let inits = chain::find(&plan);
+    let duties = if inits.is_empty() {
+        as_init(&plan, complaints)
+    } else {
+        match process::fork(0) {
+            Ok(Forked::Child) => {}
+            Ok(Forked::Parent(_)) | Err(_) => chain::become_init(&inits),
         }
-        None => as_init(&plan, complaints),
+        as_companion(argv0, complaints)
     };
     match duties {
-        Ok(duties) => Router::new(transport(), duties, root).run(),
+        Ok(duties) => Router::new(Transport::find(), duties, root).run(),
         Err(errno) => {
             roots::log(&format!("cannot serve: errno {}", errno.0));
             process::exit(1)
@@ -139,20 +136,4 @@ fn protect_from_oom_killer() {
 /// For a process that is as large as a test makes it.
 pub(crate) fn expose_to_oom_killer() {
     oom_score("0");
-}
-
-/// A line to the host. There may be none yet (a driver that the image's init loads).
-fn transport() -> Transport {
-    let mut told = false;
-    loop {
-        match Transport::find() {
-            Ok(transport) => return transport,
-            Err(errno) if !told => {
-                roots::log(&format!("no line to the host yet: errno {}", errno.0));
-                told = true;
-            }
-            Err(_) => {}
-        }
-        std::thread::sleep(RETRY);
-    }
 }

@@ -28,12 +28,12 @@ pub(crate) fn detach(target: &str) -> Sys<()> {
 }
 
 /// Loads a kernel module from its file.
-pub(crate) fn load_module_file(file: &OwnedFd) -> Sys<()> {
+pub(crate) fn load_module_file(file: RawFd, parameters: &CStr) -> Sys<()> {
     // SAFETY: a terminated string of parameters.
-    let result =
-        unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    let result = unsafe { libc::syscall(libc::SYS_finit_module, file, parameters.as_ptr(), 0) };
     match check(result) {
-        Err(Errno::NOSYS) => load_module(&fd::read_to_end(file.as_raw_fd())?, c""),
+        // A kernel without the call, or a security module that objects to where the file is.
+        Err(Errno(libc::ENOSYS | libc::EPERM)) => load_module(&fd::read_to_end(file)?, parameters),
         other => other.map(drop),
     }
 }
@@ -84,6 +84,25 @@ pub(crate) fn loopback_up() -> Sys<()> {
         let request = &raw const request;
         check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, request)).map(drop)
     }
+}
+
+/// A socket on which the kernel announces devices as they come, change and go.
+pub(crate) fn device_events() -> Sys<OwnedFd> {
+    const KERNEL: u32 = 1;
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers.
+    let socket =
+        check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_KOBJECT_UEVENT) })
+            .map(fd::own)?;
+    // SAFETY: all-zero is a valid address, and it is as long as claimed.
+    unsafe {
+        let mut address: libc::sockaddr_nl = mem::zeroed();
+        address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
+        address.nl_groups = KERNEL;
+        let len = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len))?;
+    }
+    Ok(socket)
 }
 
 /// How a machine stops.

@@ -1,0 +1,162 @@
+//! The command line of `modprobe(8)`, as far as it makes sense here.
+
+/// What is to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Arguments {
+    /// Modules or aliases, in order.
+    pub(super) names: Vec<String>,
+    /// Parameters for the one module, with blanks between.
+    pub(super) parameters: String,
+    /// Remove instead of insert.
+    pub(super) remove: bool,
+    /// Say nothing of a name that is not known.
+    pub(super) quiet: bool,
+    /// Say what is done.
+    pub(super) verbose: bool,
+    /// Do nothing.
+    pub(super) dry_run: bool,
+    /// What is there (or gone) already is an error.
+    pub(super) first_time: bool,
+}
+
+impl Arguments {
+    /// Reads the arguments that follow `argv[0]`; the error is a line for the user.
+    pub(super) fn parse(args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut parsed = Self::default();
+        let mut all = false;
+        let mut words = Vec::new();
+        let mut options_end = false;
+        let mut args = args;
+        while let Some(arg) = args.next() {
+            if options_end || !arg.starts_with('-') || arg == "-" {
+                words.push(arg);
+            } else if arg == "--" {
+                options_end = true;
+            } else if let Some(long) = arg.strip_prefix("--") {
+                let (name, value) = match long.split_once('=') {
+                    Some((name, value)) => (name, Some(value)),
+                    None => (long, None),
+                };
+                let letter = short_form(name).ok_or(format!("unrecognized option '--{name}'"))?;
+                if takes_value(letter) && value.is_none() {
+                    args.next().ok_or(format!("option '--{name}' requires an argument"))?;
+                }
+                parsed.set(letter, &mut all)?;
+            } else {
+                let mut letters = arg[1..].chars();
+                while let Some(letter) = letters.next() {
+                    parsed.set(letter, &mut all)?;
+                    if takes_value(letter) {
+                        // The rest of the word, or else the next one, is the value.
+                        if letters.as_str().is_empty() {
+                            args.next()
+                                .ok_or(format!("option requires an argument -- '{letter}'"))?;
+                        }
+                        break;
+                    }
+                }
+            }
+        }
+        if all || parsed.remove {
+            parsed.names = words;
+        } else {
+            let mut words = words.into_iter();
+            parsed.names.extend(words.next());
+            parsed.parameters = words.collect::<Vec<_>>().join(" ");
+        }
+        if parsed.names.is_empty() {
+            return Err("missing parameters: which module?".to_owned());
+        }
+        Ok(parsed)
+    }
+
+    fn set(&mut self, letter: char, all: &mut bool) -> Result<(), String> {
+        match letter {
+            'a' => *all = true,
+            'r' => self.remove = true,
+            'q' => self.quiet = true,
+            'v' => self.verbose = true,
+            'n' => self.dry_run = true,
+            FIRST_TIME => self.first_time = true,
+            // Forcing, configuration, blacklists, syslog, other folders: nothing of it is here.
+            'b' | 'f' | 'i' | 's' | 'C' | 'S' | 'd' | 'w' => {}
+            other => return Err(format!("invalid option -- '{other}'")),
+        }
+        Ok(())
+    }
+}
+
+/// Stands for `--first-time`, which has no letter.
+const FIRST_TIME: char = '1';
+
+fn takes_value(letter: char) -> bool {
+    matches!(letter, 'C' | 'S' | 'd' | 'w')
+}
+
+fn short_form(name: &str) -> Option<char> {
+    Some(match name {
+        "all" => 'a',
+        "remove" | "remove-dependencies" => 'r',
+        "quiet" => 'q',
+        "verbose" => 'v',
+        "dry-run" | "show" => 'n',
+        "first-time" => FIRST_TIME,
+        "use-blacklist" => 'b',
+        "force" | "force-modversion" | "force-vermagic" => 'f',
+        "ignore-install" | "ignore-remove" => 'i',
+        "syslog" => 's',
+        "config" => 'C',
+        "set-version" => 'S',
+        "dirname" => 'd',
+        "wait" => 'w',
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, String> {
+        Arguments::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn as_the_kernel_calls_it() {
+        let expected =
+            Arguments { names: names(&["fs-ext4"]), quiet: true, ..Arguments::default() };
+        assert_eq!(parse("-q -- fs-ext4"), Ok(expected));
+    }
+
+    #[test]
+    fn one_name_with_parameters_or_many_names() {
+        let one = parse("-v loop max_loop=8 max_part=2").unwrap();
+        assert_eq!(one.names, names(&["loop"]));
+        assert_eq!(one.parameters, "max_loop=8 max_part=2");
+        assert!(one.verbose);
+        assert_eq!(parse("-qa loop dummy").unwrap().names, names(&["loop", "dummy"]));
+        let removed = parse("--remove loop dummy").unwrap();
+        assert!(removed.remove);
+        assert_eq!(removed.names, names(&["loop", "dummy"]));
+        assert_eq!(parse("-- -odd").unwrap().names, names(&["-odd"]));
+    }
+
+    #[test]
+    fn values_of_options_are_no_names() {
+        for line in ["-d / loop", "-d/ loop", "--dirname=/ loop", "--dirname / loop"] {
+            assert_eq!(parse(line).unwrap().names, names(&["loop"]), "{line}");
+        }
+    }
+
+    #[test]
+    fn mistakes_are_told() {
+        assert_eq!(parse("-Z loop"), Err("invalid option -- 'Z'".to_owned()));
+        assert_eq!(parse("--bogus"), Err("unrecognized option '--bogus'".to_owned()));
+        assert_eq!(parse("loop -d"), Err("option requires an argument -- 'd'".to_owned()));
+        assert_eq!(parse("-q"), Err("missing parameters: which module?".to_owned()));
+    }
+}

@@ -1,0 +1,181 @@
+//! The command itself.
+
+use super::arguments::Arguments;
+use crate::init::modules;
+use crate::router::ask_for_module;
+use crate::sys::{Errno, boot, fd, file};
+use provium_protocol::Answer;
+use provium_protocol::message::ModuleFile;
+use std::ffi::CString;
+
+/// Writes a line to standard error.
+pub(crate) fn complain(line: &str) {
+    let _ = fd::write_all(2, format!("{line}\n").as_bytes());
+}
+
+/// Does what the arguments say; gives the exit code.
+pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
+    let arguments = match Arguments::parse(words) {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            complain(&format!("modprobe: {why}"));
+            return 1;
+        }
+    };
+    let mut exit_code = 0;
+    // All are tried, whatever becomes of the first.
+    for name in &arguments.names {
+        let done =
+            if arguments.remove { remove(name, &arguments) } else { insert(name, &arguments) };
+        match done {
+            Ok(()) => continue,
+            Err(Failure::Unknown) if arguments.quiet => {}
+            Err(Failure::Unknown) => complain(&format!(
+                "modprobe: FATAL: Module {name} not found in directory /lib/modules/{}",
+                boot::kernel_release()
+            )),
+            Err(Failure::Other(line)) => complain(&format!("modprobe: {line}")),
+        }
+        exit_code = 1;
+    }
+    exit_code
+}
+
+/// Why a module was not inserted or removed.
+enum Failure {
+    /// Nobody knows the name.
+    Unknown,
+    /// For the user to read.
+    Other(String),
+}
+
+/// All but the last are what the last, the one that was asked for, needs.
+fn ask(name: &str) -> Result<Vec<ModuleFile>, Failure> {
+    match ask_for_module(name) {
+        Some(Answer::Modules(modules)) if modules.is_empty() => Err(Failure::Unknown),
+        Some(Answer::Modules(modules)) => Ok(modules),
+        None => Err(Failure::Other(format!(
+            "FATAL: Module {name} cannot be had: the host does not answer"
+        ))),
+    }
+}
+
+fn insert(name: &str, arguments: &Arguments) -> Result<(), Failure> {
+    if state_of(name) != State::Absent && !arguments.first_time {
+        return Ok(());
+    }
+    let modules = ask(name)?;
+    let cmdline = file::read("/proc/cmdline").unwrap_or_default();
+    let cmdline = String::from_utf8_lossy(&cmdline);
+    for (index, module) in modules.iter().enumerate() {
+        let mut parameters = modules::parameters(&module.name, &cmdline);
+        let wanted = index + 1 == modules.len();
+        if wanted && !arguments.parameters.is_empty() {
+            // Last, so that they win over those of the kernel's command line.
+            parameters.push(' ');
+            parameters.push_str(&arguments.parameters);
+        }
+        tell(arguments, &format!("insmod {} {parameters}", module.name));
+        if !arguments.dry_run {
+            load(module, parameters, wanted && arguments.first_time)?;
+        }
+    }
+    Ok(())
+}
+
+fn load(module: &ModuleFile, parameters: String, must_be_new: bool) -> Result<(), Failure> {
+    let loaded = CString::new(parameters)
+        .map_err(|_| Errno::INVAL)
+        .and_then(|parameters| boot::load_module(&module.object, &parameters));
+    let reason = match loaded {
+        Ok(()) => return Ok(()),
+        Err(Errno::EXIST) if !must_be_new => return Ok(()),
+        Err(Errno::EXIST) => "Module already in kernel".to_owned(),
+        Err(Errno::NOENT) => "Unknown symbol in module, or unknown parameter (see dmesg)".to_owned(),
+        Err(errno) => text(errno),
+    };
+    Err(Failure::Other(format!("ERROR: could not insert '{}': {reason}", module.name)))
+}
+
+fn remove(name: &str, arguments: &Arguments) -> Result<(), Failure> {
+    if state_of(name) == State::BuiltIn {
+        return Err(Failure::Other(format!("FATAL: Module {name} is builtin.")));
+    }
+    let mut modules = ask(name)?;
+    let Some(wanted) = modules.pop() else { return Err(Failure::Unknown) };
+    let wanted = wanted.name;
+    if state_of(&wanted) == State::Absent {
+        return if arguments.first_time {
+            Err(Failure::Other(format!("FATAL: Module {wanted} is not in kernel.")))
+        } else {
+            Ok(())
+        };
+    }
+    tell(arguments, &format!("rmmod {wanted}"));
+    if arguments.dry_run {
+        return Ok(());
+    }
+    unload(&wanted).map_err(|errno| {
+        Failure::Other(match errno {
+            Errno(libc::EWOULDBLOCK | libc::EBUSY) => format!("FATAL: Module {wanted} is in use."),
+            errno => format!("ERROR: could not remove '{wanted}': {}", text(errno)),
+        })
+    })?;
+    for needed in modules.iter().rev() {
+        // What something else needs, too, stays.
+        let _ = unload(&needed.name);
+    }
+    Ok(())
+}
+
+fn unload(name: &str) -> Result<(), Errno> {
+    let name = CString::new(name).map_err(|_| Errno::INVAL)?;
+    boot::unload_module(&name)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Absent,
+    Loaded,
+    BuiltIn,
+}
+
+/// What sysfs knows of a module. It does not know all that are built in.
+fn state_of(name: &str) -> State {
+    if name.contains('/') {
+        return State::Absent;
+    }
+    let folder = format!("/sys/module/{}", modules::normal_name(name));
+    match file::read(&format!("{folder}/initstate")) {
+        Ok(state) if state.starts_with(b"live") => State::Loaded,
+        // It comes or goes just now: the kernel waits for that when it is asked.
+        Ok(_) => State::Absent,
+        Err(_) if file::stat(folder.as_bytes()).is_ok() => State::BuiltIn,
+        Err(_) => State::Absent,
+    }
+}
+
+fn tell(arguments: &Arguments, line: &str) {
+    if arguments.verbose {
+        let _ = fd::write_all(1, format!("{}\n", line.trim_end()).as_bytes());
+    }
+}
+
+/// An error as the C library puts it, without its number.
+fn text(errno: Errno) -> String {
+    let text = std::io::Error::from_raw_os_error(errno.0).to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_read_as_the_c_library_writes_them() {
+        assert_eq!(text(Errno::NOENT), "No such file or directory");
+    }
+}
