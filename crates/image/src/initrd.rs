@@ -99,7 +99,7 @@ mod tests {
             (b"text", "neither"),
             (&packed[..packed.len() / 2], ""),
             (&archive("main")[..100], "middle"),
-            (&gzip_of(b"text"), "unpacked, it does not start"),
+            (&gzip_of(b"some text"), "unpacked, it does not start"),
         ] {
             let error = inspect(bytes).unwrap_err();
             assert!(error.contains(why), "{error}");

@@ -16,6 +16,7 @@ mod compress;
 mod cpio;
 mod elf;
 mod error;
+mod guest;
 mod image;
 mod images;
 mod initrd;

@@ -7,7 +7,7 @@
 mod reader;
 mod writer;
 
-pub(crate) use reader::{CpioError, Header, archive_len, read_entries};
+pub(crate) use reader::{Header, archive_len, read_entries};
 pub(crate) use writer::Writer;
 
 /// First bytes of every entry.

@@ -1,0 +1,294 @@
+//! A Debian package's files, read into a tree: no program is needed, and nothing of the package ever
+//! becomes a path of the host.
+//!
+//! Source: `deb(5)`; an `ar` archive with `data.tar.*` in it.
+
+use crate::compress::Format;
+use crate::error::ImageError;
+use crate::tree::{Content, Kind, Node, Tree};
+use std::io::Read;
+use std::sync::Arc;
+use tar::EntryType;
+
+const MAGIC: &[u8] = b"!<arch>\n";
+/// Length of a member's header, and where its size is.
+const HEADER: usize = 60;
+const SIZE: std::ops::Range<usize> = 48..58;
+
+/// Largest file of a package, bytes.
+const LONGEST_FILE: u64 = 2 << 30;
+
+/// Adds the files of the package in `bytes` to `tree`. `name` is for messages.
+pub(super) fn unpack_into(tree: &mut Tree, bytes: &[u8], name: &str) -> Result<(), ImageError> {
+    let bad = |why: String| ImageError::BadPackage {
+        file: name.to_owned(),
+        why,
+    };
+    let (member, data) =
+        data_member(bytes).ok_or_else(|| bad("it is no Debian package".to_owned()))?;
+    let reader: Box<dyn Read + '_> = match member.strip_prefix("data.tar") {
+        Some("") => Box::new(data),
+        _ => {
+            let format = Format::of_name(member)
+                .ok_or_else(|| bad(format!("its `{member}` is packed in an unknown way")))?;
+            format
+                .reader(data)
+                .map_err(|error| bad(error.to_string()))?
+        }
+    };
+    let mut archive = tar::Archive::new(reader);
+    for entry in archive.entries().map_err(|error| bad(error.to_string()))? {
+        let entry = entry.map_err(|error| bad(error.to_string()))?;
+        add(tree, entry).map_err(|error| match error {
+            Failure::Read(error) => bad(error.to_string()),
+            Failure::Image(error) => bad(error.in_one_line()),
+            Failure::Other(why) => bad(why),
+        })?;
+    }
+    Ok(())
+}
+
+enum Failure {
+    Read(std::io::Error),
+    Image(ImageError),
+    Other(String),
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
+}
+
+fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Failure> {
+    let path = entry.path_bytes().into_owned();
+    let header = entry.header();
+    let perm = header.mode()? & 0o7777;
+    let id =
+        |id: u64| u32::try_from(id).map_err(|_| Failure::Other("an owner's number".to_owned()));
+    let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
+    let device = |block| -> Result<Kind, Failure> {
+        let number = |number: Option<u32>| {
+            number.ok_or_else(|| Failure::Other("a device without numbers".to_owned()))
+        };
+        let major = number(header.device_major()?)?;
+        let minor = number(header.device_minor()?)?;
+        Ok(Kind::Device {
+            block,
+            major,
+            minor,
+        })
+    };
+    let shown = || String::from_utf8_lossy(&path).into_owned();
+    let target = |entry: &tar::Entry<'_, _>| match entry.link_name_bytes() {
+        Some(target) => Ok(target.into_owned()),
+        None => Err(Failure::Other(format!(
+            "the link `{}` leads nowhere",
+            shown()
+        ))),
+    };
+    let kind = match header.entry_type() {
+        EntryType::Regular | EntryType::Continuous => {
+            if entry.size() > LONGEST_FILE {
+                return Err(Failure::Other(format!("`{}` is too long", shown())));
+            }
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content)?;
+            Kind::File(Content::Bytes(Arc::new(content)))
+        }
+        EntryType::Link => {
+            let target = target(&entry)?;
+            let Some(Node {
+                kind: kind @ Kind::File(_),
+                ..
+            }) = tree.get(&target)
+            else {
+                let target = String::from_utf8_lossy(&target);
+                return Err(Failure::Other(format!(
+                    "`{}` is a link to `{target}`, which is not there",
+                    shown()
+                )));
+            };
+            kind.clone()
+        }
+        EntryType::Symlink => Kind::Symlink(target(&entry)?),
+        EntryType::Directory => Kind::Directory,
+        EntryType::Char => device(false)?,
+        EntryType::Block => device(true)?,
+        EntryType::Fifo => Kind::Fifo,
+        // Facts about the archive itself.
+        EntryType::XGlobalHeader => return Ok(()),
+        other => {
+            return Err(Failure::Other(format!(
+                "`{}` has the unknown type {other:?}",
+                shown()
+            )));
+        }
+    };
+    tree.put(
+        &path,
+        Node {
+            perm,
+            uid,
+            gid,
+            kind,
+        },
+    )?;
+    Ok(())
+}
+
+/// The name and content of the member that holds the files.
+fn data_member(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let mut rest = bytes.strip_prefix(MAGIC)?;
+    loop {
+        let header = rest.get(..HEADER)?;
+        let name = std::str::from_utf8(&header[..16])
+            .ok()?
+            .trim_end()
+            .trim_end_matches('/');
+        let size: usize = std::str::from_utf8(&header[SIZE])
+            .ok()?
+            .trim_end()
+            .parse()
+            .ok()?;
+        let content = rest.get(HEADER..HEADER.checked_add(size)?)?;
+        if name.starts_with("data.tar") {
+            return Some((name, content));
+        }
+        // Members start at even offsets.
+        rest = rest.get(HEADER + size.next_multiple_of(2)..)?;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::compress::tests::gzip_of;
+    use proptest::prelude::*;
+
+    fn member(name: &str, content: &[u8]) -> Vec<u8> {
+        let mut out = format!(
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n",
+            0,
+            0,
+            0,
+            100644,
+            content.len()
+        )
+        .into_bytes();
+        out.extend(content);
+        out.resize(out.len().next_multiple_of(2), b'\n');
+        out
+    }
+
+    fn tar_of(build: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        build(&mut builder);
+        builder.into_inner().unwrap()
+    }
+
+    fn header(kind: EntryType, size: u64, mode: u32) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(42);
+        header
+    }
+
+    fn package(tar: &[u8]) -> Vec<u8> {
+        [
+            MAGIC.to_vec(),
+            member("debian-binary", b"2.0\n"),
+            member("control.tar.xz", b"odd"),
+            member("data.tar.gz", &gzip_of(tar)),
+        ]
+        .concat()
+    }
+
+    fn example() -> Vec<u8> {
+        package(&tar_of(|tar| {
+            let long = format!("./usr/share/{}/file", "x".repeat(150));
+            tar.append_data(
+                &mut header(EntryType::Directory, 0, 0o755),
+                "./bin/",
+                &[][..],
+            )
+            .unwrap();
+            tar.append_data(
+                &mut header(EntryType::Regular, 2, 0o4755),
+                "./bin/su",
+                &b"su"[..],
+            )
+            .unwrap();
+            tar.append_link(
+                &mut header(EntryType::Link, 0, 0o4755),
+                "./bin/hard",
+                "./bin/su",
+            )
+            .unwrap();
+            tar.append_link(
+                &mut header(EntryType::Symlink, 0, 0o777),
+                "./bin/soft",
+                "su",
+            )
+            .unwrap();
+            tar.append_data(&mut header(EntryType::Regular, 1, 0o644), long, &b"y"[..])
+                .unwrap();
+        }))
+    }
+
+    #[test]
+    fn files_links_and_owners_come_out() {
+        let mut tree = Tree::default();
+        tree.put(b"usr/bin", Node::directory(0o755)).unwrap();
+        tree.put(b"bin", Node::symlink("usr/bin")).unwrap();
+        unpack_into(&mut tree, &example(), "p.deb").unwrap();
+        let su = Node::file(0o4755, *b"su").owned_by(0, 42);
+        assert_eq!(tree.get(b"usr/bin/su"), Some(&su));
+        assert_eq!(tree.get(b"bin/hard"), Some(&su));
+        assert_eq!(
+            tree.get(b"bin/soft"),
+            Some(&Node::symlink("su").owned_by(0, 42))
+        );
+        assert_eq!(tree.get(b"bin"), Some(&Node::symlink("usr/bin")));
+        let long = format!("usr/share/{}/file", "x".repeat(150));
+        assert!(tree.get(long.as_bytes()).is_some());
+    }
+
+    #[test]
+    fn what_leaves_the_root_or_is_none_is_refused() {
+        let mut evil = header(EntryType::Regular, 1, 0o644);
+        evil.as_mut_bytes()[..9].copy_from_slice(b"../../etc");
+        evil.set_cksum();
+        let evil = package(&tar_of(|tar| tar.append(&evil, &b"x"[..]).unwrap()));
+        for (bytes, why) in [
+            (&evil[..], "`..`"),
+            (b"no package", "no Debian package"),
+            (&example()[..200], "no Debian"),
+        ] {
+            let error = unpack_into(&mut Tree::default(), bytes, "p.deb").unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert!(error.to_string().contains("p.deb"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damage_never_panics(changes in prop::collection::vec((any::<usize>(), any::<u8>()), 1..8)) {
+            let mut bytes = example();
+            for (at, byte) in changes {
+                let at = at % bytes.len();
+                bytes[at] = byte;
+            }
+            let _ = unpack_into(&mut Tree::default(), &bytes, "p.deb");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The default guest: a stock kernel and busybox, with or without packages.
+//!
+//! ```text
+//! cache ──▶ there: done, no network touched
+//!   └─ else download (apt) ──▶ else this host's own kernel and busybox ──▶ else an error with both reasons
+//! ```
+//!
+//! Nothing is installed, no package's script is run, and of the downloaded programs only busybox is
+//! run on the host, to be asked for the names of its applets.
+
+mod apt;
+mod deb;
+mod default;
+mod download;
+mod host;
+mod packages;
+mod skeleton;

@@ -1,0 +1,103 @@
+//! The default guest with packages in its root.
+
+use super::apt::{Apt, is_package_name};
+use super::default::{ARCHIVE, About, LAYOUT, write_archive};
+use super::download::{names, unpack};
+use super::skeleton;
+use crate::error::ImageError;
+use crate::image::GuestImage;
+use crate::images::{Images, Prepared, blocking, write};
+use crate::progress::tell;
+use camino::Utf8PathBuf;
+use provium_store::{KeyBuilder, Notice};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The archive's hash, and what was unpacked.
+const HASH: &str = "archive.blake3";
+const LIST: &str = "packages.txt";
+
+impl Images {
+    /// The default guest with packages of the distribution (names as `apt-get install` takes them)
+    /// and everything that they need. Made once, then had from the cache without any network. None
+    /// of their scripts is run.
+    ///
+    /// # Errors
+    /// [`ImageError::Packages`] if one cannot be had.
+    pub async fn default_guest_with(&self, packages: &[String]) -> Result<GuestImage, ImageError> {
+        if packages.is_empty() {
+            return self.default_guest().await;
+        }
+        if let Some(name) = packages.iter().find(|name| !is_package_name(name)) {
+            return Err(ImageError::BadPackageName { name: name.clone() });
+        }
+        let wanted: Vec<String> = packages
+            .iter()
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        let base = self.default_entry().await?;
+        let about = About::read(&base)?;
+        let mut key = KeyBuilder::new("guest with packages")
+            .with_number("layout", LAYOUT)
+            .with("base", about.archive.as_str());
+        for name in &wanted {
+            key = key.with("package", name);
+        }
+        let what = format!("the guest with {}", wanted.join(", "));
+        let progress = &self.progress;
+        let notify = |notice: Notice<'_>| tell(&**progress, &what, notice);
+        let source = Arc::clone(&base);
+        let make = async |folder: Utf8PathBuf| {
+            let apt_folder = folder.join("apt");
+            let apt = Apt::set_up(apt_folder.clone())?;
+            progress.step("fetching the lists of packages");
+            let failed = |error: ImageError| match error {
+                error @ ImageError::Store(_) => error,
+                error => ImageError::Packages {
+                    packages: wanted.join(", "),
+                    why: error.in_one_line(),
+                },
+            };
+            apt.update().await.map_err(failed)?;
+            progress.step(&format!(
+                "downloading {} and what they need",
+                wanted.join(", ")
+            ));
+            let files = apt.download_with_needed(&wanted).await.map_err(failed)?;
+            progress.step(&format!("unpacking {} packages", files.len()));
+            blocking(move || {
+                let mut tree = skeleton::start()?;
+                for file in &files {
+                    unpack(&mut tree, file)?;
+                }
+                fs_err::remove_dir_all(&apt_folder).map_err(provium_store::StoreError::from)?;
+                skeleton::finish(&mut tree, &about.busybox(&source)?, &about.kernel_release())?;
+                let hash = write_archive(&tree, &folder.join(ARCHIVE))?;
+                write(&folder.join(LIST), names(&files).join("\n").as_bytes())?;
+                write(&folder.join(HASH), hash.as_str().as_bytes())
+            })
+            .await
+        };
+        let entry = self
+            .guests
+            .get_or_make::<ImageError, _>(&key.finish(), &notify, make)
+            .await?;
+        let path = entry.file(HASH);
+        let text = std::fs::read_to_string(&path).map_err(|source| ImageError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        let hash = provium_store::Key::parse(&text).ok_or_else(|| ImageError::Bug {
+            what: format!("the cache's own `{path}` holds no hash"),
+        })?;
+        let archive = Prepared {
+            path: entry.file(ARCHIVE),
+            hash,
+            held: Some(Arc::new(entry)),
+            release: None,
+        };
+        self.guest_with(base, archive).await
+    }
+}
