@@ -58,7 +58,11 @@ struct State {
 
 /// The free list for a size; `None`: too large for one.
 fn class_of(layout: &Layout) -> Option<usize> {
-    let size = layout.size().max(layout.align()).max(SMALLEST).next_power_of_two();
+    let size = layout
+        .size()
+        .max(layout.align())
+        .max(SMALLEST)
+        .next_power_of_two();
     (size <= LARGEST).then(|| (size / SMALLEST).trailing_zeros() as usize)
 }
 
@@ -67,7 +71,11 @@ fn map(len: usize) -> *mut u8 {
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: an anonymous mapping at an address of the kernel's choice.
     let address = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, -1, 0) };
-    if address == libc::MAP_FAILED { ptr::null_mut() } else { address.cast() }
+    if address == libc::MAP_FAILED {
+        ptr::null_mut()
+    } else {
+        address.cast()
+    }
 }
 
 impl State {
@@ -116,7 +124,9 @@ unsafe impl GlobalAlloc for Allocator {
         if layout.align() > PAGE {
             return ptr::null_mut();
         }
-        let Some(class) = class_of(&layout) else { return map(layout.size()) };
+        let Some(class) = class_of(&layout) else {
+            return map(layout.size());
+        };
         self.lock.take();
         // SAFETY: under the lock.
         let block = unsafe { (*self.state.get()).take(class) };
@@ -146,7 +156,11 @@ unsafe impl GlobalAlloc for Allocator {
                 let moved = unsafe {
                     libc::mremap(block.cast(), layout.size(), size, libc::MREMAP_MAYMOVE)
                 };
-                if moved == libc::MAP_FAILED { ptr::null_mut() } else { moved.cast() }
+                if moved == libc::MAP_FAILED {
+                    ptr::null_mut()
+                } else {
+                    moved.cast()
+                }
             }
             _ => {
                 // SAFETY: as the caller promised; the blocks do not overlap.
@@ -168,7 +182,11 @@ struct Lock(AtomicU32);
 
 impl Lock {
     fn take(&self) {
-        if self.0.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+        if self
+            .0
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+        {
             return;
         }
         while self.0.swap(2, Ordering::Acquire) != 0 {
@@ -222,6 +240,11 @@ mod tests {
         }
         bytes.truncate(1000);
         bytes.shrink_to_fit();
-        assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == at.to_le_bytes()[0]));
+        assert!(
+            bytes
+                .iter()
+                .enumerate()
+                .all(|(at, byte)| *byte == at.to_le_bytes()[0])
+        );
     }
 }

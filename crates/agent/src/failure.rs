@@ -7,7 +7,11 @@ use provium_protocol::{ErrorKind, Reply, WireError};
 pub(crate) type OpResult = Result<Reply, WireError>;
 
 fn failure(kind: ErrorKind, errno: i32, message: String) -> WireError {
-    WireError { kind, errno, message }
+    WireError {
+        kind,
+        errno,
+        message,
+    }
 }
 
 /// The kernel refused what was tried.
@@ -27,10 +31,18 @@ pub(crate) fn invalid(why: impl Into<String>) -> WireError {
 
 /// The lane's process ended.
 pub(crate) fn lane_died(how: impl std::fmt::Display) -> WireError {
-    failure(ErrorKind::LaneDied, 0, format!("its process in the guest {how}"))
+    failure(
+        ErrorKind::LaneDied,
+        0,
+        format!("its process in the guest {how}"),
+    )
 }
 
 /// There is no such lane.
 pub(crate) fn no_such_lane(lane: provium_protocol::Lane) -> WireError {
-    failure(ErrorKind::NoSuchLane, 0, format!("there is no lane `{lane}`"))
+    failure(
+        ErrorKind::NoSuchLane,
+        0,
+        format!("there is no lane `{lane}`"),
+    )
 }

@@ -1,6 +1,9 @@
 //! Where the executable begins: what was it started as?
 
-#![expect(unsafe_code, reason = "the C library calls `main` by name and hands it pointers")]
+#![expect(
+    unsafe_code,
+    reason = "the C library calls `main` by name and hands it pointers"
+)]
 
 use crate::executor::Root;
 use crate::init::power::PowerButton;
@@ -17,13 +20,20 @@ use std::ffi::{c_char, c_int};
 #[cfg_attr(test, expect(dead_code, reason = "tests have a main of their own"))]
 pub(crate) extern "C" fn main(count: c_int, arguments: *const *mut c_char) -> c_int {
     // SAFETY: the first argument, if there is one.
-    let argv0 = if count > 0 { unsafe { *arguments } } else { std::ptr::null_mut() };
+    let argv0 = if count > 0 {
+        unsafe { *arguments }
+    } else {
+        std::ptr::null_mut()
+    };
     let mut words = std::env::args().skip(1);
     let name = std::env::args_os().next().unwrap_or_default();
     if name.as_encoded_bytes().ends_with(b"modprobe") {
         return modprobe::run(words);
     }
-    match (words.next().as_deref(), words.next().map(|number| number.parse())) {
+    match (
+        words.next().as_deref(),
+        words.next().map(|number| number.parse()),
+    ) {
         (Some("--serve-fd"), Some(Ok(number))) => serve(number),
         _ if process::id() == 1 => init::start(argv0),
         _ => {
@@ -51,7 +61,10 @@ fn serve(number: c_int) -> c_int {
     match duties() {
         Ok((transport, duties)) => Router::new(transport, duties, Root::now()).run(),
         Err(errno) => {
-            modprobe::complain(&format!("cannot serve on descriptor {number}: errno {}", errno.0));
+            modprobe::complain(&format!(
+                "cannot serve on descriptor {number}: errno {}",
+                errno.0
+            ));
             2
         }
     }

@@ -95,7 +95,11 @@ impl Call {
 
     /// The error, when the host no longer wants it.
     pub(crate) fn wanted(&self) -> Result<(), Cancelled> {
-        if self.is_cancelled() { Err(Cancelled) } else { Ok(()) }
+        if self.is_cancelled() {
+            Err(Cancelled)
+        } else {
+            Ok(())
+        }
     }
 
     /// Marks it and wakes who waits for credit or input.
@@ -146,7 +150,10 @@ impl Call {
             if credit > 0 {
                 return Ok(usize::try_from(credit).unwrap_or(usize::MAX));
             }
-            flow = self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner);
+            flow = self
+                .changed
+                .wait(flow)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -190,7 +197,10 @@ impl Call {
             if let Some(input) = flow.take_input() {
                 return Ok(input);
             }
-            flow = self.changed.wait(flow).unwrap_or_else(PoisonError::into_inner);
+            flow = self
+                .changed
+                .wait(flow)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 

@@ -88,7 +88,13 @@ impl Command {
         let bytes = parts.input_bytes.unwrap_or_default();
         Self {
             outputs: outputs.collect(),
-            input: parts.input.map(|fd| Feed { fd, own, bytes, written: 0, ended: own }),
+            input: parts.input.map(|fd| Feed {
+                fd,
+                own,
+                bytes,
+                written: 0,
+                ended: own,
+            }),
             call: parts.call,
             pid: parts.pid,
             started: parts.started,
@@ -190,7 +196,11 @@ impl Command {
             Ending::Unknown => (None, None),
         };
         let duration_ns = clock::monotonic().saturating_sub(self.started);
-        self.exit = Some(Exit { code, signal, duration_ns });
+        self.exit = Some(Exit {
+            code,
+            signal,
+            duration_ns,
+        });
         self.end = None;
         self.input = None;
         if self.terminal {
@@ -198,7 +208,11 @@ impl Command {
         }
         for output in &mut self.outputs {
             output.left = output.fd.as_ref().map(|fd| {
-                if self.terminal { usize::MAX } else { fd::readable_bytes(fd.as_raw_fd()) }
+                if self.terminal {
+                    usize::MAX
+                } else {
+                    fd::readable_bytes(fd.as_raw_fd())
+                }
             });
         }
     }
@@ -220,14 +234,20 @@ impl Command {
         if self.outputs.iter().any(|output| output.fd.is_some()) {
             return false;
         }
-        let result = if cancelled { Err(failure::cancelled()) } else { Ok(self.reply(exit)) };
+        let result = if cancelled {
+            Err(failure::cancelled())
+        } else {
+            Ok(self.reply(exit))
+        };
         shared.finish(&self.call, result);
         true
     }
 
     fn reply(&mut self, exit: Exit) -> Reply {
-        let mut kept =
-            self.outputs.iter_mut().filter_map(|output| output.kept.take().map(|kept| kept.0));
+        let mut kept = self
+            .outputs
+            .iter_mut()
+            .filter_map(|output| output.kept.take().map(|kept| kept.0));
         match kept.next() {
             Some(stdout) => Reply::Ran {
                 exit,
@@ -242,13 +262,19 @@ impl Command {
 impl Output {
     /// How much may be read now.
     fn room(&self, call: &Call) -> usize {
-        let wanted = if self.kept.is_some() { MAX_PAYLOAD } else { call.credit(self.channel) };
+        let wanted = if self.kept.is_some() {
+            MAX_PAYLOAD
+        } else {
+            call.credit(self.channel)
+        };
         wanted.min(MAX_PAYLOAD).min(self.left.unwrap_or(usize::MAX))
     }
 
     fn pump(&mut self, shared: &Shared, call: &Call, buffer: &mut [u8]) {
         let room = self.room(call).min(buffer.len());
-        let Some(fd) = self.fd.as_ref().filter(|_| room > 0) else { return };
+        let Some(fd) = self.fd.as_ref().filter(|_| room > 0) else {
+            return;
+        };
         match fd::read(fd.as_raw_fd(), &mut buffer[..room]) {
             // A terminal whose other side is closed says EIO.
             Ok(0) | Err(Errno::IO) => self.close(shared, call),

@@ -42,7 +42,14 @@ pub(super) fn start(
     let (program, arguments) = arguments(exec.program)?;
     let candidates = candidates(&program, &environment);
     let pipes = Pipes::open(shared, &exec.stdin, exec.tty).map_err(|errno| {
-        failure::os(if exec.tty { "open a terminal" } else { "open pipes" }, errno)
+        failure::os(
+            if exec.tty {
+                "open a terminal"
+            } else {
+                "open pipes"
+            },
+            errno,
+        )
     })?;
     let launch = Launch {
         candidates: strings(candidates)?,
@@ -60,7 +67,12 @@ pub(super) fn start(
         standard: [
             pipes.theirs.stdin.as_raw_fd(),
             pipes.theirs.stdout.as_raw_fd(),
-            pipes.theirs.stderr.as_ref().unwrap_or(&pipes.theirs.stdout).as_raw_fd(),
+            pipes
+                .theirs
+                .stderr
+                .as_ref()
+                .unwrap_or(&pipes.theirs.stdout)
+                .as_raw_fd(),
         ],
         terminal: exec.tty,
         proc: Some(roots::PROC),
@@ -74,7 +86,12 @@ pub(super) fn start(
     }
     drop(starting);
     drop(pipes.theirs);
-    shared.event(call, &Event::Started { pid: pid.unsigned_abs() });
+    shared.event(
+        call,
+        &Event::Started {
+            pid: pid.unsigned_abs(),
+        },
+    );
     let end = shared.tuck_away(watch(pid).map_err(|errno| failure::os("watch a process", errno))?);
     shared.hand_over(Command::new(Parts {
         call: Arc::clone(call),
@@ -141,7 +158,10 @@ fn arguments(program: Program) -> Result<(Vec<u8>, Vec<Vec<u8>>), WireError> {
             Ok((shell.clone(), vec![shell, b"-c".to_vec(), text.into_vec()]))
         }
         Program::Argv(list) => {
-            let list: Vec<Vec<u8>> = list.into_iter().map(|argument| argument.into_vec()).collect();
+            let list: Vec<Vec<u8>> = list
+                .into_iter()
+                .map(|argument| argument.into_vec())
+                .collect();
             match list.first() {
                 Some(first) if !first.is_empty() => Ok((first.clone(), list)),
                 _ => Err(failure::invalid("a command needs a program")),
@@ -190,7 +210,11 @@ fn candidates(program: &[u8], environment: &Variables) -> Vec<Vec<u8>> {
     let folders = path.split(|byte| *byte == b':');
     folders
         .map(|folder| {
-            let mut file = if folder.is_empty() { b".".to_vec() } else { folder.to_vec() };
+            let mut file = if folder.is_empty() {
+                b".".to_vec()
+            } else {
+                folder.to_vec()
+            };
             file.push(b'/');
             file.extend_from_slice(program);
             file
@@ -214,17 +238,28 @@ struct Pipes {
 
 impl Pipes {
     fn open(shared: &Shared, stdin: &Stdin, tty: bool) -> Sys<Self> {
-        if tty { Self::terminal(shared) } else { Self::plain(shared, stdin) }
+        if tty {
+            Self::terminal(shared)
+        } else {
+            Self::plain(shared, stdin)
+        }
     }
 
     fn terminal(shared: &Shared) -> Sys<Self> {
         let (master, slave) = terminal::open_pair()?;
         let (master, slave) = (shared.tuck_away(master), shared.tuck_away(slave));
         fd::set_nonblocking(master.as_raw_fd())?;
-        let writing = fd::move_up(master.try_clone().map_err(|_| Errno::last())?, if shared.raw { roots::FIRST_FREE } else { 3 });
+        let writing = fd::move_up(
+            master.try_clone().map_err(|_| Errno::last())?,
+            if shared.raw { roots::FIRST_FREE } else { 3 },
+        );
         let stdin = slave.try_clone().map_err(|_| Errno::last())?;
         Ok(Self {
-            theirs: Theirs { stdin: shared.tuck_away(stdin), stdout: slave, stderr: None },
+            theirs: Theirs {
+                stdin: shared.tuck_away(stdin),
+                stdout: slave,
+                stderr: None,
+            },
             outputs: vec![(Channel::Output, master)],
             input: Some(writing),
         })
@@ -252,7 +287,11 @@ impl Pipes {
         fd::set_nonblocking(out.as_raw_fd())?;
         fd::set_nonblocking(err.as_raw_fd())?;
         Ok(Self {
-            theirs: Theirs { stdin, stdout, stderr: Some(stderr) },
+            theirs: Theirs {
+                stdin,
+                stdout,
+                stderr: Some(stderr),
+            },
             outputs: vec![(Channel::Output, out), (Channel::Error, err)],
             input,
         })
@@ -266,4 +305,3 @@ fn null() -> Sys<OwnedFd> {
         found => found,
     }
 }
-

@@ -4,11 +4,11 @@ use super::call::Call;
 use super::command::{Command, Role};
 use super::main_thread::{Job, Work};
 use super::shared::Shared;
+use crate::failure;
 use crate::ops::memory;
 use crate::roots;
 use crate::sys::packet::{self, Received, Waiting};
 use crate::sys::{Errno, fd, signal};
-use crate::failure;
 use provium_protocol::frame::{Assembler, HEADER_LEN, INITIAL_WINDOW, Item, MAX_PAYLOAD};
 use provium_protocol::{CallId, Frame, FrameDecoder, FrameKind, Lane, Op, Reply, codec};
 use std::collections::BTreeMap;
@@ -122,14 +122,18 @@ impl IoLoop {
         match frame.kind {
             FrameKind::Request => self.request(&frame, passed),
             FrameKind::Data => {
-                let Some(call) = self.shared.call(frame.call) else { return };
+                let Some(call) = self.shared.call(frame.call) else {
+                    return;
+                };
                 let buffered = call.push_input(frame.payload);
                 if buffered >= INITIAL_WINDOW as usize / 2 {
                     self.give_out(&call);
                 }
             }
             FrameKind::End => {
-                let Some(call) = self.shared.call(frame.call) else { return };
+                let Some(call) = self.shared.call(frame.call) else {
+                    return;
+                };
                 call.end_input();
                 self.give_out(&call);
             }
@@ -174,7 +178,11 @@ impl IoLoop {
     fn begin(&mut self, call: Arc<Call>, op: Op, lane: Lane, passed: Option<OwnedFd>) {
         let shared = &self.shared;
         match op {
-            Op::Signal { call: target, signal, group } => {
+            Op::Signal {
+                call: target,
+                signal,
+                group,
+            } => {
                 let result = shared
                     .call(target)
                     .ok_or(Errno::SRCH)
@@ -185,8 +193,10 @@ impl IoLoop {
             }
             Op::SignalAll { signal } => {
                 let calls = shared.background_calls();
-                let count =
-                    calls.iter().filter(|target| target.signal(signal, true).is_ok()).count();
+                let count = calls
+                    .iter()
+                    .filter(|target| target.signal(signal, true).is_ok())
+                    .count();
                 shared.finish(&call, Ok(Reply::Count(count as u64)));
             }
             Op::Join => shared.join(call),
@@ -201,23 +211,37 @@ impl IoLoop {
             }
             Op::SpawnWorker(spec) => match passed.map(|socket| shared.tuck_away(socket)) {
                 Some(socket) => {
-                    shared.push_job(Job { call, work: Work::Worker { spec, lane, socket } });
+                    shared.push_job(Job {
+                        call,
+                        work: Work::Worker { spec, lane, socket },
+                    });
                 }
-                None => shared.finish(&call, Err(failure::invalid("only the agent starts workers"))),
+                None => shared.finish(
+                    &call,
+                    Err(failure::invalid("only the agent starts workers")),
+                ),
             },
-            op => shared.push_job(Job { call, work: Work::Op(op) }),
+            op => shared.push_job(Job {
+                call,
+                work: Work::Op(op),
+            }),
         }
     }
 
     fn give_out(&mut self, call: &Arc<Call>) {
         if let Some(op) = self.gathering.remove(&call.id) {
-            self.shared.push_job(Job { call: Arc::clone(call), work: Work::Op(op) });
+            self.shared.push_job(Job {
+                call: Arc::clone(call),
+                work: Work::Op(op),
+            });
         }
     }
 
     fn cancel(&mut self, id: CallId) {
         self.requests.remove(&id);
-        let Some(call) = self.shared.call(id) else { return };
+        let Some(call) = self.shared.call(id) else {
+            return;
+        };
         call.cancel();
         if self.gathering.remove(&id).is_some() || self.shared.withdraw_job(&call) {
             self.shared.finish(&call, Err(failure::cancelled()));
@@ -233,7 +257,10 @@ impl IoLoop {
         let now = Instant::now();
         let shared = Arc::clone(&self.shared);
         self.cancelling.retain(|(call, until)| {
-            if shared.call(call.id).is_none_or(|open| !Arc::ptr_eq(&open, call)) {
+            if shared
+                .call(call.id)
+                .is_none_or(|open| !Arc::ptr_eq(&open, call))
+            {
                 return false;
             }
             if shared.withdraw_join(call) {

@@ -27,23 +27,28 @@ pub(crate) struct Job {
 pub(crate) enum Work {
     Op(Op),
     /// A worker that is to serve `lane` through `socket`.
-    Worker { spec: WorkerSpec, lane: Lane, socket: OwnedFd },
+    Worker {
+        spec: WorkerSpec,
+        lane: Lane,
+        socket: OwnedFd,
+    },
 }
+
+/// What is left of an op.
+pub(crate) type Rest = Box<dyn FnOnce(&Shared, &Call) -> OpResult + Send>;
 
 /// How far an op got on the main thread.
 pub(crate) enum Outcome {
     /// To its end.
     Done(OpResult),
     /// The rest may wait, so a thread of its own does it.
-    Continue(Box<dyn FnOnce(&Shared, &Call) -> OpResult + Send>),
+    Continue(Rest),
     /// The I/O thread will answer.
     HandedOver,
 }
 
 impl Outcome {
-    pub(crate) fn later(
-        work: impl FnOnce(&Shared, &Call) -> OpResult + Send + 'static,
-    ) -> Self {
+    pub(crate) fn later(work: impl FnOnce(&Shared, &Call) -> OpResult + Send + 'static) -> Self {
         Self::Continue(Box::new(work))
     }
 }
@@ -78,7 +83,9 @@ pub(crate) fn run(lane: Lane, Inheritance { root, around }: Inheritance) -> ! {
     fd::close_range(roots::FIRST_FREE, i32::MAX);
     process::name_thread(c"provium-exec");
     signal::install_interrupt();
-    let Ok(shared) = Shared::new(lane).map(Arc::new) else { process::exit(1) };
+    let Ok(shared) = Shared::new(lane).map(Arc::new) else {
+        process::exit(1)
+    };
     if lane == Lane::COMMANDS {
         // No test code runs here, so there is nobody who could mean a signal to this process.
         signal::block_all_but_interrupt();
@@ -92,7 +99,13 @@ pub(crate) fn run(lane: Lane, Inheritance { root, around }: Inheritance) -> ! {
     if shared.raw {
         watch_main_thread();
     }
-    let mut main = MainThread { shared, root, around, threads: Threads::default(), memory: None };
+    let mut main = MainThread {
+        shared,
+        root,
+        around,
+        threads: Threads::default(),
+        memory: None,
+    };
     loop {
         let job = main.shared.next_job();
         main.run(job);
@@ -153,12 +166,19 @@ impl MainThread {
                 Err(error) => Err(error).into(),
             },
             Op::ReadFile { path, inline } => files::read(shared, call, path, inline),
-            Op::WriteFile { path, perm, append, content } => {
-                files::write(shared, call, path, files::Mode { perm, append }, content)
-            }
+            Op::WriteFile {
+                path,
+                perm,
+                append,
+                content,
+            } => files::write(shared, call, path, files::Mode { perm, append }, content),
             Op::Stat { path } => files::stat(&path).into(),
             Op::ListDir { path } => files::list(&path).into(),
-            Op::MakeDir { path, parents, perm } => files::make_dir(&path, parents, perm).into(),
+            Op::MakeDir {
+                path,
+                parents,
+                perm,
+            } => files::make_dir(&path, parents, perm).into(),
             Op::Unlink { path } => files::unlink(&path).into(),
             Op::Rename { from, to } => files::rename(&from, &to).into(),
             Op::Chmod { path, perm } => files::chmod(&path, perm).into(),

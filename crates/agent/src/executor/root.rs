@@ -39,5 +39,7 @@ impl Root {
 }
 
 fn look() -> Option<Inode> {
-    file::stat_at(roots::PROC, c"1/root", 0).ok().map(|found| found.inode())
+    file::stat_at(roots::PROC, c"1/root", 0)
+        .ok()
+        .map(|found| found.inode())
 }

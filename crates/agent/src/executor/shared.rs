@@ -8,9 +8,7 @@ use crate::roots;
 use crate::sys::packet::{self, Waiting};
 use crate::sys::{Errno, Sys, fd, process, signal};
 use provium_protocol::frame::MAX_PAYLOAD;
-use provium_protocol::{
-    CallId, Channel, Event, Frame, FrameKind, Lane, Reply, codec,
-};
+use provium_protocol::{CallId, Channel, Event, Frame, FrameKind, Lane, Reply, codec};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -56,7 +54,11 @@ impl Shared {
 
     /// Keeps a descriptor out of the way of those that a test's files get.
     pub(super) fn tuck_away(&self, fd: OwnedFd) -> OwnedFd {
-        if self.raw { fd::move_up(fd, roots::FIRST_FREE) } else { fd }
+        if self.raw {
+            fd::move_up(fd, roots::FIRST_FREE)
+        } else {
+            fd
+        }
     }
 
     // Calls.
@@ -81,7 +83,11 @@ impl Shared {
     }
 
     pub(super) fn background_calls(&self) -> Vec<Arc<Call>> {
-        lock(&self.calls).values().filter(|call| call.background).cloned().collect()
+        lock(&self.calls)
+            .values()
+            .filter(|call| call.background)
+            .cloned()
+            .collect()
     }
 
     /// All commands and others that are open.
@@ -103,9 +109,9 @@ impl Shared {
 
     fn background_ended(&self, result: &OpResult) {
         let code = match result {
-            Ok(Reply::Exited(exit) | Reply::Ran { exit, .. }) => {
-                exit.signal.map_or(exit.code.unwrap_or(0), |signal| 128 + signal)
-            }
+            Ok(Reply::Exited(exit) | Reply::Ran { exit, .. }) => exit
+                .signal
+                .map_or(exit.code.unwrap_or(0), |signal| 128 + signal),
             _ => 0,
         };
         let mut background = lock(&self.background);
@@ -137,7 +143,10 @@ impl Shared {
         if background.running > 0 || background.joining.is_empty() {
             return;
         }
-        let summary = Reply::Joined { exit_code: background.worst, children: background.ran };
+        let summary = Reply::Joined {
+            exit_code: background.worst,
+            children: background.ran,
+        };
         for call in std::mem::take(&mut background.joining) {
             self.finish(&call, Ok(summary.clone()));
         }
@@ -164,7 +173,12 @@ impl Shared {
         loop {
             match jobs.pop_front() {
                 Some(job) => return job,
-                None => jobs = self.job_came.wait(jobs).unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    jobs = self
+                        .job_came
+                        .wait(jobs)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
             }
         }
     }

@@ -46,14 +46,25 @@ impl Tail {
             TailStart::BeforeEnd(bytes) => size.saturating_sub(bytes),
         };
         let watcher = file::watcher().ok();
-        let mut tail = Self { path, file, offset, size, sized: size > 0, watcher };
+        let mut tail = Self {
+            path,
+            file,
+            offset,
+            size,
+            sized: size > 0,
+            watcher,
+        };
         tail.seek()?;
         tail.watch();
         Ok(tail)
     }
 
     fn seek(&mut self) -> Sys<()> {
-        match file::seek(self.file.as_raw_fd(), self.offset.cast_signed(), libc::SEEK_SET) {
+        match file::seek(
+            self.file.as_raw_fd(),
+            self.offset.cast_signed(),
+            libc::SEEK_SET,
+        ) {
             // A pipe has no offsets.
             Err(Errno(libc::ESPIPE)) => Ok(()),
             other => other.map(drop),
@@ -135,8 +146,11 @@ impl Tail {
 
     fn wait(&self, call: &Call) -> Result<(), Cancelled> {
         call.wanted()?;
-        let mut fds: Vec<_> =
-            self.watcher.iter().map(|fd| fd::interest(fd.as_raw_fd(), libc::POLLIN)).collect();
+        let mut fds: Vec<_> = self
+            .watcher
+            .iter()
+            .map(|fd| fd::interest(fd.as_raw_fd(), libc::POLLIN))
+            .collect();
         // Interrupted or not, the caller looks.
         let _ = fd::poll(&mut fds, Some(LOOK));
         call.wanted()

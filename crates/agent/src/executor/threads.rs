@@ -20,10 +20,7 @@ fn errno_of(error: &std::io::Error) -> Errno {
 }
 
 /// Starts a thread that nobody waits for.
-pub(super) fn detached(
-    name: &'static CStr,
-    work: impl FnOnce() + Send + 'static,
-) -> Sys<()> {
+pub(super) fn detached(name: &'static CStr, work: impl FnOnce() + Send + 'static) -> Sys<()> {
     start(name, work).map(drop)
 }
 

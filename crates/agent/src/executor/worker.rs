@@ -25,7 +25,10 @@ pub(super) fn start(
     let outer = identity::effective();
     // The router shall be its parent, and be told of its end.
     match process::fork(spaces.at_fork | libc::CLONE_PARENT) {
-        Ok(Forked::Parent(pid)) => Ok(Reply::Worker { lane, pid: pid.unsigned_abs() }),
+        Ok(Forked::Parent(pid)) => Ok(Reply::Worker {
+            lane,
+            pid: pid.unsigned_abs(),
+        }),
         Ok(Forked::Child) => {
             let result = prepare(&spec, &spaces, outer, around);
             let report = result.as_ref().map(|_| Reply::Done).map_err(Clone::clone);
@@ -56,7 +59,9 @@ fn prepare(
     let mut around = around.clone();
     if let Some(name) = &spec.user {
         let user = identity::find(name)?;
-        user.identity.assume().map_err(|errno| failure::os(format!("become `{name}`"), errno))?;
+        user.identity
+            .assume()
+            .map_err(|errno| failure::os(format!("become `{name}`"), errno))?;
         around.user = Some(user);
     }
     if let Some(cwd) = &spec.cwd {
@@ -64,7 +69,10 @@ fn prepare(
             failure::os(format!("chdir {}", String::from_utf8_lossy(cwd)), errno)
         })?;
     }
-    let added = spec.env.iter().map(|(name, value)| (name.to_vec(), value.to_vec()));
+    let added = spec
+        .env
+        .iter()
+        .map(|(name, value)| (name.to_vec(), value.to_vec()));
     around.env.extend(added);
     Ok(around)
 }
@@ -79,7 +87,12 @@ struct Namespaces {
 
 impl Namespaces {
     fn named(names: &[String]) -> Result<Self, WireError> {
-        let mut spaces = Self { at_fork: 0, user: false, mounts: false, time: false };
+        let mut spaces = Self {
+            at_fork: 0,
+            user: false,
+            mounts: false,
+            time: false,
+        };
         for name in names {
             spaces.at_fork |= match name.as_str() {
                 "mnt" => libc::CLONE_NEWNS,

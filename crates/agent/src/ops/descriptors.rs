@@ -16,9 +16,15 @@ pub(crate) fn open(call: &Call, path: Vec<u8>, flags: i32, perm: u32) -> Outcome
     let waits = flags & (libc::O_NONBLOCK | libc::O_PATH) == 0
         && file::stat(&path).is_ok_and(|found| files::may_wait(found.entry_type()));
     let open = move |call: &Call| {
-        files::open(call, &path, flags, perm).map(|file| Reply::Opened { fd: file.into_raw_fd() })
+        files::open(call, &path, flags, perm).map(|file| Reply::Opened {
+            fd: file.into_raw_fd(),
+        })
     };
-    if waits { Outcome::later(move |_, call| open(call)) } else { open(call).into() }
+    if waits {
+        Outcome::later(move |_, call| open(call))
+    } else {
+        open(call).into()
+    }
 }
 
 /// One `read(2)`.
@@ -65,7 +71,9 @@ pub(crate) fn write(shared: &Shared, call: &Call, fd: RawFd) -> Outcome {
         Err(errno) => return Err(failure::os("write", errno)).into(),
     };
     if !waits && call.input_ended() {
-        return stream::write_input(shared, call, fd).map(Reply::Count).into();
+        return stream::write_input(shared, call, fd)
+            .map(Reply::Count)
+            .into();
     }
     Outcome::later(move |shared, call| stream::write_input(shared, call, fd).map(Reply::Count))
 }

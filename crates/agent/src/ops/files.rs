@@ -12,12 +12,17 @@ use std::os::fd::{AsRawFd, OwnedFd};
 const INLINE_LIMIT: usize = 64 * 1024 * 1024;
 
 fn done(tried: &str, result: Sys<()>) -> OpResult {
-    result.map(|()| Reply::Done).map_err(|errno| failure::os(tried, errno))
+    result
+        .map(|()| Reply::Done)
+        .map_err(|errno| failure::os(tried, errno))
 }
 
 /// Whether opening, reading or writing may wait for somebody else.
 pub(super) fn may_wait(kind: EntryType) -> bool {
-    !matches!(kind, EntryType::File | EntryType::Dir | EntryType::BlockDevice)
+    !matches!(
+        kind,
+        EntryType::File | EntryType::Dir | EntryType::BlockDevice
+    )
 }
 
 /// Opens, again after signals that do not mean the call.
@@ -106,8 +111,17 @@ pub(crate) fn write(
 }
 
 fn open_to_write(call: &Call, path: &[u8], mode: Mode) -> Result<OwnedFd, WireError> {
-    let how = if mode.append { libc::O_APPEND } else { libc::O_TRUNC };
-    let file = open(call, path, libc::O_WRONLY | libc::O_CREAT | how, mode.perm.unwrap_or(0o644))?;
+    let how = if mode.append {
+        libc::O_APPEND
+    } else {
+        libc::O_TRUNC
+    };
+    let file = open(
+        call,
+        path,
+        libc::O_WRONLY | libc::O_CREAT | how,
+        mode.perm.unwrap_or(0o644),
+    )?;
     if let Some(perm) = mode.perm {
         file::chmod_fd(file.as_raw_fd(), perm).map_err(|errno| failure::os("fchmod", errno))?;
     }
@@ -141,7 +155,11 @@ pub(crate) fn make_dir(path: &[u8], parents: bool, perm: Option<u32>) -> OpResul
     let tried = "mkdir";
     let os = |errno| failure::os(tried, errno);
     if parents {
-        for (at, _) in path.iter().enumerate().filter(|(at, byte)| **byte == b'/' && *at > 0) {
+        for (at, _) in path
+            .iter()
+            .enumerate()
+            .filter(|(at, byte)| **byte == b'/' && *at > 0)
+        {
             // Whatever is wrong here is wrong below, too.
             let _ = file::make_dir(&path[..at], 0o755);
         }

@@ -35,19 +35,33 @@ fn number(field: &[u8]) -> Option<u32> {
 }
 
 fn lines(content: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
-    content.split(|byte| *byte == b'\n').map(|line| line.split(|byte| *byte == b':').collect())
+    content
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.split(|byte| *byte == b':').collect())
 }
 
 fn look_up(wanted: &str, passwd: &[u8], groups: &[u8]) -> Option<User> {
     let id = wanted.parse::<u32>().ok();
     let mut by_number = None;
     for fields in lines(passwd) {
-        let [name, _, uid, gid, _, home, ..] = fields[..] else { continue };
-        let (Some(uid), Some(gid)) = (number(uid), number(gid)) else { continue };
+        let [name, _, uid, gid, _, home, ..] = fields[..] else {
+            continue;
+        };
+        let (Some(uid), Some(gid)) = (number(uid), number(gid)) else {
+            continue;
+        };
         let is_it = name == wanted.as_bytes();
         if is_it || (Some(uid) == id && by_number.is_none()) {
-            let identity = Identity { uid, gid, groups: groups_of(name, gid, groups) };
-            let user = User { name: name.to_vec(), home: home.to_vec(), identity };
+            let identity = Identity {
+                uid,
+                gid,
+                groups: groups_of(name, gid, groups),
+            };
+            let user = User {
+                name: name.to_vec(),
+                home: home.to_vec(),
+                identity,
+            };
             if is_it {
                 return Some(user);
             }
@@ -64,7 +78,11 @@ fn look_up(wanted: &str, passwd: &[u8], groups: &[u8]) -> Option<User> {
         unlisted.map(|(id, home)| User {
             name: wanted.as_bytes().to_vec(),
             home,
-            identity: Identity { uid: id, gid: id, groups: vec![id] },
+            identity: Identity {
+                uid: id,
+                gid: id,
+                groups: vec![id],
+            },
         })
     })
 }
@@ -72,8 +90,12 @@ fn look_up(wanted: &str, passwd: &[u8], groups: &[u8]) -> Option<User> {
 fn groups_of(name: &[u8], first: u32, groups: &[u8]) -> Vec<u32> {
     let mut found = vec![first];
     for fields in lines(groups) {
-        let [_, _, gid, members] = fields[..] else { continue };
-        let is_member = members.split(|byte| *byte == b',').any(|member| member == name);
+        let [_, _, gid, members] = fields[..] else {
+            continue;
+        };
+        let is_member = members
+            .split(|byte| *byte == b',')
+            .any(|member| member == name);
         if let Some(gid) = number(gid)
             && is_member
             && !found.contains(&gid)
@@ -94,7 +116,14 @@ mod tests {
     #[test]
     fn a_name_gets_its_groups() {
         let ann = look_up("ann", PASSWD, GROUP).unwrap();
-        assert_eq!(ann.identity, Identity { uid: 1000, gid: 100, groups: vec![100, 6, 20] });
+        assert_eq!(
+            ann.identity,
+            Identity {
+                uid: 1000,
+                gid: 100,
+                groups: vec![100, 6, 20]
+            }
+        );
         assert_eq!(ann.home, b"/home/ann");
     }
 
@@ -103,7 +132,14 @@ mod tests {
         assert_eq!(look_up("1000", PASSWD, GROUP).unwrap().identity.uid, 7);
         assert_eq!(look_up("0", PASSWD, GROUP).unwrap().name, b"root");
         let stranger = look_up("4711", PASSWD, GROUP).unwrap();
-        assert_eq!(stranger.identity, Identity { uid: 4711, gid: 4711, groups: vec![4711] });
+        assert_eq!(
+            stranger.identity,
+            Identity {
+                uid: 4711,
+                gid: 4711,
+                groups: vec![4711]
+            }
+        );
     }
 
     #[test]

@@ -10,7 +10,9 @@ const LIMIT: u64 = 64 * 1024 * 1024;
 pub(crate) fn read(raw: bool, address: u64, len: u64) -> OpResult {
     may(raw)?;
     if len > LIMIT {
-        return Err(failure::invalid(format!("at most {LIMIT} bytes of memory at a time")));
+        return Err(failure::invalid(format!(
+            "at most {LIMIT} bytes of memory at a time"
+        )));
     }
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     let bytes = memory::read_at(address, len)
@@ -26,5 +28,9 @@ pub(crate) fn write(raw: bool, address: u64, bytes: &[u8]) -> OpResult {
 }
 
 fn may(raw: bool) -> Result<(), provium_protocol::WireError> {
-    if raw { Ok(()) } else { Err(failure::invalid("this lane makes no raw syscalls")) }
+    if raw {
+        Ok(())
+    } else {
+        Err(failure::invalid("this lane makes no raw syscalls"))
+    }
 }

@@ -21,15 +21,27 @@ pub(crate) fn collect() -> OpResult {
 fn processes() -> Sys<u32> {
     let folder = file::open_at(roots::PROC, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
     let entries = file::list(folder)?;
-    let count = entries.iter().filter(|entry| entry.name.iter().all(u8::is_ascii_digit)).count();
+    let count = entries
+        .iter()
+        .filter(|entry| entry.name.iter().all(u8::is_ascii_digit))
+        .count();
     Ok(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 /// A field of `/proc/meminfo`, in bytes.
 fn field(memory: &[u8], name: &[u8]) -> u64 {
-    let line = memory.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name));
-    let digits: Vec<u8> = line.into_iter().flatten().copied().filter(u8::is_ascii_digit).collect();
-    let kilobytes = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse::<u64>().ok());
+    let line = memory
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(name));
+    let digits: Vec<u8> = line
+        .into_iter()
+        .flatten()
+        .copied()
+        .filter(u8::is_ascii_digit)
+        .collect();
+    let kilobytes = std::str::from_utf8(&digits)
+        .ok()
+        .and_then(|digits| digits.parse::<u64>().ok());
     kilobytes.unwrap_or(0).saturating_mul(1024)
 }
 

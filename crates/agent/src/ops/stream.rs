@@ -36,7 +36,14 @@ pub(crate) fn send_ready(shared: &Shared, call: &Call, fd: RawFd) -> Result<Sent
         if room == 0 || call.is_cancelled() || !is_readable(fd) {
             return Ok(Sent::Part(sent));
         }
-        buffer.resize(if buffer.is_empty() { room.min(8 * 1024) } else { room }, 0);
+        buffer.resize(
+            if buffer.is_empty() {
+                room.min(8 * 1024)
+            } else {
+                room
+            },
+            0,
+        );
         match fd::read(fd, &mut buffer) {
             Ok(0) => return Ok(Sent::All(sent)),
             Ok(got) => {
@@ -54,7 +61,9 @@ pub(crate) fn send_rest(shared: &Shared, call: &Call, fd: RawFd) -> Result<u64, 
     let mut sent = 0;
     let mut buffer = vec![0; MAX_PAYLOAD];
     loop {
-        let room = call.await_credit(Channel::Output).map_err(|_| failure::cancelled())?;
+        let room = call
+            .await_credit(Channel::Output)
+            .map_err(|_| failure::cancelled())?;
         let room = room.min(buffer.len());
         match fd::read(fd, &mut buffer[..room]) {
             Ok(0) => return Ok(sent),

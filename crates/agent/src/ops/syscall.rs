@@ -34,10 +34,7 @@ enum Place<'a> {
     Own(Region),
 }
 
-fn region_for<'a>(
-    layout: &Layout,
-    kept: &'a mut Option<Region>,
-) -> Result<Place<'a>, WireError> {
+fn region_for<'a>(layout: &Layout, kept: &'a mut Option<Region>) -> Result<Place<'a>, WireError> {
     if layout.len > KEPT || layout.align > PAGE {
         return map(layout.len, layout.align).map(Place::Own);
     }
@@ -57,7 +54,12 @@ fn in_background(shared: &Shared, call: &Call, request: Syscall, layout: &Layout
     // What the main thread would notice, this thread shall; the process's own signals go on to the
     // main thread, which may be waiting for them.
     signal::block_all_but_interrupt();
-    shared.event(call, &Event::Entered { tid: process::thread_id().unsigned_abs() });
+    shared.event(
+        call,
+        &Event::Entered {
+            tid: process::thread_id().unsigned_abs(),
+        },
+    );
     perform(call, &request, layout, &region)
 }
 
@@ -78,9 +80,15 @@ fn perform(call: &Call, request: &Syscall, layout: &Layout, region: &Region) -> 
     }
     let failed = (-4095..0).contains(&result);
     let (ret, errno) = if failed { (-1, -result) } else { (result, 0) };
-    let buffers = request.buffers.iter().zip(&layout.starts).map(|(buffer, start)| {
-        buffer.returned.then(|| region.get(*start, size(buffer)).into())
-    });
+    let buffers = request
+        .buffers
+        .iter()
+        .zip(&layout.starts)
+        .map(|(buffer, start)| {
+            buffer
+                .returned
+                .then(|| region.get(*start, size(buffer)).into())
+        });
     Ok(Reply::Syscall {
         ret,
         errno: i32::try_from(errno).unwrap_or(0),
@@ -91,7 +99,9 @@ fn perform(call: &Call, request: &Syscall, layout: &Layout, region: &Region) -> 
 fn place(request: &Syscall, layout: &Layout, region: &Region) -> Result<(), WireError> {
     region.clear(0, layout.len);
     let put = |offset, bytes: &[u8]| {
-        region.put(offset, bytes).map_err(|errno| failure::os("place a buffer", errno))
+        region
+            .put(offset, bytes)
+            .map_err(|errno| failure::os("place a buffer", errno))
     };
     for (buffer, start) in request.buffers.iter().zip(&layout.starts) {
         put(*start, &buffer.content)?;
@@ -129,24 +139,39 @@ impl Layout {
         for (index, buffer) in request.buffers.iter().enumerate() {
             let align = buffer.align as usize;
             if !align.is_power_of_two() || align > 1 << 20 {
-                let why = format!("buffer {index}: alignment {align} is no power of two up to 1 MiB");
+                let why =
+                    format!("buffer {index}: alignment {align} is no power of two up to 1 MiB");
                 return Err(failure::invalid(why));
             }
             if buffer.content.len() > size(buffer) {
-                return Err(failure::invalid(format!("buffer {index}: content longer than it")));
+                return Err(failure::invalid(format!(
+                    "buffer {index}: content longer than it"
+                )));
             }
             let start = len.next_multiple_of(align.max(16));
             // At least one byte, so that each buffer has an address of its own.
             len = start.saturating_add(size(buffer).max(1));
             if len > LIMIT {
-                return Err(failure::invalid(format!("buffers of more than {LIMIT} bytes in all")));
+                return Err(failure::invalid(format!(
+                    "buffers of more than {LIMIT} bytes in all"
+                )));
             }
             starts.push(start);
         }
-        let align = request.buffers.iter().map(|buffer| buffer.align).max().unwrap_or(16);
+        let align = request
+            .buffers
+            .iter()
+            .map(|buffer| buffer.align)
+            .max()
+            .unwrap_or(16);
         check_pointers(request)?;
         let links = links(request, &starts)?;
-        Ok(Self { starts, links, len, align: align as usize })
+        Ok(Self {
+            starts,
+            links,
+            len,
+            align: align as usize,
+        })
     }
 }
 
@@ -154,8 +179,14 @@ fn check_pointers(request: &Syscall) -> Result<(), WireError> {
     if request.pointers.len() > request.buffers.len() {
         return Err(failure::invalid("more pointers than buffers"));
     }
-    match request.pointers.iter().find(|slot| !(-1..6).contains(*slot)) {
-        Some(slot) => Err(failure::invalid(format!("no argument has the number {slot}"))),
+    match request
+        .pointers
+        .iter()
+        .find(|slot| !(-1..6).contains(*slot))
+    {
+        Some(slot) => Err(failure::invalid(format!(
+            "no argument has the number {slot}"
+        ))),
         None => Ok(()),
     }
 }
@@ -165,19 +196,32 @@ fn links(request: &Syscall, starts: &[usize]) -> Result<Vec<Pointer>, WireError>
         let index = index as usize;
         match (request.buffers.get(index), starts.get(index)) {
             (Some(buffer), Some(start)) => Ok((buffer, *start)),
-            _ => Err(failure::invalid(format!("a nested pointer names buffer {index}, of {}", starts.len()))),
+            _ => Err(failure::invalid(format!(
+                "a nested pointer names buffer {index}, of {}",
+                starts.len()
+            ))),
         }
     };
     let mut links = Vec::with_capacity(request.nested.len());
     for link in &request.nested {
         let (parent, parent_start) = find(link.parent)?;
         let (child, child_start) = find(link.child)?;
-        if link.offset.checked_add(8).is_none_or(|end| end > parent.len) {
-            let why = format!("a nested pointer at {} of {} bytes", link.offset, parent.len);
+        if link
+            .offset
+            .checked_add(8)
+            .is_none_or(|end| end > parent.len)
+        {
+            let why = format!(
+                "a nested pointer at {} of {} bytes",
+                link.offset, parent.len
+            );
             return Err(failure::invalid(why));
         }
         if link.child_offset > child.len {
-            let why = format!("a nested pointer to {} of {} bytes", link.child_offset, child.len);
+            let why = format!(
+                "a nested pointer to {} of {} bytes",
+                link.child_offset, child.len
+            );
             return Err(failure::invalid(why));
         }
         // Both are below the limit on all buffers together.

@@ -38,12 +38,19 @@ enum Stage {
     /// The host is asked.
     Waiting,
     /// What is still to be written, and whether that is all.
-    Answering { bytes: Vec<u8>, written: usize, whole: bool },
+    Answering {
+        bytes: Vec<u8>,
+        written: usize,
+        whole: bool,
+    },
 }
 
 impl Asks {
     pub(crate) fn listen() -> Sys<Self> {
-        Ok(Self { listener: Some(packet::listen(SOCKET_PATH)?), ..Self::default() })
+        Ok(Self {
+            listener: Some(packet::listen(SOCKET_PATH)?),
+            ..Self::default()
+        })
     }
 
     pub(super) fn each(&self, mut add: impl FnMut(RawFd, i16)) {
@@ -63,9 +70,15 @@ impl Asks {
 
     /// Part of the host's answer.
     pub(super) fn answer(&mut self, frame: &Frame) {
-        let Some(client) = self.clients.get_mut(&frame.call.0) else { return };
+        let Some(client) = self.clients.get_mut(&frame.call.0) else {
+            return;
+        };
         if matches!(client.stage, Stage::Waiting) {
-            client.stage = Stage::Answering { bytes: Vec::new(), written: 0, whole: false };
+            client.stage = Stage::Answering {
+                bytes: Vec::new(),
+                written: 0,
+                whole: false,
+            };
         }
         if let Stage::Answering { bytes, whole, .. } = &mut client.stage {
             bytes.extend_from_slice(&frame.payload);
@@ -75,7 +88,8 @@ impl Asks {
 
     /// The host that was asked is gone.
     pub(super) fn forget(&mut self) {
-        self.clients.retain(|_, client| matches!(client.stage, Stage::Naming(_)));
+        self.clients
+            .retain(|_, client| matches!(client.stage, Stage::Naming(_)));
     }
 
     /// Moves everybody on; gives the names that were asked for.
@@ -83,12 +97,16 @@ impl Asks {
         if let Some(listener) = &self.listener {
             while let Ok(socket) = packet::accept(listener.as_raw_fd()) {
                 self.next = (self.next + 1) & 0x7fff_ffff;
-                let client = Client { socket, stage: Stage::Naming(Vec::new()) };
+                let client = Client {
+                    socket,
+                    stage: Stage::Naming(Vec::new()),
+                };
                 self.clients.insert(self.next, client);
             }
         }
         let mut asked = Vec::new();
-        self.clients.retain(|id, client| client.tend(|name| asked.push((*id, name))));
+        self.clients
+            .retain(|id, client| client.tend(|name| asked.push((*id, name))));
         asked
     }
 }
@@ -114,7 +132,11 @@ impl Client {
                 }
             }
             Stage::Waiting => true,
-            Stage::Answering { bytes, written, whole } => {
+            Stage::Answering {
+                bytes,
+                written,
+                whole,
+            } => {
                 while *written < bytes.len() {
                     match fd::write(fd, &bytes[*written..]) {
                         Ok(put) => *written += put,

@@ -5,7 +5,7 @@
 
 use crate::failure::{self, OpResult};
 use provium_protocol::op::Stdin;
-use provium_protocol::{CallId, Lane, Op, Reply, WireError};
+use provium_protocol::{CallId, ErrorKind, Lane, Op, Reply, WireError};
 use std::collections::VecDeque;
 
 /// How many entries are sent ahead.
@@ -20,16 +20,31 @@ pub(super) struct Batch {
     left: VecDeque<Op>,
     results: Vec<OpResult>,
     /// Sent and not answered; they are answered in this order.
-    open: VecDeque<(CallId, Lane, bool)>,
+    open: VecDeque<Sent>,
     size: usize,
     cancelled: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    id: CallId,
+    lane: Lane,
+    op: Op,
 }
 
 impl Batch {
     pub(super) fn new(commands: Lane, raw: Lane, ops: Vec<Op>) -> Self {
         let results = Vec::with_capacity(ops.len());
         let left = ops.into();
-        Self { commands, raw, left, results, open: VecDeque::new(), size: 0, cancelled: false }
+        Self {
+            commands,
+            raw,
+            left,
+            results,
+            open: VecDeque::new(),
+            size: 0,
+            cancelled: false,
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -47,9 +62,13 @@ impl Batch {
     pub(super) fn next(&mut self) -> Option<(Lane, Op)> {
         while !self.cancelled {
             let op = self.left.front()?;
-            let lane = if matches!(op, Op::Syscall(_)) { self.raw } else { self.commands };
-            if let Some((_, open_lane, ordered)) = self.open.back() {
-                let may_follow = *ordered && *open_lane == lane && is_ordered(op);
+            let lane = if matches!(op, Op::Syscall(_)) {
+                self.raw
+            } else {
+                self.commands
+            };
+            if let Some(last) = self.open.back() {
+                let may_follow = is_ordered(&last.op) && last.lane == lane && is_ordered(op);
                 if !may_follow || self.open.len() >= AHEAD {
                     return None;
                 }
@@ -71,16 +90,28 @@ impl Batch {
     }
 
     /// An op was sent, or could not be.
-    pub(super) fn sent(&mut self, lane: Lane, op: &Op, sent: Result<CallId, WireError>) {
+    pub(super) fn sent(&mut self, lane: Lane, op: Op, sent: Result<CallId, WireError>) {
         match sent {
-            Ok(id) => self.open.push_back((id, lane, is_ordered(op))),
+            Ok(id) => self.open.push_back(Sent { id, lane, op }),
             Err(error) => self.results.push(Err(error)),
         }
     }
 
+    /// A lane answered. What was sent ahead to a lane that died had not begun there: it is sent
+    /// again, and what the dead lane says of it does not count.
     pub(super) fn answered(&mut self, id: CallId, result: OpResult, size: usize) {
-        // A lane that died answers out of nothing, but in order.
-        self.open.retain(|(open, _, _)| *open != id);
+        if self.open.front().is_none_or(|sent| sent.id != id) {
+            return;
+        }
+        self.open.pop_front();
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind == ErrorKind::LaneDied)
+        {
+            for sent in self.open.drain(..).rev() {
+                self.left.push_front(sent.op);
+            }
+        }
         self.size += size;
         self.results.push(result);
     }
@@ -88,8 +119,8 @@ impl Batch {
     /// Stops; gives what is to be cancelled.
     pub(super) fn cancel(&mut self) -> (Lane, Vec<CallId>) {
         self.cancelled = true;
-        let lane = self.open.front().map_or(self.commands, |(_, lane, _)| *lane);
-        (lane, self.open.iter().map(|(id, _, _)| *id).collect())
+        let lane = self.open.front().map_or(self.commands, |sent| sent.lane);
+        (lane, self.open.iter().map(|sent| sent.id).collect())
     }
 }
 
@@ -133,45 +164,83 @@ mod tests {
     use super::*;
 
     fn stat(path: &[u8]) -> Op {
-        Op::Stat { path: path.to_vec() }
+        Op::Stat {
+            path: path.to_vec(),
+        }
     }
 
     #[test]
     fn a_command_waits_for_what_is_before_it() {
-        let read = Op::ReadFile { path: b"x".to_vec(), inline: true };
-        let mut batch =
-            Batch::new(Lane::COMMANDS, Lane::RAW, vec![stat(b"a"), stat(b"b"), read, stat(b"c")]);
+        let read = Op::ReadFile {
+            path: b"x".to_vec(),
+            inline: true,
+        };
+        let mut batch = Batch::new(
+            Lane::COMMANDS,
+            Lane::RAW,
+            vec![stat(b"a"), stat(b"b"), read, stat(b"c")],
+        );
         for id in 0..2 {
             let (lane, op) = batch.next().unwrap();
-            batch.sent(lane, &op, Ok(CallId(id)));
+            batch.sent(lane, op, Ok(CallId(id)));
         }
         assert!(batch.next().is_none());
         batch.answered(CallId(0), Ok(Reply::Done), 1);
         assert!(batch.next().is_none());
         batch.answered(CallId(1), Ok(Reply::Done), 1);
         let (lane, op) = batch.next().unwrap();
-        batch.sent(lane, &op, Ok(CallId(2)));
-        assert!(batch.next().is_none(), "nothing overtakes a file that may wait");
+        batch.sent(lane, op, Ok(CallId(2)));
+        assert!(
+            batch.next().is_none(),
+            "nothing overtakes a file that may wait"
+        );
         batch.answered(CallId(2), Ok(Reply::Count(3)), 1);
         let (lane, op) = batch.next().unwrap();
-        batch.sent(lane, &op, Err(failure::no_such_lane(lane)));
+        batch.sent(lane, op, Err(failure::no_such_lane(lane)));
         assert!(batch.is_done());
-        let Ok(Reply::Batch(results)) = batch.take_result() else { panic!("no results") };
+        let Ok(Reply::Batch(results)) = batch.take_result() else {
+            panic!("no results")
+        };
         assert_eq!(results.len(), 4);
         assert_eq!(results[2], Ok(Reply::Count(3)));
     }
 
     #[test]
+    fn what_was_sent_ahead_to_a_dying_lane_is_sent_again() {
+        let mut batch = Batch::new(Lane::COMMANDS, Lane::RAW, vec![stat(b"a"), stat(b"b")]);
+        for id in 0..2 {
+            let (lane, op) = batch.next().unwrap();
+            batch.sent(lane, op, Ok(CallId(id)));
+        }
+        let died = || Err(failure::lane_died("was killed"));
+        batch.answered(CallId(0), died(), 1);
+        batch.answered(CallId(1), died(), 1);
+        let (lane, op) = batch.next().unwrap();
+        assert_eq!(op, stat(b"b"));
+        batch.sent(lane, op, Ok(CallId(2)));
+        batch.answered(CallId(2), Ok(Reply::Done), 1);
+        let Ok(Reply::Batch(results)) = batch.take_result() else {
+            panic!("no results")
+        };
+        assert!(results[0].is_err() && results[1].is_ok());
+    }
+
+    #[test]
     fn what_needs_channels_is_answered_in_its_place() {
-        let streaming = Op::ReadFile { path: b"x".to_vec(), inline: false };
+        let streaming = Op::ReadFile {
+            path: b"x".to_vec(),
+            inline: false,
+        };
         let mut batch = Batch::new(Lane::COMMANDS, Lane::RAW, vec![stat(b"a"), streaming]);
         let (lane, op) = batch.next().unwrap();
-        batch.sent(lane, &op, Ok(CallId(0)));
+        batch.sent(lane, op, Ok(CallId(0)));
         assert!(batch.next().is_none());
         batch.answered(CallId(0), Ok(Reply::Done), 1);
         assert!(batch.next().is_none());
         assert!(batch.is_done());
-        let Ok(Reply::Batch(results)) = batch.take_result() else { panic!("no results") };
+        let Ok(Reply::Batch(results)) = batch.take_result() else {
+            panic!("no results")
+        };
         assert!(results[0].is_ok() && results[1].is_err());
     }
 }

@@ -123,7 +123,12 @@ impl Executor {
         let header = frame.header(frame.payload.len());
         if self.waiting.is_empty() {
             let number = passed.as_ref().map(AsRawFd::as_raw_fd);
-            match packet::send(self.fd(), [&header, &frame.payload], number, Waiting::Returns) {
+            match packet::send(
+                self.fd(),
+                [&header, &frame.payload],
+                number,
+                Waiting::Returns,
+            ) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // Gone, if it failed: its end will be noticed.
                 _ => return,
@@ -164,7 +169,10 @@ impl Executor {
 
     /// Tells it to end, with its commands.
     pub(super) fn dismiss(&mut self, leaving: Leaving) {
-        self.send(&Frame::new(FrameKind::Hello, Lane::AGENT, CallId(0), Vec::new()), None);
+        self.send(
+            &Frame::new(FrameKind::Hello, Lane::AGENT, CallId(0), Vec::new()),
+            None,
+        );
         self.leaving = Some((leaving, Instant::now() + GRACE));
     }
 
@@ -191,14 +199,26 @@ pub(super) struct Upward {
 /// Reads a packet's header. A test can write to its executor's socket, so nothing is believed.
 pub(super) fn inspect(packet: &[u8], lane: Lane) -> Option<Upward> {
     let header = packet.first_chunk::<HEADER_LEN>()?;
-    let word = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let kind = [FrameKind::Reply, FrameKind::Event, FrameKind::Data, FrameKind::End, FrameKind::Credit]
-        .into_iter()
-        .find(|kind| *kind as u8 == header[4])?;
+    let word = |at: usize| {
+        u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
+    let kind = [
+        FrameKind::Reply,
+        FrameKind::Event,
+        FrameKind::Data,
+        FrameKind::End,
+        FrameKind::Credit,
+    ]
+    .into_iter()
+    .find(|kind| *kind as u8 == header[4])?;
     let sound = word(0) as usize == packet.len() - HEADER_LEN
         && header[5] & !provium_protocol::frame::FLAG_MORE == 0
         && header[6] < 3
         && header[7] == 0
         && word(8) == lane.0;
-    sound.then(|| Upward { kind, more: header[5] != 0, call: CallId(word(12)) })
+    sound.then(|| Upward {
+        kind,
+        more: header[5] != 0,
+        call: CallId(word(12)),
+    })
 }

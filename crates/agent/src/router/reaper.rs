@@ -28,7 +28,10 @@ impl Router {
         while let Ok(Some((pid, ending))) = process::collect(-1) {
             self.doomed.remove(&pid);
             let lane = self.lanes.iter().find_map(|(lane, state)| {
-                state.alive().is_some_and(|executor| executor.pid == pid).then_some(*lane)
+                state
+                    .alive()
+                    .is_some_and(|executor| executor.pid == pid)
+                    .then_some(*lane)
             });
             match lane {
                 Some(lane) => self.process_ended(lane, ending),
@@ -49,7 +52,11 @@ impl Router {
 
     /// A worker that is known only now may have ended already.
     pub(super) fn catch_up_with_early_end(&mut self, lane: Lane) {
-        let Some(pid) = self.lanes.get(&lane).and_then(LaneState::alive).map(|found| found.pid)
+        let Some(pid) = self
+            .lanes
+            .get(&lane)
+            .and_then(LaneState::alive)
+            .map(|found| found.pid)
         else {
             return;
         };

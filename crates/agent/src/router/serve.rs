@@ -1,7 +1,7 @@
 //! The poll loop, and what the host says.
 
 use super::asks::Asks;
-use super::lanes::{self, Executor, Leaving, LaneState, OpenCall, Owner};
+use super::lanes::{self, Executor, LaneState, Leaving, OpenCall, Owner};
 use super::outgoing::Outgoing;
 use super::tasks::Task;
 use crate::executor::Root;
@@ -149,18 +149,41 @@ impl Router {
             fds.push(fd::interest(fd, events));
             sources.push(source);
         };
-        if self.absent_until.is_none_or(|until| Instant::now() >= until) {
+        if self
+            .absent_until
+            .is_none_or(|until| Instant::now() >= until)
+        {
             self.absent_until = None;
-            let writing = if self.out.is_empty() { 0 } else { libc::POLLOUT };
-            add(self.transport.as_raw_fd(), libc::POLLIN | writing, Source::Host);
+            let writing = if self.out.is_empty() {
+                0
+            } else {
+                libc::POLLOUT
+            };
+            add(
+                self.transport.as_raw_fd(),
+                libc::POLLIN | writing,
+                Source::Host,
+            );
         }
-        add(self.duties.signals.as_raw_fd(), libc::POLLIN, Source::Signals);
-        self.duties.power.each(|fd| add(fd, libc::POLLIN, Source::Power));
-        self.duties.asks.each(|fd, events| add(fd, events, Source::Asks));
+        add(
+            self.duties.signals.as_raw_fd(),
+            libc::POLLIN,
+            Source::Signals,
+        );
+        self.duties
+            .power
+            .each(|fd| add(fd, libc::POLLIN, Source::Power));
+        self.duties
+            .asks
+            .each(|fd, events| add(fd, events, Source::Asks));
         let reading = if self.out.has_room() { libc::POLLIN } else { 0 };
         for (lane, state) in &self.lanes {
             if let LaneState::Alive(executor) = state {
-                let writing = if executor.has_backlog() { libc::POLLOUT } else { 0 };
+                let writing = if executor.has_backlog() {
+                    libc::POLLOUT
+                } else {
+                    0
+                };
                 if reading | writing != 0 {
                     add(executor.fd(), reading | writing, Source::Lane(*lane));
                 }
@@ -169,12 +192,20 @@ impl Router {
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let lanes = self.lanes.values().filter_map(|state| state.alive()?.deadline());
+        let lanes = self
+            .lanes
+            .values()
+            .filter_map(|state| state.alive()?.deadline());
         let doomed = self.doomed.values().copied();
         let announce = (self.transport.kind == Kind::Line && self.session.is_none())
             .then(|| self.announced + ANNOUNCE);
         let power = self.duties.power.look_again();
-        let next = lanes.chain(doomed).chain(announce).chain(power).chain(self.absent_until).min()?;
+        let next = lanes
+            .chain(doomed)
+            .chain(announce)
+            .chain(power)
+            .chain(self.absent_until)
+            .min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -213,7 +244,9 @@ impl Router {
 
     fn frame(&mut self, frame: Frame) {
         if frame.kind == FrameKind::Hello {
-            let Some(greeting) = &mut self.greeting else { return };
+            let Some(greeting) = &mut self.greeting else {
+                return;
+            };
             if let Ok(Some(message)) = greeting.push(&frame) {
                 self.greeting = None;
                 self.begin_session(&message);
@@ -230,15 +263,16 @@ impl Router {
             }
             FrameKind::Answer => self.duties.asks.answer(&frame),
             FrameKind::Request => self.request(frame),
-            _ if frame.lane == Lane::AGENT => {
-                if frame.kind == FrameKind::Cancel {
-                    self.arriving.remove(&(frame.lane, frame.call));
-                    self.cancel_task(frame.call);
-                }
+            FrameKind::Cancel if frame.lane == Lane::AGENT => {
+                self.arriving.remove(&(frame.lane, frame.call));
+                self.cancel_task(frame.call);
             }
             FrameKind::Cancel => self.cancel(&frame),
             FrameKind::Data | FrameKind::End | FrameKind::Credit => {
-                let lane = self.lanes.get_mut(&frame.lane).and_then(LaneState::alive_mut);
+                let lane = self
+                    .lanes
+                    .get_mut(&frame.lane)
+                    .and_then(LaneState::alive_mut);
                 if let Some(executor) = lane
                     && executor.calls.contains_key(&frame.call)
                 {
@@ -253,14 +287,22 @@ impl Router {
         let key = (frame.lane, frame.call);
         if frame.call >= CallId::FIRST_INTERNAL {
             if !frame.more {
-                self.refuse(frame.lane, frame.call, failure::invalid("call ids end at 2^31"));
+                self.refuse(
+                    frame.lane,
+                    frame.call,
+                    failure::invalid("call ids end at 2^31"),
+                );
             }
             return;
         }
         if frame.lane == Lane::AGENT {
-            let arrival =
-                self.arriving.entry(key).or_insert_with(|| Arrival::Own(Assembler::default()));
-            let Arrival::Own(assembler) = arrival else { return };
+            let arrival = self
+                .arriving
+                .entry(key)
+                .or_insert_with(|| Arrival::Own(Assembler::default()));
+            let Arrival::Own(assembler) = arrival else {
+                return;
+            };
             match assembler.push(&frame) {
                 Ok(None) => {}
                 Ok(Some(message)) => {
@@ -269,7 +311,11 @@ impl Router {
                 }
                 Err(_) => {
                     self.arriving.remove(&key);
-                    self.refuse(frame.lane, frame.call, failure::invalid("too long a request"));
+                    self.refuse(
+                        frame.lane,
+                        frame.call,
+                        failure::invalid("too long a request"),
+                    );
                 }
             }
             return;
@@ -289,7 +335,11 @@ impl Router {
             Some(state) => state.refusal(),
         };
         if frame.more {
-            let arrival = if refusal.is_some() { Arrival::Void } else { Arrival::Forwarded };
+            let arrival = if refusal.is_some() {
+                Arrival::Void
+            } else {
+                Arrival::Forwarded
+            };
             self.arriving.insert(key, arrival);
         } else {
             self.arriving.remove(&key);
@@ -298,9 +348,16 @@ impl Router {
             self.refuse(frame.lane, frame.call, error);
             return;
         }
-        if let Some(executor) = self.lanes.get_mut(&frame.lane).and_then(LaneState::alive_mut) {
+        if let Some(executor) = self
+            .lanes
+            .get_mut(&frame.lane)
+            .and_then(LaneState::alive_mut)
+        {
             if first {
-                let call = OpenCall { owner: Owner::Host, cancelled: None };
+                let call = OpenCall {
+                    owner: Owner::Host,
+                    cancelled: None,
+                };
                 executor.calls.insert(frame.call, call);
             }
             executor.send(&frame, None);
@@ -308,7 +365,10 @@ impl Router {
     }
 
     fn cancel(&mut self, frame: &Frame) {
-        if let Some(executor) = self.lanes.get_mut(&frame.lane).and_then(LaneState::alive_mut)
+        if let Some(executor) = self
+            .lanes
+            .get_mut(&frame.lane)
+            .and_then(LaneState::alive_mut)
             && let Some(call) = executor.calls.get_mut(&frame.call)
             && call.cancelled.is_none()
         {
@@ -354,7 +414,9 @@ impl Router {
 
     /// Takes one packet of a lane; false when there was none.
     pub(super) fn take_packet(&mut self, lane: Lane) -> bool {
-        let Some(LaneState::Alive(executor)) = self.lanes.get_mut(&lane) else { return false };
+        let Some(LaneState::Alive(executor)) = self.lanes.get_mut(&lane) else {
+            return false;
+        };
         let mut buffer = std::mem::take(&mut self.buffer);
         let Some(packet) = executor.receive(&mut buffer) else {
             self.buffer = buffer;
@@ -390,14 +452,19 @@ impl Router {
 
     /// Answers what was open on a lane whose process has ended, and replaces it if it is the VM's.
     pub(super) fn lane_ended(&mut self, lane: Lane, how: &str) {
-        let Some(LaneState::Alive(executor)) = self.lanes.remove(&lane) else { return };
-        let Executor { calls, starting, leaving, .. } = executor;
+        let Some(LaneState::Alive(executor)) = self.lanes.remove(&lane) else {
+            return;
+        };
+        let Executor {
+            calls,
+            starting,
+            leaving,
+            ..
+        } = executor;
         if let Some(task) = starting {
             self.finish_task(task, Err(failure::lane_died(how)));
         }
-        for ((_, _), arrival) in
-            self.arriving.iter_mut().filter(|((on, _), _)| *on == lane)
-        {
+        for ((_, _), arrival) in self.arriving.iter_mut().filter(|((on, _), _)| *on == lane) {
             *arrival = Arrival::Void;
         }
         let mut inner = Vec::new();
@@ -442,7 +509,10 @@ impl Router {
             .lanes
             .iter()
             .filter(|(_, state)| {
-                state.alive().and_then(Executor::deadline).is_some_and(|until| now >= until)
+                state
+                    .alive()
+                    .and_then(Executor::deadline)
+                    .is_some_and(|until| now >= until)
             })
             .map(|(lane, _)| *lane)
             .collect();

@@ -6,9 +6,7 @@ use crate::executor::{Inheritance, Surroundings};
 use crate::roots;
 use crate::sys::{Errno, boot, clock, file};
 use provium_protocol::frame::SYNC;
-use provium_protocol::{
-    CallId, FrameKind, Hello, HostHello, Lane, PROTOCOL_VERSION, codec,
-};
+use provium_protocol::{CallId, FrameKind, Hello, HostHello, Lane, PROTOCOL_VERSION, codec};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
@@ -30,7 +28,12 @@ impl Router {
             complaints,
         };
         self.out.push(&SYNC);
-        self.say(FrameKind::Hello, Lane::AGENT, CallId(0), &codec::encode(&hello));
+        self.say(
+            FrameKind::Hello,
+            Lane::AGENT,
+            CallId(0),
+            &codec::encode(&hello),
+        );
     }
 
     /// Tells whoever listens that there is an agent.
@@ -43,7 +46,9 @@ impl Router {
     /// A host greets: what an older session left goes, and its wishes are carried out before it is
     /// answered.
     pub(super) fn begin_session(&mut self, message: &[u8]) {
-        let Ok(host) = codec::decode::<HostHello>(message) else { return };
+        let Ok(host) = codec::decode::<HostHello>(message) else {
+            return;
+        };
         self.out.clear();
         self.forget_arrivals();
         if self.session.is_some() {
@@ -85,7 +90,10 @@ impl Router {
 
     pub(super) fn start_lane(&mut self, lane: Lane) {
         let root = self.root;
-        let inherit = || Inheritance { root, around: Surroundings::default() };
+        let inherit = || Inheritance {
+            root,
+            around: Surroundings::default(),
+        };
         let state = match Executor::fork(lane, inherit) {
             Ok(executor) => LaneState::Alive(executor),
             Err(Errno(errno)) => LaneState::Dead(format!("could not be started: errno {errno}")),

@@ -17,9 +17,17 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(super) enum Task {
     /// Waits for the raw lane to fork.
-    Fork { inner: CallId, lane: Lane, socket: OwnedFd, cancelled: bool },
+    Fork {
+        inner: CallId,
+        lane: Lane,
+        socket: OwnedFd,
+        cancelled: bool,
+    },
     /// Waits for the worker to report.
-    Start { lane: Lane, pid: u32 },
+    Start {
+        lane: Lane,
+        pid: u32,
+    },
     /// Waits for a worker to end.
     Retire,
     Batch(Batch),
@@ -38,7 +46,8 @@ impl Router {
             Op::SpawnWorker(spec) => self.spawn_worker(call, spec),
             Op::RetireWorker { lane } => self.retire_worker(call, lane),
             Op::Batch { commands, raw, ops } => {
-                self.tasks.insert(call, Task::Batch(Batch::new(commands, raw, ops)));
+                self.tasks
+                    .insert(call, Task::Batch(Batch::new(commands, raw, ops)));
                 self.step_batch(call);
             }
             Op::PowerOff => {
@@ -69,7 +78,13 @@ impl Router {
         };
         let id = CallId(CallId::FIRST_INTERNAL.0 | self.next_inner);
         self.next_inner = (self.next_inner + 1) & !CallId::FIRST_INTERNAL.0;
-        executor.calls.insert(id, OpenCall { owner: Owner::Task(task), cancelled: None });
+        executor.calls.insert(
+            id,
+            OpenCall {
+                owner: Owner::Task(task),
+                cancelled: None,
+            },
+        );
         self.inner.insert(id, task);
         // The header of a worker's request names the lane that the worker will serve.
         let (named, mut passed) = match passed {
@@ -124,12 +139,16 @@ impl Router {
 
     /// Whether a process may appear that the router does not know of yet.
     pub(super) fn forks_workers(&self) -> bool {
-        self.tasks.values().any(|task| matches!(task, Task::Fork { .. }))
+        self.tasks
+            .values()
+            .any(|task| matches!(task, Task::Fork { .. }))
     }
 
     pub(super) fn cancel_task(&mut self, call: CallId) {
         let (lane, ids) = match self.tasks.get_mut(&call) {
-            Some(Task::Fork { inner, cancelled, .. }) => {
+            Some(Task::Fork {
+                inner, cancelled, ..
+            }) => {
                 *cancelled = true;
                 (Lane::RAW, vec![*inner])
             }
@@ -155,15 +174,19 @@ impl Router {
 
     fn step_batch(&mut self, call: CallId) {
         loop {
-            let Some(Task::Batch(batch)) = self.tasks.get_mut(&call) else { return };
+            let Some(Task::Batch(batch)) = self.tasks.get_mut(&call) else {
+                return;
+            };
             if batch.is_done() {
                 let result = batch.take_result();
                 return self.finish_task(call, result);
             }
-            let Some((lane, op)) = batch.next() else { return };
+            let Some((lane, op)) = batch.next() else {
+                return;
+            };
             let sent = self.send_inner(call, lane, &op, None);
             if let Some(Task::Batch(batch)) = self.tasks.get_mut(&call) {
-                batch.sent(lane, &op, sent);
+                batch.sent(lane, op, sent);
             }
         }
     }
@@ -178,9 +201,19 @@ impl Router {
         };
         let lane = Lane(self.next_worker);
         self.next_worker += 1;
-        match self.send_inner(call, Lane::RAW, &Op::SpawnWorker(spec), Some((lane, theirs))) {
+        match self.send_inner(
+            call,
+            Lane::RAW,
+            &Op::SpawnWorker(spec),
+            Some((lane, theirs)),
+        ) {
             Ok(inner) => {
-                let task = Task::Fork { inner, lane, socket: ours, cancelled: false };
+                let task = Task::Fork {
+                    inner,
+                    lane,
+                    socket: ours,
+                    cancelled: false,
+                };
                 self.tasks.insert(call, task);
             }
             Err(error) => self.reply(Lane::AGENT, call, &Err(error)),
@@ -189,7 +222,13 @@ impl Router {
 
     /// The raw lane forked a worker, or could not.
     fn forked(&mut self, call: CallId, result: OpResult) {
-        let Some(Task::Fork { lane, socket, cancelled, .. }) = self.tasks.remove(&call) else {
+        let Some(Task::Fork {
+            lane,
+            socket,
+            cancelled,
+            ..
+        }) = self.tasks.remove(&call)
+        else {
             return;
         };
         let pid = match result {
@@ -213,9 +252,15 @@ impl Router {
 
     /// A worker's first packet: it is ready, or why it could not become what it should.
     pub(super) fn worker_reports(&mut self, lane: Lane, message: &[u8]) {
-        let Some(LaneState::Alive(executor)) = self.lanes.get_mut(&lane) else { return };
-        let Some(call) = executor.starting.take() else { return };
-        let Some(Task::Start { pid, .. }) = self.tasks.get(&call) else { return };
+        let Some(LaneState::Alive(executor)) = self.lanes.get_mut(&lane) else {
+            return;
+        };
+        let Some(call) = executor.starting.take() else {
+            return;
+        };
+        let Some(Task::Start { pid, .. }) = self.tasks.get(&call) else {
+            return;
+        };
         let pid = *pid;
         match codec::decode::<OpResult>(message) {
             Ok(Ok(_)) => self.finish_task(call, Ok(Reply::Worker { lane, pid })),

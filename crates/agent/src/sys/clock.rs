@@ -12,12 +12,17 @@ fn read(clock: libc::clockid_t) -> i64 {
     unsafe {
         let mut time: libc::timespec = mem::zeroed();
         libc::clock_gettime(clock, &raw mut time);
-        time.tv_sec.saturating_mul(SECOND).saturating_add(time.tv_nsec)
+        time.tv_sec
+            .saturating_mul(SECOND)
+            .saturating_add(time.tv_nsec)
     }
 }
 
 fn split(ns: i64) -> libc::timespec {
-    libc::timespec { tv_sec: ns.div_euclid(SECOND), tv_nsec: ns.rem_euclid(SECOND) }
+    libc::timespec {
+        tv_sec: ns.div_euclid(SECOND),
+        tv_nsec: ns.rem_euclid(SECOND),
+    }
 }
 
 /// CLOCK_REALTIME.
@@ -48,7 +53,16 @@ pub(crate) fn sleep_until(until: u64) -> Sys<()> {
     let clock = libc::CLOCK_MONOTONIC;
     // SAFETY: a valid timespec; no remainder is wanted of an absolute sleep.
     let error = unsafe {
-        libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &raw const time, std::ptr::null_mut())
+        libc::clock_nanosleep(
+            clock,
+            libc::TIMER_ABSTIME,
+            &raw const time,
+            std::ptr::null_mut(),
+        )
     };
-    if error == 0 { Ok(()) } else { Err(Errno(error)) }
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(Errno(error))
+    }
 }

@@ -29,7 +29,11 @@ impl Errno {
 
 /// What a call returned, or the errno it left when that is negative.
 pub(crate) fn check<T: Copy + Default + PartialOrd>(returned: T) -> Sys<T> {
-    if returned < T::default() { Err(Errno::last()) } else { Ok(returned) }
+    if returned < T::default() {
+        Err(Errno::last())
+    } else {
+        Ok(returned)
+    }
 }
 
 /// Repeats a call that signals interrupt.

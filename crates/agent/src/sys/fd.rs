@@ -77,7 +77,11 @@ pub(crate) fn readable_bytes(fd: RawFd) -> usize {
     let mut count: libc::c_int = 0;
     // SAFETY: room for one int.
     let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut count) };
-    if result < 0 { 0 } else { usize::try_from(count).unwrap_or(0) }
+    if result < 0 {
+        0
+    } else {
+        usize::try_from(count).unwrap_or(0)
+    }
 }
 
 /// Moves a descriptor to the lowest free number from `least` on; it stays where it is when there is
@@ -127,7 +131,11 @@ pub(crate) fn close_range(first: RawFd, last: RawFd) {
 
 /// One descriptor to wait for.
 pub(crate) fn interest(fd: RawFd, events: i16) -> libc::pollfd {
-    libc::pollfd { fd, events, revents: 0 }
+    libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    }
 }
 
 /// Waits until one is ready, the time is up, or a signal comes.

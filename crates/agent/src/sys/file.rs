@@ -73,7 +73,10 @@ pub(crate) struct Metadata(libc::stat);
 
 impl Metadata {
     pub(crate) fn inode(&self) -> Inode {
-        Inode { dev: self.0.st_dev, ino: self.0.st_ino }
+        Inode {
+            dev: self.0.st_dev,
+            ino: self.0.st_ino,
+        }
     }
 
     pub(crate) fn entry_type(&self) -> EntryType {
@@ -156,7 +159,10 @@ pub(crate) fn list(folder: OwnedFd) -> Sys<Vec<Entry>> {
                 .map_or(EntryType::Unknown, |found| found.entry_type()),
             known => known,
         };
-        entries.push(Entry { name: name.to_bytes().to_vec(), entry_type: kind });
+        entries.push(Entry {
+            name: name.to_bytes().to_vec(),
+            entry_type: kind,
+        });
     };
     // SAFETY: opened above, closed once.
     unsafe { libc::closedir(stream) };
@@ -220,9 +226,8 @@ pub(crate) fn read_link(name: &[u8]) -> Sys<Vec<u8>> {
     let name = path(name)?;
     let mut target = vec![0_u8; libc::PATH_MAX.unsigned_abs() as usize];
     // SAFETY: a terminated string, and a buffer of the length given.
-    let len = check(unsafe {
-        libc::readlink(name.as_ptr(), target.as_mut_ptr().cast(), target.len())
-    })?;
+    let len =
+        check(unsafe { libc::readlink(name.as_ptr(), target.as_mut_ptr().cast(), target.len()) })?;
     target.truncate(len.unsigned_abs());
     Ok(target)
 }

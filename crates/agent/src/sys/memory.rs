@@ -1,6 +1,9 @@
 //! Memory that raw syscalls work on.
 
-#![expect(unsafe_code, reason = "maps memory and copies to addresses that a test names")]
+#![expect(
+    unsafe_code,
+    reason = "maps memory and copies to addresses that a test names"
+)]
 
 use super::{Errno, Sys, check};
 use std::ptr::{self, NonNull};
@@ -28,16 +31,21 @@ impl Region {
         let total = len + PAGE + slack;
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: an anonymous mapping at an address of the kernel's choice.
-        let start =
-            unsafe { libc::mmap(ptr::null_mut(), total, libc::PROT_NONE, flags, -1, 0) };
+        let start = unsafe { libc::mmap(ptr::null_mut(), total, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
         }
-        let Some(start) = NonNull::new(start.cast::<u8>()) else { return Err(Errno::FAULT) };
+        let Some(start) = NonNull::new(start.cast::<u8>()) else {
+            return Err(Errno::FAULT);
+        };
         let skipped = start.addr().get().wrapping_neg() & (align.max(PAGE) - 1);
         // SAFETY: at most `slack` bytes in.
         let base = unsafe { start.add(skipped) };
-        let region = Self { base, len, mapping: (start, total) };
+        let region = Self {
+            base,
+            len,
+            mapping: (start, total),
+        };
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the pages were mapped just now; at least one stays behind them.
         check(unsafe { libc::mprotect(base.as_ptr().cast(), len, access) })?;
@@ -57,7 +65,10 @@ impl Region {
 
     /// Copies `bytes` to `offset`.
     pub(crate) fn put(&self, offset: usize, bytes: &[u8]) -> Sys<()> {
-        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.len) {
+        if offset
+            .checked_add(bytes.len())
+            .is_none_or(|end| end > self.len)
+        {
             return Err(Errno::FAULT);
         }
         // SAFETY: inside the mapping, which nothing else in this process refers to.
@@ -112,15 +123,23 @@ fn copy(address: u64, buffer: *mut u8, len: usize, way: &Copy) -> Sys<()> {
         let Ok(at) = usize::try_from(address.wrapping_add(done as u64)) else {
             return Err(Errno::FAULT);
         };
-        let remote = libc::iovec { iov_base: ptr::without_provenance_mut(at), iov_len: len - done };
+        let remote = libc::iovec {
+            iov_base: ptr::without_provenance_mut(at),
+            iov_len: len - done,
+        };
         // SAFETY: `done` is below the buffer's length.
         let here = unsafe { buffer.add(done) };
-        let local = libc::iovec { iov_base: here.cast(), iov_len: len - done };
+        let local = libc::iovec {
+            iov_base: here.cast(),
+            iov_len: len - done,
+        };
         // SAFETY: the local vector is valid; the kernel checks the remote one.
         let moved = check(unsafe {
             let pid = libc::getpid();
             match way {
-                Copy::In => libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0),
+                Copy::In => {
+                    libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0)
+                }
                 Copy::Out => {
                     libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0)
                 }
@@ -158,7 +177,11 @@ mod tests {
         assert_eq!(read_at(region.address(8), 4).unwrap(), b"here");
         let past = region.address(region.len());
         assert_eq!(read_at(past, 1), Err(Errno::FAULT));
-        assert_eq!(read_at(past - 2, 4), Err(Errno::FAULT), "half of it is not there");
+        assert_eq!(
+            read_at(past - 2, 4),
+            Err(Errno::FAULT),
+            "half of it is not there"
+        );
         assert_eq!(write_at(0, b"x"), Err(Errno::FAULT));
         write_at(region.address(8), b"THERE").unwrap();
         assert_eq!(region.get(8, 5), b"THERE");

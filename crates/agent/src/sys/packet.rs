@@ -81,8 +81,10 @@ pub(crate) struct Received {
 
 /// Receives one packet.
 pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], waiting: Waiting) -> Sys<Received> {
-    let mut vector =
-        libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut vector = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     let mut control = Control([0; 32]);
     // SAFETY: all-zero is a valid msghdr.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
@@ -98,10 +100,15 @@ pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], waiting: Waiting) -> Sys
     unsafe {
         let message = libc::CMSG_FIRSTHDR(&raw const header);
         if !message.is_null() && (*message).cmsg_type == libc::SCM_RIGHTS {
-            passed = Some(own(ptr::read_unaligned(libc::CMSG_DATA(message).cast::<RawFd>())));
+            passed = Some(own(ptr::read_unaligned(
+                libc::CMSG_DATA(message).cast::<RawFd>(),
+            )));
         }
     }
-    Ok(Received { len: len.unsigned_abs(), passed })
+    Ok(Received {
+        len: len.unsigned_abs(),
+        passed,
+    })
 }
 
 /// The address of a socket by path.

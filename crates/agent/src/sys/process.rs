@@ -155,9 +155,23 @@ impl Identity {
         // SAFETY: the list is valid for its length. Bare calls: those of the C library would tell
         // all threads.
         unsafe {
-            check(libc::syscall(libc::SYS_setgroups, self.groups.len(), groups))?;
-            check(libc::syscall(libc::SYS_setresgid, self.gid, self.gid, self.gid))?;
-            check(libc::syscall(libc::SYS_setresuid, self.uid, self.uid, self.uid))?;
+            check(libc::syscall(
+                libc::SYS_setgroups,
+                self.groups.len(),
+                groups,
+            ))?;
+            check(libc::syscall(
+                libc::SYS_setresgid,
+                self.gid,
+                self.gid,
+                self.gid,
+            ))?;
+            check(libc::syscall(
+                libc::SYS_setresuid,
+                self.uid,
+                self.uid,
+                self.uid,
+            ))?;
         }
         Ok(())
     }

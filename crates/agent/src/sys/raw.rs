@@ -31,7 +31,11 @@ fn without_vfork(nr: i64, mut args: [i64; 6]) -> (i64, [i64; 6]) {
 /// A child that it makes (of any kind) asks to die with its parent and then sleeps until a signal
 /// ends it. An `exit` ends the whole process: it is a process of one thread to the test.
 pub(crate) fn syscall(nr: i64, args: [i64; 6]) -> i64 {
-    let nr = if nr == libc::SYS_exit { libc::SYS_exit_group } else { nr };
+    let nr = if nr == libc::SYS_exit {
+        libc::SYS_exit_group
+    } else {
+        nr
+    };
     let (nr, args) = without_vfork(nr, args);
     let child_sleeps = i64::from(forks(nr));
     let result: i64;
@@ -77,8 +81,14 @@ mod tests {
 
     #[test]
     fn results_and_errors_come_back_as_the_kernel_gives_them() {
-        assert_eq!(syscall(libc::SYS_getpid, [0; 6]), i64::from(std::process::id()));
-        assert_eq!(syscall(libc::SYS_close, [-1, 0, 0, 0, 0, 0]), -i64::from(libc::EBADF));
+        assert_eq!(
+            syscall(libc::SYS_getpid, [0; 6]),
+            i64::from(std::process::id())
+        );
+        assert_eq!(
+            syscall(libc::SYS_close, [-1, 0, 0, 0, 0, 0]),
+            -i64::from(libc::EBADF)
+        );
     }
 
     #[test]

@@ -69,10 +69,22 @@ pub(crate) fn all_blocked<R>(action: impl FnOnce() -> R) -> R {
 
 /// Gives every signal its default disposition.
 pub(crate) fn default_dispositions() {
+    // The kernel's own layout: handler, flags, restorer, mask. All zero is the default.
+    let default = [0_u64; 4];
     for signal in 1..=64 {
-        // SAFETY: the default disposition needs no handler. The two signals of the C library and
+        // SAFETY: the structure is as large as the kernel reads. A bare call, because the C library
+        // keeps two signals to itself, which may have come ignored from the parent all the same.
         // KILL and STOP refuse, which is as well.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        unsafe {
+            let none = ptr::null_mut::<u64>();
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                none,
+                8_usize,
+            );
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 //!
 //! All that the child needs is prepared before; it allocates nothing and takes no lock.
 
-#![expect(unsafe_code, reason = "the child runs in the parent's memory until it execs")]
+#![expect(
+    unsafe_code,
+    reason = "the child runs in the parent's memory until it execs"
+)]
 
 use super::process::{self, Identity};
 use super::{Errno, Sys, check, fd, signal};
@@ -90,18 +93,24 @@ fn pages() -> Sys<&'static Pages> {
         return Err(Errno::last());
     }
     // SAFETY: the mapping is large enough, zeroed, aligned, and never unmapped.
-    let (outcome, stack_top) =
-        unsafe { (&*base.cast::<Outcome>(), base.byte_add(4096 + STACK)) };
+    let (outcome, stack_top) = unsafe { (&*base.cast::<Outcome>(), base.byte_add(4096 + STACK)) };
     Ok(PAGES.get_or_init(|| Pages { outcome, stack_top }))
 }
 
 fn pointers(strings: &[CString]) -> Vec<*const c_char> {
-    strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    strings
+        .iter()
+        .map(|text| text.as_ptr())
+        .chain([ptr::null()])
+        .collect()
 }
 
 /// Starts the program; returns its process id once it runs.
 pub(crate) fn spawn(launch: &Launch) -> Result<i32, LaunchError> {
-    let failed = |errno| LaunchError { step: Step::Fork, errno };
+    let failed = |errno| LaunchError {
+        step: Step::Fork,
+        errno,
+    };
     let pages = pages().map_err(failed)?;
     pages.outcome.errno.store(0, Ordering::Relaxed);
     let child = Child {
@@ -137,7 +146,10 @@ pub(crate) fn spawn(launch: &Launch) -> Result<i32, LaunchError> {
                 4 => Step::Directory,
                 _ => Step::Exec,
             };
-            Err(LaunchError { step, errno: Errno(errno) })
+            Err(LaunchError {
+                step,
+                errno: Errno(errno),
+            })
         }
     }
 }
@@ -154,7 +166,10 @@ extern "C" fn in_child(argument: *mut c_void) -> c_int {
 /// Only returns when it failed.
 fn become_program(child: &Child<'_>) -> LaunchError {
     match prepare(child.launch) {
-        Ok(()) => LaunchError { step: Step::Exec, errno: exec(child) },
+        Ok(()) => LaunchError {
+            step: Step::Exec,
+            errno: exec(child),
+        },
         Err(error) => error,
     }
 }
@@ -204,7 +219,11 @@ fn exec(child: &Child<'_>) -> Errno {
     for file in &child.launch.candidates {
         // SAFETY: a terminated string and two terminated lists of such.
         unsafe {
-            libc::execve(file.as_ptr(), child.arguments.as_ptr(), child.environment.as_ptr())
+            libc::execve(
+                file.as_ptr(),
+                child.arguments.as_ptr(),
+                child.environment.as_ptr(),
+            )
         };
         match Errno::last() {
             Errno(libc::ENOENT | libc::ENOTDIR) => {}

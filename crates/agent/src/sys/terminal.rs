@@ -25,7 +25,12 @@ pub(crate) fn open_pair() -> Sys<(OwnedFd, OwnedFd)> {
         Ok(slave) => fd::own(slave),
         Err(_) => by_path(&master, flags)?,
     };
-    let size = libc::winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = libc::winsize {
+        ws_row: 24,
+        ws_col: 80,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     // SAFETY: a valid winsize.
     unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
     Ok((master, slave))
@@ -46,13 +51,22 @@ pub(crate) fn make_raw(line: &OwnedFd) -> Sys<()> {
     // SAFETY: all-zero is a valid termios, and it is filled before it is used.
     unsafe {
         let mut settings: libc::termios = mem::zeroed();
-        check(libc::ioctl(line.as_raw_fd(), libc::TCGETS, &raw mut settings))?;
+        check(libc::ioctl(
+            line.as_raw_fd(),
+            libc::TCGETS,
+            &raw mut settings,
+        ))?;
         libc::cfmakeraw(&raw mut settings);
         settings.c_cflag &= !(libc::CRTSCTS | libc::HUPCL | libc::CBAUD);
         settings.c_cflag |= libc::CLOCAL | libc::CREAD | libc::B115200;
         // With none, a line without bytes would look like one that has ended.
         settings.c_cc[libc::VMIN] = 1;
         settings.c_cc[libc::VTIME] = 0;
-        check(libc::ioctl(line.as_raw_fd(), libc::TCSETS, &raw const settings)).map(drop)
+        check(libc::ioctl(
+            line.as_raw_fd(),
+            libc::TCSETS,
+            &raw const settings,
+        ))
+        .map(drop)
     }
 }

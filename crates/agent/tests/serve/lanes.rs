@@ -1,0 +1,249 @@
+use crate::host::{Host, shell, syscall};
+use provium_protocol::op::{Exec, WorkerSpec};
+use provium_protocol::{ErrorKind, Lane, Op, Reply};
+use std::time::{Duration, Instant};
+
+fn worker(host: &mut Host, spec: WorkerSpec) -> (Lane, u32) {
+    match host.ask(Lane::AGENT, &Op::SpawnWorker(spec)) {
+        Ok(Reply::Worker { lane, pid }) => (lane, pid),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn raw(host: &mut Host, lane: Lane, nr: i64, args: &[i64]) -> i64 {
+    match host.ask(lane, &Op::Syscall(syscall(nr, args))) {
+        Ok(Reply::Syscall { ret, .. }) => ret,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_worker_begins_as_the_raw_process_is() {
+    let mut host = Host::new();
+    let open = Op::Open {
+        path: b"/etc/passwd".to_vec(),
+        flags: libc::O_RDONLY,
+        perm: 0,
+    };
+    let Ok(Reply::Opened { fd }) = host.ask(Lane::RAW, &open) else {
+        panic!("not opened")
+    };
+    raw(&mut host, Lane::RAW, libc::SYS_umask, &[0o077]);
+    let spec = WorkerSpec {
+        cwd: Some(b"/usr".to_vec().into()),
+        env: vec![(b"MINE".to_vec().into(), b"yes".to_vec().into())],
+        ..WorkerSpec::default()
+    };
+    let (lane, pid) = worker(&mut host, spec);
+    assert!(lane >= Lane::FIRST_WORKER);
+    assert_eq!(raw(&mut host, lane, libc::SYS_getpid, &[]), i64::from(pid));
+    let agent = i64::from(host.pid());
+    assert_eq!(
+        raw(&mut host, lane, libc::SYS_getppid, &[]),
+        agent,
+        "the router is told of its end"
+    );
+    let Ok(Reply::Bytes(bytes)) = host.ask(lane, &Op::ReadFd { fd, max: 4 }) else {
+        panic!("no")
+    };
+    assert_eq!(&bytes[..], b"root");
+    let said = host.sh(lane, "pwd; umask; echo $MINE").output;
+    assert_eq!(String::from_utf8(said).unwrap(), "/usr\n0077\nyes\n");
+    raw(&mut host, lane, libc::SYS_close, &[i64::from(fd)]);
+    assert!(
+        host.ask(
+            Lane::RAW,
+            &Op::SeekFd {
+                fd,
+                offset: 0,
+                whence: provium_protocol::op::Whence::Set
+            }
+        )
+        .is_ok()
+    );
+    assert_eq!(
+        raw(&mut host, Lane::RAW, libc::SYS_wait4, &[-1]),
+        -1,
+        "no child of the raw lane"
+    );
+}
+
+#[test]
+fn eight_workers_sleep_at_once_and_one_that_hangs_can_be_closed() {
+    let mut host = Host::new();
+    let lanes: Vec<Lane> = (0..8)
+        .map(|_| worker(&mut host, WorkerSpec::default()).0)
+        .collect();
+    let stuck = host.request(lanes[0], &Op::Syscall(syscall(libc::SYS_pause, &[])));
+    let before = Instant::now();
+    let calls: Vec<_> = lanes[1..]
+        .iter()
+        .map(|lane| host.request(*lane, &Op::Exec(shell("sleep 1"))))
+        .collect();
+    for call in calls {
+        host.finish(call);
+    }
+    assert!(before.elapsed() < Duration::from_millis(2500));
+    let background = Exec {
+        background: true,
+        ..shell("sleep 100")
+    };
+    let running = host.request(lanes[1], &Op::Exec(background));
+    let pid = host.started(running);
+    for lane in &lanes {
+        assert_eq!(
+            host.ask(Lane::AGENT, &Op::RetireWorker { lane: *lane }),
+            Ok(Reply::Done)
+        );
+    }
+    assert_eq!(
+        host.finish(stuck).reply.unwrap().unwrap_err().kind,
+        ErrorKind::NoSuchLane
+    );
+    host.finish(running);
+    let gone = format!("for i in $(seq 100); do kill -0 {pid} || exit 0; sleep 0.05; done; exit 1");
+    let heard = host.sh(Lane::COMMANDS, &gone);
+    assert!(matches!(heard.reply, Some(Ok(Reply::Exited(exit))) if exit.code == Some(0)));
+    let error = host.ask(lanes[2], &Op::ClockGet).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NoSuchLane);
+    assert_eq!(
+        host.ask(Lane::AGENT, &Op::RetireWorker { lane: lanes[2] }),
+        Ok(Reply::Done)
+    );
+}
+
+#[test]
+fn a_worker_that_died_stays_dead_until_retired() {
+    let mut host = Host::new();
+    let (lane, _) = worker(&mut host, WorkerSpec::default());
+    let error = host
+        .ask(lane, &Op::Syscall(syscall(libc::SYS_exit_group, &[7])))
+        .unwrap_err();
+    assert!(error.message.contains("exited with status 7"), "{error:?}");
+    let error = host.ask(lane, &Op::ClockGet).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::LaneDied);
+    host.ask(Lane::AGENT, &Op::RetireWorker { lane }).unwrap();
+    assert_eq!(
+        host.ask(lane, &Op::ClockGet).unwrap_err().kind,
+        ErrorKind::NoSuchLane
+    );
+}
+
+#[test]
+fn a_worker_that_cannot_become_what_it_should_says_why() {
+    let mut host = Host::new();
+    let spec = WorkerSpec {
+        cwd: Some(b"/nowhere".to_vec().into()),
+        ..WorkerSpec::default()
+    };
+    let error = host.ask(Lane::AGENT, &Op::SpawnWorker(spec)).unwrap_err();
+    assert_eq!(
+        (error.errno, error.message.as_str()),
+        (libc::ENOENT, "chdir /nowhere")
+    );
+    let spec = WorkerSpec {
+        namespaces: vec!["odd".into()],
+        ..WorkerSpec::default()
+    };
+    let error = host.ask(Lane::AGENT, &Op::SpawnWorker(spec)).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+}
+
+#[test]
+fn a_batch_runs_in_order_and_goes_on_after_failures() {
+    let mut host = Host::new();
+    let name = std::env::temp_dir().join(format!("provium-agent-batch-{}", std::process::id()));
+    let path = name.into_os_string().into_encoded_bytes();
+    let read = Op::ReadFile {
+        path: path.clone(),
+        inline: true,
+    };
+    let mut ops = vec![
+        Op::WriteFile {
+            path: path.clone(),
+            perm: None,
+            append: false,
+            content: Some(b"1".to_vec().into()),
+        },
+        read.clone(),
+        Op::Unlink { path },
+        read,
+        Op::Exec(Exec {
+            collect: Some(100),
+            ..shell("echo hi")
+        }),
+        Op::Syscall(syscall(libc::SYS_exit_group, &[1])),
+        Op::Syscall(syscall(libc::SYS_getuid, &[])),
+        Op::Stats,
+    ];
+    ops.extend((0..2000).map(|_| Op::Syscall(syscall(libc::SYS_getppid, &[]))));
+    let batch = Op::Batch {
+        commands: Lane::COMMANDS,
+        raw: Lane::RAW,
+        ops,
+    };
+    let Ok(Reply::Batch(results)) = host.ask(Lane::AGENT, &batch) else {
+        panic!("no batch")
+    };
+    assert_eq!(results.len(), 2008);
+    assert_eq!(results[1], Ok(Reply::Bytes(b"1".to_vec().into())));
+    assert_eq!(results[3].as_ref().unwrap_err().errno, libc::ENOENT);
+    assert!(matches!(&results[4], Ok(Reply::Ran { stdout, .. }) if &stdout[..] == b"hi\n"));
+    let kinds: Vec<_> = results[5..8]
+        .iter()
+        .map(|one| one.as_ref().err().map(|e| e.kind))
+        .collect();
+    assert_eq!(
+        kinds,
+        [Some(ErrorKind::LaneDied), None, Some(ErrorKind::Invalid)]
+    );
+    assert!(
+        results[8..]
+            .iter()
+            .all(|one| matches!(one, Ok(Reply::Syscall { errno: 0, .. })))
+    );
+}
+
+#[test]
+fn a_batch_is_cancelled_between_and_within_its_entries() {
+    let mut host = Host::new();
+    let sleep = Op::Exec(Exec {
+        collect: Some(9),
+        ..shell("sleep 100")
+    });
+    let batch = Op::Batch {
+        commands: Lane::COMMANDS,
+        raw: Lane::RAW,
+        ops: vec![sleep.clone(), sleep],
+    };
+    let call = host.request(Lane::AGENT, &batch);
+    host.sh(Lane::COMMANDS, "true");
+    host.cancel(Lane::AGENT, call);
+    assert_eq!(
+        host.finish(call).reply.unwrap().unwrap_err().kind,
+        ErrorKind::Cancelled
+    );
+}
+
+#[test]
+fn a_stopped_executor_is_replaced_when_a_call_to_it_is_cancelled() {
+    let mut host = Host::new();
+    let pid = raw(&mut host, Lane::RAW, libc::SYS_getpid, &[]);
+    host.sh(Lane::COMMANDS, &format!("kill -STOP {pid}"));
+    let call = host.request(Lane::RAW, &Op::Syscall(syscall(libc::SYS_getpid, &[])));
+    host.cancel(Lane::RAW, call);
+    assert_eq!(
+        host.finish(call).reply.unwrap().unwrap_err().kind,
+        ErrorKind::Cancelled
+    );
+    assert_ne!(raw(&mut host, Lane::RAW, libc::SYS_getpid, &[]), pid);
+}
+
+#[test]
+fn figures_about_the_guest() {
+    let mut host = Host::new();
+    let Ok(Reply::Stats(stats)) = host.ask(Lane::AGENT, &Op::Stats) else {
+        panic!("no stats")
+    };
+    assert!(stats.memory_total >= stats.memory_available && stats.processes > 2);
+}
