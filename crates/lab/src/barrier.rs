@@ -15,6 +15,8 @@ pub(crate) struct Barriers(Mutex<BTreeMap<String, Round>>);
 struct Round {
     count: usize,
     arrived: usize,
+    /// The most that were in it at once: those whose time is up leave one after the other.
+    most: usize,
     opened: Arc<watch::Sender<bool>>,
 }
 
@@ -40,6 +42,7 @@ impl Barriers {
             let round = rounds.entry(name.to_owned()).or_insert_with(|| Round {
                 count,
                 arrived: 0,
+                most: 0,
                 opened: Arc::new(watch::Sender::new(false)),
             });
             if round.count != count {
@@ -47,6 +50,7 @@ impl Barriers {
                 return Err(LabError::invalid(subject, call, why));
             }
             round.arrived += 1;
+            round.most = round.most.max(round.arrived);
             if round.arrived == count {
                 round.opened.send_replace(true);
                 rounds.remove(name);
@@ -69,7 +73,7 @@ impl Barriers {
             seat.kept = true;
             return Ok(());
         }
-        let came = seat.arrived();
+        let came = seat.came();
         let note = format!("; {came} of {count} came");
         Err(LabError::TimedOut {
             subject: subject.to_owned(),
@@ -89,14 +93,14 @@ struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    /// How many are in the barrier now.
-    fn arrived(&self) -> usize {
+    /// How many came.
+    fn came(&self) -> usize {
         let rounds = self
             .barriers
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        rounds.get(self.name).map_or(0, |round| round.arrived)
+        rounds.get(self.name).map_or(0, |round| round.most)
     }
 }
 

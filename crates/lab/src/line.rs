@@ -24,14 +24,6 @@ impl Line {
         self.checked(reply).await
     }
 
-    /// Asks for something that is answered with `Done`.
-    pub(crate) async fn done(&self, op: Op) -> Result<(), LabError> {
-        match self.request(op).await? {
-            Reply::Done => Ok(()),
-            other => Err(self.strange(&other)),
-        }
-    }
-
     pub(crate) async fn checked<T>(&self, result: Result<T, CallError>) -> Result<T, LabError> {
         match result {
             Ok(value) => Ok(value),

@@ -22,8 +22,6 @@ mod options;
 mod power;
 mod running;
 
-pub(crate) use handle::{Inner, Stage};
 pub use handle::{Vm, VmState, VmStats};
 pub use options::VmOptions;
 pub use provium_image::BootFile;
-pub(crate) use running::{Obituary, Running, Session};
