@@ -82,8 +82,9 @@ pub(crate) fn arguments(spec: &MachineSpec, sandbox: bool, initrd: bool) -> Vec<
 }
 
 fn machine(list: &mut List, spec: &MachineSpec) {
-    // What is switched off is hardware that no test guest needs, and that costs each boot a probe:
-    // see `kernel_arguments` for figures.
+    // What is switched off is hardware that no test guest needs. It gains no boot time that could be
+    // measured (nor do `pit=off`, `i8042=off`, `tb-size=`, `thread=`), but it is less to emulate.
+    // Ports for hot-plug will cost: four 0.1 s, eight as functions of one slot 0.13 s.
     list.add(
         "-machine",
         "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,usb=off,sata=off,smbus=off",
@@ -97,11 +98,13 @@ fn machine(list: &mut List, spec: &MachineSpec) {
     list.add("-m", format!("{mib}M"));
 }
 
-/// The vCPUs' model: all that the host's CPU, or TCG, can do.
+/// The vCPUs' model: all that the host's CPU, or TCG, can do. But TCG does `rep movsb` byte by byte,
+/// so Linux must not take it for the quickest way to copy: a boot is 0.17 s of 1.75 s faster. Models
+/// with fewer features (`Nehalem`, `qemu64`, `EPYC`) gain nothing on top of that.
 pub(crate) fn cpu_model(accel: Accel) -> &'static str {
     match accel {
         Accel::Kvm => "host",
-        Accel::Tcg => "max",
+        Accel::Tcg => "max,erms=off,fsrm=off",
     }
 }
 

@@ -1,7 +1,11 @@
 //! The kernel's arguments that make a boot fast, and its messages seen.
 //!
-//! Figures are CPU seconds from the start of QEMU to the first process of a Debian 6.1 cloud kernel
-//! under TCG, medians: see `docs/architecture.md` for the setting.
+//! Figures are CPU seconds from the start of QEMU to the first process: a Debian 6.1 cloud kernel as
+//! ELF, 256 MiB, one vCPU, QEMU 7.2, TCG; medians of 7 runs, with the others of the list present; runs
+//! differ by 0.05. All together, with the CPU model of [`arguments`](crate::arguments): 1.57 instead
+//! of 2.31. What gained nothing is not here: `lpj=`, `rcupdate.rcu_expedited=1`, `lsm=`, `nokaslr`,
+//! `nopti`, `audit=0`, `8250.nr_uarts=`, `i8042.no…`, `raid=noautodetect`, `nohpet`, `pci=noaer`.
+//! `quiet`, which a guest may choose, gains 0.05 of CPU time and 0.2 of waiting.
 
 use crate::accel::Accel;
 use crate::spec::AGENT_INIT;
@@ -18,24 +22,27 @@ pub struct KernelArgument {
 /// The arguments that every guest gets before its own. A guest's own win.
 pub fn default_kernel_arguments(accel: Accel) -> Vec<KernelArgument> {
     let all = [
-        ("cryptomgr.notests", "no self-tests of ciphers: 0.45 s"),
+        (
+            "cryptomgr.notests",
+            "ciphers are not tested at boot: 0.37 s",
+        ),
         (
             "mitigations=off",
-            "no detours around the flaws of some CPUs: nothing at boot, much in system calls",
+            "no detours around flaws of CPUs: under 0.05 s at boot, but a share of every system call",
         ),
     ];
     let for_tcg = [
         (
             "noreplace-smp",
-            "lock prefixes are not patched away: each patch throws away translated code: 0.2 s",
+            "lock prefixes stay: patching each one away throws translated code away: 0.15 s",
         ),
         (
             "tsc=reliable",
-            "the clock is not watched, and not given up on a crowded host",
+            "no watch over a clock that a crowded host makes look unstable: 0 s",
         ),
         (
             "no_timer_check",
-            "the timer is not tested, a test that a crowded host fails",
+            "no test of the timer, which a crowded host can fail: under 0.07 s",
         ),
     ];
     let for_tcg = for_tcg.iter().filter(|_| accel == Accel::Tcg);

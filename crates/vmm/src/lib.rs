@@ -14,7 +14,7 @@
 //! a run that is killed leaves nothing on disk; QEMU itself carries a parent-death signal.
 //!
 //! [`decide_accel`] says whether KVM really works here. [`Console`] keeps every byte the guest
-//! prints and outlives the machine. [`kernel_arguments`] are the kernel's arguments that make a boot
+//! prints and outlives the machine. [`kernel_arguments()`] are the kernel's arguments that make a boot
 //! fast.
 //!
 //! What it does not do: it knows nothing of the agent's protocol (it hands out the streams), of

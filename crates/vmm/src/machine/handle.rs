@@ -156,7 +156,8 @@ impl Machine {
         self.command("system_powerdown").await
     }
 
-    /// Wakes it from S3.
+    /// Wakes it from S3. Only a kernel that was started as a bzImage survives that; see
+    /// [`MachineSpec::kernel`](crate::MachineSpec).
     ///
     /// # Errors
     /// As [`Machine::pause`]; QEMU refuses if it does not sleep.

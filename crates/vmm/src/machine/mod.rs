@@ -1,7 +1,7 @@
 //! A machine that runs: what can be done to it, and what it tells.
 //!
 //! `launch` starts QEMU with its vCPUs stopped, meets it on its control socket, and lets the guest
-//! go. From then on a [supervisor](supervisor) task follows the process and its events; it alone
+//! go. From then on a supervisor task follows the process and its events; it alone
 //! decides how the machine ended. [`Machine`] itself only gives commands.
 
 mod handle;
