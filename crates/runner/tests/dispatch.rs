@@ -100,7 +100,9 @@ fn told(
 }
 
 fn position(events: &[Event], wanted: impl Fn(&Event) -> bool) -> usize {
-    events.iter().position(wanted).expect("the event is told")
+    let position = events.iter().position(wanted);
+    assert!(position.is_some(), "the event is not told: {events:#?}");
+    position.unwrap_or_default()
 }
 
 #[test]

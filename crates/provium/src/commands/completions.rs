@@ -1,0 +1,13 @@
+//! `provium completions SHELL`.
+
+use super::Verdict;
+use crate::lowargs::{CompletionsArgs, LowArgs};
+use crate::terminal;
+use clap::CommandFactory as _;
+
+pub(super) fn run(args: &CompletionsArgs) -> Verdict {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut LowArgs::command(), "provium", &mut text);
+    terminal::out_bytes(&text);
+    Verdict::Passed
+}

@@ -1,0 +1,250 @@
+//! `provium doctor`: checks everything once.
+//!
+//! Each check says what it found. What is missing says what that costs, and the one command that
+//! mends it. The exit code is 0 when a run with the default settings would work.
+
+use super::{Verdict, interruptible};
+use crate::failure::Failure;
+use crate::hiargs::{MachineSettings, Place};
+use crate::lowargs::DoctorArgs;
+use crate::{machines, terminal};
+use camino::Utf8Path;
+use provium_vmm::{Accel, AccelChoice, OLDEST_QEMU, Qemu, decide_accel};
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// Memory that one small guest takes, with what surrounds it, bytes.
+const ONE_GUEST: u64 = 356 << 20;
+
+/// What a check found.
+#[derive(Debug)]
+struct Finding {
+    subject: &'static str,
+    state: State,
+    found: String,
+    /// What it costs.
+    cost: Option<String>,
+    /// The command that mends it.
+    mend: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Good,
+    /// Runs work, but not as well as they could.
+    Worse,
+    /// No run works.
+    Missing,
+}
+
+pub(super) fn run(args: &DoctorArgs) -> Result<Verdict, Failure> {
+    let place = Place::new(&args.plain)?;
+    let settings = MachineSettings::new(&args.machine);
+    let findings = interruptible(async { Ok(check(&place, &settings).await) })?;
+    let mut out = String::new();
+    for finding in &findings {
+        out.push_str(&finding.shown());
+    }
+    let works = findings
+        .iter()
+        .all(|finding| finding.state != State::Missing);
+    out.push_str(if works {
+        "a run would work\n"
+    } else {
+        "a run would not work\n"
+    });
+    terminal::out(&out);
+    Ok(if works {
+        Verdict::Passed
+    } else {
+        Verdict::Unable
+    })
+}
+
+async fn check(place: &Place, settings: &MachineSettings) -> Vec<Finding> {
+    let cache_dir = &place.config.cache_dir;
+    let (qemu, qemu_finding) = qemu().await;
+    let cache = cache(cache_dir);
+    let cache_works = cache.state == State::Good;
+    let mut findings = vec![qemu_finding];
+    if let Some(qemu) = &qemu {
+        findings.push(accelerator(qemu, settings.accel, cache_dir).await);
+    }
+    findings.push(cache);
+    if cache_works {
+        findings.push(guest(cache_dir).await);
+    }
+    findings.push(pool(settings));
+    findings
+}
+
+async fn qemu() -> (Option<Qemu>, Finding) {
+    match machines::qemu().await {
+        Ok(qemu) => {
+            let found = format!("{} at {}", qemu.version, qemu.path);
+            (Some(qemu), Finding::good("QEMU", found))
+        }
+        Err(failure) => {
+            let finding = Finding {
+                subject: "QEMU",
+                state: State::Missing,
+                found: words(&failure),
+                cost: Some(format!("no VM can boot; {OLDEST_QEMU} or later is needed")),
+                mend: Some(install_qemu()),
+            };
+            (None, finding)
+        }
+    }
+}
+
+async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> Finding {
+    let subject = "accelerator";
+    match decide_accel(qemu, choice, cache_dir).await {
+        Ok((Accel::Kvm, why)) => Finding::good(subject, format!("kvm: {why}")),
+        Ok((Accel::Tcg, why)) => {
+            let denied = std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/kvm");
+            let denied =
+                denied.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+            Finding {
+                subject,
+                state: State::Worse,
+                found: format!("tcg: {why}"),
+                cost: Some("guests run several times slower than with KVM".to_owned()),
+                mend: denied
+                    .then(|| "sudo usermod -aG kvm \"$USER\"  # then log in again".to_owned()),
+            }
+        }
+        Err(error) => Finding {
+            subject,
+            state: State::Missing,
+            found: words(&error),
+            cost: Some("no VM can boot with it".to_owned()),
+            mend: Some("provium --accel auto".to_owned()),
+        },
+    }
+}
+
+fn cache(cache_dir: &Utf8Path) -> Finding {
+    let subject = "cache";
+    let tried = fs_err::create_dir_all(cache_dir)
+        // Without a name, so that nothing stays behind whatever happens.
+        .and_then(|()| tempfile::tempfile_in(cache_dir));
+    match tried {
+        Ok(_) => Finding::good(subject, format!("{cache_dir} can be written")),
+        Err(error) => Finding {
+            subject,
+            state: State::Missing,
+            found: format!("{cache_dir} cannot be written: {error}"),
+            cost: Some("no guest can be kept, so none can boot".to_owned()),
+            mend: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
+        },
+    }
+}
+
+async fn guest(cache_dir: &Utf8Path) -> Finding {
+    let subject = "default guest";
+    let made = match machines::images(cache_dir) {
+        Ok(images) => images.default_guest().await.map_err(Failure::from),
+        Err(failure) => Err(failure),
+    };
+    match made {
+        Ok(guest) => Finding::good(subject, format!("kernel {}", guest.kernel)),
+        Err(failure) => Finding {
+            subject,
+            state: State::Missing,
+            found: words(&failure),
+            cost: Some("profiles without a kernel of their own cannot boot".to_owned()),
+            mend: Some(
+                "provium setup  # once, with a network; works offline afterwards".to_owned(),
+            ),
+        },
+    }
+}
+
+fn pool(settings: &MachineSettings) -> Finding {
+    let (memory, cpus) = (settings.pool.memory, settings.pool.cpus);
+    let found = format!("{} MiB and {cpus} vCPU(s) to share out", memory >> 20);
+    if memory >= ONE_GUEST {
+        return Finding::good("pool", found);
+    }
+    Finding {
+        subject: "pool",
+        state: State::Missing,
+        found,
+        cost: Some(format!(
+            "a small guest takes {} MiB and does not fit",
+            ONE_GUEST >> 20
+        )),
+        mend: Some("provium --mem 512M".to_owned()),
+    }
+}
+
+impl Finding {
+    fn good(subject: &'static str, found: String) -> Self {
+        Self {
+            subject,
+            state: State::Good,
+            found,
+            cost: None,
+            mend: None,
+        }
+    }
+
+    fn shown(&self) -> String {
+        let word = match self.state {
+            State::Good => "ok",
+            State::Worse => "so-so",
+            State::Missing => "MISSING",
+        };
+        let mut out = format!("{word:<8} {:<14} {}\n", self.subject, self.found);
+        if let Some(cost) = &self.cost {
+            let _ = writeln!(out, "{:>24}costs: {cost}", "");
+        }
+        if let Some(mend) = &self.mend {
+            let _ = writeln!(out, "{:>24}mend:  {mend}", "");
+        }
+        out
+    }
+}
+
+/// An error and its causes on one line.
+fn words(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            let _ = write!(text, ": {words}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', " ")
+}
+
+/// The command that installs QEMU on this distribution (`os-release(5)`).
+fn install_qemu() -> String {
+    let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let value = |key: &str| {
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        line.unwrap_or_default().trim_matches('"').to_owned()
+    };
+    let like = format!("{} {}", value("ID"), value("ID_LIKE"));
+    let is = |name: &str| like.split(' ').any(|word| word == name);
+    let command = if is("fedora") || is("rhel") {
+        "sudo dnf install -y qemu-system-x86-core"
+    } else if is("arch") {
+        "sudo pacman -S --noconfirm qemu-system-x86"
+    } else if is("alpine") {
+        "sudo apk add qemu-system-x86_64"
+    } else if is("suse") {
+        "sudo zypper install -y qemu-x86"
+    } else {
+        "sudo apt-get install -y qemu-system-x86"
+    };
+    command.to_owned()
+}

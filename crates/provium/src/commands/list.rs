@@ -1,0 +1,142 @@
+//! `provium list`: files and their tests; nothing boots.
+
+use super::{SHUTDOWN, Verdict, runtime};
+use crate::failure::Failure;
+use crate::hiargs::{Place, Selected};
+use crate::lowargs::ListArgs;
+use crate::terminal;
+use provium_events::{Sink, Value};
+use provium_lab::Environment;
+use provium_lua::{ChunkError, DeclaredTest, Listing, list_file};
+use provium_runner::{LuaFiles, Stop};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Time for a file's top level.
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    error: Option<String>,
+    partial: Option<&'a str>,
+    tests: Vec<Test<'a>>,
+}
+
+#[derive(Serialize)]
+struct Test<'a> {
+    name: &'a str,
+    line: u32,
+    tags: &'a [String],
+    slow: bool,
+    skip: Option<&'a str>,
+    meta: &'a Value,
+}
+
+pub(super) fn run(args: ListArgs) -> Result<Verdict, Failure> {
+    let place = Place::new(&args.plain)?;
+    let selected = Selected::new(args.selection, &place)?;
+    let runtime = runtime()?;
+    let profiles = place
+        .config
+        .profiles
+        .iter()
+        .map(|profile| profile.unresolved())
+        .collect();
+    let environment =
+        Environment::without_machines(profiles, Sink::discard(), runtime.handle().clone());
+    let files = LuaFiles {
+        selection: selected.tests,
+        retries: 0,
+        environment: Arc::new(environment),
+    };
+    let mut verdict = Verdict::Passed;
+    for file in selected.files {
+        let path = file.display.clone();
+        let listing = list_file(&files.job(file, Sink::discard(), Stop::new(), Some(LIMIT)));
+        if listing.is_err() {
+            verdict = Verdict::Failed;
+        }
+        terminal::out(&if args.json {
+            json(&path, &listing)
+        } else {
+            text(&path, &listing)
+        });
+    }
+    runtime.shutdown_timeout(SHUTDOWN);
+    Ok(verdict)
+}
+
+fn asked_for(listing: &Listing) -> impl Iterator<Item = &DeclaredTest> {
+    listing.tests.iter().filter(|test| test.selected)
+}
+
+fn message(error: &ChunkError) -> String {
+    // Lua's own words begin with the place, where they have one.
+    match &error.site {
+        Some(site) if !error.message.starts_with(&site.to_string()) => {
+            format!("{site}: {}", error.message)
+        }
+        _ => error.message.clone(),
+    }
+}
+
+fn text(path: &str, listing: &Result<Listing, ChunkError>) -> String {
+    let mut out = format!("{path}\n");
+    match listing {
+        Ok(listing) => {
+            for test in asked_for(listing) {
+                let _ = write!(out, "  {}: {}", test.line, test.name);
+                if !test.tags.is_empty() {
+                    let _ = write!(out, " [{}]", test.tags.join(", "));
+                }
+                if test.slow {
+                    out.push_str(" (slow)");
+                }
+                if let Some(reason) = &test.skip {
+                    let _ = write!(out, " (skipped: {reason})");
+                }
+                out.push('\n');
+            }
+            if let Some(why) = &listing.partial {
+                let _ = writeln!(out, "  … there may be more: {why}");
+            }
+        }
+        Err(error) => {
+            let _ = writeln!(out, "  error: {}", message(error));
+        }
+    }
+    out
+}
+
+fn json(path: &str, listing: &Result<Listing, ChunkError>) -> String {
+    let line = match listing {
+        Ok(listing) => Line {
+            path,
+            error: None,
+            partial: listing.partial.as_deref(),
+            tests: asked_for(listing)
+                .map(|test| Test {
+                    name: &test.name,
+                    line: test.line,
+                    tags: &test.tags,
+                    slow: test.slow,
+                    skip: test.skip.as_deref(),
+                    meta: &test.meta,
+                })
+                .collect(),
+        },
+        Err(error) => Line {
+            path,
+            error: Some(message(error)),
+            partial: None,
+            tests: Vec::new(),
+        },
+    };
+    // Strings, numbers, lists and maps with text keys always serialise.
+    let mut text = serde_json::to_string(&line).unwrap_or_default();
+    text.push('\n');
+    text
+}

@@ -1,0 +1,182 @@
+//! `provium [PATHS…]`: runs tests.
+
+use super::{SHUTDOWN, Verdict, runtime};
+use crate::failure::Failure;
+use crate::hiargs::{MachineSettings, RunSettings};
+use crate::interrupt::Interrupts;
+use crate::lowargs::RunArgs;
+use crate::output::Writer;
+use crate::sources::sources;
+use crate::{build, machines, terminal};
+use provium_events::{Amount, Sink};
+use provium_lab::{Environment, Host, Need, Profile};
+use provium_runner::{About, LuaFiles, Outcome, Plan, Pool, Stop, record_panics};
+use provium_vmm::AccelChoice;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
+    let settings = RunSettings::new(args)?;
+    if settings.selected.files.is_empty() {
+        terminal::error("provium: no test files (*.test.lua) are there, or none was asked for\n");
+    }
+    let runtime = runtime()?;
+    let stop = Stop::new();
+    let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
+    let prepared = runtime.block_on(interrupts.or(prepare(&settings)));
+    let result = prepared.and_then(|(profiles, host)| {
+        let handle = runtime.handle().clone();
+        let run = Run {
+            settings,
+            profiles,
+            host,
+            stop,
+            handle,
+        };
+        run.finish(&runtime, &interrupts)
+    });
+    // After a second Ctrl-C files may still be at work; they end with the process.
+    runtime.shutdown_timeout(SHUTDOWN);
+    result
+}
+
+/// What machines are made from and with. Nothing is needed where there is nothing to run.
+async fn prepare(settings: &RunSettings) -> Result<(Vec<Profile>, Option<Host>), Failure> {
+    let (config, files) = (&settings.place.config, &settings.selected.files);
+    if files.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    let used = build::used_by(config, files);
+    let mut profiles = build::profiles(config, Some(&used), settings.machine.no_build).await?;
+    let MachineSettings {
+        accel,
+        accel_was_told,
+        ..
+    } = settings.machine;
+    if accel_was_told {
+        for profile in &mut profiles {
+            profile.accel = accel;
+        }
+    }
+    let host = machines::host(&config.cache_dir, &settings.machine).await?;
+    // Each profile with what was found out about KVM, or the words why it cannot be had.
+    if profiles
+        .iter()
+        .any(|profile| profile.accel == AccelChoice::Kvm)
+    {
+        let cache_dir = &config.cache_dir;
+        provium_vmm::decide_accel(&host.qemu, AccelChoice::Kvm, cache_dir).await?;
+    }
+    Ok((profiles, Some(host)))
+}
+
+struct Run {
+    settings: RunSettings,
+    profiles: Vec<Profile>,
+    host: Option<Host>,
+    stop: Stop,
+    handle: tokio::runtime::Handle,
+}
+
+impl Run {
+    fn finish(
+        self,
+        runtime: &tokio::runtime::Runtime,
+        interrupts: &Interrupts,
+    ) -> Result<Verdict, Failure> {
+        let settings = self.settings;
+        let RunSettings {
+            place,
+            selected,
+            machine,
+            output,
+            ..
+        } = settings;
+        let (sink, events) = Sink::channel();
+        let sources = sources(&selected.files, place.base);
+        let writer = Writer::start(&output, place.colour, sources, events)?;
+
+        let accel = self
+            .host
+            .as_ref()
+            .map_or("none", |host| host.accel.as_str());
+        let plan = Plan {
+            reservation: usual_need(&self.profiles),
+            files: selected.files,
+            file_timeout: settings.timeout,
+            fail_fast: settings.fail_fast,
+            about: About {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                seed: machine.seed,
+                accel: accel.to_owned(),
+                host: machines::description(),
+            },
+        };
+        let pool = Pool::new(machine.pool, sink.clone());
+        let environment = Environment::new(
+            self.profiles,
+            self.host,
+            Arc::new(pool.clone()),
+            sink.clone(),
+            machine.seed,
+            self.handle,
+        );
+        let files = LuaFiles {
+            selection: selected.tests,
+            retries: 0,
+            environment: Arc::new(environment),
+        };
+
+        record_panics();
+        let (done, outcome) = oneshot::channel();
+        let stop = self.stop;
+        let dispatcher = std::thread::Builder::new().name("dispatcher".to_owned());
+        let thread = dispatcher.spawn(move || {
+            let outcome = provium_runner::run(&plan, &pool, &sink, &stop, files.runner());
+            // Dropped here, so that the writer ends: the plan's sinks are gone, too.
+            drop((pool, sink));
+            let _ = done.send(outcome);
+        });
+        let thread = thread.map_err(|source| Failure::Host {
+            what: "a thread",
+            source,
+        })?;
+
+        let outcome = runtime.block_on(async {
+            tokio::select! {
+                outcome = outcome => outcome.ok(),
+                () = interrupts.at_least(2) => None,
+            }
+        });
+        let Some(outcome) = outcome else {
+            terminal::error("provium: stopped at once\n");
+            return Ok(Verdict::Failed);
+        };
+        // It has sent its last word.
+        let _ = thread.join();
+        writer.finish()?;
+        Ok(verdict(&outcome))
+    }
+}
+
+fn verdict(outcome: &Outcome) -> Verdict {
+    if outcome.files_failed > 0 || outcome.stopped {
+        Verdict::Failed
+    } else {
+        Verdict::Passed
+    }
+}
+
+/// What a file is taken to need: one VM of the smallest kind.
+fn usual_need(profiles: &[Profile]) -> Amount {
+    let smallest = profiles
+        .iter()
+        .map(|profile| Need::of_vm(profile.memory, profile.cpus));
+    let smallest = smallest
+        .min_by_key(|need| (need.memory, need.cpus))
+        .unwrap_or_default();
+    Amount {
+        memory_bytes: smallest.memory,
+        cpus: smallest.cpus,
+    }
+}

@@ -1,0 +1,21 @@
+//! `provium setup`: makes the default guest, or finds that it is there.
+
+use super::{Verdict, interruptible};
+use crate::failure::Failure;
+use crate::hiargs::Place;
+use crate::lowargs::PlainArgs;
+use crate::{machines, terminal};
+
+pub(super) fn run(args: &PlainArgs) -> Result<Verdict, Failure> {
+    let place = Place::new(args)?;
+    let cache_dir = &place.config.cache_dir;
+    let guest = interruptible(async {
+        let images = machines::images(cache_dir)?;
+        Ok(images.default_guest().await?)
+    })?;
+    let kernel = &guest.kernel;
+    terminal::out(&format!(
+        "the default guest is ready in {cache_dir}\n  kernel {kernel}\n"
+    ));
+    Ok(Verdict::Passed)
+}

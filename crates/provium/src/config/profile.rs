@@ -1,0 +1,416 @@
+//! A profile as it is configured, and what it comes to once its files are there.
+
+use super::error::ConfigError;
+use super::section::{Document, Section, Span};
+use crate::units::did_you_mean;
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_lab::{GuestSource, Profile};
+use provium_vmm::AccelChoice;
+use std::sync::Arc;
+
+/// Keys of a profile.
+const KEYS: &[&str] = &[
+    "kernel",
+    "initrd",
+    "cmdline",
+    "cmdline_file",
+    "guest_os",
+    "inject_agent",
+    "build",
+    "build_out",
+    "root",
+    "modules",
+    "memory",
+    "cpus",
+    "warm_boot",
+    "accel",
+    "guest",
+    "packages",
+    "disks",
+    "agent_boot_timeout",
+];
+
+/// Stands for the folder that a build command writes to.
+const OUT: &str = "{out}";
+
+/// What `[defaults]` says for every profile.
+#[derive(Debug, Default)]
+pub(super) struct Defaults {
+    memory: Option<u64>,
+    cpus: Option<u32>,
+    accel: Option<AccelChoice>,
+}
+
+/// A profile as it is configured.
+#[derive(Debug, Clone)]
+pub(crate) struct ProfileConfig {
+    /// Its name.
+    pub(crate) name: String,
+    /// The command that makes what it boots from.
+    pub(crate) build: Option<BuildCommand>,
+    profile: Profile,
+    cmdline_file: Option<Utf8PathBuf>,
+    files: Vec<NamedFile>,
+    document: Option<Arc<Document>>,
+}
+
+/// A command that makes what a profile boots from.
+#[derive(Debug, Clone)]
+pub(crate) struct BuildCommand {
+    /// For the shell, `{out}` replaced.
+    pub(crate) line: String,
+    /// The folder that `{out}` stands for.
+    pub(crate) out: Utf8PathBuf,
+    /// Where it is run.
+    pub(crate) directory: Utf8PathBuf,
+}
+
+/// A file or folder that has to be there before a boot.
+#[derive(Debug, Clone)]
+struct NamedFile {
+    key: &'static str,
+    path: Utf8PathBuf,
+    span: Span,
+    is_folder: bool,
+}
+
+impl Defaults {
+    pub(super) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
+        section.only(&["memory", "cpus", "accel", "warm_boot"])?;
+        section.boolean("warm_boot")?;
+        Ok(Self {
+            memory: section.size("memory")?.map(|(bytes, _)| bytes),
+            cpus: section.count("cpus")?.map(|(count, _)| count),
+            accel: accel(section)?,
+        })
+    }
+
+    pub(super) fn apply(&self, config: &mut ProfileConfig) {
+        let profile = &mut config.profile;
+        profile.memory = self.memory.unwrap_or(profile.memory);
+        profile.cpus = self.cpus.unwrap_or(profile.cpus);
+        profile.accel = self.accel.unwrap_or(profile.accel);
+    }
+}
+
+impl ProfileConfig {
+    /// The built-in guest, under that name.
+    pub(super) fn built_in(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            build: None,
+            profile: Profile::default_guest(name),
+            cmdline_file: None,
+            files: Vec::new(),
+            document: None,
+        }
+    }
+
+    /// Reads the profile `name`. What it boots from is checked now, unless it is built first.
+    pub(super) fn read(
+        name: &str,
+        section: &Section<'_>,
+        defaults: &Defaults,
+        cache_dir: &Utf8Path,
+    ) -> Result<Self, ConfigError> {
+        if let Some(span) = section.key_span("disks") {
+            let what = "`disks` is not available in this version of provium".to_owned();
+            return Err(section.error(span, what));
+        }
+        section.only(KEYS)?;
+        let mut config = Self::built_in(name);
+        config.document = Some(Arc::clone(section.document()));
+        defaults.apply(&mut config);
+        config.build = build(name, section, cache_dir)?;
+
+        let source = config.source(name, section)?;
+        let own_kernel = !matches!(source, GuestSource::Default { .. });
+        let profile = &mut config.profile;
+        profile.source = source;
+        if own_kernel {
+            profile.cmdline = String::new();
+        }
+        if let Some((cmdline, _)) = section.string("cmdline")? {
+            profile.cmdline = folded(&cmdline);
+        }
+        if let Some((memory, _)) = section.size("memory")? {
+            profile.memory = memory;
+        }
+        if let Some((cpus, _)) = section.count("cpus")? {
+            profile.cpus = cpus;
+        }
+        if let Some(accel) = accel(section)? {
+            profile.accel = accel;
+        }
+        if let Some((inject, _)) = section.boolean("inject_agent")? {
+            profile.inject_agent = inject;
+        }
+        if let Some((timeout, _)) = section.duration("agent_boot_timeout")? {
+            profile.agent_boot_timeout = timeout;
+        }
+        if let Some(modules) = section.strings("modules")? {
+            profile.modules = modules.into_iter().map(|(module, _)| module).collect();
+        }
+        // Every boot is cold so far.
+        section.boolean("warm_boot")?;
+        one_of(section, "guest_os", &["linux", "peios"])?;
+
+        if let Some((path, span)) = config.path(section, "cmdline_file")? {
+            config.cmdline_file = Some(path.clone());
+            config.files.push(NamedFile {
+                key: "cmdline_file",
+                path,
+                span,
+                is_folder: false,
+            });
+            // Without a command line of its own, the file is all of it.
+            if section.key_span("cmdline").is_none() {
+                config.profile.cmdline = String::new();
+            }
+        }
+        if config.build.is_none() {
+            config.resolve()?;
+        }
+        Ok(config)
+    }
+
+    /// What it comes to. Whatever it boots from has to be there now.
+    pub(crate) fn resolve(&self) -> Result<Profile, ConfigError> {
+        let Some(document) = &self.document else {
+            return Ok(self.profile.clone());
+        };
+        for file in &self.files {
+            let there = if file.is_folder {
+                file.path.is_dir()
+            } else {
+                file.path.is_file()
+            };
+            if !there {
+                let NamedFile {
+                    key,
+                    path,
+                    span,
+                    is_folder,
+                } = file;
+                let kind = if *is_folder { "folder" } else { "file" };
+                let what = format!("`{key}`: there is no {kind} `{path}`");
+                let mut error = document.error(span.clone(), what);
+                if let Some(build) = &self.build {
+                    error.hint = Some(format!("it should be made by `{}`", build.line));
+                }
+                return Err(error);
+            }
+        }
+        let mut profile = self.profile.clone();
+        if let Some(path) = &self.cmdline_file {
+            let span = self.files.iter().find(|file| file.key == "cmdline_file");
+            let span = span.map_or(0..0, |file| file.span.clone());
+            let text = fs_err::read_to_string(path).map_err(|source| ConfigError {
+                source: Some(source),
+                ..document.error(span.clone(), "`cmdline_file` cannot be read".to_owned())
+            })?;
+            let text = folded(&text);
+            if text.is_empty() {
+                return Err(document.error(span, format!("`cmdline_file`: `{path}` is empty")));
+            }
+            profile.cmdline = folded(&format!("{text} {}", profile.cmdline));
+        }
+        let own_init = profile
+            .cmdline
+            .split(' ')
+            .find(|word| word.starts_with("rdinit="));
+        if let (Some(word), true) = (own_init, profile.inject_agent) {
+            let what = format!(
+                "`{word}` excludes `inject_agent`: the agent has to be the first program to start"
+            );
+            let span = self.cmdline_span(document);
+            let mut error = document.error(span, what);
+            error.hint = Some(
+                "leave `rdinit=` out (the agent starts the image's own /init), or set \
+                 inject_agent = false and start the agent yourself"
+                    .to_owned(),
+            );
+            return Err(error);
+        }
+        Ok(profile)
+    }
+
+    /// What it comes to, if nobody looks whether its files are there: a boot will.
+    pub(crate) fn unresolved(&self) -> Profile {
+        self.profile.clone()
+    }
+
+    /// Where kernel and root come from: one of three.
+    fn source(&mut self, name: &str, section: &Section<'_>) -> Result<GuestSource, ConfigError> {
+        let given: Vec<&str> = ["guest", "kernel", "root"]
+            .into_iter()
+            .filter(|key| section.key_span(key).is_some())
+            .collect();
+        if let [_, second, ..] = given[..] {
+            let what = format!(
+                "a profile has one of `guest`, `kernel` and `root`, and `{name}` has {}",
+                given
+                    .iter()
+                    .map(|key| format!("`{key}`"))
+                    .collect::<Vec<_>>()
+                    .join(" and ")
+            );
+            return Err(section.error(section.key_span(second).unwrap_or(0..0), what));
+        }
+        let not_with = |key: &str, needs: &str| match section.key_span(key) {
+            Some(span) => Err(section.error(span, format!("`{key}` needs `{needs}`"))),
+            None => Ok(()),
+        };
+        if given != ["kernel"] {
+            not_with("initrd", "kernel")?;
+        }
+        if matches!(given[..], ["kernel" | "root"]) {
+            not_with("packages", "guest = \"default\"")?;
+        }
+        if let Some((path, span)) = self.path(section, "kernel")? {
+            let kernel = path.clone();
+            self.files.push(NamedFile {
+                key: "kernel",
+                path,
+                span,
+                is_folder: false,
+            });
+            let initrd = self.path(section, "initrd")?;
+            let initrd = initrd.map(|(path, span)| {
+                let named = NamedFile {
+                    key: "initrd",
+                    path: path.clone(),
+                    span,
+                    is_folder: false,
+                };
+                self.files.push(named);
+                path
+            });
+            return Ok(GuestSource::Files { kernel, initrd });
+        }
+        if let Some((path, span)) = self.path(section, "root")? {
+            let dir = path.clone();
+            self.files.push(NamedFile {
+                key: "root",
+                path,
+                span,
+                is_folder: true,
+            });
+            return Ok(GuestSource::Root { dir });
+        }
+        // Neither kernel nor root: the built-in guest, whether it is named or not.
+        one_of(section, "guest", &["default"])?;
+        let packages = section.strings("packages")?.unwrap_or_default();
+        for (package, span) in &packages {
+            // Debian policy, 5.6.1; what begins with a dash would be an option of the tool.
+            let sound = |c: char| c.is_ascii_alphanumeric() || "+-.:".contains(c);
+            let first = package.starts_with(|c: char| c.is_ascii_alphanumeric());
+            if !first || !package.chars().all(sound) {
+                let what = format!("`{package}` is not the name of a package");
+                return Err(section.error(span.clone(), what));
+            }
+        }
+        Ok(GuestSource::Default {
+            packages: packages.into_iter().map(|(name, _)| name).collect(),
+        })
+    }
+
+    /// A path of the section, absolute, `{out}` replaced.
+    fn path(
+        &self,
+        section: &Section<'_>,
+        key: &str,
+    ) -> Result<Option<(Utf8PathBuf, Span)>, ConfigError> {
+        let Some((path, span)) = section.string(key)? else {
+            return Ok(None);
+        };
+        let path = match (&self.build, path.contains(OUT)) {
+            (Some(build), true) => path.replace(OUT, build.out.as_str()),
+            (None, true) => {
+                let what = format!("`{OUT}` in `{key}` needs `build` or `build_out`");
+                return Err(section.error(span, what));
+            }
+            (_, false) => path,
+        };
+        Ok(Some((section.directory().join(path), span)))
+    }
+
+    fn cmdline_span(&self, document: &Document) -> Span {
+        let file = self.files.iter().find(|file| file.key == "cmdline_file");
+        let spans = document.table().ok().and_then(|table| {
+            let document = self.document.as_ref()?;
+            let top = Section::top(document, &table);
+            let own = match top.section("profiles").ok().flatten() {
+                Some(profiles) => profiles.section(&self.name).ok().flatten()?,
+                None => top,
+            };
+            own.string_if_any("cmdline").map(|(_, span)| span)
+        });
+        spans
+            .or_else(|| file.map(|file| file.span.clone()))
+            .unwrap_or(0..0)
+    }
+}
+
+fn build(
+    name: &str,
+    section: &Section<'_>,
+    cache_dir: &Utf8Path,
+) -> Result<Option<BuildCommand>, ConfigError> {
+    let directory = section.directory().to_owned();
+    let out = section
+        .string("build_out")?
+        .map(|(out, _)| directory.join(out));
+    let Some((line, _)) = section.string("build")? else {
+        return match section.key_span("build_out") {
+            Some(span) => Err(section.error(span, "`build_out` needs `build`".to_owned())),
+            None => Ok(None),
+        };
+    };
+    // Of its own for every profile of every project.
+    let default_out = || {
+        cache_dir
+            .join("builds")
+            .join(directory.as_str().replace('/', "-"))
+            .join(name)
+    };
+    let out = out.unwrap_or_else(default_out);
+    let line = line.replace(OUT, out.as_str());
+    Ok(Some(BuildCommand {
+        line,
+        out,
+        directory,
+    }))
+}
+
+fn accel(section: &Section<'_>) -> Result<Option<AccelChoice>, ConfigError> {
+    let choice = one_of(section, "accel", &["auto", "kvm", "tcg"])?;
+    Ok(choice.map(|choice| match choice {
+        "kvm" => AccelChoice::Kvm,
+        "tcg" => AccelChoice::Tcg,
+        _ => AccelChoice::Auto,
+    }))
+}
+
+/// The one of `known` that stands under the key.
+fn one_of(
+    section: &Section<'_>,
+    key: &str,
+    known: &[&'static str],
+) -> Result<Option<&'static str>, ConfigError> {
+    let Some((text, span)) = section.string(key)? else {
+        return Ok(None);
+    };
+    match known.iter().find(|word| **word == text) {
+        Some(word) => Ok(Some(word)),
+        None => {
+            let meant = did_you_mean(&text, known.iter().copied());
+            Err(section.error(span, format!("`{key}` cannot be `{text}`{meant}")))
+        }
+    }
+}
+
+/// Words with one blank between them.
+fn folded(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,240 @@
+//! Configurations, right and wrong.
+
+use super::*;
+use provium_lab::GuestSource;
+use provium_vmm::AccelChoice;
+use std::time::Duration;
+
+struct Project {
+    _dir: tempfile::TempDir,
+    base: Utf8PathBuf,
+}
+
+fn project(files: &[(&str, &str)]) -> Project {
+    let dir = tempfile::tempdir().unwrap();
+    let base = Utf8PathBuf::from_path_buf(dir.path().canonicalize().unwrap()).unwrap();
+    for (path, text) in files {
+        let path = base.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    Project { _dir: dir, base }
+}
+
+fn load(text: &str) -> (Project, Result<Config, Failure>) {
+    let files = [
+        ("provium.toml", text),
+        ("k", "kernel"),
+        ("i", "initrd"),
+        ("c", " a\n b "),
+        ("e", " "),
+    ];
+    let project = project(&files);
+    let config = Config::load(None, &project.base);
+    (project, config)
+}
+
+#[test]
+fn without_a_file_there_is_the_built_in_guest() {
+    let project = project(&[("a.test.lua", "")]);
+    let config = Config::load(None, &project.base).unwrap();
+    assert!(config.roots.is_empty());
+    assert_eq!(config.profiles.len(), 1);
+    let profile = config.profile("default").unwrap().resolve().unwrap();
+    assert!(matches!(profile.source, GuestSource::Default { .. }));
+}
+
+#[test]
+fn the_nearest_file_is_taken_and_paths_are_relative_to_it() {
+    let project = project(&[
+        (
+            "provium.toml",
+            "[provium]\nroots = [\"tests\"]\ncache_dir = \"cache\"\n",
+        ),
+        ("tests/net/a.test.lua", ""),
+    ]);
+    let config = Config::load(None, &project.base.join("tests/net")).unwrap();
+    assert_eq!(config.roots, [project.base.join("tests")]);
+    assert_eq!(config.cache_dir, project.base.join("cache"));
+}
+
+#[test]
+fn every_key_is_read() {
+    let (project, config) = load(
+        r#"
+        [provium]
+        cache_max_size = "20G"
+        [defaults]
+        memory = "1G"
+        cpus = 4
+        accel = "tcg"
+        warm_boot = true
+        [profiles.own]
+        kernel = "k"
+        initrd = "i"
+        cmdline = "quiet   panic=1"
+        cmdline_file = "c"
+        guest_os = "peios"
+        inject_agent = false
+        modules = ["btrfs"]
+        memory = "512M"
+        cpus = 2
+        warm_boot = false
+        accel = "kvm"
+        agent_boot_timeout = 1.5
+        [profiles.tools]
+        guest = "default"
+        packages = ["e2fsprogs", "libstdc++6"]
+        [profiles.tree]
+        root = "."
+        "#,
+    );
+    let config = config.unwrap();
+    let names: Vec<&str> = config
+        .profiles
+        .iter()
+        .map(|profile| profile.name.as_str())
+        .collect();
+    assert_eq!(names, ["own", "tools", "tree", "default"]);
+
+    let own = config.profile("own").unwrap().resolve().unwrap();
+    let (kernel, initrd) = (project.base.join("k"), Some(project.base.join("i")));
+    assert_eq!(own.source, GuestSource::Files { kernel, initrd });
+    assert_eq!(own.cmdline, "a b quiet panic=1");
+    assert!(!own.inject_agent);
+    assert_eq!(own.modules, ["btrfs"]);
+    assert_eq!(
+        (own.memory, own.cpus, own.accel),
+        (512 << 20, 2, AccelChoice::Kvm)
+    );
+    assert_eq!(own.agent_boot_timeout, Duration::from_millis(1500));
+
+    let tools = config.profile("tools").unwrap().resolve().unwrap();
+    let packages = vec!["e2fsprogs".to_owned(), "libstdc++6".to_owned()];
+    assert_eq!(tools.source, GuestSource::Default { packages });
+    assert_eq!(
+        (tools.memory, tools.cpus, tools.accel),
+        (1 << 30, 4, AccelChoice::Tcg)
+    );
+    let built_in = config.profile("default").unwrap().resolve().unwrap();
+    assert_eq!(built_in.memory, 1 << 30);
+}
+
+#[test]
+fn a_build_names_its_folder_and_its_files_may_come_later() {
+    let (project, config) =
+        load("[profiles.x]\nbuild = \"make OUT={out}\"\nbuild_out = \"o\"\nkernel = \"{out}/k\"\n");
+    let config = config.unwrap();
+    let profile = config.profile("x").unwrap();
+    let out = project.base.join("o");
+    assert_eq!(
+        profile.build.as_ref().unwrap().line,
+        format!("make OUT={out}")
+    );
+    let before = crate::diagnostics::render(&profile.resolve().unwrap_err().into(), false);
+    assert!(
+        before.contains("it should be made by `make OUT="),
+        "{before}"
+    );
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("k"), "").unwrap();
+    let kernel = out.join("k");
+    let source = profile.resolve().unwrap().source;
+    assert_eq!(
+        source,
+        GuestSource::Files {
+            kernel,
+            initrd: None
+        }
+    );
+}
+
+#[test]
+fn folders_may_hold_profiles() {
+    let project = project(&[
+        (
+            "provium.toml",
+            "[profiles]\nfrom_dir = \"p\"\n[profiles.a]\nguest = \"default\"\n",
+        ),
+        ("p/b/profile.provium.toml", "kernel = \"k\"\n"),
+        ("p/b/k", ""),
+        ("p/empty/readme", ""),
+    ]);
+    let config = Config::load(None, &project.base).unwrap();
+    let profile = config.profile("b").unwrap().resolve().unwrap();
+    let kernel = project.base.join("p/b/k");
+    assert_eq!(
+        profile.source,
+        GuestSource::Files {
+            kernel,
+            initrd: None
+        }
+    );
+    assert!(config.profile("empty").is_err());
+
+    std::fs::create_dir(project.base.join("p/a")).unwrap();
+    std::fs::write(project.base.join("p/a/profile.provium.toml"), "").unwrap();
+    let error = Config::load(None, &project.base).unwrap_err().to_string();
+    assert_eq!(error, "profile `a` is in `p` and here as well");
+    std::fs::write(
+        project.base.join("p/b/profile.provium.toml"),
+        "kernal = 1\n",
+    )
+    .unwrap();
+    let error = Config::load(None, &project.base).unwrap_err();
+    let error = crate::diagnostics::render(&error, false);
+    assert!(error.contains("p/b/profile.provium.toml:1:1"), "{error}");
+}
+
+#[test]
+fn a_wrong_profile_name_names_the_nearest() {
+    let (_project, config) = load("[profiles.peios]\nguest = \"default\"\n");
+    let error = config.unwrap().profile("poies").unwrap_err().to_string();
+    assert_eq!(error, "no profile `poies`; did you mean `peios`?");
+}
+
+#[test]
+fn what_is_wrong_has_its_place() {
+    let wrong = [
+        "[provium]\nrots = [\"tests\"]\n",
+        "[profiles.x]\nguest = \"default\"\nmemroy = \"1G\"\n",
+        "[profiles.x]\nguest = \"default\"\nmemory = \"1X\"\n",
+        "[profiles.x]\nguest = \"default\"\ncpus = 0\n",
+        "[profiles.x]\nguest = \"default\"\ncpus = \"two\"\n",
+        "[profiles.x]\nguest = \"default\"\naccel = \"tgc\"\n",
+        "[profiles.x]\nguest = \"default\"\ncmdline = \"\"\n",
+        "[profiles.x]\nguest = \"default\"\nkernel = \"k\"\n",
+        "[profiles.x]\nguest = \"default\"\ninitrd = \"i\"\n",
+        "[profiles.x]\nguest = \"default\"\npackages = [\"-x\"]\n",
+        "[profiles.x]\nkernel = \"gone\"\n",
+        "[profiles.x]\nkernel = \"k\"\ncmdline_file = \"e\"\n",
+        "[profiles.x]\nkernel = \"k\"\ncmdline = \"rdinit=/bin/sh\"\n",
+        "[profiles.x]\nkernel = \"{out}/k\"\n",
+        "[profiles.x]\nkernel = \"k\"\ndisks = [{ path = \"d\" }]\n",
+        "[profiles]\nx = 1\n",
+        "[profiles.x]\nbuild_out = \"o\"\n",
+        "[provium]\nroots = [\"gone\"]\n",
+        "[provium\n",
+        "[provium]\nroots = [\"unfinished",
+    ];
+    let mut all = String::new();
+    for text in wrong {
+        let (project, config) = load(text);
+        let error = crate::diagnostics::render(&config.unwrap_err(), false);
+        all.push_str(&error.replace(project.base.as_str(), "PROJECT"));
+        all.push('\n');
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn a_file_that_was_named_must_be_there() {
+    let project = project(&[("x", "")]);
+    let error = Config::load(Some("gone.toml".into()), &project.base).unwrap_err();
+    let error = crate::diagnostics::render(&error, false);
+    assert!(
+        error.contains("the configuration `gone.toml` cannot be read"),
+        "{error}"
+    );
+    assert!(error.contains("because:"), "{error}");
+}

@@ -1,0 +1,97 @@
+//! Errors as words: what happened, where, why, and what to do about it.
+//!
+//! The only place of the executable that knows the library which draws excerpts.
+
+use crate::config::ConfigError;
+use crate::failure::Failure;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use provium_runner::DiscoverError;
+use std::error::Error;
+use std::fmt::Write as _;
+
+/// The whole message for a failure, with its line end.
+pub(crate) fn render(failure: &Failure, colour: bool) -> String {
+    let mut text = match failure {
+        Failure::Config(error) => excerpt(error, colour),
+        other => title(&other.to_string(), colour),
+    };
+    let mut cause = failure.source();
+    // A transparent failure's causes are those of what it stands for.
+    while let Some(error) = cause {
+        let words = error.to_string();
+        // Some errors repeat what they are made of.
+        if !text.contains(&words) {
+            let _ = writeln!(text, "  because: {words}");
+        }
+        cause = error.source();
+    }
+    if let Failure::BuildFailed { output, .. } = failure
+        && !output.trim().is_empty()
+    {
+        text.push_str("its output:\n");
+        for line in output.trim_end().lines() {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    if let Some(hint) = hint(failure) {
+        let report = [Group::with_title(Level::HELP.primary_title(hint))];
+        let _ = writeln!(text, "{}", renderer(colour).render(&report));
+    }
+    text
+}
+
+/// What the user can do.
+fn hint(failure: &Failure) -> Option<&str> {
+    match failure {
+        Failure::Config(error) => error.hint.as_deref(),
+        Failure::Discover(DiscoverError::Missing { .. }) => Some(
+            "paths are relative to the current folder; without a path, the roots of provium.toml are run",
+        ),
+        Failure::Machine(_) => Some("`provium doctor` says what is missing and how to get it"),
+        Failure::Image(_) => {
+            Some("`provium setup` makes the default guest; `provium doctor` says what it needs")
+        }
+        Failure::Cache { .. } | Failure::NoHome => {
+            Some("set `cache_dir` in [provium] of provium.toml to a folder that can be written")
+        }
+        Failure::BuildNotRun { .. } | Failure::BuildFailed { .. } => {
+            Some("`build` is set in provium.toml; --no-build uses what is already built")
+        }
+        Failure::Discover(_)
+        | Failure::Usage { .. }
+        | Failure::Profile(_)
+        | Failure::Events { .. }
+        | Failure::NoCurrentFolder(_)
+        | Failure::Host { .. }
+        | Failure::Interrupted => None,
+    }
+}
+
+fn title(words: &str, colour: bool) -> String {
+    let mut text = renderer(colour).render(&[Group::with_title(Level::ERROR.primary_title(words))]);
+    text.push('\n');
+    text
+}
+
+fn excerpt(error: &ConfigError, colour: bool) -> String {
+    let words = error.to_string();
+    let Some(place) = &error.place else {
+        return title(&words, colour);
+    };
+    let snippet = Snippet::source(place.text.as_str())
+        .path(place.path.as_str())
+        .fold(true)
+        .annotation(AnnotationKind::Primary.span(place.span.clone()));
+    let report = [Level::ERROR.primary_title(words.as_str()).element(snippet)];
+    let mut text = renderer(colour).render(&report);
+    text.push('\n');
+    text
+}
+
+fn renderer(colour: bool) -> Renderer {
+    if colour {
+        Renderer::styled()
+    } else {
+        Renderer::plain()
+    }
+}

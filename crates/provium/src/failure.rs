@@ -1,0 +1,90 @@
+//! What keeps the harness from working. All of it ends in exit code 2.
+
+use crate::config::ConfigError;
+use camino::Utf8PathBuf;
+use provium_image::ImageError;
+use provium_lab::UnknownProfile;
+use provium_process::ProcessError;
+use provium_runner::DiscoverError;
+use provium_vmm::VmmError;
+
+/// Why the harness could not work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// `provium.toml` is wrong, or cannot be read.
+    #[error(transparent)]
+    Config(#[from] Box<ConfigError>),
+    /// A path on the command line is wrong.
+    #[error(transparent)]
+    Discover(#[from] DiscoverError),
+    /// An argument is wrong in a way that only shows later.
+    #[error("{what}")]
+    Usage {
+        /// What, and what to write instead.
+        what: String,
+    },
+    /// No profile of that name.
+    #[error(transparent)]
+    Profile(#[from] UnknownProfile),
+    /// There is no QEMU, or not the right one.
+    #[error("no machine can be started")]
+    Machine(#[from] VmmError),
+    /// The guest cannot be had.
+    #[error("the guest's image cannot be had")]
+    Image(#[from] ImageError),
+    /// The cache cannot be used.
+    #[error("the cache in `{path}` cannot be used")]
+    Cache {
+        /// The cache.
+        path: Utf8PathBuf,
+        /// Why.
+        source: ImageError,
+    },
+    /// A build command could not be started, or took too long.
+    #[error("the build of profile `{profile}` could not be run: `{command}`")]
+    BuildNotRun {
+        /// Whose.
+        profile: String,
+        /// The command.
+        command: String,
+        /// Why.
+        source: ProcessError,
+    },
+    /// A build command failed.
+    #[error("the build of profile `{profile}` failed ({exit}): `{command}`")]
+    BuildFailed {
+        /// Whose.
+        profile: String,
+        /// The command.
+        command: String,
+        /// How it ended.
+        exit: String,
+        /// What it said.
+        output: String,
+    },
+    /// A file for events cannot be written.
+    #[error("cannot write events to `{path}`")]
+    Events {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no place for the cache.
+    #[error("there is no home folder for the cache")]
+    NoHome,
+    /// The current folder is gone, or not UTF-8.
+    #[error("the current folder cannot be used")]
+    NoCurrentFolder(#[source] std::io::Error),
+    /// The host has no thread or descriptor left.
+    #[error("the host refuses {what}")]
+    Host {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its word.
+        source: std::io::Error,
+    },
+    /// The user ended it before anything was run.
+    #[error("interrupted")]
+    Interrupted,
+}

@@ -1,0 +1,162 @@
+//! What the arguments mean, together with the configuration and the host.
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::lowargs::{self, MachineArgs, PlainArgs, RunArgs, SelectionArgs};
+use crate::terminal;
+use camino::Utf8PathBuf;
+use provium_lua::TestSelection;
+use provium_report::Verbosity;
+use provium_runner::pool::{PoolSize, default_cpus, default_memory};
+use provium_runner::{Request, TestFile, discover};
+use provium_vmm::AccelChoice;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+/// Where we are, and what is configured there.
+pub(crate) struct Place {
+    /// The current folder.
+    pub(crate) base: Utf8PathBuf,
+    /// The configuration that holds here.
+    pub(crate) config: Config,
+    /// Whether people's text is coloured.
+    pub(crate) colour: bool,
+}
+
+/// Which files, and which of their tests.
+pub(crate) struct Selected {
+    pub(crate) files: Vec<TestFile>,
+    pub(crate) tests: TestSelection,
+}
+
+/// What machines are run with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MachineSettings {
+    /// For the run as a whole.
+    pub(crate) accel: AccelChoice,
+    /// It was asked for, and so wins over what profiles say.
+    pub(crate) accel_was_told: bool,
+    pub(crate) pool: PoolSize,
+    pub(crate) seed: u64,
+    pub(crate) no_build: bool,
+}
+
+/// How the run is told.
+#[derive(Debug, Clone)]
+pub(crate) struct OutputSettings {
+    pub(crate) verbosity: Verbosity,
+    pub(crate) json: bool,
+    pub(crate) save_events: Option<Utf8PathBuf>,
+    pub(crate) events_stdout: bool,
+}
+
+/// A run.
+pub(crate) struct RunSettings {
+    pub(crate) place: Place,
+    pub(crate) selected: Selected,
+    pub(crate) machine: MachineSettings,
+    pub(crate) output: OutputSettings,
+    /// Time for each file.
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) fail_fast: bool,
+}
+
+impl Place {
+    pub(crate) fn new(args: &PlainArgs) -> Result<Self, Failure> {
+        let base = std::env::current_dir().map_err(Failure::NoCurrentFolder)?;
+        let base = Utf8PathBuf::from_path_buf(base).map_err(|_| {
+            Failure::NoCurrentFolder(std::io::Error::other("its name is not UTF-8"))
+        })?;
+        let config = Config::load(args.config.as_deref(), &base)?;
+        Ok(Self {
+            base,
+            config,
+            colour: terminal::wants_colour(args.color),
+        })
+    }
+}
+
+impl Selected {
+    pub(crate) fn new(args: SelectionArgs, place: &Place) -> Result<Self, Failure> {
+        let request = Request {
+            paths: args.paths,
+            roots: place.config.roots.clone(),
+            base: place.base.clone(),
+            filter: args.filter,
+        };
+        let tests = TestSelection {
+            name: args.test,
+            exact: Vec::new(),
+            lines: Vec::new(),
+            any_tags: args.tag,
+            no_tags: args.no_tag,
+            tag_meta: args.tag_meta,
+            no_tag_meta: args.no_tag_meta,
+            include_slow: args.include_slow,
+        };
+        Ok(Self {
+            files: discover(&request)?,
+            tests,
+        })
+    }
+}
+
+impl MachineSettings {
+    pub(crate) fn new(args: &MachineArgs) -> Self {
+        let lowargs::Vmm::Qemu = args.vmm;
+        let accel = match args.accel {
+            None | Some(lowargs::Accel::Auto) => AccelChoice::Auto,
+            Some(lowargs::Accel::Kvm) => AccelChoice::Kvm,
+            Some(lowargs::Accel::Tcg) => AccelChoice::Tcg,
+        };
+        let cpus = f64::from(args.cpus.unwrap_or_else(default_cpus)) * args.cpu_overcommit;
+        Self {
+            accel,
+            accel_was_told: args.accel.is_some(),
+            pool: PoolSize {
+                memory: args.mem.unwrap_or_else(default_memory),
+                cpus: whole(cpus).max(1),
+            },
+            seed: args.seed.unwrap_or_else(any_seed),
+            no_build: args.no_build,
+        }
+    }
+}
+
+impl RunSettings {
+    pub(crate) fn new(args: RunArgs) -> Result<Self, Failure> {
+        let place = Place::new(&args.plain)?;
+        let selected = Selected::new(args.selection, &place)?;
+        let output = args.output;
+        let verbosity = match (output.verbose, output.quiet) {
+            (true, _) => Verbosity::Verbose,
+            (_, true) => Verbosity::Quiet,
+            _ => Verbosity::Normal,
+        };
+        Ok(Self {
+            place,
+            selected,
+            machine: MachineSettings::new(&args.machine),
+            output: OutputSettings {
+                verbosity,
+                json: output.json,
+                save_events: output.save_events,
+                events_stdout: output.events_stdout,
+            },
+            timeout: Some(args.lifecycle.timeout).filter(|limit| !limit.is_zero()),
+            fail_fast: args.lifecycle.fail_fast,
+        })
+    }
+}
+
+/// A whole number of vCPUs; what is beyond any machine is cut off.
+fn whole(cpus: f64) -> u32 {
+    // Casts from floating point saturate.
+    cpus.floor() as u32
+}
+
+/// A seed by chance: the standard library takes its hash keys from the host's random generator.
+fn any_seed() -> u64 {
+    // Short enough to be typed again.
+    RandomState::new().hash_one(std::process::id()) >> 32
+}

@@ -1,0 +1,75 @@
+//! What machines are made with on this host: QEMU, an accelerator, images.
+
+use crate::failure::Failure;
+use crate::hiargs::MachineSettings;
+use crate::terminal;
+use camino::Utf8Path;
+use provium_image::{Images, Progress};
+use provium_lab::Host;
+use provium_vmm::{Accel, Qemu, decide_accel};
+use std::sync::Arc;
+
+/// Names another QEMU than the one on `PATH`.
+pub(crate) const QEMU_VARIABLE: &str = "PROVIUM_QEMU";
+
+/// How many times slower than hardware a guest under TCG may be before it counts as hung.
+const TCG_PATIENCE: f64 = 4.0;
+
+/// Tells long steps to whoever waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Steps;
+
+impl Progress for Steps {
+    fn step(&self, text: &str) {
+        terminal::error(&format!("provium: {text}\n"));
+    }
+}
+
+/// The host's means, and why its accelerator was chosen.
+pub(crate) async fn host(
+    cache_dir: &Utf8Path,
+    settings: &MachineSettings,
+) -> Result<Host, Failure> {
+    let images = images(cache_dir)?;
+    let qemu = qemu().await?;
+    let (accel, _why) = decide_accel(&qemu, settings.accel, cache_dir).await?;
+    let patience = match accel {
+        Accel::Kvm => 1.0,
+        Accel::Tcg => TCG_PATIENCE,
+    };
+    Ok(Host {
+        images,
+        qemu,
+        accel,
+        patience,
+    })
+}
+
+/// Images over the cache.
+pub(crate) fn images(cache_dir: &Utf8Path) -> Result<Images, Failure> {
+    Images::open(cache_dir, Arc::new(Steps)).map_err(|source| Failure::Cache {
+        path: cache_dir.to_owned(),
+        source,
+    })
+}
+
+/// The host's QEMU.
+pub(crate) async fn qemu() -> Result<Qemu, Failure> {
+    let told = std::env::var(QEMU_VARIABLE)
+        .ok()
+        .filter(|path| !path.is_empty());
+    Ok(Qemu::find(told.as_deref().map(Utf8Path::new)).await?)
+}
+
+/// The host in words: system, release, processors.
+pub(crate) fn description() -> String {
+    let read = |path: &str| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    let release = read("/proc/sys/kernel/osrelease");
+    let cpus = provium_runner::pool::default_cpus();
+    format!("Linux {release}, {cpus} CPU(s)")
+}

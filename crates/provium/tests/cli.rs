@@ -1,0 +1,283 @@
+//! What the executable prints and how it exits, where no guest is needed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+struct Project {
+    dir: tempfile::TempDir,
+}
+
+impl Project {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        Self { dir }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_provium"));
+        command.args(arguments).current_dir(self.path()).env_clear();
+        command
+            .env("HOME", self.path().join("home"))
+            .env("PATH", std::env::var_os("PATH").unwrap());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
+    }
+}
+
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn all(&self) -> String {
+        format!(
+            "exit {:?}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+const TESTS: &str = r#"
+test("adds", {tags = {"fast", "sum"}, spec = "4.2"}, function(t)
+  t:log("adding")
+  t:assert_eq(1 + 1, 2)
+end)
+
+test("sleeps", {slow = true}, function(t) end)
+"#;
+
+const FAILING: &str = r#"
+local function check(t)
+  t:assert_eq(1, 2, "the numbers")
+end
+
+test("works", function(t) end)
+test("fails", function(t)
+  t:log("about to fail")
+  check(t)
+end)
+"#;
+
+#[test]
+fn help_says_what_there_is() {
+    let ran = Project::new(&[])
+        .command(&["--help"])
+        .env("COLUMNS", "100")
+        .output()
+        .unwrap();
+    insta::assert_snapshot!(Ran::of(ran).all());
+}
+
+#[test]
+fn an_unknown_flag_names_the_nearest() {
+    let ran = Project::new(&[]).run(&["--fitler", "x"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.all());
+    assert!(ran.stderr.contains("--filter"), "{}", ran.stderr);
+    // Flags of later versions are not passed over in silence.
+    for flag in [
+        "--shuffle",
+        "--watch",
+        "--cold",
+        "--retries=3",
+        "--vmm=local",
+    ] {
+        assert_eq!(Project::new(&[]).run(&[flag]).code, Some(2), "{flag}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_shows_the_place() {
+    let project = Project::new(&[
+        (
+            "provium.toml",
+            "[profiles.peios]\nguest = \"default\"\nmemroy = \"1G\"\n",
+        ),
+        ("a.test.lua", TESTS),
+    ]);
+    insta::assert_snapshot!(project.run(&[]).all());
+}
+
+#[test]
+fn a_missing_path_is_an_error() {
+    insta::assert_snapshot!(Project::new(&[]).run(&["gone.test.lua"]).all());
+}
+
+#[test]
+fn an_empty_folder_is_none() {
+    let ran = Project::new(&[("readme", "")]).run(&[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    assert!(
+        ran.stdout
+            .starts_with("0 file(s); 0 passed, 0 failed, 0 skipped; "),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stderr.contains("no test files"), "{}", ran.stderr);
+}
+
+#[test]
+fn tests_are_listed() {
+    let project = Project::new(&[("a.test.lua", TESTS), ("bad.test.lua", "tset('x')\n")]);
+    let ran = project.run(&["list"]);
+    insta::assert_snapshot!(ran.all());
+    let ran = project.run(&["list", "a.test.lua", "--tag", "sum", "--json"]);
+    insta::assert_snapshot!(ran.all());
+}
+
+#[test]
+fn a_run_without_guests_passes_and_fails_as_it_should() {
+    let project = Project::new(&[("a.test.lua", TESTS), ("b.test.lua", FAILING)]);
+    let ran = project.run(&["--accel", "tcg", "a.test.lua"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    assert!(
+        ran.stdout
+            .starts_with("PASS a.test.lua (1 passed, 0 failed, 1 skipped) ")
+    );
+
+    let ran = project.run(&["--accel", "tcg"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    insta::assert_snapshot!(redacted(&ran.all()));
+
+    let ran = project.run(&["--accel", "tcg", "--json", "a.test.lua", "--test", "^adds$"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    let line: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(line["path"], "a.test.lua");
+    assert_eq!(line["timeout"], "in_time");
+    assert_eq!(line["passed"], true);
+    assert_eq!(line["tests"][0]["log"][0], "adding");
+    assert_eq!(line["tests"][0]["meta"]["spec"], "4.2");
+    assert_eq!(line["tests"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn events_are_saved_and_streamed_alike() {
+    use provium_events::{Decoder, Event};
+    let project = Project::new(&[("a.test.lua", TESTS)]);
+    let arguments = [
+        "--accel",
+        "tcg",
+        "--seed",
+        "7",
+        "--save-events",
+        "events",
+        "--events-stdout",
+    ];
+    let output = project.command(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("PASS a.test.lua"));
+    let saved = std::fs::read(project.path().join("events")).unwrap();
+    assert_eq!(saved, output.stdout);
+
+    let mut decoder = Decoder::new();
+    decoder.feed(&saved);
+    let mut events = Vec::new();
+    while let Some(stamped) = decoder.next_event().unwrap() {
+        events.push(stamped.event);
+    }
+    assert!(decoder.is_between_frames());
+    let Some(Event::RunStarted { seed: 7, accel, .. }) = events.first() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(accel, "tcg");
+    assert!(matches!(
+        events.last(),
+        Some(Event::RunCompleted {
+            passed: 1,
+            skipped: 1,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_failed_build_stops_the_run_and_shows_why() {
+    let config = "[profiles.x]\nbuild = \"echo to {out}; echo oh no >&2; exit 3\"\n\
+                  build_out = \"o\"\nkernel = \"{out}/k\"\n";
+    let test = "local name = \"x\"\ntest(\"a\", function(t) end)\n";
+    let project = Project::new(&[("provium.toml", config), ("a.test.lua", test)]);
+    let ran = project.run(&["--accel", "tcg"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.all());
+    assert!(ran.stderr.contains("oh no"), "{}", ran.stderr);
+    // Nobody uses the profile: nothing is built.
+    std::fs::write(
+        project.path().join("a.test.lua"),
+        "test(\"a\", function(t) end)\n",
+    )
+    .unwrap();
+    let ran = project.run(&["--accel", "tcg"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+}
+
+#[test]
+fn completions_are_printed() {
+    let ran = Project::new(&[]).run(&["completions", "bash"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stdout.contains("complete -F _provium"));
+}
+
+#[test]
+fn the_agent_inside_is_named() {
+    let ran = Project::new(&[]).run(&["agent-info"]);
+    assert_eq!(ran.code, Some(0));
+    assert!(ran.stdout.starts_with("build "), "{}", ran.stdout);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_crash() {
+    let project = Project::new(&[("a.test.lua", TESTS)]);
+    let mut command = project.command(&["--accel", "tcg"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Durations, which differ from run to run.
+fn redacted(text: &str) -> String {
+    let seconds = regex::Regex::new(r"\d+\.\d+s").unwrap();
+    seconds.replace_all(text, "[time]").into_owned()
+}
+
+#[test]
+fn nothing_is_left_in_the_project() {
+    let project = Project::new(&[("a.test.lua", TESTS)]);
+    assert_eq!(project.run(&["--accel", "tcg"]).code, Some(0));
+    let mut left: Vec<PathBuf> = std::fs::read_dir(project.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    left.retain(|path| !path.ends_with("a.test.lua") && !path.ends_with("home"));
+    assert!(left.is_empty(), "{left:?}");
+}
