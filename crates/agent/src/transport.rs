@@ -59,7 +59,10 @@ impl Transport {
     pub(crate) fn socket(number: RawFd) -> Sys<Self> {
         let fd = fd::own(number);
         fd::set_nonblocking(number)?;
-        Ok(Self { fd, kind: Kind::Socket })
+        Ok(Self {
+            fd,
+            kind: Kind::Socket,
+        })
     }
 
     /// Waits for the port, as long as it may still come, or else for a serial line: for ever, if
@@ -106,13 +109,19 @@ impl Transport {
         let Some(port) = names(PORTS).into_iter().find(|port| is_ours(port)) else {
             return Ok(None);
         };
-        Ok(Some(Self { fd: Self::open(&port)?, kind: Kind::Port }))
+        Ok(Some(Self {
+            fd: Self::open(&port)?,
+            kind: Kind::Port,
+        }))
     }
 
     fn line() -> Sys<Self> {
         let fd = Self::open(LINE)?;
         terminal::make_raw(&fd)?;
-        Ok(Self { fd, kind: Kind::Line })
+        Ok(Self {
+            fd,
+            kind: Kind::Line,
+        })
     }
 
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Heard {
@@ -144,7 +153,10 @@ fn names(folder: &str) -> Vec<String> {
         .and_then(|path| file::open_at(roots::SYS, &path, libc::O_RDONLY, 0))
         .and_then(file::list)
         .unwrap_or_default();
-    entries.into_iter().filter_map(|entry| String::from_utf8(entry.name).ok()).collect()
+    entries
+        .into_iter()
+        .filter_map(|entry| String::from_utf8(entry.name).ok())
+        .collect()
 }
 
 fn is_ours(port: &str) -> bool {
@@ -165,8 +177,13 @@ fn has_console_driver() -> bool {
 
 /// Waits until something was announced, or for a while.
 fn await_news(events: Option<&OwnedFd>) {
-    let Some(events) = events else { return std::thread::sleep(BLIND_LOOK) };
-    let _ = fd::poll(&mut [fd::interest(events.as_raw_fd(), libc::POLLIN)], Some(LOOK));
+    let Some(events) = events else {
+        return std::thread::sleep(BLIND_LOOK);
+    };
+    let _ = fd::poll(
+        &mut [fd::interest(events.as_raw_fd(), libc::POLLIN)],
+        Some(LOOK),
+    );
     // What it was does not matter: everything is looked at again.
     let mut event = [0; 4096];
     while fd::read(events.as_raw_fd(), &mut event).is_ok_and(|read| read > 0) {}

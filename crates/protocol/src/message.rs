@@ -244,6 +244,6 @@ pub enum Answer {
 pub struct ModuleFile {
     /// Its name, as in `/proc/modules`.
     pub name: String,
-    /// Its uncompressed ELF object.
+    /// Its uncompressed ELF object; empty: the module is built into the kernel.
     pub object: ByteBuf,
 }

@@ -8,14 +8,18 @@ use std::os::unix::ffi::OsStringExt;
 
 /// The inits of the plan that can be run.
 pub(super) fn find(plan: &BootPlan) -> Vec<CString> {
-    let runs = |path: &&String| {
-        file::stat(path.as_bytes()).is_ok_and(|found| found.is_executable_file())
-    };
-    plan.init.iter().filter(runs).filter_map(|path| CString::new(path.as_bytes()).ok()).collect()
+    let runs =
+        |path: &&String| file::stat(path.as_bytes()).is_ok_and(|found| found.is_executable_file());
+    plan.init
+        .iter()
+        .filter(runs)
+        .filter_map(|path| CString::new(path.as_bytes()).ok())
+        .collect()
 }
 
 fn strings(list: impl Iterator<Item = OsString>) -> Vec<CString> {
-    list.filter_map(|text| CString::new(text.into_vec()).ok()).collect()
+    list.filter_map(|text| CString::new(text.into_vec()).ok())
+        .collect()
 }
 
 /// Becomes the first of the inits that the kernel executes, with what it gave to the agent. If it
@@ -31,7 +35,11 @@ pub(super) fn become_init(inits: &[CString]) -> ! {
         let mut arguments = vec![init.clone()];
         arguments.extend(strings(std::env::args_os().skip(1)));
         let errno = spawn::replace(init, &arguments, &environment);
-        roots::log(&format!("cannot run {}: errno {}", init.to_string_lossy(), errno.0));
+        roots::log(&format!(
+            "cannot run {}: errno {}",
+            init.to_string_lossy(),
+            errno.0
+        ));
     }
     crate::sys::process::exit(127)
 }

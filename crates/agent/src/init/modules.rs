@@ -47,7 +47,9 @@ pub(crate) fn normal_name(name: &str) -> String {
 /// The parameters for a module on the kernel's command line: `loop.max_part=8` is `max_part=8` for
 /// `loop`. What follows `--` is for the init.
 pub(crate) fn parameters(module: &str, cmdline: &str) -> String {
-    let words = cmdline.split_ascii_whitespace().take_while(|&word| word != "--");
+    let words = cmdline
+        .split_ascii_whitespace()
+        .take_while(|&word| word != "--");
     let parameters = words
         .filter_map(|word| word.split_once('.'))
         .filter(|(name, _)| normal_name(name) == module)
@@ -71,8 +73,12 @@ fn take_over_names() -> Sys<()> {
     let mut found = false;
     for folder in FOLDERS {
         let name = format!("{folder}/modprobe");
-        if file::stat_at(libc::AT_FDCWD, &file::path(name.as_bytes())?, libc::AT_SYMLINK_NOFOLLOW)
-            .is_err()
+        if file::stat_at(
+            libc::AT_FDCWD,
+            &file::path(name.as_bytes())?,
+            libc::AT_SYMLINK_NOFOLLOW,
+        )
+        .is_err()
         {
             continue;
         }

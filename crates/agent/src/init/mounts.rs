@@ -40,7 +40,13 @@ const fn usual(
     flags: u64,
     options: &'static CStr,
 ) -> Usual {
-    Usual { kind, target, flags, options, over_nothing: false }
+    Usual {
+        kind,
+        target,
+        flags,
+        options,
+        over_nothing: false,
+    }
 }
 
 const PLAIN: u64 = libc::MS_NOSUID | libc::MS_NODEV;
@@ -51,11 +57,22 @@ const USUAL: [Usual; 7] = [
     usual(c"proc", "/proc", NO_PROGRAMS, c""),
     usual(c"sysfs", "/sys", NO_PROGRAMS, c""),
     usual(c"devtmpfs", "/dev", libc::MS_NOSUID, c"mode=755"),
-    usual(c"devpts", "/dev/pts", TERMINALS, c"mode=620,gid=5,ptmxmode=666"),
+    usual(
+        c"devpts",
+        "/dev/pts",
+        TERMINALS,
+        c"mode=620,gid=5,ptmxmode=666",
+    ),
     usual(c"tmpfs", "/dev/shm", PLAIN, c"mode=1777"),
     // What the image or the test has put there must not disappear.
-    Usual { over_nothing: true, ..usual(c"tmpfs", "/tmp", PLAIN, c"mode=1777") },
-    Usual { over_nothing: true, ..usual(c"tmpfs", "/run", PLAIN, c"mode=755") },
+    Usual {
+        over_nothing: true,
+        ..usual(c"tmpfs", "/tmp", PLAIN, c"mode=1777")
+    },
+    Usual {
+        over_nothing: true,
+        ..usual(c"tmpfs", "/run", PLAIN, c"mode=755")
+    },
 ];
 
 /// Links that programs expect in `/dev`.
@@ -85,10 +102,20 @@ pub(super) fn mount_usual() -> Vec<String> {
 }
 
 fn mount(usual: &Usual) -> Sys<()> {
-    let Usual { kind, target, flags, options, over_nothing } = *usual;
+    let Usual {
+        kind,
+        target,
+        flags,
+        options,
+        over_nothing,
+    } = *usual;
     if over_nothing && holds_something(target) {
         // As whoever uses it expects it, whatever made the folder.
-        return if target == "/tmp" { file::chmod(target.as_bytes(), 0o1777) } else { Ok(()) };
+        return if target == "/tmp" {
+            file::chmod(target.as_bytes(), 0o1777)
+        } else {
+            Ok(())
+        };
     }
     match boot::mount(kind, target, flags, options) {
         Err(Errno::NOENT) => {
@@ -101,5 +128,7 @@ fn mount(usual: &Usual) -> Sys<()> {
 
 fn holds_something(folder: &str) -> bool {
     let folder = file::open_str(folder, libc::O_RDONLY | libc::O_DIRECTORY);
-    folder.and_then(file::list).is_ok_and(|entries| !entries.is_empty())
+    folder
+        .and_then(file::list)
+        .is_ok_and(|entries| !entries.is_empty())
 }

@@ -36,7 +36,10 @@ pub(crate) struct PowerButton {
 impl PowerButton {
     /// Finds it, now or within a few seconds.
     pub(crate) fn find() -> Self {
-        let mut button = Self { looks: LOOKS, ..Self::default() };
+        let mut button = Self {
+            looks: LOOKS,
+            ..Self::default()
+        };
         button.look(Instant::now());
         button
     }
@@ -57,7 +60,11 @@ impl PowerButton {
             return;
         }
         self.devices = devices().unwrap_or_default();
-        self.looks = if self.devices.is_empty() { self.looks - 1 } else { 0 };
+        self.looks = if self.devices.is_empty() {
+            self.looks - 1
+        } else {
+            0
+        };
         self.next_look = (self.looks > 0).then(|| now + LOOK);
     }
 
@@ -66,16 +73,15 @@ impl PowerButton {
         const EVENT: usize = 24;
         let mut events = [0; 16 * EVENT];
         let mut stops = false;
-        self.devices.retain(|device| {
-            match fd::read(device.as_raw_fd(), &mut events) {
+        self.devices
+            .retain(|device| match fd::read(device.as_raw_fd(), &mut events) {
                 Ok(len) => {
                     stops |= events[..len].chunks_exact(EVENT).any(is_power_press);
                     true
                 }
                 Err(crate::sys::Errno::AGAIN | crate::sys::Errno::INTR) => true,
                 Err(_) => false,
-            }
-        });
+            });
         if stops {
             stop(Stop::PowerOff);
         }
@@ -93,8 +99,15 @@ fn is_power_press(event: &[u8]) -> bool {
 fn devices() -> Sys<Vec<OwnedFd>> {
     let folder = file::open_at(roots::DEV, c"input", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
     let number = folder.as_raw_fd();
-    let entries = file::list(file::open_at(number, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?)?;
-    let names = entries.into_iter().filter(|entry| entry.name.starts_with(b"event"));
+    let entries = file::list(file::open_at(
+        number,
+        c".",
+        libc::O_RDONLY | libc::O_DIRECTORY,
+        0,
+    )?)?;
+    let names = entries
+        .into_iter()
+        .filter(|entry| entry.name.starts_with(b"event"));
     let devices = names.filter_map(|entry| {
         let name = file::path(&entry.name).ok()?;
         let device = file::open_at(number, &name, libc::O_RDONLY | libc::O_NONBLOCK, 0).ok()?;

@@ -12,8 +12,13 @@ use crate::transport::Transport;
 use provium_protocol::boot::{BootPlan, PLAN_PATH};
 use provium_protocol::codec;
 
-const AS_INIT: [i32; 5] =
-    [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGUSR2];
+const AS_INIT: [i32; 5] = [
+    libc::SIGCHLD,
+    libc::SIGTERM,
+    libc::SIGINT,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+];
 
 /// Runs as process 1. `argv0` is where the kernel put the first argument.
 pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
@@ -52,7 +57,8 @@ pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
 }
 
 fn read_plan() -> Result<BootPlan, String> {
-    let bytes = file::read(PLAN_PATH).map_err(|errno| format!("no boot plan: errno {}", errno.0))?;
+    let bytes =
+        file::read(PLAN_PATH).map_err(|errno| format!("no boot plan: errno {}", errno.0))?;
     codec::decode(&bytes).map_err(|_| "the boot plan cannot be read".to_owned())
 }
 

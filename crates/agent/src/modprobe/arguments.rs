@@ -39,7 +39,8 @@ impl Arguments {
                 };
                 let letter = short_form(name).ok_or(format!("unrecognized option '--{name}'"))?;
                 if takes_value(letter) && value.is_none() {
-                    args.next().ok_or(format!("option '--{name}' requires an argument"))?;
+                    args.next()
+                        .ok_or(format!("option '--{name}' requires an argument"))?;
                 }
                 parsed.set(letter, &mut all)?;
             } else {
@@ -127,8 +128,11 @@ mod tests {
 
     #[test]
     fn as_the_kernel_calls_it() {
-        let expected =
-            Arguments { names: names(&["fs-ext4"]), quiet: true, ..Arguments::default() };
+        let expected = Arguments {
+            names: names(&["fs-ext4"]),
+            quiet: true,
+            ..Arguments::default()
+        };
         assert_eq!(parse("-q -- fs-ext4"), Ok(expected));
     }
 
@@ -138,7 +142,10 @@ mod tests {
         assert_eq!(one.names, names(&["loop"]));
         assert_eq!(one.parameters, "max_loop=8 max_part=2");
         assert!(one.verbose);
-        assert_eq!(parse("-qa loop dummy").unwrap().names, names(&["loop", "dummy"]));
+        assert_eq!(
+            parse("-qa loop dummy").unwrap().names,
+            names(&["loop", "dummy"])
+        );
         let removed = parse("--remove loop dummy").unwrap();
         assert!(removed.remove);
         assert_eq!(removed.names, names(&["loop", "dummy"]));
@@ -147,7 +154,12 @@ mod tests {
 
     #[test]
     fn values_of_options_are_no_names() {
-        for line in ["-d / loop", "-d/ loop", "--dirname=/ loop", "--dirname / loop"] {
+        for line in [
+            "-d / loop",
+            "-d/ loop",
+            "--dirname=/ loop",
+            "--dirname / loop",
+        ] {
             assert_eq!(parse(line).unwrap().names, names(&["loop"]), "{line}");
         }
     }
@@ -155,8 +167,17 @@ mod tests {
     #[test]
     fn mistakes_are_told() {
         assert_eq!(parse("-Z loop"), Err("invalid option -- 'Z'".to_owned()));
-        assert_eq!(parse("--bogus"), Err("unrecognized option '--bogus'".to_owned()));
-        assert_eq!(parse("loop -d"), Err("option requires an argument -- 'd'".to_owned()));
-        assert_eq!(parse("-q"), Err("missing parameters: which module?".to_owned()));
+        assert_eq!(
+            parse("--bogus"),
+            Err("unrecognized option '--bogus'".to_owned())
+        );
+        assert_eq!(
+            parse("loop -d"),
+            Err("option requires an argument -- 'd'".to_owned())
+        );
+        assert_eq!(
+            parse("-q"),
+            Err("missing parameters: which module?".to_owned())
+        );
     }
 }

@@ -25,8 +25,11 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
     let mut exit_code = 0;
     // All are tried, whatever becomes of the first.
     for name in &arguments.names {
-        let done =
-            if arguments.remove { remove(name, &arguments) } else { insert(name, &arguments) };
+        let done = if arguments.remove {
+            remove(name, &arguments)
+        } else {
+            insert(name, &arguments)
+        };
         match done {
             Ok(()) => continue,
             Err(Failure::Unknown) if arguments.quiet => {}
@@ -68,6 +71,10 @@ fn insert(name: &str, arguments: &Arguments) -> Result<(), Failure> {
     let cmdline = file::read("/proc/cmdline").unwrap_or_default();
     let cmdline = String::from_utf8_lossy(&cmdline);
     for (index, module) in modules.iter().enumerate() {
+        if module.object.is_empty() {
+            // Built in.
+            continue;
+        }
         let mut parameters = modules::parameters(&module.name, &cmdline);
         let wanted = index + 1 == modules.len();
         if wanted && !arguments.parameters.is_empty() {
@@ -91,22 +98,38 @@ fn load(module: &ModuleFile, parameters: String, must_be_new: bool) -> Result<()
         Ok(()) => return Ok(()),
         Err(Errno::EXIST) if !must_be_new => return Ok(()),
         Err(Errno::EXIST) => "Module already in kernel".to_owned(),
-        Err(Errno::NOENT) => "Unknown symbol in module, or unknown parameter (see dmesg)".to_owned(),
+        Err(Errno::NOENT) => {
+            "Unknown symbol in module, or unknown parameter (see dmesg)".to_owned()
+        }
         Err(errno) => text(errno),
     };
-    Err(Failure::Other(format!("ERROR: could not insert '{}': {reason}", module.name)))
+    Err(Failure::Other(format!(
+        "ERROR: could not insert '{}': {reason}",
+        module.name
+    )))
 }
 
 fn remove(name: &str, arguments: &Arguments) -> Result<(), Failure> {
+    let built_in = || Failure::Other(format!("FATAL: Module {name} is builtin."));
     if state_of(name) == State::BuiltIn {
-        return Err(Failure::Other(format!("FATAL: Module {name} is builtin.")));
+        return Err(built_in());
     }
     let mut modules = ask(name)?;
-    let Some(wanted) = modules.pop() else { return Err(Failure::Unknown) };
-    let wanted = wanted.name;
+    let Some(ModuleFile {
+        name: wanted,
+        object,
+    }) = modules.pop()
+    else {
+        return Err(Failure::Unknown);
+    };
+    if object.is_empty() {
+        return Err(built_in());
+    }
     if state_of(&wanted) == State::Absent {
         return if arguments.first_time {
-            Err(Failure::Other(format!("FATAL: Module {wanted} is not in kernel.")))
+            Err(Failure::Other(format!(
+                "FATAL: Module {wanted} is not in kernel."
+            )))
         } else {
             Ok(())
         };

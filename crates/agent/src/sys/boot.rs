@@ -15,7 +15,13 @@ pub(crate) fn mount(kind: &CStr, target: &str, flags: u64, options: &CStr) -> Sy
     // SAFETY: terminated strings.
     check(unsafe {
         let options = options.as_ptr().cast();
-        libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options)
+        libc::mount(
+            kind.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            options,
+        )
     })
     .map(drop)
 }
@@ -42,7 +48,12 @@ pub(crate) fn load_module_file(file: RawFd, parameters: &CStr) -> Sys<()> {
 pub(crate) fn load_module(object: &[u8], parameters: &CStr) -> Sys<()> {
     // SAFETY: bytes of the length given, and a terminated string.
     check(unsafe {
-        libc::syscall(libc::SYS_init_module, object.as_ptr(), object.len(), parameters.as_ptr())
+        libc::syscall(
+            libc::SYS_init_module,
+            object.as_ptr(),
+            object.len(),
+            parameters.as_ptr(),
+        )
     })
     .map(drop)
 }
@@ -66,7 +77,9 @@ pub(crate) fn kernel_release() -> String {
     unsafe {
         let mut name: libc::utsname = mem::zeroed();
         libc::uname(&raw mut name);
-        CStr::from_ptr(name.release.as_ptr()).to_string_lossy().into_owned()
+        CStr::from_ptr(name.release.as_ptr())
+            .to_string_lossy()
+            .into_owned()
     }
 }
 
@@ -100,7 +113,11 @@ pub(crate) fn device_events() -> Sys<OwnedFd> {
         address.nl_family = libc::AF_NETLINK as libc::sa_family_t;
         address.nl_groups = KERNEL;
         let len = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-        check(libc::bind(socket.as_raw_fd(), (&raw const address).cast(), len))?;
+        check(libc::bind(
+            socket.as_raw_fd(),
+            (&raw const address).cast(),
+            len,
+        ))?;
     }
     Ok(socket)
 }
