@@ -15,7 +15,19 @@ impl Project {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        Self { dir }
+        let project = Self { dir };
+        // No machine is started here, so its version is all that is asked of QEMU.
+        project.write_qemu("echo QEMU emulator version 9.0.0");
+        project
+    }
+
+    fn write_qemu(&self, script: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = self.path().join("home");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("qemu"), format!("#!/bin/sh\n{script}\n")).unwrap();
+        let executable = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(folder.join("qemu"), executable).unwrap();
     }
 
     fn path(&self) -> &Path {
@@ -28,6 +40,7 @@ impl Project {
         command
             .env("HOME", self.path().join("home"))
             .env("PATH", std::env::var_os("PATH").unwrap());
+        command.env("PROVIUM_QEMU", self.path().join("home/qemu"));
         command.stdin(Stdio::null());
         command
     }
@@ -157,7 +170,8 @@ fn a_run_without_guests_passes_and_fails_as_it_should() {
             .starts_with("PASS a.test.lua (1 passed, 0 failed, 1 skipped) ")
     );
 
-    let ran = project.run(&["--accel", "tcg"]);
+    // One after the other, so that they end in this order.
+    let ran = project.run(&["--accel", "tcg", "--cpus", "1"]);
     assert_eq!(ran.code, Some(1), "{}", ran.all());
     insta::assert_snapshot!(redacted(&ran.all()));
 
@@ -229,6 +243,20 @@ fn a_failed_build_stops_the_run_and_shows_why() {
     .unwrap();
     let ran = project.run(&["--accel", "tcg"]);
     assert_eq!(ran.code, Some(0), "{}", ran.all());
+}
+
+#[test]
+fn without_a_fit_qemu_nothing_runs_and_the_words_say_what_to_do() {
+    let project = Project::new(&[("a.test.lua", TESTS)]);
+    project.write_qemu("echo QEMU emulator version 5.2.0");
+    let ran = project.run(&[]);
+    assert_eq!(ran.code, Some(2), "{}", ran.all());
+    assert!(
+        ran.stderr.contains("5.2.0") && ran.stderr.contains("provium doctor"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.stdout.is_empty());
 }
 
 #[test]

@@ -250,7 +250,11 @@ impl<'a> Section<'a> {
     }
 
     fn wrong(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) -> ConfigError {
-        let found = value.get_ref().type_str();
+        let found = match value.get_ref() {
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            other => format!("a value of type {}", other.type_str()),
+        };
         self.error(
             value.span(),
             format!("`{key}` must be {expected}, found {found}"),
