@@ -158,3 +158,157 @@ fn archive(tree: &Tree) -> Result<Vec<u8>, ImageError> {
         what: format!("writing an archive: {error}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpio::{Header, read_entries};
+    use crate::elf::tests::module;
+    use crate::modules::tests::index_of;
+    use camino::{Utf8Path, Utf8PathBuf};
+    use std::sync::Arc;
+
+    fn image(initrd: Option<Utf8PathBuf>, modules: Option<ModuleIndex>) -> GuestImage {
+        GuestImage {
+            kernel: "/vmlinux".into(),
+            initrds: initrd.into_iter().collect(),
+            modules: modules.map(Arc::new),
+            init: vec!["/init".to_owned()],
+            id: "id".to_owned(),
+            held: Vec::new(),
+            layout: Arc::default(),
+        }
+    }
+
+    fn entries(archive: &[u8]) -> Vec<(String, u32)> {
+        let mut found = Vec::new();
+        read_entries(
+            &mut std::io::Cursor::new(archive),
+            |Header { name, mode, .. }| {
+                found.push((String::from_utf8(name).unwrap(), mode));
+            },
+        )
+        .unwrap();
+        found
+    }
+
+    fn request<'a>(modules: &'a [String], files: &'a [BootFile]) -> BootRequest<'a> {
+        BootRequest {
+            hostname: "web".to_owned(),
+            modules,
+            files,
+            inject_agent: true,
+        }
+    }
+
+    fn file(path: &str) -> BootFile {
+        BootFile {
+            path: path.to_owned(),
+            content: b"x".to_vec(),
+            perm: 0o600,
+        }
+    }
+
+    #[test]
+    fn agent_plan_and_modules_come_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let index = index_of(
+            folder,
+            &[
+                ("virtio_console", module(&["depends=virtio"])),
+                ("virtio", module(&[])),
+                ("extra", module(&["depends=virtio"])),
+                ("other", module(&[])),
+            ],
+        );
+        let image = image(None, Some(index));
+        let archives = image
+            .boot_archive(&request(&["extra".to_owned()], &[]))
+            .unwrap();
+        assert!(archives.after.is_empty());
+        assert_eq!(
+            entries(&archives.before),
+            [
+                (".provium".to_owned(), 0o040_755),
+                (".provium/agent".to_owned(), 0o100_755),
+                (".provium/modules".to_owned(), 0o040_755),
+                (".provium/modules/000-virtio.ko".to_owned(), 0o100_600),
+                (
+                    ".provium/modules/001-virtio_console.ko".to_owned(),
+                    0o100_600
+                ),
+                (".provium/modules/002-extra.ko".to_owned(), 0o100_600),
+                (".provium/plan".to_owned(), 0o100_600),
+            ]
+        );
+        let plan = codec::encode(&BootPlan {
+            modules: ["000-virtio", "001-virtio_console", "002-extra"]
+                .map(|name| format!("/.provium/modules/{name}.ko"))
+                .to_vec(),
+            init: vec!["/init".to_owned()],
+            hostname: "web".to_owned(),
+            modules_on_demand: true,
+        });
+        assert!(
+            archives
+                .before
+                .windows(plan.len())
+                .any(|bytes| bytes == plan)
+        );
+
+        let error = image
+            .boot_archive(&request(&["none".to_owned()], &[]))
+            .unwrap_err();
+        assert_eq!(error.to_string(), "kernel 6.1 has no module `none`");
+    }
+
+    #[test]
+    fn without_modules_or_agent() {
+        let image = image(None, None);
+        let error = image
+            .boot_archive(&request(&["ext4".to_owned()], &[]))
+            .unwrap_err();
+        assert!(error.to_string().contains("`ext4`"), "{error}");
+        let mut request = request(&[], &[]);
+        request.inject_agent = false;
+        let archives = image.boot_archive(&request).unwrap();
+        assert_eq!(
+            archives,
+            BootArchives {
+                before: Vec::new(),
+                after: Vec::new()
+            }
+        );
+    }
+
+    #[test]
+    fn files_keep_the_folders_and_links_of_the_image() {
+        let folder = tempfile::tempdir().unwrap();
+        let initrd = Utf8Path::from_path(folder.path()).unwrap().join("initrd");
+        let mut tree = Tree::default();
+        tree.put(b"usr/bin", Node::directory(0o755)).unwrap();
+        tree.put(b"bin", Node::symlink("usr/bin")).unwrap();
+        tree.put(b"tmp", Node::directory(0o1777)).unwrap();
+        tree.put(b"etc/passwd", Node::file(0o644, [])).unwrap();
+        fs_err::write(&initrd, tree.write_to(Vec::new()).unwrap()).unwrap();
+        let image = image(Some(initrd), None);
+
+        let files = ["/bin/tool", "/tmp/x", "/etc/new/a", "/etc/new/b"].map(file);
+        let archives = image.boot_archive(&request(&[], &files)).unwrap();
+        assert_eq!(
+            entries(&archives.after),
+            [
+                ("etc/new".to_owned(), 0o040_755),
+                ("etc/new/a".to_owned(), 0o100_600),
+                ("etc/new/b".to_owned(), 0o100_600),
+                ("tmp/x".to_owned(), 0o100_600),
+                ("usr/bin/tool".to_owned(), 0o100_600),
+            ]
+        );
+        for bad in ["/", "/etc/passwd/x", "/../x"] {
+            let error = image.boot_archive(&request(&[], &[file(bad)])).unwrap_err();
+            assert!(error.to_string().contains(bad), "{error}");
+        }
+    }
+}

@@ -135,10 +135,7 @@ fn lz4_legacy(input: &mut &[u8], limit: usize) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut block = vec![0; LZ4_BLOCK];
     *input = input.get(4..).unwrap_or_default();
-    loop {
-        let Some((length, rest)) = input.split_first_chunk() else {
-            break;
-        };
+    while let Some((length, rest)) = input.split_first_chunk() {
         let length = u32::from_le_bytes(*length) as usize;
         if length == 0 || length > lz4_flex::block::get_maximum_output_size(LZ4_BLOCK) {
             break;

@@ -205,9 +205,7 @@ impl Images {
                 let file = fs_err::File::create(path.as_std_path()).map_err(failed)?;
                 let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
                 let written = tree.write_to(&mut out);
-                written
-                    .and_then(|out| std::io::Write::flush(out))
-                    .map_err(failed)
+                written.and_then(std::io::Write::flush).map_err(failed)
             })
         };
         let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
@@ -360,4 +358,145 @@ pub(crate) fn read_index(entry: &Entry, folder: &Utf8Path) -> Result<ModuleIndex
         why: format!("{error}; remove its folder, it will be made again"),
     })?;
     Ok(ModuleIndex::new(folder.to_owned(), record))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compress::tests::gzip_of;
+    use crate::elf::tests::{kernel, module};
+    use crate::kernel::tests::around;
+    use crate::progress::Silent;
+    use crate::tree::{Node, Tree};
+
+    struct Fixture {
+        _folder: tempfile::TempDir,
+        path: Utf8PathBuf,
+        images: Images,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+            let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+            Self {
+                _folder: folder,
+                path,
+                images,
+            }
+        }
+
+        fn put(&self, name: &str, content: &[u8]) -> Utf8PathBuf {
+            let path = self.path.join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(&path, content).unwrap();
+            path
+        }
+    }
+
+    fn archive() -> Vec<u8> {
+        let mut tree = Tree::default();
+        tree.put(b"init", Node::file(0o755, *b"#!/bin/sh")).unwrap();
+        tree.write_to(Vec::new()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn kernel_and_initrd_are_unpacked_once() {
+        let fixture = Fixture::new();
+        let bzimage = fixture.put("bzImage", &around(&gzip_of(&kernel(true))));
+        let initrd = fixture.put("initrd.gz", &gzip_of(&archive()));
+        let image = fixture
+            .images
+            .from_files(&bzimage, Some(&initrd))
+            .await
+            .unwrap();
+        assert_eq!(fs_err::read(&image.kernel).unwrap(), kernel(true));
+        assert_eq!(fs_err::read(&image.initrds[0]).unwrap(), archive());
+        assert_eq!(image.init, ["/init"]);
+        assert!(image.modules.is_none());
+
+        let again = fixture
+            .images
+            .from_files(&bzimage, Some(&initrd))
+            .await
+            .unwrap();
+        assert_eq!((&again.kernel, &again.id), (&image.kernel, &image.id));
+        let alone = fixture.images.from_files(&bzimage, None).await.unwrap();
+        assert_ne!(alone.id, image.id);
+        assert!(alone.init.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_needs_no_unpacking_is_used_in_place() {
+        let fixture = Fixture::new();
+        let vmlinux = fixture.put("vmlinux", &kernel(true));
+        let initrd = fixture.put("initrd.cpio", &archive());
+        let image = fixture
+            .images
+            .from_files(&vmlinux, Some(&initrd))
+            .await
+            .unwrap();
+        assert_eq!(image.kernel, vmlinux);
+        assert_eq!(image.initrds, [initrd]);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_file_is_named() {
+        let fixture = Fixture::new();
+        let text = fixture.put("text", b"some text");
+        let vmlinux = fixture.put("vmlinux", &kernel(true));
+        let absent = fixture.path.join("absent");
+        for (kernel, initrd, named) in [
+            (&text, None, &text),
+            (&absent, None, &absent),
+            (&vmlinux, Some(&text), &text),
+        ] {
+            let result = fixture
+                .images
+                .from_files(kernel, initrd.map(|path| &**path))
+                .await;
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(named.as_str()), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_root_has_its_kernel_modules_and_archive() {
+        let fixture = Fixture::new();
+        fixture.put("root/boot/vmlinuz-6.1-x", &around(&gzip_of(&kernel(true))));
+        fixture.put(
+            "root/usr/lib/modules/6.1-x/kernel/a.ko",
+            &module(&["name=a"]),
+        );
+        fixture.put("root/sbin/init", b"#!/bin/sh");
+        let root = fixture.path.join("root");
+        let image = fixture.images.from_root(&root).await.unwrap();
+        assert_eq!(image.init, ["/init", "/sbin/init"]);
+        assert!(image.modules.as_ref().unwrap().resolve("a").is_some());
+        let before = fs_err::read(&image.initrds[0]).unwrap();
+
+        fixture.put("root/etc/new", b"new");
+        let changed = fixture.images.from_root(&root).await.unwrap();
+        assert_ne!(changed.id, image.id);
+        assert_ne!(fs_err::read(&changed.initrds[0]).unwrap(), before);
+        let error = fixture
+            .images
+            .from_root(&fixture.path.join("root/etc"))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, ImageError::NoKernel { .. }));
+    }
+
+    /// Whoever boots a machine does so in a task that may move between threads.
+    #[test]
+    fn images_are_made_in_any_task() {
+        fn sent(_: impl Send) {}
+        let fixture = Fixture::new();
+        let images = &fixture.images;
+        sent(images.default_guest());
+        sent(images.default_guest_with(&[]));
+        sent(images.from_root(&fixture.path));
+        sent(images.from_files(&fixture.path, None));
+    }
 }

@@ -143,6 +143,9 @@ impl Root {
             user: user(),
         };
         walk.skip.extend(boot);
+        let failed = |source| read_error(self.0.as_std_path(), source);
+        walk.tree
+            .add_root(self.0.metadata().map_err(failed)?.mode() & 0o7777);
         walk.folder(self.0.as_std_path(), Vec::new())?;
         Ok(walk.tree)
     }
@@ -314,7 +317,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    fn root(files: &[&str]) -> (tempfile::TempDir, Root) {
+    fn made(files: &[&str]) -> (tempfile::TempDir, Root) {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8Path::from_path(folder.path()).unwrap().join("root");
         for file in files {
@@ -335,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_newest_kernel_is_taken() {
-        let (_folder, root) = root(&[
+        let (_folder, root) = made(&[
             "boot/vmlinuz-6.9.12-amd64",
             "boot/vmlinuz-6.10.1-amd64",
             "boot/vmlinuz-0-rescue-77",
@@ -343,16 +346,16 @@ mod tests {
             "vmlinuz",
         ]);
         assert_eq!(found(&root), "boot/vmlinuz-6.10.1-amd64");
-        let (_folder, modern) = super::tests::root(&["usr/lib/modules/6.9/vmlinuz"]);
+        let (_folder, modern) = made(&["usr/lib/modules/6.9/vmlinuz"]);
         assert_eq!(found(&modern), "usr/lib/modules/6.9/vmlinuz");
-        let (_folder, none) = super::tests::root(&["boot/grub"]);
+        let (_folder, none) = made(&["boot/grub"]);
         let error = none.kernel().unwrap_err().to_string();
         assert!(error.contains("boot/vmlinuz*"), "{error}");
     }
 
     #[test]
     fn links_stay_inside() {
-        let (_folder, root) = root(&["usr/lib/modules/6.1/modules.order", "boot/real"]);
+        let (_folder, root) = made(&["usr/lib/modules/6.1/modules.order", "boot/real"]);
         symlink("/usr/lib", root.0.join("lib")).unwrap();
         symlink("../../../boot/real", root.0.join("vmlinuz")).unwrap();
         symlink("circle", root.0.join("circle")).unwrap();
@@ -367,7 +370,7 @@ mod tests {
 
     #[test]
     fn the_tree_is_without_kernels_and_knows_links() {
-        let (_folder, root) = root(&["boot/vmlinuz-1", "sbin/init", "etc/x"]);
+        let (_folder, root) = made(&["boot/vmlinuz-1", "sbin/init", "etc/x"]);
         symlink("init", root.0.join("sbin/link")).unwrap();
         fs_err::hard_link(root.0.join("etc/x"), root.0.join("etc/y")).unwrap();
         let tree = root.tree().unwrap();
@@ -378,6 +381,7 @@ mod tests {
         assert_eq!(
             paths,
             [
+                ".",
                 "boot",
                 "etc",
                 "etc/x",

@@ -133,7 +133,7 @@ impl Node {
     }
 }
 
-/// A tree. Its root folder is not in it.
+/// A tree. Its root folder is in it under the name `.`, if at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tree(BTreeMap<Vec<u8>, Node>);
 
@@ -173,6 +173,12 @@ impl Tree {
         Ok(())
     }
 
+    /// Says what the root folder's permissions are: without that, those of the kernel's own root stay,
+    /// which lets everybody write.
+    pub(crate) fn add_root(&mut self, perm: u32) {
+        self.0.insert(b".".to_vec(), Node::directory(perm));
+    }
+
     /// Adds `node` at exactly `path`, which [`locate`](Self::locate) gave for another tree.
     pub(crate) fn add(&mut self, path: Vec<u8>, node: Node) {
         self.0.insert(path, node);
@@ -192,7 +198,11 @@ impl Tree {
     pub(crate) fn take_below(&mut self, path: &[u8]) -> Tree {
         let prefix = [path, b"/"].concat();
         let inside = |found: &[u8]| found == path || found.starts_with(&prefix);
-        Tree(self.0.extract_if(.., |found, _| inside(found)).collect())
+        let (taken, left) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|(found, _)| inside(found));
+        self.0 = left;
+        Tree(taken)
     }
 
     /// The folders that have to be made before `path` can be, from the top, and the path itself as
@@ -229,7 +239,7 @@ impl Tree {
         self.0.iter().map(|(path, node)| (&path[..], node))
     }
 
-    pub(crate) fn into_iter(self) -> impl Iterator<Item = (Vec<u8>, Node)> {
+    pub(crate) fn into_nodes(self) -> impl Iterator<Item = (Vec<u8>, Node)> {
         self.0.into_iter()
     }
 

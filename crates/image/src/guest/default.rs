@@ -29,6 +29,7 @@ const ABOUT: &str = "about.json";
 const APPLETS_DEADLINE: Duration = Duration::from_secs(20);
 
 /// What a guest is made from, besides the kernel and modules that are in the entry already.
+#[derive(Debug)]
 pub(super) struct Parts {
     pub(super) busybox: Vec<u8>,
     pub(super) release: Release,

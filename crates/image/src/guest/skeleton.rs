@@ -95,6 +95,7 @@ pub(super) struct Release {
 /// A root without any program.
 pub(super) fn start() -> Result<Tree, ImageError> {
     let mut tree = Tree::default();
+    tree.add_root(0o755);
     for name in MERGED {
         tree.put(format!("usr/{name}").as_bytes(), Node::directory(0o755))?;
         tree.put(name.as_bytes(), Node::symlink(format!("usr/{name}")))?;
@@ -134,7 +135,7 @@ pub(super) fn finish(
             continue;
         };
         let absent = |folder: &&str| tree.get(format!("{folder}/{name}").as_bytes()).is_none();
-        if !NOT_APPLETS.contains(&name) && PROGRAMS.iter().all(|folder| absent(&folder)) {
+        if !NOT_APPLETS.contains(&name) && PROGRAMS.iter().all(absent) {
             tree.put(applet.as_bytes(), Node::symlink("/bin/busybox"))?;
         }
     }

@@ -9,3 +9,8 @@ mod unpack;
 
 pub(crate) use bzimage::release;
 pub(crate) use unpack::{Kernel, inspect};
+
+#[cfg(test)]
+pub(crate) mod tests {
+    pub(crate) use super::bzimage::tests::around;
+}

@@ -117,7 +117,7 @@ pub(crate) fn scan_tree(
     let mut record = Record::new(release);
     let mut lists = Lists::default();
     let mut offset = 0;
-    for (path, node) in tree.into_iter() {
+    for (path, node) in tree.into_nodes() {
         let Kind::File(Content::Bytes(content)) = node.kind else {
             continue;
         };
