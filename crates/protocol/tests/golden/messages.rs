@@ -1,0 +1,135 @@
+//! Replies, errors, events, asks and answers.
+
+use crate::golden;
+use provium_protocol::message::{Entry, EntryType, Exit, GuestStats, ModuleFile, Stat};
+use provium_protocol::{Answer, Ask, ErrorKind, Event, Lane, Reply, WireError};
+
+/// Fails to compile when a variant is added: it wants a line below.
+fn every_reply_is_here(reply: &Reply) {
+    match reply {
+        Reply::Done
+        | Reply::Bytes(_)
+        | Reply::Count(_)
+        | Reply::Exited(_)
+        | Reply::Ran { .. }
+        | Reply::Stat(_)
+        | Reply::Entries(_)
+        | Reply::Opened { .. }
+        | Reply::Syscall { .. }
+        | Reply::Worker { .. }
+        | Reply::Joined { .. }
+        | Reply::Batch(_)
+        | Reply::Clock(_)
+        | Reply::Stats(_) => {}
+    }
+}
+
+fn exit(code: Option<i32>, signal: Option<i32>) -> Exit {
+    Exit {
+        code,
+        signal,
+        duration_ns: 1000,
+    }
+}
+
+#[test]
+fn replies() {
+    every_reply_is_here(&Reply::Done);
+    golden! {
+        Reply::Done => b"\xa4Done",
+        Reply::Bytes(b"\0\xff".to_vec().into()) => b"\x81\xa5Bytes\xc4\x02\x00\xff",
+        Reply::Count(u64::MAX) => b"\x81\xa5Count\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+        Reply::Exited(exit(Some(3), None)) => b"\x81\xa6Exited\x93\x03\xc0\xcd\x03\xe8",
+        Reply::Exited(exit(None, Some(9))) => b"\x81\xa6Exited\x93\xc0\t\xcd\x03\xe8",
+        Reply::Ran {
+            exit: exit(Some(0), None),
+            stdout: b"out".to_vec().into(),
+            stderr: b"".to_vec().into(),
+        } => b"\x81\xa3Ran\x93\x93\x00\xc0\xcd\x03\xe8\xc4\x03out\xc4\x00",
+        Reply::Stat(Stat {
+            size: 1,
+            mtime: -2,
+            mtime_ns: 3,
+            perm: 0o4755,
+            entry_type: EntryType::File,
+            uid: 4,
+            gid: 5,
+            ino: 6,
+            nlink: 7,
+        }) => b"\x81\xa4Stat\x99\x01\xfe\x03\xcd\t\xed\xa4File\x04\x05\x06\x07",
+        Reply::Opened { fd: 3 } => b"\x81\xa6Opened\x91\x03",
+        Reply::Syscall {
+            ret: -1,
+            errno: 9,
+            buffers: vec![None, Some(b"b".to_vec().into())],
+        } => b"\x81\xa7Syscall\x93\xff\t\x92\xc0\xc4\x01b",
+        Reply::Worker { lane: Lane(16), pid: 300 } => b"\x81\xa6Worker\x92\x10\xcd\x01,",
+        Reply::Joined { exit_code: 137, children: 2 } => b"\x81\xa6Joined\x92\xcc\x89\x02",
+        Reply::Batch(vec![Ok(Reply::Done), Err(WireError {
+            kind: ErrorKind::Os,
+            errno: 2,
+            message: "open".to_owned(),
+        })]) => b"\x81\xa5Batch\x92\x81\xa2Ok\xa4Done\x81\xa3Err\x93\xa2Os\x02\xa4open",
+        Reply::Clock(-1) => b"\x81\xa5Clock\xff",
+        Reply::Stats(GuestStats {
+            uptime_ns: 1,
+            memory_total: 2,
+            memory_available: 3,
+            processes: 4,
+        }) => b"\x81\xa5Stats\x94\x01\x02\x03\x04",
+    }
+}
+
+#[test]
+fn entries() {
+    let entry = |entry_type| Entry {
+        name: b"\xfe".to_vec(),
+        entry_type,
+    };
+    golden! {
+        Reply::Entries(vec![entry(EntryType::File), entry(EntryType::Dir)]) =>
+            b"\x81\xa7Entries\x92\x92\xc4\x01\xfe\xa4File\x92\xc4\x01\xfe\xa3Dir",
+        EntryType::Symlink => b"\xa7Symlink",
+        EntryType::Fifo => b"\xa4Fifo",
+        EntryType::Socket => b"\xa6Socket",
+        EntryType::CharDevice => b"\xaaCharDevice",
+        EntryType::BlockDevice => b"\xabBlockDevice",
+        EntryType::Unknown => b"\xa7Unknown",
+    }
+}
+
+#[test]
+fn errors() {
+    golden! {
+        // As the payload of a reply frame has it.
+        Err::<Reply, WireError>(WireError {
+            kind: ErrorKind::LaneDied,
+            errno: 0,
+            message: "killed by signal 9".to_owned(),
+        }) => b"\x81\xa3Err\x93\xa8LaneDied\x00\xb2killed by signal 9",
+        Ok::<Reply, WireError>(Reply::Done) => b"\x81\xa2Ok\xa4Done",
+        ErrorKind::Cancelled => b"\xa9Cancelled",
+        ErrorKind::NoSuchLane => b"\xaaNoSuchLane",
+        ErrorKind::Invalid => b"\xa7Invalid",
+    }
+}
+
+#[test]
+fn events() {
+    golden! {
+        Event::Started { pid: 70_000 } => b"\x81\xa7Started\x91\xce\x00\x01\x11p",
+        Event::Entered { tid: 1 } => b"\x81\xa7Entered\x91\x01",
+    }
+}
+
+#[test]
+fn asks_and_answers() {
+    golden! {
+        Ask::Module { name: "fs-ext4".to_owned() } => b"\x81\xa6Module\x91\xa7fs-ext4",
+        Answer::Modules(Vec::new()) => b"\x81\xa7Modules\x90",
+        Answer::Modules(vec![ModuleFile {
+            name: "ext4".to_owned(),
+            object: b"\x7fELF".to_vec().into(),
+        }]) => b"\x81\xa7Modules\x91\x92\xa4ext4\xc4\x04\x7fELF",
+    }
+}

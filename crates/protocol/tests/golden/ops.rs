@@ -1,0 +1,182 @@
+//! Requests.
+
+use crate::golden;
+use provium_protocol::op::{
+    Buffer, Exec, Link, Program, Stdin, Syscall, TailStart, Whence, WorkerSpec,
+};
+use provium_protocol::{CallId, Lane, Op};
+
+/// Fails to compile when a variant is added: it wants a line below.
+fn every_op_is_here(op: &Op) {
+    match op {
+        Op::SpawnWorker(_)
+        | Op::RetireWorker { .. }
+        | Op::Batch { .. }
+        | Op::PowerOff
+        | Op::Stats
+        | Op::Exec(_)
+        | Op::Signal { .. }
+        | Op::SignalAll { .. }
+        | Op::Join
+        | Op::ReadFile { .. }
+        | Op::WriteFile { .. }
+        | Op::Stat { .. }
+        | Op::ListDir { .. }
+        | Op::MakeDir { .. }
+        | Op::Unlink { .. }
+        | Op::Rename { .. }
+        | Op::Chmod { .. }
+        | Op::Symlink { .. }
+        | Op::ReadLink { .. }
+        | Op::Open { .. }
+        | Op::ReadFd { .. }
+        | Op::StreamFd { .. }
+        | Op::WriteFd { .. }
+        | Op::SeekFd { .. }
+        | Op::CloseFd { .. }
+        | Op::TailFile { .. }
+        | Op::Syscall(_)
+        | Op::ReadMemory { .. }
+        | Op::WriteMemory { .. }
+        | Op::ClockGet
+        | Op::ClockSet { .. }
+        | Op::ClockAdvance { .. }
+        | Op::ClockSleep { .. } => {}
+    }
+}
+
+fn path() -> Vec<u8> {
+    b"/p\xff".to_vec()
+}
+
+#[test]
+fn to_the_agent_itself() {
+    every_op_is_here(&Op::PowerOff);
+    golden! {
+        Op::SpawnWorker(WorkerSpec {
+            user: Some("nobody".to_owned()),
+            cwd: Some(b"/tmp".to_vec().into()),
+            env: vec![(b"A".to_vec().into(), b"1".to_vec().into())],
+            namespaces: vec!["net".to_owned()],
+        }) => b"\x81\xabSpawnWorker\x94\xa6nobody\xc4\x04/tmp\x91\x92\xc4\x01A\xc4\x011\x91\xa3net",
+        Op::SpawnWorker(WorkerSpec::default()) => b"\x81\xabSpawnWorker\x94\xc0\xc0\x90\x90",
+        Op::RetireWorker { lane: Lane::FIRST_WORKER } => b"\x81\xacRetireWorker\x91\x10",
+        Op::Batch { commands: Lane::COMMANDS, raw: Lane::RAW, ops: vec![Op::Stats, Op::Join] } =>
+            b"\x81\xa5Batch\x93\x01\x02\x92\xa5Stats\xa4Join",
+        Op::PowerOff => b"\xa8PowerOff",
+        Op::Stats => b"\xa5Stats",
+    }
+}
+
+#[test]
+fn commands() {
+    golden! {
+        Op::Exec(Exec {
+            program: Program::Shell(b"echo hi".to_vec().into()),
+            env: Vec::new(),
+            env_clear: false,
+            cwd: None,
+            user: None,
+            tty: false,
+            stdin: Stdin::Null,
+            background: false,
+            collect: None,
+        }) => b"\x81\xa4Exec\x99\x81\xa5Shell\xc4\x07echo hi\x90\xc2\xc0\xc0\xc2\xa4Null\xc2\xc0",
+        Op::Exec(Exec {
+            program: Program::Argv(vec![b"ls".to_vec().into(), b"-l".to_vec().into()]),
+            env: vec![(b"A".to_vec().into(), b"\xff".to_vec().into())],
+            env_clear: true,
+            cwd: Some(b"/".to_vec().into()),
+            user: Some("0".to_owned()),
+            tty: true,
+            stdin: Stdin::Bytes(b"in".to_vec().into()),
+            background: true,
+            collect: Some(65_536),
+        }) =>
+            b"\x81\xa4Exec\x99\x81\xa4Argv\x92\xc4\x02ls\xc4\x02-l\x91\x92\xc4\x01A\xc4\x01\
+              \xff\xc3\xc4\x01/\xa10\xc3\x81\xa5Bytes\xc4\x02in\xc3\xce\x00\x01\x00\x00",
+        Stdin::Channel => b"\xa7Channel",
+        Op::Signal { call: CallId(7), signal: 15, group: true } =>
+            b"\x81\xa6Signal\x93\x07\x0f\xc3",
+        Op::SignalAll { signal: 9 } => b"\x81\xa9SignalAll\x91\t",
+        Op::Join => b"\xa4Join",
+    }
+}
+
+#[test]
+fn files_by_path() {
+    golden! {
+        Op::ReadFile { path: path(), inline: true } => b"\x81\xa8ReadFile\x92\xc4\x03/p\xff\xc3",
+        Op::WriteFile { path: path(), perm: Some(0o600), append: false, content: None } =>
+            b"\x81\xa9WriteFile\x94\xc4\x03/p\xff\xcd\x01\x80\xc2\xc0",
+        Op::WriteFile {
+            path: path(),
+            perm: None,
+            append: true,
+            content: Some(b"c".to_vec().into()),
+        } => b"\x81\xa9WriteFile\x94\xc4\x03/p\xff\xc0\xc3\xc4\x01c",
+        Op::Stat { path: path() } => b"\x81\xa4Stat\x91\xc4\x03/p\xff",
+        Op::ListDir { path: path() } => b"\x81\xa7ListDir\x91\xc4\x03/p\xff",
+        Op::MakeDir { path: path(), parents: true, perm: Some(0o755) } =>
+            b"\x81\xa7MakeDir\x93\xc4\x03/p\xff\xc3\xcd\x01\xed",
+        Op::Unlink { path: path() } => b"\x81\xa6Unlink\x91\xc4\x03/p\xff",
+        Op::Rename { from: path(), to: b"/q".to_vec() } =>
+            b"\x81\xa6Rename\x92\xc4\x03/p\xff\xc4\x02/q",
+        Op::Chmod { path: path(), perm: 0o1777 } => b"\x81\xa5Chmod\x92\xc4\x03/p\xff\xcd\x03\xff",
+        Op::Symlink { target: b"t".to_vec(), path: path() } =>
+            b"\x81\xa7Symlink\x92\xc4\x01t\xc4\x03/p\xff",
+        Op::ReadLink { path: path() } => b"\x81\xa8ReadLink\x91\xc4\x03/p\xff",
+        Op::TailFile { path: path(), start: TailStart::Beginning } =>
+            b"\x81\xa8TailFile\x92\xc4\x03/p\xff\xa9Beginning",
+        TailStart::End => b"\xa3End",
+        TailStart::At(300) => b"\x81\xa2At\xcd\x01,",
+        TailStart::BeforeEnd(5) => b"\x81\xa9BeforeEnd\x05",
+    }
+}
+
+#[test]
+fn descriptors() {
+    golden! {
+        Op::Open { path: path(), flags: 0o101, perm: 0o644 } =>
+            b"\x81\xa4Open\x93\xc4\x03/p\xffA\xcd\x01\xa4",
+        Op::ReadFd { fd: 3, max: 1 << 20 } => b"\x81\xa6ReadFd\x92\x03\xce\x00\x10\x00\x00",
+        Op::StreamFd { fd: 3 } => b"\x81\xa8StreamFd\x91\x03",
+        Op::WriteFd { fd: 3 } => b"\x81\xa7WriteFd\x91\x03",
+        Op::SeekFd { fd: 3, offset: -1, whence: Whence::Set } =>
+            b"\x81\xa6SeekFd\x93\x03\xff\xa3Set",
+        Whence::Current => b"\xa7Current",
+        Whence::End => b"\xa3End",
+        Op::CloseFd { fd: -1 } => b"\x81\xa7CloseFd\x91\xff",
+    }
+}
+
+#[test]
+fn syscalls_and_memory() {
+    golden! {
+        Op::Syscall(Syscall {
+            nr: 257,
+            args: [-100, 0, i64::MAX, i64::MIN, 0, 5],
+            buffers: vec![Buffer { content: b"/x\0".to_vec(), len: 16, align: 4096, returned: true }],
+            pointers: vec![1, -1],
+            nested: vec![Link { parent: 0, child: 1, offset: 8, child_offset: 2 }],
+            background: true,
+        }) =>
+            b"\x81\xa7Syscall\x96\xcd\x01\x01\x96\xd0\x9c\x00\xcf\x7f\xff\xff\xff\xff\xff\xff\
+              \xff\xd3\x80\x00\x00\x00\x00\x00\x00\x00\x00\x05\x91\x94\xc4\x03/x\x00\x10\xcd\
+              \x10\x00\xc3\x92\x01\xff\x91\x94\x00\x01\x08\x02\xc3",
+        Op::ReadMemory { address: 0xffff_8000_0000_0000, len: 8 } =>
+            b"\x81\xaaReadMemory\x92\xcf\xff\xff\x80\x00\x00\x00\x00\x00\x08",
+        Op::WriteMemory { address: 4096, data: b"\0".to_vec().into() } =>
+            b"\x81\xabWriteMemory\x92\xcd\x10\x00\xc4\x01\x00",
+    }
+}
+
+#[test]
+fn clocks() {
+    golden! {
+        Op::ClockGet => b"\xa8ClockGet",
+        Op::ClockSet { ns: 1_000_000_000 } => b"\x81\xa8ClockSet\x91\xce;\x9a\xca\x00",
+        Op::ClockAdvance { ns: -1 } => b"\x81\xacClockAdvance\x91\xff",
+        Op::ClockSleep { ns: 1 } => b"\x81\xaaClockSleep\x91\x01",
+    }
+}

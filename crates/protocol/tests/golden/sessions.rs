@@ -1,0 +1,63 @@
+//! Hellos, the boot plan, the version.
+
+use crate::golden;
+use provium_protocol::boot::BootPlan;
+use provium_protocol::{Hello, HostHello, PROTOCOL_VERSION};
+
+#[test]
+fn version() {
+    assert_eq!(
+        PROTOCOL_VERSION, 1,
+        "the golden bytes in this folder are of version 1"
+    );
+}
+
+#[test]
+fn host_hello() {
+    golden! {
+        HostHello {
+            protocol: 1,
+            build: "b1".to_owned(),
+            session: 2,
+            realtime_ns: Some(-3),
+            hostname: Some("web".to_owned()),
+            entropy: vec![0, 0xff],
+        } => b"\x96\x01\xa2b1\x02\xfd\xa3web\xc4\x02\x00\xff",
+        HostHello {
+            protocol: 1,
+            build: String::new(),
+            session: u64::MAX,
+            realtime_ns: None,
+            hostname: None,
+            entropy: Vec::new(),
+        } => b"\x96\x01\xa0\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xc0\xc0\xc4\x00",
+    }
+}
+
+#[test]
+fn hello() {
+    golden! {
+        Hello {
+            protocol: 1,
+            build: "b1".to_owned(),
+            session: 2,
+            kernel: "6.1.0".to_owned(),
+            is_init: true,
+            uptime_ns: 300,
+            complaints: vec!["no".to_owned()],
+        } => b"\x97\x01\xa2b1\x02\xa56.1.0\xc3\xcd\x01,\x91\xa2no",
+    }
+}
+
+#[test]
+fn boot_plan() {
+    golden! {
+        BootPlan {
+            modules: vec!["/m/a.ko".to_owned()],
+            init: vec!["/init".to_owned()],
+            hostname: "web".to_owned(),
+            modules_on_demand: true,
+        } => b"\x94\x91\xa7/m/a.ko\x91\xa5/init\xa3web\xc3",
+        BootPlan::default() => b"\x94\x90\x90\xa0\xc2",
+    }
+}
