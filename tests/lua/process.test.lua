@@ -31,7 +31,7 @@ end)
 
 test("pid, handle, status", function(t)
   local p = vm:run_async("sleep 1000")
-  t:assert_contains(vm:read_file("/proc/" .. p:pid() .. "/cmdline"), "sleep")
+  wait_until(function() return vm:read_file("/proc/" .. p:pid() .. "/cmdline"):find("sleep") end)
   t:assert(p:handle() ~= nil)
   t:assert_eq(p:status(), "running")
   p:kill()

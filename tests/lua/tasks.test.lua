@@ -44,9 +44,9 @@ end)
 
 test("a cancelled task's command is gone", function(t)
   local task = co.spawn(function() vm:run("exec sleep 4242") end)
-  wait_until(function() return vm:run("pgrep -f 'sleep 4242'").stdout ~= "" end, {timeout = 20})
+  wait_until(function() return vm:run("ps | grep '[s]leep 4242'").stdout ~= "" end, {timeout = 20})
   task:cancel()
-  wait_until(function() return vm:run("pgrep -f 'sleep 4242'").stdout == "" end, {timeout = 20})
+  wait_until(function() return vm:run("ps | grep '[s]leep 4242'").stdout == "" end, {timeout = 20})
 end)
 
 test("a blocked syscall in one worker delays nobody", function(t)

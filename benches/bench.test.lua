@@ -1,0 +1,78 @@
+-- The figures that are promised, each taken next to what it is compared with. `make bench` runs
+-- this and prints the rows; the file named by PROVIUM_BENCH_ROWS gets them, one JSON line each.
+local rows = assert(io.open(assert(os.getenv("PROVIUM_BENCH_ROWS"), "run this with `make bench`"), "w"))
+local here = assert(os.getenv("PROVIUM_BENCH_DIR"))
+local kernel, initrd = assert(os.getenv("PROVIUM_BENCH_KERNEL")), assert(os.getenv("PROVIUM_BENCH_INITRD"))
+
+local function row(what, value, unit, beside)
+  rows:write(json.encode{what = what, value = value, unit = unit, beside = beside or ""}, "\n")
+  rows:flush()
+end
+
+local function seconds(fn)
+  local before = host.now_ns()
+  fn()
+  return (host.now_ns() - before) / 1e9
+end
+
+local function quantile(values, q)
+  table.sort(values)
+  return values[math.max(1, math.ceil(#values * q))]
+end
+
+test("cold boot to first answer", {timeout = "300s"}, function(t)
+  local ours, plain, ratios = {}, {}, {}
+  for i = 1, 5 do
+    local pipe = io.popen(("%s/plain-boot %s %s"):format(here, kernel, initrd))
+    plain[i] = tonumber(pipe:read("a"))
+    pipe:close()
+    local vm = provium:vm("cold" .. i, "default", {cold = true})
+    ours[i] = seconds(function() vm:boot() end)
+    vm:close()
+    ratios[i] = ours[i] / plain[i]
+  end
+  row("cold boot to first answer", quantile(ours, 0.5), "s")
+  row("plain QEMU, distribution's kernel", quantile(plain, 0.5), "s", "to the first program's first word")
+  row("cold boot / plain QEMU", quantile(ratios, 0.5), "ratio", "aim: 0.8 at most")
+end)
+
+local vm = provium:vm("v", "default", {memory = "512M"}):boot()
+
+test("round trip", {timeout = "120s"}, function(t)
+  local times = {}
+  for i = 1, 50 do vm:syscall("getpid") end
+  for i = 1, 1000 do times[i] = seconds(function() vm:syscall("getpid") end) * 1000 end
+  row("round trip of vm:syscall(\"getpid\"), p50", quantile(times, 0.5), "ms", "aim: 1 ms at most")
+  row("round trip of vm:syscall(\"getpid\"), p99", quantile(times, 0.99), "ms")
+  for i = 1, 100 do times[i] = seconds(function() vm:stat("/") end) * 1000 end
+end)
+
+test("calls per second", {timeout = "120s"}, function(t)
+  local count = 2000
+  local one = seconds(function() for _ = 1, count do vm:stat("/") end end)
+  row("calls per second, 1 task", count / one, "1/s", "vm:stat(\"/\")")
+  local many = seconds(function()
+    local tasks = {}
+    for i = 1, 16 do
+      tasks[i] = co.spawn(function() for _ = 1, count / 16 do vm:stat("/") end end)
+    end
+    for _, task in ipairs(tasks) do task:join("100s") end
+  end)
+  row("calls per second, 16 tasks", count / many, "1/s", "vm:stat(\"/\")")
+  local runs = seconds(function() for _ = 1, 50 do vm:run({"true"}) end end)
+  row("commands per second, 1 task", 50 / runs, "1/s", "vm:run({\"true\"})")
+end)
+
+test("file throughput", {timeout = "120s"}, function(t)
+  local size = 64
+  local bytes = string.rep("0123456789abcdef", size * 65536)
+  row("write_file, 64 MiB", size / seconds(function() vm:write_file("/tmp/big", bytes) end), "MiB/s")
+  row("read_file, 64 MiB", size / seconds(function() vm:read_file("/tmp/big") end), "MiB/s")
+  row("stdout, 64 MiB", size / seconds(function() vm:run("cat /tmp/big") end), "MiB/s")
+  vm:unlink("/tmp/big")
+end)
+
+test("memory", function(t)
+  local idle = provium:vm("idle", "default"):boot()
+  row("resident memory per idle VM (256 MiB guest)", idle:stats().resident_memory / 2^20, "MiB")
+end)
