@@ -1,5 +1,8 @@
 //! What the executable prints and how it exits, where no guest is needed.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
+#![expect(clippy::disallowed_methods, reason = "the executable is started as a user would")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -289,6 +292,88 @@ fn a_reader_that_goes_away_is_no_crash() {
         Some(0),
         "{}",
         String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+const ENDLESS: &str = "test(\"sleeps\", function(t) host.sleep(600) end)\n";
+
+#[test]
+fn a_file_that_takes_too_long_is_ended() {
+    let project = Project::new(&[("a.test.lua", ENDLESS)]);
+    let ran = project.run(&["--accel", "tcg", "--timeout", "300ms"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert!(
+        ran.stdout
+            .starts_with("TIME a.test.lua (0 passed, 1 failed"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn one_interrupt_ends_a_run_in_good_order() {
+    use provium_events::{Decoder, Event};
+    use std::io::Read as _;
+    let project = Project::new(&[("a.test.lua", ENDLESS), ("b.test.lua", ENDLESS)]);
+    let mut command = project.command(&["--accel", "tcg", "--cpus", "1", "--events-stdout"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let (mut decoder, mut events) = (Decoder::new(), Vec::new());
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stdout.read(&mut buffer).unwrap();
+        decoder.feed(&buffer[..count]);
+        let before = events.len();
+        while let Some(stamped) = decoder.next_event().unwrap() {
+            events.push(stamped.event);
+        }
+        if events[before..]
+            .iter()
+            .any(|event| matches!(event, Event::TestStarted { .. }))
+        {
+            let id = child.id().to_string();
+            assert!(
+                Command::new("kill")
+                    .args(["-INT", &id])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        }
+        if count == 0 {
+            break;
+        }
+    }
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert!(ran.stderr.contains("stopping"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 file(s) not run"), "{}", ran.stderr);
+    let completed = events
+        .iter()
+        .filter(|event| matches!(event, Event::FileCompleted { .. }));
+    assert_eq!(completed.count(), 2);
+    assert!(matches!(events.last(), Some(Event::RunCompleted { .. })));
+}
+
+#[test]
+fn a_line_or_a_name_picks_tests() {
+    let project = Project::new(&[("a.test.lua", TESTS), ("b.test.lua", FAILING)]);
+    let ran = project.run(&["--accel", "tcg", "b.test.lua::works"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    assert!(
+        ran.stdout.contains("(1 passed, 0 failed, 0 skipped)"),
+        "{}",
+        ran.stdout
+    );
+    let ran = project.run(&["--accel", "tcg", "a.test.lua:7"]);
+    assert!(
+        ran.stdout.contains("(1 passed, 0 failed, 0 skipped)"),
+        "{}",
+        ran.stdout
     );
 }
 

@@ -32,6 +32,12 @@ pub(crate) fn excerpt(
     let Some(location) = location else {
         return format!("{}\n", heading(&message, paint));
     };
+    // The place is shown below; Lua puts it in front as well.
+    let place = format!("{}:{}: ", location.file, location.line);
+    let message = message
+        .strip_prefix(place.as_str())
+        .unwrap_or(&message)
+        .to_owned();
     let source = sources.text(&location.file).map(|text| clean(&text));
     let marked = source
         .as_deref()

@@ -56,7 +56,7 @@ fn failed() -> Event {
         name: "adds".into(),
         duration_ns: 500_000_000,
         meta: Value::Map(vec![]),
-        reason: "the sum: 2 ~= 3\nas numbers".into(),
+        reason: "net/sum.test.lua:3: the sum: 2 ~= 3\nas numbers".into(),
         console_excerpt: Some("booting\r\n\x1b[32mok\x1b[0m\r\nlogin:".into()),
         details: Details {
             location: location(3),

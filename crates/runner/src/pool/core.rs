@@ -130,7 +130,27 @@ impl PoolCore {
                 index += 1;
             }
         }
+        while let Some(ticket) = self.lend_processors() {
+            granted.push(ticket);
+        }
         granted
+    }
+
+    /// When all who hold something wait, and the oldest of them lacks nothing but processors, it
+    /// gets them: unlike memory they can be shared, at the price of time. So a file may have more
+    /// VMs than the host has processors.
+    fn lend_processors(&mut self) -> Option<Ticket> {
+        self.stuck()?;
+        let memory = self.available().memory_bytes;
+        let held = |file: &str| self.files.get(file).map(|account| account.held);
+        let index = self.queue.iter().position(|waiting| {
+            held(&waiting.file).is_some_and(|held| held != Amount::default())
+                && waiting.need.memory_bytes <= memory
+        })?;
+        let waiting = self.queue.remove(index)?;
+        let account = self.files.entry(waiting.file).or_default();
+        account.held = plus(account.held, waiting.need);
+        Some(waiting.ticket)
     }
 
     /// Gives back what was granted.
