@@ -14,12 +14,11 @@ use std::collections::BTreeSet;
 
 /// What the agent needs to be reached and to do its work, where the kernel has it as modules: its
 /// port, randomness, the panic device, the power button.
-const NEEDED: [&str; 8] = [
+const NEEDED: [&str; 7] = [
     "virtio_pci",
     "virtio_console",
     "virtio_rng",
-    "pvpanic_pci",
-    "pvpanic",
+    "pvpanic_mmio",
     "button",
     "evdev",
     "vmgenid",

@@ -109,6 +109,14 @@ pub enum ImageError {
         /// As the profile gives it.
         name: String,
     },
+    /// The distribution has no kernel for the default guest.
+    #[error("no kernel package was found among {tried}: {why}")]
+    NoKernelPackage {
+        /// The names, as people read a list.
+        tried: String,
+        /// Why.
+        why: String,
+    },
     /// Packages of a profile could not be had.
     #[error(
         "the packages {packages} could not be had: {why}; check the names and that a package mirror \

@@ -61,12 +61,17 @@ Dir::Log "{}/log";
 #[derive(Debug)]
 pub(super) struct Apt {
     folder: Utf8PathBuf,
+    /// What the update complained of. It calls itself successful even if it got nothing.
+    complaints: String,
 }
 
 impl Apt {
     /// Sets it up in `folder`, which must not exist. It goes away with the folder.
     pub(super) fn set_up(folder: Utf8PathBuf) -> Result<Self, ImageError> {
-        let apt = Self { folder };
+        let apt = Self {
+            folder,
+            complaints: String::new(),
+        };
         apt.write_folders()
             .map_err(provium_store::StoreError::from)?;
         Ok(apt)
@@ -106,10 +111,21 @@ impl Apt {
     }
 
     /// Fetches the lists of packages.
-    pub(super) async fn update(&self) -> Result<(), ImageError> {
-        self.run("apt-get", &["-qq", "update"], UPDATE_DEADLINE)
-            .await
-            .map(drop)
+    pub(super) async fn update(&mut self) -> Result<(), ImageError> {
+        let output = self
+            .run("apt-get", &["-qq", "update"], UPDATE_DEADLINE)
+            .await?;
+        self.complaints = end_of(&output.stderr);
+        Ok(())
+    }
+
+    /// Adds to `why` what the update complained of.
+    pub(super) fn explain(&self, why: &str) -> String {
+        if self.complaints.is_empty() {
+            why.to_owned()
+        } else {
+            format!("{why}; `apt-get update` said: {}", self.complaints)
+        }
     }
 
     /// The packages that the newest version of `package` needs; `None` if there is no such package.

@@ -114,7 +114,9 @@ impl Images {
         // Where the kernel is used as it is, its entry must stay, too.
         kernel.held.get_or_insert_with(|| Arc::clone(&entry));
         let modules = self.guest_modules(&entry, &about).await?;
-        let mut image = assemble(kernel, vec![archive], modules, Vec::new());
+        // It has no init of its own; one that a test puts there is run.
+        let init = vec!["/init".to_owned()];
+        let mut image = assemble(kernel, vec![archive], modules, init);
         image.held.push(entry);
         Ok(image)
     }

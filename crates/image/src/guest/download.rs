@@ -33,7 +33,7 @@ pub(super) async fn download(
     progress: &Arc<dyn Progress>,
 ) -> Result<Parts, ImageError> {
     let folder = entry.join("apt");
-    let apt = Apt::set_up(folder.clone())?;
+    let mut apt = Apt::set_up(folder.clone())?;
     progress.step("fetching the lists of packages");
     apt.update().await?;
     let mut packages = kernel_packages(&apt).await?;
@@ -80,9 +80,9 @@ async fn kernel_packages(apt: &Apt) -> Result<Vec<String>, ImageError> {
             return Ok(found.into_iter().collect());
         }
     }
-    Err(ImageError::Packages {
-        packages: KERNELS.join(", "),
-        why: "none of them is in the lists of packages".to_owned(),
+    Err(ImageError::NoKernelPackage {
+        tried: KERNELS.join(", "),
+        why: apt.explain("the lists of packages have none of them"),
     })
 }
 

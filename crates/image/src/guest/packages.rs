@@ -51,21 +51,22 @@ impl Images {
         let source = Arc::clone(&base);
         let make = async |folder: Utf8PathBuf| {
             let apt_folder = folder.join("apt");
-            let apt = Apt::set_up(apt_folder.clone())?;
+            let mut apt = Apt::set_up(apt_folder.clone())?;
             progress.step("fetching the lists of packages");
-            let failed = |error: ImageError| match error {
+            let failed = |error: ImageError, apt: &Apt| match error {
                 error @ ImageError::Store(_) => error,
                 error => ImageError::Packages {
                     packages: wanted.join(", "),
-                    why: error.in_one_line(),
+                    why: apt.explain(&error.in_one_line()),
                 },
             };
-            apt.update().await.map_err(failed)?;
+            apt.update().await.map_err(|error| failed(error, &apt))?;
             progress.step(&format!(
                 "downloading {} and what they need",
                 wanted.join(", ")
             ));
-            let files = apt.download_with_needed(&wanted).await.map_err(failed)?;
+            let files = apt.download_with_needed(&wanted).await;
+            let files = files.map_err(|error| failed(error, &apt))?;
             progress.step(&format!("unpacking {} packages", files.len()));
             blocking(move || {
                 let mut tree = skeleton::start()?;
