@@ -34,7 +34,8 @@ fn load(path: &str, cmdline: &str) -> Sys<()> {
     let parameters = parameters(&normal_name(name.trim_end_matches(".ko")), cmdline);
     let parameters = CString::new(parameters).map_err(|_| Errno::INVAL)?;
     match boot::load_module_file(file.as_raw_fd(), &parameters) {
-        Err(Errno::EXIST) => Ok(()),
+        // One that the kernel's command line forbids is not wanted.
+        Err(Errno::EXIST | Errno(libc::EPERM)) => Ok(()),
         other => other,
     }
 }
