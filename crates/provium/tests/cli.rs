@@ -1,7 +1,10 @@
 //! What the executable prints and how it exits, where no guest is needed.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
-#![expect(clippy::disallowed_methods, reason = "the executable is started as a user would")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the executable is started as a user would"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

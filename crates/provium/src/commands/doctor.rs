@@ -3,7 +3,8 @@
 //! Each check says what it found. What is missing says what that costs, and the one command that
 //! mends it. The exit code is 0 when a run with the default settings would work.
 
-use super::{Verdict, interruptible};
+use super::Verdict;
+use super::runtime::interruptible;
 use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, Place};
 use crate::lowargs::DoctorArgs;

@@ -1,6 +1,7 @@
 //! `provium list`: files and their tests; nothing boots.
 
-use super::{SHUTDOWN, Verdict, runtime};
+use super::Verdict;
+use super::runtime::{SHUTDOWN, runtime};
 use crate::failure::Failure;
 use crate::hiargs::{Place, Selected};
 use crate::lowargs::ListArgs;

@@ -1,7 +1,8 @@
 //! `provium prepare [PROFILE]`: builds what profiles boot from, and unpacks it into the cache, so
 //! that the first test does not have to wait for it.
 
-use super::{Verdict, interruptible};
+use super::Verdict;
+use super::runtime::interruptible;
 use crate::failure::Failure;
 use crate::hiargs::Place;
 use crate::lowargs::PrepareArgs;

@@ -1,6 +1,7 @@
 //! `provium [PATHS…]`: runs tests.
 
-use super::{SHUTDOWN, Verdict, runtime};
+use super::Verdict;
+use super::runtime::{SHUTDOWN, runtime};
 use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, RunSettings};
 use crate::interrupt::Interrupts;

@@ -1,6 +1,7 @@
 //! `provium setup`: makes the default guest, or finds that it is there.
 
-use super::{Verdict, interruptible};
+use super::Verdict;
+use super::runtime::interruptible;
 use crate::failure::Failure;
 use crate::hiargs::Place;
 use crate::lowargs::PlainArgs;

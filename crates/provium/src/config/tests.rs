@@ -1,6 +1,8 @@
 //! Configurations, right and wrong.
 
-use super::*;
+use super::Config;
+use crate::failure::Failure;
+use camino::Utf8PathBuf;
 use provium_lab::GuestSource;
 use provium_vmm::AccelChoice;
 use std::time::Duration;

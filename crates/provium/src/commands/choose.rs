@@ -1,0 +1,18 @@
+//! From the word that was typed to the command that does it.
+
+use super::{Verdict, agent_info, completions, doctor, list, prepare, run as run_tests, setup};
+use crate::failure::Failure;
+use crate::lowargs::{Command, LowArgs};
+
+/// Does what the user typed.
+pub(crate) fn run(low: LowArgs) -> Result<Verdict, Failure> {
+    match low.command {
+        None => run_tests::run(low.run),
+        Some(Command::List(args)) => list::run(args),
+        Some(Command::Setup(args)) => setup::run(&args),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Prepare(args)) => prepare::run(&args),
+        Some(Command::Completions(args)) => Ok(completions::run(&args)),
+        Some(Command::AgentInfo) => Ok(agent_info::run()),
+    }
+}

@@ -1,0 +1,141 @@
+//! The configuration as a whole: its tables, and what holds without them.
+
+use super::profile::{Defaults, ProfileConfig};
+use super::section::{Document, Section};
+use super::{find, folder};
+use crate::failure::Failure;
+use crate::units::did_you_mean;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::sync::Arc;
+
+/// Name of the configuration's file.
+const FILE_NAME: &str = "provium.toml";
+
+/// The name under which the built-in guest is always there.
+const DEFAULT_PROFILE: &str = "default";
+
+/// The configuration of a run.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// Folders to scan, and to look for helpers in; absolute.
+    pub(crate) roots: Vec<Utf8PathBuf>,
+    /// Where what took long is kept.
+    pub(crate) cache_dir: Utf8PathBuf,
+    /// In the file's order, the built-in one last unless the file has it.
+    pub(crate) profiles: Vec<ProfileConfig>,
+}
+
+impl Config {
+    /// Reads the configuration that `told` names, or the one nearest to `base`; without any, all is
+    /// by default.
+    pub(crate) fn load(told: Option<&Utf8Path>, base: &Utf8Path) -> Result<Self, Failure> {
+        let path = match told {
+            Some(told) => Some(base.join(told)),
+            None => find::nearest(base, FILE_NAME),
+        };
+        let Some(path) = path else {
+            let cache_dir = find::default_cache()?;
+            let profiles = vec![ProfileConfig::built_in(DEFAULT_PROFILE)];
+            return Ok(Self {
+                roots: Vec::new(),
+                cache_dir,
+                profiles,
+            });
+        };
+        let document = Document::read(&path, find::shown(&path, base))?;
+        Self::of_document(&document)
+    }
+
+    fn of_document(document: &Arc<Document>) -> Result<Self, Failure> {
+        let table = document.table()?;
+        let top = Section::top(document, &table);
+        top.only(&["provium", "defaults", "profiles"])?;
+        let directory = document.directory().to_owned();
+
+        let mut roots = Vec::new();
+        let mut cache_dir = None;
+        if let Some(provium) = top.section("provium")? {
+            provium.only(&["roots", "cache_dir", "cache_max_size"])?;
+            for (root, span) in provium.strings("roots")?.unwrap_or_default() {
+                let folder = directory.join(&root);
+                if !folder.is_dir() {
+                    return Err(provium
+                        .error(span, format!("there is no folder `{root}`"))
+                        .into());
+                }
+                roots.push(folder);
+            }
+            // Nothing is evicted yet; the value is checked all the same.
+            provium.size("cache_max_size")?;
+            if let Some((folder, _)) = provium.string("cache_dir")? {
+                cache_dir = Some(find::expanded(&folder, &directory)?);
+            }
+        }
+        let cache_dir = cache_dir.map_or_else(find::default_cache, Ok)?;
+
+        let defaults = match top.section("defaults")? {
+            Some(section) => Defaults::read(&section)?,
+            None => Defaults::default(),
+        };
+        let mut profiles = match top.section("profiles")? {
+            Some(section) => read_profiles(&section, &defaults, &cache_dir)?,
+            None => Vec::new(),
+        };
+        if !profiles
+            .iter()
+            .any(|profile| profile.name == DEFAULT_PROFILE)
+        {
+            let mut built_in = ProfileConfig::built_in(DEFAULT_PROFILE);
+            defaults.apply(&mut built_in);
+            profiles.push(built_in);
+        }
+        Ok(Self {
+            roots,
+            cache_dir,
+            profiles,
+        })
+    }
+
+    /// The profile of that name.
+    pub(crate) fn profile(&self, name: &str) -> Result<&ProfileConfig, Failure> {
+        self.profiles
+            .iter()
+            .find(|profile| profile.name == name)
+            .ok_or_else(|| {
+                let known = self.profiles.iter().map(|profile| profile.name.as_str());
+                Failure::Usage {
+                    what: format!("no profile `{name}`{}", did_you_mean(name, known)),
+                }
+            })
+    }
+}
+
+fn read_profiles(
+    section: &Section<'_>,
+    defaults: &Defaults,
+    cache_dir: &Utf8Path,
+) -> Result<Vec<ProfileConfig>, Failure> {
+    let mut profiles = Vec::new();
+    for name in section.keys() {
+        if name == "from_dir" && section.is_string(&name) {
+            continue;
+        }
+        if let Some(inner) = section.section(&name)? {
+            profiles.push(ProfileConfig::read(&name, &inner, defaults, cache_dir)?);
+        }
+    }
+    if let Some((folder, span)) = section.string_if_any("from_dir") {
+        let found = folder::profiles(section, &folder, &span, defaults, cache_dir)?;
+        for profile in found {
+            if profiles.iter().any(|known| known.name == profile.name) {
+                let what = format!(
+                    "profile `{}` is in `{folder}` and here as well",
+                    profile.name
+                );
+                return Err(section.error(span, what).into());
+            }
+            profiles.push(profile);
+        }
+    }
+    Ok(profiles)
+}
