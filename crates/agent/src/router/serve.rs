@@ -417,36 +417,32 @@ impl Router {
         let Some(LaneState::Alive(executor)) = self.lanes.get_mut(&lane) else {
             return false;
         };
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let Some(packet) = executor.receive(&mut buffer) else {
-            self.buffer = buffer;
+        let Some(packet) = executor.receive(&mut self.buffer) else {
             return false;
         };
-        match lanes::inspect(packet, lane) {
-            None => {
-                executor.kill();
-                self.lane_ended(lane, "wrote nonsense to the agent's socket and was stopped");
-            }
-            Some(upward) => {
-                let ends = upward.kind == FrameKind::Reply && !upward.more;
-                let known = executor.calls.get(&upward.call).map(|call| call.owner);
-                if ends && known.is_some() {
-                    executor.calls.remove(&upward.call);
-                }
-                match known {
-                    Some(Owner::Host) => self.out.push(packet),
-                    Some(Owner::Task(task)) if upward.kind == FrameKind::Reply => {
-                        self.inner_reply(task, upward.call, upward.more, &packet[HEADER_LEN..]);
-                    }
-                    Some(Owner::Task(_)) => {}
-                    None if upward.call == CallId(0) && ends => {
-                        self.worker_reports(lane, &packet[HEADER_LEN..]);
-                    }
-                    None => {}
-                }
-            }
+        let Some(upward) = lanes::inspect(packet, lane) else {
+            executor.kill();
+            self.lane_ended(lane, "wrote nonsense to the agent's socket and was stopped");
+            return true;
+        };
+        let ends = upward.kind == FrameKind::Reply && !upward.more;
+        let owner = executor.calls.get(&upward.call).map(|call| call.owner);
+        if ends {
+            executor.calls.remove(&upward.call);
         }
-        self.buffer = buffer;
+        // What follows may take packets itself, so it gets a copy and leaves the buffer alone.
+        match owner {
+            Some(Owner::Host) => self.out.push(packet),
+            Some(Owner::Task(task)) if upward.kind == FrameKind::Reply => {
+                let payload = packet[HEADER_LEN..].to_vec();
+                self.inner_reply(task, upward.call, upward.more, payload);
+            }
+            None if upward.call == CallId(0) && ends => {
+                let payload = packet[HEADER_LEN..].to_vec();
+                self.worker_reports(lane, &payload);
+            }
+            Some(Owner::Task(_)) | None => {}
+        }
         true
     }
 
@@ -492,7 +488,7 @@ impl Router {
         }
         // Last: a task may go on with the lane at once.
         for (task, id, error) in inner {
-            self.inner_reply(task, id, false, &codec::encode::<OpResult>(&Err(error)));
+            self.inner_reply(task, id, false, codec::encode::<OpResult>(&Err(error)));
         }
     }
 

@@ -108,8 +108,8 @@ impl Router {
     }
 
     /// A lane answered (a part of) an inner call.
-    pub(super) fn inner_reply(&mut self, task: CallId, id: CallId, more: bool, bytes: &[u8]) {
-        let mut part = Frame::new(FrameKind::Reply, Lane::AGENT, id, bytes.to_vec());
+    pub(super) fn inner_reply(&mut self, task: CallId, id: CallId, more: bool, payload: Vec<u8>) {
+        let mut part = Frame::new(FrameKind::Reply, Lane::AGENT, id, payload);
         part.more = more;
         let message = match self.inner_replies.entry(id).or_default().push(&part) {
             Ok(None) => return,

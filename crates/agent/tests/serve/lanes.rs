@@ -229,7 +229,10 @@ fn a_batch_is_cancelled_between_and_within_its_entries() {
 fn a_stopped_executor_is_replaced_when_a_call_to_it_is_cancelled() {
     let mut host = Host::new();
     let pid = raw(&mut host, Lane::RAW, libc::SYS_getpid, &[]);
-    host.sh(Lane::COMMANDS, &format!("kill -STOP {pid}"));
+    // The signal takes its time; a call that comes before it would simply be answered.
+    let stop =
+        format!("kill -STOP {pid}; until grep -q '^State:.T' /proc/{pid}/status; do :; done");
+    host.sh(Lane::COMMANDS, &stop);
     let call = host.request(Lane::RAW, &Op::Syscall(syscall(libc::SYS_getpid, &[])));
     host.cancel(Lane::RAW, call);
     assert_eq!(

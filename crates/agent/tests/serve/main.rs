@@ -1,6 +1,11 @@
 //! The agent as an ordinary process, driven with frames.
 
 #![expect(unsafe_code, reason = "a child inherits a descriptor")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "the harness is outside of test functions, but as much of a test as they are"
+)]
 
 mod host;
 
