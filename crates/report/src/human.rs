@@ -224,8 +224,7 @@ impl Human {
         let log = clean(&details.log.join("\n"));
         out.push_str(&section("log", &log, limit(LOG_LINES)));
         let console = clean(test.console_excerpt.as_deref().unwrap_or_default());
-        // Errors about a dead guest bring its console along.
-        if !clean(message).contains(console.trim()) {
+        if !brings_along(&clean(message), &console) {
             out.push_str(&section("console", &console, limit(CONSOLE_LINES)));
         }
         out
@@ -240,6 +239,15 @@ impl Human {
         }
         out
     }
+}
+
+/// Whether a message shows the end of the console itself, as errors about a dead guest do.
+fn brings_along(message: &str, console: &str) -> bool {
+    let (_, last) = tail(console, 3);
+    let said = |line: &&str| !line.trim().is_empty() && !line.starts_with("--- ");
+    last.into_iter()
+        .filter(said)
+        .all(|line| message.contains(line.trim()))
 }
 
 /// The author's frames, where there is more than the one that the excerpt shows.

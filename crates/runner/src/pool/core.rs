@@ -337,6 +337,32 @@ mod tests {
         assert!(pool.stuck().is_none());
     }
 
+    #[test]
+    fn processors_are_lent_when_nobody_could_go_on_without() {
+        let small = Amount {
+            memory_bytes: 1,
+            cpus: 1,
+        };
+        let mut pool = PoolCore::new(Amount {
+            memory_bytes: 3,
+            cpus: 1,
+        });
+        pool.request("a", small).unwrap();
+        assert_eq!(pool.grant().len(), 1);
+        let waits = pool.request("b", small).unwrap();
+        assert!(pool.grant().is_empty(), "a can still go on");
+        let lent = pool.request("a", small).unwrap();
+        assert_eq!(pool.grant(), [lent]);
+        pool.release(
+            "a",
+            Amount {
+                memory_bytes: 2,
+                cpus: 2,
+            },
+        );
+        assert_eq!(pool.grant(), [waits]);
+    }
+
     proptest! {
         #[test]
         fn never_gives_more_than_there_is_and_everyone_is_served(

@@ -9,8 +9,9 @@
 //! - Each file that runs counts with at least its reservation when further files are started. The
 //!   reservation holds nothing: boots compete for what is really taken.
 //! - A request that could never be granted is refused at once.
-//! - When every file that holds something waits for more, nothing can be given back. If that lasts,
-//!   the youngest of their requests is refused, by name.
+//! - When every file that holds something waits for more, nothing can be given back. Where only
+//!   vCPUs are short, the oldest of them gets them all the same: they can be shared, memory cannot.
+//!   Where memory is short, and that lasts, the youngest of their requests is refused, by name.
 
 mod core;
 mod host;
