@@ -56,7 +56,7 @@ mount -t sysfs sys /sys
 echo init runs > /init.log
 exec sleep 100000
 ]])):boot()
-  t:assert_contains(vm:read_file("/proc/1/cmdline"), "sleep")
+  wait_until(function() return vm:read_file("/proc/1/cmdline"):find("sleep") end, {timeout = 30})
   wait_until(function() return pcall(vm.read_file, vm, "/init.log") end, {timeout = 30})
   t:assert_eq(vm:run("echo hi").stdout, "hi\n")
   t:assert_contains(vm:read_file("/init.log"), "init runs")

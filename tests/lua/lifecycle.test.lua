@@ -70,7 +70,7 @@ test("a guest that switches itself off", function(t)
   local vm = provium:vm("v", "default"):boot()
   pcall(vm.run, vm, "poweroff -f")
   wait_until(function() return vm:state() == "dead" end, {timeout = 20, desc = "death noticed"})
-  raises(t, function() vm:run("true") end, "dead", "powered off")
+  raises(t, function() vm:run("true") end, "dead", "powered itself off")
 end)
 
 test("a guest that halts", function(t)

@@ -1,5 +1,6 @@
 //! The default guest's entry in the cache, and the image of it.
 
+use super::busybox;
 use super::skeleton::{self, Busybox, Release};
 use super::{download, host};
 use crate::error::ImageError;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Raised when a default guest is made in another way, so that old ones are not used any more.
-pub(super) const LAYOUT: u64 = 1;
+pub(super) const LAYOUT: u64 = 2;
 
 /// Files of the entry.
 pub(super) const KERNEL: &str = "kernel";
@@ -218,7 +219,8 @@ fn download_key() -> Key {
 }
 
 /// Writes the rest of the entry.
-async fn finish(entry: &Utf8Path, parts: Parts) -> Result<(), ImageError> {
+async fn finish(entry: &Utf8Path, mut parts: Parts) -> Result<(), ImageError> {
+    busybox::leave_modprobe_to_path(&mut parts.busybox);
     let program = entry.join(BUSYBOX);
     write(&program, &parts.busybox)?;
     fs_err::set_permissions(&program, std::fs::Permissions::from_mode(0o755))
@@ -272,7 +274,7 @@ async fn applets(busybox: &Utf8Path) -> Result<Vec<String>, ImageError> {
     let applets: Vec<String> = list
         .lines()
         .map(str::trim)
-        .filter(|line| !line.is_empty())
+        .filter(|line| !line.is_empty() && !line.ends_with(busybox::HIDDEN_APPLET))
         .map(str::to_owned)
         .collect();
     if output.exit != Exit::Exited(0) || applets.is_empty() {

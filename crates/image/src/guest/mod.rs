@@ -9,6 +9,7 @@
 //! run on the host, to be asked for the names of its applets.
 
 mod apt;
+mod busybox;
 mod deb;
 mod default;
 mod download;

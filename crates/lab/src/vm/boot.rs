@@ -248,9 +248,16 @@ impl AnswerAsk for ModulesFrom {
         let Ask::Module { name } = ask;
         let modules = self.0.modules.clone();
         let read = move || {
-            let found = modules
-                .and_then(|index| index.resolve(&name))
-                .unwrap_or_default();
+            let Some(found) = modules.and_then(|index| index.resolve(&name)) else {
+                return Vec::new();
+            };
+            if found.is_empty() {
+                // Known, and in the kernel already: told by a module without an object.
+                return vec![ModuleFile {
+                    name,
+                    object: Vec::new().into(),
+                }];
+            }
             let files = found.iter().map(|module| {
                 let object = module.read().ok()?;
                 Some(ModuleFile {

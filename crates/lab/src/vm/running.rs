@@ -22,7 +22,7 @@ use tokio::task::AbortHandle;
 const CONSOLE_SHOWN: usize = 1024;
 
 /// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
-const CONFIRMATION: Duration = Duration::from_secs(2);
+const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// After the agent's channel closed: how long QEMU may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -193,12 +193,19 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
             Sign::Event(_) => {}
             Sign::Suspicion(suspicion) => {
                 let limit = vm.environment().patient(CONFIRMATION);
-                if !matches!(
-                    tokio::time::timeout(limit, running.channel.ping()).await,
-                    Ok(Ok(_))
-                ) {
-                    return suspicion.to_string();
+                let answer = tokio::time::timeout(limit, running.channel.ping()).await;
+                if matches!(answer, Ok(Ok(_))) {
+                    continue;
                 }
+                // QEMU may know better what the console only suggests.
+                let end = tokio::time::timeout(LAST_WORDS, ended.wait_for(Option::is_some)).await;
+                let has_ended = matches!(end, Ok(Ok(_)));
+                drop(end);
+                return if has_ended {
+                    told(&ended, "QEMU ended")
+                } else {
+                    suspicion.to_string()
+                };
             }
         }
     }

@@ -15,8 +15,10 @@ pub(super) fn run(args: &PlainArgs) -> Result<Verdict, Failure> {
         Ok(images.default_guest().await?)
     })?;
     let kernel = &guest.kernel;
-    terminal::out(&format!(
-        "the default guest is ready in {cache_dir}\n  kernel {kernel}\n"
-    ));
+    let mut text = format!("the default guest is ready in {cache_dir}\n  kernel {kernel}\n");
+    for root in &guest.initrds {
+        text.push_str(&format!("  root   {root}\n"));
+    }
+    terminal::out(&text);
     Ok(Verdict::Passed)
 }
