@@ -56,7 +56,10 @@ mount -t sysfs sys /sys
 echo init runs > /init.log
 exec sleep 100000
 ]])):boot()
-  wait_until(function() return vm:read_file("/proc/1/cmdline"):find("sleep") end, {timeout = 30})
+  wait_until(function()
+    local ok, cmdline = pcall(vm.read_file, vm, "/proc/1/cmdline") -- it is the init that mounts /proc
+    return ok and cmdline:find("sleep")
+  end, {timeout = 30})
   wait_until(function() return pcall(vm.read_file, vm, "/init.log") end, {timeout = 30})
   t:assert_eq(vm:run("echo hi").stdout, "hi\n")
   t:assert_contains(vm:read_file("/init.log"), "init runs")

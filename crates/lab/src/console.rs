@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// How much of the log is searched at a time, bytes.
 const WINDOW: usize = 256 * 1024;
 
+/// What a kernel puts before the reason of its panic.
+const PANIC: &[u8] = b"Kernel panic - not syncing: ";
+
 /// How much of the log is shown when a text does not come, bytes.
 const SHOWN: usize = 512;
 
@@ -91,6 +94,15 @@ impl Console {
             Some((_, rest)) if from > 0 => rest.to_owned(),
             _ => text.into_owned(),
         }
+    }
+
+    /// What the guest's kernel gave as the reason of its panic, if it has panicked.
+    pub(crate) fn panic_reason(&self) -> Option<String> {
+        let log = self.read_log().ok()?;
+        let start = memchr::memmem::rfind(&log, PANIC)? + PANIC.len();
+        let line = log[start..].split(|byte| *byte == b'\n').next()?;
+        let reason = String::from_utf8_lossy(line).trim().to_owned();
+        (!reason.is_empty()).then_some(reason)
     }
 
     /// How often the text stands in the log.

@@ -1,3 +1,5 @@
+//! The agent driven by frames: commands.
+
 use crate::host::{Host, shell};
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program, Stdin};

@@ -1,3 +1,5 @@
+//! The agent driven by frames: files.
+
 use crate::host::Host;
 use provium_protocol::message::EntryType;
 use provium_protocol::op::{TailStart, Whence};

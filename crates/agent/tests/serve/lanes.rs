@@ -1,3 +1,5 @@
+//! The agent driven by frames: lanes.
+
 use crate::host::{Host, shell, syscall};
 use provium_protocol::op::{Exec, WorkerSpec};
 use provium_protocol::{ErrorKind, Lane, Op, Reply};

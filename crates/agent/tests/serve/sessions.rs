@@ -1,3 +1,5 @@
+//! The agent driven by frames: sessions.
+
 use crate::host::{Host, shell, syscall};
 use provium_protocol::{CallId, ErrorKind, Frame, FrameKind, Lane, Op, Reply};
 

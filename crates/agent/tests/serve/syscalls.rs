@@ -1,3 +1,5 @@
+//! The agent driven by frames: syscalls.
+
 use crate::host::{Host, syscall};
 use provium_protocol::op::{Buffer, Link, Syscall};
 use provium_protocol::{ErrorKind, Event, Lane, Op, Reply};

@@ -5,7 +5,7 @@ use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::vm::handle::{Stage, Vm, VmState};
 use crate::vm::options::VmOptions;
-use crate::vm::running::Running;
+use crate::vm::running::{Running, last_word, told};
 use provium_events::{BootKind, Event};
 use provium_guest::{AnswerAsk, Answering, Channel};
 use provium_image::{AGENT_BUILD, BootRequest, GuestImage};
@@ -179,19 +179,21 @@ impl Vm {
         );
         let mut ended = machine.ended();
         let mut suspicions = machine.suspicions();
-        tokio::select! {
+        let suspicion = tokio::select! {
             biased;
-            met = establish => met.map_err(|error| self.boot_error(error.to_string())),
-            death = ended.wait_for(Option::is_some) => {
-                let how = death.ok().and_then(|death| death.clone());
-                Err(self.boot_error(how.map_or_else(|| "QEMU ended".to_owned(), |how| how.to_string())))
-            }
-            Ok(suspicion) = suspicions.recv() => Err(self.boot_error(suspicion.to_string())),
-            () = tokio::time::sleep(limit) => Err(self.boot_error(format!(
+            met = establish => return met.map_err(|error| self.boot_error(error.to_string())),
+            () = async { drop(ended.wait_for(Option::is_some).await) } => None,
+            Ok(suspicion) = suspicions.recv() => Some(suspicion),
+            () = tokio::time::sleep(limit) => return Err(self.boot_error(format!(
                 "the agent did not answer within {limit:?}; if the guest needs longer, raise \
                  `agent_timeout` or the profile's `agent_boot_timeout`"
             ))),
-        }
+        };
+        let how = match suspicion {
+            Some(suspicion) => last_word(machine, &suspicion).await,
+            None => told(&ended, "QEMU ended"),
+        };
+        Err(self.boot_error(self.with_reason(how)))
     }
 
     /// What the agent is told when it comes up, now and after each reset.

@@ -109,6 +109,14 @@ impl Vm {
         *running.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
     }
 
+    /// How the guest ended, with the kernel's own reason where it panicked.
+    pub(crate) fn with_reason(&self, how: String) -> String {
+        match self.console().panic_reason() {
+            Some(reason) => format!("{how}: {reason}"),
+            None => how,
+        }
+    }
+
     /// The end of the console, for an error.
     pub(crate) fn console_tail(&self) -> String {
         self.console().tail(CONSOLE_SHOWN)
@@ -128,7 +136,7 @@ impl Vm {
 async fn watch(vm: Vm, running: Arc<Running>) {
     let how = how_it_ends(&vm, &running).await;
     let elapsed = running.booted_at.elapsed().as_secs_f64();
-    let how = format!("{elapsed:.1} s after its boot: {how}");
+    let how = vm.with_reason(format!("{elapsed:.1} s after its boot: {how}"));
     running.machine.quit().await;
     running.release();
     let obituary = Arc::new(Obituary {
@@ -197,22 +205,28 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
                 if matches!(answer, Ok(Ok(_))) {
                     continue;
                 }
-                // QEMU may know better what the console only suggests.
-                let end = tokio::time::timeout(LAST_WORDS, ended.wait_for(Option::is_some)).await;
-                let has_ended = matches!(end, Ok(Ok(_)));
-                drop(end);
-                return if has_ended {
-                    told(&ended, "QEMU ended")
-                } else {
-                    suspicion.to_string()
-                };
+                return last_word(&running.machine, &suspicion).await;
             }
         }
     }
 }
 
+/// What is told of a guest whose console suggests its end: what QEMU says, which may know better,
+/// if it says it soon. Meanwhile the console gets whole, too.
+pub(crate) async fn last_word(machine: &Machine, suspicion: &Suspicion) -> String {
+    let mut ended = machine.ended();
+    let end = tokio::time::timeout(LAST_WORDS, ended.wait_for(Option::is_some)).await;
+    let has_ended = matches!(end, Ok(Ok(_)));
+    drop(end);
+    if has_ended {
+        told(&ended, "QEMU ended")
+    } else {
+        suspicion.to_string()
+    }
+}
+
 /// What a watch says, as text.
-fn told<T: ToString>(watch: &watch::Receiver<Option<T>>, otherwise: &str) -> String {
+pub(crate) fn told<T: ToString>(watch: &watch::Receiver<Option<T>>, otherwise: &str) -> String {
     watch
         .borrow()
         .as_ref()
