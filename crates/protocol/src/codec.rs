@@ -11,7 +11,10 @@ use serde::de::DeserializeOwned;
 pub struct DecodeError(#[source] rmp_serde::decode::Error);
 
 /// A message's bytes.
-#[expect(clippy::expect_used, reason = "no message type of this crate has a failing serialiser")]
+#[expect(
+    clippy::expect_used,
+    reason = "no message type of this crate has a failing serialiser"
+)]
 pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     rmp_serde::to_vec(message).expect("messages are plain data, written to memory")
 }

@@ -28,7 +28,9 @@ pub const FLAG_MORE: u8 = 1;
 pub const SYNC: [u8; 16] = *b"\xffPROVIUM-SYNC\r\n\xff";
 
 /// A process in the guest that calls are sent to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Lane(pub u32);
 
 impl Lane {
@@ -54,7 +56,9 @@ impl fmt::Display for Lane {
 }
 
 /// One thing asked of a lane. Chosen by the host, unique among the calls of a session that are open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct CallId(pub u32);
 
 impl CallId {
@@ -153,28 +157,60 @@ pub struct Frame {
 impl Frame {
     /// A frame of a whole message, or one without payload.
     pub fn new(kind: FrameKind, lane: Lane, call: CallId, payload: Vec<u8>) -> Self {
-        Self { kind, more: false, channel: Channel::Input, lane, call, payload }
+        Self {
+            kind,
+            more: false,
+            channel: Channel::Input,
+            lane,
+            call,
+            payload,
+        }
     }
 
     /// Bytes of a channel.
     pub fn data(lane: Lane, call: CallId, channel: Channel, payload: Vec<u8>) -> Self {
-        Self { kind: FrameKind::Data, more: false, channel, lane, call, payload }
+        Self {
+            kind: FrameKind::Data,
+            more: false,
+            channel,
+            lane,
+            call,
+            payload,
+        }
     }
 
     /// The end of a channel.
     pub fn end(lane: Lane, call: CallId, channel: Channel) -> Self {
-        Self { kind: FrameKind::End, more: false, channel, lane, call, payload: Vec::new() }
+        Self {
+            kind: FrameKind::End,
+            more: false,
+            channel,
+            lane,
+            call,
+            payload: Vec::new(),
+        }
     }
 
     /// Permission to send `bytes` more on a channel.
     pub fn credit(lane: Lane, call: CallId, channel: Channel, bytes: u32) -> Self {
         let payload = bytes.to_be_bytes().to_vec();
-        Self { kind: FrameKind::Credit, more: false, channel, lane, call, payload }
+        Self {
+            kind: FrameKind::Credit,
+            more: false,
+            channel,
+            lane,
+            call,
+            payload,
+        }
     }
 
     /// The bytes a [`FrameKind::Credit`] grants; `None` when the payload is no `u32`.
     pub fn granted(&self) -> Option<u32> {
-        self.payload.as_slice().try_into().ok().map(u32::from_be_bytes)
+        self.payload
+            .as_slice()
+            .try_into()
+            .ok()
+            .map(u32::from_be_bytes)
     }
 
     /// Cuts a message into as many frames as it needs (at least one).
@@ -271,12 +307,20 @@ impl Default for FrameDecoder {
 impl FrameDecoder {
     /// A decoder that hunts for the first [`SYNC`].
     pub fn new() -> Self {
-        Self { buffer: Vec::new(), start: 0, hunting: true }
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            hunting: true,
+        }
     }
 
     /// A decoder for a stream that is in step already, as between the agent's own processes.
     pub fn in_step() -> Self {
-        Self { buffer: Vec::new(), start: 0, hunting: false }
+        Self {
+            buffer: Vec::new(),
+            start: 0,
+            hunting: false,
+        }
     }
 
     /// Takes bytes in.
@@ -319,7 +363,9 @@ impl FrameDecoder {
 
     fn parse(&mut self) -> Result<Option<Item>, FrameError> {
         let rest = &self.buffer[self.start..];
-        let Some(header) = rest.first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let Some(header) = rest.first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
         if *header == SYNC {
             self.start += SYNC.len();
             return Ok(Some(Item::Sync));
@@ -338,9 +384,10 @@ impl FrameDecoder {
         if header[5] & !FLAG_MORE != 0 || header[7] != 0 {
             return Err(FrameError::Reserved);
         }
-        let channel =
-            Channel::from_wire(header[6]).ok_or(FrameError::UnknownChannel(header[6]))?;
-        let Some(payload) = rest.get(HEADER_LEN..HEADER_LEN + size) else { return Ok(None) };
+        let channel = Channel::from_wire(header[6]).ok_or(FrameError::UnknownChannel(header[6]))?;
+        let Some(payload) = rest.get(HEADER_LEN..HEADER_LEN + size) else {
+            return Ok(None);
+        };
         let frame = Frame {
             kind,
             more: header[5] & FLAG_MORE != 0,
@@ -384,7 +431,10 @@ mod tests {
     fn golden_header() {
         let mut frame = Frame::data(Lane(3), CallId(0x0102_0304), Channel::Error, b"hi".to_vec());
         frame.more = true;
-        assert_eq!(frame.to_bytes(), b"\0\0\0\x02\x05\x01\x02\0\0\0\0\x03\x01\x02\x03\x04hi");
+        assert_eq!(
+            frame.to_bytes(),
+            b"\0\0\0\x02\x05\x01\x02\0\0\0\0\x03\x01\x02\x03\x04hi"
+        );
     }
 
     #[test]
@@ -405,7 +455,11 @@ mod tests {
         decoder.push(&[0, 1, 0, 1, 5, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(decoder.next_item(), Err(FrameError::TooLong(0x10001)));
         decoder.push(&SYNC);
-        assert_eq!(decoder.next_item(), Ok(Some(Item::Sync)), "a new session mends the stream");
+        assert_eq!(
+            decoder.next_item(),
+            Ok(Some(Item::Sync)),
+            "a new session mends the stream"
+        );
     }
 
     proptest! {
