@@ -55,6 +55,9 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	$(CARGO) xtask docs-snippets $(SNIPPETS)
 	$(PROVIUM) --config $(SNIPPETS)/provium.toml $(SNIPPETS)
 
+bench: build ## the promised figures, each next to what it is compared with
+	@benches/run $(abspath $(PROVIUM))
+
 build: ## the executable, optimised
 	$(call step,build)
 	$(CARGO) build --release --package provium

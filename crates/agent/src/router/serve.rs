@@ -1,4 +1,6 @@
 //! The poll loop, and what the host says.
+//!
+//! Long because every frame of the host's is told apart here, and each kind needs the same state.
 
 use super::asks::Asks;
 use super::lanes::{self, Executor, LaneState, Leaving, OpenCall, Owner};
