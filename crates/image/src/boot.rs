@@ -163,7 +163,7 @@ mod tests {
     use super::*;
     use crate::cpio::{Header, read_entries};
     use crate::elf::tests::module;
-    use crate::modules::tests::index_of;
+    use crate::modules::index_of;
     use camino::{Utf8Path, Utf8PathBuf};
     use std::sync::Arc;
 

@@ -365,7 +365,7 @@ mod tests {
     use super::*;
     use crate::compress::tests::gzip_of;
     use crate::elf::tests::{kernel, module};
-    use crate::kernel::tests::around;
+    use crate::kernel::around;
     use crate::progress::Silent;
     use crate::tree::{Node, Tree};
 

@@ -1,6 +1,6 @@
 //! Reading what is in archives, without their contents.
 
-use super::{HEADER_LEN, MAGIC, MAGIC_CRC, TRAILER, file_type};
+use super::format::{ALIGNMENT, HEADER_LEN, MAGIC, MAGIC_CRC, TRAILER, file_type};
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Longest name or link target of an entry, bytes: the kernel's PATH_MAX.
@@ -120,7 +120,7 @@ fn next(input: &mut (impl Read + Seek)) -> Result<Option<Header>, CpioError> {
 
 fn align(input: &mut impl Seek) -> Result<(), CpioError> {
     let position = input.stream_position()?;
-    let missing = position.next_multiple_of(super::ALIGNMENT) - position;
+    let missing = position.next_multiple_of(ALIGNMENT) - position;
     if missing > 0 {
         input.seek(SeekFrom::Start(position + missing))?;
     }

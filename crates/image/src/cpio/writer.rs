@@ -1,6 +1,6 @@
 //! Writing an archive.
 
-use super::{ALIGNMENT, HEADER_LEN, MAGIC, TRAILER};
+use super::format::{ALIGNMENT, HEADER_LEN, MAGIC, TRAILER};
 use crate::tree::{Content, Identity, Kind, Node};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};

@@ -8,9 +8,6 @@ mod bzimage;
 mod unpack;
 
 pub(crate) use bzimage::release;
-pub(crate) use unpack::{Kernel, inspect};
-
 #[cfg(test)]
-pub(crate) mod tests {
-    pub(crate) use super::bzimage::tests::around;
-}
+pub(crate) use bzimage::tests::around;
+pub(crate) use unpack::{Kernel, inspect};
