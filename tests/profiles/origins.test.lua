@@ -1,0 +1,38 @@
+-- Guests of every origin: files, a root folder, packages; and origins that cannot work.
+
+local function fails(t, seconds, fn, ...)
+  local before = host.now_ns()
+  local err = tostring(t:assert_raises(fn))
+  for _, part in ipairs{...} do t:assert_contains(err, part) end
+  t:assert((host.now_ns() - before) / 1e9 < seconds, "it was told too late")
+end
+
+test("a kernel and an initrd of one's own", function(t)
+  local vm = provium:vm("v", "files"):boot()
+  t:assert_eq(vm:run("echo hi").stdout, "hi\n")
+  t:assert_eq(vm:profile(), "files")
+end)
+
+test("a root folder, with its init as PID 1", function(t)
+  local vm = provium:vm("v", "root"):boot()
+  wait_until(function() return (pcall(vm.stat, vm, "/tmp/init-ran")) end, {timeout = 30})
+  t:assert_contains(vm:read_file("/proc/1/cmdline"), "sleep")
+  t:assert_eq(vm:run("echo hi").stdout, "hi\n")
+end)
+
+test("packages of the distribution, with what they need", function(t)
+  local vm = provium:vm("v", "packages"):boot()
+  t:assert_eq(vm:run([[sqlite3 :memory: "select 6 * 7"]]):assert_ok().stdout, "42\n")
+  vm:run("truncate -s 16M /tmp/img && mkfs.ext4 -q /tmp/img && e2fsck -fn /tmp/img"):assert_ok()
+end)
+
+test("a broken initrd is told quickly, with the kernel's words", function(t)
+  local vm = provium:vm("v", "broken")
+  fails(t, 60, function()
+    vm:boot()
+  end, "vm `v`", "boot()")
+end)
+
+test("a guest without the agent is waited for as long as the profile says", function(t)
+  fails(t, 60, function() provium:vm("v", "bare"):boot() end, "boot()")
+end)
