@@ -1,14 +1,15 @@
 //! Messages to bytes and back: msgpack, structs as arrays, enum variants by name.
 //!
-//! The only place that knows the serialisation library.
+//! With [`decode`](crate::decode), the only place that knows how messages are serialised.
 
+use crate::decode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Bytes that are not the message they should be.
 #[derive(Debug, thiserror::Error)]
 #[error("not a valid message")]
-pub struct DecodeError(#[source] rmp_serde::decode::Error);
+pub struct DecodeError(#[source] decode::Malformed);
 
 /// A message's bytes.
 #[expect(
@@ -21,5 +22,5 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
 
 /// The message in `bytes`. Lengths inside are bounded by the bytes that are there.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    rmp_serde::from_slice(bytes).map_err(DecodeError)
+    decode::from_slice(bytes).map_err(DecodeError)
 }

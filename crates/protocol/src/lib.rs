@@ -24,6 +24,7 @@
 
 pub mod boot;
 pub mod codec;
+mod decode;
 pub mod frame;
 pub mod message;
 pub mod op;

@@ -1,0 +1,515 @@
+//! The decoder behind [`codec`](crate::codec): msgpack, as far as messages of this crate use it.
+//!
+//! The guest's agent carries it, so it is small: a general decoder tries every shape for every type,
+//! and came to a quarter of the agent. This one knows which shape each type has: structs are arrays,
+//! variants are a name, or a map of the name to what is in it. Nothing else is accepted.
+//!
+//! Format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
+
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, SeqAccess,
+    VariantAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+use std::fmt;
+
+/// How deep a message may be nested; none of ours comes near.
+const DEPTH: u32 = 64;
+
+/// What is wrong with the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// They end too soon, or a length is longer than they are.
+    #[error("it ends too soon")]
+    Short,
+    /// Something else follows the message.
+    #[error("{0} bytes follow it")]
+    Trailing(usize),
+    /// It is nested too deeply.
+    #[error("it is nested too deeply")]
+    Deep,
+    /// A value is not of the kind that is due.
+    #[error("{0} is due where the byte {1:#04x} stands")]
+    Unexpected(&'static str, u8),
+    /// The message's type does not accept it.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+impl serde::de::Error for Malformed {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        Self::Rejected(message.to_string())
+    }
+}
+
+type Result<T> = std::result::Result<T, Malformed>;
+
+/// The message that is all of `bytes`.
+pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let mut reader = Reader {
+        rest: bytes,
+        depth: 0,
+    };
+    let message = T::deserialize(&mut reader)?;
+    match reader.rest.len() {
+        0 => Ok(message),
+        count => Err(Malformed::Trailing(count)),
+    }
+}
+
+/// A whole number, or what stands where one was due.
+enum Number {
+    Unsigned(u64),
+    Signed(i64),
+}
+
+/// What is left of the message.
+struct Reader<'a> {
+    rest: &'a [u8],
+    depth: u32,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Short)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn peek(&self) -> Result<u8> {
+        self.rest.first().copied().ok_or(Malformed::Short)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// A big-endian number of `width` bytes.
+    fn big_endian(&mut self, width: usize) -> Result<u64> {
+        Ok(self
+            .take(width)?
+            .iter()
+            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
+    }
+
+    fn number(&mut self) -> Result<Number> {
+        let marker = self.byte()?;
+        Ok(match marker {
+            0x00..=0x7f => Number::Unsigned(u64::from(marker)),
+            0xe0..=0xff => Number::Signed(i64::from(marker.cast_signed())),
+            0xcc..=0xcf => Number::Unsigned(self.big_endian(1 << (marker - 0xcc))?),
+            0xd0..=0xd3 => {
+                let width = 1 << (marker - 0xd0);
+                // Shifted up and down again, the sign fills what the number leaves free.
+                let unused = 64 - 8 * width;
+                let raw = self.big_endian(width as usize)? << unused;
+                Number::Signed(raw.cast_signed() >> unused)
+            }
+            _ => return Err(Malformed::Unexpected("a number", marker)),
+        })
+    }
+
+    /// The length of what the marker begins; lengths of 8, 16 and 32 bits go with markers in a row
+    /// from `first`, of which `widths` says how wide each is.
+    fn length(&mut self, marker: u8, first: u8, widths: &[usize]) -> Result<Option<usize>> {
+        let Some(width) = widths.get(usize::from(marker.wrapping_sub(first))) else {
+            return Ok(None);
+        };
+        let length = self.big_endian(*width)?;
+        usize::try_from(length)
+            .map(Some)
+            .map_err(|_| Malformed::Short)
+    }
+
+    fn text(&mut self) -> Result<&'a str> {
+        let marker = self.byte()?;
+        let length = match marker {
+            0xa0..=0xbf => usize::from(marker & 0x1f),
+            _ => self
+                .length(marker, 0xd9, &[1, 2, 4])?
+                .ok_or(Malformed::Unexpected("text", marker))?,
+        };
+        let bytes = self.take(length)?;
+        std::str::from_utf8(bytes).map_err(|_| Malformed::Rejected("text is not UTF-8".into()))
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8]> {
+        let marker = self.byte()?;
+        let length = self
+            .length(marker, 0xc4, &[1, 2, 4])?
+            .ok_or(Malformed::Unexpected("bytes", marker))?;
+        self.take(length)
+    }
+
+    /// How many values the list that begins here has. Each takes a byte at least, so a longer list
+    /// than there are bytes is refused before anything is made for it.
+    fn list(&mut self) -> Result<usize> {
+        let marker = self.byte()?;
+        let count = match marker {
+            0x90..=0x9f => usize::from(marker & 0x0f),
+            _ => self
+                .length(marker, 0xdc, &[2, 4])?
+                .ok_or(Malformed::Unexpected("a list", marker))?,
+        };
+        if count > self.rest.len() {
+            Err(Malformed::Short)
+        } else {
+            Ok(count)
+        }
+    }
+
+    /// Runs `read` one level deeper.
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        if self.depth == DEPTH {
+            return Err(Malformed::Deep);
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    fn visit_list<'de, V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
+        let left = self.list()?;
+        self.nested(|reader| {
+            let mut list = List { reader, left };
+            let value = visitor.visit_seq(&mut list)?;
+            match list.left {
+                0 => Ok(value),
+                left => Err(Malformed::invalid_length(left, &"a shorter list")),
+            }
+        })
+    }
+
+    fn visit_number<'de, V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
+        match self.number()? {
+            Number::Unsigned(number) => visitor.visit_u64(number),
+            Number::Signed(number) => visitor.visit_i64(number),
+        }
+    }
+}
+
+macro_rules! numbers {
+    ($($method:ident)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            self.visit_number(visitor)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for &mut Reader<'_> {
+    type Error = Malformed;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
+    numbers! {
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        match self.byte()? {
+            0xc2 => visitor.visit_bool(false),
+            0xc3 => visitor.visit_bool(true),
+            marker => Err(Malformed::Unexpected("true or false", marker)),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_str(self.text()?)
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_str(self.text()?)
+    }
+
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_str(self.text()?)
+    }
+
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_bytes(self.bytes()?)
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        visitor.visit_bytes(self.bytes()?)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        if self.peek()? != 0xc0 {
+            return visitor.visit_some(self);
+        }
+        self.byte()?;
+        visitor.visit_none()
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        self.visit_list(visitor)
+    }
+
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+        self.visit_list(visitor)
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.visit_list(visitor)
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        // A map of one entry, or the bare name.
+        let holds = self.peek()? == 0x81;
+        if holds {
+            self.byte()?;
+        }
+        self.nested(|reader| visitor.visit_enum(Variant { reader, holds }))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
+        Err(Malformed::custom("a value of no known kind is due"))
+    }
+
+    forward_to_deserialize_any! {
+        i128 u128 f32 f64 char unit unit_struct tuple_struct map ignored_any
+    }
+}
+
+struct List<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    left: usize,
+}
+
+impl<'de> SeqAccess<'de> for &mut List<'_, '_> {
+    type Error = Malformed;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        seed.deserialize(&mut *self.reader).map(Some)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.left)
+    }
+}
+
+struct Variant<'r, 'a> {
+    reader: &'r mut Reader<'a>,
+    /// Whether something follows the name.
+    holds: bool,
+}
+
+impl Variant<'_, '_> {
+    fn must_hold(&self, holds: bool) -> Result<()> {
+        if self.holds == holds {
+            return Ok(());
+        }
+        Err(Malformed::custom(if holds {
+            "a variant lacks what it holds"
+        } else {
+            "a variant holds what it should not"
+        }))
+    }
+}
+
+impl<'de> EnumAccess<'de> for Variant<'_, '_> {
+    type Error = Malformed;
+    type Variant = Self;
+
+    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self)> {
+        let name = seed.deserialize(&mut *self.reader)?;
+        Ok((name, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Variant<'_, '_> {
+    type Error = Malformed;
+
+    fn unit_variant(self) -> Result<()> {
+        self.must_hold(false)
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value> {
+        self.must_hold(true)?;
+        seed.deserialize(self.reader)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+        self.must_hold(true)?;
+        self.reader.visit_list(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        self.must_hold(true)?;
+        self.reader.visit_list(visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Exit, Reply, WireError};
+    use crate::op::{Buffer, Link, Op, Syscall};
+    use crate::{ErrorKind, Lane};
+    use proptest::prelude::*;
+
+    fn round<T>(message: &T)
+    where
+        T: serde::Serialize + DeserializeOwned + PartialEq + fmt::Debug,
+    {
+        let bytes = rmp_serde::to_vec(message).unwrap();
+        assert_eq!(
+            from_slice::<T>(&bytes).as_ref(),
+            Ok(message),
+            "{bytes:02x?}"
+        );
+        for end in 0..bytes.len() {
+            assert!(
+                from_slice::<T>(&bytes[..end]).is_err(),
+                "cut at {end}: {bytes:02x?}"
+            );
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(from_slice::<T>(&longer), Err(Malformed::Trailing(1)));
+    }
+
+    #[test]
+    fn numbers_of_every_width_keep_their_value() {
+        for shift in 0..64 {
+            for near in -2..=2_i64 {
+                let number = (1_i64 << shift).wrapping_add(near);
+                round(&Reply::Clock(number));
+                round(&Reply::Clock(number.wrapping_neg()));
+                round(&Reply::Count(number.cast_unsigned()));
+            }
+        }
+        assert!(from_slice::<Lane>(&rmp_serde::to_vec(&-1_i32).unwrap()).is_err());
+        assert!(from_slice::<Lane>(&rmp_serde::to_vec(&(1_u64 << 32)).unwrap()).is_err());
+    }
+
+    #[test]
+    fn lengths_of_every_width_are_read() {
+        for len in [0, 15, 16, 31, 32, 255, 256, 65_535, 65_536] {
+            let bytes = rmp_serde::to_vec(&Reply::Bytes(vec![7; len].into())).unwrap();
+            assert_eq!(from_slice(&bytes), Ok(Reply::Bytes(vec![7; len].into())));
+            let bytes = rmp_serde::to_vec(&"x".repeat(len)).unwrap();
+            assert_eq!(from_slice(&bytes), Ok("x".repeat(len)));
+            let bytes = rmp_serde::to_vec(&vec![true; len]).unwrap();
+            assert_eq!(from_slice(&bytes), Ok(vec![true; len]));
+        }
+    }
+
+    #[test]
+    fn results_options_and_variants_of_every_form() {
+        let exit = Exit {
+            code: None,
+            signal: Some(9),
+            duration_ns: 5,
+        };
+        let error = WireError {
+            kind: ErrorKind::Os,
+            errno: 2,
+            message: "open".into(),
+        };
+        round::<std::result::Result<Reply, WireError>>(&Err(error.clone()));
+        round(&Reply::Batch(vec![
+            Ok(Reply::Exited(exit)),
+            Err(error),
+            Ok(Reply::Done),
+        ]));
+        round(&Op::Syscall(Syscall {
+            nr: 257,
+            args: [-100, 0, 0, i64::MIN, i64::MAX, 1],
+            buffers: vec![Buffer {
+                content: b"/".to_vec(),
+                len: 2,
+                align: 16,
+                returned: true,
+            }],
+            pointers: vec![-1, 5],
+            nested: vec![Link {
+                parent: 0,
+                child: 0,
+                offset: 8,
+                child_offset: 0,
+            }],
+            background: false,
+        }));
+    }
+
+    #[test]
+    fn what_could_exhaust_memory_or_stack_is_refused() {
+        // A list of 2^32 - 1 values, in five bytes.
+        let huge = [0xdd, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(from_slice::<Vec<bool>>(&huge), Err(Malformed::Short));
+        let huge = [0xc6, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(
+            from_slice::<serde_bytes::ByteBuf>(&huge),
+            Err(Malformed::Short)
+        );
+        let mut reply = Reply::Done;
+        for _ in 0..100 {
+            reply = Reply::Batch(vec![Ok(reply)]);
+        }
+        let bytes = rmp_serde::to_vec(&reply).unwrap();
+        assert_eq!(from_slice::<Reply>(&bytes), Err(Malformed::Deep));
+    }
+
+    #[test]
+    fn a_struct_with_a_field_too_many_is_refused() {
+        assert!(from_slice::<Exit>(&rmp_serde::to_vec(&(1, 2, 3, 4)).unwrap()).is_err());
+        assert!(from_slice::<Exit>(&rmp_serde::to_vec(&(1, 2)).unwrap()).is_err());
+    }
+
+    proptest! {
+        /// What this decoder accepts, the general one reads the same way.
+        #[test]
+        fn nothing_is_read_differently(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Ok(op) = from_slice::<Op>(&bytes) {
+                prop_assert_eq!(rmp_serde::from_slice::<Op>(&bytes).unwrap(), op);
+            }
+            if let Ok(reply) = from_slice::<Reply>(&bytes) {
+                prop_assert_eq!(rmp_serde::from_slice::<Reply>(&bytes).unwrap(), reply);
+            }
+        }
+
+        /// Damage to a real message is an error or another message, never a panic.
+        #[test]
+        fn damage_is_survived(at in 0_usize..80, byte in any::<u8>()) {
+            let op = Op::Batch {
+                commands: Lane(1),
+                raw: Lane(2),
+                ops: vec![Op::Stat { path: b"/etc".to_vec() }, Op::ClockAdvance { ns: -70_000 }],
+            };
+            let mut bytes = rmp_serde::to_vec(&op).unwrap();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = from_slice::<Op>(&bytes);
+        }
+    }
+}
