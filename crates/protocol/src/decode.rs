@@ -7,8 +7,8 @@
 //! Format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, SeqAccess,
-    VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, SeqAccess,
+    Unexpected, VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 use std::fmt;
@@ -39,6 +39,17 @@ pub enum Malformed {
 impl serde::de::Error for Malformed {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::Rejected(message.to_string())
+    }
+
+    // Serde's own words for these describe every kind of value there is, floats included, and so
+    // bring along the code that prints them.
+
+    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Rejected(format!("{expected} is due"))
+    }
+
+    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::Rejected(format!("{expected} is due"))
     }
 }
 
