@@ -49,6 +49,10 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	$(PROVIUM) setup
 	$(call step,the Lua suite on real guests)
 	$(PROVIUM) --config tests/lua/provium.toml tests/lua
+	$(call step,guests of every origin)
+	PROVIUM=$(abspath $(PROVIUM)) $(PROVIUM) --config tests/profiles/provium.toml tests/profiles
+	$(call step,nothing is left behind)
+	tests/nothing-left.sh $(PROVIUM)
 	$(call step,examples)
 	$(PROVIUM) --config examples/provium.toml examples
 	$(call step,what the documentation shows)

@@ -2,6 +2,7 @@
 
 use crate::command::{CommandSpec, RunResult, exec_of, result_of};
 use crate::error::LabError;
+use crate::raw::syscall_result;
 use crate::surface::Surface;
 use provium_guest::{Captured, SyscallResult};
 use provium_protocol::message::{Entry, Reply, Stat};
@@ -113,16 +114,7 @@ impl BatchOutcome {
                 ret,
                 errno,
                 buffers,
-            } => {
-                let buffers = buffers
-                    .into_iter()
-                    .map(|buffer| buffer.map(|bytes| bytes.into_vec()));
-                Self::Syscall(SyscallResult {
-                    ret,
-                    errno,
-                    buffers: buffers.collect(),
-                })
-            }
+            } => Self::Syscall(syscall_result(ret, errno, buffers)),
             other => return Err(other),
         })
     }

@@ -2,15 +2,15 @@
 
 use crate::error::LabError;
 use crate::line::Line;
-use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
 use crate::surface::{Surface, quoted};
 use crate::tail;
 use provium_protocol::Lane;
 use provium_protocol::op::Whence;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Longest single read that the wire allows, bytes.
 const LONGEST_READ: usize = 1024 * 1024;
@@ -71,7 +71,7 @@ struct Inner {
     path: Vec<u8>,
     fd: i32,
     closed: AtomicBool,
-    membership: Mutex<Option<Membership>>,
+    place: Place,
 }
 
 impl File {
@@ -87,14 +87,11 @@ impl File {
             path: path.to_vec(),
             fd,
             closed: AtomicBool::new(false),
-            membership: Mutex::new(None),
+            place: Place::default(),
         }));
-        let membership = scope.register(Class::File, id, Arc::new(file.clone()));
-        *file
-            .0
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        file.0
+            .place
+            .take(scope, (Class::File, id), Arc::new(file.clone()));
         file
     }
 
@@ -188,15 +185,7 @@ impl File {
             .0
             .open_files
             .fetch_sub(1, Ordering::Relaxed);
-        let membership = self
-            .0
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(membership) = membership {
-            membership.leave();
-        }
+        self.0.place.leave();
         let call = "close()".to_owned();
         let inner = &self.0;
         match inner

@@ -11,6 +11,7 @@ use crate::error::LabError;
 use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions};
 use indexmap::IndexMap;
+use provium_events::{Amount, Event, Sink};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,10 +41,40 @@ pub(crate) struct FileContext {
     anonymous: Mutex<u32>,
 }
 
-/// The file's claim and what is left of it.
+/// The file's claim and what is left of it. Told when it is taken, and when it is given back.
 struct ClaimState {
     left: Need,
-    _grant: Grant,
+    grant: Grant,
+    sink: Sink,
+    path: String,
+}
+
+impl ClaimState {
+    fn new(grant: Grant, sink: Sink, path: String) -> Self {
+        let claim = Self {
+            left: grant.need(),
+            grant,
+            sink,
+            path,
+        };
+        claim.tell(|path, amount| Event::ClaimAcquired { path, amount });
+        claim
+    }
+
+    fn tell(&self, event: impl FnOnce(String, Amount) -> Event) {
+        let Need { memory, cpus } = self.grant.need();
+        let amount = Amount {
+            memory_bytes: memory,
+            cpus,
+        };
+        self.sink.emit(event(self.path.clone(), amount));
+    }
+}
+
+impl Drop for ClaimState {
+    fn drop(&mut self) {
+        self.tell(|path, amount| Event::ClaimReleased { path, amount });
+    }
 }
 
 /// The members of a lab, in the order they came.
@@ -310,10 +341,8 @@ impl Lab {
         if claim.is_some() {
             return Err(self.invalid(call, "claim already taken".to_owned()));
         }
-        *claim = Some(ClaimState {
-            left: need,
-            _grant: grant,
-        });
+        let sink = file.environment.sink().clone();
+        *claim = Some(ClaimState::new(grant, sink, file.path.clone()));
         Ok(())
     }
 

@@ -6,13 +6,13 @@
 use crate::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::error::LabError;
 use crate::line::Line;
-use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use provium_guest::{CallError, CaptureReader, Command, Piece};
 use provium_protocol::message::Exit;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a process that is closed has between SIGTERM and SIGKILL.
@@ -50,7 +50,7 @@ struct Inner {
     pid: u32,
     has_input: bool,
     timed_out: AtomicBool,
-    membership: Mutex<Option<Membership>>,
+    place: Place,
 }
 
 impl Process {
@@ -70,14 +70,12 @@ impl Process {
             pid,
             has_input: matches!(spec.stdin, StdinSource::Open),
             timed_out: AtomicBool::new(false),
-            membership: Mutex::new(None),
+            place: Place::default(),
         }));
-        let membership = scope.register(Class::Process, id, Arc::new(process.clone()));
-        *process
+        process
             .0
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
+            .place
+            .take(scope, (Class::Process, id), Arc::new(process.clone()));
         process
     }
 
@@ -203,15 +201,7 @@ impl Process {
     }
 
     fn leave_scope(&self) {
-        let membership = self
-            .0
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(membership) = membership {
-            membership.leave();
-        }
+        self.0.place.leave();
     }
 }
 

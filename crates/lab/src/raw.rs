@@ -5,6 +5,7 @@ use crate::line::Line;
 use provium_guest::{Call, CallError, SyscallResult};
 use provium_protocol::message::Reply;
 use provium_protocol::op::{Op, Syscall};
+use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -93,17 +94,20 @@ impl Inner {
                 ret,
                 errno,
                 buffers,
-            } => {
-                let buffers = buffers
-                    .into_iter()
-                    .map(|buffer| buffer.map(|bytes| bytes.into_vec()));
-                Ok(SyscallResult {
-                    ret,
-                    errno,
-                    buffers: buffers.collect(),
-                })
-            }
+            } => Ok(syscall_result(ret, errno, buffers)),
             other => Err(self.line.strange(&other)),
         }
+    }
+}
+
+/// The wire's parts of a result, put together.
+pub(crate) fn syscall_result(ret: i64, errno: i32, buffers: Vec<Option<ByteBuf>>) -> SyscallResult {
+    let buffers = buffers
+        .into_iter()
+        .map(|buffer| buffer.map(ByteBuf::into_vec));
+    SyscallResult {
+        ret,
+        errno,
+        buffers: buffers.collect(),
     }
 }

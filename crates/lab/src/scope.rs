@@ -13,7 +13,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 /// Identifies a resource within this process; also its age, a later one being greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,20 +143,6 @@ impl Scope {
         &self.0.names
     }
 
-    /// Puts a resource under the scope's care.
-    pub(crate) fn register(
-        &self,
-        class: Class,
-        id: ResourceId,
-        resource: Arc<dyn Close>,
-    ) -> Membership {
-        self.resources().insert((class, id), resource);
-        Membership {
-            scope: Arc::downgrade(&self.0),
-            key: (class, id),
-        }
-    }
-
     /// Closes everything, class by class, newest first, and says what could not be closed.
     pub async fn close(&self) -> Vec<CloseFailure> {
         let mut failures = Vec::new();
@@ -197,17 +183,24 @@ impl fmt::Debug for Scope {
     }
 }
 
-/// A resource's place in its scope.
-pub(crate) struct Membership {
-    scope: Weak<Inner>,
-    key: (Class, ResourceId),
-}
+/// A resource's place in its scope: taken once, left once.
+#[derive(Default)]
+pub(crate) struct Place(OnceLock<(Weak<Inner>, (Class, ResourceId))>);
 
-impl Membership {
-    /// Leaves the scope: the resource is closed, or somebody else's.
+impl Place {
+    /// Puts `resource` under the scope's care.
+    pub(crate) fn take(&self, scope: &Scope, key: (Class, ResourceId), resource: Arc<dyn Close>) {
+        if self.0.set((Arc::downgrade(&scope.0), key)).is_ok() {
+            scope.resources().insert(key, resource);
+        }
+    }
+
+    /// Leaves the scope: the resource is closed. Left already is fine.
     pub(crate) fn leave(&self) {
-        if let Some(inner) = self.scope.upgrade() {
-            Scope(inner).resources().remove(&self.key);
+        if let Some((scope, key)) = self.0.get()
+            && let Some(inner) = scope.upgrade()
+        {
+            Scope(inner).resources().remove(key);
         }
     }
 }
@@ -246,7 +239,9 @@ mod tests {
                 name,
                 log: Arc::clone(&log),
             });
-            scope.register(class, ResourceId::next(), witness)
+            let place = Place::default();
+            place.take(&scope, (class, ResourceId::next()), witness);
+            place
         };
         add(Class::Vm, "vm 1");
         add(Class::File, "bad");

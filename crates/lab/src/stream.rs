@@ -6,12 +6,12 @@
 //! own source and nothing else.
 
 use crate::error::LabError;
-use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
@@ -76,7 +76,7 @@ struct Inner {
     /// The source has ended and everything was handed out.
     at_end: AtomicBool,
     open_count: Option<Arc<AtomicUsize>>,
-    membership: Mutex<Option<Membership>>,
+    place: Place,
 }
 
 struct State {
@@ -116,13 +116,13 @@ impl ByteStream {
             closed: watch::Sender::new(false),
             at_end: AtomicBool::new(false),
             open_count: parts.open_count,
-            membership: Mutex::new(None),
+            place: Place::default(),
         });
-        let membership = scope.register(Class::Stream, id, Arc::clone(&inner) as Arc<dyn Close>);
-        *inner
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        inner.place.take(
+            scope,
+            (Class::Stream, id),
+            Arc::clone(&inner) as Arc<dyn Close>,
+        );
         Self(inner)
     }
 
@@ -300,14 +300,7 @@ impl Inner {
         if self.closed.send_replace(true) {
             return;
         }
-        if let Some(membership) = self
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
-            membership.leave();
-        }
+        self.place.leave();
         if let Some(count) = &self.open_count {
             count.fetch_sub(1, Ordering::Relaxed);
         }

@@ -4,7 +4,7 @@
 use crate::command::RunStatus;
 use crate::error::LabError;
 use crate::process::Process;
-use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::surface::Surface;
 use crate::vm::Vm;
 use provium_protocol::Lane;
@@ -28,7 +28,7 @@ struct Inner {
     vm: Vm,
     surface: Surface,
     seat: Arc<WorkerSeat>,
-    membership: Mutex<Option<Membership>>,
+    place: Place,
 }
 
 /// What a surface needs to know of the worker it belongs to.
@@ -84,10 +84,12 @@ impl Vm {
             vm: self.clone(),
             surface: Surface::of_worker(self.clone(), Arc::clone(&seat)),
             seat,
-            membership: Mutex::new(None),
+            place: Place::default(),
         }));
-        *lock(&worker.0.membership) =
-            Some(scope.register(Class::Worker, id, Arc::new(worker.clone())));
+        worker
+            .0
+            .place
+            .take(scope, (Class::Worker, id), Arc::new(worker.clone()));
         Ok(worker)
     }
 }
@@ -171,9 +173,7 @@ impl Worker {
         if !self.0.seat.leave(why) {
             return Ok(());
         }
-        if let Some(membership) = lock(&self.0.membership).take() {
-            membership.leave();
-        }
+        self.0.place.leave();
         lock(&self.0.seat.children).clear();
         let lane = self.0.seat.lane;
         match self.0.vm.surface().agent("close()".to_owned()) {

@@ -6,14 +6,14 @@ use crate::environment::Environment;
 use crate::error::LabError;
 use crate::lab::FileContext;
 use crate::profile::Profile;
-use crate::scope::{Class, Close, Closing, Membership, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::surface::Surface;
 use crate::vm::options::VmOptions;
 use crate::vm::running::{Obituary, Running, Session};
 use provium_protocol::message::GuestStats;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
@@ -34,7 +34,7 @@ pub(crate) struct Inner {
     pub(crate) open_files: Arc<AtomicUsize>,
     pub(crate) open_streams: Arc<AtomicUsize>,
     pub(crate) closed: AtomicBool,
-    membership: Mutex<Option<Membership>>,
+    place: Place,
 }
 
 /// Where a VM is in its life, with what belongs to it there.
@@ -137,14 +137,11 @@ impl Vm {
             open_files: Arc::new(AtomicUsize::new(0)),
             open_streams,
             closed: AtomicBool::new(false),
-            membership: Mutex::new(None),
+            place: Place::default(),
         });
         let vm = Self(inner);
-        let membership = scope.register(Class::Vm, id, Arc::new(vm.clone()));
-        *vm.0
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(membership);
+        vm.0.place
+            .take(scope, (Class::Vm, id), Arc::new(vm.clone()));
         vm
     }
 
@@ -278,15 +275,7 @@ impl Vm {
     }
 
     pub(crate) fn leave_scope(&self) {
-        let membership = self
-            .0
-            .membership
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(membership) = membership {
-            membership.leave();
-        }
+        self.0.place.leave();
     }
 }
 

@@ -201,8 +201,13 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
             Sign::Event(_) => {}
             Sign::Suspicion(suspicion) => {
                 let limit = vm.environment().patient(CONFIRMATION);
-                let answer = tokio::time::timeout(limit, running.channel.ping()).await;
-                if matches!(answer, Ok(Ok(_))) {
+                let answer = tokio::time::timeout(limit, running.channel.ping());
+                let answers = tokio::select! {
+                    biased;
+                    () = async { drop(ended.wait_for(Option::is_some).await) } => false,
+                    answer = answer => matches!(answer, Ok(Ok(_))),
+                };
+                if answers {
                     continue;
                 }
                 return last_word(&running.machine, &suspicion).await;
