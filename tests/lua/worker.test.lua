@@ -219,9 +219,11 @@ test("after a reset workers, processes and files are gone and say so", function(
   local p = own:run_async("sleep 1000")
   local f = own:open_file("/tmp/x", {write = true, create = true})
   own:reset()
+  t:assert_eq(f:fd(), 0)
   for _, call in ipairs{
     function() w:run("true") end,
     function() p:wait(5) end,
+    function() p:kill() end,
     function() f:write("x") end,
   } do
     t:assert_contains(tostring(t:assert_raises(call)), "reset")

@@ -2,8 +2,9 @@
 
 use crate::command::{CommandSpec, RunResult, exec_of, result_of};
 use crate::error::LabError;
+use crate::line::Line;
 use crate::raw::syscall_result;
-use crate::surface::Surface;
+use crate::surface::{Surface, quoted};
 use provium_guest::{Captured, SyscallResult};
 use provium_protocol::message::{Entry, Reply, Stat};
 use provium_protocol::op::Op;
@@ -47,28 +48,48 @@ impl Surface {
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
         let agent = self.agent(format!("batch({} entries)", entries.len()))?;
         let (commands, raw) = self.lanes();
-        let names: Vec<Option<String>> = entries.iter().map(BatchEntry::command).collect();
+        let names: Vec<_> = entries.iter().map(BatchEntry::names).collect();
         let ops = entries.into_iter().map(BatchEntry::into_op).collect();
         let results = agent.lane.channel().batch(commands, raw, ops).await;
         let results = agent.checked(results).await?;
         let outcomes = results
             .into_iter()
             .zip(names)
-            .map(|(result, command)| match result {
-                Ok(reply) => {
-                    BatchOutcome::of(reply, command).map_err(|other| agent.strange(&other))
+            .map(|(result, (call, command))| {
+                let line = agent.about(agent.subject.clone(), call);
+                match result {
+                    Ok(reply) => BatchOutcome::of(reply, command, &line),
+                    Err(error) => Err(line.remote(error)),
                 }
-                Err(error) => Err(agent.remote(error)),
             });
         Ok(outcomes.collect())
     }
 }
 
 impl BatchEntry {
-    fn command(&self) -> Option<String> {
+    /// The call as the author would have written it alone, and the command if it is one.
+    fn names(&self) -> (String, String) {
+        let command = match self {
+            Self::Run(spec) => spec.to_string(),
+            Self::Op(_) => String::new(),
+        };
+        (self.call(&command), command)
+    }
+
+    fn call(&self, command: &str) -> String {
         match self {
-            Self::Run(spec) => Some(spec.to_string()),
-            Self::Op(_) => None,
+            Self::Run(_) => format!("run({command})"),
+            Self::Op(Op::ReadFile { path, .. }) => format!("read_file({})", quoted(path)),
+            Self::Op(Op::WriteFile { path, .. }) => format!("write_file({})", quoted(path)),
+            Self::Op(Op::Stat { path }) => format!("stat({})", quoted(path)),
+            Self::Op(Op::ListDir { path }) => format!("listdir({})", quoted(path)),
+            Self::Op(Op::MakeDir { path, .. }) => format!("mkdir({})", quoted(path)),
+            Self::Op(Op::Unlink { path }) => format!("unlink({})", quoted(path)),
+            Self::Op(Op::Rename { from, to }) => {
+                format!("rename({}, {})", quoted(from), quoted(to))
+            }
+            Self::Op(Op::Syscall(syscall)) => format!("syscall({})", syscall.nr),
+            Self::Op(_) => "batch entry".to_owned(),
         }
     }
 
@@ -85,7 +106,7 @@ impl BatchEntry {
 }
 
 impl BatchOutcome {
-    fn of(reply: Reply, command: Option<String>) -> Result<Self, Reply> {
+    fn of(reply: Reply, command: String, line: &Line) -> Result<Self, LabError> {
         Ok(match reply {
             Reply::Ran {
                 exit,
@@ -96,7 +117,6 @@ impl BatchOutcome {
                     bytes: bytes.into_vec(),
                     ..Captured::default()
                 };
-                let command = command.unwrap_or_default();
                 Self::Run(result_of(
                     command,
                     exit,
@@ -115,7 +135,7 @@ impl BatchOutcome {
                 errno,
                 buffers,
             } => Self::Syscall(syscall_result(ret, errno, buffers)),
-            other => return Err(other),
+            other => return Err(line.strange(&other)),
         })
     }
 }

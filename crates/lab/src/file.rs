@@ -4,16 +4,18 @@ use crate::error::LabError;
 use crate::line::Line;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
-use crate::surface::{Surface, quoted};
+use crate::surface::quoted;
 use crate::tail;
-use provium_protocol::Lane;
-use provium_protocol::op::Whence;
+use provium_protocol::op::{TailStart, Whence};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Longest single read that the wire allows, bytes.
 const LONGEST_READ: usize = 1024 * 1024;
+
+/// The errno of a descriptor that has no offset.
+const ESPIPE: i32 = 29;
 
 /// How a file is opened; at least one of read, write and append.
 #[derive(Debug, Clone, Copy, Default)]
@@ -65,9 +67,7 @@ pub struct File(Arc<Inner>);
 
 struct Inner {
     id: ResourceId,
-    surface: Surface,
-    lane: Lane,
-    generation: u64,
+    line: Line,
     path: Vec<u8>,
     fd: i32,
     closed: AtomicBool,
@@ -77,13 +77,14 @@ struct Inner {
 impl File {
     pub(crate) fn open(line: &Line, scope: &Scope, path: &[u8], fd: i32) -> Self {
         let id = ResourceId::next();
-        let surface = line.surface().clone();
-        surface.vm().0.open_files.fetch_add(1, Ordering::Relaxed);
+        line.surface()
+            .vm()
+            .0
+            .open_files
+            .fetch_add(1, Ordering::Relaxed);
         let file = Self(Arc::new(Inner {
             id,
-            surface,
-            lane: line.lane.lane(),
-            generation: line.generation,
+            line: line.clone(),
             path: path.to_vec(),
             fd,
             closed: AtomicBool::new(false),
@@ -110,13 +111,17 @@ impl File {
         format!(
             "file {} of {}",
             quoted(&self.0.path),
-            self.0.surface.subject()
+            self.0.line.surface().subject()
         )
     }
 
-    /// Its descriptor number in the guest; 0 once closed.
+    /// Its descriptor number in the guest; 0 once it is closed or gone.
     pub fn fd(&self) -> i32 {
-        if self.is_closed() { 0 } else { self.0.fd }
+        if self.line("fd()").is_ok() {
+            self.0.fd
+        } else {
+            0
+        }
     }
 
     /// Whether it was closed.
@@ -166,11 +171,19 @@ impl File {
         self.seek_as("tell()", 0, Whence::Current).await
     }
 
-    /// The descriptor's bytes from where the offset is, as a stream.
+    /// What stands after the offset and what is added later; of a pipe or terminal, what it gives.
     pub async fn tail_stream(&self, scope: &Scope, site: Site) -> Result<ByteStream, LabError> {
         let line = self.line("tail_stream()")?;
         let subject = format!("stream of {}", self.subject());
-        let source = line.lane.stream_fd(self.0.fd);
+        let fd = self.0.fd;
+        let source = match line.lane.seek_fd(fd, 0, Whence::Current).await {
+            Ok(offset) => {
+                let path = format!("/proc/self/fd/{fd}");
+                line.lane.tail_file(path.as_bytes(), TailStart::At(offset))
+            }
+            Err(error) if error.errno() == Some(ESPIPE) => line.lane.stream_fd(fd),
+            Err(error) => return line.checked(Err(error)).await,
+        };
         Ok(tail::open(line, scope, source, subject, site))
     }
 
@@ -180,24 +193,22 @@ impl File {
             return Ok(());
         }
         self.0
-            .surface
+            .line
+            .surface()
             .vm()
             .0
             .open_files
             .fetch_sub(1, Ordering::Relaxed);
         self.0.place.leave();
-        let call = "close()".to_owned();
-        let inner = &self.0;
-        match inner
-            .surface
-            .line_of(call, inner.lane, inner.generation, "the file")
-        {
-            Ok(line) => match line.lane.close_fd(inner.fd).await {
-                Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
-                // The process that had it is gone, and the descriptor with it.
-                _ => Ok(()),
-            },
-            Err(_) => Ok(()),
+        let line = self.0.line.about(self.subject(), "close()");
+        if line.ready("the file").is_err() {
+            // The guest that had it is off, dead or has been reset.
+            return Ok(());
+        }
+        match line.lane.close_fd(self.0.fd).await {
+            Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
+            // The process that had it is gone, and the descriptor with it.
+            _ => Ok(()),
         }
     }
 
@@ -211,10 +222,9 @@ impl File {
         if self.is_closed() {
             return Err(LabError::gone(self.subject(), call, "file is closed"));
         }
-        let inner = &self.0;
-        inner
-            .surface
-            .line_of(call.to_owned(), inner.lane, inner.generation, "the file")
+        let line = self.0.line.about(self.subject(), call);
+        line.ready("the file")?;
+        Ok(line)
     }
 }
 

@@ -11,6 +11,8 @@ use provium_protocol::op::Op;
 #[derive(Clone)]
 pub(crate) struct Line {
     pub(crate) surface: Surface,
+    /// What messages are about: the surface, or something of it.
+    pub(crate) subject: String,
     pub(crate) lane: LaneHandle,
     /// Of which boot of the machine.
     pub(crate) generation: u64,
@@ -30,17 +32,17 @@ impl Line {
             Err(CallError::Remote(error)) => Err(self.remote(error)),
             Err(error) if matches!(error.channel(), Some(ChannelError::Rebooted)) => {
                 let why = "the guest was rebooted or reset meanwhile";
-                Err(LabError::gone(self.surface.subject(), &self.call, why))
+                Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
             Err(error) => {
-                let told = LabError::host(self.surface.subject(), &self.call, error);
+                let told = LabError::host(self.subject.clone(), &self.call, error);
                 Err(self.surface.vm().explain(&self.call, told).await)
             }
         }
     }
 
     pub(crate) fn remote(&self, error: WireError) -> LabError {
-        let subject = self.surface.subject();
+        let subject = self.subject.clone();
         let call = self.call.clone();
         match error.kind {
             ErrorKind::Os => LabError::Guest {
@@ -62,7 +64,7 @@ impl Line {
     }
 
     pub(crate) fn invalid(&self, why: impl Into<String>) -> LabError {
-        LabError::invalid(self.surface.subject(), &self.call, why)
+        LabError::invalid(self.subject.clone(), &self.call, why)
     }
 
     /// A reply that the request cannot have.
@@ -78,11 +80,21 @@ impl Line {
         &self.surface
     }
 
-    /// The same lane, for another call.
-    pub(crate) fn renamed(&self, call: &str) -> Self {
+    /// The same lane, for another call on something else.
+    pub(crate) fn about(&self, subject: String, call: impl Into<String>) -> Self {
         Self {
-            call: call.to_owned(),
+            subject,
+            call: call.into(),
             ..self.clone()
         }
+    }
+
+    /// An error unless the VM is booted, and has not been reset since: `what` is gone then.
+    pub(crate) fn ready(&self, what: &str) -> Result<(), LabError> {
+        if self.surface.vm().session(&self.call)?.generation == self.generation {
+            return Ok(());
+        }
+        let why = format!("{what} is gone: the VM was reset");
+        Err(LabError::gone(self.subject.clone(), &self.call, why))
     }
 }

@@ -114,8 +114,14 @@ impl Process {
         let command = &self.0.command;
         let (ended, timed_out) = wait_or_kill(command, timeout).await;
         self.0.timed_out.fetch_or(timed_out, Ordering::AcqRel);
-        let line = self.0.line.renamed("wait()");
-        let exit = line.checked(ended).await?;
+        let exit = match ended {
+            Ok(exit) => exit,
+            Err(error) => {
+                let line = self.line("wait()");
+                line.ready("the process")?;
+                line.checked(Err(error)).await?
+            }
+        };
         self.leave_scope();
         let timed_out = self.0.timed_out.load(Ordering::Acquire);
         let (stdout, stderr) = (command.output().contents(), command.error().contents());
@@ -140,7 +146,8 @@ impl Process {
 
     /// Writes to its standard input; the number of bytes.
     pub async fn stdin_write(&self, data: &[u8]) -> Result<u64, LabError> {
-        let line = self.0.line.renamed("stdin_write()");
+        let line = self.line("stdin_write()");
+        line.ready("the process")?;
         if !self.0.has_input {
             return Err(line.invalid("its standard input was given with `stdin`"));
         }
@@ -160,7 +167,7 @@ impl Process {
             OutputKind::Stdout => ("stdout", self.0.command.output_reader()),
             OutputKind::Stderr => ("stderr", self.0.command.error_reader()),
         };
-        let line = self.0.line.renamed(&format!("{name}_stream()"));
+        let line = self.line(&format!("{name}_stream()"));
         let open_count = Some(Arc::clone(&line.surface().vm().0.open_streams));
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, line });
@@ -195,9 +202,14 @@ impl Process {
     }
 
     async fn send(&self, call: String, signal: i32, group: bool) -> Result<(), LabError> {
-        let line = self.0.line.renamed(&call);
+        let line = self.line(&call);
+        line.ready("the process")?;
         let sent = self.0.command.signal(signal, group).await;
         line.checked(sent).await
+    }
+
+    fn line(&self, call: &str) -> Line {
+        self.0.line.about(self.subject(), call)
     }
 
     fn leave_scope(&self) {

@@ -197,7 +197,7 @@ impl ByteStream {
         timeout: Duration,
         mut found: impl FnMut(&[u8]) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
-        let shown = format!("{call}(\"{what}\")");
+        let shown = format!("{call}({what:?})");
         let deadline = Instant::now() + timeout;
         let read = async {
             let mut state = self.0.state.lock().await;

@@ -308,44 +308,21 @@ impl Surface {
         self.line(call, self.lanes().1)
     }
 
-    /// The line to a lane, if it is still the guest that `generation` was of.
-    pub(crate) fn line_of(
-        &self,
-        call: String,
-        lane: Lane,
-        generation: u64,
-        what: &str,
-    ) -> Result<Line, LabError> {
-        let session = self.vm.session(&call)?;
-        if session.generation != generation {
-            let why = format!("{what} is gone: the VM was reset");
-            return Err(LabError::gone(self.subject(), call, why));
-        }
-        Ok(Line {
-            surface: self.clone(),
-            lane: session.lane(lane),
-            generation,
-            call,
-        })
-    }
-
     fn line(&self, call: String, lane: Lane) -> Result<Line, LabError> {
-        match &self.worker {
-            None => {
-                let session = self.vm.session(&call)?;
-                let (generation, lane) = (session.generation, session.lane(lane));
-                Ok(Line {
-                    surface: self.clone(),
-                    lane,
-                    generation,
-                    call,
-                })
-            }
-            Some(worker) => {
-                worker.check(&self.subject(), &call)?;
-                self.line_of(call, lane, worker.generation, "the worker")
-            }
+        if let Some(worker) = &self.worker {
+            worker.check(&self.subject(), &call)?;
         }
+        let session = self.vm.session(&call)?;
+        let of_worker = self.worker.as_ref().map(|worker| worker.generation);
+        let line = Line {
+            surface: self.clone(),
+            subject: self.subject(),
+            lane: session.lane(lane),
+            generation: of_worker.unwrap_or(session.generation),
+            call,
+        };
+        line.ready("the worker")?;
+        Ok(line)
     }
 }
 
