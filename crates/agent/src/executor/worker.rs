@@ -81,8 +81,6 @@ struct Namespaces {
     at_fork: i32,
     user: bool,
     mounts: bool,
-    /// Applies to children only.
-    time: bool,
 }
 
 impl Namespaces {
@@ -91,7 +89,6 @@ impl Namespaces {
             at_fork: 0,
             user: false,
             mounts: false,
-            time: false,
         };
         for name in names {
             spaces.at_fork |= match name.as_str() {
@@ -102,12 +99,11 @@ impl Namespaces {
                 "pid" => libc::CLONE_NEWPID,
                 "user" => libc::CLONE_NEWUSER,
                 "cgroup" => libc::CLONE_NEWCGROUP,
-                "time" => 0,
+                "time" => libc::CLONE_NEWTIME,
                 _ => return Err(failure::invalid(format!("no namespace is called `{name}`"))),
             };
             spaces.user |= name == "user";
             spaces.mounts |= name == "mnt";
-            spaces.time |= name == "time";
         }
         Ok(spaces)
     }
@@ -125,9 +121,6 @@ impl Namespaces {
         }
         if self.mounts {
             boot::make_mounts_private().map_err(os("make mounts private"))?;
-        }
-        if self.time {
-            process::unshare(libc::CLONE_NEWTIME).map_err(os("unshare the time namespace"))?;
         }
         Ok(())
     }

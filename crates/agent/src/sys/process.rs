@@ -18,16 +18,39 @@ pub(crate) enum Forked {
 /// only one; it may allocate and start threads, but locks that other threads of the parent held are
 /// lost for good.
 pub(crate) fn fork(flags: i32) -> Sys<Forked> {
-    let flags = i64::from(flags | libc::SIGCHLD);
-    // SAFETY: without CLONE_VM the child has memory and stack of its own; nobody is inside the
-    // allocator meanwhile.
-    let pid = allocator::while_quiet(|| unsafe {
-        libc::syscall(libc::SYS_clone, flags, 0_i64, 0_i64, 0_i64, 0_i64)
+    // Nobody is inside the allocator meanwhile.
+    let pid = allocator::while_quiet(|| {
+        if flags & libc::CLONE_NEWTIME == 0 {
+            let flags = i64::from(flags | libc::SIGCHLD);
+            // SAFETY: without CLONE_VM the child has memory and stack of its own.
+            unsafe { libc::syscall(libc::SYS_clone, flags, 0_i64, 0_i64, 0_i64, 0_i64) }
+        } else {
+            fork_into_time_namespace(flags)
+        }
     });
     match i32::try_from(check(pid)?).unwrap_or(0) {
         0 => Ok(Forked::Child),
         pid => Ok(Forked::Parent(pid)),
     }
+}
+
+/// The flag for a time namespace has the place of the signal in `clone(2)`, so this takes `clone3(2)`.
+/// (Unsharing it later would do for children only, and forbid threads.)
+fn fork_into_time_namespace(flags: i32) -> i64 {
+    // With CLONE_PARENT, the signal is that of this process and must not be given.
+    let signal = if flags & libc::CLONE_PARENT == 0 {
+        libc::SIGCHLD
+    } else {
+        0
+    };
+    // flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
+    let mut arguments = [0_u64; 8];
+    arguments[0] = u64::from(flags.cast_unsigned());
+    arguments[4] = u64::from(signal.cast_unsigned());
+    let size = size_of_val(&arguments);
+    // SAFETY: arguments of the size given; without CLONE_VM the child has memory and stack of its
+    // own.
+    unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size) }
 }
 
 /// Ends the process at once.
@@ -155,12 +178,6 @@ pub(crate) fn new_session() {
 pub(crate) fn name_thread(name: &std::ffi::CStr) {
     // SAFETY: a terminated string.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-}
-
-/// Moves this process into new namespaces (`CLONE_NEW*`).
-pub(crate) fn unshare(flags: i32) -> Sys<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::unshare(flags) }).map(drop)
 }
 
 /// Who a process acts as.

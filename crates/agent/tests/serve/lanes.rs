@@ -252,3 +252,40 @@ fn figures_about_the_guest() {
     };
     assert!(stats.memory_total >= stats.memory_available && stats.processes > 2);
 }
+
+#[test]
+fn a_worker_serves_from_namespaces_of_its_own() {
+    let mut host = Host::new();
+    let names = |host: &mut Host, lane| {
+        let said = host
+            .sh(
+                lane,
+                "cd /proc/self/ns; readlink mnt net uts ipc cgroup time",
+            )
+            .output;
+        String::from_utf8(said)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let outside = names(&mut host, Lane::COMMANDS);
+    let namespaces = ["mnt", "net", "uts", "ipc", "cgroup", "time"].map(str::to_owned);
+    let spec = WorkerSpec {
+        namespaces: namespaces.to_vec(),
+        ..WorkerSpec::default()
+    };
+    match host.ask(Lane::AGENT, &Op::SpawnWorker(spec)) {
+        Ok(Reply::Worker { lane, .. }) => {
+            let inside = names(&mut host, lane);
+            assert_eq!(inside.len(), 6);
+            assert!(
+                inside.iter().zip(&outside).all(|(one, other)| one != other),
+                "{inside:?}"
+            );
+        }
+        // Not everybody may make them.
+        Err(error) => assert_eq!(error.errno, libc::EPERM, "{error:?}"),
+        other => panic!("{other:?}"),
+    }
+}
