@@ -1,16 +1,19 @@
-//! The channel against the real agent, which runs as a plain process on a socket.
-//!
-//! By hand: `cargo build -p provium-agent && cargo test -p provium-guest --test real_agent -- --ignored`
+//! The channel against the real agent, which runs here as a plain process on a socket: what both
+//! ends of the wire make of each other, without a guest around it.
+
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use provium_guest::{Channel, NoModules};
+use provium_image::{AGENT, AGENT_BUILD};
+use provium_process::{Child, Command};
 use provium_protocol::message::EntryType;
 use provium_protocol::op::{Buffer, Exec, Program, Stdin, Syscall, WorkerSpec};
 use provium_protocol::{Hello, Lane, Op, Reply};
 use provium_testkit::{Dice, host_hello};
 use serde_bytes::ByteBuf;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::fs::Permissions;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
@@ -18,54 +21,38 @@ use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// The agent, which ends with this, and a folder for what a test writes.
 struct Agent {
-    process: Child,
-    folder: PathBuf,
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
+    folder: tempfile::TempDir,
+    _process: Child,
 }
 
 impl Agent {
     fn path(&self, name: &str) -> Vec<u8> {
-        self.folder.join(name).into_os_string().into_encoded_bytes()
+        let path = self.folder.path().join(name);
+        path.into_os_string().into_encoded_bytes()
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this crate may not see `provium-process`; the guard is the killer"
-)]
-async fn start(name: &str) -> (Agent, Channel, Hello) {
-    let built = std::env::current_exe().unwrap();
-    let binary = built
-        .parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("provium-agent");
+async fn start() -> (Agent, Channel, Hello) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("agent");
+    std::fs::write(&program, AGENT).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
     let (host, agent) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut command = Command::new(binary);
-    command
-        .args(["--serve-fd", "0"])
-        .stdin(Stdio::from(std::os::fd::OwnedFd::from(agent)));
+    let mut command = Command::new(program);
+    command.args(["--serve-fd", "3"]);
+    command.inherit(3, OwnedFd::from(agent));
     let process = command.spawn().unwrap();
-    drop(command);
-    let folder = std::env::temp_dir().join(format!("provium-guest-{name}-{}", process.id()));
-    std::fs::create_dir(&folder).unwrap();
-    let agent = Agent { process, folder };
+    let agent = Agent {
+        folder,
+        _process: process,
+    };
     host.set_nonblocking(true).unwrap();
     let stream = UnixStream::from_std(host).unwrap();
-    // That of an agent that was built outside of the host's own build.
-    let build = "dev";
     let mut hello = host_hello();
-    hello.build = build.to_owned();
-    let establish = Channel::establish(vec![stream], hello, build, Arc::new(NoModules));
+    hello.build = AGENT_BUILD.to_owned();
+    let establish = Channel::establish(vec![stream], hello, AGENT_BUILD, Arc::new(NoModules));
     let (channel, hello) = timeout(LONG, establish).await.unwrap().unwrap();
     (agent, channel, hello)
 }
@@ -85,9 +72,8 @@ fn shell(line: &str, stdin: Stdin) -> Exec {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the agent's executable, see the top"]
 async fn commands_files_syscalls_and_workers() {
-    let (agent, channel, hello) = start("plain").await;
+    let (agent, channel, hello) = start().await;
     assert!(!hello.kernel.is_empty());
     channel.ping().await.unwrap();
     let lane = channel.lane(Lane::COMMANDS);
@@ -199,9 +185,8 @@ async fn commands_files_syscalls_and_workers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the agent's executable, see the top"]
 async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
-    let (agent, channel, _) = start("mixed").await;
+    let (agent, channel, _) = start().await;
     let agent = Arc::new(agent);
     let big = Arc::new(Dice::new(1).bytes(700_000));
     let lane = channel.lane(Lane::COMMANDS);
@@ -268,10 +253,9 @@ async fn one_call(channel: &Channel, dice: u64, path: &[u8], big_path: &[u8], bi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the agent's executable, see the top"]
 async fn bulk_both_ways_while_small_calls_go_on() {
     const SIZE: usize = 64 << 20;
-    let (agent, channel, _) = start("bulk").await;
+    let (agent, channel, _) = start().await;
     let content = Arc::new(Dice::new(7).bytes(SIZE));
     let lane = channel.lane(Lane::COMMANDS);
     let (up_path, down_path) = (agent.path("up"), agent.path("down"));
