@@ -1,8 +1,9 @@
 //! A meeting point of tasks: opens when enough of them are in it, and is then new again.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -38,7 +39,7 @@ impl Barriers {
             ));
         }
         let opened = {
-            let mut rounds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut rounds = lock(&self.0);
             let round = rounds.entry(name.to_owned()).or_insert_with(|| Round {
                 count,
                 arrived: 0,
@@ -95,11 +96,7 @@ struct Seat<'a> {
 impl Seat<'_> {
     /// How many came.
     fn came(&self) -> usize {
-        let rounds = self
-            .barriers
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let rounds = lock(&self.barriers.0);
         rounds.get(self.name).map_or(0, |round| round.most)
     }
 }
@@ -109,11 +106,7 @@ impl Drop for Seat<'_> {
         if self.kept {
             return;
         }
-        let mut rounds = self
-            .barriers
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut rounds = lock(&self.barriers.0);
         if let Some(round) = rounds.get_mut(self.name)
             && Arc::ptr_eq(&round.opened, &self.opened)
         {

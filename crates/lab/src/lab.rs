@@ -8,13 +8,14 @@ use crate::barrier::Barriers;
 use crate::budget::{BudgetError, Grant, Need};
 use crate::environment::Environment;
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions};
 use indexmap::IndexMap;
 use provium_events::{Amount, Event, Sink};
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Names that no resource may have: they are methods, or Lua's own.
@@ -457,10 +458,6 @@ impl FileContext {
         }
         self.environment.budget().acquire(&self.path, need).await
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Lab {

@@ -21,6 +21,7 @@ mod error;
 mod file;
 mod lab;
 mod line;
+mod lock;
 pub mod nearest;
 mod process;
 mod profile;

@@ -122,7 +122,7 @@ impl Process {
                 line.checked(Err(error)).await?
             }
         };
-        self.leave_scope();
+        self.0.place.leave();
         let timed_out = self.0.timed_out.load(Ordering::Acquire);
         let (stdout, stderr) = (command.output().contents(), command.error().contents());
         Ok(result_of(
@@ -197,7 +197,7 @@ impl Process {
                 let _ = command.wait().await;
             }
         }
-        self.leave_scope();
+        self.0.place.leave();
         Ok(())
     }
 
@@ -210,10 +210,6 @@ impl Process {
 
     fn line(&self, call: &str) -> Line {
         self.0.line.about(self.subject(), call)
-    }
-
-    fn leave_scope(&self) {
-        self.0.place.leave();
     }
 }
 

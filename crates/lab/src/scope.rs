@@ -8,12 +8,13 @@
 
 use crate::error::LabError;
 use crate::lab::Names;
+use crate::lock::lock;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 
 /// Identifies a resource within this process; also its age, a later one being greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,10 +171,7 @@ impl Scope {
 
     fn resources(&self) -> MutexGuard<'_, BTreeMap<(Class, ResourceId), Arc<dyn Close>>> {
         // A panic elsewhere leaves the map whole: no code that could panic runs under the lock.
-        self.0
-            .resources
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.resources)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::command::RunStatus;
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::process::Process;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::surface::Surface;
@@ -10,7 +11,7 @@ use crate::vm::Vm;
 use provium_protocol::Lane;
 use provium_protocol::op::WorkerSpec;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// How long the commands of a worker that is closed have between SIGTERM and SIGKILL.
@@ -201,8 +202,4 @@ impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Worker").field(&self.subject()).finish()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,13 +7,14 @@
 
 use crate::budget::Grant;
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::vm::handle::{Stage, Vm};
 use provium_events::Event;
 use provium_guest::{After, Channel, LaneHandle};
 use provium_protocol::Lane;
 use provium_vmm::{Machine, MachineEvent, Suspicion};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -81,20 +82,11 @@ impl Obituary {
 impl Running {
     /// Gives memory and processors back.
     pub(crate) fn release(&self) {
-        drop(
-            self.grant
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
+        drop(lock(&self.grant).take());
     }
 
     pub(crate) fn stop_watch(&self) {
-        let watch = self
-            .watch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let watch = lock(&self.watch).take();
         if let Some(watch) = watch {
             watch.abort();
         }
@@ -106,7 +98,7 @@ impl Vm {
     pub(crate) fn watch_over(&self, running: &Arc<Running>) {
         let task = watch(self.clone(), Arc::clone(running));
         let handle = self.environment().runtime().spawn(task).abort_handle();
-        *running.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle);
+        *lock(&running.watch) = Some(handle);
     }
 
     /// How the guest ended, with the kernel's own reason where it panicked.
