@@ -20,14 +20,29 @@ pub(crate) mod fd {
     pub(crate) const ENTROPY: i32 = 14;
     /// The initial RAM disk, if there is one.
     pub(crate) const INITRD: i32 = 15;
+    /// The file of the guest's RAM.
+    pub(crate) const RAM: i32 = 16;
+    /// The devices' state, if the machine is restored.
+    pub(crate) const DEVICES: i32 = 17;
 }
 
 /// What keeps a QEMU that a guest has taken over from doing more harm.
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// The arguments; `sandbox` if the build has seccomp, `initrd` if there is one.
-pub(crate) fn arguments(spec: &MachineSpec, sandbox: bool, initrd: bool) -> Vec<String> {
+/// What the arguments depend on besides the specification.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Surroundings {
+    /// The build has seccomp.
+    pub(crate) sandbox: bool,
+    /// There is an initial RAM disk.
+    pub(crate) initrd: bool,
+    /// The machine waits for a saved state.
+    pub(crate) restored: bool,
+}
+
+/// The arguments. A restored machine has those of the one that was saved, and waits for its state.
+pub(crate) fn arguments(spec: &MachineSpec, around: Surroundings) -> Vec<String> {
     let mut list = List::default();
     list.add(
         "-name",
@@ -38,11 +53,14 @@ pub(crate) fn arguments(spec: &MachineSpec, sandbox: bool, initrd: bool) -> Vec<
         list.flag(flag);
     }
     list.add("-display", "none");
-    if sandbox {
+    if around.sandbox {
         list.add("-sandbox", SANDBOX);
     }
     // Not one instruction before the control socket is listened to: no event is missed.
     list.flag("-S");
+    if around.restored {
+        list.add("-incoming", "defer");
+    }
     machine(&mut list, spec);
     // A reboot is one; the end of power ends the process; a panic stops the vCPUs, so that a dead
     // guest burns no time and its memory can still be looked at.
@@ -72,7 +90,7 @@ pub(crate) fn arguments(spec: &MachineSpec, sandbox: bool, initrd: bool) -> Vec<
     list.add("-device", "pvpanic");
 
     list.add("-kernel", spec.kernel.as_str());
-    if initrd {
+    if around.initrd {
         list.add("-initrd", format!("/proc/self/fd/{}", fd::INITRD));
     }
     if !spec.cmdline.is_empty() {
@@ -87,14 +105,23 @@ fn machine(list: &mut List, spec: &MachineSpec) {
     // Ports for hot-plug will cost: four 0.1 s, eight as functions of one slot 0.13 s.
     list.add(
         "-machine",
-        "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,usb=off,sata=off,smbus=off",
+        "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,usb=off,sata=off,smbus=off,\
+         suppress-vmdesc=on",
     );
+    // A saved state is the devices' alone, without these two sections around it.
+    list.add("-global", "migration.send-configuration=off");
     list.add("-accel", spec.accel.as_str());
     list.add("-cpu", cpu_model(spec.accel));
     list.add("-smp", spec.cpus.to_string());
     let mib = spec.memory_mib();
-    // A backend of its own: templates will put a file in its place.
-    list.add("-object", format!("memory-backend-ram,id=ram,size={mib}M"));
+    // A private mapping: what the machine writes is its own, and what it only reads is shared.
+    list.add(
+        "-object",
+        format!(
+            "memory-backend-file,id=ram,size={mib}M,share=off,mem-path=/proc/self/fd/{}",
+            fd::RAM
+        ),
+    );
     list.add("-m", format!("{mib}M"));
 }
 
@@ -184,7 +211,24 @@ mod tests {
 
     /// One option a line.
     fn shown(spec: &MachineSpec, initrd: bool) -> String {
-        arguments(spec, true, initrd).join(" ").replace(" -", "\n-")
+        let around = Surroundings {
+            sandbox: true,
+            initrd,
+            restored: false,
+        };
+        arguments(spec, around).join(" ").replace(" -", "\n-")
+    }
+
+    #[test]
+    fn a_restored_machine_is_the_same_one() {
+        let cold = arguments(&spec(), Surroundings::default());
+        let restored = Surroundings {
+            restored: true,
+            ..Surroundings::default()
+        };
+        let mut restored = arguments(&spec(), restored);
+        restored.retain(|word| !["-incoming", "defer"].contains(&word.as_str()));
+        assert_eq!(restored, cold);
     }
 
     #[test]

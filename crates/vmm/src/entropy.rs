@@ -5,6 +5,8 @@
 //! of one ChaCha20 stream, so the guest's `/dev/hwrng` gives the same bytes in every run, whatever
 //! sizes it asks for.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -30,6 +32,15 @@ impl Stream {
         }
     }
 
+    /// Goes past `count` bytes.
+    fn skip(&mut self, mut count: u64) {
+        while count > 0 {
+            let piece = count.min(1 << 16);
+            self.take(piece as usize);
+            count -= piece;
+        }
+    }
+
     /// The next `count` bytes.
     fn take(&mut self, count: usize) -> Vec<u8> {
         while self.rest.len() < count {
@@ -40,9 +51,15 @@ impl Stream {
     }
 }
 
-/// Answers requests until the other side goes.
-pub(crate) async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, seed: u64) {
+/// Answers requests until the other side goes, and counts in `served` the bytes that were given. What
+/// it counts at the start was given before: the stream goes on behind it.
+pub(crate) async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    seed: u64,
+    served: &AtomicU64,
+) {
     let mut random = Stream::new(seed);
+    random.skip(served.load(Ordering::Relaxed));
     let mut request = [0; 2];
     while stream.read_exact(&mut request).await.is_ok() {
         let [kind, count] = request;
@@ -51,6 +68,7 @@ pub(crate) async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, seed:
             return;
         }
         let bytes = random.take(usize::from(count));
+        served.fetch_add(u64::from(count), Ordering::Relaxed);
         if stream.write_all(&bytes).await.is_err() {
             return;
         }
@@ -68,9 +86,21 @@ mod tests {
         bytes
     }
 
+    #[tokio::test]
+    async fn the_stream_goes_on_where_it_was() {
+        let whole = read(7, &[48]).await;
+        let served = AtomicU64::new(20);
+        let (mut guest, theirs) = tokio::io::duplex(64);
+        let answers = async { serve(theirs, 7, &served).await };
+        let asks = async move { ask(&mut guest, 28).await };
+        let (rest, ()) = tokio::join!(asks, answers);
+        assert_eq!(rest, whole[20..]);
+        assert_eq!(served.load(Ordering::Relaxed), 48);
+    }
+
     async fn read(seed: u64, sizes: &[u8]) -> Vec<u8> {
         let (mut ours, theirs) = tokio::io::duplex(1024);
-        let served = tokio::spawn(serve(theirs, seed));
+        let served = tokio::spawn(async move { serve(theirs, seed, &AtomicU64::new(0)).await });
         let mut all = Vec::new();
         for size in sizes {
             all.extend(ask(&mut ours, *size).await);

@@ -75,6 +75,24 @@ pub enum VmmError {
         /// The end of what it wrote to standard error.
         stderr: String,
     },
+    /// What was saved cannot be put into a machine.
+    #[error("machine `{machine}` cannot be restored")]
+    Restore {
+        /// The machine's name.
+        machine: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A machine cannot be written down.
+    #[error("machine `{machine}` cannot be saved into `{folder}`")]
+    Save {
+        /// The machine's name.
+        machine: String,
+        /// Where to.
+        folder: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// QEMU's control socket says nothing.
     #[error("QEMU did not answer `{command}` for machine `{machine}` within {deadline:?}")]
     Unresponsive {

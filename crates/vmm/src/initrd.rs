@@ -26,8 +26,16 @@ pub(crate) enum InitrdError {
 
 /// Joins the parts; `None` if there are none.
 pub(crate) fn join(parts: &[InitrdPart]) -> Result<Option<File>, InitrdError> {
-    if parts.is_empty() {
-        return Ok(None);
+    match parts {
+        [] => return Ok(None),
+        // As it is: all who boot from it share its pages.
+        [InitrdPart::File(path)] => {
+            let file = File::open(path);
+            return file
+                .map(Some)
+                .map_err(|error| InitrdError::Part(path.clone(), error));
+        }
+        _ => {}
     }
     let memfd = memfd_create("provium-initrd", MemfdFlags::CLOEXEC);
     let mut joined = File::from(memfd.map_err(|error| InitrdError::Host(error.into()))?);

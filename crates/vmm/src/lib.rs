@@ -6,7 +6,8 @@
 //! ```text
 //! MachineSpec ─┐            pause ⇄ resume, reset, power_button, wakeup
 //!              ├─ launch ─▶ Machine ──────────────────────────────────▶ quit ─▶ reaped
-//! Qemu ────────┘               │
+//! Qemu ────────┘               │   ▲
+//!                              │   └─ save (it stands still) ─▶ SavedMachine ─ restore ─▶ Machine
 //!                              └─▶ Death: powered off, panicked, QEMU killed … known at once
 //! ```
 //!
@@ -30,6 +31,7 @@ mod initrd;
 mod kernel_arguments;
 mod machine;
 mod qemu;
+mod saved;
 mod spec;
 pub mod tiny;
 mod usage;
@@ -39,8 +41,9 @@ pub use console::{Console, ConsoleError, Suspicion};
 pub use death::{Death, DeathKind};
 pub use error::VmmError;
 pub use kernel_arguments::{KernelArgument, default_kernel_arguments, kernel_arguments};
-pub use machine::{AgentStreams, Machine, MachineEvent};
+pub use machine::{AgentStreams, Machine, MachineEvent, SaveForm};
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};
+pub use saved::{MachineFacts, SavedError, SavedMachine};
 pub use spec::{AGENT_INIT, AGENT_PORT, InitrdPart, MachineSpec};
 pub use usage::Usage;

@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Exit, ProcessError};
 use provium_vmm::{
     Accel, AccelChoice, Console, Death, DeathKind, InitrdPart, Machine, MachineEvent, MachineSpec,
-    Qemu, VmmError, decide_accel, tiny,
+    Qemu, SaveForm, SavedMachine, VmmError, decide_accel, tiny,
 };
 use tokio::time::timeout;
 
@@ -127,6 +127,8 @@ async fn the_life_of_a_machine() {
         reboots(&bench),
         is_killed(&bench),
         is_dropped(&bench),
+        is_saved_and_restored(&bench),
+        is_not_restored_from_damage(&bench),
         fails_to_start(&bench),
     );
     // Tasks of the machines let go of their sockets when they are next run.
@@ -176,6 +178,104 @@ async fn pauses_and_quits(bench: &Bench) {
     );
     assert!(machine.pause().await.is_err());
     assert!(machine.usage().is_err());
+}
+
+impl Bench {
+    async fn restore(&self, saved: &SavedMachine) -> Result<Machine, VmmError> {
+        let kernel = self.spec().kernel;
+        Machine::restore(
+            saved.clone(),
+            "copy".to_owned(),
+            kernel,
+            &self.qemu,
+            Console::new(),
+        )
+        .await
+    }
+}
+
+/// A machine that was saved whole; its folder is kept by the caller.
+async fn saved(bench: &Bench, folder: &Utf8Path) -> SavedMachine {
+    let machine = bench.launch().await;
+    let console = machine.console();
+    console.write(b"123").await.unwrap();
+    expect(&console, 0, "123").await;
+    machine.pause().await.unwrap();
+    let facts = machine.save(folder, SaveForm::OnBase).await.unwrap();
+    assert!(facts.whole, "a booted machine has no base");
+    assert!(
+        facts.ram_bytes > 0 && facts.ram_bytes < 8 << 20,
+        "{facts:?}"
+    );
+    machine.resume().await.unwrap();
+    console.write(b"456").await.unwrap();
+    expect(&console, 0, "123456").await;
+    machine.quit().await;
+    SavedMachine::open(folder, None).unwrap()
+}
+
+async fn is_saved_and_restored(bench: &Bench) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Utf8Path::from_path(folder.path()).unwrap();
+    let whole = saved(bench, &folder.join("whole")).await;
+    let (first, second) = tokio::join!(bench.restore(&whole), bench.restore(&whole));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    for (machine, word) in [(&first, "77"), (&second, "88")] {
+        let console = machine.console();
+        let log = String::from_utf8(console.read_all().unwrap()).unwrap();
+        assert!(log.ends_with("123"), "the log goes on: {log}");
+        machine.resume().await.unwrap();
+        console.write(word.as_bytes()).await.unwrap();
+        expect(&console, 0, &format!("123{word}")).await;
+    }
+
+    // What a copy has written is saved on the base, or whole.
+    first.pause().await.unwrap();
+    let on_base = folder.join("on-base");
+    let facts = first.save(&on_base, SaveForm::OnBase).await.unwrap();
+    assert!(!facts.whole && facts.ram_bytes < whole.facts.ram_bytes + (1 << 20));
+    let again = folder.join("again");
+    first.save(&again, SaveForm::Whole).await.unwrap();
+    assert!(
+        SavedMachine::open(&on_base, None).is_err(),
+        "it needs its base"
+    );
+    let on_base = SavedMachine::open(&on_base, Some(whole.base())).unwrap();
+    let again = SavedMachine::open(&again, None).unwrap();
+    let (third, fourth) = tokio::join!(bench.restore(&on_base), bench.restore(&again));
+    for machine in [third.unwrap(), fourth.unwrap()] {
+        let console = machine.console();
+        machine.resume().await.unwrap();
+        console.write(b"99").await.unwrap();
+        expect(&console, 0, "1237799").await;
+        // The kernel is there for a reset, too.
+        let at = console.len();
+        machine.reset().await.unwrap();
+        expect(&console, at, &tiny::finished(ROUNDS)).await;
+        machine.quit().await;
+    }
+    first.quit().await;
+    second.quit().await;
+}
+
+async fn is_not_restored_from_damage(bench: &Bench) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = Utf8Path::from_path(folder.path()).unwrap();
+    let whole = saved(bench, folder).await;
+    let mut foreign = whole.clone();
+    foreign.facts.qemu = "0.1.0".to_owned();
+    let error = bench.restore(&foreign).await.unwrap_err();
+    assert!(matches!(error, VmmError::Restore { .. }), "{error}");
+
+    let devices = std::fs::read(folder.join("devices")).unwrap();
+    std::fs::write(folder.join("devices"), &devices[..devices.len() / 2]).unwrap();
+    let error = bench.restore(&whole).await.unwrap_err();
+    assert!(matches!(error, VmmError::DiedAtStart { .. }), "{error}");
+    std::fs::remove_file(folder.join("devices")).unwrap();
+    let error = bench.restore(&whole).await.unwrap_err();
+    assert!(matches!(error, VmmError::Unreadable { .. }), "{error}");
+    std::fs::write(folder.join("ram"), "short").unwrap();
+    assert!(SavedMachine::open(folder, None).is_err());
 }
 
 async fn powers_off(bench: &Bench) {

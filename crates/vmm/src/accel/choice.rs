@@ -1,7 +1,10 @@
 //! The accelerators, and what a user may ask for.
 
+use serde::{Deserialize, Serialize};
+
 /// What runs the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Accel {
     /// The host's CPU, by the kernel's virtual machine monitor.
     Kvm,

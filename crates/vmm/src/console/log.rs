@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, watch};
@@ -36,6 +36,8 @@ pub struct Console {
 struct Shared {
     spool: Mutex<Spool>,
     growth: watch::Sender<Growth>,
+    /// Where the running machine's output is taken from.
+    tap: Mutex<Option<Tap>>,
     /// The way to the running machine. Locked over a whole write, so that two do not mix.
     input: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
 }
@@ -77,6 +79,7 @@ impl Console {
             shared: Arc::new(Shared {
                 spool: Mutex::default(),
                 growth,
+                tap: Mutex::default(),
                 input,
             }),
         }
@@ -147,6 +150,25 @@ impl Console {
         }
     }
 
+    /// Puts what a saved machine had printed behind what is there, unless it is what is there: the
+    /// machine is put back to an earlier state of its own.
+    pub(crate) fn continue_from(&self, saved: &[u8]) -> Result<(), ConsoleError> {
+        let there = self.read_at_most(0, saved.len())?;
+        if there != saved {
+            self.shared.keep(saved);
+        }
+        Ok(())
+    }
+
+    /// Everything that a machine has printed which stands still now.
+    pub(crate) fn read_settled(&self) -> Result<Vec<u8>, ConsoleError> {
+        // QEMU has handed over all there is: it only has to be taken.
+        if let Some(tap) = lock(&self.shared.tap).as_mut() {
+            while let Ok(1..) = tap.take(&self.shared) {}
+        }
+        self.read_all()
+    }
+
     /// Takes the output of a new machine. The task ends when QEMU's end is closed and all bytes are
     /// kept.
     pub(crate) async fn attach(
@@ -155,7 +177,13 @@ impl Console {
         suspicions: broadcast::Sender<Suspicion>,
     ) -> JoinHandle<()> {
         let (output, input) = stream.into_split();
+        let output = Arc::new(output);
         *self.shared.input.lock().await = Some(input);
+        *lock(&self.shared.tap) = Some(Tap {
+            output: Arc::clone(&output),
+            matcher: Matcher::default(),
+            suspicions,
+        });
         let mut machine = 0;
         self.shared.growth.send_modify(|growth| {
             growth.phase = Phase::On;
@@ -166,13 +194,13 @@ impl Console {
             shared: Arc::clone(&self.shared),
             machine,
         };
-        tokio::spawn(pump(output, ending, suspicions))
+        tokio::spawn(pump(output, ending))
     }
 }
 
 impl Shared {
     fn spool(&self) -> MutexGuard<'_, Spool> {
-        self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.spool)
     }
 
     fn keep(&self, bytes: &[u8]) {
@@ -198,28 +226,58 @@ impl Drop for Ending {
             let ours = growth.machine == self.machine;
             if ours {
                 growth.phase = Phase::Off;
+                *lock(&self.shared.tap) = None;
             }
             ours
         });
     }
 }
 
-async fn pump(mut output: OwnedReadHalf, ending: Ending, suspicions: broadcast::Sender<Suspicion>) {
-    let mut matcher = Matcher::default();
-    let mut buffer = vec![0; 64 << 10];
-    // A killed QEMU resets its sockets: an error is an end too.
-    while let Ok(count @ 1..) = output.read(&mut buffer).await {
-        ending.shared.keep(&buffer[..count]);
-        for suspicion in matcher.feed(&buffer[..count]) {
+/// What takes a machine's output, byte by byte in order, whoever asks it to.
+#[derive(Debug)]
+struct Tap {
+    output: Arc<OwnedReadHalf>,
+    matcher: Matcher,
+    suspicions: broadcast::Sender<Suspicion>,
+}
+
+impl Tap {
+    /// Takes what is there now; 0 at the end.
+    fn take(&mut self, shared: &Shared) -> io::Result<usize> {
+        let mut buffer = [0; 16 << 10];
+        let count = self.output.try_read(&mut buffer)?;
+        shared.keep(&buffer[..count]);
+        for suspicion in self.matcher.feed(&buffer[..count]) {
             // Nobody may be listening.
-            let _ = suspicions.send(suspicion);
+            let _ = self.suspicions.send(suspicion);
+        }
+        Ok(count)
+    }
+}
+
+async fn pump(output: Arc<OwnedReadHalf>, ending: Ending) {
+    while output.readable().await.is_ok() {
+        let mut tap = lock(&ending.shared.tap);
+        let Some(tap) = tap.as_mut().filter(|tap| Arc::ptr_eq(&tap.output, &output)) else {
+            return;
+        };
+        match tap.take(&ending.shared) {
+            Ok(1..) => (),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+            // A killed QEMU resets its sockets: an error is an end too.
+            Ok(0) | Err(_) => return,
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::AsyncReadExt;
 
     async fn attached(console: &Console) -> (UnixStream, broadcast::Receiver<Suspicion>) {
         let (ours, theirs) = UnixStream::pair().unwrap();

@@ -1,12 +1,13 @@
 //! The handle on a machine: what can be done to it.
 
+use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use provium_process::Killer;
-use provium_qmp::Client;
+use provium_qmp::{Client, Version};
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, watch};
@@ -15,6 +16,8 @@ use tokio::time::timeout;
 use crate::console::{Console, Suspicion};
 use crate::death::Death;
 use crate::error::VmmError;
+use crate::saved::GuestMemory;
+use crate::spec::MachineSpec;
 use crate::usage::{self, Usage};
 
 /// QEMU's main loop answers in milliseconds; a host that swaps makes it seconds.
@@ -26,7 +29,16 @@ const QUIT_DEADLINE: Duration = Duration::from_secs(3);
 /// A running machine. Dropping it kills QEMU; [`Machine::quit`] ends it properly.
 #[derive(Debug)]
 pub struct Machine {
-    pub(super) name: String,
+    /// What it was started as.
+    pub(super) spec: MachineSpec,
+    /// The QEMU that runs it.
+    pub(super) version: Version,
+    pub(super) memory: GuestMemory,
+    /// Whether its RAM began as a saved machine's.
+    pub(super) has_base: bool,
+    pub(super) initrd: Option<File>,
+    /// Bytes of the seeded random stream that the guest has had.
+    pub(super) rng_served: Arc<AtomicU64>,
     pub(super) pid: u32,
     pub(super) client: Client,
     pub(super) killer: Killer,
@@ -118,7 +130,7 @@ impl Machine {
             usage::of_process(self.pid)
         };
         usage.map_err(|source| VmmError::Usage {
-            machine: self.name.clone(),
+            machine: self.spec.name.clone(),
             source,
         })
     }
@@ -172,7 +184,7 @@ impl Machine {
         let ended = timeout(QUIT_DEADLINE, async {
             // However it is answered, what counts is the end of the process.
             let asked = self.client.execute("quit", Value::Null).await;
-            tracing::debug!(machine = self.name, ?asked, "quit");
+            tracing::debug!(machine = self.spec.name, ?asked, "quit");
             gone.wait_for(|gone| *gone).await.is_ok()
         });
         if ended.await.is_err() {
@@ -183,14 +195,18 @@ impl Machine {
     }
 
     async fn command(&self, command: &str) -> Result<(), VmmError> {
-        match timeout(COMMAND_DEADLINE, self.client.execute(command, Value::Null)).await {
+        self.command_with(command, Value::Null).await
+    }
+
+    pub(super) async fn command_with(&self, command: &str, with: Value) -> Result<(), VmmError> {
+        match timeout(COMMAND_DEADLINE, self.client.execute(command, with)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(source)) => Err(VmmError::Control {
-                machine: self.name.clone(),
+                machine: self.spec.name.clone(),
                 source,
             }),
             Err(_) => Err(VmmError::Unresponsive {
-                machine: self.name.clone(),
+                machine: self.spec.name.clone(),
                 command: command.to_owned(),
                 deadline: COMMAND_DEADLINE,
             }),

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,12 +15,13 @@ use tokio::time::timeout;
 use super::handle::{AgentStreams, Machine, Told};
 use super::resets::Resets;
 use super::supervisor::{StderrTail, Supervisor};
-use crate::arguments::{arguments, fd};
+use crate::arguments::{Surroundings, arguments, fd};
 use crate::console::Console;
 use crate::entropy;
 use crate::error::VmmError;
 use crate::initrd::{self, InitrdError};
 use crate::qemu::Qemu;
+use crate::saved::{GuestMemory, SavedMachine};
 use crate::spec::MachineSpec;
 
 /// QEMU greets within 0.1 s; a crowded host may need longer.
@@ -40,15 +42,34 @@ impl Machine {
         qemu: &Qemu,
         console: Console,
     ) -> Result<Self, VmmError> {
-        let machine = &spec.name;
+        let machine = Start::new(spec, None).await?.run(qemu, console).await?;
+        machine.resume().await?;
+        Ok(machine)
+    }
+}
+
+/// A machine that is to be started.
+pub(super) struct Start {
+    pub(super) spec: MachineSpec,
+    initrd: Option<File>,
+    pub(super) memory: GuestMemory,
+    pub(super) saved: Option<SavedMachine>,
+}
+
+impl Start {
+    /// Opens what the machine needs.
+    pub(super) async fn new(
+        spec: MachineSpec,
+        saved: Option<SavedMachine>,
+    ) -> Result<Self, VmmError> {
         if let Some(why) = spec.fault() {
             return Err(VmmError::Specification {
-                machine: machine.clone(),
+                machine: spec.name,
                 why,
             });
         }
         let unreadable = |path, source| VmmError::Unreadable {
-            machine: machine.clone(),
+            machine: spec.name.clone(),
             path,
             source,
         };
@@ -61,89 +82,139 @@ impl Machine {
             Ok(Err(InitrdError::Host(error))) => return Err(refused(&spec, "memory", error)),
             Err(error) => return Err(refused(&spec, "a thread", error.into())),
         };
-        loop {
-            match start(&spec, qemu, &console, initrd.as_ref()).await {
-                Err(VmmError::DiedAtStart { stderr, .. }) if qemu.learn(&stderr) => {
-                    tracing::warn!(qemu = %qemu.path, stderr, "starting again without a sandbox");
-                }
-                started => return started,
+        let memory = match &saved {
+            None => GuestMemory::empty(spec.memory_mib() << 20)
+                .map_err(|error| refused(&spec, "memory", error))?,
+            Some(saved) => GuestMemory::of_file(&saved.ram(), saved.memory_bytes())
+                .map_err(|error| unreadable(saved.ram(), error))?,
+        };
+        Ok(Self {
+            spec,
+            initrd,
+            memory,
+            saved,
+        })
+    }
+
+    /// Starts QEMU; returns when the machine stands ready.
+    pub(super) async fn run(self, qemu: &Qemu, console: Console) -> Result<Machine, VmmError> {
+        match self.attempt(qemu, &console).await {
+            Err(VmmError::DiedAtStart { stderr, .. }) if qemu.learn(&stderr) => {
+                tracing::warn!(qemu = %qemu.path, stderr, "starting again without a sandbox");
+                self.attempt(qemu, &console).await
             }
+            started => started,
         }
     }
-}
 
-async fn start(
-    spec: &MachineSpec,
-    qemu: &Qemu,
-    console: &Console,
-    initrd: Option<&File>,
-) -> Result<Machine, VmmError> {
-    let socket = || socket_pair().map_err(|error| refused(spec, "a socket", error));
-    let mut command = Command::new(qemu.path.as_str());
-    command.args(arguments(spec, qemu.has_sandbox(), initrd.is_some()));
-    let mut ours = |number| {
-        let (ours, theirs) = socket()?;
-        command.inherit(number, theirs);
-        Ok::<_, VmmError>(ours)
-    };
-    let qmp = ours(fd::QMP)?;
-    let serial = ours(fd::CONSOLE)?;
-    let streams = AgentStreams {
-        virtio: ours(fd::AGENT)?,
-        uart: ours(fd::AGENT_UART)?,
-    };
-    if let Some(seed) = spec.rng_seed {
-        // Ends with QEMU's end of the socket.
-        tokio::spawn(entropy::serve(ours(fd::ENTROPY)?, seed));
-    }
-    if let Some(initrd) = initrd {
-        let file = initrd
-            .try_clone()
-            .map_err(|error| refused(spec, "a file", error))?;
-        command.inherit(fd::INITRD, file.into());
-    }
-    command.stdout(Stdio::Null).stderr(Stdio::Pipe);
-    tracing::debug!(
-        machine = spec.name,
-        command = command.to_line(),
-        "launching"
-    );
+    async fn attempt(&self, qemu: &Qemu, console: &Console) -> Result<Machine, VmmError> {
+        let spec = &self.spec;
+        let socket = || socket_pair().map_err(|error| refused(spec, "a socket", error));
+        let file = |file: &File| match file.try_clone() {
+            Ok(file) => Ok(OwnedFd::from(file)),
+            Err(error) => Err(refused(spec, "a file", error)),
+        };
+        let mut command = Command::new(qemu.path.as_str());
+        let around = Surroundings {
+            sandbox: qemu.has_sandbox(),
+            initrd: self.initrd.is_some(),
+            restored: self.saved.is_some(),
+        };
+        command.args(arguments(spec, around));
+        let mut ours = |number| {
+            let (ours, theirs) = socket()?;
+            command.inherit(number, theirs);
+            Ok::<_, VmmError>(ours)
+        };
+        let qmp = ours(fd::QMP)?;
+        let serial = ours(fd::CONSOLE)?;
+        let streams = AgentStreams {
+            virtio: ours(fd::AGENT)?,
+            uart: ours(fd::AGENT_UART)?,
+        };
+        let served = self
+            .saved
+            .as_ref()
+            .map_or(0, |saved| saved.facts.rng_served);
+        let rng_served = Arc::new(AtomicU64::new(served));
+        if let Some(seed) = spec.rng_seed {
+            let (stream, served) = (ours(fd::ENTROPY)?, Arc::clone(&rng_served));
+            // Ends with QEMU's end of the socket.
+            tokio::spawn(async move { entropy::serve(stream, seed, &served).await });
+        }
+        if let Some(initrd) = &self.initrd {
+            command.inherit(fd::INITRD, file(initrd)?);
+        }
+        command.inherit(fd::RAM, file(self.memory.file())?);
+        if let Some(saved) = &self.saved {
+            let devices = File::open(saved.devices());
+            let devices = devices.map_err(|source| VmmError::Unreadable {
+                machine: spec.name.clone(),
+                path: saved.devices(),
+                source,
+            })?;
+            command.inherit(fd::DEVICES, devices.into());
+        }
+        command.stdout(Stdio::Null).stderr(Stdio::Pipe);
+        tracing::debug!(
+            machine = spec.name,
+            command = command.to_line(),
+            "launching"
+        );
 
-    let mut child = command.spawn()?;
-    let stderr = StderrTail::follow(child.stderr.take());
-    let (client, events) = match meet(spec, &child, qmp).await {
-        Ok(met) => met,
-        Err(error) => return Err(explained(spec, error, &child, stderr).await),
-    };
-    let told = Arc::new(Told::new());
-    let pump = console.attach(serial, told.suspicions.clone()).await;
-    let machine = Machine {
-        name: spec.name.clone(),
-        pid: child.id(),
-        client,
-        killer: child.killer(),
-        console: console.clone(),
-        streams: Mutex::new(Some(streams)),
-        told: Arc::clone(&told),
-    };
-    let supervisor = Supervisor {
-        child,
-        events,
-        stderr,
-        told,
-        console: console.clone(),
-        pump,
-        resets: Resets::default(),
-    };
-    tokio::spawn(supervisor.run());
-    machine.resume().await?;
-    Ok(machine)
+        let mut child = command.spawn()?;
+        let stderr = StderrTail::follow(child.stderr.take());
+        let met = async {
+            let (client, mut events) = meet(spec, &child, qmp).await?;
+            self.load(&child, &client, &mut events).await?;
+            Ok((client, events))
+        };
+        let (client, events) = match met.await {
+            Ok(met) => met,
+            Err(missed) => return Err(explained(spec, missed, &child, stderr).await),
+        };
+        let told = Arc::new(Told::new());
+        let pump = console.attach(serial, told.suspicions.clone()).await;
+        let machine = Machine {
+            spec: spec.clone(),
+            version: qemu.version,
+            memory: self
+                .memory
+                .try_clone()
+                .map_err(|error| refused(spec, "a file", error))?,
+            initrd: match &self.initrd {
+                Some(initrd) => Some(file(initrd)?.into()),
+                None => None,
+            },
+            has_base: self.saved.is_some(),
+            rng_served,
+            pid: child.id(),
+            client,
+            killer: child.killer(),
+            console: console.clone(),
+            streams: Mutex::new(Some(streams)),
+            told: Arc::clone(&told),
+        };
+        let supervisor = Supervisor {
+            child,
+            events,
+            stderr,
+            told,
+            console: console.clone(),
+            pump,
+            resets: Resets::default(),
+        };
+        tokio::spawn(supervisor.run());
+        Ok(machine)
+    }
 }
 
 /// Why there was no meeting.
-enum Missed {
+pub(super) enum Missed {
     Control(QmpError),
-    TooLate,
+    TooLate(&'static str, Duration),
+    /// What was saved cannot be put into the machine.
+    Saved(io::Error),
 }
 
 async fn meet(
@@ -161,7 +232,7 @@ async fn meet(
     };
     let (client, events) = timeout(GREETING_DEADLINE, connect)
         .await
-        .map_err(|_| Missed::TooLate)??;
+        .map_err(|_| Missed::TooLate("its greeting", GREETING_DEADLINE))??;
     tracing::debug!(machine = spec.name, version = %client.greeting().version, "QEMU greets");
     Ok((client, events))
 }
@@ -175,14 +246,14 @@ async fn explained(
     let machine = spec.name.clone();
     let source = match missed {
         Missed::Control(source) => source,
-        Missed::TooLate => {
-            let command = "its greeting".to_owned();
+        Missed::TooLate(command, deadline) => {
             return VmmError::Unresponsive {
                 machine,
-                command,
-                deadline: GREETING_DEADLINE,
+                command: command.to_owned(),
+                deadline,
             };
         }
+        Missed::Saved(source) => return VmmError::Restore { machine, source },
     };
     match timeout(EXIT_GRACE, child.wait()).await {
         Ok(Ok(exit)) => VmmError::DiedAtStart {
