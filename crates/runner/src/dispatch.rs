@@ -9,14 +9,17 @@
 //!    └──────────────────▶ completed       never started: the run was stopped
 //! ```
 
+use crate::claim;
 use crate::crash;
 use crate::discover::TestFile;
+use crate::history::{History, Known};
 use crate::ledger::{Counts, Ledger};
 use crate::plan::{FileEnd, FileTask, Outcome, Plan, plain};
 use crate::pool::{Pool, Running};
-use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Sink};
+use crate::queue::{Candidate, Next, Queue};
+use provium_events::{Amount, BlockReason, Event, FileStatus, PROTOCOL_VERSION, Sink};
 use provium_lua::CancelToken;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
@@ -51,15 +54,16 @@ enum Message {
 
 struct Dispatcher<'a> {
     plan: &'a Plan,
+    history: &'a mut History,
     pool: &'a Pool,
     sink: &'a Sink,
     stop: &'a Stop,
     run_file: Arc<RunFile>,
     sender: Sender<Message>,
-    waiting: VecDeque<usize>,
+    waiting: Queue,
     running: BTreeMap<usize, RunningFile>,
-    /// The file at the head was told to be blocked.
-    told_blocked: bool,
+    /// Files that were told to be blocked.
+    told_blocked: BTreeSet<usize>,
     outcome: Outcome,
 }
 
@@ -70,8 +74,16 @@ struct RunningFile {
     _slot: Running,
 }
 
-/// Runs all files of the plan, and returns when every one is over.
-pub fn run(plan: &Plan, pool: &Pool, sink: &Sink, stop: &Stop, run_file: Arc<RunFile>) -> Outcome {
+/// Runs all files of the plan, in the order that `history` advises, and returns when every one is
+/// over. The history has then learned what the run showed.
+pub fn run(
+    plan: &Plan,
+    history: &mut History,
+    pool: &Pool,
+    sink: &Sink,
+    stop: &Stop,
+    run_file: Arc<RunFile>,
+) -> Outcome {
     let started = Instant::now();
     sink.emit(Event::RunStarted {
         version: plan.about.version.clone(),
@@ -80,11 +92,24 @@ pub fn run(plan: &Plan, pool: &Pool, sink: &Sink, stop: &Stop, run_file: Arc<Run
         accel: plan.about.accel.clone(),
         host: plan.about.host.clone(),
     });
-    for file in &plan.files {
+    let mut candidates = Vec::new();
+    for (index, file) in plan.files.iter().enumerate() {
+        // A file that cannot be read fails when it runs, with its own words.
+        let source = std::fs::read_to_string(&file.path).unwrap_or_default();
+        let declared_claim = claim::declared(&source);
         sink.emit(Event::FileDiscovered {
             path: file.display.clone(),
             fixture_refs: Vec::new(),
-            declared_claim: None,
+            declared_claim,
+        });
+        let known = history.of(&file.path);
+        // A file that held nothing may have come to nothing: it counts like an unknown one.
+        let held = known.map(|known| known.peak);
+        let needed = declared_claim.or(held.filter(|held| *held != Amount::default()));
+        candidates.push(Candidate {
+            index,
+            reservation: needed.unwrap_or(plan.reservation),
+            duration: known.map(|known| known.duration),
         });
     }
 
@@ -94,14 +119,15 @@ pub fn run(plan: &Plan, pool: &Pool, sink: &Sink, stop: &Stop, run_file: Arc<Run
     pool.on_change(move || drop(notify.send(Message::PoolChanged)));
     let mut dispatcher = Dispatcher {
         plan,
+        history,
         pool,
         sink,
         stop,
         run_file,
         sender,
-        waiting: (0..plan.files.len()).collect(),
+        waiting: Queue::new(candidates),
         running: BTreeMap::new(),
-        told_blocked: false,
+        told_blocked: BTreeSet::new(),
         outcome: Outcome::default(),
     };
     dispatcher.until_done(&receiver);
@@ -142,19 +168,18 @@ impl Dispatcher<'_> {
     }
 
     fn start_what_may_start(&mut self) {
-        while let Some(&index) = self.waiting.front() {
+        while !self.waiting.is_empty() {
             if let Some(reason) = self.why_not_go_on() {
-                self.waiting.pop_front();
-                self.never_started(index, reason);
+                if let Some(candidate) = self.waiting.pop() {
+                    self.never_started(candidate.index, reason);
+                }
                 continue;
             }
-            if !self.pool.admits(self.plan.reservation) {
-                self.tell_blocked(index);
-                return;
+            match self.waiting.next(|need| self.pool.admits(need)) {
+                Next::Start(candidate) => self.start(candidate),
+                Next::Blocked(candidate) => return self.tell_blocked(candidate),
+                Next::Empty => return,
             }
-            self.waiting.pop_front();
-            self.told_blocked = false;
-            self.start(index);
         }
     }
 
@@ -166,15 +191,18 @@ impl Dispatcher<'_> {
         failed_fast.then_some("not run: another file failed before its turn (--fail-fast)")
     }
 
-    fn start(&mut self, index: usize) {
+    fn start(&mut self, candidate: Candidate) {
+        let Candidate {
+            index, reservation, ..
+        } = candidate;
         let Some(file) = self.plan.files.get(index) else {
             return;
         };
         self.sink.emit(Event::FileDispatched {
             path: file.display.clone(),
-            reservation: self.plan.reservation,
+            reservation,
         });
-        let slot = self.pool.begin(&file.display, self.plan.reservation);
+        let slot = self.pool.begin(&file.display, reservation);
         let ledger = Ledger::default();
         let thread = self.spawn(index, file, &ledger);
         let failed = thread.is_err();
@@ -238,9 +266,12 @@ impl Dispatcher<'_> {
     }
 
     fn conclude(&mut self, index: usize, end: FileEnd, file: &RunningFile) {
-        let Some(path) = self.plan.files.get(index).map(|file| file.display.clone()) else {
+        let Some(test_file) = self.plan.files.get(index) else {
             return;
         };
+        let path = test_file.display.clone();
+        let took = file.started.elapsed();
+        self.learn(test_file, end.status, took);
         let reason = end
             .error
             .as_ref()
@@ -253,9 +284,25 @@ impl Dispatcher<'_> {
         self.sink.emit(Event::FileCompleted {
             path,
             status: end.status,
-            duration_ns: nanoseconds(file.started.elapsed()),
+            duration_ns: nanoseconds(took),
             error: end.error,
         });
+    }
+
+    /// Only a file that was run to its end with all its tests shows what the next run can expect.
+    fn learn(&mut self, file: &TestFile, status: FileStatus, took: Duration) {
+        let all_of_it = self.plan.whole_files && file.lines.is_empty() && file.names.is_empty();
+        let to_its_end = matches!(
+            status,
+            FileStatus::Passed | FileStatus::Failed | FileStatus::TimedOut
+        );
+        if all_of_it && to_its_end && !self.stop.is_cancelled() {
+            let known = Known {
+                duration: took,
+                peak: self.pool.peak(&file.display),
+            };
+            self.history.learn(file.path.clone(), known);
+        }
     }
 
     fn never_started(&mut self, index: usize, reason: &str) {
@@ -306,16 +353,16 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn tell_blocked(&mut self, index: usize) {
-        if std::mem::replace(&mut self.told_blocked, true) {
-            return;
-        }
-        let Some(file) = self.plan.files.get(index) else {
+    fn tell_blocked(&mut self, candidate: Candidate) {
+        let Some(file) = self.plan.files.get(candidate.index) else {
             return;
         };
+        if !self.told_blocked.insert(candidate.index) {
+            return;
+        }
         self.sink.emit(Event::FileBlocked {
             path: file.display.clone(),
-            waiting_for: self.plan.reservation,
+            waiting_for: candidate.reservation,
             reason: BlockReason::PoolFull,
         });
     }

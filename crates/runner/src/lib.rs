@@ -1,32 +1,37 @@
 //! From paths to a finished run: which files, in which order, with how much of the host.
 //!
 //! ```text
-//! paths ─ discover ─▶ files ─ dispatch ─▶ a thread a file ─▶ provium-lua
-//!                                 ▲              │ boots, claims
-//!                                 └──── pool ◀───┘
+//! paths ─ discover ─▶ files ─ queue ─ dispatch ─▶ a thread a file ─▶ provium-lua
+//!                               ▲         ▲              │ boots, claims
+//!                            history      └──── pool ◀───┘
 //! ```
 //!
 //! [`discover`](discover()) finds test files; [`run`] runs them, each on a thread of its own, within
-//! a [`Pool`] of memory and vCPUs, and tells what happens as events. A file that panics is that
+//! a [`Pool`] of memory and vCPUs, in the order that their [`History`] advises, and tells what
+//! happens as events. A file that panics is that
 //! file's crash; nothing else stops.
 //!
 //! It knows files, tests and amounts, but no VM; it prints nothing and catches no signal: who wants
 //! a run to end throws its [`Stop`] switch.
 
 mod address;
+mod claim;
 mod crash;
 mod discover;
 mod dispatch;
 mod error;
+mod history;
 mod ledger;
 mod lua;
 mod plan;
 pub mod pool;
+mod queue;
 
 pub use crash::record_panics;
 pub use discover::{Request, TestFile, discover};
 pub use dispatch::{RunFile, Stop, run};
 pub use error::DiscoverError;
+pub use history::{History, Known};
 pub use lua::LuaFiles;
 pub use plan::{About, FileEnd, FileTask, Outcome, Plan};
 pub use pool::Pool;

@@ -8,14 +8,16 @@ use std::time::Duration;
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The files, in the order in which they are started.
+    /// The files. Which one starts first is decided by what is known of them.
     pub files: Vec<TestFile>,
-    /// What each file is taken to need at least.
+    /// What a file is taken to need of which nothing is known.
     pub reservation: Amount,
     /// Time for a file; `None`: as long as it takes.
     pub file_timeout: Option<Duration>,
     /// Starts no further file once one has failed.
     pub fail_fast: bool,
+    /// Whether files run with all their tests, so that the next run can go by how long they took.
+    pub whole_files: bool,
     /// What the run says of itself.
     pub about: About,
 }

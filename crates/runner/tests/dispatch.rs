@@ -3,7 +3,9 @@
 use provium_events::{Amount, Details, Event, FileStatus, Sink, Value};
 use provium_lab::{Budget as _, Need};
 use provium_runner::pool::PoolSize;
-use provium_runner::{About, FileEnd, FileTask, Outcome, Plan, Pool, RunFile, Stop, TestFile, run};
+use provium_runner::{
+    About, FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, Stop, TestFile, run,
+};
 use std::sync::{Arc, Barrier};
 
 const MIB: u64 = 1 << 20;
@@ -41,6 +43,7 @@ fn plan(files: &[&str]) -> Plan {
         reservation: one(),
         file_timeout: None,
         fail_fast: false,
+        whole_files: true,
         about,
     }
 }
@@ -81,6 +84,17 @@ fn told(
     stop: &Stop,
     run_file: impl Fn(FileTask, &Pool) -> FileEnd + Send + Sync + 'static,
 ) -> (Outcome, Vec<Event>) {
+    told_with(plan, &mut History::default(), cpus, stop, run_file)
+}
+
+/// The same, with what is known of the files.
+fn told_with(
+    plan: &Plan,
+    history: &mut History,
+    cpus: u32,
+    stop: &Stop,
+    run_file: impl Fn(FileTask, &Pool) -> FileEnd + Send + Sync + 'static,
+) -> (Outcome, Vec<Event>) {
     let (sink, receiver) = Sink::channel();
     let pool = Pool::new(
         PoolSize {
@@ -91,7 +105,7 @@ fn told(
     );
     let inside = pool.clone();
     let run_file: Arc<RunFile> = Arc::new(move |task: FileTask| run_file(task, &inside));
-    let outcome = run(plan, &pool, &sink, stop, run_file);
+    let outcome = run(plan, history, &pool, &sink, stop, run_file);
     drop((sink, pool));
     (
         outcome,
@@ -258,4 +272,96 @@ fn what_a_file_holds_keeps_others_from_starting() {
     });
     assert_eq!((outcome.passed, outcome.files_failed), (2, 0));
     assert!(matches!(events.last(), Some(Event::RunCompleted { .. })));
+}
+
+/// The files of a run, in the order in which they were started.
+fn started(events: &[Event]) -> Vec<(&str, Amount)> {
+    let started = |event| match event {
+        &Event::FileDispatched {
+            ref path,
+            reservation,
+        } => Some((path.as_str(), reservation)),
+        _ => None,
+    };
+    events.iter().filter_map(started).collect()
+}
+
+#[test]
+fn the_longest_file_starts_first_and_a_new_one_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
+    let file = |ms| format!(r#"{{"duration_ms":{ms},"memory_bytes":1,"cpus":1,"run":1}}"#);
+    let (short, long) = (file(10), file(9000));
+    let saved = format!(r#"{{"run":1,"files":{{"a":{short},"c":{long}}}}}"#);
+    std::fs::write(cache.join("history-v1.json"), saved).unwrap();
+    let mut history = History::load(cache);
+    let plan = plan(&["a", "b", "c"]);
+    let (_, events) = told_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
+        end(FileStatus::Passed)
+    });
+    let order: Vec<&str> = started(&events).iter().map(|(path, _)| *path).collect();
+    assert_eq!(order, ["b", "c", "a"]);
+}
+
+#[test]
+fn a_second_run_sets_aside_what_a_file_needed() {
+    let plan = plan(&["a"]);
+    let run_file = |task: FileTask, pool: &Pool| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        for cpus in [2, 1] {
+            drop(runtime.block_on(pool.acquire(&task.file.display, need(cpus))));
+        }
+        end(FileStatus::Passed)
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
+    let two = Amount {
+        memory_bytes: 2 * MIB,
+        cpus: 2,
+    };
+    for reservation in [one(), two] {
+        let mut history = History::load(cache);
+        let (_, events) = told_with(&plan, &mut history, 2, &Stop::new(), run_file);
+        assert_eq!(started(&events), [("a", reservation)]);
+        history.save(cache).unwrap();
+    }
+}
+
+#[test]
+fn a_run_of_some_tests_teaches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
+    let learned = |plan: &Plan, status| {
+        let mut history = History::default();
+        told_with(plan, &mut history, 1, &Stop::new(), move |_, _| end(status));
+        history.save(cache).unwrap();
+        History::load(cache).of("a".into()).is_some()
+    };
+    let mut some_tests = plan(&["a"]);
+    some_tests.whole_files = false;
+    assert!(!learned(&some_tests, FileStatus::Passed));
+    let mut one_line = plan(&["a"]);
+    one_line.files[0].lines.push(3);
+    assert!(!learned(&one_line, FileStatus::Passed));
+    assert!(!learned(&plan(&["a"]), FileStatus::Crashed));
+    assert!(learned(&plan(&["a"]), FileStatus::Failed));
+}
+
+#[test]
+fn a_declared_claim_is_told_and_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = camino::Utf8PathBuf::from_path_buf(dir.path().join("a.test.lua")).unwrap();
+    std::fs::write(&path, "provium:claim{memory = '3M', cpus = 3}").unwrap();
+    let mut plan = plan(&["a"]);
+    plan.files[0].path = path;
+    let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
+    let three = Amount {
+        memory_bytes: 3 * MIB,
+        cpus: 3,
+    };
+    let discovered = |e: &Event| matches!(e, Event::FileDiscovered { declared_claim, .. } if *declared_claim == Some(three));
+    position(&events, discovered);
+    assert_eq!(started(&events), [("a", three)]);
 }

@@ -36,6 +36,17 @@ pub(crate) enum Choice {
 }
 
 impl TestSelection {
+    /// Whether it leaves no test out, slow ones excepted.
+    pub fn takes_all(&self) -> bool {
+        self.name.is_none()
+            && self.exact.is_empty()
+            && self.lines.is_empty()
+            && self.any_tags.is_empty()
+            && self.no_tags.is_empty()
+            && self.tag_meta.is_empty()
+            && self.no_tag_meta.is_empty()
+    }
+
     /// What becomes of `test`.
     pub(crate) fn choose(&self, test: &Declared) -> Choice {
         if !self.asks_for(test) {

@@ -11,7 +11,7 @@ use crate::sources::sources;
 use crate::{build, machines, terminal};
 use provium_events::{Amount, Sink};
 use provium_lab::{Environment, Host, Need, Profile};
-use provium_runner::{About, LuaFiles, Outcome, Plan, Pool, Stop, record_panics};
+use provium_runner::{About, History, LuaFiles, Outcome, Plan, Pool, Stop, record_panics};
 use provium_vmm::AccelChoice;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -106,6 +106,7 @@ impl Run {
             files: selected.files,
             file_timeout: settings.timeout,
             fail_fast: settings.fail_fast,
+            whole_files: selected.tests.takes_all(),
             about: About {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seed: machine.seed,
@@ -128,12 +129,17 @@ impl Run {
             environment: Arc::new(environment),
         };
 
+        let cache_dir = place.config.cache_dir;
+        let mut history = History::load(&cache_dir);
         record_panics();
         let (done, outcome) = oneshot::channel();
         let stop = self.stop;
         let dispatcher = std::thread::Builder::new().name("dispatcher".to_owned());
         let thread = dispatcher.spawn(move || {
-            let outcome = provium_runner::run(&plan, &pool, &sink, &stop, files.runner());
+            let outcome =
+                provium_runner::run(&plan, &mut history, &pool, &sink, &stop, files.runner());
+            // A cache that takes nothing costs the next run its order, and nothing else.
+            let _ = history.save(&cache_dir);
             // Dropped here, so that the writer ends: the plan's sinks are gone, too.
             drop((pool, sink));
             let _ = done.send(outcome);

@@ -23,7 +23,10 @@ pub(crate) struct PoolCore {
 #[derive(Debug, Clone, Copy, Default)]
 struct Account {
     held: Amount,
+    /// The most it held at a time.
+    peak: Amount,
     reserved: Amount,
+    running: bool,
 }
 
 #[derive(Debug)]
@@ -74,15 +77,26 @@ impl PoolCore {
 
     /// A file starts.
     pub(crate) fn begin(&mut self, file: &str, reservation: Amount) {
-        self.files.entry(file.to_owned()).or_default().reserved = reservation;
+        let account = self.files.entry(file.to_owned()).or_default();
+        account.reserved = reservation;
+        account.running = true;
     }
 
     /// A file is over. What it still holds comes back by [`PoolCore::release`].
     pub(crate) fn end(&mut self, file: &str) {
         if let Some(account) = self.files.get_mut(file) {
             account.reserved = Amount::default();
+            account.running = false;
         }
         self.forget(file);
+    }
+
+    /// The most that a running file has held at a time.
+    pub(crate) fn peak(&self, file: &str) -> Amount {
+        self.files
+            .get(file)
+            .map(|account| account.peak)
+            .unwrap_or_default()
     }
 
     /// Asks for `need`; `None` if it is more than there will ever be.
@@ -116,7 +130,7 @@ impl PoolCore {
             let may_pass = !starving || holds;
             if may_pass && fits(waiting.need, self.available()) {
                 let account = self.files.entry(waiting.file.clone()).or_default();
-                account.held = plus(account.held, waiting.need);
+                account.take(waiting.need);
                 granted.push(waiting.ticket);
                 self.queue.remove(index);
                 for earlier in &passed_over {
@@ -149,7 +163,7 @@ impl PoolCore {
         })?;
         let waiting = self.queue.remove(index)?;
         let account = self.files.entry(waiting.file).or_default();
-        account.held = plus(account.held, waiting.need);
+        account.take(waiting.need);
         Some(waiting.ticket)
     }
 
@@ -200,10 +214,17 @@ impl PoolCore {
 
     /// Drops the account of a file that neither runs nor holds anything.
     fn forget(&mut self, file: &str) {
-        let idle = |a: &Account| a.held == Amount::default() && a.reserved == Amount::default();
+        let idle = |a: &Account| a.held == Amount::default() && !a.running;
         if self.files.get(file).is_some_and(idle) {
             self.files.remove(file);
         }
+    }
+}
+
+impl Account {
+    fn take(&mut self, need: Amount) {
+        self.held = plus(self.held, need);
+        self.peak = larger(self.peak, self.held);
     }
 }
 
@@ -312,6 +333,24 @@ mod tests {
         pool.end("a");
         pool.release("a", cpus(2));
         assert!(pool.admits(cpus(2)));
+    }
+
+    #[test]
+    fn the_most_that_a_file_held_is_known_until_it_ends() {
+        let mut pool = pool(4);
+        pool.begin("a", Amount::default());
+        for (takes, most) in [(1, 1), (2, 3), (1, 3)] {
+            pool.request("a", cpus(takes)).unwrap();
+            assert_eq!(pool.grant().len(), 1);
+            assert_eq!(pool.peak("a"), cpus(most));
+            if most == 3 {
+                pool.release("a", cpus(takes));
+            }
+        }
+        pool.release("a", cpus(1));
+        assert_eq!(pool.peak("a"), cpus(3));
+        pool.end("a");
+        assert_eq!(pool.peak("a"), Amount::default());
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl Pool {
         (state.core.used(), state.core.available())
     }
 
+    /// The most that a running file has held at a time.
+    pub(crate) fn peak(&self, file: &str) -> Amount {
+        self.lock().core.peak(file)
+    }
+
     /// Whether a further file may start.
     pub(crate) fn admits(&self, reservation: Amount) -> bool {
         self.lock().core.admits(reservation)

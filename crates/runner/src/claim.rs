@@ -1,0 +1,221 @@
+//! What a file will claim, read from its source without running it.
+//!
+//! `provium:claim{memory = "2G", cpus = 4}`, on any receiver, with or without parentheses, in any
+//! place of the file, counts where it names literals; of several the largest amounts. What is
+//! computed is not guessed: such a call says nothing, and the file is started like one without a
+//! claim. A wrong claim is not told here but by the call itself, at its line.
+
+use provium_events::Amount;
+
+/// Units of sizes, as in Lua: powers of 1024.
+const UNITS: &[(char, u32)] = &[('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+
+/// The claim that `source` declares, if it can be read there.
+pub(crate) fn declared(source: &str) -> Option<Amount> {
+    let tokens: Vec<Token> = Tokens { rest: source }.collect();
+    let mut largest: Option<Amount> = None;
+    for at in 0..tokens.len() {
+        let [Token::Sign(':'), Token::Name("claim"), after @ ..] = &tokens[at..] else {
+            continue;
+        };
+        let after = match after {
+            [Token::Sign('('), inner @ ..] => inner,
+            direct => direct,
+        };
+        let [Token::Sign('{'), fields @ ..] = after else {
+            continue;
+        };
+        if let Some(claim) = amount(fields) {
+            let other = largest.unwrap_or_default();
+            largest = Some(Amount {
+                memory_bytes: claim.memory_bytes.max(other.memory_bytes),
+                cpus: claim.cpus.max(other.cpus),
+            });
+        }
+    }
+    largest
+}
+
+/// The fields of a claim up to its brace; `None` unless all are literals that make sense.
+fn amount(mut fields: &[Token<'_>]) -> Option<Amount> {
+    let mut claim = Amount::default();
+    loop {
+        let value;
+        (fields, value) = match fields {
+            [Token::Sign('}'), ..] => {
+                return Some(claim).filter(|claim| *claim != Amount::default());
+            }
+            [Token::Name(key), Token::Sign('='), value, rest @ ..] => (rest, (*key, value)),
+            _ => return None,
+        };
+        match value {
+            ("memory", Token::Number(text)) => claim.memory_bytes = text.parse().ok()?,
+            ("memory", Token::Text(text)) => claim.memory_bytes = size(text)?,
+            ("cpus", Token::Number(text)) => claim.cpus = text.parse().ok()?,
+            _ => return None,
+        }
+        fields = match fields {
+            [Token::Sign(',' | ';'), rest @ ..] => rest,
+            [Token::Sign('}'), ..] => fields,
+            // An operator: the value goes on.
+            _ => return None,
+        };
+    }
+}
+
+fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let unit = UNITS
+        .iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(*unit)?, *shift)));
+    let (number, shift) = unit.unwrap_or((text, 0));
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// What Lua's scanner would see (Lua 5.4 manual, 3.1), as far as it matters here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Token<'a> {
+    Name(&'a str),
+    Number(&'a str),
+    /// Between its quotes or brackets, with escapes as they stand.
+    Text(&'a str),
+    Sign(char),
+}
+
+struct Tokens<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Tokens<'a> {
+    /// Takes what stands before `end` (in bytes) off the rest.
+    fn take(&mut self, end: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        taken
+    }
+
+    /// What stands in long brackets, if the rest begins with some.
+    fn long(&mut self) -> Option<&'a str> {
+        let inner = self.rest.strip_prefix('[')?;
+        let level = inner.len() - inner.trim_start_matches('=').len();
+        let inner = inner[level..].strip_prefix('[')?;
+        let closing = format!("]{}]", "=".repeat(level));
+        let (text, rest) = inner.split_once(&closing).unwrap_or((inner, ""));
+        self.rest = rest;
+        Some(text)
+    }
+
+    fn quoted(&mut self, quote: char) -> &'a str {
+        self.take(quote.len_utf8());
+        let mut escaped = false;
+        let end = self.rest.find(|character| {
+            let ends = !escaped && (character == quote || character == '\n');
+            escaped = !escaped && character == '\\';
+            ends
+        });
+        let text = self.take(end.unwrap_or(self.rest.len()));
+        self.take(1);
+        text
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        loop {
+            self.rest = self.rest.trim_start();
+            if let Some(comment) = self.rest.strip_prefix("--") {
+                self.rest = comment;
+                if self.long().is_none() {
+                    self.take(comment.find('\n').unwrap_or(comment.len()));
+                }
+                continue;
+            }
+            let first = self.rest.chars().next()?;
+            let part = |c: char| c == '_' || c.is_ascii_alphanumeric();
+            let word = self.rest.find(|c| !part(c)).unwrap_or(self.rest.len());
+            return Some(match first {
+                '"' | '\'' => Token::Text(self.quoted(first)),
+                '0'..='9' => {
+                    let number = |c: char| part(c) || c == '.';
+                    let end = self.rest.find(|c| !number(c)).unwrap_or(self.rest.len());
+                    Token::Number(self.take(end))
+                }
+                _ if part(first) => Token::Name(self.take(word)),
+                '[' => match self.long() {
+                    Some(text) => Token::Text(text),
+                    None => {
+                        self.take(1);
+                        Token::Sign('[')
+                    }
+                },
+                sign => {
+                    self.take(sign.len_utf8());
+                    Token::Sign(sign)
+                }
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn claim(source: &str) -> Option<(u64, u32)> {
+        declared(source).map(|claim| (claim.memory_bytes, claim.cpus))
+    }
+
+    #[test]
+    fn literals_are_read_in_every_form_lua_allows() {
+        const G: u64 = 1 << 30;
+        assert_eq!(
+            claim("provium:claim{memory = \"2G\", cpus = 4}"),
+            Some((2 * G, 4))
+        );
+        assert_eq!(
+            claim("lab : claim ( {\n cpus=2; memory='512M', -- enough\n} )"),
+            Some((G / 2, 2))
+        );
+        assert_eq!(claim("x:claim{memory=[[1G]]}"), Some((G, 0)));
+        assert_eq!(claim("x:claim{memory = 1048576,}"), Some((1 << 20, 0)));
+        assert_eq!(
+            claim("a:claim{cpus=3} b:claim{cpus=1, memory=\"1G\"}"),
+            Some((G, 3))
+        );
+    }
+
+    #[test]
+    fn what_is_computed_or_only_looks_like_a_claim_is_none() {
+        for none in [
+            "",
+            "provium:claim{}",
+            "provium:claim(budget)",
+            "provium:claim{memory = size, cpus = 2}",
+            "provium:claim{memory = \"1G\" .. x}",
+            "provium:claim{cpus = 2 * n}",
+            "provium:claim{cpus = 1.5}",
+            "provium:claim{disk = 2, cpus = 1}",
+            "provium:claim{cpus = 2",
+            "-- provium:claim{cpus = 2}",
+            "--[==[ provium:claim{cpus = 2} ]] ]==]",
+            "local s = 'provium:claim{cpus = 2}'",
+            "local s = 'it\\'s provium:claim{cpus = 2}'",
+            "local s = [[ provium:claim{cpus = 2} ]]",
+            "provium:claims{cpus = 2}",
+            "provium.claim{cpus = 2}",
+            "x:claim{memory=\"99999999999T\"}",
+        ] {
+            assert_eq!(claim(none), None, "{none}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_to_its_end(source in "([a-z:{}()\\[\\]=\"'\\\\\n-]|claim|é|[0-9.]){0,80}") {
+            let _ = declared(&source);
+        }
+    }
+}
