@@ -16,6 +16,7 @@ use crate::history::{History, Known};
 use crate::ledger::{Counts, Ledger};
 use crate::plan::{FileEnd, FileTask, Outcome, Plan, plain};
 use crate::pool::{Pool, Running};
+use crate::pressure::Pressure;
 use crate::queue::{Candidate, Next, Queue};
 use provium_events::{Amount, BlockReason, Event, FileStatus, PROTOCOL_VERSION, Sink};
 use provium_lua::CancelToken;
@@ -62,8 +63,10 @@ struct Dispatcher<'a> {
     sender: Sender<Message>,
     waiting: Queue,
     running: BTreeMap<usize, RunningFile>,
-    /// Files that were told to be blocked.
+    /// Files that were told to be blocked by the pool.
     told_blocked: BTreeSet<usize>,
+    /// Files that were told to be held back by the host's state.
+    told_held_back: BTreeSet<usize>,
     outcome: Outcome,
 }
 
@@ -128,6 +131,7 @@ pub fn run(
         waiting: Queue::new(candidates),
         running: BTreeMap::new(),
         told_blocked: BTreeSet::new(),
+        told_held_back: BTreeSet::new(),
         outcome: Outcome::default(),
     };
     dispatcher.until_done(&receiver);
@@ -175,12 +179,26 @@ impl Dispatcher<'_> {
                 }
                 continue;
             }
+            if let Some(candidate) = self.held_back() {
+                return self.tell_blocked(candidate, BlockReason::PsiPressure);
+            }
             match self.waiting.next(|need| self.pool.admits(need)) {
                 Next::Start(candidate) => self.start(candidate),
-                Next::Blocked(candidate) => return self.tell_blocked(candidate),
+                Next::Blocked(candidate) => {
+                    return self.tell_blocked(candidate, BlockReason::PoolFull);
+                }
                 Next::Empty => return,
             }
         }
+    }
+
+    /// The next file, if the host is too busy for it. One file may always run: what keeps the host
+    /// busy may be none of ours.
+    fn held_back(&self) -> Option<Candidate> {
+        if self.running.is_empty() || !Pressure::read(&self.plan.pressure).is_high() {
+            return None;
+        }
+        self.waiting.first()
     }
 
     fn why_not_go_on(&self) -> Option<&'static str> {
@@ -353,17 +371,21 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn tell_blocked(&mut self, candidate: Candidate) {
+    fn tell_blocked(&mut self, candidate: Candidate, reason: BlockReason) {
         let Some(file) = self.plan.files.get(candidate.index) else {
             return;
         };
-        if !self.told_blocked.insert(candidate.index) {
+        let told = match reason {
+            BlockReason::PoolFull => &mut self.told_blocked,
+            BlockReason::PsiPressure => &mut self.told_held_back,
+        };
+        if !told.insert(candidate.index) {
             return;
         }
         self.sink.emit(Event::FileBlocked {
             path: file.display.clone(),
             waiting_for: candidate.reservation,
-            reason: BlockReason::PoolFull,
+            reason,
         });
     }
 

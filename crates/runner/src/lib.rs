@@ -25,6 +25,7 @@ mod ledger;
 mod lua;
 mod plan;
 pub mod pool;
+mod pressure;
 mod queue;
 
 pub use crash::record_panics;

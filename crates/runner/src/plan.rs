@@ -1,6 +1,7 @@
 //! What is to be run, and what came of it.
 
 use crate::discover::TestFile;
+use camino::Utf8PathBuf;
 use provium_events::{Amount, FileError, FileStatus, Sink};
 use provium_lua::CancelToken;
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub struct Plan {
     pub fail_fast: bool,
     /// Whether files run with all their tests, so that the next run can go by how long they took.
     pub whole_files: bool,
+    /// Where the kernel tells how short the host is of processors and memory: `/proc/pressure`.
+    pub pressure: Utf8PathBuf,
     /// What the run says of itself.
     pub about: About,
 }

@@ -63,6 +63,11 @@ impl Queue {
         self.waiting.is_empty()
     }
 
+    /// The file that has waited longest.
+    pub(crate) fn first(&self) -> Option<Candidate> {
+        self.waiting.front().map(|waiting| waiting.candidate)
+    }
+
     /// The first file, whether it fits or not.
     pub(crate) fn pop(&mut self) -> Option<Candidate> {
         self.waiting.pop_front().map(|waiting| waiting.candidate)
@@ -70,7 +75,7 @@ impl Queue {
 
     /// The next file whose reservation is admitted.
     pub(crate) fn next(&mut self, admits: impl Fn(Amount) -> bool) -> Next {
-        let Some(first) = self.waiting.front().map(|waiting| waiting.candidate) else {
+        let Some(first) = self.first() else {
             return Next::Empty;
         };
         // Nobody passes the first that was passed often enough.

@@ -1,12 +1,13 @@
 //! Runs with files that do what a test tells them: no Lua, no guest.
 
-use provium_events::{Amount, Details, Event, FileStatus, Sink, Value};
+use provium_events::{Amount, BlockReason, Details, Event, FileStatus, Sink, Value};
 use provium_lab::{Budget as _, Need};
 use provium_runner::pool::PoolSize;
 use provium_runner::{
     About, FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, Stop, TestFile, run,
 };
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier, Mutex};
 
 const MIB: u64 = 1 << 20;
 
@@ -44,6 +45,7 @@ fn plan(files: &[&str]) -> Plan {
         file_timeout: None,
         fail_fast: false,
         whole_files: true,
+        pressure: "/nowhere".into(),
         about,
     }
 }
@@ -364,4 +366,56 @@ fn a_declared_claim_is_told_and_set_aside() {
     let discovered = |e: &Event| matches!(e, Event::FileDiscovered { declared_claim, .. } if *declared_claim == Some(three));
     position(&events, discovered);
     assert_eq!(started(&events), [("a", three)]);
+}
+
+#[test]
+fn a_busy_host_holds_files_back_as_long_as_one_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+    let busy = "some avg10=99.00 avg60=0.00 avg300=0.00 total=0\n";
+    std::fs::write(folder.join("cpu"), busy).unwrap();
+    let mut plan = plan(&["a", "b", "c"]);
+    plan.pressure = folder;
+    let (_, events) = told(&plan, 9, &Stop::new(), |_, _| end(FileStatus::Passed));
+    let mut running = 0;
+    for event in &events {
+        match event {
+            Event::FileDispatched { .. } => running += 1,
+            Event::FileCompleted { .. } => running -= 1,
+            _ => {}
+        }
+        assert!(running <= 1, "a second file was started: {events:#?}");
+    }
+    assert_eq!(started(&events).len(), 3);
+    let reasons = events.iter().filter_map(|event| match event {
+        Event::FileBlocked { path, reason, .. } => Some((path.as_str(), *reason)),
+        _ => None,
+    });
+    let psi = BlockReason::PsiPressure;
+    assert_eq!(reasons.collect::<Vec<_>>(), [("b", psi), ("c", psi)]);
+}
+
+#[test]
+fn files_go_on_side_by_side_once_the_host_is_free_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+    let memory = folder.join("memory");
+    std::fs::write(&memory, "some avg10=50.00 avg60=0.00 avg300=0.00 total=0\n").unwrap();
+    let mut plan = plan(&["a", "b"]);
+    plan.pressure = folder;
+    // The first file ends only once the second one runs beside it.
+    let (there, wait) = channel();
+    let (there, wait) = (Mutex::new(there), Mutex::new(wait));
+    let (outcome, _) = told(&plan, 9, &Stop::new(), move |task, _| {
+        if task.file.display == "a" {
+            let free = "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
+            std::fs::write(&memory, free).unwrap();
+            let limit = std::time::Duration::from_secs(60);
+            wait.lock().unwrap().recv_timeout(limit).unwrap();
+        } else {
+            there.lock().unwrap().send(()).unwrap();
+        }
+        end(FileStatus::Passed)
+    });
+    assert_eq!(outcome.files_failed, 0);
 }

@@ -107,6 +107,7 @@ impl Run {
             file_timeout: settings.timeout,
             fail_fast: settings.fail_fast,
             whole_files: selected.tests.takes_all(),
+            pressure: "/proc/pressure".into(),
             about: About {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seed: machine.seed,
