@@ -17,6 +17,7 @@ mod diagnostics;
 mod failure;
 mod hiargs;
 mod interrupt;
+mod live;
 mod lowargs;
 mod machines;
 mod output;

@@ -4,18 +4,31 @@
 
 use crate::failure::Failure;
 use crate::hiargs::OutputSettings;
-use crate::terminal;
+use crate::live;
+use crate::terminal::{self, Stream};
 use camino::Utf8PathBuf;
 use provium_events::{Event, Stamped, encode};
-use provium_report::{Human, HumanOptions, JsonLines, Sources};
+use provium_report::{Human, HumanOptions, JsonLines, Live, Sources, Verbosity};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often what is true now only is drawn.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// What is shown as the run goes on.
 enum Report {
-    Human { report: Box<Human>, to_stderr: bool },
+    Human { report: Box<Human>, on: Stream },
     Json(JsonLines),
+}
+
+/// What is drawn below the report while the run goes on.
+struct Drawing {
+    live: Live,
+    on: Stream,
+    drawn: Instant,
 }
 
 /// The thread that writes.
@@ -27,10 +40,12 @@ struct EventsFile {
 }
 
 impl Writer {
-    /// Starts it; it ends when the last sink is gone.
+    /// Starts it; it ends when the last sink is gone. `expected` says how long files took before,
+    /// by their names in events, in nanoseconds.
     pub(crate) fn start(
         settings: &OutputSettings,
         colour: bool,
+        expected: BTreeMap<String, u64>,
         sources: impl Sources + Send + 'static,
         events: Receiver<Stamped>,
     ) -> Result<Self, Failure> {
@@ -46,13 +61,27 @@ impl Writer {
                     colour,
                 };
                 let report = Box::new(Human::new(options, sources));
-                Report::Human {
-                    report,
-                    to_stderr: settings.events_stdout,
-                }
+                let on = match settings.events_stdout {
+                    true => Stream::Error,
+                    false => Stream::Out,
+                };
+                Report::Human { report, on }
             };
-            for stamped in events {
-                report.show(&stamped.event);
+            let mut drawing = match &report {
+                Report::Human { on, .. } if settings.verbosity != Verbosity::Quiet => {
+                    Drawing::on(*on, Live::new(expected, colour))
+                }
+                _ => None,
+            };
+            while let Some(stamped) = next(&events, drawing.as_mut()) {
+                let wrote = report.show(&stamped.event);
+                if let Some(drawing) = &mut drawing {
+                    drawing.live.event(&stamped);
+                    // What was written took the lines away.
+                    if wrote || drawing.is_due() {
+                        drawing.draw();
+                    }
+                }
                 // Too long for a frame: an attachment that no reader would take either.
                 let Ok(bytes) = encode(&stamped) else {
                     continue;
@@ -81,18 +110,60 @@ impl Writer {
 }
 
 impl Report {
-    fn show(&mut self, event: &Event) {
-        match self {
-            Self::Human {
-                report,
-                to_stderr: false,
-            } => terminal::out(&report.event(event)),
-            Self::Human {
-                report,
-                to_stderr: true,
-            } => terminal::error(&report.event(event)),
-            Self::Json(report) => terminal::out(&report.event(event)),
+    /// Writes what there is to say; whether there was something.
+    fn show(&mut self, event: &Event) -> bool {
+        let (text, on) = match self {
+            Self::Human { report, on } => (report.event(event), *on),
+            Self::Json(report) => (report.event(event), Stream::Out),
+        };
+        match on {
+            Stream::Out => terminal::out(&text),
+            Stream::Error => terminal::error(&text),
         }
+        !text.is_empty()
+    }
+}
+
+/// The next event; until it comes, what is true now is drawn from time to time.
+fn next(events: &Receiver<Stamped>, mut drawing: Option<&mut Drawing>) -> Option<Stamped> {
+    loop {
+        let Some(drawing) = &mut drawing else {
+            return events.recv().ok();
+        };
+        match events.recv_timeout(DRAW_EVERY) {
+            Ok(stamped) => return Some(stamped),
+            Err(RecvTimeoutError::Timeout) => drawing.draw(),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+impl Drawing {
+    fn on(on: Stream, live: Live) -> Option<Self> {
+        live::room(on)?;
+        let drawn = Instant::now();
+        Some(Self { live, on, drawn })
+    }
+
+    fn is_due(&self) -> bool {
+        self.drawn.elapsed() >= DRAW_EVERY
+    }
+
+    fn draw(&mut self) {
+        self.drawn = Instant::now();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        if let Some(room) = live::room(self.on) {
+            live::draw(self.on, &self.live.lines(now, room));
+        }
+    }
+}
+
+impl Drop for Drawing {
+    fn drop(&mut self) {
+        live::end();
     }
 }
 

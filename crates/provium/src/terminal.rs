@@ -3,8 +3,9 @@
 //! Whoever reads may go away at any time (`provium | head`): that is no reason to fail, so errors of
 //! writing are passed over here.
 
+use crate::live;
 use crate::lowargs::ColorChoice;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 /// Whether what people read is to be coloured.
 pub(crate) fn wants_colour(choice: ColorChoice) -> bool {
@@ -20,6 +21,34 @@ pub(crate) fn wants_colour(choice: ColorChoice) -> bool {
     }
 }
 
+/// One of the two places that text goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Out,
+    Error,
+}
+
+impl Stream {
+    /// Writes, without a look at what stands there.
+    pub(crate) fn write(self, bytes: &[u8]) {
+        let mut stream: Box<dyn std::io::Write> = match self {
+            Self::Out => Box::new(std::io::stdout().lock()),
+            Self::Error => Box::new(std::io::stderr().lock()),
+        };
+        let _ = stream.write_all(bytes).and_then(|()| stream.flush());
+    }
+
+    /// Columns and lines, where it is a terminal that knows them.
+    pub(crate) fn terminal_size(self) -> Option<(u16, u16)> {
+        let size = match self {
+            Self::Out => rustix::termios::tcgetwinsize(std::io::stdout()),
+            Self::Error => rustix::termios::tcgetwinsize(std::io::stderr()),
+        };
+        let size = size.ok()?;
+        (size.ws_col > 0 && size.ws_row > 0).then_some((size.ws_col, size.ws_row))
+    }
+}
+
 /// Writes to standard output.
 pub(crate) fn out(text: &str) {
     out_bytes(text.as_bytes());
@@ -27,14 +56,18 @@ pub(crate) fn out(text: &str) {
 
 /// Writes bytes to standard output.
 pub(crate) fn out_bytes(bytes: &[u8]) {
-    let mut stdout = std::io::stdout().lock();
-    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    write(Stream::Out, bytes);
 }
 
 /// Writes to standard error.
 pub(crate) fn error(text: &str) {
-    let mut stderr = std::io::stderr().lock();
-    let _ = stderr
-        .write_all(text.as_bytes())
-        .and_then(|()| stderr.flush());
+    write(Stream::Error, text.as_bytes());
+}
+
+fn write(stream: Stream, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
+    let _cleared = live::make_way();
+    stream.write(bytes);
 }

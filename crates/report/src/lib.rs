@@ -2,14 +2,16 @@
 //!
 //! A report takes events one by one and gives the text that is to be shown now: [`Human`] a line a
 //! file and what went wrong in it, [`JsonLines`] an object a file. Saved events give the same text
-//! as a live run.
+//! as a live run. [`Live`] gives lines that are true now only, and leaves nothing behind.
 //!
 //! Nothing here prints, and no file is read: the source that an excerpt shows comes from whoever
 //! makes the report ([`Sources`]).
 
+mod eta;
 mod excerpt;
 mod human;
 mod json;
+mod live;
 mod paint;
 mod record;
 mod text;
@@ -17,3 +19,4 @@ mod text;
 pub use excerpt::Sources;
 pub use human::{Human, HumanOptions, Verbosity};
 pub use json::JsonLines;
+pub use live::{Live, Room};

@@ -8,11 +8,14 @@ use crate::interrupt::Interrupts;
 use crate::lowargs::RunArgs;
 use crate::output::Writer;
 use crate::sources::sources;
-use crate::{build, machines, terminal};
+use crate::{build, live, machines, terminal};
 use provium_events::{Amount, Sink};
 use provium_lab::{Environment, Host, Need, Profile};
-use provium_runner::{About, History, LuaFiles, Outcome, Plan, Pool, Stop, record_panics};
+use provium_runner::{
+    About, History, LuaFiles, Outcome, Plan, Pool, Stop, TestFile, record_panics,
+};
 use provium_vmm::AccelChoice;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -95,7 +98,10 @@ impl Run {
         } = settings;
         let (sink, events) = Sink::channel();
         let sources = sources(&selected.files, place.base);
-        let writer = Writer::start(&output, place.colour, sources, events)?;
+        let cache_dir = place.config.cache_dir;
+        let mut history = History::load(&cache_dir);
+        let expected = expected(&history, &selected.files);
+        let writer = Writer::start(&output, place.colour, expected, sources, events)?;
 
         let accel = self
             .host
@@ -130,8 +136,6 @@ impl Run {
             environment: Arc::new(environment),
         };
 
-        let cache_dir = place.config.cache_dir;
-        let mut history = History::load(&cache_dir);
         record_panics();
         let (done, outcome) = oneshot::channel();
         let stop = self.stop;
@@ -157,6 +161,7 @@ impl Run {
             }
         });
         let Some(outcome) = outcome else {
+            live::end();
             terminal::error("provium: stopped at once\n");
             return Ok(Verdict::Failed);
         };
@@ -173,6 +178,16 @@ fn verdict(outcome: &Outcome) -> Verdict {
     } else {
         Verdict::Passed
     }
+}
+
+/// How long files took before, by their names in events, in nanoseconds.
+fn expected(history: &History, files: &[TestFile]) -> BTreeMap<String, u64> {
+    let known = |file: &TestFile| {
+        let duration = history.of(&file.path)?.duration;
+        let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Some((file.display.clone(), nanoseconds))
+    };
+    files.iter().filter_map(known).collect()
 }
 
 /// What a file is taken to need: one VM of the smallest kind.

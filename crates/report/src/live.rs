@@ -1,0 +1,384 @@
+//! What a run is doing right now, for a terminal: the files that run, and a last line with the sums.
+//!
+//! Takes the same events as the other reports, and gives lines on demand, as often as they are to be
+//! drawn; the time is passed in. It draws nothing and knows nothing of cursors: its lines are shown
+//! and taken away again by whoever has the terminal, so that nothing of them stays.
+
+use crate::eta::{Left, remaining};
+use crate::paint::Paint;
+use crate::text::{clean, seconds};
+use provium_events::{Amount, Event, Stamped};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+/// The state of a run, as far as it is shown while it goes on.
+#[derive(Debug)]
+pub struct Live {
+    paint: Paint,
+    /// How long files took before, nanoseconds.
+    expected: BTreeMap<String, u64>,
+    files: usize,
+    waiting: BTreeSet<String>,
+    running: BTreeMap<String, Running>,
+    /// How long those took that are through.
+    done: Vec<u64>,
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    /// What is taken of the pool, and what is left.
+    pool: Option<(Amount, Amount)>,
+    over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    since: i64,
+    test: Option<String>,
+    vms: BTreeSet<String>,
+}
+
+/// How much room there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Characters in a line.
+    pub columns: usize,
+    /// Lines, the last one with the sums among them.
+    pub lines: usize,
+}
+
+impl Live {
+    /// A run that has not begun, of files that took so long before (by their names in events, in
+    /// nanoseconds).
+    pub fn new(expected: BTreeMap<String, u64>, colour: bool) -> Self {
+        Self {
+            paint: Paint::new(colour),
+            expected,
+            files: 0,
+            waiting: BTreeSet::new(),
+            running: BTreeMap::new(),
+            done: Vec::new(),
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            pool: None,
+            over: false,
+        }
+    }
+
+    /// Takes note of an event.
+    pub fn event(&mut self, stamped: &Stamped) {
+        match &stamped.event {
+            Event::FileDiscovered { path, .. } => {
+                self.files += 1;
+                self.waiting.insert(path.clone());
+            }
+            Event::FileDispatched { path, .. } => {
+                self.waiting.remove(path);
+                let running = Running {
+                    since: stamped.ts,
+                    ..Running::default()
+                };
+                self.running.insert(path.clone(), running);
+            }
+            Event::FileCompleted {
+                path, duration_ns, ..
+            } => {
+                self.waiting.remove(path);
+                if self.running.remove(path).is_some() {
+                    self.done.push(*duration_ns);
+                }
+            }
+            Event::TestStarted { path, name, .. } => {
+                if let Some(file) = self.running.get_mut(path) {
+                    file.test = Some(name.clone());
+                }
+            }
+            Event::TestPassed { path, .. } => {
+                self.passed += 1;
+                self.no_test(path);
+            }
+            Event::TestFailed { path, .. } => {
+                self.failed += 1;
+                self.no_test(path);
+            }
+            Event::TestSkipped { path, .. } => {
+                self.skipped += 1;
+                self.no_test(path);
+            }
+            Event::VmSpawned { file, vm_name, .. } => {
+                if let Some(file) = self.running.get_mut(file) {
+                    file.vms.insert(vm_name.clone());
+                }
+            }
+            Event::VmShutdown { file, vm_name, .. } => {
+                if let Some(file) = self.running.get_mut(file) {
+                    file.vms.remove(vm_name);
+                }
+            }
+            Event::PoolState { used, available } => self.pool = Some((*used, *available)),
+            Event::RunCompleted { .. } => self.over = true,
+            _ => {}
+        }
+    }
+
+    /// The lines to show at `now` (nanoseconds since 1970, as events are stamped), each no longer
+    /// than the room is wide; none before the first file and after the last.
+    pub fn lines(&self, now: i64, room: Room) -> Vec<String> {
+        if self.over || self.files == 0 || room.lines == 0 {
+            return Vec::new();
+        }
+        let mut files: Vec<_> = self.running.iter().collect();
+        files.sort_by_key(|(path, file)| (file.since, *path));
+        let for_files = room.lines - 1;
+        let fits = files.len() <= for_files;
+        let shown = if fits {
+            files.len()
+        } else {
+            for_files.saturating_sub(1)
+        };
+        let mut lines: Vec<String> = files
+            .iter()
+            .take(shown)
+            .map(|(path, file)| self.file(path, file, now, room.columns))
+            .collect();
+        if !fits && for_files > 0 {
+            let more = format!("         … and {} more", files.len() - shown);
+            lines.push(self.paint.faint(&cut(&more, room.columns)));
+        }
+        lines.push(cut(&self.sums(now), room.columns));
+        lines
+    }
+
+    fn file(&self, path: &str, file: &Running, now: i64, columns: usize) -> String {
+        let vms = match file.vms.len() {
+            0 => String::new(),
+            1 => "  1 VM".to_owned(),
+            count => format!("  {count} VMs"),
+        };
+        let took = seconds(elapsed(file.since, now), 1);
+        let mut text = format!("{took:>8} {}", one_line(path));
+        if let Some(test) = &file.test {
+            let _ = write!(text, " › {}", one_line(test));
+        }
+        let text = cut(&text, columns.saturating_sub(vms.chars().count()));
+        text + &self.paint.faint(&cut(&vms, columns))
+    }
+
+    fn sums(&self, now: i64) -> String {
+        let through = self.files - self.waiting.len() - self.running.len();
+        let mut text = format!(
+            "{through}/{} files; {} passed, {} failed, {} skipped",
+            self.files, self.passed, self.failed, self.skipped
+        );
+        let vms: usize = self.running.values().map(|file| file.vms.len()).sum();
+        let _ = match vms {
+            1 => write!(text, "; 1 VM"),
+            _ => write!(text, "; {vms} VMs"),
+        };
+        if let Some((used, available)) = self.pool {
+            let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            let memory = gibibytes(used.memory_bytes.saturating_add(available.memory_bytes));
+            let _ = write!(
+                text,
+                "; pool {:.1} of {memory:.1}G, {} of {} vCPUs",
+                gibibytes(used.memory_bytes),
+                used.cpus,
+                used.cpus.saturating_add(available.cpus)
+            );
+        }
+        if let Some(left) = self.remaining(now) {
+            let _ = write!(text, "; about {} left", words(left));
+        }
+        text
+    }
+
+    fn remaining(&self, now: i64) -> Option<u64> {
+        let expected = |path: &String| self.expected.get(path).copied();
+        let running = self.running.iter();
+        remaining(&Left {
+            running: running
+                .map(|(path, file)| (elapsed(file.since, now), expected(path)))
+                .collect(),
+            waiting: self.waiting.iter().map(expected).collect(),
+            done: self.done.clone(),
+        })
+    }
+
+    fn no_test(&mut self, path: &str) {
+        if let Some(file) = self.running.get_mut(path) {
+            file.test = None;
+        }
+    }
+}
+
+fn elapsed(since: i64, now: i64) -> u64 {
+    u64::try_from(now.saturating_sub(since)).unwrap_or(0)
+}
+
+/// A time to come, as exactly as a guess deserves.
+fn words(nanoseconds: u64) -> String {
+    match nanoseconds.div_ceil(1_000_000_000) {
+        seconds @ ..100 => format!("{seconds}s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
+/// Text that fits on a line.
+fn one_line(text: &str) -> String {
+    clean(text).replace(['\n', '\t'], " ")
+}
+
+/// The beginning of `text`, where it is too long with a mark that something is missing.
+fn cut(text: &str, columns: usize) -> String {
+    if text.chars().count() <= columns {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(columns.saturating_sub(1)).collect();
+    if columns > 0 {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provium_events::{BootKind, FileStatus, Value};
+
+    const SECOND: i64 = 1_000_000_000;
+    const ROOM: Room = Room {
+        columns: 120,
+        lines: 4,
+    };
+
+    fn live() -> Live {
+        let expected = [("a.test.lua", 9), ("d.test.lua", 30)];
+        let expected = expected.map(|(path, seconds)| (path.to_owned(), seconds * 1_000_000_000));
+        Live::new(expected.into(), false)
+    }
+
+    fn tell(live: &mut Live, at: i64, event: Event) {
+        live.event(&Stamped {
+            ts: at * SECOND,
+            event,
+        });
+    }
+
+    fn discovered(live: &mut Live, names: &[&str]) {
+        for name in names {
+            let event = Event::FileDiscovered {
+                path: format!("{name}.test.lua"),
+                fixture_refs: vec![],
+                declared_claim: None,
+            };
+            tell(live, 0, event);
+        }
+    }
+
+    fn dispatched(live: &mut Live, at: i64, name: &str) {
+        let event = Event::FileDispatched {
+            path: format!("{name}.test.lua"),
+            reservation: Amount::default(),
+        };
+        tell(live, at, event);
+    }
+
+    fn test_started(live: &mut Live, name: &str) {
+        let event = Event::TestStarted {
+            path: "a.test.lua".into(),
+            name: name.into(),
+            meta: Value::Nil,
+        };
+        tell(live, 1, event);
+    }
+
+    fn shown(live: &Live, at: i64, room: Room) -> String {
+        live.lines(at * SECOND, room).join("\n")
+    }
+
+    #[test]
+    fn running_files_and_the_sums_are_shown() {
+        let mut live = live();
+        assert_eq!(shown(&live, 0, ROOM), "");
+        discovered(&mut live, &["a", "b", "c", "d"]);
+        dispatched(&mut live, 1, "a");
+        dispatched(&mut live, 2, "b");
+        test_started(&mut live, "boots\nand \x1b[31mruns");
+        let boot = Event::VmSpawned {
+            file: "a.test.lua".into(),
+            vm_name: "vm".into(),
+            profile: "default".into(),
+            memory_bytes: 1,
+            cid: 0,
+            boot: BootKind::Cold,
+            boot_ns: 1,
+        };
+        tell(&mut live, 2, boot);
+        let pool = Event::PoolState {
+            used: Amount {
+                memory_bytes: 3 << 29,
+                cpus: 1,
+            },
+            available: Amount {
+                memory_bytes: 5 << 29,
+                cpus: 3,
+            },
+        };
+        tell(&mut live, 3, pool);
+        // Lanes: a has 9 - 5 left, b the mean 19.5 - 4; d's 30 go to a's, c's 19.5 to b's.
+        insta::assert_snapshot!(shown(&live, 6, ROOM), @r"
+            5.0s a.test.lua › boots and runs  1 VM
+            4.0s b.test.lua
+        0/4 files; 0 passed, 0 failed, 0 skipped; 1 VM; pool 1.5 of 4.0G, 1 of 4 vCPUs; about 35s left
+        ");
+        let completed = Event::FileCompleted {
+            path: "a.test.lua".into(),
+            status: FileStatus::Passed,
+            duration_ns: 1,
+            error: None,
+        };
+        tell(&mut live, 6, completed);
+        let last = shown(&live, 6, ROOM);
+        assert!(
+            last.contains("\n1/4 files;") && last.contains("; 0 VMs;"),
+            "{last}"
+        );
+        let over = Event::RunCompleted {
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            flaky: 0,
+            duration_ns: 0,
+        };
+        tell(&mut live, 7, over);
+        assert_eq!(shown(&live, 7, ROOM), "");
+    }
+
+    #[test]
+    fn lines_stay_within_the_room() {
+        let mut live = live();
+        discovered(&mut live, &["a", "b", "c", "d"]);
+        for name in ["a", "b", "c", "d"] {
+            dispatched(&mut live, 1, name);
+        }
+        test_started(&mut live, "a name that is longer than any line");
+        for lines in 0..6 {
+            for columns in 0..60 {
+                let drawn = live.lines(6 * SECOND, Room { columns, lines });
+                assert!(drawn.len() <= lines);
+                for line in &drawn {
+                    assert!(line.chars().count() <= columns, "{columns}: {line}");
+                }
+            }
+        }
+        let room = Room {
+            columns: 30,
+            lines: 3,
+        };
+        insta::assert_snapshot!(shown(&live, 6, room), @r"
+            5.0s a.test.lua › a name …
+                 … and 3 more
+        0/4 files; 0 passed, 0 failed…
+        ");
+    }
+}
