@@ -6,6 +6,7 @@
 
 use crate::terminal::Stream;
 use provium_report::Room;
+use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Lines that are drawn at most: a run of many files must not fill the screen.
@@ -80,28 +81,39 @@ impl Block {
     /// Bytes that put `lines` in the place of those that stand there. The cursor is left below them,
     /// so that a process that is killed leaves whole lines.
     fn redraw(&mut self, lines: &[String]) -> String {
-        let mut bytes = self.erase();
-        self.lines = lines.len();
-        if lines.is_empty() {
-            return bytes;
+        if self.lines == 0 && lines.is_empty() {
+            return String::new();
         }
         // A character that takes two columns must not make a line wrap (DECAWM).
-        bytes.push_str("\x1b[?7l");
+        let mut bytes = String::from("\x1b[?7l");
+        let before = std::mem::replace(&mut self.lines, lines.len());
+        up(&mut bytes, before);
+        // Line by line (ECMA-48, 8.3.41): terminals that are told to clear from the top of the screen
+        // on keep what was there in their history.
         for line in lines {
+            bytes.push_str("\x1b[2K");
             bytes.push_str(line);
             bytes.push_str("\r\n");
         }
+        let surplus = before.saturating_sub(lines.len());
+        for _ in 0..surplus {
+            bytes.push_str("\x1b[2K\r\n");
+        }
+        up(&mut bytes, surplus);
         bytes.push_str("\x1b[?7h");
         bytes
     }
 
     /// Bytes that take them away and put the cursor where they began.
     fn erase(&mut self) -> String {
-        match std::mem::take(&mut self.lines) {
-            0 => String::new(),
-            // ECMA-48: cursor up (8.3.22), erase in page to its end (8.3.39).
-            count => format!("\r\x1b[{count}A\x1b[J"),
-        }
+        self.redraw(&[])
+    }
+}
+
+/// Moves the cursor up (ECMA-48, 8.3.22) to the beginning of a line.
+fn up(bytes: &mut String, lines: usize) {
+    if lines > 0 {
+        let _ = write!(bytes, "\r\x1b[{lines}A");
     }
 }
 
@@ -119,13 +131,16 @@ mod tests {
         assert_eq!(block.erase(), "");
         assert_eq!(
             block.redraw(&lines(&["one", "two"])),
-            "\x1b[?7lone\r\ntwo\r\n\x1b[?7h"
+            "\x1b[?7l\x1b[2Kone\r\n\x1b[2Ktwo\r\n\x1b[?7h"
         );
         assert_eq!(
             block.redraw(&lines(&["three"])),
-            "\r\x1b[2A\x1b[J\x1b[?7lthree\r\n\x1b[?7h"
+            "\x1b[?7l\r\x1b[2A\x1b[2Kthree\r\n\x1b[2K\r\n\r\x1b[1A\x1b[?7h"
         );
-        assert_eq!(block.redraw(&[]), "\r\x1b[1A\x1b[J");
+        assert_eq!(
+            block.redraw(&[]),
+            "\x1b[?7l\r\x1b[1A\x1b[2K\r\n\r\x1b[1A\x1b[?7h"
+        );
         assert_eq!(block.redraw(&[]), "");
     }
 }
