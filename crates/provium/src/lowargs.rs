@@ -116,7 +116,7 @@ pub(crate) struct MachineArgs {
     /// How many vCPUs to share out for each of them, from 0.5 to 8
     #[arg(long, value_name = "F", default_value = "1.0", value_parser = overcommit)]
     pub(crate) cpu_overcommit: f64,
-    /// What every random choice comes from [default: by chance; -v shows it]
+    /// What every random choice comes from [default: by chance; told when a test fails]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
     /// Do not run the build commands of profiles

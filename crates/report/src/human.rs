@@ -42,6 +42,8 @@ pub struct Human {
     records: Records,
     ran: usize,
     not_run: usize,
+    /// What all chance of the run came from, where that is known.
+    seed: Option<u64>,
     flaky: Vec<String>,
 }
 
@@ -55,6 +57,7 @@ impl Human {
             records: Records::default(),
             ran: 0,
             not_run: 0,
+            seed: None,
             flaky: Vec::new(),
         }
     }
@@ -69,6 +72,7 @@ impl Human {
                 host,
                 ..
             } => {
+                self.seed = Some(*seed);
                 if self.verbosity == Verbosity::Verbose {
                     format!("provium {version} on {host}; accelerator {accel}; --seed {seed}\n")
                 } else {
@@ -96,6 +100,10 @@ impl Human {
         }
         if self.not_run > 0 {
             let _ = writeln!(out, "{} file(s) not run", self.not_run);
+        }
+        // A failure may come from what chance did: it has to be possible to have it again.
+        if let Some(seed) = self.seed.filter(|_| failed > 0 || !self.flaky.is_empty()) {
+            let _ = writeln!(out, "repeat with --seed {seed}");
         }
         let failed = match failed {
             0 => "0 failed".to_owned(),
