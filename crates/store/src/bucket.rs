@@ -1,10 +1,10 @@
 //! Buckets: entries of one kind, looked up or made.
 
-use crate::cache::make_private;
 use crate::entry::{Entry, EntryInfo, Notice};
 use crate::error::StoreError;
 use crate::key::Key;
 use crate::lock::{Exclusive, LockFile};
+use crate::making::Claim;
 use crate::manifest::Manifest;
 use crate::sweep;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(1800);
 pub struct Bucket(Utf8PathBuf);
 
 /// Who is told of waits and damage.
-type Notify<'a> = &'a (dyn Fn(Notice<'_>) + Send + Sync);
+pub(crate) type Notify<'a> = &'a (dyn Fn(Notice<'_>) + Send + Sync);
 
 impl Bucket {
     pub(crate) fn at(path: Utf8PathBuf) -> Self {
@@ -66,28 +66,13 @@ impl Bucket {
         E: From<StoreError>,
         F: Future<Output = Result<(), E>>,
     {
-        if let Some(entry) = self.get(key, notify).await? {
-            return Ok(entry);
-        }
-        let waiting = |holder| notify(Notice::Waiting { holder });
-        let alone = self.lock(key).exclusive(DEADLINE, &waiting).await?;
-        let path = self.entry(key);
-        if !self.is_whole_or_removed(key, notify, &alone)? {
-            let temporary = Temporary::new(&self.0)?;
-            make(temporary.0.clone()).await?;
-            let (from, to, bucket, key) = (temporary.0.clone(), path, self.0.clone(), key.clone());
-            // Syncing can take as long as writing did.
-            let installed =
-                tokio::task::spawn_blocking(move || install(&from, &to, &bucket, &key)).await;
-            installed.map_err(|error| StoreError::Io(std::io::Error::other(error)))??;
-        }
-        drop(alone);
-        // Between the two locks somebody may have made room: then it is made once more.
-        match self.get(key, notify).await? {
-            Some(entry) => Ok(entry),
-            None => Err(E::from(StoreError::Io(std::io::Error::other(format!(
-                "the new entry {key} was removed at once"
-            ))))),
+        match self.claim(key, notify).await? {
+            Claim::Found(entry) => Ok(entry),
+            Claim::Make(making) => {
+                let draft = self.draft()?;
+                make(draft.path().to_owned()).await?;
+                Ok(making.install(draft).await?)
+            }
         }
     }
 
@@ -122,7 +107,7 @@ impl Bucket {
         Ok(true)
     }
 
-    fn is_whole_or_removed(
+    pub(crate) fn is_whole_or_removed(
         &self,
         key: &Key,
         notify: Notify<'_>,
@@ -159,8 +144,17 @@ impl Bucket {
         Ok(())
     }
 
-    fn entry(&self, key: &Key) -> Utf8PathBuf {
+    pub(crate) fn entry(&self, key: &Key) -> Utf8PathBuf {
         self.0.join(key.as_str())
+    }
+
+    pub(crate) async fn exclusive(
+        &self,
+        key: &Key,
+        notify: Notify<'_>,
+    ) -> Result<Exclusive, StoreError> {
+        let waiting = |holder| notify(Notice::Waiting { holder });
+        self.lock(key).exclusive(DEADLINE, &waiting).await
     }
 
     fn lock(&self, key: &Key) -> LockFile {
@@ -168,16 +162,7 @@ impl Bucket {
     }
 }
 
-/// Puts a filled folder in place: durable before it is visible.
-fn install(from: &Utf8Path, to: &Utf8Path, bucket: &Utf8Path, key: &Key) -> Result<(), StoreError> {
-    Manifest::of(from, key)?.write(from)?;
-    sync_all(from)?;
-    fs_err::rename(from, to)?;
-    fs_err::File::open(bucket)?.sync_all()?;
-    Ok(())
-}
-
-fn sync_all(folder: &Utf8Path) -> Result<(), StoreError> {
+pub(crate) fn sync_all(folder: &Utf8Path) -> Result<(), StoreError> {
     for entry in folder.read_dir_utf8()? {
         let entry = entry?;
         let kind = entry.file_type()?;
@@ -204,27 +189,6 @@ fn size_on_disk(path: &Utf8Path) -> u64 {
         0
     };
     metadata.blocks() * 512 + inside
-}
-
-/// A folder that goes away unless it was moved.
-struct Temporary(Utf8PathBuf);
-
-impl Temporary {
-    fn new(bucket: &Utf8Path) -> Result<Self, StoreError> {
-        let path = sweep::new_name(bucket);
-        make_private(&path).map_err(|source| StoreError::Unusable {
-            path: bucket.to_owned(),
-            source,
-        })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // Not there any more when it was installed.
-        let _ = fs_err::remove_dir_all(&self.0);
-    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod entry;
 mod error;
 mod key;
 mod lock;
+mod making;
 mod manifest;
 mod sweep;
 
@@ -34,3 +35,4 @@ pub use entry::{Entry, EntryInfo, Notice};
 pub use error::StoreError;
 pub use key::{Key, KeyBuilder};
 pub use lock::{Exclusive, LockFile, Shared};
+pub use making::{Claim, Draft, Making};

@@ -143,6 +143,18 @@ impl LockFile {
     }
 }
 
+impl Exclusive {
+    /// Lets others in, without a moment in which nobody holds it.
+    pub(crate) fn share(self) -> Result<Shared, StoreError> {
+        let file = File::from_parts(self.0.file().try_clone()?, self.0.path());
+        // For one open file, `flock` changes the kind of the lock that is held.
+        flock(&file, FlockOperation::LockShared)
+            .map_err(|error| StoreError::Io(error.into()))?;
+        mark_used(&file)?;
+        Ok(Shared(file))
+    }
+}
+
 impl Drop for Exclusive {
     fn drop(&mut self) {
         // The name is for those who wait; if it cannot be taken out, they see that it is stale.

@@ -1,0 +1,127 @@
+//! Entries that are made over time: a folder to fill, the right to put it in place.
+//!
+//! ```text
+//! claim(key) ─┬─▶ Found(Entry)
+//!             └─▶ Make(Making) ──┐
+//! draft() ─────▶ Draft (filled) ─┴─ install ─▶ Entry
+//! ```
+//!
+//! Both ends may be far apart, in time and in tasks: whoever claims the key keeps everybody else
+//! waiting until the draft is installed or the claim dropped.
+
+use crate::bucket::{Bucket, Notify, sync_all};
+use crate::cache::make_private;
+use crate::entry::Entry;
+use crate::error::StoreError;
+use crate::key::Key;
+use crate::lock::Exclusive;
+use crate::manifest::Manifest;
+use crate::sweep;
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// What a [claim](Bucket::claim) comes to.
+#[derive(Debug)]
+pub enum Claim {
+    /// The entry is there.
+    Found(Entry),
+    /// It is not, and is the caller's to make.
+    Make(Making),
+}
+
+/// The right to make an entry: nobody else makes or uses it as long as this lives.
+#[derive(Debug)]
+pub struct Making {
+    pub(crate) bucket: Bucket,
+    pub(crate) key: Key,
+    pub(crate) alone: Exclusive,
+}
+
+/// A folder of a bucket that is not an entry. It goes with this, and is swept if the process is
+/// killed.
+#[derive(Debug)]
+pub struct Draft(Utf8PathBuf);
+
+impl Bucket {
+    /// The entry, or the right to make it. Waits while somebody else makes it.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when it is being made for too long.
+    pub async fn claim(&self, key: &Key, notify: Notify<'_>) -> Result<Claim, StoreError> {
+        if let Some(entry) = self.get(key, notify).await? {
+            return Ok(Claim::Found(entry));
+        }
+        let alone = self.exclusive(key, notify).await?;
+        if self.is_whole_or_removed(key, notify, &alone)? {
+            drop(alone);
+            if let Some(entry) = self.get(key, notify).await? {
+                return Ok(Claim::Found(entry));
+            }
+            // Between the two locks somebody has made room.
+            let alone = self.exclusive(key, notify).await?;
+            self.is_whole_or_removed(key, notify, &alone)?;
+            return Ok(Claim::Make(self.making(key, alone)));
+        }
+        Ok(Claim::Make(self.making(key, alone)))
+    }
+
+    fn making(&self, key: &Key, alone: Exclusive) -> Making {
+        Making {
+            bucket: self.clone(),
+            key: key.clone(),
+            alone,
+        }
+    }
+
+    /// A folder to fill.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] if it cannot be made.
+    pub fn draft(&self) -> Result<Draft, StoreError> {
+        let path = sweep::new_name(self.path());
+        make_private(&path).map_err(|source| StoreError::Unusable {
+            path: self.path().to_owned(),
+            source,
+        })?;
+        Ok(Draft(path))
+    }
+}
+
+impl Making {
+    /// Puts the draft in place: durable before it is visible. From then on others may use it, and it
+    /// stays as long as the entry that is given.
+    ///
+    /// # Errors
+    /// When it cannot be written; nothing is left then.
+    pub async fn install(self, draft: Draft) -> Result<Entry, StoreError> {
+        let work = move || {
+            let Self { bucket, key, alone } = self;
+            let path = bucket.entry(&key);
+            let _ = std::fs::remove_dir_all(&path);
+            Manifest::of(draft.path(), &key)?.write(draft.path())?;
+            sync_all(draft.path())?;
+            fs_err::rename(draft.path(), &path)?;
+            fs_err::File::open(bucket.path())?.sync_all()?;
+            Ok(Entry {
+                path,
+                _held: alone.share()?,
+            })
+        };
+        // Syncing can take as long as writing did.
+        let installed = tokio::task::spawn_blocking(work).await;
+        installed.map_err(|error| StoreError::Io(std::io::Error::other(error)))?
+    }
+}
+
+impl Draft {
+    /// The folder.
+    pub fn path(&self) -> &Utf8Path {
+        &self.0
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Not there any more when it was installed.
+        let _ = fs_err::remove_dir_all(&self.0);
+    }
+}
