@@ -19,6 +19,7 @@ mod environment;
 pub mod errno;
 mod error;
 mod file;
+pub mod kernel_log;
 mod lab;
 mod line;
 mod lock;

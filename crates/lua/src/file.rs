@@ -5,7 +5,7 @@ use crate::deadline::Deadline;
 use crate::listing::Listing;
 use crate::prelude::Prelude;
 use crate::task::Task;
-use crate::testing::Registry;
+use crate::testing::{Positions, Registry};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Table};
 use provium_lab::{Lab, Scope};
@@ -41,6 +41,8 @@ pub(crate) struct FileState {
     pub(crate) values: Table,
     /// What was printed outside of any test; the next test's log begins with it.
     pub(crate) early_log: RefCell<Vec<String>>,
+    /// How far the consoles of the file's VMs were looked through for reports.
+    pub(crate) kernel_logs: Positions,
     /// Tasks started at file scope.
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
 }

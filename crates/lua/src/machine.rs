@@ -43,6 +43,7 @@ pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> 
         prelude: Prelude::load(&lua, &native)?,
         values,
         early_log: Default::default(),
+        kernel_logs: Default::default(),
         tasks: Default::default(),
     };
     set_package_path(&lua, &state)?;

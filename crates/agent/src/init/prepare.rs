@@ -35,6 +35,7 @@ pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
         }
     };
     complaints.extend(modules::load_all(&plan.modules));
+    let_warnings_through();
     // Before an init can change it.
     let root = Root::now();
     let inits = chain::find(&plan);
@@ -115,6 +116,18 @@ fn as_init(plan: &BootPlan, mut complaints: Vec<String>) -> Result<Duties, Errno
         asks,
         complaints,
     })
+}
+
+/// `quiet` keeps a boot fast by keeping it silent (console level 4: errors and worse). From here on
+/// the host reads the kernel's log on the console, and wants its warnings, too. Any other level was
+/// chosen by somebody.
+fn let_warnings_through() {
+    const PRINTK: &str = "sys/kernel/printk";
+    let level = file::read_at(roots::PROC, PRINTK).unwrap_or_default();
+    if level.first() == Some(&b'4') && level.get(1).is_some_and(u8::is_ascii_whitespace) {
+        // Where it cannot be set it stays as it is.
+        let _ = file::write_at(roots::PROC, PRINTK, b"5");
+    }
 }
 
 /// The console is the test's.

@@ -1,5 +1,6 @@
 //! A test's metadata: what the harness acts on, and everything, for who reads the events.
 
+use super::kernel_logs::KernelLog;
 use crate::args::{integer_of, text_of};
 use crate::data::{Data, Form};
 use crate::units;
@@ -21,6 +22,8 @@ pub(crate) struct Meta {
     pub(crate) retries: Option<u32>,
     /// It is known to fail, and why.
     pub(crate) expect_fail: Option<String>,
+    /// Which reports of its kernels it expects.
+    pub(crate) kernel_log: KernelLog,
     /// All of it, by key, sorted.
     pub(crate) all: Vec<(String, Data)>,
 }
@@ -68,6 +71,7 @@ impl Meta {
             ("timeout", value) => self.timeout = Some(units::duration(value)?),
             ("retries", value) => self.retries = Some(retries_of(value)?),
             ("expect_fail", value) => self.expect_fail = Some(text_of(value)?),
+            ("kernel_log", value) => self.kernel_log = KernelLog::read(value)?,
             _ => {}
         }
         Ok(())

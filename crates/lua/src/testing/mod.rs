@@ -3,6 +3,7 @@
 mod assertions;
 mod context;
 mod diff;
+mod kernel_logs;
 mod meta;
 mod registry;
 mod run;
@@ -10,6 +11,7 @@ mod selection;
 mod verdict;
 
 pub(crate) use context::register;
+pub(crate) use kernel_logs::Positions;
 pub(crate) use meta::{Meta, retries_of};
 pub(crate) use registry::{Declared, Registry, expect_file_scope, install};
 pub(crate) use run::{close, end_tasks, run_test};

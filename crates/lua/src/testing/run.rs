@@ -1,5 +1,6 @@
 //! Runs one test: its attempts, its deferred functions, the end of its scope; and judges it.
 
+use super::kernel_logs::Watched;
 use super::verdict::{Expected, Status, TestRun, Verdict};
 use super::{Declared, context::TestContext};
 use crate::consoles;
@@ -75,15 +76,19 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
         ..Verdict::skipped("")
     };
     conclude(&mut verdict, &run, ended, problems);
-    if verdict.status == Status::Failed {
-        verdict.consoles = consoles::tails(state, &scope);
-    }
+    // Once the scope is closed its VMs are no longer found.
+    let tails = consoles::tails(state, &scope);
+    let watched = Watched::new(state, &scope);
     let unclosed = close(&scope).await;
     if !unclosed.is_empty() && verdict.status != Status::Failed {
         verdict.status = Status::Failed;
         verdict.message = unclosed.join("\n");
     } else {
         verdict.log.extend(unclosed);
+    }
+    watched.conclude(&state.kernel_logs, &test.meta.kernel_log, &mut verdict);
+    if verdict.status == Status::Failed {
+        verdict.consoles = tails;
     }
     verdict.duration = started.elapsed();
     Ok(verdict)

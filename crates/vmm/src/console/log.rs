@@ -1,9 +1,11 @@
 //! The console's log and its input.
 
 use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::io::AsyncWriteExt;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{broadcast, watch};
@@ -162,11 +164,16 @@ impl Console {
 
     /// Everything that a machine has printed which stands still now.
     pub(crate) fn read_settled(&self) -> Result<Vec<u8>, ConsoleError> {
-        // QEMU has handed over all there is: it only has to be taken.
+        self.settle();
+        self.read_all()
+    }
+
+    /// Takes all that QEMU has handed over so far into the log. What a guest printed before it
+    /// answered a call was handed over before that answer.
+    pub fn settle(&self) {
         if let Some(tap) = lock(&self.shared.tap).as_mut() {
             while let Ok(1..) = tap.take(&self.shared) {}
         }
-        self.read_all()
     }
 
     /// Takes the output of a new machine. The task ends when QEMU's end is closed and all bytes are
@@ -245,7 +252,9 @@ impl Tap {
     /// Takes what is there now; 0 at the end.
     fn take(&mut self, shared: &Shared) -> io::Result<usize> {
         let mut buffer = [0; 16 << 10];
-        let count = self.output.try_read(&mut buffer)?;
+        let stream: &UnixStream = (*self.output).as_ref();
+        // The runtime's own reading gives nothing where it has not heard yet of bytes that are there.
+        let (count, _) = recv(stream.as_fd(), &mut buffer[..], RecvFlags::DONTWAIT)?;
         shared.keep(&buffer[..count]);
         for suspicion in self.matcher.feed(&buffer[..count]) {
             // Nobody may be listening.
@@ -261,7 +270,9 @@ async fn pump(output: Arc<OwnedReadHalf>, ending: Ending) {
         let Some(tap) = tap.as_mut().filter(|tap| Arc::ptr_eq(&tap.output, &output)) else {
             return;
         };
-        match tap.take(&ending.shared) {
+        let stream: &UnixStream = (*output).as_ref();
+        // By way of the runtime, so that it learns when nothing is left.
+        match stream.try_io(Interest::READABLE, || tap.take(&ending.shared)) {
             Ok(1..) => (),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
             // A killed QEMU resets its sockets: an error is an end too.
@@ -309,6 +320,23 @@ mod tests {
         );
         assert_eq!(console.read_from(24).unwrap(), b"lted");
         assert!(matches!(console.write(b"x").await, Err(ConsoleError::Off)));
+    }
+
+    #[tokio::test]
+    async fn what_was_written_is_there_once_it_has_settled() {
+        let console = Console::new();
+        console.settle();
+        let (guest, _suspicions) = attached(&console).await;
+        let mut guest = guest.into_std().unwrap();
+        for round in 1..=200_u64 {
+            // Without a word to the runtime, which so has not looked at the stream.
+            io::Write::write_all(&mut guest, &[b'x'; 700]).unwrap();
+            console.settle();
+            assert_eq!(console.len(), round * 700);
+        }
+        drop(guest);
+        assert!(!console.changed_past(console.len()).await);
+        console.settle();
     }
 
     #[tokio::test]

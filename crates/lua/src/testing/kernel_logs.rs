@@ -1,0 +1,170 @@
+//! Looks, after each test, whether the kernels of its VMs reported something on their consoles: an
+//! oops, a bug, a sanitizer's finding, a hung task, a panic. That fails the test, also one whose own
+//! assertions hold; a plain warning is only put into its log. What a test expects is said in its meta
+//! (`kernel_log`).
+//!
+//! A VM of the file is read on from where the test before left off, so nothing goes unread between
+//! tests; what came before the first test counts for that one. A VM of the test is read to its end,
+//! after it was closed. A VM that the test itself has closed is its own business.
+
+use super::{Status, Verdict};
+use crate::file::FileState;
+use mlua::Value;
+use provium_lab::kernel_log::{Report, ReportKind};
+use provium_lab::{Lab, Member, ResourceId, Scope, Vm};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// What a test says about its kernels' reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KernelLog {
+    /// They fail it, unless they contain one of these texts.
+    Check(Vec<String>),
+    /// They are its business.
+    Ignore,
+}
+
+/// How far the consoles of the file's VMs have been read.
+#[derive(Debug, Default)]
+pub(crate) struct Positions(RefCell<BTreeMap<ResourceId, u64>>);
+
+/// The VMs that a test could use, before its scope is closed.
+pub(crate) struct Watched {
+    of_test: Vec<Vm>,
+    of_file: Vec<Vm>,
+}
+
+impl Default for KernelLog {
+    fn default() -> Self {
+        Self::Check(Vec::new())
+    }
+}
+
+impl KernelLog {
+    /// From a meta value; the error says what may be there.
+    pub(crate) fn read(value: &Value) -> Result<Self, String> {
+        let why = || "must be \"ignore\" or a list of texts that reports may contain".to_owned();
+        match value {
+            Value::String(word) if *word == "ignore" => Ok(Self::Ignore),
+            Value::Table(list) if list.raw_len() > 0 => {
+                let texts = list.sequence_values::<mlua::LuaString>();
+                let texts = texts.map(|text| text.map(|text| text.to_string_lossy()));
+                let texts: Vec<String> = texts.collect::<Result<_, _>>().map_err(|_| why())?;
+                // An empty text is part of every report.
+                let empty = texts.iter().any(String::is_empty);
+                if empty {
+                    Err(why())
+                } else {
+                    Ok(Self::Check(texts))
+                }
+            }
+            _ => Err(why()),
+        }
+    }
+
+    fn allows(&self, report: &Report) -> bool {
+        match self {
+            Self::Ignore => true,
+            Self::Check(texts) => texts.iter().any(|text| report.line.contains(text)),
+        }
+    }
+}
+
+impl Watched {
+    pub(crate) fn new(state: &FileState, scope: &Scope) -> Self {
+        let vms = |scope: &Scope| {
+            let mut vms = Vec::new();
+            collect(&state.lab, scope, &mut vms);
+            vms
+        };
+        Self {
+            of_test: vms(scope),
+            of_file: vms(&state.scope),
+        }
+    }
+
+    /// Reads what has come, and puts it into the verdict. To be called once the scope is closed.
+    pub(crate) fn conclude(self, positions: &Positions, meta: &KernelLog, verdict: &mut Verdict) {
+        let mut faults = Vec::new();
+        let mut positions = positions.0.borrow_mut();
+        let of_test = self.of_test.into_iter().map(|vm| (vm, true));
+        let of_file = self.of_file.into_iter().map(|vm| (vm, false));
+        for (vm, to_the_end) in of_test.chain(of_file) {
+            let console = vm.console();
+            console.settle();
+            let from = positions.get(&vm.id()).copied().unwrap_or(0);
+            // A log that cannot be read fails whoever asks for it.
+            let Ok((reports, next)) = console.reports(from, to_the_end) else {
+                continue;
+            };
+            if !to_the_end {
+                positions.insert(vm.id(), next);
+            }
+            for report in reports.iter().filter(|report| !meta.allows(report)) {
+                let told = format!("the kernel of {} reported: {report}", vm.subject());
+                match report.kind {
+                    ReportKind::Fault => faults.push(told),
+                    ReportKind::Warning => verdict.log.push(told),
+                }
+            }
+        }
+        if faults.is_empty() {
+            return;
+        }
+        faults.push(
+            "what a test expects of its kernels is said in its meta: kernel_log = {\"part of the \
+             report\"}, or \"ignore\""
+                .to_owned(),
+        );
+        if verdict.status == Status::Failed {
+            faults.insert(0, std::mem::take(&mut verdict.message));
+        }
+        verdict.status = Status::Failed;
+        verdict.message = faults.join("\n");
+    }
+}
+
+fn collect(lab: &Lab, scope: &Scope, vms: &mut Vec<Vm>) {
+    for member in lab.members(scope) {
+        match member {
+            Member::Vm(vm) => vms.push(vm),
+            Member::Lab(inner) => collect(&inner, scope, vms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_meta_takes_a_word_or_texts() {
+        let lua = mlua::Lua::new();
+        let read = |code: &str| KernelLog::read(&lua.load(code).eval().unwrap());
+        assert_eq!(read("'ignore'"), Ok(KernelLog::Ignore));
+        let texts = vec!["use-after-free".to_owned(), "x".to_owned()];
+        assert_eq!(
+            read("{'use-after-free', 'x'}"),
+            Ok(KernelLog::Check(texts.clone()))
+        );
+        for bad in [
+            "'ignored'",
+            "true",
+            "1",
+            "{}",
+            "{''}",
+            "{1, {}}",
+            "{a = 'x'}",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let report = |line: &str| Report {
+            kind: ReportKind::Fault,
+            line: line.to_owned(),
+        };
+        let meta = KernelLog::Check(texts);
+        assert!(meta.allows(&report("BUG: KASAN: use-after-free in f")));
+        assert!(!meta.allows(&report("BUG: KASAN: out-of-bounds in f")));
+        assert!(!KernelLog::default().allows(&report("BUG: any")));
+    }
+}
