@@ -1,4 +1,5 @@
-//! Build commands of profiles: each is run once, before the first VM of a run.
+//! Build commands of profiles: each is run once, before the first VM of a run. Profiles that name the
+//! same command in the same folder share one run of it.
 //!
 //! Only the profiles that the run can use are built: those whose name stands in one of its test
 //! files, or in a helper that these could `require`.
@@ -23,13 +24,17 @@ pub(crate) async fn profiles(
     no_build: bool,
 ) -> Result<Vec<Profile>, Failure> {
     let mut profiles = Vec::new();
+    let mut built: Vec<&BuildCommand> = Vec::new();
     for profile in &config.profiles {
         let wanted = names.is_none_or(|names| names.contains(&profile.name));
         let resolved = match &profile.build {
             // Its files may not be there, but nobody will ask for them.
             Some(_) if !wanted => profile.unresolved(),
             Some(build) if !no_build => {
-                run(profile, build).await?;
+                if !built.iter().any(|other| build.is_same(other)) {
+                    run(profile, build).await?;
+                    built.push(build);
+                }
                 profile.resolve()?
             }
             _ => profile.resolve()?,
@@ -75,6 +80,13 @@ pub(crate) fn used_by(config: &Config, files: &[TestFile]) -> BTreeSet<String> {
         }
     }
     used
+}
+
+impl BuildCommand {
+    /// Whether running both would do the same twice: what `{out}` stands for is in the line.
+    fn is_same(&self, other: &Self) -> bool {
+        self.line == other.line && self.directory == other.directory
+    }
 }
 
 async fn run(profile: &ProfileConfig, build: &BuildCommand) -> Result<(), Failure> {

@@ -234,6 +234,38 @@ fn events_are_saved_and_streamed_alike() {
 }
 
 #[test]
+fn profiles_of_one_build_share_its_run() {
+    let profile = |name: &str, word: &str| {
+        format!("[profiles.{name}]\nbuild = \"echo {word} >> log; touch k\"\nkernel = \"k\"\n")
+    };
+    let config = [
+        profile("one", "same"),
+        profile("two", "same"),
+        profile("three", "other"),
+        "from_dir = \"profiles\"".to_owned(),
+    ];
+    let config = config
+        .join("\n")
+        .replace("from_dir", "[profiles]\nfrom_dir");
+    let far = "build = \"echo same >> log; touch k\"\nkernel = \"k\"\n";
+    let names = "-- one two three far\n";
+    let project = Project::new(&[
+        ("provium.toml", &config),
+        ("profiles/far/profile.provium.toml", far),
+        ("a.test.lua", &format!("{names}{TESTS}")),
+    ]);
+    let ran = project.run(&["--accel", "tcg"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    let log = |path: &str| std::fs::read_to_string(project.path().join(path)).unwrap();
+    let mut lines: Vec<String> = log("log").lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["other", "same"]);
+    // The same words in another folder are another command.
+    assert_eq!(log("profiles/far/log"), "same\n");
+    assert_eq!(ran.stderr.matches("building profile").count(), 3);
+}
+
+#[test]
 fn a_failed_build_stops_the_run_and_shows_why() {
     let config = "[profiles.x]\nbuild = \"echo to {out}; echo oh no >&2; exit 3\"\n\
                   build_out = \"o\"\nkernel = \"{out}/k\"\n";
