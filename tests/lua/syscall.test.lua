@@ -126,6 +126,29 @@ test("ioctl", function(t)
   t:assert(string.unpack("<I4", r.out_data) >= 0)
   t:assert_eq(vm:ioctl(fd, 0xdead).errno, errno.ENOTTY)
   vm:syscall("close", fd)
+  local file = vm:open_file("/dev/ptmx", {read = true, write = true})
+  t:assert_eq(vm:ioctl(file, 0x80045430, {out = 4}).out_data, r.out_data, "the same one is free again")
+  t:assert_eq(vm:ioctl(file:fd(), 0x80045430, 8).errname, "EFAULT", "a number is passed as it is")
+end)
+
+test("ioctl with pointers inside its data", function(t)
+  -- SIOCGIFCONF: struct ifconf { int len; char *buf; }
+  local s = vm:syscall("socket", 2, 2, 0).ret
+  local r = vm:ioctl(s, 0x8912, string.pack("<i4I4I8", 400, 0, 0), {bufs = {{out = 400}}, ptr_offsets = {8}})
+  t:assert_eq(r.ret, 0)
+  t:assert_eq(string.unpack("<i4", r.out_data) % 40, 0)
+  t:assert_eq(#r.out_bufs[1], 400)
+  t:assert_raises(function() vm:ioctl(s, 0x8912, "x", {bufs = {"y"}}) end)
+  t:assert_raises(function() vm:ioctl(s, 0x8912, "12345678", {bufs = {"y"}, ptr_offsets = {1}}) end)
+  vm:syscall("close", s)
+end)
+
+test("what is only sent is not returned", function(t)
+  local fd = vm:syscall("memfd_create", {args = {0, 0}, bufs = {"m\0"}, ptrs = {0}}).ret
+  local r = vm:syscall("write", {args = {fd, 0, 3}, bufs = {{inp = "abc"}, {out = 3}, "xyz"}, ptrs = {1}})
+  t:assert_eq(r.ret, 3)
+  t:assert_same(r.out_bufs, {nil, "\0\0\0", "xyz"})
+  vm:syscall("close", fd)
 end)
 
 test("memory of the process that makes the calls", function(t)
