@@ -12,6 +12,8 @@
 pub mod amount;
 pub mod event;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod sink;
 pub mod value;
 

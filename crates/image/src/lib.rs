@@ -16,6 +16,8 @@ mod compress;
 mod cpio;
 mod elf;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod guest;
 mod image;
 mod images;

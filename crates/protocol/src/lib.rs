@@ -26,6 +26,8 @@ pub mod boot;
 pub mod codec;
 mod decode;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod message;
 pub mod op;
 

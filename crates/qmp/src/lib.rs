@@ -14,6 +14,8 @@
 mod client;
 pub mod codec;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 
 pub use client::{Client, Events};
 pub use codec::{CommandError, Event, Greeting, Incoming, Version};

@@ -23,6 +23,8 @@ mod bucket;
 mod cache;
 mod entry;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod key;
 mod lock;
 mod making;

@@ -7,6 +7,7 @@
 //! | [`ModelGuest`] | such a function: files in memory and a few commands |
 //! | [`Leaks`] | descriptors, children and threads of this process, before and after |
 //! | [`Dice`] | seeded chance |
+//! | [`replay`](replay()) | a fuzzer, for a moment |
 //!
 //! Panics where the test or the code under test is wrong: a failed expectation is the purpose here.
 #![expect(
@@ -18,10 +19,12 @@ mod dice;
 mod fake;
 mod leaks;
 mod model;
+mod replay;
 mod serving;
 
 pub use dice::Dice;
 pub use fake::{BUILD, FakeAgent, agent_hello, host_hello};
 pub use leaks::Leaks;
 pub use model::ModelGuest;
+pub use replay::replay;
 pub use serving::{Counts, Guest, GuestCall, Handling, Serving};

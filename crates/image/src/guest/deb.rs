@@ -19,7 +19,7 @@ const SIZE: std::ops::Range<usize> = 48..58;
 const LONGEST_FILE: u64 = 2 << 30;
 
 /// Adds the files of the package in `bytes` to `tree`. `name` is for messages.
-pub(super) fn unpack_into(tree: &mut Tree, bytes: &[u8], name: &str) -> Result<(), ImageError> {
+pub(crate) fn unpack_into(tree: &mut Tree, bytes: &[u8], name: &str) -> Result<(), ImageError> {
     let bad = |why: String| ImageError::BadPackage {
         file: name.to_owned(),
         why,
@@ -213,7 +213,7 @@ pub(super) mod tests {
         .concat()
     }
 
-    fn example() -> Vec<u8> {
+    pub(crate) fn example() -> Vec<u8> {
         package(&tar_of(|tar| {
             let long = format!("./usr/share/{}/file", "x".repeat(150));
             tar.append_data(

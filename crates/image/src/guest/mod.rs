@@ -16,3 +16,8 @@ mod download;
 mod host;
 mod packages;
 mod skeleton;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use deb::unpack_into as unpack_package;
+#[cfg(test)]
+pub(crate) use deb::tests::example as example_package;

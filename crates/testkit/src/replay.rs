@@ -1,0 +1,117 @@
+//! Inputs for decoders: known ones, and what comes of damaging them.
+//!
+//! What a fuzzer does for hours, this does for a moment in every test run, without its instruments:
+//! the same functions get a few known inputs and thousands of mutations of them, by seeded chance.
+//! `PROVIUM_REPLAY=100 cargo test fuzzing` takes a hundred times as long a look.
+
+use crate::dice::Dice;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Values that lengths and counts go wrong at.
+const ODD: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
+
+/// Longest input that mutation makes, bytes.
+const LONGEST: usize = 1 << 16;
+
+/// Gives `target` each of `seeds` and `rounds` mutations of them. It panics where it finds a fault;
+/// then the input is named, so that it can become a test of its own.
+pub fn replay(seeds: &[Vec<u8>], rounds: u32, target: impl Fn(&[u8])) {
+    assert!(!seeds.is_empty(), "nothing to mutate");
+    let rounds = u64::from(rounds) * factor();
+    let mut dice = Dice::new(rounds);
+    for seed in seeds {
+        run(&target, seed);
+    }
+    run(&target, &[]);
+    for _ in 0..rounds {
+        let mut input = any(&mut dice, seeds).clone();
+        for _ in 0..=dice.below(4) {
+            mutate(&mut input, &mut dice, seeds);
+        }
+        input.truncate(LONGEST);
+        run(&target, &input);
+    }
+}
+
+/// How many times as long a look is asked for.
+fn factor() -> u64 {
+    let told = std::env::var("PROVIUM_REPLAY").ok();
+    told.and_then(|told| told.parse().ok()).unwrap_or(1)
+}
+
+/// Names the input on which a target panics; what it panicked with was said before.
+fn run(target: &impl Fn(&[u8]), input: &[u8]) {
+    let done = catch_unwind(AssertUnwindSafe(|| target(input)));
+    assert!(done.is_ok(), "the input was b\"{}\"", input.escape_ascii());
+}
+
+fn mutate(input: &mut Vec<u8>, dice: &mut Dice, seeds: &[Vec<u8>]) {
+    let at = index(dice, input.len() + 1);
+    match dice.below(7) {
+        0 => input.truncate(at),
+        1 => {
+            let (len, byte) = (index(dice, 9), dice.throw() as u8);
+            input.splice(at..at, vec![byte; len]);
+        }
+        2 => {
+            let end = (at + 1 + index(dice, 16)).min(input.len());
+            input.drain(at..end);
+        }
+        3 => {
+            // A piece of another input, in the place of what follows.
+            let other = any(dice, seeds);
+            let from = index(dice, other.len() + 1);
+            input.truncate(at);
+            input.extend_from_slice(&other[from..]);
+        }
+        4 => {
+            let piece: Vec<u8> = input[at..].iter().copied().take(64).collect();
+            input.splice(at..at, piece);
+        }
+        kind => {
+            let odd = ODD[index(dice, ODD.len())];
+            let bit = 1 << dice.below(8);
+            if let Some(byte) = input.get_mut(at) {
+                *byte = if kind == 5 { odd } else { *byte ^ bit };
+            }
+        }
+    }
+}
+
+fn any<'a>(dice: &mut Dice, seeds: &'a [Vec<u8>]) -> &'a Vec<u8> {
+    &seeds[index(dice, seeds.len())]
+}
+
+fn index(dice: &mut Dice, limit: usize) -> usize {
+    dice.below(limit as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
+    #[test]
+    #[should_panic(expected = "the input was b\"bad\"")]
+    fn the_input_of_a_fault_is_named() {
+        replay(&[b"good".to_vec(), b"bad".to_vec()], 0, |input| {
+            assert!(input != b"bad", "a fault");
+        });
+    }
+
+    #[test]
+    fn the_seeds_come_first_and_then_many_different_inputs() {
+        let seeds = [b"length: 3\nabc".to_vec(), b"length: 0\n".to_vec()];
+        let seen = RefCell::new(Vec::new());
+        replay(&seeds, 500, |input| seen.borrow_mut().push(input.to_vec()));
+        let seen = seen.into_inner();
+        assert_eq!(seen[..2], seeds);
+        assert_eq!(seen.len(), 503);
+        let different: BTreeSet<_> = seen.iter().collect();
+        assert!(different.len() > 300, "{}", different.len());
+        let again = RefCell::new(Vec::new());
+        replay(&seeds, 500, |input| again.borrow_mut().push(input.to_vec()));
+        assert_eq!(again.into_inner(), seen);
+    }
+}

@@ -1,0 +1,4 @@
+//! Hostile bytes for messages between host and agent.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| provium_protocol::fuzzing::messages(bytes));
