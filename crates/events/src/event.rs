@@ -276,6 +276,17 @@ pub enum BootKind {
     Snapshot,
 }
 
+impl BootKind {
+    /// `cold`, `template` or `snapshot`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cold => "cold",
+            Self::Template => "template",
+            Self::Snapshot => "snapshot",
+        }
+    }
+}
+
 /// A place in the author's code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Location {

@@ -4,6 +4,7 @@
 use provium_protocol::Op;
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::op::Stdin;
+use serde::{Deserialize, Serialize};
 
 /// Enough for every reply that carries no bulk, errors with their text among them.
 const PLAIN: Allowance = Allowance {
@@ -19,7 +20,7 @@ const LISTING: Allowance = Allowance {
 };
 
 /// What a call may carry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Allowance {
     /// Encoded length of the reply.
     pub(crate) bytes: usize,

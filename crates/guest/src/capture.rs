@@ -31,6 +31,15 @@ struct State {
     end: Option<Option<CallError>>,
 }
 
+/// What had been captured at a moment.
+#[derive(Debug, Clone)]
+pub(crate) struct CaptureMark {
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    limits: (usize, usize),
+    total: u64,
+}
+
 /// What was captured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Captured {
@@ -62,6 +71,33 @@ impl Capture {
                 tail: VecDeque::new(),
                 tail_limit: limit - head_limit,
                 total: 0,
+                end: None,
+            }),
+            changes: watch::Sender::new(0),
+        })
+    }
+
+    /// What there is now, to go on from later.
+    pub(crate) fn mark(&self) -> CaptureMark {
+        let state = self.lock();
+        CaptureMark {
+            head: state.head.clone(),
+            tail: state.tail.clone(),
+            limits: (state.head_limit, state.tail_limit),
+            total: state.total,
+        }
+    }
+
+    /// Goes on from there.
+    pub(crate) fn resumed(mark: &CaptureMark) -> Arc<Self> {
+        let (head_limit, tail_limit) = mark.limits;
+        Arc::new(Self {
+            state: Mutex::new(State {
+                head: mark.head.clone(),
+                head_limit,
+                tail: mark.tail.clone(),
+                tail_limit,
+                total: mark.total,
                 end: None,
             }),
             changes: watch::Sender::new(0),

@@ -5,13 +5,15 @@
 //! channel's table, where it keeps the call's id taken until the reply has come.
 
 use crate::allowance::Allowance;
+use crate::capture::Capture;
+use crate::cut::CallCut;
 use crate::error::{CallError, Violation};
 use crate::incoming::{Incoming, Refused, Sink};
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::message::Exit;
 use provium_protocol::{CallId, Channel, Event, FrameKind, Lane, Op, Reply};
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
 
 /// Events a call may have; honest ones have one or two.
@@ -87,6 +89,62 @@ impl Cell {
                 abandoned: false,
             }),
         }
+    }
+
+    /// A call that was open at a cut. Nobody holds it.
+    pub(crate) fn resumed(cut: &CallCut) -> Self {
+        let cell = Self::new(
+            cut.id,
+            cut.lane,
+            cut.allowance,
+            [Sink::Discard, Sink::Discard],
+        );
+        let mut state = cell.lock();
+        state.incoming = cut.outputs.map(Incoming::resumed);
+        state.credit = cut.credit;
+        state.input_finished = cut.input_finished;
+        state.abandoned = true;
+        drop(state);
+        cell
+    }
+
+    /// What it is at a cut; `unsent`: credit of its outputs, and bytes of its input, that have not
+    /// gone out.
+    pub(crate) fn cut(&self, unsent: [u32; 2], input: usize) -> CallCut {
+        let state = self.lock();
+        let [output, error] = &state.incoming;
+        CallCut {
+            id: self.id,
+            lane: self.lane,
+            allowance: self.allowance,
+            credit: state.credit + input as u64,
+            input_finished: state.input_finished,
+            outputs: [output.cut(unsent[0]), error.cut(unsent[1])],
+        }
+    }
+
+    /// Grants all that is owed; gives the credit of each output.
+    pub(crate) fn grant_all(&self) -> [u32; 2] {
+        let mut state = self.lock();
+        [0, 1].map(|slot| state.incoming[slot].grant_all())
+    }
+
+    /// Is a command's from now on, which had been started as `pid` and keeps its outputs.
+    pub(crate) fn take_up(&self, pid: Option<u32>, outputs: [Arc<Capture>; 2]) {
+        let mut state = self.lock();
+        state.abandoned = false;
+        state.events.extend(pid.map(|pid| Event::Started { pid }));
+        for (incoming, capture) in state.incoming.iter_mut().zip(outputs) {
+            incoming.capture(capture);
+        }
+    }
+
+    /// The process id that it has been told of.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.lock().events.iter().find_map(|event| match event {
+            Event::Started { pid } => Some(*pid),
+            Event::Entered { .. } => None,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -2,7 +2,9 @@
 
 use crate::asks::{self, AnswerAsk};
 use crate::call::Call;
+use crate::capture::Capture;
 use crate::cell::Cell;
+use crate::cut::{CommandMark, Cut};
 use crate::error::{CallError, ChannelError};
 use crate::establish::{Heard, first_heard};
 use crate::handshake::{After, Announcement, Identity, Opening};
@@ -77,24 +79,46 @@ impl Channel {
         Ok((channel, answer))
     }
 
-    /// As [`Channel::establish`], for an agent that listens already and will not announce itself: the
-    /// machine was started from a saved state.
+    /// The channel of a guest that was copied at `cut`, on the copy's stream. There is no handshake:
+    /// the copy is in the middle of the session. `build` is that of the agent in it, which the host
+    /// shares.
     ///
-    /// # Errors
-    /// As there.
-    pub async fn reattach<S>(
-        stream: S,
-        hello: HostHello,
-        expected_build: &str,
-        asks: Arc<dyn AnswerAsk>,
-    ) -> Result<(Self, Hello), ChannelError>
+    /// The agent stays silent until the first word, which [`Channel::renew`] is meant to be; calls are
+    /// to be [taken up](LaneHandle::take_up) before that. The channel's tasks run on the runtime that
+    /// this is called on.
+    pub fn resume<S>(stream: S, cut: &Cut, build: &str, asks: Arc<dyn AnswerAsk>) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let shared = Shared::new(identity(&hello, expected_build), None);
-        let channel = Self::start(stream, FrameDecoder::new(), shared, asks, 0);
-        let answer = channel.0.shared.handshake(hello, Opening::AtOnce).await?;
-        Ok((channel, answer))
+        let identity = Identity {
+            protocol: provium_protocol::PROTOCOL_VERSION,
+            host_build: build.to_owned(),
+            expected_build: build.to_owned(),
+        };
+        let shared = Shared::resumed(identity, cut);
+        Self::start(stream, FrameDecoder::in_step(), shared, asks, cut.transport)
+    }
+
+    /// The call that a mark is of; one that is over, if there is none.
+    pub(crate) fn take_up(
+        &self,
+        lane: Lane,
+        mark: &CommandMark,
+        outputs: [Arc<Capture>; 2],
+    ) -> Call {
+        let cell = self
+            .0
+            .shared
+            .call(mark.call)
+            .filter(|cell| cell.lane == lane);
+        let cell = match cell {
+            Some(cell) => {
+                cell.take_up(mark.pid, outputs);
+                cell
+            }
+            None => self.0.shared.lost(lane),
+        };
+        Call::new(self.clone(), cell)
     }
 
     fn start<S>(
@@ -135,7 +159,7 @@ impl Channel {
         let shared = &self.0.shared;
         let (reason, opening) = match after {
             After::Reboot => (ChannelError::Rebooted, Opening::OnAnnouncement),
-            After::Restore => (ChannelError::SessionOver, Opening::AtOnce),
+            After::Silence => (ChannelError::SessionOver, Opening::AtOnce),
         };
         shared.end_session(reason, after == After::Reboot);
         let _turn = shared.handshakes.lock().await;

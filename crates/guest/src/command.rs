@@ -5,6 +5,7 @@
 
 use crate::call::{Call, Input};
 use crate::capture::{Capture, CaptureReader};
+use crate::cut::CommandMark;
 use crate::error::CallError;
 use crate::incoming::Sink;
 use crate::lane::LaneHandle;
@@ -96,6 +97,29 @@ impl Command {
     /// The call that it runs in.
     pub fn call(&self) -> CallId {
         self.call.id()
+    }
+
+    /// What it takes to hold it again after its guest was put back to this moment; `None` if it has
+    /// ended. For a channel that is quiet.
+    pub fn mark(&self) -> Option<CommandMark> {
+        let cell = self.call.cell();
+        (!cell.is_over()).then(|| CommandMark {
+            call: cell.id,
+            pid: cell.pid(),
+            outputs: [self.output.mark(), self.error.mark()],
+        })
+    }
+
+    /// The command of a mark, on a channel that was resumed from the cut at which it was marked.
+    pub(crate) fn take_up(lane: &LaneHandle, mark: &CommandMark) -> Self {
+        let outputs = [0, 1].map(|slot| Capture::resumed(&mark.outputs[slot]));
+        let [output, error] = outputs.clone();
+        let call = lane.channel().take_up(lane.lane(), mark, outputs);
+        Self {
+            call,
+            output,
+            error,
+        }
     }
 
     /// Its standard output.

@@ -33,8 +33,8 @@ pub struct Announcement {
 pub enum After {
     /// The guest boots anew: its agent will announce itself, or has.
     Reboot,
-    /// The guest was put back to an earlier state: its agent listens already.
-    Restore,
+    /// Nothing: the agent listens already, though the session with it broke.
+    Silence,
 }
 
 /// Whom the host takes for its own.

@@ -4,6 +4,7 @@
 //! never exceeds [`INITIAL_WINDOW`].
 
 use crate::capture::Capture;
+use crate::cut::OutputCut;
 use crate::error::CallError;
 use provium_protocol::frame::INITIAL_WINDOW;
 use std::collections::VecDeque;
@@ -55,6 +56,45 @@ impl Incoming {
             ended: false,
             claimed: false,
         }
+    }
+
+    /// A channel that goes on from a cut.
+    pub(crate) fn resumed(cut: OutputCut) -> Self {
+        Self {
+            window: cut.window,
+            owed: cut.owed,
+            ended: cut.ended,
+            ..Self::new(Sink::Discard)
+        }
+    }
+
+    /// What it is at a cut, at which `unsent` credit has not gone out. What is held belongs to
+    /// somebody here, so to a copy it is as good as taken.
+    pub(crate) fn cut(&self, unsent: u32) -> OutputCut {
+        let held: usize = self.held.iter().map(Vec::len).sum();
+        let held = u32::try_from(held).unwrap_or(u32::MAX);
+        OutputCut {
+            window: self.window.saturating_sub(unsent),
+            owed: self.owed.saturating_add(unsent).saturating_add(held),
+            ended: self.ended,
+        }
+    }
+
+    /// Grants all that is owed, however little; gives the credit.
+    pub(crate) fn grant_all(&mut self) -> u32 {
+        if self.ended {
+            return 0;
+        }
+        self.window = self.window.saturating_add(self.owed);
+        std::mem::take(&mut self.owed)
+    }
+
+    /// Keeps what comes from now on.
+    pub(crate) fn capture(&mut self, capture: Arc<Capture>) {
+        if self.ended {
+            capture.end(None);
+        }
+        self.sink = Sink::Capture(capture);
     }
 
     /// Takes what has come; gives the credit to grant (0: none yet).

@@ -2,6 +2,7 @@
 
 use crate::channel::Channel;
 use crate::command::Command;
+use crate::cut::CommandMark;
 use crate::error::CallError;
 use crate::stream::GuestStream;
 use provium_protocol::op::{Exec, Syscall, TailStart};
@@ -32,6 +33,12 @@ pub struct SyscallResult {
 impl LaneHandle {
     pub(crate) fn new(channel: Channel, lane: Lane) -> Self {
         Self { channel, lane }
+    }
+
+    /// The command of a mark, on a channel that was resumed from the cut at which it was marked: its
+    /// output begins with what had been captured then.
+    pub fn take_up(&self, mark: &CommandMark) -> Command {
+        Command::take_up(self, mark)
     }
 
     /// The channel it is of.

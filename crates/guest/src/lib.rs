@@ -14,9 +14,10 @@
 //!
 //! Life cycle: [`Channel::establish`] listens on the transports that a machine has, takes the first
 //! on which an agent announces itself, and agrees on a session with it. Calls then run side by side;
-//! each ends with exactly one reply, or with the session. After a reset or a restore the same stream
-//! carries a new session, see [`Channel::resync`]. A channel ends with its stream, with the last
-//! handle, or by [`Channel::shut_down`].
+//! each ends with exactly one reply, or with the session. After a reset the same stream carries a new
+//! session, see [`Channel::resync`]. A guest that is copied takes its session along: the copy's channel
+//! is [resumed](Channel::resume) from a [`Cut`]. A channel ends with its stream, with the last handle,
+//! or by [`Channel::shut_down`].
 //!
 //! The agent is not trusted: what it sends is bounded before memory is given to it, and what breaks
 //! the protocol ends this channel only, with a reason that every call then gets.
@@ -31,6 +32,7 @@ mod capture;
 mod cell;
 mod channel;
 mod command;
+mod cut;
 mod error;
 mod establish;
 mod files;
@@ -49,6 +51,7 @@ pub use call::{Call, Input, Output};
 pub use capture::{Capture, CaptureReader, Captured, Piece};
 pub use channel::{Channel, Worker};
 pub use command::{Command, DEFAULT_MAX_OUTPUT};
+pub use cut::{CommandMark, Cut, Quiet};
 pub use error::{CallError, ChannelError, Violation};
 pub use files::MAX_FILE_IN_MEMORY;
 pub use handshake::{After, Announcement};

@@ -62,9 +62,81 @@ pub(crate) struct Outbox {
     credits: BTreeMap<(CallId, Channel), (Lane, u32)>,
     queues: HashMap<Sender, Queue>,
     turn: VecDeque<Sender>,
+    hold: Hold,
+}
+
+/// Whether words wait for a cut.
+#[derive(Debug, Default)]
+enum Hold {
+    #[default]
+    No,
+    /// Only what has begun goes out, answers, and then these bytes.
+    Until(CallId, Vec<u8>),
+    /// The bytes are out.
+    Closed,
 }
 
 impl Outbox {
+    /// Holds back what has not begun to go out; after what has, these bytes go out, and no others.
+    /// False if words are held already.
+    pub(crate) fn hold(&mut self, id: CallId, last: Vec<u8>) -> bool {
+        let free = matches!(self.hold, Hold::No);
+        if free {
+            self.hold = Hold::Until(id, last);
+        }
+        free
+    }
+
+    /// Lets everything go out again.
+    pub(crate) fn release(&mut self) {
+        self.hold = Hold::No;
+    }
+
+    /// Credit of a call's two outputs that has not gone out.
+    pub(crate) fn unsent_credit(&self, id: CallId) -> [u32; 2] {
+        [Channel::Output, Channel::Error].map(|channel| {
+            self.credits
+                .get(&(id, channel))
+                .map_or(0, |(_, bytes)| *bytes)
+        })
+    }
+
+    /// What of a call has not gone out: `None` if that is all of it, else the bytes of its input.
+    pub(crate) fn unsent_input(&self, id: CallId) -> Option<usize> {
+        let Some(queue) = self.queues.get(&Sender::Call(id)) else {
+            return Some(0);
+        };
+        let unsaid = matches!(queue.entries.front(), Some(Entry::Message { sent: 0, .. }));
+        (!unsaid).then_some(queue.data)
+    }
+
+    /// What goes out while words are held.
+    fn fill_held(&mut self, out: &mut Vec<u8>) {
+        let may = |sender: &Sender, queue: &Queue| match sender {
+            Sender::Answer(_) => true,
+            Sender::Call(_) => queue.is_half_out(),
+        };
+        // What has begun is little: it may all go at once.
+        let queues = &mut self.queues;
+        self.turn.retain(|sender| {
+            let Some(queue) = queues.get_mut(sender) else {
+                return false;
+            };
+            while may(sender, queue) && !queue.entries.is_empty() {
+                queue.emit(*sender, out);
+            }
+            let is_done = queue.entries.is_empty();
+            if is_done {
+                queues.remove(sender);
+            }
+            !is_done
+        });
+        if let Hold::Until(_, last) = &mut self.hold {
+            out.append(last);
+            self.hold = Hold::Closed;
+        }
+    }
+
     /// Puts bytes before everything else, in place of such bytes that have not gone out yet.
     pub(crate) fn set_preamble(&mut self, bytes: Vec<u8>) {
         self.preamble = bytes;
@@ -128,6 +200,10 @@ impl Outbox {
     /// Cancels a call. True when nothing of it has gone out: it was never made, then.
     pub(crate) fn cancel(&mut self, lane: Lane, id: CallId) -> bool {
         let sender = Sender::Call(id);
+        if matches!(self.hold, Hold::Until(last, _) if last == id) {
+            self.hold = Hold::Closed;
+            return true;
+        }
         if let Some(queue) = self.queues.get_mut(&sender) {
             if matches!(queue.entries.front(), Some(Entry::Message { sent: 0, .. })) {
                 self.forget(id);
@@ -158,6 +234,10 @@ impl Outbox {
     /// have got room for data.
     pub(crate) fn fill(&mut self, out: &mut Vec<u8>, limit: usize) -> Vec<CallId> {
         out.append(&mut self.preamble);
+        if !matches!(self.hold, Hold::No) {
+            self.fill_held(out);
+            return Vec::new();
+        }
         for id in self.pings.drain(..) {
             Frame::new(FrameKind::Ping, Lane::AGENT, id, Vec::new()).encode(out);
         }
@@ -202,6 +282,11 @@ impl Outbox {
 }
 
 impl Queue {
+    /// Whether a part of a message is out, and the rest is not.
+    fn is_half_out(&self) -> bool {
+        matches!(self.entries.front(), Some(Entry::Message { sent: 1.., .. }))
+    }
+
     /// Writes one frame.
     fn emit(&mut self, sender: Sender, out: &mut Vec<u8>) {
         let (lane, id) = (self.lane, sender.id());

@@ -7,15 +7,20 @@
 //! | dead | fail at once, with the reason | never |
 //!
 //! Lock order: the core, then a cell. No lock is held across an await.
+//!
+//! Long because whatever changes the table, the outbox or the phase does so here, under the one lock.
 
 use crate::allowance::Allowance;
 use crate::cell::{Cell, Leftover};
+use crate::cut::{CallCut, Cut};
 use crate::error::{CallError, ChannelError, Violation};
 use crate::handshake::{Announcement, Awaiting, Identity};
 use crate::incoming::Sink;
 use crate::outbox::{CHUNK, Outbox, Sender};
 use provium_protocol::frame::MAX_MESSAGE;
-use provium_protocol::{CallId, Channel, FrameKind, Hello, Lane, Op, Reply, WireError, codec};
+use provium_protocol::{
+    CallId, Channel, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
+};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
@@ -133,6 +138,87 @@ impl Shared {
         self.open(lane, op, [Sink::Discard, Sink::Discard])
             .abandon();
     }
+
+    // Cuts.
+
+    /// Holds back what has not begun to go out, and asks the agent to be quiet.
+    pub(crate) fn begin_quiet(&self) -> Result<Arc<Cell>, CallError> {
+        let mut core = self.lock();
+        if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
+            return Err(CallError::Channel(Arc::clone(reason)));
+        }
+        let op = Op::Quiesce;
+        let id = core.free_id();
+        let mut request = Vec::new();
+        for frame in Frame::split(FrameKind::Request, Lane::AGENT, id, &codec::encode(&op)) {
+            frame.encode(&mut request);
+        }
+        if !core.outbox.hold(id, request) {
+            return Err(CallError::Unexpected("quiesce"));
+        }
+        let sinks = [Sink::Discard, Sink::Discard];
+        let cell = Arc::new(Cell::new(id, Lane::AGENT, Allowance::of(&op), sinks));
+        core.calls.insert(id, Arc::clone(&cell));
+        drop(core);
+        self.outgoing.notify_one();
+        Ok(cell)
+    }
+
+    /// Lets everything go out again. Something does: the agent waits for a word.
+    pub(crate) fn end_quiet(&self) {
+        self.lock().outbox.release();
+        // A session that is over has nobody to wake.
+        let _ = self.ping();
+    }
+
+    /// This side's half of the channel, which is silent.
+    pub(crate) fn cut(&self, transport: usize) -> Cut {
+        let core = self.lock();
+        let mut calls: Vec<CallCut> = core
+            .calls
+            .values()
+            .filter_map(|cell| {
+                let input = core.outbox.unsent_input(cell.id)?;
+                Some(cell.cut(core.outbox.unsent_credit(cell.id), input))
+            })
+            .collect();
+        calls.sort_by_key(|call| call.id);
+        Cut {
+            session: core.session,
+            transport,
+            last_id: core.last_id,
+            calls,
+        }
+    }
+
+    /// A channel in the session of a cut, with its calls, which nobody holds.
+    pub(crate) fn resumed(identity: Identity, cut: &Cut) -> Self {
+        let shared = Self::new(identity, None);
+        let mut core = shared.lock();
+        core.phase = Phase::Open;
+        core.session = cut.session;
+        core.last_id = cut.last_id;
+        for call in &cut.calls {
+            let cell = Arc::new(Cell::resumed(call));
+            let grants = cell.grant_all();
+            core.calls.insert(call.id, Arc::clone(&cell));
+            for (channel, bytes) in [Channel::Output, Channel::Error].into_iter().zip(grants) {
+                core.grant(&cell, channel, bytes);
+            }
+        }
+        drop(core);
+        shared
+    }
+
+    /// A call that is not there any more.
+    pub(crate) fn lost(&self, lane: Lane) -> Arc<Cell> {
+        let sinks = [Sink::Discard, Sink::Discard];
+        let cell = Cell::new(CallId(0), lane, Allowance::of(&Op::Stats), sinks);
+        cell.finish(Err(CallError::Unexpected("take up")));
+        Arc::new(cell)
+    }
+
+    // Calls' ends.
 
     /// Gives a call up: cancels it if it is open, and takes back what it gave.
     pub(crate) fn abandon(&self, cell: &Cell) {

@@ -5,10 +5,9 @@
 
 use crate::error::LabError;
 use crate::scope::Scope;
-use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
+use crate::stream::{ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts};
 use provium_vmm::Console as Log;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,11 +25,11 @@ const SHOWN: usize = 512;
 pub struct Console {
     vm: Arc<str>,
     log: Log,
-    open_streams: Arc<AtomicUsize>,
+    open_streams: Arc<OpenStreams>,
 }
 
 impl Console {
-    pub(crate) fn of_vm(name: &str, open_streams: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn of_vm(name: &str, open_streams: Arc<OpenStreams>) -> Self {
         Self {
             vm: name.into(),
             log: Log::new(),
@@ -53,7 +52,7 @@ impl Console {
             log: self.log.clone(),
             at: 0,
         });
-        let open_count = Some(Arc::clone(&self.open_streams));
+        let open = Arc::clone(&self.open_streams);
         let (kind, subject) = (StreamKind::Console, self.subject());
         ByteStream::open(
             scope,
@@ -62,7 +61,7 @@ impl Console {
                 subject,
                 site,
                 source,
-                open_count,
+                open,
             },
         )
     }

@@ -1,16 +1,20 @@
 //! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
 
 use crate::budget::{Budget, Unlimited};
+use crate::lock::lock;
 use crate::profile::{GuestSource, Profile};
 use indexmap::IndexMap;
 use provium_events::Sink;
 use provium_image::{GuestImage, ImageError, Images};
+use provium_store::Bucket;
 use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
 use std::fmt;
-use std::sync::Arc;
+use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 
 /// Context ids below this one mean something else to a vsock; see `vsock(7)`.
 const FIRST_CID: u32 = 3;
@@ -23,6 +27,8 @@ pub struct Environment {
     sink: Sink,
     seed: u64,
     next_cid: AtomicU32,
+    /// Work that is finished behind the tests' backs.
+    chores: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -34,6 +40,10 @@ pub struct Host {
     pub qemu: Qemu,
     /// The accelerator of the run.
     pub accel: Accel,
+    /// Where boot templates are kept; `None`: every boot is cold.
+    pub templates: Option<Bucket>,
+    /// Where snapshots are kept that have no folder of their own.
+    pub snapshots: Bucket,
     /// Time-outs that wait for the guest are multiplied by this. 1.0 on hardware virtualization.
     pub patience: f64,
 }
@@ -83,6 +93,7 @@ impl Environment {
             sink,
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
+            chores: Mutex::default(),
             runtime,
         }
     }
@@ -127,6 +138,18 @@ impl Environment {
         self.host
             .as_ref()
             .map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
+    }
+
+    /// Has `work` done in the background, where nobody waits for it but [`Environment::settle`].
+    pub(crate) fn chore(&self, work: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.chores).spawn_on(work, &self.runtime);
+    }
+
+    /// Waits for what is still done in the background: templates that are put into the cache. For
+    /// the end of a run.
+    pub async fn settle(&self) {
+        let chores = std::mem::take(&mut *lock(&self.chores));
+        chores.join_all().await;
     }
 
     pub(crate) fn budget(&self) -> &dyn Budget {

@@ -214,7 +214,7 @@ fn describe_guest(number: i32, detail: &str) -> String {
 }
 
 /// An error and its causes on one line.
-fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

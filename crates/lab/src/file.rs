@@ -201,10 +201,10 @@ impl File {
             .fetch_sub(1, Ordering::Relaxed);
         self.0.place.leave();
         let line = self.0.line.about(self.subject(), "close()");
-        if line.ready("the file").is_err() {
+        let Ok(line) = line.ready("the file") else {
             // The guest that had it is off, dead or has been reset.
             return Ok(());
-        }
+        };
         match line.lane.close_fd(self.0.fd).await {
             Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
             // The process that had it is gone, and the descriptor with it.
@@ -222,9 +222,7 @@ impl File {
         if self.is_closed() {
             return Err(LabError::gone(self.subject(), call, "file is closed"));
         }
-        let line = self.0.line.about(self.subject(), call);
-        line.ready("the file")?;
-        Ok(line)
+        self.0.line.about(self.subject(), call).ready("the file")
     }
 }
 

@@ -13,6 +13,7 @@ use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions};
 use indexmap::IndexMap;
 use provium_events::{Amount, Event, Sink};
+use provium_store::Draft;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -361,7 +362,17 @@ impl Lab {
             .await
     }
 
-    fn subject(&self) -> String {
+    /// A new folder in the cache.
+    pub(crate) fn cache_draft(&self, call: &str) -> Result<Draft, LabError> {
+        let host = self.environment().host();
+        let host = host.ok_or_else(|| {
+            LabError::host(self.subject(), call, crate::EnvironmentError::NoMachines)
+        })?;
+        let draft = host.snapshots.draft();
+        draft.map_err(|error| LabError::host(self.subject(), call, error))
+    }
+
+    pub(crate) fn subject(&self) -> String {
         format!("lab `{}`", self.name())
     }
 

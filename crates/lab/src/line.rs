@@ -2,6 +2,7 @@
 
 use crate::error::LabError;
 use crate::surface::Surface;
+use crate::vm::{MachineNumber, Mark};
 use camino::Utf8Path;
 use provium_guest::{CallError, ChannelError, LaneHandle};
 use provium_protocol::message::{ErrorKind, Reply, WireError};
@@ -14,8 +15,10 @@ pub(crate) struct Line {
     /// What messages are about: the surface, or something of it.
     pub(crate) subject: String,
     pub(crate) lane: LaneHandle,
-    /// Of which boot of the machine.
-    pub(crate) generation: u64,
+    /// When what it is for was made.
+    pub(crate) mark: Mark,
+    /// Which machine it leads to.
+    pub(crate) machine: MachineNumber,
     pub(crate) call: String,
 }
 
@@ -32,6 +35,10 @@ impl Line {
             Err(CallError::Remote(error)) => Err(self.remote(error)),
             Err(error) if matches!(error.channel(), Some(ChannelError::Rebooted)) => {
                 let why = "the guest was rebooted or reset meanwhile";
+                Err(LabError::gone(self.subject.clone(), &self.call, why))
+            }
+            Err(_) if self.is_restored() => {
+                let why = "the VM was put back to a snapshot meanwhile";
                 Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
             Err(error) => {
@@ -89,12 +96,25 @@ impl Line {
         }
     }
 
-    /// An error unless the VM is booted, and has not been reset since: `what` is gone then.
-    pub(crate) fn ready(&self, what: &str) -> Result<(), LabError> {
-        if self.surface.vm().session(&self.call)?.generation == self.generation {
-            return Ok(());
+    /// The same line to the machine that runs now; an error unless the VM is booted and `what` is
+    /// there, which a reset or a restore may have taken away.
+    pub(crate) fn ready(&self, what: &str) -> Result<Self, LabError> {
+        let vm = self.surface.vm();
+        let session = vm.session(&self.call)?;
+        if let Some(how) = vm.void(self.mark) {
+            let why = format!("{what} is gone: the VM was {how}");
+            return Err(LabError::gone(self.subject.clone(), &self.call, why));
         }
-        let why = format!("{what} is gone: the VM was reset");
-        Err(LabError::gone(self.subject.clone(), &self.call, why))
+        Ok(Self {
+            lane: session.lane(self.lane.lane()),
+            machine: session.running.number,
+            ..self.clone()
+        })
+    }
+
+    /// Whether the VM runs on another machine than it did when this line was made.
+    fn is_restored(&self) -> bool {
+        let now = self.surface.vm().machine_number();
+        now.is_some_and(|now| now != self.machine)
     }
 }

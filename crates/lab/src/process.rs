@@ -6,13 +6,15 @@
 use crate::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::error::LabError;
 use crate::line::Line;
+use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
-use provium_guest::{CallError, CaptureReader, Command, Piece};
+use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
+use provium_protocol::Lane;
 use provium_protocol::message::Exit;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// How long a process that is closed has between SIGTERM and SIGKILL.
@@ -46,7 +48,8 @@ struct Inner {
     id: ResourceId,
     command_line: String,
     line: Line,
-    command: Command,
+    /// Another one once the VM was put back to a snapshot.
+    command: Mutex<Arc<Command>>,
     pid: u32,
     has_input: bool,
     timed_out: AtomicBool,
@@ -62,11 +65,12 @@ impl Process {
         pid: u32,
     ) -> Self {
         let id = ResourceId::next();
+        let vm = line.surface().vm().clone();
         let process = Self(Arc::new(Inner {
             id,
             command_line: spec.to_string(),
             line,
-            command,
+            command: Mutex::new(Arc::new(command)),
             pid,
             has_input: matches!(spec.stdin, StdinSource::Open),
             timed_out: AtomicBool::new(false),
@@ -76,6 +80,7 @@ impl Process {
             .0
             .place
             .take(scope, (Class::Process, id), Arc::new(process.clone()));
+        vm.0.processes.add(&process);
         process
     }
 
@@ -101,7 +106,7 @@ impl Process {
 
     /// Whether it still runs.
     pub fn status(&self) -> ProcessStatus {
-        if self.0.command.has_ended() {
+        if self.command().has_ended() {
             ProcessStatus::Exited
         } else {
             ProcessStatus::Running
@@ -111,14 +116,13 @@ impl Process {
     /// Waits for its end. When the time is up, its process group is killed and the result says so.
     /// May be asked again.
     pub async fn wait(&self, timeout: Option<Duration>) -> Result<RunResult, LabError> {
-        let command = &self.0.command;
-        let (ended, timed_out) = wait_or_kill(command, timeout).await;
+        let command = self.command();
+        let (ended, timed_out) = wait_or_kill(&command, timeout).await;
         self.0.timed_out.fetch_or(timed_out, Ordering::AcqRel);
         let exit = match ended {
             Ok(exit) => exit,
             Err(error) => {
-                let line = self.line("wait()");
-                line.ready("the process")?;
+                let line = self.line("wait()").ready("the process")?;
                 line.checked(Err(error)).await?
             }
         };
@@ -146,29 +150,28 @@ impl Process {
 
     /// Writes to its standard input; the number of bytes.
     pub async fn stdin_write(&self, data: &[u8]) -> Result<u64, LabError> {
-        let line = self.line("stdin_write()");
-        line.ready("the process")?;
+        let line = self.line("stdin_write()").ready("the process")?;
         if !self.0.has_input {
             return Err(line.invalid("its standard input was given with `stdin`"));
         }
-        let written = self.0.command.input().write_all(data).await;
+        let written = self.command().input().write_all(data).await;
         line.checked(written).await?;
         Ok(data.len() as u64)
     }
 
     /// Ends its standard input. Ended already is fine.
     pub fn close_stdin(&self) {
-        self.0.command.input().finish();
+        self.command().input().finish();
     }
 
     /// Its output from the first byte. Any number of streams may read it.
     pub fn stream(&self, scope: &Scope, output: OutputKind, site: Site) -> ByteStream {
         let (name, reader) = match output {
-            OutputKind::Stdout => ("stdout", self.0.command.output_reader()),
-            OutputKind::Stderr => ("stderr", self.0.command.error_reader()),
+            OutputKind::Stdout => ("stdout", self.command().output_reader()),
+            OutputKind::Stderr => ("stderr", self.command().error_reader()),
         };
         let line = self.line(&format!("{name}_stream()"));
-        let open_count = Some(Arc::clone(&line.surface().vm().0.open_streams));
+        let open = Arc::clone(&line.surface().vm().0.open_streams);
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, line });
         ByteStream::open(
@@ -178,14 +181,14 @@ impl Process {
                 subject,
                 site,
                 source,
-                open_count,
+                open,
             },
         )
     }
 
     /// Ends it: SIGTERM to its process group, SIGKILL after 2 s. Ended already is fine.
     pub async fn close(&self) -> Result<(), LabError> {
-        let command = &self.0.command;
+        let command = self.command();
         if !command.has_ended() {
             let _ = command.signal(SIGTERM, true).await;
             if tokio::time::timeout(CLOSE_GRACE, command.wait())
@@ -202,14 +205,69 @@ impl Process {
     }
 
     async fn send(&self, call: String, signal: i32, group: bool) -> Result<(), LabError> {
-        let line = self.line(&call);
-        line.ready("the process")?;
-        let sent = self.0.command.signal(signal, group).await;
+        let line = self.line(&call).ready("the process")?;
+        let sent = self.command().signal(signal, group).await;
         line.checked(sent).await
+    }
+
+    fn command(&self) -> Arc<Command> {
+        Arc::clone(&lock(&self.0.command))
     }
 
     fn line(&self, call: &str) -> Line {
         self.0.line.about(self.subject(), call)
+    }
+}
+
+/// The processes of a VM that somebody holds.
+#[derive(Debug, Default)]
+pub(crate) struct Processes(Mutex<Vec<Weak<Inner>>>);
+
+/// A process as it was at a moment that its VM can go back to.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessMark {
+    process: Weak<Inner>,
+    lane: Lane,
+    command: CommandMark,
+}
+
+impl Processes {
+    fn add(&self, process: &Process) {
+        let mut held = lock(&self.0);
+        held.retain(|process| process.strong_count() > 0);
+        held.push(Arc::downgrade(&process.0));
+    }
+
+    /// Those that run now; the guest must be quiet.
+    pub(crate) fn marks(&self) -> Vec<ProcessMark> {
+        let held = lock(&self.0).clone();
+        let marks = held.into_iter().filter_map(|held| {
+            let process = held.upgrade()?;
+            let command = Arc::clone(&lock(&process.command)).mark()?;
+            Some(ProcessMark {
+                process: Weak::clone(&held),
+                lane: process.line.lane.lane(),
+                command,
+            })
+        });
+        marks.collect()
+    }
+}
+
+impl ProcessMark {
+    /// The guest is what it was at that moment: the handle is of the process that runs there.
+    pub(crate) fn take_up(&self, channel: &Channel) {
+        if let Some(process) = self.process.upgrade() {
+            let command = channel.lane(self.lane).take_up(&self.command);
+            *lock(&process.command) = Arc::new(command);
+            process.timed_out.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.command_line)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Profile {
     pub cpus: u32,
     /// Which accelerator.
     pub accel: AccelChoice,
+    /// Whether its boots may start from a template.
+    pub warm_boot: bool,
     /// How long a boot may take until the agent answers, before patience is applied.
     pub agent_boot_timeout: Duration,
 }
@@ -66,6 +68,7 @@ impl Profile {
             memory: DEFAULT_MEMORY,
             cpus: 1,
             accel: AccelChoice::Auto,
+            warm_boot: true,
             agent_boot_timeout: Duration::from_secs(30),
         }
     }

@@ -6,12 +6,14 @@
 //! own source and nothing else.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
@@ -62,6 +64,26 @@ impl StreamKind {
     }
 }
 
+/// The streams of a VM that are open, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct OpenStreams(Mutex<BTreeMap<ResourceId, (String, Site)>>);
+
+impl OpenStreams {
+    /// How many.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    /// Each with where it was made: ``tail of "/x" of vm `web` (a.test.lua:3)``.
+    pub(crate) fn list(&self) -> Vec<String> {
+        let open = lock(&self.0);
+        let shown = open
+            .values()
+            .map(|(subject, site)| format!("{subject} ({site})"));
+        shown.collect()
+    }
+}
+
 /// A stream of bytes.
 #[derive(Clone)]
 pub struct ByteStream(Arc<Inner>);
@@ -75,7 +97,7 @@ struct Inner {
     closed: watch::Sender<bool>,
     /// The source has ended and everything was handed out.
     at_end: AtomicBool,
-    open_count: Option<Arc<AtomicUsize>>,
+    open: Arc<OpenStreams>,
     place: Place,
 }
 
@@ -92,17 +114,15 @@ pub(crate) struct StreamParts {
     pub(crate) subject: String,
     pub(crate) site: Site,
     pub(crate) source: Box<dyn ByteSource>,
-    /// Counts the VM's open streams.
-    pub(crate) open_count: Option<Arc<AtomicUsize>>,
+    /// The VM's open streams.
+    pub(crate) open: Arc<OpenStreams>,
 }
 
 impl ByteStream {
     /// A stream in `scope`'s care.
     pub(crate) fn open(scope: &Scope, parts: StreamParts) -> Self {
         let id = ResourceId::next();
-        if let Some(count) = &parts.open_count {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+        lock(&parts.open.0).insert(id, (parts.subject.clone(), parts.site.clone()));
         let inner = Arc::new(Inner {
             id,
             kind: parts.kind,
@@ -115,7 +135,7 @@ impl ByteStream {
             }),
             closed: watch::Sender::new(false),
             at_end: AtomicBool::new(false),
-            open_count: parts.open_count,
+            open: parts.open,
             place: Place::default(),
         });
         inner.place.take(
@@ -301,9 +321,7 @@ impl Inner {
             return;
         }
         self.place.leave();
-        if let Some(count) = &self.open_count {
-            count.fetch_sub(1, Ordering::Relaxed);
-        }
+        lock(&self.open.0).remove(&self.id);
         // Whoever was reading has been told and lets go of the lock at once.
         let mut state = self.state.lock().await;
         state.source = None;
@@ -361,7 +379,7 @@ mod tests {
                 line: 3,
             },
             source: Box::new(Pieces(receiver)),
-            open_count: None,
+            open: Arc::default(),
         };
         (sender, ByteStream::open(&scope, parts), scope)
     }

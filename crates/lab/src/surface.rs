@@ -313,16 +313,16 @@ impl Surface {
             worker.check(&self.subject(), &call)?;
         }
         let session = self.vm.session(&call)?;
-        let of_worker = self.worker.as_ref().map(|worker| worker.generation);
+        let of_worker = self.worker.as_ref().map(|worker| worker.mark);
         let line = Line {
             surface: self.clone(),
             subject: self.subject(),
             lane: session.lane(lane),
-            generation: of_worker.unwrap_or(session.generation),
+            mark: of_worker.unwrap_or(session.mark),
+            machine: session.running.number,
             call,
         };
-        line.ready("the worker")?;
-        Ok(line)
+        line.ready("the worker")
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn open(
     subject: String,
     site: Site,
 ) -> ByteStream {
-    let open_count = Some(Arc::clone(&line.surface().vm().0.open_streams));
+    let open = Arc::clone(&line.surface().vm().0.open_streams);
     let source = Box::new(FromGuest { guest, line });
     ByteStream::open(
         scope,
@@ -23,7 +23,7 @@ pub(crate) fn open(
             subject,
             site,
             source,
-            open_count,
+            open,
         },
     )
 }

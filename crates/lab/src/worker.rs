@@ -7,7 +7,7 @@ use crate::lock::lock;
 use crate::process::Process;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::surface::Surface;
-use crate::vm::Vm;
+use crate::vm::{Mark, Vm};
 use provium_protocol::Lane;
 use provium_protocol::op::WorkerSpec;
 use std::fmt;
@@ -36,7 +36,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct WorkerSeat {
     pub(crate) lane: Lane,
-    pub(crate) generation: u64,
+    pub(crate) mark: Mark,
     /// Why it is gone, once it is.
     gone: Mutex<Option<&'static str>>,
     /// The commands it has started with `run_async`, as long as anybody may ask for them.
@@ -74,7 +74,7 @@ impl Vm {
         let provium_guest::Worker { lane, pid } = line.checked(spawned).await?;
         let seat = Arc::new(WorkerSeat {
             lane,
-            generation: line.generation,
+            mark: line.mark,
             gone: Mutex::new(None),
             children: Mutex::new(Vec::new()),
         });
@@ -178,7 +178,7 @@ impl Worker {
         lock(&self.0.seat.children).clear();
         let lane = self.0.seat.lane;
         match self.0.vm.surface().agent("close()".to_owned()) {
-            Ok(line) if line.generation == self.0.seat.generation => {
+            Ok(line) if self.0.vm.void(self.0.seat.mark).is_none() => {
                 let retired = line.lane.channel().retire_worker(lane).await;
                 line.checked(retired).await
             }

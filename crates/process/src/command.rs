@@ -145,7 +145,10 @@ impl Command {
     }
 
     /// The file that `program` means, by the rules of `execvp`.
-    pub(crate) fn resolve(&self) -> Result<PathBuf, ProcessError> {
+    ///
+    /// # Errors
+    /// [`ProcessError::NotFound`].
+    pub fn resolve(&self) -> Result<PathBuf, ProcessError> {
         let not_found = || ProcessError::NotFound {
             program: self.program_name(),
         };

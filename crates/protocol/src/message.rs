@@ -15,7 +15,7 @@ pub struct HostHello {
     pub session: u64,
     /// Set the guest's CLOCK_REALTIME to this, nanoseconds since 1970.
     pub realtime_ns: Option<i64>,
-    /// Set the guest's host name.
+    /// Set the guest's host name, where the agent is the init.
     pub hostname: Option<String>,
     /// Bytes that the guest's random generator is rekeyed with; empty: leave it alone.
     #[serde(with = "serde_bytes")]

@@ -2,7 +2,7 @@
 //!
 //! | sent to | ops |
 //! |---|---|
-//! | [`Lane::AGENT`] | [`Op::SpawnWorker`], [`Op::RetireWorker`], [`Op::Batch`], [`Op::PowerOff`], [`Op::Stats`] |
+//! | [`Lane::AGENT`] | [`Op::SpawnWorker`], [`Op::RetireWorker`], [`Op::Batch`], [`Op::PowerOff`], [`Op::Stats`], [`Op::Quiesce`], [`Op::Renew`] |
 //! | any other lane | all others; raw syscalls never to [`Lane::COMMANDS`] |
 //!
 //! Paths, arguments and environment are bytes, as the kernel has them.
@@ -35,6 +35,13 @@ pub enum Op {
     PowerOff,
     /// Figures about the guest → `Stats`.
     Stats,
+    /// Comes to a *cut*: what has begun to be sent is sent, then the reply (`Done`), and then not a
+    /// byte until the next frame from the host. The host in turn sends nothing after this request
+    /// but answers to asks that the agent still has. So nothing is under way when the reply is here,
+    /// and a copy of the guest can go on from this moment on another stream.
+    Quiesce,
+    /// Tells a guest who it is, after a boot or as a copy of another → `Done`.
+    Renew(Renewal),
 
     /// Runs a command → `Exited` (or `Ran`, when collecting), [`Event::Started`](crate::Event) before.
     Exec(Exec),
@@ -337,6 +344,21 @@ pub struct Link {
     pub offset: u64,
     /// Where in the child.
     pub child_offset: u64,
+}
+
+/// Who a guest is. What is not given stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewal {
+    /// CLOCK_REALTIME, nanoseconds since 1970; the hardware clock gets it too, where there is one.
+    pub realtime_ns: Option<i64>,
+    /// The host name; only where the agent is the init, as another init has its own way to one.
+    pub hostname: Option<String>,
+    /// Bytes that the random generator is rekeyed with; empty: leave it alone.
+    #[serde(with = "serde_bytes")]
+    pub entropy: Vec<u8>,
+    /// Throw away what the kernel holds of the hardware generator's bytes: another copy of this guest
+    /// holds them, too.
+    pub fresh_hwrng: bool,
 }
 
 /// How a worker starts. It begins as a copy of the raw lane's process: its descriptors, identity,

@@ -51,7 +51,7 @@ fn hint(failure: &Failure) -> Option<&str> {
         Failure::Image(_) => {
             Some("`provium setup` makes the default guest; `provium doctor` says what it needs")
         }
-        Failure::Cache { .. } | Failure::NoHome => {
+        Failure::Cache { .. } | Failure::Store(_) | Failure::NoHome => {
             Some("set `cache_dir` in [provium] of provium.toml to a folder that can be written")
         }
         Failure::BuildNotRun { .. } | Failure::BuildFailed { .. } => {

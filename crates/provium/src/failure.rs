@@ -3,6 +3,7 @@
 use crate::config::ConfigError;
 use camino::Utf8PathBuf;
 use provium_image::ImageError;
+use provium_store::StoreError;
 use provium_lab::UnknownProfile;
 use provium_process::ProcessError;
 use provium_runner::DiscoverError;
@@ -40,6 +41,9 @@ pub(crate) enum Failure {
         /// Why.
         source: ImageError,
     },
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A build command could not be started, or took too long.
     #[error("the build of profile `{profile}` could not be run: `{command}`")]
     BuildNotRun {

@@ -38,6 +38,8 @@ pub(crate) struct MachineSettings {
     pub(crate) accel_was_told: bool,
     pub(crate) pool: PoolSize,
     pub(crate) seed: u64,
+    /// Every boot is from the kernel.
+    pub(crate) cold: bool,
     pub(crate) no_build: bool,
 }
 
@@ -118,6 +120,7 @@ impl MachineSettings {
                 cpus: whole(cpus).max(1),
             },
             seed: args.seed.unwrap_or_else(any_seed),
+            cold: args.cold,
             no_build: args.no_build,
         }
     }

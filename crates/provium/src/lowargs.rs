@@ -119,6 +119,9 @@ pub(crate) struct MachineArgs {
     /// What every random choice comes from [default: by chance; told when a test fails]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
+    /// Boot every VM from its kernel, and none from a template
+    #[arg(long)]
+    pub(crate) cold: bool,
     /// Do not run the build commands of profiles
     #[arg(long)]
     pub(crate) no_build: bool,
@@ -179,6 +182,9 @@ pub(crate) struct PrepareArgs {
     /// Which profile [default: all]
     #[arg(value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
+    /// Boot every VM from its kernel, and none from a template
+    #[arg(long)]
+    pub(crate) cold: bool,
     /// Do not run the build commands of profiles
     #[arg(long)]
     pub(crate) no_build: bool,

@@ -6,6 +6,7 @@ use crate::terminal;
 use camino::Utf8Path;
 use provium_image::{Images, Progress};
 use provium_lab::Host;
+use provium_store::Cache;
 use provium_vmm::{Accel, Qemu, decide_accel};
 use std::sync::Arc;
 
@@ -37,10 +38,17 @@ pub(crate) async fn host(
         Accel::Kvm => 1.0,
         Accel::Tcg => TCG_PATIENCE,
     };
+    let buckets = Cache::open(cache_dir).and_then(|cache| {
+        let templates = cache.bucket("templates", 1)?;
+        Ok((templates, cache.bucket("snapshots", 1)?))
+    });
+    let (templates, snapshots) = buckets?;
     Ok(Host {
         images,
         qemu,
         accel,
+        templates: (!settings.cold).then_some(templates),
+        snapshots,
         patience,
     })
 }

@@ -4,7 +4,9 @@
 //! virtio-serial port and its spare UART, a random number generator and a pvpanic device.
 
 use crate::accel::Accel;
+use crate::qemu::Qemu;
 use crate::spec::{AGENT_PORT, MachineSpec};
+use camino::Utf8PathBuf;
 
 /// Numbers of the files that QEMU inherits.
 pub(crate) mod fd {
@@ -97,6 +99,24 @@ pub(crate) fn arguments(spec: &MachineSpec, around: Surroundings) -> Vec<String>
         list.add("-append", spec.cmdline.as_str());
     }
     list.0
+}
+
+impl MachineSpec {
+    /// All of the machine that a saved state depends on, but for the contents of the kernel and of
+    /// the initial RAM disk: two machines of one shape can take each other's state.
+    pub fn shape(&self, qemu: &Qemu) -> String {
+        let general = Self {
+            name: String::new(),
+            kernel: Utf8PathBuf::new(),
+            // Set anew after each boot.
+            initial_time_ns: None,
+            ..self.clone()
+        };
+        let mut words = vec![qemu.identity()];
+        words.extend(self.rng_seed.map(|seed| format!("seed={seed}")));
+        words.extend(arguments(&general, Surroundings::default()));
+        words.join(" ")
+    }
 }
 
 fn machine(list: &mut List, spec: &MachineSpec) {
@@ -249,6 +269,32 @@ mod tests {
             ..spec()
         };
         insta::assert_snapshot!(shown(&spec, false));
+    }
+
+    #[test]
+    fn the_shape_is_all_but_name_and_time() {
+        let qemu = Qemu::assumed("/nonexistent/qemu".into(), crate::OLDEST_QEMU);
+        let shape = |change: fn(&mut MachineSpec)| {
+            let mut spec = spec();
+            change(&mut spec);
+            spec.shape(&qemu)
+        };
+        let plain = shape(|_| ());
+        assert_eq!(plain, shape(|spec| spec.name = "db".to_owned()));
+        assert_eq!(plain, shape(|spec| spec.initial_time_ns = Some(5)));
+        for change in [
+            (|spec| spec.memory += 1 << 20) as fn(&mut MachineSpec),
+            |spec| spec.cpus += 1,
+            |spec| spec.cmdline.push('x'),
+            |spec| spec.accel = Accel::Kvm,
+            |spec| spec.rng_seed = Some(1),
+        ] {
+            assert_ne!(plain, shape(change));
+        }
+        assert_ne!(
+            shape(|spec| spec.rng_seed = Some(1)),
+            shape(|spec| spec.rng_seed = Some(2))
+        );
     }
 
     #[test]

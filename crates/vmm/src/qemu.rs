@@ -60,6 +60,15 @@ impl Qemu {
         Ok(Self::assumed(path, version))
     }
 
+    /// What tells it from any other QEMU: version, and the program's file as it is now.
+    pub(crate) fn identity(&self) -> String {
+        use std::os::unix::fs::MetadataExt as _;
+        let program = Command::new(self.path.as_str()).resolve();
+        let file = program.ok().and_then(|path| path.metadata().ok());
+        let (size, time) = file.map_or((0, 0), |file| (file.size(), file.mtime()));
+        format!("qemu {} {size} {time}", self.version)
+    }
+
     /// One that nobody asked.
     pub(crate) fn assumed(path: Utf8PathBuf, version: Version) -> Self {
         Self {

@@ -367,7 +367,7 @@ async fn what_kvm_is_worth_here() {
         return;
     };
     let cache = tempfile::tempdir().unwrap();
-    let cache = camino::Utf8Path::from_path(cache.path()).unwrap();
+    let cache = Utf8Path::from_path(cache.path()).unwrap();
     for choice in [AccelChoice::Auto, AccelChoice::Kvm] {
         println!(
             "{choice:?}: {:?}",

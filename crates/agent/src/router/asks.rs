@@ -86,6 +86,16 @@ impl Asks {
         }
     }
 
+    /// Whether the host has not answered all it was asked.
+    pub(super) fn is_waiting(&self) -> bool {
+        let unanswered = |client: &Client| match &client.stage {
+            Stage::Naming(_) => false,
+            Stage::Waiting => true,
+            Stage::Answering { whole, .. } => !whole,
+        };
+        self.clients.values().any(unanswered)
+    }
+
     /// The host that was asked is gone.
     pub(super) fn forget(&mut self) {
         self.clients
@@ -154,6 +164,9 @@ impl Client {
 
 impl Router {
     pub(super) fn tend_asks(&mut self) {
+        if !self.quiet.is_talking() {
+            return;
+        }
         for (id, name) in self.duties.asks.tend() {
             if self.session.is_none() {
                 self.duties.asks.clients.remove(&id);

@@ -151,6 +151,8 @@ fn flaw(op: &Op) -> Option<String> {
         | Op::Batch { .. }
         | Op::PowerOff
         | Op::Stats
+        | Op::Quiesce
+        | Op::Renew(_)
         | Op::StreamFd { .. }
         | Op::WriteFd { .. }
         | Op::TailFile { .. } => true,

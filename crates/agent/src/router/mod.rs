@@ -14,6 +14,7 @@ mod asks;
 mod batch;
 mod lanes;
 mod outgoing;
+mod quiet;
 mod reaper;
 mod serve;
 mod session;

@@ -9,6 +9,8 @@ const ENOUGH: usize = 256 * 1024;
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
+    /// Up to here it may be written; `None`: all of it.
+    sealed: Option<usize>,
 }
 
 impl Outgoing {
@@ -16,8 +18,22 @@ impl Outgoing {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Whether nothing waits that may be written.
     pub(super) fn is_empty(&self) -> bool {
-        self.written == self.bytes.len()
+        self.written == self.limit()
+    }
+
+    /// Holds back what is pushed from now on.
+    pub(super) fn seal(&mut self) {
+        self.sealed = Some(self.bytes.len());
+    }
+
+    pub(super) fn unseal(&mut self) {
+        self.sealed = None;
+    }
+
+    fn limit(&self) -> usize {
+        self.sealed.unwrap_or(self.bytes.len())
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -27,20 +43,22 @@ impl Outgoing {
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.written = 0;
+        self.sealed = None;
     }
 
     /// Writes as much as the line takes.
     pub(super) fn flush(&mut self, transport: &Transport) {
         while !self.is_empty() {
-            match transport.write(&self.bytes[self.written..]) {
+            match transport.write(&self.bytes[self.written..self.limit()]) {
                 0 => break,
                 put => self.written += put,
             }
         }
-        if self.is_empty() {
+        if self.written == self.bytes.len() && self.sealed.is_none() {
             self.clear();
         } else if self.written > ENOUGH {
             self.bytes.drain(..self.written);
+            self.sealed = self.sealed.map(|sealed| sealed - self.written);
             self.written = 0;
         }
     }

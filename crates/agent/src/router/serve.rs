@@ -5,6 +5,7 @@
 use super::asks::Asks;
 use super::lanes::{self, Executor, LaneState, Leaving, OpenCall, Owner};
 use super::outgoing::Outgoing;
+use super::quiet::{Quiet, Speaking};
 use super::tasks::Task;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
@@ -64,6 +65,8 @@ pub(crate) struct Router {
     pub(super) doomed: BTreeMap<i32, Instant>,
     /// Children whose lane is not known yet.
     pub(super) early: Vec<(i32, process::Ending)>,
+    pub(super) quiet: Quiet,
+    pub(super) speaking: Speaking,
     turn: usize,
     buffer: Vec<u8>,
 }
@@ -107,6 +110,8 @@ impl Router {
             next_worker: Lane::FIRST_WORKER.0,
             doomed: BTreeMap::new(),
             early: Vec::new(),
+            quiet: Quiet::default(),
+            speaking: Speaking::new(),
             turn: 0,
             buffer: vec![0; HEADER_LEN + MAX_PAYLOAD],
         }
@@ -140,6 +145,7 @@ impl Router {
             self.tend_lanes(&lanes);
             self.tend_asks();
             self.check_deadlines();
+            self.settle_quiet();
             self.out.flush(&self.transport);
         }
     }
@@ -175,9 +181,11 @@ impl Router {
         self.duties
             .power
             .each(|fd| add(fd, libc::POLLIN, Source::Power));
-        self.duties
-            .asks
-            .each(|fd, events| add(fd, events, Source::Asks));
+        if self.quiet.is_talking() {
+            self.duties
+                .asks
+                .each(|fd, events| add(fd, events, Source::Asks));
+        }
         let reading = if self.out.has_room() { libc::POLLIN } else { 0 };
         for (lane, state) in &self.lanes {
             if let LaneState::Alive(executor) = state {
@@ -186,6 +194,7 @@ impl Router {
                 } else {
                     0
                 };
+                let reading = if self.may_speak(*lane) { reading } else { 0 };
                 if reading | writing != 0 {
                     add(executor.fd(), reading | writing, Source::Lane(*lane));
                 }
@@ -235,8 +244,14 @@ impl Router {
         }
         loop {
             match self.decoder.next_item() {
-                Ok(Some(Item::Sync)) => self.greeting = Some(Assembler::default()),
-                Ok(Some(Item::Frame(frame))) => self.frame(frame),
+                Ok(Some(Item::Sync)) => {
+                    self.end_quiet();
+                    self.greeting = Some(Assembler::default());
+                }
+                Ok(Some(Item::Frame(frame))) => {
+                    self.end_quiet();
+                    self.frame(frame);
+                }
                 Ok(None) => return,
                 // Out of step: the host shall begin anew.
                 Err(_) => self.announce(),
@@ -407,7 +422,7 @@ impl Router {
                 executor.flush();
             }
             for _ in 0..TURN {
-                if !self.out.has_room() || !self.take_packet(*lane) {
+                if !self.out.has_room() || !self.may_speak(*lane) || !self.take_packet(*lane) {
                     break;
                 }
             }
@@ -427,6 +442,11 @@ impl Router {
             self.lane_ended(lane, "wrote nonsense to the agent's socket and was stopped");
             return true;
         };
+        if upward.more {
+            self.speaking.insert(lane);
+        } else {
+            self.speaking.remove(&lane);
+        }
         let ends = upward.kind == FrameKind::Reply && !upward.more;
         let owner = executor.calls.get(&upward.call).map(|call| call.owner);
         if ends {
@@ -450,6 +470,7 @@ impl Router {
 
     /// Answers what was open on a lane whose process has ended, and replaces it if it is the VM's.
     pub(super) fn lane_ended(&mut self, lane: Lane, how: &str) {
+        self.speaking.remove(&lane);
         let Some(LaneState::Alive(executor)) = self.lanes.remove(&lane) else {
             return;
         };

@@ -3,11 +3,11 @@
 use super::lanes::{Executor, GRACE, LaneState, Leaving};
 use super::serve::Router;
 use crate::executor::{Inheritance, Surroundings};
-use crate::roots;
-use crate::sys::{Errno, boot, clock, file};
+use crate::ops::renewal;
+use crate::sys::{Errno, boot, clock};
 use provium_protocol::frame::SYNC;
+use provium_protocol::op::Renewal;
 use provium_protocol::{CallId, FrameKind, Hello, HostHello, Lane, PROTOCOL_VERSION, codec};
-use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 /// Hash of the sources that this agent was built from.
@@ -51,16 +51,21 @@ impl Router {
         };
         self.out.clear();
         self.forget_arrivals();
+        self.forget_quiet();
         if self.session.is_some() {
             self.dismiss_all();
             self.start_own_lanes();
         }
         self.session = Some(host.session);
         let mut complaints = self.duties.complaints.clone();
-        for (what, result) in wishes(&host) {
-            if let Err(Errno(errno)) = result {
-                complaints.push(format!("{what}: errno {errno}"));
-            }
+        let wishes = Renewal {
+            realtime_ns: host.realtime_ns,
+            hostname: host.hostname,
+            entropy: host.entropy,
+            fresh_hwrng: false,
+        };
+        for (what, Errno(errno)) in renewal::carry_out(&wishes, self.duties.is_init) {
+            complaints.push(format!("{what}: errno {errno}"));
         }
         self.hello(host.session, complaints);
     }
@@ -100,23 +105,4 @@ impl Router {
         };
         self.lanes.insert(lane, state);
     }
-}
-
-type Wish = (&'static str, Result<(), Errno>);
-
-fn wishes(host: &HostHello) -> Vec<Wish> {
-    let mut results = Vec::new();
-    if let Some(ns) = host.realtime_ns {
-        results.push(("setting the clock", clock::set_realtime(ns)));
-    }
-    if let Some(name) = &host.hostname {
-        results.push(("setting the host name", boot::set_hostname(name)));
-    }
-    if !host.entropy.is_empty() {
-        let device = file::open_at(roots::DEV, c"random", libc::O_RDWR, 0);
-        let result =
-            device.and_then(|device| boot::rekey_random(device.as_raw_fd(), &host.entropy));
-        results.push(("rekeying the random generator", result));
-    }
-    results
 }

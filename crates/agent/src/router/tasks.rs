@@ -5,7 +5,7 @@ use super::lanes::{Executor, LaneState, Leaving, OpenCall, Owner};
 use super::serve::Router;
 use crate::failure::{self, OpResult};
 use crate::init::power;
-use crate::ops::stats;
+use crate::ops::{renewal, stats};
 use crate::sys::boot::Stop;
 use crate::sys::packet;
 use provium_protocol::op::WorkerSpec;
@@ -56,6 +56,11 @@ impl Router {
                 power::stop(Stop::PowerOff);
             }
             Op::Stats => self.reply(Lane::AGENT, call, &stats::collect()),
+            Op::Quiesce => self.begin_quiet(call),
+            Op::Renew(wishes) => {
+                let result = renewal::renew(&wishes, self.duties.is_init);
+                self.reply(Lane::AGENT, call, &result);
+            }
             _ => {
                 let error = failure::invalid("not an op of the agent's own lane");
                 self.reply(Lane::AGENT, call, &Err(error));
@@ -145,6 +150,9 @@ impl Router {
     }
 
     pub(super) fn cancel_task(&mut self, call: CallId) {
+        if self.cancel_quiet(call) {
+            return;
+        }
         let (lane, ids) = match self.tasks.get_mut(&call) {
             Some(Task::Fork {
                 inner, cancelled, ..

@@ -1,43 +1,57 @@
 //! From a VM's options to an agent that answers.
+//!
+//! A boot is from a template where that is allowed and one can be had or made, and cold otherwise.
+//! Either way the guest is told who it is before the test sees it: its name, the time, randomness.
 
-use crate::budget::Need;
+use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
+use crate::lock::lock;
+use crate::saved::{Base, Identity, host_name};
 use crate::vm::handle::{Stage, Vm, VmState};
 use crate::vm::options::VmOptions;
-use crate::vm::running::{Running, last_word, told};
+use crate::vm::running::{MachineNumber, Running};
 use provium_events::{BootKind, Event};
-use provium_guest::{AnswerAsk, Answering, Channel};
-use provium_image::{AGENT_BUILD, BootRequest, GuestImage};
-use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
-use provium_vmm::{InitrdPart, Machine, MachineSpec};
+use provium_guest::Channel;
+use provium_image::GuestImage;
+use provium_vmm::Machine;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::task::{JoinError, JoinHandle};
 
-/// Bytes that a booting guest's random generator is rekeyed with.
-const ENTROPY_BYTES: usize = 32;
-
 /// Smallest guest memory that a Linux kernel comes up in, bytes.
 const LEAST_MEMORY: u64 = 32 * 1024 * 1024;
+
+/// A machine that runs, before it is the VM's.
+pub(crate) struct Started {
+    pub(crate) machine: Machine,
+    pub(crate) channel: Channel,
+    pub(crate) kind: BootKind,
+    /// Whose RAM it shares.
+    pub(crate) base: Option<Arc<Base>>,
+}
 
 impl Vm {
     /// Boots it; returns when the agent has answered. Dropping the future ends the machine.
     pub async fn boot(&self, options: VmOptions) -> Result<(), LabError> {
-        // The machine's I/O tasks belong to the run's runtime, not to the caller's, which may stand
-        // still for as long as a test computes.
         let vm = self.clone();
-        let boot = self
-            .environment()
-            .runtime()
-            .spawn(async move { vm.boot_here(options).await });
-        match AbortOnDrop(boot).await {
+        self.apart("boot()", async move { vm.boot_here(options).await })
+            .await
+    }
+
+    /// Runs `work` on the run's runtime: the machine's I/O tasks belong there, and not to the
+    /// caller's, which may stand still for as long as a test computes.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        call: &str,
+        work: impl Future<Output = Result<T, LabError>> + Send + 'static,
+    ) -> Result<T, LabError> {
+        match AbortOnDrop(self.environment().runtime().spawn(work)).await {
             Ok(result) => result,
-            Err(error) => Err(LabError::host(self.subject(), "boot()", error)),
+            Err(error) => Err(LabError::host(self.subject(), call, error)),
         }
     }
 
@@ -52,30 +66,74 @@ impl Vm {
         let profile = &self.0.profile;
         let need = Need::of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;
-        let grant = self
-            .0
-            .file
-            .acquire(need)
-            .await
-            .map_err(|source| LabError::Budget {
-                subject: self.subject(),
-                call: "boot()".to_owned(),
-                source,
-            })?;
+        let grant = self.grant("boot()", need).await?;
         let image = self.environment().image(&profile.name).await;
         let image = image.map_err(|error| self.host_error(error))?;
-        let machine = self.launch(&options, &image).await?;
-        let (channel, hello) = self.meet_agent(&machine, &options, &image).await?;
-        if !hello.complaints.is_empty() {
-            return Err(self.boot_error(format!("the agent says: {}", hello.complaints.join("; "))));
+        let machine = self.start(&options, &image).await?;
+        lock(&self.0.timeline).boot();
+        *lock(&self.0.booted_with) = options;
+        self.goes_on(machine, grant, started.elapsed());
+        Ok(())
+    }
+
+    /// A running machine whose guest knows who it is.
+    async fn start(&self, options: &VmOptions, image: &GuestImage) -> Result<Started, LabError> {
+        if let Some(started) = self.boot_from_template(options, image).await? {
+            return Ok(started);
         }
-        let running = Arc::new(Running {
+        let (machine, channel) = self.boot_cold(options, image).await?;
+        self.introduce(&channel, options).await?;
+        Ok(Started {
             machine,
             channel,
-            generation: AtomicU64::new(1),
+            kind: BootKind::Cold,
+            base: None,
+        })
+    }
+
+    /// Tells a guest that has just come up who it is.
+    pub(crate) async fn introduce(
+        &self,
+        channel: &Channel,
+        options: &VmOptions,
+    ) -> Result<(), LabError> {
+        let limit = self.agent_limit(options);
+        let told = channel.renew(self.identity(options).renewal());
+        match tokio::time::timeout(limit, told).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.boot_error(format!("the agent says: {error}"))),
+            Err(_) => Err(self.boot_error(format!("its agent did not answer within {limit:?}"))),
+        }
+    }
+
+    /// Who the guest is after a boot.
+    pub(crate) fn identity(&self, options: &VmOptions) -> Identity {
+        Identity {
+            realtime_ns: Some(options.initial_time_ns.unwrap_or_else(now_ns)),
+            hostname: Some(host_name(self.name())),
+            is_seeded: options.rng_seed.is_some(),
+        }
+    }
+
+    /// How long its agent may take to answer.
+    pub(crate) fn agent_limit(&self, options: &VmOptions) -> Duration {
+        let limit = options
+            .agent_timeout
+            .unwrap_or(self.0.profile.agent_boot_timeout);
+        self.environment().patient(limit)
+    }
+
+    /// Makes a machine the VM's own: from here on it is booted.
+    pub(crate) fn goes_on(&self, started: Started, grant: Grant, boot_time: Duration) {
+        let running = Arc::new(Running {
+            machine: started.machine,
+            channel: started.channel,
+            number: MachineNumber::next(),
+            boot_kind: started.kind,
+            base: started.base,
             cid: self.environment().next_cid(),
             booted_at: Instant::now(),
-            boot_time: started.elapsed(),
+            boot_time,
             grant: Mutex::new(Some(grant)),
             watch: Mutex::new(None),
         });
@@ -87,12 +145,21 @@ impl Vm {
             file: self.0.file.path.clone(),
             vm_name: self.name().to_owned(),
             profile: self.profile().to_owned(),
-            memory_bytes: options.memory(profile),
+            memory_bytes: running.machine.memory(),
             cid: running.cid,
-            boot: BootKind::Cold,
+            boot: running.boot_kind,
             boot_ns: u64::try_from(running.boot_time.as_nanos()).unwrap_or(u64::MAX),
         });
-        Ok(())
+    }
+
+    /// Takes what a machine needs from the file's claim, or from the pool.
+    pub(crate) async fn grant(&self, call: &str, need: Need) -> Result<Grant, LabError> {
+        let grant = self.0.file.acquire(need).await;
+        grant.map_err(|source| LabError::Budget {
+            subject: self.subject(),
+            call: call.to_owned(),
+            source,
+        })
     }
 
     fn check(&self, options: &VmOptions) -> Result<(), LabError> {
@@ -118,101 +185,7 @@ impl Vm {
         Ok(())
     }
 
-    async fn launch(&self, options: &VmOptions, image: &GuestImage) -> Result<Machine, LabError> {
-        let profile = &self.0.profile;
-        let environment = self.environment();
-        let host = environment
-            .host()
-            .ok_or_else(|| self.host_error(EnvironmentError::NoMachines))?;
-        let accel = environment
-            .accel(profile)
-            .map_err(|error| self.host_error(error))?;
-        let archives = image.boot_archive(&BootRequest {
-            hostname: host_name(self.name()),
-            modules: &profile.modules,
-            files: options.files.as_deref().unwrap_or_default(),
-            inject_agent: profile.inject_agent,
-        });
-        let archives = archives.map_err(|error| self.host_error(EnvironmentError::Image(error)))?;
-        let before = std::iter::once(InitrdPart::Bytes(archives.before.into()));
-        let images = image.initrds.iter().cloned().map(InitrdPart::File);
-        let after = std::iter::once(InitrdPart::Bytes(archives.after.into()));
-        let spec = MachineSpec {
-            name: self.name().to_owned(),
-            kernel: image.kernel.clone(),
-            initrd: before.chain(images).chain(after).collect(),
-            cmdline: provium_vmm::kernel_arguments(
-                accel,
-                &options.cmdline(profile),
-                profile.inject_agent,
-            ),
-            memory: options.memory(profile),
-            cpus: options.cpus(profile),
-            accel,
-            rng_seed: options.rng_seed,
-            initial_time_ns: options.initial_time_ns,
-        };
-        let machine = Machine::launch(spec, &host.qemu, self.console().log()).await;
-        machine.map_err(|error| self.host_error(EnvironmentError::Machine(error)))
-    }
-
-    /// Waits for the agent, and for everything that could keep it from coming.
-    async fn meet_agent(
-        &self,
-        machine: &Machine,
-        options: &VmOptions,
-        image: &GuestImage,
-    ) -> Result<(Channel, Hello), LabError> {
-        let Some(streams) = machine.take_agent_streams() else {
-            return Err(self.boot_error("the agent's streams are taken already".to_owned()));
-        };
-        let limit = options
-            .agent_timeout
-            .unwrap_or(self.0.profile.agent_boot_timeout);
-        let limit = self.environment().patient(limit);
-        let asks: Arc<dyn AnswerAsk> = Arc::new(ModulesFrom(image.clone()));
-        let establish = Channel::establish(
-            vec![streams.virtio, streams.uart],
-            self.hello(options),
-            AGENT_BUILD,
-            asks,
-        );
-        let mut ended = machine.ended();
-        let mut suspicions = machine.suspicions();
-        let suspicion = tokio::select! {
-            biased;
-            met = establish => return met.map_err(|error| self.boot_error(error.to_string())),
-            () = async { drop(ended.wait_for(Option::is_some).await) } => None,
-            Ok(suspicion) = suspicions.recv() => Some(suspicion),
-            () = tokio::time::sleep(limit) => return Err(self.boot_error(format!(
-                "the agent did not answer within {limit:?}; if the guest needs longer, raise \
-                 `agent_timeout` or the profile's `agent_boot_timeout`"
-            ))),
-        };
-        let how = match suspicion {
-            Some(suspicion) => last_word(machine, &suspicion).await,
-            None => told(&ended, "QEMU ended"),
-        };
-        Err(self.boot_error(self.with_reason(how)))
-    }
-
-    /// What the agent is told when it comes up, now and after each reset.
-    pub(crate) fn hello(&self, options: &VmOptions) -> HostHello {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-        HostHello {
-            protocol: provium_protocol::PROTOCOL_VERSION,
-            build: AGENT_BUILD.to_owned(),
-            session: 0,
-            realtime_ns: Some(options.initial_time_ns.unwrap_or(now)),
-            hostname: None,
-            entropy: entropy(),
-        }
-    }
-
-    fn boot_error(&self, how: String) -> LabError {
+    pub(crate) fn boot_error(&self, how: String) -> LabError {
         LabError::Boot {
             subject: self.subject(),
             how,
@@ -220,9 +193,17 @@ impl Vm {
         }
     }
 
-    fn host_error(&self, error: EnvironmentError) -> LabError {
+    pub(crate) fn host_error(&self, error: EnvironmentError) -> LabError {
         LabError::host(self.subject(), "boot()", error)
     }
+}
+
+/// The host's time, nanoseconds since 1970.
+pub(crate) fn now_ns() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or(Duration::ZERO);
+    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// A task that ends with whoever waits for it.
@@ -239,77 +220,5 @@ impl<T> Future for AbortOnDrop<T> {
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Answers a guest's `modprobe` from its image's modules.
-struct ModulesFrom(GuestImage);
-
-impl AnswerAsk for ModulesFrom {
-    fn answer(&self, ask: Ask) -> Answering<'_> {
-        let Ask::Module { name } = ask;
-        let modules = self.0.modules.clone();
-        let read = move || {
-            let Some(found) = modules.and_then(|index| index.resolve(&name)) else {
-                return Vec::new();
-            };
-            if found.is_empty() {
-                // Known, and in the kernel already: told by a module without an object.
-                return vec![ModuleFile {
-                    name,
-                    object: Vec::new().into(),
-                }];
-            }
-            let files = found.iter().map(|module| {
-                let object = module.read().ok()?;
-                Some(ModuleFile {
-                    name: module.name().to_owned(),
-                    object: object.into(),
-                })
-            });
-            files.collect::<Option<Vec<_>>>().unwrap_or_default()
-        };
-        Box::pin(async move {
-            Answer::Modules(tokio::task::spawn_blocking(read).await.unwrap_or_default())
-        })
-    }
-}
-
-/// A VM's name as a host name: letters, digits and hyphens, at most 63.
-fn host_name(name: &str) -> String {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() {
-            c.to_ascii_lowercase()
-        } else {
-            '-'
-        }
-    };
-    let text: String = name.chars().map(plain).take(63).collect();
-    let text = text.trim_matches('-');
-    if text.is_empty() {
-        "guest".to_owned()
-    } else {
-        text.to_owned()
-    }
-}
-
-fn entropy() -> Vec<u8> {
-    let mut bytes = vec![0; ENTROPY_BYTES];
-    // What the kernel cannot give now, the guest does without: it has a generator of its own.
-    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
-        bytes.clear();
-    }
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn host_names_are_valid_whatever_the_vm_is_called() {
-        assert_eq!(host_name("Web 1"), "web-1");
-        assert_eq!(host_name("--é--"), "guest");
-        assert_eq!(host_name(&"x".repeat(100)).len(), 63);
     }
 }

@@ -5,15 +5,20 @@ use crate::console::Console;
 use crate::environment::Environment;
 use crate::error::LabError;
 use crate::lab::FileContext;
+use crate::lock::lock;
+use crate::process::Processes;
 use crate::profile::Profile;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::stream::OpenStreams;
 use crate::surface::Surface;
 use crate::vm::options::VmOptions;
-use crate::vm::running::{Obituary, Running, Session};
+use crate::vm::running::{MachineNumber, Obituary, Running, Session};
+use crate::vm::timeline::{Mark, Past, Timeline};
+use provium_events::BootKind;
 use provium_protocol::message::GuestStats;
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
@@ -26,13 +31,17 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) profile: Arc<Profile>,
     pub(crate) options: VmOptions,
+    /// What its last boot was given, with `options` below.
+    pub(crate) booted_with: Mutex<VmOptions>,
     pub(crate) file: Arc<FileContext>,
     pub(crate) stage: watch::Sender<Stage>,
     /// Held by whoever changes the stage on purpose: boot, pause, shutdown…
     pub(crate) lifecycle: AsyncMutex<()>,
     pub(crate) console: Console,
     pub(crate) open_files: Arc<AtomicUsize>,
-    pub(crate) open_streams: Arc<AtomicUsize>,
+    pub(crate) open_streams: Arc<OpenStreams>,
+    pub(crate) processes: Processes,
+    pub(crate) timeline: Mutex<Timeline>,
     pub(crate) closed: AtomicBool,
     place: Place,
 }
@@ -88,8 +97,8 @@ pub struct VmStats {
     pub cpu_time: Duration,
     /// Host memory that QEMU holds, bytes.
     pub resident_bytes: u64,
-    /// How it was booted: `cold`.
-    pub boot_kind: &'static str,
+    /// How it came to be: booted cold, from a template, or restored.
+    pub boot_kind: BootKind,
     /// From the call of `boot` to the agent's answer.
     pub boot_time: Duration,
     /// What the guest says.
@@ -124,11 +133,12 @@ impl Vm {
         options: VmOptions,
     ) -> Self {
         let id = ResourceId::next();
-        let open_streams = Arc::new(AtomicUsize::new(0));
+        let open_streams = Arc::<OpenStreams>::default();
         let inner = Arc::new(Inner {
             id,
             name: name.to_owned(),
             profile,
+            booted_with: Mutex::new(options.clone()),
             options,
             file,
             stage: watch::Sender::new(Stage::Created),
@@ -136,6 +146,8 @@ impl Vm {
             console: Console::of_vm(name, Arc::clone(&open_streams)),
             open_files: Arc::new(AtomicUsize::new(0)),
             open_streams,
+            processes: Processes::default(),
+            timeline: Mutex::default(),
             closed: AtomicBool::new(false),
             place: Place::default(),
         });
@@ -192,7 +204,7 @@ impl Vm {
 
     /// How many streams read it.
     pub fn open_stream_count(&self) -> usize {
-        self.0.open_streams.load(Ordering::Relaxed)
+        self.0.open_streams.count()
     }
 
     /// Whether no stream reads it, so that a snapshot could be taken.
@@ -235,7 +247,7 @@ impl Vm {
         Ok(VmStats {
             cpu_time: usage.cpu_time,
             resident_bytes: usage.resident_bytes,
-            boot_kind: "cold",
+            boot_kind: session.running.boot_kind,
             boot_time: session.running.boot_time,
             guest,
         })
@@ -251,9 +263,32 @@ impl Vm {
     pub(crate) fn session(&self, call: &str) -> Result<Session, LabError> {
         let stage = self.0.stage.borrow().clone();
         match stage {
-            Stage::Booted(running) => Ok(Session::of(running)),
+            Stage::Booted(running) => Ok(Session {
+                running,
+                mark: lock(&self.0.timeline).mark(),
+            }),
             other => Err(self.wrong_state(call, &other, "booted")),
         }
+    }
+
+    /// What made void that which was made at `mark`; `None` if it is there.
+    pub(crate) fn void(&self, mark: Mark) -> Option<&'static str> {
+        let timeline = lock(&self.0.timeline);
+        (!timeline.holds(mark)).then(|| timeline.how_void())
+    }
+
+    /// The moment now, to go back to.
+    pub(crate) fn past(&self) -> Past {
+        lock(&self.0.timeline).past()
+    }
+
+    /// The machine it runs on; `None` when it does not run.
+    pub(crate) fn machine_number(&self) -> Option<MachineNumber> {
+        self.0
+            .stage
+            .borrow()
+            .running()
+            .map(|running| running.number)
     }
 
     /// The error of a call that the stage does not allow.

@@ -13,14 +13,24 @@
 //! | `handle` | the handle: names, states, look-ups |
 //! | `options` | what a test may choose |
 //! | `boot` | from options to an agent that answers |
+//! | `template` | a boot that starts where another one had come to |
+//! | `cold` | a boot from kernel and initial RAM disk |
 //! | `power` | pause, resume, reset, power button, shutdown, close |
 //! | `running` | a machine with its agent's session, and the watch over its life |
+//! | `timeline` | which handles are still of the guest as it is now |
 
 mod boot;
+mod cold;
 mod handle;
 mod options;
 mod power;
 mod running;
+mod template;
+mod timeline;
+
+pub(crate) use boot::Started;
+pub(crate) use running::{MachineNumber, Running};
+pub(crate) use timeline::{Mark, Past};
 
 pub use handle::{Vm, VmState, VmStats};
 pub use options::VmOptions;

@@ -1,6 +1,7 @@
 //! What is done to a running machine: pause, resume, reset, power button, shutdown, close.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::vm::handle::{Stage, Vm, VmState};
 use crate::vm::running::Running;
 use provium_guest::After;
@@ -40,7 +41,7 @@ impl Vm {
         let call = "reset()";
         let _lifecycle = self.0.lifecycle.lock().await;
         let running = self.running_in(call, VmState::Booted, "booted")?;
-        running.generation.fetch_add(1, Ordering::AcqRel);
+        lock(&self.0.timeline).boot();
         self.on_machine(call, running.machine.reset()).await?;
         let (hello, limit) = self.reboot_terms();
         let back = running.channel.resync(hello, After::Reboot);
@@ -133,7 +134,7 @@ impl Vm {
         })
     }
 
-    fn running_in(
+    pub(crate) fn running_in(
         &self,
         call: &str,
         state: VmState,
@@ -148,11 +149,8 @@ impl Vm {
 
     /// What an agent that comes up again is told, and how long it may take.
     pub(crate) fn reboot_terms(&self) -> (HostHello, Duration) {
-        let options = &self.0.options;
-        let limit = options
-            .agent_timeout
-            .unwrap_or(self.0.profile.agent_boot_timeout);
-        (self.hello(options), self.environment().patient(limit))
+        let options = lock(&self.0.booted_with).clone();
+        (self.hello(&options), self.agent_limit(&options))
     }
 
     async fn on_machine(

@@ -8,8 +8,10 @@
 use crate::budget::Grant;
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::saved::Base;
 use crate::vm::handle::{Stage, Vm};
-use provium_events::Event;
+use crate::vm::timeline::Mark;
+use provium_events::{BootKind, Event};
 use provium_guest::{After, Channel, LaneHandle};
 use provium_protocol::Lane;
 use provium_vmm::{Machine, MachineEvent, Suspicion};
@@ -32,8 +34,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Running {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
-    /// Counts the guest's boots within this machine: what belongs to an older one is gone.
-    pub(crate) generation: AtomicU64,
+    pub(crate) number: MachineNumber,
+    /// How it came to be.
+    pub(crate) boot_kind: BootKind,
+    /// Whose RAM it shares.
+    pub(crate) base: Option<Arc<Base>>,
     pub(crate) cid: u32,
     pub(crate) booted_at: Instant,
     pub(crate) boot_time: Duration,
@@ -41,21 +46,24 @@ pub(crate) struct Running {
     pub(crate) watch: Mutex<Option<AbortHandle>>,
 }
 
+/// Tells apart the machines that a VM runs on in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MachineNumber(u64);
+
+impl MachineNumber {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// What a call needs to talk to the guest.
 pub(crate) struct Session {
     pub(crate) running: Arc<Running>,
-    pub(crate) generation: u64,
+    pub(crate) mark: Mark,
 }
 
 impl Session {
-    pub(crate) fn of(running: Arc<Running>) -> Self {
-        let generation = running.generation.load(Ordering::Acquire);
-        Self {
-            running,
-            generation,
-        }
-    }
-
     pub(crate) fn lane(&self, lane: Lane) -> LaneHandle {
         self.running.channel.lane(lane)
     }
@@ -232,7 +240,7 @@ pub(crate) fn told<T: ToString>(watch: &watch::Receiver<Option<T>>, otherwise: &
 
 /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
 async fn meet_again(vm: &Vm, running: &Running) -> Result<(), String> {
-    running.generation.fetch_add(1, Ordering::AcqRel);
+    lock(&vm.0.timeline).boot();
     let (hello, limit) = vm.reboot_terms();
     match tokio::time::timeout(limit, running.channel.resync(hello, After::Reboot)).await {
         Ok(Ok(_)) => Ok(()),

@@ -1,6 +1,8 @@
 //! Makes the classes.
 
-use super::{batch, clock, console, file, lab, pending, process, result, stream, task, vm, worker};
+use super::{
+    batch, clock, console, file, lab, pending, process, result, snapshot, stream, task, vm, worker,
+};
 use mlua::{Lua, Result, Table};
 
 /// Makes the classes, and what the prelude's part of them calls.
@@ -15,6 +17,7 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     console::install(lua)?;
     clock::install(lua)?;
     worker::install(lua)?;
+    snapshot::install(lua)?;
     vm::install(lua)?;
     lab::install(lua)
 }

@@ -1,6 +1,7 @@
 //! Labs: `provium` itself, and `lab:lab()`.
 
 use super::settings;
+use super::snapshot;
 use super::value::{self, as_object, here};
 use super::vm::{self, VmObject};
 use crate::args::Args;
@@ -17,14 +18,7 @@ use std::time::Duration;
 const BARRIER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Methods that a later version has. A lab's other unknown names are names of members, so nil.
-const LATER: &[&str] = &[
-    "bridge",
-    "snapshot",
-    "restore",
-    "vm_fixture",
-    "lab_fixture",
-    "depends_on_file",
-];
+const LATER: &[&str] = &["bridge", "vm_fixture", "lab_fixture", "depends_on_file"];
 
 /// A lab as Lua holds it.
 #[derive(Clone)]
@@ -180,6 +174,13 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         .waits("resume", |lua, this, _| async move {
             let (scope, _) = here(&lua);
             Ok(this.0.resume(&scope).await?)
+        })?
+        .waits("snapshot", |lua, this, args| async move {
+            snapshot::take_lab(&lua, &this.0, &args).await
+        })?
+        .waits("restore", |lua, this, args| async move {
+            snapshot::restore_lab(&lua, &this.0, &args).await?;
+            Ok(value(&lua, &this.0)?)
         })?
         .waits("close", |lua, this, _| async move {
             let (scope, _) = here(&lua);

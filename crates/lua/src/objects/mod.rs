@@ -11,6 +11,7 @@
 //! | `stream` | `tail_file()`, `fd_stream()`, `process:stdout_stream()`, `console:read()` … |
 //! | `pending` | `syscall_async()` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
+//! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
 //! `surface` holds what `vm` and `worker` share, `value` the rule that a resource is one Lua value.
@@ -28,6 +29,7 @@ mod pending;
 mod process;
 mod result;
 mod settings;
+mod snapshot;
 mod stream;
 mod surface;
 mod syscall;

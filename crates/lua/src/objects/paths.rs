@@ -50,7 +50,7 @@ fn contents<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
 }
 
 /// A path of the host; a relative one is relative to what the test file's own path is relative to.
-fn host_path(lua: &Lua, path: &str) -> Utf8PathBuf {
+pub(super) fn host_path(lua: &Lua, path: &str) -> Utf8PathBuf {
     FileState::of(lua).base.join(path)
 }
 

@@ -1,7 +1,7 @@
 //! Virtual machines: `lab:vm()`.
 
 use super::surface::{self, HasSurface};
-use super::{clock, console, value, vm_options, worker};
+use super::{clock, console, snapshot, value, vm_options, worker};
 use crate::args::Args;
 use crate::class::{Class, Object};
 use crate::raise::Raise;
@@ -48,6 +48,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         .with(lifecycle)?
         .with(facts)?
         .with(parts)?
+        .with(snapshot::of_vm)?
         .finish()
 }
 
@@ -124,7 +125,7 @@ fn stats_table(lua: &Lua, stats: &VmStats) -> Result<Table> {
     let table = lua.create_table()?;
     table.raw_set("cpu_time", stats.cpu_time.as_secs_f64())?;
     table.raw_set("resident_memory", stats.resident_bytes)?;
-    table.raw_set("boot_kind", stats.boot_kind)?;
+    table.raw_set("boot_kind", stats.boot_kind.word())?;
     table.raw_set("boot_time", stats.boot_time.as_secs_f64())?;
     table.raw_set("guest_memory_total", stats.guest.memory_total)?;
     table.raw_set("guest_memory_available", stats.guest.memory_available)?;

@@ -2,7 +2,7 @@
 
 use crate::golden;
 use provium_protocol::op::{
-    Buffer, Exec, Link, Program, Stdin, Syscall, TailStart, Whence, WorkerSpec,
+    Buffer, Exec, Link, Program, Renewal, Stdin, Syscall, TailStart, Whence, WorkerSpec,
 };
 use provium_protocol::{CallId, Lane, Op};
 
@@ -14,6 +14,8 @@ fn every_op_is_here(op: &Op) {
         | Op::Batch { .. }
         | Op::PowerOff
         | Op::Stats
+        | Op::Quiesce
+        | Op::Renew(_)
         | Op::Exec(_)
         | Op::Signal { .. }
         | Op::SignalAll { .. }
@@ -65,6 +67,14 @@ fn to_the_agent_itself() {
             b"\x81\xa5Batch\x93\x01\x02\x92\xa5Stats\xa4Join",
         Op::PowerOff => b"\xa8PowerOff",
         Op::Stats => b"\xa5Stats",
+        Op::Quiesce => b"\xa7Quiesce",
+        Op::Renew(Renewal {
+            realtime_ns: Some(-3),
+            hostname: Some("web".to_owned()),
+            entropy: vec![0, 0xff],
+            fresh_hwrng: true,
+        }) => b"\x81\xa5Renew\x94\xfd\xa3web\xc4\x02\x00\xff\xc3",
+        Op::Renew(Renewal::default()) => b"\x81\xa5Renew\x94\xc0\xc0\xc4\x00\xc2",
     }
 }
 

@@ -130,10 +130,11 @@ impl Run {
             machine.seed,
             self.handle,
         );
+        let environment = Arc::new(environment);
         let files = LuaFiles {
             selection: selected.tests,
             retries: 0,
-            environment: Arc::new(environment),
+            environment: Arc::clone(&environment),
         };
 
         record_panics();
@@ -155,11 +156,18 @@ impl Run {
         })?;
 
         let outcome = runtime.block_on(async {
+            let work = async {
+                let outcome = outcome.await.ok();
+                environment.settle().await;
+                outcome
+            };
             tokio::select! {
-                outcome = outcome => outcome.ok(),
+                outcome = work => outcome,
                 () = interrupts.at_least(2) => None,
             }
         });
+        // The writer ends with the last sink.
+        drop(environment);
         let Some(outcome) = outcome else {
             live::end();
             terminal::error("provium: stopped at once\n");

@@ -39,6 +39,7 @@ pub(super) struct Defaults {
     memory: Option<u64>,
     cpus: Option<u32>,
     accel: Option<AccelChoice>,
+    warm_boot: Option<bool>,
 }
 
 /// A profile as it is configured.
@@ -77,11 +78,11 @@ struct NamedFile {
 impl Defaults {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
         section.only(&["memory", "cpus", "accel", "warm_boot"])?;
-        section.boolean("warm_boot")?;
         Ok(Self {
             memory: section.size("memory")?.map(|(bytes, _)| bytes),
             cpus: section.count("cpus")?.map(|(count, _)| count),
             accel: accel(section)?,
+            warm_boot: section.boolean("warm_boot")?.map(|(warm, _)| warm),
         })
     }
 
@@ -90,6 +91,7 @@ impl Defaults {
         profile.memory = self.memory.unwrap_or(profile.memory);
         profile.cpus = self.cpus.unwrap_or(profile.cpus);
         profile.accel = self.accel.unwrap_or(profile.accel);
+        profile.warm_boot = self.warm_boot.unwrap_or(profile.warm_boot);
     }
 }
 
@@ -151,8 +153,9 @@ impl ProfileConfig {
         if let Some(modules) = section.strings("modules")? {
             profile.modules = modules.into_iter().map(|(module, _)| module).collect();
         }
-        // Every boot is cold so far.
-        section.boolean("warm_boot")?;
+        if let Some((warm, _)) = section.boolean("warm_boot")? {
+            profile.warm_boot = warm;
+        }
         one_of(section, "guest_os", &["linux", "peios"])?;
 
         if let Some((path, span)) = config.path(section, "cmdline_file")? {

@@ -114,6 +114,21 @@ impl Machine {
         self.told.events.subscribe()
     }
 
+    /// What messages call it.
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Its vCPUs.
+    pub fn cpus(&self) -> u32 {
+        self.spec.cpus
+    }
+
+    /// Its RAM, bytes.
+    pub fn memory(&self) -> u64 {
+        self.spec.memory
+    }
+
     /// QEMU's process id.
     pub fn pid(&self) -> u32 {
         self.pid

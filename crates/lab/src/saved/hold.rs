@@ -1,0 +1,57 @@
+//! A VM brought to a standstill, so that it can be written down.
+
+use crate::saved::VmFacts;
+use camino::Utf8Path;
+use provium_guest::{CallError, Channel, Quiet};
+use provium_vmm::{Machine, SaveForm, VmmError};
+use std::io;
+use std::time::Duration;
+
+/// A machine that stands still, with its agent quiet. Dropped before [`Held::let_go`], the machine
+/// stays where it is.
+pub(crate) struct Held<'a> {
+    machine: &'a Machine,
+    quiet: Quiet,
+}
+
+/// Why a VM could not be saved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HoldError {
+    #[error("its agent cannot be brought to rest")]
+    Agent(#[source] CallError),
+    #[error(transparent)]
+    Machine(#[from] VmmError),
+    #[error("its folder cannot be written")]
+    Folder(#[from] io::Error),
+}
+
+impl<'a> Held<'a> {
+    /// How long an agent may take to come to rest, before patience.
+    pub(crate) const LIMIT: Duration = Duration::from_secs(10);
+
+    /// Brings it to a standstill.
+    pub(crate) async fn hold(machine: &'a Machine, channel: &Channel) -> Result<Self, HoldError> {
+        let quiet = channel.quiesce().await.map_err(HoldError::Agent)?;
+        machine.pause().await?;
+        Ok(Self { machine, quiet })
+    }
+
+    /// Writes it into `folder`; the bytes of RAM that were written.
+    pub(crate) async fn save(
+        &self,
+        folder: &Utf8Path,
+        form: SaveForm,
+        facts: impl FnOnce(provium_guest::Cut) -> VmFacts,
+    ) -> Result<u64, HoldError> {
+        let machine = self.machine.save(folder, form).await?;
+        facts(self.quiet.cut()).write(folder)?;
+        Ok(machine.ram_bytes)
+    }
+
+    /// Lets it go on.
+    pub(crate) async fn let_go(self) -> Result<(), HoldError> {
+        self.machine.resume().await?;
+        drop(self.quiet);
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! From a saved VM to a machine that runs, with an identity of its own.
+
+use crate::environment::{EnvironmentError, Host};
+use crate::saved::{Base, SavedVm};
+use camino::Utf8PathBuf;
+use provium_guest::{AnswerAsk, CallError, Channel};
+use provium_image::AGENT_BUILD;
+use provium_protocol::op::Renewal;
+use provium_vmm::{Console, Machine};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes that a guest's random generator is rekeyed with.
+const ENTROPY_BYTES: usize = 32;
+
+/// What a guest is told about itself when it comes up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Identity {
+    /// CLOCK_REALTIME, nanoseconds since 1970; `None`: as it was.
+    pub(crate) realtime_ns: Option<i64>,
+    /// `None`: as it was.
+    pub(crate) hostname: Option<String>,
+    /// Its hardware random number generator gives a stream that a seed fixes.
+    pub(crate) is_seeded: bool,
+}
+
+impl Identity {
+    /// With fresh randomness, which no two guests share.
+    pub(crate) fn renewal(self) -> Renewal {
+        Renewal {
+            realtime_ns: self.realtime_ns,
+            hostname: self.hostname,
+            entropy: entropy(),
+            fresh_hwrng: !self.is_seeded,
+        }
+    }
+}
+
+/// A machine that stands still, and the channel to its agent, which is quiet.
+pub(crate) struct Revived {
+    pub(crate) machine: Machine,
+    pub(crate) channel: Channel,
+    pub(crate) base: Arc<Base>,
+}
+
+/// Why a saved VM did not come back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReviveError {
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    #[error("its agent does not answer")]
+    Agent(#[source] CallError),
+    #[error("its agent did not answer within {0:?}")]
+    Silent(Duration),
+}
+
+impl Revived {
+    /// Starts the machine of `saved`, which was booted from `kernel`.
+    pub(crate) async fn load(
+        saved: &SavedVm,
+        name: &str,
+        kernel: Utf8PathBuf,
+        host: &Host,
+        console: Console,
+        asks: Arc<dyn AnswerAsk>,
+    ) -> Result<Self, ReviveError> {
+        let machine = saved.machine.clone();
+        let machine = Machine::restore(machine, name.to_owned(), kernel, &host.qemu, console)
+            .await
+            .map_err(EnvironmentError::Machine)?;
+        let cut = &saved.facts.cut;
+        let streams = machine
+            .take_agent_streams()
+            .ok_or(EnvironmentError::NoMachines)?;
+        let stream = if cut.transport() == 0 {
+            streams.virtio
+        } else {
+            streams.uart
+        };
+        let channel = Channel::resume(stream, cut, AGENT_BUILD, asks);
+        Ok(Self {
+            machine,
+            channel,
+            base: Arc::clone(&saved.base),
+        })
+    }
+
+    /// Lets it go on as `identity`; `limit` is how long its agent may take.
+    pub(crate) async fn wake(
+        &self,
+        identity: Identity,
+        limit: Duration,
+    ) -> Result<(), ReviveError> {
+        let resumed = self.machine.resume().await;
+        resumed.map_err(EnvironmentError::Machine)?;
+        match tokio::time::timeout(limit, self.channel.renew(identity.renewal())).await {
+            Ok(renewed) => renewed.map_err(ReviveError::Agent),
+            Err(_) => Err(ReviveError::Silent(limit)),
+        }
+    }
+}
+
+/// A VM's name as a host name: letters, digits and hyphens, at most 63.
+pub(crate) fn host_name(name: &str) -> String {
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let text: String = name.chars().map(plain).take(63).collect();
+    let text = text.trim_matches('-');
+    if text.is_empty() {
+        "guest".to_owned()
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Bytes that nobody else has.
+pub(crate) fn entropy() -> Vec<u8> {
+    let mut bytes = vec![0; ENTROPY_BYTES];
+    // What the kernel cannot give now, the guest does without: it has a generator of its own.
+    if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_are_valid_whatever_the_vm_is_called() {
+        assert_eq!(host_name("Web 1"), "web-1");
+        assert_eq!(host_name("--é--"), "guest");
+        assert_eq!(host_name(&"x".repeat(100)).len(), 63);
+    }
+}

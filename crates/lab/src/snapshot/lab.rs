@@ -1,0 +1,292 @@
+//! The snapshot of a lab: all its VMs at one instant, and those of its sub-labs.
+
+use crate::error::LabError;
+use crate::lab::{Lab, Member};
+use crate::scope::{ResourceId, Scope};
+use crate::snapshot::folder::{Folder, Named};
+use crate::snapshot::take::take_all;
+use crate::snapshot::vm::Snapshot;
+use crate::vm::{Vm, VmOptions};
+use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::future::try_join_all;
+use provium_vmm::SaveForm;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// The file that every folder of a saved lab has.
+const FACTS: &str = "lab.json";
+
+/// The layout of that file.
+const VERSION: u32 = 1;
+
+/// Longest file that is read, bytes.
+const LONGEST: u64 = 1 << 20;
+
+/// A moment of a lab.
+#[derive(Clone)]
+pub struct LabSnapshot(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    name: String,
+    folder: Folder,
+    /// In the order of the facts' booted VMs.
+    vms: Vec<Snapshot>,
+    facts: LabFacts,
+}
+
+/// What the lab was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabFacts {
+    version: u32,
+    vms: Vec<VmEntry>,
+}
+
+/// A VM of the lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VmEntry {
+    /// The sub-labs on the way to it, outermost first.
+    labs: Vec<String>,
+    name: String,
+    profile: String,
+    /// The part of the folder that has it; `None`: it was not booted.
+    folder: Option<String>,
+    memory: Option<u64>,
+    cpus: Option<u32>,
+}
+
+impl Lab {
+    /// A snapshot of all VMs of this lab and of its sub-labs, in `place` or, without one, in the
+    /// cache. They go on.
+    ///
+    /// # Errors
+    /// As for a VM's; a paused VM cannot be saved.
+    pub async fn snapshot(
+        &self,
+        scope: &Scope,
+        place: Option<&Utf8Path>,
+    ) -> Result<LabSnapshot, LabError> {
+        let failed = |error: io::Error| LabError::host(self.subject(), "snapshot()", error);
+        let vms = self.vms_below(scope);
+        let named = place.map(|place| Named::new(place, FACTS)).transpose();
+        let named = named.map_err(failed)?;
+        let folder = match &named {
+            Some(named) => Folder::named(named.path()),
+            None => {
+                let draft = Arc::new(self.cache_draft("snapshot()")?);
+                Folder::cached(&draft, draft.path())
+            }
+        };
+        let form = if named.is_some() {
+            SaveForm::Whole
+        } else {
+            SaveForm::OnBase
+        };
+        let (mut entries, mut booted) = (Vec::new(), Vec::new());
+        for (number, (labs, vm)) in vms.into_iter().enumerate() {
+            let on = !vm.is_off();
+            let part = format!("vm-{number}");
+            entries.push(VmEntry {
+                labs,
+                name: vm.name().to_owned(),
+                profile: vm.profile().to_owned(),
+                folder: on.then(|| part.clone()),
+                memory: vm.0.options.memory,
+                cpus: vm.0.options.cpus,
+            });
+            if on {
+                booted.push((vm, folder.part(&part)));
+            }
+        }
+        let facts = LabFacts {
+            version: VERSION,
+            vms: entries,
+        };
+        let runtime = self.environment().runtime().clone();
+        // As for a VM: machines are worked on where their I/O is.
+        let taken = runtime.spawn(take_all(booted, form)).await;
+        let taken =
+            taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))??;
+        let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
+        let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
+        written.map_err(failed)?;
+        match named {
+            Some(named) => {
+                let path = named.install().map_err(failed)?;
+                let moved = LabSnapshot::open(&path)?;
+                Ok(moved.with_origins(taken))
+            }
+            None => Ok(LabSnapshot(Arc::new(Inner {
+                id: ResourceId::next(),
+                name: self.name().to_owned(),
+                folder,
+                vms: taken,
+                facts,
+            }))),
+        }
+    }
+
+    /// Makes the VMs what they were in the snapshot, all at one instant; those that are missing are
+    /// made in `scope`, those that were off are shut down. VMs that the snapshot does not have are
+    /// left alone.
+    ///
+    /// # Errors
+    /// As for a VM's; no VM is changed unless all of them can be.
+    pub async fn restore(&self, scope: &Scope, snapshot: &LabSnapshot) -> Result<(), LabError> {
+        let mut pairs = Vec::new();
+        let mut saved = snapshot.0.vms.iter().cloned();
+        for entry in &snapshot.0.facts.vms {
+            let vm = self.vm_of(scope, entry)?;
+            let from = if entry.folder.is_some() {
+                saved.next()
+            } else {
+                None
+            };
+            pairs.push((vm, from));
+        }
+        let restored = async move {
+            let ready = pairs
+                .iter()
+                .filter_map(|(vm, from)| Some((vm, from.as_ref()?)));
+            let ready = try_join_all(ready.map(|(vm, from)| vm.prepare(from))).await?;
+            let off = pairs.iter().filter(|(_, from)| from.is_none());
+            try_join_all(off.map(|(vm, _)| vm.shutdown())).await?;
+            try_join_all(ready.into_iter().map(|ready| ready.go())).await?;
+            Ok(())
+        };
+        let runtime = self.environment().runtime().clone();
+        match runtime.spawn(restored).await {
+            Ok(restored) => restored,
+            Err(error) => Err(LabError::host(self.subject(), "restore()", error)),
+        }
+    }
+
+    /// Its VMs and those of its sub-labs, with the sub-labs on the way.
+    fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
+        let mut found = Vec::new();
+        let mut open = vec![(Vec::new(), self.clone())];
+        let mut seen = vec![self.id()];
+        while let Some((path, lab)) = open.pop() {
+            for member in lab.members(scope) {
+                match member {
+                    Member::Vm(vm) => found.push((path.clone(), vm)),
+                    Member::Lab(lab) if !seen.contains(&lab.id()) => {
+                        seen.push(lab.id());
+                        let mut path = path.clone();
+                        path.push(lab.name().to_owned());
+                        open.push((path, lab));
+                    }
+                    Member::Lab(_) => {}
+                }
+            }
+        }
+        found
+    }
+
+    fn vm_of(&self, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
+        let mut lab = self.clone();
+        for name in &entry.labs {
+            lab = lab.sub_lab(scope, Some(name))?;
+        }
+        if let Some(Member::Vm(vm)) = lab.lookup(scope, &entry.name) {
+            return Ok(vm);
+        }
+        let options = VmOptions {
+            memory: entry.memory,
+            cpus: entry.cpus,
+            ..VmOptions::default()
+        };
+        lab.create_vm(scope, &entry.name, &entry.profile, options)
+    }
+}
+
+impl LabSnapshot {
+    /// The snapshot in a folder that [`Lab::snapshot`] was given, in this run or another.
+    ///
+    /// # Errors
+    /// When the folder holds none that this version can use.
+    pub fn open(path: &Utf8Path) -> Result<Self, LabError> {
+        let subject = format!("snapshot `{path}`");
+        let failed = |error: io::Error| LabError::host(subject.clone(), "restore()", error);
+        let file = path.join(FACTS);
+        let length = fs_err::metadata(&file).map_err(failed)?.len();
+        if length > LONGEST {
+            return Err(failed(io::Error::other(format!("`{file}` is too long"))));
+        }
+        let text = fs_err::read(&file).map_err(failed)?;
+        let facts: LabFacts =
+            serde_json::from_slice(&text).map_err(|error| failed(io::Error::other(error)))?;
+        if facts.version != VERSION {
+            let why = format!("`{file}` has version {}", facts.version);
+            return Err(failed(io::Error::other(why)));
+        }
+        let mut vms = Vec::new();
+        for part in facts.vms.iter().filter_map(|entry| entry.folder.as_deref()) {
+            if Utf8Path::new(part).file_name() != Some(part) {
+                let why = format!("`{file}` names `{part}`, which is not within its folder");
+                return Err(failed(io::Error::other(why)));
+            }
+            vms.push(Snapshot::open(&path.join(part))?);
+        }
+        Ok(Self(Arc::new(Inner {
+            id: ResourceId::next(),
+            name: path.file_name().unwrap_or_default().to_owned(),
+            folder: Folder::named(path),
+            vms,
+            facts,
+        })))
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        format!("snapshot of lab `{}`", self.0.name)
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> Utf8PathBuf {
+        self.0.folder.path().to_owned()
+    }
+
+    /// What it takes on the disk, bytes; 0 once it is gone.
+    pub fn size(&self) -> u64 {
+        self.0.folder.size()
+    }
+
+    /// Removes it. Removed already is fine.
+    pub fn delete(&self) -> Result<(), LabError> {
+        let parts = self.0.vms.iter().map(|vm| &vm.0.folder);
+        let mut deleted = parts.chain([&self.0.folder]).map(Folder::delete);
+        let deleted = deleted.try_for_each(|deleted| deleted);
+        deleted.map_err(|error| LabError::host(self.subject(), "delete()", error))
+    }
+
+    /// With what makes handles of the VMs valid again.
+    fn with_origins(self, taken: Vec<Snapshot>) -> Self {
+        let (moved, path) = (&self.0, self.path());
+        let pairs = moved.vms.iter().cloned().zip(taken);
+        Self(Arc::new(Inner {
+            id: moved.id,
+            name: moved.name.clone(),
+            folder: Folder::named(&path),
+            vms: pairs
+                .map(|(moved, taken)| moved.with_origin_of(taken))
+                .collect(),
+            facts: moved.facts.clone(),
+        }))
+    }
+}
+
+impl fmt::Debug for LabSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LabSnapshot").field(&self.path()).finish()
+    }
+}

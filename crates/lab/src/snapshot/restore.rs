@@ -1,0 +1,157 @@
+//! Putting VMs back to what they were.
+
+use crate::budget::Need;
+use crate::error::LabError;
+use crate::lock::lock;
+use crate::saved::{Identity, Revived, host_name};
+use crate::snapshot::vm::Snapshot;
+use crate::vm::{Started, Vm};
+use provium_events::BootKind;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+use tokio::sync::MutexGuard;
+
+impl Vm {
+    /// Makes it what the snapshot's VM was at that moment, from whatever state it is in. It keeps its
+    /// name, which the guest gets as its host name if the snapshot is another VM's; the guest's clock
+    /// is as it was then.
+    ///
+    /// # Errors
+    /// When the snapshot is gone or damaged, or is of another guest, QEMU or version.
+    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LabError> {
+        let (vm, snapshot) = (self.clone(), snapshot.clone());
+        self.apart("restore()", async move {
+            let ready = vm.prepare(&snapshot).await?;
+            ready.go().await
+        })
+        .await
+    }
+
+    /// All of a restore but its last step.
+    pub(crate) async fn prepare<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> Result<Ready<'a>, LabError> {
+        let lifecycle = self.0.lifecycle.lock().await;
+        let begun = Instant::now();
+        let failed = |error| LabError::host(self.subject(), "restore()", error);
+        if self.is_closed() {
+            return Err(LabError::gone(
+                self.subject(),
+                "restore()",
+                "the VM is closed",
+            ));
+        }
+        if snapshot.0.folder.is_gone() {
+            let why = format!("the {} was deleted", snapshot.subject());
+            return Err(LabError::gone(self.subject(), "restore()", why));
+        }
+        let saved = &snapshot.0.saved;
+        let image = self.environment().image(&saved.facts.profile).await;
+        let image = image.map_err(|error| self.host_error(error))?;
+        if image.id != saved.facts.image {
+            let profile = &saved.facts.profile;
+            let why = format!(
+                "the snapshot is of a guest that profile `{profile}` no longer makes; take it anew"
+            );
+            return Err(LabError::invalid(self.subject(), "restore()", why));
+        }
+        let machine = &saved.machine.facts;
+        let need = Need::of_vm(machine.memory, machine.cpus);
+        let before = self.0.stage.borrow().running().cloned();
+        let kept = before.as_ref().and_then(|before| {
+            let mut grant = lock(&before.grant);
+            grant.take_if(|grant| need.fits(grant.need()))
+        });
+        let grant = match kept {
+            Some(grant) => grant,
+            None => self.grant("restore()", need).await?,
+        };
+        let revived = self.load(saved, &image).await.map_err(failed)?;
+        Ok(Ready {
+            vm: self,
+            _lifecycle: lifecycle,
+            snapshot,
+            revived,
+            grant,
+            begun,
+        })
+    }
+}
+
+/// A VM with the machine that it will go on with.
+pub(crate) struct Ready<'a> {
+    vm: &'a Vm,
+    _lifecycle: MutexGuard<'a, ()>,
+    snapshot: &'a Snapshot,
+    revived: Revived,
+    grant: crate::budget::Grant,
+    begun: Instant,
+}
+
+impl Ready<'_> {
+    /// The last step: from here on the VM is what it was.
+    pub(crate) async fn go(self) -> Result<(), LabError> {
+        let Self {
+            vm,
+            snapshot,
+            revived,
+            grant,
+            begun,
+            ..
+        } = self;
+        let saved = &snapshot.0.saved;
+        let own = snapshot
+            .0
+            .origin
+            .as_ref()
+            .filter(|origin| origin.vm == vm.id());
+        for process in own.iter().flat_map(|origin| &origin.processes) {
+            process.take_up(&revived.channel);
+        }
+        let renamed = saved.facts.name != vm.name();
+        let identity = Identity {
+            realtime_ns: None,
+            hostname: renamed.then(|| host_name(vm.name())),
+            is_seeded: saved.machine.facts.rng_seed.is_some(),
+        };
+        let limit = vm.agent_limit(&lock(&vm.0.booted_with).clone());
+        let woken = revived.wake(identity, limit).await;
+        woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))?;
+
+        let before = vm.0.stage.borrow().running().cloned();
+        if let Some(before) = &before {
+            before.stop_watch();
+            vm.emit_shutdown(before);
+        }
+        match own {
+            Some(origin) => {
+                lock(&vm.0.timeline).back_to(&origin.past);
+                vm.0.open_files.store(origin.open_files, Ordering::Relaxed);
+            }
+            None => {
+                lock(&vm.0.timeline).back_to_strange();
+                vm.0.open_files.store(0, Ordering::Relaxed);
+            }
+        }
+        let Revived {
+            machine,
+            channel,
+            base,
+        } = revived;
+        let started = Started {
+            machine,
+            channel,
+            kind: BootKind::Snapshot,
+            base: Some(base),
+        };
+        vm.goes_on(started, grant, begun.elapsed());
+        if let Some(before) = before {
+            before
+                .channel
+                .shut_down("the VM was put back to a snapshot");
+            before.machine.quit().await;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,153 @@
+//! Taking snapshots, of one VM or of several at one instant.
+
+use crate::error::LabError;
+use crate::saved::{Held, SavedVm, VmFacts};
+use crate::scope::ResourceId;
+use crate::snapshot::folder::{Folder, Named};
+use crate::snapshot::vm::{Inner, Origin, Snapshot};
+use crate::vm::{Running, Vm, VmState};
+use camino::Utf8Path;
+use futures_util::future::{join_all, try_join_all};
+use provium_vmm::SaveForm;
+use std::sync::Arc;
+
+/// The file that every folder of a saved VM has.
+const SIGN: &str = "vm.json";
+
+impl Vm {
+    /// A snapshot of it, in `place` or, without one, in the cache. The VM goes on.
+    ///
+    /// # Errors
+    /// Unless it is booted and no stream reads it; when the host cannot write it.
+    pub async fn snapshot(&self, place: Option<&Utf8Path>) -> Result<Snapshot, LabError> {
+        let (vm, place) = (self.clone(), place.map(Utf8Path::to_owned));
+        let taken = async move {
+            let Some(place) = place else {
+                let folder = vm.cache_folder()?;
+                return take_one(&vm, folder, SaveForm::OnBase).await;
+            };
+            let failed =
+                |error| LabError::host(vm.subject(), format!("snapshot({place:?})"), error);
+            let named = Named::new(&place, SIGN).map_err(failed)?;
+            let within = Folder::named(named.path());
+            let taken = take_one(&vm, within, SaveForm::Whole).await?;
+            let path = named.install().map_err(failed)?;
+            Ok(Snapshot::open(&path)?.with_origin_of(taken))
+        };
+        self.apart("snapshot()", taken).await
+    }
+
+    /// A new folder in the cache.
+    pub(crate) fn cache_folder(&self) -> Result<Folder, LabError> {
+        let host = self.environment().host();
+        let host = host.ok_or_else(|| self.host_error(crate::EnvironmentError::NoMachines))?;
+        let draft = host.snapshots.draft();
+        let draft = draft.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
+        let draft = Arc::new(draft);
+        Ok(Folder::cached(&draft, draft.path()))
+    }
+}
+
+async fn take_one(vm: &Vm, folder: Folder, form: SaveForm) -> Result<Snapshot, LabError> {
+    let mut taken = take_all(vec![(vm.clone(), folder)], form).await?;
+    taken
+        .pop()
+        .ok_or_else(|| LabError::invalid(vm.subject(), "snapshot()", "nothing was saved"))
+}
+
+/// Saves the VMs, all at one instant, each into its folder.
+pub(crate) async fn take_all(
+    vms: Vec<(Vm, Folder)>,
+    form: SaveForm,
+) -> Result<Vec<Snapshot>, LabError> {
+    let (vms, folders): (Vec<Vm>, Vec<Folder>) = vms.into_iter().unzip();
+    let (mut lifecycles, mut running) = (Vec::new(), Vec::new());
+    for vm in &vms {
+        lifecycles.push(vm.0.lifecycle.lock().await);
+        vm.check_quiescent()?;
+        running.push(vm.running_in("snapshot()", VmState::Booted, "booted")?);
+    }
+    let standing = running
+        .iter()
+        .zip(&vms)
+        .map(|(running, vm)| hold(vm, running));
+    let standing = try_join_all(standing).await?;
+    let saving = vms.iter().zip(folders).zip(&running).zip(&standing);
+    let saved = join_all(saving.map(|(((vm, folder), running), (held, image))| {
+        save(vm, folder, running, held, image, form.clone())
+    }));
+    let saved = saved.await;
+    for ((held, _), running) in standing.into_iter().zip(&running) {
+        let gone_on = held.let_go().await;
+        gone_on.map_err(|error| LabError::host(running.machine.name(), "snapshot()", error))?;
+    }
+    saved.into_iter().collect()
+}
+
+async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), LabError> {
+    let image = vm.environment().image(vm.profile()).await;
+    let image = image.map_err(|error| vm.host_error(error))?;
+    let limit = vm.environment().patient(Held::LIMIT);
+    let held = tokio::time::timeout(limit, Held::hold(&running.machine, &running.channel)).await;
+    match held {
+        Ok(Ok(held)) => Ok((held, image.id.clone())),
+        Ok(Err(error)) => {
+            let told = LabError::host(vm.subject(), "snapshot()", error);
+            Err(vm.explain("snapshot()", told).await)
+        }
+        Err(_) => Err(LabError::TimedOut {
+            subject: vm.subject(),
+            call: "snapshot()".to_owned(),
+            after: limit,
+            note: "; its agent does not come to rest".to_owned(),
+        }),
+    }
+}
+
+async fn save(
+    vm: &Vm,
+    folder: Folder,
+    running: &Running,
+    held: &Held<'_>,
+    image: &str,
+    form: SaveForm,
+) -> Result<Snapshot, LabError> {
+    let failed = |error: crate::saved::HoldError| LabError::host(vm.subject(), "snapshot()", error);
+    let origin = Origin {
+        vm: vm.id(),
+        past: vm.past(),
+        processes: vm.0.processes.marks(),
+        open_files: vm.open_file_count(),
+    };
+    let facts = |cut| VmFacts::new(vm.name(), vm.profile(), image, cut);
+    // A base that may vanish is none.
+    let base = running.base.as_ref().filter(|base| base.is_kept());
+    let form = if base.is_some() { form } else { SaveForm::Whole };
+    held.save(folder.path(), form, facts)
+        .await
+        .map_err(failed)?;
+    let saved = SavedVm::on_base(folder.as_base(), base);
+    let saved = saved.map_err(|error| LabError::host(vm.subject(), "snapshot()", error))?;
+    Ok(Snapshot(Arc::new(Inner {
+        id: ResourceId::next(),
+        folder,
+        saved,
+        origin: Some(origin),
+    })))
+}
+
+impl Vm {
+    /// An error while streams read it: what they have not read yet would be lost.
+    fn check_quiescent(&self) -> Result<(), LabError> {
+        let open = self.0.open_streams.list();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "{} stream(s) are open; close them first:\n  {}",
+            open.len(),
+            open.join("\n  ")
+        );
+        Err(LabError::invalid(self.subject(), "snapshot()", why))
+    }
+}

@@ -1,0 +1,94 @@
+//! The snapshot of a VM.
+
+use crate::error::LabError;
+use crate::process::ProcessMark;
+use crate::saved::{Base, SavedVm};
+use crate::scope::ResourceId;
+use crate::snapshot::folder::Folder;
+use crate::vm::Past;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::fmt;
+use std::sync::Arc;
+
+/// A moment of a VM.
+#[derive(Clone)]
+pub struct Snapshot(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) id: ResourceId,
+    pub(crate) folder: Folder,
+    pub(crate) saved: SavedVm,
+    /// What makes handles of the VM valid again; `None`: it is another run's.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The VM that was saved, and what of it was held at that moment.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    pub(crate) vm: ResourceId,
+    pub(crate) past: Past,
+    pub(crate) processes: Vec<ProcessMark>,
+    pub(crate) open_files: usize,
+}
+
+impl Snapshot {
+    /// The snapshot in a folder that [`Vm::snapshot`](crate::Vm::snapshot) was given, in this run or
+    /// another.
+    ///
+    /// # Errors
+    /// When the folder holds none that this version can use.
+    pub fn open(path: &Utf8Path) -> Result<Self, LabError> {
+        let saved = SavedVm::whole(Base::folder(path))
+            .map_err(|error| LabError::host(format!("snapshot `{path}`"), "restore()", error))?;
+        Ok(Self(Arc::new(Inner {
+            id: ResourceId::next(),
+            folder: Folder::named(path),
+            saved,
+            origin: None,
+        })))
+    }
+
+    /// With what makes handles valid again of the VM that was `taken`: this is where that one's
+    /// folder has gone.
+    pub(crate) fn with_origin_of(self, taken: Self) -> Self {
+        let moved = &self.0;
+        Self(Arc::new(Inner {
+            id: moved.id,
+            folder: Folder::named(moved.folder.path()),
+            saved: moved.saved.clone(),
+            origin: taken.0.origin.clone(),
+        }))
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        format!("snapshot of vm `{}`", self.0.saved.facts.name)
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> Utf8PathBuf {
+        self.0.folder.path().to_owned()
+    }
+
+    /// What it takes on the disk, bytes; 0 once it is gone.
+    pub fn size(&self) -> u64 {
+        self.0.folder.size()
+    }
+
+    /// Removes it. Removed already is fine.
+    pub fn delete(&self) -> Result<(), LabError> {
+        let deleted = self.0.folder.delete();
+        deleted.map_err(|error| LabError::host(self.subject(), "delete()", error))
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Snapshot").field(&self.path()).finish()
+    }
+}

@@ -1,0 +1,177 @@
+//! A boot from kernel and initial RAM disk, up to an agent that answers.
+
+use crate::environment::EnvironmentError;
+use crate::error::LabError;
+use crate::saved::{entropy, host_name};
+use crate::vm::boot::now_ns;
+use crate::vm::handle::Vm;
+use crate::vm::options::VmOptions;
+use crate::vm::running::{last_word, told};
+use provium_guest::{AnswerAsk, Answering, Channel};
+use provium_image::{AGENT_BUILD, BootRequest, GuestImage};
+use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
+use provium_vmm::{InitrdPart, Machine, MachineSpec};
+use std::sync::Arc;
+
+/// What a guest is called until it is told its name: a template is made before it has one.
+const UNNAMED: &str = "guest";
+
+impl Vm {
+    /// A machine that has booted, and the session with its agent.
+    pub(crate) async fn boot_cold(
+        &self,
+        options: &VmOptions,
+        image: &GuestImage,
+    ) -> Result<(Machine, Channel), LabError> {
+        let machine = self.launch(options, image).await?;
+        let (channel, hello) = self.meet_agent(&machine, options, image).await?;
+        if !hello.complaints.is_empty() {
+            return Err(self.boot_error(format!("the agent says: {}", hello.complaints.join("; "))));
+        }
+        Ok((machine, channel))
+    }
+
+    /// The machine that the options and the profile ask for; `initrd` is left empty.
+    pub(crate) fn spec(
+        &self,
+        options: &VmOptions,
+        image: &GuestImage,
+    ) -> Result<MachineSpec, LabError> {
+        let profile = &self.0.profile;
+        let accel = self
+            .environment()
+            .accel(profile)
+            .map_err(|error| self.host_error(error))?;
+        Ok(MachineSpec {
+            name: self.name().to_owned(),
+            kernel: image.kernel.clone(),
+            initrd: Vec::new(),
+            cmdline: provium_vmm::kernel_arguments(
+                accel,
+                &options.cmdline(profile),
+                profile.inject_agent,
+            ),
+            memory: options.memory(profile),
+            cpus: options.cpus(profile),
+            accel,
+            rng_seed: options.rng_seed,
+            initial_time_ns: options.initial_time_ns,
+        })
+    }
+
+    async fn launch(&self, options: &VmOptions, image: &GuestImage) -> Result<Machine, LabError> {
+        let profile = Arc::clone(&self.0.profile);
+        let host = self
+            .environment()
+            .host()
+            .ok_or_else(|| self.host_error(EnvironmentError::NoMachines))?;
+        let mut spec = self.spec(options, image)?;
+        let (from, files) = (image.clone(), options.files.clone().unwrap_or_default());
+        // Modules are read from the disk, and may have to be unpacked.
+        let archives = tokio::task::spawn_blocking(move || {
+            from.boot_archive(&BootRequest {
+                hostname: UNNAMED.to_owned(),
+                modules: &profile.modules,
+                files: &files,
+                inject_agent: profile.inject_agent,
+            })
+        });
+        let archives = archives
+            .await
+            .map_err(|error| LabError::host(self.subject(), "boot()", error))?
+            .map_err(|error| self.host_error(EnvironmentError::Image(error)))?;
+        let before = std::iter::once(InitrdPart::Bytes(archives.before.into()));
+        let images = image.initrds.iter().cloned().map(InitrdPart::File);
+        let after = std::iter::once(InitrdPart::Bytes(archives.after.into()));
+        spec.initrd = before.chain(images).chain(after).collect();
+        let machine = Machine::launch(spec, &host.qemu, self.console().log()).await;
+        machine.map_err(|error| self.host_error(EnvironmentError::Machine(error)))
+    }
+
+    /// Waits for the agent, and for everything that could keep it from coming.
+    async fn meet_agent(
+        &self,
+        machine: &Machine,
+        options: &VmOptions,
+        image: &GuestImage,
+    ) -> Result<(Channel, Hello), LabError> {
+        let Some(streams) = machine.take_agent_streams() else {
+            return Err(self.boot_error("the agent's streams are taken already".to_owned()));
+        };
+        let limit = self.agent_limit(options);
+        let asks = modules_from(image);
+        let establish = Channel::establish(
+            vec![streams.virtio, streams.uart],
+            self.hello(options),
+            AGENT_BUILD,
+            asks,
+        );
+        let mut ended = machine.ended();
+        let mut suspicions = machine.suspicions();
+        let suspicion = tokio::select! {
+            biased;
+            met = establish => return met.map_err(|error| self.boot_error(error.to_string())),
+            () = async { drop(ended.wait_for(Option::is_some).await) } => None,
+            Ok(suspicion) = suspicions.recv() => Some(suspicion),
+            () = tokio::time::sleep(limit) => return Err(self.boot_error(format!(
+                "the agent did not answer within {limit:?}; if the guest needs longer, raise \
+                 `agent_timeout` or the profile's `agent_boot_timeout`"
+            ))),
+        };
+        let how = match suspicion {
+            Some(suspicion) => last_word(machine, &suspicion).await,
+            None => told(&ended, "QEMU ended"),
+        };
+        Err(self.boot_error(self.with_reason(how)))
+    }
+
+    /// What the agent is told when it comes up, now and after each reset.
+    pub(crate) fn hello(&self, options: &VmOptions) -> HostHello {
+        HostHello {
+            protocol: provium_protocol::PROTOCOL_VERSION,
+            build: AGENT_BUILD.to_owned(),
+            session: 0,
+            realtime_ns: Some(options.initial_time_ns.unwrap_or_else(now_ns)),
+            hostname: Some(host_name(self.name())),
+            entropy: entropy(),
+        }
+    }
+}
+
+/// Answers the questions of a guest that was booted from `image`.
+pub(crate) fn modules_from(image: &GuestImage) -> Arc<dyn AnswerAsk> {
+    Arc::new(ModulesFrom(image.clone()))
+}
+
+/// Answers a guest's `modprobe` from its image's modules.
+struct ModulesFrom(GuestImage);
+
+impl AnswerAsk for ModulesFrom {
+    fn answer(&self, ask: Ask) -> Answering<'_> {
+        let Ask::Module { name } = ask;
+        let modules = self.0.modules.clone();
+        let read = move || {
+            let Some(found) = modules.and_then(|index| index.resolve(&name)) else {
+                return Vec::new();
+            };
+            if found.is_empty() {
+                // Known, and in the kernel already: told by a module without an object.
+                return vec![ModuleFile {
+                    name,
+                    object: Vec::new().into(),
+                }];
+            }
+            let files = found.iter().map(|module| {
+                let object = module.read().ok()?;
+                Some(ModuleFile {
+                    name: module.name().to_owned(),
+                    object: object.into(),
+                })
+            });
+            files.collect::<Option<Vec<_>>>().unwrap_or_default()
+        };
+        Box::pin(async move {
+            Answer::Modules(tokio::task::spawn_blocking(read).await.unwrap_or_default())
+        })
+    }
+}

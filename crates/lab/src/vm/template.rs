@@ -1,0 +1,210 @@
+//! Boots that start where another one had come to.
+//!
+//! The first boot of a kind is cold; once its agent answers, and before the guest knows who it is,
+//! the machine is written down as a template. It then goes on as the VM that it was booted for, while
+//! the template is put into the cache. Every later boot of that kind maps the template's RAM
+//! copy-on-write and loads the devices' state.
+//!
+//! A kind is everything that the state depends on: the image, the agent, modules and files that are
+//! added, the kernel's arguments, memory, vCPUs, accelerator, and QEMU. Of several that boot a new
+//! kind at once, in whatever process, one makes the template and the others wait for it, since their
+//! boots would take longer side by side. A template that cannot be used is removed and made anew: a
+//! test notices nothing but the time.
+
+use crate::error::LabError;
+use crate::saved::{Base, Held, Revived, SavedVm, VmFacts};
+use crate::vm::boot::Started;
+use crate::vm::cold::modules_from;
+use crate::vm::handle::Vm;
+use crate::vm::options::VmOptions;
+use provium_events::BootKind;
+use provium_guest::Channel;
+use provium_image::{AGENT_BUILD, GuestImage};
+use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
+use provium_vmm::{Machine, SaveForm};
+use serde_json::json;
+
+/// A damaged template is made anew once; if that does not help, the boot is cold.
+const ATTEMPTS: usize = 2;
+
+impl Vm {
+    /// A machine from the template of its kind, which is made if there is none; `None` where
+    /// templates are not to be used, or cannot be.
+    pub(crate) async fn boot_from_template(
+        &self,
+        options: &VmOptions,
+        image: &GuestImage,
+    ) -> Result<Option<Started>, LabError> {
+        let host = self.environment().host();
+        let wanted = self.0.profile.warm_boot && options.cold != Some(true);
+        let Some(bucket) = host
+            .and_then(|host| host.templates.as_ref())
+            .filter(|_| wanted)
+        else {
+            return Ok(None);
+        };
+        let key = self.template_key(options, image)?;
+        for _ in 0..ATTEMPTS {
+            match bucket.claim(&key, &told).await {
+                Ok(Claim::Found(entry)) => match self.start_template(entry, options, image).await {
+                    Ok(started) => return Ok(Some(started)),
+                    Err(why) => {
+                        tracing::warn!(%key, why, "a boot template cannot be used and is removed");
+                        if let Err(error) = bucket.remove_unused(&key) {
+                            tracing::warn!(%key, %error, "it cannot be removed");
+                        }
+                    }
+                },
+                Ok(Claim::Make(making)) => {
+                    let (machine, channel) = self.boot_cold(options, image).await?;
+                    self.keep_as_template(bucket, making, &machine, &channel, image)
+                        .await;
+                    self.introduce(&channel, options).await?;
+                    return Ok(Some(Started {
+                        machine,
+                        channel,
+                        kind: BootKind::Cold,
+                        base: None,
+                    }));
+                }
+                Err(error) => {
+                    tracing::warn!(%key, %error, "no boot template can be had; the boot is cold");
+                    break;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The kind of machine.
+    fn template_key(&self, options: &VmOptions, image: &GuestImage) -> Result<Key, LabError> {
+        let Some(host) = self.environment().host() else {
+            return Err(self.host_error(crate::EnvironmentError::NoMachines));
+        };
+        let shape = self.spec(options, image)?.shape(&host.qemu);
+        let profile = &self.0.profile;
+        let mut key = KeyBuilder::new("template")
+            .with("image", &image.id)
+            .with("agent", AGENT_BUILD)
+            .with("shape", shape)
+            .with_number("injected", u64::from(profile.inject_agent));
+        for module in &profile.modules {
+            key = key.with("module", module);
+        }
+        for file in options.files.iter().flatten() {
+            key = key
+                .with("file", &file.path)
+                .with_number("perm", u64::from(file.perm))
+                .with("content", &file.content);
+        }
+        Ok(key.finish())
+    }
+
+    /// A machine that goes on from the template; the reason why there is none.
+    async fn start_template(
+        &self,
+        entry: Entry,
+        options: &VmOptions,
+        image: &GuestImage,
+    ) -> Result<Started, String> {
+        let saved = SavedVm::whole(Base::entry(entry)).map_err(|error| error.to_string())?;
+        let revived = self.load(&saved, image).await;
+        let revived = revived.map_err(|error| crate::error::chain(&error))?;
+        let limit = self.agent_limit(options);
+        let woken = revived.wake(self.identity(options), limit).await;
+        woken.map_err(|error| crate::error::chain(&error))?;
+        let Revived {
+            machine,
+            channel,
+            base,
+        } = revived;
+        Ok(Started {
+            machine,
+            channel,
+            kind: BootKind::Template,
+            base: Some(base),
+        })
+    }
+
+    /// Writes a machine that has just booted down as the template of its kind. What goes wrong is
+    /// no failure of the boot.
+    async fn keep_as_template(
+        &self,
+        bucket: &Bucket,
+        making: Making,
+        machine: &Machine,
+        channel: &Channel,
+        image: &GuestImage,
+    ) {
+        let written = async {
+            let draft = bucket.draft().map_err(|error| error.to_string())?;
+            let held = Held::hold(machine, channel).await;
+            let held = held.map_err(|error| crate::error::chain(&error))?;
+            let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, cut);
+            let saved = held.save(draft.path(), SaveForm::Whole, facts).await;
+            let resumed = held.let_go().await;
+            saved.map_err(|error| crate::error::chain(&error))?;
+            resumed.map_err(|error| crate::error::chain(&error))?;
+            let about = self.about(machine);
+            fs_err::write(draft.path().join("about.json"), about.to_string())
+                .map_err(|error| error.to_string())?;
+            Ok::<_, String>(draft)
+        };
+        let draft = match written.await {
+            Ok(draft) => draft,
+            Err(why) => {
+                tracing::warn!(why, "no boot template could be made");
+                return;
+            }
+        };
+        self.environment().chore(async move {
+            if let Err(error) = making.install(draft).await {
+                tracing::warn!(%error, "a boot template could not be kept");
+            }
+        });
+    }
+
+    /// What a person wants to know of a saved machine.
+    pub(crate) fn about(&self, machine: &Machine) -> serde_json::Value {
+        json!({
+            "kind": "template",
+            "profile": self.profile(),
+            "memory_bytes": machine.memory(),
+            "cpus": machine.cpus(),
+            "made_by_version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+
+    /// A machine that stands where `saved` was.
+    pub(crate) async fn load(
+        &self,
+        saved: &SavedVm,
+        image: &GuestImage,
+    ) -> Result<Revived, crate::saved::ReviveError> {
+        let Some(host) = self.environment().host() else {
+            return Err(crate::EnvironmentError::NoMachines.into());
+        };
+        let console = self.console().log();
+        let asks = modules_from(image);
+        Revived::load(
+            saved,
+            self.name(),
+            image.kernel.clone(),
+            host,
+            console,
+            asks,
+        )
+        .await
+    }
+}
+
+fn told(notice: Notice<'_>) {
+    match notice {
+        Notice::Waiting { holder } => {
+            tracing::info!(?holder, "waiting for a boot template that is being made");
+        }
+        Notice::Damaged { path, why } => {
+            tracing::warn!(%path, why, "a boot template is damaged and is made anew");
+        }
+    }
+}
