@@ -91,13 +91,26 @@ test("a barrier opens when enough tasks are in it, and is new again", function(t
 end)
 
 test("a claim bounds what the file boots", function(t)
+  local held = tostring(t:assert_raises(function() provium:claim{memory = "300M", cpus = 2} end))
+  t:assert_contains(held, "claims 300 MiB and 2 vCPU(s), but the file's VMs hold 356 MiB and 1 vCPU(s) already")
   provium:claim{memory = "1G", cpus = 2}
   t:assert_contains(tostring(t:assert_raises(function()
     provium:claim{memory = "1G", cpus = 2}
   end)), "claim already taken")
   local err = tostring(t:assert_raises(function()
-    provium:vm("big", "default", {memory = "2G"}):boot()
+    provium:vm("big", "default", {memory = "800M"}):boot()
   end))
-  t:assert_contains(err, "claim")
+  t:assert_contains(err, "needs 900 MiB and 1 vCPU(s), but the file's claim has 668 MiB and 1 vCPU(s) left",
+    "what ran before the claim counts")
+  local fits = provium:vm("fits", "default", {memory = "128M"}):boot()
+  t:assert_raises(function() provium:vm("past", "default", {memory = "32M"}):boot() end)
+  fits:shutdown()
+  provium:vm("again", "default", {memory = "128M"}):boot()
+end)
+
+test("more than the pool can ever give raises at once", function(t)
+  local err = tostring(t:assert_raises(function()
+    provium:vm("huge", "default", {memory = "100T"}):boot()
+  end))
   t:assert_contains(err, "MiB")
 end)

@@ -33,12 +33,13 @@ impl Need {
 
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} MiB and {} vCPU(s)",
-            self.memory.div_ceil(1 << 20),
-            self.cpus
-        )
+        let mib = self.memory.div_ceil(1 << 20);
+        // A claim may be about one of them only.
+        match (mib, self.cpus) {
+            (0, cpus @ 1..) => write!(f, "{cpus} vCPU(s)"),
+            (mib @ 1.., 0) => write!(f, "{mib} MiB"),
+            (mib, cpus) => write!(f, "{mib} MiB and {cpus} vCPU(s)"),
+        }
     }
 }
 
@@ -63,6 +64,14 @@ pub enum BudgetError {
         /// What the claim still has.
         left: Need,
     },
+    /// Less than the file's VMs have taken before.
+    #[error("claims {claim}, but the file's VMs hold {held} already; claim more, or claim first")]
+    ClaimTooSmall {
+        /// What they hold.
+        held: Need,
+        /// What was asked for.
+        claim: Need,
+    },
     /// All running files wait for each other.
     #[error(
         "needs {need}, but every running file waits for memory or vCPUs that another one holds: {holders}"
@@ -83,6 +92,11 @@ pub trait Budget: Send + Sync {
         file: &'a str,
         need: Need,
     ) -> Pin<Box<dyn Future<Output = Result<Grant, BudgetError>> + Send + 'a>>;
+
+    /// All that there is to share out; `None` where there is no bound.
+    fn total(&self) -> Option<Need> {
+        None
+    }
 }
 
 /// What was taken; gives it back when dropped.

@@ -6,13 +6,13 @@
 
 use crate::barrier::Barriers;
 use crate::budget::{BudgetError, Grant, Need};
+use crate::claim::{Claim, ClaimError, Share, Told};
 use crate::environment::Environment;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions};
 use indexmap::IndexMap;
-use provium_events::{Amount, Event, Sink};
 use provium_store::Draft;
 use std::fmt;
 use std::future::Future;
@@ -39,44 +39,8 @@ pub(crate) struct FileContext {
     pub(crate) environment: Arc<Environment>,
     pub(crate) path: String,
     barriers: Barriers,
-    claim: Arc<Mutex<Option<ClaimState>>>,
+    share: Share,
     anonymous: Mutex<u32>,
-}
-
-/// The file's claim and what is left of it. Told when it is taken, and when it is given back.
-struct ClaimState {
-    left: Need,
-    grant: Grant,
-    sink: Sink,
-    path: String,
-}
-
-impl ClaimState {
-    fn new(grant: Grant, sink: Sink, path: String) -> Self {
-        let claim = Self {
-            left: grant.need(),
-            grant,
-            sink,
-            path,
-        };
-        claim.tell(|path, amount| Event::ClaimAcquired { path, amount });
-        claim
-    }
-
-    fn tell(&self, event: impl FnOnce(String, Amount) -> Event) {
-        let Need { memory, cpus } = self.grant.need();
-        let amount = Amount {
-            memory_bytes: memory,
-            cpus,
-        };
-        self.sink.emit(event(self.path.clone(), amount));
-    }
-}
-
-impl Drop for ClaimState {
-    fn drop(&mut self) {
-        self.tell(|path, amount| Event::ClaimReleased { path, amount });
-    }
 }
 
 /// The members of a lab, in the order they came.
@@ -165,7 +129,7 @@ impl Lab {
             environment,
             path: path.into(),
             barriers: Barriers::default(),
-            claim: Arc::default(),
+            share: Share::default(),
             anonymous: Mutex::new(0),
         });
         Self(Arc::new(Inner {
@@ -331,21 +295,19 @@ impl Lab {
     }
 
     /// Reserves the whole budget of the file, once.
-    pub async fn claim(&self, need: Need) -> Result<(), LabError> {
+    pub async fn claim(&self, claim: Claim) -> Result<(), LabError> {
         let call = "claim()";
         let file = &self.0.file;
-        if lock(&file.claim).is_some() {
-            return Err(self.invalid(call, "claim already taken".to_owned()));
-        }
-        let grant = file.environment.budget().acquire(&file.path, need).await;
-        let grant = grant.map_err(|source| self.budget_error(call, source))?;
-        let mut claim = lock(&file.claim);
-        if claim.is_some() {
-            return Err(self.invalid(call, "claim already taken".to_owned()));
-        }
-        let sink = file.environment.sink().clone();
-        *claim = Some(ClaimState::new(grant, sink, file.path.clone()));
-        Ok(())
+        let budget = file.environment.budget();
+        let told = Told {
+            sink: file.environment.sink().clone(),
+            path: file.path.clone(),
+        };
+        let claimed = file.share.claim(budget, told, claim).await;
+        claimed.map_err(|error| match error {
+            ClaimError::Taken => self.invalid(call, "claim already taken".to_owned()),
+            ClaimError::Budget(source) => self.budget_error(call, source),
+        })
     }
 
     /// Waits until `count` tasks of the file are in the barrier `name`.
@@ -450,24 +412,8 @@ impl Lab {
 impl FileContext {
     /// Takes what a boot needs from the file's claim, or from the pool where there is none.
     pub(crate) async fn acquire(&self, need: Need) -> Result<Grant, BudgetError> {
-        if let Some(claim) = lock(&self.claim).as_mut() {
-            if !need.fits(claim.left) {
-                return Err(BudgetError::OverClaim {
-                    need,
-                    left: claim.left,
-                });
-            }
-            claim.left.memory -= need.memory;
-            claim.left.cpus -= need.cpus;
-            let shared = Arc::clone(&self.claim);
-            return Ok(Grant::new(need, move || {
-                if let Some(claim) = lock(&shared).as_mut() {
-                    claim.left.memory += need.memory;
-                    claim.left.cpus += need.cpus;
-                }
-            }));
-        }
-        self.environment.budget().acquire(&self.path, need).await
+        let budget = self.environment.budget();
+        self.share.acquire(budget, &self.path, need).await
     }
 }
 

@@ -12,6 +12,7 @@
 mod barrier;
 mod batch;
 mod budget;
+mod claim;
 mod clock;
 mod command;
 mod console;
@@ -38,6 +39,7 @@ mod worker;
 
 pub use batch::{BatchEntry, BatchOutcome};
 pub use budget::{Budget, BudgetError, Grant, Need, Unlimited, VM_OVERHEAD};
+pub use claim::Claim;
 pub use clock::Clock;
 pub use command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
 pub use console::Console;

@@ -11,7 +11,7 @@ use crate::options::list_of;
 use crate::raise::Raise;
 use crate::units::shown;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Lab, Member, MemberKind, Need};
+use provium_lab::{Claim, Lab, Member, MemberKind};
 use std::time::Duration;
 
 /// How long a barrier waits that is given no time.
@@ -192,7 +192,7 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             Ok(())
         })?
         .waits("claim", |_, this, args| async move {
-            Ok(this.0.claim(need(&args)?).await?)
+            Ok(this.0.claim(claim(&args)?).await?)
         })?
         .waits("barrier", |_, this, args| async move {
             let name = args.text(0, "the name")?;
@@ -204,15 +204,15 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         })
 }
 
-fn need(args: &Args) -> std::result::Result<Need, Raise> {
+fn claim(args: &Args) -> std::result::Result<Claim, Raise> {
     let options = args.options(0, &["memory", "cpus"])?;
     if !options.has("memory") && !options.has("cpus") {
         return Err(Raise::argument(
             "say how much: claim{memory = \"1G\", cpus = 2}",
         ));
     }
-    Ok(Need {
-        memory: options.size("memory")?.unwrap_or(0),
-        cpus: options.unsigned("cpus")?.unwrap_or(0),
+    Ok(Claim {
+        memory: options.size("memory")?,
+        cpus: options.unsigned("cpus")?,
     })
 }

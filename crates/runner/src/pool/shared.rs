@@ -209,6 +209,14 @@ impl Pool {
 }
 
 impl Budget for Pool {
+    fn total(&self) -> Option<Need> {
+        let total = self.lock().core.total();
+        Some(Need {
+            memory: total.memory_bytes,
+            cpus: total.cpus,
+        })
+    }
+
     fn acquire<'a>(
         &'a self,
         file: &'a str,
