@@ -21,6 +21,9 @@ use std::fmt;
 /// Reports that are kept of a text. A kernel that goes wrong repeats itself.
 const MOST: usize = 16;
 
+/// How much of a console is looked at at a time, bytes.
+const WINDOW: usize = 1 << 20;
+
 /// Longest line that is kept of a report, bytes.
 const LONGEST: usize = 512;
 
@@ -58,37 +61,87 @@ impl Console {
     /// that has no end yet is left for then, unless `to_the_end` says that nothing more will come.
     pub fn reports(&self, from: u64, to_the_end: bool) -> Result<(Vec<Report>, u64), LabError> {
         // A log that was put back is shorter than it was.
-        let from = from.min(self.mark());
-        let mut fresh = self.since(from)?;
-        if !to_the_end {
-            let whole = memchr::memrchr(b'\n', &fresh).map_or(0, |at| at + 1);
-            fresh.truncate(whole);
+        let mut at = from.min(self.mark());
+        let mut scanner = Scanner::default();
+        loop {
+            let window = self.log().read_at_most(at, WINDOW);
+            let window =
+                window.map_err(|error| LabError::host(self.subject(), "read_log()", error))?;
+            if window.is_empty() {
+                break;
+            }
+            at += window.len() as u64;
+            scanner.take(&window);
         }
-        let next = from + fresh.len() as u64;
-        Ok((reports(&fresh), next))
+        if to_the_end {
+            scanner.end();
+        }
+        let unread = scanner.unfinished.len() as u64;
+        Ok((scanner.found, at - unread))
     }
 }
 
 /// The kernel's reports in a console's text, in their order.
-pub fn reports(text: &[u8]) -> Vec<Report> {
-    let mut found = Vec::new();
-    // A bug that has begun, up to its "end trace": what the oops says of itself belongs to it.
-    let mut in_bug = false;
-    for line in text.split(|byte| *byte == b'\n') {
+#[cfg(test)]
+fn reports(text: &[u8]) -> Vec<Report> {
+    let mut scanner = Scanner::default();
+    scanner.take(text);
+    scanner.end();
+    scanner.found
+}
+
+/// Takes a console's text, in pieces of any size, and gathers reports.
+#[derive(Debug, Default)]
+struct Scanner {
+    found: Vec<Report>,
+    /// The beginning of a line whose end has not come.
+    unfinished: Vec<u8>,
+    /// A bug that has begun, up to its "end trace": what the oops says of itself belongs to it.
+    in_bug: bool,
+}
+
+impl Scanner {
+    fn take(&mut self, text: &[u8]) {
+        let mut lines = text.split(|byte| *byte == b'\n');
+        // There is always a last piece, which has no end yet.
+        let last = lines.next_back().unwrap_or_default();
+        for line in lines {
+            if self.unfinished.is_empty() {
+                self.line(line);
+            } else {
+                let mut whole = std::mem::take(&mut self.unfinished);
+                whole.extend_from_slice(line);
+                self.line(&whole);
+            }
+        }
+        self.unfinished.extend_from_slice(last);
+        // No kernel writes such a line.
+        if self.unfinished.len() > WINDOW {
+            self.end();
+        }
+    }
+
+    /// Nothing more will come.
+    fn end(&mut self) {
+        let last = std::mem::take(&mut self.unfinished);
+        self.line(&last);
+    }
+
+    fn line(&mut self, line: &[u8]) {
         let Some(message) = of_kernel(line) else {
-            continue;
+            return;
         };
         if message.starts_with(b"---[ end ") {
-            in_bug = false;
-            continue;
+            self.in_bug = false;
+            return;
         }
         let Some(sign) = sign_of(message) else {
-            continue;
+            return;
         };
-        let continues = sign == Sign::Oops && in_bug;
-        in_bug |= matches!(sign, Sign::Bug | Sign::Oops);
-        if continues || found.len() == MOST {
-            continue;
+        let continues = sign == Sign::Oops && self.in_bug;
+        self.in_bug |= matches!(sign, Sign::Bug | Sign::Oops);
+        if continues || self.found.len() == MOST {
+            return;
         }
         let kind = match sign {
             Sign::Warning => ReportKind::Warning,
@@ -96,9 +149,8 @@ pub fn reports(text: &[u8]) -> Vec<Report> {
         };
         let kept = message.len().min(LONGEST);
         let line = String::from_utf8_lossy(&message[..kept]).trim().to_owned();
-        found.push(Report { kind, line });
+        self.found.push(Report { kind, line });
     }
-    found
 }
 
 /// What a line of the kernel is.
@@ -292,6 +344,23 @@ mod tests {
                 "Oops: 0000 [#2] SMP",
             ]
         );
+    }
+
+    #[test]
+    fn reports_are_found_however_the_text_is_cut() {
+        let text = b"\r\n[    1.000001] BUG: one\r\nlogin: [    2.000001] WARNING: two\n[    3.000001] BUG: th";
+        let whole = reports(text);
+        assert_eq!(whole.len(), 3);
+        for size in 1..text.len() {
+            let mut scanner = Scanner::default();
+            for piece in text.chunks(size) {
+                scanner.take(piece);
+            }
+            assert_eq!(scanner.found, whole[..2], "in pieces of {size}");
+            assert_eq!(scanner.unfinished, b"[    3.000001] BUG: th");
+            scanner.end();
+            assert_eq!(scanner.found, whole);
+        }
     }
 
     #[test]

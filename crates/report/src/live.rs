@@ -7,7 +7,7 @@
 use crate::eta::{Left, remaining};
 use crate::paint::Paint;
 use crate::text::{clean, seconds};
-use provium_events::{Amount, Event, Stamped};
+use provium_events::{Amount, BlockReason, Event, Stamped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -27,6 +27,8 @@ pub struct Live {
     skipped: u64,
     /// What is taken of the pool, and what is left.
     pool: Option<(Amount, Amount)>,
+    /// The host is too busy for a further file.
+    held_back: bool,
     over: bool,
 }
 
@@ -61,6 +63,7 @@ impl Live {
             failed: 0,
             skipped: 0,
             pool: None,
+            held_back: false,
             over: false,
         }
     }
@@ -72,7 +75,11 @@ impl Live {
                 self.files += 1;
                 self.waiting.insert(path.clone());
             }
+            Event::FileBlocked { reason, .. } => {
+                self.held_back = *reason == BlockReason::PsiPressure;
+            }
             Event::FileDispatched { path, .. } => {
+                self.held_back = false;
                 self.waiting.remove(path);
                 let running = Running {
                     since: stamped.ts,
@@ -185,6 +192,9 @@ impl Live {
                 used.cpus,
                 used.cpus.saturating_add(available.cpus)
             );
+        }
+        if self.held_back {
+            text.push_str("; held back, the host is busy");
         }
         if let Some(left) = self.remaining(now) {
             let _ = write!(text, "; about {} left", words(left));
@@ -331,6 +341,18 @@ mod tests {
             4.0s b.test.lua
         0/4 files; 0 passed, 0 failed, 0 skipped; 1 VM; pool 1.5 of 4.0G, 1 of 4 vCPUs; about 35s left
         ");
+        let blocked = Event::FileBlocked {
+            path: "c.test.lua".into(),
+            waiting_for: Amount::default(),
+            reason: BlockReason::PsiPressure,
+        };
+        tell(&mut live, 6, blocked);
+        let said = "; held back, the host is busy; about 35s left";
+        let wide = Room {
+            columns: 200,
+            ..ROOM
+        };
+        assert!(shown(&live, 6, wide).ends_with(said));
         let completed = Event::FileCompleted {
             path: "a.test.lua".into(),
             status: FileStatus::Passed,

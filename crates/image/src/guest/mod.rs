@@ -17,7 +17,7 @@ mod host;
 mod packages;
 mod skeleton;
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use deb::unpack_into as unpack_package;
 #[cfg(test)]
 pub(crate) use deb::tests::example as example_package;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use deb::unpack_into as unpack_package;
