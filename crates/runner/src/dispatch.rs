@@ -108,10 +108,11 @@ pub fn run(
         let known = history.of(&file.path);
         // A file that held nothing may have come to nothing: it counts like an unknown one.
         let held = known.map(|known| known.peak);
-        let needed = declared_claim.or(held.filter(|held| *held != Amount::default()));
+        let held = held.filter(|held| *held != Amount::default());
+        let usual = held.unwrap_or(plan.reservation);
         candidates.push(Candidate {
             index,
-            reservation: needed.unwrap_or(plan.reservation),
+            reservation: declared_claim.map_or(usual, |claim| or_usual(claim, usual)),
             duration: known.map(|known| known.duration),
         });
     }
@@ -392,6 +393,23 @@ impl Dispatcher<'_> {
     fn tell_pool(&self) {
         let (used, available) = self.pool.amounts();
         self.sink.emit(Event::PoolState { used, available });
+    }
+}
+
+/// What a claim does not name is taken from the pool as without a claim.
+fn or_usual(claim: Amount, usual: Amount) -> Amount {
+    let named_memory = claim.memory_bytes > 0;
+    Amount {
+        memory_bytes: if named_memory {
+            claim.memory_bytes
+        } else {
+            usual.memory_bytes
+        },
+        cpus: if claim.cpus > 0 {
+            claim.cpus
+        } else {
+            usual.cpus
+        },
     }
 }
 

@@ -366,6 +366,12 @@ fn a_declared_claim_is_told_and_set_aside() {
     let discovered = |e: &Event| matches!(e, Event::FileDiscovered { declared_claim, .. } if *declared_claim == Some(three));
     position(&events, discovered);
     assert_eq!(started(&events), [("a", three)]);
+
+    // What it does not name is as without it.
+    std::fs::write(&plan.files[0].path, "provium:claim{memory = '3M'}").unwrap();
+    let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
+    let named = Amount { cpus: 1, ..three };
+    assert_eq!(started(&events), [("a", named)]);
 }
 
 #[test]
