@@ -52,7 +52,7 @@ pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use provium_guest::SyscallResult;
 pub use raw::PendingSyscall;
 pub use scope::{Class, CloseFailure, ResourceId, Scope};
-pub use snapshot::{LabSnapshot, Snapshot};
+pub use snapshot::{Baseline, LabSnapshot, Snapshot};
 pub use stream::{ByteStream, Site, StreamKind};
 pub use surface::{Surface, WriteMode};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};

@@ -5,7 +5,7 @@ use crate::deadline::Deadline;
 use crate::listing::Listing;
 use crate::prelude::Prelude;
 use crate::task::Task;
-use crate::testing::{Positions, Registry};
+use crate::testing::{FileBaseline, Positions, Registry};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Table};
 use provium_lab::{Lab, Scope};
@@ -43,6 +43,8 @@ pub(crate) struct FileState {
     pub(crate) early_log: RefCell<Vec<String>>,
     /// How far the consoles of the file's VMs were looked through for reports.
     pub(crate) kernel_logs: Positions,
+    /// What the file's VMs are put back to between tests.
+    pub(crate) baseline: FileBaseline,
     /// Tasks started at file scope.
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
 }
@@ -54,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Cell<Option<Duration>>,
     /// How often a failed test is tried again.
     pub(crate) retries: Cell<Option<u32>>,
+    /// Whether each test finds the file's VMs as the top level left them.
+    pub(crate) reset_between_tests: Cell<bool>,
 }
 
 impl FileState {

@@ -36,6 +36,7 @@ pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> 
         settings: Settings {
             timeout: Cell::new(None),
             retries: Cell::new(Some(job.retries)),
+            reset_between_tests: Cell::new(false),
         },
         cancel: job.cancel.clone(),
         deadline: Deadline::of_file(job.file_timeout),
@@ -44,6 +45,7 @@ pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> 
         values,
         early_log: Default::default(),
         kernel_logs: Default::default(),
+        baseline: Default::default(),
         tasks: Default::default(),
     };
     set_package_path(&lua, &state)?;

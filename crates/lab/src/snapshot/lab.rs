@@ -166,7 +166,7 @@ impl Lab {
     }
 
     /// Its VMs and those of its sub-labs, with the sub-labs on the way.
-    fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
+    pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
         let mut found = Vec::new();
         let mut open = vec![(Vec::new(), self.clone())];
         let mut seen = vec![self.id()];

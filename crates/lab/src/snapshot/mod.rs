@@ -9,11 +9,13 @@
 //! the same VM, those made since are not. A VM that is restored from another one's snapshot has its
 //! processes, but no handle on them.
 
+mod baseline;
 mod folder;
 mod lab;
 mod restore;
 mod take;
 mod vm;
 
+pub use baseline::Baseline;
 pub use lab::LabSnapshot;
 pub use vm::Snapshot;

@@ -90,8 +90,17 @@ pub(crate) struct Ready<'a> {
 }
 
 impl Ready<'_> {
-    /// The last step: from here on the VM is what it was.
+    /// The last step: from here on the VM is what it was, with the clock it had.
     pub(crate) async fn go(self) -> Result<(), LabError> {
+        self.finish(None).await
+    }
+
+    /// As [`Ready::go`], with its clock set.
+    pub(crate) async fn go_at(self, realtime_ns: i64) -> Result<(), LabError> {
+        self.finish(Some(realtime_ns)).await
+    }
+
+    async fn finish(self, realtime_ns: Option<i64>) -> Result<(), LabError> {
         let Self {
             vm,
             snapshot,
@@ -111,7 +120,7 @@ impl Ready<'_> {
         }
         let renamed = saved.facts.name != vm.name();
         let identity = Identity {
-            realtime_ns: None,
+            realtime_ns,
             hostname: renamed.then(|| host_name(vm.name())),
             is_seeded: saved.machine.facts.rng_seed.is_some(),
         };

@@ -122,7 +122,11 @@ async fn save(
     let facts = |cut| VmFacts::new(vm.name(), vm.profile(), image, cut);
     // A base that may vanish is none.
     let base = running.base.as_ref().filter(|base| base.is_kept());
-    let form = if base.is_some() { form } else { SaveForm::Whole };
+    let form = if base.is_some() {
+        form
+    } else {
+        SaveForm::Whole
+    };
     held.save(folder.path(), form, facts)
         .await
         .map_err(failed)?;

@@ -28,7 +28,7 @@ mod running;
 mod template;
 mod timeline;
 
-pub(crate) use boot::Started;
+pub(crate) use boot::{Started, now_ns};
 pub(crate) use running::{MachineNumber, Running};
 pub(crate) use timeline::{Mark, Past};
 

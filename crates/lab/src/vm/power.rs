@@ -103,6 +103,18 @@ impl Vm {
         Ok(())
     }
 
+    /// Switches it off, to the state in which it was when it had not been booted yet.
+    pub(crate) async fn switch_off_as(&self, before: VmState) -> Result<(), LabError> {
+        self.shutdown().await?;
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let stage = match before {
+            VmState::Created => Stage::Created,
+            _ => Stage::Shutdown,
+        };
+        self.0.stage.send_replace(stage);
+        Ok(())
+    }
+
     /// Switches it off for good and leaves its scope.
     pub async fn close(&self) -> Result<(), LabError> {
         self.0.closed.store(true, Ordering::Release);

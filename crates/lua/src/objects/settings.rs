@@ -4,10 +4,10 @@ use crate::file::FileState;
 use crate::options::unknown;
 use crate::raise::Raise;
 use crate::testing::{expect_file_scope, retries_of};
-use crate::units::duration;
+use crate::units::{duration, shown};
 use mlua::{IntoLua, Lua, Result, Value};
 
-const KNOWN: &[&str] = &["timeout", "retries"];
+const KNOWN: &[&str] = &["timeout", "retries", "reset_between_tests"];
 
 /// Carries out `provium.key = value`.
 pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result<(), Raise> {
@@ -20,9 +20,19 @@ pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result
     let settings = &FileState::of(lua).settings;
     match key {
         "timeout" => settings.timeout.set(Some(duration(value).map_err(bad)?)),
+        "reset_between_tests" => settings
+            .reset_between_tests
+            .set(boolean(value).map_err(bad)?),
         _ => settings.retries.set(Some(retries_of(value).map_err(bad)?)),
     }
     Ok(())
+}
+
+fn boolean(value: &Value) -> std::result::Result<bool, String> {
+    match value {
+        Value::Boolean(value) => Ok(*value),
+        other => Err(format!("must be true or false, got {}", shown(other))),
+    }
 }
 
 /// What a setting was set to; nil for what is no setting.
@@ -35,6 +45,7 @@ pub(super) fn read(lua: &Lua, key: &str) -> Result<Value> {
             .map(|timeout| timeout.as_secs_f64())
             .into_lua(lua),
         "retries" => settings.retries.get().into_lua(lua),
+        "reset_between_tests" => settings.reset_between_tests.get().into_lua(lua),
         _ => Ok(Value::Nil),
     }
 }

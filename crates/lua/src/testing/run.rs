@@ -1,6 +1,7 @@
 //! Runs one test: its attempts, its deferred functions, the end of its scope; and judges it.
 
 use super::kernel_logs::Watched;
+use super::reset::before_test;
 use super::verdict::{Expected, Status, TestRun, Verdict};
 use super::{Declared, context::TestContext};
 use crate::consoles;
@@ -66,7 +67,10 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
     let home = Some(test.site.clone());
     let task = Task::new(scope.clone(), Some(Rc::clone(&run)), deadline, home);
     let t = crate::class::object(lua, TestContext(Rc::clone(&run)))?;
-    let ended = drive(lua, &task, test.body.clone(), t.clone()).await?;
+    let ended = match before_test(state).await {
+        None => drive(lua, &task, test.body.clone(), t.clone()).await?,
+        Some(why) => Ended::Failed(Failure::new(why)),
+    };
 
     let mut problems = run_deferred(lua, state, &run, &scope).await?;
     problems.extend(end_tasks(&run.tasks.take()).await);

@@ -1,0 +1,129 @@
+//! The baseline of a file: what its VMs are put back to before each test.
+//!
+//! It is taken once, when the file's top level has run. A VM that was booted then is booted again
+//! afterwards, with everything it had, whatever a test did to it; one that was off is switched off
+//! again. VMs that were made later, or closed, are left alone.
+
+use crate::error::LabError;
+use crate::lab::Lab;
+use crate::scope::Scope;
+use crate::snapshot::take::take_all;
+use crate::snapshot::vm::Snapshot;
+use crate::vm::{Vm, VmState, now_ns};
+use futures_util::future::try_join_all;
+use provium_vmm::SaveForm;
+
+/// What the VMs of a lab were at a moment.
+#[derive(Debug, Clone)]
+pub struct Baseline(Vec<(Vm, Was)>);
+
+/// What a VM was.
+#[derive(Debug, Clone)]
+enum Was {
+    /// Created, or shut down.
+    Off(VmState),
+    On(Moment),
+}
+
+/// A VM that was on.
+#[derive(Debug, Clone)]
+struct Moment {
+    snapshot: Snapshot,
+    /// How far its clock was ahead of the host's, nanoseconds: it keeps that distance, as if nobody
+    /// had gone back.
+    ahead_ns: i64,
+    is_paused: bool,
+}
+
+impl Lab {
+    /// What all VMs of this lab and of its sub-labs are now, at one instant.
+    ///
+    /// # Errors
+    /// As for a snapshot; a dead VM is no state to go back to.
+    pub async fn baseline(&self, scope: &Scope) -> Result<Baseline, LabError> {
+        let vms = self.vms_below(scope).into_iter().map(|(_, vm)| vm);
+        let take = Baseline::take(vms.collect());
+        let taken = self.environment().runtime().spawn(take).await;
+        taken.map_err(|error| LabError::host(self.subject(), "baseline", error))?
+    }
+
+    /// Puts all VMs of the baseline back to it, at one instant.
+    ///
+    /// # Errors
+    /// As for [`Vm::restore`]; no VM is changed unless all can be.
+    pub async fn go_back_to(&self, baseline: &Baseline) -> Result<(), LabError> {
+        let restore = baseline.clone().restore();
+        let restored = self.environment().runtime().spawn(restore).await;
+        restored.map_err(|error| LabError::host(self.subject(), "reset", error))?
+    }
+}
+
+impl Baseline {
+    async fn take(vms: Vec<Vm>) -> Result<Self, LabError> {
+        let states: Vec<(Vm, VmState)> =
+            vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
+        // A paused guest cannot be brought to rest: it goes on for a moment.
+        let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
+        try_join_all(paused().map(|(vm, _)| vm.resume())).await?;
+        let taken = Self::take_on(states.iter().filter(|(_, state)| is_on(*state))).await;
+        try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
+        let off = states.iter().filter(|(_, state)| !is_on(*state));
+        let off = off.map(|(vm, state)| (vm.clone(), Was::Off(*state)));
+        Ok(Self(off.chain(taken?).collect()))
+    }
+
+    async fn take_on(
+        vms: impl Iterator<Item = &(Vm, VmState)> + Clone,
+    ) -> Result<Vec<(Vm, Was)>, LabError> {
+        let clocks = vms.clone().map(|(vm, _)| async move {
+            Ok::<_, LabError>(vm.clock().get().await?.saturating_sub(now_ns()))
+        });
+        let clocks = try_join_all(clocks).await?;
+        let folders = vms
+            .clone()
+            .map(|(vm, _)| Ok((vm.clone(), vm.cache_folder()?)));
+        let folders = folders.collect::<Result<Vec<_>, LabError>>()?;
+        let taken = take_all(folders, SaveForm::OnBase).await?;
+        let all = vms.zip(taken.into_iter().zip(clocks));
+        let all = all.map(|((vm, state), (snapshot, ahead_ns))| {
+            let is_paused = *state == VmState::Paused;
+            let moment = Moment {
+                snapshot,
+                ahead_ns,
+                is_paused,
+            };
+            (vm.clone(), Was::On(moment))
+        });
+        Ok(all.collect())
+    }
+
+    async fn restore(self) -> Result<(), LabError> {
+        let (mut off, mut on) = (Vec::new(), Vec::new());
+        for (vm, was) in self.0.iter().filter(|(vm, _)| !vm.is_closed()) {
+            match was {
+                Was::Off(state) => off.push((vm, *state)),
+                Was::On(moment) => on.push((vm, moment)),
+            }
+        }
+        let ready =
+            try_join_all(on.iter().map(|(vm, moment)| vm.prepare(&moment.snapshot))).await?;
+        try_join_all(off.iter().map(|(vm, state)| vm.switch_off_as(*state))).await?;
+        let going = ready
+            .into_iter()
+            .zip(&on)
+            .map(|(ready, (vm, moment))| async move {
+                ready
+                    .go_at(now_ns().saturating_add(moment.ahead_ns))
+                    .await?;
+                if moment.is_paused {
+                    vm.pause().await?;
+                }
+                Ok::<_, LabError>(())
+            });
+        try_join_all(going).await.map(drop)
+    }
+}
+
+fn is_on(state: VmState) -> bool {
+    !matches!(state, VmState::Created | VmState::Shutdown)
+}

@@ -1,0 +1,38 @@
+//! `provium.reset_between_tests`: every test finds the file's VMs as the top level left them.
+
+use crate::file::FileState;
+use provium_lab::Baseline;
+use std::cell::RefCell;
+
+/// What the file's VMs are put back to, once the first test has begun.
+#[derive(Debug, Default)]
+pub(crate) struct FileBaseline(RefCell<Option<Baseline>>);
+
+/// Takes the baseline before the first test, and puts the VMs back to it before every other. The
+/// reason why that could not be done, if it could not.
+pub(super) async fn before_test(state: &FileState) -> Option<String> {
+    if !state.settings.reset_between_tests.get() {
+        return None;
+    }
+    let work = async {
+        let taken = state.baseline.0.take();
+        let kept = match taken {
+            None => state.lab.baseline(&state.scope).await,
+            Some(baseline) => {
+                let restored = state.lab.go_back_to(&baseline).await;
+                // Kept whatever came of it: the next test may have more luck.
+                state.baseline.0.replace(Some(baseline));
+                return restored;
+            }
+        };
+        state.baseline.0.replace(Some(kept?));
+        Ok(())
+    };
+    let failed = tokio::select! {
+        biased;
+        done = work => done.err().map(|error| error.to_string()),
+        () = state.cancel.cancelled() => Some("the run was ended".to_owned()),
+        () = state.deadline.passed() => Some("the file's time is over".to_owned()),
+    };
+    failed.map(|why| format!("reset_between_tests: {why}"))
+}
