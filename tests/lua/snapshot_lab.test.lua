@@ -1,0 +1,66 @@
+-- Snapshots of labs: all VMs at one instant, sub-labs with them.
+
+local function lab_of_two(name)
+  local lab = provium:lab(name)
+  lab:vm("a", "default")
+  lab:vm("b", "default", { memory = "192M" })
+  lab:lab("inner"):vm("c", "default")
+  lab:boot()
+  lab:lab("inner"):boot()
+  return lab
+end
+
+test("a lab is put back as a whole, with its sub-labs", function(t)
+  local lab = lab_of_two("one")
+  local vms = { lab:vm("a"), lab:vm("b"), lab:lab("inner"):vm("c") }
+  for _, vm in ipairs(vms) do vm:write_file("/tmp/who", vm:name()) end
+  local s = lab:snapshot()
+  t:assert(s:size() > 0)
+  for _, vm in ipairs(vms) do vm:unlink("/tmp/who") end
+  lab:vm("b"):shutdown()
+  lab:restore(s)
+  for _, vm in ipairs(vms) do
+    t:assert_eq(vm:state(), "booted")
+    t:assert_eq(vm:read_file("/tmp/who"), vm:name())
+    t:assert_eq(vm:run("hostname").stdout, vm:name() .. "\n")
+  end
+  s:delete()
+  t:assert_eq(s:size(), 0)
+  t:assert_contains(tostring(t:assert_raises(function() lab:restore(s) end)), "was deleted")
+end)
+
+test("VMs that were off are off again; one that streams keeps all from being saved", function(t)
+  local lab = provium:lab("two")
+  local on = lab:vm("on", "default"):boot()
+  local off = lab:vm("off", "default")
+  local s = lab:snapshot()
+  off:boot()
+  lab:restore(s)
+  t:assert_eq(off:state(), "shutdown")
+  t:assert_eq(on:state(), "booted")
+  local tail = on:tail_file("/etc/passwd")
+  local err = tostring(t:assert_raises(function() lab:snapshot() end))
+  t:assert_contains(err, "vm `on`")
+  t:assert_contains(err, "1 stream(s) are open")
+  tail:close()
+  on:run("true"):assert_ok()
+end)
+
+test("a folder holds a lab for later, wherever it is restored", function(t)
+  local folder = os.tmpname() .. ".lab"
+  local lab = lab_of_two("three")
+  lab:vm("a"):write_file("/tmp/x", "from a")
+  lab:lab("inner"):vm("c"):write_file("/tmp/x", "from c")
+  t:assert_eq(lab:snapshot(folder), folder)
+  lab:close()
+
+  local copy = provium:lab("copy")
+  copy:restore(folder)
+  t:assert_eq(copy:vm("a"):read_file("/tmp/x"), "from a")
+  t:assert_eq(copy:lab("inner"):vm("c"):read_file("/tmp/x"), "from c")
+  t:assert_near(copy:vm("b"):stats().guest_memory_total / 2 ^ 20, 150, 45)
+  local vm = provium:vm("single", "default")
+  local err = tostring(t:assert_raises(function() vm:restore(folder) end))
+  t:assert_contains(err, "vm.json")
+  os.execute("rm -rf " .. folder)
+end)
