@@ -202,6 +202,88 @@ test("…and from run_async", function(t)
     for _, p in ipairs(processes) do p:wait("30s"):assert_ok() end
   end)
   t:log(("eight workers made, run and waited for: %.2f s"):format(took))
+  t:assert(took < 4, ("took %.2f s, one after the other would be 8"):format(took))
+end)
+
+test("syscalls, memory and streams of a worker are its own", function(t)
+  local w = vm:spawn_worker()
+  local address = w:syscall("mmap", 0, 4096, 3, 0x22, -1, 0).ret
+  w:write_mem(address, "the worker's")
+  t:assert_eq(w:read_mem(address, 12), "the worker's")
+  t:assert_neq(vm:read_mem(address, 12), "the worker's")
+  local pipe = w:syscall("pipe", {bufs = {{out = 8}}, ptrs = {0}})
+  local rd, wr = string.unpack("<i4i4", pipe.out_bufs[1])
+  local pending = w:syscall_async("read", {args = {rd, 0, 2}, bufs = {{out = 2}}, ptrs = {1}})
+  w:syscall("write", {args = {wr, 0, 2}, bufs = {"hi"}, ptrs = {1}})
+  t:assert_eq(pending:await("20s").out_bufs[1], "hi")
+  local stream = w:fd_stream(rd)
+  w:syscall("write", {args = {wr, 0, 5}, bufs = {"again"}, ptrs = {1}})
+  t:assert_eq(stream:next("10s"), "again")
+  local f = w:open_file("/dev/ptmx", {read = true, write = true})
+  t:assert_eq(w:ioctl(f, 0x80045430, {out = 4}).ret, 0)
+end)
+
+test("handles work from outside the worker, and closing it closes what it owns", function(t)
+  local w = vm:spawn_worker()
+  local p, f = w:run_async("cat"), w:open_file("/tmp/owned", {write = true, create = true})
+  p:stdin_write("typed")
+  p:close_stdin()
+  t:assert_eq(p:wait("20s").stdout, "typed")
+  t:assert_eq(vm:open_file_count(), 1)
+  w:close()
+  t:assert_eq(vm:open_file_count(), 0)
+  t:assert_contains(tostring(t:assert_raises(function() f:write("x") end)), "closed")
+  t:assert_eq(f:fd(), 0)
+end)
+
+test("a process that was waited for takes its output along", function(t)
+  local function resident()
+    return tonumber(io.open("/proc/self/status"):read("a"):match("VmRSS:%s+(%d+)")) * 1024
+  end
+  local w = vm:spawn_worker()
+  w:run_async("exit 7"):wait("20s")
+  local each, before = 3 << 20, nil
+  for i = 1, 10 do
+    local p = w:run_async("head -c " .. each .. " /dev/zero")
+    if i % 2 == 0 then
+      t:assert_eq(#p:wait("60s").stdout, each)
+    else
+      wait_until(function() return p:status() == "exited" end, {timeout = 60, interval = 0.01})
+      p:close()
+    end
+    p = nil
+    collectgarbage()
+    before = before or resident()
+  end
+  local grown = resident() - before
+  t:assert(grown < 4 * each, ("grown by %.0f MiB after 27 MiB of output"):format(grown / 2^20))
+  t:assert_eq(w:join(), 7, "what came of it is remembered")
+end)
+
+test("nothing that a worker started outlives it", function(t)
+  local w = vm:spawn_worker()
+  w:run("sleep 4713 &")
+  w:run("setsid sleep 4714 &")
+  w:run_async("sleep 4715 & wait")
+  wait_until(function() return vm:run("ps | grep -c '[s]leep 471[345]$'").stdout == "3\n" end, {timeout = 20})
+  w:close()
+  wait_until(function()
+    return vm:run("ps | grep '[s]leep 4715$'").stdout == ""
+  end, {timeout = 20, desc = "what was in flight is gone"})
+  t:assert_eq(vm:run("ps | grep -c '[s]leep 471[34]$'").stdout, "2\n", "what a finished command left behind is the guest's")
+  vm:run("killall sleep"):assert_ok()
+end)
+
+test("the folder and the identity come from the VM's syscall process, too", function(t)
+  vm:syscall("chdir", {bufs = {"/tmp\0"}, ptrs = {0}})
+  local w = vm:spawn_worker()
+  vm:syscall("chdir", {bufs = {"/\0"}, ptrs = {0}})
+  t:assert_eq(w:run("pwd").stdout, "/tmp\n")
+  vm:syscall("setresuid", -1, 1000, -1)
+  local other = vm:spawn_worker()
+  vm:syscall("setresuid", -1, 0, -1)
+  t:assert_eq(other:syscall("geteuid").ret, 1000)
+  t:assert_eq(w:syscall("geteuid").ret, 0)
 end)
 
 test("a worker that exits by its own syscall says so, and nobody else is hurt", function(t)

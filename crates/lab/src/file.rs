@@ -2,14 +2,15 @@
 
 use crate::error::LabError;
 use crate::line::Line;
+use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
 use crate::surface::quoted;
 use crate::tail;
 use provium_protocol::op::{TailStart, Whence};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 
 /// Longest single read that the wire allows, bytes.
 const LONGEST_READ: usize = 1024 * 1024;
@@ -223,6 +224,33 @@ impl File {
             return Err(LabError::gone(self.subject(), call, "file is closed"));
         }
         self.0.line.about(self.subject(), call).ready("the file")
+    }
+}
+
+/// The files of a worker that somebody holds.
+#[derive(Debug, Default)]
+pub(crate) struct Files(Mutex<Vec<Weak<Inner>>>);
+
+impl Files {
+    pub(crate) fn add(&self, file: &File) {
+        let mut held = lock(&self.0);
+        held.retain(|file| file.strong_count() > 0);
+        held.push(Arc::downgrade(&file.0));
+    }
+
+    /// Closes them; the process that had their descriptors is gone.
+    pub(crate) async fn close(&self) {
+        let held = std::mem::take(&mut *lock(&self.0));
+        for file in held.iter().filter_map(Weak::upgrade).map(File) {
+            // What could fail is the descriptor, which is gone.
+            let _ = file.close().await;
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&self.path))
     }
 }
 

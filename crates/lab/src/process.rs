@@ -219,7 +219,7 @@ impl Process {
     }
 }
 
-/// The processes of a VM that somebody holds.
+/// The processes of a VM, or of a worker, that somebody holds.
 #[derive(Debug, Default)]
 pub(crate) struct Processes(Mutex<Vec<Weak<Inner>>>);
 
@@ -232,10 +232,17 @@ pub(crate) struct ProcessMark {
 }
 
 impl Processes {
-    fn add(&self, process: &Process) {
+    pub(crate) fn add(&self, process: &Process) {
         let mut held = lock(&self.0);
         held.retain(|process| process.strong_count() > 0);
         held.push(Arc::downgrade(&process.0));
+    }
+
+    /// Those that are there: in a scope's care until they were waited for or closed, and as long as
+    /// somebody has a handle.
+    pub(crate) fn held(&self) -> Vec<Process> {
+        let held = lock(&self.0);
+        held.iter().filter_map(Weak::upgrade).map(Process).collect()
     }
 
     /// Those that run now; the guest must be quiet.

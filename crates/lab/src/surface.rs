@@ -87,7 +87,7 @@ impl Surface {
         let pid = line.checked(started).await?;
         let process = Process::start(line, scope, &spec, command, pid);
         if let Some(worker) = &self.worker {
-            worker.adopt(process.clone());
+            worker.adopt(&process);
         }
         Ok(process)
     }
@@ -218,7 +218,11 @@ impl Surface {
         let flags = mode.flags().map_err(|why| line.invalid(why))?;
         let opened = line.lane.open_fd(path, flags, mode.perm()).await;
         let fd = line.checked(opened).await?;
-        Ok(File::open(&line, scope, path, fd))
+        let file = File::open(&line, scope, path, fd);
+        if let Some(worker) = &self.worker {
+            worker.adopt_file(&file);
+        }
+        Ok(file)
     }
 
     /// A file's bytes as they are added to it.

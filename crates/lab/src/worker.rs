@@ -3,8 +3,9 @@
 
 use crate::command::RunStatus;
 use crate::error::LabError;
+use crate::file::{File, Files};
 use crate::lock::lock;
-use crate::process::Process;
+use crate::process::{Process, Processes};
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::surface::Surface;
 use crate::vm::{Mark, Vm};
@@ -39,8 +40,9 @@ pub(crate) struct WorkerSeat {
     pub(crate) mark: Mark,
     /// Why it is gone, once it is.
     gone: Mutex<Option<&'static str>>,
-    /// The commands it has started with `run_async`, as long as anybody may ask for them.
-    children: Mutex<Vec<Process>>,
+    /// The commands it has started with `run_async`. Not kept by it: their output may be large.
+    children: Processes,
+    files: Files,
 }
 
 impl WorkerSeat {
@@ -53,8 +55,13 @@ impl WorkerSeat {
     }
 
     /// Takes note of a command that the worker runs.
-    pub(crate) fn adopt(&self, child: Process) {
-        lock(&self.children).push(child);
+    pub(crate) fn adopt(&self, child: &Process) {
+        self.children.add(child);
+    }
+
+    /// Takes note of a file that is one of the worker's descriptors.
+    pub(crate) fn adopt_file(&self, file: &File) {
+        self.files.add(file);
     }
 
     /// Marks it gone; false if it was already.
@@ -76,7 +83,8 @@ impl Vm {
             lane,
             mark: line.mark,
             gone: Mutex::new(None),
-            children: Mutex::new(Vec::new()),
+            children: Processes::default(),
+            files: Files::default(),
         });
         let id = ResourceId::next();
         let worker = Worker(Arc::new(Inner {
@@ -139,13 +147,12 @@ impl Worker {
         let call = "join()";
         self.0.seat.check(&self.subject(), call)?;
         let line = self.0.surface.commands(call.to_owned())?;
-        let children = lock(&self.0.seat.children).clone();
         let mut worst = 0;
-        for child in children {
+        for child in self.0.seat.children.held() {
             let status = child.wait(None).await?.status;
             worst = worst.max(RunStatus::shell_code(status));
         }
-        // The agent keeps its own books: whatever it still has is waited for, too.
+        // The agent keeps its own books: of those that were closed, and of what it still has.
         let joined = line.lane.join().await;
         worst = worst.max(line.checked(joined).await?.0);
         self.retire("the worker was joined").await?;
@@ -175,16 +182,17 @@ impl Worker {
             return Ok(());
         }
         self.0.place.leave();
-        lock(&self.0.seat.children).clear();
         let lane = self.0.seat.lane;
-        match self.0.vm.surface().agent("close()".to_owned()) {
+        let retired = match self.0.vm.surface().agent("close()".to_owned()) {
             Ok(line) if self.0.vm.void(self.0.seat.mark).is_none() => {
                 let retired = line.lane.channel().retire_worker(lane).await;
                 line.checked(retired).await
             }
             // The guest it worked in is off, dead or has been reset: nothing is left of it.
             _ => Ok(()),
-        }
+        };
+        self.0.seat.files.close().await;
+        retired
     }
 }
 
