@@ -86,6 +86,11 @@ pub enum BudgetError {
 
 /// Shares out the host's memory and processors.
 pub trait Budget: Send + Sync {
+    /// Memory that nobody has taken, bytes.
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
+
     /// Waits until `need` is there for `file` and takes it.
     fn acquire<'a>(
         &'a self,

@@ -3,6 +3,7 @@
 use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::{GuestSource, Profile};
+use crate::saved::Spares;
 use indexmap::IndexMap;
 use provium_events::Sink;
 use provium_image::{GuestImage, ImageError, Images};
@@ -27,6 +28,8 @@ pub struct Environment {
     sink: Sink,
     seed: u64,
     next_cid: AtomicU32,
+    /// Machines that stand ready.
+    pub(crate) spares: Spares,
     /// Work that is finished behind the tests' backs.
     chores: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
@@ -93,6 +96,7 @@ impl Environment {
             sink,
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
+            spares: Spares::default(),
             chores: Mutex::default(),
             runtime,
         }
@@ -145,11 +149,12 @@ impl Environment {
         lock(&self.chores).spawn_on(work, &self.runtime);
     }
 
-    /// Waits for what is still done in the background: templates that are put into the cache. For
-    /// the end of a run.
+    /// Waits for what is still done in the background (templates are put into the cache), and ends
+    /// the machines that stand ready. For the end of a run.
     pub async fn settle(&self) {
         let chores = std::mem::take(&mut *lock(&self.chores));
         chores.join_all().await;
+        self.spares.close();
     }
 
     pub(crate) fn budget(&self) -> &dyn Budget {

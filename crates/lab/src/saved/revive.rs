@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use provium_guest::{AnswerAsk, CallError, Channel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::Renewal;
-use provium_vmm::{Console, Machine};
+use provium_vmm::{Console, Machine, Standby};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,19 +55,25 @@ pub(crate) enum ReviveError {
 }
 
 impl Revived {
-    /// Starts the machine of `saved`, which was booted from `kernel`.
+    /// Starts the machine of `saved`, which was booted from `kernel`, or takes the `spare` that stands
+    /// there already.
     pub(crate) async fn load(
         saved: &SavedVm,
+        spare: Option<Standby>,
         name: &str,
         kernel: Utf8PathBuf,
         host: &Host,
         console: Console,
         asks: Arc<dyn AnswerAsk>,
     ) -> Result<Self, ReviveError> {
-        let machine = saved.machine.clone();
-        let machine = Machine::restore(machine, name.to_owned(), kernel, &host.qemu, console)
-            .await
-            .map_err(EnvironmentError::Machine)?;
+        let machine = match spare {
+            Some(standby) => standby.restore(name.to_owned(), console).await,
+            None => {
+                let machine = saved.machine.clone();
+                Machine::restore(machine, name.to_owned(), kernel, &host.qemu, console).await
+            }
+        };
+        let machine = machine.map_err(EnvironmentError::Machine)?;
         let cut = &saved.facts.cut;
         let streams = machine
             .take_agent_streams()

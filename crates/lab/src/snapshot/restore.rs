@@ -3,10 +3,12 @@
 use crate::budget::Need;
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::saved::{Identity, Revived, host_name};
+use crate::saved::{Again, Identity, Revived, host_name};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Started, Vm};
 use provium_events::BootKind;
+use provium_image::GuestImage;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::MutexGuard;
@@ -73,6 +75,7 @@ impl Vm {
             _lifecycle: lifecycle,
             snapshot,
             revived,
+            image,
             grant,
             begun,
         })
@@ -85,6 +88,7 @@ pub(crate) struct Ready<'a> {
     _lifecycle: MutexGuard<'a, ()>,
     snapshot: &'a Snapshot,
     revived: Revived,
+    image: Arc<GuestImage>,
     grant: crate::budget::Grant,
     begun: Instant,
 }
@@ -92,11 +96,15 @@ pub(crate) struct Ready<'a> {
 impl Ready<'_> {
     /// The last step: from here on the VM is what it was, with the clock it had.
     pub(crate) async fn go(self) -> Result<(), LabError> {
+        self.vm
+            .keep_spare(&self.snapshot.0.saved, Again::Perhaps, &self.image);
         self.finish(None).await
     }
 
     /// As [`Ready::go`], with its clock set.
     pub(crate) async fn go_at(self, realtime_ns: i64) -> Result<(), LabError> {
+        self.vm
+            .keep_spare(&self.snapshot.0.saved, Again::Surely, &self.image);
         self.finish(Some(realtime_ns)).await
     }
 

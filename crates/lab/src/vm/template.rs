@@ -12,7 +12,7 @@
 //! test notices nothing but the time.
 
 use crate::error::LabError;
-use crate::saved::{Base, Held, Revived, SavedVm, VmFacts};
+use crate::saved::{Again, Base, Held, Revived, SavedVm, VmFacts};
 use crate::vm::boot::Started;
 use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
@@ -21,8 +21,9 @@ use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
 use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
-use provium_vmm::{Machine, SaveForm};
+use provium_vmm::{Machine, SaveForm, Standby};
 use serde_json::json;
+use std::sync::Arc;
 
 /// A damaged template is made anew once; if that does not help, the boot is cold.
 const ATTEMPTS: usize = 2;
@@ -113,6 +114,7 @@ impl Vm {
         let limit = self.agent_limit(options);
         let woken = revived.wake(self.identity(options), limit).await;
         woken.map_err(|error| crate::error::chain(&error))?;
+        self.keep_spare(&saved, Again::Perhaps, image);
         let Revived {
             machine,
             channel,
@@ -164,6 +166,28 @@ impl Vm {
         });
     }
 
+    /// Has a machine made ready for the next time that `saved` is restored, if there will be one.
+    pub(crate) fn keep_spare(&self, saved: &SavedVm, again: Again, image: &GuestImage) {
+        let environment = Arc::clone(&self.0.file.environment);
+        let room = environment.budget().room();
+        if !environment.spares.wants(saved, again, room) {
+            return;
+        }
+        let (saved, kernel) = (saved.clone(), image.kernel.clone());
+        self.environment().chore(async move {
+            let standby = match environment.host() {
+                Some(host) => {
+                    let (machine, name) = (saved.machine.clone(), "spare".to_owned());
+                    Standby::prepare(machine, name, kernel, &host.qemu)
+                        .await
+                        .ok()
+                }
+                None => None,
+            };
+            environment.spares.made(&saved, standby);
+        });
+    }
+
     /// What a person wants to know of a saved machine.
     pub(crate) fn about(&self, machine: &Machine) -> serde_json::Value {
         json!({
@@ -188,6 +212,7 @@ impl Vm {
         let asks = modules_from(image);
         Revived::load(
             saved,
+            self.environment().spares.take(saved).await,
             self.name(),
             image.kernel.clone(),
             host,

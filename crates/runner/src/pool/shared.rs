@@ -209,6 +209,10 @@ impl Pool {
 }
 
 impl Budget for Pool {
+    fn room(&self) -> u64 {
+        self.lock().core.available().memory_bytes
+    }
+
     fn total(&self) -> Option<Need> {
         let total = self.lock().core.total();
         Some(Need {

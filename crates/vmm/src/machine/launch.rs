@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use provium_process::{Child, Command, Stdio};
@@ -12,9 +12,9 @@ use provium_qmp::{Client, Events, QmpError};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::handle::{AgentStreams, Machine, Told};
-use super::resets::Resets;
-use super::supervisor::{StderrTail, Supervisor};
+use super::handle::{AgentStreams, Machine};
+use super::standby::Standby;
+use super::supervisor::StderrTail;
 use crate::arguments::{Surroundings, arguments, fd};
 use crate::console::Console;
 use crate::entropy;
@@ -42,7 +42,9 @@ impl Machine {
         qemu: &Qemu,
         console: Console,
     ) -> Result<Self, VmmError> {
-        let machine = Start::new(spec, None).await?.run(qemu, console).await?;
+        let name = spec.name.clone();
+        let standby = Start::new(spec, None).await?.run(qemu).await?;
+        let machine = standby.take(name, console).await;
         machine.resume().await?;
         Ok(machine)
     }
@@ -51,7 +53,7 @@ impl Machine {
 /// A machine that is to be started.
 pub(super) struct Start {
     pub(super) spec: MachineSpec,
-    initrd: Option<File>,
+    pub(super) initrd: Option<File>,
     pub(super) memory: GuestMemory,
     pub(super) saved: Option<SavedMachine>,
 }
@@ -97,17 +99,22 @@ impl Start {
     }
 
     /// Starts QEMU; returns when the machine stands ready.
-    pub(super) async fn run(self, qemu: &Qemu, console: Console) -> Result<Machine, VmmError> {
-        match self.attempt(qemu, &console).await {
+    pub(super) async fn run(self, qemu: &Qemu) -> Result<Standby, VmmError> {
+        let launched = match self.attempt(qemu).await {
             Err(VmmError::DiedAtStart { stderr, .. }) if qemu.learn(&stderr) => {
                 tracing::warn!(qemu = %qemu.path, stderr, "starting again without a sandbox");
-                self.attempt(qemu, &console).await
+                self.attempt(qemu).await?
             }
-            started => started,
-        }
+            started => started?,
+        };
+        Ok(Standby {
+            start: self,
+            version: qemu.version,
+            launched,
+        })
     }
 
-    async fn attempt(&self, qemu: &Qemu, console: &Console) -> Result<Machine, VmmError> {
+    async fn attempt(&self, qemu: &Qemu) -> Result<Launched, VmmError> {
         let spec = &self.spec;
         let socket = || socket_pair().map_err(|error| refused(spec, "a socket", error));
         let file = |file: &File| match file.try_clone() {
@@ -173,40 +180,28 @@ impl Start {
             Ok(met) => met,
             Err(missed) => return Err(explained(spec, missed, &child, stderr).await),
         };
-        let told = Arc::new(Told::new());
-        let pump = console.attach(serial, told.suspicions.clone()).await;
-        let machine = Machine {
-            spec: spec.clone(),
-            version: qemu.version,
-            memory: self
-                .memory
-                .try_clone()
-                .map_err(|error| refused(spec, "a file", error))?,
-            initrd: match &self.initrd {
-                Some(initrd) => Some(file(initrd)?.into()),
-                None => None,
-            },
-            has_base: self.saved.is_some(),
-            rng_served,
-            pid: child.id(),
-            client,
-            killer: child.killer(),
-            console: console.clone(),
-            streams: Mutex::new(Some(streams)),
-            told: Arc::clone(&told),
-        };
-        let supervisor = Supervisor {
+        Ok(Launched {
             child,
+            client,
             events,
             stderr,
-            told,
-            console: console.clone(),
-            pump,
-            resets: Resets::default(),
-        };
-        tokio::spawn(supervisor.run());
-        Ok(machine)
+            streams,
+            serial,
+            rng_served,
+        })
     }
+}
+
+/// A QEMU whose machine stands ready.
+pub(super) struct Launched {
+    pub(super) child: Child,
+    pub(super) client: Client,
+    pub(super) events: Events,
+    pub(super) stderr: StderrTail,
+    pub(super) streams: AgentStreams,
+    /// The console's.
+    pub(super) serial: UnixStream,
+    pub(super) rng_served: Arc<AtomicU64>,
 }
 
 /// Why there was no meeting.

@@ -3,14 +3,17 @@
 //! `launch` starts QEMU with its vCPUs stopped, meets it on its control socket, and lets the guest
 //! go. From then on a supervisor task follows the process and its events; it alone
 //! decides how the machine ended. [`Machine`] itself only gives commands. `restore` starts a machine
-//! from a saved one in the same way, and leaves it standing still; `save` writes one down.
+//! from a saved one in the same way, and leaves it standing still, as a `standby` until it is needed;
+//! `save` writes one down.
 
 mod handle;
 mod launch;
 mod resets;
 mod restore;
 mod save;
+mod standby;
 mod supervisor;
 
 pub use handle::{AgentStreams, Machine, MachineEvent};
 pub use save::SaveForm;
+pub use standby::Standby;

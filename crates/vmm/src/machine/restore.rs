@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::handle::Machine;
 use super::launch::{Missed, Start};
+use super::standby::Standby;
 use crate::arguments::fd;
 use crate::console::Console;
 use crate::error::VmmError;
@@ -40,24 +41,36 @@ impl Machine {
         qemu: &Qemu,
         console: Console,
     ) -> Result<Self, VmmError> {
+        let standby = Standby::prepare(saved, name.clone(), kernel, qemu).await?;
+        standby.restore(name, console).await
+    }
+}
+
+impl SavedMachine {
+    /// A state can be loaded by the QEMU that saved it, and by no other.
+    pub(super) fn check_version(&self, name: &str, qemu: &Qemu) -> Result<(), VmmError> {
+        let version = qemu.version.to_string();
+        if self.facts.qemu == version {
+            return Ok(());
+        }
+        Err(VmmError::Restore {
+            machine: name.to_owned(),
+            source: io::Error::other(format!(
+                "it was saved by QEMU {}, and this is {version}",
+                self.facts.qemu
+            )),
+        })
+    }
+
+    /// Puts what the saved machine had printed into the console of `name`.
+    pub(super) fn print_into(&self, name: &str, console: &Console) -> Result<(), VmmError> {
         let failed = |source| VmmError::Restore {
-            machine: name.clone(),
+            machine: name.to_owned(),
             source,
         };
-        if saved.facts.qemu != qemu.version.to_string() {
-            return Err(failed(io::Error::other(format!(
-                "it was saved by QEMU {}, and this is {}",
-                saved.facts.qemu, qemu.version
-            ))));
-        }
-        let printed = saved.console().map_err(failed)?;
+        let printed = self.console().map_err(failed)?;
         let kept = console.continue_from(&printed);
-        kept.map_err(|error| failed(io::Error::other(error)))?;
-        let spec = saved.spec(name.clone(), kernel);
-        Start::new(spec, Some(saved))
-            .await?
-            .run(qemu, console)
-            .await
+        kept.map_err(|error| failed(io::Error::other(error)))
     }
 }
 
