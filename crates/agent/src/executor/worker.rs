@@ -7,7 +7,7 @@ use crate::ops::identity;
 use crate::roots;
 use crate::sys::packet::{self, Waiting};
 use crate::sys::process::{self, Forked};
-use crate::sys::{boot, file};
+use crate::sys::{Errno, Sys, boot, fd, file};
 use provium_protocol::op::WorkerSpec;
 use provium_protocol::{CallId, Frame, FrameKind, Lane, Reply, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -23,13 +23,29 @@ pub(super) fn start(
 ) -> OpResult {
     let spaces = Namespaces::named(&spec.namespaces)?;
     let outer = identity::effective();
+    let ids = spaces.user.then(fd::pipe).transpose();
+    let ids = ids.map_err(|errno| failure::os("make a pipe", errno))?;
     // The router shall be its parent, and be told of its end.
     match process::fork(spaces.at_fork | libc::CLONE_PARENT) {
-        Ok(Forked::Parent(pid)) => Ok(Reply::Worker {
-            lane,
-            pid: pid.unsigned_abs(),
-        }),
+        Ok(Forked::Parent(pid)) => {
+            if let Some((_, mapped)) = &ids
+                && map_all_ids(pid, outer).is_ok()
+            {
+                // A worker that is gone is told of by its socket.
+                let _ = fd::write_all(mapped.as_raw_fd(), b"y");
+            }
+            Ok(Reply::Worker {
+                lane,
+                pid: pid.unsigned_abs(),
+            })
+        }
         Ok(Forked::Child) => {
+            let has_ids = ids.is_some_and(|(answer, mapped)| {
+                // Without another writer, the pipe ends if the answer is no.
+                drop(mapped);
+                matches!(fd::read(answer.as_raw_fd(), &mut [0]), Ok(1))
+            });
+            let outer = (!has_ids).then_some(outer);
             let result = prepare(&spec, &spaces, outer, around);
             let report = result.as_ref().map(|_| Reply::Done).map_err(Clone::clone);
             let message = codec::encode::<OpResult>(&report);
@@ -48,11 +64,24 @@ pub(super) fn start(
     }
 }
 
+/// Makes every user and group of the guest one of the worker's user namespace, under its number. Only
+/// from outside can more than one be mapped, and only by the guest's root.
+fn map_all_ids(pid: i32, outer: (u32, u32)) -> Sys<()> {
+    if outer.0 != 0 {
+        return Err(Errno(libc::EPERM));
+    }
+    let all = format!("0 0 {}", u32::MAX);
+    for map in ["uid_map", "gid_map"] {
+        file::write_at(roots::PROC, &format!("{pid}/{map}"), all.as_bytes())?;
+    }
+    Ok(())
+}
+
 /// What the worker does to itself, in the order that lets each step still do what it needs.
 fn prepare(
     spec: &WorkerSpec,
     spaces: &Namespaces,
-    outer: (u32, u32),
+    outer: Option<(u32, u32)>,
     around: &Surroundings,
 ) -> Result<Surroundings, WireError> {
     spaces.enter(outer)?;
@@ -108,10 +137,12 @@ impl Namespaces {
         Ok(spaces)
     }
 
-    fn enter(&self, (uid, gid): (u32, u32)) -> Result<(), WireError> {
+    /// `outer`: whose ids are still to be mapped.
+    fn enter(&self, outer: Option<(u32, u32)>) -> Result<(), WireError> {
         let os = |tried: &'static str| move |errno| failure::os(tried, errno);
-        if self.user {
-            // Its root is whoever made it.
+        if let (true, Some((uid, gid))) = (self.user, outer) {
+            // Its root is whoever made it, and nobody else is in it.
+            process::own_proc_files();
             let write = |name: &str, text: String| {
                 file::write_at(roots::PROC, &format!("self/{name}"), text.as_bytes())
             };

@@ -241,6 +241,12 @@ pub(crate) fn await_change(word: &std::sync::atomic::AtomicU32, value: u32) {
     }
 }
 
+/// Makes the files of this process in `/proc` its own again: a change of identity gives them to root.
+pub(crate) fn own_proc_files() {
+    // SAFETY: no pointers. It cannot fail with these arguments.
+    unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+}
+
 /// Effective user and group of the calling thread.
 pub(crate) fn effective_ids() -> (u32, u32) {
     // SAFETY: no pointers.
