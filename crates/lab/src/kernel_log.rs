@@ -18,8 +18,8 @@ use crate::console::Console;
 use crate::error::LabError;
 use std::fmt;
 
-/// Reports that are kept of a text. A kernel that goes wrong repeats itself.
-const MOST: usize = 16;
+/// Reports of a kind that are kept. A kernel that goes wrong repeats itself.
+const MOST: usize = 256;
 
 /// How much of a console is looked at at a time, bytes.
 const WINDOW: usize = 1 << 20;
@@ -61,10 +61,13 @@ impl Console {
     /// that has no end yet is left for then, unless `to_the_end` says that nothing more will come.
     pub fn reports(&self, from: u64, to_the_end: bool) -> Result<(Vec<Report>, u64), LabError> {
         // A log that was put back is shorter than it was.
-        let mut at = from.min(self.mark());
+        let end = self.mark();
+        let mut at = from.min(end);
         let mut scanner = Scanner::default();
-        loop {
-            let window = self.log().read_at_most(at, WINDOW);
+        // No further, whatever is printed meanwhile.
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(WINDOW);
+            let window = self.log().read_at_most(at, left.min(WINDOW));
             let window =
                 window.map_err(|error| LabError::host(self.subject(), "read_log()", error))?;
             if window.is_empty() {
@@ -140,13 +143,18 @@ impl Scanner {
         };
         let continues = sign == Sign::Oops && self.in_bug;
         self.in_bug |= matches!(sign, Sign::Bug | Sign::Oops);
-        if continues || self.found.len() == MOST {
+        if continues {
             return;
         }
         let kind = match sign {
             Sign::Warning => ReportKind::Warning,
             Sign::Bug | Sign::Oops | Sign::Other => ReportKind::Fault,
         };
+        // Each kind by itself, so that no flood of warnings hides a fault.
+        let so_far = self.found.iter().filter(|report| report.kind == kind);
+        if so_far.count() == MOST {
+            return;
+        }
         let kept = message.len().min(LONGEST);
         let line = String::from_utf8_lossy(&message[..kept]).trim().to_owned();
         self.found.push(Report { kind, line });
@@ -368,7 +376,7 @@ mod tests {
         let long = "x".repeat(1 << 20);
         let text = format!("[    1.000000] BUG: {long}\n").repeat(40);
         let found = reports(text.as_bytes());
-        assert_eq!(found.len(), MOST);
+        assert_eq!(found.len(), 40);
         assert!(found.iter().all(|report| report.line.len() <= LONGEST));
         // No form of a line makes it fail.
         for odd in [
@@ -382,6 +390,14 @@ mod tests {
         ] {
             assert!(found_none(odd), "{odd}");
         }
+    }
+
+    #[test]
+    fn no_flood_of_warnings_hides_a_fault() {
+        let text = "[    1.000000] WARNING: x\n".repeat(1000) + "[    1.000000] BUG: y\n";
+        let found = reports(text.as_bytes());
+        assert_eq!(found.len(), MOST + 1);
+        assert_eq!(found[MOST].kind, Fault);
     }
 
     fn found_none(text: &str) -> bool {

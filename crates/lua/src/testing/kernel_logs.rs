@@ -15,6 +15,9 @@ use provium_lab::{Lab, Member, ResourceId, Scope, Vm};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+/// Faults that a message names.
+const SHOWN: usize = 8;
+
 /// What a test says about its kernels' reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KernelLog {
@@ -110,6 +113,11 @@ impl Watched {
         }
         if faults.is_empty() {
             return;
+        }
+        let more = faults.len().saturating_sub(SHOWN);
+        if more > 0 {
+            faults.truncate(SHOWN);
+            faults.push(format!("and {more} more"));
         }
         faults.push(
             "what a test expects of its kernels is said in its meta: kernel_log = {\"part of the \
