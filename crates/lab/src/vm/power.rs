@@ -12,6 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// Why a guest that sleeps is as good as dead.
+pub(crate) const NO_WAKING: &str = "a guest that was started from an ELF kernel, as a bzImage is \
+                                    unpacked to, cannot be woken from S3: QEMU would put the kernel \
+                                    over its memory again";
+
 /// How long a guest may take to switch itself off, before patience.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
 
@@ -89,8 +94,12 @@ impl Vm {
     /// Wakes it from S3.
     pub async fn wakeup(&self) -> Result<(), LabError> {
         let _lifecycle = self.0.lifecycle.lock().await;
-        let running = self.running_in("wakeup()", VmState::Booted, "booted")?;
-        self.on_machine("wakeup()", running.machine.wakeup()).await
+        let call = "wakeup()";
+        let running = self.running_in(call, VmState::Booted, "booted")?;
+        if !running.machine.can_wake() {
+            return Err(LabError::invalid(self.subject(), call, NO_WAKING));
+        }
+        self.on_machine(call, running.machine.wakeup()).await
     }
 
     /// Switches it off. Off already is fine.

@@ -10,6 +10,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::saved::Base;
 use crate::vm::handle::{Stage, Vm};
+use crate::vm::power::NO_WAKING;
 use crate::vm::timeline::Mark;
 use provium_events::{BootKind, Event};
 use provium_guest::{After, Channel, LaneHandle};
@@ -197,6 +198,9 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
                 if let Err(how) = meet_again(vm, running).await {
                     return how;
                 }
+            }
+            Sign::Event(MachineEvent::Suspended) if !running.machine.can_wake() => {
+                return format!("the guest went to sleep; {NO_WAKING}");
             }
             Sign::Event(_) => {}
             Sign::Suspicion(suspicion) => {

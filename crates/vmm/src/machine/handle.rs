@@ -1,7 +1,7 @@
 //! The handle on a machine: what can be done to it.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,9 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long QEMU may take to end by itself before it is killed.
 const QUIT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What an ELF file begins with.
+const ELF_MAGIC: &[u8; 4] = b"\x7fELF";
 
 /// A running machine. Dropping it kills QEMU; [`Machine::quit`] ends it properly.
 #[derive(Debug)]
@@ -183,8 +186,16 @@ impl Machine {
         self.command("system_powerdown").await
     }
 
-    /// Wakes it from S3. Only a kernel that was started as a bzImage survives that; see
-    /// [`MachineSpec::kernel`](crate::MachineSpec).
+    /// Whether the guest survives being woken from S3. If its kernel was given as an ELF image, it does
+    /// not: QEMU takes that for a reset, at which it puts the image over the guest's memory again.
+    pub fn can_wake(&self) -> bool {
+        let mut magic = [0; ELF_MAGIC.len()];
+        let read =
+            File::open(&self.spec.kernel).and_then(|mut kernel| kernel.read_exact(&mut magic));
+        read.is_ok() && magic != *ELF_MAGIC
+    }
+
+    /// Wakes it from S3; see [`Machine::can_wake`].
     ///
     /// # Errors
     /// As [`Machine::pause`]; QEMU refuses if it does not sleep.
