@@ -317,28 +317,3 @@ async fn the_last_handle_hangs_up() {
     drop(command);
     timeout(LONG, serving.ended()).await.unwrap();
 }
-
-#[tokio::test]
-#[ignore = "a measurement: run by hand, with --release"]
-async fn calls_per_second() {
-    let (channel, _guest, _serving) = connect().await;
-    for tasks in [1, 16] {
-        let started = Instant::now();
-        let each = 20_000 / tasks;
-        let running: Vec<_> = (0..tasks)
-            .map(|_| {
-                let lane = channel.lane(Lane::RAW);
-                tokio::spawn(async move {
-                    for _ in 0..each {
-                        lane.clock_get().await.unwrap();
-                    }
-                })
-            })
-            .collect();
-        for task in running {
-            task.await.unwrap();
-        }
-        let rate = f64::from(each * tasks) / started.elapsed().as_secs_f64();
-        eprintln!("{tasks} tasks: {rate:.0} calls/s");
-    }
-}
