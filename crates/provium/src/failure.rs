@@ -3,10 +3,10 @@
 use crate::config::ConfigError;
 use camino::Utf8PathBuf;
 use provium_image::ImageError;
-use provium_store::StoreError;
 use provium_lab::UnknownProfile;
 use provium_process::ProcessError;
 use provium_runner::DiscoverError;
+use provium_store::StoreError;
 use provium_vmm::VmmError;
 
 /// Why the harness could not work.

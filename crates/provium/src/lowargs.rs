@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Run the build commands of profiles, and unpack what they boot from
     Prepare(PrepareArgs),
+    /// Show or remove the boot templates in the cache
+    Template(TemplateArgs),
     /// Print a shell's completions
     Completions(CompletionsArgs),
     /// Print which agent is inside
@@ -66,6 +68,33 @@ pub(crate) struct PlainArgs {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub(crate) color: ColorChoice,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct TemplateArgs {
+    #[command(subcommand)]
+    pub(crate) command: TemplateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TemplateCommand {
+    /// Show what there is: kind of machine, size on disk, last use
+    List {
+        /// A line of JSON for each
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        plain: PlainArgs,
+    },
+    /// Remove those that nobody uses
+    Clean {
+        /// Only these; the first digits of a key suffice
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        plain: PlainArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -239,6 +268,9 @@ impl LowArgs {
             Some(Command::Setup(plain)) => plain,
             Some(Command::Doctor(doctor)) => &doctor.plain,
             Some(Command::Prepare(prepare)) => &prepare.plain,
+            Some(Command::Template(template)) => match &template.command {
+                TemplateCommand::List { plain, .. } | TemplateCommand::Clean { plain, .. } => plain,
+            },
             Some(Command::Completions(_) | Command::AgentInfo) => return ColorChoice::Auto,
         };
         plain.color

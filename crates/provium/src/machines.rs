@@ -1,5 +1,6 @@
 //! What machines are made with on this host: QEMU, an accelerator, images.
 
+use crate::config::Config;
 use crate::failure::Failure;
 use crate::hiargs::MachineSettings;
 use crate::terminal;
@@ -27,10 +28,8 @@ impl Progress for Steps {
 }
 
 /// The host's means, and why its accelerator was chosen.
-pub(crate) async fn host(
-    cache_dir: &Utf8Path,
-    settings: &MachineSettings,
-) -> Result<Host, Failure> {
+pub(crate) async fn host(config: &Config, settings: &MachineSettings) -> Result<Host, Failure> {
+    let cache_dir = config.cache_dir.as_path();
     let images = images(cache_dir)?;
     let qemu = qemu().await?;
     let (accel, _why) = decide_accel(&qemu, settings.accel, cache_dir).await?;
@@ -39,6 +38,7 @@ pub(crate) async fn host(
         Accel::Tcg => TCG_PATIENCE,
     };
     let buckets = Cache::open(cache_dir).and_then(|cache| {
+        cache.make_room(config.cache_max_size)?;
         let templates = cache.bucket("templates", 1)?;
         Ok((templates, cache.bucket("snapshots", 1)?))
     });

@@ -32,6 +32,23 @@ impl Cache {
         &self.0
     }
 
+    /// All buckets there are, whatever their kind and version, by the names of their folders.
+    pub(crate) fn buckets(&self) -> Result<Vec<(String, Bucket)>, StoreError> {
+        let mut found = Vec::new();
+        for entry in self.0.read_dir_utf8()? {
+            let path = entry?.into_path();
+            let name = path.file_name().unwrap_or_default();
+            let version = name
+                .rsplit_once("-v")
+                .map(|(_, version)| version.parse::<u32>());
+            if path.is_dir() && matches!(version, Some(Ok(_))) {
+                found.push((name.to_owned(), Bucket::at(path.clone())));
+            }
+        }
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
     /// The bucket of that kind and layout. What killed processes left in it is swept.
     ///
     /// # Errors

@@ -16,13 +16,15 @@
 //! whom. A damaged or foreign entry is told of, removed and made again. What a killed process left
 //! is swept when a bucket is opened.
 //!
-//! This crate knows nothing of what the entries are, and does not decide which ones go: it gives
-//! [`Bucket::entries`] and [`Bucket::remove_unused`] to whoever plans that.
+//! [`Cache::make_room`] removes what was not used for longest.
+//!
+//! This crate knows nothing of what the entries are, but for which kinds cost more than others.
 
 mod bucket;
 mod cache;
 mod entry;
 mod error;
+mod eviction;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod key;
@@ -35,6 +37,7 @@ pub use bucket::Bucket;
 pub use cache::Cache;
 pub use entry::{Entry, EntryInfo, Notice};
 pub use error::StoreError;
+pub use eviction::{Candidate, Room, plan};
 pub use key::{Key, KeyBuilder};
 pub use lock::{Exclusive, LockFile, Shared};
 pub use making::{Claim, Draft, Making};

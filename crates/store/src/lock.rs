@@ -148,8 +148,7 @@ impl Exclusive {
     pub(crate) fn share(self) -> Result<Shared, StoreError> {
         let file = File::from_parts(self.0.file().try_clone()?, self.0.path());
         // For one open file, `flock` changes the kind of the lock that is held.
-        flock(&file, FlockOperation::LockShared)
-            .map_err(|error| StoreError::Io(error.into()))?;
+        flock(&file, FlockOperation::LockShared).map_err(|error| StoreError::Io(error.into()))?;
         mark_used(&file)?;
         Ok(Shared(file))
     }

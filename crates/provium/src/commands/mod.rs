@@ -9,6 +9,7 @@ mod prepare;
 mod run;
 mod runtime;
 mod setup;
+mod template;
 mod verdict;
 
 pub(crate) use choose::run;

@@ -62,7 +62,7 @@ async fn prepare(settings: &RunSettings) -> Result<(Vec<Profile>, Option<Host>),
             profile.accel = accel;
         }
     }
-    let host = machines::host(&config.cache_dir, &settings.machine).await?;
+    let host = machines::host(config, &settings.machine).await?;
     // Each profile with what was found out about KVM, or the words why it cannot be had.
     if profiles
         .iter()

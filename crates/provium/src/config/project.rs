@@ -11,6 +11,9 @@ use std::sync::Arc;
 /// Name of the configuration's file.
 const FILE_NAME: &str = "provium.toml";
 
+/// What the cache's entries may take where nothing is said, bytes.
+const CACHE_MAX_SIZE: u64 = 20 << 30;
+
 /// The name under which the built-in guest is always there.
 const DEFAULT_PROFILE: &str = "default";
 
@@ -21,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) roots: Vec<Utf8PathBuf>,
     /// Where what took long is kept.
     pub(crate) cache_dir: Utf8PathBuf,
+    /// What its entries may take, bytes.
+    pub(crate) cache_max_size: u64,
     /// In the file's order, the built-in one last unless the file has it.
     pub(crate) profiles: Vec<ProfileConfig>,
 }
@@ -39,6 +44,7 @@ impl Config {
             return Ok(Self {
                 roots: Vec::new(),
                 cache_dir,
+                cache_max_size: CACHE_MAX_SIZE,
                 profiles,
             });
         };
@@ -54,6 +60,7 @@ impl Config {
 
         let mut roots = Vec::new();
         let mut cache_dir = None;
+        let mut cache_max_size = CACHE_MAX_SIZE;
         if let Some(provium) = top.section("provium")? {
             provium.only(&["roots", "cache_dir", "cache_max_size"])?;
             for (root, span) in provium.strings("roots")?.unwrap_or_default() {
@@ -65,8 +72,9 @@ impl Config {
                 }
                 roots.push(folder);
             }
-            // Nothing is evicted yet; the value is checked all the same.
-            provium.size("cache_max_size")?;
+            if let Some((size, _)) = provium.size("cache_max_size")? {
+                cache_max_size = size;
+            }
             if let Some((folder, _)) = provium.string("cache_dir")? {
                 cache_dir = Some(find::expanded(&folder, &directory)?);
             }
@@ -92,6 +100,7 @@ impl Config {
         Ok(Self {
             roots,
             cache_dir,
+            cache_max_size,
             profiles,
         })
     }

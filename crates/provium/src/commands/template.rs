@@ -1,0 +1,158 @@
+//! `provium template list|clean`: the boot templates in the cache.
+
+use super::Verdict;
+use crate::failure::Failure;
+use crate::hiargs::Place;
+use crate::lowargs::TemplateCommand;
+use crate::terminal;
+use provium_store::{Bucket, Cache, EntryInfo};
+use serde::{Deserialize, Serialize};
+use std::time::SystemTime;
+
+/// Digits of a key that are shown.
+const SHOWN: usize = 12;
+
+/// What a template says about itself. Read leniently: it is for people.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct About {
+    profile: String,
+    memory_bytes: u64,
+    cpus: u32,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    key: &'a str,
+    profile: &'a str,
+    memory_bytes: u64,
+    cpus: u32,
+    size_bytes: u64,
+    /// Seconds since 1970.
+    last_use: u64,
+}
+
+pub(super) fn run(command: TemplateCommand) -> Result<Verdict, Failure> {
+    match command {
+        TemplateCommand::List { json, plain } => {
+            let bucket = bucket(&Place::new(&plain)?)?;
+            let mut entries = bucket.entries()?;
+            entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
+            terminal::out(&if json {
+                entries
+                    .iter()
+                    .map(|entry| json_line(&bucket, entry))
+                    .collect()
+            } else {
+                table(&bucket, &entries)
+            });
+            Ok(Verdict::Passed)
+        }
+        TemplateCommand::Clean { keys, plain } => clean(&bucket(&Place::new(&plain)?)?, &keys),
+    }
+}
+
+fn bucket(place: &Place) -> Result<Bucket, Failure> {
+    Ok(Cache::open(&place.config.cache_dir)?.bucket("templates", 1)?)
+}
+
+fn clean(bucket: &Bucket, keys: &[String]) -> Result<Verdict, Failure> {
+    let entries = bucket.entries()?;
+    let is = |entry: &EntryInfo, key: &String| entry.key.as_str().starts_with(key.as_str());
+    if let Some(unknown) = keys
+        .iter()
+        .find(|key| !entries.iter().any(|entry| is(entry, key)))
+    {
+        return Err(Failure::Usage {
+            what: format!("no template has a key that begins with `{unknown}`"),
+        });
+    }
+    let chosen = |entry: &&EntryInfo| keys.is_empty() || keys.iter().any(|key| is(entry, key));
+    let (mut count, mut freed, mut kept) = (0, 0, 0);
+    for entry in entries.iter().filter(chosen) {
+        if bucket.remove_unused(&entry.key)? {
+            count += 1;
+            freed += entry.size;
+        } else {
+            kept += 1;
+        }
+    }
+    let kept = match kept {
+        0 => String::new(),
+        kept => format!("; {kept} in use, and kept"),
+    };
+    terminal::out(&format!(
+        "{count} template(s) removed, {} freed{kept}\n",
+        mebibytes(freed)
+    ));
+    Ok(Verdict::Passed)
+}
+
+fn about(bucket: &Bucket, entry: &EntryInfo) -> About {
+    let path = bucket.path().join(entry.key.as_str()).join("about.json");
+    let read = std::fs::read(path).ok();
+    read.and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default()
+}
+
+fn table(bucket: &Bucket, entries: &[EntryInfo]) -> String {
+    if entries.is_empty() {
+        return "there are no boot templates; the first boot of each kind makes one\n".to_owned();
+    }
+    let mut out = format!(
+        "{:<SHOWN$}  {:<20} {:>10} {:>5} {:>10}  {}\n",
+        "KEY", "PROFILE", "MEMORY", "CPUS", "ON DISK", "LAST USE"
+    );
+    let mut total = 0;
+    for entry in entries {
+        let about = about(bucket, entry);
+        total += entry.size;
+        out.push_str(&format!(
+            "{:<SHOWN$}  {:<20} {:>10} {:>5} {:>10}  {} ago\n",
+            &entry.key.as_str()[..SHOWN],
+            about.profile,
+            mebibytes(about.memory_bytes),
+            about.cpus,
+            mebibytes(entry.size),
+            ago(entry.used),
+        ));
+    }
+    out.push_str(&format!(
+        "{} template(s), {} on disk\n",
+        entries.len(),
+        mebibytes(total)
+    ));
+    out
+}
+
+fn json_line(bucket: &Bucket, entry: &EntryInfo) -> String {
+    let about = about(bucket, entry);
+    let since = entry.used.duration_since(SystemTime::UNIX_EPOCH);
+    let line = Line {
+        key: entry.key.as_str(),
+        profile: &about.profile,
+        memory_bytes: about.memory_bytes,
+        cpus: about.cpus,
+        size_bytes: entry.size,
+        last_use: since.unwrap_or_default().as_secs(),
+    };
+    // Strings and numbers always serialise.
+    let mut text = serde_json::to_string(&line).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+/// How long ago, in the largest unit that says something.
+fn ago(then: SystemTime) -> String {
+    let seconds = then.elapsed().unwrap_or_default().as_secs();
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
