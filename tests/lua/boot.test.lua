@@ -37,6 +37,36 @@ test("memory, cpus, command line, files, hwrng", function(t)
   t:assert_eq(hwrng(twin), first, "the same seed gives the same stream")
 end)
 
+test("every key of a boot wins over the creation's, and a reset keeps what the boot was given", function(t)
+  local vm = provium:vm("v", "default", {
+    memory = "128M", cpus = 1, kernel_cmdline = "made=1", kernel_cmdline_append = "more=1", rng_seed = 1,
+    initial_time = 1000000000, files = {{path = "/made", content = "1"}}, agent_timeout = "1ms", cold = false,
+  })
+  local function is_as_booted(reset)
+    t:assert_eq(vm:run("nproc").stdout, "2\n")
+    local total = tonumber(vm:read_file("/proc/meminfo"):match("MemTotal:%s+(%d+)"))
+    t:assert(total > 130 * 1024, total .. " kB")
+    local cmdline = vm:read_file("/proc/cmdline")
+    t:assert_match(cmdline, "booted=2.*more=2")
+    t:assert(not cmdline:find("made=1", 1, true) and not cmdline:find("more=1", 1, true), cmdline)
+    t:assert_eq(vm:read_file("/booted"), "2")
+    t:assert_contains(tostring(t:assert_raises(function() vm:read_file("/made") end)), "ENOENT")
+    local now = vm:clock():get()
+    t:assert(now >= 1500000000.5 and now < 1500000600, reset .. tostring(now))
+  end
+  vm:boot{
+    memory = "192M", cpus = 2, kernel_cmdline = "booted=2", kernel_cmdline_append = "more=2", rng_seed = 2,
+    initial_time = 1500000000.5, files = {{path = "/booted", content = "2"}}, agent_timeout = "60s", cold = true,
+  }
+  is_as_booted("at boot: ")
+  t:assert_eq(vm:stats().boot_kind, "cold")
+  vm:reset()
+  is_as_booted("after the reset: ")
+  vm:shutdown()
+  t:assert_contains(tostring(t:assert_raises(function() vm:boot{cold = true} end)), "agent_timeout",
+    "the next boot begins with the creation's keys again")
+end)
+
 test("the kernel's modules are within reach of modprobe", function(t)
   local vm = provium:vm("v", "default"):boot()
   vm:run("modprobe xfs"):assert_ok()
@@ -131,6 +161,30 @@ test("the UART serves where there is no virtio console", function(t)
   vm:write_file("/tmp/x", bytes)
   t:assert_eq(vm:read_file("/tmp/x"), bytes)
   t:assert_eq(vm:run("ls /sys/class/virtio-ports 2>/dev/null").stdout, "")
+end)
+
+test("the UART under load: 1 MiB both ways while other calls go on", {timeout = "280s"}, function(t)
+  local vm = provium:vm("v", "default", {kernel_cmdline_append = "module_blacklist=virtio_console"}):boot()
+  local bytes = string.rep("0123456789abcdef", 65536)
+  local going, calls = true, 0
+  local others = {}
+  for i = 1, 4 do
+    others[i] = co.spawn(function()
+      while going do
+        t:assert_eq(vm:run("echo " .. i).stdout, i .. "\n")
+        t:assert_eq(vm:syscall("getuid").ret, 0)
+        calls = calls + 1
+      end
+    end)
+  end
+  vm:write_file("/tmp/big", bytes)
+  local meanwhile = calls
+  t:assert(vm:read_file("/tmp/big") == bytes, "read_file differs")
+  going = false
+  for _, task in ipairs(others) do task:join("60s") end
+  t:assert_contains(vm:run("sha256sum /tmp/big").stdout, hash.sha256(bytes))
+  t:assert(meanwhile > 0 and calls > meanwhile, "nobody was starved")
+  t:log(calls .. " rounds of other calls meanwhile")
 end)
 
 test("agent_timeout bounds the boot, and the error names what to raise", function(t)
