@@ -60,3 +60,37 @@ fn print_goes_to_the_log_and_nothing_ends_the_run() {
     );
     assert!(ran.test("b").log.is_empty());
 }
+
+#[test]
+fn a_command_on_the_host_can_be_ended_and_holds_up_nobody() {
+    let ran = Case::new(
+        r#"
+test("results", function(t)
+  t:assert_same({os.execute("echo said; echo loud >&2")}, {true, "exit", 0})
+  t:assert_same({os.execute("exit 3")}, {nil, "exit", 3})
+  t:assert_same({os.execute("kill -TERM $$")}, {nil, "signal", 15})
+  t:assert_eq(os.execute(), true)
+end)
+test("others go on", function(t)
+  local calls = 0
+  local task = co.spawn(function() os.execute("sleep 0.3") end)
+  while task:status() == "running" do
+    host.sleep(0.01)
+    calls = calls + 1
+  end
+  t:assert(calls > 5, calls)
+end)
+test("ended", {timeout = "200ms"}, function() os.execute("sleep 30") end)
+"#,
+    )
+    .run();
+    for name in ["results", "others go on"] {
+        let verdict = ran.test(name);
+        assert_eq!(verdict.status, Status::Passed, "{}", verdict.message);
+    }
+    assert_eq!(ran.test("results").log, ["said", "loud"]);
+    assert_eq!(
+        ran.failure("ended"),
+        "timed out after 200ms in os.execute(\"sleep 30\")"
+    );
+}
