@@ -9,6 +9,7 @@
 //!
 //! This crate knows no Lua and no test; it never prints.
 
+mod answer;
 mod barrier;
 mod batch;
 mod budget;
@@ -39,7 +40,7 @@ mod vm;
 mod worker;
 
 pub use batch::{BatchEntry, BatchOutcome};
-pub use budget::{Budget, BudgetError, Grant, Need, Unlimited, VM_OVERHEAD};
+pub use budget::{Budget, BudgetError, Grant, Need, StandingBy, Unlimited, VM_OVERHEAD};
 pub use claim::Claim;
 pub use clock::Clock;
 pub use command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};

@@ -1,5 +1,6 @@
 //! From a saved VM to a machine that runs, with an identity of its own.
 
+use crate::answer::{NoAnswer, answer_of};
 use crate::environment::{EnvironmentError, Host};
 use crate::saved::{Base, SavedVm};
 use camino::Utf8PathBuf;
@@ -50,6 +51,8 @@ pub(crate) enum ReviveError {
     Environment(#[from] EnvironmentError),
     #[error("its agent does not answer")]
     Agent(#[source] CallError),
+    #[error("its guest ended: {0}")]
+    Ended(String),
     #[error("its agent did not answer within {0:?}")]
     Silent(Duration),
 }
@@ -99,9 +102,11 @@ impl Revived {
     ) -> Result<(), ReviveError> {
         let resumed = self.machine.resume().await;
         resumed.map_err(EnvironmentError::Machine)?;
-        match tokio::time::timeout(limit, self.channel.renew(identity.renewal())).await {
+        let renewed = self.channel.renew(identity.renewal());
+        match answer_of(&self.machine, limit, renewed).await {
             Ok(renewed) => renewed.map_err(ReviveError::Agent),
-            Err(_) => Err(ReviveError::Silent(limit)),
+            Err(NoAnswer::Ended(how)) => Err(ReviveError::Ended(how)),
+            Err(NoAnswer::Late) => Err(ReviveError::Silent(limit)),
         }
     }
 }

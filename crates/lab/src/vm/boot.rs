@@ -3,6 +3,7 @@
 //! A boot is from a template where that is allowed and one can be had or made, and cold otherwise.
 //! Either way the guest is told who it is before the test sees it: its name, the time, randomness.
 
+use crate::answer::{NoAnswer, answer_of};
 use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
@@ -82,7 +83,7 @@ impl Vm {
             return Ok(started);
         }
         let (machine, channel) = self.boot_cold(options, image).await?;
-        self.introduce(&channel, options).await?;
+        self.introduce(&machine, &channel, options).await?;
         Ok(Started {
             machine,
             channel,
@@ -94,16 +95,19 @@ impl Vm {
     /// Tells a guest that has just come up who it is.
     pub(crate) async fn introduce(
         &self,
+        machine: &Machine,
         channel: &Channel,
         options: &VmOptions,
     ) -> Result<(), LabError> {
         let limit = self.agent_limit(options);
         let told = channel.renew(self.identity(options).renewal());
-        match tokio::time::timeout(limit, told).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.boot_error(format!("the agent says: {error}"))),
-            Err(_) => Err(self.boot_error(format!("its agent did not answer within {limit:?}"))),
-        }
+        let how = match answer_of(machine, limit, told).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => format!("the agent says: {error}"),
+            Err(NoAnswer::Ended(how)) => self.with_reason(how),
+            Err(NoAnswer::Late) => format!("its agent did not answer within {limit:?}"),
+        };
+        Err(self.boot_error(how))
     }
 
     /// Who the guest is after a boot.

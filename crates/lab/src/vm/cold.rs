@@ -1,12 +1,12 @@
 //! A boot from kernel and initial RAM disk, up to an agent that answers.
 
+use crate::answer::{NoAnswer, answer_of};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::saved::{entropy, host_name};
 use crate::vm::boot::now_ns;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
-use crate::vm::running::{last_word, told};
 use provium_guest::{AnswerAsk, Answering, Channel};
 use provium_image::{AGENT_BUILD, BootRequest, GuestImage};
 use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
@@ -106,23 +106,14 @@ impl Vm {
             AGENT_BUILD,
             asks,
         );
-        let mut ended = machine.ended();
-        let mut suspicions = machine.suspicions();
-        let suspicion = tokio::select! {
-            biased;
-            met = establish => return met.map_err(|error| self.boot_error(error.to_string())),
-            () = async { drop(ended.wait_for(Option::is_some).await) } => None,
-            Ok(suspicion) = suspicions.recv() => Some(suspicion),
-            () = tokio::time::sleep(limit) => return Err(self.boot_error(format!(
+        match answer_of(machine, limit, establish).await {
+            Ok(met) => met.map_err(|error| self.boot_error(error.to_string())),
+            Err(NoAnswer::Ended(how)) => Err(self.boot_error(self.with_reason(how))),
+            Err(NoAnswer::Late) => Err(self.boot_error(format!(
                 "the agent did not answer within {limit:?}; if the guest needs longer, raise \
                  `agent_timeout` or the profile's `agent_boot_timeout`"
             ))),
-        };
-        let how = match suspicion {
-            Some(suspicion) => last_word(machine, &suspicion).await,
-            None => told(&ended, "QEMU ended"),
-        };
-        Err(self.boot_error(self.with_reason(how)))
+        }
     }
 
     /// What the agent is told when it comes up, now and after each reset.

@@ -5,6 +5,7 @@
 //! unanswered confirms. Whatever comes first makes the VM *dead*, closes the channel (so that every
 //! call in flight fails at once) and keeps the console.
 
+use crate::answer::{LAST_WORDS, NoAnswer, answer_of, last_word, told};
 use crate::budget::Grant;
 use crate::error::LabError;
 use crate::lock::lock;
@@ -19,7 +20,6 @@ use provium_vmm::{Machine, MachineEvent, Suspicion};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// How much of the console goes into an error, bytes.
@@ -27,9 +27,6 @@ const CONSOLE_SHOWN: usize = 1024;
 
 /// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
 const CONFIRMATION: Duration = Duration::from_secs(1);
-
-/// After the agent's channel closed: how long QEMU may take to say why.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A VM that runs.
 pub(crate) struct Running {
@@ -220,36 +217,16 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
     }
 }
 
-/// What is told of a guest whose console suggests its end: what QEMU says, which may know better,
-/// if it says it soon. Meanwhile the console gets whole, too.
-pub(crate) async fn last_word(machine: &Machine, suspicion: &Suspicion) -> String {
-    let mut ended = machine.ended();
-    let end = tokio::time::timeout(LAST_WORDS, ended.wait_for(Option::is_some)).await;
-    let has_ended = matches!(end, Ok(Ok(_)));
-    drop(end);
-    if has_ended {
-        told(&ended, "QEMU ended")
-    } else {
-        suspicion.to_string()
-    }
-}
-
-/// What a watch says, as text.
-pub(crate) fn told<T: ToString>(watch: &watch::Receiver<Option<T>>, otherwise: &str) -> String {
-    watch
-        .borrow()
-        .as_ref()
-        .map_or_else(|| otherwise.to_owned(), ToString::to_string)
-}
-
 /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
 async fn meet_again(vm: &Vm, running: &Running) -> Result<(), String> {
     lock(&vm.0.timeline).boot();
     let (hello, limit) = vm.reboot_terms();
-    match tokio::time::timeout(limit, running.channel.resync(hello, After::Reboot)).await {
+    let back = running.channel.resync(hello, After::Reboot);
+    match answer_of(&running.machine, limit, back).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(format!("the guest rebooted: {error}")),
-        Err(_) => Err(format!(
+        Err(NoAnswer::Ended(how)) => Err(format!("the guest rebooted, then: {how}")),
+        Err(NoAnswer::Late) => Err(format!(
             "the guest rebooted, and its agent was not back within {limit:?}"
         )),
     }

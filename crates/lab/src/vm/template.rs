@@ -11,6 +11,7 @@
 //! boots would take longer side by side. A template that cannot be used is removed and made anew: a
 //! test notices nothing but the time.
 
+use crate::answer::answer_of;
 use crate::error::LabError;
 use crate::saved::{Again, Base, Held, Revived, SavedVm, VmFacts};
 use crate::vm::boot::Started;
@@ -60,7 +61,7 @@ impl Vm {
                     let (machine, channel) = self.boot_cold(options, image).await?;
                     self.keep_as_template(bucket, making, &machine, &channel, image)
                         .await;
-                    self.introduce(&channel, options).await?;
+                    self.introduce(&machine, &channel, options).await?;
                     return Ok(Some(Started {
                         machine,
                         channel,
@@ -140,7 +141,9 @@ impl Vm {
     ) {
         let written = async {
             let draft = bucket.draft().map_err(|error| error.to_string())?;
-            let held = Held::hold(machine, channel).await;
+            let limit = self.environment().patient(Held::LIMIT);
+            let held = answer_of(machine, limit, Held::hold(machine, channel)).await;
+            let held = held.map_err(|why| why.to_string())?;
             let held = held.map_err(|error| crate::error::chain(&error))?;
             let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, cut);
             let saved = held.save(draft.path(), SaveForm::Whole, facts).await;
