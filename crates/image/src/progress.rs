@@ -19,8 +19,10 @@ impl Progress for Silent {
 /// Words for what the cache tells.
 pub(crate) fn tell(progress: &dyn Progress, what: &str, notice: Notice<'_>) {
     progress.step(&match notice {
-        Notice::Waiting { holder: Some(pid) } => {
-            format!("waiting for process {pid}, which is making {what}")
+        Notice::Waiting {
+            holder: Some(holder),
+        } => {
+            format!("waiting for process {}, which is making {what}", holder.pid)
         }
         Notice::Waiting { holder: None } => format!("waiting for another process and {what}"),
         Notice::Damaged { path, why } => {

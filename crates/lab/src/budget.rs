@@ -102,6 +102,36 @@ pub trait Budget: Send + Sync {
     fn total(&self) -> Option<Need> {
         None
     }
+
+    /// Notes that a task of `file` waits for what another file does, and gives nothing back until
+    /// then: without that, files that wait for each other would not be seen to.
+    fn stand_by(&self, _file: &str) -> StandingBy {
+        StandingBy::new(|| ())
+    }
+}
+
+/// A wait for what another file does. It lasts until this is dropped.
+pub struct StandingBy(Option<Box<dyn FnOnce() + Send>>);
+
+impl StandingBy {
+    /// `end` is called once, when it is dropped.
+    pub fn new(end: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(end)))
+    }
+}
+
+impl fmt::Debug for StandingBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StandingBy").finish_non_exhaustive()
+    }
+}
+
+impl Drop for StandingBy {
+    fn drop(&mut self) {
+        if let Some(end) = self.0.take() {
+            end();
+        }
+    }
 }
 
 /// What was taken; gives it back when dropped.

@@ -3,7 +3,7 @@
 use crate::entry::{Entry, EntryInfo, Notice};
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::lock::{Exclusive, LockFile};
+use crate::lock::{Exclusive, Holder, LockFile};
 use crate::making::Claim;
 use crate::manifest::Manifest;
 use crate::sweep;
@@ -42,7 +42,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError::Locked`] when it is being made for too long.
     pub async fn get(&self, key: &Key, notify: Notify<'_>) -> Result<Option<Entry>, StoreError> {
-        let waiting = |holder| notify(Notice::Waiting { holder });
+        let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
         let held = self.lock(key).shared(DEADLINE, &waiting).await?;
         let path = self.entry(key);
         Ok(Manifest::check(&path, key)
@@ -96,6 +96,22 @@ impl Bucket {
         }
         found.sort_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
+    }
+
+    /// Waits until nobody else holds `key`, and holds it alone, which keeps others that ask for it
+    /// waiting; they are told that it is held for `purpose`. The key may be one that no entry has.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when it is held by somebody else for too long.
+    pub async fn alone(
+        &self,
+        key: &Key,
+        purpose: &str,
+        notify: Notify<'_>,
+    ) -> Result<Exclusive, StoreError> {
+        let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
+        let lock = self.lock(key).held_for(purpose);
+        lock.exclusive(DEADLINE, &waiting).await
     }
 
     /// Removes the entry unless somebody uses or makes it; whether it did.
@@ -153,7 +169,7 @@ impl Bucket {
         key: &Key,
         notify: Notify<'_>,
     ) -> Result<Exclusive, StoreError> {
-        let waiting = |holder| notify(Notice::Waiting { holder });
+        let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
         self.lock(key).exclusive(DEADLINE, &waiting).await
     }
 
@@ -335,8 +351,10 @@ mod tests {
         let (made, waited) = (AtomicU32::new(0), AtomicU32::new(0));
         let once = async || {
             let notify = |notice: Notice<'_>| {
-                let holder = Some(std::process::id());
-                assert_eq!(notice, Notice::Waiting { holder });
+                let Notice::Waiting { holder } = notice else {
+                    panic!("nothing is damaged")
+                };
+                assert_eq!(holder.unwrap().pid, std::process::id());
                 waited.fetch_add(1, Ordering::Relaxed);
             };
             let fill = async |path: Utf8PathBuf| {

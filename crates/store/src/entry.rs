@@ -1,7 +1,7 @@
 //! An entry in use, and what is told while one is looked for.
 
 use crate::key::Key;
-use crate::lock::Shared;
+use crate::lock::{Holder, Shared};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::time::SystemTime;
 
@@ -40,8 +40,8 @@ pub struct EntryInfo {
 pub enum Notice<'a> {
     /// Somebody else is making or using the entry; told once.
     Waiting {
-        /// Its process id, if that is known.
-        holder: Option<u32>,
+        /// Who, if that is known.
+        holder: Option<&'a Holder>,
     },
     /// The entry was there, but not to be trusted: it is removed.
     Damaged {

@@ -39,5 +39,5 @@ pub use entry::{Entry, EntryInfo, Notice};
 pub use error::StoreError;
 pub use eviction::{Candidate, Room, plan};
 pub use key::{Key, KeyBuilder};
-pub use lock::{Exclusive, LockFile, Shared};
+pub use lock::{Exclusive, Holder, LockFile, Shared};
 pub use making::{Claim, Draft, Making};

@@ -1,7 +1,7 @@
 //! File locks between processes (`flock(2)`), their state in the type.
 //!
-//! Whoever holds a lock alone writes its process into the file, so that others can say for whom they
-//! wait. The kernel gives a lock back when its holder ends, however it ends. Lock files are never
+//! Whoever holds a lock alone writes its process into the file, and for what it holds it, so that
+//! others can say for whom they wait. The kernel gives a lock back when its holder ends, however it ends. Lock files are never
 //! removed: two processes could then hold two files of one name.
 
 use crate::error::StoreError;
@@ -16,11 +16,23 @@ use std::time::Duration;
 const RETRY: Duration = Duration::from_millis(20);
 
 /// Longest content of a lock file that is read, bytes.
-const HOLDER_LEN: u64 = 64;
+const HOLDER_LEN: u64 = 4096;
 
 /// A lock file, not held.
 #[derive(Debug, Clone)]
-pub struct LockFile(Utf8PathBuf);
+pub struct LockFile {
+    path: Utf8PathBuf,
+    purpose: String,
+}
+
+/// Who holds a lock alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id.
+    pub pid: u32,
+    /// What it says it holds the lock for; may be empty.
+    pub purpose: String,
+}
 
 /// Held together with others.
 #[derive(Debug)]
@@ -33,12 +45,22 @@ pub struct Exclusive(File);
 impl LockFile {
     /// The lock of that path. The file is made when it is first taken.
     pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
-        Self(path.into())
+        Self {
+            path: path.into(),
+            purpose: String::new(),
+        }
+    }
+
+    /// The same lock; those who wait for it are told that it is held for `purpose`, a line of text.
+    #[must_use]
+    pub fn held_for(self, purpose: &str) -> Self {
+        let purpose = purpose.replace('\n', " ");
+        Self { purpose, ..self }
     }
 
     /// The path.
     pub fn path(&self) -> &Utf8Path {
-        &self.0
+        &self.path
     }
 
     /// Takes it together with others, if nobody holds it alone.
@@ -58,7 +80,8 @@ impl LockFile {
         let pid = std::process::id();
         file.set_len(0)?;
         file.rewind()?;
-        write!(file, "{pid} {}", start_time(pid).unwrap_or(0))?;
+        let start = start_time(pid).unwrap_or(0);
+        write!(file, "{pid} {start} {}", self.purpose)?;
         Ok(Some(Exclusive(file)))
     }
 
@@ -69,20 +92,20 @@ impl LockFile {
     pub async fn shared(
         &self,
         deadline: Duration,
-        waiting: &(dyn Fn(Option<u32>) + Send + Sync),
+        waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
     ) -> Result<Shared, StoreError> {
         self.wait(deadline, waiting, || self.try_shared()).await
     }
 
-    /// Waits until nobody else holds it, and takes it alone. `waiting` is called once, with the
-    /// holder's process id, if there is a wait.
+    /// Waits until nobody else holds it, and takes it alone. `waiting` is called once, with who holds
+    /// it, if there is a wait.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when the deadline is over.
     pub async fn exclusive(
         &self,
         deadline: Duration,
-        waiting: &(dyn Fn(Option<u32>) + Send + Sync),
+        waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
     ) -> Result<Exclusive, StoreError> {
         self.wait(deadline, waiting, || self.try_exclusive()).await
     }
@@ -90,7 +113,7 @@ impl LockFile {
     async fn wait<T>(
         &self,
         deadline: Duration,
-        waiting: &(dyn Fn(Option<u32>) + Send + Sync),
+        waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
         attempt: impl Fn() -> Result<Option<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let wait = async {
@@ -100,7 +123,7 @@ impl LockFile {
                     return Ok(lock);
                 }
                 if !std::mem::replace(&mut told, true) {
-                    waiting(self.holder());
+                    waiting(self.holder().as_ref());
                 }
                 tokio::time::sleep(RETRY).await;
             }
@@ -108,24 +131,29 @@ impl LockFile {
         match tokio::time::timeout(deadline, wait).await {
             Ok(result) => result,
             Err(_) => Err(StoreError::Locked {
-                path: self.0.clone(),
-                pid: self.holder(),
+                path: self.path.clone(),
+                pid: self.holder().map(|holder| holder.pid),
                 deadline,
             }),
         }
     }
 
-    /// The process that holds it alone, if it is alive.
-    pub fn holder(&self) -> Option<u32> {
+    /// Who holds it alone, if that process is alive.
+    pub fn holder(&self) -> Option<Holder> {
         let mut text = String::new();
-        File::open(&self.0)
+        File::open(&self.path)
             .ok()?
             .take(HOLDER_LEN)
             .read_to_string(&mut text)
             .ok()?;
-        let (pid, start) = text.split_once(' ')?;
+        let (pid, rest) = text.split_once(' ')?;
+        let (start, purpose) = rest.split_once(' ')?;
         let pid = pid.parse().ok()?;
-        (start_time(pid)? == start.parse::<u64>().ok()?).then_some(pid)
+        let is_alive = start_time(pid)? == start.parse::<u64>().ok()?;
+        is_alive.then(|| Holder {
+            pid,
+            purpose: purpose.to_owned(),
+        })
     }
 
     fn try_lock(&self, operation: FlockOperation) -> Result<Option<File>, StoreError> {
@@ -134,7 +162,7 @@ impl LockFile {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&self.0)?;
+            .open(&self.path)?;
         match flock(&file, operation) {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -194,18 +222,23 @@ mod tests {
     #[tokio::test]
     async fn one_alone_or_many_together() {
         let (_folder, lock) = lock();
-        let alone = lock.try_exclusive().unwrap().unwrap();
+        let alone = lock.clone().held_for("a\ntest").try_exclusive();
+        let alone = alone.unwrap().unwrap();
         assert!(lock.try_shared().unwrap().is_none());
-        assert_eq!(lock.holder(), Some(std::process::id()));
+        let me = Holder {
+            pid: std::process::id(),
+            purpose: "a test".to_owned(),
+        };
+        assert_eq!(lock.holder(), Some(me.clone()));
 
         let told = Mutex::new(Vec::new());
-        let waiting = |pid| told.lock().unwrap().push(pid);
+        let waiting = |holder: Option<&Holder>| told.lock().unwrap().push(holder.cloned());
         let late = lock.exclusive(Duration::from_millis(50), &waiting).await;
         let Err(StoreError::Locked { pid, .. }) = late else {
             panic!("not refused")
         };
         assert_eq!(pid, Some(std::process::id()));
-        assert_eq!(*told.lock().unwrap(), [Some(std::process::id())]);
+        assert_eq!(*told.lock().unwrap(), [Some(me)]);
 
         drop(alone);
         assert_eq!(lock.holder(), None);
@@ -220,14 +253,15 @@ mod tests {
     async fn a_waiter_goes_on_when_the_holder_lets_go() {
         let (_folder, lock) = lock();
         let alone = Mutex::new(lock.try_exclusive().unwrap());
-        let let_go = |_| drop(alone.lock().unwrap().take());
+        let let_go = |_: Option<&Holder>| drop(alone.lock().unwrap().take());
         lock.shared(Duration::from_secs(60), &let_go).await.unwrap();
     }
 
     #[test]
     fn a_holder_that_is_gone_is_not_named() {
         let (_folder, lock) = lock();
-        for stale in ["", "x", "4194305 1", &format!("{} 1", std::process::id())] {
+        let recycled = format!("{} 1 ", std::process::id());
+        for stale in ["", "x", "4194305 1", "4194305 1 x", &recycled] {
             fs_err::write(lock.path(), stale).unwrap();
             assert_eq!(lock.holder(), None, "{stale:?}");
         }

@@ -27,6 +27,8 @@ struct Account {
     peak: Amount,
     reserved: Amount,
     running: bool,
+    /// How many of its tasks wait for what another file does.
+    standing_by: u32,
 }
 
 #[derive(Debug)]
@@ -97,6 +99,19 @@ impl PoolCore {
             .get(file)
             .map(|account| account.peak)
             .unwrap_or_default()
+    }
+
+    /// A task of the file begins to wait for what another file does.
+    pub(crate) fn stand_by(&mut self, file: &str) {
+        self.files.entry(file.to_owned()).or_default().standing_by += 1;
+    }
+
+    /// It waits no more.
+    pub(crate) fn go_on(&mut self, file: &str) {
+        if let Some(account) = self.files.get_mut(file) {
+            account.standing_by = account.standing_by.saturating_sub(1);
+        }
+        self.forget(file);
     }
 
     /// Asks for `need`; `None` if it is more than there will ever be.
@@ -182,7 +197,7 @@ impl PoolCore {
         before != self.queue.len()
     }
 
-    /// When all who hold something wait for more: the youngest of their requests, what it needs,
+    /// When all who hold something wait, for more or for another file: the youngest of their requests, what it needs,
     /// and who holds what.
     pub(crate) fn stuck(&self) -> Option<(Ticket, Amount, String)> {
         let holders = || {
@@ -190,8 +205,9 @@ impl PoolCore {
                 .iter()
                 .filter(|(_, account)| account.held != Amount::default())
         };
-        let waits = |file: &str| self.queue.iter().any(|waiting| waiting.file == file);
-        if self.queue.is_empty() || !holders().all(|(file, _)| waits(file)) {
+        let asks = |file: &str| self.queue.iter().any(|waiting| waiting.file == file);
+        let waits = |(file, account): (&String, &Account)| account.standing_by > 0 || asks(file);
+        if self.queue.is_empty() || !holders().all(waits) {
             return None;
         }
         let holds = |file: &str| holders().any(|(holder, _)| holder == file);
@@ -214,7 +230,7 @@ impl PoolCore {
 
     /// Drops the account of a file that neither runs nor holds anything.
     fn forget(&mut self, file: &str) {
-        let idle = |a: &Account| a.held == Amount::default() && !a.running;
+        let idle = |a: &Account| a.held == Amount::default() && !a.running && a.standing_by == 0;
         if self.files.get(file).is_some_and(idle) {
             self.files.remove(file);
         }
@@ -400,6 +416,29 @@ mod tests {
             },
         );
         assert_eq!(pool.grant(), [waits]);
+    }
+
+    #[test]
+    fn who_stands_by_for_another_file_gives_nothing_back() {
+        let small = Amount {
+            memory_bytes: 1,
+            cpus: 1,
+        };
+        let mut pool = PoolCore::new(Amount {
+            memory_bytes: 4,
+            cpus: 2,
+        });
+        pool.request("waits", small).unwrap();
+        pool.request("works", small).unwrap();
+        assert_eq!(pool.grant().len(), 2);
+        let more = pool.request("works", small).unwrap();
+        assert!(pool.grant().is_empty(), "the other file can still end");
+        assert!(pool.stuck().is_none());
+        pool.stand_by("waits");
+        assert_eq!(pool.grant(), [more], "processors are lent");
+        pool.go_on("waits");
+        pool.request("works", small).unwrap();
+        assert!(pool.stuck().is_none());
     }
 
     proptest! {

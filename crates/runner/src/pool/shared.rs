@@ -2,7 +2,7 @@
 
 use super::core::{PoolCore, Ticket};
 use provium_events::{Amount, BlockReason, Event, Sink};
-use provium_lab::{Budget, BudgetError, Grant, Need};
+use provium_lab::{Budget, BudgetError, Grant, Need, StandingBy};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -209,6 +209,14 @@ impl Pool {
 }
 
 impl Budget for Pool {
+    fn stand_by(&self, file: &str) -> StandingBy {
+        self.lock().core.stand_by(file);
+        // Whoever the file waits for may go on with processors that are lent.
+        self.settle();
+        let (pool, file) = (self.clone(), file.to_owned());
+        StandingBy::new(move || pool.lock().core.go_on(&file))
+    }
+
     fn room(&self) -> u64 {
         self.lock().core.available().memory_bytes
     }
