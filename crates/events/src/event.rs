@@ -216,6 +216,9 @@ pub enum Event {
     FixtureBuildStarted {
         /// The fixture.
         path: String,
+        /// Why one that was built before does not serve; `None`: there was none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// A fixture's build has ended.
     FixtureBuildDone {

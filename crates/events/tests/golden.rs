@@ -206,6 +206,11 @@ fn all() -> Vec<Event> {
         },
         Event::FixtureBuildStarted {
             path: "web.fixture.lua".into(),
+            reason: None,
+        },
+        Event::FixtureBuildStarted {
+            path: "web.fixture.lua".into(),
+            reason: Some("`helpers/db.lua` has changed".into()),
         },
         Event::FixtureBuildDone {
             path: "web.fixture.lua".into(),

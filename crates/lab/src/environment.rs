@@ -47,6 +47,8 @@ pub struct Host {
     pub templates: Option<Bucket>,
     /// Where snapshots are kept that have no folder of their own.
     pub snapshots: Bucket,
+    /// Where fixtures are kept.
+    pub fixtures: Bucket,
     /// Time-outs that wait for the guest are multiplied by this. 1.0 on hardware virtualization.
     pub patience: f64,
 }

@@ -9,11 +9,13 @@ use crate::budget::{BudgetError, Grant, Need};
 use crate::claim::{Claim, ClaimError, Share, Told};
 use crate::environment::Environment;
 use crate::error::LabError;
+use crate::fixture::Build;
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions};
 use indexmap::IndexMap;
 use provium_store::Draft;
+use provium_vmm::SaveForm;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -41,6 +43,8 @@ pub(crate) struct FileContext {
     barriers: Barriers,
     share: Share,
     anonymous: Mutex<u32>,
+    /// The build of a fixture that these labs are for; `None`: they are a test file's.
+    build: Option<Build>,
 }
 
 /// The members of a lab, in the order they came.
@@ -125,18 +129,36 @@ impl Names {
 impl Lab {
     /// The root lab of the file that events and messages call `path`.
     pub fn root(environment: Arc<Environment>, path: impl Into<String>) -> Self {
-        let file = Arc::new(FileContext {
+        Self::root_of(FileContext {
             environment,
             path: path.into(),
             barriers: Barriers::default(),
             share: Share::default(),
             anonymous: Mutex::new(0),
-        });
+            build: None,
+        })
+    }
+
+    /// The root lab of a fixture's build. It draws on what the file has that wants the fixture, whose
+    /// own labs it does not see.
+    pub(crate) fn building(&self, build: Build) -> Self {
+        let file = &self.0.file;
+        Self::root_of(FileContext {
+            environment: Arc::clone(&file.environment),
+            path: file.path.clone(),
+            barriers: Barriers::default(),
+            share: file.share.clone(),
+            anonymous: Mutex::new(0),
+            build: Some(build),
+        })
+    }
+
+    fn root_of(file: FileContext) -> Self {
         Self(Arc::new(Inner {
             id: ResourceId::next(),
             name: "provium".to_owned(),
             names: None,
-            file,
+            file: Arc::new(file),
         }))
     }
 
@@ -194,6 +216,9 @@ impl Lab {
         let profile = environment
             .profile(profile)
             .map_err(|unknown| self.invalid(&call, unknown.to_string()))?;
+        if let Some(build) = self.build() {
+            build.recorder.profile(&profile.name);
+        }
         let vm = Vm::create(Arc::clone(&self.0.file), scope, name, profile, options);
         self.local(scope).insert(Member::Vm(vm.clone()));
         Ok(vm)
@@ -324,6 +349,18 @@ impl Lab {
             .await
     }
 
+    /// Closes what is in `scope` behind everybody's back: nobody waits for it any more.
+    pub fn close_later(&self, scope: Scope) {
+        if scope.is_empty() {
+            return;
+        }
+        self.environment().chore(async move {
+            for failure in scope.close().await {
+                tracing::warn!(%failure, "closing what was left");
+            }
+        });
+    }
+
     /// A new folder in the cache.
     pub(crate) fn cache_draft(&self, call: &str) -> Result<Draft, LabError> {
         let host = self.environment().host();
@@ -332,6 +369,21 @@ impl Lab {
         })?;
         let draft = host.snapshots.draft();
         draft.map_err(|error| LabError::host(self.subject(), call, error))
+    }
+
+    /// The build of a fixture that it belongs to.
+    pub(crate) fn build(&self) -> Option<&Build> {
+        self.0.file.build.as_ref()
+    }
+
+    /// The test file, as events name it.
+    pub(crate) fn file_path(&self) -> &str {
+        &self.0.file.path
+    }
+
+    /// The form of a snapshot that has no folder of its own.
+    pub(crate) fn form_in_cache(&self) -> SaveForm {
+        self.0.file.form_in_cache()
     }
 
     pub(crate) fn subject(&self) -> String {
@@ -414,6 +466,15 @@ impl FileContext {
     pub(crate) async fn acquire(&self, need: Need) -> Result<Grant, BudgetError> {
         let budget = self.environment.budget();
         self.share.acquire(budget, &self.path, need).await
+    }
+
+    /// The form of a snapshot that has no folder of its own: that of a test goes with the test, one
+    /// of a fixture outlives what its VM was booted from.
+    pub(crate) fn form_in_cache(&self) -> SaveForm {
+        match self.build {
+            Some(_) => SaveForm::Whole,
+            None => SaveForm::OnBase,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod environment;
 pub mod errno;
 mod error;
 mod file;
+mod fixture;
 mod host_shell;
 pub mod kernel_log;
 mod lab;
@@ -48,6 +49,10 @@ pub use console::Console;
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
 pub use file::{File, OpenMode};
+pub use fixture::{
+    BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Found, Input, InputKind,
+    Recorder, Taken,
+};
 pub use host_shell::{HostOutput, host_shell};
 pub use lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use process::{OutputKind, Process, ProcessStatus};

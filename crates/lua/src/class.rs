@@ -101,6 +101,15 @@ impl<'a, T: Object> Class<'a, T> {
         Ok(self)
     }
 
+    /// Has the method `name`, which is there already, called by way of `wrapper(method)`, a function
+    /// of the prelude's.
+    pub(crate) fn through(self, name: &'static str, wrapper: &Function) -> Result<Self> {
+        let method: Function = self.methods.raw_get(name)?;
+        let wrapped: Function = wrapper.call(method)?;
+        self.methods.raw_set(name, wrapped)?;
+        Ok(self)
+    }
+
     /// Adds the methods that `add` knows.
     pub(crate) fn with(self, add: impl FnOnce(Self) -> Result<Self>) -> Result<Self> {
         add(self)

@@ -17,6 +17,7 @@ mod deadline;
 mod drive;
 mod failure;
 mod file;
+mod fixture;
 mod globals;
 mod hook;
 mod job;
@@ -38,6 +39,7 @@ mod tests;
 mod units;
 
 pub use cancel::CancelToken;
+pub use fixture::{BuiltAlone, build_fixture};
 pub use job::{ChunkError, DeclaredTest, FileJob, FileOutcome, FileStatus, Listing};
 pub use list::list_file;
 pub use run::run_file;

@@ -4,6 +4,7 @@ use crate::drive::{Ended, drive};
 use crate::failure::Failure;
 use crate::file::FileState;
 use crate::job::{ChunkError, DeclaredTest, FileJob, Listing};
+use crate::machine::Purpose;
 use crate::run::{file_task, load};
 use crate::{listing, machine};
 use std::rc::Rc;
@@ -21,7 +22,7 @@ pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
 async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
     let crashed = |error| ChunkError::from(Failure::from(error));
     let dry = Rc::new(listing::Listing::default());
-    let lua = machine::build(job, Some(Rc::clone(&dry))).map_err(crashed)?;
+    let lua = machine::build(job, Purpose::List(Rc::clone(&dry))).map_err(crashed)?;
     let state = FileState::of(&lua);
     let chunk = load(&lua, job)?;
     let ended = drive(&lua, &file_task(&state), chunk, ())

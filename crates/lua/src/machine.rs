@@ -4,22 +4,52 @@ use crate::class::{raw_function, waiting_function};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, Frame};
 use crate::file::{FileState, Settings, base_of};
+use crate::fixture::{note_file, note_search};
 use crate::job::FileJob;
 use crate::listing::{self, Listing};
 use crate::prelude::Prelude;
 use crate::raise::Raise;
 use crate::task::Task;
 use crate::{globals, hook, objects, stack, testing};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{IntoLuaMulti as _, Lua, Result, Table};
 use provium_lab::{Lab, Scope};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// What a file's Lua state is for.
+pub(crate) enum Purpose {
+    /// To run its tests.
+    Run,
+    /// To list them.
+    List(Rc<Listing>),
+    /// To build a fixture.
+    Build {
+        /// The root lab of the build.
+        lab: Lab,
+        /// What relative paths of the host are relative to.
+        base: Utf8PathBuf,
+        /// Until when the build may take.
+        deadline: Rc<Deadline>,
+    },
+}
+
 /// A Lua state for the job's file, with everything an author can use.
-pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> {
+pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
     let lua = Lua::new();
+    let lab = || Lab::root(Arc::clone(&job.environment), &job.display);
+    let base = || base_of(&job.path, &job.display);
+    let deadline = || Deadline::of_file(job.file_timeout);
+    let (lab, base, deadline, listing) = match purpose {
+        Purpose::Run => (lab(), base(), deadline(), None),
+        Purpose::List(listing) => (lab(), base(), deadline(), Some(listing)),
+        Purpose::Build {
+            lab,
+            base,
+            deadline,
+        } => (lab, base, deadline, None),
+    };
     let native = lua.create_table()?;
     let scope = Scope::file(&job.display);
     let values = lua.create_table()?;
@@ -29,8 +59,8 @@ pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> 
     let state = FileState {
         display: job.display.clone(),
         package_roots: job.package_roots.clone(),
-        base: base_of(&job.path, &job.display),
-        lab: Lab::root(Arc::clone(&job.environment), &job.display),
+        base,
+        lab,
         scope,
         registry: Default::default(),
         settings: Settings {
@@ -39,7 +69,7 @@ pub(crate) fn build(job: &FileJob, listing: Option<Rc<Listing>>) -> Result<Lua> 
             reset_between_tests: Cell::new(false),
         },
         cancel: job.cancel.clone(),
-        deadline: Deadline::of_file(job.file_timeout),
+        deadline,
         listing,
         prelude: Prelude::load(&lua, &native)?,
         values,
@@ -97,6 +127,7 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
         raw_function(lua, "require", |lua, args| {
             let path = args.text(0, "the path")?;
             let path = Utf8Path::new(&path);
+            note_file(lua, path);
             match read_source(path) {
                 Ok(source) => {
                     let name = format!("@{}", FileState::of(lua).display_path(path));
@@ -106,6 +137,11 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
             }
         })?,
     )?;
+    let searched = raw_function(lua, "require", |lua, args| {
+        let (name, found) = (args.text(0, "the name")?, args.text(1, "the path")?);
+        Ok(note_search(lua, &name, Utf8Path::new(&found))?)
+    })?;
+    native.raw_set("searched", searched)?;
     let pause = waiting_function(lua, "require", true, |_, _| async {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         Ok(())

@@ -4,7 +4,7 @@ use crate::drive::{Ended, drive};
 use crate::failure::Failure;
 use crate::file::FileState;
 use crate::job::{ChunkError, FileJob, FileOutcome, FileStatus};
-use crate::machine;
+use crate::machine::{self, Purpose};
 use crate::report::Reporter;
 use crate::task::Task;
 use crate::testing::{self, Choice, Status, Verdict};
@@ -40,7 +40,7 @@ pub fn run_file(job: FileJob) -> FileOutcome {
 
 pub(crate) async fn run(job: FileJob, reporter: &Reporter) -> FileOutcome {
     let mut outcome = FileOutcome::empty(FileStatus::Passed);
-    let lua = match machine::build(&job, None) {
+    let lua = match machine::build(&job, Purpose::Run) {
         Ok(lua) => lua,
         Err(error) => {
             outcome.status = FileStatus::Crashed;

@@ -40,15 +40,17 @@ pub(crate) async fn host(config: &Config, settings: &MachineSettings) -> Result<
     let buckets = Cache::open(cache_dir).and_then(|cache| {
         cache.make_room(config.cache_max_size)?;
         let templates = cache.bucket("templates", 1)?;
-        Ok((templates, cache.bucket("snapshots", 1)?))
+        let snapshots = cache.bucket("snapshots", 1)?;
+        Ok((templates, snapshots, cache.bucket("fixtures", 1)?))
     });
-    let (templates, snapshots) = buckets?;
+    let (templates, snapshots, fixtures) = buckets?;
     Ok(Host {
         images,
         qemu,
         accel,
         templates: (!settings.cold).then_some(templates),
         snapshots,
+        fixtures,
         patience,
     })
 }

@@ -61,7 +61,7 @@ impl Qemu {
     }
 
     /// What tells it from any other QEMU: version, and the program's file as it is now.
-    pub(crate) fn identity(&self) -> String {
+    pub fn identity(&self) -> String {
         use std::os::unix::fs::MetadataExt as _;
         let program = Command::new(self.path.as_str()).resolve();
         let file = program.ok().and_then(|path| path.metadata().ok());

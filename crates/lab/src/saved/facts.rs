@@ -108,7 +108,7 @@ pub(crate) struct Base {
 /// What keeps a base from being removed.
 #[derive(Debug)]
 enum Keeper {
-    Entry(#[expect(dead_code, reason = "held, not looked at")] Entry),
+    Entry(#[expect(dead_code, reason = "held, not looked at")] Arc<Entry>),
     Draft(#[expect(dead_code, reason = "held, not looked at")] Arc<Draft>),
     /// Nobody: its author may remove it at any time.
     Nobody,
@@ -117,8 +117,14 @@ enum Keeper {
 impl Base {
     /// An entry of the cache.
     pub(crate) fn entry(entry: Entry) -> Self {
+        let folder = entry.path().to_owned();
+        Self::part_of(Arc::new(entry), &folder)
+    }
+
+    /// A folder within an entry of the cache.
+    pub(crate) fn part_of(entry: Arc<Entry>, folder: &Utf8Path) -> Self {
         Self {
-            folder: entry.path().to_owned(),
+            folder: folder.to_owned(),
             keeper: Keeper::Entry(entry),
         }
     }

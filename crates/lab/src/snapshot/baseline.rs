@@ -7,6 +7,7 @@
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::scope::Scope;
+use crate::snapshot::restore::Occasion;
 use crate::snapshot::take::take_all;
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmState, now_ns};
@@ -112,9 +113,8 @@ impl Baseline {
             .into_iter()
             .zip(&on)
             .map(|(ready, (vm, moment))| async move {
-                ready
-                    .go_at(now_ns().saturating_add(moment.ahead_ns))
-                    .await?;
+                let clock = now_ns().saturating_add(moment.ahead_ns);
+                ready.go(Occasion::Reset(clock)).await?;
                 if moment.is_paused {
                     vm.pause().await?;
                 }

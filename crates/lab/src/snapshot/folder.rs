@@ -3,7 +3,7 @@
 use crate::lock::lock;
 use crate::saved::Base;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::Draft;
+use provium_store::{Draft, Entry};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,8 @@ pub(crate) struct Folder {
 enum Home {
     /// It goes with the last that needs it: this, and machines and snapshots that share its RAM.
     Cached(Arc<Draft>),
+    /// The cache: it is a part of an entry.
+    Entry(Arc<Entry>),
     /// Its author.
     Named,
     Gone,
@@ -31,6 +33,14 @@ impl Folder {
         Self {
             path: path.to_owned(),
             home: Mutex::new(Home::Cached(Arc::clone(draft))),
+        }
+    }
+
+    /// The part of an entry of the cache at `path`.
+    pub(crate) fn of_entry(entry: &Arc<Entry>, path: &Utf8Path) -> Self {
+        Self {
+            path: path.to_owned(),
+            home: Mutex::new(Home::Entry(Arc::clone(entry))),
         }
     }
 
@@ -58,6 +68,7 @@ impl Folder {
     pub(crate) fn as_base(&self) -> Base {
         match &*lock(&self.home) {
             Home::Cached(draft) => Base::draft(Arc::clone(draft), &self.path),
+            Home::Entry(entry) => Base::part_of(Arc::clone(entry), &self.path),
             Home::Named | Home::Gone => Base::folder(&self.path),
         }
     }
@@ -72,6 +83,22 @@ impl Folder {
             return 0;
         }
         size_on_disk(&self.path)
+    }
+
+    /// Moves it to `place`, in the same file system; it is somebody else's from then on.
+    ///
+    /// # Errors
+    /// When it is not its own: an author's, or a part of an entry.
+    pub(crate) fn move_to(&self, place: &Utf8Path) -> io::Result<()> {
+        let mut home = lock(&self.home);
+        if !matches!(*home, Home::Cached(_)) {
+            return Err(io::Error::other(
+                "a fixture returns a snapshot that was taken in it, without a folder",
+            ));
+        }
+        fs_err::rename(&self.path, place)?;
+        *home = Home::Gone;
+        Ok(())
     }
 
     /// Removes it, as soon as nothing needs it; gone already is fine.

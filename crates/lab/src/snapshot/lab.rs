@@ -4,11 +4,13 @@ use crate::error::LabError;
 use crate::lab::{Lab, Member};
 use crate::scope::{ResourceId, Scope};
 use crate::snapshot::folder::{Folder, Named};
+use crate::snapshot::restore::Occasion;
 use crate::snapshot::take::take_all;
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::try_join_all;
+use provium_store::Entry;
 use provium_vmm::SaveForm;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -84,7 +86,7 @@ impl Lab {
         let form = if named.is_some() {
             SaveForm::Whole
         } else {
-            SaveForm::OnBase
+            self.form_in_cache()
         };
         let (mut entries, mut booted) = (Vec::new(), Vec::new());
         for (number, (labs, vm)) in vms.into_iter().enumerate() {
@@ -137,6 +139,15 @@ impl Lab {
     /// # Errors
     /// As for a VM's; no VM is changed unless all of them can be.
     pub async fn restore(&self, scope: &Scope, snapshot: &LabSnapshot) -> Result<(), LabError> {
+        self.restore_on(scope, snapshot, Occasion::Restore).await
+    }
+
+    pub(crate) async fn restore_on(
+        &self,
+        scope: &Scope,
+        snapshot: &LabSnapshot,
+        occasion: Occasion,
+    ) -> Result<(), LabError> {
         let mut pairs = Vec::new();
         let mut saved = snapshot.0.vms.iter().cloned();
         for entry in &snapshot.0.facts.vms {
@@ -155,7 +166,7 @@ impl Lab {
             let ready = try_join_all(ready.map(|(vm, from)| vm.prepare(from))).await?;
             let off = pairs.iter().filter(|(_, from)| from.is_none());
             try_join_all(off.map(|(vm, _)| vm.shutdown())).await?;
-            try_join_all(ready.into_iter().map(|ready| ready.go())).await?;
+            try_join_all(ready.into_iter().map(|ready| ready.go(occasion))).await?;
             Ok(())
         };
         let runtime = self.environment().runtime().clone();
@@ -210,6 +221,16 @@ impl LabSnapshot {
     /// # Errors
     /// When the folder holds none that this version can use.
     pub fn open(path: &Utf8Path) -> Result<Self, LabError> {
+        Self::in_folder(Folder::named(path))
+    }
+
+    /// The snapshot in a part of an entry of the cache.
+    pub(crate) fn of_entry(entry: &Arc<Entry>, path: &Utf8Path) -> Result<Self, LabError> {
+        Self::in_folder(Folder::of_entry(entry, path))
+    }
+
+    fn in_folder(folder: Folder) -> Result<Self, LabError> {
+        let path = folder.path();
         let subject = format!("snapshot `{path}`");
         let failed = |error: io::Error| LabError::host(subject.clone(), "restore()", error);
         let file = path.join(FACTS);
@@ -230,12 +251,12 @@ impl LabSnapshot {
                 let why = format!("`{file}` names `{part}`, which is not within its folder");
                 return Err(failed(io::Error::other(why)));
             }
-            vms.push(Snapshot::open(&path.join(part))?);
+            vms.push(Snapshot::in_folder(folder.part(part))?);
         }
         Ok(Self(Arc::new(Inner {
             id: ResourceId::next(),
             name: path.file_name().unwrap_or_default().to_owned(),
-            folder: Folder::named(path),
+            folder,
             vms,
             facts,
         })))
@@ -267,6 +288,12 @@ impl LabSnapshot {
         let mut deleted = parts.chain([&self.0.folder]).map(Folder::delete);
         let deleted = deleted.try_for_each(|deleted| deleted);
         deleted.map_err(|error| LabError::host(self.subject(), "delete()", error))
+    }
+
+    /// Moves its folder, which nobody looks after but it, to `place`, in the same file system.
+    pub(crate) fn move_to(&self, place: &Utf8Path) -> Result<(), LabError> {
+        let moved = self.0.folder.move_to(place);
+        moved.map_err(|error| LabError::host(self.subject(), "fixture", error))
     }
 
     /// With what makes handles of the VMs valid again.

@@ -19,3 +19,5 @@ mod vm;
 pub use baseline::Baseline;
 pub use lab::LabSnapshot;
 pub use vm::Snapshot;
+
+pub(crate) use restore::Occasion;

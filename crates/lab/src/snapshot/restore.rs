@@ -5,7 +5,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::saved::{Again, Identity, Revived, host_name};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Started, Vm};
+use crate::vm::{Started, Vm, now_ns};
 use provium_events::BootKind;
 use provium_image::GuestImage;
 use std::sync::Arc;
@@ -21,10 +21,18 @@ impl Vm {
     /// # Errors
     /// When the snapshot is gone or damaged, or is of another guest, QEMU or version.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LabError> {
+        self.restore_on(snapshot, Occasion::Restore).await
+    }
+
+    pub(crate) async fn restore_on(
+        &self,
+        snapshot: &Snapshot,
+        occasion: Occasion,
+    ) -> Result<(), LabError> {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
         self.apart("restore()", async move {
             let ready = vm.prepare(&snapshot).await?;
-            ready.go().await
+            ready.go(occasion).await
         })
         .await
     }
@@ -82,6 +90,17 @@ impl Vm {
     }
 }
 
+/// Why a VM is put back, which decides on its clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Occasion {
+    /// A test asked for that moment: the clock is as it was then.
+    Restore,
+    /// It is reset between tests: the clock shows this, nanoseconds since 1970.
+    Reset(i64),
+    /// It comes from a fixture, which stands for a boot: the clock shows the host's time.
+    Fixture,
+}
+
 /// A VM with the machine that it will go on with.
 pub(crate) struct Ready<'a> {
     vm: &'a Vm,
@@ -94,21 +113,15 @@ pub(crate) struct Ready<'a> {
 }
 
 impl Ready<'_> {
-    /// The last step: from here on the VM is what it was, with the clock it had.
-    pub(crate) async fn go(self) -> Result<(), LabError> {
+    /// The last step: from here on the VM is what it was.
+    pub(crate) async fn go(self, occasion: Occasion) -> Result<(), LabError> {
+        let (again, realtime_ns) = match occasion {
+            Occasion::Restore => (Again::Perhaps, None),
+            Occasion::Reset(realtime_ns) => (Again::Surely, Some(realtime_ns)),
+            Occasion::Fixture => (Again::Perhaps, Some(now_ns())),
+        };
         self.vm
-            .keep_spare(&self.snapshot.0.saved, Again::Perhaps, &self.image);
-        self.finish(None).await
-    }
-
-    /// As [`Ready::go`], with its clock set.
-    pub(crate) async fn go_at(self, realtime_ns: i64) -> Result<(), LabError> {
-        self.vm
-            .keep_spare(&self.snapshot.0.saved, Again::Surely, &self.image);
-        self.finish(Some(realtime_ns)).await
-    }
-
-    async fn finish(self, realtime_ns: Option<i64>) -> Result<(), LabError> {
+            .keep_spare(&self.snapshot.0.saved, again, &self.image);
         let Self {
             vm,
             snapshot,

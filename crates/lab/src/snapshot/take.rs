@@ -24,7 +24,8 @@ impl Vm {
         let taken = async move {
             let Some(place) = place else {
                 let folder = vm.cache_folder()?;
-                return take_one(&vm, folder, SaveForm::OnBase).await;
+                let form = vm.0.file.form_in_cache();
+                return take_one(&vm, folder, form).await;
             };
             let failed =
                 |error| LabError::host(vm.subject(), format!("snapshot({place:?})"), error);

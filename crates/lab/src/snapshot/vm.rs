@@ -2,11 +2,12 @@
 
 use crate::error::LabError;
 use crate::process::ProcessMark;
-use crate::saved::{Base, SavedVm};
+use crate::saved::SavedVm;
 use crate::scope::ResourceId;
 use crate::snapshot::folder::Folder;
 use crate::vm::Past;
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_store::Entry;
 use std::fmt;
 use std::sync::Arc;
 
@@ -38,14 +39,30 @@ impl Snapshot {
     /// # Errors
     /// When the folder holds none that this version can use.
     pub fn open(path: &Utf8Path) -> Result<Self, LabError> {
-        let saved = SavedVm::whole(Base::folder(path))
+        Self::in_folder(Folder::named(path))
+    }
+
+    /// The snapshot in a part of an entry of the cache.
+    pub(crate) fn of_entry(entry: &Arc<Entry>, path: &Utf8Path) -> Result<Self, LabError> {
+        Self::in_folder(Folder::of_entry(entry, path))
+    }
+
+    pub(crate) fn in_folder(folder: Folder) -> Result<Self, LabError> {
+        let path = folder.path();
+        let saved = SavedVm::whole(folder.as_base())
             .map_err(|error| LabError::host(format!("snapshot `{path}`"), "restore()", error))?;
         Ok(Self(Arc::new(Inner {
             id: ResourceId::next(),
-            folder: Folder::named(path),
+            folder,
             saved,
             origin: None,
         })))
+    }
+
+    /// Moves its folder, which nobody looks after but it, to `place`, in the same file system.
+    pub(crate) fn move_to(&self, place: &Utf8Path) -> Result<(), LabError> {
+        let moved = self.0.folder.move_to(place);
+        moved.map_err(|error| LabError::host(self.subject(), "fixture", error))
     }
 
     /// With what makes handles valid again of the VM that was `taken`: this is where that one's

@@ -1,10 +1,11 @@
 //! Puts the globals in place.
 
-use super::{codecs, debug, errno, hash, host, process, sysno, wait};
+use super::{chance, codecs, debug, errno, hash, host, process, sysno, wait};
 use mlua::{Lua, Result, Table};
 
 /// Puts the globals in place, and what the prelude's part of them calls into `native`.
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
+    chance::install(lua)?;
     codecs::install(lua)?;
     debug::install(lua)?;
     errno::install(lua)?;

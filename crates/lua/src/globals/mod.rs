@@ -1,5 +1,6 @@
 //! The globals that need no guest: codecs, tables of numbers, the host's clock, hashes.
 
+mod chance;
 mod codecs;
 mod debug;
 mod errno;

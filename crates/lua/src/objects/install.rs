@@ -19,5 +19,5 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     worker::install(lua)?;
     snapshot::install(lua)?;
     vm::install(lua)?;
-    lab::install(lua)
+    lab::install(lua, native)
 }

@@ -1,5 +1,6 @@
 //! Labs: `provium` itself, and `lab:lab()`.
 
+use super::fixture;
 use super::settings;
 use super::snapshot;
 use super::value::{self, as_object, here};
@@ -10,7 +11,7 @@ use crate::file::FileState;
 use crate::options::list_of;
 use crate::raise::Raise;
 use crate::units::shown;
-use mlua::{Lua, Result, Value};
+use mlua::{Lua, Result, Table, Value};
 use provium_lab::{Claim, Lab, Member, MemberKind};
 use std::time::Duration;
 
@@ -18,11 +19,11 @@ use std::time::Duration;
 const BARRIER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Methods that a later version has. A lab's other unknown names are names of members, so nil.
-const LATER: &[&str] = &["bridge", "vm_fixture", "lab_fixture", "depends_on_file"];
+const LATER: &[&str] = &["bridge"];
 
 /// A lab as Lua holds it.
 #[derive(Clone)]
-struct LabObject(Lab);
+pub(super) struct LabObject(pub(super) Lab);
 
 impl Object for LabObject {
     const CLASS: &'static str = "lab";
@@ -31,17 +32,20 @@ impl Object for LabObject {
     }
 }
 
-fn value(lua: &Lua, lab: &Lab) -> Result<Value> {
+pub(super) fn value(lua: &Lua, lab: &Lab) -> Result<Value> {
     value::of(lua, lab.id(), || LabObject(lab.clone()))
 }
 
 /// Makes the class and `provium`.
-pub(super) fn install(lua: &Lua) -> Result<()> {
+pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
     let prelude = FileState::of(lua).prelude.clone();
+    let root = lua.create_function(|lua, ()| value(lua, &FileState::of(lua).lab))?;
+    native.raw_set("root", root)?;
     Class::<LabObject>::new(lua)?
         .with(names)?
         .with(membership)?
         .with(lifecycle)?
+        .with(fixture::add)?
         .lua_method("pack", &prelude.method("pack")?)?
         .lua_method("unpack", &prelude.method("unpack")?)?
         .finish_with(look_up, |lua, this, key, value| {

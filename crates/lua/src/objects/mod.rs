@@ -21,6 +21,7 @@ mod clock;
 mod command;
 mod console;
 mod file;
+mod fixture;
 mod install;
 mod lab;
 mod metadata;
@@ -40,3 +41,4 @@ mod vm_options;
 mod worker;
 
 pub(crate) use install::install;
+pub(crate) use snapshot::taken_from;

@@ -4,6 +4,7 @@ use super::metadata::{entries_table, stat_table};
 use super::surface::HasSurface;
 use crate::class::Class;
 use crate::file::FileState;
+use crate::fixture::note_file;
 use crate::raise::Raise;
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result};
@@ -35,8 +36,9 @@ fn contents<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             let host = host_path(&lua, &args.text(0, "the host path")?);
             let guest = args.path(1, "the guest path")?;
             let options = args.options(2, &["perm", "auto_dep"])?;
-            // Only a fixture's build has dependencies to record.
-            options.boolean("auto_dep")?;
+            if options.boolean("auto_dep")? != Some(false) {
+                note_file(&lua, &host);
+            }
             Ok(this
                 .surface()
                 .push_file(&host, &guest, options.perm("perm")?)

@@ -5,11 +5,12 @@ use super::value::{self, as_object, here};
 use super::vm::VmObject;
 use crate::args::{Args, text_of};
 use crate::class::{Class, Object};
+use crate::fixture::note_file;
 use crate::raise::Raise;
 use crate::units::shown;
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Lab, LabSnapshot, Snapshot};
+use provium_lab::{Lab, LabSnapshot, Snapshot, Taken};
 
 /// A VM's snapshot as Lua holds it.
 #[derive(Clone)]
@@ -62,7 +63,7 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .waits("restore", |lua, this, args| async move {
             let from = match as_object::<SnapshotObject>(&args.value(0)) {
                 Some(snapshot) => snapshot.0,
-                None => Snapshot::open(&folder(&lua, &args)?)?,
+                None => Snapshot::open(&saved_before(&lua, &args, "vm.json")?)?,
             };
             this.0.restore(&from).await?;
             Ok(super::vm::value(&lua, &this.0)?)
@@ -94,9 +95,15 @@ pub(super) async fn restore_lab(
     let (scope, _) = here(lua);
     let from = match as_object::<LabSnapshotObject>(&args.value(0)) {
         Some(snapshot) => snapshot.0,
-        None => LabSnapshot::open(&folder(lua, args)?)?,
+        None => LabSnapshot::open(&saved_before(lua, args, "lab.json")?)?,
     };
     Ok(lab.restore(&scope, &from).await?)
+}
+
+/// The snapshot that a fixture's script returned.
+pub(crate) fn taken_from(value: &Value) -> Option<Taken> {
+    let vm = as_object::<SnapshotObject>(value).map(|snapshot| Taken::Vm(snapshot.0));
+    vm.or_else(|| as_object::<LabSnapshotObject>(value).map(|snapshot| Taken::Lab(snapshot.0)))
 }
 
 fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, Raise> {
@@ -104,7 +111,9 @@ fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, Rai
     Ok(path.map(|path| host_path(lua, &path)))
 }
 
-fn folder(lua: &Lua, args: &Args) -> std::result::Result<Utf8PathBuf, Raise> {
+/// The folder of a snapshot that another run may have taken; `facts` is its file that no two
+/// snapshots have alike.
+fn saved_before(lua: &Lua, args: &Args, facts: &str) -> std::result::Result<Utf8PathBuf, Raise> {
     let given = args.value(0);
     let path = text_of(&given).map_err(|_| {
         Raise::argument(format!(
@@ -112,5 +121,7 @@ fn folder(lua: &Lua, args: &Args) -> std::result::Result<Utf8PathBuf, Raise> {
             shown(&given)
         ))
     })?;
-    Ok(host_path(lua, &path))
+    let folder = host_path(lua, &path);
+    note_file(lua, &folder.join(facts));
+    Ok(folder)
 }

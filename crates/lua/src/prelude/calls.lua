@@ -53,6 +53,14 @@ function calls.unpack(first, ...)
   return unpack(first, ...)
 end
 
+-- A method of the root lab that may also be called without it: `provium.vm_fixture(path)`.
+function calls.rooted(method)
+  return function(first, ...)
+    if type(first) == "string" then return method(native.root(), first, ...) end
+    return method(first, ...)
+  end
+end
+
 -- Runs `fn` so that what it raises comes back as a failure, taken where it was raised.
 function calls.guarded(fn, ...)
   return xpcall(fn, failure, ...)

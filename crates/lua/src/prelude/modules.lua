@@ -20,6 +20,7 @@ local function find(name)
   if preload then return preload, ":preload:" end
   local path, tried = searchpath(name, package.path)
   if not path then raise("require: module `" .. name .. "` not found:" .. tried) end
+  native.searched(name, path)
   return read_chunk(path), path
 end
 

@@ -38,7 +38,7 @@ pub(crate) struct Declared {
 /// Puts `test` and `todo` in place.
 pub(crate) fn install(lua: &Lua) -> Result<()> {
     let declare = function(lua, "test", |lua, args| {
-        expect_file_scope("test")?;
+        expect_file_scope(lua, "test")?;
         let name = args.text(0, "the name")?;
         let (meta_table, body) = match (args.value(1), args.value(2)) {
             (Value::Function(body), Value::Nil) => (None, body),
@@ -85,7 +85,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     })?;
     lua.globals().raw_set("test", declare)?;
     let todo = function(lua, "todo", |lua, args| {
-        expect_file_scope("todo")?;
+        expect_file_scope(lua, "todo")?;
         let reason = args
             .opt_text(0, "the reason")?
             .unwrap_or_else(|| "todo".to_owned());
@@ -96,8 +96,12 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
 }
 
 /// Refuses what makes sense at the top level of a file only.
-pub(crate) fn expect_file_scope(call: &str) -> std::result::Result<(), Raise> {
+pub(crate) fn expect_file_scope(lua: &Lua, call: &str) -> std::result::Result<(), Raise> {
+    let in_fixture = |lua: &Lua| FileState::of(lua).lab.recorder().is_some();
     match Task::current().and_then(|task| task.run.clone()) {
+        None if in_fixture(lua) => Err(Raise::message(format!(
+            "{call}: not in a fixture; it belongs in a *.test.lua file that uses it"
+        ))),
         None => Ok(()),
         Some(run) => {
             let name = &run.name;

@@ -1,0 +1,110 @@
+//! What labs do with fixtures: `vm_fixture`, `lab_fixture`, `depends_on_file`.
+
+use super::lab::{self, LabObject};
+use super::paths::host_path;
+use super::value::here;
+use super::vm;
+use crate::args::Args;
+use crate::class::Class;
+use crate::file::FileState;
+use crate::fixture::{Ground, build};
+use crate::job::FileJob;
+use crate::raise::Raise;
+use crate::task::Task;
+use camino::Utf8PathBuf;
+use mlua::{Lua, Result};
+use provium_lab::{FixtureSource, Lab};
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// How the names of fixtures end.
+const SUFFIX: &str = ".fixture.lua";
+
+/// Adds them.
+pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
+    let rooted = FileState::of(class.lua()).prelude.method("rooted")?;
+    class
+        .waits("vm_fixture", |lua, this, args| async move {
+            let wanted = Wanted::new(&lua, &args)?;
+            let scope = here(&lua).0.file_scope().clone();
+            let build = async |lab: Lab| build(&wanted.ground, lab).await;
+            let name = wanted.name.as_deref();
+            let made = this.0.vm_fixture(&scope, &wanted.source, name, build);
+            Ok(vm::value(&lua, &made.await?)?)
+        })?
+        .waits("lab_fixture", |lua, this, args| async move {
+            let wanted = Wanted::new(&lua, &args)?;
+            let scope = here(&lua).0.file_scope().clone();
+            let build = async |lab: Lab| build(&wanted.ground, lab).await;
+            let name = wanted.name.as_deref();
+            let made = this.0.lab_fixture(&scope, &wanted.source, name, build);
+            Ok(lab::value(&lua, &made.await?)?)
+        })?
+        .through("vm_fixture", &rooted)?
+        .through("lab_fixture", &rooted)?
+        .method("depends_on_file", |lua, this, args| {
+            let path = host_path(lua, &args.text(0, "the host path")?);
+            if !path.is_file() {
+                return Err(Raise::argument(format!("`{path}` is no file of the host")));
+            }
+            if let Some(recorder) = this.0.recorder() {
+                recorder.file(&path);
+            }
+            Ok(())
+        })
+}
+
+/// A fixture that is wanted, and what its script would be run with.
+struct Wanted {
+    source: FixtureSource,
+    ground: Ground,
+    name: Option<String>,
+}
+
+impl Wanted {
+    fn new(lua: &Lua, args: &Args) -> std::result::Result<Self, Raise> {
+        let given = args.text(0, "the fixture's path")?;
+        let options = args.options(1, &["name"])?;
+        let path = host_path(lua, &given);
+        if !given.ends_with(SUFFIX) {
+            return Err(Raise::argument(format!(
+                "`{given}` is no fixture: their files are called *{SUFFIX}"
+            )));
+        }
+        if !path.is_file() {
+            return Err(Raise::argument(format!("there is no fixture `{path}`")));
+        }
+        let state = FileState::of(lua);
+        let display = state.display_path(&path);
+        let source = FixtureSource {
+            path: path.clone(),
+            display: display.clone(),
+        };
+        Ok(Self {
+            name: options.text("name")?,
+            ground: ground(&state, path, display),
+            source,
+        })
+    }
+}
+
+/// Within the time of the task that wants it.
+fn ground(state: &FileState, path: Utf8PathBuf, display: String) -> Ground {
+    let environment = Arc::clone(state.lab.environment());
+    let deadline = Task::current().map(|task| Rc::clone(&task.deadline));
+    Ground {
+        base: state.base.clone(),
+        deadline: deadline.unwrap_or_else(|| Rc::clone(&state.deadline)),
+        job: FileJob {
+            path,
+            display,
+            package_roots: state.package_roots.clone(),
+            selection: Default::default(),
+            retries: 0,
+            file_timeout: None,
+            sink: environment.sink().clone(),
+            environment,
+            cancel: state.cancel.clone(),
+        },
+    }
+}
