@@ -8,7 +8,7 @@ use camino::Utf8PathBuf;
 use provium_lua::TestSelection;
 use provium_report::Verbosity;
 use provium_runner::pool::{PoolSize, default_cpus, default_memory};
-use provium_runner::{Request, TestFile, discover};
+use provium_runner::{Request, Sought, TestFile, discover};
 use provium_vmm::AccelChoice;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
@@ -81,6 +81,7 @@ impl Place {
 impl Selected {
     pub(crate) fn new(args: SelectionArgs, place: &Place) -> Result<Self, Failure> {
         let request = Request {
+            sought: Sought::Tests,
             paths: args.paths,
             roots: place.config.roots.clone(),
             base: place.base.clone(),

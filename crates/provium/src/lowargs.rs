@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Run the build commands of profiles, and unpack what they boot from
     Prepare(PrepareArgs),
+    /// Show, build or remove fixtures
+    Fixture(FixtureCommands),
     /// Show or remove the boot templates in the cache
     Template(TemplateArgs),
     /// Print a shell's completions
@@ -68,6 +70,74 @@ pub(crate) struct PlainArgs {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub(crate) color: ColorChoice,
+}
+
+#[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct FixtureCommands {
+    #[command(subcommand)]
+    pub(crate) command: FixtureCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FixtureCommand {
+    /// Show what the cache holds: size on disk, last use, and whether it still holds
+    List {
+        /// A line of JSON for each
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        args: FixtureArgs,
+    },
+    /// Show which fixtures would be built anew, and which of their inputs has changed
+    Stale {
+        #[command(flatten)]
+        args: FixtureArgs,
+    },
+    /// Build what the cache does not hold
+    Build {
+        /// Fixtures, or folders of them
+        #[arg(value_name = "P", required = true)]
+        paths: Vec<String>,
+        #[command(flatten)]
+        args: FixtureArgs,
+    },
+    /// Build also what the cache holds
+    Rebuild {
+        /// Fixtures, or folders of them
+        #[arg(value_name = "P", required = true)]
+        paths: Vec<String>,
+        #[command(flatten)]
+        args: FixtureArgs,
+    },
+    /// Remove those that nobody uses
+    Clean {
+        /// Only of these fixtures, or folders of them
+        #[arg(value_name = "P")]
+        paths: Vec<String>,
+        #[command(flatten)]
+        args: FixtureArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FixtureArgs {
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    #[command(flatten)]
+    pub(crate) plain: PlainArgs,
+}
+
+impl FixtureCommand {
+    pub(crate) fn args(&self) -> &FixtureArgs {
+        match self {
+            Self::List { args, .. }
+            | Self::Stale { args }
+            | Self::Build { args, .. }
+            | Self::Rebuild { args, .. }
+            | Self::Clean { args, .. } => args,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -191,6 +261,9 @@ pub(crate) struct OutputArgs {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
+    /// Fixtures instead of tests, with the test files that name them
+    #[arg(long)]
+    pub(crate) fixtures: bool,
     /// A JSON object a file, each on a line
     #[arg(long)]
     pub(crate) json: bool,
@@ -211,9 +284,6 @@ pub(crate) struct PrepareArgs {
     /// Which profile [default: all]
     #[arg(value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
-    /// Boot every VM from its kernel, and none from a template
-    #[arg(long)]
-    pub(crate) cold: bool,
     /// Do not run the build commands of profiles
     #[arg(long)]
     pub(crate) no_build: bool,
@@ -268,6 +338,7 @@ impl LowArgs {
             Some(Command::Setup(plain)) => plain,
             Some(Command::Doctor(doctor)) => &doctor.plain,
             Some(Command::Prepare(prepare)) => &prepare.plain,
+            Some(Command::Fixture(fixture)) => &fixture.command.args().plain,
             Some(Command::Template(template)) => match &template.command {
                 TemplateCommand::List { plain, .. } | TemplateCommand::Clean { plain, .. } => plain,
             },

@@ -1,14 +1,16 @@
 //! What machines are made with on this host: QEMU, an accelerator, images.
 
+use crate::build;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::hiargs::MachineSettings;
 use crate::terminal;
 use camino::Utf8Path;
 use provium_image::{Images, Progress};
-use provium_lab::Host;
+use provium_lab::{Host, Profile};
+use provium_runner::TestFile;
 use provium_store::Cache;
-use provium_vmm::{Accel, Qemu, decide_accel};
+use provium_vmm::{Accel, AccelChoice, Qemu, decide_accel};
 use std::sync::Arc;
 
 /// Names another QEMU than the one on `PATH`.
@@ -27,8 +29,34 @@ impl Progress for Steps {
     }
 }
 
+/// What machines of `files` are made from and with: profiles, whose build commands have run, and the
+/// host's means.
+pub(crate) async fn prepare(
+    config: &Config,
+    files: &[TestFile],
+    settings: &MachineSettings,
+) -> Result<(Vec<Profile>, Host), Failure> {
+    let used = build::used_by(config, files);
+    let mut profiles = build::profiles(config, Some(&used), settings.no_build).await?;
+    if settings.accel_was_told {
+        for profile in &mut profiles {
+            profile.accel = settings.accel;
+        }
+    }
+    let host = host(config, settings).await?;
+    // Each profile with what was found out about KVM, or the words why it cannot be had.
+    if profiles
+        .iter()
+        .any(|profile| profile.accel == AccelChoice::Kvm)
+    {
+        let cache_dir = &config.cache_dir;
+        decide_accel(&host.qemu, AccelChoice::Kvm, cache_dir).await?;
+    }
+    Ok((profiles, host))
+}
+
 /// The host's means, and why its accelerator was chosen.
-pub(crate) async fn host(config: &Config, settings: &MachineSettings) -> Result<Host, Failure> {
+async fn host(config: &Config, settings: &MachineSettings) -> Result<Host, Failure> {
     let cache_dir = config.cache_dir.as_path();
     let images = images(cache_dir)?;
     let qemu = qemu().await?;

@@ -22,6 +22,7 @@ mod lowargs;
 mod machines;
 mod output;
 mod sources;
+mod tables;
 mod terminal;
 mod units;
 

@@ -86,11 +86,51 @@ impl Human {
                 duration_ns,
                 ..
             } => self.ending(*passed, *failed, *skipped, *duration_ns),
+            Event::FixtureBuildStarted { path, reason } => self.building(path, reason.as_deref()),
+            Event::FixtureBuildDone {
+                path,
+                duration_ns,
+                snapshot_bytes,
+            } => self.built(path, *duration_ns, *snapshot_bytes),
+            Event::FixtureBuildWaiting { path, held_by_file } => self.fixture(
+                path,
+                &format!("waits for {}, which builds it", clean(held_by_file)),
+            ),
+            Event::FixtureCacheHit { path } => self.fixture(path, "restored from the cache"),
             other => match self.records.take(other) {
                 Some(completed) => self.file(&completed),
                 None => String::new(),
             },
         }
+    }
+
+    /// A line about a fixture, where everything is wanted.
+    fn fixture(&self, path: &str, what: &str) -> String {
+        if self.verbosity != Verbosity::Verbose {
+            return String::new();
+        }
+        let (word, path) = (self.paint.faint("fixture"), clean(path));
+        format!("{word} {path}: {what}\n")
+    }
+
+    fn building(&self, path: &str, reason: Option<&str>) -> String {
+        let what = match reason {
+            Some(reason) => format!("is built anew: {}", clean(reason)),
+            None => "is built".to_owned(),
+        };
+        self.fixture(path, &what)
+    }
+
+    fn built(&self, path: &str, duration_ns: u64, bytes: u64) -> String {
+        let took = seconds(duration_ns, 2);
+        let what = match bytes {
+            0 => format!("could not be built, {took}"),
+            bytes => format!(
+                "was built, {} in {took}",
+                size(bytes.next_multiple_of(1 << 20))
+            ),
+        };
+        self.fixture(path, &what)
     }
 
     fn ending(&self, passed: u64, failed: u64, skipped: u64, duration_ns: u64) -> String {

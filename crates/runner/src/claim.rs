@@ -5,6 +5,7 @@
 //! computed is not guessed: such a call says nothing, and the file is started like one without a
 //! claim. A wrong claim is not told here but by the call itself, at its line.
 
+use crate::scanner::{Token, tokens};
 use provium_events::Amount;
 
 /// Units of sizes, as in Lua: powers of 1024.
@@ -12,7 +13,7 @@ const UNITS: &[(char, u32)] = &[('K', 10), ('M', 20), ('G', 30), ('T', 40)];
 
 /// The claim that `source` declares, if it can be read there.
 pub(crate) fn declared(source: &str) -> Option<Amount> {
-    let tokens: Vec<Token> = Tokens { rest: source }.collect();
+    let tokens = tokens(source);
     let mut largest: Option<Amount> = None;
     for at in 0..tokens.len() {
         let [Token::Sign(':'), Token::Name("claim"), after @ ..] = &tokens[at..] else {
@@ -70,93 +71,6 @@ fn size(text: &str) -> Option<u64> {
         .find_map(|(unit, shift)| Some((text.strip_suffix(*unit)?, *shift)));
     let (number, shift) = unit.unwrap_or((text, 0));
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
-}
-
-/// What Lua's scanner would see (Lua 5.4 manual, 3.1), as far as it matters here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Token<'a> {
-    Name(&'a str),
-    Number(&'a str),
-    /// Between its quotes or brackets, with escapes as they stand.
-    Text(&'a str),
-    Sign(char),
-}
-
-struct Tokens<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Tokens<'a> {
-    /// Takes what stands before `end` (in bytes) off the rest.
-    fn take(&mut self, end: usize) -> &'a str {
-        let (taken, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
-        self.rest = rest;
-        taken
-    }
-
-    /// What stands in long brackets, if the rest begins with some.
-    fn long(&mut self) -> Option<&'a str> {
-        let inner = self.rest.strip_prefix('[')?;
-        let level = inner.len() - inner.trim_start_matches('=').len();
-        let inner = inner[level..].strip_prefix('[')?;
-        let closing = format!("]{}]", "=".repeat(level));
-        let (text, rest) = inner.split_once(&closing).unwrap_or((inner, ""));
-        self.rest = rest;
-        Some(text)
-    }
-
-    fn quoted(&mut self, quote: char) -> &'a str {
-        self.take(quote.len_utf8());
-        let mut escaped = false;
-        let end = self.rest.find(|character| {
-            let ends = !escaped && (character == quote || character == '\n');
-            escaped = !escaped && character == '\\';
-            ends
-        });
-        let text = self.take(end.unwrap_or(self.rest.len()));
-        self.take(1);
-        text
-    }
-}
-
-impl<'a> Iterator for Tokens<'a> {
-    type Item = Token<'a>;
-
-    fn next(&mut self) -> Option<Token<'a>> {
-        loop {
-            self.rest = self.rest.trim_start();
-            if let Some(comment) = self.rest.strip_prefix("--") {
-                self.rest = comment;
-                if self.long().is_none() {
-                    self.take(comment.find('\n').unwrap_or(comment.len()));
-                }
-                continue;
-            }
-            let first = self.rest.chars().next()?;
-            let part = |c: char| c == '_' || c.is_ascii_alphanumeric();
-            let word = self.rest.find(|c| !part(c)).unwrap_or(self.rest.len());
-            return Some(match first {
-                '"' | '\'' => Token::Text(self.quoted(first)),
-                '0'..='9' => {
-                    let number = |c: char| part(c) || c == '.';
-                    let end = self.rest.find(|c| !number(c)).unwrap_or(self.rest.len());
-                    Token::Number(self.take(end))
-                }
-                _ if part(first) => Token::Name(self.take(word)),
-                '[' => match self.long() {
-                    Some(text) => Token::Text(text),
-                    None => {
-                        self.take(1);
-                        Token::Sign('[')
-                    }
-                },
-                sign => {
-                    self.take(sign.len_utf8());
-                    Token::Sign(sign)
-                }
-            });
-        }
-    }
 }
 
 #[cfg(test)]

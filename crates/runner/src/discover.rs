@@ -1,9 +1,9 @@
-//! Finds test files.
+//! Finds test files, or fixtures.
 //!
 //! A directory gives every `*.test.lua` under it; entries whose names begin with a dot are left out,
 //! and links to directories are not followed, so that a link upwards ends nowhere. `*.fixture.lua`
-//! belongs to the tests that use it and is never run by itself. Files come sorted, each once,
-//! however often it was named.
+//! belongs to the tests that use it, never runs as one of them, and is sought by itself. Files come
+//! sorted, each once, however often it was named.
 
 use crate::address::{Address, Place};
 use crate::error::DiscoverError;
@@ -16,9 +16,20 @@ const TEST_SUFFIX: &str = ".test.lua";
 /// How the names of fixtures end.
 const FIXTURE_SUFFIX: &str = ".fixture.lua";
 
+/// What is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    /// `*.test.lua`.
+    Tests,
+    /// `*.fixture.lua`.
+    Fixtures,
+}
+
 /// Where to look.
 #[derive(Debug, Clone)]
 pub struct Request {
+    /// For what.
+    pub sought: Sought,
     /// As typed; none means the roots, and where there are none, `base`.
     pub paths: Vec<String>,
     /// The roots of the configuration, absolute.
@@ -44,6 +55,15 @@ pub struct TestFile {
     pub names: Vec<String>,
 }
 
+impl Sought {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Tests => TEST_SUFFIX,
+            Self::Fixtures => FIXTURE_SUFFIX,
+        }
+    }
+}
+
 /// A file that was found, and under what.
 struct Found {
     start: Utf8PathBuf,
@@ -67,11 +87,11 @@ pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
             &roots
         };
         for start in starts {
-            walk(start, start, &mut found)?;
+            walk(start, start, request.sought, &mut found)?;
         }
     }
     for typed in &request.paths {
-        take_typed(typed, &base, &mut found)?;
+        take_typed(typed, &base, request.sought, &mut found)?;
     }
 
     let mut files: Vec<TestFile> = found
@@ -112,6 +132,7 @@ pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
 fn take_typed(
     typed: &str,
     base: &Utf8Path,
+    sought: Sought,
     found: &mut BTreeMap<Utf8PathBuf, Found>,
 ) -> Result<(), DiscoverError> {
     let address = Address::parse(typed, |path| base.join(path).exists());
@@ -128,14 +149,17 @@ fn take_typed(
                 path: typed.to_owned(),
             });
         }
-        return walk(&path, &path, found);
+        return walk(&path, &path, sought, found);
     }
     let given = || address.path.to_owned();
-    if path.as_str().ends_with(FIXTURE_SUFFIX) {
-        return Err(DiscoverError::Fixture { path: given() });
-    }
-    if !path.as_str().ends_with(TEST_SUFFIX) {
-        return Err(DiscoverError::NotATest { path: given() });
+    if !path.as_str().ends_with(sought.suffix()) {
+        return Err(match sought {
+            Sought::Fixtures => DiscoverError::NotAFixture { path: given() },
+            Sought::Tests if path.as_str().ends_with(FIXTURE_SUFFIX) => {
+                DiscoverError::Fixture { path: given() }
+            }
+            Sought::Tests => DiscoverError::NotATest { path: given() },
+        });
     }
     let start = path.parent().unwrap_or(base).to_owned();
     let entry = found.entry(path).or_insert_with(|| Found {
@@ -155,6 +179,7 @@ fn take_typed(
 fn walk(
     directory: &Utf8Path,
     start: &Utf8Path,
+    sought: Sought,
     found: &mut BTreeMap<Utf8PathBuf, Found>,
 ) -> Result<(), DiscoverError> {
     let unreadable = |source| DiscoverError::Unreadable {
@@ -166,8 +191,8 @@ fn walk(
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
             let lossy = entry.path().to_string_lossy().into_owned();
-            // Only a test that cannot be named is worth stopping for.
-            if lossy.ends_with(TEST_SUFFIX) {
+            // Only what is looked for and cannot be named is worth stopping for.
+            if lossy.ends_with(sought.suffix()) {
                 return Err(DiscoverError::NotUtf8 { path: lossy });
             }
             continue;
@@ -178,8 +203,8 @@ fn walk(
         let path = directory.join(name);
         let kind = entry.file_type().map_err(unreadable)?;
         if kind.is_dir() {
-            walk(&path, start, found)?;
-        } else if name.ends_with(TEST_SUFFIX) && path.is_file() {
+            walk(&path, start, sought, found)?;
+        } else if name.ends_with(sought.suffix()) && path.is_file() {
             let start = start.to_owned();
             let whole = || Found {
                 start,
@@ -243,6 +268,7 @@ mod tests {
 
     fn request(base: &Utf8Path, paths: &[&str]) -> Request {
         Request {
+            sought: Sought::Tests,
             paths: paths.iter().map(|&path| path.to_owned()).collect(),
             roots: Vec::new(),
             base: base.to_owned(),
@@ -340,5 +366,18 @@ mod tests {
         assert!(error("a/helper.lua").contains("not a test file"));
         assert!(error("a/web.fixture.lua").contains("is a fixture"));
         assert!(error("a:3").contains("only a file has lines"));
+    }
+
+    #[test]
+    fn fixtures_are_sought_by_themselves() {
+        let (_dir, base) = tree(FILES);
+        let mut asked = request(&base, &["a"]);
+        asked.sought = Sought::Fixtures;
+        assert_eq!(displays(&asked), ["a/web.fixture.lua"]);
+        asked.paths = vec!["a/web.fixture.lua".to_owned()];
+        assert_eq!(displays(&asked), ["a/web.fixture.lua"]);
+        asked.paths = vec!["b.test.lua".to_owned()];
+        let error = discover(&asked).unwrap_err().to_string();
+        assert!(error.contains("is not a fixture"), "{error}");
     }
 }

@@ -12,12 +12,14 @@
 use crate::claim;
 use crate::crash;
 use crate::discover::TestFile;
+use crate::fixture_refs::fixture_refs;
 use crate::history::{History, Known};
 use crate::ledger::{Counts, Ledger};
 use crate::plan::{FileEnd, FileTask, Outcome, Plan, plain};
 use crate::pool::{Pool, Running};
 use crate::pressure::Pressure;
 use crate::queue::{Candidate, Next, Queue};
+use crate::thread::file_thread;
 use provium_events::{Amount, BlockReason, Event, FileStatus, PROTOCOL_VERSION, Sink};
 use provium_lua::CancelToken;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,9 +46,6 @@ const CYCLE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a file may take to clean up after its time was over, until it is given up.
 const CLEAN_UP: Duration = Duration::from_secs(120);
-
-/// Stack of a file's thread: deep enough for Lua's own limit on nested calls, without optimisation.
-const STACK: usize = 16 << 20;
 
 enum Message {
     Ended { index: usize, end: FileEnd },
@@ -102,7 +101,7 @@ pub fn run(
         let declared_claim = claim::declared(&source);
         sink.emit(Event::FileDiscovered {
             path: file.display.clone(),
-            fixture_refs: Vec::new(),
+            fixture_refs: fixture_refs(&source),
             declared_claim,
         });
         let known = history.of(&file.path);
@@ -257,10 +256,7 @@ impl Dispatcher<'_> {
             timeout: self.plan.file_timeout,
         };
         let (run_file, sender) = (Arc::clone(&self.run_file), self.sender.clone());
-        let builder = std::thread::Builder::new()
-            .name("test file".to_owned())
-            .stack_size(STACK);
-        builder.spawn(move || {
+        file_thread(move || {
             let end = crash::catch(|| run_file(task));
             let end = end.unwrap_or_else(|panic| {
                 FileEnd::crashed(format!(

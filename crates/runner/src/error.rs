@@ -18,8 +18,16 @@ pub enum DiscoverError {
         path: String,
     },
     /// The path is a fixture.
-    #[error("`{path}` is a fixture; it is built when a test asks for it")]
+    #[error(
+        "`{path}` is a fixture; it is built when a test asks for it, or by `provium fixture build`"
+    )]
     Fixture {
+        /// As it was given.
+        path: String,
+    },
+    /// The path is no fixture.
+    #[error("`{path}` is not a fixture; the names of fixtures end in `.fixture.lua`")]
+    NotAFixture {
         /// As it was given.
         path: String,
     },

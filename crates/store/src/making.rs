@@ -64,6 +64,16 @@ impl Bucket {
         Ok(Claim::Make(self.making(key, alone)))
     }
 
+    /// The right to make an entry of which there can be none yet, or none that is of use: what is
+    /// there goes.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when it is being made or used for too long.
+    pub async fn make(&self, key: &Key) -> Result<Making, StoreError> {
+        let alone = self.exclusive(key, &|_| ()).await?;
+        Ok(self.making(key, alone))
+    }
+
     fn making(&self, key: &Key, alone: Exclusive) -> Making {
         Making {
             bucket: self.clone(),

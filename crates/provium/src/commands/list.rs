@@ -1,7 +1,7 @@
 //! `provium list`: files and their tests; nothing boots.
 
-use super::Verdict;
 use super::runtime::{SHUTDOWN, runtime};
+use super::{Verdict, list_fixtures};
 use crate::failure::Failure;
 use crate::hiargs::{Place, Selected};
 use crate::lowargs::ListArgs;
@@ -38,7 +38,11 @@ struct Test<'a> {
 
 pub(super) fn run(args: ListArgs) -> Result<Verdict, Failure> {
     let place = Place::new(&args.plain)?;
+    let fixtures = args.fixtures.then(|| args.selection.paths.clone());
     let selected = Selected::new(args.selection, &place)?;
+    if let Some(paths) = fixtures {
+        return list_fixtures::run(&place, paths, &selected.files, args.json);
+    }
     let runtime = runtime()?;
     let profiles = place
         .config

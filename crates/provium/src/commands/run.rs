@@ -3,18 +3,17 @@
 use super::Verdict;
 use super::runtime::{SHUTDOWN, runtime};
 use crate::failure::Failure;
-use crate::hiargs::{MachineSettings, RunSettings};
+use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
 use crate::lowargs::RunArgs;
 use crate::output::Writer;
 use crate::sources::sources;
-use crate::{build, live, machines, terminal};
+use crate::{live, machines, terminal};
 use provium_events::{Amount, Sink};
 use provium_lab::{Environment, Host, Need, Profile};
 use provium_runner::{
     About, History, LuaFiles, Outcome, Plan, Pool, Stop, TestFile, record_panics,
 };
-use provium_vmm::AccelChoice;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -46,31 +45,12 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
 
 /// What machines are made from and with. Nothing is needed where there is nothing to run.
 async fn prepare(settings: &RunSettings) -> Result<(Vec<Profile>, Option<Host>), Failure> {
-    let (config, files) = (&settings.place.config, &settings.selected.files);
+    let files = &settings.selected.files;
     if files.is_empty() {
         return Ok((Vec::new(), None));
     }
-    let used = build::used_by(config, files);
-    let mut profiles = build::profiles(config, Some(&used), settings.machine.no_build).await?;
-    let MachineSettings {
-        accel,
-        accel_was_told,
-        ..
-    } = settings.machine;
-    if accel_was_told {
-        for profile in &mut profiles {
-            profile.accel = accel;
-        }
-    }
-    let host = machines::host(config, &settings.machine).await?;
-    // Each profile with what was found out about KVM, or the words why it cannot be had.
-    if profiles
-        .iter()
-        .any(|profile| profile.accel == AccelChoice::Kvm)
-    {
-        let cache_dir = &config.cache_dir;
-        provium_vmm::decide_accel(&host.qemu, AccelChoice::Kvm, cache_dir).await?;
-    }
+    let prepared = machines::prepare(&settings.place.config, files, &settings.machine);
+    let (profiles, host) = prepared.await?;
     Ok((profiles, Some(host)))
 }
 

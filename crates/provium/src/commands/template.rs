@@ -4,10 +4,10 @@ use super::Verdict;
 use crate::failure::Failure;
 use crate::hiargs::Place;
 use crate::lowargs::TemplateCommand;
+use crate::tables::{ago, mebibytes, since_1970};
 use crate::terminal;
 use provium_store::{Bucket, Cache, EntryInfo};
 use serde::{Deserialize, Serialize};
-use std::time::SystemTime;
 
 /// Digits of a key that are shown.
 const SHOWN: usize = 12;
@@ -108,7 +108,7 @@ fn table(bucket: &Bucket, entries: &[EntryInfo]) -> String {
         let about = about(bucket, entry);
         total += entry.size;
         out.push_str(&format!(
-            "{:<SHOWN$}  {:<20} {:>10} {:>5} {:>10}  {} ago\n",
+            "{:<SHOWN$}  {:<20} {:>10} {:>5} {:>10}  {}\n",
             &entry.key.as_str()[..SHOWN],
             about.profile,
             mebibytes(about.memory_bytes),
@@ -127,32 +127,16 @@ fn table(bucket: &Bucket, entries: &[EntryInfo]) -> String {
 
 fn json_line(bucket: &Bucket, entry: &EntryInfo) -> String {
     let about = about(bucket, entry);
-    let since = entry.used.duration_since(SystemTime::UNIX_EPOCH);
     let line = Line {
         key: entry.key.as_str(),
         profile: &about.profile,
         memory_bytes: about.memory_bytes,
         cpus: about.cpus,
         size_bytes: entry.size,
-        last_use: since.unwrap_or_default().as_secs(),
+        last_use: since_1970(entry.used),
     };
     // Strings and numbers always serialise.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
     text.push('\n');
     text
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{} MiB", bytes.div_ceil(1 << 20))
-}
-
-/// How long ago, in the largest unit that says something.
-fn ago(then: SystemTime) -> String {
-    let seconds = then.elapsed().unwrap_or_default().as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
-    }
 }

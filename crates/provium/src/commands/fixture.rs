@@ -1,0 +1,310 @@
+//! `provium fixture list|stale|build|rebuild|clean`: the fixtures in the cache.
+
+use super::Verdict;
+use super::runtime::{SHUTDOWN, runtime};
+use crate::failure::Failure;
+use crate::hiargs::{MachineSettings, Place};
+use crate::interrupt::Interrupts;
+use crate::lowargs::{FixtureArgs, FixtureCommand};
+use crate::tables::{ago, mebibytes, since_1970, took};
+use crate::{machines, terminal};
+use camino::Utf8Path;
+use provium_events::{Event, Sink};
+use provium_lab::{BuiltFixture, Change, Environment, Fixtures, Unlimited};
+use provium_lua::{TestSelection, build_fixture};
+use provium_runner::{LuaFiles, Request, Sought, Stop, TestFile, discover, file_thread};
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    kind: &'a str,
+    key: &'a str,
+    size_bytes: u64,
+    build_ms: u128,
+    /// Seconds since 1970.
+    last_use: u64,
+    /// Why it does not hold.
+    stale: Option<String>,
+}
+
+pub(super) fn run(command: FixtureCommand) -> Result<Verdict, Failure> {
+    let args = command.args();
+    let place = Place::new(&args.plain)?;
+    let runtime = runtime()?;
+    let verdict = carry_out(&command, &place, args, &runtime);
+    runtime.shutdown_timeout(SHUTDOWN);
+    verdict
+}
+
+fn carry_out(
+    command: &FixtureCommand,
+    place: &Place,
+    args: &FixtureArgs,
+    runtime: &Runtime,
+) -> Result<Verdict, Failure> {
+    let settings = MachineSettings::new(&args.machine);
+    let stop = Stop::new();
+    let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
+    let known = |paths: &[String]| fixtures_at(place, paths);
+    let ready = |files: &[TestFile]| {
+        runtime.block_on(interrupts.or(environment(place, files, &settings, runtime)))
+    };
+    match command {
+        FixtureCommand::List { json, .. } => {
+            let environment = ready(&known(&[])?)?;
+            let all = runtime.block_on(interrupts.or(judged(&environment)))?;
+            terminal::out(&if *json {
+                all.iter().map(json_line).collect()
+            } else {
+                table(&all, &place.base)
+            });
+            Ok(Verdict::Passed)
+        }
+        FixtureCommand::Stale { .. } => {
+            let environment = ready(&known(&[])?)?;
+            let all = runtime.block_on(interrupts.or(judged(&environment)))?;
+            terminal::out(&stale(&all, &place.base));
+            Ok(Verdict::Passed)
+        }
+        FixtureCommand::Build { paths, .. } | FixtureCommand::Rebuild { paths, .. } => {
+            let files = known(paths)?;
+            let environment = ready(&files)?;
+            let anew = matches!(command, FixtureCommand::Rebuild { .. });
+            build_all(runtime, &interrupts, stop, files, environment, anew)
+        }
+        FixtureCommand::Clean { paths, .. } => {
+            let environment = ready(&[])?;
+            clean(&environment, &known(paths)?, paths.is_empty())
+        }
+    }
+}
+
+/// The fixtures that the user named; all of the project, where none was.
+fn fixtures_at(place: &Place, paths: &[String]) -> Result<Vec<TestFile>, Failure> {
+    Ok(discover(&Request {
+        sought: Sought::Fixtures,
+        paths: paths.to_vec(),
+        roots: place.config.roots.clone(),
+        base: place.base.clone(),
+        filter: None,
+    })?)
+}
+
+/// What fixtures are built in.
+async fn environment(
+    place: &Place,
+    files: &[TestFile],
+    settings: &MachineSettings,
+    runtime: &Runtime,
+) -> Result<Arc<Environment>, Failure> {
+    let (profiles, host) = machines::prepare(&place.config, files, settings).await?;
+    let environment = Environment::new(
+        profiles,
+        Some(host),
+        // One after the other is built, and nothing else runs.
+        Arc::new(Unlimited),
+        Sink::discard().gated(|event| {
+            tell(event);
+            false
+        }),
+        settings.seed,
+        runtime.handle().clone(),
+    );
+    Ok(Arc::new(environment))
+}
+
+/// Says what takes time.
+fn tell(event: &Event) {
+    match event {
+        Event::FixtureBuildStarted { path, reason } => {
+            let why = reason.as_ref().map(|why| format!(": {why}"));
+            terminal::error(&format!(
+                "provium: building {path}{}\n",
+                why.unwrap_or_default()
+            ));
+        }
+        Event::FixtureBuildWaiting { path, held_by_file } => {
+            terminal::error(&format!(
+                "provium: waiting for {path}, which is being built for {held_by_file}\n"
+            ));
+        }
+        _ => {}
+    }
+}
+
+/// All fixtures in the cache, each with the reason why it does not hold, if it does not.
+async fn judged(environment: &Environment) -> Result<Vec<(BuiltFixture, Option<Change>)>, Failure> {
+    let fixtures = catalogue(environment)?;
+    let mut all = Vec::new();
+    for built in fixtures.list()? {
+        let change = fixtures.change_of(&built).await;
+        all.push((built, change));
+    }
+    Ok(all)
+}
+
+fn catalogue(environment: &Environment) -> Result<Fixtures<'_>, Failure> {
+    environment.fixtures().map_err(|error| Failure::Usage {
+        what: error.to_string(),
+    })
+}
+
+fn table(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
+    if all.is_empty() {
+        return "there are no fixtures; the first test that asks for one builds it\n".to_owned();
+    }
+    let paths: Vec<&str> = all.iter().map(|(built, _)| shown(built, base)).collect();
+    let width = paths.iter().map(|path| path.len()).max().unwrap_or(0);
+    let mut out = format!(
+        "{:<width$}  {:<4}  {:>10}  {:>8}  {:<12}  {}\n",
+        "FIXTURE", "KIND", "ON DISK", "BUILT IN", "LAST USE", "STATE"
+    );
+    for ((built, change), path) in all.iter().zip(paths) {
+        let state = match change {
+            None => "fresh".to_owned(),
+            Some(change) => format!("stale: {change}"),
+        };
+        out.push_str(&format!(
+            "{path:<width$}  {:<4}  {:>10}  {:>8}  {:<12}  {state}\n",
+            built.kind.word(),
+            mebibytes(built.size),
+            took(built.took),
+            ago(built.used),
+        ));
+    }
+    let total = all.iter().map(|(built, _)| built.size).sum();
+    out.push_str(&format!(
+        "{} fixture(s), {} on disk\n",
+        all.len(),
+        mebibytes(total)
+    ));
+    out
+}
+
+fn stale(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
+    let mut out = String::new();
+    for (built, change) in all {
+        if let Some(change) = change {
+            out.push_str(&format!("{}: {change}\n", shown(built, base)));
+        }
+    }
+    if out.is_empty() {
+        out.push_str("no fixture is stale\n");
+    }
+    out
+}
+
+fn shown<'a>(built: &'a BuiltFixture, base: &Utf8Path) -> &'a str {
+    let relative = built.path.strip_prefix(base);
+    relative.map_or(built.path.as_str(), Utf8Path::as_str)
+}
+
+fn json_line((built, change): &(BuiltFixture, Option<Change>)) -> String {
+    let line = Line {
+        path: built.path.as_str(),
+        kind: built.kind.word(),
+        key: built.key.as_str(),
+        size_bytes: built.size,
+        build_ms: built.took.as_millis(),
+        last_use: since_1970(built.used),
+        stale: change.as_ref().map(ToString::to_string),
+    };
+    // Strings and numbers always serialise.
+    let mut text = serde_json::to_string(&line).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+fn build_all(
+    runtime: &Runtime,
+    interrupts: &Interrupts,
+    stop: Stop,
+    files: Vec<TestFile>,
+    environment: Arc<Environment>,
+    anew: bool,
+) -> Result<Verdict, Failure> {
+    let (done, outcome) = oneshot::channel();
+    let within = Arc::clone(&environment);
+    let thread = file_thread(move || {
+        let mut verdict = Verdict::Passed;
+        for file in files {
+            if stop.is_cancelled() || !build_one(file, &within, &stop, anew) {
+                verdict = Verdict::Failed;
+            }
+        }
+        // Nobody waits any more: the user has stopped it at once.
+        let _ = done.send(verdict);
+    });
+    thread.map_err(|source| Failure::Host {
+        what: "a thread",
+        source,
+    })?;
+    runtime.block_on(async {
+        let work = async {
+            let verdict = outcome.await.unwrap_or(Verdict::Failed);
+            environment.settle().await;
+            Ok(verdict)
+        };
+        tokio::select! {
+            verdict = work => verdict,
+            () = interrupts.at_least(2) => Err(Failure::Interrupted),
+        }
+    })
+}
+
+/// Builds one, and says what came of it; whether it is there.
+fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: bool) -> bool {
+    let display = file.display.clone();
+    let files = LuaFiles {
+        selection: TestSelection::default(),
+        retries: 0,
+        environment: Arc::clone(environment),
+    };
+    let job = files.job(file, environment.sink().clone(), stop.clone(), None);
+    let started = Instant::now();
+    match build_fixture(&job, anew) {
+        Ok(built) => {
+            let how = if built.was_found {
+                "fresh".to_owned()
+            } else {
+                format!("built in {}", took(started.elapsed()))
+            };
+            terminal::out(&format!("{display} ({}): {how}\n", built.kind.word()));
+            true
+        }
+        Err(error) => {
+            terminal::error(&format!("provium: {}\n", error.message));
+            false
+        }
+    }
+}
+
+fn clean(environment: &Environment, files: &[TestFile], all: bool) -> Result<Verdict, Failure> {
+    let fixtures = catalogue(environment)?;
+    let (mut count, mut freed, mut kept) = (0, 0, 0);
+    for built in fixtures.list()? {
+        if !all && !files.iter().any(|file| file.path == built.path) {
+            continue;
+        }
+        if fixtures.remove(&built)? {
+            count += 1;
+            freed += built.size;
+        } else {
+            kept += 1;
+        }
+    }
+    let kept = match kept {
+        0 => String::new(),
+        kept => format!("; {kept} in use, and kept"),
+    };
+    terminal::out(&format!(
+        "{count} fixture(s) removed, {} freed{kept}\n",
+        mebibytes(freed)
+    ));
+    Ok(Verdict::Passed)
+}

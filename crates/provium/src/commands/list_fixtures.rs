@@ -1,0 +1,76 @@
+//! `provium list --fixtures`: the fixtures of a project, and who names them; nothing boots.
+
+use super::Verdict;
+use crate::failure::Failure;
+use crate::hiargs::Place;
+use crate::terminal;
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_runner::{Request, Sought, TestFile, discover, fixture_refs};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    path: &'a str,
+    /// Test files and fixtures that name it.
+    used_by: Vec<&'a str>,
+}
+
+/// Where something is named, and what it names.
+struct Naming {
+    display: String,
+    refs: Vec<Utf8PathBuf>,
+}
+
+pub(super) fn run(
+    place: &Place,
+    paths: Vec<String>,
+    tests: &[TestFile],
+    json: bool,
+) -> Result<Verdict, Failure> {
+    let fixtures = discover(&Request {
+        sought: Sought::Fixtures,
+        paths,
+        roots: place.config.roots.clone(),
+        base: place.base.clone(),
+        filter: None,
+    })?;
+    let namings: Vec<Naming> = tests.iter().chain(&fixtures).map(naming).collect();
+    for fixture in &fixtures {
+        let names = |naming: &&Naming| naming.refs.contains(&fixture.path);
+        let line = Line {
+            path: &fixture.display,
+            used_by: namings
+                .iter()
+                .filter(names)
+                .map(|naming| naming.display.as_str())
+                .collect(),
+        };
+        terminal::out(&if json {
+            // Strings always serialise.
+            serde_json::to_string(&line).unwrap_or_default() + "\n"
+        } else {
+            text(&line)
+        });
+    }
+    Ok(Verdict::Passed)
+}
+
+/// What a file names. A path there is relative to what the file's own name is relative to.
+fn naming(file: &TestFile) -> Naming {
+    let source = std::fs::read_to_string(&file.path).unwrap_or_default();
+    let base = file.path.as_str().strip_suffix(file.display.as_str());
+    let base = Utf8Path::new(base.unwrap_or_default());
+    let refs = fixture_refs(&source).into_iter();
+    let found = |path: String| base.join(path).canonicalize_utf8().ok();
+    Naming {
+        display: file.display.clone(),
+        refs: refs.filter_map(found).collect(),
+    }
+}
+
+fn text(line: &Line<'_>) -> String {
+    match line.used_by.as_slice() {
+        [] => format!("{}\n  named in no test file\n", line.path),
+        files => format!("{}\n  named in {}\n", line.path, files.join(", ")),
+    }
+}
