@@ -1,6 +1,7 @@
 //! Nothing runs past its time, and what goes over takes nobody along.
 
 use super::*;
+use provium_events::{Event, Sink};
 use std::time::Instant;
 
 #[test]
@@ -142,11 +143,20 @@ fn a_file_has_its_time_too() {
 #[test]
 fn the_user_can_end_it() {
     for body in ["host.sleep(30)", "while true do end"] {
-        let case = Case::new(&format!(
+        let mut case = Case::new(&format!(
             "test('a', function() {body} end)\ntest('b', print)"
         ));
         let cancel = case.job.cancel.clone();
+        let (started, has_started) = std::sync::mpsc::channel();
+        case.job.sink = Sink::discard().gated(move |event| {
+            if matches!(event, Event::TestStarted { .. }) {
+                started.send(()).unwrap();
+            }
+            true
+        });
         let thread = std::thread::spawn(move || {
+            has_started.recv().unwrap();
+            // It may have begun by now, or be about to.
             std::thread::sleep(Duration::from_millis(50));
             cancel.cancel();
         });

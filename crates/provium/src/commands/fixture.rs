@@ -186,10 +186,12 @@ fn table(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
     out
 }
 
+/// The fixtures of which no entry holds, with what has changed since the newest.
 fn stale(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
     let mut out = String::new();
-    for (built, change) in all {
-        if let Some(change) = change {
+    for entries in all.chunk_by(|(one, _), (other, _)| one.path == other.path) {
+        let holds = entries.iter().any(|(_, change)| change.is_none());
+        if let (false, Some((built, Some(change)))) = (holds, entries.first()) {
             out.push_str(&format!("{}: {change}\n", shown(built, base)));
         }
     }

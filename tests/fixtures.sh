@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# What becomes of fixtures between runs: what they are built from changes, several want them at once,
+# builders are killed, entries are damaged.
+#   tests/fixtures.sh PROVIUM
+set -euo pipefail
+provium=$1
+folder=$(mktemp -d)
+cleanup() { kill %% 2> /dev/null || true; rm -rf "$folder"; }
+trap cleanup EXIT
+cd "$folder"
+mkdir -p project/tests/helpers
+# The default guest and its templates are the user's; fixtures are this test's own.
+cache=$(realpath "${XDG_CACHE_HOME:-$HOME/.cache}/provium")
+mkdir cache
+for kept in "$cache"/*; do
+  case $kept in */fixtures-*|*/snapshots-*) ;; *) ln -s "$kept" cache/ ;; esac
+done
+cd project
+cat > provium.toml <<'TOML'
+[provium]
+roots = ["tests"]
+cache_dir = "../cache"
+[profiles.small]
+guest = "default"
+memory = "128M"
+[profiles.unused]
+guest = "default"
+TOML
+cat > tests/db.fixture.lua <<'LUA'
+local names = require "helpers.names"
+local vm = provium:vm("db", "small"):boot()
+vm:push_file(names.pushed, "/pushed")
+vm:write_file("/read", io.open("tests/read.txt"):read("a"))
+vm:write_file("/variable", os.getenv("FIXTURE_TEST") or "unset")
+provium:depends_on_file("declared.txt")
+local wait = os.getenv("FIXTURE_WAIT")
+if wait then vm:run("sleep " .. wait) end
+return vm:snapshot()
+LUA
+cat > tests/top.fixture.lua <<'LUA'
+local vm = provium:vm_fixture("db.fixture.lua")
+vm:write_file("/top", "top")
+return vm:snapshot()
+LUA
+echo 'return { pushed = "pushed.txt" }' > tests/helpers/names.lua
+for file in pushed read declared unread; do echo $file > tests/$file.txt; done
+cat > tests/use.test.lua <<'LUA'
+test("use", function(t)
+  local vm = provium:vm_fixture("db.fixture.lua")
+  t:assert_eq(vm:run("hostname").stdout, "db\n")
+  t:log(vm:read_file("/pushed"))
+end)
+LUA
+
+fail() { echo "fixtures: $*" >&2; exit 1; }
+stale() { "$provium" fixture stale | sed "s#$PWD/##g"; }
+expect() { # EXPECTED-LINE… : what `fixture stale` says
+  local said expected
+  said=$(stale)
+  expected=$(printf '%s\n' "$@")
+  [ "$said" = "$expected" ] || fail "expected: $expected"$'\n'"    said: $said"
+  echo "as expected: ${1%% *} ${1#* }"
+}
+build() { "$provium" fixture build tests > build.out 2> build.err || fail "$(cat build.out build.err)"; }
+# A change is seen, told, and the build it leads to makes it good.
+changes() { # WHY COMMAND
+  eval "$2"
+  expect "tests/db.fixture.lua: $1" \
+    "tests/top.fixture.lua: the fixture \`tests/db.fixture.lua\` is stale itself"
+  build
+  grep -qF "building db.fixture.lua: " build.err || fail "not built anew: $(cat build.err)"
+}
+
+build
+expect "no fixture is stale"
+changes '`tests/db.fixture.lua` has changed' 'sed -i "1i -- more" tests/db.fixture.lua'
+changes '`tests/helpers/names.lua` has changed' 'echo "return { pushed = \"other.txt\" }" > tests/helpers/names.lua; echo other > tests/other.txt'
+changes '`tests/other.txt` has changed' 'echo else > tests/other.txt'
+changes '`tests/read.txt` has changed' 'echo else > tests/read.txt'
+changes '`tests/declared.txt` has changed' 'echo else > tests/declared.txt'
+changes 'profile `small`: memory was `128 MiB`, is `136 MiB`' 'sed -i s/128M/136M/ provium.toml'
+changes 'the variable `FIXTURE_TEST` is there now' 'export FIXTURE_TEST=x'
+# What was not read does not count.
+echo else > tests/unread.txt
+echo else > tests/pushed.txt
+echo 'memory = "512M"' >> provium.toml
+expect "no fixture is stale"
+# What was is found again, without a build.
+unset FIXTURE_TEST
+expect "no fixture is stale"
+build
+grep -q building build.err && fail "built although it was there: $(cat build.err)"
+# What is built anew is new for those that use it.
+"$provium" fixture rebuild tests/db.fixture.lua > /dev/null 2>&1
+stale | grep -qF 'the fixture `tests/db.fixture.lua` was built anew' || fail "$(stale)"
+build
+
+# Two runs want the same: one builds, the other waits and says so.
+export FIXTURE_WAIT=3
+"$provium" --save-events one.events tests/use.test.lua > one.out &
+until grep -aq fixture_build_started one.events 2> /dev/null; do sleep 0.05; done
+"$provium" -v --save-events two.events tests/use.test.lua > two.out || fail "$(cat two.out)"
+wait %% || fail "$(cat one.out)"
+grep -q "waits for use.test.lua, which builds it" two.out || fail "the second did not wait: $(cat two.out)"
+grep -aq fixture_build_started two.events && fail "both built"
+grep -aq fixture_cache_hit two.events || fail "the second found nothing"
+echo "two runs: one built"
+
+# A builder that is killed leaves nothing that the next one trips over.
+export FIXTURE_WAIT=1000
+"$provium" --save-events killed.events tests/use.test.lua > killed.out 2>&1 &
+pid=$!
+until grep -aq vm_spawned killed.events 2> /dev/null; do sleep 0.05; done
+kill -9 $pid
+wait $pid 2> /dev/null || true
+unset FIXTURE_WAIT
+build
+"$provium" tests/use.test.lua > use.out || fail "$(cat use.out)"
+[ -z "$(find ../cache/fixtures-v1 ../cache/snapshots-v1 -maxdepth 1 -name '.tmp*')" ] || fail "left: $(ls -A ../cache/*)"
+echo "a killed builder left nothing"
+
+# A damaged entry is never used: it is built anew, and the test notices nothing but the time.
+damages() { # WHAT COMMAND
+  local entry
+  "$provium" fixture clean > /dev/null
+  build
+  for entry in $(ls -d ../cache/fixtures-v1/*/); do [ "$(basename "$entry")" = LOCKS ] || (cd "$entry" && eval "$2"); done
+  "$provium" --save-events use.events tests/use.test.lua > use.out 2>&1 || fail "$1: $(cat use.out)"
+  grep -aq fixture_build_started use.events || fail "$1: not built anew"
+  echo "damaged ($1): built anew"
+}
+damages "RAM cut short" 'truncate -s -4096 snapshot/ram'
+damages "a flipped bit" 'printf "\377" | dd of=snapshot/machine.json bs=1 seek=20 conv=notrunc status=none'
+damages "device state cut short" 'truncate -s 1000 snapshot/devices'
+damages "a file is missing" 'rm snapshot/vm.json'
+damages "another version" 'sed -i "s/\"version\": 1/\"version\": 99/" fixture.json'
+damages "no manifest" 'rm manifest.json'
+damages "garbage" 'echo garbage > manifest.json'
+
+# An entry in use stays, whatever the cap says.
+sed -i '/cache_dir/a cache_max_size = "1K"' provium.toml
+cat > tests/hold.test.lua <<'LUA'
+local vm = provium:vm_fixture("db.fixture.lua")
+test("hold", function(t)
+  t:assert_eq(os.execute(os.getenv("PROVIUM") .. " tests/use.test.lua > other.out"), true)
+  t:assert_eq(vm:run("hostname").stdout, "db\n")
+end)
+LUA
+PROVIUM=$provium "$provium" tests/hold.test.lua > hold.out 2>&1 || fail "$(cat hold.out other.out)"
+echo "an entry in use stays under a tiny cap"
