@@ -23,6 +23,39 @@ pub(crate) fn took(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
+/// What came of a clean-up.
+#[derive(Debug, Default)]
+pub(crate) struct Removed {
+    count: usize,
+    freed: u64,
+    kept: usize,
+}
+
+impl Removed {
+    /// An entry of that size is gone, or is in use and has stayed.
+    pub(crate) fn note(&mut self, gone: bool, size: u64) {
+        if gone {
+            self.count += 1;
+            self.freed += size;
+        } else {
+            self.kept += 1;
+        }
+    }
+
+    /// In a line; `what` names the entries.
+    pub(crate) fn told(&self, what: &str) -> String {
+        let Self { count, freed, kept } = self;
+        let kept = match kept {
+            0 => String::new(),
+            kept => format!("; {kept} in use, and kept"),
+        };
+        format!(
+            "{count} {what} removed, {} freed{kept}\n",
+            mebibytes(*freed)
+        )
+    }
+}
+
 /// Seconds since 1970, for machines.
 pub(crate) fn since_1970(then: SystemTime) -> u64 {
     let since = then.duration_since(SystemTime::UNIX_EPOCH);

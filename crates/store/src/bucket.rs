@@ -193,7 +193,7 @@ pub(crate) fn sync_all(folder: &Utf8Path) -> Result<(), StoreError> {
 }
 
 /// What is there, as far as it can be read: bytes of blocks, since files may be sparse.
-fn size_on_disk(path: &Utf8Path) -> u64 {
+pub fn size_on_disk(path: &Utf8Path) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
     let Ok(metadata) = path.symlink_metadata() else {
         return 0;

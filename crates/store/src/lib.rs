@@ -33,7 +33,7 @@ mod making;
 mod manifest;
 mod sweep;
 
-pub use bucket::Bucket;
+pub use bucket::{Bucket, size_on_disk};
 pub use cache::Cache;
 pub use entry::{Entry, EntryInfo, Notice};
 pub use error::StoreError;

@@ -3,9 +3,8 @@
 use crate::lock::lock;
 use crate::saved::Base;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::{Draft, Entry};
+use provium_store::{Draft, Entry, size_on_disk};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex};
 
 /// A folder that is being filled, or has been.
@@ -169,18 +168,6 @@ impl Drop for Named {
             let _ = std::fs::remove_dir_all(&self.draft);
         }
     }
-}
-
-fn size_on_disk(path: &Utf8Path) -> u64 {
-    let Ok(metadata) = path.symlink_metadata() else {
-        return 0;
-    };
-    let mut size = metadata.blocks() * 512;
-    if metadata.is_dir() {
-        let inside = path.read_dir_utf8().into_iter().flatten().flatten();
-        size += inside.map(|entry| size_on_disk(entry.path())).sum::<u64>();
-    }
-    size
 }
 
 #[cfg(test)]

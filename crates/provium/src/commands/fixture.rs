@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, Place};
 use crate::interrupt::Interrupts;
 use crate::lowargs::{FixtureArgs, FixtureCommand};
-use crate::tables::{ago, mebibytes, since_1970, took};
+use crate::tables::{Removed, ago, mebibytes, since_1970, took};
 use crate::{machines, terminal};
 use camino::Utf8Path;
 use provium_events::{Event, Sink};
@@ -288,25 +288,12 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: 
 
 fn clean(environment: &Environment, files: &[TestFile], all: bool) -> Result<Verdict, Failure> {
     let fixtures = catalogue(environment)?;
-    let (mut count, mut freed, mut kept) = (0, 0, 0);
+    let mut removed = Removed::default();
     for built in fixtures.list()? {
-        if !all && !files.iter().any(|file| file.path == built.path) {
-            continue;
-        }
-        if fixtures.remove(&built)? {
-            count += 1;
-            freed += built.size;
-        } else {
-            kept += 1;
+        if all || files.iter().any(|file| file.path == built.path) {
+            removed.note(fixtures.remove(&built)?, built.size);
         }
     }
-    let kept = match kept {
-        0 => String::new(),
-        kept => format!("; {kept} in use, and kept"),
-    };
-    terminal::out(&format!(
-        "{count} fixture(s) removed, {} freed{kept}\n",
-        mebibytes(freed)
-    ));
+    terminal::out(&removed.told("fixture(s)"));
     Ok(Verdict::Passed)
 }

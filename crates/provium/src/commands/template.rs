@@ -4,7 +4,7 @@ use super::Verdict;
 use crate::failure::Failure;
 use crate::hiargs::Place;
 use crate::lowargs::TemplateCommand;
-use crate::tables::{ago, mebibytes, since_1970};
+use crate::tables::{Removed, ago, mebibytes, since_1970};
 use crate::terminal;
 use provium_store::{Bucket, Cache, EntryInfo};
 use serde::{Deserialize, Serialize};
@@ -68,23 +68,11 @@ fn clean(bucket: &Bucket, keys: &[String]) -> Result<Verdict, Failure> {
         });
     }
     let chosen = |entry: &&EntryInfo| keys.is_empty() || keys.iter().any(|key| is(entry, key));
-    let (mut count, mut freed, mut kept) = (0, 0, 0);
+    let mut removed = Removed::default();
     for entry in entries.iter().filter(chosen) {
-        if bucket.remove_unused(&entry.key)? {
-            count += 1;
-            freed += entry.size;
-        } else {
-            kept += 1;
-        }
+        removed.note(bucket.remove_unused(&entry.key)?, entry.size);
     }
-    let kept = match kept {
-        0 => String::new(),
-        kept => format!("; {kept} in use, and kept"),
-    };
-    terminal::out(&format!(
-        "{count} template(s) removed, {} freed{kept}\n",
-        mebibytes(freed)
-    ));
+    terminal::out(&removed.told("template(s)"));
     Ok(Verdict::Passed)
 }
 
