@@ -35,8 +35,16 @@ pub struct Live {
 #[derive(Debug, Default)]
 struct Running {
     since: i64,
-    test: Option<String>,
-    vms: BTreeSet<String>,
+    /// Those that have begun and not ended.
+    tests: Vec<String>,
+    /// How many there are of each name: tests that run side by side have copies.
+    vms: BTreeMap<String, usize>,
+}
+
+impl Running {
+    fn vms(&self) -> usize {
+        self.vms.values().sum()
+    }
 }
 
 /// How much room there is.
@@ -97,29 +105,30 @@ impl Live {
             }
             Event::TestStarted { path, name, .. } => {
                 if let Some(file) = self.running.get_mut(path) {
-                    file.test = Some(name.clone());
+                    file.tests.push(name.clone());
                 }
             }
-            Event::TestPassed { path, .. } => {
+            Event::TestPassed { path, name, .. } => {
                 self.passed += 1;
-                self.no_test(path);
+                self.test_ended(path, name);
             }
-            Event::TestFailed { path, .. } => {
+            Event::TestFailed { path, name, .. } => {
                 self.failed += 1;
-                self.no_test(path);
+                self.test_ended(path, name);
             }
-            Event::TestSkipped { path, .. } => {
+            Event::TestSkipped { path, name, .. } => {
                 self.skipped += 1;
-                self.no_test(path);
+                self.test_ended(path, name);
             }
             Event::VmSpawned { file, vm_name, .. } => {
                 if let Some(file) = self.running.get_mut(file) {
-                    file.vms.insert(vm_name.clone());
+                    *file.vms.entry(vm_name.clone()).or_default() += 1;
                 }
             }
             Event::VmShutdown { file, vm_name, .. } => {
-                if let Some(file) = self.running.get_mut(file) {
-                    file.vms.remove(vm_name);
+                let file = self.running.get_mut(file);
+                if let Some(count) = file.and_then(|file| file.vms.get_mut(vm_name)) {
+                    *count = count.saturating_sub(1);
                 }
             }
             Event::PoolState { used, available } => self.pool = Some((*used, *available)),
@@ -157,15 +166,19 @@ impl Live {
     }
 
     fn file(&self, path: &str, file: &Running, now: i64, columns: usize) -> String {
-        let vms = match file.vms.len() {
+        let vms = match file.vms() {
             0 => String::new(),
             1 => "  1 VM".to_owned(),
             count => format!("  {count} VMs"),
         };
         let took = seconds(elapsed(file.since, now), 1);
         let mut text = format!("{took:>8} {}", one_line(path));
-        if let Some(test) = &file.test {
+        if let Some(test) = file.tests.first() {
             let _ = write!(text, " › {}", one_line(test));
+        }
+        let more = file.tests.len().saturating_sub(1);
+        if more > 0 {
+            let _ = write!(text, " and {more} more");
         }
         let text = cut(&text, columns.saturating_sub(vms.chars().count()));
         text + &self.paint.faint(&cut(&vms, columns))
@@ -177,7 +190,7 @@ impl Live {
             "{through}/{} files; {} passed, {} failed, {} skipped",
             self.files, self.passed, self.failed, self.skipped
         );
-        let vms: usize = self.running.values().map(|file| file.vms.len()).sum();
+        let vms: usize = self.running.values().map(Running::vms).sum();
         let _ = match vms {
             1 => write!(text, "; 1 VM"),
             _ => write!(text, "; {vms} VMs"),
@@ -214,9 +227,9 @@ impl Live {
         })
     }
 
-    fn no_test(&mut self, path: &str) {
+    fn test_ended(&mut self, path: &str, name: &str) {
         if let Some(file) = self.running.get_mut(path) {
-            file.test = None;
+            file.tests.retain(|open| open != name);
         }
     }
 }
@@ -253,7 +266,7 @@ fn cut(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provium_events::{BootKind, FileStatus, Value};
+    use provium_events::{BootKind, Details, FileStatus, Value};
 
     const SECOND: i64 = 1_000_000_000;
     const ROOM: Room = Room {
@@ -374,6 +387,51 @@ mod tests {
         };
         tell(&mut live, 7, over);
         assert_eq!(shown(&live, 7, ROOM), "");
+    }
+
+    #[test]
+    fn tests_side_by_side_and_their_copies_are_counted() {
+        let mut live = live();
+        discovered(&mut live, &["a"]);
+        dispatched(&mut live, 0, "a");
+        for name in ["one", "two", "three"] {
+            test_started(&mut live, name);
+            let copy = Event::VmSpawned {
+                file: "a.test.lua".into(),
+                vm_name: "vm".into(),
+                profile: "default".into(),
+                memory_bytes: 1,
+                cid: 0,
+                boot: BootKind::Snapshot,
+                boot_ns: 1,
+            };
+            tell(&mut live, 1, copy);
+        }
+        let said = shown(&live, 2, ROOM);
+        assert!(
+            said.contains("a.test.lua › one and 2 more  3 VMs\n"),
+            "{said}"
+        );
+        let copy_gone = Event::VmShutdown {
+            file: "a.test.lua".into(),
+            vm_name: "vm".into(),
+            duration_ns: 1,
+        };
+        tell(&mut live, 2, copy_gone);
+        let skipped = Event::TestSkipped {
+            path: "a.test.lua".into(),
+            name: "one".into(),
+            reason: String::new(),
+            meta: Value::Nil,
+            duration_ns: 1,
+            details: Details::default(),
+        };
+        tell(&mut live, 2, skipped);
+        let said = shown(&live, 2, ROOM);
+        assert!(
+            said.contains("a.test.lua › two and 1 more  2 VMs\n"),
+            "{said}"
+        );
     }
 
     #[test]

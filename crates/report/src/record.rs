@@ -15,7 +15,10 @@ pub(crate) struct FileRecord {
     pub(crate) path: String,
     /// It was started at all.
     pub(crate) dispatched: bool,
+    /// In the order in which they began, once the file is completed.
     pub(crate) tests: Vec<TestRecord>,
+    /// The names of tests that have begun.
+    began: Vec<String>,
     pub(crate) boots: Vec<BootRecord>,
 }
 
@@ -70,6 +73,7 @@ impl Records {
     pub(crate) fn take(&mut self, event: &Event) -> Option<Completed> {
         match event {
             Event::FileDispatched { path, .. } => self.file(path).dispatched = true,
+            Event::TestStarted { path, name, .. } => self.file(path).began.push(name.clone()),
             Event::TestPassed {
                 path,
                 name,
@@ -152,7 +156,8 @@ impl Records {
                 error,
             } => {
                 self.file(path);
-                let file = self.open.remove(path)?;
+                let mut file = self.open.remove(path)?;
+                file.put_in_order();
                 return Some(Completed {
                     file,
                     status: *status,
@@ -171,6 +176,16 @@ impl Records {
             ..FileRecord::default()
         };
         self.open.entry(path.to_owned()).or_insert_with(new)
+    }
+}
+
+impl FileRecord {
+    /// Tests that ran side by side have ended in any order.
+    fn put_in_order(&mut self) {
+        let place = |test: &TestRecord| self.began.iter().position(|name| *name == test.name);
+        let mut tests: Vec<_> = std::mem::take(&mut self.tests);
+        tests.sort_by_cached_key(|test| place(test).unwrap_or(usize::MAX));
+        self.tests = tests;
     }
 }
 

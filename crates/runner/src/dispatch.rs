@@ -292,7 +292,7 @@ impl Dispatcher<'_> {
             .as_ref()
             .map_or("the file ended in this test", |e| &e.message);
         let (counts, left_open) = file.ledger.close(&path, reason);
-        if let Some(ending) = left_open {
+        for ending in left_open {
             self.sink.emit(ending);
         }
         self.count(counts, end.status);

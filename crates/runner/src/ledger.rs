@@ -1,4 +1,4 @@
-//! What a file has told so far: how its tests ended, and which one has not.
+//! What a file has told so far: how its tests ended, and which have not.
 //!
 //! The events of a file pass through its ledger. Once the file is completed the ledger is closed and
 //! lets nothing more through, so that a file which was given up cannot speak up later.
@@ -13,7 +13,8 @@ pub(crate) struct Ledger(Arc<Mutex<Entries>>);
 #[derive(Debug, Default)]
 struct Entries {
     counts: Counts,
-    open: Option<(String, Value)>,
+    /// Tests that have begun and not ended, in that order; several, where they run side by side.
+    open: Vec<(String, Value)>,
     closed: bool,
 }
 
@@ -35,19 +36,19 @@ impl Ledger {
         }
         match event {
             Event::TestStarted { name, meta, .. } => {
-                entries.open = Some((name.clone(), meta.clone()));
+                entries.open.push((name.clone(), meta.clone()));
             }
-            Event::TestPassed { details, .. } => {
-                entries.open = None;
+            Event::TestPassed { name, details, .. } => {
+                entries.end(name);
                 entries.counts.passed += 1;
                 entries.counts.flaky += u64::from(details.attempts > 1);
             }
-            Event::TestFailed { .. } => {
-                entries.open = None;
+            Event::TestFailed { name, .. } => {
+                entries.end(name);
                 entries.counts.failed += 1;
             }
-            Event::TestSkipped { .. } => {
-                entries.open = None;
+            Event::TestSkipped { name, .. } => {
+                entries.end(name);
                 entries.counts.skipped += 1;
             }
             _ => {}
@@ -55,11 +56,12 @@ impl Ledger {
         true
     }
 
-    /// Closes it; gives the counts and, where a test was left open, the event that ends it.
-    pub(crate) fn close(&self, path: &str, reason: &str) -> (Counts, Option<Event>) {
+    /// Closes it; gives the counts and, where tests were left open, the events that end them.
+    pub(crate) fn close(&self, path: &str, reason: &str) -> (Counts, Vec<Event>) {
         let mut entries = self.lock();
         entries.closed = true;
-        let ending = entries.open.take().map(|(name, meta)| Event::TestFailed {
+        let open = std::mem::take(&mut entries.open).into_iter();
+        let endings = open.map(|(name, meta)| Event::TestFailed {
             path: path.to_owned(),
             name,
             duration_ns: 0,
@@ -68,11 +70,54 @@ impl Ledger {
             console_excerpt: None,
             details: Details::default(),
         });
-        entries.counts.failed += u64::from(ending.is_some());
-        (entries.counts, ending)
+        let endings: Vec<Event> = endings.collect();
+        entries.counts.failed += endings.len() as u64;
+        (entries.counts, endings)
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    fn end(&mut self, name: &str) {
+        self.open.retain(|(open, _)| open != name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn started(name: &str) -> Event {
+        Event::TestStarted {
+            path: "a".to_owned(),
+            name: name.to_owned(),
+            meta: Value::Nil,
+        }
+    }
+
+    #[test]
+    fn of_tests_side_by_side_those_that_were_left_open_fail() {
+        let ledger = Ledger::default();
+        for name in ["one", "two", "three"] {
+            assert!(ledger.take(&started(name)));
+        }
+        ledger.take(&Event::TestPassed {
+            path: "a".to_owned(),
+            name: "two".to_owned(),
+            duration_ns: 1,
+            meta: Value::Nil,
+            details: Details::default(),
+        });
+        let (counts, endings) = ledger.close("a", "it crashed");
+        assert_eq!((counts.passed, counts.failed), (1, 2));
+        let names = endings.iter().map(|event| match event {
+            Event::TestFailed { name, reason, .. } if reason == "it crashed" => name.as_str(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(names.collect::<Vec<_>>(), ["one", "three"]);
+        assert!(!ledger.take(&started("late")));
     }
 }
