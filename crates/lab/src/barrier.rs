@@ -2,14 +2,18 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::scope::ResourceId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// The barriers of one file, by name.
+/// The barriers of one file.
 #[derive(Debug, Default)]
-pub(crate) struct Barriers(Mutex<BTreeMap<String, Round>>);
+pub(crate) struct Barriers(Mutex<BTreeMap<Key, Round>>);
+
+/// Who may meet, where not everybody in the file may; and the barrier's name.
+type Key = (Option<ResourceId>, String);
 
 /// One filling of a barrier.
 #[derive(Debug)]
@@ -22,10 +26,11 @@ struct Round {
 }
 
 impl Barriers {
-    /// Waits until `count` callers are in the barrier `name`.
+    /// Waits until `count` callers are in the barrier `name`, all of them of the scope `among`.
     pub(crate) async fn wait(
         &self,
         subject: &str,
+        among: Option<ResourceId>,
         name: &str,
         count: usize,
         timeout: Duration,
@@ -38,9 +43,10 @@ impl Barriers {
                 "the count must be at least 1",
             ));
         }
+        let key = (among, name.to_owned());
         let opened = {
             let mut rounds = lock(&self.0);
-            let round = rounds.entry(name.to_owned()).or_insert_with(|| Round {
+            let round = rounds.entry(key.clone()).or_insert_with(|| Round {
                 count,
                 arrived: 0,
                 most: 0,
@@ -54,7 +60,7 @@ impl Barriers {
             round.most = round.most.max(round.arrived);
             if round.arrived == count {
                 round.opened.send_replace(true);
-                rounds.remove(name);
+                rounds.remove(&key);
                 return Ok(());
             }
             Arc::clone(&round.opened)
@@ -62,7 +68,7 @@ impl Barriers {
         // From here on this caller counts; if it goes away before the barrier opens, it is taken out.
         let mut seat = Seat {
             barriers: self,
-            name,
+            key,
             opened: Arc::clone(&opened),
             kept: false,
         };
@@ -88,7 +94,7 @@ impl Barriers {
 /// A caller's place in a barrier that is not yet open.
 struct Seat<'a> {
     barriers: &'a Barriers,
-    name: &'a str,
+    key: Key,
     opened: Arc<watch::Sender<bool>>,
     kept: bool,
 }
@@ -97,7 +103,7 @@ impl Seat<'_> {
     /// How many came.
     fn came(&self) -> usize {
         let rounds = lock(&self.barriers.0);
-        rounds.get(self.name).map_or(0, |round| round.most)
+        rounds.get(&self.key).map_or(0, |round| round.most)
     }
 }
 
@@ -107,12 +113,12 @@ impl Drop for Seat<'_> {
             return;
         }
         let mut rounds = lock(&self.barriers.0);
-        if let Some(round) = rounds.get_mut(self.name)
+        if let Some(round) = rounds.get_mut(&self.key)
             && Arc::ptr_eq(&round.opened, &self.opened)
         {
             round.arrived -= 1;
             if round.arrived == 0 {
-                rounds.remove(self.name);
+                rounds.remove(&self.key);
             }
         }
     }
@@ -128,10 +134,25 @@ mod tests {
     async fn opens_for_all_and_is_new_again() {
         let barriers = Barriers::default();
         for _ in 0..2 {
-            let wait = || barriers.wait("lab", "b", 3, LONG);
+            let wait = || barriers.wait("lab", None, "b", 3, LONG);
             let (first, second, third) = tokio::join!(wait(), wait(), wait());
             assert!(first.is_ok() && second.is_ok() && third.is_ok());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_of_another_scope_is_not_met() {
+        let barriers = Barriers::default();
+        let short = Duration::from_secs(1);
+        let among = [None, Some(ResourceId::next()), Some(ResourceId::next())];
+        let [all, one, other] = among.map(|among| barriers.wait("lab", among, "b", 2, short));
+        let (all, one, other) = tokio::join!(all, one, other);
+        assert!(all.is_err() && one.is_err() && other.is_err());
+        let (first, second) = tokio::join!(
+            barriers.wait("lab", among[1], "b", 2, short),
+            barriers.wait("lab", among[1], "b", 2, short)
+        );
+        assert!(first.is_ok() && second.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,8 +160,8 @@ mod tests {
         let barriers = Barriers::default();
         let short = Duration::from_secs(1);
         let (first, second) = tokio::join!(
-            barriers.wait("lab", "b", 3, short),
-            barriers.wait("lab", "b", 3, short)
+            barriers.wait("lab", None, "b", 3, short),
+            barriers.wait("lab", None, "b", 3, short)
         );
         let text = first.unwrap_err().to_string();
         assert!(
@@ -148,7 +169,7 @@ mod tests {
             "{text}"
         );
         assert!(second.is_err());
-        let other = barriers.wait("lab", "b", 1, short).await;
+        let other = barriers.wait("lab", None, "b", 1, short).await;
         assert!(
             other.is_ok(),
             "nobody is left in it, so another count is fine"

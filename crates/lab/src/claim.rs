@@ -143,6 +143,18 @@ impl Share {
         }
     }
 
+    /// Takes what a boot needs, if it is there.
+    pub(crate) fn try_acquire(&self, budget: &dyn Budget, path: &str, need: Need) -> Option<Grant> {
+        match self.draw(need).ok()? {
+            Some((drawn, rest)) if rest == Need::default() => Some(drawn),
+            Some((drawn, rest)) => {
+                let pooled = budget.try_acquire(path, rest)?;
+                Some(Grant::new(need, move || drop((drawn, pooled))))
+            }
+            None => self.hold(need, budget.try_acquire(path, need)?),
+        }
+    }
+
     /// The claim's part of `need`, and what is left to be had of the pool; `None` without a claim.
     fn draw(&self, need: Need) -> Result<Option<(Grant, Need)>, BudgetError> {
         let mut state = lock(&self.0);
@@ -312,6 +324,10 @@ mod tests {
             Box::pin(async move { Ok(grant) })
         }
 
+        fn try_acquire(&self, file: &str, need: Need) -> Option<Grant> {
+            self.acquire(file, need).now_or_never()?.ok()
+        }
+
         fn total(&self) -> Option<Need> {
             Some(TEN)
         }
@@ -407,6 +423,25 @@ mod tests {
         let waiting = share.acquire(&pool, "a", need(1, 11)).now_or_never();
         assert!(waiting.is_none(), "the pool is waited for");
         drop(boot(&share, &pool, need(5, 1)).expect("who gave up waiting has given back"));
+    }
+
+    #[test]
+    fn what_is_only_tried_takes_all_it_needs_or_nothing() {
+        let (share, pool) = (Share::default(), Pool::new());
+        let tried = |memory, cpus| share.try_acquire(&pool, "a", need(memory, cpus));
+        let direct = tried(4, 1).expect("the pool has it");
+        assert!(tried(7, 1).is_none());
+        let memory = Claim {
+            memory: Some(6),
+            cpus: None,
+        };
+        claim(&share, &pool, memory).unwrap();
+        assert!(tried(3, 1).is_none(), "the claim has 2 left");
+        assert!(tried(2, 10).is_none(), "the pool has 9 left");
+        let drawn = tried(2, 9).expect("what was tried in vain has come back");
+        assert!(tried(1, 0).is_none());
+        drop((direct, drawn, share));
+        assert_eq!(pool.left(), (10, 10));
     }
 
     #[test]

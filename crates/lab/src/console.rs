@@ -4,10 +4,11 @@
 //! when the guest is off or dead.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::scope::Scope;
 use crate::stream::{ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts};
 use provium_vmm::Console as Log;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,6 +27,8 @@ pub struct Console {
     vm: Arc<str>,
     log: Log,
     open_streams: Arc<OpenStreams>,
+    /// What [`Console::stream`] gave out.
+    given: Arc<Mutex<Vec<ByteStream>>>,
 }
 
 impl Console {
@@ -34,7 +37,19 @@ impl Console {
             vm: name.into(),
             log: Log::new(),
             open_streams,
+            given: Arc::default(),
         }
+    }
+
+    /// A console of its own that begins with all that this one has.
+    pub(crate) fn copy(&self, open_streams: Arc<OpenStreams>) -> Result<Self, LabError> {
+        let copy = self.log.copy();
+        Ok(Self {
+            vm: Arc::clone(&self.vm),
+            log: copy.map_err(|error| LabError::host(self.subject(), "copy", error))?,
+            open_streams,
+            given: Arc::default(),
+        })
     }
 
     pub(crate) fn log(&self) -> Log {
@@ -54,7 +69,7 @@ impl Console {
         });
         let open = Arc::clone(&self.open_streams);
         let (kind, subject) = (StreamKind::Console, self.subject());
-        ByteStream::open(
+        let stream = ByteStream::open(
             scope,
             StreamParts {
                 kind,
@@ -63,7 +78,20 @@ impl Console {
                 source,
                 open,
             },
-        )
+        );
+        let mut given = lock(&self.given);
+        given.retain(|stream| !stream.is_closed());
+        given.push(stream.clone());
+        stream
+    }
+
+    /// Closes the streams that it gave out; the log is the VM's.
+    pub async fn close(&self) -> Result<(), LabError> {
+        let given = std::mem::take(&mut *lock(&self.given));
+        for stream in given {
+            stream.close().await?;
+        }
+        Ok(())
     }
 
     /// Everything so far.

@@ -159,6 +159,11 @@ impl Environment {
         self.spares.close();
     }
 
+    /// The vCPUs that all files share; `None` where there is no bound.
+    pub fn processors(&self) -> Option<u32> {
+        self.budget.total().map(|total| total.cpus)
+    }
+
     pub(crate) fn budget(&self) -> &dyn Budget {
         &*self.budget
     }

@@ -5,7 +5,7 @@ use crate::line::Line;
 use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
-use crate::surface::quoted;
+use crate::surface::{Surface, quoted};
 use crate::tail;
 use provium_protocol::op::{TailStart, Whence};
 use std::fmt;
@@ -94,7 +94,28 @@ impl File {
         file.0
             .place
             .take(scope, (Class::File, id), Arc::new(file.clone()));
+        line.surface().take_note_of_file(&file);
         file
+    }
+
+    /// The same file in a copy of its VM.
+    pub(crate) fn on(&self, surface: Surface) -> Self {
+        let is_closed = self.is_closed() || surface.is_gone();
+        let copy = Self(Arc::new(Inner {
+            id: self.id(),
+            line: self.0.line.on(surface),
+            path: self.0.path.clone(),
+            fd: self.0.fd,
+            closed: AtomicBool::new(is_closed),
+            place: Place::default(),
+        }));
+        copy.surface().take_note_of_file(&copy);
+        copy
+    }
+
+    /// What it was opened through.
+    pub(crate) fn surface(&self) -> &Surface {
+        self.0.line.surface()
     }
 
     /// Its number.

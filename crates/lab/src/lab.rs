@@ -252,6 +252,41 @@ impl Lab {
         Ok(lab)
     }
 
+    /// The labs below this one, at any depth.
+    pub(crate) fn labs_below(&self, scope: &Scope) -> Vec<Lab> {
+        let mut found: Vec<Lab> = Vec::new();
+        let mut open = vec![self.clone()];
+        while let Some(lab) = open.pop() {
+            for member in lab.members(scope) {
+                if let Member::Lab(lab) = member
+                    && found.iter().all(|known| known.id() != lab.id())
+                {
+                    found.push(lab.clone());
+                    open.push(lab);
+                }
+            }
+        }
+        found
+    }
+
+    /// A lab without members that stands for this one: for handles it is the same.
+    pub(crate) fn empty_copy(&self) -> Self {
+        Self(Arc::new(Inner {
+            id: self.id(),
+            name: self.name().to_owned(),
+            names: Some(Mutex::default()),
+            file: Arc::clone(&self.0.file),
+        }))
+    }
+
+    /// Makes `members` members of this lab, whatever they are called.
+    pub(crate) fn adopt(&self, scope: &Scope, members: impl IntoIterator<Item = Member>) {
+        let mut names = self.local(scope);
+        for member in members {
+            names.insert(member);
+        }
+    }
+
     /// The member of that name, whatever it is.
     pub fn lookup(&self, scope: &Scope, name: &str) -> Option<Member> {
         self.searched(scope).find_map(|names| lock(names).get(name))
@@ -335,9 +370,11 @@ impl Lab {
         })
     }
 
-    /// Waits until `count` tasks of the file are in the barrier `name`.
+    /// Waits until `count` tasks of the file are in the barrier `name`; with `among`, until that many
+    /// tasks of this scope are, who meet nobody else there.
     pub async fn barrier(
         &self,
+        among: Option<&Scope>,
         name: &str,
         count: usize,
         timeout: Duration,
@@ -345,7 +382,7 @@ impl Lab {
         self.0
             .file
             .barriers
-            .wait(&self.subject(), name, count, timeout)
+            .wait(&self.subject(), among.map(Scope::id), name, count, timeout)
             .await
     }
 
@@ -475,6 +512,12 @@ impl FileContext {
             Some(_) => SaveForm::Whole,
             None => SaveForm::OnBase,
         }
+    }
+
+    /// The same, if it is there.
+    pub(crate) fn try_acquire(&self, need: Need) -> Option<Grant> {
+        let budget = self.environment.budget();
+        self.share.try_acquire(budget, &self.path, need)
     }
 }
 

@@ -10,6 +10,7 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod answer;
+mod apart;
 mod barrier;
 mod batch;
 mod budget;
@@ -60,7 +61,7 @@ pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use provium_guest::SyscallResult;
 pub use raw::PendingSyscall;
 pub use scope::{Class, CloseFailure, ResourceId, Scope};
-pub use snapshot::{Baseline, LabSnapshot, Snapshot};
+pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use stream::{ByteStream, Site, StreamKind};
 pub use surface::{Surface, WriteMode};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};

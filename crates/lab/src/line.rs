@@ -96,6 +96,16 @@ impl Line {
         }
     }
 
+    /// The same line in a copy of the VM.
+    pub(crate) fn on(&self, surface: Surface) -> Self {
+        let machine = surface.vm().machine_number();
+        Self {
+            surface,
+            machine: machine.unwrap_or(self.machine),
+            ..self.clone()
+        }
+    }
+
     /// The same line to the machine that runs now; an error unless the VM is booted and `what` is
     /// there, which a reset or a restore may have taken away.
     pub(crate) fn ready(&self, what: &str) -> Result<Self, LabError> {

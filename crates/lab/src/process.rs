@@ -9,6 +9,8 @@ use crate::line::Line;
 use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
+use crate::surface::Surface;
+use crate::vm::Vm;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
@@ -65,7 +67,6 @@ impl Process {
         pid: u32,
     ) -> Self {
         let id = ResourceId::next();
-        let vm = line.surface().vm().clone();
         let process = Self(Arc::new(Inner {
             id,
             command_line: spec.to_string(),
@@ -80,8 +81,29 @@ impl Process {
             .0
             .place
             .take(scope, (Class::Process, id), Arc::new(process.clone()));
-        vm.0.processes.add(&process);
+        process.surface().take_note(&process);
         process
+    }
+
+    /// The same process in a copy of its VM; until that is restored, with what is known of it here.
+    pub(crate) fn on(&self, surface: Surface) -> Self {
+        let copy = Self(Arc::new(Inner {
+            id: self.id(),
+            command_line: self.0.command_line.clone(),
+            line: self.0.line.on(surface),
+            command: Mutex::new(self.command()),
+            pid: self.pid(),
+            has_input: self.0.has_input,
+            timed_out: AtomicBool::new(self.0.timed_out.load(Ordering::Acquire)),
+            place: Place::default(),
+        }));
+        copy.0.line.surface().take_note(&copy);
+        copy
+    }
+
+    /// What it was started through.
+    pub(crate) fn surface(&self) -> &Surface {
+        self.0.line.surface()
     }
 
     /// Its number, which is its handle, too.
@@ -171,6 +193,8 @@ impl Process {
             OutputKind::Stderr => ("stderr", self.command().error_reader()),
         };
         let line = self.line(&format!("{name}_stream()"));
+        // What it had printed is there also when its VM is off.
+        let line = line.ready("the process").unwrap_or(line);
         let open = Arc::clone(&line.surface().vm().0.open_streams);
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, line });
@@ -226,7 +250,7 @@ pub(crate) struct Processes(Mutex<Vec<Weak<Inner>>>);
 /// A process as it was at a moment that its VM can go back to.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessMark {
-    process: Weak<Inner>,
+    id: ResourceId,
     lane: Lane,
     command: CommandMark,
 }
@@ -252,7 +276,7 @@ impl Processes {
             let process = held.upgrade()?;
             let command = Arc::clone(&lock(&process.command)).mark()?;
             Some(ProcessMark {
-                process: Weak::clone(&held),
+                id: process.id,
                 lane: process.line.lane.lane(),
                 command,
             })
@@ -262,12 +286,13 @@ impl Processes {
 }
 
 impl ProcessMark {
-    /// The guest is what it was at that moment: the handle is of the process that runs there.
-    pub(crate) fn take_up(&self, channel: &Channel) {
-        if let Some(process) = self.process.upgrade() {
+    /// The guest is what it was at that moment: the VM's handle is of the process that runs there.
+    pub(crate) fn take_up(&self, vm: &Vm, channel: &Channel) {
+        let held = vm.0.processes.held();
+        if let Some(process) = held.iter().find(|process| process.id() == self.id) {
             let command = channel.lane(self.lane).take_up(&self.command);
-            *lock(&process.command) = Arc::new(command);
-            process.timed_out.store(false, Ordering::Release);
+            *lock(&process.0.command) = Arc::new(command);
+            process.0.timed_out.store(false, Ordering::Release);
         }
     }
 }

@@ -87,6 +87,7 @@ impl fmt::Display for CloseFailure {
 pub struct Scope(Arc<Inner>);
 
 struct Inner {
+    id: ResourceId,
     label: String,
     parent: Option<Scope>,
     resources: Mutex<BTreeMap<(Class, ResourceId), Arc<dyn Close>>>,
@@ -108,11 +109,17 @@ impl Scope {
     fn new(label: String, parent: Option<Scope>) -> Self {
         let (resources, names) = (Mutex::default(), Mutex::default());
         Self(Arc::new(Inner {
+            id: ResourceId::next(),
             label,
             parent,
             resources,
             names,
         }))
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
     }
 
     /// What it was called when it was opened: the file's path or the test's name.

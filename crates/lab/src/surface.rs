@@ -11,6 +11,7 @@ use crate::line::Line;
 use crate::process::{Process, wait_or_kill};
 use crate::raw::PendingSyscall;
 use crate::scope::Scope;
+use crate::snapshot::LabCopy;
 use crate::stream::{ByteStream, Site};
 use crate::tail;
 use crate::vm::Vm;
@@ -85,11 +86,37 @@ impl Surface {
         let command = line.lane.command(exec_of(&spec, true), spec.max_output);
         let started = command.started().await;
         let pid = line.checked(started).await?;
-        let process = Process::start(line, scope, &spec, command, pid);
+        Ok(Process::start(line, scope, &spec, command, pid))
+    }
+
+    /// Takes note of a process that was started through it.
+    pub(crate) fn take_note(&self, process: &Process) {
+        self.vm.0.processes.add(process);
         if let Some(worker) = &self.worker {
-            worker.adopt(&process);
+            worker.adopt(process);
         }
-        Ok(process)
+    }
+
+    /// Takes note of a file that was opened through it.
+    pub(crate) fn take_note_of_file(&self, file: &File) {
+        if let Some(worker) = &self.worker {
+            worker.adopt_file(file);
+        }
+    }
+
+    /// Whether it is that of a worker which is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        let worker = self.worker.as_ref();
+        worker.is_some_and(|worker| worker.is_gone())
+    }
+
+    /// The same in a copy of its lab.
+    pub(crate) fn in_copy(&self, copy: &LabCopy) -> Self {
+        let worker = self.worker.as_ref();
+        Self {
+            vm: copy.vm(&self.vm),
+            worker: worker.map(|seat| copy.seat(seat)),
+        }
     }
 
     /// The file's content.
@@ -218,11 +245,7 @@ impl Surface {
         let flags = mode.flags().map_err(|why| line.invalid(why))?;
         let opened = line.lane.open_fd(path, flags, mode.perm()).await;
         let fd = line.checked(opened).await?;
-        let file = File::open(&line, scope, path, fd);
-        if let Some(worker) = &self.worker {
-            worker.adopt_file(&file);
-        }
-        Ok(file)
+        Ok(File::open(&line, scope, path, fd))
     }
 
     /// A file's bytes as they are added to it.

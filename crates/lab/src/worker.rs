@@ -7,6 +7,7 @@ use crate::file::{File, Files};
 use crate::lock::lock;
 use crate::process::{Process, Processes};
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::snapshot::LabCopy;
 use crate::surface::Surface;
 use crate::vm::{Mark, Vm};
 use provium_protocol::Lane;
@@ -36,6 +37,8 @@ struct Inner {
 /// What a surface needs to know of the worker it belongs to.
 #[derive(Debug)]
 pub(crate) struct WorkerSeat {
+    /// The worker's.
+    pub(crate) id: ResourceId,
     pub(crate) lane: Lane,
     pub(crate) mark: Mark,
     /// Why it is gone, once it is.
@@ -51,6 +54,22 @@ impl WorkerSeat {
         match *lock(&self.gone) {
             None => Ok(()),
             Some(why) => Err(LabError::gone(subject, call, why)),
+        }
+    }
+
+    pub(crate) fn is_gone(&self) -> bool {
+        lock(&self.gone).is_some()
+    }
+
+    /// That of the same worker in a copy of its VM.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            id: self.id,
+            lane: self.lane,
+            mark: self.mark,
+            gone: Mutex::new(*lock(&self.gone)),
+            children: Processes::default(),
+            files: Files::default(),
         }
     }
 
@@ -79,22 +98,16 @@ impl Vm {
         let line = self.surface().agent("spawn_worker()".to_owned())?;
         let spawned = line.lane.channel().spawn_worker(spec).await;
         let provium_guest::Worker { lane, pid } = line.checked(spawned).await?;
+        let id = ResourceId::next();
         let seat = Arc::new(WorkerSeat {
+            id,
             lane,
             mark: line.mark,
             gone: Mutex::new(None),
             children: Processes::default(),
             files: Files::default(),
         });
-        let id = ResourceId::next();
-        let worker = Worker(Arc::new(Inner {
-            id,
-            pid,
-            vm: self.clone(),
-            surface: Surface::of_worker(self.clone(), Arc::clone(&seat)),
-            seat,
-            place: Place::default(),
-        }));
+        let worker = Worker::new(pid, self.clone(), seat);
         worker
             .0
             .place
@@ -104,6 +117,22 @@ impl Vm {
 }
 
 impl Worker {
+    fn new(pid: u32, vm: Vm, seat: Arc<WorkerSeat>) -> Self {
+        Self(Arc::new(Inner {
+            id: seat.id,
+            pid,
+            surface: Surface::of_worker(vm.clone(), Arc::clone(&seat)),
+            vm,
+            seat,
+            place: Place::default(),
+        }))
+    }
+
+    /// The same worker in a copy of its lab.
+    pub(crate) fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self::new(self.pid(), copy.vm(self.vm()), copy.seat(&self.0.seat))
+    }
+
     /// Its number.
     pub fn id(&self) -> ResourceId {
         self.0.id

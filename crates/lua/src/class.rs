@@ -14,6 +14,7 @@ use mlua::{
     AnyUserData, Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Result, Table,
     Value,
 };
+use provium_lab::LabCopy;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -32,6 +33,22 @@ pub(crate) trait Object: Clone + 'static {
     fn describe(&self) -> String {
         self.subject()
     }
+    /// What a test means by it that works on a copy of the file's lab.
+    fn in_copy(&self, _copy: &LabCopy) -> Self {
+        self.clone()
+    }
+}
+
+/// The object of class `T` in a Lua value, as the code that runs now means it: whatever Lua hands to
+/// Rust goes through here, so that a test which works on a copy never reaches the file's own.
+pub(crate) fn object_in<T: Object>(value: &AnyUserData) -> Option<T> {
+    let object = value.borrow::<T>().ok()?;
+    let run = Task::current().and_then(|task| task.run.clone());
+    let own_lab = run.as_ref().map(|run| run.own_lab.borrow());
+    Some(match own_lab.as_deref() {
+        Some(Some(own_lab)) => object.in_copy(&own_lab.copy),
+        _ => object.clone(),
+    })
 }
 
 /// Builds a class.
@@ -150,7 +167,7 @@ impl<'a, T: Object> Class<'a, T> {
                 if !method.is_nil() {
                     return method.into_lua_multi(lua);
                 }
-                let this = this.borrow::<T>()?.clone();
+                let this = receiver::<T>(&this)?;
                 deliver(
                     lua,
                     find(lua, &this, &key.to_string_lossy()),
@@ -161,7 +178,7 @@ impl<'a, T: Object> Class<'a, T> {
         let index: Function = wrap.call(index)?;
         let newindex = self.lua.create_function(
             move |lua, (this, key, value): (AnyUserData, Value, Value)| {
-                let this = this.borrow::<T>()?.clone();
+                let this = receiver::<T>(&this)?;
                 let result = match &key {
                     Value::String(key) => assign(lua, &this, &key.to_string_lossy(), &value),
                     _ => Err(Raise::argument("settings have names")),
@@ -175,9 +192,8 @@ impl<'a, T: Object> Class<'a, T> {
 
     fn register(self, index: Value, newindex: Option<Function>) -> Result<()> {
         let tostring = self.lua.create_function(|_, this: AnyUserData| {
-            Ok(this
-                .borrow::<T>()
-                .map_or_else(|_| T::CLASS.to_owned(), |this| this.describe()))
+            let this = object_in::<T>(&this);
+            Ok(this.map_or_else(|| T::CLASS.to_owned(), |this| this.describe()))
         })?;
         let newindex = match newindex {
             Some(function) => function,
@@ -301,11 +317,16 @@ fn in_task(
     Ok(task.begin_call(label, stack::frames(lua), future))
 }
 
+/// The object of a metamethod.
+fn receiver<T: Object>(value: &AnyUserData) -> Result<T> {
+    object_in(value).ok_or_else(|| mlua::Error::runtime(format!("needs a {}", T::CLASS)))
+}
+
 /// The object and the arguments of a method's call; the error is what to tell the author.
 fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(T, Args), String> {
     let this = values.pop_front().unwrap_or(Value::Nil);
     let object = match &this {
-        Value::UserData(userdata) => userdata.borrow::<T>().ok().map(|object| object.clone()),
+        Value::UserData(userdata) => object_in::<T>(userdata),
         _ => None,
     };
     let class = T::CLASS;

@@ -1,17 +1,19 @@
 //! The last of what the VMs of a test said on their consoles.
 
-use crate::file::FileState;
 use provium_lab::{Lab, Member, Scope};
 use std::fmt::Write as _;
 
 /// Bytes kept of each console.
 const TAIL: u64 = 4 * 1024;
 
-/// The consoles' tails, each under its VM's name; empty where nothing booted.
-pub(crate) fn tails(state: &FileState, scope: &Scope) -> String {
+/// The tails of the consoles that a test in `scope` could see, each under its VM's name; empty where
+/// nothing booted.
+pub(crate) fn tails(lab: &Lab, scope: &Scope) -> String {
     let mut text = String::new();
-    collect(&state.lab, scope, &mut text);
-    collect(&state.lab, &state.scope, &mut text);
+    let scopes = std::iter::successors(Some(scope), |scope| scope.parent());
+    for scope in scopes {
+        collect(lab, scope, &mut text);
+    }
     text
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) retries: Cell<Option<u32>>,
     /// Whether each test finds the file's VMs as the top level left them.
     pub(crate) reset_between_tests: Cell<bool>,
+    /// Whether tests run side by side, each on a copy of the file's lab.
+    pub(crate) parallel: Cell<bool>,
 }
 
 impl FileState {

@@ -67,6 +67,7 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
             timeout: Cell::new(None),
             retries: Cell::new(Some(job.retries)),
             reset_between_tests: Cell::new(false),
+            parallel: Cell::new(false),
         },
         cancel: job.cancel.clone(),
         deadline,

@@ -90,25 +90,34 @@ async fn run_in(
         }
     }
     let registry = state.registry.take();
-    for test in &registry.tests {
+    let tests = registry.tests.iter().filter_map(|test| {
+        let choice = match (&registry.todo, job.selection.choose(test)) {
+            (_, Choice::Leave) => return None,
+            (Some(reason), _) => Choice::Skip(reason.clone()),
+            (None, choice) => choice,
+        };
+        Some((test, choice))
+    });
+    if state.settings.parallel.get() {
+        let count = |verdict: &Verdict| outcome.count(verdict);
+        let all = testing::run_side_by_side(lua, state, tests, reporter, count).await?;
+        outcome.cancelled = !all && state.cancel.is_cancelled();
+        outcome.note_time(state);
+        return Ok(());
+    }
+    for (test, choice) in tests {
         if state.cancel.is_cancelled() {
             outcome.cancelled = true;
             return Ok(());
         }
-        let choice = match (&registry.todo, job.selection.choose(test)) {
-            (_, Choice::Leave) => continue,
-            (Some(reason), _) => Choice::Skip(reason.clone()),
-            (None, choice) => choice,
-        };
         reporter.started(test);
         let verdict = match choice {
             Choice::Skip(reason) => Verdict::skipped(reason),
-            _ => testing::run_test(lua, test, reporter).await?,
+            _ => testing::run_test(lua, test, reporter, None).await?,
         };
         reporter.ended(test, &verdict);
         outcome.count(&verdict);
-        if state.deadline.is_past() {
-            outcome.status = FileStatus::TimedOut;
+        if outcome.note_time(state) {
             return Ok(());
         }
     }
@@ -218,6 +227,15 @@ impl FileOutcome {
                 first.message.push_str(&error.message);
             }
         }
+    }
+
+    /// Takes note that the file's time is over; whether it is.
+    fn note_time(&mut self, state: &FileState) -> bool {
+        let is_over = state.deadline.is_past();
+        if is_over {
+            self.status = FileStatus::TimedOut;
+        }
+        is_over
     }
 
     fn count(&mut self, verdict: &Verdict) {

@@ -1,14 +1,16 @@
-//! The baseline of a file: what its VMs are put back to before each test.
+//! The baseline of a file: what its VMs are put back to before each test, or what each test gets a
+//! copy of (`copy`).
 //!
 //! It is taken once, when the file's top level has run. A VM that was booted then is booted again
 //! afterwards, with everything it had, whatever a test did to it; one that was off is switched off
 //! again. VMs that were made later, or closed, are left alone.
 
+use crate::apart::apart;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::scope::Scope;
-use crate::snapshot::restore::Occasion;
-use crate::snapshot::take::take_all;
+use crate::snapshot::restore::{Occasion, Ready};
+use crate::snapshot::take::{Afterwards, take_all};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmState, now_ns};
 use futures_util::future::try_join_all;
@@ -16,11 +18,11 @@ use provium_vmm::SaveForm;
 
 /// What the VMs of a lab were at a moment.
 #[derive(Debug, Clone)]
-pub struct Baseline(Vec<(Vm, Was)>);
+pub struct Baseline(pub(crate) Vec<(Vm, Was)>);
 
 /// What a VM was.
 #[derive(Debug, Clone)]
-enum Was {
+pub(crate) enum Was {
     /// Created, or shut down.
     Off(VmState),
     On(Moment),
@@ -28,8 +30,8 @@ enum Was {
 
 /// A VM that was on.
 #[derive(Debug, Clone)]
-struct Moment {
-    snapshot: Snapshot,
+pub(crate) struct Moment {
+    pub(crate) snapshot: Snapshot,
     /// How far its clock was ahead of the host's, nanoseconds: it keeps that distance, as if nobody
     /// had gone back.
     ahead_ns: i64,
@@ -42,9 +44,25 @@ impl Lab {
     /// # Errors
     /// As for a snapshot; a dead VM is no state to go back to.
     pub async fn baseline(&self, scope: &Scope) -> Result<Baseline, LabError> {
+        self.baseline_then(scope, Afterwards::GoOn).await
+    }
+
+    /// The same, and switches the VMs off at that instant.
+    ///
+    /// # Errors
+    /// As for [`Lab::baseline`].
+    pub async fn baseline_and_end(&self, scope: &Scope) -> Result<Baseline, LabError> {
+        self.baseline_then(scope, Afterwards::Stay).await
+    }
+
+    async fn baseline_then(
+        &self,
+        scope: &Scope,
+        afterwards: Afterwards,
+    ) -> Result<Baseline, LabError> {
         let vms = self.vms_below(scope).into_iter().map(|(_, vm)| vm);
-        let take = Baseline::take(vms.collect());
-        let taken = self.environment().runtime().spawn(take).await;
+        let take = Baseline::take(vms.collect(), afterwards);
+        let taken = apart(self.environment().runtime(), take).await;
         taken.map_err(|error| LabError::host(self.subject(), "baseline", error))?
     }
 
@@ -60,14 +78,19 @@ impl Lab {
 }
 
 impl Baseline {
-    async fn take(vms: Vec<Vm>) -> Result<Self, LabError> {
+    async fn take(vms: Vec<Vm>, afterwards: Afterwards) -> Result<Self, LabError> {
         let states: Vec<(Vm, VmState)> =
             vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
         // A paused guest cannot be brought to rest: it goes on for a moment.
         let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
         try_join_all(paused().map(|(vm, _)| vm.resume())).await?;
-        let taken = Self::take_on(states.iter().filter(|(_, state)| is_on(*state))).await;
-        try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
+        let on = || states.iter().filter(|(_, state)| is_on(*state));
+        let taken = Self::take_on(on(), afterwards).await;
+        if afterwards == Afterwards::Stay && taken.is_ok() {
+            try_join_all(on().map(|(vm, _)| vm.shutdown())).await?;
+        } else {
+            try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
+        }
         let off = states.iter().filter(|(_, state)| !is_on(*state));
         let off = off.map(|(vm, state)| (vm.clone(), Was::Off(*state)));
         Ok(Self(off.chain(taken?).collect()))
@@ -75,6 +98,7 @@ impl Baseline {
 
     async fn take_on(
         vms: impl Iterator<Item = &(Vm, VmState)> + Clone,
+        afterwards: Afterwards,
     ) -> Result<Vec<(Vm, Was)>, LabError> {
         let clocks = vms.clone().map(|(vm, _)| async move {
             Ok::<_, LabError>(vm.clock().get().await?.saturating_sub(now_ns()))
@@ -84,7 +108,7 @@ impl Baseline {
             .clone()
             .map(|(vm, _)| Ok((vm.clone(), vm.cache_folder()?)));
         let folders = folders.collect::<Result<Vec<_>, LabError>>()?;
-        let taken = take_all(folders, SaveForm::OnBase).await?;
+        let taken = take_all(folders, SaveForm::OnBase, afterwards).await?;
         let all = vms.zip(taken.into_iter().zip(clocks));
         let all = all.map(|((vm, state), (snapshot, ahead_ns))| {
             let is_paused = *state == VmState::Paused;
@@ -106,21 +130,27 @@ impl Baseline {
                 Was::On(moment) => on.push((vm, moment)),
             }
         }
-        let ready =
-            try_join_all(on.iter().map(|(vm, moment)| vm.prepare(&moment.snapshot))).await?;
+        let ready = try_join_all(
+            on.iter()
+                .map(|(vm, moment)| vm.prepare(&moment.snapshot, None)),
+        )
+        .await?;
         try_join_all(off.iter().map(|(vm, state)| vm.switch_off_as(*state))).await?;
-        let going = ready
-            .into_iter()
-            .zip(&on)
-            .map(|(ready, (vm, moment))| async move {
-                let clock = now_ns().saturating_add(moment.ahead_ns);
-                ready.go(Occasion::Reset(clock)).await?;
-                if moment.is_paused {
-                    vm.pause().await?;
-                }
-                Ok::<_, LabError>(())
-            });
+        let going = ready.into_iter().zip(&on);
+        let going = going.map(|(ready, (vm, moment))| moment.goes_on(vm, ready));
         try_join_all(going).await.map(drop)
+    }
+}
+
+impl Moment {
+    /// The last step of a restore to this moment.
+    pub(crate) async fn goes_on(&self, vm: &Vm, ready: Ready<'_>) -> Result<(), LabError> {
+        let clock = now_ns().saturating_add(self.ahead_ns);
+        ready.go(Occasion::Reset(clock)).await?;
+        if self.is_paused {
+            vm.pause().await?;
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::lab::{Lab, Member};
 use crate::scope::{ResourceId, Scope};
 use crate::snapshot::folder::{Folder, Named};
 use crate::snapshot::restore::Occasion;
-use crate::snapshot::take::take_all;
+use crate::snapshot::take::{Afterwards, take_all};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -110,7 +110,9 @@ impl Lab {
         };
         let runtime = self.environment().runtime().clone();
         // As for a VM: machines are worked on where their I/O is.
-        let taken = runtime.spawn(take_all(booted, form)).await;
+        let taken = runtime
+            .spawn(take_all(booted, form, Afterwards::GoOn))
+            .await;
         let taken =
             taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))??;
         let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
@@ -163,7 +165,7 @@ impl Lab {
             let ready = pairs
                 .iter()
                 .filter_map(|(vm, from)| Some((vm, from.as_ref()?)));
-            let ready = try_join_all(ready.map(|(vm, from)| vm.prepare(from))).await?;
+            let ready = try_join_all(ready.map(|(vm, from)| vm.prepare(from, None))).await?;
             let off = pairs.iter().filter(|(_, from)| from.is_none());
             try_join_all(off.map(|(vm, _)| vm.shutdown())).await?;
             try_join_all(ready.into_iter().map(|ready| ready.go(occasion))).await?;
@@ -176,14 +178,15 @@ impl Lab {
         }
     }
 
-    /// Its VMs and those of its sub-labs, with the sub-labs on the way.
+    /// Its VMs and those of its sub-labs, each once, with the sub-labs on the way.
     pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
-        let mut found = Vec::new();
+        let mut found: Vec<(Vec<String>, Vm)> = Vec::new();
         let mut open = vec![(Vec::new(), self.clone())];
         let mut seen = vec![self.id()];
         while let Some((path, lab)) = open.pop() {
             for member in lab.members(scope) {
                 match member {
+                    Member::Vm(vm) if found.iter().any(|(_, known)| known.is(&vm)) => {}
                     Member::Vm(vm) => found.push((path.clone(), vm)),
                     Member::Lab(lab) if !seen.contains(&lab.id()) => {
                         seen.push(lab.id());

@@ -10,6 +10,7 @@
 //! processes, but no handle on them.
 
 mod baseline;
+mod copy;
 mod folder;
 mod lab;
 mod restore;
@@ -17,6 +18,7 @@ mod take;
 mod vm;
 
 pub use baseline::Baseline;
+pub use copy::{LabCopy, Room};
 pub use lab::LabSnapshot;
 pub use vm::Snapshot;
 

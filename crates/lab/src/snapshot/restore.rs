@@ -1,6 +1,6 @@
 //! Putting VMs back to what they were.
 
-use crate::budget::Need;
+use crate::budget::Grant;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::saved::{Again, Identity, Revived, host_name};
@@ -31,16 +31,17 @@ impl Vm {
     ) -> Result<(), LabError> {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
         self.apart("restore()", async move {
-            let ready = vm.prepare(&snapshot).await?;
+            let ready = vm.prepare(&snapshot, None).await?;
             ready.go(occasion).await
         })
         .await
     }
 
-    /// All of a restore but its last step.
+    /// All of a restore but its last step, with what was granted for it already, if anything was.
     pub(crate) async fn prepare<'a>(
         &'a self,
         snapshot: &'a Snapshot,
+        granted: Option<Grant>,
     ) -> Result<Ready<'a>, LabError> {
         let lifecycle = self.0.lifecycle.lock().await;
         let begun = Instant::now();
@@ -66,12 +67,13 @@ impl Vm {
             );
             return Err(LabError::invalid(self.subject(), "restore()", why));
         }
-        let machine = &saved.machine.facts;
-        let need = Need::of_vm(machine.memory, machine.cpus);
+        let need = snapshot.need();
         let before = self.0.stage.borrow().running().cloned();
-        let kept = before.as_ref().and_then(|before| {
-            let mut grant = lock(&before.grant);
-            grant.take_if(|grant| need.fits(grant.need()))
+        let kept = granted.or_else(|| {
+            before.as_ref().and_then(|before| {
+                let mut grant = lock(&before.grant);
+                grant.take_if(|grant| need.fits(grant.need()))
+            })
         });
         let grant = match kept {
             Some(grant) => grant,
@@ -108,7 +110,7 @@ pub(crate) struct Ready<'a> {
     snapshot: &'a Snapshot,
     revived: Revived,
     image: Arc<GuestImage>,
-    grant: crate::budget::Grant,
+    grant: Grant,
     begun: Instant,
 }
 
@@ -137,7 +139,7 @@ impl Ready<'_> {
             .as_ref()
             .filter(|origin| origin.vm == vm.id());
         for process in own.iter().flat_map(|origin| &origin.processes) {
-            process.take_up(&revived.channel);
+            process.take_up(vm, &revived.channel);
         }
         let renamed = saved.facts.name != vm.name();
         let identity = Identity {

@@ -50,16 +50,25 @@ impl Vm {
 }
 
 async fn take_one(vm: &Vm, folder: Folder, form: SaveForm) -> Result<Snapshot, LabError> {
-    let mut taken = take_all(vec![(vm.clone(), folder)], form).await?;
+    let mut taken = take_all(vec![(vm.clone(), folder)], form, Afterwards::GoOn).await?;
     taken
         .pop()
         .ok_or_else(|| LabError::invalid(vm.subject(), "snapshot()", "nothing was saved"))
+}
+
+/// What becomes of VMs that have been saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Afterwards {
+    GoOn,
+    /// They stand still, and are to be switched off.
+    Stay,
 }
 
 /// Saves the VMs, all at one instant, each into its folder.
 pub(crate) async fn take_all(
     vms: Vec<(Vm, Folder)>,
     form: SaveForm,
+    afterwards: Afterwards,
 ) -> Result<Vec<Snapshot>, LabError> {
     let (vms, folders): (Vec<Vm>, Vec<Folder>) = vms.into_iter().unzip();
     let (mut lifecycles, mut running) = (Vec::new(), Vec::new());
@@ -77,12 +86,15 @@ pub(crate) async fn take_all(
     let saved = join_all(saving.map(|(((vm, folder), running), (held, image))| {
         save(vm, folder, running, held, image, form.clone())
     }));
-    let saved = saved.await;
+    let saved: Result<Vec<Snapshot>, LabError> = saved.await.into_iter().collect();
+    if afterwards == Afterwards::Stay && saved.is_ok() {
+        return saved;
+    }
     for ((held, _), running) in standing.into_iter().zip(&running) {
         let gone_on = held.let_go().await;
         gone_on.map_err(|error| LabError::host(running.machine.name(), "snapshot()", error))?;
     }
-    saved.into_iter().collect()
+    saved
 }
 
 async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), LabError> {

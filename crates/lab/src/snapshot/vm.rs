@@ -1,5 +1,6 @@
 //! The snapshot of a VM.
 
+use crate::budget::Need;
 use crate::error::LabError;
 use crate::process::ProcessMark;
 use crate::saved::SavedVm;
@@ -75,6 +76,12 @@ impl Snapshot {
             saved: moved.saved.clone(),
             origin: taken.0.origin.clone(),
         }))
+    }
+
+    /// What a VM takes that is restored from it.
+    pub(crate) fn need(&self) -> Need {
+        let machine = &self.0.saved.machine.facts;
+        Need::of_vm(machine.memory, machine.cpus)
     }
 
     /// Its number.

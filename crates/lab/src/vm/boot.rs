@@ -4,6 +4,7 @@
 //! Either way the guest is told who it is before the test sees it: its name, the time, randomness.
 
 use crate::answer::{NoAnswer, answer_of};
+use crate::apart::apart;
 use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
@@ -17,11 +18,8 @@ use provium_guest::Channel;
 use provium_image::GuestImage;
 use provium_vmm::Machine;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::task::{JoinError, JoinHandle};
 
 /// Smallest guest memory that a Linux kernel comes up in, bytes.
 const LEAST_MEMORY: u64 = 32 * 1024 * 1024;
@@ -43,14 +41,13 @@ impl Vm {
             .await
     }
 
-    /// Runs `work` on the run's runtime: the machine's I/O tasks belong there, and not to the
-    /// caller's, which may stand still for as long as a test computes.
+    /// Runs `work` where the machine's I/O is.
     pub(crate) async fn apart<T: Send + 'static>(
         &self,
         call: &str,
         work: impl Future<Output = Result<T, LabError>> + Send + 'static,
     ) -> Result<T, LabError> {
-        match AbortOnDrop(self.environment().runtime().spawn(work)).await {
+        match apart(self.environment().runtime(), work).await {
             Ok(result) => result,
             Err(error) => Err(LabError::host(self.subject(), call, error)),
         }
@@ -210,21 +207,4 @@ pub(crate) fn now_ns() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or(Duration::ZERO);
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// A task that ends with whoever waits for it.
-struct AbortOnDrop<T>(JoinHandle<T>);
-
-impl<T> Future for AbortOnDrop<T> {
-    type Output = Result<T, JoinError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
-    }
-}
-
-impl<T> Drop for AbortOnDrop<T> {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

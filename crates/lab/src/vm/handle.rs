@@ -43,6 +43,8 @@ pub(crate) struct Inner {
     pub(crate) processes: Processes,
     pub(crate) timeline: Mutex<Timeline>,
     pub(crate) closed: AtomicBool,
+    /// What it is a copy of.
+    original: Option<Vm>,
     place: Place,
 }
 
@@ -132,10 +134,9 @@ impl Vm {
         profile: Arc<Profile>,
         options: VmOptions,
     ) -> Self {
-        let id = ResourceId::next();
         let open_streams = Arc::<OpenStreams>::default();
-        let inner = Arc::new(Inner {
-            id,
+        let inner = Inner {
+            id: ResourceId::next(),
             name: name.to_owned(),
             profile,
             booted_with: Mutex::new(options.clone()),
@@ -149,12 +150,49 @@ impl Vm {
             processes: Processes::default(),
             timeline: Mutex::default(),
             closed: AtomicBool::new(false),
+            original: None,
             place: Place::default(),
-        });
-        let vm = Self(inner);
-        vm.0.place
-            .take(scope, (Class::Vm, id), Arc::new(vm.clone()));
-        vm
+        };
+        inner.placed_in(scope)
+    }
+
+    /// A VM in the care of `scope` that stands for this one: for handles it is the same. It is off,
+    /// and has all that was printed.
+    pub(crate) fn copy_in(&self, scope: &Scope) -> Result<Self, LabError> {
+        let open_streams = Arc::<OpenStreams>::default();
+        let stage = match self.state() {
+            VmState::Created => Stage::Created,
+            _ => Stage::Shutdown,
+        };
+        let inner = Inner {
+            id: self.id(),
+            name: self.0.name.clone(),
+            profile: Arc::clone(&self.0.profile),
+            options: self.0.options.clone(),
+            booted_with: Mutex::new(lock(&self.0.booted_with).clone()),
+            file: Arc::clone(&self.0.file),
+            stage: watch::Sender::new(stage),
+            lifecycle: AsyncMutex::new(()),
+            console: self.0.console.copy(Arc::clone(&open_streams))?,
+            open_files: Arc::new(AtomicUsize::new(0)),
+            open_streams,
+            processes: Processes::default(),
+            timeline: Mutex::new(lock(&self.0.timeline).clone()),
+            closed: AtomicBool::new(false),
+            original: Some(self.clone()),
+            place: Place::default(),
+        };
+        Ok(inner.placed_in(scope))
+    }
+
+    /// What it is a copy of; itself, where it is none.
+    pub fn original(&self) -> &Self {
+        self.0.original.as_ref().unwrap_or(self)
+    }
+
+    /// Whether both are the same machine, and not only the same for handles.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Its number.
@@ -311,6 +349,15 @@ impl Vm {
 
     pub(crate) fn leave_scope(&self) {
         self.0.place.leave();
+    }
+}
+
+impl Inner {
+    fn placed_in(self, scope: &Scope) -> Vm {
+        let vm = Vm(Arc::new(self));
+        let key = (Class::Vm, vm.id());
+        vm.0.place.take(scope, key, Arc::new(vm.clone()));
+        vm
     }
 }
 

@@ -4,7 +4,7 @@ use crate::class::{Class, Object};
 use crate::raise::Raise;
 use crate::units::signed_nanoseconds;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Clock, Vm};
+use provium_lab::{Clock, LabCopy, Vm};
 
 /// Nanoseconds in a second.
 const SECOND: i64 = 1_000_000_000;
@@ -18,11 +18,14 @@ impl Object for ClockObject {
     fn subject(&self) -> String {
         format!("clock of {}", self.0.vm().subject())
     }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.vm(self.0.vm()).clock())
+    }
 }
 
 /// The Lua value of a VM's clock.
 pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    super::value::of(lua, vm.id(), || ClockObject(vm.clock()))
+    super::value::of(lua, vm.id(), || ClockObject(vm.original().clock()))
 }
 
 /// Makes the class.

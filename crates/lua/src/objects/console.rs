@@ -7,9 +7,7 @@ use crate::class::{Class, Object};
 use crate::options::list_of;
 use crate::raise::Raise;
 use mlua::{Lua, Result, Value};
-use provium_lab::{ByteStream, Console, Vm};
-use std::cell::RefCell;
-use std::rc::Rc;
+use provium_lab::{Console, LabCopy, Vm};
 use std::time::Duration;
 
 /// How long `expect` waits that is given no time.
@@ -19,25 +17,27 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A console as Lua holds it.
 #[derive(Clone)]
-pub(super) struct ConsoleObject {
-    console: Console,
-    /// What `read` gave out.
-    streams: Rc<RefCell<Vec<ByteStream>>>,
+pub(super) struct ConsoleObject(Vm);
+
+impl ConsoleObject {
+    fn console(&self) -> Console {
+        self.0.console()
+    }
 }
 
 impl Object for ConsoleObject {
     const CLASS: &'static str = "console";
     fn subject(&self) -> String {
-        self.console.subject()
+        self.console().subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.vm(&self.0))
     }
 }
 
 /// The Lua value of a VM's console.
 pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    super::value::of(lua, vm.id(), || ConsoleObject {
-        console: vm.console(),
-        streams: Rc::default(),
-    })
+    super::value::of(lua, vm.id(), || ConsoleObject(vm.original().clone()))
 }
 
 /// Makes the class.
@@ -52,19 +52,15 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
     class
         .method("read", |lua, this, _| {
             let (scope, site) = here(lua);
-            let stream = this.console.stream(&scope, site);
-            let mut streams = this.streams.borrow_mut();
-            streams.retain(|stream| !stream.is_closed());
-            streams.push(stream.clone());
-            Ok(stream::value(lua, stream)?)
+            Ok(stream::value(lua, this.console().stream(&scope, site))?)
         })?
         .method("read_log", |lua, this, _| {
-            Ok(lua.create_string(this.console.read_log()?)?)
+            Ok(lua.create_string(this.console().read_log()?)?)
         })?
-        .method("mark", |_, this, _| Ok(this.console.mark()))?
+        .method("mark", |_, this, _| Ok(this.console().mark()))?
         .method("since", |lua, this, args| {
             let mark = args.unsigned(0, "the mark")?;
-            Ok(lua.create_string(this.console.since(mark)?)?)
+            Ok(lua.create_string(this.console().since(mark)?)?)
         })?
         .method("lines", |lua, this, args| {
             let mark = if args.has(0) {
@@ -72,7 +68,7 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
             } else {
                 0
             };
-            let log = this.console.since(mark)?;
+            let log = this.console().since(mark)?;
             let log = log.strip_suffix(b"\n").unwrap_or(&log);
             let lines = lua.create_table()?;
             if log.is_empty() {
@@ -85,7 +81,7 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
             Ok(lines)
         })?
         .method("count", |_, this, args| {
-            Ok(this.console.count(&args.bytes(0, "the text")?)?)
+            Ok(this.console().count(&args.bytes(0, "the text")?)?)
         })
 }
 
@@ -94,7 +90,7 @@ fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
         .waits("expect", |lua, this, args| async move {
             let text = args.bytes(0, "the text")?;
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
-            this.console.expect(&text, timeout).await?;
+            this.console().expect(&text, timeout).await?;
             Ok(lua.create_string(text)?)
         })?
         .waits("expect_any", |_, this, args| async move {
@@ -108,12 +104,12 @@ fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
             }
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
-            Ok(this.console.expect_any(&texts, timeout).await? + 1)
+            Ok(this.console().expect_any(&texts, timeout).await? + 1)
         })?
         .waits("never", |_, this, args| async move {
             let text = args.bytes(0, "the text")?;
             Ok(this
-                .console
+                .console()
                 .never(&text, args.duration(1, "the duration")?)
                 .await?)
         })?
@@ -125,13 +121,9 @@ fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
                 return Err(Raise::argument(text));
             }
             let timeout = options.duration("timeout")?.unwrap_or(WRITE_PATIENCE);
-            Ok(this.console.write(&data, timeout).await?)
+            Ok(this.console().write(&data, timeout).await?)
         })?
         .waits("close", |_, this, _| async move {
-            // The log belongs to the VM; what `read` gave out ends here.
-            for stream in this.streams.take() {
-                stream.close().await?;
-            }
-            Ok(())
+            Ok(this.console().close().await?)
         })
 }

@@ -5,7 +5,7 @@ use super::value::{self, as_object, here};
 use crate::class::{Class, Object};
 use crate::raise::Raise;
 use mlua::{Lua, Result, Value};
-use provium_lab::{File, Whence};
+use provium_lab::{File, LabCopy, Whence};
 
 /// An open file as Lua holds it.
 #[derive(Clone)]
@@ -15,6 +15,9 @@ impl Object for FileObject {
     const CLASS: &'static str = "file";
     fn subject(&self) -> String {
         self.0.subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.file(&self.0))
     }
     fn describe(&self) -> String {
         let state = if self.0.is_closed() { " (closed)" } else { "" };

@@ -12,7 +12,7 @@ use crate::options::list_of;
 use crate::raise::Raise;
 use crate::units::shown;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Claim, Lab, Member, MemberKind};
+use provium_lab::{Claim, Lab, LabCopy, Member, MemberKind};
 use std::time::Duration;
 
 /// How long a barrier waits that is given no time.
@@ -29,6 +29,9 @@ impl Object for LabObject {
     const CLASS: &'static str = "lab";
     fn subject(&self) -> String {
         format!("lab `{}`", self.0.name())
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.lab(&self.0))
     }
 }
 
@@ -198,13 +201,17 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         .waits("claim", |_, this, args| async move {
             Ok(this.0.claim(claim(&args)?).await?)
         })?
-        .waits("barrier", |_, this, args| async move {
+        .waits("barrier", |lua, this, args| async move {
             let name = args.text(0, "the name")?;
             let count = args.unsigned(1, "the count")?;
             let timeout = args
                 .opt_duration(2, "the timeout")?
                 .unwrap_or(BARRIER_PATIENCE);
-            Ok(this.0.barrier(&name, count, timeout).await?)
+            // Tests that run side by side do not meet each other.
+            let (scope, _) = here(&lua);
+            let apart = FileState::of(&lua).settings.parallel.get();
+            let among = apart.then_some(&scope);
+            Ok(this.0.barrier(among, &name, count, timeout).await?)
         })
 }
 

@@ -5,7 +5,7 @@ use super::{result, stream};
 use crate::class::{Class, Object};
 use crate::raise::Raise;
 use mlua::{Lua, Result, Value};
-use provium_lab::{OutputKind, Process, ProcessStatus};
+use provium_lab::{LabCopy, OutputKind, Process, ProcessStatus};
 
 const SIGTERM: i32 = 15;
 
@@ -17,6 +17,9 @@ impl Object for ProcessObject {
     const CLASS: &'static str = "process";
     fn subject(&self) -> String {
         self.0.subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.process(&self.0))
     }
     fn describe(&self) -> String {
         format!("{} ({})", self.0.subject(), status(&self.0))

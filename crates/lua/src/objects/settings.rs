@@ -7,7 +7,7 @@ use crate::testing::{expect_file_scope, retries_of};
 use crate::units::{duration, shown};
 use mlua::{IntoLua, Lua, Result, Value};
 
-const KNOWN: &[&str] = &["timeout", "retries", "reset_between_tests"];
+const KNOWN: &[&str] = &["timeout", "retries", "reset_between_tests", "parallel"];
 
 /// Carries out `provium.key = value`.
 pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result<(), Raise> {
@@ -23,6 +23,7 @@ pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result
         "reset_between_tests" => settings
             .reset_between_tests
             .set(boolean(value).map_err(bad)?),
+        "parallel" => settings.parallel.set(boolean(value).map_err(bad)?),
         _ => settings.retries.set(Some(retries_of(value).map_err(bad)?)),
     }
     Ok(())
@@ -46,6 +47,7 @@ pub(super) fn read(lua: &Lua, key: &str) -> Result<Value> {
             .into_lua(lua),
         "retries" => settings.retries.get().into_lua(lua),
         "reset_between_tests" => settings.reset_between_tests.get().into_lua(lua),
+        "parallel" => settings.parallel.get().into_lua(lua),
         _ => Ok(Value::Nil),
     }
 }

@@ -1,6 +1,6 @@
 //! The same resource is the same Lua value, as long as Lua has it in hand.
 
-use crate::class::{Object, object};
+use crate::class::{Object, object, object_in};
 use crate::file::FileState;
 use crate::stack;
 use mlua::{Lua, Result, Value};
@@ -34,7 +34,7 @@ pub(super) fn here(lua: &Lua) -> (Scope, Site) {
 /// The object of class `T` in a Lua value.
 pub(super) fn as_object<T: Object>(value: &Value) -> Option<T> {
     match value {
-        Value::UserData(userdata) => userdata.borrow::<T>().ok().map(|object| object.clone()),
+        Value::UserData(userdata) => object_in(userdata),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use crate::args::Args;
 use crate::class::{Class, Object};
 use crate::raise::Raise;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Surface, Vm, VmOptions, VmStats};
+use provium_lab::{LabCopy, Surface, Vm, VmOptions, VmStats};
 
 /// A VM as Lua holds it.
 #[derive(Clone)]
@@ -20,6 +20,9 @@ impl Object for VmObject {
     fn describe(&self) -> String {
         format!("{} ({})", self.0.subject(), self.0.state())
     }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.vm(&self.0))
+    }
 }
 
 impl HasSurface for VmObject {
@@ -30,7 +33,7 @@ impl HasSurface for VmObject {
 
 /// The Lua value of a VM.
 pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    value::of(lua, vm.id(), || VmObject(vm.clone()))
+    value::of(lua, vm.id(), || VmObject(vm.original().clone()))
 }
 
 /// The options in the argument at `index`; none there: all by default.

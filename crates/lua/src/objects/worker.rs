@@ -7,7 +7,7 @@ use crate::args::{Args, text_of};
 use crate::class::{Class, Object};
 use crate::raise::Raise;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Surface, Worker, WorkerSpec};
+use provium_lab::{LabCopy, Surface, Worker, WorkerSpec};
 use serde_bytes::ByteBuf;
 
 const SIGTERM: i32 = 15;
@@ -21,6 +21,9 @@ impl Object for WorkerObject {
     const CLASS: &'static str = "worker";
     fn subject(&self) -> String {
         self.0.subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.worker(&self.0))
     }
 }
 

@@ -5,8 +5,10 @@
 //!
 //! A VM of the file is read on from where the test before left off, so nothing goes unread between
 //! tests; what came before the first test counts for that one. A VM of the test is read to its end,
-//! after it was closed. A VM that the test itself has closed is its own business.
+//! after it was closed, and so is the test's copy of a VM of the file. A VM that the test itself has
+//! closed is its own business.
 
+use super::side_by_side::OwnLab;
 use super::{Status, Verdict};
 use crate::file::FileState;
 use mlua::Value;
@@ -33,7 +35,8 @@ pub(crate) struct Positions(RefCell<BTreeMap<ResourceId, u64>>);
 
 /// The VMs that a test could use, before its scope is closed.
 pub(crate) struct Watched {
-    of_test: Vec<Vm>,
+    /// Each with how far it had been read before.
+    of_test: Vec<(Vm, u64)>,
     of_file: Vec<Vm>,
 }
 
@@ -73,16 +76,42 @@ impl KernelLog {
     }
 }
 
+impl Positions {
+    /// How far those VMs have been read, of which copies are to be read on; from here on they count
+    /// as read.
+    pub(super) fn read_on<'a>(
+        &self,
+        vms: impl Iterator<Item = &'a Vm>,
+    ) -> BTreeMap<ResourceId, u64> {
+        let mut positions = self.0.borrow_mut();
+        let read = vms.map(|vm| {
+            let before = positions.insert(vm.id(), vm.console().mark());
+            (vm.id(), before.unwrap_or(0))
+        });
+        read.collect()
+    }
+}
+
 impl Watched {
-    pub(crate) fn new(state: &FileState, scope: &Scope) -> Self {
+    pub(crate) fn new(state: &FileState, scope: &Scope, own_lab: Option<&OwnLab>) -> Self {
         let vms = |scope: &Scope| {
             let mut vms = Vec::new();
             collect(&state.lab, scope, &mut vms);
             vms
         };
+        let mut of_test: Vec<_> = vms(scope).into_iter().map(|vm| (vm, 0)).collect();
+        let Some(own_lab) = own_lab else {
+            let of_file = vms(&state.scope);
+            return Self { of_test, of_file };
+        };
+        let copies = vms(&own_lab.scope).into_iter();
+        of_test.extend(copies.map(|vm| {
+            let read = own_lab.read.get(&vm.id());
+            (vm, read.copied().unwrap_or(0))
+        }));
         Self {
-            of_test: vms(scope),
-            of_file: vms(&state.scope),
+            of_test,
+            of_file: Vec::new(),
         }
     }
 
@@ -90,12 +119,15 @@ impl Watched {
     pub(crate) fn conclude(self, positions: &Positions, meta: &KernelLog, verdict: &mut Verdict) {
         let mut faults = Vec::new();
         let mut positions = positions.0.borrow_mut();
-        let of_test = self.of_test.into_iter().map(|vm| (vm, true));
-        let of_file = self.of_file.into_iter().map(|vm| (vm, false));
-        for (vm, to_the_end) in of_test.chain(of_file) {
+        let of_test = self.of_test.into_iter().map(|(vm, from)| (vm, from, true));
+        let of_file = self.of_file.into_iter().map(|vm| {
+            let from = positions.get(&vm.id()).copied();
+            (vm, from.unwrap_or(0), false)
+        });
+        let all: Vec<_> = of_test.chain(of_file).collect();
+        for (vm, from, to_the_end) in all {
             let console = vm.console();
             console.settle();
-            let from = positions.get(&vm.id()).copied().unwrap_or(0);
             // A log that cannot be read fails whoever asks for it.
             let Ok((reports, next)) = console.reports(from, to_the_end) else {
                 continue;

@@ -9,6 +9,7 @@ mod registry;
 mod reset;
 mod run;
 mod selection;
+mod side_by_side;
 mod verdict;
 
 pub(crate) use context::register;
@@ -19,4 +20,5 @@ pub(crate) use reset::FileBaseline;
 pub(crate) use run::{close, end_tasks, run_test};
 pub(crate) use selection::Choice;
 pub use selection::TestSelection;
+pub(crate) use side_by_side::run_side_by_side;
 pub(crate) use verdict::{Expected, Status, Step, TestRun, Verdict};

@@ -2,6 +2,7 @@
 
 use super::kernel_logs::Watched;
 use super::reset::before_test;
+use super::side_by_side::{Entry, Gate, OwnLab, Stay};
 use super::verdict::{Expected, Status, TestRun, Verdict};
 use super::{Declared, context::TestContext};
 use crate::consoles;
@@ -20,11 +21,23 @@ const DEFER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time that closing a scope has; the lab has shorter deadlines of its own for each resource.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs `test`, again where it may be tried again.
+/// What stands ready for an attempt.
+pub(super) struct Prepared<'a> {
+    /// When its time began.
+    pub(super) started: Instant,
+    /// What it has of its own instead of the file's.
+    pub(super) own_lab: Option<OwnLab>,
+    /// Why it cannot begin.
+    pub(super) failed: Option<String>,
+    pub(super) stay: Option<Stay<'a>>,
+}
+
+/// Runs `test`, again where it may be tried again; `inside` the gate, where tests run side by side.
 pub(crate) async fn run_test(
     lua: &Lua,
     test: &Declared,
     reporter: &Reporter,
+    mut inside: Option<(&Gate<'_>, Result<Entry<'_>, String>)>,
 ) -> mlua::Result<Verdict> {
     let state = FileState::of(lua);
     let retries = test
@@ -32,9 +45,14 @@ pub(crate) async fn run_test(
         .retries
         .or(state.settings.retries.get())
         .unwrap_or(0);
+    let gate = inside.as_ref().map(|(gate, _)| *gate);
     let mut attempt = 1;
     loop {
-        let mut verdict = run_once(lua, &state, test).await?;
+        let prepared = match inside.take() {
+            Some((gate, entry)) => gate.prepare(entry).await,
+            None => on_the_files_own(&state).await,
+        };
+        let mut verdict = run_once(lua, &state, test, prepared).await?;
         verdict.attempts = attempt;
         let again = verdict.status == Status::Failed
             && attempt <= retries
@@ -45,11 +63,33 @@ pub(crate) async fn run_test(
         }
         reporter.retried(test, &verdict);
         attempt += 1;
+        if let Some(gate) = gate {
+            inside = Some((gate, gate.enter().await));
+        }
     }
 }
 
-async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result<Verdict> {
-    let started = Instant::now();
+async fn on_the_files_own<'a>(state: &FileState) -> Prepared<'a> {
+    Prepared {
+        started: Instant::now(),
+        failed: before_test(state).await,
+        own_lab: None,
+        stay: None,
+    }
+}
+
+async fn run_once(
+    lua: &Lua,
+    state: &FileState,
+    test: &Declared,
+    prepared: Prepared<'_>,
+) -> mlua::Result<Verdict> {
+    let Prepared {
+        started,
+        own_lab,
+        failed,
+        stay,
+    } = prepared;
     let meta = match &test.meta_table {
         Some(table) => table.clone(),
         None => lua.create_table()?,
@@ -58,8 +98,15 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
         test.name.clone(),
         Value::Table(meta),
         state.early_log.take(),
+        own_lab,
     );
-    let scope = state.scope.child(&test.name);
+    let file_scope = run
+        .own_lab
+        .borrow()
+        .as_ref()
+        .map(|own_lab| own_lab.scope.clone());
+    let file_scope = file_scope.unwrap_or_else(|| state.scope.clone());
+    let scope = file_scope.child(&test.name);
     // 0 switches the limit off; so does saying nothing: then the file's own limit holds.
     let timeout = test.meta.timeout.or(state.settings.timeout.get());
     let timeout = timeout.filter(|timeout| !timeout.is_zero());
@@ -67,7 +114,7 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
     let home = Some(test.site.clone());
     let task = Task::new(scope.clone(), Some(Rc::clone(&run)), deadline, home);
     let t = crate::class::object(lua, TestContext(Rc::clone(&run)))?;
-    let ended = match before_test(state).await {
+    let ended = match failed {
         None => drive(lua, &task, test.body.clone(), t.clone()).await?,
         Some(why) => Ended::Failed(Failure::new(why)),
     };
@@ -81,9 +128,14 @@ async fn run_once(lua: &Lua, state: &FileState, test: &Declared) -> mlua::Result
     };
     conclude(&mut verdict, &run, ended, problems);
     // Once the scope is closed its VMs are no longer found.
-    let tails = consoles::tails(state, &scope);
-    let watched = Watched::new(state, &scope);
-    let unclosed = close(&scope).await;
+    let tails = consoles::tails(&state.lab, &scope);
+    let own_lab = run.own_lab.take();
+    let watched = Watched::new(state, &scope, own_lab.as_ref());
+    let mut unclosed = close(&scope).await;
+    if own_lab.is_some() {
+        unclosed.extend(close(&file_scope).await);
+    }
+    drop(stay);
     if !unclosed.is_empty() && verdict.status != Status::Failed {
         verdict.status = Status::Failed;
         verdict.message = unclosed.join("\n");

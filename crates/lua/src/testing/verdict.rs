@@ -1,5 +1,6 @@
 //! What a test has come to: while it runs, and in the end.
 
+use super::side_by_side::OwnLab;
 use crate::failure::Failure;
 use crate::task::Task;
 use mlua::{Function, Value};
@@ -28,6 +29,8 @@ pub(crate) struct TestRun {
     pub(crate) skip: RefCell<Option<String>>,
     /// Tasks started by it.
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
+    /// What it has of its own instead of the file's, as long as it goes on.
+    pub(crate) own_lab: RefCell<Option<OwnLab>>,
     /// It is over; its `t` is of no use any more.
     pub(crate) ended: Cell<bool>,
 }
@@ -51,7 +54,12 @@ pub(crate) struct Attachment {
 
 impl TestRun {
     /// A test that has not begun, with what was printed before it.
-    pub(crate) fn new(name: String, meta: Value, log: Vec<String>) -> Rc<Self> {
+    pub(crate) fn new(
+        name: String,
+        meta: Value,
+        log: Vec<String>,
+        own_lab: Option<OwnLab>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             name,
             meta,
@@ -62,6 +70,7 @@ impl TestRun {
             sticky: RefCell::default(),
             skip: RefCell::default(),
             tasks: RefCell::default(),
+            own_lab: RefCell::new(own_lab),
             ended: Cell::new(false),
         })
     }

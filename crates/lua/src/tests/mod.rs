@@ -7,6 +7,7 @@ mod globals;
 mod listing;
 mod objects;
 mod outcomes;
+mod parallel;
 mod tasks;
 mod timeouts;
 
@@ -27,8 +28,8 @@ use tokio::task::LocalSet;
 struct Case {
     folder: TempDir,
     job: FileJob,
-    // The lab's I/O would run here.
-    _runtime: tokio::runtime::Runtime,
+    /// The lab's I/O would run here.
+    runtime: tokio::runtime::Runtime,
 }
 
 /// What came of running it.
@@ -62,7 +63,7 @@ impl Case {
         Self {
             folder,
             job,
-            _runtime: runtime,
+            runtime,
         }
     }
 

@@ -9,7 +9,7 @@ fn with_profile(source: &str) -> Case {
     let environment = Environment::without_machines(
         profiles,
         case.job.sink.clone(),
-        case._runtime.handle().clone(),
+        case.runtime.handle().clone(),
     );
     case.job.environment = Arc::new(environment);
     case

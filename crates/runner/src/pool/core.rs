@@ -130,6 +130,15 @@ impl PoolCore {
         Some(ticket)
     }
 
+    /// Takes `need` at once, if it is there and nobody waits; whether it did.
+    pub(crate) fn take_now(&mut self, file: &str, need: Amount) -> bool {
+        let taken = self.queue.is_empty() && fits(need, self.available());
+        if taken {
+            self.files.entry(file.to_owned()).or_default().take(need);
+        }
+        taken
+    }
+
     /// Grants what can be granted now.
     pub(crate) fn grant(&mut self) -> Vec<Ticket> {
         let mut granted = Vec::new();
@@ -331,6 +340,20 @@ mod tests {
         pool.release("large", cpus(4));
         assert_eq!(pool.grant(), [late]);
         assert!(held < late);
+    }
+
+    #[test]
+    fn what_is_there_is_taken_at_once_unless_somebody_waits_for_it() {
+        let mut pool = pool(4);
+        assert!(pool.take_now("a", cpus(3)));
+        assert!(!pool.take_now("a", cpus(2)));
+        let waits = pool.request("b", cpus(2)).unwrap();
+        assert!(pool.grant().is_empty());
+        assert!(!pool.take_now("a", cpus(1)), "b comes first");
+        pool.release("a", cpus(3));
+        assert_eq!(pool.grant(), [waits]);
+        assert!(pool.take_now("a", cpus(2)));
+        assert_eq!(pool.available(), cpus(0));
     }
 
     #[test]

@@ -149,10 +149,14 @@ impl Pool {
         drop(state);
         // Without the lock: a grant that nobody takes is dropped here, and comes back to the pool.
         for Waiter { file, need, answer } in granted {
-            let pool = self.clone();
-            let grant = Grant::new(need, move || pool.give_back(&file, need));
-            let _ = answer.send(Ok(grant));
+            let _ = answer.send(Ok(self.granted(file, need)));
         }
+    }
+
+    /// What `file` was given, which comes back when it is dropped.
+    fn granted(&self, file: String, need: Need) -> Grant {
+        let pool = self.clone();
+        Grant::new(need, move || pool.give_back(&file, need))
     }
 
     fn give_back(&self, file: &str, need: Need) {
@@ -246,6 +250,11 @@ impl Budget for Pool {
             })
         })
     }
+
+    fn try_acquire(&self, file: &str, need: Need) -> Option<Grant> {
+        let taken = self.lock().core.take_now(file, amount(need));
+        taken.then(|| self.granted(file.to_owned(), need))
+    }
 }
 
 impl fmt::Debug for Pool {
@@ -330,6 +339,19 @@ mod tests {
         drop(given_up);
         assert_eq!(pool.amounts().0, Amount::default());
         assert!(pool.lock().waiters.is_empty());
+    }
+
+    #[test]
+    fn what_is_only_tried_is_had_at_once_or_not_and_comes_back() {
+        let pool = pool(2);
+        let first = pool.try_acquire("a", need(1)).expect("it is there");
+        assert!(pool.try_acquire("a", need(2)).is_none());
+        let mut waits = pool.acquire("b", need(2));
+        assert!((&mut waits).now_or_never().is_none());
+        assert!(pool.try_acquire("a", need(1)).is_none(), "b comes first");
+        drop(first);
+        drop(waits.now_or_never().unwrap().unwrap());
+        assert_eq!(pool.amounts().0, Amount::default());
     }
 
     #[test]

@@ -162,6 +162,26 @@ impl Console {
         Ok(())
     }
 
+    /// A console without a machine that begins with all that this one has.
+    ///
+    /// # Errors
+    /// As [`Console::read_all`].
+    pub fn copy(&self) -> Result<Self, ConsoleError> {
+        let copy = Self::new();
+        let all = self.read_all()?;
+        if !all.is_empty() {
+            copy.shared.keep(&all);
+        }
+        // Nothing more will come, as it will not here.
+        let is_off = self.shared.growth.borrow().phase == Phase::Off;
+        if is_off {
+            copy.shared
+                .growth
+                .send_modify(|growth| growth.phase = Phase::Off);
+        }
+        Ok(copy)
+    }
+
     /// Everything that a machine has printed which stands still now.
     pub(crate) fn read_settled(&self) -> Result<Vec<u8>, ConsoleError> {
         self.settle();
@@ -354,5 +374,24 @@ mod tests {
             assert!(!console.changed_past(before + 6).await);
         }
         assert_eq!(console.read_all().unwrap(), b"first second");
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_all_that_was_there_and_goes_its_own_way() {
+        let console = Console::new();
+        assert!(console.copy().unwrap().is_empty());
+        let (mut guest, _suspicions) = attached(&console).await;
+        guest.write_all(b"both").await.unwrap();
+        assert!(console.changed_past(0).await);
+        drop(guest);
+        assert!(!console.changed_past(4).await);
+
+        let copy = console.copy().unwrap();
+        assert!(!copy.changed_past(4).await, "it ended there, too");
+        let (mut guest, _suspicions) = attached(&copy).await;
+        guest.write_all(b" one").await.unwrap();
+        assert!(copy.changed_past(4).await);
+        assert_eq!(copy.read_all().unwrap(), b"both one");
+        assert_eq!(console.read_all().unwrap(), b"both");
     }
 }

@@ -1,0 +1,35 @@
+//! Work on the run's runtime that ends with whoever waits for it.
+//!
+//! The I/O of machines belongs there, and not to the caller's runtime, which may stand still for as
+//! long as a test computes.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::runtime::Handle;
+use tokio::task::{JoinError, JoinHandle};
+
+/// Runs `work` on `runtime`; dropping the future drops it.
+pub(crate) async fn apart<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, JoinError> {
+    AbortOnDrop(runtime.spawn(work)).await
+}
+
+/// A task that ends with whoever waits for it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
