@@ -4,11 +4,11 @@
 //! a look-up from a test tries the test's scope, then the file's. A sub-lab has names of its own and
 //! no parent chain.
 
-use crate::barrier::Barriers;
-use crate::budget::{BudgetError, Grant, Need};
-use crate::claim::{Claim, ClaimError, Share, Told};
+use crate::budget::BudgetError;
+use crate::claim::{Claim, ClaimError, Told};
 use crate::environment::Environment;
 use crate::error::LabError;
+use crate::file_context::FileContext;
 use crate::fixture::Build;
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
@@ -34,17 +34,6 @@ struct Inner {
     /// `None` for the root lab, whose names are in its scopes.
     names: Option<Mutex<Names>>,
     file: Arc<FileContext>,
-}
-
-/// What the labs of one file share.
-pub(crate) struct FileContext {
-    pub(crate) environment: Arc<Environment>,
-    pub(crate) path: String,
-    barriers: Barriers,
-    share: Share,
-    anonymous: Mutex<u32>,
-    /// The build of a fixture that these labs are for; `None`: they are a test file's.
-    build: Option<Build>,
 }
 
 /// The members of a lab, in the order they came.
@@ -129,28 +118,13 @@ impl Names {
 impl Lab {
     /// The root lab of the file that events and messages call `path`.
     pub fn root(environment: Arc<Environment>, path: impl Into<String>) -> Self {
-        Self::root_of(FileContext {
-            environment,
-            path: path.into(),
-            barriers: Barriers::default(),
-            share: Share::default(),
-            anonymous: Mutex::new(0),
-            build: None,
-        })
+        Self::root_of(FileContext::new(environment, path.into()))
     }
 
     /// The root lab of a fixture's build. It draws on what the file has that wants the fixture, whose
     /// own labs it does not see.
     pub(crate) fn building(&self, build: Build) -> Self {
-        let file = &self.0.file;
-        Self::root_of(FileContext {
-            environment: Arc::clone(&file.environment),
-            path: file.path.clone(),
-            barriers: Barriers::default(),
-            share: file.share.clone(),
-            anonymous: Mutex::new(0),
-            build: Some(build),
-        })
+        Self::root_of(self.0.file.building(build))
     }
 
     fn root_of(file: FileContext) -> Self {
@@ -237,9 +211,7 @@ impl Lab {
                 name.to_owned()
             }
             None => {
-                let mut count = lock(&self.0.file.anonymous);
-                *count += 1;
-                format!("__lab_{}", *count - 1)
+                format!("__lab_{}", self.0.file.next_anonymous())
             }
         };
         let lab = Self(Arc::new(Inner {
@@ -250,23 +222,6 @@ impl Lab {
         }));
         self.local(scope).insert(Member::Lab(lab.clone()));
         Ok(lab)
-    }
-
-    /// The labs below this one, at any depth.
-    pub(crate) fn labs_below(&self, scope: &Scope) -> Vec<Lab> {
-        let mut found: Vec<Lab> = Vec::new();
-        let mut open = vec![self.clone()];
-        while let Some(lab) = open.pop() {
-            for member in lab.members(scope) {
-                if let Member::Lab(lab) = member
-                    && found.iter().all(|known| known.id() != lab.id())
-                {
-                    found.push(lab.clone());
-                    open.push(lab);
-                }
-            }
-        }
-        found
     }
 
     /// A lab without members that stands for this one: for handles it is the same.
@@ -495,29 +450,6 @@ impl Lab {
             });
         let all = futures_util::future::join_all(vms.map(act)).await;
         all.into_iter().collect()
-    }
-}
-
-impl FileContext {
-    /// Takes what a boot needs from the file's claim, or from the pool where there is none.
-    pub(crate) async fn acquire(&self, need: Need) -> Result<Grant, BudgetError> {
-        let budget = self.environment.budget();
-        self.share.acquire(budget, &self.path, need).await
-    }
-
-    /// The form of a snapshot that has no folder of its own: that of a test goes with the test, one
-    /// of a fixture outlives what its VM was booted from.
-    pub(crate) fn form_in_cache(&self) -> SaveForm {
-        match self.build {
-            Some(_) => SaveForm::Whole,
-            None => SaveForm::OnBase,
-        }
-    }
-
-    /// The same, if it is there.
-    pub(crate) fn try_acquire(&self, need: Need) -> Option<Grant> {
-        let budget = self.environment.budget();
-        self.share.try_acquire(budget, &self.path, need)
     }
 }
 

@@ -22,6 +22,7 @@ mod environment;
 pub mod errno;
 mod error;
 mod file;
+mod file_context;
 mod fixture;
 mod host_shell;
 pub mod kernel_log;

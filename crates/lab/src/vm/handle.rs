@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::error::LabError;
-use crate::lab::FileContext;
+use crate::file_context::FileContext;
 use crate::lock::lock;
 use crate::process::Processes;
 use crate::profile::Profile;

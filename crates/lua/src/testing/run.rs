@@ -100,12 +100,10 @@ async fn run_once(
         state.early_log.take(),
         own_lab,
     );
-    let file_scope = run
-        .own_lab
-        .borrow()
-        .as_ref()
-        .map(|own_lab| own_lab.scope.clone());
-    let file_scope = file_scope.unwrap_or_else(|| state.scope.clone());
+    let file_scope = match &*run.own_lab.borrow() {
+        Some(own_lab) => own_lab.scope.clone(),
+        None => state.scope.clone(),
+    };
     let scope = file_scope.child(&test.name);
     // 0 switches the limit off; so does saying nothing: then the file's own limit holds.
     let timeout = test.meta.timeout.or(state.settings.timeout.get());
@@ -116,6 +114,7 @@ async fn run_once(
     let t = crate::class::object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
         None => drive(lua, &task, test.body.clone(), t.clone()).await?,
+        Some(_) if state.cancel.is_cancelled() => Ended::Cancelled,
         Some(why) => Ended::Failed(Failure::new(why)),
     };
 
