@@ -54,3 +54,13 @@ test("a name of the file scope is not declared twice in a copy either", function
   local err = t:assert_raises(function() provium:vm("paused", "default") end)
   t:assert_contains(tostring(err), "at file scope")
 end)
+
+for _, me in ipairs({ "one", "another" }) do
+  test("a fixture is the test's own, for " .. me, function(t)
+    local vm = provium:vm_fixture("fixtures/marked.fixture.lua")
+    t:assert_eq(provium.marked, vm)
+    t:assert_eq(vm:read_file("/tmp/mark"), "of the fixture")
+    vm:write_file("/tmp/mark", me)
+    t:assert_eq(vm:read_file("/tmp/mark"), me)
+  end)
+end

@@ -219,3 +219,31 @@ fn a_location_beyond_the_file_still_shows_where() {
     let text = report.event(&completed(&path(), FileStatus::Failed, Some(error)));
     assert!(text.contains("--> net/sum.test.lua:99"), "{text}");
 }
+
+#[test]
+fn tests_side_by_side_are_shown_in_the_order_they_began() {
+    let options = HumanOptions {
+        verbosity: Verbosity::Verbose,
+        colour: false,
+    };
+    let mut report = Human::new(options, sources);
+    let started = |name: &str| Event::TestStarted {
+        path: path(),
+        name: name.to_owned(),
+        meta: Value::Nil,
+    };
+    let events = [
+        dispatched(&path()),
+        started("first"),
+        started("second"),
+        started("divides"),
+        skipped(),
+        passed("second", 1),
+        passed("first", 1),
+        completed(&path(), FileStatus::Passed, None),
+    ];
+    let text: String = events.iter().map(|event| report.event(event)).collect();
+    let names = text.lines().skip(1).map(str::trim_start);
+    let names = names.map(|line| line.split([' ', ':']).nth(1).unwrap_or_default());
+    assert_eq!(names.collect::<Vec<_>>(), ["first", "second", "divides"]);
+}

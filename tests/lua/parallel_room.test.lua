@@ -1,0 +1,46 @@
+-- provium.parallel where the claim has room for one copy: the tests run one after the other, and what a
+-- test boots on top is refused as it is without copies.
+
+provium.parallel = true
+provium:claim{ memory = "400M", cpus = 1 }
+
+local vm = provium:vm("v", "default"):boot()
+vm:run("echo '<1>BUG: told by the top level' > /dev/kmsg")
+local inside, order = 0, {}
+
+local function alone(t)
+  inside = inside + 1
+  t:defer(function() inside = inside - 1 end)
+  order[#order + 1] = t.name
+  vm:run("sleep 0.2"):assert_ok()
+  t:assert_eq(inside, 1)
+end
+
+-- The others would fail for it.
+test("what the kernel reported to the top level is the first test's", { kernel_log = { "told by the top level" } },
+  function(t)
+    t:assert_eq(vm:console():count("told by the top level"), 1)
+    alone(t)
+  end)
+
+test("a second", alone)
+test("one with a limit that is shorter than its turn is late", { timeout = "5s" }, alone)
+
+test("one that boots more than the claim has", function(t)
+  alone(t)
+  local more = provium:vm("more", "default")
+  t:assert_contains(tostring(t:assert_raises(function() more:boot() end)), "the file's claim has")
+  vm:shutdown()
+  more:boot()
+  t:assert_eq(more:run("hostname").stdout, "more\n")
+end)
+
+test("the order is that of the declarations", function(t)
+  t:assert_eq(vm:console():count("told by the top level"), 1)
+  t:assert_same(order, {
+    "what the kernel reported to the top level is the first test's",
+    "a second",
+    "one with a limit that is shorter than its turn is late",
+    "one that boots more than the claim has",
+  })
+end)
