@@ -152,3 +152,9 @@ test("…in the next test it is gone", function(t)
   t:assert_eq(vm:open_file_count(), 0)
   t:assert_eq(vm:open_stream_count(), 0)
 end)
+
+test("a mode is exact, also for who is not root", function(t)
+  local nobody = vm:spawn_worker {user = "nobody"}
+  nobody:write_file("/tmp/set_id", "x", {perm = "4755"})
+  t:assert_eq(vm:stat("/tmp/set_id").perm, tonumber("4755", 8))
+end)

@@ -11,6 +11,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// The most that a reply carries inline.
 const INLINE_LIMIT: usize = 64 * 1024 * 1024;
 
+/// Set-user-id and set-group-id.
+const SET_ID: u32 = 0o6000;
+
 fn done(tried: &str, result: Sys<()>) -> OpResult {
     result
         .map(|()| Reply::Done)
@@ -98,15 +101,26 @@ pub(crate) fn write(
     if waits {
         return Outcome::later(move |shared, call| {
             let file = open_to_write(call, &path, mode)?;
-            fill(shared, call, &file, content.as_ref().map(AsRef::as_ref))
+            fill(
+                shared,
+                call,
+                &file,
+                mode,
+                content.as_ref().map(AsRef::as_ref),
+            )
         });
     }
     match open_to_write(call, &path, mode) {
         Err(error) => Err(error).into(),
-        Ok(file) if content.is_some() || call.input_ended() => {
-            fill(shared, call, &file, content.as_ref().map(AsRef::as_ref)).into()
-        }
-        Ok(file) => Outcome::later(move |shared, call| fill(shared, call, &file, None)),
+        Ok(file) if content.is_some() || call.input_ended() => fill(
+            shared,
+            call,
+            &file,
+            mode,
+            content.as_ref().map(AsRef::as_ref),
+        )
+        .into(),
+        Ok(file) => Outcome::later(move |shared, call| fill(shared, call, &file, mode, None)),
     }
 }
 
@@ -122,21 +136,33 @@ fn open_to_write(call: &Call, path: &[u8], mode: Mode) -> Result<OwnedFd, WireEr
         libc::O_WRONLY | libc::O_CREAT | how,
         mode.perm.unwrap_or(0o644),
     )?;
-    if let Some(perm) = mode.perm {
-        file::chmod_fd(file.as_raw_fd(), perm).map_err(|errno| failure::os("fchmod", errno))?;
-    }
+    set_mode(&file, mode.perm)?;
     Ok(file)
 }
 
-fn fill(shared: &Shared, call: &Call, file: &OwnedFd, content: Option<&[u8]>) -> OpResult {
+fn set_mode(file: &OwnedFd, perm: Option<u32>) -> Result<(), WireError> {
+    let Some(perm) = perm else { return Ok(()) };
+    file::chmod_fd(file.as_raw_fd(), perm).map_err(|errno| failure::os("fchmod", errno))
+}
+
+fn fill(
+    shared: &Shared,
+    call: &Call,
+    file: &OwnedFd,
+    mode: Mode,
+    content: Option<&[u8]>,
+) -> OpResult {
     let fd = file.as_raw_fd();
-    match content {
+    let count = match content {
         Some(bytes) => {
             stream::write_whole(call, fd, bytes)?;
-            Ok(Reply::Count(bytes.len() as u64))
+            bytes.len() as u64
         }
-        None => Ok(Reply::Count(stream::write_input(shared, call, fd)?)),
-    }
+        None => stream::write_input(shared, call, fd)?,
+    };
+    // Whoever is not root loses these bits by writing.
+    set_mode(file, mode.perm.filter(|perm| perm & SET_ID != 0))?;
+    Ok(Reply::Count(count))
 }
 
 pub(crate) fn stat(path: &[u8]) -> OpResult {
