@@ -49,7 +49,8 @@ pub struct Host {
     pub snapshots: Bucket,
     /// Where fixtures are kept.
     pub fixtures: Bucket,
-    /// Time-outs that wait for the guest are multiplied by this. 1.0 on hardware virtualization.
+    /// Time-outs that wait for the guest are multiplied by this: how many times slower than on hardware
+    /// it runs.
     pub patience: f64,
 }
 
@@ -144,6 +145,19 @@ impl Environment {
         self.host
             .as_ref()
             .map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
+    }
+
+    /// What an error adds to a limit that is longer than the user set it.
+    pub(crate) fn stretched(&self) -> String {
+        match &self.host {
+            Some(host) if host.patience > 1.0 => {
+                format!(
+                    " ({} times as long as was set, since guests are slow here)",
+                    host.patience
+                )
+            }
+            _ => String::new(),
+        }
     }
 
     /// Has `work` done in the background, where nobody waits for it but [`Environment::settle`].

@@ -10,14 +10,11 @@ use provium_image::{Images, Progress};
 use provium_lab::{Host, Profile};
 use provium_runner::TestFile;
 use provium_store::Cache;
-use provium_vmm::{Accel, AccelChoice, Qemu, decide_accel};
+use provium_vmm::{AccelChoice, Qemu, decide_accel};
 use std::sync::Arc;
 
 /// Names another QEMU than the one on `PATH`.
 pub(crate) const QEMU_VARIABLE: &str = "PROVIUM_QEMU";
-
-/// How many times slower than hardware a guest under TCG may be before it counts as hung.
-const TCG_PATIENCE: f64 = 4.0;
 
 /// Tells long steps to whoever waits.
 #[derive(Debug, Clone, Copy)]
@@ -43,28 +40,25 @@ pub(crate) async fn prepare(
             profile.accel = settings.accel;
         }
     }
-    let host = host(config, settings).await?;
-    // Each profile with what was found out about KVM, or the words why it cannot be had.
-    if profiles
-        .iter()
-        .any(|profile| profile.accel == AccelChoice::Kvm)
-    {
-        let cache_dir = &config.cache_dir;
-        decide_accel(&host.qemu, AccelChoice::Kvm, cache_dir).await?;
+    let mut host = host(config, settings).await?;
+    // Whoever demands an accelerator has it, or the words why it cannot be had. The slowest one says how
+    // patient the run is.
+    for choice in [AccelChoice::Kvm, AccelChoice::Tcg] {
+        if profiles.iter().any(|profile| profile.accel == choice) {
+            let cache_dir = &config.cache_dir;
+            let decision = decide_accel(&host.qemu, choice, cache_dir).await?;
+            host.patience = host.patience.max(decision.slowdown);
+        }
     }
     Ok((profiles, host))
 }
 
-/// The host's means, and why its accelerator was chosen.
+/// The host's means.
 async fn host(config: &Config, settings: &MachineSettings) -> Result<Host, Failure> {
     let cache_dir = config.cache_dir.as_path();
     let images = images(cache_dir)?;
     let qemu = qemu().await?;
-    let (accel, _why) = decide_accel(&qemu, settings.accel, cache_dir).await?;
-    let patience = match accel {
-        Accel::Kvm => 1.0,
-        Accel::Tcg => TCG_PATIENCE,
-    };
+    let decision = decide_accel(&qemu, settings.accel, cache_dir).await?;
     let buckets = Cache::open(cache_dir).and_then(|cache| {
         cache.make_room(config.cache_max_size)?;
         let templates = cache.bucket("templates", 1)?;
@@ -75,11 +69,11 @@ async fn host(config: &Config, settings: &MachineSettings) -> Result<Host, Failu
     Ok(Host {
         images,
         qemu,
-        accel,
+        accel: decision.accel,
         templates: (!settings.cold).then_some(templates),
         snapshots,
         fixtures,
-        patience,
+        patience: decision.slowdown,
     })
 }
 

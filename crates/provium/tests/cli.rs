@@ -9,6 +9,14 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// No machine is started here: QEMU is asked for its version, and for the result of the trial guest, which
+/// a real guest printed.
+const QEMU: &str = r#"case "$*" in
+  *--version*) echo QEMU emulator version 9.0.0 ;;
+  *"-accel tcg"*) printf 'work\n70b20001 done\n' ;;
+  *) exit 1 ;;
+esac"#;
+
 struct Project {
     dir: tempfile::TempDir,
 }
@@ -22,8 +30,7 @@ impl Project {
             std::fs::write(path, text).unwrap();
         }
         let project = Self { dir };
-        // No machine is started here, so its version is all that is asked of QEMU.
-        project.write_qemu("echo QEMU emulator version 9.0.0");
+        project.write_qemu(QEMU);
         project
     }
 
@@ -290,6 +297,30 @@ fn without_a_fit_qemu_nothing_runs_and_the_words_say_what_to_do() {
         ran.stderr
     );
     assert!(ran.stdout.is_empty());
+}
+
+#[test]
+fn a_qemu_that_runs_no_guest_is_told_before_any_test() {
+    let project = Project::new(&[("a.test.lua", TESTS)]);
+    project.write_qemu(
+        "case $1 in --version) echo QEMU emulator version 9.0.0 ;; *) echo no accelerator >&2; exit 1 ;; esac",
+    );
+    for accel in ["auto", "tcg", "kvm"] {
+        let ran = project.run(&["--accel", accel]);
+        assert_eq!(ran.code, Some(2), "{}", ran.all());
+        assert!(ran.stdout.is_empty(), "{}", ran.all());
+        let what = if accel == "kvm" {
+            "KVM was asked for"
+        } else {
+            "neither accelerator runs a guest"
+        };
+        for part in [what, "provium doctor"] {
+            assert!(ran.stderr.contains(part), "{}", ran.all());
+        }
+    }
+    let ran = project.run(&["--accel", "tcg"]);
+    let how = "TCG was asked for; TCG fails: QEMU exited with status 1: no accelerator";
+    assert!(ran.stderr.contains(how), "{}", ran.all());
 }
 
 #[test]

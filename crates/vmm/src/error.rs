@@ -37,6 +37,14 @@ pub enum VmmError {
         /// What happened when it was tried.
         why: String,
     },
+    /// Nothing here runs a guest.
+    #[error("neither accelerator runs a guest: {why}; TCG fails: {how}")]
+    NoAccelerator {
+        /// Why it is not KVM.
+        why: String,
+        /// What happened when TCG was tried.
+        how: String,
+    },
     /// The specification asks for something no machine has.
     #[error("machine `{machine}`: {why}")]
     Specification {

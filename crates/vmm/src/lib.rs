@@ -14,7 +14,7 @@
 //! Everything between a machine and this process goes over inherited sockets and unlinked files, so
 //! a run that is killed leaves nothing on disk; QEMU itself carries a parent-death signal.
 //!
-//! [`decide_accel`] says whether KVM really works here. [`Console`] keeps every byte the guest
+//! [`decide_accel`] says whether KVM really works here, and how fast guests run. [`Console`] keeps every byte the guest
 //! prints and outlives the machine. [`kernel_arguments()`] are the kernel's arguments that make a boot
 //! fast.
 //!
@@ -36,7 +36,7 @@ mod spec;
 pub mod tiny;
 mod usage;
 
-pub use accel::{Accel, AccelChoice, decide_accel};
+pub use accel::{Accel, AccelChoice, Decision, decide_accel};
 pub use console::{Console, ConsoleError, Suspicion};
 pub use death::{Death, DeathKind};
 pub use error::VmmError;

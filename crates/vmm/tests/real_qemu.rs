@@ -368,15 +368,19 @@ async fn kvm_runs_a_machine_where_it_works() {
     let cache = tempfile::tempdir().unwrap();
     let cache = Utf8Path::from_path(cache.path()).unwrap();
     let decide = |choice| decide_accel(&bench.qemu, choice, cache);
-    let (accel, why) = decide(AccelChoice::Auto).await.unwrap();
+    let decided = decide(AccelChoice::Auto).await.unwrap();
     let demanded = decide(AccelChoice::Kvm).await;
-    if accel == Accel::Tcg {
+    assert!(decided.slowdown >= 1.0);
+    if decided.accel == Accel::Tcg {
+        let why = decided.why;
         let refused = demanded.unwrap_err();
         assert!(matches!(&refused, VmmError::KvmUnusable { why: told } if *told == why));
+        let asked_for = decide(AccelChoice::Tcg).await.unwrap();
+        assert_eq!(asked_for.slowdown, decided.slowdown, "it is measured once");
         eprintln!("skipped: KVM does not work here: {why}");
         return;
     }
-    assert_eq!(demanded.unwrap().0, Accel::Kvm);
+    assert_eq!(demanded.unwrap(), decided);
     let spec = MachineSpec {
         accel: Accel::Kvm,
         ..bench.spec()

@@ -110,8 +110,9 @@ impl Vm {
             Ok(met) => met.map_err(|error| self.boot_error(error.to_string())),
             Err(NoAnswer::Ended(how)) => Err(self.boot_error(self.with_reason(how))),
             Err(NoAnswer::Late) => Err(self.boot_error(format!(
-                "the agent did not answer within {limit:?}; if the guest needs longer, raise \
-                 `agent_timeout` or the profile's `agent_boot_timeout`"
+                "the agent did not answer within {limit:?}{}; if the guest needs longer, raise \
+                 `agent_timeout` or the profile's `agent_boot_timeout`",
+                self.environment().stretched()
             ))),
         }
     }

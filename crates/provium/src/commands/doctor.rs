@@ -10,7 +10,7 @@ use crate::hiargs::{MachineSettings, Place};
 use crate::lowargs::DoctorArgs;
 use crate::{machines, terminal};
 use camino::Utf8Path;
-use provium_vmm::{Accel, AccelChoice, OLDEST_QEMU, Qemu, decide_accel};
+use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, decide_accel};
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -69,7 +69,7 @@ async fn check(place: &Place, settings: &MachineSettings) -> Vec<Finding> {
     let cache_works = cache.state == State::Good;
     let mut findings = vec![qemu_finding];
     if let Some(qemu) = &qemu {
-        findings.push(accelerator(qemu, settings.accel, cache_dir).await);
+        findings.extend(accelerator(qemu, settings.accel, cache_dir).await);
     }
     findings.push(cache);
     if cache_works {
@@ -98,11 +98,29 @@ async fn qemu() -> (Option<Qemu>, Finding) {
     }
 }
 
-async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> Finding {
+/// What runs guests, and how patient that makes a run.
+async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> Vec<Finding> {
     let subject = "accelerator";
-    match decide_accel(qemu, choice, cache_dir).await {
-        Ok((Accel::Kvm, why)) => Finding::good(subject, format!("kvm: {why}")),
-        Ok((Accel::Tcg, why)) => {
+    let decision = match decide_accel(qemu, choice, cache_dir).await {
+        Ok(decision) => decision,
+        Err(error) => {
+            return vec![Finding {
+                subject,
+                state: State::Missing,
+                found: words(&error),
+                cost: Some("no VM can boot with it".to_owned()),
+                mend: Some("provium --accel auto".to_owned()),
+            }];
+        }
+    };
+    let Decision {
+        accel,
+        why,
+        slowdown,
+    } = decision;
+    let accelerator = match accel {
+        Accel::Kvm => Finding::good(subject, format!("kvm: {why}")),
+        Accel::Tcg => {
             let denied = std::fs::File::options()
                 .read(true)
                 .write(true)
@@ -113,19 +131,18 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
                 subject,
                 state: State::Worse,
                 found: format!("tcg: {why}"),
-                cost: Some("guests run several times slower than with KVM".to_owned()),
+                cost: Some(format!(
+                    "guests run about {slowdown:.1} times slower than on hardware"
+                )),
                 mend: denied
                     .then(|| "sudo usermod -aG kvm \"$USER\"  # then log in again".to_owned()),
             }
         }
-        Err(error) => Finding {
-            subject,
-            state: State::Missing,
-            found: words(&error),
-            cost: Some("no VM can boot with it".to_owned()),
-            mend: Some("provium --accel auto".to_owned()),
-        },
-    }
+    };
+    let patience = format!(
+        "time limits that wait for a guest are multiplied by {slowdown:.1}, as the trial guest took"
+    );
+    vec![accelerator, Finding::good("patience", patience)]
 }
 
 fn cache(cache_dir: &Utf8Path) -> Finding {

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
+use memchr::memmem;
 use provium_process::{Command, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout};
 
-use super::verdict::Trial;
+use super::trial::Trial;
 use crate::arguments::cpu_model;
 use crate::{Accel, Qemu, tiny};
 
@@ -63,21 +64,24 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
     };
     let mut console_text = Vec::new();
     let read = timeout(DEADLINE, read_result(&mut console, &mut console_text)).await;
-    let elapsed = start.elapsed();
+    let total = start.elapsed();
     match read {
         Err(_) => Ok(Trial::Unfinished(DEADLINE)),
-        Ok(true) => {
+        Ok(Some(began)) => {
             let text = String::from_utf8_lossy(&console_text).into_owned();
             let result = text
                 .split_once(tiny::STARTED)
                 .map_or("", |(_, result)| result);
             if result == tiny::finished(ROUNDS) {
-                Ok(Trial::Right(elapsed))
+                Ok(Trial::Right {
+                    total,
+                    work: total.saturating_sub(began.duration_since(start)),
+                })
             } else {
                 Ok(Trial::Wrong(text.trim().replace('\n', " ")))
             }
         }
-        Ok(false) => {
+        Ok(None) => {
             let mut said = Vec::new();
             // It closed its console, so it is at its end.
             let ended = async {
@@ -98,16 +102,24 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
     }
 }
 
-/// Reads until the result is complete; false if the console ends before.
-async fn read_result(console: &mut (impl AsyncRead + Unpin), text: &mut Vec<u8>) -> bool {
+/// Reads until the result is complete; when the work began, or `None` if the console ends before.
+async fn read_result(
+    console: &mut (impl AsyncRead + Unpin),
+    text: &mut Vec<u8>,
+) -> Option<Instant> {
     let mut buffer = [0; 256];
+    let mut began = None;
     loop {
         match console.read(&mut buffer).await {
             Ok(count @ 1..) => text.extend_from_slice(&buffer[..count]),
-            _ => return false,
+            _ => return None,
+        }
+        if began.is_none() && memmem::find(text, tiny::STARTED.as_bytes()).is_some() {
+            began = Some(Instant::now());
         }
         if text.ends_with(b" done\n") || text.len() > SAID {
-            return true;
+            // What never began was no work, and its result is wrong.
+            return Some(began.unwrap_or_else(Instant::now));
         }
     }
 }
