@@ -170,6 +170,7 @@ mod tests {
     fn image(initrd: Option<Utf8PathBuf>, modules: Option<ModuleIndex>) -> GuestImage {
         GuestImage {
             kernel: "/vmlinux".into(),
+            given_kernel: "/vmlinux".into(),
             initrds: initrd.into_iter().collect(),
             modules: modules.map(Arc::new),
             init: vec!["/init".to_owned()],

@@ -15,6 +15,8 @@ use std::sync::{Arc, OnceLock};
 pub struct GuestImage {
     /// The kernel: an ELF `vmlinux` with a PVH entry, or a `bzImage`.
     pub kernel: Utf8PathBuf,
+    /// The kernel as it was given: a `bzImage` where `kernel` was unpacked from one, else the same file.
+    pub given_kernel: Utf8PathBuf,
     /// Archives, in the order in which the kernel is to unpack them; uncompressed, unless packed in
     /// a way that only the kernel knows.
     pub initrds: Vec<Utf8PathBuf>,
@@ -40,6 +42,15 @@ impl fmt::Debug for GuestImage {
 }
 
 impl GuestImage {
+    /// The image that boots its kernel as it was given, which takes longer than the unpacked one.
+    pub fn as_given(mut self) -> Self {
+        if self.kernel != self.given_kernel {
+            self.kernel.clone_from(&self.given_kernel);
+            self.id.push_str("-as-given");
+        }
+        self
+    }
+
     /// The tree that the kernel makes of the archives, without the contents of files. Read when it
     /// is first asked for.
     pub(crate) fn layout(&self) -> Result<Tree, ImageError> {

@@ -47,6 +47,8 @@ impl fmt::Debug for Images {
 /// A file ready to boot from.
 pub(crate) struct Prepared {
     pub(crate) path: Utf8PathBuf,
+    /// The file that the user gave.
+    pub(crate) given: Utf8PathBuf,
     /// Hash of the file that the user gave.
     pub(crate) hash: Key,
     pub(crate) held: Option<Arc<Entry>>,
@@ -277,6 +279,7 @@ pub(crate) fn assemble(
     GuestImage {
         held: held.cloned().collect(),
         kernel: kernel.path,
+        given_kernel: kernel.given,
         initrds: initrds.into_iter().map(|initrd| initrd.path).collect(),
         modules: modules.map(|(index, _)| Arc::new(index)),
         init,
@@ -297,6 +300,7 @@ fn prepared(
     if file.is_file() {
         Prepared {
             path: file,
+            given: path.to_owned(),
             hash,
             held: Some(Arc::new(entry)),
             release,
@@ -304,6 +308,7 @@ fn prepared(
     } else {
         Prepared {
             path: path.to_owned(),
+            given: path.to_owned(),
             hash,
             held: None,
             release,
@@ -415,6 +420,12 @@ mod tests {
         assert_eq!(fs_err::read(&image.initrds[0]).unwrap(), archive());
         assert_eq!(image.init, ["/init"]);
         assert!(image.modules.is_none());
+        let given = image.clone().as_given();
+        assert_eq!(given.kernel, bzimage);
+        assert_ne!(
+            given.id, image.id,
+            "another machine, with templates of its own"
+        );
 
         let again = fixture
             .images
@@ -438,6 +449,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(image.kernel, vmlinux);
+        assert_eq!(image.clone().as_given().id, image.id);
         assert_eq!(image.initrds, [initrd]);
     }
 

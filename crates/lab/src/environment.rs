@@ -4,6 +4,7 @@ use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::{GuestSource, Profile};
 use crate::saved::Spares;
+use camino::Utf8PathBuf;
 use indexmap::IndexMap;
 use provium_events::Sink;
 use provium_image::{GuestImage, ImageError, Images};
@@ -206,7 +207,17 @@ impl Environment {
                 }
                 GuestSource::Root { dir } => images.from_root(dir).await?,
             };
-            Ok::<_, EnvironmentError>(Arc::new(image))
+            if !prepared.profile.s3 {
+                return Ok(Arc::new(image));
+            }
+            let image = image.as_given();
+            match provium_vmm::survives_waking(&image.kernel) {
+                true => Ok::<_, EnvironmentError>(Arc::new(image)),
+                false => Err(EnvironmentError::CannotWake {
+                    profile: profile.to_owned(),
+                    kernel: image.kernel,
+                }),
+            }
         });
         image.await.cloned()
     }
@@ -250,6 +261,17 @@ pub enum EnvironmentError {
     /// The guest's image could not be had.
     #[error("the guest's image cannot be had")]
     Image(#[from] ImageError),
+    /// The profile wants guests that can be woken, of a kernel that cannot.
+    #[error(
+        "profile `{profile}` has `s3 = true`, but its kernel `{kernel}` is an ELF file, which QEMU writes \
+         over a guest that is woken; name its bzImage instead"
+    )]
+    CannotWake {
+        /// The profile.
+        profile: String,
+        /// Its kernel.
+        kernel: Utf8PathBuf,
+    },
     /// QEMU could not do it.
     #[error("the machine cannot be started")]
     Machine(#[from] VmmError),

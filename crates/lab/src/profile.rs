@@ -26,6 +26,8 @@ pub struct Profile {
     pub cpus: u32,
     /// Which accelerator.
     pub accel: AccelChoice,
+    /// Whether its guests can be woken from S3, for which their kernel must be a bzImage.
+    pub s3: bool,
     /// Whether its boots may start from a template.
     pub warm_boot: bool,
     /// How long a boot may take until the agent answers, before patience is applied.
@@ -68,6 +70,7 @@ impl Profile {
             memory: DEFAULT_MEMORY,
             cpus: 1,
             accel: AccelChoice::Auto,
+            s3: false,
             warm_boot: true,
             agent_boot_timeout: Duration::from_secs(30),
         }

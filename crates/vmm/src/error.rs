@@ -119,6 +119,14 @@ pub enum VmmError {
         /// QEMU's words.
         source: QmpError,
     },
+    /// QEMU's monitor for people says something that is not understood.
+    #[error("machine `{machine}`: QEMU's monitor says `{said}`")]
+    Monitor {
+        /// The machine's name.
+        machine: String,
+        /// Its words.
+        said: String,
+    },
     /// The process's figures cannot be read.
     #[error("machine `{machine}`: the figures of its process cannot be read")]
     Usage {

@@ -41,7 +41,7 @@ pub use console::{Console, ConsoleError, Suspicion};
 pub use death::{Death, DeathKind};
 pub use error::VmmError;
 pub use kernel_arguments::{KernelArgument, default_kernel_arguments, kernel_arguments};
-pub use machine::{AgentStreams, Machine, MachineEvent, SaveForm, Standby};
+pub use machine::{AgentStreams, Machine, MachineEvent, SaveForm, Standby, survives_waking};
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};
 pub use saved::{MachineFacts, SavedError, SavedMachine};

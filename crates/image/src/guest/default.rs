@@ -92,6 +92,7 @@ impl Images {
         let entry = self.default_entry().await?;
         let archive = Prepared {
             path: entry.file(ARCHIVE),
+            given: entry.file(ARCHIVE),
             hash: About::read(&entry)?.archive,
             held: Some(Arc::clone(&entry)),
             release: None,

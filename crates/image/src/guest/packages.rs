@@ -95,6 +95,7 @@ impl Images {
         })?;
         let archive = Prepared {
             path: entry.file(ARCHIVE),
+            given: entry.file(ARCHIVE),
             hash,
             held: Some(Arc::new(entry)),
             release: None,

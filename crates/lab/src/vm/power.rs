@@ -15,7 +15,11 @@ use std::time::Duration;
 /// Why a guest that sleeps is as good as dead.
 pub(crate) const NO_WAKING: &str = "a guest that was started from an ELF kernel, as a bzImage is \
                                     unpacked to, cannot be woken from S3: QEMU would put the kernel \
-                                    over its memory again";
+                                    over its memory again (`s3 = true` in its profile starts it from \
+                                    the bzImage)";
+
+/// How long a guest's agent may take to answer once the guest is woken, before patience.
+const WAKE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a guest may take to switch itself off, before patience.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
@@ -91,7 +95,7 @@ impl Vm {
         pressed
     }
 
-    /// Wakes it from S3.
+    /// Wakes it from S3; returns when its agent answers again.
     pub async fn wakeup(&self) -> Result<(), LabError> {
         let _lifecycle = self.0.lifecycle.lock().await;
         let call = "wakeup()";
@@ -99,7 +103,37 @@ impl Vm {
         if !running.machine.can_wake() {
             return Err(LabError::invalid(self.subject(), call, NO_WAKING));
         }
-        self.on_machine(call, running.machine.wakeup()).await
+        match running.machine.sleeps().await {
+            Ok(true) => {}
+            Ok(false) => {
+                let why = "the guest does not sleep (S3)";
+                return Err(LabError::invalid(self.subject(), call, why));
+            }
+            Err(error) => return self.on_machine(call, async { Err(error) }).await,
+        }
+        // To its end, whoever waits for it: half woken, the machine would stand still.
+        let waking = Arc::clone(&running);
+        let waking = self
+            .environment()
+            .runtime()
+            .spawn(async move { waking.machine.wakeup().await });
+        match waking.await {
+            Ok(woken) => self.on_machine(call, async { woken }).await?,
+            Err(error) => return Err(LabError::host(self.subject(), call, error)),
+        }
+        let limit = self.environment().patient(WAKE_LIMIT);
+        match tokio::time::timeout(limit, running.channel.ping()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self
+                .explain(call, LabError::host(self.subject(), call, error))
+                .await),
+            Err(_) => Err(LabError::TimedOut {
+                subject: self.subject(),
+                call: call.to_owned(),
+                after: limit,
+                note: "; the agent does not answer since".to_owned(),
+            }),
+        }
     }
 
     /// Switches it off. Off already is fine.

@@ -22,6 +22,7 @@ const KEYS: &[&str] = &[
     "modules",
     "memory",
     "cpus",
+    "s3",
     "warm_boot",
     "accel",
     "guest",
@@ -152,6 +153,9 @@ impl ProfileConfig {
         }
         if let Some(modules) = section.strings("modules")? {
             profile.modules = modules.into_iter().map(|(module, _)| module).collect();
+        }
+        if let Some((s3, _)) = section.boolean("s3")? {
+            profile.s3 = s3;
         }
         if let Some((warm, _)) = section.boolean("warm_boot")? {
             profile.warm_boot = warm;

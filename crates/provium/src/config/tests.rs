@@ -81,6 +81,7 @@ fn every_key_is_read() {
         modules = ["btrfs"]
         memory = "512M"
         cpus = 2
+        s3 = true
         warm_boot = false
         accel = "kvm"
         agent_boot_timeout = 1.5
@@ -103,7 +104,7 @@ fn every_key_is_read() {
     let (kernel, initrd) = (project.base.join("k"), Some(project.base.join("i")));
     assert_eq!(own.source, GuestSource::Files { kernel, initrd });
     assert_eq!(own.cmdline, "a b quiet panic=1");
-    assert!(!own.inject_agent);
+    assert!(!own.inject_agent && own.s3 && !own.warm_boot);
     assert_eq!(own.modules, ["btrfs"]);
     assert_eq!(
         (own.memory, own.cpus, own.accel),

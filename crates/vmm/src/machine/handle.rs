@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use camino::Utf8Path;
 use provium_process::Killer;
 use provium_qmp::{Client, Version};
 use serde_json::Value;
@@ -175,7 +176,13 @@ impl Machine {
     /// # Errors
     /// As [`Machine::pause`].
     pub async fn reset(&self) -> Result<(), VmmError> {
-        self.command("system_reset").await
+        let slept = self.sleeps().await?;
+        self.command("system_reset").await?;
+        if slept {
+            // A machine that did not run before does not after it.
+            self.resume().await?;
+        }
+        Ok(())
     }
 
     /// Presses the ACPI power button; what follows is up to the guest.
@@ -186,21 +193,9 @@ impl Machine {
         self.command("system_powerdown").await
     }
 
-    /// Whether the guest survives being woken from S3. If its kernel was given as an ELF image, it does
-    /// not: QEMU takes that for a reset, at which it puts the image over the guest's memory again.
+    /// Whether the guest survives being woken from S3; see [`survives_waking`].
     pub fn can_wake(&self) -> bool {
-        let mut magic = [0; ELF_MAGIC.len()];
-        let read =
-            File::open(&self.spec.kernel).and_then(|mut kernel| kernel.read_exact(&mut magic));
-        read.is_ok() && magic != *ELF_MAGIC
-    }
-
-    /// Wakes it from S3; see [`Machine::can_wake`].
-    ///
-    /// # Errors
-    /// As [`Machine::pause`]; QEMU refuses if it does not sleep.
-    pub async fn wakeup(&self) -> Result<(), VmmError> {
-        self.command("system_wakeup").await
+        survives_waking(&self.spec.kernel)
     }
 
     /// Ends the machine; returns when its process is reaped. Ended already is fine.
@@ -220,13 +215,18 @@ impl Machine {
         }
     }
 
-    async fn command(&self, command: &str) -> Result<(), VmmError> {
+    pub(super) async fn command(&self, command: &str) -> Result<(), VmmError> {
         self.command_with(command, Value::Null).await
     }
 
     pub(super) async fn command_with(&self, command: &str, with: Value) -> Result<(), VmmError> {
+        self.answer(command, with).await.map(drop)
+    }
+
+    /// What QEMU answers.
+    pub(super) async fn answer(&self, command: &str, with: Value) -> Result<Value, VmmError> {
         match timeout(COMMAND_DEADLINE, self.client.execute(command, with)).await {
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(VmmError::Control {
                 machine: self.spec.name.clone(),
                 source,
@@ -245,6 +245,14 @@ impl Drop for Machine {
         self.told.quitting.store(true, Ordering::Relaxed);
         self.killer.kill_and_reap();
     }
+}
+
+/// Whether a guest that was started from `kernel` survives being woken from S3. If that is an ELF image,
+/// it does not: QEMU takes waking for a reset, at which it puts the image over the guest's memory again.
+pub fn survives_waking(kernel: &Utf8Path) -> bool {
+    let mut magic = [0; ELF_MAGIC.len()];
+    let read = File::open(kernel).and_then(|mut kernel| kernel.read_exact(&mut magic));
+    read.is_ok() && magic != *ELF_MAGIC
 }
 
 impl Told {

@@ -4,7 +4,7 @@
 //! go. From then on a supervisor task follows the process and its events; it alone
 //! decides how the machine ended. [`Machine`] itself only gives commands. `restore` starts a machine
 //! from a saved one in the same way, and leaves it standing still, as a `standby` until it is needed;
-//! `save` writes one down.
+//! `save` writes one down. `wakeup` wakes one that sleeps.
 
 mod handle;
 mod launch;
@@ -13,7 +13,8 @@ mod restore;
 mod save;
 mod standby;
 mod supervisor;
+mod wakeup;
 
-pub use handle::{AgentStreams, Machine, MachineEvent};
+pub use handle::{AgentStreams, Machine, MachineEvent, survives_waking};
 pub use save::SaveForm;
 pub use standby::Standby;

@@ -1,0 +1,70 @@
+-- S3: a guest goes to sleep, and is woken.
+local function goes_to_sleep(vm)
+  return co.spawn(function() return pcall(vm.run, vm, "echo mem > /sys/power/state") end)
+end
+
+-- Only a guest that sleeps can be woken, and nothing else tells that it does.
+local function wakes(t, vm)
+  wait_until(function()
+    local woken, err = pcall(vm.wakeup, vm)
+    if not woken then t:assert_contains(tostring(err), "vm `v`: wakeup(): the guest does not sleep (S3)") end
+    return woken
+  end, {timeout = 30, interval = 0.02})
+end
+
+local function sleeps_and_wakes(t, vm)
+  local worker = vm:spawn_worker()
+  local process = vm:run_async("while read line; do echo got $line; done")
+  vm:write_file("/tmp/kept", "kept")
+  for _ = 1, 2 do
+    local before = vm:clock():get()
+    local asleep = goes_to_sleep(vm)
+    wakes(t, vm)
+    local ok, result = asleep:join("30s")
+    t:assert(ok, result)
+    t:assert_eq(result.exit_code, 0, "the command in which it slept goes on")
+    t:assert_eq(vm:state(), "booted")
+    t:assert_eq(worker:run("cat /tmp/kept").stdout, "kept")
+    t:assert(vm:clock():get() > before)
+  end
+  process:stdin_write("x\n")
+  process:close_stdin()
+  t:assert_eq(process:wait("20s").stdout, "got x\n")
+  local bytes = string.rep("0123456789abcdef", 65536)
+  vm:write_file("/tmp/large", bytes)
+  t:assert(vm:read_file("/tmp/large") == bytes)
+  -- The chipset's power management is there as before.
+  vm:power_button()
+  t:assert_eq(vm:state(), "shutdown")
+end
+
+test("a guest of a cold boot", function(t)
+  local vm = provium:vm("v", "sleeper"):boot{cold = true}
+  t:assert_contains(tostring(t:assert_raises(function() vm:wakeup() end)), "the guest does not sleep (S3)")
+  sleeps_and_wakes(t, vm)
+end)
+
+test("a guest of a template, with what it got from one", function(t)
+  provium:vm("first", "sleeper"):boot():close()
+  local vm = provium:vm("v", "sleeper"):boot()
+  t:assert_eq(vm:stats().boot_kind, "template")
+  sleeps_and_wakes(t, vm)
+end)
+
+test("a sleeping guest can be reset, and switched off", function(t)
+  local vm = provium:vm("v", "sleeper", {kernel_cmdline = "loglevel=7"}):boot()
+  local asleep = goes_to_sleep(vm)
+  vm:console():expect("printk: Suspending console", "20s")
+  vm:reset()
+  local ok, err = asleep:join("20s")
+  t:assert(not ok)
+  t:assert_contains(tostring(err), "reset")
+  t:assert_eq(vm:run("echo back").stdout, "back\n")
+  local mark = vm:console():mark()
+  goes_to_sleep(vm)
+  wait_until(function()
+    return vm:console():since(mark):find("printk: Suspending console", 1, true)
+  end, {timeout = 20})
+  vm:shutdown()
+  t:assert_eq(vm:state(), "shutdown")
+end)
