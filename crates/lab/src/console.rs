@@ -169,7 +169,10 @@ impl Console {
                     .collect();
                 texts.join("` or `")
             };
-            let call = format!("expect(\"{}\")", wanted());
+            let call = match texts {
+                [_] => format!("expect(\"{}\")", wanted()),
+                _ => format!("expect_any(`{}`)", wanted()),
+            };
             match tokio::time::timeout_at(deadline, self.log.changed_past(end)).await {
                 Ok(true) => {}
                 Ok(false) => {

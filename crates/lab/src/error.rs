@@ -149,6 +149,14 @@ impl LabError {
         }
     }
 
+    /// Whether the same call would come to the same again.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Guest { .. } | Self::Gone { .. } | Self::Dead { .. } | Self::ExecutorDied { .. }
+        )
+    }
+
     /// The guest's errno, where the guest's kernel refused.
     pub fn errno(&self) -> Option<i32> {
         match self {

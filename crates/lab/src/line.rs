@@ -42,10 +42,33 @@ impl Line {
                 Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
             Err(error) => {
+                let ended = error.channel().is_some();
                 let told = LabError::host(self.subject.clone(), &self.call, error);
+                if !ended {
+                    return Err(told);
+                }
+                // The channel may close before it is known why: the VM's end tells more.
                 Err(self.surface.vm().explain(&self.call, told).await)
             }
         }
+    }
+
+    /// As [`Line::checked`], for what is started with a folder and a user: either may be what is missing.
+    pub(crate) async fn checked_start<T>(
+        &self,
+        result: Result<T, CallError>,
+    ) -> Result<T, LabError> {
+        let tried = match &result {
+            Err(CallError::Remote(error)) if !error.message.starts_with("exec ") => {
+                Some(error.message.clone())
+            }
+            _ => None,
+        };
+        let mut checked = self.checked(result).await;
+        if let (Err(LabError::Guest { detail, .. }), Some(tried)) = (&mut checked, tried) {
+            *detail = tried;
+        }
+        checked
     }
 
     pub(crate) fn remote(&self, error: WireError) -> LabError {

@@ -176,8 +176,16 @@ impl Process {
         if !self.0.has_input {
             return Err(line.invalid("its standard input was given with `stdin`"));
         }
-        let written = self.command().input().write_all(data).await;
-        line.checked(written).await?;
+        let command = self.command();
+        match command.input().write_all(data).await {
+            Err(CallError::InputClosed) if command.has_ended() => {
+                return Err(line.invalid("the process has exited"));
+            }
+            Err(CallError::InputClosed) => {
+                return Err(line.invalid("its standard input is closed"));
+            }
+            written => line.checked(written).await?,
+        }
         Ok(data.len() as u64)
     }
 

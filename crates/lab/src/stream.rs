@@ -103,6 +103,8 @@ struct Inner {
 
 struct State {
     source: Option<Box<dyn ByteSource>>,
+    /// Why the source gave up. Whoever asks again is told again: it is no end.
+    failure: Option<LabError>,
     kept: Vec<u8>,
     /// The last bytes read, whatever became of them.
     seen: Vec<u8>,
@@ -130,6 +132,7 @@ impl ByteStream {
             site: parts.site,
             state: AsyncMutex::new(State {
                 source: Some(parts.source),
+                failure: None,
                 kept: Vec::new(),
                 seen: Vec::new(),
             }),
@@ -195,8 +198,13 @@ impl ByteStream {
         }
     }
 
-    /// Everything up to and with `needle`. What follows it is kept.
-    pub async fn read_until(&self, needle: &[u8], timeout: Duration) -> Result<Vec<u8>, LabError> {
+    /// Everything up to and with `needle`. What follows it is kept. Messages name the author's `call`.
+    pub async fn read_until(
+        &self,
+        call: &str,
+        needle: &[u8],
+        timeout: Duration,
+    ) -> Result<Vec<u8>, LabError> {
         let what = String::from_utf8_lossy(needle).into_owned();
         let mut searched = 0usize;
         let found = move |bytes: &[u8]| {
@@ -205,7 +213,14 @@ impl ByteStream {
             let at = memchr::memmem::find(&bytes[from..], needle)?;
             Some(from + at + needle.len())
         };
-        self.wait_match("read_until", &what, timeout, found).await
+        self.wait(
+            &format!("{call}({what:?})"),
+            "read_until",
+            &what,
+            timeout,
+            found,
+        )
+        .await
     }
 
     /// Everything up to where `found` says, when it says so. It is asked again, with all that is
@@ -215,9 +230,20 @@ impl ByteStream {
         call: &str,
         what: &str,
         timeout: Duration,
+        found: impl FnMut(&[u8]) -> Option<usize> + Send,
+    ) -> Result<Vec<u8>, LabError> {
+        self.wait(&format!("{call}({what:?})"), call, what, timeout, found)
+            .await
+    }
+
+    async fn wait(
+        &self,
+        shown: &str,
+        wait: &str,
+        what: &str,
+        timeout: Duration,
         mut found: impl FnMut(&[u8]) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
-        let shown = format!("{call}({what:?})");
         let deadline = Instant::now() + timeout;
         let read = async {
             let mut state = self.0.state.lock().await;
@@ -230,19 +256,19 @@ impl ByteStream {
                 }
                 if !self.fill(&mut state).await? {
                     let why = format!("stream EOF before `{what}`{}", last_seen(&state.seen));
-                    return Err(LabError::invalid(self.subject(), &shown, why));
+                    return Err(LabError::invalid(self.subject(), shown, why));
                 }
             }
         };
         match self.bounded(deadline, read).await {
             Bounded::Done(result) => result,
-            Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
+            Bounded::Closed => Err(LabError::gone(self.subject(), shown, self.0.kind.closed())),
             Bounded::TimedOut => {
                 // Another task that reads this stream holds the lock: then there is less to show.
                 let seen = self.0.state.try_lock().map(|state| state.seen.clone());
                 let seen = seen.unwrap_or_default();
-                let why = format!("{call} timed out waiting for `{what}`{}", last_seen(&seen));
-                Err(LabError::invalid(self.subject(), &shown, why))
+                let why = format!("{wait} timed out waiting for `{what}`{}", last_seen(&seen));
+                Err(LabError::invalid(self.subject(), shown, why))
             }
         }
     }
@@ -271,10 +297,18 @@ impl ByteStream {
 
     /// Reads the source once; false at its end.
     async fn fill(&self, state: &mut State) -> Result<bool, LabError> {
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
         let Some(source) = state.source.as_mut() else {
             return Ok(false);
         };
-        match source.read().await? {
+        let read = source.read().await.inspect_err(|error| {
+            if error.is_final() {
+                state.failure = Some(error.clone());
+            }
+        });
+        match read? {
             Some(bytes) => {
                 state.seen.extend_from_slice(&bytes);
                 let surplus = state.seen.len().saturating_sub(SHOWN_ON_FAILURE);
@@ -392,7 +426,10 @@ mod tests {
         for piece in ["one t", "wo thr", "ee"] {
             sender.send(piece).unwrap();
         }
-        assert_eq!(stream.read_until(b"two", SOON).await.unwrap(), b"one two");
+        assert_eq!(
+            stream.read_until("read_until", b"two", SOON).await.unwrap(),
+            b"one two"
+        );
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b" thr");
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"ee");
         assert_eq!(stream.next(SOON).await.unwrap(), None, "timeout");
@@ -407,7 +444,7 @@ mod tests {
         let (sender, stream, _scope) = stream();
         sender.send("hello").unwrap();
         let late = stream
-            .read_until(b"bye", SOON)
+            .read_until("read_until", b"bye", SOON)
             .await
             .unwrap_err()
             .to_string();
@@ -417,7 +454,7 @@ mod tests {
         );
         drop(sender);
         let over = stream
-            .read_until(b"bye", SOON)
+            .read_until("read_until", b"bye", SOON)
             .await
             .unwrap_err()
             .to_string();
@@ -437,7 +474,11 @@ mod tests {
         });
         assert_eq!(next.unwrap(), None);
         assert!(scope.is_empty());
-        let after = stream.read_until(b"x", SOON).await.unwrap_err().to_string();
+        let after = stream
+            .read_until("read_until", b"x", SOON)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(after.contains("stream closed"), "{after}");
         stream.close().await.unwrap();
     }

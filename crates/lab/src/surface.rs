@@ -19,7 +19,7 @@ use crate::worker::WorkerSeat;
 use camino::Utf8Path;
 use provium_guest::{CallError, SyscallResult};
 use provium_protocol::Lane;
-use provium_protocol::message::{Entry, Stat};
+use provium_protocol::message::{Entry, EntryType, Stat};
 use provium_protocol::op::{Syscall, TailStart};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Surface {
         let line = self.commands(format!("run({spec})"))?;
         let command = line.lane.command(exec_of(&spec, false), spec.max_output);
         let (ended, timed_out) = wait_or_kill(&command, timeout).await;
-        let exit = line.checked(ended).await?;
+        let exit = line.checked_start(ended).await?;
         let (stdout, stderr) = (command.output().contents(), command.error().contents());
         Ok(result_of(spec.to_string(), exit, timed_out, stdout, stderr))
     }
@@ -85,7 +85,7 @@ impl Surface {
         let line = self.commands(format!("run_async({spec})"))?;
         let command = line.lane.command(exec_of(&spec, true), spec.max_output);
         let started = command.started().await;
-        let pid = line.checked(started).await?;
+        let pid = line.checked_start(started).await?;
         Ok(Process::start(line, scope, &spec, command, pid))
     }
 
@@ -155,6 +155,10 @@ impl Surface {
             .metadata()
             .await
             .map_err(|error| line.host_file(host, &error))?;
+        if metadata.is_dir() {
+            let folder = std::io::Error::from(std::io::ErrorKind::IsADirectory);
+            return Err(line.host_file(host, &folder));
+        }
         let perm = perm
             .unwrap_or(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777);
         let written = line
@@ -167,6 +171,11 @@ impl Surface {
     /// Copies a file of the guest to the host; the number of bytes.
     pub async fn pull_file(&self, guest: &[u8], host: &Utf8Path) -> Result<u64, LabError> {
         let line = self.commands(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
+        // Before the host's file loses its content.
+        let there = line.lane.stat(guest).await;
+        if line.checked(there).await?.entry_type == EntryType::Dir {
+            return Err(line.invalid(format!("{} is a folder of the guest", quoted(guest))));
+        }
         let created = tokio::fs::File::create(host).await;
         let mut file = created.map_err(|error| line.host_file(host, &error))?;
         let read = line.lane.read_file_to(guest, &mut file).await;

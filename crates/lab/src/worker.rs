@@ -97,7 +97,7 @@ impl Vm {
     pub async fn spawn_worker(&self, scope: &Scope, spec: WorkerSpec) -> Result<Worker, LabError> {
         let line = self.surface().agent("spawn_worker()".to_owned())?;
         let spawned = line.lane.channel().spawn_worker(spec).await;
-        let provium_guest::Worker { lane, pid } = line.checked(spawned).await?;
+        let provium_guest::Worker { lane, pid } = line.checked_start(spawned).await?;
         let id = ResourceId::next();
         let seat = Arc::new(WorkerSeat {
             id,

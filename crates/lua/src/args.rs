@@ -57,6 +57,14 @@ impl Args {
         self.read(index, name, bytes_of)
     }
 
+    /// A text to look for: a string that is not empty, since that would be found anywhere.
+    pub(crate) fn text_to_find(&self, index: usize) -> Result<Vec<u8>, Raise> {
+        self.read(index, "the text", |value| match bytes_of(value)? {
+            bytes if bytes.is_empty() => Err("must not be empty".to_owned()),
+            bytes => Ok(bytes),
+        })
+    }
+
     /// A path: a string that is not empty and holds no zero byte.
     pub(crate) fn path(&self, index: usize, name: &str) -> Result<Vec<u8>, Raise> {
         self.read(index, name, |value| {

@@ -29,6 +29,8 @@ pub(super) enum Owner {
 pub(super) struct OpenCall {
     pub(super) owner: Owner,
     pub(super) cancelled: Option<Instant>,
+    /// The command's, once it runs.
+    pub(super) process: Option<i32>,
 }
 
 /// Why a lane's process is expected to end.

@@ -12,6 +12,7 @@
 
 mod asks;
 mod batch;
+mod commands;
 mod lanes;
 mod outgoing;
 mod quiet;

@@ -374,6 +374,7 @@ impl Router {
                 let call = OpenCall {
                     owner: Owner::Host,
                     cancelled: None,
+                    process: None,
                 };
                 executor.calls.insert(frame.call, call);
             }
@@ -452,6 +453,9 @@ impl Router {
         if ends {
             executor.calls.remove(&upward.call);
         }
+        if upward.kind == FrameKind::Event && owner.is_some() {
+            executor.note_process(upward.call, &packet[HEADER_LEN..]);
+        }
         // What follows may take packets itself, so it gets a copy and leaves the buffer alone.
         match owner {
             Some(Owner::Host) => self.out.push(packet),
@@ -488,6 +492,7 @@ impl Router {
         }
         let mut inner = Vec::new();
         for (id, call) in calls {
+            call.end_process();
             let error = match (call.cancelled, leaving) {
                 (Some(_), _) => failure::cancelled(),
                 (None, Some(_)) => failure::no_such_lane(lane),

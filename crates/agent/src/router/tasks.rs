@@ -88,6 +88,7 @@ impl Router {
             OpenCall {
                 owner: Owner::Task(task),
                 cancelled: None,
+                process: None,
             },
         );
         self.inner.insert(id, task);

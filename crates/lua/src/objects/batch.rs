@@ -16,9 +16,9 @@ use serde_bytes::ByteBuf;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// What is to be done, in order.
-#[derive(Clone, Default)]
-struct Recorder(Rc<RefCell<Vec<BatchEntry>>>);
+/// What is to be done, in order; `None` once it is being done.
+#[derive(Clone)]
+struct Recorder(Rc<RefCell<Option<Vec<BatchEntry>>>>);
 
 impl Object for Recorder {
     const CLASS: &'static str = "batch";
@@ -28,8 +28,24 @@ impl Object for Recorder {
 }
 
 impl Recorder {
-    fn add(&self, op: Op) {
-        self.0.borrow_mut().push(BatchEntry::Op(op));
+    fn new() -> Self {
+        Self(Rc::new(RefCell::new(Some(Vec::new()))))
+    }
+
+    fn add(&self, op: Op) -> std::result::Result<(), Raise> {
+        self.push(BatchEntry::Op(op))
+    }
+
+    fn push(&self, entry: BatchEntry) -> std::result::Result<(), Raise> {
+        match &mut *self.0.borrow_mut() {
+            Some(entries) => entries.push(entry),
+            None => {
+                return Err(Raise::argument(
+                    "the batch is over: its function has returned",
+                ));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -46,13 +62,14 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
         "batch_recorder",
         raw_function(lua, "batch", |lua, args| {
             surface_of(&args.value(0))?;
-            Ok(object(lua, Recorder::default())?)
+            Ok(object(lua, Recorder::new())?)
         })?,
     )?;
     let run = waiting_function(lua, "batch", true, |lua, args| async move {
         let surface = surface_of(&args.value(0))?;
-        let recorder = as_object::<Recorder>(&args.value(1)).unwrap_or_default();
-        let outcomes = surface.batch(recorder.0.take()).await?;
+        let recorder = as_object::<Recorder>(&args.value(1));
+        let entries = recorder.and_then(|recorder| recorder.0.take());
+        let outcomes = surface.batch(entries.unwrap_or_default()).await?;
         let list = lua.create_table_with_capacity(outcomes.len(), 0)?;
         for (index, outcome) in outcomes.into_iter().enumerate() {
             let entry = lua.create_table()?;
@@ -84,15 +101,13 @@ fn recorded(class: Class<'_, Recorder>) -> Result<Class<'_, Recorder>> {
                     "option `timeout` is not for commands of a batch",
                 ));
             }
-            this.0.borrow_mut().push(BatchEntry::Run(spec));
-            Ok(())
+            this.push(BatchEntry::Run(spec))
         })?
         .method("read_file", |_, this, args| {
             this.add(Op::ReadFile {
                 path: args.path(0, "the path")?,
                 inline: true,
-            });
-            Ok(())
+            })
         })?
         .method("write_file", |_, this, args| {
             let options = args.options(2, &["perm", "append"])?;
@@ -101,20 +116,17 @@ fn recorded(class: Class<'_, Recorder>) -> Result<Class<'_, Recorder>> {
                 content: Some(ByteBuf::from(args.bytes(1, "the data")?)),
                 perm: options.perm("perm")?,
                 append: options.flag("append")?,
-            });
-            Ok(())
+            })
         })?
         .method("stat", |_, this, args| {
             this.add(Op::Stat {
                 path: args.path(0, "the path")?,
-            });
-            Ok(())
+            })
         })?
         .method("listdir", |_, this, args| {
             this.add(Op::ListDir {
                 path: args.path(0, "the path")?,
-            });
-            Ok(())
+            })
         })?
         .method("mkdir", |_, this, args| {
             let options = args.options(1, &["parents", "perm"])?;
@@ -122,23 +134,19 @@ fn recorded(class: Class<'_, Recorder>) -> Result<Class<'_, Recorder>> {
                 path: args.path(0, "the path")?,
                 parents: options.flag("parents")?,
                 perm: options.perm("perm")?,
-            });
-            Ok(())
+            })
         })?
         .method("unlink", |_, this, args| {
             this.add(Op::Unlink {
                 path: args.path(0, "the path")?,
-            });
-            Ok(())
+            })
         })?
         .method("rename", |_, this, args| {
             let (from, to) = (args.path(0, "the path")?, args.path(1, "the new path")?);
-            this.add(Op::Rename { from, to });
-            Ok(())
+            this.add(Op::Rename { from, to })
         })?
         .method("syscall", |_, this, args| {
-            this.add(Op::Syscall(syscall::read(args)?));
-            Ok(())
+            this.add(Op::Syscall(syscall::read(args)?))
         })
 }
 

@@ -148,6 +148,12 @@ pub(super) fn environment(table: &Table) -> Result<Variables, Raise> {
         let (name, value) = pair?;
         let bad = |why: String| Raise::argument(format!("option `env`: {why}"));
         let name = bytes_of(&name).map_err(|why| bad(format!("a name {why}")))?;
+        if name.is_empty() || name.iter().any(|byte| matches!(byte, b'=' | 0)) {
+            let shown = String::from_utf8_lossy(&name).into_owned();
+            return Err(bad(format!(
+                "a name must not be empty nor hold `=` or a zero byte, got {shown:?}"
+            )));
+        }
         let value = word_of(&value)
             .map_err(|why| bad(format!("{}: {why}", String::from_utf8_lossy(&name))))?;
         entries.push((name, value.into_vec()));
@@ -167,8 +173,14 @@ pub(super) fn user(options: &Options) -> Result<Option<String>, Raise> {
 fn timeout(options: &Options, manner: Manner) -> Result<Option<Duration>, Raise> {
     let given = options.has("timeout") || options.has("timeout_ms");
     if given && manner == Manner::Background {
-        let text = "option `timeout` is not for run_async: give it to the process, as in proc:wait(\"10s\")";
-        return Err(Raise::argument(text));
+        let key = if options.has("timeout") {
+            "timeout"
+        } else {
+            "timeout_ms"
+        };
+        return Err(Raise::argument(format!(
+            "option `{key}` is not for run_async: give it to the process, as in proc:wait(\"10s\")"
+        )));
     }
     if options.has("timeout") && options.has("timeout_ms") {
         return Err(Raise::argument("give `timeout` or `timeout_ms`, not both"));

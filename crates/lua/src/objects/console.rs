@@ -81,14 +81,14 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
             Ok(lines)
         })?
         .method("count", |_, this, args| {
-            Ok(this.console().count(&args.bytes(0, "the text")?)?)
+            Ok(this.console().count(&args.text_to_find(0)?)?)
         })
 }
 
 fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
     class
         .waits("expect", |lua, this, args| async move {
-            let text = args.bytes(0, "the text")?;
+            let text = args.text_to_find(0)?;
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
             this.console().expect(&text, timeout).await?;
             Ok(lua.create_string(text)?)
@@ -99,15 +99,16 @@ fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
                 bytes_of(text).map_err(|why| Raise::argument(format!("text {}: {why}", index + 1)))
             });
             let texts = texts.collect::<std::result::Result<Vec<_>, _>>()?;
-            if texts.is_empty() {
-                return Err(Raise::argument("the texts: must name at least one"));
+            if texts.is_empty() || texts.iter().any(Vec::is_empty) {
+                let text = "the texts: must name at least one, and none may be empty";
+                return Err(Raise::argument(text));
             }
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
             Ok(this.console().expect_any(&texts, timeout).await? + 1)
         })?
         .waits("never", |_, this, args| async move {
-            let text = args.bytes(0, "the text")?;
+            let text = args.text_to_find(0)?;
             Ok(this
                 .console()
                 .never(&text, args.duration(1, "the duration")?)

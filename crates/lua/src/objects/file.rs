@@ -2,6 +2,7 @@
 
 use super::stream;
 use super::value::{self, as_object, here};
+use crate::args::Args;
 use crate::class::{Class, Object};
 use crate::raise::Raise;
 use mlua::{Lua, Result, Value};
@@ -30,9 +31,14 @@ pub(super) fn value(lua: &Lua, file: File) -> Result<Value> {
     value::of(lua, file.id(), || FileObject(file))
 }
 
-/// The descriptor number of a file, where the value is one.
-pub(super) fn descriptor(value: &Value) -> Option<i32> {
-    as_object::<FileObject>(value).map(|file| file.0.fd())
+/// The descriptor that the argument names: a file that is open, or a number.
+pub(super) fn descriptor(args: &Args, index: usize) -> std::result::Result<i64, Raise> {
+    match as_object::<FileObject>(&args.value(index)) {
+        // Its number would be 0, which is somebody else's.
+        Some(file) if file.0.is_closed() => Err(Raise::argument("file is closed")),
+        Some(file) => Ok(i64::from(file.0.fd())),
+        None => args.integer(index, "the descriptor (or file)"),
+    }
 }
 
 /// Makes the class.

@@ -43,12 +43,12 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         })?
         .waits("read_until", |lua, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            let matched = this.0.read_until(&text, timeout).await?;
+            let matched = this.0.read_until("read_until", &text, timeout).await?;
             Ok(lua.create_string(matched)?)
         })?
         .waits("expect", |_, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            this.0.read_until(&text, timeout).await?;
+            this.0.read_until("expect", &text, timeout).await?;
             Ok(())
         })?
         .waits("expect_match", move |lua, this, args| {
@@ -76,12 +76,8 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
 }
 
 fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), Raise> {
-    let text = args.bytes(0, "the text")?;
-    if text.is_empty() {
-        return Err(Raise::argument("the text: must not be empty"));
-    }
     Ok((
-        text,
+        args.text_to_find(0)?,
         args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE),
     ))
 }

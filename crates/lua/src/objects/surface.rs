@@ -61,10 +61,13 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })?
         .waits("fd_stream", |lua, this, args| async move {
             let (scope, site) = here(&lua);
-            let fd = match file::descriptor(&args.value(0)) {
-                Some(fd) => fd,
-                None => args.unsigned(0, "the descriptor (or file)")?,
-            };
+            let fd = file::descriptor(&args, 0)?;
+            let fd = i32::try_from(fd)
+                .ok()
+                .filter(|fd| *fd >= 0)
+                .ok_or_else(|| {
+                    Raise::argument(format!("the descriptor (or file): {fd} is out of range"))
+                })?;
             let tail = this.surface().fd_stream(&scope, fd, site).await?;
             Ok(stream::value(&lua, tail)?)
         })

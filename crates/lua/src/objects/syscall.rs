@@ -194,13 +194,21 @@ fn pointers(options: &Options, buffers: usize) -> std::result::Result<Vec<i8>, R
         })?;
         let slot =
             integer_of(&value).map_err(|why| Raise::argument(format!("ptrs[{index}]: {why}")))?;
-        slots[index - 1] = match i8::try_from(slot) {
-            Ok(slot @ -1..=5) => slot,
+        let slot = match i8::try_from(slot) {
+            Ok(slot @ 0..=5) => slot,
             _ => {
                 let text = format!("ptrs[{index}]: {slot} is no argument slot (0 to 5)");
                 return Err(Raise::argument(text));
             }
         };
+        if let Some(other) = slots.iter().position(|taken| *taken == slot) {
+            let text = format!(
+                "ptrs[{index}]: slot {slot} has the address of bufs[{}]",
+                other + 1
+            );
+            return Err(Raise::argument(text));
+        }
+        slots[index - 1] = slot;
     }
     Ok(slots)
 }
@@ -270,10 +278,7 @@ fn buffer_index(
 /// `ioctl(fd, cmd, data?, {bufs=, ptr_offsets=})`: the data is the third argument, a number as it is
 /// and a string by its address; `ptr_offsets[i]` says where in it the address of `bufs[i]` goes.
 fn read_ioctl(args: &Args) -> std::result::Result<Syscall, Raise> {
-    let fd = match super::file::descriptor(&args.value(0)) {
-        Some(fd) => i64::from(fd),
-        None => args.integer(0, "the descriptor (or file)")?,
-    };
+    let fd = super::file::descriptor(args, 0)?;
     let command = args.integer(1, "the command")?;
     let mut syscall = Syscall {
         nr: SYS_IOCTL,

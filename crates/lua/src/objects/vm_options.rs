@@ -82,6 +82,9 @@ fn boot_file(value: &Value) -> Result<BootFile, Raise> {
     }
     let content = bytes_of(needed("content")?);
     let content = content.map_err(|why| Raise::argument(format!("`content` {why}")))?;
+    if options.has("perm") && options.has("mode") {
+        return Err(Raise::argument("give `perm` or `mode`, not both"));
+    }
     let perm = options
         .perm("perm")?
         .or(options.perm("mode")?)
