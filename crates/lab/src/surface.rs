@@ -284,9 +284,9 @@ impl Surface {
         Ok(tail::open(line, scope, source, subject, site))
     }
 
-    /// A raw syscall; the next one waits for it.
-    pub async fn syscall(&self, syscall: Syscall) -> Result<SyscallResult, LabError> {
-        let line = self.raw(format!("syscall({})", syscall.nr))?;
+    /// A raw syscall; the next one waits for it. Messages show it as the author's `call`.
+    pub async fn syscall(&self, call: String, syscall: Syscall) -> Result<SyscallResult, LabError> {
+        let line = self.raw(call)?;
         let made = line
             .lane
             .syscall(Syscall {
@@ -297,9 +297,13 @@ impl Surface {
         line.checked(made).await
     }
 
-    /// A raw syscall on a thread of its own.
-    pub async fn syscall_async(&self, syscall: Syscall) -> Result<PendingSyscall, LabError> {
-        let line = self.raw(format!("syscall_async({})", syscall.nr))?;
+    /// A raw syscall on a thread of its own. Messages show it as the author's `call`.
+    pub async fn syscall_async(
+        &self,
+        call: String,
+        syscall: Syscall,
+    ) -> Result<PendingSyscall, LabError> {
+        let line = self.raw(call)?;
         Ok(PendingSyscall::start(line, syscall).await)
     }
 

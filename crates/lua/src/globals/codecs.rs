@@ -66,8 +66,13 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         "decode",
         function(lua, "msgpack.decode", move |lua, args| {
             let bytes = args.bytes(0, "the bytes")?;
-            let data: Data = rmp_serde::from_slice(&bytes)
+            let mut rest = bytes.as_slice();
+            let data: Data = rmp_serde::from_read(&mut rest)
                 .map_err(|error| Raise::argument(error.to_string()))?;
+            if !rest.is_empty() {
+                let text = format!("{} bytes follow the value", rest.len());
+                return Err(Raise::argument(text));
+            }
             Ok(data.to_lua(lua, Some(&marks), None)?)
         })?,
     )?;

@@ -26,15 +26,19 @@ const POINTER: u64 = 8;
 pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
     class
         .waits("syscall", |lua, this, args| async move {
-            let result = this.surface().syscall(read(&args)?).await?;
+            let (call, syscall) = (named("syscall", &args), read(&args)?);
+            let result = this.surface().syscall(call, syscall).await?;
             Ok(table(&lua, &result)?)
         })?
         .waits("syscall_async", |lua, this, args| async move {
-            let pending = this.surface().syscall_async(read(&args)?).await?;
+            let (call, syscall) = (named("syscall_async", &args), read(&args)?);
+            let pending = this.surface().syscall_async(call, syscall).await?;
             Ok(pending::value(&lua, pending, this.subject())?)
         })?
         .waits("ioctl", |lua, this, args| async move {
-            let result = this.surface().syscall(read_ioctl(&args)?).await?;
+            let syscall = read_ioctl(&args)?;
+            let call = format!("ioctl({}, {:#x})", syscall.args[0], syscall.args[1]);
+            let result = this.surface().syscall(call, syscall).await?;
             Ok(ioctl_table(&lua, &result, args.value(2))?)
         })?
         .waits("read_mem", |lua, this, args| async move {
@@ -53,6 +57,11 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
                 Err(errno) => Ok((None, Some(errno))),
             }
         })
+}
+
+/// The call as the author wrote it: `syscall("openat")`.
+fn named(method: &str, args: &Args) -> String {
+    format!("{method}({})", shown(&args.value(0)))
 }
 
 /// The syscall that the arguments ask for.

@@ -18,6 +18,19 @@ local function check(first, ...)
 end
 calls.check = check
 
+-- The type of a value, in the words of a refusal.
+local function kind(value)
+  if value == nil then return "nil" end
+  return "a " .. type(value)
+end
+calls.kind = kind
+
+function calls.expect_function(call, fn)
+  if type(fn) ~= "function" then
+    raise(call .. ": must be given a function, got " .. kind(fn))
+  end
+end
+
 -- What the author calls: the native function, with its refusals raised at the author's line.
 function calls.wrap(raw)
   return function(...) return check(raw(...)) end

@@ -4,7 +4,7 @@ local calls, native = ...
 
 local error, type, load, running = error, type, load, coroutine.running
 local searchpath, tostring = package.searchpath, tostring
-local raise = calls.raise
+local raise, kind = calls.raise, calls.kind
 
 local loading = {}
 
@@ -26,7 +26,7 @@ end
 
 function _G.require(name)
   if type(name) ~= "string" then
-    raise("require: the module's name must be a string, got a " .. type(name))
+    raise("require: the module's name must be a string, got " .. kind(name))
   end
   local loaded = package.loaded
   while loading[name] do
@@ -47,6 +47,6 @@ function _G.require(name)
 end
 
 function _G.dofile(path)
-  if type(path) ~= "string" then raise("dofile: the path must be a string, got a " .. type(path)) end
+  if type(path) ~= "string" then raise("dofile: the path must be a string, got " .. kind(path)) end
   return read_chunk(path)()
 end

@@ -2,15 +2,10 @@
 local calls, native = ...
 
 local error, type, unpack = error, type, table.unpack
-local raise, check = calls.raise, calls.check
+local raise, check, kind = calls.raise, calls.check, calls.kind
+local expect_function = calls.expect_function
 
 co = {}
-
-local function expect_function(call, fn)
-  if type(fn) ~= "function" then
-    raise(call .. ": must be given a function, got a " .. type(fn))
-  end
-end
 
 function co.spawn(fn, ...)
   expect_function("co.spawn", fn)
@@ -35,7 +30,7 @@ function calls.join(...)
 end
 
 function _G.parallel(fns)
-  if type(fns) ~= "table" then raise("parallel: must be given a list of functions, got a " .. type(fns)) end
+  if type(fns) ~= "table" then raise("parallel: must be given a list of functions, got " .. kind(fns)) end
   local count = #fns
   for index = 1, count do
     expect_function("parallel: entry " .. index, fns[index])

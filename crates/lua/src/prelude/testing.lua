@@ -1,14 +1,8 @@
 -- What calls back into the author's code: assert_raises, step, wait_until, batch.
 local calls, native = ...
 
-local error, type, pcall, tostring = error, type, pcall, tostring
-local raise, check = calls.raise, calls.check
-
-local function expect_function(call, fn)
-  if type(fn) ~= "function" then
-    raise(call .. ": must be given a function, got a " .. type(fn))
-  end
-end
+local error, pcall, tostring = error, pcall, tostring
+local raise, check, expect_function = calls.raise, calls.check, calls.expect_function
 
 function calls.assert_raises(t, fn, msg)
   expect_function("assert_raises", fn)
