@@ -28,14 +28,13 @@ pub(crate) async fn answer_of<T>(
 ) -> Result<T, NoAnswer> {
     let mut answer = pin!(answer);
     let mut ended = machine.ended();
-    let mut suspicions = machine.suspicions();
     let suspicion = tokio::select! {
         biased;
         answered = &mut answer => return Ok(answered),
         () = async { drop(ended.wait_for(Option::is_some).await) } => {
             return Err(NoAnswer::Ended(told(&ended, "QEMU ended")));
         }
-        Ok(suspicion) = suspicions.recv() => suspicion,
+        suspicion = machine.suspicion() => suspicion,
         () = tokio::time::sleep(limit) => return Err(NoAnswer::Late),
     };
     tokio::select! {

@@ -168,7 +168,6 @@ enum Sign {
 async fn how_it_ends(vm: &Vm, running: &Running) -> String {
     let mut ended = running.machine.ended();
     let mut closed = running.channel.closed();
-    let mut suspicions = running.machine.suspicions();
     let mut events = running.machine.events();
     loop {
         let sign = tokio::select! {
@@ -176,7 +175,7 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
             _ = ended.wait_for(Option::is_some) => Sign::Ended,
             _ = closed.wait_for(Option::is_some) => Sign::ChannelClosed,
             Ok(event) = events.recv() => Sign::Event(event),
-            Ok(suspicion) = suspicions.recv() => Sign::Suspicion(suspicion),
+            suspicion = running.machine.suspicion() => Sign::Suspicion(suspicion),
         };
         match sign {
             Sign::Ended => return told(&ended, "QEMU ended"),
@@ -221,6 +220,7 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
 async fn meet_again(vm: &Vm, running: &Running) -> Result<(), String> {
     lock(&vm.0.timeline).boot();
     let (hello, limit) = vm.reboot_terms();
+    running.machine.forget_suspicions().await;
     let back = running.channel.resync(hello, After::Reboot);
     match answer_of(&running.machine, limit, back).await {
         Ok(Ok(_)) => Ok(()),

@@ -8,7 +8,7 @@ use rustix::net::{RecvFlags, recv};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::console::spool::Spool;
@@ -201,7 +201,7 @@ impl Console {
     pub(crate) async fn attach(
         &self,
         stream: UnixStream,
-        suspicions: broadcast::Sender<Suspicion>,
+        suspicions: mpsc::Sender<Suspicion>,
     ) -> JoinHandle<()> {
         let (output, input) = stream.into_split();
         let output = Arc::new(output);
@@ -265,7 +265,7 @@ impl Drop for Ending {
 struct Tap {
     output: Arc<OwnedReadHalf>,
     matcher: Matcher,
-    suspicions: broadcast::Sender<Suspicion>,
+    suspicions: mpsc::Sender<Suspicion>,
 }
 
 impl Tap {
@@ -277,8 +277,8 @@ impl Tap {
         let (count, _) = recv(stream.as_fd(), &mut buffer[..], RecvFlags::DONTWAIT)?;
         shared.keep(&buffer[..count]);
         for suspicion in self.matcher.feed(&buffer[..count]) {
-            // Nobody may be listening.
-            let _ = self.suspicions.send(suspicion);
+            // So many that nobody has looked at yet say no less than one more.
+            let _ = self.suspicions.try_send(suspicion);
         }
         Ok(count)
     }
@@ -310,9 +310,9 @@ mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
 
-    async fn attached(console: &Console) -> (UnixStream, broadcast::Receiver<Suspicion>) {
+    async fn attached(console: &Console) -> (UnixStream, mpsc::Receiver<Suspicion>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (sender, receiver) = broadcast::channel(4);
+        let (sender, receiver) = mpsc::channel(4);
         console.attach(ours, sender).await;
         (theirs, receiver)
     }

@@ -11,7 +11,7 @@ use provium_process::Killer;
 use provium_qmp::{Client, Version};
 use serde_json::Value;
 use tokio::net::UnixStream;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::console::{Console, Suspicion};
@@ -48,6 +48,8 @@ pub struct Machine {
     pub(super) killer: Killer,
     pub(super) console: Console,
     pub(super) streams: Mutex<Option<AgentStreams>>,
+    /// What its console suggests.
+    pub(super) suspicions: AsyncMutex<mpsc::Receiver<Suspicion>>,
     pub(super) told: Arc<Told>,
 }
 
@@ -83,7 +85,6 @@ pub(super) struct Told {
     pub(super) ended: watch::Sender<Option<Death>>,
     /// The process is reaped and the console complete.
     pub(super) gone: watch::Sender<bool>,
-    pub(super) suspicions: broadcast::Sender<Suspicion>,
     pub(super) events: broadcast::Sender<MachineEvent>,
     /// Its owner wants its end.
     pub(super) quitting: AtomicBool,
@@ -108,9 +109,20 @@ impl Machine {
         self.told.ended.subscribe()
     }
 
-    /// What the console suggests, from now on.
-    pub fn suspicions(&self) -> broadcast::Receiver<Suspicion> {
-        self.told.suspicions.subscribe()
+    /// The next thing that the console suggests; each is given once, and kept until somebody asks, so
+    /// that none is missed between two who watch over the machine one after the other. Never comes
+    /// back once the console has ended.
+    pub async fn suspicion(&self) -> Suspicion {
+        match self.suspicions.lock().await.recv().await {
+            Some(suspicion) => suspicion,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Forgets what its console suggested so far: it was about a boot that is over.
+    pub async fn forget_suspicions(&self) {
+        let mut suspicions = self.suspicions.lock().await;
+        while suspicions.try_recv().is_ok() {}
     }
 
     /// What happens to it, from now on.
@@ -260,7 +272,6 @@ impl Told {
         Self {
             ended: watch::Sender::new(None),
             gone: watch::Sender::new(false),
-            suspicions: broadcast::Sender::new(16),
             events: broadcast::Sender::new(64),
             quitting: AtomicBool::new(false),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 use provium_qmp::Version;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::timeout;
 
 use super::handle::{Machine, Told};
@@ -26,6 +27,9 @@ pub struct Standby {
     pub(super) version: Version,
     pub(super) launched: Launched,
 }
+
+/// How many suspicions are kept for whoever asks next.
+const SUSPICIONS: usize = 16;
 
 impl Standby {
     /// A machine that is where the saved one was. `kernel` is the one that it was booted from.
@@ -69,9 +73,8 @@ impl Standby {
         } = self;
         start.spec.name = name;
         let told = Arc::new(Told::new());
-        let pump = console
-            .attach(launched.serial, told.suspicions.clone())
-            .await;
+        let (suspect, suspicions) = mpsc::channel(SUSPICIONS);
+        let pump = console.attach(launched.serial, suspect).await;
         let machine = Machine {
             spec: start.spec,
             version,
@@ -84,6 +87,7 @@ impl Standby {
             killer: launched.child.killer(),
             console: console.clone(),
             streams: Mutex::new(Some(launched.streams)),
+            suspicions: AsyncMutex::new(suspicions),
             told: Arc::clone(&told),
         };
         let supervisor = Supervisor {
