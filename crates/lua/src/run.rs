@@ -90,6 +90,9 @@ async fn run_in(
         }
     }
     let registry = state.registry.take();
+    for missed in job.selection.missed(&registry.tests) {
+        outcome.fail(ChunkError::plain(missed));
+    }
     let tests = registry.tests.iter().filter_map(|test| {
         let choice = match (&registry.todo, job.selection.choose(test)) {
             (_, Choice::Leave) => return None,

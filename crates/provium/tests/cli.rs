@@ -436,6 +436,191 @@ fn a_line_or_a_name_picks_tests() {
         "{}",
         ran.stdout
     );
+    for (asked, told) in [
+        (
+            "b.test.lua::wroks",
+            "there is no test `wroks` here; did you mean `works`?",
+        ),
+        ("b.test.lua:999", "no test is declared around line 999"),
+    ] {
+        let ran = project.run(&["--accel", "tcg", asked]);
+        assert_eq!(ran.code, Some(1), "{}", ran.all());
+        assert!(ran.stdout.contains(told), "{}", ran.all());
+    }
+}
+
+const CHOICE: &str = r#"
+test("one", {tags = {"net", "quick"}, spec = {"4.1", "4.2"}}, function() end)
+test("two", {tags = "net", spec = "9", owner = "me"}, function() end)
+test("three", {slow = true, tags = {"disk"}}, function() end)
+test("four", {skip = "later"}, function() end)
+"#;
+
+/// The names of the tests that passed and were skipped, by the lines of `--json`.
+fn ran(project: &Project, arguments: &[&str]) -> (String, String) {
+    let ran = project.run(&[&["--accel", "tcg", "--json"], arguments].concat());
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    let (mut passed, mut skipped) = (Vec::new(), Vec::new());
+    for line in ran.stdout.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        for test in line["tests"].as_array().unwrap() {
+            let name = test["name"].as_str().unwrap().to_owned();
+            match test["status"].as_str().unwrap() {
+                "passed" => passed.push(name),
+                "skipped" => skipped.push(name),
+                other => panic!("{name}: {other}"),
+            }
+        }
+    }
+    passed.sort();
+    (passed.join(" "), skipped.join(" "))
+}
+
+#[test]
+fn every_flag_of_selection_chooses() {
+    let project = Project::new(&[
+        ("provium.toml", "[provium]\nroots = [\"tests\"]\n"),
+        ("tests/net/a.test.lua", CHOICE),
+        ("tests/b.test.lua", "test('other', function() end)"),
+        ("tests/helper.lua", "error('no test file')"),
+        ("elsewhere/c.test.lua", "error('not in a root')"),
+    ]);
+    for (arguments, passed, skipped) in [
+        (&[][..], "one other two", "three four"),
+        (&["--filter", "net/"], "one two", "three four"),
+        (&["--filter", "b.test"], "other", ""),
+        (&["tests/b.test.lua"], "other", ""),
+        (&["tests/net"], "one two", "three four"),
+        (&["--include-slow"], "one other three two", "four"),
+        (&["tests/net/a.test.lua::three"], "three", ""),
+        (&["--test", "^t"], "two", "three"),
+        (&["--tag", "quick", "--tag", "disk"], "one", "three"),
+        (&["--tag", "net", "--no-tag", "quick"], "two", ""),
+        (
+            &["--tag-meta", "spec=4.2", "--tag-meta", "spec=9"],
+            "one two",
+            "",
+        ),
+        (
+            &["--tag-meta", "spec=9", "--tag-meta", "owner=me"],
+            "two",
+            "",
+        ),
+        (
+            &["--tag-meta", "spec=4.1", "--tag-meta", "owner=me"],
+            "",
+            "",
+        ),
+        (
+            &["--no-tag-meta", "owner=me", "--filter", "a.test"],
+            "one",
+            "three four",
+        ),
+    ] {
+        let got = ran(&project, arguments);
+        assert_eq!(
+            got,
+            (passed.to_owned(), skipped.to_owned()),
+            "{arguments:?}"
+        );
+    }
+    let none = project.run(&["--accel", "tcg", "--tag", "nosuch"]);
+    assert_eq!(none.code, Some(0), "{}", none.all());
+    assert!(none.stderr.contains("no test matches"), "{}", none.all());
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anything_runs() {
+    let project = Project::new(&[("a.test.lua", TESTS)]);
+    for (arguments, told) in [
+        (&["--test", "("][..], "regex"),
+        (&["--tag-meta", "spec"], "`spec` is not KEY=VALUE"),
+        (&["--timeout", "soon"], "`soon` is not a duration"),
+        (&["--mem", "lots"], "`lots` is not a size"),
+        (&["--cpus", "0"], "0 is not in 1"),
+        (&["--accel", "fast"], "possible values: auto, kvm, tcg"),
+        (&["--vmm", "xen"], "possible values"),
+        (&["-v", "-q"], "cannot be used with"),
+        (&["--json", "--events-stdout"], "cannot be used with"),
+        (&["--config", "none.toml"], "`none.toml` cannot be read"),
+        (
+            &["provium.test"],
+            "no such file or directory: `provium.test`",
+        ),
+        (&["home/qemu"], "not a test file"),
+    ] {
+        let ran = project.run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.all());
+        assert!(ran.stderr.contains(told), "{arguments:?}: {}", ran.all());
+        assert!(ran.stdout.is_empty(), "{arguments:?}: {}", ran.all());
+    }
+}
+
+#[test]
+fn fail_fast_starts_no_further_file_and_quiet_tells_only_what_went_wrong() {
+    let project = Project::new(&[
+        ("a.test.lua", FAILING),
+        ("b.test.lua", TESTS),
+        ("c.test.lua", TESTS),
+    ]);
+    let quiet = project.run(&["--accel", "tcg", "-q"]);
+    assert_eq!(quiet.code, Some(1), "{}", quiet.all());
+    for (text, is_there) in [
+        ("FAIL a.test.lua", true),
+        ("PASS", false),
+        ("3 file(s); ", true),
+    ] {
+        assert_eq!(
+            quiet.stdout.contains(text),
+            is_there,
+            "{text}: {}",
+            quiet.all()
+        );
+    }
+    let verbose = project.run(&["--accel", "tcg", "-v", "b.test.lua"]);
+    for text in [
+        "pass adds",
+        "adding",
+        "skip sleeps: slow; --include-slow runs it",
+        "--seed ",
+    ] {
+        assert!(verbose.stdout.contains(text), "{text}: {}", verbose.all());
+    }
+    // One after the other, in the order of their names: a first run knows of nothing else.
+    let fresh = Project::new(&[
+        ("a.test.lua", FAILING),
+        ("b.test.lua", TESTS),
+        ("c.test.lua", TESTS),
+    ]);
+    let fast = fresh.run(&["--accel", "tcg", "--fail-fast", "--cpus", "1"]);
+    assert_eq!(fast.code, Some(1), "{}", fast.all());
+    assert!(fast.stdout.contains("FAIL a.test.lua"), "{}", fast.all());
+    assert!(!fast.stdout.contains("PASS"), "{}", fast.all());
+}
+
+#[test]
+fn the_pool_is_as_large_as_it_is_told() {
+    let boots = "test('boots', function() provium:vm('v', 'default', {memory = '1G', cpus = 3}):boot() end)";
+    let project = Project::new(&[("a.test.lua", boots)]);
+    let ran = project.run(&["--accel", "tcg", "--mem", "512M", "--cpus", "2"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    let told = "needs 1124 MiB and 3 vCPU(s), but the pool has 512 MiB and 2 vCPU(s) in all";
+    assert!(ran.stdout.contains(told), "{}", ran.all());
+    let ran = project.run(&[
+        "--accel",
+        "tcg",
+        "--mem",
+        "4G",
+        "--cpus",
+        "2",
+        "--cpu-overcommit",
+        "0.5",
+    ]);
+    assert!(
+        ran.stdout.contains("4096 MiB and 1 vCPU(s) in all"),
+        "{}",
+        ran.all()
+    );
 }
 
 /// Durations, which differ from run to run.

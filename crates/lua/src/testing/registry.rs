@@ -35,6 +35,13 @@ pub(crate) struct Declared {
     pub(crate) last_line: u32,
 }
 
+impl Declared {
+    /// From its declaration to the end of its body.
+    pub(crate) fn lines(&self) -> std::ops::RangeInclusive<u32> {
+        self.site.line..=self.last_line.max(self.site.line)
+    }
+}
+
 /// Puts `test` and `todo` in place.
 pub(crate) fn install(lua: &Lua) -> Result<()> {
     let declare = function(lua, "test", |lua, args| {

@@ -1,6 +1,7 @@
 //! Which of a file's tests are run.
 
 use super::{Declared, Meta};
+use crate::options::hint;
 use regex::Regex;
 
 /// What the user asked for. Nothing asked: every test that is not slow.
@@ -64,12 +65,11 @@ impl TestSelection {
 
     /// Whether `test` is among those asked for.
     pub(crate) fn asks_for(&self, test: &Declared) -> bool {
-        let place = test.site.line..=test.last_line.max(test.site.line);
         let tagged = |tags: &[String]| test.meta.tags.iter().any(|tag| tags.contains(tag));
         self.name
             .as_ref()
             .is_none_or(|name| name.is_match(&test.name))
-            && self.is_named(test, &place)
+            && self.is_named(test)
             && (self.any_tags.is_empty() || tagged(&self.any_tags))
             && !tagged(&self.no_tags)
             && self.meta_matches(&test.meta)
@@ -79,11 +79,27 @@ impl TestSelection {
                 .any(|(key, value)| test.meta.texts(key).contains(value))
     }
 
+    /// What was asked for by name or line and is none of `tests`, in words.
+    pub(crate) fn missed(&self, tests: &[Declared]) -> Vec<String> {
+        let names = || tests.iter().map(|test| test.name.as_str());
+        let by_name = self
+            .exact
+            .iter()
+            .filter(|name| !names().any(|known| known == *name))
+            .map(|name| format!("there is no test `{name}` here{}", hint(name, names())));
+        let by_line = self
+            .lines
+            .iter()
+            .filter(|line| !tests.iter().any(|test| test.lines().contains(line)))
+            .map(|line| format!("no test is declared around line {line}"));
+        by_name.chain(by_line).collect()
+    }
+
     /// `file::name` and `file:LINE` add up: one of either is enough.
-    fn is_named(&self, test: &Declared, place: &std::ops::RangeInclusive<u32>) -> bool {
+    fn is_named(&self, test: &Declared) -> bool {
         (self.exact.is_empty() && self.lines.is_empty())
             || self.exact.contains(&test.name)
-            || self.lines.iter().any(|line| place.contains(line))
+            || self.lines.iter().any(|line| test.lines().contains(line))
     }
 
     fn meta_matches(&self, meta: &Meta) -> bool {

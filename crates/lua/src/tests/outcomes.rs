@@ -213,6 +213,19 @@ test("three", {slow = true}, function() end)
         }),
         ["one"]
     );
+    let mut case = Case::new(source);
+    case.job.selection = TestSelection {
+        exact: strings(&["one", "tow"]),
+        lines: vec![99, 2],
+        ..all()
+    };
+    let ran = case.run();
+    assert_eq!(ran.outcome.passed, 1);
+    assert_eq!(ran.outcome.status, crate::FileStatus::Failed);
+    assert_eq!(
+        ran.outcome.chunk_error.unwrap().message,
+        "there is no test `tow` here; did you mean `two`?\nno test is declared around line 99"
+    );
     assert_eq!(
         names(TestSelection {
             exact: strings(&["three"]),

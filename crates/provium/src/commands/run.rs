@@ -87,12 +87,13 @@ impl Run {
             .host
             .as_ref()
             .map_or("none", |host| host.accel.as_str());
+        let takes_all = selected.tests.takes_all();
         let plan = Plan {
             reservation: usual_need(&self.profiles),
             files: selected.files,
             file_timeout: settings.timeout,
             fail_fast: settings.fail_fast,
-            whole_files: selected.tests.takes_all(),
+            whole_files: takes_all,
             pressure: "/proc/pressure".into(),
             about: About {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -156,7 +157,13 @@ impl Run {
         // It has sent its last word.
         let _ = thread.join();
         writer.finish()?;
-        Ok(verdict(&outcome))
+        let verdict = verdict(&outcome);
+        if !takes_all && verdict == Verdict::Passed && outcome.passed + outcome.skipped == 0 {
+            terminal::error(
+                "provium: no test matches what was asked for; `provium list` shows all\n",
+            );
+        }
+        Ok(verdict)
     }
 }
 
