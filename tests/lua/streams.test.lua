@@ -114,6 +114,24 @@ test("a stream knows where it was made", function(t)
   t:assert_eq(vm:is_quiescent(), true)
 end)
 
+test("streams that nobody reads do not grow without bound", function(t)
+  local function resident()
+    return tonumber(io.open("/proc/self/status"):read("a"):match("VmRSS:%s+(%d+)")) * 1024
+  end
+  local worker = vm:spawn_worker()
+  local zero = worker:open_file("/dev/zero", {read = true})
+  local before = resident()
+  for _ = 1, 4 do
+    vm:tail_file("/dev/zero", {start = "beginning"})
+    worker:fd_stream(zero)
+  end
+  -- What could come meanwhile: 60 MiB go by on a stream that is read.
+  t:assert_eq(#vm:run("head -c 60000000 /dev/zero | tail -c 5").stdout, 5)
+  t:assert_eq(#vm:run("head -c 20000000 /dev/zero").stdout, 20000000)
+  local grown = resident() - before
+  t:assert(grown < 100 * 2^20, ("grown by %.0f MiB"):format(grown / 2^20))
+end)
+
 test("a stream that nobody reads holds up nobody", function(t)
   local p = vm:run_async("cat /dev/zero | head -c 20000000; echo done >&2")
   local idle = p:stdout_stream()

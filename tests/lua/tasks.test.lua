@@ -49,6 +49,28 @@ test("a cancelled task's command is gone", function(t)
   wait_until(function() return vm:run("ps | grep '[s]leep 4242'").stdout == "" end, {timeout = 20})
 end)
 
+local kept = vm:spawn_worker()
+local late = {timeout = "1s", expect_fail = "it runs out of time"}
+for _, case in ipairs{
+  {"a command", function() vm:run("exec sleep 4251") end},
+  {"a syscall", function() vm:syscall("pause") end},
+  {"a worker's syscall", function() kept:syscall("pause") end},
+  {"a stream", function() vm:tail_file("/proc/version"):read_until("never", 300) end},
+  {"a process", function() vm:run_async("exec sleep 4252"):wait() end},
+  {"a boot", function() provium:vm("other", "default", {kernel_cmdline = "boot_delay=1000 loglevel=7"}):boot() end},
+  {"a loop", function() while true do vm:stat("/") end end},
+} do
+  test("out of time in " .. case[1], late, case[2])
+end
+
+test("…and the file's VM and worker are as usable as before", function(t)
+  t:assert_eq(vm:run("ps | grep -c '[s]leep 425[12]'").stdout, "0\n")
+  t:assert_eq(vm:syscall("getuid").ret, 0)
+  t:assert_eq(kept:syscall("getuid").ret, 0)
+  t:assert_eq(vm:open_stream_count(), 0)
+  t:assert_eq(provium.other, nil)
+end)
+
 test("a blocked syscall in one worker delays nobody", function(t)
   local w = vm:spawn_worker()
   local blocked = co.spawn(function() pcall(w.syscall, w, "pause") end)

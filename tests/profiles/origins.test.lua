@@ -42,5 +42,7 @@ end)
 
 local no_init = {kernel_log = {"Unable to mount root fs"}}
 test("a guest without the agent is waited for as long as the profile says", no_init, function(t)
-  fails(t, 60, function() provium:vm("v", "bare"):boot() end, "boot()")
+  local vm = provium:vm("v", "bare")
+  fails(t, 60, function() vm:boot() end, "boot()")
+  t:assert_contains(vm:console():read_log(), "Unable to mount root fs", "the console of a failed boot stays")
 end)

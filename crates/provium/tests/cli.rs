@@ -1,4 +1,6 @@
 //! What the executable prints and how it exits, where no guest is needed.
+//!
+//! Long because all of it runs in the same small projects, beside the same stand-in for QEMU.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
 #![expect(

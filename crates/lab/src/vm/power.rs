@@ -1,4 +1,4 @@
-//! What is done to a running machine: pause, resume, reset, power button, shutdown, close.
+//! What is done to a running machine: pause, resume, reset, power button, debugger, shutdown, close.
 
 use crate::error::LabError;
 use crate::lock::lock;
@@ -133,6 +133,22 @@ impl Vm {
                 after: limit,
                 note: "; the agent does not answer since".to_owned(),
             }),
+        }
+    }
+
+    /// Where a debugger finds it, `host:port`; the same at each call, until it is booted anew.
+    pub async fn gdb(&self) -> Result<String, LabError> {
+        let _lifecycle = self.0.lifecycle.lock().await;
+        let call = "gdb()";
+        let stage = self.0.stage.borrow().clone();
+        let Some(running) = stage.running() else {
+            return Err(self.wrong_state(call, &stage, "booted or paused"));
+        };
+        match running.machine.gdb().await {
+            Ok(address) => Ok(address),
+            Err(error) => Err(self
+                .explain(call, LabError::host(self.subject(), call, error))
+                .await),
         }
     }
 

@@ -103,6 +103,7 @@ fn facts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .waits("uptime", |_, this, _| async move {
             Ok(this.0.uptime().await?.as_secs_f64())
         })?
+        .waits("gdb", |_, this, _| async move { Ok(this.0.gdb().await?) })?
         .waits("stats", |lua, this, _| async move {
             Ok(stats_table(&lua, &this.0.stats().await?)?)
         })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use camino::Utf8Path;
 use provium_process::Killer;
 use provium_qmp::{Client, Version};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 use tokio::time::timeout;
@@ -248,6 +248,21 @@ impl Machine {
                 command: command.to_owned(),
                 deadline: COMMAND_DEADLINE,
             }),
+        }
+    }
+
+    /// Has QEMU's monitor for people do what its monitor for programs cannot.
+    pub(super) async fn monitor(&self, command: String) -> Result<String, VmmError> {
+        let arguments = json!({ "command-line": command });
+        let said = self.answer("human-monitor-command", arguments).await?;
+        Ok(said.as_str().unwrap_or_default().to_owned())
+    }
+
+    /// What the monitor for people was not expected to say.
+    pub(super) fn unexpected(&self, said: &str) -> VmmError {
+        VmmError::Monitor {
+            machine: self.spec.name.clone(),
+            said: said.trim().to_owned(),
         }
     }
 }

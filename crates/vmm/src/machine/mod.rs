@@ -4,8 +4,9 @@
 //! go. From then on a supervisor task follows the process and its events; it alone
 //! decides how the machine ended. [`Machine`] itself only gives commands. `restore` starts a machine
 //! from a saved one in the same way, and leaves it standing still, as a `standby` until it is needed;
-//! `save` writes one down. `wakeup` wakes one that sleeps.
+//! `save` writes one down. `wakeup` wakes one that sleeps, `gdb` opens one to a debugger.
 
+mod gdb;
 mod handle;
 mod launch;
 mod resets;

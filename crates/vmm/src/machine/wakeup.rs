@@ -12,7 +12,7 @@
 
 use super::handle::Machine;
 use crate::error::VmmError;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// Where a register of configuration space is chosen, and where it is read and written.
 const CONFIG_ADDRESS: u32 = 0xcf8;
@@ -85,28 +85,15 @@ impl Machine {
     /// Reads a port; `width` is `h` for two bytes, `w` for four.
     async fn port_in(&self, width: char, port: u32) -> Result<u32, VmmError> {
         let said = self.monitor(format!("i /x{width} {port:#x}")).await?;
-        read_answer(&said).ok_or_else(|| VmmError::Monitor {
-            machine: self.spec.name.clone(),
-            said: said.trim().to_owned(),
-        })
+        read_answer(&said).ok_or_else(|| self.unexpected(&said))
     }
 
     async fn port_out(&self, width: char, port: u32, value: u32) -> Result<(), VmmError> {
         let command = format!("o /{width} {port:#x} {value:#x}");
         match self.monitor(command).await?.trim() {
             "" => Ok(()),
-            said => Err(VmmError::Monitor {
-                machine: self.spec.name.clone(),
-                said: said.to_owned(),
-            }),
+            said => Err(self.unexpected(said)),
         }
-    }
-
-    /// Has QEMU's monitor for people do what its monitor for programs cannot.
-    async fn monitor(&self, command: String) -> Result<String, VmmError> {
-        let arguments = json!({ "command-line": command });
-        let said = self.answer("human-monitor-command", arguments).await?;
-        Ok(said.as_str().unwrap_or_default().to_owned())
     }
 }
 
