@@ -5,6 +5,7 @@
 //! else is sent before the answer.
 
 use crate::error::ChannelError;
+use crate::session::Awaiting;
 use crate::shared::Shared;
 use provium_protocol::frame::SYNC;
 use provium_protocol::{CallId, Frame, FrameKind, Hello, HostHello, Lane, codec};
@@ -19,15 +20,6 @@ const REPEAT: Duration = Duration::from_secs(1);
 /// announcement may have been lost with half a frame before it.
 const REBOOT_PATIENCE: Duration = Duration::from_secs(5);
 
-/// An agent that made itself known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Announcement {
-    /// Counts the announcements of a channel, from 1; a number over 1 is a reboot.
-    pub number: u64,
-    /// What the agent said.
-    pub hello: Hello,
-}
-
 /// What came before a [resync](crate::Channel::resync).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
@@ -35,36 +27,6 @@ pub enum After {
     Reboot,
     /// Nothing: the agent listens already, though the session with it broke.
     Silence,
-}
-
-/// Whom the host takes for its own.
-#[derive(Debug, Clone)]
-pub(crate) struct Identity {
-    pub(crate) protocol: u32,
-    pub(crate) host_build: String,
-    pub(crate) expected_build: String,
-}
-
-impl Identity {
-    /// Whether the agent is the one that belongs to this host.
-    pub(crate) fn check(&self, hello: &Hello) -> Result<(), ChannelError> {
-        if hello.protocol == self.protocol && hello.build == self.expected_build {
-            return Ok(());
-        }
-        Err(ChannelError::Mismatch {
-            agent_protocol: hello.protocol,
-            agent_build: printable(&hello.build),
-            host_protocol: self.protocol,
-            host_build: self.host_build.clone(),
-        })
-    }
-}
-
-/// A handshake under way.
-#[derive(Debug)]
-pub(crate) struct Awaiting {
-    pub(crate) session: u64,
-    pub(crate) answer: oneshot::Sender<Result<Hello, ChannelError>>,
 }
 
 /// When the host speaks first.
@@ -160,14 +122,6 @@ fn new_session() -> u64 {
         })
         .unwrap_or(0);
     now.max(last + 1)
-}
-
-/// What a guest calls itself, fit for a message.
-fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|it| !it.is_control())
-        .take(80)
-        .collect()
 }
 
 #[cfg(test)]

@@ -261,8 +261,8 @@ pub(crate) fn small<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::Identity;
     use crate::incoming::Sink;
+    use crate::session::Identity;
     use provium_protocol::{Lane, Op};
     use provium_testkit::{BUILD, agent_hello};
 
@@ -275,7 +275,7 @@ mod tests {
         };
         let shared = Arc::new(Shared::new(identity, None));
         let (answer, _answered) = tokio::sync::oneshot::channel();
-        shared.await_hello(crate::handshake::Awaiting { session: 5, answer });
+        shared.await_hello(crate::session::Awaiting { session: 5, answer });
         assert!(shared.greeted(agent_hello(5)));
         let (questions, _) = mpsc::channel(1);
         let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), questions);

@@ -14,9 +14,9 @@ use crate::allowance::Allowance;
 use crate::cell::{Cell, Leftover};
 use crate::cut::{CallCut, Cut};
 use crate::error::{CallError, ChannelError, Violation};
-use crate::handshake::{Announcement, Awaiting, Identity};
 use crate::incoming::Sink;
 use crate::outbox::{CHUNK, Outbox, Sender};
+use crate::session::{Announcement, Awaiting, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::{
     CallId, Channel, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,

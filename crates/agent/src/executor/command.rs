@@ -4,6 +4,7 @@
 //! is in them at that moment is sent, and no more is waited for.
 
 use super::call::{Call, Input};
+use super::job::Started;
 use super::shared::Shared;
 use crate::failure;
 use crate::sys::process::{self, Ending};
@@ -31,21 +32,6 @@ pub(crate) struct Command {
     terminal: bool,
     /// When a terminal counts as flushed.
     flushed_by: Option<Instant>,
-}
-
-/// Where the main thread found what a new command consists of.
-pub(super) struct Parts {
-    pub(super) call: Arc<Call>,
-    pub(super) pid: i32,
-    pub(super) started: u64,
-    pub(super) end: OwnedFd,
-    pub(super) outputs: Vec<(Channel, OwnedFd)>,
-    pub(super) input: Option<OwnedFd>,
-    /// Bytes for the input, instead of those that the host sends.
-    pub(super) input_bytes: Option<Vec<u8>>,
-    pub(super) terminal: bool,
-    /// Keep at most so many bytes of each output for the reply.
-    pub(super) collect: Option<usize>,
 }
 
 /// One stream that the command writes.
@@ -77,7 +63,7 @@ pub(super) enum Role {
 }
 
 impl Command {
-    pub(super) fn new(parts: Parts) -> Self {
+    pub(super) fn new(parts: Started) -> Self {
         let outputs = parts.outputs.into_iter().map(|(channel, fd)| Output {
             channel,
             fd: Some(fd),

@@ -2,7 +2,7 @@
 //! that the command gets the lane's identity.
 
 use super::call::{Call, lock};
-use super::command::{Command, Parts};
+use super::job::Started;
 use super::shared::Shared;
 use crate::failure;
 use crate::ops::identity::{self, User};
@@ -93,7 +93,7 @@ pub(super) fn start(
         },
     );
     let end = shared.tuck_away(watch(pid).map_err(|errno| failure::os("watch a process", errno))?);
-    shared.hand_over(Command::new(Parts {
+    shared.hand_over(Started {
         call: Arc::clone(call),
         pid,
         started,
@@ -107,7 +107,7 @@ pub(super) fn start(
         },
         terminal: exec.tty,
         collect: exec.collect.map(|limit| limit as usize),
-    }));
+    });
     Ok(())
 }
 

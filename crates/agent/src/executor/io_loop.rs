@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::command::{Command, Role};
-use super::main_thread::{Job, Work};
+use super::job::{Job, Work};
 use super::shared::Shared;
 use crate::failure;
 use crate::ops::memory;
@@ -75,7 +75,8 @@ impl IoLoop {
             if fds[0].revents != 0 {
                 self.receive();
             }
-            self.commands.extend(self.shared.take_started());
+            let started = self.shared.take_started();
+            self.commands.extend(started.into_iter().map(Command::new));
             let shared = Arc::clone(&self.shared);
             self.commands.retain_mut(|command| !command.settle(&shared));
             self.nudge();

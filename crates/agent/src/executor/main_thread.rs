@@ -3,61 +3,19 @@
 use super::call::Call;
 use super::exec::{self, Surroundings};
 use super::io_loop::IoLoop;
+use super::job::{Job, Outcome, Work};
 use super::root::Root;
 use super::shared::Shared;
 use super::threads::{self, Threads};
 use super::{tail, worker};
-use crate::failure::{self, OpResult};
+use crate::failure;
 use crate::ops::{clock, descriptors, files, syscall};
 use crate::roots;
 use crate::sys::{fd, process, signal};
-use provium_protocol::op::WorkerSpec;
 use provium_protocol::{Lane, Op};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Something for the main thread to do.
-pub(crate) struct Job {
-    pub(crate) call: Arc<Call>,
-    pub(crate) work: Work,
-}
-
-/// What it is.
-pub(crate) enum Work {
-    Op(Op),
-    /// A worker that is to serve `lane` through `socket`.
-    Worker {
-        spec: WorkerSpec,
-        lane: Lane,
-        socket: OwnedFd,
-    },
-}
-
-/// What is left of an op.
-pub(crate) type Rest = Box<dyn FnOnce(&Shared, &Call) -> OpResult + Send>;
-
-/// How far an op got on the main thread.
-pub(crate) enum Outcome {
-    /// To its end.
-    Done(OpResult),
-    /// The rest may wait, so a thread of its own does it.
-    Continue(Rest),
-    /// The I/O thread will answer.
-    HandedOver,
-}
-
-impl Outcome {
-    pub(crate) fn later(work: impl FnOnce(&Shared, &Call) -> OpResult + Send + 'static) -> Self {
-        Self::Continue(Box::new(work))
-    }
-}
-
-impl From<OpResult> for Outcome {
-    fn from(result: OpResult) -> Self {
-        Self::Done(result)
-    }
-}
 
 /// 1 while the main thread lives; cleared by the kernel.
 static MAIN_LIVES: AtomicU32 = AtomicU32::new(0);

@@ -17,6 +17,7 @@ mod call;
 mod command;
 mod exec;
 mod io_loop;
+mod job;
 mod main_thread;
 mod root;
 mod shared;
@@ -26,6 +27,7 @@ mod worker;
 
 pub(crate) use call::{Call, Input};
 pub(crate) use exec::Surroundings;
-pub(crate) use main_thread::{Inheritance, Outcome, adopt_socket, run};
+pub(crate) use job::Outcome;
+pub(crate) use main_thread::{Inheritance, adopt_socket, run};
 pub(crate) use root::Root;
 pub(crate) use shared::Shared;

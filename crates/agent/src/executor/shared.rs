@@ -1,8 +1,7 @@
 //! What the threads of an executor share: the calls, the jobs, the way back to the router.
 
 use super::call::{Call, lock};
-use super::command::Command;
-use super::main_thread::Job;
+use super::job::{Job, Started};
 use crate::failure::OpResult;
 use crate::roots;
 use crate::sys::packet::{self, Waiting};
@@ -21,7 +20,7 @@ pub(crate) struct Shared {
     calls: Mutex<BTreeMap<CallId, Arc<Call>>>,
     jobs: Mutex<VecDeque<Job>>,
     job_came: Condvar,
-    started: Mutex<Vec<Command>>,
+    started: Mutex<Vec<Started>>,
     background: Mutex<Background>,
     /// Held while a command is started, until it can be signalled.
     pub(super) starting: Mutex<()>,
@@ -185,12 +184,12 @@ impl Shared {
 
     // Commands, from the main thread to the I/O thread.
 
-    pub(super) fn hand_over(&self, command: Command) {
+    pub(super) fn hand_over(&self, command: Started) {
         lock(&self.started).push(command);
         self.wake();
     }
 
-    pub(super) fn take_started(&self) -> Vec<Command> {
+    pub(super) fn take_started(&self) -> Vec<Started> {
         std::mem::take(&mut lock(&self.started))
     }
 

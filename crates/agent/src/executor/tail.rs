@@ -4,7 +4,7 @@
 //! says anything (as in `/proc`), it is looked at twice a second.
 
 use super::call::{Call, Cancelled};
-use super::main_thread::Outcome;
+use super::job::Outcome;
 use super::shared::Shared;
 use crate::failure::{self, OpResult};
 use crate::sys::{Errno, Sys, fd, file};
