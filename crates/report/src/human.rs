@@ -1,5 +1,6 @@
 //! The report for people: a line a file as it ends, and what went wrong in it.
 
+use crate::consoles::consoles;
 use crate::excerpt::{Sources, excerpt};
 use crate::paint::Paint;
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus};
@@ -272,8 +273,11 @@ impl Human {
         let log = clean(&details.log.join("\n"));
         out.push_str(&section("log", &log, limit(LOG_LINES)));
         let console = clean(test.console_excerpt.as_deref().unwrap_or_default());
-        if !brings_along(&clean(message), &console) {
-            out.push_str(&section("console", &console, limit(CONSOLE_LINES)));
+        let message = clean(message);
+        for (title, text) in consoles(&console) {
+            if !brings_along(&message, &text) {
+                out.push_str(&section(title, &text, limit(CONSOLE_LINES)));
+            }
         }
         out
     }
@@ -292,7 +296,7 @@ impl Human {
 /// Whether a message shows the end of the console itself, as errors about a dead guest do.
 fn brings_along(message: &str, console: &str) -> bool {
     let (_, last) = tail(console, 3);
-    let said = |line: &&str| !line.trim().is_empty() && !line.starts_with("--- ");
+    let said = |line: &&str| !line.trim().is_empty();
     last.into_iter()
         .filter(said)
         .all(|line| message.contains(line.trim()))

@@ -7,6 +7,7 @@
 //! Nothing here prints, and no file is read: the source that an excerpt shows comes from whoever
 //! makes the report ([`Sources`]).
 
+mod consoles;
 mod eta;
 mod excerpt;
 mod human;
