@@ -187,6 +187,17 @@ test("a console is not searched for nothing", function(t)
   raises(t, function() console:expect_any({"no", "none"}, 0.1) end, "expect_any(`no` or `none`)")
 end)
 
+test("names", function(t)
+  for _, name in ipairs{"a\0b", "a\nb", "\27[31m"} do
+    raises(t, function() provium:vm(name, "default") end, "control character")
+    raises(t, function() provium:lab(name) end, "control character")
+  end
+  raises(t, function() provium:vm(5, "default") end, "the name: must be a string, got 5")
+  local odd = provium:vm("../../etc/Ünï cödé, " .. ("x"):rep(300), "default"):boot()
+  t:assert_eq(odd:run("hostname").stdout:match("^[a-z0-9-]+\n$"):sub(1, 7), "etc--n-", "a host name is made of it")
+  odd:snapshot():delete()
+end)
+
 test("a boot's options", function(t)
   local function made(opts) return function() provium:vm("other", "default", opts) end end
   raises(t, made{files = {{path = "/x", content = "", mode = 1, perm = 1}}}, "files[1]", "not both")

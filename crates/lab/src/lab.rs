@@ -416,6 +416,10 @@ impl Lab {
         if name.is_empty() {
             return Err(self.invalid(call, "the name is empty".to_owned()));
         }
+        if name.contains(char::is_control) {
+            let why = format!("the name {name:?} holds a control character");
+            return Err(self.invalid(call, why));
+        }
         if RESERVED_NAMES.contains(&name) {
             return Err(self.invalid(call, format!("`{name}` is a reserved name")));
         }
