@@ -290,8 +290,10 @@ test("a process that was waited for takes its output along", function(t)
     collectgarbage()
     before = before or resident()
   end
-  local grown = resident() - before
-  t:assert(grown < 4 * each, ("grown by %.0f MiB after 27 MiB of output"):format(grown / 2^20))
+  -- Other files run in the same process and have large things, too, but not for ever.
+  wait_until(function()
+    return resident() - before < 4 * each
+  end, {timeout = 120, interval = 0.5, desc = "27 MiB of output are given back"})
   t:assert_eq(w:join(), 7, "what came of it is remembered")
 end)
 
