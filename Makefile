@@ -57,6 +57,8 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	tests/failure-report.sh $(PROVIUM)
 	$(call step,fixtures from run to run)
 	tests/fixtures.sh $(abspath $(PROVIUM))
+	$(call step,the cache of templates)
+	tests/cache.sh $(PROVIUM)
 	$(call step,examples)
 	$(PROVIUM) --config examples/provium.toml examples
 	$(call step,what the documentation shows)

@@ -73,6 +73,17 @@ impl Images {
         })
     }
 
+    /// Tells the user of a long step, or of something wrong, beside the making of images: a sentence
+    /// without a full stop.
+    pub fn tell(&self, text: &str) {
+        self.progress.step(text);
+    }
+
+    /// Tells the user what the cache says of `what`, which is kept beside the images.
+    pub fn tell_of(&self, what: &str, notice: provium_store::Notice<'_>) {
+        tell(&*self.progress, what, notice);
+    }
+
     /// An image of a kernel and an optional initial RAM file system.
     ///
     /// # Errors

@@ -173,7 +173,7 @@ impl Bucket {
         self.lock(key).exclusive(DEADLINE, &waiting).await
     }
 
-    fn lock(&self, key: &Key) -> LockFile {
+    pub(crate) fn lock(&self, key: &Key) -> LockFile {
         LockFile::new(self.locks().join(key.as_str()))
     }
 }
@@ -264,7 +264,7 @@ mod tests {
             .unwrap()
             .path()
             .to_owned();
-        let other_key = r#"{"version":1,"key":"KEY","files":{}}"#.replace("KEY", &"a".repeat(64));
+        let other_key = r#"{"version":2,"key":"KEY","files":{}}"#.replace("KEY", &"a".repeat(64));
         let damages: [(&str, &str, &str); 7] = [
             ("content", "on", "`content` has 2 bytes instead of 3"),
             ("content", "eno", "`content` has changed"),
@@ -305,6 +305,27 @@ mod tests {
             );
             assert_eq!(names(&bucket), [key().as_str()]);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_damaged_entry_that_is_in_use_is_not_waited_for() {
+        let (_folder, bucket) = bucket();
+        let used = make(&bucket, "one", &|_| ()).await.unwrap();
+        fs_err::write(used.file("content"), "eno").unwrap();
+        let refused = make(&bucket, "two", &|_| ()).await.unwrap_err();
+        let StoreError::DamagedInUse { path, why } = &refused else {
+            panic!("{refused}")
+        };
+        assert_eq!(
+            (path.as_path(), why.as_str()),
+            (used.path(), "`content` has changed")
+        );
+        drop(used);
+        let entry = make(&bucket, "two", &|_| ()).await.unwrap();
+        assert_eq!(
+            fs_err::read_to_string(entry.file("content")).unwrap(),
+            "two"
+        );
     }
 
     #[tokio::test]

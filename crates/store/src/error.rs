@@ -31,6 +31,16 @@ pub enum StoreError {
         /// How long was waited.
         deadline: Duration,
     },
+    /// What is there cannot be trusted, and cannot be made again as long as somebody uses it.
+    #[error(
+        "`{path}` is damaged ({why}), and another run still uses it; wait for that run, or end it"
+    )]
+    DamagedInUse {
+        /// The entry.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The manifest of a new entry could not be written.
     #[error("an entry's manifest cannot be written")]
     Manifest(#[from] serde_json::Error),

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// How often a lock that is held by somebody else is tried: `flock` cannot be awaited.
 const RETRY: Duration = Duration::from_millis(20);
 
+/// After so many attempts a wait is told of even if it is not known for whom.
+const UNKNOWN: u32 = 10;
+
 /// Longest content of a lock file that is read, bytes.
 const HOLDER_LEN: u64 = 4096;
 
@@ -117,13 +120,17 @@ impl LockFile {
         attempt: impl Fn() -> Result<Option<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let wait = async {
-            let mut told = false;
+            let (mut told, mut attempts) = (false, 0);
             loop {
                 if let Some(lock) = attempt()? {
                     return Ok(lock);
                 }
-                if !std::mem::replace(&mut told, true) {
-                    waiting(self.holder().as_ref());
+                attempts += 1;
+                let holder = self.holder();
+                // One that has only just taken it is not known yet, or has let go by the next time.
+                if !told && (holder.is_some() || attempts > UNKNOWN) {
+                    told = true;
+                    waiting(holder.as_ref());
                 }
                 tokio::time::sleep(RETRY).await;
             }

@@ -18,6 +18,10 @@ use crate::lock::Exclusive;
 use crate::manifest::Manifest;
 use crate::sweep;
 use camino::{Utf8Path, Utf8PathBuf};
+use std::time::Duration;
+
+/// How long the users of a damaged entry are waited for: those that only look at it are gone sooner.
+const USERS: Duration = Duration::from_secs(2);
 
 /// What a [claim](Bucket::claim) comes to.
 #[derive(Debug)]
@@ -45,12 +49,13 @@ impl Bucket {
     /// The entry, or the right to make it. Waits while somebody else makes it.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when it is being made for too long.
+    /// [`StoreError::Locked`] when it is being made for too long, [`StoreError::DamagedInUse`] when it
+    /// cannot be made because somebody uses what is there.
     pub async fn claim(&self, key: &Key, notify: Notify<'_>) -> Result<Claim, StoreError> {
         if let Some(entry) = self.get(key, notify).await? {
             return Ok(Claim::Found(entry));
         }
-        let alone = self.exclusive(key, notify).await?;
+        let alone = self.alone_to_make(key, notify).await?;
         if self.is_whole_or_removed(key, notify, &alone)? {
             drop(alone);
             if let Some(entry) = self.get(key, notify).await? {
@@ -72,6 +77,24 @@ impl Bucket {
     pub async fn make(&self, key: &Key) -> Result<Making, StoreError> {
         let alone = self.exclusive(key, &|_| ()).await?;
         Ok(self.making(key, alone))
+    }
+
+    /// The lock of an entry that was not found whole. Whoever makes it is waited for, and who uses a
+    /// damaged one is not: that may take as long as a machine runs.
+    async fn alone_to_make(&self, key: &Key, notify: Notify<'_>) -> Result<Exclusive, StoreError> {
+        let path = self.entry(key);
+        if path.symlink_metadata().is_ok() {
+            match self.lock(key).exclusive(USERS, &|_| ()).await {
+                Err(StoreError::Locked { pid: None, .. }) => {
+                    if let Err(why) = Manifest::check(&path, key) {
+                        return Err(StoreError::DamagedInUse { path, why });
+                    }
+                }
+                Err(StoreError::Locked { .. }) => (),
+                locked => return locked,
+            }
+        }
+        self.exclusive(key, notify).await
     }
 
     fn making(&self, key: &Key, alone: Exclusive) -> Making {

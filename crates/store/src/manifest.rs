@@ -1,25 +1,38 @@
 //! An entry's manifest: which files belong to it, and how they can be told from damaged ones.
 //!
-//! A small file is known by its checksum, a large one by its size: a look-up must not read what its
-//! caller may never read.
+//! Every file has its checksum. A small one is checked by it at each look-up; a large one only if the
+//! time of its last change is not the one that it was installed with, since a look-up must not read what
+//! its caller may never read. So a file that somebody has written to, cut off or copied badly is
+//! found out, and one that decayed on its medium is not.
 
 use crate::error::StoreError;
 use crate::key::Key;
 use camino::Utf8Path;
+use rustix::fs::{SeekFrom, seek};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::{File, FileTimes, Metadata};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The manifest's name in its entry.
 pub(crate) const NAME: &str = "manifest.json";
 
 /// The layout of the manifest itself.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// A file up to this size is checked by its content, bytes.
+/// A file up to this size is always checked by its content, bytes.
 const SMALL: u64 = 64 * 1024;
 
 /// Longest manifest that is read, bytes.
 const LONGEST: u64 = 16 * 1024 * 1024;
+
+/// The unit of a checksum, bytes.
+const PAGE: u64 = 4096;
+
+/// So much of a file is read at a time, bytes: whole pages.
+const PIECE: usize = 1 << 20;
 
 /// Folders in folders up to here; more cannot be ours.
 const DEEPEST: usize = 16;
@@ -41,6 +54,10 @@ struct Header {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct FileFacts {
     size: u64,
+    /// When a large one was changed last, nanoseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changed_ns: Option<u64>,
+    /// See [`checksum`]; `None` of what is no plain file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blake3: Option<String>,
 }
@@ -49,7 +66,19 @@ impl Manifest {
     /// The manifest of what is in `folder` now.
     pub(crate) fn of(folder: &Utf8Path, key: &Key) -> Result<Self, StoreError> {
         let mut files = BTreeMap::new();
-        collect(folder, "", DEEPEST, &mut files)?;
+        for (name, metadata) in list(folder)? {
+            let large = metadata.is_file() && metadata.len() > SMALL;
+            let facts = FileFacts {
+                size: metadata.len(),
+                changed_ns: if large { changed_ns(&metadata) } else { None },
+                blake3: if metadata.is_file() {
+                    Some(checksum(&folder.join(&name))?)
+                } else {
+                    None
+                },
+            };
+            files.insert(name, facts);
+        }
         Ok(Self {
             version: VERSION,
             key: key.clone(),
@@ -81,61 +110,112 @@ impl Manifest {
         if manifest.key != *key {
             return Err(format!("it is the entry of another key, {}", manifest.key));
         }
-        let found = Self::of(folder, key).map_err(|error| error.to_string())?;
-        manifest.first_difference(&found).map_or(Ok(()), Err)
-    }
-
-    fn first_difference(&self, found: &Self) -> Option<String> {
-        for (name, facts) in &self.files {
-            match found.files.get(name) {
-                None => return Some(format!("`{name}` is missing")),
-                Some(other) if other.size != facts.size => {
-                    let (is, was) = (other.size, facts.size);
-                    return Some(format!("`{name}` has {is} bytes instead of {was}"));
-                }
-                Some(other) if other != facts => return Some(format!("`{name}` has changed")),
-                Some(_) => (),
-            }
+        let found = list(folder).map_err(|error| error.to_string())?;
+        for (name, facts) in &manifest.files {
+            let path = folder.join(name);
+            let metadata = found.get(name);
+            let metadata = metadata.ok_or_else(|| format!("`{name}` is missing"))?;
+            facts.check(name, &path, metadata)?;
         }
         let stranger = found
-            .files
             .keys()
-            .find(|name| !self.files.contains_key(*name));
-        stranger.map(|name| format!("`{name}` does not belong to it"))
+            .find(|name| !manifest.files.contains_key(*name));
+        stranger.map_or(Ok(()), |name| {
+            Err(format!("`{name}` does not belong to it"))
+        })
     }
+}
+
+impl FileFacts {
+    fn check(&self, name: &str, path: &Utf8Path, metadata: &Metadata) -> Result<(), String> {
+        let (is, was) = (metadata.len(), self.size);
+        if is != was {
+            return Err(format!("`{name}` has {is} bytes instead of {was}"));
+        }
+        if metadata.is_file() != self.blake3.is_some() {
+            return Err(format!("`{name}` is a file of another kind"));
+        }
+        let untouched = self.changed_ns.is_some() && self.changed_ns == changed_ns(metadata);
+        let Some(expected) = self.blake3.as_ref().filter(|_| !untouched) else {
+            return Ok(());
+        };
+        let found = checksum(path).map_err(|error| error.to_string())?;
+        if found != *expected {
+            return Err(format!("`{name}` has changed"));
+        }
+        if let Some(ns) = self.changed_ns {
+            // A good copy: the next look-up need not read it. If that fails, it reads it.
+            let time = UNIX_EPOCH + Duration::from_nanos(ns);
+            let _ = set_changed(path, time);
+        }
+        Ok(())
+    }
+}
+
+fn changed_ns(metadata: &Metadata) -> Option<u64> {
+    let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
+}
+
+fn set_changed(path: &Utf8Path, time: SystemTime) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    file.set_times(FileTimes::new().set_modified(time))
+}
+
+/// The BLAKE3 hash, in hex, of the pages that are not zero, each behind its number (u64,
+/// little-endian). The holes of a sparse file are not read, and count as the zeros that they are.
+fn checksum(path: &Utf8Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; PIECE];
+    let mut at = 0;
+    while at < length {
+        let data = match seek(&file, SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        let hole = seek(&file, SeekFrom::Hole(data))?;
+        // Holes need not end with a page.
+        at = data.max(at) / PAGE * PAGE;
+        while at < hole {
+            let count = usize::try_from(length - at).map_or(PIECE, |left| left.min(PIECE));
+            let piece = &mut buffer[..count];
+            file.read_exact_at(piece, at)?;
+            for (page, number) in piece.chunks(PAGE as usize).zip(at / PAGE..) {
+                if page.iter().any(|byte| *byte != 0) {
+                    hasher.update(&number.to_le_bytes());
+                    hasher.update(page);
+                }
+            }
+            at += count as u64;
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// All that is in `folder` but the manifest, by path. Links are not followed: one counts as what it is.
+fn list(folder: &Utf8Path) -> Result<BTreeMap<String, Metadata>, StoreError> {
+    let mut files = BTreeMap::new();
+    collect(folder, "", DEEPEST, &mut files)?;
+    Ok(files)
 }
 
 fn collect(
     folder: &Utf8Path,
     prefix: &str,
     depth: usize,
-    files: &mut BTreeMap<String, FileFacts>,
+    files: &mut BTreeMap<String, Metadata>,
 ) -> Result<(), StoreError> {
     for entry in folder.read_dir_utf8()? {
         let entry = entry?;
         let name = format!("{prefix}{}", entry.file_name());
-        // Not followed: a link counts as what it is.
         let metadata = entry.path().symlink_metadata()?;
         if metadata.is_dir() && depth > 0 {
             collect(entry.path(), &format!("{name}/"), depth - 1, files)?;
         } else if name != NAME {
-            let small = metadata.is_file() && metadata.len() <= SMALL;
-            let blake3 = if small {
-                Some(
-                    blake3::hash(&fs_err::read(entry.path())?)
-                        .to_hex()
-                        .to_string(),
-                )
-            } else {
-                None
-            };
-            files.insert(
-                name,
-                FileFacts {
-                    size: metadata.len(),
-                    blake3,
-                },
-            );
+            files.insert(name, metadata);
         }
     }
     Ok(())
@@ -146,34 +226,97 @@ mod tests {
     use super::*;
     use crate::key::KeyBuilder;
 
+    fn folder() -> (tempfile::TempDir, camino::Utf8PathBuf, Key) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = camino::Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
+        (folder, path, KeyBuilder::new("k").finish())
+    }
+
     /// The file format: a change needs a new version.
     #[test]
     fn golden() {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let (_folder, folder, key) = folder();
         fs_err::write(folder.join("small"), "hello").unwrap();
         fs_err::create_dir(folder.join("sub")).unwrap();
         fs_err::write(folder.join("sub/large"), vec![7; SMALL as usize + 1]).unwrap();
-        let key = KeyBuilder::new("k").finish();
-        let manifest = Manifest::of(folder, &key).unwrap();
-        manifest.write(folder).unwrap();
+        let time = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_001);
+        set_changed(&folder.join("sub/large"), time).unwrap();
+        let manifest = Manifest::of(&folder, &key).unwrap();
+        manifest.write(&folder).unwrap();
         let text = fs_err::read_to_string(folder.join(NAME)).unwrap();
         let expected = format!(
             r#"{{
-  "version": 1,
+  "version": 2,
   "key": "{key}",
   "files": {{
     "small": {{
       "size": 5,
-      "blake3": "ea8f163db38682925e4491c5e58d4bb3506ef8c14eb78a86e908c5624a67200f"
+      "blake3": "b45e18b6fe7f542542bbe93840402b6f9286b0a8e147980499c3111ccdbe13dc"
     }},
     "sub/large": {{
-      "size": 65537
+      "size": 65537,
+      "changed_ns": 1700000000000000001,
+      "blake3": "828a3cf7996c1c011d32b4342810b8bd2993b365fdaac3c2d15b22bd432f862b"
     }}
   }}
 }}"#
         );
         assert_eq!(text, expected);
-        assert_eq!(Manifest::check(folder, &key), Ok(()));
+        assert_eq!(Manifest::check(&folder, &key), Ok(()));
+    }
+
+    #[test]
+    fn a_large_file_is_read_only_if_it_was_touched() {
+        let (_folder, folder, key) = folder();
+        let path = folder.join("ram");
+        fs_err::write(&path, vec![7; SMALL as usize * 2]).unwrap();
+        let installed = fs_err::metadata(&path).unwrap().modified().unwrap();
+        Manifest::of(&folder, &key).unwrap().write(&folder).unwrap();
+        let flip = |byte: u8| {
+            let file = File::options().write(true).open(&path).unwrap();
+            file.write_all_at(&[byte], SMALL).unwrap();
+        };
+
+        flip(8);
+        let later = installed + Duration::from_secs(1);
+        set_changed(&path, later).unwrap();
+        let check = || Manifest::check(&folder, &key);
+        assert_eq!(check(), Err("`ram` has changed".to_owned()));
+        set_changed(&path, installed).unwrap();
+        assert_eq!(check(), Ok(()), "it was not read");
+
+        flip(7);
+        set_changed(&path, later).unwrap();
+        assert_eq!(check(), Ok(()), "as a copy would be");
+        let now = fs_err::metadata(&path).unwrap().modified().unwrap();
+        assert_eq!(now, installed, "and need not be read again");
+    }
+
+    #[test]
+    fn holes_are_zeros() {
+        let (_folder, folder, _) = folder();
+        let (sparse, dense) = (folder.join("sparse"), folder.join("dense"));
+        let length = 5 * PIECE as u64 + 5;
+        let file = File::create(&sparse).unwrap();
+        file.set_len(length).unwrap();
+        let mut bytes = vec![0; length as usize];
+        for at in [3, 2 * PIECE as u64 + 4095, length - 1] {
+            file.write_all_at(&[1], at).unwrap();
+            bytes[at as usize] = 1;
+        }
+        fs_err::write(&dense, &bytes).unwrap();
+        assert_eq!(checksum(&sparse).unwrap(), checksum(&dense).unwrap());
+        bytes[3] = 2;
+        fs_err::write(&dense, &bytes).unwrap();
+        assert_ne!(checksum(&sparse).unwrap(), checksum(&dense).unwrap());
+        file.write_all_at(&[0], 3).unwrap();
+        file.write_all_at(&[1], 4096 + 3).unwrap();
+        bytes[3] = 1;
+        fs_err::write(&dense, &bytes).unwrap();
+        assert_ne!(
+            checksum(&sparse).unwrap(),
+            checksum(&dense).unwrap(),
+            "elsewhere"
+        );
     }
 }

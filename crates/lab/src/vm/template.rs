@@ -12,6 +12,7 @@
 //! test notices nothing but the time.
 
 use crate::answer::answer_of;
+use crate::environment::Host;
 use crate::error::LabError;
 use crate::saved::{Again, Base, Held, Revived, SavedVm, VmFacts};
 use crate::vm::boot::Started;
@@ -39,22 +40,29 @@ impl Vm {
     ) -> Result<Option<Started>, LabError> {
         let host = self.environment().host();
         let wanted = self.0.profile.warm_boot && options.cold != Some(true);
-        let Some(bucket) = host
-            .and_then(|host| host.templates.as_ref())
+        let Some((host, bucket)) = host
+            .and_then(|host| Some((host, host.templates.as_ref()?)))
             .filter(|_| wanted)
         else {
             return Ok(None);
         };
         let key = self.template_key(options, image)?;
+        let told = |notice: Notice<'_>| tell_of(host, notice);
         for _ in 0..ATTEMPTS {
             match bucket.claim(&key, &told).await {
                 Ok(Claim::Found(entry)) => match self.start_template(entry, options, image).await {
                     Ok(started) => return Ok(Some(started)),
                     Err(why) => {
-                        tracing::warn!(%key, why, "a boot template cannot be used and is removed");
-                        if let Err(error) = bucket.remove_unused(&key) {
-                            tracing::warn!(%key, %error, "it cannot be removed");
-                        }
+                        let path = bucket.path().join(key.as_str());
+                        let gone = match bucket.remove_unused(&key) {
+                            Ok(true) => "it is removed and made again".to_owned(),
+                            Ok(false) => "it is in use, and stays".to_owned(),
+                            Err(error) => format!("it cannot be removed: {error}"),
+                        };
+                        let why = why.lines().collect::<Vec<_>>().join("; ");
+                        host.images.tell(&format!(
+                            "the boot template in `{path}` cannot be used ({why}): {gone}"
+                        ));
                     }
                 },
                 Ok(Claim::Make(making)) => {
@@ -70,7 +78,10 @@ impl Vm {
                     }));
                 }
                 Err(error) => {
-                    tracing::warn!(%key, %error, "no boot template can be had; the boot is cold");
+                    host.images.tell(&format!(
+                        "no boot template can be had ({}): the boot is cold",
+                        crate::error::chain(&error)
+                    ));
                     break;
                 }
             }
@@ -155,16 +166,21 @@ impl Vm {
                 .map_err(|error| error.to_string())?;
             Ok::<_, String>(draft)
         };
+        let environment = Arc::clone(&self.0.file.environment);
+        let failed = move |why: String| {
+            if let Some(host) = environment.host() {
+                host.images.tell(&format!(
+                    "no boot template could be kept ({why}): the next boot of its kind is cold, too"
+                ));
+            }
+        };
         let draft = match written.await {
             Ok(draft) => draft,
-            Err(why) => {
-                tracing::warn!(why, "no boot template could be made");
-                return;
-            }
+            Err(why) => return failed(why),
         };
         self.environment().chore(async move {
             if let Err(error) = making.install(draft).await {
-                tracing::warn!(%error, "a boot template could not be kept");
+                failed(crate::error::chain(&error));
             }
         });
     }
@@ -226,13 +242,13 @@ impl Vm {
     }
 }
 
-fn told(notice: Notice<'_>) {
+/// Tells the user what is out of the ordinary. That a file of this run waits for another's template is
+/// not: the boot would take as long.
+fn tell_of(host: &Host, notice: Notice<'_>) {
     match notice {
-        Notice::Waiting { holder } => {
-            tracing::info!(?holder, "waiting for a boot template that is being made");
-        }
-        Notice::Damaged { path, why } => {
-            tracing::warn!(%path, why, "a boot template is damaged and is made anew");
-        }
+        Notice::Waiting {
+            holder: Some(holder),
+        } if holder.pid == std::process::id() => (),
+        notice => host.images.tell_of("a boot template", notice),
     }
 }

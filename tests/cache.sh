@@ -1,0 +1,197 @@
+#!/usr/bin/env bash
+# The cache of boot templates, as several runs, killed ones, damage, little room and a full disk leave
+# it: the next run passes, and says what was wrong.
+#   tests/cache.sh PROVIUM
+set -euo pipefail
+provium=$(realpath "$1")
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cache=$folder/cache
+templates=$cache/templates-v1
+mkdir "$cache"
+# The guest is taken from the user's cache; everything else begins anew.
+guest=$(dirname "$("$provium" setup | awk '$1 == "root" { print $2 }')")
+own=$(dirname "$(dirname "$guest")")
+cp -a --reflink=auto "$own"/{accel-v1.json,guests-v1,kernels-v1} "$cache"
+
+printf '[provium]\ncache_dir = "%s"\n' "$cache" > "$folder/provium.toml"
+cat > "$folder/boot.test.lua" <<'LUA'
+test("boots", function(t)
+  local vm = provium:vm("v", "default"):boot()
+  t:assert_eq(vm:run("echo up").stdout, "up\n")
+  print("kind:", vm:stats().boot_kind)
+end)
+LUA
+
+fail() { echo "cache: $*" >&2; exit 1; }
+pass() { echo "cache: $*"; }
+
+# Waits, at most a minute, until a command succeeds.
+await() {
+  local what=$1 deadline=$((SECONDS + 60))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $deadline ] || fail "waited in vain: $what"
+    sleep 0.02
+  done
+}
+gone() { [ ! -e /proc/"$1" ] || grep -q '^State:.Z' /proc/"$1"/status 2> /dev/null; }
+children() { cat /proc/"$1"/task/*/children 2> /dev/null | tr ' ' '\n' | grep . || true; }
+
+# run NAME ARGUMENTS…: a run that must pass; what it said is in $folder/NAME.{out,err,events}.
+run() {
+  local name=$1
+  shift
+  "$provium" --config "$folder/provium.toml" --save-events "$folder/$name.events" "$@" \
+    > "$folder/$name.out" 2> "$folder/$name.err" ||
+    fail "$name failed: $(cat "$folder/$name.out" "$folder/$name.err")"
+}
+# boots NAME KIND…: what the boots of a run were from.
+boots() {
+  local name=$1 kinds
+  shift
+  kinds=$(LC_ALL=C grep -aoE "boot.(cold|template|snapshot)" "$folder/$name.events" | LC_ALL=C sed "s/^boot.//" | sort | tr "\n" " " || true)
+  [ "$kinds" = "$* " ] || fail "$name: boots are $kinds, not $*; $(cat "$folder/$name.err")"
+}
+said() { grep -q -e "$2" "$folder/$1.err" || fail "$1 does not say: $2; but: $(cat "$folder/$1.err")"; }
+silent() { [ ! -s "$folder/$1.err" ] || fail "$1 says: $(cat "$folder/$1.err")"; }
+nothing_half() {
+  local left
+  left=$(find "$cache" -maxdepth 2 -name '.tmp-*')
+  [ -z "$left" ] || fail "left behind: $left"
+}
+the_template() { ls -d "$templates"/????????????????* | grep -v LOCKS; }
+
+# Two runs at once make it once.
+run one "$folder/boot.test.lua" &
+first=$!
+run two "$folder/boot.test.lua" &
+wait "$first" || exit 1
+wait $! || exit 1
+cat "$folder"/{one,two}.events > "$folder/both.events"
+boots both cold template
+cat "$folder"/{one,two}.err > "$folder/both.err"
+said both "waiting for process .*, which is making a boot template"
+pass "two runs made one template"
+
+# Damage is told, removed and mended.
+entry=$(the_template)
+flip() { printf '\377' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+spoil() {
+  case $1 in
+    truncated) truncate -s -4096 "$entry/ram" ;;
+    flipped-ram) flip "$entry/ram" 100000000 ;;
+    flipped-devices) flip "$entry/devices" 1000 ;;
+    missing) rm "$entry/devices" ;;
+    future) sed -i 's/"version": 2/"version": 99/' "$entry/manifest.json" ;;
+    foreign) sed -i 's/"key": "../"key": "00/' "$entry/manifest.json" ;;
+    no-entry) rm -r "$entry"; echo > "$entry" ;;
+    # What the manifest takes for untouched, QEMU refuses.
+    decayed)
+      touch -r "$entry/devices" "$folder/time"
+      head -c "$(stat -c %s "$entry/devices")" /dev/zero > "$entry/devices"
+      touch -r "$folder/time" "$entry/devices"
+      ;;
+  esac
+}
+for damage in truncated flipped-ram flipped-devices missing future foreign no-entry decayed; do
+  spoil "$damage"
+  run "$damage" "$folder/boot.test.lua"
+  boots "$damage" cold
+  said "$damage" "boot template.*$entry.* removed and made again"
+  nothing_half
+done
+run mended "$folder/boot.test.lua"
+boots mended template
+silent mended
+pass "damaged, foreign and future templates were told, removed and made again"
+
+# Room is made only of what nobody uses.
+cat > "$folder/user.test.lua" <<'LUA'
+local folder = assert(os.getenv("FOLDER"))
+local function there(name) local f = io.open(folder .. "/" .. name); return f and f:close() end
+test("uses what is evicted around it", function(t)
+  local vm = provium:vm("v", "default"):boot()
+  io.open(folder .. "/booted", "w"):close()
+  wait_until(function() return there("evicted") end, {timeout = "60s"})
+  vm:run("modprobe xfs"):assert_ok()
+  local s = vm:snapshot()
+  vm:reset()
+  vm:restore(s)
+  provium:vm("w", "default"):boot():run("true"):assert_ok()
+end)
+LUA
+printf '[provium]\ncache_dir = "%s"\ncache_max_size = "1M"\n' "$cache" > "$folder/tiny.toml"
+FOLDER=$folder run user "$folder/user.test.lua" &
+user=$!
+await "the user's boot" [ -e "$folder/booted" ]
+echo 'test("boots another kind", function() provium:vm("v", "default", {memory = "192M"}):boot() end)' > "$folder/other.test.lua"
+"$provium" --config "$folder/tiny.toml" "$folder/other.test.lua" > "$folder/tiny.out" 2>&1 ||
+  fail "the run with a tiny cache failed: $(cat "$folder/tiny.out")"
+touch "$folder/evicted"
+wait "$user" || exit 1
+boots user snapshot template template
+pass "what is in use is not evicted"
+
+# A run that is killed leaves a cache that can be used, and no process.
+# killed NAME WHEN…: starts a run and kills it once WHEN holds.
+killed() {
+  local name=$1 pid machines machine
+  shift
+  "$provium" --config "$folder/provium.toml" "$folder/boot.test.lua" > "$folder/killed.out" 2>&1 &
+  pid=$!
+  await "$name" "$@" "$pid"
+  machines=$(children "$pid")
+  kill -KILL "$pid"
+  wait "$pid" 2> /dev/null || true
+  for machine in $machines; do await "the end of machine $machine, killed while $name" gone "$machine"; done
+}
+has_machine() { [ -n "$(children "$1")" ]; }
+has_draft() { compgen -G "$templates/.tmp-*" > /dev/null; }
+for moment in has_machine has_draft; do
+  rm -rf "$templates"
+  killed "making" "$moment"
+  run "after-$moment" "$folder/boot.test.lua"
+  boots "after-$moment" cold
+  nothing_half
+done
+killed "restoring" has_machine
+run after-restoring "$folder/boot.test.lua"
+boots after-restoring template
+nothing_half
+pass "a run killed while making, installing or restoring a template leaves nothing"
+
+# Without room for a template, boots are cold and said to be so; a snapshot says why it cannot be.
+cat > "$folder/full.test.lua" <<'LUA'
+test("boots twice, and cannot be saved", function(t)
+  for i = 1, 2 do
+    local vm = provium:vm("v" .. i, "default"):boot()
+    vm:run("true"):assert_ok()
+    local err = tostring(t:assert_raises(function() vm:snapshot() end))
+    t:assert_contains(err, "snapshot()")
+    t:assert_contains(err, "No space left")
+    vm:run("true"):assert_ok()
+  end
+end)
+LUA
+cat > "$folder/full.sh" <<'SH'
+set -euo pipefail
+mount -t tmpfs -o size="$2" none "$1/full"
+cp -a "$1"/cache/{accel-v1.json,guests-v1,kernels-v1} "$1/full"
+"$3" --config "$1/full.toml" --save-events "$1/full.events" "$1/full.test.lua" > "$1/full.out" 2> "$1/full.err"
+find "$1/full" -maxdepth 2 -name '.tmp-*' > "$1/full.left"
+SH
+if unshare -rm mount -t tmpfs none /mnt 2> /dev/null; then
+  mkdir "$folder/full"
+  printf '[provium]\ncache_dir = "%s/full"\n' "$folder" > "$folder/full.toml"
+  # 40 MiB more than what is there already: a template takes about 70.
+  size=$(du -sm "$cache"/{guests-v1,kernels-v1} | awk '{ sum += $1 } END { print sum + 40 }')m
+  unshare -rm bash "$folder/full.sh" "$folder" "$size" "$provium" ||
+    fail "the run on a full disk failed: $(cat "$folder"/full.{out,err})"
+  boots full cold cold
+  said full "no boot template could be kept.*No space left"
+  [ ! -s "$folder/full.left" ] || fail "left on the full disk: $(cat "$folder/full.left")"
+  pass "on a full disk, boots are cold"
+else
+  pass "skipped: a full disk, since this user may not mount one"
+fi
