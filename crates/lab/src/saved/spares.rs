@@ -2,8 +2,9 @@
 //!
 //! A spare is made behind the tests' backs of what has been restored before and is likely to be again:
 //! of a template from its second use on, of a baseline at each reset. It is one machine that stands
-//! still; it costs no processor, and of memory what QEMU needs for itself. There are few of them, none
-//! where the pool is nearly used up, and they go when a boot needs the room.
+//! still; it costs no processor, and of memory what QEMU needs for itself. There are few of them, the
+//! one that has been waiting for longest makes place for a new one, there are none where the pool is
+//! nearly used up, and they go when a boot needs the room.
 
 use crate::budget::VM_OVERHEAD;
 use crate::lock::lock;
@@ -33,19 +34,33 @@ pub(crate) enum Again {
 #[derive(Default)]
 pub(crate) struct Spares(Mutex<State>);
 
-#[derive(Default)]
-struct State {
-    ready: Vec<Spare>,
+struct State<S = Ready> {
+    ready: Vec<Spare<S>>,
     making: Vec<Utf8PathBuf>,
     uses: BTreeMap<Utf8PathBuf, u32>,
     closed: bool,
 }
 
-struct Spare {
+struct Spare<S> {
     folder: Utf8PathBuf,
+    machine: S,
+}
+
+/// A machine, and what it shares its RAM with, which stays as long.
+struct Ready {
     standby: Standby,
-    /// What it shares its RAM with stays.
     _base: Arc<Base>,
+}
+
+impl<S> Default for State<S> {
+    fn default() -> Self {
+        Self {
+            ready: Vec::new(),
+            making: Vec::new(),
+            uses: BTreeMap::new(),
+            closed: false,
+        }
+    }
 }
 
 impl Spares {
@@ -61,7 +76,7 @@ impl Spares {
             .ready
             .iter()
             .position(|spare| spare.folder == folder)?;
-        Some(state.ready.swap_remove(found).standby)
+        Some(state.ready.remove(found).machine.standby)
     }
 
     /// Whether one should be made of what has just been restored; if so, it counts as in the making.
@@ -71,10 +86,15 @@ impl Spares {
         let uses = state.uses.entry(folder.to_owned()).or_default();
         *uses += 1;
         let likely = again == Again::Surely || *uses > 1;
-        let wanted = likely && room >= ROOM && !state.closed && state.has_place_for(folder);
+        if !likely || room < ROOM || state.closed {
+            return false;
+        }
+        let (wanted, gone) = state.place_for(folder);
         if wanted {
             state.making.push(folder.to_owned());
         }
+        drop(state);
+        drop(gone);
         wanted
     }
 
@@ -84,10 +104,13 @@ impl Spares {
         let folder = saved.machine.folder();
         state.making.retain(|making| making != folder);
         if let Some(standby) = standby.filter(|_| !state.closed) {
-            state.ready.push(Spare {
-                folder: folder.to_owned(),
+            let machine = Ready {
                 standby,
                 _base: Arc::clone(&saved.base),
+            };
+            state.ready.push(Spare {
+                folder: folder.to_owned(),
+                machine,
             });
         }
     }
@@ -110,13 +133,22 @@ impl Spares {
     }
 }
 
-impl State {
-    fn has_place_for(&mut self, folder: &Utf8Path) -> bool {
+impl<S> State<S> {
+    /// Whether there is a place for one of `folder`, and the spares that have made place.
+    fn place_for(&mut self, folder: &Utf8Path) -> (bool, Vec<Spare<S>>) {
         // What was deleted is restored no more.
-        self.ready.retain(|spare| spare.folder.exists());
+        let deleted = |spare: &mut Spare<S>| !spare.folder.exists();
+        let mut gone: Vec<Spare<S>> = self.ready.extract_if(.., deleted).collect();
         let is_there = self.ready.iter().any(|spare| spare.folder == folder)
             || self.making.iter().any(|making| making == folder);
-        !is_there && self.ready.len() + self.making.len() < MOST
+        if is_there || self.making.len() >= MOST {
+            return (false, gone);
+        }
+        // Those that are ready are in the order in which they came to be so.
+        while self.ready.len() + self.making.len() >= MOST {
+            gone.push(self.ready.remove(0));
+        }
+        (true, gone)
     }
 }
 
@@ -125,5 +157,45 @@ impl fmt::Debug for Spares {
         f.debug_tuple("Spares")
             .field(&lock(&self.0).ready.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_spare_takes_the_place_of_the_oldest_and_a_deleted_one_has_none() {
+        let root = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(root.path()).unwrap();
+        let folder = |number: usize| {
+            let folder = root.join(number.to_string());
+            fs_err::create_dir_all(&folder).unwrap();
+            folder
+        };
+        let mut state: State<usize> = State::default();
+        let mut come = |number| {
+            let (wanted, gone) = state.place_for(&folder(number));
+            if wanted {
+                let (folder, machine) = (folder(number), number);
+                state.ready.push(Spare { folder, machine });
+            }
+            let gone: Vec<usize> = gone.iter().map(|spare| spare.machine).collect();
+            (wanted, gone)
+        };
+        for number in 0..MOST {
+            assert_eq!(come(number), (true, vec![]));
+        }
+        assert_eq!(come(1), (false, vec![]), "it is there");
+        assert_eq!(come(10), (true, vec![0]), "the oldest");
+        fs_err::remove_dir(folder(2)).unwrap();
+        assert_eq!(come(11), (true, vec![2]), "the deleted one");
+        assert_eq!(come(12), (true, vec![1]));
+
+        state.making = (20..20 + MOST).map(folder).collect();
+        assert!(
+            !state.place_for(&folder(30)).0,
+            "all places are for those in the making"
+        );
     }
 }
