@@ -10,6 +10,9 @@ pub struct Usage {
     pub cpu_time: Duration,
     /// Resident memory, bytes. Pages shared with others count fully.
     pub resident_bytes: u64,
+    /// Memory that is its own, and its share of what it shares with others, bytes: what one more machine
+    /// of the kind costs.
+    pub proportional_bytes: u64,
 }
 
 /// The figures of process `pid`.
@@ -17,8 +20,21 @@ pub(crate) fn of_process(pid: u32) -> io::Result<Usage> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks_per_second = rustix::param::clock_ticks_per_second();
     let page_size = rustix::param::page_size() as u64;
-    parse(&stat, ticks_per_second, page_size)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unknown form of `stat`"))
+    let unknown = |file| {
+        let why = format!("unknown form of `{file}`");
+        move || io::Error::new(io::ErrorKind::InvalidData, why)
+    };
+    let mut usage = parse(&stat, ticks_per_second, page_size).ok_or_else(unknown("stat"))?;
+    let rollup = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    usage.proportional_bytes = proportional(&rollup).ok_or_else(unknown("smaps_rollup"))?;
+    Ok(usage)
+}
+
+/// `Pss` of `proc_pid_smaps(5)`, in bytes.
+fn proportional(rollup: &str) -> Option<u64> {
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
 }
 
 /// Fields 14 (utime), 15 (stime) and 24 (rss) of `proc_pid_stat(5)`. Field 2, the name, may hold
@@ -31,6 +47,7 @@ fn parse(stat: &str, ticks_per_second: u64, page_size: u64) -> Option<Usage> {
     Some(Usage {
         cpu_time,
         resident_bytes: field(24)? * page_size,
+        proportional_bytes: 0,
     })
 }
 
@@ -47,14 +64,24 @@ mod tests {
             usage,
             Usage {
                 cpu_time: Duration::from_secs(2),
-                resident_bytes: 25 * 4096
+                resident_bytes: 25 * 4096,
+                proportional_bytes: 0,
             }
         );
         assert!(parse("17 (a) S", 100, 4096).is_none());
     }
 
     #[test]
+    fn the_proportional_size_is_found_among_others() {
+        let rollup = "7f0-7f1 ---p 00000000 00:00 0 [rollup]\nRss:  900 kB\nPss:       123 kB\nPss_Dirty: 5 kB\n";
+        assert_eq!(proportional(rollup), Some(123 * 1024));
+        assert_eq!(proportional("Rss: 900 kB\n"), None);
+    }
+
+    #[test]
     fn a_living_process_has_figures() {
-        assert!(of_process(std::process::id()).unwrap().resident_bytes > 0);
+        let usage = of_process(std::process::id()).unwrap();
+        assert!(usage.proportional_bytes > 0);
+        assert!(usage.resident_bytes > 0);
     }
 }

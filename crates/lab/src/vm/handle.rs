@@ -99,6 +99,8 @@ pub struct VmStats {
     pub cpu_time: Duration,
     /// Host memory that QEMU holds, bytes.
     pub resident_bytes: u64,
+    /// That memory, but what is shared with other processes counts as its share, bytes.
+    pub proportional_bytes: u64,
     /// How it came to be: booted cold, from a template, or restored.
     pub boot_kind: BootKind,
     /// From the call of `boot` to the agent's answer.
@@ -285,6 +287,7 @@ impl Vm {
         Ok(VmStats {
             cpu_time: usage.cpu_time,
             resident_bytes: usage.resident_bytes,
+            proportional_bytes: usage.proportional_bytes,
             boot_kind: session.running.boot_kind,
             boot_time: session.running.boot_time,
             guest,

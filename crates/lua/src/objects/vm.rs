@@ -129,6 +129,7 @@ fn stats_table(lua: &Lua, stats: &VmStats) -> Result<Table> {
     let table = lua.create_table()?;
     table.raw_set("cpu_time", stats.cpu_time.as_secs_f64())?;
     table.raw_set("resident_memory", stats.resident_bytes)?;
+    table.raw_set("proportional_memory", stats.proportional_bytes)?;
     table.raw_set("boot_kind", stats.boot_kind.word())?;
     table.raw_set("boot_time", stats.boot_time.as_secs_f64())?;
     table.raw_set("guest_memory_total", stats.guest.memory_total)?;
