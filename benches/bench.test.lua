@@ -1,31 +1,12 @@
 -- The figures that are promised, each taken next to what it is compared with. `make bench` runs
 -- this and prints the rows; the file named by PROVIUM_BENCH_ROWS gets them, tabs between the fields.
-local rows = assert(io.open(assert(os.getenv("PROVIUM_BENCH_ROWS"), "run this with `make bench`"), "w"))
-local here = assert(os.getenv("PROVIUM_BENCH_DIR"))
-local kernel, initrd = assert(os.getenv("PROVIUM_BENCH_KERNEL")), assert(os.getenv("PROVIUM_BENCH_INITRD"))
-
-local function row(what, value, unit, beside)
-  rows:write(("%s\t%.3f\t%s\t%s\n"):format(what, value, unit, beside or ""))
-  rows:flush()
-end
-
-local function seconds(fn)
-  local before = host.now_ns()
-  fn()
-  return (host.now_ns() - before) / 1e9
-end
-
-local function quantile(values, q)
-  table.sort(values)
-  return values[math.max(1, math.ceil(#values * q))]
-end
+local figures = require "figures"
+local row, seconds, quantile = figures.row, figures.seconds, figures.quantile
 
 test("cold boot to first answer", {timeout = "300s"}, function(t)
   local ours, plain, ratios = {}, {}, {}
   for i = 1, 5 do
-    local pipe = io.popen(("%s/plain-boot %s %s"):format(here, kernel, initrd))
-    plain[i] = tonumber(pipe:read("a"))
-    pipe:close()
+    plain[i] = figures.from("%s/plain-boot %s %s", figures.folder, figures.kernel, figures.initrd)[1]
     local vm = provium:vm("cold" .. i, "default", {cold = true})
     ours[i] = seconds(function() vm:boot() end)
     vm:close()

@@ -1,0 +1,93 @@
+-- Boots from templates, restores and saves with no machine standing ready: the file claims the whole
+-- pool (`benches/run` says how large that is), so there is no room for a spare.
+local figures = require "figures"
+local row, seconds, median = figures.row, figures.seconds, figures.median
+
+local ROUNDS = 7
+provium:claim{memory = assert(os.getenv("PROVIUM_BENCH_POOL"))}
+
+-- The time from the call of `boot` to the answer of the guest's first call.
+local function boot_and_call(name, opts)
+  local vm = provium:vm(name, "default", opts)
+  local took = seconds(function()
+    vm:boot()
+    vm:syscall("getpid")
+  end)
+  local kind = vm:stats().boot_kind
+  return took, kind, vm
+end
+
+-- Boots until there is a template that a boot was from.
+local function have_template(name, opts)
+  for i = 1, 3 do
+    local _, kind, vm = boot_and_call(name .. "-first-" .. i, opts)
+    vm:close()
+    if kind == "template" then return end
+  end
+  error("no boot is from a template")
+end
+
+local cold
+
+test("a boot from a template", {timeout = "600s"}, function(t)
+  have_template("t256", {})
+  local plain = figures.from("%s/plain-restore %s %s 256 %d", figures.folder, figures.kernel, figures.initrd, ROUNDS)
+  row("full stream: save of a 256 MiB guest", table.remove(plain, 1), "s", "plain QEMU, `migrate exec:`")
+  local colds, templates, kinds = {}, {}, {}
+  for i = 1, ROUNDS do
+    local vm
+    colds[i], _, vm = boot_and_call("cold" .. i, {cold = true})
+    vm:close()
+    templates[i], kinds[i], vm = boot_and_call("template" .. i)
+    t:assert_eq(kinds[i], "template")
+    vm:close()
+  end
+  cold = median(colds)
+  row("full stream: restore to first answer", median(plain), "s", "plain QEMU, `-incoming exec:`")
+  row("cold boot to first call", cold, "s")
+  row("template boot to first call", median(templates), "s", "no spare")
+  row("template boot / cold boot", median(templates) / cold, "ratio", "aim: 0.12 at most")
+  row("template boot / full-stream restore", median(templates) / median(plain), "ratio", "aim: 0.35 at most")
+end)
+
+test("the guest's memory costs nothing", {timeout = "600s"}, function(t)
+  for _, memory in ipairs{"128M", "512M", "2G"} do
+    local opts = {memory = memory}
+    have_template("t" .. memory, opts)
+    local templates = {}
+    for i = 1, ROUNDS do
+      local vm
+      templates[i], _, vm = boot_and_call(memory .. i, opts)
+      vm:close()
+    end
+    row(("template boot, %s guest"):format(memory), median(templates), "s", "aim: flat from 128 MiB to 2 GiB")
+  end
+end)
+
+test("snapshots", {timeout = "300s"}, function(t)
+  for _, from in ipairs{"template", "cold"} do
+    local vm = provium:vm("s-" .. from, "default", {cold = from == "cold"}):boot()
+    vm:syscall("getpid")
+    local saves, restores, size = {}, {}, nil
+    for i = 1, ROUNDS do
+      local s
+      saves[i] = seconds(function() s = vm:snapshot() end) * 1000
+      size = s:size()
+      restores[i] = seconds(function()
+        vm:restore(s)
+        vm:syscall("getpid")
+      end)
+      s:delete()
+      -- What is restored is on its snapshot; the next round saves the booted one again.
+      vm:close()
+      vm = provium:vm(("s-%s-%d"):format(from, i), "default", {cold = from == "cold"}):boot()
+      vm:syscall("getpid")
+    end
+    local beside = ("256 MiB guest, booted %s: %.1f MiB written"):format(
+      from == "cold" and "cold" or "from a template", size / 2 ^ 20)
+    row("snapshot save", median(saves), "ms", beside .. (from == "template" and "; aim: 50 ms at most" or ""))
+    row("restore to first call", median(restores), "s", from == "cold" and "whole, no spare" or "on its base, no spare")
+    row("restore / cold boot", median(restores) / cold, "ratio")
+    vm:close()
+  end
+end)
