@@ -1,0 +1,87 @@
+-- Boot templates: a boot of a known kind starts where another had come to, and the guest does not show it.
+
+-- A kind of this file's own: what other files boot says nothing here.
+local kind = {kernel_cmdline_append = "kind=" .. host.now_ns()}
+local function boot(name, more)
+  local opts = {}
+  for key, value in pairs(kind) do opts[key] = value end
+  for key, value in pairs(more or {}) do opts[key] = value end
+  return provium:vm(name, "default", opts):boot()
+end
+
+local first = boot("first")
+
+test("the first boot of a kind is cold, the next are from its template", function(t)
+  t:assert_eq(first:stats().boot_kind, "cold")
+  local second = boot("second")
+  t:assert_eq(second:stats().boot_kind, "template")
+  t:assert(second:stats().boot_time < first:stats().boot_time, "it is quicker")
+  t:assert_eq(boot("third", {cold = true}):stats().boot_kind, "cold", "cold is cold")
+  t:assert_eq(boot("more", {memory = "192M"}):stats().boot_kind, "cold", "another kind")
+  -- From a machine that stands ready, once there is one, it is the same.
+  for i = 1, 4 do
+    local name = "again-" .. i
+    local vm = boot(name)
+    t:assert_eq(vm:stats().boot_kind, "template")
+    t:assert_eq(vm:run("hostname").stdout, name .. "\n")
+    vm:close()
+  end
+end)
+
+test("two VMs of one template differ in name, chance and boot, and in nothing else", function(t)
+  local one, two = boot("one"), boot("two")
+  t:assert_eq(one:run("hostname").stdout, "one\n")
+  t:assert_eq(two:run("hostname").stdout, "two\n")
+  for _, different in ipairs{
+    "cat /proc/sys/kernel/random/boot_id", "cat /proc/sys/kernel/random/uuid",
+    "head -c 32 /dev/urandom | od -An -tx1", "head -c 32 /dev/hwrng | od -An -tx1",
+  } do
+    local a, b = one:run(different):assert_ok().stdout, two:run(different):assert_ok().stdout
+    t:assert_neq(a, b, different)
+    t:assert_neq(a, first:run(different).stdout, "nor is it that of the VM that the template was made of")
+  end
+  for _, same in ipairs{
+    "cat /proc/cmdline", "ps -o pid,args | grep -v -e 'ps -o' -e '\\[' -e grep", "cat /proc/mounts", "ls -laR /etc /root /tmp",
+    "cat /proc/modules | cut -d' ' -f1-2 | sort", "cat /sys/class/net/lo/operstate /proc/sys/kernel/threads-max",
+  } do
+    t:assert_eq(one:run(same):assert_ok().stdout, two:run(same).stdout, same)
+  end
+end)
+
+test("its clock is right, or what it was told to be", function(t)
+  t:assert_near(boot("now"):clock():get(), host.now_ns() / 1e9, 2)
+  local vm = boot("then", {initial_time = 1000000000})
+  t:assert_eq(vm:stats().boot_kind, "template")
+  t:assert_near(vm:clock():get(), 1000000000, 5)
+end)
+
+test("its console's log goes back to the kernel's first line", function(t)
+  local opts = {kernel_cmdline = "console=ttyS0", kernel_cmdline_append = kind.kernel_cmdline_append}
+  local cold = boot("loud", opts)
+  local warm = boot("loud-again", opts)
+  t:assert_eq(warm:stats().boot_kind, "template")
+  t:assert_contains(warm:console():read_log(), "Linux version")
+  t:assert_contains(cold:console():read_log(), "Linux version")
+end)
+
+test("it can do what a booted one can", function(t)
+  local vm = boot("able")
+  vm:run("modprobe xfs"):assert_ok()
+  vm:write_file("/tmp/x", "x")
+  vm:reset()
+  t:assert_eq(vm:run("hostname; ls /tmp/x").stdout, "able\n")
+  vm:shutdown()
+  vm:boot()
+  t:assert_eq(vm:stats().boot_kind, "template")
+  vm:power_button()
+  t:assert_eq(vm:state(), "shutdown")
+end)
+
+test("files of a boot are part of the kind", function(t)
+  local function with(content) return {files = {{path = "/etc/given", content = content}}} end
+  for i, content in ipairs{"one", "one", "two"} do
+    local vm = boot("given-" .. i, with(content))
+    t:assert_eq(vm:read_file("/etc/given"), content)
+    t:assert_eq(vm:stats().boot_kind, i == 2 and "template" or "cold")
+  end
+end)
