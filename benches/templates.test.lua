@@ -27,7 +27,7 @@ local function have_template(name, opts)
   error("no boot is from a template")
 end
 
-local cold
+local cold, full_stream
 
 test("a boot from a template", {timeout = "600s"}, function(t)
   have_template("t256", {})
@@ -42,7 +42,7 @@ test("a boot from a template", {timeout = "600s"}, function(t)
     t:assert_eq(kinds[i], "template")
     vm:close()
   end
-  cold = median(colds)
+  cold, full_stream = median(colds), median(plain)
   row("full stream: restore to first answer", median(plain), "s", "plain QEMU, `-incoming exec:`")
   row("cold boot to first call", cold, "s")
   row("template boot to first call", median(templates), "s", "no spare")
@@ -88,6 +88,21 @@ test("snapshots", {timeout = "300s"}, function(t)
     row("snapshot save", median(saves), "ms", beside .. (from == "template" and "; aim: 50 ms at most" or ""))
     row("restore to first call", median(restores), "s", from == "cold" and "whole, no spare" or "on its base, no spare")
     row("restore / cold boot", median(restores) / cold, "ratio")
+    row("restore / full-stream restore", median(restores) / full_stream, "ratio")
     vm:close()
   end
+end)
+
+test("a fixture", {timeout = "300s"}, function(t)
+  local restores = {}
+  -- The first of all builds it.
+  for i = 0, ROUNDS do
+    local lab = provium:lab("fixture" .. i)
+    local took = seconds(function() lab:vm_fixture("base.fixture.lua"):syscall("getpid") end)
+    if i > 0 then restores[i] = took end
+    lab:shutdown()
+  end
+  row("fixture restore to first call", median(restores), "s", "256 MiB guest, no spare")
+  row("fixture restore / cold boot", median(restores) / cold, "ratio")
+  row("fixture restore / full-stream restore", median(restores) / full_stream, "ratio")
 end)

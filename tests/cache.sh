@@ -134,13 +134,12 @@ boots user snapshot template template
 pass "what is in use is not evicted"
 
 # A run that is killed leaves a cache that can be used, and no process.
-# killed NAME WHEN…: starts a run and kills it once WHEN holds.
+# killed NAME WHEN FILE: starts a run of FILE.test.lua and kills it once WHEN holds.
 killed() {
-  local name=$1 pid machines machine
-  shift
-  "$provium" --config "$folder/provium.toml" "$folder/boot.test.lua" > "$folder/killed.out" 2>&1 &
+  local name=$1 moment=$2 pid machines machine
+  "$provium" --config "$folder/provium.toml" "$folder/$3.test.lua" > "$folder/killed.out" 2>&1 &
   pid=$!
-  await "$name" "$@" "$pid"
+  await "$name" "$moment" "$pid"
   machines=$(children "$pid")
   kill -KILL "$pid"
   wait "$pid" 2> /dev/null || true
@@ -150,16 +149,30 @@ has_machine() { [ -n "$(children "$1")" ]; }
 has_draft() { compgen -G "$templates/.tmp-*" > /dev/null; }
 for moment in has_machine has_draft; do
   rm -rf "$templates"
-  killed "making" "$moment"
+  killed "making" "$moment" boot
   run "after-$moment" "$folder/boot.test.lua"
   boots "after-$moment" cold
   nothing_half
 done
-killed "restoring" has_machine
+killed "restoring" has_machine boot
 run after-restoring "$folder/boot.test.lua"
 boots after-restoring template
 nothing_half
-pass "a run killed while making, installing or restoring a template leaves nothing"
+# Its snapshots, which go with their handles, are swept.
+cat > "$folder/holds.test.lua" <<'LUA'
+test("holds a snapshot", function(t)
+  local vm = provium:vm("v", "default"):boot()
+  local s = vm:snapshot()
+  io.open(assert(os.getenv("FOLDER")) .. "/saved", "w"):close()
+  vm:run("sleep 1000")
+  s:delete()
+end)
+LUA
+has_snapshot() { [ -e "$folder/saved" ] && compgen -G "$cache/snapshots-v1/.tmp-*" > /dev/null; }
+FOLDER=$folder killed "holding a snapshot" has_snapshot holds
+run after-holding "$folder/boot.test.lua"
+nothing_half
+pass "a run killed while making, installing or restoring a template, or holding a snapshot, leaves nothing"
 
 # Without room for a template, boots are cold and said to be so; a snapshot says why it cannot be.
 cat > "$folder/full.test.lua" <<'LUA'

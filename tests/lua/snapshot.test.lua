@@ -206,6 +206,45 @@ test("a snapshot in a folder of its own outlives its VM, with memory and vCPUs",
   t:assert_contains(tostring(t:assert_raises(function() other:restore(7) end)), "needs a snapshot")
 end)
 
+test("a folder that is damaged, foreign or of another version is refused, and the VM goes on", function(t)
+  local folder = os.tmpname() .. ".spoilt"
+  vm:write_file("/tmp/when", "then")
+  vm:snapshot(folder)
+  vm:write_file("/tmp/when", "now")
+  local function spoil(file, change)
+    local path = folder .. "/" .. file
+    local f = assert(io.open(path, "rb"))
+    local content = f:read("a")
+    f:close()
+    local function put(bytes)
+      local out = assert(io.open(path, "wb"))
+      out:write(bytes)
+      out:close()
+    end
+    local spoilt = change(content)
+    t:assert_neq(spoilt, content, file .. " is not changed")
+    put(spoilt)
+    local err = tostring(t:assert_raises(function() vm:restore(folder) end))
+    put(content)
+    t:assert_eq(vm:read_file("/tmp/when"), "now", "after: " .. err)
+    return err
+  end
+  local function set(key, value)
+    return function(text) return (text:gsub('("' .. key .. '": )"?[^",]+"?', "%1" .. value, 1)) end
+  end
+  t:assert_contains(spoil("machine.json", set("version", "99")), "it has version 99")
+  t:assert_contains(spoil("machine.json", set("qemu", '"0.1.2"')), "QEMU 0.1.2")
+  t:assert_contains(spoil("machine.json", function() return "{" end), "machine.json")
+  t:assert_contains(spoil("vm.json", set("version", "99")), "it has version 99")
+  t:assert_contains(spoil("vm.json", set("agent", '"another"')), "another build of Provium")
+  t:assert_contains(spoil("devices", function(bytes) return bytes:sub(1, #bytes // 2) end), "load of migration failed")
+  vm:restore(folder)
+  t:assert_eq(vm:read_file("/tmp/when"), "then")
+  assert(os.execute("truncate -s -4096 " .. folder .. "/ram"))
+  t:assert_contains(tostring(t:assert_raises(function() provium:vm("late", "default"):restore(folder) end)), "is damaged")
+  os.execute("rm -rf " .. folder)
+end)
+
 test("only a booted VM is saved", function(t)
   local created = provium:vm("created", "default")
   t:assert_contains(tostring(t:assert_raises(function() created:snapshot() end)), "needs state booted")
