@@ -74,3 +74,21 @@ test("a VM that is in two labs is saved and put back once", function(t)
   outer:restore(s)
   t:assert_raises(function() vm:stat("/tmp/new") end)
 end)
+
+-- Waits for as long as an agent may take to come to rest.
+test("one whose agent does not come to rest keeps all from being saved, and no other from going on", {timeout = "200s"}, function(t)
+  local lab = provium:lab("stuck")
+  local good = lab:vm("good", "default"):boot()
+  -- Beside an init of the image's own, the agent is a process that can be stopped.
+  local init = "#!/bin/sh\nmount -t proc proc /proc\nexec sleep 100000\n"
+  local stuck = lab:vm("stuck", "default", {files = {{path = "/init", content = init, mode = 0x1ed}}}):boot()
+  local agent
+  wait_until(function() agent = stuck:run("cat /proc/$PPID/stat").stdout:match("%) %a (%d+) ") return agent end)
+  stuck:run("(sleep 0.2; kill -STOP " .. agent .. ") > /dev/null 2>&1 &"):assert_ok()
+  host.sleep("2s") -- nobody is told when it stops
+  local err = tostring(t:assert_raises(function() lab:snapshot() end))
+  t:assert_contains(err, "vm `stuck`")
+  t:assert_contains(err, "does not come to rest")
+  t:assert_eq(good:run("echo on").stdout, "on\n")
+  good:snapshot():delete()
+end)

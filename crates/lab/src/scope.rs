@@ -15,6 +15,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// How long closing all that needs a guest's answer may take. Workers alone may need some seconds.
+const GUEST_LIMIT: Duration = Duration::from_secs(30);
 
 /// Identifies a resource within this process; also its age, a later one being greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -151,11 +156,19 @@ impl Scope {
         &self.0.names
     }
 
-    /// Closes everything, class by class, newest first, and says what could not be closed.
+    /// Closes everything, class by class, newest first, and says what could not be closed. What a guest
+    /// is asked to close has a limit in all, since its VM, which comes last, is ended without it.
     pub async fn close(&self) -> Vec<CloseFailure> {
         let mut failures = Vec::new();
-        while let Some(resource) = self.pop_next() {
-            if let Err(error) = resource.close().await {
+        let limit = Instant::now() + GUEST_LIMIT;
+        while let Some((class, resource)) = self.pop_next() {
+            let closed = if class < Class::Vm {
+                let closed = timeout_at(limit, resource.close()).await;
+                closed.unwrap_or_else(|_| Err(too_late(&*resource)))
+            } else {
+                resource.close().await
+            };
+            if let Err(error) = closed {
                 failures.push(CloseFailure {
                     subject: resource.subject(),
                     error,
@@ -166,14 +179,14 @@ impl Scope {
     }
 
     /// Takes out what is to be closed next: of the first class that has any, the newest.
-    fn pop_next(&self) -> Option<Arc<dyn Close>> {
+    fn pop_next(&self) -> Option<(Class, Arc<dyn Close>)> {
         let mut resources = self.resources();
         let first_class = resources.keys().next()?.0;
         let key = *resources
             .keys()
             .take_while(|(class, _)| *class == first_class)
             .last()?;
-        resources.remove(&key)
+        Some((first_class, resources.remove(&key)?))
     }
 
     fn resources(&self) -> MutexGuard<'_, BTreeMap<(Class, ResourceId), Arc<dyn Close>>> {
@@ -185,6 +198,15 @@ impl Scope {
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Scope").field(&self.0.label).finish()
+    }
+}
+
+fn too_late(resource: &dyn Close) -> LabError {
+    LabError::TimedOut {
+        subject: resource.subject(),
+        call: "close()".to_owned(),
+        after: GUEST_LIMIT,
+        note: "; its guest does not answer, and is ended as it is".to_owned(),
     }
 }
 
@@ -226,6 +248,9 @@ mod tests {
         fn close(&self) -> Closing<'_> {
             Box::pin(async move {
                 self.log.lock().unwrap().push(self.name);
+                if self.name == "silent" {
+                    std::future::pending::<()>().await;
+                }
                 if self.name == "bad" {
                     Err(LabError::gone("bad", "close()", "stuck"))
                 } else {
@@ -265,5 +290,28 @@ mod tests {
         assert_eq!(failures.len(), 1);
         assert_eq!(failures[0].subject, "bad");
         assert!(scope.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_does_not_answer_keeps_no_vm_from_being_ended() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let scope = Scope::file("f");
+        let classes = [Class::Process, Class::Process, Class::Worker, Class::Vm];
+        for (class, name) in classes
+            .into_iter()
+            .zip(["process", "silent", "worker", "vm"])
+        {
+            let log = Arc::clone(&log);
+            let key = (class, ResourceId::next());
+            Place::default().take(&scope, key, Arc::new(Witness { name, log }));
+        }
+        let began = Instant::now();
+        let failures = scope.close().await;
+        assert_eq!(*log.lock().unwrap(), ["silent", "process", "worker", "vm"]);
+        let [failure] = &failures[..] else {
+            panic!("{failures:?}")
+        };
+        assert!(failure.to_string().contains("30s"), "{failure}");
+        assert_eq!(began.elapsed(), GUEST_LIMIT);
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Held<'a> {
 pub(crate) enum HoldError {
     #[error("its agent cannot be brought to rest")]
     Agent(#[source] CallError),
+    #[error("its agent does not come to rest within {0:?}")]
+    Restless(Duration),
     #[error(transparent)]
     Machine(#[from] VmmError),
     #[error("its folder cannot be written")]
@@ -29,11 +31,23 @@ impl<'a> Held<'a> {
     /// How long an agent may take to come to rest, before patience.
     pub(crate) const LIMIT: Duration = Duration::from_secs(10);
 
-    /// Brings it to a standstill.
-    pub(crate) async fn hold(machine: &'a Machine, channel: &Channel) -> Result<Self, HoldError> {
-        let quiet = channel.quiesce().await.map_err(HoldError::Agent)?;
+    /// Brings it to a standstill; `limit` is how long its agent may take to come to rest. Must not be
+    /// dropped before it is done: nobody would let the machine go on.
+    pub(crate) async fn hold(
+        machine: &'a Machine,
+        channel: &Channel,
+        limit: Duration,
+    ) -> Result<Self, HoldError> {
+        let quiet = tokio::time::timeout(limit, channel.quiesce()).await;
+        let quiet = quiet.map_err(|_| HoldError::Restless(limit))?;
+        let quiet = quiet.map_err(HoldError::Agent)?;
         machine.pause().await?;
         Ok(Self { machine, quiet })
+    }
+
+    /// The machine's name.
+    pub(crate) fn name(&self) -> &str {
+        self.machine.name()
     }
 
     /// Writes it into `folder`; the bytes of RAM that were written.

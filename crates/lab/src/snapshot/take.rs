@@ -1,13 +1,13 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::error::LabError;
-use crate::saved::{Held, SavedVm, VmFacts};
+use crate::saved::{Held, HoldError, SavedVm, VmFacts};
 use crate::scope::ResourceId;
 use crate::snapshot::folder::{Folder, Named};
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
 use crate::vm::{Running, Vm, VmState};
 use camino::Utf8Path;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use provium_vmm::SaveForm;
 use std::sync::Arc;
 
@@ -35,7 +35,9 @@ impl Vm {
             let path = named.install().map_err(failed)?;
             Ok(Snapshot::open(&path)?.with_origin_of(taken))
         };
-        self.apart("snapshot()", taken).await
+        // Not ended with the caller, whose time may be up: a machine would be left standing.
+        let taken = self.environment().runtime().spawn(taken).await;
+        taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?
     }
 
     /// A new folder in the cache.
@@ -77,11 +79,16 @@ pub(crate) async fn take_all(
         vm.check_quiescent()?;
         running.push(vm.running_in("snapshot()", VmState::Booted, "booted")?);
     }
-    let standing = running
-        .iter()
-        .zip(&vms)
-        .map(|(running, vm)| hold(vm, running));
-    let standing = try_join_all(standing).await?;
+    let holding = running.iter().zip(&vms);
+    let holding = holding.map(|(running, vm)| hold(vm, running));
+    let (standing, failures): (Vec<_>, Vec<_>) =
+        join_all(holding).await.into_iter().partition(Result::is_ok);
+    let standing: Vec<_> = standing.into_iter().flatten().collect();
+    if let Some(Err(failure)) = failures.into_iter().next() {
+        // None is saved unless all can be, and those that stand already must not stay so.
+        let _ = let_go(standing).await;
+        return Err(failure);
+    }
     let saving = vms.iter().zip(folders).zip(&running).zip(&standing);
     let saved = join_all(saving.map(|(((vm, folder), running), (held, image))| {
         save(vm, folder, running, held, image, form.clone())
@@ -90,30 +97,36 @@ pub(crate) async fn take_all(
     if afterwards == Afterwards::Stay && saved.is_ok() {
         return saved;
     }
-    for ((held, _), running) in standing.into_iter().zip(&running) {
-        let gone_on = held.let_go().await;
-        gone_on.map_err(|error| LabError::host(running.machine.name(), "snapshot()", error))?;
-    }
+    let_go(standing).await?;
     saved
+}
+
+/// Lets all go on, whatever becomes of one of them; the first failure.
+async fn let_go(standing: Vec<(Held<'_>, String)>) -> Result<(), LabError> {
+    let going = standing.into_iter().map(|(held, _)| async move {
+        let name = held.name().to_owned();
+        let gone_on = held.let_go().await;
+        gone_on.map_err(|error| LabError::host(format!("vm `{name}`"), "snapshot()", error))
+    });
+    join_all(going).await.into_iter().collect()
 }
 
 async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), LabError> {
     let image = vm.environment().image(vm.profile()).await;
     let image = image.map_err(|error| vm.host_error(error))?;
     let limit = vm.environment().patient(Held::LIMIT);
-    let held = tokio::time::timeout(limit, Held::hold(&running.machine, &running.channel)).await;
-    match held {
-        Ok(Ok(held)) => Ok((held, image.id.clone())),
-        Ok(Err(error)) => {
+    match Held::hold(&running.machine, &running.channel, limit).await {
+        Ok(held) => Ok((held, image.id.clone())),
+        Err(HoldError::Restless(after)) => Err(LabError::TimedOut {
+            subject: vm.subject(),
+            call: "snapshot()".to_owned(),
+            after,
+            note: "; its agent does not come to rest".to_owned(),
+        }),
+        Err(error) => {
             let told = LabError::host(vm.subject(), "snapshot()", error);
             Err(vm.explain("snapshot()", told).await)
         }
-        Err(_) => Err(LabError::TimedOut {
-            subject: vm.subject(),
-            call: "snapshot()".to_owned(),
-            after: limit,
-            note: "; its agent does not come to rest".to_owned(),
-        }),
     }
 }
 
@@ -125,7 +138,7 @@ async fn save(
     image: &str,
     form: SaveForm,
 ) -> Result<Snapshot, LabError> {
-    let failed = |error: crate::saved::HoldError| LabError::host(vm.subject(), "snapshot()", error);
+    let failed = |error: HoldError| LabError::host(vm.subject(), "snapshot()", error);
     let origin = Origin {
         vm: vm.id(),
         past: vm.past(),

@@ -153,7 +153,9 @@ impl Vm {
         let written = async {
             let draft = bucket.draft().map_err(|error| error.to_string())?;
             let limit = self.environment().patient(Held::LIMIT);
-            let held = answer_of(machine, limit, Held::hold(machine, channel)).await;
+            // Twice, since a hold that is dropped leaves the machine standing: its own limit comes first.
+            let held = Held::hold(machine, channel, limit);
+            let held = answer_of(machine, limit * 2, held).await;
             let held = held.map_err(|why| why.to_string())?;
             let held = held.map_err(|error| crate::error::chain(&error))?;
             let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, cut);
