@@ -40,7 +40,8 @@ struct EventsFile {
 }
 
 impl Writer {
-    /// Starts it; it ends when the last sink is gone. `expected` says how long files took before,
+    /// Starts it; it ends with the run's last event, whoever could still tell something, or when the
+    /// last sink is gone. `expected` says how long files took before,
     /// by their names in events, in nanoseconds.
     pub(crate) fn start(
         settings: &OutputSettings,
@@ -91,6 +92,9 @@ impl Writer {
                 }
                 if let Some(file) = &mut file {
                     file.write(&bytes)?;
+                }
+                if matches!(stamped.event, Event::RunCompleted { .. }) {
+                    break;
                 }
             }
             file.map_or(Ok(()), EventsFile::finish)
@@ -190,5 +194,37 @@ impl EventsFile {
 
     fn finish(mut self) -> Result<(), Failure> {
         self.write(&[])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_ends_with_the_last_event_whoever_could_still_tell_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(folder.path().join("events")).unwrap();
+        let settings = OutputSettings {
+            verbosity: Verbosity::Quiet,
+            json: true,
+            save_events: Some(path.clone()),
+            events_stdout: false,
+        };
+        let (sink, events) = std::sync::mpsc::channel();
+        let no_sources = |_: &str| None;
+        let writer = Writer::start(&settings, false, BTreeMap::new(), no_sources, events).unwrap();
+        let event = Event::RunCompleted {
+            passed: 1,
+            failed: 0,
+            skipped: 0,
+            flaky: 0,
+            duration_ns: 1,
+        };
+        let told = Stamped { ts: 1, event };
+        sink.send(told.clone()).unwrap();
+        writer.finish().unwrap();
+        assert!(sink.send(told).is_err(), "nobody listens any more");
+        assert!(fs_err::metadata(path).unwrap().len() > 0);
     }
 }
