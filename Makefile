@@ -49,6 +49,8 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	$(PROVIUM) setup
 	$(call step,the Lua suite on real guests)
 	$(PROVIUM) --config tests/lua/provium.toml tests/lua
+	$(call step,32 VMs of one template)
+	$(PROVIUM) --config tests/lua/provium.toml --include-slow --cpus 32 tests/lua/fanout.test.lua
 	$(call step,guests of every origin)
 	PROVIUM=$(abspath $(PROVIUM)) $(PROVIUM) --config tests/profiles/provium.toml tests/profiles
 	$(call step,nothing is left behind)

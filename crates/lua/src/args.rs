@@ -4,25 +4,59 @@ use crate::options::Options;
 use crate::raise::Raise;
 use crate::units;
 use mlua::{Function, Table, Value};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The arguments of a call, without the object it was made on.
 #[derive(Debug, Clone)]
-pub(crate) struct Args(Vec<Value>);
+pub(crate) struct Args {
+    values: Vec<Value>,
+    asked: Asked,
+}
+
+/// How many arguments the call has asked for: what stands behind them would be passed over.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    most: Rc<Cell<usize>>,
+    given: usize,
+}
 
 impl Args {
     pub(crate) fn new(values: Vec<Value>) -> Self {
-        Self(values)
+        let given = values.iter().rposition(|value| !value.is_nil());
+        let asked = Asked {
+            most: Rc::default(),
+            given: given.map_or(0, |last| last + 1),
+        };
+        Self { values, asked }
     }
 
     /// The argument at `index`, from 0; nil where there is none.
     pub(crate) fn value(&self, index: usize) -> Value {
-        self.0.get(index).cloned().unwrap_or(Value::Nil)
+        self.asked.note(index + 1);
+        self.values.get(index).cloned().unwrap_or(Value::Nil)
     }
 
     /// All of them.
     pub(crate) fn values(&self) -> &[Value] {
-        &self.0
+        self.asked.note(usize::MAX);
+        &self.values
+    }
+
+    /// All of them, to be shown.
+    pub(crate) fn shown(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The call takes `count` arguments, of which it looks at some only when it has to.
+    pub(crate) fn takes(&self, count: usize) {
+        self.asked.note(count);
+    }
+
+    /// What the call asks for, from now on.
+    pub(crate) fn asked(&self) -> Asked {
+        self.asked.clone()
     }
 
     /// Whether an argument that is not nil stands at `index`.
@@ -143,6 +177,25 @@ impl Args {
                 units::shown(&other)
             ))),
         }
+    }
+}
+
+impl Asked {
+    fn note(&self, count: usize) {
+        self.most.set(self.most.get().max(count));
+    }
+
+    /// An error where arguments were given that a call which is done has not asked for.
+    pub(crate) fn all(&self) -> Result<(), Raise> {
+        let (most, given) = (self.most.get(), self.given);
+        if given <= most {
+            return Ok(());
+        }
+        Err(Raise::argument(match most {
+            0 => format!("takes no arguments, got {given}"),
+            1 => format!("takes one argument, got {given}"),
+            most => format!("takes at most {most} arguments, got {given}"),
+        }))
     }
 }
 

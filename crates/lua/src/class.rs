@@ -3,7 +3,7 @@
 //!
 //! Every method is a plain function that takes its object first, so it can be handed to `pcall`.
 
-use crate::args::Args;
+use crate::args::{Args, Asked};
 use crate::file::FileState;
 use crate::options::hint;
 use crate::preview;
@@ -87,6 +87,7 @@ impl<'a, T: Object> Class<'a, T> {
                 Err(text) => return refuse(lua, &text, None),
             };
             let result = body(lua, &this, &args);
+            let result = all_asked(result, &args.asked());
             deliver(lua, result, || this.subject(), name)
         })?;
         self.native(name, &raw)
@@ -226,7 +227,8 @@ pub(crate) fn raw_function<R: IntoLuaMulti>(
     body: impl Fn(&Lua, &Args) -> std::result::Result<R, Raise> + 'static,
 ) -> Result<Function> {
     lua.create_function(move |lua, values: MultiValue| {
-        let result = body(lua, &Args::new(values.into_vec()));
+        let args = Args::new(values.into_vec());
+        let result = all_asked(body(lua, &args), &args.asked());
         deliver(lua, result, String::new, name)
     })
 }
@@ -252,10 +254,12 @@ where
             )
         } else {
             let args = Args::new(values.into_vec());
-            let label = preview::call("", "", name, args.values());
+            let label = preview::call("", "", name, args.shown());
+            let asked = args.asked();
             let started = body(lua.clone(), args);
             in_task(&lua.clone(), label, async move {
-                deliver(&lua, started.await, String::new, name)
+                let result = all_asked(started.await, &asked);
+                deliver(&lua, result, String::new, name)
             })
         };
         async move { call?.await }
@@ -297,11 +301,12 @@ where
             );
         }
     };
-    let label = preview::call(T::CLASS, ":", name, args.values());
+    let label = preview::call(T::CLASS, ":", name, args.shown());
+    let asked = args.asked();
     let started = body(lua.clone(), this.clone(), args);
     let lua = lua.clone();
     in_task(&lua.clone(), label, async move {
-        let result = started.await;
+        let result = all_asked(started.await, &asked);
         deliver(&lua, result, || this.subject(), name)
     })
 }
@@ -341,6 +346,16 @@ fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(
                 "{class}:{name}: needs a {class} before its arguments, got {got} (call it with `:`)"
             )
         })
+}
+
+/// A call must not pass over an argument in silence: one that it never looked at was a mistake.
+fn all_asked<R>(
+    result: std::result::Result<R, Raise>,
+    asked: &Asked,
+) -> std::result::Result<R, Raise> {
+    let result = result?;
+    asked.all()?;
+    Ok(result)
 }
 
 /// A result as a native function returns it.

@@ -25,23 +25,27 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         Ok(Value::String(lua.create_string(kept.join("\n"))?))
     })?;
     table.raw_set("traceback", traceback)?;
-    let getinfo = function(lua, "debug.getinfo", |lua, args| match args.value(0) {
-        Value::Function(function) => {
-            let info = function.info();
-            let table = lua.create_table()?;
-            table.raw_set("source", info.source)?;
-            table.raw_set("short_src", info.short_src)?;
-            table.raw_set("linedefined", info.line_defined)?;
-            table.raw_set("lastlinedefined", info.last_line_defined)?;
-            table.raw_set("what", info.what)?;
-            table.raw_set("func", function)?;
-            Ok(Some(table))
-        }
-        _ => {
-            let level: usize = args.unsigned(0, "the level")?;
-            // One level is the native function's, one its wrapper's.
-            let info = lua.inspect_stack(level + 1, |debug| describe(lua, debug));
-            info.transpose().map_err(Raise::from)
+    let getinfo = function(lua, "debug.getinfo", |lua, args| {
+        // The second says what to tell; all is told.
+        args.takes(2);
+        match args.value(0) {
+            Value::Function(function) => {
+                let info = function.info();
+                let table = lua.create_table()?;
+                table.raw_set("source", info.source)?;
+                table.raw_set("short_src", info.short_src)?;
+                table.raw_set("linedefined", info.line_defined)?;
+                table.raw_set("lastlinedefined", info.last_line_defined)?;
+                table.raw_set("what", info.what)?;
+                table.raw_set("func", function)?;
+                Ok(Some(table))
+            }
+            _ => {
+                let level: usize = args.unsigned(0, "the level")?;
+                // One level is the native function's, one its wrapper's.
+                let info = lua.inspect_stack(level + 1, |debug| describe(lua, debug));
+                info.transpose().map_err(Raise::from)
+            }
         }
     })?;
     table.raw_set("getinfo", getinfo)?;

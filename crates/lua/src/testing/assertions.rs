@@ -17,25 +17,33 @@ type Outcome = std::result::Result<MultiValue, Raise>;
 pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<'a, TestContext>> {
     let find: Function = lua.globals().get::<Table>("string")?.get("match")?;
     class
-        .method("assert", |_, _, args| firm("assert", holds(args)))?
-        .method("assert_eq", |_, _, args| firm("assert_eq", equal(args)))?
-        .method("assert_neq", |_, _, args| firm("assert_neq", unequal(args)))?
+        .method("assert", |_, _, args| firm("assert", args, 2, holds))?
+        .method("assert_eq", |_, _, args| firm("assert_eq", args, 3, equal))?
+        .method("assert_neq", |_, _, args| {
+            firm("assert_neq", args, 3, unequal)
+        })?
         .method("assert_contains", |_, _, args| {
-            firm("assert_contains", contains(args))
+            firm("assert_contains", args, 3, contains)
         })?
-        .method("assert_same", |_, _, args| firm("assert_same", same(args)))?
+        .method("assert_same", |_, _, args| {
+            firm("assert_same", args, 3, same)
+        })?
         .method("assert_match", move |_, _, args| {
-            firm("assert_match", matches(&find, args))
+            firm("assert_match", args, 3, |args| matches(&find, args))
         })?
-        .method("assert_near", |_, _, args| firm("assert_near", near(args)))?
+        .method("assert_near", |_, _, args| {
+            firm("assert_near", args, 4, near)
+        })?
         .method("fail", |_, _, args| -> Outcome {
             Err(Raise::Assertion(message(args, 0, "failed by t:fail")))
         })
 }
 
-/// A misuse of an assertion must not pass in silence behind a `pcall` either.
-fn firm(call: &str, outcome: Outcome) -> Outcome {
-    outcome.map_err(|raise| match raise {
+/// A misuse of an assertion must not pass in silence behind a `pcall` either. Of the `most` arguments
+/// that it takes, the last is what to say when it does not hold.
+fn firm(call: &str, args: &Args, most: usize, check: impl Fn(&Args) -> Outcome) -> Outcome {
+    args.takes(most);
+    check(args).map_err(|raise| match raise {
         Raise::Argument(why) => Raise::Assertion(format!("{call}: {why}")),
         other => other,
     })
