@@ -14,7 +14,16 @@ const PROFILE: &str = "agent";
 const PACKAGE: &str = "provium-agent";
 
 /// What the agent is made of, from the workspace's root.
-const SOURCES: [&str; 2] = ["crates/agent", "crates/protocol"];
+const SOURCES: [&str; 5] = [
+    "crates/agent/src",
+    "crates/agent/Cargo.toml",
+    LINKER_SCRIPT,
+    "crates/protocol/src",
+    "crates/protocol/Cargo.toml",
+];
+
+/// What it is linked with beside the linker's own script.
+const LINKER_SCRIPT: &str = "crates/agent/link.ld";
 
 /// Variables by which the outer cargo, or a tool around it, would change what is built.
 const FOREIGN: [&str; 8] = [
@@ -34,12 +43,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let root = here.join("../..").canonicalize()?;
 
     let mut sources = Vec::new();
-    for folder in SOURCES {
-        for part in ["src", "Cargo.toml"] {
-            let path = root.join(folder).join(part);
-            println!("cargo::rerun-if-changed={}", path.display());
-            collect(&path, &mut sources)?;
-        }
+    for source in SOURCES {
+        let path = root.join(source);
+        println!("cargo::rerun-if-changed={}", path.display());
+        collect(&path, &mut sources)?;
     }
     for file in ["Cargo.toml", "Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join(file).display());
@@ -57,7 +64,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     for name in FOREIGN {
         cargo.env_remove(name);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    let script = root.join(LINKER_SCRIPT);
+    let flags = [
+        "-Ctarget-feature=+crt-static".to_owned(),
+        format!("-Clink-arg=-T{}", script.display()),
+    ];
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     cargo.env("PROVIUM_BUILD", &build);
     let status = cargo.status()?;
     if !status.success() {
