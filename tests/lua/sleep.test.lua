@@ -51,6 +51,29 @@ test("a guest of a template, with what it got from one", function(t)
   sleeps_and_wakes(t, vm)
 end)
 
+-- Whether whoever connects to a stub is told why the processor stands; the VM goes on then.
+local function answers(address)
+  local port = address:match(":(%d+)")
+  return os.execute(([=[bash -c 'exec 3<>/dev/tcp/127.0.0.1/%s; printf "+\$?#3f" >&3; read -r -t 20 -n 5 said <&3
+    printf "+\$D#44" >&3; read -r -t 20 -n 6 <&3; [[ $said == *\$T0* ]]']=]):format(port))
+end
+
+test("a debugger finds a guest that was woken, at the address that it had", function(t)
+  local vm = provium:vm("v", "sleeper"):boot()
+  local address
+  for _ = 1, 2 do
+    local asleep = goes_to_sleep(vm)
+    wakes(t, vm)
+    local ok, result = asleep:join("30s")
+    t:assert(ok, result)
+    -- Woken once without a stub, and once with one.
+    address = address or vm:gdb()
+    t:assert_eq(vm:gdb(), address)
+    t:assert(answers(address), "no answer from the stub")
+    t:assert_eq(vm:run("echo on").stdout, "on\n")
+  end
+end)
+
 test("a sleeping guest can be reset, and switched off", function(t)
   local vm = provium:vm("v", "sleeper", {kernel_cmdline = "loglevel=7"}):boot()
   local asleep = goes_to_sleep(vm)

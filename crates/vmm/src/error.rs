@@ -127,6 +127,24 @@ pub enum VmmError {
         /// Its words.
         said: String,
     },
+    /// QEMU's gdbstub does not do what waking a guest needs.
+    #[error("machine `{machine}`: QEMU's gdbstub, which wakes its guest, fails")]
+    Stub {
+        /// The machine's name.
+        machine: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A guest ran with what its waking had taken away.
+    #[error(
+        "machine `{machine}`: its guest was woken, but ran on before the chipset was set up again, and \
+         may do anything now: a debugger that is connected keeps the host from stopping it in time \
+         (disconnect it while the guest sleeps)"
+    )]
+    WokeTooFar {
+        /// The machine's name.
+        machine: String,
+    },
     /// The process's figures cannot be read.
     #[error("machine `{machine}`: the figures of its process cannot be read")]
     Usage {

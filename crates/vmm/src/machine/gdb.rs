@@ -2,7 +2,8 @@
 //!
 //! QEMU listens on a port of the loopback device that is free; it has its debugger's socket as a
 //! character device called `gdb`, which tells the port. The stub ends with the machine. While a
-//! debugger is connected, the machine stands or runs as that says.
+//! debugger is connected, the machine stands or runs as that says. QEMU has one stub, for one debugger
+//! at a time; waking a guest uses it as well, see `wakeup`.
 
 use super::handle::Machine;
 use crate::error::VmmError;
@@ -27,11 +28,40 @@ impl Machine {
     }
 
     async fn gdb_address(&self) -> Result<Option<String>, VmmError> {
+        Ok(match self.debugger().await? {
+            Debugger::None => None,
+            Debugger::Expected(address) | Debugger::Connected(address) => Some(address),
+        })
+    }
+
+    /// Whom the stub is for.
+    pub(super) async fn debugger(&self) -> Result<Debugger, VmmError> {
         let devices = self.answer("query-chardev", Value::Null).await?;
         let mut devices = devices.as_array().into_iter().flatten();
         let stub = devices.find(|device| device["label"] == "gdb");
-        Ok(stub.and_then(|stub| address_in(stub["filename"].as_str()?)))
+        let stub = stub.and_then(|stub| debugger_in(stub["filename"].as_str()?));
+        Ok(stub.unwrap_or(Debugger::None))
     }
+}
+
+/// Whom the stub is for, and where it listens.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Debugger {
+    /// There is no stub.
+    None,
+    /// Nobody is there yet, or any more.
+    Expected(String),
+    /// Somebody is.
+    Connected(String),
+}
+
+fn debugger_in(filename: &str) -> Option<Debugger> {
+    let address = address_in(filename)?;
+    Some(if filename.starts_with("disconnected:") {
+        Debugger::Expected(address)
+    } else {
+        Debugger::Connected(address)
+    })
 }
 
 /// The address in `disconnected:tcp:127.0.0.1:40123,server=on` or, once somebody is there,
@@ -51,12 +81,15 @@ mod tests {
 
     #[test]
     fn the_address_is_found_with_and_without_a_debugger() {
-        for filename in [
-            "disconnected:tcp:127.0.0.1:40123,server=on",
-            "tcp:127.0.0.1:40123,server=on <-> 127.0.0.1:51234",
-        ] {
-            assert_eq!(address_in(filename).as_deref(), Some("127.0.0.1:40123"));
-        }
-        assert_eq!(address_in("unix:/x"), None);
+        let address = || "127.0.0.1:40123".to_owned();
+        assert_eq!(
+            debugger_in("disconnected:tcp:127.0.0.1:40123,server=on"),
+            Some(Debugger::Expected(address()))
+        );
+        assert_eq!(
+            debugger_in("tcp:127.0.0.1:40123,server=on <-> 127.0.0.1:51234"),
+            Some(Debugger::Connected(address()))
+        );
+        assert_eq!(debugger_in("unix:/x"), None);
     }
 }

@@ -4,7 +4,7 @@
 //! go. From then on a supervisor task follows the process and its events; it alone
 //! decides how the machine ended. [`Machine`] itself only gives commands. `restore` starts a machine
 //! from a saved one in the same way, and leaves it standing still, as a `standby` until it is needed;
-//! `save` writes one down. `wakeup` wakes one that sleeps, `gdb` opens one to a debugger.
+//! `save` writes one down. `wakeup` wakes one that sleeps, with the help of `stub`, `gdb` opens one to a debugger.
 
 mod gdb;
 mod handle;
@@ -13,6 +13,7 @@ mod resets;
 mod restore;
 mod save;
 mod standby;
+mod stub;
 mod supervisor;
 mod wakeup;
 

@@ -2,15 +2,42 @@
 //!
 //! For the devices, waking is a reset, after which the firmware has to set up the chipset again. SeaBIOS
 //! (1.16) leaves a q35's power management unmapped then: the guest runs, but has no power button, cannot
-//! switch itself off, nor sleep a second time. So what was set up is carried over: it is read while the
-//! machine sleeps, and written back, with the vCPUs stopped, right after its reset. The guest may be some
-//! milliseconds into its own waking by then; of what it does there only the enabling of the power
-//! button would be lost, so that is carried over, too.
+//! switch itself off, nor sleep a second time; a kernel that reads what is not there may even take the
+//! machine for one to be rebooted. So what was set up is carried over: it is read while the machine
+//! sleeps, and written back after the reset, before the guest's first instruction.
+//!
+//! ```text
+//!   here                        QEMU's main loop                    vCPUs
+//!    ├─ stub: wake, and stop ──▶ "runs", then "stopped", at once     stand
+//!    │                           the reset of waking                 stand, at 0xfffffff0
+//!    ◀────────────── WAKEUP ─────┤
+//!    ├─ QMP: registers, cont ──▶ goes on                             firmware, then the guest
+//! ```
+//!
+//! The stop has to be there before QEMU's main loop goes round, because that resets the machine and lets
+//! its vCPUs go. Two commands of QMP are further apart than that, on a busy host by as much as the guest
+//! needs to get into its kernel. QEMU's gdbstub takes both in one piece (see `stub`), so it is opened
+//! for this moment, on a socket that only QEMU knows of. If a debugger has the stub, there is no other
+//! way than QMP. How far the vCPU got is looked at in any case: in the firmware nothing is lost yet, and
+//! behind it the caller is told.
 //!
 //! The ports are those of every PC: configuration space through 0xcf8 and 0xcfc (PCI 3.0, 3.2.2.3.2), and
 //! the ACPI registers where the ICH9's PMBASE says (Intel 316972, 13.1.13 and 13.8.3).
 
-use super::handle::Machine;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+
+use super::gdb::Debugger;
+use super::handle::{Machine, MachineEvent};
+use super::stub::Stub;
 use crate::error::VmmError;
 use serde_json::Value;
 
@@ -25,13 +52,15 @@ const HOST_BRIDGE: u32 = 0;
 
 /// Where the ACPI registers are.
 const PMBASE: u32 = LPC | 0x40;
-const PMBASE_ADDRESS: u32 = 0xff80;
 
 /// What is carried over: PMBASE, what switches it on, and the memory window of configuration space.
 const CARRIED: [u32; 4] = [PMBASE, LPC | 0x44, HOST_BRIDGE | 0x60, HOST_BRIDGE | 0x64];
 
-/// Behind PMBASE: which events interrupt the guest, two bytes.
-const PM1_ENABLE: u32 = 2;
+/// QEMU does each step of waking at once; a host that swaps makes it seconds.
+const STUB_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where the firmware is, below 1 MiB and, as the first instruction after a reset, below 4 GiB.
+const FIRMWARE: [RangeInclusive<u64>; 2] = [0xe_0000..=0xf_ffff, 0xfffe_0000..=0xffff_ffff];
 
 impl Machine {
     /// Whether the guest sleeps (S3).
@@ -57,44 +86,151 @@ impl Machine {
         for register in CARRIED {
             carried.push((register, self.config(register).await?));
         }
-        let ports = self.config(PMBASE).await? & PMBASE_ADDRESS;
-        let enable = ports + PM1_ENABLE;
-        let enabled = self.port_in('h', enable).await?;
-        // Both at once: as little as can be of the guest runs between them.
-        let (woken, stopped) = tokio::join!(self.command("system_wakeup"), self.command("stop"));
-        woken.and(stopped)?;
-        let chosen = self.port_in('w', CONFIG_ADDRESS).await?;
+        self.wake_stopped().await?;
+        let in_firmware = self.in_firmware().await;
+        let chosen = self.port_in(CONFIG_ADDRESS).await?;
         for (register, value) in carried {
             self.choose(register).await?;
-            self.port_out('w', CONFIG_DATA, value).await?;
+            self.port_out(CONFIG_DATA, value).await?;
         }
-        self.port_out('w', CONFIG_ADDRESS, chosen).await?;
-        self.port_out('h', enable, enabled).await?;
-        self.command("cont").await
+        self.port_out(CONFIG_ADDRESS, chosen).await?;
+        self.command("cont").await?;
+        if in_firmware? {
+            Ok(())
+        } else {
+            Err(VmmError::WokeTooFar {
+                machine: self.spec.name.clone(),
+            })
+        }
+    }
+
+    /// Whether the guest itself has not run yet; its first vCPU is the one that begins.
+    async fn in_firmware(&self) -> Result<bool, VmmError> {
+        let said = self.monitor("info registers".to_owned()).await?;
+        let at = instruction_address(&said).ok_or_else(|| self.unexpected(&said))?;
+        Ok(FIRMWARE.iter().any(|range| range.contains(&at)))
+    }
+
+    /// Wakes it, and returns when it is reset and stands.
+    async fn wake_stopped(&self) -> Result<(), VmmError> {
+        let mut events = self.events();
+        match self.debugger().await? {
+            Debugger::None => self.wake_by_own_stub().await?,
+            Debugger::Expected(address) => {
+                let stub = TcpStream::connect(address).await;
+                let stub = stub.map_err(|source| self.stub_failed(source))?;
+                self.wake_by(stub).await?;
+            }
+            Debugger::Connected(_) => {
+                // Both at once: as little as can be of the guest runs between them.
+                let (woken, stopped) =
+                    tokio::join!(self.command("system_wakeup"), self.command("stop"));
+                woken.and(stopped)?;
+            }
+        }
+        let reset = async {
+            loop {
+                match events.recv().await {
+                    Ok(MachineEvent::Woken) => return Ok(()),
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return Err(io::ErrorKind::BrokenPipe.into()),
+                }
+            }
+        };
+        self.in_time(reset).await
+    }
+
+    /// The stub is there as long as this takes. QEMU connects to us, so nobody else can get at it.
+    async fn wake_by_own_stub(&self) -> Result<(), VmmError> {
+        let meeting = |source| self.stub_failed(source);
+        let folder = tempfile::Builder::new()
+            .prefix("provium-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempdir()
+            .map_err(meeting)?;
+        let path = folder.path().join("stub");
+        let listener = UnixListener::bind(&path).map_err(meeting)?;
+        listener.set_nonblocking(true).map_err(meeting)?;
+        let said = self.monitor(gdbserver(&path.to_string_lossy())).await?;
+        // QEMU answers once it has connected, or could not.
+        let Ok((stream, _)) = listener.accept() else {
+            return Err(self.unexpected(&said));
+        };
+        stream.set_nonblocking(true).map_err(meeting)?;
+        let woken = match UnixStream::from_std(stream) {
+            Ok(stream) => self.wake_by(stream).await,
+            Err(error) => Err(meeting(error)),
+        };
+        let closed = self.monitor("gdbserver none".to_owned()).await;
+        woken.and(closed.map(drop))
+    }
+
+    async fn wake_by<S>(&self, stream: S) -> Result<(), VmmError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut stub = self.in_time(Stub::meet(stream)).await?;
+        if !self.sleeps().await? {
+            // Since QEMU 9, a debugger's coming stops a machine that sleeps, too; this undoes it.
+            self.command("cont").await?;
+        }
+        self.in_time(stub.run_stopped("system_wakeup")).await
+    }
+
+    async fn in_time<T>(&self, act: impl Future<Output = io::Result<T>>) -> Result<T, VmmError> {
+        let done = timeout(STUB_DEADLINE, act).await;
+        let done = done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        done.map_err(|source| self.stub_failed(source))
+    }
+
+    fn stub_failed(&self, source: io::Error) -> VmmError {
+        VmmError::Stub {
+            machine: self.spec.name.clone(),
+            source,
+        }
     }
 
     async fn config(&self, register: u32) -> Result<u32, VmmError> {
         self.choose(register).await?;
-        self.port_in('w', CONFIG_DATA).await
+        self.port_in(CONFIG_DATA).await
     }
 
     async fn choose(&self, register: u32) -> Result<(), VmmError> {
-        self.port_out('w', CONFIG_ADDRESS, 1 << 31 | register).await
+        self.port_out(CONFIG_ADDRESS, 1 << 31 | register).await
     }
 
-    /// Reads a port; `width` is `h` for two bytes, `w` for four.
-    async fn port_in(&self, width: char, port: u32) -> Result<u32, VmmError> {
-        let said = self.monitor(format!("i /x{width} {port:#x}")).await?;
+    /// Reads four bytes from a port.
+    async fn port_in(&self, port: u32) -> Result<u32, VmmError> {
+        let said = self.monitor(format!("i /xw {port:#x}")).await?;
         read_answer(&said).ok_or_else(|| self.unexpected(&said))
     }
 
-    async fn port_out(&self, width: char, port: u32, value: u32) -> Result<(), VmmError> {
-        let command = format!("o /{width} {port:#x} {value:#x}");
+    async fn port_out(&self, port: u32, value: u32) -> Result<(), VmmError> {
+        let command = format!("o /w {port:#x} {value:#x}");
         match self.monitor(command).await?.trim() {
             "" => Ok(()),
             said => Err(self.unexpected(said)),
         }
     }
+}
+
+/// The monitor's command that has QEMU's stub connect to the socket at `path`.
+fn gdbserver(path: &str) -> String {
+    // The options' way of writing a comma, then the monitor's of writing a string.
+    let path = path.replace(',', ",,");
+    let path = path.replace('\\', r"\\").replace('"', r#"\""#);
+    format!(r#"gdbserver "unix:{path}""#)
+}
+
+/// The linear address of the next instruction, from `EIP=0000fff0 EFL=…` or `RIP=…`, and the segment's
+/// base in `CS =f000 ffff0000 0000ffff 00009b00`.
+fn instruction_address(registers: &str) -> Option<u64> {
+    let (_, instruction) = registers.split_once("IP=")?;
+    let (_, segment) = registers.split_once("CS =")?;
+    let number = |text: Option<&str>| u64::from_str_radix(text?, 16).ok();
+    let instruction = number(instruction.split_whitespace().next())?;
+    let base = number(segment.split_whitespace().nth(1))?;
+    base.checked_add(instruction)
 }
 
 /// The value in `portl[0x0cfc] = 0x00000601`.
@@ -113,5 +249,28 @@ mod tests {
         assert_eq!(read_answer("portw[0x0602] = 0x0120\r\n"), Some(0x120));
         assert_eq!(read_answer("unknown command: 'i'\r\n"), None);
         assert_eq!(read_answer(""), None);
+    }
+
+    #[test]
+    fn the_firmware_is_told_from_a_kernel() {
+        let registers = |ip: &str, cs: &str| {
+            format!("EAX=00000000 EBX=00000000\r\n{ip} EFL=00000002\r\nCS ={cs}\r\nSS =0000\r\n")
+        };
+        let reset = registers("EIP=0000fff0", "f000 ffff0000 0000ffff 00009b00");
+        assert_eq!(instruction_address(&reset), Some(0xffff_fff0));
+        let later = registers("EIP=00007391", "f000 000f0000 0000ffff 00009b00");
+        assert_eq!(instruction_address(&later), Some(0xf_7391));
+        let kernel = registers(
+            "RIP=ffffffff9ec6f355",
+            "0010 0000000000000000 ffffffff 00af9b00 DPL=0 CS64 [-RA]",
+        );
+        assert_eq!(instruction_address(&kernel), Some(0xffff_ffff_9ec6_f355));
+        assert_eq!(instruction_address("unknown command"), None);
+    }
+
+    #[test]
+    fn any_path_reaches_the_stub() {
+        assert_eq!(gdbserver("/tmp/x"), r#"gdbserver "unix:/tmp/x""#);
+        assert_eq!(gdbserver(r#"/a,b "\"#), r#"gdbserver "unix:/a,,b \"\\""#);
     }
 }
