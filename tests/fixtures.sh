@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 cleanup() { kill %% 2> /dev/null || true; rm -rf "$folder"; }
 trap cleanup EXIT
 cd "$folder"
-mkdir -p project/tests/helpers
+mkdir -p project/tests/helpers project/more
 # The default guest and its templates are the user's; fixtures are this test's own.
 cache=$(realpath "${XDG_CACHE_HOME:-$HOME/.cache}/provium")
 mkdir cache
@@ -18,7 +18,7 @@ done
 cd project
 cat > provium.toml <<'TOML'
 [provium]
-roots = ["tests"]
+roots = ["tests", "more"]
 cache_dir = "../cache"
 [profiles.small]
 guest = "default"
@@ -27,12 +27,21 @@ memory = "128M"
 guest = "default"
 TOML
 cat > tests/db.fixture.lua <<'LUA'
+print("db is built")
 local names = require "helpers.names"
+pcall(require, "helpers.optional")
 local vm = provium:vm("db", "small"):boot()
 vm:push_file(names.pushed, "/pushed")
 vm:write_file("/read", io.open("tests/read.txt"):read("a"))
 vm:write_file("/variable", os.getenv("FIXTURE_TEST") or "unset")
 provium:depends_on_file("declared.txt")
+-- What the build itself writes is no input, whatever becomes of it.
+local scratch = os.tmpname()
+vm:pull_file("/proc/version", scratch)
+assert(io.open(scratch):read("a"):find("Linux"))
+io.open(scratch, "w"):write("else"):close()
+vm:push_file(scratch, "/scratch")
+os.remove(scratch)
 local wait = os.getenv("FIXTURE_WAIT")
 if wait then vm:run("sleep " .. wait) end
 return vm:snapshot()
@@ -73,12 +82,15 @@ changes() { # WHY COMMAND
 
 build
 expect "no fixture is stale"
+grep -qxF "  db is built" build.out || fail "what is printed is lost: $(cat build.out)"
 changes '`tests/db.fixture.lua` has changed' 'sed -i "1i -- more" tests/db.fixture.lua'
 changes '`tests/helpers/names.lua` has changed' 'echo "return { pushed = \"other.txt\" }" > tests/helpers/names.lua; echo other > tests/other.txt'
 changes '`tests/other.txt` has changed' 'echo else > tests/other.txt'
 changes '`tests/read.txt` has changed' 'echo else > tests/read.txt'
 changes '`tests/declared.txt` has changed' 'echo else > tests/declared.txt'
 changes 'profile `small`: memory was `128 MiB`, is `136 MiB`' 'sed -i s/128M/136M/ provium.toml'
+changes 'profile `small`: s3 was `false`, is `true`' 'sed -i "s/^memory = \"136M\"/&\ns3 = true/" provium.toml'
+changes '`tests/helpers/optional.lua` is there now' 'echo return 1 > tests/helpers/optional.lua'
 changes 'the variable `FIXTURE_TEST` is there now' 'export FIXTURE_TEST=x'
 # What was not read does not count.
 echo else > tests/unread.txt
@@ -94,6 +106,28 @@ grep -q building build.err && fail "built although it was there: $(cat build.err
 "$provium" fixture rebuild tests/db.fixture.lua > /dev/null 2>&1
 stale | grep -qF 'the fixture `tests/db.fixture.lua` was built anew' || fail "$(stale)"
 build
+
+# Paths in a fixture are relative to its own root, whoever asks for it; the log is that of who asks first.
+echo from-tests > tests/data.txt
+echo from-more > more/data.txt
+cat > more/of_more.fixture.lua <<'LUA'
+print("of_more is built")
+local vm = provium:vm("of_more", "small"):boot()
+vm:push_file("data.txt", "/data")
+return vm:snapshot()
+LUA
+cat > tests/roots.test.lua <<'LUA'
+local vm = provium:vm_fixture("../more/of_more.fixture.lua")
+test("roots", function(t) t:assert_eq(vm:read_file("/data"), "from-more\n") end)
+LUA
+"$provium" -v tests/roots.test.lua > roots.out || fail "$(cat roots.out)"
+grep -q "^ *of_more is built" roots.out || fail "the log has not what the build printed: $(cat roots.out)"
+"$provium" fixture build more > build.out 2>&1
+grep -q "of_more.fixture.lua (vm): fresh" build.out || fail "$(cat build.out)"
+rm tests/data.txt more/of_more.fixture.lua tests/roots.test.lua
+"$provium" fixture clean > /dev/null
+build
+echo "a fixture's paths are relative to its own root"
 
 # Two runs want the same: one builds, the other waits and says so.
 export FIXTURE_WAIT=3

@@ -13,6 +13,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+/// Lines for whoever reads what came of a test. Shared with the fixtures that are built meanwhile.
+pub(crate) type Log = Rc<RefCell<Vec<String>>>;
+
 /// A file's state. Reached from everywhere through its Lua state.
 pub(crate) struct FileState {
     /// The file's path as people see it, relative to its root.
@@ -40,7 +43,7 @@ pub(crate) struct FileState {
     /// Values of resources that Lua has in hand, by resource.
     pub(crate) values: Table,
     /// What was printed outside of any test; the next test's log begins with it.
-    pub(crate) early_log: RefCell<Vec<String>>,
+    pub(crate) early_log: Log,
     /// How far the consoles of the file's VMs were looked through for reports.
     pub(crate) kernel_logs: Positions,
     /// What the file's VMs are put back to between tests.

@@ -3,7 +3,7 @@
 use crate::class::{raw_function, waiting_function};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, Frame};
-use crate::file::{FileState, Settings, base_of};
+use crate::file::{FileState, Log, Settings, base_of};
 use crate::fixture::{note_file, note_search};
 use crate::job::FileJob;
 use crate::listing::{self, Listing};
@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
         base: Utf8PathBuf,
         /// Until when the build may take.
         deadline: Rc<Deadline>,
+        /// Takes what the script prints.
+        log: Log,
     },
 }
 
@@ -41,14 +43,16 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
     let lab = || Lab::root(Arc::clone(&job.environment), &job.display);
     let base = || base_of(&job.path, &job.display);
     let deadline = || Deadline::of_file(job.file_timeout);
-    let (lab, base, deadline, listing) = match purpose {
-        Purpose::Run => (lab(), base(), deadline(), None),
-        Purpose::List(listing) => (lab(), base(), deadline(), Some(listing)),
+    let log = Log::default;
+    let (lab, base, deadline, log, listing) = match purpose {
+        Purpose::Run => (lab(), base(), deadline(), log(), None),
+        Purpose::List(listing) => (lab(), base(), deadline(), log(), Some(listing)),
         Purpose::Build {
             lab,
             base,
             deadline,
-        } => (lab, base, deadline, None),
+            log,
+        } => (lab, base, deadline, log, None),
     };
     let native = lua.create_table()?;
     let scope = Scope::file(&job.display);
@@ -74,7 +78,7 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
         listing,
         prelude: Prelude::load(&lua, &native)?,
         values,
-        early_log: Default::default(),
+        early_log: log,
         kernel_logs: Default::default(),
         baseline: Default::default(),
         tasks: Default::default(),
@@ -139,8 +143,8 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
         })?,
     )?;
     let searched = raw_function(lua, "require", |lua, args| {
-        let (name, found) = (args.text(0, "the name")?, args.text(1, "the path")?);
-        Ok(note_search(lua, &name, Utf8Path::new(&found))?)
+        let (name, found) = (args.text(0, "the name")?, args.opt_text(1, "the path")?);
+        Ok(note_search(lua, &name, found.as_deref())?)
     })?;
     native.raw_set("searched", searched)?;
     let pause = waiting_function(lua, "require", true, |_, _| async {

@@ -6,7 +6,7 @@ use super::value::here;
 use super::vm;
 use crate::args::Args;
 use crate::class::Class;
-use crate::file::FileState;
+use crate::file::{FileState, base_of};
 use crate::fixture::{Ground, build};
 use crate::job::FileJob;
 use crate::raise::Raise;
@@ -74,6 +74,9 @@ impl Wanted {
         if !path.is_file() {
             return Err(Raise::argument(format!("there is no fixture `{path}`")));
         }
+        let unreadable = |error| Raise::argument(format!("cannot look up `{path}`: {error}"));
+        // One file, one name: that decides what the script's own paths are relative to.
+        let path = path.canonicalize_utf8().map_err(unreadable)?;
         let state = FileState::of(lua);
         let display = state.display_path(&path);
         let source = FixtureSource {
@@ -91,9 +94,12 @@ impl Wanted {
 /// Within the time of the task that wants it.
 fn ground(state: &FileState, path: Utf8PathBuf, display: String) -> Ground {
     let environment = Arc::clone(state.lab.environment());
-    let deadline = Task::current().map(|task| Rc::clone(&task.deadline));
+    let task = Task::current();
+    let run = task.as_ref().and_then(|task| task.run.as_ref());
+    let deadline = task.as_ref().map(|task| Rc::clone(&task.deadline));
     Ground {
-        base: state.base.clone(),
+        log: Rc::clone(run.map_or(&state.early_log, |run| &run.log)),
+        base: base_of(&path, &display),
         deadline: deadline.unwrap_or_else(|| Rc::clone(&state.deadline)),
         job: FileJob {
             path,

@@ -4,7 +4,7 @@ use super::metadata::{entries_table, stat_table};
 use super::surface::HasSurface;
 use crate::class::Class;
 use crate::file::FileState;
-use crate::fixture::note_file;
+use crate::fixture::{note_file, note_written};
 use crate::raise::Raise;
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result};
@@ -47,6 +47,7 @@ fn contents<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         .waits("pull_file", |lua, this, args| async move {
             let guest = args.path(0, "the guest path")?;
             let host = host_path(&lua, &args.text(1, "the host path")?);
+            note_written(&lua, &host);
             Ok(this.surface().pull_file(&guest, &host).await?)
         })
 }

@@ -19,8 +19,8 @@ local function find(name)
   local preload = package.preload[name]
   if preload then return preload, ":preload:" end
   local path, tried = searchpath(name, package.path)
-  if not path then raise("require: module `" .. name .. "` not found:" .. tried) end
   native.searched(name, path)
+  if not path then raise("require: module `" .. name .. "` not found:" .. tried) end
   return read_chunk(path), path
 end
 

@@ -2,6 +2,7 @@
 
 use super::side_by_side::OwnLab;
 use crate::failure::Failure;
+use crate::file::Log;
 use crate::task::Task;
 use mlua::{Function, Value};
 use std::cell::{Cell, RefCell};
@@ -16,7 +17,7 @@ pub(crate) struct TestRun {
     /// `t.meta`.
     pub(crate) meta: Value,
     /// `t:log`.
-    pub(crate) log: RefCell<Vec<String>>,
+    pub(crate) log: Log,
     /// `t:step`.
     pub(crate) steps: RefCell<Vec<Step>>,
     /// `t:attach`.
@@ -63,7 +64,7 @@ impl TestRun {
         Rc::new(Self {
             name,
             meta,
-            log: RefCell::new(log),
+            log: Rc::new(RefCell::new(log)),
             steps: RefCell::default(),
             attachments: RefCell::default(),
             deferred: RefCell::default(),

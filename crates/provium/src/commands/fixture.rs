@@ -269,7 +269,10 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: 
     };
     let job = files.job(file, environment.sink().clone(), stop.clone(), None);
     let started = Instant::now();
-    match build_fixture(&job, anew) {
+    let (built, printed) = build_fixture(&job, anew);
+    let printed: String = printed.iter().map(|line| format!("  {line}\n")).collect();
+    terminal::out(&printed);
+    match built {
         Ok(built) => {
             let how = if built.was_found {
                 "fresh".to_owned()
