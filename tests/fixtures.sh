@@ -161,8 +161,12 @@ damages() { # WHAT COMMAND
   for entry in $(ls -d ../cache/fixtures-v1/*/); do [ "$(basename "$entry")" = LOCKS ] || (cd "$entry" && eval "$2"); done
   "$provium" --save-events use.events tests/use.test.lua > use.out 2>&1 || fail "$1: $(cat use.out)"
   grep -aq fixture_build_started use.events || fail "$1: not built anew"
+  grep -q "$told" use.out || fail "$1: not told: $(cat use.out)"
+  [ "$(cat ../cache/fixtures-v1/*/fixture.json | grep -c '"path": .*/db.fixture.lua')" = 1 ] \
+    || fail "$1: still there: $(ls ../cache/fixtures-v1)"
   echo "damaged ($1): built anew"
 }
+told="was damaged (.*): it is removed and made again"
 damages "RAM cut short" 'truncate -s -4096 snapshot/ram'
 damages "a flipped bit" 'printf "\377" | dd of=snapshot/machine.json bs=1 seek=20 conv=notrunc status=none'
 damages "device state cut short" 'truncate -s 1000 snapshot/devices'
@@ -170,6 +174,22 @@ damages "a file is missing" 'rm snapshot/vm.json'
 damages "another version" 'sed -i "s/\"version\": 1/\"version\": 99/" fixture.json'
 damages "no manifest" 'rm manifest.json'
 damages "garbage" 'echo garbage > manifest.json'
+
+build
+for entry in ../cache/fixtures-v1/*/; do [ -e "$entry/fixture.json" ] && echo garbage > "$entry/fixture.json"; done
+"$provium" fixture clean > clean.out
+[ "$(ls ../cache/fixtures-v1)" = LOCKS ] || fail "$(cat clean.out; ls ../cache/fixtures-v1)"
+echo "what cannot be read is cleaned"
+
+# The cache is the user's; what does not belong to the project is not judged by its configuration.
+build
+mkdir -p ../foreign
+printf '[provium]\ncache_dir = "../cache"\n' > ../foreign/provium.toml
+(cd ../foreign && "$provium" fixture stale && "$provium" fixture list && "$provium" fixture list --json) > foreign.out
+grep -qx "no fixture is stale" foreign.out || fail "$(cat foreign.out)"
+grep -q "top.fixture.lua .* of another project$" foreign.out || fail "$(cat foreign.out)"
+grep -q '"stale":null,"foreign":true' foreign.out || fail "$(cat foreign.out)"
+echo "another project's fixtures are not judged"
 
 # An entry in use stays, whatever the cap says.
 sed -i '/cache_dir/a cache_max_size = "1K"' provium.toml

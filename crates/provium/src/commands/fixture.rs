@@ -8,7 +8,7 @@ use crate::interrupt::Interrupts;
 use crate::lowargs::{FixtureArgs, FixtureCommand};
 use crate::tables::{Removed, ago, mebibytes, since_1970, took};
 use crate::{machines, terminal};
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use provium_events::{Event, Sink};
 use provium_lab::{BuiltFixture, Change, Environment, Fixtures, Unlimited};
 use provium_lua::{TestSelection, build_fixture};
@@ -30,6 +30,16 @@ struct Line<'a> {
     last_use: u64,
     /// Why it does not hold.
     stale: Option<String>,
+    /// It is another project's, whose configuration decides whether it holds.
+    foreign: bool,
+}
+
+/// Whether a fixture in the cache still holds.
+enum State {
+    Fresh,
+    Stale(Change),
+    /// It is of a source outside of this project; the cache is the user's.
+    Foreign,
 }
 
 pub(super) fn run(command: FixtureCommand) -> Result<Verdict, Failure> {
@@ -57,7 +67,7 @@ fn carry_out(
     match command {
         FixtureCommand::List { json, .. } => {
             let environment = ready(&known(&[])?)?;
-            let all = runtime.block_on(interrupts.or(judged(&environment)))?;
+            let all = runtime.block_on(interrupts.or(judged(&environment, place)))?;
             terminal::out(&if *json {
                 all.iter().map(json_line).collect()
             } else {
@@ -67,7 +77,7 @@ fn carry_out(
         }
         FixtureCommand::Stale { .. } => {
             let environment = ready(&known(&[])?)?;
-            let all = runtime.block_on(interrupts.or(judged(&environment)))?;
+            let all = runtime.block_on(interrupts.or(judged(&environment, place)))?;
             terminal::out(&stale(&all, &place.base));
             Ok(Verdict::Passed)
         }
@@ -137,13 +147,26 @@ fn tell(event: &Event) {
     }
 }
 
-/// All fixtures in the cache, each with the reason why it does not hold, if it does not.
-async fn judged(environment: &Environment) -> Result<Vec<(BuiltFixture, Option<Change>)>, Failure> {
+/// All fixtures in the cache, each with its state.
+async fn judged(
+    environment: &Environment,
+    place: &Place,
+) -> Result<Vec<(BuiltFixture, State)>, Failure> {
     let fixtures = catalogue(environment)?;
+    // Entries have real paths.
+    let folders = place.config.roots.iter().chain([&place.base]);
+    let folders: Vec<Utf8PathBuf> = folders
+        .filter_map(|folder| folder.canonicalize_utf8().ok())
+        .collect();
     let mut all = Vec::new();
     for built in fixtures.list()? {
-        let change = fixtures.change_of(&built).await;
-        all.push((built, change));
+        let state = if folders.iter().any(|folder| built.path.starts_with(folder)) {
+            let change = fixtures.change_of(&built).await;
+            change.map_or(State::Fresh, State::Stale)
+        } else {
+            State::Foreign
+        };
+        all.push((built, state));
     }
     Ok(all)
 }
@@ -154,7 +177,7 @@ fn catalogue(environment: &Environment) -> Result<Fixtures<'_>, Failure> {
     })
 }
 
-fn table(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
+fn table(all: &[(BuiltFixture, State)], base: &Utf8Path) -> String {
     if all.is_empty() {
         return "there are no fixtures; the first test that asks for one builds it\n".to_owned();
     }
@@ -164,10 +187,11 @@ fn table(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
         "{:<width$}  {:<4}  {:>10}  {:>8}  {:<12}  {}\n",
         "FIXTURE", "KIND", "ON DISK", "BUILT IN", "LAST USE", "STATE"
     );
-    for ((built, change), path) in all.iter().zip(paths) {
-        let state = match change {
-            None => "fresh".to_owned(),
-            Some(change) => format!("stale: {change}"),
+    for ((built, state), path) in all.iter().zip(paths) {
+        let state = match state {
+            State::Fresh => "fresh".to_owned(),
+            State::Stale(change) => format!("stale: {change}"),
+            State::Foreign => "of another project".to_owned(),
         };
         out.push_str(&format!(
             "{path:<width$}  {:<4}  {:>10}  {:>8}  {:<12}  {state}\n",
@@ -186,12 +210,14 @@ fn table(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
     out
 }
 
-/// The fixtures of which no entry holds, with what has changed since the newest.
-fn stale(all: &[(BuiltFixture, Option<Change>)], base: &Utf8Path) -> String {
+/// The project's fixtures of which no entry holds, with what has changed since the newest.
+fn stale(all: &[(BuiltFixture, State)], base: &Utf8Path) -> String {
     let mut out = String::new();
     for entries in all.chunk_by(|(one, _), (other, _)| one.path == other.path) {
-        let holds = entries.iter().any(|(_, change)| change.is_none());
-        if let (false, Some((built, Some(change)))) = (holds, entries.first()) {
+        let holds = entries
+            .iter()
+            .any(|(_, state)| matches!(state, State::Fresh));
+        if let (false, Some((built, State::Stale(change)))) = (holds, entries.first()) {
             out.push_str(&format!("{}: {change}\n", shown(built, base)));
         }
     }
@@ -206,7 +232,7 @@ fn shown<'a>(built: &'a BuiltFixture, base: &Utf8Path) -> &'a str {
     relative.map_or(built.path.as_str(), Utf8Path::as_str)
 }
 
-fn json_line((built, change): &(BuiltFixture, Option<Change>)) -> String {
+fn json_line((built, state): &(BuiltFixture, State)) -> String {
     let line = Line {
         path: built.path.as_str(),
         kind: built.kind.word(),
@@ -214,7 +240,11 @@ fn json_line((built, change): &(BuiltFixture, Option<Change>)) -> String {
         size_bytes: built.size,
         build_ms: built.took.as_millis(),
         last_use: since_1970(built.used),
-        stale: change.as_ref().map(ToString::to_string),
+        stale: match state {
+            State::Stale(change) => Some(change.to_string()),
+            State::Fresh | State::Foreign => None,
+        },
+        foreign: matches!(state, State::Foreign),
     };
     // Strings and numbers always serialise.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -294,7 +324,12 @@ fn clean(environment: &Environment, files: &[TestFile], all: bool) -> Result<Ver
     let mut removed = Removed::default();
     for built in fixtures.list()? {
         if all || files.iter().any(|file| file.path == built.path) {
-            removed.note(fixtures.remove(&built)?, built.size);
+            removed.note(fixtures.remove(&built.key)?, built.size);
+        }
+    }
+    if all {
+        for (key, size) in fixtures.unreadable()? {
+            removed.note(fixtures.remove(&key)?, size);
         }
     }
     terminal::out(&removed.told("fixture(s)"));
