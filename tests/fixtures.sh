@@ -129,6 +129,26 @@ rm tests/data.txt more/of_more.fixture.lua tests/roots.test.lua
 build
 echo "a fixture's paths are relative to its own root"
 
+# A build that takes too long says where it was, however deep.
+cat > tests/slow.fixture.lua <<'LUA'
+local vm = provium:vm("slow", "small"):boot()
+vm:run("sleep 1000")
+LUA
+echo 'provium:vm_fixture("slow.fixture.lua")' > tests/outer.fixture.lua
+echo 'while true do end' > tests/loop.fixture.lua
+cat > tests/late.test.lua <<'LUA'
+test("waits", {timeout = "3s"}, function() provium:vm_fixture("outer.fixture.lua") end)
+test("loops", {timeout = "1s"}, function() provium:vm_fixture("loop.fixture.lua") end)
+LUA
+if "$provium" tests/late.test.lua > late.out; then fail "$(cat late.out)"; fi
+for expected in \
+  'timed out after 3s in lab:vm_fixture("outer.fixture.lua"), whose script was in vm:run("sleep 1000") at slow.fixture.lua:2' \
+  'timed out after 1s in lab:vm_fixture("loop.fixture.lua"), whose script was in loop.fixture.lua:1'; do
+  grep -qF "$expected" late.out || fail "$(cat late.out)"
+done
+rm tests/slow.fixture.lua tests/outer.fixture.lua tests/loop.fixture.lua tests/late.test.lua
+echo "a late build says where it was"
+
 # Two runs want the same: one builds, the other waits and says so.
 export FIXTURE_WAIT=3
 "$provium" --save-events one.events tests/use.test.lua > one.out &

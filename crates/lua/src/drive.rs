@@ -41,7 +41,10 @@ pub(crate) async fn drive(
     };
     let ended = match ended {
         Some(done) => finished(&state, task, done)?,
-        None => stopped(&state, task),
+        None => {
+            task.keep_place();
+            stopped(&state, task)
+        }
     };
     close(lua, task, &thread);
     crate::hook::calm(lua)?;
@@ -80,7 +83,13 @@ fn finished(state: &FileState, task: &Task, done: mlua::Result<MultiValue>) -> m
 /// The coroutine waits and is not to be waited for.
 fn stopped(state: &FileState, task: &Task) -> Ended {
     match task.current_call() {
-        Some((label, frames)) => interrupted(state, task, Some(label), frames),
+        Some((label, frames)) => {
+            let during = match task.place_in_build() {
+                Some(place) => format!("{label}, whose script was in {place}"),
+                None => label,
+            };
+            interrupted(state, task, Some(during), frames)
+        }
         None => interrupted(state, task, None, Vec::new()),
     }
 }

@@ -45,6 +45,10 @@ pub(crate) struct Task {
     /// Where it was started.
     pub(crate) home: Option<Site>,
     calls: RefCell<Vec<Weak<Slot>>>,
+    /// The script of the fixture that it waits for.
+    build: RefCell<Weak<Task>>,
+    /// Where it was when it was stopped.
+    stopped_in: RefCell<Option<String>>,
     state: RefCell<TaskState>,
     /// Whether somebody has been given its error.
     seen: Cell<bool>,
@@ -76,6 +80,8 @@ impl Task {
             deadline,
             home,
             calls: RefCell::default(),
+            build: RefCell::default(),
+            stopped_in: RefCell::default(),
             state: RefCell::new(TaskState::Running),
             seen: Cell::new(false),
             interrupted: RefCell::default(),
@@ -137,6 +143,37 @@ impl Task {
             .filter(|slot| slot.is_open());
         open.next()
             .map(|slot| (slot.label.clone(), slot.frames.clone()))
+    }
+
+    /// A fixture is built for it, by that task.
+    pub(crate) fn waits_for_build(&self, build: &Rc<Self>) {
+        self.build.replace(Rc::downgrade(build));
+    }
+
+    /// Where the script of the fixture that is built for it is, and, if it waits, in which call.
+    pub(crate) fn place_in_build(&self) -> Option<String> {
+        self.build.borrow().upgrade()?.place()
+    }
+
+    /// Where it is, or, as long as a fixture is built for it, where that is.
+    fn place(&self) -> Option<String> {
+        if let Some(place) = self.stopped_in.borrow().clone() {
+            return Some(place);
+        }
+        if let Some(deeper) = self.place_in_build() {
+            return Some(deeper);
+        }
+        let (call, frames) = match self.current_call() {
+            Some((call, frames)) => (format!("{call} at "), frames),
+            None => (String::new(), self.interrupted_at()?),
+        };
+        Some(format!("{call}{}", frames.first()?.site))
+    }
+
+    /// It is about to be stopped: whoever waits for it may ask later where it was.
+    pub(crate) fn keep_place(&self) {
+        let place = self.place();
+        self.stopped_in.replace(place);
     }
 
     /// Drops the futures of all its calls, which cancels what they asked for.
