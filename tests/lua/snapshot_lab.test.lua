@@ -92,3 +92,19 @@ test("one whose agent does not come to rest keeps all from being saved, and no o
   t:assert_eq(good:run("echo on").stdout, "on\n")
   good:snapshot():delete()
 end)
+
+test("saving and restoring the same VMs at once ends: nobody holds what the other waits for", {timeout = "60s"}, function(t)
+  local lab = provium:lab("busy")
+  local a, b = lab:vm("a", "default"):boot(), lab:vm("b", "default"):boot()
+  local both, each = lab:snapshot(), {a = a:snapshot(), b = b:snapshot()}
+  for round = 1, 6 do
+    local vm = round % 2 == 0 and a or b
+    parallel {
+      function() vm:restore(each[vm:name()]) end,
+      function() host.sleep(0.01) lab:snapshot() end,
+      function() host.sleep(0.03) lab:restore(both) end,
+      function() host.sleep(0.03) lab:restore(both) end,
+    }
+  end
+  t:assert_eq(a:run("hostname").stdout .. b:run("hostname").stdout, "a\nb\n")
+end)

@@ -9,11 +9,12 @@ use crate::apart::apart;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::scope::Scope;
+use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::restore::{Occasion, Ready};
 use crate::snapshot::take::{Afterwards, take_all};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmState, now_ns};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;
 
 /// What the VMs of a lab were at a moment.
@@ -123,19 +124,22 @@ impl Baseline {
     }
 
     async fn restore(self) -> Result<(), LabError> {
-        let (mut off, mut on) = (Vec::new(), Vec::new());
-        for (vm, was) in self.0.iter().filter(|(vm, _)| !vm.is_closed()) {
+        let open = || self.0.iter().filter(|(vm, _)| !vm.is_closed());
+        let lifecycles = lock_all(open().map(|(vm, _)| vm)).await;
+        let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
+        for ((vm, was), lifecycle) in open().zip(lifecycles) {
             match was {
-                Was::Off(state) => off.push((vm, *state)),
-                Was::On(moment) => on.push((vm, moment)),
+                Was::Off(state) => off.push((vm, *state, lifecycle)),
+                Was::On(moment) => {
+                    on.push((vm, moment));
+                    ready.push(vm.prepare(lifecycle, &moment.snapshot, None));
+                }
             }
         }
-        let ready = try_join_all(
-            on.iter()
-                .map(|(vm, moment)| vm.prepare(&moment.snapshot, None)),
-        )
-        .await?;
-        try_join_all(off.iter().map(|(vm, state)| vm.switch_off_as(*state))).await?;
+        let ready = try_join_all(ready).await?;
+        let switching = off.iter();
+        let switching = switching.map(|(vm, state, lifecycle)| vm.switch_off_as(*state, lifecycle));
+        join_all(switching).await;
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, moment))| moment.goes_on(vm, ready));
         try_join_all(going).await.map(drop)

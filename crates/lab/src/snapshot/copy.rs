@@ -168,7 +168,9 @@ impl LabCopy {
         let on =
             on.filter_map(|((vm, moment), grant)| Some((self.counterpart(vm)?, moment, grant)));
         let ready = on.map(|(vm, moment, grant)| async move {
-            let ready = vm.prepare(&moment.snapshot, Some(grant)).await?;
+            // Nobody else knows it yet.
+            let lifecycle = vm.0.lifecycle.lock().await;
+            let ready = vm.prepare(lifecycle, &moment.snapshot, Some(grant)).await?;
             Ok::<_, LabError>((vm, moment, ready))
         });
         let ready = try_join_all(ready).await?.into_iter();

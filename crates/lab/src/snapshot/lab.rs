@@ -4,12 +4,13 @@ use crate::error::LabError;
 use crate::lab::{Lab, Member};
 use crate::scope::{ResourceId, Scope};
 use crate::snapshot::folder::{Folder, Named};
+use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::restore::Occasion;
 use crate::snapshot::take::{Afterwards, take_all};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use provium_store::Entry;
 use provium_vmm::SaveForm;
 use serde::{Deserialize, Serialize};
@@ -162,12 +163,16 @@ impl Lab {
             pairs.push((vm, from));
         }
         let restored = async move {
-            let ready = pairs
-                .iter()
-                .filter_map(|(vm, from)| Some((vm, from.as_ref()?)));
-            let ready = try_join_all(ready.map(|(vm, from)| vm.prepare(from, None))).await?;
-            let off = pairs.iter().filter(|(_, from)| from.is_none());
-            try_join_all(off.map(|(vm, _)| vm.shutdown())).await?;
+            let lifecycles = lock_all(pairs.iter().map(|(vm, _)| vm)).await;
+            let (mut ready, mut off) = (Vec::new(), Vec::new());
+            for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
+                match from {
+                    Some(from) => ready.push(vm.prepare(lifecycle, from, None)),
+                    None => off.push((vm, lifecycle)),
+                }
+            }
+            let ready = try_join_all(ready).await?;
+            join_all(off.iter().map(|(vm, lifecycle)| vm.switch_off(lifecycle))).await;
             try_join_all(ready.into_iter().map(|ready| ready.go(occasion))).await?;
             Ok(())
         };

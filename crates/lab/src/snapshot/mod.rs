@@ -13,6 +13,7 @@ mod baseline;
 mod copy;
 mod folder;
 mod lab;
+mod lifecycles;
 mod restore;
 mod take;
 mod vm;

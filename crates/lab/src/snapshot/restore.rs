@@ -31,19 +31,21 @@ impl Vm {
     ) -> Result<(), LabError> {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
         self.apart("restore()", async move {
-            let ready = vm.prepare(&snapshot, None).await?;
+            let lifecycle = vm.0.lifecycle.lock().await;
+            let ready = vm.prepare(lifecycle, &snapshot, None).await?;
             ready.go(occasion).await
         })
         .await
     }
 
-    /// All of a restore but its last step, with what was granted for it already, if anything was.
+    /// All of a restore but its last step, with its life-cycle lock and what was granted for it
+    /// already, if anything was. As long as the last step is not taken, nothing is lost.
     pub(crate) async fn prepare<'a>(
         &'a self,
+        lifecycle: MutexGuard<'a, ()>,
         snapshot: &'a Snapshot,
         granted: Option<Grant>,
     ) -> Result<Ready<'a>, LabError> {
-        let lifecycle = self.0.lifecycle.lock().await;
         let begun = Instant::now();
         let failed = |error| LabError::host(self.subject(), "restore()", error);
         if self.is_closed() {
@@ -69,15 +71,13 @@ impl Vm {
         }
         let need = snapshot.need();
         let before = self.0.stage.borrow().running().cloned();
-        let kept = granted.or_else(|| {
-            before.as_ref().and_then(|before| {
-                let mut grant = lock(&before.grant);
-                grant.take_if(|grant| need.fits(grant.need()))
-            })
+        let inherits = before.as_ref().is_some_and(|before| {
+            let grant = lock(&before.grant);
+            grant.as_ref().is_some_and(|grant| need.fits(grant.need()))
         });
-        let grant = match kept {
-            Some(grant) => grant,
-            None => self.grant("restore()", need).await?,
+        let grant = match granted {
+            None if !inherits => Some(self.grant("restore()", need).await?),
+            granted => granted,
         };
         let revived = self.load(saved, &image).await.map_err(failed)?;
         Ok(Ready {
@@ -110,7 +110,8 @@ pub(crate) struct Ready<'a> {
     snapshot: &'a Snapshot,
     revived: Revived,
     image: Arc<GuestImage>,
-    grant: Grant,
+    /// `None`: that of the machine that runs until then.
+    grant: Option<Grant>,
     begun: Instant,
 }
 
@@ -152,6 +153,16 @@ impl Ready<'_> {
         woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))?;
 
         let before = vm.0.stage.borrow().running().cloned();
+        let inherited = || {
+            before
+                .as_ref()
+                .and_then(|before| lock(&before.grant).take())
+        };
+        let grant = match grant.or_else(inherited) {
+            Some(grant) => grant,
+            // The machine before has died meanwhile, and its grant with it.
+            None => vm.grant("restore()", snapshot.need()).await?,
+        };
         if let Some(before) = &before {
             before.stop_watch();
             vm.emit_shutdown(before);

@@ -4,6 +4,7 @@ use crate::error::LabError;
 use crate::saved::{Held, HoldError, SavedVm, VmFacts};
 use crate::scope::ResourceId;
 use crate::snapshot::folder::{Folder, Named};
+use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
 use crate::vm::{Running, Vm, VmState};
 use camino::Utf8Path;
@@ -73,9 +74,9 @@ pub(crate) async fn take_all(
     afterwards: Afterwards,
 ) -> Result<Vec<Snapshot>, LabError> {
     let (vms, folders): (Vec<Vm>, Vec<Folder>) = vms.into_iter().unzip();
-    let (mut lifecycles, mut running) = (Vec::new(), Vec::new());
+    let _lifecycles = lock_all(&vms).await;
+    let mut running = Vec::new();
     for vm in &vms {
-        lifecycles.push(vm.0.lifecycle.lock().await);
         vm.check_quiescent()?;
         running.push(vm.running_in("snapshot()", VmState::Booted, "booted")?);
     }

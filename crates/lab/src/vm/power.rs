@@ -11,6 +11,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::sync::MutexGuard;
 
 /// Why a guest that sleeps is as good as dead.
 pub(crate) const NO_WAKING: &str = "a guest that was started from an ELF kernel, as a bzImage is \
@@ -154,24 +155,27 @@ impl Vm {
 
     /// Switches it off. Off already is fine.
     pub async fn shutdown(&self) -> Result<(), LabError> {
-        let _lifecycle = self.0.lifecycle.lock().await;
+        let lifecycle = self.0.lifecycle.lock().await;
+        self.switch_off(&lifecycle).await;
+        Ok(())
+    }
+
+    /// The same, for whoever holds its life-cycle lock.
+    pub(crate) async fn switch_off(&self, _lifecycle: &MutexGuard<'_, ()>) {
         let stage = self.0.stage.borrow().clone();
         if let Some(running) = stage.running() {
             self.end(running).await;
         }
-        Ok(())
     }
 
     /// Switches it off, to the state in which it was when it had not been booted yet.
-    pub(crate) async fn switch_off_as(&self, before: VmState) -> Result<(), LabError> {
-        self.shutdown().await?;
-        let _lifecycle = self.0.lifecycle.lock().await;
+    pub(crate) async fn switch_off_as(&self, before: VmState, lifecycle: &MutexGuard<'_, ()>) {
+        self.switch_off(lifecycle).await;
         let stage = match before {
             VmState::Created => Stage::Created,
             _ => Stage::Shutdown,
         };
         self.0.stage.send_replace(stage);
-        Ok(())
     }
 
     /// Switches it off for good and leaves its scope.
