@@ -149,6 +149,13 @@ done
 rm tests/slow.fixture.lua tests/outer.fixture.lua tests/loop.fixture.lua tests/late.test.lua
 echo "a late build says where it was"
 
+# A snapshot in a folder of its own is its author's.
+echo 'return provium:vm("v", "small"):boot():snapshot("../named")' > tests/named.fixture.lua
+if "$provium" fixture build tests/named.fixture.lua > build.out 2>&1; then fail "$(cat build.out)"; fi
+grep -q 'fixture `named.fixture.lua`: what it returned: it must return a snapshot that was taken in it, without a folder' \
+  build.out || fail "$(cat build.out)"
+rm tests/named.fixture.lua
+
 # Two runs want the same: one builds, the other waits and says so.
 export FIXTURE_WAIT=3
 "$provium" --save-events one.events tests/use.test.lua > one.out &

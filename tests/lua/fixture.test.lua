@@ -108,11 +108,13 @@ end
 
 test("what is wrong is told at the author's line", function(t)
   local function wants(path) return function() provium:vm_fixture("fixtures/" .. path) end end
-  fails(t, wants("missing.fixture.lua"), "there is no fixture", "fixtures/missing.fixture.lua")
+  fails(t, wants("missing.fixture.lua"), "there is no fixture", "fixtures/missing.fixture.lua", "relative paths begin at")
+  fails(t, wants("sever.fixture.lua"), "did you mean `server.fixture.lua`?")
   fails(t, wants("data.txt"), "is no fixture", "*.fixture.lua")
   fails(t, wants("loop_a.fixture.lua"), "fixtures need each other", "loop_a.fixture.lua → loop_b.fixture.lua → loop_a.fixture.lua")
   fails(t, wants("broken.fixture.lua"), "fixtures/broken.fixture.lua:1: no luck", "from fixtures/broken.fixture.lua:3")
-  fails(t, wants("returns_nothing.fixture.lua"), "returned nil", "vm:snapshot()")
+  fails(t, wants("returns_nothing.fixture.lua"), "fixture `fixtures/returns_nothing.fixture.lua` failed: it must return vm:snapshot()", "returned nil")
+  fails(t, wants("returns_vm.fixture.lua"), "and returned vm")
   fails(t, wants("has_tests.fixture.lua"), "has_tests.fixture.lua:1: test: not in a fixture")
   fails(t, wants("cluster.fixture.lua"), "lab_fixture()")
   fails(t, function() provium:lab_fixture(SERVER) end, "vm_fixture()")

@@ -92,7 +92,7 @@ impl Folder {
         let mut home = lock(&self.home);
         if !matches!(*home, Home::Cached(_)) {
             return Err(io::Error::other(
-                "a fixture returns a snapshot that was taken in it, without a folder",
+                "it must return a snapshot that was taken in it, without a folder",
             ));
         }
         fs_err::rename(&self.path, place)?;

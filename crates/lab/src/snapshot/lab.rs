@@ -299,9 +299,8 @@ impl LabSnapshot {
     }
 
     /// Moves its folder, which nobody looks after but it, to `place`, in the same file system.
-    pub(crate) fn move_to(&self, place: &Utf8Path) -> Result<(), LabError> {
-        let moved = self.0.folder.move_to(place);
-        moved.map_err(|error| LabError::host(self.subject(), "fixture", error))
+    pub(crate) fn move_to(&self, place: &Utf8Path) -> io::Result<()> {
+        self.0.folder.move_to(place)
     }
 
     /// With what makes handles of the VMs valid again.

@@ -10,6 +10,7 @@ use crate::vm::Past;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::Entry;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 /// A moment of a VM.
@@ -61,9 +62,8 @@ impl Snapshot {
     }
 
     /// Moves its folder, which nobody looks after but it, to `place`, in the same file system.
-    pub(crate) fn move_to(&self, place: &Utf8Path) -> Result<(), LabError> {
-        let moved = self.0.folder.move_to(place);
-        moved.map_err(|error| LabError::host(self.subject(), "fixture", error))
+    pub(crate) fn move_to(&self, place: &Utf8Path) -> io::Result<()> {
+        self.0.folder.move_to(place)
     }
 
     /// With what makes handles valid again of the VM that was `taken`: this is where that one's

@@ -11,8 +11,9 @@ use crate::fixture::{Ground, build};
 use crate::job::FileJob;
 use crate::raise::Raise;
 use crate::task::Task;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
+use provium_lab::nearest::nearest;
 use provium_lab::{FixtureSource, Lab};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -72,7 +73,14 @@ impl Wanted {
             )));
         }
         if !path.is_file() {
-            return Err(Raise::argument(format!("there is no fixture `{path}`")));
+            let base = &FileState::of(lua).base;
+            let hint = match meant(&path) {
+                Some(name) => format!("; did you mean `{name}`?"),
+                None => format!("; relative paths begin at `{base}`"),
+            };
+            return Err(Raise::argument(format!(
+                "there is no fixture `{path}`{hint}"
+            )));
         }
         let unreadable = |error| Raise::argument(format!("cannot look up `{path}`: {error}"));
         // One file, one name: that decides what the script's own paths are relative to.
@@ -89,6 +97,17 @@ impl Wanted {
             source,
         })
     }
+}
+
+/// The fixture in the same folder whose name is nearest to that of `path`, which is not there.
+fn meant(path: &Utf8Path) -> Option<String> {
+    let entries = path.parent()?.read_dir_utf8().ok()?.flatten();
+    let names = entries.map(|entry| entry.file_name().to_owned());
+    let mut names: Vec<String> = names.filter(|name| name.ends_with(SUFFIX)).collect();
+    names.sort();
+    let stems = names.iter().filter_map(|name| name.strip_suffix(SUFFIX));
+    let stem = path.file_name()?.strip_suffix(SUFFIX)?;
+    nearest(stem, stems).map(|stem| format!("{stem}{SUFFIX}"))
 }
 
 /// Within the time of the task that wants it.
