@@ -97,7 +97,7 @@ impl FileState {
 
 /// What `display` is relative to, when `path` ends in it; the file's own folder, if it is relative to
 /// nothing.
-pub(crate) fn base_of(path: &Utf8Path, display: &str) -> Utf8PathBuf {
+pub fn base_of(path: &Utf8Path, display: &str) -> Utf8PathBuf {
     if Utf8Path::new(display).is_absolute() {
         return path.parent().unwrap_or(path).to_owned();
     }

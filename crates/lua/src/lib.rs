@@ -39,6 +39,7 @@ mod tests;
 mod units;
 
 pub use cancel::CancelToken;
+pub use file::base_of;
 pub use fixture::{BuiltAlone, build_fixture};
 pub use job::{ChunkError, DeclaredTest, FileJob, FileOutcome, FileStatus, Listing};
 pub use list::list_file;

@@ -4,7 +4,8 @@ use super::Verdict;
 use crate::failure::Failure;
 use crate::hiargs::Place;
 use crate::terminal;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
+use provium_lua::base_of;
 use provium_runner::{Request, Sought, TestFile, discover, fixture_refs};
 use serde::Serialize;
 
@@ -55,11 +56,10 @@ pub(super) fn run(
     Ok(Verdict::Passed)
 }
 
-/// What a file names. A path there is relative to what the file's own name is relative to.
+/// What a file names, by the paths that it would find when it runs.
 fn naming(file: &TestFile) -> Naming {
     let source = std::fs::read_to_string(&file.path).unwrap_or_default();
-    let base = file.path.as_str().strip_suffix(file.display.as_str());
-    let base = Utf8Path::new(base.unwrap_or_default());
+    let base = base_of(&file.path, &file.display);
     let refs = fixture_refs(&source).into_iter();
     let found = |path: String| base.join(path).canonicalize_utf8().ok();
     Naming {
