@@ -30,13 +30,16 @@ cat > tests/db.fixture.lua <<'LUA'
 print("db is built")
 local names = require "helpers.names"
 pcall(require, "helpers.optional")
+local unused = os.tmpname()
+io.open(unused):close()
+os.remove(unused)
 local vm = provium:vm("db", "small"):boot()
 vm:push_file(names.pushed, "/pushed")
 vm:write_file("/read", io.open("tests/read.txt"):read("a"))
 vm:write_file("/variable", os.getenv("FIXTURE_TEST") or "unset")
 provium:depends_on_file("declared.txt")
 -- What the build itself writes is no input, whatever becomes of it.
-local scratch = os.tmpname()
+local scratch = os.getenv("PWD") .. "/scratch"
 vm:pull_file("/proc/version", scratch)
 assert(io.open(scratch):read("a"):find("Linux"))
 io.open(scratch, "w"):write("else"):close()

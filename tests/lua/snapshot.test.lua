@@ -188,7 +188,8 @@ test("the console's log goes through it all", function(t)
 end)
 
 test("a snapshot in a folder of its own outlives its VM, with memory and vCPUs", function(t)
-  local folder = os.tmpname() .. ".snapshot"
+  local folder = os.tmpname()
+  os.remove(folder)
   local made = provium:vm("made", "default", { memory = "192M", cpus = 2 }):boot()
   made:write_file("/tmp/x", "in a folder")
   local s = made:snapshot(folder)
@@ -208,7 +209,8 @@ test("a snapshot in a folder of its own outlives its VM, with memory and vCPUs",
 end)
 
 test("a folder that is damaged, foreign or of another version is refused, and the VM goes on", function(t)
-  local folder = os.tmpname() .. ".spoilt"
+  local folder = os.tmpname()
+  os.remove(folder)
   vm:write_file("/tmp/when", "then")
   vm:snapshot(folder)
   vm:write_file("/tmp/when", "now")

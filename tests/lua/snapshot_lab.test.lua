@@ -47,7 +47,8 @@ test("VMs that were off are off again; one that streams keeps all from being sav
 end)
 
 test("a folder holds a lab for later, wherever it is restored", function(t)
-  local folder = os.tmpname() .. ".lab"
+  local folder = os.tmpname()
+  os.remove(folder)
   local lab = lab_of_two("three")
   lab:vm("a"):write_file("/tmp/x", "from a")
   lab:lab("inner"):vm("c"):write_file("/tmp/x", "from c")
