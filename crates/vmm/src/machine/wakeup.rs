@@ -86,7 +86,7 @@ impl Machine {
         for register in CARRIED {
             carried.push((register, self.config(register).await?));
         }
-        self.wake_stopped().await?;
+        let rebooted = self.wake_stopped().await?;
         let in_firmware = self.in_firmware().await;
         let chosen = self.port_in(CONFIG_ADDRESS).await?;
         for (register, value) in carried {
@@ -95,7 +95,7 @@ impl Machine {
         }
         self.port_out(CONFIG_ADDRESS, chosen).await?;
         self.command("cont").await?;
-        if in_firmware? {
+        if in_firmware? && !rebooted {
             Ok(())
         } else {
             Err(VmmError::WokeTooFar {
@@ -111,8 +111,8 @@ impl Machine {
         Ok(FIRMWARE.iter().any(|range| range.contains(&at)))
     }
 
-    /// Wakes it, and returns when it is reset and stands.
-    async fn wake_stopped(&self) -> Result<(), VmmError> {
+    /// Wakes it, and returns when it is reset and stands; says whether the guest has rebooted meanwhile.
+    async fn wake_stopped(&self) -> Result<bool, VmmError> {
         let mut events = self.events();
         match self.debugger().await? {
             Debugger::None => self.wake_by_own_stub().await?,
@@ -129,13 +129,17 @@ impl Machine {
             }
         }
         let reset = async {
-            loop {
+            let (mut woken, mut stands, mut rebooted) = (false, false, false);
+            while !(woken && stands) {
                 match events.recv().await {
-                    Ok(MachineEvent::Woken) => return Ok(()),
+                    Ok(MachineEvent::Woken) => woken = true,
+                    Ok(MachineEvent::Paused) => stands = true,
+                    Ok(MachineEvent::Rebooted) => rebooted = true,
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return Err(io::ErrorKind::BrokenPipe.into()),
                 }
             }
+            Ok(rebooted)
         };
         self.in_time(reset).await
     }
