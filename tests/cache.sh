@@ -12,7 +12,7 @@ mkdir "$cache"
 # The guest is taken from the user's cache; everything else begins anew.
 guest=$(dirname "$("$provium" setup | awk '$1 == "root" { print $2 }')")
 own=$(dirname "$(dirname "$guest")")
-cp -a --reflink=auto "$own"/{accel-v1.json,guests-v1,kernels-v1} "$cache"
+cp -a --reflink=auto "$own"/{accel-v*.json,guests-v*,kernels-v*} "$cache"
 
 printf '[provium]\ncache_dir = "%s"\n' "$cache" > "$folder/provium.toml"
 cat > "$folder/boot.test.lua" <<'LUA'
@@ -190,7 +190,7 @@ LUA
 cat > "$folder/full.sh" <<'SH'
 set -euo pipefail
 mount -t tmpfs -o size="$2" none "$1/full"
-cp -a "$1"/cache/{accel-v1.json,guests-v1,kernels-v1} "$1/full"
+cp -a "$1"/cache/{accel-v*.json,guests-v*,kernels-v*} "$1/full"
 "$3" --config "$1/full.toml" --save-events "$1/full.events" "$1/full.test.lua" > "$1/full.out" 2> "$1/full.err"
 find "$1/full" -maxdepth 2 -name '.tmp-*' > "$1/full.left"
 SH
