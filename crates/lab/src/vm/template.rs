@@ -11,7 +11,7 @@
 //! boots would take longer side by side. A template that cannot be used is removed and made anew: a
 //! test notices nothing but the time.
 
-use crate::answer::answer_of;
+use crate::answer::{NoAnswer, answer_of};
 use crate::environment::Host;
 use crate::error::LabError;
 use crate::saved::{Again, Base, Held, Revived, SavedVm, VmFacts};
@@ -68,7 +68,7 @@ impl Vm {
                 Ok(Claim::Make(making)) => {
                     let (machine, channel) = self.boot_cold(options, image).await?;
                     self.keep_as_template(bucket, making, &machine, &channel, image)
-                        .await;
+                        .await?;
                     self.introduce(&machine, &channel, options).await?;
                     return Ok(Some(Started {
                         machine,
@@ -142,6 +142,9 @@ impl Vm {
 
     /// Writes a machine that has just booted down as the template of its kind. What goes wrong is
     /// no failure of the boot.
+    ///
+    /// # Errors
+    /// When the guest has ended meanwhile: there is none to boot any more.
     async fn keep_as_template(
         &self,
         bucket: &Bucket,
@@ -149,25 +152,7 @@ impl Vm {
         machine: &Machine,
         channel: &Channel,
         image: &GuestImage,
-    ) {
-        let written = async {
-            let draft = bucket.draft().map_err(|error| error.to_string())?;
-            let limit = self.environment().patient(Held::LIMIT);
-            // Twice, since a hold that is dropped leaves the machine standing: its own limit comes first.
-            let held = Held::hold(machine, channel, limit);
-            let held = answer_of(machine, limit * 2, held).await;
-            let held = held.map_err(|why| why.to_string())?;
-            let held = held.map_err(|error| crate::error::chain(&error))?;
-            let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, cut);
-            let saved = held.save(draft.path(), SaveForm::Whole, facts).await;
-            let resumed = held.let_go().await;
-            saved.map_err(|error| crate::error::chain(&error))?;
-            resumed.map_err(|error| crate::error::chain(&error))?;
-            let about = self.about(machine);
-            fs_err::write(draft.path().join("about.json"), about.to_string())
-                .map_err(|error| error.to_string())?;
-            Ok::<_, String>(draft)
-        };
+    ) -> Result<(), LabError> {
         let environment = Arc::clone(&self.0.file.environment);
         let failed = move |why: String| {
             if let Some(host) = environment.host() {
@@ -176,15 +161,42 @@ impl Vm {
                 ));
             }
         };
-        let draft = match written.await {
+        let draft = match bucket.draft() {
             Ok(draft) => draft,
-            Err(why) => return failed(why),
+            Err(error) => {
+                failed(error.to_string());
+                return Ok(());
+            }
         };
+        let limit = self.environment().patient(Held::LIMIT);
+        // Twice, since a hold that is dropped leaves the machine standing: its own limit comes first.
+        let held = Held::hold(machine, channel, limit);
+        let held = match answer_of(machine, limit * 2, held).await {
+            Ok(held) => held.map_err(|error| crate::error::chain(&error)),
+            Err(NoAnswer::Ended(how)) => return Err(self.boot_error(self.with_reason(how))),
+            Err(late) => Err(late.to_string()),
+        };
+        let written = async {
+            let held = held?;
+            let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, cut);
+            let saved = held.save(draft.path(), SaveForm::Whole, facts).await;
+            let resumed = held.let_go().await;
+            saved.map_err(|error| crate::error::chain(&error))?;
+            resumed.map_err(|error| crate::error::chain(&error))?;
+            let about = self.about(machine);
+            fs_err::write(draft.path().join("about.json"), about.to_string())
+                .map_err(|error| error.to_string())
+        };
+        if let Err(why) = written.await {
+            failed(why);
+            return Ok(());
+        }
         self.environment().chore(async move {
             if let Err(error) = making.install(draft).await {
                 failed(crate::error::chain(&error));
             }
         });
+        Ok(())
     }
 
     /// Has a machine made ready for the next time that `saved` is restored, if there will be one.
