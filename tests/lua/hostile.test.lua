@@ -2,11 +2,7 @@
 -- says; none does something else in silence.
 local vm = provium:vm("v", "default"):boot()
 
-local function seconds(fn)
-  local before = host.now_ns()
-  fn()
-  return (host.now_ns() - before) / 1e9
-end
+local seconds = require("helpers.timing").seconds
 
 local function raises(t, fn, ...)
   -- A busy host makes all calls slow; what must not be is a wait in this one.

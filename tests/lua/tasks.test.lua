@@ -1,11 +1,7 @@
 -- Tasks: many things at once in one file.
 local vm = provium:vm("v", "default"):boot()
 
-local function seconds(fn)
-  local before = host.now_ns()
-  fn()
-  return (host.now_ns() - before) / 1e9
-end
+local seconds = require("helpers.timing").seconds
 
 test("commands overlap", function(t)
   local took = seconds(function()

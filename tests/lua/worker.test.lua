@@ -1,11 +1,7 @@
 -- Workers: the page of the documentation, sentence by sentence.
 local vm = provium:vm("v", "default"):boot()
 
-local function seconds(fn)
-  local before = host.now_ns()
-  fn()
-  return (host.now_ns() - before) / 1e9
-end
+local seconds = require("helpers.timing").seconds
 
 test("spawn_worker, with and without {thread = false}", function(t)
   local w = vm:spawn_worker()

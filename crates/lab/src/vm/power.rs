@@ -55,18 +55,8 @@ impl Vm {
         self.on_machine(call, running.machine.reset()).await?;
         let (hello, limit) = self.reboot_terms();
         let back = running.channel.resync(hello, After::Reboot);
-        match tokio::time::timeout(limit, back).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self
-                .explain(call, LabError::host(self.subject(), call, error))
-                .await),
-            Err(_) => Err(LabError::TimedOut {
-                subject: self.subject(),
-                call: call.to_owned(),
-                after: limit,
-                note: "; the agent did not come back".to_owned(),
-            }),
-        }
+        self.answers(call, limit, back, "the agent did not come back")
+            .await
     }
 
     /// Presses the ACPI power button; returns once the guest is off.
@@ -123,7 +113,20 @@ impl Vm {
             Err(error) => return Err(LabError::host(self.subject(), call, error)),
         }
         let limit = self.environment().patient(WAKE_LIMIT);
-        match tokio::time::timeout(limit, running.channel.ping()).await {
+        let ping = running.channel.ping();
+        self.answers(call, limit, ping, "the agent does not answer since")
+            .await
+    }
+
+    /// Waits until the agent answers, for at most `limit`; `late` is told if it has not by then.
+    async fn answers<T, E: std::error::Error + Send + Sync + 'static>(
+        &self,
+        call: &str,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, E>>,
+        late: &str,
+    ) -> Result<(), LabError> {
+        match tokio::time::timeout(limit, answer).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(self
                 .explain(call, LabError::host(self.subject(), call, error))
@@ -132,7 +135,7 @@ impl Vm {
                 subject: self.subject(),
                 call: call.to_owned(),
                 after: limit,
-                note: "; the agent does not answer since".to_owned(),
+                note: format!("; {late}"),
             }),
         }
     }
