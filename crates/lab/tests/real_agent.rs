@@ -14,12 +14,16 @@ use serde_bytes::ByteBuf;
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(60);
+
+/// Held while a program is written and started. A child that another test forks meanwhile has the
+/// file open for writing until its own exec, and a file that is being written does not run (ETXTBSY).
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The agent, which ends with this, and a folder for what a test writes.
 struct Agent {
@@ -37,13 +41,16 @@ impl Agent {
 async fn start() -> (Agent, Channel, Hello) {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("agent");
-    std::fs::write(&program, AGENT).unwrap();
-    std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
     let (host, agent) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut command = Command::new(program);
-    command.args(["--serve-fd", "3"]);
-    command.inherit(3, OwnedFd::from(agent));
-    let process = command.spawn().unwrap();
+    let process = {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        std::fs::write(&program, AGENT).unwrap();
+        std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        let mut command = Command::new(program);
+        command.args(["--serve-fd", "3"]);
+        command.inherit(3, OwnedFd::from(agent));
+        command.spawn().unwrap()
+    };
     let agent = Agent {
         folder,
         _process: process,
