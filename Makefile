@@ -8,10 +8,12 @@ CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROVIUM := $(TARGET)/release/provium
 SNIPPETS := $(TARGET)/docs-snippets
+TIME ?= 3600
+SEED ?= 1
 
 step = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
-.PHONY: help demo test unit guest-test lint build bench
+.PHONY: help demo test unit guest-test lint build bench torture
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -66,6 +68,11 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	$(call step,what the documentation shows)
 	$(CARGO) xtask docs-snippets $(SNIPPETS)
 	$(PROVIUM) --config $(SNIPPETS)/provium.toml $(SNIPPETS)
+
+torture: build ## random calls for TIME seconds (3600) from SEED (1), everything checked, leaks counted
+	$(call step,torture: seed $(SEED) for $(TIME) s)
+	PROVIUM_TORTURE_SEED=$(SEED) PROVIUM_TORTURE_SECONDS=$(TIME) \
+	  $(PROVIUM) -v --timeout 0 --config tests/torture/provium.toml tests/torture
 
 bench: build ## the promised figures, each next to what it is compared with
 	@benches/run $(abspath $(PROVIUM))

@@ -52,7 +52,18 @@ test("a boot from a spare", {timeout = "300s"}, function(t)
     for _, started in ipairs(machine_names()) do t:assert_neq(started, name, "it was a spare") end
     vm:close()
   end
+  local outputs = {}
+  for i = 1, ROUNDS do
+    await_spare()
+    local vm = provium:vm("output" .. i, "default")
+    outputs[i] = seconds(function()
+      vm:boot()
+      t:assert_eq(vm:run("echo hello").stdout, "hello\n")
+    end)
+    vm:close()
+  end
   row("boot from a warm spare to first call", median(warm), "s")
+  row("boot from a warm spare to the first output", median(outputs), "s", "aim: 0.025 s at most")
   row("boot from a warm spare / full-stream restore", median(warm) / plain, "ratio")
   row("boot from a warm spare / cold boot", median(warm) / cold, "ratio", "aim: 0.04 at most")
   ended = nil
