@@ -68,6 +68,9 @@ pub use surface::{Surface, WriteMode};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 pub use worker::Worker;
 
+/// The name of the file in a snapshot's folder by which that snapshot is told from all others.
+pub use provium_store::SEAL as SNAPSHOT_SEAL;
+
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{Entry, EntryType, GuestStats, Stat};
 pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};

@@ -13,7 +13,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 pub const SEAL: &str = manifest::NAME;
 
 /// What a folder was when it was sealed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seal {
     folder: Utf8PathBuf,
     key: Key,
