@@ -29,6 +29,7 @@ pub mod kernel_log;
 mod lab;
 mod line;
 mod lock;
+mod membership;
 pub mod nearest;
 mod process;
 mod profile;

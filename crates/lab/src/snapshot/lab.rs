@@ -192,29 +192,6 @@ impl Lab {
         }
     }
 
-    /// Its VMs and those of its sub-labs, each once, with the sub-labs on the way.
-    pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
-        let mut found: Vec<(Vec<String>, Vm)> = Vec::new();
-        let mut open = vec![(Vec::new(), self.clone())];
-        let mut seen = vec![self.id()];
-        while let Some((path, lab)) = open.pop() {
-            for member in lab.members(scope) {
-                match member {
-                    Member::Vm(vm) if found.iter().any(|(_, known)| known.is(&vm)) => {}
-                    Member::Vm(vm) => found.push((path.clone(), vm)),
-                    Member::Lab(lab) if !seen.contains(&lab.id()) => {
-                        seen.push(lab.id());
-                        let mut path = path.clone();
-                        path.push(lab.name().to_owned());
-                        open.push((path, lab));
-                    }
-                    Member::Lab(_) => {}
-                }
-            }
-        }
-        found
-    }
-
     fn vm_of(&self, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
         let mut lab = self.clone();
         for name in &entry.labs {
