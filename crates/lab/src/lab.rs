@@ -9,11 +9,12 @@ use crate::claim::{Claim, ClaimError, Told};
 use crate::environment::Environment;
 use crate::error::LabError;
 use crate::file_context::FileContext;
-use crate::fixture::Build;
+use crate::fixture::{Build, FixtureSource};
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions, VmState};
 use indexmap::IndexMap;
+use provium_events::Sink;
 use provium_store::Draft;
 use provium_vmm::SaveForm;
 use std::fmt;
@@ -300,16 +301,30 @@ impl Lab {
             .await
     }
 
+    /// The fixture that gave a VM or a lab of that number, as its error messages call it.
+    pub(crate) fn fixture_of(&self, id: ResourceId) -> Option<FixtureSource> {
+        lock(&self.0.file.fixtures).get(&id).cloned()
+    }
+
+    /// Notes that a VM or a lab has come from a fixture.
+    pub(crate) fn note_fixture(&self, id: ResourceId, source: &FixtureSource) {
+        lock(&self.0.file.fixtures).insert(id, source.clone());
+    }
+
     /// Reserves the whole budget of the file, once.
     pub async fn claim(&self, claim: Claim) -> Result<(), LabError> {
         let call = "claim()";
         let file = &self.0.file;
-        let budget = file.environment.budget();
-        let told = Told {
-            sink: file.environment.sink().clone(),
-            path: file.path.clone(),
+        // A claim of a fixture's build is none of the file's, and is not told as one.
+        let sink = match self.build() {
+            Some(_) => Sink::discard(),
+            None => file.environment.sink().clone(),
         };
-        let claimed = file.share.claim(budget, told, claim).await;
+        let path = file.path.clone();
+        let claimed = file
+            .share
+            .claim(&file.budget(), Told { sink, path }, claim)
+            .await;
         claimed.map_err(|error| match error {
             ClaimError::Taken => self.invalid(call, "claim already taken".to_owned()),
             ClaimError::Budget(source) => self.budget_error(call, source),
