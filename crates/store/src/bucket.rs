@@ -118,6 +118,11 @@ impl Bucket {
         lock.exclusive(DEADLINE, &waiting).await
     }
 
+    /// The lock of `key`, which may be one that no entry has.
+    pub fn lock_of(&self, key: &Key) -> LockFile {
+        self.lock(key)
+    }
+
     /// Removes the entry unless somebody uses or makes it; whether it did.
     pub fn remove_unused(&self, key: &Key) -> Result<bool, StoreError> {
         let Some(alone) = self.lock(key).try_exclusive()? else {
