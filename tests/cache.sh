@@ -174,6 +174,74 @@ run after-holding "$folder/boot.test.lua"
 nothing_half
 pass "a run killed while making, installing or restoring a template, or holding a snapshot, leaves nothing"
 
+# Runs that do not see each other in /proc leave each other's snapshots alone, and so does a sweep what a
+# lock file of somebody else's keeps.
+cat > "$folder/apart.test.lua" <<'LUA'
+local folder = assert(os.getenv("FOLDER"))
+local function there(name) local f = io.open(folder .. "/" .. name); return f and f:close() end
+test("keeps a snapshot while another run begins", function(t)
+  local vm = provium:vm("v", "default"):boot()
+  vm:write_file("/x", "kept")
+  local s = vm:snapshot()
+  io.open(folder .. "/held", "w"):close()
+  wait_until(function() return there("begun") end, {timeout = "60s"})
+  vm:unlink("/x")
+  vm:restore(s)
+  t:assert_eq(vm:read_file("/x"), "kept")
+end)
+LUA
+apart=(unshare -r --pid --fork --mount-proc)
+if "${apart[@]}" true 2> /dev/null; then
+  FOLDER=$folder run apart "$folder/apart.test.lua" &
+  holder=$!
+  await "the snapshot" [ -e "$folder/held" ]
+  "${apart[@]}" "$provium" --config "$folder/provium.toml" "$folder/boot.test.lua" > "$folder/inside.out" 2>&1 ||
+    fail "the run in a namespace of its own failed: $(cat "$folder/inside.out")"
+  touch "$folder/begun"
+  wait "$holder" || exit 1
+  nothing_half
+  pass "runs in other PID namespaces leave live snapshots alone"
+else
+  pass "skipped: runs in other PID namespaces, since this user may not make one"
+fi
+
+# A link in the place of a lock file leads no write out of the cache, and is named.
+echo precious > "$folder/precious"
+lock=$templates/LOCKS/$(basename "$(the_template)")
+rm "$lock"
+ln -s "$folder/precious" "$lock"
+run linked "$folder/boot.test.lua"
+boots linked cold
+said linked "no boot template can be had.*$lock. is not a lock file of the cache"
+[ "$(cat "$folder/precious")" = precious ] || fail "a write has followed the link"
+"$provium" --config "$folder/tiny.toml" "$folder/boot.test.lua" > "$folder/tiny.out" 2>&1 ||
+  fail "a lock file that cannot be taken ends a run that makes room: $(cat "$folder/tiny.out")"
+rm "$lock"
+pass "a link in the place of a lock file is refused"
+
+# Two runs have the same build command run one after the other.
+mkdir "$folder/built"
+kernel=$("$provium" setup | awk '$1 == "kernel" { print $2 }')
+cat > "$folder/built/provium.toml" <<TOML
+[provium]
+cache_dir = "$cache"
+[profiles.built]
+build = "test ! -e busy && touch busy && rm -rf {out} && sleep 1 && mkdir {out} && cp $kernel {out}/kernel && rm busy"
+build_out = "out"
+kernel = "{out}/kernel"
+TOML
+builders=()
+for one in 1 2; do
+  "$provium" prepare built --config "$folder/built/provium.toml" > "$folder/built.$one" 2>&1 &
+  builders+=($!)
+done
+for builder in "${builders[@]}"; do
+  wait "$builder" || fail "two builds at once: $(cat "$folder"/built.[12])"
+done
+grep -q "waiting in .*/built. for process .* the build of profile .built." "$folder"/built.[12] ||
+  fail "neither build has waited: $(cat "$folder"/built.[12])"
+pass "two runs built one after the other"
+
 # Without room for a template, boots are cold and said to be so; a snapshot says why it cannot be.
 cat > "$folder/full.test.lua" <<'LUA'
 test("boots twice, and cannot be saved", function(t)

@@ -35,6 +35,8 @@ io.open(unused):close()
 os.remove(unused)
 local vm = provium:vm("db", "small"):boot()
 vm:push_file(names.pushed, "/pushed")
+vm:push_file("tool.sh", "/tool.sh")
+vm:push_file("declared.txt", "/declared", {perm = "600"})
 vm:write_file("/read", io.open("tests/read.txt"):read("a"))
 vm:write_file("/variable", os.getenv("FIXTURE_TEST") or "unset")
 provium:depends_on_file("declared.txt")
@@ -56,6 +58,8 @@ return vm:snapshot()
 LUA
 echo 'return { pushed = "pushed.txt" }' > tests/helpers/names.lua
 for file in pushed read declared unread; do echo $file > tests/$file.txt; done
+echo true > tests/tool.sh
+chmod 644 tests/tool.sh
 cat > tests/use.test.lua <<'LUA'
 test("use", function(t)
   local vm = provium:vm_fixture("db.fixture.lua")
@@ -94,6 +98,7 @@ changes '`tests/declared.txt` has changed' 'echo else > tests/declared.txt'
 changes 'profile `small`: memory was `128 MiB`, is `136 MiB`' 'sed -i s/128M/136M/ provium.toml'
 changes 'profile `small`: s3 was `false`, is `true`' 'sed -i "s/^memory = \"136M\"/&\ns3 = true/" provium.toml'
 changes '`tests/helpers/optional.lua` is there now' 'echo return 1 > tests/helpers/optional.lua'
+changes '`tests/tool.sh` had mode 644, has mode 755' 'chmod 755 tests/tool.sh'
 changes 'the variable `FIXTURE_TEST` is there now' 'export FIXTURE_TEST=x'
 # What was not read does not count.
 echo else > tests/unread.txt
@@ -107,8 +112,51 @@ build
 grep -q building build.err && fail "built although it was there: $(cat build.err)"
 # What is built anew is new for those that use it.
 "$provium" fixture rebuild tests/db.fixture.lua > /dev/null 2>&1
-stale | grep -qF 'the fixture `tests/db.fixture.lua` was built anew' || fail "$(stale)"
+stale | grep -qF 'the fixture `tests/db.fixture.lua` was built again' || fail "$(stale)"
 build
+
+# A snapshot folder that is restored counts, and so does what stands in the place of a file: a pipe that
+# nobody writes to is not waited for.
+cat > tests/make.test.lua <<'LUA'
+test("make", function()
+  local vm = provium:vm("v", "small"):boot()
+  vm:write_file("/what", os.getenv("WHAT"))
+  vm:snapshot("../of_vm")
+  provium:snapshot("../of_lab")
+end)
+LUA
+echo 'return provium:vm("v", "small"):restore("../of_vm"):snapshot()' > tests/of_vm.fixture.lua
+printf 'provium:restore("../of_lab")\nreturn provium:snapshot()\n' > tests/of_lab.fixture.lua
+cat > tests/made.test.lua <<'LUA'
+test("made", function(t)
+  t:assert_eq(provium:vm_fixture("of_vm"):read_file("/what"), os.getenv("WHAT"))
+  t:assert_eq(provium:lab_fixture("of_lab"):vm("v"):read_file("/what"), os.getenv("WHAT"))
+end)
+LUA
+for what in one two; do
+  for file in make made; do
+    WHAT=$what "$provium" tests/$file.test.lua > made.out 2>&1 || fail "$what: $(cat made.out)"
+  done
+done
+expect "no fixture is stale"
+rm tests/read.txt
+mkfifo tests/read.txt
+timeout -k 5 60 "$provium" fixture stale > stale.out || fail "a pipe was waited for"
+grep -qF 'tests/db.fixture.lua: `'"$PWD/tests/read.txt"'` has changed' stale.out || fail "$(cat stale.out)"
+rm tests/read.txt
+echo else > tests/read.txt
+expect "no fixture is stale"
+rm -r of_vm of_lab tests/{of_vm,of_lab}.fixture.lua tests/{make,made}.test.lua
+"$provium" fixture clean > /dev/null
+build
+echo "a restored folder and a pipe are seen"
+
+# The command line takes the names that tests use.
+"$provium" fixture build db top.fixture.lua > build.out 2>&1 || fail "$(cat build.out)"
+[ "$(grep -c fresh build.out)" = 2 ] || fail "$(cat build.out)"
+if "$provium" fixture build missing > build.out 2>&1; then fail "$(cat build.out)"; fi
+grep -qF 'fixture `missing` not found in any test root' build.out || fail "$(cat build.out)"
+echo "fixtures are found by the names that tests use"
 
 # Paths in a fixture are relative to its own root, whoever asks for it; the log is that of who asks first.
 echo from-tests > tests/data.txt
@@ -201,7 +249,7 @@ damages "RAM cut short" 'truncate -s -4096 snapshot/ram'
 damages "a flipped bit" 'printf "\377" | dd of=snapshot/machine.json bs=1 seek=20 conv=notrunc status=none'
 damages "device state cut short" 'truncate -s 1000 snapshot/devices'
 damages "a file is missing" 'rm snapshot/vm.json'
-damages "another version" 'sed -i "s/\"version\": 1/\"version\": 99/" fixture.json'
+damages "another version" 'sed -i "s/\"version\": 2/\"version\": 99/" fixture.json'
 damages "no manifest" 'rm manifest.json'
 damages "garbage" 'echo garbage > manifest.json'
 

@@ -100,6 +100,25 @@ test("a lab is what it was built, built on another fixture", function(t)
   end
 end)
 
+test("one that is made from another is a VM of its own", function(t)
+  provium:vm_fixture(SERVER)
+  local derived = provium:vm_fixture("fixtures/derived")
+  t:assert_neq(derived, server)
+  t:assert_eq(derived:name(), "derived")
+  t:assert_eq(derived:run("hostname").stdout, "derived\n")
+  t:assert_eq(derived:read_file("/etc/derived.txt"), "pushed\n")
+  derived:write_file("/etc/word", "mine")
+  t:assert_eq(server:read_file("/etc/word"), "hello")
+  t:assert_eq(provium:vm_fixture("fixtures/derived"), derived)
+  t:assert_eq(derived:read_file("/etc/word"), "hello", "put back")
+  local function as_server() provium:vm_fixture("fixtures/derived", { name = "server" }) end
+  t:assert_contains(tostring(t:assert_raises(as_server)), "vm `server` is there already, from fixture `fixtures/server.fixture.lua`")
+  -- The build has claimed for itself: a claim of the file's is refused for its size, and not as the second.
+  local err = tostring(t:assert_raises(function() provium:claim { memory = "1M" } end))
+  t:assert_contains(err, "but the file's VMs hold")
+  derived:close()
+end)
+
 local function fails(t, fn, ...)
   local err = tostring(t:assert_raises(fn))
   for _, part in ipairs { ... } do t:assert_contains(err, part) end
@@ -108,9 +127,9 @@ end
 
 test("what is wrong is told at the author's line", function(t)
   local function wants(path) return function() provium:vm_fixture("fixtures/" .. path) end end
-  fails(t, wants("missing.fixture.lua"), "there is no fixture", "fixtures/missing.fixture.lua", "relative paths begin at")
-  fails(t, wants("sever.fixture.lua"), "did you mean `server.fixture.lua`?")
-  fails(t, wants("data.txt"), "is no fixture", "*.fixture.lua")
+  fails(t, wants("missing"), "fixture `fixtures/missing` not found in any test root", "/fixtures/missing.fixture.lua`")
+  fails(t, wants("sever.fixture.lua"), "fixture `fixtures/sever.fixture.lua` not found", "did you mean `server.fixture.lua`?")
+  fails(t, wants("data.txt"), "not found in any test root", "is there, but the names of fixtures end in `.fixture.lua`")
   fails(t, wants("loop_a.fixture.lua"), "fixtures need each other", "loop_a.fixture.lua → loop_b.fixture.lua → loop_a.fixture.lua")
   fails(t, wants("broken.fixture.lua"), "fixtures/broken.fixture.lua:1: no luck", "from fixtures/broken.fixture.lua:3")
   fails(t, wants("returns_nothing.fixture.lua"), "fixture `fixtures/returns_nothing.fixture.lua` failed: it must return vm:snapshot()", "returned nil")
@@ -123,7 +142,7 @@ test("what is wrong is told at the author's line", function(t)
   fails(t, function() provium:lab("a lab"):vm_fixture(SERVER) end, "`server` is there already", "`sleeper`", "`default`", "name =")
   sleeper:close()
   fails(t, function() provium:vm_fixture() end, "the fixture's path")
-  fails(t, function() provium:depends_on_file("fixtures/missing.txt") end, "missing.txt")
+  fails(t, function() provium:depends_on_file("fixtures/missing.txt") end, "fixtures/missing.txt` is not a file of the host")
   provium:depends_on_file("fixtures/data.txt")
   t:assert_eq(provium.v, nil, "nothing is left of a build that failed")
 end)

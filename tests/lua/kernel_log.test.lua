@@ -12,6 +12,11 @@ test("what failed one test does not fail the next", function(t)
   t:assert_eq(vm:run("true").exit_code, 0)
 end)
 
+test("nor by way of a lab that the VM is put into", function(t)
+  provium:lab("group"):include(vm)
+  t:assert_eq(vm:run("true").exit_code, 0)
+end)
+
 test("a warning is only reported", function(t)
   local before = vm:console():mark()
   kernel_says("<4>WARNING: CPU: 0 PID: 1 at kernel/made_up.c:1 f+0x1/0x2")

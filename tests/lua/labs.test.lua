@@ -58,6 +58,37 @@ test("membership: include, remove, members", function(t)
   t:assert_same(provium:sub_lab_names(), {"group"})
 end)
 
+test("include takes all of a list or nothing", function(t)
+  local lab = provium:lab("group")
+  local a, b = provium:vm("a", "default"), provium:vm("b", "default")
+  lab:include(b)
+  t:assert_raises(function() lab:include{a, b} end)
+  t:assert_raises(function() lab:include{a, a} end)
+  t:assert_raises(function() lab:include{a, 7} end)
+  t:assert_same(lab:vm_names(), {"b"})
+end)
+
+test("a lab cannot contain itself, and one that is there on many ways counts once", function(t)
+  local a, b, c = provium:lab("a"), provium:lab("b"), provium:lab("c")
+  a:include(b)
+  b:include(c)
+  for _, inner in ipairs{a, b} do
+    local err = tostring(t:assert_raises(function() c:include(inner) end))
+    t:assert_contains(err, "contains lab `c` already")
+  end
+  t:assert_raises(function() a:include(a) end)
+  -- Twenty labs, each a member of the next by two ways: a million ways to the innermost.
+  local last = provium:lab("last")
+  last:vm("v", "default")
+  for i = 1, 20 do
+    local one, two, outer = provium:lab("one" .. i), provium:lab("two" .. i), provium:lab("outer" .. i)
+    one:include(last)
+    two:include(last)
+    outer:include{one, two}
+    last = outer
+  end
+end)
+
 test("a lab boots, pauses, resumes and stops its VMs together", function(t)
   local lab = provium:lab("pair")
   lab:vm("one", "default")
@@ -71,6 +102,24 @@ test("a lab boots, pauses, resumes and stops its VMs together", function(t)
   t:assert_eq(lab.one:state(), "booted")
   lab:shutdown()
   t:assert_eq(lab.one:state(), "shutdown")
+  lab:boot()
+  pcall(lab.one.run, lab.one, "poweroff -f")
+  wait_until(function() return lab.one:state() == "dead" end, {timeout = "30s"})
+  t:assert_contains(tostring(t:assert_raises(function() lab:boot() end)), "vm `one`: boot(): the VM is dead")
+end)
+
+test("a VM that is closed keeps no descriptor of the host's", {timeout = "90s"}, function(t)
+  local function descriptors()
+    local list = io.popen("ls /proc/$PPID/fd | wc -l")
+    local count = list:read("n")
+    list:close()
+    return count
+  end
+  local vms, before = {}, descriptors()
+  for i = 1, 12 do vms[i] = provium:vm("v" .. i, "default"):boot() vms[i]:close() end
+  -- A machine that stands ready for the next boot has some.
+  t:assert(descriptors() - before < 12, descriptors() - before .. " more")
+  for _, vm in ipairs(vms) do t:assert_eq(vm:console():read_log() ~= nil, true) end
 end)
 
 test("a barrier opens when enough tasks are in it, and is new again", function(t)
@@ -92,7 +141,7 @@ end)
 
 test("a claim bounds what the file boots", function(t)
   local held = tostring(t:assert_raises(function() provium:claim{memory = "300M", cpus = 2} end))
-  t:assert_contains(held, "claims 300 MiB and 2 vCPU(s), but the file's VMs hold 356 MiB and 1 vCPU(s) already")
+  t:assert_contains(held, "claims 300 MiB, but the file's VMs hold 356 MiB already; claim more memory, or claim first")
   provium:claim{memory = "1G", cpus = 2}
   t:assert_contains(tostring(t:assert_raises(function()
     provium:claim{memory = "1G", cpus = 2}
@@ -100,8 +149,12 @@ test("a claim bounds what the file boots", function(t)
   local err = tostring(t:assert_raises(function()
     provium:vm("big", "default", {memory = "800M"}):boot()
   end))
-  t:assert_contains(err, "needs 900 MiB and 1 vCPU(s), but the file's claim has 668 MiB and 1 vCPU(s) left",
+  t:assert_contains(err, "needs 900 MiB, but the file's claim has 668 MiB left; claim more memory",
     "what ran before the claim counts")
+  local cpus = tostring(t:assert_raises(function()
+    provium:vm("wide", "default", {memory = "64M", cpus = 2}):boot()
+  end))
+  t:assert_contains(cpus, "needs 2 vCPUs, but the file's claim has 1 vCPU left; claim more vCPUs")
   local fits = provium:vm("fits", "default", {memory = "128M"}):boot()
   t:assert_raises(function() provium:vm("past", "default", {memory = "32M"}):boot() end)
   fits:shutdown()

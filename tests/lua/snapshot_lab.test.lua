@@ -62,8 +62,42 @@ test("a folder holds a lab for later, wherever it is restored", function(t)
   t:assert_near(copy:vm("b"):stats().guest_memory_total / 2 ^ 20, 150, 45)
   local vm = provium:vm("single", "default")
   local err = tostring(t:assert_raises(function() vm:restore(folder) end))
-  t:assert_contains(err, "vm.json")
+  t:assert_contains(err, "it holds the snapshot of a lab")
   os.execute("rm -rf " .. folder)
+end)
+
+test("a lab's folder that is taken again holds the new state, and one that is cut short leaves nothing", {timeout = "90s"}, function(t)
+  local parent = os.tmpname()
+  os.remove(parent)
+  assert(os.execute("mkdir " .. parent))
+  t:defer(function() os.execute("rm -rf " .. parent) end)
+  local folder = parent .. "/snap"
+  local lab = provium:lab("again")
+  local a, b = lab:vm("a", "default"), lab:vm("b", "default")
+  lab:boot()
+  for round = 1, 3 do
+    for _, vm in ipairs { a, b } do vm:write_file("/tmp/round", tostring(round)) end
+    lab:snapshot(folder)
+    for _ = 1, 3 do
+      a:write_file("/tmp/round", "later")
+      lab:restore(folder)
+      t:assert_eq(a:read_file("/tmp/round") .. b:read_file("/tmp/round"), round .. "" .. round)
+      host.sleep(0.2)
+    end
+  end
+  for _, wait in ipairs { 0, 0.002, 0.01, 0.05 } do
+    local task = co.spawn(function() lab:snapshot(folder) end)
+    host.sleep(wait)
+    task:cancel()
+    for _, vm in ipairs { a, b } do vm:run("true"):assert_ok() end
+  end
+  lab:snapshot(folder)
+  local list = io.popen("ls -A " .. parent)
+  t:assert_eq(list:read("a"), "snap\n")
+  list:close()
+  assert(os.execute("printf x >> " .. folder .. "/vm-0/devices"))
+  t:assert_contains(tostring(t:assert_raises(function() lab:restore(folder) end)), "is damaged: `vm-0/devices` has")
+  t:assert_eq(a:state(), "booted")
 end)
 
 test("a VM that is in two labs is saved and put back once", function(t)

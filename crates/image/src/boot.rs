@@ -24,6 +24,10 @@ const NEEDED: [&str; 7] = [
     "vmgenid",
 ];
 
+/// Longest path and longest name that the kernel makes a file of, bytes (`PATH_MAX`, `NAME_MAX`).
+const LONGEST_PATH: usize = 4095;
+const LONGEST_NAME: usize = 255;
+
 /// What one boot adds to an image.
 #[derive(Debug, Clone)]
 pub struct BootRequest<'a> {
@@ -126,10 +130,17 @@ impl GuestImage {
         let mut added = Tree::default();
         for file in files {
             let located = layout.locate(file.path.as_bytes())?;
-            let (missing, path) = located.ok_or_else(|| ImageError::BadPath {
+            let bad = |why| ImageError::BadPath {
                 path: file.path.clone(),
-                why: "it is the root folder",
-            })?;
+                why,
+            };
+            let (missing, path) = located.ok_or_else(|| bad("it is the root folder"))?;
+            if let Some(why) = unreachable(&path) {
+                return Err(bad(why));
+            }
+            if layout.get(&path).is_some_and(Node::is_directory) {
+                return Err(bad("the image has a folder of that name"));
+            }
             for folder in missing {
                 layout.put(&folder, Node::directory(0o755))?;
                 added.add(folder, Node::directory(0o755));
@@ -140,6 +151,21 @@ impl GuestImage {
         }
         archive(&added)
     }
+}
+
+/// Why a file at that path of an archive would not be seen in the guest, if that is so.
+fn unreachable(path: &[u8]) -> Option<&'static str> {
+    let names = || path.split(|byte| *byte == b'/');
+    if path.len() > LONGEST_PATH {
+        return Some("it is longer than a path may be, 4095 bytes");
+    }
+    if names().any(|name| name.len() > LONGEST_NAME) {
+        return Some("a name in it is longer than 255 bytes");
+    }
+    let hidden: [&[u8]; 3] = [b"proc", b"sys", b"dev"];
+    let first = names().next().unwrap_or_default();
+    (names().count() > 1 && hidden.contains(&first))
+        .then_some("the guest mounts another file system there, which hides it")
 }
 
 fn resolve(index: &ModuleIndex, name: &str) -> Result<Vec<ModuleRef>, ImageError> {
@@ -206,6 +232,38 @@ mod tests {
             path: path.to_owned(),
             content: b"x".to_vec(),
             perm: 0o600,
+        }
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_seen_in_the_guest_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let mut tree = Tree::default();
+        tree.put(b"etc/conf", Node::file(0o644, *b"x")).unwrap();
+        tree.put(b"link", Node::symlink("proc")).unwrap();
+        let initrd = folder.join("initrd");
+        fs_err::write(&initrd, tree.write_to(Vec::new()).unwrap()).unwrap();
+        let image = image(Some(initrd), None);
+        let why = |path: &str| match image.boot_archive(&request(&[], &[file(path)])) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let long = format!("/tmp/{}", "x".repeat(256));
+        let deep = format!("/tmp{}", "/x".repeat(2100));
+        for (path, expected) in [
+            ("/etc", "has a folder"),
+            ("/proc/x", "hides it"),
+            ("/link/x", "hides it"),
+            ("/dev/x", "hides it"),
+            (&long, "255 bytes"),
+            (&deep, "4095 bytes"),
+            ("/", "root folder"),
+        ] {
+            assert!(why(path).contains(expected), "{path}: {}", why(path));
+        }
+        for path in ["/etc/conf", "/etc/new", "/processes", "/new/proc/x"] {
+            assert_eq!(why(path), "", "{path}");
         }
     }
 

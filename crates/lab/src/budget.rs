@@ -48,7 +48,11 @@ impl fmt::Display for Need {
 pub enum BudgetError {
     /// More than there is in all.
     #[error(
-        "needs {need}, but the pool has {total} in all; give less `memory`, or run with a larger --mem or --cpus"
+        "needs {}, but the pool has {} in all; give {}, or run with a larger {}",
+        asked(*.need, *.total),
+        there(*.need, *.total),
+        words(*.need, *.total, ["less `memory`", "fewer `cpus`"]),
+        words(*.need, *.total, ["--mem", "--cpus"])
     )]
     NeverFits {
         /// What was asked for.
@@ -57,7 +61,12 @@ pub enum BudgetError {
         total: Need,
     },
     /// More than the file's claim has left.
-    #[error("needs {need}, but the file's claim has {left} left; claim more")]
+    #[error(
+        "needs {}, but the file's claim has {} left; claim more {}",
+        asked(*.need, *.left),
+        there(*.need, *.left),
+        words(*.need, *.left, ["memory", "vCPUs"])
+    )]
     OverClaim {
         /// What was asked for.
         need: Need,
@@ -65,7 +74,12 @@ pub enum BudgetError {
         left: Need,
     },
     /// Less than the file's VMs have taken before.
-    #[error("claims {claim}, but the file's VMs hold {held} already; claim more, or claim first")]
+    #[error(
+        "claims {}, but the file's VMs hold {} already; claim more {}, or claim first",
+        there(*.held, *.claim),
+        asked(*.held, *.claim),
+        words(*.held, *.claim, ["memory", "vCPUs"])
+    )]
     ClaimTooSmall {
         /// What they hold.
         held: Need,
@@ -82,6 +96,39 @@ pub enum BudgetError {
         /// Who holds what.
         holders: String,
     },
+}
+
+/// For each of memory and vCPUs, whether `need` asks for more than there is in `has`.
+fn lacking(need: Need, has: Need) -> [bool; 2] {
+    [need.memory > has.memory, need.cpus > has.cpus]
+}
+
+fn amount(of: Need, [memory, cpus]: [bool; 2]) -> String {
+    let plural = if of.cpus == 1 { "" } else { "s" };
+    let parts = [
+        (memory, format!("{} MiB", of.memory.div_ceil(1 << 20))),
+        (cpus, format!("{} vCPU{plural}", of.cpus)),
+    ];
+    let parts = parts.into_iter().filter(|(lacks, _)| *lacks);
+    let parts: Vec<String> = parts.map(|(_, text)| text).collect();
+    parts.join(" and ")
+}
+
+/// Of what is lacking: how much was asked for.
+fn asked(need: Need, has: Need) -> String {
+    amount(need, lacking(need, has))
+}
+
+/// Of what is lacking: how much there is.
+fn there(need: Need, has: Need) -> String {
+    amount(has, lacking(need, has))
+}
+
+/// The words for what is lacking: that for memory, that for vCPUs.
+fn words(need: Need, has: Need, of: [&'static str; 2]) -> String {
+    let lacking = lacking(need, has).into_iter().zip(of);
+    let words = lacking.filter(|(lacks, _)| *lacks).map(|(_, word)| word);
+    words.collect::<Vec<_>>().join(" or ")
 }
 
 /// Shares out the host's memory and processors.
@@ -189,5 +236,43 @@ impl Budget for Unlimited {
 
     fn try_acquire(&self, _file: &str, need: Need) -> Option<Grant> {
         Some(Grant::new(need, || ()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_what_is_lacking_and_nothing_else() {
+        let of = |mebibytes: u64, cpus| Need {
+            memory: mebibytes << 20,
+            cpus,
+        };
+        let over = |need, left| BudgetError::OverClaim { need, left }.to_string();
+        assert_eq!(
+            over(of(356, 1), of(1336, 0)),
+            "needs 1 vCPU, but the file's claim has 0 vCPUs left; claim more vCPUs"
+        );
+        assert_eq!(
+            over(of(900, 1), of(668, 1)),
+            "needs 900 MiB, but the file's claim has 668 MiB left; claim more memory"
+        );
+        assert_eq!(
+            over(of(900, 2), of(668, 1)),
+            "needs 900 MiB and 2 vCPUs, but the file's claim has 668 MiB and 1 vCPU left; claim more \
+             memory or vCPUs"
+        );
+        let (need, total) = (of(100, 4), of(4096, 2));
+        assert_eq!(
+            BudgetError::NeverFits { need, total }.to_string(),
+            "needs 4 vCPUs, but the pool has 2 vCPUs in all; give fewer `cpus`, or run with a larger \
+             --cpus"
+        );
+        let (held, claim) = (of(356, 1), of(300, 2));
+        assert_eq!(
+            BudgetError::ClaimTooSmall { held, claim }.to_string(),
+            "claims 300 MiB, but the file's VMs hold 356 MiB already; claim more memory, or claim first"
+        );
     }
 }

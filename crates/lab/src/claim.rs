@@ -7,10 +7,12 @@
 //!
 //! Does not share out the pool: that is the [`Budget`]'s business.
 
-use crate::budget::{Budget, BudgetError, Grant, Need};
+use crate::budget::{Budget, BudgetError, Grant, Need, StandingBy};
 use crate::lock::lock;
 use provium_events::{Amount, Event, Sink};
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 /// What a file sets aside for itself. What is `None` stays the pool's.
@@ -206,6 +208,59 @@ impl Share {
     }
 }
 
+/// The pool, behind the shares of those that a fixture is built for: what the build takes, they take.
+pub(crate) struct Within<'a> {
+    pool: &'a dyn Budget,
+    /// Outermost first.
+    shares: &'a [Share],
+}
+
+impl<'a> Within<'a> {
+    pub(crate) fn new(pool: &'a dyn Budget, shares: &'a [Share]) -> Self {
+        Self { pool, shares }
+    }
+
+    /// The innermost share, and what that one draws on.
+    fn innermost(&self) -> Option<(&'a Share, Self)> {
+        let (share, outer) = self.shares.split_last()?;
+        Some((share, Self::new(self.pool, outer)))
+    }
+}
+
+impl Budget for Within<'_> {
+    fn room(&self) -> u64 {
+        self.pool.room()
+    }
+
+    fn acquire<'a>(
+        &'a self,
+        file: &'a str,
+        need: Need,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, BudgetError>> + Send + 'a>> {
+        Box::pin(async move {
+            match self.innermost() {
+                Some((share, outer)) => share.acquire(&outer, file, need).await,
+                None => self.pool.acquire(file, need).await,
+            }
+        })
+    }
+
+    fn try_acquire(&self, file: &str, need: Need) -> Option<Grant> {
+        match self.innermost() {
+            Some((share, outer)) => share.try_acquire(&outer, file, need),
+            None => self.pool.try_acquire(file, need),
+        }
+    }
+
+    fn total(&self) -> Option<Need> {
+        self.pool.total()
+    }
+
+    fn stand_by(&self, file: &str) -> StandingBy {
+        self.pool.stand_by(file)
+    }
+}
+
 impl State {
     fn held(&self) -> Need {
         sum(self.direct.values())
@@ -281,8 +336,6 @@ fn less(from: Need, need: Need) -> Need {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
-    use std::future::Future;
-    use std::pin::Pin;
 
     /// A pool of ten vCPUs and ten bytes that refuses what it does not have.
     #[derive(Clone)]
@@ -442,6 +495,34 @@ mod tests {
         assert!(tried(1, 0).is_none());
         drop((direct, drawn, share));
         assert_eq!(pool.left(), (10, 10));
+    }
+
+    #[test]
+    fn what_a_build_claims_is_taken_from_who_wants_it_and_comes_back() {
+        let (file, pool) = (Share::default(), Pool::new());
+        let shares = [file.clone()];
+        let within = Within::new(&pool, &shares);
+        let build = Share::default();
+        let claimed = build.claim(&within, told(), both(6, 3)).now_or_never();
+        claimed.unwrap().unwrap();
+        assert_eq!(pool.left(), (4, 7));
+        let vm = build.acquire(&within, "a", need(4, 2)).now_or_never();
+        let over = build.acquire(&within, "a", need(4, 1)).now_or_never();
+        assert!(over.unwrap().is_err());
+        assert_eq!(pool.left(), (4, 7), "a boot draws on the build's claim");
+        drop((vm, build));
+        assert_eq!(pool.left(), (10, 10));
+
+        // The file may claim for itself, and a build within draws on that.
+        claim(&file, &pool, both(5, 5)).unwrap();
+        let build = Share::default();
+        let claimed = build.claim(&within, told(), both(6, 3)).now_or_never();
+        assert!(matches!(claimed, Some(Err(ClaimError::Budget(_)))));
+        let claimed = build.claim(&within, told(), both(5, 3)).now_or_never();
+        claimed.unwrap().unwrap();
+        assert!(boot(&file, &pool, need(1, 1)).is_err());
+        drop(build);
+        drop(boot(&file, &pool, need(5, 5)).unwrap());
     }
 
     #[test]

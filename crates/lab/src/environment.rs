@@ -15,7 +15,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
 
 /// Context ids below this one mean something else to a vsock; see `vsock(7)`.
@@ -163,7 +163,25 @@ impl Environment {
 
     /// Has `work` done in the background, where nobody waits for it but [`Environment::settle`].
     pub(crate) fn chore(&self, work: impl Future<Output = ()> + Send + 'static) {
-        lock(&self.chores).spawn_on(work, &self.runtime);
+        let mut chores = lock(&self.chores);
+        while chores.try_join_next().is_some() {}
+        chores.spawn_on(work, &self.runtime);
+    }
+
+    /// Runs `work` to its end, also if the caller is dropped meanwhile; its result is dropped then.
+    ///
+    /// # Errors
+    /// When the work panicked.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, oneshot::error::RecvError> {
+        let (sender, receiver) = oneshot::channel();
+        self.chore(async move {
+            // Whatever the result holds goes with it if nobody waits for it.
+            let _ = sender.send(work.await);
+        });
+        receiver.await
     }
 
     /// Waits for what is still done in the background (templates are put into the cache), and ends

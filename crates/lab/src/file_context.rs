@@ -2,12 +2,14 @@
 
 use crate::barrier::Barriers;
 use crate::budget::{BudgetError, Grant, Need};
-use crate::claim::Share;
+use crate::claim::{Share, Within};
 use crate::environment::Environment;
-use crate::fixture::Build;
+use crate::fixture::{Build, FixtureSource};
+use crate::scope::ResourceId;
 use provium_vmm::SaveForm;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// What the labs of one file share.
 pub(crate) struct FileContext {
@@ -17,6 +19,11 @@ pub(crate) struct FileContext {
     pub(crate) share: Share,
     /// Sub-labs that were given no name.
     anonymous: AtomicU32,
+    /// What builds, and the file that wants the fixture, have of the host: outermost first. `share` draws
+    /// on them before it draws on the pool. Empty of a test file.
+    outer: Vec<Share>,
+    /// The VMs and labs that fixtures have given.
+    pub(crate) fixtures: Mutex<BTreeMap<ResourceId, FixtureSource>>,
     /// The build of a fixture that these labs are for; `None`: they are a test file's.
     pub(crate) build: Option<Build>,
 }
@@ -30,14 +37,19 @@ impl FileContext {
             barriers: Barriers::default(),
             share: Share::default(),
             anonymous: AtomicU32::new(0),
+            outer: Vec::new(),
+            fixtures: Mutex::default(),
             build: None,
         }
     }
 
-    /// That of a fixture's build, which draws on what this file has.
+    /// That of a fixture's build, which draws on what this file has. What the build claims is taken from
+    /// there, too, and given back with the build: it is not the file's claim.
     pub(crate) fn building(&self, build: Build) -> Self {
+        let mut outer = self.outer.clone();
+        outer.push(self.share.clone());
         Self {
-            share: self.share.clone(),
+            outer,
             build: Some(build),
             ..Self::new(Arc::clone(&self.environment), self.path.clone())
         }
@@ -50,8 +62,12 @@ impl FileContext {
 
     /// Takes what a boot needs from the file's claim, or from the pool where there is none.
     pub(crate) async fn acquire(&self, need: Need) -> Result<Grant, BudgetError> {
-        let budget = self.environment.budget();
-        self.share.acquire(budget, &self.path, need).await
+        self.share.acquire(&self.budget(), &self.path, need).await
+    }
+
+    /// What its share draws on.
+    pub(crate) fn budget(&self) -> Within<'_> {
+        Within::new(self.environment.budget(), &self.outer)
     }
 
     /// The form of a snapshot that has no folder of its own: that of a test goes with the test, one
@@ -65,7 +81,6 @@ impl FileContext {
 
     /// The same, if it is there.
     pub(crate) fn try_acquire(&self, need: Need) -> Option<Grant> {
-        let budget = self.environment.budget();
-        self.share.try_acquire(budget, &self.path, need)
+        self.share.try_acquire(&self.budget(), &self.path, need)
     }
 }

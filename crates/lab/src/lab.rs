@@ -9,11 +9,12 @@ use crate::claim::{Claim, ClaimError, Told};
 use crate::environment::Environment;
 use crate::error::LabError;
 use crate::file_context::FileContext;
-use crate::fixture::Build;
+use crate::fixture::{Build, FixtureSource};
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
-use crate::vm::{Vm, VmOptions};
+use crate::vm::{Vm, VmOptions, VmState};
 use indexmap::IndexMap;
+use provium_events::Sink;
 use provium_store::Draft;
 use provium_vmm::SaveForm;
 use std::fmt;
@@ -247,20 +248,6 @@ impl Lab {
         self.searched(scope).find_map(|names| lock(names).get(name))
     }
 
-    /// Makes something a member of this lab, too.
-    pub fn include(&self, scope: &Scope, member: Member) -> Result<(), LabError> {
-        let name = member.name();
-        let call = format!("include({name:?})");
-        if let Member::Lab(lab) = &member
-            && (lab.is_root() || lab.id() == self.id())
-        {
-            return Err(self.invalid(&call, "a lab cannot be its own member".to_owned()));
-        }
-        self.check_new_name(scope, &name, &call)?;
-        self.local(scope).insert(member);
-        Ok(())
-    }
-
     /// Takes a member out; it goes on as it is.
     pub fn remove(&self, scope: &Scope, name: &str) -> Result<(), LabError> {
         let mut names = self.local(scope);
@@ -279,13 +266,18 @@ impl Lab {
         self.local(scope).members()
     }
 
-    /// Boots all VMs of the lab that are not booted, side by side.
+    /// Boots all VMs of the lab that are not running, side by side.
+    ///
+    /// # Errors
+    /// When a boot fails, or a VM is dead.
     pub async fn boot(&self, scope: &Scope) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move {
-            if vm.is_off() {
-                vm.boot(VmOptions::default()).await
-            } else {
-                Ok(())
+            match vm.state() {
+                VmState::Booted | VmState::Paused => Ok(()),
+                // A dead one cannot be booted, and the error says how it died.
+                VmState::Created | VmState::Shutdown | VmState::Dead => {
+                    vm.boot(VmOptions::default()).await
+                }
             }
         })
         .await
@@ -309,16 +301,30 @@ impl Lab {
             .await
     }
 
+    /// The fixture that gave a VM or a lab of that number, as its error messages call it.
+    pub(crate) fn fixture_of(&self, id: ResourceId) -> Option<FixtureSource> {
+        lock(&self.0.file.fixtures).get(&id).cloned()
+    }
+
+    /// Notes that a VM or a lab has come from a fixture.
+    pub(crate) fn note_fixture(&self, id: ResourceId, source: &FixtureSource) {
+        lock(&self.0.file.fixtures).insert(id, source.clone());
+    }
+
     /// Reserves the whole budget of the file, once.
     pub async fn claim(&self, claim: Claim) -> Result<(), LabError> {
         let call = "claim()";
         let file = &self.0.file;
-        let budget = file.environment.budget();
-        let told = Told {
-            sink: file.environment.sink().clone(),
-            path: file.path.clone(),
+        // A claim of a fixture's build is none of the file's, and is not told as one.
+        let sink = match self.build() {
+            Some(_) => Sink::discard(),
+            None => file.environment.sink().clone(),
         };
-        let claimed = file.share.claim(budget, told, claim).await;
+        let path = file.path.clone();
+        let claimed = file
+            .share
+            .claim(&file.budget(), Told { sink, path }, claim)
+            .await;
         claimed.map_err(|error| match error {
             ClaimError::Taken => self.invalid(call, "claim already taken".to_owned()),
             ClaimError::Budget(source) => self.budget_error(call, source),
@@ -382,7 +388,7 @@ impl Lab {
         format!("lab `{}`", self.name())
     }
 
-    fn invalid(&self, call: &str, why: String) -> LabError {
+    pub(crate) fn invalid(&self, call: &str, why: String) -> LabError {
         LabError::invalid(self.subject(), call, why)
     }
 
@@ -412,7 +418,12 @@ impl Lab {
             .chain(scopes.take_while(move |_| own.is_none()))
     }
 
-    fn check_new_name(&self, scope: &Scope, name: &str, call: &str) -> Result<(), LabError> {
+    pub(crate) fn check_new_name(
+        &self,
+        scope: &Scope,
+        name: &str,
+        call: &str,
+    ) -> Result<(), LabError> {
         if name.is_empty() {
             return Err(self.invalid(call, "the name is empty".to_owned()));
         }

@@ -29,6 +29,7 @@ pub mod kernel_log;
 mod lab;
 mod line;
 mod lock;
+mod membership;
 pub mod nearest;
 mod process;
 mod profile;
@@ -67,6 +68,9 @@ pub use stream::{ByteStream, Site, StreamKind};
 pub use surface::{Surface, WriteMode};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 pub use worker::Worker;
+
+/// The name of the file in a snapshot's folder by which that snapshot is told from all others.
+pub use provium_store::SEAL as SNAPSHOT_SEAL;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{Entry, EntryType, GuestStats, Stat};

@@ -48,6 +48,8 @@ pub(crate) struct FileState {
     pub(crate) kernel_logs: Positions,
     /// What the file's VMs are put back to between tests.
     pub(crate) baseline: FileBaseline,
+    /// Bytes of snapshots in the cache since Lua's garbage was collected for their sake.
+    pub(crate) snapshot_bytes: Cell<u64>,
     /// Tasks started at file scope.
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
 }

@@ -81,6 +81,7 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
         early_log: log,
         kernel_logs: Default::default(),
         baseline: Default::default(),
+        snapshot_bytes: Default::default(),
         tasks: Default::default(),
     };
     set_package_path(&lua, &state)?;

@@ -1,5 +1,6 @@
 //! Build commands of profiles: each is run once, before the first VM of a run. Profiles that name the
-//! same command in the same folder share one run of it.
+//! same command in the same folder share one run of it. Commands that runs side by side have in one folder
+//! are run one after the other.
 //!
 //! Only the profiles that the run can use are built: those whose name stands in one of its test
 //! files, or in a helper that these could `require`.
@@ -11,7 +12,8 @@ use camino::Utf8Path;
 use provium_lab::Profile;
 use provium_process::{Command, output};
 use provium_runner::TestFile;
-use std::collections::BTreeSet;
+use provium_store::{Cache, Exclusive, Holder, KeyBuilder};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Longest build. Kernels take their time, but a run must not wait for ever.
@@ -23,25 +25,62 @@ pub(crate) async fn profiles(
     names: Option<&BTreeSet<String>>,
     no_build: bool,
 ) -> Result<Vec<Profile>, Failure> {
-    let mut profiles = Vec::new();
-    let mut built: Vec<&BuildCommand> = Vec::new();
+    let wanted = |profile: &ProfileConfig| names.is_none_or(|names| names.contains(&profile.name));
+    let mut built = BTreeMap::new();
     for profile in &config.profiles {
-        let wanted = names.is_none_or(|names| names.contains(&profile.name));
-        let resolved = match &profile.build {
-            // Its files may not be there, but nobody will ask for them.
-            Some(_) if !wanted => profile.unresolved(),
-            Some(build) if !no_build => {
-                if !built.iter().any(|other| build.is_same(other)) {
-                    run(profile, build).await?;
-                    built.push(build);
-                }
-                profile.resolve()?
-            }
-            _ => profile.resolve()?,
+        let Some(build) = profile.build.as_ref().filter(|_| !no_build) else {
+            continue;
         };
-        profiles.push(resolved);
+        if !wanted(profile) || built.contains_key(&profile.name) {
+            continue;
+        }
+        let _alone = alone(config, profile, build).await?;
+        run(profile, build).await?;
+        // While no other run builds there: its command may begin by removing what this one has made.
+        let same = |other: &&ProfileConfig| {
+            wanted(other)
+                && other
+                    .build
+                    .as_ref()
+                    .is_some_and(|other| other.is_same(build))
+        };
+        for profile in config.profiles.iter().filter(same) {
+            built.insert(profile.name.clone(), profile.resolve()?);
+        }
     }
-    Ok(profiles)
+    let resolved = config.profiles.iter().map(|profile| {
+        Ok(match built.remove(&profile.name) {
+            Some(built) => built,
+            // Its files may not be there, but nobody will ask for them.
+            None if profile.build.is_some() && !wanted(profile) => profile.unresolved(),
+            None => profile.resolve()?,
+        })
+    });
+    resolved.collect()
+}
+
+/// Waits until no other run builds in the folder of that command, and keeps others from it.
+async fn alone(
+    config: &Config,
+    profile: &ProfileConfig,
+    build: &BuildCommand,
+) -> Result<Exclusive, Failure> {
+    let bucket = Cache::open(&config.cache_dir)?.bucket("builds", 1)?;
+    let key = KeyBuilder::new("build").with("directory", build.directory.as_str());
+    let lock = bucket.lock_of(&key.finish());
+    let lock = lock.held_for(&format!("the build of profile `{}`", profile.name));
+    let waiting = |holder: Option<&Holder>| {
+        let who = match holder {
+            Some(holder) => format!(
+                "process {}, which has started {}",
+                holder.pid, holder.purpose
+            ),
+            None => "another run's build".to_owned(),
+        };
+        let directory = &build.directory;
+        terminal::error(&format!("provium: waiting in `{directory}` for {who}\n"));
+    };
+    Ok(lock.exclusive(LONGEST, &waiting).await?)
 }
 
 /// The profiles that have a build command and that `files` can use.

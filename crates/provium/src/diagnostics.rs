@@ -5,7 +5,9 @@
 use crate::config::ConfigError;
 use crate::failure::Failure;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use provium_image::ImageError;
 use provium_runner::DiscoverError;
+use provium_store::StoreError;
 use std::error::Error;
 use std::fmt::Write as _;
 
@@ -44,12 +46,23 @@ pub(crate) fn render(failure: &Failure, colour: bool) -> String {
 fn hint(failure: &Failure) -> Option<&str> {
     match failure {
         Failure::Config(error) => error.hint.as_deref(),
+        Failure::Discover(DiscoverError::NoFixture { .. }) => {
+            Some("`provium list --fixtures` lists the fixtures of the project")
+        }
         Failure::Discover(DiscoverError::Missing { .. }) => Some(
             "paths are relative to the current folder; without a path, the roots of provium.toml are run",
         ),
         Failure::Machine(_) => Some("`provium doctor` says what is missing and how to get it"),
         Failure::Image(_) => {
             Some("`provium setup` makes the default guest; `provium doctor` says what it needs")
+        }
+        Failure::Store(error)
+        | Failure::Cache {
+            source: ImageError::Store(error),
+            ..
+        } if !matches!(error, StoreError::Io(_) | StoreError::Unusable { .. }) => {
+            // It says itself what can be done; the folder can be written.
+            None
         }
         Failure::Cache { .. } | Failure::Store(_) | Failure::NoHome => {
             Some("set `cache_dir` in [provium] of provium.toml to a folder that can be written")

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 const TEST_SUFFIX: &str = ".test.lua";
 
 /// How the names of fixtures end.
-const FIXTURE_SUFFIX: &str = ".fixture.lua";
+pub const FIXTURE_SUFFIX: &str = ".fixture.lua";
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
         }
     }
     for typed in &request.paths {
-        take_typed(typed, &base, request.sought, &mut found)?;
+        take_typed(typed, &base, &roots, request.sought, &mut found)?;
     }
 
     let mut files: Vec<TestFile> = found
@@ -132,16 +132,17 @@ pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
 fn take_typed(
     typed: &str,
     base: &Utf8Path,
+    roots: &[Utf8PathBuf],
     sought: Sought,
     found: &mut BTreeMap<Utf8PathBuf, Found>,
 ) -> Result<(), DiscoverError> {
     let address = Address::parse(typed, |path| base.join(path).exists());
-    let path = base.join(address.path);
-    if !path.exists() {
-        return Err(DiscoverError::Missing {
-            path: address.path.to_owned(),
-        });
-    }
+    let given = || address.path.to_owned();
+    let path = match (place_of(address.path, base, roots, sought), sought) {
+        (Some(path), _) => path,
+        (None, Sought::Tests) => return Err(DiscoverError::Missing { path: given() }),
+        (None, Sought::Fixtures) => return Err(DiscoverError::NoFixture { path: given() }),
+    };
     let path = canonical(&path, address.path)?;
     if path.is_dir() {
         if address.place != Place::Whole {
@@ -151,7 +152,6 @@ fn take_typed(
         }
         return walk(&path, &path, sought, found);
     }
-    let given = || address.path.to_owned();
     if !path.as_str().ends_with(sought.suffix()) {
         return Err(match sought {
             Sought::Fixtures => DiscoverError::NotAFixture { path: given() },
@@ -174,6 +174,27 @@ fn take_typed(
         Place::Test(name) => entry.names.push(name.to_owned()),
     }
     Ok(())
+}
+
+/// Where a path is that was typed. A fixture may be called as the tests call it: relative to a root,
+/// and without the end of its file's name.
+fn place_of(
+    typed: &str,
+    base: &Utf8Path,
+    roots: &[Utf8PathBuf],
+    sought: Sought,
+) -> Option<Utf8PathBuf> {
+    let plain = base.join(typed);
+    if plain.exists() {
+        return Some(plain);
+    }
+    if sought == Sought::Tests {
+        return None;
+    }
+    let file = format!("{typed}{FIXTURE_SUFFIX}");
+    let folders = std::iter::once(base).chain(roots.iter().map(Utf8PathBuf::as_path));
+    let mut places = folders.flat_map(|folder| [folder.join(typed), folder.join(&file)]);
+    places.find(|place| place.exists())
 }
 
 fn walk(
@@ -376,6 +397,14 @@ mod tests {
         assert_eq!(displays(&asked), ["a/web.fixture.lua"]);
         asked.paths = vec!["a/web.fixture.lua".to_owned()];
         assert_eq!(displays(&asked), ["a/web.fixture.lua"]);
+        asked.roots = vec![base.join("a")];
+        for typed in ["a/web", "web", "web.fixture.lua"] {
+            asked.paths = vec![typed.to_owned()];
+            assert_eq!(displays(&asked), ["web.fixture.lua"], "{typed}");
+        }
+        asked.paths = vec!["gone".to_owned()];
+        let error = discover(&asked).unwrap_err().to_string();
+        assert_eq!(error, "fixture `gone` not found in any test root");
         asked.paths = vec!["b.test.lua".to_owned()];
         let error = discover(&asked).unwrap_err().to_string();
         assert!(error.contains("is not a fixture"), "{error}");

@@ -11,6 +11,12 @@ pub enum DiscoverError {
         /// As it was given.
         path: String,
     },
+    /// No such fixture.
+    #[error("fixture `{path}` not found in any test root")]
+    NoFixture {
+        /// As it was given.
+        path: String,
+    },
     /// The path is a file of another kind.
     #[error("`{path}` is not a test file; the names of test files end in `.test.lua`")]
     NotATest {

@@ -32,7 +32,7 @@ mod scanner;
 mod thread;
 
 pub use crash::record_panics;
-pub use discover::{Request, Sought, TestFile, discover};
+pub use discover::{FIXTURE_SUFFIX, Request, Sought, TestFile, discover};
 pub use dispatch::{RunFile, Stop, run};
 pub use error::DiscoverError;
 pub use fixture_refs::fixture_refs;

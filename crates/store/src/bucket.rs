@@ -79,8 +79,12 @@ impl Bucket {
     /// The entries there are, whole or not, in the order of their keys.
     pub fn entries(&self) -> Result<Vec<EntryInfo>, StoreError> {
         let mut found = Vec::new();
-        for entry in self.0.read_dir_utf8()? {
-            let entry = entry?;
+        let unreadable = |error: std::io::Error| {
+            let text = format!("cannot read `{}`: {error}", self.0);
+            StoreError::Io(std::io::Error::new(error.kind(), text))
+        };
+        for entry in self.0.read_dir_utf8().map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
             let Some(key) = Key::parse(entry.file_name()) else {
                 continue;
             };
@@ -112,6 +116,11 @@ impl Bucket {
         let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
         let lock = self.lock(key).held_for(purpose);
         lock.exclusive(DEADLINE, &waiting).await
+    }
+
+    /// The lock of `key`, which may be one that no entry has.
+    pub fn lock_of(&self, key: &Key) -> LockFile {
+        self.lock(key)
     }
 
     /// Removes the entry unless somebody uses or makes it; whether it did.
@@ -146,18 +155,23 @@ impl Bucket {
 
     /// Removal starts with a rename, so that nobody ever sees half an entry.
     fn remove(&self, key: &Key, _alone: &Exclusive) -> Result<(), StoreError> {
-        let (path, trash) = (self.entry(key), sweep::new_name(&self.0));
+        let trash = sweep::new_name(&self.0, sweep::PREFIX);
+        let path = self.entry(key);
         match fs_err::rename(&path, &trash) {
             Ok(()) => (),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        if trash.is_dir() {
-            fs_err::remove_dir_all(&trash)?
+        let removed = if trash.is_dir() {
+            fs_err::remove_dir_all(&trash)
         } else {
-            fs_err::remove_file(&trash)?
+            fs_err::remove_file(&trash)
+        };
+        match removed {
+            // The sweep of another process may have done it.
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn entry(&self, key: &Key) -> Utf8PathBuf {

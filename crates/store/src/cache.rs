@@ -6,7 +6,7 @@ use crate::sweep;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 
 /// The cache of one user.
 #[derive(Debug, Clone)]
@@ -16,10 +16,15 @@ impl Cache {
     /// The cache in `path`, made (for this user alone) if it is not there.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] if it cannot be made or written.
+    /// [`StoreError::Unusable`] if it cannot be made or written, [`StoreError::Foreign`] if it is
+    /// another user's, who could change what guests boot from.
     pub fn open(path: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
         let usable = make_private(&path).and_then(|()| writable(&path));
+        let foreign = check_owner(&path);
+        if matches!(foreign, Err(StoreError::Foreign { .. })) {
+            foreign?;
+        }
         usable.map_err(|source| StoreError::Unusable {
             path: path.clone(),
             source,
@@ -32,7 +37,7 @@ impl Cache {
         &self.0
     }
 
-    /// All buckets there are, whatever their kind and version, by the names of their folders.
+    /// All buckets of this user, whatever their kind and version, by the names of their folders.
     pub(crate) fn buckets(&self) -> Result<Vec<(String, Bucket)>, StoreError> {
         let mut found = Vec::new();
         for entry in self.0.read_dir_utf8()? {
@@ -41,7 +46,8 @@ impl Cache {
             let version = name
                 .rsplit_once("-v")
                 .map(|(_, version)| version.parse::<u32>());
-            if path.is_dir() && matches!(version, Some(Ok(_))) {
+            let is_bucket = path.is_dir() && matches!(version, Some(Ok(_)));
+            if is_bucket && check_owner(&path).is_ok() {
                 found.push((name.to_owned(), Bucket::at(path.clone())));
             }
         }
@@ -52,16 +58,20 @@ impl Cache {
     /// The bucket of that kind and layout. What killed processes left in it is swept.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] if it cannot be made.
+    /// [`StoreError::Unusable`] if it cannot be made, [`StoreError::Foreign`] if it is another user's.
     pub fn bucket(&self, kind: &str, version: u32) -> Result<Bucket, StoreError> {
         let path = self.0.join(format!("{kind}-v{version}"));
         let bucket = Bucket::at(path.clone());
-        let made = make_private(&path).and_then(|()| make_private(&bucket.locks()));
-        made.map_err(|source| StoreError::Unusable {
+        let unusable = |source| StoreError::Unusable {
             path: path.clone(),
             source,
-        })?;
-        sweep::sweep(&path);
+        };
+        make_private(&path).map_err(unusable)?;
+        check_owner(&path)?;
+        let locks = bucket.locks();
+        make_private(&locks).map_err(unusable)?;
+        check_owner(&locks)?;
+        sweep::sweep(&path, sweep::PREFIX);
         Ok(bucket)
     }
 }
@@ -72,9 +82,23 @@ pub(crate) fn make_private(path: &Utf8Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Refuses what belongs to another user: its owner could replace what this user's guests boot from.
+pub(crate) fn check_owner(path: &Utf8Path) -> Result<(), StoreError> {
+    let owner = fs_err::metadata(path)?.uid();
+    let user = rustix::process::geteuid().as_raw();
+    if owner == user {
+        return Ok(());
+    }
+    Err(StoreError::Foreign {
+        path: path.to_owned(),
+        owner,
+        user,
+    })
+}
+
 /// Tried rather than asked: permission bits do not know of read-only file systems.
 fn writable(path: &Utf8Path) -> io::Result<()> {
-    let trial = sweep::new_name(path);
+    let trial = sweep::new_name(path, sweep::PREFIX);
     DirBuilder::new().mode(0o700).create(&trial)?;
     std::fs::remove_dir(&trial)
 }
@@ -102,5 +126,32 @@ mod tests {
         let error = Cache::open(root.join("file/cache")).unwrap_err();
         assert!(error.to_string().contains("file/cache"), "{error}");
         assert!(error.to_string().contains("cache_dir"), "{error}");
+    }
+
+    #[test]
+    fn what_another_user_owns_is_refused_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let mine = root.join("cache");
+        let cache = Cache::open(&mine).unwrap();
+        cache.bucket("guests", 1).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            // Only root can give a folder away; what root owns is another's for everybody else.
+            let error = check_owner(Utf8Path::new("/")).unwrap_err();
+            assert!(matches!(error, StoreError::Foreign { owner: 0, .. }));
+            return;
+        }
+        for part in ["guests-v1/LOCKS", "guests-v1", ""] {
+            let path = mine.join(part);
+            std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+            let opened = Cache::open(&mine).and_then(|cache| cache.bucket("guests", 1));
+            let error = opened.unwrap_err().to_string();
+            let names = |text: &str| assert!(error.contains(text), "{error}");
+            names(path.as_str().trim_end_matches('/'));
+            names("user with id 65534");
+            names("cache_dir");
+            std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        }
+        assert!(Cache::open(&mine).unwrap().bucket("guests", 1).is_ok());
     }
 }

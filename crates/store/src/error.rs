@@ -18,6 +18,28 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// A part of the cache belongs to another user.
+    #[error(
+        "`{path}` in the cache belongs to the user with id {owner}, and this run's user has id {user}; \
+         as root, give it back (`chown -R {user} {path}`) or remove it, or name another cache with \
+         `cache_dir` in provium.toml"
+    )]
+    Foreign {
+        /// The folder or file.
+        path: Utf8PathBuf,
+        /// The user that it belongs to.
+        owner: u32,
+        /// The user of this run.
+        user: u32,
+    },
+    /// Something else stands where a lock file belongs, as a link to a file elsewhere.
+    #[error("`{path}` is not a lock file of the cache: {why}; remove it")]
+    NotALock {
+        /// The path.
+        path: Utf8PathBuf,
+        /// What it is instead.
+        why: &'static str,
+    },
     /// A file of the cache could not be read or written. The source names it.
     #[error("a file of the cache failed")]
     Io(#[from] io::Error),

@@ -26,7 +26,7 @@ pub struct Candidate {
 pub struct Room {
     /// What went: bucket, key, bytes.
     pub removed: Vec<(String, Key, u64)>,
-    /// What should have gone, but is in use: bucket, key, bytes.
+    /// What should have gone, but is in use or cannot be removed by this user: bucket, key, bytes.
     pub in_use: Vec<(String, Key, u64)>,
     /// What is left in the cache, bytes.
     pub left: u64,
@@ -61,12 +61,13 @@ impl Cache {
     /// Removes what was not used for longest, until the entries take at most `cap` bytes.
     ///
     /// # Errors
-    /// When the cache's folder cannot be read, or an entry not removed.
+    /// When the cache's folder cannot be read.
     pub fn make_room(&self, cap: u64) -> Result<Room, StoreError> {
         let buckets = self.buckets()?;
         let mut candidates = Vec::new();
         for (name, bucket) in &buckets {
-            let entries = bucket.entries()?.into_iter();
+            // What cannot be read cannot be removed either, and is no reason for a run to end.
+            let entries = bucket.entries().unwrap_or_default().into_iter();
             candidates.extend(entries.map(|info| Candidate {
                 bucket: name.clone(),
                 info,
@@ -82,7 +83,7 @@ impl Cache {
             let Candidate { bucket: name, info } = candidate;
             let bucket = buckets.iter().find(|(bucket, _)| *bucket == name);
             let gone = match bucket {
-                Some((_, bucket)) => bucket.remove_unused(&info.key)?,
+                Some((_, bucket)) => bucket.remove_unused(&info.key).unwrap_or(false),
                 None => false,
             };
             let told = (name, info.key, info.size);
@@ -166,6 +167,13 @@ mod tests {
         assert!(room.left > 1000);
 
         drop(held);
+        // A lock file that cannot be taken keeps its entry, and the run goes on.
+        let lock = bucket.locks().join(old.as_str());
+        fs_err::remove_file(&lock).unwrap();
+        fs_err::create_dir(&lock).unwrap();
+        let room = cache.make_room(1000).unwrap();
+        assert_eq!((room.removed.len(), &room.in_use[0].1), (0, &old));
+        fs_err::remove_dir(&lock).unwrap();
         let room = cache.make_room(1000).unwrap();
         assert_eq!((room.removed.len(), room.left), (1, 0));
         assert_eq!(cache.make_room(1000).unwrap(), Room::default());

@@ -7,7 +7,7 @@
 //!                             its modification time is the entry's last use
 //!     KEY/                    an entry: whole, or not there
 //!       manifest.json         what belongs to it, with sizes and checksums
-//!     .tmp-PID-START-N/       an entry that is being made, and by whom
+//!     .tmp-PID-START-N/       an entry that is being made, locked by the process that makes it
 //! ```
 //!
 //! Life of an entry: a [`Bucket`] is asked for a [`Key`]. If the entry is there and its manifest
@@ -17,6 +17,9 @@
 //! is swept when a bucket is opened.
 //!
 //! [`Cache::make_room`] removes what was not used for longest.
+//!
+//! Folders that a user looks after himself are no entries: they are filled in a [`Draft`] beside their
+//! place, and their [`Seal`] says whether one is whole and which one it is.
 //!
 //! This crate knows nothing of what the entries are, but for which kinds cost more than others.
 
@@ -31,6 +34,8 @@ mod key;
 mod lock;
 mod making;
 mod manifest;
+mod replace;
+mod seal;
 mod sweep;
 
 pub use bucket::{Bucket, size_on_disk};
@@ -41,3 +46,5 @@ pub use eviction::{Candidate, Room, plan};
 pub use key::{Key, KeyBuilder};
 pub use lock::{Exclusive, Holder, LockFile, Shared};
 pub use making::{Claim, Draft, Making};
+pub use replace::follow_links;
+pub use seal::{SEAL, Seal};

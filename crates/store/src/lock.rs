@@ -1,15 +1,21 @@
 //! File locks between processes (`flock(2)`), their state in the type.
 //!
-//! Whoever holds a lock alone writes its process into the file, and for what it holds it, so that
-//! others can say for whom they wait. The kernel gives a lock back when its holder ends, however it ends. Lock files are never
-//! removed: two processes could then hold two files of one name.
+//! A process that holds a lock alone writes its id and its purpose into the file, so that others can
+//! say for whom they wait. The kernel gives a lock back when its holder ends, however it ends. Lock
+//! files are never removed: two processes could then hold two files of one name. A link in a lock
+//! file's place is refused, since a write to it would reach a file elsewhere.
 
+use crate::cache::check_owner;
 use crate::error::StoreError;
 use crate::sweep::start_time;
 use camino::{Utf8Path, Utf8PathBuf};
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
-use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, futimens};
-use std::io::{Read as _, Seek as _, Write as _};
+use rustix::fs::{
+    FlockOperation, OFlags, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, flock, futimens,
+};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 /// How often a lock that is held by somebody else is tried: `flock` cannot be awaited.
@@ -20,6 +26,13 @@ const UNKNOWN: u32 = 10;
 
 /// Longest content of a lock file that is read, bytes.
 const HOLDER_LEN: u64 = 4096;
+
+/// A link is not followed, and a pipe not waited for.
+#[expect(
+    clippy::cast_possible_wrap,
+    reason = "the kernel's flags are the low bits of an int"
+)]
+const PLAIN_ONLY: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
 /// A lock file, not held.
 #[derive(Debug, Clone)]
@@ -148,7 +161,9 @@ impl LockFile {
     /// Who holds it alone, if that process is alive.
     pub fn holder(&self) -> Option<Holder> {
         let mut text = String::new();
-        File::open(&self.path)
+        let mut open = OpenOptions::new();
+        open.read(true).custom_flags(PLAIN_ONLY);
+        open.open(&self.path)
             .ok()?
             .take(HOLDER_LEN)
             .read_to_string(&mut text)
@@ -164,17 +179,45 @@ impl LockFile {
     }
 
     fn try_lock(&self, operation: FlockOperation) -> Result<Option<File>, StoreError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.path)?;
+        let file = self.open()?;
         match flock(&file, operation) {
             Ok(()) => Ok(Some(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(StoreError::Io(error.into())),
         }
+    }
+}
+
+impl LockFile {
+    fn open(&self) -> Result<File, StoreError> {
+        let not_a_lock = |why| StoreError::NotALock {
+            path: self.path.clone(),
+            why,
+        };
+        let mut open = OpenOptions::new();
+        open.read(true).write(true).create(true).truncate(false);
+        open.mode(0o600).custom_flags(PLAIN_ONLY);
+        let file = match open.open(&self.path) {
+            Ok(file) => file,
+            Err(error) => {
+                let metadata = self.path.symlink_metadata();
+                if metadata.is_ok_and(|metadata| !metadata.is_file()) {
+                    return Err(not_a_lock("it is a link, a folder or a special file"));
+                }
+                if error.kind() == io::ErrorKind::PermissionDenied {
+                    check_owner(&self.path)?;
+                }
+                return Err(error.into());
+            }
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(not_a_lock("it is a special file"));
+        }
+        if metadata.nlink() > 1 {
+            return Err(not_a_lock("the file has another name elsewhere"));
+        }
+        Ok(file)
     }
 }
 
@@ -262,6 +305,35 @@ mod tests {
         let alone = Mutex::new(lock.try_exclusive().unwrap());
         let let_go = |_: Option<&Holder>| drop(alone.lock().unwrap().take());
         lock.shared(Duration::from_secs(60), &let_go).await.unwrap();
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_refused_and_the_file_behind_it_is_left_alone() {
+        let (folder, lock) = lock();
+        let precious = Utf8Path::from_path(folder.path()).unwrap().join("precious");
+        fs_err::write(&precious, "content").unwrap();
+        let refused = |why: &str| {
+            for result in [lock.try_exclusive().map(drop), lock.try_shared().map(drop)] {
+                let error = result.unwrap_err().to_string();
+                assert!(
+                    error.contains(why) && error.contains(lock.path().as_str()),
+                    "{error}"
+                );
+            }
+            assert_eq!(lock.holder(), None);
+            assert_eq!(fs_err::read_to_string(&precious).unwrap(), "content");
+            fs_err::remove_file(lock.path()).unwrap();
+        };
+        std::os::unix::fs::symlink(&precious, lock.path()).unwrap();
+        refused("it is a link");
+        std::os::unix::fs::symlink("nowhere", lock.path()).unwrap();
+        refused("it is a link");
+        fs_err::hard_link(&precious, lock.path()).unwrap();
+        refused("another name");
+        let kind = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, lock.path().as_str(), kind, mode, 0).unwrap();
+        refused("special file");
     }
 
     #[test]

@@ -10,14 +10,13 @@
 //! waiting until the draft is installed or the claim dropped.
 
 use crate::bucket::{Bucket, Notify, sync_all};
-use crate::cache::make_private;
 use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::key::Key;
 use crate::lock::Exclusive;
 use crate::manifest::Manifest;
-use crate::sweep;
-use camino::{Utf8Path, Utf8PathBuf};
+use crate::sweep::{self, HeldFolder};
+use camino::Utf8Path;
 use std::time::Duration;
 
 /// How long the users of a damaged entry are waited for: those that only look at it are gone sooner.
@@ -43,7 +42,7 @@ pub struct Making {
 /// A folder of a bucket that is not an entry. It goes with this, and is swept if the process is
 /// killed.
 #[derive(Debug)]
-pub struct Draft(Utf8PathBuf);
+pub struct Draft(pub(crate) HeldFolder);
 
 impl Bucket {
     /// The entry, or the right to make it. Waits while somebody else makes it.
@@ -110,12 +109,11 @@ impl Bucket {
     /// # Errors
     /// [`StoreError::Unusable`] if it cannot be made.
     pub fn draft(&self) -> Result<Draft, StoreError> {
-        let path = sweep::new_name(self.path());
-        make_private(&path).map_err(|source| StoreError::Unusable {
+        let made = sweep::make(self.path(), sweep::PREFIX);
+        made.map(Draft).map_err(|source| StoreError::Unusable {
             path: self.path().to_owned(),
             source,
-        })?;
-        Ok(Draft(path))
+        })
     }
 }
 
@@ -148,13 +146,13 @@ impl Making {
 impl Draft {
     /// The folder.
     pub fn path(&self) -> &Utf8Path {
-        &self.0
+        &self.0.path
     }
 }
 
 impl Drop for Draft {
     fn drop(&mut self) {
         // Not there any more when it was installed.
-        let _ = fs_err::remove_dir_all(&self.0);
+        let _ = fs_err::remove_dir_all(&self.0.path);
     }
 }

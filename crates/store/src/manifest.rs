@@ -41,7 +41,7 @@ const DEEPEST: usize = 16;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     version: u32,
-    key: Key,
+    pub(crate) key: Key,
     files: BTreeMap<String, FileFacts>,
 }
 
@@ -91,8 +91,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether the entry in `folder` is whole and is the one of `key`; else what is wrong with it.
-    pub(crate) fn check(folder: &Utf8Path, key: &Key) -> Result<(), String> {
+    /// The manifest in `folder`; its files are not looked at.
+    pub(crate) fn read(folder: &Utf8Path) -> Result<Self, String> {
         let path = folder.join(NAME);
         let length = fs_err::metadata(&path)
             .map_err(|_| "it has no manifest".to_owned())?
@@ -106,7 +106,12 @@ impl Manifest {
         if header.version != VERSION {
             return Err(format!("its manifest has version {}", header.version));
         }
-        let manifest: Self = serde_json::from_slice(&text).map_err(unreadable)?;
+        serde_json::from_slice(&text).map_err(unreadable)
+    }
+
+    /// Whether the entry in `folder` is whole and is the one of `key`; else what is wrong with it.
+    pub(crate) fn check(folder: &Utf8Path, key: &Key) -> Result<(), String> {
+        let manifest = Self::read(folder)?;
         if manifest.key != *key {
             return Err(format!("it is the entry of another key, {}", manifest.key));
         }

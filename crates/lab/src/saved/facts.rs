@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::Cut;
 use provium_image::AGENT_BUILD;
-use provium_store::{Draft, Entry};
+use provium_store::{Draft, Entry, Seal};
 use provium_vmm::{SavedError, SavedMachine};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -86,7 +86,7 @@ impl VmFacts {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SavedVmError {
     /// Its facts are not this version's.
-    #[error("`{path}` is no saved VM of this version: {why}")]
+    #[error("`{path}` is not a saved VM of this version: {why}")]
     Foreign {
         /// The file.
         path: Utf8PathBuf,
@@ -110,8 +110,8 @@ pub(crate) struct Base {
 enum Keeper {
     Entry(#[expect(dead_code, reason = "held, not looked at")] Arc<Entry>),
     Draft(#[expect(dead_code, reason = "held, not looked at")] Arc<Draft>),
-    /// Nobody: its author may remove it at any time.
-    Nobody,
+    /// Its author, who may remove or replace it at any time.
+    Author(Option<Seal>),
 }
 
 impl Base {
@@ -139,14 +139,14 @@ impl Base {
 
     /// Whether it stays as long as somebody needs it.
     pub(crate) fn is_kept(&self) -> bool {
-        !matches!(self.keeper, Keeper::Nobody)
+        !matches!(self.keeper, Keeper::Author(_))
     }
 
-    /// A folder that somebody else looks after.
-    pub(crate) fn folder(folder: &Utf8Path) -> Self {
+    /// A folder that its author looks after; without a seal it is still being filled.
+    pub(crate) fn of_author(folder: &Utf8Path, seal: Option<Seal>) -> Self {
         Self {
             folder: folder.to_owned(),
-            keeper: Keeper::Nobody,
+            keeper: Keeper::Author(seal),
         }
     }
 }
@@ -161,6 +161,28 @@ pub(crate) struct SavedVm {
 }
 
 impl SavedVm {
+    /// Its seal, if its folder is an author's, who may replace it.
+    pub(crate) fn seal(&self) -> Option<&Seal> {
+        match &self.base.keeper {
+            Keeper::Author(seal) => seal.as_ref(),
+            Keeper::Entry(_) | Keeper::Draft(_) => None,
+        }
+    }
+
+    /// Whether its folder still holds it, and not another VM that was saved there later.
+    pub(crate) fn is_current(&self) -> bool {
+        self.seal().is_none_or(Seal::is_current)
+    }
+
+    /// The same, which must be whole, after its folder was sealed and moved to `folder`.
+    pub(crate) fn moved_to(&self, folder: &Utf8Path, seal: Seal) -> Self {
+        Self {
+            machine: self.machine.moved_to(folder),
+            facts: self.facts.clone(),
+            base: Arc::new(Base::of_author(folder, Some(seal))),
+        }
+    }
+
     /// The whole VM in that folder.
     pub(crate) fn whole(base: Base) -> Result<Self, SavedVmError> {
         let facts = VmFacts::read(&base.folder)?;

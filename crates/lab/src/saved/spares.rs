@@ -5,11 +5,15 @@
 //! still; it costs no processor, and of memory what QEMU needs for itself. There are few of them, the
 //! one that has been waiting for longest makes place for a new one, there are none where the pool is
 //! nearly used up, and they go when a boot needs the room.
+//!
+//! A spare is found by what it was made of: its folder, and the seal of a folder that its author may
+//! replace. A folder that was replaced has another seal, and spares of the older one are ended.
 
 use crate::budget::VM_OVERHEAD;
 use crate::lock::lock;
 use crate::saved::{Base, SavedVm};
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
+use provium_store::Seal;
 use provium_vmm::Standby;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,14 +40,36 @@ pub(crate) struct Spares(Mutex<State>);
 
 struct State<S = Ready> {
     ready: Vec<Spare<S>>,
-    making: Vec<Utf8PathBuf>,
-    uses: BTreeMap<Utf8PathBuf, u32>,
+    making: Vec<Source>,
+    uses: BTreeMap<Source, u32>,
     closed: bool,
 }
 
 struct Spare<S> {
-    folder: Utf8PathBuf,
+    source: Source,
     machine: S,
+}
+
+/// Which saved VM a spare was made of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Source {
+    folder: Utf8PathBuf,
+    /// Of a folder that its author may replace.
+    seal: Option<Seal>,
+}
+
+impl Source {
+    fn of(saved: &SavedVm) -> Self {
+        Self {
+            folder: saved.machine.folder().to_owned(),
+            seal: saved.seal().cloned(),
+        }
+    }
+
+    /// Whether it can still be restored.
+    fn is_there(&self) -> bool {
+        self.folder.exists() && self.seal.as_ref().is_none_or(Seal::is_current)
+    }
 }
 
 /// A machine, and what it shares its RAM with, which stays as long.
@@ -66,32 +92,32 @@ impl<S> Default for State<S> {
 impl Spares {
     /// A machine that stands where `saved` was, if one is ready.
     pub(crate) async fn take(&self, saved: &SavedVm) -> Option<Standby> {
-        let standby = self.pop(saved.machine.folder())?;
+        let standby = self.pop(&Source::of(saved))?;
         standby.is_alive().await.then_some(standby)
     }
 
-    fn pop(&self, folder: &Utf8Path) -> Option<Standby> {
+    fn pop(&self, source: &Source) -> Option<Standby> {
         let mut state = lock(&self.0);
         let found = state
             .ready
             .iter()
-            .position(|spare| spare.folder == folder)?;
+            .position(|spare| spare.source == *source)?;
         Some(state.ready.remove(found).machine.standby)
     }
 
     /// Whether one should be made of what has just been restored; if so, it counts as in the making.
     pub(crate) fn wants(&self, saved: &SavedVm, again: Again, room: u64) -> bool {
-        let folder = saved.machine.folder();
+        let source = Source::of(saved);
         let mut state = lock(&self.0);
-        let uses = state.uses.entry(folder.to_owned()).or_default();
+        let uses = state.uses.entry(source.clone()).or_default();
         *uses += 1;
         let likely = again == Again::Surely || *uses > 1;
         if !likely || room < ROOM || state.closed {
             return false;
         }
-        let (wanted, gone) = state.place_for(folder);
+        let (wanted, gone) = state.place_for(&source);
         if wanted {
-            state.making.push(folder.to_owned());
+            state.making.push(source);
         }
         drop(state);
         drop(gone);
@@ -101,17 +127,16 @@ impl Spares {
     /// One has been made, or could not be.
     pub(crate) fn made(&self, saved: &SavedVm, standby: Option<Standby>) {
         let mut state = lock(&self.0);
-        let folder = saved.machine.folder();
-        state.making.retain(|making| making != folder);
-        if let Some(standby) = standby.filter(|_| !state.closed) {
+        let source = Source::of(saved);
+        state.making.retain(|making| *making != source);
+        // What was replaced while the spare was made may be a part of it.
+        let is_of_use = !state.closed && source.is_there();
+        if let Some(standby) = standby.filter(|_| is_of_use) {
             let machine = Ready {
                 standby,
                 _base: Arc::clone(&saved.base),
             };
-            state.ready.push(Spare {
-                folder: folder.to_owned(),
-                machine,
-            });
+            state.ready.push(Spare { source, machine });
         }
     }
 
@@ -134,13 +159,13 @@ impl Spares {
 }
 
 impl<S> State<S> {
-    /// Whether there is a place for one of `folder`, and the spares that have made place.
-    fn place_for(&mut self, folder: &Utf8Path) -> (bool, Vec<Spare<S>>) {
-        // What was deleted is restored no more.
-        let deleted = |spare: &mut Spare<S>| !spare.folder.exists();
-        let mut gone: Vec<Spare<S>> = self.ready.extract_if(.., deleted).collect();
-        let is_there = self.ready.iter().any(|spare| spare.folder == folder)
-            || self.making.iter().any(|making| making == folder);
+    /// Whether there is a place for one of `source`, and the spares that have made place.
+    fn place_for(&mut self, source: &Source) -> (bool, Vec<Spare<S>>) {
+        // What was deleted or replaced is never restored again.
+        let useless = |spare: &mut Spare<S>| !spare.source.is_there();
+        let mut gone: Vec<Spare<S>> = self.ready.extract_if(.., useless).collect();
+        let is_there =
+            self.ready.iter().any(|spare| spare.source == *source) || self.making.contains(source);
         if is_there || self.making.len() >= MOST {
             return (false, gone);
         }
@@ -163,6 +188,29 @@ impl fmt::Debug for Spares {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use camino::Utf8Path;
+
+    #[test]
+    fn a_spare_of_a_replaced_folder_is_not_found_and_ends() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(root.path()).unwrap();
+        fs_err::create_dir(folder.join("part")).unwrap();
+        let older = Source {
+            folder: folder.join("part"),
+            seal: Some(Seal::new(folder).unwrap()),
+        };
+        let mut state: State<u32> = State::default();
+        let (source, machine) = (older.clone(), 1);
+        state.ready.push(Spare { source, machine });
+        assert!(!state.place_for(&older).0, "it is there");
+        let newer = Source {
+            seal: Some(Seal::new(folder).unwrap()),
+            ..older.clone()
+        };
+        let (wanted, gone) = state.place_for(&newer);
+        assert_eq!((wanted, gone.len()), (true, 1));
+        assert!(newer.is_there() && !older.is_there());
+    }
 
     #[test]
     fn a_new_spare_takes_the_place_of_the_oldest_and_a_deleted_one_has_none() {
@@ -171,14 +219,15 @@ mod tests {
         let folder = |number: usize| {
             let folder = root.join(number.to_string());
             fs_err::create_dir_all(&folder).unwrap();
-            folder
+            let seal = None;
+            Source { folder, seal }
         };
         let mut state: State<usize> = State::default();
         let mut come = |number| {
             let (wanted, gone) = state.place_for(&folder(number));
             if wanted {
-                let (folder, machine) = (folder(number), number);
-                state.ready.push(Spare { folder, machine });
+                let (source, machine) = (folder(number), number);
+                state.ready.push(Spare { source, machine });
             }
             let gone: Vec<usize> = gone.iter().map(|spare| spare.machine).collect();
             (wanted, gone)
@@ -188,7 +237,7 @@ mod tests {
         }
         assert_eq!(come(1), (false, vec![]), "it is there");
         assert_eq!(come(10), (true, vec![0]), "the oldest");
-        fs_err::remove_dir(folder(2)).unwrap();
+        fs_err::remove_dir(folder(2).folder).unwrap();
         assert_eq!(come(11), (true, vec![2]), "the deleted one");
         assert_eq!(come(12), (true, vec![1]));
 

@@ -68,23 +68,6 @@ impl Baseline {
 }
 
 impl Lab {
-    /// The labs below this one, at any depth.
-    fn labs_below(&self, scope: &Scope) -> Vec<Lab> {
-        let mut found: Vec<Lab> = Vec::new();
-        let mut open = vec![self.clone()];
-        while let Some(lab) = open.pop() {
-            for member in lab.members(scope) {
-                if let Member::Lab(lab) = member
-                    && found.iter().all(|known| known.id() != lab.id())
-                {
-                    found.push(lab.clone());
-                    open.push(lab);
-                }
-            }
-        }
-        found
-    }
-
     /// Room for a copy, if it is there. Nobody who waits for some is passed over.
     pub fn try_reserve(&self, baseline: &Baseline) -> Option<Room> {
         let grants = baseline.needs().map(|(vm, need)| {

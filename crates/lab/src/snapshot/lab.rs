@@ -3,7 +3,7 @@
 use crate::error::LabError;
 use crate::lab::{Lab, Member};
 use crate::scope::{ResourceId, Scope};
-use crate::snapshot::folder::{Folder, Named};
+use crate::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::restore::Occasion;
 use crate::snapshot::take::{Afterwards, take_all};
@@ -11,15 +11,15 @@ use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
-use provium_store::Entry;
+use provium_store::{Entry, Seal};
 use provium_vmm::SaveForm;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// The file that every folder of a saved lab has.
-const FACTS: &str = "lab.json";
+/// The file that says what the lab was.
+const FACTS: &str = LAB_SIGN;
 
 /// The layout of that file.
 const VERSION: u32 = 1;
@@ -75,10 +75,10 @@ impl Lab {
     ) -> Result<LabSnapshot, LabError> {
         let failed = |error: io::Error| LabError::host(self.subject(), "snapshot()", error);
         let vms = self.vms_below(scope);
-        let named = place.map(|place| Named::new(place, FACTS)).transpose();
+        let named = place.map(|place| Named::new(place, LAB_SIGN)).transpose();
         let named = named.map_err(failed)?;
         let folder = match &named {
-            Some(named) => Folder::named(named.path()),
+            Some(named) => Folder::draft_of(named),
             None => {
                 let draft = Arc::new(self.cache_draft("snapshot()")?);
                 Folder::cached(&draft, draft.path())
@@ -109,29 +109,36 @@ impl Lab {
             version: VERSION,
             vms: entries,
         };
-        let runtime = self.environment().runtime().clone();
-        // As for a VM: machines are worked on where their I/O is.
-        let taken = runtime
-            .spawn(take_all(booted, form, Afterwards::GoOn))
-            .await;
-        let taken =
-            taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))??;
-        let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
-        let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
-        written.map_err(failed)?;
-        match named {
-            Some(named) => {
-                let path = named.install().map_err(failed)?;
-                let moved = LabSnapshot::open(&path)?;
-                Ok(moved.with_origins(taken))
-            }
-            None => Ok(LabSnapshot(Arc::new(Inner {
+        let lab = self.clone();
+        // As for a VM: to its end, and what has been saved for nobody goes with its folder.
+        let taken = self.environment().to_its_end(async move {
+            let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
+            let taken = take_all(booted, form, Afterwards::GoOn).await?;
+            let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
+            let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
+            written.map_err(failed)?;
+            let sealed = match named {
+                Some(named) => {
+                    let seal = named.seal().await.map_err(failed)?;
+                    Some((named, seal))
+                }
+                None => None,
+            };
+            let snapshot = LabSnapshot(Arc::new(Inner {
                 id: ResourceId::next(),
-                name: self.name().to_owned(),
+                name: lab.name().to_owned(),
                 folder,
                 vms: taken,
                 facts,
-            }))),
+            }));
+            Ok((snapshot, sealed))
+        });
+        let taken = taken.await;
+        let (taken, sealed) =
+            taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))??;
+        match sealed {
+            Some((named, seal)) => Ok(taken.moved_to(&named.install(seal).map_err(failed)?)),
+            None => Ok(taken),
         }
     }
 
@@ -151,6 +158,7 @@ impl Lab {
         snapshot: &LabSnapshot,
         occasion: Occasion,
     ) -> Result<(), LabError> {
+        let snapshot = snapshot.clone();
         let mut pairs = Vec::new();
         let mut saved = snapshot.0.vms.iter().cloned();
         for entry in &snapshot.0.facts.vms {
@@ -164,6 +172,7 @@ impl Lab {
         }
         let restored = async move {
             let lifecycles = lock_all(pairs.iter().map(|(vm, _)| vm)).await;
+            snapshot.0.folder.check(&snapshot.subject()).await?;
             let (mut ready, mut off) = (Vec::new(), Vec::new());
             for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
                 match from {
@@ -181,29 +190,6 @@ impl Lab {
             Ok(restored) => restored,
             Err(error) => Err(LabError::host(self.subject(), "restore()", error)),
         }
-    }
-
-    /// Its VMs and those of its sub-labs, each once, with the sub-labs on the way.
-    pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
-        let mut found: Vec<(Vec<String>, Vm)> = Vec::new();
-        let mut open = vec![(Vec::new(), self.clone())];
-        let mut seen = vec![self.id()];
-        while let Some((path, lab)) = open.pop() {
-            for member in lab.members(scope) {
-                match member {
-                    Member::Vm(vm) if found.iter().any(|(_, known)| known.is(&vm)) => {}
-                    Member::Vm(vm) => found.push((path.clone(), vm)),
-                    Member::Lab(lab) if !seen.contains(&lab.id()) => {
-                        seen.push(lab.id());
-                        let mut path = path.clone();
-                        path.push(lab.name().to_owned());
-                        open.push((path, lab));
-                    }
-                    Member::Lab(_) => {}
-                }
-            }
-        }
-        found
     }
 
     fn vm_of(&self, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
@@ -229,7 +215,7 @@ impl LabSnapshot {
     /// # Errors
     /// When the folder holds none that this version can use.
     pub fn open(path: &Utf8Path) -> Result<Self, LabError> {
-        Self::in_folder(Folder::named(path))
+        open_sealed(path, LAB_SIGN, Self::in_folder)
     }
 
     /// The snapshot in a part of an entry of the cache.
@@ -303,18 +289,20 @@ impl LabSnapshot {
         self.0.folder.move_to(place)
     }
 
-    /// With what makes handles of the VMs valid again.
-    fn with_origins(self, taken: Vec<Snapshot>) -> Self {
-        let (moved, path) = (&self.0, self.path());
-        let pairs = moved.vms.iter().cloned().zip(taken);
+    /// The same, which was saved whole, after its folder was moved to that of the `seal`.
+    fn moved_to(&self, seal: &Seal) -> Self {
+        let place = seal.folder();
+        let moved = |vm: &Snapshot| {
+            let path = vm.path();
+            let part = path.file_name().unwrap_or_default();
+            vm.moved_to(&place.join(part), seal)
+        };
         Self(Arc::new(Inner {
-            id: moved.id,
-            name: moved.name.clone(),
-            folder: Folder::named(&path),
-            vms: pairs
-                .map(|(moved, taken)| moved.with_origin_of(taken))
-                .collect(),
-            facts: moved.facts.clone(),
+            id: self.0.id,
+            name: self.0.name.clone(),
+            folder: Folder::of_author(place, Some(seal.clone())),
+            vms: self.0.vms.iter().map(moved).collect(),
+            facts: self.0.facts.clone(),
         }))
     }
 }

@@ -4,6 +4,7 @@ use crate::budget::Grant;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::saved::{Again, Identity, Revived, host_name};
+use crate::snapshot::folder::replaced;
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Started, Vm, now_ns};
 use provium_events::BootKind;
@@ -32,6 +33,7 @@ impl Vm {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
         self.apart("restore()", async move {
             let lifecycle = vm.0.lifecycle.lock().await;
+            snapshot.check().await?;
             let ready = vm.prepare(lifecycle, &snapshot, None).await?;
             ready.go(occasion).await
         })
@@ -65,7 +67,7 @@ impl Vm {
         if image.id != saved.facts.image {
             let profile = &saved.facts.profile;
             let why = format!(
-                "the snapshot is of a guest that profile `{profile}` no longer makes; take it anew"
+                "the snapshot is of a guest that profile `{profile}` no longer makes; take it again"
             );
             return Err(LabError::invalid(self.subject(), "restore()", why));
         }
@@ -80,6 +82,10 @@ impl Vm {
             granted => granted,
         };
         let revived = self.load(saved, &image).await.map_err(failed)?;
+        if !saved.is_current() {
+            // Parts of both may have been loaded.
+            return Err(replaced(&snapshot.subject()));
+        }
         Ok(Ready {
             vm: self,
             _lifecycle: lifecycle,
@@ -186,6 +192,7 @@ impl Ready<'_> {
             machine,
             channel,
             kind: BootKind::Snapshot,
+            profile: saved.facts.profile.clone(),
             base: Some(base),
         };
         vm.goes_on(started, grant, begun.elapsed());

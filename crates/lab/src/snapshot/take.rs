@@ -3,7 +3,7 @@
 use crate::error::LabError;
 use crate::saved::{Held, HoldError, SavedVm, VmFacts};
 use crate::scope::ResourceId;
-use crate::snapshot::folder::{Folder, Named};
+use crate::snapshot::folder::{Folder, Named, VM_SIGN};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
 use crate::vm::{Running, Vm, VmState};
@@ -12,33 +12,44 @@ use futures_util::future::join_all;
 use provium_vmm::SaveForm;
 use std::sync::Arc;
 
-/// The file that every folder of a saved VM has.
-const SIGN: &str = "vm.json";
-
 impl Vm {
     /// A snapshot of it, in `place` or, without one, in the cache. The VM goes on.
     ///
     /// # Errors
     /// Unless it is booted and no stream reads it; when the host cannot write it.
     pub async fn snapshot(&self, place: Option<&Utf8Path>) -> Result<Snapshot, LabError> {
-        let (vm, place) = (self.clone(), place.map(Utf8Path::to_owned));
-        let taken = async move {
-            let Some(place) = place else {
-                let folder = vm.cache_folder()?;
-                let form = vm.0.file.form_in_cache();
-                return take_one(&vm, folder, form).await;
-            };
-            let failed =
-                |error| LabError::host(vm.subject(), format!("snapshot({place:?})"), error);
-            let named = Named::new(&place, SIGN).map_err(failed)?;
-            let within = Folder::named(named.path());
-            let taken = take_one(&vm, within, SaveForm::Whole).await?;
-            let path = named.install().map_err(failed)?;
-            Ok(Snapshot::open(&path)?.with_origin_of(taken))
+        let vm = self.clone();
+        // Not ended with the caller, whose time may be up: a machine would be left standing. What has
+        // been saved for nobody goes with its folder.
+        let saved = match place.map(Utf8Path::to_owned) {
+            None => {
+                let taken = self.environment().to_its_end(async move {
+                    let folder = vm.cache_folder()?;
+                    let form = vm.0.file.form_in_cache();
+                    take_one(&vm, folder, form).await
+                });
+                taken.await
+            }
+            Some(place) => {
+                let taken = self.environment().to_its_end(async move {
+                    let call = format!("snapshot({place:?})");
+                    let failed = |error| LabError::host(vm.subject(), &call, error);
+                    let named = Named::new(&place, VM_SIGN).map_err(failed)?;
+                    let within = Folder::draft_of(&named);
+                    let taken = take_one(&vm, within, SaveForm::Whole).await?;
+                    let seal = named.seal().await.map_err(failed)?;
+                    Ok((named, seal, taken))
+                });
+                let installed = |(named, seal, taken): (Named, _, Snapshot)| {
+                    let installed = named.install(seal);
+                    let seal = installed
+                        .map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
+                    Ok(taken.moved_to(seal.folder(), &seal))
+                };
+                taken.await.map(|taken| taken.and_then(installed))
+            }
         };
-        // Not ended with the caller, whose time may be up: a machine would be left standing.
-        let taken = self.environment().runtime().spawn(taken).await;
-        taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?
+        saved.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?
     }
 
     /// A new folder in the cache.
@@ -113,7 +124,7 @@ async fn let_go(standing: Vec<(Held<'_>, String)>) -> Result<(), LabError> {
 }
 
 async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), LabError> {
-    let image = vm.environment().image(vm.profile()).await;
+    let image = vm.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.host_error(error))?;
     let limit = vm.environment().patient(Held::LIMIT);
     match Held::hold(&running.machine, &running.channel, limit).await {
@@ -146,7 +157,7 @@ async fn save(
         processes: vm.0.processes.marks(),
         open_files: vm.open_file_count(),
     };
-    let facts = |cut| VmFacts::new(vm.name(), vm.profile(), image, cut);
+    let facts = |cut| VmFacts::new(vm.name(), &running.profile, image, cut);
     // A base that may vanish is none.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {

@@ -5,10 +5,10 @@ use crate::error::LabError;
 use crate::process::ProcessMark;
 use crate::saved::SavedVm;
 use crate::scope::ResourceId;
-use crate::snapshot::folder::Folder;
+use crate::snapshot::folder::{Folder, VM_SIGN, open_sealed};
 use crate::vm::Past;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::Entry;
+use provium_store::{Entry, Seal};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Snapshot {
     /// # Errors
     /// When the folder holds none that this version can use.
     pub fn open(path: &Utf8Path) -> Result<Self, LabError> {
-        Self::in_folder(Folder::named(path))
+        open_sealed(path, VM_SIGN, Self::in_folder)
     }
 
     /// The snapshot in a part of an entry of the cache.
@@ -66,16 +66,22 @@ impl Snapshot {
         self.0.folder.move_to(place)
     }
 
-    /// With what makes handles valid again of the VM that was `taken`: this is where that one's
-    /// folder has gone.
-    pub(crate) fn with_origin_of(self, taken: Self) -> Self {
-        let moved = &self.0;
+    /// The same, which was saved whole, after its folder was sealed and moved to `place`.
+    pub(crate) fn moved_to(&self, place: &Utf8Path, seal: &Seal) -> Self {
         Self(Arc::new(Inner {
-            id: moved.id,
-            folder: Folder::named(moved.folder.path()),
-            saved: moved.saved.clone(),
-            origin: taken.0.origin.clone(),
+            id: self.0.id,
+            folder: Folder::of_author(place, Some(seal.clone())),
+            saved: self.0.saved.moved_to(place, seal.clone()),
+            origin: self.0.origin.clone(),
         }))
+    }
+
+    /// Checks a folder that its author looks after, before it is restored.
+    ///
+    /// # Errors
+    /// When another snapshot has replaced it, or a file of it is damaged.
+    pub(crate) async fn check(&self) -> Result<(), LabError> {
+        self.0.folder.check(&self.subject()).await
     }
 
     /// What a VM takes that is restored from it.

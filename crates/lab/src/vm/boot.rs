@@ -29,6 +29,8 @@ pub(crate) struct Started {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
     pub(crate) kind: BootKind,
+    /// The profile that its guest was booted from.
+    pub(crate) profile: String,
     /// Whose RAM it shares.
     pub(crate) base: Option<Arc<Base>>,
 }
@@ -85,6 +87,7 @@ impl Vm {
             machine,
             channel,
             kind: BootKind::Cold,
+            profile: self.profile().to_owned(),
             base: None,
         })
     }
@@ -131,6 +134,7 @@ impl Vm {
             channel: started.channel,
             number: MachineNumber::next(),
             boot_kind: started.kind,
+            profile: started.profile,
             base: started.base,
             cid: self.environment().next_cid(),
             booted_at: Instant::now(),

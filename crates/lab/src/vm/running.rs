@@ -35,6 +35,8 @@ pub(crate) struct Running {
     pub(crate) number: MachineNumber,
     /// How it came to be.
     pub(crate) boot_kind: BootKind,
+    /// The profile that its guest was booted from: the VM's, or that of the snapshot's VM.
+    pub(crate) profile: String,
     /// Whose RAM it shares.
     pub(crate) base: Option<Arc<Base>>,
     pub(crate) cid: u32,

@@ -74,6 +74,7 @@ impl Vm {
                         machine,
                         channel,
                         kind: BootKind::Cold,
+                        profile: self.profile().to_owned(),
                         base: None,
                     }));
                 }
@@ -136,6 +137,7 @@ impl Vm {
             machine,
             channel,
             kind: BootKind::Template,
+            profile: self.profile().to_owned(),
             base: Some(base),
         })
     }

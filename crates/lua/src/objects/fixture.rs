@@ -1,7 +1,7 @@
 //! What labs do with fixtures: `vm_fixture`, `lab_fixture`, `depends_on_file`.
 
 use super::lab::{self, LabObject};
-use super::paths::host_path;
+use super::paths::host_source;
 use super::value::here;
 use super::vm;
 use crate::args::Args;
@@ -44,9 +44,11 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         .through("vm_fixture", &rooted)?
         .through("lab_fixture", &rooted)?
         .method("depends_on_file", |lua, this, args| {
-            let path = host_path(lua, &args.text(0, "the host path")?);
+            let path = host_source(lua, &args.text(0, "the host path")?, true)?;
             if !path.is_file() {
-                return Err(Raise::argument(format!("`{path}` is no file of the host")));
+                return Err(Raise::argument(format!(
+                    "`{path}` is not a file of the host"
+                )));
             }
             if let Some(recorder) = this.0.recorder() {
                 recorder.file(&path);
@@ -66,22 +68,7 @@ impl Wanted {
     fn new(lua: &Lua, args: &Args) -> std::result::Result<Self, Raise> {
         let given = args.text(0, "the fixture's path")?;
         let options = args.options(1, &["name"])?;
-        let path = host_path(lua, &given);
-        if !given.ends_with(SUFFIX) {
-            return Err(Raise::argument(format!(
-                "`{given}` is no fixture: their files are called *{SUFFIX}"
-            )));
-        }
-        if !path.is_file() {
-            let base = &FileState::of(lua).base;
-            let hint = match meant(&path) {
-                Some(name) => format!("; did you mean `{name}`?"),
-                None => format!("; relative paths begin at `{base}`"),
-            };
-            return Err(Raise::argument(format!(
-                "there is no fixture `{path}`{hint}"
-            )));
-        }
+        let path = find(&FileState::of(lua), &given)?;
         let unreadable = |error| Raise::argument(format!("cannot look up `{path}`: {error}"));
         // One file, one name: that decides what the script's own paths are relative to.
         let path = path.canonicalize_utf8().map_err(unreadable)?;
@@ -97,6 +84,34 @@ impl Wanted {
             source,
         })
     }
+}
+
+/// The fixture that an author calls `given`, with or without the end of its file's name: the file's own
+/// root is looked through first, then the others.
+fn find(state: &FileState, given: &str) -> std::result::Result<Utf8PathBuf, Raise> {
+    let file = if given.ends_with(SUFFIX) {
+        given.to_owned()
+    } else {
+        format!("{given}{SUFFIX}")
+    };
+    let mut roots = vec![&state.base];
+    roots.extend(&state.package_roots);
+    roots.dedup();
+    let places: Vec<Utf8PathBuf> = roots.iter().map(|root| root.join(&file)).collect();
+    if let Some(found) = places.iter().find(|place| place.is_file()) {
+        return Ok(found.clone());
+    }
+    let hint = if let Some(name) = places.iter().find_map(|place| meant(place)) {
+        format!("; did you mean `{name}`?")
+    } else if roots.iter().any(|root| root.join(given).is_file()) {
+        format!("; `{given}` is there, but the names of fixtures end in `{SUFFIX}`")
+    } else {
+        let looked: Vec<String> = places.iter().map(|place| format!("`{place}`")).collect();
+        format!("; there is no {}", looked.join(", no "))
+    };
+    Err(Raise::argument(format!(
+        "fixture `{given}` not found in any test root{hint}"
+    )))
 }
 
 /// The fixture in the same folder whose name is nearest to that of `path`, which is not there.

@@ -142,10 +142,9 @@ fn membership(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
                 Value::Table(list) => list_of(&list)?,
                 one => vec![one],
             };
-            for member in &members {
-                this.0.include(&scope, member_of(member)?)?;
-            }
-            Ok(())
+            let members = members.iter().map(member_of);
+            let members = members.collect::<std::result::Result<_, Raise>>()?;
+            Ok(this.0.include(&scope, members)?)
         })?
         .method("remove", |lua, this, args| {
             let (scope, _) = here(lua);

@@ -4,9 +4,10 @@ use super::metadata::{entries_table, stat_table};
 use super::surface::HasSurface;
 use crate::class::Class;
 use crate::file::FileState;
-use crate::fixture::{note_file, note_written};
+use crate::fixture::{note_file, note_mode, note_written};
 use crate::raise::Raise;
-use camino::Utf8PathBuf;
+use crate::stack;
+use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::WriteMode;
 
@@ -33,16 +34,19 @@ fn contents<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             Ok(this.surface().write_file(&path, &content, mode).await?)
         })?
         .waits("push_file", |lua, this, args| async move {
-            let host = host_path(&lua, &args.text(0, "the host path")?);
+            let given = args.text(0, "the host path")?;
             let guest = args.path(1, "the guest path")?;
             let options = args.options(2, &["perm", "auto_dep"])?;
-            if options.boolean("auto_dep")? != Some(false) {
+            let counts = options.boolean("auto_dep")? != Some(false);
+            let perm = options.perm("perm")?;
+            let host = host_source(&lua, &given, counts)?;
+            if counts {
                 note_file(&lua, &host);
+                if perm.is_none() {
+                    note_mode(&lua, &host);
+                }
             }
-            Ok(this
-                .surface()
-                .push_file(&host, &guest, options.perm("perm")?)
-                .await?)
+            Ok(this.surface().push_file(&host, &guest, perm).await?)
         })?
         .waits("pull_file", |lua, this, args| async move {
             let guest = args.path(0, "the guest path")?;
@@ -50,6 +54,44 @@ fn contents<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             note_written(&lua, &host);
             Ok(this.surface().pull_file(&guest, &host).await?)
         })
+}
+
+/// A file of the host that is to be read. A relative path is looked for beside the file whose code makes
+/// the call, then where the test file's own path is relative to. Where it `counts`, a build is told of the
+/// place that was looked at in vain.
+pub(super) fn host_source(
+    lua: &Lua,
+    path: &str,
+    counts: bool,
+) -> std::result::Result<Utf8PathBuf, Raise> {
+    let in_root = host_path(lua, path);
+    let beside = stack::place(lua)
+        .and_then(|site| folder_of(&FileState::of(lua), &site.file))
+        .map(|folder| folder.join(path));
+    let Some(beside) = beside.filter(|beside| *beside != in_root) else {
+        return Ok(in_root);
+    };
+    if beside.exists() {
+        return Ok(beside);
+    }
+    if !in_root.exists() {
+        return Err(Raise::argument(format!(
+            "`{path}` is neither beside the file that asks for it (`{beside}`) nor in the root \
+             (`{in_root}`): No such file or directory"
+        )));
+    }
+    if counts {
+        note_file(lua, &beside);
+    }
+    Ok(in_root)
+}
+
+/// The folder of an author's file, by the name that its chunk has.
+fn folder_of(state: &FileState, file: &str) -> Option<Utf8PathBuf> {
+    let roots = std::iter::once(&state.base).chain(&state.package_roots);
+    let mut paths = roots.map(|root| root.join(file));
+    let path = paths.find(|path| path.is_file())?;
+    path.parent().map(Utf8Path::to_owned)
 }
 
 /// A path of the host; a relative one is relative to what the test file's own path is relative to.

@@ -5,12 +5,16 @@ use super::value::{self, as_object, here};
 use super::vm::VmObject;
 use crate::args::{Args, text_of};
 use crate::class::{Class, Object};
-use crate::fixture::note_file;
+use crate::file::FileState;
+use crate::fixture::{note_file, note_written};
 use crate::raise::Raise;
 use crate::units::shown;
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Lab, LabSnapshot, Snapshot, Taken};
+use provium_lab::{Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot, Taken};
+
+/// Snapshots in the cache of so many bytes are taken before garbage is collected for their sake.
+const COLLECT_AFTER: u64 = 64 << 20;
 
 /// A VM's snapshot as Lua holds it.
 #[derive(Clone)]
@@ -56,6 +60,9 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .waits("snapshot", |lua, this, args| async move {
             let place = place(&lua, &args)?;
             let taken = this.0.snapshot(place.as_deref()).await?;
+            if place.is_none() {
+                relieve(&lua, taken.size());
+            }
             Ok(value::of(&lua, taken.id(), || {
                 SnapshotObject(taken.clone())
             })?)
@@ -63,7 +70,7 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .waits("restore", |lua, this, args| async move {
             let from = match as_object::<SnapshotObject>(&args.value(0)) {
                 Some(snapshot) => snapshot.0,
-                None => Snapshot::open(&saved_before(&lua, &args, "vm.json")?)?,
+                None => Snapshot::open(&saved_before(&lua, &args)?)?,
             };
             this.0.restore(&from).await?;
             Ok(super::vm::value(&lua, &this.0)?)
@@ -79,7 +86,9 @@ pub(super) async fn take_lab(
     let (scope, _) = here(lua);
     let place = place(lua, args)?;
     let taken = lab.snapshot(&scope, place.as_deref()).await?;
-    if place.is_some() {
+    if place.is_none() {
+        relieve(lua, taken.size());
+    } else {
         return Ok(Value::String(lua.create_string(taken.path().as_str())?));
     }
     let id = taken.id();
@@ -95,7 +104,7 @@ pub(super) async fn restore_lab(
     let (scope, _) = here(lua);
     let from = match as_object::<LabSnapshotObject>(&args.value(0)) {
         Some(snapshot) => snapshot.0,
-        None => LabSnapshot::open(&saved_before(lua, args, "lab.json")?)?,
+        None => LabSnapshot::open(&saved_before(lua, args)?)?,
     };
     Ok(lab.restore(&scope, &from).await?)
 }
@@ -108,12 +117,30 @@ pub(crate) fn taken_from(value: &Value) -> Option<Taken> {
 
 fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, Raise> {
     let path = args.opt_text(0, "the folder")?;
-    Ok(path.map(|path| host_path(lua, &path)))
+    let folder = path.map(|path| host_path(lua, &path));
+    if let Some(folder) = &folder {
+        note_written(lua, &folder.join(SNAPSHOT_SEAL));
+    }
+    Ok(folder)
 }
 
-/// The folder of a snapshot that another run may have taken; `facts` is its file that no two
-/// snapshots have alike.
-fn saved_before(lua: &Lua, args: &Args, facts: &str) -> std::result::Result<Utf8PathBuf, Raise> {
+/// Collects Lua's garbage when snapshots of many bytes were taken since the last time: to Lua, one that
+/// nobody holds any more is a few bytes, and no reason to collect.
+fn relieve(lua: &Lua, bytes: u64) {
+    let taken = &FileState::of(lua).snapshot_bytes;
+    taken.set(taken.get().saturating_add(bytes));
+    if taken.get() < COLLECT_AFTER {
+        return;
+    }
+    taken.set(0);
+    // Twice: the first may only end the cycle that is under way. An author's finaliser that raises is a
+    // warning to Lua, and no failure of the snapshot.
+    let _ = lua.gc_collect();
+    let _ = lua.gc_collect();
+}
+
+/// The folder of a snapshot that another run may have taken.
+fn saved_before(lua: &Lua, args: &Args) -> std::result::Result<Utf8PathBuf, Raise> {
     let given = args.value(0);
     let path = text_of(&given).map_err(|_| {
         Raise::argument(format!(
@@ -122,6 +149,7 @@ fn saved_before(lua: &Lua, args: &Args, facts: &str) -> std::result::Result<Utf8
         ))
     })?;
     let folder = host_path(lua, &path);
-    note_file(lua, &folder.join(facts));
+    // No two snapshots have the same file of this name.
+    note_file(lua, &folder.join(SNAPSHOT_SEAL));
     Ok(folder)
 }

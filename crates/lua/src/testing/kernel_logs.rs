@@ -13,7 +13,7 @@ use super::{Status, Verdict};
 use crate::file::FileState;
 use mlua::Value;
 use provium_lab::kernel_log::{Report, ReportKind};
-use provium_lab::{Lab, Member, ResourceId, Scope, Vm};
+use provium_lab::{ResourceId, Scope, Vm};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -94,17 +94,15 @@ impl Positions {
 
 impl Watched {
     pub(crate) fn new(state: &FileState, scope: &Scope, own_lab: Option<&OwnLab>) -> Self {
-        let vms = |scope: &Scope| {
-            let mut vms = Vec::new();
-            collect(&state.lab, scope, &mut vms);
-            vms
-        };
+        let vms = |scope: &Scope| state.lab.all_vms(scope);
         let mut of_test: Vec<_> = vms(scope).into_iter().map(|vm| (vm, 0)).collect();
+        let of_file = vms(own_lab.map_or(&state.scope, |own_lab| &own_lab.scope));
+        // One of the file's may be a member of a lab of the test's, too: it is read on as the file's.
+        of_test.retain(|(vm, _)| of_file.iter().all(|other| other.id() != vm.id()));
         let Some(own_lab) = own_lab else {
-            let of_file = vms(&state.scope);
             return Self { of_test, of_file };
         };
-        let copies = vms(&own_lab.scope).into_iter();
+        let copies = of_file.into_iter();
         of_test.extend(copies.map(|vm| {
             let read = own_lab.read.get(&vm.id());
             (vm, read.copied().unwrap_or(0))
@@ -161,15 +159,6 @@ impl Watched {
         }
         verdict.status = Status::Failed;
         verdict.message = faults.join("\n");
-    }
-}
-
-fn collect(lab: &Lab, scope: &Scope, vms: &mut Vec<Vm>) {
-    for member in lab.members(scope) {
-        match member {
-            Member::Vm(vm) => vms.push(vm),
-            Member::Lab(inner) => collect(&inner, scope, vms),
-        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::hiargs::{MachineSettings, Place};
 use crate::lowargs::DoctorArgs;
 use crate::{machines, terminal};
 use camino::Utf8Path;
+use provium_store::{Cache, StoreError};
 use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, decide_accel};
 use std::error::Error;
 use std::fmt::Write as _;
@@ -150,7 +151,15 @@ fn cache(cache_dir: &Utf8Path) -> Finding {
     let tried = fs_err::create_dir_all(cache_dir)
         // Without a name, so that nothing stays behind whatever happens.
         .and_then(|()| tempfile::tempfile_in(cache_dir));
-    match tried {
+    let opened = tried.map(|_| Cache::open(cache_dir));
+    match opened {
+        Ok(Err(error @ StoreError::Foreign { .. })) => Finding {
+            subject,
+            state: State::Missing,
+            found: error.to_string(),
+            cost: Some("no run uses it".to_owned()),
+            mend: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
+        },
         Ok(_) => Finding::good(subject, format!("{cache_dir} can be written")),
         Err(error) => Finding {
             subject,

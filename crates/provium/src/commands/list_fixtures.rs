@@ -6,7 +6,7 @@ use crate::hiargs::Place;
 use crate::terminal;
 use camino::Utf8PathBuf;
 use provium_lua::base_of;
-use provium_runner::{Request, Sought, TestFile, discover, fixture_refs};
+use provium_runner::{FIXTURE_SUFFIX, Request, Sought, TestFile, discover, fixture_refs};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -61,7 +61,16 @@ fn naming(file: &TestFile) -> Naming {
     let source = std::fs::read_to_string(&file.path).unwrap_or_default();
     let base = base_of(&file.path, &file.display);
     let refs = fixture_refs(&source).into_iter();
-    let found = |path: String| base.join(path).canonicalize_utf8().ok();
+    let roots = || std::iter::once(&base).chain(&file.package_roots);
+    let found = |path: String| {
+        let full = match path.ends_with(FIXTURE_SUFFIX) {
+            true => path,
+            false => format!("{path}{FIXTURE_SUFFIX}"),
+        };
+        let mut places = roots().map(|root| root.join(&full));
+        let place = places.find(|place| place.is_file())?;
+        place.canonicalize_utf8().ok()
+    };
     Naming {
         display: file.display.clone(),
         refs: refs.filter_map(found).collect(),

@@ -147,7 +147,10 @@ impl Console {
         };
         match stream.write_all(bytes).await {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ConsoleError::Off),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                *input = None;
+                Err(ConsoleError::Off)
+            }
             Err(error) => Err(ConsoleError::Write(error)),
         }
     }
@@ -219,6 +222,7 @@ impl Console {
         });
         let ending = Ending {
             shared: Arc::clone(&self.shared),
+            output: Arc::clone(&output),
             machine,
         };
         tokio::spawn(pump(output, ending))
@@ -244,11 +248,19 @@ impl Shared {
 /// Marks the console as off, also if the pump is stopped half-way.
 struct Ending {
     shared: Arc<Shared>,
+    /// The machine's end of the console, to be told from a later machine's.
+    output: Arc<OwnedReadHalf>,
     machine: u64,
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        // The stream's descriptor is closed with the machine, and not with the last handle on the log.
+        // One that is being written to is closed by its writer, who learns of the end.
+        if let Ok(mut input) = self.shared.input.try_lock() {
+            let stream: &UnixStream = (*self.output).as_ref();
+            input.take_if(|input| std::ptr::eq::<UnixStream>(input.as_ref(), stream));
+        }
         self.shared.growth.send_if_modified(|growth| {
             let ours = growth.machine == self.machine;
             if ours {

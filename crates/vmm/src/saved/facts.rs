@@ -148,6 +148,15 @@ impl SavedMachine {
         Ok(saved)
     }
 
+    /// The same machine, which must be whole, after its folder was moved to `folder`.
+    pub fn moved_to(&self, folder: &Utf8Path) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            whole: folder.to_owned(),
+            facts: self.facts.clone(),
+        }
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Utf8Path {
         &self.folder

@@ -1,0 +1,220 @@
+//! Drafts beside a place that a user has named: filled there, then put into the place in one step.
+//!
+//! ```text
+//! PARENT/
+//!   NAME/                       the folder, whole at any time
+//!   .NAME.tmp-PID-START-N/      a draft, locked by its process (see `sweep`)
+//! ```
+//!
+//! Several may fill drafts for the same place at once. Each replaces the folder as a whole, the last
+//! one stays. A draft that a killed process left is removed when the next one is made there.
+
+use crate::making::Draft;
+use crate::sweep;
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use std::io;
+
+/// Longest name of a place that stands whole in the name of its drafts, bytes. A name may have 255.
+const LONGEST: usize = 180;
+
+/// Bytes of a longer name that are kept; a hash of it follows.
+const KEPT: usize = 100;
+
+/// How often a replacement is tried while others replace the same folder.
+const ATTEMPTS: usize = 1000;
+
+impl Draft {
+    /// A folder to fill for `place`, beside it. Drafts that were left there are removed.
+    ///
+    /// # Errors
+    /// When the path names no folder, or its parent cannot be written.
+    pub fn beside(place: &Utf8Path) -> io::Result<Self> {
+        let (parent, prefix) = neighbourhood(place)?;
+        fs_err::create_dir_all(parent)?;
+        sweep::sweep(parent, &prefix);
+        Ok(Self(sweep::make(parent, &prefix)?))
+    }
+
+    /// Puts it into `place`, which it was made for: what is there is replaced in one step, and
+    /// removed.
+    ///
+    /// # Errors
+    /// When the place cannot be written. The older folder is still there then.
+    pub fn replace(self, place: &Utf8Path) -> io::Result<()> {
+        let rename = |flags| renameat_with(CWD, self.path().as_str(), CWD, place.as_str(), flags);
+        for _ in 0..ATTEMPTS {
+            match rename(RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(()),
+                Err(Errno::EXIST) => (),
+                Err(error) if is_unsupported(error) => return self.replace_in_two_steps(place),
+                Err(error) => return Err(failed(place, error.into())),
+            }
+            match rename(RenameFlags::EXCHANGE) {
+                // The older folder has the draft's name now, and goes with it.
+                Ok(()) => return Ok(()),
+                Err(Errno::NOENT) => (),
+                Err(error) if is_unsupported(error) => return self.replace_in_two_steps(place),
+                Err(error) => return Err(failed(place, error.into())),
+            }
+        }
+        Err(failed(place, io::ErrorKind::ResourceBusy.into()))
+    }
+
+    /// For file systems that cannot exchange two folders, as NFS.
+    fn replace_in_two_steps(self, place: &Utf8Path) -> io::Result<()> {
+        let (parent, prefix) = neighbourhood(place)?;
+        for _ in 0..ATTEMPTS {
+            let older = sweep::new_name(parent, &prefix);
+            let moved = std::fs::rename(place, &older).is_ok();
+            let renamed = std::fs::rename(self.path(), place);
+            match renamed {
+                Ok(()) => {
+                    if moved {
+                        let _ = std::fs::remove_dir_all(&older);
+                    }
+                    return Ok(());
+                }
+                Err(error) => {
+                    if moved {
+                        let _ = std::fs::rename(&older, place);
+                        let _ = std::fs::remove_dir_all(&older);
+                    }
+                    let is_taken = matches!(
+                        error.kind(),
+                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
+                    );
+                    if !is_taken {
+                        return Err(failed(place, error));
+                    }
+                }
+            }
+        }
+        Err(failed(place, io::ErrorKind::ResourceBusy.into()))
+    }
+}
+
+/// The folder that `place` is in, and how the names of its drafts begin.
+fn neighbourhood(place: &Utf8Path) -> io::Result<(&Utf8Path, String)> {
+    let name = place.file_name().ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the path `{place}` names no folder"),
+        )
+    })?;
+    let parent = place.parent().filter(|parent| !parent.as_str().is_empty());
+    let stem = if name.len() <= LONGEST {
+        name.to_owned()
+    } else {
+        let kept = (0..=KEPT).rev().find(|at| name.is_char_boundary(*at));
+        let hash = blake3::hash(name.as_bytes()).to_hex();
+        format!("{}-{}", &name[..kept.unwrap_or(0)], &hash[..16])
+    };
+    Ok((
+        parent.unwrap_or(Utf8Path::new(".")),
+        format!(".{stem}.tmp-"),
+    ))
+}
+
+fn is_unsupported(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
+fn failed(place: &Utf8Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot replace `{place}`: {error}"))
+}
+
+/// Where a folder that was asked for at `place` is to be: links are followed.
+///
+/// # Errors
+/// When the link leads nowhere.
+pub fn follow_links(place: &Utf8Path) -> io::Result<Utf8PathBuf> {
+    match place.symlink_metadata() {
+        Ok(metadata) if metadata.is_symlink() => place.canonicalize_utf8().map_err(|error| {
+            let text = format!("`{place}` is a symbolic link that leads nowhere: {error}");
+            io::Error::new(error.kind(), text)
+        }),
+        _ => Ok(place.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Utf8PathBuf) {
+        let root = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(root.path().to_owned()).unwrap();
+        (root, path)
+    }
+
+    fn put(draft: &Draft, content: &str) {
+        for name in ["a", "b"] {
+            fs_err::write(draft.path().join(name), content).unwrap();
+        }
+    }
+
+    #[test]
+    fn drafts_for_one_place_at_once_never_mix() {
+        let (_root, root) = root();
+        let place = root.join("place");
+        for in_two_steps in [false, true] {
+            std::thread::scope(|scope| {
+                for number in 0..4 {
+                    let place = &place;
+                    scope.spawn(move || {
+                        for round in 0..25 {
+                            let draft = Draft::beside(place).unwrap();
+                            put(&draft, &format!("{number} {round}"));
+                            if in_two_steps {
+                                draft.replace_in_two_steps(place).unwrap();
+                            } else {
+                                draft.replace(place).unwrap();
+                            }
+                        }
+                    });
+                }
+            });
+            let read = |name: &str| fs_err::read_to_string(place.join(name)).unwrap();
+            assert_eq!(read("a"), read("b"));
+            assert_eq!(root.read_dir_utf8().unwrap().count(), 1, "nothing is left");
+        }
+    }
+
+    #[test]
+    fn what_was_left_is_swept_by_the_next_and_a_draft_under_way_is_not() {
+        let (_root, root) = root();
+        let place = root.join("place");
+        let left = root.join(".place.tmp-4194305");
+        let neighbour = root.join(".place2.tmp-4194305");
+        for folder in [&left, &neighbour] {
+            fs_err::create_dir(folder).unwrap();
+        }
+        let one = Draft::beside(&place).unwrap();
+        let two = Draft::beside(&place).unwrap();
+        assert!(one.path().exists() && two.path().exists());
+        assert!(!left.exists() && neighbour.exists());
+        drop((one, two));
+        assert_eq!(root.read_dir_utf8().unwrap().count(), 1);
+    }
+
+    #[test]
+    fn long_names_and_links_work() {
+        let (_root, root) = root();
+        let long = root.join("ä".repeat(125));
+        let draft = Draft::beside(&long).unwrap();
+        draft.replace(&long).unwrap();
+        assert!(long.exists());
+
+        let link = root.join("link");
+        std::os::unix::fs::symlink(&long, &link).unwrap();
+        assert_eq!(follow_links(&link).unwrap().file_name(), long.file_name());
+        assert_eq!(follow_links(&long).unwrap(), long);
+        fs_err::remove_dir(&long).unwrap();
+        let error = follow_links(&link).unwrap_err().to_string();
+        assert!(error.contains("leads nowhere"), "{error}");
+        let error = Draft::beside(Utf8Path::new("/")).unwrap_err();
+        assert!(error.to_string().contains("names no folder"), "{error}");
+    }
+}
