@@ -182,7 +182,7 @@ const SHORTAGES: [&str; 5] = [
 ];
 
 /// Whether reading a file failed because of what it holds, or because it is not there.
-pub(crate) fn is_of_content(error: &io::Error) -> bool {
+pub fn is_of_content(error: &io::Error) -> bool {
     use io::ErrorKind;
     match error.kind() {
         ErrorKind::NotFound

@@ -4,7 +4,7 @@
 //! is refused before that.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, SeekFrom};
 
 use camino::Utf8Path;
 

@@ -40,7 +40,7 @@ mod usage;
 pub use accel::{Accel, AccelChoice, Decision, decide_accel};
 pub use console::{Console, ConsoleError, Suspicion};
 pub use death::{Death, DeathKind};
-pub use error::VmmError;
+pub use error::{VmmError, is_of_content};
 pub use footprint::kernel_end;
 pub use kernel_arguments::{KernelArgument, default_kernel_arguments, kernel_arguments};
 pub use machine::{AgentStreams, Machine, MachineEvent, SaveForm, Standby, survives_waking};

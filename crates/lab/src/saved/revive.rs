@@ -1,13 +1,13 @@
 //! From a saved VM to a machine that runs, with an identity of its own.
 
-use crate::answer::{NoAnswer, answer_of};
+use crate::answer::{NoAnswer, answer_of, end_of};
 use crate::environment::{EnvironmentError, Host};
 use crate::saved::{Base, SavedVm};
 use camino::Utf8PathBuf;
 use provium_guest::{AnswerAsk, CallError, Channel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::Renewal;
-use provium_vmm::{Console, Machine, Standby};
+use provium_vmm::{Console, DeathKind, Machine, Standby};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +51,29 @@ pub(crate) enum ReviveError {
     Environment(#[from] EnvironmentError),
     #[error("its agent does not answer")]
     Agent(#[source] CallError),
+    /// The agent is well, but cannot do what it is told: set that clock, for one.
+    #[error("its agent refuses")]
+    Refused(#[source] CallError),
     #[error("its guest ended: {0}")]
     Ended(String),
+    #[error("its guest ended: {0}")]
+    Panicked(String),
+    #[error("its guest reset the machine")]
+    Reset,
     #[error("its agent did not answer within {0:?}")]
     Silent(Duration),
+}
+
+impl ReviveError {
+    /// Whether it is of the saved VM, as in [`is_damage`](crate::saved::is_damage).
+    pub(crate) fn is_of_saved_state(&self) -> bool {
+        match self {
+            Self::Environment(EnvironmentError::Machine(error)) => error.is_of_saved_state(),
+            // Its guest comes to nothing: it panics, or resets the machine.
+            Self::Panicked(_) | Self::Reset => true,
+            _ => false,
+        }
+    }
 }
 
 impl Revived {
@@ -104,8 +123,23 @@ impl Revived {
         resumed.map_err(EnvironmentError::Machine)?;
         let renewed = self.channel.renew(identity.renewal());
         match answer_of(&self.machine, limit, renewed).await {
-            Ok(renewed) => renewed.map_err(ReviveError::Agent),
-            Err(NoAnswer::Ended(how)) => Err(ReviveError::Ended(how)),
+            Ok(Ok(())) => {
+                self.machine.note_answer();
+                Ok(())
+            }
+            Ok(Err(error)) if error.channel().is_none() => Err(ReviveError::Refused(error)),
+            Ok(Err(error)) => Err(match end_of(&self.machine).await {
+                Some(end) => ReviveError::Ended(end),
+                None => ReviveError::Agent(error),
+            }),
+            Err(NoAnswer::Ended(how)) => {
+                let death = self.machine.ended().borrow().clone();
+                Err(match death.map(|death| death.kind) {
+                    Some(DeathKind::Panicked) => ReviveError::Panicked(how),
+                    _ => ReviveError::Ended(how),
+                })
+            }
+            Err(NoAnswer::Reset) => Err(ReviveError::Reset),
             Err(NoAnswer::Late) => Err(ReviveError::Silent(limit)),
         }
     }

@@ -1,6 +1,7 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::saved::{Held, HoldError, SavedVm, VmFacts};
 use crate::scope::ResourceId;
 use crate::snapshot::folder::{Folder, Named};
@@ -113,6 +114,7 @@ async fn let_go(standing: Vec<(Held<'_>, String)>) -> Result<(), LabError> {
 }
 
 async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), LabError> {
+    vm.check_awake("snapshot()", running).await?;
     let image = vm.environment().image(vm.profile()).await;
     let image = image.map_err(|error| vm.host_error(error))?;
     let limit = vm.environment().patient(Held::LIMIT);
@@ -146,7 +148,8 @@ async fn save(
         processes: vm.0.processes.marks(),
         open_files: vm.open_file_count(),
     };
-    let facts = |cut| VmFacts::new(vm.name(), vm.profile(), image, cut);
+    let options = lock(&vm.0.booted_with).clone();
+    let facts = |cut| VmFacts::new(vm.name(), vm.profile(), image, Some(options), cut);
     // A base that may vanish is none.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {

@@ -186,6 +186,11 @@ impl Machine {
         })
     }
 
+    /// Whether QEMU itself is stopped, by SIGSTOP or by a tracer.
+    pub fn is_stopped(&self) -> bool {
+        !*self.told.gone.borrow() && usage::is_stopped(self.pid)
+    }
+
     /// Stops its vCPUs; returns when they stand.
     ///
     /// # Errors
