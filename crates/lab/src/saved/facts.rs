@@ -61,7 +61,7 @@ impl VmFacts {
     }
 
     pub(crate) fn write(&self, folder: &Utf8Path) -> io::Result<()> {
-        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
         fs_err::write(folder.join(FACTS), text)
     }
 

@@ -54,12 +54,11 @@ pub(crate) enum ReviveError {
     /// The agent is well, but cannot do what it is told: set that clock, for one.
     #[error("its agent refuses")]
     Refused(#[source] CallError),
-    #[error("its guest ended: {0}")]
+    #[error("its machine ended: {0}")]
     Ended(String),
+    /// Its guest ended by itself, as it would have without having been saved.
     #[error("its guest ended: {0}")]
-    Panicked(String),
-    #[error("its guest reset the machine")]
-    Reset,
+    GuestEnded(String),
     #[error("its agent did not answer within {0:?}")]
     Silent(Duration),
 }
@@ -69,8 +68,6 @@ impl ReviveError {
     pub(crate) fn is_of_saved_state(&self) -> bool {
         match self {
             Self::Environment(EnvironmentError::Machine(error)) => error.is_of_saved_state(),
-            // Its guest comes to nothing: it panics, or resets the machine.
-            Self::Panicked(_) | Self::Reset => true,
             _ => false,
         }
     }
@@ -129,18 +126,25 @@ impl Revived {
             }
             Ok(Err(error)) if error.channel().is_none() => Err(ReviveError::Refused(error)),
             Ok(Err(error)) => Err(match end_of(&self.machine).await {
-                Some(end) => ReviveError::Ended(end),
+                Some(end) => self.ended(end),
                 None => ReviveError::Agent(error),
             }),
-            Err(NoAnswer::Ended(how)) => {
-                let death = self.machine.ended().borrow().clone();
-                Err(match death.map(|death| death.kind) {
-                    Some(DeathKind::Panicked) => ReviveError::Panicked(how),
-                    _ => ReviveError::Ended(how),
-                })
-            }
-            Err(NoAnswer::Reset) => Err(ReviveError::Reset),
+            Err(NoAnswer::Ended(how)) => Err(self.ended(how)),
+            Err(reset @ NoAnswer::Reset) => Err(ReviveError::GuestEnded(reset.to_string())),
             Err(NoAnswer::Late) => Err(ReviveError::Silent(limit)),
+        }
+    }
+}
+
+impl Revived {
+    /// Why there is no answer, by how the machine has ended, if it has.
+    fn ended(&self, how: String) -> ReviveError {
+        let death = self.machine.ended().borrow().clone();
+        match death.map(|death| death.kind) {
+            Some(DeathKind::QemuExited(_) | DeathKind::Quit) => ReviveError::Ended(how),
+            Some(DeathKind::Panicked | DeathKind::PoweredOff) | None => {
+                ReviveError::GuestEnded(how)
+            }
         }
     }
 }

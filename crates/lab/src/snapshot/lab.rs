@@ -120,7 +120,7 @@ impl Lab {
             .await;
         let taken =
             taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))??;
-        let text = serde_json::to_vec(&facts).map_err(io::Error::other);
+        let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
         let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
         written.map_err(failed)?;
         match named {

@@ -114,7 +114,6 @@ async fn let_go(standing: Vec<(Held<'_>, String)>) -> Result<(), LabError> {
 }
 
 async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), LabError> {
-    vm.check_awake("snapshot()", running).await?;
     let image = vm.environment().image(vm.profile()).await;
     let image = image.map_err(|error| vm.host_error(error))?;
     let limit = vm.environment().patient(Held::LIMIT);
@@ -126,6 +125,10 @@ async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), L
             after,
             note: "; its agent does not come to rest".to_owned(),
         }),
+        Err(asleep @ HoldError::Asleep) => {
+            let why = asleep.to_string();
+            Err(LabError::invalid(vm.subject(), "snapshot()", why))
+        }
         Err(error) => {
             let told = LabError::host(vm.subject(), "snapshot()", error);
             Err(vm.explain("snapshot()", told).await)

@@ -31,43 +31,58 @@ const POWER_OFF_LIMIT_AT_MOST: Duration = Duration::from_secs(15);
 impl Vm {
     /// Stops its vCPUs.
     pub async fn pause(&self) -> Result<(), LabError> {
-        let lifecycle = self.lifecycle().await;
-        let (vm, undone) = (self.clone(), self.clone());
-        self.or_undo(
-            "pause()",
-            lifecycle,
-            async move { vm.pause_here().await },
-            async move { undone.resume_here().await },
-        )
-        .await
+        self.switch("pause()", VmState::Booted).await
     }
 
     /// Lets its vCPUs go on.
     pub async fn resume(&self) -> Result<(), LabError> {
+        self.switch("resume()", VmState::Paused).await
+    }
+
+    /// Stops vCPUs that run, or the other way round. If the caller has stopped waiting by the time that
+    /// is done, it is undone, and the state has not changed.
+    async fn switch(&self, call: &'static str, from: VmState) -> Result<(), LabError> {
         let lifecycle = self.lifecycle().await;
-        let (vm, undone) = (self.clone(), self.clone());
-        self.or_undo(
-            "resume()",
-            lifecycle,
-            async move { vm.resume_here().await },
-            async move { undone.pause_here().await },
-        )
-        .await
+        let (answer, waiting) = oneshot::channel();
+        let vm = self.clone();
+        self.environment().runtime().spawn(async move {
+            let _lifecycle = lifecycle;
+            let switched = vm.switch_machine(call, from).await;
+            let switched = match switched {
+                Ok(running) if answer.is_closed() => {
+                    let undone = match from {
+                        VmState::Paused => running.machine.pause().await,
+                        _ => running.machine.resume().await,
+                    };
+                    return drop(vm.on_machine(call, async { undone }).await);
+                }
+                Ok(running) => {
+                    let now = Arc::clone(&running);
+                    let stage = match from {
+                        VmState::Paused => Stage::Booted(now),
+                        _ => Stage::Paused(now),
+                    };
+                    vm.replace_stage(&running, stage);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            // A caller that is gone by now finds the state that it asked for.
+            let _ = answer.send(switched);
+        });
+        match waiting.await {
+            Ok(switched) => switched,
+            Err(error) => Err(LabError::host(self.subject(), call, error)),
+        }
     }
 
-    async fn pause_here(&self) -> Result<(), LabError> {
-        let running = self.running_in("pause()", VmState::Booted, "booted")?;
-        self.on_machine("pause()", running.machine.pause()).await?;
-        self.replace_stage(&running, Stage::Paused(Arc::clone(&running)));
-        Ok(())
-    }
-
-    async fn resume_here(&self) -> Result<(), LabError> {
-        let running = self.running_in("resume()", VmState::Paused, "paused")?;
-        self.on_machine("resume()", running.machine.resume())
-            .await?;
-        self.replace_stage(&running, Stage::Booted(Arc::clone(&running)));
-        Ok(())
+    async fn switch_machine(&self, call: &str, from: VmState) -> Result<Arc<Running>, LabError> {
+        let running = self.running_in(call, from, from.word())?;
+        let switched = match from {
+            VmState::Paused => self.on_machine(call, running.machine.resume()).await,
+            _ => self.on_machine(call, running.machine.pause()).await,
+        };
+        switched.map(|()| running)
     }
 
     /// Resets the machine, as its button would; returns when the agent is back. What belonged to
@@ -149,29 +164,6 @@ impl Vm {
         act: impl Future<Output = Result<T, LabError>> + Send + 'static,
     ) -> Result<T, LabError> {
         match self.environment().runtime().spawn(act).await {
-            Ok(done) => done,
-            Err(error) => Err(LabError::host(self.subject(), call, error)),
-        }
-    }
-
-    /// The same, and `undo` once that is done, if the caller does not wait any more then.
-    async fn or_undo(
-        &self,
-        call: &str,
-        lifecycle: Lifecycle,
-        act: impl Future<Output = Result<(), LabError>> + Send + 'static,
-        undo: impl Future<Output = Result<(), LabError>> + Send + 'static,
-    ) -> Result<(), LabError> {
-        let (answer, waiting) = oneshot::channel();
-        self.environment().runtime().spawn(async move {
-            let _lifecycle = lifecycle;
-            if let Err(Ok(())) = answer.send(act.await)
-                && let Err(error) = undo.await
-            {
-                tracing::debug!(%error, "a call that was cut short is not undone");
-            }
-        });
-        match waiting.await {
             Ok(done) => done,
             Err(error) => Err(LabError::host(self.subject(), call, error)),
         }

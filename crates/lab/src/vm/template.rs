@@ -42,7 +42,7 @@ enum Unused {
     Damaged(String),
     /// The host could not do it.
     Host(String),
-    /// The guest refused what the test wants of it, which it would do after any boot.
+    /// The guest ended, or refused what the test wants of it, as it would have after any boot.
     Refused(LabError),
 }
 
@@ -156,6 +156,9 @@ impl Vm {
         woken.map_err(|error| match error {
             ReviveError::Refused(error) => {
                 Unused::Refused(self.boot_error(format!("the agent says: {error}")))
+            }
+            ReviveError::GuestEnded(how) => {
+                Unused::Refused(self.boot_error(self.with_reason(how)))
             }
             error => unused(error),
         })?;
