@@ -346,3 +346,30 @@ test("a file that was opened through a worker after the snapshot is not there af
   v:restore(s)
   t:assert_contains(tostring(t:assert_raises(function() late:read(1) end)), "gone")
 end)
+
+test("what runs on in copies of one snapshot draws other randomness in each", {timeout = "90s"}, function(t)
+  local v = provium:vm("draws", "default"):boot()
+  local draw = "while read x < /proc/sys/kernel/random/uuid; do echo $x; done"
+  v:run("for i in $(seq 10); do (" .. draw .. " > /tmp/u$i) > /dev/null 2>&1 & done")
+  host.sleep(0.3)
+  local s = v:snapshot()
+  v:shutdown()
+  -- What all have was drawn before the snapshot, but for some; what some have and others not was drawn after it.
+  local copies, counts, drawn = 5, {}, 0
+  for i = 1, copies do
+    local copy = provium:vm("copy-" .. i, "default")
+    copy:restore(s)
+    host.sleep(0.1)
+    copy:run("killall sh")
+    for uuid in copy:run("cat /tmp/u*"):assert_ok().stdout:gmatch("[%x-]+") do
+      if #uuid == 36 then counts[uuid], drawn = (counts[uuid] or 0) + 1, drawn + 1 end
+    end
+    copy:close()
+  end
+  local shared = 0
+  for _, count in pairs(counts) do
+    if count > 1 and count < copies then shared = shared + 1 end
+  end
+  t:log(("%d of %d drawn after the snapshot by two copies or more"):format(shared, drawn))
+  t:assert(shared <= 3, shared .. " UUIDs are those of two copies or more")
+end)

@@ -152,10 +152,7 @@ impl Environment {
     pub(crate) fn stretched(&self) -> String {
         match &self.host {
             Some(host) if host.patience > 1.0 => {
-                format!(
-                    ", times {:.1} since guests run slower here",
-                    host.patience
-                )
+                format!(", times {:.1} since guests run slower here", host.patience)
             }
             _ => String::new(),
         }

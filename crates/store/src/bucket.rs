@@ -428,10 +428,7 @@ mod tests {
         let limit = Duration::from_secs(5);
         let began = tokio::time::Instant::now();
         let other = bucket.claim_within(&key(), limit, &|_| ()).await;
-        assert!(
-            matches!(other, Err(StoreError::Locked { .. })),
-            "{other:?}"
-        );
+        assert!(matches!(other, Err(StoreError::Locked { .. })), "{other:?}");
         let took = began.elapsed();
         assert!(took >= limit && took < limit * 2, "{took:?}");
         drop(making);

@@ -160,9 +160,7 @@ impl VmmError {
     /// not start it: a process limit, a lack of memory or a killed QEMU damages nothing.
     pub fn is_of_saved_state(&self) -> bool {
         match self {
-            Self::Restore { source, .. } | Self::Unreadable { source, .. } => {
-                is_of_content(source)
-            }
+            Self::Restore { source, .. } | Self::Unreadable { source, .. } => is_of_content(source),
             Self::DiedAtStart { exit, stderr, .. } => {
                 matches!(exit, Exit::Exited(_)) && !SHORTAGES.iter().any(|it| stderr.contains(it))
             }
@@ -238,14 +236,23 @@ mod tests {
         let number = io::Error::from_raw_os_error;
         for (error, damage) in [
             (restore(io::ErrorKind::UnexpectedEof.into()), true),
-            (restore(io::Error::other("page 7 is not of this memory")), true),
+            (
+                restore(io::Error::other("page 7 is not of this memory")),
+                true,
+            ),
             (restore(number(2)), true),
             (restore(number(5)), true),
             (restore(number(24)), false),
             (restore(number(11)), false),
             (restore(io::Error::other(number(24))), false),
             (died(Exit::Exited(1), "Unknown savevm section"), true),
-            (died(Exit::Exited(1), "qemu: cannot set up guest memory 'ram': Cannot allocate memory"), false),
+            (
+                died(
+                    Exit::Exited(1),
+                    "qemu: cannot set up guest memory 'ram': Cannot allocate memory",
+                ),
+                false,
+            ),
             (died(Exit::Signalled(9), ""), false),
         ] {
             assert_eq!(error.is_of_saved_state(), damage, "{error}");

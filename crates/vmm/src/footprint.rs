@@ -90,9 +90,13 @@ mod tests {
         put(&mut image, 0x20, &1024_u64.to_le_bytes());
         put(&mut image, 0x36, &56_u16.to_le_bytes());
         put(&mut image, 0x38, &3_u16.to_le_bytes());
-        for (number, (kind, address, size)) in [(1_u32, 1_u64 << 24, 100_u64), (4, 1 << 40, 5), (1, 1 << 20, 7)]
-            .into_iter()
-            .enumerate()
+        for (number, (kind, address, size)) in [
+            (1_u32, 1_u64 << 24, 100_u64),
+            (4, 1 << 40, 5),
+            (1, 1 << 20, 7),
+        ]
+        .into_iter()
+        .enumerate()
         {
             let at = 1024 + number * 56;
             put(&mut image, at, &kind.to_le_bytes());
@@ -111,7 +115,11 @@ mod tests {
         put(&mut image, ADDRESS_AT, &(16_u64 << 20).to_le_bytes());
         put(&mut image, SIZE_AT, &(40_u32 << 20).to_le_bytes());
         put(&mut image, VERSION_AT, &0x0209_u16.to_le_bytes());
-        assert_eq!(end_of(&mut Cursor::new(&image)).unwrap(), None, "an old one");
+        assert_eq!(
+            end_of(&mut Cursor::new(&image)).unwrap(),
+            None,
+            "an old one"
+        );
         put(&mut image, VERSION_AT, &0x020f_u16.to_le_bytes());
         assert_eq!(end_of(&mut Cursor::new(&image)).unwrap(), Some(56 << 20));
         assert_eq!(end_of(&mut Cursor::new(vec![7; 4096])).unwrap(), None);

@@ -1,8 +1,8 @@
 //! What a saved VM is, as it stands in its folder.
 
-use camino::{Utf8Path, Utf8PathBuf};
 use crate::saved::ReviveError;
 use crate::vm::VmOptions;
+use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::Cut;
 use provium_image::AGENT_BUILD;
 use provium_store::{Draft, Entry};

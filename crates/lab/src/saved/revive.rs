@@ -116,10 +116,13 @@ impl Revived {
         identity: Identity,
         limit: Duration,
     ) -> Result<(), ReviveError> {
-        let resumed = self.machine.resume().await;
-        resumed.map_err(EnvironmentError::Machine)?;
+        // The order waits in the guest's port before its first vCPU runs: until it has been carried out,
+        // what its processes draw is not random.
         let renewed = self.channel.renew(identity.renewal());
-        match answer_of(&self.machine, limit, renewed).await {
+        let renewed = answer_of(&self.machine, limit, renewed);
+        let (renewed, resumed) = futures_util::future::join(renewed, self.machine.resume()).await;
+        resumed.map_err(EnvironmentError::Machine)?;
+        match renewed {
             Ok(Ok(())) => {
                 self.machine.note_answer();
                 Ok(())

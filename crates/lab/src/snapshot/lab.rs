@@ -2,8 +2,8 @@
 
 use crate::apart::apart;
 use crate::error::LabError;
-use crate::lock::lock;
 use crate::lab::{Lab, Member};
+use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::snapshot::folder::{Folder, Named};
 use crate::snapshot::lifecycles::lock_all;

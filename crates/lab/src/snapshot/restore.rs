@@ -255,10 +255,7 @@ impl Ready {
             base: Some(base),
         };
         vm.goes_on(started, grant, begun.elapsed());
-        Replaced {
-            before,
-            _lifecycle,
-        }
+        Replaced { before, _lifecycle }
     }
 }
 

@@ -349,10 +349,7 @@ impl Vm {
 }
 
 fn is_bootable(state: VmState) -> bool {
-    matches!(
-        state,
-        VmState::Created | VmState::Shutdown | VmState::Dead
-    )
+    matches!(state, VmState::Created | VmState::Shutdown | VmState::Dead)
 }
 
 /// The host's time, nanoseconds since 1970.

@@ -13,7 +13,7 @@ use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::OpenStreams;
 use crate::surface::Surface;
 use crate::vm::options::VmOptions;
-use crate::vm::running::{MachineNumber, DeathReport, Running, Session};
+use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
 use crate::vm::timeline::{Mark, Past, Timeline};
 use crate::worker::Workers;
 use provium_events::BootKind;

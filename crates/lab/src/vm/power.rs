@@ -108,7 +108,9 @@ impl Vm {
             Ok(()) => Ok(()),
             Err(how) => {
                 running.stop_watch();
-                let report = self.die(&running, format!("it was reset, then: {how}")).await;
+                let report = self
+                    .die(&running, format!("it was reset, then: {how}"))
+                    .await;
                 Err(report.error(self.subject(), call.to_owned()))
             }
         }

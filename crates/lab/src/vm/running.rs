@@ -10,8 +10,8 @@ use provium_events::{BootKind, Event};
 use provium_guest::{Channel, LaneHandle};
 use provium_protocol::Lane;
 use provium_vmm::Machine;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 

@@ -152,14 +152,14 @@ impl Vm {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
         let revived = self.load(&saved, image).await.map_err(unused)?;
         let limit = self.limit_of(terms);
-        let woken = revived.wake(self.identity(&terms.options), limit.time).await;
+        let woken = revived
+            .wake(self.identity(&terms.options), limit.time)
+            .await;
         woken.map_err(|error| match error {
             ReviveError::Refused(error) => {
                 Unused::Refused(self.boot_error(format!("the agent says: {error}")))
             }
-            ReviveError::GuestEnded(how) => {
-                Unused::Refused(self.boot_error(self.with_reason(how)))
-            }
+            ReviveError::GuestEnded(how) => Unused::Refused(self.boot_error(self.with_reason(how))),
             error => unused(error),
         })?;
         self.keep_spare(&saved, Again::Perhaps, image);

@@ -243,9 +243,7 @@ impl<'a> Watch<'a> {
                         true => "; its QEMU is stopped (SIGSTOP?)",
                         false => "",
                     };
-                    return End::Death(format!(
-                        "its agent has not answered for {silent} s{why}"
-                    ));
+                    return End::Death(format!("its agent has not answered for {silent} s{why}"));
                 }
             }
         }

@@ -108,6 +108,10 @@ mod tests {
             let now = start + Duration::from_millis(number * 60);
             resets.take(true, false, now, 0)
         });
-        assert_eq!(taken.count(), 2, "the first one, and the one after the echoes");
+        assert_eq!(
+            taken.count(),
+            2,
+            "the first one, and the one after the echoes"
+        );
     }
 }
