@@ -266,18 +266,13 @@ impl Lab {
         self.local(scope).members()
     }
 
-    /// Boots all VMs of the lab that are not running, side by side.
-    ///
-    /// # Errors
-    /// When a boot fails, or a VM is dead.
-    pub async fn boot(&self, scope: &Scope) -> Result<(), LabError> {
+    /// Boots all VMs of the lab that are not booted, side by side, as [`Vm::boot_within`].
+    pub async fn boot(&self, scope: &Scope, left: Option<Duration>) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move {
-            match vm.state() {
-                VmState::Booted | VmState::Paused => Ok(()),
-                // A dead one cannot be booted, and the error says how it died.
-                VmState::Created | VmState::Shutdown | VmState::Dead => {
-                    vm.boot(VmOptions::default()).await
-                }
+            if vm.is_off() || vm.state() == VmState::Dead {
+                vm.boot_within(VmOptions::default(), left).await
+            } else {
+                Ok(())
             }
         })
         .await

@@ -1,6 +1,7 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::saved::{Held, HoldError, SavedVm, VmFacts};
 use crate::scope::ResourceId;
 use crate::snapshot::folder::{Folder, Named, VM_SIGN};
@@ -135,6 +136,10 @@ async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), L
             after,
             note: "; its agent does not come to rest".to_owned(),
         }),
+        Err(asleep @ HoldError::Asleep) => {
+            let why = asleep.to_string();
+            Err(LabError::invalid(vm.subject(), "snapshot()", why))
+        }
         Err(error) => {
             let told = LabError::host(vm.subject(), "snapshot()", error);
             Err(vm.explain("snapshot()", told).await)
@@ -157,7 +162,8 @@ async fn save(
         processes: vm.0.processes.marks(),
         open_files: vm.open_file_count(),
     };
-    let facts = |cut| VmFacts::new(vm.name(), &running.profile, image, cut);
+    let options = lock(&vm.0.booted_with).clone();
+    let facts = |cut| VmFacts::new(vm.name(), &running.profile, image, Some(options), cut);
     // A base that may vanish is none.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {
