@@ -70,6 +70,8 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         libc::SIGPIPE => "SIGPIPE",
         libc::SIGTERM => "SIGTERM",
         libc::SIGSYS => "SIGSYS",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
         _ => return None,
     })
 }
@@ -100,6 +102,9 @@ struct Watched {
     /// Set when the child has been reaped. Held while signals are sent, so that none goes to a
     /// number that is free again.
     ended: Mutex<Option<Exit>>,
+    /// A supervised child is ended by closing this: its supervisor then kills all below it, which a
+    /// signal to the supervisor would keep it from doing.
+    lifeline: Mutex<Option<OwnedFd>>,
 }
 
 impl Child {
@@ -110,6 +115,7 @@ impl Child {
             stdin,
             stdout,
             stderr,
+            lifeline,
         } = raw;
         let follow = |source| ProcessError::Follow {
             program: program.clone(),
@@ -127,6 +133,7 @@ impl Child {
             pid,
             pidfd,
             ended: Mutex::new(None),
+            lifeline: Mutex::new(lifeline),
         });
         let mut child = Self {
             watched,
@@ -228,7 +235,7 @@ impl Watched {
 
     fn kill(&self) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.is_none() {
+        if ended.is_none() && !self.let_go() {
             kill_group(self.pid, self.pidfd.get_ref());
         }
     }
@@ -245,8 +252,17 @@ impl Watched {
     fn end_now(&self) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
+            if self.let_go() {
+                wait_shortly(self.pidfd.get_ref());
+            }
             *ended = Some(end_now(self.pid, self.pidfd.get_ref()));
         }
+    }
+
+    /// Has the supervisor end everything; whether there is one that was not told before.
+    fn let_go(&self) -> bool {
+        let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
+        lifeline.take().is_some()
     }
 }
 
@@ -254,6 +270,13 @@ impl Watched {
 fn kill_group(pid: Pid, pidfd: &OwnedFd) {
     let _ = kill_process_group(pid, Signal::KILL);
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
+}
+
+/// Waits for the end of a child that is being killed.
+fn wait_shortly(pidfd: &OwnedFd) {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    // An interrupted wait only shortens our patience.
+    let _ = poll(&mut fds, Some(&DROP_PATIENCE));
 }
 
 fn reap_if_ended(pid: Pid, pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
@@ -276,9 +299,7 @@ fn reap_if_ended(pid: Pid, pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
 /// Kills and reaps, at once and without a runtime.
 fn end_now(pid: Pid, pidfd: &OwnedFd) -> Exit {
     kill_group(pid, pidfd);
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    // An interrupted wait only shortens our patience.
-    let _ = poll(&mut fds, Some(&DROP_PATIENCE));
+    wait_shortly(pidfd);
     match reap_if_ended(pid, pidfd) {
         Ok(Some(exit)) => exit,
         _ => {

@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::command::{Command, Stdio};
 use crate::error::ProcessError;
+use crate::limits;
 use crate::sys::{self, Prepared};
 
 /// A child that runs, with nobody looking after it yet.
@@ -25,6 +26,8 @@ pub(crate) struct RawChild {
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
+    /// Keeps a supervised child alive while it is open.
+    pub(crate) lifeline: Option<OwnedFd>,
 }
 
 struct Request {
@@ -58,6 +61,9 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
         stdout,
         stderr,
         inherited,
+        supervised,
+        original_limits,
+        without_capabilities,
         ..
     } = command;
     let floor = inherited
@@ -88,6 +94,13 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
         files.push((number, above(floor, &fd).map_err(start)?));
     }
 
+    let (watched, lifeline) = if supervised {
+        let (watched, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| start(error.into()))?;
+        (Some(above(floor, &watched).map_err(start)?), Some(ours))
+    } else {
+        (None, None)
+    };
+
     let prepared = Prepared {
         file,
         arguments,
@@ -95,6 +108,13 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
         directory,
         files,
         failure,
+        limits: if original_limits {
+            limits::original()
+        } else {
+            Vec::new()
+        },
+        without_capabilities,
+        lifeline: watched,
     };
     let pid = fork_on_spawner(prepared)
         .map_err(|source| ProcessError::Spawner {
@@ -116,6 +136,7 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
                 stdin,
                 stdout,
                 stderr,
+                lifeline,
             })
         }
         (told, number, pidfd) => {

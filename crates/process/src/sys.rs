@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use crate::supervisor;
 use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -33,6 +34,13 @@ pub(crate) struct Prepared {
     /// Where the child writes the error number of a failed step; close-on-exec, and its number too
     /// is above all numbers in the child.
     pub(crate) failure: OwnedFd,
+    /// Resource limits that the child gets instead of those of this process.
+    pub(crate) limits: Vec<(c_int, libc::rlimit)>,
+    /// The child gives up every capability, also as root.
+    pub(crate) without_capabilities: bool,
+    /// The read end of a pipe. While its write end is open the child runs below a supervisor; when
+    /// it closes, the supervisor kills the child and all its descendants.
+    pub(crate) lifeline: Option<OwnedFd>,
 }
 
 /// Forks and executes; gives the child's process id. Whether the exec succeeded is told by the pipe
@@ -49,7 +57,17 @@ pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Pid> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: in the child; the pointer lists end in a null and outlive the call.
-        0 => unsafe { become_child(prepared, parent, &arguments, &environment) },
+        0 => unsafe {
+            match &prepared.lifeline {
+                None => become_child(prepared, parent, &arguments, &environment),
+                Some(lifeline) => {
+                    let start = |supervisor| {
+                        become_child(prepared, supervisor, &arguments, &environment)
+                    };
+                    supervisor::supervise(parent, lifeline.as_raw_fd(), start)
+                }
+            }
+        },
         pid => Pid::from_raw(pid).ok_or_else(|| io::Error::other("fork gave no process id")),
     }
 }
@@ -112,6 +130,13 @@ unsafe fn become_child(
                 .directory
                 .as_ref()
                 .is_none_or(|dir| libc::chdir(dir.as_ptr()) == 0);
+        for (resource, limit) in &prepared.limits {
+            // A limit that cannot be set back is only higher than the caller's.
+            libc::setrlimit(*resource as _, &raw const *limit);
+        }
+        if prepared.without_capabilities {
+            drop_capabilities();
+        }
         if done {
             // Dispositions before the mask: no handler of the parent may see a pending signal.
             for signal in 1..=64 {
@@ -134,6 +159,42 @@ unsafe fn become_child(
             bytes.len(),
         );
         libc::_exit(127);
+    }
+}
+
+/// Drops every capability from the bounding set, and with the `execve` that follows all others: a
+/// program that root executes gets those of the bounding set and of the inheritable set
+/// (`capabilities(7)`). A caller that has no capability has nothing to give up, so that errors do not
+/// matter.
+///
+/// # Safety
+/// Only in a freshly forked child.
+unsafe fn drop_capabilities() {
+    /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
+    const VERSION: u32 = 0x2008_0522;
+    // SAFETY: prctl takes plain numbers; capget and capset take a header of two words and, in this
+    // version, two sets of three words.
+    unsafe {
+        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        for capability in 0..64 as libc::c_ulong {
+            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+        }
+        let mut header = [VERSION, 0];
+        let mut sets = [0_u32; 6];
+        if libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) == 0 {
+            // Each set is effective, permitted, inheritable.
+            sets[2] = 0;
+            sets[5] = 0;
+            libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr());
+        }
+    }
+}
+
+/// Ignores `signal` in this process. Children that this crate starts get the default again.
+pub(crate) fn ignore(signal: c_int) {
+    // SAFETY: ignoring a signal runs no handler.
+    unsafe {
+        libc::signal(signal, libc::SIG_IGN);
     }
 }
 
