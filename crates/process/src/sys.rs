@@ -61,9 +61,8 @@ pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Pid> {
             match &prepared.lifeline {
                 None => become_child(prepared, parent, &arguments, &environment),
                 Some(lifeline) => {
-                    let start = |supervisor| {
-                        become_child(prepared, supervisor, &arguments, &environment)
-                    };
+                    let start =
+                        |supervisor| become_child(prepared, supervisor, &arguments, &environment);
                     supervisor::supervise(parent, lifeline.as_raw_fd(), start)
                 }
             }
@@ -175,7 +174,13 @@ unsafe fn drop_capabilities() {
     // SAFETY: prctl takes plain numbers; capget and capset take a header of two words and, in this
     // version, two sets of three words.
     unsafe {
-        libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        );
         for capability in 0..64 as libc::c_ulong {
             libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
         }

@@ -229,7 +229,10 @@ async fn a_supervised_command_that_takes_too_long_is_killed_with_all_it_started(
     let mut command = shell("sleep 1000 & echo $! > pid; wait");
     command.supervised().current_dir(folder.path());
     let late = output(command, Duration::from_millis(500)).await;
-    assert!(matches!(late, Err(ProcessError::Deadline { .. })), "{late:?}");
+    assert!(
+        matches!(late, Err(ProcessError::Deadline { .. })),
+        "{late:?}"
+    );
     let left = pid_in(&folder.path().join("pid")).await;
     assert!(!runs(left));
 }
