@@ -280,6 +280,10 @@ pub enum EnvironmentError {
 fn hint(known: &[String], nearest: Option<&str>) -> String {
     match (nearest, known) {
         (Some(nearest), _) => format!("; did you mean `{nearest}`?"),
+        (None, [only]) if only == "default" => {
+            "; there is only the built-in `default`, and no provium.toml that has another"
+                .to_owned()
+        }
         (None, []) => "; the configuration has none".to_owned(),
         (None, known) => format!("; there are: {}", known.join(", ")),
     }

@@ -203,6 +203,12 @@ pub(crate) fn ignore(signal: c_int) {
     }
 }
 
+/// Ends this process without a handler, a destructor or a lock in the way.
+pub(crate) fn exit_now(status: c_int) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(status) }
+}
+
 /// Marks every file from 3 on as close-on-exec, also those that some library opened carelessly.
 ///
 /// # Safety

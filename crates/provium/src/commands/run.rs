@@ -8,7 +8,7 @@ use crate::interrupt::Interrupts;
 use crate::lowargs::RunArgs;
 use crate::output::Writer;
 use crate::sources::sources;
-use crate::{live, machines, terminal};
+use crate::{machines, terminal};
 use provium_events::{Amount, Sink};
 use provium_lab::{Environment, Host, Need, Profile};
 use provium_runner::{
@@ -149,14 +149,26 @@ impl Run {
         });
         // The writer ends with the last sink.
         drop(environment);
+        let stopped = || {
+            terminal::last_words("provium: stopped at once\n");
+            Ok(Verdict::Failed)
+        };
         let Some(outcome) = outcome else {
-            live::end();
-            terminal::error("provium: stopped at once\n");
-            return Ok(Verdict::Failed);
+            return stopped();
         };
         // It has sent its last word.
         let _ = thread.join();
-        writer.finish()?;
+        // Who reads the output may stand still.
+        let written = runtime.block_on(async {
+            tokio::select! {
+                written = writer.finish() => Some(written),
+                () = interrupts.at_least(2) => None,
+            }
+        });
+        let Some(written) = written else {
+            return stopped();
+        };
+        written?;
         let verdict = verdict(&outcome);
         if !takes_all && verdict == Verdict::Passed && outcome.passed + outcome.skipped == 0 {
             terminal::error(
