@@ -32,7 +32,7 @@ pub(crate) enum ClaimError {
 }
 
 impl Claim {
-    fn amount(self) -> Need {
+    pub(crate) fn amount(self) -> Need {
         Need {
             memory: self.memory.unwrap_or(0),
             cpus: self.cpus.unwrap_or(0),

@@ -5,6 +5,7 @@ use crate::budget::{BudgetError, Grant, Need};
 use crate::claim::Share;
 use crate::environment::Environment;
 use crate::fixture::Build;
+use crate::waiting;
 use provium_vmm::SaveForm;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,7 +52,8 @@ impl FileContext {
     /// Takes what a boot needs from the file's claim, or from the pool where there is none.
     pub(crate) async fn acquire(&self, need: Need) -> Result<Grant, BudgetError> {
         let budget = self.environment.budget();
-        self.share.acquire(budget, &self.path, need).await
+        let granted = self.share.acquire(budget, &self.path, need);
+        waiting::for_pool(budget, &self.path, need, granted).await
     }
 
     /// The form of a snapshot that has no folder of its own: that of a test goes with the test, one

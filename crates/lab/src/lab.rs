@@ -13,6 +13,7 @@ use crate::fixture::Build;
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions};
+use crate::waiting;
 use indexmap::IndexMap;
 use provium_store::Draft;
 use provium_vmm::SaveForm;
@@ -318,7 +319,9 @@ impl Lab {
             sink: file.environment.sink().clone(),
             path: file.path.clone(),
         };
-        let claimed = file.share.claim(budget, told, claim).await;
+        let need = claim.amount();
+        let claimed = file.share.claim(budget, told, claim);
+        let claimed = waiting::for_pool(budget, &file.path, need, claimed).await;
         claimed.map_err(|error| match error {
             ClaimError::Taken => self.invalid(call, "claim already taken".to_owned()),
             ClaimError::Budget(source) => self.budget_error(call, source),

@@ -40,6 +40,7 @@ mod stream;
 mod surface;
 mod tail;
 mod vm;
+mod waiting;
 mod worker;
 
 pub use batch::{BatchEntry, BatchOutcome};
@@ -66,6 +67,7 @@ pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use stream::{ByteStream, Site, StreamKind};
 pub use surface::{Surface, WriteMode};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
+pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 pub use worker::Worker;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.

@@ -46,7 +46,6 @@ impl Vm {
         snapshot: &'a Snapshot,
         granted: Option<Grant>,
     ) -> Result<Ready<'a>, LabError> {
-        let begun = Instant::now();
         let failed = |error| LabError::host(self.subject(), "restore()", error);
         if self.is_closed() {
             return Err(LabError::gone(
@@ -79,6 +78,8 @@ impl Vm {
             None if !inherits => Some(self.grant("restore()", need).await?),
             granted => granted,
         };
+        // A wait for the pool is no part of it.
+        let begun = Instant::now();
         let revived = self.load(saved, &image).await.map_err(failed)?;
         Ok(Ready {
             vm: self,

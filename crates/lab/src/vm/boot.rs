@@ -60,11 +60,12 @@ impl Vm {
             return Err(self.wrong_state("boot()", &stage, "created or shutdown"));
         }
         let options = options.over(&self.0.options);
-        let started = Instant::now();
         let profile = &self.0.profile;
         let need = Need::of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;
         let grant = self.grant("boot()", need).await?;
+        // A wait for the pool is no part of the boot.
+        let started = Instant::now();
         let image = self.environment().image(&profile.name).await;
         let image = image.map_err(|error| self.host_error(error))?;
         let machine = self.start(&options, &image).await?;
@@ -141,6 +142,7 @@ impl Vm {
         self.0
             .stage
             .send_replace(Stage::Booted(Arc::clone(&running)));
+        self.environment().note_machine(&self.0.file.path, &running);
         self.watch_over(&running);
         self.environment().sink().emit(Event::VmSpawned {
             file: self.0.file.path.clone(),

@@ -12,7 +12,7 @@ use crate::{machines, terminal};
 use provium_events::{Amount, Sink};
 use provium_lab::{Environment, Host, Need, Profile};
 use provium_runner::{
-    About, History, LuaFiles, Outcome, Plan, Pool, Stop, TestFile, record_panics,
+    About, History, LuaFiles, Outcome, Plan, Pool, STUCK_AFTER, Stop, TestFile, record_panics,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,6 +92,7 @@ impl Run {
             reservation: usual_need(&self.profiles),
             files: selected.files,
             file_timeout: settings.timeout,
+            stuck_after: STUCK_AFTER,
             fail_fast: settings.fail_fast,
             whole_files: takes_all,
             pressure: "/proc/pressure".into(),
