@@ -20,6 +20,16 @@ LUA
 
 fail() { echo "given-up: $*" >&2; cat "$folder/out" >&2; exit 1; }
 
+# Waits, at most a minute, until a command succeeds.
+await() {
+  local what=$1 deadline=$((SECONDS + 60))
+  shift
+  until "$@"; do
+    [ $SECONDS -lt $deadline ] || fail "waited in vain: $what"
+    sleep 0.05
+  done
+}
+
 cd "$folder"
 begun=$SECONDS
 timeout -s KILL 120 "$provium" --cpus 1 --timeout 10s a.test.lua b.test.lua > out 2>&1 && code=0 || code=$?
@@ -30,11 +40,12 @@ grep -q '^PASS b.test.lua' out || fail "the other file did not run"
 echo "given up after $((SECONDS - begun)) s"
 
 for signal in INT TERM HUP; do
-  "$provium" a.test.lua > out 2>&1 &
+  rm -f events
+  "$provium" --save-events events a.test.lua > out 2>&1 &
   pid=$!
-  until pgrep -P "$pid" > /dev/null; do sleep 0.1; done
+  await "a test that runs" grep -aqs test_started events
   kill -"$signal" "$pid"
-  until grep -q stopping out; do sleep 0.1; done
+  await "the answer to SIG$signal" grep -q stopping out
   kill -"$signal" "$pid"
   begun=$SECONDS
   wait "$pid" && code=0 || code=$?

@@ -148,6 +148,9 @@ impl Run {
                 () = interrupts.at_least(2) => None,
             }
         });
+        let unconfined = environment
+            .host()
+            .is_some_and(|host| !host.qemu.has_sandbox());
         // The writer ends with the last sink.
         drop(environment);
         let stopped = || {
@@ -170,6 +173,12 @@ impl Run {
             return stopped();
         };
         written?;
+        if unconfined {
+            terminal::error(
+                "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
+                 `provium doctor` says why\n",
+            );
+        }
         let verdict = verdict(&outcome);
         if !takes_all && verdict == Verdict::Passed && outcome.passed + outcome.skipped == 0 {
             terminal::error(
