@@ -102,9 +102,42 @@ struct Watched {
     /// Set when the child has been reaped. Held while signals are sent, so that none goes to a
     /// number that is free again.
     ended: Mutex<Option<Exit>>,
-    /// A supervised child is ended by closing this: its supervisor then kills all below it, which a
-    /// signal to the supervisor would keep it from doing.
-    lifeline: Mutex<Option<OwnedFd>>,
+    /// Of a supervised child that has not ended.
+    watchdog: Mutex<Option<Watchdog>>,
+}
+
+/// The process that ends a supervised child with all its descendants. Dropping it has it do so, and
+/// waits until it has.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    pid: Pid,
+    /// Closed, it tells the watchdog to begin.
+    lifeline: Option<OwnedFd>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(pid: Pid, lifeline: OwnedFd) -> Self {
+        Self {
+            pid,
+            lifeline: Some(lifeline),
+        }
+    }
+
+    /// The child has ended by itself, and so does its watchdog.
+    fn dismiss(self) {
+        if let Some(lifeline) = &self.lifeline {
+            // It listens until it is told.
+            let _ = rustix::io::write(lifeline, &[1]);
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.lifeline = None;
+        // Some looks at /proc; nothing that it does can block.
+        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+    }
 }
 
 impl Child {
@@ -115,7 +148,7 @@ impl Child {
             stdin,
             stdout,
             stderr,
-            lifeline,
+            watchdog,
         } = raw;
         let follow = |source| ProcessError::Follow {
             program: program.clone(),
@@ -133,7 +166,7 @@ impl Child {
             pid,
             pidfd,
             ended: Mutex::new(None),
-            lifeline: Mutex::new(lifeline),
+            watchdog: Mutex::new(watchdog),
         });
         let mut child = Self {
             watched,
@@ -235,7 +268,8 @@ impl Watched {
 
     fn kill(&self) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        if ended.is_none() && !self.let_go() {
+        if ended.is_none() {
+            self.kill_descendants();
             kill_group(self.pid, self.pidfd.get_ref());
         }
     }
@@ -245,6 +279,11 @@ impl Watched {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
             *ended = reap_if_ended(self.pid, self.pidfd.get_ref())?;
+            if ended.is_some()
+                && let Some(watchdog) = self.take_watchdog()
+            {
+                watchdog.dismiss();
+            }
         }
         Ok(*ended)
     }
@@ -252,17 +291,20 @@ impl Watched {
     fn end_now(&self) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
-            if self.let_go() {
-                wait_shortly(self.pidfd.get_ref());
-            }
+            self.kill_descendants();
             *ended = Some(end_now(self.pid, self.pidfd.get_ref()));
         }
     }
 
-    /// Has the supervisor end everything; whether there is one that was not told before.
-    fn let_go(&self) -> bool {
-        let mut lifeline = self.lifeline.lock().unwrap_or_else(PoisonError::into_inner);
-        lifeline.take().is_some()
+    /// Kills a supervised child with all its descendants: before its group, since those that lose
+    /// their parent can be told only by what they have kept of their environment.
+    fn kill_descendants(&self) {
+        drop(self.take_watchdog());
+    }
+
+    fn take_watchdog(&self) -> Option<Watchdog> {
+        let mut watchdog = self.watchdog.lock().unwrap_or_else(PoisonError::into_inner);
+        watchdog.take()
     }
 }
 
@@ -270,13 +312,6 @@ impl Watched {
 fn kill_group(pid: Pid, pidfd: &OwnedFd) {
     let _ = kill_process_group(pid, Signal::KILL);
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
-}
-
-/// Waits for the end of a child that is being killed.
-fn wait_shortly(pidfd: &OwnedFd) {
-    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    // An interrupted wait only shortens our patience.
-    let _ = poll(&mut fds, Some(&DROP_PATIENCE));
 }
 
 fn reap_if_ended(pid: Pid, pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
@@ -299,7 +334,9 @@ fn reap_if_ended(pid: Pid, pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
 /// Kills and reaps, at once and without a runtime.
 fn end_now(pid: Pid, pidfd: &OwnedFd) -> Exit {
     kill_group(pid, pidfd);
-    wait_shortly(pidfd);
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    // An interrupted wait only shortens our patience.
+    let _ = poll(&mut fds, Some(&DROP_PATIENCE));
     match reap_if_ended(pid, pidfd) {
         Ok(Some(exit)) => exit,
         _ => {

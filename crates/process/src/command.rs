@@ -125,8 +125,8 @@ impl Command {
         self
     }
 
-    /// Runs the child below a process that kills all its descendants when the handle is dropped or
-    /// this process ends, however it ends; see `supervisor`. [`Child::id`] is that process's.
+    /// Gives the child a watchdog that kills it and all its descendants when the handle is dropped
+    /// before its end, or this process ends, however it ends; see `watchdog`.
     pub fn supervised(&mut self) -> &mut Self {
         self.supervised = true;
         self

@@ -20,8 +20,8 @@ mod error;
 mod limits;
 mod output;
 mod spawner;
-mod supervisor;
 mod sys;
+mod watchdog;
 
 pub use child::{Child, Exit, Killer};
 pub use command::{Command, Stdio};

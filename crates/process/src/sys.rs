@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use crate::supervisor;
+use crate::watchdog;
 use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -38,36 +38,54 @@ pub(crate) struct Prepared {
     pub(crate) limits: Vec<(c_int, libc::rlimit)>,
     /// The child gives up every capability, also as root.
     pub(crate) without_capabilities: bool,
-    /// The read end of a pipe. While its write end is open the child runs below a supervisor; when
-    /// it closes, the supervisor kills the child and all its descendants.
-    pub(crate) lifeline: Option<OwnedFd>,
+    /// The child gets a watchdog, which kills it and all its descendants when this process is gone.
+    pub(crate) watched: Option<Watched>,
 }
 
-/// Forks and executes; gives the child's process id. Whether the exec succeeded is told by the pipe
+/// What a child's watchdog goes by.
+pub(crate) struct Watched {
+    /// The read end of a pipe whose write end this process holds.
+    pub(crate) lifeline: OwnedFd,
+    /// An entry of the child's environment that nothing else has.
+    pub(crate) mark: CString,
+}
+
+/// What was forked.
+pub(crate) struct Forked {
+    pub(crate) pid: Pid,
+    pub(crate) watchdog: Option<Pid>,
+}
+
+/// Forks and executes. Whether the exec succeeded is told by the pipe
 /// behind `failure`: nothing but its end means success.
 ///
 /// Must run on a thread that outlives the child and that has all signals blocked.
-pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Pid> {
+pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Forked> {
     let arguments = pointers(&prepared.arguments);
     let environment = pointers(&prepared.environment);
     // SAFETY: getpid has no preconditions.
     let parent = unsafe { libc::getpid() };
+    let watchdog = match &prepared.watched {
+        None => None,
+        // SAFETY: the child only runs `watch`, which keeps to async-signal-safe calls and never
+        // returns.
+        Some(watched) => match unsafe { libc::fork() } {
+            -1 => return Err(io::Error::last_os_error()),
+            // SAFETY: in the child, on a thread that has all signals blocked.
+            0 => unsafe { watchdog::watch(parent, watched.lifeline.as_raw_fd(), &watched.mark) },
+            pid => Pid::from_raw(pid),
+        },
+    };
     // SAFETY: the child only runs `become_child`, which keeps to async-signal-safe calls and never
     // returns.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: in the child; the pointer lists end in a null and outlive the call.
-        0 => unsafe {
-            match &prepared.lifeline {
-                None => become_child(prepared, parent, &arguments, &environment),
-                Some(lifeline) => {
-                    let start =
-                        |supervisor| become_child(prepared, supervisor, &arguments, &environment);
-                    supervisor::supervise(parent, lifeline.as_raw_fd(), start)
-                }
-            }
+        0 => unsafe { become_child(prepared, parent, &arguments, &environment) },
+        pid => match Pid::from_raw(pid) {
+            Some(pid) => Ok(Forked { pid, watchdog }),
+            None => Err(io::Error::other("fork gave no process id")),
         },
-        pid => Pid::from_raw(pid).ok_or_else(|| io::Error::other("fork gave no process id")),
     }
 }
 
@@ -107,14 +125,13 @@ unsafe fn become_child(
 ) -> ! {
     // SAFETY: only async-signal-safe system calls, on memory prepared by the parent.
     unsafe {
-        let done = libc::setpgid(0, 0) == 0
-            && libc::prctl(
-                libc::PR_SET_PDEATHSIG,
-                libc::SIGKILL as libc::c_ulong,
-                0,
-                0,
-                0,
-            ) == 0;
+        // One that has a watchdog is killed by it: without it its descendants could not be told.
+        let death = match prepared.watched {
+            Some(_) => 0,
+            None => libc::SIGKILL as libc::c_ulong,
+        };
+        let done =
+            libc::setpgid(0, 0) == 0 && libc::prctl(libc::PR_SET_PDEATHSIG, death, 0, 0, 0) == 0;
         // The parent may have died before the signal was asked for; then nobody would kill us.
         if libc::getppid() != parent {
             libc::_exit(127);

@@ -203,6 +203,41 @@ async fn a_supervised_command_takes_along_what_left_its_group() {
 }
 
 #[tokio::test]
+async fn a_supervised_command_takes_along_orphans_and_what_has_no_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    // One whose parents are gone, and one that has cleared its environment.
+    let script = "(setsid sh -c 'echo $$ > orphan; exec sleep 1000' &)
+        env -i /bin/sh -c 'echo $$ > bare; exec sleep 1000' & sleep 1000";
+    let mut command = shell(script);
+    command.supervised().current_dir(folder.path());
+    let child = command.spawn().unwrap();
+    let orphan = pid_in(&folder.path().join("orphan")).await;
+    let bare = pid_in(&folder.path().join("bare")).await;
+    child.kill();
+    assert_eq!(child.wait().await.unwrap(), Exit::Signalled(9));
+    for pid in [orphan, bare] {
+        assert_ends(pid);
+    }
+}
+
+#[tokio::test]
+async fn what_a_supervised_command_leaves_on_purpose_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = shell(
+        "setsid sh -c 'echo $$ > pid; exec sleep 1000' >&- 2>&- & until [ -s pid ]; do :; done",
+    );
+    command.supervised().current_dir(folder.path());
+    let out = output(command, SOON).await.unwrap();
+    assert!(out.exit.success());
+    let left = pid_in(&folder.path().join("pid")).await;
+    assert!(runs(left));
+    let mut end = shell(&format!("kill -KILL {left}"));
+    end.stdin(Stdio::Null);
+    assert!(output(end, SOON).await.unwrap().exit.success());
+    assert_ends(left);
+}
+
+#[tokio::test]
 async fn a_supervised_command_ends_as_itself() {
     for (script, exit) in [
         ("exit 3", Exit::Exited(3)),

@@ -96,8 +96,8 @@ fn tightest(
         // A mount of a part of the hierarchy, as containers have it, shows only what is below.
         let below = Utf8Path::new(group).strip_prefix(&mount.root);
         let folder = match below {
-            Ok(below) => mount.point.join(below),
-            Err(_) => mount.point.clone(),
+            Ok(below) if below.as_str() != "" => mount.point.join(below),
+            _ => mount.point.clone(),
         };
         let groups = folder
             .ancestors()
