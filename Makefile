@@ -57,6 +57,7 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	PROVIUM=$(abspath $(PROVIUM)) $(PROVIUM) --config tests/profiles/provium.toml tests/profiles
 	$(call step,nothing is left behind)
 	tests/nothing-left.sh $(PROVIUM)
+	tests/given-up.sh $(PROVIUM)
 	$(call step,what a failed test tells)
 	tests/failure-report.sh $(PROVIUM)
 	$(call step,fixtures from run to run)

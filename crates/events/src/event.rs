@@ -66,6 +66,16 @@ pub enum Event {
         /// Why it has to wait.
         reason: BlockReason,
     },
+    /// A file that waited for the pool has what it waited for. Waits of less than a tenth of a second
+    /// are not told.
+    FileUnblocked {
+        /// The file.
+        path: String,
+        /// What it waited for.
+        amount: Amount,
+        /// How long.
+        waited_ns: u64,
+    },
     /// A file has ended.
     FileCompleted {
         /// The file.

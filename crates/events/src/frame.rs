@@ -61,9 +61,18 @@ pub enum DecodeError {
     },
 }
 
-/// The bytes of an event, its length in front.
+/// The bytes of an event, its length in front. An event that would be longer than a frame is cut, and
+/// says by how much.
+///
+/// # Errors
+/// [`EncodeError`] for an event that is too long also then.
 pub fn encode(stamped: &Stamped) -> Result<Vec<u8>, EncodeError> {
-    let body = rmp_serde::to_vec_named(stamped).map_err(EncodeError::Unencodable)?;
+    let mut body = rmp_serde::to_vec_named(stamped).map_err(EncodeError::Unencodable)?;
+    if body.len() > MAX_FRAME {
+        let mut cut = stamped.clone();
+        cut.event.shorten();
+        body = rmp_serde::to_vec_named(&cut).map_err(EncodeError::Unencodable)?;
+    }
     let length = u32::try_from(body.len())
         .ok()
         .filter(|_| body.len() <= MAX_FRAME);

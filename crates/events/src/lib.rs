@@ -14,6 +14,8 @@ pub mod event;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod printable;
+mod shorten;
 pub mod sink;
 pub mod value;
 

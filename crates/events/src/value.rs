@@ -1,5 +1,6 @@
 //! Values of test metadata: plain data, as an author wrote it.
 
+use crate::printable::text_of;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use std::fmt;
@@ -73,7 +74,7 @@ impl fmt::Display for Value {
             Self::Int(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number}"),
             Self::Text(text) => f.write_str(text),
-            Self::Bytes(bytes) => f.write_str(&String::from_utf8_lossy(bytes)),
+            Self::Bytes(bytes) => f.write_str(&text_of(bytes)),
             Self::List(items) => {
                 f.write_str("[")?;
                 for (index, item) in items.iter().enumerate() {
@@ -103,9 +104,7 @@ impl Serialize for Value {
             Self::Int(number) => serializer.serialize_i64(*number),
             Self::Float(number) => serializer.serialize_f64(*number),
             Self::Text(text) => serializer.serialize_str(text),
-            Self::Bytes(bytes) if for_people => {
-                serializer.serialize_str(&String::from_utf8_lossy(bytes))
-            }
+            Self::Bytes(bytes) if for_people => serializer.serialize_str(&text_of(bytes)),
             Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
             Self::List(items) => serializer.collect_seq(items),
             Self::Map(entries) => {

@@ -75,6 +75,11 @@ fn all() -> Vec<Event> {
             path: path(),
             reservation: amount(),
         },
+        Event::FileUnblocked {
+            path: path(),
+            amount: amount(),
+            waited_ns: 5_000_000_000,
+        },
         Event::FileBlocked {
             path: path(),
             waiting_for: amount(),

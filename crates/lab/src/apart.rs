@@ -3,6 +3,7 @@
 //! The I/O of machines belongs there, and not to the caller's runtime, which may stand still for as
 //! long as a test computes.
 
+use crate::waiting::Caller;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +15,11 @@ pub(crate) async fn apart<T: Send + 'static>(
     runtime: &Handle,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, JoinError> {
-    AbortOnDrop(runtime.spawn(work)).await
+    AbortOnDrop(match Caller::current() {
+        Some(caller) => runtime.spawn(caller.enter(work)),
+        None => runtime.spawn(work),
+    })
+    .await
 }
 
 /// A task that ends with whoever waits for it.

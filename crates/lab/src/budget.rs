@@ -164,6 +164,12 @@ pub trait Budget: Send + Sync {
         None
     }
 
+    /// Whether a request of `file` that cannot be granted now waits for what others hold, and not (only)
+    /// for what the file itself holds.
+    fn waits_for_others(&self, _file: &str, _need: Need) -> bool {
+        true
+    }
+
     /// Notes that a task of `file` waits for what another file does, and gives nothing back until
     /// then: without that, files that wait for each other would not be seen to.
     fn stand_by(&self, _file: &str) -> StandingBy {

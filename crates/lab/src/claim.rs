@@ -34,7 +34,7 @@ pub(crate) enum ClaimError {
 }
 
 impl Claim {
-    fn amount(self) -> Need {
+    pub(crate) fn amount(self) -> Need {
         Need {
             memory: self.memory.unwrap_or(0),
             cpus: self.cpus.unwrap_or(0),
@@ -254,6 +254,10 @@ impl Budget for Within<'_> {
 
     fn total(&self) -> Option<Need> {
         self.pool.total()
+    }
+
+    fn waits_for_others(&self, file: &str, need: Need) -> bool {
+        self.pool.waits_for_others(file, need)
     }
 
     fn stand_by(&self, file: &str) -> StandingBy {

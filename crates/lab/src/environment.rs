@@ -4,16 +4,18 @@ use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::{GuestSource, Profile};
 use crate::saved::Spares;
+use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
 use provium_events::Sink;
 use provium_image::{GuestImage, ImageError, Images};
 use provium_store::Bucket;
 use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::task::JoinSet;
@@ -31,6 +33,10 @@ pub struct Environment {
     next_cid: AtomicU32,
     /// Machines that stand ready.
     pub(crate) spares: Spares,
+    /// The machines of each file that runs.
+    machines: Mutex<BTreeMap<String, Vec<Weak<Running>>>>,
+    /// Files that were given up.
+    abandoned: Mutex<BTreeSet<String>>,
     /// Work that is finished behind the tests' backs.
     chores: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
@@ -101,6 +107,8 @@ impl Environment {
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
             spares: Spares::default(),
+            machines: Mutex::default(),
+            abandoned: Mutex::default(),
             chores: Mutex::default(),
             runtime,
         }
@@ -179,6 +187,35 @@ impl Environment {
             let _ = sender.send(work.await);
         });
         receiver.await
+    }
+
+    /// Ends all machines of a file that cannot end them itself any more, and those that it still
+    /// boots.
+    pub fn abandon(&self, file: &str) {
+        lock(&self.abandoned).insert(file.to_owned());
+        let machines = lock(&self.machines).remove(file).unwrap_or_default();
+        for running in machines.iter().filter_map(Weak::upgrade) {
+            self.end_machine(running);
+        }
+    }
+
+    /// A machine of `file` runs.
+    pub(crate) fn note_machine(&self, file: &str, running: &Arc<Running>) {
+        {
+            let mut machines = lock(&self.machines);
+            let machines = machines.entry(file.to_owned()).or_default();
+            machines.retain(|machine| machine.strong_count() > 0);
+            machines.push(Arc::downgrade(running));
+        }
+        if lock(&self.abandoned).contains(file) {
+            self.end_machine(Arc::clone(running));
+        }
+    }
+
+    fn end_machine(&self, running: Arc<Running>) {
+        // Nothing waits for its end: QEMU is killed where it does not quit.
+        self.runtime
+            .spawn(async move { running.machine.quit().await });
     }
 
     /// Waits for what is still done in the background (templates are put into the cache), and ends
@@ -295,6 +332,10 @@ pub enum EnvironmentError {
 fn hint(known: &[String], nearest: Option<&str>) -> String {
     match (nearest, known) {
         (Some(nearest), _) => format!("; did you mean `{nearest}`?"),
+        (None, [only]) if only == "default" => {
+            "; there is only the built-in `default`, and no provium.toml that has another"
+                .to_owned()
+        }
         (None, []) => "; the configuration has none".to_owned(),
         (None, known) => format!("; there are: {}", known.join(", ")),
     }

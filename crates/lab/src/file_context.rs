@@ -6,6 +6,7 @@ use crate::claim::{Share, Within};
 use crate::environment::Environment;
 use crate::fixture::{Build, FixtureSource};
 use crate::scope::ResourceId;
+use crate::waiting;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -62,7 +63,9 @@ impl FileContext {
 
     /// Takes what a boot needs from the file's claim, or from the pool where there is none.
     pub(crate) async fn acquire(&self, need: Need) -> Result<Grant, BudgetError> {
-        self.share.acquire(&self.budget(), &self.path, need).await
+        let budget = self.budget();
+        let granted = self.share.acquire(&budget, &self.path, need);
+        waiting::for_pool(&budget, &self.path, need, granted).await
     }
 
     /// What its share draws on.

@@ -30,7 +30,8 @@ pub struct HostOutput {
 pub async fn host_shell(command: &[u8]) -> Result<HostOutput, LabError> {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(OsString::from_vec(command.to_vec()));
-    shell.stdin(Stdio::Null);
+    // It ends with all that it has started, also if this process is killed.
+    shell.stdin(Stdio::Null).supervised().original_limits();
     let output = output(shell, FOR_EVER).await;
     let output =
         output.map_err(|error| LabError::host("the host".to_owned(), "os.execute()", error))?;

@@ -13,6 +13,7 @@ use crate::fixture::{Build, FixtureSource};
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::vm::{Vm, VmOptions, VmState};
+use crate::waiting;
 use indexmap::IndexMap;
 use provium_events::Sink;
 use provium_store::Draft;
@@ -315,11 +316,14 @@ impl Lab {
             Some(_) => Sink::discard(),
             None => file.environment.sink().clone(),
         };
-        let path = file.path.clone();
-        let claimed = file
-            .share
-            .claim(&file.budget(), Told { sink, path }, claim)
-            .await;
+        let told = Told {
+            sink,
+            path: file.path.clone(),
+        };
+        let need = claim.amount();
+        let budget = file.budget();
+        let claimed = file.share.claim(&budget, told, claim);
+        let claimed = waiting::for_pool(&budget, &file.path, need, claimed).await;
         claimed.map_err(|error| match error {
             ClaimError::Taken => self.invalid(call, "claim already taken".to_owned()),
             ClaimError::Budget(source) => self.budget_error(call, source),

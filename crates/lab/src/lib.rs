@@ -41,6 +41,7 @@ mod stream;
 mod surface;
 mod tail;
 mod vm;
+mod waiting;
 mod worker;
 
 pub use batch::{BatchEntry, BatchOutcome};
@@ -67,6 +68,7 @@ pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use stream::{ByteStream, Site, StreamKind};
 pub use surface::{Surface, WriteMode};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
+pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 pub use worker::Worker;
 
 /// The name of the file in a snapshot's folder by which that snapshot is told from all others.

@@ -1,5 +1,10 @@
 //! Until when a test or a file may run.
+//!
+//! Its time does not pass while it waits for what other files hold of the pool: see
+//! [`Stopwatch`](provium_lab::Stopwatch).
 
+use provium_lab::Caller;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -7,19 +12,22 @@ use tokio::time::Instant;
 /// A point in time that ends a test or a file, and the time it allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline {
+    /// When it would be over without any wait.
     at: Option<Instant>,
     allowed: Duration,
-    whole_file: bool,
+    caller: Caller,
+    /// That of the file, for what is a part of it.
+    whole: Option<Rc<Self>>,
 }
 
 impl Deadline {
     /// The end of a file that may take so long from now on.
-    pub(crate) fn of_file(allowed: Option<Duration>) -> Rc<Self> {
-        let at = allowed.map(|allowed| Instant::now() + allowed);
+    pub(crate) fn of_file(allowed: Option<Duration>, caller: &Caller) -> Rc<Self> {
         Rc::new(Self {
-            at,
+            at: allowed.and_then(from_now),
             allowed: allowed.unwrap_or_default(),
-            whole_file: true,
+            caller: caller.clone(),
+            whole: None,
         })
     }
 
@@ -28,15 +36,17 @@ impl Deadline {
         let Some(allowed) = allowed else {
             return Rc::clone(self);
         };
-        let at = Instant::now() + allowed;
-        match self.at {
-            Some(mine) if mine <= at => Rc::clone(self),
-            _ => Rc::new(Self {
-                at: Some(at),
-                allowed,
-                whole_file: false,
-            }),
-        }
+        Rc::new(Self {
+            at: from_now(allowed),
+            allowed,
+            caller: self.caller.child(),
+            whole: Some(Rc::clone(self)),
+        })
+    }
+
+    /// On whose behalf its tasks wait.
+    pub(crate) fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// How much time is left; `None` where there is no end.
@@ -47,24 +57,63 @@ impl Deadline {
 
     /// Whether it is past.
     pub(crate) fn is_past(&self) -> bool {
-        self.at.is_some_and(|at| Instant::now() >= at)
+        self.end().is_some_and(|end| Instant::now() >= end)
     }
 
     /// Whether it is the whole file that ends.
     pub(crate) fn ends_file(&self) -> bool {
-        self.whole_file
+        match &self.whole {
+            None => true,
+            Some(whole) => whole.is_past() && whole.ends_file(),
+        }
     }
 
     /// The time it allowed.
     pub(crate) fn allowed(&self) -> Duration {
-        self.allowed
+        match &self.whole {
+            Some(whole) if whole.is_past() => whole.allowed(),
+            _ => self.allowed,
+        }
+    }
+
+    /// How long it stood still, waiting for others.
+    pub(crate) fn waited(&self) -> Duration {
+        self.caller.stopwatch().stopped()
     }
 
     /// Waits until it is past; for ever, where there is no end.
     pub(crate) async fn passed(&self) {
-        match self.at {
-            Some(at) => tokio::time::sleep_until(at).await,
-            None => std::future::pending().await,
+        loop {
+            let mut changed = pin!(self.caller.stopwatch().changed());
+            // From here on no change is missed.
+            changed.as_mut().enable();
+            match self.end() {
+                Some(end) if Instant::now() >= end => return,
+                Some(end) => tokio::select! {
+                    () = tokio::time::sleep_until(end) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
+            }
         }
     }
+
+    /// When it is past, as things are now; `None`: never, or not while it stands still.
+    fn end(&self) -> Option<Instant> {
+        let stopwatch = self.caller.stopwatch();
+        let own = match self.at {
+            Some(at) if !stopwatch.is_stopped() => at.checked_add(stopwatch.stopped()),
+            _ => None,
+        };
+        let whole = self.whole.as_ref().and_then(|whole| whole.end());
+        match (own, whole) {
+            (Some(own), Some(whole)) => Some(own.min(whole)),
+            (own, whole) => own.or(whole),
+        }
+    }
+}
+
+/// A point in time that lies beyond what the clock can name is none.
+fn from_now(allowed: Duration) -> Option<Instant> {
+    Instant::now().checked_add(allowed)
 }

@@ -6,6 +6,10 @@ use crate::task::{Task, TaskState};
 use crate::units;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use std::rc::Rc;
+use std::time::Duration;
+
+/// From this on a wait that did not count is named where the time was over.
+const WORTH_NAMING: Duration = Duration::from_millis(100);
 
 /// How a task ended.
 #[derive(Debug)]
@@ -113,7 +117,14 @@ fn interrupted(
         Some(frame) => format!("Lua code at {}", frame.site),
         None => "Lua code".to_owned(),
     });
-    let mut failure = Failure::new(format!("{whole}timed out after {after} in {place}"));
+    let waited = match task.deadline.waited() {
+        waited if waited < WORTH_NAMING => String::new(),
+        waited => format!(
+            " (and {:.1}s of waiting for the pool)",
+            waited.as_secs_f64()
+        ),
+    };
+    let mut failure = Failure::new(format!("{whole}timed out after {after}{waited} in {place}"));
     failure.frames = frames;
     Ended::TimedOut(failure)
 }

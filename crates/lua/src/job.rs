@@ -4,7 +4,7 @@ use crate::cancel::CancelToken;
 use crate::testing::TestSelection;
 use camino::Utf8PathBuf;
 use provium_events::Sink;
-use provium_lab::{Environment, Site};
+use provium_lab::{Environment, FileWatch, Site};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ pub struct FileJob {
     pub sink: Sink,
     /// Ends the run early.
     pub cancel: CancelToken,
+    /// How others see how the file is getting on; also the clock of its time.
+    pub watch: FileWatch,
 }
 
 /// How a file ended.

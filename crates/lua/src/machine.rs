@@ -42,7 +42,7 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
     let lua = Lua::new();
     let lab = || Lab::root(Arc::clone(&job.environment), &job.display);
     let base = || base_of(&job.path, &job.display);
-    let deadline = || Deadline::of_file(job.file_timeout);
+    let deadline = || Deadline::of_file(job.file_timeout, job.watch.caller());
     let log = Log::default;
     let (lab, base, deadline, log, listing) = match purpose {
         Purpose::Run => (lab(), base(), deadline(), log(), None),

@@ -9,13 +9,17 @@ use crate::report::Reporter;
 use crate::task::Task;
 use crate::testing::{self, Choice, Status, Verdict};
 use mlua::{Function, Lua};
-use provium_lab::Site;
+use provium_lab::{FileWatch, Site};
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::LocalSet;
 
 /// How long the end of a file waits for host I/O that nobody waits for any more.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a file's thread shows that it lives.
+const BEAT: Duration = Duration::from_millis(500);
 
 /// Runs the file to its end on this thread, which should be a thread of its own.
 pub fn run_file(job: FileJob) -> FileOutcome {
@@ -25,7 +29,14 @@ pub fn run_file(job: FileJob) -> FileOutcome {
     match built {
         Ok(runtime) => {
             let reporter = Reporter::new(&job.sink, &job.display);
-            let outcome = LocalSet::new().block_on(&runtime, run(job, &reporter));
+            let watch = job.watch.clone();
+            let work = async {
+                tokio::select! {
+                    outcome = run(job, &reporter) => outcome,
+                    never = show_life(&watch) => match never {},
+                }
+            };
+            let outcome = LocalSet::new().block_on(&runtime, work);
             // A host file that cannot be read to its end must not hold the run up.
             runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
             outcome
@@ -35,6 +46,14 @@ pub fn run_file(job: FileJob) -> FileOutcome {
             outcome.chunk_error = Some(ChunkError::plain(format!("cannot start: {error}")));
             outcome
         }
+    }
+}
+
+/// Shows from time to time that the thread is not stuck in code that cannot be interrupted.
+async fn show_life(watch: &FileWatch) -> Infallible {
+    loop {
+        watch.beat();
+        tokio::time::sleep(BEAT).await;
     }
 }
 

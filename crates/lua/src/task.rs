@@ -17,6 +17,16 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use tokio::sync::watch;
 
+/// Calls that end when other tasks have got on.
+const WAITS_FOR_TASKS: [&str; 5] = [
+    "task:join(",
+    "parallel(",
+    "lab:barrier(",
+    // For the task of the fixture's script.
+    "lab:vm_fixture(",
+    "lab:lab_fixture(",
+];
+
 tokio::task_local! {
     static CURRENT: Rc<Task>;
 }
@@ -107,7 +117,8 @@ impl Task {
 
     /// Runs `future` as this task's.
     pub(crate) fn enter<F: Future>(self: &Rc<Self>, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(Rc::clone(self), future)
+        let caller = self.deadline.caller();
+        caller.enter(CURRENT.scope(Rc::clone(self), future))
     }
 
     /// Runs `work` as this task's.
@@ -122,6 +133,15 @@ impl Task {
         frames: Vec<Frame>,
         future: impl Future<Output = mlua::Result<MultiValue>> + 'static,
     ) -> Call {
+        // One that waits for another task comes to nothing by itself.
+        let waits_for_tasks = WAITS_FOR_TASKS.iter().any(|name| label.starts_with(name));
+        let activity = self.deadline.caller().activity();
+        let active = (!waits_for_tasks).then(|| activity.begin());
+        let future = async move {
+            let result = future.await;
+            drop(active);
+            result
+        };
         let slot = Rc::new(Slot {
             label,
             frames,

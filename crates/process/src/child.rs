@@ -70,6 +70,8 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         libc::SIGPIPE => "SIGPIPE",
         libc::SIGTERM => "SIGTERM",
         libc::SIGSYS => "SIGSYS",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
         _ => return None,
     })
 }
@@ -100,6 +102,42 @@ struct Watched {
     /// Set when the child has been reaped. Held while signals are sent, so that none goes to a
     /// number that is free again.
     ended: Mutex<Option<Exit>>,
+    /// Of a supervised child that has not ended.
+    watchdog: Mutex<Option<Watchdog>>,
+}
+
+/// The process that ends a supervised child with all its descendants. Dropping it has it do so, and
+/// waits until it has.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    pid: Pid,
+    /// Closed, it tells the watchdog to begin.
+    lifeline: Option<OwnedFd>,
+}
+
+impl Watchdog {
+    pub(crate) fn new(pid: Pid, lifeline: OwnedFd) -> Self {
+        Self {
+            pid,
+            lifeline: Some(lifeline),
+        }
+    }
+
+    /// The child has ended by itself, and so does its watchdog.
+    fn dismiss(self) {
+        if let Some(lifeline) = &self.lifeline {
+            // It listens until it is told.
+            let _ = rustix::io::write(lifeline, &[1]);
+        }
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.lifeline = None;
+        // Some looks at /proc; nothing that it does can block.
+        let _ = waitpid(Some(self.pid), WaitOptions::empty());
+    }
 }
 
 impl Child {
@@ -110,6 +148,7 @@ impl Child {
             stdin,
             stdout,
             stderr,
+            watchdog,
         } = raw;
         let follow = |source| ProcessError::Follow {
             program: program.clone(),
@@ -127,6 +166,7 @@ impl Child {
             pid,
             pidfd,
             ended: Mutex::new(None),
+            watchdog: Mutex::new(watchdog),
         });
         let mut child = Self {
             watched,
@@ -229,6 +269,7 @@ impl Watched {
     fn kill(&self) {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
+            self.kill_descendants();
             kill_group(self.pid, self.pidfd.get_ref());
         }
     }
@@ -238,6 +279,11 @@ impl Watched {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
             *ended = reap_if_ended(self.pid, self.pidfd.get_ref())?;
+            if ended.is_some()
+                && let Some(watchdog) = self.take_watchdog()
+            {
+                watchdog.dismiss();
+            }
         }
         Ok(*ended)
     }
@@ -245,8 +291,20 @@ impl Watched {
     fn end_now(&self) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
+            self.kill_descendants();
             *ended = Some(end_now(self.pid, self.pidfd.get_ref()));
         }
+    }
+
+    /// Kills a supervised child with all its descendants: before its group, since those that lose
+    /// their parent can be told only by what they have kept of their environment.
+    fn kill_descendants(&self) {
+        drop(self.take_watchdog());
+    }
+
+    fn take_watchdog(&self) -> Option<Watchdog> {
+        let mut watchdog = self.watchdog.lock().unwrap_or_else(PoisonError::into_inner);
+        watchdog.take()
     }
 }
 

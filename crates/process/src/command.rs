@@ -39,6 +39,9 @@ pub struct Command {
     pub(crate) stdout: Stdio,
     pub(crate) stderr: Stdio,
     pub(crate) inherited: Vec<(RawFd, OwnedFd)>,
+    pub(crate) supervised: bool,
+    pub(crate) original_limits: bool,
+    pub(crate) without_capabilities: bool,
 }
 
 impl Command {
@@ -54,6 +57,9 @@ impl Command {
             stdout: Stdio::Null,
             stderr: Stdio::Null,
             inherited: Vec::new(),
+            supervised: false,
+            original_limits: false,
+            without_capabilities: false,
         }
     }
 
@@ -116,6 +122,26 @@ impl Command {
     pub fn inherit(&mut self, number: RawFd, fd: OwnedFd) -> &mut Self {
         self.inherited.retain(|(taken, _)| *taken != number);
         self.inherited.push((number, fd));
+        self
+    }
+
+    /// Gives the child a watchdog that kills it and all its descendants when the handle is dropped
+    /// before its end, or this process ends, however it ends; see `watchdog`.
+    pub fn supervised(&mut self) -> &mut Self {
+        self.supervised = true;
+        self
+    }
+
+    /// Gives the child the resource limits that this process was started with, instead of those that
+    /// [`raise_limits`](crate::raise_limits) has raised.
+    pub fn original_limits(&mut self) -> &mut Self {
+        self.original_limits = true;
+        self
+    }
+
+    /// Takes every capability from the child, also if it is root's.
+    pub fn without_capabilities(&mut self) -> &mut Self {
+        self.without_capabilities = true;
         self
     }
 

@@ -4,19 +4,24 @@
 //! Threads of a runtime come and go, so a child forked from one of them would be killed for no
 //! reason. This thread starts with the first child and ends with the process.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::child::Watchdog;
 use crate::command::{Command, Stdio};
 use crate::error::ProcessError;
-use crate::sys::{self, Prepared};
+use crate::limits;
+use crate::sys::{self, Forked, Prepared, Watched};
 
 /// A child that runs, with nobody looking after it yet.
 pub(crate) struct RawChild {
@@ -25,11 +30,13 @@ pub(crate) struct RawChild {
     pub(crate) stdin: Option<OwnedFd>,
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
+    /// Of a supervised child.
+    pub(crate) watchdog: Option<Watchdog>,
 }
 
 struct Request {
     prepared: Prepared,
-    answer: mpsc::SyncSender<io::Result<Pid>>,
+    answer: mpsc::SyncSender<io::Result<Forked>>,
 }
 
 static SPAWNER: Mutex<Option<mpsc::Sender<Request>>> = Mutex::new(None);
@@ -46,7 +53,7 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
     for argument in &command.arguments {
         arguments.push(command.c_string(argument)?);
     }
-    let environment = command.environment_block()?;
+    let mut environment = command.environment_block()?;
     let directory = match &command.directory {
         Some(directory) => Some(command.c_string(directory)?),
         None => None,
@@ -58,6 +65,9 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
         stdout,
         stderr,
         inherited,
+        supervised,
+        original_limits,
+        without_capabilities,
         ..
     } = command;
     let floor = inherited
@@ -88,6 +98,16 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
         files.push((number, above(floor, &fd).map_err(start)?));
     }
 
+    let (watched, lifeline) = if supervised {
+        let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|error| start(error.into()))?;
+        let mark = mark();
+        environment.push(mark.clone());
+        let lifeline = above(floor, &theirs).map_err(start)?;
+        (Some(Watched { lifeline, mark }), Some(ours))
+    } else {
+        (None, None)
+    };
+
     let prepared = Prepared {
         file,
         arguments,
@@ -95,14 +115,24 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
         directory,
         files,
         failure,
+        limits: if original_limits {
+            limits::original()
+        } else {
+            Vec::new()
+        },
+        without_capabilities,
+        watched,
     };
-    let pid = fork_on_spawner(prepared)
+    let Forked { pid, watchdog } = fork_on_spawner(prepared)
         .map_err(|source| ProcessError::Spawner {
             program: program.clone(),
             source,
         })?
         .map_err(start)?;
 
+    let watchdog = watchdog
+        .zip(lifeline)
+        .map(|(pid, lifeline)| Watchdog::new(pid, lifeline));
     // The spawner dropped its copy of `failure`, so the pipe ends with the exec or the child.
     let mut error = Vec::new();
     let told = File::from(failure_read).read_to_end(&mut error);
@@ -116,9 +146,11 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
                 stdin,
                 stdout,
                 stderr,
+                watchdog,
             })
         }
         (told, number, pidfd) => {
+            drop(watchdog);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty());
             Err(start(match (told, number, pidfd) {
@@ -130,8 +162,19 @@ pub(crate) fn spawn(command: Command) -> Result<RawChild, ProcessError> {
     }
 }
 
+/// An entry of the environment that no other command has.
+fn mark() -> CString {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // Numbers of processes come again, times do not.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_nanos();
+    let mark = format!("PROVIUM_COMMAND={}-{number}-{now}", std::process::id());
+    CString::new(mark).unwrap_or_default()
+}
+
 /// The outer error is the thread's, the inner one the fork's.
-fn fork_on_spawner(prepared: Prepared) -> io::Result<io::Result<Pid>> {
+fn fork_on_spawner(prepared: Prepared) -> io::Result<io::Result<Forked>> {
     let (answer, answered) = mpsc::sync_channel(1);
     let mut request = Request { prepared, answer };
     let mut spawner = SPAWNER.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
 
+use crate::watchdog;
 use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -33,24 +34,58 @@ pub(crate) struct Prepared {
     /// Where the child writes the error number of a failed step; close-on-exec, and its number too
     /// is above all numbers in the child.
     pub(crate) failure: OwnedFd,
+    /// Resource limits that the child gets instead of those of this process.
+    pub(crate) limits: Vec<(c_int, libc::rlimit)>,
+    /// The child gives up every capability, also as root.
+    pub(crate) without_capabilities: bool,
+    /// The child gets a watchdog, which kills it and all its descendants when this process is gone.
+    pub(crate) watched: Option<Watched>,
 }
 
-/// Forks and executes; gives the child's process id. Whether the exec succeeded is told by the pipe
+/// What a child's watchdog goes by.
+pub(crate) struct Watched {
+    /// The read end of a pipe whose write end this process holds.
+    pub(crate) lifeline: OwnedFd,
+    /// An entry of the child's environment that nothing else has.
+    pub(crate) mark: CString,
+}
+
+/// What was forked.
+pub(crate) struct Forked {
+    pub(crate) pid: Pid,
+    pub(crate) watchdog: Option<Pid>,
+}
+
+/// Forks and executes. Whether the exec succeeded is told by the pipe
 /// behind `failure`: nothing but its end means success.
 ///
 /// Must run on a thread that outlives the child and that has all signals blocked.
-pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Pid> {
+pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Forked> {
     let arguments = pointers(&prepared.arguments);
     let environment = pointers(&prepared.environment);
     // SAFETY: getpid has no preconditions.
     let parent = unsafe { libc::getpid() };
+    let watchdog = match &prepared.watched {
+        None => None,
+        // SAFETY: the child only runs `watch`, which keeps to async-signal-safe calls and never
+        // returns.
+        Some(watched) => match unsafe { libc::fork() } {
+            -1 => return Err(io::Error::last_os_error()),
+            // SAFETY: in the child, on a thread that has all signals blocked.
+            0 => unsafe { watchdog::watch(parent, watched.lifeline.as_raw_fd(), &watched.mark) },
+            pid => Pid::from_raw(pid),
+        },
+    };
     // SAFETY: the child only runs `become_child`, which keeps to async-signal-safe calls and never
     // returns.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: in the child; the pointer lists end in a null and outlive the call.
         0 => unsafe { become_child(prepared, parent, &arguments, &environment) },
-        pid => Pid::from_raw(pid).ok_or_else(|| io::Error::other("fork gave no process id")),
+        pid => match Pid::from_raw(pid) {
+            Some(pid) => Ok(Forked { pid, watchdog }),
+            None => Err(io::Error::other("fork gave no process id")),
+        },
     }
 }
 
@@ -90,14 +125,13 @@ unsafe fn become_child(
 ) -> ! {
     // SAFETY: only async-signal-safe system calls, on memory prepared by the parent.
     unsafe {
-        let done = libc::setpgid(0, 0) == 0
-            && libc::prctl(
-                libc::PR_SET_PDEATHSIG,
-                libc::SIGKILL as libc::c_ulong,
-                0,
-                0,
-                0,
-            ) == 0;
+        // One that has a watchdog is killed by it: without it its descendants could not be told.
+        let death = match prepared.watched {
+            Some(_) => 0,
+            None => libc::SIGKILL as libc::c_ulong,
+        };
+        let done =
+            libc::setpgid(0, 0) == 0 && libc::prctl(libc::PR_SET_PDEATHSIG, death, 0, 0, 0) == 0;
         // The parent may have died before the signal was asked for; then nobody would kill us.
         if libc::getppid() != parent {
             libc::_exit(127);
@@ -112,6 +146,13 @@ unsafe fn become_child(
                 .directory
                 .as_ref()
                 .is_none_or(|dir| libc::chdir(dir.as_ptr()) == 0);
+        for (resource, limit) in &prepared.limits {
+            // A limit that cannot be set back is only higher than the caller's.
+            libc::setrlimit(*resource as _, &raw const *limit);
+        }
+        if prepared.without_capabilities {
+            drop_capabilities();
+        }
         if done {
             // Dispositions before the mask: no handler of the parent may see a pending signal.
             for signal in 1..=64 {
@@ -135,6 +176,54 @@ unsafe fn become_child(
         );
         libc::_exit(127);
     }
+}
+
+/// Drops every capability from the bounding set, and with the `execve` that follows all others: a
+/// program that root executes gets those of the bounding set and of the inheritable set
+/// (`capabilities(7)`). A caller that has no capability has nothing to give up, so that errors do not
+/// matter.
+///
+/// # Safety
+/// Only in a freshly forked child.
+unsafe fn drop_capabilities() {
+    /// `_LINUX_CAPABILITY_VERSION_3` of `linux/capability.h`.
+    const VERSION: u32 = 0x2008_0522;
+    // SAFETY: prctl takes plain numbers; capget and capset take a header of two words and, in this
+    // version, two sets of three words.
+    unsafe {
+        libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_CLEAR_ALL,
+            0,
+            0,
+            0,
+        );
+        for capability in 0..64 as libc::c_ulong {
+            libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+        }
+        let mut header = [VERSION, 0];
+        let mut sets = [0_u32; 6];
+        if libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) == 0 {
+            // Each set is effective, permitted, inheritable.
+            sets[2] = 0;
+            sets[5] = 0;
+            libc::syscall(libc::SYS_capset, header.as_mut_ptr(), sets.as_ptr());
+        }
+    }
+}
+
+/// Ignores `signal` in this process. Children that this crate starts get the default again.
+pub(crate) fn ignore(signal: c_int) {
+    // SAFETY: ignoring a signal runs no handler.
+    unsafe {
+        libc::signal(signal, libc::SIG_IGN);
+    }
+}
+
+/// Ends this process without a handler, a destructor or a lock in the way.
+pub(crate) fn exit_now(status: c_int) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(status) }
 }
 
 /// Marks every file from 3 on as close-on-exec, also those that some library opened carelessly.

@@ -176,3 +176,113 @@ fn pair() -> (OwnedFd, std::os::unix::net::UnixStream) {
     let (theirs, ours) = std::os::unix::net::UnixStream::pair().unwrap();
     (theirs.into(), ours)
 }
+
+/// Waits until the file holds a process id.
+async fn pid_in(file: &std::path::Path) -> u32 {
+    let until = std::time::Instant::now() + SOON;
+    loop {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if let Some(pid) = text.strip_suffix('\n').and_then(|pid| pid.parse().ok()) {
+            return pid;
+        }
+        assert!(std::time::Instant::now() < until, "nothing was started");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_supervised_command_takes_along_what_left_its_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let mut command = shell("setsid sh -c 'echo $$ > pid; exec sleep 1000' & sleep 1000");
+    command.supervised().current_dir(folder.path());
+    let child = command.spawn().unwrap();
+    let escaped = pid_in(&file).await;
+    drop(child);
+    assert!(!runs(escaped), "it has left the group, not the tree");
+}
+
+#[tokio::test]
+async fn a_supervised_command_takes_along_orphans_and_what_has_no_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    // One whose parents are gone, and one that has cleared its environment.
+    let script = "(setsid sh -c 'echo $$ > orphan; exec sleep 1000' &)
+        env -i /bin/sh -c 'echo $$ > bare; exec sleep 1000' & sleep 1000";
+    let mut command = shell(script);
+    command.supervised().current_dir(folder.path());
+    let child = command.spawn().unwrap();
+    let orphan = pid_in(&folder.path().join("orphan")).await;
+    let bare = pid_in(&folder.path().join("bare")).await;
+    child.kill();
+    assert_eq!(child.wait().await.unwrap(), Exit::Signalled(9));
+    for pid in [orphan, bare] {
+        assert_ends(pid);
+    }
+}
+
+#[tokio::test]
+async fn what_a_supervised_command_leaves_on_purpose_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = shell(
+        "setsid sh -c 'echo $$ > pid; exec sleep 1000' >&- 2>&- & until [ -s pid ]; do :; done",
+    );
+    command.supervised().current_dir(folder.path());
+    let out = output(command, SOON).await.unwrap();
+    assert!(out.exit.success());
+    let left = pid_in(&folder.path().join("pid")).await;
+    assert!(runs(left));
+    let mut end = shell(&format!("kill -KILL {left}"));
+    end.stdin(Stdio::Null);
+    assert!(output(end, SOON).await.unwrap().exit.success());
+    assert_ends(left);
+}
+
+#[tokio::test]
+async fn a_supervised_command_ends_as_itself() {
+    for (script, exit) in [
+        ("exit 3", Exit::Exited(3)),
+        ("kill -TERM $$", Exit::Signalled(15)),
+        ("kill -KILL $$", Exit::Signalled(9)),
+    ] {
+        let mut command = shell(&format!("echo said; {script}"));
+        command.supervised();
+        let out = output(command, SOON).await.unwrap();
+        assert_eq!((out.exit, out.stdout), (exit, b"said\n".to_vec()));
+    }
+    let mut absent = Command::new("/dev/null/program");
+    absent.supervised();
+    assert!(absent.spawn().is_err());
+    let mut refused = Command::new("/dev/null");
+    refused.supervised();
+    let error = refused.spawn().unwrap_err();
+    assert!(matches!(error, ProcessError::Start { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_supervised_command_that_takes_too_long_is_killed_with_all_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = shell("sleep 1000 & echo $! > pid; wait");
+    command.supervised().current_dir(folder.path());
+    let late = output(command, Duration::from_millis(500)).await;
+    assert!(
+        matches!(late, Err(ProcessError::Deadline { .. })),
+        "{late:?}"
+    );
+    let left = pid_in(&folder.path().join("pid")).await;
+    assert!(!runs(left));
+}
+
+#[tokio::test]
+async fn a_command_can_be_started_without_capabilities() {
+    let mut command = Command::new("cat");
+    command.arg("/proc/self/status").without_capabilities();
+    let out = output(command, SOON).await.unwrap();
+    let status = String::from_utf8(out.stdout).unwrap();
+    let set = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim().to_owned()
+    };
+    for name in ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"] {
+        assert_eq!(set(name), "0000000000000000", "{name}");
+    }
+}

@@ -1,7 +1,8 @@
 //! A host that is killed with SIGKILL takes its children along.
 //!
 //! The test is its own helper: started with `HELPER` set it spawns a child from a short-lived
-//! thread, says the child's number and waits to be killed. It has no harness, because the helper
+//! thread and a supervised command whose child leaves its group, says both numbers and waits to be
+//! killed. It has no harness, because the helper
 //! must be the whole process.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,21 +29,26 @@ fn main() {
             .stdin(Stdio::Pipe)
             .stdout(Stdio::Pipe);
         let mut helper = helper.spawn().unwrap();
-        let grandchild = helper.stdout.as_mut().unwrap().read_u32().await.unwrap();
+        let stdout = helper.stdout.as_mut().unwrap();
+        let grandchild = stdout.read_u32().await.unwrap();
+        let escaped = stdout.read_u32().await.unwrap();
         assert!(
             runs(grandchild),
             "the thread that asked is gone, the child must not be"
         );
+        assert!(runs(escaped));
         // Not the group: the grandchild is in another one, and only its parent dies.
         helper.kill();
         helper.wait().await.unwrap();
         let until = Instant::now() + Duration::from_secs(20);
-        while runs(grandchild) {
-            assert!(
-                Instant::now() < until,
-                "process {grandchild} outlived its parent"
-            );
-            std::thread::yield_now();
+        for process in [grandchild, escaped] {
+            while runs(process) {
+                assert!(
+                    Instant::now() < until,
+                    "process {process} outlived its parent"
+                );
+                std::thread::yield_now();
+            }
         }
     });
 }
@@ -57,9 +63,23 @@ fn help(runtime: &tokio::runtime::Runtime) {
     })
     .join()
     .unwrap();
-    std::io::stdout()
-        .write_all(&child.id().to_be_bytes())
-        .unwrap();
+    let mut supervised = runtime.block_on(async {
+        let mut command = Command::new("sh");
+        command.args(["-c", "setsid sh -c 'echo $$; exec sleep 1000' & sleep 1000"]);
+        command.supervised().stdout(Stdio::Pipe);
+        command.spawn().unwrap()
+    });
+    let escaped: u32 = runtime.block_on(async {
+        let mut line = String::new();
+        let stdout = supervised.stdout.as_mut().unwrap();
+        while !line.ends_with('\n') {
+            line.push(char::from(stdout.read_u8().await.unwrap()));
+        }
+        line.trim().parse().unwrap()
+    });
+    for pid in [child.id(), escaped] {
+        std::io::stdout().write_all(&pid.to_be_bytes()).unwrap();
+    }
     std::io::stdout().flush().unwrap();
     // Ends only if the test forgets to kill us.
     let _ = std::io::stdin().read_line(&mut String::new());

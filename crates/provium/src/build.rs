@@ -9,6 +9,7 @@ use crate::config::{BuildCommand, Config, ProfileConfig};
 use crate::failure::Failure;
 use crate::terminal;
 use camino::Utf8Path;
+use provium_events::printable::{one_line, text_of};
 use provium_lab::Profile;
 use provium_process::{Command, output};
 use provium_runner::TestFile;
@@ -136,14 +137,18 @@ async fn run(profile: &ProfileConfig, build: &BuildCommand) -> Result<(), Failur
     };
     terminal::error(&format!(
         "provium: building profile `{}`: {}\n",
-        profile.name, build.line
+        one_line(&profile.name),
+        one_line(&build.line)
     ));
     // The command may count on its folder; if it cannot be made, the command says so better.
     let _ = fs_err::create_dir_all(&build.out);
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", build.line.as_str()])
-        .current_dir(build.directory.as_std_path());
+        .current_dir(build.directory.as_std_path())
+        // It ends with all that it has started, also if this process is killed.
+        .supervised()
+        .original_limits();
     let said = output(command, LONGEST).await.map_err(not_run)?;
     if said.exit.success() {
         return Ok(());
@@ -153,7 +158,7 @@ async fn run(profile: &ProfileConfig, build: &BuildCommand) -> Result<(), Failur
         profile: profile.name.clone(),
         command: build.line.clone(),
         exit: said.exit.to_string(),
-        output: String::from_utf8_lossy(&output).into_owned(),
+        output: text_of(&output),
     })
 }
 

@@ -2,25 +2,28 @@
 //!
 //! The only place of the executable that knows the library which draws excerpts.
 
+use crate::argv;
 use crate::config::ConfigError;
 use crate::failure::Failure;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use provium_events::printable::clean;
 use provium_image::ImageError;
 use provium_runner::DiscoverError;
 use provium_store::StoreError;
 use std::error::Error;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 /// The whole message for a failure, with its line end.
 pub(crate) fn render(failure: &Failure, colour: bool) -> String {
     let mut text = match failure {
         Failure::Config(error) => excerpt(error, colour),
-        other => title(&other.to_string(), colour),
+        other => title(&clean(&other.to_string()), colour),
     };
     let mut cause = failure.source();
     // A transparent failure's causes are those of what it stands for.
     while let Some(error) = cause {
-        let words = error.to_string();
+        let words = clean(&error.to_string());
         // Some errors repeat what they are made of.
         if !text.contains(&words) {
             let _ = writeln!(text, "  because: {words}");
@@ -31,27 +34,41 @@ pub(crate) fn render(failure: &Failure, colour: bool) -> String {
         && !output.trim().is_empty()
     {
         text.push_str("its output:\n");
-        for line in output.trim_end().lines() {
+        for line in clean(output.trim_end()).lines() {
             let _ = writeln!(text, "  {line}");
         }
     }
     if let Some(hint) = hint(failure) {
-        let report = [Group::with_title(Level::HELP.primary_title(hint))];
+        let report = [Group::with_title(Level::HELP.primary_title(hint.as_str()))];
         let _ = writeln!(text, "{}", renderer(colour).render(&report));
     }
     text
 }
 
 /// What the user can do.
-fn hint(failure: &Failure) -> Option<&str> {
-    match failure {
-        Failure::Config(error) => error.hint.as_deref(),
+fn hint(failure: &Failure) -> Option<String> {
+    let known = match failure {
+        Failure::Config(error) => return error.hint.clone(),
         Failure::Discover(DiscoverError::NoFixture { .. }) => {
             Some("`provium list --fixtures` lists the fixtures of the project")
         }
-        Failure::Discover(DiscoverError::Missing { .. }) => Some(
+        Failure::Discover(DiscoverError::Missing { path })
+            if argv::is_command(OsStr::new(path)) =>
+        {
+            return Some(format!(
+                "`{path}` is a command; it comes first: `provium {path} …`"
+            ));
+        }
+        Failure::Discover(DiscoverError::Missing { .. } | DiscoverError::Empty) => Some(
             "paths are relative to the current folder; without a path, the roots of provium.toml are run",
         ),
+        Failure::Discover(DiscoverError::NotAFile { .. }) => {
+            Some("remove it, or give it a name that does not end like a test's")
+        }
+        Failure::Output { .. } => {
+            Some("what was printed is incomplete; the tests themselves have run")
+        }
+        Failure::Limit { .. } => Some("`ulimit -a` shows the limits, `ulimit` raises them"),
         Failure::Machine(_) => Some("`provium doctor` says what is missing and how to get it"),
         Failure::Image(_) => {
             Some("`provium setup` makes the default guest; `provium doctor` says what it needs")
@@ -77,7 +94,8 @@ fn hint(failure: &Failure) -> Option<&str> {
         | Failure::NoCurrentFolder(_)
         | Failure::Host { .. }
         | Failure::Interrupted => None,
-    }
+    };
+    known.map(str::to_owned)
 }
 
 fn title(words: &str, colour: bool) -> String {
@@ -87,7 +105,7 @@ fn title(words: &str, colour: bool) -> String {
 }
 
 fn excerpt(error: &ConfigError, colour: bool) -> String {
-    let words = error.to_string();
+    let words = clean(&error.to_string());
     let Some(place) = &error.place else {
         return title(&words, colour);
     };

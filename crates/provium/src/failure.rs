@@ -31,7 +31,7 @@ pub(crate) enum Failure {
     #[error("no machine can be started")]
     Machine(#[from] VmmError),
     /// The guest cannot be had.
-    #[error("the guest's image cannot be had")]
+    #[error("cannot prepare the guest image")]
     Image(#[from] ImageError),
     /// The cache cannot be used.
     #[error("the cache in `{path}` cannot be used")]
@@ -87,6 +87,24 @@ pub(crate) enum Failure {
         what: &'static str,
         /// Its word.
         source: std::io::Error,
+    },
+    /// Standard output, or standard error, takes no more.
+    #[error("cannot write to {stream}")]
+    Output {
+        /// Which of them.
+        stream: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A resource limit of this process is too low for any run.
+    #[error("a run needs {needed} {what}, but the limit is {limit}")]
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How many at least.
+        needed: u64,
+        /// How many there may be.
+        limit: String,
     },
     /// The user ended it before anything was run.
     #[error("interrupted")]

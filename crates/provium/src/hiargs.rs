@@ -4,13 +4,14 @@ use crate::config::Config;
 use crate::failure::Failure;
 use crate::lowargs::{self, MachineArgs, PlainArgs, RunArgs, SelectionArgs};
 use crate::terminal;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use provium_lua::TestSelection;
 use provium_report::Verbosity;
 use provium_runner::pool::{PoolSize, default_cpus, default_memory};
 use provium_runner::{Request, Sought, TestFile, discover};
 use provium_vmm::AccelChoice;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Where we are, and what is configured there.
@@ -63,13 +64,34 @@ pub(crate) struct RunSettings {
     pub(crate) fail_fast: bool,
 }
 
+/// The folder in which the program was started.
+static STARTED_IN: OnceLock<Utf8PathBuf> = OnceLock::new();
+
+/// A path of the caller's as it was meant in the folder in which the program was started.
+pub(crate) fn from_start(path: &Utf8Path) -> Utf8PathBuf {
+    match STARTED_IN.get() {
+        Some(folder) => folder.join(path),
+        None => path.to_owned(),
+    }
+}
+
 impl Place {
     pub(crate) fn new(args: &PlainArgs) -> Result<Self, Failure> {
+        Self::of(args, None)
+    }
+
+    /// Where `first`, the first path that was typed, is looked for. From here on the configuration's
+    /// folder is the current one, for everything that a test does by name.
+    pub(crate) fn of(args: &PlainArgs, first: Option<&str>) -> Result<Self, Failure> {
         let base = std::env::current_dir().map_err(Failure::NoCurrentFolder)?;
         let base = Utf8PathBuf::from_path_buf(base).map_err(|_| {
             Failure::NoCurrentFolder(std::io::Error::other("its name is not UTF-8"))
         })?;
-        let config = Config::load(args.config.as_deref(), &base)?;
+        let config = Config::load_for(first, args.config.as_deref(), &base)?;
+        let _ = STARTED_IN.set(base.clone());
+        if let Some(folder) = &config.directory {
+            std::env::set_current_dir(folder).map_err(Failure::NoCurrentFolder)?;
+        }
         Ok(Self {
             base,
             config,
@@ -129,7 +151,8 @@ impl MachineSettings {
 
 impl RunSettings {
     pub(crate) fn new(args: RunArgs) -> Result<Self, Failure> {
-        let place = Place::new(&args.plain)?;
+        let first = args.selection.paths.first().map(String::as_str);
+        let place = Place::of(&args.plain, first)?;
         let selected = Selected::new(args.selection, &place)?;
         let output = args.output;
         let verbosity = match (output.verbose, output.quiet) {
@@ -144,7 +167,7 @@ impl RunSettings {
             output: OutputSettings {
                 verbosity,
                 json: output.json,
-                save_events: output.save_events,
+                save_events: output.save_events.as_deref().map(from_start),
                 events_stdout: output.events_stdout,
             },
             timeout: Some(args.lifecycle.timeout).filter(|limit| !limit.is_zero()),

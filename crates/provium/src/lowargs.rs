@@ -206,7 +206,7 @@ pub(crate) struct MachineArgs {
     /// The accelerator; auto takes KVM where it proves to work
     #[arg(long, value_name = "ACCEL", value_enum)]
     pub(crate) accel: Option<Accel>,
-    /// Memory that all files share [default: 80 % of the host's]
+    /// Memory that all files share [default: 80 % of what this process may use]
     #[arg(long, value_name = "SIZE", value_parser = some_size)]
     pub(crate) mem: Option<u64>,
     /// vCPUs that all files share [default: the host's]

@@ -3,7 +3,7 @@
 use crate::build;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::hiargs::MachineSettings;
+use crate::hiargs::{MachineSettings, from_start};
 use crate::terminal;
 use camino::Utf8Path;
 use provium_image::{Images, Progress};
@@ -90,7 +90,12 @@ pub(crate) async fn qemu() -> Result<Qemu, Failure> {
     let told = std::env::var(QEMU_VARIABLE)
         .ok()
         .filter(|path| !path.is_empty());
-    Ok(Qemu::find(told.as_deref().map(Utf8Path::new)).await?)
+    // A name without a slash is looked up on PATH.
+    let told = told.map(|path| match path.contains('/') {
+        true => from_start(Utf8Path::new(&path)),
+        false => path.into(),
+    });
+    Ok(Qemu::find(told.as_deref()).await?)
 }
 
 /// The host in words: system, release, processors.

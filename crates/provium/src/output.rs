@@ -12,8 +12,8 @@ use provium_report::{Human, HumanOptions, JsonLines, Live, Sources, Verbosity};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::oneshot;
 
 /// How often what is true now only is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
@@ -32,7 +32,7 @@ struct Drawing {
 }
 
 /// The thread that writes.
-pub(crate) struct Writer(JoinHandle<Result<(), Failure>>);
+pub(crate) struct Writer(oneshot::Receiver<Result<(), Failure>>);
 
 struct EventsFile {
     path: Utf8PathBuf,
@@ -53,7 +53,9 @@ impl Writer {
         let settings = settings.clone();
         let mut file = settings.save_events.map(EventsFile::create).transpose()?;
         let builder = std::thread::Builder::new().name("output".to_owned());
-        let thread = builder.spawn(move || {
+        let (done, written) = oneshot::channel();
+        let write = move || {
+            let mut lost = None;
             let mut report = if settings.json {
                 Report::Json(JsonLines::new())
             } else {
@@ -83,33 +85,46 @@ impl Writer {
                         drawing.draw();
                     }
                 }
-                // Too long for a frame: an attachment that no reader would take either.
-                let Ok(bytes) = encode(&stamped) else {
-                    continue;
-                };
-                if settings.events_stdout {
-                    terminal::out_bytes(&bytes);
-                }
-                if let Some(file) = &mut file {
-                    file.write(&bytes)?;
+                // What is too long is cut, so that every event has its frame.
+                if (settings.events_stdout || file.is_some())
+                    && let Ok(bytes) = encode(&stamped)
+                {
+                    if settings.events_stdout {
+                        terminal::out_bytes(&bytes);
+                    }
+                    // A full disk costs the events, not the report.
+                    if let Some(Err(error)) = file.as_mut().map(|file| file.write(&bytes)) {
+                        lost = Some(error);
+                        file = None;
+                    }
                 }
                 if matches!(stamped.event, Event::RunCompleted { .. }) {
                     break;
                 }
             }
-            file.map_or(Ok(()), EventsFile::finish)
+            let finished = file.map_or(Ok(()), EventsFile::finish);
+            lost.map_or(finished, Err)
+        };
+        let thread = builder.spawn(move || {
+            // Nobody waits for it any more after a second Ctrl-C.
+            let _ = done.send(write());
         });
-        let thread = thread.map_err(|source| Failure::Host {
+        thread.map_err(|source| Failure::Host {
             what: "a thread",
             source,
         })?;
-        Ok(Self(thread))
+        Ok(Self(written))
     }
 
     /// Waits until all is written.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
-        // A panic was printed by the thread itself.
-        self.0.join().unwrap_or(Ok(()))
+    pub(crate) async fn finish(self) -> Result<(), Failure> {
+        let crashed = |_| {
+            Err(Failure::Output {
+                stream: "the report",
+                source: std::io::Error::other("the thread that writes it has crashed"),
+            })
+        };
+        self.0.await.unwrap_or_else(crashed)
     }
 }
 
@@ -202,6 +217,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_full_disk_costs_the_events_and_not_the_report() {
+        let settings = OutputSettings {
+            verbosity: Verbosity::Quiet,
+            json: true,
+            save_events: Some("/dev/full".into()),
+            events_stdout: false,
+        };
+        let (sink, events) = std::sync::mpsc::channel();
+        let no_sources = |_: &str| None;
+        let writer = Writer::start(&settings, false, BTreeMap::new(), no_sources, events).unwrap();
+        for _ in 0..3 {
+            let event = Event::FixtureCacheHit {
+                path: "a".to_owned(),
+            };
+            // It goes on taking events after the first one was lost.
+            sink.send(Stamped { ts: 1, event }).unwrap();
+        }
+        drop(sink);
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let written = runtime.unwrap().block_on(writer.finish());
+        assert!(
+            matches!(written, Err(Failure::Events { .. })),
+            "{written:?}"
+        );
+    }
+
+    #[test]
     fn it_ends_with_the_last_event_whoever_could_still_tell_something() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(folder.path().join("events")).unwrap();
@@ -223,7 +265,8 @@ mod tests {
         };
         let told = Stamped { ts: 1, event };
         sink.send(told.clone()).unwrap();
-        writer.finish().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(writer.finish()).unwrap();
         assert!(sink.send(told).is_err(), "nobody listens any more");
         assert!(fs_err::metadata(path).unwrap().len() > 0);
     }

@@ -1,11 +1,12 @@
 //! The report for people: a line a file as it ends, and what went wrong in it.
 
 use crate::consoles::consoles;
-use crate::excerpt::{Sources, excerpt};
+use crate::excerpt::{SourceCache, Sources, excerpt};
 use crate::paint::Paint;
-use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus};
-use crate::text::{clean, indented, seconds, size, tail};
-use provium_events::{Event, FileStatus};
+use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
+use crate::text::{indented, seconds, size, tail};
+use provium_events::printable::{clean, one_line};
+use provium_events::{Amount, Event, FileStatus};
 use std::fmt::Write as _;
 
 /// Console lines shown with a failed test, unless everything is wanted.
@@ -13,6 +14,9 @@ const CONSOLE_LINES: usize = 10;
 
 /// Log lines shown with a failed test, unless everything is wanted.
 const LOG_LINES: usize = 30;
+
+/// From this on a wait for the pool is worth a line, nanoseconds.
+const LONG_WAIT: u64 = 1_000_000_000;
 
 /// How much is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,7 +43,7 @@ pub struct HumanOptions {
 pub struct Human {
     verbosity: Verbosity,
     paint: Paint,
-    sources: Box<dyn Sources>,
+    sources: SourceCache,
     records: Records,
     ran: usize,
     not_run: usize,
@@ -54,7 +58,7 @@ impl Human {
         Self {
             verbosity: options.verbosity,
             paint: Paint::new(options.colour),
-            sources: Box::new(sources),
+            sources: SourceCache::new(sources),
             records: Records::default(),
             ran: 0,
             not_run: 0,
@@ -75,6 +79,8 @@ impl Human {
             } => {
                 self.seed = Some(*seed);
                 if self.verbosity == Verbosity::Verbose {
+                    let (version, host, accel) =
+                        (one_line(version), one_line(host), one_line(accel));
                     format!("provium {version} on {host}; accelerator {accel}; --seed {seed}\n")
                 } else {
                     String::new()
@@ -95,7 +101,7 @@ impl Human {
             } => self.built(path, *duration_ns, *snapshot_bytes),
             Event::FixtureBuildWaiting { path, held_by_file } => self.fixture(
                 path,
-                &format!("waits for {}, which builds it", clean(held_by_file)),
+                &format!("waits for {}, which builds it", one_line(held_by_file)),
             ),
             Event::FixtureCacheHit { path } => self.fixture(path, "restored from the cache"),
             other => match self.records.take(other) {
@@ -110,13 +116,13 @@ impl Human {
         if self.verbosity != Verbosity::Verbose {
             return String::new();
         }
-        let (word, path) = (self.paint.faint("fixture"), clean(path));
+        let (word, path) = (self.paint.faint("fixture"), one_line(path));
         format!("{word} {path}: {what}\n")
     }
 
     fn building(&self, path: &str, reason: Option<&str>) -> String {
         let what = match reason {
-            Some(reason) => format!("is built anew: {}", clean(reason)),
+            Some(reason) => format!("is built again: {}", one_line(reason)),
             None => "is built".to_owned(),
         };
         self.fixture(path, &what)
@@ -170,7 +176,9 @@ impl Human {
         self.flaky.extend(flaky.map(|test| {
             format!(
                 "{}::{} passed at attempt {}",
-                file.path, test.name, test.details.attempts
+                one_line(&file.path),
+                one_line(&test.name),
+                test.details.attempts
             )
         }));
 
@@ -189,9 +197,10 @@ impl Human {
             skipped,
         } = completed.counts();
         let took = seconds(completed.duration_ns, 1);
-        let path = clean(&file.path);
+        let path = one_line(&file.path);
         let mut out =
             format!("{word} {path} ({passed} passed, {failed} failed, {skipped} skipped) {took}\n");
+        out.push_str(&self.waits(&file.waits));
         if self.verbosity == Verbosity::Verbose {
             for boot in &file.boots {
                 out.push_str(&self.boot(boot));
@@ -208,7 +217,7 @@ impl Human {
             let shown = excerpt(
                 &error.message,
                 error.location.as_ref(),
-                &*self.sources,
+                &mut self.sources,
                 self.paint,
             );
             out.push_str(&indented(&shown, 2));
@@ -226,18 +235,37 @@ impl Human {
             boot_ns,
         } = boot;
         let (memory, took) = (size(*memory_bytes), seconds(*boot_ns, 2));
+        let (vm_name, profile) = (one_line(vm_name), one_line(profile));
         format!(
             "  {} {vm_name} ({profile}, {memory}) {boot} {took}\n",
             self.paint.faint("boot")
         )
     }
 
+    /// Lines about waits for the pool. A short one is of interest only where everything is.
+    fn waits(&self, waits: &[WaitRecord]) -> String {
+        let everything = self.verbosity == Verbosity::Verbose;
+        let mut out = String::new();
+        for WaitRecord { amount, waited_ns } in waits {
+            if everything || *waited_ns >= LONG_WAIT {
+                let took = seconds(*waited_ns, 1);
+                let word = self.paint.odd("waited");
+                let _ = writeln!(out, "  {word} {took} for {}", in_words(*amount));
+            }
+        }
+        out
+    }
+
     fn other_test(&self, test: &TestRecord) -> String {
-        let name = clean(&test.name);
+        let name = one_line(&test.name);
         let took = seconds(test.duration_ns, 2);
         let mut out = match (test.status, &test.message) {
             (TestStatus::Skipped, Some(reason)) => {
-                format!("  {} {name}: {}\n", self.paint.odd("skip"), clean(reason))
+                format!(
+                    "  {} {name}: {}\n",
+                    self.paint.odd("skip"),
+                    one_line(reason)
+                )
             }
             (TestStatus::Skipped, None) => format!("  {} {name}\n", self.paint.odd("skip")),
             _ => format!("  {} {name} {took}\n", self.paint.good("pass")),
@@ -249,11 +277,11 @@ impl Human {
         out
     }
 
-    fn failed_test(&self, test: &TestRecord) -> String {
+    fn failed_test(&mut self, test: &TestRecord) -> String {
         let everything = self.verbosity == Verbosity::Verbose;
         let limit = |lines| if everything { usize::MAX } else { lines };
         let details = &test.details;
-        let name = clean(&test.name);
+        let name = one_line(&test.name);
         let took = seconds(test.duration_ns, 2);
         let attempts = match details.attempts {
             0 | 1 => String::new(),
@@ -264,7 +292,7 @@ impl Human {
         let shown = excerpt(
             message,
             details.location.as_ref(),
-            &*self.sources,
+            &mut self.sources,
             self.paint,
         );
         out.push_str(&indented(&shown, 4));
@@ -286,7 +314,7 @@ impl Human {
         let mut out = String::new();
         for step in &test.details.steps {
             let word = if step.passed { "step" } else { "step failed:" };
-            let (name, took) = (clean(&step.name), seconds(step.duration_ns, 2));
+            let (name, took) = (one_line(&step.name), seconds(step.duration_ns, 2));
             let _ = writeln!(out, "    {} {name} {took}", self.paint.faint(word));
         }
         out
@@ -300,6 +328,16 @@ fn brings_along(message: &str, console: &str) -> bool {
     last.into_iter()
         .filter(said)
         .all(|line| message.contains(line.trim()))
+}
+
+/// An amount of the pool; what is 0 of it was not asked for.
+fn in_words(amount: Amount) -> String {
+    let mib = amount.memory_bytes.div_ceil(1 << 20);
+    match (mib, amount.cpus) {
+        (0, cpus) => format!("{cpus} vCPU(s)"),
+        (mib, 0) => format!("{mib} MiB"),
+        (mib, cpus) => format!("{mib} MiB and {cpus} vCPU(s)"),
+    }
 }
 
 /// The author's frames, where there is more than the one that the excerpt shows.

@@ -1,6 +1,7 @@
 //! One JSON object a file, each on a line of its own.
 
 use crate::record::{Completed, Records, TestRecord, TestStatus};
+use provium_events::printable::json;
 use provium_events::{Event, FileStatus, Value};
 use serde::Serialize;
 
@@ -63,6 +64,7 @@ fn line(completed: &Completed) -> String {
     };
     // Strings, numbers, lists and maps with text keys always serialise.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
+    text = json(text);
     text.push('\n');
     text
 }

@@ -6,7 +6,8 @@
 
 use crate::eta::{Left, remaining};
 use crate::paint::Paint;
-use crate::text::{clean, seconds};
+use crate::text::seconds;
+use provium_events::printable::clean;
 use provium_events::{Amount, BlockReason, Event, Stamped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

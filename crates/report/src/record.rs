@@ -1,7 +1,7 @@
 //! What is known of each file, gathered from events until the file is completed.
 
-use provium_events::{Details, Event, FileError, FileStatus, Value};
-use std::collections::BTreeMap;
+use provium_events::{Amount, Details, Event, FileError, FileStatus, Value};
+use std::collections::{BTreeMap, HashMap};
 
 /// Files that are not completed yet.
 #[derive(Debug, Default)]
@@ -20,6 +20,7 @@ pub(crate) struct FileRecord {
     /// The names of tests that have begun.
     began: Vec<String>,
     pub(crate) boots: Vec<BootRecord>,
+    pub(crate) waits: Vec<WaitRecord>,
 }
 
 /// A test that has ended.
@@ -42,6 +43,13 @@ pub(crate) struct BootRecord {
     pub(crate) memory_bytes: u64,
     pub(crate) boot: &'static str,
     pub(crate) boot_ns: u64,
+}
+
+/// A wait for the pool.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WaitRecord {
+    pub(crate) amount: Amount,
+    pub(crate) waited_ns: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +157,14 @@ impl Records {
                     boot_ns: *boot_ns,
                 });
             }
+            Event::FileUnblocked {
+                path,
+                amount,
+                waited_ns,
+            } => self.file(path).waits.push(WaitRecord {
+                amount: *amount,
+                waited_ns: *waited_ns,
+            }),
             Event::FileCompleted {
                 path,
                 status,
@@ -182,9 +198,15 @@ impl Records {
 impl FileRecord {
     /// Tests that ran side by side have ended in any order.
     fn put_in_order(&mut self) {
-        let place = |test: &TestRecord| self.began.iter().position(|name| *name == test.name);
-        let mut tests: Vec<_> = std::mem::take(&mut self.tests);
-        tests.sort_by_cached_key(|test| place(test).unwrap_or(usize::MAX));
+        let mut places = HashMap::new();
+        for (place, name) in self.began.iter().enumerate() {
+            places.entry(name.as_str()).or_insert(place);
+        }
+        let mut tests = std::mem::take(&mut self.tests);
+        tests.sort_by_cached_key(|test: &TestRecord| {
+            let place = places.get(test.name.as_str());
+            place.copied().unwrap_or(usize::MAX)
+        });
         self.tests = tests;
     }
 }

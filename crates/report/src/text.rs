@@ -1,32 +1,4 @@
-//! Text that came from tests and guests, made fit for a terminal.
-
-use std::fmt::Write as _;
-
-/// `text` without what would move a terminal's cursor or change its colours.
-///
-/// Carriage returns before a line's end go (consoles are full of them), escape sequences go, other
-/// control characters are shown as `\xNN`.
-pub(crate) fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text.chars().peekable();
-    while let Some(character) = rest.next() {
-        match character {
-            '\n' | '\t' => out.push(character),
-            '\r' if matches!(rest.peek(), None | Some('\n' | '\r')) => {}
-            '\x1b' if rest.peek() == Some(&'[') => {
-                rest.next();
-                // ECMA-48, 5.4: parameters and intermediates, then one byte from @ to ~ ends it.
-                while rest.next_if(|next| matches!(next, ' '..='?')).is_some() {}
-                rest.next_if(|next| matches!(next, '@'..='~'));
-            }
-            control if control.is_control() => {
-                let _ = write!(out, "\\x{:02x}", u32::from(control));
-            }
-            plain => out.push(plain),
-        }
-    }
-    out
-}
+//! The shape of texts in reports: margins, tails, durations, sizes.
 
 /// `text` with `by` spaces in front of every line that has something in it, and a line end.
 pub(crate) fn indented(text: &str, by: usize) -> String {
@@ -68,16 +40,6 @@ pub(crate) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_a_guest_prints_reaches_the_terminal_as_a_command() {
-        assert_eq!(
-            clean("a\r\nb\x1b[31;1mred\x1b[0m\x07\x1b]0;x"),
-            "a\nbred\\x07\\x1b]0;x"
-        );
-        assert_eq!(clean("50%\r100%"), "50%\\x0d100%");
-        assert_eq!(clean("\x1b["), "");
-    }
 
     #[test]
     fn sizes_are_exact() {

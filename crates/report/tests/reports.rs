@@ -247,3 +247,166 @@ fn tests_side_by_side_are_shown_in_the_order_they_began() {
     let names = names.map(|line| line.split([' ', ':']).nth(1).unwrap_or_default());
     assert_eq!(names.collect::<Vec<_>>(), ["first", "second", "divides"]);
 }
+
+#[test]
+fn no_name_and_no_guest_writes_a_line_or_a_command() {
+    let forged = "x\nPASS forged.test.lua (9 passed)\x1b]0;title\x07";
+    let options = HumanOptions {
+        verbosity: Verbosity::Verbose,
+        colour: false,
+    };
+    let mut report = Human::new(options, |_: &str| None);
+    let path = || forged.to_owned();
+    let failed = Event::TestFailed {
+        path: path(),
+        name: forged.into(),
+        duration_ns: 1,
+        meta: Value::Nil,
+        reason: "why".into(),
+        console_excerpt: None,
+        details: Details {
+            location: Some(Location {
+                file: path(),
+                line: 1,
+                column: None,
+            }),
+            steps: vec![Step {
+                name: forged.into(),
+                duration_ns: 1,
+                passed: true,
+            }],
+            ..Details::default()
+        },
+    };
+    let flaky = Event::TestPassed {
+        path: path(),
+        name: forged.into(),
+        duration_ns: 1,
+        meta: Value::Nil,
+        details: Details {
+            attempts: 2,
+            ..Details::default()
+        },
+    };
+    let skipped = Event::TestSkipped {
+        path: path(),
+        name: forged.into(),
+        reason: forged.into(),
+        meta: Value::Nil,
+        duration_ns: 0,
+        details: Details::default(),
+    };
+    let boot = Event::VmSpawned {
+        file: path(),
+        vm_name: forged.into(),
+        profile: forged.into(),
+        memory_bytes: 1,
+        cid: 3,
+        boot: BootKind::Cold,
+        boot_ns: 1,
+    };
+    let done = Event::RunCompleted {
+        passed: 1,
+        failed: 1,
+        skipped: 1,
+        flaky: 1,
+        duration_ns: 1,
+    };
+    let hit = Event::FixtureCacheHit { path: path() };
+    let events = [
+        dispatched(forged),
+        hit,
+        boot,
+        failed,
+        flaky,
+        skipped,
+        completed(forged, FileStatus::Failed, None),
+        done,
+    ];
+    let text: String = events.iter().map(|event| report.event(event)).collect();
+    assert!(!text.contains("\nPASS"), "{text}");
+    assert!(!text.contains(['\x1b', '\x07']), "{text:?}");
+}
+
+#[test]
+fn an_error_that_was_raised_again_shows_where_it_was_raised_first() {
+    let mut report = Human::new(HumanOptions::default(), sources);
+    let mut again = |message: &str| {
+        report.event(&dispatched("other.test.lua"));
+        let error = FileError {
+            message: message.into(),
+            location: Some(Location {
+                file: "helpers/guard.lua".into(),
+                line: 9,
+                column: None,
+            }),
+            traceback: vec![],
+        };
+        report.event(&completed(
+            "other.test.lua",
+            FileStatus::Failed,
+            Some(error),
+        ))
+    };
+    let text = again("net/sum.test.lua:3: 2 ~= 3");
+    assert!(text.contains("net/sum.test.lua:3"), "{text}");
+    assert!(text.contains("t:assert_eq(sum, 3)"), "{text}");
+    // Not a file of the author's, and a line that it does not have.
+    for message in ["[provium]:61: x", "net/sum.test.lua:99: x", "1: 2: x"] {
+        let text = again(message);
+        assert!(text.contains("--> helpers/guard.lua:9"), "{text}");
+    }
+}
+
+#[test]
+fn a_long_wait_for_the_pool_has_its_line() {
+    let mut report = Human::new(HumanOptions::default(), sources);
+    report.event(&dispatched(&path()));
+    for waited_ns in [186_000_000_000, 200_000_000] {
+        report.event(&Event::FileUnblocked {
+            path: path(),
+            amount: Amount {
+                memory_bytes: 0,
+                cpus: 1,
+            },
+            waited_ns,
+        });
+    }
+    let text = report.event(&completed(&path(), FileStatus::Passed, None));
+    assert_eq!(text.matches("waited").count(), 1, "{text}");
+    assert!(text.contains("  waited 186.0s for 1 vCPU(s)\n"), "{text}");
+}
+
+#[test]
+fn the_cost_of_a_file_grows_with_its_tests_and_not_with_their_square() {
+    let source: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
+    let mut report = Human::new(HumanOptions::default(), move |file: &str| {
+        (file == "net/sum.test.lua").then(|| source.clone())
+    });
+    let begun = std::time::Instant::now();
+    report.event(&dispatched(&path()));
+    for test in 0..20_000_u32 {
+        let name = format!("test {test}");
+        report.event(&Event::TestStarted {
+            path: path(),
+            name: name.clone(),
+            meta: Value::Nil,
+        });
+        report.event(&Event::TestFailed {
+            path: path(),
+            name,
+            duration_ns: 1,
+            meta: Value::Nil,
+            reason: "no".into(),
+            console_excerpt: None,
+            details: Details {
+                location: location(test + 1),
+                ..Details::default()
+            },
+        });
+    }
+    let text = report.event(&completed(&path(), FileStatus::Failed, None));
+    assert!(text.contains("line 19999"), "the last one is shown");
+    // Linear: 1 s without optimisation. Each failure for itself read and cleaned the source: minutes.
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}

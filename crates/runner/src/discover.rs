@@ -8,7 +8,10 @@
 use crate::address::{Address, Place};
 use crate::error::DiscoverError;
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_events::printable::text_of;
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 /// How the names of test files end.
 const TEST_SUFFIX: &str = ".test.lua";
@@ -136,10 +139,19 @@ fn take_typed(
     sought: Sought,
     found: &mut BTreeMap<Utf8PathBuf, Found>,
 ) -> Result<(), DiscoverError> {
+    if typed.is_empty() {
+        return Err(DiscoverError::Empty);
+    }
     let address = Address::parse(typed, |path| base.join(path).exists());
     let given = || address.path.to_owned();
     let path = match (place_of(address.path, base, roots, sought), sought) {
         (Some(path), _) => path,
+        (None, _) if base.join(address.path).is_symlink() => {
+            return Err(DiscoverError::NotAFile {
+                path: given(),
+                what: "a link to nothing",
+            });
+        }
         (None, Sought::Tests) => return Err(DiscoverError::Missing { path: given() }),
         (None, Sought::Fixtures) => return Err(DiscoverError::NoFixture { path: given() }),
     };
@@ -159,6 +171,12 @@ fn take_typed(
                 DiscoverError::Fixture { path: given() }
             }
             Sought::Tests => DiscoverError::NotATest { path: given() },
+        });
+    }
+    if let Some(what) = not_a_file(path.as_std_path()) {
+        return Err(DiscoverError::NotAFile {
+            path: given(),
+            what,
         });
     }
     let start = path.parent().unwrap_or(base).to_owned();
@@ -211,10 +229,11 @@ fn walk(
         let entry = entry.map_err(unreadable)?;
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
-            let lossy = entry.path().to_string_lossy().into_owned();
             // Only what is looked for and cannot be named is worth stopping for.
-            if lossy.ends_with(sought.suffix()) {
-                return Err(DiscoverError::NotUtf8 { path: lossy });
+            if holds(&entry.path(), sought) {
+                return Err(DiscoverError::NotUtf8 {
+                    path: text_of(entry.path().as_os_str().as_bytes()),
+                });
             }
             continue;
         };
@@ -225,7 +244,13 @@ fn walk(
         let kind = entry.file_type().map_err(unreadable)?;
         if kind.is_dir() {
             walk(&path, start, sought, found)?;
-        } else if name.ends_with(sought.suffix()) && path.is_file() {
+        } else if name.ends_with(sought.suffix()) && !path.is_dir() {
+            if let Some(what) = not_a_file(path.as_std_path()) {
+                return Err(DiscoverError::NotAFile {
+                    path: path.into_string(),
+                    what,
+                });
+            }
             let start = start.to_owned();
             let whole = || Found {
                 start,
@@ -239,15 +264,77 @@ fn walk(
     Ok(())
 }
 
-/// Gives files that share a name one that tells them apart.
-fn tell_apart(files: &mut [TestFile], base: &Utf8Path) {
-    let mut count: BTreeMap<String, usize> = BTreeMap::new();
-    for file in files.iter() {
-        *count.entry(file.display.clone()).or_default() += 1;
+/// What `path` is, if it is neither a regular file nor leads to one. Opening a pipe would wait for
+/// somebody who writes.
+fn not_a_file(path: &Path) -> Option<&'static str> {
+    use std::os::unix::fs::FileTypeExt as _;
+    let Ok(metadata) = path.metadata() else {
+        return Some(if path.is_symlink() {
+            "a link to nothing"
+        } else {
+            "not there any more"
+        });
+    };
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_fifo() {
+        Some("a named pipe")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
     }
-    for file in files {
-        if count.get(&file.display).is_some_and(|count| *count > 1) {
-            file.display = relative(&file.path, base);
+}
+
+/// Whether what is looked for is at or below a path that cannot be named. A folder that cannot be
+/// read has nothing to run.
+fn holds(path: &Path, sought: Sought) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    if name.starts_with(b".") {
+        return false;
+    }
+    if path.is_symlink() || !path.is_dir() {
+        return name.ends_with(sought.suffix().as_bytes());
+    }
+    let entries = path.read_dir().into_iter().flatten();
+    entries
+        .filter_map(Result::ok)
+        .any(|entry| holds(&entry.path(), sought))
+}
+
+/// Gives files that share a name one that tells them apart: the path from `base`, and the whole path
+/// where another file has that name too.
+fn tell_apart(files: &mut [TestFile], base: &Utf8Path) {
+    // How much of its path each file's name holds: from its root, from the base, all of it.
+    let mut levels = vec![0_u8; files.len()];
+    loop {
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, file) in files.iter().enumerate() {
+            by_name.entry(&file.display).or_default().push(index);
+        }
+        let mut longer = Vec::new();
+        for sharing in by_name.into_values().filter(|sharing| sharing.len() > 1) {
+            // Those that still have more to say go first: the others may keep their names then.
+            let least = sharing.iter().map(|index| levels[*index]).min();
+            longer.extend(
+                sharing
+                    .into_iter()
+                    .filter(|index| levels[*index] < 2 && Some(levels[*index]) == least),
+            );
+        }
+        if longer.is_empty() {
+            return;
+        }
+        for index in longer {
+            levels[index] += 1;
+            let file = &mut files[index];
+            file.display = match levels[index] {
+                1 => relative(&file.path, base),
+                _ => file.path.to_string(),
+            };
         }
     }
 }
@@ -345,6 +432,63 @@ mod tests {
         );
         asked.filter = Some("tests/".to_owned());
         assert_eq!(displays(&asked), ["tests/net/b.test.lua"]);
+    }
+
+    #[test]
+    fn a_name_that_tells_files_apart_is_no_other_files_either() {
+        let (_dir, base) = tree(&["r1/x.test.lua", "r2/x.test.lua", "r2/r1/x.test.lua"]);
+        let mut asked = request(&base, &[]);
+        asked.roots = vec![base.join("r1"), base.join("r2")];
+        assert_eq!(
+            displays(&asked),
+            ["r1/x.test.lua", "r2/r1/x.test.lua", "r2/x.test.lua"]
+        );
+        // Here the longer name is taken by a file of another root.
+        let (_dir, base) = tree(&["a/x.test.lua", "b/x.test.lua", "c/a/x.test.lua"]);
+        let mut asked = request(&base.join("a"), &[]);
+        asked.roots = ["a", "b", "c"].map(|root| base.join(root)).to_vec();
+        let names = displays(&asked);
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), 3, "{names:?}");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_named_and_not_opened() {
+        let (_dir, base) = tree(&["pipes/a.test.lua", "links/a.test.lua"]);
+        let made = std::process::Command::new("mkfifo")
+            .arg(base.join("pipes/p.test.lua"))
+            .status();
+        assert!(made.unwrap().success());
+        std::os::unix::fs::symlink("nowhere", base.join("links/l.test.lua")).unwrap();
+        let error = |path: &str| discover(&request(&base, &[path])).unwrap_err().to_string();
+        for path in ["pipes", "pipes/p.test.lua"] {
+            let error = error(path);
+            assert!(error.contains("p.test.lua` is a named pipe"), "{error}");
+        }
+        for path in ["links", "links/l.test.lua"] {
+            let error = error(path);
+            assert!(
+                error.contains("l.test.lua` is a link to nothing"),
+                "{error}"
+            );
+        }
+        assert!(error("").contains("empty"), "{}", error(""));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_named_is_reported_if_it_holds_tests() {
+        use std::ffi::OsStr;
+        let (_dir, base) = tree(&["a.test.lua"]);
+        let folder = base.as_std_path().join(OsStr::from_bytes(b"odd\xff/deep"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("helper.lua"), "").unwrap();
+        assert_eq!(displays(&request(&base, &[])), ["a.test.lua"]);
+        std::fs::write(folder.join("b.test.lua"), "").unwrap();
+        let error = discover(&request(&base, &[])).unwrap_err().to_string();
+        assert!(
+            error.contains("odd\\xff` has a name that is not UTF-8"),
+            "{error}"
+        );
     }
 
     #[test]

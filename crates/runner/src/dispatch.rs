@@ -21,6 +21,7 @@ use crate::pressure::Pressure;
 use crate::queue::{Candidate, Next, Queue};
 use crate::thread::file_thread;
 use provium_events::{Amount, BlockReason, Event, FileStatus, PROTOCOL_VERSION, Sink};
+use provium_lab::FileWatch;
 use provium_lua::CancelToken;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,8 +32,22 @@ use std::time::{Duration, Instant};
 /// Ends a run early: no further file starts, and those that run clean up and end.
 pub type Stop = CancelToken;
 
-/// Runs a file to its end on the calling thread.
-pub type RunFile = dyn Fn(FileTask) -> FileEnd + Send + Sync;
+/// Runs files.
+pub trait RunFile: Send + Sync {
+    /// Runs a file to its end on the calling thread.
+    fn run(&self, task: FileTask) -> FileEnd;
+
+    /// A file's thread does not come back: ends what the file has outside of it.
+    fn abandon(&self, file: &TestFile) {
+        let _ = file;
+    }
+}
+
+impl<F: Fn(FileTask) -> FileEnd + Send + Sync> RunFile for F {
+    fn run(&self, task: FileTask) -> FileEnd {
+        self(task)
+    }
+}
 
 /// How often deadlines and wait cycles are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -47,6 +62,11 @@ const CYCLE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a file may take to clean up after its time was over, until it is given up.
 const CLEAN_UP: Duration = Duration::from_secs(120);
 
+/// How long a file's thread may usually show no sign of life once the file's time is over: it is in
+/// code that cannot be interrupted, and will not clean up. Far more than a busy host takes to get
+/// around to a thread.
+pub const STUCK_AFTER: Duration = Duration::from_secs(10);
+
 enum Message {
     Ended { index: usize, end: FileEnd },
     PoolChanged,
@@ -58,7 +78,7 @@ struct Dispatcher<'a> {
     pool: &'a Pool,
     sink: &'a Sink,
     stop: &'a Stop,
-    run_file: Arc<RunFile>,
+    run_file: Arc<dyn RunFile>,
     sender: Sender<Message>,
     waiting: Queue,
     running: BTreeMap<usize, RunningFile>,
@@ -67,10 +87,13 @@ struct Dispatcher<'a> {
     /// Files that were told to be held back by the host's state.
     told_held_back: BTreeSet<usize>,
     outcome: Outcome,
+    /// Since when the run is to end.
+    stopping: Option<Instant>,
 }
 
 struct RunningFile {
     started: Instant,
+    watch: FileWatch,
     ledger: Ledger,
     thread: Option<JoinHandle<()>>,
     _slot: Running,
@@ -84,7 +107,7 @@ pub fn run(
     pool: &Pool,
     sink: &Sink,
     stop: &Stop,
-    run_file: Arc<RunFile>,
+    run_file: Arc<dyn RunFile>,
 ) -> Outcome {
     let started = Instant::now();
     sink.emit(Event::RunStarted {
@@ -133,6 +156,7 @@ pub fn run(
         told_blocked: BTreeSet::new(),
         told_held_back: BTreeSet::new(),
         outcome: Outcome::default(),
+        stopping: None,
     };
     dispatcher.until_done(&receiver);
 
@@ -220,15 +244,18 @@ impl Dispatcher<'_> {
             path: file.display.clone(),
             reservation,
         });
-        let slot = self.pool.begin(&file.display, reservation);
+        let watch = FileWatch::default();
+        let activity = watch.activity().clone();
+        let slot = self.pool.begin(&file.display, reservation, activity);
         let ledger = Ledger::default();
-        let thread = self.spawn(index, file, &ledger);
+        let thread = self.spawn(index, file, &ledger, &watch);
         let failed = thread.is_err();
         let (started, thread) = (Instant::now(), thread.ok());
         self.running.insert(
             index,
             RunningFile {
                 started,
+                watch,
                 ledger,
                 thread,
                 _slot: slot,
@@ -247,6 +274,7 @@ impl Dispatcher<'_> {
         index: usize,
         file: &TestFile,
         ledger: &Ledger,
+        watch: &FileWatch,
     ) -> std::io::Result<JoinHandle<()>> {
         let book = ledger.clone();
         let task = FileTask {
@@ -254,10 +282,11 @@ impl Dispatcher<'_> {
             sink: self.sink.gated(move |event| book.take(event)),
             stop: self.stop.clone(),
             timeout: self.plan.file_timeout,
+            watch: watch.clone(),
         };
         let (run_file, sender) = (Arc::clone(&self.run_file), self.sender.clone());
         file_thread(move || {
-            let end = crash::catch(|| run_file(task));
+            let end = crash::catch(|| run_file.run(task));
             let end = end.unwrap_or_else(|panic| {
                 FileEnd::crashed(format!(
                     "the harness crashed while it ran the file: {panic}"
@@ -344,27 +373,29 @@ impl Dispatcher<'_> {
         self.outcome.stopped |= self.stop.is_cancelled();
     }
 
-    /// A file ends by itself when its time is over. One that does not hangs in the harness.
+    /// A file ends by itself when its time is over, or the run is to end. One that does not is given
+    /// up: soon, if its thread shows no sign of life, and later, if it is still cleaning up. What it
+    /// holds goes back to the pool, and its thread ends with the process.
     fn give_up_late_files(&mut self) {
-        let Some(limit) = self.plan.file_timeout else {
-            return;
-        };
-        let late = |file: &RunningFile| file.started.elapsed() > limit + CLEAN_UP;
-        let late: Vec<usize> = self
+        if self.stop.is_cancelled() {
+            self.stopping.get_or_insert_with(Instant::now);
+        }
+        let stopping = self.stopping.map(|since| since.elapsed());
+        let late = |file: &RunningFile| late(file, self.plan, stopping);
+        let late: Vec<(usize, String)> = self
             .running
             .iter()
-            .filter(|(_, file)| late(file))
-            .map(|(index, _)| *index)
+            .filter_map(|(index, file)| Some((*index, late(file)?)))
             .collect();
-        for index in late {
-            let Some(file) = self.running.remove(&index) else {
+        for (index, message) in late {
+            let (Some(file), Some(test_file)) =
+                (self.running.remove(&index), self.plan.files.get(index))
+            else {
                 continue;
             };
-            let message = format!(
-                "the harness hung: the file's time was over, but {} s later it had not ended",
-                CLEAN_UP.as_secs()
-            );
-            self.conclude(index, FileEnd::crashed(message), &file);
+            self.run_file.abandon(test_file);
+            self.conclude(index, FileEnd::given_up(message), &file);
+            self.pool.revoke(&test_file.display);
         }
     }
 
@@ -390,6 +421,32 @@ impl Dispatcher<'_> {
         let (used, available) = self.pool.amounts();
         self.sink.emit(Event::PoolState { used, available });
     }
+}
+
+/// Why a file is to be given up, if it is: its time is past, or the run has been `stopping` for so
+/// long. What it waited for others counts for neither.
+fn late(file: &RunningFile, plan: &Plan, stopping: Option<Duration>) -> Option<String> {
+    let limit = plan.file_timeout;
+    let ran = file.started.elapsed().saturating_sub(file.watch.waited());
+    let past = limit.and_then(|limit| ran.checked_sub(limit));
+    let over = past.max(stopping)?;
+    let stuck = over.min(file.watch.silent_for()) >= plan.stuck_after;
+    if !stuck && over < CLEAN_UP {
+        return None;
+    }
+    let when = match limit {
+        Some(limit) if past.is_some() => format!("its time of {limit:?} was over"),
+        _ => "the run was to end".to_owned(),
+    };
+    let seconds = over.as_secs();
+    Some(if stuck {
+        format!(
+            "given up: {when}, but {seconds} s later its Lua code was still in a function that cannot \
+             be interrupted (a pattern, a read, a finaliser)"
+        )
+    } else {
+        format!("given up: {when}, but {seconds} s later it had not cleaned up")
+    })
 }
 
 /// What a claim does not name is taken from the pool as without a claim.

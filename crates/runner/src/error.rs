@@ -17,6 +17,17 @@ pub enum DiscoverError {
         /// As it was given.
         path: String,
     },
+    /// A path without a character in it.
+    #[error("a path is empty")]
+    Empty,
+    /// What has the name of a test or fixture cannot be read as a file.
+    #[error("`{path}` is {what}, not a file")]
+    NotAFile {
+        /// Which.
+        path: String,
+        /// What it is.
+        what: &'static str,
+    },
     /// The path is a file of another kind.
     #[error("`{path}` is not a test file; the names of test files end in `.test.lua`")]
     NotATest {

@@ -33,7 +33,7 @@ mod thread;
 
 pub use crash::record_panics;
 pub use discover::{FIXTURE_SUFFIX, Request, Sought, TestFile, discover};
-pub use dispatch::{RunFile, Stop, run};
+pub use dispatch::{RunFile, STUCK_AFTER, Stop, run};
 pub use error::DiscoverError;
 pub use fixture_refs::fixture_refs;
 pub use history::{History, Known};

@@ -4,7 +4,7 @@ use crate::discover::TestFile;
 use crate::dispatch::RunFile;
 use crate::plan::{FileEnd, FileTask, plain};
 use provium_events::{FileError, FileStatus, Location, Sink};
-use provium_lab::Environment;
+use provium_lab::{Environment, FileWatch};
 use provium_lua::{CancelToken, ChunkError, FileJob, FileOutcome, TestSelection};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +22,8 @@ pub struct LuaFiles {
 
 impl LuaFiles {
     /// Runs files in Lua.
-    pub fn runner(self) -> Arc<RunFile> {
-        Arc::new(move |task: FileTask| {
-            let FileTask {
-                file,
-                sink,
-                stop,
-                timeout,
-            } = task;
-            end_of(provium_lua::run_file(self.job(file, sink, stop, timeout)))
-        })
+    pub fn runner(self) -> Arc<dyn RunFile> {
+        Arc::new(self)
     }
 
     /// The job of running (or listing) `file`.
@@ -55,7 +47,26 @@ impl LuaFiles {
             environment: Arc::clone(&self.environment),
             sink,
             cancel,
+            watch: FileWatch::default(),
         }
+    }
+}
+
+impl RunFile for LuaFiles {
+    fn run(&self, task: FileTask) -> FileEnd {
+        let FileTask {
+            file,
+            sink,
+            stop,
+            timeout,
+            watch,
+        } = task;
+        let job = self.job(file, sink, stop, timeout);
+        end_of(provium_lua::run_file(FileJob { watch, ..job }))
+    }
+
+    fn abandon(&self, file: &TestFile) {
+        self.environment.abandon(&file.display);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::discover::TestFile;
 use camino::Utf8PathBuf;
 use provium_events::{Amount, FileError, FileStatus, Sink};
+use provium_lab::FileWatch;
 use provium_lua::CancelToken;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ pub struct Plan {
     pub reservation: Amount,
     /// Time for a file; `None`: as long as it takes.
     pub file_timeout: Option<Duration>,
+    /// How long a file's thread may show no sign of life once the file's time is over; see
+    /// [`STUCK_AFTER`](crate::STUCK_AFTER).
+    pub stuck_after: Duration,
     /// Starts no further file once one has failed.
     pub fail_fast: bool,
     /// Whether files run with all their tests, so that the next run can go by how long they took.
@@ -49,6 +53,8 @@ pub struct FileTask {
     pub stop: CancelToken,
     /// Its time.
     pub timeout: Option<Duration>,
+    /// How others see how it is getting on.
+    pub watch: FileWatch,
 }
 
 /// How a file ended.
@@ -78,6 +84,14 @@ pub struct Outcome {
 }
 
 impl FileEnd {
+    /// A file whose thread does not come back.
+    pub(crate) fn given_up(message: impl Into<String>) -> Self {
+        Self {
+            status: FileStatus::TimedOut,
+            error: Some(plain(message)),
+        }
+    }
+
     /// A file that the harness could not carry on with.
     pub(crate) fn crashed(message: impl Into<String>) -> Self {
         Self {

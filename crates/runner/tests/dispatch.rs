@@ -4,7 +4,8 @@ use provium_events::{Amount, BlockReason, Details, Event, FileStatus, Sink, Valu
 use provium_lab::{Budget as _, Need};
 use provium_runner::pool::PoolSize;
 use provium_runner::{
-    About, FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, Stop, TestFile, run,
+    About, FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, STUCK_AFTER, Stop, TestFile,
+    run,
 };
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
@@ -43,6 +44,7 @@ fn plan(files: &[&str]) -> Plan {
         files: files.iter().map(file).collect(),
         reservation: one(),
         file_timeout: None,
+        stuck_after: STUCK_AFTER,
         fail_fast: false,
         whole_files: true,
         pressure: "/nowhere".into(),
@@ -106,7 +108,7 @@ fn told_with(
         sink.clone(),
     );
     let inside = pool.clone();
-    let run_file: Arc<RunFile> = Arc::new(move |task: FileTask| run_file(task, &inside));
+    let run_file: Arc<dyn RunFile> = Arc::new(move |task: FileTask| run_file(task, &inside));
     let outcome = run(plan, history, &pool, &sink, stop, run_file);
     drop((sink, pool));
     (
@@ -424,4 +426,87 @@ fn files_go_on_side_by_side_once_the_host_is_free_again() {
         end(FileStatus::Passed)
     });
     assert_eq!(outcome.files_failed, 0);
+}
+
+/// Of two files the first never comes back, with all of the pool in its hands.
+struct OneIsStuck {
+    pool: Pool,
+    abandoned: Mutex<Vec<String>>,
+}
+
+impl RunFile for OneIsStuck {
+    fn run(&self, task: FileTask) -> FileEnd {
+        let file = task.file.display.clone();
+        let granted = futures_util::FutureExt::now_or_never(self.pool.acquire(&file, need(1)));
+        let granted = granted.map(|granted| granted.unwrap());
+        if file == "stuck" {
+            task.sink.emit(Event::TestStarted {
+                path: file,
+                name: "hangs".into(),
+                meta: Value::Nil,
+            });
+            loop {
+                std::thread::park();
+            }
+        }
+        assert!(granted.is_some(), "what the other file held was taken back");
+        passed(&task, "works");
+        end(FileStatus::Passed)
+    }
+
+    fn abandon(&self, file: &TestFile) {
+        self.abandoned.lock().unwrap().push(file.display.clone());
+    }
+}
+
+#[test]
+fn a_file_that_never_comes_back_is_given_up_with_all_it_holds() {
+    for by_the_user in [false, true] {
+        let mut plan = plan(&["stuck", "works"]);
+        plan.stuck_after = std::time::Duration::from_millis(50);
+        plan.file_timeout = Some(std::time::Duration::from_millis(50)).filter(|_| !by_the_user);
+        let (sink, receiver) = Sink::channel();
+        let size = PoolSize {
+            memory: MIB,
+            cpus: 1,
+        };
+        let pool = Pool::new(size, sink.clone());
+        let files = Arc::new(OneIsStuck {
+            pool: pool.clone(),
+            abandoned: Mutex::default(),
+        });
+        let stop = Stop::new();
+        if by_the_user {
+            let (stop, within) = (stop.clone(), pool.clone());
+            std::thread::spawn(move || {
+                // Thrown once the file is at work.
+                while within.room() > 0 {
+                    std::thread::yield_now();
+                }
+                stop.cancel();
+            });
+        }
+        let run_file: Arc<dyn RunFile> = files.clone();
+        let outcome = run(
+            &plan,
+            &mut History::default(),
+            &pool,
+            &sink,
+            &stop,
+            run_file,
+        );
+        assert_eq!(*files.abandoned.lock().unwrap(), ["stuck"]);
+        assert_eq!(outcome.passed, u64::from(!by_the_user));
+        assert_eq!(pool.room(), MIB, "nothing is held any more");
+        let told: Vec<Event> = receiver.try_iter().map(|stamped| stamped.event).collect();
+        let failed = position(&told, |event| {
+            matches!(event, Event::TestFailed { name, reason, .. }
+                if name == "hangs" && reason.contains("cannot be interrupted"))
+        });
+        let completed = position(&told, |event| {
+            matches!(event, Event::FileCompleted { path, status: FileStatus::TimedOut, .. }
+                if path == "stuck")
+        });
+        assert!(failed < completed);
+    }
 }

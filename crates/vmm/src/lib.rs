@@ -23,6 +23,7 @@
 
 mod accel;
 mod arguments;
+mod confinement;
 mod console;
 mod death;
 mod entropy;

@@ -1,13 +1,16 @@
 //! The QEMU of this host: where it is, which it is.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_process::{Command, output};
+use provium_process::{Command, Stdio, output};
 use provium_qmp::Version;
 
+use crate::arguments::SANDBOX;
+use crate::confinement::small_environment;
 use crate::error::VmmError;
 
 /// The oldest QEMU that has all that is used (`-netdev stream` is the youngest).
@@ -22,6 +25,9 @@ const PROGRAM: &str = "qemu-system-x86_64";
 
 /// `--version` needs some 30 ms; a busy host more.
 const VERSION_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The start of a QEMU without a machine.
+const SANDBOX_DEADLINE: Duration = Duration::from_secs(20);
 
 /// A QEMU that was found to be fit.
 #[derive(Clone, Debug)]
@@ -44,6 +50,7 @@ impl Qemu {
         let path = told.map_or_else(|| PROGRAM.into(), Utf8Path::to_owned);
         let mut command = Command::new(path.as_str());
         command.arg("--version");
+        small_environment(&mut command);
         let said = output(command, VERSION_DEADLINE).await?;
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         let Some(version) = parse_version(&said) else {
@@ -78,8 +85,35 @@ impl Qemu {
         }
     }
 
+    /// Starts it once, without a machine, to see whether it can confine itself by seccomp: why not, if
+    /// it cannot.
+    pub async fn try_sandbox(&self) -> Result<(), String> {
+        /// QMP (`docs/interop/qmp-spec`): a program that is ready and has to end again.
+        const END: &[u8] = b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}";
+        let commands = std::io::pipe().and_then(|(reader, mut writer)| {
+            writer.write_all(END)?;
+            Ok(reader)
+        });
+        let commands = commands.map_err(|error| error.to_string())?;
+        let mut command = Command::new(self.path.as_str());
+        command
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-machine", "none", "-S", "-sandbox", SANDBOX])
+            .args(["-qmp", "stdio"])
+            .stdin(Stdio::Fd(commands.into()));
+        small_environment(&mut command);
+        let ended = output(command, SANDBOX_DEADLINE).await;
+        let ended = ended.map_err(|error| error.to_string())?;
+        if ended.exit.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        self.learn(&said);
+        Err(said.trim().to_owned())
+    }
+
     /// Can it confine itself by seccomp? True until a start has shown otherwise.
-    pub(crate) fn has_sandbox(&self) -> bool {
+    pub fn has_sandbox(&self) -> bool {
         self.sandbox.load(Ordering::Relaxed)
     }
 

@@ -63,7 +63,6 @@ impl Vm {
         snapshot: &Snapshot,
         granted: Option<Grant>,
     ) -> Result<Ready, LabError> {
-        let begun = Instant::now();
         let failed = |error| LabError::host(self.subject(), "restore()", error);
         if self.is_closed() {
             return Err(LabError::gone(
@@ -91,6 +90,8 @@ impl Vm {
             Some(grant) => Granted::Whole(grant),
             None => self.granted(need).await?,
         };
+        // A wait for the pool is no part of it.
+        let begun = Instant::now();
         let revived = self.load(saved, &image).await.map_err(failed)?;
         if !saved.is_current() {
             // Parts of both may have been loaded.

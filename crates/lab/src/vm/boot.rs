@@ -123,18 +123,18 @@ impl Vm {
             return Err(self.wrong_state("boot()", &stage, "created, shutdown or dead"));
         }
         let options = options.over(&self.0.options);
-        let started = Instant::now();
         let profile = &self.0.profile;
         let need = Need::of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;
+        let started = Instant::now();
         let image = self.environment().image(&profile.name).await;
         let image = image.map_err(|error| self.host_error(error))?;
         self.check_room(&options, &image)?;
-        let until = left.map(|left| started + left);
         let asked = Instant::now();
         let grant = self.grant("boot()", need).await?;
-        // The wait for memory and vCPUs is nobody's time.
-        let until = until.map(|until| until + asked.elapsed());
+        // A wait for the pool is no part of the boot, and no time of the test.
+        let started = started + asked.elapsed();
+        let until = left.map(|left| started + left);
         let terms = Terms { options, until };
         let machine = self.start(&terms, &image).await?;
         lock(&self.0.timeline).boot();
@@ -266,6 +266,7 @@ impl Vm {
         self.0
             .stage
             .send_replace(Stage::Booted(Arc::clone(&running)));
+        self.environment().note_machine(&self.0.file.path, &running);
         self.watch_over(&running);
         self.environment().sink().emit(Event::VmSpawned {
             file: self.0.file.path.clone(),

@@ -145,6 +145,8 @@ fn ground(state: &FileState, path: Utf8PathBuf, display: String) -> Ground {
             sink: environment.sink().clone(),
             environment,
             cancel: state.cancel.clone(),
+            // The deadline has that of the file.
+            watch: Default::default(),
         },
     }
 }

@@ -54,7 +54,9 @@ pub(crate) async fn run_test(
         };
         let mut verdict = run_once(lua, &state, test, prepared).await?;
         verdict.attempts = attempt;
+        // One that is expected to fail is judged as it is: its failure is no reason to try again.
         let again = verdict.status == Status::Failed
+            && test.meta.expect_fail.is_none()
             && attempt <= retries
             && !verdict.cancelled
             && !state.deadline.is_past();

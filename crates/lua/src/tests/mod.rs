@@ -18,7 +18,7 @@ use crate::testing::{Status, TestSelection, Verdict};
 use crate::{CancelToken, Listing};
 use camino::Utf8PathBuf;
 use provium_events::Sink;
-use provium_lab::Environment;
+use provium_lab::{Environment, FileWatch};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -59,6 +59,7 @@ impl Case {
             environment: Arc::new(environment),
             sink,
             cancel: CancelToken::new(),
+            watch: FileWatch::default(),
         };
         Self {
             folder,

@@ -10,6 +10,8 @@ use crate::hiargs::{MachineSettings, Place};
 use crate::lowargs::DoctorArgs;
 use crate::{machines, terminal};
 use camino::Utf8Path;
+use provium_events::printable::clean;
+use provium_runner::pool::HostMemory;
 use provium_store::{Cache, StoreError};
 use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, decide_accel};
 use std::error::Error;
@@ -42,7 +44,8 @@ enum State {
 pub(super) fn run(args: &DoctorArgs) -> Result<Verdict, Failure> {
     let place = Place::new(&args.plain)?;
     let settings = MachineSettings::new(&args.machine);
-    let findings = interruptible(async { Ok(check(&place, &settings).await) })?;
+    let told_memory = args.machine.mem.is_some();
+    let findings = interruptible(async { Ok(check(&place, &settings, told_memory).await) })?;
     let mut out = String::new();
     for finding in &findings {
         out.push_str(&finding.shown());
@@ -63,7 +66,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Verdict, Failure> {
     })
 }
 
-async fn check(place: &Place, settings: &MachineSettings) -> Vec<Finding> {
+async fn check(place: &Place, settings: &MachineSettings, told_memory: bool) -> Vec<Finding> {
     let cache_dir = &place.config.cache_dir;
     let (qemu, qemu_finding) = qemu().await;
     let cache = cache(cache_dir);
@@ -71,12 +74,13 @@ async fn check(place: &Place, settings: &MachineSettings) -> Vec<Finding> {
     let mut findings = vec![qemu_finding];
     if let Some(qemu) = &qemu {
         findings.extend(accelerator(qemu, settings.accel, cache_dir).await);
+        findings.push(sandbox(qemu).await);
     }
     findings.push(cache);
     if cache_works {
         findings.push(guest(cache_dir).await);
     }
-    findings.push(pool(settings));
+    findings.push(pool(settings, told_memory));
     findings
 }
 
@@ -146,6 +150,24 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
     vec![accelerator, Finding::good("patience", patience)]
 }
 
+/// Whether a guest that has taken QEMU over is held back by it.
+async fn sandbox(qemu: &Qemu) -> Finding {
+    let subject = "sandbox";
+    match qemu.try_sandbox().await {
+        Ok(()) => Finding::good(subject, "QEMU confines itself by seccomp".to_owned()),
+        Err(why) => Finding {
+            subject,
+            state: State::Worse,
+            found: format!(
+                "QEMU cannot confine itself: {}",
+                clean(&why).replace('\n', " ")
+            ),
+            cost: Some("a guest that breaks into QEMU can do all that your user can".to_owned()),
+            mend: None,
+        },
+    }
+}
+
 fn cache(cache_dir: &Utf8Path) -> Finding {
     let subject = "cache";
     let tried = fs_err::create_dir_all(cache_dir)
@@ -191,9 +213,14 @@ async fn guest(cache_dir: &Utf8Path) -> Finding {
     }
 }
 
-fn pool(settings: &MachineSettings) -> Finding {
+fn pool(settings: &MachineSettings, told_memory: bool) -> Finding {
     let (memory, cpus) = (settings.pool.memory, settings.pool.cpus);
-    let found = format!("{} MiB and {cpus} vCPU(s) to share out", memory >> 20);
+    let from = if told_memory {
+        String::new()
+    } else {
+        format!(" ({})", HostMemory::read())
+    };
+    let found = format!("{} MiB{from} and {cpus} vCPU(s) to share out", memory >> 20);
     if memory >= ONE_GUEST {
         return Finding::good("pool", found);
     }

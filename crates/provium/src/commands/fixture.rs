@@ -9,6 +9,7 @@ use crate::lowargs::{FixtureArgs, FixtureCommand};
 use crate::tables::{Removed, ago, mebibytes, since_1970, took};
 use crate::{machines, terminal};
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_events::printable;
 use provium_events::{Event, Sink};
 use provium_lab::{BuiltFixture, Change, Environment, Fixtures, Unlimited};
 use provium_lua::{TestSelection, build_fixture};
@@ -300,7 +301,10 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: 
     let job = files.job(file, environment.sink().clone(), stop.clone(), None);
     let started = Instant::now();
     let (built, printed) = build_fixture(&job, anew);
-    let printed: String = printed.iter().map(|line| format!("  {line}\n")).collect();
+    let printed: String = printed
+        .iter()
+        .map(|line| format!("  {}\n", printable::clean(line)))
+        .collect();
     terminal::out(&printed);
     match built {
         Ok(built) => {
@@ -313,7 +317,7 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: 
             true
         }
         Err(error) => {
-            terminal::error(&format!("provium: {}\n", error.message));
+            terminal::error(&format!("provium: {}\n", printable::clean(&error.message)));
             false
         }
     }

@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use crate::hiargs::{Place, Selected};
 use crate::lowargs::ListArgs;
 use crate::terminal;
+use provium_events::printable::{self, clean, one_line};
 use provium_events::{Sink, Value};
 use provium_lab::Environment;
 use provium_lua::{ChunkError, DeclaredTest, Listing, list_file};
@@ -37,7 +38,8 @@ struct Test<'a> {
 }
 
 pub(super) fn run(args: ListArgs) -> Result<Verdict, Failure> {
-    let place = Place::new(&args.plain)?;
+    let first = args.selection.paths.first().map(String::as_str);
+    let place = Place::of(&args.plain, first)?;
     let fixtures = args.fixtures.then(|| args.selection.paths.clone());
     let selected = Selected::new(args.selection, &place)?;
     if let Some(paths) = fixtures {
@@ -89,28 +91,28 @@ fn message(error: &ChunkError) -> String {
 }
 
 fn text(path: &str, listing: &Result<Listing, ChunkError>) -> String {
-    let mut out = format!("{path}\n");
+    let mut out = format!("{}\n", one_line(path));
     match listing {
         Ok(listing) => {
             for test in asked_for(listing) {
-                let _ = write!(out, "  {}: {}", test.line, test.name);
+                let _ = write!(out, "  {}: {}", test.line, one_line(&test.name));
                 if !test.tags.is_empty() {
-                    let _ = write!(out, " [{}]", test.tags.join(", "));
+                    let _ = write!(out, " [{}]", one_line(&test.tags.join(", ")));
                 }
                 if test.slow {
                     out.push_str(" (slow)");
                 }
                 if let Some(reason) = &test.skip {
-                    let _ = write!(out, " (skipped: {reason})");
+                    let _ = write!(out, " (skipped: {})", one_line(reason));
                 }
                 out.push('\n');
             }
             if let Some(why) = &listing.partial {
-                let _ = writeln!(out, "  … there may be more: {why}");
+                let _ = writeln!(out, "  … there may be more: {}", clean(why));
             }
         }
         Err(error) => {
-            let _ = writeln!(out, "  error: {}", message(error));
+            let _ = writeln!(out, "  error: {}", clean(&message(error)));
         }
     }
     out
@@ -141,7 +143,7 @@ fn json(path: &str, listing: &Result<Listing, ChunkError>) -> String {
         },
     };
     // Strings, numbers, lists and maps with text keys always serialise.
-    let mut text = serde_json::to_string(&line).unwrap_or_default();
+    let mut text = printable::json(serde_json::to_string(&line).unwrap_or_default());
     text.push('\n');
     text
 }

@@ -5,6 +5,7 @@ use crate::failure::Failure;
 use crate::hiargs::Place;
 use crate::terminal;
 use camino::Utf8PathBuf;
+use provium_events::printable::{self, one_line};
 use provium_lua::base_of;
 use provium_runner::{FIXTURE_SUFFIX, Request, Sought, TestFile, discover, fixture_refs};
 use serde::Serialize;
@@ -48,7 +49,7 @@ pub(super) fn run(
         };
         terminal::out(&if json {
             // Strings always serialise.
-            serde_json::to_string(&line).unwrap_or_default() + "\n"
+            printable::json(serde_json::to_string(&line).unwrap_or_default()) + "\n"
         } else {
             text(&line)
         });
@@ -78,8 +79,9 @@ fn naming(file: &TestFile) -> Naming {
 }
 
 fn text(line: &Line<'_>) -> String {
+    let path = one_line(line.path);
     match line.used_by.as_slice() {
-        [] => format!("{}\n  named in no test file\n", line.path),
-        files => format!("{}\n  named in {}\n", line.path, files.join(", ")),
+        [] => format!("{path}\n  named in no test file\n"),
+        files => format!("{path}\n  named in {}\n", one_line(&files.join(", "))),
     }
 }

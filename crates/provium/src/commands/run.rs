@@ -8,11 +8,11 @@ use crate::interrupt::Interrupts;
 use crate::lowargs::RunArgs;
 use crate::output::Writer;
 use crate::sources::sources;
-use crate::{live, machines, terminal};
+use crate::{machines, terminal};
 use provium_events::{Amount, Sink};
 use provium_lab::{Environment, Host, Need, Profile};
 use provium_runner::{
-    About, History, LuaFiles, Outcome, Plan, Pool, Stop, TestFile, record_panics,
+    About, History, LuaFiles, Outcome, Plan, Pool, STUCK_AFTER, Stop, TestFile, record_panics,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,6 +92,7 @@ impl Run {
             reservation: usual_need(&self.profiles),
             files: selected.files,
             file_timeout: settings.timeout,
+            stuck_after: STUCK_AFTER,
             fail_fast: settings.fail_fast,
             whole_files: takes_all,
             pressure: "/proc/pressure".into(),
@@ -147,16 +148,37 @@ impl Run {
                 () = interrupts.at_least(2) => None,
             }
         });
+        let unconfined = environment
+            .host()
+            .is_some_and(|host| !host.qemu.has_sandbox());
         // The writer ends with the last sink.
         drop(environment);
+        let stopped = || {
+            terminal::last_words("provium: stopped at once\n");
+            Ok(Verdict::Failed)
+        };
         let Some(outcome) = outcome else {
-            live::end();
-            terminal::error("provium: stopped at once\n");
-            return Ok(Verdict::Failed);
+            return stopped();
         };
         // It has sent its last word.
         let _ = thread.join();
-        writer.finish()?;
+        // Who reads the output may stand still.
+        let written = runtime.block_on(async {
+            tokio::select! {
+                written = writer.finish() => Some(written),
+                () = interrupts.at_least(2) => None,
+            }
+        });
+        let Some(written) = written else {
+            return stopped();
+        };
+        written?;
+        if unconfined {
+            terminal::error(
+                "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
+                 `provium doctor` says why\n",
+            );
+        }
         let verdict = verdict(&outcome);
         if !takes_all && verdict == Verdict::Passed && outcome.passed + outcome.skipped == 0 {
             terminal::error(

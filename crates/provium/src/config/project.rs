@@ -28,15 +28,31 @@ pub(crate) struct Config {
     pub(crate) cache_max_size: u64,
     /// In the file's order, the built-in one last unless the file has it.
     pub(crate) profiles: Vec<ProfileConfig>,
+    /// The folder of its file; `None`: there is none.
+    pub(crate) directory: Option<Utf8PathBuf>,
 }
 
 impl Config {
     /// Reads the configuration that `told` names, or the one nearest to `base`; without any, all is
     /// by default.
+    #[cfg(test)]
     pub(crate) fn load(told: Option<&Utf8Path>, base: &Utf8Path) -> Result<Self, Failure> {
+        Self::load_for(None, told, base)
+    }
+
+    /// The same, but the configuration nearest to `first`, the first path of the command line, comes
+    /// before that of `base`.
+    pub(crate) fn load_for(
+        first: Option<&str>,
+        told: Option<&Utf8Path>,
+        base: &Utf8Path,
+    ) -> Result<Self, Failure> {
+        let near = |first: &str| find::nearest(&find::folder_of(&base.join(first)), FILE_NAME);
         let path = match told {
             Some(told) => Some(base.join(told)),
-            None => find::nearest(base, FILE_NAME),
+            None => first
+                .and_then(near)
+                .or_else(|| find::nearest(base, FILE_NAME)),
         };
         let Some(path) = path else {
             let cache_dir = find::default_cache()?;
@@ -46,6 +62,7 @@ impl Config {
                 cache_dir,
                 cache_max_size: CACHE_MAX_SIZE,
                 profiles,
+                directory: None,
             });
         };
         let document = Document::read(&path, find::shown(&path, base))?;
@@ -72,7 +89,7 @@ impl Config {
                 }
                 roots.push(folder);
             }
-            if let Some((size, _)) = provium.size("cache_max_size")? {
+            if let Some((size, _)) = provium.size_or_zero("cache_max_size")? {
                 cache_max_size = size;
             }
             if let Some((folder, _)) = provium.string("cache_dir")? {
@@ -102,6 +119,7 @@ impl Config {
             cache_dir,
             cache_max_size,
             profiles,
+            directory: Some(directory),
         })
     }
 

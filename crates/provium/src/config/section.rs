@@ -210,8 +210,16 @@ impl<'a> Section<'a> {
         Ok(Some((number, value.span())))
     }
 
-    /// Bytes, as a number or with a unit.
+    /// Bytes, as a number or with a unit, and more than none.
     pub(super) fn size(&self, key: &str) -> Result<Placed<u64>, ConfigError> {
+        match self.size_or_zero(key)? {
+            Some((0, span)) => Err(self.error(span, format!("`{key}` must be more than 0"))),
+            size => Ok(size),
+        }
+    }
+
+    /// Bytes, as a number or with a unit.
+    pub(super) fn size_or_zero(&self, key: &str) -> Result<Placed<u64>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);
         };

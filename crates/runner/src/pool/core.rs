@@ -1,7 +1,8 @@
 //! Who gets what. Requests in, grants out; no threads, no time.
 
 use provium_events::Amount;
-use std::collections::{BTreeMap, VecDeque};
+use provium_lab::Activity;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How often a request may be overtaken before others have to wait for it.
 const OVERTAKEN_LIMIT: u32 = 8;
@@ -15,12 +16,14 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct PoolCore {
     total: Amount,
     files: BTreeMap<String, Account>,
+    /// Files that were given up: what they held is others', and they get no more.
+    revoked: BTreeSet<String>,
     queue: VecDeque<Waiting>,
     next: u64,
 }
 
 /// What a file has of the pool.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Account {
     held: Amount,
     /// The most it held at a time.
@@ -29,6 +32,8 @@ struct Account {
     running: bool,
     /// How many of its tasks wait for what another file does.
     standing_by: u32,
+    /// Its calls that do not wait for the pool.
+    activity: Activity,
 }
 
 #[derive(Debug)]
@@ -44,6 +49,7 @@ impl PoolCore {
         Self {
             total,
             files: BTreeMap::new(),
+            revoked: BTreeSet::new(),
             queue: VecDeque::new(),
             next: 0,
         }
@@ -78,8 +84,9 @@ impl PoolCore {
     }
 
     /// A file starts.
-    pub(crate) fn begin(&mut self, file: &str, reservation: Amount) {
+    pub(crate) fn begin(&mut self, file: &str, reservation: Amount, activity: Activity) {
         let account = self.files.entry(file.to_owned()).or_default();
+        account.activity = activity;
         account.reserved = reservation;
         account.running = true;
     }
@@ -91,6 +98,23 @@ impl PoolCore {
             account.running = false;
         }
         self.forget(file);
+    }
+
+    /// A file is given up: takes back what it holds, and its requests; the tickets of those. It gets
+    /// nothing any more, and what it gives back later counts no more.
+    pub(crate) fn revoke(&mut self, file: &str) -> Vec<Ticket> {
+        self.files.remove(file);
+        self.revoked.insert(file.to_owned());
+        let tickets = self.queue.iter().filter(|waiting| waiting.file == file);
+        let tickets = tickets.map(|waiting| waiting.ticket).collect();
+        self.queue.retain(|waiting| waiting.file != file);
+        tickets
+    }
+
+    /// Whether a request of `file` that waits could be granted if others gave back what they hold.
+    pub(crate) fn waits_for_others(&self, file: &str, need: Amount) -> bool {
+        let held = self.files.get(file).map(|account| account.held);
+        fits(plus(held.unwrap_or_default(), need), self.total)
     }
 
     /// The most that a running file has held at a time.
@@ -116,7 +140,7 @@ impl PoolCore {
 
     /// Asks for `need`; `None` if it is more than there will ever be.
     pub(crate) fn request(&mut self, file: &str, need: Amount) -> Option<Ticket> {
-        if !fits(need, self.total) {
+        if !fits(need, self.total) || self.revoked.contains(file) {
             return None;
         }
         let ticket = Ticket(self.next);
@@ -132,7 +156,8 @@ impl PoolCore {
 
     /// Takes `need` at once, if it is there and nobody waits; whether it did.
     pub(crate) fn take_now(&mut self, file: &str, need: Amount) -> bool {
-        let taken = self.queue.is_empty() && fits(need, self.available());
+        let taken =
+            self.queue.is_empty() && fits(need, self.available()) && !self.revoked.contains(file);
         if taken {
             self.files.entry(file.to_owned()).or_default().take(need);
         }
@@ -178,7 +203,9 @@ impl PoolCore {
     /// gets them: unlike memory they can be shared, at the price of time. So a file may have more
     /// VMs than the host has processors.
     fn lend_processors(&mut self) -> Option<Ticket> {
-        self.stuck()?;
+        // A file that does something else meanwhile gets them too: it may never come to an end, as a
+        // server does not.
+        self.stuck(|_| true)?;
         let memory = self.available().memory_bytes;
         let held = |file: &str| self.files.get(file).map(|account| account.held);
         let index = self.queue.iter().position(|waiting| {
@@ -206,16 +233,25 @@ impl PoolCore {
         before != self.queue.len()
     }
 
-    /// When all who hold something wait, for more or for another file: the youngest of their requests, what it needs,
-    /// and who holds what.
-    pub(crate) fn stuck(&self) -> Option<(Ticket, Amount, String)> {
+    /// When all who hold something wait for each other, and none of them can give anything back: the
+    /// youngest of their requests, what it needs, and who holds what. A file of which another task
+    /// still does something may give back what that task uses.
+    pub(crate) fn deadlock(&self) -> Option<(Ticket, Amount, String)> {
+        self.stuck(Activity::is_idle)
+    }
+
+    /// When all who hold something wait, for more or for another file; of those who wait for more,
+    /// `counts` says of their activity whether they do.
+    fn stuck(&self, counts: impl Fn(&Activity) -> bool) -> Option<(Ticket, Amount, String)> {
         let holders = || {
             self.files
                 .iter()
                 .filter(|(_, account)| account.held != Amount::default())
         };
         let asks = |file: &str| self.queue.iter().any(|waiting| waiting.file == file);
-        let waits = |(file, account): (&String, &Account)| account.standing_by > 0 || asks(file);
+        let waits = |(file, account): (&String, &Account)| {
+            account.standing_by > 0 || (asks(file) && counts(&account.activity))
+        };
         if self.queue.is_empty() || !holders().all(waits) {
             return None;
         }
@@ -315,7 +351,7 @@ mod tests {
     #[test]
     fn the_small_go_ahead_of_the_large_but_do_not_starve_it() {
         let mut pool = pool(4);
-        pool.begin("large", cpus(1));
+        pool.begin("large", cpus(1), Activity::default());
         let mut held = pool.request("s", cpus(2)).unwrap();
         assert_eq!(pool.grant(), [held]);
         let large = pool.request("large", cpus(4)).unwrap();
@@ -360,9 +396,9 @@ mod tests {
     fn a_file_counts_with_its_reservation_when_others_start() {
         let mut pool = pool(2);
         assert!(pool.admits(cpus(9)), "one file may always run");
-        pool.begin("a", cpus(1));
+        pool.begin("a", cpus(1), Activity::default());
         assert!(pool.admits(cpus(1)));
-        pool.begin("b", cpus(1));
+        pool.begin("b", cpus(1), Activity::default());
         assert!(!pool.admits(cpus(1)));
         // A reservation does not keep a running file from booting something larger.
         let both = pool.request("a", cpus(2)).unwrap();
@@ -377,7 +413,7 @@ mod tests {
     #[test]
     fn the_most_that_a_file_held_is_known_until_it_ends() {
         let mut pool = pool(4);
-        pool.begin("a", Amount::default());
+        pool.begin("a", Amount::default(), Activity::default());
         for (takes, most) in [(1, 1), (2, 3), (1, 3)] {
             pool.request("a", cpus(takes)).unwrap();
             assert_eq!(pool.grant().len(), 1);
@@ -396,23 +432,68 @@ mod tests {
     fn a_wait_cycle_is_seen_and_names_the_youngest() {
         let mut pool = pool(4);
         for file in ["a", "b"] {
-            pool.begin(file, cpus(1));
+            pool.begin(file, cpus(1), Activity::default());
             pool.request(file, cpus(2)).unwrap();
         }
         assert_eq!(pool.grant().len(), 2);
         pool.request("a", cpus(1)).unwrap();
         assert!(pool.grant().is_empty());
-        assert!(pool.stuck().is_none(), "b still runs");
+        assert!(pool.deadlock().is_none(), "b still runs");
         let youngest = pool.request("b", cpus(2)).unwrap();
         assert!(pool.grant().is_empty());
-        let (ticket, need, who) = pool.stuck().unwrap();
+        let (ticket, need, who) = pool.deadlock().unwrap();
         assert_eq!((ticket, need), (youngest, cpus(2)));
         assert_eq!(
             who,
             "`a` holds 2 MiB and 2 vCPU(s), `b` holds 2 MiB and 2 vCPU(s)"
         );
         assert!(pool.withdraw(ticket));
-        assert!(pool.stuck().is_none());
+        assert!(pool.deadlock().is_none());
+    }
+
+    #[test]
+    fn a_file_that_works_on_is_in_no_cycle() {
+        let mut pool = pool(2);
+        let activity = Activity::default();
+        pool.begin("a", cpus(1), activity.clone());
+        pool.request("a", cpus(1)).unwrap();
+        assert_eq!(pool.grant().len(), 1);
+        let call = activity.begin();
+        // It lacks memory, which is not lent.
+        let waits = pool.request("a", cpus(2)).unwrap();
+        assert!(pool.grant().is_empty());
+        assert!(
+            pool.deadlock().is_none(),
+            "its other task can give something back"
+        );
+        assert!(!pool.waits_for_others("a", cpus(2)));
+        assert!(pool.waits_for_others("a", cpus(1)));
+        drop(call);
+        assert_eq!(pool.deadlock().unwrap().0, waits);
+        pool.release("a", cpus(1));
+        assert_eq!(pool.grant(), [waits]);
+    }
+
+    #[test]
+    fn what_a_file_held_that_is_given_up_is_others_and_only_once() {
+        let mut pool = pool(2);
+        pool.begin("stuck", cpus(2), Activity::default());
+        pool.request("stuck", cpus(2)).unwrap();
+        assert_eq!(pool.grant().len(), 1);
+        let more = pool.request("stuck", cpus(1)).unwrap();
+        let other = pool.request("other", cpus(2)).unwrap();
+        assert!(pool.grant().is_empty());
+        assert_eq!(pool.revoke("stuck"), [more]);
+        assert_eq!(pool.grant(), [other]);
+        // Its machines end only now.
+        pool.release("stuck", cpus(2));
+        pool.end("stuck");
+        assert_eq!(pool.used(), cpus(2));
+        assert!(pool.request("stuck", cpus(1)).is_none());
+        assert!(!pool.take_now("stuck", cpus(0)));
+        pool.release("other", cpus(2));
+        assert_eq!(pool.used(), Amount::default());
+        assert!(pool.admits(cpus(2)));
     }
 
     #[test]
@@ -456,12 +537,12 @@ mod tests {
         assert_eq!(pool.grant().len(), 2);
         let more = pool.request("works", small).unwrap();
         assert!(pool.grant().is_empty(), "the other file can still end");
-        assert!(pool.stuck().is_none());
+        assert!(pool.deadlock().is_none());
         pool.stand_by("waits");
         assert_eq!(pool.grant(), [more], "processors are lent");
         pool.go_on("waits");
         pool.request("works", small).unwrap();
-        assert!(pool.stuck().is_none());
+        assert!(pool.deadlock().is_none());
     }
 
     proptest! {

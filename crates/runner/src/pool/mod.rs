@@ -17,6 +17,6 @@ mod core;
 mod host;
 mod shared;
 
-pub use host::{default_cpus, default_memory};
+pub use host::{HostMemory, default_cpus, default_memory};
 pub(crate) use shared::Running;
 pub use shared::{Pool, PoolSize};

@@ -2,7 +2,7 @@
 
 use super::core::{PoolCore, Ticket};
 use provium_events::{Amount, BlockReason, Event, Sink};
-use provium_lab::{Budget, BudgetError, Grant, Need, StandingBy};
+use provium_lab::{Activity, Budget, BudgetError, Grant, Need, StandingBy};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
@@ -10,6 +10,9 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// From this on the end of a wait is told.
+const WORTH_TELLING: Duration = Duration::from_millis(100);
 
 /// How large a pool is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,7 @@ struct State {
 struct Waiter {
     file: String,
     need: Need,
+    since: Instant,
     answer: oneshot::Sender<Result<Grant, BudgetError>>,
 }
 
@@ -91,12 +95,27 @@ impl Pool {
     }
 
     /// A file starts.
-    pub(crate) fn begin(&self, file: &str, reservation: Amount) -> Running {
-        self.lock().core.begin(file, reservation);
+    pub(crate) fn begin(&self, file: &str, reservation: Amount, activity: Activity) -> Running {
+        self.lock().core.begin(file, reservation, activity);
         Running {
             pool: self.clone(),
             file: file.to_owned(),
         }
+    }
+
+    /// Takes back all that `file`, which is given up, holds or asks for.
+    pub(crate) fn revoke(&self, file: &str) {
+        let mut state = self.lock();
+        let tickets = state.core.revoke(file);
+        let waiters = tickets
+            .iter()
+            .filter_map(|ticket| state.waiters.remove(ticket));
+        let waiters: Vec<Waiter> = waiters.collect();
+        state.stuck = None;
+        drop(state);
+        // Whoever still waits is told by the end of the answer.
+        drop(waiters);
+        self.settle();
     }
 
     /// Calls `notify` whenever something was given back. It is called under the pool's lock and
@@ -109,7 +128,7 @@ impl Pool {
     /// `patience`, as of `now`.
     pub(crate) fn break_cycle(&self, now: Instant, patience: Duration) {
         let mut state = self.lock();
-        let Some((ticket, _, holders)) = state.core.stuck() else {
+        let Some((ticket, _, holders)) = state.core.deadlock() else {
             state.stuck = None;
             return;
         };
@@ -148,7 +167,21 @@ impl Pool {
         }
         drop(state);
         // Without the lock: a grant that nobody takes is dropped here, and comes back to the pool.
-        for Waiter { file, need, answer } in granted {
+        for Waiter {
+            file,
+            need,
+            since,
+            answer,
+        } in granted
+        {
+            let waited = since.elapsed();
+            if waited >= WORTH_TELLING {
+                self.0.sink.emit(Event::FileUnblocked {
+                    path: file.clone(),
+                    amount: amount(need),
+                    waited_ns: u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX),
+                });
+            }
             let _ = answer.send(Ok(self.granted(file, need)));
         }
     }
@@ -191,6 +224,7 @@ impl Pool {
                 Waiter {
                     file: file.to_owned(),
                     need,
+                    since: Instant::now(),
                     answer,
                 },
             );
@@ -219,6 +253,10 @@ impl Budget for Pool {
         self.settle();
         let (pool, file) = (self.clone(), file.to_owned());
         StandingBy::new(move || pool.lock().core.go_on(&file))
+    }
+
+    fn waits_for_others(&self, file: &str, need: Need) -> bool {
+        self.lock().core.waits_for_others(file, amount(need))
     }
 
     fn room(&self) -> u64 {

@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::trial::Trial;
 use crate::arguments::cpu_model;
+use crate::confinement::small_environment;
 use crate::{Accel, Qemu, tiny};
 
 /// Work that takes TCG about 0.4 s, and a KVM that works less.
@@ -35,6 +36,7 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
         .write_all(&tiny::elf(ROUNDS))
         .map_err(|error| error.to_string())?;
     let mut command = Command::new(qemu.path.as_str());
+    small_environment(&mut command);
     command
         .args([
             "-nodefaults",

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -15,7 +16,9 @@ use tokio::time::timeout;
 use super::handle::{AgentStreams, Machine};
 use super::standby::Standby;
 use super::supervisor::StderrTail;
+use crate::accel::Accel;
 use crate::arguments::{Surroundings, arguments, fd};
+use crate::confinement::{Access, confine};
 use crate::console::Console;
 use crate::entropy;
 use crate::error::VmmError;
@@ -102,6 +105,7 @@ impl Start {
     pub(super) async fn run(self, qemu: &Qemu) -> Result<Standby, VmmError> {
         let launched = match self.attempt(qemu).await {
             Err(VmmError::DiedAtStart { stderr, .. }) if qemu.learn(&stderr) => {
+                // `Qemu::has_sandbox` tells the caller, who tells the user.
                 tracing::warn!(qemu = %qemu.path, stderr, "starting again without a sandbox");
                 self.attempt(qemu).await?
             }
@@ -163,6 +167,11 @@ impl Start {
             command.inherit(fd::DEVICES, devices.into());
         }
         command.stdout(Stdio::Null).stderr(Stdio::Pipe);
+        let kernel = (spec.kernel.as_std_path(), Access::Read);
+        let ram = self.saved.as_ref().map(SavedMachine::ram);
+        let ram = ram.as_ref().map(|ram| (ram.as_std_path(), Access::Write));
+        let kvm = (spec.accel == Accel::Kvm).then(|| (Path::new("/dev/kvm"), Access::Write));
+        confine(&mut command, [Some(kernel), ram, kvm].into_iter().flatten());
         tracing::debug!(
             machine = spec.name,
             command = command.to_line(),

@@ -1,0 +1,185 @@
+//! Makes an event that is too large for a frame fit: its longest texts are cut, and say by how much.
+//!
+//! An event that is lost is worse than one that is cut: without its end a test would have begun and
+//! never ended.
+
+use crate::event::{Details, Event, FileError};
+use crate::value::Value;
+
+/// What is kept of each text, of each log and of each attachment, bytes. No event has so many of them
+/// that together they would reach [`MAX_FRAME`](crate::frame::MAX_FRAME).
+const KEPT: usize = 4 << 20;
+
+/// Entries that are kept of a list.
+const ENTRIES: usize = 20_000;
+
+impl Event {
+    /// Cuts what is longer than a frame can take; how many bytes were dropped.
+    pub(crate) fn shorten(&mut self) -> usize {
+        match self {
+            Self::TestPassed { meta, details, .. } => value(meta) + of_details(details),
+            Self::TestSkipped {
+                reason,
+                meta,
+                details,
+                ..
+            } => text(reason) + value(meta) + of_details(details),
+            Self::TestFailed {
+                reason,
+                meta,
+                console_excerpt,
+                details,
+                ..
+            } => {
+                let console = console_excerpt.as_mut().map_or(0, text);
+                text(reason) + value(meta) + console + of_details(details)
+            }
+            Self::TestStarted { meta, .. } => value(meta),
+            Self::TestRetried { reason, .. } => text(reason),
+            Self::TestAttachment { attachment, .. } => {
+                let dropped = attachment.content.len().saturating_sub(KEPT);
+                attachment.content.truncate(KEPT);
+                if dropped > 0 {
+                    attachment.name.push_str(" (cut)");
+                }
+                dropped
+            }
+            Self::FileCompleted {
+                error: Some(error), ..
+            } => of_error(error),
+            Self::FileDiscovered { fixture_refs, .. } => lines(fixture_refs),
+            _ => 0,
+        }
+    }
+}
+
+fn of_details(details: &mut Details) -> usize {
+    let steps = details.steps.len();
+    details.steps.truncate(ENTRIES);
+    let steps = steps - details.steps.len();
+    let names: usize = details
+        .steps
+        .iter_mut()
+        .map(|step| text(&mut step.name))
+        .sum();
+    lines(&mut details.log) + lines(&mut details.traceback) + names + steps
+}
+
+fn of_error(error: &mut FileError) -> usize {
+    text(&mut error.message) + lines(&mut error.traceback)
+}
+
+/// Keeps the beginning and says how much more there was.
+fn text(text: &mut String) -> usize {
+    let dropped = text.len().saturating_sub(KEPT);
+    if dropped == 0 {
+        return 0;
+    }
+    let end = text.floor_char_boundary(KEPT);
+    let dropped = text.len() - end;
+    text.truncate(end);
+    text.push_str(&format!("… ({dropped} bytes dropped)"));
+    dropped
+}
+
+/// Keeps the first lines, as many as together are not too long.
+fn lines(lines: &mut Vec<String>) -> usize {
+    let mut dropped = 0;
+    let mut kept = 0;
+    let mut room = KEPT;
+    for line in lines.iter_mut() {
+        if room == 0 || kept == ENTRIES {
+            break;
+        }
+        dropped += text(line);
+        room = room.saturating_sub(line.len());
+        kept += 1;
+    }
+    if kept < lines.len() {
+        let rest: usize = lines[kept..].iter().map(String::len).sum();
+        let count = lines.len() - kept;
+        lines.truncate(kept);
+        lines.push(format!("… ({count} entries, {rest} bytes dropped)"));
+        dropped += rest;
+    }
+    dropped
+}
+
+fn value(value: &mut Value) -> usize {
+    if size(value) <= KEPT {
+        return 0;
+    }
+    let dropped = size(value);
+    *value = Value::Text(format!("… ({dropped} bytes dropped)"));
+    dropped
+}
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Nil | Value::Bool(_) => 1,
+        Value::Int(_) | Value::Float(_) => 9,
+        Value::Text(text) => text.len() + 5,
+        Value::Bytes(bytes) => bytes.len() + 5,
+        Value::List(items) => 5 + items.iter().map(size).sum::<usize>(),
+        Value::Map(entries) => {
+            let entry = |(key, value): &(Value, Value)| size(key) + size(value);
+            5 + entries.iter().map(entry).sum::<usize>()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Location, Step};
+    use crate::frame::{Decoder, Stamped, encode};
+
+    #[test]
+    fn whatever_a_test_says_its_end_fits_into_a_frame() {
+        let long = || "é".repeat(40 << 20);
+        let event = Event::TestFailed {
+            path: "a.test.lua".into(),
+            name: "says a lot".into(),
+            duration_ns: 1,
+            meta: Value::Map(vec![("note".into(), Value::Text(long()))]),
+            reason: long(),
+            console_excerpt: Some(long()),
+            details: Details {
+                location: Some(Location {
+                    file: "a.test.lua".into(),
+                    line: 1,
+                    column: None,
+                }),
+                traceback: vec![long(), long()],
+                log: std::iter::repeat_n("x".repeat(1000), 100_000).collect(),
+                steps: vec![
+                    Step {
+                        name: "s".into(),
+                        duration_ns: 1,
+                        passed: true,
+                    };
+                    100_000
+                ],
+                attempts: 1,
+            },
+        };
+        let bytes = encode(&Stamped { ts: 1, event }).unwrap();
+        let mut decoder = Decoder::new();
+        decoder.feed(&bytes);
+        let Some(Stamped {
+            event: Event::TestFailed {
+                reason, details, ..
+            },
+            ..
+        }) = decoder.next_event().unwrap()
+        else {
+            panic!("another event");
+        };
+        assert!(
+            reason.ends_with("bytes dropped)"),
+            "{}",
+            &reason[reason.len() - 40..]
+        );
+        assert!(details.log.last().unwrap().ends_with("bytes dropped)"));
+    }
+}

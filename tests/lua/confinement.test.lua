@@ -1,0 +1,31 @@
+-- What QEMU's process gets of its caller: it is the one process that a hostile guest attacks.
+local LOOK = [[
+  for k in $(cat /proc/$PPID/task/*/children); do
+    if grep -q qemu /proc/$k/comm; then
+      cat /proc/$k/status; echo "--- environment"; tr '\0' '\n' < /proc/$k/environ; exit
+    fi
+  done; exit 1]]
+
+local PASSED_ON = {PATH = true, TMPDIR = true, LANG = true, LC_ALL = true, LC_CTYPE = true, TZ = true,
+  LD_LIBRARY_PATH = true, QEMU_MODULE_DIR = true}
+
+-- Both kinds: from the kernel, and from a template, whose memory is a file of the cache.
+for name, options in pairs{cold = {cold = true}, template = {}} do
+  test("a " .. name .. " QEMU has a filter, no capability, and no secret of the caller's", function(t)
+    provium:vm("v", "default", options):boot()
+    local path = os.tmpname()
+    t:defer(function() os.remove(path) end)
+    t:assert(os.execute("{" .. LOOK .. "\n} > " .. path), "no QEMU below this process")
+    local file = io.open(path)
+    local status, environment = file:read("a"):match("^(.-)%-%-%- environment\n(.*)$")
+    file:close()
+    t:assert_contains(status, "\nSeccomp:\t2\n")
+    t:assert_contains(status, "\nNoNewPrivs:\t1\n")
+    for _, set in ipairs{"Inh", "Prm", "Eff", "Amb"} do
+      t:assert_contains(status, "\nCap" .. set .. ":\t0000000000000000\n")
+    end
+    for variable in environment:gmatch("([^\n=]+)=[^\n]*") do
+      t:assert(PASSED_ON[variable], variable .. " is passed on to QEMU")
+    end
+  end)
+end
