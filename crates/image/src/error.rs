@@ -75,7 +75,7 @@ pub enum ImageError {
         why: String,
     },
     /// A path that a test or a package gives for a file in the guest.
-    #[error("`{path}` is no path for a file in the guest: {why}")]
+    #[error("`{path}` cannot be a file in the guest: {why}")]
     BadPath {
         /// The path.
         path: String,

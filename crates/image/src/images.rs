@@ -129,19 +129,30 @@ impl Images {
         ))
     }
 
-    /// An image of a folder that holds a whole root file system, with a kernel in it.
+    /// An image of a folder that holds a whole root file system, with a kernel in it. With an initial
+    /// RAM file system of its own, only kernel and modules are taken from the folder.
     ///
     /// # Errors
     /// If there is no kernel, or something cannot be read.
-    pub async fn from_root(&self, dir: &Utf8Path) -> Result<GuestImage, ImageError> {
+    pub async fn from_root(
+        &self,
+        dir: &Utf8Path,
+        initrd: Option<&Utf8Path>,
+    ) -> Result<GuestImage, ImageError> {
         let root = Root::open(dir)?;
         let kernel = self.kernel(&root.kernel()?).await?;
         let modules = match root.modules(kernel.release.as_deref()) {
             Some(folder) => Some(self.modules(&folder, kernel.release.as_deref()).await?),
             None => None,
         };
-        let archive = self.root_archive(dir, root).await?;
-        let init = ["/init", "/sbin/init"].map(str::to_owned).to_vec();
+        let (archive, init) = match initrd {
+            Some(initrd) => (self.initrd(initrd).await?, &["/init"][..]),
+            None => (
+                self.root_archive(dir, root).await?,
+                &["/init", "/sbin/init"][..],
+            ),
+        };
+        let init = init.iter().map(|path| (*path).to_owned()).collect();
         Ok(assemble(kernel, vec![archive], modules, init))
     }
 
@@ -494,18 +505,27 @@ mod tests {
         );
         fixture.put("root/sbin/init", b"#!/bin/sh");
         let root = fixture.path.join("root");
-        let image = fixture.images.from_root(&root).await.unwrap();
+        let image = fixture.images.from_root(&root, None).await.unwrap();
         assert_eq!(image.init, ["/init", "/sbin/init"]);
         assert!(image.modules.as_ref().unwrap().resolve("a").is_some());
         let before = fs_err::read(&image.initrds[0]).unwrap();
 
+        let initrd = fixture.put("initrd", &archive());
+        let with_initrd = fixture.images.from_root(&root, Some(&initrd)).await;
+        let with_initrd = with_initrd.unwrap();
+        assert_eq!(with_initrd.initrds, [initrd]);
+        assert_eq!(with_initrd.init, ["/init"]);
+        assert_eq!(with_initrd.kernel, image.kernel);
+        assert!(with_initrd.modules.as_ref().unwrap().resolve("a").is_some());
+        assert_ne!(with_initrd.id, image.id);
+
         fixture.put("root/etc/new", b"new");
-        let changed = fixture.images.from_root(&root).await.unwrap();
+        let changed = fixture.images.from_root(&root, None).await.unwrap();
         assert_ne!(changed.id, image.id);
         assert_ne!(fs_err::read(&changed.initrds[0]).unwrap(), before);
         let error = fixture
             .images
-            .from_root(&fixture.path.join("root/etc"))
+            .from_root(&fixture.path.join("root/etc"), None)
             .await
             .unwrap_err();
         assert!(matches!(error, ImageError::NoKernel { .. }));
@@ -519,7 +539,7 @@ mod tests {
         let images = &fixture.images;
         sent(images.default_guest());
         sent(images.default_guest_with(&[]));
-        sent(images.from_root(&fixture.path));
+        sent(images.from_root(&fixture.path, None));
         sent(images.from_files(&fixture.path, None));
     }
 }
