@@ -25,6 +25,9 @@ pub(crate) async fn profiles(
 ) -> Result<Vec<Profile>, Failure> {
     let mut profiles = Vec::new();
     let mut built: Vec<&BuildCommand> = Vec::new();
+    for warning in config.warnings() {
+        terminal::error(&format!("provium: warning: {warning}\n"));
+    }
     for profile in &config.profiles {
         let wanted = names.is_none_or(|names| names.contains(&profile.name));
         let resolved = match &profile.build {
@@ -35,10 +38,17 @@ pub(crate) async fn profiles(
                     run(profile, build).await?;
                     built.push(build);
                 }
-                profile.resolve()?
+                profile.resolve_built()?
             }
             _ => profile.resolve()?,
         };
+        // An error for who boots it; others need not care.
+        if let Some(why) = &resolved.unusable {
+            terminal::error(&format!(
+                "provium: warning: {why}; profile `{}` cannot be booted\n",
+                profile.name
+            ));
+        }
         profiles.push(resolved);
     }
     Ok(profiles)
