@@ -61,6 +61,7 @@ fn hint(failure: &Failure) -> Option<&str> {
         | Failure::Usage { .. }
         | Failure::Profile(_)
         | Failure::Events { .. }
+        | Failure::AgentNotWritten { .. }
         | Failure::NoCurrentFolder(_)
         | Failure::Host { .. }
         | Failure::Interrupted => None,
