@@ -58,6 +58,14 @@ test("a kernel and modules of a root folder, with another initrd", function(t)
   t:assert_contains(provium:vm("d", "default"):boot():read_file("/proc/cmdline"), "mitigations=off")
 end)
 
+test("the built-in guest under a kernel of one's own, with that kernel's modules", function(t)
+  local vm = provium:vm("v", "under"):boot()
+  t:assert_eq(vm:run("seq 2 | sort -r").stdout, "2\n1\n")
+  t:assert_contains(vm:read_file("/proc/modules"), "virtio_console")
+  t:assert(not vm:read_file("/proc/cmdline"):find("mitigations", 1, true))
+  t:assert_contains(vm:run("modprobe xfs").stderr, "xfs not found", "only those of the given directory")
+end)
+
 test("an /init that cannot be run is named, with the reason", function(t)
   fails(t, 60, function() provium:vm("v", "dangling"):boot() end,
     "boot(): the agent says: cannot run /init: ENOENT (No such file or directory)", "a link to a file that does not exist")

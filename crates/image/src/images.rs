@@ -96,8 +96,8 @@ impl Images {
         self.from_files_with_modules(kernel, initrd, None).await
     }
 
-    /// As [`from_files`](Self::from_files), with the folder of the kernel's modules (what would be
-    /// its `lib/modules/RELEASE`).
+    /// As [`from_files`](Self::from_files), with the folder of the kernel's modules: its
+    /// `lib/modules/RELEASE`, or a folder in which that is found.
     ///
     /// # Errors
     /// If a file cannot be read or is not what it should be.
@@ -112,10 +112,7 @@ impl Images {
             Some(path) => Some(self.initrd(path).await?),
             None => None,
         };
-        let modules = match modules {
-            Some(folder) => Some(self.modules(folder, kernel.release.as_deref()).await?),
-            None => None,
-        };
+        let modules = self.modules_of(&kernel, modules).await?;
         let init = if initrd.is_some() {
             vec!["/init".to_owned()]
         } else {
@@ -127,6 +124,56 @@ impl Images {
             modules,
             init,
         ))
+    }
+
+    /// The image of another guest's user space under that kernel, with the folder of the kernel's modules:
+    /// its `lib/modules/RELEASE`, or a folder in which that is found.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not what it should be.
+    pub async fn under_kernel(
+        &self,
+        guest: GuestImage,
+        kernel: &Utf8Path,
+        modules: Option<&Utf8Path>,
+    ) -> Result<GuestImage, ImageError> {
+        let kernel = self.kernel(kernel).await?;
+        let modules = self.modules_of(&kernel, modules).await?;
+        let mut id = KeyBuilder::new("guest under another kernel")
+            .with("guest", &guest.id)
+            .with("kernel", kernel.hash.as_str());
+        if let Some((_, key)) = &modules {
+            id = id.with("modules", key.as_str());
+        }
+        let mut held = guest.held;
+        held.extend(kernel.held);
+        Ok(GuestImage {
+            kernel: kernel.path,
+            given_kernel: kernel.given,
+            modules: modules.map(|(index, _)| Arc::new(index)),
+            id: id.finish().to_string(),
+            held,
+            ..guest
+        })
+    }
+
+    /// The modules of a kernel in the folder that a profile names for them.
+    async fn modules_of(
+        &self,
+        kernel: &Prepared,
+        folder: Option<&Utf8Path>,
+    ) -> Result<Option<(ModuleIndex, Key)>, ImageError> {
+        let Some(folder) = folder else {
+            return Ok(None);
+        };
+        let release = kernel.release.as_deref();
+        // `make modules_install` makes the longest of these below INSTALL_MOD_PATH.
+        let below = release.into_iter().flat_map(|release| {
+            ["lib/modules", "usr/lib/modules", ""].map(|above| folder.join(above).join(release))
+        });
+        let mut below = below.filter(|path| path.is_dir());
+        let folder = below.next().unwrap_or_else(|| folder.to_owned());
+        self.modules(&folder, release).await.map(Some)
     }
 
     /// An image of a folder that holds a whole root file system, with a kernel in it. With an initial
@@ -529,6 +576,37 @@ mod tests {
             .await
             .unwrap_err();
         assert!(matches!(error, ImageError::NoKernel { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_guest_runs_under_another_kernel_with_its_modules() {
+        let fixture = Fixture::new();
+        let vmlinux = fixture.put("vmlinux", &kernel(true));
+        let named = [&kernel(true)[..], &[0; 0x300], b"Linux version 6.1-x (y)\0"].concat();
+        let own = fixture.put("own", &named);
+        let initrd = fixture.put("initrd.cpio", &archive());
+        fixture.put("mods/lib/modules/6.1-x/kernel/a.ko", &module(&["name=a"]));
+        let (images, mods) = (&fixture.images, fixture.path.join("mods"));
+        let guest = images.from_files(&vmlinux, Some(&initrd)).await.unwrap();
+        let mut ids = vec![guest.id.clone()];
+        for folder in [
+            None,
+            Some(mods.clone()),
+            Some(mods.join("lib/modules/6.1-x")),
+        ] {
+            let image = images.under_kernel(guest.clone(), &own, folder.as_deref());
+            let image = image.await.unwrap();
+            assert_eq!((&image.kernel, &image.initrds), (&own, &guest.initrds));
+            let found = image
+                .modules
+                .as_ref()
+                .map(|index| index.resolve("a").is_some());
+            assert_eq!(found, folder.map(|_| true));
+            ids.push(image.id);
+        }
+        assert_eq!(ids[2], ids[3], "the same modules");
+        ids.dedup();
+        assert_eq!(ids.len(), 3);
     }
 
     /// Whoever boots a machine does so in a task that may move between threads.

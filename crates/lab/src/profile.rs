@@ -47,6 +47,10 @@ pub enum GuestSource {
     Default {
         /// Packages unpacked into it.
         packages: Vec<String>,
+        /// A kernel to run it under, instead of its own.
+        kernel: Option<Utf8PathBuf>,
+        /// The modules of that kernel.
+        modules_dir: Option<Utf8PathBuf>,
     },
     /// A kernel and, where it needs one, an initrd.
     Files {
@@ -54,6 +58,8 @@ pub enum GuestSource {
         kernel: Utf8PathBuf,
         /// Initial RAM file system, any compression the kernel reads.
         initrd: Option<Utf8PathBuf>,
+        /// The kernel's modules.
+        modules_dir: Option<Utf8PathBuf>,
     },
     /// A directory tree with a kernel and modules in it.
     Root {
@@ -71,11 +77,37 @@ impl GuestSource {
     /// If a file is missing or is not what it should be.
     pub async fn image(&self, images: &Images) -> Result<GuestImage, ImageError> {
         match self {
-            Self::Default { packages } if packages.is_empty() => images.default_guest().await,
-            Self::Default { packages } => images.default_guest_with(packages).await,
-            Self::Files { kernel, initrd } => images.from_files(kernel, initrd.as_deref()).await,
+            Self::Default {
+                packages,
+                kernel,
+                modules_dir,
+            } => {
+                let guest = images.default_guest_with(packages).await?;
+                match kernel {
+                    Some(kernel) => {
+                        let modules = modules_dir.as_deref();
+                        images.under_kernel(guest, kernel, modules).await
+                    }
+                    None => Ok(guest),
+                }
+            }
+            Self::Files {
+                kernel,
+                initrd,
+                modules_dir,
+            } => {
+                let (initrd, modules) = (initrd.as_deref(), modules_dir.as_deref());
+                images
+                    .from_files_with_modules(kernel, initrd, modules)
+                    .await
+            }
             Self::Root { dir, initrd } => images.from_root(dir, initrd.as_deref()).await,
         }
+    }
+
+    /// Whether the kernel is not that of the default guest.
+    pub fn has_own_kernel(&self) -> bool {
+        !matches!(self, Self::Default { kernel: None, .. })
     }
 }
 
@@ -86,6 +118,8 @@ impl Profile {
             name: name.into(),
             source: GuestSource::Default {
                 packages: Vec::new(),
+                kernel: None,
+                modules_dir: None,
             },
             cmdline: "quiet".to_owned(),
             cmdline_defaults: CmdlineDefaults::Fast,

@@ -26,6 +26,7 @@ const KEYS: &[&str] = &[
     "warm_boot",
     "accel",
     "guest",
+    "modules_dir",
     "packages",
     "disks",
     "agent_boot_timeout",
@@ -135,7 +136,7 @@ impl ProfileConfig {
         config.build = build(name, section, cache_dir)?;
 
         let source = config.source(name, section)?;
-        let own_kernel = !matches!(source, GuestSource::Default { .. });
+        let own_kernel = source.has_own_kernel();
         let profile = &mut config.profile;
         profile.source = source;
         if own_kernel {
@@ -183,14 +184,8 @@ impl ProfileConfig {
             config.without_use = Some(section.error(span, what).in_one_line());
         }
 
-        if let Some((path, span)) = config.path(section, "cmdline_file")? {
-            config.cmdline_file = Some(path.clone());
-            config.files.push(NamedFile {
-                key: "cmdline_file",
-                path,
-                span,
-                is_folder: false,
-            });
+        if let Some(path) = config.named(section, "cmdline_file", false)? {
+            config.cmdline_file = Some(path);
             // Without a command line of its own, the file is all of it.
             if section.key_span("cmdline").is_none() {
                 config.profile.cmdline = String::new();
@@ -286,15 +281,16 @@ impl ProfileConfig {
         self.profile.clone()
     }
 
-    /// Where kernel and root come from: one of three.
+    /// Where kernel and root come from.
     fn source(&mut self, name: &str, section: &Section<'_>) -> Result<GuestSource, ConfigError> {
         let given: Vec<&str> = ["guest", "kernel", "root"]
             .into_iter()
             .filter(|key| section.key_span(key).is_some())
             .collect();
-        if let [_, second, ..] = given[..] {
+        // The user space of the built-in guest runs under any kernel.
+        if let ([_, second, ..], false) = (&given[..], given == ["guest", "kernel"]) {
             let what = format!(
-                "a profile has one of `guest`, `kernel` and `root`, and `{name}` has {}",
+                "a profile has one of `guest`, `kernel` and `root`, or `guest` and `kernel`, and `{name}` has {}",
                 given
                     .iter()
                     .map(|key| format!("`{key}`"))
@@ -303,63 +299,53 @@ impl ProfileConfig {
             );
             return Err(section.error(section.key_span(second).unwrap_or(0..0), what));
         }
-        let not_with = |key: &str, needs: &str| match section.key_span(key) {
-            Some(span) => Err(section.error(span, format!("`{key}` needs {needs}"))),
-            None => Ok(()),
-        };
-        if matches!(given[..], ["kernel" | "root"]) {
-            not_with("packages", "`guest = \"default\"`")?;
-        } else {
-            not_with("initrd", "`kernel` or `root`")?;
-        }
-        if let Some((path, span)) = self.path(section, "kernel")? {
-            let kernel = path.clone();
-            self.files.push(NamedFile {
-                key: "kernel",
-                path,
-                span,
-                is_folder: false,
-            });
-            let initrd = self.initrd(section)?;
-            return Ok(GuestSource::Files { kernel, initrd });
-        }
-        if let Some((path, span)) = self.path(section, "root")? {
-            let dir = path.clone();
-            self.files.push(NamedFile {
-                key: "root",
-                path,
-                span,
-                is_folder: true,
-            });
-            let initrd = self.initrd(section)?;
-            return Ok(GuestSource::Root { dir, initrd });
-        }
-        // Neither kernel nor root: the built-in guest, whether it is named or not.
-        one_of(section, "guest", &["default"])?;
-        let packages = section.strings("packages")?.unwrap_or_default();
-        for (package, span) in &packages {
-            // Debian policy, 5.6.1; what begins with a dash would be an option of the tool.
-            let sound = |c: char| c.is_ascii_alphanumeric() || "+-.:".contains(c);
-            let first = package.starts_with(|c: char| c.is_ascii_alphanumeric());
-            if !first || !package.chars().all(sound) {
-                let what = format!("`{package}` is not the name of a package");
-                return Err(section.error(span.clone(), what));
+        let has = |key| given.contains(&key);
+        let not_with = |key: &str, is_possible: bool, needs: &str| match section.key_span(key) {
+            Some(span) if !is_possible => {
+                Err(section.error(span, format!("`{key}` needs {needs}")))
             }
-        }
-        Ok(GuestSource::Default {
-            packages: packages.into_iter().map(|(name, _)| name).collect(),
+            _ => Ok(()),
+        };
+        let is_default = has("guest") || given.is_empty();
+        not_with("packages", is_default, "`guest = \"default\"`")?;
+        not_with("initrd", !is_default, "`kernel` or `root`, without `guest`")?;
+        not_with("modules_dir", has("kernel"), "`kernel`")?;
+        one_of(section, "guest", &["default"])?;
+
+        let kernel = self.named(section, "kernel", false)?;
+        let root = self.named(section, "root", true)?;
+        let initrd = self.named(section, "initrd", false)?;
+        let modules_dir = self.named(section, "modules_dir", true)?;
+        Ok(match (kernel, root) {
+            (Some(kernel), None) if !is_default => GuestSource::Files {
+                kernel,
+                initrd,
+                modules_dir,
+            },
+            (_, Some(dir)) => GuestSource::Root { dir, initrd },
+            (kernel, None) => GuestSource::Default {
+                packages: packages(section)?,
+                kernel,
+                modules_dir,
+            },
         })
     }
 
-    fn initrd(&mut self, section: &Section<'_>) -> Result<Option<Utf8PathBuf>, ConfigError> {
-        let Some((path, span)) = self.path(section, "initrd")? else {
+    /// A path of the section that has to be there for a boot.
+    fn named(
+        &mut self,
+        section: &Section<'_>,
+        key: &'static str,
+        is_folder: bool,
+    ) -> Result<Option<Utf8PathBuf>, ConfigError> {
+        let Some((path, span)) = self.path(section, key)? else {
             return Ok(None);
         };
         self.files.push(NamedFile {
-            key: "initrd",
+            key,
             path: path.clone(),
             span,
-            is_folder: false,
+            is_folder,
         });
         Ok(Some(path))
     }
@@ -430,6 +416,21 @@ fn build(
         out,
         directory,
     }))
+}
+
+/// Packages for the built-in guest.
+fn packages(section: &Section<'_>) -> Result<Vec<String>, ConfigError> {
+    let packages = section.strings("packages")?.unwrap_or_default();
+    for (package, span) in &packages {
+        // Debian policy, 5.6.1; what begins with a dash would be an option of the tool.
+        let sound = |c: char| c.is_ascii_alphanumeric() || "+-.:".contains(c);
+        let first = package.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !first || !package.chars().all(sound) {
+            let what = format!("`{package}` is not the name of a package");
+            return Err(section.error(span.clone(), what));
+        }
+    }
+    Ok(packages.into_iter().map(|(name, _)| name).collect())
 }
 
 fn accel(section: &Section<'_>) -> Result<Option<AccelChoice>, ConfigError> {

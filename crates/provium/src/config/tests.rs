@@ -89,6 +89,8 @@ fn every_key_is_read() {
         agent_overlay_path = "overlay"
         [profiles.tools]
         guest = "default"
+        kernel = "k"
+        modules_dir = "."
         packages = ["e2fsprogs", "libstdc++6"]
         cmdline_defaults = "none"
         [profiles.tree]
@@ -108,7 +110,13 @@ fn every_key_is_read() {
 
     let own = config.profile("own").unwrap().resolve().unwrap();
     let (kernel, initrd) = (project.base.join("k"), Some(project.base.join("i")));
-    assert_eq!(own.source, GuestSource::Files { kernel, initrd });
+    let modules_dir = None;
+    let files = GuestSource::Files {
+        kernel,
+        initrd,
+        modules_dir,
+    };
+    assert_eq!(own.source, files);
     assert_eq!(own.cmdline, "a b quiet panic=1");
     assert!(!own.inject_agent && own.s3 && !own.warm_boot);
     assert_eq!(own.modules, ["btrfs"]);
@@ -139,7 +147,12 @@ fn every_key_is_read() {
     let tools = config.profile("tools").unwrap().resolve().unwrap();
     assert_eq!(tools.cmdline_defaults, CmdlineDefaults::None);
     let packages = vec!["e2fsprogs".to_owned(), "libstdc++6".to_owned()];
-    assert_eq!(tools.source, GuestSource::Default { packages });
+    let source = GuestSource::Default {
+        packages,
+        kernel: Some(project.base.join("k")),
+        modules_dir: Some(project.base.join(".")),
+    };
+    assert_eq!(tools.source, source);
     assert_eq!(
         (tools.memory, tools.cpus, tools.accel),
         (1 << 30, 4, AccelChoice::Tcg)
@@ -188,7 +201,8 @@ fn a_build_names_its_folder_and_its_files_may_come_later() {
         source,
         GuestSource::Files {
             kernel,
-            initrd: None
+            initrd: None,
+            modules_dir: None
         }
     );
 }
@@ -211,7 +225,8 @@ fn folders_may_hold_profiles() {
         profile.source,
         GuestSource::Files {
             kernel,
-            initrd: None
+            initrd: None,
+            modules_dir: None
         }
     );
     assert!(config.profile("empty").is_err());
@@ -247,7 +262,9 @@ fn what_is_wrong_has_its_place() {
         "[profiles.x]\nguest = \"default\"\ncpus = \"two\"\n",
         "[profiles.x]\nguest = \"default\"\naccel = \"tgc\"\n",
         "[profiles.x]\nguest = \"default\"\ncmdline = \"\"\n",
-        "[profiles.x]\nguest = \"default\"\nkernel = \"k\"\n",
+        "[profiles.x]\nguest = \"default\"\nroot = \".\"\n",
+        "[profiles.x]\nguest = \"default\"\nkernel = \"k\"\ninitrd = \"i\"\n",
+        "[profiles.x]\nguest = \"default\"\nmodules_dir = \".\"\n",
         "[profiles.x]\nguest = \"default\"\ninitrd = \"i\"\n",
         "[profiles.x]\nguest = \"default\"\npackages = [\"-x\"]\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline_defaults = \"slow\"\n",
