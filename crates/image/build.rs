@@ -87,7 +87,11 @@ fn target_folder(out: &Path) -> PathBuf {
     let outer = out
         .ancestors()
         .find(|folder| folder.join("CACHEDIR.TAG").exists());
-    outer.unwrap_or(out).join(PACKAGE)
+    match outer {
+        Some(outer) => outer.join(PACKAGE),
+        // Not the name of the executable, which is copied to `out`.
+        None => out.join("agent-target"),
+    }
 }
 
 fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {

@@ -3,7 +3,10 @@
 //! | started as | it is |
 //! |---|---|
 //! | process 1, by `rdinit=/.provium/agent` | the agent: [`init`] prepares the machine, then the [`router`] serves |
+//! | process 1, under any name, without a boot plan | the agent of an image that brings it: it mounts what is missing, then serves |
+//! | another process, under any name, without arguments | the agent beside an init: it changes nothing, and serves |
 //! | `…/modprobe` | the kernel's or a user's request for a [module](modprobe), passed on to the host |
+//! | `provium-agent --port N` | a program that waits until it is killed |
 //! | `provium-agent --serve-fd N` | the agent on a socket that it inherited, without touching the machine (for tests) |
 //!
 //! Processes: the *router* owns the line to the host and never runs what a test wants. *Executors*,

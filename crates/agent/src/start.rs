@@ -9,7 +9,7 @@ use crate::executor::Root;
 use crate::init::power::PowerButton;
 use crate::router::{Asks, Duties, Router};
 use crate::sys::signal::{self, SignalStream};
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, detached, process};
 use crate::transport::Transport;
 use crate::{init, modprobe, roots};
 use std::ffi::{c_char, c_int};
@@ -25,20 +25,58 @@ pub(crate) extern "C" fn main(count: c_int, arguments: *const *mut c_char) -> c_
     } else {
         std::ptr::null_mut()
     };
-    let mut words = std::env::args().skip(1);
-    let name = std::env::args_os().next().unwrap_or_default();
-    if name.as_encoded_bytes().ends_with(b"modprobe") {
+    let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let name = words.next().unwrap_or_default();
+    if name.ends_with("modprobe") {
         return modprobe::run(words);
     }
-    match (
-        words.next().as_deref(),
-        words.next().map(|number| number.parse()),
-    ) {
-        (Some("--serve-fd"), Some(Ok(number))) => serve(number),
-        _ if process::id() == 1 => init::start(argv0),
-        _ => {
-            modprobe::complain("provium-agent runs in guests, where Provium starts it");
+    let words: Vec<String> = words.collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match Role::of(&words, process::id() == 1) {
+        Role::Serve(number) => serve(number),
+        Role::Idle => detached::idle(),
+        Role::FirstProcess => init::start(argv0),
+        Role::Joiner => init::join(argv0),
+        Role::Misused => {
+            modprobe::complain(USAGE);
             2
+        }
+    }
+}
+
+/// The line for a command line that makes no sense.
+const USAGE: &str = "usage: provium-agent [--port N]\n\
+    Without arguments: serves the host, as process 1 or beside an init. With --port: waits until it \
+    is killed.";
+
+/// What the process is to be.
+#[derive(Debug, PartialEq, Eq)]
+enum Role {
+    /// The agent on an inherited socket, for tests.
+    Serve(c_int),
+    /// A program that stays until it is killed.
+    Idle,
+    /// The agent as process 1.
+    FirstProcess,
+    /// The agent that an init, or a script, has started.
+    Joiner,
+    /// A mistake.
+    Misused,
+}
+
+impl Role {
+    /// The role of a process with these arguments.
+    fn of(words: &[&str], is_first: bool) -> Self {
+        match words {
+            ["--serve-fd", number] => match number.parse() {
+                Ok(number) => Self::Serve(number),
+                Err(_) => Self::Misused,
+            },
+            ["--port", _] => Self::Idle,
+            // The kernel gives process 1 what it does not know of its command line.
+            _ if is_first => Self::FirstProcess,
+            [] => Self::Joiner,
+            _ => Self::Misused,
         }
     }
 }
@@ -61,11 +99,31 @@ fn serve(number: c_int) -> c_int {
     match duties() {
         Ok((transport, duties)) => Router::new(transport, duties, Root::now()).run(),
         Err(errno) => {
-            modprobe::complain(&format!(
-                "cannot serve on descriptor {number}: errno {}",
-                errno.0
-            ));
+            modprobe::complain(&format!("cannot serve on descriptor {number}: {errno}"));
             2
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_say_what_it_is() {
+        for (words, is_first, role) in [
+            (&["--port", "7101"][..], false, Role::Idle),
+            (&["--port", "x"], true, Role::Idle),
+            (&["--serve-fd", "3"], false, Role::Serve(3)),
+            (&[], true, Role::FirstProcess),
+            (&["splash", "--help"], true, Role::FirstProcess),
+            (&[], false, Role::Joiner),
+            (&["--port"], false, Role::Misused),
+            (&["--serve-fd", "x"], false, Role::Misused),
+            (&["--help"], false, Role::Misused),
+            (&["7101"], false, Role::Misused),
+        ] {
+            assert_eq!(Role::of(words, is_first), role, "{words:?}");
         }
     }
 }

@@ -11,7 +11,7 @@
 //! sleeps meanwhile.
 
 use crate::roots;
-use crate::sys::{Errno, Sys, boot, fd, file, terminal};
+use crate::sys::{Errno, Sys, boot, detached, fd, file, terminal};
 use provium_protocol::AGENT_PORT;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
@@ -67,28 +67,34 @@ impl Transport {
 
     /// Waits for the port, as long as it may still come, or else for a serial line: for ever, if
     /// there is neither. Then the image's init may yet load a driver.
-    pub(crate) fn find() -> Self {
+    ///
+    /// # Errors
+    /// `EBUSY`: another agent has it.
+    pub(crate) fn find() -> Sys<Self> {
         // Before the first look, so that nothing is missed.
         let events = boot::device_events().ok();
         let port_wait = Instant::now() + PORT_WAIT;
         let mut told = false;
         loop {
             let port = Self::port();
-            if let Ok(Some(found)) = port {
-                return found;
+            match port {
+                Ok(Some(found)) => return Ok(found),
+                // A port can be open once only.
+                Err(Errno(libc::EBUSY)) => return Err(Errno(libc::EBUSY)),
+                Ok(None) | Err(_) => {}
             }
             let now = Instant::now();
             if port.is_err() || now >= port_wait || !has_console_driver() {
                 match Self::line() {
-                    Ok(found) => return found,
+                    Ok(found) => return Ok(found),
+                    Err(Errno(libc::EBUSY)) => return Err(Errno(libc::EBUSY)),
                     Err(line) if !told => {
                         let port = match port {
-                            Err(Errno(errno)) => format!("errno {errno}"),
+                            Err(errno) => errno.to_string(),
                             Ok(_) => "not there".to_owned(),
                         };
-                        let Errno(line) = line;
                         roots::log(&format!(
-                            "no line to the host yet: port {AGENT_PORT}: {port}; {LINE}: errno {line}"
+                            "no line to the host yet: port {AGENT_PORT}: {port}; {LINE}: {line}"
                         ));
                         told = true;
                     }
@@ -117,6 +123,8 @@ impl Transport {
 
     fn line() -> Sys<Self> {
         let fd = Self::open(LINE)?;
+        // Unlike a port, a serial line can be open any number of times.
+        detached::lock(&fd)?;
         terminal::make_raw(&fd)?;
         Ok(Self {
             fd,

@@ -11,7 +11,7 @@ pub enum ChannelError {
     #[error(
         "the guest's agent speaks protocol {agent_protocol} (build `{agent_build}`), but this \
          provium speaks protocol {host_protocol} (build `{host_build}`): boot the guest with \
-         `cold = true`, and take any agent of another provium out of its image"
+         `cold = true`; if its image brings the agent, write that again with `provium agent PATH`"
     )]
     Mismatch {
         /// Protocol version of the agent.

@@ -5,9 +5,9 @@
 
 use crate::agent::AGENT;
 use crate::error::ImageError;
-use crate::image::GuestImage;
+use crate::image::{GuestImage, Layout};
 use crate::modules::{ModuleIndex, ModuleRef};
-use crate::tree::{Node, Tree};
+use crate::tree::{Kind, Node, Tree};
 use provium_protocol::boot::{AGENT_DIR, AGENT_PATH, BootPlan, PLAN_PATH};
 use provium_protocol::codec;
 use std::collections::BTreeSet;
@@ -24,8 +24,8 @@ const NEEDED: [&str; 7] = [
     "vmgenid",
 ];
 
-/// Longest path and longest name that the kernel makes a file of, bytes (`PATH_MAX`, `NAME_MAX`).
-const LONGEST_PATH: usize = 4095;
+/// `PATH_MAX` and `NAME_MAX` of the kernel, which passes over entries with longer ones.
+const LONGEST_PATH: usize = 4096;
 const LONGEST_NAME: usize = 255;
 
 /// What one boot adds to an image.
@@ -75,7 +75,7 @@ impl GuestImage {
         let after = if request.files.is_empty() {
             Vec::new()
         } else {
-            self.files(request.files)?
+            self.files(request)?
         };
         Ok(BootArchives { before, after })
     }
@@ -125,21 +125,21 @@ impl GuestImage {
 
     /// Folders that the image has are left out: an entry for one would change its mode, or put a
     /// folder where a link to one is.
-    fn files(&self, files: &[BootFile]) -> Result<Vec<u8>, ImageError> {
-        let mut layout = self.layout()?;
+    fn files(&self, request: &BootRequest<'_>) -> Result<Vec<u8>, ImageError> {
+        let Layout {
+            tree: mut layout,
+            is_whole,
+        } = self.layout()?;
         let mut added = Tree::default();
-        for file in files {
-            let located = layout.locate(file.path.as_bytes())?;
-            let bad = |why| ImageError::BadPath {
+        for file in request.files {
+            let refused = |why| ImageError::BadPath {
                 path: file.path.clone(),
                 why,
             };
-            let (missing, path) = located.ok_or_else(|| bad("it is the root folder"))?;
-            if let Some(why) = unreachable(&path) {
-                return Err(bad(why));
-            }
-            if layout.get(&path).is_some_and(Node::is_directory) {
-                return Err(bad("the image has a folder of that name"));
+            let located = layout.locate(file.path.as_bytes())?;
+            let (missing, path) = located.ok_or_else(|| refused("it is the root directory"))?;
+            if let Some(why) = impossible(&file.path, &path, &layout, request) {
+                return Err(refused(why));
             }
             for folder in missing {
                 layout.put(&folder, Node::directory(0o755))?;
@@ -149,23 +149,54 @@ impl GuestImage {
             layout.put(&path, Node::file(0, []))?;
             added.add(path, node);
         }
+        let has_init = |init: &String| layout.get(init.as_bytes()).is_some();
+        let agent_is_init = is_whole && request.inject_agent && !self.init.iter().any(has_init);
+        if agent_is_init
+            && let Some(file) = request
+                .files
+                .iter()
+                .find(|file| is_below(&file.path, "dev"))
+        {
+            return Err(ImageError::BadPath {
+                path: file.path.clone(),
+                why: "the guest mounts /dev over it",
+            });
+        }
         archive(&added)
     }
 }
 
-/// Why a file at that path of an archive would not be seen in the guest, if that is so.
-fn unreachable(path: &[u8]) -> Option<&'static str> {
-    let names = || path.split(|byte| *byte == b'/');
-    if path.len() > LONGEST_PATH {
-        return Some("it is longer than a path may be, 4095 bytes");
+/// Why the kernel, or the agent, would not leave a file there. `path` is `given` with its links
+/// followed.
+fn impossible(
+    given: &str,
+    path: &[u8],
+    layout: &Tree,
+    request: &BootRequest<'_>,
+) -> Option<&'static str> {
+    let text = String::from_utf8_lossy(path);
+    if given.ends_with('/') {
+        return Some("it ends in a slash, as the path of a directory does");
     }
-    if names().any(|name| name.len() > LONGEST_NAME) {
-        return Some("a name in it is longer than 255 bytes");
+    if text.len() >= LONGEST_PATH || text.split('/').any(|name| name.len() > LONGEST_NAME) {
+        return Some("it is too long for the kernel");
     }
-    let hidden: [&[u8]; 3] = [b"proc", b"sys", b"dev"];
-    let first = names().next().unwrap_or_default();
-    (names().count() > 1 && hidden.contains(&first))
-        .then_some("the guest mounts another file system there, which hides it")
+    if request.inject_agent && is_below(&text, AGENT_DIR.trim_start_matches('/')) {
+        return Some("the agent's own files are there");
+    }
+    if is_below(&text, "proc") || is_below(&text, "sys") {
+        return Some("the guest mounts a file system of the kernel over it");
+    }
+    match layout.get(path).map(|node| &node.kind) {
+        Some(Kind::Directory) => Some("it is a directory in the guest"),
+        _ => None,
+    }
+}
+
+/// Whether a path is that of a folder in the root, or below it.
+fn is_below(path: &str, folder: &str) -> bool {
+    let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+    names.take(1).eq([folder])
 }
 
 fn resolve(index: &ModuleIndex, name: &str) -> Result<Vec<ModuleRef>, ImageError> {
@@ -364,9 +395,41 @@ mod tests {
                 ("usr/bin/tool".to_owned(), 0o100_600),
             ]
         );
-        for bad in ["/", "/etc/passwd/x", "/../x"] {
+        let long_name = format!("/tmp/{}", "x".repeat(256));
+        let long_path = format!("/{}", "x/".repeat(2100));
+        for bad in [
+            "/",
+            "/etc/passwd/x",
+            "/../x",
+            "/etc",
+            "/usr/bin",
+            "/tmp/x/",
+            "/proc/x",
+            "/sys/kernel/x",
+            "/dev/x",
+            "/./dev/x",
+            "/.provium/agent",
+            "/.provium",
+            &long_name,
+            &long_path,
+        ] {
             let error = image.boot_archive(&request(&[], &[file(bad)])).unwrap_err();
             assert!(error.to_string().contains(bad), "{error}");
         }
+        let both = ["/new/a", "/new"].map(file);
+        assert!(image.boot_archive(&request(&[], &both)).is_err());
+    }
+
+    #[test]
+    fn what_an_own_init_does_not_hide_is_possible() {
+        let image = image(None, None);
+        let files = ["/init", "/dev/x"].map(file);
+        assert!(image.boot_archive(&request(&[], &files)).is_ok());
+        let files = ["/.provium/agent"].map(file);
+        let own_agent = BootRequest {
+            inject_agent: false,
+            ..request(&[], &files)
+        };
+        assert!(image.boot_archive(&own_agent).is_ok());
     }
 }

@@ -6,6 +6,7 @@
 /// x86-64, in `e_machine`.
 const MACHINE: u16 = 62;
 /// Segment types.
+const PT_LOAD: u32 = 1;
 const PT_INTERP: u32 = 3;
 const PT_NOTE: u32 = 4;
 
@@ -50,6 +51,19 @@ impl<'a> Elf<'a> {
         self.segments().any(|segment| segment.kind == PT_INTERP)
     }
 
+    /// What its segments take in memory when it is loaded, and the physical address where the last of
+    /// them ends.
+    pub(crate) fn loaded_size(self) -> (u64, u64) {
+        let loaded = self.segments().filter(|segment| segment.kind == PT_LOAD);
+        loaded.fold((0, 0), |(size, end): (u64, u64), segment| {
+            let segment_end = segment.address.saturating_add(segment.size_in_memory);
+            (
+                size.saturating_add(segment.size_in_memory),
+                end.max(segment_end),
+            )
+        })
+    }
+
     /// Whether it can be started as a PVH guest.
     pub(crate) fn has_pvh_entry(self) -> bool {
         self.segments()
@@ -85,7 +99,9 @@ impl<'a> Elf<'a> {
             Some(Segment {
                 kind: u32::try_from(number::<4>(header, 0)?).ok()?,
                 offset: number::<8>(header, 8)?,
+                address: number::<8>(header, 24)?,
                 size: number::<8>(header, 32)?,
+                size_in_memory: number::<8>(header, 40)?,
             })
         })
     }
@@ -106,7 +122,10 @@ impl Section {
 struct Segment {
     kind: u32,
     offset: u64,
+    /// Physical.
+    address: u64,
     size: u64,
+    size_in_memory: u64,
 }
 
 struct Note<'a> {
@@ -190,6 +209,14 @@ pub(crate) mod tests {
             notes.resize(notes.len().next_multiple_of(4), 0);
         }
         with_segment(PT_NOTE, &notes)
+    }
+
+    /// A kernel that is loaded to an address and takes so many bytes there.
+    pub(crate) fn kernel_at(address: u64, size: u64) -> Vec<u8> {
+        let mut out = with_segment(PT_LOAD, b"kernel");
+        out[64 + 24..64 + 32].copy_from_slice(&address.to_le_bytes());
+        out[64 + 40..64 + 48].copy_from_slice(&size.to_le_bytes());
+        out
     }
 
     pub(crate) fn program(dynamic: bool) -> Vec<u8> {

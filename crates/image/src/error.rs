@@ -59,8 +59,8 @@ pub enum ImageError {
     },
     /// Modules are asked for where only a kernel is known.
     #[error(
-        "module `{name}` cannot be found: no modules are known for this kernel; give the profile a \
-         `root` that holds lib/modules, or build the module in"
+        "module `{name}` cannot be found: no modules are known for this kernel; give the profile \
+         their `modules_dir`, or a `root` that holds lib/modules, or build the module in"
     )]
     NoModules {
         /// As it was asked for.
@@ -75,7 +75,7 @@ pub enum ImageError {
         why: String,
     },
     /// A path that a test or a package gives for a file in the guest.
-    #[error("`{path}` is no path for a file in the guest: {why}")]
+    #[error("`{path}` cannot be a file in the guest: {why}")]
     BadPath {
         /// The path.
         path: String,

@@ -27,7 +27,7 @@ pub struct GuestImage {
     /// A hash of all the content.
     pub id: String,
     pub(crate) held: Vec<Arc<Entry>>,
-    pub(crate) layout: Arc<OnceLock<Tree>>,
+    pub(crate) layout: Arc<OnceLock<Layout>>,
 }
 
 impl fmt::Debug for GuestImage {
@@ -51,21 +51,35 @@ impl GuestImage {
         self
     }
 
-    /// The tree that the kernel makes of the archives, without the contents of files. Read when it
-    /// is first asked for.
-    pub(crate) fn layout(&self) -> Result<Tree, ImageError> {
+    /// The tree that the kernel makes of the archives, without the contents of files; as far as it is
+    /// known, if one of them is packed in a way that only the kernel knows. Read when it is first asked
+    /// for.
+    pub(crate) fn layout(&self) -> Result<Layout, ImageError> {
         if let Some(layout) = self.layout.get() {
             return Ok(layout.clone());
         }
-        let mut layout = Tree::default();
+        let mut layout = Layout {
+            tree: Tree::default(),
+            is_whole: true,
+        };
         for path in &self.initrds {
-            add_layout(path, &mut layout)?;
+            layout.is_whole &= add_layout(path, &mut layout.tree)?;
         }
         Ok(self.layout.get_or_init(|| layout).clone())
     }
 }
 
-fn add_layout(path: &Utf8Path, layout: &mut Tree) -> Result<(), ImageError> {
+/// What the kernel makes of an image's archives.
+#[derive(Debug, Clone)]
+pub(crate) struct Layout {
+    /// Files without contents.
+    pub(crate) tree: Tree,
+    /// Whether all archives could be read.
+    pub(crate) is_whole: bool,
+}
+
+/// False for an archive that cannot be read.
+fn add_layout(path: &Utf8Path, layout: &mut Tree) -> Result<bool, ImageError> {
     let failed = |source| ImageError::Read {
         path: path.to_owned(),
         source,
@@ -75,9 +89,9 @@ fn add_layout(path: &Utf8Path, layout: &mut Tree) -> Result<(), ImageError> {
     let read = cpio::read_entries(&mut std::io::BufReader::new(file), |entry| {
         entries.push(entry)
     });
-    // What only the kernel can read has an unknown layout: as if it were empty.
+    // As if it were empty.
     if read.is_err() {
-        return Ok(());
+        return Ok(false);
     }
     for cpio::Header { name, mode, target } in entries {
         let node = match mode & file_type::MASK {
@@ -88,5 +102,5 @@ fn add_layout(path: &Utf8Path, layout: &mut Tree) -> Result<(), ImageError> {
         // As the kernel does: an entry that cannot be placed is passed over.
         let _ = layout.put(&name, node);
     }
-    Ok(())
+    Ok(true)
 }

@@ -96,8 +96,8 @@ impl Images {
         self.from_files_with_modules(kernel, initrd, None).await
     }
 
-    /// As [`from_files`](Self::from_files), with the folder of the kernel's modules (what would be
-    /// its `lib/modules/RELEASE`).
+    /// As [`from_files`](Self::from_files), with the folder of the kernel's modules: its
+    /// `lib/modules/RELEASE`, or a folder in which that is found.
     ///
     /// # Errors
     /// If a file cannot be read or is not what it should be.
@@ -112,10 +112,7 @@ impl Images {
             Some(path) => Some(self.initrd(path).await?),
             None => None,
         };
-        let modules = match modules {
-            Some(folder) => Some(self.modules(folder, kernel.release.as_deref()).await?),
-            None => None,
-        };
+        let modules = self.modules_of(&kernel, modules).await?;
         let init = if initrd.is_some() {
             vec!["/init".to_owned()]
         } else {
@@ -129,19 +126,80 @@ impl Images {
         ))
     }
 
-    /// An image of a folder that holds a whole root file system, with a kernel in it.
+    /// The image of another guest's user space under that kernel, with the folder of the kernel's modules:
+    /// its `lib/modules/RELEASE`, or a folder in which that is found.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is not what it should be.
+    pub async fn under_kernel(
+        &self,
+        guest: GuestImage,
+        kernel: &Utf8Path,
+        modules: Option<&Utf8Path>,
+    ) -> Result<GuestImage, ImageError> {
+        let kernel = self.kernel(kernel).await?;
+        let modules = self.modules_of(&kernel, modules).await?;
+        let mut id = KeyBuilder::new("guest under another kernel")
+            .with("guest", &guest.id)
+            .with("kernel", kernel.hash.as_str());
+        if let Some((_, key)) = &modules {
+            id = id.with("modules", key.as_str());
+        }
+        let mut held = guest.held;
+        held.extend(kernel.held);
+        Ok(GuestImage {
+            kernel: kernel.path,
+            given_kernel: kernel.given,
+            modules: modules.map(|(index, _)| Arc::new(index)),
+            id: id.finish().to_string(),
+            held,
+            ..guest
+        })
+    }
+
+    /// The modules of a kernel in the folder that a profile names for them.
+    async fn modules_of(
+        &self,
+        kernel: &Prepared,
+        folder: Option<&Utf8Path>,
+    ) -> Result<Option<(ModuleIndex, Key)>, ImageError> {
+        let Some(folder) = folder else {
+            return Ok(None);
+        };
+        let release = kernel.release.as_deref();
+        // `make modules_install` makes the longest of these below INSTALL_MOD_PATH.
+        let below = release.into_iter().flat_map(|release| {
+            ["lib/modules", "usr/lib/modules", ""].map(|above| folder.join(above).join(release))
+        });
+        let mut below = below.filter(|path| path.is_dir());
+        let folder = below.next().unwrap_or_else(|| folder.to_owned());
+        self.modules(&folder, release).await.map(Some)
+    }
+
+    /// An image of a folder that holds a whole root file system, with a kernel in it. With an initial
+    /// RAM file system of its own, only kernel and modules are taken from the folder.
     ///
     /// # Errors
     /// If there is no kernel, or something cannot be read.
-    pub async fn from_root(&self, dir: &Utf8Path) -> Result<GuestImage, ImageError> {
+    pub async fn from_root(
+        &self,
+        dir: &Utf8Path,
+        initrd: Option<&Utf8Path>,
+    ) -> Result<GuestImage, ImageError> {
         let root = Root::open(dir)?;
         let kernel = self.kernel(&root.kernel()?).await?;
         let modules = match root.modules(kernel.release.as_deref()) {
             Some(folder) => Some(self.modules(&folder, kernel.release.as_deref()).await?),
             None => None,
         };
-        let archive = self.root_archive(dir, root).await?;
-        let init = ["/init", "/sbin/init"].map(str::to_owned).to_vec();
+        let (archive, init) = match initrd {
+            Some(initrd) => (self.initrd(initrd).await?, &["/init"][..]),
+            None => (
+                self.root_archive(dir, root).await?,
+                &["/init", "/sbin/init"][..],
+            ),
+        };
+        let init = init.iter().map(|path| (*path).to_owned()).collect();
         Ok(assemble(kernel, vec![archive], modules, init))
     }
 
@@ -494,21 +552,61 @@ mod tests {
         );
         fixture.put("root/sbin/init", b"#!/bin/sh");
         let root = fixture.path.join("root");
-        let image = fixture.images.from_root(&root).await.unwrap();
+        let image = fixture.images.from_root(&root, None).await.unwrap();
         assert_eq!(image.init, ["/init", "/sbin/init"]);
         assert!(image.modules.as_ref().unwrap().resolve("a").is_some());
         let before = fs_err::read(&image.initrds[0]).unwrap();
 
+        let initrd = fixture.put("initrd", &archive());
+        let with_initrd = fixture.images.from_root(&root, Some(&initrd)).await;
+        let with_initrd = with_initrd.unwrap();
+        assert_eq!(with_initrd.initrds, [initrd]);
+        assert_eq!(with_initrd.init, ["/init"]);
+        assert_eq!(with_initrd.kernel, image.kernel);
+        assert!(with_initrd.modules.as_ref().unwrap().resolve("a").is_some());
+        assert_ne!(with_initrd.id, image.id);
+
         fixture.put("root/etc/new", b"new");
-        let changed = fixture.images.from_root(&root).await.unwrap();
+        let changed = fixture.images.from_root(&root, None).await.unwrap();
         assert_ne!(changed.id, image.id);
         assert_ne!(fs_err::read(&changed.initrds[0]).unwrap(), before);
         let error = fixture
             .images
-            .from_root(&fixture.path.join("root/etc"))
+            .from_root(&fixture.path.join("root/etc"), None)
             .await
             .unwrap_err();
         assert!(matches!(error, ImageError::NoKernel { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_guest_runs_under_another_kernel_with_its_modules() {
+        let fixture = Fixture::new();
+        let vmlinux = fixture.put("vmlinux", &kernel(true));
+        let named = [&kernel(true)[..], &[0; 0x300], b"Linux version 6.1-x (y)\0"].concat();
+        let own = fixture.put("own", &named);
+        let initrd = fixture.put("initrd.cpio", &archive());
+        fixture.put("mods/lib/modules/6.1-x/kernel/a.ko", &module(&["name=a"]));
+        let (images, mods) = (&fixture.images, fixture.path.join("mods"));
+        let guest = images.from_files(&vmlinux, Some(&initrd)).await.unwrap();
+        let mut ids = vec![guest.id.clone()];
+        for folder in [
+            None,
+            Some(mods.clone()),
+            Some(mods.join("lib/modules/6.1-x")),
+        ] {
+            let image = images.under_kernel(guest.clone(), &own, folder.as_deref());
+            let image = image.await.unwrap();
+            assert_eq!((&image.kernel, &image.initrds), (&own, &guest.initrds));
+            let found = image
+                .modules
+                .as_ref()
+                .map(|index| index.resolve("a").is_some());
+            assert_eq!(found, folder.map(|_| true));
+            ids.push(image.id);
+        }
+        assert_eq!(ids[2], ids[3], "the same modules");
+        ids.dedup();
+        assert_eq!(ids.len(), 3);
     }
 
     /// Whoever boots a machine does so in a task that may move between threads.
@@ -519,7 +617,7 @@ mod tests {
         let images = &fixture.images;
         sent(images.default_guest());
         sent(images.default_guest_with(&[]));
-        sent(images.from_root(&fixture.path));
+        sent(images.from_root(&fixture.path, None));
         sent(images.from_files(&fixture.path, None));
     }
 }

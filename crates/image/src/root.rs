@@ -19,12 +19,16 @@ const MOST_LINKS: usize = 40;
 const SMALL_MODULES: u64 = 64 << 20;
 
 /// Where kernels are looked for, in words.
-const KERNEL_PLACES: [&str; 4] = [
+const KERNEL_PLACES: [&str; 5] = [
     "boot/vmlinuz*",
     "vmlinuz",
     "boot/bzImage",
-    "lib/modules/*/vmlinuz",
+    "lib/modules/*/vmlinuz*",
+    "usr/lib/modules/*/vmlinuz*",
 ];
+
+/// How the files of kernels are called.
+const KERNEL: &str = "vmlinuz";
 
 /// What is above the modules' folders.
 const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
@@ -81,21 +85,15 @@ impl Root {
 
     /// The newest kernel.
     pub(crate) fn kernel(&self) -> Result<Utf8PathBuf, ImageError> {
-        let versioned = self.names("boot", |name| name.starts_with("vmlinuz-"));
-        let newest = versioned.into_iter().max_by(|a, b| compare_versions(a, b));
-        let mut places: Vec<String> = newest
-            .map(|name| format!("boot/{name}"))
-            .into_iter()
-            .collect();
+        let mut places = self.kernels_in("boot", "vmlinuz-");
         places.extend(["boot/vmlinuz", "vmlinuz", "boot/bzImage"].map(str::to_owned));
+        places.extend(self.kernels_in("boot", KERNEL));
         for modules in MODULES {
             let mut releases = self.names(modules, |_| true);
             releases.sort_by(|a, b| compare_versions(b, a));
-            places.extend(
-                releases
-                    .iter()
-                    .map(|name| format!("{modules}/{name}/vmlinuz")),
-            );
+            for release in releases {
+                places.extend(self.kernels_in(&format!("{modules}/{release}"), KERNEL));
+            }
         }
         let mut files = places.iter().filter_map(|place| self.resolve(place));
         files
@@ -104,6 +102,14 @@ impl Root {
                 root: self.0.clone(),
                 looked: KERNEL_PLACES.map(str::to_owned).to_vec(),
             })
+    }
+
+    /// The files of a folder whose names begin so, the newest version first.
+    fn kernels_in(&self, folder: &str, begin: &str) -> Vec<String> {
+        let mut names = self.names(folder, |name| name.starts_with(begin));
+        names.sort_by(|a, b| compare_versions(b, a));
+        let paths = names.into_iter().map(|name| format!("{folder}/{name}"));
+        paths.collect()
     }
 
     /// The folder of the modules of a kernel; where its release is not known, of the only one.
@@ -183,6 +189,9 @@ impl Walk {
             else {
                 continue;
             };
+            if metadata.is_file() && is_kernel_of_modules(&name) {
+                continue;
+            }
             let (user, group) = self.user;
             let owner = |id: u32, own: u32| if id == own { 0 } else { id };
             let (uid, gid) = (owner(metadata.uid(), user), owner(metadata.gid(), group));
@@ -199,6 +208,20 @@ impl Walk {
         }
         Ok(())
     }
+}
+
+/// Whether the path, relative to the root, is that of a kernel beside its modules.
+fn is_kernel_of_modules(path: &[u8]) -> bool {
+    let below = MODULES.iter().find_map(|modules| {
+        let rest = path.strip_prefix(modules.as_bytes())?;
+        rest.strip_prefix(b"/")
+    });
+    let mut names = below
+        .unwrap_or_default()
+        .split(|byte| *byte == b'/')
+        .skip(1);
+    let is_kernel = |name: &[u8]| name.starts_with(KERNEL.as_bytes());
+    names.next().is_some_and(is_kernel) && names.next().is_none()
 }
 
 /// `None` for what only a running system has.
@@ -346,8 +369,29 @@ mod tests {
             "vmlinuz",
         ]);
         assert_eq!(found(&root), "boot/vmlinuz-6.10.1-amd64");
-        let (_folder, modern) = made(&["usr/lib/modules/6.9/vmlinuz"]);
-        assert_eq!(found(&modern), "usr/lib/modules/6.9/vmlinuz");
+        for (files, newest) in [
+            (
+                &["usr/lib/modules/6.9/vmlinuz"][..],
+                "usr/lib/modules/6.9/vmlinuz",
+            ),
+            (
+                &[
+                    "lib/modules/6.9/vmlinuz-6.9",
+                    "lib/modules/6.10/vmlinuz-6.10",
+                    "lib/modules/6.11/modules.dep",
+                ],
+                "lib/modules/6.10/vmlinuz-6.10",
+            ),
+            (
+                &["usr/lib/modules/6.9/vmlinuz-6.9", "boot/grub/x"],
+                "usr/lib/modules/6.9/vmlinuz-6.9",
+            ),
+            (&["boot/vmlinuz.old"], "boot/vmlinuz.old"),
+            (&["boot/bzImage", "boot/vmlinuz.old"], "boot/bzImage"),
+        ] {
+            let (_folder, modern) = made(files);
+            assert_eq!(found(&modern), newest);
+        }
         let (_folder, none) = made(&["boot/grub"]);
         let error = none.kernel().unwrap_err().to_string();
         assert!(error.contains("boot/vmlinuz*"), "{error}");
@@ -370,7 +414,13 @@ mod tests {
 
     #[test]
     fn the_tree_is_without_kernels_and_knows_links() {
-        let (_folder, root) = made(&["boot/vmlinuz-1", "sbin/init", "etc/x"]);
+        let (_folder, root) = made(&[
+            "boot/vmlinuz-1",
+            "sbin/init",
+            "etc/x",
+            "usr/lib/modules/1/vmlinuz-1",
+            "usr/lib/modules/1/a.ko",
+        ]);
         symlink("init", root.0.join("sbin/link")).unwrap();
         fs_err::hard_link(root.0.join("etc/x"), root.0.join("etc/y")).unwrap();
         let tree = root.tree().unwrap();
@@ -388,7 +438,12 @@ mod tests {
                 "etc/y",
                 "sbin",
                 "sbin/init",
-                "sbin/link"
+                "sbin/link",
+                "usr",
+                "usr/lib",
+                "usr/lib/modules",
+                "usr/lib/modules/1",
+                "usr/lib/modules/1/a.ko"
             ]
         );
         assert_eq!(tree.get(b"sbin/link"), Some(&Node::symlink("init")));

@@ -2,7 +2,7 @@
 
 use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
-use crate::profile::{GuestSource, Profile};
+use crate::profile::Profile;
 use crate::saved::Spares;
 use crate::vm::Running;
 use camino::Utf8PathBuf;
@@ -248,17 +248,13 @@ impl Environment {
         let host = self.host.as_ref().ok_or(EnvironmentError::NoMachines)?;
         let prepared = self.prepared(profile)?;
         let image = prepared.image.get_or_try_init(|| async {
-            let images = &host.images;
-            let image = match &prepared.profile.source {
-                GuestSource::Default { packages } if packages.is_empty() => {
-                    images.default_guest().await?
-                }
-                GuestSource::Default { packages } => images.default_guest_with(packages).await?,
-                GuestSource::Files { kernel, initrd } => {
-                    images.from_files(kernel, initrd.as_deref()).await?
-                }
-                GuestSource::Root { dir } => images.from_root(dir).await?,
-            };
+            if let Some(why) = &prepared.profile.unusable {
+                return Err(EnvironmentError::Unusable {
+                    profile: profile.to_owned(),
+                    why: why.clone(),
+                });
+            }
+            let image = prepared.profile.source.image(&host.images).await?;
             if !prepared.profile.s3 {
                 return Ok(Arc::new(image));
             }
@@ -310,9 +306,17 @@ pub enum EnvironmentError {
     /// No such profile.
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
-    /// The guest's image could not be had.
-    #[error("the guest's image cannot be had")]
+    /// The guest's image could not be prepared.
+    #[error("cannot prepare the guest image")]
     Image(#[from] ImageError),
+    /// The configuration names files that are not there.
+    #[error("profile `{profile}` cannot be booted: {why}")]
+    Unusable {
+        /// The profile.
+        profile: String,
+        /// What is missing, and the place that names it.
+        why: String,
+    },
     /// The profile wants guests that can be woken, of a kernel that cannot.
     #[error(
         "profile `{profile}` has `s3 = true`, but its kernel `{kernel}` is an ELF file, which QEMU writes \

@@ -1,7 +1,8 @@
 //! What a VM is made from: the `[profiles.NAME]` of the configuration, checked and absolute.
 
 use camino::Utf8PathBuf;
-use provium_vmm::AccelChoice;
+use provium_image::{GuestImage, ImageError, Images};
+use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::time::Duration;
 
 /// Guest memory where neither profile nor options say, bytes.
@@ -16,6 +17,8 @@ pub struct Profile {
     pub source: GuestSource,
     /// The author's kernel command line.
     pub cmdline: String,
+    /// What the harness puts before it.
+    pub cmdline_defaults: CmdlineDefaults,
     /// Whether the agent is put in front of the initrd and made the first program.
     pub inject_agent: bool,
     /// Kernel modules that the agent loads, by name.
@@ -32,6 +35,9 @@ pub struct Profile {
     pub warm_boot: bool,
     /// How long a boot may take until the agent answers, before patience is applied.
     pub agent_boot_timeout: Duration,
+    /// Why nothing can be booted from it, with the place in the configuration; `None` where nothing is
+    /// known to be missing.
+    pub unusable: Option<String>,
 }
 
 /// Where a guest's kernel and root come from.
@@ -41,6 +47,10 @@ pub enum GuestSource {
     Default {
         /// Packages unpacked into it.
         packages: Vec<String>,
+        /// A kernel to run it under, instead of its own.
+        kernel: Option<Utf8PathBuf>,
+        /// The modules of that kernel.
+        modules_dir: Option<Utf8PathBuf>,
     },
     /// A kernel and, where it needs one, an initrd.
     Files {
@@ -48,12 +58,57 @@ pub enum GuestSource {
         kernel: Utf8PathBuf,
         /// Initial RAM file system, any compression the kernel reads.
         initrd: Option<Utf8PathBuf>,
+        /// The kernel's modules.
+        modules_dir: Option<Utf8PathBuf>,
     },
     /// A directory tree with a kernel and modules in it.
     Root {
         /// The tree.
         dir: Utf8PathBuf,
+        /// An initial RAM file system to boot instead of the tree.
+        initrd: Option<Utf8PathBuf>,
     },
+}
+
+impl GuestSource {
+    /// The image that it makes.
+    ///
+    /// # Errors
+    /// If a file is missing or is not what it should be.
+    pub async fn image(&self, images: &Images) -> Result<GuestImage, ImageError> {
+        match self {
+            Self::Default {
+                packages,
+                kernel,
+                modules_dir,
+            } => {
+                let guest = images.default_guest_with(packages).await?;
+                match kernel {
+                    Some(kernel) => {
+                        let modules = modules_dir.as_deref();
+                        images.under_kernel(guest, kernel, modules).await
+                    }
+                    None => Ok(guest),
+                }
+            }
+            Self::Files {
+                kernel,
+                initrd,
+                modules_dir,
+            } => {
+                let (initrd, modules) = (initrd.as_deref(), modules_dir.as_deref());
+                images
+                    .from_files_with_modules(kernel, initrd, modules)
+                    .await
+            }
+            Self::Root { dir, initrd } => images.from_root(dir, initrd.as_deref()).await,
+        }
+    }
+
+    /// Whether the kernel is not that of the default guest.
+    pub fn has_own_kernel(&self) -> bool {
+        !matches!(self, Self::Default { kernel: None, .. })
+    }
 }
 
 impl Profile {
@@ -63,8 +118,11 @@ impl Profile {
             name: name.into(),
             source: GuestSource::Default {
                 packages: Vec::new(),
+                kernel: None,
+                modules_dir: None,
             },
             cmdline: "quiet".to_owned(),
+            cmdline_defaults: CmdlineDefaults::Fast,
             inject_agent: true,
             modules: Vec::new(),
             memory: DEFAULT_MEMORY,
@@ -73,6 +131,29 @@ impl Profile {
             s3: false,
             warm_boot: true,
             agent_boot_timeout: Duration::from_secs(30),
+            unusable: None,
         }
+    }
+
+    /// The word of a kernel command line that would keep the agent from being the first program, where
+    /// it has to be. What stands behind `--` is for the init.
+    pub fn conflict_in<'a>(&self, cmdline: &'a str) -> Option<&'a str> {
+        let words = cmdline.split_whitespace();
+        let mut words = words.take_while(|word| *word != "--");
+        words.find(|word| self.inject_agent && word.starts_with("rdinit="))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_of_ones_own_conflicts_with_the_injected_agent_only() {
+        let mut profile = Profile::default_guest("p");
+        assert_eq!(profile.conflict_in("quiet rdinit=/x y"), Some("rdinit=/x"));
+        assert_eq!(profile.conflict_in("quiet -- rdinit=/x"), None);
+        profile.inject_agent = false;
+        assert_eq!(profile.conflict_in("rdinit=/x"), None);
     }
 }

@@ -26,6 +26,9 @@ pub(crate) async fn profiles(
     names: Option<&BTreeSet<String>>,
     no_build: bool,
 ) -> Result<Vec<Profile>, Failure> {
+    for warning in config.warnings() {
+        terminal::error(&format!("provium: warning: {warning}\n"));
+    }
     let wanted = |profile: &ProfileConfig| names.is_none_or(|names| names.contains(&profile.name));
     let mut built = BTreeMap::new();
     for profile in &config.profiles {
@@ -46,16 +49,24 @@ pub(crate) async fn profiles(
                     .is_some_and(|other| other.is_same(build))
         };
         for profile in config.profiles.iter().filter(same) {
-            built.insert(profile.name.clone(), profile.resolve()?);
+            built.insert(profile.name.clone(), profile.resolve_built()?);
         }
     }
     let resolved = config.profiles.iter().map(|profile| {
-        Ok(match built.remove(&profile.name) {
+        let resolved = match built.remove(&profile.name) {
             Some(built) => built,
             // Its files may not be there, but nobody will ask for them.
             None if profile.build.is_some() && !wanted(profile) => profile.unresolved(),
             None => profile.resolve()?,
-        })
+        };
+        // An error for who boots it; others need not care.
+        if let Some(why) = &resolved.unusable {
+            terminal::error(&format!(
+                "provium: warning: {why}; profile `{}` cannot be booted\n",
+                profile.name
+            ));
+        }
+        Ok(resolved)
     });
     resolved.collect()
 }

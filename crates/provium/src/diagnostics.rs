@@ -91,6 +91,7 @@ fn hint(failure: &Failure) -> Option<String> {
         | Failure::Usage { .. }
         | Failure::Profile(_)
         | Failure::Events { .. }
+        | Failure::AgentNotWritten { .. }
         | Failure::NoCurrentFolder(_)
         | Failure::Host { .. }
         | Failure::Interrupted => None,

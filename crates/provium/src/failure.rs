@@ -30,9 +30,17 @@ pub(crate) enum Failure {
     /// There is no QEMU, or not the right one.
     #[error("no machine can be started")]
     Machine(#[from] VmmError),
-    /// The guest cannot be had.
+    /// The guest's image cannot be prepared.
     #[error("cannot prepare the guest image")]
     Image(#[from] ImageError),
+    /// The file for `provium agent` cannot be written.
+    #[error("cannot write the agent to `{path}`")]
+    AgentNotWritten {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The cache cannot be used.
     #[error("the cache in `{path}` cannot be used")]
     Cache {

@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Fixture(FixtureCommands),
     /// Show or remove the boot templates in the cache
     Template(TemplateArgs),
+    /// Write the guest's agent to a file, for an image that brings it itself
+    Agent(AgentArgs),
     /// Print a shell's completions
     Completions(CompletionsArgs),
     /// Print which agent is inside
@@ -292,6 +294,13 @@ pub(crate) struct PrepareArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The file to write; one that is there is replaced
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Utf8PathBuf,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// Whose completions
     #[arg(value_enum)]
@@ -342,7 +351,9 @@ impl LowArgs {
             Some(Command::Template(template)) => match &template.command {
                 TemplateCommand::List { plain, .. } | TemplateCommand::Clean { plain, .. } => plain,
             },
-            Some(Command::Completions(_) | Command::AgentInfo) => return ColorChoice::Auto,
+            Some(Command::Agent(_) | Command::Completions(_) | Command::AgentInfo) => {
+                return ColorChoice::Auto;
+            }
         };
         plain.color
     }

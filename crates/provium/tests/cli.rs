@@ -269,6 +269,44 @@ fn profiles_of_one_build_share_its_run() {
 }
 
 #[test]
+fn a_profile_without_its_kernel_is_an_error_only_for_who_boots_it() {
+    let config = "[profiles.hw]\nkernel = \"gone/bzImage\"\nagent_overlay_path = \"a\"\n\
+                  [profiles.other]\nguest = \"default\"\nagent_overlay_path = \"a\"\n";
+    let boots = "test(\"boots\", function(t) provium:vm(\"v\", \"hw\"):boot() end)\n";
+    let project = Project::new(&[
+        ("provium.toml", config),
+        ("a.test.lua", "test(\"passes\", function(t) end)\n"),
+        ("b.test.lua", boots),
+    ]);
+    let missing = "provium.toml:2:10: `kernel`: there is no file `";
+
+    let ran = project.run(&["a.test.lua"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    assert_eq!(ran.stderr.matches(missing).count(), 1, "{}", ran.all());
+    assert!(
+        ran.stderr.contains("profile `hw` cannot be booted"),
+        "{}",
+        ran.all()
+    );
+    let without_use = "provium.toml:3:1: `agent_overlay_path` has no effect";
+    assert_eq!(ran.stderr.matches(without_use).count(), 1, "{}", ran.all());
+    assert_eq!(
+        ran.stderr.matches("agent_overlay_path").count(),
+        1,
+        "{}",
+        ran.all()
+    );
+
+    let ran = project.run(&["b.test.lua"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert!(ran.stdout.contains(missing), "{}", ran.all());
+
+    let ran = project.run(&["prepare", "hw"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.all());
+    assert!(ran.stderr.contains(missing), "{}", ran.all());
+}
+
+#[test]
 fn a_failed_build_stops_the_run_and_shows_why() {
     let config = "[profiles.x]\nbuild = \"echo to {out}; echo oh no >&2; exit 3\"\n\
                   build_out = \"o\"\nkernel = \"{out}/k\"\n";
@@ -337,6 +375,34 @@ fn the_agent_inside_is_named() {
     let ran = Project::new(&[]).run(&["agent-info"]);
     assert_eq!(ran.code, Some(0));
     assert!(ran.stdout.starts_with("build "), "{}", ran.stdout);
+}
+
+#[test]
+fn the_agent_is_written_as_an_executable_file() {
+    let project = Project::new(&[]);
+    let ran = project.run(&["agent", "init"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    // It runs on any Linux, as far as to say what it is for.
+    let output = Command::new(project.path().join("init"))
+        .arg("--bogus")
+        .output()
+        .unwrap();
+    let ran = Ran::of(output);
+    assert_eq!(ran.code, Some(2), "{}", ran.all());
+    assert!(
+        ran.stderr.starts_with("usage: provium-agent"),
+        "{}",
+        ran.all()
+    );
+
+    let ran = project.run(&["agent", "no/such/place"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.all());
+    assert!(
+        ran.stderr
+            .contains("cannot write the agent to `no/such/place`"),
+        "{}",
+        ran.all()
+    );
 }
 
 #[test]

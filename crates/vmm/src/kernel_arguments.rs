@@ -19,40 +19,68 @@ pub struct KernelArgument {
     pub why: &'static str,
 }
 
-/// The arguments that every guest gets before its own. A guest's own win.
-pub fn default_kernel_arguments(accel: Accel) -> Vec<KernelArgument> {
+/// Which arguments a guest gets before its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CmdlineDefaults {
+    /// Also those that make a boot fast, some of which change how the kernel works.
+    Fast,
+    /// Only those without which a boot, or the reading of its console, could fail.
+    None,
+}
+
+impl CmdlineDefaults {
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The arguments that a guest gets before its own. A guest's own win.
+pub fn default_kernel_arguments(accel: Accel, defaults: CmdlineDefaults) -> Vec<KernelArgument> {
+    use CmdlineDefaults::{Fast, None};
     let all = [
         (
+            Fast,
             "cryptomgr.notests",
             "ciphers are not tested at boot: 0.37 s",
         ),
         (
+            None,
             "printk.time=1",
             "the kernel's lines on the console can be told from those of programs: 0 s",
         ),
         (
+            Fast,
             "mitigations=off",
             "no detours around flaws of CPUs: under 0.05 s at boot, but a share of every system call",
         ),
     ];
     let for_tcg = [
         (
+            Fast,
             "noreplace-smp",
             "lock prefixes stay: patching each one away throws translated code away: 0.15 s",
         ),
         (
+            Fast,
             "tsc=reliable",
             "no watch over a clock that a crowded host makes look unstable: 0 s",
         ),
         (
+            None,
             "no_timer_check",
-            "no test of the timer, which a crowded host can fail: under 0.07 s",
+            "no test of the timer, which a crowded host can fail, and which kernels skip under KVM: under \
+             0.07 s",
         ),
     ];
     let for_tcg = for_tcg.iter().filter(|_| accel == Accel::Tcg);
     all.iter()
         .chain(for_tcg)
-        .map(|&(text, why)| KernelArgument { text, why })
+        .filter(|(of, ..)| defaults == Fast || *of == None)
+        .map(|&(_, text, why)| KernelArgument { text, why })
         .collect()
 }
 
@@ -70,12 +98,17 @@ fn relied_on(inject_agent: bool) -> Vec<String> {
 /// the kernel takes the last of a kind, and what the harness relies on: the first UART as console
 /// and, with `inject_agent`, the agent as first process. What stands behind a `--` in `own` stays
 /// there: it is for the init.
-pub fn kernel_arguments(accel: Accel, own: &str, inject_agent: bool) -> String {
+pub fn kernel_arguments(
+    accel: Accel,
+    defaults: CmdlineDefaults,
+    own: &str,
+    inject_agent: bool,
+) -> String {
     let (own, for_init) = match own.split_once("-- ") {
         Some((own, for_init)) if own.is_empty() || own.ends_with(' ') => (own, Some(for_init)),
         _ => (own, None),
     };
-    let defaults = default_kernel_arguments(accel)
+    let defaults = default_kernel_arguments(accel, defaults)
         .into_iter()
         .map(|argument| argument.text);
     let mut words: Vec<String> = defaults.map(str::to_owned).collect();
@@ -90,6 +123,23 @@ pub fn kernel_arguments(accel: Accel, own: &str, inject_agent: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn kernel_arguments(accel: Accel, own: &str, inject_agent: bool) -> String {
+        super::kernel_arguments(accel, CmdlineDefaults::Fast, own, inject_agent)
+    }
+
+    #[test]
+    fn without_defaults_the_kernel_works_as_it_was_built_to() {
+        let line = |accel| super::kernel_arguments(accel, CmdlineDefaults::None, "own", true);
+        assert_eq!(
+            line(Accel::Tcg),
+            "printk.time=1 no_timer_check own console=ttyS0 rdinit=/.provium/agent"
+        );
+        assert_eq!(
+            line(Accel::Kvm),
+            "printk.time=1 own console=ttyS0 rdinit=/.provium/agent"
+        );
+    }
 
     #[test]
     fn own_arguments_stand_where_they_win() {

@@ -43,7 +43,9 @@ pub use console::{Console, ConsoleError, Suspicion};
 pub use death::{Death, DeathKind};
 pub use error::{VmmError, is_of_content};
 pub use footprint::kernel_end;
-pub use kernel_arguments::{KernelArgument, default_kernel_arguments, kernel_arguments};
+pub use kernel_arguments::{
+    CmdlineDefaults, KernelArgument, default_kernel_arguments, kernel_arguments,
+};
 pub use machine::{AgentStreams, Machine, MachineEvent, SaveForm, Standby, survives_waking};
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};

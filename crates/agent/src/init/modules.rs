@@ -22,7 +22,7 @@ pub(super) fn load_all(paths: &[String]) -> Vec<String> {
             let _ = file::remove(path.as_bytes());
             None
         }
-        Err(Errno(errno)) => Some(format!("loading {path}: errno {errno}")),
+        Err(errno) => Some(format!("loading {path}: {errno}")),
     });
     failures.collect()
 }

@@ -1,21 +1,38 @@
 //! Mounts: private ones for the agent, and the usual ones where the agent is the init.
 
 use crate::roots;
-use crate::sys::{Errno, Sys, boot, file};
+use crate::sys::{Errno, Sys, boot, detached, file};
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
-/// Where the agent's own mounts stand for a moment.
+/// Where the agent's own mounts are for a moment, on a kernel that cannot do without a place.
 const STEP: &str = "/.provium/mnt";
 
-/// Opens `/proc`, `/dev` and `/sys` of the agent's own and takes them off the tree again, so that
-/// an init finds nothing mounted that it does not expect.
+/// Opens `/proc`, `/dev` and `/sys` of the agent's own, which an init does not find in its tree.
 pub(super) fn mount_own() -> Sys<()> {
+    if let Ok(proc) = detached::mount_detached(c"proc") {
+        let own = |kind| detached::mount_detached(kind);
+        return roots::install(Ok(proc), own(c"devtmpfs"), own(c"sysfs"));
+    }
     let _ = file::make_dir(b"/.provium", 0o755);
     let _ = file::make_dir(STEP.as_bytes(), 0o700);
     let result = roots::install(hidden(c"proc"), hidden(c"devtmpfs"), hidden(c"sysfs"));
     let _ = file::remove(STEP.as_bytes());
     result
+}
+
+/// As [`mount_own`], for a process that must not change the tree: where the kernel cannot mount
+/// without a place, what is mounted at the usual places serves.
+pub(super) fn open_own() -> Sys<()> {
+    let own = |kind, usual| {
+        detached::mount_detached(kind)
+            .or_else(|_| file::open_str(usual, libc::O_PATH | libc::O_DIRECTORY))
+    };
+    roots::install(
+        own(c"proc", "/proc"),
+        own(c"devtmpfs", "/dev"),
+        own(c"sysfs", "/sys"),
+    )
 }
 
 fn hidden(kind: &CStr) -> Sys<OwnedFd> {
@@ -83,16 +100,16 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Mounts what programs expect; says what failed.
+/// Mounts what programs expect and nobody has mounted yet; says what failed.
 pub(super) fn mount_usual() -> Vec<String> {
     let mut complaints = Vec::new();
     for usual in &USUAL {
+        if is_mount_point(usual.target) {
+            continue;
+        }
         match mount(usual) {
-            // There already.
             Ok(()) | Err(Errno(libc::EBUSY)) => {}
-            Err(Errno(errno)) => {
-                complaints.push(format!("mounting {}: errno {errno}", usual.target));
-            }
+            Err(errno) => complaints.push(format!("mounting {}: {errno}", usual.target)),
         }
     }
     for (name, target) in LINKS {
@@ -123,6 +140,15 @@ fn mount(usual: &Usual) -> Sys<()> {
             boot::mount(kind, target, flags, options)
         }
         other => other,
+    }
+}
+
+/// Whether something is mounted there: it lies on another device than the folder above it.
+fn is_mount_point(folder: &str) -> bool {
+    let above = format!("{folder}/..");
+    match (file::stat(folder.as_bytes()), file::stat(above.as_bytes())) {
+        (Ok(here), Ok(above)) => !here.is_on_device_of(&above),
+        _ => false,
     }
 }
 

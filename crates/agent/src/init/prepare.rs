@@ -1,13 +1,14 @@
 //! From the kernel's first process to a router that serves.
 
 use super::power::PowerButton;
-use super::{chain, modules, mounts};
+use super::{chain, copy, modules, mounts};
 use crate::executor::Root;
+use crate::modprobe;
 use crate::roots;
 use crate::router::{Duties, Router};
 use crate::sys::process::{self, Forked};
 use crate::sys::signal::{self, SignalStream};
-use crate::sys::{Errno, boot, fd, file};
+use crate::sys::{Errno, boot, detached, fd, file};
 use crate::transport::Transport;
 use provium_protocol::boot::{BootPlan, PLAN_PATH};
 use provium_protocol::codec;
@@ -24,43 +25,109 @@ const AS_INIT: [i32; 5] = [
 pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
     signal::default_dispositions();
     let mut complaints = Vec::new();
-    if let Err(Errno(errno)) = mounts::mount_own() {
-        complaints.push(format!("opening /proc, /dev and /sys: errno {errno}"));
+    if let Err(errno) = mounts::mount_own() {
+        complaints.push(format!("opening /proc, /dev and /sys: {errno}"));
     }
-    let plan = match read_plan() {
-        Ok(plan) => plan,
+    let duties = match read_plan() {
+        Ok(Some(plan)) => follow(&plan, argv0, complaints),
+        Ok(None) => as_own_init(&complaints),
         Err(why) => {
             complaints.push(why);
-            BootPlan::default()
+            as_init(&BootPlan::default(), complaints, true)
         }
     };
-    complaints.extend(modules::load_all(&plan.modules));
-    let_warnings_through();
-    // Before an init can change it.
-    let root = Root::now();
-    let inits = chain::find(&plan);
-    let duties = if inits.is_empty() {
-        as_init(&plan, complaints)
-    } else {
-        match process::fork(0) {
-            Ok(Forked::Child) => {}
-            Ok(Forked::Parent(_)) | Err(_) => chain::become_init(&inits),
-        }
-        as_companion(argv0, complaints)
-    };
-    match duties {
-        Ok(duties) => Router::new(Transport::find(), duties, root).run(),
+    let served = duties.and_then(|(root, duties)| Ok((Transport::find()?, duties, root)));
+    match served {
+        Ok((transport, duties, root)) => Router::new(transport, duties, root).run(),
         Err(errno) => {
-            roots::log(&format!("cannot serve: errno {}", errno.0));
+            roots::log(&format!("cannot serve: {errno}"));
             process::exit(1)
         }
     }
 }
 
-fn read_plan() -> Result<BootPlan, String> {
-    let bytes =
-        file::read(PLAN_PATH).map_err(|errno| format!("no boot plan: errno {}", errno.0))?;
-    codec::decode(&bytes).map_err(|_| "the boot plan cannot be read".to_owned())
+/// Runs beside an init that the image brings, started by it or by one of its programs, at any time
+/// and under any name. The system is left as it is found.
+pub(crate) fn join(argv0: *mut libc::c_char) -> i32 {
+    signal::default_dispositions();
+    // What the program that started it left open, its folder, its mask and its limit of open files are
+    // no part of the guest.
+    fd::close_range(3, i32::MAX);
+    detached::set_umask(0o022);
+    let joined = file::change_dir(b"/")
+        .and_then(|()| detached::allow_usual_files())
+        .and_then(|()| mounts::open_own())
+        .and_then(|()| Transport::find());
+    let (transport, duties) = match joined {
+        Ok(transport) => match as_companion(argv0, Vec::new()) {
+            Ok(duties) => (transport, duties),
+            Err(errno) => return refuse(errno),
+        },
+        Err(errno) => return refuse(errno),
+    };
+    Router::new(transport, duties, Root::now()).run()
+}
+
+fn refuse(errno: Errno) -> i32 {
+    let why = match errno {
+        Errno(libc::EBUSY) => "an agent serves this guest already".to_owned(),
+        errno => format!("cannot serve the host: {errno}"),
+    };
+    roots::log(&why);
+    modprobe::complain(&format!("provium-agent: {why}"));
+    1
+}
+
+/// The plan of the host; `None` in a guest of an image that brings the agent itself.
+fn read_plan() -> Result<Option<BootPlan>, String> {
+    match file::read(PLAN_PATH) {
+        Ok(bytes) => match codec::decode(&bytes) {
+            Ok(plan) => Ok(Some(plan)),
+            Err(_) => Err("the boot plan cannot be read".to_owned()),
+        },
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(format!("the boot plan cannot be read: {errno}")),
+    }
+}
+
+/// What the host wants: modules first, then the image's init, if it has one.
+fn follow(
+    plan: &BootPlan,
+    argv0: *mut libc::c_char,
+    mut complaints: Vec<String>,
+) -> Result<(Root, Duties), Errno> {
+    complaints.extend(modules::load_all(&plan.modules));
+    let_warnings_through();
+    // Before an init can change it.
+    let root = Root::now();
+    let Some(init) = chain::find(plan) else {
+        return as_init(plan, complaints, true);
+    };
+    leave_copy();
+    let (reading, writing) = fd::pipe()?;
+    match process::fork(0) {
+        Ok(Forked::Child) => drop(writing),
+        Ok(Forked::Parent(_)) | Err(_) => chain::become_init(&init, writing),
+    }
+    complaints.extend(chain::await_init(&reading));
+    Ok((root, as_companion(argv0, complaints)?))
+}
+
+/// Leaves the agent where tests look for it. That it cannot is no reason to fail a boot.
+fn leave_copy() {
+    if let Err(errno) = copy::leave_copy() {
+        roots::log(&format!("no copy of the agent in /sbin: {errno}"));
+    }
+}
+
+/// The init of an image that brings the agent: what cannot be set up is how that guest is.
+fn as_own_init(complaints: &[String]) -> Result<(Root, Duties), Errno> {
+    let (root, mut duties) = as_init(&BootPlan::default(), Vec::new(), false)?;
+    for complaint in complaints.iter().chain(&duties.complaints) {
+        roots::log(complaint);
+    }
+    duties.complaints.clear();
+    Ok((root, duties))
 }
 
 /// Beside an init of the image's own: as little in its way as possible.
@@ -85,12 +152,17 @@ fn as_companion(argv0: *mut libc::c_char, complaints: Vec<String>) -> Result<Dut
 }
 
 /// In place of an init.
-fn as_init(plan: &BootPlan, mut complaints: Vec<String>) -> Result<Duties, Errno> {
+fn as_init(
+    plan: &BootPlan,
+    mut complaints: Vec<String>,
+    is_injected: bool,
+) -> Result<(Root, Duties), Errno> {
     process::name_thread(c"provium-agent");
+    let root = Root::now();
     complaints.extend(mounts::mount_usual());
     let mut note = |what: &str, result: Result<(), Errno>| {
-        if let Err(Errno(errno)) = result {
-            complaints.push(format!("{what}: errno {errno}"));
+        if let Err(errno) = result {
+            complaints.push(format!("{what}: {errno}"));
         }
     };
     if !plan.hostname.is_empty() {
@@ -106,16 +178,22 @@ fn as_init(plan: &BootPlan, mut complaints: Vec<String>) -> Result<Duties, Errno
             Err(errno) => note("listening for modprobe", Err(errno)),
         }
     }
+    if is_injected {
+        leave_copy();
+        // Programs read the name there. A link, since the name changes with each boot and copy.
+        let _ = file::symlink(b"/proc/sys/kernel/hostname", b"/etc/hostname");
+    }
     quiet_standard_descriptors();
     protect_from_oom_killer();
     signal::block_only(&AS_INIT);
-    Ok(Duties {
+    let duties = Duties {
         is_init: true,
         signals: SignalStream::of(&AS_INIT)?,
         power: PowerButton::find(),
         asks,
         complaints,
-    })
+    };
+    Ok((root, duties))
 }
 
 /// `quiet` keeps a boot fast by keeping it silent (console level 4: errors and worse). From here on

@@ -101,7 +101,7 @@ fn load(module: &ModuleFile, parameters: String, must_be_new: bool) -> Result<()
         Err(Errno::NOENT) => {
             "Unknown symbol in module, or unknown parameter (see dmesg)".to_owned()
         }
-        Err(errno) => text(errno),
+        Err(errno) => errno.text(),
     };
     Err(Failure::Other(format!(
         "ERROR: could not insert '{}': {reason}",
@@ -141,7 +141,7 @@ fn remove(name: &str, arguments: &Arguments) -> Result<(), Failure> {
     unload(&wanted).map_err(|errno| {
         Failure::Other(match errno {
             Errno(libc::EWOULDBLOCK | libc::EBUSY) => format!("FATAL: Module {wanted} is in use."),
-            errno => format!("ERROR: could not remove '{wanted}': {}", text(errno)),
+            errno => format!("ERROR: could not remove '{wanted}': {}", errno.text()),
         })
     })?;
     for needed in modules.iter().rev() {
@@ -181,24 +181,5 @@ fn state_of(name: &str) -> State {
 fn tell(arguments: &Arguments, line: &str) {
     if arguments.verbose {
         let _ = fd::write_all(1, format!("{}\n", line.trim_end()).as_bytes());
-    }
-}
-
-/// An error as the C library puts it, without its number.
-fn text(errno: Errno) -> String {
-    let text = std::io::Error::from_raw_os_error(errno.0).to_string();
-    match text.find(" (os error") {
-        Some(end) => text[..end].to_owned(),
-        None => text,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn errors_read_as_the_c_library_writes_them() {
-        assert_eq!(text(Errno::NOENT), "No such file or directory");
     }
 }

@@ -4,7 +4,7 @@ use super::lanes::{Executor, GRACE, LaneState, Leaving};
 use super::serve::Router;
 use crate::executor::{Inheritance, Surroundings};
 use crate::ops::renewal;
-use crate::sys::{Errno, boot, clock};
+use crate::sys::{boot, clock};
 use provium_protocol::frame::SYNC;
 use provium_protocol::op::Renewal;
 use provium_protocol::{CallId, FrameKind, Hello, HostHello, Lane, PROTOCOL_VERSION, codec};
@@ -64,8 +64,8 @@ impl Router {
             entropy: host.entropy,
             fresh_hwrng: false,
         };
-        for (what, Errno(errno)) in renewal::carry_out(&wishes, self.duties.is_init) {
-            complaints.push(format!("{what}: errno {errno}"));
+        for (what, errno) in renewal::carry_out(&wishes, self.duties.is_init) {
+            complaints.push(format!("{what}: {errno}"));
         }
         self.hello(host.session, complaints);
     }
@@ -101,7 +101,7 @@ impl Router {
         };
         let state = match Executor::fork(lane, inherit) {
             Ok(executor) => LaneState::Alive(executor),
-            Err(Errno(errno)) => LaneState::Dead(format!("could not be started: errno {errno}")),
+            Err(errno) => LaneState::Dead(format!("could not be started: {errno}")),
         };
         self.lanes.insert(lane, state);
     }

@@ -83,6 +83,10 @@ impl Metadata {
         entry_type(self.0.st_mode)
     }
 
+    pub(crate) fn is_on_device_of(&self, other: &Self) -> bool {
+        self.0.st_dev == other.0.st_dev
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.0.st_size.unsigned_abs()
     }

@@ -5,7 +5,9 @@
 
 pub(crate) mod boot;
 pub(crate) mod clock;
+pub(crate) mod detached;
 pub(crate) mod errno;
+mod errno_text;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod memory;

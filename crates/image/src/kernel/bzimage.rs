@@ -11,6 +11,10 @@ const VERSION: usize = 0x206;
 /// Where the payload is, from the start of the protected-mode code; and its length.
 const PAYLOAD_OFFSET: usize = 0x248;
 const PAYLOAD_LENGTH: usize = 0x24c;
+/// What the kernel needs at its address while it unpacks itself.
+const INIT_SIZE: usize = 0x260;
+/// The version that has that field.
+const VERSION_WITH_INIT_SIZE: u32 = 0x20a;
 /// Where the text of the kernel's version is, from the end of the boot sector.
 const KERNEL_VERSION: usize = 0x20e;
 /// The version that has the payload's fields.
@@ -80,6 +84,16 @@ pub(crate) fn release(bytes: &[u8]) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+-~".contains(c);
     (release.starts_with(|c: char| c.is_ascii_digit()) && release.chars().all(plain))
         .then(|| release.to_owned())
+}
+
+/// What a `bzImage` takes in memory while it unpacks itself, bytes; `None` where its file does not say.
+pub(crate) fn size_in_memory(bytes: &[u8]) -> Option<u64> {
+    if bytes.get(SIGNATURE..SIGNATURE + 4)? != b"HdrS"
+        || number(bytes, VERSION, 2)? < VERSION_WITH_INIT_SIZE
+    {
+        return None;
+    }
+    number(bytes, INIT_SIZE, 4).map(u64::from)
 }
 
 fn number(bytes: &[u8], at: usize, length: usize) -> Option<u32> {

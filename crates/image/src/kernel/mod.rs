@@ -7,7 +7,7 @@
 mod bzimage;
 mod unpack;
 
-pub(crate) use bzimage::release;
 #[cfg(test)]
 pub(crate) use bzimage::tests::around;
+pub(crate) use bzimage::{release, size_in_memory};
 pub(crate) use unpack::{Kernel, inspect};

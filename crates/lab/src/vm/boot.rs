@@ -306,6 +306,13 @@ impl Vm {
                 options.cpus(profile)
             ));
         }
+        if let Some(word) = profile.conflict_in(&options.cmdline(profile)) {
+            return invalid(format!(
+                "`{word}` on the kernel command line conflicts with the injected agent, which has to be \
+                 the first program to start; leave it out (the agent starts the image's own /init), or use \
+                 a profile with `inject_agent = false`"
+            ));
+        }
         for file in options.files.iter().flatten() {
             if !file.path.starts_with('/') || file.path.contains('\0') {
                 return invalid(format!("files: `{}` is no absolute path", file.path));

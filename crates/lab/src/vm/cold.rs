@@ -8,7 +8,7 @@ use crate::vm::boot::{Terms, now_ns};
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
 use provium_guest::{AnswerAsk, Answering, Channel};
-use provium_image::{AGENT_BUILD, BootRequest, GuestImage};
+use provium_image::{AGENT_BUILD, BootRequest, GuestImage, ImageError};
 use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
 use provium_vmm::{InitrdPart, Machine, MachineSpec};
 use std::sync::Arc;
@@ -48,6 +48,7 @@ impl Vm {
             initrd: Vec::new(),
             cmdline: provium_vmm::kernel_arguments(
                 accel,
+                profile.cmdline_defaults,
                 &options.cmdline(profile),
                 profile.inject_agent,
             ),
@@ -69,17 +70,28 @@ impl Vm {
         let (from, files) = (image.clone(), options.files.clone().unwrap_or_default());
         // Modules are read from the disk, and may have to be unpacked.
         let archives = tokio::task::spawn_blocking(move || {
-            from.boot_archive(&BootRequest {
+            let archives = from.boot_archive(&BootRequest {
                 hostname: UNNAMED.to_owned(),
                 modules: &profile.modules,
                 files: &files,
                 inject_agent: profile.inject_agent,
-            })
+            })?;
+            Ok((from.memory_need(&archives)?, archives))
         });
-        let archives = archives
+        let archives: Result<_, ImageError> = archives
             .await
-            .map_err(|error| LabError::host(self.subject(), "boot()", error))?
-            .map_err(|error| self.host_error(EnvironmentError::Image(error)))?;
+            .map_err(|error| LabError::host(self.subject(), "boot()", error))?;
+        let (need, archives) = archives.map_err(|error| match error {
+            ImageError::BadPath { .. } => {
+                let why = format!("files: {error}");
+                LabError::invalid(self.subject(), "boot()", why)
+            }
+            error => self.host_error(EnvironmentError::Image(error)),
+        })?;
+        if spec.memory < need.least() {
+            let why = format!("memory is {} MiB, but {need}", spec.memory >> 20);
+            return Err(LabError::invalid(self.subject(), "boot()", why));
+        }
         let before = std::iter::once(InitrdPart::Bytes(archives.before.into()));
         let images = image.initrds.iter().cloned().map(InitrdPart::File);
         let after = std::iter::once(InitrdPart::Bytes(archives.after.into()));

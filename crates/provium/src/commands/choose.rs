@@ -1,8 +1,8 @@
 //! From the word that was typed to the command that does it.
 
 use super::{
-    Verdict, agent_info, completions, doctor, fixture, list, prepare, run as run_tests, setup,
-    template,
+    Verdict, agent, agent_info, completions, doctor, fixture, list, prepare, run as run_tests,
+    setup, template,
 };
 use crate::failure::Failure;
 use crate::lowargs::{Command, LowArgs};
@@ -17,6 +17,7 @@ pub(crate) fn run(low: LowArgs) -> Result<Verdict, Failure> {
         Some(Command::Prepare(args)) => prepare::run(&args),
         Some(Command::Fixture(args)) => fixture::run(args.command),
         Some(Command::Template(args)) => template::run(args.command),
+        Some(Command::Agent(args)) => agent::run(&args),
         Some(Command::Completions(args)) => Ok(completions::run(&args)),
         Some(Command::AgentInfo) => Ok(agent_info::run()),
     }

@@ -1,5 +1,6 @@
 //! What `provium` can be told to do.
 
+mod agent;
 mod agent_info;
 mod choose;
 mod completions;

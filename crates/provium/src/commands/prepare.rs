@@ -7,8 +7,6 @@ use crate::failure::Failure;
 use crate::hiargs::Place;
 use crate::lowargs::PrepareArgs;
 use crate::{build, machines, terminal};
-use provium_image::{GuestImage, Images};
-use provium_lab::{GuestSource, Profile};
 use std::collections::BTreeSet;
 
 pub(super) fn run(args: &PrepareArgs) -> Result<Verdict, Failure> {
@@ -25,26 +23,22 @@ pub(super) fn run(args: &PrepareArgs) -> Result<Verdict, Failure> {
     interruptible(async {
         let images = machines::images(&place.config.cache_dir)?;
         let profiles = build::profiles(&place.config, Some(&names), args.no_build).await?;
+        let mut verdict = Verdict::Passed;
         for profile in profiles
             .iter()
             .filter(|profile| names.contains(&profile.name))
         {
-            let image = unpack(&images, profile).await?;
+            if profile.unusable.is_some() {
+                // The warning has said why.
+                verdict = Verdict::Unable;
+                continue;
+            }
+            let image = profile.source.image(&images).await?;
             terminal::out(&format!(
                 "profile `{}` is ready: {}\n",
                 profile.name, image.kernel
             ));
         }
-        Ok(Verdict::Passed)
+        Ok(verdict)
     })
-}
-
-async fn unpack(images: &Images, profile: &Profile) -> Result<GuestImage, Failure> {
-    let image = match &profile.source {
-        GuestSource::Default { packages } if packages.is_empty() => images.default_guest().await,
-        GuestSource::Default { packages } => images.default_guest_with(packages).await,
-        GuestSource::Files { kernel, initrd } => images.from_files(kernel, initrd.as_deref()).await,
-        GuestSource::Root { dir } => images.from_root(dir).await,
-    };
-    Ok(image?)
 }

@@ -28,6 +28,28 @@ pub(crate) struct Place {
     pub(crate) span: Range<usize>,
 }
 
+impl ConfigError {
+    /// File, line, column, what is wrong and what to do, on one line.
+    pub(crate) fn in_one_line(&self) -> String {
+        let place = self.place.as_ref().map(|place| place.shown() + ": ");
+        let hint = self.hint.as_ref().map(|hint| format!("; {hint}"));
+        [place, Some(self.what.clone()), hint]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+impl Place {
+    /// `provium.toml:3:10`.
+    fn shown(&self) -> String {
+        let before = self.text.get(..self.span.start).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        format!("{}:{line}:{column}", self.path)
+    }
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::Config(Box::new(error))

@@ -1,8 +1,9 @@
 //! `provium.toml`: found, read, checked.
 //!
 //! All paths in it are relative to the file itself, and come out of here absolute. Whatever is wrong
-//! with it is one [`ConfigError`] with a place. Which files a profile boots from is checked when the
-//! profile is [resolved](ProfileConfig::resolve), for a build command may have to make them first.
+//! with it is one [`ConfigError`] with a place. Whether the files are there that a profile boots from is
+//! looked at when the profile is [resolved](ProfileConfig::resolve): a build command may have to make
+//! them first, and a configuration may serve several machines, of which each has some of them.
 
 mod error;
 mod find;

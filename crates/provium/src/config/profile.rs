@@ -5,7 +5,7 @@ use super::section::{Document, Section, Span};
 use crate::units::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_lab::{GuestSource, Profile};
-use provium_vmm::AccelChoice;
+use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::sync::Arc;
 
 /// Keys of a profile.
@@ -26,10 +26,16 @@ const KEYS: &[&str] = &[
     "warm_boot",
     "accel",
     "guest",
+    "modules_dir",
     "packages",
     "disks",
     "agent_boot_timeout",
+    "cmdline_defaults",
+    WITHOUT_USE,
 ];
+
+/// A key that other harnesses of this API have, and that is of no use here.
+const WITHOUT_USE: &str = "agent_overlay_path";
 
 /// Stands for the folder that a build command writes to.
 const OUT: &str = "{out}";
@@ -50,6 +56,8 @@ pub(crate) struct ProfileConfig {
     pub(crate) name: String,
     /// The command that makes what it boots from.
     pub(crate) build: Option<BuildCommand>,
+    /// The place of a key without use, and what it is.
+    pub(crate) without_use: Option<String>,
     profile: Profile,
     cmdline_file: Option<Utf8PathBuf>,
     files: Vec<NamedFile>,
@@ -102,6 +110,7 @@ impl ProfileConfig {
         Self {
             name: name.to_owned(),
             build: None,
+            without_use: None,
             profile: Profile::default_guest(name),
             cmdline_file: None,
             files: Vec::new(),
@@ -109,7 +118,7 @@ impl ProfileConfig {
         }
     }
 
-    /// Reads the profile `name`. What it boots from is checked now, unless it is built first.
+    /// Reads the profile `name`. What it boots from is looked at now, unless it is built first.
     pub(super) fn read(
         name: &str,
         section: &Section<'_>,
@@ -127,11 +136,17 @@ impl ProfileConfig {
         config.build = build(name, section, cache_dir)?;
 
         let source = config.source(name, section)?;
-        let own_kernel = !matches!(source, GuestSource::Default { .. });
+        let own_kernel = source.has_own_kernel();
         let profile = &mut config.profile;
         profile.source = source;
         if own_kernel {
             profile.cmdline = String::new();
+            profile.cmdline_defaults = CmdlineDefaults::None;
+        }
+        match one_of(section, "cmdline_defaults", &["fast", "none"])? {
+            Some("fast") => profile.cmdline_defaults = CmdlineDefaults::Fast,
+            Some(_) => profile.cmdline_defaults = CmdlineDefaults::None,
+            None => (),
         }
         if let Some((cmdline, _)) = section.string("cmdline")? {
             profile.cmdline = folded(&cmdline);
@@ -161,15 +176,16 @@ impl ProfileConfig {
             profile.warm_boot = warm;
         }
         one_of(section, "guest_os", &["linux", "peios"])?;
+        if let Some(span) = section.key_span(WITHOUT_USE) {
+            let what = format!(
+                "`{WITHOUT_USE}` has no effect: provium carries its agent, and puts it in front of the \
+                 initrd; remove the key"
+            );
+            config.without_use = Some(section.error(span, what).in_one_line());
+        }
 
-        if let Some((path, span)) = config.path(section, "cmdline_file")? {
-            config.cmdline_file = Some(path.clone());
-            config.files.push(NamedFile {
-                key: "cmdline_file",
-                path,
-                span,
-                is_folder: false,
-            });
+        if let Some(path) = config.named(section, "cmdline_file", false)? {
+            config.cmdline_file = Some(path);
             // Without a command line of its own, the file is all of it.
             if section.key_span("cmdline").is_none() {
                 config.profile.cmdline = String::new();
@@ -181,33 +197,55 @@ impl ProfileConfig {
         Ok(config)
     }
 
-    /// What it comes to. Whatever it boots from has to be there now.
+    /// What it comes to. Where a file is missing, that is the profile's reason to be unusable.
     pub(crate) fn resolve(&self) -> Result<Profile, ConfigError> {
+        match self.missing() {
+            Some(missing) => Ok(Profile {
+                unusable: Some(missing.in_one_line()),
+                ..self.profile.clone()
+            }),
+            None => self.complete(),
+        }
+    }
+
+    /// What it comes to once its build command has run, which has to have made its files.
+    pub(crate) fn resolve_built(&self) -> Result<Profile, ConfigError> {
+        match self.missing() {
+            Some(missing) => Err(missing),
+            None => self.complete(),
+        }
+    }
+
+    /// The first of its files that is not there.
+    fn missing(&self) -> Option<ConfigError> {
+        let document = self.document.as_ref()?;
+        let is_missing = |file: &&NamedFile| {
+            if file.is_folder {
+                !file.path.is_dir()
+            } else {
+                !file.path.is_file()
+            }
+        };
+        let NamedFile {
+            key,
+            path,
+            span,
+            is_folder,
+        } = self.files.iter().find(is_missing)?;
+        let kind = if *is_folder { "directory" } else { "file" };
+        let what = format!("`{key}`: there is no {kind} `{path}`");
+        let mut error = document.error(span.clone(), what);
+        if let Some(build) = &self.build {
+            error.hint = Some(format!("it should be made by `{}`", build.line));
+        }
+        Some(error)
+    }
+
+    /// What it comes to, all of its files being there.
+    fn complete(&self) -> Result<Profile, ConfigError> {
         let Some(document) = &self.document else {
             return Ok(self.profile.clone());
         };
-        for file in &self.files {
-            let there = if file.is_folder {
-                file.path.is_dir()
-            } else {
-                file.path.is_file()
-            };
-            if !there {
-                let NamedFile {
-                    key,
-                    path,
-                    span,
-                    is_folder,
-                } = file;
-                let kind = if *is_folder { "folder" } else { "file" };
-                let what = format!("`{key}`: there is no {kind} `{path}`");
-                let mut error = document.error(span.clone(), what);
-                if let Some(build) = &self.build {
-                    error.hint = Some(format!("it should be made by `{}`", build.line));
-                }
-                return Err(error);
-            }
-        }
         let mut profile = self.profile.clone();
         if let Some(path) = &self.cmdline_file {
             let span = self.files.iter().find(|file| file.key == "cmdline_file");
@@ -222,11 +260,7 @@ impl ProfileConfig {
             }
             profile.cmdline = folded(&format!("{text} {}", profile.cmdline));
         }
-        let own_init = profile
-            .cmdline
-            .split(' ')
-            .find(|word| word.starts_with("rdinit="));
-        if let (Some(word), true) = (own_init, profile.inject_agent) {
+        if let Some(word) = profile.conflict_in(&profile.cmdline) {
             let what = format!(
                 "`{word}` excludes `inject_agent`: the agent has to be the first program to start"
             );
@@ -247,15 +281,16 @@ impl ProfileConfig {
         self.profile.clone()
     }
 
-    /// Where kernel and root come from: one of three.
+    /// Where kernel and root come from.
     fn source(&mut self, name: &str, section: &Section<'_>) -> Result<GuestSource, ConfigError> {
         let given: Vec<&str> = ["guest", "kernel", "root"]
             .into_iter()
             .filter(|key| section.key_span(key).is_some())
             .collect();
-        if let [_, second, ..] = given[..] {
+        // The user space of the built-in guest runs under any kernel.
+        if let ([_, second, ..], false) = (&given[..], given == ["guest", "kernel"]) {
             let what = format!(
-                "a profile has one of `guest`, `kernel` and `root`, and `{name}` has {}",
+                "a profile has one of `guest`, `kernel` and `root`, or `guest` and `kernel`, and `{name}` has {}",
                 given
                     .iter()
                     .map(|key| format!("`{key}`"))
@@ -264,62 +299,55 @@ impl ProfileConfig {
             );
             return Err(section.error(section.key_span(second).unwrap_or(0..0), what));
         }
-        let not_with = |key: &str, needs: &str| match section.key_span(key) {
-            Some(span) => Err(section.error(span, format!("`{key}` needs `{needs}`"))),
-            None => Ok(()),
-        };
-        if given != ["kernel"] {
-            not_with("initrd", "kernel")?;
-        }
-        if matches!(given[..], ["kernel" | "root"]) {
-            not_with("packages", "guest = \"default\"")?;
-        }
-        if let Some((path, span)) = self.path(section, "kernel")? {
-            let kernel = path.clone();
-            self.files.push(NamedFile {
-                key: "kernel",
-                path,
-                span,
-                is_folder: false,
-            });
-            let initrd = self.path(section, "initrd")?;
-            let initrd = initrd.map(|(path, span)| {
-                let named = NamedFile {
-                    key: "initrd",
-                    path: path.clone(),
-                    span,
-                    is_folder: false,
-                };
-                self.files.push(named);
-                path
-            });
-            return Ok(GuestSource::Files { kernel, initrd });
-        }
-        if let Some((path, span)) = self.path(section, "root")? {
-            let dir = path.clone();
-            self.files.push(NamedFile {
-                key: "root",
-                path,
-                span,
-                is_folder: true,
-            });
-            return Ok(GuestSource::Root { dir });
-        }
-        // Neither kernel nor root: the built-in guest, whether it is named or not.
-        one_of(section, "guest", &["default"])?;
-        let packages = section.strings("packages")?.unwrap_or_default();
-        for (package, span) in &packages {
-            // Debian policy, 5.6.1; what begins with a dash would be an option of the tool.
-            let sound = |c: char| c.is_ascii_alphanumeric() || "+-.:".contains(c);
-            let first = package.starts_with(|c: char| c.is_ascii_alphanumeric());
-            if !first || !package.chars().all(sound) {
-                let what = format!("`{package}` is not the name of a package");
-                return Err(section.error(span.clone(), what));
+        let has = |key| given.contains(&key);
+        let not_with = |key: &str, is_possible: bool, needs: &str| match section.key_span(key) {
+            Some(span) if !is_possible => {
+                Err(section.error(span, format!("`{key}` needs {needs}")))
             }
-        }
-        Ok(GuestSource::Default {
-            packages: packages.into_iter().map(|(name, _)| name).collect(),
+            _ => Ok(()),
+        };
+        let is_default = has("guest") || given.is_empty();
+        not_with("packages", is_default, "`guest = \"default\"`")?;
+        not_with("initrd", !is_default, "`kernel` or `root`, without `guest`")?;
+        not_with("modules_dir", has("kernel"), "`kernel`")?;
+        one_of(section, "guest", &["default"])?;
+
+        let kernel = self.named(section, "kernel", false)?;
+        let root = self.named(section, "root", true)?;
+        let initrd = self.named(section, "initrd", false)?;
+        let modules_dir = self.named(section, "modules_dir", true)?;
+        Ok(match (kernel, root) {
+            (Some(kernel), None) if !is_default => GuestSource::Files {
+                kernel,
+                initrd,
+                modules_dir,
+            },
+            (_, Some(dir)) => GuestSource::Root { dir, initrd },
+            (kernel, None) => GuestSource::Default {
+                packages: packages(section)?,
+                kernel,
+                modules_dir,
+            },
         })
+    }
+
+    /// A path of the section that has to be there for a boot.
+    fn named(
+        &mut self,
+        section: &Section<'_>,
+        key: &'static str,
+        is_folder: bool,
+    ) -> Result<Option<Utf8PathBuf>, ConfigError> {
+        let Some((path, span)) = self.path(section, key)? else {
+            return Ok(None);
+        };
+        self.files.push(NamedFile {
+            key,
+            path: path.clone(),
+            span,
+            is_folder,
+        });
+        Ok(Some(path))
     }
 
     /// A path of the section, absolute, `{out}` replaced.
@@ -388,6 +416,21 @@ fn build(
         out,
         directory,
     }))
+}
+
+/// Packages for the built-in guest.
+fn packages(section: &Section<'_>) -> Result<Vec<String>, ConfigError> {
+    let packages = section.strings("packages")?.unwrap_or_default();
+    for (package, span) in &packages {
+        // Debian policy, 5.6.1; what begins with a dash would be an option of the tool.
+        let sound = |c: char| c.is_ascii_alphanumeric() || "+-.:".contains(c);
+        let first = package.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if !first || !package.chars().all(sound) {
+            let what = format!("`{package}` is not the name of a package");
+            return Err(section.error(span.clone(), what));
+        }
+    }
+    Ok(packages.into_iter().map(|(name, _)| name).collect())
 }
 
 fn accel(section: &Section<'_>) -> Result<Option<AccelChoice>, ConfigError> {

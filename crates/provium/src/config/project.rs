@@ -123,6 +123,15 @@ impl Config {
         })
     }
 
+    /// What has no effect, each key once however many profiles have it.
+    pub(crate) fn warnings(&self) -> Vec<&str> {
+        let mut found = self.profiles.iter();
+        found
+            .find_map(|profile| profile.without_use.as_deref())
+            .into_iter()
+            .collect()
+    }
+
     /// The profile of that name.
     pub(crate) fn profile(&self, name: &str) -> Result<&ProfileConfig, Failure> {
         self.profiles

@@ -4,7 +4,7 @@ use super::Config;
 use crate::failure::Failure;
 use camino::Utf8PathBuf;
 use provium_lab::GuestSource;
-use provium_vmm::AccelChoice;
+use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::time::Duration;
 
 struct Project {
@@ -85,11 +85,19 @@ fn every_key_is_read() {
         warm_boot = false
         accel = "kvm"
         agent_boot_timeout = 1.5
+        cmdline_defaults = "fast"
+        agent_overlay_path = "overlay"
         [profiles.tools]
         guest = "default"
+        kernel = "k"
+        modules_dir = "."
         packages = ["e2fsprogs", "libstdc++6"]
+        cmdline_defaults = "none"
         [profiles.tree]
         root = "."
+        [profiles.both]
+        root = "."
+        initrd = "i"
         "#,
     );
     let config = config.unwrap();
@@ -98,11 +106,17 @@ fn every_key_is_read() {
         .iter()
         .map(|profile| profile.name.as_str())
         .collect();
-    assert_eq!(names, ["own", "tools", "tree", "default"]);
+    assert_eq!(names, ["own", "tools", "tree", "both", "default"]);
 
     let own = config.profile("own").unwrap().resolve().unwrap();
     let (kernel, initrd) = (project.base.join("k"), Some(project.base.join("i")));
-    assert_eq!(own.source, GuestSource::Files { kernel, initrd });
+    let modules_dir = None;
+    let files = GuestSource::Files {
+        kernel,
+        initrd,
+        modules_dir,
+    };
+    assert_eq!(own.source, files);
     assert_eq!(own.cmdline, "a b quiet panic=1");
     assert!(!own.inject_agent && own.s3 && !own.warm_boot);
     assert_eq!(own.modules, ["btrfs"]);
@@ -112,15 +126,55 @@ fn every_key_is_read() {
     );
     assert_eq!(own.agent_boot_timeout, Duration::from_millis(1500));
 
+    let warnings = config.warnings();
+    let [overlay] = warnings[..] else {
+        panic!("{warnings:?}");
+    };
+    assert!(
+        overlay.starts_with("provium.toml:24:9: `agent_overlay_path` has no effect"),
+        "{overlay}"
+    );
+
+    let dir = project.base.join(".");
+    for (name, initrd) in [("tree", None), ("both", Some(project.base.join("i")))] {
+        let profile = config.profile(name).unwrap().resolve().unwrap();
+        let dir = dir.clone();
+        assert_eq!(profile.source, GuestSource::Root { dir, initrd });
+        assert_eq!(profile.cmdline_defaults, CmdlineDefaults::None);
+    }
+    assert_eq!(own.cmdline_defaults, CmdlineDefaults::Fast);
+
     let tools = config.profile("tools").unwrap().resolve().unwrap();
+    assert_eq!(tools.cmdline_defaults, CmdlineDefaults::None);
     let packages = vec!["e2fsprogs".to_owned(), "libstdc++6".to_owned()];
-    assert_eq!(tools.source, GuestSource::Default { packages });
+    let source = GuestSource::Default {
+        packages,
+        kernel: Some(project.base.join("k")),
+        modules_dir: Some(project.base.join(".")),
+    };
+    assert_eq!(tools.source, source);
     assert_eq!(
         (tools.memory, tools.cpus, tools.accel),
         (1 << 30, 4, AccelChoice::Tcg)
     );
     let built_in = config.profile("default").unwrap().resolve().unwrap();
     assert_eq!(built_in.memory, 1 << 30);
+    assert_eq!(built_in.cmdline_defaults, CmdlineDefaults::Fast);
+}
+
+#[test]
+fn a_missing_file_makes_the_profile_unusable_and_no_other() {
+    let (project, config) = load(
+        "[profiles.gone]\nkernel = \"gone\"\n[profiles.line]\nkernel = \"k\"\ncmdline_file = \"g\"\n\
+         [profiles.there]\nkernel = \"k\"\n",
+    );
+    let config = config.unwrap();
+    let unusable = |name: &str| config.profile(name).unwrap().resolve().unwrap().unusable;
+    let path = project.base.join("gone");
+    let why = format!("provium.toml:2:10: `kernel`: there is no file `{path}`");
+    assert_eq!(unusable("gone"), Some(why));
+    assert!(unusable("line").unwrap().starts_with("provium.toml:5:16"));
+    assert_eq!(unusable("there"), None);
 }
 
 #[test]
@@ -134,7 +188,7 @@ fn a_build_names_its_folder_and_its_files_may_come_later() {
         profile.build.as_ref().unwrap().line,
         format!("make OUT={out}")
     );
-    let before = crate::diagnostics::render(&profile.resolve().unwrap_err().into(), false);
+    let before = crate::diagnostics::render(&profile.resolve_built().unwrap_err().into(), false);
     assert!(
         before.contains("it should be made by `make OUT="),
         "{before}"
@@ -147,7 +201,8 @@ fn a_build_names_its_folder_and_its_files_may_come_later() {
         source,
         GuestSource::Files {
             kernel,
-            initrd: None
+            initrd: None,
+            modules_dir: None
         }
     );
 }
@@ -170,7 +225,8 @@ fn folders_may_hold_profiles() {
         profile.source,
         GuestSource::Files {
             kernel,
-            initrd: None
+            initrd: None,
+            modules_dir: None
         }
     );
     assert!(config.profile("empty").is_err());
@@ -206,10 +262,12 @@ fn what_is_wrong_has_its_place() {
         "[profiles.x]\nguest = \"default\"\ncpus = \"two\"\n",
         "[profiles.x]\nguest = \"default\"\naccel = \"tgc\"\n",
         "[profiles.x]\nguest = \"default\"\ncmdline = \"\"\n",
-        "[profiles.x]\nguest = \"default\"\nkernel = \"k\"\n",
+        "[profiles.x]\nguest = \"default\"\nroot = \".\"\n",
+        "[profiles.x]\nguest = \"default\"\nkernel = \"k\"\ninitrd = \"i\"\n",
+        "[profiles.x]\nguest = \"default\"\nmodules_dir = \".\"\n",
         "[profiles.x]\nguest = \"default\"\ninitrd = \"i\"\n",
         "[profiles.x]\nguest = \"default\"\npackages = [\"-x\"]\n",
-        "[profiles.x]\nkernel = \"gone\"\n",
+        "[profiles.x]\nkernel = \"k\"\ncmdline_defaults = \"slow\"\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline_file = \"e\"\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline = \"rdinit=/bin/sh\"\n",
         "[profiles.x]\nkernel = \"{out}/k\"\n",
