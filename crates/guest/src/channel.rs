@@ -187,6 +187,12 @@ impl Channel {
             .await
     }
 
+    /// Makes a call that is carried out whenever the guest comes to it. Nobody learns what came of it,
+    /// and nothing cancels it but the end of the session.
+    pub fn post(&self, lane: Lane, op: &Op) {
+        drop(self.0.shared.open(lane, op, [Sink::Discard, Sink::Discard]));
+    }
+
     /// Asks the agent itself for a sign of life; gives the round-trip time.
     ///
     /// # Errors

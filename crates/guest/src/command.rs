@@ -5,9 +5,12 @@
 
 use crate::call::{Call, Input};
 use crate::capture::{Capture, CaptureReader};
+use crate::cell::Cell;
+use crate::channel::Channel;
 use crate::cut::CommandMark;
 use crate::error::CallError;
 use crate::incoming::Sink;
+use crate::kind::CallKind;
 use crate::lane::LaneHandle;
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Stdin};
@@ -94,6 +97,17 @@ impl Command {
         self.call.is_over()
     }
 
+    /// Its process id in the guest, if it is known to have been started.
+    pub fn pid(&self) -> Option<u32> {
+        self.call.cell().pid()
+    }
+
+    /// Has the guest kill it as soon as the guest can, without waiting for that. The outcome is then
+    /// that it was cancelled.
+    pub fn give_up(&self) {
+        self.call.channel().shared().abandon(self.call.cell());
+    }
+
     /// The call that it runs in.
     pub fn call(&self) -> CallId {
         self.call.id()
@@ -152,23 +166,80 @@ impl Command {
     /// # Errors
     /// `ESRCH` when it has ended.
     pub async fn signal(&self, signal: i32, group: bool) -> Result<(), CallError> {
-        // A command that has ended gave its id back: it must not be named any more.
-        if self.call.is_over() {
-            return Err(CallError::Remote(WireError {
-                kind: ErrorKind::Os,
-                errno: NO_SUCH_PROCESS,
-                message: "signal".to_owned(),
-            }));
-        }
-        let op = Op::Signal {
-            call: self.call.id(),
-            signal,
-            group,
-        };
-        self.call
-            .channel()
-            .lane(self.call.lane())
-            .done("signal", &op)
-            .await
+        send_signal(self.call.channel(), self.call.cell(), signal, group).await
     }
+}
+
+/// A command that is in flight on a lane, whoever started it. Dropping it leaves the command alone.
+#[derive(Debug)]
+pub struct InFlight {
+    channel: Channel,
+    cell: Arc<Cell>,
+}
+
+impl InFlight {
+    /// How it ended, once it has.
+    ///
+    /// # Errors
+    /// Why it could not be started, that it was cancelled, and the end of the session.
+    pub async fn wait(&self) -> Result<Exit, CallError> {
+        self.cell.exit().await
+    }
+
+    /// Sends a signal to its process group.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended.
+    pub async fn signal(&self, signal: i32) -> Result<(), CallError> {
+        send_signal(&self.channel, &self.cell, signal, true).await
+    }
+}
+
+impl LaneHandle {
+    /// The commands of this lane that have not ended and that somebody waits for or holds, oldest
+    /// first. Those of batches are not among them.
+    pub fn commands_in_flight(&self) -> Vec<InFlight> {
+        let calls = self.channel().shared().open_calls(self.lane());
+        let commands = calls.into_iter().filter(|cell| {
+            matches!(cell.kind(), CallKind::Command { .. }) && !cell.is_abandoned()
+        });
+        let in_flight = commands.map(|cell| InFlight {
+            channel: self.channel().clone(),
+            cell,
+        });
+        in_flight.collect()
+    }
+
+    /// Whether the lane may have commands that [`LaneHandle::signal_all`] means.
+    pub fn may_have_background_commands(&self) -> bool {
+        let calls = self.channel().shared().open_calls(self.lane());
+        calls.iter().any(|cell| {
+            matches!(
+                cell.kind(),
+                CallKind::Command { background: true } | CallKind::Unknown
+            )
+        })
+    }
+}
+
+async fn send_signal(
+    channel: &Channel,
+    cell: &Cell,
+    signal: i32,
+    group: bool,
+) -> Result<(), CallError> {
+    // A command that has ended gave its id back: it must not be named any more.
+    if cell.is_over() {
+        return Err(CallError::Remote(WireError {
+            kind: ErrorKind::Os,
+            errno: NO_SUCH_PROCESS,
+            message: "signal".to_owned(),
+        }));
+    }
+    let op = Op::Signal {
+        call: cell.id,
+        signal,
+        group,
+    };
+    channel.lane(cell.lane).done("signal", &op).await
 }

@@ -3,7 +3,7 @@
 use crate::error::LabError;
 use crate::line::Line;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
 use crate::surface::{Surface, quoted};
 use crate::tail;
@@ -282,6 +282,10 @@ impl Close for File {
 
     fn close(&self) -> Closing<'_> {
         Box::pin(Self::close(self))
+    }
+
+    fn guest(&self) -> Option<GuestKey> {
+        Some(GuestKey::of(self.surface().vm()))
     }
 }
 

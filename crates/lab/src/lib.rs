@@ -39,6 +39,7 @@ mod snapshot;
 mod stream;
 mod surface;
 mod tail;
+mod unanswered;
 mod vm;
 mod worker;
 

@@ -7,14 +7,17 @@ use crate::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::error::LabError;
 use crate::line::Line;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::surface::Surface;
+use crate::unanswered::{Cause, KILL_GRACE};
 use crate::vm::Vm;
-use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
+use futures_util::future::join_all;
+use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, InFlight, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
 use std::fmt;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -135,29 +138,41 @@ impl Process {
         }
     }
 
-    /// Waits for its end. When the time is up, its process group is killed and the result says so.
-    /// May be asked again.
+    /// Waits for its end. When the time is up, its process group is killed and the result says so, also
+    /// when the guest does not tell of its end any more. May be asked again.
+    ///
+    /// # Errors
+    /// Besides what the guest answers: that the VM is paused when the time is up, as nothing can be
+    /// killed then.
     pub async fn wait(&self, timeout: Option<Duration>) -> Result<RunResult, LabError> {
         let command = self.command();
-        let (ended, timed_out) = wait_or_kill(&command, timeout).await;
-        self.0.timed_out.fetch_or(timed_out, Ordering::AcqRel);
-        let exit = match ended {
+        let line = self.line("wait()");
+        let waited = wait_or_kill(&line, &command, timeout).await;
+        let exit = match waited {
+            Waited::Ended(ended) => ended,
+            Waited::Killed(ended) => {
+                self.0.timed_out.store(true, Ordering::Release);
+                ended
+            }
+            Waited::Unkilled(exit) => return Ok(self.result(&command, exit, true)),
+            Waited::Failed(error) => return Err(error),
+        };
+        let exit = match exit {
             Ok(exit) => exit,
             Err(error) => {
-                let line = self.line("wait()").ready("the process")?;
+                let line = line.ready("the process")?;
                 line.checked(Err(error)).await?
             }
         };
         self.0.place.leave();
         let timed_out = self.0.timed_out.load(Ordering::Acquire);
+        Ok(self.result(&command, exit, timed_out))
+    }
+
+    fn result(&self, command: &Command, exit: Exit, timed_out: bool) -> RunResult {
         let (stdout, stderr) = (command.output().contents(), command.error().contents());
-        Ok(result_of(
-            self.0.command_line.clone(),
-            exit,
-            timed_out,
-            stdout,
-            stderr,
-        ))
+        let command_line = self.0.command_line.clone();
+        result_of(command_line, exit, timed_out, stdout, stderr)
     }
 
     /// Signals its process group.
@@ -219,21 +234,27 @@ impl Process {
     }
 
     /// Ends it: SIGTERM to its process group, SIGKILL after 2 s. Ended already is fine.
+    ///
+    /// # Errors
+    /// When the guest does not carry that out in time. The process is killed then as soon as the guest
+    /// can.
     pub async fn close(&self) -> Result<(), LabError> {
         let command = self.command();
-        if !command.has_ended() {
-            let _ = command.signal(SIGTERM, true).await;
-            if tokio::time::timeout(CLOSE_GRACE, command.wait())
-                .await
-                .is_err()
-            {
-                let _ = command.signal(SIGKILL, true).await;
-                // Its end comes now, or with the end of the guest: both end this wait.
-                let _ = command.wait().await;
-            }
-        }
+        let line = self.line("close()");
+        let closed = if command.has_ended() {
+            Ok(())
+        } else if line.is_paused() {
+            command.give_up();
+            Err(line.invalid("the VM is paused; the process is killed once it is resumed"))
+        } else if end_all(&[&*command]).await {
+            Ok(())
+        } else {
+            let ended = line.while_answering(command.wait()).await;
+            command.give_up();
+            ended.map(drop)
+        };
         self.0.place.leave();
-        Ok(())
+        closed
     }
 
     async fn send(&self, call: String, signal: i32, group: bool) -> Result<(), LabError> {
@@ -311,22 +332,101 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// Waits for the end; once the time is up, kills the whole process group. Whether it came to that.
+/// What came of waiting for a command.
+pub(crate) enum Waited {
+    /// It has ended by itself.
+    Ended(Result<Exit, CallError>),
+    /// Its time was up, and it was killed.
+    Killed(Result<Exit, CallError>),
+    /// Its time was up. It was started, but its end is not confirmed: it is in the kernel and does not
+    /// come back, or the guest does not tell any more.
+    Unkilled(Exit),
+    /// Its time was up, and it was not even started, or the VM is paused.
+    Failed(LabError),
+}
+
+/// Waits for the end; once the time is up, kills the whole process group. Returns soon after the limit
+/// whatever the guest does.
 pub(crate) async fn wait_or_kill(
+    line: &Line,
     command: &Command,
     timeout: Option<Duration>,
-) -> (Result<Exit, CallError>, bool) {
+) -> Waited {
     let Some(limit) = timeout else {
-        return (command.wait().await, false);
+        return Waited::Ended(command.wait().await);
     };
-    match tokio::time::timeout(limit, command.wait()).await {
-        Ok(ended) => (ended, false),
-        Err(_) => {
-            // A failure means that it has just ended: the wait tells.
-            let _ = command.signal(SIGKILL, true).await;
-            (command.wait().await, true)
+    if let Ok(ended) = tokio::time::timeout(limit, command.wait()).await {
+        return Waited::Ended(ended);
+    }
+    if line.is_paused() {
+        return Waited::Failed(line.timed_out(limit, &Cause::Paused));
+    }
+    let killed = async {
+        // A failure means that it has just ended: the wait tells.
+        let _ = command.signal(SIGKILL, true).await;
+        command.wait().await
+    };
+    match tokio::time::timeout(KILL_GRACE, killed).await {
+        Ok(ended) => Waited::Killed(ended),
+        Err(_) if line.is_paused() => Waited::Failed(line.timed_out(limit, &Cause::Paused)),
+        Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
+            code: None,
+            signal: None,
+            duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
+        }),
+        Err(_) => Waited::Failed(line.given_up(limit).await),
+    }
+}
+
+/// A command that can be ended.
+pub(crate) trait Endable {
+    /// Signals its process group.
+    fn signal_group(&self, signal: i32) -> impl Future<Output = ()> + Send;
+    /// Returns when it has ended, or when nothing more will be heard of it.
+    fn ended(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Endable for Command {
+    async fn signal_group(&self, signal: i32) {
+        // What cannot be signalled has ended.
+        let _ = self.signal(signal, true).await;
+    }
+    async fn ended(&self) {
+        let _ = self.wait().await;
+    }
+}
+
+impl Endable for InFlight {
+    async fn signal_group(&self, signal: i32) {
+        // What cannot be signalled has ended.
+        let _ = self.signal(signal).await;
+    }
+    async fn ended(&self) {
+        let _ = self.wait().await;
+    }
+}
+
+/// Ends commands: SIGTERM to all of them, SIGKILL to those that are left after 2 s. Whether all have
+/// ended.
+pub(crate) async fn end_all<T: Endable>(commands: &[&T]) -> bool {
+    for (signal, grace) in [(SIGTERM, CLOSE_GRACE), (SIGKILL, KILL_GRACE)] {
+        let ended = join_all(commands.iter().map(|command| async move {
+            // An answer to the signal is not waited for: a process that ends may be quicker.
+            let signalled = async {
+                command.signal_group(signal).await;
+                std::future::pending().await
+            };
+            tokio::select! {
+                biased;
+                () = command.ended() => {}
+                () = signalled => {}
+            }
+        }));
+        if tokio::time::timeout(grace, ended).await.is_ok() {
+            return true;
         }
     }
+    false
 }
 
 impl Close for Process {
@@ -336,6 +436,10 @@ impl Close for Process {
 
     fn close(&self) -> Closing<'_> {
         Box::pin(Self::close(self))
+    }
+
+    fn guest(&self) -> Option<GuestKey> {
+        Some(GuestKey::of(self.surface().vm()))
     }
 }
 

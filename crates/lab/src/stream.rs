@@ -4,22 +4,34 @@
 //! a console. It keeps what it has read and not yet handed out, so what follows a match is there for
 //! the next call. It reads its source only when asked: a stream that nobody reads holds back its
 //! own source and nothing else.
+//!
+//! What a call keeps while it waits is bounded, since a guest can write without end: a call that returns
+//! what it passes over fails at a limit, and one that does not keeps the last of it only.
+//!
+//! Long because its tests need a source of their own.
 
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
 
 /// How much of what was seen is shown when a match does not come, bytes.
 const SHOWN_ON_FAILURE: usize = 512;
+
+/// Most bytes that a call keeps while it waits for a match, or gathers.
+const MOST_KEPT: usize = 64 * 1024 * 1024;
+
+/// How many bytes [`ByteStream::expect`] leaves of those that it has passed over without a match.
+const LEFT_OVER: usize = 1024 * 1024;
 
 /// A future of a [`ByteSource`].
 pub(crate) type Reading<'a> =
@@ -198,82 +210,116 @@ impl ByteStream {
         }
     }
 
-    /// Everything up to and with `needle`. What follows it is kept. Messages name the author's `call`.
-    pub async fn read_until(
-        &self,
-        call: &str,
-        needle: &[u8],
-        timeout: Duration,
-    ) -> Result<Vec<u8>, LabError> {
-        let what = String::from_utf8_lossy(needle).into_owned();
-        let mut searched = 0usize;
-        let found = move |bytes: &[u8]| {
-            let from = searched.saturating_sub(needle.len());
-            searched = bytes.len();
-            let at = memchr::memmem::find(&bytes[from..], needle)?;
-            Some(from + at + needle.len())
-        };
-        self.wait(
-            &format!("{call}({what:?})"),
-            "read_until",
-            &what,
-            timeout,
-            found,
-        )
-        .await
+    /// Everything up to and with `needle`. What follows it is kept.
+    ///
+    /// # Errors
+    /// At the end of the stream, when the time is up, and when 64 MiB have come without a match. What
+    /// came is kept for the next call.
+    pub async fn read_until(&self, needle: &[u8], timeout: Duration) -> Result<Vec<u8>, LabError> {
+        self.wait("read_until", Needle::new(needle), MOST_KEPT, timeout)
+            .await
     }
 
-    /// Everything up to where `found` says, when it says so. It is asked again, with all that is
-    /// kept, each time bytes have come.
+    /// The same, for who does not want what comes before and with `needle`. However much that is, only a
+    /// little is held; if `needle` does not come, the last 1 MiB are kept for the next call.
+    pub async fn expect(&self, needle: &[u8], timeout: Duration) -> Result<(), LabError> {
+        let needle = Needle::new(needle);
+        let left = LEFT_OVER.max(2 * needle.text.len());
+        self.wait("expect", needle, left, timeout).await.map(drop)
+    }
+
+    /// Everything up to where `found` says, when it says so. It is asked with all that is kept, each time
+    /// bytes have come, and whether no more are there at the moment.
+    ///
+    /// # Errors
+    /// As [`ByteStream::read_until`].
     pub async fn wait_match(
         &self,
         call: &str,
         what: &str,
         timeout: Duration,
-        found: impl FnMut(&[u8]) -> Option<usize> + Send,
+        found: impl FnMut(&[u8], bool) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
-        self.wait(&format!("{call}({what:?})"), call, what, timeout, found)
+        let what = what.to_owned();
+        self.wait(call, Told { what, found }, MOST_KEPT, timeout)
             .await
     }
 
     async fn wait(
         &self,
-        shown: &str,
-        wait: &str,
-        what: &str,
+        call: &str,
+        mut search: impl Search,
+        most: usize,
         timeout: Duration,
-        mut found: impl FnMut(&[u8]) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
         let deadline = Instant::now() + timeout;
+        let what = search.what();
+        let shown = format!("{call}({what:?})");
         let read = async {
             let mut state = self.0.state.lock().await;
+            let mut quiet = false;
             loop {
-                if let Some(end) = found(&state.kept) {
+                if let Some(end) = search.find(&state.kept, quiet) {
                     let rest = state.kept.split_off(end);
                     let matched = std::mem::replace(&mut state.kept, rest);
                     self.0.note_end(&state);
                     return Ok(matched);
                 }
-                if !self.fill(&mut state).await? {
+                if state.kept.len() >= most.saturating_mul(2) || state.kept.len() >= MOST_KEPT {
+                    if most == MOST_KEPT {
+                        let why = format!(
+                            "{} MiB came without `{what}`, and no more are kept; take them with \
+                             `next`, or use `expect`{}",
+                            MOST_KEPT >> 20,
+                            last_seen(&state.seen)
+                        );
+                        return Err(LabError::invalid(self.subject(), &shown, why));
+                    }
+                    let surplus = state.kept.len() - most;
+                    state.kept.drain(..surplus);
+                    search.dropped(surplus);
+                }
+                // What is there is taken at once; before more is waited for, the search is told.
+                let filled = match self.fill(&mut state).now_or_never() {
+                    None if quiet => self.fill(&mut state).await?,
+                    None => {
+                        quiet = true;
+                        continue;
+                    }
+                    Some(filled) => {
+                        tokio::task::yield_now().await;
+                        filled?
+                    }
+                };
+                if filled {
+                    quiet = false;
+                } else if quiet {
                     let why = format!("stream EOF before `{what}`{}", last_seen(&state.seen));
-                    return Err(LabError::invalid(self.subject(), shown, why));
+                    return Err(LabError::invalid(self.subject(), &shown, why));
+                } else {
+                    quiet = true;
                 }
             }
         };
         match self.bounded(deadline, read).await {
             Bounded::Done(result) => result,
-            Bounded::Closed => Err(LabError::gone(self.subject(), shown, self.0.kind.closed())),
+            Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
             Bounded::TimedOut => {
                 // Another task that reads this stream holds the lock: then there is less to show.
                 let seen = self.0.state.try_lock().map(|state| state.seen.clone());
                 let seen = seen.unwrap_or_default();
-                let why = format!("{wait} timed out waiting for `{what}`{}", last_seen(&seen));
-                Err(LabError::invalid(self.subject(), shown, why))
+                // The message of `expect` is that of `read_until`, which it is but for the result.
+                let call = if call == "expect" { "read_until" } else { call };
+                let why = format!("{call} timed out waiting for `{what}`{}", last_seen(&seen));
+                Err(LabError::invalid(self.subject(), &shown, why))
             }
         }
     }
 
     /// All pieces that come until none has come for `quiet`.
+    ///
+    /// # Errors
+    /// When 64 MiB have come and the stream is still not quiet; they are dropped then.
     pub async fn drain(&self, quiet: Duration) -> Result<Vec<Vec<u8>>, LabError> {
         if self.is_closed() {
             return Err(LabError::gone(
@@ -282,11 +328,23 @@ impl ByteStream {
                 self.0.kind.closed(),
             ));
         }
-        let mut pieces = Vec::new();
+        let (mut pieces, mut total) = (Vec::new(), 0);
         while let Some(piece) = self.next(quiet).await? {
+            total += piece.len();
+            if total > MOST_KEPT {
+                let why = format!(
+                    "{} MiB came and the stream is still not quiet; read it with `next` or `expect`",
+                    MOST_KEPT >> 20
+                );
+                return Err(LabError::invalid(self.subject(), "drain()", why));
+            }
             pieces.push(piece);
         }
         Ok(pieces)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakStream {
+        WeakStream(Arc::downgrade(&self.0))
     }
 
     /// Stops reading. Closed already is fine.
@@ -338,6 +396,72 @@ impl ByteStream {
     }
 }
 
+/// A stream that is not kept open.
+#[derive(Debug)]
+pub(crate) struct WeakStream(Weak<Inner>);
+
+impl WeakStream {
+    /// The stream, if anybody or its scope still has it.
+    pub(crate) fn upgrade(&self) -> Option<ByteStream> {
+        self.0.upgrade().map(ByteStream)
+    }
+}
+
+/// What a call looks for.
+trait Search: Send {
+    /// As messages show it.
+    fn what(&self) -> String;
+    /// Where the match ends in all that is kept; `quiet`: no more is there at the moment.
+    fn find(&mut self, bytes: &[u8], quiet: bool) -> Option<usize>;
+    /// The first `count` of the bytes kept are gone.
+    fn dropped(&mut self, _count: usize) {}
+}
+
+/// A text. What was searched once is not searched again.
+struct Needle<'a> {
+    text: &'a [u8],
+    searched: usize,
+}
+
+impl<'a> Needle<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self { text, searched: 0 }
+    }
+}
+
+impl Search for Needle<'_> {
+    fn what(&self) -> String {
+        String::from_utf8_lossy(self.text).into_owned()
+    }
+
+    fn find(&mut self, bytes: &[u8], _quiet: bool) -> Option<usize> {
+        let from = self.searched.saturating_sub(self.text.len());
+        self.searched = bytes.len();
+        let at = memchr::memmem::find(&bytes[from..], self.text)?;
+        Some(from + at + self.text.len())
+    }
+
+    fn dropped(&mut self, count: usize) {
+        self.searched = self.searched.saturating_sub(count);
+    }
+}
+
+/// What a function finds.
+struct Told<F> {
+    what: String,
+    found: F,
+}
+
+impl<F: FnMut(&[u8], bool) -> Option<usize> + Send> Search for Told<F> {
+    fn what(&self) -> String {
+        self.what.clone()
+    }
+
+    fn find(&mut self, bytes: &[u8], quiet: bool) -> Option<usize> {
+        (self.found)(bytes, quiet)
+    }
+}
+
 enum Bounded<T> {
     Done(T),
     Closed,
@@ -373,6 +497,12 @@ impl Close for Inner {
             self.close_now().await;
             Ok(())
         })
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.subject)
     }
 }
 
@@ -427,7 +557,7 @@ mod tests {
             sender.send(piece).unwrap();
         }
         assert_eq!(
-            stream.read_until("read_until", b"two", SOON).await.unwrap(),
+            stream.read_until(b"two", SOON).await.unwrap(),
             b"one two"
         );
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b" thr");
@@ -444,7 +574,7 @@ mod tests {
         let (sender, stream, _scope) = stream();
         sender.send("hello").unwrap();
         let late = stream
-            .read_until("read_until", b"bye", SOON)
+            .read_until(b"bye", SOON)
             .await
             .unwrap_err()
             .to_string();
@@ -454,7 +584,7 @@ mod tests {
         );
         drop(sender);
         let over = stream
-            .read_until("read_until", b"bye", SOON)
+            .read_until(b"bye", SOON)
             .await
             .unwrap_err()
             .to_string();
@@ -475,7 +605,7 @@ mod tests {
         assert_eq!(next.unwrap(), None);
         assert!(scope.is_empty());
         let after = stream
-            .read_until("read_until", b"x", SOON)
+            .read_until(b"x", SOON)
             .await
             .unwrap_err()
             .to_string();

@@ -15,8 +15,9 @@ pub(crate) fn open(
     site: Site,
 ) -> ByteStream {
     let open = Arc::clone(&line.surface().vm().0.open_streams);
+    let surface = line.surface().clone();
     let source = Box::new(FromGuest { guest, line });
-    ByteStream::open(
+    let stream = ByteStream::open(
         scope,
         StreamParts {
             kind: StreamKind::Tail,
@@ -25,7 +26,9 @@ pub(crate) fn open(
             source,
             open,
         },
-    )
+    );
+    surface.take_note_of_stream(&stream);
+    stream
 }
 
 /// Bytes of a call in the guest; dropping it ends the call there.
