@@ -166,7 +166,24 @@ impl Command {
     /// # Errors
     /// `ESRCH` when it has ended.
     pub async fn signal(&self, signal: i32, group: bool) -> Result<(), CallError> {
-        send_signal(self.call.channel(), self.call.cell(), signal, group).await
+        // A command that has ended gave its id back: it must not be named any more.
+        if self.call.is_over() {
+            return Err(CallError::Remote(WireError {
+                kind: ErrorKind::Os,
+                errno: NO_SUCH_PROCESS,
+                message: "signal".to_owned(),
+            }));
+        }
+        let op = Op::Signal {
+            call: self.call.id(),
+            signal,
+            group,
+        };
+        self.call
+            .channel()
+            .lane(self.call.lane())
+            .done("signal", &op)
+            .await
     }
 }
 
@@ -186,12 +203,20 @@ impl InFlight {
         self.cell.exit().await
     }
 
-    /// Sends a signal to its process group.
+    /// Sends a signal to its process group. Ended already is fine.
     ///
     /// # Errors
-    /// `ESRCH` when it has ended.
+    /// As for every call.
     pub async fn signal(&self, signal: i32) -> Result<(), CallError> {
-        send_signal(&self.channel, &self.cell, signal, true).await
+        if self.cell.is_over() {
+            return Ok(());
+        }
+        let op = Op::Signal {
+            call: self.cell.id,
+            signal,
+            group: true,
+        };
+        self.channel.lane(self.cell.lane).done("signal", &op).await
     }
 }
 
@@ -200,9 +225,9 @@ impl LaneHandle {
     /// first. Those of batches are not among them.
     pub fn commands_in_flight(&self) -> Vec<InFlight> {
         let calls = self.channel().shared().open_calls(self.lane());
-        let commands = calls.into_iter().filter(|cell| {
-            matches!(cell.kind(), CallKind::Command { .. }) && !cell.is_abandoned()
-        });
+        let commands = calls
+            .into_iter()
+            .filter(|cell| matches!(cell.kind(), CallKind::Command { .. }) && !cell.is_abandoned());
         let in_flight = commands.map(|cell| InFlight {
             channel: self.channel().clone(),
             cell,
@@ -220,26 +245,4 @@ impl LaneHandle {
             )
         })
     }
-}
-
-async fn send_signal(
-    channel: &Channel,
-    cell: &Cell,
-    signal: i32,
-    group: bool,
-) -> Result<(), CallError> {
-    // A command that has ended gave its id back: it must not be named any more.
-    if cell.is_over() {
-        return Err(CallError::Remote(WireError {
-            kind: ErrorKind::Os,
-            errno: NO_SUCH_PROCESS,
-            message: "signal".to_owned(),
-        }));
-    }
-    let op = Op::Signal {
-        call: cell.id,
-        signal,
-        group,
-    };
-    channel.lane(cell.lane).done("signal", &op).await
 }

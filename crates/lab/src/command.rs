@@ -73,19 +73,13 @@ impl CommandSpec {
     /// Refuses what no Linux kernel takes, before it is sent: the guest would have to hold it several
     /// times over only to say no.
     pub(crate) fn check_size(&self, line: &Line) -> Result<(), LabError> {
-        match self.excess() {
-            None => Ok(()),
-            Some(detail) => Err(LabError::Guest {
-                subject: line.subject.clone(),
-                call: line.call.clone(),
-                errno: TOO_BIG,
-                detail,
-            }),
-        }
+        self.excess().map_or(Ok(()), |excess| {
+            Err(too_big(line.subject.clone(), line.call.clone(), excess))
+        })
     }
 
-    /// What is too long, said so that it completes "cannot".
-    fn excess(&self) -> Option<String> {
+    /// What is too long for any Linux kernel, said so that it completes "cannot".
+    pub(crate) fn excess(&self) -> Option<String> {
         let words: Vec<&[u8]> = match &self.program {
             Program::Shell(text) => vec![text],
             Program::Argv(words) => words.iter().map(|word| word.as_slice()).collect(),
@@ -113,15 +107,26 @@ impl CommandSpec {
     }
 }
 
+/// The error of a command that no kernel would take.
+pub(crate) fn too_big(subject: String, call: String, excess: String) -> LabError {
+    LabError::Guest {
+        subject,
+        call,
+        errno: TOO_BIG,
+        detail: excess,
+    }
+}
+
 /// Says that the shell is what is missing, where a command that needs it found nothing.
 pub(crate) fn missing_shell(program: &Program, mut error: LabError) -> LabError {
     if let (Program::Shell(_), LabError::Guest { errno, detail, .. }) = (program, &mut error)
         && *errno == NO_ENTRY
         && detail.is_empty()
     {
-        *detail = "run `/bin/sh`, which a command given as one string needs (a list of program and \
+        *detail =
+            "run `/bin/sh`, which a command given as one string needs (a list of program and \
                    arguments needs no shell)"
-            .to_owned();
+                .to_owned();
     }
     error
 }
@@ -287,7 +292,10 @@ mod tests {
         };
         assert_eq!(words(&[4, 128 * 1024 - 1]).excess(), None);
         let long = words(&[4, 128 * 1024]).excess().unwrap_or_default();
-        assert!(long.contains("131072 bytes") && long.contains("131071"), "{long}");
+        assert!(
+            long.contains("131072 bytes") && long.contains("131071"),
+            "{long}"
+        );
         let many = words(&[100_000; 70]).excess().unwrap_or_default();
         assert!(many.contains("7000070 bytes"), "{many}");
         let mut spec = words(&[4]);

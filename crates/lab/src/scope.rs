@@ -198,7 +198,9 @@ impl Scope {
             let closings = resources.into_iter().map(|resource| {
                 let ends_anyway = class > Class::Stream
                     && class < Class::Vm
-                    && resource.guest().is_some_and(|guest| ending.contains(&guest));
+                    && resource
+                        .guest()
+                        .is_some_and(|guest| ending.contains(&guest));
                 async move {
                     let closed = if ends_anyway {
                         Ok(())
@@ -227,7 +229,9 @@ impl Scope {
         while let Some(now) = scope {
             if now.0.ends.load(Ordering::Acquire) {
                 let resources = now.resources();
-                let vms = resources.iter().filter(|((class, _), _)| *class == Class::Vm);
+                let vms = resources
+                    .iter()
+                    .filter(|((class, _), _)| *class == Class::Vm);
                 guests.extend(vms.filter_map(|(_, vm)| vm.guest()));
             }
             scope = now.parent();
@@ -297,8 +301,11 @@ mod tests {
 
     struct Witness {
         name: &'static str,
-        log: Arc<Mutex<Vec<&'static str>>>,
+        guest: Option<GuestKey>,
+        log: Log,
     }
+
+    type Log = Arc<Mutex<Vec<&'static str>>>;
 
     impl Close for Witness {
         fn subject(&self) -> String {
@@ -307,36 +314,44 @@ mod tests {
         fn close(&self) -> Closing<'_> {
             Box::pin(async move {
                 self.log.lock().unwrap().push(self.name);
-                if self.name == "silent" {
-                    std::future::pending::<()>().await;
+                match self.name {
+                    "silent" => std::future::pending().await,
+                    "slow" => tokio::time::sleep(Duration::from_secs(2)).await,
+                    "bad" => return Err(LabError::gone("bad", "close()", "stuck")),
+                    _ => {}
                 }
-                if self.name == "bad" {
-                    Err(LabError::gone("bad", "close()", "stuck"))
-                } else {
-                    Ok(())
-                }
+                Ok(())
             })
         }
+        fn guest(&self) -> Option<GuestKey> {
+            self.guest
+        }
+    }
+
+    /// Puts a witness into the scope.
+    fn add(scope: &Scope, log: &Log, class: Class, name: &'static str, guest: usize) -> Place {
+        let witness = Arc::new(Witness {
+            name,
+            guest: Some(GuestKey(guest)),
+            log: Arc::clone(log),
+        });
+        let place = Place::default();
+        place.take(scope, (class, ResourceId::next()), witness);
+        place
     }
 
     #[tokio::test]
     async fn closes_by_class_then_newest_first_whatever_fails() {
-        let log = Arc::new(Mutex::new(Vec::new()));
+        let log = Log::default();
         let scope = Scope::file("f").child("t");
-        let add = |class, name| {
-            let witness = Arc::new(Witness {
-                name,
-                log: Arc::clone(&log),
-            });
-            let place = Place::default();
-            place.take(&scope, (class, ResourceId::next()), witness);
-            place
-        };
-        add(Class::Vm, "vm 1");
+        let add = |class, name| add(&scope, &log, class, name, 0);
+        add(Class::Bridge, "bridge");
         add(Class::File, "bad");
-        add(Class::Vm, "vm 2");
         add(Class::Stream, "stream 1");
+        add(Class::Process, "process");
         let gone = add(Class::Worker, "closed before");
+        add(Class::Worker, "worker 1");
+        add(Class::Worker, "worker 2");
         add(Class::Stream, "stream 2");
         gone.leave();
 
@@ -344,7 +359,9 @@ mod tests {
 
         assert_eq!(
             *log.lock().unwrap(),
-            ["stream 2", "stream 1", "bad", "vm 2", "vm 1"]
+            [
+                "stream 2", "stream 1", "process", "bad", "worker 2", "worker 1", "bridge"
+            ]
         );
         assert_eq!(failures.len(), 1);
         assert_eq!(failures[0].subject, "bad");
@@ -352,25 +369,53 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_guest_that_does_not_answer_keeps_no_vm_from_being_ended() {
-        let log = Arc::new(Mutex::new(Vec::new()));
+    async fn many_of_a_class_take_as_long_as_one() {
+        let log = Log::default();
         let scope = Scope::file("f");
-        let classes = [Class::Process, Class::Process, Class::Worker, Class::Vm];
-        for (class, name) in classes
-            .into_iter()
-            .zip(["process", "silent", "worker", "vm"])
-        {
-            let log = Arc::clone(&log);
-            let key = (class, ResourceId::next());
-            Place::default().take(&scope, key, Arc::new(Witness { name, log }));
+        for class in [Class::Process, Class::Worker] {
+            for _ in 0..20 {
+                add(&scope, &log, class, "slow", 0);
+            }
         }
         let began = Instant::now();
-        let failures = scope.close().await;
-        assert_eq!(*log.lock().unwrap(), ["silent", "process", "worker", "vm"]);
+        assert!(scope.close().await.is_empty());
+        assert_eq!(log.lock().unwrap().len(), 40);
+        assert_eq!(began.elapsed(), Duration::from_secs(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lives_in_a_guest_that_ends_anyway_is_not_asked() {
+        let log = Log::default();
+        let file = Scope::file("f");
+        let test = file.child("t");
+        add(&file, &log, Class::Vm, "vm of the file", 1);
+        add(&test, &log, Class::Vm, "vm of the test", 2);
+        for guest in [1, 2] {
+            add(&test, &log, Class::Process, "silent", guest);
+            add(&test, &log, Class::Worker, "worker", guest);
+            add(&test, &log, Class::Stream, "stream", guest);
+        }
+        let began = Instant::now();
+        let failures = test.close().await;
+        assert_eq!(
+            *log.lock().unwrap(),
+            ["stream", "stream", "silent", "worker", "vm of the test"]
+        );
+        // The other one's guest goes on, so it is named, and keeps nobody else from being closed.
         let [failure] = &failures[..] else {
             panic!("{failures:?}")
         };
-        assert!(failure.to_string().contains("30s"), "{failure}");
+        assert!(failure.to_string().contains("40s"), "{failure}");
         assert_eq!(began.elapsed(), GUEST_LIMIT);
+
+        log.lock().unwrap().clear();
+        let test = file.child("the last one of a run that is ended");
+        add(&test, &log, Class::Process, "silent", 1);
+        file.announce_end();
+        let began = Instant::now();
+        assert!(test.close().await.is_empty());
+        assert!(file.close().await.is_empty());
+        assert_eq!(*log.lock().unwrap(), ["vm of the file"]);
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

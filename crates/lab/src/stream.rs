@@ -556,10 +556,7 @@ mod tests {
         for piece in ["one t", "wo thr", "ee"] {
             sender.send(piece).unwrap();
         }
-        assert_eq!(
-            stream.read_until(b"two", SOON).await.unwrap(),
-            b"one two"
-        );
+        assert_eq!(stream.read_until(b"two", SOON).await.unwrap(), b"one two");
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b" thr");
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"ee");
         assert_eq!(stream.next(SOON).await.unwrap(), None, "timeout");
@@ -604,12 +601,97 @@ mod tests {
         });
         assert_eq!(next.unwrap(), None);
         assert!(scope.is_empty());
-        let after = stream
-            .read_until(b"x", SOON)
-            .await
-            .unwrap_err()
-            .to_string();
+        let after = stream.read_until(b"x", SOON).await.unwrap_err().to_string();
         assert!(after.contains("stream closed"), "{after}");
         stream.close().await.unwrap();
+    }
+
+    /// As many pieces of 64 KiB, then the end.
+    struct Zeros(usize);
+
+    impl ByteSource for Zeros {
+        fn read(&mut self) -> Reading<'_> {
+            Box::pin(async {
+                let more = self.0 > 0;
+                self.0 = self.0.saturating_sub(1);
+                Ok(more.then(|| vec![0; 64 * 1024]))
+            })
+        }
+    }
+
+    fn zeros(pieces: usize) -> (ByteStream, Scope) {
+        let (_, stream, scope) = stream();
+        let mut state = stream.0.state.try_lock().unwrap();
+        state.source = Some(Box::new(Zeros(pieces)));
+        drop(state);
+        (stream, scope)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expect_holds_little_of_what_it_passes_over() {
+        // More than is ever kept, and without end as far as the stream knows.
+        let (stream, _scope) = zeros(2 * MOST_KEPT / (64 * 1024));
+        let over = stream.expect(b"x", SOON).await.unwrap_err().to_string();
+        assert!(over.contains("stream EOF"), "{over}");
+        let held = stream.0.state.lock().await.kept.capacity();
+        assert!(held <= 4 * LEFT_OVER, "{held}");
+        let left = stream.next(SOON).await.unwrap().unwrap().len();
+        assert!((LEFT_OVER..=2 * LEFT_OVER).contains(&left), "{left}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_is_found_where_it_straddles_what_was_dropped() {
+        let (sender, stream, _scope) = stream();
+        let much: &'static str = Box::leak("-".repeat(3 * LEFT_OVER - 1).into_boxed_str());
+        for piece in [much, "ne", "edle", "after"] {
+            sender.send(piece).unwrap();
+        }
+        stream.expect(b"needle", SOON).await.unwrap();
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"after");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_returns_all_it_passes_over_has_a_limit() {
+        for call in ["read_until", "drain", "expect_match"] {
+            let (stream, _scope) = zeros(usize::MAX);
+            let error = match call {
+                "read_until" => stream.read_until(b"x", SOON).await.unwrap_err(),
+                "drain" => stream.drain(SOON).await.unwrap_err(),
+                _ => {
+                    let never = stream.wait_match(call, "x", SOON, |_, _| None).await;
+                    never.unwrap_err()
+                }
+            };
+            assert!(error.to_string().contains("64 MiB"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_is_told_when_no_more_is_there_at_the_moment() {
+        let (sender, stream, _scope) = stream();
+        for piece in ["a", "b"] {
+            sender.send(piece).unwrap();
+        }
+        let mut asked = Vec::new();
+        let found = stream.wait_match("expect_match", "c", SOON, |bytes, quiet| {
+            asked.push((String::from_utf8_lossy(bytes).into_owned(), quiet));
+            let late = asked.len() == 4;
+            if late {
+                sender.send("c").unwrap();
+            }
+            bytes.ends_with(b"c").then_some(bytes.len())
+        });
+        assert_eq!(found.await.unwrap(), b"abc");
+        let expected = [
+            ("", false),
+            ("a", false),
+            ("ab", false),
+            ("ab", true),
+            ("abc", false),
+        ];
+        assert_eq!(
+            asked,
+            expected.map(|(text, quiet)| (text.to_owned(), quiet))
+        );
     }
 }

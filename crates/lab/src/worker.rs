@@ -303,7 +303,10 @@ impl Worker {
         let line = vm.surface().agent("close()".to_owned())?;
         let line = line.about(self.subject(), "close()");
         // It goes on when it is not waited for any more.
-        let retired = vm.environment().runtime().spawn(async move { channel.retire_worker(lane).await });
+        let retired = vm
+            .environment()
+            .runtime()
+            .spawn(async move { channel.retire_worker(lane).await });
         match line.while_answering(retired).await? {
             Ok(retired) => line.checked(retired).await,
             Err(error) => Err(LabError::host(self.subject(), "close()", error)),

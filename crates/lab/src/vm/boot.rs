@@ -60,6 +60,7 @@ impl Vm {
             return Err(self.wrong_state("boot()", &stage, "created or shutdown"));
         }
         let options = options.over(&self.0.options);
+        self.console().begin_boot();
         let started = Instant::now();
         let profile = &self.0.profile;
         let need = Need::of_vm(options.memory(profile), options.cpus(profile));

@@ -52,6 +52,7 @@ impl Vm {
         let _lifecycle = self.0.lifecycle.lock().await;
         let running = self.running_in(call, VmState::Booted, "booted")?;
         lock(&self.0.timeline).boot();
+        self.console().begin_boot();
         self.on_machine(call, running.machine.reset()).await?;
         let (hello, limit) = self.reboot_terms();
         let back = running.channel.resync(hello, After::Reboot);

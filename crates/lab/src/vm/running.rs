@@ -219,6 +219,7 @@ async fn how_it_ends(vm: &Vm, running: &Running) -> String {
 /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
 async fn meet_again(vm: &Vm, running: &Running) -> Result<(), String> {
     lock(&vm.0.timeline).boot();
+    vm.console().begin_boot();
     let (hello, limit) = vm.reboot_terms();
     running.machine.forget_suspicions().await;
     let back = running.channel.resync(hello, After::Reboot);
