@@ -1,6 +1,7 @@
 //! What a call does, as far as other calls have to know.
 
 use crate::channel::Channel;
+use crate::lane::LaneHandle;
 use provium_protocol::{Lane, Op};
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ pub(crate) enum CallKind {
     Raw {
         /// Its number.
         nr: i64,
+    },
+    /// Reads, writes or moves an open file, and may wait in it.
+    Descriptor {
+        /// The descriptor's number in the lane's process.
+        fd: i32,
     },
     /// Anything else.
     Other,
@@ -39,12 +45,36 @@ impl CallKind {
                 background: exec.background,
             },
             Op::Syscall(call) if !call.background => Self::Raw { nr: call.nr },
+            Op::ReadFd { fd, .. }
+            | Op::StreamFd { fd }
+            | Op::WriteFd { fd }
+            | Op::SeekFd { fd, .. } => Self::Descriptor { fd: *fd },
             _ => Self::Other,
         }
     }
 }
 
+impl LaneHandle {
+    /// Cancels the calls that use a descriptor, for whoever is about to close it: they may wait in it for
+    /// ever. Those who wait for them are told that they were cancelled.
+    pub fn cancel_calls_on(&self, fd: i32) {
+        let shared = self.channel().shared();
+        for call in shared.open_calls(self.lane()) {
+            if call.kind() == (CallKind::Descriptor { fd }) {
+                shared.abandon(&call);
+            }
+        }
+    }
+}
+
 impl Channel {
+    /// The raw syscalls that have not returned, the oldest of each lane.
+    pub fn blocking_calls(&self) -> Vec<(Lane, BlockingCall)> {
+        let lanes = self.shared().lanes_in_use().into_iter();
+        let blocking = lanes.filter_map(|lane| Some((lane, self.blocking_call(lane)?)));
+        blocking.collect()
+    }
+
     /// The raw syscall of a lane that has waited longest for its result; what needs the same thread
     /// waits behind it.
     pub fn blocking_call(&self, lane: Lane) -> Option<BlockingCall> {

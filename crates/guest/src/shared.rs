@@ -22,7 +22,7 @@ use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::{
     CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
@@ -152,6 +152,11 @@ impl Shared {
         drop(core);
         calls.sort_by_key(|cell| (cell.opened, cell.id));
         calls
+    }
+
+    /// The lanes that have open calls, in order.
+    pub(crate) fn lanes_in_use(&self) -> BTreeSet<Lane> {
+        self.lock().calls.values().map(|cell| cell.lane).collect()
     }
 
     /// Whether any call waits for its reply.

@@ -133,6 +133,9 @@ async fn the_raw_call_that_others_wait_behind_can_be_named() {
     let _second = channel.open(OWNER, &raw(39, false));
     assert_eq!(channel.blocking_call(OWNER).unwrap().nr, 34);
     assert_eq!(channel.blocking_call(Lane(OWNER.0 + 1)), None);
+    let blocking = channel.blocking_calls();
+    assert_eq!(blocking.len(), 1);
+    assert_eq!((blocking[0].0, blocking[0].1.nr), (OWNER, 34));
     drop(first);
 }
 

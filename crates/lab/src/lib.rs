@@ -66,6 +66,7 @@ pub use scope::{Class, CloseFailure, ResourceId, Scope};
 pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use stream::{ByteStream, Site, StreamKind};
 pub use surface::{Surface, WriteMode};
+pub use unanswered::RawCall;
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 pub use worker::Worker;
 

@@ -221,7 +221,7 @@ impl Process {
         let open = Arc::clone(&line.surface().vm().0.open_streams);
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, line });
-        ByteStream::open(
+        let stream = ByteStream::open(
             scope,
             StreamParts {
                 kind: StreamKind::Tail,
@@ -230,7 +230,11 @@ impl Process {
                 source,
                 open,
             },
-        )
+        );
+        if let Some(worker) = self.surface().worker() {
+            worker.adopt_output(&stream);
+        }
+        stream
     }
 
     /// Ends it: SIGTERM to its process group, SIGKILL after 2 s. Ended already is fine.

@@ -105,7 +105,11 @@ pub struct CloseFailure {
 
 impl fmt::Display for CloseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "closing {}: {}", self.subject, self.error)
+        // Most errors begin with the same subject.
+        let error = self.error.to_string();
+        let subject = format!("{}: ", self.subject);
+        let why = error.strip_prefix(&subject).unwrap_or(&error);
+        write!(f, "closing {subject}{why}")
     }
 }
 

@@ -245,6 +245,22 @@ impl ByteStream {
             .await
     }
 
+    /// Takes in what comes for `time`, or until `size` bytes are kept. At the stream's end, or on a
+    /// failure, the rest of the time passes; the next call tells of it.
+    pub async fn gather(&self, size: usize, time: Duration) {
+        let gathered = async {
+            let mut state = self.0.state.lock().await;
+            while state.kept.len() < size.min(MOST_KEPT) {
+                if !matches!(self.fill(&mut state).await, Ok(true)) {
+                    drop(state);
+                    return std::future::pending().await;
+                }
+            }
+        };
+        // Closed is told by the next call, too.
+        let _ = self.bounded(Instant::now() + time, gathered).await;
+    }
+
     async fn wait(
         &self,
         call: &str,
@@ -349,8 +365,17 @@ impl ByteStream {
 
     /// Stops reading. Closed already is fine.
     pub async fn close(&self) -> Result<(), LabError> {
-        self.0.close_now().await;
+        self.end().await;
         Ok(())
+    }
+
+    pub(crate) async fn end(&self) {
+        self.0.close_now().await;
+    }
+
+    /// It no longer reads anything of a guest, so no snapshot has to wait for its end.
+    pub(crate) fn leave_guest(&self) {
+        lock(&self.0.open.0).remove(&self.0.id);
     }
 
     /// Reads the source once; false at its end.

@@ -125,11 +125,9 @@ impl Surface {
         }
     }
 
-    /// Takes note of a stream that is of no use without the worker it was opened through.
-    pub(crate) fn take_note_of_stream(&self, stream: &ByteStream) {
-        if let Some(worker) = &self.worker {
-            worker.adopt_stream(stream);
-        }
+    /// The worker that it belongs to.
+    pub(crate) fn worker(&self) -> Option<&WorkerSeat> {
+        self.worker.as_deref()
     }
 
     /// Whether it is that of a worker whose process is stopped, as far as the guest says so soon.

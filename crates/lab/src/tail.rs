@@ -4,6 +4,7 @@ use crate::line::Line;
 use crate::scope::Scope;
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use provium_guest::GuestStream;
+use provium_protocol::ErrorKind;
 use std::sync::Arc;
 
 /// Puts a stream over what the guest gives.
@@ -27,7 +28,9 @@ pub(crate) fn open(
             open,
         },
     );
-    surface.take_note_of_stream(&stream);
+    if let Some(worker) = surface.worker() {
+        worker.adopt_tail(&stream);
+    }
     stream
 }
 
@@ -40,8 +43,11 @@ struct FromGuest {
 impl ByteSource for FromGuest {
     fn read(&mut self) -> Reading<'_> {
         Box::pin(async {
-            let bytes = self.guest.next().await;
-            self.line.checked(bytes).await
+            match self.guest.next().await {
+                // The file that it reads was closed.
+                Err(error) if error.kind() == Some(ErrorKind::Cancelled) => Ok(None),
+                bytes => self.line.checked(bytes).await,
+            }
         })
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::error::LabError;
 use crate::line::Line;
-use crate::vm::VmState;
+use crate::vm::{Vm, VmState};
 use provium_protocol::Lane;
 use std::fmt;
 use std::future::Future;
@@ -53,6 +53,34 @@ impl fmt::Display for Cause {
                  stopped, or waits in the kernel",
             ),
         }
+    }
+}
+
+/// A raw syscall that has not returned, and whose process does nothing else meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawCall {
+    /// Whose process it is: ``vm `web` `` or ``worker 17 of vm `web` ``.
+    pub owner: String,
+    /// Its number, x86-64.
+    pub nr: i64,
+    /// How long ago it was sent.
+    pub waiting: Duration,
+}
+
+impl Vm {
+    /// The raw syscalls of the VM and its workers that have not returned.
+    pub fn raw_calls(&self) -> Vec<RawCall> {
+        let calls = self.channel().map(|channel| channel.blocking_calls());
+        let calls = calls.into_iter().flatten().map(|(lane, call)| RawCall {
+            owner: if lane < Lane::FIRST_WORKER {
+                self.subject()
+            } else {
+                format!("worker {} of {}", lane.0, self.subject())
+            },
+            nr: call.nr,
+            waiting: call.waiting,
+        });
+        calls.collect()
     }
 }
 

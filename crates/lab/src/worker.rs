@@ -49,7 +49,9 @@ pub(crate) struct WorkerSeat {
     children: Processes,
     files: Files,
     /// Tails of its files and descriptors.
-    streams: Mutex<Vec<WeakStream>>,
+    tails: Mutex<Vec<WeakStream>>,
+    /// Streams of what its commands print, which the harness has captured.
+    outputs: Mutex<Vec<WeakStream>>,
 }
 
 impl WorkerSeat {
@@ -75,7 +77,8 @@ impl WorkerSeat {
             gone: Mutex::new(*lock(&self.gone)),
             children: Processes::default(),
             files: Files::default(),
-            streams: Mutex::default(),
+            tails: Mutex::default(),
+            outputs: Mutex::default(),
         }
     }
 
@@ -89,11 +92,27 @@ impl WorkerSeat {
         self.files.add(file);
     }
 
-    /// Takes note of a stream that reads one of the worker's files or descriptors.
-    pub(crate) fn adopt_stream(&self, stream: &ByteStream) {
-        let mut streams = lock(&self.streams);
-        streams.retain(|stream| stream.upgrade().is_some_and(|stream| !stream.is_closed()));
-        streams.push(stream.downgrade());
+    /// Takes note of a stream that reads one of the worker's files or descriptors: it ends with the
+    /// worker.
+    pub(crate) fn adopt_tail(&self, stream: &ByteStream) {
+        note(&self.tails, stream);
+    }
+
+    /// Takes note of a stream of a command's output: what was printed can be read after the worker's end.
+    pub(crate) fn adopt_output(&self, stream: &ByteStream) {
+        note(&self.outputs, stream);
+    }
+
+    /// The worker has ended, and none of its streams needs the guest any more.
+    async fn end_streams(&self) {
+        let tails = std::mem::take(&mut *lock(&self.tails));
+        for stream in tails.iter().filter_map(WeakStream::upgrade) {
+            stream.end().await;
+        }
+        let outputs = std::mem::take(&mut *lock(&self.outputs));
+        for stream in outputs.iter().filter_map(WeakStream::upgrade) {
+            stream.leave_guest();
+        }
     }
 
     /// Whether its process is stopped, as far as the guest says so soon.
@@ -131,7 +150,8 @@ impl Vm {
             gone: Mutex::new(None),
             children: Processes::default(),
             files: Files::default(),
-            streams: Mutex::default(),
+            tails: Mutex::default(),
+            outputs: Mutex::default(),
         });
         let worker = Worker::new(self.clone(), seat);
         worker
@@ -274,10 +294,7 @@ impl Worker {
             return Ok(());
         }
         self.0.place.leave();
-        let streams = std::mem::take(&mut *lock(&self.0.seat.streams));
-        for stream in streams.iter().filter_map(WeakStream::upgrade) {
-            stream.close().await?;
-        }
+        self.0.seat.end_streams().await;
         let retired = self.end_process().await;
         self.0.seat.files.close().await;
         retired
@@ -312,6 +329,12 @@ impl Worker {
             Err(error) => Err(LabError::host(self.subject(), "close()", error)),
         }
     }
+}
+
+fn note(streams: &Mutex<Vec<WeakStream>>, stream: &ByteStream) {
+    let mut streams = lock(streams);
+    streams.retain(|stream| stream.upgrade().is_some_and(|stream| !stream.is_closed()));
+    streams.push(stream.downgrade());
 }
 
 /// How the process that a call was sent to has ended, as a shell counts, if that is why it failed. The

@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Frame};
 use crate::file::FileState;
+use crate::held_up;
 use crate::task::{Task, TaskState};
 use crate::units;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
@@ -113,7 +114,10 @@ fn interrupted(
         Some(frame) => format!("Lua code at {}", frame.site),
         None => "Lua code".to_owned(),
     });
-    let mut failure = Failure::new(format!("{whole}timed out after {after} in {place}"));
+    let held_up = held_up::note(&state.lab, &task.scope, &place);
+    let mut failure = Failure::new(format!(
+        "{whole}timed out after {after} in {place}{held_up}"
+    ));
     failure.frames = frames;
     Ended::TimedOut(failure)
 }

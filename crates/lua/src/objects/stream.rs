@@ -90,8 +90,8 @@ fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), Raise> {
 /// it holds when that has grown, and told what to consume once the pattern matches.
 ///
 /// A pattern has to be tried on all that is held each time, since more text can change where it matches.
-/// So it is tried when the text has grown by half, or when no more is there at the moment, and after a
-/// try in vain the file's other tasks have the thread for longer than the try took.
+/// So it is tried when the text has grown by half, or when no more is there at the moment. After a try in
+/// vain text is taken in for longer than the try took, and the file's other tasks have the thread.
 async fn expect_match(
     lua: &Lua,
     stream: &ByteStream,
@@ -131,7 +131,9 @@ async fn expect_match(
                 .await?;
             return Ok(captures);
         }
-        tokio::time::sleep_until(deadline.min(Instant::now() + 2 * began.elapsed())).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let pause = left.min(2 * began.elapsed());
+        stream.gather(held.len() + held.len() / 2, pause).await;
     }
 }
 
