@@ -214,11 +214,10 @@ impl Scope {
                     } else {
                         resource.close().await
                     };
-                    let failure = closed.err().map(|error| CloseFailure {
+                    closed.err().map(|error| CloseFailure {
                         subject: resource.subject(),
                         error,
-                    });
-                    failure
+                    })
                 }
             });
             failures.extend(join_all(closings).await.into_iter().flatten());

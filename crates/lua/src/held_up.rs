@@ -17,6 +17,10 @@ pub(crate) fn note(lab: &Lab, scope: &Scope, call: &str) -> String {
     for scope in std::iter::successors(Some(scope), |scope| scope.parent()) {
         collect(lab, scope, &mut calls);
     }
+    describe(calls)
+}
+
+fn describe(calls: Vec<RawCall>) -> String {
     let mut text = String::new();
     for RawCall { owner, nr, waiting } in calls {
         let name = syscall_name(nr).map_or_else(|| nr.to_string(), ToOwned::to_owned);
@@ -36,5 +40,30 @@ fn collect(lab: &Lab, scope: &Scope, calls: &mut Vec<RawCall>) {
             Member::Vm(vm) => calls.extend(vm.raw_calls()),
             Member::Lab(inner) => collect(&inner, scope, calls),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_syscall_is_named_with_its_owner_and_its_time() {
+        let call = |owner: &str, nr| RawCall {
+            owner: owner.to_owned(),
+            nr,
+            waiting: Duration::from_millis(2500),
+        };
+        assert_eq!(describe(Vec::new()), "");
+        let text = describe(vec![
+            call("vm `v`", 34),
+            call("worker 20 of vm `v`", 99_999),
+        ]);
+        assert!(
+            text.starts_with("; the raw syscall `pause` of vm `v` has been in progress for 2.5 s"),
+            "{text}"
+        );
+        assert!(text.contains("`99999` of worker 20 of vm `v`"), "{text}");
     }
 }

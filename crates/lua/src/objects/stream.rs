@@ -178,3 +178,23 @@ fn try_pattern(
     }
     Ok(Some((end, found)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_tried_a_number_of_times_that_grows_slowly() {
+        let (mut tried, mut tries) = (None, 0);
+        for size in (0..=16 << 20).step_by(4096) {
+            if is_worth_a_try(tried, size, false) {
+                (tried, tries) = (Some(size), tries + 1);
+            }
+        }
+        assert!((5..20).contains(&tries), "{tries}");
+        assert!(is_worth_a_try(None, 0, true), "what is there already");
+        assert!(is_worth_a_try(Some(10), 11, true));
+        assert!(!is_worth_a_try(Some(10), 10, true), "nothing new");
+        assert!(!is_worth_a_try(Some(10), 11, false), "more is coming");
+    }
+}
