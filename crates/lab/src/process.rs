@@ -4,28 +4,21 @@
 //! limit, past which the middle is dropped and the result says so.
 
 use crate::command::{CommandSpec, RunResult, StdinSource, result_of};
+use crate::ending::{Waited, end_all, wait_or_kill};
 use crate::error::LabError;
 use crate::line::Line;
 use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::surface::Surface;
-use crate::unanswered::{Cause, KILL_GRACE};
 use crate::vm::Vm;
-use futures_util::future::join_all;
-use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, InFlight, Piece};
+use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-
-/// How long a process that is closed has between SIGTERM and SIGKILL.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 
 /// Which of a command's output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -334,103 +327,6 @@ impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.command_line)
     }
-}
-
-/// What came of waiting for a command.
-pub(crate) enum Waited {
-    /// It has ended by itself.
-    Ended(Result<Exit, CallError>),
-    /// Its time was up, and it was killed.
-    Killed(Result<Exit, CallError>),
-    /// Its time was up. It was started, but its end is not confirmed: it is in the kernel and does not
-    /// come back, or the guest does not tell any more.
-    Unkilled(Exit),
-    /// Its time was up, and it was not even started, or the VM is paused.
-    Failed(LabError),
-}
-
-/// Waits for the end; once the time is up, kills the whole process group. Returns soon after the limit
-/// whatever the guest does.
-pub(crate) async fn wait_or_kill(
-    line: &Line,
-    command: &Command,
-    timeout: Option<Duration>,
-) -> Waited {
-    let Some(limit) = timeout else {
-        return Waited::Ended(command.wait().await);
-    };
-    if let Ok(ended) = tokio::time::timeout(limit, command.wait()).await {
-        return Waited::Ended(ended);
-    }
-    if line.is_paused() {
-        return Waited::Failed(line.timed_out(limit, &Cause::Paused));
-    }
-    let killed = async {
-        // A failure means that it has just ended: the wait tells.
-        let _ = command.signal(SIGKILL, true).await;
-        command.wait().await
-    };
-    match tokio::time::timeout(KILL_GRACE, killed).await {
-        Ok(ended) => Waited::Killed(ended),
-        Err(_) if line.is_paused() => Waited::Failed(line.timed_out(limit, &Cause::Paused)),
-        Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
-            code: None,
-            signal: None,
-            duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
-        }),
-        Err(_) => Waited::Failed(line.given_up(limit).await),
-    }
-}
-
-/// A command that can be ended.
-pub(crate) trait Endable {
-    /// Signals its process group.
-    fn signal_group(&self, signal: i32) -> impl Future<Output = ()> + Send;
-    /// Returns when it has ended, or when nothing more will be heard of it.
-    fn ended(&self) -> impl Future<Output = ()> + Send;
-}
-
-impl Endable for Command {
-    async fn signal_group(&self, signal: i32) {
-        // What cannot be signalled has ended.
-        let _ = self.signal(signal, true).await;
-    }
-    async fn ended(&self) {
-        let _ = self.wait().await;
-    }
-}
-
-impl Endable for InFlight {
-    async fn signal_group(&self, signal: i32) {
-        // What cannot be signalled has ended.
-        let _ = self.signal(signal).await;
-    }
-    async fn ended(&self) {
-        let _ = self.wait().await;
-    }
-}
-
-/// Ends commands: SIGTERM to all of them, SIGKILL to those that are left after 2 s. Whether all have
-/// ended.
-pub(crate) async fn end_all<T: Endable>(commands: &[&T]) -> bool {
-    for (signal, grace) in [(SIGTERM, CLOSE_GRACE), (SIGKILL, KILL_GRACE)] {
-        let ended = join_all(commands.iter().map(|command| async move {
-            // An answer to the signal is not waited for: a process that ends may be quicker.
-            let signalled = async {
-                command.signal_group(signal).await;
-                std::future::pending().await
-            };
-            tokio::select! {
-                biased;
-                () = command.ended() => {}
-                () = signalled => {}
-            }
-        }));
-        if tokio::time::timeout(grace, ended).await.is_ok() {
-            return true;
-        }
-    }
-    false
 }
 
 impl Close for Process {

@@ -8,11 +8,12 @@
 //! What a call keeps while it waits is bounded, since a guest can write without end: a call that returns
 //! what it passes over fails at a limit, and one that does not keeps the last of it only.
 //!
-//! Long because its tests need a source of their own.
+//! Long because of its tests, which need the state inside.
 
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::search::{FoundBy, Needle, Search};
 use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -241,7 +242,7 @@ impl ByteStream {
         found: impl FnMut(&[u8], bool) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
         let what = what.to_owned();
-        self.wait(call, Told { what, found }, MOST_KEPT, timeout)
+        self.wait(call, FoundBy { what, found }, MOST_KEPT, timeout)
             .await
     }
 
@@ -429,61 +430,6 @@ impl WeakStream {
     /// The stream, if anybody or its scope still has it.
     pub(crate) fn upgrade(&self) -> Option<ByteStream> {
         self.0.upgrade().map(ByteStream)
-    }
-}
-
-/// What a call looks for.
-trait Search: Send {
-    /// As messages show it.
-    fn what(&self) -> String;
-    /// Where the match ends in all that is kept; `quiet`: no more is there at the moment.
-    fn find(&mut self, bytes: &[u8], quiet: bool) -> Option<usize>;
-    /// The first `count` of the bytes kept are gone.
-    fn dropped(&mut self, _count: usize) {}
-}
-
-/// A text. What was searched once is not searched again.
-struct Needle<'a> {
-    text: &'a [u8],
-    searched: usize,
-}
-
-impl<'a> Needle<'a> {
-    fn new(text: &'a [u8]) -> Self {
-        Self { text, searched: 0 }
-    }
-}
-
-impl Search for Needle<'_> {
-    fn what(&self) -> String {
-        String::from_utf8_lossy(self.text).into_owned()
-    }
-
-    fn find(&mut self, bytes: &[u8], _quiet: bool) -> Option<usize> {
-        let from = self.searched.saturating_sub(self.text.len());
-        self.searched = bytes.len();
-        let at = memchr::memmem::find(&bytes[from..], self.text)?;
-        Some(from + at + self.text.len())
-    }
-
-    fn dropped(&mut self, count: usize) {
-        self.searched = self.searched.saturating_sub(count);
-    }
-}
-
-/// What a function finds.
-struct Told<F> {
-    what: String,
-    found: F,
-}
-
-impl<F: FnMut(&[u8], bool) -> Option<usize> + Send> Search for Told<F> {
-    fn what(&self) -> String {
-        self.what.clone()
-    }
-
-    fn find(&mut self, bytes: &[u8], quiet: bool) -> Option<usize> {
-        (self.found)(bytes, quiet)
     }
 }
 

@@ -5,10 +5,11 @@
 //! worker's own process.
 
 use crate::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
+use crate::ending::{Waited, wait_or_kill};
 use crate::error::LabError;
 use crate::file::{File, OpenMode};
 use crate::line::Line;
-use crate::process::{Process, Waited, wait_or_kill};
+use crate::process::Process;
 use crate::raw::PendingSyscall;
 use crate::scope::Scope;
 use crate::snapshot::LabCopy;

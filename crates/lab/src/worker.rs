@@ -1,10 +1,11 @@
 //! Workers: further processes of the agent's in the same guest, each with identity, descriptors and
 //! memory of its own, so that what one does delays and changes no other.
 
+use crate::ending::end_all;
 use crate::error::LabError;
 use crate::file::{File, Files};
 use crate::lock::lock;
-use crate::process::{Process, Processes, end_all};
+use crate::process::{Process, Processes};
 use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::snapshot::LabCopy;
 use crate::stream::{ByteStream, WeakStream};
