@@ -115,3 +115,35 @@ test("methods are plain functions, too", function(t)
   t:assert_contains(tostring(err), [[read_file("/nope"): ENOENT (No such file or directory)]])
   t:assert_eq(vm.run(vm, "echo x").stdout, "x\n")
 end)
+
+test("arguments that no kernel takes are E2BIG, and are not sent", function(t)
+  for _, call in ipairs{
+    function() vm:run("true", {("x"):rep(100000000)}) end,
+    function() vm:run("true", {args = {}, env = {BIG = ("x"):rep(140000)}}) end,
+    function() vm:run_async(": " .. ("x"):rep(140000)) end,
+    function()
+      local many = {"true"}
+      for i = 1, 70 do many[#many + 1] = ("x"):rep(100000) end
+      vm:run(many)
+    end,
+  } do
+    local err = tostring(t:assert_raises(call))
+    t:assert_contains(err, "E2BIG (Argument list too long)")
+    t:assert_contains(err, "the limit of Linux is")
+  end
+  t:assert_eq(#vm:run("echo", {("x"):rep(100000)}).stdout, 100001)
+end)
+
+test("a shell that is missing is what the error names", function(t)
+  vm:rename("/bin/sh", "/bin/sh.away")
+  t:defer(function() vm:rename("/bin/sh.away", "/bin/sh") end)
+  for _, call in ipairs{function() vm:run("ls /") end, function() vm:run_async("ls /") end} do
+    local err = tostring(t:assert_raises(call))
+    t:assert_contains(err, "ENOENT")
+    t:assert_contains(err, "/bin/sh")
+  end
+  local out = vm:batch(function(b) b:run("ls /") end)
+  t:assert_contains(tostring(out[1].err), "/bin/sh")
+  local err = tostring(t:assert_raises(function() vm:run({"/no/such"}) end))
+  t:assert(not err:find("/bin/sh", 1, true), err)
+end)

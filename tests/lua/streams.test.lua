@@ -145,3 +145,37 @@ test("a stream that nobody reads holds up nobody", function(t)
   idle:close()
   fifo:close()
 end)
+
+test("a pattern behind 16 MiB is found in about the time that they take to come", {timeout = "120s"}, function(t)
+  vm:run("head -c 16777216 /dev/zero | tr '\\0' a > /tmp/big; echo '#key=42;rest' >> /tmp/big"):assert_ok()
+  local size = 16777216 + #"#key=42;rest\n"
+  local plain = vm:tail_file("/tmp/big", {start = "beginning"})
+  local came = require("helpers.timing").seconds(function() plain:read_until("rest\n", 60) end)
+  plain:close()
+
+  -- The file's other tasks go on meanwhile.
+  local longest, last, done = 0, host.now_ns(), false
+  local ticking = co.spawn(function()
+    while not done do
+      host.sleep(0.02)
+      longest, last = math.max(longest, host.now_ns() - last), host.now_ns()
+    end
+  end)
+  local tail = vm:tail_file("/tmp/big", {start = "beginning"})
+  local key
+  local took = require("helpers.timing").seconds(function() key = tail:expect_match("#key=(%d+);", 100) end)
+  done = true
+  ticking:join("10s")
+  t:log(("%.1f s for %d bytes, found in %.1f s, others waited %.2f s"):format(came, size, took, longest / 1e9))
+  t:assert_eq(key, "42")
+  t:assert_eq(tail:next("10s"), "rest\n")
+  t:assert(took < 10 * came + 10, ("it took %.1f s"):format(took))
+  t:assert(longest < 5e9, ("another task waited %.1f s"):format(longest / 1e9))
+end)
+
+test("expect passes over more than is kept, and a search that keeps all has a limit", {timeout = "120s"}, function(t)
+  local p = vm:run_async("head -c 70000000 /dev/zero; echo behind; exec sleep 1000", {max_output = "100M"})
+  p:stdout_stream():expect("behind", 100)
+  local err = tostring(t:assert_raises(function() p:stdout_stream():read_until("behind", 100) end))
+  t:assert_contains(err, "64 MiB came without `behind`")
+end)

@@ -9,12 +9,14 @@ use crate::capture::Capture;
 use crate::cut::CallCut;
 use crate::error::{CallError, Violation};
 use crate::incoming::{Incoming, Refused, Sink};
+use crate::kind::CallKind;
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::message::Exit;
 use provium_protocol::{CallId, Channel, Event, FrameKind, Lane, Op, Reply};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
+use tokio::time::Instant;
 
 /// Events a call may have; honest ones have one or two.
 const EVENT_LIMIT: usize = 16;
@@ -25,6 +27,8 @@ pub(crate) struct Cell {
     pub(crate) id: CallId,
     pub(crate) lane: Lane,
     pub(crate) allowance: Allowance,
+    /// When the call was made, or taken over from a cut.
+    pub(crate) opened: Instant,
     /// Held through a whole write, so that two writers' bytes do not mix.
     pub(crate) input_turn: AsyncMutex<()>,
     /// Tells the one writer that there may be room.
@@ -37,6 +41,7 @@ pub(crate) struct Cell {
 
 #[derive(Debug)]
 struct State {
+    kind: CallKind,
     incoming: [Incoming; 2],
     /// What the guest still takes on the input channel.
     credit: u64,
@@ -69,16 +74,24 @@ fn slot(channel: Channel) -> Option<usize> {
 }
 
 impl Cell {
-    pub(crate) fn new(id: CallId, lane: Lane, allowance: Allowance, sinks: [Sink; 2]) -> Self {
+    pub(crate) fn new(
+        id: CallId,
+        lane: Lane,
+        allowance: Allowance,
+        kind: CallKind,
+        sinks: [Sink; 2],
+    ) -> Self {
         Self {
             id,
             lane,
             allowance,
+            opened: Instant::now(),
             input_turn: AsyncMutex::new(()),
             input_ready: Notify::new(),
             progress: Notify::new(),
             output_ready: [Notify::new(), Notify::new()],
             state: Mutex::new(State {
+                kind,
                 incoming: sinks.map(Incoming::new),
                 credit: u64::from(INITIAL_WINDOW),
                 input_finished: !allowance.input,
@@ -97,6 +110,7 @@ impl Cell {
             cut.id,
             cut.lane,
             cut.allowance,
+            CallKind::Unknown,
             [Sink::Discard, Sink::Discard],
         );
         let mut state = cell.lock();
@@ -133,6 +147,8 @@ impl Cell {
     pub(crate) fn take_up(&self, pid: Option<u32>, outputs: [Arc<Capture>; 2]) {
         let mut state = self.lock();
         state.abandoned = false;
+        // Marks are of processes, which were started by `run_async`.
+        state.kind = CallKind::Command { background: true };
         state.events.extend(pid.map(|pid| Event::Started { pid }));
         for (incoming, capture) in state.incoming.iter_mut().zip(outputs) {
             incoming.capture(capture);
@@ -308,10 +324,21 @@ impl Cell {
         Ok(given)
     }
 
-    /// Ends the input; false when it had ended, or the call has.
+    /// Ends the input; false when it had ended, or the call has. A writer that waits for room is woken
+    /// and finds the input closed.
     pub(crate) fn finish_input(&self) -> bool {
         let mut state = self.lock();
-        !state.over && !std::mem::replace(&mut state.input_finished, true)
+        let first = !state.over && !std::mem::replace(&mut state.input_finished, true);
+        drop(state);
+        if first {
+            self.input_ready.notify_one();
+        }
+        first
+    }
+
+    /// What the call does.
+    pub(crate) fn kind(&self) -> CallKind {
+        self.lock().kind
     }
 
     pub(crate) fn is_over(&self) -> bool {

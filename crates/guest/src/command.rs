@@ -5,9 +5,12 @@
 
 use crate::call::{Call, Input};
 use crate::capture::{Capture, CaptureReader};
+use crate::cell::Cell;
+use crate::channel::Channel;
 use crate::cut::CommandMark;
 use crate::error::CallError;
 use crate::incoming::Sink;
+use crate::kind::CallKind;
 use crate::lane::LaneHandle;
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Stdin};
@@ -94,6 +97,17 @@ impl Command {
         self.call.is_over()
     }
 
+    /// Its process id in the guest, if it is known to have been started.
+    pub fn pid(&self) -> Option<u32> {
+        self.call.cell().pid()
+    }
+
+    /// Has the guest kill it as soon as the guest can, without waiting for that. The outcome is then
+    /// that it was cancelled.
+    pub fn give_up(&self) {
+        self.call.channel().shared().abandon(self.call.cell());
+    }
+
     /// The call that it runs in.
     pub fn call(&self) -> CallId {
         self.call.id()
@@ -170,5 +184,65 @@ impl Command {
             .lane(self.call.lane())
             .done("signal", &op)
             .await
+    }
+}
+
+/// A command that is in flight on a lane, whoever started it. Dropping it leaves the command alone.
+#[derive(Debug)]
+pub struct InFlight {
+    channel: Channel,
+    cell: Arc<Cell>,
+}
+
+impl InFlight {
+    /// How it ended, once it has.
+    ///
+    /// # Errors
+    /// Why it could not be started, that it was cancelled, and the end of the session.
+    pub async fn wait(&self) -> Result<Exit, CallError> {
+        self.cell.exit().await
+    }
+
+    /// Sends a signal to its process group. Ended already is fine.
+    ///
+    /// # Errors
+    /// As for every call.
+    pub async fn signal(&self, signal: i32) -> Result<(), CallError> {
+        if self.cell.is_over() {
+            return Ok(());
+        }
+        let op = Op::Signal {
+            call: self.cell.id,
+            signal,
+            group: true,
+        };
+        self.channel.lane(self.cell.lane).done("signal", &op).await
+    }
+}
+
+impl LaneHandle {
+    /// The commands of this lane that have not ended and that somebody waits for or holds, oldest
+    /// first. Those of batches are not among them.
+    pub fn commands_in_flight(&self) -> Vec<InFlight> {
+        let calls = self.channel().shared().open_calls(self.lane());
+        let commands = calls
+            .into_iter()
+            .filter(|cell| matches!(cell.kind(), CallKind::Command { .. }) && !cell.is_abandoned());
+        let in_flight = commands.map(|cell| InFlight {
+            channel: self.channel().clone(),
+            cell,
+        });
+        in_flight.collect()
+    }
+
+    /// Whether the lane may have commands that [`LaneHandle::signal_all`] means.
+    pub fn may_have_background_commands(&self) -> bool {
+        let calls = self.channel().shared().open_calls(self.lane());
+        calls.iter().any(|cell| {
+            matches!(
+                cell.kind(),
+                CallKind::Command { background: true } | CallKind::Unknown
+            )
+        })
     }
 }

@@ -15,16 +15,18 @@ use crate::cell::{Cell, Leftover};
 use crate::cut::{CallCut, Cut};
 use crate::error::{CallError, ChannelError, Violation};
 use crate::incoming::Sink;
+use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
 use crate::session::{Announcement, Awaiting, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::{
-    CallId, Channel, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
+    CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
 };
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
+use tokio::time::Instant;
 
 /// Cancelled calls that are remembered past their reply. Words about one may cross with it, when the
 /// guest gave up waiting for its own thread.
@@ -34,6 +36,8 @@ const LATE_LIMIT: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Shared {
     core: Mutex<Core>,
+    /// When the last bytes came from the guest.
+    heard: Mutex<Instant>,
     /// Something waits to be written.
     pub(crate) outgoing: Notify,
     /// A reader that was parked after a violation may go on.
@@ -87,6 +91,7 @@ impl Shared {
                 announced: first.is_some(),
                 stale_bytes: false,
             }),
+            heard: Mutex::new(Instant::now()),
             outgoing: Notify::new(),
             resume: Notify::new(),
             announcements: watch::Sender::new(first),
@@ -105,7 +110,7 @@ impl Shared {
 
     /// Makes a call. When that cannot be, its outcome says so at once.
     pub(crate) fn open(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Arc<Cell> {
-        let allowance = Allowance::of(op);
+        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
         let request = codec::encode(op);
         let refusal = {
             let mut core = self.lock();
@@ -117,7 +122,7 @@ impl Shared {
                 },
                 Phase::Open => {
                     let id = core.free_id();
-                    let cell = Arc::new(Cell::new(id, lane, allowance, sinks));
+                    let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
                     core.calls.insert(id, Arc::clone(&cell));
                     let sender = Sender::Call(id);
                     core.outbox
@@ -128,7 +133,7 @@ impl Shared {
                 }
             }
         };
-        let cell = Cell::new(CallId(0), lane, allowance, sinks);
+        let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(refusal));
         Arc::new(cell)
     }
@@ -137,6 +142,36 @@ impl Shared {
     pub(crate) fn open_detached(&self, lane: Lane, op: &Op) {
         self.open(lane, op, [Sink::Discard, Sink::Discard])
             .abandon();
+    }
+
+    /// The calls of a lane that are open and that somebody waits for, oldest first.
+    pub(crate) fn open_calls(&self, lane: Lane) -> Vec<Arc<Cell>> {
+        let core = self.lock();
+        let of_lane = |cell: &&Arc<Cell>| cell.lane == lane && !cell.is_over();
+        let mut calls: Vec<_> = core.calls.values().filter(of_lane).cloned().collect();
+        drop(core);
+        calls.sort_by_key(|cell| (cell.opened, cell.id));
+        calls
+    }
+
+    /// The lanes that have open calls, in order.
+    pub(crate) fn lanes_in_use(&self) -> BTreeSet<Lane> {
+        self.lock().calls.values().map(|cell| cell.lane).collect()
+    }
+
+    /// Whether any call waits for its reply.
+    pub(crate) fn has_open_calls(&self) -> bool {
+        !self.lock().calls.is_empty()
+    }
+
+    /// Bytes have come from the guest.
+    pub(crate) fn note_heard(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// When the last bytes came from the guest; before the first, when the channel was made.
+    pub(crate) fn last_heard(&self) -> Instant {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // Cuts.
@@ -157,7 +192,13 @@ impl Shared {
             return Err(CallError::Unexpected("quiesce"));
         }
         let sinks = [Sink::Discard, Sink::Discard];
-        let cell = Arc::new(Cell::new(id, Lane::AGENT, Allowance::of(&op), sinks));
+        let cell = Arc::new(Cell::new(
+            id,
+            Lane::AGENT,
+            Allowance::of(&op),
+            CallKind::Other,
+            sinks,
+        ));
         core.calls.insert(id, Arc::clone(&cell));
         drop(core);
         self.outgoing.notify_one();
@@ -213,7 +254,8 @@ impl Shared {
     /// A call that is not there any more.
     pub(crate) fn lost(&self, lane: Lane) -> Arc<Cell> {
         let sinks = [Sink::Discard, Sink::Discard];
-        let cell = Cell::new(CallId(0), lane, Allowance::of(&Op::Stats), sinks);
+        let (allowance, kind) = (Allowance::of(&Op::Stats), CallKind::Other);
+        let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(CallError::Unexpected("take up")));
         Arc::new(cell)
     }
@@ -227,7 +269,13 @@ impl Shared {
             Leftover::Nothing => {}
             Leftover::Cancel => {
                 if core.outbox.cancel(cell.lane, cell.id) {
+                    // It was never made, so no reply will come for those who still wait.
                     core.calls.remove(&cell.id);
+                    cell.finish(Err(CallError::Remote(WireError {
+                        kind: ErrorKind::Cancelled,
+                        errno: 0,
+                        message: "cancelled".to_owned(),
+                    })));
                 }
                 for (channel, bytes) in [Channel::Output, Channel::Error]
                     .into_iter()

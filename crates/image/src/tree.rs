@@ -93,10 +93,6 @@ impl Kind {
 }
 
 impl Node {
-    pub(crate) fn is_directory(&self) -> bool {
-        matches!(self.kind, Kind::Directory)
-    }
-
     fn root_owned(perm: u32, kind: Kind) -> Self {
         Self {
             perm,

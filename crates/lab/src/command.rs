@@ -1,5 +1,7 @@
 //! What to run in a guest, and what came of it.
 
+use crate::error::LabError;
+use crate::line::Line;
 use provium_guest::Captured;
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program, Stdin};
@@ -9,6 +11,17 @@ use std::time::Duration;
 
 /// Output kept per stream unless the caller says otherwise, bytes.
 pub const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
+
+/// Longest argument or variable of a program, with its final zero byte, bytes: `MAX_ARG_STRLEN` of Linux,
+/// 32 pages.
+const LONGEST_ARGUMENT: usize = 128 * 1024;
+/// Longest list of arguments and variables, bytes: three quarters of `_STK_LIM` of Linux (8 MiB), whatever
+/// the stack's own limit is.
+const LONGEST_LIST: usize = 6 * 1024 * 1024;
+/// `ENOENT`, of Linux.
+const NO_ENTRY: i32 = 2;
+/// `E2BIG`, of Linux.
+const TOO_BIG: i32 = 7;
 
 /// A command.
 #[derive(Debug, Clone)]
@@ -56,6 +69,66 @@ impl CommandSpec {
             max_output: DEFAULT_MAX_OUTPUT,
         }
     }
+
+    /// Refuses what no Linux kernel takes, before it is sent: the guest would have to hold it several
+    /// times over only to say no.
+    pub(crate) fn check_size(&self, line: &Line) -> Result<(), LabError> {
+        self.excess().map_or(Ok(()), |excess| {
+            Err(too_big(line.subject.clone(), line.call.clone(), excess))
+        })
+    }
+
+    /// What is too long for any Linux kernel, said so that it completes "cannot".
+    pub(crate) fn excess(&self) -> Option<String> {
+        let words: Vec<&[u8]> = match &self.program {
+            Program::Shell(text) => vec![text],
+            Program::Argv(words) => words.iter().map(|word| word.as_slice()).collect(),
+        };
+        let arguments = words.iter().map(|word| word.len() + 1);
+        let variables = self
+            .env
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2);
+        let lengths = || arguments.clone().chain(variables.clone());
+        if let Some(length) = lengths().find(|length| *length > LONGEST_ARGUMENT) {
+            let (length, limit) = (length - 1, LONGEST_ARGUMENT - 1);
+            return Some(format!(
+                "pass an argument or variable of {length} bytes (the limit of Linux is {limit}; use \
+                 `stdin` or a file)"
+            ));
+        }
+        let total: usize = lengths().sum();
+        (total > LONGEST_LIST).then(|| {
+            format!(
+                "pass {total} bytes of arguments and variables (the limit of Linux is \
+                 {LONGEST_LIST}; use `stdin` or a file)"
+            )
+        })
+    }
+}
+
+/// The error of a command that no kernel would take.
+pub(crate) fn too_big(subject: String, call: String, excess: String) -> LabError {
+    LabError::Guest {
+        subject,
+        call,
+        errno: TOO_BIG,
+        detail: excess,
+    }
+}
+
+/// Says that the shell is what is missing, where a command that needs it found nothing.
+pub(crate) fn missing_shell(program: &Program, mut error: LabError) -> LabError {
+    if let (Program::Shell(_), LabError::Guest { errno, detail, .. }) = (program, &mut error)
+        && *errno == NO_ENTRY
+        && detail.is_empty()
+    {
+        *detail =
+            "run `/bin/sh`, which a command given as one string needs (a list of program and \
+                   arguments needs no shell)"
+                .to_owned();
+    }
+    error
 }
 
 /// The wire's form of a command; `background` for those that go on while the test does.
@@ -210,6 +283,27 @@ impl RunResult {
 mod tests {
     use super::*;
     use serde_bytes::ByteBuf;
+
+    #[test]
+    fn what_no_kernel_takes_is_refused() {
+        let words = |lengths: &[usize]| {
+            let words = lengths.iter().map(|len| ByteBuf::from(vec![b'x'; *len]));
+            CommandSpec::new(Program::Argv(words.collect()))
+        };
+        assert_eq!(words(&[4, 128 * 1024 - 1]).excess(), None);
+        let long = words(&[4, 128 * 1024]).excess().unwrap_or_default();
+        assert!(
+            long.contains("131072 bytes") && long.contains("131071"),
+            "{long}"
+        );
+        let many = words(&[100_000; 70]).excess().unwrap_or_default();
+        assert!(many.contains("7000070 bytes"), "{many}");
+        let mut spec = words(&[4]);
+        spec.env = vec![(b"A".to_vec(), vec![b'x'; 200_000])];
+        assert!(spec.excess().is_some());
+        let shell = CommandSpec::new(Program::Shell(ByteBuf::from(vec![b'x'; 200_000])));
+        assert!(shell.excess().is_some());
+    }
 
     #[test]
     fn displays_as_written_and_cuts_what_is_long() {

@@ -1,13 +1,15 @@
 //! A guest's console: every byte since its first boot, and a way to type into it.
 //!
 //! The log lives in the harness, not in the guest: it is there before the boot, after a reset, and
-//! when the guest is off or dead.
+//! when the guest is off or dead. What waits for a text looks at what the guest has printed since its last
+//! boot or reset, so that it waits for the new boot's text and does not find the old one's.
 
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::scope::Scope;
 use crate::stream::{ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts};
 use provium_vmm::Console as Log;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,6 +28,8 @@ const SHOWN: usize = 512;
 pub struct Console {
     vm: Arc<str>,
     log: Log,
+    /// Where the log of the last boot or reset begins.
+    boot: Arc<AtomicU64>,
     open_streams: Arc<OpenStreams>,
     /// What [`Console::stream`] gave out.
     given: Arc<Mutex<Vec<ByteStream>>>,
@@ -36,6 +40,7 @@ impl Console {
         Self {
             vm: name.into(),
             log: Log::new(),
+            boot: Arc::default(),
             open_streams,
             given: Arc::default(),
         }
@@ -47,6 +52,7 @@ impl Console {
         Ok(Self {
             vm: Arc::clone(&self.vm),
             log: copy.map_err(|error| LabError::host(self.subject(), "copy", error))?,
+            boot: Arc::new(AtomicU64::new(self.boot_start())),
             open_streams,
             given: Arc::default(),
         })
@@ -61,7 +67,16 @@ impl Console {
         format!("console of vm `{}`", self.vm)
     }
 
-    /// A stream of what comes from now on… and everything before.
+    /// The guest boots, or was reset: what it prints from now on is the new boot's.
+    pub(crate) fn begin_boot(&self) {
+        self.boot.store(self.mark(), Ordering::Release);
+    }
+
+    fn boot_start(&self) -> u64 {
+        self.boot.load(Ordering::Acquire)
+    }
+
+    /// A stream of everything so far and of what comes from now on.
     pub fn stream(&self, scope: &Scope, site: Site) -> ByteStream {
         let source = Box::new(LogSource {
             log: self.log.clone(),
@@ -125,7 +140,7 @@ impl Console {
 
     /// What the guest's kernel gave as the reason of its panic, if it has panicked.
     pub(crate) fn panic_reason(&self) -> Option<String> {
-        let log = self.read_log().ok()?;
+        let log = self.since(self.boot_start()).ok()?;
         let start = memchr::memmem::rfind(&log, PANIC)? + PANIC.len();
         let line = log[start..].split(|byte| *byte == b'\n').next()?;
         let reason = String::from_utf8_lossy(line).trim().to_owned();
@@ -137,17 +152,19 @@ impl Console {
         Ok(memchr::memmem::find_iter(&self.read_log()?, text).count())
     }
 
-    /// Waits until the text stands anywhere in the log. Consumes nothing.
+    /// Waits until the text stands anywhere in the log of the last boot or reset. Consumes nothing.
     pub async fn expect(&self, text: &[u8], timeout: Duration) -> Result<(), LabError> {
         self.expect_any(&[text], timeout).await.map(drop)
     }
 
-    /// Waits until one of the texts stands anywhere in the log; its index.
+    /// Waits until one of the texts stands anywhere in the log of the last boot or reset; its index. A
+    /// reset meanwhile begins the search again.
     pub async fn expect_any(&self, texts: &[&[u8]], timeout: Duration) -> Result<usize, LabError> {
         let deadline = Instant::now() + timeout;
         let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0) as u64;
-        let mut at = 0;
+        let mut at = self.boot_start();
         loop {
+            at = at.max(self.boot_start());
             let window = self.since_at_most(at)?;
             if let Some(found) = texts
                 .iter()

@@ -66,7 +66,7 @@ pub enum LabError {
         call: String,
         /// Its errno.
         errno: i32,
-        /// What the agent was doing; empty where the errno says all.
+        /// What could not be done, said so that it completes "cannot"; empty where the call says it.
         detail: String,
     },
     /// The object is gone: closed, joined, or lost in a reset.
@@ -233,7 +233,7 @@ fn describe_guest(number: i32, detail: &str) -> String {
     if detail.is_empty() {
         errno::describe(number)
     } else {
-        format!("{} in {detail}", errno::describe(number))
+        format!("cannot {detail}: {}", errno::describe(number))
     }
 }
 

@@ -3,11 +3,12 @@
 use crate::error::LabError;
 use crate::line::Line;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
 use crate::surface::{Surface, quoted};
 use crate::tail;
 use crate::vm::Mark;
+use provium_guest::CallError;
 use provium_protocol::op::{TailStart, Whence};
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -103,6 +104,8 @@ impl File {
     /// The same file in a copy of its VM.
     pub(crate) fn on(&self, surface: Surface) -> Self {
         let closed = *lock(&self.0.closed);
+        // What a worker had open went with it.
+        let closed = closed.or_else(|| surface.is_gone().then(|| surface.vm().mark()));
         let copy = Self(Arc::new(Inner {
             id: self.id(),
             line: self.0.line.on(surface),
@@ -162,7 +165,7 @@ impl File {
             let wanted = (n - content.len()).min(LONGEST_READ);
             let max = u32::try_from(wanted).unwrap_or(u32::MAX);
             let piece = line.lane.read_fd(self.0.fd, max).await;
-            let piece = line.checked(piece).await?;
+            let piece = self.unless_closed(&line, piece).await?;
             content.extend_from_slice(&piece);
             // A short read is all there is for now: a pipe or terminal gives what it has.
             if piece.len() < wanted {
@@ -176,14 +179,14 @@ impl File {
     pub async fn read_all(&self) -> Result<Vec<u8>, LabError> {
         let line = self.line("read_all()")?;
         let content = line.lane.read_fd_to_end(self.0.fd).await;
-        line.checked(content).await
+        self.unless_closed(&line, content).await
     }
 
     /// Writes all of it; the number of bytes.
     pub async fn write(&self, data: &[u8]) -> Result<u64, LabError> {
         let line = self.line("write()")?;
         let written = line.lane.write_fd(self.0.fd, data).await;
-        line.checked(written).await
+        self.unless_closed(&line, written).await
     }
 
     /// Moves the offset; the new one, from the file's start.
@@ -230,6 +233,7 @@ impl File {
             // The guest that had it is off, dead or has been reset.
             return Ok(());
         };
+        line.lane.cancel_calls_on(self.0.fd);
         match line.lane.close_fd(self.0.fd).await {
             Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
             // The process that had it is gone, and the descriptor with it.
@@ -253,6 +257,20 @@ impl File {
         let line = self.line(call)?;
         let offset = line.lane.seek_fd(self.0.fd, offset, whence).await;
         line.checked(offset).await
+    }
+
+    /// What a call came to that may have been ended by the file's being closed.
+    async fn unless_closed<T>(
+        &self,
+        line: &Line,
+        result: Result<T, CallError>,
+    ) -> Result<T, LabError> {
+        match result {
+            Err(_) if self.is_closed() => {
+                Err(LabError::gone(self.subject(), &line.call, "file is closed"))
+            }
+            result => line.checked(result).await,
+        }
     }
 
     fn line(&self, call: &str) -> Result<Line, LabError> {
@@ -310,6 +328,10 @@ impl Close for File {
 
     fn close(&self) -> Closing<'_> {
         Box::pin(Self::close(self))
+    }
+
+    fn guest(&self) -> Option<GuestKey> {
+        Some(GuestKey::of(self.surface().vm()))
     }
 }
 

@@ -4,10 +4,11 @@
 //! limit, past which the middle is dropped and the result says so.
 
 use crate::command::{CommandSpec, RunResult, StdinSource, result_of};
+use crate::ending::{Waited, end_all, wait_or_kill};
 use crate::error::LabError;
 use crate::line::Line;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::surface::Surface;
 use crate::vm::Vm;
@@ -18,11 +19,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-
-/// How long a process that is closed has between SIGTERM and SIGKILL.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 
 /// Which of a command's output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,29 +131,41 @@ impl Process {
         }
     }
 
-    /// Waits for its end. When the time is up, its process group is killed and the result says so.
-    /// May be asked again.
+    /// Waits for its end. When the time is up, its process group is killed and the result says so, also
+    /// when the guest does not tell of its end any more. May be asked again.
+    ///
+    /// # Errors
+    /// Besides what the guest answers: that the VM is paused when the time is up, as nothing can be
+    /// killed then.
     pub async fn wait(&self, timeout: Option<Duration>) -> Result<RunResult, LabError> {
         let command = self.command();
-        let (ended, timed_out) = wait_or_kill(&command, timeout).await;
-        self.0.timed_out.fetch_or(timed_out, Ordering::AcqRel);
-        let exit = match ended {
+        let line = self.line("wait()");
+        let waited = wait_or_kill(&line, &command, timeout).await;
+        let exit = match waited {
+            Waited::Ended(ended) => ended,
+            Waited::Killed(ended) => {
+                self.0.timed_out.store(true, Ordering::Release);
+                ended
+            }
+            Waited::Unkilled(exit) => return Ok(self.result(&command, exit, true)),
+            Waited::Failed(error) => return Err(error),
+        };
+        let exit = match exit {
             Ok(exit) => exit,
             Err(error) => {
-                let line = self.line("wait()").ready("the process")?;
+                let line = line.ready("the process")?;
                 line.checked(Err(error)).await?
             }
         };
         self.0.place.leave();
         let timed_out = self.0.timed_out.load(Ordering::Acquire);
+        Ok(self.result(&command, exit, timed_out))
+    }
+
+    fn result(&self, command: &Command, exit: Exit, timed_out: bool) -> RunResult {
         let (stdout, stderr) = (command.output().contents(), command.error().contents());
-        Ok(result_of(
-            self.0.command_line.clone(),
-            exit,
-            timed_out,
-            stdout,
-            stderr,
-        ))
+        let command_line = self.0.command_line.clone();
+        result_of(command_line, exit, timed_out, stdout, stderr)
     }
 
     /// Signals its process group.
@@ -206,7 +214,7 @@ impl Process {
         let open = Arc::clone(&line.surface().vm().0.open_streams);
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, line });
-        ByteStream::open(
+        let stream = ByteStream::open(
             scope,
             StreamParts {
                 kind: StreamKind::Tail,
@@ -215,25 +223,35 @@ impl Process {
                 source,
                 open,
             },
-        )
+        );
+        if let Some(worker) = self.surface().worker() {
+            worker.adopt_output(&stream);
+        }
+        stream
     }
 
     /// Ends it: SIGTERM to its process group, SIGKILL after 2 s. Ended already is fine.
+    ///
+    /// # Errors
+    /// When the guest does not carry that out in time. The process is killed then as soon as the guest
+    /// can.
     pub async fn close(&self) -> Result<(), LabError> {
         let command = self.command();
-        if !command.has_ended() {
-            let _ = command.signal(SIGTERM, true).await;
-            if tokio::time::timeout(CLOSE_GRACE, command.wait())
-                .await
-                .is_err()
-            {
-                let _ = command.signal(SIGKILL, true).await;
-                // Its end comes now, or with the end of the guest: both end this wait.
-                let _ = command.wait().await;
-            }
-        }
+        let line = self.line("close()");
+        let closed = if command.has_ended() {
+            Ok(())
+        } else if line.is_paused() {
+            command.give_up();
+            Err(line.invalid("the VM is paused; the process is killed once it is resumed"))
+        } else if end_all(&[&*command]).await {
+            Ok(())
+        } else {
+            let ended = line.while_answering(command.wait()).await;
+            command.give_up();
+            ended.map(drop)
+        };
         self.0.place.leave();
-        Ok(())
+        closed
     }
 
     async fn send(&self, call: String, signal: i32, group: bool) -> Result<(), LabError> {
@@ -329,24 +347,6 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// Waits for the end; once the time is up, kills the whole process group. Whether it came to that.
-pub(crate) async fn wait_or_kill(
-    command: &Command,
-    timeout: Option<Duration>,
-) -> (Result<Exit, CallError>, bool) {
-    let Some(limit) = timeout else {
-        return (command.wait().await, false);
-    };
-    match tokio::time::timeout(limit, command.wait()).await {
-        Ok(ended) => (ended, false),
-        Err(_) => {
-            // A failure means that it has just ended: the wait tells.
-            let _ = command.signal(SIGKILL, true).await;
-            (command.wait().await, true)
-        }
-    }
-}
-
 impl Close for Process {
     fn subject(&self) -> String {
         Self::subject(self)
@@ -354,6 +354,10 @@ impl Close for Process {
 
     fn close(&self) -> Closing<'_> {
         Box::pin(Self::close(self))
+    }
+
+    fn guest(&self) -> Option<GuestKey> {
+        Some(GuestKey::of(self.surface().vm()))
     }
 }
 

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
+/// How long the guest may take to come to a call that is not awaited yet.
+const ENTER: Duration = Duration::from_secs(3);
+
 /// A raw syscall on a thread of its own. Dropping the last handle cancels it.
 #[derive(Clone)]
 pub struct PendingSyscall(Arc<Inner>);
@@ -33,8 +36,9 @@ impl PendingSyscall {
         });
         let mut call = line.lane.channel().open(line.lane.lane(), &op);
         // The thread exists once this event is here: whoever wakes it now wakes somebody. A call
-        // that ends without it has its outcome in store.
-        let _ = call.event().await;
+        // that ends without it has its outcome in store, and one of a process that is stopped or busy
+        // is in flight all the same.
+        let _ = tokio::time::timeout(ENTER, call.event()).await;
         let (state, cancelled) = (Mutex::new(State::Open(call)), watch::Sender::new(false));
         Self(Arc::new(Inner {
             line,

@@ -4,22 +4,35 @@
 //! a console. It keeps what it has read and not yet handed out, so what follows a match is there for
 //! the next call. It reads its source only when asked: a stream that nobody reads holds back its
 //! own source and nothing else.
+//!
+//! What a call keeps while it waits is bounded, since a guest can write without end: a call that returns
+//! what it passes over fails at a limit, and one that does not keeps the last of it only.
+//!
+//! Long because of its tests, which need the state inside.
 
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::search::{FoundBy, Needle, Search};
+use futures_util::FutureExt as _;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
 
 /// How much of what was seen is shown when a match does not come, bytes.
 const SHOWN_ON_FAILURE: usize = 512;
+
+/// Most bytes that a call keeps while it waits for a match, or gathers.
+const MOST_KEPT: usize = 64 * 1024 * 1024;
+
+/// How many bytes [`ByteStream::expect`] leaves of those that it has passed over without a match.
+const LEFT_OVER: usize = 1024 * 1024;
 
 /// A future of a [`ByteSource`].
 pub(crate) type Reading<'a> =
@@ -198,82 +211,132 @@ impl ByteStream {
         }
     }
 
-    /// Everything up to and with `needle`. What follows it is kept. Messages name the author's `call`.
-    pub async fn read_until(
-        &self,
-        call: &str,
-        needle: &[u8],
-        timeout: Duration,
-    ) -> Result<Vec<u8>, LabError> {
-        let what = String::from_utf8_lossy(needle).into_owned();
-        let mut searched = 0usize;
-        let found = move |bytes: &[u8]| {
-            let from = searched.saturating_sub(needle.len());
-            searched = bytes.len();
-            let at = memchr::memmem::find(&bytes[from..], needle)?;
-            Some(from + at + needle.len())
-        };
-        self.wait(
-            &format!("{call}({what:?})"),
-            "read_until",
-            &what,
-            timeout,
-            found,
-        )
-        .await
+    /// Everything up to and with `needle`. What follows it is kept.
+    ///
+    /// # Errors
+    /// At the end of the stream, when the time is up, and when 64 MiB have come without a match. What
+    /// came is kept for the next call.
+    pub async fn read_until(&self, needle: &[u8], timeout: Duration) -> Result<Vec<u8>, LabError> {
+        self.wait("read_until", Needle::new(needle), MOST_KEPT, timeout)
+            .await
     }
 
-    /// Everything up to where `found` says, when it says so. It is asked again, with all that is
-    /// kept, each time bytes have come.
+    /// The same, for who does not want what comes before and with `needle`. However much that is, only a
+    /// little is held; if `needle` does not come, the last 1 MiB are kept for the next call.
+    pub async fn expect(&self, needle: &[u8], timeout: Duration) -> Result<(), LabError> {
+        let needle = Needle::new(needle);
+        let left = LEFT_OVER.max(2 * needle.text.len());
+        self.wait("expect", needle, left, timeout).await.map(drop)
+    }
+
+    /// Everything up to where `found` says, when it says so. It is asked with all that is kept, each time
+    /// bytes have come, and whether no more are there at the moment.
+    ///
+    /// # Errors
+    /// As [`ByteStream::read_until`].
     pub async fn wait_match(
         &self,
         call: &str,
         what: &str,
         timeout: Duration,
-        found: impl FnMut(&[u8]) -> Option<usize> + Send,
+        found: impl FnMut(&[u8], bool) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
-        self.wait(&format!("{call}({what:?})"), call, what, timeout, found)
+        let what = what.to_owned();
+        self.wait(call, FoundBy { what, found }, MOST_KEPT, timeout)
             .await
+    }
+
+    /// Takes in what comes for `time`, or until `size` bytes are kept. At the stream's end, or on a
+    /// failure, the rest of the time passes; the next call tells of it.
+    pub async fn gather(&self, size: usize, time: Duration) {
+        let gathered = async {
+            let mut state = self.0.state.lock().await;
+            while state.kept.len() < size.min(MOST_KEPT) {
+                if !matches!(self.fill(&mut state).await, Ok(true)) {
+                    drop(state);
+                    return std::future::pending().await;
+                }
+            }
+        };
+        // Closed is told by the next call, too.
+        let _ = self.bounded(Instant::now() + time, gathered).await;
     }
 
     async fn wait(
         &self,
-        shown: &str,
-        wait: &str,
-        what: &str,
+        call: &str,
+        mut search: impl Search,
+        most: usize,
         timeout: Duration,
-        mut found: impl FnMut(&[u8]) -> Option<usize> + Send,
     ) -> Result<Vec<u8>, LabError> {
         let deadline = Instant::now() + timeout;
+        let what = search.what();
+        let shown = format!("{call}({what:?})");
         let read = async {
             let mut state = self.0.state.lock().await;
+            let mut quiet = false;
             loop {
-                if let Some(end) = found(&state.kept) {
+                if let Some(end) = search.find(&state.kept, quiet) {
                     let rest = state.kept.split_off(end);
                     let matched = std::mem::replace(&mut state.kept, rest);
                     self.0.note_end(&state);
                     return Ok(matched);
                 }
-                if !self.fill(&mut state).await? {
+                if state.kept.len() >= most.saturating_mul(2) || state.kept.len() >= MOST_KEPT {
+                    if most == MOST_KEPT {
+                        let why = format!(
+                            "{} MiB came without `{what}`, and no more are kept; take them with \
+                             `next`, or use `expect`{}",
+                            MOST_KEPT >> 20,
+                            last_seen(&state.seen)
+                        );
+                        return Err(LabError::invalid(self.subject(), &shown, why));
+                    }
+                    let surplus = state.kept.len() - most;
+                    state.kept.drain(..surplus);
+                    search.dropped(surplus);
+                }
+                // What is there is taken at once; before more is waited for, the search is told.
+                let filled = match self.fill(&mut state).now_or_never() {
+                    None if quiet => self.fill(&mut state).await?,
+                    None => {
+                        quiet = true;
+                        continue;
+                    }
+                    Some(filled) => {
+                        tokio::task::yield_now().await;
+                        filled?
+                    }
+                };
+                if filled {
+                    quiet = false;
+                } else if quiet {
                     let why = format!("stream EOF before `{what}`{}", last_seen(&state.seen));
-                    return Err(LabError::invalid(self.subject(), shown, why));
+                    return Err(LabError::invalid(self.subject(), &shown, why));
+                } else {
+                    quiet = true;
                 }
             }
         };
         match self.bounded(deadline, read).await {
             Bounded::Done(result) => result,
-            Bounded::Closed => Err(LabError::gone(self.subject(), shown, self.0.kind.closed())),
+            Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
             Bounded::TimedOut => {
                 // Another task that reads this stream holds the lock: then there is less to show.
                 let seen = self.0.state.try_lock().map(|state| state.seen.clone());
                 let seen = seen.unwrap_or_default();
-                let why = format!("{wait} timed out waiting for `{what}`{}", last_seen(&seen));
-                Err(LabError::invalid(self.subject(), shown, why))
+                // The message of `expect` is that of `read_until`, which it is but for the result.
+                let call = if call == "expect" { "read_until" } else { call };
+                let why = format!("{call} timed out waiting for `{what}`{}", last_seen(&seen));
+                Err(LabError::invalid(self.subject(), &shown, why))
             }
         }
     }
 
     /// All pieces that come until none has come for `quiet`.
+    ///
+    /// # Errors
+    /// When 64 MiB have come and the stream is still not quiet; they are dropped then.
     pub async fn drain(&self, quiet: Duration) -> Result<Vec<Vec<u8>>, LabError> {
         if self.is_closed() {
             return Err(LabError::gone(
@@ -282,17 +345,38 @@ impl ByteStream {
                 self.0.kind.closed(),
             ));
         }
-        let mut pieces = Vec::new();
+        let (mut pieces, mut total) = (Vec::new(), 0);
         while let Some(piece) = self.next(quiet).await? {
+            total += piece.len();
+            if total > MOST_KEPT {
+                let why = format!(
+                    "{} MiB came and the stream is still not quiet; read it with `next` or `expect`",
+                    MOST_KEPT >> 20
+                );
+                return Err(LabError::invalid(self.subject(), "drain()", why));
+            }
             pieces.push(piece);
         }
         Ok(pieces)
     }
 
+    pub(crate) fn downgrade(&self) -> WeakStream {
+        WeakStream(Arc::downgrade(&self.0))
+    }
+
     /// Stops reading. Closed already is fine.
     pub async fn close(&self) -> Result<(), LabError> {
-        self.0.close_now().await;
+        self.end().await;
         Ok(())
+    }
+
+    pub(crate) async fn end(&self) {
+        self.0.close_now().await;
+    }
+
+    /// It no longer reads anything of a guest, so no snapshot has to wait for its end.
+    pub(crate) fn leave_guest(&self) {
+        lock(&self.0.open.0).remove(&self.0.id);
     }
 
     /// Reads the source once; false at its end.
@@ -338,6 +422,17 @@ impl ByteStream {
     }
 }
 
+/// A stream that is not kept open.
+#[derive(Debug)]
+pub(crate) struct WeakStream(Weak<Inner>);
+
+impl WeakStream {
+    /// The stream, if anybody or its scope still has it.
+    pub(crate) fn upgrade(&self) -> Option<ByteStream> {
+        self.0.upgrade().map(ByteStream)
+    }
+}
+
 enum Bounded<T> {
     Done(T),
     Closed,
@@ -373,6 +468,12 @@ impl Close for Inner {
             self.close_now().await;
             Ok(())
         })
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.subject)
     }
 }
 
@@ -426,10 +527,7 @@ mod tests {
         for piece in ["one t", "wo thr", "ee"] {
             sender.send(piece).unwrap();
         }
-        assert_eq!(
-            stream.read_until("read_until", b"two", SOON).await.unwrap(),
-            b"one two"
-        );
+        assert_eq!(stream.read_until(b"two", SOON).await.unwrap(), b"one two");
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b" thr");
         assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"ee");
         assert_eq!(stream.next(SOON).await.unwrap(), None, "timeout");
@@ -444,7 +542,7 @@ mod tests {
         let (sender, stream, _scope) = stream();
         sender.send("hello").unwrap();
         let late = stream
-            .read_until("read_until", b"bye", SOON)
+            .read_until(b"bye", SOON)
             .await
             .unwrap_err()
             .to_string();
@@ -454,7 +552,7 @@ mod tests {
         );
         drop(sender);
         let over = stream
-            .read_until("read_until", b"bye", SOON)
+            .read_until(b"bye", SOON)
             .await
             .unwrap_err()
             .to_string();
@@ -474,12 +572,97 @@ mod tests {
         });
         assert_eq!(next.unwrap(), None);
         assert!(scope.is_empty());
-        let after = stream
-            .read_until("read_until", b"x", SOON)
-            .await
-            .unwrap_err()
-            .to_string();
+        let after = stream.read_until(b"x", SOON).await.unwrap_err().to_string();
         assert!(after.contains("stream closed"), "{after}");
         stream.close().await.unwrap();
+    }
+
+    /// As many pieces of 64 KiB, then the end.
+    struct Zeros(usize);
+
+    impl ByteSource for Zeros {
+        fn read(&mut self) -> Reading<'_> {
+            Box::pin(async {
+                let more = self.0 > 0;
+                self.0 = self.0.saturating_sub(1);
+                Ok(more.then(|| vec![0; 64 * 1024]))
+            })
+        }
+    }
+
+    fn zeros(pieces: usize) -> (ByteStream, Scope) {
+        let (_, stream, scope) = stream();
+        let mut state = stream.0.state.try_lock().unwrap();
+        state.source = Some(Box::new(Zeros(pieces)));
+        drop(state);
+        (stream, scope)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expect_holds_little_of_what_it_passes_over() {
+        // More than is ever kept, and without end as far as the stream knows.
+        let (stream, _scope) = zeros(2 * MOST_KEPT / (64 * 1024));
+        let over = stream.expect(b"x", SOON).await.unwrap_err().to_string();
+        assert!(over.contains("stream EOF"), "{over}");
+        let held = stream.0.state.lock().await.kept.capacity();
+        assert!(held <= 4 * LEFT_OVER, "{held}");
+        let left = stream.next(SOON).await.unwrap().unwrap().len();
+        assert!((LEFT_OVER..=2 * LEFT_OVER).contains(&left), "{left}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_is_found_where_it_straddles_what_was_dropped() {
+        let (sender, stream, _scope) = stream();
+        let much: &'static str = Box::leak("-".repeat(3 * LEFT_OVER - 1).into_boxed_str());
+        for piece in [much, "ne", "edle", "after"] {
+            sender.send(piece).unwrap();
+        }
+        stream.expect(b"needle", SOON).await.unwrap();
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"after");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_returns_all_it_passes_over_has_a_limit() {
+        for call in ["read_until", "drain", "expect_match"] {
+            let (stream, _scope) = zeros(usize::MAX);
+            let error = match call {
+                "read_until" => stream.read_until(b"x", SOON).await.unwrap_err(),
+                "drain" => stream.drain(SOON).await.unwrap_err(),
+                _ => {
+                    let never = stream.wait_match(call, "x", SOON, |_, _| None).await;
+                    never.unwrap_err()
+                }
+            };
+            assert!(error.to_string().contains("64 MiB"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_is_told_when_no_more_is_there_at_the_moment() {
+        let (sender, stream, _scope) = stream();
+        for piece in ["a", "b"] {
+            sender.send(piece).unwrap();
+        }
+        let mut asked = Vec::new();
+        let found = stream.wait_match("expect_match", "c", SOON, |bytes, quiet| {
+            asked.push((String::from_utf8_lossy(bytes).into_owned(), quiet));
+            let late = asked.len() == 4;
+            if late {
+                sender.send("c").unwrap();
+            }
+            bytes.ends_with(b"c").then_some(bytes.len())
+        });
+        assert_eq!(found.await.unwrap(), b"abc");
+        let expected = [
+            ("", false),
+            ("a", false),
+            ("ab", false),
+            ("ab", true),
+            ("abc", false),
+        ];
+        assert_eq!(
+            asked,
+            expected.map(|(text, quiet)| (text.to_owned(), quiet))
+        );
     }
 }

@@ -4,11 +4,12 @@
 //! syscalls and opened files belong to its *raw* process. Everything of a worker happens in the
 //! worker's own process.
 
-use crate::command::{CommandSpec, RunResult, exec_of, result_of};
+use crate::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
+use crate::ending::{Waited, wait_or_kill};
 use crate::error::LabError;
 use crate::file::{File, OpenMode};
 use crate::line::Line;
-use crate::process::{Process, wait_or_kill};
+use crate::process::Process;
 use crate::raw::PendingSyscall;
 use crate::scope::Scope;
 use crate::snapshot::LabCopy;
@@ -67,15 +68,24 @@ impl Surface {
 
     /// Runs a command to its end. When the time is up its process group is killed, and what it had
     /// printed is kept.
+    ///
+    /// # Errors
+    /// Besides what the guest answers: that the command was not even started when the time was up, and
+    /// why, and that the VM is paused then.
     pub async fn run(
         &self,
         spec: CommandSpec,
         timeout: Option<Duration>,
     ) -> Result<RunResult, LabError> {
         let line = self.commands(format!("run({spec})"))?;
+        spec.check_size(&line)?;
         let command = line.lane.command(exec_of(&spec, false), spec.max_output);
-        let (ended, timed_out) = wait_or_kill(&command, timeout).await;
-        let exit = line.checked_start(ended).await?;
+        let (exit, timed_out) = match wait_or_kill(&line, &command, timeout).await {
+            Waited::Ended(ended) => (self.started(&line, &spec, ended).await?, false),
+            Waited::Killed(ended) => (self.started(&line, &spec, ended).await?, true),
+            Waited::Unkilled(exit) => (exit, true),
+            Waited::Failed(error) => return Err(error),
+        };
         let (stdout, stderr) = (command.output().contents(), command.error().contents());
         Ok(result_of(spec.to_string(), exit, timed_out, stdout, stderr))
     }
@@ -83,10 +93,22 @@ impl Surface {
     /// Starts a command and goes on.
     pub async fn run_async(&self, scope: &Scope, spec: CommandSpec) -> Result<Process, LabError> {
         let line = self.commands(format!("run_async({spec})"))?;
+        spec.check_size(&line)?;
         let command = line.lane.command(exec_of(&spec, true), spec.max_output);
         let started = command.started().await;
-        let pid = line.checked_start(started).await?;
+        let pid = self.started(&line, &spec, started).await?;
         Ok(Process::start(line, scope, &spec, command, pid))
+    }
+
+    /// What starting a command came to, explained.
+    async fn started<T>(
+        &self,
+        line: &Line,
+        spec: &CommandSpec,
+        result: Result<T, CallError>,
+    ) -> Result<T, LabError> {
+        let started = line.checked_start(result).await;
+        started.map_err(|error| missing_shell(&spec.program, error))
     }
 
     /// Takes note of a process that was started through it.
@@ -103,6 +125,25 @@ impl Surface {
         if let Some(worker) = &self.worker {
             worker.adopt_file(file);
         }
+    }
+
+    /// The worker that it belongs to.
+    pub(crate) fn worker(&self) -> Option<&WorkerSeat> {
+        self.worker.as_deref()
+    }
+
+    /// Whether it is that of a worker whose process is stopped, as far as the guest says so soon.
+    pub(crate) async fn worker_is_stopped(&self) -> bool {
+        let Some(worker) = &self.worker else {
+            return false;
+        };
+        worker.is_stopped(&self.vm).await
+    }
+
+    /// Whether it is that of a worker which is gone.
+    pub(crate) fn is_gone(&self) -> bool {
+        let worker = self.worker.as_ref();
+        worker.is_some_and(|worker| worker.is_gone(&self.vm))
     }
 
     /// The same in a copy of its lab.

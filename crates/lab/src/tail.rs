@@ -4,6 +4,7 @@ use crate::line::Line;
 use crate::scope::Scope;
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use provium_guest::GuestStream;
+use provium_protocol::ErrorKind;
 use std::sync::Arc;
 
 /// Puts a stream over what the guest gives.
@@ -15,8 +16,9 @@ pub(crate) fn open(
     site: Site,
 ) -> ByteStream {
     let open = Arc::clone(&line.surface().vm().0.open_streams);
+    let surface = line.surface().clone();
     let source = Box::new(FromGuest { guest, line });
-    ByteStream::open(
+    let stream = ByteStream::open(
         scope,
         StreamParts {
             kind: StreamKind::Tail,
@@ -25,7 +27,11 @@ pub(crate) fn open(
             source,
             open,
         },
-    )
+    );
+    if let Some(worker) = surface.worker() {
+        worker.adopt_tail(&stream);
+    }
+    stream
 }
 
 /// Bytes of a call in the guest; dropping it ends the call there.
@@ -37,8 +43,11 @@ struct FromGuest {
 impl ByteSource for FromGuest {
     fn read(&mut self) -> Reading<'_> {
         Box::pin(async {
-            let bytes = self.guest.next().await;
-            self.line.checked(bytes).await
+            match self.guest.next().await {
+                // The file that it reads was closed.
+                Err(error) if error.kind() == Some(ErrorKind::Cancelled) => Ok(None),
+                bytes => self.line.checked(bytes).await,
+            }
         })
     }
 }

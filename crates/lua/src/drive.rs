@@ -2,6 +2,7 @@
 
 use crate::failure::{Failure, Frame};
 use crate::file::FileState;
+use crate::held_up;
 use crate::task::{Task, TaskState};
 use crate::units;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
@@ -124,7 +125,10 @@ fn interrupted(
             waited.as_secs_f64()
         ),
     };
-    let mut failure = Failure::new(format!("{whole}timed out after {after}{waited} in {place}"));
+    let held_up = held_up::note(&state.lab, &task.scope, &place);
+    let mut failure = Failure::new(format!(
+        "{whole}timed out after {after}{waited} in {place}{held_up}"
+    ));
     failure.frames = frames;
     Ended::TimedOut(failure)
 }

@@ -19,6 +19,7 @@ mod failure;
 mod file;
 mod fixture;
 mod globals;
+mod held_up;
 mod hook;
 mod job;
 mod list;

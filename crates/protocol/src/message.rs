@@ -60,6 +60,10 @@ pub enum Reply {
         stdout: ByteBuf,
         /// Its standard error.
         stderr: ByteBuf,
+        /// Bytes dropped from the middle of the standard output.
+        stdout_dropped: u64,
+        /// Bytes dropped from the middle of the standard error.
+        stderr_dropped: u64,
     },
     /// A file's metadata.
     Stat(Stat),

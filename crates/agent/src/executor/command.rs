@@ -40,6 +40,8 @@ struct Output {
     fd: Option<OwnedFd>,
     /// Kept for the reply, up to a limit.
     kept: Option<(Vec<u8>, usize)>,
+    /// How much was not kept.
+    dropped: u64,
     /// Once the command has ended: how much of it is still to be read.
     left: Option<usize>,
 }
@@ -68,6 +70,7 @@ impl Command {
             channel,
             fd: Some(fd),
             kept: parts.collect.map(|limit| (Vec::new(), limit)),
+            dropped: 0,
             left: None,
         });
         let own = parts.input_bytes.is_some();
@@ -233,13 +236,18 @@ impl Command {
         let mut kept = self
             .outputs
             .iter_mut()
-            .filter_map(|output| output.kept.take().map(|kept| kept.0));
+            .filter_map(|output| Some((output.kept.take()?.0, output.dropped)));
         match kept.next() {
-            Some(stdout) => Reply::Ran {
-                exit,
-                stdout: stdout.into(),
-                stderr: kept.next().unwrap_or_default().into(),
-            },
+            Some((stdout, stdout_dropped)) => {
+                let (stderr, stderr_dropped) = kept.next().unwrap_or_default();
+                Reply::Ran {
+                    exit,
+                    stdout: stdout.into(),
+                    stderr: stderr.into(),
+                    stdout_dropped,
+                    stderr_dropped,
+                }
+            }
             None => Reply::Exited(exit),
         }
     }
@@ -272,6 +280,7 @@ impl Output {
                     Some((bytes, limit)) => {
                         let keep = got.min(limit.saturating_sub(bytes.len()));
                         bytes.extend_from_slice(&buffer[..keep]);
+                        self.dropped += (got - keep) as u64;
                     }
                     None => shared.data(call, self.channel, &buffer[..got]),
                 }

@@ -245,8 +245,11 @@ fn collecting_puts_the_output_into_the_reply() {
             stdout,
             stderr,
             exit,
+            stdout_dropped,
+            stderr_dropped,
         } => {
             assert_eq!((&stdout[..], &stderr[..]), (&b"12345"[..], &b"e\n"[..]));
+            assert_eq!((stdout_dropped, stderr_dropped), (5, 0));
             assert_eq!(exit.code, Some(0));
         }
         other => panic!("{other:?}"),

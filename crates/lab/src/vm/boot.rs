@@ -123,6 +123,7 @@ impl Vm {
             return Err(self.wrong_state("boot()", &stage, "created, shutdown or dead"));
         }
         let options = options.over(&self.0.options);
+        self.console().begin_boot();
         let profile = &self.0.profile;
         let need = Need::of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;

@@ -9,7 +9,7 @@ use crate::file_context::FileContext;
 use crate::lock::lock;
 use crate::process::Processes;
 use crate::profile::Profile;
-use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::OpenStreams;
 use crate::surface::Surface;
 use crate::vm::options::VmOptions;
@@ -17,6 +17,7 @@ use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
 use crate::vm::timeline::{Mark, Past, Timeline};
 use crate::worker::Workers;
 use provium_events::BootKind;
+use provium_guest::Channel;
 use provium_protocol::message::GuestStats;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -358,6 +359,12 @@ impl Vm {
         lock(&self.0.timeline).past()
     }
 
+    /// The channel to its agent; `None` when it does not run.
+    pub(crate) fn channel(&self) -> Option<Channel> {
+        let stage = self.0.stage.borrow();
+        stage.running().map(|running| running.channel.clone())
+    }
+
     /// The machine it runs on; `None` when it does not run.
     pub(crate) fn machine_number(&self) -> Option<MachineNumber> {
         self.0
@@ -406,6 +413,10 @@ impl Close for Vm {
 
     fn close(&self) -> Closing<'_> {
         Box::pin(Self::close(self))
+    }
+
+    fn guest(&self) -> Option<GuestKey> {
+        Some(GuestKey::of(self))
     }
 }
 

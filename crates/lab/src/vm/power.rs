@@ -102,6 +102,7 @@ impl Vm {
         let call = "reset()";
         let running = self.running_in(call, VmState::Booted, "booted")?;
         lock(&self.0.timeline).boot();
+        self.console().begin_boot();
         *lock(&running.pressed) = None;
         self.on_machine(call, running.machine.reset()).await?;
         match self.greet_again(&running).await {

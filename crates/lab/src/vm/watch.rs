@@ -331,6 +331,7 @@ impl<'a> Watch<'a> {
     async fn meet_again(&self) -> Result<(), String> {
         let (vm, running) = (self.vm, self.running);
         lock(&vm.0.timeline).boot();
+        vm.console().begin_boot();
         *lock(&running.pressed) = None;
         running.machine.forget_suspicions().await;
         vm.greet_again(running)

@@ -12,4 +12,4 @@ mod sysno;
 mod wait;
 
 pub(crate) use install::install;
-pub(crate) use sysno::number as syscall_number;
+pub(crate) use sysno::{name as syscall_name, number as syscall_number};

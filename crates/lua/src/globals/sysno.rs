@@ -17,6 +17,12 @@ pub(crate) fn number(name: &str) -> std::result::Result<i64, Raise> {
     })
 }
 
+/// The name of the syscall of that number.
+pub(crate) fn name(number: i64) -> Option<&'static str> {
+    let found = TABLE.iter().find(|(_, known)| *known == number);
+    found.map(|(name, _)| *name)
+}
+
 /// Makes the table.
 pub(crate) fn install(lua: &Lua) -> Result<()> {
     let table = lua.create_table_with_capacity(0, TABLE.len())?;

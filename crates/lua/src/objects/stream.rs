@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long `drain` waits for more.
 const QUIET: Duration = Duration::from_millis(500);
+/// How many bytes are gathered, while they are there, before a pattern is tried on them.
+const FIRST_TRY: usize = 64 * 1024;
 
 /// A stream as Lua holds it.
 #[derive(Debug, Clone)]
@@ -43,12 +45,12 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         })?
         .waits("read_until", |lua, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            let matched = this.0.read_until("read_until", &text, timeout).await?;
+            let matched = this.0.read_until(&text, timeout).await?;
             Ok(lua.create_string(matched)?)
         })?
         .waits("expect", |_, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            this.0.read_until("expect", &text, timeout).await?;
+            this.0.expect(&text, timeout).await?;
             Ok(())
         })?
         .waits("expect_match", move |lua, this, args| {
@@ -85,7 +87,11 @@ fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), Raise> {
 /// Waits for a Lua pattern; returns its captures, or what it matched.
 ///
 /// The pattern must be tried on this thread, where Lua is; so the stream is asked for a copy of what
-/// it holds whenever that has grown, and told what to consume once the pattern matches.
+/// it holds when that has grown, and told what to consume once the pattern matches.
+///
+/// A pattern has to be tried on all that is held each time, since more text can change where it matches.
+/// So it is tried when the text has grown by half, or when no more is there at the moment. After a try in
+/// vain text is taken in for longer than the try took, and the file's other tasks have the thread.
 async fn expect_match(
     lua: &Lua,
     stream: &ByteStream,
@@ -101,8 +107,8 @@ async fn expect_match(
     loop {
         let held: Arc<Mutex<Vec<u8>>> = Arc::default();
         let copy = Arc::clone(&held);
-        let grown = move |bytes: &[u8]| {
-            if tried.is_some_and(|tried| bytes.len() <= tried) {
+        let grown = move |bytes: &[u8], quiet: bool| {
+            if !is_worth_a_try(tried, bytes.len(), quiet) {
                 return None;
             }
             *copy.lock().unwrap_or_else(PoisonError::into_inner) = bytes.to_vec();
@@ -114,16 +120,29 @@ async fn expect_match(
             .await?;
         let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
         tried = Some(held.len());
+        let began = Instant::now();
         if let Some((end, captures)) = try_pattern(lua, find, &held, &pattern)? {
             let left = deadline
                 .saturating_duration_since(Instant::now())
                 .max(QUIET);
-            let consume = move |bytes: &[u8]| Some(end.min(bytes.len()));
+            let consume = move |bytes: &[u8], _| Some(end.min(bytes.len()));
             stream
                 .wait_match("expect_match", &shown_pattern, left, consume)
                 .await?;
             return Ok(captures);
         }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let pause = left.min(2 * began.elapsed());
+        stream.gather(held.len() + held.len() / 2, pause).await;
+    }
+}
+
+/// Whether to try the pattern on `now` bytes after it was tried in vain on fewer.
+fn is_worth_a_try(tried: Option<usize>, now: usize, quiet: bool) -> bool {
+    match tried {
+        None => quiet || now >= FIRST_TRY,
+        Some(tried) if quiet => now > tried,
+        Some(tried) => now >= (tried + tried / 2).max(FIRST_TRY),
     }
 }
 
@@ -158,4 +177,24 @@ fn try_pattern(
         found.push_back(Value::String(lua.create_string(whole)?));
     }
     Ok(Some((end, found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_tried_a_number_of_times_that_grows_slowly() {
+        let (mut tried, mut tries) = (None, 0);
+        for size in (0..=16 << 20).step_by(4096) {
+            if is_worth_a_try(tried, size, false) {
+                (tried, tries) = (Some(size), tries + 1);
+            }
+        }
+        assert!((5..20).contains(&tries), "{tries}");
+        assert!(is_worth_a_try(None, 0, true), "what is there already");
+        assert!(is_worth_a_try(Some(10), 11, true));
+        assert!(!is_worth_a_try(Some(10), 10, true), "nothing new");
+        assert!(!is_worth_a_try(Some(10), 11, false), "more is coming");
+    }
 }

@@ -132,6 +132,12 @@ async fn run_once(
     let tails = consoles::tails(&state.lab, &scope);
     let own_lab = run.own_lab.take();
     let watched = Watched::new(state, &scope, own_lab.as_ref());
+    if own_lab.is_some() {
+        file_scope.announce_end();
+    }
+    if state.cancel.is_cancelled() || state.deadline.is_past() {
+        state.scope.announce_end();
+    }
     let mut unclosed = close(&scope).await;
     if own_lab.is_some() {
         unclosed.extend(close(&file_scope).await);

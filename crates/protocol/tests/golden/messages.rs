@@ -45,7 +45,9 @@ fn replies() {
             exit: exit(Some(0), None),
             stdout: b"out".to_vec().into(),
             stderr: b"".to_vec().into(),
-        } => b"\x81\xa3Ran\x93\x93\x00\xc0\xcd\x03\xe8\xc4\x03out\xc4\x00",
+            stdout_dropped: 7,
+            stderr_dropped: 0,
+        } => b"\x81\xa3Ran\x95\x93\x00\xc0\xcd\x03\xe8\xc4\x03out\xc4\x00\x07\x00",
         Reply::Stat(Stat {
             size: 1,
             mtime: -2,

@@ -1,0 +1,160 @@
+//! Guests that do not answer: how long they are waited for, and what is said about them.
+//!
+//! A limit that the author gave ends a call whatever the guest does. Ending what the call started takes
+//! an answer of the guest, for which it has a short grace; then the call returns and names the cause.
+
+use crate::error::LabError;
+use crate::line::Line;
+use crate::vm::{Vm, VmState};
+use provium_protocol::Lane;
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long a guest has to carry out a SIGKILL, once a limit has passed.
+pub(crate) const KILL_GRACE: Duration = Duration::from_secs(3);
+
+/// How long an agent has to answer that it is there.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+
+/// Why something is not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The harness has stopped the guest's processors.
+    Paused,
+    /// Its agent does not answer either.
+    NoAnswer,
+    /// A raw syscall of the same process has not returned.
+    RawCall { nr: i64, waiting: Duration },
+    /// The worker's process is stopped (SIGSTOP, or a tracer).
+    Stopped,
+    /// The agent answers.
+    Process,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paused => f.write_str("the VM is paused"),
+            Self::NoAnswer => f.write_str(
+                "the guest does not answer: its kernel hangs, or something keeps its processors busy",
+            ),
+            Self::RawCall { nr, waiting } => write!(
+                f,
+                "raw syscall {nr} has been in progress in this process for {:.1} s, and what needs \
+                 the process waits for it",
+                waiting.as_secs_f64()
+            ),
+            Self::Stopped => f.write_str("the worker's process is stopped (SIGSTOP)"),
+            Self::Process => f.write_str(
+                "the guest answers, but the process in it that has to carry this out does not: it is \
+                 stopped, or waits in the kernel",
+            ),
+        }
+    }
+}
+
+/// A raw syscall that has not returned, and whose process does nothing else meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawCall {
+    /// Whose process it is: ``vm `web` `` or ``worker 17 of vm `web` ``.
+    pub owner: String,
+    /// Its number, x86-64.
+    pub nr: i64,
+    /// How long ago it was sent.
+    pub waiting: Duration,
+}
+
+impl Vm {
+    /// The raw syscalls of the VM and its workers that have not returned.
+    pub fn raw_calls(&self) -> Vec<RawCall> {
+        let calls = self.channel().map(|channel| channel.blocking_calls());
+        let calls = calls.into_iter().flatten().map(|(lane, call)| RawCall {
+            owner: if lane < Lane::FIRST_WORKER {
+                self.subject()
+            } else {
+                format!("worker {} of {}", lane.0, self.subject())
+            },
+            nr: call.nr,
+            waiting: call.waiting,
+        });
+        calls.collect()
+    }
+}
+
+impl Line {
+    /// Whether the harness has stopped the guest's processors.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.surface().vm().state() == VmState::Paused
+    }
+
+    /// The error of a call that was given up after `after`; finds out why it is not done.
+    pub(crate) async fn given_up(&self, after: Duration) -> LabError {
+        self.timed_out(after, &self.cause().await)
+    }
+
+    /// The same, where the cause is known.
+    pub(crate) fn timed_out(&self, after: Duration, cause: &Cause) -> LabError {
+        LabError::TimedOut {
+            subject: self.subject.clone(),
+            call: self.call.clone(),
+            after,
+            note: format!("; {cause}"),
+        }
+    }
+
+    /// Waits for `work` as long as the guest answers otherwise: for a short grace, and for as much longer
+    /// as guests are slower here than hardware would be.
+    pub(crate) async fn while_answering<T>(
+        &self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, LabError> {
+        let began = Instant::now();
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(KILL_GRACE, &mut work).await {
+            return Ok(done);
+        }
+        let cause = self.cause().await;
+        if !matches!(cause, Cause::Paused | Cause::NoAnswer) {
+            let rest = self.surface().vm().environment().patient(KILL_GRACE);
+            if let Ok(done) = timeout(rest, work).await {
+                return Ok(done);
+            }
+        }
+        let whole_seconds = Duration::from_secs(began.elapsed().as_secs());
+        Err(self.timed_out(whole_seconds, &cause))
+    }
+
+    /// Why a call on this line is not done.
+    async fn cause(&self) -> Cause {
+        if self.is_paused() {
+            return Cause::Paused;
+        }
+        let channel = self.lane.channel();
+        if !channel.answers_within(SIGN_OF_LIFE).await {
+            return if self.is_paused() {
+                Cause::Paused
+            } else {
+                Cause::NoAnswer
+            };
+        }
+        if self.surface().worker_is_stopped().await {
+            return Cause::Stopped;
+        }
+        // The agent itself never waits for a raw syscall, but to start a worker it needs the process
+        // that makes those of the VM.
+        let lane = match self.lane.lane() {
+            Lane::AGENT => self.surface().lanes().1,
+            lane => lane,
+        };
+        match channel.blocking_call(lane) {
+            Some(call) => Cause::RawCall {
+                nr: call.nr,
+                waiting: call.waiting,
+            },
+            None => Cause::Process,
+        }
+    }
+}
