@@ -81,7 +81,7 @@ impl Vm {
         if let Some(started) = self.boot_from_template(options, image).await? {
             return Ok(started);
         }
-        let (machine, channel) = self.boot_cold(options, image).await?;
+        let (machine, channel, _) = self.boot_cold_on_time(options, image).await?;
         self.introduce(&machine, &channel, options).await?;
         Ok(Started {
             machine,

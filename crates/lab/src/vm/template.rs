@@ -19,6 +19,7 @@ use crate::vm::boot::Started;
 use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
+use crate::vm::rate::GuestClock;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
@@ -27,7 +28,7 @@ use provium_vmm::{Machine, SaveForm, Standby};
 use serde_json::json;
 use std::sync::Arc;
 
-/// A damaged template is made anew once; if that does not help, the boot is cold.
+/// A damaged template is made again once; if that does not help, the boot is cold.
 const ATTEMPTS: usize = 2;
 
 impl Vm {
@@ -66,9 +67,11 @@ impl Vm {
                     }
                 },
                 Ok(Claim::Make(making)) => {
-                    let (machine, channel) = self.boot_cold(options, image).await?;
-                    self.keep_as_template(bucket, making, &machine, &channel, image)
-                        .await?;
+                    let (machine, channel, clock) = self.boot_cold_on_time(options, image).await?;
+                    if clock == GuestClock::Right {
+                        self.keep_as_template(bucket, making, &machine, &channel, image)
+                            .await?;
+                    }
                     self.introduce(&machine, &channel, options).await?;
                     return Ok(Some(Started {
                         machine,
