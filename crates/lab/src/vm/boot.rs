@@ -149,7 +149,7 @@ impl Vm {
         if let Some(started) = self.boot_from_template(terms, image).await? {
             return Ok(started);
         }
-        let (machine, channel) = self.boot_cold(terms, image).await?;
+        let (machine, channel, _) = self.boot_cold_on_time(terms, image).await?;
         self.introduce(&machine, &channel, terms).await?;
         Ok(Started {
             machine,

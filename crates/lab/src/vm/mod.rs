@@ -18,6 +18,7 @@
 //! | `boot` | from options to an agent that answers |
 //! | `template` | a boot that starts where another one had come to |
 //! | `cold` | a boot from kernel and initial RAM disk |
+//! | `rate` | whether the clock of a guest that has booted cold is right |
 //! | `power` | pause, resume, reset, power button, shutdown, close |
 //! | `running` | a machine with its agent's session |
 //! | `watch` | the watch over its life |
@@ -28,6 +29,7 @@ mod cold;
 mod handle;
 mod options;
 mod power;
+mod rate;
 mod running;
 mod template;
 mod timeline;

@@ -20,6 +20,7 @@ use crate::vm::boot::{Started, Terms};
 use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
+use crate::vm::rate::GuestClock;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
@@ -95,9 +96,11 @@ impl Vm {
                     }
                 }
                 Ok(Claim::Make(making)) => {
-                    let (machine, channel) = self.boot_cold(terms, image).await?;
-                    self.keep_as_template(bucket, making, &machine, &channel, image)
-                        .await?;
+                    let (machine, channel, clock) = self.boot_cold_on_time(terms, image).await?;
+                    if clock == GuestClock::Right {
+                        self.keep_as_template(bucket, making, &machine, &channel, image)
+                            .await?;
+                    }
                     self.introduce(&machine, &channel, terms).await?;
                     return Ok(Some(Started {
                         machine,

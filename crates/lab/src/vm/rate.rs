@@ -1,0 +1,125 @@
+//! Whether a guest's clock runs at the host's rate.
+//!
+//! Without KVM a kernel measures the frequency of its time stamp counter when it starts, against timers
+//! that a crowded host serves late. Where that fails, all clocks of the guest run several times too fast
+//! for as long as it lives: a sleep of a second takes a fraction of one. A template made of such a guest
+//! would hand that on to every later boot of its kind.
+
+use crate::answer::answer_of;
+use crate::error::LabError;
+use crate::vm::boot::Terms;
+use crate::vm::handle::Vm;
+use provium_guest::Channel;
+use provium_image::GuestImage;
+use provium_vmm::Machine;
+use std::time::{Duration, Instant};
+
+/// A guest with a wrong clock is booted again this often in all; then it is taken as it is.
+const ATTEMPTS: usize = 3;
+
+/// How long an agent may take to tell the time, before patience.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// How long the clock is watched: long beside the time that a call takes.
+const WATCHED: Duration = Duration::from_millis(100);
+
+/// How far off a rate may be before it counts as wrong. Kernels correct an error below a hundredth, and
+/// a calibration that fails is off by a factor.
+const TOLERANCE: f64 = 0.1;
+
+/// Whether the clock of a guest that has booted can be trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GuestClock {
+    /// As far as can be seen.
+    Right,
+    /// It runs at another rate than the host's, and the user was told so.
+    Wrong,
+}
+
+impl Vm {
+    /// A machine that has booted cold, and the session with its agent. A boot after which the guest's
+    /// clock is wrong is repeated.
+    pub(super) async fn boot_cold_on_time(
+        &self,
+        terms: &Terms,
+        image: &GuestImage,
+    ) -> Result<(Machine, Channel, GuestClock), LabError> {
+        let limit = self.environment().patient(LIMIT);
+        let mut attempt = 1;
+        loop {
+            let (machine, channel) = self.boot_cold(terms, image).await?;
+            // An agent that does not answer any more is met by whatever is asked of it next.
+            let rate = answer_of(&machine, limit, wrong_clock_rate(&channel)).await;
+            let Some(rate) = rate.ok().flatten() else {
+                return Ok((machine, channel, GuestClock::Right));
+            };
+            let is_last = attempt == ATTEMPTS;
+            if let Some(host) = self.environment().host() {
+                let then = if is_last {
+                    "it is used as it is, and no boot template is made of it"
+                } else {
+                    "it is booted again"
+                };
+                host.images.tell(&format!(
+                    "the clock of {} runs {rate:.1} times as fast as the host's, since the host was too \
+                     busy while its kernel measured the processor: {then}",
+                    self.subject()
+                ));
+            }
+            if is_last {
+                return Ok((machine, channel, GuestClock::Wrong));
+            }
+            machine.quit().await;
+            attempt += 1;
+        }
+    }
+}
+
+/// How many times faster than the host's the guest's clock runs, if that is surely wrong; `None` if the
+/// clock is right, or cannot be read.
+async fn wrong_clock_rate(channel: &Channel) -> Option<f64> {
+    let begun = Instant::now();
+    let first = channel.stats().await.ok()?;
+    let inner = Instant::now();
+    tokio::time::sleep(WATCHED).await;
+    let inner = inner.elapsed();
+    let second = channel.stats().await.ok()?;
+    let outer = begun.elapsed();
+    let guest = Duration::from_nanos(second.uptime_ns.saturating_sub(first.uptime_ns));
+    surely_wrong(guest, inner, outer)
+}
+
+/// Of a time that took between `inner` and `outer` on the host, and `guest` in the guest.
+fn surely_wrong(guest: Duration, inner: Duration, outer: Duration) -> Option<f64> {
+    let least = guest.as_secs_f64() / outer.as_secs_f64();
+    let most = guest.as_secs_f64() / inner.as_secs_f64();
+    if least > 1.0 + TOLERANCE {
+        Some(least)
+    } else if most < 1.0 - TOLERANCE {
+        Some(most)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_be_a_slow_answer_is_wrong() {
+        let wrong = |guest, inner, outer| {
+            let [guest, inner, outer] = [guest, inner, outer].map(Duration::from_millis);
+            surely_wrong(guest, inner, outer)
+        };
+        assert_eq!(wrong(101, 100, 102), None);
+        assert_eq!(
+            wrong(455, 100, 455),
+            None,
+            "the answers may have taken so long"
+        );
+        assert_eq!(wrong(455, 100, 105).map(f64::round), Some(4.0));
+        assert_eq!(wrong(100, 100, 900), None);
+        assert_eq!(wrong(50, 100, 102), Some(0.5));
+    }
+}
