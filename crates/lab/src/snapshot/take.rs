@@ -10,7 +10,7 @@ use crate::snapshot::vm::{Inner, Origin, Snapshot};
 use crate::vm::{Running, Vm, VmState};
 use camino::Utf8Path;
 use futures_util::future::join_all;
-use provium_vmm::SaveForm;
+use provium_vmm::{SaveForm, VmmError};
 use std::sync::Arc;
 
 impl Vm {
@@ -155,7 +155,6 @@ async fn save(
     image: &str,
     form: SaveForm,
 ) -> Result<Snapshot, LabError> {
-    let failed = |error: HoldError| LabError::host(vm.subject(), "snapshot()", error);
     let origin = Origin {
         vm: vm.id(),
         past: vm.past(),
@@ -171,9 +170,15 @@ async fn save(
     } else {
         SaveForm::Whole
     };
-    held.save(folder.path(), form, facts)
-        .await
-        .map_err(failed)?;
+    if let Err(error) = held.save(folder.path(), form, facts).await {
+        let is_of_machine = matches!(error, HoldError::Machine(VmmError::Control { .. }));
+        let told = LabError::host(vm.subject(), "snapshot()", error);
+        return Err(match is_of_machine {
+            // A QEMU that ends closes its control socket first: its end tells more.
+            true => vm.explain("snapshot()", told).await,
+            false => told,
+        });
+    }
     let saved = SavedVm::on_base(folder.as_base(), base);
     let saved = saved.map_err(|error| LabError::host(vm.subject(), "snapshot()", error))?;
     Ok(Snapshot(Arc::new(Inner {

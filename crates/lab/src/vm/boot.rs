@@ -188,13 +188,11 @@ impl Vm {
             NoAnswer::Reset => self.with_reason(format!("{why}{}", self.silent_console())),
             NoAnswer::Late => {
                 let silent = self.silent_console();
-                let advice = match (limit.is_cut, silent.is_empty()) {
-                    (_, false) => "",
-                    (true, _) => "",
-                    (false, _) => {
-                        "; if the guest needs longer, raise `agent_timeout` or the profile's \
-                         `agent_boot_timeout`"
-                    }
+                let advice = if limit.is_cut || !silent.is_empty() {
+                    ""
+                } else {
+                    "; if the guest needs longer, raise `agent_timeout` or the profile's \
+                     `agent_boot_timeout`"
                 };
                 format!("the agent did not answer within {limit}{silent}{advice}")
             }
@@ -207,8 +205,8 @@ impl Vm {
         self.console().settle();
         match self.console().mark() {
             0 => {
-                "; its console is empty: the kernel faulted before its first line, or does not print to \
-                 the first serial port (`console=ttyS0`)"
+                "; its console is empty: the kernel faulted before its first line (too little `memory`, the \
+                 wrong kernel), or is kept silent (`quiet`, another `console=`)"
             }
             _ => "",
         }

@@ -46,7 +46,7 @@ const PINGS: u32 = 2;
 
 /// How long a guest that closed the agent's port may take to reset or to switch itself off, at least: an
 /// init kills all processes, then waits a second or two, before it does either.
-const PORT_GRACE: Duration = Duration::from_secs(3);
+const PORT_GRACE: Duration = Duration::from_secs(5);
 
 /// How long a guest whose power button was pressed may be without an agent, before patience: it is
 /// shutting down.
