@@ -28,6 +28,9 @@ pub(crate) mod fd {
     pub(crate) const DEVICES: i32 = 17;
 }
 
+/// QEMU's name for the device of the agent's virtio-serial port, by which its events name it.
+pub(crate) const AGENT_PORT_ID: &str = "agent-port";
+
 /// What keeps a QEMU that a guest has taken over from doing more harm.
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -80,7 +83,9 @@ pub(crate) fn arguments(spec: &MachineSpec, around: Surroundings) -> Vec<String>
     socket(&mut list, "agent", fd::AGENT);
     list.add(
         "-device",
-        format!("virtserialport,id=agent-port,bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"),
+        format!(
+            "virtserialport,id={AGENT_PORT_ID},bus=agent-bus.0,chardev=agent,name={AGENT_PORT}"
+        ),
     );
     if spec.rng_seed.is_some() {
         socket(&mut list, "entropy", fd::ENTROPY);
@@ -90,6 +95,9 @@ pub(crate) fn arguments(spec: &MachineSpec, around: Surroundings) -> Vec<String>
     }
     list.add("-device", "virtio-rng-pci,id=rng-device,rng=rng");
     list.add("-device", "pvpanic");
+    // Another identifier in each process: the kernel of a restored guest is told, and rekeys its random
+    // generator, before the agent is asked anything.
+    list.add("-device", "vmgenid,guid=auto");
 
     list.add("-kernel", spec.kernel.as_str());
     if around.initrd {

@@ -155,10 +155,107 @@ pub enum VmmError {
     },
 }
 
+impl VmmError {
+    /// Whether it says that the saved machine itself cannot be used, and not only that the host could
+    /// not start it: a process limit, a lack of memory or a killed QEMU damages nothing.
+    pub fn is_of_saved_state(&self) -> bool {
+        match self {
+            Self::Restore { source, .. } | Self::Unreadable { source, .. } => is_of_content(source),
+            Self::DiedAtStart { exit, stderr, .. } => {
+                matches!(exit, Exit::Exited(_)) && !SHORTAGES.iter().any(|it| stderr.contains(it))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What QEMU says where the host lacks something: the texts of ENOMEM, EAGAIN, EMFILE, ENFILE and
+/// ENOSPC.
+const SHORTAGES: [&str; 5] = [
+    "Cannot allocate memory",
+    "Resource temporarily unavailable",
+    "Too many open files",
+    "Too many open files in system",
+    "No space left on device",
+];
+
+/// Whether reading a file failed because of what it holds, or because it is not there.
+pub fn is_of_content(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    match error.kind() {
+        ErrorKind::NotFound
+        | ErrorKind::InvalidData
+        | ErrorKind::UnexpectedEof
+        | ErrorKind::IsADirectory
+        | ErrorKind::NotADirectory => true,
+        // An error of ours carries no number of the kernel's; `EIO` is the disk's.
+        _ => os_error(error).is_none_or(|number| number == EIO),
+    }
+}
+
+/// The kernel's number for it. `fs_err` keeps it one or two layers below.
+fn os_error(error: &io::Error) -> Option<i32> {
+    let mut found = error.raw_os_error();
+    let mut cause = error
+        .get_ref()
+        .map(|inner| inner as &(dyn std::error::Error + 'static));
+    while let (None, Some(inner)) = (found, cause) {
+        found = inner
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error);
+        cause = inner.source();
+    }
+    found
+}
+
+const EIO: i32 = 5;
+
 fn told(stderr: &str) -> String {
     if stderr.is_empty() {
         String::new()
     } else {
         format!(": {stderr}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_lacks_is_no_damage() {
+        let restore = |source| VmmError::Restore {
+            machine: "v".to_owned(),
+            source,
+        };
+        let died = |exit, stderr: &str| VmmError::DiedAtStart {
+            machine: "v".to_owned(),
+            exit,
+            stderr: stderr.to_owned(),
+        };
+        let number = io::Error::from_raw_os_error;
+        for (error, damage) in [
+            (restore(io::ErrorKind::UnexpectedEof.into()), true),
+            (
+                restore(io::Error::other("page 7 is not of this memory")),
+                true,
+            ),
+            (restore(number(2)), true),
+            (restore(number(5)), true),
+            (restore(number(24)), false),
+            (restore(number(11)), false),
+            (restore(io::Error::other(number(24))), false),
+            (died(Exit::Exited(1), "Unknown savevm section"), true),
+            (
+                died(
+                    Exit::Exited(1),
+                    "qemu: cannot set up guest memory 'ram': Cannot allocate memory",
+                ),
+                false,
+            ),
+            (died(Exit::Signalled(9), ""), false),
+        ] {
+            assert_eq!(error.is_of_saved_state(), damage, "{error}");
+        }
     }
 }

@@ -15,6 +15,16 @@ pub struct Usage {
     pub proportional_bytes: u64,
 }
 
+/// Whether process `pid` is stopped, by a signal or by a tracer.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"));
+    // The name, in parentheses, may hold anything.
+    stat.is_ok_and(|stat| {
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_some_and(|state| state.starts_with(['T', 't']))
+    })
+}
+
 /// The figures of process `pid`.
 pub(crate) fn of_process(pid: u32) -> io::Result<Usage> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"))?;

@@ -77,6 +77,11 @@ pub enum MachineEvent {
     Suspended,
     /// It was woken.
     Woken,
+    /// The guest closed the agent's virtio port: the agent, or its driver, is gone. A reset closes it
+    /// as well.
+    PortClosed,
+    /// The guest opened the agent's virtio port.
+    PortOpened,
 }
 
 /// What the supervisor tells everybody.
@@ -86,6 +91,10 @@ pub(super) struct Told {
     /// The process is reaped and the console complete.
     pub(super) gone: watch::Sender<bool>,
     pub(super) events: broadcast::Sender<MachineEvent>,
+    /// How often the guest has reset the machine.
+    pub(super) reboots: watch::Sender<u64>,
+    /// The agent has answered since the last reset, so the next one is not the firmware's echo.
+    pub(super) is_up: AtomicBool,
     /// Its owner wants its end.
     pub(super) quitting: AtomicBool,
 }
@@ -130,6 +139,17 @@ impl Machine {
         self.told.events.subscribe()
     }
 
+    /// How often the guest has reset the machine since it was started.
+    pub fn reboots(&self) -> watch::Receiver<u64> {
+        self.told.reboots.subscribe()
+    }
+
+    /// Notes that the guest's agent has answered. A reset from now on is the guest's own, however soon
+    /// it comes after another one, and not the firmware's echo of that.
+    pub fn note_answer(&self) {
+        self.told.is_up.store(true, Ordering::Release);
+    }
+
     /// What messages call it.
     pub fn name(&self) -> &str {
         &self.spec.name
@@ -164,6 +184,11 @@ impl Machine {
             machine: self.spec.name.clone(),
             source,
         })
+    }
+
+    /// Whether QEMU itself is stopped, by SIGSTOP or by a tracer.
+    pub fn is_stopped(&self) -> bool {
+        !*self.told.gone.borrow() && usage::is_stopped(self.pid)
     }
 
     /// Stops its vCPUs; returns when they stand.
@@ -288,6 +313,8 @@ impl Told {
             ended: watch::Sender::new(None),
             gone: watch::Sender::new(false),
             events: broadcast::Sender::new(64),
+            reboots: watch::Sender::new(0),
+            is_up: AtomicBool::new(false),
             quitting: AtomicBool::new(false),
         }
     }

@@ -17,29 +17,37 @@ const SURE: Duration = Duration::from_secs(1);
 /// Within this time they are if the console was silent: a crowded host stretches the firmware's.
 const LIKELY: Duration = Duration::from_secs(10);
 
+/// So many echoes are one reset's at most. A guest that resets more often does so by itself.
+const MOST_ECHOES: u32 = 20;
+
 /// What has been reset, and may echo.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
     /// When the last one came that was no echo, and the length of the console then.
     last: Option<(Instant, u64)>,
+    echoes: u32,
 }
 
 impl Resets {
-    /// The event of a reset; `None` for an echo.
+    /// The event of a reset; `None` for an echo. `was_up` says that the guest's agent had answered
+    /// since the reset before: the firmware was done then.
     pub(super) fn take(
         &mut self,
         by_guest: bool,
+        was_up: bool,
         now: Instant,
         console: u64,
     ) -> Option<MachineEvent> {
-        let echo = self.last.is_some_and(|(last, length)| {
+        let in_time = self.last.is_some_and(|(last, length)| {
             let after = now.duration_since(last);
             after < SURE || (after < LIKELY && console == length)
         });
-        if by_guest && echo {
+        if by_guest && !was_up && in_time && self.echoes < MOST_ECHOES {
+            self.echoes += 1;
             return None;
         }
         self.last = Some((now, console));
+        self.echoes = 0;
         Some(if by_guest {
             MachineEvent::Rebooted
         } else {
@@ -57,7 +65,7 @@ mod tests {
         let start = Instant::now();
         let mut resets = Resets::default();
         let mut take = |by_guest, ms, console| {
-            resets.take(by_guest, start + Duration::from_millis(ms), console)
+            resets.take(by_guest, false, start + Duration::from_millis(ms), console)
         };
         assert_eq!(take(true, 0, 5), Some(MachineEvent::Rebooted));
         assert_eq!(take(true, 40, 5), None);
@@ -77,5 +85,33 @@ mod tests {
         assert_eq!(take(true, 2_150, 5), None);
         assert_eq!(take(true, 4_000, 80), Some(MachineEvent::Rebooted));
         assert_eq!(take(true, 20_000, 80), Some(MachineEvent::Rebooted));
+    }
+
+    #[test]
+    fn a_reset_soon_after_another_is_no_echo_once_the_agent_has_answered() {
+        let start = Instant::now();
+        let mut resets = Resets::default();
+        let soon = start + Duration::from_millis(1_200);
+        resets.take(false, true, start, 5);
+        assert_eq!(resets.take(true, false, soon, 5), None);
+        assert_eq!(
+            resets.take(true, true, soon, 5),
+            Some(MachineEvent::Rebooted)
+        );
+    }
+
+    #[test]
+    fn a_loop_of_resets_is_told_from_echoes() {
+        let start = Instant::now();
+        let mut resets = Resets::default();
+        let taken = (0..30).filter_map(|number| {
+            let now = start + Duration::from_millis(number * 60);
+            resets.take(true, false, now, 0)
+        });
+        assert_eq!(
+            taken.count(),
+            2,
+            "the first one, and the one after the echoes"
+        );
     }
 }

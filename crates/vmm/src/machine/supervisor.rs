@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::handle::{MachineEvent, Told};
 use super::resets::Resets;
+use crate::arguments::AGENT_PORT_ID;
 use crate::console::Console;
 use crate::death::{Death, DeathKind, announced};
 
@@ -100,6 +101,9 @@ impl Supervisor {
             }
         }
         if let Some(event) = self.happened(event) {
+            if event == MachineEvent::Rebooted {
+                self.told.reboots.send_modify(|count| *count += 1);
+            }
             // Nobody may be listening.
             let _ = self.told.events.send(event);
         }
@@ -109,9 +113,15 @@ impl Supervisor {
         Some(match event.name.as_str() {
             "RESET" => {
                 let by_guest = event.data["guest"] == true;
-                return self
-                    .resets
-                    .take(by_guest, Instant::now(), self.console.len());
+                let was_up = self.told.is_up.swap(false, Ordering::AcqRel);
+                let console = self.console.len();
+                return self.resets.take(by_guest, was_up, Instant::now(), console);
+            }
+            "VSERPORT_CHANGE" if event.data["id"] == AGENT_PORT_ID => {
+                match event.data["open"] == true {
+                    true => MachineEvent::PortOpened,
+                    false => MachineEvent::PortClosed,
+                }
             }
             "STOP" => MachineEvent::Paused,
             "RESUME" => MachineEvent::Resumed,

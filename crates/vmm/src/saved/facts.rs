@@ -89,6 +89,18 @@ pub enum SavedError {
     },
 }
 
+impl SavedError {
+    /// Whether it is about what the folder holds, as in [`VmmError::is_of_saved_state`].
+    ///
+    /// [`VmmError::is_of_saved_state`]: crate::VmmError::is_of_saved_state
+    pub fn is_of_saved_state(&self) -> bool {
+        match self {
+            Self::Unreadable { source, .. } => crate::error::is_of_content(source),
+            Self::Foreign { .. } | Self::Damaged { .. } => true,
+        }
+    }
+}
+
 impl MachineFacts {
     pub(crate) fn of(spec: &MachineSpec, qemu: String, rng_served: u64) -> Self {
         Self {
