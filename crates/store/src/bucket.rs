@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 const LOCKS: &str = "LOCKS";
 
 /// How long somebody else may make an entry before the wait is given up.
-const DEADLINE: Duration = Duration::from_secs(1800);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// Entries of one kind, in one version of their layout.
 #[derive(Debug, Clone)]
@@ -42,8 +42,17 @@ impl Bucket {
     /// # Errors
     /// [`StoreError::Locked`] when it is being made for too long.
     pub async fn get(&self, key: &Key, notify: Notify<'_>) -> Result<Option<Entry>, StoreError> {
+        self.get_within(key, DEADLINE, notify).await
+    }
+
+    pub(crate) async fn get_within(
+        &self,
+        key: &Key,
+        limit: Duration,
+        notify: Notify<'_>,
+    ) -> Result<Option<Entry>, StoreError> {
         let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
-        let held = self.lock(key).shared(DEADLINE, &waiting).await?;
+        let held = self.lock(key).shared(limit, &waiting).await?;
         let path = self.entry(key);
         Ok(Manifest::check(&path, key)
             .is_ok()
@@ -167,10 +176,11 @@ impl Bucket {
     pub(crate) async fn exclusive(
         &self,
         key: &Key,
+        limit: Duration,
         notify: Notify<'_>,
     ) -> Result<Exclusive, StoreError> {
         let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
-        self.lock(key).exclusive(DEADLINE, &waiting).await
+        self.lock(key).exclusive(limit, &waiting).await
     }
 
     pub(crate) fn lock(&self, key: &Key) -> LockFile {
@@ -406,5 +416,23 @@ mod tests {
         assert!(bucket.remove_unused(&key()).unwrap());
         assert!(names(&bucket).is_empty());
         assert!(bucket.remove_unused(&key()).unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_maker_that_stands_still_is_not_waited_for_longer_than_asked() {
+        let (_folder, bucket) = bucket();
+        let making = match bucket.claim(&key(), &|_| ()).await.unwrap() {
+            Claim::Make(making) => making,
+            Claim::Found(_) => panic!("it is not there"),
+        };
+        let limit = Duration::from_secs(5);
+        let began = tokio::time::Instant::now();
+        let other = bucket.claim_within(&key(), limit, &|_| ()).await;
+        assert!(matches!(other, Err(StoreError::Locked { .. })), "{other:?}");
+        let took = began.elapsed();
+        assert!(took >= limit && took < limit * 2, "{took:?}");
+        drop(making);
+        let other = bucket.claim_within(&key(), limit, &|_| ()).await;
+        assert!(matches!(other, Ok(Claim::Make(_))));
     }
 }

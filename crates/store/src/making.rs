@@ -9,7 +9,7 @@
 //! Both ends may be far apart, in time and in tasks: whoever claims the key keeps everybody else
 //! waiting until the draft is installed or the claim dropped.
 
-use crate::bucket::{Bucket, Notify, sync_all};
+use crate::bucket::{Bucket, DEADLINE, Notify, sync_all};
 use crate::cache::make_private;
 use crate::entry::Entry;
 use crate::error::StoreError;
@@ -52,17 +52,31 @@ impl Bucket {
     /// [`StoreError::Locked`] when it is being made for too long, [`StoreError::DamagedInUse`] when it
     /// cannot be made because somebody uses what is there.
     pub async fn claim(&self, key: &Key, notify: Notify<'_>) -> Result<Claim, StoreError> {
-        if let Some(entry) = self.get(key, notify).await? {
+        self.claim_within(key, DEADLINE, notify).await
+    }
+
+    /// The same for a caller that can do without: one that makes it is waited for `limit` at most, since
+    /// it may have been stopped, or be very slow.
+    ///
+    /// # Errors
+    /// As [`Bucket::claim`].
+    pub async fn claim_within(
+        &self,
+        key: &Key,
+        limit: Duration,
+        notify: Notify<'_>,
+    ) -> Result<Claim, StoreError> {
+        if let Some(entry) = self.get_within(key, limit, notify).await? {
             return Ok(Claim::Found(entry));
         }
-        let alone = self.alone_to_make(key, notify).await?;
+        let alone = self.alone_to_make(key, limit, notify).await?;
         if self.is_whole_or_removed(key, notify, &alone)? {
             drop(alone);
-            if let Some(entry) = self.get(key, notify).await? {
+            if let Some(entry) = self.get_within(key, limit, notify).await? {
                 return Ok(Claim::Found(entry));
             }
             // Between the two locks somebody has made room.
-            let alone = self.exclusive(key, notify).await?;
+            let alone = self.exclusive(key, limit, notify).await?;
             self.is_whole_or_removed(key, notify, &alone)?;
             return Ok(Claim::Make(self.making(key, alone)));
         }
@@ -75,13 +89,18 @@ impl Bucket {
     /// # Errors
     /// [`StoreError::Locked`] when it is being made or used for too long.
     pub async fn make(&self, key: &Key) -> Result<Making, StoreError> {
-        let alone = self.exclusive(key, &|_| ()).await?;
+        let alone = self.exclusive(key, DEADLINE, &|_| ()).await?;
         Ok(self.making(key, alone))
     }
 
     /// The lock of an entry that was not found whole. Whoever makes it is waited for, and who uses a
     /// damaged one is not: that may take as long as a machine runs.
-    async fn alone_to_make(&self, key: &Key, notify: Notify<'_>) -> Result<Exclusive, StoreError> {
+    async fn alone_to_make(
+        &self,
+        key: &Key,
+        limit: Duration,
+        notify: Notify<'_>,
+    ) -> Result<Exclusive, StoreError> {
         let path = self.entry(key);
         if path.symlink_metadata().is_ok() {
             match self.lock(key).exclusive(USERS, &|_| ()).await {
@@ -94,7 +113,7 @@ impl Bucket {
                 locked => return locked,
             }
         }
-        self.exclusive(key, notify).await
+        self.exclusive(key, limit, notify).await
     }
 
     fn making(&self, key: &Key, alone: Exclusive) -> Making {
