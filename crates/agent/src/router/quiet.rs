@@ -10,6 +10,7 @@
 
 use super::serve::Router;
 use crate::failure;
+use crate::sys::process;
 use provium_protocol::{CallId, Lane, Reply};
 use std::collections::BTreeSet;
 
@@ -22,12 +23,14 @@ pub(super) enum Quiet {
     WindingUp(CallId),
     /// The reply is on its way; nothing follows it.
     Silent,
+    /// The host has spoken again, and what it said is being carried out before anything else runs.
+    Woken,
 }
 
 impl Quiet {
     /// Whether everybody may speak.
     pub(super) fn is_talking(&self) -> bool {
-        matches!(self, Self::Talking)
+        matches!(self, Self::Talking | Self::Woken)
     }
 }
 
@@ -42,20 +45,29 @@ impl Router {
     /// Whether a lane may be read from.
     pub(super) fn may_speak(&self, lane: Lane) -> bool {
         match self.quiet {
-            Quiet::Talking => true,
+            Quiet::Talking | Quiet::Woken => true,
             Quiet::WindingUp(_) => self.speaking.contains(&lane),
             Quiet::Silent => false,
         }
     }
 
     /// Falls silent once there is nothing left to be said.
+    ///
+    /// A guest that is silent may be copied, and each copy's first word is to make it another one: a copy's
+    /// processes draw the same randomness as the next copy's until that has been carried out. So it goes
+    /// before whatever else wants to run.
     pub(super) fn settle_quiet(&mut self) {
+        if matches!(self.quiet, Quiet::Woken) {
+            process::run_first(false);
+            self.quiet = Quiet::Talking;
+        }
         let Quiet::WindingUp(call) = self.quiet else {
             return;
         };
         if self.speaking.is_empty() && !self.duties.asks.is_waiting() {
             self.reply(Lane::AGENT, call, &Ok(Reply::Done));
             self.quiet = Quiet::Silent;
+            process::run_first(true);
             // What comes from now on waits behind it.
             self.out.seal();
         }
@@ -64,7 +76,7 @@ impl Router {
     /// The host speaks again.
     pub(super) fn end_quiet(&mut self) {
         if matches!(self.quiet, Quiet::Silent) {
-            self.quiet = Quiet::Talking;
+            self.quiet = Quiet::Woken;
             self.out.unseal();
         }
     }
@@ -72,7 +84,9 @@ impl Router {
     /// A new session begins.
     pub(super) fn forget_quiet(&mut self) {
         self.end_quiet();
-        self.quiet = Quiet::Talking;
+        if !matches!(self.quiet, Quiet::Woken) {
+            self.quiet = Quiet::Talking;
+        }
         self.speaking.clear();
     }
 
