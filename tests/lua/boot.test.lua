@@ -191,6 +191,46 @@ test("the UART under load: 1 MiB both ways while other calls go on", {timeout = 
   t:log(calls .. " rounds of other calls meanwhile")
 end)
 
+test("the error of a boot that fails holds the console's end as the guest wrote it, and is told once", function(t)
+  local vm = provium:vm("v", "default", {kernel_cmdline_append = "ignore_loglevel initcall_blacklist=populate_rootfs", cold = true})
+  local err = tostring(t:assert_raises(function() vm:boot() end))
+  t:assert_contains(err, "panic")
+  local log = vm:console():read_log()
+  t:assert(#log > 5000, #log .. " bytes of console")
+  t:assert(err:find(log:sub(-4500, -200), 1, true), "the console's end is not in: " .. err)
+end)
+
+test("an init that cannot be run is named where the kernel's panic is", function(t)
+  local vm = provium:vm("v", "default", {files = {{path = "/init", content = "#!/no/such/shell\n", mode = 0x1ed}}, cold = true})
+  local err = seconds_to_fail(t, function()
+    vm:boot()
+    wait_until(function() return vm:state() == "dead" end, {timeout = 40})
+    vm:run("true")
+  end)
+  t:assert_contains(err, "cannot run /init")
+  vm:close()
+end)
+
+test("a guest that switches itself off in its boot is told as that", function(t)
+  local vm = provium:vm("v", "default", with_init("mount -t proc proc /proc; exec poweroff -f\n"))
+  local err = seconds_to_fail(t, function()
+    vm:boot()
+    wait_until(function() return vm:state() == "dead" end, {timeout = 40})
+    vm:run("true")
+  end)
+  t:assert_contains(err, "powered itself off")
+end)
+
+test("an agent is waited for no longer than its test has, and the error names both limits", {timeout = "9s"}, function(t)
+  -- Neither of the two ports that an agent can use.
+  local vm = provium:vm("v", "default", {
+    kernel_cmdline_append = "module_blacklist=virtio_console 8250.nr_uarts=1", agent_timeout = "100s", cold = true,
+  })
+  local err = tostring(t:assert_raises(function() vm:boot() end))
+  t:assert_contains(err, "time limit of the test")
+  t:assert_contains(err, "`agent_timeout` is 100s")
+end)
+
 test("agent_timeout bounds the boot, and the error names what to raise", function(t)
   local vm = provium:vm("v", "default", with_init("exec sleep 1000\n", {agent_timeout = "1ms"}))
   local err = seconds_to_fail(t, function() vm:boot() end)

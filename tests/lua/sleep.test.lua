@@ -88,6 +88,12 @@ test("a sleeping guest can be reset, and switched off", function(t)
   wait_until(function()
     return vm:console():since(mark):find("printk: Suspending console", 1, true)
   end, {timeout = 20})
+  for _, call in ipairs{"snapshot", "power_button"} do
+    local before = host.now_ns()
+    local err = tostring(t:assert_raises(function() vm[call](vm) end))
+    t:assert_contains(err, "the guest sleeps (S3)")
+    t:assert((host.now_ns() - before) / 1e9 < 20, call .. " waited")
+  end
   vm:shutdown()
   t:assert_eq(vm:state(), "shutdown")
 end)

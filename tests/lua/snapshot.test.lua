@@ -274,3 +274,102 @@ test("a VM that could not be restored goes on, with what it holds of the pool", 
   t:assert_eq(held(), before)
   snapshot:delete()
 end)
+
+test("files that are opened and closed while a snapshot is taken are their own afterwards, or say why not", {timeout = "90s"}, function(t)
+  local v = provium:vm("files", "default"):boot()
+  for i = 1, 30 do v:write_file("/tmp/" .. i, ("%03d"):format(i)) end
+  local files, going = {}, true
+  local function open(i)
+    local ok, file = pcall(v.open_file, v, "/tmp/" .. i, {read = true})
+    if ok then files[#files + 1] = {file = file, content = ("%03d"):format(i)} end
+  end
+  local others = {}
+  for task = 1, 6 do
+    others[task] = co.spawn(function()
+      local n = task
+      while going do
+        n = n % 30 + 1
+        open(n)
+        local old = files[#files - 12]
+        if old then pcall(old.file.close, old.file) end
+      end
+    end)
+  end
+  for _ = 1, 15 do
+    host.sleep(0.1)
+    local s = v:snapshot()
+    host.sleep(0.05)
+    v:restore(s)
+    s:delete()
+    local seen = #files
+    for i = math.max(1, seen - 40), seen do
+      local entry = files[i]
+      local ok, content = pcall(entry.file.read, entry.file, 3)
+      if ok then
+        -- Read before, it is at its end.
+        t:assert(content == entry.content or content == "", ("%q is another file's: %q"):format(entry.content, content))
+      else
+        local why = tostring(content)
+        t:assert(why:find("is closed") or why:find("is gone") or why:find("meanwhile"), why)
+      end
+    end
+  end
+  going = false
+  for _, task in ipairs(others) do task:join(20) end
+  t:assert(#files > 100, #files .. " files only")
+end)
+
+test("what was closed after the snapshot is open again, and closed at the end of its scope", function(t)
+  local v = provium:vm("own", "default"):boot()
+  local file = v:open_file("/tmp/f", {read = true, write = true, create = true})
+  file:write("abc")
+  local worker = v:spawn_worker()
+  local s = v:snapshot()
+  file:close()
+  worker:close()
+  t:assert_contains(tostring(t:assert_raises(function() file:tell() end)), "is closed")
+  v:restore(s)
+  t:assert_eq(v:open_file_count(), 1)
+  t:assert_eq(file:tell(), 3)
+  t:assert_eq(worker:run("echo on").stdout, "on\n")
+  file:close()
+  worker:close()
+  t:assert_contains(tostring(t:assert_raises(function() file:tell() end)), "is closed")
+  t:assert_contains(tostring(t:assert_raises(function() worker:run("true") end)), "is closed")
+end)
+
+test("a file that was opened through a worker after the snapshot is not there after a restore", function(t)
+  local v = provium:vm("late", "default"):boot()
+  local worker = v:spawn_worker()
+  local s = v:snapshot()
+  local late = worker:open_file("/proc/version", {read = true})
+  v:restore(s)
+  t:assert_contains(tostring(t:assert_raises(function() late:read(1) end)), "gone")
+end)
+
+test("what runs on in copies of one snapshot draws other randomness in each", {timeout = "90s"}, function(t)
+  local v = provium:vm("draws", "default"):boot()
+  local draw = "while read x < /proc/sys/kernel/random/uuid; do echo $x; done"
+  v:run("for i in $(seq 10); do (" .. draw .. " > /tmp/u$i) > /dev/null 2>&1 & done")
+  host.sleep(0.3)
+  local s = v:snapshot()
+  v:shutdown()
+  -- What all have was drawn before the snapshot, but for some; what some have and others not was drawn after it.
+  local copies, counts, drawn = 5, {}, 0
+  for i = 1, copies do
+    local copy = provium:vm("copy-" .. i, "default")
+    copy:restore(s)
+    host.sleep(0.1)
+    copy:run("killall sh")
+    for uuid in copy:run("cat /tmp/u*"):assert_ok().stdout:gmatch("[%x-]+") do
+      if #uuid == 36 then counts[uuid], drawn = (counts[uuid] or 0) + 1, drawn + 1 end
+    end
+    copy:close()
+  end
+  local shared = 0
+  for _, count in pairs(counts) do
+    if count > 1 and count < copies then shared = shared + 1 end
+  end
+  t:log(("%d of %d drawn after the snapshot by two copies or more"):format(shared, drawn))
+  t:assert(shared <= 3, shared .. " UUIDs are those of two copies or more")
+end)

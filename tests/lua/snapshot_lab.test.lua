@@ -109,3 +109,49 @@ test("saving and restoring the same VMs at once ends: nobody holds what the othe
   end
   t:assert_eq(a:run("hostname").stdout .. b:run("hostname").stdout, "a\nb\n")
 end)
+
+test("VMs that are made from a folder are booted with all that the saved ones were made with", {timeout = "60s"}, function(t)
+  local place = os.tmpname()
+  os.remove(place)
+  t:defer(function() os.execute("rm -rf " .. place) end)
+  local function options()
+    return {
+      memory = "192M", kernel_cmdline_append = "made=yes", initial_time = 1000000000,
+      files = {{path = "/etc/made", content = "here\0\xff", perm = 0x180}},
+    }
+  end
+  local first = provium:lab("first")
+  first:vm("off", "default", options())
+  first:vm("on", "default", options()):boot()
+  first:snapshot(place)
+  local copy = provium:lab("copy")
+  copy:restore(place)
+  t:assert_eq(copy:vm("off"):state(), "created")
+  copy:vm("on"):shutdown()
+  copy:boot()
+  for _, name in ipairs{"off", "on"} do
+    local vm = copy:vm(name)
+    t:assert_contains(vm:read_file("/proc/cmdline"), "made=yes", name)
+    t:assert_eq(vm:read_file("/etc/made"), "here\0\xff", name)
+    t:assert_eq(vm:stat("/etc/made").perm, 0x180)
+    t:assert_near(vm:clock():get(), 1000000000, 60, name)
+  end
+end)
+
+test("a lab's restore that is cut short leaves all its VMs as they were", {timeout = "60s"}, function(t)
+  local lab = provium:lab("cut")
+  local a, b = lab:vm("a", "default"), lab:vm("b", "default")
+  lab:boot()
+  local s = lab:snapshot()
+  for _, vm in ipairs{a, b} do vm:write_file("/tmp/after", "x") end
+  for ms = 5, 85, 20 do
+    local task = co.spawn(function() lab:restore(s) end)
+    host.sleep(ms / 1000)
+    task:cancel()
+    -- Both were put back, or neither, and no call made from here on is cut off.
+    local kept = {}
+    for i, vm in ipairs{a, b} do kept[i] = vm:run("ls /tmp/after 2> /dev/null").exit_code == 0 end
+    t:assert_eq(kept[1], kept[2], ("cancelled after %d ms"):format(ms))
+    for _, vm in ipairs{a, b} do vm:write_file("/tmp/after", "x") end
+  end
+end)

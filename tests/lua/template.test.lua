@@ -84,3 +84,24 @@ test("files of a boot are part of the kind", function(t)
     t:assert_eq(vm:stats().boot_kind, i == 2 and "template" or "cold")
   end
 end)
+
+test("a clock that the guest's kernel refuses fails its boot, and leaves the template as it is", function(t)
+  local err = t:assert_raises(function() boot("wrong", {initial_time = 9e9}) end)
+  t:assert_contains(tostring(err), "clock")
+  t:assert_eq(boot("after"):stats().boot_kind, "template")
+end)
+
+test("two boots of a kind whose init ends come to the same: its panic", {kernel_log = {"Attempted to kill init"}}, function(t)
+  for i = 1, 2 do
+    local vm = provium:vm("ends-" .. i, "default", {
+      kernel_cmdline_append = kind.kernel_cmdline_append,
+      files = {{path = "/init", content = "#!/bin/sh\nexit 3\n", mode = 0x1ed}},
+    })
+    local err = t:assert_raises(function()
+      vm:boot()
+      wait_until(function() return vm:state() == "dead" end, {timeout = 40})
+      vm:run("true")
+    end)
+    t:assert_contains(tostring(err), "Attempted to kill init")
+  end
+end)

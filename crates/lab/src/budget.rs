@@ -31,6 +31,17 @@ impl Need {
     }
 }
 
+impl Need {
+    /// What is missing from `other` for `self` to fit.
+    #[must_use]
+    pub fn beyond(self, other: Self) -> Self {
+        Self {
+            memory: self.memory.saturating_sub(other.memory),
+            cpus: self.cpus.saturating_sub(other.cpus),
+        }
+    }
+}
+
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = self.memory.div_ceil(1 << 20);
@@ -155,6 +166,16 @@ impl Grant {
     /// How much it is.
     pub fn need(&self) -> Need {
         self.need
+    }
+
+    /// Both in one.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let need = Need {
+            memory: self.need.memory.saturating_add(other.need.memory),
+            cpus: self.need.cpus.saturating_add(other.need.cpus),
+        };
+        Self::new(need, move || drop((self, other)))
     }
 }
 

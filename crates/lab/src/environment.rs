@@ -148,14 +148,11 @@ impl Environment {
             .map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
     }
 
-    /// What an error adds to a limit that is longer than the user set it.
+    /// What an error adds to a limit as the user set it, where it is stretched.
     pub(crate) fn stretched(&self) -> String {
         match &self.host {
             Some(host) if host.patience > 1.0 => {
-                format!(
-                    " ({} times as long as was set, since guests are slow here)",
-                    host.patience
-                )
+                format!(", times {:.1} since guests run slower here", host.patience)
             }
             _ => String::new(),
         }

@@ -48,7 +48,7 @@ pub enum LabError {
         console: String,
     },
     /// A boot did not come to an agent that answers.
-    #[error("{subject}: boot(): {how}{}", console_tail(.console))]
+    #[error("{subject}: boot(): {how}{}", console_end(.console))]
     Boot {
         /// The object.
         subject: String,
@@ -157,6 +157,14 @@ impl LabError {
         )
     }
 
+    /// Whether it says that a saved VM is damaged, and not only that the host could not start it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Host { source, .. } => crate::saved::is_damage(&**source),
+            _ => false,
+        }
+    }
+
     /// The guest's errno, where the guest's kernel refused.
     pub fn errno(&self) -> Option<i32> {
         match self {
@@ -211,6 +219,14 @@ fn console_tail(console: &str) -> String {
         let _ = write!(text, "\n  | {}", line.trim_end_matches('\r'));
     }
     text
+}
+
+/// The console's end as the guest wrote it: tests of boots that fail search it.
+fn console_end(console: &str) -> String {
+    if console.trim().is_empty() {
+        return String::new();
+    }
+    format!("\nthe end of its console:\n{console}")
 }
 
 fn describe_guest(number: i32, detail: &str) -> String {

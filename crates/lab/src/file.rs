@@ -7,9 +7,10 @@ use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
 use crate::surface::{Surface, quoted};
 use crate::tail;
+use crate::vm::Mark;
 use provium_protocol::op::{TailStart, Whence};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 
 /// Longest single read that the wire allows, bytes.
@@ -71,7 +72,8 @@ struct Inner {
     line: Line,
     path: Vec<u8>,
     fd: i32,
-    closed: AtomicBool,
+    /// When it was closed. It is open again where the VM was put back to before that.
+    closed: Mutex<Option<Mark>>,
     place: Place,
 }
 
@@ -88,7 +90,7 @@ impl File {
             line: line.clone(),
             path: path.to_vec(),
             fd,
-            closed: AtomicBool::new(false),
+            closed: Mutex::default(),
             place: Place::default(),
         }));
         file.0
@@ -100,13 +102,13 @@ impl File {
 
     /// The same file in a copy of its VM.
     pub(crate) fn on(&self, surface: Surface) -> Self {
-        let is_closed = self.is_closed() || surface.is_gone();
+        let closed = *lock(&self.0.closed);
         let copy = Self(Arc::new(Inner {
             id: self.id(),
             line: self.0.line.on(surface),
             path: self.0.path.clone(),
             fd: self.0.fd,
-            closed: AtomicBool::new(is_closed),
+            closed: Mutex::new(closed),
             place: Place::default(),
         }));
         copy.surface().take_note_of_file(&copy);
@@ -148,7 +150,8 @@ impl File {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.0.closed.load(Ordering::Acquire)
+        let vm = self.surface().vm();
+        lock(&self.0.closed).is_some_and(|closed| vm.has(closed))
     }
 
     /// Up to `n` bytes from where the offset is; fewer only at the end of what there is.
@@ -211,7 +214,7 @@ impl File {
 
     /// Closes it. Closed already is fine, and so is a file that a reset or an exit took along.
     pub async fn close(&self) -> Result<(), LabError> {
-        if self.0.closed.swap(true, Ordering::AcqRel) {
+        if !self.begin_closing() {
             return Ok(());
         }
         self.0
@@ -234,6 +237,18 @@ impl File {
         }
     }
 
+    /// Marks it closed; false if it was already. The mark is of the moment before the guest is asked: at a
+    /// snapshot that is taken meanwhile, the file counts as closed.
+    fn begin_closing(&self) -> bool {
+        let vm = self.surface().vm();
+        let mut closed = lock(&self.0.closed);
+        if closed.is_some_and(|closed| vm.has(closed)) {
+            return false;
+        }
+        *closed = Some(vm.mark());
+        true
+    }
+
     async fn seek_as(&self, call: &str, offset: i64, whence: Whence) -> Result<u64, LabError> {
         let line = self.line(call)?;
         let offset = line.lane.seek_fd(self.0.fd, offset, whence).await;
@@ -248,7 +263,7 @@ impl File {
     }
 }
 
-/// The files of a worker that somebody holds.
+/// The files of a VM, or of a worker, that somebody holds.
 #[derive(Debug, Default)]
 pub(crate) struct Files(Mutex<Vec<Weak<Inner>>>);
 
@@ -261,11 +276,24 @@ impl Files {
 
     /// Closes them; the process that had their descriptors is gone.
     pub(crate) async fn close(&self) {
-        let held = std::mem::take(&mut *lock(&self.0));
-        for file in held.iter().filter_map(Weak::upgrade).map(File) {
+        for file in self.held() {
             // What could fail is the descriptor, which is gone.
             let _ = file.close().await;
         }
+    }
+
+    /// The VM was put back: those that are open again are in the care of their scopes again.
+    pub(crate) fn come_back(&self) {
+        for file in self.held() {
+            if !file.is_closed() && file.surface().vm().has(file.0.line.mark) {
+                file.0.place.take_again(Arc::new(file.clone()));
+            }
+        }
+    }
+
+    fn held(&self) -> Vec<File> {
+        let held = lock(&self.0);
+        held.iter().filter_map(Weak::upgrade).map(File).collect()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::file_context::FileContext;
 use crate::fixture::Build;
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
-use crate::vm::{Vm, VmOptions};
+use crate::vm::{Vm, VmOptions, VmState};
 use indexmap::IndexMap;
 use provium_store::Draft;
 use provium_vmm::SaveForm;
@@ -279,11 +279,11 @@ impl Lab {
         self.local(scope).members()
     }
 
-    /// Boots all VMs of the lab that are not booted, side by side.
-    pub async fn boot(&self, scope: &Scope) -> Result<(), LabError> {
+    /// Boots all VMs of the lab that are not booted, side by side, as [`Vm::boot_within`].
+    pub async fn boot(&self, scope: &Scope, left: Option<Duration>) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move {
-            if vm.is_off() {
-                vm.boot(VmOptions::default()).await
+            if vm.is_off() || vm.state() == VmState::Dead {
+                vm.boot_within(VmOptions::default(), left).await
             } else {
                 Ok(())
             }

@@ -17,6 +17,8 @@ pub(crate) struct Line {
     pub(crate) lane: LaneHandle,
     /// When what it is for was made.
     pub(crate) mark: Mark,
+    /// When the call began.
+    pub(crate) begun: Mark,
     /// Which machine it leads to.
     pub(crate) machine: MachineNumber,
     pub(crate) call: String,
@@ -141,6 +143,20 @@ impl Line {
         Ok(Self {
             lane: session.lane(self.lane.lane()),
             machine: session.running.number,
+            ..self.clone()
+        })
+    }
+
+    /// The same line for what the guest has just said it made. Its mark is of now and not of when it was
+    /// asked: in a snapshot that was taken meanwhile it may not be, and does not count.
+    pub(crate) fn made_now(&self) -> Result<Self, LabError> {
+        let mark = self.surface.vm().mark();
+        if !mark.is_of_same_run(self.begun) {
+            let why = "the VM was reset, or put back to a snapshot, meanwhile";
+            return Err(LabError::gone(self.subject.clone(), &self.call, why));
+        }
+        Ok(Self {
+            mark,
             ..self.clone()
         })
     }

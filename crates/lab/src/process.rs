@@ -293,15 +293,33 @@ impl Processes {
     }
 }
 
+/// A handle's process in a guest that was put back, before the VM goes on with that guest.
+pub(crate) struct TakenUp {
+    process: Process,
+    command: Arc<Command>,
+}
+
 impl ProcessMark {
-    /// The guest is what it was at that moment: the VM's handle is of the process that runs there.
-    pub(crate) fn take_up(&self, vm: &Vm, channel: &Channel) {
-        let held = vm.0.processes.held();
-        if let Some(process) = held.iter().find(|process| process.id() == self.id) {
-            let command = channel.lane(self.lane).take_up(&self.command);
-            *lock(&process.0.command) = Arc::new(command);
-            process.0.timed_out.store(false, Ordering::Release);
-        }
+    /// The process that runs in a guest which is what it was at that moment, reached by `channel`, if
+    /// the VM has a handle of it.
+    pub(crate) fn take_up(&self, vm: &Vm, channel: &Channel) -> Option<TakenUp> {
+        let mut held = vm.0.processes.held().into_iter();
+        let process = held.find(|process| process.id() == self.id)?;
+        let command = channel.lane(self.lane).take_up(&self.command);
+        Some(TakenUp {
+            process,
+            command: Arc::new(command),
+        })
+    }
+}
+
+impl TakenUp {
+    /// From here on the handle is of that process.
+    pub(crate) fn commit(self) {
+        let Self { process, command } = self;
+        let before = std::mem::replace(&mut *lock(&process.0.command), command);
+        process.0.timed_out.store(false, Ordering::Release);
+        drop(before);
     }
 }
 

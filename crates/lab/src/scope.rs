@@ -222,6 +222,15 @@ impl Place {
         }
     }
 
+    /// Puts a resource that has left back under the care of its scope, if that has not ended.
+    pub(crate) fn take_again(&self, resource: Arc<dyn Close>) {
+        if let Some((scope, key)) = self.0.get()
+            && let Some(inner) = scope.upgrade()
+        {
+            Scope(inner).resources().insert(*key, resource);
+        }
+    }
+
     /// Leaves the scope: the resource is closed. Left already is fine.
     pub(crate) fn leave(&self) {
         if let Some((scope, key)) = self.0.get()

@@ -99,15 +99,10 @@ impl Surface {
 
     /// Takes note of a file that was opened through it.
     pub(crate) fn take_note_of_file(&self, file: &File) {
+        self.vm.0.files.add(file);
         if let Some(worker) = &self.worker {
             worker.adopt_file(file);
         }
-    }
-
-    /// Whether it is that of a worker which is gone.
-    pub(crate) fn is_gone(&self) -> bool {
-        let worker = self.worker.as_ref();
-        worker.is_some_and(|worker| worker.is_gone())
     }
 
     /// The same in a copy of its lab.
@@ -254,7 +249,7 @@ impl Surface {
         let flags = mode.flags().map_err(|why| line.invalid(why))?;
         let opened = line.lane.open_fd(path, flags, mode.perm()).await;
         let fd = line.checked(opened).await?;
-        Ok(File::open(&line, scope, path, fd))
+        Ok(File::open(&line.made_now()?, scope, path, fd))
     }
 
     /// A file's bytes as they are added to it.
@@ -350,7 +345,7 @@ impl Surface {
 
     fn line(&self, call: String, lane: Lane) -> Result<Line, LabError> {
         if let Some(worker) = &self.worker {
-            worker.check(&self.subject(), &call)?;
+            worker.check(&self.vm, &self.subject(), &call)?;
         }
         let session = self.vm.session(&call)?;
         let of_worker = self.worker.as_ref().map(|worker| worker.mark);
@@ -359,6 +354,7 @@ impl Surface {
             subject: self.subject(),
             lane: session.lane(lane),
             mark: of_worker.unwrap_or(session.mark),
+            begun: session.mark,
             machine: session.running.number,
             call,
         };

@@ -13,7 +13,7 @@ use crate::vm::{Mark, Vm};
 use provium_protocol::Lane;
 use provium_protocol::op::WorkerSpec;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// How long the commands of a worker that is closed have between SIGTERM and SIGKILL.
@@ -41,8 +41,8 @@ pub(crate) struct WorkerSeat {
     pub(crate) id: ResourceId,
     pub(crate) lane: Lane,
     pub(crate) mark: Mark,
-    /// Why it is gone, once it is.
-    gone: Mutex<Option<&'static str>>,
+    /// Why it is gone, and since when. It is there again where the VM was put back to before that.
+    gone: Mutex<Option<(&'static str, Mark)>>,
     /// The commands it has started with `run_async`. Not kept by it: their output may be large.
     children: Processes,
     files: Files,
@@ -50,15 +50,15 @@ pub(crate) struct WorkerSeat {
 
 impl WorkerSeat {
     /// An error once the worker is gone.
-    pub(crate) fn check(&self, subject: &str, call: &str) -> Result<(), LabError> {
+    pub(crate) fn check(&self, vm: &Vm, subject: &str, call: &str) -> Result<(), LabError> {
         match *lock(&self.gone) {
-            None => Ok(()),
-            Some(why) => Err(LabError::gone(subject, call, why)),
+            Some((why, since)) if vm.has(since) => Err(LabError::gone(subject, call, why)),
+            _ => Ok(()),
         }
     }
 
-    pub(crate) fn is_gone(&self) -> bool {
-        lock(&self.gone).is_some()
+    pub(crate) fn is_gone(&self, vm: &Vm) -> bool {
+        lock(&self.gone).is_some_and(|(_, since)| vm.has(since))
     }
 
     /// That of the same worker in a copy of its VM.
@@ -84,11 +84,13 @@ impl WorkerSeat {
     }
 
     /// Marks it gone; false if it was already.
-    fn leave(&self, why: &'static str) -> bool {
+    fn leave(&self, vm: &Vm, why: &'static str) -> bool {
         let mut gone = lock(&self.gone);
-        let first = gone.is_none();
-        gone.get_or_insert(why);
-        first
+        if gone.is_some_and(|(_, since)| vm.has(since)) {
+            return false;
+        }
+        *gone = Some((why, vm.mark()));
+        true
     }
 }
 
@@ -102,7 +104,7 @@ impl Vm {
         let seat = Arc::new(WorkerSeat {
             id,
             lane,
-            mark: line.mark,
+            mark: line.made_now()?.mark,
             gone: Mutex::new(None),
             children: Processes::default(),
             files: Files::default(),
@@ -112,6 +114,7 @@ impl Vm {
             .0
             .place
             .take(scope, (Class::Worker, id), Arc::new(worker.clone()));
+        self.0.workers.add(&worker);
         Ok(worker)
     }
 }
@@ -174,7 +177,7 @@ impl Worker {
     /// that was killed, 0 if there were none.
     pub async fn join(&self) -> Result<i32, LabError> {
         let call = "join()";
-        self.0.seat.check(&self.subject(), call)?;
+        self.0.seat.check(&self.0.vm, &self.subject(), call)?;
         let line = self.0.surface.commands(call.to_owned())?;
         let mut worst = 0;
         for child in self.0.seat.children.held() {
@@ -207,7 +210,7 @@ impl Worker {
     }
 
     async fn retire(&self, why: &'static str) -> Result<(), LabError> {
-        if !self.0.seat.leave(why) {
+        if !self.0.seat.leave(&self.0.vm, why) {
             return Ok(());
         }
         self.0.place.leave();
@@ -222,6 +225,38 @@ impl Worker {
         };
         self.0.seat.files.close().await;
         retired
+    }
+}
+
+/// The workers of a VM that somebody holds.
+#[derive(Debug, Default)]
+pub(crate) struct Workers(Mutex<Vec<Weak<Inner>>>);
+
+impl Workers {
+    fn add(&self, worker: &Worker) {
+        let mut held = lock(&self.0);
+        held.retain(|worker| worker.strong_count() > 0);
+        held.push(Arc::downgrade(&worker.0));
+    }
+
+    /// The VM was put back: those that are there again are in the care of their scopes again.
+    pub(crate) fn come_back(&self) {
+        let held: Vec<_> = {
+            let held = lock(&self.0);
+            held.iter().filter_map(Weak::upgrade).map(Worker).collect()
+        };
+        for worker in held {
+            let (seat, vm) = (&worker.0.seat, &worker.0.vm);
+            if !seat.is_gone(vm) && vm.has(seat.mark) {
+                worker.0.place.take_again(Arc::new(worker.clone()));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.surface.subject())
     }
 }
 

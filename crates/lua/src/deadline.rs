@@ -39,6 +39,12 @@ impl Deadline {
         }
     }
 
+    /// How much time is left; `None` where there is no end.
+    pub(crate) fn left(&self) -> Option<Duration> {
+        let now = Instant::now();
+        self.at.map(|at| at.saturating_duration_since(now))
+    }
+
     /// Whether it is past.
     pub(crate) fn is_past(&self) -> bool {
         self.at.is_some_and(|at| Instant::now() >= at)

@@ -1,5 +1,7 @@
 //! What a saved VM is, as it stands in its folder.
 
+use crate::saved::ReviveError;
+use crate::vm::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::Cut;
 use provium_image::AGENT_BUILD;
@@ -12,11 +14,12 @@ use std::sync::Arc;
 /// The name of the file in the folder.
 const FACTS: &str = "vm.json";
 
-/// The layout of that file.
-const VERSION: u32 = 1;
+/// The layout of that file. 2: with the options that the VM was booted with.
+const VERSION: u32 = 2;
 
-/// Longest file that is read, bytes: a cut holds a line for each open call.
-const LONGEST: u64 = 16 << 20;
+/// Longest file that is read, bytes: a cut holds a line for each open call, and a boot may have been
+/// given files of any size.
+const LONGEST: u64 = 256 << 20;
 
 /// What the VM is, beside its machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,18 +34,28 @@ pub(crate) struct VmFacts {
     pub(crate) profile: String,
     /// The image it was booted from.
     pub(crate) image: String,
+    /// What it was booted with; `None`: it is a template, which stands for all its kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) options: Option<VmOptions>,
     /// The host's half of the agent's channel.
     pub(crate) cut: Cut,
 }
 
 impl VmFacts {
-    pub(crate) fn new(name: &str, profile: &str, image: &str, cut: Cut) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        profile: &str,
+        image: &str,
+        options: Option<VmOptions>,
+        cut: Cut,
+    ) -> Self {
         Self {
             version: VERSION,
             agent: AGENT_BUILD.to_owned(),
             name: name.to_owned(),
             profile: profile.to_owned(),
             image: image.to_owned(),
+            options,
             cut,
         }
     }
@@ -63,7 +76,10 @@ impl VmFacts {
             path: path.clone(),
             why,
         };
-        let unreadable = |error: io::Error| foreign(error.to_string());
+        let unreadable = |source: io::Error| SavedVmError::Unreadable {
+            path: path.clone(),
+            source,
+        };
         if fs_err::metadata(&path).map_err(unreadable)?.len() > LONGEST {
             return Err(foreign("it is too long".to_owned()));
         }
@@ -93,9 +109,37 @@ pub(crate) enum SavedVmError {
         /// What is wrong.
         why: String,
     },
+    /// A file of it cannot be read.
+    #[error("`{path}` cannot be read")]
+    Unreadable {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Its machine cannot be used.
     #[error(transparent)]
     Machine(#[from] SavedError),
+}
+
+/// Whether an error is about the saved VM itself: it is damaged, or not this version's. What the host
+/// lacks, a QEMU that was killed or a guest that is slow leaves the saved VM as good as it was.
+pub(crate) fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<ReviveError>() {
+            return error.is_of_saved_state();
+        }
+        if let Some(error) = error.downcast_ref::<SavedVmError>() {
+            return match error {
+                SavedVmError::Foreign { .. } => true,
+                SavedVmError::Unreadable { source, .. } => provium_vmm::is_of_content(source),
+                SavedVmError::Machine(error) => error.is_of_saved_state(),
+            };
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// A folder whose RAM machines share, kept as long as any of them runs.

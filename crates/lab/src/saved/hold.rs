@@ -3,9 +3,10 @@
 use crate::saved::VmFacts;
 use camino::Utf8Path;
 use provium_guest::{CallError, Channel, Quiet};
-use provium_vmm::{Machine, SaveForm, VmmError};
+use provium_vmm::{Machine, MachineEvent, SaveForm, VmmError};
 use std::io;
 use std::time::Duration;
+use tokio::sync::broadcast::{self, error::RecvError};
 
 /// A machine that stands still, with its agent quiet. Dropped before [`Held::let_go`], the machine
 /// stays where it is.
@@ -21,6 +22,8 @@ pub(crate) enum HoldError {
     Agent(#[source] CallError),
     #[error("its agent does not come to rest within {0:?}")]
     Restless(Duration),
+    #[error("the guest sleeps (S3); wake it first, with wakeup()")]
+    Asleep,
     #[error(transparent)]
     Machine(#[from] VmmError),
     #[error("its folder cannot be written")]
@@ -38,7 +41,16 @@ impl<'a> Held<'a> {
         channel: &Channel,
         limit: Duration,
     ) -> Result<Self, HoldError> {
-        let quiet = tokio::time::timeout(limit, channel.quiesce()).await;
+        let mut events = machine.events();
+        if machine.sleeps().await? {
+            return Err(HoldError::Asleep);
+        }
+        let quiet = tokio::select! {
+            biased;
+            quiet = tokio::time::timeout(limit, channel.quiesce()) => quiet,
+            // One that is about to sleep does not answer any more.
+            () = suspended(&mut events) => return Err(HoldError::Asleep),
+        };
         let quiet = quiet.map_err(|_| HoldError::Restless(limit))?;
         let quiet = quiet.map_err(HoldError::Agent)?;
         machine.pause().await?;
@@ -67,5 +79,17 @@ impl<'a> Held<'a> {
         self.machine.resume().await?;
         drop(self.quiet);
         Ok(())
+    }
+}
+
+/// Waits until the guest goes to sleep.
+async fn suspended(events: &mut broadcast::Receiver<MachineEvent>) {
+    loop {
+        match events.recv().await {
+            Ok(MachineEvent::Suspended) => return,
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            // The machine is gone, which its channel tells.
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
     }
 }

@@ -23,7 +23,7 @@ mod hold;
 mod revive;
 mod spares;
 
-pub(crate) use facts::{Base, SavedVm, VmFacts};
+pub(crate) use facts::{Base, SavedVm, VmFacts, is_damage};
 pub(crate) use hold::{Held, HoldError};
 pub(crate) use revive::{Identity, ReviveError, Revived, entropy, host_name};
 pub(crate) use spares::{Again, Spares};

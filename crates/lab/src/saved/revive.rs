@@ -1,13 +1,13 @@
 //! From a saved VM to a machine that runs, with an identity of its own.
 
-use crate::answer::{NoAnswer, answer_of};
+use crate::answer::{NoAnswer, answer_of, end_of};
 use crate::environment::{EnvironmentError, Host};
 use crate::saved::{Base, SavedVm};
 use camino::Utf8PathBuf;
 use provium_guest::{AnswerAsk, CallError, Channel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::Renewal;
-use provium_vmm::{Console, Machine, Standby};
+use provium_vmm::{Console, DeathKind, Machine, Standby};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,10 +51,26 @@ pub(crate) enum ReviveError {
     Environment(#[from] EnvironmentError),
     #[error("its agent does not answer")]
     Agent(#[source] CallError),
-    #[error("its guest ended: {0}")]
+    /// The agent is well, but cannot do what it is told: set that clock, for one.
+    #[error("its agent refuses")]
+    Refused(#[source] CallError),
+    #[error("its machine ended: {0}")]
     Ended(String),
+    /// Its guest ended by itself, as it would have without having been saved.
+    #[error("its guest ended: {0}")]
+    GuestEnded(String),
     #[error("its agent did not answer within {0:?}")]
     Silent(Duration),
+}
+
+impl ReviveError {
+    /// Whether it is of the saved VM, as in [`is_damage`](crate::saved::is_damage).
+    pub(crate) fn is_of_saved_state(&self) -> bool {
+        match self {
+            Self::Environment(EnvironmentError::Machine(error)) => error.is_of_saved_state(),
+            _ => false,
+        }
+    }
 }
 
 impl Revived {
@@ -100,13 +116,38 @@ impl Revived {
         identity: Identity,
         limit: Duration,
     ) -> Result<(), ReviveError> {
-        let resumed = self.machine.resume().await;
-        resumed.map_err(EnvironmentError::Machine)?;
+        // The order waits in the guest's port before its first vCPU runs: until it has been carried out,
+        // what its processes draw is not random.
         let renewed = self.channel.renew(identity.renewal());
-        match answer_of(&self.machine, limit, renewed).await {
-            Ok(renewed) => renewed.map_err(ReviveError::Agent),
-            Err(NoAnswer::Ended(how)) => Err(ReviveError::Ended(how)),
+        let renewed = answer_of(&self.machine, limit, renewed);
+        let (renewed, resumed) = futures_util::future::join(renewed, self.machine.resume()).await;
+        resumed.map_err(EnvironmentError::Machine)?;
+        match renewed {
+            Ok(Ok(())) => {
+                self.machine.note_answer();
+                Ok(())
+            }
+            Ok(Err(error)) if error.channel().is_none() => Err(ReviveError::Refused(error)),
+            Ok(Err(error)) => Err(match end_of(&self.machine).await {
+                Some(end) => self.ended(end),
+                None => ReviveError::Agent(error),
+            }),
+            Err(NoAnswer::Ended(how)) => Err(self.ended(how)),
+            Err(reset @ NoAnswer::Reset) => Err(ReviveError::GuestEnded(reset.to_string())),
             Err(NoAnswer::Late) => Err(ReviveError::Silent(limit)),
+        }
+    }
+}
+
+impl Revived {
+    /// Why there is no answer, by how the machine has ended, if it has.
+    fn ended(&self, how: String) -> ReviveError {
+        let death = self.machine.ended().borrow().clone();
+        match death.map(|death| death.kind) {
+            Some(DeathKind::QemuExited(_) | DeathKind::Quit) => ReviveError::Ended(how),
+            Some(DeathKind::Panicked | DeathKind::PoweredOff) | None => {
+                ReviveError::GuestEnded(how)
+            }
         }
     }
 }

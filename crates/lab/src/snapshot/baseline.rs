@@ -148,7 +148,7 @@ impl Baseline {
 
 impl Moment {
     /// The last step of a restore to this moment.
-    pub(crate) async fn goes_on(&self, vm: &Vm, ready: Ready<'_>) -> Result<(), LabError> {
+    pub(crate) async fn goes_on(&self, vm: &Vm, ready: Ready) -> Result<(), LabError> {
         let clock = now_ns().saturating_add(self.ahead_ns);
         ready.go(Occasion::Reset(clock)).await?;
         if self.is_paused {

@@ -169,7 +169,7 @@ impl LabCopy {
             on.filter_map(|((vm, moment), grant)| Some((self.counterpart(vm)?, moment, grant)));
         let ready = on.map(|(vm, moment, grant)| async move {
             // Nobody else knows it yet.
-            let lifecycle = vm.0.lifecycle.lock().await;
+            let lifecycle = vm.lifecycle().await;
             let ready = vm.prepare(lifecycle, &moment.snapshot, Some(grant)).await?;
             Ok::<_, LabError>((vm, moment, ready))
         });

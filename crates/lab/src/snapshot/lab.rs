@@ -1,11 +1,13 @@
 //! The snapshot of a lab: all its VMs at one instant, and those of its sub-labs.
 
+use crate::apart::apart;
 use crate::error::LabError;
 use crate::lab::{Lab, Member};
+use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::snapshot::folder::{Folder, Named};
 use crate::snapshot::lifecycles::lock_all;
-use crate::snapshot::restore::Occasion;
+use crate::snapshot::restore::{Occasion, Ready, Replaced};
 use crate::snapshot::take::{Afterwards, take_all};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
@@ -21,11 +23,11 @@ use std::sync::Arc;
 /// The file that every folder of a saved lab has.
 const FACTS: &str = "lab.json";
 
-/// The layout of that file.
-const VERSION: u32 = 1;
+/// The layout of that file. 2: with all options of the VMs.
+const VERSION: u32 = 2;
 
-/// Longest file that is read, bytes.
-const LONGEST: u64 = 1 << 20;
+/// Longest file that is read, bytes: VMs may have been given files of any size.
+const LONGEST: u64 = 256 << 20;
 
 /// A moment of a lab.
 #[derive(Clone)]
@@ -58,8 +60,8 @@ struct VmEntry {
     profile: String,
     /// The part of the folder that has it; `None`: it was not booted.
     folder: Option<String>,
-    memory: Option<u64>,
-    cpus: Option<u32>,
+    /// What it is made with, where it is not there: as it was created, or, if it was on, booted.
+    options: VmOptions,
 }
 
 impl Lab {
@@ -98,8 +100,10 @@ impl Lab {
                 name: vm.name().to_owned(),
                 profile: vm.profile().to_owned(),
                 folder: on.then(|| part.clone()),
-                memory: vm.0.options.memory,
-                cpus: vm.0.options.cpus,
+                options: match on {
+                    true => lock(&vm.0.booted_with).clone(),
+                    false => vm.0.options.clone(),
+                },
             });
             if on {
                 booted.push((vm, folder.part(&part)));
@@ -162,25 +166,29 @@ impl Lab {
             };
             pairs.push((vm, from));
         }
-        let restored = async move {
+        let ready = async move {
             let lifecycles = lock_all(pairs.iter().map(|(vm, _)| vm)).await;
             let (mut ready, mut off) = (Vec::new(), Vec::new());
             for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
                 match from {
                     Some(from) => ready.push(vm.prepare(lifecycle, from, None)),
-                    None => off.push((vm, lifecycle)),
+                    None => off.push((vm.clone(), lifecycle)),
                 }
             }
-            let ready = try_join_all(ready).await?;
-            join_all(off.iter().map(|(vm, lifecycle)| vm.switch_off(lifecycle))).await;
-            try_join_all(ready.into_iter().map(|ready| ready.go(occasion))).await?;
-            Ok(())
+            let mut ready = try_join_all(ready).await?;
+            try_join_all(ready.iter_mut().map(|ready| ready.wake(occasion))).await?;
+            Ok::<_, LabError>((ready, off))
         };
-        let runtime = self.environment().runtime().clone();
-        match runtime.spawn(restored).await {
-            Ok(restored) => restored,
-            Err(error) => Err(LabError::host(self.subject(), "restore()", error)),
-        }
+        let failed = |error| LabError::host(self.subject(), "restore()", error);
+        let ready = apart(self.environment().runtime(), ready).await;
+        let (ready, off) = ready.map_err(failed)??;
+        // As for a VM: who stops waiting up to here has the lab as it was.
+        let replaced: Vec<_> = ready.into_iter().map(Ready::commit).collect();
+        let rest = self.environment().runtime().spawn(async move {
+            join_all(off.iter().map(|(vm, lifecycle)| vm.switch_off(lifecycle))).await;
+            join_all(replaced.into_iter().map(Replaced::end)).await;
+        });
+        rest.await.map_err(failed)
     }
 
     /// Its VMs and those of its sub-labs, each once, with the sub-labs on the way.
@@ -214,12 +222,7 @@ impl Lab {
         if let Some(Member::Vm(vm)) = lab.lookup(scope, &entry.name) {
             return Ok(vm);
         }
-        let options = VmOptions {
-            memory: entry.memory,
-            cpus: entry.cpus,
-            ..VmOptions::default()
-        };
-        lab.create_vm(scope, &entry.name, &entry.profile, options)
+        lab.create_vm(scope, &entry.name, &entry.profile, entry.options.clone())
     }
 }
 

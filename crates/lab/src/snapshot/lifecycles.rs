@@ -1,16 +1,15 @@
 //! The life-cycle locks of several VMs, all in one order: two that want the same VMs, to save or to
 //! restore them, would else each hold what the other waits for.
 
-use crate::vm::Vm;
-use tokio::sync::MutexGuard;
+use crate::vm::{Lifecycle, Vm};
 
 /// Waits for the locks of all these; they come in the order of `vms`.
-pub(crate) async fn lock_all<'a>(vms: impl IntoIterator<Item = &'a Vm>) -> Vec<MutexGuard<'a, ()>> {
+pub(crate) async fn lock_all<'a>(vms: impl IntoIterator<Item = &'a Vm>) -> Vec<Lifecycle> {
     let mut vms: Vec<(usize, &Vm)> = vms.into_iter().enumerate().collect();
     vms.sort_by_key(|(_, vm)| vm.id());
     let mut held = Vec::new();
     for (place, vm) in vms {
-        held.push((place, vm.0.lifecycle.lock().await));
+        held.push((place, vm.lifecycle().await));
     }
     held.sort_by_key(|(place, _)| *place);
     held.into_iter().map(|(_, lock)| lock).collect()

@@ -1,17 +1,23 @@
 //! Putting VMs back to what they were.
+//!
+//! ```text
+//! prepare ──▶ Ready ── wake ──▶ Ready ── commit ──▶ Replaced ── end
+//! ```
+//!
+//! Until `commit`, which nothing can interrupt, the VM goes on with the machine that it has.
 
-use crate::budget::Grant;
+use crate::budget::{Grant, Need};
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::process::TakenUp;
 use crate::saved::{Again, Identity, Revived, host_name};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Started, Vm, now_ns};
+use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
 use provium_events::BootKind;
 use provium_image::GuestImage;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
-use tokio::sync::MutexGuard;
 
 impl Vm {
     /// Makes it what the snapshot's VM was at that moment, from whatever state it is in. It keeps its
@@ -30,22 +36,31 @@ impl Vm {
         occasion: Occasion,
     ) -> Result<(), LabError> {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
-        self.apart("restore()", async move {
-            let lifecycle = vm.0.lifecycle.lock().await;
-            let ready = vm.prepare(lifecycle, &snapshot, None).await?;
-            ready.go(occasion).await
+        let ready = self
+            .apart("restore()", async move {
+                let lifecycle = vm.lifecycle().await;
+                let mut ready = vm.prepare(lifecycle, &snapshot, None).await?;
+                ready.wake(occasion).await?;
+                Ok(ready)
+            })
+            .await?;
+        // Whoever stops waiting up to here has the VM as it was, and from here on as it is to be.
+        let replaced = ready.commit();
+        self.to_its_end("restore()", async move {
+            replaced.end().await;
+            Ok(())
         })
         .await
     }
 
-    /// All of a restore but its last step, with its life-cycle lock and what was granted for it
-    /// already, if anything was. As long as the last step is not taken, nothing is lost.
-    pub(crate) async fn prepare<'a>(
-        &'a self,
-        lifecycle: MutexGuard<'a, ()>,
-        snapshot: &'a Snapshot,
+    /// All of a restore but its last steps, with its life-cycle lock and what was granted for it
+    /// already, if anything was. Nothing is lost as long as the last step is not taken.
+    pub(crate) async fn prepare(
+        &self,
+        lifecycle: Lifecycle,
+        snapshot: &Snapshot,
         granted: Option<Grant>,
-    ) -> Result<Ready<'a>, LabError> {
+    ) -> Result<Ready, LabError> {
         let begun = Instant::now();
         let failed = |error| LabError::host(self.subject(), "restore()", error);
         if self.is_closed() {
@@ -70,24 +85,37 @@ impl Vm {
             return Err(LabError::invalid(self.subject(), "restore()", why));
         }
         let need = snapshot.need();
-        let before = self.0.stage.borrow().running().cloned();
-        let inherits = before.as_ref().is_some_and(|before| {
-            let grant = lock(&before.grant);
-            grant.as_ref().is_some_and(|grant| need.fits(grant.need()))
-        });
-        let grant = match granted {
-            None if !inherits => Some(self.grant("restore()", need).await?),
-            granted => granted,
+        let granted = match granted {
+            Some(grant) => Granted::Whole(grant),
+            None => self.granted(need).await?,
         };
         let revived = self.load(saved, &image).await.map_err(failed)?;
+        let own = snapshot.0.origin.as_ref();
+        let own = own.filter(|origin| origin.vm == self.id());
+        let processes = own.iter().flat_map(|origin| &origin.processes);
+        let processes = processes.filter_map(|mark| mark.take_up(self, &revived.channel));
         Ok(Ready {
-            vm: self,
+            processes: processes.collect(),
+            vm: self.clone(),
             _lifecycle: lifecycle,
-            snapshot,
+            snapshot: snapshot.clone(),
             revived,
             image,
-            grant,
+            granted,
+            again: Again::Perhaps,
             begun,
+        })
+    }
+
+    /// What the pool has to give for a machine of `need` beside what the one that runs holds: that one
+    /// is ended when the other goes on.
+    async fn granted(&self, need: Need) -> Result<Granted, LabError> {
+        let before = self.0.stage.borrow().running().cloned();
+        let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.need()));
+        Ok(match held {
+            None => Granted::Whole(self.grant("restore()", need).await?),
+            Some(held) if need.fits(held) => Granted::Inherited,
+            Some(held) => Granted::More(self.grant("restore()", need.beyond(held)).await?),
         })
     }
 }
@@ -103,45 +131,52 @@ pub(crate) enum Occasion {
     Fixture,
 }
 
-/// A VM with the machine that it will go on with.
-pub(crate) struct Ready<'a> {
-    vm: &'a Vm,
-    _lifecycle: MutexGuard<'a, ()>,
-    snapshot: &'a Snapshot,
+/// What a machine runs on.
+enum Granted {
+    Whole(Grant),
+    /// What the machine holds that runs until then.
+    Inherited,
+    /// That, and this.
+    More(Grant),
+}
+
+/// A VM with the machine that it will go on with. Dropping it leaves the VM as it is.
+pub(crate) struct Ready {
+    /// Before the machine that they are in, which ends first.
+    processes: Vec<TakenUp>,
+    vm: Vm,
+    _lifecycle: Lifecycle,
+    snapshot: Snapshot,
     revived: Revived,
     image: Arc<GuestImage>,
-    /// `None`: that of the machine that runs until then.
-    grant: Option<Grant>,
+    granted: Granted,
+    again: Again,
     begun: Instant,
 }
 
-impl Ready<'_> {
-    /// The last step: from here on the VM is what it was.
-    pub(crate) async fn go(self, occasion: Occasion) -> Result<(), LabError> {
+/// The machine that a VM ran on before.
+pub(crate) struct Replaced {
+    before: Option<Arc<Running>>,
+    _lifecycle: Lifecycle,
+}
+
+impl Ready {
+    /// Both last steps.
+    pub(crate) async fn go(mut self, occasion: Occasion) -> Result<(), LabError> {
+        self.wake(occasion).await?;
+        self.commit().end().await;
+        Ok(())
+    }
+
+    /// Lets the new machine's guest go on, beside the one that runs.
+    pub(crate) async fn wake(&mut self, occasion: Occasion) -> Result<(), LabError> {
         let (again, realtime_ns) = match occasion {
             Occasion::Restore => (Again::Perhaps, None),
             Occasion::Reset(realtime_ns) => (Again::Surely, Some(realtime_ns)),
             Occasion::Fixture => (Again::Perhaps, Some(now_ns())),
         };
-        self.vm
-            .keep_spare(&self.snapshot.0.saved, again, &self.image);
-        let Self {
-            vm,
-            snapshot,
-            revived,
-            grant,
-            begun,
-            ..
-        } = self;
-        let saved = &snapshot.0.saved;
-        let own = snapshot
-            .0
-            .origin
-            .as_ref()
-            .filter(|origin| origin.vm == vm.id());
-        for process in own.iter().flat_map(|origin| &origin.processes) {
-            process.take_up(vm, &revived.channel);
-        }
+        self.again = again;
+        let (vm, saved) = (&self.vm, &self.snapshot.0.saved);
         let renamed = saved.facts.name != vm.name();
         let identity = Identity {
             realtime_ns,
@@ -149,24 +184,47 @@ impl Ready<'_> {
             is_seeded: saved.machine.facts.rng_seed.is_some(),
         };
         let limit = vm.agent_limit(&lock(&vm.0.booted_with).clone());
-        let woken = revived.wake(identity, limit).await;
-        woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))?;
+        let woken = self.revived.wake(identity, limit).await;
+        woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))
+    }
 
+    /// The last step: from here on the VM is what it was. The machine that it ran on until now is to be
+    /// [ended](Replaced::end).
+    pub(crate) fn commit(self) -> Replaced {
+        let Self {
+            processes,
+            vm,
+            _lifecycle,
+            snapshot,
+            revived,
+            image,
+            granted,
+            again,
+            begun,
+        } = self;
+        vm.keep_spare(&snapshot.0.saved, again, &image);
         let before = vm.0.stage.borrow().running().cloned();
-        let inherited = || {
-            before
-                .as_ref()
-                .and_then(|before| lock(&before.grant).take())
-        };
-        let grant = match grant.or_else(inherited) {
-            Some(grant) => grant,
-            // The machine before has died meanwhile, and its grant with it.
-            None => vm.grant("restore()", snapshot.need()).await?,
-        };
         if let Some(before) = &before {
             before.stop_watch();
             vm.emit_shutdown(before);
         }
+        let inherited = before
+            .as_ref()
+            .and_then(|before| lock(&before.grant).take());
+        let need = snapshot.need();
+        let grant = match (granted, inherited) {
+            (Granted::Whole(grant), _) => grant,
+            (Granted::Inherited, Some(inherited)) => inherited,
+            (Granted::More(more), Some(inherited)) => inherited.and(more),
+            // The machine before has died in this very moment, and its grant went with it: what it gave
+            // back is taken again if it is there, and the pool is short of it for a while if not.
+            (Granted::Inherited | Granted::More(_), None) => {
+                let again = vm.0.file.try_acquire(need);
+                again.unwrap_or_else(|| Grant::new(need, || ()))
+            }
+        };
+        let own = snapshot.0.origin.as_ref();
+        let own = own.filter(|origin| origin.vm == vm.id());
         match own {
             Some(origin) => {
                 lock(&vm.0.timeline).back_to(&origin.past);
@@ -177,6 +235,14 @@ impl Ready<'_> {
                 vm.0.open_files.store(0, Ordering::Relaxed);
             }
         }
+        if snapshot.0.saved.facts.options.is_some() {
+            *lock(&vm.0.booted_with) = snapshot.options();
+        }
+        for process in processes {
+            process.commit();
+        }
+        vm.0.files.come_back();
+        vm.0.workers.come_back();
         let Revived {
             machine,
             channel,
@@ -189,12 +255,18 @@ impl Ready<'_> {
             base: Some(base),
         };
         vm.goes_on(started, grant, begun.elapsed());
-        if let Some(before) = before {
+        Replaced { before, _lifecycle }
+    }
+}
+
+impl Replaced {
+    /// Ends it.
+    pub(crate) async fn end(self) {
+        if let Some(before) = self.before {
             before
                 .channel
                 .shut_down("the VM was put back to a snapshot");
             before.machine.quit().await;
         }
-        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::saved::{Held, HoldError, SavedVm, VmFacts};
 use crate::scope::ResourceId;
 use crate::snapshot::folder::{Folder, Named};
@@ -9,7 +10,7 @@ use crate::snapshot::vm::{Inner, Origin, Snapshot};
 use crate::vm::{Running, Vm, VmState};
 use camino::Utf8Path;
 use futures_util::future::join_all;
-use provium_vmm::SaveForm;
+use provium_vmm::{SaveForm, VmmError};
 use std::sync::Arc;
 
 /// The file that every folder of a saved VM has.
@@ -124,6 +125,10 @@ async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), L
             after,
             note: "; its agent does not come to rest".to_owned(),
         }),
+        Err(asleep @ HoldError::Asleep) => {
+            let why = asleep.to_string();
+            Err(LabError::invalid(vm.subject(), "snapshot()", why))
+        }
         Err(error) => {
             let told = LabError::host(vm.subject(), "snapshot()", error);
             Err(vm.explain("snapshot()", told).await)
@@ -139,14 +144,14 @@ async fn save(
     image: &str,
     form: SaveForm,
 ) -> Result<Snapshot, LabError> {
-    let failed = |error: HoldError| LabError::host(vm.subject(), "snapshot()", error);
     let origin = Origin {
         vm: vm.id(),
         past: vm.past(),
         processes: vm.0.processes.marks(),
         open_files: vm.open_file_count(),
     };
-    let facts = |cut| VmFacts::new(vm.name(), vm.profile(), image, cut);
+    let options = lock(&vm.0.booted_with).clone();
+    let facts = |cut| VmFacts::new(vm.name(), vm.profile(), image, Some(options), cut);
     // A base that may vanish is none.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {
@@ -154,9 +159,15 @@ async fn save(
     } else {
         SaveForm::Whole
     };
-    held.save(folder.path(), form, facts)
-        .await
-        .map_err(failed)?;
+    if let Err(error) = held.save(folder.path(), form, facts).await {
+        let is_of_machine = matches!(error, HoldError::Machine(VmmError::Control { .. }));
+        let told = LabError::host(vm.subject(), "snapshot()", error);
+        return Err(match is_of_machine {
+            // A QEMU that ends closes its control socket first: its end tells more.
+            true => vm.explain("snapshot()", told).await,
+            false => told,
+        });
+    }
     let saved = SavedVm::on_base(folder.as_base(), base);
     let saved = saved.map_err(|error| LabError::host(vm.subject(), "snapshot()", error))?;
     Ok(Snapshot(Arc::new(Inner {

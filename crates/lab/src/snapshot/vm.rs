@@ -6,7 +6,7 @@ use crate::process::ProcessMark;
 use crate::saved::SavedVm;
 use crate::scope::ResourceId;
 use crate::snapshot::folder::Folder;
-use crate::vm::Past;
+use crate::vm::{Past, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::Entry;
 use std::fmt;
@@ -82,6 +82,19 @@ impl Snapshot {
     pub(crate) fn need(&self) -> Need {
         let machine = &self.0.saved.machine.facts;
         Need::of_vm(machine.memory, machine.cpus)
+    }
+
+    /// What a VM is made with that is to be booted as the saved one was.
+    pub(crate) fn options(&self) -> VmOptions {
+        let machine = &self.0.saved.machine.facts;
+        let of_machine = VmOptions {
+            memory: Some(machine.memory),
+            cpus: Some(machine.cpus),
+            rng_seed: machine.rng_seed,
+            ..VmOptions::default()
+        };
+        let options = self.0.saved.facts.options.clone();
+        options.unwrap_or_default().over(&of_machine)
     }
 
     /// Its number.

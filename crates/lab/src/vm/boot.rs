@@ -3,7 +3,7 @@
 //! A boot is from a template where that is allowed and one can be had or made, and cold otherwise.
 //! Either way the guest is told who it is before the test sees it: its name, the time, randomness.
 
-use crate::answer::{NoAnswer, answer_of};
+use crate::answer::{NoAnswer, answer_of, end_of};
 use crate::apart::apart;
 use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
@@ -17,12 +17,17 @@ use provium_events::{BootKind, Event};
 use provium_guest::Channel;
 use provium_image::GuestImage;
 use provium_vmm::Machine;
+use std::fmt;
 use std::future::Future;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Smallest guest memory that a Linux kernel comes up in, bytes.
 const LEAST_MEMORY: u64 = 32 * 1024 * 1024;
+
+/// So much of its caller's time is left for the error of a boot that did not come about.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// A machine that runs, before it is the VM's.
 pub(crate) struct Started {
@@ -33,12 +38,68 @@ pub(crate) struct Started {
     pub(crate) base: Option<Arc<Base>>,
 }
 
+/// What a boot is to be.
+pub(crate) struct Terms {
+    pub(crate) options: VmOptions,
+    /// When its caller's time is up.
+    until: Option<Instant>,
+}
+
+/// How long an agent may take to answer; as text, with what that is made of.
+pub(crate) struct Limit {
+    pub(crate) time: Duration,
+    /// As the author or the profile set it.
+    own: Duration,
+    stretched: String,
+    /// It is less than that: the caller's time is up then.
+    is_cut: bool,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            time,
+            own,
+            stretched,
+            ..
+        } = self;
+        match self.is_cut {
+            true => write!(
+                f,
+                "{:.1} s, which is all that was left of the time limit of the test or file \
+                 (`agent_timeout` is {own:?}{stretched})",
+                time.as_secs_f64()
+            ),
+            false => write!(f, "{time:?} (`agent_timeout` is {own:?}{stretched})"),
+        }
+    }
+}
+
 impl Vm {
     /// Boots it; returns when the agent has answered. Dropping the future ends the machine.
     pub async fn boot(&self, options: VmOptions) -> Result<(), LabError> {
+        self.boot_within(options, None).await
+    }
+
+    /// The same for a caller that has so much time left: the agent is waited for no longer, so that the
+    /// error is that of the boot.
+    pub async fn boot_within(
+        &self,
+        options: VmOptions,
+        left: Option<Duration>,
+    ) -> Result<(), LabError> {
         let vm = self.clone();
-        self.apart("boot()", async move { vm.boot_here(options).await })
-            .await
+        let booted = self
+            .apart("boot()", async move { vm.boot_here(options, left).await })
+            .await;
+        if let Err(LabError::Boot { .. }) = &booted {
+            // The error has told what the console says: it is no news for anybody else.
+            self.console().settle();
+            self.0
+                .reported
+                .store(self.console().mark(), Ordering::Release);
+        }
+        booted
     }
 
     /// Runs `work` where the machine's I/O is.
@@ -53,34 +114,40 @@ impl Vm {
         }
     }
 
-    async fn boot_here(&self, options: VmOptions) -> Result<(), LabError> {
-        let _lifecycle = self.0.lifecycle.lock().await;
+    async fn boot_here(&self, options: VmOptions, left: Option<Duration>) -> Result<(), LabError> {
+        let _lifecycle = self.lifecycle().await;
         let stage = self.0.stage.borrow().clone();
-        if !matches!(stage.state(), VmState::Created | VmState::Shutdown) || self.is_closed() {
-            return Err(self.wrong_state("boot()", &stage, "created or shutdown"));
+        if !is_bootable(stage.state()) || self.is_closed() {
+            return Err(self.wrong_state("boot()", &stage, "created, shutdown or dead"));
         }
         let options = options.over(&self.0.options);
         let started = Instant::now();
         let profile = &self.0.profile;
         let need = Need::of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;
-        let grant = self.grant("boot()", need).await?;
         let image = self.environment().image(&profile.name).await;
         let image = image.map_err(|error| self.host_error(error))?;
-        let machine = self.start(&options, &image).await?;
+        self.check_room(&options, &image)?;
+        let until = left.map(|left| started + left);
+        let asked = Instant::now();
+        let grant = self.grant("boot()", need).await?;
+        // The wait for memory and vCPUs is nobody's time.
+        let until = until.map(|until| until + asked.elapsed());
+        let terms = Terms { options, until };
+        let machine = self.start(&terms, &image).await?;
         lock(&self.0.timeline).boot();
-        *lock(&self.0.booted_with) = options;
+        *lock(&self.0.booted_with) = terms.options;
         self.goes_on(machine, grant, started.elapsed());
         Ok(())
     }
 
     /// A running machine whose guest knows who it is.
-    async fn start(&self, options: &VmOptions, image: &GuestImage) -> Result<Started, LabError> {
-        if let Some(started) = self.boot_from_template(options, image).await? {
+    async fn start(&self, terms: &Terms, image: &GuestImage) -> Result<Started, LabError> {
+        if let Some(started) = self.boot_from_template(terms, image).await? {
             return Ok(started);
         }
-        let (machine, channel) = self.boot_cold(options, image).await?;
-        self.introduce(&machine, &channel, options).await?;
+        let (machine, channel) = self.boot_cold(terms, image).await?;
+        self.introduce(&machine, &channel, terms).await?;
         Ok(Started {
             machine,
             channel,
@@ -94,17 +161,51 @@ impl Vm {
         &self,
         machine: &Machine,
         channel: &Channel,
-        options: &VmOptions,
+        terms: &Terms,
     ) -> Result<(), LabError> {
-        let limit = self.agent_limit(options);
-        let told = channel.renew(self.identity(options).renewal());
-        let how = match answer_of(machine, limit, told).await {
+        let limit = self.limit_of(terms);
+        let told = channel.renew(self.identity(&terms.options).renewal());
+        let no_answer = match answer_of(machine, limit.time, told).await {
             Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => format!("the agent says: {error}"),
-            Err(NoAnswer::Ended(how)) => self.with_reason(how),
-            Err(NoAnswer::Late) => format!("its agent did not answer within {limit:?}"),
+            Ok(Err(error)) if error.channel().is_some() => match end_of(machine).await {
+                Some(end) => NoAnswer::Ended(end),
+                None => return Err(self.boot_error(format!("the agent says: {error}"))),
+            },
+            Ok(Err(error)) => return Err(self.boot_error(format!("the agent says: {error}"))),
+            Err(no_answer) => no_answer,
         };
-        Err(self.boot_error(how))
+        Err(self.unanswered(no_answer, &limit))
+    }
+
+    /// The error of a boot whose agent did not answer.
+    pub(crate) fn unanswered(&self, why: NoAnswer, limit: &Limit) -> LabError {
+        let how = match why {
+            NoAnswer::Ended(how) => self.with_reason(how),
+            NoAnswer::Reset => self.with_reason(format!("{why}{}", self.silent_console())),
+            NoAnswer::Late => {
+                let silent = self.silent_console();
+                let advice = if limit.is_cut || !silent.is_empty() {
+                    ""
+                } else {
+                    "; if the guest needs longer, raise `agent_timeout` or the profile's \
+                     `agent_boot_timeout`"
+                };
+                format!("the agent did not answer within {limit}{silent}{advice}")
+            }
+        };
+        self.boot_error(how)
+    }
+
+    /// What is told of a guest that has not printed one byte.
+    fn silent_console(&self) -> &'static str {
+        self.console().settle();
+        match self.console().mark() {
+            0 => {
+                "; its console is empty: the kernel faulted before its first line, or does not print to \
+                 the first serial port (`console=ttyS0`)"
+            }
+            _ => "",
+        }
     }
 
     /// Who the guest is after a boot.
@@ -118,10 +219,26 @@ impl Vm {
 
     /// How long its agent may take to answer.
     pub(crate) fn agent_limit(&self, options: &VmOptions) -> Duration {
-        let limit = options
-            .agent_timeout
-            .unwrap_or(self.0.profile.agent_boot_timeout);
-        self.environment().patient(limit)
+        self.environment().patient(self.agent_timeout(options))
+    }
+
+    fn agent_timeout(&self, options: &VmOptions) -> Duration {
+        let profile = &self.0.profile;
+        options.agent_timeout.unwrap_or(profile.agent_boot_timeout)
+    }
+
+    /// The same for a boot, whose caller may have less time than that.
+    pub(crate) fn limit_of(&self, terms: &Terms) -> Limit {
+        let own = self.agent_limit(&terms.options);
+        let now = Instant::now();
+        let left = terms.until.map(|until| until.duration_since(now));
+        let left = left.map(|left| left.saturating_sub(LAST_MOMENT).max(left / 2));
+        Limit {
+            time: left.map_or(own, |left| left.min(own)),
+            own: self.agent_timeout(&terms.options),
+            stretched: self.environment().stretched(),
+            is_cut: left.is_some_and(|left| left < own),
+        }
     }
 
     /// Makes a machine the VM's own: from here on it is booted.
@@ -137,7 +254,9 @@ impl Vm {
             boot_time,
             grant: Mutex::new(Some(grant)),
             watch: Mutex::new(None),
+            pressed: Mutex::new(None),
         });
+        running.machine.note_answer();
         self.0
             .stage
             .send_replace(Stage::Booted(Arc::clone(&running)));
@@ -188,17 +307,47 @@ impl Vm {
         Ok(())
     }
 
+    /// Refuses what the kernel cannot fit into: it would fault before it could say so.
+    fn check_room(&self, options: &VmOptions, image: &GuestImage) -> Result<(), LabError> {
+        let Some(kernel) = provium_vmm::kernel_end(&image.kernel) else {
+            return Ok(());
+        };
+        let initrds = image.initrds.iter();
+        let initrd: u64 = initrds
+            .filter_map(|initrd| fs_err::metadata(initrd).ok())
+            .map(|metadata| metadata.len())
+            .sum();
+        let (memory, need) = (options.memory(&self.0.profile), kernel + initrd);
+        if memory >= need {
+            return Ok(());
+        }
+        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+        let why = format!(
+            "memory is {} MiB, but the kernel reaches up to {} MiB and its initrd has {} MiB: the guest \
+             would only reset, again and again; give it {} MiB at the very least",
+            memory >> 20,
+            mib(kernel),
+            mib(initrd),
+            mib(need),
+        );
+        Err(LabError::invalid(self.subject(), "boot()", why))
+    }
+
     pub(crate) fn boot_error(&self, how: String) -> LabError {
         LabError::Boot {
             subject: self.subject(),
             how,
-            console: self.console_tail(),
+            console: self.boot_console_tail(),
         }
     }
 
     pub(crate) fn host_error(&self, error: EnvironmentError) -> LabError {
         LabError::host(self.subject(), "boot()", error)
     }
+}
+
+fn is_bootable(state: VmState) -> bool {
+    matches!(state, VmState::Created | VmState::Shutdown | VmState::Dead)
 }
 
 /// The host's time, nanoseconds since 1970.

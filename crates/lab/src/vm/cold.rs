@@ -1,10 +1,10 @@
 //! A boot from kernel and initial RAM disk, up to an agent that answers.
 
-use crate::answer::{NoAnswer, answer_of};
+use crate::answer::{NoAnswer, answer_of_boot, end_of};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::saved::{entropy, host_name};
-use crate::vm::boot::now_ns;
+use crate::vm::boot::{Terms, now_ns};
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
 use provium_guest::{AnswerAsk, Answering, Channel};
@@ -20,11 +20,11 @@ impl Vm {
     /// A machine that has booted, and the session with its agent.
     pub(crate) async fn boot_cold(
         &self,
-        options: &VmOptions,
+        terms: &Terms,
         image: &GuestImage,
     ) -> Result<(Machine, Channel), LabError> {
-        let machine = self.launch(options, image).await?;
-        let (channel, hello) = self.meet_agent(&machine, options, image).await?;
+        let machine = self.launch(&terms.options, image).await?;
+        let (channel, hello) = self.meet_agent(&machine, terms, image).await?;
         if !hello.complaints.is_empty() {
             return Err(self.boot_error(format!("the agent says: {}", hello.complaints.join("; "))));
         }
@@ -92,29 +92,30 @@ impl Vm {
     async fn meet_agent(
         &self,
         machine: &Machine,
-        options: &VmOptions,
+        terms: &Terms,
         image: &GuestImage,
     ) -> Result<(Channel, Hello), LabError> {
         let Some(streams) = machine.take_agent_streams() else {
             return Err(self.boot_error("the agent's streams are taken already".to_owned()));
         };
-        let limit = self.agent_limit(options);
+        let limit = self.limit_of(terms);
         let asks = modules_from(image);
         let establish = Channel::establish(
             vec![streams.virtio, streams.uart],
-            self.hello(options),
+            self.hello(&terms.options),
             AGENT_BUILD,
             asks,
         );
-        match answer_of(machine, limit, establish).await {
-            Ok(met) => met.map_err(|error| self.boot_error(error.to_string())),
-            Err(NoAnswer::Ended(how)) => Err(self.boot_error(self.with_reason(how))),
-            Err(NoAnswer::Late) => Err(self.boot_error(format!(
-                "the agent did not answer within {limit:?}{}; if the guest needs longer, raise \
-                 `agent_timeout` or the profile's `agent_boot_timeout`",
-                self.environment().stretched()
-            ))),
-        }
+        let no_answer = match answer_of_boot(machine, 0, limit.time, establish).await {
+            Ok(Ok(met)) => return Ok(met),
+            // The streams end with QEMU, whose end says more.
+            Ok(Err(error)) => match end_of(machine).await {
+                Some(end) => NoAnswer::Ended(end),
+                None => return Err(self.boot_error(error.to_string())),
+            },
+            Err(no_answer) => no_answer,
+        };
+        Err(self.unanswered(no_answer, &limit))
     }
 
     /// What the agent is told when it comes up, now and after each reset.

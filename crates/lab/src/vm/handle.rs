@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::console::Console;
 use crate::environment::Environment;
 use crate::error::LabError;
+use crate::file::Files;
 use crate::file_context::FileContext;
 use crate::lock::lock;
 use crate::process::Processes;
@@ -12,15 +13,16 @@ use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::OpenStreams;
 use crate::surface::Surface;
 use crate::vm::options::VmOptions;
-use crate::vm::running::{MachineNumber, Obituary, Running, Session};
+use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
 use crate::vm::timeline::{Mark, Past, Timeline};
+use crate::worker::Workers;
 use provium_events::BootKind;
 use provium_protocol::message::GuestStats;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
 /// A VM.
 #[derive(Clone)]
@@ -35,18 +37,25 @@ pub(crate) struct Inner {
     pub(crate) booted_with: Mutex<VmOptions>,
     pub(crate) file: Arc<FileContext>,
     pub(crate) stage: watch::Sender<Stage>,
-    /// Held by whoever changes the stage on purpose: boot, pause, shutdown…
-    pub(crate) lifecycle: AsyncMutex<()>,
+    /// Held by every call that changes the stage on purpose: boot, pause, shutdown…
+    pub(crate) lifecycle: Arc<AsyncMutex<()>>,
     pub(crate) console: Console,
     pub(crate) open_files: Arc<AtomicUsize>,
     pub(crate) open_streams: Arc<OpenStreams>,
     pub(crate) processes: Processes,
+    pub(crate) files: Files,
+    pub(crate) workers: Workers,
+    /// How much of the console the error of a failed boot has accounted for, bytes.
+    pub(crate) reported: AtomicU64,
     pub(crate) timeline: Mutex<Timeline>,
     pub(crate) closed: AtomicBool,
     /// What it is a copy of.
     original: Option<Vm>,
     place: Place,
 }
+
+/// The right to change a VM's stage.
+pub(crate) type Lifecycle = OwnedMutexGuard<()>;
 
 /// Where a VM is in its life, with what belongs to it there.
 #[derive(Clone)]
@@ -55,7 +64,7 @@ pub(crate) enum Stage {
     Booted(Arc<Running>),
     Paused(Arc<Running>),
     Shutdown,
-    Dead(Arc<Obituary>),
+    Dead(Arc<DeathReport>),
 }
 
 /// Where a VM is in its life.
@@ -145,11 +154,14 @@ impl Vm {
             options,
             file,
             stage: watch::Sender::new(Stage::Created),
-            lifecycle: AsyncMutex::new(()),
+            lifecycle: Arc::default(),
             console: Console::of_vm(name, Arc::clone(&open_streams)),
             open_files: Arc::new(AtomicUsize::new(0)),
             open_streams,
             processes: Processes::default(),
+            files: Files::default(),
+            workers: Workers::default(),
+            reported: AtomicU64::new(0),
             timeline: Mutex::default(),
             closed: AtomicBool::new(false),
             original: None,
@@ -174,11 +186,14 @@ impl Vm {
             booted_with: Mutex::new(lock(&self.0.booted_with).clone()),
             file: Arc::clone(&self.0.file),
             stage: watch::Sender::new(stage),
-            lifecycle: AsyncMutex::new(()),
+            lifecycle: Arc::default(),
             console: self.0.console.copy(Arc::clone(&open_streams))?,
             open_files: Arc::new(AtomicUsize::new(0)),
             open_streams,
             processes: Processes::default(),
+            files: Files::default(),
+            workers: Workers::default(),
+            reported: AtomicU64::new(self.reported_console()),
             timeline: Mutex::new(lock(&self.0.timeline).clone()),
             closed: AtomicBool::new(false),
             original: Some(self.clone()),
@@ -225,6 +240,16 @@ impl Vm {
     /// Whether it can be booted.
     pub fn is_off(&self) -> bool {
         matches!(self.state(), VmState::Created | VmState::Shutdown)
+    }
+
+    /// How much of its console was reported by the error of a boot that failed, bytes.
+    pub fn reported_console(&self) -> u64 {
+        self.0.reported.load(Ordering::Acquire)
+    }
+
+    /// Waits until nothing else changes its stage.
+    pub(crate) async fn lifecycle(&self) -> Lifecycle {
+        Arc::clone(&self.0.lifecycle).lock_owned().await
     }
 
     /// Whether it was closed for good.
@@ -312,6 +337,16 @@ impl Vm {
         }
     }
 
+    /// Whether what happened at `mark` is part of what the guest is now.
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        lock(&self.0.timeline).holds(mark)
+    }
+
+    /// For something that is made or closed now.
+    pub(crate) fn mark(&self) -> Mark {
+        lock(&self.0.timeline).mark()
+    }
+
     /// What made void that which was made at `mark`; `None` if it is there.
     pub(crate) fn void(&self, mark: Mark) -> Option<&'static str> {
         let timeline = lock(&self.0.timeline);
@@ -340,7 +375,7 @@ impl Vm {
             return LabError::gone(subject, call, "the VM is closed");
         }
         match stage {
-            Stage::Dead(obituary) => obituary.error(subject, call),
+            Stage::Dead(report) => report.error(subject, call),
             other => LabError::State {
                 subject,
                 call,

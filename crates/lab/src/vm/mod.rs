@@ -5,8 +5,11 @@
 //! created ─────────▶ booted ───────▶ paused
 //!    ▲ boot             │ ▲ resume ◀───┘
 //! shutdown ◀────────────┤ shutdown, power_button
-//!   dead  ◀─────────────┘ QEMU or the guest ended on its own
+//!   dead  ◀─────────────┘ QEMU or the guest ended on its own, or its agent is lost
 //! ```
+//!
+//! A dead VM can be booted, too. A call that changes the state and is cut short (its test's time is up,
+//! its task is cancelled) is undone, or goes on to its end without its caller: no VM is left in between.
 //!
 //! | file | what |
 //! |---|---|
@@ -16,7 +19,8 @@
 //! | `template` | a boot that starts where another one had come to |
 //! | `cold` | a boot from kernel and initial RAM disk |
 //! | `power` | pause, resume, reset, power button, shutdown, close |
-//! | `running` | a machine with its agent's session, and the watch over its life |
+//! | `running` | a machine with its agent's session |
+//! | `watch` | the watch over its life |
 //! | `timeline` | which handles are still of the guest as it is now |
 
 mod boot;
@@ -27,8 +31,10 @@ mod power;
 mod running;
 mod template;
 mod timeline;
+mod watch;
 
 pub(crate) use boot::{Started, now_ns};
+pub(crate) use handle::Lifecycle;
 pub(crate) use running::{MachineNumber, Running};
 pub(crate) use timeline::{Mark, Past};
 

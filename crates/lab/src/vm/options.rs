@@ -2,10 +2,13 @@
 
 use crate::profile::Profile;
 use provium_image::BootFile;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The choices; `None` where the author made none.
-#[derive(Debug, Clone, Default)]
+/// The choices; `None` where the author made none. They are kept with snapshots, so that a VM that is
+/// made from one can be booted as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct VmOptions {
     /// Guest memory, bytes.
     pub memory: Option<u64>,
@@ -20,6 +23,7 @@ pub struct VmOptions {
     /// CLOCK_REALTIME at boot, nanoseconds since 1970.
     pub initial_time_ns: Option<i64>,
     /// Files that are there before init runs.
+    #[serde(with = "kept_files")]
     pub files: Option<Vec<BootFile>>,
     /// How long the boot may take until the agent answers.
     pub agent_timeout: Option<Duration>,
@@ -65,9 +69,97 @@ impl VmOptions {
     }
 }
 
+/// Files in JSON: their content as hexadecimal digits, since it may be any bytes.
+mod kept_files {
+    use super::BootFile;
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::fmt::Write as _;
+
+    #[derive(Serialize, Deserialize)]
+    struct Kept {
+        path: String,
+        content: String,
+        perm: u32,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        files: &Option<Vec<BootFile>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let kept = files.as_ref().map(|files| {
+            let kept = files.iter().map(|file| Kept {
+                path: file.path.clone(),
+                content: to_hex(&file.content),
+                perm: file.perm,
+            });
+            kept.collect::<Vec<_>>()
+        });
+        kept.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Vec<BootFile>>, D::Error> {
+        let kept = Option::<Vec<Kept>>::deserialize(deserializer)?;
+        let Some(kept) = kept else { return Ok(None) };
+        let files = kept.into_iter().map(|file| {
+            let content = from_hex(&file.content);
+            Ok(BootFile {
+                path: file.path,
+                content: content.ok_or_else(|| D::Error::custom("content is not hexadecimal"))?,
+                perm: file.perm,
+            })
+        });
+        files.collect::<Result<Vec<_>, _>>().map(Some)
+    }
+
+    fn to_hex(bytes: &[u8]) -> String {
+        let mut text = String::with_capacity(bytes.len() * 2);
+        for byte in bytes {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+
+    fn from_hex(text: &str) -> Option<Vec<u8>> {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let bytes = pairs
+            .iter()
+            .map(|[high, low]| u8::try_from(digit(*high)? * 16 + digit(*low)?).ok());
+        bytes.collect::<Option<_>>().filter(|_| rest.is_empty())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_snapshot_keeps_comes_back() {
+        let options = VmOptions {
+            memory: Some(1 << 28),
+            kernel_cmdline_append: Some("a=1".to_owned()),
+            initial_time_ns: Some(-1),
+            rng_seed: Some(u64::MAX),
+            files: Some(vec![BootFile {
+                path: "/x".to_owned(),
+                content: vec![0, 255, 16],
+                perm: 0o644,
+            }]),
+            agent_timeout: Some(Duration::from_millis(1500)),
+            ..VmOptions::default()
+        };
+        let text = serde_json::to_string(&options).unwrap();
+        assert!(text.contains("00ff10"), "{text}");
+        assert_eq!(serde_json::from_str::<VmOptions>(&text).unwrap(), options);
+        let none = serde_json::from_str::<VmOptions>("{}").unwrap();
+        assert_eq!(none, VmOptions::default());
+        assert!(serde_json::from_str::<VmOptions>(&text.replace("00ff10", "00ff1")).is_err());
+        assert!(serde_json::from_str::<VmOptions>(&text.replace("00ff10", "00fx10")).is_err());
+    }
 
     #[test]
     fn boot_wins_key_by_key() {

@@ -1,17 +1,19 @@
 //! What is done to a running machine: pause, resume, reset, power button, debugger, shutdown, close.
+//!
+//! What is begun here is not left half done when its caller stops waiting: `pause` and `resume` are
+//! undone then, and the others go on to their end without it.
 
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::vm::handle::{Stage, Vm, VmState};
+use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
 use crate::vm::running::Running;
-use provium_guest::After;
 use provium_protocol::message::HostHello;
 use provium_vmm::VmmError;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::sync::MutexGuard;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// Why a guest that sleeps is as good as dead.
 pub(crate) const NO_WAKING: &str = "a guest that was started from an ELF kernel, as a bzImage is \
@@ -22,73 +24,156 @@ pub(crate) const NO_WAKING: &str = "a guest that was started from an ELF kernel,
 /// How long a guest's agent may take to answer once the guest is woken, before patience.
 const WAKE_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a guest may take to switch itself off, before patience.
-const POWER_OFF_LIMIT: Duration = Duration::from_secs(30);
+/// How long a guest that obeys its power button is waited for, before patience, and at most.
+const POWER_OFF_LIMIT: Duration = Duration::from_secs(5);
+const POWER_OFF_LIMIT_AT_MOST: Duration = Duration::from_secs(15);
 
 impl Vm {
     /// Stops its vCPUs.
     pub async fn pause(&self) -> Result<(), LabError> {
-        let _lifecycle = self.0.lifecycle.lock().await;
-        let running = self.running_in("pause()", VmState::Booted, "booted")?;
-        self.on_machine("pause()", running.machine.pause()).await?;
-        self.replace_stage(&running, Stage::Paused(Arc::clone(&running)));
-        Ok(())
+        self.switch("pause()", VmState::Booted).await
     }
 
     /// Lets its vCPUs go on.
     pub async fn resume(&self) -> Result<(), LabError> {
-        let _lifecycle = self.0.lifecycle.lock().await;
-        let running = self.running_in("resume()", VmState::Paused, "paused")?;
-        self.on_machine("resume()", running.machine.resume())
-            .await?;
-        self.replace_stage(&running, Stage::Booted(Arc::clone(&running)));
-        Ok(())
+        self.switch("resume()", VmState::Paused).await
+    }
+
+    /// Stops vCPUs that run, or the other way round. If the caller has stopped waiting by the time that
+    /// is done, it is undone, and the state has not changed.
+    async fn switch(&self, call: &'static str, from: VmState) -> Result<(), LabError> {
+        let lifecycle = self.lifecycle().await;
+        let (answer, waiting) = oneshot::channel();
+        let vm = self.clone();
+        self.environment().runtime().spawn(async move {
+            let _lifecycle = lifecycle;
+            let switched = vm.switch_machine(call, from).await;
+            let switched = match switched {
+                Ok(running) if answer.is_closed() => {
+                    let undone = match from {
+                        VmState::Paused => running.machine.pause().await,
+                        _ => running.machine.resume().await,
+                    };
+                    return drop(vm.on_machine(call, async { undone }).await);
+                }
+                Ok(running) => {
+                    let now = Arc::clone(&running);
+                    let stage = match from {
+                        VmState::Paused => Stage::Booted(now),
+                        _ => Stage::Paused(now),
+                    };
+                    vm.replace_stage(&running, stage);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            };
+            // A caller that is gone by now finds the state that it asked for.
+            let _ = answer.send(switched);
+        });
+        match waiting.await {
+            Ok(switched) => switched,
+            Err(error) => Err(LabError::host(self.subject(), call, error)),
+        }
+    }
+
+    async fn switch_machine(&self, call: &str, from: VmState) -> Result<Arc<Running>, LabError> {
+        let running = self.running_in(call, from, from.word())?;
+        let switched = match from {
+            VmState::Paused => self.on_machine(call, running.machine.resume()).await,
+            _ => self.on_machine(call, running.machine.pause()).await,
+        };
+        switched.map(|()| running)
     }
 
     /// Resets the machine, as its button would; returns when the agent is back. What belonged to
-    /// the guest before (workers, processes, files) is gone.
+    /// the guest before (workers, processes, files) is gone. A guest whose agent does not come back is
+    /// dead.
     pub async fn reset(&self) -> Result<(), LabError> {
-        let call = "reset()";
-        let _lifecycle = self.0.lifecycle.lock().await;
-        let running = self.running_in(call, VmState::Booted, "booted")?;
-        lock(&self.0.timeline).boot();
-        self.on_machine(call, running.machine.reset()).await?;
-        let (hello, limit) = self.reboot_terms();
-        let back = running.channel.resync(hello, After::Reboot);
-        self.answers(call, limit, back, "the agent did not come back")
-            .await
+        let lifecycle = self.lifecycle().await;
+        let vm = self.clone();
+        self.to_its_end("reset()", async move {
+            let _lifecycle = lifecycle;
+            vm.reset_here().await
+        })
+        .await
     }
 
-    /// Presses the ACPI power button; returns once the guest is off.
+    async fn reset_here(&self) -> Result<(), LabError> {
+        let call = "reset()";
+        let running = self.running_in(call, VmState::Booted, "booted")?;
+        lock(&self.0.timeline).boot();
+        *lock(&running.pressed) = None;
+        self.on_machine(call, running.machine.reset()).await?;
+        match self.greet_again(&running).await {
+            Ok(()) => Ok(()),
+            Err(how) => {
+                running.stop_watch();
+                let report = self
+                    .die(&running, format!("it was reset, then: {how}"))
+                    .await;
+                Err(report.error(self.subject(), call.to_owned()))
+            }
+        }
+    }
+
+    /// Presses the ACPI power button; returns once the guest is off, or when it has not obeyed for a few
+    /// seconds. It stays booted then, and is shut down whenever it obeys.
     pub async fn power_button(&self) -> Result<(), LabError> {
         let call = "power_button()";
-        let _lifecycle = self.0.lifecycle.lock().await;
-        let running = self.running_in(call, VmState::Booted, "booted")?;
-        // From here on, the machine's end is what was asked for, and no death.
-        running.stop_watch();
-        let pressed = self.on_machine(call, running.machine.power_button()).await;
-        let mut ended = running.machine.ended();
+        let running = {
+            let _lifecycle = self.lifecycle().await;
+            let running = self.running_in(call, VmState::Booted, "booted")?;
+            self.check_awake(call, &running).await?;
+            // From here on, a guest that switches itself off does as it was told, and is not dead.
+            *lock(&running.pressed) = Some(Instant::now());
+            self.on_machine(call, running.machine.power_button())
+                .await?;
+            running
+        };
         let limit = self.environment().patient(POWER_OFF_LIMIT);
-        let off = tokio::time::timeout(limit, ended.wait_for(Option::is_some))
-            .await
-            .is_ok();
-        if let (Ok(()), false) = (&pressed, off) {
-            self.watch_over(&running);
-            return Err(LabError::TimedOut {
-                subject: self.subject(),
-                call: call.to_owned(),
-                after: limit,
-                note: "; the guest does not act on its power button (no ACPI daemon or handler?)"
-                    .to_owned(),
-            });
+        let mut stage = self.0.stage.subscribe();
+        let moved_on = stage.wait_for(|stage| {
+            let now = stage.running();
+            now.is_none_or(|now| !Arc::ptr_eq(now, &running))
+        });
+        let limit = limit.min(POWER_OFF_LIMIT_AT_MOST);
+        let moved_on = tokio::time::timeout(limit, moved_on).await;
+        match moved_on {
+            Ok(Ok(stage)) => match &*stage {
+                Stage::Dead(report) => Err(report.error(self.subject(), call.to_owned())),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
         }
-        self.end(&running).await;
-        pressed
+    }
+
+    /// An error while the guest sleeps (S3): it does not see what is asked of it.
+    pub(crate) async fn check_awake(&self, call: &str, running: &Running) -> Result<(), LabError> {
+        match running.machine.sleeps().await {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let why = "the guest sleeps (S3); wake it first, with wakeup()";
+                Err(LabError::invalid(self.subject(), call, why))
+            }
+            Err(error) => self.on_machine(call, async { Err(error) }).await,
+        }
+    }
+
+    /// Runs `act` to its end, whether or not the caller waits for it.
+    pub(crate) async fn to_its_end<T: Send + 'static>(
+        &self,
+        call: &str,
+        act: impl Future<Output = Result<T, LabError>> + Send + 'static,
+    ) -> Result<T, LabError> {
+        match self.environment().runtime().spawn(act).await {
+            Ok(done) => done,
+            Err(error) => Err(LabError::host(self.subject(), call, error)),
+        }
     }
 
     /// Wakes it from S3; returns when its agent answers again.
     pub async fn wakeup(&self) -> Result<(), LabError> {
-        let _lifecycle = self.0.lifecycle.lock().await;
+        let _lifecycle = self.lifecycle().await;
         let call = "wakeup()";
         let running = self.running_in(call, VmState::Booted, "booted")?;
         if !running.machine.can_wake() {
@@ -142,7 +227,7 @@ impl Vm {
 
     /// Where a debugger finds it, `host:port`; the same at each call, until it is booted anew.
     pub async fn gdb(&self) -> Result<String, LabError> {
-        let _lifecycle = self.0.lifecycle.lock().await;
+        let _lifecycle = self.lifecycle().await;
         let call = "gdb()";
         let stage = self.0.stage.borrow().clone();
         let Some(running) = stage.running() else {
@@ -158,13 +243,17 @@ impl Vm {
 
     /// Switches it off. Off already is fine.
     pub async fn shutdown(&self) -> Result<(), LabError> {
-        let lifecycle = self.0.lifecycle.lock().await;
-        self.switch_off(&lifecycle).await;
-        Ok(())
+        let lifecycle = self.lifecycle().await;
+        let vm = self.clone();
+        self.to_its_end("shutdown()", async move {
+            vm.switch_off(&lifecycle).await;
+            Ok(())
+        })
+        .await
     }
 
-    /// The same, for whoever holds its life-cycle lock.
-    pub(crate) async fn switch_off(&self, _lifecycle: &MutexGuard<'_, ()>) {
+    /// The same, for a caller that holds its life-cycle lock.
+    pub(crate) async fn switch_off(&self, _lifecycle: &Lifecycle) {
         let stage = self.0.stage.borrow().clone();
         if let Some(running) = stage.running() {
             self.end(running).await;
@@ -172,7 +261,7 @@ impl Vm {
     }
 
     /// Switches it off, to the state in which it was when it had not been booted yet.
-    pub(crate) async fn switch_off_as(&self, before: VmState, lifecycle: &MutexGuard<'_, ()>) {
+    pub(crate) async fn switch_off_as(&self, before: VmState, lifecycle: &Lifecycle) {
         self.switch_off(lifecycle).await;
         let stage = match before {
             VmState::Created => Stage::Created,
@@ -202,7 +291,7 @@ impl Vm {
     }
 
     /// Moves on from the stage that `running` is in; false if it has moved on by itself.
-    fn replace_stage(&self, running: &Arc<Running>, next: Stage) -> bool {
+    pub(crate) fn replace_stage(&self, running: &Arc<Running>, next: Stage) -> bool {
         self.0.stage.send_if_modified(|stage| {
             let ours = stage.running().is_some_and(|now| Arc::ptr_eq(now, running));
             if ours {
@@ -252,7 +341,7 @@ impl Vm {
             return error;
         };
         match &*stage {
-            Stage::Dead(obituary) => obituary.error(self.subject(), call.to_owned()),
+            Stage::Dead(report) => report.error(self.subject(), call.to_owned()),
             _ => LabError::gone(self.subject(), call, "the VM was shut down meanwhile"),
         }
     }

@@ -1,32 +1,29 @@
-//! A machine with its agent's session, and the watch over its life.
-//!
-//! While a VM runs, a task listens to everything that can end it: QEMU's process, QEMU's events, the
-//! agent's channel, and words on the console that suggest a panic or a halt, which a ping that goes
-//! unanswered confirms. Whatever comes first makes the VM *dead*, closes the channel (so that every
-//! call in flight fails at once) and keeps the console.
+//! A machine with its agent's session, and what is told of its end.
 
-use crate::answer::{LAST_WORDS, NoAnswer, answer_of, last_word, told};
 use crate::budget::Grant;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::saved::Base;
-use crate::vm::handle::{Stage, Vm};
-use crate::vm::power::NO_WAKING;
+use crate::vm::handle::Vm;
 use crate::vm::timeline::Mark;
 use provium_events::{BootKind, Event};
-use provium_guest::{After, Channel, LaneHandle};
+use provium_guest::{Channel, LaneHandle};
 use provium_protocol::Lane;
-use provium_vmm::{Machine, MachineEvent, Suspicion};
+use provium_vmm::Machine;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
-/// How much of the console goes into an error, bytes.
+/// How much of the console goes into an error about a VM that has died, bytes.
 const CONSOLE_SHOWN: usize = 1024;
 
-/// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
-const CONFIRMATION: Duration = Duration::from_secs(1);
+/// How much of it goes into the error of a boot, bytes: a panic's registers and call trace, and what
+/// was said before them.
+const BOOT_CONSOLE_SHOWN: usize = 8192;
+
+/// What the agent puts before its words on the console.
+const AGENT_SAYS: &str = "provium-agent: ";
 
 /// A VM that runs.
 pub(crate) struct Running {
@@ -42,6 +39,8 @@ pub(crate) struct Running {
     pub(crate) boot_time: Duration,
     pub(crate) grant: Mutex<Option<Grant>>,
     pub(crate) watch: Mutex<Option<AbortHandle>>,
+    /// When its power button was pressed, since the guest's last boot.
+    pub(crate) pressed: Mutex<Option<Instant>>,
 }
 
 /// Tells apart the machines that a VM runs on in its life.
@@ -69,12 +68,12 @@ impl Session {
 
 /// How a VM died.
 #[derive(Debug)]
-pub(crate) struct Obituary {
-    how: String,
-    console: String,
+pub(crate) struct DeathReport {
+    pub(crate) how: String,
+    pub(crate) console: String,
 }
 
-impl Obituary {
+impl DeathReport {
     pub(crate) fn error(&self, subject: String, call: String) -> LabError {
         LabError::Dead {
             subject,
@@ -100,24 +99,34 @@ impl Running {
 }
 
 impl Vm {
-    /// Starts the watch over a VM that has just booted.
-    pub(crate) fn watch_over(&self, running: &Arc<Running>) {
-        let task = watch(self.clone(), Arc::clone(running));
-        let handle = self.environment().runtime().spawn(task).abort_handle();
-        *lock(&running.watch) = Some(handle);
-    }
-
-    /// How the guest ended, with the kernel's own reason where it panicked.
+    /// How the guest ended, with the kernel's own reason where it panicked, and what the agent said of it.
     pub(crate) fn with_reason(&self, how: String) -> String {
-        match self.console().panic_reason() {
-            Some(reason) => format!("{how}: {reason}"),
-            None => how,
+        let Some(reason) = self.console().panic_reason() else {
+            return how;
+        };
+        match self.agent_complaint() {
+            Some(complaint) => format!("{how}: {reason} (the agent said: {complaint})"),
+            None => format!("{how}: {reason}"),
         }
     }
 
-    /// The end of the console, for an error.
+    /// The last thing that the agent said on the console.
+    fn agent_complaint(&self) -> Option<String> {
+        let tail = self.console().tail(2 * BOOT_CONSOLE_SHOWN);
+        let at = tail.rfind(AGENT_SAYS)? + AGENT_SAYS.len();
+        let line = tail[at..].lines().next()?.trim();
+        (!line.is_empty()).then(|| line.to_owned())
+    }
+
+    /// The end of the console, for the error of a VM that has died.
     pub(crate) fn console_tail(&self) -> String {
         self.console().tail(CONSOLE_SHOWN)
+    }
+
+    /// The end of the console, for the error of a boot.
+    pub(crate) fn boot_console_tail(&self) -> String {
+        self.console().settle();
+        self.console().tail(BOOT_CONSOLE_SHOWN)
     }
 
     /// Tells that a VM of `running` is no more.
@@ -128,106 +137,5 @@ impl Vm {
             vm_name: self.name().to_owned(),
             duration_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
         });
-    }
-}
-
-async fn watch(vm: Vm, running: Arc<Running>) {
-    let how = how_it_ends(&vm, &running).await;
-    let elapsed = running.booted_at.elapsed().as_secs_f64();
-    let how = vm.with_reason(format!("{elapsed:.1} s after its boot: {how}"));
-    running.machine.quit().await;
-    running.release();
-    let obituary = Arc::new(Obituary {
-        how,
-        console: vm.console_tail(),
-    });
-    let died = vm.0.stage.send_if_modified(|stage| {
-        let ours = stage
-            .running()
-            .is_some_and(|now| Arc::ptr_eq(now, &running));
-        if ours {
-            *stage = Stage::Dead(obituary);
-        }
-        ours
-    });
-    if died {
-        vm.emit_shutdown(&running);
-    }
-    running.channel.shut_down("the VM is dead");
-}
-
-/// Something that may be the end.
-enum Sign {
-    Ended,
-    ChannelClosed,
-    Event(MachineEvent),
-    Suspicion(Suspicion),
-}
-
-/// Waits for the end of the guest, and says what it was.
-async fn how_it_ends(vm: &Vm, running: &Running) -> String {
-    let mut ended = running.machine.ended();
-    let mut closed = running.channel.closed();
-    let mut events = running.machine.events();
-    loop {
-        let sign = tokio::select! {
-            biased;
-            _ = ended.wait_for(Option::is_some) => Sign::Ended,
-            _ = closed.wait_for(Option::is_some) => Sign::ChannelClosed,
-            Ok(event) = events.recv() => Sign::Event(event),
-            suspicion = running.machine.suspicion() => Sign::Suspicion(suspicion),
-        };
-        match sign {
-            Sign::Ended => return told(&ended, "QEMU ended"),
-            Sign::ChannelClosed => {
-                // An agent's channel also closes because QEMU ends: that tells more.
-                let end = ended.wait_for(Option::is_some);
-                if matches!(tokio::time::timeout(LAST_WORDS, end).await, Ok(Ok(_))) {
-                    return told(&ended, "QEMU ended");
-                }
-                return format!(
-                    "its agent is gone: {}",
-                    told(&closed, "the channel is closed")
-                );
-            }
-            Sign::Event(MachineEvent::Rebooted) => {
-                if let Err(how) = meet_again(vm, running).await {
-                    return how;
-                }
-            }
-            Sign::Event(MachineEvent::Suspended) if !running.machine.can_wake() => {
-                return format!("the guest went to sleep; {NO_WAKING}");
-            }
-            Sign::Event(_) => {}
-            Sign::Suspicion(suspicion) => {
-                let limit = vm.environment().patient(CONFIRMATION);
-                let answer = tokio::time::timeout(limit, running.channel.ping());
-                let answers = tokio::select! {
-                    biased;
-                    () = async { drop(ended.wait_for(Option::is_some).await) } => false,
-                    answer = answer => matches!(answer, Ok(Ok(_))),
-                };
-                if answers {
-                    continue;
-                }
-                return last_word(&running.machine, &suspicion).await;
-            }
-        }
-    }
-}
-
-/// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
-async fn meet_again(vm: &Vm, running: &Running) -> Result<(), String> {
-    lock(&vm.0.timeline).boot();
-    let (hello, limit) = vm.reboot_terms();
-    running.machine.forget_suspicions().await;
-    let back = running.channel.resync(hello, After::Reboot);
-    match answer_of(&running.machine, limit, back).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(format!("the guest rebooted: {error}")),
-        Err(NoAnswer::Ended(how)) => Err(format!("the guest rebooted, then: {how}")),
-        Err(NoAnswer::Late) => Err(format!(
-            "the guest rebooted, and its agent was not back within {limit:?}"
-        )),
     }
 }

@@ -8,14 +8,15 @@
 //! A kind is everything that the state depends on: the image, the agent, modules and files that are
 //! added, the kernel's arguments, memory, vCPUs, accelerator, and QEMU. Of several that boot a new
 //! kind at once, in whatever process, one makes the template and the others wait for it, since their
-//! boots would take longer side by side. A template that cannot be used is removed and made anew: a
-//! test notices nothing but the time.
+//! boots would take longer side by side. A damaged template is reported, removed and rebuilt: a test
+//! notices nothing but the time. What is wrong with the host, or with what the test wants of the guest,
+//! is no damage.
 
 use crate::answer::{NoAnswer, answer_of};
 use crate::environment::Host;
 use crate::error::LabError;
-use crate::saved::{Again, Base, Held, Revived, SavedVm, VmFacts};
-use crate::vm::boot::Started;
+use crate::saved::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
+use crate::vm::boot::{Started, Terms};
 use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
@@ -26,18 +27,34 @@ use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
 use provium_vmm::{Machine, SaveForm, Standby};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// A damaged template is made anew once; if that does not help, the boot is cold.
+/// A damaged template is rebuilt once; if that does not help, the boot is cold.
 const ATTEMPTS: usize = 2;
+
+/// How long somebody else may take to make the template, before patience: a few cold boots. A process
+/// that is stopped while it makes one must not keep everybody else from booting.
+const OTHERS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why a template did not serve.
+enum Unused {
+    /// It is damaged.
+    Damaged(String),
+    /// The host could not do it.
+    Host(String),
+    /// The guest ended, or refused what the test wants of it, as it would have after any boot.
+    Refused(LabError),
+}
 
 impl Vm {
     /// A machine from the template of its kind, which is made if there is none; `None` where
     /// templates are not to be used, or cannot be.
     pub(crate) async fn boot_from_template(
         &self,
-        options: &VmOptions,
+        terms: &Terms,
         image: &GuestImage,
     ) -> Result<Option<Started>, LabError> {
+        let options = &terms.options;
         let host = self.environment().host();
         let wanted = self.0.profile.warm_boot && options.cold != Some(true);
         let Some((host, bucket)) = host
@@ -48,28 +65,40 @@ impl Vm {
         };
         let key = self.template_key(options, image)?;
         let told = |notice: Notice<'_>| tell_of(host, notice);
+        let limit = self.environment().patient(OTHERS_LIMIT);
         for _ in 0..ATTEMPTS {
-            match bucket.claim(&key, &told).await {
-                Ok(Claim::Found(entry)) => match self.start_template(entry, options, image).await {
-                    Ok(started) => return Ok(Some(started)),
-                    Err(why) => {
-                        let path = bucket.path().join(key.as_str());
-                        let gone = match bucket.remove_unused(&key) {
-                            Ok(true) => "it is removed and made again".to_owned(),
-                            Ok(false) => "it is in use, and stays".to_owned(),
-                            Err(error) => format!("it cannot be removed: {error}"),
-                        };
-                        let why = why.lines().collect::<Vec<_>>().join("; ");
-                        host.images.tell(&format!(
-                            "the boot template in `{path}` cannot be used ({why}): {gone}"
-                        ));
+            match bucket.claim_within(&key, limit, &told).await {
+                Ok(Claim::Found(entry)) => {
+                    let path = bucket.path().join(key.as_str());
+                    match self.start_template(entry, terms, image).await {
+                        Ok(started) => return Ok(Some(started)),
+                        Err(Unused::Refused(error)) => return Err(error),
+                        Err(Unused::Host(why)) => {
+                            let why = on_one_line(&why);
+                            host.images.tell(&format!(
+                                "the boot template in `{path}` could not be started ({why}): it stays, and \
+                                 this boot is cold"
+                            ));
+                            break;
+                        }
+                        Err(Unused::Damaged(why)) => {
+                            let gone = match bucket.remove_unused(&key) {
+                                Ok(true) => "it is removed and rebuilt".to_owned(),
+                                Ok(false) => "it is in use, and stays".to_owned(),
+                                Err(error) => format!("it cannot be removed: {error}"),
+                            };
+                            let why = on_one_line(&why);
+                            host.images.tell(&format!(
+                                "the boot template in `{path}` cannot be used ({why}): {gone}"
+                            ));
+                        }
                     }
-                },
+                }
                 Ok(Claim::Make(making)) => {
-                    let (machine, channel) = self.boot_cold(options, image).await?;
+                    let (machine, channel) = self.boot_cold(terms, image).await?;
                     self.keep_as_template(bucket, making, &machine, &channel, image)
                         .await?;
-                    self.introduce(&machine, &channel, options).await?;
+                    self.introduce(&machine, &channel, terms).await?;
                     return Ok(Some(Started {
                         machine,
                         channel,
@@ -79,7 +108,7 @@ impl Vm {
                 }
                 Err(error) => {
                     host.images.tell(&format!(
-                        "no boot template can be had ({}): the boot is cold",
+                        "no boot template can be used ({}): the boot is cold",
                         crate::error::chain(&error)
                     ));
                     break;
@@ -113,19 +142,26 @@ impl Vm {
         Ok(key.finish())
     }
 
-    /// A machine that goes on from the template; the reason why there is none.
+    /// A machine that goes on from the template, as the VM that the test wants.
     async fn start_template(
         &self,
         entry: Entry,
-        options: &VmOptions,
+        terms: &Terms,
         image: &GuestImage,
-    ) -> Result<Started, String> {
-        let saved = SavedVm::whole(Base::entry(entry)).map_err(|error| error.to_string())?;
-        let revived = self.load(&saved, image).await;
-        let revived = revived.map_err(|error| crate::error::chain(&error))?;
-        let limit = self.agent_limit(options);
-        let woken = revived.wake(self.identity(options), limit).await;
-        woken.map_err(|error| crate::error::chain(&error))?;
+    ) -> Result<Started, Unused> {
+        let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
+        let revived = self.load(&saved, image).await.map_err(unused)?;
+        let limit = self.limit_of(terms);
+        let woken = revived
+            .wake(self.identity(&terms.options), limit.time)
+            .await;
+        woken.map_err(|error| match error {
+            ReviveError::Refused(error) => {
+                Unused::Refused(self.boot_error(format!("the agent says: {error}")))
+            }
+            ReviveError::GuestEnded(how) => Unused::Refused(self.boot_error(self.with_reason(how))),
+            error => unused(error),
+        })?;
         self.keep_spare(&saved, Again::Perhaps, image);
         let Revived {
             machine,
@@ -174,11 +210,14 @@ impl Vm {
         let held = match answer_of(machine, limit * 2, held).await {
             Ok(held) => held.map_err(|error| crate::error::chain(&error)),
             Err(NoAnswer::Ended(how)) => return Err(self.boot_error(self.with_reason(how))),
+            Err(NoAnswer::Reset) => {
+                return Err(self.boot_error(self.with_reason(NoAnswer::Reset.to_string())));
+            }
             Err(late) => Err(late.to_string()),
         };
         let written = async {
             let held = held?;
-            let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, cut);
+            let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, None, cut);
             let saved = held.save(draft.path(), SaveForm::Whole, facts).await;
             let resumed = held.let_go().await;
             saved.map_err(|error| crate::error::chain(&error))?;
@@ -237,7 +276,7 @@ impl Vm {
         &self,
         saved: &SavedVm,
         image: &GuestImage,
-    ) -> Result<Revived, crate::saved::ReviveError> {
+    ) -> Result<Revived, ReviveError> {
         let Some(host) = self.environment().host() else {
             return Err(crate::EnvironmentError::NoMachines.into());
         };
@@ -254,6 +293,20 @@ impl Vm {
         )
         .await
     }
+}
+
+/// What an error on the way to a running machine says of the template.
+fn unused(error: impl std::error::Error + Send + Sync + 'static) -> Unused {
+    let why = crate::error::chain(&error);
+    if is_damage(&error) {
+        Unused::Damaged(why)
+    } else {
+        Unused::Host(why)
+    }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join("; ")
 }
 
 /// Tells the user what is out of the ordinary. That a file of this run waits for another's template is

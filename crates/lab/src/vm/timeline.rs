@@ -13,6 +13,13 @@ pub(crate) struct Mark {
     moment: ResourceId,
 }
 
+impl Mark {
+    /// Whether the guest was neither booted, reset nor put back between the two.
+    pub(crate) fn is_of_same_run(self, other: Self) -> bool {
+        self.stretch == other.stretch
+    }
+}
+
 /// A piece of the past, from a boot, a reset or a restore on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stretch {

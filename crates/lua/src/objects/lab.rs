@@ -3,7 +3,7 @@
 use super::fixture;
 use super::settings;
 use super::snapshot;
-use super::value::{self, as_object, here};
+use super::value::{self, as_object, here, time_left};
 use super::vm::{self, VmObject};
 use crate::args::Args;
 use crate::class::{Class, Object};
@@ -167,7 +167,7 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
     class
         .waits("boot", |lua, this, _| async move {
             let (scope, _) = here(&lua);
-            this.0.boot(&scope).await?;
+            this.0.boot(&scope, time_left(&lua)).await?;
             Ok(value(&lua, &this.0)?)
         })?
         .waits("shutdown", |lua, this, _| async move {

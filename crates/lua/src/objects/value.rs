@@ -3,8 +3,10 @@
 use crate::class::{Object, object, object_in};
 use crate::file::FileState;
 use crate::stack;
+use crate::task::Task;
 use mlua::{Lua, Result, Value};
 use provium_lab::{ResourceId, Scope, Site};
+use std::time::Duration;
 
 /// The Lua value of the resource `id`. One resource may have values of several classes (a VM has a
 /// console and a clock).
@@ -29,6 +31,14 @@ pub(super) fn here(lua: &Lua) -> (Scope, Site) {
         line: 1,
     });
     (state.current_scope(), site)
+}
+
+/// How much time the test, or the file, has left; `None` where it has no limit.
+pub(super) fn time_left(lua: &Lua) -> Option<Duration> {
+    match Task::current() {
+        Some(task) => task.deadline.left(),
+        None => FileState::of(lua).deadline.left(),
+    }
 }
 
 /// The object of class `T` in a Lua value.

@@ -18,7 +18,8 @@ impl Object for VmObject {
         self.0.subject()
     }
     fn describe(&self) -> String {
-        format!("{} ({})", self.0.subject(), self.0.state())
+        // Without the state: authors use the text as a table's key.
+        self.0.subject()
     }
     fn in_copy(&self, copy: &LabCopy) -> Self {
         Self(copy.vm(&self.0))
@@ -58,7 +59,8 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
 fn lifecycle(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
         .waits("boot", |lua, this, args| async move {
-            this.0.boot(options(&args, 0)?).await?;
+            let left = value::time_left(&lua);
+            this.0.boot_within(options(&args, 0)?, left).await?;
             Ok(value(&lua, &this.0)?)
         })?
         .waits(

@@ -129,6 +129,8 @@ impl Watched {
             let console = vm.console();
             console.settle();
             // A log that cannot be read fails whoever asks for it.
+            // What the error of a boot has told is not told again.
+            let from = from.max(vm.reported_console());
             let Ok((reports, next)) = console.reports(from, to_the_end) else {
                 continue;
             };

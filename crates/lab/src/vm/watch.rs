@@ -1,0 +1,368 @@
+//! The watch over a VM's life.
+//!
+//! While a VM runs, a task listens to everything that can end it:
+//!
+//! | sign | what follows |
+//! |---|---|
+//! | QEMU's end or its events | the VM is dead |
+//! | the agent's channel closes | dead; QEMU's end says why, if it comes with it |
+//! | the guest closes the agent's port | dead, unless it opens it again, resets or switches itself off |
+//! | words on the console (panic, halt) | dead, if the agent does not answer a ping |
+//! | the agent does not answer pings | dead, after two of them |
+//! | the guest resets the machine | its agent is awaited, for as long as a boot may take |
+//!
+//! Death closes the channel, so that every call in flight fails at once, and keeps the console. After
+//! the power button a guest that switches itself off is not dead but shut down.
+//!
+//! What the harness does to the VM itself (a reset, a restore) is not watched: whoever does it holds the
+//! life-cycle lock, and waits for the agent under a limit of its own.
+
+use crate::answer::{NoAnswer, answer_of, end_of, last_word, told};
+use crate::lock::lock;
+use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
+use crate::vm::power::NO_WAKING;
+use crate::vm::running::{DeathReport, Running};
+use provium_guest::{After, ChannelError};
+use provium_vmm::{DeathKind, MachineEvent, Suspicion};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
+const CONFIRMATION: Duration = Duration::from_secs(1);
+
+/// Between two pings of an agent that answers.
+const PING_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How long an agent may take to answer a ping, before patience, and the bounds of that. A guest that
+/// computes answers within a second; one whose QEMU or host stands for some seconds is not dead.
+const PING_LIMIT: Duration = Duration::from_secs(3);
+const PING_LIMITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(20)];
+
+/// So many pings in a row without an answer are a death.
+const PINGS: u32 = 2;
+
+/// How long a guest that closed the agent's port may take to reset or to switch itself off, at least: an
+/// init kills all processes, then waits a second or two, before it does either.
+const PORT_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a guest whose power button was pressed may be without an agent, before patience: it is
+/// shutting down.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
+
+impl Vm {
+    /// Starts the watch over a VM that has just booted.
+    pub(crate) fn watch_over(&self, running: &Arc<Running>) {
+        let task = watch(self.clone(), Arc::clone(running));
+        let handle = self.environment().runtime().spawn(task).abort_handle();
+        *lock(&running.watch) = Some(handle);
+    }
+
+    /// Ends a VM that is of no more use: from here on it is dead, and every call says how it died.
+    pub(crate) async fn die(&self, running: &Arc<Running>, how: String) -> Arc<DeathReport> {
+        let elapsed = running.booted_at.elapsed().as_secs_f64();
+        let how = self.with_reason(format!("{elapsed:.1} s after its boot: {how}"));
+        running.machine.quit().await;
+        running.release();
+        let report = Arc::new(DeathReport {
+            how,
+            console: self.console_tail(),
+        });
+        if self.replace_stage(running, Stage::Dead(Arc::clone(&report))) {
+            self.emit_shutdown(running);
+        }
+        running.channel.shut_down("the VM is dead");
+        report
+    }
+
+    /// The guest did what its power button is for.
+    async fn switched_off(&self, running: &Arc<Running>) {
+        let ours = self.replace_stage(running, Stage::Shutdown);
+        running.channel.shut_down("the VM was shut down");
+        running.machine.quit().await;
+        running.release();
+        if ours {
+            self.emit_shutdown(running);
+        }
+    }
+}
+
+impl Running {
+    /// Whether its guest may be shutting down, as its power button tells it to.
+    fn is_shutting_down(&self, grace: Duration) -> bool {
+        lock(&self.pressed).is_some_and(|pressed| pressed.elapsed() < grace)
+    }
+}
+
+async fn watch(vm: Vm, running: Arc<Running>) {
+    let end = Watch::new(&vm, &running).until_the_end().await;
+    let was_pressed = lock(&running.pressed).is_some();
+    match end {
+        End::Off(_) if was_pressed => vm.switched_off(&running).await,
+        End::Off(how) | End::Death(how) => drop(vm.die(&running, how).await),
+    }
+}
+
+/// How it ends.
+enum End {
+    /// The guest switched itself off.
+    Off(String),
+    Death(String),
+}
+
+/// Something that may be the end.
+enum Sign {
+    Ended,
+    ChannelClosed,
+    Event(MachineEvent),
+    /// The agent announced itself in the middle of a session.
+    Announced,
+    PortStaysClosed,
+    Suspicion(Suspicion),
+    Silence(Duration),
+}
+
+struct Watch<'a> {
+    vm: &'a Vm,
+    running: &'a Running,
+    /// Its vCPUs do not run: paused, held by a debugger, or asleep.
+    stands: AtomicBool,
+}
+
+impl<'a> Watch<'a> {
+    fn new(vm: &'a Vm, running: &'a Running) -> Self {
+        Self {
+            vm,
+            running,
+            stands: AtomicBool::new(false),
+        }
+    }
+
+    /// Waits for the end of the guest, and says what it was.
+    async fn until_the_end(&self) -> End {
+        let (vm, running) = (self.vm, self.running);
+        let mut ended = running.machine.ended();
+        let mut closed = running.channel.closed();
+        let mut events = running.machine.events();
+        let mut announcements = running.channel.announcements();
+        announcements.mark_unchanged();
+        let mut port_closed: Option<Instant> = None;
+        let mut silence = pin!(self.silence());
+        loop {
+            let sign = tokio::select! {
+                biased;
+                _ = ended.wait_for(Option::is_some) => Sign::Ended,
+                _ = closed.wait_for(Option::is_some) => Sign::ChannelClosed,
+                Ok(event) = events.recv() => Sign::Event(event),
+                Ok(()) = announcements.changed() => Sign::Announced,
+                suspicion = running.machine.suspicion() => Sign::Suspicion(suspicion),
+                () = self.grace_of(port_closed) => Sign::PortStaysClosed,
+                silent = &mut silence => Sign::Silence(silent),
+            };
+            match sign {
+                Sign::Ended => {
+                    let how = told(&ended, "QEMU ended");
+                    let kind = ended.borrow().as_ref().map(|death| death.kind);
+                    return match kind {
+                        Some(DeathKind::PoweredOff) => End::Off(how),
+                        _ => End::Death(how),
+                    };
+                }
+                Sign::ChannelClosed => {
+                    // An agent's channel also closes because QEMU ends: that tells more.
+                    let how = match end_of(&running.machine).await {
+                        Some(end) => end,
+                        None => format!(
+                            "its agent is gone: {}",
+                            told(&closed, "the channel is closed")
+                        ),
+                    };
+                    return End::Death(how);
+                }
+                Sign::Event(MachineEvent::PortClosed) => port_closed = Some(Instant::now()),
+                Sign::Event(MachineEvent::PortOpened | MachineEvent::Reset) => port_closed = None,
+                Sign::Event(MachineEvent::Rebooted) => {
+                    port_closed = None;
+                    if let Err(how) = self.meet_again().await {
+                        return End::Death(how);
+                    }
+                    announcements.mark_unchanged();
+                    silence.set(self.silence());
+                }
+                Sign::Announced => {
+                    let Some(_lifecycle) = self.reboot_unseen() else {
+                        continue;
+                    };
+                    port_closed = None;
+                    if let Err(how) = self.meet_again().await {
+                        return End::Death(how);
+                    }
+                    announcements.mark_unchanged();
+                    silence.set(self.silence());
+                }
+                Sign::Event(MachineEvent::Suspended) if !running.machine.can_wake() => {
+                    return End::Death(format!("the guest went to sleep; {NO_WAKING}"));
+                }
+                Sign::Event(event) => self.follow(event),
+                Sign::PortStaysClosed => {
+                    port_closed = None;
+                    if self.is_at_work() {
+                        continue;
+                    }
+                    return End::Death(
+                        "its agent is gone: the guest closed the agent's port (the agent was killed, or \
+                         its driver removed)"
+                            .to_owned(),
+                    );
+                }
+                Sign::Suspicion(suspicion) => {
+                    let limit = vm.environment().patient(CONFIRMATION);
+                    let answer = tokio::time::timeout(limit, running.channel.ping());
+                    let answers = tokio::select! {
+                        biased;
+                        () = async { drop(ended.wait_for(Option::is_some).await) } => false,
+                        answer = answer => matches!(answer, Ok(Ok(_))),
+                    };
+                    if answers {
+                        continue;
+                    }
+                    let how = last_word(&running.machine, &suspicion).await;
+                    let kind = ended.borrow().as_ref().map(|death| death.kind);
+                    return match (kind, suspicion) {
+                        (Some(DeathKind::PoweredOff), _) | (None, Suspicion::PoweredDown) => {
+                            End::Off(how)
+                        }
+                        _ => End::Death(how),
+                    };
+                }
+                Sign::Silence(silent) => {
+                    let silent = silent.as_secs();
+                    let why = match running.machine.is_stopped() {
+                        true => "; its QEMU is stopped (SIGSTOP?)",
+                        false => "",
+                    };
+                    return End::Death(format!("its agent has not answered for {silent} s{why}"));
+                }
+            }
+        }
+    }
+
+    fn follow(&self, event: MachineEvent) {
+        match event {
+            MachineEvent::Paused | MachineEvent::Suspended => {
+                self.stands.store(true, Ordering::Relaxed);
+            }
+            MachineEvent::Resumed | MachineEvent::Woken => {
+                self.stands.store(false, Ordering::Relaxed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Waits until a guest that closed the agent's port has had the time to go on.
+    async fn grace_of(&self, closed: Option<Instant>) {
+        let Some(closed) = closed else {
+            return std::future::pending().await;
+        };
+        let environment = self.vm.environment();
+        let grace = PORT_GRACE.max(environment.patient(CONFIRMATION));
+        tokio::time::sleep_until((closed + grace).into()).await;
+        // A guest that is shutting down may take longer.
+        let pressed = *lock(&self.running.pressed);
+        if let Some(pressed) = pressed {
+            let until = pressed + environment.patient(SHUTDOWN_GRACE);
+            tokio::time::sleep_until(until.into()).await;
+        }
+    }
+
+    /// Whether the harness itself is doing something to the machine, or has it stand.
+    fn is_at_work(&self) -> bool {
+        self.vm.0.lifecycle.try_lock().is_err() || self.stands()
+    }
+
+    fn stands(&self) -> bool {
+        self.stands.load(Ordering::Relaxed) || self.vm.state() == VmState::Paused
+    }
+
+    /// Pings the agent now and then; ends when it does not answer, and says for how long it has not.
+    async fn silence(&self) -> Duration {
+        let environment = self.vm.environment();
+        let [least, most] = PING_LIMITS;
+        let limit = environment.patient(PING_LIMIT).clamp(least, most);
+        let grace = environment.patient(SHUTDOWN_GRACE);
+        let mut heard = Instant::now();
+        let mut missed = 0;
+        loop {
+            tokio::time::sleep(PING_INTERVAL).await;
+            let answer = if self.is_at_work() {
+                true
+            } else {
+                let asked = Instant::now();
+                let ping = tokio::time::timeout(limit, self.running.channel.ping()).await;
+                let answers = matches!(ping, Ok(Ok(_)));
+                if !answers {
+                    // No session is no answer either, and no reason to ask again at once.
+                    tokio::time::sleep_until((asked + limit).into()).await;
+                }
+                answers
+            };
+            if answer || self.is_at_work() || self.running.is_shutting_down(grace) {
+                (heard, missed) = (Instant::now(), 0);
+                continue;
+            }
+            missed += 1;
+            if missed == PINGS {
+                return heard.elapsed();
+            }
+        }
+    }
+
+    /// The right to greet an agent that has announced itself in the middle of a session: the guest has
+    /// rebooted, and QEMU's event was taken for an echo. `None` where somebody else greets it.
+    fn reboot_unseen(&self) -> Option<Lifecycle> {
+        let lifecycle = Arc::clone(&self.vm.0.lifecycle).try_lock_owned().ok()?;
+        let reason = self.running.channel.reason()?;
+        matches!(*reason, ChannelError::Rebooted).then_some(lifecycle)
+    }
+
+    /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
+    async fn meet_again(&self) -> Result<(), String> {
+        let (vm, running) = (self.vm, self.running);
+        lock(&vm.0.timeline).boot();
+        *lock(&running.pressed) = None;
+        running.machine.forget_suspicions().await;
+        vm.greet_again(running)
+            .await
+            .map_err(|how| format!("the guest rebooted, then: {how}"))
+    }
+}
+
+impl Vm {
+    /// Waits for the agent of a guest that boots again, on the machine that it had.
+    pub(crate) fn greet_again<'a>(
+        &'a self,
+        running: &'a Running,
+    ) -> impl Future<Output = Result<(), String>> + Send + 'a {
+        let (hello, limit) = self.reboot_terms();
+        async move {
+            let back = running.channel.resync(hello, After::Reboot);
+            match answer_of(&running.machine, limit, back).await {
+                Ok(Ok(_)) => {
+                    running.machine.note_answer();
+                    Ok(())
+                }
+                Ok(Err(error)) => Err(match end_of(&running.machine).await {
+                    Some(end) => end,
+                    None => error.to_string(),
+                }),
+                Err(NoAnswer::Ended(how)) => Err(how),
+                Err(NoAnswer::Reset) => {
+                    Err("it reset the machine again before its agent answered".to_owned())
+                }
+                Err(NoAnswer::Late) => Err(format!("its agent was not back within {limit:?}")),
+            }
+        }
+    }
+}
