@@ -117,6 +117,17 @@ test("…goes on without it", {timeout = "60s"}, function(t)
   t:assert(ok, reset:state() .. ": " .. tostring(why))
 end)
 
+local cut_at
+test("a reset that is cut short with the VM's scope…", {timeout = "0.5s", expect_fail = "too short"}, function(t)
+  local vm = provium:vm("v", "default"):boot()
+  t:defer(function() cut_at = host.now_ns() end)
+  vm:reset()
+end)
+test("…does not keep the VM from being closed", function(t)
+  local took = (host.now_ns() - cut_at) / 1e9
+  t:assert(took < 1.5, ("%.1f s: the reset was waited for"):format(took))
+end)
+
 test("pause and resume that parallel gives up are undone", {timeout = "60s"}, function(t)
   local vm = provium:vm("v", "default"):boot()
   local function given_up(call) pcall(parallel, {function() call(vm) end, function() error("the other fails") end}) end

@@ -9,7 +9,7 @@ use crate::apart::apart;
 use crate::error::LabError;
 use crate::lab::Lab;
 use crate::scope::Scope;
-use crate::snapshot::lifecycles::lock_all;
+use crate::snapshot::lifecycles::lock_all_to_end;
 use crate::snapshot::restore::{Occasion, Ready};
 use crate::snapshot::take::{Afterwards, take_all};
 use crate::snapshot::vm::Snapshot;
@@ -125,7 +125,7 @@ impl Baseline {
 
     async fn restore(self) -> Result<(), LabError> {
         let open = || self.0.iter().filter(|(vm, _)| !vm.is_closed());
-        let lifecycles = lock_all(open().map(|(vm, _)| vm)).await;
+        let lifecycles = lock_all_to_end(open().map(|(vm, _)| vm)).await;
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for ((vm, was), lifecycle) in open().zip(lifecycles) {
             match was {

@@ -6,7 +6,7 @@ use crate::lab::{Lab, Member};
 use crate::lock::lock;
 use crate::scope::{ResourceId, Scope};
 use crate::snapshot::folder::{Folder, Named};
-use crate::snapshot::lifecycles::lock_all;
+use crate::snapshot::lifecycles::lock_all_to_end;
 use crate::snapshot::restore::{Occasion, Ready, Replaced};
 use crate::snapshot::take::{Afterwards, take_all};
 use crate::snapshot::vm::Snapshot;
@@ -167,7 +167,7 @@ impl Lab {
             pairs.push((vm, from));
         }
         let ready = async move {
-            let lifecycles = lock_all(pairs.iter().map(|(vm, _)| vm)).await;
+            let lifecycles = lock_all_to_end(pairs.iter().map(|(vm, _)| vm)).await;
             let (mut ready, mut off) = (Vec::new(), Vec::new());
             for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
                 match from {

@@ -3,6 +3,15 @@
 
 use crate::vm::{Lifecycle, Vm};
 
+/// As [`lock_all`], for a restore: each VM's machine is to be ended.
+pub(crate) async fn lock_all_to_end<'a>(vms: impl IntoIterator<Item = &'a Vm>) -> Vec<Lifecycle> {
+    let vms: Vec<&Vm> = vms.into_iter().collect();
+    for vm in &vms {
+        vm.0.give_up.send_modify(|count| *count += 1);
+    }
+    lock_all(vms).await
+}
+
 /// Waits for the locks of all these; they come in the order of `vms`.
 pub(crate) async fn lock_all<'a>(vms: impl IntoIterator<Item = &'a Vm>) -> Vec<Lifecycle> {
     let mut vms: Vec<(usize, &Vm)> = vms.into_iter().enumerate().collect();

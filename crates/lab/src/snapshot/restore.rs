@@ -38,7 +38,7 @@ impl Vm {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
         let ready = self
             .apart("restore()", async move {
-                let lifecycle = vm.lifecycle().await;
+                let lifecycle = vm.lifecycle_to_end().await;
                 let mut ready = vm.prepare(lifecycle, &snapshot, None).await?;
                 ready.wake(occasion).await?;
                 Ok(ready)

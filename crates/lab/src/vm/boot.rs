@@ -201,8 +201,8 @@ impl Vm {
         self.console().settle();
         match self.console().mark() {
             0 => {
-                "; its console is empty: the kernel faulted before its first line, or does not print to \
-                 the first serial port (`console=ttyS0`)"
+                "; its console is empty: the kernel faulted before its first line (too little `memory`, the \
+                 wrong kernel), or is kept silent (`quiet`, another `console=`)"
             }
             _ => "",
         }

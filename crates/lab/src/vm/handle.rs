@@ -39,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) stage: watch::Sender<Stage>,
     /// Held by every call that changes the stage on purpose: boot, pause, shutdown…
     pub(crate) lifecycle: Arc<AsyncMutex<()>>,
+    /// Counts the calls for which a reset that nobody waits for any more is to be given up.
+    pub(crate) give_up: watch::Sender<u64>,
     pub(crate) console: Console,
     pub(crate) open_files: Arc<AtomicUsize>,
     pub(crate) open_streams: Arc<OpenStreams>,
@@ -155,6 +157,7 @@ impl Vm {
             file,
             stage: watch::Sender::new(Stage::Created),
             lifecycle: Arc::default(),
+            give_up: watch::Sender::new(0),
             console: Console::of_vm(name, Arc::clone(&open_streams)),
             open_files: Arc::new(AtomicUsize::new(0)),
             open_streams,
@@ -187,6 +190,7 @@ impl Vm {
             file: Arc::clone(&self.0.file),
             stage: watch::Sender::new(stage),
             lifecycle: Arc::default(),
+            give_up: watch::Sender::new(0),
             console: self.0.console.copy(Arc::clone(&open_streams))?,
             open_files: Arc::new(AtomicUsize::new(0)),
             open_streams,
@@ -245,6 +249,13 @@ impl Vm {
     /// How much of its console was reported by the error of a boot that failed, bytes.
     pub fn reported_console(&self) -> u64 {
         self.0.reported.load(Ordering::Acquire)
+    }
+
+    /// As [`Vm::lifecycle`], for a call that ends the machine: a reset that goes on without its caller is
+    /// given up for it.
+    pub(crate) async fn lifecycle_to_end(&self) -> Lifecycle {
+        self.0.give_up.send_modify(|count| *count += 1);
+        self.lifecycle().await
     }
 
     /// Waits until nothing else changes its stage.

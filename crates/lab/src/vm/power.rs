@@ -89,13 +89,28 @@ impl Vm {
     /// the guest before (workers, processes, files) is gone. A guest whose agent does not come back is
     /// dead.
     pub async fn reset(&self) -> Result<(), LabError> {
+        let call = "reset()";
         let lifecycle = self.lifecycle().await;
-        let vm = self.clone();
-        self.to_its_end("reset()", async move {
+        let (mut answer, waiting) = oneshot::channel();
+        let (vm, mut give_up) = (self.clone(), self.0.give_up.subscribe());
+        self.environment().runtime().spawn(async move {
             let _lifecycle = lifecycle;
-            vm.reset_here().await
-        })
-        .await
+            let done = tokio::select! {
+                done = vm.reset_here() => done,
+                // Its caller has stopped waiting, and the machine is to be ended: so has everybody.
+                () = async {
+                    answer.closed().await;
+                    // The sender is the VM's.
+                    let _ = give_up.changed().await;
+                } => return,
+            };
+            // A caller that is gone by now has a VM that works, or is dead.
+            let _ = answer.send(done);
+        });
+        match waiting.await {
+            Ok(done) => done,
+            Err(error) => Err(LabError::host(self.subject(), call, error)),
+        }
     }
 
     async fn reset_here(&self) -> Result<(), LabError> {
@@ -243,7 +258,7 @@ impl Vm {
 
     /// Switches it off. Off already is fine.
     pub async fn shutdown(&self) -> Result<(), LabError> {
-        let lifecycle = self.lifecycle().await;
+        let lifecycle = self.lifecycle_to_end().await;
         let vm = self.clone();
         self.to_its_end("shutdown()", async move {
             vm.switch_off(&lifecycle).await;
