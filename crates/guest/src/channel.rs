@@ -211,6 +211,11 @@ impl Channel {
         }
     }
 
+    /// Whether the agent answers within `limit`.
+    pub async fn answers_within(&self, limit: Duration) -> bool {
+        matches!(tokio::time::timeout(limit, self.ping()).await, Ok(Ok(_)))
+    }
+
     /// A lane of this guest, with its typed operations.
     pub fn lane(&self, lane: Lane) -> LaneHandle {
         LaneHandle::new(self.clone(), lane)

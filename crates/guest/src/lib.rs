@@ -46,7 +46,6 @@ mod reader;
 mod session;
 mod shape;
 mod shared;
-mod silence;
 mod stream;
 mod writer;
 

@@ -84,7 +84,6 @@ impl Reader {
                 Ok(read) => read,
                 Err(error) => return self.shared.die(ChannelError::Io(Arc::new(error))),
             };
-            self.shared.note_heard();
             if self.shared.take_stale_bytes() {
                 self.decoder = FrameDecoder::new();
                 self.after_sync = false;

@@ -26,7 +26,6 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
-use tokio::time::Instant;
 
 /// Cancelled calls that are remembered past their reply. Words about one may cross with it, when the
 /// guest gave up waiting for its own thread.
@@ -36,8 +35,6 @@ const LATE_LIMIT: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Shared {
     core: Mutex<Core>,
-    /// When the last bytes came from the guest.
-    heard: Mutex<Instant>,
     /// Something waits to be written.
     pub(crate) outgoing: Notify,
     /// A reader that was parked after a violation may go on.
@@ -91,7 +88,6 @@ impl Shared {
                 announced: first.is_some(),
                 stale_bytes: false,
             }),
-            heard: Mutex::new(Instant::now()),
             outgoing: Notify::new(),
             resume: Notify::new(),
             announcements: watch::Sender::new(first),
@@ -157,21 +153,6 @@ impl Shared {
     /// The lanes that have open calls, in order.
     pub(crate) fn lanes_in_use(&self) -> BTreeSet<Lane> {
         self.lock().calls.values().map(|cell| cell.lane).collect()
-    }
-
-    /// Whether any call waits for its reply.
-    pub(crate) fn has_open_calls(&self) -> bool {
-        !self.lock().calls.is_empty()
-    }
-
-    /// Bytes have come from the guest.
-    pub(crate) fn note_heard(&self) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    /// When the last bytes came from the guest; before the first, when the channel was made.
-    pub(crate) fn last_heard(&self) -> Instant {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // Cuts.

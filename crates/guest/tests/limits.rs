@@ -140,36 +140,26 @@ async fn the_raw_call_that_others_wait_behind_can_be_named() {
 }
 
 #[tokio::test]
-async fn silence_is_noticed_while_calls_are_open() {
-    const LIMIT: Duration = Duration::from_millis(200);
+async fn a_guest_that_answers_is_told_from_one_that_does_not() {
     let (host, mut agent) = FakeAgent::pair();
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let establish = tokio::spawn(establish);
     agent.say_hello(0).await;
     let hello = agent.host_hello().await;
     agent.say_hello(hello.session).await;
-    let (channel, _) = timeout(LONG, establish).await.unwrap().unwrap().unwrap();
-    let long = 5 * LIMIT;
-    assert!(
-        timeout(long, channel.silence(LIMIT)).await.is_err(),
-        "nothing is expected of a guest that was asked nothing"
-    );
+    let (silent, _) = timeout(LONG, establish).await.unwrap().unwrap().unwrap();
     // From here on nobody speaks for the agent.
-    let _call = channel.open(OWNER, &Op::Stats);
-    timeout(LONG, channel.silence(LIMIT)).await.unwrap();
-    assert!(!channel.answers_within(LIMIT).await);
-}
+    assert!(!silent.answers_within(Duration::from_millis(200)).await);
 
-#[tokio::test]
-async fn a_guest_whose_call_takes_long_is_not_silent() {
-    const LIMIT: Duration = Duration::from_millis(400);
     let (channel, _guest, _serving) = connect().await;
     let command = channel
         .lane(OWNER)
         .command(shell("wait", Stdin::Null, false), 100);
     command.started().await.unwrap();
-    assert!(timeout(4 * LIMIT, channel.silence(LIMIT)).await.is_err());
-    assert!(channel.answers_within(LONG).await);
+    assert!(
+        channel.answers_within(LONG).await,
+        "however long a call takes"
+    );
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ impl Process {
         } else if end_all(&[&*command]).await {
             Ok(())
         } else {
-            let ended = line.while_answering(command.wait()).await;
+            let ended = line.while_answering(command.pid(), command.wait()).await;
             command.give_up();
             ended.map(drop)
         };

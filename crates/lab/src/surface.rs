@@ -132,14 +132,6 @@ impl Surface {
         self.worker.as_deref()
     }
 
-    /// Whether it is that of a worker whose process is stopped, as far as the guest says so soon.
-    pub(crate) async fn worker_is_stopped(&self) -> bool {
-        let Some(worker) = &self.worker else {
-            return false;
-        };
-        worker.is_stopped(&self.vm).await
-    }
-
     /// Whether it is that of a worker which is gone.
     pub(crate) fn is_gone(&self) -> bool {
         let worker = self.worker.as_ref();

@@ -16,6 +16,9 @@ use tokio::time::{Instant, timeout};
 /// How long a guest has to carry out a SIGKILL, once a limit has passed.
 pub(crate) const KILL_GRACE: Duration = Duration::from_secs(3);
 
+/// How long a guest has to say in which state a process is.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How long an agent has to answer that it is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
@@ -30,6 +33,8 @@ pub(crate) enum Cause {
     RawCall { nr: i64, waiting: Duration },
     /// The worker's process is stopped (SIGSTOP, or a tracer).
     Stopped,
+    /// The process is in a wait in the kernel that no signal ends.
+    Uninterruptible,
     /// The agent answers.
     Process,
 }
@@ -48,6 +53,9 @@ impl fmt::Display for Cause {
                 waiting.as_secs_f64()
             ),
             Self::Stopped => f.write_str("the worker's process is stopped (SIGSTOP)"),
+            Self::Uninterruptible => f.write_str(
+                "the process is in an uninterruptible wait in the kernel; it ends when that does",
+            ),
             Self::Process => f.write_str(
                 "the guest answers, but the process in it that has to carry this out does not: it is \
                  stopped, or waits in the kernel",
@@ -82,6 +90,21 @@ impl Vm {
         });
         calls.collect()
     }
+
+    /// The state of a process of the guest, as `ps` shows it (`R`, `S`, `D`, `T`, `t`, `Z`), if the guest
+    /// says so soon.
+    pub(crate) async fn process_state(&self, pid: u32) -> Option<char> {
+        let path = format!("/proc/{pid}/stat");
+        let surface = self.surface();
+        let stat = timeout(LOOK, surface.read_file(path.as_bytes())).await;
+        process_state(&stat.ok()?.ok()?)
+    }
+}
+
+/// The state in a `/proc/PID/stat`: the first field behind the name, which may hold anything.
+fn process_state(stat: &[u8]) -> Option<char> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(name_end + 2).map(|state| char::from(*state))
 }
 
 impl Line {
@@ -92,7 +115,7 @@ impl Line {
 
     /// The error of a call that was given up after `after`; finds out why it is not done.
     pub(crate) async fn given_up(&self, after: Duration) -> LabError {
-        self.timed_out(after, &self.cause().await)
+        self.timed_out(after, &self.cause(None).await)
     }
 
     /// The same, where the cause is known.
@@ -106,9 +129,10 @@ impl Line {
     }
 
     /// Waits for `work` as long as the guest answers otherwise: for a short grace, and for as much longer
-    /// as guests are slower here than hardware would be.
+    /// as guests are slower here than hardware would be. `process` is what the work depends on.
     pub(crate) async fn while_answering<T>(
         &self,
+        process: Option<u32>,
         work: impl Future<Output = T>,
     ) -> Result<T, LabError> {
         let began = Instant::now();
@@ -116,8 +140,11 @@ impl Line {
         if let Ok(done) = timeout(KILL_GRACE, &mut work).await {
             return Ok(done);
         }
-        let cause = self.cause().await;
-        if !matches!(cause, Cause::Paused | Cause::NoAnswer) {
+        let cause = self.cause(process).await;
+        if !matches!(
+            cause,
+            Cause::Paused | Cause::NoAnswer | Cause::Uninterruptible
+        ) {
             let rest = self.surface().vm().environment().patient(KILL_GRACE);
             if let Ok(done) = timeout(rest, work).await {
                 return Ok(done);
@@ -128,7 +155,7 @@ impl Line {
     }
 
     /// Why a call on this line is not done.
-    async fn cause(&self) -> Cause {
+    async fn cause(&self, process: Option<u32>) -> Cause {
         if self.is_paused() {
             return Cause::Paused;
         }
@@ -140,7 +167,15 @@ impl Line {
                 Cause::NoAnswer
             };
         }
-        if self.surface().worker_is_stopped().await {
+        let vm = self.surface().vm();
+        if let Some(pid) = process
+            && vm.process_state(pid).await == Some('D')
+        {
+            return Cause::Uninterruptible;
+        }
+        if let Some(worker) = self.surface().worker()
+            && worker.is_stopped(vm).await
+        {
             return Cause::Stopped;
         }
         // The agent itself never waits for a raw syscall, but to start a worker it needs the process
@@ -156,5 +191,18 @@ impl Line {
             },
             None => Cause::Process,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_process_is_read_whatever_its_name() {
+        assert_eq!(process_state(b"12 (provium-exec) T 1 12 12 0"), Some('T'));
+        assert_eq!(process_state(b"12 (a) R (b) t 1"), Some('t'));
+        assert_eq!(process_state(b"12 (T T) S 1 12"), Some('S'));
+        assert_eq!(process_state(b""), None);
     }
 }

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-/// How long the guest may take to say whether a worker's process is stopped, and how often it is asked.
+/// How often the guest is asked whether a worker's process is stopped.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A worker.
@@ -118,13 +118,7 @@ impl WorkerSeat {
 
     /// Whether its process is stopped, as far as the guest says so soon.
     pub(crate) async fn is_stopped(&self, vm: &Vm) -> bool {
-        let path = format!("/proc/{}/stat", self.pid);
-        let surface = vm.surface();
-        let Ok(Ok(stat)) = tokio::time::timeout(LOOK, surface.read_file(path.as_bytes())).await
-        else {
-            return false;
-        };
-        is_stopped(&stat)
+        matches!(vm.process_state(self.pid).await, Some('T' | 't'))
     }
 
     /// Marks it gone; false if it was already.
@@ -219,7 +213,10 @@ impl Worker {
         if !line.lane.may_have_background_commands() {
             return Ok(0);
         }
-        match line.while_answering(line.lane.signal_all(signal)).await? {
+        match line
+            .while_answering(None, line.lane.signal_all(signal))
+            .await?
+        {
             Err(error) if has_ended(&error).is_some() => Ok(0),
             count => line.checked(count).await,
         }
@@ -328,7 +325,7 @@ impl Worker {
             .environment()
             .runtime()
             .spawn(async move { channel.retire_worker(lane).await });
-        match line.while_answering(retired).await? {
+        match line.while_answering(None, retired).await? {
             Ok(retired) => line.checked(retired).await,
             Err(error) => Err(LabError::host(self.subject(), "close()", error)),
         }
@@ -357,14 +354,6 @@ fn has_ended(error: &CallError) -> Option<i32> {
     };
     let signalled = number_after("signal ").map(|signal| 128 + signal);
     Some(signalled.or_else(|| number_after("status ")).unwrap_or(0))
-}
-
-/// Whether a process is stopped, from its `/proc/PID/stat`: the state is the first field behind the name,
-/// which may hold anything.
-fn is_stopped(stat: &[u8]) -> bool {
-    let name_end = stat.iter().rposition(|byte| *byte == b')');
-    let state = name_end.and_then(|end| stat.get(end + 2));
-    matches!(state, Some(b'T' | b't'))
 }
 
 /// The workers of a VM that somebody holds.
@@ -447,13 +436,5 @@ mod tests {
             Some(0)
         );
         assert_eq!(code(ErrorKind::Invalid, "exited with status 3"), None);
-    }
-
-    #[test]
-    fn a_stopped_process_is_told_by_its_state_whatever_its_name() {
-        assert!(is_stopped(b"12 (provium-exec) T 1 12 12 0"));
-        assert!(is_stopped(b"12 (a) R (b) t 1"));
-        assert!(!is_stopped(b"12 (T T) S 1 12"));
-        assert!(!is_stopped(b""));
     }
 }
