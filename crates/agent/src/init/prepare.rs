@@ -40,7 +40,10 @@ pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
     match served {
         Ok((transport, duties, root)) => Router::new(transport, duties, root).run(),
         Err(errno) => {
-            roots::log(&format!("cannot serve: {errno}"));
+            roots::log(&format!(
+                "{}; an image that starts the agent needs a profile with inject_agent = false",
+                reason(errno)
+            ));
             process::exit(1)
         }
     }
@@ -68,11 +71,16 @@ pub(crate) fn join(argv0: *mut libc::c_char) -> i32 {
     Router::new(transport, duties, Root::now()).run()
 }
 
-fn refuse(errno: Errno) -> i32 {
-    let why = match errno {
+/// Why there is no line to the host.
+fn reason(errno: Errno) -> String {
+    match errno {
         Errno(libc::EBUSY) => "an agent serves this guest already".to_owned(),
         errno => format!("cannot serve the host: {errno}"),
-    };
+    }
+}
+
+fn refuse(errno: Errno) -> i32 {
+    let why = reason(errno);
     roots::log(&why);
     modprobe::complain(&format!("provium-agent: {why}"));
     1
@@ -81,10 +89,14 @@ fn refuse(errno: Errno) -> i32 {
 /// The plan of the host; `None` in a guest of an image that brings the agent itself.
 fn read_plan() -> Result<Option<BootPlan>, String> {
     match file::read(PLAN_PATH) {
-        Ok(bytes) => match codec::decode(&bytes) {
-            Ok(plan) => Ok(Some(plan)),
-            Err(_) => Err("the boot plan cannot be read".to_owned()),
-        },
+        Ok(bytes) => {
+            // It is for one boot: an agent that the init executes in its place must not run the init again.
+            let _ = file::remove(PLAN_PATH.as_bytes());
+            match codec::decode(&bytes) {
+                Ok(plan) => Ok(Some(plan)),
+                Err(_) => Err("the boot plan cannot be read".to_owned()),
+            }
+        }
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(format!("the boot plan cannot be read: {errno}")),
     }
