@@ -58,6 +58,7 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	$(call step,nothing is left behind)
 	tests/nothing-left.sh $(PROVIUM)
 	tests/given-up.sh $(PROVIUM)
+	tests/pool-waits.sh $(PROVIUM)
 	$(call step,what a failed test tells)
 	tests/failure-report.sh $(PROVIUM)
 	$(call step,fixtures from run to run)

@@ -261,12 +261,12 @@ echo "what cannot be read is cleaned"
 
 # The cache is the user's; what does not belong to the project is not judged by its configuration.
 build
-mkdir -p ../foreign more/by_itself
-echo 'provium:vm_fixture("named_here.fixture.lua")' > more/by_itself/names.fixture.lua
-echo > more/by_itself/named_here.fixture.lua
+mkdir -p ../foreign ../by_itself
+echo 'provium:vm_fixture("named_here.fixture.lua")' > ../by_itself/names.fixture.lua
+echo > ../by_itself/named_here.fixture.lua
 printf '[provium]\ncache_dir = "../cache"\n' > ../foreign/provium.toml
-# A file outside of all roots names fixtures beside itself.
-(cd ../foreign && "$provium" list --fixtures "$folder"/project/more/by_itself > ../list.out)
+# A file outside of all roots, and of any project, names fixtures beside itself.
+(cd ../foreign && "$provium" list --fixtures "$folder"/by_itself > ../list.out)
 grep -A1 "named_here.fixture.lua" ../list.out | grep -q "named in .*names.fixture.lua" || fail "$(cat ../list.out)"
 (cd ../foreign && "$provium" fixture stale && "$provium" fixture list && "$provium" fixture list --json) > foreign.out
 grep -qx "no fixture is stale" foreign.out || fail "$(cat foreign.out)"

@@ -26,7 +26,7 @@ machine_of() { machine=$(cat /proc/"$1"/task/*/children 2>/dev/null | tr ' ' '\n
 booted() { [ -s "$folder/events" ] && grep -aq vm_spawned "$folder/events"; }
 gone() { [ ! -e /proc/"$1" ] || grep -q '^State:.Z' /proc/"$1"/status 2>/dev/null; }
 
-for signal in INT TERM KILL; do
+for signal in INT TERM HUP KILL; do
   rm -f "$folder/events"
   TMPDIR=$folder/tmp "$provium" --save-events "$folder/events" "$folder/long.test.lua" \
     > "$folder/out" 2>&1 &

@@ -75,7 +75,11 @@ fn text(text: &mut String) -> usize {
     if dropped == 0 {
         return 0;
     }
-    let end = text.floor_char_boundary(KEPT);
+    // A character has at most four bytes.
+    let end = (KEPT - 3..=KEPT)
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    let end = end.unwrap_or(0);
     let dropped = text.len() - end;
     text.truncate(end);
     text.push_str(&format!("… ({dropped} bytes dropped)"));

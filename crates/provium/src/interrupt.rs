@@ -47,9 +47,10 @@ impl Interrupts {
         let thread = std::thread::Builder::new().name("signals".to_owned());
         let listen = async move {
             signals.next().await;
+            // Said first, so that it stands before what comes of it.
+            terminal::notice("provium: stopping; once more stops at once\n");
             stop.cancel();
             count.send_replace(1);
-            terminal::notice("provium: stopping; once more stops at once\n");
             signals.next().await;
             count.send_replace(2);
             tokio::time::sleep(AT_ONCE).await;

@@ -14,12 +14,12 @@ use crate::lowargs::ColorChoice;
 use provium_events::printable::for_terminal;
 use std::io::{self, ErrorKind, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long the last words may take to be written.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long words that matter only now are waited for.
+const SHORTLY: Duration = Duration::from_millis(200);
 
 /// Whether texts may hold colour sequences.
 static COLOURS: AtomicBool = AtomicBool::new(false);
@@ -107,31 +107,29 @@ pub(crate) fn error(text: &str) {
     write_text(Stream::Error, text);
 }
 
-/// Writes to standard error in the background, for callers that must not wait for a reader.
+/// Writes to standard error, but does not wait long for a reader.
 pub(crate) fn notice(text: &'static str) {
-    drop(in_background(move || error(text)));
+    shortly(move || error(text));
 }
 
 /// Takes away what is drawn and writes to standard error, but does not wait long for a reader.
 pub(crate) fn last_words(text: &'static str) {
-    let written = in_background(move || {
+    shortly(move || {
         live::end();
         error(text);
     });
-    // Nobody reads: then there is nobody to tell.
-    let _ = written.recv_timeout(LAST_WORDS);
 }
 
-/// Does `work` on a thread of its own; what is returned ends when it is done. A host without another
-/// thread hears nothing.
-fn in_background(work: impl FnOnce() + Send + 'static) -> Receiver<()> {
+/// Does `work` on a thread of its own, and goes on when it is done or takes too long: then nobody
+/// reads, and there is nobody to tell. A host without another thread says nothing.
+fn shortly(work: impl FnOnce() + Send + 'static) {
     let (done, waiting) = channel::<()>();
     let thread = std::thread::Builder::new().name("notice".to_owned());
     drop(thread.spawn(move || {
         work();
         drop(done);
     }));
-    waiting
+    let _ = waiting.recv_timeout(SHORTLY);
 }
 
 fn write_text(stream: Stream, text: &str) {

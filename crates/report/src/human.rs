@@ -242,18 +242,40 @@ impl Human {
         )
     }
 
-    /// Lines about waits for the pool. A short one is of interest only where everything is.
+    /// Waits for the pool: each where everything is wanted, else a line for those that were long.
     fn waits(&self, waits: &[WaitRecord]) -> String {
-        let everything = self.verbosity == Verbosity::Verbose;
-        let mut out = String::new();
-        for WaitRecord { amount, waited_ns } in waits {
-            if everything || *waited_ns >= LONG_WAIT {
-                let took = seconds(*waited_ns, 1);
-                let word = self.paint.odd("waited");
-                let _ = writeln!(out, "  {word} {took} for {}", in_words(*amount));
-            }
+        let word = self.paint.odd("waited");
+        let line = |wait: &WaitRecord| {
+            let took = seconds(wait.waited_ns, 1);
+            format!("  {word} {took} for {}\n", in_words(wait.amount))
+        };
+        if self.verbosity == Verbosity::Verbose {
+            return waits.iter().map(line).collect();
         }
-        out
+        let long: Vec<_> = waits
+            .iter()
+            .filter(|wait| wait.waited_ns >= LONG_WAIT)
+            .copied()
+            .collect();
+        match (
+            long.as_slice(),
+            long.iter().max_by_key(|wait| wait.waited_ns),
+        ) {
+            ([one], _) => line(one),
+            (many, Some(longest)) => {
+                let all = many
+                    .iter()
+                    .fold(0, |sum: u64, wait| sum.saturating_add(wait.waited_ns));
+                format!(
+                    "  {word} {} in {} boots; longest {} for {}\n",
+                    seconds(all, 1),
+                    many.len(),
+                    seconds(longest.waited_ns, 1),
+                    in_words(longest.amount)
+                )
+            }
+            (_, None) => String::new(),
+        }
     }
 
     fn other_test(&self, test: &TestRecord) -> String {

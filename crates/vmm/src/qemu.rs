@@ -169,6 +169,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_build_without_seccomp_is_found_out_without_a_machine() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(dir.path().join("qemu")).unwrap();
+        let refuses = "#!/bin/sh\necho \"qemu: -sandbox support is not enabled\" >&2; exit 1\n";
+        for (script, can) in [(refuses, false), ("#!/bin/sh\nread commands\n:\n", true)] {
+            std::fs::write(&path, script).unwrap();
+            let executable = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&path, executable).unwrap();
+            let qemu = Qemu::assumed(path.clone(), OLDEST_QEMU);
+            let tried = qemu.try_sandbox().await;
+            assert_eq!((tried.is_ok(), qemu.has_sandbox()), (can, can), "{tried:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_no_qemu_is_told() {
         let error = Qemu::find(Some("/bin/echo".into())).await.unwrap_err();
         assert!(matches!(error, VmmError::NotQemu { .. }), "{error}");

@@ -1,0 +1,131 @@
+//! A file whose thread never comes back: no Lua, no guest.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
+
+use provium_events::{Amount, Event, FileStatus, Sink, Value};
+use provium_lab::{Budget as _, Need};
+use provium_runner::pool::PoolSize;
+use provium_runner::{About, FileEnd, FileTask, History, Plan, Pool, RunFile, Stop, TestFile, run};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const MIB: u64 = 1 << 20;
+
+/// Longer than a thread needs to get around to anything.
+const SHORTLY: Duration = Duration::from_millis(50);
+
+fn plan(file_timeout: Option<Duration>) -> Plan {
+    let file = |name: &str| TestFile {
+        path: name.into(),
+        display: name.to_owned(),
+        package_roots: Vec::new(),
+        lines: Vec::new(),
+        names: Vec::new(),
+    };
+    Plan {
+        files: vec![file("stuck"), file("works")],
+        reservation: Amount {
+            memory_bytes: MIB,
+            cpus: 1,
+        },
+        file_timeout,
+        stuck_after: SHORTLY,
+        fail_fast: false,
+        whole_files: true,
+        pressure: "/nowhere".into(),
+        about: About {
+            version: "0".into(),
+            seed: 1,
+            accel: "none".into(),
+            host: "a host".into(),
+        },
+    }
+}
+
+/// Of two files the first never comes back, with all of the pool in its hands.
+struct OneIsStuck {
+    pool: Pool,
+    abandoned: Mutex<Vec<String>>,
+}
+
+impl RunFile for OneIsStuck {
+    fn run(&self, task: FileTask) -> FileEnd {
+        let file = task.file.display.clone();
+        let need = Need {
+            memory: MIB,
+            cpus: 1,
+        };
+        let granted = futures_util::FutureExt::now_or_never(self.pool.acquire(&file, need));
+        let granted = granted.map(|granted| granted.unwrap());
+        if file == "stuck" {
+            task.sink.emit(Event::TestStarted {
+                path: file,
+                name: "hangs".into(),
+                meta: Value::Nil,
+            });
+            loop {
+                std::thread::park();
+            }
+        }
+        assert!(granted.is_some(), "what the other file held was taken back");
+        FileEnd {
+            status: FileStatus::Passed,
+            error: None,
+        }
+    }
+
+    fn abandon(&self, file: &TestFile) {
+        self.abandoned.lock().unwrap().push(file.display.clone());
+    }
+}
+
+#[test]
+fn a_file_that_never_comes_back_is_given_up_with_all_it_holds() {
+    for by_the_user in [false, true] {
+        let plan = plan((!by_the_user).then_some(SHORTLY));
+        let (sink, receiver) = Sink::channel();
+        let size = PoolSize {
+            memory: MIB,
+            cpus: 1,
+        };
+        let pool = Pool::new(size, sink.clone());
+        let files = Arc::new(OneIsStuck {
+            pool: pool.clone(),
+            abandoned: Mutex::default(),
+        });
+        let stop = Stop::new();
+        if by_the_user {
+            let (stop, within) = (stop.clone(), pool.clone());
+            std::thread::spawn(move || {
+                // Thrown once the file is at work.
+                while within.room() > 0 {
+                    std::thread::yield_now();
+                }
+                stop.cancel();
+            });
+        }
+        let run_file: Arc<dyn RunFile> = files.clone();
+        let outcome = run(
+            &plan,
+            &mut History::default(),
+            &pool,
+            &sink,
+            &stop,
+            run_file,
+        );
+        assert_eq!(*files.abandoned.lock().unwrap(), ["stuck"]);
+        // By the user's wish the second one does not start.
+        assert_eq!(outcome.files_failed, 1 + u64::from(by_the_user));
+        assert_eq!(pool.room(), MIB, "nothing is held any more");
+        let told: Vec<Event> = receiver.try_iter().map(|stamped| stamped.event).collect();
+        let failed = told.iter().position(|event| {
+            matches!(event, Event::TestFailed { name, reason, .. }
+                if name == "hangs" && reason.contains("cannot be interrupted"))
+        });
+        let completed = told.iter().position(|event| {
+            matches!(event, Event::FileCompleted { path, status: FileStatus::TimedOut, .. }
+                if path == "stuck")
+        });
+        assert!(failed.is_some() && failed < completed, "{told:#?}");
+    }
+}
