@@ -22,3 +22,4 @@ pub use child::{Child, Exit, Killer};
 pub use command::{Command, Stdio};
 pub use error::ProcessError;
 pub use output::{Output, output};
+pub use sys::watch_readable;
