@@ -67,7 +67,7 @@ local function handles_hold(t, me, other)
   t:assert_eq(provium:vm("v"), vm)
   t:assert_eq(vm:console(), console)
   t:assert_eq(worker:vm(), vm)
-  t:assert_eq(tostring(vm), "vm `v` (booted)")
+  t:assert_eq(tostring(vm), "vm `v`")
 
   t:assert_eq(file:tell(), 0)
   t:assert_eq(file:read(me == "one" and 1 or 3), me == "one" and "b" or "bas")

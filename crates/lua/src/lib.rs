@@ -23,9 +23,11 @@ mod hook;
 mod job;
 mod list;
 mod listing;
+mod log;
 mod machine;
 mod objects;
 mod options;
+mod pattern;
 mod prelude;
 mod preview;
 mod raise;
@@ -36,6 +38,7 @@ mod task;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 mod units;
 
 pub use cancel::CancelToken;

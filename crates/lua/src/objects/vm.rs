@@ -17,9 +17,6 @@ impl Object for VmObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn describe(&self) -> String {
-        format!("{} ({})", self.0.subject(), self.0.state())
-    }
     fn in_copy(&self, copy: &LabCopy) -> Self {
         Self(copy.vm(&self.0))
     }
