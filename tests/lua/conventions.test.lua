@@ -117,3 +117,61 @@ test("methods are plain functions, and refuse to be called without their object"
   raises(t, function() vm.run("true") end, "needs a vm before its arguments")
   raises(t, function() vm.run(w, "true") end, "needs a vm before its arguments")
 end)
+
+test("a text made by gsub goes straight into a call", function(t)
+  vm:write_file("/tmp/gsub", ("NAME=x"):gsub("NAME", "name"))
+  t:assert_eq(vm:read_file("/tmp/gsub"), "name=x")
+  t:assert_eq(vm:run(("echo NAME"):gsub("NAME", "hi")).stdout, "hi\n")
+  t:assert_eq(vm:run_async(("echo NAME"):gsub("NAME", "hi")):wait().stdout, "hi\n")
+  raises(t, function() vm:write_file("/tmp/gsub", "x", "y") end, "options must be a table")
+end)
+
+test("an empty list is no arguments, not a shell", function(t)
+  vm:write_file("/tmp/two words", "#!/bin/sh\necho $#\n", {perm = "0755"})
+  t:assert_eq(vm:run("/tmp/two words", {}).stdout, "0\n")
+  t:assert_eq(vm:run("/tmp/two words", {args = {}}).stdout, "0\n")
+end)
+
+test("permission bits in decimal digits raise and show both readings", function(t)
+  raises(t, function() vm:write_file("/tmp/perm", "", {perm = 755}) end, "0o1363", [["0755"]], "0x1ed")
+  raises(t, function() vm:chmod("/tmp", 1777) end, "0o3361", [["1777"]])
+  vm:write_file("/tmp/perm", "", {perm = tonumber("640", 8)})
+  t:assert_eq(vm:stat("/tmp/perm").perm, tonumber("640", 8))
+end)
+
+test("the result of a command is always true, so it cannot be asserted", function(t)
+  raises(t, function() t:assert(vm:run("false")) end, "always true", "result:ok()")
+  raises(t, function() assert(vm:run("false")) end, "always true", "result:ok()")
+  t:assert(vm:run("true"):ok())
+end)
+
+test("the text of a VM is a name for it, whatever its state", function(t)
+  local seen = {[tostring(vm)] = true}
+  vm:pause()
+  t:defer(function() vm:resume() end)
+  t:assert(seen[tostring(vm)])
+end)
+
+test("what a guest printed may be printed, logged and compared", function(t)
+  local out = vm:run([[printf 'a\377b']]).stdout
+  print(out)
+  t:log(out)
+  raises(t, function() t:assert_eq(out, "a\xfeb", out) end, [["a\xffb" ~= "a\xfeb"]])
+end)
+
+test("a tail starts at a fraction, and at the start by its other name", function(t)
+  vm:write_file("/tmp/digits", "0123456789")
+  for from, want in pairs{start = "0123456789", beginning = "0123456789", [-2.5] = "89", [3.9] = "3456789"} do
+    local tail = vm:tail_file("/tmp/digits", {start = from})
+    t:assert_eq(tail:next(5), want, tostring(from))
+    tail:close()
+  end
+end)
+
+test("a predicate that waits for the guest is ended with wait_until", function(t)
+  local err = raises(t, function()
+    wait_until(function() vm:run("sleep 20") end, {timeout = "300ms", desc = "never"})
+  end, "never not met within 300ms", [[vm:run("sleep 20")]])
+  t:assert(not err:find("timed out", 1, true), err)
+  t:assert_eq(vm:run("pidof sleep").stdout, "", "it is cancelled in the guest")
+end)

@@ -97,7 +97,7 @@ test("a thousand mixed calls from sixteen tasks, some cancelled, leave the chann
           vm:write_file(name, name .. k)
           t:assert_eq(vm:read_file(name), name .. k)
         elseif kind == 2 then
-          t:assert_eq(vm:stat("/proc").entry_type, "dir")
+          t:assert_eq(vm:stat("/proc").entry_type, "directory")
         elseif kind == 3 then
           local slow = co.spawn(function() vm:syscall_async("pause"):await() end)
           host.sleep(next_random(10) / 1000)

@@ -100,7 +100,7 @@ pub enum LabError {
         how: String,
     },
     /// It was not done in time.
-    #[error("{subject}: {call}: not done within {after:?}{note}")]
+    #[error("{subject}: {call}: not done within {}{note}", spell(*after))]
     TimedOut {
         /// The object.
         subject: String,
@@ -235,6 +235,14 @@ fn describe_guest(number: i32, detail: &str) -> String {
     } else {
         format!("cannot {detail}: {}", errno::describe(number))
     }
+}
+
+/// `{:?}` of no time at all is `0ns`.
+fn spell(time: Duration) -> String {
+    if time.is_zero() {
+        return "0s".to_owned();
+    }
+    format!("{time:?}")
 }
 
 /// An error and its causes on one line.

@@ -45,6 +45,27 @@ pub async fn host_shell(command: &[u8]) -> Result<HostOutput, LabError> {
     })
 }
 
+/// A shell command on the host that runs while the script goes on. Dropping it kills it with all that
+/// it has started.
+pub use provium_process::{Child as HostChild, Exit as HostExit};
+
+/// A file of the host, watched for when there is something to read.
+pub use provium_process::watch_readable as watch_host_file;
+
+/// Starts `/bin/sh -c` with `command` on the host, with the host's environment. Its standard output and
+/// error are pipes; so is its standard input, with `feed`, else there is nothing to read.
+///
+/// # Errors
+/// The shell cannot be started.
+pub fn start_host_shell(command: &[u8], feed: bool) -> Result<HostChild, LabError> {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(OsString::from_vec(command.to_vec()));
+    let input = if feed { Stdio::Pipe } else { Stdio::Null };
+    shell.stdin(input).stdout(Stdio::Pipe).stderr(Stdio::Pipe);
+    let started = shell.spawn();
+    started.map_err(|error| LabError::host("the host".to_owned(), "io.popen()", error))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -60,7 +60,9 @@ pub use fixture::{
     BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Found, Input, InputKind,
     Recorder, Taken,
 };
-pub use host_shell::{HostOutput, host_shell};
+pub use host_shell::{
+    HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
+};
 pub use lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use process::{OutputKind, Process, ProcessStatus};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};

@@ -2,6 +2,7 @@
 
 use crate::options::Options;
 use crate::raise::Raise;
+use crate::text;
 use crate::units;
 use mlua::{Function, Table, Value};
 use std::cell::Cell;
@@ -9,38 +10,41 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The arguments of a call, without the object it was made on.
+///
+/// As in Lua itself, surplus ones are dropped: a call as the last argument passes on all its results.
+/// Only a surplus table raises, since that would be options which have no effect.
 #[derive(Debug, Clone)]
 pub(crate) struct Args {
     values: Vec<Value>,
-    asked: Asked,
+    used: Used,
 }
 
-/// How many arguments the call has asked for: what stands behind them would be passed over.
+/// How many of a call's arguments it has looked at.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Asked {
+pub(crate) struct Used {
     most: Rc<Cell<usize>>,
-    given: usize,
+    /// Index of the last table among the arguments.
+    last_table: Option<usize>,
 }
 
 impl Args {
     pub(crate) fn new(values: Vec<Value>) -> Self {
-        let given = values.iter().rposition(|value| !value.is_nil());
-        let asked = Asked {
+        let used = Used {
             most: Rc::default(),
-            given: given.map_or(0, |last| last + 1),
+            last_table: values.iter().rposition(Value::is_table),
         };
-        Self { values, asked }
+        Self { values, used }
     }
 
     /// The argument at `index`, from 0; nil where there is none.
     pub(crate) fn value(&self, index: usize) -> Value {
-        self.asked.note(index + 1);
+        self.used.note(index + 1);
         self.values.get(index).cloned().unwrap_or(Value::Nil)
     }
 
     /// All of them.
     pub(crate) fn values(&self) -> &[Value] {
-        self.asked.note(usize::MAX);
+        self.used.note(usize::MAX);
         &self.values
     }
 
@@ -49,14 +53,14 @@ impl Args {
         &self.values
     }
 
-    /// The call takes `count` arguments, of which it looks at some only when it has to.
-    pub(crate) fn takes(&self, count: usize) {
-        self.asked.note(count);
+    /// Surplus tables are dropped like everything else.
+    pub(crate) fn take_any(&self) {
+        self.used.note(usize::MAX);
     }
 
-    /// What the call asks for, from now on.
-    pub(crate) fn asked(&self) -> Asked {
-        self.asked.clone()
+    /// What the call looks at, from now on.
+    pub(crate) fn used(&self) -> Used {
+        self.used.clone()
     }
 
     /// Whether an argument that is not nil stands at `index`.
@@ -120,6 +124,15 @@ impl Args {
         self.optional(index, name, text_of)
     }
 
+    /// A string for people: bytes that are not UTF-8 become `\xNN`.
+    pub(crate) fn words(&self, index: usize, name: &str) -> Result<String, Raise> {
+        self.read(index, name, words_of)
+    }
+
+    pub(crate) fn opt_words(&self, index: usize, name: &str) -> Result<Option<String>, Raise> {
+        self.optional(index, name, words_of)
+    }
+
     pub(crate) fn integer(&self, index: usize, name: &str) -> Result<i64, Raise> {
         self.read(index, name, integer_of)
     }
@@ -168,9 +181,14 @@ impl Args {
     }
 
     /// The option table at `index`, if there is one.
+    ///
+    /// A whole number right behind a string is no option table that went wrong, but the count that
+    /// `s:gsub(…)` gives beside its text: `vm:write_file(path, s:gsub(…))`.
     pub(crate) fn options(&self, index: usize, known: &[&str]) -> Result<Options, Raise> {
+        let behind_text = index > 0 && matches!(self.value(index - 1), Value::String(_));
         match self.value(index) {
             Value::Nil => Ok(Options::default()),
+            Value::Integer(_) if behind_text => Ok(Options::default()),
             Value::Table(table) => Options::read(&table, known),
             other => Err(Raise::argument(format!(
                 "options must be a table, got {}",
@@ -180,22 +198,20 @@ impl Args {
     }
 }
 
-impl Asked {
+impl Used {
     fn note(&self, count: usize) {
         self.most.set(self.most.get().max(count));
     }
 
-    /// An error where arguments were given that a call which is done has not asked for.
-    pub(crate) fn all(&self) -> Result<(), Raise> {
-        let (most, given) = (self.most.get(), self.given);
-        if given <= most {
-            return Ok(());
+    /// An error where a call that is done has not looked at a table it was given.
+    pub(crate) fn check(&self) -> Result<(), Raise> {
+        match self.last_table {
+            Some(index) if index >= self.most.get() => Err(Raise::argument(format!(
+                "takes no options, got a table as argument {}",
+                index + 1
+            ))),
+            _ => Ok(()),
         }
-        Err(Raise::argument(match most {
-            0 => format!("takes no arguments, got {given}"),
-            1 => format!("takes one argument, got {given}"),
-            most => format!("takes at most {most} arguments, got {given}"),
-        }))
     }
 }
 
@@ -210,6 +226,11 @@ pub(crate) fn bytes_of(value: &Value) -> Result<Vec<u8>, String> {
 /// A string that is UTF-8.
 pub(crate) fn text_of(value: &Value) -> Result<String, String> {
     String::from_utf8(bytes_of(value)?).map_err(|_| "must be valid UTF-8".to_owned())
+}
+
+/// A string for people: bytes that are not UTF-8 become `\xNN`.
+pub(crate) fn words_of(value: &Value) -> Result<String, String> {
+    Ok(text::display(&bytes_of(value)?))
 }
 
 /// An integer, or a float that is one.

@@ -3,7 +3,7 @@
 //!
 //! Every method is a plain function that takes its object first, so it can be handed to `pcall`.
 
-use crate::args::{Args, Asked};
+use crate::args::{Args, Used};
 use crate::file::FileState;
 use crate::options::hint;
 use crate::preview;
@@ -20,6 +20,8 @@ use std::rc::Rc;
 
 /// Its address marks what a native function returns instead of raising.
 pub(crate) static RAISE: &[u8; 8] = b"provium!";
+/// Waiting functions that are called also while tests are only listed.
+const NEED_NO_GUEST: &[&str] = &["io.open"];
 /// What a skipped test raises, as text.
 pub(crate) const SKIP_TEXT: &str = "test skipped";
 
@@ -27,6 +29,8 @@ pub(crate) const SKIP_TEXT: &str = "test skipped";
 pub(crate) trait Object: Clone + 'static {
     /// Its class, as authors call it: `vm`.
     const CLASS: &'static str;
+    /// Its calls need no guest, so they are made also while tests are only listed.
+    const NEEDS_NO_GUEST: bool = false;
     /// The object in messages: ``vm `web` ``.
     fn subject(&self) -> String;
     /// What `tostring` says.
@@ -86,8 +90,7 @@ impl<'a, T: Object> Class<'a, T> {
                 Ok(parts) => parts,
                 Err(text) => return refuse(lua, &text, None),
             };
-            let result = body(lua, &this, &args);
-            let result = all_asked(result, &args.asked());
+            let result = used_up(body(lua, &this, &args), &args.used());
             deliver(lua, result, || this.subject(), name)
         })?;
         self.native(name, &raw)
@@ -110,7 +113,10 @@ impl<'a, T: Object> Class<'a, T> {
                 let future = begin(&lua, name, values, &body);
                 async move { future?.await }
             })?;
-        self.native(name, &raw)
+        let call = format!("{}:{name}", T::CLASS);
+        let wrapped: Function = self.state.prelude.wrap_waiting.call((raw, call))?;
+        self.methods.raw_set(name, wrapped)?;
+        Ok(self)
     }
 
     /// A method that the prelude wraps once more, as it does for what calls back into Lua.
@@ -228,7 +234,7 @@ pub(crate) fn raw_function<R: IntoLuaMulti>(
 ) -> Result<Function> {
     lua.create_function(move |lua, values: MultiValue| {
         let args = Args::new(values.into_vec());
-        let result = all_asked(body(lua, &args), &args.asked());
+        let result = used_up(body(lua, &args), &args.used());
         deliver(lua, result, String::new, name)
     })
 }
@@ -246,6 +252,7 @@ where
 {
     let function = lua.create_async_function(move |lua: Lua, values: MultiValue| {
         let listing = FileState::of(&lua).listing.clone();
+        let listing = listing.filter(|_| !NEED_NO_GUEST.contains(&name));
         let call = if let Some(listing) = listing {
             in_task(
                 &lua,
@@ -255,10 +262,10 @@ where
         } else {
             let args = Args::new(values.into_vec());
             let label = preview::call("", "", name, args.shown());
-            let asked = args.asked();
+            let used = args.used();
             let started = body(lua.clone(), args);
             in_task(&lua.clone(), label, async move {
-                let result = all_asked(started.await, &asked);
+                let result = used_up(started.await, &used);
                 deliver(&lua, result, String::new, name)
             })
         };
@@ -267,7 +274,8 @@ where
     if raw {
         Ok(function)
     } else {
-        FileState::of(lua).prelude.wrap.call(function)
+        let wrap = &FileState::of(lua).prelude.wrap_waiting;
+        wrap.call((function, name))
     }
 }
 
@@ -284,7 +292,7 @@ where
     F: Future<Output = std::result::Result<R, Raise>> + 'static,
 {
     let state = FileState::of(lua);
-    if let Some(listing) = &state.listing {
+    if let (Some(listing), false) = (&state.listing, T::NEEDS_NO_GUEST) {
         return in_task(
             lua,
             String::new(),
@@ -302,11 +310,11 @@ where
         }
     };
     let label = preview::call(T::CLASS, ":", name, args.shown());
-    let asked = args.asked();
+    let used = args.used();
     let started = body(lua.clone(), this.clone(), args);
     let lua = lua.clone();
     in_task(&lua.clone(), label, async move {
-        let result = all_asked(started.await, &asked);
+        let result = used_up(started.await, &used);
         deliver(&lua, result, || this.subject(), name)
     })
 }
@@ -348,13 +356,11 @@ fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(
         })
 }
 
-/// A call must not pass over an argument in silence: one that it never looked at was a mistake.
-fn all_asked<R>(
-    result: std::result::Result<R, Raise>,
-    asked: &Asked,
-) -> std::result::Result<R, Raise> {
+/// Options that a call does not know must not pass in silence: a table that it never looked at was a
+/// mistake.
+fn used_up<R>(result: std::result::Result<R, Raise>, used: &Used) -> std::result::Result<R, Raise> {
     let result = result?;
-    asked.all()?;
+    used.check()?;
     Ok(result)
 }
 

@@ -3,6 +3,8 @@
 //! A Lua table with keys 1 to n (gaps become nil) is a list; any other is a map. An empty table is a
 //! map, unless it was marked as a list.
 
+use crate::hook;
+use crate::text;
 use crate::units::type_name;
 use mlua::{Lua, Table, Value};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -13,6 +15,10 @@ use std::fmt;
 const MAX_DEPTH: usize = 120;
 /// Longest list that gaps may make of a table.
 const MAX_LIST: i64 = 16 * 1024 * 1024;
+/// Most values that are followed. Tables that share their parts have more of them than memory holds.
+const MAX_VALUES: usize = 4 * 1024 * 1024;
+/// Values between two looks at the clock.
+const STEPS: usize = 10_000;
 
 /// A value without behaviour.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,13 +60,16 @@ pub(crate) struct Marks {
 impl Data {
     /// The data in a Lua value. The error says what cannot be data, and where it is.
     pub(crate) fn from_lua(
+        lua: &Lua,
         value: &Value,
         form: Form,
         marks: Option<&Marks>,
     ) -> Result<Self, String> {
         Reader {
+            lua,
             form,
             marks,
+            values: 0,
             open: Vec::new(),
             path: String::new(),
         }
@@ -107,8 +116,11 @@ impl Data {
 }
 
 struct Reader<'a> {
+    lua: &'a Lua,
     form: Form,
     marks: Option<&'a Marks>,
+    /// Values so far, those that a list's gaps stand for included.
+    values: usize,
     /// Tables that are being read, outermost first.
     open: Vec<*const std::ffi::c_void>,
     path: String,
@@ -123,7 +135,21 @@ impl Reader<'_> {
         }
     }
 
+    /// Counts values that are about to be read.
+    fn count(&mut self, more: usize) -> Result<(), String> {
+        let before = self.values;
+        self.values = before.saturating_add(more);
+        if self.values > MAX_VALUES {
+            return self.fail(&format!("cannot encode more than {MAX_VALUES} values"));
+        }
+        if before / STEPS != self.values / STEPS {
+            hook::check(self.lua).map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     fn read(&mut self, value: &Value) -> Result<Data, String> {
+        self.count(1)?;
         if self.marks.is_some_and(|marks| marks.null == *value) {
             return Ok(Data::Nil);
         }
@@ -166,6 +192,7 @@ impl Reader<'_> {
         let mut is_list = true;
         let mut entries = Vec::new();
         for pair in table.pairs::<Value, Value>() {
+            // Out of memory, or of places for values that Rust holds (a million).
             let (key, value) = pair.map_err(|error| error.to_string())?;
             match key {
                 Value::Integer(index @ 1..=MAX_LIST) => longest = longest.max(index),
@@ -193,7 +220,9 @@ impl Reader<'_> {
     }
 
     fn read_list(&mut self, entries: Vec<(Value, Value)>, longest: i64) -> Result<Data, String> {
-        let mut items = vec![Data::Nil; usize::try_from(longest).unwrap_or(0)];
+        let length = usize::try_from(longest).unwrap_or(0);
+        self.count(length - entries.len().min(length))?;
+        let mut items = vec![Data::Nil; length];
         for (key, value) in entries {
             let Value::Integer(index) = key else { continue };
             let depth = self.path.len();
@@ -230,7 +259,7 @@ impl Data {
             Self::Boolean(flag) => flag.to_string(),
             Self::Integer(number) => number.to_string(),
             Self::Float(number) => number.to_string(),
-            Self::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Self::Text(bytes) => text::display(bytes),
             Self::List(_) => "a list".to_owned(),
             Self::Map(_) => "a map".to_owned(),
         }

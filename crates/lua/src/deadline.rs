@@ -52,7 +52,7 @@ impl Deadline {
     /// How much time is left; `None` where there is no end.
     pub(crate) fn left(&self) -> Option<Duration> {
         let now = Instant::now();
-        self.at.map(|at| at.saturating_duration_since(now))
+        self.end().map(|end| end.saturating_duration_since(now))
     }
 
     /// Whether it is past.

@@ -3,7 +3,9 @@
 use crate::failure::{Failure, Frame};
 use crate::file::FileState;
 use crate::held_up;
+use crate::machine::{OUT_OF_MEMORY, out_of_memory};
 use crate::task::{Task, TaskState};
+use crate::text;
 use crate::units;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use std::rc::Rc;
@@ -56,6 +58,33 @@ pub(crate) async fn drive(
     Ok(ended)
 }
 
+/// The same for what must not outlive its deadline unnoticed: where it was in code that could not be
+/// interrupted, or another task of the test was, it ends by itself, but too late.
+pub(crate) async fn drive_in_time(
+    lua: &Lua,
+    task: &Rc<Task>,
+    function: Function,
+    args: impl IntoLuaMulti,
+) -> mlua::Result<Ended> {
+    let ended = drive(lua, task, function, args).await?;
+    if !matches!(ended, Ended::Returned(_)) || !task.deadline.is_past() {
+        return Ok(ended);
+    }
+    let tasks = match &task.run {
+        Some(run) => run.tasks.borrow().clone(),
+        None => FileState::of(lua).tasks.borrow().clone(),
+    };
+    let looped = tasks.iter().find_map(|task| task.interrupted_at());
+    let (place, frames) = match looped {
+        Some(frames) => match frames.first() {
+            Some(frame) => (format!("a task at {}", frame.site), frames),
+            None => ("a task".to_owned(), frames),
+        },
+        None => ("code that could not be interrupted".to_owned(), Vec::new()),
+    };
+    Ok(timed_out(&FileState::of(lua), task, &place, frames))
+}
+
 /// Drives `task` and notes how it ended in the task itself.
 pub(crate) async fn drive_spawned(lua: Lua, task: Rc<Task>, function: Function, args: MultiValue) {
     let state = match drive(&lua, &task, function, args).await {
@@ -79,8 +108,15 @@ fn finished(state: &FileState, task: &Task, done: mlua::Result<MultiValue>) -> m
     };
     match (results.pop_front(), results.front()) {
         (Some(Value::Boolean(true)), _) => Ok(Ended::Returned(results)),
-        (_, Some(Value::Table(table))) => Ok(Ended::Failed(Failure::from_table(table)?)),
-        // The handler failed: out of stack.
+        (_, Some(Value::Table(table))) => {
+            let mut failure = Failure::from_table(table)?;
+            if failure.message == OUT_OF_MEMORY {
+                failure.message = out_of_memory();
+            }
+            failure.begin_where_it_says(&state.sources.borrow());
+            Ok(Ended::Failed(failure))
+        }
+        // The handler was not called, or failed: out of memory, or of stack.
         (_, other) => Ok(Ended::Failed(Failure::new(describe(other)))),
     }
 }
@@ -108,16 +144,20 @@ fn interrupted(
     if state.cancel.is_cancelled() || !task.deadline.is_past() {
         return Ended::Cancelled;
     }
+    let place = during.unwrap_or_else(|| match frames.first() {
+        Some(frame) => format!("Lua code at {}", frame.site),
+        None => "Lua code".to_owned(),
+    });
+    timed_out(state, task, &place, frames)
+}
+
+fn timed_out(state: &FileState, task: &Task, place: &str, frames: Vec<Frame>) -> Ended {
     let after = units::spell(task.deadline.allowed());
     let whole = if task.deadline.ends_file() {
         "the file "
     } else {
         ""
     };
-    let place = during.unwrap_or_else(|| match frames.first() {
-        Some(frame) => format!("Lua code at {}", frame.site),
-        None => "Lua code".to_owned(),
-    });
     let waited = match task.deadline.waited() {
         waited if waited < WORTH_NAMING => String::new(),
         waited => format!(
@@ -125,7 +165,7 @@ fn interrupted(
             waited.as_secs_f64()
         ),
     };
-    let held_up = held_up::note(&state.lab, &task.scope, &place);
+    let held_up = held_up::note(&state.lab, &task.scope, place);
     let mut failure = Failure::new(format!(
         "{whole}timed out after {after}{waited} in {place}{held_up}"
     ));
@@ -149,7 +189,8 @@ fn close(lua: &Lua, task: &Rc<Task>, thread: &Thread) {
 
 fn describe(value: Option<&Value>) -> String {
     match value {
-        Some(Value::String(text)) => text.to_string_lossy(),
+        Some(Value::String(text)) if text.as_bytes() == OUT_OF_MEMORY.as_bytes() => out_of_memory(),
+        Some(Value::String(text)) => text::display(&text.as_bytes()),
         Some(Value::Error(error)) => Failure::from((**error).clone()).message,
         _ => "an error without a message".to_owned(),
     }

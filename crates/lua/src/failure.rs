@@ -1,8 +1,10 @@
 //! What went wrong in Lua code, and where: the message and the author's frames.
 
 use crate::stack;
+use crate::text;
 use mlua::{Table, Value};
 use provium_lab::Site;
+use std::collections::BTreeSet;
 
 /// A frame of the author's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +42,38 @@ impl Failure {
     /// The failure that the prelude's `guarded` returned.
     pub(crate) fn from_table(table: &Table) -> mlua::Result<Self> {
         Ok(Self {
-            message: table.get::<mlua::LuaString>("message")?.to_string_lossy(),
+            message: text::display(&table.get::<mlua::LuaString>("message")?.as_bytes()),
             frames: stack::taken(&table.get("frames")?)?,
             value: table.get("value")?,
             skip: table.get("skip")?,
+        })
+    }
+
+    /// An error that was caught and raised again (`error(e, 0)`) has the frames of where that was done.
+    /// Where its text begins with the place of one of the author's lines, that place comes first.
+    pub(crate) fn begin_where_it_says(&mut self, sources: &BTreeSet<String>) {
+        let Some(site) = self.place_in_text(sources) else {
+            return;
+        };
+        let at = self.frames.iter().position(|frame| frame.site == site);
+        match at {
+            // What is before it are functions that only raise, such as a helper's own assertion.
+            Some(_) => {}
+            None => self.frames.insert(0, Frame { site, name: None }),
+        }
+    }
+
+    fn place_in_text(&self, sources: &BTreeSet<String>) -> Option<Site> {
+        let (file, rest) = self.message.split_once(':')?;
+        let line = rest.split(':').next()?.parse().ok()?;
+        let file = match file.strip_prefix("...") {
+            // Lua cuts long names.
+            Some(end) => sources.iter().find(|source| source.ends_with(end))?,
+            None => sources.get(file)?,
+        };
+        Some(Site {
+            file: file.clone(),
+            line,
         })
     }
 

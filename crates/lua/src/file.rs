@@ -2,7 +2,9 @@
 
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
+use crate::globals::Children;
 use crate::listing::Listing;
+use crate::log::Log;
 use crate::prelude::Prelude;
 use crate::task::Task;
 use crate::testing::{FileBaseline, Positions, Registry};
@@ -10,11 +12,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Table};
 use provium_lab::{Lab, Scope};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
-
-/// Lines for whoever reads what came of a test. Shared with the fixtures that are built meanwhile.
-pub(crate) type Log = Rc<RefCell<Vec<String>>>;
 
 /// A file's state. Reached from everywhere through its Lua state.
 pub(crate) struct FileState {
@@ -52,6 +52,10 @@ pub(crate) struct FileState {
     pub(crate) snapshot_bytes: Cell<u64>,
     /// Tasks started at file scope.
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
+    /// Commands of `io.popen` that were started at file scope.
+    pub(crate) children: Children,
+    /// Files that Lua code was read from, as people see them.
+    pub(crate) sources: RefCell<BTreeSet<String>>,
 }
 
 /// What a file sets for all its tests.

@@ -24,9 +24,11 @@ mod hook;
 mod job;
 mod list;
 mod listing;
+mod log;
 mod machine;
 mod objects;
 mod options;
+mod pattern;
 mod prelude;
 mod preview;
 mod raise;
@@ -37,6 +39,7 @@ mod task;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 mod units;
 
 pub use cancel::CancelToken;

@@ -3,20 +3,40 @@
 use crate::class::{raw_function, waiting_function};
 use crate::deadline::Deadline;
 use crate::failure::{Failure, Frame};
-use crate::file::{FileState, Log, Settings, base_of};
+use crate::file::{FileState, Settings, base_of};
 use crate::fixture::{note_file, note_search};
 use crate::job::FileJob;
 use crate::listing::{self, Listing};
+use crate::log::Log;
 use crate::prelude::Prelude;
 use crate::raise::Raise;
 use crate::task::Task;
-use crate::{globals, hook, objects, stack, testing};
+use crate::{globals, hook, objects, stack, testing, text};
 use camino::{Utf8Path, Utf8PathBuf};
-use mlua::{IntoLuaMulti as _, Lua, Result, Table};
-use provium_lab::{Lab, Scope};
-use std::cell::Cell;
+use mlua::{IntoLuaMulti as _, Lua, Result, Table, Value};
+use provium_lab::{FileWatch, Lab, Scope};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes that a file's Lua state may hold.
+pub(crate) const MEMORY_LIMIT: usize = 1 << 30;
+/// What Lua raises when it is given no more memory.
+pub(crate) const OUT_OF_MEMORY: &str = "not enough memory";
+
+/// The same with the limit in it.
+pub(crate) fn out_of_memory() -> String {
+    format!(
+        "{OUT_OF_MEMORY}: the Lua code of a file may hold {} MiB",
+        MEMORY_LIMIT >> 20
+    )
+}
+
+/// Time that the finalisers of a file have in all, at its end.
+const FINALISER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a file's Lua state is for.
 pub(crate) enum Purpose {
@@ -37,9 +57,49 @@ pub(crate) enum Purpose {
     },
 }
 
+/// A file's Lua state. Dropping it runs what finalisers (`__gc`) the author's code has left, as long
+/// as everything that they may call is still there.
+pub(crate) struct Machine(Lua);
+
+impl Deref for Machine {
+    type Target = Lua;
+    fn deref(&self) -> &Lua {
+        &self.0
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let state = FileState::of(self);
+        // A finaliser must not fail for want of memory, which is about to be given back.
+        let unlimited = self.set_memory_limit(0);
+        let finalised = unlimited.and_then(|_| finalise(self, &state));
+        let calmed = hook::calm(self);
+        // Whatever came of it: none may be left when the state is closed.
+        let disarm = state.prelude.method("disarm");
+        let disarmed = disarm.and_then(|disarm| disarm.call::<()>(()));
+        for error in [finalised, calmed, disarmed]
+            .into_iter()
+            .filter_map(Result::err)
+        {
+            tracing::debug!(%error, "ending a Lua state");
+        }
+    }
+}
+
+/// Runs all finalisers of the author's, within a time of their own.
+fn finalise(lua: &Lua, state: &FileState) -> Result<()> {
+    let watch = FileWatch::default();
+    let deadline = Deadline::of_file(Some(FINALISER_TIMEOUT), watch.caller());
+    let task = Task::new(state.scope.clone(), None, deadline, None);
+    let thread = lua.create_thread(state.prelude.method("finalise")?)?;
+    task.enter_sync(|| thread.resume::<()>(()))
+}
+
 /// A Lua state for the job's file, with everything an author can use.
-pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
+pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Machine> {
     let lua = Lua::new();
+    lua.set_memory_limit(MEMORY_LIMIT)?;
     let lab = || Lab::root(Arc::clone(&job.environment), &job.display);
     let base = || base_of(&job.path, &job.display);
     let deadline = || Deadline::of_file(job.file_timeout, job.watch.caller());
@@ -83,17 +143,23 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Lua> {
         baseline: Default::default(),
         snapshot_bytes: Default::default(),
         tasks: Default::default(),
+        children: Default::default(),
+        sources: RefCell::new(BTreeSet::from([job.display.clone()])),
     };
     set_package_path(&lua, &state)?;
     lua.set_app_data(Rc::new(state));
     add_native(&lua, &native)?;
     globals::install(&lua, &native)?;
+    // Before anybody else keeps `string.find` and its like.
+    let prelude = FileState::of(&lua).prelude.clone();
+    prelude.take_over_strings(&lua, &native)?;
+    prelude.take_over_io(&lua, &native)?;
     testing::install(&lua)?;
     testing::register(&lua, &native)?;
     objects::install(&lua, &native)?;
     listing::register(&lua)?;
     hook::install(&lua)?;
-    Ok(lua)
+    Ok(Machine(lua))
 }
 
 fn set_package_path(lua: &Lua, state: &FileState) -> Result<()> {
@@ -117,16 +183,30 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
         )?,
     )?;
     let located = lua.create_function(|lua, (text, kind): (mlua::LuaString, Option<String>)| {
-        let text = text.to_string_lossy();
-        let located = match stack::place(lua) {
-            Some(site) => format!("{site}: {text}"),
-            None => text,
+        let mut located = match stack::place(lua) {
+            Some(site) => format!("{site}: ").into_bytes(),
+            None => Vec::new(),
         };
+        located.extend_from_slice(&text.as_bytes());
         if kind.as_deref() == Some("assertion") {
-            note_assertion(&located, stack::frames(lua));
+            note_assertion(&text::display(&located), stack::frames(lua));
         }
         lua.create_string(located)
     })?;
+    native.raw_set(
+        "is_result",
+        lua.create_function(|_, value: Value| Ok(objects::is_result(&value)))?,
+    )?;
+    native.raw_set("always_true", testing::ALWAYS_TRUE)?;
+    native.raw_set(
+        "shown",
+        lua.create_function(|_, value: Value| Ok(testing::quoted(&value)))?,
+    )?;
+    // Called by way of `pcall`, a function of Lua's own does not know its name.
+    let named = |_: &Lua, (why, name): (mlua::LuaString, String)| {
+        Ok(text::display(&why.as_bytes()).replacen("to '?'", &format!("to '{name}'"), 1))
+    };
+    native.raw_set("named", lua.create_function(named)?)?;
     native.raw_set("located", located)?;
     native.raw_set(
         "read_source",
@@ -136,7 +216,10 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
             note_file(lua, path);
             match read_source(path) {
                 Ok(source) => {
-                    let name = format!("@{}", FileState::of(lua).display_path(path));
+                    let state = FileState::of(lua);
+                    let display = state.display_path(path);
+                    let name = format!("@{display}");
+                    state.sources.borrow_mut().insert(display);
                     Ok((lua.create_string(source)?, name).into_lua_multi(lua)?)
                 }
                 Err(error) => Err(Raise::argument(error.to_string())),
@@ -149,7 +232,7 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
     })?;
     native.raw_set("searched", searched)?;
     let pause = waiting_function(lua, "require", true, |_, _| async {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
         Ok(())
     })?;
     native.raw_set("pause", pause)
@@ -166,6 +249,11 @@ fn note_assertion(message: &str, frames: Vec<Frame>) {
 
 /// A chunk's source. A first line that begins with `#` is blanked, as Lua does for scripts.
 pub(crate) fn read_source(path: &Utf8Path) -> std::io::Result<Vec<u8>> {
+    // Reading a pipe or a terminal could take for ever.
+    if !fs_err::metadata(path)?.is_file() {
+        let text = format!("`{path}` is not a regular file");
+        return Err(std::io::Error::other(text));
+    }
     let mut source = fs_err::read(path)?;
     if let Some(rest) = source.strip_prefix(b"\xef\xbb\xbf") {
         source = rest.to_vec();

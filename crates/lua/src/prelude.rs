@@ -13,6 +13,8 @@ pub(crate) struct Prelude {
     calls: Table,
     /// `wrap(raw)`: the function an author calls for a native one.
     pub(crate) wrap: Function,
+    /// The same for one that waits: `wrap_waiting(raw, call)`.
+    pub(crate) wrap_waiting: Function,
     /// `guarded(fn, ...)`: runs `fn`; what it raises comes back as a failure.
     pub(crate) guarded: Function,
 }
@@ -29,17 +31,31 @@ impl Prelude {
             include_str!("prelude/modules.lua"),
             include_str!("prelude/tasks.lua"),
             include_str!("prelude/testing.lua"),
+            include_str!("prelude/finalisers.lua"),
         ] {
             chunk(source).call::<()>((&calls, native))?;
         }
         Ok(Self {
             wrap: calls.get("wrap")?,
+            wrap_waiting: calls.get("wrap_waiting")?,
             guarded: calls.get("guarded")?,
             calls,
         })
     }
 
-    /// A function of the prelude that serves as a method.
+    /// Takes over functions of Lua's `string` and `table`; what that calls is in `native` by now.
+    pub(crate) fn take_over_strings(&self, lua: &Lua, native: &Table) -> mlua::Result<()> {
+        let chunk = lua.load(include_str!("prelude/strings.lua"));
+        chunk.set_name(CHUNK).call((&self.calls, native))
+    }
+
+    /// Takes over Lua's `io`, likewise.
+    pub(crate) fn take_over_io(&self, lua: &Lua, native: &Table) -> mlua::Result<()> {
+        let chunk = lua.load(include_str!("prelude/io.lua"));
+        chunk.set_name(CHUNK).call((&self.calls, native))
+    }
+
+    /// A function of the prelude, by its name there.
     pub(crate) fn method(&self, name: &str) -> mlua::Result<Function> {
         self.calls.get(name)
     }

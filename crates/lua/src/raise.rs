@@ -44,6 +44,7 @@ impl Raise {
         match self {
             Self::Argument(why) if subject.is_empty() => format!("{call}: {why}"),
             Self::Argument(why) => format!("{subject}: {call}(): {why}"),
+            Self::Lua(mlua::Error::MemoryError(_)) => crate::machine::out_of_memory(),
             other => other.to_string(),
         }
     }

@@ -1,6 +1,6 @@
 //! Runs a file: its top level, then its tests, then the end of its scope.
 
-use crate::drive::{Ended, drive};
+use crate::drive::{Ended, drive_in_time};
 use crate::failure::Failure;
 use crate::file::FileState;
 use crate::job::{ChunkError, FileJob, FileOutcome, FileStatus};
@@ -91,7 +91,7 @@ async fn run_in(
             return Ok(());
         }
     };
-    match drive(lua, &file_task(state), chunk, ()).await? {
+    match drive_in_time(lua, &file_task(state), chunk, ()).await? {
         Ended::Returned(_) => {}
         Ended::Failed(failure) => {
             outcome.fail(ChunkError::from(failure));
@@ -152,6 +152,7 @@ async fn finish(state: &FileState, outcome: &mut FileOutcome) {
     for failure in failures {
         outcome.fail(ChunkError::from(failure));
     }
+    state.children.end();
     for problem in testing::close(&state.scope).await {
         outcome.fail(ChunkError::plain(problem));
     }

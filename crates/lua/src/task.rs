@@ -57,6 +57,8 @@ pub(crate) struct Task {
     calls: RefCell<Vec<Weak<Slot>>>,
     /// The script of the fixture that it waits for.
     build: RefCell<Weak<Task>>,
+    /// The task of the predicate that its `wait_until` waits for.
+    predicate: RefCell<Weak<Task>>,
     /// Where it was when it was stopped.
     stopped_in: RefCell<Option<String>>,
     state: RefCell<TaskState>,
@@ -91,6 +93,7 @@ impl Task {
             home,
             calls: RefCell::default(),
             build: RefCell::default(),
+            predicate: RefCell::default(),
             stopped_in: RefCell::default(),
             state: RefCell::new(TaskState::Running),
             seen: Cell::new(false),
@@ -102,12 +105,17 @@ impl Task {
 
     /// A task in the same scope, test and deadline.
     pub(crate) fn child(&self, home: Option<Site>) -> Rc<Self> {
-        Self::new(
-            self.scope.clone(),
-            self.run.clone(),
-            Rc::clone(&self.deadline),
-            home,
-        )
+        self.child_within(Rc::clone(&self.deadline), home)
+    }
+
+    /// A task in the same scope and test.
+    pub(crate) fn child_within(&self, deadline: Rc<Deadline>, home: Option<Site>) -> Rc<Self> {
+        Self::new(self.scope.clone(), self.run.clone(), deadline, home)
+    }
+
+    /// A predicate is looked at for it, by that task.
+    pub(crate) fn waits_for_predicate(&self, predicate: &Rc<Self>) {
+        self.predicate.replace(Rc::downgrade(predicate));
     }
 
     /// The task whose code runs now.
@@ -155,6 +163,10 @@ impl Task {
 
     /// The call it waits in and where it was made: the one begun last, if any is open.
     pub(crate) fn current_call(&self) -> Option<(String, Vec<Frame>)> {
+        let predicate = self.predicate.borrow().upgrade();
+        if let Some(call) = predicate.and_then(|task| task.current_call()) {
+            return Some(call);
+        }
         let calls = self.calls.borrow();
         let mut open = calls
             .iter()
@@ -196,6 +208,12 @@ impl Task {
         self.stopped_in.replace(place);
     }
 
+    /// Where it was when it was stopped, or interrupted.
+    pub(crate) fn stopped_in(&self) -> Option<String> {
+        let interrupted = || Some(self.interrupted_at()?.first()?.site.to_string());
+        self.stopped_in.borrow().clone().or_else(interrupted)
+    }
+
     /// Drops the futures of all its calls, which cancels what they asked for.
     pub(crate) fn drop_calls(&self) {
         for slot in self.calls.take().iter().filter_map(Weak::upgrade) {
@@ -234,6 +252,15 @@ impl Task {
         let mut receiver = self.stop.subscribe();
         // The sender lives as long as the task.
         let _ = receiver.wait_for(|asked| *asked).await;
+    }
+
+    /// Whether it has ended and there is nothing to be told about it any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        match &*self.state.borrow() {
+            TaskState::Running => false,
+            TaskState::Failed(_) => self.seen.get(),
+            TaskState::Returned(_) | TaskState::Cancelled => true,
+        }
     }
 
     /// Where it is.

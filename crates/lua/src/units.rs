@@ -1,5 +1,6 @@
 //! Durations, sizes and signals as authors write them.
 
+use crate::text;
 use mlua::Value;
 use std::time::Duration;
 
@@ -45,8 +46,14 @@ fn signed_seconds(value: &Value) -> Result<f64, String> {
             ));
         }
     };
-    if !seconds.is_finite() || seconds.abs() > LONGEST {
+    if !seconds.is_finite() {
         return Err(format!("a duration must be finite, got {}", shown(value)));
+    }
+    if seconds.abs() > LONGEST {
+        return Err(format!(
+            "a duration is at most 1000000000s (about 31 years), got {}",
+            shown(value)
+        ));
     }
     Ok(seconds)
 }
@@ -153,6 +160,13 @@ pub(crate) fn signal(value: &Value) -> Result<i32, String> {
                 .map(|(_, number)| *number)
                 .ok_or_else(|| format!("unknown signal name `{text}`"))
         }
+        Value::Number(_) => match crate::args::integer_of(value) {
+            Ok(number) => signal(&Value::Integer(number)),
+            Err(_) => Err(format!(
+                "a signal is a whole number or a name, got {}",
+                shown(value)
+            )),
+        },
         other => Err(format!(
             "a signal is a number or a name, got {}",
             shown(other)
@@ -184,7 +198,7 @@ pub(crate) fn shown(value: &Value) -> String {
         Value::Boolean(flag) => format!("the boolean {flag}"),
         Value::Integer(number) => format!("{number}"),
         Value::Number(number) => format!("{number}"),
-        Value::String(text) => format!("{:?}", crate::preview::clip(&text.to_string_lossy(), 60)),
+        Value::String(text) => text::cut(&text::quoted(&text.as_bytes()), 60),
         other => format!("a {}", type_name(other)),
     }
 }
@@ -237,6 +251,7 @@ mod tests {
             assert!(read(bad).is_err(), "{bad}");
         }
         assert!(read("'5 parsecs'").unwrap_err().contains("5 parsecs"));
+        assert!(read("10000000000").unwrap_err().contains("at most"));
         assert!(read("{}").unwrap_err().contains("table"));
         assert_eq!(
             signed_nanoseconds(&lua_value(&lua, "'-1.5s'")).unwrap(),
@@ -275,6 +290,8 @@ mod tests {
         assert_eq!(read("'SIGKILL'").unwrap(), 9);
         assert_eq!(read("'SigUsr1'").unwrap(), 10);
         assert_eq!(read("10").unwrap(), 10);
+        assert_eq!(read("18 / 2").unwrap(), 9);
+        assert!(read("9.5").unwrap_err().contains("9.5"));
         assert_eq!(read("'frob'").unwrap_err(), "unknown signal name `frob`");
         assert!(read("{}").unwrap_err().contains("table"));
         assert_eq!(signal_name(15).unwrap(), "SIGTERM");

@@ -28,6 +28,7 @@ pub use command::{Command, Stdio};
 pub use error::ProcessError;
 pub use limits::{most_address_space, most_open_files, raise_limits};
 pub use output::{Output, output};
+pub use sys::watch_readable;
 
 /// Ends this process at once with `status`: for one that is stuck in what an orderly end would wait
 /// for. Its children are killed, as in every end.

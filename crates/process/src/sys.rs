@@ -100,7 +100,7 @@ pub(crate) fn block_all_signals() {
 }
 
 /// Registers a pidfd with the runtime.
-pub(crate) fn watch_readable(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub fn watch_readable(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` gives the same open descriptor until it is dropped, which the `AsyncFd`
     // that owns it does only after taking it out of the runtime's poll set.
     unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }

@@ -31,8 +31,8 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     json.raw_set(
         "encode",
         function(lua, "json.encode", move |lua, args| {
-            let data =
-                Data::from_lua(&args.value(0), Form::Json, Some(&own)).map_err(Raise::argument)?;
+            let data = Data::from_lua(lua, &args.value(0), Form::Json, Some(&own))
+                .map_err(Raise::argument)?;
             let text =
                 serde_json::to_vec(&data).map_err(|error| Raise::argument(error.to_string()))?;
             Ok(lua.create_string(text)?)
@@ -55,8 +55,8 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     msgpack.raw_set(
         "encode",
         function(lua, "msgpack.encode", move |lua, args| {
-            let data =
-                Data::from_lua(&args.value(0), Form::Free, Some(&own)).map_err(Raise::argument)?;
+            let data = Data::from_lua(lua, &args.value(0), Form::Free, Some(&own))
+                .map_err(Raise::argument)?;
             let bytes =
                 rmp_serde::to_vec(&data).map_err(|error| Raise::argument(error.to_string()))?;
             Ok(lua.create_string(bytes)?)

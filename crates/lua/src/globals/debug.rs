@@ -26,8 +26,8 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     })?;
     table.raw_set("traceback", traceback)?;
     let getinfo = function(lua, "debug.getinfo", |lua, args| {
-        // The second says what to tell; all is told.
-        args.takes(2);
+        // The second argument, which says what to tell, is passed over: all is told.
+        args.take_any();
         match args.value(0) {
             Value::Function(function) => {
                 let info = function.info();

@@ -1,6 +1,6 @@
 //! Puts the globals in place.
 
-use super::{chance, codecs, debug, errno, hash, host, process, sysno, wait};
+use super::{chance, codecs, debug, errno, hash, host, host_io, process, strings, sysno, wait};
 use mlua::{Lua, Result, Table};
 
 /// Puts the globals in place, and what the prelude's part of them calls into `native`.
@@ -13,5 +13,7 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     host::install(lua)?;
     hash::install(lua)?;
     process::install(lua)?;
+    strings::install(lua, native)?;
+    host_io::install(lua, native)?;
     wait::install(lua, native)
 }

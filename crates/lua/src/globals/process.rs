@@ -1,22 +1,20 @@
 //! What of Lua's standard library would act on the harness's own process: `print`, `os.exit` and
-//! `os.execute`. `io.popen` stays Lua's own, which blocks the file while it is read.
+//! `os.execute`. Files are in `host_io`.
 
 use crate::class::{function, waiting_function};
 use crate::file::FileState;
 use crate::raise::Raise;
 use crate::task::Task;
-use mlua::{Lua, Result, Table, Value};
+use crate::testing::plain;
+use crate::text::display;
+use mlua::{Lua, Result, Table};
 use provium_lab::host_shell;
 
 /// Replaces them.
 pub(crate) fn install(lua: &Lua) -> Result<()> {
     // Standard output belongs to the reports: what is printed goes into the test's log.
     let print = function(lua, "print", |lua, args| {
-        let words = args
-            .values()
-            .iter()
-            .map(Value::to_string)
-            .collect::<Result<Vec<_>>>()?;
+        let words: Vec<_> = args.values().iter().map(plain).collect();
         log(lua, words.join("\t"));
         Ok(())
     })?;
@@ -34,7 +32,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         }
         let ran = host_shell(&args.bytes(0, "the command")?).await?;
         for output in [&ran.stdout, &ran.stderr] {
-            for line in String::from_utf8_lossy(output).lines() {
+            for line in display(output).lines() {
                 log(&lua, line.to_owned());
             }
         }

@@ -3,7 +3,7 @@
 //! | call | runs |
 //! |---|---|
 //! | `run("text")`, `run("text", {opts})` | the shell, with the text |
-//! | `run("prog", {"a", "b"})`, `run("prog", {args = {…}, opts})` | the program |
+//! | `run("prog", {"a", "b"})`, `run("prog", {})`, `run("prog", {args = {…}, opts})` | the program |
 //! | `run({"prog", "a"}, {opts})` | the program |
 
 use crate::args::{Args, bytes_of};
@@ -78,8 +78,9 @@ fn program(args: &Args) -> Result<(Program, Options), Raise> {
         Value::String(text) => {
             let text = ByteBuf::from(text.as_bytes().to_vec());
             match args.value(1) {
-                Value::Table(list) if !list.raw_get::<Value>(1)?.is_nil() => {
-                    if args.has(2) {
+                // An empty table is an empty list of arguments, as a program may have made it.
+                Value::Table(list) if is_list(&list)? => {
+                    if args.has(2) && !matches!(args.value(2), Value::Integer(_)) {
                         return Err(Raise::argument("give options as {args = {…}, …}"));
                     }
                     Ok((
@@ -104,6 +105,11 @@ fn program(args: &Args) -> Result<(Program, Options), Raise> {
             shown(&other)
         ))),
     }
+}
+
+fn is_list(table: &Table) -> Result<bool, Raise> {
+    let is_empty = || table.pairs::<Value, Value>().next().is_none();
+    Ok(!table.raw_get::<Value>(1)?.is_nil() || is_empty())
 }
 
 fn with_arguments(program: ByteBuf, arguments: Vec<ByteBuf>) -> Program {

@@ -41,4 +41,6 @@ mod vm_options;
 mod worker;
 
 pub(crate) use install::install;
+pub(crate) use result::is_result;
 pub(crate) use snapshot::taken_from;
+pub(crate) use task::{outcome, start};

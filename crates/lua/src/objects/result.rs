@@ -2,8 +2,8 @@
 
 use crate::class::{Class, Object, object};
 use crate::options::hint;
-use crate::preview::clip;
 use crate::raise::Raise;
+use crate::text::{self, cut};
 use crate::units::signal_name;
 use mlua::{IntoLua, Lua, LuaString, Result, Value};
 use provium_lab::{RunResult, RunStatus};
@@ -59,6 +59,11 @@ pub(super) fn value(lua: &Lua, mut result: RunResult) -> Result<Value> {
     )
 }
 
+/// Whether a Lua value is the result of a command.
+pub(crate) fn is_result(value: &Value) -> bool {
+    matches!(value, Value::UserData(userdata) if userdata.is::<ResultObject>())
+}
+
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<ResultObject>::new(lua)?
@@ -100,7 +105,7 @@ fn field(lua: &Lua, this: &ResultObject, key: &str) -> std::result::Result<Value
 
 impl ResultObject {
     fn complaint(&self) -> String {
-        let mut text = format!(
+        let mut complaint = format!(
             "run({}) {}",
             self.result.command,
             ending(self.result.status)
@@ -110,13 +115,13 @@ impl ResultObject {
             ("stderr", &self.stderr, self.result.stderr_dropped),
         ];
         for (name, output, dropped) in outputs {
-            let output = output.to_string_lossy();
-            let _ = write!(text, "\n{name}: {}", clip(output.trim_end(), SHOWN));
+            let output = text::display(&output.as_bytes());
+            let _ = write!(complaint, "\n{name}: {}", cut(output.trim_end(), SHOWN));
             if dropped > 0 {
-                let _ = write!(text, "\n({dropped} bytes of {name} were dropped)");
+                let _ = write!(complaint, "\n({dropped} bytes of {name} were dropped)");
             }
         }
-        text
+        complaint
     }
 }
 

@@ -101,15 +101,23 @@ fn tail_start(args: &Args) -> std::result::Result<TailStart, Raise> {
         None => Ok(TailStart::End),
         Some(Value::String(word)) => match word.to_string_lossy().as_str() {
             "end" => Ok(TailStart::End),
-            "beginning" => Ok(TailStart::Beginning),
+            "beginning" | "start" => Ok(TailStart::Beginning),
             other => {
                 let text =
                     format!("option `start`: is \"end\", \"beginning\" or a number, got `{other}`");
                 Err(Raise::argument(text))
             }
         },
-        Some(_) => {
-            let offset = options.integer("start")?.unwrap_or(0);
+        Some(value) => {
+            let offset = match value {
+                // A fraction is cut off.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "saturates, as a position may"
+                )]
+                Value::Number(offset) if offset.is_finite() => *offset as i64,
+                _ => options.integer("start")?.unwrap_or(0),
+            };
             let distance = offset.unsigned_abs();
             Ok(if offset < 0 {
                 TailStart::BeforeEnd(distance)

@@ -7,8 +7,11 @@ use crate::raise::Raise;
 use crate::stack;
 use crate::task::{Task, TaskState};
 use crate::units::spell;
-use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Table, Value};
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Result, Table, Value};
 use std::rc::Rc;
+
+/// Most tasks of a test, or of a file's top level, at a time; more come of a loop without end.
+const MAX_TASKS: usize = 10_000;
 
 /// A task as Lua holds it.
 #[derive(Debug, Clone)]
@@ -74,7 +77,6 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
 
 /// `spawn(fn, ...)`.
 fn spawn(lua: &Lua, values: &[Value]) -> std::result::Result<Value, Raise> {
-    let state = FileState::of(lua);
     let [Value::Function(function), rest @ ..] = values else {
         return Err(Raise::argument("must be given a function"));
     };
@@ -82,15 +84,37 @@ fn spawn(lua: &Lua, values: &[Value]) -> std::result::Result<Value, Raise> {
     let parent =
         parent.ok_or_else(|| Raise::argument("tasks are started in tests and files only"))?;
     let task = parent.child(stack::place(lua));
-    match &task.run {
-        Some(run) if run.ended.get() => return Err(Raise::argument("the test has ended")),
-        Some(run) => run.tasks.borrow_mut().push(Rc::clone(&task)),
-        None => state.tasks.borrow_mut().push(Rc::clone(&task)),
-    }
     let arguments = MultiValue::from_iter(rest.iter().cloned());
-    let driven = drive_spawned(lua.clone(), Rc::clone(&task), function.clone(), arguments);
-    tokio::task::spawn_local(driven);
+    start(lua, &task, function.clone(), arguments)?;
     Ok(object(lua, TaskObject(task))?)
+}
+
+/// Starts `task`, which the test, or the file, that it belongs to is to end.
+pub(crate) fn start(
+    lua: &Lua,
+    task: &Rc<Task>,
+    function: Function,
+    arguments: MultiValue,
+) -> std::result::Result<(), Raise> {
+    let state = FileState::of(lua);
+    let tasks = match &task.run {
+        Some(run) if run.ended.get() => return Err(Raise::argument("the test has ended")),
+        Some(run) => &run.tasks,
+        None => &state.tasks,
+    };
+    let mut tasks = tasks.borrow_mut();
+    if tasks.len() >= MAX_TASKS {
+        tasks.retain(|task| !task.is_settled());
+    }
+    if tasks.len() >= MAX_TASKS {
+        return Err(Raise::argument(format!(
+            "there are {MAX_TASKS} tasks already that have not ended"
+        )));
+    }
+    tasks.push(Rc::clone(task));
+    let driven = drive_spawned(lua.clone(), Rc::clone(task), function, arguments);
+    tokio::task::spawn_local(driven);
+    Ok(())
 }
 
 fn task_of(value: &Value) -> std::result::Result<Rc<Task>, Raise> {
@@ -124,7 +148,7 @@ async fn join(
 }
 
 /// `true` and the results, or `false` and the error.
-fn outcome(lua: &Lua, task: &Task) -> std::result::Result<MultiValue, Raise> {
+pub(crate) fn outcome(lua: &Lua, task: &Task) -> std::result::Result<MultiValue, Raise> {
     match task.state() {
         TaskState::Returned(mut values) => {
             values.push_front(Value::Boolean(true));

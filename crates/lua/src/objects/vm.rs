@@ -17,10 +17,6 @@ impl Object for VmObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn describe(&self) -> String {
-        // Without the state: authors use the text as a table's key.
-        self.0.subject()
-    }
     fn in_copy(&self, copy: &LabCopy) -> Self {
         Self(copy.vm(&self.0))
     }

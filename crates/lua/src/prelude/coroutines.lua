@@ -2,19 +2,24 @@
 -- is passed on to whoever drives the outermost coroutine, until the call is done.
 local PENDING = ...
 
-local create, running = coroutine.create, coroutine.running
+local create = coroutine.create
+local setmetatable = setmetatable
 local raw_resume, raw_yield = coroutine.resume, coroutine.yield
 local raw_status, raw_close = coroutine.status, coroutine.close
 local error, rawequal, type = error, rawequal, type
 
 -- Coroutines that wait for the harness. To everybody but their resumer they are busy.
 local waiting = setmetatable({}, { __mode = "k" })
+-- Closed also when the task that drives the coroutine is ended: then it is nobody's any more.
+local Wait = { __close = function(wait) waiting[wait.co] = nil end }
 
 local function pass(co, ok, first, ...)
   if ok and rawequal(first, PENDING) then
-    waiting[co] = running()
-    raw_yield(PENDING)
-    waiting[co] = nil
+    do
+      local wait <close> = setmetatable({ co = co }, Wait)
+      waiting[co] = true
+      raw_yield(PENDING)
+    end
     return pass(co, raw_resume(co))
   end
   return ok, first, ...

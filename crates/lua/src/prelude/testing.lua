@@ -3,6 +3,7 @@ local calls, native = ...
 
 local error, pcall, tostring = error, pcall, tostring
 local raise, check, expect_function = calls.raise, calls.check, calls.expect_function
+local expect_waiting = calls.expect_waiting
 
 function calls.assert_raises(t, fn, msg)
   expect_function("assert_raises", fn)
@@ -24,9 +25,13 @@ end
 
 function _G.wait_until(pred, options)
   expect_function("wait_until", pred)
+  expect_waiting("wait_until")
   local timer, desc = check(native.wait_timer(options))
   while true do
-    local value = pred()
+    local ok, value = check(native.wait_look(desc, timer, pred))
+    if not ok then error(value, 0) end
+    -- While tests are only listed, what waits gives a stand-in.
+    if ok ~= true then return ok end
     if value then return value end
     check(native.wait_turn(desc, timer))
   end
@@ -34,6 +39,7 @@ end
 
 function calls.batch(surface, fn)
   expect_function("batch", fn)
+  expect_waiting("batch")
   local recorder = check(native.batch_recorder(surface))
   fn(recorder)
   return check(native.batch_run(surface, recorder))

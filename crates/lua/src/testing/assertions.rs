@@ -1,15 +1,20 @@
 //! The assertions of `t` that need no call back into Lua.
 
 use super::context::TestContext;
-use super::diff::{differences, pair, plain, quoted};
+use super::diff::{differences, first_difference, pair, plain, quoted};
 use crate::args::{Args, number_of};
 use crate::class::Class;
-use crate::preview::clip;
+use crate::objects::is_result;
 use crate::raise::Raise;
+use crate::text::{self, cut};
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
 /// Longest text shown whole when something is not found in it.
 const MAX_HAYSTACK: usize = 600;
+
+/// Why the result of a command cannot be asserted as it is.
+pub(crate) const ALWAYS_TRUE: &str = "got the result of a command, which is always true; assert \
+     result:ok(), call result:assert_ok(), or run it by vm:check()";
 
 type Outcome = std::result::Result<MultiValue, Raise>;
 
@@ -17,32 +22,28 @@ type Outcome = std::result::Result<MultiValue, Raise>;
 pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<'a, TestContext>> {
     let find: Function = lua.globals().get::<Table>("string")?.get("match")?;
     class
-        .method("assert", |_, _, args| firm("assert", args, 2, holds))?
-        .method("assert_eq", |_, _, args| firm("assert_eq", args, 3, equal))?
-        .method("assert_neq", |_, _, args| {
-            firm("assert_neq", args, 3, unequal)
-        })?
+        .method("assert", |_, _, args| firm("assert", args, holds))?
+        .method("assert_eq", |_, _, args| firm("assert_eq", args, equal))?
+        .method("assert_neq", |_, _, args| firm("assert_neq", args, unequal))?
         .method("assert_contains", |_, _, args| {
-            firm("assert_contains", args, 3, contains)
+            firm("assert_contains", args, contains)
         })?
-        .method("assert_same", |_, _, args| {
-            firm("assert_same", args, 3, same)
+        .method("assert_same", |lua, _, args| {
+            firm("assert_same", args, |args| same(lua, args))
         })?
         .method("assert_match", move |_, _, args| {
-            firm("assert_match", args, 3, |args| matches(&find, args))
+            firm("assert_match", args, |args| matches(&find, args))
         })?
-        .method("assert_near", |_, _, args| {
-            firm("assert_near", args, 4, near)
-        })?
+        .method("assert_near", |_, _, args| firm("assert_near", args, near))?
         .method("fail", |_, _, args| -> Outcome {
             Err(Raise::Assertion(message(args, 0, "failed by t:fail")))
         })
 }
 
-/// A misuse of an assertion must not pass in silence behind a `pcall` either. Of the `most` arguments
-/// that it takes, the last is what to say when it does not hold.
-fn firm(call: &str, args: &Args, most: usize, check: impl Fn(&Args) -> Outcome) -> Outcome {
-    args.takes(most);
+/// A misuse of an assertion must not pass in silence behind a `pcall` either. What is asserted is often
+/// a call, which passes on all its results; whatever they are, an assertion takes what it needs.
+fn firm(call: &str, args: &Args, check: impl Fn(&Args) -> Outcome) -> Outcome {
+    args.take_any();
     check(args).map_err(|raise| match raise {
         Raise::Argument(why) => Raise::Assertion(format!("{call}: {why}")),
         other => other,
@@ -71,6 +72,7 @@ fn holds(args: &Args) -> Outcome {
             message(args, 1, "assertion failed"),
             plain(&value)
         )),
+        value if is_result(&value) => Err(Raise::argument(ALWAYS_TRUE)),
         value => Ok(MultiValue::from_iter([value])),
     }
 }
@@ -82,8 +84,12 @@ fn equal(args: &Args) -> Outcome {
     }
     let (left, right) = pair(&one, &other);
     let hint = match (&one, &other) {
-        (Value::Table(_), Value::Table(_)) => " (two tables; assert_same compares what is in them)",
-        _ => "",
+        (Value::Table(_), Value::Table(_)) => {
+            " (two tables; assert_same compares what is in them)".to_owned()
+        }
+        _ => {
+            first_difference(&one, &other).map_or_else(String::new, |where_| format!("\n{where_}"))
+        }
     };
     fail(format!(
         "{}: {left} ~= {right}{hint}",
@@ -113,16 +119,16 @@ fn contains(args: &Args) -> Outcome {
     if found {
         return nothing();
     }
-    let haystack = clip(&String::from_utf8_lossy(&haystack), MAX_HAYSTACK);
+    let haystack = cut(&text::quoted(&haystack), MAX_HAYSTACK);
     let needle = quoted(&args.value(1));
     fail(format!(
-        "{}: {needle} not found in {haystack:?}",
+        "{}: {needle} not found in {haystack}",
         message(args, 2, "assert_contains")
     ))
 }
 
-fn same(args: &Args) -> Outcome {
-    let lines = differences(&args.value(0), &args.value(1))?;
+fn same(lua: &Lua, args: &Args) -> Outcome {
+    let lines = differences(lua, &args.value(0), &args.value(1))?;
     if lines.is_empty() {
         return nothing();
     }
@@ -146,10 +152,10 @@ fn matches(find: &Function, args: &Args) -> Outcome {
     if captures.front().is_some_and(|first| !first.is_nil()) {
         return Ok(captures);
     }
-    let text = clip(&String::from_utf8_lossy(&text), MAX_HAYSTACK);
+    let text = cut(&text::quoted(&text), MAX_HAYSTACK);
     let pattern = quoted(&args.value(1));
     fail(format!(
-        "{}: {text:?} does not match {pattern}",
+        "{}: {text} does not match {pattern}",
         message(args, 2, "assert_match")
     ))
 }

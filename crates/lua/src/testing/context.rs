@@ -1,13 +1,12 @@
 //! `t`: what a test's body is given.
 
-use super::verdict::{Attachment, Step, TestRun};
+use super::verdict::{Attachment, TestRun};
 use super::{assertions, diff};
 use crate::class::{Class, Object, raw_function};
 use crate::options::hint;
 use crate::raise::Raise;
 use mlua::{AnyUserData, IntoLua, Lua, Result, Table, UserDataFields, Value};
 use std::rc::Rc;
-use std::time::Instant;
 
 /// Methods of `t`, to name the nearest when another is asked for.
 const KNOWN: &[&str] = &[
@@ -29,6 +28,9 @@ const KNOWN: &[&str] = &[
     "defer",
 ];
 
+/// Most functions that a test may defer; more come of a loop without end.
+const MAX_DEFERRED: usize = 10_000;
+
 /// The test context.
 #[derive(Debug, Clone)]
 pub(crate) struct TestContext(pub(crate) Rc<TestRun>);
@@ -43,7 +45,8 @@ impl Object for TestContext {
 /// A step that goes on; closing it (Lua's `<close>`) ends it.
 struct OpenStep {
     run: Rc<TestRun>,
-    index: usize,
+    /// `None` where the test has so many that this one is not kept.
+    index: Option<usize>,
 }
 
 /// Makes the class, and what the prelude's part of it calls.
@@ -55,9 +58,10 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
         .lua_method("step", &prelude.method("step")?)?;
     class
         .method("skip", |_, t, args| -> std::result::Result<(), Raise> {
-            let reason = args
-                .opt_text(0, "the reason")?
-                .unwrap_or_else(|| "skip".to_owned());
+            let reason = match args.value(0) {
+                Value::Nil => "skip".to_owned(),
+                reason => diff::plain(&reason),
+            };
             t.0.skip.replace(Some(reason));
             Err(Raise::Skip)
         })?
@@ -72,19 +76,23 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
         })?
         .method("attach", |_, t, args| {
             let attachment = Attachment {
-                name: args.text(0, "the name")?,
+                name: args.words(0, "the name")?,
                 content: args.bytes(1, "the bytes")?,
             };
-            t.0.attachments.borrow_mut().push(attachment);
+            t.0.attach(attachment);
             Ok(())
         })?
         .method("defer", |_, t, args| {
             if t.0.ended.get() {
                 return Err(Raise::argument("the test has ended"));
             }
-            t.0.deferred
-                .borrow_mut()
-                .push(args.function(0, "the function")?);
+            let function = args.function(0, "the function")?;
+            let mut deferred = t.0.deferred.borrow_mut();
+            if deferred.len() >= MAX_DEFERRED {
+                let text = format!("a test may defer {MAX_DEFERRED} functions, and has done so");
+                return Err(Raise::argument(text));
+            }
+            deferred.push(function);
             Ok(())
         })?
         .finish_with(
@@ -105,7 +113,8 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
 fn register_step(lua: &Lua) -> Result<()> {
     let close = lua.create_function(|_, (step, error): (AnyUserData, Value)| {
         let step = step.borrow::<OpenStep>()?;
-        if let Some(step) = step.run.steps.borrow_mut().get_mut(step.index) {
+        let mut steps = step.run.steps.borrow_mut();
+        if let Some(step) = step.index.and_then(|index| steps.get_mut(index)) {
             step.duration = Some(step.started.elapsed());
             step.ok = error.is_nil();
         }
@@ -121,16 +130,7 @@ fn native_functions(lua: &Lua, native: &Table) -> Result<()> {
         "step",
         raw_function(lua, "step", |lua, args| {
             let run = context(&args.value(0))?;
-            let name = args.text(1, "the name")?;
-            let mut steps = run.steps.borrow_mut();
-            steps.push(Step {
-                name,
-                started: Instant::now(),
-                duration: None,
-                ok: false,
-            });
-            let index = steps.len() - 1;
-            drop(steps);
+            let index = run.begin_step(args.words(1, "the name")?);
             Ok(lua.create_any_userdata(OpenStep { run, index })?)
         })?,
     )?;

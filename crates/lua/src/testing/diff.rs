@@ -1,22 +1,55 @@
 //! Deep comparison of two Lua values, and values in words.
+//!
+//! Tables may be nested deeply, share parts, or contain themselves: the comparison keeps a stack of
+//! its own, looks at each pair of tables once, and ends when the test's time is up.
 
-use crate::preview::clip;
-use mlua::{Table, Value};
+use crate::hook;
+use crate::text::{self, cut};
+use mlua::{Lua, Table, Value};
+use std::collections::HashSet;
 use std::ffi::c_void;
 
 /// Most differences that are told.
 const MAX_LINES: usize = 20;
 /// Longest text of one value.
 const MAX_SHOWN: usize = 200;
+/// Most entries of a table that are shown.
+const MAX_ENTRIES: usize = 50;
+/// Most entries of a table that are looked at to be shown.
+const MAX_SORTED: usize = 1000;
+/// Levels of a path that are shown at each of its ends.
+const PATH_ENDS: usize = 8;
+/// Steps of a comparison between two looks at the clock.
+const STEPS: usize = 1000;
+/// Characters of a line that are shown around the first difference of two texts.
+const CONTEXT: usize = 60;
 
 /// Where two values differ, a line each, as `.a.b[3]: 1 ~= 2`. Empty: they are the same.
-pub(super) fn differences(one: &Value, other: &Value) -> mlua::Result<Vec<String>> {
-    let mut comparison = Comparison {
-        lines: Vec::new(),
-        open: Vec::new(),
-        more: 0,
-    };
-    comparison.compare(one, other, "")?;
+pub(super) fn differences(lua: &Lua, one: &Value, other: &Value) -> mlua::Result<Vec<String>> {
+    let mut comparison = Comparison::default();
+    comparison.compare(one, other)?;
+    let mut steps = 0;
+    while let Some(level) = comparison.open.last_mut() {
+        steps += 1;
+        if steps % STEPS == 0 {
+            hook::check(lua)?;
+        }
+        let Some(key) = level.keys.get(level.next) else {
+            comparison.open.pop();
+            continue;
+        };
+        level.next += 1;
+        let key = key.to_lua(lua)?;
+        let (mine, theirs) = (
+            level.left.raw_get::<Value>(&key)?,
+            level.right.raw_get::<Value>(&key)?,
+        );
+        match (&mine, &theirs) {
+            (_, Value::Nil) => comparison.tell(&quoted(&mine), "missing"),
+            (Value::Nil, _) => comparison.tell("missing", &quoted(&theirs)),
+            _ => comparison.compare(&mine, &theirs)?,
+        }
+    }
     let mut lines = comparison.lines;
     if comparison.more > 0 {
         lines.push(format!("… and {} more", comparison.more));
@@ -24,142 +57,287 @@ pub(super) fn differences(one: &Value, other: &Value) -> mlua::Result<Vec<String
     Ok(lines)
 }
 
+#[derive(Default)]
 struct Comparison {
     lines: Vec<String>,
     more: usize,
-    /// Pairs of tables that are being compared, so that cycles end.
-    open: Vec<(*const c_void, *const c_void)>,
+    /// Pairs of tables that are or were compared: their differences are told once.
+    seen: HashSet<(*const c_void, *const c_void)>,
+    /// Tables that are being compared, outermost first.
+    open: Vec<Level>,
+}
+
+/// A pair of tables that is being compared.
+struct Level {
+    left: Table,
+    right: Table,
+    keys: Vec<Key>,
+    /// Index in `keys` of the one to be looked at next.
+    next: usize,
 }
 
 impl Comparison {
-    fn tell(&mut self, path: &str, one: &str, other: &str) {
+    fn tell(&mut self, one: &str, other: &str) {
         if self.lines.len() >= MAX_LINES {
             self.more += 1;
             return;
         }
-        let path = if path.is_empty() { "value" } else { path };
-        self.lines.push(format!("{path}: {one} ~= {other}"));
+        self.lines
+            .push(format!("{}: {one} ~= {other}", self.path()));
     }
 
-    fn compare(&mut self, one: &Value, other: &Value, path: &str) -> mlua::Result<()> {
+    /// Where the values are that are compared now.
+    fn path(&self) -> String {
+        let levels = self.open.iter();
+        let parts: Vec<&Key> = levels
+            .filter_map(|level| level.keys.get(level.next.checked_sub(1)?))
+            .collect();
+        let join = |parts: &[&Key]| parts.iter().map(|key| key.text()).collect::<String>();
+        match parts.len() {
+            0 => "value".to_owned(),
+            many if many > 3 * PATH_ENDS => format!(
+                "{} … {} levels … {}",
+                join(&parts[..PATH_ENDS]),
+                many - 2 * PATH_ENDS,
+                join(&parts[many - PATH_ENDS..])
+            ),
+            _ => join(&parts),
+        }
+    }
+
+    fn compare(&mut self, one: &Value, other: &Value) -> mlua::Result<()> {
         if one.equals(other)? {
             return Ok(());
         }
         let (Value::Table(left), Value::Table(right)) = (one, other) else {
-            self.tell(path, &quoted(one), &quoted(other));
+            let (one, other) = sides(one, other);
+            self.tell(&one, &other);
             return Ok(());
         };
-        let pair = (left.to_pointer(), right.to_pointer());
-        if self.open.contains(&pair) {
-            return Ok(());
-        }
-        self.open.push(pair);
-        for (key, value) in sorted(left)? {
-            let path = format!("{path}{}", key_text(&key));
-            match right.raw_get::<Value>(&key)? {
-                Value::Nil => self.tell(&path, &quoted(&value), "missing"),
-                theirs => self.compare(&value, &theirs, &path)?,
+        if self.seen.insert((left.to_pointer(), right.to_pointer())) {
+            let mut keys = keys_of(left)?;
+            let mut theirs = Vec::new();
+            for pair in right.pairs::<Value, Value>() {
+                let key = pair?.0;
+                if left.raw_get::<Value>(&key)?.is_nil() {
+                    theirs.push(Key::of(key));
+                }
             }
+            theirs.sort_by_cached_key(Key::order);
+            keys.append(&mut theirs);
+            self.open.push(Level {
+                left: left.clone(),
+                right: right.clone(),
+                keys,
+                next: 0,
+            });
         }
-        for (key, value) in sorted(right)? {
-            if left.raw_get::<Value>(&key)?.is_nil() {
-                self.tell(
-                    &format!("{path}{}", key_text(&key)),
-                    "missing",
-                    &quoted(&value),
-                );
-            }
-        }
-        self.open.pop();
         Ok(())
     }
 }
 
-fn sorted(table: &Table) -> mlua::Result<Vec<(Value, Value)>> {
-    let mut pairs: Vec<(Value, Value)> = table.pairs().collect::<mlua::Result<_>>()?;
-    pairs.sort_by_cached_key(|(key, _)| match key {
-        Value::Integer(number) => (0, *number, String::new()),
-        other => (1, 0, key_text(other)),
-    });
-    Ok(pairs)
+/// A table's key. Strings are copies: Lua's machine keeps a bounded number of its values for Rust.
+enum Key {
+    Integer(i64),
+    Text(Vec<u8>),
+    Other(Value),
 }
 
-fn key_text(key: &Value) -> String {
-    match key {
-        Value::String(text) => {
-            let text = text.to_string_lossy();
-            let is_name = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !text.starts_with(|c: char| c.is_ascii_digit())
-                && !text.is_empty();
-            if is_name {
-                format!(".{text}")
-            } else {
-                format!("[{text:?}]")
-            }
+impl Key {
+    fn of(key: Value) -> Self {
+        match key {
+            Value::Integer(number) => Self::Integer(number),
+            Value::String(text) => Self::Text(text.as_bytes().to_vec()),
+            other => Self::Other(other),
         }
-        other => format!("[{}]", plain(other)),
+    }
+
+    fn to_lua(&self, lua: &Lua) -> mlua::Result<Value> {
+        Ok(match self {
+            Self::Integer(number) => Value::Integer(*number),
+            Self::Text(text) => Value::String(lua.create_string(text)?),
+            Self::Other(value) => value.clone(),
+        })
+    }
+
+    /// As in a path: `.name`, `[1]`, `["odd name"]`.
+    fn text(&self) -> String {
+        match self {
+            Self::Integer(number) => format!("[{number}]"),
+            Self::Text(bytes) => {
+                let is_name = bytes
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+                    && bytes.first().is_some_and(|first| !first.is_ascii_digit());
+                if is_name {
+                    format!(".{}", text::display(bytes))
+                } else {
+                    format!("[{}]", text::quoted(bytes))
+                }
+            }
+            Self::Other(value) => format!("[{}]", plain(value)),
+        }
+    }
+
+    fn order(&self) -> (u8, i64, String) {
+        match self {
+            Self::Integer(number) => (0, *number, String::new()),
+            other => (1, 0, other.text()),
+        }
     }
 }
 
+/// The keys of a table, sorted.
+fn keys_of(table: &Table) -> mlua::Result<Vec<Key>> {
+    let pairs = table.pairs::<Value, Value>();
+    let mut keys = pairs
+        .map(|pair| Ok(Key::of(pair?.0)))
+        .collect::<mlua::Result<Vec<_>>>()?;
+    keys.sort_by_cached_key(Key::order);
+    Ok(keys)
+}
+
 /// A value as an author would write it: strings in quotes, tables a level or two deep.
-pub(super) fn quoted(value: &Value) -> String {
-    clip(&render(value, 2), MAX_SHOWN)
+pub(crate) fn quoted(value: &Value) -> String {
+    cut(&render(value, 2), MAX_SHOWN)
 }
 
 fn render(value: &Value, depth: usize) -> String {
     match value {
-        Value::String(text) => format!("{:?}", text.to_string_lossy()),
+        Value::String(text) => text::quoted(&text.as_bytes()),
         Value::Table(table) if table.metatable().is_none() => {
-            let Ok(pairs) = sorted(table) else {
-                return plain(value);
-            };
-            if depth == 0 {
-                return "{…}".to_owned();
-            }
-            let mut next = 1;
-            let mut parts = Vec::new();
-            for (key, value) in pairs.iter().take(50) {
-                let value = render(value, depth - 1);
-                if *key == Value::Integer(next) {
-                    next += 1;
-                    parts.push(value);
-                } else {
-                    let key = key_text(key);
-                    parts.push(format!(
-                        "{} = {value}",
-                        key.strip_prefix('.').unwrap_or(&key)
-                    ));
-                }
-            }
-            format!("{{{}}}", parts.join(", "))
+            render_table(table, depth).unwrap_or_else(|_| plain(value))
         }
         other => plain(other),
     }
 }
 
-/// A value as `tostring` gives it.
-pub(super) fn plain(value: &Value) -> String {
-    value
-        .to_string()
-        .unwrap_or_else(|_| format!("a {}", value.type_name()))
+fn render_table(table: &Table, depth: usize) -> mlua::Result<String> {
+    let pairs = table.pairs::<Value, Value>().take(MAX_SORTED);
+    let pairs = pairs.map(|pair| pair.map(|(key, value)| (Key::of(key), value)));
+    let mut entries = pairs.collect::<mlua::Result<Vec<_>>>()?;
+    entries.sort_by_cached_key(|(key, _)| key.order());
+    if depth == 0 && !entries.is_empty() {
+        return Ok("{…}".to_owned());
+    }
+    let mut next = 1;
+    let mut parts = Vec::new();
+    for (key, value) in entries.iter().take(MAX_ENTRIES) {
+        let value = render(value, depth.saturating_sub(1));
+        if matches!(key, Key::Integer(number) if *number == next) {
+            next += 1;
+            parts.push(value);
+        } else {
+            let key = key.text();
+            let key = key.strip_prefix('.').unwrap_or(&key);
+            parts.push(format!("{key} = {value}"));
+        }
+    }
+    if entries.len() == MAX_SORTED {
+        parts.push("…".to_owned());
+    } else if entries.len() > MAX_ENTRIES {
+        parts.push(format!("… {} more", entries.len() - MAX_ENTRIES));
+    }
+    Ok(format!("{{{}}}", parts.join(", ")))
 }
 
-/// Two values side by side. Strings are quoted where it would not be clear otherwise what they are.
-pub(super) fn pair(one: &Value, other: &Value) -> (String, String) {
-    let both = matches!((one, other), (Value::String(_), Value::String(_)));
-    let show = |value: &Value| match value {
-        Value::String(text) => {
-            let text = text.to_string_lossy();
-            let odd = text.is_empty()
-                || text.trim() != text
-                || text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER);
-            if both && !odd {
-                clip(&text, MAX_SHOWN)
-            } else {
-                clip(&format!("{text:?}"), MAX_SHOWN)
-            }
-        }
-        other => quoted(other),
+/// A value as `tostring` gives it; bytes that are not UTF-8 as `\xNN`.
+pub(crate) fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text::display(&text.as_bytes()),
+        // Only a metamethod of the author's may fail, or give what is not UTF-8.
+        other => other
+            .to_string()
+            .unwrap_or_else(|_| format!("a {} that cannot be shown", other.type_name())),
+    }
+}
+
+/// Two values that differ, side by side. Strings are quoted where they could be taken for something
+/// else; of long ones, the part around the first difference is shown.
+pub(super) fn sides(one: &Value, other: &Value) -> (String, String) {
+    let (Value::String(left), Value::String(right)) = (one, other) else {
+        return (quoted(one), quoted(other));
     };
-    (show(one), show(other))
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let window = Window::of(&left, &right);
+    (window.shown(&left), window.shown(&right))
+}
+
+/// Two values side by side, for `assert_eq`: clear strings stand without quotes.
+pub(super) fn pair(one: &Value, other: &Value) -> (String, String) {
+    if let (Value::String(left), Value::String(right)) = (one, other) {
+        let (left, right) = (left.as_bytes(), right.as_bytes());
+        let clear = |bytes: &[u8]| bytes.len() <= MAX_SHOWN && !text::needs_quotes(bytes);
+        if clear(&left) && clear(&right) {
+            return (text::display(&left), text::display(&right));
+        }
+    }
+    sides(one, other)
+}
+
+/// Where two texts of several lines, or long ones, differ first; nothing for short ones, which are
+/// shown whole.
+pub(super) fn first_difference(one: &Value, other: &Value) -> Option<String> {
+    let (Value::String(left), Value::String(right)) = (one, other) else {
+        return None;
+    };
+    let (left, right) = (left.as_bytes(), right.as_bytes());
+    let is_long = |bytes: &[u8]| bytes.len() > MAX_SHOWN || bytes.contains(&b'\n');
+    if left == right || !(is_long(&left) || is_long(&right)) {
+        return None;
+    }
+    let at = common_prefix(&left, &right);
+    let before = &left[..at];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let line_of = |bytes: &[u8]| {
+        let from = start.max(at.saturating_sub(CONTEXT));
+        let rest = &bytes[from.min(bytes.len())..];
+        let end = rest
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .unwrap_or(rest.len());
+        let shown = text::quoted(&rest[..end.min(at - from + CONTEXT)]);
+        let more = if from > start { "…" } else { "" };
+        format!("{more}{shown}")
+    };
+    Some(format!(
+        "the first difference is at byte {} (line {line}, column {}); the texts have {} and {} bytes\n  - {}\n  + {}",
+        at + 1,
+        at - start + 1,
+        left.len(),
+        right.len(),
+        line_of(&left),
+        line_of(&right)
+    ))
+}
+
+fn common_prefix(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+/// The part of two strings that is shown.
+struct Window {
+    from: usize,
+}
+
+impl Window {
+    fn of(one: &[u8], other: &[u8]) -> Self {
+        let at = common_prefix(one, other);
+        // A start that both can show, not too far before the first difference.
+        let from = if at <= MAX_SHOWN / 2 { 0 } else { at - CONTEXT };
+        Self { from }
+    }
+
+    fn shown(&self, bytes: &[u8]) -> String {
+        let from = self.from.min(bytes.len());
+        let shown = cut(&text::quoted(&bytes[from..]), MAX_SHOWN);
+        match from {
+            0 => shown,
+            from => format!("({from} bytes …) {shown}"),
+        }
+    }
 }

@@ -1,10 +1,11 @@
 //! A test's metadata: what the harness acts on, and everything, for who reads the events.
 
 use super::kernel_logs::KernelLog;
-use crate::args::{integer_of, text_of};
+use crate::args::{integer_of, text_of, words_of};
 use crate::data::{Data, Form};
+use crate::text;
 use crate::units;
-use mlua::{Table, Value};
+use mlua::{Lua, Table, Value};
 use std::time::Duration;
 
 /// The metadata of a test.
@@ -30,7 +31,7 @@ pub(crate) struct Meta {
 
 impl Meta {
     /// Reads a meta table. The error says which key is wrong.
-    pub(crate) fn read(table: &Table) -> Result<Self, String> {
+    pub(crate) fn read(lua: &Lua, table: &Table) -> Result<Self, String> {
         let mut meta = Self::default();
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair.map_err(|error| error.to_string())?;
@@ -39,7 +40,7 @@ impl Meta {
             })?;
             meta.take(&key, &value)
                 .map_err(|why| format!("meta `{key}`: {why}"))?;
-            let data = Data::from_lua(&value, Form::Free, None);
+            let data = Data::from_lua(lua, &value, Form::Free, None);
             let data = data.map_err(|why| format!("meta `{key}`: {why}"))?;
             meta.all.push((key, data));
         }
@@ -49,28 +50,22 @@ impl Meta {
 
     fn take(&mut self, key: &str, value: &Value) -> Result<(), String> {
         match (key, value) {
-            ("slow", Value::Boolean(slow)) => self.slow = *slow,
-            ("slow", other) => {
-                return Err(format!(
-                    "must be true or false, got {}",
-                    units::shown(other)
-                ));
-            }
-            ("skip", Value::Boolean(skip)) => self.skip = skip.then(|| "skip".to_owned()),
-            ("skip", value) => self.skip = Some(text_of(value)?),
+            ("slow", value) => self.slow = flag_of(value)?,
+            ("skip", Value::String(reason)) => self.skip = Some(text::display(&reason.as_bytes())),
+            ("skip", value) => self.skip = flag_of(value)?.then(|| "skip".to_owned()),
             ("tags", Value::Table(list)) => {
                 let tags = list.sequence_values::<Value>();
                 self.tags = tags
                     .map(|tag| {
                         tag.map_err(|error| error.to_string())
-                            .and_then(|tag| text_of(&tag))
+                            .and_then(|tag| words_of(&tag))
                     })
                     .collect::<Result<_, _>>()?;
             }
-            ("tags", value) => self.tags = vec![text_of(value)?],
+            ("tags", value) => self.tags = vec![words_of(value)?],
             ("timeout", value) => self.timeout = Some(units::duration(value)?),
             ("retries", value) => self.retries = Some(retries_of(value)?),
-            ("expect_fail", value) => self.expect_fail = Some(text_of(value)?),
+            ("expect_fail", value) => self.expect_fail = Some(words_of(value)?),
             ("kernel_log", value) => self.kernel_log = KernelLog::read(value)?,
             _ => {}
         }
@@ -89,6 +84,18 @@ impl Meta {
             Some(Data::List(items)) => items.iter().map(Data::shown).collect(),
             Some(data) => vec![data.shown()],
         }
+    }
+}
+
+/// True or false; a whole number other than 0 is true, as people write who think of C.
+fn flag_of(value: &Value) -> Result<bool, String> {
+    match value {
+        Value::Boolean(flag) => Ok(*flag),
+        Value::Integer(number) => Ok(*number != 0),
+        other => Err(format!(
+            "must be true or false, got {}",
+            units::shown(other)
+        )),
     }
 }
 

@@ -12,7 +12,9 @@ mod selection;
 mod side_by_side;
 mod verdict;
 
+pub(crate) use assertions::ALWAYS_TRUE;
 pub(crate) use context::register;
+pub(crate) use diff::{plain, quoted};
 pub(crate) use kernel_logs::Positions;
 pub(crate) use meta::{Meta, retries_of};
 pub(crate) use registry::{Declared, Registry, expect_file_scope, install};

@@ -46,9 +46,9 @@ impl Declared {
 pub(crate) fn install(lua: &Lua) -> Result<()> {
     let declare = function(lua, "test", |lua, args| {
         expect_file_scope(lua, "test")?;
-        let name = args.text(0, "the name")?;
+        let name = args.words(0, "the name")?;
         let (meta_table, body) = match (args.value(1), args.value(2)) {
-            (Value::Function(body), Value::Nil) => (None, body),
+            (Value::Function(body), other) if !other.is_table() => (None, body),
             (Value::Table(meta), Value::Function(body)) => (Some(meta), body),
             (Value::Nil, Value::Function(body)) => (None, body),
             _ => {
@@ -70,7 +70,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         }
         let meta = meta_table
             .as_ref()
-            .map(Meta::read)
+            .map(|table| Meta::read(lua, table))
             .transpose()
             .map_err(Raise::argument)?;
         let info = body.info();
@@ -94,7 +94,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     let todo = function(lua, "todo", |lua, args| {
         expect_file_scope(lua, "todo")?;
         let reason = args
-            .opt_text(0, "the reason")?
+            .opt_words(0, "the reason")?
             .unwrap_or_else(|| "todo".to_owned());
         FileState::of(lua).registry.borrow_mut().todo = Some(reason);
         Ok(())

@@ -6,20 +6,29 @@ use super::side_by_side::{Entry, Gate, OwnLab, Stay};
 use super::verdict::{Expected, Status, TestRun, Verdict};
 use super::{Declared, context::TestContext};
 use crate::consoles;
-use crate::drive::{Ended, drive};
+use crate::drive::{Ended, drive_in_time};
 use crate::failure::Failure;
 use crate::file::FileState;
 use crate::report::Reporter;
 use crate::task::Task;
+use crate::text::without_middle;
 use mlua::{Lua, Value};
 use provium_lab::Scope;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Time that each deferred function has, at most.
+/// Time that the deferred functions of a test have in all, at most and at least; between the two, as
+/// much as the test itself.
 const DEFER_TIMEOUT: Duration = Duration::from_secs(30);
+const LEAST_DEFER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time that each has still where the others took it all, and all of these together.
+const LAST_DEFER_TIMEOUT: Duration = Duration::from_millis(200);
+const LATE_DEFER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time that closing a scope has; the lab has shorter deadlines of its own for each resource.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Longest message of a test, bytes; what is left out of it says so.
+const MAX_MESSAGE: usize = 1 << 20;
 
 /// What stands ready for an attempt.
 pub(super) struct Prepared<'a> {
@@ -115,14 +124,15 @@ async fn run_once(
     let task = Task::new(scope.clone(), Some(Rc::clone(&run)), deadline, home);
     let t = crate::class::object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
-        None => drive(lua, &task, test.body.clone(), t.clone()).await?,
+        None => drive_in_time(lua, &task, test.body.clone(), t.clone()).await?,
         Some(_) if state.cancel.is_cancelled() => Ended::Cancelled,
         Some(why) => Ended::Failed(Failure::new(why)),
     };
 
-    let mut problems = run_deferred(lua, state, &run, &scope).await?;
+    let mut problems = run_deferred(lua, state, &run, &scope, timeout).await?;
     problems.extend(end_tasks(&run.tasks.take()).await);
     run.ended.set(true);
+    run.children.end();
     let mut verdict = Verdict {
         status: Status::Passed,
         ..Verdict::skipped("")
@@ -163,15 +173,29 @@ async fn run_deferred(
     state: &FileState,
     run: &Rc<TestRun>,
     scope: &Scope,
+    timeout: Option<Duration>,
 ) -> mlua::Result<Vec<Failure>> {
     let mut problems = Vec::new();
+    let in_all = timeout.map_or(DEFER_TIMEOUT, |own| {
+        own.clamp(LEAST_DEFER_TIMEOUT, DEFER_TIMEOUT)
+    });
+    let started = Instant::now();
     loop {
         let Some(function) = run.deferred.borrow_mut().pop() else {
             return Ok(problems);
         };
-        let deadline = state.deadline.within(Some(DEFER_TIMEOUT));
+        let taken = started.elapsed();
+        if taken >= in_all + LATE_DEFER_TIMEOUT {
+            // Each of them looped, or waited, until its own time was up.
+            let left = run.deferred.take().len() + 1;
+            let text = format!("{left} deferred functions were not run: there was no time left");
+            problems.push(Failure::new(text));
+            return Ok(problems);
+        }
+        let left = in_all.saturating_sub(taken).max(LAST_DEFER_TIMEOUT);
+        let deadline = state.deadline.within(Some(left));
         let task = Task::new(scope.clone(), Some(Rc::clone(run)), deadline, None);
-        match drive(lua, &task, function, ()).await? {
+        match drive_in_time(lua, &task, function, ()).await? {
             Ended::Failed(mut failure) | Ended::TimedOut(mut failure) => {
                 failure.message = format!("deferred function: {}", failure.message);
                 problems.push(failure);
@@ -229,15 +253,19 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: Ended, problems: Vec<Fa
             failures.push(Failure::new("cancelled: the run was ended"));
         }
     }
-    if let Some(sticky) = run.sticky.take()
-        && !failures
-            .iter()
-            .any(|failure| failure.message == sticky.message)
-    {
-        failures.insert(0, sticky);
+    if let Some(sticky) = run.sticky.take() {
+        let same = failures
+            .iter_mut()
+            .find(|failure| failure.message == sticky.message);
+        match same {
+            // It may have been caught and raised again by a helper; here is where it was raised first.
+            Some(failure) => failure.frames = sticky.frames,
+            None => failures.insert(0, sticky),
+        }
     }
     failures.extend(problems);
-    verdict.log = run.log.take();
+    verdict.log = run.log.take().into_lines();
+    verdict.log.extend(run.notes());
     verdict.attachments = run.attachments.take();
     verdict.steps = run.steps.take();
     for step in &mut verdict.steps {
@@ -249,11 +277,11 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: Ended, problems: Vec<Fa
             .iter()
             .map(|failure| failure.message.as_str())
             .collect();
-        verdict.message = texts.join("\n");
+        verdict.message = without_middle(texts.join("\n"), MAX_MESSAGE);
         verdict.failure = Some(first.clone());
     } else if let Some(reason) = skipped {
         verdict.status = Status::Skipped;
-        verdict.message = reason;
+        verdict.message = without_middle(reason, MAX_MESSAGE);
     }
 }
 

@@ -96,3 +96,28 @@ end)
     .run()
     .all_passed();
 }
+
+#[test]
+fn a_coroutine_whose_task_was_cancelled_can_be_closed() {
+    passes(
+        r#"
+test("closed", function(t)
+  local closed = false
+  local inner = coroutine.create(function()
+    local guard <close> = setmetatable({}, {__close = function() closed = true end})
+    host.sleep(30)
+  end)
+  local task = co.spawn(function() coroutine.resume(inner) end)
+  host.sleep(0.01)
+  t:assert_eq(coroutine.status(inner), "normal")
+  t:assert(not pcall(coroutine.close, inner))
+  task:cancel()
+  wait_until(function() return task:status() == "cancelled" end)
+  t:assert_eq(coroutine.status(inner), "suspended")
+  t:assert_eq(coroutine.close(inner), true)
+  t:assert(closed)
+  t:assert_eq(coroutine.status(inner), "dead")
+end)
+"#,
+    );
+}

@@ -37,7 +37,7 @@ test("bare body", host.sleep)
         "{refused}"
     );
     assert!(refused.contains("`5 parsecs`"), "{refused}");
-    assert!(ran.failure("table").contains("error value is a table"));
+    assert_eq!(ran.failure("table"), "(error value is a table: {code = 1})");
     let deep = ran.test("deep");
     assert!(
         deep.message
@@ -129,4 +129,67 @@ test("sysno", function(t) return sysno.opnat end)
     );
     assert!(ran.failure("errno").contains("did you mean `ENOENT`?"));
     assert!(ran.failure("sysno").contains("did you mean `openat`?"));
+}
+
+#[test]
+fn errors_of_all_kinds_say_what_and_where() {
+    let ran = Case::new(
+        r#"
+local helper = require "helper"
+test("rethrown", function(t)
+  helper.cleanly(function()
+    error("first")
+  end)
+end)
+test("rethrown assertion", function(t)
+  helper.cleanly(function()
+    t:assert_eq(1, 2)
+  end)
+end)
+test("not ours", function() error("sh:1: not found", 0) end)
+test("assert", function(t)
+  local function refused() return nil, 38 end
+  assert(refused())
+end)
+test("assert text", function() assert(false, "own words") end)
+test("assert alone", function() assert(nil) end)
+test("pack", function(t) provium:pack("<I4", "x") end)
+test("sorted", function(t)
+  table.sort({3, 2, 1}, function(a, b) host.sleep(0.01) return a < b end)
+end)
+test("text of a handle", function(t)
+  return tostring(setmetatable({}, {__tostring = function() host.sleep(0.01) return "x" end}))
+end)
+"#,
+    )
+    .with_file(
+        "helper.lua",
+        "local helper = {}\nfunction helper.cleanly(fn)\n  local ok, err = pcall(fn)\n  if not ok then error(err, 0) end\nend\nreturn helper",
+    )
+    .run();
+    let first_line = |name: &str| {
+        ran.test(name).failure.as_ref().unwrap().frames[0]
+            .site
+            .to_string()
+    };
+    assert_eq!(ran.failure("rethrown"), "a.test.lua:5: first");
+    assert_eq!(first_line("rethrown"), "a.test.lua:5");
+    assert_eq!(first_line("rethrown assertion"), "a.test.lua:10");
+    assert_eq!(first_line("not ours"), "a.test.lua:13");
+    assert_eq!(ran.failure("assert"), "(error value is the number 38)");
+    assert_eq!(first_line("assert"), "a.test.lua:16");
+    assert_eq!(ran.failure("assert text"), "own words");
+    assert_eq!(ran.failure("assert alone"), "assertion failed!");
+    let pack = ran.failure("pack");
+    assert!(
+        pack.starts_with("a.test.lua:20: bad argument #2 to 'string.pack' (number expected"),
+        "{pack}"
+    );
+    for name in ["sorted", "text of a handle"] {
+        let message = ran.failure(name);
+        assert!(
+            message.contains("host.sleep: waits, and cannot be called where C code"),
+            "{message}"
+        );
+    }
 }

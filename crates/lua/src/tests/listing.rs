@@ -33,3 +33,20 @@ fn what_needs_a_guest_makes_the_list_partial() {
         .unwrap_err();
     assert_eq!(wrong.site.unwrap().to_string(), "a.test.lua:2");
 }
+
+#[test]
+fn what_the_host_says_is_read() {
+    let case = Case::new(
+        "for name in io.popen('echo one; echo two'):lines() do test(name, print) end\n\
+         io.write('not shown')\n\
+         test(io.popen('echo three'):read('l'), print)",
+    );
+    let listing = case.list().unwrap();
+    let names: Vec<_> = listing
+        .tests
+        .iter()
+        .map(|test| test.name.as_str())
+        .collect();
+    assert_eq!(names, ["one", "two", "three"]);
+    assert!(listing.partial.is_none());
+}

@@ -1,9 +1,11 @@
 //! Small Lua files run from end to end, without any guest.
 
+mod bounds;
 mod coroutines;
 mod errors;
 mod files;
 mod globals;
+mod habits;
 mod listing;
 mod objects;
 mod outcomes;
