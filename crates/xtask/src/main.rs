@@ -1,8 +1,8 @@
 //! Checks of the source tree, and files made from it: `cargo xtask tidy`, `cargo xtask
 //! docs-snippets`.
 //!
-//! `tidy` reads files and prints what breaks a rule; with `--update` it also shortens the lists of
-//! tolerated findings. `docs-snippets` writes into the one folder that it is given. Neither uses the
+//! `tidy` reads files and prints what breaks a rule; with `--update` or `--accept` it also writes the
+//! lists of tolerated findings. `docs-snippets` writes into the one folder that it is given. Neither uses the
 //! network, the only program that is started is git, and nothing that is shipped depends on this
 //! crate.
 #![expect(
@@ -30,6 +30,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask tidy                  check the source tree against its own rules
        cargo xtask tidy --update         the same, and shorten the lists of tolerated findings
+       cargo xtask tidy --accept         tolerate what is found, to merge a branch older than a rule
        cargo xtask docs-snippets OUTDIR  write the documentation's Lua as test files";
 
 fn main() -> ExitCode {
@@ -38,7 +39,8 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let outcome = match args.as_slice() {
         ["tidy"] => tidy(&root),
-        ["tidy", "--update"] => update(&root).and_then(|()| tidy(&root)),
+        ["tidy", "--update"] => write_lists(&root, |o| o.updates).and_then(|()| tidy(&root)),
+        ["tidy", "--accept"] => write_lists(&root, |o| o.accepts).and_then(|()| tidy(&root)),
         ["docs-snippets", out] => docs_snippets(&root, Path::new(out)),
         _ => {
             eprintln!("{USAGE}");
@@ -74,12 +76,15 @@ fn tidy(root: &Path) -> Result<ExitCode, tree::TreeError> {
     }
 }
 
-/// Writes the lists of tolerated findings that can be shorter.
-fn update(root: &Path) -> Result<(), tree::TreeError> {
+/// Writes new texts of the lists of tolerated findings.
+fn write_lists(
+    root: &Path,
+    texts: impl FnOnce(ratchet::Outcome) -> Vec<(&'static str, String)>,
+) -> Result<(), tree::TreeError> {
     let (_, outcome) = check(root)?;
-    for (path, text) in outcome.updates {
+    for (path, text) in texts(outcome) {
         fs_err::write(root.join(path), text)?;
-        println!("tidy: shortened {path}");
+        println!("tidy: wrote {path}");
     }
     Ok(())
 }

@@ -4,7 +4,8 @@
 //! breaks it today. A file may then break it less often, a new file not at all. A file with fewer
 //! findings than its entry is a note, so that two branches that both clean up do not conflict;
 //! `cargo xtask tidy --update` lowers the entries. It never raises one, but an entry of a file that
-//! was deleted moves to a file that has none, so that files can be renamed.
+//! was deleted moves to a file that has none, so that files can be renamed. `--accept` writes down
+//! what there is, also where it is more: for the merge of a branch that is older than the rule.
 
 use crate::finding::Finding;
 use crate::tree::Tree;
@@ -26,8 +27,10 @@ pub(crate) struct Outcome {
     pub(crate) findings: Vec<Finding>,
     /// What deserves a mention and is not a failure.
     pub(crate) notes: Vec<String>,
-    /// Files with their new text, for `--update`.
+    /// Lists with a new text that tolerates less, for `--update`.
     pub(crate) updates: Vec<(&'static str, String)>,
+    /// Lists with a new text that tolerates what was found, for `--accept`; only where that is more.
+    pub(crate) accepts: Vec<(&'static str, String)>,
 }
 
 const WHY: &str = "the list of old ones may only get shorter";
@@ -72,6 +75,9 @@ pub(crate) fn compare(list: List, tree: &Tree, found: Vec<Finding>) -> Outcome {
             list.path, list.unit
         ));
         outcome.updates.push((list.path, render(text, &lowered)));
+    }
+    if !outcome.findings.is_empty() {
+        outcome.accepts.push((list.path, render(text, &counts)));
     }
     outcome
 }
@@ -170,7 +176,8 @@ mod tests {
         let found = outcome("2 a.rs\n", ["a.rs", "b.rs"], hits("a.rs", 3));
         assert_eq!(found.findings.len(), 4);
         assert_eq!(found.findings[0].what, "3 bad words, 2 tolerated");
-        assert_eq!(found.updates, []);
+        assert_eq!(found.updates, [], "an update never raises an entry");
+        assert_eq!(found.accepts, [("x.allow", "3 a.rs\n".to_owned())]);
     }
 
     #[test]

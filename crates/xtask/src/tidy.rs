@@ -39,6 +39,7 @@ pub(crate) fn check(tree: &Tree, commits: Result<Vec<Commit>, String>) -> Outcom
         all.findings.extend(outcome.findings);
         all.notes.extend(outcome.notes);
         all.updates.extend(outcome.updates);
+        all.accepts.extend(outcome.accepts);
     }
     match commits {
         Ok(commits) => all.findings.extend(rules::commit_titles(&commits)),

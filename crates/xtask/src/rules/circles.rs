@@ -23,9 +23,11 @@ pub(crate) fn circles(tree: &Tree) -> Outcome {
     let allowed = parse(text);
     let mut outcome = Outcome::default();
     let mut kept: BTreeSet<Circle> = BTreeSet::new();
+    let mut present: BTreeSet<Circle> = BTreeSet::new();
     for (krate, files) in by_crate(tree) {
         let edges = edges(files.into_iter());
         for circle in circular(&edges) {
+            present.insert((krate.clone(), circle.clone()));
             let within = |(name, files): &&Circle| *name == krate && circle.is_subset(files);
             if allowed.iter().any(|allowed| within(&allowed)) {
                 kept.insert((krate.clone(), circle));
@@ -38,6 +40,9 @@ pub(crate) fn circles(tree: &Tree) -> Outcome {
                 .push(finding(&krate, &circle, &edges, &old));
             kept.extend(old.into_iter().cloned());
         }
+    }
+    if !outcome.findings.is_empty() {
+        outcome.accepts.push((LIST, render(text, &present)));
     }
     let updated = render(text, &kept);
     if updated != render(text, &allowed) {
@@ -254,6 +259,7 @@ mod tests {
         assert_eq!(found.findings.len(), 1);
         assert_eq!(found.findings[0].path, "crates/x/src/c.rs");
         assert_eq!(found.updates, [], "the list does not grow");
+        assert_eq!(found.accepts, [(LIST, "x a.rs b.rs c.rs\n".to_owned())]);
     }
 
     #[test]
