@@ -13,12 +13,12 @@ pub(crate) struct Finding {
     pub(crate) what: String,
     /// Why the rule is there.
     pub(crate) why: &'static str,
-    /// What mends it.
+    /// What to do about it.
     pub(crate) fix: String,
 }
 
 impl Finding {
-    /// A finding; `fix` is an order.
+    /// A finding; `fix` is an instruction.
     pub(crate) fn new(
         path: &str,
         line: usize,

@@ -6,13 +6,15 @@
 /// What to blank out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hide {
+    /// Code, so that comments and literals remain.
+    Code,
     /// Comments.
     Comments,
     /// Comments and the insides of literals.
     CommentsAndStrings,
 }
 
-/// The text with comments, and literals if told so, made blank.
+/// The text with the given parts replaced by blanks.
 pub(crate) fn hide(text: &str, what: Hide) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
@@ -20,8 +22,8 @@ pub(crate) fn hide(text: &str, what: Hide) -> String {
     while at < bytes.len() {
         let (end, hidden) = token(bytes, at);
         let blank = match hidden {
-            Token::Code => false,
-            Token::Comment => true,
+            Token::Code => what == Hide::Code,
+            Token::Comment => what != Hide::Code,
             Token::Literal => what == Hide::CommentsAndStrings,
         };
         if blank {
@@ -33,7 +35,8 @@ pub(crate) fn hide(text: &str, what: Hide) -> String {
         }
         at = end;
     }
-    // Blanks stand for whole tokens, which begin and end at characters' bounds.
+    // Only whole characters are replaced: a run of code is replaced byte by byte, any other token
+    // begins and ends at a character boundary.
     String::from_utf8_lossy(&out).into_owned()
 }
 
@@ -135,7 +138,7 @@ fn after_word(bytes: &[u8], at: usize) -> bool {
     }
 }
 
-/// How many lines stand before the file's tests; all of them when it has none.
+/// How many lines precede the file's tests; all of them when it has none.
 pub(crate) fn lines_before_tests(text: &str) -> usize {
     let lines: Vec<&str> = text.lines().collect();
     let is_tests = |at: usize| {
@@ -147,7 +150,7 @@ pub(crate) fn lines_before_tests(text: &str) -> usize {
         .unwrap_or(lines.len())
 }
 
-/// Whether `word` stands in `line` with no letter, digit or `_` before or after it.
+/// Whether `line` contains `word` with no letter, digit or `_` before or after it.
 pub(crate) fn has_word(line: &str, word: &str) -> bool {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).any(|(at, _)| {
@@ -192,6 +195,15 @@ mod tests {
         assert_eq!(
             hide("f(\"x // y\") // z", Hide::Comments).trim_end(),
             "f(\"x // y\")"
+        );
+    }
+
+    #[test]
+    fn comments_and_strings_can_be_kept_alone() {
+        assert_eq!(
+            hide("f('ä, \"x y\") // z\né", Hide::Code),
+            "       \"x y\"  // z\n  ",
+            "a lifetime's tick and `ä` are three bytes of code"
         );
     }
 

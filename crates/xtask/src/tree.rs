@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const SKIPPED: [&str; 2] = ["target", "node_modules"];
 
 /// Files that rules look at, by their end.
-const TEXT: [&str; 5] = [".rs", ".toml", ".md", ".lua", ".sh"];
+const TEXT: [&str; 6] = [".rs", ".toml", ".md", ".lua", ".sh", ".allow"];
 
 /// Why the tree could not be read, or a file not written.
 #[derive(Debug, thiserror::Error)]

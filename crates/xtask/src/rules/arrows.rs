@@ -11,7 +11,7 @@ use toml::Table;
 /// Each crate, lowest first, and those of ours that it may depend on.
 const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
-    // For the version that both wires share, and nothing else.
+    // Only for the version that both wire formats share.
     ("events", &["protocol"]),
     ("process", &[]),
     ("qmp", &[]),
@@ -92,9 +92,9 @@ pub(crate) fn arrows(tree: &Tree) -> Vec<Finding> {
             Err(error) => findings.push(Finding::new(
                 path,
                 1,
-                format!("no TOML ({})", error.message()),
+                format!("not TOML ({})", error.message()),
                 "cargo reads it too",
-                "mend it",
+                "correct it",
             )),
         }
     }
@@ -137,7 +137,7 @@ fn check(name: &str, manifest: &Manifest<'_>, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(
             manifest.path,
             1,
-            format!("crate `{name}` is in no place of the layout"),
+            format!("crate `{name}` has no place in the layout"),
             WHY,
             "add it to ARROWS in crates/xtask/src/rules/arrows.rs and to docs/architecture.md",
         ));
@@ -168,7 +168,7 @@ fn check(name: &str, manifest: &Manifest<'_>, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(
             manifest.path,
             1,
-            "the workspace's lints are not taken",
+            "the workspace's lints are not inherited",
             "a rule that is not checked is a wish",
             "add `[lints]` with `workspace = true`",
         ));
@@ -234,7 +234,7 @@ mod tests {
         for (index, (name, allowed)) in ARROWS.iter().enumerate() {
             for ours in *allowed {
                 let below = ARROWS[..index].iter().any(|(krate, _)| krate == ours);
-                assert!(below, "`{ours}` does not stand above `{name}` in the table");
+                assert!(below, "`{ours}` is not above `{name}` in the table");
             }
         }
     }
@@ -284,10 +284,10 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_that_nobody_placed_is_found() {
+    fn a_crate_without_a_place_is_found() {
         assert_eq!(
             found("novel", ""),
-            ["1:crate `novel` is in no place of the layout"]
+            ["1:crate `novel` has no place in the layout"]
         );
     }
 

@@ -12,7 +12,7 @@ use crate::tree::Tree;
 
 const SAYS_WHY: usize = 500;
 const LONGEST: usize = 800;
-/// What the docs of a long file say, see the module's text.
+/// What the docs of a file over [`SAYS_WHY`] lines contain.
 const REASON: &str = "Long because";
 const NO_NAMES: [&str; 6] = ["util", "utils", "helpers", "common", "misc", "imp"];
 

@@ -1,13 +1,22 @@
-//! The rules, each a function from the tree to what breaks it.
+//! The rules, each a function from the tree, or from git's history, to what breaks it.
 
 mod arrows;
+mod circles;
 mod code;
+mod commit_titles;
 mod files;
 mod links;
 mod lua_files;
+mod width;
+mod word_list;
+mod words;
 
 pub(crate) use arrows::arrows;
+pub(crate) use circles::circles;
 pub(crate) use code::code;
+pub(crate) use commit_titles::{SINCE, commit_titles};
 pub(crate) use files::files;
 pub(crate) use links::links;
 pub(crate) use lua_files::lua_files;
+pub(crate) use width::width;
+pub(crate) use words::words;
