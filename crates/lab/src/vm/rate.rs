@@ -5,7 +5,7 @@
 //! for as long as it lives: a sleep of a second takes a fraction of one. A template made of such a guest
 //! would hand that on to every later boot of its kind.
 
-use crate::answer::answer_of;
+use crate::answer::{NoAnswer, answer_of};
 use crate::error::LabError;
 use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
@@ -48,9 +48,14 @@ impl Vm {
         let mut attempt = 1;
         loop {
             let (machine, channel) = self.boot_cold(terms, image).await?;
-            // An agent that does not answer any more is met by whatever is asked of it next.
-            let rate = answer_of(&machine, limit, wrong_clock_rate(&channel)).await;
-            let Some(rate) = rate.ok().flatten() else {
+            let rate = match answer_of(&machine, limit, wrong_clock_rate(&channel)).await {
+                Ok(rate) => rate,
+                // A silent agent is noticed by the next request.
+                Err(NoAnswer::Late) => None,
+                // Only one wait is told that the guest ended, so this one must report it.
+                Err(ended) => return Err(self.boot_error(self.with_reason(ended.to_string()))),
+            };
+            let Some(rate) = rate else {
                 return Ok((machine, channel, GuestClock::Right));
             };
             let is_last = attempt == ATTEMPTS;
