@@ -41,9 +41,10 @@ pub(crate) async fn drive(
     let running = thread.clone().into_async::<MultiValue>(values)?;
     let ended = tokio::select! {
         biased;
+        // First: a call that is cancelled must not take its last step after whoever cancelled it went on.
+        () = task.stop_asked() => None,
         done = task.enter(running) => Some(done),
         () = task.deadline.passed() => None,
-        () = task.stop_asked() => None,
         () = state.cancel.cancelled() => None,
     };
     let ended = match ended {

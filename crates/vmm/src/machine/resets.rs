@@ -17,15 +17,11 @@ const SURE: Duration = Duration::from_secs(1);
 /// Within this time they are if the console was silent: a crowded host stretches the firmware's.
 const LIKELY: Duration = Duration::from_secs(10);
 
-/// So many echoes are one reset's at most. A guest that resets more often does so by itself.
-const MOST_ECHOES: u32 = 20;
-
 /// What has been reset, and may echo.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
     /// When the last one came that was no echo, and the length of the console then.
     last: Option<(Instant, u64)>,
-    echoes: u32,
 }
 
 impl Resets {
@@ -42,12 +38,10 @@ impl Resets {
             let after = now.duration_since(last);
             after < SURE || (after < LIKELY && console == length)
         });
-        if by_guest && !was_up && in_time && self.echoes < MOST_ECHOES {
-            self.echoes += 1;
+        if by_guest && !was_up && in_time {
             return None;
         }
         self.last = Some((now, console));
-        self.echoes = 0;
         Some(if by_guest {
             MachineEvent::Rebooted
         } else {
@@ -97,21 +91,6 @@ mod tests {
         assert_eq!(
             resets.take(true, true, soon, 5),
             Some(MachineEvent::Rebooted)
-        );
-    }
-
-    #[test]
-    fn a_loop_of_resets_is_told_from_echoes() {
-        let start = Instant::now();
-        let mut resets = Resets::default();
-        let taken = (0..30).filter_map(|number| {
-            let now = start + Duration::from_millis(number * 60);
-            resets.take(true, false, now, 0)
-        });
-        assert_eq!(
-            taken.count(),
-            2,
-            "the first one, and the one after the echoes"
         );
     }
 }
