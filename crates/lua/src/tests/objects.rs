@@ -153,6 +153,8 @@ test("barrier", function(t)
   t:assert_eq(#order, 3)
   local err = t:assert_raises(function() provium:barrier("alone", 2, "20ms") end)
   t:assert_contains(err, "1 of 2")
+  local err = t:assert_raises(function() provium:barrier("alone", 2, 0) end)
+  t:assert_contains(err, "not done within 0s")
 end)
 "#,
     );
