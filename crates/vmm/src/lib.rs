@@ -28,7 +28,6 @@ mod console;
 mod death;
 mod entropy;
 mod error;
-mod footprint;
 mod initrd;
 mod kernel_arguments;
 mod machine;
@@ -42,7 +41,6 @@ pub use accel::{Accel, AccelChoice, Decision, decide_accel};
 pub use console::{Console, ConsoleError, Suspicion};
 pub use death::{Death, DeathKind};
 pub use error::{VmmError, is_of_content};
-pub use footprint::kernel_end;
 pub use kernel_arguments::{
     CmdlineDefaults, KernelArgument, default_kernel_arguments, kernel_arguments,
 };

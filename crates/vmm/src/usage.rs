@@ -25,19 +25,30 @@ pub(crate) fn is_stopped(pid: u32) -> bool {
     })
 }
 
+/// CPU time of all threads of process `pid`, in user and kernel mode.
+pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
+    of_stat(pid).map(|usage| usage.cpu_time)
+}
+
 /// The figures of process `pid`.
 pub(crate) fn of_process(pid: u32) -> io::Result<Usage> {
+    let mut usage = of_stat(pid)?;
+    let rollup = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    usage.proportional_bytes = proportional(&rollup).ok_or_else(|| unknown("smaps_rollup"))?;
+    Ok(usage)
+}
+
+/// All but the proportional size.
+fn of_stat(pid: u32) -> io::Result<Usage> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat"))?;
     let ticks_per_second = rustix::param::clock_ticks_per_second();
     let page_size = rustix::param::page_size() as u64;
-    let unknown = |file| {
-        let why = format!("unknown form of `{file}`");
-        move || io::Error::new(io::ErrorKind::InvalidData, why)
-    };
-    let mut usage = parse(&stat, ticks_per_second, page_size).ok_or_else(unknown("stat"))?;
-    let rollup = fs_err::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    usage.proportional_bytes = proportional(&rollup).ok_or_else(unknown("smaps_rollup"))?;
-    Ok(usage)
+    parse(&stat, ticks_per_second, page_size).ok_or_else(|| unknown("stat"))
+}
+
+fn unknown(file: &str) -> io::Error {
+    let why = format!("unknown form of `{file}`");
+    io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
 /// `Pss` of `proc_pid_smaps(5)`, in bytes.

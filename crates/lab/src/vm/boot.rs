@@ -130,7 +130,6 @@ impl Vm {
         let started = Instant::now();
         let image = self.environment().image(&profile.name).await;
         let image = image.map_err(|error| self.host_error(error))?;
-        self.check_room(&options, &image)?;
         let asked = Instant::now();
         let grant = self.grant("boot()", need).await?;
         // A wait for the pool is no part of the boot, and no time of the test.
@@ -318,32 +317,6 @@ impl Vm {
             }
         }
         Ok(())
-    }
-
-    /// Refuses what the kernel cannot fit into: it would fault before it could say so.
-    fn check_room(&self, options: &VmOptions, image: &GuestImage) -> Result<(), LabError> {
-        let Some(kernel) = provium_vmm::kernel_end(&image.kernel) else {
-            return Ok(());
-        };
-        let initrds = image.initrds.iter();
-        let initrd: u64 = initrds
-            .filter_map(|initrd| fs_err::metadata(initrd).ok())
-            .map(|metadata| metadata.len())
-            .sum();
-        let (memory, need) = (options.memory(&self.0.profile), kernel + initrd);
-        if memory >= need {
-            return Ok(());
-        }
-        let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-        let why = format!(
-            "memory is {} MiB, but the kernel reaches up to {} MiB and its initrd has {} MiB: the guest \
-             would only reset, again and again; give it {} MiB at the very least",
-            memory >> 20,
-            mib(kernel),
-            mib(initrd),
-            mib(need),
-        );
-        Err(LabError::invalid(self.subject(), "boot()", why))
     }
 
     pub(crate) fn boot_error(&self, how: String) -> LabError {

@@ -11,7 +11,7 @@ use super::trial::Trial;
 use crate::qemu::Qemu;
 
 /// Raise it when the meaning of the file or the trial itself changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What trials are about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Subject {
 
 /// The file in the cache folder.
 fn file(cache_dir: &Utf8Path) -> Utf8PathBuf {
-    cache_dir.join("accel-v2.json")
+    cache_dir.join("accel-v3.json")
 }
 
 /// The trials of this very subject, as far as they are kept.

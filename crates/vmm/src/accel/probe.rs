@@ -65,11 +65,16 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
         return Err("QEMU has no output".to_owned());
     };
     let mut console_text = Vec::new();
-    let read = timeout(DEADLINE, read_result(&mut console, &mut console_text)).await;
+    let cpu_time = || crate::usage::cpu_time(child.id()).ok();
+    let read = timeout(
+        DEADLINE,
+        read_result(&mut console, &mut console_text, cpu_time),
+    )
+    .await;
     let total = start.elapsed();
     match read {
         Err(_) => Ok(Trial::Unfinished(DEADLINE)),
-        Ok(Some(began)) => {
+        Ok(Some(work)) => {
             let text = String::from_utf8_lossy(&console_text).into_owned();
             let result = text
                 .split_once(tiny::STARTED)
@@ -77,7 +82,7 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
             if result == tiny::finished(ROUNDS) {
                 Ok(Trial::Right {
                     total,
-                    work: total.saturating_sub(began.duration_since(start)),
+                    work,
                 })
             } else {
                 Ok(Trial::Wrong(text.trim().replace('\n', " ")))
@@ -104,11 +109,15 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
     }
 }
 
-/// Reads until the result is complete; when the work began, or `None` if the console ends before.
+/// Reads until the result is complete; what the work took, or `None` if the console ends before.
+///
+/// That is the processor time between the first word and the last, which other work on the host does
+/// not lengthen, or where `cpu_time` does not know it the time that passed.
 async fn read_result(
     console: &mut (impl AsyncRead + Unpin),
     text: &mut Vec<u8>,
-) -> Option<Instant> {
+    cpu_time: impl Fn() -> Option<Duration>,
+) -> Option<Duration> {
     let mut buffer = [0; 256];
     let mut began = None;
     loop {
@@ -117,11 +126,15 @@ async fn read_result(
             _ => return None,
         }
         if began.is_none() && memmem::find(text, tiny::STARTED.as_bytes()).is_some() {
-            began = Some(Instant::now());
+            began = Some((Instant::now(), cpu_time()));
         }
         if text.ends_with(b" done\n") || text.len() > SAID {
             // What never began was no work, and its result is wrong.
-            return Some(began.unwrap_or_else(Instant::now));
+            let Some((at, used)) = began else {
+                return Some(Duration::ZERO);
+            };
+            let used = used.and_then(|used| cpu_time()?.checked_sub(used));
+            return Some(used.unwrap_or_else(|| at.elapsed()));
         }
     }
 }
