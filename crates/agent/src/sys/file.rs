@@ -223,11 +223,15 @@ pub(crate) fn symlink(target: &[u8], name: &[u8]) -> Sys<()> {
 
 /// `readlink(2)`.
 pub(crate) fn read_link(name: &[u8]) -> Sys<Vec<u8>> {
-    let name = path(name)?;
+    read_link_at(libc::AT_FDCWD, &path(name)?)
+}
+
+/// `readlinkat(2)`.
+pub(crate) fn read_link_at(folder: RawFd, name: &CStr) -> Sys<Vec<u8>> {
     let mut target = vec![0_u8; libc::PATH_MAX.unsigned_abs() as usize];
+    let room = target.as_mut_ptr().cast();
     // SAFETY: a terminated string, and a buffer of the length given.
-    let len =
-        check(unsafe { libc::readlink(name.as_ptr(), target.as_mut_ptr().cast(), target.len()) })?;
+    let len = check(unsafe { libc::readlinkat(folder, name.as_ptr(), room, target.len()) })?;
     target.truncate(len.unsigned_abs());
     Ok(target)
 }
@@ -238,11 +242,31 @@ pub(crate) fn seek(fd: RawFd, offset: i64, whence: i32) -> Sys<u64> {
     check(unsafe { libc::lseek(fd, offset, whence) }).map(i64::unsigned_abs)
 }
 
+/// `pread(2)`.
+pub(crate) fn read_from(fd: RawFd, buffer: &mut [u8], offset: u64) -> Sys<usize> {
+    // SAFETY: the buffer is valid for its length.
+    let got = check(unsafe {
+        libc::pread(
+            fd,
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            offset.cast_signed(),
+        )
+    })?;
+    Ok(got.unsigned_abs())
+}
+
 /// `chdir(2)`.
 pub(crate) fn change_dir(name: &[u8]) -> Sys<()> {
     let name = path(name)?;
     // SAFETY: a terminated string.
     check(unsafe { libc::chdir(name.as_ptr()) }).map(drop)
+}
+
+/// `fchdir(2)`.
+pub(crate) fn change_dir_to(folder: RawFd) -> Sys<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fchdir(folder) }).map(drop)
 }
 
 /// Makes a folder the process's root and working directory.

@@ -6,7 +6,7 @@ use provium_protocol::op::{Exec, Program, Stdin};
 use provium_protocol::{CallId, Channel, ErrorKind, Frame, Lane, Op, Reply};
 use std::time::{Duration, Instant};
 
-const LANE: Lane = Lane::COMMANDS;
+const LANE: Lane = Lane::VM;
 
 fn exit(heard: &crate::host::Heard) -> Exit {
     match heard.reply.as_ref().unwrap() {

@@ -27,10 +27,10 @@ fn a_worker_begins_as_the_raw_process_is() {
         flags: libc::O_RDONLY,
         perm: 0,
     };
-    let Ok(Reply::Opened { fd }) = host.ask(Lane::RAW, &open) else {
+    let Ok(Reply::Opened { fd }) = host.ask(Lane::VM, &open) else {
         panic!("not opened")
     };
-    raw(&mut host, Lane::RAW, libc::SYS_umask, &[0o077]);
+    raw(&mut host, Lane::VM, libc::SYS_umask, &[0o077]);
     let spec = WorkerSpec {
         cwd: Some(b"/usr".to_vec().into()),
         env: vec![(b"MINE".to_vec().into(), b"yes".to_vec().into())],
@@ -54,7 +54,7 @@ fn a_worker_begins_as_the_raw_process_is() {
     raw(&mut host, lane, libc::SYS_close, &[i64::from(fd)]);
     assert!(
         host.ask(
-            Lane::RAW,
+            Lane::VM,
             &Op::SeekFd {
                 fd,
                 offset: 0,
@@ -64,7 +64,7 @@ fn a_worker_begins_as_the_raw_process_is() {
         .is_ok()
     );
     assert_eq!(
-        raw(&mut host, Lane::RAW, libc::SYS_wait4, &[-1]),
+        raw(&mut host, Lane::VM, libc::SYS_wait4, &[-1]),
         -1,
         "no child of the raw lane"
     );
@@ -104,7 +104,7 @@ fn eight_workers_sleep_at_once_and_one_that_hangs_can_be_closed() {
     );
     host.finish(running);
     let gone = format!("for i in $(seq 100); do kill -0 {pid} || exit 0; sleep 0.05; done; exit 1");
-    let heard = host.sh(Lane::COMMANDS, &gone);
+    let heard = host.sh(Lane::VM, &gone);
     assert!(matches!(heard.reply, Some(Ok(Reply::Exited(exit))) if exit.code == Some(0)));
     let error = host.ask(lanes[2], &Op::ClockGet).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoSuchLane);
@@ -180,8 +180,8 @@ fn a_batch_runs_in_order_and_goes_on_after_failures() {
     ];
     ops.extend((0..2000).map(|_| Op::Syscall(syscall(libc::SYS_getppid, &[]))));
     let batch = Op::Batch {
-        commands: Lane::COMMANDS,
-        raw: Lane::RAW,
+        commands: Lane::VM,
+        raw: Lane::VM,
         ops,
     };
     let Ok(Reply::Batch(results)) = host.ask(Lane::AGENT, &batch) else {
@@ -214,12 +214,12 @@ fn a_batch_is_cancelled_between_and_within_its_entries() {
         ..shell("sleep 100")
     });
     let batch = Op::Batch {
-        commands: Lane::COMMANDS,
-        raw: Lane::RAW,
+        commands: Lane::VM,
+        raw: Lane::VM,
         ops: vec![sleep.clone(), sleep],
     };
     let call = host.request(Lane::AGENT, &batch);
-    host.sh(Lane::COMMANDS, "true");
+    host.sh(Lane::VM, "true");
     host.cancel(Lane::AGENT, call);
     assert_eq!(
         host.finish(call).reply.unwrap().unwrap_err().kind,
@@ -230,18 +230,18 @@ fn a_batch_is_cancelled_between_and_within_its_entries() {
 #[test]
 fn a_stopped_executor_is_replaced_when_a_call_to_it_is_cancelled() {
     let mut host = Host::new();
-    let pid = raw(&mut host, Lane::RAW, libc::SYS_getpid, &[]);
+    let pid = raw(&mut host, Lane::VM, libc::SYS_getpid, &[]);
     // The signal takes its time; a call that comes before it would simply be answered.
     let stop =
         format!("kill -STOP {pid}; until grep -q '^State:.T' /proc/{pid}/status; do :; done");
-    host.sh(Lane::COMMANDS, &stop);
-    let call = host.request(Lane::RAW, &Op::Syscall(syscall(libc::SYS_getpid, &[])));
-    host.cancel(Lane::RAW, call);
+    host.sh(Lane::VM, &stop);
+    let call = host.request(Lane::VM, &Op::Syscall(syscall(libc::SYS_getpid, &[])));
+    host.cancel(Lane::VM, call);
     assert_eq!(
         host.finish(call).reply.unwrap().unwrap_err().kind,
         ErrorKind::Cancelled
     );
-    assert_ne!(raw(&mut host, Lane::RAW, libc::SYS_getpid, &[]), pid);
+    assert_ne!(raw(&mut host, Lane::VM, libc::SYS_getpid, &[]), pid);
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_worker_serves_from_namespaces_of_its_own() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let outside = names(&mut host, Lane::COMMANDS);
+    let outside = names(&mut host, Lane::VM);
     let namespaces = ["mnt", "net", "uts", "ipc", "cgroup", "time"].map(str::to_owned);
     let spec = WorkerSpec {
         namespaces: namespaces.to_vec(),

@@ -4,7 +4,7 @@ use crate::host::{Host, syscall};
 use provium_protocol::op::{Buffer, Link, Syscall};
 use provium_protocol::{ErrorKind, Event, Lane, Op, Reply};
 
-const LANE: Lane = Lane::RAW;
+const LANE: Lane = Lane::VM;
 
 fn buffer(content: &[u8], len: u64) -> Buffer {
     Buffer {
@@ -144,7 +144,7 @@ fn a_process_that_a_syscall_ends_is_replaced() {
     pids.dedup();
     assert_eq!(pids.len(), 5);
     assert_eq!(pids[0], pid);
-    assert_eq!(host.sh(Lane::COMMANDS, "echo on").output, b"on\n");
+    assert_eq!(host.sh(Lane::VM, "echo on").output, b"on\n");
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn a_raw_child_sleeps_and_dies_by_signal() {
 fn raw_calls_have_no_business_on_the_commands_lane() {
     let mut host = Host::new();
     let error = host
-        .ask(Lane::COMMANDS, &Op::Syscall(syscall(libc::SYS_getpid, &[])))
+        .ask(Lane::VM, &Op::Syscall(syscall(libc::SYS_getpid, &[])))
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid);
 }

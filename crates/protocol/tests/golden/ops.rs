@@ -63,7 +63,7 @@ fn to_the_agent_itself() {
         }) => b"\x81\xabSpawnWorker\x94\xa6nobody\xc4\x04/tmp\x91\x92\xc4\x01A\xc4\x011\x91\xa3net",
         Op::SpawnWorker(WorkerSpec::default()) => b"\x81\xabSpawnWorker\x94\xc0\xc0\x90\x90",
         Op::RetireWorker { lane: Lane::FIRST_WORKER } => b"\x81\xacRetireWorker\x91\x10",
-        Op::Batch { commands: Lane::COMMANDS, raw: Lane::RAW, ops: vec![Op::Stats, Op::Join] } =>
+        Op::Batch { commands: Lane::VM, raw: Lane::VM, ops: vec![Op::Stats, Op::Join] } =>
             b"\x81\xa5Batch\x93\x01\x02\x92\xa5Stats\xa4Join",
         Op::PowerOff => b"\xa8PowerOff",
         Op::Stats => b"\xa5Stats",
