@@ -124,6 +124,10 @@ impl Call {
         !self.told.swap(true, Ordering::AcqRel)
     }
 
+    pub(super) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
+    }
+
     pub(super) fn is_of_host(&self) -> bool {
         matches!(self.asker, Asker::Host)
     }

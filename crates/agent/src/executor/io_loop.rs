@@ -377,6 +377,9 @@ impl IoLoop {
         if withdrawn {
             return self.shared.finish(&call, Err(failure::cancelled()));
         }
+        if let Some(pid) = call.process() {
+            super::owner::kill_tree(pid);
+        }
         self.cancelling.push((call, Instant::now() + GRACE));
         self.nudge(Instant::now());
     }

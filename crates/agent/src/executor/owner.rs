@@ -32,6 +32,8 @@ use std::time::Duration;
 const ERROR: &[u8] = b"\x81\xa3Err";
 /// How long an operation waits for a busy raw process.
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
+/// How long who waits for it is left without a word.
+pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(100);
 /// How often to look whether a raw process that makes a call is still the same program.
 const LOOK: Duration = Duration::from_millis(10);
 /// Enough for what an owner's thread does; buffers are on the heap.
@@ -42,6 +44,13 @@ const STACK: usize = 128 * 1024;
 pub(super) struct Job {
     pub(super) call: Arc<Call>,
     pub(super) op: Op,
+}
+
+impl Job {
+    /// Whether its asker wants to know that it waits.
+    fn keeps_waiting(&self) -> bool {
+        matches!(&self.op, Op::Syscall(call) if call.background) && !self.call.is_told()
+    }
 }
 
 /// The raw process.
@@ -554,17 +563,15 @@ impl State {
         if posted.executes() || (!self.threads.is_empty() && posted.is_raw_call()) {
             return Some(LOOK);
         }
-        if self.operations.is_empty() && self.exact.is_empty() {
-            return None;
-        }
         let waited = posted.since.elapsed();
-        Some(
+        let until = if !self.operations.is_empty() {
             PATIENCE
-                .saturating_sub(waited)
-                .max(Duration::from_millis(1)),
-        )
-        .filter(|_| waited < 40 * PATIENCE || !self.operations.is_empty())
-        .or_else(|| posted.is_raw_call().then_some(Duration::from_secs(1)))
+        } else if posted.keeps_waiting() || self.exact.iter().any(Job::keeps_waiting) {
+            LONG_PATIENCE
+        } else {
+            return None;
+        };
+        Some(until.saturating_sub(waited).max(Duration::from_millis(1)))
     }
 
     fn is_over(&self) -> bool {
@@ -575,6 +582,7 @@ impl State {
     fn needs_watching(&self, op: &Op) -> bool {
         let executes = matches!(op, Op::Syscall(call) if crate::sys::raw::executes(call.nr));
         executes
+            || matches!(op, Op::Syscall(call) if call.background)
             || self.posted.is_some()
             || !self.threads.is_empty()
             || !matches!(self.life, Life::Running { .. })

@@ -5,7 +5,9 @@
 use super::call::Call;
 use super::command::{self, Kind, Started};
 use super::layout::Layout;
-use super::owner::{Action, Job, Life, Owner, PATIENCE, State, kill_tree, message_of};
+use super::owner::{
+    Action, Job, LONG_PATIENCE, Life, Owner, PATIENCE, State, kill_tree, message_of,
+};
 use super::root::Root;
 use super::shared::{Child, Shared};
 use super::tree::{self, Stray};
@@ -137,6 +139,11 @@ impl Posted {
             _ => return false,
         };
         of.id == call.id
+    }
+
+    /// Whether its asker wants to know that it waits.
+    pub(super) fn keeps_waiting(&self) -> bool {
+        matches!(self.step, Step::Map(_) | Step::Thread { .. }) && !self.told
     }
 
     pub(super) fn is_raw_call(&self) -> bool {
@@ -555,7 +562,7 @@ impl Owner {
         while let Some(job) = state.operations.pop_front() {
             self.fork_beside(shared, state, job);
         }
-        if waited < 20 * PATIENCE {
+        if waited < LONG_PATIENCE {
             return;
         }
         if let Some(posted) = &mut state.posted

@@ -6,7 +6,7 @@ use crate::failure::{self, OpResult};
 use crate::sys::area::{Area, PipeEnd, Slot, SlotState};
 use crate::sys::{Sys, fd, file, process, signal};
 use provium_protocol::{Op, WireError, codec};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Where the process belongs.
 #[derive(Debug, Clone, Copy)]
@@ -63,11 +63,37 @@ pub(crate) fn run(place: &Place, payload: &[u8]) -> ! {
         Ok(Op::Exec(exec)) => launch::run(&operation, exec).into(),
         Ok(op) => {
             signal::block_all();
+            // A copy of a pipe's end would keep the pipe from ending.
+            close_all_but(descriptor(&op));
             carry_out(&operation, op)
         }
         Err(_) => failure::invalid("the operation cannot be read").into(),
     };
     operation.finish(finished)
+}
+
+/// The descriptor that the op is about.
+fn descriptor(op: &Op) -> Option<RawFd> {
+    match op {
+        Op::ReadFd { fd, .. }
+        | Op::StreamFd { fd }
+        | Op::WriteFd { fd }
+        | Op::SeekFd { fd, .. }
+        | Op::TailFd { fd } => Some(fd.number),
+        _ => None,
+    }
+}
+
+fn close_all_but(kept: Option<RawFd>) {
+    match kept.filter(|kept| *kept >= 0) {
+        None => fd::close_range(0, i32::MAX),
+        Some(kept) => {
+            if kept > 0 {
+                fd::close_range(0, kept - 1);
+            }
+            fd::close_range(kept.saturating_add(1), i32::MAX);
+        }
+    }
 }
 
 /// A name by which the executor can find this process where it cannot tell its number.
@@ -123,6 +149,21 @@ impl Operation {
     pub(super) fn resolve(&self, path: &[u8]) -> Vec<u8> {
         const SELF: &[u8] = b"/proc/self";
         const THREAD: &[u8] = b"/proc/thread-self";
+        // The names of standard descriptors lead through `/proc/self`.
+        const STANDARD: [(&[u8], &str); 4] = [
+            (b"/dev/stdin", "/proc/self/fd/0"),
+            (b"/dev/stdout", "/proc/self/fd/1"),
+            (b"/dev/stderr", "/proc/self/fd/2"),
+            (b"/dev/fd", "/proc/self/fd"),
+        ];
+        let standard = STANDARD.iter().find_map(|(name, leads_to)| {
+            let rest = path.strip_prefix(*name)?;
+            let is_it = rest.is_empty() || rest[0] == b'/';
+            is_it.then(|| [leads_to.as_bytes(), rest].concat())
+        });
+        if let Some(found) = standard {
+            return self.resolve(&found);
+        }
         let below = |prefix: &[u8]| {
             let rest = path.strip_prefix(prefix)?;
             (rest.is_empty() || rest[0] == b'/').then(|| rest.to_vec())

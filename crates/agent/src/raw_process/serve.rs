@@ -4,6 +4,7 @@ use super::{operation, worker};
 use crate::sys::area::{Area, Code, WOULD_WAIT, thread_state};
 use crate::sys::memory::Region;
 use crate::sys::process::{self, Forked};
+use crate::sys::sibling::Sibling;
 use crate::sys::{Errno, fd, file, raw, signal, thread};
 use provium_protocol::message::EntryType;
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub(crate) fn run(area: Area, generation: u64) -> ! {
         generation,
         regions: Vec::new(),
         stacks: BTreeMap::new(),
+        siblings: Vec::new(),
         payload: Vec::new(),
     };
     loop {
@@ -50,6 +52,8 @@ struct Server {
     /// Memory for the buffers of large and of asynchronous calls.
     regions: Vec<Region>,
     stacks: BTreeMap<usize, thread::Stack>,
+    /// What operation processes run on.
+    siblings: Vec<Sibling>,
     /// A payload that is too long for the area.
     payload: Vec<u8>,
 }
@@ -117,11 +121,33 @@ impl Server {
             generation: self.generation,
             raw_process: process::id(),
         };
-        match process::fork(libc::CLONE_PARENT) {
-            Ok(Forked::Parent(pid)) => i64::from(pid),
-            Ok(Forked::Child) => operation::run(&place, &payload),
+        let started = self.sibling().and_then(|sibling| {
+            let payload = payload.clone();
+            sibling.start(move || operation::run(&place, &payload))
+        });
+        match started {
+            Ok(pid) => i64::from(pid),
+            // Not every namespace takes a process that shares memory with one outside of it.
+            Err(Errno(libc::EINVAL)) => match process::fork(libc::CLONE_PARENT) {
+                Ok(Forked::Parent(pid)) => i64::from(pid),
+                Ok(Forked::Child) => operation::run(&place, &payload),
+                Err(Errno(errno)) => -i64::from(errno),
+            },
             Err(Errno(errno)) => -i64::from(errno),
         }
+    }
+
+    /// One that no process uses.
+    fn sibling(&mut self) -> crate::sys::Sys<&mut Sibling> {
+        let free = self.siblings.iter().position(Sibling::is_free);
+        let index = match free {
+            Some(index) => index,
+            None => {
+                self.siblings.push(Sibling::new()?);
+                self.siblings.len() - 1
+            }
+        };
+        Ok(&mut self.siblings[index])
     }
 
     fn start_thread(&mut self, index: usize) -> i64 {

@@ -119,6 +119,9 @@ pub(crate) fn close(fd: RawFd) -> Sys<()> {
 
 /// Closes all descriptors from `first` to `last`.
 pub(crate) fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
     // SAFETY: no pointers.
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;

@@ -15,6 +15,7 @@ pub(crate) mod namespace;
 pub(crate) mod packet;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod sibling;
 pub(crate) mod signal;
 pub(crate) mod spawn;
 pub(crate) mod terminal;
