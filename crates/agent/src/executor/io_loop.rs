@@ -28,11 +28,26 @@ const END: Duration = Duration::from_secs(5);
 /// The most of a raw process's memory that is read at a time.
 const MEMORY_LIMIT: u64 = 64 * 1024 * 1024;
 
+/// How the request for a command begins.
+const COMMAND: &[u8] = b"\x81\xa4Exec";
+/// Arguments, environment and short input of a command.
+const COMMAND_LIMIT: usize = 8 * 1024 * 1024;
+
+/// A request that arrives in several frames.
+#[derive(Default)]
+struct Request {
+    parts: Assembler,
+    size: usize,
+    limit: Option<usize>,
+    /// It was answered; the rest of it is dropped.
+    refused: bool,
+}
+
 pub(super) struct IoLoop {
     shared: Arc<Shared>,
     children: SignalStream,
     commands: Vec<Command>,
-    requests: BTreeMap<(Lane, CallId), Assembler>,
+    requests: BTreeMap<(Lane, CallId), Request>,
     /// Calls whose job is given out when their input is complete, or fills the window.
     gathering: BTreeMap<(Lane, CallId), Op>,
     cancelling: Vec<(Arc<Call>, Instant)>,
@@ -140,7 +155,13 @@ impl IoLoop {
                         None => owner.operation_ended(slot, pid, ending),
                     }
                 }
-                Some(Child::Other) | None => {}
+                Some(Child::Other) => {}
+                // It may be a child that its owner has not been told of, and that will ring no more.
+                None => {
+                    for owner in self.shared.owners() {
+                        owner.area.ring();
+                    }
+                }
             }
         }
     }
@@ -200,7 +221,33 @@ impl IoLoop {
 
     fn request(&mut self, frame: &Frame) {
         let key = (frame.lane, frame.call);
-        let message = match self.requests.entry(key).or_default().push(frame) {
+        let request = self.requests.entry(key).or_default();
+        request.size += frame.payload.len();
+        if request.refused {
+            if !frame.more {
+                self.requests.remove(&key);
+            }
+            return;
+        }
+        // The kernel refuses what is longer; here it would only take memory meanwhile.
+        if frame.payload.starts_with(COMMAND) {
+            request.limit = Some(COMMAND_LIMIT);
+        }
+        if request.limit.is_some_and(|limit| request.size > limit) {
+            *request = Request {
+                refused: true,
+                ..Request::default()
+            };
+            if !frame.more {
+                self.requests.remove(&key);
+            }
+            let error: OpResult = Err(failure::os("exec", Errno(libc::E2BIG)));
+            let message = codec::encode(&error);
+            return self
+                .shared
+                .message(FrameKind::Reply, frame.lane, frame.call, &message);
+        }
+        let message = match request.parts.push(frame) {
             Ok(None) => return,
             Ok(Some(message)) => Ok(message),
             Err(_) => Err("the request is too long"),

@@ -11,7 +11,6 @@
 
 use super::background::Background;
 use super::call::{Call, lock};
-use super::command::Started;
 use super::root::Root;
 use super::shared::{Child, Shared};
 use super::steps::{Posted, SlotUse, ThreadUse};
@@ -76,7 +75,6 @@ pub(super) enum Action {
     /// Bytes for the output channel, and an encoded result.
     Leave(Arc<Call>, Vec<u8>, Vec<u8>),
     Tell(Arc<Call>, Event),
-    HandOver(Started),
 }
 
 #[derive(Debug)]
@@ -525,17 +523,20 @@ impl Owner {
     /// An operation process has ended that the main thread knows nothing of.
     pub(super) fn operation_ended(&self, index: usize, pid: i32, ending: Ending) {
         let mut state = lock(&self.state);
-        if let Some(slot) = state.slots.get_mut(&index)
-            && slot.is_process(pid)
-        {
-            slot.ending = Some(ending);
+        let Some(slot) = state.slots.get_mut(&index) else {
+            return;
+        };
+        if !slot.is_process(pid) {
+            return;
         }
+        slot.ending = Some(ending);
         drop(state);
         self.area.ring();
     }
 
     pub(super) fn free_slot(&self, index: usize) {
-        lock(&self.state).slots.remove(&index);
+        let mut state = lock(&self.state);
+        state.slots.remove(&index);
         self.area.slot(index).tell(SlotState::Free);
     }
 
@@ -649,6 +650,5 @@ fn perform(shared: &Arc<Shared>, action: Action) {
             shared.finish_encoded(&call, &message);
         }
         Action::Tell(call, event) => shared.event(&call, &event),
-        Action::HandOver(started) => shared.hand_over(started),
     }
 }

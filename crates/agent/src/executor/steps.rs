@@ -891,7 +891,8 @@ impl Owner {
         if used.command.is_some() {
             call.process_started(pid);
         }
-        state.actions.push(Action::HandOver(started));
+        // Before the process goes on: its end must find the main thread prepared.
+        shared.hand_over(started);
         slot.tell(SlotState::Taken);
     }
 

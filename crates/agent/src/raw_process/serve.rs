@@ -42,7 +42,8 @@ pub(crate) fn run(area: Area, generation: u64) -> ! {
         let result = code.map_or(-i64::from(libc::ENOSYS), |code| {
             server.handle(code, arguments)
         });
-        area.answer(result);
+        let quietly = code == Some(Code::Fork) && result > 0;
+        area.answer(result, quietly);
     }
 }
 

@@ -544,13 +544,15 @@ impl Area {
         (code, arguments)
     }
 
-    /// Answers it.
-    pub(crate) fn answer(self, result: i64) {
+    /// Answers it. With `quietly` nobody is woken: the process that was forked has news soon.
+    pub(crate) fn answer(self, result: i64, quietly: bool) {
         let header = self.header();
         header.result.store(result, Ordering::Relaxed);
         let request = header.request.load(Ordering::Relaxed);
         header.reply.store(request, Ordering::Release);
-        self.ring();
+        if !quietly {
+            self.ring();
+        }
     }
 
     // Whether the raw process is still this program.
