@@ -107,7 +107,7 @@ async fn wrong_ids_lanes_and_kinds() {
 #[tokio::test]
 async fn data_where_none_may_be() {
     let (channel, mut agent) = connect().await;
-    let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 1 });
+    let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 1.into() });
     let mut output = call.output(Stream::Output);
     let (frame, _) = agent.next_request().await;
     let piece = Frame::data(frame.lane, frame.call, Stream::Output, vec![0; 60_000]).to_bytes();
@@ -124,17 +124,17 @@ async fn data_where_none_may_be() {
     assert!(got <= INITIAL_WINDOW as usize, "{got} bytes were held");
     drop((call, output, channel));
 
-    let input = misbehave(Op::StreamFd { fd: 1 }, |frame| {
+    let input = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
         Frame::data(frame.lane, frame.call, Stream::Input, vec![0; 5]).to_bytes()
     });
     assert!(matches!(input.await, Violation::WrongChannel(_)));
-    let after = misbehave(Op::StreamFd { fd: 1 }, |frame| {
+    let after = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
         let mut bytes = Frame::end(frame.lane, frame.call, Stream::Output).to_bytes();
         Frame::data(frame.lane, frame.call, Stream::Output, vec![0; 5]).encode(&mut bytes);
         bytes
     });
     assert!(matches!(after.await, Violation::WrongChannel(_)));
-    let credit = misbehave(Op::StreamFd { fd: 1 }, |frame| {
+    let credit = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
         let mut credit = Frame::credit(frame.lane, frame.call, Stream::Input, 5);
         credit.payload.pop();
         credit.to_bytes()
@@ -219,7 +219,7 @@ async fn a_reply_of_the_wrong_sort_costs_its_call_only() {
 #[tokio::test]
 async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
     let (channel, mut agent) = connect().await;
-    let call = channel.open(Lane::VM, &Op::StreamFd { fd: 1 });
+    let call = channel.open(Lane::VM, &Op::StreamFd { fd: 1.into() });
     let (frame, _) = agent.next_request().await;
     drop(call);
     assert_eq!(agent.next_frame().await.kind, FrameKind::Cancel);
@@ -248,7 +248,7 @@ async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
 #[tokio::test]
 async fn credit_without_end_does_not_pile_up_input() {
     let (channel, mut agent) = connect().await;
-    let call = channel.open(Lane::VM, &Op::WriteFd { fd: 1 });
+    let call = channel.open(Lane::VM, &Op::WriteFd { fd: 1.into() });
     let input = call.input();
     let (frame, _) = agent.next_request().await;
     for _ in 0..3 {

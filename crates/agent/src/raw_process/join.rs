@@ -11,8 +11,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 /// The namespaces that can be entered, by their names in `/proc`. That of the user comes last: in it,
 /// the others could no longer be entered.
 const NAMESPACES: [&str; 7] = ["net", "uts", "ipc", "cgroup", "time", "mnt", "user"];
-/// Descriptors that are needed meanwhile have numbers from here on.
-const OUT_OF_THE_WAY: RawFd = 100_000;
+/// As many descriptors as this would be welcome meanwhile.
+const PLENTY: u64 = 200_000;
 
 /// Joins a raw process and carries out an op. For a process that the executor has just forked.
 pub(crate) fn run_beside(
@@ -49,14 +49,18 @@ struct Status {
 }
 
 fn join(raw_process: i32) -> Sys<()> {
-    let _ = process::limit_of(raw_process, libc::RLIMIT_NOFILE).map(|limit| {
-        let most = libc::rlimit {
-            rlim_cur: limit.rlim_cur.max(200_000),
-            rlim_max: limit.rlim_max.max(200_000),
-        };
-        let _ = process::set_limit(libc::RLIMIT_NOFILE, most);
-        limit
-    });
+    let _ = process::set_limit(
+        libc::RLIMIT_NOFILE,
+        libc::rlimit {
+            rlim_cur: PLENTY,
+            rlim_max: PLENTY,
+        },
+    );
+    let most = process::limit_of(0, libc::RLIMIT_NOFILE)?
+        .rlim_cur
+        .min(PLENTY);
+    // What is needed meanwhile is moved there, above the raw process's own numbers.
+    let above = RawFd::try_from(most / 2).map_err(|_| Errno::INVAL)?;
     let handle = process::open(raw_process)?;
     let open = |name: &str, flags| {
         let path = file::path(format!("{raw_process}/{name}").as_bytes())?;
@@ -73,7 +77,7 @@ fn join(raw_process: i32) -> Sys<()> {
             spaces.push(open(&format!("ns/{name}"), libc::O_RDONLY)?);
         }
     }
-    let descriptors = take_descriptors(raw_process, &handle);
+    let descriptors = take_descriptors(raw_process, &handle, above);
     for space in &spaces {
         namespace::enter(space.as_raw_fd())?;
     }
@@ -81,7 +85,8 @@ fn join(raw_process: i32) -> Sys<()> {
     file::change_dir_to(cwd.as_raw_fd())?;
     process::set_umask(status.umask);
     drop((handle, root, cwd, spaces));
-    place_descriptors(descriptors);
+    place_descriptors(&descriptors, above);
+    drop(descriptors);
     for resource in [
         libc::RLIMIT_NOFILE,
         libc::RLIMIT_FSIZE,
@@ -105,7 +110,11 @@ fn link(pid: i32, namespace: &str) -> Sys<Vec<u8>> {
 }
 
 /// A copy of each descriptor of the raw process, with its number and whether it closes on exec.
-fn take_descriptors(raw_process: i32, handle: &OwnedFd) -> Vec<(RawFd, bool, OwnedFd)> {
+fn take_descriptors(
+    raw_process: i32,
+    handle: &OwnedFd,
+    above: RawFd,
+) -> Vec<(RawFd, bool, OwnedFd)> {
     let numbers = file::path(format!("{raw_process}/fd").as_bytes())
         .and_then(|path| file::open_at(roots::PROC, &path, libc::O_RDONLY, 0))
         .and_then(file::list)
@@ -124,15 +133,15 @@ fn take_descriptors(raw_process: i32, handle: &OwnedFd) -> Vec<(RawFd, bool, Own
                 .and_then(|flags| i32::from_str_radix(flags, 8).ok())
                 .is_some_and(|flags| flags & libc::O_CLOEXEC != 0)
         });
-        taken.push((number, closes, fd::move_up(copy, OUT_OF_THE_WAY)));
+        taken.push((number, closes, fd::move_up(copy, above)));
     }
     taken
 }
 
 /// Makes them this process's only descriptors.
-fn place_descriptors(taken: Vec<(RawFd, bool, OwnedFd)>) {
-    fd::close_range(0, OUT_OF_THE_WAY - 1);
-    for (number, closes, copy) in &taken {
+fn place_descriptors(taken: &[(RawFd, bool, OwnedFd)], above: RawFd) {
+    fd::close_range(0, above - 1);
+    for (number, closes, copy) in taken {
         let placed = if *closes {
             fd::copy_to(copy.as_raw_fd(), *number)
         } else {
@@ -141,9 +150,6 @@ fn place_descriptors(taken: Vec<(RawFd, bool, OwnedFd)>) {
         // It is missing then, and the op says so.
         let _ = placed;
     }
-    // Their own numbers close now.
-    drop(taken);
-    fd::close_range(OUT_OF_THE_WAY, i32::MAX);
 }
 
 /// The rest of the line that begins with a name.

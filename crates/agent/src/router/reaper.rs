@@ -3,7 +3,7 @@
 use super::serve::Router;
 use crate::init::power;
 use crate::sys::boot::Stop;
-use crate::sys::process;
+use crate::sys::{process, signal};
 
 impl Router {
     pub(super) fn signals(&mut self) {
@@ -23,6 +23,12 @@ impl Router {
 
     /// Collects all children that ended: executors, and (as process 1) whatever lost its parent.
     fn reap(&mut self) {
+        // A command that stops its parent would stop everything.
+        if let Some(executor) = &self.executor
+            && process::has_stopped(executor.pid)
+        {
+            let _ = signal::send(executor.pid, libc::SIGCONT, false);
+        }
         while let Ok(Some((pid, ending))) = process::collect() {
             self.doomed.remove(&pid);
             let is_executor = self

@@ -125,6 +125,18 @@ pub(crate) fn collect() -> Sys<Option<(i32, Ending)>> {
     }
 }
 
+/// Whether a child has been stopped since the last look.
+pub(crate) fn has_stopped(pid: i32) -> bool {
+    let id = libc::id_t::from(pid.unsigned_abs());
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    // SAFETY: all-zero is a valid siginfo, and there is room for it; the number in it is set by the
+    // kernel, or still 0.
+    unsafe {
+        let mut info: libc::siginfo_t = mem::zeroed();
+        libc::waitid(libc::P_PID, id, &raw mut info, options) == 0 && info.si_pid() == pid
+    }
+}
+
 /// Collects children that end, for ever. For process 1 of a namespace.
 pub(crate) fn collect_for_ever() -> ! {
     loop {

@@ -28,6 +28,8 @@ pub(crate) struct Sibling {
     /// Not 0 while a process uses it; the kernel clears it.
     alive: Box<AtomicU32>,
     task: Option<Box<Task>>,
+    /// The thread pointer, once there is storage.
+    storage: Option<*mut u8>,
 }
 
 struct Task {
@@ -49,6 +51,7 @@ impl Sibling {
             base: base.cast(),
             alive: Box::default(),
             task: None,
+            storage: None,
         })
     }
 
@@ -63,7 +66,11 @@ impl Sibling {
             // SAFETY: within the mapping.
             unsafe { self.base.add(offset) }
         };
-        let pointer = self.copy_thread_storage(at(STACK))?;
+        let pointer = match self.storage {
+            // Nothing in it is older than the process that used it.
+            Some(pointer) => pointer,
+            None => *self.storage.insert(copy_thread_storage(at(STACK))?),
+        };
         let arena = at(STACK + TLS);
         if let Some(task) = self.task.take()
             && task.arena.used() > 256 * 1024
@@ -99,34 +106,34 @@ impl Sibling {
         }
         started
     }
+}
 
-    /// Copies this thread's storage; the new thread pointer.
-    fn copy_thread_storage(&self, place: *mut u8) -> Sys<*mut u8> {
-        let own: usize;
-        // SAFETY: the first word behind the thread pointer is that pointer.
-        unsafe { asm!("mov {}, fs:0", out(reg) own, options(nostack, readonly)) };
-        // SAFETY: within the mapping.
-        let pointer = unsafe { place.add(TLS / 2) };
-        // How much there is below is known to the linker only; more than what is mapped it is not.
-        let mut below = TLS / 2;
-        let found = loop {
-            match memory::read_at((own - below) as u64, below) {
-                Ok(bytes) => break bytes,
-                Err(errno) if below <= 64 => return Err(errno),
-                Err(_) => below = (own % 4096).min(below / 2).max(64),
-            }
-        };
-        // SAFETY: both parts are within the mapping; the descriptor is at least so long.
-        unsafe {
-            ptr::copy_nonoverlapping(found.as_ptr(), pointer.sub(found.len()), found.len());
-            let descriptor = ptr::with_exposed_provenance::<u8>(own);
-            ptr::copy_nonoverlapping(descriptor, pointer, DESCRIPTOR);
-            // The descriptor names itself twice.
-            pointer.cast::<*mut u8>().write(pointer);
-            pointer.cast::<*mut u8>().add(2).write(pointer);
+/// Copies this thread's storage; the new thread pointer.
+fn copy_thread_storage(place: *mut u8) -> Sys<*mut u8> {
+    let own: usize;
+    // SAFETY: the first word behind the thread pointer is that pointer.
+    unsafe { asm!("mov {}, fs:0", out(reg) own, options(nostack, readonly)) };
+    // SAFETY: within the mapping.
+    let pointer = unsafe { place.add(TLS / 2) };
+    // How much there is below is known to the linker only; more than what is mapped it is not.
+    let mut below = TLS / 2;
+    let found = loop {
+        match memory::read_at((own - below) as u64, below) {
+            Ok(bytes) => break bytes,
+            Err(errno) if below <= 64 => return Err(errno),
+            Err(_) => below = (own % 4096).min(below / 2).max(64),
         }
-        Ok(pointer)
+    };
+    // SAFETY: both parts are within the mapping; the descriptor is at least so long.
+    unsafe {
+        ptr::copy_nonoverlapping(found.as_ptr(), pointer.sub(found.len()), found.len());
+        let descriptor = ptr::with_exposed_provenance::<u8>(own);
+        ptr::copy_nonoverlapping(descriptor, pointer, DESCRIPTOR);
+        // The descriptor names itself twice.
+        pointer.cast::<*mut u8>().write(pointer);
+        pointer.cast::<*mut u8>().add(2).write(pointer);
     }
+    Ok(pointer)
 }
 
 extern "C" fn in_sibling(task: *mut c_void) -> c_int {

@@ -92,7 +92,7 @@ fn files_of_proc_have_no_size_and_are_read_whole() {
     let Ok(Reply::Bytes(bytes)) = host.ask(LANE, &inline) else {
         panic!("no bytes")
     };
-    assert!(bytes.starts_with(b"Name:\tprovium-exec"));
+    assert!(bytes.starts_with(b"Name:\tprovium-raw"));
     let call = host.request(LANE, &read(b"/proc/cpuinfo".to_vec()));
     assert!(host.finish(call).output.len() > 100);
 }
@@ -220,10 +220,10 @@ fn an_open_file_is_read_written_and_moved_in() {
         flags,
         perm: 0o600,
     };
-    let Ok(Reply::Opened { fd }) = host.ask(Lane::VM, &open) else {
+    let Ok(Reply::Opened(fd)) = host.ask(Lane::VM, &open) else {
         panic!("not opened")
     };
-    assert_eq!(fd, 3, "low numbers are for tests");
+    assert_eq!(fd.number, 3, "low numbers are for tests");
     let call = host.request(Lane::VM, &Op::WriteFd { fd });
     host.input(Lane::VM, call, b"hello");
     assert_eq!(host.finish(call).reply.unwrap(), Ok(Reply::Count(5)));
