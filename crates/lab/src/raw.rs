@@ -4,12 +4,15 @@ use crate::error::LabError;
 use crate::line::Line;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use provium_guest::{Call, CallError, SyscallResult};
-use provium_protocol::message::Reply;
+use provium_protocol::message::{ErrorKind, Reply};
 use provium_protocol::op::{Op, Syscall};
 use serde_bytes::ByteBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
+
+/// How long a call that is cancelled is waited for. The guest gives up on it earlier, if it answers.
+const CANCEL_LIMIT: Duration = Duration::from_secs(4);
 
 /// A raw syscall on a thread of its own. It is cancelled when its scope ends, or the last handle is
 /// dropped.
@@ -109,11 +112,15 @@ impl Inner {
         // Whoever waits has let go of the lock, or does so now.
         let mut state = self.state.lock().await;
         if let State::Open(call) = &mut *state {
-            *state = State::Done(if call.is_over() {
-                let reply = call.reply().await;
-                self.told(reply).await
-            } else {
-                Err(self.line.invalid("it was cancelled"))
+            // Until it has ended in the guest, it could still take what is another's.
+            call.cancel();
+            let ended = tokio::time::timeout(CANCEL_LIMIT, call.reply()).await;
+            *state = State::Done(match ended {
+                Ok(Err(CallError::Remote(error))) if error.kind == ErrorKind::Cancelled => {
+                    Err(self.line.invalid("it was cancelled"))
+                }
+                Ok(reply) => self.told(reply).await,
+                Err(_) => Err(self.line.invalid("it was cancelled")),
             });
         }
     }

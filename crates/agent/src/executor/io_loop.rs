@@ -343,7 +343,7 @@ impl IoLoop {
                 let result = if owner.has_descriptor(fd) {
                     Ok(Reply::Done)
                 } else {
-                    Err(super::steps::stale())
+                    Err(super::operations::stale())
                 };
                 shared.finish(&call, result);
             }

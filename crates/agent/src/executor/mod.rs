@@ -19,6 +19,7 @@ mod call;
 mod command;
 mod io_loop;
 mod layout;
+mod operations;
 mod owner;
 mod root;
 mod shared;

@@ -11,9 +11,10 @@
 
 use super::background::Background;
 use super::call::{Call, lock};
+use super::operations::SlotUse;
 use super::root::Root;
 use super::shared::{Child, Shared};
-use super::steps::{Posted, SlotUse, ThreadUse};
+use super::steps::{Posted, ThreadUse};
 use super::tree::{self, Stray};
 use crate::failure::{self, OpResult};
 use crate::raw_process;

@@ -1,33 +1,27 @@
-//! What an owner asks of its raw process, step by step, and what it hears from operation processes.
+//! What an owner asks of its raw process, step by step.
 //!
-//! One request is posted at a time. A raw call with much memory takes several: map, call, unmap.
+//! One request is posted at a time. A raw call with much memory takes several: map, call, unmap. Long
+//! because every kind of request is begun and completed here, next to each other.
 
 use super::call::Call;
-use super::command::{self, Kind, Started};
 use super::layout::Layout;
-use super::owner::{
-    Action, Job, LONG_PATIENCE, Life, Owner, PATIENCE, State, kill_tree, message_of,
-};
+use super::owner::{Action, Job, LONG_PATIENCE, Life, Owner, PATIENCE, State};
 use super::root::Root;
-use super::shared::{Child, Shared};
-use super::tree::{self, Stray};
-use super::workers::{self, NewWorker};
+use super::shared::Shared;
+use super::tree::Stray;
+use super::workers;
 use crate::failure::{self, OpResult};
-use crate::raw_process;
 use crate::roots;
-use crate::sys::area::{BUFFERS, Code, PAYLOAD, PipeEnd, SlotState, WOULD_WAIT, thread_state};
-use crate::sys::process::{self, Ending, Forked};
-use crate::sys::{Errno, Sys, fd, file, memory, raw};
-use provium_protocol::op::{Buffer, Stdin, Syscall};
-use provium_protocol::{Channel, Descriptor, ErrorKind, Event, Op, Reply, WireError, codec};
+use crate::sys::area::{BUFFERS, Code, SlotState, WOULD_WAIT, thread_state};
+use crate::sys::{Errno, Sys, file, memory, process, raw};
+use provium_protocol::op::{Buffer, Syscall};
+use provium_protocol::{Descriptor, Event, Op, Reply};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 const PAGE: usize = 4096;
-/// The most that the kernel takes as arguments and environment of a program.
-const ARGUMENTS: usize = 6 * 1024 * 1024;
 
 /// A request that the raw process works on.
 #[derive(Debug)]
@@ -83,45 +77,12 @@ pub(super) struct RawCall {
     opens: bool,
 }
 
-/// An operation process.
-#[derive(Debug)]
-pub(super) struct SlotUse {
-    pub(super) call: Arc<Call>,
-    /// To begin again, if the raw process ends before it was forked.
-    op: Option<Op>,
-    /// Once it is known.
-    pid: Option<i32>,
-    pub(super) ending: Option<Ending>,
-    /// Its pipes were handed over: the main thread answers.
-    handed_over: bool,
-    input_bytes: Option<Vec<u8>>,
-    worker: Option<NewWorker>,
-    command: Option<CommandUse>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct CommandUse {
-    terminal: bool,
-    collect: Option<usize>,
-}
-
 /// An asynchronous raw call.
 #[derive(Debug)]
 pub(super) struct ThreadUse {
     pub(super) call: Arc<Call>,
     pub(super) tid: i32,
     raw: RawCall,
-}
-
-impl SlotUse {
-    pub(super) fn is_process(&self, pid: i32) -> bool {
-        self.pid == Some(pid)
-    }
-
-    /// Whether the first process of a worker has ended because another one goes on.
-    fn is_succeeded(&self, ending: Ending) -> bool {
-        self.worker.as_ref().is_some_and(NewWorker::forks_again) && ending == Ending::Exited(0)
-    }
 }
 
 impl ThreadUse {
@@ -146,6 +107,14 @@ impl Posted {
         matches!(self.step, Step::Map(_) | Step::Thread { .. }) && !self.told
     }
 
+    /// The slot of the process that the raw process forks.
+    pub(super) fn slot(&self) -> Option<usize> {
+        match self.step {
+            Step::Load { slot, .. } | Step::Fork { slot } | Step::Worker { slot } => Some(slot),
+            _ => None,
+        }
+    }
+
     pub(super) fn is_raw_call(&self) -> bool {
         matches!(self.step, Step::Call(_))
     }
@@ -165,14 +134,14 @@ impl Owner {
         self.area.post(code, arguments);
     }
 
-    fn raw_pid(state: &State) -> Option<i32> {
+    pub(super) fn raw_pid(state: &State) -> Option<i32> {
         match state.life {
             Life::Running { pid, .. } => Some(pid),
             _ => None,
         }
     }
 
-    fn is_foreign(state: &State) -> bool {
+    pub(super) fn is_foreign(state: &State) -> bool {
         matches!(
             state.life,
             Life::Running {
@@ -588,360 +557,6 @@ impl Owner {
         }
     }
 
-    /// Prepares a slot for the job; `None` when there is no room yet, or the job is refused.
-    fn prepare(&self, state: &mut State, job: Job) -> Option<(usize, Vec<u8>)> {
-        let Job { call, mut op } = job;
-        if call.is_cancelled() {
-            state.finish(call, Err(failure::cancelled()));
-            return None;
-        }
-        if let Some(fd) = descriptor(&op)
-            && fd.generation != 0
-            && fd.generation != state.generation
-        {
-            state.finish(call, Err(stale()));
-            return None;
-        }
-        let mut slot_use = SlotUse {
-            call,
-            op: None,
-            pid: None,
-            ending: None,
-            handed_over: false,
-            input_bytes: None,
-            worker: None,
-            command: None,
-        };
-        match &mut op {
-            Op::Exec(exec) => {
-                slot_use.command = Some(CommandUse {
-                    terminal: exec.tty,
-                    collect: exec.collect.map(|limit| limit as usize),
-                });
-                if let Stdin::Bytes(bytes) = &mut exec.stdin {
-                    let bytes = std::mem::take(bytes).into_vec();
-                    exec.stdin = if bytes.is_empty() && !exec.tty {
-                        Stdin::Null
-                    } else {
-                        Stdin::Channel
-                    };
-                    slot_use.input_bytes = Some(bytes);
-                } else if exec.stdin == Stdin::Null && exec.tty {
-                    slot_use.input_bytes = Some(Vec::new());
-                }
-                if !exec.env_clear {
-                    let given = std::mem::take(&mut exec.env);
-                    let named =
-                        |name: &[u8]| [b"HOME".as_slice(), b"USER", b"LOGNAME"].contains(&name);
-                    exec.env = self
-                        .env
-                        .iter()
-                        // Those of another user are that user's.
-                        .filter(|(name, _)| exec.user.is_none() || !named(name))
-                        .map(|(name, value)| (name.clone().into(), value.clone().into()))
-                        .collect();
-                    exec.env.extend(given);
-                }
-            }
-            Op::WriteFile { content, .. } => match content.take() {
-                Some(bytes) if bytes.len() > PAYLOAD / 2 => {
-                    slot_use.input_bytes = Some(bytes.into_vec());
-                }
-                Some(bytes) => *content = Some(bytes),
-                None => *content = slot_use.call.whole_input(PAYLOAD / 2).map(Into::into),
-            },
-            _ => {}
-        }
-        let payload = codec::encode(&op);
-        if payload.len() > ARGUMENTS {
-            let error = failure::os("exec", Errno(libc::E2BIG));
-            state.finish(slot_use.call, Err(error));
-            return None;
-        }
-        let Some(index) = self.new_slot(state) else {
-            let error = failure::os("start a process", Errno::AGAIN);
-            state.finish(slot_use.call, Err(error));
-            return None;
-        };
-        slot_use.op = Some(op);
-        self.area.slot(index).expect(state.generation);
-        state.slots.insert(index, slot_use);
-        Some((index, payload))
-    }
-
-    fn fork_operation(&self, shared: &Shared, state: &mut State, job: Job) {
-        let Some((slot, payload)) = self.prepare(state, job) else {
-            return;
-        };
-        shared.begin_fork();
-        if self.area.put_payload(&payload) {
-            let address = self.area.payload().cast_signed();
-            let arguments = [number(slot), address, number(payload.len())];
-            self.post(state, Step::Fork { slot }, Code::Fork, &arguments);
-        } else {
-            let len = number(payload.len());
-            self.post(state, Step::Load { slot, payload }, Code::Load, &[len]);
-        }
-    }
-
-    /// Forks an operation process off the executor, which joins the raw process.
-    fn fork_beside(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State, job: Job) {
-        let Some(raw_process) = Self::raw_pid(state) else {
-            return;
-        };
-        let Some((slot, payload)) = self.prepare(state, job) else {
-            return;
-        };
-        shared.begin_fork();
-        match process::fork(0) {
-            Ok(Forked::Child) => {
-                raw_process::run_beside(raw_process, self.area, slot, state.generation, &payload)
-            }
-            Ok(Forked::Parent(pid)) => self.adopt(shared, state, slot, pid),
-            Err(errno) => self.fail_slot(state, slot, failure::os("start a process", errno)),
-        }
-        shared.end_fork();
-    }
-
-    fn adopt(self: &Arc<Self>, shared: &Shared, state: &mut State, slot: usize, pid: i32) {
-        if let Some(used) = state.slots.get_mut(&slot) {
-            used.pid = Some(pid);
-            used.op = None;
-            used.ending = shared.adopt(pid, Child::Operation(Arc::clone(self), slot));
-            if used.call.is_cancelled() && !used.handed_over {
-                kill_tree(pid);
-            }
-        }
-    }
-
-    /// The raw process has forked an operation process or a worker, or could not.
-    fn forked(self: &Arc<Self>, shared: &Shared, state: &mut State, slot: usize, result: i64) {
-        match address(result) {
-            Ok(pid) if !Self::is_foreign(state) => {
-                self.adopt(shared, state, slot, i32::try_from(pid).unwrap_or(0));
-            }
-            // Its number here is found when it is needed.
-            Ok(_) => {
-                if let Some(used) = state.slots.get_mut(&slot) {
-                    used.op = None;
-                }
-            }
-            Err(errno) => {
-                let what = match state.slots.get(&slot) {
-                    Some(used) if used.worker.is_some() => "fork a worker",
-                    _ => "start a process",
-                };
-                self.fail_slot(state, slot, failure::os(what, errno));
-            }
-        }
-    }
-
-    fn fail_slot(&self, state: &mut State, slot: usize, error: WireError) {
-        if let Some(used) = state.slots.remove(&slot) {
-            if let Some(worker) = used.worker {
-                workers::give_back(worker.area.index);
-            }
-            self.area.slot(slot).tell(SlotState::Aborted);
-            state.finish(used.call, Err(error));
-        }
-    }
-
-    /// What operation processes have to say.
-    pub(super) fn look_at_slots(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
-        let waiting: Vec<usize> = state
-            .slots
-            .iter()
-            .filter(|(_, used)| !used.handed_over)
-            .map(|(index, _)| *index)
-            .collect();
-        for index in waiting {
-            let slot = self.area.slot(index);
-            match slot.get() {
-                SlotState::Offered => self.offered(shared, state, index),
-                SlotState::Done => self.done(shared, state, index),
-                _ => {
-                    let Some(used) = state.slots.get(&index) else {
-                        continue;
-                    };
-                    // It may have been done in between.
-                    if let Some(ending) = used.ending
-                        && slot.get() != SlotState::Done
-                        && (slot.get() == SlotState::Aborted || !used.is_succeeded(ending))
-                    {
-                        let error = failure::invalid(format!("its process {ending}"));
-                        self.fail_slot(state, index, error);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The number of a slot's process, which may be known by its name only.
-    fn process_of(
-        self: &Arc<Self>,
-        shared: &Shared,
-        state: &mut State,
-        index: usize,
-    ) -> Option<i32> {
-        let used = state.slots.get(&index)?;
-        if used.pid.is_none() && Self::is_foreign(state) && used.worker.is_none() {
-            let name = raw_process::operation_name(self.area.index, index);
-            if let Some(pid) = tree::find_named(&name) {
-                self.adopt(shared, state, index, pid);
-            }
-        }
-        state.slots.get(&index)?.pid
-    }
-
-    fn done(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State, index: usize) {
-        let slot = self.area.slot(index);
-        if state
-            .slots
-            .get(&index)
-            .is_some_and(|used| used.worker.is_some())
-        {
-            return self.worker_reported(shared, state, index);
-        }
-        let outcome = slot.outcome();
-        let is_there = matches!(outcome.message, crate::sys::area::Message::There { .. });
-        let pid = if is_there {
-            self.process_of(shared, state, index)
-        } else {
-            Some(0)
-        };
-        // Its number is about to be known.
-        let Some(pid) = pid else { return };
-        let message = message_of(outcome.message, pid);
-        let is_posted = matches!(&state.posted, Some(Posted { step: Step::Fork { slot }, .. }) if *slot == index);
-        let Some(used) = state.slots.get_mut(&index) else {
-            return;
-        };
-        if is_posted {
-            // The slot stays until the fork is reported.
-            used.op = None;
-            return;
-        }
-        let call = Arc::clone(&used.call);
-        state.slots.remove(&index);
-        slot.tell(SlotState::Free);
-        if call.is_cancelled() {
-            return state.finish(call, Err(failure::cancelled()));
-        }
-        state
-            .actions
-            .push(Action::Leave(call, outcome.data, message));
-    }
-
-    /// A process waits until the ends of its pipes were taken.
-    fn offered(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State, index: usize) {
-        if state
-            .slots
-            .get(&index)
-            .is_some_and(|used| used.worker.is_some())
-        {
-            return self.map_ids(state, index);
-        }
-        let Some(pid) = self.process_of(shared, state, index) else {
-            return;
-        };
-        let Some(used) = state.slots.get_mut(&index) else {
-            return;
-        };
-        let slot = self.area.slot(index);
-        let taken = take_ends(pid, |end| slot.end(end));
-        let call = Arc::clone(&used.call);
-        let ends = match taken {
-            Ok(ends) if !call.is_cancelled() && used.ending.is_none() => ends,
-            failed => {
-                let error = match failed {
-                    Err(errno) => failure::os("take the ends of pipes", errno),
-                    Ok(_) => failure::cancelled(),
-                };
-                kill_tree(pid);
-                return self.fail_slot(state, index, error);
-            }
-        };
-        let [input, output, error, exec] = ends;
-        let kind = match used.command {
-            Some(command) => Kind::Command {
-                terminal: command.terminal,
-            },
-            None => Kind::Transfer,
-        };
-        let inline = kind == Kind::Transfer && output.is_some() && !call.sends_output;
-        let collect = match used.command {
-            Some(command) => command.collect,
-            None => inline.then(command::inline_limit),
-        };
-        let mut outputs = Vec::new();
-        outputs.extend(output.map(|fd| (Channel::Output, fd)));
-        outputs.extend(error.map(|fd| (Channel::Error, fd)));
-        used.handed_over = true;
-        let started = Started {
-            call: Arc::clone(&call),
-            pid,
-            slot: index,
-            kind,
-            outputs,
-            input,
-            input_bytes: used.input_bytes.take(),
-            exec,
-            collect,
-        };
-        if used.command.is_some() {
-            call.process_started(pid);
-        }
-        // Before the process goes on: its end must find the main thread prepared.
-        shared.hand_over(started);
-        slot.tell(SlotState::Taken);
-    }
-
-    // Stopping.
-
-    /// Stops an operation that has begun; true when its call is to be answered now.
-    pub(super) fn stop_operation(
-        &self,
-        _shared: &Shared,
-        state: &mut State,
-        call: &Arc<Call>,
-    ) -> bool {
-        let found = state
-            .slots
-            .iter()
-            .find(|(_, used)| Arc::ptr_eq(&used.call, call));
-        let Some((index, used)) = found else {
-            return false;
-        };
-        let is_command = used.command.is_some();
-        if used.handed_over {
-            if let Some(pid) = used.pid {
-                kill_tree(pid);
-            }
-            // A command is given a moment to end, so that its output comes first.
-            return !is_command;
-        }
-        let (index, pid) = (*index, used.pid);
-        let slot = self.area.slot(index);
-        match pid {
-            Some(pid) => {
-                slot.tell(SlotState::Aborted);
-                kill_tree(pid);
-            }
-            None => slot.tell(SlotState::Aborted),
-        }
-        let is_posted = matches!(
-            &state.posted,
-            Some(Posted { step: Step::Fork { slot } | Step::Load { slot, .. } | Step::Worker { slot }, .. })
-                if *slot == index
-        );
-        if !is_posted && let Some(used) = state.slots.remove(&index) {
-            if let Some(worker) = used.worker {
-                workers::give_back(worker.area.index);
-            }
-        }
-        true
-    }
-
     /// The raw process is gone: what it was at has failed, or is begun again with the next one.
     pub(super) fn abandon_posted(self: &Arc<Self>, shared: &Shared, state: &mut State, how: &str) {
         self.area.withdraw();
@@ -985,8 +600,20 @@ impl Owner {
     }
 }
 
-// Workers that are being started.
 impl Owner {
+    /// Has an operation process forked.
+    pub(super) fn post_fork(&self, state: &mut State, slot: usize, payload: Vec<u8>) {
+        let len = number(payload.len());
+        if self.area.put_payload(&payload) {
+            let address = self.area.payload().cast_signed();
+            let arguments = [number(slot), address, len];
+            self.post(state, Step::Fork { slot }, Code::Fork, &arguments);
+        } else {
+            self.post(state, Step::Load { slot, payload }, Code::Load, &[len]);
+        }
+    }
+
+    /// Has a worker forked.
     pub(super) fn post_worker(
         &self,
         state: &mut State,
@@ -995,86 +622,6 @@ impl Owner {
         arguments: &[i64],
     ) {
         self.post(state, Step::Worker { slot }, code, arguments);
-    }
-}
-
-impl State {
-    pub(super) fn add_worker(&mut self, slot: usize, call: Arc<Call>, worker: NewWorker) {
-        let used = SlotUse {
-            call,
-            op: None,
-            pid: None,
-            ending: None,
-            handed_over: false,
-            input_bytes: None,
-            worker: Some(worker),
-            command: None,
-        };
-        self.slots.insert(slot, used);
-    }
-
-    pub(super) fn remove_worker(&mut self, slot: usize) -> Option<(Arc<Call>, NewWorker)> {
-        let used = self.slots.remove(&slot)?;
-        Some((used.call, used.worker?))
-    }
-
-    /// The number of a slot's process, if it is known.
-    pub(super) fn process_in(&self, slot: usize) -> Option<i32> {
-        self.slots.get(&slot)?.pid
-    }
-}
-
-/// The ends of pipes that a process offers, as descriptors of this one.
-fn take_ends(pid: i32, number: impl Fn(PipeEnd) -> Option<i32>) -> Sys<[Option<OwnedFd>; 4]> {
-    let handle = process::open(pid);
-    let take = |end: PipeEnd| -> Sys<Option<OwnedFd>> {
-        let Some(number) = number(end) else {
-            return Ok(None);
-        };
-        let copy = handle
-            .as_ref()
-            .map_err(|errno| *errno)
-            .and_then(|handle| process::descriptor_of(handle.as_raw_fd(), number));
-        let fd = match copy {
-            Ok(fd) => fd,
-            // Before Linux 5.6. A pipe can be opened by name, a terminal by its own.
-            Err(_) => {
-                let way = match end {
-                    PipeEnd::Input => libc::O_WRONLY,
-                    _ => libc::O_RDONLY,
-                };
-                let path = file::path(format!("{pid}/fd/{number}").as_bytes())?;
-                file::open_at(roots::PROC, &path, way | libc::O_NOCTTY, 0)?
-            }
-        };
-        fd::set_nonblocking(fd.as_raw_fd())?;
-        Ok(Some(fd))
-    };
-    Ok([
-        take(PipeEnd::Input)?,
-        take(PipeEnd::Output)?,
-        take(PipeEnd::Error)?,
-        take(PipeEnd::Exec)?,
-    ])
-}
-
-/// The error for a descriptor whose raw process has ended.
-pub(super) fn stale() -> WireError {
-    WireError {
-        kind: ErrorKind::StaleDescriptor,
-        errno: 0,
-        message: "the process that had it has ended".to_owned(),
-    }
-}
-
-fn descriptor(op: &Op) -> Option<Descriptor> {
-    match op {
-        Op::ReadFd { fd, .. }
-        | Op::StreamFd { fd }
-        | Op::WriteFd { fd }
-        | Op::SeekFd { fd, .. }
-        | Op::TailFd { fd } => Some(*fd),
-        _ => None,
     }
 }
 
@@ -1099,7 +646,7 @@ fn names_a_path(op: &Op) -> bool {
 }
 
 /// What a request returned: a number, or an errno.
-fn address(result: i64) -> Sys<u64> {
+pub(super) fn address(result: i64) -> Sys<u64> {
     if (-4095..0).contains(&result) {
         return Err(Errno(i32::try_from(-result).unwrap_or(libc::EIO)));
     }

@@ -41,7 +41,7 @@ const PAYLOAD_AT: usize = GUARD_AT + PAGE;
 pub(crate) const PAYLOAD: usize = 128 * 1024;
 
 const _: () = assert!(PAYLOAD_AT + PAYLOAD <= STRIDE);
-const _: () = assert!(BUFFERS_AT % PAGE == 0 && size_of::<Header>() <= PAGE);
+const _: () = assert!(BUFFERS_AT.is_multiple_of(PAGE) && size_of::<Header>() <= PAGE);
 
 /// What a raw process is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
