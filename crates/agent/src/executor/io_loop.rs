@@ -5,6 +5,7 @@ use super::call::{Asker, Call};
 use super::command::{Command, Role};
 use super::owner::{Job, Owner};
 use super::shared::{Child, Shared};
+use super::table::Table;
 use crate::failure::{self, OpResult};
 use crate::ops::clock;
 use crate::roots;
@@ -14,7 +15,6 @@ use crate::sys::{Errno, fd, memory, process};
 use provium_protocol::frame::{Assembler, HEADER_LEN, INITIAL_WINDOW, Item, MAX_PAYLOAD};
 use provium_protocol::op::SignalTarget;
 use provium_protocol::{CallId, Frame, FrameDecoder, FrameKind, Lane, Op, Reply, codec};
-use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,9 +47,9 @@ pub(super) struct IoLoop {
     shared: Arc<Shared>,
     children: SignalStream,
     commands: Vec<Command>,
-    requests: BTreeMap<(Lane, CallId), Request>,
+    requests: Table<(Lane, CallId), Request>,
     /// Calls whose job is given out when their input is complete, or fills the window.
-    gathering: BTreeMap<(Lane, CallId), Op>,
+    gathering: Table<(Lane, CallId), Op>,
     cancelling: Vec<(Arc<Call>, Instant)>,
     /// Closings of workers.
     ending: Vec<(Arc<Call>, Arc<Owner>, Instant)>,
@@ -65,8 +65,8 @@ impl IoLoop {
             shared,
             children,
             commands: Vec::new(),
-            requests: BTreeMap::new(),
-            gathering: BTreeMap::new(),
+            requests: Table::default(),
+            gathering: Table::default(),
             cancelling: Vec::new(),
             ending: Vec::new(),
             sleeping: Vec::new(),
@@ -221,7 +221,7 @@ impl IoLoop {
 
     fn request(&mut self, frame: &Frame) {
         let key = (frame.lane, frame.call);
-        let request = self.requests.entry(key).or_default();
+        let request = self.requests.get_or_default(key);
         request.size += frame.payload.len();
         if request.refused {
             if !frame.more {
@@ -378,8 +378,8 @@ impl IoLoop {
             return self.shared.finish(&call, Ok(Reply::Done));
         };
         self.shared.remove_owner(lane);
-        self.requests.retain(|(of, _), _| *of != lane);
-        self.gathering.retain(|(of, _), _| *of != lane);
+        self.requests.retain(|(of, _)| *of != lane);
+        self.gathering.retain(|(of, _)| *of != lane);
         for open in self.shared.calls_of(lane) {
             self.shared.finish(&open, Err(failure::no_such_lane(lane)));
         }

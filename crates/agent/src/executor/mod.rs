@@ -25,6 +25,7 @@ mod root;
 mod shared;
 mod start;
 mod steps;
+mod table;
 mod tree;
 mod workers;
 

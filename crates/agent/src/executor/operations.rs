@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::command::{self, Kind, Started};
-use super::owner::{Action, Job, Life, Owner, State, kill_tree, message_of};
+use super::owner::{Action, Job, Owner, State, kill_tree, message_of};
 use super::shared::{Child, Shared};
 use super::steps::{Posted, address};
 use super::tree;

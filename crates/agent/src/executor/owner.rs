@@ -8,6 +8,8 @@
 //! brings a job, the owner's thread when the bell rang. Nothing that may wait happens under the lock;
 //! what is to be sent is collected, and sent afterwards. The raw process is forked by the owner's thread
 //! only, because it dies with the thread that forked it.
+//!
+//! Long because every change of an owner's life is made here, under that lock.
 
 use super::background::Background;
 use super::call::{Call, lock};
@@ -15,6 +17,7 @@ use super::operations::SlotUse;
 use super::root::Root;
 use super::shared::{Child, Shared};
 use super::steps::{Posted, ThreadUse};
+use super::table::Table;
 use super::tree::{self, Stray};
 use crate::failure::{self, OpResult};
 use crate::raw_process;
@@ -22,7 +25,7 @@ use crate::sys::area::{Area, Message, SLOTS, SlotState, THREADS, thread_state};
 use crate::sys::process::{self, Ending, Forked};
 use crate::sys::{Errno, Sys, memory, signal};
 use provium_protocol::{Descriptor, Event, Lane, Op, WireError};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::thread::Builder;
@@ -85,8 +88,8 @@ pub(super) struct State {
     pub(super) posted: Option<Posted>,
     pub(super) exact: VecDeque<Job>,
     pub(super) operations: VecDeque<Job>,
-    pub(super) slots: BTreeMap<usize, SlotUse>,
-    pub(super) threads: BTreeMap<usize, ThreadUse>,
+    pub(super) slots: Table<usize, SlotUse>,
+    pub(super) threads: Table<usize, ThreadUse>,
     /// Memory in the raw process that is no longer needed.
     pub(super) unmap: Vec<u64>,
     pub(super) root: Root,
@@ -138,8 +141,8 @@ impl Owner {
                 posted: None,
                 exact: VecDeque::new(),
                 operations: VecDeque::new(),
-                slots: BTreeMap::new(),
-                threads: BTreeMap::new(),
+                slots: Table::default(),
+                threads: Table::default(),
                 unmap: Vec::new(),
                 root,
                 odd_children: false,
@@ -354,7 +357,7 @@ impl Owner {
             _ => None,
         };
         self.abandon_posted(shared, state, how);
-        for (index, thread) in std::mem::take(&mut state.threads) {
+        for (index, thread) in state.threads.take() {
             let cell = self.area.thread(index);
             cell.state.store(thread_state::FREE, Ordering::Release);
             cell.alive.store(0, Ordering::Release);

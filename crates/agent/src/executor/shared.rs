@@ -6,6 +6,7 @@ use super::command::Started;
 use super::owner::Owner;
 use super::root::Root;
 use super::start::Numbers;
+use super::table::Table;
 use crate::failure::OpResult;
 use crate::roots;
 use crate::sys::packet::{self, Waiting};
@@ -32,15 +33,15 @@ pub(super) enum Child {
 /// Children by number, and ends that came before it was known whose they are.
 #[derive(Debug, Default)]
 pub(super) struct Children {
-    known: BTreeMap<i32, Child>,
-    early: BTreeMap<i32, Ending>,
+    known: Table<i32, Child>,
+    early: Table<i32, Ending>,
     /// Forks that have not been reported yet.
     forking: usize,
 }
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    owners: Mutex<BTreeMap<Lane, Arc<Owner>>>,
+    owners: Mutex<Table<Lane, Arc<Owner>>>,
     calls: Mutex<BTreeMap<(Lane, CallId), Arc<Call>>>,
     children: Mutex<Children>,
     started: Mutex<Vec<Started>>,

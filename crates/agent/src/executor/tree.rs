@@ -2,7 +2,6 @@
 
 use crate::roots;
 use crate::sys::{file, signal};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// A process that may have left the group of the command that it descends from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,33 +67,30 @@ fn numbers() -> Vec<i32> {
 
 /// The descendants of a process that are not in its group.
 pub(super) fn strays_of(root: i32) -> Vec<Stray> {
-    let all: BTreeMap<i32, Stat> = numbers()
+    let all: Vec<(i32, Stat)> = numbers()
         .into_iter()
         .filter_map(|pid| Some((pid, Stat::of(pid)?)))
         .collect();
-    let mut found = BTreeSet::from([root]);
-    loop {
-        let before = found.len();
-        for (pid, stat) in &all {
-            if found.contains(&stat.parent) {
-                found.insert(*pid);
+    let mut found = vec![root];
+    let mut strays = Vec::new();
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        for (pid, stat) in all.iter().filter(|(_, stat)| stat.parent == parent) {
+            // A process is listed once; numbers cannot form a circle but by their reuse meanwhile.
+            if found.contains(pid) {
+                continue;
+            }
+            found.push(*pid);
+            if stat.group != root {
+                strays.push(Stray {
+                    pid: *pid,
+                    started: stat.started,
+                });
             }
         }
-        if found.len() == before {
-            break;
-        }
     }
-    let left = |pid: &&i32| **pid != root && all.get(pid).is_some_and(|stat| stat.group != root);
-    found
-        .iter()
-        .filter(left)
-        .filter_map(|pid| {
-            Some(Stray {
-                pid: *pid,
-                started: all.get(pid)?.started,
-            })
-        })
-        .collect()
+    strays
 }
 
 /// The process of this name, which is of the agent's own.

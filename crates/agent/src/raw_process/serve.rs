@@ -7,7 +7,6 @@ use crate::sys::process::{self, Forked};
 use crate::sys::sibling::Sibling;
 use crate::sys::{Errno, fd, file, raw, signal, thread};
 use provium_protocol::message::EntryType;
-use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::IntoRawFd;
 
@@ -33,7 +32,7 @@ pub(crate) fn run(area: Area, generation: u64) -> ! {
         area,
         generation,
         regions: Vec::new(),
-        stacks: BTreeMap::new(),
+        stacks: Vec::new(),
         siblings: Vec::new(),
         payload: Vec::new(),
     };
@@ -52,7 +51,8 @@ struct Server {
     generation: u64,
     /// Memory for the buffers of large and of asynchronous calls.
     regions: Vec<Region>,
-    stacks: BTreeMap<usize, thread::Stack>,
+    /// Of threads, by the index of their cells.
+    stacks: Vec<Option<thread::Stack>>,
     /// What operation processes run on.
     siblings: Vec<Sibling>,
     /// A payload that is too long for the area.
@@ -152,10 +152,13 @@ impl Server {
     }
 
     fn start_thread(&mut self, index: usize) -> i64 {
-        let stack = match self.stacks.get(&index) {
+        if self.stacks.len() <= index {
+            self.stacks.resize_with(index + 1, || None);
+        }
+        let stack = match &mut self.stacks[index] {
             Some(stack) => stack,
-            None => match thread::Stack::map() {
-                Ok(stack) => self.stacks.entry(index).or_insert(stack),
+            none => match thread::Stack::map() {
+                Ok(stack) => none.insert(stack),
                 Err(Errno(errno)) => return -i64::from(errno),
             },
         };

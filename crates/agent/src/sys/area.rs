@@ -13,6 +13,8 @@
 //!
 //! Nothing in here is trusted by the executor beyond what a test could change anyway: a test's raw
 //! calls can write to it. Indices and lengths are checked where they are read.
+//!
+//! Long because the layout and both sides' views of it belong together.
 
 #![expect(unsafe_code, reason = "typed views of a shared mapping")]
 
