@@ -87,7 +87,7 @@ async fn wrong_ids_lanes_and_kinds() {
         Violation::UnknownCall(FrameKind::Pong, _)
     ));
     let lane = misbehave(Op::ClockGet, |frame| {
-        Frame::end(Lane::VM, frame.call, Stream::Output).to_bytes()
+        Frame::end(Lane::FIRST_WORKER, frame.call, Stream::Output).to_bytes()
     });
     assert!(matches!(lane.await, Violation::WrongLane(_)));
     for kind in [

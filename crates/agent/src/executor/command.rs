@@ -61,7 +61,6 @@ pub(super) struct Command {
     kind: Kind,
     started: u64,
     exec: Option<OwnedFd>,
-    ending: Option<Ending>,
     exit: Option<Exit>,
     /// The result of a transfer, or why a program did not begin.
     result: Option<OpResult>,
@@ -169,7 +168,6 @@ impl Command {
             kind: parts.kind,
             started: clock::monotonic(),
             exec: parts.exec,
-            ending: None,
             exit: None,
             result: None,
             flushed_by: None,
@@ -230,7 +228,7 @@ impl Command {
         let slot = self.call.owner.area.slot(self.slot);
         if slot.get() == SlotState::Done {
             self.result = Some(self.left_result());
-        } else if self.ending.is_none() {
+        } else {
             let pid = self.pid.unsigned_abs();
             shared.event(&self.call, &Event::Started { pid });
         }
@@ -288,7 +286,6 @@ impl Command {
     /// The process has ended: takes note how, and how much output it left.
     pub(super) fn ended(&mut self, ending: Ending, shared: &Shared) {
         self.call.process_gone();
-        self.ending = Some(ending);
         self.begun(shared);
         if self.kind == Kind::Transfer {
             let slot = self.call.owner.area.slot(self.slot);
