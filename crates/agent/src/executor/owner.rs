@@ -542,6 +542,10 @@ impl Owner {
         let mut state = lock(&self.state);
         state.slots.remove(&index);
         self.area.slot(index).tell(SlotState::Free);
+        if state.is_over() {
+            // Its thread waits for the last one.
+            self.area.ring();
+        }
     }
 
     /// The encoded result that a process has left.

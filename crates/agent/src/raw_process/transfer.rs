@@ -84,6 +84,10 @@ pub(super) fn send(pipe: &OwnedFd, bytes: &[u8]) {
 fn pump(fd: RawFd, pipe: &OwnedFd, first: &[u8]) -> Result<u64, WireError> {
     send(pipe, first);
     let mut sent = first.len() as u64;
+    // What cannot be moved so is read; and so is what is wrong with the file.
+    while let Ok(moved @ 1..) = fd::send_file(pipe.as_raw_fd(), fd, CHUNK) {
+        sent += moved as u64;
+    }
     let mut buffer = vec![0; CHUNK];
     loop {
         match read_some(fd, &mut buffer)? {

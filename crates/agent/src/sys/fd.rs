@@ -27,6 +27,14 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Sys<usize> {
     Ok(put.unsigned_abs())
 }
 
+/// Moves up to `len` bytes of a file into a pipe, without copying them to this process. An error when
+/// nothing was moved; then the file may not be one that this works for.
+pub(crate) fn send_file(pipe: RawFd, file: RawFd, len: usize) -> Sys<usize> {
+    // SAFETY: a null pointer means the file's own offset.
+    let moved = check(unsafe { libc::sendfile(pipe, file, std::ptr::null_mut(), len) })?;
+    Ok(moved.unsigned_abs())
+}
+
 /// Writes all of it, to something that blocks.
 pub(crate) fn write_all(fd: RawFd, mut bytes: &[u8]) -> Sys<()> {
     while !bytes.is_empty() {
