@@ -13,7 +13,7 @@ use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::lane::LaneHandle;
 use provium_protocol::message::Exit;
-use provium_protocol::op::{Exec, Stdin};
+use provium_protocol::op::{Exec, SignalTarget, Stdin};
 use provium_protocol::{CallId, ErrorKind, Op, WireError};
 use std::sync::Arc;
 
@@ -166,6 +166,19 @@ impl Command {
     /// # Errors
     /// `ESRCH` when it has ended.
     pub async fn signal(&self, signal: i32, group: bool) -> Result<(), CallError> {
+        let target = if group {
+            SignalTarget::Group
+        } else {
+            SignalTarget::Process
+        };
+        self.signal_to(signal, target).await
+    }
+
+    /// Sends a signal to it, its process group, or all its descendants.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended.
+    pub async fn signal_to(&self, signal: i32, target: SignalTarget) -> Result<(), CallError> {
         // A command that has ended gave its id back: it must not be named any more.
         if self.call.is_over() {
             return Err(CallError::Remote(WireError {
@@ -177,7 +190,7 @@ impl Command {
         let op = Op::Signal {
             call: self.call.id(),
             signal,
-            group,
+            target,
         };
         self.call
             .channel()
@@ -203,7 +216,7 @@ impl InFlight {
         self.cell.exit().await
     }
 
-    /// Sends a signal to its process group. Ended already is fine.
+    /// Sends a signal to it and all its descendants. Ended already is fine.
     ///
     /// # Errors
     /// As for every call.
@@ -214,7 +227,7 @@ impl InFlight {
         let op = Op::Signal {
             call: self.cell.id,
             signal,
-            group: true,
+            target: SignalTarget::Tree,
         };
         self.channel.lane(self.cell.lane).done("signal", &op).await
     }

@@ -2,7 +2,7 @@
 
 use crate::channel::Channel;
 use crate::lane::LaneHandle;
-use provium_protocol::{Lane, Op};
+use provium_protocol::{Descriptor, Lane, Op};
 use std::time::Duration;
 
 /// What a call does.
@@ -20,8 +20,8 @@ pub(crate) enum CallKind {
     },
     /// Reads, writes or moves an open file, and may wait in it.
     Descriptor {
-        /// The descriptor's number in the lane's process.
-        fd: i32,
+        /// Of the lane's process.
+        fd: Descriptor,
     },
     /// Anything else.
     Other,
@@ -57,7 +57,7 @@ impl CallKind {
 impl LaneHandle {
     /// Cancels the calls that use a descriptor, for whoever is about to close it: they may wait in it for
     /// ever. Those who wait for them are told that they were cancelled.
-    pub fn cancel_calls_on(&self, fd: i32) {
+    pub fn cancel_calls_on(&self, fd: Descriptor) {
         let shared = self.channel().shared();
         for call in shared.open_calls(self.lane()) {
             if call.kind() == (CallKind::Descriptor { fd }) {

@@ -243,6 +243,28 @@ impl Shared {
 
     // Calls' ends.
 
+    /// Has the guest end a call whose reply is still wanted.
+    pub(crate) fn cancel(&self, cell: &Cell) {
+        if cell.is_over() {
+            return;
+        }
+        let mut core = self.lock();
+        let unsent = core.outbox.cancel(cell.lane, cell.id);
+        if unsent {
+            core.calls.remove(&cell.id);
+        }
+        drop(core);
+        if unsent {
+            let cancelled = CallError::Remote(WireError {
+                kind: ErrorKind::Cancelled,
+                errno: 0,
+                message: "cancelled".to_owned(),
+            });
+            cell.finish(Err(cancelled));
+        }
+        self.outgoing.notify_one();
+    }
+
     /// Gives a call up: cancels it if it is open, and takes back what it gave.
     pub(crate) fn abandon(&self, cell: &Cell) {
         let mut core = self.lock();

@@ -13,7 +13,7 @@ use crate::line::Line;
 use crate::raw::syscall_result;
 use crate::surface::{Surface, WriteMode, quoted};
 use provium_guest::{Captured, SyscallResult};
-use provium_protocol::message::{Entry, Reply, Stat};
+use provium_protocol::message::{Entry, ErrorKind, Reply, Stat};
 use provium_protocol::op::{Op, Program};
 use std::collections::VecDeque;
 
@@ -64,17 +64,17 @@ impl Surface {
         &self,
         entries: Vec<BatchEntry>,
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
-        let agent = self.agent(format!("batch({} entries)", entries.len()))?;
+        let line = self.commands(format!("batch({} entries)", entries.len()))?;
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut held = 0;
         let mut rest = VecDeque::from(entries);
         while let Some(first) = rest.front() {
             if held > RESULTS {
                 let why = format!("the batch's results are over {} MiB", RESULTS >> 20);
-                let line = agent.about(agent.subject.clone(), first.call());
+                let line = line.about(line.subject.clone(), first.call());
                 outcomes.push(Err(line.invalid(why)));
                 rest.pop_front();
-            } else if let Some(why) = first.excess(&agent.subject) {
+            } else if let Some(why) = first.excess(&line.subject) {
                 outcomes.push(Err(why));
                 rest.pop_front();
             } else if first.is_alone() {
@@ -85,7 +85,7 @@ impl Surface {
                 }
             } else {
                 let count = leading(&rest);
-                for outcome in self.together(&agent, &mut rest, count).await? {
+                for outcome in self.together(&line, &mut rest, count).await? {
                     held += size_of_result(&outcome);
                     outcomes.push(outcome);
                 }
@@ -97,23 +97,25 @@ impl Surface {
     /// Does the first entries in one request, and takes those out that were begun.
     async fn together(
         &self,
-        agent: &Line,
+        line: &Line,
         rest: &mut VecDeque<BatchEntry>,
         count: usize,
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
-        let (commands, raw) = self.lanes();
         let ops = rest.iter().take(count).map(BatchEntry::op).collect();
-        let results = agent.lane.channel().batch(commands, raw, ops).await;
-        let results = agent.checked(results).await?;
-        let begun = rest.drain(..results.len());
-        let outcomes = results.into_iter().zip(begun).map(|(result, entry)| {
-            let line = agent.about(agent.subject.clone(), entry.call());
-            match result {
+        let results = line.lane.channel().batch(self.lane(), ops).await;
+        let results = line.checked(results).await?;
+        let begun: Vec<_> = rest.drain(..results.len()).collect();
+        let mut outcomes = Vec::with_capacity(begun.len());
+        for (result, entry) in results.into_iter().zip(begun) {
+            let line = line.about(line.subject.clone(), entry.call());
+            outcomes.push(match result {
                 Ok(reply) => BatchOutcome::of(reply, &entry, &line),
+                // What it gives does not fit into a reply.
+                Err(error) if error.kind == ErrorKind::TooLarge => self.alone(entry).await?,
                 Err(error) => Err(entry.explained(line.remote(error))),
-            }
-        });
-        Ok(outcomes.collect())
+            });
+        }
+        Ok(outcomes)
     }
 
     /// Does an entry as the call of its own that it could have been.
@@ -130,9 +132,12 @@ impl Surface {
                 let written = self.write_file(&path, &content, mode).await;
                 written.map(BatchOutcome::Count)
             }
+            BatchEntry::Op(Op::ReadFile { path, .. }) => {
+                self.read_file(&path).await.map(BatchOutcome::Bytes)
+            }
             BatchEntry::Op(_) => {
-                let agent = self.agent("batch()".to_owned())?;
-                return Err(agent.invalid("only commands and files go out alone"));
+                let line = self.commands("batch()".to_owned())?;
+                return Err(line.invalid("only commands and files go out alone"));
             }
         };
         match outcome {
@@ -275,7 +280,8 @@ impl BatchOutcome {
                     BatchEntry::Op(_) => String::new(),
                 };
                 let captured = |bytes: serde_bytes::ByteBuf, dropped| Captured {
-                    gap_at: bytes.len(),
+                    // As much of the beginning as of the end is kept.
+                    gap_at: bytes.len() / 2,
                     bytes: bytes.into_vec(),
                     dropped,
                 };

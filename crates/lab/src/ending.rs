@@ -6,6 +6,7 @@ use crate::unanswered::{Cause, KILL_GRACE};
 use futures_util::future::join_all;
 use provium_guest::{CallError, Command, InFlight};
 use provium_protocol::message::Exit;
+use provium_protocol::op::SignalTarget;
 use std::future::Future;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(crate) enum Waited {
     Failed(LabError),
 }
 
-/// Waits for the end; once the time is up, kills the whole process group. Returns soon after the limit
+/// Waits for the end; once the time is up, kills it with all its descendants. Returns soon after the limit
 /// whatever the guest does.
 pub(crate) async fn wait_or_kill(
     line: &Line,
@@ -45,7 +46,7 @@ pub(crate) async fn wait_or_kill(
     }
     let killed = async {
         // A failure means that it has just ended: the wait tells.
-        let _ = command.signal(SIGKILL, true).await;
+        let _ = command.signal_to(SIGKILL, SignalTarget::Tree).await;
         command.wait().await
     };
     match tokio::time::timeout(KILL_GRACE, killed).await {
@@ -62,16 +63,16 @@ pub(crate) async fn wait_or_kill(
 
 /// A command that can be ended.
 pub(crate) trait Endable {
-    /// Signals its process group.
-    fn signal_group(&self, signal: i32) -> impl Future<Output = ()> + Send;
+    /// Signals its process and all descendants.
+    fn signal_tree(&self, signal: i32) -> impl Future<Output = ()> + Send;
     /// Returns when it has ended, or when nothing more will be heard of it.
     fn ended(&self) -> impl Future<Output = ()> + Send;
 }
 
 impl Endable for Command {
-    async fn signal_group(&self, signal: i32) {
+    async fn signal_tree(&self, signal: i32) {
         // What cannot be signalled has ended.
-        let _ = self.signal(signal, true).await;
+        let _ = self.signal_to(signal, SignalTarget::Tree).await;
     }
     async fn ended(&self) {
         let _ = self.wait().await;
@@ -79,7 +80,7 @@ impl Endable for Command {
 }
 
 impl Endable for InFlight {
-    async fn signal_group(&self, signal: i32) {
+    async fn signal_tree(&self, signal: i32) {
         // What cannot be signalled has ended.
         let _ = self.signal(signal).await;
     }
@@ -95,7 +96,7 @@ pub(crate) async fn end_all<T: Endable>(commands: &[&T]) -> bool {
         let ended = join_all(commands.iter().map(|command| async move {
             // An answer to the signal is not waited for: a process that ends may be quicker.
             let signalled = async {
-                command.signal_group(signal).await;
+                command.signal_tree(signal).await;
                 std::future::pending().await
             };
             tokio::select! {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     impl Endable for Deaf {
-        async fn signal_group(&self, signal: i32) {
+        async fn signal_tree(&self, signal: i32) {
             self.got.lock().unwrap().push(signal);
             if signal == self.but_to {
                 self.end.notify_one();

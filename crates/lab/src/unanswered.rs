@@ -181,7 +181,7 @@ impl Line {
         // The agent itself never waits for a raw syscall, but to start a worker it needs the process
         // that makes those of the VM.
         let lane = match self.lane.lane() {
-            Lane::AGENT => self.surface().lanes().1,
+            Lane::AGENT => self.surface().lane(),
             lane => lane,
         };
         match channel.blocking_call(lane) {
