@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Every owner (the VM, each worker) has one. It is a process like any other to a test: one task, a
-//! session of its own, no descriptor of the agent. It waits in a futex for the next [request]
-//! (crate::sys::area::Code) and makes raw calls on its only thread; an asynchronous call has a further
+//! session of its own, no descriptor of the agent. It waits in a futex for the next
+//! [request](crate::sys::area::Code) and makes raw calls on its only thread; an asynchronous call has a further
 //! thread while it lasts.
 //!
 //! Files by path, open files and commands are handled by an *operation process* that it forks for each,

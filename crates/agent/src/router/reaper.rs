@@ -22,7 +22,7 @@ impl Router {
     }
 
     /// Collects all children that ended: executors, and (as process 1) whatever lost its parent.
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         // A command that stops its parent would stop everything.
         if let Some(executor) = &self.executor
             && process::has_stopped(executor.pid)

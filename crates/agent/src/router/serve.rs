@@ -386,13 +386,16 @@ impl Router {
             }
             any = true;
         }
-        // Its socket is closed, so it ends, or a test has closed it: nothing more can come.
-        if !any
-            && events & (libc::POLLHUP | libc::POLLERR) != 0
-            && let Some(executor) = &self.executor
-        {
-            let _ = crate::sys::signal::send(executor.pid, libc::SIGKILL, false);
-            self.executor_ended("closed its socket to the agent");
+        // Its socket is closed, so it is ending: nothing more can come.
+        if !any && events & (libc::POLLHUP | libc::POLLERR) != 0 {
+            let pid = self.executor.as_ref().map(|executor| executor.pid);
+            self.reap();
+            if let Some(executor) = &self.executor
+                && Some(executor.pid) == pid
+            {
+                let _ = crate::sys::signal::send(executor.pid, libc::SIGKILL, false);
+                self.executor_ended("closed its socket to the agent");
+            }
         }
     }
 
