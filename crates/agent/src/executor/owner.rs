@@ -343,10 +343,11 @@ impl Owner {
             (false, _) => ending.to_string(),
         };
         self.lose_raw_process(shared, state, &how);
-        if let Ending::Signalled(number) = ending
-            && self.is_worker()
-        {
-            self.background.worsen(128 + number);
+        if self.is_worker() {
+            self.background.worsen(match ending {
+                Ending::Exited(code) => code,
+                Ending::Signalled(number) => 128 + number,
+            });
         }
     }
 

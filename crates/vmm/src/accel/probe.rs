@@ -80,10 +80,7 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
                 .split_once(tiny::STARTED)
                 .map_or("", |(_, result)| result);
             if result == tiny::finished(ROUNDS) {
-                Ok(Trial::Right {
-                    total,
-                    work,
-                })
+                Ok(Trial::Right { total, work })
             } else {
                 Ok(Trial::Wrong(text.trim().replace('\n', " ")))
             }
