@@ -36,7 +36,7 @@ const ERROR: &[u8] = b"\x81\xa3Err";
 /// How long an operation waits for a busy raw process.
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 /// How long who waits for it is left without a word.
-pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(200);
 /// How often to look whether a raw process that makes a call is still the same program.
 const LOOK: Duration = Duration::from_millis(10);
 /// Enough for what an owner's thread does; buffers are on the heap.
@@ -525,18 +525,23 @@ impl Owner {
 
     // Slots, for the main thread.
 
-    /// An operation process has ended that the main thread knows nothing of.
-    pub(super) fn operation_ended(&self, index: usize, pid: i32, ending: Ending) {
+    /// An operation process has ended that the main thread knows nothing of. False when it was handed
+    /// over to the main thread in this moment.
+    pub(super) fn operation_ended(&self, index: usize, pid: i32, ending: Ending) -> bool {
         let mut state = lock(&self.state);
         let Some(slot) = state.slots.get_mut(&index) else {
-            return;
+            return true;
         };
         if !slot.is_process(pid) {
-            return;
+            return true;
+        }
+        if slot.handed_over {
+            return false;
         }
         slot.ending = Some(ending);
         drop(state);
         self.area.ring();
+        true
     }
 
     pub(super) fn free_slot(&self, index: usize) {
@@ -575,7 +580,7 @@ impl State {
         }
         let waited = posted.since.elapsed();
         let until = if !self.operations.is_empty() {
-            PATIENCE
+            posted.patience()
         } else if posted.keeps_waiting() || self.exact.iter().any(Job::keeps_waiting) {
             LONG_PATIENCE
         } else {
