@@ -1,10 +1,12 @@
 //! The agent's allocator.
 //!
-//! A worker is forked from a process with several threads, by a bare `clone(2)` (it must become the
-//! router's child, which `fork(3)` cannot do). Whatever lock another thread holds at that moment
-//! stays locked in the worker for ever; so the one lock that every thread takes all the time has to
-//! be held by the thread that forks: see [`while_quiet`]. The C library's allocator offers no such
-//! thing.
+//! A raw process is forked from the executor, which has several threads, by a bare `clone(2)`. Whatever
+//! lock another thread holds at that moment stays locked in the child for ever; so the one lock that
+//! every thread takes all the time has to be held by the thread that forks: see [`while_quiet`]. The C
+//! library's allocator offers no such thing.
+//!
+//! An operation process that shares the memory of its raw process may be killed at any time, so it takes
+//! no lock at all: it has an [`Arena`] of its own.
 //!
 //! Powers of two from 16 bytes to 256 KiB come from free lists that are never given back; what is
 //! larger is mapped and unmapped.
@@ -12,7 +14,7 @@
 #![expect(unsafe_code, reason = "hands out memory")]
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -39,6 +41,57 @@ pub(crate) fn while_quiet<R>(action: impl FnOnce() -> R) -> R {
     let result = action();
     ALLOCATOR.lock.release();
     result
+}
+
+/// Memory for one process, given out from its start to its end and never taken back.
+pub(crate) struct Arena {
+    start: *mut u8,
+    len: usize,
+    used: Cell<usize>,
+}
+
+// SAFETY: one process uses it at a time.
+unsafe impl Send for Arena {}
+
+thread_local! {
+    /// The arena of this thread; null: the common allocator.
+    static ENTERED: Cell<*const Arena> = const { Cell::new(ptr::null()) };
+}
+
+impl Arena {
+    pub(crate) fn new(start: *mut u8, len: usize) -> Self {
+        Self {
+            start,
+            len,
+            used: Cell::new(0),
+        }
+    }
+
+    /// Has this thread use it from now on.
+    pub(crate) fn enter(&self) {
+        ENTERED.set(ptr::from_ref(self));
+    }
+
+    pub(crate) fn used(&self) -> usize {
+        self.used.get()
+    }
+
+    fn take(&self, layout: &Layout) -> *mut u8 {
+        let start = self.used.get().next_multiple_of(layout.align().max(16));
+        let end = start + layout.size();
+        if end > self.len {
+            return map(layout.size());
+        }
+        self.used.set(end);
+        // SAFETY: within the arena.
+        unsafe { self.start.add(start) }
+    }
+}
+
+/// The arena of this thread.
+fn entered() -> Option<&'static Arena> {
+    // SAFETY: it lives for as long as the process that entered it.
+    unsafe { ENTERED.get().as_ref() }
 }
 
 struct Allocator {
@@ -124,6 +177,9 @@ unsafe impl GlobalAlloc for Allocator {
         if layout.align() > PAGE {
             return ptr::null_mut();
         }
+        if let Some(arena) = entered() {
+            return arena.take(&layout);
+        }
         let Some(class) = class_of(&layout) else {
             return map(layout.size());
         };
@@ -135,6 +191,9 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        if entered().is_some() {
+            return;
+        }
         let Some(class) = class_of(&layout) else {
             // SAFETY: mapped by `alloc` with this very size.
             unsafe { libc::munmap(block.cast(), layout.size()) };
@@ -149,6 +208,14 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller keeps to the rules of `GlobalAlloc::realloc`.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        if let Some(arena) = entered() {
+            let fresh = arena.take(&wanted);
+            if !fresh.is_null() {
+                // SAFETY: both blocks are at least so long, and do not overlap.
+                unsafe { ptr::copy_nonoverlapping(block, fresh, layout.size().min(size)) };
+            }
+            return fresh;
+        }
         match (class_of(&layout), class_of(&wanted)) {
             (Some(old), Some(new)) if old == new => block,
             (None, None) => {

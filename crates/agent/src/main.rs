@@ -6,8 +6,9 @@
 //! | `…/modprobe` | the kernel's or a user's request for a [module](modprobe), passed on to the host |
 //! | `provium-agent --serve-fd N` | the agent on a socket that it inherited, without touching the machine (for tests) |
 //!
-//! Processes: the *router* owns the line to the host and never runs what a test wants. *Executors*,
-//! one per lane, do; they are its children, and it replaces those that die.
+//! Processes: the *router* owns the line to the host. The *executor*, its child, starts what a test
+//! wants and has the pipes of it. A *raw process* for the VM and for each worker makes raw calls, and is
+//! what files and commands take their state from; see [`raw_process`].
 
 #![cfg_attr(not(test), no_main)]
 
@@ -17,6 +18,7 @@ mod failure;
 mod init;
 mod modprobe;
 mod ops;
+mod raw_process;
 mod roots;
 mod router;
 mod start;

@@ -34,7 +34,7 @@ impl Allowance {
     /// For the reply to `op`.
     pub(crate) fn of(op: &Op) -> Self {
         let (bytes, values) = match op {
-            Op::Batch { ops, .. } => ops.iter().fold((0usize, 0usize), |(bytes, values), op| {
+            Op::Batch { ops } => ops.iter().fold((0usize, 0usize), |(bytes, values), op| {
                 let entry = Self::of(op);
                 (
                     bytes.saturating_add(entry.bytes),
@@ -82,22 +82,17 @@ fn size(bytes: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provium_protocol::Lane;
 
     #[test]
     fn a_reply_is_bounded_by_what_was_asked() {
         assert_eq!(Allowance::of(&Op::Stats), PLAIN);
         let read = Op::ReadFd {
-            fd: 3,
+            fd: 3.into(),
             max: 1 << 20,
         };
         assert_eq!(Allowance::of(&read).bytes, (1 << 20) + PLAIN.bytes);
         let ops = vec![read.clone(), read];
-        let batch = Op::Batch {
-            commands: Lane::COMMANDS,
-            raw: Lane::RAW,
-            ops,
-        };
+        let batch = Op::Batch { ops };
         assert_eq!(Allowance::of(&batch).bytes, (2 << 20) + 3 * PLAIN.bytes);
         let all = Op::ReadMemory {
             address: 0,

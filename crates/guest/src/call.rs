@@ -81,6 +81,11 @@ impl Call {
         self.cell.take_outcome().await
     }
 
+    /// Asks the guest to end it. Its reply comes all the same, and says when it has ended.
+    pub fn cancel(&self) {
+        self.channel.shared().cancel(&self.cell);
+    }
+
     pub(crate) fn cell(&self) -> &Cell {
         &self.cell
     }

@@ -143,7 +143,7 @@ impl Cell {
     pub(crate) fn pid(&self) -> Option<u32> {
         self.lock().events.iter().find_map(|event| match event {
             Event::Started { pid } => Some(*pid),
-            Event::Entered { .. } => None,
+            Event::Entered { .. } | Event::Waiting => None,
         })
     }
 
@@ -358,7 +358,7 @@ impl Cell {
         self.until(|state| {
             let started = state.events.iter().find_map(|event| match event {
                 Event::Started { pid } => Some(*pid),
-                Event::Entered { .. } => None,
+                Event::Entered { .. } | Event::Waiting => None,
             });
             (started.is_some() || state.over).then_some(started)
         })
@@ -381,10 +381,8 @@ impl Cell {
 /// What takes back what a reply gave, for a reply that nobody waits for any more.
 fn undo(lane: Lane, reply: &Reply) -> Option<(Lane, Op)> {
     match reply {
-        Reply::Worker { lane: worker, .. } => {
-            Some((Lane::AGENT, Op::RetireWorker { lane: *worker }))
-        }
-        Reply::Opened { fd } => Some((lane, Op::CloseFd { fd: *fd })),
+        Reply::Worker { lane: worker, .. } => Some((Lane::VM, Op::RetireWorker { lane: *worker })),
+        Reply::Opened(fd) => Some((lane, Op::CloseFd { fd: *fd })),
         _ => None,
     }
 }

@@ -215,7 +215,7 @@ impl Channel {
     /// # Errors
     /// What the guest answers, and the end of the session.
     pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<Worker, CallError> {
-        match self.request(Lane::AGENT, &Op::SpawnWorker(spec)).await? {
+        match self.request(Lane::VM, &Op::SpawnWorker(spec)).await? {
             Reply::Worker { lane, pid } if lane >= Lane::FIRST_WORKER => Ok(Worker { lane, pid }),
             _ => Err(CallError::Unexpected("spawn worker")),
         }
@@ -226,31 +226,25 @@ impl Channel {
     /// # Errors
     /// As for every call.
     pub async fn retire_worker(&self, lane: Lane) -> Result<(), CallError> {
-        match self
-            .request(Lane::AGENT, &Op::RetireWorker { lane })
-            .await?
-        {
+        match self.request(Lane::VM, &Op::RetireWorker { lane }).await? {
             Reply::Done => Ok(()),
             _ => Err(CallError::Unexpected("retire worker")),
         }
     }
 
-    /// Runs ops in one round trip, in order; gives one result for each.
+    /// Runs ops in one round trip, in order; gives one result for each that was begun. Where results
+    /// grow large, the guest stops early: the others are to be sent again.
     ///
     /// # Errors
     /// As for every call; an entry's own failure is in its result.
     pub async fn batch(
         &self,
-        commands: Lane,
-        raw: Lane,
+        lane: Lane,
         ops: Vec<Op>,
     ) -> Result<Vec<Result<Reply, WireError>>, CallError> {
         let count = ops.len();
-        match self
-            .request(Lane::AGENT, &Op::Batch { commands, raw, ops })
-            .await?
-        {
-            Reply::Batch(results) if results.len() == count => Ok(results),
+        match self.request(lane, &Op::Batch { ops }).await? {
+            Reply::Batch(results) if (count.min(1)..=count).contains(&results.len()) => Ok(results),
             _ => Err(CallError::Unexpected("batch")),
         }
     }

@@ -10,7 +10,7 @@ use crate::error::CallError;
 use crate::incoming::Sink;
 use crate::lane::LaneHandle;
 use provium_protocol::message::Exit;
-use provium_protocol::op::{Exec, Stdin};
+use provium_protocol::op::{Exec, SignalTarget, Stdin};
 use provium_protocol::{CallId, ErrorKind, Op, WireError};
 use std::sync::Arc;
 
@@ -152,6 +152,19 @@ impl Command {
     /// # Errors
     /// `ESRCH` when it has ended.
     pub async fn signal(&self, signal: i32, group: bool) -> Result<(), CallError> {
+        let target = if group {
+            SignalTarget::Group
+        } else {
+            SignalTarget::Process
+        };
+        self.signal_to(signal, target).await
+    }
+
+    /// Sends a signal to it, its process group, or all its descendants.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended.
+    pub async fn signal_to(&self, signal: i32, target: SignalTarget) -> Result<(), CallError> {
         // A command that has ended gave its id back: it must not be named any more.
         if self.call.is_over() {
             return Err(CallError::Remote(WireError {
@@ -163,7 +176,7 @@ impl Command {
         let op = Op::Signal {
             call: self.call.id(),
             signal,
-            group,
+            target,
         };
         self.call
             .channel()

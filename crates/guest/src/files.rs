@@ -6,7 +6,7 @@ use crate::lane::LaneHandle;
 use crate::stream::GuestStream;
 use provium_protocol::message::{Entry, Stat};
 use provium_protocol::op::Whence;
-use provium_protocol::{Op, Reply};
+use provium_protocol::{Descriptor, Op, Reply};
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -249,7 +249,12 @@ impl LaneHandle {
     ///
     /// # Errors
     /// As [`LaneHandle::request`].
-    pub async fn open_fd(&self, path: &[u8], flags: i32, perm: u32) -> Result<i32, CallError> {
+    pub async fn open_fd(
+        &self,
+        path: &[u8],
+        flags: i32,
+        perm: u32,
+    ) -> Result<Descriptor, CallError> {
         match self
             .request(&Op::Open {
                 path: path.to_vec(),
@@ -258,7 +263,7 @@ impl LaneHandle {
             })
             .await?
         {
-            Reply::Opened { fd } => Ok(fd),
+            Reply::Opened(fd) => Ok(fd),
             _ => Err(CallError::Unexpected("open")),
         }
     }
@@ -267,8 +272,10 @@ impl LaneHandle {
     ///
     /// # Errors
     /// As [`LaneHandle::request`].
-    pub async fn read_fd(&self, fd: i32, max: u32) -> Result<Vec<u8>, CallError> {
-        let bytes = self.bytes("read", &Op::ReadFd { fd, max }).await?;
+    pub async fn read_fd(&self, fd: impl Into<Descriptor>, max: u32) -> Result<Vec<u8>, CallError> {
+        let bytes = self
+            .bytes("read", &Op::ReadFd { fd: fd.into(), max })
+            .await?;
         if bytes.len() > max as usize {
             return Err(CallError::Unexpected("read"));
         }
@@ -279,7 +286,7 @@ impl LaneHandle {
     ///
     /// # Errors
     /// As [`LaneHandle::request`].
-    pub async fn read_fd_to_end(&self, fd: i32) -> Result<Vec<u8>, CallError> {
+    pub async fn read_fd_to_end(&self, fd: impl Into<Descriptor>) -> Result<Vec<u8>, CallError> {
         collect(self.stream_fd(fd)).await
     }
 
@@ -287,10 +294,15 @@ impl LaneHandle {
     ///
     /// # Errors
     /// As [`LaneHandle::request`].
-    pub async fn write_fd(&self, fd: i32, content: &[u8]) -> Result<u64, CallError> {
+    pub async fn write_fd(
+        &self,
+        fd: impl Into<Descriptor>,
+        content: &[u8],
+    ) -> Result<u64, CallError> {
         self.feed(
             "write",
-            self.channel().open(self.lane(), &Op::WriteFd { fd }),
+            self.channel()
+                .open(self.lane(), &Op::WriteFd { fd: fd.into() }),
             content,
         )
         .await
@@ -300,16 +312,37 @@ impl LaneHandle {
     ///
     /// # Errors
     /// As [`LaneHandle::request`].
-    pub async fn seek_fd(&self, fd: i32, offset: i64, whence: Whence) -> Result<u64, CallError> {
-        self.count("seek", &Op::SeekFd { fd, offset, whence }).await
+    pub async fn seek_fd(
+        &self,
+        fd: impl Into<Descriptor>,
+        offset: i64,
+        whence: Whence,
+    ) -> Result<u64, CallError> {
+        self.count(
+            "seek",
+            &Op::SeekFd {
+                fd: fd.into(),
+                offset,
+                whence,
+            },
+        )
+        .await
+    }
+
+    /// Whether the process that opened a descriptor is still there.
+    ///
+    /// # Errors
+    /// As [`LaneHandle::request`].
+    pub async fn check_fd(&self, fd: Descriptor) -> Result<(), CallError> {
+        self.done("check", &Op::CheckFd { fd }).await
     }
 
     /// Closes a descriptor.
     ///
     /// # Errors
     /// As [`LaneHandle::request`].
-    pub async fn close_fd(&self, fd: i32) -> Result<(), CallError> {
-        self.done("close", &Op::CloseFd { fd }).await
+    pub async fn close_fd(&self, fd: impl Into<Descriptor>) -> Result<(), CallError> {
+        self.done("close", &Op::CloseFd { fd: fd.into() }).await
     }
 
     async fn feed(

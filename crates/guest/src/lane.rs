@@ -6,7 +6,7 @@ use crate::cut::CommandMark;
 use crate::error::CallError;
 use crate::stream::GuestStream;
 use provium_protocol::op::{Exec, Syscall, TailStart};
-use provium_protocol::{Lane, Op, Reply};
+use provium_protocol::{Descriptor, Lane, Op, Reply};
 use serde_bytes::ByteBuf;
 use std::time::Duration;
 
@@ -97,7 +97,19 @@ impl LaneHandle {
     /// # Errors
     /// As [`LaneHandle::request`].
     pub async fn signal_all(&self, signal: i32) -> Result<u64, CallError> {
-        self.count("signal all", &Op::SignalAll { signal }).await
+        let everything = false;
+        self.count("signal all", &Op::SignalAll { signal, everything })
+            .await
+    }
+
+    /// Signals all commands of the lane; gives how many there were.
+    ///
+    /// # Errors
+    /// As [`LaneHandle::request`].
+    pub async fn signal_everything(&self, signal: i32) -> Result<u64, CallError> {
+        let everything = true;
+        self.count("signal all", &Op::SignalAll { signal, everything })
+            .await
     }
 
     /// Waits for the lane's background commands; gives the worst exit code and how many ran.
@@ -124,8 +136,15 @@ impl LaneHandle {
     }
 
     /// What a descriptor gives, up to its end.
-    pub fn stream_fd(&self, fd: i32) -> GuestStream {
+    pub fn stream_fd(&self, fd: impl Into<Descriptor>) -> GuestStream {
+        let fd = fd.into();
         GuestStream::new(self.channel.open(self.lane, &Op::StreamFd { fd }))
+    }
+
+    /// Follows an open file from its offset, which stays where it is; a pipe to its end.
+    pub fn tail_fd(&self, fd: impl Into<Descriptor>) -> GuestStream {
+        let fd = fd.into();
+        GuestStream::new(self.channel.open(self.lane, &Op::TailFd { fd }))
     }
 
     /// Makes a raw syscall.

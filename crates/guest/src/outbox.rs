@@ -334,7 +334,7 @@ mod tests {
 
     fn request(outbox: &mut Outbox, id: u32, len: usize) {
         let sender = Sender::Call(CallId(id));
-        outbox.message(sender, Lane::RAW, FrameKind::Request, vec![7; len], None);
+        outbox.message(sender, Lane::VM, FrameKind::Request, vec![7; len], None);
     }
 
     fn drain(outbox: &mut Outbox, limit: usize) -> Vec<(FrameKind, u32, bool)> {
@@ -354,7 +354,7 @@ mod tests {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 3 * CHUNK);
         request(&mut outbox, 2, 10);
-        outbox.data(Lane::RAW, CallId(2), Channel::Input, vec![1]);
+        outbox.data(Lane::VM, CallId(2), Channel::Input, vec![1]);
         use FrameKind::{Data, Request};
         let frames = drain(&mut outbox, usize::MAX);
         let expected = [
@@ -373,8 +373,8 @@ mod tests {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 3 * CHUNK);
         drain(&mut outbox, 1);
-        outbox.credit(Lane::RAW, CallId(1), Channel::Output, 5);
-        outbox.credit(Lane::RAW, CallId(1), Channel::Output, 6);
+        outbox.credit(Lane::VM, CallId(1), Channel::Output, 5);
+        outbox.credit(Lane::VM, CallId(1), Channel::Output, 6);
         outbox.ping(CallId(9));
         let kinds: Vec<_> = drain(&mut outbox, usize::MAX)
             .iter()
@@ -388,7 +388,7 @@ mod tests {
     fn a_request_that_never_went_out_needs_no_cancel() {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 10);
-        assert!(outbox.cancel(Lane::RAW, CallId(1)));
+        assert!(outbox.cancel(Lane::VM, CallId(1)));
         assert_eq!(drain(&mut outbox, usize::MAX), []);
     }
 
@@ -396,9 +396,9 @@ mod tests {
     fn a_request_half_out_goes_out_whole_before_its_cancel() {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 2 * CHUNK);
-        outbox.data(Lane::RAW, CallId(1), Channel::Input, vec![0; 9]);
+        outbox.data(Lane::VM, CallId(1), Channel::Input, vec![0; 9]);
         assert_eq!(drain(&mut outbox, 1).len(), 1);
-        assert!(!outbox.cancel(Lane::RAW, CallId(1)));
+        assert!(!outbox.cancel(Lane::VM, CallId(1)));
         assert_eq!(outbox.room(CallId(1)), QUEUE_LIMIT, "data is dropped");
         use FrameKind::{Cancel, Request};
         assert_eq!(

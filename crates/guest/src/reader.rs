@@ -281,7 +281,7 @@ mod tests {
         let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), questions);
         reader.assembling_limit = 2500;
         let calls =
-            [(); 3].map(|()| shared.open(Lane::RAW, &Op::Stats, [Sink::Discard, Sink::Discard]));
+            [(); 3].map(|()| shared.open(Lane::VM, &Op::Stats, [Sink::Discard, Sink::Discard]));
         let mut send = |cell: &Cell, more: bool, bytes: Vec<u8>| {
             let mut frame = Frame::new(FrameKind::Reply, cell.lane, cell.id, bytes);
             frame.more = more;

@@ -19,7 +19,7 @@ use crate::outbox::{CHUNK, Outbox, Sender};
 use crate::session::{Announcement, Awaiting, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::{
-    CallId, Channel, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
+    CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
 };
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -219,6 +219,28 @@ impl Shared {
     }
 
     // Calls' ends.
+
+    /// Has the guest end a call whose reply is still wanted.
+    pub(crate) fn cancel(&self, cell: &Cell) {
+        if cell.is_over() {
+            return;
+        }
+        let mut core = self.lock();
+        let unsent = core.outbox.cancel(cell.lane, cell.id);
+        if unsent {
+            core.calls.remove(&cell.id);
+        }
+        drop(core);
+        if unsent {
+            let cancelled = CallError::Remote(WireError {
+                kind: ErrorKind::Cancelled,
+                errno: 0,
+                message: "cancelled".to_owned(),
+            });
+            cell.finish(Err(cancelled));
+        }
+        self.outgoing.notify_one();
+    }
 
     /// Gives a call up: cancels it if it is open, and takes back what it gave.
     pub(crate) fn abandon(&self, cell: &Cell) {

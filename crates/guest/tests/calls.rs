@@ -85,17 +85,13 @@ async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
     assert!(counts.cancelled > 0, "some were cancelled");
     assert!(counts.requests > 700, "{counts:?}");
     assert_eq!(
-        channel
-            .lane(Lane::COMMANDS)
-            .read_file(b"/big")
-            .await
-            .unwrap(),
+        channel.lane(Lane::VM).read_file(b"/big").await.unwrap(),
         *big
     );
 }
 
 async fn one_call(channel: Channel, dice: u64, path: String, big: &[u8]) {
-    let lane = channel.lane(Lane::COMMANDS);
+    let lane = channel.lane(Lane::VM);
     let mut own = Dice::new(dice);
     match dice % 8 {
         0 => assert_eq!(lane.read_file(b"/big").await.unwrap(), big),
@@ -124,7 +120,7 @@ async fn one_call(channel: Channel, dice: u64, path: String, big: &[u8]) {
             assert_eq!(command.wait().await.unwrap().signal, Some(15));
         }
         4 => {
-            let raw = channel.lane(Lane::RAW);
+            let raw = channel.lane(Lane::VM);
             let fd = raw.open_fd(path.as_bytes(), 0, 0).await.unwrap();
             // Not dropped half-way: a descriptor that was handed over is the caller's to close.
             let close = tokio::spawn(async move { raw.close_fd(fd).await });
@@ -161,7 +157,7 @@ async fn bulk_both_ways_is_byte_exact_while_small_calls_go_on() {
     let (channel, guest, serving) = connect().await;
     let content = Arc::new(Dice::new(7).bytes(SIZE));
     guest.put("/down", content.to_vec());
-    let (up, down) = (channel.lane(Lane::COMMANDS), channel.lane(Lane::COMMANDS));
+    let (up, down) = (channel.lane(Lane::VM), channel.lane(Lane::VM));
     let sent = Arc::clone(&content);
     let up = tokio::spawn(async move { up.write_file(b"/up", &sent, None, false).await });
     let down = tokio::spawn(async move { down.read_file(b"/down").await });
@@ -169,7 +165,7 @@ async fn bulk_both_ways_is_byte_exact_while_small_calls_go_on() {
     let mut calls = 0;
     while !up.is_finished() || !down.is_finished() {
         let started = Instant::now();
-        channel.lane(Lane::RAW).clock_get().await.unwrap();
+        channel.lane(Lane::VM).clock_get().await.unwrap();
         worst = worst.max(started.elapsed());
         calls += 1;
     }
@@ -194,10 +190,10 @@ async fn bulk_both_ways_is_byte_exact_while_small_calls_go_on() {
 async fn an_output_that_nobody_reads_blocks_its_own_call_only() {
     let (channel, guest, serving) = connect().await;
     guest.put("/big", vec![9; 3 << 20]);
-    let mut unread = channel.lane(Lane::COMMANDS).read_file_stream(b"/big");
+    let mut unread = channel.lane(Lane::VM).read_file_stream(b"/big");
     assert!(!unread.next().await.unwrap().unwrap().is_empty());
     for _ in 0..100 {
-        channel.lane(Lane::RAW).clock_get().await.unwrap();
+        channel.lane(Lane::VM).clock_get().await.unwrap();
     }
     assert_eq!(serving.counts().open, 1, "it waits for its reader");
     let mut rest = 0;
@@ -217,9 +213,9 @@ async fn a_reply_is_had_even_if_nobody_wants_the_output() {
         path: b"/big".to_vec(),
         inline: false,
     };
-    let reply = channel.request(Lane::COMMANDS, &op).await.unwrap();
+    let reply = channel.request(Lane::VM, &op).await.unwrap();
     assert_eq!(reply, Reply::Count(3 << 20));
-    let mut call = channel.open(Lane::COMMANDS, &op);
+    let mut call = channel.open(Lane::VM, &op);
     drop(call.output(provium_protocol::Channel::Output));
     assert_eq!(call.reply().await.unwrap(), Reply::Count(3 << 20));
     assert!(call.reply().await.is_err(), "a reply is handed out once");
@@ -229,7 +225,7 @@ async fn a_reply_is_had_even_if_nobody_wants_the_output() {
 async fn a_dropped_call_is_cancelled_and_its_id_stays_taken_until_the_answer() {
     let (channel, guest, serving) = connect().await;
     let command = channel
-        .lane(Lane::COMMANDS)
+        .lane(Lane::VM)
         .command(shell("wait", Stdin::Null), 100);
     command.started().await.unwrap();
     assert_eq!(guest.running(), 1);
@@ -241,7 +237,7 @@ async fn a_dropped_call_is_cancelled_and_its_id_stays_taken_until_the_answer() {
 #[tokio::test]
 async fn commands_are_captured_for_any_number_of_readers() {
     let (channel, _guest, _serving) = connect().await;
-    let lane = channel.lane(Lane::COMMANDS);
+    let lane = channel.lane(Lane::VM);
     let command = lane.command(shell("cat", Stdin::Channel), 1000);
     let pid = command.started().await.unwrap();
     assert!(pid > 1000);
@@ -280,7 +276,7 @@ async fn commands_are_captured_for_any_number_of_readers() {
 #[tokio::test]
 async fn a_flood_of_output_is_kept_at_both_ends_without_a_reader() {
     let (channel, _guest, _serving) = connect().await;
-    let lane = channel.lane(Lane::COMMANDS);
+    let lane = channel.lane(Lane::VM);
     let command = lane.command(shell("flood 5000000", Stdin::Null), 1000);
     assert_eq!(command.wait().await.unwrap().code, Some(0));
     let kept = command.output().contents();
@@ -297,7 +293,7 @@ async fn a_flood_of_output_is_kept_at_both_ends_without_a_reader() {
 #[tokio::test]
 async fn a_command_that_cannot_start_says_why() {
     let (channel, _guest, _serving) = connect().await;
-    let lane = channel.lane(Lane::COMMANDS);
+    let lane = channel.lane(Lane::VM);
     let command = lane.command(shell("nonsense", Stdin::Null), 100);
     assert_eq!(command.started().await.unwrap_err().errno(), Some(2));
     assert_eq!(command.wait().await.unwrap_err().errno(), Some(2));
@@ -310,7 +306,7 @@ async fn a_command_that_cannot_start_says_why() {
 async fn the_last_handle_hangs_up() {
     let (channel, _guest, serving) = connect().await;
     let command = channel
-        .lane(Lane::COMMANDS)
+        .lane(Lane::VM)
         .command(shell("wait", Stdin::Null), 100);
     drop(channel);
     command.started().await.unwrap();

@@ -26,7 +26,7 @@ async fn connect() -> (Channel, FakeAgent) {
 /// Makes a call, lets the agent misbehave, and gives what the host found.
 async fn misbehave(op: Op, bytes: impl FnOnce(&Frame) -> Vec<u8>) -> Violation {
     let (channel, mut agent) = connect().await;
-    let mut call = channel.open(Lane::RAW, &op);
+    let mut call = channel.open(Lane::VM, &op);
     let (frame, _) = agent.next_request().await;
     // The host may stop reading at any byte of it.
     let bytes = bytes(&frame);
@@ -35,7 +35,7 @@ async fn misbehave(op: Op, bytes: impl FnOnce(&Frame) -> Vec<u8>) -> Violation {
         agent
     });
     let error = timeout(LONG, call.reply()).await.unwrap().unwrap_err();
-    let later = channel.request(Lane::RAW, &Op::ClockGet).await.unwrap_err();
+    let later = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
     assert_eq!(
         later.to_string(),
         error.to_string(),
@@ -87,7 +87,7 @@ async fn wrong_ids_lanes_and_kinds() {
         Violation::UnknownCall(FrameKind::Pong, _)
     ));
     let lane = misbehave(Op::ClockGet, |frame| {
-        Frame::end(Lane::COMMANDS, frame.call, Stream::Output).to_bytes()
+        Frame::end(Lane::FIRST_WORKER, frame.call, Stream::Output).to_bytes()
     });
     assert!(matches!(lane.await, Violation::WrongLane(_)));
     for kind in [
@@ -107,7 +107,7 @@ async fn wrong_ids_lanes_and_kinds() {
 #[tokio::test]
 async fn data_where_none_may_be() {
     let (channel, mut agent) = connect().await;
-    let mut call = channel.open(Lane::RAW, &Op::StreamFd { fd: 1 });
+    let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 1.into() });
     let mut output = call.output(Stream::Output);
     let (frame, _) = agent.next_request().await;
     let piece = Frame::data(frame.lane, frame.call, Stream::Output, vec![0; 60_000]).to_bytes();
@@ -124,17 +124,17 @@ async fn data_where_none_may_be() {
     assert!(got <= INITIAL_WINDOW as usize, "{got} bytes were held");
     drop((call, output, channel));
 
-    let input = misbehave(Op::StreamFd { fd: 1 }, |frame| {
+    let input = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
         Frame::data(frame.lane, frame.call, Stream::Input, vec![0; 5]).to_bytes()
     });
     assert!(matches!(input.await, Violation::WrongChannel(_)));
-    let after = misbehave(Op::StreamFd { fd: 1 }, |frame| {
+    let after = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
         let mut bytes = Frame::end(frame.lane, frame.call, Stream::Output).to_bytes();
         Frame::data(frame.lane, frame.call, Stream::Output, vec![0; 5]).encode(&mut bytes);
         bytes
     });
     assert!(matches!(after.await, Violation::WrongChannel(_)));
-    let credit = misbehave(Op::StreamFd { fd: 1 }, |frame| {
+    let credit = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
         let mut credit = Frame::credit(frame.lane, frame.call, Stream::Input, 5);
         credit.payload.pop();
         credit.to_bytes()
@@ -207,7 +207,7 @@ async fn floods() {
 async fn a_reply_of_the_wrong_sort_costs_its_call_only() {
     let (channel, mut agent) = connect().await;
     for (reply, fits) in [(Reply::Done, false), (Reply::Clock(5), true)] {
-        let lane = channel.lane(Lane::RAW);
+        let lane = channel.lane(Lane::VM);
         let (got, ()) = tokio::join!(lane.clock_get(), async {
             let (frame, _) = agent.next_request().await;
             agent.reply(&frame, Ok(reply)).await;
@@ -219,7 +219,7 @@ async fn a_reply_of_the_wrong_sort_costs_its_call_only() {
 #[tokio::test]
 async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
     let (channel, mut agent) = connect().await;
-    let call = channel.open(Lane::RAW, &Op::StreamFd { fd: 1 });
+    let call = channel.open(Lane::VM, &Op::StreamFd { fd: 1.into() });
     let (frame, _) = agent.next_request().await;
     drop(call);
     assert_eq!(agent.next_frame().await.kind, FrameKind::Cancel);
@@ -232,7 +232,7 @@ async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
             vec![0; 5],
         ))
         .await;
-    let (clock, ()) = tokio::join!(channel.request(Lane::RAW, &Op::ClockGet), async {
+    let (clock, ()) = tokio::join!(channel.request(Lane::VM, &Op::ClockGet), async {
         let (frame, _) = agent.next_request().await;
         agent.reply(&frame, Ok(Reply::Clock(1))).await;
     });
@@ -248,7 +248,7 @@ async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
 #[tokio::test]
 async fn credit_without_end_does_not_pile_up_input() {
     let (channel, mut agent) = connect().await;
-    let call = channel.open(Lane::RAW, &Op::WriteFd { fd: 1 });
+    let call = channel.open(Lane::VM, &Op::WriteFd { fd: 1.into() });
     let input = call.input();
     let (frame, _) = agent.next_request().await;
     for _ in 0..3 {
@@ -304,7 +304,7 @@ async fn a_neighbour_notices_nothing() {
         collect: None,
     };
     for _ in 0..100 {
-        let command = good.lane(Lane::COMMANDS).command(exec.clone(), 100);
+        let command = good.lane(Lane::VM).command(exec.clone(), 100);
         timeout(LONG, command.wait()).await.unwrap().unwrap();
         assert_eq!(command.output().contents().bytes, b"hi\n");
     }
@@ -325,7 +325,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (channel, mut agent) = connect().await;
-            let mut call = channel.open(Lane::RAW, &Op::ClockGet);
+            let mut call = channel.open(Lane::VM, &Op::ClockGet);
             let (request, _) = agent.next_request().await;
             for (kind, more, stream, payload) in frames {
                 let mut bytes = Frame::new(FrameKind::Data, request.lane, request.call, payload).to_bytes();

@@ -130,7 +130,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
     announcements.mark_unchanged();
     let pending = tokio::spawn({
         let channel = channel.clone();
-        async move { channel.request(Lane::RAW, &Op::ClockGet).await }
+        async move { channel.request(Lane::VM, &Op::ClockGet).await }
     });
     let (old, _) = agent.next_request().await;
     // The guest dies in the middle of a frame, whose rest the announcement is not.
@@ -144,7 +144,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
         reason(pending.await.unwrap().unwrap_err()),
         "the guest was rebooted"
     );
-    let late = channel.request(Lane::RAW, &Op::ClockGet).await.unwrap_err();
+    let late = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
     assert_eq!(reason(late), "the guest was rebooted");
     assert!(channel.closed().borrow().is_none(), "it can be mended");
 
@@ -158,7 +158,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
     };
     let again = async {
         channel.resync(host_hello(), After::Reboot).await.unwrap();
-        channel.lane(Lane::RAW).clock_get().await.unwrap()
+        channel.lane(Lane::VM).clock_get().await.unwrap()
     };
     let (clock, ()) = tokio::join!(timeout(LONG, again), talk);
     assert_eq!(clock.unwrap(), 2);
@@ -168,7 +168,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
 async fn an_announcement_swallowed_by_half_a_frame_is_done_without() {
     let (channel, mut agent) = connect().await;
     let whole = Frame::data(
-        Lane::RAW,
+        Lane::VM,
         CallId(1),
         provium_protocol::Channel::Output,
         vec![0; 5000],
@@ -219,7 +219,7 @@ async fn what_was_said_before_the_end_is_heard() {
     let (channel, mut agent) = connect().await;
     let pending = tokio::spawn({
         let channel = channel.clone();
-        async move { channel.lane(Lane::RAW).clock_get().await }
+        async move { channel.lane(Lane::VM).clock_get().await }
     });
     let (frame, _) = agent.next_request().await;
     agent.reply(&frame, Ok(Reply::Clock(3))).await;
@@ -240,7 +240,7 @@ async fn what_was_said_before_the_end_is_heard() {
 #[tokio::test]
 async fn output_before_a_hangup_is_read_to_its_end() {
     let (channel, mut agent) = connect().await;
-    let mut call = channel.open(Lane::RAW, &Op::StreamFd { fd: 3 });
+    let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 3.into() });
     let mut output = call.output(provium_protocol::Channel::Output);
     let (frame, _) = agent.next_request().await;
     let data = Frame::data(
@@ -259,7 +259,7 @@ async fn output_before_a_hangup_is_read_to_its_end() {
 #[tokio::test]
 async fn shutting_down_tells_the_reason_to_every_call() {
     let (channel, mut agent) = connect().await;
-    let mut call = channel.open(Lane::RAW, &Op::ClockGet);
+    let mut call = channel.open(Lane::VM, &Op::ClockGet);
     agent.next_request().await;
     channel.shut_down("the VM is dead: kernel panic");
     channel.shut_down("another reason");
@@ -267,7 +267,7 @@ async fn shutting_down_tells_the_reason_to_every_call() {
         reason(call.reply().await.unwrap_err()),
         "the VM is dead: kernel panic"
     );
-    let late = channel.request(Lane::RAW, &Op::ClockGet).await.unwrap_err();
+    let late = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
     assert_eq!(reason(late), "the VM is dead: kernel panic");
 }
 

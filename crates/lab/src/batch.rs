@@ -1,16 +1,21 @@
 //! Batches: many small things in one round trip, in strict order.
 
-use crate::command::{CommandSpec, RunResult, exec_of, result_of};
+use crate::command::{CommandSpec, RunResult, StdinSource, exec_of, result_of};
 use crate::error::LabError;
 use crate::line::Line;
 use crate::raw::syscall_result;
-use crate::surface::{Surface, quoted};
+use crate::surface::{Surface, WriteMode, quoted};
 use provium_guest::{Captured, SyscallResult};
-use provium_protocol::message::{Entry, Reply, Stat};
-use provium_protocol::op::Op;
+use provium_protocol::message::{Entry, ErrorKind, Reply, Stat};
+use provium_protocol::op::{Op, Program};
+use std::collections::VecDeque;
 
-/// Output that a batch keeps of each of its commands' streams, bytes.
-const BATCH_OUTPUT: u32 = 4 * 1024 * 1024;
+/// The most that a batch keeps of each of its commands' streams, bytes.
+const BATCH_OUTPUT: usize = 8 * 1024 * 1024;
+/// What one request carries, bytes. An entry that is larger goes by itself, as a stream.
+const REQUEST: usize = 4 * 1024 * 1024;
+/// What an entry takes besides its content, about.
+const ENTRY: usize = 256;
 
 /// One thing to do in a batch.
 #[derive(Debug, Clone)]
@@ -46,23 +51,64 @@ impl Surface {
         &self,
         entries: Vec<BatchEntry>,
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
-        let agent = self.agent(format!("batch({} entries)", entries.len()))?;
-        let (commands, raw) = self.lanes();
-        let names: Vec<_> = entries.iter().map(BatchEntry::names).collect();
-        let ops = entries.into_iter().map(BatchEntry::into_op).collect();
-        let results = agent.lane.channel().batch(commands, raw, ops).await;
-        let results = agent.checked(results).await?;
-        let outcomes = results
-            .into_iter()
-            .zip(names)
-            .map(|(result, (call, command))| {
-                let line = agent.about(agent.subject.clone(), call);
-                match result {
+        let line = self.commands(format!("batch({} entries)", entries.len()))?;
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut left: VecDeque<BatchEntry> = entries.into();
+        while let Some(first) = left.front() {
+            if first.size() > REQUEST
+                && let Some(entry) = left.pop_front()
+            {
+                outcomes.push(self.batch_entry(entry).await);
+                continue;
+            }
+            let mut size = 0;
+            let fits = |entry: &&BatchEntry| {
+                size += entry.size();
+                size <= REQUEST
+            };
+            let ops = left.iter().take_while(fits).map(BatchEntry::op).collect();
+            let results = line.lane.channel().batch(self.lane(), ops).await;
+            // The guest may have stopped early: the others go with the next request.
+            for result in line.checked(results).await? {
+                let Some(entry) = left.pop_front() else { break };
+                let (call, command) = entry.names();
+                let line = line.about(line.subject.clone(), call);
+                outcomes.push(match result {
                     Ok(reply) => BatchOutcome::of(reply, command, &line),
+                    Err(error) if error.kind == ErrorKind::TooLarge => {
+                        self.batch_entry(entry).await
+                    }
                     Err(error) => Err(line.remote(error)),
-                }
-            });
-        Ok(outcomes.collect())
+                });
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// An entry that is too large to go with others.
+    async fn batch_entry(&self, entry: BatchEntry) -> Result<BatchOutcome, LabError> {
+        match entry {
+            BatchEntry::Run(spec) => self.run(spec, None).await.map(BatchOutcome::Run),
+            BatchEntry::Op(Op::ReadFile { path, .. }) => {
+                self.read_file(&path).await.map(BatchOutcome::Bytes)
+            }
+            BatchEntry::Op(Op::WriteFile {
+                path,
+                perm,
+                append,
+                content,
+            }) => {
+                let mode = WriteMode { perm, append };
+                let content = content.unwrap_or_default();
+                let written = self.write_file(&path, &content, mode).await;
+                written.map(BatchOutcome::Count)
+            }
+            BatchEntry::Op(op) => {
+                let line = self.commands("batch entry".to_owned())?;
+                let reply = line.request(op).await?;
+                BatchOutcome::of(reply, String::new(), &line)
+            }
+        }
     }
 }
 
@@ -93,15 +139,40 @@ impl BatchEntry {
         }
     }
 
-    fn into_op(self) -> Op {
+    fn op(&self) -> Op {
         match self {
-            Self::Op(op) => op,
+            Self::Op(op) => op.clone(),
             Self::Run(spec) => {
-                let mut exec = exec_of(&spec, false);
-                exec.collect = Some(BATCH_OUTPUT);
+                let mut exec = exec_of(spec, false);
+                let most = spec.max_output.min(BATCH_OUTPUT);
+                exec.collect = Some(u32::try_from(most).unwrap_or(u32::MAX));
                 Op::Exec(exec)
             }
         }
+    }
+
+    /// What it adds to a request, about.
+    fn size(&self) -> usize {
+        let content = match self {
+            Self::Run(spec) => {
+                let input = match &spec.stdin {
+                    StdinSource::Bytes(bytes) => bytes.len(),
+                    _ => 0,
+                };
+                let words = match &spec.program {
+                    Program::Shell(text) => text.len(),
+                    Program::Argv(words) => words.iter().map(|word| word.len() + 8).sum(),
+                };
+                input + words
+            }
+            Self::Op(Op::WriteFile { content, .. }) => content.as_ref().map_or(0, |it| it.len()),
+            Self::Op(Op::Syscall(syscall)) => {
+                let buffers = syscall.buffers.iter();
+                buffers.map(|buffer| buffer.content.len() + 32).sum()
+            }
+            Self::Op(_) => 0,
+        };
+        content + ENTRY
     }
 }
 
@@ -112,17 +183,21 @@ impl BatchOutcome {
                 exit,
                 stdout,
                 stderr,
+                stdout_dropped,
+                stderr_dropped,
             } => {
-                let whole = |bytes: serde_bytes::ByteBuf| Captured {
+                let whole = |bytes: serde_bytes::ByteBuf, dropped| Captured {
+                    // As much of the beginning as of the end is kept.
+                    gap_at: bytes.len() / 2,
                     bytes: bytes.into_vec(),
-                    ..Captured::default()
+                    dropped,
                 };
                 Self::Run(result_of(
                     command,
                     exit,
                     false,
-                    whole(stdout),
-                    whole(stderr),
+                    whole(stdout, stdout_dropped),
+                    whole(stderr, stderr_dropped),
                 ))
             }
             Reply::Bytes(bytes) => Self::Bytes(bytes.into_vec()),

@@ -7,16 +7,14 @@ use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
 use crate::surface::{Surface, quoted};
 use crate::tail;
-use provium_protocol::op::{TailStart, Whence};
+use provium_protocol::Descriptor;
+use provium_protocol::op::Whence;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 /// Longest single read that the wire allows, bytes.
 const LONGEST_READ: usize = 1024 * 1024;
-
-/// The errno of a descriptor that has no offset.
-const ESPIPE: i32 = 29;
 
 /// How a file is opened; at least one of read, write and append.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,8 +31,8 @@ pub struct OpenMode {
     pub append: bool,
     /// It must not be there yet.
     pub exclusive: bool,
-    /// Permission bits of a new file, less umask; 0: `0o644`.
-    pub perm: u32,
+    /// Permission bits of a new file, less umask; else `0o644`.
+    pub perm: Option<u32>,
 }
 
 impl OpenMode {
@@ -58,7 +56,7 @@ impl OpenMode {
     }
 
     pub(crate) fn perm(self) -> u32 {
-        if self.perm == 0 { 0o644 } else { self.perm }
+        self.perm.unwrap_or(0o644)
     }
 }
 
@@ -70,13 +68,13 @@ struct Inner {
     id: ResourceId,
     line: Line,
     path: Vec<u8>,
-    fd: i32,
+    fd: Descriptor,
     closed: AtomicBool,
     place: Place,
 }
 
 impl File {
-    pub(crate) fn open(line: &Line, scope: &Scope, path: &[u8], fd: i32) -> Self {
+    pub(crate) fn open(line: &Line, scope: &Scope, path: &[u8], fd: Descriptor) -> Self {
         let id = ResourceId::next();
         line.surface()
             .vm()
@@ -114,7 +112,7 @@ impl File {
     }
 
     /// What it was opened through.
-    pub(crate) fn surface(&self) -> &Surface {
+    pub fn surface(&self) -> &Surface {
         self.0.line.surface()
     }
 
@@ -137,13 +135,44 @@ impl File {
         )
     }
 
-    /// Its descriptor number in the guest; 0 once it is closed or gone.
-    pub fn fd(&self) -> i32 {
-        if self.line("fd()").is_ok() {
-            self.0.fd
-        } else {
-            0
+    /// Its descriptor number in the guest; 0 once it is closed, or its process has ended.
+    pub async fn fd(&self) -> i32 {
+        match self.line("fd()") {
+            Ok(line) if line.lane.check_fd(self.0.fd).await.is_ok() => self.0.fd.number,
+            _ => 0,
         }
+    }
+
+    /// Its descriptor number, for a call of `of`; an error if it is not open, or is another VM's.
+    pub async fn number_for(&self, call: &str, of: &Surface) -> Result<i32, LabError> {
+        let line = self.line(call)?;
+        self.check_vm(call, of)?;
+        let checked = line.lane.check_fd(self.0.fd).await;
+        line.checked(checked).await?;
+        Ok(self.0.fd.number)
+    }
+
+    /// What it gives up, for a call of `of`; an error if it is another VM's.
+    pub fn fd_stream(
+        &self,
+        scope: &Scope,
+        of: &Surface,
+        site: Site,
+    ) -> Result<ByteStream, LabError> {
+        let call = "fd_stream()";
+        let line = self.line(call)?;
+        self.check_vm(call, of)?;
+        let subject = format!("stream of {}", self.subject());
+        let source = line.lane.stream_fd(self.0.fd);
+        Ok(tail::open(line, scope, source, subject, site))
+    }
+
+    fn check_vm(&self, call: &str, of: &Surface) -> Result<(), LabError> {
+        if self.surface().vm().id() == of.vm().id() {
+            return Ok(());
+        }
+        let why = format!("it is not a file of {}", of.vm().subject());
+        Err(LabError::invalid(self.subject(), call, why))
     }
 
     /// Whether it was closed.
@@ -197,15 +226,9 @@ impl File {
     pub async fn tail_stream(&self, scope: &Scope, site: Site) -> Result<ByteStream, LabError> {
         let line = self.line("tail_stream()")?;
         let subject = format!("stream of {}", self.subject());
-        let fd = self.0.fd;
-        let source = match line.lane.seek_fd(fd, 0, Whence::Current).await {
-            Ok(offset) => {
-                let path = format!("/proc/self/fd/{fd}");
-                line.lane.tail_file(path.as_bytes(), TailStart::At(offset))
-            }
-            Err(error) if error.errno() == Some(ESPIPE) => line.lane.stream_fd(fd),
-            Err(error) => return line.checked(Err(error)).await,
-        };
+        let checked = line.lane.check_fd(self.0.fd).await;
+        line.checked(checked).await?;
+        let source = line.lane.tail_fd(self.0.fd);
         Ok(tail::open(line, scope, source, subject, site))
     }
 

@@ -86,8 +86,13 @@ impl Line {
                 call,
                 how: error.message,
             },
+            ErrorKind::StaleDescriptor => LabError::gone(
+                subject,
+                call,
+                "the process in the guest that had it has ended",
+            ),
             ErrorKind::NoSuchLane => LabError::gone(subject, call, "the worker is gone"),
-            ErrorKind::Invalid | ErrorKind::Cancelled => {
+            ErrorKind::Invalid | ErrorKind::Cancelled | ErrorKind::TooLarge => {
                 LabError::invalid(subject, call, error.message)
             }
         }

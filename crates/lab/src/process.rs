@@ -14,6 +14,7 @@ use crate::vm::Vm;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
+use provium_protocol::op::SignalTarget;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -222,12 +223,12 @@ impl Process {
     pub async fn close(&self) -> Result<(), LabError> {
         let command = self.command();
         if !command.has_ended() {
-            let _ = command.signal(SIGTERM, true).await;
+            let _ = command.signal_to(SIGTERM, SignalTarget::Tree).await;
             if tokio::time::timeout(CLOSE_GRACE, command.wait())
                 .await
                 .is_err()
             {
-                let _ = command.signal(SIGKILL, true).await;
+                let _ = command.signal_to(SIGKILL, SignalTarget::Tree).await;
                 // Its end comes now, or with the end of the guest: both end this wait.
                 let _ = command.wait().await;
             }
@@ -323,7 +324,7 @@ pub(crate) async fn wait_or_kill(
         Ok(ended) => (ended, false),
         Err(_) => {
             // A failure means that it has just ended: the wait tells.
-            let _ = command.signal(SIGKILL, true).await;
+            let _ = command.signal_to(SIGKILL, SignalTarget::Tree).await;
             (command.wait().await, true)
         }
     }

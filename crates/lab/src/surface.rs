@@ -297,14 +297,15 @@ impl Surface {
         line.checked(made).await
     }
 
-    /// A raw syscall on a thread of its own. Messages show it as the author's `call`.
+    /// A raw syscall on a thread of its own; it ends with the scope at the latest. Messages show it as the author's `call`.
     pub async fn syscall_async(
         &self,
+        scope: &Scope,
         call: String,
         syscall: Syscall,
     ) -> Result<PendingSyscall, LabError> {
         let line = self.raw(call)?;
-        Ok(PendingSyscall::start(line, syscall).await)
+        Ok(PendingSyscall::start(line, scope, syscall).await)
     }
 
     /// Memory of the process that makes the raw syscalls; the inner error is the guest's errno.
@@ -327,16 +328,13 @@ impl Surface {
         or_errno(line.lane.write_memory(address, data).await, &line).await
     }
 
-    /// Lanes for commands and for raw syscalls.
-    pub(crate) fn lanes(&self) -> (Lane, Lane) {
-        match &self.worker {
-            None => (Lane::COMMANDS, Lane::RAW),
-            Some(worker) => (worker.lane, worker.lane),
-        }
+    /// Its lane.
+    pub(crate) fn lane(&self) -> Lane {
+        self.worker.as_ref().map_or(Lane::VM, |worker| worker.lane)
     }
 
     pub(crate) fn commands(&self, call: String) -> Result<Line, LabError> {
-        self.line(call, self.lanes().0)
+        self.line(call, self.lane())
     }
 
     /// The agent itself.
@@ -345,7 +343,7 @@ impl Surface {
     }
 
     pub(crate) fn raw(&self, call: String) -> Result<Line, LabError> {
-        self.line(call, self.lanes().1)
+        self.line(call, self.lane())
     }
 
     fn line(&self, call: String, lane: Lane) -> Result<Line, LabError> {

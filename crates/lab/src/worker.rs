@@ -178,8 +178,12 @@ impl Worker {
         let line = self.0.surface.commands(call.to_owned())?;
         let mut worst = 0;
         for child in self.0.seat.children.held() {
-            let status = child.wait(None).await?.status;
-            worst = worst.max(RunStatus::shell_code(status));
+            match child.wait(None).await {
+                Ok(result) => worst = worst.max(RunStatus::shell_code(result.status)),
+                // It went with the worker, of whose own end the agent tells below.
+                Err(LabError::ExecutorDied { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         // The agent keeps its own books: of those that were closed, and of what it still has.
         let joined = line.lane.join().await;
@@ -193,12 +197,12 @@ impl Worker {
     pub async fn close(&self) -> Result<(), LabError> {
         if let Ok(line) = self.0.surface.commands("close()".to_owned()) {
             let gentle = async {
-                if !matches!(line.lane.signal_all(SIGTERM).await, Ok(0)) {
+                if !matches!(line.lane.signal_everything(SIGTERM).await, Ok(0)) {
                     let _ = line.lane.join().await;
                 }
             };
             if tokio::time::timeout(CLOSE_GRACE, gentle).await.is_err() {
-                let kill = line.lane.signal_all(SIGKILL);
+                let kill = line.lane.signal_everything(SIGKILL);
                 // A worker that does not even answer this is ended with all it has below.
                 let _ = tokio::time::timeout(CLOSE_GRACE, kill).await;
             }

@@ -513,8 +513,6 @@ mod tests {
         #[test]
         fn damage_is_survived(at in 0_usize..80, byte in any::<u8>()) {
             let op = Op::Batch {
-                commands: Lane(1),
-                raw: Lane(2),
                 ops: vec![Op::Stat { path: b"/etc".to_vec() }, Op::ClockAdvance { ns: -70_000 }],
             };
             let mut bytes = rmp_serde::to_vec(&op).unwrap();

@@ -27,19 +27,17 @@ pub const FLAG_MORE: u8 = 1;
 /// Starts a session, see the module's text.
 pub const SYNC: [u8; 16] = *b"\xffPROVIUM-SYNC\r\n\xff";
 
-/// A process in the guest that calls are sent to.
+/// An owner of guest state that calls are sent to: the VM or a worker.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 pub struct Lane(pub u32);
 
 impl Lane {
-    /// The agent itself: it starts and retires workers, runs batches, powers off.
+    /// The agent itself: figures, quiesce, renewal, power.
     pub const AGENT: Self = Self(0);
-    /// Runs the VM's commands and its file operations by path. Never runs raw syscalls.
-    pub const COMMANDS: Self = Self(1);
-    /// Runs the VM's raw syscalls, and holds the files that the VM opened.
-    pub const RAW: Self = Self(2);
+    /// The VM: its commands, files and raw syscalls. Starts and retires workers.
+    pub const VM: Self = Self(1);
     /// Workers count up from here.
     pub const FIRST_WORKER: Self = Self(16);
 }
@@ -48,8 +46,7 @@ impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::AGENT => f.write_str("agent"),
-            Self::COMMANDS => f.write_str("commands"),
-            Self::RAW => f.write_str("raw"),
+            Self::VM => f.write_str("vm"),
             Self(worker) => write!(f, "worker {worker}"),
         }
     }
@@ -471,7 +468,7 @@ mod tests {
             let mut bytes = SYNC.to_vec();
             let mut expected = vec![Item::Sync];
             for (payload, call) in messages {
-                let frame = Frame::data(Lane::RAW, CallId(call), Channel::Output, payload);
+                let frame = Frame::data(Lane::VM, CallId(call), Channel::Output, payload);
                 frame.encode(&mut bytes);
                 expected.push(Item::Frame(frame));
             }
@@ -489,7 +486,7 @@ mod tests {
             let message: Vec<u8> = (0..len).map(|at| at.to_le_bytes()[0]).collect();
             let mut assembler = Assembler::default();
             let mut whole = None;
-            for frame in Frame::split(FrameKind::Reply, Lane::RAW, CallId(1), &message) {
+            for frame in Frame::split(FrameKind::Reply, Lane::VM, CallId(1), &message) {
                 prop_assert!(whole.is_none());
                 whole = assembler.push(&frame).unwrap();
             }

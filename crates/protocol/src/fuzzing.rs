@@ -80,6 +80,7 @@ fn same_again<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::frame::{CallId, Channel, Frame, FrameKind, Lane, SYNC};
+    use crate::op::SignalTarget;
     use provium_testkit::replay;
 
     fn ops() -> Vec<Op> {
@@ -87,11 +88,9 @@ mod tests {
         let signal = Op::Signal {
             call: CallId(9),
             signal: 15,
-            group: true,
+            target: SignalTarget::Group,
         };
         let batch = Op::Batch {
-            commands: Lane::COMMANDS,
-            raw: Lane(2),
             ops: vec![signal.clone(), Op::Stats],
         };
         vec![Op::Stats, Op::PowerOff, retire, signal, batch]

@@ -1,6 +1,7 @@
 //! What is said besides requests: hellos, replies, events, errors.
 
 use crate::frame::Lane;
+use crate::op::Descriptor;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -60,16 +61,17 @@ pub enum Reply {
         stdout: ByteBuf,
         /// Its standard error.
         stderr: ByteBuf,
+        /// Bytes dropped from the middle of the standard output.
+        stdout_dropped: u64,
+        /// Bytes dropped from the middle of the standard error.
+        stderr_dropped: u64,
     },
     /// A file's metadata.
     Stat(Stat),
     /// A folder's entries, without `.` and `..`, sorted by name.
     Entries(Vec<Entry>),
-    /// A descriptor number in the lane's process.
-    Opened {
-        /// The number.
-        fd: i32,
-    },
+    /// A descriptor of the lane's raw process.
+    Opened(Descriptor),
     /// A raw syscall came back.
     Syscall {
         /// What it returned: -1 on failure.
@@ -93,7 +95,8 @@ pub enum Reply {
         /// How many ran.
         children: u32,
     },
-    /// The entries' results, in order.
+    /// The entries' results, in order. Fewer than entries when the results grew large: the others
+    /// have not begun, and the host sends them again.
     Batch(Vec<Result<Reply, WireError>>),
     /// Nanoseconds since 1970 on the guest's CLOCK_REALTIME.
     Clock(i64),
@@ -193,6 +196,8 @@ pub enum Event {
         /// The thread's id in the guest.
         tid: u32,
     },
+    /// The raw process is busy or stopped: the call waits for it.
+    Waiting,
 }
 
 /// Why a call came to nothing.
@@ -214,8 +219,12 @@ pub enum ErrorKind {
     Os,
     /// The host cancelled the call.
     Cancelled,
-    /// The process of the lane ended while the call was open; the message says how.
+    /// The raw process of the lane ended while the call was open; the message says how.
     LaneDied,
+    /// The raw process that had the descriptor has ended.
+    StaleDescriptor,
+    /// The content does not fit into a reply; ask for it as a stream.
+    TooLarge,
     /// There is no such lane: its worker was closed, or the guest was rebooted.
     NoSuchLane,
     /// The request makes no sense (an index out of range, a descriptor that is not open).

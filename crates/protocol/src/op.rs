@@ -2,8 +2,9 @@
 //!
 //! | sent to | ops |
 //! |---|---|
-//! | [`Lane::AGENT`] | [`Op::SpawnWorker`], [`Op::RetireWorker`], [`Op::Batch`], [`Op::PowerOff`], [`Op::Stats`], [`Op::Quiesce`], [`Op::Renew`] |
-//! | any other lane | all others; raw syscalls never to [`Lane::COMMANDS`] |
+//! | [`Lane::AGENT`] | [`Op::PowerOff`], [`Op::Stats`], [`Op::Quiesce`], [`Op::Renew`] |
+//! | [`Lane::VM`] | [`Op::SpawnWorker`], [`Op::RetireWorker`] |
+//! | [`Lane::VM`], a worker | all others |
 //!
 //! Paths, arguments and environment are bytes, as the kernel has them.
 
@@ -21,13 +22,9 @@ pub enum Op {
         /// The worker's lane.
         lane: Lane,
     },
-    /// Runs the ops one after the other, in order, whatever each comes to → `Batch`. Ops by path and
-    /// commands go to `commands`, raw syscalls to `raw`. No entry may use channels.
+    /// Runs the ops one after the other, in order, whatever each comes to → `Batch`. No entry may use
+    /// channels.
     Batch {
-        /// Lane for commands and ops by path.
-        commands: Lane,
-        /// Lane for raw syscalls.
-        raw: Lane,
         /// The entries.
         ops: Vec<Op>,
     },
@@ -51,15 +48,17 @@ pub enum Op {
         call: CallId,
         /// Signal number.
         signal: i32,
-        /// The whole process group.
-        group: bool,
+        /// Who gets it.
+        target: SignalTarget,
     },
     /// Signals every command in flight whose [`Exec::background`] is set → `Count`, how many.
     SignalAll {
         /// Signal number.
         signal: i32,
+        /// The other commands, too.
+        everything: bool,
     },
-    /// Waits for every command with [`Exec::background`] → `Joined`.
+    /// Waits for every command → `Joined`, about those with [`Exec::background`].
     Join,
 
     /// The content on the output channel → `Count`; with `inline`, `Bytes` instead.
@@ -156,33 +155,33 @@ pub enum Op {
     /// Up to `max` bytes in one `read(2)` → `Bytes`, empty at the end of the file.
     ReadFd {
         /// Descriptor.
-        fd: i32,
+        fd: Descriptor,
         /// At most this many, and at most 1 MiB.
         max: u32,
     },
     /// What the descriptor gives up to its end, on the output channel → `Count`.
     StreamFd {
         /// Descriptor.
-        fd: i32,
+        fd: Descriptor,
     },
     /// What comes on the input channel is written → `Count`.
     WriteFd {
         /// Descriptor.
-        fd: i32,
+        fd: Descriptor,
     },
     /// `lseek(2)` → `Count`, the new offset.
     SeekFd {
         /// Descriptor.
-        fd: i32,
+        fd: Descriptor,
         /// Offset.
         offset: i64,
         /// From where.
         whence: Whence,
     },
-    /// → `Done`.
+    /// → `Done`. A descriptor whose process has ended counts as closed.
     CloseFd {
         /// Descriptor.
-        fd: i32,
+        fd: Descriptor,
     },
     /// A file's bytes as they are added, on the output channel, until cancelled. A file that gets
     /// shorter is read again from its start; one that is replaced is followed by name.
@@ -192,6 +191,17 @@ pub enum Op {
         path: Vec<u8>,
         /// Where to begin.
         start: TailStart,
+    },
+
+    /// Whether the raw process that had a descriptor is still there → `Done`.
+    CheckFd {
+        /// Descriptor.
+        fd: Descriptor,
+    },
+    /// Follows an open file from its offset as [`Op::TailFile`] does.
+    TailFd {
+        /// Descriptor.
+        fd: Descriptor,
     },
 
     /// A raw syscall → `Syscall`.
@@ -230,6 +240,37 @@ pub enum Op {
     },
 }
 
+/// A descriptor of a raw process. A raw process that ends takes its descriptors with it; the next one
+/// has another generation, so a number that was used again is not mistaken for the old file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// The number.
+    pub number: i32,
+    /// Of the raw process that has it; 0: of whichever process there is.
+    pub generation: u64,
+}
+
+impl From<i32> for Descriptor {
+    /// A bare number.
+    fn from(number: i32) -> Self {
+        Self {
+            number,
+            generation: 0,
+        }
+    }
+}
+
+/// Who gets the signal of [`Op::Signal`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SignalTarget {
+    /// The process.
+    Process,
+    /// Its process group.
+    Group,
+    /// Its process group, and its descendants that have left the group.
+    Tree,
+}
+
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec {
@@ -249,7 +290,8 @@ pub struct Exec {
     pub stdin: Stdin,
     /// Belongs to the `run_async` family: [`Op::SignalAll`] and [`Op::Join`] mean it.
     pub background: bool,
-    /// Send the output with the reply, at most this many bytes a stream (for batches).
+    /// Send the output with the reply, at most this many bytes a stream (for batches); what is dropped
+    /// comes from the middle.
     pub collect: Option<u32>,
 }
 
@@ -297,11 +339,11 @@ pub enum TailStart {
     BeforeEnd(u64),
 }
 
-/// A raw syscall.
+/// A raw syscall: [`Event::Entered`](crate::Event) is sent for one in the background.
 ///
-/// Buffers are placed in the lane's memory first; then the addresses go where `pointers` and
-/// `nested` say; then the call is made by the lane's one raw thread (or, with `background`, by a
-/// thread of its own that starts with that thread's identity).
+/// Buffers are placed in the raw process's memory first; then the addresses go where `pointers` and
+/// `nested` say; then the call is made by that process's one thread (or, with `background`, by a
+/// further thread that starts with the first one's identity).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Syscall {
     /// Number, x86-64.

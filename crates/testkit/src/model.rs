@@ -14,7 +14,7 @@
 use crate::serving::{Guest, GuestCall, Handling, lock};
 use provium_protocol::message::{EntryType, Exit, Stat};
 use provium_protocol::op::{Exec, Program, Stdin};
-use provium_protocol::{CallId, Channel, ErrorKind, Event, Lane, Op, Reply, WireError};
+use provium_protocol::{CallId, Channel, Descriptor, ErrorKind, Event, Lane, Op, Reply, WireError};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -139,9 +139,12 @@ impl ModelGuest {
                 state.last += 1;
                 let fd = i32::try_from(state.last).unwrap_or(i32::MAX);
                 state.descriptors.insert(fd, path);
-                Ok(Reply::Opened { fd })
+                Ok(Reply::Opened(Descriptor {
+                    number: fd,
+                    generation: 1,
+                }))
             }
-            Op::CloseFd { fd } => match lock(&self.0.state).descriptors.remove(&fd) {
+            Op::CloseFd { fd } => match lock(&self.0.state).descriptors.remove(&fd.number) {
                 Some(_) => Ok(Reply::Done),
                 None => Err(os(EBADF, "close")),
             },
@@ -150,7 +153,7 @@ impl ModelGuest {
                 let mut state = lock(&self.0.state);
                 let path = state
                     .descriptors
-                    .get(&fd)
+                    .get(&fd.number)
                     .cloned()
                     .ok_or(os(EBADF, "write"))?;
                 let len = content.len() as u64;

@@ -1,40 +1,50 @@
-//! One call that is open on this lane: its credit, its input, its cancelling.
+//! One call that is open: its credit, its input, its cancelling.
 
-use crate::sys::{process, signal};
+use super::batch::Batch;
+use super::owner::Owner;
+use crate::sys::{Errno, Sys, signal};
 use provium_protocol::frame::INITIAL_WINDOW;
-use provium_protocol::{CallId, Channel};
+use provium_protocol::{CallId, Channel, Lane, Op};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Locks; a thread that panicked would have ended the process.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The host no longer wants the call.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Cancelled;
-
 /// What comes next on the input channel.
-pub(crate) enum Input {
+pub(super) enum Input {
     Bytes(Vec<u8>),
     End,
+}
+
+/// Who gets the result.
+#[derive(Debug)]
+pub(super) enum Asker {
+    Host,
+    /// It is an entry of a batch.
+    Batch(Arc<Batch>),
 }
 
 /// A call.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) id: CallId,
-    /// A command of the `run_async` family.
-    pub(crate) background: bool,
+    pub(super) id: CallId,
+    pub(super) lane: Lane,
+    pub(super) owner: Arc<Owner>,
+    pub(super) asker: Asker,
+    /// A command, and whether it is of the `run_async` family.
+    pub(super) command: Option<bool>,
+    /// What it gives goes to the output channel.
+    pub(super) sends_output: bool,
     flow: Mutex<Flow>,
-    changed: Condvar,
     cancelled: AtomicBool,
     /// Its reply is out: nothing may follow.
     answered: AtomicBool,
-    /// The thread that works on it and may be waiting; 0: none.
-    thread: AtomicI32,
+    /// The host was told that it waits.
+    told: AtomicBool,
     process: Mutex<Process>,
 }
 
@@ -57,110 +67,84 @@ enum Process {
 }
 
 impl Call {
-    pub(crate) fn new(id: CallId, background: bool) -> Self {
+    pub(super) fn new(id: CallId, owner: &Arc<Owner>, asker: Asker, op: Option<&Op>) -> Self {
+        let command = match op {
+            Some(Op::Exec(exec)) => Some(exec.background),
+            _ => None,
+        };
+        let sends_output = matches!(
+            op,
+            Some(
+                Op::ReadFile { inline: false, .. }
+                    | Op::StreamFd { .. }
+                    | Op::TailFile { .. }
+                    | Op::TailFd { .. }
+            )
+        );
         let window = u64::from(INITIAL_WINDOW);
         Self {
             id,
-            background,
+            lane: owner.lane,
+            owner: Arc::clone(owner),
+            asker,
+            command,
+            sends_output,
             flow: Mutex::new(Flow {
                 credit: [window; 3],
                 input: VecDeque::new(),
                 buffered: 0,
                 ended: false,
             }),
-            changed: Condvar::new(),
             cancelled: AtomicBool::new(false),
             answered: AtomicBool::new(false),
-            thread: AtomicI32::new(0),
+            told: AtomicBool::new(false),
             process: Mutex::new(Process::Expected(Vec::new())),
         }
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
     }
 
     pub(super) fn is_answered(&self) -> bool {
         self.answered.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_answered(&self) {
-        self.answered.store(true, Ordering::Release);
+    /// Marks it answered; false when it was already.
+    pub(super) fn set_answered(&self) -> bool {
+        !self.answered.swap(true, Ordering::AcqRel)
     }
 
-    /// The thread that works on it; 0: none.
-    pub(super) fn thread(&self) -> i32 {
-        self.thread.load(Ordering::Acquire)
+    /// Marks that the host was told that it waits; false when it was already.
+    pub(super) fn set_told(&self) -> bool {
+        !self.told.swap(true, Ordering::AcqRel)
     }
 
-    /// The error, when the host no longer wants it.
-    pub(crate) fn wanted(&self) -> Result<(), Cancelled> {
-        if self.is_cancelled() {
-            Err(Cancelled)
-        } else {
-            Ok(())
-        }
+    pub(super) fn is_told(&self) -> bool {
+        self.told.load(Ordering::Acquire)
     }
 
-    /// Marks it and wakes who waits for credit or input.
-    pub(super) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
-        // Whoever checks before it waits does so under the lock.
-        drop(lock(&self.flow));
-        self.changed.notify_all();
-        self.interrupt();
-    }
-
-    /// Gets the thread that works on it out of whatever it waits in. A thread that was only about to
-    /// wait is missed, so this is repeated until the call is answered.
-    pub(super) fn interrupt(&self) {
-        let thread = self.thread.load(Ordering::Acquire);
-        if thread != 0 {
-            signal::interrupt(thread);
-        }
-    }
-
-    /// Runs `work`, which [`Self::interrupt`] can break.
-    pub(crate) fn interruptible<R>(&self, work: impl FnOnce() -> R) -> R {
-        self.thread.store(process::thread_id(), Ordering::Release);
-        let result = work();
-        self.thread.store(0, Ordering::Release);
-        result
+    pub(super) fn is_of_host(&self) -> bool {
+        matches!(self.asker, Asker::Host)
     }
 
     pub(super) fn grant(&self, channel: Channel, bytes: u32) {
-        let mut flow = lock(&self.flow);
-        let credit = &mut flow.credit[channel as usize];
+        let credit = &mut lock(&self.flow).credit[channel as usize];
         *credit = credit.saturating_add(u64::from(bytes));
-        drop(flow);
-        self.changed.notify_all();
     }
 
     /// How many bytes may be sent now.
-    pub(crate) fn credit(&self, channel: Channel) -> usize {
+    pub(super) fn credit(&self, channel: Channel) -> usize {
         usize::try_from(lock(&self.flow).credit[channel as usize]).unwrap_or(usize::MAX)
     }
 
-    /// Waits until some may be sent.
-    pub(crate) fn await_credit(&self, channel: Channel) -> Result<usize, Cancelled> {
-        let mut flow = lock(&self.flow);
-        loop {
-            self.wanted()?;
-            let credit = flow.credit[channel as usize];
-            if credit > 0 {
-                return Ok(usize::try_from(credit).unwrap_or(usize::MAX));
-            }
-            flow = self
-                .changed
-                .wait(flow)
-                .unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
     /// Takes note of what was sent.
-    pub(crate) fn spend(&self, channel: Channel, bytes: usize) {
-        let mut flow = lock(&self.flow);
-        let credit = &mut flow.credit[channel as usize];
+    pub(super) fn spend(&self, channel: Channel, bytes: usize) {
+        let credit = &mut lock(&self.flow).credit[channel as usize];
         *credit = credit.saturating_sub(bytes as u64);
     }
 
@@ -169,38 +153,36 @@ impl Call {
         let mut flow = lock(&self.flow);
         flow.buffered += bytes.len();
         flow.input.push_back(bytes);
-        let buffered = flow.buffered;
-        drop(flow);
-        self.changed.notify_all();
-        buffered
+        flow.buffered
     }
 
     pub(super) fn end_input(&self) {
         lock(&self.flow).ended = true;
-        self.changed.notify_all();
     }
 
-    pub(crate) fn input_ended(&self) -> bool {
+    pub(super) fn input_ended(&self) -> bool {
         lock(&self.flow).ended
     }
 
-    /// The next input that is there; `None`: nothing yet.
-    pub(crate) fn try_input(&self) -> Option<Input> {
-        lock(&self.flow).take_input()
+    /// All of the input, if it has ended and is not longer than this.
+    pub(super) fn whole_input(&self, limit: usize) -> Option<Vec<u8>> {
+        let mut flow = lock(&self.flow);
+        if !flow.ended || flow.buffered > limit {
+            return None;
+        }
+        flow.buffered = 0;
+        Some(flow.input.drain(..).flatten().collect())
     }
 
-    /// Waits for input.
-    pub(crate) fn await_input(&self) -> Result<Input, Cancelled> {
+    /// The next input that is there; `None`: nothing yet.
+    pub(super) fn try_input(&self) -> Option<Input> {
         let mut flow = lock(&self.flow);
-        loop {
-            self.wanted()?;
-            if let Some(input) = flow.take_input() {
-                return Ok(input);
+        match flow.input.pop_front() {
+            Some(bytes) => {
+                flow.buffered -= bytes.len();
+                Some(Input::Bytes(bytes))
             }
-            flow = self
-                .changed
-                .wait(flow)
-                .unwrap_or_else(PoisonError::into_inner);
+            None => flow.ended.then_some(Input::End),
         }
     }
 
@@ -215,32 +197,28 @@ impl Call {
         *process = Process::Running(pid);
     }
 
-    /// The command is about to be collected: its number may soon be another's.
+    /// The command was collected: its number may soon be another's.
     pub(super) fn process_gone(&self) {
         *lock(&self.process) = Process::Gone;
     }
 
+    /// The command's number, while it runs.
+    pub(super) fn process(&self) -> Option<i32> {
+        match *lock(&self.process) {
+            Process::Running(pid) => Some(pid),
+            _ => None,
+        }
+    }
+
     /// Signals the command, now or as soon as it runs. `ESRCH` when it has ended.
-    pub(super) fn signal(&self, number: i32, group: bool) -> crate::sys::Sys<()> {
+    pub(super) fn signal(&self, number: i32, group: bool) -> Sys<()> {
         match &mut *lock(&self.process) {
             Process::Expected(signals) => {
                 signals.push((number, group));
                 Ok(())
             }
             Process::Running(pid) => signal::send(*pid, number, group),
-            Process::Gone => Err(crate::sys::Errno::SRCH),
-        }
-    }
-}
-
-impl Flow {
-    fn take_input(&mut self) -> Option<Input> {
-        match self.input.pop_front() {
-            Some(bytes) => {
-                self.buffered -= bytes.len();
-                Some(Input::Bytes(bytes))
-            }
-            None => self.ended.then_some(Input::End),
+            Process::Gone => Err(Errno::SRCH),
         }
     }
 }

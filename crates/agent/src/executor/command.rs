@@ -1,35 +1,71 @@
-//! A command that runs: its pipes and its end. Owned by the I/O thread.
+//! A command or transfer that runs: its pipes and its end. Owned by the main thread.
 //!
-//! The command is over when its process is, even if some child of it still holds the pipes: what
-//! is in them at that moment is sent, and no more is waited for.
+//! A command is over when its process is, even if some child of it still holds the pipes: what is in
+//! them at that moment is sent, and no more is waited for.
+//!
+//! Output that comes in many small pieces is gathered for a moment, so that a line costs less than a
+//! message.
 
 use super::call::{Call, Input};
-use super::job::Started;
 use super::shared::Shared;
-use crate::failure;
-use crate::sys::process::{self, Ending};
+use crate::failure::{self, OpResult};
+use crate::sys::area::SlotState;
+use crate::sys::process::Ending;
 use crate::sys::terminal::END_OF_INPUT;
 use crate::sys::{Errno, clock, fd};
 use provium_protocol::frame::MAX_PAYLOAD;
 use provium_protocol::message::Exit;
-use provium_protocol::{Channel, Reply};
+use provium_protocol::{Channel, ErrorKind, Event, Reply, WireError, codec};
+use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long a terminal's last output may take from the line discipline to the reader.
 const TERMINAL_FLUSH: Duration = Duration::from_millis(100);
+/// How long output is gathered after a message.
+const GATHER: Duration = Duration::from_millis(1);
+/// The most of a file's content in a batch's results.
+const INLINE_LIMIT: usize = 4 * 1024 * 1024;
 
-pub(crate) struct Command {
+/// What it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A program, with or without a terminal.
+    Command { terminal: bool },
+    /// An operation that moves bytes.
+    Transfer,
+}
+
+/// What an owner's thread hands over.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) call: Arc<Call>,
+    pub(super) pid: i32,
+    pub(super) slot: usize,
+    pub(super) kind: Kind,
+    pub(super) outputs: Vec<(Channel, OwnedFd)>,
+    pub(super) input: Option<OwnedFd>,
+    /// Bytes for the input, instead of those that the host sends.
+    pub(super) input_bytes: Option<Vec<u8>>,
+    /// Ends when the program has begun, or could not.
+    pub(super) exec: Option<OwnedFd>,
+    /// Keep at most so many bytes of each output for the reply.
+    pub(super) collect: Option<usize>,
+}
+
+pub(super) struct Command {
     call: Arc<Call>,
-    pid: i32,
+    pub(super) pid: i32,
+    slot: usize,
+    kind: Kind,
     started: u64,
-    /// Readable when the process has ended; `None` once it has been collected.
-    end: Option<OwnedFd>,
+    exec: Option<OwnedFd>,
     exit: Option<Exit>,
+    /// The result of a transfer, or why a program did not begin.
+    result: Option<OpResult>,
     outputs: Vec<Output>,
     input: Option<Feed>,
-    terminal: bool,
     /// When a terminal counts as flushed.
     flushed_by: Option<Instant>,
 }
@@ -38,10 +74,24 @@ pub(crate) struct Command {
 struct Output {
     channel: Channel,
     fd: Option<OwnedFd>,
-    /// Kept for the reply, up to a limit.
-    kept: Option<(Vec<u8>, usize)>,
+    /// Kept for the reply.
+    kept: Option<Kept>,
     /// Once the command has ended: how much of it is still to be read.
     left: Option<usize>,
+    /// The end is sent with the result, which may be an error.
+    quiet_end: bool,
+    /// When it was read last, and until when it is left alone.
+    read: Option<Instant>,
+    gathering: Option<Instant>,
+}
+
+/// The beginning and the end of an output, within a limit.
+#[derive(Debug, PartialEq, Eq)]
+struct Kept {
+    limit: usize,
+    first: Vec<u8>,
+    last: VecDeque<u8>,
+    dropped: u64,
 }
 
 /// What the command reads.
@@ -57,9 +107,37 @@ struct Feed {
 /// Which descriptor of a command a poll entry stands for.
 #[derive(Clone, Copy)]
 pub(super) enum Role {
-    End,
+    Exec,
     Output(usize),
     Input,
+}
+
+impl Kept {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            first: Vec::new(),
+            last: VecDeque::new(),
+            dropped: 0,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let first = bytes
+            .len()
+            .min((self.limit / 2).saturating_sub(self.first.len()));
+        self.first.extend_from_slice(&bytes[..first]);
+        self.last.extend(&bytes[first..]);
+        let excess = self.last.len().saturating_sub(self.limit - self.limit / 2);
+        self.last.drain(..excess);
+        self.dropped += excess as u64;
+    }
+
+    fn take(self) -> (Vec<u8>, u64) {
+        let mut bytes = self.first;
+        bytes.extend(self.last);
+        (bytes, self.dropped)
+    }
 }
 
 impl Command {
@@ -67,8 +145,11 @@ impl Command {
         let outputs = parts.outputs.into_iter().map(|(channel, fd)| Output {
             channel,
             fd: Some(fd),
-            kept: parts.collect.map(|limit| (Vec::new(), limit)),
+            kept: parts.collect.map(Kept::new),
             left: None,
+            quiet_end: parts.kind == Kind::Transfer,
+            read: None,
+            gathering: None,
         });
         let own = parts.input_bytes.is_some();
         let bytes = parts.input_bytes.unwrap_or_default();
@@ -83,20 +164,30 @@ impl Command {
             }),
             call: parts.call,
             pid: parts.pid,
-            started: parts.started,
-            end: Some(parts.end),
+            slot: parts.slot,
+            kind: parts.kind,
+            started: clock::monotonic(),
+            exec: parts.exec,
             exit: None,
-            terminal: parts.terminal,
+            result: None,
             flushed_by: None,
         }
     }
 
+    fn is_terminal(&self) -> bool {
+        self.kind == Kind::Command { terminal: true }
+    }
+
     /// What to wait for.
-    pub(super) fn interests(&mut self, mut add: impl FnMut(RawFd, i16, Role)) {
-        if let Some(end) = &self.end {
-            add(end.as_raw_fd(), libc::POLLIN, Role::End);
+    pub(super) fn interests(&mut self, now: Instant, mut add: impl FnMut(RawFd, i16, Role)) {
+        if let Some(exec) = &self.exec {
+            add(exec.as_raw_fd(), libc::POLLIN, Role::Exec);
         }
-        for (index, output) in self.outputs.iter().enumerate() {
+        for (index, output) in self.outputs.iter_mut().enumerate() {
+            if output.gathering.is_some_and(|until| now < until) {
+                continue;
+            }
+            output.gathering = None;
             if let Some(fd) = &output.fd
                 && output.room(&self.call) > 0
             {
@@ -112,13 +203,14 @@ impl Command {
 
     /// When to look again although nothing is ready.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.flushed_by
+        let gathering = self.outputs.iter().filter_map(|output| output.gathering);
+        gathering.chain(self.flushed_by).min()
     }
 
     /// Does what can be done on one descriptor without waiting.
     pub(super) fn ready(&mut self, role: Role, shared: &Shared, buffer: &mut [u8]) {
         match role {
-            Role::End => self.collect(),
+            Role::Exec => self.begun(shared),
             Role::Output(index) => {
                 if let Some(output) = self.outputs.get_mut(index) {
                     output.pump(shared, &self.call, buffer);
@@ -126,6 +218,29 @@ impl Command {
             }
             Role::Input => self.feed(shared),
         }
+    }
+
+    /// The program has begun, or could not.
+    fn begun(&mut self, shared: &Shared) {
+        if self.exec.take().is_none() {
+            return;
+        }
+        let slot = self.call.owner.area.slot(self.slot);
+        if slot.get() == SlotState::Done {
+            self.result = Some(self.left_result());
+        } else {
+            let pid = self.pid.unsigned_abs();
+            shared.event(&self.call, &Event::Started { pid });
+        }
+        self.call.owner.free_slot(self.slot);
+    }
+
+    /// What the process has left in its slot.
+    fn left_result(&self) -> OpResult {
+        let owner = &self.call.owner;
+        let message = owner.take_message(self.slot, self.pid);
+        codec::decode(&message)
+            .unwrap_or_else(|_| Err(failure::invalid("the result cannot be read")))
     }
 
     fn feed(&mut self, shared: &Shared) {
@@ -145,6 +260,7 @@ impl Command {
 
     /// Closes what is written out.
     fn settle_input(&mut self, shared: &Shared) {
+        let terminal = self.is_terminal();
         let Some(feed) = &mut self.input else {
             // Whoever still writes must not wait for a reader that is not there.
             while let Some(Input::Bytes(dropped)) = self.call.try_input() {
@@ -156,7 +272,7 @@ impl Command {
         if !feed.ended || feed.written < feed.bytes.len() {
             return;
         }
-        if self.terminal {
+        if terminal {
             // A terminal has no end of its own; the line discipline makes one.
             if feed.bytes.last() != Some(&END_OF_INPUT) {
                 feed.bytes = vec![END_OF_INPUT];
@@ -168,33 +284,36 @@ impl Command {
     }
 
     /// The process has ended: takes note how, and how much output it left.
-    fn collect(&mut self) {
+    pub(super) fn ended(&mut self, ending: Ending, shared: &Shared) {
         self.call.process_gone();
-        let ending = match process::collect(self.pid) {
-            Ok(Some((_, ending))) => ending,
-            Ok(None) => return,
-            // A raw wait of the test's own was quicker.
-            Err(_) => Ending::Unknown,
-        };
+        self.begun(shared);
+        if self.kind == Kind::Transfer {
+            let slot = self.call.owner.area.slot(self.slot);
+            self.result = Some(if slot.get() == SlotState::Done {
+                self.left_result()
+            } else {
+                Err(failure::invalid(format!("its process {ending}")))
+            });
+            self.call.owner.free_slot(self.slot);
+        }
         let (code, signal) = match ending {
             Ending::Exited(code) => (Some(code), None),
             Ending::Signalled(signal) => (None, Some(signal)),
-            Ending::Unknown => (None, None),
         };
-        let duration_ns = clock::monotonic().saturating_sub(self.started);
         self.exit = Some(Exit {
             code,
             signal,
-            duration_ns,
+            duration_ns: clock::monotonic().saturating_sub(self.started),
         });
-        self.end = None;
         self.input = None;
-        if self.terminal {
+        let terminal = self.is_terminal();
+        if terminal {
             self.flushed_by = Some(Instant::now() + TERMINAL_FLUSH);
         }
         for output in &mut self.outputs {
+            output.gathering = None;
             output.left = output.fd.as_ref().map(|fd| {
-                if self.terminal {
+                if terminal {
                     usize::MAX
                 } else {
                     fd::readable_bytes(fd.as_raw_fd())
@@ -208,11 +327,11 @@ impl Command {
         self.settle_input(shared);
         let Some(exit) = self.exit else { return false };
         let flushed = self.flushed_by.is_some_and(|time| Instant::now() >= time);
-        let cancelled = self.call.is_cancelled();
+        // Nobody grants credit to a call that was called off.
+        let given_up = self.call.is_cancelled() || self.call.is_answered();
         for output in &mut self.outputs {
             let drained = output.left == Some(0) || flushed;
-            // Nobody grants credit to a call that was called off.
-            let stuck = cancelled && output.room(&self.call) == 0;
+            let stuck = given_up && output.room(&self.call) == 0;
             if output.fd.is_some() && (drained || stuck) {
                 output.close(shared, &self.call);
             }
@@ -220,27 +339,50 @@ impl Command {
         if self.outputs.iter().any(|output| output.fd.is_some()) {
             return false;
         }
-        let result = if cancelled {
+        let result = if self.call.is_cancelled() {
             Err(failure::cancelled())
+        } else if let Some(how) = self.call.owner.death() {
+            Err(failure::lane_died(how))
         } else {
-            Ok(self.reply(exit))
+            self.reply(exit)
         };
+        if result.is_ok() && self.call.sends_output {
+            shared.end(&self.call, Channel::Output);
+        }
         shared.finish(&self.call, result);
         true
     }
 
-    fn reply(&mut self, exit: Exit) -> Reply {
-        let mut kept = self
+    fn reply(&mut self, exit: Exit) -> OpResult {
+        let kept: Vec<_> = self
             .outputs
             .iter_mut()
-            .filter_map(|output| output.kept.take().map(|kept| kept.0));
-        match kept.next() {
-            Some(stdout) => Reply::Ran {
-                exit,
-                stdout: stdout.into(),
-                stderr: kept.next().unwrap_or_default().into(),
-            },
-            None => Reply::Exited(exit),
+            .filter_map(|output| output.kept.take().map(Kept::take))
+            .collect();
+        let result = self.result.take();
+        let mut kept = kept.into_iter();
+        match (self.kind, result, kept.next()) {
+            (Kind::Command { .. }, Some(result), _) | (Kind::Transfer, Some(result), None) => {
+                result
+            }
+            (Kind::Transfer, Some(Err(error)), _) => Err(error),
+            (Kind::Transfer, _, Some((_, 1..))) => Err(WireError {
+                kind: ErrorKind::TooLarge,
+                errno: 0,
+                message: format!("content of more than {INLINE_LIMIT} bytes"),
+            }),
+            (Kind::Transfer, _, Some((bytes, 0))) => Ok(Reply::Bytes(bytes.into())),
+            (Kind::Command { .. }, None, Some((stdout, stdout_dropped))) => {
+                let (stderr, stderr_dropped) = kept.next().unwrap_or_default();
+                Ok(Reply::Ran {
+                    exit,
+                    stdout: stdout.into(),
+                    stderr: stderr.into(),
+                    stdout_dropped,
+                    stderr_dropped,
+                })
+            }
+            (_, None, None) => Ok(Reply::Exited(exit)),
         }
     }
 }
@@ -261,6 +403,17 @@ impl Output {
         let Some(fd) = self.fd.as_ref().filter(|_| room > 0) else {
             return;
         };
+        let now = Instant::now();
+        if self.left.is_none()
+            && let Some(read) = self.read
+            && now < read + GATHER
+            && fd::readable_bytes(fd.as_raw_fd()) < MAX_PAYLOAD / 2
+        {
+            self.gathering = Some(read + GATHER);
+            self.read = None;
+            return;
+        }
+        self.read = Some(now);
         match fd::read(fd.as_raw_fd(), &mut buffer[..room]) {
             // A terminal whose other side is closed says EIO.
             Ok(0) | Err(Errno::IO) => self.close(shared, call),
@@ -269,10 +422,7 @@ impl Output {
                     *left = left.saturating_sub(got);
                 }
                 match &mut self.kept {
-                    Some((bytes, limit)) => {
-                        let keep = got.min(limit.saturating_sub(bytes.len()));
-                        bytes.extend_from_slice(&buffer[..keep]);
-                    }
+                    Some(kept) => kept.push(&buffer[..got]),
                     None => shared.data(call, self.channel, &buffer[..got]),
                 }
             }
@@ -283,7 +433,7 @@ impl Output {
 
     fn close(&mut self, shared: &Shared, call: &Call) {
         self.fd = None;
-        if self.kept.is_none() {
+        if self.kept.is_none() && !self.quiet_end {
             shared.end(call, self.channel);
         }
     }
@@ -300,5 +450,27 @@ impl Feed {
             }
         }
         self.written < self.bytes.len()
+    }
+}
+
+/// How much of a file is kept for a reply.
+pub(super) fn inline_limit() -> usize {
+    INLINE_LIMIT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_comes_from_the_middle() {
+        let mut kept = Kept::new(6);
+        kept.push(b"ab");
+        kept.push(b"cdefg");
+        kept.push(b"hi");
+        assert_eq!(kept.take(), (b"abcghi".to_vec(), 3));
+        let mut all = Kept::new(6);
+        all.push(b"abcdef");
+        assert_eq!(all.take(), (b"abcdef".to_vec(), 0));
     }
 }

@@ -1,33 +1,33 @@
-//! Executors: the processes that do what a test asks.
+//! The executor: one process that has what the raw processes must not have.
 //!
 //! ```text
-//!   router ══ packets ══ I/O thread ── jobs ──▶ main thread ── starts ──▶ helper threads
-//!      ▲                     │ pipes, ends of commands    │                    │
-//!      └───────── replies and data, from whichever thread has them ◀───────────┘
+//!   router ══ packets ══ main thread ══ pipes ══ commands and transfers
+//!                            │ jobs
+//!                        an owner's thread ── shared memory ── its raw process
 //! ```
 //!
-//! The *main thread* does, one after the other, what must have the process's own identity: raw
-//! syscalls, opening files, starting commands and helper threads, forking workers. The *I/O thread*
-//! takes requests in, feeds and empties the pipes of commands, signals and cancels; it never does
-//! what could wait for long. A *helper thread* does one thing that waits.
+//! The *main thread* takes requests in, feeds and empties pipes, collects children, signals and cancels;
+//! it never does what could wait for long. Each *owner* (the VM, every worker) has a thread that waits
+//! for news from its raw process and that process's children.
 //!
-//! An executor dies when a test's syscall kills it. The router sees that and tells the host.
+//! It is the parent of every raw process, command and operation process, so it learns how each ends,
+//! whatever a test does to its own process.
 
+mod background;
+mod batch;
 mod call;
 mod command;
-mod exec;
 mod io_loop;
-mod job;
-mod main_thread;
+mod layout;
+mod operations;
+mod owner;
 mod root;
 mod shared;
-mod tail;
-mod threads;
-mod worker;
+mod start;
+mod steps;
+mod table;
+mod tree;
+mod workers;
 
-pub(crate) use call::{Call, Input};
-pub(crate) use exec::Surroundings;
-pub(crate) use job::Outcome;
-pub(crate) use main_thread::{Inheritance, adopt_socket, run};
 pub(crate) use root::Root;
-pub(crate) use shared::Shared;
+pub(crate) use start::{Numbers, run};

@@ -5,6 +5,7 @@
 
 use crate::roots;
 use crate::sys::file::{self, Inode};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Root {
@@ -18,23 +19,22 @@ impl Root {
         Self { seen: look() }
     }
 
-    /// Moves to where process 1 has moved, if it has.
-    pub(super) fn follow(&mut self) {
-        let Some(found) = look() else { return };
+    /// Whether process 1 has moved since the last look.
+    pub(super) fn has_moved(&mut self) -> bool {
+        let Some(found) = look() else { return false };
         if self.seen == Some(found) {
-            return;
+            return false;
         }
         // Before it is entered: if that fails, it will fail the next time too.
-        let first = self.seen.is_none();
-        self.seen = Some(found);
-        if first {
-            return;
-        }
+        self.seen.replace(found).is_some()
+    }
+
+    /// Where process 1 is now. This process goes there, too.
+    pub(super) fn enter() -> Option<OwnedFd> {
         let flags = libc::O_PATH | libc::O_DIRECTORY;
-        if let Ok(folder) = file::open_at(roots::PROC, c"1/root", flags, 0) {
-            use std::os::fd::AsRawFd;
-            let _ = file::change_root(folder.as_raw_fd());
-        }
+        let folder = file::open_at(roots::PROC, c"1/root", flags, 0).ok()?;
+        let _ = file::change_root(folder.as_raw_fd());
+        Some(folder)
     }
 }
 

@@ -1,191 +1,238 @@
-//! What the threads of an executor share: the calls, the jobs, the way back to the router.
+//! What the threads of the executor share: owners, calls, children, the way back to the router.
 
-use super::call::{Call, lock};
-use super::job::{Job, Started};
+use super::background::Answers;
+use super::call::{Asker, Call, lock};
+use super::command::Started;
+use super::owner::Owner;
+use super::root::Root;
+use super::start::Numbers;
+use super::table::Table;
 use crate::failure::OpResult;
 use crate::roots;
 use crate::sys::packet::{self, Waiting};
-use crate::sys::{Errno, Sys, fd, process, signal};
+use crate::sys::process::{self, Ending};
+use crate::sys::{Errno, Sys, fd, signal};
 use provium_protocol::frame::MAX_PAYLOAD;
-use provium_protocol::{CallId, Channel, Event, Frame, FrameKind, Lane, Reply, codec};
+use provium_protocol::{CallId, Channel, Event, Frame, FrameKind, Lane, codec};
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-pub(crate) struct Shared {
-    pub(crate) lane: Lane,
-    /// Whether raw syscalls may be made here.
-    pub(super) raw: bool,
-    calls: Mutex<BTreeMap<CallId, Arc<Call>>>,
-    jobs: Mutex<VecDeque<Job>>,
-    job_came: Condvar,
-    started: Mutex<Vec<Started>>,
-    background: Mutex<Background>,
-    /// Held while a command is started, until it can be signalled.
-    pub(super) starting: Mutex<()>,
-    wake: OwnedFd,
+/// What a child of the executor is.
+#[derive(Debug, Clone)]
+pub(super) enum Child {
+    /// The raw process of an owner.
+    Raw(Arc<Owner>),
+    /// An operation process or a command: owner and slot.
+    Operation(Arc<Owner>, usize),
+    /// A process whose end matters to nobody: a further child of a raw call, process 1 of a namespace.
+    Other,
 }
 
-/// Commands of the `run_async` family since the last join.
-#[derive(Default)]
-struct Background {
-    running: u32,
-    ran: u32,
-    worst: i32,
-    joining: Vec<Arc<Call>>,
+/// Children by number, and ends that came before it was known whose they are.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    known: Table<i32, Child>,
+    early: Table<i32, Ending>,
+    /// Forks that have not been reported yet.
+    forking: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    owners: Mutex<Table<Lane, Arc<Owner>>>,
+    calls: Mutex<BTreeMap<(Lane, CallId), Arc<Call>>>,
+    children: Mutex<Children>,
+    started: Mutex<Vec<Started>>,
+    root: Mutex<Root>,
+    numbers: Mutex<Numbers>,
+    wake: OwnedFd,
+    /// Limits on descriptors that raw processes have.
+    pub(super) descriptors: libc::rlimit,
 }
 
 impl Shared {
-    pub(super) fn new(lane: Lane) -> Sys<Self> {
+    pub(super) fn new(root: Root, numbers: Numbers, descriptors: libc::rlimit) -> Sys<Self> {
         Ok(Self {
-            lane,
-            raw: lane != Lane::COMMANDS,
+            owners: Mutex::default(),
             calls: Mutex::default(),
-            jobs: Mutex::default(),
-            job_came: Condvar::new(),
+            children: Mutex::default(),
             started: Mutex::default(),
-            background: Mutex::default(),
-            starting: Mutex::default(),
-            wake: fd::move_up(fd::eventfd()?, roots::FIRST_FREE),
+            root: Mutex::new(root),
+            numbers: Mutex::new(numbers),
+            wake: fd::eventfd()?,
+            descriptors,
         })
     }
 
-    /// Keeps a descriptor out of the way of those that a test's files get.
-    pub(super) fn tuck_away(&self, fd: OwnedFd) -> OwnedFd {
-        if self.raw {
-            fd::move_up(fd, roots::FIRST_FREE)
-        } else {
-            fd
+    // Owners.
+
+    pub(super) fn owner(&self, lane: Lane) -> Option<Arc<Owner>> {
+        lock(&self.owners).get(&lane).cloned()
+    }
+
+    pub(super) fn owners(&self) -> Vec<Arc<Owner>> {
+        lock(&self.owners).values().cloned().collect()
+    }
+
+    pub(super) fn add_owner(&self, owner: &Arc<Owner>) {
+        lock(&self.owners).insert(owner.lane, Arc::clone(owner));
+    }
+
+    pub(super) fn remove_owner(&self, lane: Lane) {
+        lock(&self.owners).remove(&lane);
+    }
+
+    pub(super) fn next_lane(&self) -> Lane {
+        lock(&self.numbers).next_lane()
+    }
+
+    pub(super) fn next_generation(&self) -> u64 {
+        lock(&self.numbers).next_generation()
+    }
+
+    /// The root that process 1 has moved to, if it has since this process looked; else as it is.
+    pub(super) fn follow_root(&self) {
+        if lock(&self.root).has_moved() {
+            drop(Root::enter());
         }
+    }
+
+    pub(super) fn root(&self) -> Root {
+        *lock(&self.root)
     }
 
     // Calls.
 
-    /// Takes a call in; false when its id is in use.
+    /// Takes a call of the host in; false when its id is in use.
     pub(super) fn open(&self, call: &Arc<Call>) -> bool {
-        if let Entry::Vacant(room) = lock(&self.calls).entry(call.id) {
-            room.insert(Arc::clone(call));
-        } else {
-            return false;
-        }
-        if call.background {
-            let mut background = lock(&self.background);
-            background.running += 1;
-            background.ran += 1;
-        }
+        match lock(&self.calls).entry((call.lane, call.id)) {
+            Entry::Vacant(room) => room.insert(Arc::clone(call)),
+            Entry::Occupied(_) => return false,
+        };
         true
     }
 
-    pub(super) fn call(&self, id: CallId) -> Option<Arc<Call>> {
-        lock(&self.calls).get(&id).cloned()
+    pub(super) fn call(&self, lane: Lane, id: CallId) -> Option<Arc<Call>> {
+        lock(&self.calls).get(&(lane, id)).cloned()
     }
 
-    pub(super) fn background_calls(&self) -> Vec<Arc<Call>> {
-        lock(&self.calls)
-            .values()
-            .filter(|call| call.background)
-            .cloned()
-            .collect()
-    }
-
-    /// All commands and others that are open.
-    pub(super) fn all_calls(&self) -> Vec<Arc<Call>> {
-        lock(&self.calls).values().cloned().collect()
+    pub(super) fn calls_of(&self, lane: Lane) -> Vec<Arc<Call>> {
+        let calls = lock(&self.calls);
+        let of_lane = calls.range((lane, CallId(0))..=(lane, CallId(u32::MAX)));
+        of_lane.map(|(_, call)| Arc::clone(call)).collect()
     }
 
     /// Answers a call, unless that has been done.
-    pub(crate) fn finish(&self, call: &Call, result: OpResult) {
-        if lock(&self.calls).remove(&call.id).is_none() {
+    pub(super) fn finish(&self, call: &Arc<Call>, result: OpResult) {
+        if !call.set_answered() {
             return;
         }
-        call.set_answered();
-        self.message(FrameKind::Reply, call.id, &codec::encode(&result));
-        if call.background {
-            self.background_ended(&result);
+        let joins = self.ended(call, &result);
+        match &call.asker {
+            Asker::Host => {
+                lock(&self.calls).remove(&(call.lane, call.id));
+                self.message(
+                    FrameKind::Reply,
+                    call.lane,
+                    call.id,
+                    &codec::encode(&result),
+                );
+            }
+            Asker::Batch(batch) => batch.answered(call.id, result),
         }
+        self.answer(joins);
     }
 
-    fn background_ended(&self, result: &OpResult) {
-        let code = match result {
-            Ok(Reply::Exited(exit) | Reply::Ran { exit, .. }) => exit
-                .signal
-                .map_or(exit.code.unwrap_or(0), |signal| 128 + signal),
-            _ => 0,
-        };
-        let mut background = lock(&self.background);
-        background.running -= 1;
-        if result.is_err() {
-            // It never ran, or was called off.
-            background.ran = background.ran.saturating_sub(1);
-        }
-        background.worst = background.worst.max(code);
-        self.answer_joins(&mut background);
-    }
-
-    /// Answers `call` once no background command runs.
-    pub(super) fn join(&self, call: Arc<Call>) {
-        let mut background = lock(&self.background);
-        background.joining.push(call);
-        self.answer_joins(&mut background);
-    }
-
-    /// Takes a join back that is not answered yet.
-    pub(super) fn withdraw_join(&self, call: &Call) -> bool {
-        let mut background = lock(&self.background);
-        let before = background.joining.len();
-        background.joining.retain(|joining| joining.id != call.id);
-        background.joining.len() < before
-    }
-
-    fn answer_joins(&self, background: &mut Background) {
-        if background.running > 0 || background.joining.is_empty() {
+    /// Answers a call with a result that is encoded already. Not for commands.
+    pub(super) fn finish_encoded(&self, call: &Arc<Call>, message: &[u8]) {
+        if let (true, Asker::Host) = (call.command.is_none(), &call.asker) {
+            if call.set_answered() {
+                lock(&self.calls).remove(&(call.lane, call.id));
+                self.message(FrameKind::Reply, call.lane, call.id, message);
+            }
             return;
         }
-        let summary = Reply::Joined {
-            exit_code: background.worst,
-            children: background.ran,
-        };
-        for call in std::mem::take(&mut background.joining) {
-            self.finish(&call, Ok(summary.clone()));
+        let result = codec::decode(message)
+            .unwrap_or_else(|_| Err(crate::failure::invalid("the result cannot be read")));
+        self.finish(call, result);
+    }
+
+    fn ended(&self, call: &Call, result: &OpResult) -> Answers {
+        match call.command {
+            Some(background) => call.owner.background.ended(background, result),
+            None => Vec::new(),
         }
-        *background = Background::default();
     }
 
-    // Jobs, from the I/O thread to the main thread.
-
-    pub(super) fn push_job(&self, job: Job) {
-        lock(&self.jobs).push_back(job);
-        self.job_came.notify_one();
+    pub(super) fn answer(&self, answers: Answers) {
+        for (call, result) in answers {
+            self.finish(&call, result);
+        }
     }
 
-    /// Takes a job back that has not begun.
-    pub(super) fn withdraw_job(&self, call: &Call) -> bool {
-        let mut jobs = lock(&self.jobs);
-        let before = jobs.len();
-        jobs.retain(|job| job.call.id != call.id);
-        jobs.len() < before
+    // Children.
+
+    /// A fork has been asked for, whose child is not known yet.
+    pub(super) fn begin_fork(&self) {
+        lock(&self.children).forking += 1;
     }
 
-    pub(super) fn next_job(&self) -> Job {
-        let mut jobs = lock(&self.jobs);
-        loop {
-            match jobs.pop_front() {
-                Some(job) => return job,
-                None => {
-                    jobs = self
-                        .job_came
-                        .wait(jobs)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
+    pub(super) fn end_fork(&self) {
+        let mut children = lock(&self.children);
+        children.forking = children.forking.saturating_sub(1);
+        if children.forking == 0 {
+            // Nobody will ask for them any more.
+            children.early.clear();
+        }
+    }
+
+    /// Takes note of a child; its end, if it has ended already.
+    pub(super) fn adopt(&self, pid: i32, child: Child) -> Option<Ending> {
+        let mut children = lock(&self.children);
+        let ending = children.early.remove(&pid);
+        if ending.is_none() {
+            children.known.insert(pid, child);
+        }
+        ending
+    }
+
+    /// A child that was known as something else, or not yet, is the raw process of a worker.
+    pub(super) fn readopt(&self, pid: i32, child: Child, owner: &Arc<Owner>) {
+        let mut children = lock(&self.children);
+        match children.early.remove(&pid) {
+            Some(ending) => owner.note_end(pid, ending),
+            None => {
+                children.known.insert(pid, child);
             }
         }
     }
 
-    // Commands, from the main thread to the I/O thread.
+    /// A child has ended and was collected: what it was.
+    pub(super) fn disown(&self, pid: i32, ending: Ending) -> Option<Child> {
+        let mut children = lock(&self.children);
+        let known = children.known.remove(&pid);
+        if known.is_none() && children.forking > 0 {
+            children.early.insert(pid, ending);
+        }
+        known
+    }
 
-    pub(super) fn hand_over(&self, command: Started) {
-        lock(&self.started).push(command);
+    /// Commands and operation processes of an owner that run.
+    pub(super) fn operations_of(&self, owner: &Arc<Owner>) -> Vec<i32> {
+        let children = lock(&self.children);
+        let known = children.known.iter();
+        known
+            .filter(|(_, child)| matches!(child, Child::Operation(of, _) if Arc::ptr_eq(of, owner)))
+            .map(|(pid, _)| *pid)
+            .collect()
+    }
+
+    // Commands, from the owners' threads to the main thread.
+
+    pub(super) fn hand_over(&self, started: Started) {
+        lock(&self.started).push(started);
         self.wake();
     }
 
@@ -206,18 +253,18 @@ impl Shared {
     fn send(&self, frame: &Frame, payload: &[u8]) {
         let header = frame.header(payload.len());
         loop {
-            match packet::send(roots::SOCKET, [&header, payload], None, Waiting::Blocks) {
+            match packet::send(roots::SOCKET, [&header, payload], Waiting::Blocks) {
                 Err(Errno::INTR) => {}
                 Ok(()) => return,
-                // The router is gone, or a test closed the socket: there is no way back.
+                // The router is gone: there is nobody to serve.
                 Err(_) => self.quit(),
             }
         }
     }
 
     /// Sends a message, cut into frames.
-    pub(crate) fn message(&self, kind: FrameKind, call: CallId, message: &[u8]) {
-        let mut frame = Frame::new(kind, self.lane, call, Vec::new());
+    pub(super) fn message(&self, kind: FrameKind, lane: Lane, call: CallId, message: &[u8]) {
+        let mut frame = Frame::new(kind, lane, call, Vec::new());
         let mut rest = message;
         loop {
             let (now, later) = rest.split_at(rest.len().min(MAX_PAYLOAD));
@@ -230,57 +277,45 @@ impl Shared {
         }
     }
 
-    pub(crate) fn event(&self, call: &Call, event: &Event) {
-        self.message(FrameKind::Event, call.id, &codec::encode(event));
+    pub(super) fn event(&self, call: &Call, event: &Event) {
+        if call.is_of_host() && !call.is_answered() {
+            self.message(FrameKind::Event, call.lane, call.id, &codec::encode(event));
+        }
     }
 
     /// Sends bytes, at most a frame's worth, and takes them off the credit.
-    pub(crate) fn data(&self, call: &Call, channel: Channel, bytes: &[u8]) {
+    pub(super) fn data(&self, call: &Call, channel: Channel, bytes: &[u8]) {
         call.spend(channel, bytes.len());
-        if !call.is_answered() {
-            self.send(&Frame::data(self.lane, call.id, channel, Vec::new()), bytes);
+        if call.is_of_host() && !call.is_answered() {
+            self.send(&Frame::data(call.lane, call.id, channel, Vec::new()), bytes);
         }
     }
 
-    pub(crate) fn end(&self, call: &Call, channel: Channel) {
-        if call.is_answered() {
-            return;
+    pub(super) fn end(&self, call: &Call, channel: Channel) {
+        if call.is_of_host() && !call.is_answered() {
+            self.send(&Frame::end(call.lane, call.id, channel), &[]);
         }
-        self.send(&Frame::end(self.lane, call.id, channel), &[]);
     }
 
     /// Lets the host send as much more input as was used up.
-    pub(crate) fn grant_input(&self, call: &Call, bytes: usize) {
-        if bytes == 0 || call.input_ended() || call.is_answered() {
+    pub(super) fn grant_input(&self, call: &Call, bytes: usize) {
+        if bytes == 0 || call.input_ended() || call.is_answered() || !call.is_of_host() {
             return;
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let frame = Frame::credit(self.lane, call.id, Channel::Input, bytes);
+        let frame = Frame::credit(call.lane, call.id, Channel::Input, bytes);
         self.send(&frame, &frame.payload);
     }
 
-    /// Ends the process, and the commands it runs.
+    /// Ends the process, and everything that it has started.
     pub(super) fn quit(&self) -> ! {
-        let _nothing_starts = lock(&self.starting);
-        self.kill_commands();
-        process::exit(0)
-    }
-
-    /// Ends the process although its main thread cannot be reached.
-    pub(super) fn give_up(&self) {
-        self.kill_commands();
-        let _ = signal::send(process::id(), libc::SIGKILL, false);
-    }
-
-    fn kill_commands(&self) {
-        for call in self.all_calls() {
-            let _ = call.signal(libc::SIGKILL, true);
+        for owner in self.owners() {
+            owner.end_everything(self);
         }
-    }
-
-    /// Whether the main thread works on the call.
-    pub(super) fn is_on_main_thread(&self, call: &Call) -> bool {
-        // The first thread of a process has the number of the process.
-        call.thread() == process::id()
+        let known = lock(&self.children).known.clone();
+        for pid in known.keys() {
+            let _ = signal::send(*pid, libc::SIGKILL, false);
+        }
+        process::exit(0)
     }
 }

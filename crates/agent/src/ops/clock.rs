@@ -1,6 +1,5 @@
-//! CLOCK_REALTIME, and sleeping on CLOCK_MONOTONIC.
+//! CLOCK_REALTIME.
 
-use crate::executor::Outcome;
 use crate::failure::{self, OpResult};
 use crate::sys::{Errno, clock};
 use provium_protocol::Reply;
@@ -19,20 +18,4 @@ pub(crate) fn advance(ns: i64) -> OpResult {
         return Err(failure::os("clock_settime", Errno::INVAL));
     };
     set(time)
-}
-
-pub(crate) fn sleep(ns: u64) -> Outcome {
-    let until = clock::monotonic().saturating_add(ns);
-    Outcome::later(move |_, call| {
-        loop {
-            if call.is_cancelled() {
-                return Err(failure::cancelled());
-            }
-            match clock::sleep_until(until) {
-                Ok(()) => return Ok(Reply::Done),
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(failure::os("clock_nanosleep", errno)),
-            }
-        }
-    })
 }

@@ -1,20 +1,18 @@
 //! Commands that lose their executor.
 //!
-//! An executor ends its commands when it is told to end. One that a test kills, or lets exit by a raw
-//! syscall, cannot, and nobody would be left who knows of them. So the router notes each open call's
-//! process as it starts, and ends its group where the executor is gone.
-//!
-//! A test can write to its executor's socket, and may be a lesser user than the router: a process counts
-//! only if it is the executor's own child and leads its group.
+//! An executor ends its commands when it is told to end. One that a test kills cannot, and nobody would
+//! be left who knows of them. So the router notes each open call's process as it starts, and ends its
+//! group where the executor is gone. A process counts only if it is the executor's child and leads its
+//! group.
 
-use super::lanes::{Executor, OpenCall};
+use super::link::{Executor, OpenCall};
 use crate::roots;
 use crate::sys::{file, signal};
-use provium_protocol::{CallId, Event, codec};
+use provium_protocol::{CallId, Event, Lane, codec};
 
 impl Executor {
     /// Notes what an event of an open call tells of a process.
-    pub(super) fn note_process(&mut self, call: CallId, event: &[u8]) {
+    pub(super) fn note_process(&mut self, call: (Lane, CallId), event: &[u8]) {
         let Ok(Event::Started { pid }) = codec::decode::<Event>(event) else {
             return;
         };

@@ -1,19 +1,16 @@
 //! The router: the one process that talks to the host.
 //!
 //! ```text
-//!   host ══ frames ══ router ══ packets ══ commands' executor
-//!                       ╠═════════════════ raw executor
-//!                       ╚═════════════════ a worker's executor …
+//!   host ══ frames ══ router ══ packets ══ executor
 //! ```
 //!
-//! One thread, one poll; nothing it does waits. Frames of lane 0 it carries out itself ([`tasks`]),
-//! the others it passes on. A lane whose process ends has its open calls answered; the VM's own two
-//! lanes get a fresh process. It runs nothing that a test wants, so nothing a test does can hurt it.
+//! One thread, one poll; nothing it does waits. Calls to lane 0 it carries out itself ([`tasks`]), the
+//! others it passes on. When the executor ends, open calls are answered and another one is started. It
+//! runs nothing that a test wants, so nothing a test does can hurt it.
 
 mod asks;
-mod batch;
 mod commands;
-mod lanes;
+mod link;
 mod outgoing;
 mod quiet;
 mod reaper;

@@ -4,8 +4,8 @@
 //! talking ── Quiesce ──▶ winding up ── all is said, Done ──▶ silent ── any frame ──▶ talking
 //! ```
 //!
-//! While winding up, no lane is read from, but for what it has begun to say, and the programs that
-//! ask for modules get their answers. When silent, the router writes nothing, whatever happens; what
+//! While winding up, the executor is read from until what it has begun to say is said, and the programs
+//! that ask for modules get their answers. When silent, the router writes nothing, whatever happens; what
 //! it would have said waits. It does not know whether it is copied: it goes on as if nothing were.
 
 use super::serve::Router;
@@ -31,19 +31,19 @@ impl Quiet {
     }
 }
 
-/// Lanes that are in the middle of a message to the host.
-pub(super) type Speaking = BTreeSet<Lane>;
+/// Calls that are in the middle of a message to the host.
+pub(super) type Speaking = BTreeSet<(Lane, CallId)>;
 
 impl Router {
     pub(super) fn begin_quiet(&mut self, call: CallId) {
         self.quiet = Quiet::WindingUp(call);
     }
 
-    /// Whether a lane may be read from.
-    pub(super) fn may_speak(&self, lane: Lane) -> bool {
+    /// Whether the executor may be read from.
+    pub(super) fn may_speak(&self) -> bool {
         match self.quiet {
             Quiet::Talking => true,
-            Quiet::WindingUp(_) => self.speaking.contains(&lane),
+            Quiet::WindingUp(_) => !self.speaking.is_empty(),
             Quiet::Silent => false,
         }
     }

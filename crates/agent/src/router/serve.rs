@@ -3,10 +3,9 @@
 //! Long because every frame of the host's is told apart here, and each kind needs the same state.
 
 use super::asks::Asks;
-use super::lanes::{self, Executor, LaneState, Leaving, OpenCall, Owner};
+use super::link::{self, Executor, OpenCall};
 use super::outgoing::Outgoing;
 use super::quiet::{Quiet, Speaking};
-use super::tasks::Task;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
 use crate::init::power::PowerButton;
@@ -15,7 +14,7 @@ use crate::sys::{fd, process};
 use crate::transport::{Heard, Kind, Transport};
 use provium_protocol::frame::{Assembler, HEADER_LEN, Item, MAX_PAYLOAD};
 use provium_protocol::{CallId, Frame, FrameDecoder, FrameKind, Lane, WireError, codec};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -23,8 +22,8 @@ use std::time::{Duration, Instant};
 const ANNOUNCE: Duration = Duration::from_secs(1);
 /// How long a line without a host is left alone.
 const ABSENCE: Duration = Duration::from_millis(20);
-/// Packets taken from one lane before the next one's turn.
-const TURN: usize = 4;
+/// Packets taken from the executor before the host's turn.
+const TURN: usize = 16;
 
 /// What the router does besides routing.
 pub(crate) struct Duties {
@@ -51,23 +50,17 @@ pub(crate) struct Router {
     greeting: Option<Assembler>,
     announced: Instant,
     absent_until: Option<Instant>,
-    pub(super) lanes: BTreeMap<Lane, LaneState>,
-    /// Requests that arrive in several frames; those of a lane that ended meanwhile are void.
+    pub(super) executor: Option<Executor>,
+    /// How many there were.
+    pub(super) executors: u32,
+    /// Why there is no executor.
+    pub(super) unserved: String,
+    /// Requests that arrive in several frames; those that the executor's end interrupted are void.
     arriving: BTreeMap<(Lane, CallId), Arrival>,
-    pub(super) tasks: BTreeMap<CallId, Task>,
-    /// Which task an inner call belongs to, and which entry of it.
-    pub(super) inner: BTreeMap<CallId, CallId>,
-    /// Replies to inner calls that arrive in several packets.
-    pub(super) inner_replies: BTreeMap<CallId, Assembler>,
-    pub(super) next_inner: u32,
-    pub(super) next_worker: u32,
-    /// Processes of former lanes that were told to end.
+    /// Former executors that were told to end.
     pub(super) doomed: BTreeMap<i32, Instant>,
-    /// Children whose lane is not known yet.
-    pub(super) early: Vec<(i32, process::Ending)>,
     pub(super) quiet: Quiet,
     pub(super) speaking: Speaking,
-    turn: usize,
     buffer: Vec<u8>,
 }
 
@@ -86,7 +79,7 @@ enum Source {
     Signals,
     Power,
     Asks,
-    Lane(Lane),
+    Executor,
 }
 
 impl Router {
@@ -101,18 +94,13 @@ impl Router {
             greeting: None,
             announced: Instant::now(),
             absent_until: None,
-            lanes: BTreeMap::new(),
+            executor: None,
+            executors: 0,
+            unserved: String::new(),
             arriving: BTreeMap::new(),
-            tasks: BTreeMap::new(),
-            inner: BTreeMap::new(),
-            inner_replies: BTreeMap::new(),
-            next_inner: 0,
-            next_worker: Lane::FIRST_WORKER.0,
             doomed: BTreeMap::new(),
-            early: Vec::new(),
             quiet: Quiet::default(),
             speaking: Speaking::new(),
-            turn: 0,
             buffer: vec![0; HEADER_LEN + MAX_PAYLOAD],
         }
     }
@@ -121,13 +109,12 @@ impl Router {
     pub(crate) fn run(mut self) -> ! {
         self.announce();
         self.out.flush(&self.transport);
-        self.start_own_lanes();
+        self.start_executor();
         let mut fds = Vec::new();
         let mut sources = Vec::new();
         loop {
             self.interests(&mut fds, &mut sources);
             let _ = fd::poll(&mut fds, self.timeout());
-            let mut lanes = BTreeSet::new();
             for (slot, source) in fds.iter().zip(&sources) {
                 if slot.revents == 0 {
                     continue;
@@ -137,12 +124,9 @@ impl Router {
                     Source::Signals => self.signals(),
                     Source::Power => self.duties.power.pressed(),
                     Source::Asks => {}
-                    Source::Lane(lane) => {
-                        lanes.insert((*lane, slot.revents & libc::POLLOUT != 0));
-                    }
+                    Source::Executor => self.tend_executor(slot.revents),
                 }
             }
-            self.tend_lanes(&lanes);
             self.tend_asks();
             self.check_deadlines();
             self.settle_quiet();
@@ -187,32 +171,25 @@ impl Router {
                 .each(|fd, events| add(fd, events, Source::Asks));
         }
         let reading = if self.out.has_room() { libc::POLLIN } else { 0 };
-        for (lane, state) in &self.lanes {
-            if let LaneState::Alive(executor) = state {
-                let writing = if executor.has_backlog() {
-                    libc::POLLOUT
-                } else {
-                    0
-                };
-                let reading = if self.may_speak(*lane) { reading } else { 0 };
-                if reading | writing != 0 {
-                    add(executor.fd(), reading | writing, Source::Lane(*lane));
-                }
+        if let Some(executor) = &self.executor {
+            let writing = if executor.has_backlog() {
+                libc::POLLOUT
+            } else {
+                0
+            };
+            let reading = if self.may_speak() { reading } else { 0 };
+            if reading | writing != 0 {
+                add(executor.fd(), reading | writing, Source::Executor);
             }
         }
     }
 
     fn timeout(&self) -> Option<Duration> {
-        let lanes = self
-            .lanes
-            .values()
-            .filter_map(|state| state.alive()?.deadline());
         let doomed = self.doomed.values().copied();
         let announce = (self.transport.kind == Kind::Line && self.session.is_none())
             .then(|| self.announced + ANNOUNCE);
         let power = self.duties.power.look_again();
-        let next = lanes
-            .chain(doomed)
+        let next = doomed
             .chain(announce)
             .chain(power)
             .chain(self.absent_until)
@@ -282,18 +259,14 @@ impl Router {
             FrameKind::Request => self.request(frame),
             FrameKind::Cancel if frame.lane == Lane::AGENT => {
                 self.arriving.remove(&(frame.lane, frame.call));
-                self.cancel_task(frame.call);
+                self.cancel_quiet(frame.call);
             }
             FrameKind::Cancel => self.cancel(&frame),
             FrameKind::Data | FrameKind::End | FrameKind::Credit => {
-                let lane = self
-                    .lanes
-                    .get_mut(&frame.lane)
-                    .and_then(LaneState::alive_mut);
-                if let Some(executor) = lane
-                    && executor.calls.contains_key(&frame.call)
+                if let Some(executor) = &mut self.executor
+                    && executor.calls.contains_key(&(frame.lane, frame.call))
                 {
-                    executor.send(&frame, None);
+                    executor.send(&frame);
                 }
             }
             _ => {}
@@ -347,9 +320,9 @@ impl Router {
             }
             Some(_) => false,
         };
-        let refusal = match self.lanes.get(&frame.lane) {
-            None => Some(failure::no_such_lane(frame.lane)),
-            Some(state) => state.refusal(),
+        let refusal = match &self.executor {
+            None => Some(failure::lane_died(&self.unserved)),
+            Some(_) => None,
         };
         if frame.more {
             let arrival = if refusal.is_some() {
@@ -365,33 +338,21 @@ impl Router {
             self.refuse(frame.lane, frame.call, error);
             return;
         }
-        if let Some(executor) = self
-            .lanes
-            .get_mut(&frame.lane)
-            .and_then(LaneState::alive_mut)
-        {
+        if let Some(executor) = &mut self.executor {
             if first {
-                let call = OpenCall {
-                    owner: Owner::Host,
-                    cancelled: None,
-                    process: None,
-                };
-                executor.calls.insert(frame.call, call);
+                executor.calls.insert(key, OpenCall::default());
             }
-            executor.send(&frame, None);
+            executor.send(&frame);
         }
     }
 
     fn cancel(&mut self, frame: &Frame) {
-        if let Some(executor) = self
-            .lanes
-            .get_mut(&frame.lane)
-            .and_then(LaneState::alive_mut)
-            && let Some(call) = executor.calls.get_mut(&frame.call)
-            && call.cancelled.is_none()
+        if let Some(executor) = &mut self.executor
+            && let Some(call) = executor.calls.get_mut(&(frame.lane, frame.call))
+            && !call.cancelled
         {
-            call.cancelled = Some(Instant::now());
-            executor.send(frame, None);
+            call.cancelled = true;
+            executor.send(frame);
         }
     }
 
@@ -411,113 +372,86 @@ impl Router {
         }
     }
 
-    /// Takes what lanes have, a few packets each; who is first changes.
-    fn tend_lanes(&mut self, ready: &BTreeSet<(Lane, bool)>) {
-        self.turn = self.turn.wrapping_add(1);
-        let count = ready.len();
-        let start = if count == 0 { 0 } else { self.turn % count };
-        for (lane, writable) in ready.iter().cycle().skip(start).take(count) {
-            if *writable
-                && let Some(executor) = self.lanes.get_mut(lane).and_then(LaneState::alive_mut)
-            {
-                executor.flush();
+    /// Takes what the executor has, a few packets.
+    fn tend_executor(&mut self, events: i16) {
+        if events & libc::POLLOUT != 0
+            && let Some(executor) = &mut self.executor
+        {
+            executor.flush();
+        }
+        let mut any = false;
+        for _ in 0..TURN {
+            if !self.out.has_room() || !self.may_speak() || !self.take_packet() {
+                break;
             }
-            for _ in 0..TURN {
-                if !self.out.has_room() || !self.may_speak(*lane) || !self.take_packet(*lane) {
-                    break;
-                }
+            any = true;
+        }
+        // Its socket is closed, so it is ending: nothing more can come.
+        if !any && events & (libc::POLLHUP | libc::POLLERR) != 0 {
+            let pid = self.executor.as_ref().map(|executor| executor.pid);
+            self.reap();
+            if let Some(executor) = &self.executor
+                && Some(executor.pid) == pid
+            {
+                let _ = crate::sys::signal::send(executor.pid, libc::SIGKILL, false);
+                self.executor_ended("closed its socket to the agent");
             }
         }
     }
 
-    /// Takes one packet of a lane; false when there was none.
-    pub(super) fn take_packet(&mut self, lane: Lane) -> bool {
-        let Some(LaneState::Alive(executor)) = self.lanes.get_mut(&lane) else {
+    /// Takes one packet of the executor; false when there was none.
+    pub(super) fn take_packet(&mut self) -> bool {
+        let Some(executor) = &mut self.executor else {
             return false;
         };
         let Some(packet) = executor.receive(&mut self.buffer) else {
             return false;
         };
-        let Some(upward) = lanes::inspect(packet, lane) else {
-            executor.kill();
-            self.lane_ended(lane, "wrote nonsense to the agent's socket and was stopped");
+        let Some(upward) = link::inspect(packet) else {
+            let _ = crate::sys::signal::send(executor.pid, libc::SIGKILL, false);
+            self.executor_ended("wrote nonsense to the agent's socket and was stopped");
             return true;
         };
+        let key = (upward.lane, upward.call);
         if upward.more {
-            self.speaking.insert(lane);
+            self.speaking.insert(key);
         } else {
-            self.speaking.remove(&lane);
+            self.speaking.remove(&key);
         }
-        let ends = upward.kind == FrameKind::Reply && !upward.more;
-        let owner = executor.calls.get(&upward.call).map(|call| call.owner);
-        if ends {
-            executor.calls.remove(&upward.call);
+        let known = executor.calls.contains_key(&key);
+        if upward.kind == FrameKind::Reply && !upward.more {
+            executor.calls.remove(&key);
         }
-        if upward.kind == FrameKind::Event && owner.is_some() {
-            executor.note_process(upward.call, &packet[HEADER_LEN..]);
-        }
-        // What follows may take packets itself, so it gets a copy and leaves the buffer alone.
-        match owner {
-            Some(Owner::Host) => self.out.push(packet),
-            Some(Owner::Task(task)) if upward.kind == FrameKind::Reply => {
-                let payload = packet[HEADER_LEN..].to_vec();
-                self.inner_reply(task, upward.call, upward.more, payload);
+        if known {
+            if upward.kind == FrameKind::Event {
+                executor.note_process(key, &packet[HEADER_LEN..]);
             }
-            None if upward.call == CallId(0) && ends => {
-                let payload = packet[HEADER_LEN..].to_vec();
-                self.worker_reports(lane, &payload);
-            }
-            Some(Owner::Task(_)) | None => {}
+            self.out.push(packet);
         }
         true
     }
 
-    /// Answers what was open on a lane whose process has ended, and replaces it if it is the VM's.
-    pub(super) fn lane_ended(&mut self, lane: Lane, how: &str) {
-        self.speaking.remove(&lane);
-        let Some(LaneState::Alive(executor)) = self.lanes.remove(&lane) else {
+    /// Answers what was open, and starts another executor.
+    pub(super) fn executor_ended(&mut self, how: &str) {
+        self.speaking.clear();
+        let Some(executor) = self.executor.take() else {
             return;
         };
-        let Executor {
-            calls,
-            starting,
-            leaving,
-            ..
-        } = executor;
-        if let Some(task) = starting {
-            self.finish_task(task, Err(failure::lane_died(how)));
+        for arrival in self.arriving.values_mut() {
+            if matches!(arrival, Arrival::Forwarded) {
+                *arrival = Arrival::Void;
+            }
         }
-        for ((_, _), arrival) in self.arriving.iter_mut().filter(|((on, _), _)| *on == lane) {
-            *arrival = Arrival::Void;
-        }
-        let mut inner = Vec::new();
-        for (id, call) in calls {
+        for ((lane, id), call) in executor.calls {
             call.end_process();
-            let error = match (call.cancelled, leaving) {
-                (Some(_), _) => failure::cancelled(),
-                (None, Some(_)) => failure::no_such_lane(lane),
-                (None, None) => failure::lane_died(how),
+            let error = if call.cancelled {
+                failure::cancelled()
+            } else {
+                failure::lane_died(how)
             };
-            match call.owner {
-                Owner::Host => self.refuse(lane, id, error),
-                Owner::Task(task) => inner.push((task, id, error)),
-            }
+            self.refuse(lane, id, error);
         }
-        match leaving {
-            Some((Leaving::Retired(task), _)) => {
-                if let Some(task) = task {
-                    self.finish_task(task, Ok(provium_protocol::Reply::Done));
-                }
-            }
-            None if lane < Lane::FIRST_WORKER => self.start_lane(lane),
-            None => {
-                self.lanes.insert(lane, LaneState::Dead(how.to_owned()));
-            }
-        }
-        // Last: a task may go on with the lane at once.
-        for (task, id, error) in inner {
-            self.inner_reply(task, id, false, codec::encode::<OpResult>(&Err(error)));
-        }
+        self.start_executor();
     }
 
     fn check_deadlines(&mut self) {
@@ -529,23 +463,6 @@ impl Router {
             self.announce();
         }
         self.duties.power.look(now);
-        let stuck: Vec<Lane> = self
-            .lanes
-            .iter()
-            .filter(|(_, state)| {
-                state
-                    .alive()
-                    .and_then(Executor::deadline)
-                    .is_some_and(|until| now >= until)
-            })
-            .map(|(lane, _)| *lane)
-            .collect();
-        for lane in stuck {
-            if let Some(executor) = self.lanes.get(&lane).and_then(LaneState::alive) {
-                executor.kill();
-            }
-            self.lane_ended(lane, "could not be interrupted and was killed");
-        }
         self.doomed.retain(|pid, until| {
             if now < *until {
                 return true;

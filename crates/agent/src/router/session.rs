@@ -1,8 +1,8 @@
 //! Announcing the agent, and starting a session with a host.
 
-use super::lanes::{Executor, GRACE, LaneState, Leaving};
+use super::link::{Executor, GRACE};
 use super::serve::Router;
-use crate::executor::{Inheritance, Surroundings};
+use crate::executor::Numbers;
 use crate::ops::renewal;
 use crate::sys::{Errno, boot, clock};
 use provium_protocol::frame::SYNC;
@@ -54,7 +54,7 @@ impl Router {
         self.forget_quiet();
         if self.session.is_some() {
             self.dismiss_all();
-            self.start_own_lanes();
+            self.start_executor();
         }
         self.session = Some(host.session);
         let mut complaints = self.duties.complaints.clone();
@@ -70,39 +70,25 @@ impl Router {
         self.hello(host.session, complaints);
     }
 
-    /// Ends all executors and their commands, and forgets their calls.
+    /// Ends the executor with everything that it has started, and forgets its calls.
     pub(super) fn dismiss_all(&mut self) {
-        for (_, state) in std::mem::take(&mut self.lanes) {
-            if let LaneState::Alive(mut executor) = state {
-                executor.dismiss(Leaving::Retired(None));
-                self.doomed.insert(executor.pid, Instant::now() + GRACE);
-            }
+        if let Some(mut executor) = self.executor.take() {
+            executor.dismiss();
+            self.doomed.insert(executor.pid, Instant::now() + GRACE);
         }
-        self.tasks.clear();
-        self.inner.clear();
-        self.inner_replies.clear();
         self.duties.asks.forget();
     }
 
-    /// Starts the VM's own two lanes, those that are missing.
-    pub(super) fn start_own_lanes(&mut self) {
-        for lane in [Lane::COMMANDS, Lane::RAW] {
-            if !self.lanes.contains_key(&lane) {
-                self.start_lane(lane);
-            }
+    /// Starts an executor, unless there is one.
+    pub(super) fn start_executor(&mut self) {
+        if self.executor.is_some() {
+            return;
         }
-    }
-
-    pub(super) fn start_lane(&mut self, lane: Lane) {
-        let root = self.root;
-        let inherit = || Inheritance {
-            root,
-            around: Surroundings::default(),
-        };
-        let state = match Executor::fork(lane, inherit) {
-            Ok(executor) => LaneState::Alive(executor),
-            Err(Errno(errno)) => LaneState::Dead(format!("could not be started: errno {errno}")),
-        };
-        self.lanes.insert(lane, state);
+        let numbers = Numbers::of_executor(self.executors);
+        self.executors += 1;
+        match Executor::fork(self.root, numbers) {
+            Ok(executor) => self.executor = Some(executor),
+            Err(Errno(errno)) => self.unserved = format!("could not be started: errno {errno}"),
+        }
     }
 }

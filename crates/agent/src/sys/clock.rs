@@ -62,23 +62,3 @@ pub(crate) fn set_hardware(device: RawFd, ns: i64) -> Sys<()> {
         check(libc::ioctl(device, RTC_SET_TIME, &raw const time)).map(drop)
     }
 }
-
-/// Sleeps until CLOCK_MONOTONIC shows `until`, or a signal comes.
-pub(crate) fn sleep_until(until: u64) -> Sys<()> {
-    let time = split(i64::try_from(until).unwrap_or(i64::MAX));
-    let clock = libc::CLOCK_MONOTONIC;
-    // SAFETY: a valid timespec; no remainder is wanted of an absolute sleep.
-    let error = unsafe {
-        libc::clock_nanosleep(
-            clock,
-            libc::TIMER_ABSTIME,
-            &raw const time,
-            std::ptr::null_mut(),
-        )
-    };
-    if error == 0 {
-        Ok(())
-    } else {
-        Err(Errno(error))
-    }
-}

@@ -17,7 +17,6 @@ impl Errno {
     pub(crate) const INVAL: Self = Self(libc::EINVAL);
     pub(crate) const IO: Self = Self(libc::EIO);
     pub(crate) const NOENT: Self = Self(libc::ENOENT);
-    pub(crate) const NOSYS: Self = Self(libc::ENOSYS);
     pub(crate) const SRCH: Self = Self(libc::ESRCH);
 
     /// The number that the last failed call of this thread left.

@@ -27,6 +27,14 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Sys<usize> {
     Ok(put.unsigned_abs())
 }
 
+/// Moves up to `len` bytes of a file into a pipe, without copying them to this process. An error when
+/// nothing was moved; then the file may not be one that this works for.
+pub(crate) fn send_file(pipe: RawFd, file: RawFd, len: usize) -> Sys<usize> {
+    // SAFETY: a null pointer means the file's own offset.
+    let moved = check(unsafe { libc::sendfile(pipe, file, std::ptr::null_mut(), len) })?;
+    Ok(moved.unsigned_abs())
+}
+
 /// Writes all of it, to something that blocks.
 pub(crate) fn write_all(fd: RawFd, mut bytes: &[u8]) -> Sys<()> {
     while !bytes.is_empty() {
@@ -119,6 +127,9 @@ pub(crate) fn close(fd: RawFd) -> Sys<()> {
 
 /// Closes all descriptors from `first` to `last`.
 pub(crate) fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
     // SAFETY: no pointers.
     if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } == 0 {
         return;

@@ -7,7 +7,7 @@ use super::{Errno, Sys, check};
 use provium_protocol::message::{Entry, EntryType, Stat};
 use std::ffi::{CStr, CString};
 use std::mem;
-use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// A path for the kernel; a zero byte in it is `EINVAL`.
 pub(crate) fn path(bytes: &[u8]) -> Sys<CString> {
@@ -126,48 +126,46 @@ pub(crate) fn stat_fd(fd: RawFd) -> Sys<Metadata> {
     stat_at(fd, c"", libc::AT_EMPTY_PATH)
 }
 
-/// The names in a folder, sorted, without `.` and `..`.
+/// The names in a folder, sorted, without `.` and `..`. Not by the C library, which allocates.
 pub(crate) fn list(folder: OwnedFd) -> Sys<Vec<Entry>> {
+    /// Where `struct linux_dirent64` has length, type and name.
+    const LENGTH: usize = 16;
+    const TYPE: usize = 18;
+    const NAME: usize = 19;
     let fd = folder.as_raw_fd();
-    // SAFETY: the descriptor is a folder's and is handed over on success.
-    let stream = unsafe { libc::fdopendir(fd) };
-    if stream.is_null() {
-        return Err(Errno::last());
-    }
-    let _ = folder.into_raw_fd();
     let mut entries = Vec::new();
-    let result = loop {
-        // SAFETY: errno is the thread's own; the stream is open.
-        let entry = unsafe {
-            *libc::__errno_location() = 0;
-            libc::readdir64(stream)
+    let mut buffer = vec![0_u8; 32 * 1024];
+    loop {
+        let room = buffer.as_mut_ptr();
+        // SAFETY: the buffer is valid for its length.
+        let got = check(unsafe { libc::syscall(libc::SYS_getdents64, fd, room, buffer.len()) })?;
+        let Ok(got @ 1..) = usize::try_from(got) else {
+            break;
         };
-        if entry.is_null() {
-            break match Errno::last() {
-                Errno(0) => Ok(()),
-                errno => Err(errno),
+        let mut rest = &buffer[..got.min(buffer.len())];
+        while rest.len() > NAME {
+            let len = usize::from(u16::from_ne_bytes([rest[LENGTH], rest[LENGTH + 1]]));
+            let (entry, later) = rest.split_at(len.clamp(NAME + 1, rest.len()));
+            rest = later;
+            let Ok(name) = CStr::from_bytes_until_nul(&entry[NAME..]) else {
+                continue;
             };
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let kind = match entry_type(u32::from(entry[TYPE]) << 12) {
+                EntryType::Unknown => stat_at(fd, name, libc::AT_SYMLINK_NOFOLLOW)
+                    .map_or(EntryType::Unknown, |found| found.entry_type()),
+                known => known,
+            };
+            entries.push(Entry {
+                name: name.to_bytes().to_vec(),
+                entry_type: kind,
+            });
         }
-        // SAFETY: valid until the next readdir; the name is terminated.
-        let (name, kind) = unsafe { (CStr::from_ptr((*entry).d_name.as_ptr()), (*entry).d_type) };
-        if name == c"." || name == c".." {
-            continue;
-        }
-        let known = u32::from(kind) << 12;
-        let kind = match entry_type(known) {
-            EntryType::Unknown => stat_at(fd, name, libc::AT_SYMLINK_NOFOLLOW)
-                .map_or(EntryType::Unknown, |found| found.entry_type()),
-            known => known,
-        };
-        entries.push(Entry {
-            name: name.to_bytes().to_vec(),
-            entry_type: kind,
-        });
-    };
-    // SAFETY: opened above, closed once.
-    unsafe { libc::closedir(stream) };
+    }
     entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    result.map(|()| entries)
+    Ok(entries)
 }
 
 /// `mkdir(2)`.
@@ -223,11 +221,15 @@ pub(crate) fn symlink(target: &[u8], name: &[u8]) -> Sys<()> {
 
 /// `readlink(2)`.
 pub(crate) fn read_link(name: &[u8]) -> Sys<Vec<u8>> {
-    let name = path(name)?;
+    read_link_at(libc::AT_FDCWD, &path(name)?)
+}
+
+/// `readlinkat(2)`.
+pub(crate) fn read_link_at(folder: RawFd, name: &CStr) -> Sys<Vec<u8>> {
     let mut target = vec![0_u8; libc::PATH_MAX.unsigned_abs() as usize];
+    let room = target.as_mut_ptr().cast();
     // SAFETY: a terminated string, and a buffer of the length given.
-    let len =
-        check(unsafe { libc::readlink(name.as_ptr(), target.as_mut_ptr().cast(), target.len()) })?;
+    let len = check(unsafe { libc::readlinkat(folder, name.as_ptr(), room, target.len()) })?;
     target.truncate(len.unsigned_abs());
     Ok(target)
 }
@@ -238,11 +240,31 @@ pub(crate) fn seek(fd: RawFd, offset: i64, whence: i32) -> Sys<u64> {
     check(unsafe { libc::lseek(fd, offset, whence) }).map(i64::unsigned_abs)
 }
 
+/// `pread(2)`.
+pub(crate) fn read_from(fd: RawFd, buffer: &mut [u8], offset: u64) -> Sys<usize> {
+    // SAFETY: the buffer is valid for its length.
+    let got = check(unsafe {
+        libc::pread(
+            fd,
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            offset.cast_signed(),
+        )
+    })?;
+    Ok(got.unsigned_abs())
+}
+
 /// `chdir(2)`.
 pub(crate) fn change_dir(name: &[u8]) -> Sys<()> {
     let name = path(name)?;
     // SAFETY: a terminated string.
     check(unsafe { libc::chdir(name.as_ptr()) }).map(drop)
+}
+
+/// `fchdir(2)`.
+pub(crate) fn change_dir_to(folder: RawFd) -> Sys<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::fchdir(folder) }).map(drop)
 }
 
 /// Makes a folder the process's root and working directory.

@@ -15,6 +15,7 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Region {
     base: NonNull<u8>,
+    #[cfg(test)]
     len: usize,
     /// What was mapped: its start and length.
     mapping: (NonNull<u8>, usize),
@@ -43,6 +44,7 @@ impl Region {
         let base = unsafe { start.add(skipped) };
         let region = Self {
             base,
+            #[cfg(test)]
             len,
             mapping: (start, total),
         };
@@ -64,6 +66,7 @@ impl Region {
     }
 
     /// Copies `bytes` to `offset`.
+    #[cfg(test)]
     pub(crate) fn put(&self, offset: usize, bytes: &[u8]) -> Sys<()> {
         if offset
             .checked_add(bytes.len())
@@ -79,6 +82,7 @@ impl Region {
     }
 
     /// Zeroes `len` bytes at `offset`.
+    #[cfg(test)]
     pub(crate) fn clear(&self, offset: usize, len: usize) {
         let end = offset.saturating_add(len).min(self.len);
         if offset < end {
@@ -88,6 +92,7 @@ impl Region {
     }
 
     /// A copy of `len` bytes at `offset`.
+    #[cfg(test)]
     pub(crate) fn get(&self, offset: usize, len: usize) -> Vec<u8> {
         let end = offset.saturating_add(len).min(self.len);
         let mut bytes = vec![0; end.saturating_sub(offset)];
@@ -116,8 +121,8 @@ enum Copy {
     Out,
 }
 
-/// Copies between a buffer and any address of this process, without faulting.
-fn copy(address: u64, buffer: *mut u8, len: usize, way: &Copy) -> Sys<()> {
+/// Copies between a buffer and any address of a process, without faulting.
+fn copy(pid: i32, address: u64, buffer: *mut u8, len: usize, way: &Copy) -> Sys<()> {
     let mut done = 0;
     while done < len {
         let Ok(at) = usize::try_from(address.wrapping_add(done as u64)) else {
@@ -135,7 +140,6 @@ fn copy(address: u64, buffer: *mut u8, len: usize, way: &Copy) -> Sys<()> {
         };
         // SAFETY: the local vector is valid; the kernel checks the remote one.
         let moved = check(unsafe {
-            let pid = libc::getpid();
             match way {
                 Copy::In => {
                     libc::process_vm_readv(pid, &raw const local, 1, &raw const remote, 1, 0)
@@ -153,16 +157,44 @@ fn copy(address: u64, buffer: *mut u8, len: usize, way: &Copy) -> Sys<()> {
     Ok(())
 }
 
-/// The bytes at an address of this process; `EFAULT` when not all are mapped.
-pub(crate) fn read_at(address: u64, len: usize) -> Sys<Vec<u8>> {
+/// A copy of memory of this process that is known to be mapped.
+pub(crate) fn copy_of_own(address: u64, len: usize) -> Vec<u8> {
+    let at = ptr::with_exposed_provenance::<u8>(usize::try_from(address).unwrap_or(0));
     let mut bytes = vec![0; len];
-    copy(address, bytes.as_mut_ptr(), len, &Copy::In)?;
+    // SAFETY: callers name a part of the shared area. A test that has unmapped it ends its own raw
+    // process here.
+    unsafe { ptr::copy_nonoverlapping(at, bytes.as_mut_ptr(), len) };
+    bytes
+}
+
+/// A terminated string in memory of this process that is known to be mapped.
+pub(crate) fn own_string(address: u64) -> std::ffi::CString {
+    let at = ptr::with_exposed_provenance(usize::try_from(address).unwrap_or(0));
+    // SAFETY: as above; the executor has terminated it.
+    unsafe { std::ffi::CStr::from_ptr(at) }.to_owned()
+}
+
+/// The bytes at an address of a process; `EFAULT` when not all are mapped.
+pub(crate) fn read_of(pid: i32, address: u64, len: usize) -> Sys<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    copy(pid, address, bytes.as_mut_ptr(), len, &Copy::In)?;
     Ok(bytes)
 }
 
-/// Puts bytes at an address of this process; `EFAULT` when not all can be written.
-pub(crate) fn write_at(address: u64, bytes: &[u8]) -> Sys<()> {
-    copy(address, bytes.as_ptr().cast_mut(), bytes.len(), &Copy::Out)
+/// Puts bytes at an address of a process; `EFAULT` when not all can be written.
+pub(crate) fn write_of(pid: i32, address: u64, bytes: &[u8]) -> Sys<()> {
+    copy(
+        pid,
+        address,
+        bytes.as_ptr().cast_mut(),
+        bytes.len(),
+        &Copy::Out,
+    )
+}
+
+/// The bytes at an address of this process; `EFAULT` when not all are mapped.
+pub(crate) fn read_at(address: u64, len: usize) -> Sys<Vec<u8>> {
+    read_of(super::process::id(), address, len)
 }
 
 #[cfg(test)]
@@ -182,8 +214,9 @@ mod tests {
             Err(Errno::FAULT),
             "half of it is not there"
         );
-        assert_eq!(write_at(0, b"x"), Err(Errno::FAULT));
-        write_at(region.address(8), b"THERE").unwrap();
+        let me = super::super::process::id();
+        assert_eq!(write_of(me, 0, b"x"), Err(Errno::FAULT));
+        write_of(me, region.address(8), b"THERE").unwrap();
         assert_eq!(region.get(8, 5), b"THERE");
         region.clear(8, 2);
         assert_eq!(region.get(8, 5), b"\0\0ERE");

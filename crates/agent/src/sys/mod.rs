@@ -3,17 +3,22 @@
 //! Everything `unsafe` of the agent is in here (and in the allocator). Nothing in here knows of
 //! lanes, calls or messages.
 
+pub(crate) mod area;
 pub(crate) mod boot;
 pub(crate) mod clock;
 pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod file;
+pub(crate) mod futex;
 pub(crate) mod memory;
+pub(crate) mod namespace;
 pub(crate) mod packet;
 pub(crate) mod process;
 pub(crate) mod raw;
+pub(crate) mod sibling;
 pub(crate) mod signal;
 pub(crate) mod spawn;
 pub(crate) mod terminal;
+pub(crate) mod thread;
 
 pub(crate) use errno::{Errno, Sys, check};

@@ -1,4 +1,4 @@
-//! Sockets between the agent's own processes. One packet is one frame, and may carry a descriptor.
+//! Sockets between the agent's own processes. One packet is one frame.
 
 #![expect(unsafe_code, reason = "socket calls of the kernel")]
 
@@ -7,10 +7,6 @@ use super::{Errno, Sys, check};
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::ptr;
-
-/// Room for one descriptor in a control message.
-#[repr(C, align(8))]
-struct Control([u8; 32]);
 
 /// A connected pair.
 pub(crate) fn pair() -> Sys<(OwnedFd, OwnedFd)> {
@@ -37,78 +33,27 @@ impl Waiting {
     }
 }
 
-/// Sends one packet made of two parts, with a descriptor when one is given.
-pub(crate) fn send(
-    socket: RawFd,
-    parts: [&[u8]; 2],
-    passed: Option<RawFd>,
-    waiting: Waiting,
-) -> Sys<()> {
+/// Sends one packet made of two parts.
+pub(crate) fn send(socket: RawFd, parts: [&[u8]; 2], waiting: Waiting) -> Sys<()> {
     let mut vectors = parts.map(|part| libc::iovec {
         iov_base: part.as_ptr().cast_mut().cast(),
         iov_len: part.len(),
     });
-    let mut control = Control([0; 32]);
     // SAFETY: all-zero is a valid msghdr.
     let mut header: libc::msghdr = unsafe { mem::zeroed() };
     header.msg_iov = vectors.as_mut_ptr();
     header.msg_iovlen = vectors.len();
-    if let Some(fd) = passed {
-        header.msg_control = control.0.as_mut_ptr().cast();
-        // SAFETY: pure arithmetic.
-        header.msg_controllen = unsafe { libc::CMSG_SPACE(4) } as usize;
-        // SAFETY: the control buffer is aligned and has room for one header and one int.
-        unsafe {
-            let message = libc::CMSG_FIRSTHDR(&raw const header);
-            (*message).cmsg_level = libc::SOL_SOCKET;
-            (*message).cmsg_type = libc::SCM_RIGHTS;
-            (*message).cmsg_len = libc::CMSG_LEN(4) as usize;
-            ptr::write_unaligned(libc::CMSG_DATA(message).cast::<RawFd>(), fd);
-        }
-    }
     let flags = libc::MSG_NOSIGNAL | waiting.flag();
     // SAFETY: the header points to live buffers only.
     check(unsafe { libc::sendmsg(socket, &raw const header, flags) }).map(drop)
 }
 
-/// A packet that came.
-pub(crate) struct Received {
-    /// Its length; 0: the other side is gone.
-    pub(crate) len: usize,
-    /// The descriptor that came with it.
-    pub(crate) passed: Option<OwnedFd>,
-}
-
-/// Receives one packet.
-pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], waiting: Waiting) -> Sys<Received> {
-    let mut vector = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
-    let mut control = Control([0; 32]);
-    // SAFETY: all-zero is a valid msghdr.
-    let mut header: libc::msghdr = unsafe { mem::zeroed() };
-    header.msg_iov = &raw mut vector;
-    header.msg_iovlen = 1;
-    header.msg_control = control.0.as_mut_ptr().cast();
-    header.msg_controllen = control.0.len();
-    let flags = libc::MSG_CMSG_CLOEXEC | waiting.flag();
-    // SAFETY: the header points to live buffers only.
-    let len = check(unsafe { libc::recvmsg(socket, &raw mut header, flags) })?;
-    let mut passed = None;
-    // SAFETY: the kernel filled the control buffer, whose length it put into the header.
-    unsafe {
-        let message = libc::CMSG_FIRSTHDR(&raw const header);
-        if !message.is_null() && (*message).cmsg_type == libc::SCM_RIGHTS {
-            passed = Some(own(ptr::read_unaligned(
-                libc::CMSG_DATA(message).cast::<RawFd>(),
-            )));
-        }
-    }
-    Ok(Received {
-        len: len.unsigned_abs(),
-        passed,
-    })
+/// Receives one packet; its length, 0 when the other side is gone.
+pub(crate) fn receive(socket: RawFd, buffer: &mut [u8], waiting: Waiting) -> Sys<usize> {
+    let room = buffer.as_mut_ptr().cast();
+    // SAFETY: the buffer is valid for its length.
+    let len = check(unsafe { libc::recv(socket, room, buffer.len(), waiting.flag()) })?;
+    Ok(len.unsigned_abs())
 }
 
 /// The address of a socket by path.

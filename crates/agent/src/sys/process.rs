@@ -6,7 +6,7 @@ use super::fd::own;
 use super::{Errno, Sys, check};
 use crate::allocator;
 use std::mem;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 /// Where a fork finds itself.
 pub(crate) enum Forked {
@@ -64,8 +64,6 @@ pub(crate) fn exit(code: i32) -> ! {
 pub(crate) enum Ending {
     Exited(i32),
     Signalled(i32),
-    /// Nobody could tell.
-    Unknown,
 }
 
 impl std::fmt::Display for Ending {
@@ -76,7 +74,6 @@ impl std::fmt::Display for Ending {
                 Some(name) => write!(f, "was killed by {name} (signal {signal})"),
                 None => write!(f, "was killed by signal {signal}"),
             },
-            Self::Unknown => f.write_str("ended in a way that nobody saw"),
         }
     }
 }
@@ -110,47 +107,50 @@ fn ending_of(status: i32) -> Ending {
     }
 }
 
-/// Collects a child that has ended. `None`: it has not.
-pub(crate) fn collect(pid: i32) -> Sys<Option<(i32, Ending)>> {
-    let mut status = 0;
+/// Collects a child that has ended, whichever. `None`: none has.
+pub(crate) fn collect() -> Sys<Option<(i32, Ending)>> {
     // `__WALL`: children made by a clone without SIGCHLD count too.
     let options = libc::WNOHANG | libc::__WALL;
-    // SAFETY: room for one status.
-    let found = check(unsafe { libc::waitpid(pid, &raw mut status, options) })?;
-    Ok((found > 0).then(|| (found, ending_of(status))))
-}
-
-/// Waits for a child.
-pub(crate) fn wait(pid: i32) -> Ending {
-    let mut status = 0;
     loop {
+        let mut status = 0;
         // SAFETY: room for one status.
-        match check(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) }) {
-            Ok(_) => return ending_of(status),
-            Err(Errno::INTR) => {}
-            Err(_) => return Ending::Unknown,
+        let found = check(unsafe { libc::waitpid(-1, &raw mut status, options) })?;
+        if found <= 0 {
+            return Ok(None);
+        }
+        // A child that asked to be traced reports its stops, too.
+        if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
+            return Ok(Some((found, ending_of(status))));
         }
     }
 }
 
-/// Waits for a child without collecting it.
-pub(crate) fn await_end(pid: i32) {
+/// Whether a child has been stopped since the last look.
+pub(crate) fn has_stopped(pid: i32) -> bool {
     let id = libc::id_t::from(pid.unsigned_abs());
-    let options = libc::WEXITED | libc::WNOWAIT;
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    // SAFETY: all-zero is a valid siginfo, and there is room for it; the number in it is set by the
+    // kernel, or still 0.
+    unsafe {
+        let mut info: libc::siginfo_t = mem::zeroed();
+        libc::waitid(libc::P_PID, id, &raw mut info, options) == 0 && info.si_pid() == pid
+    }
+}
+
+/// Collects children that end, for ever. For process 1 of a namespace.
+pub(crate) fn collect_for_ever() -> ! {
     loop {
-        // SAFETY: all-zero is a valid siginfo, and there is room for it.
-        let result = unsafe {
-            let mut info: libc::siginfo_t = mem::zeroed();
-            libc::waitid(libc::P_PID, id, &raw mut info, options)
-        };
-        if check(result) != Err(Errno::INTR) {
-            return;
+        // SAFETY: nobody wants the status; `pause` has no arguments.
+        unsafe {
+            while libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) > 0 {}
+            // No child now. One that is adopted sends SIGCHLD, which has a handler.
+            libc::pause();
         }
     }
 }
 
-/// A descriptor that becomes readable when the process ends.
-pub(crate) fn watch(pid: i32) -> Sys<OwnedFd> {
+/// A descriptor of a process.
+pub(crate) fn open(pid: i32) -> Sys<OwnedFd> {
     // SAFETY: no pointers.
     let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
     i32::try_from(fd).map(own).map_err(|_| Errno::INVAL)
@@ -166,6 +166,60 @@ pub(crate) fn thread_id() -> i32 {
 pub(crate) fn id() -> i32 {
     // SAFETY: no pointers.
     unsafe { libc::getpid() }
+}
+
+/// A copy of a descriptor of another process, by a descriptor of that process.
+pub(crate) fn descriptor_of(process: RawFd, number: RawFd) -> Sys<OwnedFd> {
+    // SAFETY: no pointers.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process, number, 0) })?;
+    i32::try_from(fd).map(own).map_err(|_| Errno::INVAL)
+}
+
+/// Has this process killed when the thread that forked it ends.
+pub(crate) fn die_with_parent() {
+    // SAFETY: no pointers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Sets the mask for new files; the one before.
+pub(crate) fn set_umask(mask: u32) {
+    // SAFETY: no pointers.
+    unsafe { libc::umask(mask) };
+}
+
+/// A resource limit: soft, hard.
+pub(crate) fn limit_of(pid: i32, resource: u32) -> Sys<libc::rlimit> {
+    // SAFETY: room for one limit; a null pointer leaves it as it is.
+    unsafe {
+        let mut limit = mem::zeroed();
+        check(libc::prlimit(
+            pid,
+            resource,
+            std::ptr::null(),
+            &raw mut limit,
+        ))?;
+        Ok(limit)
+    }
+}
+
+/// Sets a resource limit of this process.
+pub(crate) fn set_limit(resource: u32, limit: libc::rlimit) -> Sys<()> {
+    // SAFETY: a valid limit.
+    let result = unsafe { libc::prlimit(0, resource, &raw const limit, std::ptr::null_mut()) };
+    check(result).map(drop)
+}
+
+/// Lets this process have as many descriptors as it may.
+pub(crate) fn raise_descriptor_limit() {
+    if let Ok(limit) = limit_of(0, libc::RLIMIT_NOFILE) {
+        let _ = set_limit(
+            libc::RLIMIT_NOFILE,
+            libc::rlimit {
+                rlim_cur: limit.rlim_max,
+                ..limit
+            },
+        );
+    }
 }
 
 /// Starts a session of its own.
@@ -215,29 +269,6 @@ impl Identity {
             ))?;
         }
         Ok(())
-    }
-}
-
-/// Watches the calling thread: the word given becomes 0 when the thread ends.
-pub(crate) fn announce_thread_end(word: &'static std::sync::atomic::AtomicU32) {
-    // SAFETY: the word lives for ever. The C library's own use of the address, joining, never
-    // happens to a main thread.
-    unsafe { libc::syscall(libc::SYS_set_tid_address, word.as_ptr()) };
-}
-
-/// Waits until the word is no longer `value`.
-pub(crate) fn await_change(word: &std::sync::atomic::AtomicU32, value: u32) {
-    while word.load(std::sync::atomic::Ordering::Acquire) == value {
-        // SAFETY: the word is live. The kernel's wake at a thread's end is not a private one.
-        unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                word.as_ptr(),
-                libc::FUTEX_WAIT,
-                value,
-                std::ptr::null::<libc::timespec>(),
-            );
-        }
     }
 }
 

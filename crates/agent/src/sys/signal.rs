@@ -39,14 +39,6 @@ pub(crate) fn block_only(signals: &[i32]) {
     set_mask(&set_of(signals));
 }
 
-/// Blocks everything but [`INTERRUPT`] in this thread.
-pub(crate) fn block_all_but_interrupt() {
-    let mut set = full();
-    // SAFETY: the set is initialised.
-    unsafe { libc::sigdelset(&raw mut set, INTERRUPT) };
-    set_mask(&set);
-}
-
 fn full() -> libc::sigset_t {
     // SAFETY: sigfillset initialises the set.
     unsafe {
@@ -54,17 +46,6 @@ fn full() -> libc::sigset_t {
         libc::sigfillset(&raw mut set);
         set
     }
-}
-
-/// Runs `action` with all signals blocked.
-pub(crate) fn all_blocked<R>(action: impl FnOnce() -> R) -> R {
-    let set = full();
-    let mut old = set_of(&[]);
-    // SAFETY: both sets are initialised.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, &raw mut old) };
-    let result = action();
-    set_mask(&old);
-    result
 }
 
 /// Gives every signal its default disposition.
@@ -107,10 +88,40 @@ pub(crate) fn install_interrupt() {
     }
 }
 
-/// Sends [`INTERRUPT`] to a thread of this process.
-pub(crate) fn interrupt(tid: i32) {
+/// Sends [`INTERRUPT`] to a thread of a process.
+pub(crate) fn interrupt(pid: i32, tid: i32) {
     // SAFETY: no pointers.
-    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, INTERRUPT) };
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, INTERRUPT) };
+}
+
+/// Runs `action` with all signals but [`INTERRUPT`] blocked.
+pub(crate) fn all_but_interrupt_blocked<R>(action: impl FnOnce() -> R) -> R {
+    let mut set = full();
+    let mut old = set_of(&[]);
+    // SAFETY: both sets are initialised.
+    unsafe {
+        libc::sigdelset(&raw mut set, INTERRUPT);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const set, &raw mut old);
+    }
+    let result = action();
+    set_mask(&old);
+    result
+}
+
+/// Blocks every signal in this thread.
+pub(crate) fn block_all() {
+    set_mask(&full());
+}
+
+/// Lets SIGCHLD interrupt a wait, and do nothing else.
+pub(crate) fn notice_children() {
+    let handler: extern "C" fn(i32) = do_nothing;
+    // SAFETY: all-zero is a valid sigaction.
+    unsafe {
+        let mut action: libc::sigaction = mem::zeroed();
+        action.sa_sigaction = handler as libc::sighandler_t;
+        libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut());
+    }
 }
 
 /// Sends a signal to a process; to a process group when `group`.

@@ -4,7 +4,7 @@
 
 use super::{Sys, check, fd, file};
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// The character that ends a terminal's input.
 pub(crate) const END_OF_INPUT: u8 = 4;
@@ -34,6 +34,12 @@ pub(crate) fn open_pair() -> Sys<(OwnedFd, OwnedFd)> {
     // SAFETY: a valid winsize.
     unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
     Ok((master, slave))
+}
+
+/// Makes a terminal the controlling one of this process's session.
+pub(crate) fn take_control(fd: RawFd) -> Sys<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::ioctl(fd, libc::TIOCSCTTY, 0) }).map(drop)
 }
 
 /// The other side before Linux 4.13.

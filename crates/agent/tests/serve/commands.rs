@@ -2,11 +2,11 @@
 
 use crate::host::{Host, shell};
 use provium_protocol::message::Exit;
-use provium_protocol::op::{Exec, Program, Stdin};
+use provium_protocol::op::{Exec, Program, SignalTarget, Stdin};
 use provium_protocol::{CallId, Channel, ErrorKind, Frame, Lane, Op, Reply};
 use std::time::{Duration, Instant};
 
-const LANE: Lane = Lane::COMMANDS;
+const LANE: Lane = Lane::VM;
 
 fn exit(heard: &crate::host::Heard) -> Exit {
     match heard.reply.as_ref().unwrap() {
@@ -245,9 +245,11 @@ fn collecting_puts_the_output_into_the_reply() {
             stdout,
             stderr,
             exit,
+            stdout_dropped,
+            stderr_dropped: 0,
         } => {
-            assert_eq!((&stdout[..], &stderr[..]), (&b"12345"[..], &b"e\n"[..]));
-            assert_eq!(exit.code, Some(0));
+            assert_eq!((&stdout[..], &stderr[..]), (&b"1289\n"[..], &b"e\n"[..]));
+            assert_eq!((exit.code, stdout_dropped), (Some(0), 5));
         }
         other => panic!("{other:?}"),
     }
@@ -275,7 +277,7 @@ fn background_commands_are_signalled_and_joined() {
     let single = Op::Signal {
         call: two,
         signal: libc::SIGKILL,
-        group: true,
+        target: SignalTarget::Group,
     };
     assert_eq!(host.ask(LANE, &single), Ok(Reply::Done));
     assert_eq!(exit(&host.finish(two)).signal, Some(libc::SIGKILL));
@@ -283,6 +285,7 @@ fn background_commands_are_signalled_and_joined() {
     assert_eq!((gone.kind, gone.errno), (ErrorKind::Os, libc::ESRCH));
     let all = Op::SignalAll {
         signal: libc::SIGTERM,
+        everything: false,
     };
     assert_eq!(host.ask(LANE, &all), Ok(Reply::Count(1)));
     assert_eq!(exit(&host.finish(three)).signal, Some(libc::SIGTERM));
@@ -307,7 +310,7 @@ fn background_commands_are_signalled_and_joined() {
             &Op::Signal {
                 call: CallId(9999),
                 signal: 15,
-                group: true
+                target: SignalTarget::Group
             }
         )
         .unwrap_err()

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-const LANE: Lane = Lane::COMMANDS;
+const LANE: Lane = Lane::VM;
 
 struct Folder(PathBuf);
 
@@ -92,7 +92,7 @@ fn files_of_proc_have_no_size_and_are_read_whole() {
     let Ok(Reply::Bytes(bytes)) = host.ask(LANE, &inline) else {
         panic!("no bytes")
     };
-    assert!(bytes.starts_with(b"Name:\tprovium-exec"));
+    assert!(bytes.starts_with(b"Name:\tprovium-raw"));
     let call = host.request(LANE, &read(b"/proc/cpuinfo".to_vec()));
     assert!(host.finish(call).output.len() > 100);
 }
@@ -220,26 +220,26 @@ fn an_open_file_is_read_written_and_moved_in() {
         flags,
         perm: 0o600,
     };
-    let Ok(Reply::Opened { fd }) = host.ask(Lane::RAW, &open) else {
+    let Ok(Reply::Opened(fd)) = host.ask(Lane::VM, &open) else {
         panic!("not opened")
     };
-    assert_eq!(fd, 3, "low numbers are for tests");
-    let call = host.request(Lane::RAW, &Op::WriteFd { fd });
-    host.input(Lane::RAW, call, b"hello");
+    assert_eq!(fd.number, 3, "low numbers are for tests");
+    let call = host.request(Lane::VM, &Op::WriteFd { fd });
+    host.input(Lane::VM, call, b"hello");
     assert_eq!(host.finish(call).reply.unwrap(), Ok(Reply::Count(5)));
     let seek = Op::SeekFd {
         fd,
         offset: 1,
         whence: Whence::Set,
     };
-    assert_eq!(host.ask(Lane::RAW, &seek), Ok(Reply::Count(1)));
-    let some = host.ask(Lane::RAW, &Op::ReadFd { fd, max: 2 });
+    assert_eq!(host.ask(Lane::VM, &seek), Ok(Reply::Count(1)));
+    let some = host.ask(Lane::VM, &Op::ReadFd { fd, max: 2 });
     assert_eq!(some, Ok(Reply::Bytes(b"el".to_vec().into())));
-    let call = host.request(Lane::RAW, &Op::StreamFd { fd });
+    let call = host.request(Lane::VM, &Op::StreamFd { fd });
     assert_eq!(host.finish(call).output, b"lo");
-    assert_eq!(host.ask(Lane::RAW, &Op::CloseFd { fd }), Ok(Reply::Done));
+    assert_eq!(host.ask(Lane::VM, &Op::CloseFd { fd }), Ok(Reply::Done));
     assert_eq!(
-        host.ask(Lane::RAW, &Op::CloseFd { fd }).unwrap_err().errno,
+        host.ask(Lane::VM, &Op::CloseFd { fd }).unwrap_err().errno,
         libc::EBADF
     );
 }

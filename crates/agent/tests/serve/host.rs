@@ -101,10 +101,6 @@ impl Host {
         }
     }
 
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.line.write_all(bytes).unwrap();
     }

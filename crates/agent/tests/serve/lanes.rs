@@ -2,11 +2,11 @@
 
 use crate::host::{Host, shell, syscall};
 use provium_protocol::op::{Exec, WorkerSpec};
-use provium_protocol::{ErrorKind, Lane, Op, Reply};
+use provium_protocol::{Descriptor, ErrorKind, Lane, Op, Reply};
 use std::time::{Duration, Instant};
 
 fn worker(host: &mut Host, spec: WorkerSpec) -> (Lane, u32) {
-    match host.ask(Lane::AGENT, &Op::SpawnWorker(spec)) {
+    match host.ask(Lane::VM, &Op::SpawnWorker(spec)) {
         Ok(Reply::Worker { lane, pid }) => (lane, pid),
         other => panic!("{other:?}"),
     }
@@ -27,10 +27,10 @@ fn a_worker_begins_as_the_raw_process_is() {
         flags: libc::O_RDONLY,
         perm: 0,
     };
-    let Ok(Reply::Opened { fd }) = host.ask(Lane::RAW, &open) else {
+    let Ok(Reply::Opened(fd)) = host.ask(Lane::VM, &open) else {
         panic!("not opened")
     };
-    raw(&mut host, Lane::RAW, libc::SYS_umask, &[0o077]);
+    raw(&mut host, Lane::VM, libc::SYS_umask, &[0o077]);
     let spec = WorkerSpec {
         cwd: Some(b"/usr".to_vec().into()),
         env: vec![(b"MINE".to_vec().into(), b"yes".to_vec().into())],
@@ -39,22 +39,29 @@ fn a_worker_begins_as_the_raw_process_is() {
     let (lane, pid) = worker(&mut host, spec);
     assert!(lane >= Lane::FIRST_WORKER);
     assert_eq!(raw(&mut host, lane, libc::SYS_getpid, &[]), i64::from(pid));
-    let agent = i64::from(host.pid());
+    let parent = raw(&mut host, Lane::VM, libc::SYS_getppid, &[]);
     assert_eq!(
         raw(&mut host, lane, libc::SYS_getppid, &[]),
-        agent,
-        "the router is told of its end"
+        parent,
+        "the executor is told of its end"
     );
-    let Ok(Reply::Bytes(bytes)) = host.ask(lane, &Op::ReadFd { fd, max: 4 }) else {
+    assert_eq!(raw(&mut host, lane, libc::SYS_getsid, &[]), i64::from(pid));
+    let Ok(Reply::Bytes(bytes)) = host.ask(
+        lane,
+        &Op::ReadFd {
+            fd: Descriptor::from(fd.number),
+            max: 4,
+        },
+    ) else {
         panic!("no")
     };
     assert_eq!(&bytes[..], b"root");
     let said = host.sh(lane, "pwd; umask; echo $MINE").output;
     assert_eq!(String::from_utf8(said).unwrap(), "/usr\n0077\nyes\n");
-    raw(&mut host, lane, libc::SYS_close, &[i64::from(fd)]);
+    raw(&mut host, lane, libc::SYS_close, &[i64::from(fd.number)]);
     assert!(
         host.ask(
-            Lane::RAW,
+            Lane::VM,
             &Op::SeekFd {
                 fd,
                 offset: 0,
@@ -64,7 +71,7 @@ fn a_worker_begins_as_the_raw_process_is() {
         .is_ok()
     );
     assert_eq!(
-        raw(&mut host, Lane::RAW, libc::SYS_wait4, &[-1]),
+        raw(&mut host, Lane::VM, libc::SYS_wait4, &[-1]),
         -1,
         "no child of the raw lane"
     );
@@ -94,7 +101,7 @@ fn eight_workers_sleep_at_once_and_one_that_hangs_can_be_closed() {
     let pid = host.started(running);
     for lane in &lanes {
         assert_eq!(
-            host.ask(Lane::AGENT, &Op::RetireWorker { lane: *lane }),
+            host.ask(Lane::VM, &Op::RetireWorker { lane: *lane }),
             Ok(Reply::Done)
         );
     }
@@ -104,12 +111,12 @@ fn eight_workers_sleep_at_once_and_one_that_hangs_can_be_closed() {
     );
     host.finish(running);
     let gone = format!("for i in $(seq 100); do kill -0 {pid} || exit 0; sleep 0.05; done; exit 1");
-    let heard = host.sh(Lane::COMMANDS, &gone);
+    let heard = host.sh(Lane::VM, &gone);
     assert!(matches!(heard.reply, Some(Ok(Reply::Exited(exit))) if exit.code == Some(0)));
     let error = host.ask(lanes[2], &Op::ClockGet).unwrap_err();
     assert_eq!(error.kind, ErrorKind::NoSuchLane);
     assert_eq!(
-        host.ask(Lane::AGENT, &Op::RetireWorker { lane: lanes[2] }),
+        host.ask(Lane::VM, &Op::RetireWorker { lane: lanes[2] }),
         Ok(Reply::Done)
     );
 }
@@ -124,7 +131,7 @@ fn a_worker_that_died_stays_dead_until_retired() {
     assert!(error.message.contains("exited with status 7"), "{error:?}");
     let error = host.ask(lane, &Op::ClockGet).unwrap_err();
     assert_eq!(error.kind, ErrorKind::LaneDied);
-    host.ask(Lane::AGENT, &Op::RetireWorker { lane }).unwrap();
+    host.ask(Lane::VM, &Op::RetireWorker { lane }).unwrap();
     assert_eq!(
         host.ask(lane, &Op::ClockGet).unwrap_err().kind,
         ErrorKind::NoSuchLane
@@ -138,7 +145,7 @@ fn a_worker_that_cannot_become_what_it_should_says_why() {
         cwd: Some(b"/nowhere".to_vec().into()),
         ..WorkerSpec::default()
     };
-    let error = host.ask(Lane::AGENT, &Op::SpawnWorker(spec)).unwrap_err();
+    let error = host.ask(Lane::VM, &Op::SpawnWorker(spec)).unwrap_err();
     assert_eq!(
         (error.errno, error.message.as_str()),
         (libc::ENOENT, "chdir /nowhere")
@@ -147,7 +154,7 @@ fn a_worker_that_cannot_become_what_it_should_says_why() {
         namespaces: vec!["odd".into()],
         ..WorkerSpec::default()
     };
-    let error = host.ask(Lane::AGENT, &Op::SpawnWorker(spec)).unwrap_err();
+    let error = host.ask(Lane::VM, &Op::SpawnWorker(spec)).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid);
 }
 
@@ -179,12 +186,8 @@ fn a_batch_runs_in_order_and_goes_on_after_failures() {
         Op::Stats,
     ];
     ops.extend((0..2000).map(|_| Op::Syscall(syscall(libc::SYS_getppid, &[]))));
-    let batch = Op::Batch {
-        commands: Lane::COMMANDS,
-        raw: Lane::RAW,
-        ops,
-    };
-    let Ok(Reply::Batch(results)) = host.ask(Lane::AGENT, &batch) else {
+    let batch = Op::Batch { ops };
+    let Ok(Reply::Batch(results)) = host.ask(Lane::VM, &batch) else {
         panic!("no batch")
     };
     assert_eq!(results.len(), 2008);
@@ -214,13 +217,11 @@ fn a_batch_is_cancelled_between_and_within_its_entries() {
         ..shell("sleep 100")
     });
     let batch = Op::Batch {
-        commands: Lane::COMMANDS,
-        raw: Lane::RAW,
         ops: vec![sleep.clone(), sleep],
     };
-    let call = host.request(Lane::AGENT, &batch);
-    host.sh(Lane::COMMANDS, "true");
-    host.cancel(Lane::AGENT, call);
+    let call = host.request(Lane::VM, &batch);
+    host.sh(Lane::VM, "true");
+    host.cancel(Lane::VM, call);
     assert_eq!(
         host.finish(call).reply.unwrap().unwrap_err().kind,
         ErrorKind::Cancelled
@@ -230,18 +231,18 @@ fn a_batch_is_cancelled_between_and_within_its_entries() {
 #[test]
 fn a_stopped_executor_is_replaced_when_a_call_to_it_is_cancelled() {
     let mut host = Host::new();
-    let pid = raw(&mut host, Lane::RAW, libc::SYS_getpid, &[]);
+    let pid = raw(&mut host, Lane::VM, libc::SYS_getpid, &[]);
     // The signal takes its time; a call that comes before it would simply be answered.
     let stop =
         format!("kill -STOP {pid}; until grep -q '^State:.T' /proc/{pid}/status; do :; done");
-    host.sh(Lane::COMMANDS, &stop);
-    let call = host.request(Lane::RAW, &Op::Syscall(syscall(libc::SYS_getpid, &[])));
-    host.cancel(Lane::RAW, call);
+    host.sh(Lane::VM, &stop);
+    let call = host.request(Lane::VM, &Op::Syscall(syscall(libc::SYS_getpid, &[])));
+    host.cancel(Lane::VM, call);
     assert_eq!(
         host.finish(call).reply.unwrap().unwrap_err().kind,
         ErrorKind::Cancelled
     );
-    assert_ne!(raw(&mut host, Lane::RAW, libc::SYS_getpid, &[]), pid);
+    assert_ne!(raw(&mut host, Lane::VM, libc::SYS_getpid, &[]), pid);
 }
 
 #[test]
@@ -269,13 +270,13 @@ fn a_worker_serves_from_namespaces_of_its_own() {
             .map(str::to_owned)
             .collect::<Vec<_>>()
     };
-    let outside = names(&mut host, Lane::COMMANDS);
+    let outside = names(&mut host, Lane::VM);
     let namespaces = ["mnt", "net", "uts", "ipc", "cgroup", "time"].map(str::to_owned);
     let spec = WorkerSpec {
         namespaces: namespaces.to_vec(),
         ..WorkerSpec::default()
     };
-    match host.ask(Lane::AGENT, &Op::SpawnWorker(spec)) {
+    match host.ask(Lane::VM, &Op::SpawnWorker(spec)) {
         Ok(Reply::Worker { lane, .. }) => {
             let inside = names(&mut host, lane);
             assert_eq!(inside.len(), 6);

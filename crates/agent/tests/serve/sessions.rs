@@ -18,7 +18,7 @@ fn the_agent_announces_itself_and_answers_with_the_session() {
 #[test]
 fn pings_are_answered_whatever_else_goes_on() {
     let mut host = Host::new();
-    let call = host.request(Lane::RAW, &Op::Syscall(syscall(libc::SYS_pause, &[])));
+    let call = host.request(Lane::VM, &Op::Syscall(syscall(libc::SYS_pause, &[])));
     for id in 0..3 {
         host.send(&Frame::new(
             FrameKind::Ping,
@@ -30,19 +30,19 @@ fn pings_are_answered_whatever_else_goes_on() {
     while host.pongs < 3 {
         host.hear();
     }
-    host.cancel(Lane::RAW, call);
+    host.cancel(Lane::VM, call);
     host.finish(call);
 }
 
 #[test]
 fn a_new_session_ends_what_the_old_one_left() {
     let mut host = Host::new();
-    let call = host.request(Lane::COMMANDS, &Op::Exec(shell("sleep 100")));
+    let call = host.request(Lane::VM, &Op::Exec(shell("sleep 100")));
     let pid = host.started(call);
     host.greet(8);
     host.calls.clear();
     let gone = format!("for i in $(seq 100); do kill -0 {pid} || exit 0; sleep 0.05; done; exit 1");
-    let heard = host.sh(Lane::COMMANDS, &gone);
+    let heard = host.sh(Lane::VM, &gone);
     assert!(matches!(heard.reply, Some(Ok(Reply::Exited(exit))) if exit.code == Some(0)));
 }
 
@@ -53,9 +53,9 @@ fn garbage_costs_the_session_and_nothing_else() {
     host.raw(b"\0\0\0\x04what");
     let hello = host.greet(9);
     assert_eq!(hello.session, 9);
-    assert_eq!(host.sh(Lane::COMMANDS, "echo on").output, b"on\n");
+    assert_eq!(host.sh(Lane::VM, "echo on").output, b"on\n");
     // A request that is none, and one for nobody.
-    let call = host.request(Lane::COMMANDS, &Op::ClockGet);
+    let call = host.request(Lane::VM, &Op::ClockGet);
     host.finish(call);
     assert_eq!(
         host.ask(Lane(77), &Op::ClockGet).unwrap_err().kind,

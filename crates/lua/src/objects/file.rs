@@ -31,13 +31,21 @@ pub(super) fn value(lua: &Lua, file: File) -> Result<Value> {
     value::of(lua, file.id(), || FileObject(file))
 }
 
-/// The descriptor that the argument names: a file that is open, or a number.
-pub(super) fn descriptor(args: &Args, index: usize) -> std::result::Result<i64, Raise> {
+/// What names a descriptor: a file that is open, or a number.
+pub(super) enum Descriptor {
+    File(File),
+    Number(i64),
+}
+
+/// The descriptor that the argument names.
+pub(super) fn descriptor(args: &Args, index: usize) -> std::result::Result<Descriptor, Raise> {
     match as_object::<FileObject>(&args.value(index)) {
         // Its number would be 0, which is somebody else's.
         Some(file) if file.0.is_closed() => Err(Raise::argument("file is closed")),
-        Some(file) => Ok(i64::from(file.0.fd())),
-        None => args.integer(index, "the descriptor (or file)"),
+        Some(file) => Ok(Descriptor::File(file.0.clone())),
+        None => args
+            .integer(index, "the descriptor (or file)")
+            .map(Descriptor::Number),
     }
 }
 
@@ -68,7 +76,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             Ok(this.0.seek(offset, whence).await?)
         })?
         .waits("tell", |_, this, _| async move { Ok(this.0.tell().await?) })?
-        .method("fd", |_, this, _| Ok(this.0.fd()))?
+        .waits("fd", |_, this, _| async move { Ok(this.0.fd().await) })?
         .waits("tail_stream", |lua, this, _| async move {
             let (scope, site) = here(&lua);
             let tail = this.0.tail_stream(&scope, site).await?;

@@ -61,12 +61,21 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })?
         .waits("fd_stream", |lua, this, args| async move {
             let (scope, site) = here(&lua);
-            let fd = file::descriptor(&args, 0)?;
-            let fd = i32::try_from(fd)
+            let number = match file::descriptor(&args, 0)? {
+                // Of the worker (or VM) that opened it, whichever is asked.
+                file::Descriptor::File(file) => {
+                    let tail = file.fd_stream(&scope, &this.surface(), site)?;
+                    return Ok(stream::value(&lua, tail)?);
+                }
+                file::Descriptor::Number(number) => number,
+            };
+            let fd = i32::try_from(number)
                 .ok()
                 .filter(|fd| *fd >= 0)
                 .ok_or_else(|| {
-                    Raise::argument(format!("the descriptor (or file): {fd} is out of range"))
+                    Raise::argument(format!(
+                        "the descriptor (or file): {number} is out of range"
+                    ))
                 })?;
             let tail = this.surface().fd_stream(&scope, fd, site).await?;
             Ok(stream::value(&lua, tail)?)
@@ -91,7 +100,7 @@ fn open_mode(args: &Args) -> std::result::Result<OpenMode, Raise> {
         truncate: options.flag("truncate")?,
         append: options.flag("append")?,
         exclusive: options.flag("exclusive")?,
-        perm: options.perm("perm")?.unwrap_or(0),
+        perm: options.perm("perm")?,
     })
 }
 

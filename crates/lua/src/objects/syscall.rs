@@ -1,7 +1,8 @@
 //! Raw syscalls: the numbers-only form, the table form with buffers, and `ioctl`.
 
-use super::pending;
 use super::surface::HasSurface;
+use super::value::here;
+use super::{file, pending};
 use crate::args::{Args, bytes_of, integer_of};
 use crate::class::Class;
 use crate::globals::syscall_number;
@@ -32,13 +33,24 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })?
         .waits("syscall_async", |lua, this, args| async move {
             let (call, syscall) = (named("syscall_async", &args), read(&args)?);
-            let pending = this.surface().syscall_async(call, syscall).await?;
+            let (scope, _) = here(&lua);
+            let pending = this.surface().syscall_async(&scope, call, syscall).await?;
             Ok(pending::value(&lua, pending, this.subject())?)
         })?
         .waits("ioctl", |lua, this, args| async move {
-            let syscall = read_ioctl(&args)?;
+            let mut syscall = read_ioctl(&args)?;
+            let mut surface = this.surface();
+            match file::descriptor(&args, 0)? {
+                file::Descriptor::Number(number) => syscall.args[0] = number,
+                // It is made by the worker (or VM) that opened it, whichever is asked.
+                file::Descriptor::File(file) => {
+                    let number = file.number_for("ioctl()", &surface).await?;
+                    syscall.args[0] = i64::from(number);
+                    surface = file.surface().clone();
+                }
+            }
             let call = format!("ioctl({}, {:#x})", syscall.args[0], syscall.args[1]);
-            let result = this.surface().syscall(call, syscall).await?;
+            let result = surface.syscall(call, syscall).await?;
             Ok(ioctl_table(&lua, &result, args.value(2))?)
         })?
         .waits("read_mem", |lua, this, args| async move {
@@ -287,11 +299,10 @@ fn buffer_index(
 /// `ioctl(fd, cmd, data?, {bufs=, ptr_offsets=})`: the data is the third argument, a number as it is
 /// and a string by its address; `ptr_offsets[i]` says where in it the address of `bufs[i]` goes.
 fn read_ioctl(args: &Args) -> std::result::Result<Syscall, Raise> {
-    let fd = super::file::descriptor(args, 0)?;
     let command = args.integer(1, "the command")?;
     let mut syscall = Syscall {
         nr: SYS_IOCTL,
-        args: [fd, command, 0, 0, 0, 0],
+        args: [0, command, 0, 0, 0, 0],
         buffers: Vec::new(),
         pointers: Vec::new(),
         nested: Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::golden;
 use provium_protocol::message::{Entry, EntryType, Exit, GuestStats, ModuleFile, Stat};
-use provium_protocol::{Answer, Ask, ErrorKind, Event, Lane, Reply, WireError};
+use provium_protocol::{Answer, Ask, Descriptor, ErrorKind, Event, Lane, Reply, WireError};
 
 /// Fails to compile when a variant is added: it wants a line below.
 fn every_reply_is_here(reply: &Reply) {
@@ -14,7 +14,7 @@ fn every_reply_is_here(reply: &Reply) {
         | Reply::Ran { .. }
         | Reply::Stat(_)
         | Reply::Entries(_)
-        | Reply::Opened { .. }
+        | Reply::Opened(_)
         | Reply::Syscall { .. }
         | Reply::Worker { .. }
         | Reply::Joined { .. }
@@ -45,7 +45,9 @@ fn replies() {
             exit: exit(Some(0), None),
             stdout: b"out".to_vec().into(),
             stderr: b"".to_vec().into(),
-        } => b"\x81\xa3Ran\x93\x93\x00\xc0\xcd\x03\xe8\xc4\x03out\xc4\x00",
+            stdout_dropped: 300,
+            stderr_dropped: 0,
+        } => b"\x81\xa3Ran\x95\x93\x00\xc0\xcd\x03\xe8\xc4\x03out\xc4\x00\xcd\x01,\x00",
         Reply::Stat(Stat {
             size: 1,
             mtime: -2,
@@ -57,7 +59,7 @@ fn replies() {
             ino: 6,
             nlink: 7,
         }) => b"\x81\xa4Stat\x99\x01\xfe\x03\xcd\t\xed\xa4File\x04\x05\x06\x07",
-        Reply::Opened { fd: 3 } => b"\x81\xa6Opened\x91\x03",
+        Reply::Opened(Descriptor { number: 3, generation: 7 }) => b"\x81\xa6Opened\x92\x03\x07",
         Reply::Syscall {
             ret: -1,
             errno: 9,
@@ -111,6 +113,8 @@ fn errors() {
         ErrorKind::Cancelled => b"\xa9Cancelled",
         ErrorKind::NoSuchLane => b"\xaaNoSuchLane",
         ErrorKind::Invalid => b"\xa7Invalid",
+        ErrorKind::StaleDescriptor => b"\xafStaleDescriptor",
+        ErrorKind::TooLarge => b"\xa8TooLarge",
     }
 }
 
@@ -119,6 +123,7 @@ fn events() {
     golden! {
         Event::Started { pid: 70_000 } => b"\x81\xa7Started\x91\xce\x00\x01\x11p",
         Event::Entered { tid: 1 } => b"\x81\xa7Entered\x91\x01",
+        Event::Waiting => b"\xa7Waiting",
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::golden;
 use provium_protocol::op::{
-    Buffer, Exec, Link, Program, Renewal, Stdin, Syscall, TailStart, Whence, WorkerSpec,
+    Buffer, Exec, Link, Program, Renewal, SignalTarget, Stdin, Syscall, TailStart, Whence,
+    WorkerSpec,
 };
-use provium_protocol::{CallId, Lane, Op};
+use provium_protocol::{CallId, Descriptor, Lane, Op};
 
 /// Fails to compile when a variant is added: it wants a line below.
 fn every_op_is_here(op: &Op) {
@@ -37,6 +38,8 @@ fn every_op_is_here(op: &Op) {
         | Op::SeekFd { .. }
         | Op::CloseFd { .. }
         | Op::TailFile { .. }
+        | Op::CheckFd { .. }
+        | Op::TailFd { .. }
         | Op::Syscall(_)
         | Op::ReadMemory { .. }
         | Op::WriteMemory { .. }
@@ -52,7 +55,7 @@ fn path() -> Vec<u8> {
 }
 
 #[test]
-fn to_the_agent_itself() {
+fn to_the_agent_itself_and_about_workers() {
     every_op_is_here(&Op::PowerOff);
     golden! {
         Op::SpawnWorker(WorkerSpec {
@@ -63,8 +66,8 @@ fn to_the_agent_itself() {
         }) => b"\x81\xabSpawnWorker\x94\xa6nobody\xc4\x04/tmp\x91\x92\xc4\x01A\xc4\x011\x91\xa3net",
         Op::SpawnWorker(WorkerSpec::default()) => b"\x81\xabSpawnWorker\x94\xc0\xc0\x90\x90",
         Op::RetireWorker { lane: Lane::FIRST_WORKER } => b"\x81\xacRetireWorker\x91\x10",
-        Op::Batch { commands: Lane::COMMANDS, raw: Lane::RAW, ops: vec![Op::Stats, Op::Join] } =>
-            b"\x81\xa5Batch\x93\x01\x02\x92\xa5Stats\xa4Join",
+        Op::Batch { ops: vec![Op::Stats, Op::Join] } =>
+            b"\x81\xa5Batch\x91\x92\xa5Stats\xa4Join",
         Op::PowerOff => b"\xa8PowerOff",
         Op::Stats => b"\xa5Stats",
         Op::Quiesce => b"\xa7Quiesce",
@@ -106,9 +109,11 @@ fn commands() {
             b"\x81\xa4Exec\x99\x81\xa4Argv\x92\xc4\x02ls\xc4\x02-l\x91\x92\xc4\x01A\xc4\x01\
               \xff\xc3\xc4\x01/\xa10\xc3\x81\xa5Bytes\xc4\x02in\xc3\xce\x00\x01\x00\x00",
         Stdin::Channel => b"\xa7Channel",
-        Op::Signal { call: CallId(7), signal: 15, group: true } =>
-            b"\x81\xa6Signal\x93\x07\x0f\xc3",
-        Op::SignalAll { signal: 9 } => b"\x81\xa9SignalAll\x91\t",
+        Op::Signal { call: CallId(7), signal: 15, target: SignalTarget::Group } =>
+            b"\x81\xa6Signal\x93\x07\x0f\xa5Group",
+        SignalTarget::Process => b"\xa7Process",
+        SignalTarget::Tree => b"\xa4Tree",
+        Op::SignalAll { signal: 9, everything: true } => b"\x81\xa9SignalAll\x92\t\xc3",
         Op::Join => b"\xa4Join",
     }
 }
@@ -144,19 +149,26 @@ fn files_by_path() {
     }
 }
 
+const FD: Descriptor = Descriptor {
+    number: 3,
+    generation: 7,
+};
+
 #[test]
 fn descriptors() {
     golden! {
         Op::Open { path: path(), flags: 0o101, perm: 0o644 } =>
             b"\x81\xa4Open\x93\xc4\x03/p\xffA\xcd\x01\xa4",
-        Op::ReadFd { fd: 3, max: 1 << 20 } => b"\x81\xa6ReadFd\x92\x03\xce\x00\x10\x00\x00",
-        Op::StreamFd { fd: 3 } => b"\x81\xa8StreamFd\x91\x03",
-        Op::WriteFd { fd: 3 } => b"\x81\xa7WriteFd\x91\x03",
-        Op::SeekFd { fd: 3, offset: -1, whence: Whence::Set } =>
-            b"\x81\xa6SeekFd\x93\x03\xff\xa3Set",
+        Op::ReadFd { fd: FD, max: 1 << 20 } => b"\x81\xa6ReadFd\x92\x92\x03\x07\xce\x00\x10\x00\x00",
+        Op::StreamFd { fd: FD } => b"\x81\xa8StreamFd\x91\x92\x03\x07",
+        Op::WriteFd { fd: FD } => b"\x81\xa7WriteFd\x91\x92\x03\x07",
+        Op::SeekFd { fd: FD, offset: -1, whence: Whence::Set } =>
+            b"\x81\xa6SeekFd\x93\x92\x03\x07\xff\xa3Set",
         Whence::Current => b"\xa7Current",
         Whence::End => b"\xa3End",
-        Op::CloseFd { fd: -1 } => b"\x81\xa7CloseFd\x91\xff",
+        Op::CloseFd { fd: (-1).into() } => b"\x81\xa7CloseFd\x91\x92\xff\x00",
+        Op::CheckFd { fd: FD } => b"\x81\xa7CheckFd\x91\x92\x03\x07",
+        Op::TailFd { fd: FD } => b"\x81\xa6TailFd\x91\x92\x03\x07",
     }
 }
 

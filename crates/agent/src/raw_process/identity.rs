@@ -2,7 +2,7 @@
 
 use crate::failure;
 use crate::sys::process::Identity;
-use crate::sys::{Sys, file, process};
+use crate::sys::{Sys, file};
 use provium_protocol::WireError;
 
 /// A user of the guest.
@@ -23,11 +23,6 @@ pub(crate) fn find(wanted: &str) -> Result<User, WireError> {
 
 fn optional(content: Sys<Vec<u8>>) -> Vec<u8> {
     content.unwrap_or_default()
-}
-
-/// Whom this process acts as: user and group.
-pub(crate) fn effective() -> (u32, u32) {
-    process::effective_ids()
 }
 
 fn number(field: &[u8]) -> Option<u32> {

@@ -1,116 +1,12 @@
-//! Raw syscalls: buffers into memory, addresses into arguments and buffers, the call, and back.
+//! Buffers of raw calls: where each goes, and what points to it.
 
-use crate::executor::{Call, Outcome, Shared};
-use crate::failure::{self, OpResult};
-use crate::sys::memory::Region;
-use crate::sys::{process, raw, signal};
+use crate::failure;
+use crate::sys::Sys;
 use provium_protocol::op::{Buffer, Syscall};
-use provium_protocol::{Event, Reply, WireError};
+use provium_protocol::{Reply, WireError};
 
 /// All buffers of one call together.
 const LIMIT: usize = 128 * 1024 * 1024;
-/// What is kept mapped between calls.
-const KEPT: usize = 128 * 1024;
-const PAGE: usize = 4096;
-
-/// Makes the call, here or, in the background, on a thread of its own.
-pub(crate) fn run(call: &Call, request: Syscall, kept: &mut Option<Region>) -> Outcome {
-    let layout = match Layout::of(&request) {
-        Ok(layout) => layout,
-        Err(error) => return Err(error).into(),
-    };
-    if request.background {
-        return Outcome::later(move |shared, call| in_background(shared, call, request, &layout));
-    }
-    match region_for(&layout, kept) {
-        Ok(Place::Kept(region)) => perform(call, &request, &layout, region).into(),
-        Ok(Place::Own(region)) => perform(call, &request, &layout, &region).into(),
-        Err(error) => Err(error).into(),
-    }
-}
-
-enum Place<'a> {
-    Kept(&'a Region),
-    Own(Region),
-}
-
-fn region_for<'a>(layout: &Layout, kept: &'a mut Option<Region>) -> Result<Place<'a>, WireError> {
-    if layout.len > KEPT || layout.align > PAGE {
-        return map(layout.len, layout.align).map(Place::Own);
-    }
-    let region = match kept.take() {
-        Some(region) => region,
-        None => map(KEPT, PAGE)?,
-    };
-    Ok(Place::Kept(kept.insert(region)))
-}
-
-fn map(len: usize, align: usize) -> Result<Region, WireError> {
-    Region::map(len, align).map_err(|errno| failure::os("map buffers", errno))
-}
-
-fn in_background(shared: &Shared, call: &Call, request: Syscall, layout: &Layout) -> OpResult {
-    let region = map(layout.len, layout.align)?;
-    // What the main thread would notice, this thread shall; the process's own signals go on to the
-    // main thread, which may be waiting for them.
-    signal::block_all_but_interrupt();
-    shared.event(
-        call,
-        &Event::Entered {
-            tid: process::thread_id().unsigned_abs(),
-        },
-    );
-    perform(call, &request, layout, &region)
-}
-
-fn perform(call: &Call, request: &Syscall, layout: &Layout, region: &Region) -> OpResult {
-    place(request, layout, region)?;
-    let mut args = request.args;
-    for (slot, start) in request.pointers.iter().zip(&layout.starts) {
-        if let Ok(slot) = usize::try_from(*slot)
-            && let Some(argument) = args.get_mut(slot)
-        {
-            *argument = region.address(*start).cast_signed();
-        }
-    }
-    let result = raw::syscall(request.nr, args);
-    let interrupted = result == -i64::from(libc::EINTR);
-    if interrupted && call.is_cancelled() {
-        return Err(failure::cancelled());
-    }
-    let failed = (-4095..0).contains(&result);
-    let (ret, errno) = if failed { (-1, -result) } else { (result, 0) };
-    let buffers = request
-        .buffers
-        .iter()
-        .zip(&layout.starts)
-        .map(|(buffer, start)| {
-            buffer
-                .returned
-                .then(|| region.get(*start, size(buffer)).into())
-        });
-    Ok(Reply::Syscall {
-        ret,
-        errno: i32::try_from(errno).unwrap_or(0),
-        buffers: buffers.collect(),
-    })
-}
-
-fn place(request: &Syscall, layout: &Layout, region: &Region) -> Result<(), WireError> {
-    region.clear(0, layout.len);
-    let put = |offset, bytes: &[u8]| {
-        region
-            .put(offset, bytes)
-            .map_err(|errno| failure::os("place a buffer", errno))
-    };
-    for (buffer, start) in request.buffers.iter().zip(&layout.starts) {
-        put(*start, &buffer.content)?;
-    }
-    for link in &layout.links {
-        put(link.at, &region.address(link.target).to_ne_bytes())?;
-    }
-    Ok(())
-}
 
 fn size(buffer: &Buffer) -> usize {
     usize::try_from(buffer.len).unwrap_or(usize::MAX)
@@ -118,11 +14,11 @@ fn size(buffer: &Buffer) -> usize {
 
 /// Where everything goes, as offsets into one region.
 #[derive(Debug, PartialEq, Eq)]
-struct Layout {
+pub(super) struct Layout {
     starts: Vec<usize>,
     links: Vec<Pointer>,
-    len: usize,
-    align: usize,
+    pub(super) len: usize,
+    pub(super) align: usize,
 }
 
 /// The address of `target` goes to `at`.
@@ -133,7 +29,7 @@ struct Pointer {
 }
 
 impl Layout {
-    fn of(request: &Syscall) -> Result<Self, WireError> {
+    pub(super) fn of(request: &Syscall) -> Result<Self, WireError> {
         let mut starts = Vec::with_capacity(request.buffers.len());
         let mut len = 0_usize;
         for (index, buffer) in request.buffers.iter().enumerate() {
@@ -172,6 +68,62 @@ impl Layout {
             len,
             align: align as usize,
         })
+    }
+
+    /// Puts everything into memory that begins at `base` and is zero.
+    pub(super) fn place(
+        &self,
+        request: &Syscall,
+        base: u64,
+        mut put: impl FnMut(usize, &[u8]) -> Sys<()>,
+    ) -> Result<(), WireError> {
+        let mut put = |offset, bytes: &[u8]| {
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            put(offset, bytes).map_err(|errno| failure::os("place a buffer", errno))
+        };
+        for (buffer, start) in request.buffers.iter().zip(&self.starts) {
+            put(*start, &buffer.content)?;
+        }
+        for link in &self.links {
+            put(link.at, &(base + link.target as u64).to_ne_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Number and arguments of the call, with addresses in their places.
+    pub(super) fn arguments(&self, request: &Syscall, base: u64) -> [i64; 7] {
+        let mut all = [0; 7];
+        all[0] = request.nr;
+        all[1..].copy_from_slice(&request.args);
+        for (slot, start) in request.pointers.iter().zip(&self.starts) {
+            if let Ok(slot) = usize::try_from(*slot)
+                && let Some(argument) = all.get_mut(slot + 1)
+            {
+                *argument = (base + *start as u64).cast_signed();
+            }
+        }
+        all
+    }
+
+    /// What the call came to.
+    pub(super) fn reply(
+        &self,
+        request: &Syscall,
+        result: i64,
+        mut get: impl FnMut(usize, usize) -> Vec<u8>,
+    ) -> Reply {
+        let failed = (-4095..0).contains(&result);
+        let (ret, errno) = if failed { (-1, -result) } else { (result, 0) };
+        let buffers = request.buffers.iter().zip(&self.starts);
+        Reply::Syscall {
+            ret,
+            errno: i32::try_from(errno).unwrap_or(0),
+            buffers: buffers
+                .map(|(buffer, start)| buffer.returned.then(|| get(*start, size(buffer)).into()))
+                .collect(),
+        }
     }
 }
 

@@ -1,0 +1,157 @@
+//! A batch: entries one after the other, each begun when the one before it has its result.
+//!
+//! Results that grow large end it early; the host sends what is left again. So neither the request nor
+//! the reply is ever large, whatever the entries add up to.
+
+use super::call::{Asker, Call, lock};
+use super::owner::{Job, Owner};
+use super::shared::Shared;
+use crate::failure::{self, OpResult};
+use provium_protocol::op::Stdin;
+use provium_protocol::{CallId, Op, Reply};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+/// What the results may take up before the batch ends early.
+const ENOUGH: usize = 8 * 1024 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Batch {
+    shared: Arc<Shared>,
+    call: Arc<Call>,
+    owner: Arc<Owner>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    left: VecDeque<Op>,
+    results: Vec<OpResult>,
+    size: usize,
+    /// The entry that was begun.
+    open: Option<Arc<Call>>,
+    next: u32,
+    /// Somebody begins entries; who has a result leaves the next to them.
+    stepping: bool,
+}
+
+impl Batch {
+    /// Begins it; `call` gets the results.
+    pub(super) fn begin(shared: &Arc<Shared>, call: Arc<Call>, ops: Vec<Op>) -> Arc<Self> {
+        let batch = Arc::new(Self {
+            shared: Arc::clone(shared),
+            owner: Arc::clone(&call.owner),
+            call,
+            state: Mutex::new(State {
+                results: Vec::with_capacity(ops.len()),
+                left: ops.into(),
+                size: 0,
+                open: None,
+                next: CallId::FIRST_INTERNAL.0,
+                stepping: false,
+            }),
+        });
+        Self::step(&batch);
+        batch
+    }
+
+    /// The entry that runs, for who cancels the batch.
+    pub(super) fn current(&self) -> Option<Arc<Call>> {
+        lock(&self.state).open.clone()
+    }
+
+    /// An entry has its result.
+    pub(super) fn answered(self: &Arc<Self>, id: CallId, result: OpResult) {
+        {
+            let mut state = lock(&self.state);
+            if state.open.as_ref().is_none_or(|open| open.id != id) {
+                return;
+            }
+            state.open = None;
+            state.size += size_of_result(&result);
+            state.results.push(result);
+        }
+        Self::step(self);
+    }
+
+    /// Begins entries as long as they come to an end at once.
+    fn step(self: &Arc<Self>) {
+        loop {
+            let mut state = lock(&self.state);
+            if state.stepping || state.open.is_some() {
+                return;
+            }
+            if self.call.is_cancelled() {
+                drop(state);
+                return self.shared.finish(&self.call, Err(failure::cancelled()));
+            }
+            let enough = state.size > ENOUGH && !state.results.is_empty();
+            let Some(op) = state.left.pop_front().filter(|_| !enough) else {
+                let results = std::mem::take(&mut state.results);
+                drop(state);
+                return self.shared.finish(&self.call, Ok(Reply::Batch(results)));
+            };
+            if let Some(flaw) = flaw(&op) {
+                state.results.push(Err(failure::invalid(flaw)));
+                continue;
+            }
+            let id = CallId(state.next);
+            state.next += 1;
+            let asker = Asker::Batch(Arc::clone(self));
+            let call = Arc::new(Call::new(id, &self.owner, asker, Some(&op)));
+            if let Some(background) = call.command {
+                self.owner.background.begun(background);
+            }
+            state.open = Some(Arc::clone(&call));
+            state.stepping = true;
+            drop(state);
+            match self.owner.refusal() {
+                Some(error) => self.shared.finish(&call, Err(error)),
+                None => self.owner.push(&self.shared, Job { call, op }),
+            }
+            lock(&self.state).stepping = false;
+        }
+    }
+}
+
+fn size_of_result(result: &OpResult) -> usize {
+    const FRAME: usize = 64;
+    FRAME
+        + match result {
+            Ok(Reply::Bytes(bytes)) => bytes.len(),
+            Ok(Reply::Ran { stdout, stderr, .. }) => stdout.len() + stderr.len(),
+            Ok(Reply::Syscall { buffers, .. }) => {
+                buffers.iter().flatten().map(|bytes| bytes.len()).sum()
+            }
+            Ok(Reply::Entries(entries)) => {
+                entries.iter().map(|entry| FRAME + entry.name.len()).sum()
+            }
+            _ => 0,
+        }
+}
+
+/// Why an op has no place in a batch.
+fn flaw(op: &Op) -> Option<String> {
+    let fits = match op {
+        Op::Exec(exec) => {
+            exec.stdin != Stdin::Channel && exec.collect.is_some() && !exec.background
+        }
+        Op::ReadFile { inline, .. } => *inline,
+        Op::WriteFile { content, .. } => content.is_some(),
+        Op::Syscall(call) => !call.background,
+        Op::Stat { .. }
+        | Op::ListDir { .. }
+        | Op::MakeDir { .. }
+        | Op::Unlink { .. }
+        | Op::Rename { .. }
+        | Op::Chmod { .. }
+        | Op::Symlink { .. }
+        | Op::ReadLink { .. }
+        | Op::Open { .. }
+        | Op::ReadFd { .. }
+        | Op::SeekFd { .. }
+        | Op::CloseFd { .. } => true,
+        _ => false,
+    };
+    (!fits).then(|| "an op of a batch can use no channels and start no workers".to_owned())
+}

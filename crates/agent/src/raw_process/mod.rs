@@ -1,0 +1,36 @@
+//! Raw processes: the state that an owner's raw calls, files and commands share.
+//!
+//! ```text
+//!   executor ── shared memory ── raw process ── forks ──▶ operation process
+//!       ▲                                                     │ pipes, result
+//!       └─────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Every owner (the VM, each worker) has one. It is a process like any other to a test: one task, a
+//! session of its own, no descriptor of the agent. It waits in a futex for the next
+//! [request](crate::sys::area::Code) and makes raw calls on its only thread; an asynchronous call has a further
+//! thread while it lasts.
+//!
+//! Files by path, open files and commands are handled by an *operation process* that it forks for each,
+//! so they see its descriptors, folders, namespaces and credentials, and none can delay another.
+//! Children are made with `CLONE_PARENT`: they are the executor's, which learns of every end.
+//!
+//! While it is busy with a raw call, the executor forks the operation process itself, which then
+//! [joins] it from outside.
+//!
+//! Code in here must not use locks of the executor, which may be held by other threads at the fork.
+
+mod identity;
+mod join;
+mod launch;
+mod operation;
+mod paths;
+mod serve;
+mod tail;
+mod transfer;
+mod worker;
+
+pub(crate) use join::run_beside;
+pub(crate) use operation::name_of as operation_name;
+pub(crate) use serve::{become_raw_process, run};
+pub(crate) use worker::{name_of as worker_name, reaper_name_of as reaper_name};

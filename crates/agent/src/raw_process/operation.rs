@@ -1,0 +1,247 @@
+//! An operation process: does one thing in the state of a raw process, leaves the result in its slot,
+//! and ends (or becomes the command).
+
+use super::{launch, paths, tail, transfer};
+use crate::failure::{self, OpResult};
+use crate::sys::area::{Area, PipeEnd, Slot, SlotState};
+use crate::sys::{Sys, fd, file, process, signal};
+use provium_protocol::{Op, WireError, codec};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// Where the process belongs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) area: Area,
+    pub(crate) slot: usize,
+    pub(crate) generation: u64,
+    /// Number of the raw process, as it sees itself.
+    pub(crate) raw_process: i32,
+}
+
+/// The operation's side of its slot.
+pub(crate) struct Operation {
+    area: Area,
+    slot: &'static Slot,
+    raw_process: i32,
+}
+
+/// What an op comes to: bytes for the output channel, and the reply.
+pub(super) struct Finished {
+    pub(super) data: Vec<u8>,
+    pub(super) result: OpResult,
+}
+
+impl From<OpResult> for Finished {
+    fn from(result: OpResult) -> Self {
+        Self {
+            data: Vec::new(),
+            result,
+        }
+    }
+}
+
+impl From<WireError> for Finished {
+    fn from(error: WireError) -> Self {
+        Err(error).into()
+    }
+}
+
+/// Carries out the op of a payload. For a process that was forked for it.
+pub(crate) fn run(place: &Place, payload: &[u8]) -> ! {
+    let slot = place.area.slot(place.slot);
+    if !slot.begin(place.generation, process::id()) {
+        process::exit(0);
+    }
+    process::new_session();
+    name_after(place);
+    let operation = Operation {
+        area: place.area,
+        slot,
+        raw_process: place.raw_process,
+    };
+    let finished = match codec::decode::<Op>(payload) {
+        Ok(Op::Exec(exec)) => launch::run(&operation, exec).into(),
+        Ok(op) => {
+            signal::block_all();
+            // A copy of a pipe's end would keep the pipe from ending.
+            close_all_but(descriptor(&op));
+            carry_out(&operation, op)
+        }
+        Err(_) => failure::invalid("the operation cannot be read").into(),
+    };
+    operation.finish(finished)
+}
+
+/// The descriptor that the op is about.
+fn descriptor(op: &Op) -> Option<RawFd> {
+    match op {
+        Op::ReadFd { fd, .. }
+        | Op::StreamFd { fd }
+        | Op::WriteFd { fd }
+        | Op::SeekFd { fd, .. }
+        | Op::TailFd { fd } => Some(fd.number),
+        _ => None,
+    }
+}
+
+fn close_all_but(kept: Option<RawFd>) {
+    match kept.filter(|kept| *kept >= 0) {
+        None => fd::close_range(0, i32::MAX),
+        Some(kept) => {
+            if kept > 0 {
+                fd::close_range(0, kept - 1);
+            }
+            fd::close_range(kept.saturating_add(1), i32::MAX);
+        }
+    }
+}
+
+/// A name by which the executor can find this process where it cannot tell its number.
+fn name_after(place: &Place) {
+    if let Ok(name) = std::ffi::CString::new(name_of(place.area.index, place.slot)) {
+        process::name_thread(&name);
+    }
+}
+
+/// The name of the operation process of a slot.
+pub(crate) fn name_of(area: usize, slot: usize) -> String {
+    format!("pv-op-{area}.{slot}")
+}
+
+fn carry_out(operation: &Operation, op: Op) -> Finished {
+    match op {
+        Op::ReadFile { path, inline } => transfer::read_file(operation, &path, inline),
+        Op::WriteFile {
+            path,
+            perm,
+            append,
+            content,
+        } => {
+            let mode = paths::Mode { perm, append };
+            transfer::write_file(operation, &path, mode, content).into()
+        }
+        Op::Stat { path } => paths::stat(&operation.resolve(&path)).into(),
+        Op::ListDir { path } => paths::list(&operation.resolve(&path)).into(),
+        Op::MakeDir {
+            path,
+            parents,
+            perm,
+        } => paths::make_dir(&path, parents, perm).into(),
+        Op::Unlink { path } => paths::unlink(&path).into(),
+        Op::Rename { from, to } => paths::rename(&from, &to).into(),
+        Op::Chmod { path, perm } => paths::chmod(&operation.resolve(&path), perm).into(),
+        Op::Symlink { target, path } => paths::symlink(&target, &path).into(),
+        Op::ReadLink { path } => paths::read_link(&operation.resolve(&path)).into(),
+        Op::ReadFd { fd, max } => transfer::read(fd.number, max).into(),
+        Op::StreamFd { fd } => transfer::stream(operation, fd.number).into(),
+        Op::WriteFd { fd } => transfer::write(operation, fd.number).into(),
+        Op::SeekFd { fd, offset, whence } => transfer::seek(fd.number, offset, whence).into(),
+        Op::TailFile { path, start } => {
+            tail::follow_path(operation, operation.resolve(&path), start).into()
+        }
+        Op::TailFd { fd } => tail::follow_descriptor(operation, fd.number).into(),
+        _ => failure::invalid("not an operation of this lane").into(),
+    }
+}
+
+impl Operation {
+    /// The path, with the raw process in the place of `self`: to a test they are one.
+    pub(super) fn resolve(&self, path: &[u8]) -> Vec<u8> {
+        const SELF: &[u8] = b"/proc/self";
+        const THREAD: &[u8] = b"/proc/thread-self";
+        // The names of standard descriptors lead through `/proc/self`.
+        const STANDARD: [(&[u8], &str); 4] = [
+            (b"/dev/stdin", "/proc/self/fd/0"),
+            (b"/dev/stdout", "/proc/self/fd/1"),
+            (b"/dev/stderr", "/proc/self/fd/2"),
+            (b"/dev/fd", "/proc/self/fd"),
+        ];
+        let standard = STANDARD.iter().find_map(|(name, leads_to)| {
+            let rest = path.strip_prefix(*name)?;
+            let is_it = rest.is_empty() || rest[0] == b'/';
+            is_it.then(|| [leads_to.as_bytes(), rest].concat())
+        });
+        if let Some(found) = standard {
+            return self.resolve(&found);
+        }
+        let below = |prefix: &[u8]| {
+            let rest = path.strip_prefix(prefix)?;
+            (rest.is_empty() || rest[0] == b'/').then(|| rest.to_vec())
+        };
+        let (rest, number) = match (below(SELF), below(THREAD)) {
+            (Some(rest), _) => (rest, format!("/proc/{}", self.raw_process)),
+            (None, Some(rest)) => {
+                let raw = self.raw_process;
+                (rest, format!("/proc/{raw}/task/{raw}"))
+            }
+            (None, None) => return path.to_vec(),
+        };
+        // The name itself, as a link, is left as it is; and so is everything, where the numbers of
+        // `/proc` are those of another namespace.
+        let own =
+            file::read_link(SELF).is_ok_and(|own| own == process::id().to_string().as_bytes());
+        if rest.is_empty() || !own {
+            return path.to_vec();
+        }
+        let mut found = number.into_bytes();
+        found.extend(rest);
+        found
+    }
+
+    /// Makes a pipe and offers the end that the executor has; returns the other.
+    pub(super) fn make_pipe(&self, which: PipeEnd) -> Sys<(OwnedFd, OwnedFd)> {
+        let (read, write) = with_room(fd::pipe)?;
+        let (ours, theirs) = match which {
+            PipeEnd::Input => (read, write),
+            _ => (write, read),
+        };
+        self.slot.offer(which, theirs.as_raw_fd());
+        Ok((ours, theirs))
+    }
+
+    pub(super) fn offer(&self, which: PipeEnd, fd: i32) {
+        self.slot.offer(which, fd);
+    }
+
+    /// Waits until the executor has taken what was offered. Ends the process if it does not want it.
+    pub(super) fn hand_over(&self) {
+        let offered = self.slot.advance(SlotState::Offered);
+        self.area.ring();
+        if !offered || !self.slot.await_change(SlotState::Offered) {
+            process::exit(0);
+        }
+    }
+
+    /// Leaves the result and ends.
+    fn finish(&self, finished: Finished) -> ! {
+        let message = codec::encode(&finished.result);
+        let kept = self.slot.leave(&finished.data, &message);
+        if self.slot.advance(SlotState::Done) {
+            self.area.ring();
+            if kept {
+                self.slot.await_change(SlotState::Done);
+            }
+        }
+        process::exit(0)
+    }
+}
+
+/// Makes descriptors although the raw process may have as many as its limit allows: the limit is the
+/// test's, and so is what becomes of it.
+pub(super) fn with_room<T>(make: impl Fn() -> Sys<T>) -> Sys<T> {
+    const EXTRA: u64 = 16;
+    match make() {
+        Err(crate::sys::Errno(libc::EMFILE)) => {}
+        other => return other,
+    }
+    let limit = process::limit_of(0, libc::RLIMIT_NOFILE)?;
+    let raised = limit.rlim_cur.saturating_add(EXTRA);
+    let wider = libc::rlimit {
+        rlim_cur: raised,
+        rlim_max: limit.rlim_max.max(raised),
+    };
+    process::set_limit(libc::RLIMIT_NOFILE, wider)?;
+    let made = make();
+    process::set_limit(libc::RLIMIT_NOFILE, limit)?;
+    made
+}

@@ -1,0 +1,241 @@
+//! Forking a worker: another raw process, which begins as a copy of this one.
+//!
+//! The first child takes on what the worker is to have, and becomes its raw process; where that needs a
+//! pid or time namespace, which only children enter, it forks the raw process and ends. Process 1 of a
+//! new pid namespace collects what loses its parent there; it is no part of the worker.
+
+use super::identity::{self, User};
+use crate::failure::{self, OpResult};
+use crate::sys::area::{Area, PipeEnd, Slot, SlotState};
+use crate::sys::process::{self, Forked};
+use crate::sys::{Errno, boot, file, namespace, signal};
+use provium_protocol::op::WorkerSpec;
+use provium_protocol::{Reply, WireError, codec};
+use serde_bytes::ByteBuf;
+
+/// The name of a worker's raw process until the executor knows it.
+pub(crate) fn name_of(area: usize) -> String {
+    format!("pv-worker-{area}")
+}
+
+/// The name of process 1 of a worker's pid namespace.
+pub(crate) fn reaper_name_of(area: usize) -> String {
+    format!("pv-reaper-{area}")
+}
+
+fn name_self(name: String) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        process::name_thread(&name);
+    }
+}
+
+/// Where a worker that is being started reports to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Home {
+    /// Of the process that forks it.
+    pub(super) area: Area,
+    pub(super) slot: usize,
+    pub(super) generation: u64,
+}
+
+impl Home {
+    fn slot(&self) -> &'static Slot {
+        self.area.slot(self.slot)
+    }
+}
+
+/// Forks it, to serve `area`. Returns the number of the first child, or a negative errno.
+pub(super) fn fork(spec: &[u8], home: Home, area: Area, generation: u64) -> i64 {
+    match process::fork(libc::CLONE_PARENT) {
+        Ok(Forked::Parent(pid)) => i64::from(pid),
+        Ok(Forked::Child) => {
+            if !home.slot().begin(home.generation, process::id()) {
+                process::exit(0);
+            }
+            become_worker(spec, home, area, generation)
+        }
+        Err(Errno(errno)) => -i64::from(errno),
+    }
+}
+
+fn become_worker(spec: &[u8], home: Home, area: Area, generation: u64) -> ! {
+    process::new_session();
+    let Ok(spec) = codec::decode::<WorkerSpec>(spec) else {
+        report(home, &Err(failure::invalid("the worker cannot be read")));
+        process::exit(1)
+    };
+    let result =
+        Namespaces::named(&spec.namespaces).and_then(|spaces| spaces.enter(home).map(|()| spaces));
+    let spaces = match result {
+        Ok(spaces) => spaces,
+        Err(error) => {
+            report(home, &Err(error));
+            process::exit(1)
+        }
+    };
+    if spaces.forks_again() {
+        if spaces.pid {
+            match process::fork(libc::CLONE_PARENT) {
+                Ok(Forked::Child) => {
+                    name_self(reaper_name_of(area.index));
+                    signal::default_dispositions();
+                    signal::notice_children();
+                    signal::unblock_all();
+                    process::collect_for_ever()
+                }
+                Ok(Forked::Parent(_)) => {}
+                Err(errno) => {
+                    report(home, &Err(failure::os("fork a worker", errno)));
+                    process::exit(1)
+                }
+            }
+        }
+        match process::fork(libc::CLONE_PARENT) {
+            Ok(Forked::Child) => {
+                process::new_session();
+            }
+            Ok(Forked::Parent(_)) => process::exit(0),
+            Err(errno) => {
+                report(home, &Err(failure::os("fork a worker", errno)));
+                process::exit(1)
+            }
+        }
+    }
+    name_self(name_of(area.index));
+    let result = prepare(&spec, &spaces);
+    let failed = result.is_err();
+    let stays = report(home, &result);
+    // The executor looks for this process by its name meanwhile.
+    if !stays || failed {
+        process::exit(1);
+    }
+    area.keep_only_this();
+    super::run(area, generation)
+}
+
+/// Leaves the result, and waits until it was read; false when nobody wants it.
+fn report(home: Home, result: &OpResult) -> bool {
+    let message = codec::encode(result);
+    let slot = home.slot();
+    slot.leave(&[], &message);
+    let wanted = slot.advance(SlotState::Done);
+    home.area.ring();
+    wanted && slot.await_change(SlotState::Done)
+}
+
+/// What the worker does to itself, in the order that lets each step still do what it needs. The result
+/// has the variables for its commands.
+fn prepare(spec: &WorkerSpec, spaces: &Namespaces) -> OpResult {
+    if spaces.mounts {
+        boot::make_mounts_private().map_err(|errno| failure::os("make mounts private", errno))?;
+    }
+    let mut variables = Vec::new();
+    if let Some(name) = &spec.user {
+        let user = identity::find(name)?;
+        user.identity
+            .assume()
+            .map_err(|errno| failure::os(format!("become `{name}`"), errno))?;
+        variables = variables_of(&user);
+    }
+    if let Some(cwd) = &spec.cwd {
+        file::change_dir(cwd).map_err(|errno| {
+            failure::os(format!("chdir {}", String::from_utf8_lossy(cwd)), errno)
+        })?;
+    }
+    Ok(Reply::Bytes(ByteBuf::from(variables)))
+}
+
+/// `NAME=value`, each terminated by a zero byte.
+fn variables_of(user: &User) -> Vec<u8> {
+    let mut variables = Vec::new();
+    for (name, value) in [
+        (b"HOME".as_slice(), &user.home),
+        (b"USER", &user.name),
+        (b"LOGNAME", &user.name),
+    ] {
+        variables.extend_from_slice(name);
+        variables.push(b'=');
+        variables.extend_from_slice(value);
+        variables.push(0);
+    }
+    variables
+}
+
+struct Namespaces {
+    flags: i32,
+    user: bool,
+    mounts: bool,
+    pid: bool,
+    time: bool,
+}
+
+impl Namespaces {
+    fn named(names: &[String]) -> Result<Self, WireError> {
+        let mut spaces = Self {
+            flags: 0,
+            user: false,
+            mounts: false,
+            pid: false,
+            time: false,
+        };
+        for name in names {
+            spaces.flags |= match name.as_str() {
+                "mnt" => libc::CLONE_NEWNS,
+                "net" => libc::CLONE_NEWNET,
+                "uts" => libc::CLONE_NEWUTS,
+                "ipc" => libc::CLONE_NEWIPC,
+                "pid" => libc::CLONE_NEWPID,
+                "user" => libc::CLONE_NEWUSER,
+                "cgroup" => libc::CLONE_NEWCGROUP,
+                "time" => libc::CLONE_NEWTIME,
+                _ => return Err(failure::invalid(format!("no namespace is called `{name}`"))),
+            };
+            spaces.user |= name == "user";
+            spaces.mounts |= name == "mnt";
+            spaces.pid |= name == "pid";
+            spaces.time |= name == "time";
+        }
+        Ok(spaces)
+    }
+
+    fn forks_again(&self) -> bool {
+        self.pid || self.time
+    }
+
+    fn enter(&self, home: Home) -> Result<(), WireError> {
+        if self.flags == 0 {
+            return Ok(());
+        }
+        let (uid, gid) = process::effective_ids();
+        namespace::unshare(self.flags).map_err(|errno| failure::os("fork a worker", errno))?;
+        if self.user {
+            map_ids(home, uid, gid)?;
+        }
+        Ok(())
+    }
+}
+
+/// Has the executor map users and groups: only from outside can more than one be mapped. Where it
+/// cannot, this process maps its own.
+fn map_ids(home: Home, uid: u32, gid: u32) -> Result<(), WireError> {
+    let slot = home.slot();
+    slot.offer(PipeEnd::Input, uid.cast_signed());
+    slot.offer(PipeEnd::Output, gid.cast_signed());
+    let asked = slot.advance(SlotState::Offered);
+    home.area.ring();
+    if !asked || !slot.await_change(SlotState::Offered) {
+        process::exit(0);
+    }
+    if file::read("/proc/self/uid_map").is_ok_and(|map| !map.is_empty()) {
+        return Ok(());
+    }
+    process::own_proc_files();
+    let write = |name: &str, text: String| {
+        let path = format!("/proc/self/{name}");
+        file::write_at(libc::AT_FDCWD, &path, text.as_bytes())
+            .map_err(|errno| failure::os(format!("write {name}"), errno))
+    };
+    let _ = write("setgroups", "deny".into());
+    write("uid_map", format!("0 {uid} 1"))?;
+    write("gid_map", format!("0 {gid} 1"))
+}

@@ -1,0 +1,588 @@
+//! Memory that the executor shares with the raw processes and their children.
+//!
+//! One mapping, made before the first raw process is forked, holds an [`Area`] for each owner (the VM
+//! and every worker):
+//!
+//! ```text
+//!  header │ threads │ slots │ buffers of raw calls │ guard │ payloads
+//! ```
+//!
+//! The *bell* of the header is a futex word that whoever has news increments; the executor's thread for
+//! that owner waits on it. A *request* is posted in the header and answered there by the raw process.
+//! A *slot* belongs to one operation process, a *thread cell* to one asynchronous raw call.
+//!
+//! Nothing in here is trusted by the executor beyond what a test could change anyway: a test's raw
+//! calls can write to it. Indices and lengths are checked where they are read.
+//!
+//! Long because the layout and both sides' views of it belong together.
+
+#![expect(unsafe_code, reason = "typed views of a shared mapping")]
+
+use super::{Errno, Sys, futex};
+use std::ptr::{self, NonNull};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+const PAGE: usize = 4096;
+/// Owners at a time: the VM and its workers.
+pub(crate) const AREAS: usize = 400;
+const STRIDE: usize = 1 << 20;
+
+const THREADS_AT: usize = PAGE;
+/// Asynchronous raw calls of one owner at a time.
+pub(crate) const THREADS: usize = 1536;
+const SLOTS_AT: usize = THREADS_AT + THREADS * size_of::<ThreadCell>();
+/// Operations of one owner that are being started, or have no channels, at a time.
+pub(crate) const SLOTS: usize = 768;
+const BUFFERS_AT: usize = SLOTS_AT + SLOTS * size_of::<Slot>();
+/// Room for the buffers of one raw call; larger ones get a mapping of their own.
+pub(crate) const BUFFERS: usize = 128 * 1024;
+const GUARD_AT: usize = BUFFERS_AT + BUFFERS;
+const PAYLOAD_AT: usize = GUARD_AT + PAGE;
+/// Room for the payload of one request.
+pub(crate) const PAYLOAD: usize = 128 * 1024;
+
+const _: () = assert!(PAYLOAD_AT + PAYLOAD <= STRIDE);
+const _: () = assert!(BUFFERS_AT.is_multiple_of(PAGE) && size_of::<Header>() <= PAGE);
+
+/// What a raw process is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Code {
+    /// Makes a raw call: number and six arguments.
+    Call = 1,
+    /// Maps memory for buffers: length, alignment.
+    Map = 2,
+    /// Unmaps it: address, length.
+    Unmap = 3,
+    /// Forks an operation process: slot, address and length of the payload.
+    Fork = 4,
+    /// Makes a raw call on a further thread: cell; the cell has number and arguments.
+    Thread = 5,
+    /// Forks a worker: slot, address and length of the payload, index of its area, generation.
+    Worker = 6,
+    /// Makes room for a payload: length.
+    Load = 7,
+    /// Opens a file, unless that may wait: address of the path, flags, permission bits.
+    Open = 8,
+    /// Takes the folder of a descriptor of the executor for its root: process, descriptor.
+    Root = 9,
+}
+
+impl Code {
+    fn of(number: u32) -> Option<Self> {
+        [
+            Self::Call,
+            Self::Map,
+            Self::Unmap,
+            Self::Fork,
+            Self::Thread,
+            Self::Worker,
+            Self::Load,
+            Self::Open,
+            Self::Root,
+        ]
+        .into_iter()
+        .find(|code| *code as u32 == number)
+    }
+}
+
+/// The result of [`Code::Open`] for a file whose opening may wait.
+pub(crate) const WOULD_WAIT: i64 = -10_000;
+
+#[repr(C)]
+struct Header {
+    bell: AtomicU32,
+    request: AtomicU32,
+    reply: AtomicU32,
+    code: AtomicU32,
+    arguments: [AtomicI64; 8],
+    result: AtomicI64,
+    // The kernel's `struct robust_list_head`, and one entry.
+    list_next: AtomicUsize,
+    list_offset: AtomicI64,
+    list_pending: AtomicUsize,
+    entry_next: AtomicUsize,
+    owner: AtomicU32,
+}
+
+/// One asynchronous raw call.
+#[repr(C, align(128))]
+pub(crate) struct ThreadCell {
+    pub(crate) state: AtomicU32,
+    /// Not 0 while the thread exists; the kernel clears it.
+    pub(crate) alive: AtomicU32,
+    pub(crate) result: AtomicI64,
+    pub(crate) nr: AtomicI64,
+    pub(crate) arguments: [AtomicI64; 6],
+}
+
+/// States of a [`ThreadCell`].
+pub(crate) mod thread_state {
+    pub(crate) const FREE: u32 = 0;
+    pub(crate) const STARTED: u32 = 1;
+    pub(crate) const DONE: u32 = 2;
+}
+
+/// Bytes that a slot itself can hold.
+pub(crate) const INLINE: usize = 512 - 64;
+
+/// The meeting point of the executor and one operation process.
+#[repr(C, align(512))]
+pub(crate) struct Slot {
+    state: AtomicU32,
+    pid: AtomicI32,
+    generation: AtomicU64,
+    /// Ends of pipes for the executor: input, output, error, and the one that closes on exec.
+    ends: [AtomicI32; 4],
+    data: AtomicU32,
+    len: AtomicU32,
+    address: AtomicU64,
+    inline: [std::cell::UnsafeCell<u8>; INLINE],
+}
+
+/// How far an operation process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum SlotState {
+    /// Nobody's.
+    Free = 0,
+    /// The process is being forked.
+    Expected = 1,
+    /// It works.
+    Running = 2,
+    /// It waits until the executor has taken the ends of its pipes.
+    Offered = 3,
+    /// They were taken.
+    Taken = 4,
+    /// The result is there.
+    Done = 5,
+    /// The process is to end.
+    Aborted = 6,
+}
+
+/// Which end of a pipe it is, as an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PipeEnd {
+    Input = 0,
+    Output = 1,
+    Error = 2,
+    Exec = 3,
+}
+
+/// What an operation came to.
+pub(crate) struct Outcome {
+    /// Bytes for the output channel.
+    pub(crate) data: Vec<u8>,
+    pub(crate) message: Message,
+}
+
+/// An encoded result.
+pub(crate) enum Message {
+    Here(Vec<u8>),
+    /// In the memory of the process, which waits.
+    There {
+        address: u64,
+        len: usize,
+    },
+}
+
+impl Slot {
+    fn state(&self) -> &AtomicU32 {
+        &self.state
+    }
+
+    pub(crate) fn get(&self) -> SlotState {
+        match self.state.load(Ordering::Acquire) {
+            1 => SlotState::Expected,
+            2 => SlotState::Running,
+            3 => SlotState::Offered,
+            4 => SlotState::Taken,
+            5 => SlotState::Done,
+            6 => SlotState::Aborted,
+            _ => SlotState::Free,
+        }
+    }
+
+    // The executor's side.
+
+    /// Makes it ready for a process of this generation.
+    pub(crate) fn expect(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Relaxed);
+        for end in &self.ends {
+            end.store(-1, Ordering::Relaxed);
+        }
+        self.pid.store(0, Ordering::Relaxed);
+        self.data.store(0, Ordering::Relaxed);
+        self.len.store(0, Ordering::Relaxed);
+        self.address.store(0, Ordering::Relaxed);
+        self.set(SlotState::Expected);
+    }
+
+    pub(crate) fn set(&self, state: SlotState) {
+        self.state().store(state as u32, Ordering::Release);
+    }
+
+    /// Goes on to `state` and wakes the process.
+    pub(crate) fn tell(&self, state: SlotState) {
+        self.set(state);
+        futex::wake(self.state());
+    }
+
+    pub(crate) fn end(&self, which: PipeEnd) -> Option<i32> {
+        let number = self.ends[which as usize].load(Ordering::Acquire);
+        (number >= 0).then_some(number)
+    }
+
+    /// The result, when the state is [`SlotState::Done`].
+    pub(crate) fn outcome(&self) -> Outcome {
+        let data = (self.data.load(Ordering::Relaxed) as usize).min(INLINE);
+        let len = self.len.load(Ordering::Relaxed) as usize;
+        let address = self.address.load(Ordering::Relaxed);
+        let message = if address == 0 {
+            Message::Here(self.bytes(data, len.min(INLINE - data)))
+        } else {
+            Message::There { address, len }
+        };
+        Outcome {
+            data: self.bytes(0, data),
+            message,
+        }
+    }
+
+    fn bytes(&self, start: usize, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        // SAFETY: callers keep start and length within the slot; whoever writes there meanwhile is a
+        // test that damages its own result.
+        unsafe {
+            let from = self.inline.as_ptr().cast::<u8>().add(start);
+            ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len);
+        }
+        bytes
+    }
+
+    // The operation process's side.
+
+    /// Takes it; false when this process is too late.
+    pub(crate) fn begin(&self, generation: u64, pid: i32) -> bool {
+        if self.generation.load(Ordering::Acquire) != generation {
+            return false;
+        }
+        self.pid.store(pid, Ordering::Release);
+        self.state()
+            .compare_exchange(
+                SlotState::Expected as u32,
+                SlotState::Running as u32,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+    }
+
+    pub(crate) fn offer(&self, which: PipeEnd, fd: i32) {
+        self.ends[which as usize].store(fd, Ordering::Release);
+    }
+
+    /// Goes on unless aborted; false then.
+    pub(crate) fn advance(&self, state: SlotState) -> bool {
+        let now = self.state().load(Ordering::Acquire);
+        now != SlotState::Aborted as u32
+            && self
+                .state()
+                .compare_exchange(now, state as u32, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Waits until the executor has moved on from `state`; false when it was aborted.
+    pub(crate) fn await_change(&self, state: SlotState) -> bool {
+        while self.get() == state {
+            futex::wait(self.state(), state as u32, None);
+        }
+        self.get() != SlotState::Aborted
+    }
+
+    /// Leaves the result. True when it is in the process's own memory, which must stay.
+    pub(crate) fn leave(&self, data: &[u8], message: &[u8]) -> bool {
+        let fits = data.len() + message.len() <= INLINE;
+        let put = |start: usize, bytes: &[u8]| {
+            // SAFETY: what is put there fits, see above and below; this process alone writes to its
+            // slot.
+            unsafe {
+                let to = self.inline.as_ptr().cast::<u8>().cast_mut().add(start);
+                ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+            }
+        };
+        let data = &data[..data.len().min(INLINE)];
+        put(0, data);
+        self.data
+            .store(u32::try_from(data.len()).unwrap_or(0), Ordering::Relaxed);
+        self.len
+            .store(u32::try_from(message.len()).unwrap_or(0), Ordering::Relaxed);
+        if fits {
+            put(data.len(), message);
+        } else {
+            self.address
+                .store(message.as_ptr().addr() as u64, Ordering::Relaxed);
+        }
+        !fits
+    }
+}
+
+/// The shared memory of one owner.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Area {
+    base: NonNull<u8>,
+    pub(crate) index: usize,
+}
+
+// SAFETY: everything in an area is atomic, or written and read in turns as its protocol says.
+unsafe impl Send for Area {}
+// SAFETY: as above.
+unsafe impl Sync for Area {}
+
+struct Mapping(NonNull<u8>);
+
+// SAFETY: an address that is never unmapped by the executor.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+static MAPPING: OnceLock<Mapping> = OnceLock::new();
+
+/// Maps all areas. For the executor, before it forks anything.
+pub(crate) fn map_all() -> Sys<()> {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: an anonymous mapping at an address of the kernel's choice.
+    let base = unsafe { libc::mmap(ptr::null_mut(), AREAS * STRIDE, access, flags, -1, 0) };
+    if base == libc::MAP_FAILED {
+        return Err(Errno::last());
+    }
+    let base = NonNull::new(base.cast()).ok_or(Errno::FAULT)?;
+    let _ = MAPPING.set(Mapping(base));
+    Ok(())
+}
+
+impl Area {
+    /// The area of this index.
+    pub(crate) fn of(index: usize) -> Option<Self> {
+        let mapping = MAPPING.get()?;
+        if index >= AREAS {
+            return None;
+        }
+        // SAFETY: within the mapping.
+        let base = unsafe { mapping.0.add(index * STRIDE) };
+        Some(Self { base, index })
+    }
+
+    /// Empties it for the next owner, and gives its memory back.
+    pub(crate) fn empty(self) {
+        // SAFETY: the whole of this area; shared anonymous memory reads as zero afterwards.
+        unsafe { libc::madvise(self.base.as_ptr().cast(), STRIDE, libc::MADV_REMOVE) };
+    }
+
+    /// Unmaps the areas of other owners. For a worker's raw process.
+    pub(crate) fn keep_only_this(self) {
+        let Some(mapping) = MAPPING.get() else { return };
+        let before = self.index * STRIDE;
+        let after = (self.index + 1) * STRIDE;
+        // SAFETY: this process has no use for them.
+        unsafe {
+            if before > 0 {
+                libc::munmap(mapping.0.as_ptr().cast(), before);
+            }
+            if after < AREAS * STRIDE {
+                libc::munmap(mapping.0.add(after).as_ptr().cast(), AREAS * STRIDE - after);
+            }
+        }
+    }
+
+    /// Makes a write past the end of the buffers fail instead of reaching the payload.
+    pub(crate) fn guard_buffers(self) {
+        // SAFETY: a page of this area that nobody uses.
+        unsafe {
+            let guard = self.base.add(GUARD_AT).as_ptr();
+            libc::mprotect(guard.cast(), PAGE, libc::PROT_NONE);
+        }
+    }
+
+    fn header(&self) -> &'static Header {
+        // SAFETY: aligned, large enough, zeroed, and mapped for as long as the process lives.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    pub(crate) fn thread(self, index: usize) -> &'static ThreadCell {
+        let index = index.min(THREADS - 1);
+        // SAFETY: as above; the index is within bounds.
+        unsafe {
+            self.base
+                .add(THREADS_AT)
+                .cast::<ThreadCell>()
+                .add(index)
+                .as_ref()
+        }
+    }
+
+    pub(crate) fn slot(self, index: usize) -> &'static Slot {
+        let index = index.min(SLOTS - 1);
+        // SAFETY: as above; the index is within bounds.
+        unsafe { self.base.add(SLOTS_AT).cast::<Slot>().add(index).as_ref() }
+    }
+
+    /// The address of the buffers, the same in every process.
+    pub(crate) fn buffers(self) -> u64 {
+        (self.base.as_ptr().addr() + BUFFERS_AT) as u64
+    }
+
+    /// The address of the payload, the same in every process.
+    pub(crate) fn payload(self) -> u64 {
+        (self.base.as_ptr().addr() + PAYLOAD_AT) as u64
+    }
+
+    fn range(self, start: usize, limit: usize, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(len)?;
+        // SAFETY: within the area.
+        (end <= limit).then(|| unsafe { self.base.add(start + offset) })
+    }
+
+    /// Copies bytes to an offset of the buffers.
+    pub(crate) fn put_buffer(self, offset: usize, bytes: &[u8]) -> Sys<()> {
+        let to = self
+            .range(BUFFERS_AT, BUFFERS, offset, bytes.len())
+            .ok_or(Errno::FAULT)?;
+        // SAFETY: within the buffers, which no call uses now.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Zeroes the first bytes of the buffers.
+    pub(crate) fn clear_buffers(self, len: usize) {
+        if let Some(start) = self.range(BUFFERS_AT, BUFFERS, 0, len) {
+            // SAFETY: within the buffers.
+            unsafe { ptr::write_bytes(start.as_ptr(), 0, len) };
+        }
+    }
+
+    /// A copy of a part of the buffers.
+    pub(crate) fn get_buffer(self, offset: usize, len: usize) -> Vec<u8> {
+        let Some(from) = self.range(BUFFERS_AT, BUFFERS, offset, len) else {
+            return Vec::new();
+        };
+        let mut bytes = vec![0; len];
+        // SAFETY: within the buffers.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), bytes.as_mut_ptr(), len) };
+        bytes
+    }
+
+    /// Copies a payload into its place; false when it is too long.
+    pub(crate) fn put_payload(self, bytes: &[u8]) -> bool {
+        let Some(to) = self.range(PAYLOAD_AT, PAYLOAD, 0, bytes.len()) else {
+            return false;
+        };
+        // SAFETY: within the payload, which no request uses now.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr(), bytes.len()) };
+        true
+    }
+
+    // The bell.
+
+    pub(crate) fn bell(self) -> u32 {
+        self.header().bell.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn ring(self) {
+        self.header().bell.fetch_add(1, Ordering::AcqRel);
+        futex::wake(&self.header().bell);
+    }
+
+    /// Waits until the bell has rung since `heard`, a signal came, or the time is up.
+    pub(crate) fn await_bell(self, heard: u32, timeout: Option<std::time::Duration>) {
+        futex::wait(&self.header().bell, heard, timeout);
+    }
+
+    // Requests.
+
+    /// Posts a request, which must be the only one.
+    pub(crate) fn post(self, code: Code, arguments: &[i64]) {
+        let header = self.header();
+        for (to, from) in header.arguments.iter().zip(arguments) {
+            to.store(*from, Ordering::Relaxed);
+        }
+        header.code.store(code as u32, Ordering::Relaxed);
+        header.request.fetch_add(1, Ordering::AcqRel);
+        futex::wake(&header.request);
+    }
+
+    /// The result of the request that was posted last.
+    pub(crate) fn reply(self) -> Option<i64> {
+        let header = self.header();
+        let request = header.request.load(Ordering::Relaxed);
+        (header.reply.load(Ordering::Acquire) == request)
+            .then(|| header.result.load(Ordering::Relaxed))
+    }
+
+    /// Forgets a request that will not be answered.
+    pub(crate) fn withdraw(self) {
+        let header = self.header();
+        let request = header.request.load(Ordering::Relaxed);
+        header.reply.store(request, Ordering::Release);
+    }
+
+    /// Waits for a request. For the raw process.
+    pub(crate) fn await_request(self) -> (Option<Code>, [i64; 8]) {
+        let header = self.header();
+        loop {
+            let done = header.reply.load(Ordering::Relaxed);
+            if header.request.load(Ordering::Acquire) != done {
+                break;
+            }
+            futex::wait(&header.request, done, None);
+        }
+        let code = Code::of(header.code.load(Ordering::Relaxed));
+        let mut arguments = [0; 8];
+        for (to, from) in arguments.iter_mut().zip(&header.arguments) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        (code, arguments)
+    }
+
+    /// Answers it. With `quietly` nobody is woken: the process that was forked has news soon.
+    pub(crate) fn answer(self, result: i64, quietly: bool) {
+        let header = self.header();
+        header.result.store(result, Ordering::Relaxed);
+        let request = header.request.load(Ordering::Relaxed);
+        header.reply.store(request, Ordering::Release);
+        if !quietly {
+            self.ring();
+        }
+    }
+
+    // Whether the raw process is still this program.
+
+    /// Has the kernel mark the area when this thread ends or becomes another program.
+    pub(crate) fn mark_at_end(self, tid: i32) {
+        let header = self.header();
+        let at = |field: *const u8| field.addr();
+        let head = at((&raw const header.list_next).cast());
+        let entry = at((&raw const header.entry_next).cast());
+        let word = at((&raw const header.owner).cast());
+        header.owner.store(tid.cast_unsigned(), Ordering::Relaxed);
+        header.entry_next.store(head, Ordering::Relaxed);
+        header.list_next.store(entry, Ordering::Relaxed);
+        let offset = i64::try_from(word - entry).unwrap_or(0);
+        header.list_offset.store(offset, Ordering::Relaxed);
+        header.list_pending.store(0, Ordering::Relaxed);
+        // SAFETY: a list of one entry in memory that stays, of the size that the kernel expects.
+        unsafe { libc::syscall(libc::SYS_set_robust_list, head, 24_usize) };
+    }
+
+    /// Whether the thread has ended, or its process is another program now.
+    pub(crate) fn has_ended(self) -> bool {
+        const OWNER_DIED: u32 = 0x4000_0000;
+        self.header().owner.load(Ordering::Acquire) & OWNER_DIED != 0
+    }
+
+    pub(crate) fn forget_end(self) {
+        self.header().owner.store(0, Ordering::Release);
+    }
+}
