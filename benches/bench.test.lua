@@ -43,6 +43,13 @@ test("calls per second", {timeout = "120s"}, function(t)
   row("commands per second, 1 task", 50 / runs, "1/s", "vm:run({\"true\"})")
 end)
 
+test("many lines", {timeout = "60s"}, function(t)
+  local loop = "i=0; while [ $i -lt 6000 ]; do echo line $i; i=$((i+1)); done"
+  local captured = seconds(function() vm:run(loop) end)
+  local dropped = seconds(function() vm:run(loop .. " > /dev/null") end)
+  row("6,000 lines captured / into /dev/null", captured / dropped, "ratio", "aim: 2 at most")
+end)
+
 test("file throughput", {timeout = "120s"}, function(t)
   local size = 64
   local bytes = string.rep("0123456789abcdef", size * 65536)

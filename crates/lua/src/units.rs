@@ -137,13 +137,23 @@ const SIGNALS: &[(&str, i32)] = &[
     ("ttou", 22),
 ];
 
+fn signal_number(number: i64) -> Result<i32, String> {
+    match i32::try_from(number) {
+        Ok(number @ 0..=64) => Ok(number),
+        _ => Err(format!("signal number {number} is not one of 0 to 64")),
+    }
+}
+
 /// A signal: a number, or a name with or without `sig`, any case.
 pub(crate) fn signal(value: &Value) -> Result<i32, String> {
     match value {
-        Value::Integer(number) => match i32::try_from(*number) {
-            Ok(number @ 0..=64) => Ok(number),
-            _ => Err(format!("signal number {number} is not one of 0 to 64")),
-        },
+        Value::Integer(number) => signal_number(*number),
+        // Lua's `/` gives a float for whole numbers, too.
+        Value::Number(number) if number.fract() == 0.0 && number.abs() < 1000.0 =>
+        {
+            #[expect(clippy::cast_possible_truncation, reason = "a whole number below 1000")]
+            signal_number(*number as i64)
+        }
         Value::String(text) => {
             let text = text.to_string_lossy();
             let lower = text.to_lowercase();
