@@ -36,7 +36,7 @@ const ERROR: &[u8] = b"\x81\xa3Err";
 /// How long an operation waits for a busy raw process.
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 /// How long who waits for it is left without a word.
-pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(100);
+pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(200);
 /// How often to look whether a raw process that makes a call is still the same program.
 const LOOK: Duration = Duration::from_millis(10);
 /// Enough for what an owner's thread does; buffers are on the heap.
@@ -574,7 +574,7 @@ impl State {
         }
         let waited = posted.since.elapsed();
         let until = if !self.operations.is_empty() {
-            PATIENCE
+            posted.patience()
         } else if posted.keeps_waiting() || self.exact.iter().any(Job::keeps_waiting) {
             LONG_PATIENCE
         } else {

@@ -19,7 +19,7 @@ use provium_protocol::{Descriptor, Event, Op, Reply};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
 
@@ -112,6 +112,14 @@ impl Posted {
         match self.step {
             Step::Load { slot, .. } | Step::Fork { slot } | Step::Worker { slot } => Some(slot),
             _ => None,
+        }
+    }
+
+    /// How long operations wait for it. What makes processes does not block; but it may be stopped.
+    pub(super) fn patience(&self) -> Duration {
+        match self.step {
+            Step::Call(_) | Step::Open { .. } | Step::Close { .. } => PATIENCE,
+            _ => LONG_PATIENCE,
         }
     }
 
@@ -521,11 +529,11 @@ impl Owner {
 
     /// Takes operations off a raw process that is busy, and tells who waits for it.
     pub(super) fn relieve(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
-        let waited = match &state.posted {
-            Some(posted) => posted.since.elapsed(),
+        let (waited, patience) = match &state.posted {
+            Some(posted) => (posted.since.elapsed(), posted.patience()),
             None => return,
         };
-        if waited < PATIENCE || !matches!(state.life, Life::Running { .. }) {
+        if waited < patience || !matches!(state.life, Life::Running { .. }) {
             return;
         }
         while let Some(job) = state.operations.pop_front() {

@@ -56,11 +56,6 @@ fn join(raw_process: i32) -> Sys<()> {
             rlim_max: PLENTY,
         },
     );
-    let most = process::limit_of(0, libc::RLIMIT_NOFILE)?
-        .rlim_cur
-        .min(PLENTY);
-    // What is needed meanwhile is moved there, above the raw process's own numbers.
-    let above = RawFd::try_from(most / 2).map_err(|_| Errno::INVAL)?;
     let handle = process::open(raw_process)?;
     let open = |name: &str, flags| {
         let path = file::path(format!("{raw_process}/{name}").as_bytes())?;
@@ -77,7 +72,12 @@ fn join(raw_process: i32) -> Sys<()> {
             spaces.push(open(&format!("ns/{name}"), libc::O_RDONLY)?);
         }
     }
-    let descriptors = take_descriptors(raw_process, &handle, above);
+    let numbers = descriptors_of(raw_process);
+    // What is needed meanwhile is moved above the raw process's own numbers and this one's fixed ones.
+    // No higher than that: the kernel's table is as long as the highest number.
+    let highest = numbers.iter().copied().max().unwrap_or(0);
+    let above = highest.max(roots::FIRST_FREE) + 1;
+    let descriptors = take_descriptors(raw_process, &numbers, &handle, above);
     for space in &spaces {
         namespace::enter(space.as_raw_fd())?;
     }
@@ -109,21 +109,27 @@ fn link(pid: i32, namespace: &str) -> Sys<Vec<u8>> {
     file::read_link_at(roots::PROC, &path)
 }
 
-/// A copy of each descriptor of the raw process, with its number and whether it closes on exec.
-fn take_descriptors(
-    raw_process: i32,
-    handle: &OwnedFd,
-    above: RawFd,
-) -> Vec<(RawFd, bool, OwnedFd)> {
-    let numbers = file::path(format!("{raw_process}/fd").as_bytes())
+/// The numbers of the raw process's descriptors.
+fn descriptors_of(raw_process: i32) -> Vec<RawFd> {
+    let entries = file::path(format!("{raw_process}/fd").as_bytes())
         .and_then(|path| file::open_at(roots::PROC, &path, libc::O_RDONLY, 0))
         .and_then(file::list)
         .unwrap_or_default();
-    let numbers = numbers
+    entries
         .iter()
-        .filter_map(|entry| std::str::from_utf8(&entry.name).ok()?.parse().ok());
+        .filter_map(|entry| std::str::from_utf8(&entry.name).ok()?.parse().ok())
+        .collect()
+}
+
+/// A copy of each descriptor of the raw process, with its number and whether it closes on exec.
+fn take_descriptors(
+    raw_process: i32,
+    numbers: &[RawFd],
+    handle: &OwnedFd,
+    above: RawFd,
+) -> Vec<(RawFd, bool, OwnedFd)> {
     let mut taken = Vec::new();
-    for number in numbers {
+    for number in numbers.iter().copied() {
         let Ok(copy) = process::descriptor_of(handle.as_raw_fd(), number) else {
             continue;
         };
