@@ -152,7 +152,14 @@ impl IoLoop {
                     let known = self.commands.iter_mut().find(|command| command.pid == pid);
                     match known {
                         Some(command) => command.ended(ending, &self.shared),
-                        None => owner.operation_ended(slot, pid, ending),
+                        None if owner.operation_ended(slot, pid, ending) => {}
+                        None => {
+                            self.take_started();
+                            let known = self.commands.iter_mut().find(|it| it.pid == pid);
+                            if let Some(command) = known {
+                                command.ended(ending, &self.shared);
+                            }
+                        }
                     }
                 }
                 Some(Child::Other) => {}

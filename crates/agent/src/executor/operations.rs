@@ -343,6 +343,7 @@ impl Owner {
         outputs.extend(output.map(|fd| (Channel::Output, fd)));
         outputs.extend(error.map(|fd| (Channel::Error, fd)));
         used.handed_over = true;
+        let is_command = used.command.is_some();
         let started = Started {
             call: Arc::clone(&call),
             pid,
@@ -354,11 +355,12 @@ impl Owner {
             exec,
             collect,
         };
-        if used.command.is_some() {
-            call.process_started(pid);
-        }
         // Before the process goes on: its end must find the main thread prepared.
         shared.hand_over(started);
+        if is_command {
+            // Signals that came early may end it here.
+            call.process_started(pid);
+        }
         slot.tell(SlotState::Taken);
     }
 

@@ -524,18 +524,23 @@ impl Owner {
 
     // Slots, for the main thread.
 
-    /// An operation process has ended that the main thread knows nothing of.
-    pub(super) fn operation_ended(&self, index: usize, pid: i32, ending: Ending) {
+    /// An operation process has ended that the main thread knows nothing of. False when it was handed
+    /// over to the main thread in this moment.
+    pub(super) fn operation_ended(&self, index: usize, pid: i32, ending: Ending) -> bool {
         let mut state = lock(&self.state);
         let Some(slot) = state.slots.get_mut(&index) else {
-            return;
+            return true;
         };
         if !slot.is_process(pid) {
-            return;
+            return true;
+        }
+        if slot.handed_over {
+            return false;
         }
         slot.ending = Some(ending);
         drop(state);
         self.area.ring();
+        true
     }
 
     pub(super) fn free_slot(&self, index: usize) {
