@@ -314,7 +314,7 @@ impl Worker {
         };
         let lane = self.0.seat.lane;
         if vm.state() == VmState::Paused {
-            channel.post(Lane::AGENT, &Op::RetireWorker { lane });
+            channel.post(Lane::VM, &Op::RetireWorker { lane });
             let why = "the VM is paused; the worker is ended once it is resumed";
             return Err(LabError::gone(self.subject(), "close()", why));
         }
