@@ -73,7 +73,7 @@ impl GuestImage {
                 source,
             })?;
             archives += length.len();
-            // What is packed in a way that only the kernel knows takes room, nobody knows how much.
+            // Data in a compression format that only the kernel knows takes an unknown amount of memory.
             if begin_of(path)?.starts_with(b"0707") {
                 plain += length.len();
             }

@@ -2,7 +2,7 @@
 //! does nothing else meanwhile.
 //!
 //! A test that waits until another file gives back what it holds is not slow, so that the time does
-//! not count as its own: the [`Stopwatch`] of the test and that of its file stand still. They go on
+//! not count as its own: the [`Stopwatch`] of the test and that of its file are stopped. They resume
 //! while the file waits for what it holds itself, since its own limits are then all that ends the wait.
 //!
 //! Which of a file's tasks waits is known only where it runs. So the task names itself as the
@@ -58,13 +58,13 @@ struct Watch {
     state: Mutex<Stopped>,
     /// Of the file, whose waits count as well.
     parent: Option<Stopwatch>,
-    /// One for the whole file: told when any of its stopwatches stops or goes on.
+    /// One for the whole file: notified when any of its stopwatches stops or resumes.
     changed: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct Stopped {
-    /// Waits that go on now, and since when there is one.
+    /// Waits in progress, and since when there is one.
     waits: usize,
     since: Option<Instant>,
     before: Duration,
@@ -156,18 +156,18 @@ impl Stopwatch {
         }))
     }
 
-    /// How long it has stood still, the current wait included.
+    /// How long it has been stopped, the current wait included.
     pub fn stopped(&self) -> Duration {
         let state = lock(&self.0.state);
         state.before + state.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    /// Whether it stands still.
+    /// Whether it is stopped.
     pub fn is_stopped(&self) -> bool {
         lock(&self.0.state).waits > 0
     }
 
-    /// Waits until any stopwatch of the file stops or goes on.
+    /// Waits until any stopwatch of the file stops or resumes.
     pub fn changed(&self) -> Notified<'_> {
         self.0.changed.notified()
     }
@@ -240,7 +240,7 @@ impl Waits {
         let less = |active: usize| active.checked_sub(1);
         let ordering = Ordering::Relaxed;
         let begun = activity.0.fetch_update(ordering, ordering, less);
-        // Work that is nobody's call is not counted.
+        // Work that does not belong to a call is not counted.
         begun.ok().map(|_| Self(activity.clone()))
     }
 }

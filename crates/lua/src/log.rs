@@ -18,7 +18,7 @@ const OVERHEAD: usize = 32;
 /// A log that several may write to: a fixture writes to that of the test that wants it.
 pub(crate) type Log = Rc<RefCell<LogLines>>;
 
-/// Lines for whoever reads what came of a test.
+/// Lines for the reader of a test's result.
 #[derive(Debug, Default)]
 pub(crate) struct LogLines {
     head: Vec<String>,
@@ -27,7 +27,7 @@ pub(crate) struct LogLines {
     tail_size: usize,
     dropped_lines: usize,
     dropped_bytes: usize,
-    /// Bytes that were written and are no whole line yet.
+    /// Bytes that were written and do not end a line yet.
     unfinished: Vec<u8>,
 }
 

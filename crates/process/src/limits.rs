@@ -21,7 +21,7 @@ const RAISED: [(Resource, c_int); 5] = [
 static ORIGINAL: OnceLock<Vec<(c_int, libc::rlimit)>> = OnceLock::new();
 
 /// Raises the soft limits of open files, processes, file size and memory to the hard ones, and
-/// ignores SIGXFSZ, so that a file that may not grow is an error of whoever writes it and not the end
+/// ignores SIGXFSZ, so that a file that may not grow is an error of its writer and not the end
 /// of the process. Call it once, before there is another thread. Children inherit the raised limits
 /// unless their [`Command`](crate::Command) asks for the
 /// [original ones](crate::Command::original_limits).

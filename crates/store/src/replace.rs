@@ -16,7 +16,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::io;
 
-/// Longest name of a place that stands whole in the name of its drafts, bytes. A name may have 255.
+/// Longest name of a place that is used in full in the name of its drafts, bytes. A name may have 255.
 const LONGEST: usize = 180;
 
 /// Bytes of a longer name that are kept; a hash of it follows.

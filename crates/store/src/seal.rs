@@ -1,7 +1,7 @@
 //! Sealed folders: those that a user looks after, outside of the cache, with a manifest of their own.
 //!
 //! A seal gives a folder an identity that no other has, so that one which was replaced at the same
-//! path can be told from the one before, and checksums, so that damage is found as in an entry of the
+//! path can be distinguished from the one before, and checksums, so that damage is found as in an entry of the
 //! cache.
 
 use crate::error::StoreError;

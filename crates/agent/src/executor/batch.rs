@@ -31,7 +31,7 @@ struct State {
     /// The entry that was begun.
     open: Option<Arc<Call>>,
     next: u32,
-    /// Somebody begins entries; who has a result leaves the next to them.
+    /// A thread is starting entries; other threads that have a result leave the next entry to it.
     stepping: bool,
 }
 

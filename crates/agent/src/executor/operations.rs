@@ -48,7 +48,7 @@ impl SlotUse {
         self.pid == Some(pid)
     }
 
-    /// Whether the first process of a worker has ended because another one goes on.
+    /// Whether the first process of a worker has ended because another one continues its work.
     fn is_succeeded(&self, ending: Ending) -> bool {
         self.worker.as_ref().is_some_and(NewWorker::forks_again) && ending == Ending::Exited(0)
     }
@@ -357,7 +357,7 @@ impl Owner {
         if used.command.is_some() {
             call.process_started(pid);
         }
-        // Before the process goes on: its end must find the main thread prepared.
+        // Before the process continues: the main thread must be prepared for its end.
         shared.hand_over(started);
         slot.tell(SlotState::Taken);
     }

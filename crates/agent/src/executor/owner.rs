@@ -4,7 +4,7 @@
 //! process itself, and wait for it, in order. *Operations* (commands, files) need a process in its state:
 //! it forks one for each; when it is busy, the executor forks one that joins it from outside.
 //!
-//! The state is behind one lock. Whoever has news takes a turn ([`Owner::turn`]): the main thread when it
+//! The state is behind one lock. A thread that has an event takes a turn ([`Owner::turn`]): the main thread when it
 //! brings a job, the owner's thread when the bell rang. Nothing that may wait happens under the lock;
 //! what is to be sent is collected, and sent afterwards. The raw process is forked by the owner's thread
 //! only, because it dies with the thread that forked it.
@@ -567,7 +567,7 @@ impl Owner {
 }
 
 impl State {
-    /// When to look again although nobody rang.
+    /// When to check again even if the bell was not rung.
     fn timeout(&self) -> Option<Duration> {
         let posted = self.posted.as_ref()?;
         if posted.executes() || (!self.threads.is_empty() && posted.is_raw_call()) {

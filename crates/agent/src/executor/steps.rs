@@ -28,7 +28,7 @@ const PAGE: usize = 4096;
 pub(super) struct Posted {
     step: Step,
     pub(super) since: Instant,
-    /// Its asker was told that it waits.
+    /// The caller was informed that it waits.
     told: bool,
 }
 
@@ -153,7 +153,7 @@ impl Owner {
 
     // Completing requests.
 
-    /// Goes on with a request that was answered.
+    /// Continues with a request that was answered.
     pub(super) fn complete(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
         while state.posted.is_some()
             && let Some(result) = self.area.reply()
@@ -431,7 +431,7 @@ impl Owner {
         self.post(state, step, Code::Open, &arguments);
     }
 
-    /// Opening it may wait for somebody else: a thread does.
+    /// Opening it may block on another process, so a separate thread opens it.
     fn open_on_thread(
         &self,
         state: &mut State,
@@ -570,7 +570,7 @@ impl Owner {
                 Step::Unmap | Step::Root(_) => {}
             }
         }
-        // A process that was not reported, or has not gone on to its work, is too late from now on.
+        // A process that was not reported, or has not started its work, is too late from now on.
         let unknown: Vec<usize> = state
             .slots
             .iter()

@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How often and how long a program is tried that somebody writes (`ETXTBSY`). A writer that was just
+/// How often and how long a program is retried that is open for writing (`ETXTBSY`). A writer that was just
 /// starting a program of its own is gone by then.
 const BUSY_TRIES: u32 = 50;
 const BUSY_WAIT: Duration = Duration::from_millis(4);
@@ -75,7 +75,7 @@ fn become_command(operation: &Operation, exec: Exec) -> Result<Never, WireError>
     Err(failure::os(format!("exec {program}"), errno))
 }
 
-/// Tries the candidates as `execvp(3)` does: goes on after `ENOENT`, `ENOTDIR` and `EACCES`, and
+/// Tries the candidates as `execvp(3)` does: continues after `ENOENT`, `ENOTDIR` and `EACCES`, and
 /// tells of the `EACCES` if that is all there was.
 fn execute(candidates: &[CString], arguments: &[CString], environment: &[CString]) -> Errno {
     let mut worst = Errno::NOENT;
@@ -144,7 +144,7 @@ fn above_standard(ends: [OwnedFd; 3]) -> Sys<[OwnedFd; 3]> {
     }))
 }
 
-/// Nothing to read. The end of a pipe nobody writes to does where there is no `/dev/null`.
+/// Nothing to read: the read end of a pipe without writers, if there is no `/dev/null`.
 fn null() -> Sys<OwnedFd> {
     match file::open_str("/dev/null", libc::O_RDWR) {
         Err(_) => fd::pipe().map(|(read, _)| read),

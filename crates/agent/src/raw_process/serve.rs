@@ -176,7 +176,7 @@ impl Server {
     }
 }
 
-/// Opens, unless that may wait for somebody else.
+/// Opens, unless that may block on another process.
 fn open(path: i64, flags: i64, perm: i64) -> i64 {
     let path = crate::sys::memory::own_string(path.cast_unsigned());
     let (Ok(flags), Ok(perm)) = (i32::try_from(flags), u32::try_from(perm)) else {
@@ -193,7 +193,7 @@ fn open(path: i64, flags: i64, perm: i64) -> i64 {
     }
 }
 
-/// Whether opening, reading or writing may wait for somebody else.
+/// Whether opening, reading or writing may block on another process.
 pub(super) fn may_wait(kind: EntryType) -> bool {
     !matches!(
         kind,

@@ -2,7 +2,7 @@
 //!
 //! The first child takes on what the worker is to have, and becomes its raw process; where that needs a
 //! pid or time namespace, which only children enter, it forks the raw process and ends. Process 1 of a
-//! new pid namespace collects what loses its parent there; it is no part of the worker.
+//! new pid namespace reaps processes that lose their parent there; it is not part of the worker.
 
 use super::identity::{self, User};
 use crate::failure::{self, OpResult};
@@ -113,7 +113,7 @@ fn become_worker(spec: &[u8], home: Home, area: Area, generation: u64) -> ! {
     super::run(area, generation)
 }
 
-/// Leaves the result, and waits until it was read; false when nobody wants it.
+/// Stores the result, and waits until it was read; false if it is no longer wanted.
 fn report(home: Home, result: &OpResult) -> bool {
     let message = codec::encode(result);
     let slot = home.slot();

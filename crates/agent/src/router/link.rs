@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// How long an executor may take to end when told to.
+/// How long an executor may take to end after a request to do so.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// What may wait for an executor that does not read. Credit keeps it far below.
 const BACKLOG: usize = 256 * 1024 * 1024;

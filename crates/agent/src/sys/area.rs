@@ -7,7 +7,7 @@
 //!  header │ threads │ slots │ buffers of raw calls │ guard │ payloads
 //! ```
 //!
-//! The *bell* of the header is a futex word that whoever has news increments; the executor's thread for
+//! The *bell* of the header is a futex word that a process with an event increments; the executor's thread for
 //! that owner waits on it. A *request* is posted in the header and answered there by the raw process.
 //! A *slot* belongs to one operation process, a *thread cell* to one asynchronous raw call.
 //!
@@ -145,7 +145,7 @@ pub(crate) struct Slot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum SlotState {
-    /// Nobody's.
+    /// Free.
     Free = 0,
     /// The process is being forked.
     Expected = 1,
@@ -223,7 +223,7 @@ impl Slot {
         self.state().store(state as u32, Ordering::Release);
     }
 
-    /// Goes on to `state` and wakes the process.
+    /// Changes to `state` and wakes the process.
     pub(crate) fn tell(&self, state: SlotState) {
         self.set(state);
         futex::wake(self.state());
@@ -283,7 +283,7 @@ impl Slot {
         self.ends[which as usize].store(fd, Ordering::Release);
     }
 
-    /// Goes on unless aborted; false then.
+    /// Changes the state unless the request was aborted; returns false then.
     pub(crate) fn advance(&self, state: SlotState) -> bool {
         let now = self.state().load(Ordering::Acquire);
         now != SlotState::Aborted as u32
@@ -399,7 +399,7 @@ impl Area {
 
     /// Makes a write past the end of the buffers fail instead of reaching the payload.
     pub(crate) fn guard_buffers(self) {
-        // SAFETY: a page of this area that nobody uses.
+        // SAFETY: a page of this area that is not in use.
         unsafe {
             let guard = self.base.add(GUARD_AT).as_ptr();
             libc::mprotect(guard.cast(), PAGE, libc::PROT_NONE);
@@ -546,7 +546,7 @@ impl Area {
         (code, arguments)
     }
 
-    /// Answers it. With `quietly` nobody is woken: the process that was forked has news soon.
+    /// Answers it. With `quietly`, no process is woken: the forked process will ring soon.
     pub(crate) fn answer(self, result: i64, quietly: bool) {
         let header = self.header();
         header.result.store(result, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// A guest with a wrong clock is booted again this often in all; then it is taken as it is.
 const ATTEMPTS: usize = 3;
 
-/// How long an agent may take to tell the time, before patience.
+/// How long an agent may take to report the time, before the timeout multiplier.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How long the clock is watched: long beside the time that a call takes.
@@ -32,7 +32,7 @@ const TOLERANCE: f64 = 0.1;
 pub(super) enum GuestClock {
     /// As far as can be seen.
     Right,
-    /// It runs at another rate than the host's, and the user was told so.
+    /// It runs at another rate than the host's, which was reported.
     Wrong,
 }
 
@@ -52,7 +52,7 @@ impl Vm {
                 Ok(rate) => rate,
                 // A silent agent is noticed by the next request.
                 Err(NoAnswer::Late) => None,
-                // Only one wait is told that the guest ended, so this one must report it.
+                // Only one wait is notified that the guest ended, so this one must report it.
                 Err(ended) => return Err(self.boot_error(self.with_reason(ended.to_string()))),
             };
             let Some(rate) = rate else {

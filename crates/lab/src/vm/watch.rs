@@ -14,7 +14,7 @@
 //! Death closes the channel, so that every call in flight fails at once, and keeps the console. After
 //! the power button a guest that switches itself off is not dead but shut down.
 //!
-//! What the harness does to the VM itself (a reset, a restore) is not watched: whoever does it holds the
+//! What the harness does to the VM itself (a reset, a restore) is not watched: the caller holds the
 //! life-cycle lock, and waits for the agent under a limit of its own.
 
 use crate::answer::{NoAnswer, answer_of, end_of, last_word, told};
@@ -30,13 +30,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
+/// How long an agent may take to answer before a failure hint counts as confirmed, before the
+/// timeout multiplier.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
 /// Between two pings of an agent that answers.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long an agent may take to answer a ping, before patience, and the bounds of that. A guest that
+/// How long an agent may take to answer a ping, before the timeout multiplier, and the bounds of that. A guest that
 /// computes answers within a second; one whose QEMU or host stands for some seconds is not dead.
 const PING_LIMIT: Duration = Duration::from_secs(3);
 const PING_LIMITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(20)];
@@ -48,7 +49,7 @@ const PINGS: u32 = 2;
 /// init kills all processes, then waits a second or two, before it does either.
 const PORT_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a guest whose power button was pressed may be without an agent, before patience: it is
+/// How long a guest whose power button was pressed may be without an agent, before the timeout multiplier: it is
 /// shutting down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
 
@@ -261,7 +262,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits until a guest that closed the agent's port has had the time to go on.
+    /// Waits until a guest that closed the agent's port has had the time to reset or to open it again.
     async fn grace_of(&self, closed: Option<Instant>) {
         let Some(closed) = closed else {
             return std::future::pending().await;
@@ -277,7 +278,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Whether the harness itself is doing something to the machine, or has it stand.
+    /// Whether the harness itself is operating on the machine, or has paused it.
     fn is_at_work(&self) -> bool {
         self.vm.0.lifecycle.try_lock().is_err() || self.stands()
     }
@@ -303,7 +304,7 @@ impl<'a> Watch<'a> {
                 let ping = tokio::time::timeout(limit, self.running.channel.ping()).await;
                 let answers = matches!(ping, Ok(Ok(_)));
                 if !answers {
-                    // No session is no answer either, and no reason to ask again at once.
+                    // Without a session there is no answer either, and no reason to ping again at once.
                     tokio::time::sleep_until((asked + limit).into()).await;
                 }
                 answers
@@ -320,7 +321,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The right to greet an agent that has announced itself in the middle of a session: the guest has
-    /// rebooted, and QEMU's event was taken for an echo. `None` where somebody else greets it.
+    /// rebooted, and QEMU's event was taken for an echo. `None` if another task greets it.
     fn reboot_unseen(&self) -> Option<Lifecycle> {
         let lifecycle = Arc::clone(&self.vm.0.lifecycle).try_lock_owned().ok()?;
         let reason = self.running.channel.reason()?;

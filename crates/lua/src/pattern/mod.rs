@@ -2,7 +2,7 @@
 //!
 //! Lua's own runs in C, where no hook reaches it: a pattern that backtracks would hold up its file,
 //! and with it the run, for as long as it likes. This one counts its steps and asks now and then
-//! whether it may go on. Otherwise it does what `lstrlib.c` of Lua 5.4 does, its errors and its limit
+//! whether it may continue. Otherwise it does what `lstrlib.c` of Lua 5.4 does, its errors and its limit
 //! on recursion included.
 
 mod classes;

@@ -1,4 +1,4 @@
-//! Files of the host that may keep somebody waiting, as Lua holds them.
+//! Files of the host whose operations may block, as Lua holds them.
 
 use super::formats::{Format, formats, read};
 use super::source::{Reader, Source};
@@ -44,7 +44,7 @@ struct Inner {
 /// A command of `io.popen`.
 struct Running {
     child: HostChild,
-    /// Puts what it writes, and nobody reads, into the log.
+    /// Logs output of it that the test does not read.
     logged: Vec<JoinHandle<()>>,
 }
 
