@@ -1,12 +1,12 @@
-//! What a file's waits for the pool are worth: they stop its clocks, and tell the pool that the file
-//! does nothing else meanwhile.
+//! Waits of a file for the pool: they stop the file's clocks, and show the pool that the file does nothing
+//! else meanwhile.
 //!
-//! A test that waits until another file gives back what it holds is not slow, so that the time does
-//! not count as its own: the [`Stopwatch`] of the test and that of its file are stopped. They resume
-//! while the file waits for what it holds itself, since its own limits are then all that ends the wait.
+//! A test that waits until another file returns its grant is not slow, so that time does not count
+//! against its limits: the [`Stopwatch`] of the test and that of its file are stopped. They run
+//! while the file waits for what it holds itself, since only its own limits can then end the wait.
 //!
-//! Which of a file's tasks waits is known only where it runs. So the task names itself as the
-//! [`Caller`] of what it awaits; work that moves to another runtime takes the caller along (`apart`).
+//! Which of a file's tasks waits is known only where it runs. So the task sets itself as the [`Caller`] of
+//! what it awaits; work that moves to another runtime keeps its caller (`apart`).
 
 use crate::budget::{Budget, Need};
 use crate::lock::lock;
@@ -20,21 +20,21 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, futures::Notified};
 
-/// How often it is looked at again whom a wait is for.
+/// How often it is checked again which files a wait depends on.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 tokio::task_local! {
     static CALLER: Caller;
 }
 
-/// What is known of a file that runs, for those who watch over it. Clones are the same.
+/// The activity of a running file, for its supervisors. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct FileWatch {
     caller: Caller,
     alive: Arc<Alive>,
 }
 
-/// When the file's thread last showed that it can do something else.
+/// When the file's thread last sent its heartbeat.
 #[derive(Debug)]
 struct Alive {
     begun: Instant,
@@ -42,14 +42,14 @@ struct Alive {
     beat: AtomicU64,
 }
 
-/// On whose behalf something is done: its clock, and its file's activity. Clones are the same.
+/// The caller on whose behalf work is done: its clock, and its file's activity. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
     stopwatch: Stopwatch,
     activity: Activity,
 }
 
-/// Measures how long a file or one of its tests has waited for others. Clones are the same.
+/// Measures how long a file or one of its tests has waited for other files. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Stopwatch(Arc<Watch>);
 
@@ -70,7 +70,7 @@ struct Stopped {
     before: Duration,
 }
 
-/// Counts the calls of a file that may still come to something by themselves. Clones are the same.
+/// Counts the calls of a file that may still complete by themselves. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Activity(Arc<AtomicUsize>);
 
@@ -84,7 +84,7 @@ impl FileWatch {
         &self.caller
     }
 
-    /// How long the file has waited for others.
+    /// How long the file has waited for other files.
     pub fn waited(&self) -> Duration {
         self.caller.stopwatch.stopped()
     }
@@ -101,7 +101,7 @@ impl FileWatch {
         self.alive.beat.store(now, Ordering::Relaxed);
     }
 
-    /// How long ago that was known.
+    /// How long ago it last sent its heartbeat.
     pub fn silent_for(&self) -> Duration {
         let beat = Duration::from_millis(self.alive.beat.load(Ordering::Relaxed));
         self.alive.begun.elapsed().saturating_sub(beat)
@@ -232,7 +232,7 @@ impl Drop for Active {
     }
 }
 
-/// A call of a file that waits for the pool meanwhile, and so comes to nothing by itself.
+/// A call of a file that waits for the pool, and so cannot complete by itself.
 struct Waits(Activity);
 
 impl Waits {
@@ -261,7 +261,7 @@ pub(crate) async fn for_pool<T>(
     let Some(caller) = Caller::current() else {
         return granted.await;
     };
-    // Before the request is made: the pool looks at all that wait when it takes one.
+    // Before the request is made: the pool checks all waiting files when it accepts one.
     let _waits = Waits::begin(&caller.activity);
     let mut granted = pin!(granted);
     if let Poll::Ready(granted) = poll!(granted.as_mut()) {
