@@ -1,4 +1,4 @@
-//! Bytes as text for people.
+//! Bytes as readable text.
 //!
 //! What a guest printed, and what Lua calls a string, is bytes. Reports and events are UTF-8. Bytes
 //! that are not UTF-8 are written as `\xNN`, so that nothing is lost and different values look

@@ -1,5 +1,5 @@
-//! The resource limits of this process (`getrlimit(2)`): raised for its own work, and the caller's
-//! again for commands that are a user's.
+//! The resource limits of this process (`getrlimit(2)`): raised for its own work, and
+//! restored to the caller's for commands of the user.
 
 use std::ffi::c_int;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::sys;
 
-/// What a run may run out of.
+/// Resources that a run may exhaust.
 const RAISED: [(Resource, c_int); 5] = [
     (Resource::Nofile, libc::RLIMIT_NOFILE as c_int),
     (Resource::Nproc, libc::RLIMIT_NPROC as c_int),
@@ -56,7 +56,7 @@ pub fn most_address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// The limits that were raised, for a child that is to have them as they were.
+/// The original values of the raised limits, for a child.
 pub(crate) fn original() -> Vec<(c_int, libc::rlimit)> {
     ORIGINAL.get().cloned().unwrap_or_default()
 }

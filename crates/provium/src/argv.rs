@@ -1,8 +1,8 @@
-//! The words of the command line, put into the order in which they are read.
+//! Brings the arguments of the command line into the order in which they are parsed.
 //!
 //! Flags that every command takes may precede it: `provium --config P list` is
-//! `provium list --config P`. Without that, the first flag would make a run of it, and the command a
-//! path.
+//! `provium list --config P`. Without that, the command would be taken for a
+//! path of a run.
 
 use clap::CommandFactory as _;
 use std::ffi::{OsStr, OsString};

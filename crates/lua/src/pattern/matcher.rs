@@ -8,13 +8,13 @@ const MAX_DEPTH: usize = 200;
 const MAX_CAPTURES: usize = 32;
 /// Steps between two checks whether to continue.
 const STEPS: u32 = 20_000;
-/// Bytes that make a pattern more than a plain text.
+/// Bytes that distinguish a pattern from a plain text.
 const SPECIALS: &[u8] = b"^$*+?.([%-";
 
-/// Why there is neither a match nor none.
+/// Why the search could not be completed.
 #[derive(Debug)]
 pub(crate) enum PatternError {
-    /// The pattern cannot be used; in Lua's words.
+    /// The pattern is malformed; with Lua's error message.
     Bad(String),
     /// It was interrupted.
     Stopped(mlua::Error),
