@@ -11,7 +11,8 @@
 //! thread for that owner waits on it. A *request* is posted in the header and answered there by the raw
 //! process. A *slot* belongs to one operation process, a *thread cell* to one asynchronous raw call.
 //!
-//! The executor does not trust the contents, since a test's raw calls can write to this memory. Indices and lengths are checked where they are read.
+//! The executor does not trust the contents, since a test's raw calls can write to this memory.
+//! Indices and lengths are checked where they are read.
 //!
 //! Long because the layout and both sides' views of it belong together.
 
