@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# A file whose Lua code never comes back costs its own time and no more: it is given up soon after its limit,
-# its VM ends, what it held goes to the next file, and the run ends. Two signals end a run at once also then.
+# A file whose Lua code cannot be interrupted costs only its own time: it is abandoned soon after its limit, its
+# VM ends, its resources go to the next file, and the run ends. Two signals end a run at once also then.
 #   tests/given-up.sh PROVIUM
 set -euo pipefail
 provium=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 printf '[provium]\n' > "$folder/provium.toml"
-# A function of Lua's own that takes for ever and looks at no clock.
+# A C function of Lua that never returns and cannot be interrupted.
 cat > "$folder/a.test.lua" <<'LUA'
 local vm = provium:vm("v", "default"):boot()
 test("hangs", {timeout = "1s"}, function() table.move({}, 1, math.maxinteger - 1, 2) end)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A boot that waits for the pool: the time limits of its test and file stand still, the report names the wait, and a
-# file of which another task goes on is not taken for one that waits for itself.
+# A boot that waits for the pool: the time limits of its test and file are stopped, the report names the wait, and a
+# file in which another task is still active is not taken for one that waits for itself.
 #   tests/pool-waits.sh PROVIUM
 set -euo pipefail
 provium=$1
@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
 printf '[provium]\n' > provium.toml
-# It keeps one of two vCPUs for a while.
+# It holds one of two vCPUs for a while.
 cat > holds.test.lua <<'LUA'
 test("holds", function() provium:vm("v", "default"):boot():run("sleep 12") end)
 LUA

@@ -1,14 +1,14 @@
-//! Text that came from tests, guests and names, made fit for a terminal.
+//! Makes text from tests, guests and names safe for a terminal.
 //!
-//! The one place that decides what a terminal is given: whatever shows text that is not the harness's
-//! own passes it through here first.
+//! The one place that decides what a terminal receives: text that is not the harness's own passes through
+//! here before it is shown.
 
 use std::fmt::Write as _;
 
-/// `text` without what would move a terminal's cursor or change its colours; its lines stay lines.
+/// `text` without what would move a terminal's cursor or change its colours; line breaks are kept.
 ///
-/// Carriage returns before a line's end go (consoles are full of them), colour and cursor sequences
-/// go, other control characters are shown as `\xNN`.
+/// Carriage returns before a line's end (consoles are full of them) and colour and cursor sequences are
+/// removed, other control characters are shown as `\xNN`.
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
@@ -29,7 +29,7 @@ pub fn clean(text: &str) -> String {
     out
 }
 
-/// A name, a reason or another text that is to stay on its line: line breaks are escaped as well, so
+/// A name, a reason or another text that has to stay on one line: line breaks are escaped as well, so
 /// that it cannot pass for a line of the report.
 pub fn one_line(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -50,8 +50,8 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Text for a terminal as a whole, the harness's own colours in it: line ends, tabs and, with
-/// `colours`, colour sequences pass, every other control character is escaped. The last guard at the
-/// door, not a substitute for [`clean`].
+/// `colours`, colour sequences pass, every other control character is escaped. The last
+/// filter before the terminal, not a substitute for [`clean`].
 pub fn for_terminal(text: &str, colours: bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -75,7 +75,7 @@ pub fn for_terminal(text: &str, colours: bool) -> String {
     out
 }
 
-/// The text that bytes are; those that are not UTF-8 are shown as `\xNN`.
+/// The bytes as text; those that are not UTF-8 are shown as `\xNN`.
 pub fn text_of(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -1,7 +1,7 @@
-//! Makes an event that is too large for a frame fit: its longest texts are cut, and say by how much.
+//! Truncates the longest texts of an event that is too large for a frame; each says by how much.
 //!
-//! An event that is lost is worse than one that is cut: without its end a test would have begun and
-//! never ended.
+//! A lost event is worse than a truncated one: without the event of its end, a test would seem to run
+//! for ever.
 
 use crate::event::{Details, Event, FileError};
 use crate::value::Value;
@@ -14,7 +14,7 @@ const KEPT: usize = 4 << 20;
 const ENTRIES: usize = 20_000;
 
 impl Event {
-    /// Cuts what is longer than a frame can take; how many bytes were dropped.
+    /// Truncates an event that is larger than a frame; returns how many bytes were dropped.
     pub(crate) fn shorten(&mut self) -> usize {
         match self {
             Self::TestPassed { meta, details, .. } => value(meta) + of_details(details),
@@ -86,7 +86,7 @@ fn text(text: &mut String) -> usize {
     dropped
 }
 
-/// Keeps the first lines, as many as together are not too long.
+/// Keeps as many of the first lines as fit the limit.
 fn lines(lines: &mut Vec<String>) -> usize {
     let mut dropped = 0;
     let mut kept = 0;

@@ -64,7 +64,7 @@ pub enum Violation {
     #[error("it sent a {0:?} for call {id}, which is not open", id = .1.0)]
     UnknownCall(FrameKind, CallId),
     /// A frame of a kind that only the host sends, or at the wrong time.
-    #[error("it sent a {0:?} where none may stand")]
+    #[error("it sent a {0:?} where none is allowed")]
     WrongKind(FrameKind),
     /// A frame names another lane than the one its call was sent to.
     #[error("it answered call {id} from another lane", id = .0.0)]

@@ -1,11 +1,11 @@
-//! What a call does, as far as other calls have to know.
+//! The kind of a call, as far as other calls depend on it.
 
 use crate::channel::Channel;
 use crate::lane::LaneHandle;
 use provium_protocol::{Descriptor, Lane, Op};
 use std::time::Duration;
 
-/// What a call does.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallKind {
     /// Runs a command; `background`: of the `run_async` family.
@@ -55,8 +55,8 @@ impl CallKind {
 }
 
 impl LaneHandle {
-    /// Cancels the calls that use a descriptor, for whoever is about to close it: they may wait in it for
-    /// ever. Those who wait for them are told that they were cancelled.
+    /// Cancels the calls that use a descriptor, before it is closed: they may block in it for ever. Their
+    /// callers get the error that they were cancelled.
     pub fn cancel_calls_on(&self, fd: Descriptor) {
         let shared = self.channel().shared();
         for call in shared.open_calls(self.lane()) {

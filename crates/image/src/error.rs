@@ -117,9 +117,9 @@ pub enum ImageError {
         /// Why.
         why: String,
     },
-    /// Packages of a profile could not be had.
+    /// Packages of a profile could not be fetched or unpacked.
     #[error(
-        "the packages {packages} could not be had: {why}; check the names and that a package mirror \
+        "cannot prepare the packages {packages}: {why}; check the names and that a package mirror \
          can be reached"
     )]
     Packages {

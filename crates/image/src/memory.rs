@@ -1,9 +1,9 @@
-//! The memory below which a guest certainly cannot start.
+//! The lower bound of the memory with which a guest can start.
 //!
 //! The kernel lies at fixed addresses, the archives of the initial RAM file system above it, and all of
-//! them stay until the archives are unpacked into RAM. Less than that, and the machine resets or hangs
-//! before it prints anything, so it is worth a refusal. A guest needs more than that to be of use; how
-//! much more is not known here.
+//! them stay until the archives are unpacked into RAM. With less, the machine resets or hangs
+//! before it prints anything, so such a boot is refused. A usable guest needs more than that; how much
+//! more is not known here.
 
 use crate::boot::BootArchives;
 use crate::elf::Elf;
@@ -14,7 +14,7 @@ use camino::Utf8Path;
 use std::fmt;
 use std::io::Read as _;
 
-/// As much of a kernel's file as its headers may take, bytes.
+/// Maximum size of the headers of a kernel's file, bytes.
 const HEADERS: u64 = 64 * 1024;
 /// What an archive says besides the files in it is less than this part of it, and what the unpacked
 /// files take besides their contents is not counted.
@@ -24,13 +24,13 @@ const MIB: u64 = 1024 * 1024;
 /// What a guest's memory has to hold before its first program runs, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// The kernel, with what it zeroes.
+    /// The kernel, with its zero-initialised memory.
     pub kernel: u64,
     /// The address where it ends.
     pub kernel_end: u64,
     /// All archives.
     pub archives: u64,
-    /// What is unpacked from them, at least.
+    /// The minimum size of their unpacked files.
     pub unpacked: u64,
 }
 
@@ -73,7 +73,7 @@ impl GuestImage {
                 source,
             })?;
             archives += length.len();
-            // What is packed in a way that only the kernel knows takes room, nobody knows how much.
+            // Data in a compression format that only the kernel knows takes an unknown amount of memory.
             if begin_of(path)?.starts_with(b"0707") {
                 plain += length.len();
             }

@@ -229,7 +229,7 @@ impl Tree {
                     kind: Kind::Directory,
                     ..
                 }) => (),
-                Some(_) => return Err(wrong("it leads through something that is no folder")),
+                Some(_) => return Err(wrong("a component of it is not a folder")),
             }
         }
         Ok(Some((missing, joined(&folder, last))))

@@ -1,4 +1,4 @@
-//! Ending commands: at a limit, and when what they belong to is closed.
+//! Ending commands: at a time limit, and when their owner is closed.
 
 use crate::error::LabError;
 use crate::line::Line;
@@ -10,25 +10,25 @@ use provium_protocol::op::SignalTarget;
 use std::future::Future;
 use std::time::Duration;
 
-/// How long commands that are closed have between SIGTERM and SIGKILL.
+/// Time between SIGTERM and SIGKILL for commands that are closed.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
 
-/// What came of waiting for a command.
+/// The outcome of waiting for a command.
 pub(crate) enum Waited {
     /// It has ended by itself.
     Ended(Result<Exit, CallError>),
     /// Its time was up, and it was killed.
     Killed(Result<Exit, CallError>),
-    /// Its time was up. It was started, but its end is not confirmed: it is in the kernel and does not
-    /// come back, or the guest does not tell any more.
+    /// Its time was up. It was started, but its end is not confirmed: it is in an uninterruptible wait, or
+    /// the guest does not answer.
     Unkilled(Exit),
-    /// Its time was up, and it was not even started, or the VM is paused.
+    /// Its time was up before it was started, or the VM is paused.
     Failed(LabError),
 }
 
-/// Waits for the end; once the time is up, kills it with all its descendants. Returns soon after the limit
+/// Waits for the end; when the time is up, kills it and all its descendants. Returns shortly after the limit
 /// whatever the guest does.
 pub(crate) async fn wait_or_kill(
     line: &Line,
@@ -45,7 +45,7 @@ pub(crate) async fn wait_or_kill(
         return Waited::Failed(line.timed_out(limit, &Cause::Paused));
     }
     let killed = async {
-        // A failure means that it has just ended: the wait tells.
+        // A failure means that it has just ended: the wait returns its result.
         let _ = command.signal_to(SIGKILL, SignalTarget::Tree).await;
         command.wait().await
     };
@@ -65,7 +65,7 @@ pub(crate) async fn wait_or_kill(
 pub(crate) trait Endable {
     /// Signals its process and all descendants.
     fn signal_tree(&self, signal: i32) -> impl Future<Output = ()> + Send;
-    /// Returns when it has ended, or when nothing more will be heard of it.
+    /// Returns when it has ended, or when its end can no longer be observed.
     fn ended(&self) -> impl Future<Output = ()> + Send;
 }
 
@@ -89,12 +89,12 @@ impl Endable for InFlight {
     }
 }
 
-/// Ends commands: SIGTERM to all of them, SIGKILL to those that are left after 2 s. Whether all have
-/// ended.
+/// Ends commands: SIGTERM to all of them, SIGKILL to those that are left after 2 s. Returns whether all
+/// have ended.
 pub(crate) async fn end_all<T: Endable>(commands: &[&T]) -> bool {
     for (signal, grace) in [(SIGTERM, CLOSE_GRACE), (SIGKILL, KILL_GRACE)] {
         let ended = join_all(commands.iter().map(|command| async move {
-            // An answer to the signal is not waited for: a process that ends may be quicker.
+            // Do not wait for the answer to the signal: the end of the process may come first.
             let signalled = async {
                 command.signal_tree(signal).await;
                 std::future::pending().await

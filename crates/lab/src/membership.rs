@@ -1,7 +1,7 @@
-//! Labs within labs: what becomes a member, and who is below a lab at any depth.
+//! Labs within labs: adding members, and listing the members of a lab at any depth.
 //!
-//! A lab may be a member of several others, but never of itself, directly or by way of its members. What
-//! is reached on several ways counts once.
+//! A lab may be a member of several others, but never of itself, directly or through its members. A
+//! member that is reached on several paths counts once.
 
 use crate::error::LabError;
 use crate::lab::{Lab, Member};
@@ -9,11 +9,11 @@ use crate::scope::Scope;
 use crate::vm::Vm;
 
 impl Lab {
-    /// Makes things members of this lab, too: all of them, or none.
+    /// Adds members to this lab: all of them, or none.
     ///
     /// # Errors
-    /// When a name is taken or given twice, or when a lab would be a member of itself, directly or by
-    /// way of its members.
+    /// When a name is taken or given twice, or when a lab would be a member of itself, directly or
+    /// through its members.
     pub fn include(&self, scope: &Scope, members: Vec<Member>) -> Result<(), LabError> {
         for (index, member) in members.iter().enumerate() {
             let name = member.name();
@@ -49,7 +49,7 @@ impl Lab {
         vms.map(|(_, vm)| vm).collect()
     }
 
-    /// Its VMs and those of its sub-labs, each once, with the sub-labs on the way.
+    /// Its VMs and those of its sub-labs, each once, with the sub-labs on the path.
     pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
         let mut found: Vec<(Vec<String>, Vm)> = Vec::new();
         let mut open = vec![(Vec::new(), self.clone())];

@@ -1,16 +1,16 @@
-//! What a call on a stream looks for in the bytes that are kept.
+//! Searches of stream calls in the bytes that a stream buffers.
 
-/// What a call looks for.
+/// A search of a call.
 pub(crate) trait Search: Send {
-    /// As messages show it.
+    /// How messages show it.
     fn what(&self) -> String;
-    /// Where the match ends in all that is kept; `quiet`: no more is there at the moment.
+    /// Where the match ends in the buffered bytes; `quiet`: no more bytes are available at the moment.
     fn find(&mut self, bytes: &[u8], quiet: bool) -> Option<usize>;
-    /// The first `count` of the bytes kept are gone.
+    /// The first `count` buffered bytes were discarded.
     fn dropped(&mut self, _count: usize) {}
 }
 
-/// A text. What was searched once is not searched again.
+/// A plain text. Bytes that were searched once are not searched again.
 pub(crate) struct Needle<'a> {
     pub(crate) text: &'a [u8],
     searched: usize,
@@ -39,7 +39,7 @@ impl Search for Needle<'_> {
     }
 }
 
-/// What a function finds.
+/// A search by a function.
 pub(crate) struct FoundBy<F> {
     pub(crate) what: String,
     pub(crate) found: F,

@@ -1,7 +1,7 @@
-//! Guests that do not answer: how long they are waited for, and what is said about them.
+//! Guests that do not answer: how long calls wait for them, and how the cause is reported.
 //!
-//! A limit that the author gave ends a call whatever the guest does. Ending what the call started takes
-//! an answer of the guest, for which it has a short grace; then the call returns and names the cause.
+//! A time limit of a test ends a call whatever the guest does. Ending what the call started needs an
+//! answer of the guest, which has a short grace period; after that the call returns and names the cause.
 
 use crate::error::LabError;
 use crate::line::Line;
@@ -13,29 +13,29 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// How long a guest has to carry out a SIGKILL, once a limit has passed.
+/// How long a guest may take to carry out a SIGKILL after a limit has passed.
 pub(crate) const KILL_GRACE: Duration = Duration::from_secs(3);
 
-/// How long a guest has to say in which state a process is.
+/// How long a guest may take to report the state of a process.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How long an agent has to answer that it is there.
+/// How long an agent may take to answer a ping.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
 
-/// Why something is not done.
+/// Why an operation does not complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// The harness has stopped the guest's processors.
     Paused,
-    /// Its agent does not answer either.
+    /// The agent does not answer a ping either.
     NoAnswer,
     /// A raw syscall of the same process has not returned.
     RawCall { nr: i64, waiting: Duration },
     /// The worker's process is stopped (SIGSTOP, or a tracer).
     Stopped,
-    /// The process is in a wait in the kernel that no signal ends.
+    /// The process is in an uninterruptible wait in the kernel.
     Uninterruptible,
-    /// The agent answers.
+    /// The agent answers, but the process does not.
     Process,
 }
 
@@ -64,10 +64,10 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A raw syscall that has not returned, and whose process does nothing else meanwhile.
+/// A raw syscall that has not returned. Its process does nothing else meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RawCall {
-    /// Whose process it is: ``vm `web` `` or ``worker 17 of vm `web` ``.
+    /// The owner of its process: ``vm `web` `` or ``worker 17 of vm `web` ``.
     pub owner: String,
     /// Its number, x86-64.
     pub nr: i64,
@@ -92,7 +92,7 @@ impl Vm {
     }
 
     /// The state of a process of the guest, as `ps` shows it (`R`, `S`, `D`, `T`, `t`, `Z`), if the guest
-    /// says so soon.
+    /// reports it within a short time.
     pub(crate) async fn process_state(&self, pid: u32) -> Option<char> {
         let path = format!("/proc/{pid}/stat");
         let surface = self.surface();
@@ -101,7 +101,7 @@ impl Vm {
     }
 }
 
-/// The state in a `/proc/PID/stat`: the first field behind the name, which may hold anything.
+/// The state in a `/proc/PID/stat`: the first field after the name, which may contain any byte.
 fn process_state(stat: &[u8]) -> Option<char> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     stat.get(name_end + 2).map(|state| char::from(*state))
@@ -113,7 +113,7 @@ impl Line {
         self.surface().vm().state() == VmState::Paused
     }
 
-    /// The error of a call that was given up after `after`; finds out why it is not done.
+    /// The error of a call that was abandoned after `after`; determines why it did not complete.
     pub(crate) async fn given_up(&self, after: Duration) -> LabError {
         self.timed_out(after, &self.cause(None).await)
     }
@@ -154,7 +154,7 @@ impl Line {
         Err(self.timed_out(whole_seconds, &cause))
     }
 
-    /// Why a call on this line is not done.
+    /// Why a call on this line does not complete.
     async fn cause(&self, process: Option<u32>) -> Cause {
         if self.is_paused() {
             return Cause::Paused;

@@ -1,12 +1,12 @@
-//! What a file's waits for the pool are worth: they stop its clocks, and tell the pool that the file
-//! does nothing else meanwhile.
+//! Waits of a file for the pool: they stop the file's clocks, and show the pool that the file does nothing
+//! else meanwhile.
 //!
-//! A test that waits until another file gives back what it holds is not slow, so that the time does
-//! not count as its own: the [`Stopwatch`] of the test and that of its file stand still. They go on
-//! while the file waits for what it holds itself, since its own limits are then all that ends the wait.
+//! A test that waits until another file returns its grant is not slow, so that time does not count
+//! against its limits: the [`Stopwatch`] of the test and that of its file are stopped. They run
+//! while the file waits for what it holds itself, since only its own limits can then end the wait.
 //!
-//! Which of a file's tasks waits is known only where it runs. So the task names itself as the
-//! [`Caller`] of what it awaits; work that moves to another runtime takes the caller along (`apart`).
+//! Which of a file's tasks waits is known only where it runs. So the task sets itself as the [`Caller`] of
+//! what it awaits; work that moves to another runtime keeps its caller (`apart`).
 
 use crate::budget::{Budget, Need};
 use crate::lock::lock;
@@ -20,21 +20,21 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, futures::Notified};
 
-/// How often it is looked at again whom a wait is for.
+/// How often it is checked again which files a wait depends on.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 tokio::task_local! {
     static CALLER: Caller;
 }
 
-/// What is known of a file that runs, for those who watch over it. Clones are the same.
+/// The activity of a running file, for its supervisors. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct FileWatch {
     caller: Caller,
     alive: Arc<Alive>,
 }
 
-/// When the file's thread last showed that it can do something else.
+/// When the file's thread last sent its heartbeat.
 #[derive(Debug)]
 struct Alive {
     begun: Instant,
@@ -42,14 +42,14 @@ struct Alive {
     beat: AtomicU64,
 }
 
-/// On whose behalf something is done: its clock, and its file's activity. Clones are the same.
+/// The caller on whose behalf work is done: its clock, and its file's activity. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
     stopwatch: Stopwatch,
     activity: Activity,
 }
 
-/// Measures how long a file or one of its tests has waited for others. Clones are the same.
+/// Measures how long a file or one of its tests has waited for other files. Clones share their state.
 #[derive(Clone, Default)]
 pub struct Stopwatch(Arc<Watch>);
 
@@ -58,19 +58,19 @@ struct Watch {
     state: Mutex<Stopped>,
     /// Of the file, whose waits count as well.
     parent: Option<Stopwatch>,
-    /// One for the whole file: told when any of its stopwatches stops or goes on.
+    /// One for the whole file: notified when any of its stopwatches stops or resumes.
     changed: Arc<Notify>,
 }
 
 #[derive(Default)]
 struct Stopped {
-    /// Waits that go on now, and since when there is one.
+    /// Waits in progress, and since when there is one.
     waits: usize,
     since: Option<Instant>,
     before: Duration,
 }
 
-/// Counts the calls of a file that may still come to something by themselves. Clones are the same.
+/// Counts the calls of a file that may still complete by themselves. Clones share their state.
 #[derive(Clone, Debug, Default)]
 pub struct Activity(Arc<AtomicUsize>);
 
@@ -84,7 +84,7 @@ impl FileWatch {
         &self.caller
     }
 
-    /// How long the file has waited for others.
+    /// How long the file has waited for other files.
     pub fn waited(&self) -> Duration {
         self.caller.stopwatch.stopped()
     }
@@ -101,7 +101,7 @@ impl FileWatch {
         self.alive.beat.store(now, Ordering::Relaxed);
     }
 
-    /// How long ago that was known.
+    /// How long ago it last sent its heartbeat.
     pub fn silent_for(&self) -> Duration {
         let beat = Duration::from_millis(self.alive.beat.load(Ordering::Relaxed));
         self.alive.begun.elapsed().saturating_sub(beat)
@@ -156,18 +156,18 @@ impl Stopwatch {
         }))
     }
 
-    /// How long it has stood still, the current wait included.
+    /// How long it has been stopped, the current wait included.
     pub fn stopped(&self) -> Duration {
         let state = lock(&self.0.state);
         state.before + state.since.map(|since| since.elapsed()).unwrap_or_default()
     }
 
-    /// Whether it stands still.
+    /// Whether it is stopped.
     pub fn is_stopped(&self) -> bool {
         lock(&self.0.state).waits > 0
     }
 
-    /// Waits until any stopwatch of the file stops or goes on.
+    /// Waits until any stopwatch of the file stops or resumes.
     pub fn changed(&self) -> Notified<'_> {
         self.0.changed.notified()
     }
@@ -232,7 +232,7 @@ impl Drop for Active {
     }
 }
 
-/// A call of a file that waits for the pool meanwhile, and so comes to nothing by itself.
+/// A call of a file that waits for the pool, and so cannot complete by itself.
 struct Waits(Activity);
 
 impl Waits {
@@ -240,7 +240,7 @@ impl Waits {
         let less = |active: usize| active.checked_sub(1);
         let ordering = Ordering::Relaxed;
         let begun = activity.0.fetch_update(ordering, ordering, less);
-        // Work that is nobody's call is not counted.
+        // Work that does not belong to a call is not counted.
         begun.ok().map(|_| Self(activity.clone()))
     }
 }
@@ -261,7 +261,7 @@ pub(crate) async fn for_pool<T>(
     let Some(caller) = Caller::current() else {
         return granted.await;
     };
-    // Before the request is made: the pool looks at all that wait when it takes one.
+    // Before the request is made: the pool checks all waiting files when it accepts one.
     let _waits = Waits::begin(&caller.activity);
     let mut granted = pin!(granted);
     if let Poll::Ready(granted) = poll!(granted.as_mut()) {

@@ -1,4 +1,4 @@
-//! What a call that was cut short may have waited for: raw syscalls that have not returned.
+//! Raw syscalls that have not returned, for which a cancelled call may have waited.
 
 use crate::globals::syscall_name;
 use provium_lab::{Lab, Member, RawCall, Scope};

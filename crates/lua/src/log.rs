@@ -1,7 +1,7 @@
-//! The log of a test: what it printed, bounded.
+//! The log of a test, with bounded size.
 //!
-//! A test that prints without end must not take the host's memory. The first lines are kept, and the
-//! last ones; a note stands for those in between.
+//! A test that prints without end must not exhaust the host's memory. The first and the last lines are
+//! kept; a note replaces those in between.
 
 use crate::text::{display, without_middle};
 use std::cell::RefCell;
@@ -12,13 +12,13 @@ use std::rc::Rc;
 const HALF: usize = 4 << 20;
 /// Longest line.
 const MAX_LINE: usize = 1 << 20;
-/// What a line costs beside its text.
+/// Memory of a line in addition to its text, bytes.
 const OVERHEAD: usize = 32;
 
-/// A log that several may write to: a fixture writes to that of the test that wants it.
+/// A log with several writers: a fixture writes to that of the test that uses it.
 pub(crate) type Log = Rc<RefCell<LogLines>>;
 
-/// Lines for whoever reads what came of a test.
+/// Lines for the reader of a test's result.
 #[derive(Debug, Default)]
 pub(crate) struct LogLines {
     head: Vec<String>,
@@ -27,7 +27,7 @@ pub(crate) struct LogLines {
     tail_size: usize,
     dropped_lines: usize,
     dropped_bytes: usize,
-    /// Bytes that were written and are no whole line yet.
+    /// Bytes that were written and do not end a line yet.
     unfinished: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Bytes as text for people.
+//! Bytes as readable text.
 //!
 //! What a guest printed, and what Lua calls a string, is bytes. Reports and events are UTF-8. Bytes
 //! that are not UTF-8 are written as `\xNN`, so that nothing is lost and different values look
@@ -30,7 +30,7 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
                 '\t' => text.push_str("\\t"),
                 c if c.is_ascii_control() => push_hex(&mut text, &[c as u8]),
                 c if c.is_ascii() => text.push(c),
-                // Marks and unprintable characters, which cannot be told apart otherwise.
+                // Marks and unprintable characters, which look alike otherwise.
                 c => text.extend(c.escape_debug()),
             }
         }

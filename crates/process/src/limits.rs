@@ -1,5 +1,5 @@
-//! The resource limits of this process (`getrlimit(2)`): raised for its own work, and the caller's
-//! again for commands that are a user's.
+//! The resource limits of this process (`getrlimit(2)`): raised for its own work, and
+//! restored to the caller's for commands of the user.
 
 use std::ffi::c_int;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::sys;
 
-/// What a run may run out of.
+/// Resources that a run may exhaust.
 const RAISED: [(Resource, c_int); 5] = [
     (Resource::Nofile, libc::RLIMIT_NOFILE as c_int),
     (Resource::Nproc, libc::RLIMIT_NPROC as c_int),
@@ -21,7 +21,7 @@ const RAISED: [(Resource, c_int); 5] = [
 static ORIGINAL: OnceLock<Vec<(c_int, libc::rlimit)>> = OnceLock::new();
 
 /// Raises the soft limits of open files, processes, file size and memory to the hard ones, and
-/// ignores SIGXFSZ, so that a file that may not grow is an error of whoever writes it and not the end
+/// ignores SIGXFSZ, so that a file that may not grow is an error of its writer and not the end
 /// of the process. Call it once, before there is another thread. Children inherit the raised limits
 /// unless their [`Command`](crate::Command) asks for the
 /// [original ones](crate::Command::original_limits).
@@ -56,7 +56,7 @@ pub fn most_address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 
-/// The limits that were raised, for a child that is to have them as they were.
+/// The original values of the raised limits, for a child.
 pub(crate) fn original() -> Vec<(c_int, libc::rlimit)> {
     ORIGINAL.get().cloned().unwrap_or_default()
 }

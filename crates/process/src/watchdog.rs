@@ -1,15 +1,15 @@
-//! The process beside a command of a user's that ends all that the command has started.
+//! A process that ends everything that a command of the user has started.
 //!
 //! A parent-death signal reaches only the child itself, and a process group only those that stay in
 //! it. A shell's own children have neither when this process is killed with SIGKILL. The watchdog waits
 //! for the end of a pipe whose other end only this process holds, and then kills
 //!
 //! - every process whose environment has the command's mark, which descendants inherit, and
-//! - every process below one of those, whatever it has done to its environment.
+//! - every descendant of such a process, even if it has changed its environment.
 //!
-//! Each is stopped as it is found, so that none can start another one meanwhile; when a look at
-//! `/proc` finds no more of them, all are killed. A byte in the pipe says that the command has ended by
-//! itself: what it left running on purpose is left alone then, as that of any command.
+//! Each is stopped when it is found, so that it cannot start another one meanwhile; when a scan of
+//! `/proc` finds no more of them, all are killed. A byte in the pipe means that the command has ended by
+//! itself: processes that it left running are then not killed.
 //!
 //! The command stays a child of this process, so that its `$PPID` is what its author expects. The
 //! watchdog is a fork without an exec, so that it keeps to async-signal-safe calls, as the rest of
@@ -22,10 +22,10 @@
 use std::ffi::{CStr, c_int};
 use std::os::fd::RawFd;
 
-/// Processes of one command that are found at most.
+/// Maximum number of processes of one command.
 const MOST: usize = 4096;
 
-/// Looks at `/proc` at most: each finds at least one process that the one before did not.
+/// Maximum number of scans of `/proc`: each finds at least one process that the previous one did not.
 const LOOKS: usize = 64;
 
 /// Becomes the watchdog of a command whose environment holds the entry `mark`.
@@ -92,7 +92,7 @@ impl Found {
     }
 }
 
-/// Adds what `/proc` shows of the command.
+/// Adds the processes of the command that `/proc` shows.
 fn look(found: &mut Found, mark: &[u8]) {
     let Some(folder) = open(c"/proc") else { return };
     // Entries of `linux_dirent64` (`getdents64(2)`), which begin at multiples of eight.
@@ -182,7 +182,7 @@ fn number(text: &[u8]) -> Option<libc::pid_t> {
     (digits > 0).then_some(number)
 }
 
-/// Opens a file of a process's in `/proc`.
+/// Opens a file of a process in `/proc`.
 fn open_of(pid: libc::pid_t, name: &[u8]) -> Option<RawFd> {
     let mut digits = [0_u8; 12];
     let mut at = digits.len();

@@ -28,8 +28,8 @@ pub enum Malformed {
     /// It is nested too deeply.
     #[error("it is nested too deeply")]
     Deep,
-    /// A value is not of the kind that is due.
-    #[error("{0} is due where the byte {1:#04x} stands")]
+    /// A value is not of the kind that is expected.
+    #[error("expected {0}, found the byte {1:#04x}")]
     Unexpected(&'static str, u8),
     /// The message's type does not accept it.
     #[error("{0}")]
@@ -45,11 +45,11 @@ impl serde::de::Error for Malformed {
     // bring along the code that prints them.
 
     fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Rejected(format!("{expected} is due"))
+        Self::Rejected(format!("expected {expected}"))
     }
 
     fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Rejected(format!("{expected} is due"))
+        Self::Rejected(format!("expected {expected}"))
     }
 }
 
@@ -296,7 +296,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'_> {
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
-        Err(Malformed::custom("a value of no known kind is due"))
+        Err(Malformed::custom("expected a value of a known kind"))
     }
 
     forward_to_deserialize_any! {

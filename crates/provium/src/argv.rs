@@ -1,8 +1,8 @@
-//! The words of the command line, put into the order in which they are read.
+//! Brings the arguments of the command line into the order in which they are parsed.
 //!
-//! Flags that every command takes may stand in front of it: `provium --config P list` is
-//! `provium list --config P`. Without that, the first flag would make a run of it, and the command a
-//! path.
+//! Flags that every command takes may precede it: `provium --config P list` is
+//! `provium list --config P`. Without that, the command would be taken for a
+//! path of a run.
 
 use clap::CommandFactory as _;
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use crate::lowargs::LowArgs;
 /// Flags of every command; each takes a value.
 const COMMON: [&str; 2] = ["--config", "--color"];
 
-/// Moves common flags behind the command that they stand in front of.
+/// Moves common flags that precede a command behind it.
 pub(crate) fn in_order(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = words.into_iter().collect();
     let flags = common_flags(words.get(1..).unwrap_or_default());

@@ -217,7 +217,7 @@ impl Shared {
                 match waiting {
                     // A caller that gave up does not mind.
                     Some(answer) => drop(answer.send(result)),
-                    None => tracing::warn!(?id, ?result, "QEMU answered a command nobody gave"),
+                    None => tracing::warn!(?id, ?result, "QEMU answered an unknown command"),
                 }
             }
             // Nobody may be listening.

@@ -1,13 +1,13 @@
-//! Drafts beside a place that a user has named: filled there, then put into the place in one step.
+//! Drafts next to a folder that a user has named: written there, then moved into place in one step.
 //!
 //! ```text
 //! PARENT/
-//!   NAME/                       the folder, whole at any time
+//!   NAME/                       the folder, complete at any time
 //!   .NAME.tmp-PID-START-N/      a draft, locked by its process (see `sweep`)
 //! ```
 //!
-//! Several may fill drafts for the same place at once. Each replaces the folder as a whole, the last
-//! one stays. A draft that a killed process left is removed when the next one is made there.
+//! Several processes may write drafts for the same place at once. Each replaces the whole folder; the last
+//! one wins. A draft that a killed process left is removed when the next one is made there.
 
 use crate::making::Draft;
 use crate::sweep;
@@ -16,7 +16,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::io;
 
-/// Longest name of a place that stands whole in the name of its drafts, bytes. A name may have 255.
+/// Longest name of a place that is used in full in the name of its drafts, bytes. A name may have 255.
 const LONGEST: usize = 180;
 
 /// Bytes of a longer name that are kept; a hash of it follows.
@@ -29,7 +29,7 @@ impl Draft {
     /// A folder to fill for `place`, beside it. Drafts that were left there are removed.
     ///
     /// # Errors
-    /// When the path names no folder, or its parent cannot be written.
+    /// When the path does not name a folder, or its parent cannot be written.
     pub fn beside(place: &Utf8Path) -> io::Result<Self> {
         let (parent, prefix) = neighbourhood(place)?;
         fs_err::create_dir_all(parent)?;
@@ -37,7 +37,7 @@ impl Draft {
         Ok(Self(sweep::make(parent, &prefix)?))
     }
 
-    /// Puts it into `place`, which it was made for: what is there is replaced in one step, and
+    /// Moves it into `place`, for which it was made: the older folder is replaced in one step, and
     /// removed.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl Draft {
                 Err(error) => return Err(failed(place, error.into())),
             }
             match rename(RenameFlags::EXCHANGE) {
-                // The older folder has the draft's name now, and goes with it.
+                // The older folder has the draft's name now, and is removed with it.
                 Ok(()) => return Ok(()),
                 Err(Errno::NOENT) => (),
                 Err(error) if is_unsupported(error) => return self.replace_in_two_steps(place),
@@ -95,7 +95,7 @@ impl Draft {
     }
 }
 
-/// The folder that `place` is in, and how the names of its drafts begin.
+/// The parent of `place`, and the prefix of the names of its drafts.
 fn neighbourhood(place: &Utf8Path) -> io::Result<(&Utf8Path, String)> {
     let name = place.file_name().ok_or_else(|| {
         io::Error::new(
@@ -125,7 +125,7 @@ fn failed(place: &Utf8Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot replace `{place}`: {error}"))
 }
 
-/// Where a folder that was asked for at `place` is to be: links are followed.
+/// Where a folder that was requested at `place` has to be: links are followed.
 ///
 /// # Errors
 /// When the link leads nowhere.

@@ -1,8 +1,7 @@
 //! Sealed folders: those that a user looks after, outside of the cache, with a manifest of their own.
 //!
-//! A seal gives a folder an identity that no other has, so that one which was replaced at the same
-//! path can be told from the one before, and checksums, so that damage is found as in an entry of the
-//! cache.
+//! A seal gives a folder a unique identity, so that a replacement at the same path can be distinguished
+//! from it, and checksums, so that damage is detected as in a cache entry.
 
 use crate::error::StoreError;
 use crate::key::{Key, KeyBuilder};
@@ -12,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// The name of a seal's file in its folder. Its content differs between any two seals.
 pub const SEAL: &str = manifest::NAME;
 
-/// What a folder was when it was sealed.
+/// The state of a folder when it was sealed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seal {
     folder: Utf8PathBuf,
@@ -37,7 +36,7 @@ impl Seal {
         })
     }
 
-    /// The seal of a folder; its files are not looked at.
+    /// The seal of a folder; its files are not checked.
     ///
     /// # Errors
     /// Why it has none that this version can read.

@@ -1,9 +1,9 @@
-//! What QEMU's process gets of its caller: as little as it can work with, since it is the one process
-//! that a hostile guest attacks.
+//! What QEMU's process inherits: as little as it needs, since it is the process that a hostile guest
+//! attacks.
 //!
-//! - Of the environment only what programs need to be found and to speak, so no secret of the caller's.
-//! - No capability, where QEMU is root's, unless a file that it has to open is another user's.
-//! - The seccomp filter of its own is an argument; see [`SANDBOX`](crate::arguments::SANDBOX).
+//! - Of the environment, only search paths and locale variables, so no secret of the caller.
+//! - No capabilities, if QEMU runs as root, unless it has to open a file of another user.
+//! - QEMU's own seccomp filter is enabled by an argument; see [`SANDBOX`](crate::arguments::SANDBOX).
 
 use provium_process::Command;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,7 +17,7 @@ const PASSED_ON: [&str; 8] = [
     "LC_ALL",
     "LC_CTYPE",
     "TZ",
-    // A QEMU outside of the system's folders finds its libraries and modules by these.
+    // A QEMU outside of the system's folders finds its libraries and modules through these.
     "LD_LIBRARY_PATH",
     "QEMU_MODULE_DIR",
 ];
@@ -44,7 +44,7 @@ pub(crate) fn confine<'a>(
     }
 }
 
-/// Passes on only what QEMU needs of the environment.
+/// Passes only the variables that QEMU needs.
 pub(crate) fn small_environment(command: &mut Command) {
     command.env_clear();
     for name in PASSED_ON {
@@ -55,9 +55,9 @@ pub(crate) fn small_environment(command: &mut Command) {
 }
 
 /// Whether `user` can open a file by the permission bits alone, without the capabilities by which root
-/// opens everything. Groups are not looked at: the answer may be no where it could be yes.
+/// opens everything. Groups are ignored, so the answer may be no although the user can open it.
 fn opens(file: &Path, access: Access, user: u32) -> bool {
-    // Names may be links: what counts is where they lead.
+    // A name may be a link: its target counts.
     let Ok(file) = file.canonicalize() else {
         return false;
     };

@@ -1,4 +1,4 @@
-//! Commands of an owner, for those who wait for all of them.
+//! The running commands of an owner, and the joins that wait for all of them.
 
 use super::call::{Call, lock};
 use crate::failure::OpResult;
@@ -20,7 +20,7 @@ struct Counts {
     joining: Vec<Arc<Call>>,
 }
 
-/// Joins that can be answered, and what with.
+/// Joins that can be answered, and the answer.
 pub(super) type Answers = Vec<(Arc<Call>, OpResult)>;
 
 impl Background {
@@ -49,14 +49,14 @@ impl Background {
         counts.answers()
     }
 
-    /// Answers `call` once no command runs.
+    /// Answers `call` as soon as no command runs.
     pub(super) fn join(&self, call: Arc<Call>) -> Answers {
         let mut counts = lock(&self.0);
         counts.joining.push(call);
         counts.answers()
     }
 
-    /// Takes a join back that is not answered yet.
+    /// Withdraws a join that is not answered yet.
     pub(super) fn withdraw(&self, call: &Call) -> bool {
         let joining = &mut lock(&self.0).joining;
         let before = joining.len();
@@ -64,7 +64,7 @@ impl Background {
         joining.len() < before
     }
 
-    /// The worst code counts at least as this one.
+    /// Raises the worst code to at least this one.
     pub(super) fn worsen(&self, code: i32) {
         let mut counts = lock(&self.0);
         counts.worst = counts.worst.max(code);

@@ -1,7 +1,7 @@
-//! A batch: entries one after the other, each begun when the one before it has its result.
+//! A batch: entries that run one after the other, each started when the previous one has its result.
 //!
-//! Results that grow large end it early; the host sends what is left again. So neither the request nor
-//! the reply is ever large, whatever the entries add up to.
+//! Large results end a batch early; the host then sends the remaining entries again. So neither the
+//! request nor the reply is ever large, whatever the total size of the entries.
 
 use super::call::{Asker, Call, lock};
 use super::owner::{Job, Owner};
@@ -12,7 +12,7 @@ use provium_protocol::{CallId, Op, Reply};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
-/// What the results may take up before the batch ends early.
+/// Size of the results at which the batch ends early, bytes.
 const ENOUGH: usize = 8 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -28,15 +28,15 @@ struct State {
     left: VecDeque<Op>,
     results: Vec<OpResult>,
     size: usize,
-    /// The entry that was begun.
+    /// The entry that was started.
     open: Option<Arc<Call>>,
     next: u32,
-    /// Somebody begins entries; who has a result leaves the next to them.
+    /// A thread is starting entries; other threads that have a result leave the next entry to it.
     stepping: bool,
 }
 
 impl Batch {
-    /// Begins it; `call` gets the results.
+    /// Starts it; `call` gets the results.
     pub(super) fn begin(shared: &Arc<Shared>, call: Arc<Call>, ops: Vec<Op>) -> Arc<Self> {
         let batch = Arc::new(Self {
             shared: Arc::clone(shared),
@@ -55,7 +55,7 @@ impl Batch {
         batch
     }
 
-    /// The entry that runs, for who cancels the batch.
+    /// The running entry, which a cancel of the batch has to end.
     pub(super) fn current(&self) -> Option<Arc<Call>> {
         lock(&self.state).open.clone()
     }
@@ -74,7 +74,7 @@ impl Batch {
         Self::step(self);
     }
 
-    /// Begins entries as long as they come to an end at once.
+    /// Starts entries as long as they complete at once.
     fn step(self: &Arc<Self>) {
         loop {
             let mut state = lock(&self.state);
@@ -130,7 +130,7 @@ fn size_of_result(result: &OpResult) -> usize {
         }
 }
 
-/// Why an op has no place in a batch.
+/// Why an operation is not allowed in a batch.
 fn flaw(op: &Op) -> Option<String> {
     let fits = match op {
         Op::Exec(exec) => {

@@ -36,7 +36,7 @@ impl Layout {
             let align = buffer.align as usize;
             if !align.is_power_of_two() || align > 1 << 20 {
                 let why =
-                    format!("buffer {index}: alignment {align} is no power of two up to 1 MiB");
+                    format!("buffer {index}: alignment {align} is not a power of two up to 1 MiB");
                 return Err(failure::invalid(why));
             }
             if buffer.content.len() > size(buffer) {

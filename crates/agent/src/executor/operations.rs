@@ -1,4 +1,4 @@
-//! Operation processes, from the executor's side: forking them, taking their pipes, their results.
+//! Operation processes, from the executor's side: forks them, takes their pipes, collects their results.
 
 use super::call::Call;
 use super::command::{self, Kind, Started};
@@ -18,19 +18,19 @@ use provium_protocol::{Channel, Descriptor, ErrorKind, Op, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// The most that the kernel takes as arguments and environment of a program.
+/// The kernel's limit on the size of a program's arguments and environment.
 const ARGUMENTS: usize = 6 * 1024 * 1024;
 
 /// An operation process.
 #[derive(Debug)]
 pub(super) struct SlotUse {
     pub(super) call: Arc<Call>,
-    /// To begin again, if the raw process ends before it was forked.
+    /// The job, to start it again if the raw process ends before the operation process was forked.
     pub(super) op: Option<Op>,
     /// Once it is known.
     pub(super) pid: Option<i32>,
     pub(super) ending: Option<Ending>,
-    /// Its pipes were handed over: the main thread answers.
+    /// Its pipes were passed to the main thread, which answers the call.
     pub(super) handed_over: bool,
     input_bytes: Option<Vec<u8>>,
     pub(super) worker: Option<NewWorker>,
@@ -48,7 +48,7 @@ impl SlotUse {
         self.pid == Some(pid)
     }
 
-    /// Whether the first process of a worker has ended because another one goes on.
+    /// Whether the first process of a worker has ended because another one continues its work.
     fn is_succeeded(&self, ending: Ending) -> bool {
         self.worker.as_ref().is_some_and(NewWorker::forks_again) && ending == Ending::Exited(0)
     }
@@ -212,7 +212,7 @@ impl Owner {
         }
     }
 
-    /// What operation processes have to say.
+    /// Handles the events of operation processes.
     pub(super) fn look_at_slots(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
         let waiting: Vec<usize> = state
             .slots
@@ -242,7 +242,7 @@ impl Owner {
         }
     }
 
-    /// The number of a slot's process, which may be known by its name only.
+    /// The process id of a slot's process, of which only the name may be known.
     fn process_of(
         self: &Arc<Self>,
         shared: &Shared,
@@ -298,7 +298,7 @@ impl Owner {
             .push(Action::Leave(call, outcome.data, message));
     }
 
-    /// A process waits until the ends of its pipes were taken.
+    /// Takes the ends of a process's pipes; the process waits for that.
     fn offered(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State, index: usize) {
         if state
             .slots
@@ -355,7 +355,7 @@ impl Owner {
             exec,
             collect,
         };
-        // Before the process goes on: its end must find the main thread prepared.
+        // Before the process continues: the main thread must be prepared for its end.
         shared.hand_over(started);
         if is_command {
             // Signals that came early may end it here.
@@ -366,7 +366,7 @@ impl Owner {
 
     // Stopping.
 
-    /// Stops an operation that has begun; true when its call is to be answered now.
+    /// Stops a started operation; returns whether its call has to be answered now.
     pub(super) fn stop_operation(
         &self,
         _shared: &Shared,
@@ -428,13 +428,13 @@ impl State {
         Some((used.call, used.worker?))
     }
 
-    /// The number of a slot's process, if it is known.
+    /// The process id of a slot's process, if it is known.
     pub(super) fn process_in(&self, slot: usize) -> Option<i32> {
         self.slots.get(&slot)?.pid
     }
 }
 
-/// The ends of pipes that a process offers, as descriptors of this one.
+/// The pipe ends that a process offers, duplicated into this process.
 fn take_ends(pid: i32, number: impl Fn(PipeEnd) -> Option<i32>) -> Sys<[Option<OwnedFd>; 4]> {
     let handle = process::open(pid);
     let take = |end: PipeEnd| -> Sys<Option<OwnedFd>> {

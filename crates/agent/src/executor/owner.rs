@@ -1,12 +1,12 @@
-//! An owner: the VM or a worker, its raw process, and what waits for that process.
+//! An owner: the VM or a worker, with its raw process and the jobs that wait for that process.
 //!
-//! Jobs are of two kinds. *Exact* ones (raw calls, opening and closing files, workers) need the raw
-//! process itself, and wait for it, in order. *Operations* (commands, files) need a process in its state:
-//! it forks one for each; when it is busy, the executor forks one that joins it from outside.
+//! Jobs are of two kinds. *Exact* jobs (raw calls, opening and closing files, workers) need the raw
+//! process itself, and wait for it, in order. *Operations* (commands, files) need a process with its state:
+//! the raw process forks one for each; while it is busy, the executor forks one that joins its state.
 //!
-//! The state is behind one lock. Whoever has news takes a turn ([`Owner::turn`]): the main thread when it
-//! brings a job, the owner's thread when the bell rang. Nothing that may wait happens under the lock;
-//! what is to be sent is collected, and sent afterwards. The raw process is forked by the owner's thread
+//! The state is behind one lock. A thread that has an event takes a turn ([`Owner::turn`]): the main thread
+//! when it adds a job, the owner's thread when the bell rang. Nothing blocks while the lock is held;
+//! messages are collected, and sent afterwards. The raw process is forked by the owner's thread
 //! only, because it dies with the thread that forked it.
 //!
 //! Long because every change of an owner's life is made here, under that lock.
@@ -31,18 +31,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// How an encoded error begins.
+/// The first bytes of an encoded error.
 const ERROR: &[u8] = b"\x81\xa3Err";
 /// How long an operation waits for a busy raw process.
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
-/// How long who waits for it is left without a word.
+/// How long a job waits before its caller is informed that it waits.
 pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(200);
-/// How often to look whether a raw process that makes a call is still the same program.
+/// Interval of the checks whether a raw process that makes a call is still the same program.
 const LOOK: Duration = Duration::from_millis(10);
-/// Enough for what an owner's thread does; buffers are on the heap.
+/// Stack size of an owner's thread; buffers are on the heap.
 const STACK: usize = 128 * 1024;
 
-/// Something to do for a call.
+/// A job of a call.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) call: Arc<Call>,
@@ -50,7 +50,7 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Whether its asker wants to know that it waits.
+    /// Whether its caller wants to be informed that it waits.
     fn keeps_waiting(&self) -> bool {
         matches!(&self.op, Op::Syscall(call) if call.background) && !self.call.is_told()
     }
@@ -59,7 +59,7 @@ impl Job {
 /// The raw process.
 #[derive(Debug)]
 pub(super) enum Life {
-    /// The owner's thread is to fork it.
+    /// The owner's thread has to fork it.
     Wanted,
     Running {
         pid: i32,
@@ -72,7 +72,7 @@ pub(super) enum Life {
     Closed,
 }
 
-/// What is to be done once the lock is released.
+/// Actions to take after the lock was released.
 #[derive(Debug)]
 pub(super) enum Action {
     Finish(Arc<Call>, OpResult),
@@ -128,7 +128,7 @@ pub(super) fn start_thread(shared: &Arc<Shared>, owner: &Arc<Owner>) -> Sys<()> 
 }
 
 impl Owner {
-    /// One whose raw process is still to be forked.
+    /// An owner whose raw process is not forked yet.
     pub(super) fn new(lane: Lane, area: Area, root: Root, env: Vec<(Vec<u8>, Vec<u8>)>) -> Self {
         Self {
             lane,
@@ -166,7 +166,7 @@ impl Owner {
         self.lane >= Lane::FIRST_WORKER
     }
 
-    /// How its raw process ended, if it will have no other.
+    /// How its raw process ended, if it will not get another.
     pub(super) fn death(&self) -> Option<String> {
         match &lock(&self.state).life {
             Life::Dead(how) => Some(how.clone()),
@@ -217,7 +217,7 @@ impl Owner {
         super::workers::give_back(self.area.index);
     }
 
-    /// Takes a job in.
+    /// Adds a job.
     pub(super) fn push(self: &Arc<Self>, shared: &Arc<Shared>, job: Job) {
         let ring = {
             let mut state = lock(&self.state);
@@ -313,7 +313,7 @@ impl Owner {
 
     // Ends.
 
-    /// The main thread has collected the raw process.
+    /// Handles the exit status of the raw process, which the main thread has collected.
     pub(super) fn note_end(&self, pid: i32, ending: Ending) {
         let mut state = lock(&self.state);
         if matches!(state.life, Life::Running { pid: running, .. } if running == pid) {
@@ -351,7 +351,7 @@ impl Owner {
         }
     }
 
-    /// The raw process is gone, or counts as gone: answers what it was at.
+    /// The raw process has ended, or counts as ended: answers the requests that it worked on.
     fn lose_raw_process(self: &Arc<Self>, shared: &Shared, state: &mut State, how: &str) {
         let reaper = match state.life {
             Life::Running { reaper, .. } => reaper,
@@ -395,14 +395,14 @@ impl Owner {
         }
     }
 
-    /// Kills its commands and operation processes, with what descends from them.
+    /// Kills its commands and operation processes, and their descendants.
     fn end_operations(self: &Arc<Self>, shared: &Shared) {
         for pid in shared.operations_of(self) {
             kill_tree(pid);
         }
     }
 
-    /// Kills everything of it.
+    /// Kills all its processes.
     pub(super) fn end_everything(self: &Arc<Self>, shared: &Shared) {
         let mut state = lock(&self.state);
         self.end_operations(shared);
@@ -436,7 +436,7 @@ impl Owner {
         self.area.ring();
     }
 
-    /// Answers those who wait for the worker's end although it does not come.
+    /// Answers the calls that wait for the worker's end, although it has not ended.
     pub(super) fn stop_waiting_for_end(&self, call: &Call) -> bool {
         let mut state = lock(&self.state);
         let before = state.closing.len();
@@ -450,7 +450,7 @@ impl Owner {
 
     // Cancelling.
 
-    /// Takes a job back that has not begun; or stops it where it can be stopped at once.
+    /// Withdraws a job that has not started, or stops it if it can be stopped at once.
     pub(super) fn withdraw(&self, shared: &Shared, call: &Arc<Call>) -> bool {
         let mut state = lock(&self.state);
         let before = state.exact.len() + state.operations.len();
@@ -462,8 +462,8 @@ impl Owner {
         self.stop_operation(shared, &mut state, call)
     }
 
-    /// Gets the thread that makes a raw call out of whatever it waits in. One that was only about to
-    /// wait is missed, so this is repeated until the call is answered.
+    /// Interrupts the thread that makes a raw call. A thread that is just about to block is missed, so this
+    /// is repeated until the call is answered.
     pub(super) fn interrupt(&self, call: &Call) {
         let state = lock(&self.state);
         let Life::Running { pid, .. } = state.life else {
@@ -483,8 +483,8 @@ impl Owner {
         }
     }
 
-    /// Ends the raw process although what it does cannot be interrupted. What has not begun goes to the
-    /// next one.
+    /// Ends the raw process although its call cannot be interrupted. Jobs that have not started are passed
+    /// to the next raw process.
     pub(super) fn give_up(self: &Arc<Self>, shared: &Arc<Shared>, call: &Call) {
         let mut state = lock(&self.state);
         let is_at_it = state
@@ -572,7 +572,7 @@ impl Owner {
 }
 
 impl State {
-    /// When to look again although nobody rang.
+    /// When to check again even if the bell was not rung.
     fn timeout(&self) -> Option<Duration> {
         let posted = self.posted.as_ref()?;
         if posted.executes() || (!self.threads.is_empty() && posted.is_raw_call()) {

@@ -12,7 +12,7 @@ use provium_protocol::Lane;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-/// Numbers that no two things of one router have.
+/// Numbers that are unique within one router.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Numbers {
     lane: u32,

@@ -1,7 +1,7 @@
-//! What an owner asks of its raw process, step by step.
+//! The requests of an owner to its raw process.
 //!
-//! One request is posted at a time. A raw call with much memory takes several: map, call, unmap. Long
-//! because every kind of request is begun and completed here, next to each other.
+//! One request is posted at a time. A raw call with large buffers takes several: map, call, unmap. Long
+//! because every kind of request is started and completed here, next to each other.
 
 use super::call::Call;
 use super::layout::Layout;
@@ -28,13 +28,13 @@ const PAGE: usize = 4096;
 pub(super) struct Posted {
     step: Step,
     pub(super) since: Instant,
-    /// Its asker was told that it waits.
+    /// The caller was informed that it waits.
     told: bool,
 }
 
 #[derive(Debug)]
 enum Step {
-    /// Memory for a call, which follows.
+    /// Memory for the call that follows.
     Map(RawCall),
     Call(RawCall),
     Unmap,
@@ -42,7 +42,7 @@ enum Step {
         index: usize,
         call: RawCall,
     },
-    /// Memory for a payload, which follows.
+    /// Memory for the payload that follows.
     Load {
         slot: usize,
         payload: Vec<u8>,
@@ -102,7 +102,7 @@ impl Posted {
         of.id == call.id
     }
 
-    /// Whether its asker wants to know that it waits.
+    /// Whether its caller wants to be informed that it waits.
     pub(super) fn keeps_waiting(&self) -> bool {
         matches!(self.step, Step::Map(_) | Step::Thread { .. }) && !self.told
     }
@@ -161,7 +161,7 @@ impl Owner {
 
     // Completing requests.
 
-    /// Goes on with a request that was answered.
+    /// Continues with a request that was answered.
     pub(super) fn complete(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
         while state.posted.is_some()
             && let Some(result) = self.area.reply()
@@ -276,7 +276,7 @@ impl Owner {
         }))
     }
 
-    /// What a raw call has changed that matters to the next operations.
+    /// Updates the state that later operations need after a raw call has changed it.
     fn note_effects(&self, state: &mut State, request: &Syscall, result: i64) {
         if result > 0
             && raw::forks(request.nr)
@@ -325,7 +325,7 @@ impl Owner {
         self.make_call(state, raw);
     }
 
-    /// Its memory is there.
+    /// Handles the reply to a request for memory.
     fn make_call(&self, state: &mut State, mut raw: RawCall) {
         let area = self.area;
         let base = raw.region.unwrap_or(area.buffers());
@@ -439,7 +439,7 @@ impl Owner {
         self.post(state, step, Code::Open, &arguments);
     }
 
-    /// Opening it may wait for somebody else: a thread does.
+    /// Opening it may block on another process, so a separate thread opens it.
     fn open_on_thread(
         &self,
         state: &mut State,
@@ -484,7 +484,7 @@ impl Owner {
 
     // Operations.
 
-    /// Posts the next request; false when there is none, or the raw process is busy.
+    /// Posts the next request; returns false if there is none, or if the raw process is busy.
     pub(super) fn post_next(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) -> bool {
         if state.posted.is_some() || !matches!(state.life, Life::Running { .. }) {
             return false;
@@ -527,7 +527,7 @@ impl Owner {
         true
     }
 
-    /// Takes operations off a raw process that is busy, and tells who waits for it.
+    /// Takes operations from a busy raw process, and informs the callers that wait for it.
     pub(super) fn relieve(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
         let (waited, patience) = match &state.posted {
             Some(posted) => (posted.since.elapsed(), posted.patience()),
@@ -565,7 +565,7 @@ impl Owner {
         }
     }
 
-    /// The raw process is gone: what it was at has failed, or is begun again with the next one.
+    /// The raw process has ended: its requests fail, or start again with the next raw process.
     pub(super) fn abandon_posted(self: &Arc<Self>, shared: &Shared, state: &mut State, how: &str) {
         self.area.withdraw();
         if let Some(posted) = state.posted.take() {
@@ -578,7 +578,7 @@ impl Owner {
                 Step::Unmap | Step::Root(_) => {}
             }
         }
-        // A process that was not reported, or has not gone on to its work, is too late from now on.
+        // A process that was not reported, or has not started its work, is too late from now on.
         let unknown: Vec<usize> = state
             .slots
             .iter()
@@ -633,7 +633,7 @@ impl Owner {
     }
 }
 
-/// Whether the root matters to the op.
+/// Whether the operation depends on the root.
 fn names_a_path(op: &Op) -> bool {
     matches!(
         op,

@@ -1,5 +1,5 @@
-//! A small map that searches its entries in turn. The agent's size counts, and a tree for each kind of
-//! value costs kilobytes; the tables here are short, or looked at once for each process.
+//! A small map with linear search. The agent must be small, and a tree for each type of value costs
+//! kilobytes; the tables here are short, or are searched once for each process.
 
 #[derive(Debug, Clone)]
 pub(super) struct Table<K, V>(Vec<(K, V)>);
@@ -27,7 +27,7 @@ impl<K: PartialEq + Copy, V> Table<K, V> {
         self.position(key).map(|at| &mut self.0[at].1)
     }
 
-    /// Puts a value in the place of an older one.
+    /// Replaces the value of a key.
     pub(super) fn insert(&mut self, key: K, value: V) {
         match self.get_mut(&key) {
             Some(old) => *old = value,

@@ -1,4 +1,4 @@
-//! Process trees, as `/proc` has them at one moment.
+//! Process trees, as read from `/proc`.
 
 use crate::roots;
 use crate::sys::{file, signal};
@@ -7,7 +7,7 @@ use crate::sys::{file, signal};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stray {
     pub(super) pid: i32,
-    /// Its start, which tells it from a later process of the same number.
+    /// Its start time, which distinguishes it from a later process with the same id.
     started: u64,
 }
 
@@ -39,7 +39,7 @@ impl Stat {
 }
 
 impl Stray {
-    /// The process of this number, if there is one.
+    /// The process with this id, if there is one.
     pub(super) fn of(pid: i32) -> Option<Self> {
         Stat::of(pid).map(|stat| Self {
             pid,
@@ -47,7 +47,7 @@ impl Stray {
         })
     }
 
-    /// Signals it, unless its number is another's by now.
+    /// Signals it, unless its id belongs to another process by now.
     pub(super) fn signal(&self, number: i32) {
         if Stat::of(self.pid).is_some_and(|stat| stat.started == self.started) {
             let _ = signal::send(self.pid, number, false);
@@ -93,7 +93,7 @@ pub(super) fn strays_of(root: i32) -> Vec<Stray> {
     strays
 }
 
-/// The process of this name, which is of the agent's own.
+/// The process with this name, which the agent has set.
 pub(super) fn find_named(name: &str) -> Option<i32> {
     numbers().into_iter().find(|pid| {
         file::read_at(roots::PROC, &format!("{pid}/comm"))

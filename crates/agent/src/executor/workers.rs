@@ -1,4 +1,4 @@
-//! Starting workers: areas, namespaces, and what the executor has to do for them from outside.
+//! Starting workers: areas, namespaces, and the steps that the executor has to take for them.
 
 use super::call::{Call, lock};
 use super::owner::{self, Action, Owner, State};
@@ -105,7 +105,7 @@ impl Owner {
         slot.tell(SlotState::Taken);
     }
 
-    /// A worker is ready, or why it could not become what it should.
+    /// A worker is ready, or has failed to start.
     pub(super) fn worker_reported(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
@@ -143,7 +143,7 @@ impl Owner {
             .then(|| tree::find_named(&raw_process::reaper_name(worker.area.index)))
             .flatten();
         let Some(pid) = pid.filter(|_| !call.is_cancelled()) else {
-            // Nobody wants it, or it is gone.
+            // It is no longer wanted, or it has ended.
             for pid in reaper.into_iter().chain(pid) {
                 let _ = signal::send(pid, libc::SIGKILL, false);
             }

@@ -1,6 +1,6 @@
 //! The copy of the agent that tests use as a program: `/sbin/provium-agent`.
 //!
-//! A copy, since tests change its mode and its attributes, and read and map it, which must not reach
+//! It is a copy, since tests change its mode and attributes, and read and map it, which must not affect
 //! the executable that serves them. It is made in the guest, where `/sbin` may be a link.
 
 use crate::sys::{Errno, Sys, fd, file};

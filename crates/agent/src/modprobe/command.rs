@@ -58,7 +58,7 @@ fn ask(name: &str) -> Result<Vec<ModuleFile>, Failure> {
         Some(Answer::Modules(modules)) if modules.is_empty() => Err(Failure::Unknown),
         Some(Answer::Modules(modules)) => Ok(modules),
         None => Err(Failure::Other(format!(
-            "FATAL: Module {name} cannot be had: the host does not answer"
+            "FATAL: Module {name} is not available: the host does not answer"
         ))),
     }
 }

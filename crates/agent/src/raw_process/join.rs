@@ -1,5 +1,5 @@
-//! Operation processes of a raw process that is busy: the executor forks them itself, and they take on
-//! the raw process's state from outside.
+//! Operation processes of a busy raw process: the executor forks them itself, and they join the raw
+//! process's state through `/proc` and pidfds.
 
 use super::operation::{self, Place};
 use crate::roots;
@@ -8,8 +8,8 @@ use crate::sys::{Errno, Sys, fd, file, namespace, process, signal};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-/// The namespaces that can be entered, by their names in `/proc`. That of the user comes last: in it,
-/// the others could no longer be entered.
+/// The namespaces that can be entered, by their names in `/proc`. The user namespace comes last: from
+/// inside it, the others could no longer be entered.
 const NAMESPACES: [&str; 7] = ["net", "uts", "ipc", "cgroup", "time", "mnt", "user"];
 /// As many descriptors as this would be welcome meanwhile.
 const PLENTY: u64 = 200_000;

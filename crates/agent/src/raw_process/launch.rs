@@ -16,12 +16,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How often and how long a program is tried that somebody writes (`ETXTBSY`). A writer that was just
+/// How often and how long a program is retried that is open for writing (`ETXTBSY`). A writer that was just
 /// starting a program of its own is gone by then.
 const BUSY_TRIES: u32 = 50;
 const BUSY_WAIT: Duration = Duration::from_millis(4);
 
-/// Becomes the command. Only returns when it could not.
+/// Becomes the command. Returns only on failure.
 pub(super) fn run(operation: &Operation, exec: Exec) -> OpResult {
     match become_command(operation, exec) {
         Ok(never) => match never {},
@@ -75,8 +75,8 @@ fn become_command(operation: &Operation, exec: Exec) -> Result<Never, WireError>
     Err(failure::os(format!("exec {program}"), errno))
 }
 
-/// Tries the candidates as `execvp(3)` does: goes on after `ENOENT`, `ENOTDIR` and `EACCES`, and
-/// tells of the `EACCES` if that is all there was.
+/// Tries the candidates as `execvp(3)` does: continues after `ENOENT`, `ENOTDIR` and `EACCES`, and
+/// reports `EACCES` if no candidate could be executed.
 fn execute(candidates: &[CString], arguments: &[CString], environment: &[CString]) -> Errno {
     let mut worst = Errno::NOENT;
     for file in candidates {
@@ -133,7 +133,7 @@ fn open_terminal(operation: &Operation) -> Sys<Ends> {
     Ok((own, vec![master, their_exec]))
 }
 
-/// Moves ends that have a standard number out of the way of the others.
+/// Moves ends whose descriptors are 0, 1 or 2 to higher numbers.
 fn above_standard(ends: [OwnedFd; 3]) -> Sys<[OwnedFd; 3]> {
     Ok(ends.map(|end| {
         if end.as_raw_fd() < 3 {
@@ -144,7 +144,7 @@ fn above_standard(ends: [OwnedFd; 3]) -> Sys<[OwnedFd; 3]> {
     }))
 }
 
-/// Nothing to read. The end of a pipe nobody writes to does where there is no `/dev/null`.
+/// Nothing to read: the read end of a pipe without writers, if there is no `/dev/null`.
 fn null() -> Sys<OwnedFd> {
     match file::open_str("/dev/null", libc::O_RDWR) {
         Err(_) => fd::pipe().map(|(read, _)| read),
@@ -207,7 +207,7 @@ fn environment(exec: &Exec, user: Option<&User>) -> Variables {
     variables
 }
 
-/// The files that a program's name may stand for.
+/// The files that a program's name may refer to.
 fn candidates(program: &[u8], environment: &Variables) -> Vec<Vec<u8>> {
     if program.contains(&b'/') {
         return vec![program.to_vec()];

@@ -6,17 +6,17 @@
 //!       └─────────────────────────────────────────────────────┘
 //! ```
 //!
-//! Every owner (the VM, each worker) has one. It is a process like any other to a test: one task, a
+//! Every owner (the VM, each worker) has one. To a test it looks like any other process: one task, a
 //! session of its own, no descriptor of the agent. It waits in a futex for the next
-//! [request](crate::sys::area::Code) and makes raw calls on its only thread; an asynchronous call has a further
-//! thread while it lasts.
+//! [request](crate::sys::area::Code) and makes raw calls on its only thread; an asynchronous call runs on a
+//! further thread.
 //!
 //! Files by path, open files and commands are handled by an *operation process* that it forks for each,
-//! so they see its descriptors, folders, namespaces and credentials, and none can delay another.
-//! Children are made with `CLONE_PARENT`: they are the executor's, which learns of every end.
+//! so they have its descriptors, folders, namespaces and credentials, and do not delay each other.
+//! Children are created with `CLONE_PARENT`: their parent is the executor, which collects every exit.
 //!
 //! While it is busy with a raw call, the executor forks the operation process itself, which then
-//! [joins] it from outside.
+//! [joins] its state.
 //!
 //! Code in here must not use locks of the executor, which may be held by other threads at the fork.
 

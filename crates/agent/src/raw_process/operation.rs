@@ -1,5 +1,5 @@
-//! An operation process: does one thing in the state of a raw process, leaves the result in its slot,
-//! and ends (or becomes the command).
+//! An operation process: carries out one operation with the state of a raw process, stores the result in
+//! its slot, and exits (or becomes the command).
 
 use super::{launch, paths, tail, transfer};
 use crate::failure::{self, OpResult};
@@ -25,7 +25,7 @@ pub(crate) struct Operation {
     raw_process: i32,
 }
 
-/// What an op comes to: bytes for the output channel, and the reply.
+/// The result of an operation: bytes for the output channel, and the reply.
 pub(super) struct Finished {
     pub(super) data: Vec<u8>,
     pub(super) result: OpResult,
@@ -72,7 +72,7 @@ pub(crate) fn run(place: &Place, payload: &[u8]) -> ! {
     operation.finish(finished)
 }
 
-/// The descriptor that the op is about.
+/// The descriptor that the operation uses.
 fn descriptor(op: &Op) -> Option<RawFd> {
     match op {
         Op::ReadFd { fd, .. }
@@ -96,7 +96,7 @@ fn close_all_but(kept: Option<RawFd>) {
     }
 }
 
-/// A name by which the executor can find this process where it cannot tell its number.
+/// A name by which the executor can find this process if it does not know its id.
 fn name_after(place: &Place) {
     if let Ok(name) = std::ffi::CString::new(name_of(place.area.index, place.slot)) {
         process::name_thread(&name);
@@ -145,7 +145,7 @@ fn carry_out(operation: &Operation, op: Op) -> Finished {
 }
 
 impl Operation {
-    /// The path, with the raw process in the place of `self`: to a test they are one.
+    /// The path, with the raw process in place of `self`: to a test, both are the same process.
     pub(super) fn resolve(&self, path: &[u8]) -> Vec<u8> {
         const SELF: &[u8] = b"/proc/self";
         const THREAD: &[u8] = b"/proc/thread-self";
@@ -188,7 +188,7 @@ impl Operation {
         found
     }
 
-    /// Makes a pipe and offers the end that the executor has; returns the other.
+    /// Creates a pipe and offers one end to the executor; returns the other.
     pub(super) fn make_pipe(&self, which: PipeEnd) -> Sys<(OwnedFd, OwnedFd)> {
         let (read, write) = with_room(fd::pipe)?;
         let (ours, theirs) = match which {
@@ -203,7 +203,7 @@ impl Operation {
         self.slot.offer(which, fd);
     }
 
-    /// Waits until the executor has taken what was offered. Ends the process if it does not want it.
+    /// Waits until the executor has taken the offered ends. Exits if the executor no longer expects this process.
     pub(super) fn hand_over(&self) {
         let offered = self.slot.advance(SlotState::Offered);
         self.area.ring();
@@ -212,7 +212,7 @@ impl Operation {
         }
     }
 
-    /// Leaves the result and ends.
+    /// Stores the result and exits.
     fn finish(&self, finished: Finished) -> ! {
         let message = codec::encode(&finished.result);
         let kept = self.slot.leave(&finished.data, &message);
@@ -226,8 +226,8 @@ impl Operation {
     }
 }
 
-/// Makes descriptors although the raw process may have as many as its limit allows: the limit is the
-/// test's, and so is what becomes of it.
+/// Creates descriptors even if the raw process has as many as its limit allows: the limit is meant for the
+/// test's own descriptors.
 pub(super) fn with_room<T>(make: impl Fn() -> Sys<T>) -> Sys<T> {
     const EXTRA: u64 = 16;
     match make() {

@@ -1,4 +1,4 @@
-//! Ops by path that come to one reply.
+//! Operations by path that have a single reply.
 
 use crate::failure::{self, OpResult};
 use crate::sys::{Errno, Sys, file};
@@ -46,7 +46,7 @@ fn set_mode(file: &OwnedFd, perm: Option<u32>) -> Result<(), WireError> {
     file::chmod_fd(file.as_raw_fd(), perm).map_err(|errno| failure::os("fchmod", errno))
 }
 
-/// Sets again what a user who is not root loses by writing.
+/// Restores the mode bits that a write by a user other than root clears.
 pub(super) fn set_mode_after(file: &OwnedFd, mode: Mode) -> Result<(), WireError> {
     set_mode(file, mode.perm.filter(|perm| perm & SET_ID != 0))
 }

@@ -1,4 +1,4 @@
-//! The raw process's own loop: takes requests, one at a time.
+//! The main loop of a raw process: serves requests, one at a time.
 
 use super::{operation, worker};
 use crate::sys::area::{Area, Code, WOULD_WAIT, thread_state};
@@ -104,7 +104,7 @@ impl Server {
         }
     }
 
-    /// What the executor has put into the area, or into the memory that was made for it.
+    /// The payload that the executor has put into the area, or into memory that was mapped for it.
     fn payload_at(&mut self, address: i64, len: usize) -> Vec<u8> {
         if address.cast_unsigned() == self.area.payload() {
             return crate::sys::memory::copy_of_own(address.cast_unsigned(), len);
@@ -176,7 +176,7 @@ impl Server {
     }
 }
 
-/// Opens, unless that may wait for somebody else.
+/// Opens, unless that may block on another process.
 fn open(path: i64, flags: i64, perm: i64) -> i64 {
     let path = crate::sys::memory::own_string(path.cast_unsigned());
     let (Ok(flags), Ok(perm)) = (i32::try_from(flags), u32::try_from(perm)) else {
@@ -193,7 +193,7 @@ fn open(path: i64, flags: i64, perm: i64) -> i64 {
     }
 }
 
-/// Whether opening, reading or writing may wait for somebody else.
+/// Whether opening, reading or writing may block on another process.
 pub(super) fn may_wait(kind: EntryType) -> bool {
     !matches!(
         kind,
@@ -201,7 +201,7 @@ pub(super) fn may_wait(kind: EntryType) -> bool {
     )
 }
 
-/// Goes to the root that the executor has open, which process 1 has moved to.
+/// Changes to the root that the executor has open, to which process 1 has moved.
 fn take_root(executor: i64, number: i64) -> i64 {
     use std::os::fd::AsRawFd;
     let (Ok(executor), Ok(number)) = (i32::try_from(executor), i32::try_from(number)) else {

@@ -1,4 +1,4 @@
-//! Ops that move bytes: between files and the pipes whose other ends the executor has.
+//! Operations that copy bytes between files and the pipes whose other ends the executor has.
 
 use super::operation::{Finished, Operation, with_room};
 use super::paths::{self, Mode};
@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 const CHUNK: usize = 64 * 1024;
-/// The most of one [`read`].
+/// Maximum size of one [`read`], bytes.
 const READ_LIMIT: u32 = 1024 * 1024;
 /// Content up to this length goes into the slot, beside the reply.
 const SHORT: usize = 256;
@@ -29,7 +29,7 @@ fn await_ready(fd: RawFd, events: i16) {
     let _ = fd::poll(&mut [fd::interest(fd, events)], None);
 }
 
-/// Reads once, waiting for what does not block by itself.
+/// Reads once; waits for descriptors in non-blocking mode.
 fn read_some(fd: RawFd, buffer: &mut [u8]) -> Result<usize, WireError> {
     loop {
         match fd::read(fd, buffer) {
@@ -73,7 +73,7 @@ fn input(operation: &Operation) -> Result<OwnedFd, WireError> {
     Ok(ours)
 }
 
-/// Puts bytes into the pipe to the executor. One that has no reader any more ends the process.
+/// Writes bytes to the pipe to the executor. Exits if the pipe has no reader any more.
 pub(super) fn send(pipe: &OwnedFd, bytes: &[u8]) {
     if fd::write_all(pipe.as_raw_fd(), bytes).is_err() {
         crate::sys::process::exit(0);
@@ -115,7 +115,7 @@ fn fill(fd: RawFd, pipe: &OwnedFd) -> Result<u64, WireError> {
     }
 }
 
-/// A file's content. Short content that is there at once goes with the reply.
+/// A file's content. Short content that is available at once is sent with the reply.
 pub(super) fn read_file(operation: &Operation, path: &[u8], inline: bool) -> Finished {
     let path = operation.resolve(path);
     let open = || file::open(&path, libc::O_RDONLY | libc::O_NOCTTY, 0);

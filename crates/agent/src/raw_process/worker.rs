@@ -1,8 +1,8 @@
 //! Forking a worker: another raw process, which begins as a copy of this one.
 //!
-//! The first child takes on what the worker is to have, and becomes its raw process; where that needs a
-//! pid or time namespace, which only children enter, it forks the raw process and ends. Process 1 of a
-//! new pid namespace collects what loses its parent there; it is no part of the worker.
+//! The first child applies the worker's options and becomes its raw process; if that needs a pid or time
+//! namespace, which only children enter, it forks the raw process and exits. Process 1 of a
+//! new pid namespace reaps processes that lose their parent there; it is not part of the worker.
 
 use super::identity::{self, User};
 use crate::failure::{self, OpResult};
@@ -44,7 +44,7 @@ impl Home {
     }
 }
 
-/// Forks it, to serve `area`. Returns the number of the first child, or a negative errno.
+/// Forks it, to serve `area`. Returns the id of the first child, or a negative errno.
 pub(super) fn fork(spec: &[u8], home: Home, area: Area, generation: u64) -> i64 {
     match process::fork(libc::CLONE_PARENT) {
         Ok(Forked::Parent(pid)) => i64::from(pid),
@@ -113,7 +113,7 @@ fn become_worker(spec: &[u8], home: Home, area: Area, generation: u64) -> ! {
     super::run(area, generation)
 }
 
-/// Leaves the result, and waits until it was read; false when nobody wants it.
+/// Stores the result, and waits until it was read; false if it is no longer wanted.
 fn report(home: Home, result: &OpResult) -> bool {
     let message = codec::encode(result);
     let slot = home.slot();
@@ -123,8 +123,8 @@ fn report(home: Home, result: &OpResult) -> bool {
     wanted && slot.await_change(SlotState::Done)
 }
 
-/// What the worker does to itself, in the order that lets each step still do what it needs. The result
-/// has the variables for its commands.
+/// Applies the worker's options to itself, in an order in which each step still has the privileges that it
+/// needs. The result has the variables for its commands.
 fn prepare(spec: &WorkerSpec, spaces: &Namespaces) -> OpResult {
     if spaces.mounts {
         boot::make_mounts_private().map_err(|errno| failure::os("make mounts private", errno))?;
@@ -215,8 +215,8 @@ impl Namespaces {
     }
 }
 
-/// Has the executor map users and groups: only from outside can more than one be mapped. Where it
-/// cannot, this process maps its own.
+/// Requests the executor to map users and groups: only a process outside of the namespace can map more than
+/// one. If it cannot, this process maps its own.
 fn map_ids(home: Home, uid: u32, gid: u32) -> Result<(), WireError> {
     let slot = home.slot();
     slot.offer(PipeEnd::Input, uid.cast_signed());

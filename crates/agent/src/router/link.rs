@@ -1,4 +1,4 @@
-//! The executor, as the router has it: its socket, its open calls, its end.
+//! The router's view of the executor: its socket, its open calls, its exit.
 
 use crate::executor::{self, Numbers, Root};
 use crate::sys::packet::{self, Waiting};
@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-/// How long an executor may take to end when told to.
+/// How long an executor may take to end after a request to do so.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
-/// What may wait for an executor that does not read. Credit keeps it far below.
+/// Bytes that may be queued for an executor that does not read. Credit keeps the queue far below this.
 const BACKLOG: usize = 256 * 1024 * 1024;
 
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ impl Executor {
         self.socket.as_raw_fd()
     }
 
-    /// Sends a frame now, or as soon as the socket takes it. An executor that lets too much pile up is
+    /// Sends a frame now, or as soon as the socket accepts it. An executor whose queue grows too long is
     /// killed.
     pub(super) fn send(&mut self, frame: &Frame) {
         let header = frame.header(frame.payload.len());
@@ -74,7 +74,7 @@ impl Executor {
         !self.waiting.is_empty()
     }
 
-    /// Sends what waited.
+    /// Sends the queued frames.
     pub(super) fn flush(&mut self) {
         while let Some(bytes) = self.waiting.front() {
             match packet::send(self.fd(), [bytes, &[]], Waiting::Returns) {
@@ -95,7 +95,7 @@ impl Executor {
         }
     }
 
-    /// Tells it to end, with everything that it has started.
+    /// Requests it to exit, after it has ended everything that it has started.
     pub(super) fn dismiss(&mut self) {
         self.send(&Frame::new(
             FrameKind::Hello,
@@ -106,7 +106,7 @@ impl Executor {
     }
 }
 
-/// What a packet's header says, if an executor can have sent it.
+/// The content of a packet's header, if an executor may send it.
 pub(super) struct Upward {
     pub(super) kind: FrameKind,
     pub(super) more: bool,

@@ -7,12 +7,12 @@
 //!  header │ threads │ slots │ buffers of raw calls │ guard │ payloads
 //! ```
 //!
-//! The *bell* of the header is a futex word that whoever has news increments; the executor's thread for
-//! that owner waits on it. A *request* is posted in the header and answered there by the raw process.
-//! A *slot* belongs to one operation process, a *thread cell* to one asynchronous raw call.
+//! The *bell* of the header is a futex word that a process with an event increments; the executor's
+//! thread for that owner waits on it. A *request* is posted in the header and answered there by the raw
+//! process. A *slot* belongs to one operation process, a *thread cell* to one asynchronous raw call.
 //!
-//! Nothing in here is trusted by the executor beyond what a test could change anyway: a test's raw
-//! calls can write to it. Indices and lengths are checked where they are read.
+//! The executor does not trust the contents, since a test's raw calls can write to this memory.
+//! Indices and lengths are checked where they are read.
 //!
 //! Long because the layout and both sides' views of it belong together.
 
@@ -35,17 +35,17 @@ const SLOTS_AT: usize = THREADS_AT + THREADS * size_of::<ThreadCell>();
 /// Operations of one owner that are being started, or have no channels, at a time.
 pub(crate) const SLOTS: usize = 768;
 const BUFFERS_AT: usize = SLOTS_AT + SLOTS * size_of::<Slot>();
-/// Room for the buffers of one raw call; larger ones get a mapping of their own.
+/// Size of the buffers of one raw call; larger ones get a mapping of their own.
 pub(crate) const BUFFERS: usize = 128 * 1024;
 const GUARD_AT: usize = BUFFERS_AT + BUFFERS;
 const PAYLOAD_AT: usize = GUARD_AT + PAGE;
-/// Room for the payload of one request.
+/// Size of the payload of one request.
 pub(crate) const PAYLOAD: usize = 128 * 1024;
 
 const _: () = assert!(PAYLOAD_AT + PAYLOAD <= STRIDE);
 const _: () = assert!(BUFFERS_AT.is_multiple_of(PAGE) && size_of::<Header>() <= PAGE);
 
-/// What a raw process is asked to do.
+/// Requests to a raw process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Code {
@@ -61,11 +61,11 @@ pub(crate) enum Code {
     Thread = 5,
     /// Forks a worker: slot, address and length of the payload, index of its area, generation.
     Worker = 6,
-    /// Makes room for a payload: length.
+    /// Maps memory for a payload: length.
     Load = 7,
-    /// Opens a file, unless that may wait: address of the path, flags, permission bits.
+    /// Opens a file, unless that may block: address of the path, flags, permission bits.
     Open = 8,
-    /// Takes the folder of a descriptor of the executor for its root: process, descriptor.
+    /// Changes its root to the folder of a descriptor of the executor: process, descriptor.
     Root = 9,
 }
 
@@ -87,7 +87,7 @@ impl Code {
     }
 }
 
-/// The result of [`Code::Open`] for a file whose opening may wait.
+/// The result of [`Code::Open`] for a file whose opening may block.
 pub(crate) const WOULD_WAIT: i64 = -10_000;
 
 #[repr(C)]
@@ -124,10 +124,10 @@ pub(crate) mod thread_state {
     pub(crate) const DONE: u32 = 2;
 }
 
-/// Bytes that a slot itself can hold.
+/// Bytes that a slot can hold.
 pub(crate) const INLINE: usize = 512 - 64;
 
-/// The meeting point of the executor and one operation process.
+/// The memory through which the executor and one operation process communicate.
 #[repr(C, align(512))]
 pub(crate) struct Slot {
     state: AtomicU32,
@@ -141,11 +141,11 @@ pub(crate) struct Slot {
     inline: [std::cell::UnsafeCell<u8>; INLINE],
 }
 
-/// How far an operation process is.
+/// State of an operation process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum SlotState {
-    /// Nobody's.
+    /// Free.
     Free = 0,
     /// The process is being forked.
     Expected = 1,
@@ -155,9 +155,9 @@ pub(crate) enum SlotState {
     Offered = 3,
     /// They were taken.
     Taken = 4,
-    /// The result is there.
+    /// The result is available.
     Done = 5,
-    /// The process is to end.
+    /// The process has to exit.
     Aborted = 6,
 }
 
@@ -170,7 +170,7 @@ pub(crate) enum PipeEnd {
     Exec = 3,
 }
 
-/// What an operation came to.
+/// The result of an operation.
 pub(crate) struct Outcome {
     /// Bytes for the output channel.
     pub(crate) data: Vec<u8>,
@@ -223,7 +223,7 @@ impl Slot {
         self.state().store(state as u32, Ordering::Release);
     }
 
-    /// Goes on to `state` and wakes the process.
+    /// Changes to `state` and wakes the process.
     pub(crate) fn tell(&self, state: SlotState) {
         self.set(state);
         futex::wake(self.state());
@@ -283,7 +283,7 @@ impl Slot {
         self.ends[which as usize].store(fd, Ordering::Release);
     }
 
-    /// Goes on unless aborted; false then.
+    /// Changes the state unless the request was aborted; returns false then.
     pub(crate) fn advance(&self, state: SlotState) -> bool {
         let now = self.state().load(Ordering::Acquire);
         now != SlotState::Aborted as u32
@@ -399,7 +399,7 @@ impl Area {
 
     /// Makes a write past the end of the buffers fail instead of reaching the payload.
     pub(crate) fn guard_buffers(self) {
-        // SAFETY: a page of this area that nobody uses.
+        // SAFETY: a page of this area that is not in use.
         unsafe {
             let guard = self.base.add(GUARD_AT).as_ptr();
             libc::mprotect(guard.cast(), PAGE, libc::PROT_NONE);
@@ -546,7 +546,7 @@ impl Area {
         (code, arguments)
     }
 
-    /// Answers it. With `quietly` nobody is woken: the process that was forked has news soon.
+    /// Answers it. With `quietly`, no process is woken: the forked process will ring soon.
     pub(crate) fn answer(self, result: i64, quietly: bool) {
         let header = self.header();
         header.result.store(result, Ordering::Relaxed);

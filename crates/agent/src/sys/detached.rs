@@ -1,5 +1,5 @@
-//! Calls of a process that joins a system which others have set up: mounts that appear nowhere, locks
-//! that keep a second one out, and doing nothing.
+//! Calls of an agent that is started in a running system: mounts that do not appear in the tree, locks
+//! against a second agent, and waiting.
 
 #![expect(unsafe_code, reason = "mount and wait calls of the kernel")]
 
@@ -13,8 +13,8 @@ const CREATE: libc::c_uint = 6;
 /// `FSOPEN_CLOEXEC` and `FSMOUNT_CLOEXEC` of the same file.
 const CLOSE_ON_EXEC: libc::c_uint = 1;
 
-/// Mounts a file system that needs no device at no place of the tree: it is reached through the
-/// descriptor only. Needs Linux 5.2.
+/// Mounts a file system that needs no device, without attaching it to the tree: it is reached only
+/// through the descriptor. Needs Linux 5.2.
 pub(crate) fn mount_detached(kind: &CStr) -> Sys<OwnedFd> {
     // SAFETY: a terminated string.
     let context = check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), CLOSE_ON_EXEC) })?;
@@ -38,7 +38,7 @@ pub(crate) fn lock(file: &OwnedFd) -> Sys<()> {
     }
 }
 
-/// Sets the permission bits that new files do not get.
+/// Sets the umask.
 pub(crate) fn set_umask(mask: libc::mode_t) {
     // SAFETY: no pointers, and it cannot fail.
     unsafe { libc::umask(mask) };

@@ -1,9 +1,9 @@
-//! Error numbers for people: `ENOENT (No such file or directory)`.
+//! Error numbers as text: `ENOENT (No such file or directory)`.
 
 use super::Errno;
 use std::fmt;
 
-/// Defines [`Errno::name`] for the errors that calls of the agent, or of an image's init, meet.
+/// Defines [`Errno::name`] for the errors that calls of the agent, or of an image's init, may return.
 macro_rules! names {
     ($($name:ident)*) => {
         impl Errno {

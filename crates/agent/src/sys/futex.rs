@@ -1,4 +1,4 @@
-//! Futexes in shared memory. Bare calls: threads without a C library of their own use them, too.
+//! Futexes in shared memory. Raw system calls, since threads without thread-local storage use them, too.
 
 use super::raw;
 use std::sync::atomic::AtomicU32;
@@ -26,7 +26,7 @@ pub(crate) fn wait(word: &AtomicU32, value: u32, timeout: Option<Duration>) {
     );
 }
 
-/// Wakes all who wait.
+/// Wakes all waiters.
 pub(crate) fn wake(word: &AtomicU32) {
     raw::bare(
         libc::SYS_futex,

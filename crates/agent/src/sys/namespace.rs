@@ -1,4 +1,4 @@
-//! Namespaces, and what else a process has that another one can take on.
+//! Namespaces, capabilities and ids, which one process can take over from another.
 
 #![expect(unsafe_code, reason = "namespace and credential calls of the kernel")]
 
@@ -17,7 +17,7 @@ pub(crate) fn enter(namespace: RawFd) -> Sys<()> {
     check(unsafe { libc::setns(namespace, 0) }).map(drop)
 }
 
-/// Takes on the capabilities given: effective, permitted, inheritable.
+/// Sets the capabilities: effective, permitted, inheritable.
 pub(crate) fn set_capabilities(sets: [u64; 3]) -> Sys<()> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];

@@ -1,8 +1,8 @@
-//! Processes that share the memory of the one that makes them, and nothing else.
+//! Processes that share the memory of their creator, and nothing else.
 //!
-//! A fork copies page tables, and every page that either side writes to afterwards: that is most of the
-//! time of a short operation. Such a process has a stack, thread-local storage and an allocation arena of
-//! its own instead, so that the two do not meet. It must end or become another program without
+//! A fork copies page tables, and every page that either side writes to afterwards, which is most of the
+//! time of a short operation. Such a process has its own stack, thread-local storage and allocation arena
+//! instead, so that it does not interfere with its creator. It must exit or execute a program without
 //! returning, must not take locks, and must not use the C library's allocator.
 
 #![expect(unsafe_code, reason = "runs code on a stack of its own")]
@@ -15,14 +15,14 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const STACK: usize = 256 * 1024;
-/// Room for thread-local storage, below and above the thread pointer.
+/// Size of thread-local storage, below and above the thread pointer.
 const TLS: usize = 8192;
 /// How much of the C library's thread descriptor, above the thread pointer, is copied. What is behind
 /// that is for threads that the C library made.
 const DESCRIPTOR: usize = 704;
 const ARENA: usize = 64 << 20;
 
-/// What one process needs. Kept for the next one.
+/// Memory of one process. Reused for later ones.
 pub(crate) struct Sibling {
     base: *mut u8,
     /// Not 0 while a process uses it; the kernel clears it.
@@ -75,7 +75,7 @@ impl Sibling {
         if let Some(task) = self.task.take()
             && task.arena.used() > 256 * 1024
         {
-            // SAFETY: the arena is nobody's now.
+            // SAFETY: the arena is no longer in use.
             unsafe { libc::madvise(arena.cast(), ARENA, libc::MADV_DONTNEED) };
         }
         let task = self.task.insert(Box::new(Task {

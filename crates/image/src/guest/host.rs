@@ -23,7 +23,7 @@ pub(super) fn find() -> Result<HostParts, String> {
     let release = uname
         .release()
         .to_str()
-        .map_err(|_| "its release is no text".to_owned())?;
+        .map_err(|_| "its release is not UTF-8 text".to_owned())?;
     find_in(
         Utf8Path::new("/"),
         release,

@@ -153,7 +153,7 @@ pub(crate) fn scan_tree(
 
 fn info(path: &Utf8Path, object: std::io::Result<Vec<u8>>) -> Result<ModuleInfo, ImageError> {
     let object = object.map_err(|error| bad(path, error))?;
-    ModuleInfo::of_object(&object).ok_or_else(|| bad(path, "it is no module"))
+    ModuleInfo::of_object(&object).ok_or_else(|| bad(path, "it is not a kernel module"))
 }
 
 fn bad(path: &Utf8Path, why: impl ToString) -> ImageError {

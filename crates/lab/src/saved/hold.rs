@@ -18,7 +18,7 @@ pub(crate) struct Held<'a> {
 /// Why a VM could not be saved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HoldError {
-    #[error("its agent cannot be brought to rest")]
+    #[error("its agent cannot be quiesced")]
     Agent(#[source] CallError),
     #[error("its agent does not come to rest within {0:?}")]
     Restless(Duration),

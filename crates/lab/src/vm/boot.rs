@@ -313,7 +313,7 @@ impl Vm {
         }
         for file in options.files.iter().flatten() {
             if !file.path.starts_with('/') || file.path.contains('\0') {
-                return invalid(format!("files: `{}` is no absolute path", file.path));
+                return invalid(format!("files: `{}` is not an absolute path", file.path));
             }
         }
         Ok(())

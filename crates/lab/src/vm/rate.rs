@@ -1,9 +1,9 @@
 //! Whether a guest's clock runs at the host's rate.
 //!
 //! Without KVM a kernel measures the frequency of its time stamp counter when it starts, against timers
-//! that a crowded host serves late. Where that fails, all clocks of the guest run several times too fast
-//! for as long as it lives: a sleep of a second takes a fraction of one. A template made of such a guest
-//! would hand that on to every later boot of its kind.
+//! that a busy host serves late. If that fails, all clocks of the guest run several times too fast until
+//! its next boot: a sleep of one second takes a fraction of that. A template made of such a guest would
+//! pass the error on to every later boot of its kind.
 
 use crate::answer::{NoAnswer, answer_of};
 use crate::error::LabError;
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 /// A guest with a wrong clock is booted again this often in all; then it is taken as it is.
 const ATTEMPTS: usize = 3;
 
-/// How long an agent may take to tell the time, before patience.
+/// How long an agent may take to report the time, before the timeout multiplier.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the clock is watched: long beside the time that a call takes.
+/// How long the clock is measured: long compared with the time that a call takes.
 const WATCHED: Duration = Duration::from_millis(100);
 
-/// How far off a rate may be before it counts as wrong. Kernels correct an error below a hundredth, and
+/// Deviation of the rate above which it counts as wrong. Kernels correct an error below a hundredth, and
 /// a calibration that fails is off by a factor.
 const TOLERANCE: f64 = 0.1;
 
@@ -32,7 +32,7 @@ const TOLERANCE: f64 = 0.1;
 pub(super) enum GuestClock {
     /// As far as can be seen.
     Right,
-    /// It runs at another rate than the host's, and the user was told so.
+    /// It runs at another rate than the host's, which was reported.
     Wrong,
 }
 
@@ -52,7 +52,7 @@ impl Vm {
                 Ok(rate) => rate,
                 // A silent agent is noticed by the next request.
                 Err(NoAnswer::Late) => None,
-                // Only one wait is told that the guest ended, so this one must report it.
+                // Only one wait is notified that the guest ended, so this one must report it.
                 Err(ended) => return Err(self.boot_error(self.with_reason(ended.to_string()))),
             };
             let Some(rate) = rate else {

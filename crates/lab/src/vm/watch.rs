@@ -1,20 +1,20 @@
-//! The watch over a VM's life.
+//! Watches a VM for the end of its guest.
 //!
 //! While a VM runs, a task listens to everything that can end it:
 //!
-//! | sign | what follows |
+//! | event | consequence |
 //! |---|---|
-//! | QEMU's end or its events | the VM is dead |
-//! | the agent's channel closes | dead; QEMU's end says why, if it comes with it |
+//! | QEMU exits or sends an event of the guest's end | the VM is dead |
+//! | the agent's channel closes | dead; QEMU's exit, if it follows, is the reason |
 //! | the guest closes the agent's port | dead, unless it opens it again, resets or switches itself off |
-//! | words on the console (panic, halt) | dead, if the agent does not answer a ping |
+//! | a failure hint on the console (panic, halt) | dead, if the agent does not answer a ping |
 //! | the agent does not answer pings | dead, after two of them |
 //! | the guest resets the machine | its agent is awaited, for as long as a boot may take |
 //!
-//! Death closes the channel, so that every call in flight fails at once, and keeps the console. After
-//! the power button a guest that switches itself off is not dead but shut down.
+//! When the VM dies, the channel is closed, so that every call in flight fails at once; the console is kept.
+//! A guest that powers off after its power button was pressed is not dead but shut down.
 //!
-//! What the harness does to the VM itself (a reset, a restore) is not watched: whoever does it holds the
+//! What the harness does to the VM itself (a reset, a restore) is not watched: the caller holds the
 //! life-cycle lock, and waits for the agent under a limit of its own.
 
 use crate::answer::{NoAnswer, answer_of, end_of, last_word, told};
@@ -30,26 +30,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long an agent may take to answer before a suspicion counts as confirmed, before patience.
+/// How long an agent may take to answer before a failure hint counts as confirmed, before the
+/// timeout multiplier.
 const CONFIRMATION: Duration = Duration::from_secs(1);
 
-/// Between two pings of an agent that answers.
+/// Interval between two pings of an agent that answers.
 const PING_INTERVAL: Duration = Duration::from_secs(3);
 
-/// How long an agent may take to answer a ping, before patience, and the bounds of that. A guest that
-/// computes answers within a second; one whose QEMU or host stands for some seconds is not dead.
+/// How long an agent may take to answer a ping, before the timeout multiplier, and the bounds of that. A
+/// guest under load answers within a second; one whose QEMU or host is stopped for some seconds is not dead.
 const PING_LIMIT: Duration = Duration::from_secs(3);
 const PING_LIMITS: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(20)];
 
-/// So many pings in a row without an answer are a death.
+/// After this number of unanswered pings in a row, a VM counts as dead.
 const PINGS: u32 = 2;
 
 /// How long a guest that closed the agent's port may take to reset or to switch itself off, at least: an
 /// init kills all processes, then waits a second or two, before it does either.
 const PORT_GRACE: Duration = Duration::from_secs(5);
 
-/// How long a guest whose power button was pressed may be without an agent, before patience: it is
-/// shutting down.
+/// How long a guest whose power button was pressed may be without an agent, before the timeout multiplier:
+/// it is shutting down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
 
 impl Vm {
@@ -60,7 +61,7 @@ impl Vm {
         *lock(&running.watch) = Some(handle);
     }
 
-    /// Ends a VM that is of no more use: from here on it is dead, and every call says how it died.
+    /// Ends a VM that has become unusable: from here on it is dead, and every call reports how it died.
     pub(crate) async fn die(&self, running: &Arc<Running>, how: String) -> Arc<DeathReport> {
         let elapsed = running.booted_at.elapsed().as_secs_f64();
         let how = self.with_reason(format!("{elapsed:.1} s after its boot: {how}"));
@@ -77,7 +78,7 @@ impl Vm {
         report
     }
 
-    /// The guest did what its power button is for.
+    /// The guest powered off after its power button was pressed.
     async fn switched_off(&self, running: &Arc<Running>) {
         let ours = self.replace_stage(running, Stage::Shutdown);
         running.channel.shut_down("the VM was shut down");
@@ -90,7 +91,7 @@ impl Vm {
 }
 
 impl Running {
-    /// Whether its guest may be shutting down, as its power button tells it to.
+    /// Whether its guest may be shutting down because its power button was pressed.
     fn is_shutting_down(&self, grace: Duration) -> bool {
         lock(&self.pressed).is_some_and(|pressed| pressed.elapsed() < grace)
     }
@@ -140,7 +141,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits for the end of the guest, and says what it was.
+    /// Waits for the end of the guest, and returns its kind.
     async fn until_the_end(&self) -> End {
         let (vm, running) = (self.vm, self.running);
         let mut ended = running.machine.ended();
@@ -171,7 +172,7 @@ impl<'a> Watch<'a> {
                     };
                 }
                 Sign::ChannelClosed => {
-                    // An agent's channel also closes because QEMU ends: that tells more.
+                    // An agent's channel also closes when QEMU exits, which is the more precise reason.
                     let how = match end_of(&running.machine).await {
                         Some(end) => end,
                         None => format!(
@@ -261,7 +262,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits until a guest that closed the agent's port has had the time to go on.
+    /// Waits until a guest that closed the agent's port has had the time to reset or to open it again.
     async fn grace_of(&self, closed: Option<Instant>) {
         let Some(closed) = closed else {
             return std::future::pending().await;
@@ -277,7 +278,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Whether the harness itself is doing something to the machine, or has it stand.
+    /// Whether the harness itself is operating on the machine, or has paused it.
     fn is_at_work(&self) -> bool {
         self.vm.0.lifecycle.try_lock().is_err() || self.stands()
     }
@@ -286,7 +287,7 @@ impl<'a> Watch<'a> {
         self.stands.load(Ordering::Relaxed) || self.vm.state() == VmState::Paused
     }
 
-    /// Pings the agent now and then; ends when it does not answer, and says for how long it has not.
+    /// Pings the agent periodically; returns when it does not answer, with the time since its last answer.
     async fn silence(&self) -> Duration {
         let environment = self.vm.environment();
         let [least, most] = PING_LIMITS;
@@ -303,7 +304,7 @@ impl<'a> Watch<'a> {
                 let ping = tokio::time::timeout(limit, self.running.channel.ping()).await;
                 let answers = matches!(ping, Ok(Ok(_)));
                 if !answers {
-                    // No session is no answer either, and no reason to ask again at once.
+                    // Without a session there is no answer either, and no reason to ping again at once.
                     tokio::time::sleep_until((asked + limit).into()).await;
                 }
                 answers
@@ -320,7 +321,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The right to greet an agent that has announced itself in the middle of a session: the guest has
-    /// rebooted, and QEMU's event was taken for an echo. `None` where somebody else greets it.
+    /// rebooted, and QEMU's event was taken for an echo. `None` if another task greets it.
     fn reboot_unseen(&self) -> Option<Lifecycle> {
         let lifecycle = Arc::clone(&self.vm.0.lifecycle).try_lock_owned().ok()?;
         let reason = self.running.channel.reason()?;

@@ -1,7 +1,6 @@
 //! `string.find`, `match`, `gmatch` and `gsub`, with patterns that a time limit can interrupt.
 //!
-//! What calls back into the author's code (`gsub` with a function) loops in the prelude, so that the
-//! function may wait.
+//! `gsub` with a function loops in the prelude, so that the function of the test may wait.
 
 use crate::class::raw_function;
 use crate::hook;
@@ -12,7 +11,7 @@ use std::cell::Cell;
 
 type Outcome<T> = std::result::Result<T, Raise>;
 
-/// Puts what the prelude needs into `native`.
+/// Adds the functions that the prelude needs to `native`.
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("find", searching(lua, "find", true)?)?;
     native.raw_set("match", searching(lua, "match", false)?)?;
@@ -41,7 +40,7 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("gsub", gsub)
 }
 
-/// The arguments of a call of Lua's own, with errors in Lua's words.
+/// The arguments of a function of Lua's standard library, with Lua's own error messages.
 struct Call<'a> {
     name: &'static str,
     values: &'a [Value],
@@ -108,8 +107,8 @@ impl From<PatternError> for Raise {
     }
 }
 
-/// The index, from 0, that a start from 1, or from the end where it is negative, stands for; behind
-/// the text, where it begins too far behind.
+/// Converts a start index (from 1, or negative from the end) to an index from 0; beyond the text if the
+/// start is beyond it.
 fn start(from: i64, length: usize) -> usize {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let at = match from {

@@ -6,17 +6,17 @@ use super::classes::{is_in_set, is_of_class};
 const MAX_DEPTH: usize = 200;
 /// Most captures (LUA_MAXCAPTURES).
 const MAX_CAPTURES: usize = 32;
-/// Steps between two questions whether to go on.
+/// Steps between two checks whether to continue.
 const STEPS: u32 = 20_000;
-/// Bytes that make a pattern more than a plain text.
+/// Bytes that distinguish a pattern from a plain text.
 const SPECIALS: &[u8] = b"^$*+?.([%-";
 
-/// Why there is neither a match nor none.
+/// Why the search could not be completed.
 #[derive(Debug)]
 pub(crate) enum PatternError {
-    /// The pattern cannot be used; in Lua's words.
+    /// The pattern is malformed; with Lua's error message.
     Bad(String),
-    /// It was not to go on.
+    /// It was interrupted.
     Stopped(mlua::Error),
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Matcher<'a, S> {
     level: usize,
     depth: usize,
     steps: u32,
-    /// Says whether to go on; asked every so many steps.
+    /// Says whether to continue; called every so many steps.
     go_on: S,
 }
 
@@ -284,7 +284,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         }
     }
 
-    /// `%f[set]`: where the pattern goes on, if `s` is where the set begins.
+    /// `%f[set]`: where the pattern continues, if `s` is where the set begins.
     fn frontier(&self, s: usize, p: usize) -> Result<Option<usize>> {
         if self.at(p) != Some(b'[') {
             return bad("missing '[' after '%f' in pattern");

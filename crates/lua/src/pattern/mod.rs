@@ -1,9 +1,9 @@
 //! Lua's patterns, in an implementation that a time limit can interrupt.
 //!
-//! Lua's own runs in C, where no hook reaches it: a pattern that backtracks would hold up its file,
-//! and with it the run, for as long as it likes. This one counts its steps and asks now and then
-//! whether it may go on. Otherwise it does what `lstrlib.c` of Lua 5.4 does, its errors and its limit
-//! on recursion included.
+//! Lua's own implementation runs in C, where no hook can interrupt it: a pattern that backtracks could
+//! block its file, and with it the run, for an unlimited time. This one counts its steps and checks
+//! periodically whether it may continue. Otherwise it behaves as `lstrlib.c` of Lua 5.4, including its
+//! errors and its limit on recursion.
 
 mod classes;
 mod matcher;

@@ -1,8 +1,8 @@
--- Finalisers (`__gc`) of the author's: bounded, and none is left when the Lua state is closed.
+-- Finalisers (`__gc`) of a test's objects: bounded, and none is left when the Lua state is closed.
 --
--- By then the harness's functions are gone, and a finaliser that called one would take the whole run
--- down. So each object with a finaliser is noted; at the file's end all finalisers are run while
--- everything is still there, and then taken away. A finaliser runs in a coroutine of its own, where
+-- By then the harness's functions are gone, and a finaliser that called one would crash the whole run.
+-- So each object with a finaliser is recorded; at the file's end all finalisers run while everything
+-- still exists, and are then removed. A finaliser runs in a coroutine of its own, where
 -- the hook that watches the time is active (Lua switches hooks off for it otherwise).
 local calls = ...
 

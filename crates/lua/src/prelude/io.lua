@@ -1,5 +1,5 @@
--- Lua's `io` library: its own functions for regular files, the harness's for what may keep somebody
--- waiting and for the run's output.
+-- Lua's `io` library: its own functions for regular files, the harness's for files that may block and
+-- for the run's output.
 local calls, native = ...
 
 local check, raise, standard, expect_waiting = calls.check, calls.raise, calls.standard, calls.expect_waiting
@@ -7,7 +7,7 @@ local type, error, pcall, find = type, error, pcall, string.find
 local open, lines, io_type, close = io.open, io.lines, io.type, io.close
 local load, select, setmetatable, getmetatable = load, select, setmetatable, getmetatable
 
--- Nobody has to see, or to change, what belongs to Lua's own files: it has a finaliser.
+-- Hide the metatable of Lua's own files, which has a finaliser.
 getmetatable(io.stdout).__metatable = false
 
 local stdout = check(native.output("standard output"))

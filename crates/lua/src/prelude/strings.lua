@@ -1,5 +1,5 @@
--- The functions of Lua's standard library whose C code could run without end: what they do is done
--- where a time limit reaches it.
+-- The functions of Lua's standard library whose C code could run without end, reimplemented so that a
+-- time limit can interrupt them.
 local calls, native = ...
 
 local check, raise, wrap = calls.check, calls.raise, calls.wrap

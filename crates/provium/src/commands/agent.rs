@@ -21,7 +21,7 @@ pub(super) fn run(args: &AgentArgs) -> Result<Verdict, Failure> {
     }
 }
 
-/// Puts the file there at once, so that a build that runs beside never copies half of it.
+/// Replaces the file in one step, so that a concurrent build never copies a partial file.
 fn write(path: &Utf8Path) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::Error::other(

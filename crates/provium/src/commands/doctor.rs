@@ -1,7 +1,7 @@
 //! `provium doctor`: checks everything once.
 //!
-//! Each check says what it found. What is missing says what that costs, and the one command that
-//! mends it. The exit code is 0 when a run with the default settings would work.
+//! Each check reports what it found and, for what is missing, what that costs and the one command that
+//! fixes it. The exit code is 0 when a run with the default settings would work.
 
 use super::Verdict;
 use super::runtime::interruptible;
@@ -28,7 +28,7 @@ struct Finding {
     found: String,
     /// What it costs.
     cost: Option<String>,
-    /// The command that mends it.
+    /// The command that fixes it.
     mend: Option<String>,
 }
 
@@ -144,10 +144,10 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
             }
         }
     };
-    let patience = format!(
-        "time limits that wait for a guest are multiplied by {slowdown:.1}, as the trial guest took"
+    let multiplier = format!(
+        "those that wait for a guest are multiplied by {slowdown:.1}, as the accelerator probe measured"
     );
-    vec![accelerator, Finding::good("patience", patience)]
+    vec![accelerator, Finding::good("timeouts", multiplier)]
 }
 
 /// Whether a guest that has taken QEMU over is held back by it.
@@ -250,7 +250,7 @@ impl Finding {
     fn shown(&self) -> String {
         let word = match self.state {
             State::Good => "ok",
-            State::Worse => "so-so",
+            State::Worse => "warn",
             State::Missing => "MISSING",
         };
         let mut out = format!("{word:<8} {:<14} {}\n", self.subject, self.found);
@@ -258,7 +258,7 @@ impl Finding {
             let _ = writeln!(out, "{:>24}costs: {cost}", "");
         }
         if let Some(mend) = &self.mend {
-            let _ = writeln!(out, "{:>24}mend:  {mend}", "");
+            let _ = writeln!(out, "{:>24}fix:   {mend}", "");
         }
         out
     }

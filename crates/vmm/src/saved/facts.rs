@@ -60,7 +60,7 @@ pub struct SavedMachine {
     pub facts: MachineFacts,
 }
 
-/// Why a folder is no saved machine.
+/// Why a folder is not a saved machine.
 #[derive(Debug, thiserror::Error)]
 pub enum SavedError {
     /// A file of it cannot be read.
@@ -72,7 +72,7 @@ pub enum SavedError {
         source: io::Error,
     },
     /// Its facts are not what this version writes.
-    #[error("`{path}` is no saved machine of this version: {why}")]
+    #[error("`{path}` is not a saved machine of this version: {why}")]
     Foreign {
         /// The file.
         path: Utf8PathBuf,

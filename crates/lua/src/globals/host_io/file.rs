@@ -1,4 +1,4 @@
-//! Files of the host that may keep somebody waiting, as Lua holds them.
+//! Files of the host whose operations may block, as Lua holds them.
 
 use super::formats::{Format, formats, read};
 use super::source::{Reader, Source};
@@ -44,7 +44,7 @@ struct Inner {
 /// A command of `io.popen`.
 struct Running {
     child: HostChild,
-    /// Puts what it writes, and nobody reads, into the log.
+    /// Logs output of it that the test does not read.
     logged: Vec<JoinHandle<()>>,
 }
 
@@ -100,7 +100,7 @@ impl HostFile {
         }))
     }
 
-    /// Of what is read, these bytes have come already.
+    /// Bytes that were received and not read yet.
     pub(super) fn reading(what: String, source: Source, read: Vec<u8>) -> Self {
         Self::new(what, Some(Reader::new(source, read)), None)
     }
@@ -214,7 +214,7 @@ impl HostFile {
         })
     }
 
-    /// Closes it; how the command ended, if it is one.
+    /// Closes it; returns how the command ended, if it is one.
     async fn close(&self) -> std::result::Result<Option<HostExit>, Raise> {
         let inner = self.open()?;
         inner.closed.set(true);
@@ -284,7 +284,7 @@ async fn write_device(device: &mut File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// What Lua's library returns where something could not be done: nil, why, and the errno.
+/// What Lua's library returns on failure: nil, the reason, and the errno.
 pub(super) fn not_done(lua: &Lua, error: &io::Error) -> Result<MultiValue> {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// Makes the class, and puts what the prelude calls into `native`.
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     file::install(lua)?;
-    // Standard input is looked at once somebody asks for it: it belongs to others, too.
+    // Standard input is opened on first use, since it is shared with other processes.
     let stdin = raw_function(lua, "io.stdin", |lua, _| {
         let own = io::stdin().as_fd().try_clone_to_owned();
         let source = own.and_then(|own| Source::of(own.into()));
@@ -57,7 +57,7 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("write_now", write_now)?;
     let popen = raw_function(lua, "io.popen", popen)?;
     native.raw_set("popen", popen)?;
-    // As `io.type` says it; nothing for what is no such file.
+    // As `io.type` says it; nothing for a value that is not such a file.
     let io_type = raw_function(lua, "io.type", |_, args| {
         let file = match args.value(0) {
             Value::UserData(userdata) => userdata

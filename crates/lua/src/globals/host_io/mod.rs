@@ -1,8 +1,8 @@
 //! The part of Lua's `io` library that could block, or write to the run's own output.
 //!
-//! Lua's own stays for regular files. What may keep somebody waiting (standard input, pipes, terminals,
+//! Lua's own stays for regular files. What may block (standard input, pipes, terminals,
 //! the commands of `io.popen`) is a [`HostFile`]: its calls wait as those of a guest do, so that time
-//! limits hold and the file's other tasks go on. Standard output and standard error are the test's log.
+//! limits hold and the file's other tasks run. Standard output and standard error are the test's log.
 
 mod file;
 mod formats;

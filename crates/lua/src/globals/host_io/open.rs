@@ -1,4 +1,4 @@
-//! Opens what may keep somebody waiting; says which paths that are.
+//! Opens files whose operations may block, and determines which paths those are.
 
 use super::source::Source;
 use std::fs::{File, Metadata};
@@ -15,7 +15,7 @@ const MEMORY_DEVICES: u64 = 1;
 const FLAGS: i32 = 0o4000 | 0o400;
 /// Bytes that are read at once to find out whether a pipe has a writer.
 const PIPE_BUF: usize = 4096;
-/// Between two looks whether somebody has opened a pipe at its other side.
+/// Interval of the checks whether the other end of a pipe was opened.
 const PIPE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// What is behind a path.
@@ -58,7 +58,7 @@ fn is_our_output(metadata: &Metadata) -> bool {
         .any(same)
 }
 
-/// Opens a pipe to be read; waits, as opening one does, until somebody writes it. The bytes came
+/// Opens a pipe to be read; waits, as opening one does, until it has a writer. The bytes came
 /// meanwhile.
 pub(super) async fn pipe_reader(path: &Path) -> io::Result<(Source, Vec<u8>)> {
     let receiver = pipe::OpenOptions::new().open_receiver(path)?;
@@ -73,7 +73,7 @@ pub(super) async fn pipe_reader(path: &Path) -> io::Result<(Source, Vec<u8>)> {
             }
             () = tokio::time::sleep(PIPE_INTERVAL) => {}
         }
-        // A pipe that nobody has open for writing is at its end; else there is nothing to read yet.
+        // A pipe that is not open for writing anywhere is at its end; else there is nothing to read yet.
         match file.read(&mut piece) {
             Ok(0) => {}
             Ok(count) => {
@@ -93,9 +93,9 @@ pub(super) fn device_reader(path: &Path) -> io::Result<Source> {
     Source::of(File::options().read(true).custom_flags(FLAGS).open(path)?)
 }
 
-/// Opens a pipe to be written; waits, as opening one does, until somebody reads it.
+/// Opens a pipe to be written; waits, as opening one does, until it has a reader.
 pub(super) async fn pipe_writer(path: &Path) -> io::Result<pipe::Sender> {
-    /// No such device or address: nobody reads it.
+    /// No such device or address: it has no reader.
     const ENXIO: i32 = 6;
     loop {
         match pipe::OpenOptions::new().open_sender(path) {

@@ -1,4 +1,4 @@
-//! What is read from: bytes that come when they come.
+//! Sources of bytes that arrive over time.
 
 use provium_lab::watch_host_file;
 use std::fs::File;
@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
-/// Bytes that are asked for at once.
+/// Bytes that are requested in one read.
 const PIECE: usize = 64 << 10;
 
 /// Where bytes come from.
@@ -17,21 +17,21 @@ pub(super) enum Source {
     /// A terminal, or standard input. It is read once it is ready, so it need not be non-blocking;
     /// standard input belongs to others as well.
     Watched(AsyncFd<OwnedFd>, File),
-    /// What cannot be watched never blocks: a regular file as standard input.
+    /// A file that cannot be polled, and never blocks: a regular file as standard input.
     Plain(File),
 }
 
-/// A source and what was read of it already.
+/// A source, and the bytes that were received from it.
 pub(super) struct Reader {
     source: Source,
-    /// Bytes that were not asked for yet.
+    /// Bytes that were received and not read yet.
     held: Vec<u8>,
     at: usize,
     ended: bool,
 }
 
 impl Source {
-    /// A file that may keep a reader waiting.
+    /// A file that may block a reader.
     pub(super) fn of(file: File) -> io::Result<Self> {
         let watched = watch_host_file(file.try_clone()?.into());
         Ok(match watched {
@@ -65,7 +65,7 @@ impl Reader {
         }
     }
 
-    /// The bytes that are there to be taken.
+    /// The bytes that are available.
     pub(super) fn held(&self) -> &[u8] {
         &self.held[self.at..]
     }
@@ -81,7 +81,7 @@ impl Reader {
         taken
     }
 
-    /// Waits for more; whether there is more. What has come survives when the wait is given up.
+    /// Waits for more bytes; returns whether there are more. A cancelled wait loses none of them.
     pub(super) async fn more(&mut self) -> io::Result<bool> {
         if self.ended {
             return Ok(false);
