@@ -483,7 +483,7 @@ end)
 
 test("what runs on in copies of one snapshot draws other randomness in each", {timeout = "90s"}, function(t)
   local v = provium:vm("draws", "default"):boot()
-  local draw = "while read x < /proc/sys/kernel/random/uuid; do echo $x; done"
+  local draw = "while [ ! -e /tmp/stop ] && read x < /proc/sys/kernel/random/uuid; do echo $x; done"
   v:run("for i in $(seq 10); do (" .. draw .. " > /tmp/u$i) > /dev/null 2>&1 & done")
   host.sleep(0.3)
   local s = v:snapshot()
@@ -494,9 +494,12 @@ test("what runs on in copies of one snapshot draws other randomness in each", {t
     local copy = provium:vm("copy-" .. i, "default")
     copy:restore(s)
     host.sleep(0.1)
-    copy:run("killall sh")
-    for uuid in copy:run("cat /tmp/u*"):assert_ok().stdout:gmatch("[%x-]+") do
-      if #uuid == 36 then counts[uuid], drawn = (counts[uuid] or 0) + 1, drawn + 1 end
+    copy:write_file("/tmp/stop", "")
+    wait_until(function() return copy:run({"pidof", "sh"}).exit_code == 1 end, {desc = "no loop draws any more"})
+    for number = 1, 10 do
+      for uuid in copy:read_file("/tmp/u" .. number):gmatch("[%x-]+") do
+        if #uuid == 36 then counts[uuid], drawn = (counts[uuid] or 0) + 1, drawn + 1 end
+      end
     end
     copy:close()
   end
