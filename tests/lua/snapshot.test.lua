@@ -508,5 +508,6 @@ test("what runs on in copies of one snapshot draws other randomness in each", {t
     if count > 1 and count < copies then shared = shared + 1 end
   end
   t:log(("%d of %d drawn after the snapshot by two copies or more"):format(shared, drawn))
-  t:assert(shared <= 3, shared .. " UUIDs are those of two copies or more")
+  -- Each of the ten loops may draw once while the guest wakes; without the renewal 13 to 78 were shared.
+  t:assert(shared <= 10, shared .. " UUIDs are those of two copies or more")
 end)

@@ -283,13 +283,13 @@ mod tests {
         let long = format!("/tmp/{}", "x".repeat(256));
         let deep = format!("/tmp{}", "/x".repeat(2100));
         for (path, expected) in [
-            ("/etc", "has a folder"),
-            ("/proc/x", "hides it"),
-            ("/link/x", "hides it"),
-            ("/dev/x", "hides it"),
-            (&long, "255 bytes"),
-            (&deep, "4095 bytes"),
-            ("/", "root folder"),
+            ("/etc", "it is a directory"),
+            ("/proc/x", "mounts a file system"),
+            ("/link/x", "mounts a file system"),
+            ("/dev/x", "mounts /dev over it"),
+            (&long, "too long"),
+            (&deep, "too long"),
+            ("/", "root directory"),
         ] {
             assert!(why(path).contains(expected), "{path}: {}", why(path));
         }
