@@ -98,13 +98,13 @@ for damage in truncated flipped-ram flipped-devices missing future foreign no-en
   spoil "$damage"
   run "$damage" "$folder/boot.test.lua"
   boots "$damage" cold
-  said "$damage" "boot template.*$entry.* removed and made again"
+  said "$damage" "boot template.*$entry.* removed and rebuilt"
   nothing_half
 done
 run mended "$folder/boot.test.lua"
 boots mended template
 silent mended
-pass "damaged, foreign and future templates were told, removed and made again"
+pass "damaged, foreign and future templates were told, removed and rebuilt"
 
 # Room is made only of what nobody uses.
 cat > "$folder/user.test.lua" <<'LUA'
@@ -212,7 +212,7 @@ rm "$lock"
 ln -s "$folder/precious" "$lock"
 run linked "$folder/boot.test.lua"
 boots linked cold
-said linked "no boot template can be had.*$lock. is not a lock file of the cache"
+said linked "no boot template can be used.*$lock. is not a lock file of the cache"
 [ "$(cat "$folder/precious")" = precious ] || fail "a write has followed the link"
 "$provium" --config "$folder/tiny.toml" "$folder/boot.test.lua" > "$folder/tiny.out" 2>&1 ||
   fail "a lock file that cannot be taken ends a run that makes room: $(cat "$folder/tiny.out")"

@@ -244,7 +244,7 @@ damages() { # WHAT COMMAND
     || fail "$1: still there: $(ls ../cache/fixtures-v1)"
   echo "damaged ($1): built anew"
 }
-told="was damaged (.*): it is removed and made again"
+told="was damaged (.*): it is removed and rebuilt"
 damages "RAM cut short" 'truncate -s -4096 snapshot/ram'
 damages "a flipped bit" 'printf "\377" | dd of=snapshot/machine.json bs=1 seek=20 conv=notrunc status=none'
 damages "device state cut short" 'truncate -s 1000 snapshot/devices'

@@ -10,7 +10,8 @@ printf '[provium]\n' > "$folder/provium.toml"
 # A C function of Lua that never returns and cannot be interrupted.
 cat > "$folder/a.test.lua" <<'LUA'
 local vm = provium:vm("v", "default"):boot()
-test("hangs", {timeout = "1s"}, function() table.move({}, 1, math.maxinteger - 1, 2) end)
+local endless = setmetatable({}, {__len = function() return math.maxinteger - 1 end})
+test("hangs", {timeout = "1s"}, function() table.remove(endless, 1) end)
 LUA
 cat > "$folder/b.test.lua" <<'LUA'
 test("has its turn", function(t)

@@ -26,7 +26,7 @@ pub(crate) fn tell(progress: &dyn Progress, what: &str, notice: Notice<'_>) {
         }
         Notice::Waiting { holder: None } => format!("waiting for another process and {what}"),
         Notice::Damaged { path, why } => {
-            format!("{what} in `{path}` was damaged ({why}): it is removed and made again")
+            format!("{what} in `{path}` was damaged ({why}): it is removed and rebuilt")
         }
     });
 }
