@@ -3,7 +3,7 @@
 # VM ends, its resources go to the next file, and the run ends. Two signals end a run at once also then.
 #   tests/given-up.sh PROVIUM
 set -euo pipefail
-provium=$1
+provium=$(realpath "$1")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 printf '[provium]\n' > "$folder/provium.toml"

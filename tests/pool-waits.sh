@@ -3,7 +3,7 @@
 # file in which another task is still active is not taken for one that waits for itself.
 #   tests/pool-waits.sh PROVIUM
 set -euo pipefail
-provium=$1
+provium=$(realpath "$1")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
