@@ -99,8 +99,14 @@ for damage in truncated flipped-ram flipped-devices missing future foreign no-en
   run "$damage" "$folder/boot.test.lua"
   boots "$damage" cold
   said "$damage" "boot template.*$entry.* removed and rebuilt"
+  LC_ALL=C grep -aqE "level.warning.about.template" "$folder/$damage.events" ||
+    fail "$damage: no notice among the events"
   nothing_half
 done
+spoil missing
+run json --json "$folder/boot.test.lua"
+grep -q '"path":".*boot.test.lua".*"notices":\[{"level":"warning","about":"template","text":".*rebuilt"}\]' \
+  "$folder/json.out" || fail "no notice under its file: $(cat "$folder/json.out")"
 run mended "$folder/boot.test.lua"
 boots mended template
 silent mended

@@ -32,6 +32,7 @@ mod line;
 mod lock;
 mod membership;
 pub mod nearest;
+mod notices;
 mod process;
 mod profile;
 mod raw;
