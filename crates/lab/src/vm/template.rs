@@ -56,7 +56,10 @@ impl Vm {
     ) -> Result<Option<Started>, LabError> {
         let options = &terms.options;
         let wanted = self.0.profile.warm_boot && options.cold != Some(true);
-        let bucket = self.environment().host().and_then(|host| host.templates.as_ref());
+        let bucket = self
+            .environment()
+            .host()
+            .and_then(|host| host.templates.as_ref());
         let Some(bucket) = bucket.filter(|_| wanted) else {
             return Ok(None);
         };
