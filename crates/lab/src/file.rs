@@ -1,9 +1,9 @@
 //! Files that stay open in a guest: descriptors of the raw process, or of a worker.
 
 use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::line::Line;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::{ByteStream, Site};
 use crate::surface::{Surface, quoted};
 use crate::tail;

@@ -11,7 +11,6 @@
 
 mod answer;
 mod apart;
-mod barrier;
 mod batch;
 mod budget;
 mod claim;
@@ -23,22 +22,18 @@ mod environment;
 pub mod errno;
 mod error;
 mod file;
-mod file_context;
 mod fixture;
+mod graph;
 mod host_shell;
 pub mod kernel_log;
-mod lab;
 mod line;
 mod lock;
-mod membership;
 pub mod nearest;
 mod process;
 mod profile;
 mod raw;
-mod saved;
-mod scope;
+mod save;
 mod search;
-mod snapshot;
 mod stream;
 mod surface;
 mod tail;
@@ -60,16 +55,16 @@ pub use fixture::{
     BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Found, Input, InputKind,
     Recorder, Taken,
 };
+pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
+pub use graph::scope::{Class, CloseFailure, ResourceId, Scope};
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
-pub use lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use process::{OutputKind, Process, ProcessStatus};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use provium_guest::SyscallResult;
 pub use raw::PendingSyscall;
-pub use scope::{Class, CloseFailure, ResourceId, Scope};
-pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
+pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use stream::{ByteStream, Site, StreamKind};
 pub use surface::{Surface, WriteMode};
 pub use unanswered::RawCall;

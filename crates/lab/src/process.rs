@@ -6,9 +6,9 @@
 use crate::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::ending::{Waited, end_all, wait_or_kill};
 use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::line::Line;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::surface::Surface;
 use crate::vm::Vm;

@@ -1,7 +1,7 @@
 //! Streams that a call in the guest feeds: tails of files, descriptors.
 
+use crate::graph::scope::Scope;
 use crate::line::Line;
-use crate::scope::Scope;
 use crate::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use provium_guest::GuestStream;
 use provium_protocol::ErrorKind;

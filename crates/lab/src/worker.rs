@@ -4,10 +4,10 @@
 use crate::ending::end_all;
 use crate::error::LabError;
 use crate::file::{File, Files};
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::lock::lock;
 use crate::process::{Process, Processes};
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
-use crate::snapshot::LabCopy;
+use crate::save::snapshot::LabCopy;
 use crate::stream::{ByteStream, WeakStream};
 use crate::surface::Surface;
 use crate::vm::{Mark, Vm, VmState};

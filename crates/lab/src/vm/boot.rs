@@ -9,7 +9,7 @@ use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::saved::{Base, Identity, host_name};
+use crate::save::{Base, Identity, host_name};
 use crate::vm::handle::{Stage, Vm, VmState};
 use crate::vm::options::VmOptions;
 use crate::vm::running::{MachineNumber, Running};
