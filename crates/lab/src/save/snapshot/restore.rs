@@ -8,8 +8,8 @@
 
 use crate::budget::{Grant, Need};
 use crate::error::LabError;
+use crate::guest::process::TakenUp;
 use crate::lock::lock;
-use crate::process::TakenUp;
 use crate::save::snapshot::folder::replaced;
 use crate::save::snapshot::vm::Snapshot;
 use crate::save::{Again, Identity, Revived, host_name};

@@ -3,7 +3,7 @@
 use crate::budget::Need;
 use crate::error::LabError;
 use crate::graph::scope::ResourceId;
-use crate::process::ProcessMark;
+use crate::guest::process::ProcessMark;
 use crate::save::SavedVm;
 use crate::save::snapshot::folder::{Folder, VM_SIGN, open_sealed};
 use crate::vm::{Past, VmOptions};

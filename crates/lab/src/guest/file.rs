@@ -2,11 +2,11 @@
 
 use crate::error::LabError;
 use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
-use crate::line::Line;
+use crate::guest::line::Line;
+use crate::guest::stream::{ByteStream, Site};
+use crate::guest::surface::{Surface, quoted};
+use crate::guest::tail;
 use crate::lock::lock;
-use crate::stream::{ByteStream, Site};
-use crate::surface::{Surface, quoted};
-use crate::tail;
 use crate::vm::Mark;
 use provium_guest::CallError;
 use provium_protocol::Descriptor;

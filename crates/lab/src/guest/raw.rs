@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::graph::scope::{Class, Close, Closing, Place, ResourceId, Scope};
-use crate::line::Line;
+use crate::guest::line::Line;
 use provium_guest::{Call, CallError, SyscallResult};
 use provium_protocol::message::{ErrorKind, Reply};
 use provium_protocol::op::{Op, Syscall};

@@ -6,8 +6,10 @@
 
 use crate::error::LabError;
 use crate::graph::scope::Scope;
+use crate::guest::stream::{
+    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
+};
 use crate::lock::lock;
-use crate::stream::{ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts};
 use provium_vmm::Console as Log;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
