@@ -22,7 +22,6 @@ mod host_shell;
 pub mod kernel_log;
 mod lock;
 pub mod nearest;
-mod notices;
 mod profile;
 mod save;
 mod search;

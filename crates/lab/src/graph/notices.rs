@@ -1,6 +1,6 @@
 //! Notices to the user, from below the tests: damage in the cache, waits for other runs.
 
-use crate::file_context::FileContext;
+use crate::graph::test_file::FileContext;
 use provium_events::{Notice, NoticeSubject};
 
 impl FileContext {
