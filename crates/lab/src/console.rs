@@ -8,7 +8,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::scope::Scope;
 use crate::stream::{ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts};
-use provium_vmm::Console as Log;
+use provium_vmm::ConsoleLog as Log;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
