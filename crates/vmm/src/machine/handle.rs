@@ -1,12 +1,11 @@
 //! The handle on a running machine.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use camino::Utf8Path;
 use provium_process::Killer;
 use provium_qmp::Version;
 use serde_json::Value;
@@ -26,14 +25,11 @@ use crate::usage::{self, Usage};
 /// How long QEMU may take to end by itself before it is killed.
 const QUIT_DEADLINE: Duration = Duration::from_secs(3);
 
-/// The first bytes of an ELF file.
-const ELF_MAGIC: &[u8; 4] = b"\x7fELF";
-
 /// A running machine. Dropping it kills QEMU; [`Machine::quit`] ends it properly.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) spec: MachineSpec,
-    /// See [`supports_s3`].
+    /// See [`supports_s3`](super::supports_s3).
     pub(super) supports_s3: bool,
     /// Of the QEMU that runs it.
     pub(super) version: Version,
@@ -197,7 +193,7 @@ impl Machine {
         self.control.command("system_powerdown").await
     }
 
-    /// Whether the guest survives being woken from S3; see [`supports_s3`].
+    /// Whether the guest survives being woken from S3; see [`supports_s3`](super::supports_s3).
     pub fn can_resume_from_s3(&self) -> bool {
         self.supports_s3
     }
@@ -225,12 +221,4 @@ impl Drop for Machine {
         self.status.quitting.store(true, Ordering::Relaxed);
         self.killer.kill_and_reap();
     }
-}
-
-/// Whether a guest that was started from `kernel` can be woken from S3. With an ELF image it cannot: QEMU
-/// handles a wakeup as a reset, at which it loads the image over the guest's memory again.
-pub fn supports_s3(kernel: &Utf8Path) -> bool {
-    let mut magic = [0; ELF_MAGIC.len()];
-    let read = File::open(kernel).and_then(|mut kernel| kernel.read_exact(&mut magic));
-    read.is_ok() && magic != *ELF_MAGIC
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use camino::Utf8PathBuf;
 
-use super::handle::supports_s3;
+use super::s3::supports_s3;
 use crate::error::VmmError;
 use crate::initrd::{self, InitrdError};
 use crate::saved::{GuestMemory, SavedMachine};

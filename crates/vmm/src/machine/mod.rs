@@ -11,6 +11,7 @@
 //! | `control` | commands to QEMU, with a deadline and errors that name the machine |
 //! | `supervisor`, `status`, `resets`, `stderr` | the task that follows the process and its events, and alone decides how the machine ended |
 //! | `save` | saves a paused machine |
+//! | `s3` | which kernels can be woken |
 //! | `gdb`, `stub`, `wakeup` | QEMU's gdbstub for a debugger, and for waking a guest from S3 |
 
 mod control;
@@ -20,6 +21,7 @@ mod inputs;
 mod launch;
 mod load;
 mod resets;
+mod s3;
 mod save;
 mod standby;
 mod start;
@@ -30,7 +32,8 @@ mod stub;
 mod supervisor;
 mod wakeup;
 
-pub use handle::{Machine, supports_s3};
+pub use handle::Machine;
+pub use s3::supports_s3;
 pub use save::SaveForm;
 pub use standby::Standby;
 pub use start::AgentStreams;
