@@ -3,11 +3,11 @@
 //! A boot is from a template where that is allowed and one can be had or made, and cold otherwise.
 //! Either way the guest is told who it is before the test sees it: its name, the time, randomness.
 
-use crate::answer::{NoAnswer, answer_of, end_of};
 use crate::apart::apart;
 use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
+use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::lock::lock;
 use crate::saved::{Base, Identity, host_name};
 use crate::vm::handle::{Stage, Vm, VmState};

@@ -1,8 +1,8 @@
 //! A boot from kernel and initial RAM disk, up to an agent that answers.
 
-use crate::answer::{NoAnswer, answer_of_boot, end_of};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
+use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
 use crate::saved::{entropy, host_name};
 use crate::vm::boot::{Terms, now_ns};
 use crate::vm::handle::Vm;
