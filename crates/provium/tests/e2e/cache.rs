@@ -68,7 +68,8 @@ impl CacheProject {
 
     #[track_caller]
     pub(crate) fn has_no_drafts(&self) {
-        assert_eq!(self.drafts(), [PathBuf::new(); 0]);
+        let drafts = self.drafts();
+        assert!(drafts.is_empty(), "{drafts:?}");
     }
 }
 

@@ -184,6 +184,7 @@ const DAMAGES: [Damage; 7] = [
 fn a_damaged_fixture_is_reported_removed_and_rebuilt() {
     let project = project();
     let warning = regex::Regex::new(r"was damaged \(.*\): it is removed and rebuilt").unwrap();
+    let of_db = regex::Regex::new("\"path\": .*/db.fixture.lua").unwrap();
     for (what, damage) in DAMAGES {
         project.provium(&["fixture", "clean"]).passes();
         build(&project);
@@ -196,11 +197,10 @@ fn a_damaged_fixture_is_reported_removed_and_rebuilt() {
         assert!(warning.is_match(&said), "{said}");
         let is_db = |entry: &PathBuf| {
             let text = std::fs::read_to_string(entry.join("fixture.json")).unwrap_or_default();
-            let named = regex::Regex::new("\"path\": .*/db.fixture.lua").unwrap();
-            named.is_match(&text)
+            of_db.is_match(&text)
         };
-        let of_db = entries(&project).into_iter().filter(is_db).count();
-        assert_eq!(of_db, 1, "{what}: the damaged entry is still there");
+        let count = entries(&project).into_iter().filter(is_db).count();
+        assert_eq!(count, 1, "{what}: the damaged entry is still there");
     }
 }
 
