@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::saved::Spares;
+use crate::save::Spares;
 use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;

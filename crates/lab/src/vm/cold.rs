@@ -3,7 +3,7 @@
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
-use crate::saved::{entropy, host_name};
+use crate::save::{entropy, host_name};
 use crate::vm::boot::{Terms, now_ns};
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;

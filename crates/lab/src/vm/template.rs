@@ -15,7 +15,7 @@
 use crate::environment::Host;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
-use crate::saved::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
+use crate::save::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
 use crate::vm::boot::{Started, Terms};
 use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;

@@ -2,7 +2,7 @@
 
 use crate::environment::{EnvironmentError, Host};
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
-use crate::saved::{Base, SavedVm};
+use crate::save::{Base, SavedVm};
 use camino::Utf8PathBuf;
 use provium_guest::{AnswerAsk, CallError, Channel};
 use provium_image::AGENT_BUILD;
@@ -64,7 +64,7 @@ pub(crate) enum ReviveError {
 }
 
 impl ReviveError {
-    /// Whether it is of the saved VM, as in [`is_damage`](crate::saved::is_damage).
+    /// Whether it is of the saved VM, as in [`is_damage`](crate::save::is_damage).
     pub(crate) fn is_of_saved_state(&self) -> bool {
         match self {
             Self::Environment(EnvironmentError::Machine(error)) => error.is_of_saved_state(),

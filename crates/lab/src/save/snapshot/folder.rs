@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::saved::Base;
+use crate::save::Base;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::{Draft, Entry, Seal, follow_links, size_on_disk};
 use std::io;

@@ -18,12 +18,13 @@
 //! Who owns the folder, and for how long, is up to those who use this: templates and fixtures are
 //! entries of the cache, snapshots belong to a test or to its author.
 
-mod facts;
-mod hold;
-mod revive;
-mod spares;
+mod freeze;
+mod manifest;
+mod restore;
+pub(crate) mod snapshot;
+mod warm_pool;
 
-pub(crate) use facts::{Base, SavedVm, VmFacts, is_damage};
-pub(crate) use hold::{Held, HoldError};
-pub(crate) use revive::{Identity, ReviveError, Revived, entropy, host_name};
-pub(crate) use spares::{Again, Spares};
+pub(crate) use freeze::{Held, HoldError};
+pub(crate) use manifest::{Base, SavedVm, VmFacts, is_damage};
+pub(crate) use restore::{Identity, ReviveError, Revived, entropy, host_name};
+pub(crate) use warm_pool::{Again, Spares};

@@ -7,12 +7,12 @@
 
 use crate::apart::apart;
 use crate::error::LabError;
-use crate::lab::Lab;
-use crate::scope::Scope;
-use crate::snapshot::lifecycles::lock_all_to_end;
-use crate::snapshot::restore::{Occasion, Ready};
-use crate::snapshot::take::{Afterwards, take_all};
-use crate::snapshot::vm::Snapshot;
+use crate::graph::lab::Lab;
+use crate::graph::scope::Scope;
+use crate::save::snapshot::lifecycles::lock_all_to_end;
+use crate::save::snapshot::restore::{Occasion, Ready};
+use crate::save::snapshot::take::{Afterwards, take_all};
+use crate::save::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmState, now_ns};
 use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;

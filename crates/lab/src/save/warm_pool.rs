@@ -11,7 +11,7 @@
 
 use crate::budget::VM_OVERHEAD;
 use crate::lock::lock;
-use crate::saved::{Base, SavedVm};
+use crate::save::{Base, SavedVm};
 use camino::Utf8PathBuf;
 use provium_store::Seal;
 use provium_vmm::Standby;

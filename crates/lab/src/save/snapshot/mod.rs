@@ -10,17 +10,17 @@
 //! processes, but no handle on them.
 
 mod baseline;
-mod copy;
 mod folder;
 mod lab;
+mod lab_clone;
 mod lifecycles;
 mod restore;
 mod take;
 mod vm;
 
 pub use baseline::Baseline;
-pub use copy::{LabCopy, Room};
 pub use lab::LabSnapshot;
+pub use lab_clone::{LabCopy, Room};
 pub use vm::Snapshot;
 
 pub(crate) use restore::Occasion;

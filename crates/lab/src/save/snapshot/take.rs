@@ -1,12 +1,12 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::error::LabError;
+use crate::graph::scope::ResourceId;
 use crate::lock::lock;
-use crate::saved::{Held, HoldError, SavedVm, VmFacts};
-use crate::scope::ResourceId;
-use crate::snapshot::folder::{Folder, Named, VM_SIGN};
-use crate::snapshot::lifecycles::lock_all;
-use crate::snapshot::vm::{Inner, Origin, Snapshot};
+use crate::save::snapshot::folder::{Folder, Named, VM_SIGN};
+use crate::save::snapshot::lifecycles::lock_all;
+use crate::save::snapshot::vm::{Inner, Origin, Snapshot};
+use crate::save::{Held, HoldError, SavedVm, VmFacts};
 use crate::vm::{Running, Vm, VmState};
 use camino::Utf8Path;
 use futures_util::future::join_all;

@@ -2,10 +2,10 @@
 
 use crate::budget::Need;
 use crate::error::LabError;
+use crate::graph::scope::ResourceId;
 use crate::guest::process::ProcessMark;
-use crate::saved::SavedVm;
-use crate::scope::ResourceId;
-use crate::snapshot::folder::{Folder, VM_SIGN, open_sealed};
+use crate::save::SavedVm;
+use crate::save::snapshot::folder::{Folder, VM_SIGN, open_sealed};
 use crate::vm::{Past, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::{Entry, Seal};

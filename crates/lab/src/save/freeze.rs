@@ -1,6 +1,6 @@
 //! A VM brought to a standstill, so that it can be written down.
 
-use crate::saved::VmFacts;
+use crate::save::VmFacts;
 use camino::Utf8Path;
 use provium_guest::{CallError, Channel, Quiet};
 use provium_vmm::{Machine, MachineEvent, SaveForm, VmmError};

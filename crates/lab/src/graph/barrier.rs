@@ -1,8 +1,8 @@
 //! A meeting point of tasks: opens when enough of them are in it, and is then new again.
 
 use crate::error::LabError;
+use crate::graph::scope::ResourceId;
 use crate::lock::lock;
-use crate::scope::ResourceId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -4,8 +4,8 @@
 //! member that is reached on several paths counts once.
 
 use crate::error::LabError;
-use crate::lab::{Lab, Member};
-use crate::scope::Scope;
+use crate::graph::lab::{Lab, Member};
+use crate::graph::scope::Scope;
 use crate::vm::Vm;
 
 impl Lab {

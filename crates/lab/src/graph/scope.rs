@@ -11,7 +11,7 @@
 //! A resource that is closed earlier leaves its scope then.
 
 use crate::error::LabError;
-use crate::lab::Names;
+use crate::graph::lab::Names;
 use crate::lock::lock;
 use crate::vm::Vm;
 use futures_util::future::join_all;

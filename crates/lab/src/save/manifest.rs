@@ -1,6 +1,6 @@
 //! What a saved VM is, as it stands in its folder.
 
-use crate::saved::ReviveError;
+use crate::save::ReviveError;
 use crate::vm::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::Cut;

@@ -1,11 +1,11 @@
 //! What the labs of one file share: what they draw on, and where their tasks meet.
 
-use crate::barrier::Barriers;
 use crate::budget::{BudgetError, Grant, Need};
 use crate::claim::{Share, Within};
 use crate::environment::Environment;
 use crate::fixture::{Build, FixtureSource};
-use crate::scope::ResourceId;
+use crate::graph::barrier::Barriers;
+use crate::graph::scope::ResourceId;
 use crate::waiting;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;

@@ -2,14 +2,14 @@
 
 use crate::apart::apart;
 use crate::error::LabError;
-use crate::lab::{Lab, Member};
+use crate::graph::lab::{Lab, Member};
+use crate::graph::scope::{ResourceId, Scope};
 use crate::lock::lock;
-use crate::scope::{ResourceId, Scope};
-use crate::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed};
-use crate::snapshot::lifecycles::lock_all_to_end;
-use crate::snapshot::restore::{Occasion, Ready, Replaced};
-use crate::snapshot::take::{Afterwards, take_all};
-use crate::snapshot::vm::Snapshot;
+use crate::save::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed};
+use crate::save::snapshot::lifecycles::lock_all_to_end;
+use crate::save::snapshot::restore::{Occasion, Ready, Replaced};
+use crate::save::snapshot::take::{Afterwards, take_all};
+use crate::save::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
