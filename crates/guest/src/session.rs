@@ -1,8 +1,11 @@
 //! What host and agent are to each other in a session: who announced itself, whom the host takes for its
 //! own, which answer is awaited.
 
+use crate::cell::Cell;
 use crate::error::ChannelError;
-use provium_protocol::Hello;
+use provium_protocol::{Hello, Op};
+use std::fmt;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// An agent that made itself known.
@@ -38,10 +41,29 @@ impl Identity {
 }
 
 /// A handshake under way.
-#[derive(Debug)]
 pub(crate) struct Awaiting {
     pub(crate) session: u64,
-    pub(crate) answer: oneshot::Sender<Result<Hello, ChannelError>>,
+    pub(crate) first: Option<FirstRequest>,
+    pub(crate) answer: oneshot::Sender<Result<Opened, ChannelError>>,
+}
+
+/// Makes the request to the agent that precedes all others of a session.
+pub(crate) type FirstRequest = Box<dyn FnOnce() -> Op + Send>;
+
+/// A session that has been opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) hello: Hello,
+    /// The call of the [`FirstRequest`].
+    pub(crate) first: Option<Arc<Cell>>,
+}
+
+impl fmt::Debug for Awaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Awaiting")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a guest calls itself, fit for a message.

@@ -17,7 +17,7 @@ use crate::error::{CallError, ChannelError, Violation};
 use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
-use crate::session::{Announcement, Awaiting, Identity};
+use crate::session::{Announcement, Awaiting, Identity, Opened};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::{
     CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
@@ -106,7 +106,6 @@ impl Shared {
 
     /// Makes a call. When that cannot be, its outcome says so at once.
     pub(crate) fn open(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Arc<Cell> {
-        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
         let request = codec::encode(op);
         let refusal = {
             let mut core = self.lock();
@@ -117,18 +116,14 @@ impl Shared {
                     limit: MAX_MESSAGE,
                 },
                 Phase::Open => {
-                    let id = core.free_id();
-                    let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
-                    core.calls.insert(id, Arc::clone(&cell));
-                    let sender = Sender::Call(id);
-                    core.outbox
-                        .message(sender, lane, FrameKind::Request, request, None);
+                    let cell = core.open(lane, op, request, sinks);
                     drop(core);
                     self.outgoing.notify_one();
                     return cell;
                 }
             }
         };
+        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
         let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(refusal));
         Arc::new(cell)
@@ -438,8 +433,17 @@ impl Shared {
         core.phase = Phase::Open;
         core.session = hello.session;
         core.announced = false;
-        core.answer(Ok(hello));
+        let first = core
+            .awaiting
+            .as_mut()
+            .and_then(|awaiting| awaiting.first.take());
+        let first = first.map(|request| {
+            let (op, sinks) = (request(), [Sink::Discard, Sink::Discard]);
+            core.open(Lane::AGENT, &op, codec::encode(&op), sinks)
+        });
+        core.answer(Ok(Opened { hello, first }));
         drop(core);
+        self.outgoing.notify_one();
         self.closed.send_replace(None);
         true
     }
@@ -591,6 +595,17 @@ impl Core {
         }
     }
 
+    /// Makes a call of an open session.
+    fn open(&mut self, lane: Lane, op: &Op, request: Vec<u8>, sinks: [Sink; 2]) -> Arc<Cell> {
+        let id = self.free_id();
+        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
+        let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
+        self.calls.insert(id, Arc::clone(&cell));
+        self.outbox
+            .message(Sender::Call(id), lane, FrameKind::Request, request, None);
+        cell
+    }
+
     fn grant(&mut self, cell: &Cell, channel: Channel, bytes: u32) {
         if bytes > 0 && self.calls.contains_key(&cell.id) && !cell.is_over() {
             self.outbox.credit(cell.lane, cell.id, channel, bytes);
@@ -614,7 +629,7 @@ impl Core {
     }
 
     /// Answers whoever waits for a hello.
-    fn answer(&mut self, result: Result<Hello, ChannelError>) {
+    fn answer(&mut self, result: Result<Opened, ChannelError>) {
         if let Some(awaiting) = self.awaiting.take() {
             // Whoever waited may have gone.
             let _ = awaiting.answer.send(result);
