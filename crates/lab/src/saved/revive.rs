@@ -1,7 +1,7 @@
 //! From a saved VM to a machine that runs, with an identity of its own.
 
-use crate::answer::{NoAnswer, answer_of, end_of};
 use crate::environment::{EnvironmentError, Host};
+use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::saved::{Base, SavedVm};
 use camino::Utf8PathBuf;
 use provium_guest::{AnswerAsk, CallError, Channel};

@@ -13,14 +13,14 @@
 use crate::apart::apart;
 use crate::budget::{Grant, Need};
 use crate::error::LabError;
-use crate::file::File;
+use crate::guest::file::File;
+use crate::guest::process::Process;
+use crate::guest::worker::{Worker, WorkerSeat};
 use crate::lab::{Lab, Member};
 use crate::lock::lock;
-use crate::process::Process;
 use crate::scope::{ResourceId, Scope};
 use crate::snapshot::baseline::{Baseline, Moment, Was};
 use crate::vm::Vm;
-use crate::worker::{Worker, WorkerSeat};
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use std::fmt;

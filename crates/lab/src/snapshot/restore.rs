@@ -8,8 +8,8 @@
 
 use crate::budget::{Grant, Need};
 use crate::error::LabError;
+use crate::guest::process::TakenUp;
 use crate::lock::lock;
-use crate::process::TakenUp;
 use crate::saved::{Again, Identity, Revived, host_name};
 use crate::snapshot::folder::replaced;
 use crate::snapshot::vm::Snapshot;

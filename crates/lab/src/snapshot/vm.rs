@@ -2,7 +2,7 @@
 
 use crate::budget::Need;
 use crate::error::LabError;
-use crate::process::ProcessMark;
+use crate::guest::process::ProcessMark;
 use crate::saved::SavedVm;
 use crate::scope::ResourceId;
 use crate::snapshot::folder::{Folder, VM_SIGN, open_sealed};

@@ -3,11 +3,11 @@
 //! A boot is from a template where that is allowed and one exists or can be made, and cold otherwise.
 //! Either way the guest's identity (its name, the time, randomness) is set before the test sees it.
 
-use crate::answer::{NoAnswer, answer_of, end_of};
 use crate::apart::apart;
 use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
+use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::lock::lock;
 use crate::saved::{Base, Identity, host_name};
 use crate::vm::handle::{Stage, Vm, VmState};

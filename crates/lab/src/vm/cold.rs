@@ -1,8 +1,8 @@
 //! A boot from kernel and initial RAM disk, up to an agent that answers.
 
-use crate::answer::{NoAnswer, answer_of_boot, end_of};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
+use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
 use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;

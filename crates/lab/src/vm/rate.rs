@@ -5,8 +5,8 @@
 //! its next boot: a sleep of one second takes a fraction of that. A template made of such a guest would
 //! pass the error on to every later boot of its kind.
 
-use crate::answer::{NoAnswer, answer_of};
 use crate::error::LabError;
+use crate::guest::answer::{NoAnswer, answer_of};
 use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
 use provium_guest::Channel;

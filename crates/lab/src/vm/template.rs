@@ -12,9 +12,9 @@
 //! notices nothing but the time. What is wrong with the host, or with what the test wants of the guest,
 //! is no damage.
 
-use crate::answer::{NoAnswer, answer_of};
 use crate::environment::Host;
 use crate::error::LabError;
+use crate::guest::answer::{NoAnswer, answer_of};
 use crate::saved::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
 use crate::vm::boot::{Started, Terms};
 use crate::vm::cold::modules_from;

@@ -17,7 +17,7 @@
 //! What the harness does to the VM itself (a reset, a restore) is not watched: the caller holds the
 //! life-cycle lock, and waits for the agent under a limit of its own.
 
-use crate::answer::{NoAnswer, answer_of, end_of, last_word, told};
+use crate::guest::answer::{NoAnswer, answer_of, end_of, last_word, told};
 use crate::lock::lock;
 use crate::vm::cold::host_hello;
 use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};

@@ -1,7 +1,7 @@
 //! What to run in a guest, and what came of it.
 
 use crate::error::LabError;
-use crate::line::Line;
+use crate::guest::line::Line;
 use provium_guest::Captured;
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program, Stdin};

@@ -1,15 +1,15 @@
 //! Workers: further processes of the agent's in the same guest, each with identity, descriptors and
 //! memory of its own, so that what one does delays and changes no other.
 
-use crate::ending::end_all;
 use crate::error::LabError;
-use crate::file::{File, Files};
+use crate::guest::ending::end_all;
+use crate::guest::file::{File, Files};
+use crate::guest::process::{Process, Processes};
+use crate::guest::stream::{ByteStream, WeakStream};
+use crate::guest::surface::Surface;
 use crate::lock::lock;
-use crate::process::{Process, Processes};
 use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::snapshot::LabCopy;
-use crate::stream::{ByteStream, WeakStream};
-use crate::surface::Surface;
 use crate::vm::{Mark, Vm, VmState};
 use futures_util::future::join_all;
 use provium_guest::CallError;

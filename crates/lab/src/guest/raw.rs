@@ -1,7 +1,7 @@
 //! Raw syscalls that are still on their way.
 
 use crate::error::LabError;
-use crate::line::Line;
+use crate::guest::line::Line;
 use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use provium_guest::{Call, CallError, SyscallResult};
 use provium_protocol::message::{ErrorKind, Reply};

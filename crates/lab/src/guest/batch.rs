@@ -4,14 +4,14 @@
 //! goes out in several requests, and an entry that carries much goes out alone, as a stream: the guest
 //! need not be larger than without a batch.
 
-use crate::command::{
+use crate::error::LabError;
+use crate::guest::command::{
     CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, StdinSource, exec_of, missing_shell, result_of,
     too_big,
 };
-use crate::error::LabError;
-use crate::line::Line;
-use crate::raw::syscall_result;
-use crate::surface::{Surface, WriteMode, quoted};
+use crate::guest::line::Line;
+use crate::guest::raw::syscall_result;
+use crate::guest::surface::{Surface, WriteMode, quoted};
 use provium_guest::{Captured, SyscallResult};
 use provium_protocol::message::{Entry, ErrorKind, Reply, Stat};
 use provium_protocol::op::{Op, Program};

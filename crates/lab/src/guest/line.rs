@@ -1,7 +1,7 @@
 //! A lane of a guest to talk to, and what it takes to tell what went wrong there.
 
 use crate::error::LabError;
-use crate::surface::Surface;
+use crate::guest::surface::Surface;
 use crate::vm::{MachineNumber, Mark};
 use camino::Utf8Path;
 use provium_guest::{CallError, ChannelError, LaneHandle};

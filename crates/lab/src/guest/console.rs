@@ -5,9 +5,11 @@
 //! boot or reset, so that it waits for the new boot's text and does not find the old one's.
 
 use crate::error::LabError;
+use crate::guest::stream::{
+    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
+};
 use crate::lock::lock;
 use crate::scope::Scope;
-use crate::stream::{ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts};
 use provium_vmm::Console as Log;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

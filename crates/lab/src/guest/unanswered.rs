@@ -4,7 +4,7 @@
 //! answer of the guest, which has a short grace period; after that the call returns and names the cause.
 
 use crate::error::LabError;
-use crate::line::Line;
+use crate::guest::line::Line;
 use crate::vm::{Vm, VmState};
 use provium_protocol::Lane;
 use std::fmt;

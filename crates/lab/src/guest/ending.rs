@@ -1,8 +1,8 @@
 //! Ending commands: at a time limit, and when their owner is closed.
 
 use crate::error::LabError;
-use crate::line::Line;
-use crate::unanswered::{Cause, KILL_GRACE};
+use crate::guest::line::Line;
+use crate::guest::unanswered::{Cause, KILL_GRACE};
 use futures_util::future::join_all;
 use provium_guest::{CallError, Command, InFlight};
 use provium_protocol::message::Exit;

@@ -4,19 +4,19 @@
 //! syscalls and opened files belong to its *raw* process. Everything of a worker happens in the
 //! worker's own process.
 
-use crate::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
-use crate::ending::{Waited, wait_or_kill};
 use crate::error::LabError;
-use crate::file::{File, OpenMode};
-use crate::line::Line;
-use crate::process::Process;
-use crate::raw::PendingSyscall;
+use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
+use crate::guest::ending::{Waited, wait_or_kill};
+use crate::guest::file::{File, OpenMode};
+use crate::guest::line::Line;
+use crate::guest::process::Process;
+use crate::guest::raw::PendingSyscall;
+use crate::guest::stream::{ByteStream, Site};
+use crate::guest::tail;
+use crate::guest::worker::WorkerSeat;
 use crate::scope::Scope;
 use crate::snapshot::LabCopy;
-use crate::stream::{ByteStream, Site};
-use crate::tail;
 use crate::vm::Vm;
-use crate::worker::WorkerSeat;
 use camino::Utf8Path;
 use provium_guest::{CallError, SyscallResult};
 use provium_protocol::Lane;
