@@ -25,5 +25,5 @@ mod spares;
 
 pub(crate) use facts::{Base, SavedVm, VmFacts, is_damage};
 pub(crate) use hold::{Held, HoldError};
-pub(crate) use revive::{Identity, ReviveError, Revived, entropy, host_name};
+pub(crate) use revive::{Identity, ReviveError, Revived, host_name};
 pub(crate) use spares::{Again, Spares};
