@@ -315,7 +315,7 @@ fn a_failed_build_stops_the_run_and_shows_why() {
     let ran = project.run(&["--accel", "tcg"]);
     assert_eq!(ran.code, Some(2), "{}", ran.all());
     assert!(ran.stderr.contains("oh no"), "{}", ran.stderr);
-    // Nobody uses the profile: nothing is built.
+    // No file uses the profile: nothing is built.
     std::fs::write(
         project.path().join("a.test.lua"),
         "test(\"a\", function(t) end)\n",

@@ -4,7 +4,7 @@ use provium_events::{Amount, BlockReason, Details, Event, FileStatus, Sink, Valu
 use provium_lab::{Budget as _, Need};
 use provium_runner::pool::PoolSize;
 use provium_runner::{
-    About, FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, STUCK_AFTER, Stop, TestFile,
+    FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, RunInfo, STUCK_AFTER, Stop, TestFile,
     run,
 };
 use std::sync::mpsc::channel;
@@ -34,7 +34,7 @@ fn plan(files: &[&str]) -> Plan {
         lines: Vec::new(),
         names: Vec::new(),
     };
-    let about = About {
+    let info = RunInfo {
         version: "0".into(),
         seed: 1,
         accel: "none".into(),
@@ -48,7 +48,7 @@ fn plan(files: &[&str]) -> Plan {
         fail_fast: false,
         whole_files: true,
         pressure: "/nowhere".into(),
-        about,
+        info,
     }
 }
 
@@ -81,18 +81,18 @@ fn end(status: FileStatus) -> FileEnd {
     }
 }
 
-/// Runs `plan` within `cpus` vCPUs, and gives what it told.
+/// Runs `plan` within `cpus` vCPUs, and returns its events.
 fn told(
     plan: &Plan,
     cpus: u32,
     stop: &Stop,
     run_file: impl Fn(FileTask, &Pool) -> FileEnd + Send + Sync + 'static,
 ) -> (Outcome, Vec<Event>) {
-    told_with(plan, &mut History::default(), cpus, stop, run_file)
+    events_with(plan, &mut History::default(), cpus, stop, run_file)
 }
 
 /// The same, with what is known of the files.
-fn told_with(
+fn events_with(
     plan: &Plan,
     history: &mut History,
     cpus: u32,
@@ -119,7 +119,7 @@ fn told_with(
 
 fn position(events: &[Event], wanted: impl Fn(&Event) -> bool) -> usize {
     let position = events.iter().position(wanted);
-    assert!(position.is_some(), "the event is not told: {events:#?}");
+    assert!(position.is_some(), "the event is missing: {events:#?}");
     position.unwrap_or_default()
 }
 
@@ -300,7 +300,7 @@ fn the_longest_file_starts_first_and_a_new_one_before_it() {
     std::fs::write(cache.join("history-v1.json"), saved).unwrap();
     let mut history = History::load(cache);
     let plan = plan(&["a", "b", "c"]);
-    let (_, events) = told_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
+    let (_, events) = events_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
         end(FileStatus::Passed)
     });
     let order: Vec<&str> = started(&events).iter().map(|(path, _)| *path).collect();
@@ -327,7 +327,7 @@ fn a_second_run_sets_aside_what_a_file_needed() {
     };
     for reservation in [one(), two] {
         let mut history = History::load(cache);
-        let (_, events) = told_with(&plan, &mut history, 2, &Stop::new(), run_file);
+        let (_, events) = events_with(&plan, &mut history, 2, &Stop::new(), run_file);
         assert_eq!(started(&events), [("a", reservation)]);
         history.save(cache).unwrap();
     }
@@ -339,7 +339,7 @@ fn a_run_of_some_tests_teaches_nothing() {
     let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
     let learned = |plan: &Plan, status| {
         let mut history = History::default();
-        told_with(plan, &mut history, 1, &Stop::new(), move |_, _| end(status));
+        events_with(plan, &mut history, 1, &Stop::new(), move |_, _| end(status));
         history.save(cache).unwrap();
         History::load(cache).of("a".into()).is_some()
     };

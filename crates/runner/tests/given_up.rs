@@ -5,7 +5,9 @@
 use provium_events::{Amount, Event, FileStatus, Sink, Value};
 use provium_lab::{Budget as _, Need};
 use provium_runner::pool::PoolSize;
-use provium_runner::{About, FileEnd, FileTask, History, Plan, Pool, RunFile, Stop, TestFile, run};
+use provium_runner::{
+    FileEnd, FileTask, History, Plan, Pool, RunFile, RunInfo, Stop, TestFile, run,
+};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ fn plan(file_timeout: Option<Duration>) -> Plan {
         fail_fast: false,
         whole_files: true,
         pressure: "/nowhere".into(),
-        about: About {
+        info: RunInfo {
             version: "0".into(),
             seed: 1,
             accel: "none".into(),
