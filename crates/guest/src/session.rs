@@ -3,7 +3,7 @@
 
 use crate::cell::Cell;
 use crate::error::ChannelError;
-use provium_protocol::{Hello, Op};
+use provium_protocol::{AgentOp, Hello};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -48,7 +48,7 @@ pub(crate) struct Awaiting {
 }
 
 /// Makes the request to the agent that precedes all others of a session.
-pub(crate) type FirstRequest = Box<dyn FnOnce() -> Op + Send>;
+pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
 
 /// A session that has been opened.
 #[derive(Debug)]

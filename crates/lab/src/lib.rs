@@ -57,7 +57,6 @@ pub use host_shell::{
 };
 pub use lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
-pub use provium_guest::SyscallResult;
 pub use scope::{Class, CloseFailure, ResourceId, Scope};
 pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
@@ -67,5 +66,6 @@ pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 pub use provium_store::SEAL as SNAPSHOT_SEAL;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
-pub use provium_protocol::message::{Entry, EntryType, GuestStats, Stat};
+pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
+pub use provium_protocol::op as request;
 pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};

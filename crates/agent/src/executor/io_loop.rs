@@ -13,7 +13,7 @@ use crate::sys::packet::{self, Waiting};
 use crate::sys::signal::SignalStream;
 use crate::sys::{Errno, fd, memory, process};
 use provium_protocol::frame::{Assembler, HEADER_LEN, INITIAL_WINDOW, Item, MAX_PAYLOAD};
-use provium_protocol::op::SignalTarget;
+use provium_protocol::op::{OpClass, SignalTarget};
 use provium_protocol::{CallId, Frame, FrameDecoder, FrameKind, Lane, Op, Reply, codec};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -220,8 +220,7 @@ impl IoLoop {
                 }
             }
             FrameKind::Cancel => self.cancel(frame.lane, frame.call),
-            // Between router and executor, this says: end.
-            FrameKind::Hello => self.shared.quit(),
+            FrameKind::Goodbye => self.shared.quit(),
             _ => {}
         }
     }
@@ -361,7 +360,11 @@ impl IoLoop {
                 Some(until) => self.sleeping.push((call, until)),
                 None => shared.finish(&call, Err(failure::invalid("too long a sleep"))),
             },
-            op => owner.push(&shared, Job { call, op }),
+            // Of another class: a process of the owner carries it out.
+            op => {
+                debug_assert_ne!(op.class(), OpClass::Executor, "{op:?}");
+                owner.push(&shared, Job { call, op });
+            }
         }
     }
 

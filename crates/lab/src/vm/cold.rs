@@ -128,7 +128,6 @@ impl Vm {
         };
         Err(self.unanswered(no_answer, &limit))
     }
-
 }
 
 /// The greeting of a new session, whose number the channel chooses.

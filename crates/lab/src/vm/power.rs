@@ -332,9 +332,7 @@ impl Vm {
 
     /// The identity of the guest after a reboot, which is made when the agent has answered, and how long
     /// that may take.
-    pub(crate) fn reboot_terms(
-        &self,
-    ) -> (impl FnOnce() -> SetIdentity + Send + 'static, Duration) {
+    pub(crate) fn reboot_terms(&self) -> (impl FnOnce() -> SetIdentity + Send + 'static, Duration) {
         let options = lock(&self.0.booted_with).clone();
         let limit = self.agent_limit(&options);
         let vm = self.clone();
