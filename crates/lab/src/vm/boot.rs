@@ -9,7 +9,7 @@ use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::lock::lock;
-use crate::saved::{Base, Identity, host_name};
+use crate::save::{Base, Identity, host_name};
 use crate::vm::handle::{Stage, Vm, VmState};
 use crate::vm::options::VmOptions;
 use crate::vm::running::{MachineNumber, Running};
@@ -274,7 +274,7 @@ impl Vm {
             watch: Mutex::new(None),
             pressed: Mutex::new(None),
         });
-        running.machine.note_answer();
+        running.machine.mark_agent_up();
         self.0
             .stage
             .send_replace(Stage::Booted(Arc::clone(&running)));

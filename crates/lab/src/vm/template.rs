@@ -15,7 +15,7 @@
 use crate::environment::Host;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
-use crate::saved::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
+use crate::save::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
 use crate::vm::boot::{Started, Terms};
 use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
@@ -256,7 +256,7 @@ impl Vm {
             let standby = match environment.host() {
                 Some(host) => {
                     let (machine, name) = (saved.machine.clone(), "spare".to_owned());
-                    Standby::prepare(machine, name, kernel, &host.qemu)
+                    Standby::restore(machine, name, kernel, &host.qemu)
                         .await
                         .ok()
                 }

@@ -1,11 +1,11 @@
 //! What a test has come to: while it runs, and in the end.
 
-use super::side_by_side::OwnLab;
-use crate::failure::Failure;
-use crate::globals::Children;
-use crate::log::{Log, LogLines};
-use crate::task::Task;
-use crate::text::without_middle;
+use super::parallel::OwnLab;
+use crate::api::globals::Children;
+use crate::binding::text::without_middle;
+use crate::engine::failure::Failure;
+use crate::engine::log::{Log, LogLines};
+use crate::engine::task::Task;
 use mlua::{Function, Value};
 use std::cell::{Cell, RefCell};
 use std::fmt;
