@@ -5,8 +5,7 @@
 //! else is sent before the answer.
 
 use crate::error::ChannelError;
-use crate::session::{Awaiting, FirstRequest, Opened};
-use crate::shared::Shared;
+use crate::shared::{Awaiting, FirstRequest, Opened, Shared};
 use provium_protocol::frame::SYNC;
 use provium_protocol::{CallId, Frame, FrameKind, HostHello, Lane, codec};
 use std::sync::atomic::{AtomicU64, Ordering};

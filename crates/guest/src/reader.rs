@@ -277,7 +277,7 @@ mod tests {
         };
         let shared = Arc::new(Shared::new(identity, None));
         let (answer, _answered) = tokio::sync::oneshot::channel();
-        shared.await_hello(crate::session::Awaiting {
+        shared.await_hello(crate::shared::Awaiting {
             session: 5,
             first: None,
             answer,

@@ -1,12 +1,7 @@
-//! What host and agent are to each other in a session: who announced itself, whom the host takes for its
-//! own, which answer is awaited.
+//! Host and agent in a session: which agent announced itself, and which one the host accepts.
 
-use crate::cell::Cell;
 use crate::error::ChannelError;
-use provium_protocol::{AgentOp, Hello};
-use std::fmt;
-use std::sync::Arc;
-use tokio::sync::oneshot;
+use provium_protocol::Hello;
 
 /// An agent that made itself known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,32 +32,6 @@ impl Identity {
             host_protocol: self.protocol,
             host_build: self.host_build.clone(),
         })
-    }
-}
-
-/// A handshake under way.
-pub(crate) struct Awaiting {
-    pub(crate) session: u64,
-    pub(crate) first: Option<FirstRequest>,
-    pub(crate) answer: oneshot::Sender<Result<Opened, ChannelError>>,
-}
-
-/// Makes the request to the agent that precedes all others of a session.
-pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
-
-/// A session that has been opened.
-#[derive(Debug)]
-pub(crate) struct Opened {
-    pub(crate) hello: Hello,
-    /// The call of the [`FirstRequest`].
-    pub(crate) first: Option<Arc<Cell>>,
-}
-
-impl fmt::Debug for Awaiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Awaiting")
-            .field("session", &self.session)
-            .finish_non_exhaustive()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
 use crate::outgoing::Outgoing;
-use crate::session::{Announcement, Awaiting, Identity, Opened};
+use crate::session::{Announcement, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::op::Quiesce;
 use provium_protocol::{
@@ -26,6 +26,7 @@ use provium_protocol::{
     WireError,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
@@ -73,6 +74,32 @@ enum Phase {
     Open,
     Over(Arc<ChannelError>),
     Dead(Arc<ChannelError>),
+}
+
+/// A handshake under way.
+pub(crate) struct Awaiting {
+    pub(crate) session: u64,
+    pub(crate) first: Option<FirstRequest>,
+    pub(crate) answer: oneshot::Sender<Result<Opened, ChannelError>>,
+}
+
+/// Makes the request to the agent that precedes all others of a session.
+pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
+
+/// A session that has been opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) hello: Hello,
+    /// The call of the [`FirstRequest`].
+    pub(crate) first: Option<Arc<Cell>>,
+}
+
+impl fmt::Debug for Awaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Awaiting")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Shared {

@@ -173,7 +173,7 @@ pub(crate) fn host_name(name: &str) -> String {
 }
 
 /// Bytes that nobody else has.
-pub(crate) fn entropy() -> Vec<u8> {
+fn entropy() -> Vec<u8> {
     let mut bytes = vec![0; ENTROPY_BYTES];
     // What the kernel cannot give now, the guest does without: it has a generator of its own.
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
