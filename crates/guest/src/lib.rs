@@ -27,6 +27,7 @@
 
 mod allowance;
 mod asks;
+mod blocking;
 mod call;
 mod capture;
 mod cell;
@@ -51,6 +52,7 @@ mod stream;
 mod writer;
 
 pub use asks::{AnswerAsk, Answering, NoModules};
+pub use blocking::BlockingCall;
 pub use call::{Call, Input, Output};
 pub use capture::{Capture, CaptureReader, Captured, Piece};
 pub use channel::Channel;
@@ -59,7 +61,6 @@ pub use cut::{CommandMark, Cut};
 pub use error::{CallError, ChannelError, Violation};
 pub use files::MAX_FILE_IN_MEMORY;
 pub use handshake::After;
-pub use kind::BlockingCall;
 pub use lane::LaneHandle;
 pub use quiet::Quiet;
 pub use session::Announcement;

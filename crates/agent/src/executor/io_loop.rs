@@ -13,7 +13,7 @@ use crate::sys::packet::{self, Waiting};
 use crate::sys::signal::SignalStream;
 use crate::sys::{Errno, fd, memory, process};
 use provium_protocol::frame::{Assembler, HEADER_LEN, INITIAL_WINDOW, Item, MAX_PAYLOAD};
-use provium_protocol::op::{OpClass, SignalTarget};
+use provium_protocol::op::SignalTarget;
 use provium_protocol::{CallId, Frame, FrameDecoder, FrameKind, Lane, Op, Reply, codec};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
@@ -360,11 +360,8 @@ impl IoLoop {
                 Some(until) => self.sleeping.push((call, until)),
                 None => shared.finish(&call, Err(failure::invalid("too long a sleep"))),
             },
-            // Of another class: a process of the owner carries it out.
-            op => {
-                debug_assert_ne!(op.class(), OpClass::Executor, "{op:?}");
-                owner.push(&shared, Job { call, op });
-            }
+            // Operations of other classes: a process of the owner carries them out.
+            op => owner.push(&shared, Job { call, op }),
         }
     }
 
