@@ -4,9 +4,10 @@ use crate::consoles::consoles;
 use crate::excerpt::{SourceCache, Sources, excerpt};
 use crate::paint::Paint;
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
-use crate::text::{indented, seconds, size, tail};
+use crate::text::{indented, seconds, tail};
 use provium_events::printable::{clean, one_line};
 use provium_events::{Amount, Event, FileStatus};
+use provium_units::format_size;
 use std::fmt::Write as _;
 
 /// Console lines shown with a failed test, unless everything is wanted.
@@ -134,7 +135,7 @@ impl Human {
             0 => format!("could not be built, {took}"),
             bytes => format!(
                 "was built, {} in {took}",
-                size(bytes.next_multiple_of(1 << 20))
+                format_size(bytes.next_multiple_of(1 << 20))
             ),
         };
         self.fixture(path, &what)
@@ -234,7 +235,7 @@ impl Human {
             boot,
             boot_ns,
         } = boot;
-        let (memory, took) = (size(*memory_bytes), seconds(*boot_ns, 2));
+        let (memory, took) = (format_size(*memory_bytes), seconds(*boot_ns, 2));
         let (vm_name, profile) = (one_line(vm_name), one_line(profile));
         format!(
             "  {} {vm_name} ({profile}, {memory}) {boot} {took}\n",
