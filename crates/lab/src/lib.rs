@@ -10,26 +10,21 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod apart;
-mod barrier;
 mod budget;
 mod claim;
 mod environment;
 pub mod errno;
 mod error;
-mod file_context;
 mod fixture;
+mod graph;
 mod guest;
 mod host_shell;
 pub mod kernel_log;
-mod lab;
 mod lock;
-mod membership;
 pub mod nearest;
 mod profile;
-mod saved;
-mod scope;
+mod save;
 mod search;
-mod snapshot;
 mod vm;
 mod waiting;
 
@@ -41,6 +36,8 @@ pub use fixture::{
     BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Found, Input, InputKind,
     Recorder, Taken,
 };
+pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
+pub use graph::scope::{Class, CloseFailure, ResourceId, Scope};
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
@@ -55,11 +52,9 @@ pub use guest::worker::Worker;
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
-pub use lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use provium_guest::SyscallResult;
-pub use scope::{Class, CloseFailure, ResourceId, Scope};
-pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
+pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 

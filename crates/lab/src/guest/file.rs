@@ -1,12 +1,12 @@
 //! Files that stay open in a guest: descriptors of the raw process, or of a worker.
 
 use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::guest::line::Line;
 use crate::guest::stream::{ByteStream, Site};
 use crate::guest::surface::{Surface, quoted};
 use crate::guest::tail;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::vm::Mark;
 use provium_guest::CallError;
 use provium_protocol::Descriptor;

@@ -4,13 +4,13 @@
 //! limit, past which the middle is dropped and the result says so.
 
 use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::guest::ending::{Waited, end_all, wait_or_kill};
 use crate::guest::line::Line;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::guest::surface::Surface;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::vm::Vm;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
 use provium_protocol::Lane;

@@ -1,8 +1,8 @@
 //! Raw syscalls that are still on their way.
 
 use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::guest::line::Line;
-use crate::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use provium_guest::{Call, CallError, SyscallResult};
 use provium_protocol::message::{ErrorKind, Reply};
 use provium_protocol::op::{Op, Syscall};

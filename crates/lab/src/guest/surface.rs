@@ -5,6 +5,7 @@
 //! worker's own process.
 
 use crate::error::LabError;
+use crate::graph::scope::Scope;
 use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
 use crate::guest::ending::{Waited, wait_or_kill};
 use crate::guest::file::{File, OpenMode};
@@ -14,8 +15,7 @@ use crate::guest::raw::PendingSyscall;
 use crate::guest::stream::{ByteStream, Site};
 use crate::guest::tail;
 use crate::guest::worker::WorkerSeat;
-use crate::scope::Scope;
-use crate::snapshot::LabCopy;
+use crate::save::snapshot::LabCopy;
 use crate::vm::Vm;
 use camino::Utf8Path;
 use provium_guest::{CallError, SyscallResult};

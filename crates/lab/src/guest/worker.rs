@@ -2,14 +2,14 @@
 //! memory of its own, so that what one does delays and changes no other.
 
 use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::guest::ending::end_all;
 use crate::guest::file::{File, Files};
 use crate::guest::process::{Process, Processes};
 use crate::guest::stream::{ByteStream, WeakStream};
 use crate::guest::surface::Surface;
 use crate::lock::lock;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
-use crate::snapshot::LabCopy;
+use crate::save::snapshot::LabCopy;
 use crate::vm::{Mark, Vm, VmState};
 use futures_util::future::join_all;
 use provium_guest::CallError;

@@ -2,7 +2,8 @@
 
 use crate::environment::Environment;
 use crate::error::LabError;
-use crate::file_context::FileContext;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::graph::test_file::FileContext;
 use crate::guest::clock::Clock;
 use crate::guest::console::Console;
 use crate::guest::file::Files;
@@ -12,7 +13,6 @@ use crate::guest::surface::Surface;
 use crate::guest::worker::Workers;
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::vm::options::VmOptions;
 use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
 use crate::vm::timeline::{Mark, Past, Timeline};
