@@ -142,8 +142,8 @@ pub(crate) fn perm_of(value: &Value) -> Result<u32, String> {
     if bits > 0o7777 { Err(bad()) } else { Ok(bits) }
 }
 
-/// The permission bits that somebody means who writes these in decimal digits and forgets that they
-/// are octal: where that reading is usual, and the number itself is not.
+/// The permission bits that an author meant who wrote these in decimal digits and forgot that they are
+/// octal. `None` unless that reading is usual and the number itself is not.
 fn meant_as_octal(bits: u32) -> Option<u32> {
     let digits = bits.to_string();
     let octal = u32::from_str_radix(&digits, 8).ok()?;
@@ -151,8 +151,8 @@ fn meant_as_octal(bits: u32) -> Option<u32> {
     is_octal.then_some(octal)
 }
 
-/// Whether permission bits are such as people give: the owner may read, the group may do no more than
-/// the owner, and others no more than the group.
+/// Whether permission bits have the usual form: the owner may read, the group has no more rights than the
+/// owner, and others have no more than the group.
 fn is_usual(bits: u32) -> bool {
     let (owner, group, other) = ((bits >> 6) & 7, (bits >> 3) & 7, bits & 7);
     let follows = |mine: u32, theirs: u32| {
