@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::saved::Spares;
+use crate::save::Spares;
 use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
@@ -259,7 +259,7 @@ impl Environment {
                 return Ok(Arc::new(image));
             }
             let image = image.as_given();
-            match provium_vmm::survives_waking(&image.kernel) {
+            match provium_vmm::supports_s3(&image.kernel) {
                 true => Ok::<_, EnvironmentError>(Arc::new(image)),
                 false => Err(EnvironmentError::CannotWake {
                     profile: profile.to_owned(),

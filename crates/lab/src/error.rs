@@ -160,7 +160,7 @@ impl LabError {
     /// Whether it says that a saved VM is damaged, and not only that the host could not start it.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            Self::Host { source, .. } => crate::saved::is_damage(&**source),
+            Self::Host { source, .. } => crate::save::is_damage(&**source),
             _ => false,
         }
     }

@@ -14,8 +14,8 @@
 //!
 //! Bytes in, reports out. Which of them fail a test, and whose test that is, is decided elsewhere.
 
-use crate::console::Console;
 use crate::error::LabError;
+use crate::guest::console::Console;
 use std::fmt;
 
 /// Reports of a kind that are kept. A kernel that goes wrong repeats itself.

@@ -9,73 +9,54 @@
 //!
 //! This crate knows no Lua and no test; it never prints.
 
-mod answer;
 mod apart;
-mod barrier;
-mod batch;
 mod budget;
 mod claim;
-mod clock;
-mod command;
-mod console;
-mod ending;
 mod environment;
 pub mod errno;
 mod error;
-mod file;
-mod file_context;
 mod fixture;
+mod graph;
+mod guest;
 mod host_shell;
 pub mod kernel_log;
-mod lab;
-mod line;
 mod lock;
-mod membership;
 pub mod nearest;
-mod process;
 mod profile;
-mod raw;
-mod saved;
-mod scope;
+mod save;
 mod search;
-mod snapshot;
-mod stream;
-mod surface;
-mod tail;
-mod unanswered;
 mod vm;
 mod waiting;
-mod worker;
 
-pub use batch::{BatchEntry, BatchOutcome};
 pub use budget::{Budget, BudgetError, Grant, Need, StandingBy, Unlimited, VM_OVERHEAD};
 pub use claim::Claim;
-pub use clock::Clock;
-pub use command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
-pub use console::Console;
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
-pub use file::{File, OpenMode};
 pub use fixture::{
     BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Found, Input, InputKind,
     Recorder, Taken,
 };
+pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
+pub use graph::scope::{Class, CloseFailure, ResourceId, Scope};
+pub use guest::batch::{BatchEntry, BatchOutcome};
+pub use guest::clock::Clock;
+pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
+pub use guest::console::Console;
+pub use guest::file::{File, OpenMode};
+pub use guest::process::{OutputKind, Process, ProcessStatus};
+pub use guest::raw::PendingSyscall;
+pub use guest::stream::{ByteStream, Site, StreamKind};
+pub use guest::surface::{Surface, WriteMode};
+pub use guest::unanswered::RawCall;
+pub use guest::worker::Worker;
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
-pub use lab::{Lab, Member, MemberKind, RESERVED_NAMES};
-pub use process::{OutputKind, Process, ProcessStatus};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use provium_guest::SyscallResult;
-pub use raw::PendingSyscall;
-pub use scope::{Class, CloseFailure, ResourceId, Scope};
-pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
-pub use stream::{ByteStream, Site, StreamKind};
-pub use surface::{Surface, WriteMode};
-pub use unanswered::RawCall;
+pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
-pub use worker::Worker;
 
 /// The name of the file in a snapshot's folder by which that snapshot is told from all others.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;

@@ -8,44 +8,19 @@
 //!
 //! The only crate that knows the Lua machine. It prints nothing and decides no exit code.
 
-mod args;
-mod cancel;
-mod class;
-mod consoles;
-mod data;
-mod deadline;
-mod drive;
-mod failure;
-mod file;
+mod api;
+mod binding;
+mod engine;
 mod fixture;
-mod globals;
-mod held_up;
-mod hook;
-mod job;
-mod list;
-mod listing;
-mod log;
-mod machine;
-mod objects;
-mod options;
 mod pattern;
-mod prelude;
-mod preview;
-mod raise;
-mod report;
-mod run;
-mod stack;
-mod task;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod text;
-mod units;
 
-pub use cancel::CancelToken;
-pub use file::base_of;
+pub use engine::cancel::CancelToken;
+pub use engine::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, FileStatus, Listing};
+pub use engine::list_file::list_file;
+pub use engine::run_file::run_file;
+pub use engine::test_file::base_of;
 pub use fixture::{BuiltAlone, build_fixture};
-pub use job::{ChunkError, DeclaredTest, FileJob, FileOutcome, FileStatus, Listing};
-pub use list::list_file;
-pub use run::run_file;
 pub use testing::TestSelection;

@@ -1,21 +1,21 @@
 //! The handle of a VM: its names, its state, and what hangs on it.
 
-use crate::clock::Clock;
-use crate::console::Console;
 use crate::environment::Environment;
 use crate::error::LabError;
-use crate::file::Files;
-use crate::file_context::FileContext;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::graph::test_file::FileContext;
+use crate::guest::clock::Clock;
+use crate::guest::console::Console;
+use crate::guest::file::Files;
+use crate::guest::process::Processes;
+use crate::guest::stream::OpenStreams;
+use crate::guest::surface::Surface;
+use crate::guest::worker::Workers;
 use crate::lock::lock;
-use crate::process::Processes;
 use crate::profile::Profile;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
-use crate::stream::OpenStreams;
-use crate::surface::Surface;
 use crate::vm::options::VmOptions;
 use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
 use crate::vm::timeline::{Mark, Past, Timeline};
-use crate::worker::Workers;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_protocol::message::GuestStats;

@@ -3,7 +3,7 @@
 use crate::budget::Grant;
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::saved::Base;
+use crate::save::Base;
 use crate::vm::handle::Vm;
 use crate::vm::timeline::Mark;
 use provium_events::{BootKind, Event};

@@ -2,11 +2,11 @@
 
 use super::context::TestContext;
 use super::diff::{differences, first_difference, pair, plain, quoted};
-use crate::args::{Args, number_of};
-use crate::class::Class;
-use crate::objects::is_result;
-use crate::raise::Raise;
-use crate::text::{self, cut};
+use crate::api::objects::is_result;
+use crate::binding::args::{Args, number_of};
+use crate::binding::class::Class;
+use crate::binding::raise::Raise;
+use crate::binding::text::{self, cut};
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
 /// Longest text shown whole when something is not found in it.
@@ -143,7 +143,7 @@ fn matches(find: &Function, args: &Args) -> Outcome {
     let text = args.bytes(0, "the text")?;
     args.bytes(1, "the pattern")?;
     let captures: MultiValue = find.call((args.value(0), args.value(1))).map_err(|error| {
-        let why = crate::failure::Failure::from(error).message;
+        let why = crate::engine::failure::Failure::from(error).message;
         Raise::argument(format!(
             "bad pattern: {}",
             why.lines().next().unwrap_or_default()

@@ -2,9 +2,9 @@
 
 use super::verdict::{Attachment, TestRun};
 use super::{assertions, diff};
-use crate::class::{Class, Object, raw_function};
-use crate::options::hint;
-use crate::raise::Raise;
+use crate::binding::class::{Class, Object, raw_function};
+use crate::binding::options::hint;
+use crate::binding::raise::Raise;
 use mlua::{AnyUserData, IntoLua, Lua, Result, Table, UserDataFields, Value};
 use std::rc::Rc;
 
@@ -51,7 +51,7 @@ struct OpenStep {
 
 /// Makes the class, and what the prelude's part of it calls.
 pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
-    let prelude = crate::file::FileState::of(lua).prelude.clone();
+    let prelude = crate::engine::test_file::FileState::of(lua).prelude.clone();
     let class = Class::<TestContext>::new(lua)?
         .with(|class| assertions::add(class, lua))?
         .lua_method("assert_raises", &prelude.method("assert_raises")?)?

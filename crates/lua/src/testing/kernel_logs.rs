@@ -8,9 +8,9 @@
 //! after it was closed, and so is the test's copy of a VM of the file. A VM that the test itself has
 //! closed is its own business.
 
-use super::side_by_side::OwnLab;
+use super::parallel::OwnLab;
 use super::{Status, Verdict};
-use crate::file::FileState;
+use crate::engine::test_file::FileState;
 use mlua::Value;
 use provium_lab::kernel_log::{Report, ReportKind};
 use provium_lab::{ResourceId, Scope, Vm};

@@ -1,10 +1,10 @@
 //! A test's metadata: what the harness acts on, and everything, for who reads the events.
 
 use super::kernel_logs::KernelLog;
-use crate::args::{integer_of, text_of, words_of};
-use crate::data::{Data, Form};
-use crate::text;
-use crate::units;
+use crate::binding::args::{integer_of, text_of, words_of};
+use crate::binding::data::{Data, Form};
+use crate::binding::text;
+use crate::binding::units;
 use mlua::{Lua, Table, Value};
 use std::time::Duration;
 

@@ -1,15 +1,18 @@
 //! Tests: declared, chosen, run, judged.
 
 mod assertions;
+pub(crate) mod consoles;
 mod context;
 mod diff;
 mod kernel_logs;
 mod meta;
+mod parallel;
 mod registry;
+pub(crate) mod report;
 mod reset;
-mod run;
+mod run_test;
 mod selection;
-mod side_by_side;
+
 mod verdict;
 
 pub(crate) use assertions::ALWAYS_TRUE;
@@ -17,10 +20,10 @@ pub(crate) use context::register;
 pub(crate) use diff::{plain, quoted};
 pub(crate) use kernel_logs::Positions;
 pub(crate) use meta::{Meta, retries_of};
+pub(crate) use parallel::run_side_by_side;
 pub(crate) use registry::{Declared, Registry, expect_file_scope, install};
 pub(crate) use reset::FileBaseline;
-pub(crate) use run::{close, end_tasks, run_test};
+pub(crate) use run_test::{close, end_tasks, run_test};
 pub(crate) use selection::Choice;
 pub use selection::TestSelection;
-pub(crate) use side_by_side::run_side_by_side;
 pub(crate) use verdict::{Expected, Status, Step, TestRun, Verdict};

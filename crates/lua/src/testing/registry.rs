@@ -1,11 +1,11 @@
 //! The tests a file declares: `test(name, [meta,] fn)` and `todo(reason)`.
 
 use super::Meta;
-use crate::class::function;
-use crate::file::FileState;
-use crate::raise::Raise;
-use crate::stack;
-use crate::task::Task;
+use crate::binding::class::function;
+use crate::binding::raise::Raise;
+use crate::binding::stack;
+use crate::engine::task::Task;
+use crate::engine::test_file::FileState;
 use mlua::{Function, Lua, Result, Table, Value};
 use provium_lab::Site;
 

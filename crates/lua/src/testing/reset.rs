@@ -1,6 +1,6 @@
 //! `provium.reset_between_tests`: every test finds the file's VMs as the top level left them.
 
-use crate::file::FileState;
+use crate::engine::test_file::FileState;
 use provium_lab::Baseline;
 use std::cell::RefCell;
 

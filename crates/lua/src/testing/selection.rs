@@ -1,7 +1,7 @@
 //! Which of a file's tests are run.
 
 use super::{Declared, Meta};
-use crate::options::hint;
+use crate::binding::options::hint;
 use regex::Regex;
 
 /// What the user asked for. Nothing asked: every test that is not slow.

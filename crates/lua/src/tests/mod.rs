@@ -13,9 +13,9 @@ mod parallel;
 mod tasks;
 mod timeouts;
 
-use crate::job::{FileJob, FileOutcome};
-use crate::report::Reporter;
-use crate::run::run;
+use crate::engine::job::{FileJob, FileOutcome};
+use crate::engine::run_file::run;
+use crate::testing::report::Reporter;
 use crate::testing::{Status, TestSelection, Verdict};
 use crate::{CancelToken, Listing};
 use camino::Utf8PathBuf;

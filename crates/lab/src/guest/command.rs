@@ -1,0 +1,320 @@
+//! What to run in a guest, and what came of it.
+
+use crate::error::LabError;
+use crate::guest::line::Line;
+use provium_guest::Captured;
+use provium_protocol::message::Exit;
+use provium_protocol::op::{Exec, Program, Stdin};
+use serde_bytes::ByteBuf;
+use std::fmt;
+use std::time::Duration;
+
+/// Output kept per stream unless the caller says otherwise, bytes.
+pub const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
+
+/// Longest argument or variable of a program, with its final zero byte, bytes: `MAX_ARG_STRLEN` of Linux,
+/// 32 pages.
+const LONGEST_ARGUMENT: usize = 128 * 1024;
+/// Longest list of arguments and variables, bytes: three quarters of `_STK_LIM` of Linux (8 MiB), whatever
+/// the stack's own limit is.
+const LONGEST_LIST: usize = 6 * 1024 * 1024;
+/// `ENOENT`, of Linux.
+const NO_ENTRY: i32 = 2;
+/// `E2BIG`, of Linux.
+const TOO_BIG: i32 = 7;
+
+/// A command.
+#[derive(Debug, Clone)]
+pub struct CommandSpec {
+    /// What to run.
+    pub program: Program,
+    /// Added to the usual environment, or replacing it.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Start from an empty environment.
+    pub env_clear: bool,
+    /// Working directory.
+    pub cwd: Option<Vec<u8>>,
+    /// Standard input.
+    pub stdin: StdinSource,
+    /// User to become.
+    pub user: Option<String>,
+    /// Give it a terminal.
+    pub tty: bool,
+    /// Bytes kept of each output stream; past it the middle is dropped.
+    pub max_output: usize,
+}
+
+/// Where standard input comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StdinSource {
+    /// `/dev/null`.
+    Null,
+    /// These bytes, then the end.
+    Bytes(Vec<u8>),
+    /// Written by the holder of the process, until closed.
+    Open,
+}
+
+impl CommandSpec {
+    /// A command with everything by default and no input.
+    pub fn new(program: Program) -> Self {
+        Self {
+            program,
+            env: Vec::new(),
+            env_clear: false,
+            cwd: None,
+            stdin: StdinSource::Null,
+            user: None,
+            tty: false,
+            max_output: DEFAULT_MAX_OUTPUT,
+        }
+    }
+
+    /// Refuses what no Linux kernel takes, before it is sent: the guest would have to hold it several
+    /// times over only to say no.
+    pub(crate) fn check_size(&self, line: &Line) -> Result<(), LabError> {
+        self.excess().map_or(Ok(()), |excess| {
+            Err(too_big(line.subject.clone(), line.call.clone(), excess))
+        })
+    }
+
+    /// What is too long for any Linux kernel, said so that it completes "cannot".
+    pub(crate) fn excess(&self) -> Option<String> {
+        let words: Vec<&[u8]> = match &self.program {
+            Program::Shell(text) => vec![text],
+            Program::Argv(words) => words.iter().map(|word| word.as_slice()).collect(),
+        };
+        let arguments = words.iter().map(|word| word.len() + 1);
+        let variables = self
+            .env
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 2);
+        let lengths = || arguments.clone().chain(variables.clone());
+        if let Some(length) = lengths().find(|length| *length > LONGEST_ARGUMENT) {
+            let (length, limit) = (length - 1, LONGEST_ARGUMENT - 1);
+            return Some(format!(
+                "pass an argument or variable of {length} bytes (the limit of Linux is {limit}; use \
+                 `stdin` or a file)"
+            ));
+        }
+        let total: usize = lengths().sum();
+        (total > LONGEST_LIST).then(|| {
+            format!(
+                "pass {total} bytes of arguments and variables (the limit of Linux is \
+                 {LONGEST_LIST}; use `stdin` or a file)"
+            )
+        })
+    }
+}
+
+/// The error of a command that no kernel would take.
+pub(crate) fn too_big(subject: String, call: String, excess: String) -> LabError {
+    LabError::Guest {
+        subject,
+        call,
+        errno: TOO_BIG,
+        detail: excess,
+    }
+}
+
+/// Says that the shell is what is missing, where a command that needs it found nothing.
+pub(crate) fn missing_shell(program: &Program, mut error: LabError) -> LabError {
+    if let (Program::Shell(_), LabError::Guest { errno, detail, .. }) = (program, &mut error)
+        && *errno == NO_ENTRY
+        && detail.is_empty()
+    {
+        *detail =
+            "run `/bin/sh`, which a command given as one string needs (a list of program and \
+                   arguments needs no shell)"
+                .to_owned();
+    }
+    error
+}
+
+/// The wire's form of a command; `background` for those that go on while the test does.
+pub(crate) fn exec_of(spec: &CommandSpec, background: bool) -> Exec {
+    let bytes = |bytes: &Vec<u8>| ByteBuf::from(bytes.clone());
+    Exec {
+        program: spec.program.clone(),
+        env: spec
+            .env
+            .iter()
+            .map(|(name, value)| (bytes(name), bytes(value)))
+            .collect(),
+        env_clear: spec.env_clear,
+        cwd: spec.cwd.as_ref().map(bytes),
+        user: spec.user.clone(),
+        tty: spec.tty,
+        stdin: match &spec.stdin {
+            StdinSource::Null => Stdin::Null,
+            StdinSource::Bytes(input) => Stdin::Bytes(bytes(input)),
+            StdinSource::Open => Stdin::Channel,
+        },
+        background,
+        collect: None,
+    }
+}
+
+/// What came of a command that has ended.
+pub(crate) fn result_of(
+    command: String,
+    exit: Exit,
+    timed_out: bool,
+    stdout: Captured,
+    stderr: Captured,
+) -> RunResult {
+    let status = match (timed_out, exit.signal, exit.code) {
+        (true, _, _) => RunStatus::TimedOut,
+        (false, Some(signal), _) => RunStatus::Signalled(signal),
+        // A code that nobody could tell counts as a failure: the test's own code reaped the child.
+        (false, None, code) => RunStatus::Exited(code.unwrap_or(255)),
+    };
+    RunResult {
+        command,
+        status,
+        stdout_dropped: stdout.dropped,
+        stderr_dropped: stderr.dropped,
+        stdout: stdout.bytes,
+        stderr: stderr.bytes,
+        duration: Duration::from_nanos(exit.duration_ns),
+    }
+}
+
+impl fmt::Display for CommandSpec {
+    /// As the author wrote it: `"echo hi"` or `"echo", {"hi"}`, cut at 80 characters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match &self.program {
+            Program::Shell(text) => format!("{:?}", String::from_utf8_lossy(text)),
+            Program::Argv(words) => {
+                let mut words = words
+                    .iter()
+                    .map(|word| format!("{:?}", String::from_utf8_lossy(word)));
+                let program = words.next().unwrap_or_default();
+                let rest: Vec<_> = words.collect();
+                if rest.is_empty() {
+                    program
+                } else {
+                    format!("{program}, {{{}}}", rest.join(", "))
+                }
+            }
+        };
+        match text.char_indices().nth(80) {
+            Some((cut, _)) => write!(f, "{}…", &text[..cut]),
+            None => f.write_str(&text),
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunStatus {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal killed it.
+    Signalled(i32),
+    /// Its time was up, and it was killed.
+    TimedOut,
+}
+
+impl RunStatus {
+    /// `exited`, `signalled` or `timed_out`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Exited(_) => "exited",
+            Self::Signalled(_) => "signalled",
+            Self::TimedOut => "timed_out",
+        }
+    }
+
+    /// The exit code; -1 when signalled, -2 when timed out.
+    pub fn exit_code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signalled(_) => -1,
+            Self::TimedOut => -2,
+        }
+    }
+
+    /// As a shell counts: 128 + signal.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signalled(signal) => 128 + signal,
+            Self::TimedOut => 128 + 9,
+        }
+    }
+}
+
+/// What came of a command.
+#[derive(Debug, Clone)]
+pub struct RunResult {
+    /// The command, as [`CommandSpec`] displays it.
+    pub command: String,
+    /// How it ended.
+    pub status: RunStatus,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+    /// Bytes dropped from the middle of the standard output.
+    pub stdout_dropped: u64,
+    /// Bytes dropped from the middle of the standard error.
+    pub stderr_dropped: u64,
+    /// From start to end, on the guest's clock.
+    pub duration: Duration,
+}
+
+impl RunResult {
+    /// Whether it exited with 0.
+    pub fn ok(&self) -> bool {
+        self.status == RunStatus::Exited(0)
+    }
+
+    /// The signal that killed it.
+    pub fn signal(&self) -> Option<i32> {
+        match self.status {
+            RunStatus::Signalled(signal) => Some(signal),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_bytes::ByteBuf;
+
+    #[test]
+    fn what_no_kernel_takes_is_refused() {
+        let words = |lengths: &[usize]| {
+            let words = lengths.iter().map(|len| ByteBuf::from(vec![b'x'; *len]));
+            CommandSpec::new(Program::Argv(words.collect()))
+        };
+        assert_eq!(words(&[4, 128 * 1024 - 1]).excess(), None);
+        let long = words(&[4, 128 * 1024]).excess().unwrap_or_default();
+        assert!(
+            long.contains("131072 bytes") && long.contains("131071"),
+            "{long}"
+        );
+        let many = words(&[100_000; 70]).excess().unwrap_or_default();
+        assert!(many.contains("7000070 bytes"), "{many}");
+        let mut spec = words(&[4]);
+        spec.env = vec![(b"A".to_vec(), vec![b'x'; 200_000])];
+        assert!(spec.excess().is_some());
+        let shell = CommandSpec::new(Program::Shell(ByteBuf::from(vec![b'x'; 200_000])));
+        assert!(shell.excess().is_some());
+    }
+
+    #[test]
+    fn displays_as_written_and_cuts_what_is_long() {
+        let shell = CommandSpec::new(Program::Shell(ByteBuf::from("echo \"hi\"")));
+        assert_eq!(shell.to_string(), r#""echo \"hi\"""#);
+        let words = ["dd", "if=/dev/zero"].map(ByteBuf::from).to_vec();
+        assert_eq!(
+            CommandSpec::new(Program::Argv(words)).to_string(),
+            r#""dd", {"if=/dev/zero"}"#
+        );
+        let long = CommandSpec::new(Program::Shell(ByteBuf::from("ä".repeat(200))));
+        assert_eq!(long.to_string().chars().count(), 81);
+    }
+}

@@ -1,0 +1,287 @@
+//! A guest's console: every byte since its first boot, and a way to type into it.
+//!
+//! The log lives in the harness, not in the guest: it is there before the boot, after a reset, and
+//! when the guest is off or dead. What waits for a text looks at what the guest has printed since its last
+//! boot or reset, so that it waits for the new boot's text and does not find the old one's.
+
+use crate::error::LabError;
+use crate::graph::scope::Scope;
+use crate::guest::stream::{
+    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
+};
+use crate::lock::lock;
+use provium_vmm::ConsoleLog as Log;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How much of the log is searched at a time, bytes.
+const WINDOW: usize = 256 * 1024;
+
+/// What a kernel puts before the reason of its panic.
+const PANIC: &[u8] = b"Kernel panic - not syncing: ";
+
+/// How much of the log is shown when a text does not come, bytes.
+const SHOWN: usize = 512;
+
+/// The console of a VM.
+#[derive(Clone)]
+pub struct Console {
+    vm: Arc<str>,
+    log: Log,
+    /// Where the log of the last boot or reset begins.
+    boot: Arc<AtomicU64>,
+    open_streams: Arc<OpenStreams>,
+    /// What [`Console::stream`] gave out.
+    given: Arc<Mutex<Vec<ByteStream>>>,
+}
+
+impl Console {
+    pub(crate) fn of_vm(name: &str, open_streams: Arc<OpenStreams>) -> Self {
+        Self {
+            vm: name.into(),
+            log: Log::new(),
+            boot: Arc::default(),
+            open_streams,
+            given: Arc::default(),
+        }
+    }
+
+    /// A console of its own that begins with all that this one has.
+    pub(crate) fn copy(&self, open_streams: Arc<OpenStreams>) -> Result<Self, LabError> {
+        let copy = self.log.copy();
+        Ok(Self {
+            vm: Arc::clone(&self.vm),
+            log: copy.map_err(|error| LabError::host(self.subject(), "copy", error))?,
+            boot: Arc::new(AtomicU64::new(self.boot_start())),
+            open_streams,
+            given: Arc::default(),
+        })
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        self.log.clone()
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        format!("console of vm `{}`", self.vm)
+    }
+
+    /// The guest boots, or was reset: what it prints from now on is the new boot's.
+    pub(crate) fn begin_boot(&self) {
+        self.boot.store(self.mark(), Ordering::Release);
+    }
+
+    fn boot_start(&self) -> u64 {
+        self.boot.load(Ordering::Acquire)
+    }
+
+    /// A stream of everything so far and of what comes from now on.
+    pub fn stream(&self, scope: &Scope, site: Site) -> ByteStream {
+        let source = Box::new(LogSource {
+            log: self.log.clone(),
+            at: 0,
+        });
+        let open = Arc::clone(&self.open_streams);
+        let (kind, subject) = (StreamKind::Console, self.subject());
+        let stream = ByteStream::open(
+            scope,
+            StreamParts {
+                kind,
+                subject,
+                site,
+                source,
+                open,
+            },
+        );
+        let mut given = lock(&self.given);
+        given.retain(|stream| !stream.is_closed());
+        given.push(stream.clone());
+        stream
+    }
+
+    /// Closes the streams that it gave out; the log is the VM's.
+    pub async fn close(&self) -> Result<(), LabError> {
+        let given = std::mem::take(&mut *lock(&self.given));
+        for stream in given {
+            stream.close().await?;
+        }
+        Ok(())
+    }
+
+    /// Everything so far.
+    pub fn read_log(&self) -> Result<Vec<u8>, LabError> {
+        self.since(0)
+    }
+
+    /// How many bytes there are: a position for [`Console::since`].
+    pub fn mark(&self) -> u64 {
+        self.log.len()
+    }
+
+    /// What has come after `mark`.
+    pub fn since(&self, mark: u64) -> Result<Vec<u8>, LabError> {
+        self.log
+            .read_from(mark)
+            .map_err(|error| LabError::host(self.subject(), "read_log()", error))
+    }
+
+    /// The last bytes, from the start of a line, as text.
+    pub(crate) fn tail(&self, bytes: usize) -> String {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let from = self.mark().saturating_sub(bytes);
+        let tail = self.since(from).unwrap_or_default();
+        let text = String::from_utf8_lossy(&tail);
+        match text.split_once('\n') {
+            Some((_, rest)) if from > 0 => rest.to_owned(),
+            _ => text.into_owned(),
+        }
+    }
+
+    /// What the guest's kernel gave as the reason of its panic, if it has panicked.
+    pub(crate) fn panic_reason(&self) -> Option<String> {
+        let log = self.since(self.boot_start()).ok()?;
+        let start = memchr::memmem::rfind(&log, PANIC)? + PANIC.len();
+        let line = log[start..].split(|byte| *byte == b'\n').next()?;
+        let reason = String::from_utf8_lossy(line).trim().to_owned();
+        (!reason.is_empty()).then_some(reason)
+    }
+
+    /// How often the text stands in the log.
+    pub fn count(&self, text: &[u8]) -> Result<usize, LabError> {
+        Ok(memchr::memmem::find_iter(&self.read_log()?, text).count())
+    }
+
+    /// Waits until the text stands anywhere in the log of the last boot or reset. Consumes nothing.
+    pub async fn expect(&self, text: &[u8], timeout: Duration) -> Result<(), LabError> {
+        self.expect_any(&[text], timeout).await.map(drop)
+    }
+
+    /// Waits until one of the texts stands anywhere in the log of the last boot or reset; its index. A
+    /// reset meanwhile begins the search again.
+    pub async fn expect_any(&self, texts: &[&[u8]], timeout: Duration) -> Result<usize, LabError> {
+        let deadline = Instant::now() + timeout;
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0) as u64;
+        let mut at = self.boot_start();
+        loop {
+            at = at.max(self.boot_start());
+            let window = self.since_at_most(at)?;
+            if let Some(found) = texts
+                .iter()
+                .position(|text| memchr::memmem::find(&window, text).is_some())
+            {
+                return Ok(found);
+            }
+            let end = at + window.len() as u64;
+            if end < self.mark() {
+                at = end.saturating_sub(longest);
+                continue;
+            }
+            // A text may begin in what was searched and end in what is still to come.
+            at = end.saturating_sub(longest);
+            let wanted = || {
+                let texts: Vec<_> = texts
+                    .iter()
+                    .map(|text| String::from_utf8_lossy(text))
+                    .collect();
+                texts.join("` or `")
+            };
+            let call = match texts {
+                [_] => format!("expect(\"{}\")", wanted()),
+                _ => format!("expect_any(`{}`)", wanted()),
+            };
+            match tokio::time::timeout_at(deadline, self.log.changed_past(end)).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    let why = format!("the console ended before `{}`{}", wanted(), self.shown());
+                    return Err(LabError::invalid(self.subject(), call, why));
+                }
+                Err(_) => {
+                    let why = format!("timed out waiting for `{}`{}", wanted(), self.shown());
+                    return Err(LabError::invalid(self.subject(), call, why));
+                }
+            }
+        }
+    }
+
+    /// Fails if the text comes within `duration` from now on.
+    pub async fn never(&self, text: &[u8], duration: Duration) -> Result<(), LabError> {
+        let deadline = Instant::now() + duration;
+        let start = self.mark();
+        loop {
+            let fresh = self.since(start)?;
+            if memchr::memmem::find(&fresh, text).is_some() {
+                let shown = String::from_utf8_lossy(text);
+                let why = format!("`{shown}` came{}", self.shown());
+                return Err(LabError::invalid(
+                    self.subject(),
+                    format!("never(\"{shown}\")"),
+                    why,
+                ));
+            }
+            let more = self.log.changed_past(start + fresh.len() as u64);
+            match tokio::time::timeout_at(deadline, more).await {
+                Ok(true) => {}
+                Ok(false) | Err(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Types into the console.
+    pub async fn write(&self, data: &[u8], timeout: Duration) -> Result<(), LabError> {
+        let call = format!("write({} bytes)", data.len());
+        match tokio::time::timeout(timeout, self.log.write(data)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(LabError::host(self.subject(), call, error)),
+            Err(_) => Err(LabError::TimedOut {
+                subject: self.subject(),
+                call,
+                after: timeout,
+                note: "; the guest does not take what is typed".to_owned(),
+            }),
+        }
+    }
+
+    fn since_at_most(&self, at: u64) -> Result<Vec<u8>, LabError> {
+        let mut window = self.since(at)?;
+        window.truncate(WINDOW);
+        Ok(window)
+    }
+
+    fn shown(&self) -> String {
+        let tail = self.tail(SHOWN);
+        if tail.is_empty() {
+            "; it is empty".to_owned()
+        } else {
+            format!("; its end:\n{tail}")
+        }
+    }
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Console").field(&self.vm).finish()
+    }
+}
+
+/// The log, read from its first byte.
+struct LogSource {
+    log: Log,
+    at: u64,
+}
+
+impl ByteSource for LogSource {
+    fn read(&mut self) -> Reading<'_> {
+        Box::pin(async {
+            if !self.log.changed_past(self.at).await {
+                return Ok(None);
+            }
+            let fresh = self.log.read_from(self.at);
+            let fresh = fresh.map_err(|error| LabError::host("console", "read()", error))?;
+            self.at += fresh.len() as u64;
+            Ok(Some(fresh))
+        })
+    }
+}

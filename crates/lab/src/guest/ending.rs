@@ -1,0 +1,182 @@
+//! Ending commands: at a time limit, and when their owner is closed.
+
+use crate::error::LabError;
+use crate::guest::line::Line;
+use crate::guest::unanswered::{Cause, KILL_GRACE};
+use futures_util::future::join_all;
+use provium_guest::{CallError, Command, InFlight};
+use provium_protocol::message::Exit;
+use provium_protocol::op::SignalTarget;
+use std::future::Future;
+use std::time::Duration;
+
+/// Time between SIGTERM and SIGKILL for commands that are closed.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+
+/// The outcome of waiting for a command.
+pub(crate) enum Waited {
+    /// It has ended by itself.
+    Ended(Result<Exit, CallError>),
+    /// Its time was up, and it was killed.
+    Killed(Result<Exit, CallError>),
+    /// Its time was up. It was started, but its end is not confirmed: it is in an uninterruptible wait, or
+    /// the guest does not answer.
+    Unkilled(Exit),
+    /// Its time was up before it was started, or the VM is paused.
+    Failed(LabError),
+}
+
+/// Waits for the end; when the time is up, kills it and all its descendants. Returns shortly after the limit
+/// whatever the guest does.
+pub(crate) async fn wait_or_kill(
+    line: &Line,
+    command: &Command,
+    timeout: Option<Duration>,
+) -> Waited {
+    let Some(limit) = timeout else {
+        return Waited::Ended(command.wait().await);
+    };
+    if let Ok(ended) = tokio::time::timeout(limit, command.wait()).await {
+        return Waited::Ended(ended);
+    }
+    if line.is_paused() {
+        return Waited::Failed(line.timed_out(limit, &Cause::Paused));
+    }
+    let killed = async {
+        // A failure means that it has just ended: the wait returns its result.
+        let _ = command.signal_to(SIGKILL, SignalTarget::Tree).await;
+        command.wait().await
+    };
+    match tokio::time::timeout(KILL_GRACE, killed).await {
+        Ok(ended) => Waited::Killed(ended),
+        Err(_) if line.is_paused() => Waited::Failed(line.timed_out(limit, &Cause::Paused)),
+        Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
+            code: None,
+            signal: None,
+            duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
+        }),
+        Err(_) => Waited::Failed(line.given_up(limit).await),
+    }
+}
+
+/// A command that can be ended.
+pub(crate) trait Endable {
+    /// Signals its process and all descendants.
+    fn signal_tree(&self, signal: i32) -> impl Future<Output = ()> + Send;
+    /// Returns when it has ended, or when its end can no longer be observed.
+    fn ended(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Endable for Command {
+    async fn signal_tree(&self, signal: i32) {
+        // What cannot be signalled has ended.
+        let _ = self.signal_to(signal, SignalTarget::Tree).await;
+    }
+    async fn ended(&self) {
+        let _ = self.wait().await;
+    }
+}
+
+impl Endable for InFlight {
+    async fn signal_tree(&self, signal: i32) {
+        // What cannot be signalled has ended.
+        let _ = self.signal(signal).await;
+    }
+    async fn ended(&self) {
+        let _ = self.wait().await;
+    }
+}
+
+/// Ends commands: SIGTERM to all of them, SIGKILL to those that are left after 2 s. Returns whether all
+/// have ended.
+pub(crate) async fn end_all<T: Endable>(commands: &[&T]) -> bool {
+    for (signal, grace) in [(SIGTERM, CLOSE_GRACE), (SIGKILL, KILL_GRACE)] {
+        let ended = join_all(commands.iter().map(|command| async move {
+            // Do not wait for the answer to the signal: the end of the process may come first.
+            let signalled = async {
+                command.signal_tree(signal).await;
+                std::future::pending().await
+            };
+            tokio::select! {
+                biased;
+                () = command.ended() => {}
+                () = signalled => {}
+            }
+        }));
+        if tokio::time::timeout(grace, ended).await.is_ok() {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use tokio::sync::Notify;
+    use tokio::time::Instant;
+
+    /// Ends at one signal, and does not answer any.
+    struct Deaf {
+        but_to: i32,
+        got: Mutex<Vec<i32>>,
+        end: Notify,
+    }
+
+    impl Deaf {
+        fn new(but_to: i32) -> Self {
+            Self {
+                but_to,
+                got: Mutex::default(),
+                end: Notify::new(),
+            }
+        }
+    }
+
+    impl Endable for Deaf {
+        async fn signal_tree(&self, signal: i32) {
+            self.got.lock().unwrap().push(signal);
+            if signal == self.but_to {
+                self.end.notify_one();
+            }
+            std::future::pending().await
+        }
+        async fn ended(&self) {
+            self.end.notified().await;
+            self.end.notify_one();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_have_sigterm_at_once_and_the_deaf_are_killed_together() {
+        let mild = Deaf::new(SIGTERM);
+        let deaf: Vec<_> = (0..20).map(|_| Deaf::new(SIGKILL)).collect();
+        let mut all: Vec<&Deaf> = deaf.iter().collect();
+        all.push(&mild);
+        let began = Instant::now();
+        assert!(end_all(&all).await);
+        assert_eq!(began.elapsed(), CLOSE_GRACE);
+        assert_eq!(*mild.got.lock().unwrap(), [SIGTERM]);
+        for deaf in &deaf {
+            assert_eq!(*deaf.got.lock().unwrap(), [SIGTERM, SIGKILL]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_killed_is_waited_for_as_long_as_the_grace() {
+        let stuck = Deaf::new(0);
+        let began = Instant::now();
+        assert!(!end_all(&[&stuck]).await);
+        assert_eq!(began.elapsed(), CLOSE_GRACE + KILL_GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn none_are_no_wait() {
+        let began = Instant::now();
+        assert!(end_all::<Deaf>(&[]).await);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,401 @@
+//! Files that stay open in a guest: descriptors of the raw process, or of a worker.
+
+use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::guest::line::Line;
+use crate::guest::stream::{ByteStream, Site};
+use crate::guest::surface::{Surface, quoted};
+use crate::guest::tail;
+use crate::lock::lock;
+use crate::vm::Mark;
+use provium_guest::CallError;
+use provium_protocol::Descriptor;
+use provium_protocol::op::Whence;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, Weak};
+
+/// Longest single read that the wire allows, bytes.
+const LONGEST_READ: usize = 1024 * 1024;
+
+/// How a file is opened; at least one of read, write and append.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenMode {
+    /// For reading.
+    pub read: bool,
+    /// For writing.
+    pub write: bool,
+    /// Make it if it is not there.
+    pub create: bool,
+    /// Empty it.
+    pub truncate: bool,
+    /// Write at its end.
+    pub append: bool,
+    /// It must not be there yet.
+    pub exclusive: bool,
+    /// Permission bits of a new file, less umask; else `0o644`.
+    pub perm: Option<u32>,
+}
+
+impl OpenMode {
+    /// The flags of `open(2)`.
+    pub(crate) fn flags(self) -> Result<i32, &'static str> {
+        let writing = self.write || self.append;
+        let access = match (self.read, writing) {
+            (false, false) => return Err("no access mode: give `read`, `write` or `append`"),
+            (true, false) => 0,
+            (false, true) => 0o1,
+            (true, true) => 0o2,
+        };
+        if self.truncate && !writing {
+            return Err("`truncate` needs `write`");
+        }
+        let exclusive = if self.exclusive { 0o300 } else { 0 };
+        let create = if self.create { 0o100 } else { 0 };
+        let truncate = if self.truncate { 0o1000 } else { 0 };
+        let append = if self.append { 0o2000 } else { 0 };
+        Ok(access | exclusive | create | truncate | append)
+    }
+
+    pub(crate) fn perm(self) -> u32 {
+        self.perm.unwrap_or(0o644)
+    }
+}
+
+/// An open file.
+#[derive(Clone)]
+pub struct File(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    line: Line,
+    path: Vec<u8>,
+    fd: Descriptor,
+    /// When it was closed. It is open again where the VM was put back to before that.
+    closed: Mutex<Option<Mark>>,
+    place: Place,
+}
+
+impl File {
+    pub(crate) fn open(line: &Line, scope: &Scope, path: &[u8], fd: Descriptor) -> Self {
+        let id = ResourceId::next();
+        line.surface()
+            .vm()
+            .0
+            .open_files
+            .fetch_add(1, Ordering::Relaxed);
+        let file = Self(Arc::new(Inner {
+            id,
+            line: line.clone(),
+            path: path.to_vec(),
+            fd,
+            closed: Mutex::default(),
+            place: Place::default(),
+        }));
+        file.0
+            .place
+            .take(scope, (Class::File, id), Arc::new(file.clone()));
+        line.surface().take_note_of_file(&file);
+        file
+    }
+
+    /// The same file in a copy of its VM.
+    pub(crate) fn on(&self, surface: Surface) -> Self {
+        let closed = *lock(&self.0.closed);
+        // What a worker had open went with it.
+        let closed = closed.or_else(|| surface.is_gone().then(|| surface.vm().mark()));
+        let copy = Self(Arc::new(Inner {
+            id: self.id(),
+            line: self.0.line.on(surface),
+            path: self.0.path.clone(),
+            fd: self.0.fd,
+            closed: Mutex::new(closed),
+            place: Place::default(),
+        }));
+        copy.surface().take_note_of_file(&copy);
+        copy
+    }
+
+    /// What it was opened through.
+    pub fn surface(&self) -> &Surface {
+        self.0.line.surface()
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// Its path, as it was opened.
+    pub fn path(&self) -> &[u8] {
+        &self.0.path
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        format!(
+            "file {} of {}",
+            quoted(&self.0.path),
+            self.0.line.surface().subject()
+        )
+    }
+
+    /// Its descriptor number in the guest; 0 once it is closed, or its process has ended.
+    pub async fn fd(&self) -> i32 {
+        match self.line("fd()") {
+            Ok(line) if line.lane.check_fd(self.0.fd).await.is_ok() => self.0.fd.number,
+            _ => 0,
+        }
+    }
+
+    /// Its descriptor number, for a call of `of`; an error if it is not open, or is another VM's.
+    pub async fn number_for(&self, call: &str, of: &Surface) -> Result<i32, LabError> {
+        let line = self.line(call)?;
+        self.check_vm(call, of)?;
+        let checked = line.lane.check_fd(self.0.fd).await;
+        line.checked(checked).await?;
+        Ok(self.0.fd.number)
+    }
+
+    /// What it gives up, for a call of `of`; an error if it is another VM's.
+    pub fn fd_stream(
+        &self,
+        scope: &Scope,
+        of: &Surface,
+        site: Site,
+    ) -> Result<ByteStream, LabError> {
+        let call = "fd_stream()";
+        let line = self.line(call)?;
+        self.check_vm(call, of)?;
+        let subject = format!("stream of {}", self.subject());
+        let source = line.lane.stream_fd(self.0.fd);
+        Ok(tail::open(line, scope, source, subject, site))
+    }
+
+    fn check_vm(&self, call: &str, of: &Surface) -> Result<(), LabError> {
+        if self.surface().vm().id() == of.vm().id() {
+            return Ok(());
+        }
+        let why = format!("it is not a file of {}", of.vm().subject());
+        Err(LabError::invalid(self.subject(), call, why))
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        let vm = self.surface().vm();
+        lock(&self.0.closed).is_some_and(|closed| vm.has(closed))
+    }
+
+    /// Up to `n` bytes from where the offset is; fewer only at the end of what there is.
+    pub async fn read(&self, n: usize) -> Result<Vec<u8>, LabError> {
+        let line = self.line("read()")?;
+        let mut content = Vec::new();
+        while content.len() < n {
+            let wanted = (n - content.len()).min(LONGEST_READ);
+            let max = u32::try_from(wanted).unwrap_or(u32::MAX);
+            let piece = line.lane.read_fd(self.0.fd, max).await;
+            let piece = self.unless_closed(&line, piece).await?;
+            content.extend_from_slice(&piece);
+            // A short read is all there is for now: a pipe or terminal gives what it has.
+            if piece.len() < wanted {
+                break;
+            }
+        }
+        Ok(content)
+    }
+
+    /// Everything from where the offset is to the end.
+    pub async fn read_all(&self) -> Result<Vec<u8>, LabError> {
+        let line = self.line("read_all()")?;
+        let content = line.lane.read_fd_to_end(self.0.fd).await;
+        self.unless_closed(&line, content).await
+    }
+
+    /// Writes all of it; the number of bytes.
+    pub async fn write(&self, data: &[u8]) -> Result<u64, LabError> {
+        let line = self.line("write()")?;
+        let written = line.lane.write_fd(self.0.fd, data).await;
+        self.unless_closed(&line, written).await
+    }
+
+    /// Moves the offset; the new one, from the file's start.
+    pub async fn seek(&self, offset: i64, whence: Whence) -> Result<u64, LabError> {
+        self.seek_as("seek()", offset, whence).await
+    }
+
+    /// The offset, as the guest has it.
+    pub async fn tell(&self) -> Result<u64, LabError> {
+        self.seek_as("tell()", 0, Whence::Current).await
+    }
+
+    /// What stands after the offset and what is added later; of a pipe or terminal, what it gives.
+    pub async fn tail_stream(&self, scope: &Scope, site: Site) -> Result<ByteStream, LabError> {
+        let line = self.line("tail_stream()")?;
+        let subject = format!("stream of {}", self.subject());
+        let checked = line.lane.check_fd(self.0.fd).await;
+        line.checked(checked).await?;
+        let source = line.lane.tail_fd(self.0.fd);
+        Ok(tail::open(line, scope, source, subject, site))
+    }
+
+    /// Closes it. Closed already is fine, and so is a file that a reset or an exit took along.
+    pub async fn close(&self) -> Result<(), LabError> {
+        if !self.begin_closing() {
+            return Ok(());
+        }
+        self.0
+            .line
+            .surface()
+            .vm()
+            .0
+            .open_files
+            .fetch_sub(1, Ordering::Relaxed);
+        self.0.place.leave();
+        let line = self.0.line.about(self.subject(), "close()");
+        let Ok(line) = line.ready("the file") else {
+            // The guest that had it is off, dead or has been reset.
+            return Ok(());
+        };
+        line.lane.cancel_calls_on(self.0.fd);
+        match line.lane.close_fd(self.0.fd).await {
+            Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
+            // The process that had it is gone, and the descriptor with it.
+            _ => Ok(()),
+        }
+    }
+
+    /// Marks it closed; false if it was already. The mark is of the moment before the guest is asked: at a
+    /// snapshot that is taken meanwhile, the file counts as closed.
+    fn begin_closing(&self) -> bool {
+        let vm = self.surface().vm();
+        let mut closed = lock(&self.0.closed);
+        if closed.is_some_and(|closed| vm.has(closed)) {
+            return false;
+        }
+        *closed = Some(vm.mark());
+        true
+    }
+
+    async fn seek_as(&self, call: &str, offset: i64, whence: Whence) -> Result<u64, LabError> {
+        let line = self.line(call)?;
+        let offset = line.lane.seek_fd(self.0.fd, offset, whence).await;
+        line.checked(offset).await
+    }
+
+    /// What a call came to that may have been ended by the file's being closed.
+    async fn unless_closed<T>(
+        &self,
+        line: &Line,
+        result: Result<T, CallError>,
+    ) -> Result<T, LabError> {
+        match result {
+            Err(_) if self.is_closed() => {
+                Err(LabError::gone(self.subject(), &line.call, "file is closed"))
+            }
+            result => line.checked(result).await,
+        }
+    }
+
+    fn line(&self, call: &str) -> Result<Line, LabError> {
+        if self.is_closed() {
+            return Err(LabError::gone(self.subject(), call, "file is closed"));
+        }
+        self.0.line.about(self.subject(), call).ready("the file")
+    }
+}
+
+/// The files of a VM, or of a worker, that somebody holds.
+#[derive(Debug, Default)]
+pub(crate) struct Files(Mutex<Vec<Weak<Inner>>>);
+
+impl Files {
+    pub(crate) fn add(&self, file: &File) {
+        let mut held = lock(&self.0);
+        held.retain(|file| file.strong_count() > 0);
+        held.push(Arc::downgrade(&file.0));
+    }
+
+    /// Closes them; the process that had their descriptors is gone.
+    pub(crate) async fn close(&self) {
+        for file in self.held() {
+            // What could fail is the descriptor, which is gone.
+            let _ = file.close().await;
+        }
+    }
+
+    /// The VM was put back: those that are open again are in the care of their scopes again.
+    pub(crate) fn come_back(&self) {
+        for file in self.held() {
+            if !file.is_closed() && file.surface().vm().has(file.0.line.mark) {
+                file.0.place.take_again(Arc::new(file.clone()));
+            }
+        }
+    }
+
+    fn held(&self) -> Vec<File> {
+        let held = lock(&self.0);
+        held.iter().filter_map(Weak::upgrade).map(File).collect()
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&quoted(&self.path))
+    }
+}
+
+impl Close for File {
+    fn subject(&self) -> String {
+        Self::subject(self)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(Self::close(self))
+    }
+
+    fn guest(&self) -> Option<GuestKey> {
+        Some(GuestKey::of(self.surface().vm()))
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("File").field(&self.subject()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_become_flags() {
+        let flags = |mode: OpenMode| mode.flags();
+        let none = OpenMode::default();
+        assert!(flags(none).is_err());
+        assert_eq!(flags(OpenMode { read: true, ..none }), Ok(0));
+        let new = OpenMode {
+            write: true,
+            create: true,
+            exclusive: true,
+            ..none
+        };
+        assert_eq!(flags(new), Ok(0o301));
+        assert_eq!(
+            flags(OpenMode {
+                read: true,
+                append: true,
+                ..none
+            }),
+            Ok(0o2002)
+        );
+        assert!(
+            flags(OpenMode {
+                read: true,
+                truncate: true,
+                ..none
+            })
+            .is_err()
+        );
+    }
+}

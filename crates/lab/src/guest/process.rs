@@ -1,0 +1,392 @@
+//! Commands that run while the test goes on.
+//!
+//! Their output is taken in from the first byte, whether anybody reads or not, and kept up to a
+//! limit, past which the middle is dropped and the result says so.
+
+use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
+use crate::guest::ending::{Waited, end_all, wait_or_kill};
+use crate::guest::line::Line;
+use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
+use crate::guest::surface::Surface;
+use crate::lock::lock;
+use crate::vm::Vm;
+use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
+use provium_protocol::Lane;
+use provium_protocol::message::Exit;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+/// Which of a command's output streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputKind {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Whether a command is still going.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessStatus {
+    /// It runs.
+    Running,
+    /// It has ended.
+    Exited,
+}
+
+/// A command in a guest.
+#[derive(Clone)]
+pub struct Process(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    command_line: String,
+    line: Line,
+    /// Another one once the VM was put back to a snapshot.
+    command: Mutex<Arc<Command>>,
+    pid: u32,
+    has_input: bool,
+    timed_out: AtomicBool,
+    place: Place,
+}
+
+impl Process {
+    pub(crate) fn start(
+        line: Line,
+        scope: &Scope,
+        spec: &CommandSpec,
+        command: Command,
+        pid: u32,
+    ) -> Self {
+        let id = ResourceId::next();
+        let process = Self(Arc::new(Inner {
+            id,
+            command_line: spec.to_string(),
+            line,
+            command: Mutex::new(Arc::new(command)),
+            pid,
+            has_input: matches!(spec.stdin, StdinSource::Open),
+            timed_out: AtomicBool::new(false),
+            place: Place::default(),
+        }));
+        process
+            .0
+            .place
+            .take(scope, (Class::Process, id), Arc::new(process.clone()));
+        process.surface().take_note(&process);
+        process
+    }
+
+    /// The same process in a copy of its VM; until that is restored, with what is known of it here.
+    pub(crate) fn on(&self, surface: Surface) -> Self {
+        let copy = Self(Arc::new(Inner {
+            id: self.id(),
+            command_line: self.0.command_line.clone(),
+            line: self.0.line.on(surface),
+            command: Mutex::new(self.command()),
+            pid: self.pid(),
+            has_input: self.0.has_input,
+            timed_out: AtomicBool::new(self.0.timed_out.load(Ordering::Acquire)),
+            place: Place::default(),
+        }));
+        copy.0.line.surface().take_note(&copy);
+        copy
+    }
+
+    /// What it was started through.
+    pub(crate) fn surface(&self) -> &Surface {
+        self.0.line.surface()
+    }
+
+    /// Its number, which is its handle, too.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// Its process id in the guest.
+    pub fn pid(&self) -> u32 {
+        self.0.pid
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        format!(
+            "process {} ({}) of {}",
+            self.pid(),
+            self.0.command_line,
+            self.0.line.surface().subject()
+        )
+    }
+
+    /// Whether it still runs.
+    pub fn status(&self) -> ProcessStatus {
+        if self.command().has_ended() {
+            ProcessStatus::Exited
+        } else {
+            ProcessStatus::Running
+        }
+    }
+
+    /// Waits for its end. When the time is up, its process group is killed and the result says so, also
+    /// when the guest does not tell of its end any more. May be asked again.
+    ///
+    /// # Errors
+    /// Besides what the guest answers: that the VM is paused when the time is up, as nothing can be
+    /// killed then.
+    pub async fn wait(&self, timeout: Option<Duration>) -> Result<RunResult, LabError> {
+        let command = self.command();
+        let line = self.line("wait()");
+        let waited = wait_or_kill(&line, &command, timeout).await;
+        let exit = match waited {
+            Waited::Ended(ended) => ended,
+            Waited::Killed(ended) => {
+                self.0.timed_out.store(true, Ordering::Release);
+                ended
+            }
+            Waited::Unkilled(exit) => return Ok(self.result(&command, exit, true)),
+            Waited::Failed(error) => return Err(error),
+        };
+        let exit = match exit {
+            Ok(exit) => exit,
+            Err(error) => {
+                let line = line.ready("the process")?;
+                line.checked(Err(error)).await?
+            }
+        };
+        self.0.place.leave();
+        let timed_out = self.0.timed_out.load(Ordering::Acquire);
+        Ok(self.result(&command, exit, timed_out))
+    }
+
+    fn result(&self, command: &Command, exit: Exit, timed_out: bool) -> RunResult {
+        let (stdout, stderr) = (command.output().contents(), command.error().contents());
+        let command_line = self.0.command_line.clone();
+        result_of(command_line, exit, timed_out, stdout, stderr)
+    }
+
+    /// Signals its process group.
+    pub async fn kill(&self, signal: i32) -> Result<(), LabError> {
+        self.send(format!("kill({signal})"), signal, true).await
+    }
+
+    /// Signals the process alone.
+    pub async fn signal(&self, signal: i32) -> Result<(), LabError> {
+        self.send(format!("signal({signal})"), signal, false).await
+    }
+
+    /// Writes to its standard input; the number of bytes.
+    pub async fn stdin_write(&self, data: &[u8]) -> Result<u64, LabError> {
+        let line = self.line("stdin_write()").ready("the process")?;
+        if !self.0.has_input {
+            return Err(line.invalid("its standard input was given with `stdin`"));
+        }
+        let command = self.command();
+        match command.input().write_all(data).await {
+            Err(CallError::InputClosed) if command.has_ended() => {
+                return Err(line.invalid("the process has exited"));
+            }
+            Err(CallError::InputClosed) => {
+                return Err(line.invalid("its standard input is closed"));
+            }
+            written => line.checked(written).await?,
+        }
+        Ok(data.len() as u64)
+    }
+
+    /// Ends its standard input. Ended already is fine.
+    pub fn close_stdin(&self) {
+        self.command().input().finish();
+    }
+
+    /// Its output from the first byte. Any number of streams may read it.
+    pub fn stream(&self, scope: &Scope, output: OutputKind, site: Site) -> ByteStream {
+        let (name, reader) = match output {
+            OutputKind::Stdout => ("stdout", self.command().output_reader()),
+            OutputKind::Stderr => ("stderr", self.command().error_reader()),
+        };
+        let line = self.line(&format!("{name}_stream()"));
+        // What it had printed is there also when its VM is off.
+        let line = line.ready("the process").unwrap_or(line);
+        let open = Arc::clone(&line.surface().vm().0.open_streams);
+        let subject = format!("{name} of {}", self.subject());
+        let source = Box::new(OutputSource { reader, line });
+        let stream = ByteStream::open(
+            scope,
+            StreamParts {
+                kind: StreamKind::Tail,
+                subject,
+                site,
+                source,
+                open,
+            },
+        );
+        if let Some(worker) = self.surface().worker() {
+            worker.adopt_output(&stream);
+        }
+        stream
+    }
+
+    /// Ends it: SIGTERM to its process group, SIGKILL after 2 s. Ended already is fine.
+    ///
+    /// # Errors
+    /// When the guest does not carry that out in time. The process is killed then as soon as the guest
+    /// can.
+    pub async fn close(&self) -> Result<(), LabError> {
+        let command = self.command();
+        let line = self.line("close()");
+        let closed = if command.has_ended() {
+            Ok(())
+        } else if line.is_paused() {
+            command.give_up();
+            Err(line.invalid("the VM is paused; the process is killed once it is resumed"))
+        } else if end_all(&[&*command]).await {
+            Ok(())
+        } else {
+            let ended = line.while_answering(command.pid(), command.wait()).await;
+            command.give_up();
+            ended.map(drop)
+        };
+        self.0.place.leave();
+        closed
+    }
+
+    async fn send(&self, call: String, signal: i32, group: bool) -> Result<(), LabError> {
+        let line = self.line(&call).ready("the process")?;
+        let sent = self.command().signal(signal, group).await;
+        line.checked(sent).await
+    }
+
+    fn command(&self) -> Arc<Command> {
+        Arc::clone(&lock(&self.0.command))
+    }
+
+    fn line(&self, call: &str) -> Line {
+        self.0.line.about(self.subject(), call)
+    }
+}
+
+/// The processes of a VM, or of a worker, that somebody holds.
+#[derive(Debug, Default)]
+pub(crate) struct Processes(Mutex<Vec<Weak<Inner>>>);
+
+/// A process as it was at a moment that its VM can go back to.
+#[derive(Debug, Clone)]
+pub(crate) struct ProcessMark {
+    id: ResourceId,
+    lane: Lane,
+    command: CommandMark,
+}
+
+impl Processes {
+    pub(crate) fn add(&self, process: &Process) {
+        let mut held = lock(&self.0);
+        held.retain(|process| process.strong_count() > 0);
+        held.push(Arc::downgrade(&process.0));
+    }
+
+    /// Those that are there: in a scope's care until they were waited for or closed, and as long as
+    /// somebody has a handle.
+    pub(crate) fn held(&self) -> Vec<Process> {
+        let held = lock(&self.0);
+        held.iter().filter_map(Weak::upgrade).map(Process).collect()
+    }
+
+    /// Those that run now; the guest must be quiet.
+    pub(crate) fn marks(&self) -> Vec<ProcessMark> {
+        let held = lock(&self.0).clone();
+        let marks = held.into_iter().filter_map(|held| {
+            let process = held.upgrade()?;
+            let command = Arc::clone(&lock(&process.command)).mark()?;
+            Some(ProcessMark {
+                id: process.id,
+                lane: process.line.lane.lane(),
+                command,
+            })
+        });
+        marks.collect()
+    }
+}
+
+/// A handle's process in a guest that was put back, before the VM goes on with that guest.
+pub(crate) struct TakenUp {
+    process: Process,
+    command: Arc<Command>,
+}
+
+impl ProcessMark {
+    /// The process that runs in a guest which is what it was at that moment, reached by `channel`, if
+    /// the VM has a handle of it.
+    pub(crate) fn take_up(&self, vm: &Vm, channel: &Channel) -> Option<TakenUp> {
+        let mut held = vm.0.processes.held().into_iter();
+        let process = held.find(|process| process.id() == self.id)?;
+        let command = channel.lane(self.lane).take_up(&self.command);
+        Some(TakenUp {
+            process,
+            command: Arc::new(command),
+        })
+    }
+}
+
+impl TakenUp {
+    /// From here on the handle is of that process.
+    pub(crate) fn commit(self) {
+        let Self { process, command } = self;
+        let before = std::mem::replace(&mut *lock(&process.0.command), command);
+        process.0.timed_out.store(false, Ordering::Release);
+        drop(before);
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.command_line)
+    }
+}
+
+impl Close for Process {
+    fn subject(&self) -> String {
+        Self::subject(self)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(Self::close(self))
+    }
+
+    fn guest(&self) -> Option<GuestKey> {
+        Some(GuestKey::of(self.surface().vm()))
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Process")
+            .field(&self.0.command_line)
+            .finish()
+    }
+}
+
+/// A command's captured output.
+struct OutputSource {
+    reader: CaptureReader,
+    line: Line,
+}
+
+impl ByteSource for OutputSource {
+    fn read(&mut self) -> Reading<'_> {
+        Box::pin(async {
+            match self.reader.next().await {
+                Ok(None) => Ok(None),
+                Ok(Some(Piece::Bytes(bytes))) => Ok(Some(bytes)),
+                Ok(Some(Piece::Dropped(count))) => Err(self.line.invalid(format!(
+                    "{count} bytes were dropped before this stream came to them; read faster, or \
+                     raise `max_output`"
+                ))),
+                Err(error) => self.line.checked(Err(error)).await,
+            }
+        })
+    }
+}

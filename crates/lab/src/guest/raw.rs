@@ -1,0 +1,167 @@
+//! Raw syscalls that are still on their way.
+
+use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::guest::line::Line;
+use provium_guest::{Call, CallError, SyscallResult};
+use provium_protocol::message::{ErrorKind, Reply};
+use provium_protocol::op::{Op, Syscall};
+use serde_bytes::ByteBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+
+/// How long the guest may take to come to a call that is not awaited yet.
+const ENTER: Duration = Duration::from_secs(3);
+
+/// How long a call that is cancelled is waited for. The guest gives up on it earlier, if it answers.
+const CANCEL_LIMIT: Duration = Duration::from_secs(4);
+
+/// A raw syscall on a thread of its own. It is cancelled when its scope ends, or the last handle is
+/// dropped.
+#[derive(Clone)]
+pub struct PendingSyscall(Arc<Inner>);
+
+struct Inner {
+    line: Line,
+    state: Mutex<State>,
+    cancelled: watch::Sender<bool>,
+    place: Place,
+}
+
+enum State {
+    Open(Call),
+    Done(Result<SyscallResult, LabError>),
+}
+
+impl PendingSyscall {
+    pub(crate) async fn start(line: Line, scope: &Scope, syscall: Syscall) -> Self {
+        let op = Op::Syscall(Syscall {
+            background: true,
+            ..syscall
+        });
+        let mut call = line.lane.channel().open(line.lane.lane(), &op);
+        // The thread exists once this event is here, or the raw process cannot start it now: whoever
+        // wakes it wakes somebody. A call that ends without an event has its outcome in store, and one
+        // of a process that is stopped or busy is in flight all the same.
+        let _ = tokio::time::timeout(ENTER, call.event()).await;
+        let (state, cancelled) = (Mutex::new(State::Open(call)), watch::Sender::new(false));
+        let pending = Self(Arc::new(Inner {
+            line,
+            state,
+            cancelled,
+            place: Place::default(),
+        }));
+        let key = (Class::Stream, ResourceId::next());
+        let of_scope = Arc::new(InScope(Arc::downgrade(&pending.0)));
+        pending.0.place.take(scope, key, of_scope);
+        pending
+    }
+
+    /// Its result; `None` if it has not returned within `timeout`. It may be awaited again.
+    pub async fn wait(&self, timeout: Option<Duration>) -> Result<Option<SyscallResult>, LabError> {
+        let mut cancelled = self.0.cancelled.subscribe();
+        let wait = async {
+            tokio::select! {
+                biased;
+                result = self.0.result() => result,
+                _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                    Err(self.0.line.invalid("it was cancelled"))
+                }
+            }
+        };
+        match timeout {
+            None => wait.await.map(Some),
+            Some(limit) => match tokio::time::timeout(limit, wait).await {
+                Ok(result) => result.map(Some),
+                Err(_) => Ok(None),
+            },
+        }
+    }
+
+    /// Interrupts it in the guest. A call that has its result keeps it.
+    pub async fn cancel(&self) {
+        self.0.cancel().await;
+    }
+}
+
+/// A pending syscall as its scope has it: only handles keep it.
+struct InScope(Weak<Inner>);
+
+impl Close for InScope {
+    fn subject(&self) -> String {
+        let pending = self.0.upgrade();
+        pending.map_or_else(String::new, |pending| pending.line.subject.clone())
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(async {
+            if let Some(pending) = self.0.upgrade() {
+                pending.cancel().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Inner {
+    async fn cancel(&self) {
+        self.place.leave();
+        if let Ok(state) = self.state.try_lock()
+            && matches!(*state, State::Done(_))
+        {
+            return;
+        }
+        self.cancelled.send_replace(true);
+        // Whoever waits has let go of the lock, or does so now.
+        let mut state = self.state.lock().await;
+        if let State::Open(call) = &mut *state {
+            // Until it has ended in the guest, it could still take what is another's.
+            call.cancel();
+            let ended = tokio::time::timeout(CANCEL_LIMIT, call.reply()).await;
+            *state = State::Done(match ended {
+                Ok(Err(CallError::Remote(error))) if error.kind == ErrorKind::Cancelled => {
+                    Err(self.line.invalid("it was cancelled"))
+                }
+                Ok(reply) => self.told(reply).await,
+                Err(_) => Err(self.line.invalid("it was cancelled")),
+            });
+        }
+    }
+
+    async fn result(&self) -> Result<SyscallResult, LabError> {
+        let mut state = self.state.lock().await;
+        if let State::Open(call) = &mut *state {
+            let reply = call.reply().await;
+            *state = State::Done(self.told(reply).await);
+            self.place.leave();
+        }
+        match &*state {
+            State::Done(result) => result.clone(),
+            State::Open(_) => Err(self.line.invalid("it was cancelled")),
+        }
+    }
+
+    async fn told(&self, reply: Result<Reply, CallError>) -> Result<SyscallResult, LabError> {
+        match self.line.checked(reply).await? {
+            Reply::Syscall {
+                ret,
+                errno,
+                buffers,
+            } => Ok(syscall_result(ret, errno, buffers)),
+            other => Err(self.line.strange(&other)),
+        }
+    }
+}
+
+/// The wire's parts of a result, put together.
+pub(crate) fn syscall_result(ret: i64, errno: i32, buffers: Vec<Option<ByteBuf>>) -> SyscallResult {
+    let buffers = buffers
+        .into_iter()
+        .map(|buffer| buffer.map(ByteBuf::into_vec));
+    SyscallResult {
+        ret,
+        errno,
+        buffers: buffers.collect(),
+    }
+}

@@ -1,0 +1,668 @@
+//! Streams: bytes that arrive while a test goes on.
+//!
+//! A [`ByteStream`] stands over a [`ByteSource`]: a command's captured output, a call in the guest,
+//! a console. It keeps what it has read and not yet handed out, so what follows a match is there for
+//! the next call. It reads its source only when asked: a stream that nobody reads holds back its
+//! own source and nothing else.
+//!
+//! What a call keeps while it waits is bounded, since a guest can write without end: a call that returns
+//! what it passes over fails at a limit, and one that does not keeps the last of it only.
+//!
+//! Long because of its tests, which need the state inside.
+
+use crate::error::LabError;
+use crate::graph::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::lock::lock;
+use crate::search::{FoundBy, Needle, Search};
+use futures_util::FutureExt as _;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::time::Instant;
+
+/// How much of what was seen is shown when a match does not come, bytes.
+const SHOWN_ON_FAILURE: usize = 512;
+
+/// Most bytes that a call keeps while it waits for a match, or gathers.
+const MOST_KEPT: usize = 64 * 1024 * 1024;
+
+/// How many bytes [`ByteStream::expect`] leaves of those that it has passed over without a match.
+const LEFT_OVER: usize = 1024 * 1024;
+
+/// A future of a [`ByteSource`].
+pub(crate) type Reading<'a> =
+    Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, LabError>> + Send + 'a>>;
+
+/// Where a stream's bytes come from.
+pub(crate) trait ByteSource: Send {
+    /// The next bytes, or `None` at the end. Dropping the future loses nothing.
+    fn read(&mut self) -> Reading<'_>;
+}
+
+/// Where in a test a stream was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// The file, as the author names it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// What a stream is called in messages about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// A tail: `stream closed`.
+    Tail,
+    /// A console's: `console closed`.
+    Console,
+}
+
+impl StreamKind {
+    fn closed(self) -> &'static str {
+        match self {
+            Self::Tail => "stream closed",
+            Self::Console => "console closed",
+        }
+    }
+}
+
+/// The streams of a VM that are open, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct OpenStreams(Mutex<BTreeMap<ResourceId, (String, Site)>>);
+
+impl OpenStreams {
+    /// How many.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    /// Each with where it was made: ``tail of "/x" of vm `web` (a.test.lua:3)``.
+    pub(crate) fn list(&self) -> Vec<String> {
+        let open = lock(&self.0);
+        let shown = open
+            .values()
+            .map(|(subject, site)| format!("{subject} ({site})"));
+        shown.collect()
+    }
+}
+
+/// A stream of bytes.
+#[derive(Clone)]
+pub struct ByteStream(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    kind: StreamKind,
+    subject: String,
+    site: Site,
+    state: AsyncMutex<State>,
+    closed: watch::Sender<bool>,
+    /// The source has ended and everything was handed out.
+    at_end: AtomicBool,
+    open: Arc<OpenStreams>,
+    place: Place,
+}
+
+struct State {
+    source: Option<Box<dyn ByteSource>>,
+    /// Why the source gave up. Whoever asks again is told again: it is no end.
+    failure: Option<LabError>,
+    kept: Vec<u8>,
+    /// The last bytes read, whatever became of them.
+    seen: Vec<u8>,
+}
+
+/// What a stream is made of.
+pub(crate) struct StreamParts {
+    pub(crate) kind: StreamKind,
+    pub(crate) subject: String,
+    pub(crate) site: Site,
+    pub(crate) source: Box<dyn ByteSource>,
+    /// The VM's open streams.
+    pub(crate) open: Arc<OpenStreams>,
+}
+
+impl ByteStream {
+    /// A stream in `scope`'s care.
+    pub(crate) fn open(scope: &Scope, parts: StreamParts) -> Self {
+        let id = ResourceId::next();
+        lock(&parts.open.0).insert(id, (parts.subject.clone(), parts.site.clone()));
+        let inner = Arc::new(Inner {
+            id,
+            kind: parts.kind,
+            subject: parts.subject,
+            site: parts.site,
+            state: AsyncMutex::new(State {
+                source: Some(parts.source),
+                failure: None,
+                kept: Vec::new(),
+                seen: Vec::new(),
+            }),
+            closed: watch::Sender::new(false),
+            at_end: AtomicBool::new(false),
+            open: parts.open,
+            place: Place::default(),
+        });
+        inner.place.take(
+            scope,
+            (Class::Stream, id),
+            Arc::clone(&inner) as Arc<dyn Close>,
+        );
+        Self(inner)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// What it is called in messages.
+    pub fn kind(&self) -> StreamKind {
+        self.0.kind
+    }
+
+    /// What it reads: ``stdout of process 3 of vm `web` ``.
+    pub fn subject(&self) -> &str {
+        &self.0.subject
+    }
+
+    /// Where it was made.
+    pub fn site(&self) -> &Site {
+        &self.0.site
+    }
+
+    /// Whether everything was handed out and nothing more will come.
+    pub fn eof(&self) -> bool {
+        self.0.at_end.load(Ordering::Acquire)
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        *self.0.closed.borrow()
+    }
+
+    /// Whatever has come, at least a byte; `None` at the end, on timeout and when closed.
+    pub async fn next(&self, timeout: Duration) -> Result<Option<Vec<u8>>, LabError> {
+        let deadline = Instant::now() + timeout;
+        let read = async {
+            let mut state = self.0.state.lock().await;
+            if state.kept.is_empty() {
+                self.fill(&mut state).await?;
+            }
+            self.0.note_end(&state);
+            let kept = std::mem::take(&mut state.kept);
+            self.0.note_end(&state);
+            Ok((!kept.is_empty()).then_some(kept))
+        };
+        match self.bounded(deadline, read).await {
+            Bounded::Done(result) => result,
+            Bounded::TimedOut | Bounded::Closed => Ok(None),
+        }
+    }
+
+    /// Everything up to and with `needle`. What follows it is kept.
+    ///
+    /// # Errors
+    /// At the end of the stream, when the time is up, and when 64 MiB have come without a match. What
+    /// came is kept for the next call.
+    pub async fn read_until(&self, needle: &[u8], timeout: Duration) -> Result<Vec<u8>, LabError> {
+        self.wait("read_until", Needle::new(needle), MOST_KEPT, timeout)
+            .await
+    }
+
+    /// The same, for who does not want what comes before and with `needle`. However much that is, only a
+    /// little is held; if `needle` does not come, the last 1 MiB are kept for the next call.
+    pub async fn expect(&self, needle: &[u8], timeout: Duration) -> Result<(), LabError> {
+        let needle = Needle::new(needle);
+        let left = LEFT_OVER.max(2 * needle.text.len());
+        self.wait("expect", needle, left, timeout).await.map(drop)
+    }
+
+    /// Everything up to where `found` says, when it says so. It is asked with all that is kept, each time
+    /// bytes have come, and whether no more are there at the moment.
+    ///
+    /// # Errors
+    /// As [`ByteStream::read_until`].
+    pub async fn wait_match(
+        &self,
+        call: &str,
+        what: &str,
+        timeout: Duration,
+        found: impl FnMut(&[u8], bool) -> Option<usize> + Send,
+    ) -> Result<Vec<u8>, LabError> {
+        let what = what.to_owned();
+        self.wait(call, FoundBy { what, found }, MOST_KEPT, timeout)
+            .await
+    }
+
+    /// Takes in what comes for `time`, or until `size` bytes are kept. At the stream's end, or on a
+    /// failure, the rest of the time passes; the next call tells of it.
+    pub async fn gather(&self, size: usize, time: Duration) {
+        let gathered = async {
+            let mut state = self.0.state.lock().await;
+            while state.kept.len() < size.min(MOST_KEPT) {
+                if !matches!(self.fill(&mut state).await, Ok(true)) {
+                    drop(state);
+                    return std::future::pending().await;
+                }
+            }
+        };
+        // Closed is told by the next call, too.
+        let _ = self.bounded(Instant::now() + time, gathered).await;
+    }
+
+    async fn wait(
+        &self,
+        call: &str,
+        mut search: impl Search,
+        most: usize,
+        timeout: Duration,
+    ) -> Result<Vec<u8>, LabError> {
+        let deadline = Instant::now() + timeout;
+        let what = search.what();
+        let shown = format!("{call}({what:?})");
+        let read = async {
+            let mut state = self.0.state.lock().await;
+            let mut quiet = false;
+            loop {
+                if let Some(end) = search.find(&state.kept, quiet) {
+                    let rest = state.kept.split_off(end);
+                    let matched = std::mem::replace(&mut state.kept, rest);
+                    self.0.note_end(&state);
+                    return Ok(matched);
+                }
+                if state.kept.len() >= most.saturating_mul(2) || state.kept.len() >= MOST_KEPT {
+                    if most == MOST_KEPT {
+                        let why = format!(
+                            "{} MiB came without `{what}`, and no more are kept; take them with \
+                             `next`, or use `expect`{}",
+                            MOST_KEPT >> 20,
+                            last_seen(&state.seen)
+                        );
+                        return Err(LabError::invalid(self.subject(), &shown, why));
+                    }
+                    let surplus = state.kept.len() - most;
+                    state.kept.drain(..surplus);
+                    search.dropped(surplus);
+                }
+                // What is there is taken at once; before more is waited for, the search is told.
+                let filled = match self.fill(&mut state).now_or_never() {
+                    None if quiet => self.fill(&mut state).await?,
+                    None => {
+                        quiet = true;
+                        continue;
+                    }
+                    Some(filled) => {
+                        tokio::task::yield_now().await;
+                        filled?
+                    }
+                };
+                if filled {
+                    quiet = false;
+                } else if quiet {
+                    let why = format!("stream EOF before `{what}`{}", last_seen(&state.seen));
+                    return Err(LabError::invalid(self.subject(), &shown, why));
+                } else {
+                    quiet = true;
+                }
+            }
+        };
+        match self.bounded(deadline, read).await {
+            Bounded::Done(result) => result,
+            Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
+            Bounded::TimedOut => {
+                // Another task that reads this stream holds the lock: then there is less to show.
+                let seen = self.0.state.try_lock().map(|state| state.seen.clone());
+                let seen = seen.unwrap_or_default();
+                // The message of `expect` is that of `read_until`, which it is but for the result.
+                let call = if call == "expect" { "read_until" } else { call };
+                let why = format!("{call} timed out waiting for `{what}`{}", last_seen(&seen));
+                Err(LabError::invalid(self.subject(), &shown, why))
+            }
+        }
+    }
+
+    /// All pieces that come until none has come for `quiet`.
+    ///
+    /// # Errors
+    /// When 64 MiB have come and the stream is still not quiet; they are dropped then.
+    pub async fn drain(&self, quiet: Duration) -> Result<Vec<Vec<u8>>, LabError> {
+        if self.is_closed() {
+            return Err(LabError::gone(
+                self.subject(),
+                "drain()",
+                self.0.kind.closed(),
+            ));
+        }
+        let (mut pieces, mut total) = (Vec::new(), 0);
+        while let Some(piece) = self.next(quiet).await? {
+            total += piece.len();
+            if total > MOST_KEPT {
+                let why = format!(
+                    "{} MiB came and the stream is still not quiet; read it with `next` or `expect`",
+                    MOST_KEPT >> 20
+                );
+                return Err(LabError::invalid(self.subject(), "drain()", why));
+            }
+            pieces.push(piece);
+        }
+        Ok(pieces)
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakStream {
+        WeakStream(Arc::downgrade(&self.0))
+    }
+
+    /// Stops reading. Closed already is fine.
+    pub async fn close(&self) -> Result<(), LabError> {
+        self.end().await;
+        Ok(())
+    }
+
+    pub(crate) async fn end(&self) {
+        self.0.close_now().await;
+    }
+
+    /// It no longer reads anything of a guest, so no snapshot has to wait for its end.
+    pub(crate) fn leave_guest(&self) {
+        lock(&self.0.open.0).remove(&self.0.id);
+    }
+
+    /// Reads the source once; false at its end.
+    async fn fill(&self, state: &mut State) -> Result<bool, LabError> {
+        if let Some(failure) = &state.failure {
+            return Err(failure.clone());
+        }
+        let Some(source) = state.source.as_mut() else {
+            return Ok(false);
+        };
+        let read = source.read().await.inspect_err(|error| {
+            if error.is_final() {
+                state.failure = Some(error.clone());
+            }
+        });
+        match read? {
+            Some(bytes) => {
+                state.seen.extend_from_slice(&bytes);
+                let surplus = state.seen.len().saturating_sub(SHOWN_ON_FAILURE);
+                state.seen.drain(..surplus);
+                state.kept.extend_from_slice(&bytes);
+                Ok(true)
+            }
+            None => {
+                state.source = None;
+                self.0.note_end(state);
+                Ok(false)
+            }
+        }
+    }
+
+    async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Bounded<T> {
+        let mut closed = self.0.closed.subscribe();
+        if *closed.borrow() {
+            return Bounded::Closed;
+        }
+        tokio::select! {
+            biased;
+            done = work => Bounded::Done(done),
+            _ = closed.wait_for(|closed| *closed) => Bounded::Closed,
+            () = tokio::time::sleep_until(deadline) => Bounded::TimedOut,
+        }
+    }
+}
+
+/// A stream that is not kept open.
+#[derive(Debug)]
+pub(crate) struct WeakStream(Weak<Inner>);
+
+impl WeakStream {
+    /// The stream, if anybody or its scope still has it.
+    pub(crate) fn upgrade(&self) -> Option<ByteStream> {
+        self.0.upgrade().map(ByteStream)
+    }
+}
+
+enum Bounded<T> {
+    Done(T),
+    Closed,
+    TimedOut,
+}
+
+impl Inner {
+    fn note_end(&self, state: &State) {
+        let ended = state.source.is_none() && state.kept.is_empty();
+        self.at_end.store(ended, Ordering::Release);
+    }
+
+    async fn close_now(&self) {
+        if self.closed.send_replace(true) {
+            return;
+        }
+        self.place.leave();
+        lock(&self.open.0).remove(&self.id);
+        // Whoever was reading has been told and lets go of the lock at once.
+        let mut state = self.state.lock().await;
+        state.source = None;
+        state.kept = Vec::new();
+    }
+}
+
+impl Close for Inner {
+    fn subject(&self) -> String {
+        format!("{} made at {}", self.subject, self.site)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(async {
+            self.close_now().await;
+            Ok(())
+        })
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.subject)
+    }
+}
+
+impl fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ByteStream").field(&self.0.subject).finish()
+    }
+}
+
+fn last_seen(seen: &[u8]) -> String {
+    if seen.is_empty() {
+        return "; nothing was seen".to_owned();
+    }
+    format!("; last seen:\n{}", String::from_utf8_lossy(seen))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    struct Pieces(mpsc::UnboundedReceiver<&'static str>);
+
+    impl ByteSource for Pieces {
+        fn read(&mut self) -> Reading<'_> {
+            Box::pin(async { Ok(self.0.recv().await.map(|text| text.as_bytes().to_vec())) })
+        }
+    }
+
+    fn stream() -> (mpsc::UnboundedSender<&'static str>, ByteStream, Scope) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let scope = Scope::file("f");
+        let parts = StreamParts {
+            kind: StreamKind::Tail,
+            subject: "tail".to_owned(),
+            site: Site {
+                file: "a.test.lua".to_owned(),
+                line: 3,
+            },
+            source: Box::new(Pieces(receiver)),
+            open: Arc::default(),
+        };
+        (sender, ByteStream::open(&scope, parts), scope)
+    }
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_follows_a_match_is_kept() {
+        let (sender, stream, _scope) = stream();
+        for piece in ["one t", "wo thr", "ee"] {
+            sender.send(piece).unwrap();
+        }
+        assert_eq!(stream.read_until(b"two", SOON).await.unwrap(), b"one two");
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b" thr");
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"ee");
+        assert_eq!(stream.next(SOON).await.unwrap(), None, "timeout");
+        assert!(!stream.eof());
+        drop(sender);
+        assert_eq!(stream.next(SOON).await.unwrap(), None, "end");
+        assert!(stream.eof());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_show_what_was_seen() {
+        let (sender, stream, _scope) = stream();
+        sender.send("hello").unwrap();
+        let late = stream
+            .read_until(b"bye", SOON)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            late.contains("read_until timed out waiting for `bye`; last seen:\nhello"),
+            "{late}"
+        );
+        drop(sender);
+        let over = stream
+            .read_until(b"bye", SOON)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(over.contains("stream EOF"), "{over}");
+        assert_eq!(
+            stream.next(SOON).await.unwrap().unwrap(),
+            b"hello",
+            "nothing was lost"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_ends_waits_and_leaves_the_scope() {
+        let (_sender, stream, scope) = stream();
+        let (next, ()) = tokio::join!(stream.next(Duration::from_secs(60)), async {
+            stream.close().await.unwrap();
+        });
+        assert_eq!(next.unwrap(), None);
+        assert!(scope.is_empty());
+        let after = stream.read_until(b"x", SOON).await.unwrap_err().to_string();
+        assert!(after.contains("stream closed"), "{after}");
+        stream.close().await.unwrap();
+    }
+
+    /// As many pieces of 64 KiB, then the end.
+    struct Zeros(usize);
+
+    impl ByteSource for Zeros {
+        fn read(&mut self) -> Reading<'_> {
+            Box::pin(async {
+                let more = self.0 > 0;
+                self.0 = self.0.saturating_sub(1);
+                Ok(more.then(|| vec![0; 64 * 1024]))
+            })
+        }
+    }
+
+    fn zeros(pieces: usize) -> (ByteStream, Scope) {
+        let (_, stream, scope) = stream();
+        let mut state = stream.0.state.try_lock().unwrap();
+        state.source = Some(Box::new(Zeros(pieces)));
+        drop(state);
+        (stream, scope)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn expect_holds_little_of_what_it_passes_over() {
+        // More than is ever kept, and without end as far as the stream knows.
+        let (stream, _scope) = zeros(2 * MOST_KEPT / (64 * 1024));
+        let over = stream.expect(b"x", SOON).await.unwrap_err().to_string();
+        assert!(over.contains("stream EOF"), "{over}");
+        let held = stream.0.state.lock().await.kept.capacity();
+        assert!(held <= 4 * LEFT_OVER, "{held}");
+        let left = stream.next(SOON).await.unwrap().unwrap().len();
+        assert!((LEFT_OVER..=2 * LEFT_OVER).contains(&left), "{left}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_text_is_found_where_it_straddles_what_was_dropped() {
+        let (sender, stream, _scope) = stream();
+        let much: &'static str = Box::leak("-".repeat(3 * LEFT_OVER - 1).into_boxed_str());
+        for piece in [much, "ne", "edle", "after"] {
+            sender.send(piece).unwrap();
+        }
+        stream.expect(b"needle", SOON).await.unwrap();
+        assert_eq!(stream.next(SOON).await.unwrap().unwrap(), b"after");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_returns_all_it_passes_over_has_a_limit() {
+        for call in ["read_until", "drain", "expect_match"] {
+            let (stream, _scope) = zeros(usize::MAX);
+            let error = match call {
+                "read_until" => stream.read_until(b"x", SOON).await.unwrap_err(),
+                "drain" => stream.drain(SOON).await.unwrap_err(),
+                _ => {
+                    let never = stream.wait_match(call, "x", SOON, |_, _| None).await;
+                    never.unwrap_err()
+                }
+            };
+            assert!(error.to_string().contains("64 MiB"), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_is_told_when_no_more_is_there_at_the_moment() {
+        let (sender, stream, _scope) = stream();
+        for piece in ["a", "b"] {
+            sender.send(piece).unwrap();
+        }
+        let mut asked = Vec::new();
+        let found = stream.wait_match("expect_match", "c", SOON, |bytes, quiet| {
+            asked.push((String::from_utf8_lossy(bytes).into_owned(), quiet));
+            let late = asked.len() == 4;
+            if late {
+                sender.send("c").unwrap();
+            }
+            bytes.ends_with(b"c").then_some(bytes.len())
+        });
+        assert_eq!(found.await.unwrap(), b"abc");
+        let expected = [
+            ("", false),
+            ("a", false),
+            ("ab", false),
+            ("ab", true),
+            ("abc", false),
+        ];
+        assert_eq!(
+            asked,
+            expected.map(|(text, quiet)| (text.to_owned(), quiet))
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! Streams that a call in the guest feeds: tails of files, descriptors.
+
+use crate::graph::scope::Scope;
+use crate::guest::line::Line;
+use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
+use provium_guest::GuestStream;
+use provium_protocol::ErrorKind;
+use std::sync::Arc;
+
+/// Puts a stream over what the guest gives.
+pub(crate) fn open(
+    line: Line,
+    scope: &Scope,
+    guest: GuestStream,
+    subject: String,
+    site: Site,
+) -> ByteStream {
+    let open = Arc::clone(&line.surface().vm().0.open_streams);
+    let surface = line.surface().clone();
+    let source = Box::new(FromGuest { guest, line });
+    let stream = ByteStream::open(
+        scope,
+        StreamParts {
+            kind: StreamKind::Tail,
+            subject,
+            site,
+            source,
+            open,
+        },
+    );
+    if let Some(worker) = surface.worker() {
+        worker.adopt_tail(&stream);
+    }
+    stream
+}
+
+/// Bytes of a call in the guest; dropping it ends the call there.
+struct FromGuest {
+    guest: GuestStream,
+    line: Line,
+}
+
+impl ByteSource for FromGuest {
+    fn read(&mut self) -> Reading<'_> {
+        Box::pin(async {
+            match self.guest.next().await {
+                // The file that it reads was closed.
+                Err(error) if error.kind() == Some(ErrorKind::Cancelled) => Ok(None),
+                bytes => self.line.checked(bytes).await,
+            }
+        })
+    }
+}

@@ -1,0 +1,121 @@
+//! What `wait_until` of the prelude needs: a timer that looks at the predicate, sleeps between looks, and
+//! gives up in time.
+//!
+//! Each look is a task of its own, so that the time limit also holds while the predicate itself waits:
+//! then that task is ended, which cancels what it was waiting for.
+
+use crate::api::objects;
+use crate::binding::class::{raw_function, waiting_function};
+use crate::binding::raise::Raise;
+use crate::binding::stack;
+use crate::binding::units::{shown, spell};
+use crate::engine::task::{Task, TaskState};
+use mlua::{Lua, MultiValue, Result, Table, Value};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// One `wait_until`.
+#[derive(Debug, Clone)]
+struct Timer {
+    deadline: Instant,
+    timeout: Duration,
+    interval: Duration,
+    what: String,
+}
+
+/// Adds the native functions.
+pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
+    let timer = raw_function(lua, "wait_until", |lua, args| {
+        // Not taken for the count that a `gsub` gives, which cannot stand here.
+        if let other @ (Value::Integer(_) | Value::Number(_)) = args.value(0) {
+            return Err(Raise::argument(format!(
+                "options must be a table, as in {{timeout = {}}}, got a number",
+                shown(&other)
+            )));
+        }
+        let options = args.options(0, &["timeout", "interval", "desc"])?;
+        let timeout = options
+            .duration("timeout")?
+            .unwrap_or(Duration::from_secs(10));
+        let what = options.words("desc")?;
+        let what = what.unwrap_or_else(|| "condition".to_owned());
+        let interval = options.duration("interval")?;
+        let timer = Timer {
+            deadline: Instant::now() + timeout,
+            timeout,
+            interval: interval.unwrap_or(Duration::from_millis(100)),
+            what: what.clone(),
+        };
+        Ok((lua.create_any_userdata(timer)?, what))
+    })?;
+    native.raw_set("wait_timer", timer)?;
+    // The description comes first, so that a timeout names it.
+    let look = waiting_function(lua, "wait_until", true, |lua, args| async move {
+        let timer = Timer::of(&args.value(1))?;
+        timer.look(&lua, &args.value(2)).await
+    })?;
+    native.raw_set("wait_look", look)?;
+    let turn = waiting_function(lua, "wait_until", true, |_, args| async move {
+        Timer::of(&args.value(1))?.turn().await
+    })?;
+    native.raw_set("wait_turn", turn)
+}
+
+/// Ends the task of a predicate that nobody waits for any more.
+struct Look(Rc<Task>);
+
+impl Drop for Look {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+impl Timer {
+    fn of(value: &Value) -> std::result::Result<Self, Raise> {
+        match value {
+            Value::UserData(timer) => Ok(timer.borrow::<Self>()?.clone()),
+            _ => Err(Raise::argument("no timer")),
+        }
+    }
+
+    fn not_met(&self, why: &str) -> Raise {
+        let timeout = spell(self.timeout);
+        Raise::message(format!(
+            "wait_until: {} not met within {timeout}{why}",
+            self.what
+        ))
+    }
+
+    /// `true` and what the predicate returned, or `false` and what it raised.
+    async fn look(&self, lua: &Lua, predicate: &Value) -> std::result::Result<MultiValue, Raise> {
+        let (Some(parent), Value::Function(predicate)) = (Task::current(), predicate) else {
+            return Err(Raise::argument("no predicate"));
+        };
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let deadline = parent.deadline.within(Some(left));
+        let task = parent.child_within(deadline, stack::place(lua));
+        objects::start(lua, &task, predicate.clone(), MultiValue::new())?;
+        parent.waits_for_predicate(&task);
+        let look = Look(task);
+        look.0.ended().await;
+        if matches!(look.0.state(), TaskState::Cancelled) {
+            let why = match look.0.stopped_in() {
+                Some(place) => format!("; its predicate was in {place}"),
+                None => String::new(),
+            };
+            return Err(self.not_met(&why));
+        }
+        objects::outcome(lua, &look.0)
+    }
+
+    /// Sleeps until the next look; the last one is when the time is up.
+    async fn turn(&self) -> std::result::Result<(), Raise> {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return Err(self.not_met(""));
+        }
+        tokio::time::sleep_until(self.deadline.min(now + self.interval)).await;
+        Ok(())
+    }
+}

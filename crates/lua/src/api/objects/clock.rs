@@ -1,0 +1,92 @@
+//! A guest's CLOCK_REALTIME: `vm:clock()`.
+
+use crate::binding::class::{Class, Object};
+use crate::binding::raise::Raise;
+use crate::binding::units::signed_nanoseconds;
+use mlua::{Lua, Result, Value};
+use provium_lab::{Clock, LabCopy, Vm};
+
+/// Nanoseconds in a second.
+const SECOND: i64 = 1_000_000_000;
+
+/// A clock as Lua holds it.
+#[derive(Clone)]
+pub(super) struct ClockObject(Clock);
+
+impl Object for ClockObject {
+    const CLASS: &'static str = "clock";
+    fn subject(&self) -> String {
+        format!("clock of {}", self.0.vm().subject())
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.vm(self.0.vm()).clock())
+    }
+}
+
+/// The Lua value of a VM's clock.
+pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
+    super::value::of(lua, vm.id(), || ClockObject(vm.original().clock()))
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    Class::<ClockObject>::new(lua)?
+        .waits("get", |_, this, _| async move {
+            Ok(seconds(this.0.get().await?))
+        })?
+        .waits(
+            "get_ns",
+            |_, this, _| async move { Ok(this.0.get().await?) },
+        )?
+        .waits("set", |_, this, args| async move {
+            let ns = point_in_time(&args.value(0))?;
+            this.0.set(ns).await?;
+            Ok(())
+        })?
+        .waits("set_ns", |_, this, args| async move {
+            this.0.set(args.integer(0, "the nanoseconds")?).await?;
+            Ok(())
+        })?
+        .waits("sleep", |_, this, args| async move {
+            Ok(this.0.sleep(args.duration(0, "the duration")?).await?)
+        })?
+        .waits("advance", |_, this, args| async move {
+            let ns = signed_nanoseconds(&args.value(0)).map_err(Raise::argument)?;
+            this.0.advance(ns).await?;
+            Ok(())
+        })?
+        .method("close", |_, _, _| Ok::<Option<Value>, Raise>(None))?
+        .finish()
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "whoever wants all digits takes get_ns"
+)]
+fn seconds(ns: i64) -> f64 {
+    ns as f64 / SECOND as f64
+}
+
+/// Seconds since 1970, fractions and negative ones allowed, as nanoseconds.
+pub(super) fn point_in_time(value: &Value) -> std::result::Result<i64, Raise> {
+    let out_of_range = || Raise::argument("the time: is out of range");
+    match value {
+        Value::Integer(seconds) => seconds.checked_mul(SECOND).ok_or_else(out_of_range),
+        Value::Number(seconds) => {
+            let ns = (seconds * 1e9).round();
+            // 2^63 nanoseconds are 292 years.
+            if !ns.is_finite() || ns.abs() >= 2f64.powi(63) {
+                return Err(out_of_range());
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "checked just above")]
+            Ok(ns as i64)
+        }
+        other => {
+            let text = format!(
+                "the time: must be seconds since 1970, got {}",
+                crate::binding::units::shown(other)
+            );
+            Err(Raise::argument(text))
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! The shapes in which a command is given.
+//!
+//! | call | runs |
+//! |---|---|
+//! | `run("text")`, `run("text", {opts})` | the shell, with the text |
+//! | `run("prog", {"a", "b"})`, `run("prog", {})`, `run("prog", {args = {…}, opts})` | the program |
+//! | `run({"prog", "a"}, {opts})` | the program |
+
+use crate::binding::args::{Args, bytes_of};
+use crate::binding::options::{Options, list_of};
+use crate::binding::raise::Raise;
+use crate::binding::units::{duration, shown};
+use mlua::{Table, Value};
+use provium_lab::{CommandSpec, Program, StdinSource};
+use serde_bytes::ByteBuf;
+use std::time::Duration;
+
+const OPTIONS: &[&str] = &[
+    "args",
+    "env",
+    "env_clear",
+    "cwd",
+    "stdin",
+    "timeout",
+    "timeout_ms",
+    "user",
+    "tty",
+    "max_output",
+];
+
+/// What is to wait for the command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    /// `run`: the call, so a time limit makes sense.
+    Foreground,
+    /// `run_async`: a process object, which has `wait(timeout)`; its standard input stays open.
+    Background,
+}
+
+/// The command that the arguments ask for, and its time limit.
+pub(super) fn read(args: &Args, manner: Manner) -> Result<(CommandSpec, Option<Duration>), Raise> {
+    let (program, options) = program(args)?;
+    let mut spec = CommandSpec::new(program);
+    if manner == Manner::Background {
+        spec.stdin = StdinSource::Open;
+    }
+    if let Some(stdin) = options.bytes("stdin")? {
+        spec.stdin = StdinSource::Bytes(stdin);
+    }
+    if let Some(env) = options.table("env")? {
+        spec.env = environment(&env)?;
+    }
+    spec.env_clear = options.flag("env_clear")?;
+    spec.cwd = options.bytes("cwd")?;
+    spec.user = user(&options)?;
+    spec.tty = options.flag("tty")?;
+    if let Some(limit) = options.size("max_output")? {
+        spec.max_output = usize::try_from(limit).unwrap_or(usize::MAX);
+    }
+    Ok((spec, timeout(&options, manner)?))
+}
+
+fn program(args: &Args) -> Result<(Program, Options), Raise> {
+    match args.value(0) {
+        Value::Table(words) => {
+            let words = words_of(&words, "the command")?;
+            if words.is_empty() {
+                return Err(Raise::argument("the command: must name a program"));
+            }
+            let options = args.options(1, OPTIONS)?;
+            if options.has("args") {
+                return Err(Raise::argument(
+                    "option `args`: the command's list holds them already",
+                ));
+            }
+            Ok((Program::Argv(words), options))
+        }
+        Value::String(text) => {
+            let text = ByteBuf::from(text.as_bytes().to_vec());
+            match args.value(1) {
+                // An empty table is an empty list of arguments, as a program may have made it.
+                Value::Table(list) if is_list(&list)? => {
+                    if args.has(2) && !matches!(args.value(2), Value::Integer(_)) {
+                        return Err(Raise::argument("give options as {args = {…}, …}"));
+                    }
+                    Ok((
+                        with_arguments(text, words_of(&list, "the arguments")?),
+                        Options::default(),
+                    ))
+                }
+                _ => {
+                    let options = args.options(1, OPTIONS)?;
+                    match options.table("args")? {
+                        Some(list) => Ok((
+                            with_arguments(text, words_of(&list, "option `args`")?),
+                            options,
+                        )),
+                        None => Ok((Program::Shell(text), options)),
+                    }
+                }
+            }
+        }
+        other => Err(Raise::argument(format!(
+            "the command: must be a string or a list of strings, got {}",
+            shown(&other)
+        ))),
+    }
+}
+
+fn is_list(table: &Table) -> Result<bool, Raise> {
+    let is_empty = || table.pairs::<Value, Value>().next().is_none();
+    Ok(!table.raw_get::<Value>(1)?.is_nil() || is_empty())
+}
+
+fn with_arguments(program: ByteBuf, arguments: Vec<ByteBuf>) -> Program {
+    Program::Argv(std::iter::once(program).chain(arguments).collect())
+}
+
+/// A list of words. Numbers are taken too, as Lua itself turns them into strings.
+fn words_of(list: &Table, what: &str) -> Result<Vec<ByteBuf>, Raise> {
+    let bad = |why: String| Raise::argument(format!("{what}: {why}"));
+    let values = list_of(list).map_err(|_| {
+        bad("must be a list of strings; options go next to `args = {…}`".to_owned())
+    })?;
+    let word = |(index, value): (usize, &Value)| {
+        word_of(value).map_err(|why| bad(format!("entry {}: {why}", index + 1)))
+    };
+    values.iter().enumerate().map(word).collect()
+}
+
+fn word_of(value: &Value) -> Result<ByteBuf, String> {
+    match value {
+        Value::Integer(_) | Value::Number(_) => value
+            .to_string()
+            .map(|text| ByteBuf::from(text.into_bytes()))
+            .map_err(|e| e.to_string()),
+        other => {
+            let bytes = bytes_of(other)?;
+            if bytes.contains(&0) {
+                return Err("must not hold a zero byte".to_owned());
+            }
+            Ok(ByteBuf::from(bytes))
+        }
+    }
+}
+
+/// Names and values of an environment.
+pub(super) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// The environment in a table, sorted by name.
+pub(super) fn environment(table: &Table) -> Result<Variables, Raise> {
+    let mut entries = Vec::new();
+    for pair in table.pairs::<Value, Value>() {
+        let (name, value) = pair?;
+        let bad = |why: String| Raise::argument(format!("option `env`: {why}"));
+        let name = bytes_of(&name).map_err(|why| bad(format!("a name {why}")))?;
+        if name.is_empty() || name.iter().any(|byte| matches!(byte, b'=' | 0)) {
+            let shown = String::from_utf8_lossy(&name).into_owned();
+            return Err(bad(format!(
+                "a name must not be empty nor hold `=` or a zero byte, got {shown:?}"
+            )));
+        }
+        let value = word_of(&value)
+            .map_err(|why| bad(format!("{}: {why}", String::from_utf8_lossy(&name))))?;
+        entries.push((name, value.into_vec()));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// A user: a name or a number.
+pub(super) fn user(options: &Options) -> Result<Option<String>, Raise> {
+    match options.value("user") {
+        Some(Value::Integer(id)) => Ok(Some(id.to_string())),
+        _ => options.text("user"),
+    }
+}
+
+fn timeout(options: &Options, manner: Manner) -> Result<Option<Duration>, Raise> {
+    let given = options.has("timeout") || options.has("timeout_ms");
+    if given && manner == Manner::Background {
+        let key = if options.has("timeout") {
+            "timeout"
+        } else {
+            "timeout_ms"
+        };
+        return Err(Raise::argument(format!(
+            "option `{key}` is not for run_async: give it to the process, as in proc:wait(\"10s\")"
+        )));
+    }
+    if options.has("timeout") && options.has("timeout_ms") {
+        return Err(Raise::argument("give `timeout` or `timeout_ms`, not both"));
+    }
+    if let Some(milliseconds) = options.number("timeout_ms")? {
+        let limit = duration(&Value::Number(milliseconds / 1000.0));
+        return limit
+            .map(Some)
+            .map_err(|why| Raise::argument(format!("option `timeout_ms`: {why}")));
+    }
+    options.duration("timeout")
+}

@@ -1,0 +1,130 @@
+//! A VM's console: `vm:console()`.
+
+use super::stream;
+use super::value::here;
+use crate::binding::args::bytes_of;
+use crate::binding::class::{Class, Object};
+use crate::binding::options::list_of;
+use crate::binding::raise::Raise;
+use mlua::{Lua, Result, Value};
+use provium_lab::{Console, LabCopy, Vm};
+use std::time::Duration;
+
+/// How long `expect` waits that is given no time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a write may take that is given no time.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A console as Lua holds it.
+#[derive(Clone)]
+pub(super) struct ConsoleObject(Vm);
+
+impl ConsoleObject {
+    fn console(&self) -> Console {
+        self.0.console()
+    }
+}
+
+impl Object for ConsoleObject {
+    const CLASS: &'static str = "console";
+    fn subject(&self) -> String {
+        self.console().subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.vm(&self.0))
+    }
+}
+
+/// The Lua value of a VM's console.
+pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
+    super::value::of(lua, vm.id(), || ConsoleObject(vm.original().clone()))
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    Class::<ConsoleObject>::new(lua)?
+        .with(looks)?
+        .with(waits)?
+        .finish()
+}
+
+fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
+    class
+        .method("read", |lua, this, _| {
+            let (scope, site) = here(lua);
+            Ok(stream::value(lua, this.console().stream(&scope, site))?)
+        })?
+        .method("read_log", |lua, this, _| {
+            Ok(lua.create_string(this.console().read_log()?)?)
+        })?
+        .method("mark", |_, this, _| Ok(this.console().mark()))?
+        .method("since", |lua, this, args| {
+            let mark = args.unsigned(0, "the mark")?;
+            Ok(lua.create_string(this.console().since(mark)?)?)
+        })?
+        .method("lines", |lua, this, args| {
+            let mark = if args.has(0) {
+                args.unsigned(0, "the mark")?
+            } else {
+                0
+            };
+            let log = this.console().since(mark)?;
+            let log = log.strip_suffix(b"\n").unwrap_or(&log);
+            let lines = lua.create_table()?;
+            if log.is_empty() {
+                return Ok(lines);
+            }
+            for (index, line) in log.split(|byte| *byte == b'\n').enumerate() {
+                let line: Vec<u8> = line.iter().copied().filter(|byte| *byte != b'\r').collect();
+                lines.raw_set(index + 1, lua.create_string(line)?)?;
+            }
+            Ok(lines)
+        })?
+        .method("count", |_, this, args| {
+            Ok(this.console().count(&args.text_to_find(0)?)?)
+        })
+}
+
+fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
+    class
+        .waits("expect", |lua, this, args| async move {
+            let text = args.text_to_find(0)?;
+            let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
+            this.console().expect(&text, timeout).await?;
+            Ok(lua.create_string(text)?)
+        })?
+        .waits("expect_any", |_, this, args| async move {
+            let list = list_of(&args.table(0, "the texts")?)?;
+            let texts = list.iter().enumerate().map(|(index, text)| {
+                bytes_of(text).map_err(|why| Raise::argument(format!("text {}: {why}", index + 1)))
+            });
+            let texts = texts.collect::<std::result::Result<Vec<_>, _>>()?;
+            if texts.is_empty() || texts.iter().any(Vec::is_empty) {
+                let text = "the texts: must name at least one, and none may be empty";
+                return Err(Raise::argument(text));
+            }
+            let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+            let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
+            Ok(this.console().expect_any(&texts, timeout).await? + 1)
+        })?
+        .waits("never", |_, this, args| async move {
+            let text = args.text_to_find(0)?;
+            Ok(this
+                .console()
+                .never(&text, args.duration(1, "the duration")?)
+                .await?)
+        })?
+        .waits("write", |_, this, args| async move {
+            let data = args.bytes(0, "the data")?;
+            let options = args.options(1, &["timeout", "timeout_ms"])?;
+            if options.has("timeout_ms") {
+                let text = "option `timeout_ms` is not for a console; write timeout = \"500ms\"";
+                return Err(Raise::argument(text));
+            }
+            let timeout = options.duration("timeout")?.unwrap_or(WRITE_PATIENCE);
+            Ok(this.console().write(&data, timeout).await?)
+        })?
+        .waits("close", |_, this, _| async move {
+            Ok(this.console().close().await?)
+        })
+}

@@ -1,0 +1,228 @@
+//! Labs: `provium` itself, and `lab:lab()`.
+
+use super::fixture;
+use super::settings;
+use super::snapshot;
+use super::value::{self, as_object, here, time_left};
+use super::vm::{self, VmObject};
+use crate::binding::args::Args;
+use crate::binding::class::{Class, Object};
+use crate::binding::options::list_of;
+use crate::binding::raise::Raise;
+use crate::binding::units::shown;
+use crate::engine::test_file::FileState;
+use mlua::{Lua, Result, Table, Value};
+use provium_lab::{Claim, Lab, LabCopy, Member, MemberKind};
+use std::time::Duration;
+
+/// How long a barrier waits that is given no time.
+const BARRIER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Methods that a later version has. A lab's other unknown names are names of members, so nil.
+const LATER: &[&str] = &["bridge"];
+
+/// A lab as Lua holds it.
+#[derive(Clone)]
+pub(super) struct LabObject(pub(super) Lab);
+
+impl Object for LabObject {
+    const CLASS: &'static str = "lab";
+    fn subject(&self) -> String {
+        format!("lab `{}`", self.0.name())
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.lab(&self.0))
+    }
+}
+
+pub(super) fn value(lua: &Lua, lab: &Lab) -> Result<Value> {
+    value::of(lua, lab.id(), || LabObject(lab.clone()))
+}
+
+/// Makes the class and `provium`.
+pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
+    let prelude = FileState::of(lua).prelude.clone();
+    let root = lua.create_function(|lua, ()| value(lua, &FileState::of(lua).lab))?;
+    native.raw_set("root", root)?;
+    Class::<LabObject>::new(lua)?
+        .with(names)?
+        .with(membership)?
+        .with(lifecycle)?
+        .with(fixture::add)?
+        .lua_method("pack", &prelude.method("pack")?)?
+        .lua_method("unpack", &prelude.method("unpack")?)?
+        .finish_with(look_up, |lua, this, key, value| {
+            if this.0.is_root() {
+                return settings::assign(lua, key, value);
+            }
+            Err(Raise::message(format!(
+                "a lab has no setting `{key}`; settings belong to provium"
+            )))
+        })?;
+    lua.globals()
+        .raw_set("provium", value(lua, &FileState::of(lua).lab)?)
+}
+
+/// `lab.name`: the member of that name, else nil.
+fn look_up(lua: &Lua, this: &LabObject, key: &str) -> std::result::Result<Value, Raise> {
+    let (scope, _) = here(lua);
+    match this.0.lookup(&scope, key) {
+        Some(member) => Ok(member_value(lua, &member)?),
+        None if LATER.contains(&key) => Err(Raise::message(format!(
+            "lab has no method `{key}` in this version"
+        ))),
+        None if this.0.is_root() => Ok(settings::read(lua, key)?),
+        None => Ok(Value::Nil),
+    }
+}
+
+fn member_value(lua: &Lua, member: &Member) -> Result<Value> {
+    match member {
+        Member::Vm(vm) => vm::value(lua, vm),
+        Member::Lab(lab) => value(lua, lab),
+    }
+}
+
+fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
+    class
+        .method("name", |_, this, _| Ok(this.0.name().to_owned()))?
+        .method("vm", |lua, this, args| {
+            let (scope, _) = here(lua);
+            let name = args.text(0, "the name")?;
+            let vm = match args.opt_text(1, "the profile")? {
+                None if args.has(2) => return Err(Raise::argument("options need a profile")),
+                None => this.0.vm(&scope, &name)?,
+                Some(profile) => {
+                    this.0
+                        .create_vm(&scope, &name, &profile, vm::options(args, 2)?)?
+                }
+            };
+            Ok(vm::value(lua, &vm)?)
+        })?
+        .method("lab", |lua, this, args| {
+            let (scope, _) = here(lua);
+            let name = args.opt_text(0, "the name")?;
+            Ok(value(lua, &this.0.sub_lab(&scope, name.as_deref())?)?)
+        })?
+        .method("members", |lua, this, _| {
+            let (scope, _) = here(lua);
+            let list = lua.create_table()?;
+            for (index, member) in this.0.members(&scope).iter().enumerate() {
+                let entry = lua.create_table()?;
+                entry.raw_set("kind", member.kind().word())?;
+                entry.raw_set("name", member.name())?;
+                list.raw_set(index + 1, entry)?;
+            }
+            Ok(list)
+        })?
+        .method("vm_names", |lua, this, _| {
+            Ok(names_of(lua, this, MemberKind::Vm))
+        })?
+        .method("sub_lab_names", |lua, this, _| {
+            Ok(names_of(lua, this, MemberKind::SubLab))
+        })?
+        .method("bridge_names", |_, _, _| Ok(Vec::<String>::new()))
+}
+
+fn names_of(lua: &Lua, this: &LabObject, kind: MemberKind) -> Vec<String> {
+    let (scope, _) = here(lua);
+    let members = this.0.members(&scope);
+    members
+        .iter()
+        .filter(|member| member.kind() == kind)
+        .map(Member::name)
+        .collect()
+}
+
+fn membership(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
+    class
+        .method("include", |lua, this, args| {
+            let (scope, _) = here(lua);
+            let members = match args.value(0) {
+                Value::Table(list) => list_of(&list)?,
+                one => vec![one],
+            };
+            let members = members.iter().map(member_of);
+            let members = members.collect::<std::result::Result<_, Raise>>()?;
+            Ok(this.0.include(&scope, members)?)
+        })?
+        .method("remove", |lua, this, args| {
+            let (scope, _) = here(lua);
+            let name = match args.value(0) {
+                Value::String(name) => name.to_string_lossy(),
+                other => member_of(&other)?.name(),
+            };
+            Ok(this.0.remove(&scope, &name)?)
+        })
+}
+
+fn member_of(value: &Value) -> std::result::Result<Member, Raise> {
+    let vm = as_object::<VmObject>(value).map(|vm| Member::Vm(vm.0));
+    let member = vm.or_else(|| as_object::<LabObject>(value).map(|lab| Member::Lab(lab.0)));
+    member.ok_or_else(|| Raise::argument(format!("needs a vm or a lab, got {}", shown(value))))
+}
+
+fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
+    class
+        .waits("boot", |lua, this, _| async move {
+            let (scope, _) = here(&lua);
+            this.0.boot(&scope, time_left(&lua)).await?;
+            Ok(value(&lua, &this.0)?)
+        })?
+        .waits("shutdown", |lua, this, _| async move {
+            let (scope, _) = here(&lua);
+            Ok(this.0.shutdown(&scope).await?)
+        })?
+        .waits("pause", |lua, this, _| async move {
+            let (scope, _) = here(&lua);
+            Ok(this.0.pause(&scope).await?)
+        })?
+        .waits("resume", |lua, this, _| async move {
+            let (scope, _) = here(&lua);
+            Ok(this.0.resume(&scope).await?)
+        })?
+        .waits("snapshot", |lua, this, args| async move {
+            snapshot::take_lab(&lua, &this.0, &args).await
+        })?
+        .waits("restore", |lua, this, args| async move {
+            snapshot::restore_lab(&lua, &this.0, &args).await?;
+            Ok(value(&lua, &this.0)?)
+        })?
+        .waits("close", |lua, this, _| async move {
+            let (scope, _) = here(&lua);
+            for member in this.0.members(&scope) {
+                if let Member::Vm(vm) = member {
+                    vm.close().await?;
+                }
+            }
+            Ok(())
+        })?
+        .waits("claim", |_, this, args| async move {
+            Ok(this.0.claim(claim(&args)?).await?)
+        })?
+        .waits("barrier", |lua, this, args| async move {
+            let name = args.text(0, "the name")?;
+            let count = args.unsigned(1, "the count")?;
+            let timeout = args
+                .opt_duration(2, "the timeout")?
+                .unwrap_or(BARRIER_PATIENCE);
+            // Tests that run side by side do not meet each other.
+            let (scope, _) = here(&lua);
+            let apart = FileState::of(&lua).settings.parallel.get();
+            let among = apart.then_some(&scope);
+            Ok(this.0.barrier(among, &name, count, timeout).await?)
+        })
+}
+
+fn claim(args: &Args) -> std::result::Result<Claim, Raise> {
+    let options = args.options(0, &["memory", "cpus"])?;
+    if !options.has("memory") && !options.has("cpus") {
+        return Err(Raise::argument(
+            "say how much: claim{memory = \"1G\", cpus = 2}",
+        ));
+    }
+    Ok(Claim {
+        memory: options.size("memory")?,
+        cpus: options.unsigned("cpus")?,
+    })
+}

@@ -1,0 +1,96 @@
+//! Commands that run while the test goes on: `run_async()`.
+
+use super::value::{self, here};
+use super::{result, stream};
+use crate::binding::class::{Class, Object};
+use crate::binding::raise::Raise;
+use mlua::{Lua, Result, Value};
+use provium_lab::{LabCopy, OutputKind, Process, ProcessStatus};
+
+const SIGTERM: i32 = 15;
+
+/// A process as Lua holds it.
+#[derive(Clone)]
+pub(super) struct ProcessObject(Process);
+
+impl Object for ProcessObject {
+    const CLASS: &'static str = "process";
+    fn subject(&self) -> String {
+        self.0.subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.process(&self.0))
+    }
+    fn describe(&self) -> String {
+        format!("{} ({})", self.0.subject(), status(&self.0))
+    }
+}
+
+fn status(process: &Process) -> &'static str {
+    match process.status() {
+        ProcessStatus::Running => "running",
+        ProcessStatus::Exited => "exited",
+    }
+}
+
+/// The Lua value of a process.
+pub(super) fn value(lua: &Lua, process: Process) -> Result<Value> {
+    value::of(lua, process.id(), || ProcessObject(process))
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    Class::<ProcessObject>::new(lua)?
+        .with(control)?
+        .with(outputs)?
+        .finish()
+}
+
+fn control(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> {
+    class
+        .waits("wait", |lua, this, args| async move {
+            let timeout = args.opt_duration(0, "the timeout")?;
+            if timeout.is_some_and(|timeout| timeout.is_zero()) {
+                let text = "a timeout of 0 would kill it at once; to look without waiting, use proc:status()";
+                return Err(Raise::argument(text));
+            }
+            Ok(result::value(&lua, this.0.wait(timeout).await?)?)
+        })?
+        .waits("kill", |_, this, args| async move {
+            Ok(this.0.kill(args.opt_signal(0)?.unwrap_or(SIGTERM)).await?)
+        })?
+        .waits("signal", |_, this, args| async move {
+            let signal = args.opt_signal(0)?;
+            let signal = signal.ok_or_else(|| Raise::argument("the signal is missing"))?;
+            Ok(this.0.signal(signal).await?)
+        })?
+        .method("pid", |_, this, _| Ok(this.0.pid()))?
+        .method("handle", |_, this, _| Ok(this.0.id().number()))?
+        .method("status", |_, this, _| Ok(status(&this.0)))?
+        .waits("close", |_, this, _| async move { Ok(this.0.close().await?) })
+}
+
+fn outputs(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> {
+    class
+        .waits("stdin_write", |_, this, args| async move {
+            Ok(this.0.stdin_write(&args.bytes(0, "the data")?).await?)
+        })?
+        .method("close_stdin", |_, this, _| {
+            this.0.close_stdin();
+            Ok(())
+        })?
+        .method("stdout_stream", |lua, this, _| {
+            let (scope, site) = here(lua);
+            Ok(stream::value(
+                lua,
+                this.0.stream(&scope, OutputKind::Stdout, site),
+            )?)
+        })?
+        .method("stderr_stream", |lua, this, _| {
+            let (scope, site) = here(lua);
+            Ok(stream::value(
+                lua,
+                this.0.stream(&scope, OutputKind::Stderr, site),
+            )?)
+        })
+}

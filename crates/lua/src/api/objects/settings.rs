@@ -1,0 +1,56 @@
+//! What a file sets for all its tests: `provium.timeout = "30s"`.
+
+use crate::binding::options::unknown;
+use crate::binding::raise::Raise;
+use crate::binding::units::{duration, shown};
+use crate::engine::test_file::FileState;
+use crate::testing::{expect_file_scope, retries_of};
+use mlua::{IntoLua, Lua, Result, Value};
+
+const KNOWN: &[&str] = &["timeout", "retries", "reset_between_tests", "parallel"];
+
+/// Carries out `provium.key = value`.
+pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result<(), Raise> {
+    if !KNOWN.contains(&key) {
+        let text = unknown("setting", key, KNOWN.iter().copied());
+        return Err(Raise::message(format!("provium.{key}: {text}")));
+    }
+    // A test may set the time limit of those that come after it.
+    if key != "timeout" {
+        expect_file_scope(lua, &format!("provium.{key} = …"))?;
+    }
+    let bad = |why: String| Raise::message(format!("provium.{key}: {why}"));
+    let settings = &FileState::of(lua).settings;
+    match key {
+        "timeout" => settings.timeout.set(Some(duration(value).map_err(bad)?)),
+        "reset_between_tests" => settings
+            .reset_between_tests
+            .set(boolean(value).map_err(bad)?),
+        "parallel" => settings.parallel.set(boolean(value).map_err(bad)?),
+        _ => settings.retries.set(Some(retries_of(value).map_err(bad)?)),
+    }
+    Ok(())
+}
+
+fn boolean(value: &Value) -> std::result::Result<bool, String> {
+    match value {
+        Value::Boolean(value) => Ok(*value),
+        other => Err(format!("must be true or false, got {}", shown(other))),
+    }
+}
+
+/// What a setting was set to; nil for what is no setting.
+pub(super) fn read(lua: &Lua, key: &str) -> Result<Value> {
+    let settings = &FileState::of(lua).settings;
+    match key {
+        "timeout" => settings
+            .timeout
+            .get()
+            .map(|timeout| timeout.as_secs_f64())
+            .into_lua(lua),
+        "retries" => settings.retries.get().into_lua(lua),
+        "reset_between_tests" => settings.reset_between_tests.get().into_lua(lua),
+        "parallel" => settings.parallel.get().into_lua(lua),
+        _ => Ok(Value::Nil),
+    }
+}

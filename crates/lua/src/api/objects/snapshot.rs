@@ -1,0 +1,155 @@
+//! Snapshots: `vm:snapshot()`, `lab:snapshot()`.
+
+use super::paths::host_path;
+use super::value::{self, as_object, here};
+use super::vm::VmObject;
+use crate::binding::args::{Args, text_of};
+use crate::binding::class::{Class, Object};
+use crate::binding::raise::Raise;
+use crate::binding::units::shown;
+use crate::engine::test_file::FileState;
+use crate::fixture::{note_file, note_written};
+use camino::Utf8PathBuf;
+use mlua::{Lua, Result, Value};
+use provium_lab::{Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot, Taken};
+
+/// Snapshots in the cache of so many bytes are taken before garbage is collected for their sake.
+const COLLECT_AFTER: u64 = 64 << 20;
+
+/// A VM's snapshot as Lua holds it.
+#[derive(Clone)]
+struct SnapshotObject(Snapshot);
+
+impl Object for SnapshotObject {
+    const CLASS: &'static str = "snapshot";
+    fn subject(&self) -> String {
+        self.0.subject()
+    }
+}
+
+/// A lab's snapshot as Lua holds it.
+#[derive(Clone)]
+struct LabSnapshotObject(LabSnapshot);
+
+impl Object for LabSnapshotObject {
+    const CLASS: &'static str = "lab_snapshot";
+    fn subject(&self) -> String {
+        self.0.subject()
+    }
+}
+
+/// Makes the classes.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    Class::<SnapshotObject>::new(lua)?
+        .method("path", |_, this, _| Ok(this.0.path().into_string()))?
+        .method("size", |_, this, _| Ok(this.0.size()))?
+        .method("delete", |_, this, _| Ok(this.0.delete()?))?
+        .method("close", |_, this, _| Ok(this.0.delete()?))?
+        .finish()?;
+    Class::<LabSnapshotObject>::new(lua)?
+        .method("path", |_, this, _| Ok(this.0.path().into_string()))?
+        .method("size", |_, this, _| Ok(this.0.size()))?
+        .method("delete", |_, this, _| Ok(this.0.delete()?))?
+        .method("close", |_, this, _| Ok(this.0.delete()?))?
+        .finish()
+}
+
+/// `vm:snapshot()` and `vm:restore()`.
+pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
+    class
+        .waits("snapshot", |lua, this, args| async move {
+            let place = place(&lua, &args)?;
+            let taken = this.0.snapshot(place.as_deref()).await?;
+            if place.is_none() {
+                relieve(&lua, taken.size());
+            }
+            Ok(value::of(&lua, taken.id(), || {
+                SnapshotObject(taken.clone())
+            })?)
+        })?
+        .waits("restore", |lua, this, args| async move {
+            let from = match as_object::<SnapshotObject>(&args.value(0)) {
+                Some(snapshot) => snapshot.0,
+                None => Snapshot::open(&saved_before(&lua, &args)?)?,
+            };
+            this.0.restore(&from).await?;
+            Ok(super::vm::value(&lua, &this.0)?)
+        })
+}
+
+/// `lab:snapshot()`: with a folder, its path.
+pub(super) async fn take_lab(
+    lua: &Lua,
+    lab: &Lab,
+    args: &Args,
+) -> std::result::Result<Value, Raise> {
+    let (scope, _) = here(lua);
+    let place = place(lua, args)?;
+    let taken = lab.snapshot(&scope, place.as_deref()).await?;
+    if place.is_none() {
+        relieve(lua, taken.size());
+    } else {
+        return Ok(Value::String(lua.create_string(taken.path().as_str())?));
+    }
+    let id = taken.id();
+    Ok(value::of(lua, id, || LabSnapshotObject(taken))?)
+}
+
+/// `lab:restore()`.
+pub(super) async fn restore_lab(
+    lua: &Lua,
+    lab: &Lab,
+    args: &Args,
+) -> std::result::Result<(), Raise> {
+    let (scope, _) = here(lua);
+    let from = match as_object::<LabSnapshotObject>(&args.value(0)) {
+        Some(snapshot) => snapshot.0,
+        None => LabSnapshot::open(&saved_before(lua, args)?)?,
+    };
+    Ok(lab.restore(&scope, &from).await?)
+}
+
+/// The snapshot that a fixture's script returned.
+pub(crate) fn taken_from(value: &Value) -> Option<Taken> {
+    let vm = as_object::<SnapshotObject>(value).map(|snapshot| Taken::Vm(snapshot.0));
+    vm.or_else(|| as_object::<LabSnapshotObject>(value).map(|snapshot| Taken::Lab(snapshot.0)))
+}
+
+fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, Raise> {
+    let path = args.opt_text(0, "the folder")?;
+    let folder = path.map(|path| host_path(lua, &path));
+    if let Some(folder) = &folder {
+        note_written(lua, &folder.join(SNAPSHOT_SEAL));
+    }
+    Ok(folder)
+}
+
+/// Collects Lua's garbage when snapshots of many bytes were taken since the last time: to Lua, one that
+/// nobody holds any more is a few bytes, and no reason to collect.
+fn relieve(lua: &Lua, bytes: u64) {
+    let taken = &FileState::of(lua).snapshot_bytes;
+    taken.set(taken.get().saturating_add(bytes));
+    if taken.get() < COLLECT_AFTER {
+        return;
+    }
+    taken.set(0);
+    // Twice: the first may only end the cycle that is under way. An author's finaliser that raises is a
+    // warning to Lua, and no failure of the snapshot.
+    let _ = lua.gc_collect();
+    let _ = lua.gc_collect();
+}
+
+/// The folder of a snapshot that another run may have taken.
+fn saved_before(lua: &Lua, args: &Args) -> std::result::Result<Utf8PathBuf, Raise> {
+    let given = args.value(0);
+    let path = text_of(&given).map_err(|_| {
+        Raise::argument(format!(
+            "needs a snapshot or the path of its folder, got {}",
+            shown(&given)
+        ))
+    })?;
+    let folder = host_path(lua, &path);
+    // No two snapshots have the same file of this name.
+    note_file(lua, &folder.join(SNAPSHOT_SEAL));
+    Ok(folder)
+}

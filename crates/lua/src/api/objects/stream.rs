@@ -1,0 +1,200 @@
+//! Streams of bytes: tails of files, outputs of processes, consoles.
+
+use super::value;
+use crate::binding::args::Args;
+use crate::binding::class::{Class, Object};
+use crate::binding::raise::Raise;
+use crate::binding::units::shown;
+use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use provium_lab::ByteStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a call waits that is given no time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long `drain` waits for more.
+const QUIET: Duration = Duration::from_millis(500);
+/// How many bytes are gathered, while they are there, before a pattern is tried on them.
+const FIRST_TRY: usize = 64 * 1024;
+
+/// A stream as Lua holds it.
+#[derive(Debug, Clone)]
+pub(super) struct StreamObject(ByteStream);
+
+impl Object for StreamObject {
+    const CLASS: &'static str = "stream";
+    fn subject(&self) -> String {
+        self.0.subject().to_owned()
+    }
+}
+
+/// The Lua value of a stream.
+pub(super) fn value(lua: &Lua, stream: ByteStream) -> Result<Value> {
+    value::of(lua, stream.id(), || StreamObject(stream))
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    let find: Function = lua.globals().get::<Table>("string")?.get("find")?;
+    Class::<StreamObject>::new(lua)?
+        .waits("next", |lua, this, args| async move {
+            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
+            let piece = this.0.next(timeout).await?;
+            Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
+        })?
+        .waits("read_until", |lua, this, args| async move {
+            let (text, timeout) = wanted(&args)?;
+            let matched = this.0.read_until(&text, timeout).await?;
+            Ok(lua.create_string(matched)?)
+        })?
+        .waits("expect", |_, this, args| async move {
+            let (text, timeout) = wanted(&args)?;
+            this.0.expect(&text, timeout).await?;
+            Ok(())
+        })?
+        .waits("expect_match", move |lua, this, args| {
+            let find = find.clone();
+            async move { expect_match(&lua, &this.0, &find, &args).await }
+        })?
+        .waits("drain", |lua, this, args| async move {
+            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
+            let pieces = this.0.drain(timeout).await?;
+            let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
+            Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
+        })?
+        .method("eof", |_, this, _| Ok(this.0.eof()))?
+        .waits(
+            "close",
+            |_, this, _| async move { Ok(this.0.close().await?) },
+        )?
+        .method("creation_site", |lua, this, _| {
+            let site = lua.create_table()?;
+            site.raw_set("file", this.0.site().file.as_str())?;
+            site.raw_set("line", this.0.site().line)?;
+            Ok(site)
+        })?
+        .finish()
+}
+
+fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), Raise> {
+    Ok((
+        args.text_to_find(0)?,
+        args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE),
+    ))
+}
+
+/// Waits for a Lua pattern; returns its captures, or what it matched.
+///
+/// The pattern must be tried on this thread, where Lua is; so the stream is asked for a copy of what
+/// it holds when that has grown, and told what to consume once the pattern matches.
+///
+/// A pattern has to be tried on all that is held each time, since more text can change where it matches.
+/// So it is tried when the text has grown by half, or when no more is there at the moment. After a try in
+/// vain text is taken in for longer than the try took, and the file's other tasks have the thread.
+async fn expect_match(
+    lua: &Lua,
+    stream: &ByteStream,
+    find: &Function,
+    args: &Args,
+) -> std::result::Result<MultiValue, Raise> {
+    let pattern = args.value(0);
+    let shown_pattern = args.bytes(0, "the pattern")?;
+    let shown_pattern = String::from_utf8_lossy(&shown_pattern).into_owned();
+    let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
+    let deadline = Instant::now() + timeout;
+    let mut tried = None;
+    loop {
+        let held: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let copy = Arc::clone(&held);
+        let grown = move |bytes: &[u8], quiet: bool| {
+            if !is_worth_a_try(tried, bytes.len(), quiet) {
+                return None;
+            }
+            *copy.lock().unwrap_or_else(PoisonError::into_inner) = bytes.to_vec();
+            Some(0)
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        stream
+            .wait_match("expect_match", &shown_pattern, left, grown)
+            .await?;
+        let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
+        tried = Some(held.len());
+        let began = Instant::now();
+        if let Some((end, captures)) = try_pattern(lua, find, &held, &pattern)? {
+            let left = deadline
+                .saturating_duration_since(Instant::now())
+                .max(QUIET);
+            let consume = move |bytes: &[u8], _| Some(end.min(bytes.len()));
+            stream
+                .wait_match("expect_match", &shown_pattern, left, consume)
+                .await?;
+            return Ok(captures);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let pause = left.min(2 * began.elapsed());
+        stream.gather(held.len() + held.len() / 2, pause).await;
+    }
+}
+
+/// Whether to try the pattern on `now` bytes after it was tried in vain on fewer.
+fn is_worth_a_try(tried: Option<usize>, now: usize, quiet: bool) -> bool {
+    match tried {
+        None => quiet || now >= FIRST_TRY,
+        Some(tried) if quiet => now > tried,
+        Some(tried) => now >= (tried + tried / 2).max(FIRST_TRY),
+    }
+}
+
+/// Where the match ends, and its captures (the whole match, where there are none).
+fn try_pattern(
+    lua: &Lua,
+    find: &Function,
+    held: &[u8],
+    pattern: &Value,
+) -> std::result::Result<Option<(usize, MultiValue)>, Raise> {
+    let mut found: MultiValue =
+        find.call((lua.create_string(held)?, pattern))
+            .map_err(|error| {
+                let why = crate::engine::failure::Failure::from(error).message;
+                Raise::argument(format!(
+                    "the pattern {}: {}",
+                    shown(pattern),
+                    why.lines().next().unwrap_or("")
+                ))
+            })?;
+    let (Some(Value::Integer(start)), Some(Value::Integer(end))) =
+        (found.pop_front(), found.pop_front())
+    else {
+        return Ok(None);
+    };
+    let (start, end) = (
+        usize::try_from(start - 1).unwrap_or(0),
+        usize::try_from(end).unwrap_or(0),
+    );
+    if found.is_empty() {
+        let whole = held.get(start..end).unwrap_or_default();
+        found.push_back(Value::String(lua.create_string(whole)?));
+    }
+    Ok(Some((end, found)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_tried_a_number_of_times_that_grows_slowly() {
+        let (mut tried, mut tries) = (None, 0);
+        for size in (0..=16 << 20).step_by(4096) {
+            if is_worth_a_try(tried, size, false) {
+                (tried, tries) = (Some(size), tries + 1);
+            }
+        }
+        assert!((5..20).contains(&tries), "{tries}");
+        assert!(is_worth_a_try(None, 0, true), "what is there already");
+        assert!(is_worth_a_try(Some(10), 11, true));
+        assert!(!is_worth_a_try(Some(10), 10, true), "nothing new");
+        assert!(!is_worth_a_try(Some(10), 11, false), "more is coming");
+    }
+}

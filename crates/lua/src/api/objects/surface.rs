@@ -1,0 +1,138 @@
+//! What `vm` and `worker` share: commands and opened things. Paths are in `paths`, raw syscalls in
+//! `syscall`, batches in `batch`.
+
+use super::command::{self, Manner};
+use super::value::here;
+use super::{batch, file, paths, process, result, stream, syscall};
+use crate::binding::args::Args;
+use crate::binding::class::{Class, Object};
+use crate::binding::raise::Raise;
+use mlua::{Result, Value};
+use provium_lab::{OpenMode, Surface, TailStart};
+
+/// An object that commands, files and syscalls of a guest are reached through.
+pub(super) trait HasSurface: Object {
+    /// The lab's side of it.
+    fn surface(&self) -> Surface;
+}
+
+/// Adds all that the surface offers.
+pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
+    class
+        .with(commands)?
+        .with(opened)?
+        .with(paths::add)?
+        .with(syscall::add)?
+        .with(batch::add)
+}
+
+fn commands<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
+    class
+        .waits("run", |lua, this, args| async move {
+            let (spec, timeout) = command::read(&args, Manner::Foreground)?;
+            let ran = this.surface().run(spec, timeout).await?;
+            Ok(result::value(&lua, ran)?)
+        })?
+        .waits("run_async", |lua, this, args| async move {
+            let (scope, _) = here(&lua);
+            let (spec, _) = command::read(&args, Manner::Background)?;
+            let process = this.surface().run_async(&scope, spec).await?;
+            Ok(process::value(&lua, process)?)
+        })
+}
+
+fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
+    class
+        .waits("open_file", |lua, this, args| async move {
+            let (scope, _) = here(&lua);
+            let path = args.path(0, "the path")?;
+            let opened = this
+                .surface()
+                .open_file(&scope, &path, open_mode(&args)?)
+                .await?;
+            Ok(file::value(&lua, opened)?)
+        })?
+        .waits("tail_file", |lua, this, args| async move {
+            let (scope, site) = here(&lua);
+            let path = args.path(0, "the path")?;
+            let start = tail_start(&args)?;
+            let tail = this.surface().tail_file(&scope, &path, start, site).await?;
+            Ok(stream::value(&lua, tail)?)
+        })?
+        .waits("fd_stream", |lua, this, args| async move {
+            let (scope, site) = here(&lua);
+            let number = match file::descriptor(&args, 0)? {
+                // Of the worker (or VM) that opened it, whichever is asked.
+                file::Descriptor::File(file) => {
+                    let tail = file.fd_stream(&scope, &this.surface(), site)?;
+                    return Ok(stream::value(&lua, tail)?);
+                }
+                file::Descriptor::Number(number) => number,
+            };
+            let fd = i32::try_from(number)
+                .ok()
+                .filter(|fd| *fd >= 0)
+                .ok_or_else(|| {
+                    Raise::argument(format!(
+                        "the descriptor (or file): {number} is out of range"
+                    ))
+                })?;
+            let tail = this.surface().fd_stream(&scope, fd, site).await?;
+            Ok(stream::value(&lua, tail)?)
+        })
+}
+
+fn open_mode(args: &Args) -> std::result::Result<OpenMode, Raise> {
+    let known = [
+        "read",
+        "write",
+        "create",
+        "truncate",
+        "append",
+        "exclusive",
+        "perm",
+    ];
+    let options = args.options(1, &known)?;
+    Ok(OpenMode {
+        read: options.flag("read")?,
+        write: options.flag("write")?,
+        create: options.flag("create")?,
+        truncate: options.flag("truncate")?,
+        append: options.flag("append")?,
+        exclusive: options.flag("exclusive")?,
+        perm: options.perm("perm")?,
+    })
+}
+
+fn tail_start(args: &Args) -> std::result::Result<TailStart, Raise> {
+    let options = args.options(1, &["start"])?;
+    match options.value("start") {
+        None => Ok(TailStart::End),
+        Some(Value::String(word)) => match word.to_string_lossy().as_str() {
+            "end" => Ok(TailStart::End),
+            "beginning" | "start" => Ok(TailStart::Beginning),
+            other => {
+                let text =
+                    format!("option `start`: is \"end\", \"beginning\" or a number, got `{other}`");
+                Err(Raise::argument(text))
+            }
+        },
+        Some(value) => {
+            let offset = match value {
+                // A fraction is cut off.
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "saturates, as a position may"
+                )]
+                Value::Number(offset) if offset.is_finite() => *offset as i64,
+                _ => options.integer("start")?.unwrap_or(0),
+            };
+            let distance = offset.unsigned_abs();
+            Ok(if offset < 0 {
+                TailStart::BeforeEnd(distance)
+            } else {
+                TailStart::At(distance)
+            })
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The same resource is the same Lua value, as long as Lua has it in hand.
+
+use crate::binding::class::{Object, object, object_in};
+use crate::binding::stack;
+use crate::engine::task::Task;
+use crate::engine::test_file::FileState;
+use mlua::{Lua, Result, Value};
+use provium_lab::{ResourceId, Scope, Site};
+use std::time::Duration;
+
+/// The Lua value of the resource `id`. One resource may have values of several classes (a VM has a
+/// console and a clock).
+pub(super) fn of<T: Object>(lua: &Lua, id: ResourceId, make: impl FnOnce() -> T) -> Result<Value> {
+    let state = FileState::of(lua);
+    let key = format!("{} {id}", T::CLASS);
+    match state.values.raw_get::<Value>(key.as_str())? {
+        Value::Nil => {
+            let value = object(lua, make())?;
+            state.values.raw_set(key, &value)?;
+            Ok(value)
+        }
+        value => Ok(value),
+    }
+}
+
+/// The scope that what is made now belongs to, and the author's line that makes it.
+pub(super) fn here(lua: &Lua) -> (Scope, Site) {
+    let state = FileState::of(lua);
+    let site = stack::place(lua).unwrap_or_else(|| Site {
+        file: state.display.clone(),
+        line: 1,
+    });
+    (state.current_scope(), site)
+}
+
+/// How much time the test, or the file, has left; `None` where it has no limit.
+pub(super) fn time_left(lua: &Lua) -> Option<Duration> {
+    match Task::current() {
+        Some(task) => task.deadline.left(),
+        None => FileState::of(lua).deadline.left(),
+    }
+}
+
+/// The object of class `T` in a Lua value.
+pub(super) fn as_object<T: Object>(value: &Value) -> Option<T> {
+    match value {
+        Value::UserData(userdata) => object_in(userdata),
+        _ => None,
+    }
+}

@@ -1,0 +1,137 @@
+//! Virtual machines: `lab:vm()`.
+
+use super::surface::{self, HasSurface};
+use super::{clock, console, snapshot, value, vm_options, worker};
+use crate::binding::args::Args;
+use crate::binding::class::{Class, Object};
+use crate::binding::raise::Raise;
+use mlua::{Lua, Result, Table, Value};
+use provium_lab::{LabCopy, Surface, Vm, VmOptions, VmStats};
+
+/// A VM as Lua holds it.
+#[derive(Clone)]
+pub(super) struct VmObject(pub(super) Vm);
+
+impl Object for VmObject {
+    const CLASS: &'static str = "vm";
+    fn subject(&self) -> String {
+        self.0.subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.vm(&self.0))
+    }
+}
+
+impl HasSurface for VmObject {
+    fn surface(&self) -> Surface {
+        self.0.surface()
+    }
+}
+
+/// The Lua value of a VM.
+pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
+    value::of(lua, vm.id(), || VmObject(vm.original().clone()))
+}
+
+/// The options in the argument at `index`; none there: all by default.
+pub(super) fn options(args: &Args, index: usize) -> std::result::Result<VmOptions, Raise> {
+    if !args.has(index) {
+        return Ok(VmOptions::default());
+    }
+    vm_options::read(&args.table(index, "the options")?)
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    Class::<VmObject>::new(lua)?
+        .with(surface::add)?
+        .with(lifecycle)?
+        .with(facts)?
+        .with(parts)?
+        .with(snapshot::of_vm)?
+        .finish()
+}
+
+fn lifecycle(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
+    class
+        .waits("boot", |lua, this, args| async move {
+            let left = value::time_left(&lua);
+            this.0.boot_within(options(&args, 0)?, left).await?;
+            Ok(value(&lua, &this.0)?)
+        })?
+        .waits(
+            "pause",
+            |_, this, _| async move { Ok(this.0.pause().await?) },
+        )?
+        .waits(
+            "resume",
+            |_, this, _| async move { Ok(this.0.resume().await?) },
+        )?
+        .waits("shutdown", |_, this, _| async move {
+            Ok(this.0.shutdown().await?)
+        })?
+        .waits(
+            "reset",
+            |_, this, _| async move { Ok(this.0.reset().await?) },
+        )?
+        .waits("power_button", |_, this, _| async move {
+            Ok(this.0.power_button().await?)
+        })?
+        .waits(
+            "wakeup",
+            |_, this, _| async move { Ok(this.0.wakeup().await?) },
+        )?
+        .waits(
+            "close",
+            |_, this, _| async move { Ok(this.0.close().await?) },
+        )
+}
+
+fn facts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
+    class
+        .method("name", |_, this, _| Ok(this.0.name().to_owned()))?
+        .method("profile", |_, this, _| Ok(this.0.profile().to_owned()))?
+        .method("state", |_, this, _| Ok(this.0.state().to_string()))?
+        .method("cid", |_, this, _| Ok(this.0.cid()))?
+        .method("is_quiescent", |_, this, _| Ok(this.0.is_quiescent()))?
+        .method("open_file_count", |_, this, _| Ok(this.0.open_file_count()))?
+        .method("open_stream_count", |_, this, _| {
+            Ok(this.0.open_stream_count())
+        })?
+        .waits("uptime", |_, this, _| async move {
+            Ok(this.0.uptime().await?.as_secs_f64())
+        })?
+        .waits("gdb", |_, this, _| async move { Ok(this.0.gdb().await?) })?
+        .waits("stats", |lua, this, _| async move {
+            Ok(stats_table(&lua, &this.0.stats().await?)?)
+        })
+}
+
+fn parts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
+    class
+        .method("console", |lua, this, _| {
+            Ok::<Value, Raise>(console::value(lua, &this.0)?)
+        })?
+        .method("clock", |lua, this, _| {
+            Ok::<Value, Raise>(clock::value(lua, &this.0)?)
+        })?
+        .waits("spawn_worker", |lua, this, args| async move {
+            let (scope, _) = value::here(&lua);
+            let worker = this.0.spawn_worker(&scope, worker::spec(&args)?).await?;
+            Ok(worker::value(&lua, worker)?)
+        })
+}
+
+/// Times in seconds, memory in bytes.
+fn stats_table(lua: &Lua, stats: &VmStats) -> Result<Table> {
+    let table = lua.create_table()?;
+    table.raw_set("cpu_time", stats.cpu_time.as_secs_f64())?;
+    table.raw_set("resident_memory", stats.resident_bytes)?;
+    table.raw_set("proportional_memory", stats.proportional_bytes)?;
+    table.raw_set("boot_kind", stats.boot_kind.word())?;
+    table.raw_set("boot_time", stats.boot_time.as_secs_f64())?;
+    table.raw_set("guest_memory_total", stats.guest.memory_total)?;
+    table.raw_set("guest_memory_available", stats.guest.memory_available)?;
+    table.raw_set("guest_processes", stats.guest.processes)?;
+    Ok(table)
+}

@@ -1,0 +1,97 @@
+//! Options of a VM, at its creation and at each boot.
+
+use super::clock::point_in_time;
+use crate::binding::args::{bytes_of, text_of};
+use crate::binding::options::{Options, list_of};
+use crate::binding::raise::Raise;
+use crate::binding::units::shown;
+use mlua::{Table, Value};
+use provium_lab::{BootFile, VmOptions};
+
+const KNOWN: &[&str] = &[
+    "memory",
+    "cpus",
+    "kernel_cmdline",
+    "kernel_cmdline_append",
+    "rng_seed",
+    "initial_time",
+    "files",
+    "agent_timeout",
+    "cold",
+];
+
+/// Permission bits of a boot file that names none.
+const DEFAULT_PERM: u32 = 0o644;
+
+/// The options in `table`.
+pub(super) fn read(table: &Table) -> Result<VmOptions, Raise> {
+    let options = Options::read(table, KNOWN)?;
+    let memory = options.size("memory")?;
+    if memory == Some(0) {
+        return Err(Raise::argument("option `memory`: must be more than 0"));
+    }
+    let cpus = options.unsigned("cpus")?;
+    if cpus == Some(0) {
+        return Err(Raise::argument("option `cpus`: must be at least 1"));
+    }
+    let initial_time_ns = options.value("initial_time").map(point_in_time).transpose();
+    Ok(VmOptions {
+        memory,
+        cpus,
+        kernel_cmdline: options.text("kernel_cmdline")?,
+        kernel_cmdline_append: options.text("kernel_cmdline_append")?,
+        // All 64 bits are a seed; Lua's integers are signed.
+        rng_seed: options.integer("rng_seed")?.map(i64::cast_unsigned),
+        initial_time_ns: initial_time_ns
+            .map_err(|why| Raise::argument(format!("option `initial_time`: {why}")))?,
+        files: options
+            .table("files")?
+            .map(|files| boot_files(&files))
+            .transpose()?,
+        agent_timeout: options.duration("agent_timeout")?,
+        cold: options.boolean("cold")?,
+    })
+}
+
+fn boot_files(list: &Table) -> Result<Vec<BootFile>, Raise> {
+    let files = list_of(list).map_err(|why| Raise::argument(format!("option `files`: {why}")))?;
+    let one = |(index, value): (usize, &Value)| {
+        boot_file(value).map_err(|why| Raise::argument(format!("files[{}]: {why}", index + 1)))
+    };
+    files.iter().enumerate().map(one).collect()
+}
+
+fn boot_file(value: &Value) -> Result<BootFile, Raise> {
+    let Value::Table(table) = value else {
+        return Err(Raise::argument(format!(
+            "must be a table, got {}",
+            shown(value)
+        )));
+    };
+    let options = Options::read(table, &["path", "content", "mode", "perm"])?;
+    let needed = |key: &str| {
+        options
+            .value(key)
+            .ok_or_else(|| Raise::argument(format!("`{key}` is missing")))
+    };
+    let path = text_of(needed("path")?).map_err(|why| Raise::argument(format!("`path` {why}")))?;
+    if !path.starts_with('/') {
+        return Err(Raise::argument(format!(
+            "`path` must be absolute, got {path:?}"
+        )));
+    }
+    let content = bytes_of(needed("content")?);
+    let content = content.map_err(|why| Raise::argument(format!("`content` {why}")))?;
+    if options.has("perm") && options.has("mode") {
+        return Err(Raise::argument("give `perm` or `mode`, not both"));
+    }
+    let perm = options
+        .perm("perm")?
+        .or(options.perm("mode")?)
+        .unwrap_or(DEFAULT_PERM);
+    Ok(BootFile {
+        path,
+        content,
+        perm,
+    })
+}

@@ -1,0 +1,97 @@
+//! Workers: `vm:spawn_worker()`.
+
+use super::command::{environment, user};
+use super::surface::{self, HasSurface};
+use super::value;
+use crate::binding::args::{Args, text_of};
+use crate::binding::class::{Class, Object};
+use crate::binding::raise::Raise;
+use mlua::{Lua, Result, Value};
+use provium_lab::{LabCopy, Surface, Worker, WorkerSpec};
+use serde_bytes::ByteBuf;
+
+const SIGTERM: i32 = 15;
+const NAMESPACES: &[&str] = &["mnt", "net", "uts", "ipc", "pid", "user", "cgroup", "time"];
+
+/// A worker as Lua holds it.
+#[derive(Clone)]
+pub(super) struct WorkerObject(Worker);
+
+impl Object for WorkerObject {
+    const CLASS: &'static str = "worker";
+    fn subject(&self) -> String {
+        self.0.subject()
+    }
+    fn in_copy(&self, copy: &LabCopy) -> Self {
+        Self(copy.worker(&self.0))
+    }
+}
+
+impl HasSurface for WorkerObject {
+    fn surface(&self) -> Surface {
+        self.0.surface()
+    }
+}
+
+/// The Lua value of a worker.
+pub(super) fn value(lua: &Lua, worker: Worker) -> Result<Value> {
+    value::of(lua, worker.id(), || WorkerObject(worker))
+}
+
+/// The worker that the arguments of `spawn_worker` ask for.
+pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, Raise> {
+    let options = args.options(0, &["thread", "user", "cwd", "env", "namespaces"])?;
+    if options.flag("thread")? {
+        let text = "option `thread`: true is future work; a worker is a guest process of its own. For \
+                    several threads of control use several workers, co.spawn, or syscall_async";
+        return Err(Raise::argument(text));
+    }
+    let env = options
+        .table("env")?
+        .map(|env| environment(&env))
+        .transpose()?
+        .unwrap_or_default();
+    let namespaces = options.list("namespaces")?.unwrap_or_default();
+    let namespaces = namespaces.iter().map(|name| {
+        let name =
+            text_of(name).map_err(|why| Raise::argument(format!("option `namespaces`: {why}")))?;
+        if NAMESPACES.contains(&name.as_str()) {
+            return Ok(name);
+        }
+        Err(Raise::argument(crate::binding::options::unknown(
+            "namespace",
+            &name,
+            NAMESPACES.iter().copied(),
+        )))
+    });
+    Ok(WorkerSpec {
+        user: user(&options)?,
+        cwd: options.bytes("cwd")?.map(ByteBuf::from),
+        env: env
+            .into_iter()
+            .map(|(name, value)| (ByteBuf::from(name), ByteBuf::from(value)))
+            .collect(),
+        namespaces: namespaces.collect::<std::result::Result<_, _>>()?,
+    })
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    Class::<WorkerObject>::new(lua)?
+        .with(surface::add)?
+        .waits("kill", |_, this, args| async move {
+            let signal = args.opt_signal(0)?.unwrap_or(SIGTERM);
+            Ok(this.0.kill(signal).await?)
+        })?
+        .waits("join", |_, this, _| async move { Ok(this.0.join().await?) })?
+        .method("handle", |_, this, _| Ok(this.0.handle()))?
+        .method("pid", |_, this, _| Ok(this.0.pid()))?
+        .method("vm", |lua, this, _| {
+            Ok::<Value, Raise>(super::vm::value(lua, this.0.vm())?)
+        })?
+        .waits(
+            "close",
+            |_, this, _| async move { Ok(this.0.close().await?) },
+        )?
+        .finish()
+}

@@ -1,0 +1,259 @@
+//! A call's arguments: taken by position and checked, with messages that name the parameter.
+
+use crate::binding::options::Options;
+use crate::binding::raise::Raise;
+use crate::binding::text;
+use crate::binding::units;
+use mlua::{Function, Table, Value};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The arguments of a call, without the object it was made on.
+///
+/// As in Lua itself, surplus ones are dropped: a call as the last argument passes on all its results.
+/// Only a surplus table raises, since that would be options which have no effect.
+#[derive(Debug, Clone)]
+pub(crate) struct Args {
+    values: Vec<Value>,
+    used: Used,
+}
+
+/// How many of a call's arguments it has looked at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Used {
+    most: Rc<Cell<usize>>,
+    /// Index of the last table among the arguments.
+    last_table: Option<usize>,
+}
+
+impl Args {
+    pub(crate) fn new(values: Vec<Value>) -> Self {
+        let used = Used {
+            most: Rc::default(),
+            last_table: values.iter().rposition(Value::is_table),
+        };
+        Self { values, used }
+    }
+
+    /// The argument at `index`, from 0; nil where there is none.
+    pub(crate) fn value(&self, index: usize) -> Value {
+        self.used.note(index + 1);
+        self.values.get(index).cloned().unwrap_or(Value::Nil)
+    }
+
+    /// All of them.
+    pub(crate) fn values(&self) -> &[Value] {
+        self.used.note(usize::MAX);
+        &self.values
+    }
+
+    /// All of them, to be shown.
+    pub(crate) fn shown(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// Surplus tables are dropped like everything else.
+    pub(crate) fn take_any(&self) {
+        self.used.note(usize::MAX);
+    }
+
+    /// What the call looks at, from now on.
+    pub(crate) fn used(&self) -> Used {
+        self.used.clone()
+    }
+
+    /// Whether an argument that is not nil stands at `index`.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        !self.value(index).is_nil()
+    }
+
+    fn read<T>(
+        &self,
+        index: usize,
+        name: &str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Result<T, Raise> {
+        read(&self.value(index)).map_err(|why| Raise::argument(format!("{name}: {why}")))
+    }
+
+    fn optional<T>(
+        &self,
+        index: usize,
+        name: &str,
+        read: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Result<Option<T>, Raise> {
+        if self.has(index) {
+            self.read(index, name, read).map(Some)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// A string as bytes.
+    pub(crate) fn bytes(&self, index: usize, name: &str) -> Result<Vec<u8>, Raise> {
+        self.read(index, name, bytes_of)
+    }
+
+    /// A text to look for: a string that is not empty, since that would be found anywhere.
+    pub(crate) fn text_to_find(&self, index: usize) -> Result<Vec<u8>, Raise> {
+        self.read(index, "the text", |value| match bytes_of(value)? {
+            bytes if bytes.is_empty() => Err("must not be empty".to_owned()),
+            bytes => Ok(bytes),
+        })
+    }
+
+    /// A path: a string that is not empty and holds no zero byte.
+    pub(crate) fn path(&self, index: usize, name: &str) -> Result<Vec<u8>, Raise> {
+        self.read(index, name, |value| {
+            let bytes = bytes_of(value)?;
+            match bytes.as_slice() {
+                [] => Err("must not be empty".to_owned()),
+                bytes if bytes.contains(&0) => Err("must not hold a zero byte".to_owned()),
+                _ => Ok(bytes),
+            }
+        })
+    }
+
+    /// A string that is valid UTF-8.
+    pub(crate) fn text(&self, index: usize, name: &str) -> Result<String, Raise> {
+        self.read(index, name, text_of)
+    }
+
+    pub(crate) fn opt_text(&self, index: usize, name: &str) -> Result<Option<String>, Raise> {
+        self.optional(index, name, text_of)
+    }
+
+    /// A string for people: bytes that are not UTF-8 become `\xNN`.
+    pub(crate) fn words(&self, index: usize, name: &str) -> Result<String, Raise> {
+        self.read(index, name, words_of)
+    }
+
+    pub(crate) fn opt_words(&self, index: usize, name: &str) -> Result<Option<String>, Raise> {
+        self.optional(index, name, words_of)
+    }
+
+    pub(crate) fn integer(&self, index: usize, name: &str) -> Result<i64, Raise> {
+        self.read(index, name, integer_of)
+    }
+
+    /// A whole number that fits `T`.
+    pub(crate) fn unsigned<T: TryFrom<i64>>(&self, index: usize, name: &str) -> Result<T, Raise> {
+        self.read(index, name, |value| {
+            let number = integer_of(value)?;
+            T::try_from(number).map_err(|_| format!("{number} is out of range"))
+        })
+    }
+
+    pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, Raise> {
+        self.read(index, name, units::duration)
+    }
+
+    pub(crate) fn opt_duration(&self, index: usize, name: &str) -> Result<Option<Duration>, Raise> {
+        self.optional(index, name, units::duration)
+    }
+
+    pub(crate) fn opt_signal(&self, index: usize) -> Result<Option<i32>, Raise> {
+        if !self.has(index) {
+            return Ok(None);
+        }
+        units::signal(&self.value(index))
+            .map(Some)
+            .map_err(Raise::argument)
+    }
+
+    pub(crate) fn perm(&self, index: usize, name: &str) -> Result<u32, Raise> {
+        self.read(index, name, crate::binding::options::perm_of)
+    }
+
+    pub(crate) fn table(&self, index: usize, name: &str) -> Result<Table, Raise> {
+        self.read(index, name, |value| match value {
+            Value::Table(table) => Ok(table.clone()),
+            other => Err(format!("must be a table, got {}", units::shown(other))),
+        })
+    }
+
+    pub(crate) fn function(&self, index: usize, name: &str) -> Result<Function, Raise> {
+        self.read(index, name, |value| match value {
+            Value::Function(function) => Ok(function.clone()),
+            other => Err(format!("must be a function, got {}", units::shown(other))),
+        })
+    }
+
+    /// The option table at `index`, if there is one.
+    ///
+    /// A whole number right behind a string is no option table that went wrong, but the count that
+    /// `s:gsub(…)` gives beside its text: `vm:write_file(path, s:gsub(…))`.
+    pub(crate) fn options(&self, index: usize, known: &[&str]) -> Result<Options, Raise> {
+        let behind_text = index > 0 && matches!(self.value(index - 1), Value::String(_));
+        match self.value(index) {
+            Value::Nil => Ok(Options::default()),
+            Value::Integer(_) if behind_text => Ok(Options::default()),
+            Value::Table(table) => Options::read(&table, known),
+            other => Err(Raise::argument(format!(
+                "options must be a table, got {}",
+                units::shown(&other)
+            ))),
+        }
+    }
+}
+
+impl Used {
+    fn note(&self, count: usize) {
+        self.most.set(self.most.get().max(count));
+    }
+
+    /// An error where a call that is done has not looked at a table it was given.
+    pub(crate) fn check(&self) -> Result<(), Raise> {
+        match self.last_table {
+            Some(index) if index >= self.most.get() => Err(Raise::argument(format!(
+                "takes no options, got a table as argument {}",
+                index + 1
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A string's bytes; nothing else is taken for a string.
+pub(crate) fn bytes_of(value: &Value) -> Result<Vec<u8>, String> {
+    match value {
+        Value::String(text) => Ok(text.as_bytes().to_vec()),
+        other => Err(format!("must be a string, got {}", units::shown(other))),
+    }
+}
+
+/// A string that is UTF-8.
+pub(crate) fn text_of(value: &Value) -> Result<String, String> {
+    String::from_utf8(bytes_of(value)?).map_err(|_| "must be valid UTF-8".to_owned())
+}
+
+/// A string for people: bytes that are not UTF-8 become `\xNN`.
+pub(crate) fn words_of(value: &Value) -> Result<String, String> {
+    Ok(text::display(&bytes_of(value)?))
+}
+
+/// An integer, or a float that is one.
+pub(crate) fn integer_of(value: &Value) -> Result<i64, String> {
+    match value {
+        Value::Integer(number) => Ok(*number),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a whole number within ±2^53"
+        )]
+        Value::Number(number) if number.fract() == 0.0 && number.abs() <= 2f64.powi(53) => {
+            Ok(*number as i64)
+        }
+        other => Err(format!("must be an integer, got {}", units::shown(other))),
+    }
+}
+
+/// A number.
+pub(crate) fn number_of(value: &Value) -> Result<f64, String> {
+    match value {
+        #[expect(clippy::cast_precision_loss, reason = "as Lua itself converts")]
+        Value::Integer(number) => Ok(*number as f64),
+        Value::Number(number) => Ok(*number),
+        other => Err(format!("must be a number, got {}", units::shown(other))),
+    }
+}

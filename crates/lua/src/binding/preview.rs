@@ -1,0 +1,41 @@
+//! Values and calls in few words, for messages.
+
+use crate::binding::text;
+use mlua::Value;
+
+/// The text, cut at `limit` characters.
+pub(crate) fn clip(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
+
+fn text_preview(text: &mlua::LuaString) -> String {
+    let quoted = text::quoted(&text.as_bytes());
+    if quoted.chars().count() <= 62 {
+        return quoted;
+    }
+    format!("{}\"", clip(&quoted, 61))
+}
+
+/// A call as the author wrote it, about: `vm:run("sleep 100")`.
+pub(crate) fn call(class: &str, separator: &str, method: &str, args: &[Value]) -> String {
+    let mut shown = Vec::new();
+    for value in args.iter().take(2) {
+        match value {
+            Value::String(text) => shown.push(text_preview(text)),
+            Value::Integer(number) => shown.push(number.to_string()),
+            Value::Number(number) => shown.push(number.to_string()),
+            Value::Boolean(flag) => shown.push(flag.to_string()),
+            Value::Table(table) => match table.raw_get::<Value>(1) {
+                Ok(Value::String(text)) => {
+                    shown.push(format!("{{{}…}}", text_preview(&text)));
+                }
+                _ => shown.push("{…}".to_owned()),
+            },
+            _ => break,
+        }
+    }
+    format!("{class}{separator}{method}({})", shown.join(", "))
+}

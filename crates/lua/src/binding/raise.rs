@@ -1,0 +1,51 @@
+//! What a call of the API raises: a message for the test's author.
+//!
+//! The message says object, call and cause. Where it happened is put in front by the prelude, which
+//! sees the Lua stack (`prelude/calls.lua`).
+
+use provium_lab::LabError;
+
+/// Why a call raises.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Raise {
+    /// The arguments make no sense. The call's name is added by whoever carries out the call.
+    #[error("{0}")]
+    Argument(String),
+    /// The whole message, object and call included.
+    #[error("{0}")]
+    Message(String),
+    /// An assertion of a test that does not hold; stays in force through `pcall`.
+    #[error("{0}")]
+    Assertion(String),
+    /// The test is to be skipped.
+    #[error("test skipped")]
+    Skip,
+    /// The lab says no.
+    #[error(transparent)]
+    Lab(#[from] LabError),
+    /// The Lua machine itself: out of memory, or a value that is not what it must be.
+    #[error("{0}")]
+    Lua(#[from] mlua::Error),
+}
+
+impl Raise {
+    /// Arguments that make no sense.
+    pub(crate) fn argument(why: impl Into<String>) -> Self {
+        Self::Argument(why.into())
+    }
+
+    /// A whole message.
+    pub(crate) fn message(text: impl Into<String>) -> Self {
+        Self::Message(text.into())
+    }
+
+    /// The text for the author. `subject` and `call` are put before what does not name them yet.
+    pub(crate) fn text(&self, subject: &str, call: &str) -> String {
+        match self {
+            Self::Argument(why) if subject.is_empty() => format!("{call}: {why}"),
+            Self::Argument(why) => format!("{subject}: {call}(): {why}"),
+            Self::Lua(mlua::Error::MemoryError(_)) => crate::engine::lua_state::out_of_memory(),
+            other => other.to_string(),
+        }
+    }
+}

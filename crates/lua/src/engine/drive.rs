@@ -1,0 +1,198 @@
+//! Drives a task's coroutine to its end: its own, its deadline's, or the user's.
+
+use crate::binding::text;
+use crate::binding::units;
+use crate::engine::blocked_syscalls;
+use crate::engine::failure::{Failure, Frame};
+use crate::engine::lua_state::{OUT_OF_MEMORY, out_of_memory};
+use crate::engine::task::{Task, TaskState};
+use crate::engine::test_file::FileState;
+use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// From this on a wait that did not count is named where the time was over.
+const WORTH_NAMING: Duration = Duration::from_millis(100);
+
+/// How a task ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// Its function returned these.
+    Returned(MultiValue),
+    /// Its function raised.
+    Failed(Failure),
+    /// Its deadline passed; the failure says in which call.
+    TimedOut(Failure),
+    /// It was stopped by its scope, by `cancel()` or by the user.
+    Cancelled,
+}
+
+/// Runs `function` as the task's coroutine.
+pub(crate) async fn drive(
+    lua: &Lua,
+    task: &Rc<Task>,
+    function: Function,
+    args: impl IntoLuaMulti,
+) -> mlua::Result<Ended> {
+    let state = FileState::of(lua);
+    let mut values = args.into_lua_multi(lua)?;
+    values.push_front(Value::Function(function));
+    let thread = lua.create_thread(state.prelude.guarded.clone())?;
+    let running = thread.clone().into_async::<MultiValue>(values)?;
+    let ended = tokio::select! {
+        biased;
+        // First: a call that is cancelled must not take its last step after whoever cancelled it went on.
+        () = task.stop_asked() => None,
+        done = task.enter(running) => Some(done),
+        () = task.deadline.passed() => None,
+        () = state.cancel.cancelled() => None,
+    };
+    let ended = match ended {
+        Some(done) => finished(&state, task, done)?,
+        None => {
+            task.keep_place();
+            stopped(&state, task)
+        }
+    };
+    close(lua, task, &thread);
+    crate::engine::hook::calm(lua)?;
+    Ok(ended)
+}
+
+/// The same for what must not outlive its deadline unnoticed: where it was in code that could not be
+/// interrupted, or another task of the test was, it ends by itself, but too late.
+pub(crate) async fn drive_in_time(
+    lua: &Lua,
+    task: &Rc<Task>,
+    function: Function,
+    args: impl IntoLuaMulti,
+) -> mlua::Result<Ended> {
+    let ended = drive(lua, task, function, args).await?;
+    if !matches!(ended, Ended::Returned(_)) || !task.deadline.is_past() {
+        return Ok(ended);
+    }
+    let tasks = match &task.run {
+        Some(run) => run.tasks.borrow().clone(),
+        None => FileState::of(lua).tasks.borrow().clone(),
+    };
+    let looped = tasks.iter().find_map(|task| task.interrupted_at());
+    let (place, frames) = match looped {
+        Some(frames) => match frames.first() {
+            Some(frame) => (format!("a task at {}", frame.site), frames),
+            None => ("a task".to_owned(), frames),
+        },
+        None => ("code that could not be interrupted".to_owned(), Vec::new()),
+    };
+    Ok(timed_out(&FileState::of(lua), task, &place, frames))
+}
+
+/// Drives `task` and notes how it ended in the task itself.
+pub(crate) async fn drive_spawned(lua: Lua, task: Rc<Task>, function: Function, args: MultiValue) {
+    let state = match drive(&lua, &task, function, args).await {
+        Ok(Ended::Returned(values)) => TaskState::Returned(values),
+        Ok(Ended::Failed(failure)) => TaskState::Failed(failure),
+        Ok(Ended::TimedOut(_) | Ended::Cancelled) => TaskState::Cancelled,
+        Err(error) => TaskState::Failed(error.into()),
+    };
+    task.end(state);
+}
+
+/// The coroutine ended by itself, or because the hook interrupted it.
+fn finished(state: &FileState, task: &Task, done: mlua::Result<MultiValue>) -> mlua::Result<Ended> {
+    if let Some(frames) = task.interrupted_at() {
+        return Ok(interrupted(state, task, None, frames));
+    }
+    let mut results = match done {
+        Ok(results) => results,
+        // The guard itself failed: out of memory.
+        Err(error) => return Ok(Ended::Failed(error.into())),
+    };
+    match (results.pop_front(), results.front()) {
+        (Some(Value::Boolean(true)), _) => Ok(Ended::Returned(results)),
+        (_, Some(Value::Table(table))) => {
+            let mut failure = Failure::from_table(table)?;
+            if failure.message == OUT_OF_MEMORY {
+                failure.message = out_of_memory();
+            }
+            failure.begin_where_it_says(&state.sources.borrow());
+            Ok(Ended::Failed(failure))
+        }
+        // The handler was not called, or failed: out of memory, or of stack.
+        (_, other) => Ok(Ended::Failed(Failure::new(describe(other)))),
+    }
+}
+
+/// The coroutine waits and is not to be waited for.
+fn stopped(state: &FileState, task: &Task) -> Ended {
+    match task.current_call() {
+        Some((label, frames)) => {
+            let during = match task.place_in_build() {
+                Some(place) => format!("{label}, whose script was in {place}"),
+                None => label,
+            };
+            interrupted(state, task, Some(during), frames)
+        }
+        None => interrupted(state, task, None, Vec::new()),
+    }
+}
+
+fn interrupted(
+    state: &FileState,
+    task: &Task,
+    during: Option<String>,
+    frames: Vec<Frame>,
+) -> Ended {
+    if state.cancel.is_cancelled() || !task.deadline.is_past() {
+        return Ended::Cancelled;
+    }
+    let place = during.unwrap_or_else(|| match frames.first() {
+        Some(frame) => format!("Lua code at {}", frame.site),
+        None => "Lua code".to_owned(),
+    });
+    timed_out(state, task, &place, frames)
+}
+
+fn timed_out(state: &FileState, task: &Task, place: &str, frames: Vec<Frame>) -> Ended {
+    let after = units::spell(task.deadline.allowed());
+    let whole = if task.deadline.ends_file() {
+        "the file "
+    } else {
+        ""
+    };
+    let waited = match task.deadline.waited() {
+        waited if waited < WORTH_NAMING => String::new(),
+        waited => format!(
+            " (and {:.1}s of waiting for the pool)",
+            waited.as_secs_f64()
+        ),
+    };
+    let held_up = blocked_syscalls::note(&state.lab, &task.scope, place);
+    let mut failure = Failure::new(format!(
+        "{whole}timed out after {after}{waited} in {place}{held_up}"
+    ));
+    failure.frames = frames;
+    Ended::TimedOut(failure)
+}
+
+/// Cancels what the task still waits for, and runs its to-be-closed variables.
+fn close(lua: &Lua, task: &Rc<Task>, thread: &Thread) {
+    task.drop_calls();
+    let closed = lua.create_function(|_, ()| Ok(())).and_then(|nothing| {
+        // A handler that waits, or raises, or loops is cut short; there is nobody left to tell.
+        task.enter_sync(|| thread.reset(nothing))
+    });
+    if let Err(error) = closed {
+        tracing::debug!(%error, "closing a task's coroutine");
+    }
+    // What such a handler began, too.
+    task.drop_calls();
+}
+
+fn describe(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) if text.as_bytes() == OUT_OF_MEMORY.as_bytes() => out_of_memory(),
+        Some(Value::String(text)) => text::display(&text.as_bytes()),
+        Some(Value::Error(error)) => Failure::from((**error).clone()).message,
+        _ => "an error without a message".to_owned(),
+    }
+}

@@ -1,0 +1,105 @@
+//! What went wrong in Lua code, and where: the message and the author's frames.
+
+use crate::binding::stack;
+use crate::binding::text;
+use mlua::{Table, Value};
+use provium_lab::Site;
+use std::collections::BTreeSet;
+
+/// A frame of the author's code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// File, relative to its root, and line.
+    pub(crate) site: Site,
+    /// The function's name, where Lua knows one.
+    pub(crate) name: Option<String>,
+}
+
+/// An error that ended a test, a task or a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    /// The error as text.
+    pub(crate) message: String,
+    /// The author's frames, innermost first.
+    pub(crate) frames: Vec<Frame>,
+    /// The value that was raised, as it was.
+    pub(crate) value: Value,
+    /// Whether it was `t:skip`.
+    pub(crate) skip: bool,
+}
+
+impl Failure {
+    /// A failure without a Lua error behind it.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            frames: Vec::new(),
+            value: Value::Nil,
+            skip: false,
+        }
+    }
+
+    /// The failure that the prelude's `guarded` returned.
+    pub(crate) fn from_table(table: &Table) -> mlua::Result<Self> {
+        Ok(Self {
+            message: text::display(&table.get::<mlua::LuaString>("message")?.as_bytes()),
+            frames: stack::taken(&table.get("frames")?)?,
+            value: table.get("value")?,
+            skip: table.get("skip")?,
+        })
+    }
+
+    /// An error that was caught and raised again (`error(e, 0)`) has the frames of where that was done.
+    /// Where its text begins with the place of one of the author's lines, that place comes first.
+    pub(crate) fn begin_where_it_says(&mut self, sources: &BTreeSet<String>) {
+        let Some(site) = self.place_in_text(sources) else {
+            return;
+        };
+        let at = self.frames.iter().position(|frame| frame.site == site);
+        match at {
+            // What is before it are functions that only raise, such as a helper's own assertion.
+            Some(_) => {}
+            None => self.frames.insert(0, Frame { site, name: None }),
+        }
+    }
+
+    fn place_in_text(&self, sources: &BTreeSet<String>) -> Option<Site> {
+        let (file, rest) = self.message.split_once(':')?;
+        let line = rest.split(':').next()?.parse().ok()?;
+        let file = match file.strip_prefix("...") {
+            // Lua cuts long names.
+            Some(end) => sources.iter().find(|source| source.ends_with(end))?,
+            None => sources.get(file)?,
+        };
+        Some(Site {
+            file: file.clone(),
+            line,
+        })
+    }
+
+    /// Where it was raised.
+    pub(crate) fn site(&self) -> Option<&Site> {
+        self.frames.first().map(|frame| &frame.site)
+    }
+
+    /// The frames as a traceback, one line each; empty where there are none.
+    pub(crate) fn traceback(&self) -> Vec<String> {
+        let line = |frame: &Frame| match &frame.name {
+            Some(name) => format!("{}: in {name}", frame.site),
+            None => frame.site.to_string(),
+        };
+        self.frames.iter().map(line).collect()
+    }
+}
+
+impl From<mlua::Error> for Failure {
+    fn from(error: mlua::Error) -> Self {
+        let text = match &error {
+            mlua::Error::SyntaxError { message, .. } | mlua::Error::RuntimeError(message) => {
+                message.clone()
+            }
+            other => other.to_string(),
+        };
+        Self::new(text)
+    }
+}

@@ -1,0 +1,104 @@
+//! What is asked of a file, and what came of it.
+
+use crate::engine::cancel::CancelToken;
+use crate::testing::TestSelection;
+use camino::Utf8PathBuf;
+use provium_events::Sink;
+use provium_lab::{Environment, FileWatch, Site};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A file to run.
+#[derive(Clone)]
+pub struct FileJob {
+    /// The file.
+    pub path: Utf8PathBuf,
+    /// Its path as people see it, relative to its root.
+    pub display: String,
+    /// Folders that `require` looks in, first ones first.
+    pub package_roots: Vec<Utf8PathBuf>,
+    /// Which tests.
+    pub selection: TestSelection,
+    /// How often a failed test is tried again, where file and test say nothing.
+    pub retries: u32,
+    /// Time for the whole file.
+    pub file_timeout: Option<Duration>,
+    /// Profiles, images, QEMU.
+    pub environment: Arc<Environment>,
+    /// Where events go.
+    pub sink: Sink,
+    /// Ends the run early.
+    pub cancel: CancelToken,
+    /// How others see how the file is getting on; also the clock of its time.
+    pub watch: FileWatch,
+}
+
+/// How a file ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileStatus {
+    /// Every test passed or was skipped.
+    Passed,
+    /// A test failed, or the file's own code did.
+    Failed,
+    /// The file's time was up.
+    TimedOut,
+    /// The harness could not carry on with it.
+    Crashed,
+}
+
+/// What came of a file.
+#[derive(Debug, Clone)]
+pub struct FileOutcome {
+    /// How it ended.
+    pub status: FileStatus,
+    /// What went wrong outside of any test.
+    pub chunk_error: Option<ChunkError>,
+    /// Tests that passed, those that failed as expected among them.
+    pub passed: usize,
+    /// Tests that failed.
+    pub failed: usize,
+    /// Tests that were skipped.
+    pub skipped: usize,
+    /// The user ended the run before the file was through.
+    pub cancelled: bool,
+}
+
+/// What went wrong outside of any test: in the file's own code, or at its end.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct ChunkError {
+    /// What.
+    pub message: String,
+    /// Where, if that is known.
+    pub site: Option<Site>,
+    /// The author's frames, innermost first.
+    pub traceback: Vec<String>,
+}
+
+/// A test that a file declares.
+#[derive(Debug, Clone)]
+pub struct DeclaredTest {
+    /// Its name.
+    pub name: String,
+    /// The line of its declaration.
+    pub line: u32,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Whether it is slow.
+    pub slow: bool,
+    /// Whether it is skipped, and why.
+    pub skip: Option<String>,
+    /// Whether the selection asks for it.
+    pub selected: bool,
+    /// Its metadata, a map.
+    pub meta: provium_events::Meta,
+}
+
+/// The tests of a file.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// In the order of declaration.
+    pub tests: Vec<DeclaredTest>,
+    /// Why there may be more: the file's code needed a guest to go on.
+    pub partial: Option<String>,
+}

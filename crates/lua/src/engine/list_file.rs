@@ -1,0 +1,60 @@
+//! Lists a file's tests without a guest; see [`crate::engine::dry_run`] for what its calls do meanwhile.
+
+use crate::engine::drive::{Ended, drive};
+use crate::engine::failure::Failure;
+use crate::engine::job::{ChunkError, DeclaredTest, FileJob, Listing};
+use crate::engine::lua_state::Purpose;
+use crate::engine::run_file::{file_task, load};
+use crate::engine::test_file::FileState;
+use crate::engine::{dry_run, lua_state};
+use std::rc::Rc;
+use tokio::task::LocalSet;
+
+/// The tests the file declares. Its top level is run on this thread, but nothing boots.
+pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = built.map_err(|error| ChunkError::plain(format!("cannot start: {error}")))?;
+    LocalSet::new().block_on(&runtime, list(job))
+}
+
+async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
+    let crashed = |error| ChunkError::from(Failure::from(error));
+    let dry = Rc::new(dry_run::Listing::default());
+    let lua = lua_state::build(job, Purpose::List(Rc::clone(&dry))).map_err(crashed)?;
+    let state = FileState::of(&lua);
+    let chunk = load(&lua, job)?;
+    let ended = drive(&lua, &file_task(&state), chunk, ())
+        .await
+        .map_err(crashed)?;
+    for task in state.tasks.take() {
+        task.stop();
+    }
+    let partial = match ended {
+        Ended::Returned(_) => None,
+        Ended::Failed(failure) | Ended::TimedOut(failure) if dry.was_used() => {
+            let place = failure
+                .site()
+                .map(|site| format!(" at {site}"))
+                .unwrap_or_default();
+            Some(format!("the file needs a guest to go on{place}"))
+        }
+        Ended::Failed(failure) | Ended::TimedOut(failure) => return Err(ChunkError::from(failure)),
+        Ended::Cancelled => return Err(ChunkError::plain("cancelled: the run was ended")),
+    };
+    let registry = state.registry.take();
+    let tests = registry.tests.iter().map(|test| DeclaredTest {
+        name: test.name.clone(),
+        line: test.site.line,
+        tags: test.meta.tags.clone(),
+        slow: test.meta.slow,
+        skip: registry.todo.clone().or_else(|| test.meta.skip.clone()),
+        selected: job.selection.asks_for(test),
+        meta: crate::testing::report::meta_event(&test.meta),
+    });
+    Ok(Listing {
+        tests: tests.collect(),
+        partial,
+    })
+}

@@ -1,0 +1,276 @@
+//! Runs a file: its top level, then its tests, then the end of its scope.
+
+use crate::engine::drive::{Ended, drive_in_time};
+use crate::engine::failure::Failure;
+use crate::engine::job::{ChunkError, FileJob, FileOutcome, FileStatus};
+use crate::engine::lua_state::{self, Purpose};
+use crate::engine::task::Task;
+use crate::engine::test_file::FileState;
+use crate::testing::report::Reporter;
+use crate::testing::{self, Choice, Status, Verdict};
+use mlua::{Function, Lua};
+use provium_lab::{FileWatch, Site};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::task::LocalSet;
+
+/// How long the end of a file waits for host I/O that nobody waits for any more.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How often a file's thread shows that it lives.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// Runs the file to its end on this thread, which should be a thread of its own.
+pub fn run_file(job: FileJob) -> FileOutcome {
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match built {
+        Ok(runtime) => {
+            let reporter = Reporter::new(&job.sink, &job.display);
+            let watch = job.watch.clone();
+            let work = async {
+                tokio::select! {
+                    outcome = run(job, &reporter) => outcome,
+                    never = show_life(&watch) => match never {},
+                }
+            };
+            let outcome = LocalSet::new().block_on(&runtime, work);
+            // A host file that cannot be read to its end must not hold the run up.
+            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            outcome
+        }
+        Err(error) => {
+            let mut outcome = FileOutcome::empty(FileStatus::Crashed);
+            outcome.chunk_error = Some(ChunkError::plain(format!("cannot start: {error}")));
+            outcome
+        }
+    }
+}
+
+/// Shows from time to time that the thread is not stuck in code that cannot be interrupted.
+async fn show_life(watch: &FileWatch) -> Infallible {
+    loop {
+        watch.beat();
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+pub(crate) async fn run(job: FileJob, reporter: &Reporter) -> FileOutcome {
+    let mut outcome = FileOutcome::empty(FileStatus::Passed);
+    let lua = match lua_state::build(&job, Purpose::Run) {
+        Ok(lua) => lua,
+        Err(error) => {
+            outcome.status = FileStatus::Crashed;
+            outcome.chunk_error = Some(ChunkError::plain(error.to_string()));
+            return outcome;
+        }
+    };
+    let state = FileState::of(&lua);
+    let result = run_in(&lua, &state, &job, reporter, &mut outcome).await;
+    if let Err(error) = result {
+        outcome.status = FileStatus::Crashed;
+        outcome.chunk_error = Some(ChunkError::from(Failure::from(error)));
+    }
+    finish(&state, &mut outcome).await;
+    outcome
+}
+
+async fn run_in(
+    lua: &Lua,
+    state: &Rc<FileState>,
+    job: &FileJob,
+    reporter: &Reporter,
+    outcome: &mut FileOutcome,
+) -> mlua::Result<()> {
+    let chunk = match load(lua, job) {
+        Ok(chunk) => chunk,
+        Err(error) => {
+            outcome.fail(error);
+            return Ok(());
+        }
+    };
+    match drive_in_time(lua, &file_task(state), chunk, ()).await? {
+        Ended::Returned(_) => {}
+        Ended::Failed(failure) => {
+            outcome.fail(ChunkError::from(failure));
+            return Ok(());
+        }
+        Ended::TimedOut(failure) => {
+            outcome.fail(ChunkError::from(failure));
+            outcome.status = FileStatus::TimedOut;
+            return Ok(());
+        }
+        Ended::Cancelled => {
+            outcome.fail(ChunkError::plain("cancelled: the run was ended"));
+            outcome.cancelled = true;
+            return Ok(());
+        }
+    }
+    let registry = state.registry.take();
+    for missed in job.selection.missed(&registry.tests) {
+        outcome.fail(ChunkError::plain(missed));
+    }
+    let tests = registry.tests.iter().filter_map(|test| {
+        let choice = match (&registry.todo, job.selection.choose(test)) {
+            (_, Choice::Leave) => return None,
+            (Some(reason), _) => Choice::Skip(reason.clone()),
+            (None, choice) => choice,
+        };
+        Some((test, choice))
+    });
+    if state.settings.parallel.get() {
+        let count = |verdict: &Verdict| outcome.count(verdict);
+        let all = testing::run_side_by_side(lua, state, tests, reporter, count).await?;
+        outcome.cancelled = !all && state.cancel.is_cancelled();
+        outcome.note_time(state);
+        return Ok(());
+    }
+    for (test, choice) in tests {
+        if state.cancel.is_cancelled() {
+            outcome.cancelled = true;
+            return Ok(());
+        }
+        reporter.started(test);
+        let verdict = match choice {
+            Choice::Skip(reason) => Verdict::skipped(reason),
+            _ => testing::run_test(lua, test, reporter, None).await?,
+        };
+        reporter.ended(test, &verdict);
+        outcome.count(&verdict);
+        if outcome.note_time(state) {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Ends the file's own tasks, closes its scope, and reports what went wrong with that.
+async fn finish(state: &FileState, outcome: &mut FileOutcome) {
+    let failures = testing::end_tasks(&state.tasks.take()).await;
+    for failure in failures {
+        outcome.fail(ChunkError::from(failure));
+    }
+    state.children.end();
+    for problem in testing::close(&state.scope).await {
+        outcome.fail(ChunkError::plain(problem));
+    }
+}
+
+/// The task of the file's top level.
+pub(crate) fn file_task(state: &FileState) -> Rc<Task> {
+    let home = Site {
+        file: state.display.clone(),
+        line: 1,
+    };
+    Task::new(
+        state.scope.clone(),
+        None,
+        Rc::clone(&state.deadline),
+        Some(home),
+    )
+}
+
+/// The file's chunk.
+pub(crate) fn load(lua: &Lua, job: &FileJob) -> Result<Function, ChunkError> {
+    let source =
+        lua_state::read_source(&job.path).map_err(|error| ChunkError::plain(error.to_string()))?;
+    let chunk = lua.load(source).set_name(format!("@{}", job.display));
+    let chunk = chunk.set_mode(mlua::chunk::ChunkMode::Text);
+    chunk.into_function().map_err(|error| {
+        let message = Failure::from(error).message;
+        let site = site_in(&message, &job.display);
+        ChunkError {
+            message,
+            site,
+            traceback: Vec::new(),
+        }
+    })
+}
+
+/// The place that a message begins with, as `file:line:`.
+fn site_in(message: &str, display: &str) -> Option<Site> {
+    let (file, rest) = message.split_once(':')?;
+    let line: u32 = rest.split(':').next()?.parse().ok()?;
+    // Lua cuts long names; the line is right all the same.
+    let file = if file.starts_with("...") {
+        display
+    } else {
+        file
+    };
+    Some(Site {
+        file: file.to_owned(),
+        line,
+    })
+}
+
+impl ChunkError {
+    pub(crate) fn plain(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            site: None,
+            traceback: Vec::new(),
+        }
+    }
+}
+
+impl From<Failure> for ChunkError {
+    fn from(failure: Failure) -> Self {
+        let site = failure.site().cloned();
+        Self {
+            site,
+            traceback: failure.traceback(),
+            message: failure.message,
+        }
+    }
+}
+
+impl FileOutcome {
+    fn empty(status: FileStatus) -> Self {
+        Self {
+            status,
+            chunk_error: None,
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+            cancelled: false,
+        }
+    }
+
+    /// Something went wrong outside of any test. The first error is the one that is told in full.
+    fn fail(&mut self, error: ChunkError) {
+        if self.status == FileStatus::Passed {
+            self.status = FileStatus::Failed;
+        }
+        match &mut self.chunk_error {
+            None => self.chunk_error = Some(error),
+            Some(first) => {
+                first.message.push('\n');
+                first.message.push_str(&error.message);
+            }
+        }
+    }
+
+    /// Takes note that the file's time is over; whether it is.
+    fn note_time(&mut self, state: &FileState) -> bool {
+        let is_over = state.deadline.is_past();
+        if is_over {
+            self.status = FileStatus::TimedOut;
+        }
+        is_over
+    }
+
+    fn count(&mut self, verdict: &Verdict) {
+        match verdict.status {
+            Status::Passed => self.passed += 1,
+            Status::Skipped => self.skipped += 1,
+            Status::Failed => {
+                self.failed += 1;
+                if self.status == FileStatus::Passed {
+                    self.status = FileStatus::Failed;
+                }
+            }
+        }
+    }
+}

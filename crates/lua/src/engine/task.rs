@@ -1,0 +1,335 @@
+//! Tasks: Lua coroutines that the executor drives, with what belongs to each.
+//!
+//! A file's top level is a task, each test is one, and so is what `co.spawn` starts. A task knows
+//! its scope, its deadline, and the calls it waits in; whoever ends it before it is done drops the
+//! futures of those calls, which cancels them in the guest, without waiting for Lua to collect them.
+
+use crate::engine::deadline::Deadline;
+use crate::engine::failure::{Failure, Frame};
+use crate::testing::TestRun;
+use mlua::MultiValue;
+use provium_lab::{Scope, Site};
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+use tokio::sync::watch;
+
+/// Calls that end when other tasks have got on.
+const WAITS_FOR_TASKS: [&str; 5] = [
+    "task:join(",
+    "parallel(",
+    "lab:barrier(",
+    // For the task of the fixture's script.
+    "lab:vm_fixture(",
+    "lab:lab_fixture(",
+];
+
+tokio::task_local! {
+    static CURRENT: Rc<Task>;
+}
+
+/// Where a task is.
+#[derive(Debug, Clone)]
+pub(crate) enum TaskState {
+    /// Not yet done.
+    Running,
+    /// Its function returned these.
+    Returned(MultiValue),
+    /// Its function raised.
+    Failed(Failure),
+    /// It was ended before it was done.
+    Cancelled,
+}
+
+/// A task.
+pub(crate) struct Task {
+    /// What the task makes belongs here.
+    pub(crate) scope: Scope,
+    /// The test it belongs to.
+    pub(crate) run: Option<Rc<TestRun>>,
+    /// Until when it may run.
+    pub(crate) deadline: Rc<Deadline>,
+    /// Where it was started.
+    pub(crate) home: Option<Site>,
+    calls: RefCell<Vec<Weak<Slot>>>,
+    /// The script of the fixture that it waits for.
+    build: RefCell<Weak<Task>>,
+    /// The task of the predicate that its `wait_until` waits for.
+    predicate: RefCell<Weak<Task>>,
+    /// Where it was when it was stopped.
+    stopped_in: RefCell<Option<String>>,
+    state: RefCell<TaskState>,
+    /// Whether somebody has been given its error.
+    seen: Cell<bool>,
+    /// Where it was when it ran into its deadline or the user's cancel inside Lua code.
+    interrupted: RefCell<Option<Vec<Frame>>>,
+    stop: watch::Sender<bool>,
+    done: watch::Sender<bool>,
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Task {
+    /// A task that has not begun.
+    pub(crate) fn new(
+        scope: Scope,
+        run: Option<Rc<TestRun>>,
+        deadline: Rc<Deadline>,
+        home: Option<Site>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            scope,
+            run,
+            deadline,
+            home,
+            calls: RefCell::default(),
+            build: RefCell::default(),
+            predicate: RefCell::default(),
+            stopped_in: RefCell::default(),
+            state: RefCell::new(TaskState::Running),
+            seen: Cell::new(false),
+            interrupted: RefCell::default(),
+            stop: watch::Sender::new(false),
+            done: watch::Sender::new(false),
+        })
+    }
+
+    /// A task in the same scope, test and deadline.
+    pub(crate) fn child(&self, home: Option<Site>) -> Rc<Self> {
+        self.child_within(Rc::clone(&self.deadline), home)
+    }
+
+    /// A task in the same scope and test.
+    pub(crate) fn child_within(&self, deadline: Rc<Deadline>, home: Option<Site>) -> Rc<Self> {
+        Self::new(self.scope.clone(), self.run.clone(), deadline, home)
+    }
+
+    /// A predicate is looked at for it, by that task.
+    pub(crate) fn waits_for_predicate(&self, predicate: &Rc<Self>) {
+        self.predicate.replace(Rc::downgrade(predicate));
+    }
+
+    /// The task whose code runs now.
+    pub(crate) fn current() -> Option<Rc<Self>> {
+        CURRENT.try_with(Rc::clone).ok()
+    }
+
+    /// Runs `future` as this task's.
+    pub(crate) fn enter<F: Future>(self: &Rc<Self>, future: F) -> impl Future<Output = F::Output> {
+        let caller = self.deadline.caller();
+        caller.enter(CURRENT.scope(Rc::clone(self), future))
+    }
+
+    /// Runs `work` as this task's.
+    pub(crate) fn enter_sync<R>(self: &Rc<Self>, work: impl FnOnce() -> R) -> R {
+        CURRENT.sync_scope(Rc::clone(self), work)
+    }
+
+    /// Notes a call that begins to wait; what is returned is its future, until the task is stopped.
+    pub(crate) fn begin_call(
+        &self,
+        label: String,
+        frames: Vec<Frame>,
+        future: impl Future<Output = mlua::Result<MultiValue>> + 'static,
+    ) -> Call {
+        // One that waits for another task comes to nothing by itself.
+        let waits_for_tasks = WAITS_FOR_TASKS.iter().any(|name| label.starts_with(name));
+        let activity = self.deadline.caller().activity();
+        let active = (!waits_for_tasks).then(|| activity.begin());
+        let future = async move {
+            let result = future.await;
+            drop(active);
+            result
+        };
+        let slot = Rc::new(Slot {
+            label,
+            frames,
+            future: RefCell::new(Some(Box::pin(future))),
+        });
+        let mut calls = self.calls.borrow_mut();
+        calls.retain(|call| call.upgrade().is_some_and(|slot| slot.is_open()));
+        calls.push(Rc::downgrade(&slot));
+        Call(slot)
+    }
+
+    /// The call it waits in and where it was made: the one begun last, if any is open.
+    pub(crate) fn current_call(&self) -> Option<(String, Vec<Frame>)> {
+        let predicate = self.predicate.borrow().upgrade();
+        if let Some(call) = predicate.and_then(|task| task.current_call()) {
+            return Some(call);
+        }
+        let calls = self.calls.borrow();
+        let mut open = calls
+            .iter()
+            .rev()
+            .filter_map(Weak::upgrade)
+            .filter(|slot| slot.is_open());
+        open.next()
+            .map(|slot| (slot.label.clone(), slot.frames.clone()))
+    }
+
+    /// A fixture is built for it, by that task.
+    pub(crate) fn waits_for_build(&self, build: &Rc<Self>) {
+        self.build.replace(Rc::downgrade(build));
+    }
+
+    /// Where the script of the fixture that is built for it is, and, if it waits, in which call.
+    pub(crate) fn place_in_build(&self) -> Option<String> {
+        self.build.borrow().upgrade()?.place()
+    }
+
+    /// Where it is, or, as long as a fixture is built for it, where that is.
+    fn place(&self) -> Option<String> {
+        if let Some(place) = self.stopped_in.borrow().clone() {
+            return Some(place);
+        }
+        if let Some(deeper) = self.place_in_build() {
+            return Some(deeper);
+        }
+        let (call, frames) = match self.current_call() {
+            Some((call, frames)) => (format!("{call} at "), frames),
+            None => (String::new(), self.interrupted_at()?),
+        };
+        Some(format!("{call}{}", frames.first()?.site))
+    }
+
+    /// It is about to be stopped: whoever waits for it may ask later where it was.
+    pub(crate) fn keep_place(&self) {
+        let place = self.place();
+        self.stopped_in.replace(place);
+    }
+
+    /// Where it was when it was stopped, or interrupted.
+    pub(crate) fn stopped_in(&self) -> Option<String> {
+        let interrupted = || Some(self.interrupted_at()?.first()?.site.to_string());
+        self.stopped_in.borrow().clone().or_else(interrupted)
+    }
+
+    /// Drops the futures of all its calls, which cancels what they asked for.
+    pub(crate) fn drop_calls(&self) {
+        for slot in self.calls.take().iter().filter_map(Weak::upgrade) {
+            let future = slot.future.borrow_mut().take();
+            drop(future);
+        }
+    }
+
+    /// Whether its Lua code must be interrupted. Once it had to, it stays so.
+    pub(crate) fn must_stop(&self, cancelled: bool) -> bool {
+        self.was_interrupted() || cancelled || self.deadline.is_past() || *self.stop.borrow()
+    }
+
+    /// Its Lua code is interrupted, in these frames.
+    pub(crate) fn interrupt(&self, frames: impl FnOnce() -> Vec<Frame>) {
+        self.interrupted.borrow_mut().get_or_insert_with(frames);
+    }
+
+    /// Whether its Lua code was interrupted.
+    pub(crate) fn was_interrupted(&self) -> bool {
+        self.interrupted.borrow().is_some()
+    }
+
+    /// Where its Lua code was interrupted.
+    pub(crate) fn interrupted_at(&self) -> Option<Vec<Frame>> {
+        self.interrupted.borrow().clone()
+    }
+
+    /// Asks for its end.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until its end is asked for.
+    pub(crate) async fn stop_asked(&self) {
+        let mut receiver = self.stop.subscribe();
+        // The sender lives as long as the task.
+        let _ = receiver.wait_for(|asked| *asked).await;
+    }
+
+    /// Whether it has ended and there is nothing to be told about it any more.
+    pub(crate) fn is_settled(&self) -> bool {
+        match &*self.state.borrow() {
+            TaskState::Running => false,
+            TaskState::Failed(_) => self.seen.get(),
+            TaskState::Returned(_) | TaskState::Cancelled => true,
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn state(&self) -> TaskState {
+        self.state.borrow().clone()
+    }
+
+    /// It has ended.
+    pub(crate) fn end(&self, state: TaskState) {
+        self.state.replace(state);
+        self.done.send_replace(true);
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&self) {
+        let mut receiver = self.done.subscribe();
+        // The sender lives as long as the task.
+        let _ = receiver.wait_for(|done| *done).await;
+    }
+
+    /// Somebody was given its error.
+    pub(crate) fn mark_seen(&self) {
+        self.seen.set(true);
+    }
+
+    /// The error that ended it and that nobody was given.
+    pub(crate) fn unseen_failure(&self) -> Option<Failure> {
+        match &*self.state.borrow() {
+            TaskState::Failed(failure) if !self.seen.get() => Some(failure.clone()),
+            _ => None,
+        }
+    }
+}
+
+type CallFuture = Pin<Box<dyn Future<Output = mlua::Result<MultiValue>>>>;
+
+/// A call that waits.
+struct Slot {
+    label: String,
+    /// The author's frames when it was made.
+    frames: Vec<Frame>,
+    /// Gone once it is done, or its task was stopped.
+    future: RefCell<Option<CallFuture>>,
+}
+
+impl Slot {
+    fn is_open(&self) -> bool {
+        // It is borrowed only while it is polled, and then it is open.
+        self.future
+            .try_borrow()
+            .map_or(true, |future| future.is_some())
+    }
+}
+
+/// The future of a call that waits.
+pub(crate) struct Call(Rc<Slot>);
+
+impl Future for Call {
+    type Output = mlua::Result<MultiValue>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut future = self.0.future.borrow_mut();
+        let Some(open) = future.as_mut() else {
+            return Poll::Ready(Err(mlua::Error::runtime("the task of this call was ended")));
+        };
+        let result = open.as_mut().poll(context);
+        if result.is_ready() {
+            *future = None;
+        }
+        result
+    }
+}
