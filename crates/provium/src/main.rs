@@ -22,8 +22,8 @@ mod lowargs;
 mod machines;
 mod output;
 mod sources;
+mod suggestion;
 mod terminal;
-mod units;
 
 use crate::commands::Exit;
 use crate::lowargs::LowArgs;

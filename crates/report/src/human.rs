@@ -3,9 +3,10 @@
 use crate::excerpt::{SourceCache, Sources, excerpt};
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
 use crate::styles::Styles;
-use crate::text::{indented, seconds, size, tail};
+use crate::text::{indented, seconds, tail};
 use provium_events::printable::{clean, one_line};
 use provium_events::{Amount, BuildStatus, Event, FileStatus, Notice, NoticeLevel, counted};
+use provium_units::format_size;
 use std::fmt::Write as _;
 
 /// Console lines shown with a failed test, unless everything is wanted.
@@ -132,7 +133,7 @@ impl Human {
         let took = seconds(duration_ns, 2);
         let what = match status {
             BuildStatus::Built => {
-                let size = size(bytes.next_multiple_of(1 << 20));
+                let size = format_size(bytes.next_multiple_of(1 << 20));
                 format!("built in {took}, {size}")
             }
             BuildStatus::Failed => format!("build failed after {took}"),
@@ -236,7 +237,7 @@ impl Human {
             boot,
             boot_ns,
         } = boot;
-        let (memory, took) = (size(*memory_bytes), seconds(*boot_ns, 2));
+        let (memory, took) = (format_size(*memory_bytes), seconds(*boot_ns, 2));
         let (vm_name, profile) = (one_line(vm_name), one_line(profile));
         format!(
             "  {} {vm_name} ({profile}, {memory}) {boot} {took}\n",
