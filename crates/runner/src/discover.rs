@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_tells_files_apart_is_no_other_files_either() {
+    fn names_are_unique() {
         let (_dir, base) = tree(&["r1/x.test.lua", "r2/x.test.lua", "r2/r1/x.test.lua"]);
         let mut asked = request(&base, &[]);
         asked.roots = vec![base.join("r1"), base.join("r2")];
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_named_and_not_opened() {
+    fn special_files_are_named_and_not_opened() {
         let (_dir, base) = tree(&["pipes/a.test.lua", "links/a.test.lua"]);
         let made = std::process::Command::new("mkfifo")
             .arg(base.join("pipes/p.test.lua"))
@@ -486,7 +486,7 @@ mod tests {
         std::fs::write(folder.join("b.test.lua"), "").unwrap();
         let error = discover(&request(&base, &[])).unwrap_err().to_string();
         assert!(
-            error.contains("odd\\xff` has a name that is not UTF-8"),
+            error.contains("odd\\xff` is not UTF-8"),
             "{error}"
         );
     }
@@ -520,7 +520,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_test_is_an_error() {
+    fn paths_of_other_kinds_are_rejected() {
         let (_dir, base) = tree(FILES);
         let error = |path: &str| discover(&request(&base, &[path])).unwrap_err().to_string();
         assert_eq!(error("gone"), "no such file or directory: `gone`");
@@ -530,11 +530,11 @@ mod tests {
         );
         assert!(error("a/helper.lua").contains("not a test file"));
         assert!(error("a/web.fixture.lua").contains("is a fixture"));
-        assert!(error("a:3").contains("only a file has lines"));
+        assert!(error("a:3").contains("only files have lines"));
     }
 
     #[test]
-    fn fixtures_are_sought_by_themselves() {
+    fn fixtures_are_found_separately() {
         let (_dir, base) = tree(FILES);
         let mut asked = request(&base, &["a"]);
         asked.kind = FileKind::Fixtures;
