@@ -1,8 +1,8 @@
 //! Pins the bytes of every event, and that they are read back as they were.
 
 use provium_events::{
-    Amount, Attachment, BlockReason, BootKind, Decoder, Details, Event, FileError, FileStatus,
-    Location, Stamped, Step, Value, encode,
+    Attachment, BlockReason, BootKind, Decoder, Details, Event, FileError, FileStatus, Location,
+    Resources, Stamped, Step, Value, encode,
 };
 
 fn meta() -> Value {
@@ -42,7 +42,7 @@ fn details() -> Details {
 fn all() -> Vec<Event> {
     let path = || "a.test.lua".to_owned();
     let name = || "works".to_owned();
-    let amount = || Amount {
+    let amount = || Resources {
         memory_bytes: 356 << 20,
         cpus: 2,
     };
@@ -199,7 +199,7 @@ fn all() -> Vec<Event> {
         },
         Event::PoolState {
             used: amount(),
-            available: Amount::default(),
+            available: Resources::default(),
         },
         Event::ClaimAcquired {
             path: path(),

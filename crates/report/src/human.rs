@@ -6,7 +6,7 @@ use crate::paint::Paint;
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
 use crate::text::{indented, seconds, size, tail};
 use provium_events::printable::{clean, one_line};
-use provium_events::{Amount, Event, FileStatus};
+use provium_events::{Event, FileStatus};
 use std::fmt::Write as _;
 
 /// Console lines shown with a failed test, unless everything is wanted.
@@ -247,7 +247,7 @@ impl Human {
         let word = self.paint.odd("waited");
         let line = |wait: &WaitRecord| {
             let took = seconds(wait.waited_ns, 1);
-            format!("  {word} {took} for {}\n", in_words(wait.amount))
+            format!("  {word} {took} for {}\n", wait.amount)
         };
         if self.verbosity == Verbosity::Verbose {
             return waits.iter().map(line).collect();
@@ -271,7 +271,7 @@ impl Human {
                     seconds(all, 1),
                     many.len(),
                     seconds(longest.waited_ns, 1),
-                    in_words(longest.amount)
+                    longest.amount
                 )
             }
             (_, None) => String::new(),
@@ -350,16 +350,6 @@ fn brings_along(message: &str, console: &str) -> bool {
     last.into_iter()
         .filter(said)
         .all(|line| message.contains(line.trim()))
-}
-
-/// An amount of the pool; what is 0 of it was not asked for.
-fn in_words(amount: Amount) -> String {
-    let mib = amount.memory_bytes.div_ceil(1 << 20);
-    match (mib, amount.cpus) {
-        (0, cpus) => format!("{cpus} vCPU(s)"),
-        (mib, 0) => format!("{mib} MiB"),
-        (mib, cpus) => format!("{mib} MiB and {cpus} vCPU(s)"),
-    }
 }
 
 /// The author's frames, where there is more than the one that the excerpt shows.

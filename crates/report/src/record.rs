@@ -1,6 +1,6 @@
 //! What is known of each file, gathered from events until the file is completed.
 
-use provium_events::{Amount, Details, Event, FileError, FileStatus, Value};
+use provium_events::{Details, Event, FileError, FileStatus, Resources, Value};
 use std::collections::{BTreeMap, HashMap};
 
 /// Files that are not completed yet.
@@ -48,7 +48,7 @@ pub(crate) struct BootRecord {
 /// A wait for the pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WaitRecord {
-    pub(crate) amount: Amount,
+    pub(crate) amount: Resources,
     pub(crate) waited_ns: u64,
 }
 

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     // Only for the version that both wire formats share.
     ("events", &["protocol"]),
+    ("pool", &["events"]),
     ("process", &[]),
     ("qmp", &[]),
     ("store", &[]),
@@ -24,16 +25,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "lab",
         &[
-            "protocol", "events", "process", "store", "image", "guest", "vmm",
+            "protocol", "events", "pool", "process", "store", "image", "guest", "vmm",
         ],
     ),
-    ("lua", &["events", "lab"]),
-    ("runner", &["events", "lab", "lua"]),
+    ("lua", &["events", "lab", "pool"]),
+    ("runner", &["events", "lab", "lua", "pool"]),
     ("report", &["events"]),
     (
         "provium",
         &[
-            "events", "process", "store", "image", "vmm", "lab", "lua", "runner", "report",
+            "events", "pool", "process", "store", "image", "vmm", "lab", "lua", "runner", "report",
         ],
     ),
     ("xtask", &[]),
