@@ -12,10 +12,10 @@ use crate::incoming::Sink;
 use crate::lane::LaneHandle;
 use crate::reader::Reader;
 use crate::session::{Announcement, Identity};
-use crate::shared::Shared;
+use crate::shared::{FirstRequest, Opened, Shared};
 use crate::writer;
 use provium_protocol::message::GuestStats;
-use provium_protocol::op::WorkerSpec;
+use provium_protocol::op::{SetIdentity, WorkerSpec};
 use provium_protocol::{FrameDecoder, Hello, HostHello, Lane, Op, Reply, WireError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,15 +76,16 @@ impl Channel {
         }
         let first = heard.map(|hello| Announcement { number: 1, hello });
         let channel = Self::start(stream, decoder, Shared::new(identity, first), asks, index);
-        let answer = channel.0.shared.handshake(hello, Opening::AtOnce).await?;
-        Ok((channel, answer))
+        let shared = &channel.0.shared;
+        let opened = shared.handshake(hello, Opening::AtOnce, None).await?;
+        Ok((channel, opened.hello))
     }
 
     /// The channel of a guest that was copied at `cut`, on the copy's stream. There is no handshake:
     /// the copy is in the middle of the session. `build` is that of the agent in it, which the host
     /// shares.
     ///
-    /// The agent stays silent until the first word, which [`Channel::renew`] is meant to be; calls are
+    /// The agent stays silent until the first word, which [`Channel::set_identity`] is meant to be; calls are
     /// to be [taken up](LaneHandle::take_up) before that. The channel's tasks run on the runtime that
     /// this is called on.
     pub fn resume<S>(stream: S, cut: &Cut, build: &str, asks: Arc<dyn AnswerAsk>) -> Self
@@ -157,6 +158,37 @@ impl Channel {
     /// # Errors
     /// When the stream is closed, or the agent is another.
     pub async fn resync(&self, hello: HostHello, after: After) -> Result<Hello, ChannelError> {
+        let opened = self.start_over(hello, after, None).await?;
+        Ok(opened.hello)
+    }
+
+    /// The same, with the guest's identity as the first request of the new session: it is set before
+    /// any other call is carried out. `identity` is called when the agent has answered.
+    ///
+    /// # Errors
+    /// As of [`Channel::resync`] and [`Channel::set_identity`].
+    pub async fn resync_as(
+        &self,
+        hello: HostHello,
+        after: After,
+        identity: impl FnOnce() -> SetIdentity + Send + 'static,
+    ) -> Result<Hello, CallError> {
+        let first: FirstRequest = Box::new(|| Op::SetIdentity(identity()));
+        let opened = self.start_over(hello, after, Some(first)).await;
+        let Opened { hello, first } = opened.map_err(|why| CallError::Channel(Arc::new(why)))?;
+        if let Some(call) = first {
+            let reply = Call::new(self.clone(), call).reply().await;
+            is_done(reply)?;
+        }
+        Ok(hello)
+    }
+
+    async fn start_over(
+        &self,
+        hello: HostHello,
+        after: After,
+        first: Option<FirstRequest>,
+    ) -> Result<Opened, ChannelError> {
         let shared = &self.0.shared;
         let (reason, opening) = match after {
             After::Reboot => (ChannelError::Rebooted, Opening::OnAnnouncement),
@@ -164,7 +196,16 @@ impl Channel {
         };
         shared.end_session(reason, after == After::Reboot);
         let _turn = shared.handshakes.lock().await;
-        shared.handshake(hello, opening).await
+        shared.handshake(hello, opening, first).await
+    }
+
+    /// Sets the guest's clock, host name and randomness.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn set_identity(&self, identity: SetIdentity) -> Result<(), CallError> {
+        let op = Op::SetIdentity(identity);
+        is_done(self.request(Lane::AGENT, &op).await)
     }
 
     /// Makes a call. When the channel has no session, the call's outcome says so.
@@ -320,6 +361,14 @@ impl Inner {
         for task in &self.tasks {
             task.abort();
         }
+    }
+}
+
+/// The reply to [`Op::SetIdentity`].
+fn is_done(reply: Result<Reply, CallError>) -> Result<(), CallError> {
+    match reply? {
+        Reply::Done => Ok(()),
+        _ => Err(CallError::Unexpected("set_identity")),
     }
 }
 

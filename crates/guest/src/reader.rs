@@ -275,7 +275,11 @@ mod tests {
         };
         let shared = Arc::new(Shared::new(identity, None));
         let (answer, _answered) = tokio::sync::oneshot::channel();
-        shared.await_hello(crate::session::Awaiting { session: 5, answer });
+        shared.await_hello(crate::shared::Awaiting {
+            session: 5,
+            first: None,
+            answer,
+        });
         assert!(shared.greeted(agent_hello(5)));
         let (questions, _) = mpsc::channel(1);
         let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), questions);

@@ -17,12 +17,13 @@ use crate::error::{CallError, ChannelError, Violation};
 use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
-use crate::session::{Announcement, Awaiting, Identity};
+use crate::session::{Announcement, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::{
     CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
@@ -72,6 +73,32 @@ enum Phase {
     Dead(Arc<ChannelError>),
 }
 
+/// A handshake under way.
+pub(crate) struct Awaiting {
+    pub(crate) session: u64,
+    pub(crate) first: Option<FirstRequest>,
+    pub(crate) answer: oneshot::Sender<Result<Opened, ChannelError>>,
+}
+
+/// Makes the request to the agent that precedes all others of a session.
+pub(crate) type FirstRequest = Box<dyn FnOnce() -> Op + Send>;
+
+/// A session that has been opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) hello: Hello,
+    /// The call of the [`FirstRequest`].
+    pub(crate) first: Option<Arc<Cell>>,
+}
+
+impl fmt::Debug for Awaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Awaiting")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     /// A channel without a session.
     pub(crate) fn new(identity: Identity, first: Option<Announcement>) -> Self {
@@ -106,7 +133,6 @@ impl Shared {
 
     /// Makes a call. When that cannot be, its outcome says so at once.
     pub(crate) fn open(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Arc<Cell> {
-        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
         let request = codec::encode(op);
         let refusal = {
             let mut core = self.lock();
@@ -117,18 +143,14 @@ impl Shared {
                     limit: MAX_MESSAGE,
                 },
                 Phase::Open => {
-                    let id = core.free_id();
-                    let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
-                    core.calls.insert(id, Arc::clone(&cell));
-                    let sender = Sender::Call(id);
-                    core.outbox
-                        .message(sender, lane, FrameKind::Request, request, None);
+                    let cell = core.open(lane, op, request, sinks);
                     drop(core);
                     self.outgoing.notify_one();
                     return cell;
                 }
             }
         };
+        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
         let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(refusal));
         Arc::new(cell)
@@ -438,8 +460,17 @@ impl Shared {
         core.phase = Phase::Open;
         core.session = hello.session;
         core.announced = false;
-        core.answer(Ok(hello));
+        let first = core
+            .awaiting
+            .as_mut()
+            .and_then(|awaiting| awaiting.first.take());
+        let first = first.map(|request| {
+            let (op, sinks) = (request(), [Sink::Discard, Sink::Discard]);
+            core.open(Lane::AGENT, &op, codec::encode(&op), sinks)
+        });
+        core.answer(Ok(Opened { hello, first }));
         drop(core);
+        self.outgoing.notify_one();
         self.closed.send_replace(None);
         true
     }
@@ -591,6 +622,17 @@ impl Core {
         }
     }
 
+    /// Makes a call of an open session.
+    fn open(&mut self, lane: Lane, op: &Op, request: Vec<u8>, sinks: [Sink; 2]) -> Arc<Cell> {
+        let id = self.free_id();
+        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
+        let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
+        self.calls.insert(id, Arc::clone(&cell));
+        self.outbox
+            .message(Sender::Call(id), lane, FrameKind::Request, request, None);
+        cell
+    }
+
     fn grant(&mut self, cell: &Cell, channel: Channel, bytes: u32) {
         if bytes > 0 && self.calls.contains_key(&cell.id) && !cell.is_over() {
             self.outbox.credit(cell.lane, cell.id, channel, bytes);
@@ -614,7 +656,7 @@ impl Core {
     }
 
     /// Answers whoever waits for a hello.
-    fn answer(&mut self, result: Result<Hello, ChannelError>) {
+    fn answer(&mut self, result: Result<Opened, ChannelError>) {
         if let Some(awaiting) = self.awaiting.take() {
             // Whoever waited may have gone.
             let _ = awaiting.answer.send(result);

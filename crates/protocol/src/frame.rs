@@ -34,7 +34,7 @@ pub const SYNC: [u8; 16] = *b"\xffPROVIUM-SYNC\r\n\xff";
 pub struct Lane(pub u32);
 
 impl Lane {
-    /// The agent itself: figures, quiesce, renewal, power.
+    /// The agent itself: figures, quiesce, identity, power.
     pub const AGENT: Self = Self(0);
     /// The VM: its commands, files and raw syscalls. Starts and retires workers.
     pub const VM: Self = Self(1);

@@ -14,13 +14,6 @@ pub struct HostHello {
     pub build: String,
     /// The session's number: the agent's [`Hello`] repeats it.
     pub session: u64,
-    /// Set the guest's CLOCK_REALTIME to this, nanoseconds since 1970.
-    pub realtime_ns: Option<i64>,
-    /// Set the guest's host name, where the agent is the init.
-    pub hostname: Option<String>,
-    /// Bytes that the guest's random generator is rekeyed with; empty: leave it alone.
-    #[serde(with = "serde_bytes")]
-    pub entropy: Vec<u8>,
 }
 
 /// Agent to host: announces the agent (session 0), or answers a [`HostHello`].
@@ -38,7 +31,7 @@ pub struct Hello {
     pub is_init: bool,
     /// CLOCK_BOOTTIME when this was written, nanoseconds.
     pub uptime_ns: u64,
-    /// Why a wish of the [`HostHello`] or of the boot plan was not carried out; one line each.
+    /// What the agent could not do of the boot plan; one line each.
     pub complaints: Vec<String>,
 }
 

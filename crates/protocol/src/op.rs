@@ -2,7 +2,7 @@
 //!
 //! | sent to | ops |
 //! |---|---|
-//! | [`Lane::AGENT`] | [`Op::PowerOff`], [`Op::Stats`], [`Op::Quiesce`], [`Op::Renew`] |
+//! | [`Lane::AGENT`] | [`Op::PowerOff`], [`Op::Stats`], [`Op::Quiesce`], [`Op::SetIdentity`] |
 //! | [`Lane::VM`] | [`Op::SpawnWorker`], [`Op::RetireWorker`] |
 //! | [`Lane::VM`], a worker | all others |
 //!
@@ -37,8 +37,8 @@ pub enum Op {
     /// but answers to asks that the agent still has. So nothing is under way when the reply is here,
     /// and a copy of the guest can go on from this moment on another stream.
     Quiesce,
-    /// Tells a guest who it is, after a boot or as a copy of another → `Done`.
-    Renew(Renewal),
+    /// Sets clock, host name and randomness, after a boot, a reboot or a restore → `Done`.
+    SetIdentity(SetIdentity),
 
     /// Runs a command → `Exited` (or `Ran`, when collecting), [`Event::Started`](crate::Event) before.
     Exec(Exec),
@@ -388,18 +388,21 @@ pub struct Link {
     pub child_offset: u64,
 }
 
-/// Who a guest is. What is not given stays as it is.
+/// What makes one guest differ from another. A field that is not given is not changed.
+///
+/// It is the only way in which a guest gets an identity: a template, which is saved before, contains
+/// none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Renewal {
-    /// CLOCK_REALTIME, nanoseconds since 1970; the hardware clock gets it too, where there is one.
+pub struct SetIdentity {
+    /// CLOCK_REALTIME, nanoseconds since 1970; a hardware clock is set to the same time.
     pub realtime_ns: Option<i64>,
-    /// The host name; only where the agent is the init, as another init has its own way to one.
+    /// The host name; ignored unless the agent is the init, since another init sets the name itself.
     pub hostname: Option<String>,
-    /// Bytes that the random generator is rekeyed with; empty: leave it alone.
+    /// Bytes that the kernel's random number generator is reseeded with; empty: it is not.
     #[serde(with = "serde_bytes")]
     pub entropy: Vec<u8>,
-    /// Throw away what the kernel holds of the hardware generator's bytes: another copy of this guest
-    /// holds them, too.
+    /// Discard the bytes of the hardware random number generator that the kernel has read ahead, since
+    /// other copies of this guest have the same ones.
     pub fresh_hwrng: bool,
 }
 

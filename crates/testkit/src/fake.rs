@@ -30,9 +30,6 @@ pub fn host_hello() -> HostHello {
         protocol: PROTOCOL_VERSION,
         build: BUILD.to_owned(),
         session: 0,
-        realtime_ns: None,
-        hostname: None,
-        entropy: Vec::new(),
     }
 }
 

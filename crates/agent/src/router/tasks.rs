@@ -1,9 +1,9 @@
-//! Calls to lane 0: figures, quiesce, renewal, switching off.
+//! Calls to lane 0: figures, quiesce, identity, switching off.
 
 use super::serve::Router;
 use crate::failure;
 use crate::init::power;
-use crate::ops::{renewal, stats};
+use crate::ops::{identity, stats};
 use crate::sys::boot::Stop;
 use provium_protocol::{CallId, Lane, Op, Reply, codec};
 
@@ -21,8 +21,8 @@ impl Router {
             }
             Op::Stats => self.reply(Lane::AGENT, call, &stats::collect()),
             Op::Quiesce => self.begin_quiet(call),
-            Op::Renew(wishes) => {
-                let result = renewal::renew(&wishes, self.duties.is_init);
+            Op::SetIdentity(request) => {
+                let result = identity::set(&request, self.duties.is_init);
                 self.reply(Lane::AGENT, call, &result);
             }
             _ => {

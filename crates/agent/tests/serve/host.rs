@@ -79,9 +79,6 @@ impl Host {
             protocol: provium_protocol::PROTOCOL_VERSION,
             build: "dev".into(),
             session,
-            realtime_ns: None,
-            hostname: None,
-            entropy: Vec::new(),
         };
         self.raw(&SYNC);
         let frame = Frame::new(

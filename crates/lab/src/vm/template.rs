@@ -1,8 +1,8 @@
 //! Boots that start where another one had come to.
 //!
-//! The first boot of a kind is cold; once its agent answers, and before the guest knows who it is,
-//! the machine is written down as a template. It then goes on as the VM that it was booted for, while
-//! the template is put into the cache. Every later boot of that kind maps the template's RAM
+//! The first boot of a kind is cold; once its agent answers, and before the guest gets its
+//! identity (name, clock, randomness), the machine is saved as a template. It then continues as the VM that
+//! it was booted for, while the template is put into the cache. Every later boot of that kind maps the template's RAM
 //! copy-on-write and loads the devices' state.
 //!
 //! A kind is everything that the state depends on: the image, the agent, modules and files that are
@@ -96,12 +96,13 @@ impl Vm {
                     }
                 }
                 Ok(Claim::Make(making)) => {
-                    let (machine, channel, clock) = self.boot_cold_on_time(terms, image).await?;
+                    let (machine, channel, clock) =
+                        self.boot_cold_on_time(&terms.of_template(), image).await?;
                     if clock == GuestClock::Right {
                         self.keep_as_template(bucket, making, &machine, &channel, image)
                             .await?;
                     }
-                    self.introduce(&machine, &channel, terms).await?;
+                    self.set_identity(&machine, &channel, terms).await?;
                     return Ok(Some(Started {
                         machine,
                         channel,
@@ -255,7 +256,7 @@ impl Vm {
             let standby = match environment.host() {
                 Some(host) => {
                     let (machine, name) = (saved.machine.clone(), "spare".to_owned());
-                    Standby::prepare(machine, name, kernel, &host.qemu)
+                    Standby::restore(machine, name, kernel, &host.qemu)
                         .await
                         .ok()
                 }

@@ -2,7 +2,7 @@
 
 use crate::golden;
 use provium_protocol::op::{
-    Buffer, Exec, Link, Program, Renewal, SignalTarget, Stdin, Syscall, TailStart, Whence,
+    Buffer, Exec, Link, Program, SetIdentity, SignalTarget, Stdin, Syscall, TailStart, Whence,
     WorkerSpec,
 };
 use provium_protocol::{CallId, Descriptor, Lane, Op};
@@ -16,7 +16,7 @@ fn every_op_is_here(op: &Op) {
         | Op::PowerOff
         | Op::Stats
         | Op::Quiesce
-        | Op::Renew(_)
+        | Op::SetIdentity(_)
         | Op::Exec(_)
         | Op::Signal { .. }
         | Op::SignalAll { .. }
@@ -71,13 +71,13 @@ fn to_the_agent_itself_and_about_workers() {
         Op::PowerOff => b"\xa8PowerOff",
         Op::Stats => b"\xa5Stats",
         Op::Quiesce => b"\xa7Quiesce",
-        Op::Renew(Renewal {
+        Op::SetIdentity(SetIdentity {
             realtime_ns: Some(-3),
             hostname: Some("web".to_owned()),
             entropy: vec![0, 0xff],
             fresh_hwrng: true,
-        }) => b"\x81\xa5Renew\x94\xfd\xa3web\xc4\x02\x00\xff\xc3",
-        Op::Renew(Renewal::default()) => b"\x81\xa5Renew\x94\xc0\xc0\xc4\x00\xc2",
+        }) => b"\x81\xabSetIdentity\x94\xfd\xa3web\xc4\x02\x00\xff\xc3",
+        Op::SetIdentity(SetIdentity::default()) => b"\x81\xabSetIdentity\x94\xc0\xc0\xc4\x00\xc2",
     }
 }
 
