@@ -13,6 +13,7 @@ pub mod event;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod notice;
 pub mod printable;
 pub mod resources;
 mod shorten;
@@ -20,9 +21,11 @@ pub mod sink;
 pub mod value;
 
 pub use event::{
-    Attachment, BlockReason, BootKind, Details, Event, FileError, FileStatus, Location, Step,
+    Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError,
+    FileStatus, Location, Step,
 };
 pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
+pub use notice::{Notice, NoticeLevel, NoticeSubject};
 pub use provium_protocol::PROTOCOL_VERSION;
 pub use resources::Resources;
 pub use sink::Sink;

@@ -37,7 +37,7 @@ const ERROR: &[u8] = b"\x81\xa3Err";
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 /// How long a job waits before its caller is informed that it waits.
 pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(200);
-/// Interval of the checks whether a raw process that makes a call is still the same program.
+/// Interval of the checks whether a raw process has answered, and whether it is still the same program.
 const LOOK: Duration = Duration::from_millis(10);
 /// Stack size of an owner's thread; buffers are on the heap.
 const STACK: usize = 128 * 1024;
@@ -575,7 +575,11 @@ impl State {
     /// When to check again even if the bell was not rung.
     fn timeout(&self) -> Option<Duration> {
         let posted = self.posted.as_ref()?;
-        if posted.executes() || (!self.threads.is_empty() && posted.is_raw_call()) {
+        // A process that was forked and killed at once has rung before the raw process could answer.
+        if posted.slot().is_some()
+            || posted.executes()
+            || (!self.threads.is_empty() && posted.is_raw_call())
+        {
             return Some(LOOK);
         }
         let waited = posted.since.elapsed();

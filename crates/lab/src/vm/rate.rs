@@ -9,6 +9,7 @@ use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
 use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
+use provium_events::NoticeSubject;
 use provium_guest::Channel;
 use provium_image::GuestImage;
 use provium_vmm::Machine;
@@ -59,18 +60,17 @@ impl Vm {
                 return Ok((machine, channel, GuestClock::Right));
             };
             let is_last = attempt == ATTEMPTS;
-            if let Some(host) = self.environment().host() {
-                let then = if is_last {
-                    "it is used as it is, and no boot template is made of it"
-                } else {
-                    "it is booted again"
-                };
-                host.images.tell(&format!(
-                    "the clock of {} runs {rate:.1} times as fast as the host's, since the host was too \
-                     busy while its kernel measured the processor: {then}",
-                    self.subject()
-                ));
-            }
+            let then = if is_last {
+                "it is used as it is, and no boot template is made of it"
+            } else {
+                "it is booted again"
+            };
+            let text = format!(
+                "the clock of {} runs {rate:.1} times as fast as the host's, since the host was too busy \
+                 while its kernel measured the processor: {then}",
+                self.subject()
+            );
+            self.0.file.warn(NoticeSubject::Guest, text);
             if is_last {
                 return Ok((machine, channel, GuestClock::Wrong));
             }

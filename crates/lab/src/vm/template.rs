@@ -12,7 +12,6 @@
 //! notices nothing but the time. What is wrong with the host, or with what the test wants of the guest,
 //! is no damage.
 
-use crate::environment::Host;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
 use crate::save::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
@@ -21,7 +20,7 @@ use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
 use crate::vm::rate::GuestClock;
-use provium_events::BootKind;
+use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
 use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
@@ -56,19 +55,19 @@ impl Vm {
         image: &GuestImage,
     ) -> Result<Option<Started>, LabError> {
         let options = &terms.options;
-        let host = self.environment().host();
         let wanted = self.0.profile.warm_boot && options.cold != Some(true);
-        let Some((host, bucket)) = host
-            .and_then(|host| Some((host, host.templates.as_ref()?)))
-            .filter(|_| wanted)
-        else {
+        let bucket = self
+            .environment()
+            .host()
+            .and_then(|host| host.templates.as_ref());
+        let Some(bucket) = bucket.filter(|_| wanted) else {
             return Ok(None);
         };
         let key = self.template_key(options, image)?;
-        let told = |notice: Notice<'_>| tell_of(host, notice);
+        let notify = |notice: Notice<'_>| self.notify_of_template(notice);
         let limit = self.environment().patient(OTHERS_LIMIT);
         for _ in 0..ATTEMPTS {
-            match bucket.claim_within(&key, limit, &told).await {
+            match bucket.claim_within(&key, limit, &notify).await {
                 Ok(Claim::Found(entry)) => {
                     let path = bucket.path().join(key.as_str());
                     match self.start_template(entry, terms, image).await {
@@ -76,10 +75,11 @@ impl Vm {
                         Err(Unused::Refused(error)) => return Err(error),
                         Err(Unused::Host(why)) => {
                             let why = on_one_line(&why);
-                            host.images.tell(&format!(
+                            let text = format!(
                                 "the boot template in `{path}` could not be started ({why}): it stays, and \
                                  this boot is cold"
-                            ));
+                            );
+                            self.0.file.warn(NoticeSubject::Template, text);
                             break;
                         }
                         Err(Unused::Damaged(why)) => {
@@ -89,9 +89,10 @@ impl Vm {
                                 Err(error) => format!("it cannot be removed: {error}"),
                             };
                             let why = on_one_line(&why);
-                            host.images.tell(&format!(
+                            let text = format!(
                                 "the boot template in `{path}` cannot be used ({why}): {gone}"
-                            ));
+                            );
+                            self.0.file.warn(NoticeSubject::Template, text);
                         }
                     }
                 }
@@ -112,15 +113,32 @@ impl Vm {
                     }));
                 }
                 Err(error) => {
-                    host.images.tell(&format!(
+                    let text = format!(
                         "no boot template can be used ({}): the boot is cold",
                         crate::error::chain(&error)
-                    ));
+                    );
+                    self.0.file.warn(NoticeSubject::Template, text);
                     break;
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Reports damage and waits for other runs. A wait for another file of this run is not reported: the
+    /// boot would take as long without a template.
+    fn notify_of_template(&self, notice: Notice<'_>) {
+        match notice {
+            Notice::Waiting {
+                holder: Some(holder),
+            } if holder.pid == std::process::id() => (),
+            notice => {
+                let what = "a boot template";
+                self.0
+                    .file
+                    .notify_of_cache(NoticeSubject::Template, what, notice);
+            }
+        }
     }
 
     /// The kind of machine.
@@ -195,13 +213,12 @@ impl Vm {
         channel: &Channel,
         image: &GuestImage,
     ) -> Result<(), LabError> {
-        let environment = Arc::clone(&self.0.file.environment);
+        let file = Arc::clone(&self.0.file);
         let failed = move |why: String| {
-            if let Some(host) = environment.host() {
-                host.images.tell(&format!(
-                    "no boot template could be kept ({why}): the next boot of its kind is cold, too"
-                ));
-            }
+            let text = format!(
+                "no boot template could be kept ({why}): the next boot of its kind is cold, too"
+            );
+            file.warn(NoticeSubject::Template, text);
         };
         let draft = match bucket.draft() {
             Ok(draft) => draft,
@@ -313,15 +330,4 @@ fn unused(error: impl std::error::Error + Send + Sync + 'static) -> Unused {
 
 fn on_one_line(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join("; ")
-}
-
-/// Tells the user what is out of the ordinary. That a file of this run waits for another's template is
-/// not: the boot would take as long.
-fn tell_of(host: &Host, notice: Notice<'_>) {
-    match notice {
-        Notice::Waiting {
-            holder: Some(holder),
-        } if holder.pid == std::process::id() => (),
-        notice => host.images.tell_of("a boot template", notice),
-    }
 }
