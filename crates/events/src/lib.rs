@@ -10,7 +10,6 @@
 //!
 //! This crate opens no file and starts no task: it encodes, decodes and passes on events.
 
-pub mod amount;
 pub mod event;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -18,11 +17,11 @@ pub mod fuzzing;
 pub mod notice;
 mod plural;
 pub mod printable;
+pub mod resources;
 mod shorten;
 pub mod sink;
 pub mod value;
 
-pub use amount::Amount;
 pub use event::{
     Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError,
     FileStatus, Location, Step,
@@ -31,5 +30,6 @@ pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
 pub use notice::{Notice, NoticeLevel, NoticeSubject};
 pub use plural::counted;
 pub use provium_protocol::PROTOCOL_VERSION;
+pub use resources::Resources;
 pub use sink::Sink;
 pub use value::{Meta, Value};

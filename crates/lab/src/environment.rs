@@ -1,14 +1,14 @@
 //! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
 
-use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::Spares;
 use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
-use provium_events::Sink;
+use provium_events::{Resources, Sink};
 use provium_image::{GuestImage, ImageError, Images};
+use provium_pool::Pool;
 use provium_store::Bucket;
 use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +27,7 @@ const FIRST_CID: u32 = 3;
 pub struct Environment {
     profiles: IndexMap<String, Arc<PreparedProfile>>,
     host: Option<Host>,
-    budget: Arc<dyn Budget>,
+    pool: Pool,
     sink: Sink,
     seed: u64,
     next_cid: AtomicU32,
@@ -84,7 +84,7 @@ impl Environment {
     pub fn new(
         profiles: Vec<Profile>,
         host: Option<Host>,
-        budget: Arc<dyn Budget>,
+        pool: Pool,
         sink: Sink,
         seed: u64,
         runtime: tokio::runtime::Handle,
@@ -102,7 +102,7 @@ impl Environment {
         Self {
             profiles: profiles.into_iter().map(prepared).collect(),
             host,
-            budget,
+            pool,
             sink,
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
@@ -120,7 +120,7 @@ impl Environment {
         sink: Sink,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        Self::new(profiles, None, Arc::new(Unlimited), sink, 0, runtime)
+        Self::new(profiles, None, Pool::unlimited(), sink, 0, runtime)
     }
 
     /// The profile of that name.
@@ -226,13 +226,14 @@ impl Environment {
         self.spares.close();
     }
 
-    /// The vCPUs that all files share; `None` where there is no bound.
+    /// The vCPUs that all files share; `None` if the pool is unlimited.
     pub fn processors(&self) -> Option<u32> {
-        self.budget.total().map(|total| total.cpus)
+        let cpus = self.pool.total().cpus;
+        (cpus != Resources::UNLIMITED.cpus).then_some(cpus)
     }
 
-    pub(crate) fn budget(&self) -> &dyn Budget {
-        &*self.budget
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {

@@ -1,8 +1,8 @@
 //! What people and machines read, from lists of events.
 
 use provium_events::{
-    Amount, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location,
-    Notice, NoticeSubject, Step, Value,
+    BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location, Notice,
+    NoticeSubject, Resources, Step, Value,
 };
 use provium_report::{Human, HumanOptions, JsonLines, Verbosity, notice_line};
 
@@ -24,7 +24,7 @@ fn location(line: u32) -> Option<Location> {
 fn dispatched(path: &str) -> Event {
     Event::FileDispatched {
         path: path.to_owned(),
-        reservation: Amount::default(),
+        reservation: Resources::default(),
     }
 }
 
@@ -392,7 +392,7 @@ fn a_long_wait_for_the_pool_has_its_line() {
     for waited_ns in [186_000_000_000, 200_000_000] {
         report.event(&Event::FileUnblocked {
             path: path(),
-            amount: Amount {
+            amount: Resources {
                 memory_bytes: 0,
                 cpus: 1,
             },
@@ -406,7 +406,7 @@ fn a_long_wait_for_the_pool_has_its_line() {
     for seconds in [2, 5, 3] {
         report.event(&Event::FileUnblocked {
             path: path(),
-            amount: Amount {
+            amount: Resources {
                 memory_bytes: 1 << 20,
                 cpus: 1,
             },

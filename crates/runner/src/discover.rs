@@ -485,10 +485,7 @@ mod tests {
         assert_eq!(displays(&request(&base, &[])), ["a.test.lua"]);
         std::fs::write(folder.join("b.test.lua"), "").unwrap();
         let error = discover(&request(&base, &[])).unwrap_err().to_string();
-        assert!(
-            error.contains("odd\\xff` is not UTF-8"),
-            "{error}"
-        );
+        assert!(error.contains("odd\\xff` is not UTF-8"), "{error}");
     }
 
     #[test]

@@ -9,10 +9,10 @@
 //! A spare is found by what it was made of: its folder, and the seal of a folder that its author may
 //! replace. A folder that was replaced has another seal, and spares of the older one are ended.
 
-use crate::budget::VM_OVERHEAD;
 use crate::lock::lock;
 use crate::save::{Base, SavedVm};
 use camino::Utf8PathBuf;
+use provium_pool::VM_OVERHEAD;
 use provium_store::Seal;
 use provium_vmm::Standby;
 use std::collections::BTreeMap;

@@ -264,7 +264,7 @@ impl Vm {
     /// Has a machine made ready for the next time that `saved` is restored, if there will be one.
     pub(crate) fn keep_spare(&self, saved: &SavedVm, again: Again, image: &GuestImage) {
         let environment = Arc::clone(&self.0.file.environment);
-        let room = environment.budget().room();
+        let room = environment.pool().available().memory_bytes;
         if !environment.spares.wants(saved, again, room) {
             return;
         }

@@ -13,7 +13,7 @@ use crate::{machines, terminal};
 use camino::Utf8Path;
 use provium_events::counted;
 use provium_events::printable::clean;
-use provium_runner::pool::HostMemory;
+use provium_pool::HostMemory;
 use provium_store::{Cache, StoreError};
 use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, decide_accel};
 use std::fmt::Write as _;
@@ -214,7 +214,7 @@ async fn guest(cache_dir: &Utf8Path) -> Finding {
 }
 
 fn pool(settings: &MachineSettings, memory_is_explicit: bool) -> Finding {
-    let (memory, cpus) = (settings.pool.memory, settings.pool.cpus);
+    let (memory, cpus) = (settings.pool.memory_bytes, settings.pool.cpus);
     let from = if memory_is_explicit {
         String::new()
     } else {
