@@ -148,9 +148,10 @@ fn a_missing_path_is_an_error() {
 }
 
 #[test]
-fn an_empty_folder_is_none() {
-    let ran = Project::new(&[("readme", "")]).run(&[]);
-    assert_eq!(ran.code, Some(0), "{}", ran.all());
+fn a_run_without_a_test_exits_with_4() {
+    let empty = Project::new(&[("readme", "")]);
+    let ran = empty.run(&[]);
+    assert_eq!(ran.code, Some(4), "{}", ran.all());
     assert!(
         ran.stdout
             .starts_with("0 files: 0 passed, 0 failed, 0 skipped; "),
@@ -158,6 +159,30 @@ fn an_empty_folder_is_none() {
         ran.stdout
     );
     assert!(ran.stderr.contains("no test files"), "{}", ran.stderr);
+    assert_eq!(empty.run(&["--no-tests=pass"]).code, Some(0));
+
+    let without = Project::new(&[("a.test.lua", "local x = 1\n")]);
+    let ran = without.run(&["--accel", "tcg"]);
+    assert_eq!(ran.code, Some(4), "{}", ran.all());
+    assert!(ran.stdout.starts_with("NONE a.test.lua"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("declare no tests"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_without_a_selected_test_is_not_run() {
+    // Its boot would fail: there is no guest.
+    let boots =
+        "provium:vm('v', 'default'):boot()\ntest('one', {tags = {'net'}}, function() end)\n";
+    let project = Project::new(&[
+        ("a.test.lua", boots),
+        ("b.test.lua", "test('two', function() end)"),
+    ]);
+    let ran = project.run(&["--accel", "tcg", "--test", "^two$"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    assert!(!ran.stdout.contains("a.test.lua"), "{}", ran.stdout);
+    let ran = project.run(&["--accel", "tcg", "--tag", "net"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert!(ran.stdout.starts_with("FAIL a.test.lua"), "{}", ran.stdout);
 }
 
 #[test]
@@ -478,7 +503,7 @@ fn one_interrupt_ends_a_run_in_good_order() {
         }
     }
     let ran = Ran::of(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert_eq!(ran.code, Some(130), "{}", ran.all());
     assert!(ran.stderr.contains("stopping"), "{}", ran.stderr);
     assert!(ran.stderr.contains("1 file not run"), "{}", ran.stderr);
     let completed = events
@@ -526,7 +551,7 @@ test("four", {skip = "later"}, function() end)
 
 /// The names of the tests that passed and were skipped, by the lines of `--json`.
 fn ran(project: &Project, arguments: &[&str]) -> (String, String) {
-    let ran = project.run(&[&["--accel", "tcg", "--json"], arguments].concat());
+    let ran = project.run(&[&["--accel", "tcg", "--json", "--no-tests=pass"], arguments].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.all());
     let (mut passed, mut skipped) = (Vec::new(), Vec::new());
     for line in ran.stdout.lines() {
@@ -593,8 +618,15 @@ fn every_flag_of_selection_chooses() {
         );
     }
     let none = project.run(&["--accel", "tcg", "--tag", "nosuch"]);
-    assert_eq!(none.code, Some(0), "{}", none.all());
+    assert_eq!(none.code, Some(4), "{}", none.all());
     assert!(none.stderr.contains("no test matches"), "{}", none.all());
+    assert!(
+        none.stdout.starts_with("0 files: "),
+        "no file ran: {}",
+        none.all()
+    );
+    let none = project.run(&["--tag", "nosuch", "--no-tests", "pass"]);
+    assert_eq!(none.code, Some(0), "{}", none.all());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `provium fixture list|stale|build|rebuild|clean`: the fixtures in the cache.
 
-use super::Exit;
 use super::runtime::{SHUTDOWN, runtime};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::{Context, MachineSettings};
 use crate::interrupt::Interrupts;
@@ -278,6 +278,9 @@ fn build_all(
             if stop.is_cancelled() || !build_one(file, &within, &stop, anew) {
                 exit = Exit::Failed;
             }
+        }
+        if stop.is_cancelled() {
+            exit = Exit::Interrupted;
         }
         // The receiver is gone if the user has stopped the command at once.
         let _ = done.send(exit);
