@@ -9,7 +9,7 @@
 use super::call::{Call, Input};
 use super::shared::Shared;
 use crate::failure::{self, OpResult};
-use crate::sys::area::SlotState;
+use crate::sys::slot::SlotState;
 use crate::sys::process::Ending;
 use crate::sys::terminal::END_OF_INPUT;
 use crate::sys::{Errno, clock, fd};

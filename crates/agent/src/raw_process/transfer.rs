@@ -3,7 +3,7 @@
 use super::operation::{Finished, Operation, with_room};
 use super::paths::{self, Mode};
 use crate::failure::{self, OpResult};
-use crate::sys::area::PipeEnd;
+use crate::sys::slot::PipeEnd;
 use crate::sys::errno::uninterrupted;
 use crate::sys::{Errno, fd, file};
 use provium_protocol::op::Whence;
