@@ -280,7 +280,7 @@ impl Vm {
     /// Takes what a machine needs from the file's claim, or from the pool.
     pub(crate) async fn grant(&self, call: &str, need: Need) -> Result<Grant, LabError> {
         let environment = self.environment();
-        environment.spares.make_room(environment.budget().room());
+        environment.warm_pool.make_room(environment.budget().room());
         let grant = self.0.file.acquire(need).await;
         grant.map_err(|source| LabError::Budget {
             subject: self.subject(),

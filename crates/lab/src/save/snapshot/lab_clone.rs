@@ -72,7 +72,7 @@ impl Lab {
     pub fn try_reserve(&self, baseline: &Baseline) -> Option<Room> {
         let grants = baseline.needs().map(|(vm, need)| {
             let environment = vm.environment();
-            environment.spares.make_room(environment.budget().room());
+            environment.warm_pool.make_room(environment.budget().room());
             vm.0.file.try_acquire(need)
         });
         grants.collect::<Option<_>>().map(Room)
