@@ -37,5 +37,5 @@ pub(crate) use damage::is_damage;
 pub(crate) use freeze::{FreezeError, FrozenVm, QUIESCE_LIMIT};
 pub(crate) use manifest::{Base, SavedVm, VmManifest};
 pub(crate) use prewarm::prewarm;
-pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, entropy, host_name};
+pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, host_name};
 pub(crate) use warm_pool::{Reuse, WarmPool};

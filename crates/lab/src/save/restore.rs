@@ -13,7 +13,7 @@ use futures_util::future::join;
 use provium_guest::{AnswerAsk, CallError, Channel, Quiet};
 use provium_image::AGENT_BUILD;
 use provium_protocol::Lane;
-use provium_protocol::op::{Exec, Program, Renewal, Stdin};
+use provium_protocol::op::{Exec, Program, SetIdentity, Stdin};
 use provium_vmm::{ConsoleLog, DeathKind, Machine, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Number of random bytes that a guest gets.
 const ENTROPY_BYTES: usize = 32;
 
-/// What a guest is told about itself when it runs again.
+/// What the agent sets when its guest runs again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
     /// CLOCK_REALTIME, nanoseconds since 1970; `None`: unchanged.
@@ -33,9 +33,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The agent's request, with randomness that no other guest has.
-    pub(crate) fn renewal(self) -> Renewal {
-        Renewal {
+    /// The request that sets it, with randomness that no other guest has.
+    pub(crate) fn request(self) -> SetIdentity {
+        SetIdentity {
             realtime_ns: self.realtime_ns,
             hostname: self.hostname,
             entropy: entropy(),
@@ -140,10 +140,10 @@ impl StandbyVm {
     /// The guest gets randomness of its own; its name and clock are set when the VM resumes. There is no deadline:
     /// the caller sets one. After an error the machine cannot be used.
     pub(crate) async fn warm_up(&mut self) -> Result<(), RestoreError> {
-        let renewed = self.channel.renew(Identity::default().renewal());
-        let (renewed, resumed) = join(renewed, self.standby.resume()).await;
+        let set = self.channel.set_identity(Identity::default().request());
+        let (set, resumed) = join(set, self.standby.resume()).await;
         resumed?;
-        renewed.map_err(RestoreError::Agent)?;
+        set.map_err(RestoreError::Agent)?;
         let vm = self.channel.lane(Lane::VM);
         vm.stat(b"/").await.map_err(RestoreError::Agent)?;
         let ended = vm.command(warm_up_command(), 0).wait().await;
@@ -204,11 +204,11 @@ impl RestoredVm {
         self.quiesced = None;
         // The request waits in the guest's port before its first vCPU runs: until it has been carried out,
         // what its processes draw is not random.
-        let renewed = self.channel.renew(identity.renewal());
-        let renewed = answer_of(&self.machine, limit, renewed);
-        let (renewed, resumed) = join(renewed, self.machine.resume()).await;
+        let set = self.channel.set_identity(identity.request());
+        let set = answer_of(&self.machine, limit, set);
+        let (set, resumed) = join(set, self.machine.resume()).await;
         resumed?;
-        match renewed {
+        match set {
             Ok(Ok(())) => {
                 self.machine.mark_agent_up();
                 Ok(())
@@ -255,7 +255,7 @@ pub(crate) fn host_name(name: &str) -> String {
 }
 
 /// Random bytes of the host.
-pub(crate) fn entropy() -> Vec<u8> {
+fn entropy() -> Vec<u8> {
     let mut bytes = vec![0; ENTROPY_BYTES];
     // If the host's kernel has none, the guest still has a generator of its own.
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {

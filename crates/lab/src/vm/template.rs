@@ -11,7 +11,6 @@
 //! boots would take longer. A damaged template is reported, removed and rebuilt: a test notices nothing but the
 //! time. A fault of the host, or a guest that refuses what the test wants, is not damage.
 
-use crate::environment::Host;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
 use crate::save::{
@@ -23,7 +22,7 @@ use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
 use crate::vm::rate::GuestClock;
-use provium_events::BootKind;
+use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
 use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
@@ -58,16 +57,16 @@ impl Vm {
         image: &GuestImage,
     ) -> Result<Option<Started>, LabError> {
         let options = &terms.options;
-        let host = self.environment().host();
         let wanted = self.0.profile.warm_boot && options.cold != Some(true);
-        let Some((host, bucket)) = host
-            .and_then(|host| Some((host, host.templates.as_ref()?)))
-            .filter(|_| wanted)
-        else {
+        let bucket = self
+            .environment()
+            .host()
+            .and_then(|host| host.templates.as_ref());
+        let Some(bucket) = bucket.filter(|_| wanted) else {
             return Ok(None);
         };
         let key = self.template_key(options, image)?;
-        let notify = |notice: Notice<'_>| report(host, notice);
+        let notify = |notice: Notice<'_>| self.notify_of_template(notice);
         let limit = self.environment().patient(OTHERS_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &notify).await {
@@ -78,10 +77,11 @@ impl Vm {
                         Err(Unused::Refused(error)) => return Err(error),
                         Err(Unused::Host(why)) => {
                             let why = on_one_line(&why);
-                            host.images.tell(&format!(
+                            let text = format!(
                                 "the boot template in `{path}` could not be started ({why}): it stays, and \
                                  this boot is cold"
-                            ));
+                            );
+                            self.0.file.warn(NoticeSubject::Template, text);
                             break;
                         }
                         Err(Unused::Damaged(why)) => {
@@ -91,19 +91,21 @@ impl Vm {
                                 Err(error) => format!("it cannot be removed: {error}"),
                             };
                             let why = on_one_line(&why);
-                            host.images.tell(&format!(
+                            let text = format!(
                                 "the boot template in `{path}` cannot be used ({why}): {gone}"
-                            ));
+                            );
+                            self.0.file.warn(NoticeSubject::Template, text);
                         }
                     }
                 }
                 Ok(Claim::Make(making)) => {
-                    let (machine, channel, clock) = self.boot_cold_on_time(terms, image).await?;
+                    let (machine, channel, clock) =
+                        self.boot_cold_on_time(&terms.of_template(), image).await?;
                     if clock == GuestClock::Right {
                         self.keep_as_template(bucket, making, &machine, &channel, image)
                             .await?;
                     }
-                    self.introduce(&machine, &channel, terms).await?;
+                    self.set_identity(&machine, &channel, terms).await?;
                     return Ok(Some(Started {
                         machine,
                         channel,
@@ -113,15 +115,32 @@ impl Vm {
                     }));
                 }
                 Err(error) => {
-                    host.images.tell(&format!(
+                    let text = format!(
                         "no boot template can be used ({}): the boot is cold",
                         crate::error::chain(&error)
-                    ));
+                    );
+                    self.0.file.warn(NoticeSubject::Template, text);
                     break;
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Reports damage and waits for other runs. A wait for another file of this run is not reported: the
+    /// boot would take as long without a template.
+    fn notify_of_template(&self, notice: Notice<'_>) {
+        match notice {
+            Notice::Waiting {
+                holder: Some(holder),
+            } if holder.pid == std::process::id() => (),
+            notice => {
+                let what = "a boot template";
+                self.0
+                    .file
+                    .notify_of_cache(NoticeSubject::Template, what, notice);
+            }
+        }
     }
 
     /// The key of its kind.
@@ -199,13 +218,12 @@ impl Vm {
         channel: &Channel,
         image: &GuestImage,
     ) -> Result<(), LabError> {
-        let environment = Arc::clone(&self.0.file.environment);
+        let file = Arc::clone(&self.0.file);
         let failed = move |why: String| {
-            if let Some(host) = environment.host() {
-                host.images.tell(&format!(
-                    "no boot template could be kept ({why}): the next boot of its kind is cold, too"
-                ));
-            }
+            let text = format!(
+                "no boot template could be kept ({why}): the next boot of its kind is cold, too"
+            );
+            file.warn(NoticeSubject::Template, text);
         };
         let draft = match bucket.draft() {
             Ok(draft) => draft,
@@ -291,15 +309,4 @@ fn unused(error: impl std::error::Error + Send + Sync + 'static) -> Unused {
 
 fn on_one_line(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join("; ")
-}
-
-/// Reports to the user what is unusual. A wait for a template that another file of this run makes is not: a boot
-/// of its own would take as long.
-fn report(host: &Host, notice: Notice<'_>) {
-    match notice {
-        Notice::Waiting {
-            holder: Some(holder),
-        } if holder.pid == std::process::id() => (),
-        notice => host.images.tell_of("a boot template", notice),
-    }
 }
