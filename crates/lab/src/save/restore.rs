@@ -13,7 +13,7 @@ use futures_util::future::join;
 use provium_guest::{AnswerAsk, CallError, Channel, Quiet};
 use provium_image::AGENT_BUILD;
 use provium_protocol::Lane;
-use provium_protocol::op::{Exec, Program, SetIdentity, Stdin};
+use provium_protocol::op::{Exec, Program, SetIdentity, Stat, Stdin};
 use provium_vmm::{ConsoleLog, DeathKind, Machine, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,7 +145,8 @@ impl StandbyVm {
         resumed?;
         set.map_err(RestoreError::Agent)?;
         let vm = self.channel.lane(Lane::VM);
-        vm.stat(b"/").await.map_err(RestoreError::Agent)?;
+        let path = b"/".to_vec();
+        vm.call(Stat { path }).await.map_err(RestoreError::Agent)?;
         let ended = vm.command(warm_up_command(), 0).wait().await;
         // A guest may have no shell.
         if let Err(error) = ended
