@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::save::WarmPool;
+use crate::save::{RestoreRequest, Reuse, WarmPool};
 use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 
 /// Context ids below this one mean something else to a vsock; see `vsock(7)`.
 const FIRST_CID: u32 = 3;
+
+/// How long the guest of a warm VM may take for its command, before the timeout multiplier.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What all files of a run share.
 pub struct Environment {
@@ -171,6 +174,23 @@ impl Environment {
         let mut chores = lock(&self.chores);
         while chores.try_join_next().is_some() {}
         chores.spawn_on(work, &self.runtime);
+    }
+
+    /// Counts a restore, and makes a warm VM for the next one in the background if that is likely.
+    pub(crate) fn prewarm(self: &Arc<Self>, request: RestoreRequest, reuse: Reuse) {
+        let room = self.budget.room();
+        if !self.warm_pool.should_prewarm(&request.saved, reuse, room) {
+            return;
+        }
+        let environment = Arc::clone(self);
+        self.chore(async move {
+            // There is a host, since something was restored on it.
+            if let Some(host) = environment.host() {
+                let limit = environment.patient(WARM_UP_LIMIT);
+                let pool = &environment.warm_pool;
+                pool.prewarm(&request, &host.qemu, limit).await;
+            }
+        });
     }
 
     /// Ends all machines of a file that cannot end them itself any more, and those that it still

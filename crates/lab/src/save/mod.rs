@@ -21,14 +21,13 @@
 //! | `freeze` | quiesces and pauses a VM; a destructor thaws it |
 //! | `manifest` | the description of a saved VM |
 //! | `restore` | from a saved VM to one that runs |
-//! | `warm_pool`, `prewarm` | VMs that are restored in advance |
+//! | `warm_pool` | VMs that are restored in advance |
 //! | `damage` | whether an error is about the saved VM or about the host |
 //! | `snapshot` | snapshots, baselines and lab clones |
 
 mod damage;
 mod freeze;
 mod manifest;
-mod prewarm;
 mod restore;
 pub(crate) mod snapshot;
 mod warm_pool;
@@ -36,6 +35,5 @@ mod warm_pool;
 pub(crate) use damage::is_damage;
 pub(crate) use freeze::{FreezeError, FrozenVm, QUIESCE_LIMIT};
 pub(crate) use manifest::{Base, SavedVm, VmManifest};
-pub(crate) use prewarm::prewarm;
 pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, host_name};
 pub(crate) use warm_pool::{Reuse, WarmPool};

@@ -13,19 +13,25 @@
 use crate::budget::VM_OVERHEAD;
 use crate::lock::lock;
 use crate::save::manifest::SavedVm;
-use crate::save::restore::StandbyVm;
+use crate::save::restore::{RestoreRequest, StandbyVm};
 use camino::Utf8PathBuf;
 use provium_store::Seal;
+use provium_vmm::Qemu;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
+use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// The largest number of warm VMs, ready or in preparation.
 const CAPACITY: usize = 4;
 
 /// One is only made if the pool has room for so much, bytes.
 const ROOM: u64 = 4 * VM_OVERHEAD;
+
+/// What lists of processes show a warm VM as.
+const NAME: &str = "warm";
 
 /// How likely a saved VM is to be restored again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +126,19 @@ impl WarmPool {
         is_wanted
     }
 
+    /// Makes a warm VM that [`should_prewarm`](Self::should_prewarm) has decided for. Its guest may take `limit`
+    /// for its command.
+    pub(crate) async fn prewarm(&self, request: &RestoreRequest, qemu: &Qemu, limit: Duration) {
+        let made = tokio::select! {
+            biased;
+            () = self.closed() => None,
+            made = make(request, qemu, limit) => made,
+        };
+        self.insert(&request.saved, made);
+    }
+
     /// Ends the preparation of a warm VM, which is `None` if it failed.
-    pub(crate) fn insert(&self, saved: &SavedVm, vm: Option<StandbyVm>) {
+    fn insert(&self, saved: &SavedVm, vm: Option<StandbyVm>) {
         let mut state = lock(&self.state);
         let source = Source::of(saved);
         state.pending.retain(|pending| *pending != source);
@@ -148,10 +165,25 @@ impl WarmPool {
     }
 
     /// Returns when the pool is closed.
-    pub(crate) async fn closed(&self) {
+    async fn closed(&self) {
         // The sender lives as long as `self`.
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
+}
+
+async fn make(request: &RestoreRequest, qemu: &Qemu, limit: Duration) -> Option<StandbyVm> {
+    let mut vm = request.load(NAME, qemu).await.ok()?;
+    if request.can_warm_up() {
+        match timeout(limit, vm.warm_up()).await {
+            Ok(Ok(())) => {}
+            // A guest that fails now would also fail as a VM, where a test sees it.
+            failed => {
+                tracing::debug!(?failed, "a warm VM failed");
+                return None;
+            }
+        }
+    }
+    Some(vm)
 }
 
 impl<V> State<V> {

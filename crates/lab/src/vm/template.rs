@@ -15,7 +15,7 @@ use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
 use crate::save::{
     Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoreRequest, RestoredVm, Reuse, SavedVm,
-    VmManifest, is_damage, prewarm,
+    VmManifest, is_damage,
 };
 use crate::vm::boot::{Started, Terms};
 use crate::vm::cold::modules_from;
@@ -190,7 +190,7 @@ impl Vm {
             }
             error => unused(error),
         })?;
-        prewarm(&self.0.file.environment, request, Reuse::Possible);
+        self.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
             machine,
             channel,

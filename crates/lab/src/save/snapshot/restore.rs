@@ -12,7 +12,7 @@ use crate::guest::process::TakenUp;
 use crate::lock::lock;
 use crate::save::snapshot::folder::replaced;
 use crate::save::snapshot::vm::Snapshot;
-use crate::save::{Identity, RestoredVm, Reuse, host_name, prewarm};
+use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
 use provium_events::BootKind;
 use provium_image::GuestImage;
@@ -212,11 +212,9 @@ impl Ready {
             reuse,
             begun,
         } = self;
-        prewarm(
-            &vm.0.file.environment,
-            vm.restore_request(&snapshot.0.saved, &image),
-            reuse,
-        );
+        vm.0.file
+            .environment
+            .prewarm(vm.restore_request(&snapshot.0.saved, &image), reuse);
         let before = vm.0.stage.borrow().running().cloned();
         if let Some(before) = &before {
             before.stop_watch();
