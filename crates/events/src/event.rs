@@ -6,8 +6,8 @@
 //!
 //! Paths are relative to the root they were found under. Durations are nanoseconds.
 
-use crate::amount::Amount;
 use crate::notice::Notice;
+use crate::resources::Resources;
 use crate::value::Meta;
 use serde::{Deserialize, Serialize};
 
@@ -49,21 +49,21 @@ pub enum Event {
         fixture_refs: Vec<String>,
         /// What it says it will claim.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        declared_claim: Option<Amount>,
+        declared_claim: Option<Resources>,
     },
     /// A file starts to run.
     FileDispatched {
         /// The file.
         path: String,
         /// What the pool set aside for it.
-        reservation: Amount,
+        reservation: Resources,
     },
     /// A file waits for the pool.
     FileBlocked {
         /// The file.
         path: String,
         /// What it waits for.
-        waiting_for: Amount,
+        waiting_for: Resources,
         /// Why it has to wait.
         reason: BlockReason,
     },
@@ -73,7 +73,7 @@ pub enum Event {
         /// The file.
         path: String,
         /// What it waited for.
-        amount: Amount,
+        amount: Resources,
         /// How long.
         waited_ns: u64,
     },
@@ -208,23 +208,23 @@ pub enum Event {
     /// What the pool has, told once a second.
     PoolState {
         /// Given out.
-        used: Amount,
+        used: Resources,
         /// Still there.
-        available: Amount,
+        available: Resources,
     },
     /// A file has its claim.
     ClaimAcquired {
         /// The file.
         path: String,
         /// How much.
-        amount: Amount,
+        amount: Resources,
     },
     /// A file has given its claim back.
     ClaimReleased {
         /// The file.
         path: String,
         /// How much.
-        amount: Amount,
+        amount: Resources,
     },
     /// A fixture is being built.
     FixtureBuildStarted {

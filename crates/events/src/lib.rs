@@ -9,18 +9,17 @@
 //!
 //! This crate opens no file and starts no task: it makes bytes, takes bytes, and passes events on.
 
-pub mod amount;
 pub mod event;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod notice;
 pub mod printable;
+pub mod resources;
 mod shorten;
 pub mod sink;
 pub mod value;
 
-pub use amount::Amount;
 pub use event::{
     Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError,
     FileStatus, Location, Step,
@@ -28,5 +27,6 @@ pub use event::{
 pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
 pub use notice::{Notice, NoticeLevel, NoticeSubject};
 pub use provium_protocol::PROTOCOL_VERSION;
+pub use resources::Resources;
 pub use sink::Sink;
 pub use value::{Meta, Value};

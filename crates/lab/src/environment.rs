@@ -1,14 +1,14 @@
 //! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
 
-use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::{RestoreRequest, Reuse, WarmPool};
 use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
-use provium_events::Sink;
+use provium_events::{Resources, Sink};
 use provium_image::{GuestImage, ImageError, Images};
+use provium_pool::Pool;
 use provium_store::Bucket;
 use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
 pub struct Environment {
     profiles: IndexMap<String, Arc<PreparedProfile>>,
     host: Option<Host>,
-    budget: Arc<dyn Budget>,
+    pool: Pool,
     sink: Sink,
     seed: u64,
     next_cid: AtomicU32,
@@ -87,7 +87,7 @@ impl Environment {
     pub fn new(
         profiles: Vec<Profile>,
         host: Option<Host>,
-        budget: Arc<dyn Budget>,
+        pool: Pool,
         sink: Sink,
         seed: u64,
         runtime: tokio::runtime::Handle,
@@ -105,7 +105,7 @@ impl Environment {
         Self {
             profiles: profiles.into_iter().map(prepared).collect(),
             host,
-            budget,
+            pool,
             sink,
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
@@ -123,7 +123,7 @@ impl Environment {
         sink: Sink,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        Self::new(profiles, None, Arc::new(Unlimited), sink, 0, runtime)
+        Self::new(profiles, None, Pool::unlimited(), sink, 0, runtime)
     }
 
     /// The profile of that name.
@@ -178,7 +178,7 @@ impl Environment {
 
     /// Counts a restore, and makes a warm VM for the next one in the background if that is likely.
     pub(crate) fn prewarm(self: &Arc<Self>, request: RestoreRequest, reuse: Reuse) {
-        let room = self.budget.room();
+        let room = self.pool().available().memory_bytes;
         if !self.warm_pool.should_prewarm(&request.saved, reuse, room) {
             return;
         }
@@ -230,13 +230,14 @@ impl Environment {
         chores.join_all().await;
     }
 
-    /// The vCPUs that all files share; `None` where there is no bound.
+    /// The vCPUs that all files share; `None` if the pool is unlimited.
     pub fn processors(&self) -> Option<u32> {
-        self.budget.total().map(|total| total.cpus)
+        let cpus = self.pool.total().cpus;
+        (cpus != Resources::UNLIMITED.cpus).then_some(cpus)
     }
 
-    pub(crate) fn budget(&self) -> &dyn Budget {
-        &*self.budget
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {

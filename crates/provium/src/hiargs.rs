@@ -6,8 +6,8 @@ use crate::lowargs::{self, MachineArgs, PlainArgs, RunArgs, SelectionArgs};
 use crate::terminal;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_lua::TestSelection;
+use provium_pool::{Resources, default_cpus, default_memory};
 use provium_report::Verbosity;
-use provium_runner::pool::{PoolSize, default_cpus, default_memory};
 use provium_runner::{Request, Sought, TestFile, discover};
 use provium_vmm::AccelChoice;
 use std::hash::{BuildHasher as _, RandomState};
@@ -37,7 +37,7 @@ pub(crate) struct MachineSettings {
     pub(crate) accel: AccelChoice,
     /// It was asked for, and so wins over what profiles say.
     pub(crate) accel_was_told: bool,
-    pub(crate) pool: PoolSize,
+    pub(crate) pool: Resources,
     pub(crate) seed: u64,
     /// Every boot is from the kernel.
     pub(crate) cold: bool,
@@ -138,8 +138,8 @@ impl MachineSettings {
         Self {
             accel,
             accel_was_told: args.accel.is_some(),
-            pool: PoolSize {
-                memory: args.mem.unwrap_or_else(default_memory),
+            pool: Resources {
+                memory_bytes: args.mem.unwrap_or_else(default_memory),
                 cpus: whole(cpus).max(1),
             },
             seed: args.seed.unwrap_or_else(any_seed),

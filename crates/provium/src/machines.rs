@@ -132,6 +132,6 @@ pub(crate) fn description() -> String {
             .to_owned()
     };
     let release = read("/proc/sys/kernel/osrelease");
-    let cpus = provium_runner::pool::default_cpus();
+    let cpus = provium_pool::default_cpus();
     format!("Linux {release}, {cpus} CPU(s)")
 }

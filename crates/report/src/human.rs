@@ -5,7 +5,7 @@ use crate::paint::Paint;
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
 use crate::text::{indented, seconds, tail};
 use provium_events::printable::{clean, one_line};
-use provium_events::{Amount, BuildStatus, Event, FileStatus, Notice, NoticeLevel};
+use provium_events::{BuildStatus, Event, FileStatus, Notice, NoticeLevel};
 use provium_units::format_size;
 use std::fmt::Write as _;
 
@@ -250,7 +250,7 @@ impl Human {
         let word = self.paint.odd("waited");
         let line = |wait: &WaitRecord| {
             let took = seconds(wait.waited_ns, 1);
-            format!("  {word} {took} for {}\n", in_words(wait.amount))
+            format!("  {word} {took} for {}\n", wait.amount)
         };
         if self.verbosity == Verbosity::Verbose {
             return waits.iter().map(line).collect();
@@ -274,7 +274,7 @@ impl Human {
                     seconds(all, 1),
                     many.len(),
                     seconds(longest.waited_ns, 1),
-                    in_words(longest.amount)
+                    longest.amount
                 )
             }
             (_, None) => String::new(),
@@ -361,16 +361,6 @@ impl Human {
             let _ = writeln!(out, "    {} {name} {took}", self.paint.faint(word));
         }
         out
-    }
-}
-
-/// An amount of the pool; what is 0 of it was not asked for.
-fn in_words(amount: Amount) -> String {
-    let mib = amount.memory_bytes.div_ceil(1 << 20);
-    match (mib, amount.cpus) {
-        (0, cpus) => format!("{cpus} vCPU(s)"),
-        (mib, 0) => format!("{mib} MiB"),
-        (mib, cpus) => format!("{mib} MiB and {cpus} vCPU(s)"),
     }
 }
 

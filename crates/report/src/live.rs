@@ -8,7 +8,7 @@ use crate::eta::{Left, remaining};
 use crate::paint::Paint;
 use crate::text::seconds;
 use provium_events::printable::clean;
-use provium_events::{Amount, BlockReason, Event, Stamped};
+use provium_events::{BlockReason, Event, Resources, Stamped};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -27,7 +27,7 @@ pub struct Live {
     failed: u64,
     skipped: u64,
     /// What is taken of the pool, and what is left.
-    pool: Option<(Amount, Amount)>,
+    pool: Option<(Resources, Resources)>,
     /// The host is too busy for a further file.
     held_back: bool,
     over: bool,
@@ -302,7 +302,7 @@ mod tests {
     fn dispatched(live: &mut Live, at: i64, name: &str) {
         let event = Event::FileDispatched {
             path: format!("{name}.test.lua"),
-            reservation: Amount::default(),
+            reservation: Resources::default(),
         };
         tell(live, at, event);
     }
@@ -339,11 +339,11 @@ mod tests {
         };
         tell(&mut live, 2, boot);
         let pool = Event::PoolState {
-            used: Amount {
+            used: Resources {
                 memory_bytes: 3 << 29,
                 cpus: 1,
             },
-            available: Amount {
+            available: Resources {
                 memory_bytes: 5 << 29,
                 cpus: 3,
             },
@@ -357,7 +357,7 @@ mod tests {
         ");
         let blocked = Event::FileBlocked {
             path: "c.test.lua".into(),
-            waiting_for: Amount::default(),
+            waiting_for: Resources::default(),
             reason: BlockReason::PsiPressure,
         };
         tell(&mut live, 6, blocked);

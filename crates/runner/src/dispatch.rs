@@ -16,13 +16,12 @@ use crate::fixture_refs::fixture_refs;
 use crate::history::{History, Known};
 use crate::ledger::{Counts, Ledger};
 use crate::plan::{FileEnd, FileTask, Outcome, Plan, plain};
-use crate::pool::{Pool, Running};
 use crate::pressure::Pressure;
 use crate::queue::{Candidate, Next, Queue};
 use crate::thread::file_thread;
-use provium_events::{Amount, BlockReason, Event, FileStatus, PROTOCOL_VERSION, Sink};
-use provium_lab::FileWatch;
+use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Resources, Sink};
 use provium_lua::CancelToken;
+use provium_pool::{FileWatch, Pool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -96,7 +95,7 @@ struct RunningFile {
     watch: FileWatch,
     ledger: Ledger,
     thread: Option<JoinHandle<()>>,
-    _slot: Running,
+    _slot: provium_pool::RunningFile,
 }
 
 /// Runs all files of the plan, in the order that `history` advises, and returns when every one is
@@ -130,7 +129,7 @@ pub fn run(
         let known = history.of(&file.path);
         // A file that held nothing may have come to nothing: it counts like an unknown one.
         let held = known.map(|known| known.peak);
-        let held = held.filter(|held| *held != Amount::default());
+        let held = held.filter(|held| *held != Resources::default());
         let usual = held.unwrap_or(plan.reservation);
         candidates.push(Candidate {
             index,
@@ -142,7 +141,7 @@ pub fn run(
     let (sender, receiver) = channel();
     let notify = sender.clone();
     // Nobody listens once the run is over.
-    pool.on_change(move || drop(notify.send(Message::PoolChanged)));
+    pool.on_return(move || drop(notify.send(Message::PoolChanged)));
     let mut dispatcher = Dispatcher {
         plan,
         history,
@@ -187,7 +186,7 @@ impl Dispatcher<'_> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.give_up_late_files();
-            self.pool.break_cycle(Instant::now(), CYCLE_PATIENCE);
+            self.pool.break_deadlock(Instant::now(), CYCLE_PATIENCE);
             if pool_told.elapsed() >= POOL_STATE_EVERY {
                 pool_told = Instant::now();
                 self.tell_pool();
@@ -418,7 +417,7 @@ impl Dispatcher<'_> {
     }
 
     fn tell_pool(&self) {
-        let (used, available) = self.pool.amounts();
+        let (used, available) = (self.pool.used(), self.pool.available());
         self.sink.emit(Event::PoolState { used, available });
     }
 }
@@ -450,9 +449,9 @@ fn late(file: &RunningFile, plan: &Plan, stopping: Option<Duration>) -> Option<S
 }
 
 /// What a claim does not name is taken from the pool as without a claim.
-fn or_usual(claim: Amount, usual: Amount) -> Amount {
+fn or_usual(claim: Resources, usual: Resources) -> Resources {
     let named_memory = claim.memory_bytes > 0;
-    Amount {
+    Resources {
         memory_bytes: if named_memory {
             claim.memory_bytes
         } else {

@@ -9,7 +9,7 @@
 //! It does not know which files are to run, and decides no order.
 
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_events::Amount;
+use provium_events::Resources;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -37,7 +37,7 @@ pub struct Known {
     /// How long it took, all its tests together.
     pub duration: Duration,
     /// The most that it held of the pool at a time.
-    pub peak: Amount,
+    pub peak: Resources,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl History {
         let known = |(path, saved): (Utf8PathBuf, SavedFile)| {
             let known = Known {
                 duration: Duration::from_millis(saved.duration_ms),
-                peak: Amount {
+                peak: Resources {
                     memory_bytes: saved.memory_bytes,
                     cpus: saved.cpus,
                 },
@@ -152,7 +152,7 @@ mod tests {
     fn known(seconds: u64, cpus: u32) -> Known {
         Known {
             duration: Duration::from_secs(seconds),
-            peak: Amount {
+            peak: Resources {
                 memory_bytes: u64::from(cpus) << 20,
                 cpus,
             },

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`discover`](discover()) finds test files; [`run`] runs them, each on a thread of its own, within
-//! a [`Pool`] of memory and vCPUs, in the order that their [`History`] advises, and tells what
+//! a [`Pool`](provium_pool::Pool) of memory and vCPUs, in the order that their [`History`] advises, and tells what
 //! happens as events. A file that panics is that
 //! file's crash; nothing else stops.
 //!
@@ -25,7 +25,6 @@ mod history;
 mod ledger;
 mod lua;
 mod plan;
-pub mod pool;
 mod pressure;
 mod queue;
 mod scanner;
@@ -39,5 +38,4 @@ pub use fixture_refs::fixture_refs;
 pub use history::{History, Known};
 pub use lua::LuaFiles;
 pub use plan::{About, FileEnd, FileTask, Outcome, Plan};
-pub use pool::Pool;
 pub use thread::file_thread;

@@ -4,8 +4,9 @@ use crate::discover::TestFile;
 use crate::dispatch::RunFile;
 use crate::plan::{FileEnd, FileTask, plain};
 use provium_events::{FileError, FileStatus, Location, Sink};
-use provium_lab::{Environment, FileWatch};
+use provium_lab::Environment;
 use provium_lua::{CancelToken, ChunkError, FileJob, FileOutcome, TestSelection};
+use provium_pool::FileWatch;
 use std::sync::Arc;
 use std::time::Duration;
 

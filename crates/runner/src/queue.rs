@@ -4,7 +4,7 @@
 //! A file that does not fit yet may be passed by smaller ones behind it, but only so often: then it
 //! is next, and whatever is behind it waits. Files in, files out; no threads, no time.
 
-use provium_events::Amount;
+use provium_events::Resources;
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(crate) struct Candidate {
     /// Its place in the plan.
     pub(crate) index: usize,
     /// What is set aside for it.
-    pub(crate) reservation: Amount,
+    pub(crate) reservation: Resources,
     /// How long it took last time.
     pub(crate) duration: Option<Duration>,
 }
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// The next file whose reservation is admitted.
-    pub(crate) fn next(&mut self, admits: impl Fn(Amount) -> bool) -> Next {
+    pub(crate) fn next(&mut self, admits: impl Fn(Resources) -> bool) -> Next {
         let Some(first) = self.first() else {
             return Next::Empty;
         };
@@ -102,8 +102,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cpus(cpus: u32) -> Amount {
-        Amount {
+    fn cpus(cpus: u32) -> Resources {
+        Resources {
             memory_bytes: 0,
             cpus,
         }

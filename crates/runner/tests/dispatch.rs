@@ -1,27 +1,25 @@
 //! Runs with files that do what a test tells them: no Lua, no guest.
 
-use provium_events::{Amount, BlockReason, Details, Event, FileStatus, Sink, Value};
-use provium_lab::{Budget as _, Need};
-use provium_runner::pool::PoolSize;
+use provium_events::{BlockReason, Details, Event, FileStatus, Resources, Sink, Value};
+use provium_pool::Pool;
 use provium_runner::{
-    About, FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, STUCK_AFTER, Stop, TestFile,
-    run,
+    About, FileEnd, FileTask, History, Outcome, Plan, RunFile, STUCK_AFTER, Stop, TestFile, run,
 };
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
 
 const MIB: u64 = 1 << 20;
 
-fn one() -> Amount {
-    Amount {
+fn one() -> Resources {
+    Resources {
         memory_bytes: MIB,
         cpus: 1,
     }
 }
 
-fn need(cpus: u32) -> Need {
-    Need {
-        memory: u64::from(cpus) * MIB,
+fn need(cpus: u32) -> Resources {
+    Resources {
+        memory_bytes: u64::from(cpus) * MIB,
         cpus,
     }
 }
@@ -101,8 +99,8 @@ fn told_with(
 ) -> (Outcome, Vec<Event>) {
     let (sink, receiver) = Sink::channel();
     let pool = Pool::new(
-        PoolSize {
-            memory: u64::from(cpus) * MIB,
+        Resources {
+            memory_bytes: u64::from(cpus) * MIB,
             cpus,
         },
         sink.clone(),
@@ -279,7 +277,7 @@ fn what_a_file_holds_keeps_others_from_starting() {
 }
 
 /// The files of a run, in the order in which they were started.
-fn started(events: &[Event]) -> Vec<(&str, Amount)> {
+fn started(events: &[Event]) -> Vec<(&str, Resources)> {
     let started = |event| match event {
         &Event::FileDispatched {
             ref path,
@@ -321,7 +319,7 @@ fn a_second_run_sets_aside_what_a_file_needed() {
     };
     let dir = tempfile::tempdir().unwrap();
     let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
-    let two = Amount {
+    let two = Resources {
         memory_bytes: 2 * MIB,
         cpus: 2,
     };
@@ -361,7 +359,7 @@ fn a_declared_claim_is_told_and_set_aside() {
     let mut plan = plan(&["a"]);
     plan.files[0].path = path;
     let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
-    let three = Amount {
+    let three = Resources {
         memory_bytes: 3 * MIB,
         cpus: 3,
     };
@@ -372,7 +370,7 @@ fn a_declared_claim_is_told_and_set_aside() {
     // What it does not name is as without it.
     std::fs::write(&plan.files[0].path, "provium:claim{memory = '3M'}").unwrap();
     let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
-    let named = Amount { cpus: 1, ..three };
+    let named = Resources { cpus: 1, ..three };
     assert_eq!(started(&events), [("a", named)]);
 }
 

@@ -10,11 +10,11 @@
 //! A warm VM is found by its source: the folder, and the seal of a folder that its author may replace. A
 //! folder that was replaced has another seal, and warm VMs of the older one are ended.
 
-use crate::budget::VM_OVERHEAD;
 use crate::lock::lock;
 use crate::save::manifest::SavedVm;
 use crate::save::restore::{RestoreRequest, StandbyVm};
 use camino::Utf8PathBuf;
+use provium_pool::VM_OVERHEAD;
 use provium_store::Seal;
 use provium_vmm::Qemu;
 use std::collections::BTreeMap;

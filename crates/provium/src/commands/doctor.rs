@@ -11,7 +11,7 @@ use crate::lowargs::DoctorArgs;
 use crate::{machines, terminal};
 use camino::Utf8Path;
 use provium_events::printable::clean;
-use provium_runner::pool::HostMemory;
+use provium_pool::HostMemory;
 use provium_store::{Cache, StoreError};
 use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, decide_accel};
 use std::error::Error;
@@ -214,13 +214,17 @@ async fn guest(cache_dir: &Utf8Path) -> Finding {
 }
 
 fn pool(settings: &MachineSettings, told_memory: bool) -> Finding {
-    let (memory, cpus) = (settings.pool.memory, settings.pool.cpus);
+    let (memory, cpus) = (settings.pool.memory_bytes, settings.pool.cpus);
     let from = if told_memory {
         String::new()
     } else {
         format!(" ({})", HostMemory::read())
     };
-    let found = format!("{} MiB{from} and {cpus} vCPU(s) to share out", memory >> 20);
+    let plural = if cpus == 1 { "" } else { "s" };
+    let found = format!(
+        "{} MiB{from} and {cpus} vCPU{plural} to share out",
+        memory >> 20
+    );
     if memory >= ONE_GUEST {
         return Finding::good("pool", found);
     }

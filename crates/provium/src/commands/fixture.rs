@@ -11,8 +11,9 @@ use crate::{machines, terminal};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_events::printable;
 use provium_events::{Event, Sink};
-use provium_lab::{BuiltFixture, Change, Environment, Fixtures, Unlimited};
+use provium_lab::{BuiltFixture, Change, Environment, Fixtures};
 use provium_lua::{TestSelection, build_fixture};
+use provium_pool::Pool;
 use provium_report::notice_line;
 use provium_runner::{LuaFiles, Request, Sought, Stop, TestFile, discover, file_thread};
 use serde::Serialize;
@@ -125,7 +126,7 @@ async fn environment(
         profiles,
         Some(host),
         // One after the other is built, and nothing else runs.
-        Arc::new(Unlimited),
+        Pool::unlimited(),
         Sink::discard().gated(|event| {
             tell(event);
             false

@@ -10,10 +10,11 @@ use crate::machines::EmittedProgress;
 use crate::output::Writer;
 use crate::sources::sources;
 use crate::{machines, terminal};
-use provium_events::{Amount, Sink, Stamped};
-use provium_lab::{Environment, Host, Need, Profile};
+use provium_events::{Resources, Sink, Stamped};
+use provium_lab::{Environment, Host, Profile};
+use provium_pool::{Pool, resources_of_vm};
 use provium_runner::{
-    About, History, LuaFiles, Outcome, Plan, Pool, STUCK_AFTER, Stop, TestFile, record_panics,
+    About, History, LuaFiles, Outcome, Plan, STUCK_AFTER, Stop, TestFile, record_panics,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -118,7 +119,7 @@ impl Run {
         let environment = Environment::new(
             self.profiles,
             self.host,
-            Arc::new(pool.clone()),
+            pool.clone(),
             sink.clone(),
             machine.seed,
             self.handle,
@@ -219,15 +220,11 @@ fn expected(history: &History, files: &[TestFile]) -> BTreeMap<String, u64> {
 }
 
 /// What a file is taken to need: one VM of the smallest kind.
-fn usual_need(profiles: &[Profile]) -> Amount {
+fn usual_need(profiles: &[Profile]) -> Resources {
     let smallest = profiles
         .iter()
-        .map(|profile| Need::of_vm(profile.memory, profile.cpus));
-    let smallest = smallest
-        .min_by_key(|need| (need.memory, need.cpus))
-        .unwrap_or_default();
-    Amount {
-        memory_bytes: smallest.memory,
-        cpus: smallest.cpus,
-    }
+        .map(|profile| resources_of_vm(profile.memory, profile.cpus));
+    smallest
+        .min_by_key(|need| (need.memory_bytes, need.cpus))
+        .unwrap_or_default()
 }

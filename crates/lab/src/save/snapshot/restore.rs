@@ -6,7 +6,6 @@
 //!
 //! Until `commit`, which nothing can interrupt, the VM goes on with the machine that it has.
 
-use crate::budget::{Grant, Need};
 use crate::error::LabError;
 use crate::guest::process::TakenUp;
 use crate::lock::lock;
@@ -16,6 +15,7 @@ use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
 use provium_events::BootKind;
 use provium_image::GuestImage;
+use provium_pool::{Grant, Resources};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -119,13 +119,13 @@ impl Vm {
 
     /// What the pool has to give for a machine of `need` beside what the one that runs holds: that one
     /// is ended when the other goes on.
-    async fn granted(&self, need: Need) -> Result<Granted, LabError> {
+    async fn granted(&self, need: Resources) -> Result<Granted, LabError> {
         let before = self.0.stage.borrow().running().cloned();
-        let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.need()));
+        let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.amount()));
         Ok(match held {
             None => Granted::Whole(self.grant("restore()", need).await?),
             Some(held) if need.fits(held) => Granted::Inherited,
-            Some(held) => Granted::More(self.grant("restore()", need.beyond(held)).await?),
+            Some(held) => Granted::More(self.grant("restore()", need - held).await?),
         })
     }
 }
@@ -231,7 +231,7 @@ impl Ready {
             // The machine before has died in this very moment, and its grant went with it: what it gave
             // back is taken again if it is there, and the pool is short of it for a while if not.
             (Granted::Inherited | Granted::More(_), None) => {
-                let again = vm.0.file.try_acquire(need);
+                let again = vm.0.file.budget.try_acquire(need);
                 again.unwrap_or_else(|| Grant::new(need, || ()))
             }
         };
