@@ -277,10 +277,9 @@ mod tests {
     async fn closing_the_pool_ends_preparations() {
         let pool = WarmPool::default();
         let waiting = pool.closed();
-        let (closed, ()) = tokio::join!(
-            tokio::time::timeout(std::time::Duration::from_secs(60), waiting),
-            async { pool.close() }
-        );
+        let (closed, ()) = tokio::join!(timeout(Duration::from_secs(60), waiting), async {
+            pool.close()
+        });
         closed.unwrap();
     }
 }
