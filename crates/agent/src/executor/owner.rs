@@ -25,6 +25,7 @@ use crate::sys::area::{Area, SLOTS, THREADS, thread_state};
 use crate::sys::process::{self, Ending, Forked};
 use crate::sys::slot::{Message, SlotState};
 use crate::sys::{Errno, Sys, memory, signal};
+use provium_protocol::op::OpClass;
 use provium_protocol::{Descriptor, Event, Lane, Op, WireError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -223,7 +224,7 @@ impl Owner {
         let ring = {
             let mut state = lock(&self.state);
             let ring = state.needs_watching(&job.op);
-            if is_exact(&job.op) {
+            if job.op.class() == OpClass::RawProcess {
                 state.exact.push_back(job);
             } else {
                 state.operations.push_back(job);
@@ -625,14 +626,6 @@ impl State {
         };
         self.finish(call, Err(error));
     }
-}
-
-/// Whether it needs the raw process itself.
-fn is_exact(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Syscall(_) | Op::Open { .. } | Op::CloseFd { .. } | Op::SpawnWorker(_)
-    )
 }
 
 /// Kills a process with its group, and what descends from it outside of the group.
