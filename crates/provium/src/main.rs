@@ -6,9 +6,8 @@
 //! provium.toml ─ config ─────────────────────┘
 //! ```
 //!
-//! This is the only crate that prints and the only one that decides an exit code: 0 when every file
-//! passed or was skipped, 1 when one did not, 2 when the harness itself could not work, 4 when no test was
-//! run, 130 when the user has ended it. Everything that goes wrong is a [`Failure`](failure::Failure); `diagnostics` turns it into words.
+//! This is the only crate that prints and the only one that decides an exit code ([`exit`]). Everything
+//! that goes wrong is a [`Failure`](failure::Failure); `diagnostics` turns it into words.
 
 mod argv;
 mod build;
