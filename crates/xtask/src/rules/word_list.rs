@@ -1,4 +1,4 @@
-//! The words that comments, strings and pages do without, and what to write instead.
+//! The words that comments, strings, names and pages do without, and what to write instead.
 //!
 //! A pattern is a sequence of words in lower case; `*` is any one word, and alternatives of one
 //! position are separated by `|`. An exception is a longer pattern around the same place that is
@@ -22,6 +22,9 @@ const fn idiom(pattern: &'static str, instead: &'static str) -> Idiom {
     }
 }
 
+/// Words that names in code do without as well.
+pub(crate) const NAMES: [&str; 5] = ["told", "whoever", "nobody", "somebody", "anew"];
+
 /// All of them.
 pub(crate) const IDIOMS: &[Idiom] = &[
     idiom(
@@ -38,15 +41,16 @@ pub(crate) const IDIOMS: &[Idiom] = &[
     ),
     idiom("anew", "again, or from scratch"),
     idiom("be had", "is available, or the verb: cannot prepare"),
+    idiom("is no *", "is not a …, has no …, does not exist"),
     Idiom {
-        pattern: "is|are|was|were no *",
+        pattern: "are|was|were no *",
         except: &[
-            "there is|are|was|were no *",
-            "is|are|was|were no longer",
-            // A limit: "is no larger than".
-            "is|are|was|were no * than",
+            "there are|was|were no *",
+            "are|was|were no longer",
+            // A limit: "are no larger than".
+            "are|was|were no * than",
         ],
-        instead: "is not a …, or has no …",
+        instead: "are not …, or have no …",
     },
     Idiom {
         pattern: "stand|stands|stood",

@@ -1,15 +1,16 @@
-//! Plain words: comments, strings and pages use the English of the field's manuals.
+//! Plain words: comments, strings, names and pages use the English of the field's manuals.
 //!
-//! Looks at comments and literals of Rust and Lua, and at Markdown. What is between backticks is a
-//! quotation and is not looked at. A phrase is found across the end of a line, but not across
-//! punctuation. The words are in [`word_list`](super::word_list); how many of them a file may still
-//! have, in `words.allow`.
+//! Looks at comments and literals of Rust and Lua, and at Markdown; for some words also at names in
+//! code. What is between backticks is a quotation and is not looked at, and neither is a literal
+//! that is the name of the account `nobody`. A phrase is found across the end of a line, but not
+//! across punctuation. The words are in [`word_list`](super::word_list); how many of them a file may
+//! still have, in `words.allow`.
 
-use super::word_list::{IDIOMS, Idiom};
+use super::word_list::{IDIOMS, Idiom, NAMES};
 use crate::finding::Finding;
 use crate::lua_source;
 use crate::ratchet::{self, List, Outcome};
-use crate::rust_source::{Hide, hide};
+use crate::rust_source::{Hide, has_word, hide};
 use crate::tree::Tree;
 
 const LIST: List = List {
@@ -40,15 +41,44 @@ fn found(tree: &Tree) -> Vec<Finding> {
     let pages = tree
         .ending(".md")
         .map(|(path, text)| (path, text.to_owned()));
-    rust.chain(lua)
+    let prose = rust
+        .chain(lua)
         .chain(pages)
         .filter(|(path, _)| !EXEMPT.contains(path))
-        .flat_map(|(path, prose)| check(path, &prose))
-        .collect()
+        .flat_map(|(path, prose)| check(path, &prose));
+    let rust = tree
+        .ending(".rs")
+        .map(|(path, text)| (path, hide(text, Hide::CommentsAndStrings)));
+    let lua = tree
+        .ending(".lua")
+        .map(|(path, text)| (path, lua_source::code(text)));
+    let names = rust
+        .chain(lua)
+        .filter(|(path, _)| !EXEMPT.contains(path))
+        .flat_map(|(path, code)| check_names(path, &code));
+    prose.chain(names).collect()
 }
 
+fn check_names(path: &str, code: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in code.lines().enumerate() {
+        for name in NAMES.into_iter().filter(|name| has_word(line, name)) {
+            let what = format!("the name `{name}`");
+            let fix = "name it after what it is";
+            findings.push(Finding::new(path, index + 1, what, WHY, fix));
+        }
+    }
+    findings
+}
+
+/// The account, as tests name it.
+const ACCOUNT: [&str; 2] = ["\"nobody\"", "'nobody'"];
+
 fn check(path: &str, prose: &str) -> Vec<Finding> {
-    let words = split(prose);
+    let prose = ACCOUNT.iter().fold(prose.to_owned(), |prose, account| {
+        prose.replace(account, "`nobody`")
+    });
+    let words = split(&prose);
     let patterns: Vec<_> = IDIOMS
         .iter()
         .map(|idiom| (idiom, Pattern::new(idiom.pattern), exceptions(idiom)))
@@ -237,21 +267,37 @@ mod tests {
     }
 
     #[test]
-    fn rust_is_searched_in_comments_and_strings_only() {
-        let text = "//! Nobody.\nlet told = nobody(\"is told\"); // anew\n";
+    fn rust_is_searched_in_comments_strings_and_names() {
+        let text = "//! Nobody.\nlet (told, is_told, be, had) = f(\"is told\"); // anew\n";
         assert_eq!(
             in_tree("a.rs", text),
-            ["1: “nobody”", "2: “told”", "2: “anew”"]
+            [
+                "1: “nobody”",
+                "2: “told”",
+                "2: “anew”",
+                "2: the name `told`"
+            ]
         );
     }
 
     #[test]
-    fn lua_is_searched_in_comments_and_strings_only() {
-        let text = "-- Nobody.\nlocal told = f('is told') -- anew\n";
+    fn lua_is_searched_in_comments_strings_and_names() {
+        let text = "-- Nobody.\nlocal told, is_told = f('is told') -- anew\n";
         assert_eq!(
             in_tree("a.lua", text),
-            ["1: “nobody”", "2: “told”", "2: “anew”"]
+            [
+                "1: “nobody”",
+                "2: “told”",
+                "2: “anew”",
+                "2: the name `told`"
+            ]
         );
+    }
+
+    #[test]
+    fn the_account_of_that_name_is_a_quotation() {
+        let text = "vm:run('id', {user = \"nobody\"}, 'nobody')\nf('nobody knows')\n";
+        assert_eq!(in_tree("a.lua", text), ["2: “nobody”"]);
     }
 
     #[test]
@@ -278,9 +324,10 @@ mod tests {
             ["1: “is no `…`”"]
         );
         assert_eq!(
-            in_page("There is no file. It is no longer used, and is no larger than that."),
+            in_page("There are no files. They are no longer used, and were no larger than that."),
             [""; 0]
         );
+        assert_eq!(in_page("There is no file."), ["1: “is no file”"]);
         assert_eq!(in_page("The answer is no. Files are kept."), [""; 0]);
     }
 
