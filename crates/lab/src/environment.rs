@@ -259,7 +259,7 @@ impl Environment {
                 return Ok(Arc::new(image));
             }
             let image = image.as_given();
-            match provium_vmm::survives_waking(&image.kernel) {
+            match provium_vmm::supports_s3(&image.kernel) {
                 true => Ok::<_, EnvironmentError>(Arc::new(image)),
                 false => Err(EnvironmentError::CannotWake {
                     profile: profile.to_owned(),

@@ -350,7 +350,7 @@ fn a_qemu_that_runs_no_guest_is_told_before_any_test() {
         assert_eq!(ran.code, Some(2), "{}", ran.all());
         assert!(ran.stdout.is_empty(), "{}", ran.all());
         let what = if accel == "kvm" {
-            "KVM was asked for"
+            "KVM was requested"
         } else {
             "neither accelerator runs a guest"
         };

@@ -10,7 +10,7 @@ use crate::guest::stream::{
     ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
 };
 use crate::lock::lock;
-use provium_vmm::Console as Log;
+use provium_vmm::ConsoleLog as Log;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

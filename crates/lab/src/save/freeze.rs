@@ -42,7 +42,7 @@ impl<'a> Held<'a> {
         limit: Duration,
     ) -> Result<Self, HoldError> {
         let mut events = machine.events();
-        if machine.sleeps().await? {
+        if machine.is_suspended().await? {
             return Err(HoldError::Asleep);
         }
         let quiet = tokio::select! {

@@ -245,7 +245,7 @@ impl SavedVm {
         };
         let facts = VmFacts::read(&own.folder)?;
         let machine = SavedMachine::open(&own.folder, Some(&base.folder))?;
-        let base = if machine.facts.whole {
+        let base = if machine.manifest.whole {
             Arc::new(own)
         } else {
             Arc::clone(base)

@@ -7,7 +7,7 @@ use camino::Utf8PathBuf;
 use provium_guest::{AnswerAsk, CallError, Channel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::Renewal;
-use provium_vmm::{Console, DeathKind, Machine, Standby};
+use provium_vmm::{ConsoleLog, DeathKind, Machine, Standby};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,16 +82,18 @@ impl Revived {
         name: &str,
         kernel: Utf8PathBuf,
         host: &Host,
-        console: Console,
+        console: ConsoleLog,
         asks: Arc<dyn AnswerAsk>,
     ) -> Result<Self, ReviveError> {
-        let machine = match spare {
-            Some(standby) => standby.restore(name.to_owned(), console).await,
+        let standby = match spare {
+            Some(standby) => standby,
             None => {
                 let machine = saved.machine.clone();
-                Machine::restore(machine, name.to_owned(), kernel, &host.qemu, console).await
+                let standby = Standby::restore(machine, name.to_owned(), kernel, &host.qemu).await;
+                standby.map_err(EnvironmentError::Machine)?
             }
         };
+        let machine = standby.assign(name.to_owned(), console).await;
         let machine = machine.map_err(EnvironmentError::Machine)?;
         let cut = &saved.facts.cut;
         let streams = machine
@@ -124,7 +126,7 @@ impl Revived {
         resumed.map_err(EnvironmentError::Machine)?;
         match renewed {
             Ok(Ok(())) => {
-                self.machine.note_answer();
+                self.machine.mark_agent_up();
                 Ok(())
             }
             Ok(Err(error)) if error.channel().is_none() => Err(ReviveError::Refused(error)),

@@ -260,7 +260,7 @@ impl Vm {
             watch: Mutex::new(None),
             pressed: Mutex::new(None),
         });
-        running.machine.note_answer();
+        running.machine.mark_agent_up();
         self.0
             .stage
             .send_replace(Stage::Booted(Arc::clone(&running)));

@@ -255,7 +255,7 @@ impl Vm {
             let standby = match environment.host() {
                 Some(host) => {
                     let (machine, name) = (saved.machine.clone(), "spare".to_owned());
-                    Standby::prepare(machine, name, kernel, &host.qemu)
+                    Standby::restore(machine, name, kernel, &host.qemu)
                         .await
                         .ok()
                 }

@@ -70,7 +70,7 @@ impl GuestMemory {
     }
 
     /// Gives all pages that process `pid` has written, in pieces of ascending runs, to `take`: the
-    /// first page's number, and the bytes. The process must stand still.
+    /// first page's number, and the bytes. The process must be paused.
     pub(crate) fn each_written(
         &self,
         pid: u32,

@@ -188,7 +188,7 @@ impl Ready {
         let identity = Identity {
             realtime_ns,
             hostname: renamed.then(|| host_name(vm.name())),
-            is_seeded: saved.machine.facts.rng_seed.is_some(),
+            is_seeded: saved.machine.manifest.rng_seed.is_some(),
         };
         let limit = vm.agent_limit(&lock(&vm.0.booted_with).clone());
         let woken = self.revived.wake(identity, limit).await;

@@ -86,13 +86,13 @@ impl Snapshot {
 
     /// What a VM takes that is restored from it.
     pub(crate) fn need(&self) -> Need {
-        let machine = &self.0.saved.machine.facts;
+        let machine = &self.0.saved.machine.manifest;
         Need::of_vm(machine.memory, machine.cpus)
     }
 
     /// What a VM is made with that is to be booted as the saved one was.
     pub(crate) fn options(&self) -> VmOptions {
-        let machine = &self.0.saved.machine.facts;
+        let machine = &self.0.saved.machine.manifest;
         let of_machine = VmOptions {
             memory: Some(machine.memory),
             cpus: Some(machine.cpus),

@@ -1,7 +1,7 @@
-//! Words on the console that a kernel prints when it gives up.
+//! Text on the console that a kernel prints when it panics, halts or powers off.
 //!
-//! They are only a suspicion: a program in the guest can print them too. Who knows the guest (its
-//! agent) has to confirm.
+//! It is only a hint: a program in the guest can print it too, so the caller has to check whether the agent
+//! still answers.
 
 use std::fmt;
 
@@ -9,36 +9,36 @@ use memchr::memmem;
 
 /// What the console's text suggests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Suspicion {
+pub enum FailureHint {
     /// The kernel panicked.
     Panicked,
-    /// The kernel halted: it runs no more, but the machine is on.
+    /// The kernel halted: it has stopped, and the machine is on.
     Halted,
-    /// The kernel meant to switch the machine off, which it can only do with ACPI.
+    /// The kernel tried to power the machine off, which it can only do with ACPI.
     PoweredDown,
 }
 
-impl fmt::Display for Suspicion {
+impl fmt::Display for FailureHint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Suspicion::Panicked => "the guest's kernel panicked, as its console says",
-            Suspicion::Halted => "the guest halted, as its console says",
-            Suspicion::PoweredDown => "the guest powered down, as its console says",
+            FailureHint::Panicked => "the guest's kernel panicked, as its console says",
+            FailureHint::Halted => "the guest halted, as its console says",
+            FailureHint::PoweredDown => "the guest powered down, as its console says",
         })
     }
 }
 
-/// What is looked for: `panic()` in `kernel/panic.c`, `kernel_halt` and `kernel_power_off` in
+/// The texts: `panic()` in `kernel/panic.c`, `kernel_halt` and `kernel_power_off` in
 /// `kernel/reboot.c`.
-const SIGNS: [(&[u8], Suspicion); 3] = [
-    (b"Kernel panic - not syncing", Suspicion::Panicked),
-    (b"reboot: System halted", Suspicion::Halted),
-    (b"reboot: Power down", Suspicion::PoweredDown),
+const SIGNS: [(&[u8], FailureHint); 3] = [
+    (b"Kernel panic - not syncing", FailureHint::Panicked),
+    (b"reboot: System halted", FailureHint::Halted),
+    (b"reboot: Power down", FailureHint::PoweredDown),
 ];
 
 const LONGEST: usize = 26;
 
-/// Finds signs in a stream that comes in pieces, each sign once for each time it stands there.
+/// Finds signs in a stream that comes in pieces, each occurrence once.
 #[derive(Debug, Default)]
 pub(crate) struct Matcher {
     /// The end of what was seen, in which a sign may have begun; at most `LONGEST - 1` bytes.
@@ -47,13 +47,13 @@ pub(crate) struct Matcher {
 
 impl Matcher {
     /// What `bytes` completes, in order of its end.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<Suspicion> {
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Vec<FailureHint> {
         let seen = self.tail.len();
         self.tail.extend_from_slice(bytes);
-        let mut found: Vec<(usize, Suspicion)> = SIGNS
+        let mut found: Vec<(usize, FailureHint)> = SIGNS
             .iter()
-            .flat_map(|(sign, suspicion)| {
-                memmem::find_iter(&self.tail, sign).map(|at| (at + sign.len(), *suspicion))
+            .flat_map(|(sign, hint)| {
+                memmem::find_iter(&self.tail, sign).map(|at| (at + sign.len(), *hint))
             })
             // What ends in the old part was found before.
             .filter(|(end, _)| *end > seen)
@@ -61,7 +61,7 @@ impl Matcher {
         found.sort_by_key(|(end, _)| *end);
         let keep = self.tail.len().min(LONGEST - 1);
         self.tail.drain(..self.tail.len() - keep);
-        found.into_iter().map(|(_, suspicion)| suspicion).collect()
+        found.into_iter().map(|(_, hint)| hint).collect()
     }
 }
 
@@ -76,10 +76,10 @@ mod tests {
     #[test]
     fn signs_are_found_however_the_text_is_cut() {
         let expected = [
-            Suspicion::Halted,
-            Suspicion::Panicked,
-            Suspicion::Panicked,
-            Suspicion::PoweredDown,
+            FailureHint::Halted,
+            FailureHint::Panicked,
+            FailureHint::Panicked,
+            FailureHint::PoweredDown,
         ];
         for size in 1..=TEXT.len() {
             let mut matcher = Matcher::default();

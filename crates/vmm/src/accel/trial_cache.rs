@@ -1,7 +1,7 @@
-//! The trials' file in the cache folder.
+//! The results of trials, in a file of the cache folder.
 //!
-//! The file is written whole and renamed into place, so that runs side by side cannot spoil it; what
-//! is damaged, or about another boot or QEMU, is as good as absent.
+//! The file is written completely and renamed into place, so that parallel runs cannot damage it. A file that
+//! is damaged, or of another boot or QEMU, is ignored.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
@@ -13,7 +13,7 @@ use crate::qemu::Qemu;
 /// Raise it when the meaning of the file or the trial itself changes.
 const FORMAT: u32 = 3;
 
-/// What trials are about.
+/// The host's boot and the QEMU that trials are valid for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Subject {
     format: u32,
@@ -22,7 +22,7 @@ pub(super) struct Subject {
     version: String,
 }
 
-/// How the trials went, as far as they were made.
+/// The results of the trials that were run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trials {
     pub(super) tcg: Option<Trial>,
@@ -30,7 +30,7 @@ pub(super) struct Trials {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct CacheFile {
     subject: Subject,
     trials: Trials,
 }
@@ -51,30 +51,31 @@ fn file(cache_dir: &Utf8Path) -> Utf8PathBuf {
     cache_dir.join("accel-v3.json")
 }
 
-/// The trials of this very subject, as far as they are kept.
+/// The cached trials of `subject`.
 pub(super) fn load(cache_dir: &Utf8Path, subject: &Subject) -> Trials {
-    let kept = fs::read(file(cache_dir)).ok();
-    let kept = kept.and_then(|kept| serde_json::from_slice::<Kept>(&kept).ok());
-    kept.filter(|kept| kept.subject == *subject)
-        .map_or_else(Trials::default, |kept| kept.trials)
+    let text = fs::read(file(cache_dir)).ok();
+    let content = text.and_then(|text| serde_json::from_slice::<CacheFile>(&text).ok());
+    content
+        .filter(|content| content.subject == *subject)
+        .map_or_else(Trials::default, |content| content.trials)
 }
 
-/// Keeps trials. A cache that cannot be written only costs the next run its time.
+/// Writes the trials. If that fails, the next run repeats them.
 pub(super) fn save(cache_dir: &Utf8Path, subject: Subject, trials: &Trials) {
-    let kept = Kept {
+    let content = CacheFile {
         subject,
         trials: trials.clone(),
     };
     let written = fs::create_dir_all(cache_dir).and_then(|()| {
         let mut temporary = tempfile::NamedTempFile::new_in(cache_dir)?;
-        serde_json::to_writer(&mut temporary, &kept)?;
+        serde_json::to_writer(&mut temporary, &content)?;
         temporary
             .persist(file(cache_dir))
             .map_err(|error| error.error)?;
         Ok(())
     });
     if let Err(error) = written {
-        tracing::warn!(%error, "the trials of the accelerators could not be kept");
+        tracing::warn!(%error, "cannot cache the trials of the accelerators");
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
         let other = Qemu::assumed("other".into(), OLDEST_QEMU);
         assert_eq!(load(&folder, &Subject::of(&other, "boot-1")), none);
         fs::write(file(&folder), "{").unwrap();
-        assert_eq!(load(&folder, &subject), none, "a damaged file is none");
+        assert_eq!(load(&folder, &subject), none, "a damaged file is ignored");
         assert_eq!(
             fs::read_dir(&folder).unwrap().count(),
             1,

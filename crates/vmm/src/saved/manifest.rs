@@ -1,4 +1,4 @@
-//! What a saved machine is, as it stands in its folder.
+//! The manifest of a saved machine, `machine.json` in its folder.
 
 use std::io;
 
@@ -6,10 +6,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
+use crate::qemu::Qemu;
 use crate::spec::{InitrdPart, MachineSpec};
 
 /// Names of the files in the folder.
-pub(crate) const FACTS: &str = "machine.json";
+pub(crate) const MANIFEST: &str = "machine.json";
 pub(crate) const DEVICES: &str = "devices";
 pub(crate) const CONSOLE: &str = "console";
 pub(crate) const FIRMWARE: &str = "firmware";
@@ -20,13 +21,13 @@ pub(crate) const PAGES: &str = "pages";
 /// The layout of the folder.
 const VERSION: u32 = 1;
 
-/// Longest file of facts that is read, bytes.
+/// Longest manifest that is read, bytes.
 const LONGEST: u64 = 1 << 20;
 
-/// What the machine is. It can only be restored into one that is the same.
+/// What the machine is. It can only be restored into an equal one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MachineFacts {
+pub struct MachineManifest {
     pub(crate) version: u32,
     /// RAM, bytes.
     pub memory: u64,
@@ -38,15 +39,15 @@ pub struct MachineFacts {
     pub cmdline: String,
     /// The QEMU that saved it.
     pub qemu: String,
-    /// What fixes the stream of its hardware random number generator.
+    /// The seed of its hardware random number generator.
     pub rng_seed: Option<u64>,
-    /// How much of that stream the guest has had, bytes.
+    /// How much of that stream the guest has read, bytes.
     pub rng_served: u64,
     /// Where its BIOS is in its memory, if it has one.
     pub firmware_at: Option<u64>,
-    /// Whether all of its RAM is here; else it needs its base.
+    /// Whether all of its RAM is in the folder; else it needs its base.
     pub whole: bool,
-    /// RAM that is here and is not zero, bytes: what saving wrote.
+    /// RAM in the folder that is not zero, bytes: what saving wrote.
     pub ram_bytes: u64,
 }
 
@@ -56,8 +57,8 @@ pub struct SavedMachine {
     folder: Utf8PathBuf,
     /// The folder of RAM and initial RAM disk.
     whole: Utf8PathBuf,
-    /// What it is.
-    pub facts: MachineFacts,
+    /// Its manifest.
+    pub manifest: MachineManifest,
 }
 
 /// Why a folder is not a saved machine.
@@ -71,15 +72,15 @@ pub enum SavedError {
         /// Why.
         source: io::Error,
     },
-    /// Its facts are not what this version writes.
-    #[error("`{path}` is not a saved machine of this version: {why}")]
+    /// Its manifest is not of this version.
+    #[error("`{path}` is not a saved machine that this version can read: {why}")]
     Foreign {
         /// The file.
         path: Utf8PathBuf,
         /// What is wrong.
         why: String,
     },
-    /// A file has not the size it must have.
+    /// A file has the wrong size.
     #[error("`{path}` is damaged: {why}")]
     Damaged {
         /// The file.
@@ -101,7 +102,7 @@ impl SavedError {
     }
 }
 
-impl MachineFacts {
+impl MachineManifest {
     pub(crate) fn of(spec: &MachineSpec, qemu: String, rng_served: u64) -> Self {
         Self {
             version: VERSION,
@@ -120,7 +121,7 @@ impl MachineFacts {
 
     pub(crate) fn write(&self, folder: &Utf8Path) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        fs_err::write(folder.join(FACTS), text)
+        fs_err::write(folder.join(MANIFEST), text)
     }
 }
 
@@ -130,13 +131,13 @@ impl SavedMachine {
     /// # Errors
     /// When the folder holds none, or a part of it is missing.
     pub fn open(folder: &Utf8Path, base: Option<&Utf8Path>) -> Result<Self, SavedError> {
-        let facts = read_facts(folder)?;
-        let whole = match (facts.whole, base) {
+        let manifest = read_manifest(folder)?;
+        let whole = match (manifest.whole, base) {
             (true, _) => folder,
             (false, Some(base)) => base,
             (false, None) => {
                 return Err(SavedError::Foreign {
-                    path: folder.join(FACTS),
+                    path: folder.join(MANIFEST),
                     why: "it needs a base that is not known".to_owned(),
                 });
             }
@@ -144,7 +145,7 @@ impl SavedMachine {
         let saved = Self {
             folder: folder.to_owned(),
             whole: whole.to_owned(),
-            facts,
+            manifest,
         };
         let ram = saved.ram();
         let found = fs_err::metadata(&ram)
@@ -165,7 +166,7 @@ impl SavedMachine {
         Self {
             folder: folder.to_owned(),
             whole: folder.to_owned(),
-            facts: self.facts.clone(),
+            manifest: self.manifest.clone(),
         }
     }
 
@@ -177,6 +178,18 @@ impl SavedMachine {
     /// The folder that others can take as their base: its own, or its base's.
     pub fn base(&self) -> &Utf8Path {
         &self.whole
+    }
+
+    /// Saved state can be loaded by the QEMU that saved it, and by no other.
+    pub(crate) fn check_version(&self, qemu: &Qemu) -> io::Result<()> {
+        let version = qemu.version.to_string();
+        if self.manifest.qemu == version {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "it was saved by QEMU {}, and this is {version}",
+            self.manifest.qemu
+        )))
     }
 
     /// What the guest had printed.
@@ -195,11 +208,11 @@ impl SavedMachine {
             name,
             kernel,
             initrd: initrd.into_iter().collect(),
-            cmdline: self.facts.cmdline.clone(),
-            memory: self.facts.memory,
-            cpus: self.facts.cpus,
-            accel: self.facts.accel,
-            rng_seed: self.facts.rng_seed,
+            cmdline: self.manifest.cmdline.clone(),
+            memory: self.manifest.memory,
+            cpus: self.manifest.cpus,
+            accel: self.manifest.accel,
+            rng_seed: self.manifest.rng_seed,
             initial_time_ns: None,
         }
     }
@@ -214,27 +227,27 @@ impl SavedMachine {
 
     /// The BIOS, and where in the guest's memory it is.
     pub(crate) fn firmware(&self) -> Option<(u64, Utf8PathBuf)> {
-        let address = self.facts.firmware_at?;
+        let address = self.manifest.firmware_at?;
         Some((address, self.whole.join(FIRMWARE)))
     }
 
     /// The pages that differ from the base's; `None` of a whole one.
     pub(crate) fn pages(&self) -> Option<Utf8PathBuf> {
-        (!self.facts.whole).then(|| self.folder.join(PAGES))
+        (!self.manifest.whole).then(|| self.folder.join(PAGES))
     }
 
     /// RAM as QEMU is given it: whole MiB.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.facts.memory.div_ceil(1 << 20) << 20
+        self.manifest.memory.div_ceil(1 << 20) << 20
     }
 }
 
-fn read_facts(folder: &Utf8Path) -> Result<MachineFacts, SavedError> {
+fn read_manifest(folder: &Utf8Path) -> Result<MachineManifest, SavedError> {
     #[derive(Deserialize)]
     struct Header {
         version: u32,
     }
-    let path = folder.join(FACTS);
+    let path = folder.join(MANIFEST);
     let unreadable = |source| SavedError::Unreadable {
         path: path.clone(),
         source,
@@ -259,8 +272,8 @@ fn read_facts(folder: &Utf8Path) -> Result<MachineFacts, SavedError> {
 mod tests {
     use super::*;
 
-    fn facts() -> MachineFacts {
-        MachineFacts {
+    fn manifest() -> MachineManifest {
+        MachineManifest {
             version: VERSION,
             memory: 2 << 20,
             cpus: 1,
@@ -278,12 +291,12 @@ mod tests {
     /// The file format: a change needs a new version.
     #[test]
     fn golden() {
-        let text = serde_json::to_string(&facts()).unwrap();
+        let text = serde_json::to_string(&manifest()).unwrap();
         insta::assert_snapshot!(text, @r#"{"version":1,"memory":2097152,"cpus":1,"accel":"tcg","cmdline":"quiet","qemu":"7.2.0","rng_seed":7,"rng_served":32,"firmware_at":4294705152,"whole":true,"ram_bytes":4096}"#);
     }
 
     #[test]
-    fn what_is_no_saved_machine_is_told() {
+    fn a_folder_without_a_saved_machine_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(folder.path()).unwrap();
         let why = |folder| SavedMachine::open(folder, None).unwrap_err().to_string();
@@ -293,16 +306,16 @@ mod tests {
             (r#"{"version":2,"more":1}"#, "it has version 2"),
             (r#"{"version":1}"#, "missing field"),
         ] {
-            fs_err::write(folder.join(FACTS), text).unwrap();
+            fs_err::write(folder.join(MANIFEST), text).unwrap();
             assert!(why(folder).contains(expected), "{}", why(folder));
         }
-        facts().write(folder).unwrap();
+        manifest().write(folder).unwrap();
         assert!(why(folder).contains("ram` cannot be read"));
         fs_err::write(folder.join(RAM), "short").unwrap();
         assert!(why(folder).contains("5 bytes, not 2097152"));
-        let delta = MachineFacts {
+        let delta = MachineManifest {
             whole: false,
-            ..facts()
+            ..manifest()
         };
         delta.write(folder).unwrap();
         assert!(why(folder).contains("base that is not known"));
