@@ -5,7 +5,7 @@ use crate::error::ImageError;
 use crate::modules::ModuleIndex;
 use crate::tree::{Node, Tree};
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::Entry;
+use provium_store::CacheEntry;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -26,7 +26,7 @@ pub struct GuestImage {
     pub init: Vec<String>,
     /// A hash of all the content.
     pub id: String,
-    pub(crate) held: Vec<Arc<Entry>>,
+    pub(crate) held: Vec<Arc<CacheEntry>>,
     pub(crate) layout: Arc<OnceLock<Layout>>,
 }
 

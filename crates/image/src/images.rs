@@ -8,7 +8,7 @@ use crate::modules::{self, ModuleIndex};
 use crate::progress::{Progress, tell};
 use crate::root::Root;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::{Bucket, Cache, Entry, Key, KeyBuilder};
+use provium_store::{Bucket, Cache, CacheEntry, Key, KeyBuilder};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -51,7 +51,7 @@ pub(crate) struct Prepared {
     pub(crate) given: Utf8PathBuf,
     /// Hash of the file that the user gave.
     pub(crate) hash: Key,
-    pub(crate) held: Option<Arc<Entry>>,
+    pub(crate) held: Option<Arc<CacheEntry>>,
     /// What the kernel says its release is.
     pub(crate) release: Option<String>,
 }
@@ -224,7 +224,7 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
         let entry = self
             .kernels
-            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
         Ok(prepared(path, hash, entry, VMLINUX, release))
     }
@@ -248,7 +248,7 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
         let entry = self
             .initrds
-            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
         Ok(prepared(path, hash, entry, ARCHIVES, None))
     }
@@ -282,7 +282,7 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
         let entry = self
             .roots
-            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
         Ok(prepared(dir, hash, entry, ARCHIVES, None))
     }
@@ -321,7 +321,7 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
         let entry = self
             .modules
-            .get_or_make::<ImageError, _>(&key, &notify, make)
+            .get_or_build::<ImageError, _>(&key, &notify, make)
             .await?;
         Ok((read_index(&entry, folder)?, key))
     }
@@ -361,7 +361,7 @@ pub(crate) fn assemble(
 fn prepared(
     path: &Utf8Path,
     hash: Key,
-    entry: Entry,
+    entry: CacheEntry,
     unpacked: &str,
     release: Option<String>,
 ) -> Prepared {
@@ -421,7 +421,7 @@ pub(crate) fn write_index(entry: &Utf8Path, record: &modules::Record) -> Result<
 }
 
 /// The index in an entry, whose modules are in `folder`.
-pub(crate) fn read_index(entry: &Entry, folder: &Utf8Path) -> Result<ModuleIndex, ImageError> {
+pub(crate) fn read_index(entry: &CacheEntry, folder: &Utf8Path) -> Result<ModuleIndex, ImageError> {
     let path = entry.file(INDEX);
     let bytes = std::fs::read(&path).map_err(|source| ImageError::Read {
         path: path.clone(),

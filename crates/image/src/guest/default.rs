@@ -10,7 +10,7 @@ use crate::modules::ModuleIndex;
 use crate::progress::tell;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Command, Exit, output};
-use provium_store::{Entry, Key, KeyBuilder, Notice};
+use provium_store::{CacheEntry, Key, KeyBuilder, Notice};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -53,7 +53,7 @@ pub(super) struct About {
 }
 
 impl About {
-    pub(super) fn read(entry: &Entry) -> Result<Self, ImageError> {
+    pub(super) fn read(entry: &CacheEntry) -> Result<Self, ImageError> {
         let path = entry.file(ABOUT);
         let text = std::fs::read(&path).map_err(|source| ImageError::Read { path, source })?;
         serde_json::from_slice(&text).map_err(|error| ImageError::Bug {
@@ -64,7 +64,7 @@ impl About {
         })
     }
 
-    pub(super) fn busybox(&self, entry: &Entry) -> Result<Busybox, ImageError> {
+    pub(super) fn busybox(&self, entry: &CacheEntry) -> Result<Busybox, ImageError> {
         let path = entry.file(BUSYBOX);
         let program = std::fs::read(&path).map_err(|source| ImageError::Read { path, source })?;
         Ok(Busybox {
@@ -108,7 +108,7 @@ impl Images {
     /// An image of the default guest's kernel and modules and that archive.
     pub(super) async fn guest_with(
         &self,
-        entry: Arc<Entry>,
+        entry: Arc<CacheEntry>,
         archive: Prepared,
     ) -> Result<GuestImage, ImageError> {
         let about = About::read(&entry)?;
@@ -125,7 +125,7 @@ impl Images {
 
     async fn guest_modules(
         &self,
-        entry: &Entry,
+        entry: &CacheEntry,
         about: &About,
     ) -> Result<Option<(ModuleIndex, Key)>, ImageError> {
         if let Some(folder) = &about.modules_folder {
@@ -143,7 +143,7 @@ impl Images {
     }
 
     /// The entry of the default guest: from the cache, downloaded, or from this host.
-    pub(super) async fn default_entry(&self) -> Result<Arc<Entry>, ImageError> {
+    pub(super) async fn default_entry(&self) -> Result<Arc<CacheEntry>, ImageError> {
         if let Some(entry) = self.cached_default().await? {
             return Ok(Arc::new(entry));
         }
@@ -156,7 +156,7 @@ impl Images {
         };
         let made = self
             .guests
-            .get_or_make::<ImageError, _>(&download_key(), &notify, make)
+            .get_or_build::<ImageError, _>(&download_key(), &notify, make)
             .await;
         let download = match made {
             Ok(entry) => return Ok(Arc::new(entry)),
@@ -177,7 +177,7 @@ impl Images {
             };
             let made = self
                 .guests
-                .get_or_make::<ImageError, _>(&key, &notify, make)
+                .get_or_build::<ImageError, _>(&key, &notify, make)
                 .await;
             made.map_err(|error| error.in_one_line())
         };
@@ -192,7 +192,7 @@ impl Images {
 
     /// What is there without making anything. A guest from this host counts only as long as the
     /// host's files are the same.
-    async fn cached_default(&self) -> Result<Option<Entry>, ImageError> {
+    async fn cached_default(&self) -> Result<Option<CacheEntry>, ImageError> {
         let progress = &self.progress;
         let notify = |notice: Notice<'_>| tell(&**progress, "the default guest", notice);
         if let Some(entry) = self.guests.get(&download_key(), &notify).await? {

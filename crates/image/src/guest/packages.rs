@@ -83,7 +83,7 @@ impl Images {
         };
         let entry = self
             .guests
-            .get_or_make::<ImageError, _>(&key.finish(), &notify, make)
+            .get_or_build::<ImageError, _>(&key.finish(), &notify, make)
             .await?;
         let path = entry.file(HASH);
         let text = std::fs::read_to_string(&path).map_err(|source| ImageError::Read {

@@ -24,7 +24,7 @@ use crate::vm::rate::GuestClock;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
-use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
+use provium_store::{Bucket, BuildClaim, BuildPermit, CacheEntry, Key, KeyBuilder, Notice};
 use provium_vmm::{Machine, SaveForm, Standby};
 use serde_json::json;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Vm {
         let limit = self.environment().patient(OTHERS_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &told).await {
-                Ok(Claim::Found(entry)) => {
+                Ok(BuildClaim::Found(entry)) => {
                     let path = bucket.path().join(key.as_str());
                     match self.start_template(entry, terms, image).await {
                         Ok(started) => return Ok(Some(started)),
@@ -95,7 +95,7 @@ impl Vm {
                         }
                     }
                 }
-                Ok(Claim::Make(making)) => {
+                Ok(BuildClaim::Build(making)) => {
                     let (machine, channel, clock) = self.boot_cold_on_time(terms, image).await?;
                     if clock == GuestClock::Right {
                         self.keep_as_template(bucket, making, &machine, &channel, image)
@@ -149,7 +149,7 @@ impl Vm {
     /// A machine that goes on from the template, as the VM that the test wants.
     async fn start_template(
         &self,
-        entry: Entry,
+        entry: CacheEntry,
         terms: &Terms,
         image: &GuestImage,
     ) -> Result<Started, Unused> {
@@ -189,7 +189,7 @@ impl Vm {
     async fn keep_as_template(
         &self,
         bucket: &Bucket,
-        making: Making,
+        making: BuildPermit,
         machine: &Machine,
         channel: &Channel,
         image: &GuestImage,
@@ -202,7 +202,7 @@ impl Vm {
                 ));
             }
         };
-        let draft = match bucket.draft() {
+        let draft = match bucket.staging_folder() {
             Ok(draft) => draft,
             Err(error) => {
                 failed(error.to_string());
