@@ -511,3 +511,19 @@ test("what runs on in copies of one snapshot draws other randomness in each", {t
   -- Each of the ten loops may draw once while the guest wakes; without the renewal 13 to 78 were shared.
   t:assert(shared <= 10, shared .. " UUIDs are those of two copies or more")
 end)
+
+test("the first command in a copy of a busy guest ends, though nothing else is asked of the copy", { timeout = "120s" }, function(t)
+  local busy = provium:vm("busy", "default"):boot()
+  for i = 1, 10 do
+    busy:run_async("while read x < /proc/sys/kernel/random/uuid; do echo $x; done > /tmp/" .. i)
+  end
+  busy:run("true")
+  local s = busy:snapshot()
+  busy:close()
+  for i = 1, 8 do
+    local copy = provium:vm("copy" .. i, "default")
+    copy:restore(s)
+    copy:run("killall sh")
+    copy:close()
+  end
+end)

@@ -54,6 +54,51 @@ test("its clock is right, or what it was told to be", function(t)
   t:assert_near(vm:clock():get(), 1000000000, 5)
 end)
 
+-- How often the RAM of a saved machine contains a text.
+local function occurrences(ram, text)
+  local pipe = io.popen(("LC_ALL=C grep -aoF -e '%s' '%s' | wc -l"):format(text, ram))
+  local count = tonumber(pipe:read("a"))
+  pipe:close()
+  return count
+end
+
+-- The RAM of the template of a kind: of those saved last, the one with its kernel command line.
+local function template_ram(cache, mark)
+  local pipe = io.popen("ls -t '" .. cache .. "'/templates-*/*/ram | head -n 20")
+  for ram in pipe:lines() do
+    if occurrences(ram, mark) > 0 then pipe:close() return ram end
+  end
+  error("no template was made of " .. mark)
+end
+
+test("a template contains neither name, entropy nor clock of the VM that it was made of", function(t)
+  local name, mark = "maker-" .. host.now_ns(), "kind=of-" .. host.now_ns()
+  local kind = {kernel_cmdline_append = mark, initial_time = 1000000000}
+  local maker = provium:vm(name, "default", kind):boot()
+  t:assert_eq(maker:stats().boot_kind, "cold")
+  local snapshot = maker:snapshot()
+  kind.initial_time = nil
+  local other = provium:vm("other", "default", kind):boot()
+  t:assert_eq(other:stats().boot_kind, "template")
+
+  local cache = snapshot:path():match("^(.*)/snapshots")
+  local ram = template_ram(cache, mark)
+  -- The name, and the request that contains name, entropy and clock: its name as a msgpack string.
+  for _, text in ipairs{name, "\xabSetIdentity"} do
+    t:assert_eq(occurrences(ram, text), 0, "in the template")
+    t:assert(occurrences(snapshot:path() .. "/ram", text) > 0, "in a snapshot of the VM that made it")
+  end
+
+  t:assert_eq(maker:run("hostname").stdout, name .. "\n")
+  t:assert_eq(other:run("hostname").stdout, "other\n")
+  t:assert_near(maker:clock():get(), 1000000000, 30)
+  t:assert_near(other:clock():get(), host.now_ns() / 1e9, 2)
+  -- The template's kernel was not booted with that time, either.
+  t:assert_near(other:stat("/proc/1").mtime, host.now_ns() / 1e9, 600)
+  local uuid = "cat /proc/sys/kernel/random/uuid"
+  t:assert_neq(maker:run(uuid).stdout, other:run(uuid).stdout)
+end)
+
 test("its console's log goes back to the kernel's first line", function(t)
   local opts = {kernel_cmdline = "console=ttyS0", kernel_cmdline_append = kind.kernel_cmdline_append}
   local cold = boot("loud", opts)

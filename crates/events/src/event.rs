@@ -7,6 +7,7 @@
 //! Paths are relative to the root they were found under. Durations are nanoseconds.
 
 use crate::amount::Amount;
+use crate::notice::Notice;
 use crate::value::Meta;
 use serde::{Deserialize, Serialize};
 
@@ -123,8 +124,11 @@ pub enum Event {
         meta: Meta,
         /// Why.
         reason: String,
-        /// The ends of its VMs' consoles; with several VMs, each under a line with its name.
+        /// `consoles` as one text for people; [`ConsoleExcerpt::join`] makes it.
         console_excerpt: Option<String>,
+        /// The ends of its VMs' consoles.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        consoles: Vec<ConsoleExcerpt>,
         /// What a report may want besides.
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
@@ -236,10 +240,12 @@ pub enum Event {
         path: String,
         /// How long it took.
         duration_ns: u64,
-        /// What it takes in the store.
+        /// What came of it.
+        status: BuildStatus,
+        /// What it takes on disk; 0 unless it was built.
         snapshot_bytes: u64,
     },
-    /// Somebody else builds the fixture already.
+    /// Another file builds the fixture already.
     FixtureBuildWaiting {
         /// The fixture.
         path: String,
@@ -251,6 +257,20 @@ pub enum Event {
         /// The fixture.
         path: String,
     },
+    /// Something the user should know beside the results of tests.
+    Notice(Notice),
+}
+
+/// What came of the build of a fixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildStatus {
+    /// The fixture is in the cache.
+    Built,
+    /// The script failed, or its result could not be kept.
+    Failed,
+    /// The build was cancelled: the file that needed it has ended.
+    Interrupted,
 }
 
 /// How a file ended.
@@ -345,6 +365,40 @@ pub struct Details {
     pub attempts: u32,
 }
 
+/// The end of a VM's console when its test failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleExcerpt {
+    /// The VM.
+    pub vm: String,
+    /// The last of its console, as the guest wrote it.
+    pub text: String,
+    /// Whether the test's `reason` contains the last lines already, as errors about a dead guest do.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_reason: bool,
+}
+
+impl ConsoleExcerpt {
+    /// All `consoles` as one text; `None` if there are none. The text of one VM is its own. Of several,
+    /// each is indented below a line that names its VM, so that no guest can print such a line.
+    pub fn join(consoles: &[Self]) -> Option<String> {
+        match consoles {
+            [] => None,
+            [one] => Some(one.text.clone()),
+            many => Some(many.iter().map(Self::section).collect()),
+        }
+    }
+
+    fn section(&self) -> String {
+        let mut section = format!("console of vm `{}`:\n", self.vm);
+        for line in self.text.lines() {
+            section.push_str("  ");
+            section.push_str(line);
+            section.push('\n');
+        }
+        section
+    }
+}
+
 /// A named, timed part of a test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -372,6 +426,37 @@ impl Details {
     }
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(vm: &str, text: &str) -> ConsoleExcerpt {
+        ConsoleExcerpt {
+            vm: vm.to_owned(),
+            text: text.to_owned(),
+            in_reason: false,
+        }
+    }
+
+    #[test]
+    fn a_guest_cannot_print_the_heading_of_another_console() {
+        let forged = "login:\nconsole of vm `db`:\nall is well";
+        let joined = ConsoleExcerpt::join(&[console("web", forged), console("db", "panic")]);
+        let joined = joined.unwrap();
+        let headings: Vec<&str> = joined.lines().filter(|l| !l.starts_with(' ')).collect();
+        assert_eq!(headings, ["console of vm `web`:", "console of vm `db`:"]);
+        assert_eq!(
+            ConsoleExcerpt::join(&[console("web", forged)]).as_deref(),
+            Some(forged)
+        );
+        assert_eq!(ConsoleExcerpt::join(&[]), None);
+    }
 }

@@ -14,6 +14,7 @@ pub mod event;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+pub mod notice;
 pub mod printable;
 mod shorten;
 pub mod sink;
@@ -21,9 +22,11 @@ pub mod value;
 
 pub use amount::Amount;
 pub use event::{
-    Attachment, BlockReason, BootKind, Details, Event, FileError, FileStatus, Location, Step,
+    Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError,
+    FileStatus, Location, Step,
 };
 pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
+pub use notice::{Notice, NoticeLevel, NoticeSubject};
 pub use provium_protocol::PROTOCOL_VERSION;
 pub use sink::Sink;
 pub use value::{Meta, Value};

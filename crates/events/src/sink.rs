@@ -2,6 +2,7 @@
 
 use crate::event::Event;
 use crate::frame::Stamped;
+use crate::notice::Notice;
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,6 +71,11 @@ impl Sink {
         queue.last = ts;
         // Nobody listens any more: a run goes on without its listener.
         let _ = queue.sender.send(Stamped { ts, event });
+    }
+
+    /// Emits a notice.
+    pub fn notify(&self, notice: Notice) {
+        self.emit(Event::Notice(notice));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Pins the bytes of every event, and that they are read back as they were.
 
 use provium_events::{
-    Amount, Attachment, BlockReason, BootKind, Decoder, Details, Event, FileError, FileStatus,
-    Location, Stamped, Step, Value, encode,
+    Amount, Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Decoder, Details,
+    Event, FileError, FileStatus, Location, Notice, NoticeSubject, Stamped, Step, Value, encode,
 };
 
 fn meta() -> Value {
@@ -141,6 +141,11 @@ fn all() -> Vec<Event> {
             meta: Value::Nil,
             reason: "1 ~= 2".into(),
             console_excerpt: Some("login:".into()),
+            consoles: vec![ConsoleExcerpt {
+                vm: "web".into(),
+                text: "login:".into(),
+                in_reason: true,
+            }],
             details: details(),
         },
         Event::TestFailed {
@@ -150,6 +155,7 @@ fn all() -> Vec<Event> {
             meta: Value::Nil,
             reason: "1 ~= 2".into(),
             console_excerpt: None,
+            consoles: vec![],
             details: Details::default(),
         },
         Event::TestSkipped {
@@ -220,7 +226,20 @@ fn all() -> Vec<Event> {
         Event::FixtureBuildDone {
             path: "web.fixture.lua".into(),
             duration_ns: 4,
+            status: BuildStatus::Built,
             snapshot_bytes: 1 << 40,
+        },
+        Event::FixtureBuildDone {
+            path: "web.fixture.lua".into(),
+            duration_ns: 4,
+            status: BuildStatus::Failed,
+            snapshot_bytes: 0,
+        },
+        Event::FixtureBuildDone {
+            path: "web.fixture.lua".into(),
+            duration_ns: 4,
+            status: BuildStatus::Interrupted,
+            snapshot_bytes: 0,
         },
         Event::FixtureBuildWaiting {
             path: "web.fixture.lua".into(),
@@ -229,6 +248,10 @@ fn all() -> Vec<Event> {
         Event::FixtureCacheHit {
             path: "web.fixture.lua".into(),
         },
+        Event::Notice(Notice::info(NoticeSubject::Image, "packing")),
+        Event::Notice(Notice::warning(NoticeSubject::Template, "rebuilt").for_file(path())),
+        Event::Notice(Notice::warning(NoticeSubject::Fixture, "rebuilt").for_file(path())),
+        Event::Notice(Notice::warning(NoticeSubject::Guest, "its clock").for_file(path())),
     ]
 }
 

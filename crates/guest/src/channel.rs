@@ -3,20 +3,22 @@
 use crate::asks::{self, AnswerAsk};
 use crate::call::Call;
 use crate::capture::Capture;
-use crate::cell::Cell;
 use crate::cut::{CommandMark, Cut};
 use crate::error::{CallError, ChannelError};
 use crate::establish::{Heard, first_heard};
 use crate::handshake::{After, Opening};
 use crate::incoming::Sink;
 use crate::lane::LaneHandle;
+use crate::outgoing::Outgoing;
 use crate::reader::Reader;
 use crate::session::{Announcement, Identity};
-use crate::shared::Shared;
+use crate::shared::{FirstRequest, Opened, Shared};
 use crate::writer;
-use provium_protocol::message::GuestStats;
-use provium_protocol::op::WorkerSpec;
-use provium_protocol::{FrameDecoder, Hello, HostHello, Lane, Op, Reply, WireError};
+use provium_protocol::message::SpawnedWorker;
+use provium_protocol::op::{Batch, FromReply, PowerOff, SetIdentity, WorkerSpec};
+use provium_protocol::{
+    AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request, WireError,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,15 +36,6 @@ struct Inner {
     shared: Arc<Shared>,
     tasks: Vec<AbortHandle>,
     transport: usize,
-}
-
-/// A worker that was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Worker {
-    /// Its lane.
-    pub lane: Lane,
-    /// Its process id in the guest.
-    pub pid: u32,
 }
 
 impl Channel {
@@ -76,15 +69,16 @@ impl Channel {
         }
         let first = heard.map(|hello| Announcement { number: 1, hello });
         let channel = Self::start(stream, decoder, Shared::new(identity, first), asks, index);
-        let answer = channel.0.shared.handshake(hello, Opening::AtOnce).await?;
-        Ok((channel, answer))
+        let shared = &channel.0.shared;
+        let opened = shared.handshake(hello, Opening::AtOnce, None).await?;
+        Ok((channel, opened.hello))
     }
 
     /// The channel of a guest that was copied at `cut`, on the copy's stream. There is no handshake:
     /// the copy is in the middle of the session. `build` is that of the agent in it, which the host
     /// shares.
     ///
-    /// The agent stays silent until the first word, which [`Channel::renew`] is meant to be; calls are
+    /// The agent stays silent until the first word, which [`Channel::set_identity`] is meant to be; calls are
     /// to be [taken up](LaneHandle::take_up) before that. The channel's tasks run on the runtime that
     /// this is called on.
     pub fn resume<S>(stream: S, cut: &Cut, build: &str, asks: Arc<dyn AnswerAsk>) -> Self
@@ -157,6 +151,37 @@ impl Channel {
     /// # Errors
     /// When the stream is closed, or the agent is another.
     pub async fn resync(&self, hello: HostHello, after: After) -> Result<Hello, ChannelError> {
+        let opened = self.start_over(hello, after, None).await?;
+        Ok(opened.hello)
+    }
+
+    /// The same, with the guest's identity as the first request of the new session: it is set before
+    /// any other call is carried out. `identity` is called when the agent has answered.
+    ///
+    /// # Errors
+    /// As of [`Channel::resync`] and [`Channel::set_identity`].
+    pub async fn resync_as(
+        &self,
+        hello: HostHello,
+        after: After,
+        identity: impl FnOnce() -> SetIdentity + Send + 'static,
+    ) -> Result<Hello, CallError> {
+        let first: FirstRequest = Box::new(|| identity().into());
+        let opened = self.start_over(hello, after, Some(first)).await;
+        let Opened { hello, first } = opened.map_err(|why| CallError::Channel(Arc::new(why)))?;
+        if let Some(call) = first {
+            let reply = Call::new(self.clone(), call).reply().await?;
+            typed::<SetIdentity>(reply)?;
+        }
+        Ok(hello)
+    }
+
+    async fn start_over(
+        &self,
+        hello: HostHello,
+        after: After,
+        first: Option<FirstRequest>,
+    ) -> Result<Opened, ChannelError> {
         let shared = &self.0.shared;
         let (reason, opening) = match after {
             After::Reboot => (ChannelError::Rebooted, Opening::OnAnnouncement),
@@ -164,7 +189,30 @@ impl Channel {
         };
         shared.end_session(reason, after == After::Reboot);
         let _turn = shared.handshakes.lock().await;
-        shared.handshake(hello, opening).await
+        shared.handshake(hello, opening, first).await
+    }
+
+    /// Sets the guest's clock, host name and randomness.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn set_identity(&self, identity: SetIdentity) -> Result<(), CallError> {
+        self.call(identity).await
+    }
+
+    /// Requests something of the agent itself, and waits for the reply. Dropping the future cancels the
+    /// call.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn call<R: Request + Into<AgentOp>>(
+        &self,
+        request: R,
+    ) -> Result<R::Reply, CallError> {
+        let request = Outgoing::to_agent(&request.into());
+        let sinks = [Sink::Discard, Sink::Discard];
+        let mut call = Call::new(self.clone(), self.0.shared.open(request, sinks));
+        typed::<R>(call.reply().await?)
     }
 
     /// Makes a call. When the channel has no session, the call's outcome says so.
@@ -173,24 +221,15 @@ impl Channel {
     }
 
     pub(crate) fn open_into(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Call {
-        let cell: Arc<Cell> = self.0.shared.open(lane, op, sinks);
+        let cell = self.0.shared.open(Outgoing::to_lane(lane, op), sinks);
         Call::new(self.clone(), cell)
-    }
-
-    /// Makes a call without channels and waits for its reply. Dropping the future cancels it.
-    ///
-    /// # Errors
-    /// What the guest answers, and the end of the session.
-    pub async fn request(&self, lane: Lane, op: &Op) -> Result<Reply, CallError> {
-        self.open_into(lane, op, [Sink::Discard, Sink::Discard])
-            .reply()
-            .await
     }
 
     /// Makes a call that is carried out whenever the guest comes to it. Nobody learns what came of it,
     /// and nothing cancels it but the end of the session.
     pub fn post(&self, lane: Lane, op: &Op) {
-        drop(self.0.shared.open(lane, op, [Sink::Discard, Sink::Discard]));
+        let request = Outgoing::to_lane(lane, op);
+        drop(self.0.shared.open(request, [Sink::Discard, Sink::Discard]));
     }
 
     /// Asks the agent itself for a sign of life; gives the round-trip time.
@@ -225,22 +264,12 @@ impl Channel {
     ///
     /// # Errors
     /// What the guest answers, and the end of the session.
-    pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<Worker, CallError> {
-        match self.request(Lane::VM, &Op::SpawnWorker(spec)).await? {
-            Reply::Worker { lane, pid } if lane >= Lane::FIRST_WORKER => Ok(Worker { lane, pid }),
-            _ => Err(CallError::Unexpected("spawn worker")),
+    pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<SpawnedWorker, CallError> {
+        let worker = self.lane(Lane::VM).call(spec).await?;
+        if worker.lane < Lane::FIRST_WORKER {
+            return Err(CallError::Unexpected(WorkerSpec::NAME));
         }
-    }
-
-    /// Ends a worker and all it owns.
-    ///
-    /// # Errors
-    /// As for every call.
-    pub async fn retire_worker(&self, lane: Lane) -> Result<(), CallError> {
-        match self.request(Lane::VM, &Op::RetireWorker { lane }).await? {
-            Reply::Done => Ok(()),
-            _ => Err(CallError::Unexpected("retire worker")),
-        }
+        Ok(worker)
     }
 
     /// Runs ops in one round trip, in order; gives one result for each that was begun. Where results
@@ -254,10 +283,11 @@ impl Channel {
         ops: Vec<Op>,
     ) -> Result<Vec<Result<Reply, WireError>>, CallError> {
         let count = ops.len();
-        match self.request(lane, &Op::Batch { ops }).await? {
-            Reply::Batch(results) if (count.min(1)..=count).contains(&results.len()) => Ok(results),
-            _ => Err(CallError::Unexpected("batch")),
+        let results = self.lane(lane).call(Batch { ops }).await?;
+        if !(count.min(1)..=count).contains(&results.len()) {
+            return Err(CallError::Unexpected(Batch::NAME));
         }
+        Ok(results)
     }
 
     /// Writes back what is dirty and switches the guest off. A reply may or may not come first.
@@ -265,20 +295,9 @@ impl Channel {
     /// # Errors
     /// What the guest answers. That the channel ended is none.
     pub async fn power_off(&self) -> Result<(), CallError> {
-        match self.request(Lane::AGENT, &Op::PowerOff).await {
-            Ok(_) | Err(CallError::Channel(_)) => Ok(()),
+        match self.call(PowerOff).await {
+            Ok(()) | Err(CallError::Channel(_)) => Ok(()),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Figures about the guest.
-    ///
-    /// # Errors
-    /// As for every call.
-    pub async fn stats(&self) -> Result<GuestStats, CallError> {
-        match self.request(Lane::AGENT, &Op::Stats).await? {
-            Reply::Stats(stats) => Ok(stats),
-            _ => Err(CallError::Unexpected("stats")),
         }
     }
 
@@ -321,6 +340,11 @@ impl Inner {
             task.abort();
         }
     }
+}
+
+/// The reply to a request, as the type that the request names.
+pub(crate) fn typed<R: Request>(reply: Reply) -> Result<R::Reply, CallError> {
+    FromReply::from_reply(reply).ok_or(CallError::Unexpected(R::NAME))
 }
 
 impl Drop for Inner {

@@ -12,7 +12,6 @@ use crate::channel::Channel;
 use crate::cut::Cut;
 use crate::error::CallError;
 use crate::shared::Shared;
-use provium_protocol::Lane;
 use std::sync::Arc;
 
 /// A channel that is silent, both ways. Dropping it lets everything go on.
@@ -41,18 +40,6 @@ impl Channel {
         let reply = call.take_outcome().await;
         drop(guard);
         reply.map(|_| quiet)
-    }
-
-    /// Tells the guest who it is.
-    ///
-    /// # Errors
-    /// What the guest answers, and the end of the session.
-    pub async fn renew(&self, renewal: provium_protocol::op::Renewal) -> Result<(), CallError> {
-        let op = provium_protocol::Op::Renew(renewal);
-        match self.request(Lane::AGENT, &op).await? {
-            provium_protocol::Reply::Done => Ok(()),
-            _ => Err(CallError::Unexpected("renew")),
-        }
     }
 }
 

@@ -17,12 +17,16 @@ use crate::error::{CallError, ChannelError, Violation};
 use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
-use crate::session::{Announcement, Awaiting, Identity};
+use crate::outgoing::Outgoing;
+use crate::session::{Announcement, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
+use provium_protocol::op::Quiesce;
 use provium_protocol::{
-    CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
+    AgentOp, CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, Request,
+    WireError,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
@@ -72,6 +76,32 @@ enum Phase {
     Dead(Arc<ChannelError>),
 }
 
+/// A handshake under way.
+pub(crate) struct Awaiting {
+    pub(crate) session: u64,
+    pub(crate) first: Option<FirstRequest>,
+    pub(crate) answer: oneshot::Sender<Result<Opened, ChannelError>>,
+}
+
+/// Makes the request to the agent that precedes all others of a session.
+pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
+
+/// A session that has been opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) hello: Hello,
+    /// The call of the [`FirstRequest`].
+    pub(crate) first: Option<Arc<Cell>>,
+}
+
+impl fmt::Debug for Awaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Awaiting")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     /// A channel without a session.
     pub(crate) fn new(identity: Identity, first: Option<Announcement>) -> Self {
@@ -105,30 +135,29 @@ impl Shared {
     // Calls.
 
     /// Makes a call. When that cannot be, its outcome says so at once.
-    pub(crate) fn open(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Arc<Cell> {
-        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
-        let request = codec::encode(op);
+    pub(crate) fn open(&self, request: Outgoing, sinks: [Sink; 2]) -> Arc<Cell> {
         let refusal = {
             let mut core = self.lock();
             match &core.phase {
                 Phase::Over(reason) | Phase::Dead(reason) => CallError::Channel(Arc::clone(reason)),
-                Phase::Open if request.len() > MAX_MESSAGE => CallError::RequestTooLarge {
-                    len: request.len(),
+                Phase::Open if request.message.len() > MAX_MESSAGE => CallError::RequestTooLarge {
+                    len: request.message.len(),
                     limit: MAX_MESSAGE,
                 },
                 Phase::Open => {
-                    let id = core.free_id();
-                    let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
-                    core.calls.insert(id, Arc::clone(&cell));
-                    let sender = Sender::Call(id);
-                    core.outbox
-                        .message(sender, lane, FrameKind::Request, request, None);
+                    let cell = core.open(request, sinks);
                     drop(core);
                     self.outgoing.notify_one();
                     return cell;
                 }
             }
         };
+        let Outgoing {
+            lane,
+            allowance,
+            kind,
+            ..
+        } = request;
         let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(refusal));
         Arc::new(cell)
@@ -136,7 +165,7 @@ impl Shared {
 
     /// Makes a call whose outcome nobody waits for.
     pub(crate) fn open_detached(&self, lane: Lane, op: &Op) {
-        self.open(lane, op, [Sink::Discard, Sink::Discard])
+        self.open(Outgoing::to_lane(lane, op), [Sink::Discard, Sink::Discard])
             .abandon();
     }
 
@@ -163,21 +192,21 @@ impl Shared {
         if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
             return Err(CallError::Channel(Arc::clone(reason)));
         }
-        let op = Op::Quiesce;
+        let request = Outgoing::to_agent(&AgentOp::Quiesce);
         let id = core.free_id();
-        let mut request = Vec::new();
-        for frame in Frame::split(FrameKind::Request, Lane::AGENT, id, &codec::encode(&op)) {
-            frame.encode(&mut request);
+        let mut frames = Vec::new();
+        for frame in Frame::split(FrameKind::Request, request.lane, id, &request.message) {
+            frame.encode(&mut frames);
         }
-        if !core.outbox.hold(id, request) {
-            return Err(CallError::Unexpected("quiesce"));
+        if !core.outbox.hold(id, frames) {
+            return Err(CallError::Unexpected(Quiesce::NAME));
         }
         let sinks = [Sink::Discard, Sink::Discard];
         let cell = Arc::new(Cell::new(
             id,
-            Lane::AGENT,
-            Allowance::of(&op),
-            CallKind::Other,
+            request.lane,
+            request.allowance,
+            request.kind,
             sinks,
         ));
         core.calls.insert(id, Arc::clone(&cell));
@@ -235,7 +264,7 @@ impl Shared {
     /// A call that is not there any more.
     pub(crate) fn lost(&self, lane: Lane) -> Arc<Cell> {
         let sinks = [Sink::Discard, Sink::Discard];
-        let (allowance, kind) = (Allowance::of(&Op::Stats), CallKind::Other);
+        let (allowance, kind) = (Allowance::plain(), CallKind::Other);
         let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(CallError::Unexpected("take up")));
         Arc::new(cell)
@@ -438,8 +467,17 @@ impl Shared {
         core.phase = Phase::Open;
         core.session = hello.session;
         core.announced = false;
-        core.answer(Ok(hello));
+        let first = core
+            .awaiting
+            .as_mut()
+            .and_then(|awaiting| awaiting.first.take());
+        let first = first.map(|request| {
+            let request = Outgoing::to_agent(&request());
+            core.open(request, [Sink::Discard, Sink::Discard])
+        });
+        core.answer(Ok(Opened { hello, first }));
         drop(core);
+        self.outgoing.notify_one();
         self.closed.send_replace(None);
         true
     }
@@ -591,6 +629,22 @@ impl Core {
         }
     }
 
+    /// Makes a call of an open session.
+    fn open(&mut self, request: Outgoing, sinks: [Sink; 2]) -> Arc<Cell> {
+        let Outgoing {
+            lane,
+            kind,
+            allowance,
+            message,
+        } = request;
+        let id = self.free_id();
+        let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
+        self.calls.insert(id, Arc::clone(&cell));
+        self.outbox
+            .message(Sender::Call(id), lane, FrameKind::Request, message, None);
+        cell
+    }
+
     fn grant(&mut self, cell: &Cell, channel: Channel, bytes: u32) {
         if bytes > 0 && self.calls.contains_key(&cell.id) && !cell.is_over() {
             self.outbox.credit(cell.lane, cell.id, channel, bytes);
@@ -614,7 +668,7 @@ impl Core {
     }
 
     /// Answers whoever waits for a hello.
-    fn answer(&mut self, result: Result<Hello, ChannelError>) {
+    fn answer(&mut self, result: Result<Opened, ChannelError>) {
         if let Some(awaiting) = self.awaiting.take() {
             // Whoever waited may have gone.
             let _ = awaiting.answer.send(result);

@@ -53,7 +53,6 @@ pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
-pub use provium_guest::SyscallResult;
 pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
@@ -62,5 +61,6 @@ pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 pub use provium_store::SEAL as SNAPSHOT_SEAL;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
-pub use provium_protocol::message::{Entry, EntryType, GuestStats, Stat};
+pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
+pub use provium_protocol::op as request;
 pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};

@@ -34,7 +34,7 @@ pub const SYNC: [u8; 16] = *b"\xffPROVIUM-SYNC\r\n\xff";
 pub struct Lane(pub u32);
 
 impl Lane {
-    /// The agent itself: figures, quiesce, renewal, power.
+    /// The agent itself: figures, quiesce, identity, power.
     pub const AGENT: Self = Self(0);
     /// The VM: its commands, files and raw syscalls. Starts and retires workers.
     pub const VM: Self = Self(1);
@@ -90,7 +90,7 @@ impl Channel {
 pub enum FrameKind {
     /// [`HostHello`](crate::HostHello) or [`Hello`](crate::Hello); first frame after [`SYNC`].
     Hello = 1,
-    /// Host to agent, an [`Op`](crate::Op): opens the call.
+    /// Host to agent, an [`Op`](crate::Op) or [`AgentOp`](crate::op::AgentOp): opens the call.
     Request = 2,
     /// Agent to host, `Result<Reply, WireError>`: closes the call.
     Reply = 3,
@@ -112,6 +112,8 @@ pub enum FrameKind {
     Ask = 11,
     /// Host to agent, an [`Answer`](crate::Answer) to the ask of that id.
     Answer = 12,
+    /// Between the agent's own processes: the receiver ends what it has started, and exits. No payload.
+    Goodbye = 13,
 }
 
 impl FrameKind {
@@ -129,6 +131,7 @@ impl FrameKind {
             10 => Self::Pong,
             11 => Self::Ask,
             12 => Self::Answer,
+            13 => Self::Goodbye,
             _ => return None,
         })
     }

@@ -3,10 +3,10 @@
 //! Flags of which this version knows nothing are not listed: an error that names the nearest flag is
 //! better than one that is passed over in silence.
 
-use crate::units;
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use provium_units::{parse_duration, parse_size};
 use regex::Regex;
 use std::time::Duration;
 
@@ -232,7 +232,7 @@ pub(crate) struct MachineArgs {
 #[command(next_help_heading = "Lifecycle")]
 pub(crate) struct LifecycleArgs {
     /// Time for each file; 0: as long as it takes
-    #[arg(long, value_name = "DUR", default_value = "300", value_parser = units::duration)]
+    #[arg(long, value_name = "DUR", default_value = "300", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
     /// Start nothing more after the first file that fails
     #[arg(long)]
@@ -366,8 +366,8 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 }
 
 fn some_size(text: &str) -> Result<u64, String> {
-    match units::size(text)? {
-        0 => Err("nothing runs in no memory".to_owned()),
+    match parse_size(text).map_err(|error| error.to_string())? {
+        0 => Err("must be greater than 0".to_owned()),
         bytes => Ok(bytes),
     }
 }

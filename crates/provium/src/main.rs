@@ -23,9 +23,9 @@ mod lowargs;
 mod machines;
 mod output;
 mod sources;
+mod suggestion;
 mod tables;
 mod terminal;
-mod units;
 
 use crate::commands::Verdict;
 use crate::lowargs::LowArgs;

@@ -8,7 +8,7 @@ use crate::live;
 use crate::terminal::{self, Stream};
 use camino::Utf8PathBuf;
 use provium_events::{Event, Stamped, encode};
-use provium_report::{Human, HumanOptions, JsonLines, Live, Sources, Verbosity};
+use provium_report::{Human, HumanOptions, JsonLines, Live, Sources, Verbosity, notice_line};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -131,6 +131,10 @@ impl Writer {
 impl Report {
     /// Writes what there is to say; whether there was something.
     fn show(&mut self, event: &Event) -> bool {
+        if let Event::Notice(notice) = event {
+            // What takes time is said while it takes it, in every form of report.
+            terminal::error(&notice_line(notice));
+        }
         let (text, on) = match self {
             Self::Human { report, on } => (report.event(event), *on),
             Self::Json(report) => (report.event(event), Stream::Out),
@@ -139,7 +143,7 @@ impl Report {
             Stream::Out => terminal::out(&text),
             Stream::Error => terminal::error(&text),
         }
-        !text.is_empty()
+        !text.is_empty() || matches!(event, Event::Notice(_))
     }
 }
 

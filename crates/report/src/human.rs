@@ -1,12 +1,12 @@
 //! The report for people: a line a file as it ends, and what went wrong in it.
 
-use crate::consoles::consoles;
 use crate::excerpt::{SourceCache, Sources, excerpt};
 use crate::paint::Paint;
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
-use crate::text::{indented, seconds, size, tail};
+use crate::text::{indented, seconds, tail};
 use provium_events::printable::{clean, one_line};
-use provium_events::{Amount, Event, FileStatus};
+use provium_events::{Amount, BuildStatus, Event, FileStatus, Notice, NoticeLevel};
+use provium_units::format_size;
 use std::fmt::Write as _;
 
 /// Console lines shown with a failed test, unless everything is wanted.
@@ -97,11 +97,12 @@ impl Human {
             Event::FixtureBuildDone {
                 path,
                 duration_ns,
+                status,
                 snapshot_bytes,
-            } => self.built(path, *duration_ns, *snapshot_bytes),
+            } => self.built(path, *duration_ns, *status, *snapshot_bytes),
             Event::FixtureBuildWaiting { path, held_by_file } => self.fixture(
                 path,
-                &format!("waits for {}, which builds it", one_line(held_by_file)),
+                &format!("waiting for {}, which builds it", one_line(held_by_file)),
             ),
             Event::FixtureCacheHit { path } => self.fixture(path, "restored from the cache"),
             other => match self.records.take(other) {
@@ -122,20 +123,21 @@ impl Human {
 
     fn building(&self, path: &str, reason: Option<&str>) -> String {
         let what = match reason {
-            Some(reason) => format!("is built again: {}", one_line(reason)),
-            None => "is built".to_owned(),
+            Some(reason) => format!("rebuilding: {}", one_line(reason)),
+            None => "building".to_owned(),
         };
         self.fixture(path, &what)
     }
 
-    fn built(&self, path: &str, duration_ns: u64, bytes: u64) -> String {
+    fn built(&self, path: &str, duration_ns: u64, status: BuildStatus, bytes: u64) -> String {
         let took = seconds(duration_ns, 2);
-        let what = match bytes {
-            0 => format!("could not be built, {took}"),
-            bytes => format!(
-                "was built, {} in {took}",
-                size(bytes.next_multiple_of(1 << 20))
-            ),
+        let what = match status {
+            BuildStatus::Built => {
+                let size = format_size(bytes.next_multiple_of(1 << 20));
+                format!("built in {took}, {size}")
+            }
+            BuildStatus::Failed => format!("build failed after {took}"),
+            BuildStatus::Interrupted => format!("build interrupted after {took}"),
         };
         self.fixture(path, &what)
     }
@@ -201,6 +203,7 @@ impl Human {
         let mut out =
             format!("{word} {path} ({passed} passed, {failed} failed, {skipped} skipped) {took}\n");
         out.push_str(&self.waits(&file.waits));
+        out.push_str(&self.notices(&file.notices, completed.status));
         if self.verbosity == Verbosity::Verbose {
             for boot in &file.boots {
                 out.push_str(&self.boot(boot));
@@ -234,7 +237,7 @@ impl Human {
             boot,
             boot_ns,
         } = boot;
-        let (memory, took) = (size(*memory_bytes), seconds(*boot_ns, 2));
+        let (memory, took) = (format_size(*memory_bytes), seconds(*boot_ns, 2));
         let (vm_name, profile) = (one_line(vm_name), one_line(profile));
         format!(
             "  {} {vm_name} ({profile}, {memory}) {boot} {took}\n",
@@ -276,6 +279,23 @@ impl Human {
             }
             (_, None) => String::new(),
         }
+    }
+
+    /// Notices about a file: all where everything is wanted, else warnings where the file has failed.
+    fn notices(&self, notices: &[Notice], status: FileStatus) -> String {
+        let everything = self.verbosity == Verbosity::Verbose;
+        let failed = status != FileStatus::Passed;
+        let shown = notices
+            .iter()
+            .filter(|notice| everything || (failed && notice.level == NoticeLevel::Warning));
+        let line = |notice: &Notice| {
+            let word = match notice.level {
+                NoticeLevel::Info => self.paint.faint("note"),
+                NoticeLevel::Warning => self.paint.odd("warning"),
+            };
+            format!("  {word} {}\n", one_line(&notice.text))
+        };
+        shown.map(line).collect()
     }
 
     fn other_test(&self, test: &TestRecord) -> String {
@@ -322,12 +342,13 @@ impl Human {
         out.push_str(&self.steps(test));
         let log = clean(&details.log.join("\n"));
         out.push_str(&section("log", &log, limit(LOG_LINES)));
-        let console = clean(test.console_excerpt.as_deref().unwrap_or_default());
-        let message = clean(message);
-        for (title, text) in consoles(&console) {
-            if !brings_along(&message, &text) {
-                out.push_str(&section(title, &text, limit(CONSOLE_LINES)));
-            }
+        for console in test.consoles.iter().filter(|console| !console.in_reason) {
+            let title = format!("console of vm `{}`", one_line(&console.vm));
+            out.push_str(&section(
+                &title,
+                &clean(&console.text),
+                limit(CONSOLE_LINES),
+            ));
         }
         out
     }
@@ -341,15 +362,6 @@ impl Human {
         }
         out
     }
-}
-
-/// Whether a message shows the end of the console itself, as errors about a dead guest do.
-fn brings_along(message: &str, console: &str) -> bool {
-    let (_, last) = tail(console, 3);
-    let said = |line: &&str| !line.trim().is_empty();
-    last.into_iter()
-        .filter(said)
-        .all(|line| message.contains(line.trim()))
 }
 
 /// An amount of the pool; what is 0 of it was not asked for.

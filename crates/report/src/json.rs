@@ -2,7 +2,7 @@
 
 use crate::record::{Completed, Records, TestRecord, TestStatus};
 use provium_events::printable::json;
-use provium_events::{Event, FileStatus, Value};
+use provium_events::{Event, FileStatus, Notice, NoticeLevel, NoticeSubject, Value};
 use serde::Serialize;
 
 /// Nanoseconds in a millisecond.
@@ -22,6 +22,16 @@ struct Line<'a> {
     chunk_error: Option<&'a str>,
     duration_ms: u64,
     tests: Vec<Test<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notices: Vec<NoticeRow<'a>>,
+}
+
+/// A notice about the file, which the line names already.
+#[derive(Serialize)]
+struct NoticeRow<'a> {
+    level: NoticeLevel,
+    about: NoticeSubject,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
@@ -61,12 +71,21 @@ fn line(completed: &Completed) -> String {
         chunk_error: completed.error.as_ref().map(|error| error.message.as_str()),
         duration_ms: completed.duration_ns / MILLISECOND,
         tests: completed.file.tests.iter().map(test).collect(),
+        notices: completed.file.notices.iter().map(notice).collect(),
     };
     // Strings, numbers, lists and maps with text keys always serialise.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
     text = json(text);
     text.push('\n');
     text
+}
+
+fn notice(notice: &Notice) -> NoticeRow<'_> {
+    NoticeRow {
+        level: notice.level,
+        about: notice.about,
+        text: &notice.text,
+    }
 }
 
 fn test(test: &TestRecord) -> Test<'_> {

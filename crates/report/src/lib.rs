@@ -7,12 +7,12 @@
 //! Nothing here prints, and no file is read: the source that an excerpt shows comes from whoever
 //! makes the report ([`Sources`]).
 
-mod consoles;
 mod eta;
 mod excerpt;
 mod human;
 mod json;
 mod live;
+mod notice;
 mod paint;
 mod record;
 mod text;
@@ -21,3 +21,4 @@ pub use excerpt::Sources;
 pub use human::{Human, HumanOptions, Verbosity};
 pub use json::JsonLines;
 pub use live::{Live, Room};
+pub use notice::notice_line;

@@ -7,9 +7,7 @@
 
 use crate::scanner::{Token, tokens};
 use provium_events::Amount;
-
-/// Units of sizes, as in Lua: powers of 1024.
-const UNITS: &[(char, u32)] = &[('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+use provium_units::{parse_size, size_of_number};
 
 /// The claim that `source` declares, if it can be read there.
 pub(crate) fn declared(source: &str) -> Option<Amount> {
@@ -50,9 +48,9 @@ fn amount(mut fields: &[Token<'_>]) -> Option<Amount> {
             _ => return None,
         };
         match value {
-            ("memory", Token::Number(text)) => claim.memory_bytes = text.parse().ok()?,
-            ("memory", Token::Text(text)) => claim.memory_bytes = size(text)?,
-            ("cpus", Token::Number(text)) => claim.cpus = text.parse().ok()?,
+            ("memory", Token::Number(text)) => claim.memory_bytes = number(text)?,
+            ("memory", Token::Text(text)) => claim.memory_bytes = parse_size(text).ok()?,
+            ("cpus", Token::Number(text)) => claim.cpus = u32::try_from(number(text)?).ok()?,
             _ => return None,
         }
         fields = match fields {
@@ -64,13 +62,14 @@ fn amount(mut fields: &[Token<'_>]) -> Option<Amount> {
     }
 }
 
-fn size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let unit = UNITS
-        .iter()
-        .find_map(|(unit, shift)| Some((text.strip_suffix(*unit)?, *shift)));
-    let (number, shift) = unit.unwrap_or((text, 0));
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+/// A whole number, in one of the forms that Lua has for numbers.
+fn number(text: &str) -> Option<u64> {
+    if let Some(digits) = text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        return u64::from_str_radix(digits, 16).ok();
+    }
+    text.parse()
+        .ok()
+        .or_else(|| size_of_number(text.parse().ok()?).ok())
 }
 
 #[cfg(test)]
@@ -95,10 +94,20 @@ mod tests {
         );
         assert_eq!(claim("x:claim{memory=[[1G]]}"), Some((G, 0)));
         assert_eq!(claim("x:claim{memory = 1048576,}"), Some((1 << 20, 0)));
+        assert_eq!(claim("x:claim{memory = 0x100000}"), Some((1 << 20, 0)));
+        assert_eq!(claim("x:claim{memory = 1.024e3}"), Some((1024, 0)));
         assert_eq!(
             claim("a:claim{cpus=3} b:claim{cpus=1, memory=\"1G\"}"),
             Some((G, 3))
         );
+    }
+
+    #[test]
+    fn sizes_are_read_as_the_claim_itself_reads_them() {
+        for size in ["1536M", "1.5G", "1.5g", "1.5 GiB", "1536MB", "1610612736"] {
+            let source = format!("provium:claim{{memory = \"{size}\"}}");
+            assert_eq!(claim(&source), Some((3 << 29, 0)), "{size}");
+        }
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl Ledger {
             meta,
             reason: reason.to_owned(),
             console_excerpt: None,
+            consoles: Vec::new(),
             details: Details::default(),
         });
         let endings: Vec<Event> = endings.collect();

@@ -51,3 +51,18 @@ pub enum Notice<'a> {
         why: &'a str,
     },
 }
+
+impl Notice<'_> {
+    /// The notice as a sentence for the user; `what` names the entry, such as `a boot template`.
+    pub fn describe(&self, what: &str) -> String {
+        match self {
+            Self::Waiting {
+                holder: Some(holder),
+            } => format!("waiting for process {}, which is making {what}", holder.pid),
+            Self::Waiting { holder: None } => format!("waiting for another process and {what}"),
+            Self::Damaged { path, why } => {
+                format!("{what} in `{path}` was damaged ({why}): it is removed and rebuilt")
+            }
+        }
+    }
+}

@@ -378,6 +378,11 @@ impl Lab {
         &self.0.file.path
     }
 
+    /// What the labs of this file share.
+    pub(crate) fn file_context(&self) -> &FileContext {
+        &self.0.file
+    }
+
     /// The form of a snapshot that has no folder of its own.
     pub(crate) fn form_in_cache(&self) -> SaveForm {
         self.0.file.form_in_cache()

@@ -26,5 +26,5 @@ mod warm_pool;
 
 pub(crate) use freeze::{Held, HoldError};
 pub(crate) use manifest::{Base, SavedVm, VmFacts, is_damage};
-pub(crate) use restore::{Identity, ReviveError, Revived, entropy, host_name};
+pub(crate) use restore::{Identity, ReviveError, Revived, host_name};
 pub(crate) use warm_pool::{Again, Spares};

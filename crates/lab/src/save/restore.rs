@@ -6,7 +6,7 @@ use crate::save::{Base, SavedVm};
 use camino::Utf8PathBuf;
 use provium_guest::{AnswerAsk, CallError, Channel};
 use provium_image::AGENT_BUILD;
-use provium_protocol::op::Renewal;
+use provium_protocol::op::SetIdentity;
 use provium_vmm::{ConsoleLog, DeathKind, Machine, Standby};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Bytes that a guest's random generator is rekeyed with.
 const ENTROPY_BYTES: usize = 32;
 
-/// What a guest is told about itself when it comes up.
+/// What a guest gets when it comes up.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
     /// CLOCK_REALTIME, nanoseconds since 1970; `None`: as it was.
@@ -26,9 +26,9 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// With fresh randomness, which no two guests share.
-    pub(crate) fn renewal(self) -> Renewal {
-        Renewal {
+    /// The request that sets it, with fresh randomness, which no two guests share.
+    pub(crate) fn request(self) -> SetIdentity {
+        SetIdentity {
             realtime_ns: self.realtime_ns,
             hostname: self.hostname,
             entropy: entropy(),
@@ -118,13 +118,13 @@ impl Revived {
         identity: Identity,
         limit: Duration,
     ) -> Result<(), ReviveError> {
-        // The order waits in the guest's port before its first vCPU runs: until it has been carried out,
-        // what its processes draw is not random.
-        let renewed = self.channel.renew(identity.renewal());
-        let renewed = answer_of(&self.machine, limit, renewed);
-        let (renewed, resumed) = futures_util::future::join(renewed, self.machine.resume()).await;
+        // The request waits in the guest's port before its first vCPU runs: until it has been carried out,
+        // each copy's processes draw the same random numbers.
+        let set = self.channel.set_identity(identity.request());
+        let set = answer_of(&self.machine, limit, set);
+        let (set, resumed) = futures_util::future::join(set, self.machine.resume()).await;
         resumed.map_err(EnvironmentError::Machine)?;
-        match renewed {
+        match set {
             Ok(Ok(())) => {
                 self.machine.mark_agent_up();
                 Ok(())
@@ -173,7 +173,7 @@ pub(crate) fn host_name(name: &str) -> String {
 }
 
 /// Bytes that nobody else has.
-pub(crate) fn entropy() -> Vec<u8> {
+fn entropy() -> Vec<u8> {
     let mut bytes = vec![0; ENTROPY_BYTES];
     // What the kernel cannot give now, the guest does without: it has a generator of its own.
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {

@@ -3,8 +3,7 @@
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
-use crate::save::{entropy, host_name};
-use crate::vm::boot::{Terms, now_ns};
+use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
 use provium_guest::{AnswerAsk, Answering, Channel};
@@ -13,7 +12,7 @@ use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
 use provium_vmm::{InitrdPart, Machine, MachineSpec};
 use std::sync::Arc;
 
-/// What a guest is called until it is told its name: a template is made before it has one.
+/// The host name of a guest until its identity is set. A template is saved before that.
 const UNNAMED: &str = "guest";
 
 impl Vm {
@@ -114,7 +113,7 @@ impl Vm {
         let asks = modules_from(image);
         let establish = Channel::establish(
             vec![streams.virtio, streams.uart],
-            self.hello(&terms.options),
+            host_hello(),
             AGENT_BUILD,
             asks,
         );
@@ -129,17 +128,14 @@ impl Vm {
         };
         Err(self.unanswered(no_answer, &limit))
     }
+}
 
-    /// What the agent is told when it comes up, now and after each reset.
-    pub(crate) fn hello(&self, options: &VmOptions) -> HostHello {
-        HostHello {
-            protocol: provium_protocol::PROTOCOL_VERSION,
-            build: AGENT_BUILD.to_owned(),
-            session: 0,
-            realtime_ns: Some(options.initial_time_ns.unwrap_or_else(now_ns)),
-            hostname: Some(host_name(self.name())),
-            entropy: entropy(),
-        }
+/// The greeting of a new session, whose number the channel chooses.
+pub(crate) fn host_hello() -> HostHello {
+    HostHello {
+        protocol: provium_protocol::PROTOCOL_VERSION,
+        build: AGENT_BUILD.to_owned(),
+        session: 0,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
 use crate::vm::running::Running;
-use provium_protocol::message::HostHello;
+use provium_protocol::op::SetIdentity;
 use provium_vmm::VmmError;
 use std::future::Future;
 use std::sync::Arc;
@@ -330,10 +330,13 @@ impl Vm {
         }
     }
 
-    /// What an agent that comes up again is told, and how long it may take.
-    pub(crate) fn reboot_terms(&self) -> (HostHello, Duration) {
+    /// The identity of the guest after a reboot, which is made when the agent has answered, and how long
+    /// that may take.
+    pub(crate) fn reboot_terms(&self) -> (impl FnOnce() -> SetIdentity + Send + 'static, Duration) {
         let options = lock(&self.0.booted_with).clone();
-        (self.hello(&options), self.agent_limit(&options))
+        let limit = self.agent_limit(&options);
+        let vm = self.clone();
+        (move || vm.identity(&options).request(), limit)
     }
 
     async fn on_machine(

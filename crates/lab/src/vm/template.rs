@@ -1,8 +1,8 @@
 //! Boots that start where another one had come to.
 //!
-//! The first boot of a kind is cold; once its agent answers, and before the guest knows who it is,
-//! the machine is written down as a template. It then goes on as the VM that it was booted for, while
-//! the template is put into the cache. Every later boot of that kind maps the template's RAM
+//! The first boot of a kind is cold; once its agent answers, and before the guest gets its
+//! identity (name, clock, randomness), the machine is saved as a template. It then continues as the VM that
+//! it was booted for, while the template is put into the cache. Every later boot of that kind maps the template's RAM
 //! copy-on-write and loads the devices' state.
 //!
 //! A kind is everything that the state depends on: the image, the agent, modules and files that are
@@ -12,7 +12,6 @@
 //! notices nothing but the time. What is wrong with the host, or with what the test wants of the guest,
 //! is no damage.
 
-use crate::environment::Host;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
 use crate::save::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
@@ -21,7 +20,7 @@ use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
 use crate::vm::rate::GuestClock;
-use provium_events::BootKind;
+use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
 use provium_store::{Bucket, BuildClaim, BuildPermit, CacheEntry, Key, KeyBuilder, Notice};
@@ -56,19 +55,19 @@ impl Vm {
         image: &GuestImage,
     ) -> Result<Option<Started>, LabError> {
         let options = &terms.options;
-        let host = self.environment().host();
         let wanted = self.0.profile.warm_boot && options.cold != Some(true);
-        let Some((host, bucket)) = host
-            .and_then(|host| Some((host, host.templates.as_ref()?)))
-            .filter(|_| wanted)
-        else {
+        let bucket = self
+            .environment()
+            .host()
+            .and_then(|host| host.templates.as_ref());
+        let Some(bucket) = bucket.filter(|_| wanted) else {
             return Ok(None);
         };
         let key = self.template_key(options, image)?;
-        let told = |notice: Notice<'_>| tell_of(host, notice);
+        let notify = |notice: Notice<'_>| self.notify_of_template(notice);
         let limit = self.environment().patient(OTHERS_LIMIT);
         for _ in 0..ATTEMPTS {
-            match bucket.claim_within(&key, limit, &told).await {
+            match bucket.claim_within(&key, limit, &notify).await {
                 Ok(BuildClaim::Found(entry)) => {
                     let path = bucket.path().join(key.as_str());
                     match self.start_template(entry, terms, image).await {
@@ -76,10 +75,11 @@ impl Vm {
                         Err(Unused::Refused(error)) => return Err(error),
                         Err(Unused::Host(why)) => {
                             let why = on_one_line(&why);
-                            host.images.tell(&format!(
+                            let text = format!(
                                 "the boot template in `{path}` could not be started ({why}): it stays, and \
                                  this boot is cold"
-                            ));
+                            );
+                            self.0.file.warn(NoticeSubject::Template, text);
                             break;
                         }
                         Err(Unused::Damaged(why)) => {
@@ -89,19 +89,21 @@ impl Vm {
                                 Err(error) => format!("it cannot be removed: {error}"),
                             };
                             let why = on_one_line(&why);
-                            host.images.tell(&format!(
+                            let text = format!(
                                 "the boot template in `{path}` cannot be used ({why}): {gone}"
-                            ));
+                            );
+                            self.0.file.warn(NoticeSubject::Template, text);
                         }
                     }
                 }
                 Ok(BuildClaim::Build(making)) => {
-                    let (machine, channel, clock) = self.boot_cold_on_time(terms, image).await?;
+                    let (machine, channel, clock) =
+                        self.boot_cold_on_time(&terms.of_template(), image).await?;
                     if clock == GuestClock::Right {
                         self.keep_as_template(bucket, making, &machine, &channel, image)
                             .await?;
                     }
-                    self.introduce(&machine, &channel, terms).await?;
+                    self.set_identity(&machine, &channel, terms).await?;
                     return Ok(Some(Started {
                         machine,
                         channel,
@@ -111,15 +113,32 @@ impl Vm {
                     }));
                 }
                 Err(error) => {
-                    host.images.tell(&format!(
+                    let text = format!(
                         "no boot template can be used ({}): the boot is cold",
                         crate::error::chain(&error)
-                    ));
+                    );
+                    self.0.file.warn(NoticeSubject::Template, text);
                     break;
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Reports damage and waits for other runs. A wait for another file of this run is not reported: the
+    /// boot would take as long without a template.
+    fn notify_of_template(&self, notice: Notice<'_>) {
+        match notice {
+            Notice::Waiting {
+                holder: Some(holder),
+            } if holder.pid == std::process::id() => (),
+            notice => {
+                let what = "a boot template";
+                self.0
+                    .file
+                    .notify_of_cache(NoticeSubject::Template, what, notice);
+            }
+        }
     }
 
     /// The kind of machine.
@@ -194,13 +213,12 @@ impl Vm {
         channel: &Channel,
         image: &GuestImage,
     ) -> Result<(), LabError> {
-        let environment = Arc::clone(&self.0.file.environment);
+        let file = Arc::clone(&self.0.file);
         let failed = move |why: String| {
-            if let Some(host) = environment.host() {
-                host.images.tell(&format!(
-                    "no boot template could be kept ({why}): the next boot of its kind is cold, too"
-                ));
-            }
+            let text = format!(
+                "no boot template could be kept ({why}): the next boot of its kind is cold, too"
+            );
+            file.warn(NoticeSubject::Template, text);
         };
         let draft = match bucket.staging_folder() {
             Ok(draft) => draft,
@@ -312,15 +330,4 @@ fn unused(error: impl std::error::Error + Send + Sync + 'static) -> Unused {
 
 fn on_one_line(text: &str) -> String {
     text.lines().collect::<Vec<_>>().join("; ")
-}
-
-/// Tells the user what is out of the ordinary. That a file of this run waits for another's template is
-/// not: the boot would take as long.
-fn tell_of(host: &Host, notice: Notice<'_>) {
-    match notice {
-        Notice::Waiting {
-            holder: Some(holder),
-        } if holder.pid == std::process::id() => (),
-        notice => host.images.tell_of("a boot template", notice),
-    }
 }

@@ -19,6 +19,7 @@
 
 use crate::guest::answer::{NoAnswer, answer_of, end_of, last_word, told};
 use crate::lock::lock;
+use crate::vm::cold::host_hello;
 use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
 use crate::vm::power::S3_UNSUPPORTED;
 use crate::vm::running::{DeathReport, Running};
@@ -347,9 +348,11 @@ impl Vm {
         &'a self,
         running: &'a Running,
     ) -> impl Future<Output = Result<(), String>> + Send + 'a {
-        let (hello, limit) = self.reboot_terms();
+        let (identity, limit) = self.reboot_terms();
         async move {
-            let back = running.channel.resync(hello, After::Reboot);
+            let back = running
+                .channel
+                .resync_as(host_hello(), After::Reboot, identity);
             match answer_of(&running.machine, limit, back).await {
                 Ok(Ok(_)) => {
                     running.machine.mark_agent_up();

@@ -195,7 +195,7 @@ fn cache(cache_dir: &Utf8Path) -> Finding {
 
 async fn guest(cache_dir: &Utf8Path) -> Finding {
     let subject = "default guest";
-    let made = match machines::images(cache_dir) {
+    let made = match machines::images(cache_dir, std::sync::Arc::new(machines::PrintedProgress)) {
         Ok(images) => images.default_guest().await.map_err(Failure::from),
         Err(failure) => Err(failure),
     };

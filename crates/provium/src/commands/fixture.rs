@@ -13,6 +13,7 @@ use provium_events::printable;
 use provium_events::{Event, Sink};
 use provium_lab::{BuiltFixture, Change, Environment, Fixtures, Unlimited};
 use provium_lua::{TestSelection, build_fixture};
+use provium_report::notice_line;
 use provium_runner::{LuaFiles, Request, Sought, Stop, TestFile, discover, file_thread};
 use serde::Serialize;
 use std::sync::Arc;
@@ -113,7 +114,13 @@ async fn environment(
     settings: &MachineSettings,
     runtime: &Runtime,
 ) -> Result<Arc<Environment>, Failure> {
-    let (profiles, host) = machines::prepare(&place.config, files, settings).await?;
+    let (profiles, host) = machines::prepare(
+        &place.config,
+        files,
+        settings,
+        Arc::new(machines::PrintedProgress),
+    )
+    .await?;
     let environment = Environment::new(
         profiles,
         Some(host),
@@ -144,6 +151,7 @@ fn tell(event: &Event) {
                 "provium: waiting for {path}, which is being built for {held_by_file}\n"
             ));
         }
+        Event::Notice(notice) => terminal::error(&notice_line(notice)),
         _ => {}
     }
 }

@@ -21,7 +21,10 @@ pub(super) fn run(args: &PrepareArgs) -> Result<Verdict, Failure> {
             .collect(),
     };
     interruptible(async {
-        let images = machines::images(&place.config.cache_dir)?;
+        let images = machines::images(
+            &place.config.cache_dir,
+            std::sync::Arc::new(machines::PrintedProgress),
+        )?;
         let profiles = build::profiles(&place.config, Some(&names), args.no_build).await?;
         let mut verdict = Verdict::Passed;
         for profile in profiles

@@ -6,16 +6,18 @@ use crate::failure::Failure;
 use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
 use crate::lowargs::RunArgs;
+use crate::machines::EmittedProgress;
 use crate::output::Writer;
 use crate::sources::sources;
 use crate::{machines, terminal};
-use provium_events::{Amount, Sink};
+use provium_events::{Amount, Sink, Stamped};
 use provium_lab::{Environment, Host, Need, Profile};
 use provium_runner::{
     About, History, LuaFiles, Outcome, Plan, Pool, STUCK_AFTER, Stop, TestFile, record_panics,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
@@ -26,7 +28,8 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
     let runtime = runtime()?;
     let stop = Stop::new();
     let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
-    let prepared = runtime.block_on(interrupts.or(prepare(&settings)));
+    let (sink, events) = Sink::channel();
+    let prepared = runtime.block_on(interrupts.or(prepare(&settings, sink.clone())));
     let result = prepared.and_then(|(profiles, host)| {
         let handle = runtime.handle().clone();
         let run = Run {
@@ -35,6 +38,8 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
             host,
             stop,
             handle,
+            sink,
+            events,
         };
         run.finish(&runtime, &interrupts)
     });
@@ -44,12 +49,16 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
 }
 
 /// What machines are made from and with. Nothing is needed where there is nothing to run.
-async fn prepare(settings: &RunSettings) -> Result<(Vec<Profile>, Option<Host>), Failure> {
+async fn prepare(
+    settings: &RunSettings,
+    sink: Sink,
+) -> Result<(Vec<Profile>, Option<Host>), Failure> {
     let files = &settings.selected.files;
     if files.is_empty() {
         return Ok((Vec::new(), None));
     }
-    let prepared = machines::prepare(&settings.place.config, files, &settings.machine);
+    let progress = Arc::new(EmittedProgress(sink));
+    let prepared = machines::prepare(&settings.place.config, files, &settings.machine, progress);
     let (profiles, host) = prepared.await?;
     Ok((profiles, Some(host)))
 }
@@ -60,6 +69,8 @@ struct Run {
     host: Option<Host>,
     stop: Stop,
     handle: tokio::runtime::Handle,
+    sink: Sink,
+    events: Receiver<Stamped>,
 }
 
 impl Run {
@@ -76,7 +87,7 @@ impl Run {
             output,
             ..
         } = settings;
-        let (sink, events) = Sink::channel();
+        let (sink, events) = (self.sink, self.events);
         let sources = sources(&selected.files, place.base);
         let cache_dir = place.config.cache_dir;
         let mut history = History::load(&cache_dir);

@@ -11,7 +11,7 @@ pub(super) fn run(args: &PlainArgs) -> Result<Verdict, Failure> {
     let place = Place::new(args)?;
     let cache_dir = &place.config.cache_dir;
     let guest = interruptible(async {
-        let images = machines::images(cache_dir)?;
+        let images = machines::images(cache_dir, std::sync::Arc::new(machines::PrintedProgress))?;
         Ok(images.default_guest().await?)
     })?;
     let kernel = &guest.kernel;

@@ -2,7 +2,7 @@
 
 use super::error::ConfigError;
 use super::section::{Document, Section, Span};
-use crate::units::did_you_mean;
+use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_lab::{GuestSource, Profile};
 use provium_vmm::{AccelChoice, CmdlineDefaults};

@@ -3,8 +3,9 @@
 //! The only place that knows the TOML library.
 
 use super::error::{ConfigError, Place};
-use crate::units::{self, did_you_mean};
+use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_units::{parse_duration, parse_size};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -225,7 +226,7 @@ impl<'a> Section<'a> {
         };
         let size = match value.get_ref() {
             DeValue::String(text) => {
-                units::size(text).map_err(|what| self.error(value.span(), what))?
+                parse_size(text).map_err(|error| self.error(value.span(), error.to_string()))?
             }
             other => integer(other)
                 .and_then(|number| u64::try_from(number).ok())
@@ -249,7 +250,8 @@ impl<'a> Section<'a> {
                 return Err(self.wrong(key, value, "a duration: seconds, or a string like \"2m\""));
             }
         };
-        let duration = units::duration(&text).map_err(|what| self.error(value.span(), what))?;
+        let duration =
+            parse_duration(&text).map_err(|error| self.error(value.span(), error.to_string()))?;
         Ok(Some((duration, value.span())))
     }
 

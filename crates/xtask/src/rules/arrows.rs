@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     // Only for the version that both wire formats share.
     ("events", &["protocol"]),
+    ("units", &[]),
     ("process", &[]),
     ("qmp", &[]),
     ("store", &[]),
@@ -24,16 +25,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "lab",
         &[
-            "protocol", "events", "process", "store", "image", "guest", "vmm",
+            "protocol", "units", "events", "process", "store", "image", "guest", "vmm",
         ],
     ),
-    ("lua", &["events", "lab"]),
-    ("runner", &["events", "lab", "lua"]),
-    ("report", &["events"]),
+    ("lua", &["units", "events", "lab"]),
+    ("runner", &["units", "events", "lab", "lua"]),
+    ("report", &["units", "events"]),
     (
         "provium",
         &[
-            "events", "process", "store", "image", "vmm", "lab", "lua", "runner", "report",
+            "units", "events", "process", "store", "image", "vmm", "lab", "lua", "runner", "report",
         ],
     ),
     ("xtask", &[]),
