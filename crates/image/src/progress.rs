@@ -1,14 +1,14 @@
-//! What the user is told while an image is made.
+//! Progress messages while an image is prepared.
 
 use provium_store::Notice;
 
-/// Hears of the long steps.
+/// Receives the long steps.
 pub trait Progress: Send + Sync {
     /// A step begins: a sentence without a full stop, for people.
     fn step(&self, text: &str);
 }
 
-/// Hears nothing.
+/// Discards the steps.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
@@ -16,7 +16,7 @@ impl Progress for Silent {
     fn step(&self, _text: &str) {}
 }
 
-/// Words for what the cache tells.
+/// The message for a notice of the cache.
 pub(crate) fn tell(progress: &dyn Progress, what: &str, notice: Notice<'_>) {
     progress.step(&match notice {
         Notice::Waiting {
