@@ -3,7 +3,8 @@
 use crate::cpio::{self, file_type};
 use crate::error::ImageError;
 use crate::modules::ModuleIndex;
-use crate::tree::{Node, Tree};
+use crate::node::Node;
+use crate::tree::Tree;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::CacheEntry;
 use std::fmt;

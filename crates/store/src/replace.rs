@@ -216,6 +216,9 @@ mod tests {
         let error = follow_links(&link).unwrap_err().to_string();
         assert!(error.contains("broken symbolic link"), "{error}");
         let error = StagingFolder::beside(Utf8Path::new("/")).unwrap_err();
-        assert!(error.to_string().contains("does not name a folder"), "{error}");
+        assert!(
+            error.to_string().contains("does not name a folder"),
+            "{error}"
+        );
     }
 }
