@@ -33,6 +33,16 @@ pub(crate) struct Outcome {
     pub(crate) accepts: Vec<(&'static str, String)>,
 }
 
+impl Outcome {
+    /// Adds what another list has found.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.notes.extend(other.notes);
+        self.updates.extend(other.updates);
+        self.accepts.extend(other.accepts);
+    }
+}
+
 const WHY: &str = "the list of old ones may only get shorter";
 
 type Counts = BTreeMap<String, usize>;

@@ -36,11 +36,7 @@ pub(crate) fn check(tree: &Tree, commits: Result<Vec<Commit>, String>) -> Outcom
         all.findings.extend(rule(tree));
     }
     for rule in [rules::circles, rules::methods, rules::width, rules::words] {
-        let outcome = rule(tree);
-        all.findings.extend(outcome.findings);
-        all.notes.extend(outcome.notes);
-        all.updates.extend(outcome.updates);
-        all.accepts.extend(outcome.accepts);
+        all.merge(rule(tree));
     }
     match commits {
         Ok(commits) => all.findings.extend(rules::commit_titles(&commits)),

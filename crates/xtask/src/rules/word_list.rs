@@ -25,6 +25,17 @@ const fn idiom(pattern: &'static str, instead: &'static str) -> Idiom {
 /// Words that names in code do without as well.
 pub(crate) const NAMES: [&str; 5] = ["told", "whoever", "nobody", "somebody", "anew"];
 
+/// Right English that is so near to "is no file" that a search cannot distinguish the two.
+pub(crate) const ABSENCES: &[Idiom] = &[
+    idiom("there is no *", "… does not exist, or has no …"),
+    idiom("is no longer", "not … any more"),
+    Idiom {
+        pattern: "is no * than",
+        except: &["is no longer *"],
+        instead: "is at most …",
+    },
+];
+
 /// All of them.
 pub(crate) const IDIOMS: &[Idiom] = &[
     idiom(
@@ -41,16 +52,15 @@ pub(crate) const IDIOMS: &[Idiom] = &[
     ),
     idiom("anew", "again, or from scratch"),
     idiom("be had", "is available, or the verb: cannot prepare"),
-    idiom("is no *", "is not a …, has no …, does not exist"),
     Idiom {
-        pattern: "are|was|were no *",
+        pattern: "is|are|was|were no *",
         except: &[
-            "there are|was|were no *",
-            "are|was|were no longer",
-            // A limit: "are no larger than".
-            "are|was|were no * than",
+            "there is|are|was|were no *",
+            "is|are|was|were no longer",
+            // A limit: "is no larger than".
+            "is|are|was|were no * than",
         ],
-        instead: "are not …, or have no …",
+        instead: "is not a …, or has no …",
     },
     Idiom {
         pattern: "stand|stands|stood",

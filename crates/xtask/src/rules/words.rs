@@ -4,9 +4,9 @@
 //! code. What is between backticks is a quotation and is not looked at, and neither is a literal
 //! that is the name of the account `nobody`. A phrase is found across the end of a line, but not
 //! across punctuation. The words are in [`word_list`](super::word_list); how many of them a file may
-//! still have, in `words.allow`.
+//! still have, in `words.allow`; of those in names, and of "there is no …", in `names.allow`.
 
-use super::word_list::{IDIOMS, Idiom, NAMES};
+use super::word_list::{ABSENCES, IDIOMS, Idiom, NAMES};
 use crate::finding::Finding;
 use crate::lua_source;
 use crate::ratchet::{self, List, Outcome};
@@ -16,6 +16,11 @@ use crate::tree::Tree;
 const LIST: List = List {
     path: "crates/xtask/words.allow",
     unit: "forbidden words",
+};
+
+const NAMES_LIST: List = List {
+    path: "crates/xtask/names.allow",
+    unit: "forbidden names or absences",
 };
 
 /// Files that name the words in order to forbid them.
@@ -28,10 +33,16 @@ const WHY: &str = "it is not the English of the field's manuals";
 
 /// Forbidden words, beyond those that the list tolerates.
 pub(crate) fn words(tree: &Tree) -> Outcome {
-    ratchet::compare(LIST, tree, found(tree))
+    let (words, absences) = found(tree);
+    let mut outcome = ratchet::compare(LIST, tree, words);
+    let mut names = in_names(tree);
+    names.extend(absences);
+    outcome.merge(ratchet::compare(NAMES_LIST, tree, names));
+    outcome
 }
 
-fn found(tree: &Tree) -> Vec<Finding> {
+/// Findings in prose: idioms, and absences.
+fn found(tree: &Tree) -> (Vec<Finding>, Vec<Finding>) {
     let rust = tree
         .ending(".rs")
         .map(|(path, text)| (path, hide(text, Hide::Code)));
@@ -41,22 +52,31 @@ fn found(tree: &Tree) -> Vec<Finding> {
     let pages = tree
         .ending(".md")
         .map(|(path, text)| (path, text.to_owned()));
-    let prose = rust
+    let prose: Vec<_> = rust
         .chain(lua)
         .chain(pages)
         .filter(|(path, _)| !EXEMPT.contains(path))
-        .flat_map(|(path, prose)| check(path, &prose));
+        .collect();
+    let check_all = |idioms| {
+        let all = prose.iter();
+        all.flat_map(|(path, prose)| check(path, prose, idioms))
+            .collect()
+    };
+    (check_all(IDIOMS), check_all(ABSENCES))
+}
+
+/// Words in the names of code.
+fn in_names(tree: &Tree) -> Vec<Finding> {
     let rust = tree
         .ending(".rs")
         .map(|(path, text)| (path, hide(text, Hide::CommentsAndStrings)));
     let lua = tree
         .ending(".lua")
         .map(|(path, text)| (path, lua_source::code(text)));
-    let names = rust
-        .chain(lua)
+    rust.chain(lua)
         .filter(|(path, _)| !EXEMPT.contains(path))
-        .flat_map(|(path, code)| check_names(path, &code));
-    prose.chain(names).collect()
+        .flat_map(|(path, code)| check_names(path, &code))
+        .collect()
 }
 
 fn check_names(path: &str, code: &str) -> Vec<Finding> {
@@ -74,12 +94,12 @@ fn check_names(path: &str, code: &str) -> Vec<Finding> {
 /// The account, as tests name it.
 const ACCOUNT: [&str; 2] = ["\"nobody\"", "'nobody'"];
 
-fn check(path: &str, prose: &str) -> Vec<Finding> {
+fn check(path: &str, prose: &str, idioms: &'static [Idiom]) -> Vec<Finding> {
     let prose = ACCOUNT.iter().fold(prose.to_owned(), |prose, account| {
         prose.replace(account, "`nobody`")
     });
     let words = split(&prose);
-    let patterns: Vec<_> = IDIOMS
+    let patterns: Vec<_> = idioms
         .iter()
         .map(|idiom| (idiom, Pattern::new(idiom.pattern), exceptions(idiom)))
         .collect();
@@ -233,7 +253,7 @@ mod tests {
 
     #[test]
     fn every_idiom_is_found_and_is_not_its_own_exception() {
-        for idiom in IDIOMS {
+        for idiom in IDIOMS.iter().chain(ABSENCES) {
             for first in idiom.pattern.split(' ').next().unwrap().split('|') {
                 let mut sample = vec![first];
                 sample.extend(idiom.pattern.split(' ').skip(1).map(|part| match part {
@@ -251,7 +271,9 @@ mod tests {
                         part => part.split('|').next().unwrap(),
                     })
                     .collect();
-                assert_eq!(in_page(&sample.join(" ")), [""; 0], "{except}");
+                let itself = std::slice::from_ref(idiom);
+                let found = check("a.md", &sample.join(" "), itself);
+                assert_eq!(found, [], "{except}");
             }
         }
     }
@@ -327,7 +349,9 @@ mod tests {
             in_page("There are no files. They are no longer used, and were no larger than that."),
             [""; 0]
         );
-        assert_eq!(in_page("There is no file."), ["1: “is no file”"]);
+        assert_eq!(in_page("There is no file."), ["1: “there is no file”"]);
+        assert_eq!(in_page("It is no longer used."), ["1: “is no longer”"]);
+        assert_eq!(in_page("It is no larger than."), ["1: “is no larger than”"]);
         assert_eq!(in_page("The answer is no. Files are kept."), [""; 0]);
     }
 
@@ -335,6 +359,13 @@ mod tests {
     fn quotations_and_parts_of_words_are_not_looked_at() {
         assert_eq!(in_page("say `told`, not `is_told`; `let told`"), [""; 0]);
         assert_eq!(in_page("standard, untold, patiently, re-told"), [""; 0]);
+    }
+
+    #[test]
+    fn names_and_absences_have_a_list_of_their_own() {
+        let text = "let told = 1; // There is no file.\n";
+        let tree = Tree::from([(NAMES_LIST.path, "2 a.rs\n"), ("a.rs", text)]);
+        assert_eq!(words(&tree), Outcome::default());
     }
 
     #[test]
