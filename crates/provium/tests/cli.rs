@@ -170,7 +170,7 @@ fn a_run_without_a_test_exits_with_4() {
 
 #[test]
 fn a_file_without_a_selected_test_is_not_run() {
-    // Its boot would fail: there is no guest.
+    // Its boot would fail: QEMU is a stand-in here.
     let boots =
         "provium:vm('v', 'default'):boot()\ntest('one', {tags = {'net'}}, function() end)\n";
     let project = Project::new(&[
@@ -303,7 +303,7 @@ fn a_profile_without_its_kernel_is_an_error_only_for_who_boots_it() {
         ("a.test.lua", "test(\"passes\", function(t) end)\n"),
         ("b.test.lua", boots),
     ]);
-    let missing = "provium.toml:2:10: `kernel`: there is no file `";
+    let missing = "provium.toml:2:10: `kernel`: file `";
 
     let ran = project.run(&["a.test.lua"]);
     assert_eq!(ran.code, Some(0), "{}", ran.all());
@@ -529,7 +529,7 @@ fn a_line_or_a_name_picks_tests() {
         "{}",
         ran.stdout
     );
-    for (asked, told) in [
+    for (asked, expected) in [
         (
             "b.test.lua::wroks",
             "there is no test `wroks` here; did you mean `works`?",
@@ -538,7 +538,7 @@ fn a_line_or_a_name_picks_tests() {
     ] {
         let ran = project.run(&["--accel", "tcg", asked]);
         assert_eq!(ran.code, Some(1), "{}", ran.all());
-        assert!(ran.stdout.contains(told), "{}", ran.all());
+        assert!(ran.stdout.contains(expected), "{}", ran.all());
     }
 }
 
@@ -632,7 +632,7 @@ fn every_flag_of_selection_chooses() {
 #[test]
 fn what_cannot_be_meant_is_refused_before_anything_runs() {
     let project = Project::new(&[("a.test.lua", TESTS)]);
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (&["--test", "("][..], "regex"),
         (&["--tag-meta", "spec"], "`spec` is not KEY=VALUE"),
         (&["--timeout", "soon"], "`soon` is not a duration"),
@@ -651,7 +651,11 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
     ] {
         let ran = project.run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.all());
-        assert!(ran.stderr.contains(told), "{arguments:?}: {}", ran.all());
+        assert!(
+            ran.stderr.contains(expected),
+            "{arguments:?}: {}",
+            ran.all()
+        );
         assert!(ran.stdout.is_empty(), "{arguments:?}: {}", ran.all());
     }
 }
@@ -704,8 +708,8 @@ fn the_pool_is_as_large_as_it_is_told() {
     let project = Project::new(&[("a.test.lua", boots)]);
     let ran = project.run(&["--accel", "tcg", "--mem", "512M", "--cpus", "2"]);
     assert_eq!(ran.code, Some(1), "{}", ran.all());
-    let told = "needs 1124 MiB and 3 vCPUs, but the pool has 512 MiB and 2 vCPUs in all";
-    assert!(ran.stdout.contains(told), "{}", ran.all());
+    let expected = "needs 1124 MiB and 3 vCPUs, but the pool has 512 MiB and 2 vCPUs in all";
+    assert!(ran.stdout.contains(expected), "{}", ran.all());
     let ran = project.run(&[
         "--accel",
         "tcg",
