@@ -21,9 +21,11 @@ use super::table::Table;
 use super::tree::{self, Stray};
 use crate::failure::{self, OpResult};
 use crate::raw_process;
-use crate::sys::area::{Area, Message, SLOTS, SlotState, THREADS, thread_state};
+use crate::sys::area::{Area, SLOTS, THREADS, thread_state};
 use crate::sys::process::{self, Ending, Forked};
+use crate::sys::slot::{Message, SlotState};
 use crate::sys::{Errno, Sys, memory, signal};
+use provium_protocol::op::OpClass;
 use provium_protocol::{Descriptor, Event, Lane, Op, WireError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -222,7 +224,7 @@ impl Owner {
         let ring = {
             let mut state = lock(&self.state);
             let ring = state.needs_watching(&job.op);
-            if is_exact(&job.op) {
+            if job.op.class() == OpClass::RawProcess {
                 state.exact.push_back(job);
             } else {
                 state.operations.push_back(job);
@@ -283,13 +285,13 @@ impl Owner {
         state.gave_up = false;
         self.area.withdraw();
         self.area.forget_end();
-        let (area, generation) = (self.area, state.generation);
+        let area = self.area;
         let limit = shared.descriptors;
         shared.begin_fork();
         match process::fork(0) {
             Ok(Forked::Child) => {
                 let _ = process::set_limit(libc::RLIMIT_NOFILE, limit);
-                raw_process::become_raw_process(area, generation)
+                raw_process::become_raw_process(area)
             }
             Ok(Forked::Parent(pid)) => {
                 state.life = Life::Running { pid, reaper: None };
@@ -415,7 +417,7 @@ impl Owner {
             stray.signal(libc::SIGKILL);
         }
         for index in state.slots.keys() {
-            self.area.slot(*index).tell(SlotState::Aborted);
+            self.abort_slot(&state, *index);
         }
     }
 
@@ -624,14 +626,6 @@ impl State {
         };
         self.finish(call, Err(error));
     }
-}
-
-/// Whether it needs the raw process itself.
-fn is_exact(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Syscall(_) | Op::Open { .. } | Op::CloseFd { .. } | Op::SpawnWorker(_)
-    )
 }
 
 /// Kills a process with its group, and what descends from it outside of the group.

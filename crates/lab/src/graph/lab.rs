@@ -4,8 +4,6 @@
 //! a look-up from a test tries the test's scope, then the file's. A sub-lab has names of its own and
 //! no parent chain.
 
-use crate::budget::BudgetError;
-use crate::claim::{Claim, ClaimError, Told};
 use crate::environment::Environment;
 use crate::error::LabError;
 use crate::fixture::{Build, FixtureSource};
@@ -13,10 +11,9 @@ use crate::graph::scope::{ResourceId, Scope};
 use crate::graph::test_file::FileContext;
 use crate::lock::lock;
 use crate::vm::{Vm, VmOptions, VmState};
-use crate::waiting;
 use indexmap::IndexMap;
-use provium_events::Sink;
-use provium_store::Draft;
+use provium_pool::Claim;
+use provium_store::StagingFolder;
 use provium_vmm::SaveForm;
 use std::fmt;
 use std::future::Future;
@@ -309,24 +306,11 @@ impl Lab {
 
     /// Reserves the whole budget of the file, once.
     pub async fn claim(&self, claim: Claim) -> Result<(), LabError> {
-        let call = "claim()";
-        let file = &self.0.file;
-        // A claim of a fixture's build is none of the file's, and is not told as one.
-        let sink = match self.build() {
-            Some(_) => Sink::discard(),
-            None => file.environment.sink().clone(),
-        };
-        let told = Told {
-            sink,
-            path: file.path.clone(),
-        };
-        let need = claim.amount();
-        let budget = file.budget();
-        let claimed = file.share.claim(&budget, told, claim);
-        let claimed = waiting::for_pool(&budget, &file.path, need, claimed).await;
-        claimed.map_err(|error| match error {
-            ClaimError::Taken => self.invalid(call, "claim already taken".to_owned()),
-            ClaimError::Budget(source) => self.budget_error(call, source),
+        let claimed = self.0.file.budget.claim(claim).await;
+        claimed.map_err(|source| LabError::Budget {
+            subject: self.subject(),
+            call: "claim()".to_owned(),
+            source,
         })
     }
 
@@ -359,12 +343,12 @@ impl Lab {
     }
 
     /// A new folder in the cache.
-    pub(crate) fn cache_draft(&self, call: &str) -> Result<Draft, LabError> {
+    pub(crate) fn cache_draft(&self, call: &str) -> Result<StagingFolder, LabError> {
         let host = self.environment().host();
         let host = host.ok_or_else(|| {
             LabError::host(self.subject(), call, crate::EnvironmentError::NoMachines)
         })?;
-        let draft = host.snapshots.draft();
+        let draft = host.snapshots.staging_folder();
         draft.map_err(|error| LabError::host(self.subject(), call, error))
     }
 
@@ -394,14 +378,6 @@ impl Lab {
 
     pub(crate) fn invalid(&self, call: &str, why: String) -> LabError {
         LabError::invalid(self.subject(), call, why)
-    }
-
-    fn budget_error(&self, call: &str, source: BudgetError) -> LabError {
-        LabError::Budget {
-            subject: self.subject(),
-            call: call.to_owned(),
-            source,
-        }
     }
 
     /// The names that `scope` adds to.

@@ -12,6 +12,7 @@ use crate::vm::handle::Vm;
 use provium_events::NoticeSubject;
 use provium_guest::Channel;
 use provium_image::GuestImage;
+use provium_protocol::op::Stats;
 use provium_vmm::Machine;
 use std::time::{Duration, Instant};
 
@@ -84,11 +85,11 @@ impl Vm {
 /// clock is right, or cannot be read.
 async fn wrong_clock_rate(channel: &Channel) -> Option<f64> {
     let begun = Instant::now();
-    let first = channel.stats().await.ok()?;
+    let first = channel.call(Stats).await.ok()?;
     let inner = Instant::now();
     tokio::time::sleep(WATCHED).await;
     let inner = inner.elapsed();
-    let second = channel.stats().await.ok()?;
+    let second = channel.call(Stats).await.ok()?;
     let outer = begun.elapsed();
     let guest = Duration::from_nanos(second.uptime_ns.saturating_sub(first.uptime_ns));
     surely_wrong(guest, inner, outer)
