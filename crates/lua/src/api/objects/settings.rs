@@ -40,7 +40,7 @@ fn boolean(value: &Value) -> std::result::Result<bool, String> {
     }
 }
 
-/// The value of a setting; nil if there is no setting of that name.
+/// The value of a setting; nil for an unknown name.
 pub(super) fn read(lua: &Lua, key: &str) -> Result<Value> {
     let settings = &TestFileState::of(lua).settings;
     match key {
