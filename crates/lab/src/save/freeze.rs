@@ -2,7 +2,7 @@
 
 use crate::save::VmFacts;
 use camino::Utf8Path;
-use provium_guest::{CallError, Channel, Quiet};
+use provium_guest::{CallError, Channel, QuiescedChannel};
 use provium_vmm::{Machine, MachineEvent, SaveForm, VmmError};
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 /// stays where it is.
 pub(crate) struct Held<'a> {
     machine: &'a Machine,
-    quiet: Quiet,
+    quiet: QuiescedChannel,
 }
 
 /// Why a VM could not be saved.
@@ -67,10 +67,10 @@ impl<'a> Held<'a> {
         &self,
         folder: &Utf8Path,
         form: SaveForm,
-        facts: impl FnOnce(provium_guest::Cut) -> VmFacts,
+        facts: impl FnOnce(provium_guest::ChannelCheckpoint) -> VmFacts,
     ) -> Result<u64, HoldError> {
         let machine = self.machine.save(folder, form).await?;
-        facts(self.quiet.cut()).write(folder)?;
+        facts(self.quiet.checkpoint()).write(folder)?;
         Ok(machine.ram_bytes)
     }
 

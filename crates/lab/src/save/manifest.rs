@@ -3,7 +3,7 @@
 use crate::save::ReviveError;
 use crate::vm::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_guest::Cut;
+use provium_guest::ChannelCheckpoint;
 use provium_image::AGENT_BUILD;
 use provium_store::{Draft, Entry, Seal};
 use provium_vmm::{SavedError, SavedMachine};
@@ -38,7 +38,7 @@ pub(crate) struct VmFacts {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) options: Option<VmOptions>,
     /// The host's half of the agent's channel.
-    pub(crate) cut: Cut,
+    pub(crate) cut: ChannelCheckpoint,
 }
 
 impl VmFacts {
@@ -47,7 +47,7 @@ impl VmFacts {
         profile: &str,
         image: &str,
         options: Option<VmOptions>,
-        cut: Cut,
+        cut: ChannelCheckpoint,
     ) -> Self {
         Self {
             version: VERSION,

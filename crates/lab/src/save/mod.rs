@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The agent does not know that it was saved. It is brought to a *cut*, at which no byte is under
-//! way; the host keeps its own half of the channel at that moment ([`provium_guest::Cut`]) beside the
+//! way; the host keeps its own half of the channel at that moment ([`provium_guest::ChannelCheckpoint`]) beside the
 //! machine. A revived machine gets a channel that goes on from there, so workers, open files and
 //! running commands are still what they were.
 //!

@@ -4,7 +4,7 @@ use crate::environment::{EnvironmentError, Host};
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::save::{Base, SavedVm};
 use camino::Utf8PathBuf;
-use provium_guest::{AnswerAsk, CallError, Channel};
+use provium_guest::{CallError, Channel, ModuleProvider};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::SetIdentity;
 use provium_vmm::{ConsoleLog, DeathKind, Machine, Standby};
@@ -83,7 +83,7 @@ impl Revived {
         kernel: Utf8PathBuf,
         host: &Host,
         console: ConsoleLog,
-        asks: Arc<dyn AnswerAsk>,
+        asks: Arc<dyn ModuleProvider>,
     ) -> Result<Self, ReviveError> {
         let standby = match spare {
             Some(standby) => standby,
