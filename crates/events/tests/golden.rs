@@ -1,8 +1,9 @@
 //! Pins the bytes of every event, and that they are read back as they were.
 
 use provium_events::{
-    Amount, Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Decoder, Details,
-    Event, FileError, FileStatus, Location, Notice, NoticeSubject, Stamped, Step, Value, encode,
+    Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Decoder, Details, Event,
+    FileError, FileStatus, Location, Notice, NoticeSubject, Resources, Stamped, Step, Value,
+    encode,
 };
 
 fn meta() -> Value {
@@ -42,7 +43,7 @@ fn details() -> Details {
 fn all() -> Vec<Event> {
     let path = || "a.test.lua".to_owned();
     let name = || "works".to_owned();
-    let amount = || Amount {
+    let amount = || Resources {
         memory_bytes: 356 << 20,
         cpus: 2,
     };
@@ -205,7 +206,7 @@ fn all() -> Vec<Event> {
         },
         Event::PoolState {
             used: amount(),
-            available: Amount::default(),
+            available: Resources::default(),
         },
         Event::ClaimAcquired {
             path: path(),

@@ -1,7 +1,7 @@
 //! What can go wrong between a test and its guests, in words that name object, call and cause.
 
-use crate::budget::BudgetError;
 use crate::errno;
+use provium_pool::PoolError;
 use provium_units::format_duration;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ pub enum LabError {
         /// The call.
         call: String,
         /// What is missing.
-        source: BudgetError,
+        source: PoolError,
     },
     /// The host could not do its part.
     #[error("{subject}: {call}: {}", chain(.source.as_ref()))]

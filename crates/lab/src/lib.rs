@@ -10,8 +10,6 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod apart;
-mod budget;
-mod claim;
 mod environment;
 pub mod errno;
 mod error;
@@ -26,10 +24,7 @@ mod profile;
 mod save;
 mod search;
 mod vm;
-mod waiting;
 
-pub use budget::{Budget, BudgetError, Grant, Need, StandingBy, Unlimited, VM_OVERHEAD};
-pub use claim::Claim;
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
 pub use fixture::{
@@ -55,7 +50,6 @@ pub use host_shell::{
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
-pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 
 /// The name of the file in a snapshot's folder by which that snapshot is told from all others.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;

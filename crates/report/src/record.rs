@@ -1,7 +1,7 @@
 //! What is known of each file, gathered from events until the file is completed.
 
 use provium_events::{
-    Amount, ConsoleExcerpt, Details, Event, FileError, FileStatus, Notice, Value,
+    ConsoleExcerpt, Details, Event, FileError, FileStatus, Notice, Resources, Value,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -51,7 +51,7 @@ pub(crate) struct BootRecord {
 /// A wait for the pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WaitRecord {
-    pub(crate) amount: Amount,
+    pub(crate) amount: Resources,
     pub(crate) waited_ns: u64,
 }
 

@@ -1,8 +1,8 @@
 //! What people and machines read, from lists of events.
 
 use provium_events::{
-    Amount, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location,
-    Notice, NoticeSubject, Step, Value,
+    BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location, Notice,
+    NoticeSubject, Resources, Step, Value,
 };
 use provium_report::{Human, HumanOptions, JsonLines, Verbosity, notice_line};
 
@@ -24,7 +24,7 @@ fn location(line: u32) -> Option<Location> {
 fn dispatched(path: &str) -> Event {
     Event::FileDispatched {
         path: path.to_owned(),
-        reservation: Amount::default(),
+        reservation: Resources::default(),
     }
 }
 
@@ -392,7 +392,7 @@ fn a_long_wait_for_the_pool_has_its_line() {
     for waited_ns in [186_000_000_000, 200_000_000] {
         report.event(&Event::FileUnblocked {
             path: path(),
-            amount: Amount {
+            amount: Resources {
                 memory_bytes: 0,
                 cpus: 1,
             },
@@ -401,12 +401,12 @@ fn a_long_wait_for_the_pool_has_its_line() {
     }
     let text = report.event(&completed(&path(), FileStatus::Passed, None));
     assert_eq!(text.matches("waited").count(), 1, "{text}");
-    assert!(text.contains("  waited 186.0s for 1 vCPU(s)\n"), "{text}");
+    assert!(text.contains("  waited 186.0s for 1 vCPU\n"), "{text}");
     report.event(&dispatched(&path()));
     for seconds in [2, 5, 3] {
         report.event(&Event::FileUnblocked {
             path: path(),
-            amount: Amount {
+            amount: Resources {
                 memory_bytes: 1 << 20,
                 cpus: 1,
             },
@@ -414,7 +414,7 @@ fn a_long_wait_for_the_pool_has_its_line() {
         });
     }
     let text = report.event(&completed(&path(), FileStatus::Passed, None));
-    let line = "  waited 10.0s in 3 boots; longest 5.0s for 1 MiB and 1 vCPU(s)\n";
+    let line = "  waited 10.0s in 3 boots; longest 5.0s for 1 MiB and 1 vCPU\n";
     assert!(text.contains(line), "{text}");
 }
 

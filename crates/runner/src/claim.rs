@@ -3,16 +3,16 @@
 //! `provium:claim{memory = "2G", cpus = 4}`, on any receiver, with or without parentheses, in any
 //! place of the file, counts where it names literals; of several the largest amounts. What is
 //! computed is not guessed: such a call says nothing, and the file is started like one without a
-//! claim. A wrong claim is not told here but by the call itself, at its line.
+//! claim. A wrong claim is not reported here but by the call itself, at its line.
 
 use crate::scanner::{Token, tokens};
-use provium_events::Amount;
+use provium_events::Resources;
 use provium_units::{parse_size, size_of_number};
 
 /// The claim that `source` declares, if it can be read there.
-pub(crate) fn declared(source: &str) -> Option<Amount> {
+pub(crate) fn declared(source: &str) -> Option<Resources> {
     let tokens = tokens(source);
-    let mut largest: Option<Amount> = None;
+    let mut largest: Option<Resources> = None;
     for at in 0..tokens.len() {
         let [Token::Sign(':'), Token::Name("claim"), after @ ..] = &tokens[at..] else {
             continue;
@@ -26,7 +26,7 @@ pub(crate) fn declared(source: &str) -> Option<Amount> {
         };
         if let Some(claim) = amount(fields) {
             let other = largest.unwrap_or_default();
-            largest = Some(Amount {
+            largest = Some(Resources {
                 memory_bytes: claim.memory_bytes.max(other.memory_bytes),
                 cpus: claim.cpus.max(other.cpus),
             });
@@ -36,13 +36,13 @@ pub(crate) fn declared(source: &str) -> Option<Amount> {
 }
 
 /// The fields of a claim up to its brace; `None` unless all are literals that make sense.
-fn amount(mut fields: &[Token<'_>]) -> Option<Amount> {
-    let mut claim = Amount::default();
+fn amount(mut fields: &[Token<'_>]) -> Option<Resources> {
+    let mut claim = Resources::default();
     loop {
         let value;
         (fields, value) = match fields {
             [Token::Sign('}'), ..] => {
-                return Some(claim).filter(|claim| *claim != Amount::default());
+                return Some(claim).filter(|claim| *claim != Resources::default());
             }
             [Token::Name(key), Token::Sign('='), value, rest @ ..] => (rest, (*key, value)),
             _ => return None,
@@ -56,7 +56,7 @@ fn amount(mut fields: &[Token<'_>]) -> Option<Amount> {
         fields = match fields {
             [Token::Sign(',' | ';'), rest @ ..] => rest,
             [Token::Sign('}'), ..] => fields,
-            // An operator: the value goes on.
+            // An operator: the value continues.
             _ => return None,
         };
     }

@@ -6,7 +6,7 @@ use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
 use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
-use provium_guest::{Answering, Channel, ModuleProvider};
+use provium_guest::{Channel, ModuleProvider, ModulesFuture};
 use provium_image::{AGENT_BUILD, BootRequest, GuestImage, ImageError};
 use provium_protocol::message::{Hello, HostHello, ModuleFile};
 use provium_vmm::{InitrdPart, Machine, MachineSpec};

@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Only for the version that both wire formats share.
     ("events", &["protocol"]),
     ("units", &[]),
+    ("pool", &["events"]),
     ("process", &[]),
     ("qmp", &[]),
     ("store", &[]),
@@ -25,16 +26,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "lab",
         &[
-            "protocol", "units", "events", "process", "store", "image", "guest", "vmm",
+            "protocol", "units", "events", "pool", "process", "store", "image", "guest", "vmm",
         ],
     ),
-    ("lua", &["units", "events", "lab"]),
-    ("runner", &["units", "events", "lab", "lua"]),
+    ("lua", &["units", "events", "lab", "pool"]),
+    ("runner", &["units", "events", "lab", "lua", "pool"]),
     ("report", &["units", "events"]),
     (
         "provium",
         &[
-            "units", "events", "process", "store", "image", "vmm", "lab", "lua", "runner", "report",
+            "units", "events", "pool", "process", "store", "image", "vmm", "lab", "lua", "runner",
+            "report",
         ],
     ),
     ("xtask", &[]),

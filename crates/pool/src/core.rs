@@ -1,51 +1,65 @@
-//! Who gets what. Requests in, grants out; no threads, no time.
+//! Which request is granted next: requests and returns go in, grants come out.
+//!
+//! It has no threads and no time, so it is tested as a pure function. The rules are in the crate's text.
 
-use provium_events::Amount;
-use provium_lab::Activity;
+use crate::activity::Activity;
+use crate::error::PoolError;
+use provium_events::Resources;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How often a request may be overtaken before others have to wait for it.
-const OVERTAKEN_LIMIT: u32 = 8;
+pub(crate) const OVERTAKEN_LIMIT: u32 = 8;
 
-/// Names a request.
+/// Identifies a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
 /// The state of the pool.
 #[derive(Debug)]
 pub(crate) struct PoolCore {
-    total: Amount,
+    total: Resources,
     files: BTreeMap<String, Account>,
-    /// Files that were given up: what they held is others', and they get no more.
+    /// Files that were given up: they hold nothing and get nothing.
     revoked: BTreeSet<String>,
     queue: VecDeque<Waiting>,
     next: u64,
 }
 
-/// What a file has of the pool.
+/// What the pool knows of a file.
 #[derive(Debug, Clone, Default)]
 struct Account {
-    held: Amount,
-    /// The most it held at a time.
-    peak: Amount,
-    reserved: Amount,
+    held: Resources,
+    /// The most it has held at a time.
+    peak: Resources,
+    reserved: Resources,
     running: bool,
-    /// How many of its tasks wait for what another file does.
-    standing_by: u32,
+    /// How many of its tasks wait for another file.
+    blocked: u32,
     /// Its calls that do not wait for the pool.
     activity: Activity,
+}
+
+/// All files that hold something wait for each other.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Deadlock {
+    /// The youngest of their requests.
+    pub(crate) ticket: Ticket,
+    /// What it asks for.
+    pub(crate) need: Resources,
+    /// The files, and what each holds.
+    pub(crate) holders: Vec<(String, Resources)>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     ticket: Ticket,
     file: String,
-    need: Amount,
+    need: Resources,
     overtaken: u32,
 }
 
 impl PoolCore {
-    pub(crate) fn new(total: Amount) -> Self {
+    pub(crate) fn new(total: Resources) -> Self {
         Self {
             total,
             files: BTreeMap::new(),
@@ -55,53 +69,50 @@ impl PoolCore {
         }
     }
 
-    pub(crate) fn total(&self) -> Amount {
+    pub(crate) fn total(&self) -> Resources {
         self.total
     }
 
-    /// What is taken.
-    pub(crate) fn used(&self) -> Amount {
-        self.files
-            .values()
-            .fold(Amount::default(), |sum, account| plus(sum, account.held))
+    /// The sum of what files hold.
+    pub(crate) fn used(&self) -> Resources {
+        self.files.values().map(|account| account.held).sum()
     }
 
     /// What is left.
-    pub(crate) fn available(&self) -> Amount {
-        minus(self.total, self.used())
+    pub(crate) fn available(&self) -> Resources {
+        self.total - self.used()
     }
 
-    /// Whether a further file may start: it fits beside those that run, and nobody starves. One
-    /// file may always run.
-    pub(crate) fn admits(&self, reservation: Amount) -> bool {
+    /// Whether a further file may start: its reservation fits beside those of the running files, and no
+    /// request has been overtaken too often. One file may always run.
+    pub(crate) fn admits(&self, reservation: Resources) -> bool {
         if self.files.is_empty() {
             return true;
         }
-        let charged = self.files.values().fold(reservation, |sum, account| {
-            plus(sum, larger(account.held, account.reserved))
-        });
-        fits(charged, self.total) && !self.queue.iter().any(Waiting::starves)
+        let others = self.files.values();
+        let others: Resources = others.map(|a| a.held.max(a.reserved)).sum();
+        (others + reservation).fits(self.total) && !self.queue.iter().any(Waiting::starves)
     }
 
     /// A file starts.
-    pub(crate) fn begin(&mut self, file: &str, reservation: Amount, activity: Activity) {
+    pub(crate) fn begin(&mut self, file: &str, reservation: Resources, activity: Activity) {
         let account = self.files.entry(file.to_owned()).or_default();
         account.activity = activity;
         account.reserved = reservation;
         account.running = true;
     }
 
-    /// A file is over. What it still holds comes back by [`PoolCore::release`].
+    /// A file has ended. What it still holds is returned by [`PoolCore::release`].
     pub(crate) fn end(&mut self, file: &str) {
         if let Some(account) = self.files.get_mut(file) {
-            account.reserved = Amount::default();
+            account.reserved = Resources::default();
             account.running = false;
         }
         self.forget(file);
     }
 
-    /// A file is given up: takes back what it holds, and its requests; the tickets of those. It gets
-    /// nothing any more, and what it gives back later counts no more.
+    /// A file is given up: takes back what it holds, and withdraws its requests, whose tickets are
+    /// returned. Later requests of it are refused, and later returns are ignored.
     pub(crate) fn revoke(&mut self, file: &str) -> Vec<Ticket> {
         self.files.remove(file);
         self.revoked.insert(file.to_owned());
@@ -111,37 +122,44 @@ impl PoolCore {
         tickets
     }
 
-    /// Whether a request of `file` that waits could be granted if others gave back what they hold.
-    pub(crate) fn waits_for_others(&self, file: &str, need: Amount) -> bool {
+    /// Whether a waiting request of `file` could be granted if other files returned what they hold.
+    pub(crate) fn waits_for_others(&self, file: &str, need: Resources) -> bool {
         let held = self.files.get(file).map(|account| account.held);
-        fits(plus(held.unwrap_or_default(), need), self.total)
+        (held.unwrap_or_default() + need).fits(self.total)
     }
 
     /// The most that a running file has held at a time.
-    pub(crate) fn peak(&self, file: &str) -> Amount {
+    pub(crate) fn peak(&self, file: &str) -> Resources {
         self.files
             .get(file)
             .map(|account| account.peak)
             .unwrap_or_default()
     }
 
-    /// A task of the file begins to wait for what another file does.
-    pub(crate) fn stand_by(&mut self, file: &str) {
-        self.files.entry(file.to_owned()).or_default().standing_by += 1;
+    /// A task of the file begins to wait for another file.
+    pub(crate) fn block(&mut self, file: &str) {
+        self.files.entry(file.to_owned()).or_default().blocked += 1;
     }
 
-    /// It waits no more.
-    pub(crate) fn go_on(&mut self, file: &str) {
+    /// A task of the file no longer waits for another file.
+    pub(crate) fn unblock(&mut self, file: &str) {
         if let Some(account) = self.files.get_mut(file) {
-            account.standing_by = account.standing_by.saturating_sub(1);
+            account.blocked = account.blocked.saturating_sub(1);
         }
         self.forget(file);
     }
 
-    /// Asks for `need`; `None` if it is more than there will ever be.
-    pub(crate) fn request(&mut self, file: &str, need: Amount) -> Option<Ticket> {
-        if !fits(need, self.total) || self.revoked.contains(file) {
-            return None;
+    /// Queues a request for `need`.
+    ///
+    /// # Errors
+    /// When it is more than the pool has in all, or the file was given up.
+    pub(crate) fn request(&mut self, file: &str, need: Resources) -> Result<Ticket, PoolError> {
+        if self.revoked.contains(file) {
+            return Err(PoolError::Closed);
+        }
+        if !need.fits(self.total) {
+            let total = self.total;
+            return Err(PoolError::NeverFits { need, total });
         }
         let ticket = Ticket(self.next);
         self.next += 1;
@@ -151,20 +169,20 @@ impl PoolCore {
             need,
             overtaken: 0,
         });
-        Some(ticket)
+        Ok(ticket)
     }
 
-    /// Takes `need` at once, if it is there and nobody waits; whether it did.
-    pub(crate) fn take_now(&mut self, file: &str, need: Amount) -> bool {
+    /// Takes `need` if it is available and no request waits. Returns whether it did.
+    pub(crate) fn take_now(&mut self, file: &str, need: Resources) -> bool {
         let taken =
-            self.queue.is_empty() && fits(need, self.available()) && !self.revoked.contains(file);
+            self.queue.is_empty() && need.fits(self.available()) && !self.revoked.contains(file);
         if taken {
             self.files.entry(file.to_owned()).or_default().take(need);
         }
         taken
     }
 
-    /// Grants what can be granted now.
+    /// Grants all requests that can be granted now.
     pub(crate) fn grant(&mut self) -> Vec<Ticket> {
         let mut granted = Vec::new();
         let mut passed_over = Vec::new();
@@ -174,10 +192,10 @@ impl PoolCore {
             let holds = self
                 .files
                 .get(&waiting.file)
-                .is_some_and(|a| a.held != Amount::default());
-            // Who holds something has to go on, or it would never give it back.
+                .is_some_and(|a| !a.held.is_zero());
+            // A file that holds something has to continue, or it would never return it.
             let may_pass = !starving || holds;
-            if may_pass && fits(waiting.need, self.available()) {
+            if may_pass && waiting.need.fits(self.available()) {
                 let account = self.files.entry(waiting.file.clone()).or_default();
                 account.take(waiting.need);
                 granted.push(waiting.ticket);
@@ -193,23 +211,21 @@ impl PoolCore {
                 index += 1;
             }
         }
-        while let Some(ticket) = self.lend_processors() {
+        while let Some(ticket) = self.overcommit_cpus() {
             granted.push(ticket);
         }
         granted
     }
 
-    /// When all who hold something wait, and the oldest of them lacks nothing but processors, it
-    /// gets them: unlike memory they can be shared, at the price of time. So a file may have more
-    /// VMs than the host has processors.
-    fn lend_processors(&mut self) -> Option<Ticket> {
-        // A file that does something else meanwhile gets them too: it may never come to an end, as a
-        // server does not.
-        self.stuck(|_| true)?;
+    /// Grants the oldest request that lacks only vCPUs when all files that hold something wait: vCPUs can
+    /// be shared, memory cannot. So a file may have more VMs than the host has processors.
+    fn overcommit_cpus(&mut self) -> Option<Ticket> {
+        // Also of a file that does something else meanwhile, which may never end, as a server does not.
+        self.find_deadlock(|_| true)?;
         let memory = self.available().memory_bytes;
         let held = |file: &str| self.files.get(file).map(|account| account.held);
         let index = self.queue.iter().position(|waiting| {
-            held(&waiting.file).is_some_and(|held| held != Amount::default())
+            held(&waiting.file).is_some_and(|held| !held.is_zero())
                 && waiting.need.memory_bytes <= memory
         })?;
         let waiting = self.queue.remove(index)?;
@@ -218,39 +234,38 @@ impl PoolCore {
         Some(waiting.ticket)
     }
 
-    /// Gives back what was granted.
-    pub(crate) fn release(&mut self, file: &str, need: Amount) {
+    /// Returns what was granted.
+    pub(crate) fn release(&mut self, file: &str, need: Resources) {
         if let Some(account) = self.files.get_mut(file) {
-            account.held = minus(account.held, need);
+            account.held = account.held - need;
         }
         self.forget(file);
     }
 
-    /// Takes a request back; whether it was still waiting.
+    /// Withdraws a request. Returns whether it was still waiting.
     pub(crate) fn withdraw(&mut self, ticket: Ticket) -> bool {
         let before = self.queue.len();
         self.queue.retain(|waiting| waiting.ticket != ticket);
         before != self.queue.len()
     }
 
-    /// When all who hold something wait for each other, and none of them can give anything back: the
-    /// youngest of their requests, what it needs, and who holds what. A file of which another task
-    /// still does something may give back what that task uses.
-    pub(crate) fn deadlock(&self) -> Option<(Ticket, Amount, String)> {
-        self.stuck(Activity::is_idle)
+    /// The deadlock in which all files that hold something wait for each other, and none of them can
+    /// return anything. A file with a task that does something else may still return what that task uses.
+    pub(crate) fn deadlock(&self) -> Option<Deadlock> {
+        self.find_deadlock(Activity::is_idle)
     }
 
-    /// When all who hold something wait, for more or for another file; of those who wait for more,
-    /// `counts` says of their activity whether they do.
-    fn stuck(&self, counts: impl Fn(&Activity) -> bool) -> Option<(Ticket, Amount, String)> {
+    /// The deadlock in which all files that hold something wait, for more or for another file. A file that
+    /// waits for more counts if `counts` says so of its activity.
+    fn find_deadlock(&self, counts: impl Fn(&Activity) -> bool) -> Option<Deadlock> {
         let holders = || {
             self.files
                 .iter()
-                .filter(|(_, account)| account.held != Amount::default())
+                .filter(|(_, account)| !account.held.is_zero())
         };
-        let asks = |file: &str| self.queue.iter().any(|waiting| waiting.file == file);
+        let requests = |file: &str| self.queue.iter().any(|waiting| waiting.file == file);
         let waits = |(file, account): (&String, &Account)| {
-            account.standing_by > 0 || (asks(file) && counts(&account.activity))
+            account.blocked > 0 || (requests(file) && counts(&account.activity))
         };
         if self.queue.is_empty() || !holders().all(waits) {
             return None;
@@ -261,21 +276,18 @@ impl PoolCore {
             .iter()
             .rev()
             .find(|waiting| holds(&waiting.file))?;
-        let who: Vec<String> = holders()
-            .map(|(file, account)| {
-                let Amount { memory_bytes, cpus } = account.held;
-                format!(
-                    "`{file}` holds {} MiB and {cpus} vCPU(s)",
-                    memory_bytes.div_ceil(1 << 20)
-                )
-            })
-            .collect();
-        Some((youngest.ticket, youngest.need, who.join(", ")))
+        Some(Deadlock {
+            ticket: youngest.ticket,
+            need: youngest.need,
+            holders: holders()
+                .map(|(file, account)| (file.clone(), account.held))
+                .collect(),
+        })
     }
 
     /// Drops the account of a file that neither runs nor holds anything.
     fn forget(&mut self, file: &str) {
-        let idle = |a: &Account| a.held == Amount::default() && !a.running && a.standing_by == 0;
+        let idle = |a: &Account| a.held.is_zero() && !a.running && a.blocked == 0;
         if self.files.get(file).is_some_and(idle) {
             self.files.remove(file);
         }
@@ -283,9 +295,9 @@ impl PoolCore {
 }
 
 impl Account {
-    fn take(&mut self, need: Amount) {
-        self.held = plus(self.held, need);
-        self.peak = larger(self.peak, self.held);
+    fn take(&mut self, need: Resources) {
+        self.held = self.held + need;
+        self.peak = self.peak.max(self.held);
     }
 }
 
@@ -295,38 +307,13 @@ impl Waiting {
     }
 }
 
-fn plus(one: Amount, other: Amount) -> Amount {
-    Amount {
-        memory_bytes: one.memory_bytes.saturating_add(other.memory_bytes),
-        cpus: one.cpus.saturating_add(other.cpus),
-    }
-}
-
-fn minus(one: Amount, other: Amount) -> Amount {
-    Amount {
-        memory_bytes: one.memory_bytes.saturating_sub(other.memory_bytes),
-        cpus: one.cpus.saturating_sub(other.cpus),
-    }
-}
-
-fn larger(one: Amount, other: Amount) -> Amount {
-    Amount {
-        memory_bytes: one.memory_bytes.max(other.memory_bytes),
-        cpus: one.cpus.max(other.cpus),
-    }
-}
-
-fn fits(need: Amount, room: Amount) -> bool {
-    need.memory_bytes <= room.memory_bytes && need.cpus <= room.cpus
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn cpus(cpus: u32) -> Amount {
-        Amount {
+    fn cpus(cpus: u32) -> Resources {
+        Resources {
             memory_bytes: u64::from(cpus) << 20,
             cpus,
         }
@@ -337,9 +324,13 @@ mod tests {
     }
 
     #[test]
-    fn what_never_fits_is_refused_and_the_rest_waits_its_turn() {
+    fn a_request_that_never_fits_is_refused_and_others_wait() {
         let mut pool = pool(4);
-        assert_eq!(pool.request("a", cpus(5)), None);
+        let never = PoolError::NeverFits {
+            need: cpus(5),
+            total: cpus(4),
+        };
+        assert_eq!(pool.request("a", cpus(5)), Err(never));
         let first = pool.request("a", cpus(3)).unwrap();
         let second = pool.request("b", cpus(3)).unwrap();
         assert_eq!(pool.grant(), [first]);
@@ -349,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_small_go_ahead_of_the_large_but_do_not_starve_it() {
+    fn small_requests_overtake_a_large_one_but_do_not_starve_it() {
         let mut pool = pool(4);
         pool.begin("large", cpus(1), Activity::default());
         let mut held = pool.request("s", cpus(2)).unwrap();
@@ -365,12 +356,15 @@ mod tests {
         }
         assert!(
             !pool.admits(cpus(1)),
-            "no further file while somebody starves"
+            "no further file while a request starves"
         );
         let late = pool.request("t", cpus(1)).unwrap();
-        assert!(pool.grant().is_empty(), "nobody who holds nothing passes");
+        assert!(
+            pool.grant().is_empty(),
+            "a file without grants does not pass"
+        );
         let inside = pool.request("s", cpus(1)).unwrap();
-        assert_eq!(pool.grant(), [inside], "who holds something does");
+        assert_eq!(pool.grant(), [inside], "a file with grants does");
         pool.release("s", cpus(3));
         assert_eq!(pool.grant(), [large]);
         pool.release("large", cpus(4));
@@ -379,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_taken_at_once_unless_somebody_waits_for_it() {
+    fn take_now_fails_while_a_request_waits() {
         let mut pool = pool(4);
         assert!(pool.take_now("a", cpus(3)));
         assert!(!pool.take_now("a", cpus(2)));
@@ -393,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_counts_with_its_reservation_when_others_start() {
+    fn a_running_file_counts_with_its_reservation() {
         let mut pool = pool(2);
         assert!(pool.admits(cpus(9)), "one file may always run");
         pool.begin("a", cpus(1), Activity::default());
@@ -411,9 +405,9 @@ mod tests {
     }
 
     #[test]
-    fn the_most_that_a_file_held_is_known_until_it_ends() {
+    fn the_peak_of_a_file_is_known_until_it_ends() {
         let mut pool = pool(4);
-        pool.begin("a", Amount::default(), Activity::default());
+        pool.begin("a", Resources::default(), Activity::default());
         for (takes, most) in [(1, 1), (2, 3), (1, 3)] {
             pool.request("a", cpus(takes)).unwrap();
             assert_eq!(pool.grant().len(), 1);
@@ -425,7 +419,7 @@ mod tests {
         pool.release("a", cpus(1));
         assert_eq!(pool.peak("a"), cpus(3));
         pool.end("a");
-        assert_eq!(pool.peak("a"), Amount::default());
+        assert_eq!(pool.peak("a"), Resources::default());
     }
 
     #[test]
@@ -441,41 +435,39 @@ mod tests {
         assert!(pool.deadlock().is_none(), "b still runs");
         let youngest = pool.request("b", cpus(2)).unwrap();
         assert!(pool.grant().is_empty());
-        let (ticket, need, who) = pool.deadlock().unwrap();
-        assert_eq!((ticket, need), (youngest, cpus(2)));
-        assert_eq!(
-            who,
-            "`a` holds 2 MiB and 2 vCPU(s), `b` holds 2 MiB and 2 vCPU(s)"
-        );
-        assert!(pool.withdraw(ticket));
+        let deadlock = pool.deadlock().unwrap();
+        assert_eq!((deadlock.ticket, deadlock.need), (youngest, cpus(2)));
+        let holders = ["a", "b"].map(|file| (file.to_owned(), cpus(2)));
+        assert_eq!(deadlock.holders, holders);
+        assert!(pool.withdraw(youngest));
         assert!(pool.deadlock().is_none());
     }
 
     #[test]
-    fn a_file_that_works_on_is_in_no_cycle() {
+    fn a_file_with_another_active_task_is_not_deadlocked() {
         let mut pool = pool(2);
         let activity = Activity::default();
         pool.begin("a", cpus(1), activity.clone());
         pool.request("a", cpus(1)).unwrap();
         assert_eq!(pool.grant().len(), 1);
         let call = activity.begin();
-        // It lacks memory, which is not lent.
+        // It lacks memory, which is not overcommitted.
         let waits = pool.request("a", cpus(2)).unwrap();
         assert!(pool.grant().is_empty());
         assert!(
             pool.deadlock().is_none(),
-            "its other task can give something back"
+            "its other task can return something"
         );
         assert!(!pool.waits_for_others("a", cpus(2)));
         assert!(pool.waits_for_others("a", cpus(1)));
         drop(call);
-        assert_eq!(pool.deadlock().unwrap().0, waits);
+        assert_eq!(pool.deadlock().unwrap().ticket, waits);
         pool.release("a", cpus(1));
         assert_eq!(pool.grant(), [waits]);
     }
 
     #[test]
-    fn what_a_file_held_that_is_given_up_is_others_and_only_once() {
+    fn grants_of_a_revoked_file_are_returned_once() {
         let mut pool = pool(2);
         pool.begin("stuck", cpus(2), Activity::default());
         pool.request("stuck", cpus(2)).unwrap();
@@ -489,32 +481,32 @@ mod tests {
         pool.release("stuck", cpus(2));
         pool.end("stuck");
         assert_eq!(pool.used(), cpus(2));
-        assert!(pool.request("stuck", cpus(1)).is_none());
+        assert_eq!(pool.request("stuck", cpus(1)), Err(PoolError::Closed));
         assert!(!pool.take_now("stuck", cpus(0)));
         pool.release("other", cpus(2));
-        assert_eq!(pool.used(), Amount::default());
+        assert_eq!(pool.used(), Resources::default());
         assert!(pool.admits(cpus(2)));
     }
 
     #[test]
-    fn processors_are_lent_when_nobody_could_go_on_without() {
-        let small = Amount {
+    fn cpus_are_overcommitted_when_all_holders_wait() {
+        let small = Resources {
             memory_bytes: 1,
             cpus: 1,
         };
-        let mut pool = PoolCore::new(Amount {
+        let mut pool = PoolCore::new(Resources {
             memory_bytes: 3,
             cpus: 1,
         });
         pool.request("a", small).unwrap();
         assert_eq!(pool.grant().len(), 1);
         let waits = pool.request("b", small).unwrap();
-        assert!(pool.grant().is_empty(), "a can still go on");
+        assert!(pool.grant().is_empty(), "a can still end");
         let lent = pool.request("a", small).unwrap();
         assert_eq!(pool.grant(), [lent]);
         pool.release(
             "a",
-            Amount {
+            Resources {
                 memory_bytes: 2,
                 cpus: 2,
             },
@@ -523,43 +515,43 @@ mod tests {
     }
 
     #[test]
-    fn who_stands_by_for_another_file_gives_nothing_back() {
-        let small = Amount {
+    fn a_blocked_file_returns_nothing() {
+        let small = Resources {
             memory_bytes: 1,
             cpus: 1,
         };
-        let mut pool = PoolCore::new(Amount {
+        let mut pool = PoolCore::new(Resources {
             memory_bytes: 4,
             cpus: 2,
         });
-        pool.request("waits", small).unwrap();
+        pool.request("blocked", small).unwrap();
         pool.request("works", small).unwrap();
         assert_eq!(pool.grant().len(), 2);
         let more = pool.request("works", small).unwrap();
         assert!(pool.grant().is_empty(), "the other file can still end");
         assert!(pool.deadlock().is_none());
-        pool.stand_by("waits");
-        assert_eq!(pool.grant(), [more], "processors are lent");
-        pool.go_on("waits");
+        pool.block("blocked");
+        assert_eq!(pool.grant(), [more], "vCPUs are overcommitted");
+        pool.unblock("blocked");
         pool.request("works", small).unwrap();
         assert!(pool.deadlock().is_none());
     }
 
     proptest! {
         #[test]
-        fn never_gives_more_than_there_is_and_everyone_is_served(
+        fn never_grants_more_than_the_total_and_serves_all(
             needs in prop::collection::vec((0_u8..5, 1_u32..6, any::<bool>()), 1..60),
         ) {
             let mut pool = pool(5);
-            let mut held: Vec<(String, Amount)> = Vec::new();
-            let mut waiting: BTreeMap<Ticket, (String, Amount)> = BTreeMap::new();
+            let mut held: Vec<(String, Resources)> = Vec::new();
+            let mut waiting: BTreeMap<Ticket, (String, Resources)> = BTreeMap::new();
             let collect = |pool: &mut PoolCore,
-                               waiting: &mut BTreeMap<Ticket, (String, Amount)>,
-                               held: &mut Vec<(String, Amount)>| {
+                               waiting: &mut BTreeMap<Ticket, (String, Resources)>,
+                               held: &mut Vec<(String, Resources)>| {
                 for ticket in pool.grant() {
                     held.push(waiting.remove(&ticket).unwrap());
                 }
-                assert!(fits(pool.used(), pool.total()));
+                assert!(pool.used().fits(pool.total()));
             };
             for (file, need, give_back) in needs {
                 let (file, need) = (format!("f{file}"), cpus(need));
@@ -578,7 +570,7 @@ mod tests {
                 collect(&mut pool, &mut waiting, &mut held);
             }
             prop_assert!(waiting.is_empty(), "still waiting: {waiting:?}");
-            prop_assert_eq!(pool.used(), Amount::default());
+            prop_assert_eq!(pool.used(), Resources::default());
         }
     }
 }

@@ -1,31 +1,30 @@
-//! What the pool is made of where nobody says otherwise: most of the memory that this process may use,
-//! all of the processors.
+//! The default size of the pool: 80 % of the memory that this process may use, and all of its CPUs.
 //!
-//! In a container the host's memory is not the process's: its memory cgroup has a limit (version 1 or
-//! 2 of the interface, `Documentation/admin-guide/cgroup-v1/memory.rst` and `cgroup-v2.rst` of Linux),
-//! and past it the kernel kills guests. Each cgroup on the way to the root bounds those below it.
+//! In a container a process may use less than the host has: its memory cgroup has a limit (version 1 or 2
+//! of the interface, `Documentation/admin-guide/cgroup-v1/memory.rst` and `cgroup-v2.rst` of Linux), beyond
+//! which the kernel kills guests. Each cgroup on the path to the root limits those below it.
 
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fmt;
 use std::thread::available_parallelism;
 
-/// What part of the memory is shared out, hundredths.
+/// The part of the memory that is shared out, percent.
 const MEMORY_SHARE: u64 = 80;
 
-/// Memory of a host that does not say how much it has, bytes.
+/// Assumed memory of a host whose `/proc/meminfo` cannot be read, bytes.
 const UNKNOWN_MEMORY: u64 = 2 << 30;
 
-/// The memory that this process may use, and who says so.
+/// The memory that this process may use, and what limits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostMemory {
     /// Bytes.
     pub bytes: u64,
-    /// The cgroup whose limit it is; `None`: it is the host's.
+    /// The cgroup whose limit it is; `None` if it is the memory of the host.
     cgroup: Option<Utf8PathBuf>,
 }
 
 impl HostMemory {
-    /// As things are now.
+    /// Reads the current limits.
     pub fn read() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let host = Self {
@@ -37,13 +36,13 @@ impl HostMemory {
             &read("/proc/self/mountinfo"),
             |path| std::fs::read_to_string(path).ok(),
         );
-        // Version 1 says "no limit" by a number that is beyond any memory.
+        // In version 1 "no limit" is a number larger than any memory.
         limit
             .filter(|limit| limit.bytes < host.bytes)
             .unwrap_or(host)
     }
 
-    /// What of it the pool shares out, bytes: the rest is the host's own.
+    /// The part of it that the pool shares out, bytes. The rest is left to the host.
     pub fn share(&self) -> u64 {
         self.bytes / 100 * MEMORY_SHARE
     }
@@ -62,12 +61,12 @@ impl fmt::Display for HostMemory {
     }
 }
 
-/// What the pool shares out of the memory where nobody says otherwise, bytes.
+/// The default size of the pool, bytes.
 pub fn default_memory() -> u64 {
     HostMemory::read().share()
 }
 
-/// The processors that this process may use.
+/// The CPUs that this process may use.
 pub fn default_cpus() -> u32 {
     available_parallelism().map_or(1, |count| u32::try_from(count.get()).unwrap_or(u32::MAX))
 }
