@@ -11,6 +11,12 @@ SNIPPETS := $(TARGET)/docs-snippets
 TIME ?= 3600
 SEED ?= 1
 
+comma := ,
+# Test by test with names and times where cargo-nextest is installed; see .config/nextest.toml.
+RUN_E2E := $(if $(shell command -v cargo-nextest),\
+  $(CARGO) nextest run --profile guest --workspace --test e2e --run-ignored only,\
+  $(CARGO) test --workspace --test e2e -- --ignored --test-threads 2)
+
 step = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
 .PHONY: help demo test unit guest-test lint build bench torture
@@ -55,16 +61,8 @@ guest-test: build ## tests that need one: the Lua suite, the examples, the docum
 	$(PROVIUM) --config tests/lua/provium.toml --include-slow --cpus 32 tests/lua/fanout.test.lua
 	$(call step,guests of every origin)
 	PROVIUM=$(abspath $(PROVIUM)) $(PROVIUM) --config tests/profiles/provium.toml tests/profiles
-	$(call step,nothing is left behind)
-	tests/nothing-left.sh $(PROVIUM)
-	tests/given-up.sh $(PROVIUM)
-	tests/pool-waits.sh $(PROVIUM)
-	$(call step,what a failed test tells)
-	tests/failure-report.sh $(PROVIUM)
-	$(call step,fixtures from run to run)
-	tests/fixtures.sh $(abspath $(PROVIUM))
-	$(call step,the cache of templates)
-	tests/cache.sh $(PROVIUM)
+	$(call step,signals$(comma) shared caches$(comma) damage: runs beside each other)
+	PROVIUM=$(abspath $(PROVIUM)) $(RUN_E2E)
 	$(call step,examples)
 	$(PROVIUM) --config examples/provium.toml examples
 	$(call step,what the documentation shows)

@@ -304,7 +304,7 @@ test("an older handle says that its folder was replaced, and leaves it alone", f
   local folder = place(t)
   local link = folder .. "-link"
   assert(os.execute("ln -s " .. folder .. " " .. link))
-  t:assert_contains(tostring(t:assert_raises(function() vm:snapshot(link) end)), "leads nowhere")
+  t:assert_contains(tostring(t:assert_raises(function() vm:snapshot(link) end)), "broken symbolic link")
   local older = vm:snapshot(folder)
   vm:write_file("/tmp/which", "newer")
   local newer = vm:snapshot(link)
@@ -403,7 +403,7 @@ test("a VM that could not be restored goes on, with what it holds of the pool", 
   -- One in the cache is not looked through: it fails when its machine is loaded.
   snapshot = vm:snapshot()
   io.open(snapshot:path() .. "/devices", "w"):close()
-  t:assert_contains(tostring(t:assert_raises(function() vm:restore(snapshot) end)), "cannot be started")
+  t:assert_contains(tostring(t:assert_raises(function() vm:restore(snapshot) end)), "cannot start the machine")
   t:assert_eq(vm:run("hostname").stdout, "kept\n")
   t:assert_eq(held(), before)
   snapshot:delete()
@@ -510,4 +510,20 @@ test("what runs on in copies of one snapshot draws other randomness in each", {t
   t:log(("%d of %d drawn after the snapshot by two copies or more"):format(shared, drawn))
   -- Each of the ten loops may draw once while the guest wakes; without the renewal 13 to 78 were shared.
   t:assert(shared <= 10, shared .. " UUIDs are those of two copies or more")
+end)
+
+test("the first command in a copy of a busy guest ends, though nothing else is asked of the copy", { timeout = "120s" }, function(t)
+  local busy = provium:vm("busy", "default"):boot()
+  for i = 1, 10 do
+    busy:run_async("while read x < /proc/sys/kernel/random/uuid; do echo $x; done > /tmp/" .. i)
+  end
+  busy:run("true")
+  local s = busy:snapshot()
+  busy:close()
+  for i = 1, 8 do
+    local copy = provium:vm("copy" .. i, "default")
+    copy:restore(s)
+    copy:run("killall sh")
+    copy:close()
+  end
 end)

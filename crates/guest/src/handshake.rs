@@ -5,14 +5,13 @@
 //! else is sent before the answer.
 
 use crate::error::ChannelError;
-use crate::session::Awaiting;
-use crate::shared::Shared;
+use crate::shared::{Awaiting, FirstRequest, Opened, Shared};
 use provium_protocol::frame::SYNC;
-use provium_protocol::{CallId, Frame, FrameKind, Hello, HostHello, Lane, codec};
+use provium_protocol::{CallId, Frame, FrameKind, HostHello, Lane, codec};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 /// The hello is repeated when it was not answered for so long.
 const REPEAT: Duration = Duration::from_secs(1);
@@ -39,20 +38,25 @@ pub(crate) enum Opening {
 impl Shared {
     /// Agrees on a session with the agent; returns its hello. Goes on until the agent answers, or the
     /// channel dies. Dropping the future leaves the channel without a session.
+    ///
+    /// `first` is sent as soon as the session is open, before any other request.
     pub(crate) async fn handshake(
         &self,
         mut hello: HostHello,
         opening: Opening,
-    ) -> Result<Hello, ChannelError> {
+        first: Option<FirstRequest>,
+    ) -> Result<Opened, ChannelError> {
         if hello.session == 0 {
             hello.session = new_session();
         }
         let session = hello.session;
-        let started = Instant::now();
-        let realtime_ns = hello.realtime_ns;
         let mut announcements = self.announcements.subscribe();
         let (answer, mut answered) = oneshot::channel();
-        self.await_hello(Awaiting { session, answer });
+        self.await_hello(Awaiting {
+            session,
+            first,
+            answer,
+        });
         let _awaiting = AwaitingGuard {
             shared: self,
             session,
@@ -66,9 +70,6 @@ impl Shared {
             }
         }
         loop {
-            hello.realtime_ns = realtime_ns.map(|ns| {
-                ns.saturating_add(i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX))
-            });
             self.send_preamble(session, preamble(&hello));
             tokio::select! {
                 result = &mut answered => return over(result),
@@ -80,8 +81,8 @@ impl Shared {
 }
 
 fn over(
-    result: Result<Result<Hello, ChannelError>, oneshot::error::RecvError>,
-) -> Result<Hello, ChannelError> {
+    result: Result<Result<Opened, ChannelError>, oneshot::error::RecvError>,
+) -> Result<Opened, ChannelError> {
     result.unwrap_or(Err(ChannelError::SessionOver))
 }
 

@@ -1,9 +1,7 @@
-//! What host and agent are to each other in a session: who announced itself, whom the host takes for its
-//! own, which answer is awaited.
+//! Host and agent in a session: which agent announced itself, and which one the host accepts.
 
 use crate::error::ChannelError;
 use provium_protocol::Hello;
-use tokio::sync::oneshot;
 
 /// An agent that made itself known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +33,6 @@ impl Identity {
             host_build: self.host_build.clone(),
         })
     }
-}
-
-/// A handshake under way.
-#[derive(Debug)]
-pub(crate) struct Awaiting {
-    pub(crate) session: u64,
-    pub(crate) answer: oneshot::Sender<Result<Hello, ChannelError>>,
 }
 
 /// What a guest calls itself, fit for a message.

@@ -6,23 +6,27 @@
 //! | open | run | a reboot, a violation, a resync → over |
 //! | dead | fail at once, with the reason | never |
 //!
-//! Lock order: the core, then a cell. No lock is held across an await.
+//! Lock order: the core, then a call. No lock is held across an await.
 //!
 //! Long because whatever changes the table, the outbox or the phase does so here, under the one lock.
 
-use crate::allowance::Allowance;
-use crate::cell::{Cell, Leftover};
-use crate::cut::{CallCut, Cut};
+use crate::call_state::{AbandonAction, CallState};
+use crate::checkpoint::{CallCheckpoint, ChannelCheckpoint};
 use crate::error::{CallError, ChannelError, Violation};
 use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
-use crate::session::{Announcement, Awaiting, Identity};
+use crate::outgoing::Outgoing;
+use crate::reply_limits::ReplyLimits;
+use crate::session::{Announcement, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
+use provium_protocol::op::Quiesce;
 use provium_protocol::{
-    CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
+    AgentOp, CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, Request,
+    WireError,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
@@ -52,7 +56,7 @@ pub(crate) struct Shared {
 struct Core {
     phase: Phase,
     session: u64,
-    calls: HashMap<CallId, Arc<Cell>>,
+    calls: HashMap<CallId, Arc<CallState>>,
     cancelled: VecDeque<CallId>,
     /// A ping that nobody waits for keeps its id until it is answered.
     pings: HashMap<CallId, oneshot::Sender<()>>,
@@ -70,6 +74,32 @@ enum Phase {
     Open,
     Over(Arc<ChannelError>),
     Dead(Arc<ChannelError>),
+}
+
+/// A handshake under way.
+pub(crate) struct Awaiting {
+    pub(crate) session: u64,
+    pub(crate) first: Option<FirstRequest>,
+    pub(crate) answer: oneshot::Sender<Result<Opened, ChannelError>>,
+}
+
+/// Makes the request to the agent that precedes all others of a session.
+pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
+
+/// A session that has been opened.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) hello: Hello,
+    /// The call of the [`FirstRequest`].
+    pub(crate) first: Option<Arc<CallState>>,
+}
+
+impl fmt::Debug for Awaiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Awaiting")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -105,107 +135,103 @@ impl Shared {
     // Calls.
 
     /// Makes a call. When that cannot be, its outcome says so at once.
-    pub(crate) fn open(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Arc<Cell> {
-        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
-        let request = codec::encode(op);
+    pub(crate) fn open(&self, request: Outgoing, sinks: [Sink; 2]) -> Arc<CallState> {
         let refusal = {
             let mut core = self.lock();
             match &core.phase {
                 Phase::Over(reason) | Phase::Dead(reason) => CallError::Channel(Arc::clone(reason)),
-                Phase::Open if request.len() > MAX_MESSAGE => CallError::RequestTooLarge {
-                    len: request.len(),
+                Phase::Open if request.message.len() > MAX_MESSAGE => CallError::RequestTooLarge {
+                    len: request.message.len(),
                     limit: MAX_MESSAGE,
                 },
                 Phase::Open => {
-                    let id = core.free_id();
-                    let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
-                    core.calls.insert(id, Arc::clone(&cell));
-                    let sender = Sender::Call(id);
-                    core.outbox
-                        .message(sender, lane, FrameKind::Request, request, None);
+                    let call = core.open(request, sinks);
                     drop(core);
                     self.outgoing.notify_one();
-                    return cell;
+                    return call;
                 }
             }
         };
-        let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
-        cell.finish(Err(refusal));
-        Arc::new(cell)
+        let Outgoing {
+            lane, limits, kind, ..
+        } = request;
+        let call = CallState::new(CallId(0), lane, limits, kind, sinks);
+        call.finish(Err(refusal));
+        Arc::new(call)
     }
 
     /// Makes a call whose outcome nobody waits for.
     pub(crate) fn open_detached(&self, lane: Lane, op: &Op) {
-        self.open(lane, op, [Sink::Discard, Sink::Discard])
+        self.open(Outgoing::to_lane(lane, op), [Sink::Discard, Sink::Discard])
             .abandon();
     }
 
     /// The calls of a lane that are open and that somebody waits for, oldest first.
-    pub(crate) fn open_calls(&self, lane: Lane) -> Vec<Arc<Cell>> {
+    pub(crate) fn open_calls(&self, lane: Lane) -> Vec<Arc<CallState>> {
         let core = self.lock();
-        let of_lane = |cell: &&Arc<Cell>| cell.lane == lane && !cell.is_over();
+        let of_lane = |call: &&Arc<CallState>| call.lane == lane && !call.is_over();
         let mut calls: Vec<_> = core.calls.values().filter(of_lane).cloned().collect();
         drop(core);
-        calls.sort_by_key(|cell| (cell.opened, cell.id));
+        calls.sort_by_key(|call| (call.opened, call.id));
         calls
     }
 
     /// The lanes that have open calls, in order.
     pub(crate) fn lanes_in_use(&self) -> BTreeSet<Lane> {
-        self.lock().calls.values().map(|cell| cell.lane).collect()
+        self.lock().calls.values().map(|call| call.lane).collect()
     }
 
     // Cuts.
 
     /// Holds back what has not begun to go out, and asks the agent to be quiet.
-    pub(crate) fn begin_quiet(&self) -> Result<Arc<Cell>, CallError> {
+    pub(crate) fn begin_quiesce(&self) -> Result<Arc<CallState>, CallError> {
         let mut core = self.lock();
         if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
             return Err(CallError::Channel(Arc::clone(reason)));
         }
-        let op = Op::Quiesce;
+        let request = Outgoing::to_agent(&AgentOp::Quiesce);
         let id = core.free_id();
-        let mut request = Vec::new();
-        for frame in Frame::split(FrameKind::Request, Lane::AGENT, id, &codec::encode(&op)) {
-            frame.encode(&mut request);
+        let mut frames = Vec::new();
+        for frame in Frame::split(FrameKind::Request, request.lane, id, &request.message) {
+            frame.encode(&mut frames);
         }
-        if !core.outbox.hold(id, request) {
-            return Err(CallError::Unexpected("quiesce"));
+        if !core.outbox.hold(id, frames) {
+            return Err(CallError::Unexpected(Quiesce::NAME));
         }
         let sinks = [Sink::Discard, Sink::Discard];
-        let cell = Arc::new(Cell::new(
+        let call = Arc::new(CallState::new(
             id,
-            Lane::AGENT,
-            Allowance::of(&op),
-            CallKind::Other,
+            request.lane,
+            request.limits,
+            request.kind,
             sinks,
         ));
-        core.calls.insert(id, Arc::clone(&cell));
+        core.calls.insert(id, Arc::clone(&call));
         drop(core);
         self.outgoing.notify_one();
-        Ok(cell)
+        Ok(call)
     }
 
     /// Lets everything go out again. Something does: the agent waits for a word.
-    pub(crate) fn end_quiet(&self) {
+    pub(crate) fn end_quiesce(&self) {
         self.lock().outbox.release();
         // A session that is over has nobody to wake.
         let _ = self.ping();
     }
 
     /// This side's half of the channel, which is silent.
-    pub(crate) fn cut(&self, transport: usize) -> Cut {
+    pub(crate) fn checkpoint(&self, transport: usize) -> ChannelCheckpoint {
         let core = self.lock();
-        let mut calls: Vec<CallCut> = core
+        let mut calls: Vec<CallCheckpoint> = core
             .calls
             .values()
-            .filter_map(|cell| {
-                let input = core.outbox.unsent_input(cell.id)?;
-                Some(cell.cut(core.outbox.unsent_credit(cell.id), input))
+            .filter_map(|call| {
+                let input = core.outbox.unsent_input(call.id)?;
+                Some(call.checkpoint(core.outbox.unsent_credit(call.id), input))
             })
             .collect();
         calls.sort_by_key(|call| call.id);
-        Cut {
+        ChannelCheckpoint {
             session: core.session,
             transport,
             last_id: core.last_id,
@@ -214,18 +240,18 @@ impl Shared {
     }
 
     /// A channel in the session of a cut, with its calls, which nobody holds.
-    pub(crate) fn resumed(identity: Identity, cut: &Cut) -> Self {
+    pub(crate) fn resumed(identity: Identity, checkpoint: &ChannelCheckpoint) -> Self {
         let shared = Self::new(identity, None);
         let mut core = shared.lock();
         core.phase = Phase::Open;
-        core.session = cut.session;
-        core.last_id = cut.last_id;
-        for call in &cut.calls {
-            let cell = Arc::new(Cell::resumed(call));
-            let grants = cell.grant_all();
-            core.calls.insert(call.id, Arc::clone(&cell));
+        core.session = checkpoint.session;
+        core.last_id = checkpoint.last_id;
+        for call in &checkpoint.calls {
+            let call = Arc::new(CallState::resumed(call));
+            let grants = call.grant_all();
+            core.calls.insert(call.id, Arc::clone(&call));
             for (channel, bytes) in [Channel::Output, Channel::Error].into_iter().zip(grants) {
-                core.grant(&cell, channel, bytes);
+                core.grant(&call, channel, bytes);
             }
         }
         drop(core);
@@ -233,25 +259,25 @@ impl Shared {
     }
 
     /// A call that is not there any more.
-    pub(crate) fn lost(&self, lane: Lane) -> Arc<Cell> {
+    pub(crate) fn missing(&self, lane: Lane) -> Arc<CallState> {
         let sinks = [Sink::Discard, Sink::Discard];
-        let (allowance, kind) = (Allowance::of(&Op::Stats), CallKind::Other);
-        let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
-        cell.finish(Err(CallError::Unexpected("take up")));
-        Arc::new(cell)
+        let (limits, kind) = (ReplyLimits::plain(), CallKind::Other);
+        let call = CallState::new(CallId(0), lane, limits, kind, sinks);
+        call.finish(Err(CallError::Unexpected("reattach")));
+        Arc::new(call)
     }
 
     // Calls' ends.
 
     /// Has the guest end a call whose reply is still wanted.
-    pub(crate) fn cancel(&self, cell: &Cell) {
-        if cell.is_over() {
+    pub(crate) fn cancel(&self, call: &CallState) {
+        if call.is_over() {
             return;
         }
         let mut core = self.lock();
-        let unsent = core.outbox.cancel(cell.lane, cell.id);
+        let unsent = core.outbox.cancel(call.lane, call.id);
         if unsent {
-            core.calls.remove(&cell.id);
+            core.calls.remove(&call.id);
         }
         drop(core);
         if unsent {
@@ -260,21 +286,21 @@ impl Shared {
                 errno: 0,
                 message: "cancelled".to_owned(),
             });
-            cell.finish(Err(cancelled));
+            call.finish(Err(cancelled));
         }
         self.outgoing.notify_one();
     }
 
     /// Gives a call up: cancels it if it is open, and takes back what it gave.
-    pub(crate) fn abandon(&self, cell: &Cell) {
+    pub(crate) fn abandon(&self, call: &CallState) {
         let mut core = self.lock();
-        match cell.abandon() {
-            Leftover::Nothing => {}
-            Leftover::Cancel => {
-                if core.outbox.cancel(cell.lane, cell.id) {
+        match call.abandon() {
+            AbandonAction::Nothing => {}
+            AbandonAction::Cancel => {
+                if core.outbox.cancel(call.lane, call.id) {
                     // It was never made, so no reply will come for those who still wait.
-                    core.calls.remove(&cell.id);
-                    cell.finish(Err(CallError::Remote(WireError {
+                    core.calls.remove(&call.id);
+                    call.finish(Err(CallError::Remote(WireError {
                         kind: ErrorKind::Cancelled,
                         errno: 0,
                         message: "cancelled".to_owned(),
@@ -282,14 +308,14 @@ impl Shared {
                 }
                 for (channel, bytes) in [Channel::Output, Channel::Error]
                     .into_iter()
-                    .zip(cell.discard(true))
+                    .zip(call.discard(true))
                 {
-                    core.grant(cell, channel, bytes);
+                    core.grant(call, channel, bytes);
                 }
                 drop(core);
                 self.outgoing.notify_one();
             }
-            Leftover::Undo(lane, op) => {
+            AbandonAction::Undo(lane, op) => {
                 drop(core);
                 self.open_detached(lane, &op);
             }
@@ -297,13 +323,13 @@ impl Shared {
     }
 
     /// Puts as much of `bytes` on the input channel as may go; 0: wait for room.
-    pub(crate) fn offer_input(&self, cell: &Cell, bytes: &[u8]) -> Result<usize, CallError> {
+    pub(crate) fn offer_input(&self, call: &CallState, bytes: &[u8]) -> Result<usize, CallError> {
         let mut core = self.lock();
-        let wanted = bytes.len().min(CHUNK).min(core.outbox.room(cell.id));
-        let len = cell.spend(wanted)?;
+        let wanted = bytes.len().min(CHUNK).min(core.outbox.room(call.id));
+        let len = call.spend(wanted)?;
         if len > 0 {
             core.outbox
-                .data(cell.lane, cell.id, Channel::Input, bytes[..len].to_vec());
+                .data(call.lane, call.id, Channel::Input, bytes[..len].to_vec());
             drop(core);
             self.outgoing.notify_one();
         }
@@ -311,11 +337,11 @@ impl Shared {
     }
 
     /// Ends the input channel; false when it had ended.
-    pub(crate) fn finish_input(&self, cell: &Cell) -> bool {
+    pub(crate) fn finish_input(&self, call: &CallState) -> bool {
         let mut core = self.lock();
-        let first = cell.finish_input();
+        let first = call.finish_input();
         if first {
-            core.outbox.end(cell.lane, cell.id, Channel::Input);
+            core.outbox.end(call.lane, call.id, Channel::Input);
             drop(core);
             self.outgoing.notify_one();
         }
@@ -323,9 +349,9 @@ impl Shared {
     }
 
     /// Grants the guest more of a channel.
-    pub(crate) fn grant(&self, cell: &Cell, channel: Channel, bytes: u32) {
+    pub(crate) fn grant(&self, call: &CallState, channel: Channel, bytes: u32) {
         if bytes > 0 {
-            self.lock().grant(cell, channel, bytes);
+            self.lock().grant(call, channel, bytes);
             self.outgoing.notify_one();
         }
     }
@@ -372,7 +398,7 @@ impl Shared {
         std::mem::take(&mut self.lock().stale_bytes)
     }
 
-    pub(crate) fn call(&self, id: CallId) -> Option<Arc<Cell>> {
+    pub(crate) fn call(&self, id: CallId) -> Option<Arc<CallState>> {
         self.lock().calls.get(&id).cloned()
     }
 
@@ -382,17 +408,17 @@ impl Shared {
     }
 
     /// Ends a call with its reply and frees its id.
-    pub(crate) fn reply(&self, cell: &Cell, reply: Result<Reply, WireError>) {
+    pub(crate) fn reply(&self, call: &CallState, reply: Result<Reply, WireError>) {
         {
             let mut core = self.lock();
-            core.calls.remove(&cell.id);
-            core.outbox.forget(cell.id);
-            if cell.is_abandoned() {
+            core.calls.remove(&call.id);
+            core.outbox.forget(call.id);
+            if call.is_abandoned() {
                 core.cancelled.truncate(LATE_LIMIT - 1);
-                core.cancelled.push_front(cell.id);
+                core.cancelled.push_front(call.id);
             }
         }
-        if let Some((lane, op)) = cell.finish(reply.map_err(CallError::Remote)) {
+        if let Some((lane, op)) = call.finish(reply.map_err(CallError::Remote)) {
             self.open_detached(lane, &op);
         }
     }
@@ -405,7 +431,7 @@ impl Shared {
     }
 
     /// A hello has come. True when it opens a session.
-    pub(crate) fn greeted(&self, hello: Hello) -> bool {
+    pub(crate) fn on_hello(&self, hello: Hello) -> bool {
         let mut core = self.lock();
         let verdict = self.identity.check(&hello);
         if hello.session == 0 {
@@ -438,8 +464,17 @@ impl Shared {
         core.phase = Phase::Open;
         core.session = hello.session;
         core.announced = false;
-        core.answer(Ok(hello));
+        let first = core
+            .awaiting
+            .as_mut()
+            .and_then(|awaiting| awaiting.first.take());
+        let first = first.map(|request| {
+            let request = Outgoing::to_agent(&request());
+            core.open(request, [Sink::Discard, Sink::Discard])
+        });
+        core.answer(Ok(Opened { hello, first }));
         drop(core);
+        self.outgoing.notify_one();
         self.closed.send_replace(None);
         true
     }
@@ -450,7 +485,7 @@ impl Shared {
     }
 
     /// The agent broke the protocol: the session ends, and nothing is read until the next one.
-    pub(crate) fn violated(&self, violation: Violation) {
+    pub(crate) fn on_violation(&self, violation: Violation) {
         let mut core = self.lock();
         if matches!(core.phase, Phase::Open) {
             let reason = core.end_session(ChannelError::Violation(violation));
@@ -475,14 +510,14 @@ impl Shared {
     pub(crate) fn fill(&self, out: &mut Vec<u8>, limit: usize) {
         let mut core = self.lock();
         for id in core.outbox.fill(out, limit) {
-            if let Some(cell) = core.calls.get(&id) {
-                cell.input_ready.notify_one();
+            if let Some(call) = core.calls.get(&id) {
+                call.input_ready.notify_one();
             }
         }
     }
 
     /// Sends an answer, unless its session is over; the receiver is told when it is out.
-    pub(crate) fn send_answer(
+    pub(crate) fn send_reply(
         &self,
         session: u64,
         lane: Lane,
@@ -495,9 +530,9 @@ impl Shared {
         }
         let (done, sent) = oneshot::channel();
         core.outbox.message(
-            Sender::Answer(id),
+            Sender::Reply(id),
             lane,
-            FrameKind::Answer,
+            FrameKind::HostReply,
             bytes,
             Some(done),
         );
@@ -591,9 +626,25 @@ impl Core {
         }
     }
 
-    fn grant(&mut self, cell: &Cell, channel: Channel, bytes: u32) {
-        if bytes > 0 && self.calls.contains_key(&cell.id) && !cell.is_over() {
-            self.outbox.credit(cell.lane, cell.id, channel, bytes);
+    /// Makes a call of an open session.
+    fn open(&mut self, request: Outgoing, sinks: [Sink; 2]) -> Arc<CallState> {
+        let Outgoing {
+            lane,
+            kind,
+            limits,
+            message,
+        } = request;
+        let id = self.free_id();
+        let call = Arc::new(CallState::new(id, lane, limits, kind, sinks));
+        self.calls.insert(id, Arc::clone(&call));
+        self.outbox
+            .message(Sender::Call(id), lane, FrameKind::Request, message, None);
+        call
+    }
+
+    fn grant(&mut self, call: &CallState, channel: Channel, bytes: u32) {
+        if bytes > 0 && self.calls.contains_key(&call.id) && !call.is_over() {
+            self.outbox.credit(call.lane, call.id, channel, bytes);
         }
     }
 
@@ -604,8 +655,8 @@ impl Core {
         }
         let reason = Arc::new(reason);
         self.phase = Phase::Over(Arc::clone(&reason));
-        for (_, cell) in self.calls.drain() {
-            cell.finish(Err(CallError::Channel(Arc::clone(&reason))));
+        for (_, call) in self.calls.drain() {
+            call.finish(Err(CallError::Channel(Arc::clone(&reason))));
         }
         self.pings.clear();
         self.cancelled.clear();
@@ -614,7 +665,7 @@ impl Core {
     }
 
     /// Answers whoever waits for a hello.
-    fn answer(&mut self, result: Result<Hello, ChannelError>) {
+    fn answer(&mut self, result: Result<Opened, ChannelError>) {
         if let Some(awaiting) = self.awaiting.take() {
             // Whoever waited may have gone.
             let _ = awaiting.answer.send(result);

@@ -1,10 +1,15 @@
 //! Greeting, transports, reboots, resync, the end.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use provium_guest::{After, AnswerAsk, Answering, CallError, Channel, ChannelError, NoModules};
+use provium_guest::{
+    After, CallError, Channel, ChannelError, ModuleProvider, ModulesFuture, NoModules,
+};
 use provium_protocol::frame::SYNC;
 use provium_protocol::message::ModuleFile;
-use provium_protocol::{Answer, Ask, CallId, Frame, FrameKind, Hello, Lane, Op, Reply, codec};
+use provium_protocol::op::{ClockGet, SetIdentity};
+use provium_protocol::{
+    AgentOp, CallId, Frame, FrameKind, GuestRequest, Hello, HostReply, Lane, Op, Reply, codec,
+};
 use provium_testkit::{BUILD, FakeAgent, agent_hello, host_hello};
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
@@ -56,18 +61,12 @@ async fn transports_that_close_are_told() {
 #[tokio::test(start_paused = true)]
 async fn the_host_repeats_itself_until_it_is_heard() {
     let (host, mut agent) = FakeAgent::pair();
-    let mut hello = host_hello();
-    hello.realtime_ns = Some(5);
-    let establish = Channel::establish(vec![host], hello, BUILD, Arc::new(NoModules));
+    let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let talk = async {
         agent.say_hello(0).await;
         let first = agent.host_hello().await;
         let second = agent.host_hello().await;
         assert_eq!(first.session, second.session);
-        assert!(
-            second.realtime_ns > first.realtime_ns,
-            "the time goes on meanwhile"
-        );
         // Both are answered; the second answer comes when the session is open already.
         agent.say_hello(first.session).await;
         agent.say_hello(second.session).await;
@@ -130,7 +129,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
     announcements.mark_unchanged();
     let pending = tokio::spawn({
         let channel = channel.clone();
-        async move { channel.request(Lane::VM, &Op::ClockGet).await }
+        async move { channel.lane(Lane::VM).call(ClockGet).await }
     });
     let (old, _) = agent.next_request().await;
     // The guest dies in the middle of a frame, whose rest the announcement is not.
@@ -144,7 +143,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
         reason(pending.await.unwrap().unwrap_err()),
         "the guest was rebooted"
     );
-    let late = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
+    let late = channel.lane(Lane::VM).call(ClockGet).await.unwrap_err();
     assert_eq!(reason(late), "the guest was rebooted");
     assert!(channel.closed().borrow().is_none(), "it can be mended");
 
@@ -158,7 +157,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
     };
     let again = async {
         channel.resync(host_hello(), After::Reboot).await.unwrap();
-        channel.lane(Lane::VM).clock_get().await.unwrap()
+        channel.lane(Lane::VM).call(ClockGet).await.unwrap()
     };
     let (clock, ()) = tokio::join!(timeout(LONG, again), talk);
     assert_eq!(clock.unwrap(), 2);
@@ -195,6 +194,45 @@ async fn an_agent_that_listens_is_greeted_without_an_announcement() {
 }
 
 #[tokio::test]
+async fn the_identity_after_a_reboot_is_set_before_any_other_call() {
+    let (channel, mut agent) = connect().await;
+    let mut announcements = channel.announcements();
+    announcements.mark_unchanged();
+    agent.say_hello(0).await;
+    announcements.changed().await.unwrap();
+    let mut closed = channel.closed();
+    // A caller that waits for the new session, and makes a call as soon as it is open.
+    let eager = async {
+        while channel.reason().is_some() {
+            closed.changed().await.unwrap();
+        }
+        channel.lane(Lane::VM).call(ClockGet).await.unwrap()
+    };
+    let talk = async {
+        let hello = agent.host_hello().await;
+        agent.say_hello(hello.session).await;
+        let (first, op) = agent.next_agent_request().await;
+        let identity = SetIdentity {
+            realtime_ns: Some(7),
+            ..SetIdentity::default()
+        };
+        assert_eq!(op, AgentOp::SetIdentity(identity));
+        agent.reply(&first, Ok(Reply::Done)).await;
+        let (second, op) = agent.next_request().await;
+        assert_eq!(op, Op::ClockGet);
+        agent.reply(&second, Ok(Reply::Clock(8))).await;
+    };
+    let resync = channel.resync_as(host_hello(), After::Reboot, || SetIdentity {
+        realtime_ns: Some(7),
+        ..SetIdentity::default()
+    });
+    let both = async { tokio::join!(eager, resync, talk) };
+    let (clock, resynced, ()) = timeout(LONG, both).await.unwrap();
+    resynced.unwrap();
+    assert_eq!(clock, 8);
+}
+
+#[tokio::test]
 async fn a_dropped_handshake_leaves_no_trace() {
     let (channel, mut agent) = connect().await;
     let resync = channel.resync(host_hello(), After::Silence);
@@ -219,7 +257,7 @@ async fn what_was_said_before_the_end_is_heard() {
     let (channel, mut agent) = connect().await;
     let pending = tokio::spawn({
         let channel = channel.clone();
-        async move { channel.lane(Lane::VM).clock_get().await }
+        async move { channel.lane(Lane::VM).call(ClockGet).await }
     });
     let (frame, _) = agent.next_request().await;
     agent.reply(&frame, Ok(Reply::Clock(3))).await;
@@ -267,18 +305,17 @@ async fn shutting_down_tells_the_reason_to_every_call() {
         reason(call.reply().await.unwrap_err()),
         "the VM is dead: kernel panic"
     );
-    let late = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
+    let late = channel.lane(Lane::VM).call(ClockGet).await.unwrap_err();
     assert_eq!(reason(late), "the VM is dead: kernel panic");
 }
 
 struct Modules;
 
-impl AnswerAsk for Modules {
-    fn answer(&self, ask: Ask) -> Answering<'_> {
-        let Ask::Module { name } = ask;
+impl ModuleProvider for Modules {
+    fn modules(&self, name: String) -> ModulesFuture<'_> {
         Box::pin(async move {
             let object = ByteBuf::from(vec![b'm'; 300_000]);
-            Answer::Modules(vec![ModuleFile { name, object }])
+            vec![ModuleFile { name, object }]
         })
     }
 }
@@ -290,12 +327,12 @@ async fn asks_are_answered() {
     let (established, _) = tokio::join!(timeout(LONG, establish), agent.greet());
     let _channel = established.unwrap().unwrap();
     for id in [4, 5] {
-        let ask = Ask::Module {
+        let ask = GuestRequest::Module {
             name: format!("fs-{id}"),
         };
         agent
             .send(&Frame::new(
-                FrameKind::Ask,
+                FrameKind::GuestRequest,
                 Lane::AGENT,
                 CallId(id),
                 codec::encode(&ask),
@@ -306,13 +343,13 @@ async fn asks_are_answered() {
         let mut message = Vec::new();
         loop {
             let frame = agent.next_frame().await;
-            assert_eq!((frame.kind, frame.call), (FrameKind::Answer, CallId(id)));
+            assert_eq!((frame.kind, frame.call), (FrameKind::HostReply, CallId(id)));
             message.extend(frame.payload);
             if !frame.more {
                 break;
             }
         }
-        let Answer::Modules(modules) = codec::decode(&message).unwrap();
+        let HostReply::Modules(modules) = codec::decode(&message).unwrap();
         assert_eq!(modules[0].name, format!("fs-{id}"));
         assert_eq!(modules[0].object.len(), 300_000);
     }

@@ -10,37 +10,29 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod apart;
-mod barrier;
-mod budget;
-mod claim;
 mod environment;
 pub mod errno;
 mod error;
-mod file_context;
 mod fixture;
+mod graph;
 mod guest;
 mod host_shell;
 pub mod kernel_log;
-mod lab;
 mod lock;
-mod membership;
 pub mod nearest;
 mod profile;
-mod saved;
-mod scope;
+mod save;
 mod search;
-mod snapshot;
 mod vm;
-mod waiting;
 
-pub use budget::{Budget, BudgetError, Grant, Need, StandingBy, Unlimited, VM_OVERHEAD};
-pub use claim::Claim;
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
 pub use fixture::{
     BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Found, Input, InputKind,
     Recorder, Taken,
 };
+pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
+pub use graph::scope::{Class, CloseFailure, ResourceId, Scope};
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
@@ -55,17 +47,14 @@ pub use guest::worker::Worker;
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
-pub use lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
-pub use provium_guest::SyscallResult;
-pub use scope::{Class, CloseFailure, ResourceId, Scope};
-pub use snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
+pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
-pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 
 /// The name of the file in a snapshot's folder by which that snapshot is told from all others.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
-pub use provium_protocol::message::{Entry, EntryType, GuestStats, Stat};
+pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
+pub use provium_protocol::op as request;
 pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};

@@ -34,7 +34,7 @@ pub const SYNC: [u8; 16] = *b"\xffPROVIUM-SYNC\r\n\xff";
 pub struct Lane(pub u32);
 
 impl Lane {
-    /// The agent itself: figures, quiesce, renewal, power.
+    /// The agent itself: figures, quiesce, identity, power.
     pub const AGENT: Self = Self(0);
     /// The VM: its commands, files and raw syscalls. Starts and retires workers.
     pub const VM: Self = Self(1);
@@ -90,7 +90,7 @@ impl Channel {
 pub enum FrameKind {
     /// [`HostHello`](crate::HostHello) or [`Hello`](crate::Hello); first frame after [`SYNC`].
     Hello = 1,
-    /// Host to agent, an [`Op`](crate::Op): opens the call.
+    /// Host to agent, an [`Op`](crate::Op) or [`AgentOp`](crate::op::AgentOp): opens the call.
     Request = 2,
     /// Agent to host, `Result<Reply, WireError>`: closes the call.
     Reply = 3,
@@ -108,10 +108,12 @@ pub enum FrameKind {
     Ping = 9,
     /// Agent to host.
     Pong = 10,
-    /// Agent to host, an [`Ask`](crate::Ask); its call id is of the agent's own counting.
-    Ask = 11,
-    /// Host to agent, an [`Answer`](crate::Answer) to the ask of that id.
-    Answer = 12,
+    /// Agent to host, an [`GuestRequest`](crate::GuestRequest); its call id is of the agent's own counting.
+    GuestRequest = 11,
+    /// Host to agent, an [`HostReply`](crate::HostReply) to the ask of that id.
+    HostReply = 12,
+    /// Between the agent's own processes: the receiver ends what it has started, and exits. No payload.
+    Goodbye = 13,
 }
 
 impl FrameKind {
@@ -127,8 +129,9 @@ impl FrameKind {
             8 => Self::Cancel,
             9 => Self::Ping,
             10 => Self::Pong,
-            11 => Self::Ask,
-            12 => Self::Answer,
+            11 => Self::GuestRequest,
+            12 => Self::HostReply,
+            13 => Self::Goodbye,
             _ => return None,
         })
     }

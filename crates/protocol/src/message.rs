@@ -14,13 +14,6 @@ pub struct HostHello {
     pub build: String,
     /// The session's number: the agent's [`Hello`] repeats it.
     pub session: u64,
-    /// Set the guest's CLOCK_REALTIME to this, nanoseconds since 1970.
-    pub realtime_ns: Option<i64>,
-    /// Set the guest's host name, where the agent is the init.
-    pub hostname: Option<String>,
-    /// Bytes that the guest's random generator is rekeyed with; empty: leave it alone.
-    #[serde(with = "serde_bytes")]
-    pub entropy: Vec<u8>,
 }
 
 /// Agent to host: announces the agent (session 0), or answers a [`HostHello`].
@@ -38,7 +31,7 @@ pub struct Hello {
     pub is_init: bool,
     /// CLOCK_BOOTTIME when this was written, nanoseconds.
     pub uptime_ns: u64,
-    /// Why a wish of the [`HostHello`] or of the boot plan was not carried out; one line each.
+    /// What the agent could not do of the boot plan; one line each.
     pub complaints: Vec<String>,
 }
 
@@ -67,9 +60,9 @@ pub enum Reply {
         stderr_dropped: u64,
     },
     /// A file's metadata.
-    Stat(Stat),
+    Stat(FileStat),
     /// A folder's entries, without `.` and `..`, sorted by name.
-    Entries(Vec<Entry>),
+    Entries(Vec<DirEntry>),
     /// A descriptor of the lane's raw process.
     Opened(Descriptor),
     /// A raw syscall came back.
@@ -139,7 +132,7 @@ pub enum EntryType {
 
 /// A file's metadata, from `statx(2)`; links are followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stat {
+pub struct FileStat {
     /// Bytes.
     pub size: u64,
     /// Seconds since 1970.
@@ -162,12 +155,41 @@ pub struct Stat {
 
 /// One name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct DirEntry {
     /// The name, as the guest has it.
     #[serde(with = "serde_bytes")]
     pub name: Vec<u8>,
     /// What it is; links are not followed.
     pub entry_type: EntryType,
+}
+
+/// A worker that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpawnedWorker {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its process id in the guest.
+    pub pid: u32,
+}
+
+/// Summary of the background commands of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// The worst of their exit codes; 128 + signal for one that a signal killed; 0 if there were none.
+    pub exit_code: i32,
+    /// How many there were.
+    pub children: u32,
+}
+
+/// Result of a raw syscall.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyscallResult {
+    /// What it returned: -1 on failure.
+    pub ret: i64,
+    /// 0, or the errno.
+    pub errno: i32,
+    /// One for each buffer of the request; `None` for those that are not returned.
+    pub buffers: Vec<Option<Vec<u8>>>,
 }
 
 /// Figures about the guest.
@@ -233,7 +255,7 @@ pub enum ErrorKind {
 
 /// Agent to host: a question of the guest's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
+pub enum GuestRequest {
     /// The kernel module of this name or alias, with what it depends on.
     Module {
         /// A name (`ext4`) or an alias (`fs-ext4`).
@@ -243,7 +265,7 @@ pub enum Ask {
 
 /// Host to agent: the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum HostReply {
     /// The modules to load, in order; empty when the host knows no such name.
     Modules(Vec<ModuleFile>),
 }

@@ -23,8 +23,8 @@ use crate::error::{Closed, QmpError};
 /// guest can provoke.
 const EVENT_BACKLOG: usize = 1024;
 
-/// A connection to one QEMU. Cloning gives another handle on the same connection; it is closed when
-/// the last one goes.
+/// A connection to one QEMU. A clone is another handle on the same connection, which is closed when the last
+/// handle is dropped.
 #[derive(Clone, Debug)]
 pub struct Client {
     connection: Arc<Connection>,
@@ -38,6 +38,9 @@ struct Connection {
     greeting: Greeting,
     tasks: [AbortHandle; 2],
 }
+
+/// Gets the reply to one command.
+type ReplyReceiver = oneshot::Receiver<Result<Value, CommandError>>;
 
 #[derive(Debug)]
 struct Shared {
@@ -54,8 +57,8 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event; `None` when the connection is over and all its events are taken. If more
-    /// came than are kept, the oldest are lost (and a warning is logged). Cancellation loses none.
+    /// The next event; `None` when the connection is closed and all its events are taken. If the backlog
+    /// overflows, the oldest events are lost, and a warning is logged. Cancellation loses none.
     pub async fn next(&mut self) -> Option<Event> {
         use broadcast::error::{RecvError, TryRecvError};
         let lost = |count| tracing::warn!(count, "events of QEMU were lost");
@@ -63,7 +66,7 @@ impl Events {
             let received = tokio::select! {
                 biased;
                 received = self.receiver.recv() => received,
-                // All events come before the end, but this may wake first.
+                // All events precede the end, but this future may wake first.
                 _ = self.closed.wait_for(Option::is_some) => match self.receiver.try_recv() {
                     Ok(event) => Ok(event),
                     Err(TryRecvError::Lagged(count)) => Err(RecvError::Lagged(count)),
@@ -83,8 +86,8 @@ impl Client {
     /// Takes the greeting and agrees on capabilities. The [`Events`] begin with the first one.
     ///
     /// # Errors
-    /// [`QmpError`] if the other side is no QMP server or goes away. A server that says nothing is
-    /// waited for: the caller sets the deadline.
+    /// [`QmpError`] if the other side is not a QMP server or closes the stream. There is no deadline for a server
+    /// that is silent: the caller sets one.
     pub async fn connect<S>(stream: S) -> Result<(Self, Events), QmpError>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -125,17 +128,30 @@ impl Client {
         ))
     }
 
-    /// What QEMU said of itself.
+    /// QEMU's greeting.
     pub fn greeting(&self) -> &Greeting {
         &self.connection.greeting
     }
 
-    /// Runs a command. `arguments` is an object, or null for none. If the caller gives up waiting,
+    /// Runs a command. `arguments` is an object, or null for none. If the future is dropped after its first poll,
     /// the command still runs.
     ///
     /// # Errors
-    /// [`QmpError::Refused`] with QEMU's words, [`QmpError::Closed`] if no answer can come any more.
+    /// [`QmpError::Refused`] with QEMU's error, [`QmpError::Closed`] if the connection is closed.
     pub async fn execute(&self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        let reply = self.send(command, &arguments)?;
+        match reply.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(QmpError::Refused {
+                command: command.to_owned(),
+                error,
+            }),
+            Err(_) => Err(self.connection.shared.closed_error()),
+        }
+    }
+
+    /// Hands a command to the writer; the receiver gets its reply.
+    fn send(&self, command: &str, arguments: &Value) -> Result<ReplyReceiver, QmpError> {
         let Connection {
             shared,
             lines,
@@ -143,23 +159,22 @@ impl Client {
             ..
         } = &*self.connection;
         let id = next_id.fetch_add(1, Ordering::Relaxed);
-        let (answer, answered) = oneshot::channel();
-        shared.lock_waiting().insert(id, answer);
-        // After the insertion: whoever closes empties the table once it is marked closed.
+        let (sender, receiver) = oneshot::channel();
+        shared.lock_waiting().insert(id, sender);
+        // After the insertion: `Shared::close` marks the connection closed, and then empties the table.
         if shared.closed.borrow().is_some()
-            || lines.send(encode_command(id, command, &arguments)).is_err()
+            || lines.send(encode_command(id, command, arguments)).is_err()
         {
             shared.lock_waiting().remove(&id);
             return Err(shared.closed_error());
         }
-        match answered.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(QmpError::Refused {
-                command: command.to_owned(),
-                error,
-            }),
-            Err(_) => Err(shared.closed_error()),
-        }
+        Ok(receiver)
+    }
+
+    /// Queues a command behind those that were given so far. Its reply is dropped.
+    pub fn queue(&self, command: &str, arguments: &Value) {
+        // An error means that the connection is closed.
+        let _ = self.send(command, arguments);
     }
 
     /// Events from now on.
@@ -208,19 +223,19 @@ impl Shared {
         match message {
             Incoming::Greeting(greeting) => {
                 if let Some(greet) = greet.take() {
-                    // Nobody connects any more: the tasks are about to be stopped.
+                    // Without a receiver, the tasks are about to be stopped.
                     let _ = greet.send(greeting);
                 }
             }
             Incoming::Reply { id, result } => {
                 let waiting = id.and_then(|id| self.lock_waiting().remove(&id));
                 match waiting {
-                    // A caller that gave up does not mind.
+                    // The caller may have stopped waiting.
                     Some(answer) => drop(answer.send(result)),
                     None => tracing::warn!(?id, ?result, "QEMU answered an unknown command"),
                 }
             }
-            // Nobody may be listening.
+            // There may be no subscriber.
             Incoming::Event(event) => drop(self.events.send(event)),
         }
     }
@@ -238,7 +253,7 @@ async fn read_all(
         match stream.read(&mut buffer).await {
             Ok(0) => break Closed::Ended,
             Ok(count) => decoder.feed(&buffer[..count]),
-            // A process killed with unread input resets its end: that is an end too.
+            // A process that is killed with unread input resets its end, which is an end, too.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
                 break Closed::Ended;
             }
@@ -275,7 +290,7 @@ async fn write_all(
     }
 }
 
-/// Stops the tasks of a connection that does not come about.
+/// Stops the tasks of a connection that is not established.
 struct AbortOnDrop(Option<[AbortHandle; 2]>);
 
 impl Drop for AbortOnDrop {

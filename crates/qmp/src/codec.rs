@@ -74,14 +74,14 @@ pub enum Incoming {
     Event(Event),
 }
 
-/// Why bytes are no QMP.
+/// Why bytes are not QMP.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// A line that does not end.
     #[error("a line is longer than {MAX_LINE} bytes")]
     TooLong,
-    /// A line that is no JSON, or JSON that is no QMP message.
-    #[error("`{line}` is no QMP message")]
+    /// A line that is not JSON, or JSON that is not a QMP message.
+    #[error("`{line}` is not a QMP message")]
     Malformed {
         /// Its beginning.
         line: String,
@@ -90,7 +90,7 @@ pub enum CodecError {
     },
 }
 
-/// Cuts a byte stream into messages.
+/// Splits a byte stream into messages.
 #[derive(Debug, Default)]
 pub struct Decoder {
     buffer: Vec<u8>,
@@ -291,7 +291,7 @@ mod tests {
         let error = decoder.next_message().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`(process:1): GLib-CRITICAL` is no QMP message"
+            "`(process:1): GLib-CRITICAL` is not a QMP message"
         );
         decoder.feed(b"{\"neither\": 1}\n");
         assert!(decoder.next_message().is_err());

@@ -1,10 +1,10 @@
-//! Why a command gave no result.
+//! Errors of commands and connections.
 
 use std::sync::Arc;
 
 use crate::codec::{CodecError, CommandError};
 
-/// Why a command gave no result.
+/// Why a command has no result.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum QmpError {
     /// QEMU refused it.
@@ -24,15 +24,15 @@ pub enum QmpError {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Closed {
     /// QEMU closed its end: it exits or has died.
-    #[error("QEMU closed it")]
+    #[error("QEMU closed its end")]
     Ended,
-    /// This side no longer wants it.
-    #[error("it was given up")]
+    /// This side closed it.
+    #[error("the connection was abandoned")]
     GivenUp,
     /// Reading or writing failed.
     #[error("{0}")]
     Io(Arc<std::io::Error>),
-    /// What came is no QMP.
+    /// QEMU sent something that is not QMP.
     #[error("{0}")]
     Garbage(Arc<CodecError>),
 }

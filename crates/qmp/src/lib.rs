@@ -4,12 +4,12 @@
 //! then commands go one way, replies and events the other. The reference is QEMU's
 //! `docs/interop/qmp-spec.rst`.
 //!
-//! [`codec`] takes bytes and gives [`Incoming`] messages; it does no I/O. [`Client`] runs it over a
-//! byte stream: any number of commands may be under way at once, each finds its reply by its id, and
-//! a command whose caller has gone is completed and forgotten. When the stream ends, or QEMU says
-//! something that is no QMP, every waiting command fails with the reason.
+//! [`codec`] decodes bytes into [`Incoming`] messages; it does no I/O. [`Client`] runs it over a byte
+//! stream: any number of commands may be in flight, each gets its reply by its id, and the reply of a
+//! command whose caller has stopped waiting is dropped. When the stream ends, or QEMU sends something that
+//! is not QMP, all waiting commands fail with the reason.
 //!
-//! What it does not do: it knows no command of QEMU's, sets no deadlines and starts no process.
+//! The crate does not know any command beside `qmp_capabilities`, sets no deadlines and starts no process.
 
 mod client;
 pub mod codec;

@@ -97,7 +97,7 @@ async fn a_refusal_is_told_in_qemus_words() {
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_disturbs_nobody() {
+async fn a_cancelled_command_does_not_affect_others() {
     let (client, _events, mut server) = connected().await;
     let given_up = client.execute("slow", Value::Null);
     assert!(
@@ -112,6 +112,32 @@ async fn a_caller_that_gives_up_disturbs_nobody() {
     };
     let (result, ()) = tokio::join!(client.execute("quick", Value::Null), serve);
     assert_eq!(result.unwrap(), json!("right"));
+}
+
+#[tokio::test]
+async fn a_queued_command_follows_a_cancelled_one() {
+    let (client, _events, mut server) = connected().await;
+    let cancelled = client.execute("stop", Value::Null);
+    assert!(
+        tokio::time::timeout(Duration::ZERO, cancelled)
+            .await
+            .is_err()
+    );
+    client.queue("cont", &Value::Null);
+    assert_eq!(server.hear().await.0, "stop");
+    let (name, id) = server.hear().await;
+    assert_eq!(name, "cont");
+    server.reply(id, json!({})).await;
+    let serve = async {
+        let (_, id) = server.hear().await;
+        server.reply(id, json!("right")).await;
+    };
+    let (result, ()) = tokio::join!(client.execute("query", Value::Null), serve);
+    assert_eq!(
+        result.unwrap(),
+        json!("right"),
+        "the reply to it is dropped"
+    );
 }
 
 #[tokio::test]
@@ -138,7 +164,7 @@ async fn an_end_in_the_middle_of_a_command_fails_it() {
     let later = client.execute("y", Value::Null).await.unwrap_err();
     assert_eq!(
         later.to_string(),
-        "the connection to QEMU is closed: QEMU closed it"
+        "the connection to QEMU is closed: QEMU closed its end"
     );
 }
 
@@ -154,12 +180,12 @@ async fn garbage_closes_the_connection_with_its_text() {
     let text = result.unwrap_err().to_string();
     assert_eq!(
         text,
-        "the connection to QEMU is closed: `Segmentation fault` is no QMP message"
+        "the connection to QEMU is closed: `Segmentation fault` is not a QMP message"
     );
 }
 
 #[tokio::test]
-async fn a_server_that_goes_before_it_greets_is_told() {
+async fn a_server_that_ends_before_its_greeting_is_an_error() {
     let (ours, theirs) = duplex(64);
     drop(theirs);
     let error = Client::connect(ours).await.unwrap_err();

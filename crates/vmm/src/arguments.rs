@@ -1,12 +1,10 @@
-//! From a specification to QEMU's arguments. Pure: the same specification gives the same list.
+//! QEMU's arguments for a specification. Pure: the same specification gives the same list.
 //!
 //! The machine is a q35 with as little in it as a guest needs: a console UART, the agent's
 //! virtio-serial port and its spare UART, a random number generator and a pvpanic device.
 
 use crate::accel::Accel;
-use crate::qemu::Qemu;
 use crate::spec::{AGENT_PORT, MachineSpec};
-use camino::Utf8PathBuf;
 
 /// Numbers of the files that QEMU inherits.
 pub(crate) mod fd {
@@ -31,44 +29,48 @@ pub(crate) mod fd {
 /// QEMU's name for the device of the agent's virtio-serial port, by which its events name it.
 pub(crate) const AGENT_PORT_ID: &str = "agent-port";
 
-/// What keeps a QEMU that a guest has taken over from doing more harm.
+/// Limits what a QEMU can do that a guest has taken over.
 pub(crate) const SANDBOX: &str =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// What the arguments depend on besides the specification.
+/// What the arguments depend on beside the specification.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Surroundings {
+pub(crate) struct LaunchContext {
     /// The build has seccomp.
     pub(crate) sandbox: bool,
     /// There is an initial RAM disk.
     pub(crate) initrd: bool,
     /// The machine waits for a saved state.
     pub(crate) restored: bool,
+    /// The file of the guest's RAM is opened read-only; see [`Qemu::maps_read_only`].
+    ///
+    /// [`Qemu::maps_read_only`]: crate::Qemu::maps_read_only
+    pub(crate) read_only_ram: bool,
 }
 
-/// The arguments. A restored machine has those of the one that was saved, and waits for its state.
-pub(crate) fn arguments(spec: &MachineSpec, around: Surroundings) -> Vec<String> {
+/// The arguments. A restored machine has those of the saved one, and waits for its state.
+pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<String> {
     let mut list = List::default();
     list.add(
         "-name",
         format!("guest={},debug-threads=on", escaped(&spec.name)),
     );
-    // Only what is named here exists, and no file of the user's or the host's adds to it.
+    // Only the devices named here exist; no configuration file of the user or the host adds to them.
     for flag in ["-nodefaults", "-no-user-config"] {
         list.flag(flag);
     }
     list.add("-display", "none");
-    if around.sandbox {
+    if context.sandbox {
         list.add("-sandbox", SANDBOX);
     }
-    // Not one instruction before the control socket is listened to: no event is missed.
+    // The vCPUs do not start before the control socket is connected, so no event is missed.
     list.flag("-S");
-    if around.restored {
+    if context.restored {
         list.add("-incoming", "defer");
     }
-    machine(&mut list, spec);
-    // A reboot is one; the end of power ends the process; a panic stops the vCPUs, so that a dead
-    // guest burns no time and its memory can still be looked at.
+    machine(&mut list, spec, context.read_only_ram);
+    // A reboot reboots, a power-off ends the process, and a panic stops the vCPUs, so that a dead guest uses
+    // no processor time and its memory can still be examined.
     list.add("-action", "reboot=reset,shutdown=poweroff,panic=pause");
     list.add("-rtc", rtc(spec.initial_time_ns));
 
@@ -95,12 +97,12 @@ pub(crate) fn arguments(spec: &MachineSpec, around: Surroundings) -> Vec<String>
     }
     list.add("-device", "virtio-rng-pci,id=rng-device,rng=rng");
     list.add("-device", "pvpanic");
-    // Another identifier in each process: the kernel of a restored guest is told, and rekeys its random
-    // generator, before the agent is asked anything.
+    // Each process has another identifier, so the kernel of a restored guest rekeys its random generator
+    // before the agent gets its first request.
     list.add("-device", "vmgenid,guid=auto");
 
     list.add("-kernel", spec.kernel.as_str());
-    if around.initrd {
+    if context.initrd {
         list.add("-initrd", format!("/proc/self/fd/{}", fd::INITRD));
     }
     if !spec.cmdline.is_empty() {
@@ -109,28 +111,10 @@ pub(crate) fn arguments(spec: &MachineSpec, around: Surroundings) -> Vec<String>
     list.0
 }
 
-impl MachineSpec {
-    /// All of the machine that a saved state depends on, but for the contents of the kernel and of
-    /// the initial RAM disk: two machines of one shape can take each other's state.
-    pub fn shape(&self, qemu: &Qemu) -> String {
-        let general = Self {
-            name: String::new(),
-            kernel: Utf8PathBuf::new(),
-            // Set anew after each boot.
-            initial_time_ns: None,
-            ..self.clone()
-        };
-        let mut words = vec![qemu.identity()];
-        words.extend(self.rng_seed.map(|seed| format!("seed={seed}")));
-        words.extend(arguments(&general, Surroundings::default()));
-        words.join(" ")
-    }
-}
-
-fn machine(list: &mut List, spec: &MachineSpec) {
-    // What is switched off is hardware that no test guest needs. It gains no boot time that could be
-    // measured (nor do `pit=off`, `i8042=off`, `tb-size=`, `thread=`), but it is less to emulate.
-    // Ports for hot-plug will cost: four 0.1 s, eight as functions of one slot 0.13 s.
+fn machine(list: &mut List, spec: &MachineSpec, read_only_ram: bool) {
+    // Hardware that no test guest needs is disabled. The gain in boot time is too small to measure (as with
+    // `pit=off`, `i8042=off`, `tb-size=`, `thread=`), but there is less to emulate.
+    // Ports for hot-plug would cost: four 0.1 s, eight as functions of one slot 0.13 s.
     list.add(
         "-machine",
         "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,usb=off,sata=off,smbus=off,\
@@ -142,11 +126,16 @@ fn machine(list: &mut List, spec: &MachineSpec) {
     list.add("-cpu", cpu_model(spec.accel));
     list.add("-smp", spec.cpus.to_string());
     let mib = spec.memory_mib();
-    // A private mapping: what the machine writes is its own, and what it only reads is shared.
+    // A private mapping: pages that the machine writes are its own, pages that it only reads are shared.
+    let access = if read_only_ram {
+        ",readonly=on,rom=off"
+    } else {
+        ""
+    };
     list.add(
         "-object",
         format!(
-            "memory-backend-file,id=ram,size={mib}M,share=off,mem-path=/proc/self/fd/{}",
+            "memory-backend-file,id=ram,size={mib}M,share=off{access},mem-path=/proc/self/fd/{}",
             fd::RAM
         ),
     );
@@ -154,7 +143,7 @@ fn machine(list: &mut List, spec: &MachineSpec) {
 }
 
 /// The vCPUs' model: all that the host's CPU, or TCG, can do. But TCG does `rep movsb` byte by byte,
-/// so Linux must not take it for the quickest way to copy: a boot is 0.17 s of 1.75 s faster. Models
+/// so Linux must not take it for the fastest way to copy: a boot is 0.17 s of 1.75 s faster. Models
 /// with fewer features (`Nehalem`, `qemu64`, `EPYC`) gain nothing on top of that.
 pub(crate) fn cpu_model(accel: Accel) -> &'static str {
     match accel {
@@ -167,7 +156,7 @@ fn socket(list: &mut List, id: &str, fd: i32) {
     list.add("-chardev", format!("socket,id={id},fd={fd}"));
 }
 
-/// `clock=host`: the guest's hardware clock goes on while the guest is paused, as a real one does.
+/// `clock=host`: the guest's hardware clock keeps running while the guest is paused, as a real one does.
 fn rtc(initial_time_ns: Option<i64>) -> String {
     match initial_time_ns {
         None => "base=utc,clock=host".to_owned(),
@@ -200,7 +189,7 @@ fn date_time(seconds: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
-/// QEMU's option lists separate by commas, and take two for one.
+/// Escapes a value for QEMU's option lists, where a double comma is a comma.
 fn escaped(value: &str) -> String {
     value.replace(',', ",,")
 }
@@ -239,24 +228,38 @@ mod tests {
 
     /// One option a line.
     fn shown(spec: &MachineSpec, initrd: bool) -> String {
-        let around = Surroundings {
+        let context = LaunchContext {
             sandbox: true,
             initrd,
-            restored: false,
+            ..LaunchContext::default()
         };
-        arguments(spec, around).join(" ").replace(" -", "\n-")
+        arguments(spec, context).join(" ").replace(" -", "\n-")
     }
 
     #[test]
     fn a_restored_machine_is_the_same_one() {
-        let cold = arguments(&spec(), Surroundings::default());
-        let restored = Surroundings {
+        let cold = arguments(&spec(), LaunchContext::default());
+        let restored = LaunchContext {
             restored: true,
-            ..Surroundings::default()
+            ..LaunchContext::default()
         };
         let mut restored = arguments(&spec(), restored);
         restored.retain(|word| !["-incoming", "defer"].contains(&word.as_str()));
         assert_eq!(restored, cold);
+    }
+
+    #[test]
+    fn a_read_only_file_of_ram_is_mapped_writable() {
+        let context = LaunchContext {
+            read_only_ram: true,
+            ..LaunchContext::default()
+        };
+        let ram = arguments(&spec(), context);
+        let ram = ram
+            .iter()
+            .find(|word| word.starts_with("memory-backend-file"));
+        let expected = "memory-backend-file,id=ram,size=256M,share=off,readonly=on,rom=off,mem-path=/proc/self/fd/16";
+        assert_eq!(ram.unwrap(), expected);
     }
 
     #[test]
@@ -277,32 +280,6 @@ mod tests {
             ..spec()
         };
         insta::assert_snapshot!(shown(&spec, false));
-    }
-
-    #[test]
-    fn the_shape_is_all_but_name_and_time() {
-        let qemu = Qemu::assumed("/nonexistent/qemu".into(), crate::OLDEST_QEMU);
-        let shape = |change: fn(&mut MachineSpec)| {
-            let mut spec = spec();
-            change(&mut spec);
-            spec.shape(&qemu)
-        };
-        let plain = shape(|_| ());
-        assert_eq!(plain, shape(|spec| spec.name = "db".to_owned()));
-        assert_eq!(plain, shape(|spec| spec.initial_time_ns = Some(5)));
-        for change in [
-            (|spec| spec.memory += 1 << 20) as fn(&mut MachineSpec),
-            |spec| spec.cpus += 1,
-            |spec| spec.cmdline.push('x'),
-            |spec| spec.accel = Accel::Kvm,
-            |spec| spec.rng_seed = Some(1),
-        ] {
-            assert_ne!(plain, shape(change));
-        }
-        assert_ne!(
-            shape(|spec| spec.rng_seed = Some(1)),
-            shape(|spec| spec.rng_seed = Some(2))
-        );
     }
 
     #[test]

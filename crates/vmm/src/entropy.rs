@@ -52,7 +52,7 @@ impl Stream {
 }
 
 /// Answers requests until the other side goes, and counts in `served` the bytes that were given. What
-/// it counts at the start was given before: the stream goes on behind it.
+/// it counts at the start was given before: the stream continues after it.
 pub(crate) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     seed: u64,

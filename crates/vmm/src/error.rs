@@ -1,4 +1,4 @@
-//! What goes wrong between a specification and a running machine.
+//! Errors of starting, saving and controlling machines.
 
 use std::io;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use camino::Utf8PathBuf;
 use provium_process::{Exit, ProcessError};
 use provium_qmp::{QmpError, Version};
 
-/// Why a machine could not be had, or did not do what it was told.
+/// Why a machine could not be started, or a command to it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VmmError {
     /// QEMU, or a thread to start it from, is missing.
     #[error(transparent)]
     Process(#[from] ProcessError),
-    /// The program does not say which QEMU it is.
-    #[error("`{path}` does not tell its version, it says `{said}`")]
+    /// The program does not print a version of QEMU.
+    #[error("`{path}` is not QEMU: `--version` prints `{said}`")]
     NotQemu {
         /// The program.
         path: Utf8PathBuf,
-        /// The first line of its answer.
+        /// The first line that it prints.
         said: String,
     },
-    /// A QEMU that lacks what is needed.
+    /// A QEMU that is too old.
     #[error("`{path}` is QEMU {version}, and {oldest} or later is needed")]
     TooOld {
         /// The program.
@@ -31,13 +31,13 @@ pub enum VmmError {
         /// The oldest that will do.
         oldest: Version,
     },
-    /// KVM was demanded, and it does not work here.
-    #[error("KVM was asked for, but {why}")]
+    /// KVM was requested, and does not work here.
+    #[error("KVM was requested, but {why}")]
     KvmUnusable {
         /// What happened when it was tried.
         why: String,
     },
-    /// Nothing here runs a guest.
+    /// No accelerator runs a guest.
     #[error("neither accelerator runs a guest: {why}; TCG fails: {how}")]
     NoAccelerator {
         /// Why it is not KVM.
@@ -45,7 +45,7 @@ pub enum VmmError {
         /// What happened when TCG was tried.
         how: String,
     },
-    /// The specification asks for something no machine has.
+    /// The specification cannot be met by any machine.
     #[error("machine `{machine}`: {why}")]
     Specification {
         /// The machine's name.
@@ -53,28 +53,28 @@ pub enum VmmError {
         /// What is wrong.
         why: String,
     },
-    /// A file the machine starts from cannot be read.
-    #[error("machine `{machine}` cannot start from `{path}`")]
+    /// A file that the machine starts from cannot be read.
+    #[error("cannot start machine `{machine}` from `{path}`")]
     Unreadable {
         /// The machine's name.
         machine: String,
         /// The kernel or initrd.
         path: Utf8PathBuf,
-        /// The host kernel's word.
+        /// The error of the host's kernel.
         source: io::Error,
     },
-    /// The host refused a socket, a file or memory.
-    #[error("the host refuses {what} for machine `{machine}`")]
+    /// The host has no socket, file or memory left.
+    #[error("cannot get {what} for machine `{machine}`")]
     Host {
         /// The machine's name.
         machine: String,
-        /// What was asked of it.
+        /// What it was asked for.
         what: &'static str,
-        /// Its word.
+        /// Its error.
         source: io::Error,
     },
     /// QEMU ended before the machine ran.
-    #[error("QEMU {exit} while machine `{machine}` was starting{}", told(.stderr))]
+    #[error("QEMU {exit} while machine `{machine}` was starting{}", printed(.stderr))]
     DiedAtStart {
         /// The machine's name.
         machine: String,
@@ -83,16 +83,16 @@ pub enum VmmError {
         /// The end of what it wrote to standard error.
         stderr: String,
     },
-    /// What was saved cannot be put into a machine.
-    #[error("machine `{machine}` cannot be restored")]
+    /// Saved state cannot be loaded into a machine.
+    #[error("cannot restore machine `{machine}`")]
     Restore {
         /// The machine's name.
         machine: String,
         /// Why.
         source: io::Error,
     },
-    /// A machine cannot be written down.
-    #[error("machine `{machine}` cannot be saved into `{folder}`")]
+    /// A machine cannot be saved.
+    #[error("cannot save machine `{machine}` in `{folder}`")]
     Save {
         /// The machine's name.
         machine: String,
@@ -101,12 +101,12 @@ pub enum VmmError {
         /// Why.
         source: io::Error,
     },
-    /// QEMU's control socket says nothing.
+    /// QEMU does not answer on its control socket.
     #[error("QEMU did not answer `{command}` for machine `{machine}` within {deadline:?}")]
     Unresponsive {
         /// The machine's name.
         machine: String,
-        /// What it was asked.
+        /// The command.
         command: String,
         /// How long it had.
         deadline: Duration,
@@ -116,48 +116,48 @@ pub enum VmmError {
     Control {
         /// The machine's name.
         machine: String,
-        /// QEMU's words.
+        /// QEMU's error.
         source: QmpError,
     },
-    /// QEMU's monitor for people says something that is not understood.
-    #[error("machine `{machine}`: QEMU's monitor says `{said}`")]
+    /// QEMU's human monitor prints something unexpected.
+    #[error("machine `{machine}`: unexpected output of QEMU's monitor: `{said}`")]
     Monitor {
         /// The machine's name.
         machine: String,
-        /// Its words.
+        /// Its output.
         said: String,
     },
-    /// QEMU's gdbstub does not do what waking a guest needs.
-    #[error("machine `{machine}`: QEMU's gdbstub, which wakes its guest, fails")]
+    /// QEMU's gdbstub, which a wakeup needs, fails.
+    #[error("machine `{machine}`: waking the guest by QEMU's gdbstub failed")]
     Stub {
         /// The machine's name.
         machine: String,
         /// Why.
         source: io::Error,
     },
-    /// A guest ran with what its waking had taken away.
+    /// A guest ran before its registers were restored.
     #[error(
-        "machine `{machine}`: its guest was woken, but ran on before the chipset was set up again, and \
-         may do anything now: a debugger that is connected keeps the host from stopping it in time \
-         (disconnect it while the guest sleeps)"
+        "machine `{machine}`: the guest ran before the chipset was set up again after the wakeup, and its \
+         state is undefined: a connected debugger keeps the host from stopping it in time (disconnect it \
+         while the guest sleeps)"
     )]
-    WokeTooFar {
+    ResumedTooLate {
         /// The machine's name.
         machine: String,
     },
-    /// The process's figures cannot be read.
-    #[error("machine `{machine}`: the figures of its process cannot be read")]
+    /// The usage of its process cannot be read.
+    #[error("machine `{machine}`: cannot read the usage of its process")]
     Usage {
         /// The machine's name.
         machine: String,
-        /// The host kernel's word.
+        /// The error of the host's kernel.
         source: io::Error,
     },
 }
 
 impl VmmError {
-    /// Whether it says that the saved machine itself cannot be used, and not only that the host could
-    /// not start it: a process limit, a lack of memory or a killed QEMU damages nothing.
+    /// Whether the saved machine itself is unusable, and not only the host unable to start it: a process limit, a
+    /// lack of memory or a killed QEMU damages nothing.
     pub fn is_of_saved_state(&self) -> bool {
         match self {
             Self::Restore { source, .. } | Self::Unreadable { source, .. } => is_of_content(source),
@@ -169,7 +169,7 @@ impl VmmError {
     }
 }
 
-/// What QEMU says where the host lacks something: the texts of ENOMEM, EAGAIN, EMFILE, ENFILE and
+/// What QEMU prints when the host lacks something: the texts of ENOMEM, EAGAIN, EMFILE, ENFILE and
 /// ENOSPC.
 const SHORTAGES: [&str; 5] = [
     "Cannot allocate memory",
@@ -179,7 +179,7 @@ const SHORTAGES: [&str; 5] = [
     "No space left on device",
 ];
 
-/// Whether reading a file failed because of what it holds, or because it is not there.
+/// Whether reading a file failed because of its content, or because it does not exist.
 pub fn is_of_content(error: &io::Error) -> bool {
     use io::ErrorKind;
     match error.kind() {
@@ -188,12 +188,12 @@ pub fn is_of_content(error: &io::Error) -> bool {
         | ErrorKind::UnexpectedEof
         | ErrorKind::IsADirectory
         | ErrorKind::NotADirectory => true,
-        // An error of ours carries no number of the kernel's; `EIO` is the disk's.
+        // An error of our own has no error number; `EIO` is the disk's.
         _ => os_error(error).is_none_or(|number| number == EIO),
     }
 }
 
-/// The kernel's number for it. `fs_err` keeps it one or two layers below.
+/// The error number, which `fs_err` keeps one or two layers below.
 fn os_error(error: &io::Error) -> Option<i32> {
     let mut found = error.raw_os_error();
     let mut cause = error
@@ -210,7 +210,7 @@ fn os_error(error: &io::Error) -> Option<i32> {
 
 const EIO: i32 = 5;
 
-fn told(stderr: &str) -> String {
+fn printed(stderr: &str) -> String {
     if stderr.is_empty() {
         String::new()
     } else {
@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_host_lacks_is_no_damage() {
+    fn a_shortage_of_the_host_is_not_damage() {
         let restore = |source| VmmError::Restore {
             machine: "v".to_owned(),
             source,

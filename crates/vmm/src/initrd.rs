@@ -15,7 +15,7 @@ use crate::spec::InitrdPart;
 /// Archives start at a multiple of this, bytes: the kernel needs 4, and `cpio` itself pads to 512.
 const ALIGNMENT: u64 = 512;
 
-/// Why there is no RAM disk.
+/// Why the RAM disk cannot be made.
 #[derive(Debug)]
 pub(crate) enum InitrdError {
     /// No memory for it.

@@ -50,7 +50,7 @@ pub fn default_kernel_arguments(accel: Accel, defaults: CmdlineDefaults) -> Vec<
         (
             None,
             "printk.time=1",
-            "the kernel's lines on the console can be told from those of programs: 0 s",
+            "distinguishes the kernel's lines on the console from those of programs: 0 s",
         ),
         (
             Fast,
@@ -96,7 +96,7 @@ fn relied_on(inject_agent: bool) -> Vec<String> {
 
 /// The whole line: the [defaults](default_kernel_arguments), the guest's `own`, which win because
 /// the kernel takes the last of a kind, and what the harness relies on: the first UART as console
-/// and, with `inject_agent`, the agent as first process. What stands behind a `--` in `own` stays
+/// and, with `inject_agent`, the agent as first process. What follows a `--` in `own` stays
 /// there: it is for the init.
 pub fn kernel_arguments(
     accel: Accel,

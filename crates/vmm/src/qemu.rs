@@ -13,7 +13,7 @@ use crate::arguments::SANDBOX;
 use crate::confinement::small_environment;
 use crate::error::VmmError;
 
-/// The oldest QEMU that has all that is used (`-netdev stream` is the youngest).
+/// The oldest QEMU that has all features that are used (`-netdev stream` is the newest).
 pub const OLDEST_QEMU: Version = Version {
     major: 7,
     minor: 2,
@@ -29,7 +29,7 @@ const VERSION_DEADLINE: Duration = Duration::from_secs(20);
 /// The start of a QEMU without a machine.
 const SANDBOX_DEADLINE: Duration = Duration::from_secs(20);
 
-/// A QEMU that was found to be fit.
+/// A QEMU of a suitable version.
 #[derive(Clone, Debug)]
 pub struct Qemu {
     /// The program, as it was given or found.
@@ -41,13 +41,13 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// Looks for QEMU, on `PATH` unless told where, and asks for its version.
+    /// Finds QEMU, at `path` or else on `PATH`, and asks for its version.
     ///
     /// # Errors
-    /// [`VmmError::Process`] if there is none, [`VmmError::NotQemu`] or [`VmmError::TooOld`] if
-    /// there is something else.
-    pub async fn find(told: Option<&Utf8Path>) -> Result<Self, VmmError> {
-        let path = told.map_or_else(|| PROGRAM.into(), Utf8Path::to_owned);
+    /// [`VmmError::Process`] if there is none, [`VmmError::NotQemu`] or [`VmmError::TooOld`] if it is not
+    /// suitable.
+    pub async fn find(path: Option<&Utf8Path>) -> Result<Self, VmmError> {
+        let path = path.map_or_else(|| PROGRAM.into(), Utf8Path::to_owned);
         let mut command = Command::new(path.as_str());
         command.arg("--version");
         small_environment(&mut command);
@@ -67,7 +67,7 @@ impl Qemu {
         Ok(Self::assumed(path, version))
     }
 
-    /// What tells it from any other QEMU: version, and the program's file as it is now.
+    /// Identifies it among others: the version, and size and time of the program's file.
     pub fn identity(&self) -> String {
         use std::os::unix::fs::MetadataExt as _;
         let program = Command::new(self.path.as_str()).resolve();
@@ -76,7 +76,7 @@ impl Qemu {
         format!("qemu {} {size} {time}", self.version)
     }
 
-    /// One that nobody asked.
+    /// One whose version is known.
     pub(crate) fn assumed(path: Utf8PathBuf, version: Version) -> Self {
         Self {
             path,
@@ -88,7 +88,7 @@ impl Qemu {
     /// Starts it once, without a machine, to see whether it can confine itself by seccomp: why not, if
     /// it cannot.
     pub async fn try_sandbox(&self) -> Result<(), String> {
-        /// QMP (`docs/interop/qmp-spec`): a program that is ready and has to end again.
+        /// QMP (`docs/interop/qmp-spec`): commands that end QEMU once it is ready.
         const END: &[u8] = b"{\"execute\":\"qmp_capabilities\"}{\"execute\":\"quit\"}";
         let commands = std::io::pipe().and_then(|(reader, mut writer)| {
             writer.write_all(END)?;
@@ -110,6 +110,12 @@ impl Qemu {
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         self.learn(&said);
         Err(said.trim().to_owned())
+    }
+
+    /// Whether it can map a file privately and writable that it opens read-only (`rom=off`, since 8.2). An older
+    /// one opens the file for writing, although nothing is ever written to it.
+    pub(crate) fn maps_read_only(&self) -> bool {
+        (self.version.major, self.version.minor) >= (8, 2)
     }
 
     /// Can it confine itself by seccomp? True until a start has shown otherwise.
@@ -160,6 +166,18 @@ mod tests {
     }
 
     #[test]
+    fn read_only_files_are_mapped_from_8_2_on() {
+        let maps = |text| {
+            let version = parse_version(text).unwrap();
+            Qemu::assumed("qemu".into(), version).maps_read_only()
+        };
+        assert!(!maps("QEMU emulator version 7.2.22"));
+        assert!(!maps("QEMU emulator version 8.1.5"));
+        assert!(maps("QEMU emulator version 8.2.0"));
+        assert!(maps("QEMU emulator version 10.0.2"));
+    }
+
+    #[test]
     fn a_build_without_seccomp_is_tried_once_more() {
         let qemu = Qemu::assumed("qemu".into(), OLDEST_QEMU);
         assert!(!qemu.learn("could not open kernel"));
@@ -185,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_qemu_is_told() {
+    async fn another_program_is_not_accepted() {
         let error = Qemu::find(Some("/bin/echo".into())).await.unwrap_err();
         assert!(matches!(error, VmmError::NotQemu { .. }), "{error}");
         let error = Qemu::find(Some("provium-no-qemu".into()))

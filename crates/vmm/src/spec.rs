@@ -20,7 +20,7 @@ pub struct MachineSpec {
     /// For messages and for the host's process list.
     pub name: String,
     /// The kernel: an ELF `vmlinux` with a PVH note, or a bzImage. A guest that is to wake from S3
-    /// needs a bzImage: at every reset, and waking is one, QEMU writes an ELF anew over the kernel
+    /// needs a bzImage: at every reset, and waking is one, QEMU loads an ELF image again over the kernel
     /// that sleeps. A bzImage boots 0.23 s slower.
     pub kernel: Utf8PathBuf,
     /// Parts of the initial RAM disk, joined in order.
@@ -55,7 +55,7 @@ impl MachineSpec {
         self.memory.div_ceil(1 << 20)
     }
 
-    /// What no QEMU would take, told before one is asked.
+    /// What no QEMU would accept, found before one is started.
     pub(crate) fn fault(&self) -> Option<String> {
         if self.memory_mib() < 4 {
             return Some(format!("{} bytes of memory are too few", self.memory));

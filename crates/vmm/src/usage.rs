@@ -1,17 +1,17 @@
-//! What a machine costs its host: figures of the QEMU process, from `/proc`.
+//! The resources that a QEMU process uses, from `/proc`.
 
 use std::io;
 use std::time::Duration;
 
-/// What a process has used and uses.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// CPU time of all its threads, in user and kernel mode.
     pub cpu_time: Duration,
     /// Resident memory, bytes. Pages shared with others count fully.
     pub resident_bytes: u64,
-    /// Memory that is its own, and its share of what it shares with others, bytes: what one more machine
-    /// of the kind costs.
+    /// Memory of its own, and its share of memory that it shares with others, bytes: the cost of one more
+    /// machine of the kind.
     pub proportional_bytes: u64,
 }
 

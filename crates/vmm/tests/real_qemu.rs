@@ -11,8 +11,8 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Exit, ProcessError};
 use provium_vmm::{
-    Accel, AccelChoice, Console, Death, DeathKind, InitrdPart, Machine, MachineEvent, MachineSpec,
-    Qemu, SaveForm, SavedMachine, VmmError, decide_accel, tiny,
+    Accel, AccelChoice, ConsoleLog, Death, DeathKind, InitrdPart, Machine, MachineEvent,
+    MachineSpec, Qemu, SaveForm, SavedMachine, Standby, VmmError, decide_accel, tiny,
 };
 use tokio::time::timeout;
 
@@ -58,7 +58,7 @@ impl Bench {
 
     /// A machine whose guest listens.
     async fn launch(&self) -> Machine {
-        let machine = Machine::launch(self.spec(), &self.qemu, Console::new())
+        let machine = Machine::launch(self.spec(), &self.qemu, ConsoleLog::new())
             .await
             .unwrap();
         expect(&machine.console(), 0, &tiny::finished(ROUNDS)).await;
@@ -67,7 +67,7 @@ impl Bench {
 }
 
 /// Waits for the text at or after `position`; the position behind it.
-async fn expect(console: &Console, position: u64, text: &str) -> u64 {
+async fn expect(console: &ConsoleLog, position: u64, text: &str) -> u64 {
     let found = async {
         loop {
             let bytes = console.read_from(position).unwrap();
@@ -109,6 +109,27 @@ fn open_files() -> BTreeSet<String> {
             target.starts_with("socket:") || target.contains("memfd") || target.contains("pidfd")
         })
         .collect()
+}
+
+/// How often process `pid` has the file open for writing.
+fn open_for_writing(pid: u32, path: &Utf8Path) -> usize {
+    let proc = std::path::PathBuf::from(format!("/proc/{pid}"));
+    std::fs::read_dir(proc.join("fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| {
+            std::fs::read_link(entry.path()).is_ok_and(|target| target == path.as_std_path())
+        })
+        .filter(|entry| {
+            let info =
+                std::fs::read_to_string(proc.join("fdinfo").join(entry.file_name())).unwrap();
+            let flags = info
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .unwrap();
+            u32::from_str_radix(flags.trim(), 8).unwrap() & 0o3 != 0
+        })
+        .count()
 }
 
 /// One test, because open files are the process's: it counts them at the end.
@@ -182,15 +203,13 @@ async fn pauses_and_quits(bench: &Bench) {
 
 impl Bench {
     async fn restore(&self, saved: &SavedMachine) -> Result<Machine, VmmError> {
+        let standby = self.standby(saved).await?;
+        standby.assign("copy".to_owned(), ConsoleLog::new()).await
+    }
+
+    async fn standby(&self, saved: &SavedMachine) -> Result<Standby, VmmError> {
         let kernel = self.spec().kernel;
-        Machine::restore(
-            saved.clone(),
-            "copy".to_owned(),
-            kernel,
-            &self.qemu,
-            Console::new(),
-        )
-        .await
+        Standby::restore(saved.clone(), "standby".to_owned(), kernel, &self.qemu).await
     }
 }
 
@@ -201,11 +220,11 @@ async fn saved(bench: &Bench, folder: &Utf8Path) -> SavedMachine {
     console.write(b"123").await.unwrap();
     expect(&console, 0, "123").await;
     machine.pause().await.unwrap();
-    let facts = machine.save(folder, SaveForm::OnBase).await.unwrap();
-    assert!(facts.whole, "a booted machine has no base");
+    let manifest = machine.save(folder, SaveForm::OnBase).await.unwrap();
+    assert!(manifest.whole, "a booted machine has no base");
     assert!(
-        facts.ram_bytes > 0 && facts.ram_bytes < 8 << 20,
-        "{facts:?}"
+        manifest.ram_bytes > 0 && manifest.ram_bytes < 8 << 20,
+        "{manifest:?}"
     );
     machine.resume().await.unwrap();
     console.write(b"456").await.unwrap();
@@ -220,6 +239,9 @@ async fn is_saved_and_restored(bench: &Bench) {
     let whole = saved(bench, &folder.join("whole")).await;
     let (first, second) = tokio::join!(bench.restore(&whole), bench.restore(&whole));
     let (first, second) = (first.unwrap(), second.unwrap());
+    if (bench.qemu.version.major, bench.qemu.version.minor) >= (8, 2) {
+        assert_eq!(open_for_writing(first.pid(), &folder.join("whole/ram")), 0);
+    }
     for (machine, word) in [(&first, "77"), (&second, "88")] {
         let console = machine.console();
         let log = String::from_utf8(console.read_all().unwrap()).unwrap();
@@ -229,11 +251,33 @@ async fn is_saved_and_restored(bench: &Bench) {
         expect(&console, 0, &format!("123{word}")).await;
     }
 
+    let mut standby = bench.standby(&whole).await.unwrap();
+    standby.resume().await.unwrap();
+    standby.pause().await.unwrap();
+    let console = ConsoleLog::new();
+    let warm = standby.assign("warm".to_owned(), console.clone()).await;
+    let warm = warm.unwrap();
+    // Queued behind the pause, which is given up without waiting for it.
+    let mut events = warm.events();
+    warm.resume().await.unwrap();
+    assert_eq!(
+        timeout(SOON, events.recv()).await.unwrap(),
+        Ok(MachineEvent::Resumed)
+    );
+    drop(timeout(Duration::ZERO, warm.pause()).await);
+    warm.queue_resume();
+    for event in [MachineEvent::Paused, MachineEvent::Resumed] {
+        assert_eq!(timeout(SOON, events.recv()).await.unwrap(), Ok(event));
+    }
+    console.write(b"66").await.unwrap();
+    expect(&console, 0, "12366").await;
+    warm.quit().await;
+
     // What a copy has written is saved on the base, or whole.
     first.pause().await.unwrap();
     let on_base = folder.join("on-base");
-    let facts = first.save(&on_base, SaveForm::OnBase).await.unwrap();
-    assert!(!facts.whole && facts.ram_bytes < whole.facts.ram_bytes + (1 << 20));
+    let manifest = first.save(&on_base, SaveForm::OnBase).await.unwrap();
+    assert!(!manifest.whole && manifest.ram_bytes < whole.manifest.ram_bytes + (1 << 20));
     let again = folder.join("again");
     first.save(&again, SaveForm::Whole).await.unwrap();
     assert!(
@@ -263,7 +307,7 @@ async fn is_not_restored_from_damage(bench: &Bench) {
     let folder = Utf8Path::from_path(folder.path()).unwrap();
     let whole = saved(bench, folder).await;
     let mut foreign = whole.clone();
-    foreign.facts.qemu = "0.1.0".to_owned();
+    foreign.manifest.qemu = "0.1.0".to_owned();
     let error = bench.restore(&foreign).await.unwrap_err();
     assert!(matches!(error, VmmError::Restore { .. }), "{error}");
 
@@ -340,7 +384,7 @@ async fn fails_to_start(bench: &Bench) {
         kernel,
         ..bench.spec()
     };
-    let error = Machine::launch(spec, &bench.qemu, Console::new())
+    let error = Machine::launch(spec, &bench.qemu, ConsoleLog::new())
         .await
         .unwrap_err();
     let VmmError::DiedAtStart { stderr, .. } = &error else {
@@ -352,10 +396,10 @@ async fn fails_to_start(bench: &Bench) {
         kernel: "/nonexistent/vmlinux".into(),
         ..bench.spec()
     };
-    let error = Machine::launch(spec, &bench.qemu, Console::new())
+    let error = Machine::launch(spec, &bench.qemu, ConsoleLog::new())
         .await
         .unwrap_err();
-    let text = "machine `tiny, with a comma` cannot start from `/nonexistent/vmlinux`";
+    let text = "cannot start machine `tiny, with a comma` from `/nonexistent/vmlinux`";
     assert_eq!(error.to_string(), text);
 }
 
@@ -385,7 +429,7 @@ async fn kvm_runs_a_machine_where_it_works() {
         accel: Accel::Kvm,
         ..bench.spec()
     };
-    let machine = Machine::launch(spec, &bench.qemu, Console::new())
+    let machine = Machine::launch(spec, &bench.qemu, ConsoleLog::new())
         .await
         .unwrap();
     expect(&machine.console(), 0, &tiny::finished(ROUNDS)).await;

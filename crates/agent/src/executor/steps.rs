@@ -12,7 +12,8 @@ use super::tree::Stray;
 use super::workers;
 use crate::failure::{self, OpResult};
 use crate::roots;
-use crate::sys::area::{BUFFERS, Code, SlotState, WOULD_WAIT, thread_state};
+use crate::sys::area::{BUFFERS, Code, WOULD_WAIT, thread_state};
+use crate::sys::slot::SlotState;
 use crate::sys::{Errno, Sys, file, memory, process, raw};
 use provium_protocol::op::{Buffer, Syscall};
 use provium_protocol::{Descriptor, Event, Op, Reply};
@@ -200,8 +201,12 @@ impl Owner {
                 });
                 match written {
                     Ok(address) => {
-                        let arguments =
-                            [number(slot), address.cast_signed(), number(payload.len())];
+                        let arguments = [
+                            number(slot),
+                            state.ticket_of(slot).number(),
+                            address.cast_signed(),
+                            number(payload.len()),
+                        ];
                         self.post(state, Step::Fork { slot }, Code::Fork, &arguments);
                     }
                     Err(errno) => {
@@ -494,7 +499,7 @@ impl Owner {
             return true;
         }
         let next = state.operations.front().or(state.exact.front());
-        if next.is_some_and(|job| names_a_path(&job.op)) && state.root.has_moved() {
+        if next.is_some_and(|job| job.op.resolves_path()) && state.root.has_moved() {
             shared.follow_root();
             if let Some(folder) = Root::enter() {
                 let arguments = [i64::from(process::id()), i64::from(folder.as_raw_fd())];
@@ -522,7 +527,11 @@ impl Owner {
             Op::Open { path, flags, perm } => self.post_open(state, call, path, flags, perm),
             Op::CloseFd { fd } => self.close_descriptor(state, call, fd),
             Op::SpawnWorker(spec) => self.fork_worker(shared, state, call, &spec),
-            _ => {}
+            // The class of every other operation is another.
+            _ => state.finish(
+                call,
+                Err(failure::invalid("not an operation of the raw process")),
+            ),
         }
         true
     }
@@ -586,9 +595,8 @@ impl Owner {
             .map(|(index, _)| *index)
             .collect();
         for index in unknown {
-            let slot = self.area.slot(index);
-            let begun = slot.get() != SlotState::Expected;
-            slot.tell(SlotState::Aborted);
+            let begun = self.area.slot(index).get() != SlotState::Expected;
+            self.abort_slot(state, index);
             let Some(used) = state.slots.remove(&index) else {
                 continue;
             };
@@ -614,7 +622,8 @@ impl Owner {
         let len = number(payload.len());
         if self.area.put_payload(&payload) {
             let address = self.area.payload().cast_signed();
-            let arguments = [number(slot), address, len];
+            let ticket = state.ticket_of(slot).number();
+            let arguments = [number(slot), ticket, address, len];
             self.post(state, Step::Fork { slot }, Code::Fork, &arguments);
         } else {
             self.post(state, Step::Load { slot, payload }, Code::Load, &[len]);
@@ -631,26 +640,6 @@ impl Owner {
     ) {
         self.post(state, Step::Worker { slot }, code, arguments);
     }
-}
-
-/// Whether the operation depends on the root.
-fn names_a_path(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Exec(_)
-            | Op::ReadFile { .. }
-            | Op::WriteFile { .. }
-            | Op::Stat { .. }
-            | Op::ListDir { .. }
-            | Op::MakeDir { .. }
-            | Op::Unlink { .. }
-            | Op::Rename { .. }
-            | Op::Chmod { .. }
-            | Op::Symlink { .. }
-            | Op::ReadLink { .. }
-            | Op::Open { .. }
-            | Op::TailFile { .. }
-    )
 }
 
 /// What a request returned: a number, or an errno.

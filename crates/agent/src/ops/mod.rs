@@ -1,5 +1,5 @@
 //! What concerns the guest as a whole.
 
 pub(crate) mod clock;
-pub(crate) mod renewal;
+pub(crate) mod identity;
 pub(crate) mod stats;

@@ -3,10 +3,8 @@
 use super::link::{Executor, GRACE};
 use super::serve::Router;
 use crate::executor::Numbers;
-use crate::ops::renewal;
 use crate::sys::{boot, clock};
 use provium_protocol::frame::SYNC;
-use provium_protocol::op::Renewal;
 use provium_protocol::{CallId, FrameKind, Hello, HostHello, Lane, PROTOCOL_VERSION, codec};
 use std::time::Instant;
 
@@ -43,8 +41,7 @@ impl Router {
         self.mark_announced();
     }
 
-    /// A host greets: what an older session left goes, and its wishes are carried out before it is
-    /// answered.
+    /// Starts a session: what is left of an older one is dismissed first.
     pub(super) fn begin_session(&mut self, message: &[u8]) {
         let Ok(host) = codec::decode::<HostHello>(message) else {
             return;
@@ -57,16 +54,7 @@ impl Router {
             self.start_executor();
         }
         self.session = Some(host.session);
-        let mut complaints = self.duties.complaints.clone();
-        let wishes = Renewal {
-            realtime_ns: host.realtime_ns,
-            hostname: host.hostname,
-            entropy: host.entropy,
-            fresh_hwrng: false,
-        };
-        for (what, errno) in renewal::carry_out(&wishes, self.duties.is_init) {
-            complaints.push(format!("{what}: {errno}"));
-        }
+        let complaints = self.duties.complaints.clone();
         self.hello(host.session, complaints);
     }
 

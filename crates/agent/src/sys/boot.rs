@@ -152,7 +152,7 @@ pub(crate) fn catch_ctrl_alt_del() {
 }
 
 /// Mixes bytes into the random generator, counts them as entropy, and has it take a new key.
-pub(crate) fn rekey_random(device: RawFd, bytes: &[u8]) -> Sys<()> {
+pub(crate) fn reseed_random(device: RawFd, bytes: &[u8]) -> Sys<()> {
     const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
     const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
     for piece in bytes.chunks(512) {

@@ -1,6 +1,6 @@
 //! Waiting for the answer of a guest that may end meanwhile: the wait ends with the guest.
 
-use provium_vmm::{Machine, Suspicion};
+use provium_vmm::{FailureHint, Machine};
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
@@ -43,20 +43,20 @@ pub(crate) async fn answer_of_boot<T>(
     let mut answer = pin!(answer);
     let mut ended = machine.ended();
     let mut resets = machine.reboots();
-    let suspicion = tokio::select! {
+    let hint = tokio::select! {
         biased;
         answered = &mut answer => return Ok(answered),
         () = async { drop(ended.wait_for(Option::is_some).await) } => {
             return Err(NoAnswer::Ended(told(&ended, "QEMU ended")));
         }
         () = reset_after(&mut resets, reboots) => return Err(NoAnswer::Reset),
-        suspicion = machine.suspicion() => suspicion,
+        hint = machine.failure_hint() => hint,
         () = tokio::time::sleep(limit) => return Err(NoAnswer::Late),
     };
     tokio::select! {
         biased;
         answered = answer => Ok(answered),
-        word = last_word(machine, &suspicion) => Err(NoAnswer::Ended(word)),
+        word = last_word(machine, &hint) => Err(NoAnswer::Ended(word)),
     }
 }
 
@@ -70,10 +70,10 @@ async fn reset_after(resets: &mut watch::Receiver<u64>, reboots: u64) {
 
 /// What is told of a guest whose console suggests its end: what QEMU says, which may know better,
 /// if it says it soon. Meanwhile the console gets whole, too.
-pub(crate) async fn last_word(machine: &Machine, suspicion: &Suspicion) -> String {
+pub(crate) async fn last_word(machine: &Machine, hint: &FailureHint) -> String {
     match end_of(machine).await {
         Some(end) => end,
-        None => suspicion.to_string(),
+        None => hint.to_string(),
     }
 }
 

@@ -1,21 +1,21 @@
 //! From a VM's options to an agent that answers.
 //!
-//! A boot is from a template where that is allowed and one can be had or made, and cold otherwise.
-//! Either way the guest is told who it is before the test sees it: its name, the time, randomness.
+//! A boot is from a template where that is allowed and one exists or can be made, and cold otherwise.
+//! Either way the guest's identity (its name, the time, randomness) is set before the test sees it.
 
 use crate::apart::apart;
-use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::lock::lock;
-use crate::saved::{Base, Identity, host_name};
+use crate::save::{Base, Identity, host_name};
 use crate::vm::handle::{Stage, Vm, VmState};
 use crate::vm::options::VmOptions;
 use crate::vm::running::{MachineNumber, Running};
 use provium_events::{BootKind, Event};
 use provium_guest::Channel;
 use provium_image::GuestImage;
+use provium_pool::{Grant, Resources, resources_of_vm};
 use provium_vmm::Machine;
 use std::fmt;
 use std::future::Future;
@@ -45,6 +45,20 @@ pub(crate) struct Terms {
     pub(crate) options: VmOptions,
     /// When its caller's time is up.
     until: Option<Instant>,
+}
+
+impl Terms {
+    /// For the boot that a template is made of, which is the same for all VMs of its kind: without the
+    /// time that the test wants, which the guest gets with its identity.
+    pub(crate) fn of_template(&self) -> Self {
+        Self {
+            options: VmOptions {
+                initial_time_ns: None,
+                ..self.options.clone()
+            },
+            until: self.until,
+        }
+    }
 }
 
 /// How long an agent may take to answer; as text, with what that is made of.
@@ -125,7 +139,7 @@ impl Vm {
         let options = options.over(&self.0.options);
         self.console().begin_boot();
         let profile = &self.0.profile;
-        let need = Need::of_vm(options.memory(profile), options.cpus(profile));
+        let need = resources_of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;
         let started = Instant::now();
         let image = self.environment().image(&profile.name).await;
@@ -143,13 +157,13 @@ impl Vm {
         Ok(())
     }
 
-    /// A running machine whose guest knows who it is.
+    /// A running machine whose guest has its identity.
     async fn start(&self, terms: &Terms, image: &GuestImage) -> Result<Started, LabError> {
         if let Some(started) = self.boot_from_template(terms, image).await? {
             return Ok(started);
         }
         let (machine, channel, _) = self.boot_cold_on_time(terms, image).await?;
-        self.introduce(&machine, &channel, terms).await?;
+        self.set_identity(&machine, &channel, terms).await?;
         Ok(Started {
             machine,
             channel,
@@ -159,16 +173,16 @@ impl Vm {
         })
     }
 
-    /// Tells a guest that has just come up who it is.
-    pub(crate) async fn introduce(
+    /// Gives a guest that has just come up its name, the time and randomness.
+    pub(crate) async fn set_identity(
         &self,
         machine: &Machine,
         channel: &Channel,
         terms: &Terms,
     ) -> Result<(), LabError> {
         let limit = self.limit_of(terms);
-        let told = channel.renew(self.identity(&terms.options).renewal());
-        let no_answer = match answer_of(machine, limit.time, told).await {
+        let identity = self.identity(&terms.options).request();
+        let no_answer = match answer_of(machine, limit.time, channel.set_identity(identity)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if error.channel().is_some() => match end_of(machine).await {
                 Some(end) => NoAnswer::Ended(end),
@@ -211,7 +225,7 @@ impl Vm {
         }
     }
 
-    /// Who the guest is after a boot.
+    /// The guest's identity after a boot.
     pub(crate) fn identity(&self, options: &VmOptions) -> Identity {
         Identity {
             realtime_ns: Some(options.initial_time_ns.unwrap_or_else(now_ns)),
@@ -260,7 +274,7 @@ impl Vm {
             watch: Mutex::new(None),
             pressed: Mutex::new(None),
         });
-        running.machine.note_answer();
+        running.machine.mark_agent_up();
         self.0
             .stage
             .send_replace(Stage::Booted(Arc::clone(&running)));
@@ -278,10 +292,12 @@ impl Vm {
     }
 
     /// Takes what a machine needs from the file's claim, or from the pool.
-    pub(crate) async fn grant(&self, call: &str, need: Need) -> Result<Grant, LabError> {
+    pub(crate) async fn grant(&self, call: &str, need: Resources) -> Result<Grant, LabError> {
         let environment = self.environment();
-        environment.spares.make_room(environment.budget().room());
-        let grant = self.0.file.acquire(need).await;
+        environment
+            .warm_pool
+            .make_room(environment.pool().available().memory_bytes);
+        let grant = self.0.file.budget.acquire(need).await;
         grant.map_err(|source| LabError::Budget {
             subject: self.subject(),
             call: call.to_owned(),

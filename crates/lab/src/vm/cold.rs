@@ -3,17 +3,16 @@
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
-use crate::saved::{entropy, host_name};
-use crate::vm::boot::{Terms, now_ns};
+use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
-use provium_guest::{AnswerAsk, Answering, Channel};
+use provium_guest::{Channel, ModuleProvider, ModulesFuture};
 use provium_image::{AGENT_BUILD, BootRequest, GuestImage, ImageError};
-use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
+use provium_protocol::message::{Hello, HostHello, ModuleFile};
 use provium_vmm::{InitrdPart, Machine, MachineSpec};
 use std::sync::Arc;
 
-/// What a guest is called until it is told its name: a template is made before it has one.
+/// The host name of a guest until its identity is set. A template is saved before that.
 const UNNAMED: &str = "guest";
 
 impl Vm {
@@ -114,7 +113,7 @@ impl Vm {
         let asks = modules_from(image);
         let establish = Channel::establish(
             vec![streams.virtio, streams.uart],
-            self.hello(&terms.options),
+            host_hello(),
             AGENT_BUILD,
             asks,
         );
@@ -129,38 +128,34 @@ impl Vm {
         };
         Err(self.unanswered(no_answer, &limit))
     }
+}
 
-    /// What the agent is told when it comes up, now and after each reset.
-    pub(crate) fn hello(&self, options: &VmOptions) -> HostHello {
-        HostHello {
-            protocol: provium_protocol::PROTOCOL_VERSION,
-            build: AGENT_BUILD.to_owned(),
-            session: 0,
-            realtime_ns: Some(options.initial_time_ns.unwrap_or_else(now_ns)),
-            hostname: Some(host_name(self.name())),
-            entropy: entropy(),
-        }
+/// The greeting of a new session, whose number the channel chooses.
+pub(crate) fn host_hello() -> HostHello {
+    HostHello {
+        protocol: provium_protocol::PROTOCOL_VERSION,
+        build: AGENT_BUILD.to_owned(),
+        session: 0,
     }
 }
 
-/// Answers the questions of a guest that was booted from `image`.
-pub(crate) fn modules_from(image: &GuestImage) -> Arc<dyn AnswerAsk> {
+/// Provides the kernel modules of a guest that was booted from `image`.
+pub(crate) fn modules_from(image: &GuestImage) -> Arc<dyn ModuleProvider> {
     Arc::new(ModulesFrom(image.clone()))
 }
 
-/// Answers a guest's `modprobe` from its image's modules.
+/// The modules of a guest image.
 struct ModulesFrom(GuestImage);
 
-impl AnswerAsk for ModulesFrom {
-    fn answer(&self, ask: Ask) -> Answering<'_> {
-        let Ask::Module { name } = ask;
+impl ModuleProvider for ModulesFrom {
+    fn modules(&self, name: String) -> ModulesFuture<'_> {
         let modules = self.0.modules.clone();
         let read = move || {
             let Some(found) = modules.and_then(|index| index.resolve(&name)) else {
                 return Vec::new();
             };
             if found.is_empty() {
-                // Known, and in the kernel already: told by a module without an object.
+                // Built into the kernel: a module without an object says so.
                 return vec![ModuleFile {
                     name,
                     object: Vec::new().into(),
@@ -175,8 +170,6 @@ impl AnswerAsk for ModulesFrom {
             });
             files.collect::<Option<Vec<_>>>().unwrap_or_default()
         };
-        Box::pin(async move {
-            Answer::Modules(tokio::task::spawn_blocking(read).await.unwrap_or_default())
-        })
+        Box::pin(async move { tokio::task::spawn_blocking(read).await.unwrap_or_default() })
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::environment::Environment;
 use crate::error::LabError;
-use crate::file_context::FileContext;
+use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::graph::test_file::FileContext;
 use crate::guest::clock::Clock;
 use crate::guest::console::Console;
 use crate::guest::file::Files;
@@ -12,13 +13,13 @@ use crate::guest::surface::Surface;
 use crate::guest::worker::Workers;
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
 use crate::vm::options::VmOptions;
 use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
 use crate::vm::timeline::{Mark, Past, Timeline};
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_protocol::message::GuestStats;
+use provium_protocol::op::Stats;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -333,7 +334,7 @@ impl Vm {
 
     async fn guest_stats(&self, call: &str) -> Result<GuestStats, LabError> {
         let line = self.surface().agent(call.to_owned())?;
-        let stats = line.lane.channel().stats().await;
+        let stats = line.lane.channel().call(Stats).await;
         line.checked(stats).await
     }
 

@@ -7,7 +7,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
 use crate::vm::running::Running;
-use provium_protocol::message::HostHello;
+use provium_protocol::op::SetIdentity;
 use provium_vmm::VmmError;
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Why a guest that sleeps is as good as dead.
-pub(crate) const NO_WAKING: &str = "a guest that was started from an ELF kernel, as a bzImage is \
+pub(crate) const S3_UNSUPPORTED: &str = "a guest that was started from an ELF kernel, as a bzImage is \
                                     unpacked to, cannot be woken from S3: QEMU would put the kernel \
                                     over its memory again (`s3 = true` in its profile starts it from \
                                     the bzImage)";
@@ -165,7 +165,7 @@ impl Vm {
 
     /// An error while the guest sleeps (S3): it does not see what is asked of it.
     pub(crate) async fn check_awake(&self, call: &str, running: &Running) -> Result<(), LabError> {
-        match running.machine.sleeps().await {
+        match running.machine.is_suspended().await {
             Ok(false) => Ok(()),
             Ok(true) => {
                 let why = "the guest sleeps (S3); wake it first, with wakeup()";
@@ -192,10 +192,10 @@ impl Vm {
         let _lifecycle = self.lifecycle().await;
         let call = "wakeup()";
         let running = self.running_in(call, VmState::Booted, "booted")?;
-        if !running.machine.can_wake() {
-            return Err(LabError::invalid(self.subject(), call, NO_WAKING));
+        if !running.machine.can_resume_from_s3() {
+            return Err(LabError::invalid(self.subject(), call, S3_UNSUPPORTED));
         }
-        match running.machine.sleeps().await {
+        match running.machine.is_suspended().await {
             Ok(true) => {}
             Ok(false) => {
                 let why = "the guest does not sleep (S3)";
@@ -330,10 +330,13 @@ impl Vm {
         }
     }
 
-    /// What an agent that comes up again is told, and how long it may take.
-    pub(crate) fn reboot_terms(&self) -> (HostHello, Duration) {
+    /// The identity of the guest after a reboot, which is made when the agent has answered, and how long
+    /// that may take.
+    pub(crate) fn reboot_terms(&self) -> (impl FnOnce() -> SetIdentity + Send + 'static, Duration) {
         let options = lock(&self.0.booted_with).clone();
-        (self.hello(&options), self.agent_limit(&options))
+        let limit = self.agent_limit(&options);
+        let vm = self.clone();
+        (move || vm.identity(&options).request(), limit)
     }
 
     async fn on_machine(

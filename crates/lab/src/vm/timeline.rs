@@ -4,7 +4,7 @@
 //! makes everything before it void. Going back to a snapshot makes void what was made after the
 //! snapshot, and what was made before it holds again: for the guest, it has never been otherwise.
 
-use crate::scope::ResourceId;
+use crate::graph::scope::ResourceId;
 
 /// When a handle was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

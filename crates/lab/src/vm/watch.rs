@@ -19,11 +19,12 @@
 
 use crate::guest::answer::{NoAnswer, answer_of, end_of, last_word, told};
 use crate::lock::lock;
+use crate::vm::cold::host_hello;
 use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
-use crate::vm::power::NO_WAKING;
+use crate::vm::power::S3_UNSUPPORTED;
 use crate::vm::running::{DeathReport, Running};
 use provium_guest::{After, ChannelError};
-use provium_vmm::{DeathKind, MachineEvent, Suspicion};
+use provium_vmm::{DeathKind, FailureHint, MachineEvent};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -121,7 +122,7 @@ enum Sign {
     /// The agent announced itself in the middle of a session.
     Announced,
     PortStaysClosed,
-    Suspicion(Suspicion),
+    FailureHint(FailureHint),
     Silence(Duration),
 }
 
@@ -158,7 +159,7 @@ impl<'a> Watch<'a> {
                 _ = closed.wait_for(Option::is_some) => Sign::ChannelClosed,
                 Ok(event) = events.recv() => Sign::Event(event),
                 Ok(()) = announcements.changed() => Sign::Announced,
-                suspicion = running.machine.suspicion() => Sign::Suspicion(suspicion),
+                hint = running.machine.failure_hint() => Sign::FailureHint(hint),
                 () = self.grace_of(port_closed) => Sign::PortStaysClosed,
                 silent = &mut silence => Sign::Silence(silent),
             };
@@ -203,8 +204,8 @@ impl<'a> Watch<'a> {
                     announcements.mark_unchanged();
                     silence.set(self.silence());
                 }
-                Sign::Event(MachineEvent::Suspended) if !running.machine.can_wake() => {
-                    return End::Death(format!("the guest went to sleep; {NO_WAKING}"));
+                Sign::Event(MachineEvent::Suspended) if !running.machine.can_resume_from_s3() => {
+                    return End::Death(format!("the guest went to sleep; {S3_UNSUPPORTED}"));
                 }
                 Sign::Event(event) => self.follow(event),
                 Sign::PortStaysClosed => {
@@ -218,7 +219,7 @@ impl<'a> Watch<'a> {
                             .to_owned(),
                     );
                 }
-                Sign::Suspicion(suspicion) => {
+                Sign::FailureHint(hint) => {
                     let limit = vm.environment().patient(CONFIRMATION);
                     let answer = tokio::time::timeout(limit, running.channel.ping());
                     let answers = tokio::select! {
@@ -229,10 +230,10 @@ impl<'a> Watch<'a> {
                     if answers {
                         continue;
                     }
-                    let how = last_word(&running.machine, &suspicion).await;
+                    let how = last_word(&running.machine, &hint).await;
                     let kind = ended.borrow().as_ref().map(|death| death.kind);
-                    return match (kind, suspicion) {
-                        (Some(DeathKind::PoweredOff), _) | (None, Suspicion::PoweredDown) => {
+                    return match (kind, hint) {
+                        (Some(DeathKind::PoweredOff), _) | (None, FailureHint::PoweredDown) => {
                             End::Off(how)
                         }
                         _ => End::Death(how),
@@ -334,7 +335,7 @@ impl<'a> Watch<'a> {
         lock(&vm.0.timeline).boot();
         vm.console().begin_boot();
         *lock(&running.pressed) = None;
-        running.machine.forget_suspicions().await;
+        running.machine.clear_failure_hints().await;
         vm.greet_again(running)
             .await
             .map_err(|how| format!("the guest rebooted, then: {how}"))
@@ -347,12 +348,14 @@ impl Vm {
         &'a self,
         running: &'a Running,
     ) -> impl Future<Output = Result<(), String>> + Send + 'a {
-        let (hello, limit) = self.reboot_terms();
+        let (identity, limit) = self.reboot_terms();
         async move {
-            let back = running.channel.resync(hello, After::Reboot);
+            let back = running
+                .channel
+                .resync_as(host_hello(), After::Reboot, identity);
             match answer_of(&running.machine, limit, back).await {
                 Ok(Ok(_)) => {
-                    running.machine.note_answer();
+                    running.machine.mark_agent_up();
                     Ok(())
                 }
                 Ok(Err(error)) => Err(match end_of(&running.machine).await {

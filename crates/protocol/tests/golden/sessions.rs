@@ -7,8 +7,8 @@ use provium_protocol::{Hello, HostHello, PROTOCOL_VERSION};
 #[test]
 fn version() {
     assert_eq!(
-        PROTOCOL_VERSION, 3,
-        "the golden bytes in this folder are of version 3"
+        PROTOCOL_VERSION, 4,
+        "the golden bytes in this folder are of version 4"
     );
 }
 
@@ -19,18 +19,12 @@ fn host_hello() {
             protocol: 1,
             build: "b1".to_owned(),
             session: 2,
-            realtime_ns: Some(-3),
-            hostname: Some("web".to_owned()),
-            entropy: vec![0, 0xff],
-        } => b"\x96\x01\xa2b1\x02\xfd\xa3web\xc4\x02\x00\xff",
+        } => b"\x93\x01\xa2b1\x02",
         HostHello {
             protocol: 1,
             build: String::new(),
             session: u64::MAX,
-            realtime_ns: None,
-            hostname: None,
-            entropy: Vec::new(),
-        } => b"\x96\x01\xa0\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xc0\xc0\xc4\x00",
+        } => b"\x93\x01\xa0\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
     }
 }
 

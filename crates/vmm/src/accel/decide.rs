@@ -1,13 +1,13 @@
-//! The decision for an accelerator, and how fast it is.
+//! Decides which accelerator is used.
 
 use std::io;
 
 use camino::Utf8Path;
 use fs_err as fs;
 
-use super::kept::{self, Subject, Trials};
 use super::trial::Trial;
-use super::verdict::{self, Verdict};
+use super::trial_cache::{self, Subject, Trials};
+use super::verdict::{self, ProbeResult};
 use super::{Accel, AccelChoice, probe};
 use crate::error::VmmError;
 use crate::qemu::Qemu;
@@ -17,25 +17,25 @@ const DEVICE: &str = "/dev/kvm";
 /// Differs from boot to boot of the host.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// What runs the guests, and what was found out about it.
+/// The accelerator that runs the guests, and how fast it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// The accelerator.
     pub accel: Accel,
-    /// Why it is this one, as a sentence's clause for `doctor`.
+    /// Why it was chosen, as a clause for `doctor`.
     pub why: String,
-    /// How many times longer than a processor of 3.3 GHz itself a guest takes for its kernel's work:
-    /// measured, from 1 on. Who waits for a guest multiplies time limits by it.
+    /// How many times longer the guest's kernel takes than on a processor of 3.3 GHz: measured, at least 1.
+    /// Timeouts that wait for a guest are multiplied by it.
     pub slowdown: f64,
 }
 
-/// Which accelerator serves, why, and how fast it is. The first call after a boot of the host takes
+/// Decides which accelerator is used. The first call after a boot of the host takes
 /// about half a second where KVM is absent, a second where it works and ten where it crawls; later
 /// ones read the trials from `cache_dir`.
 ///
 /// # Errors
-/// [`VmmError::KvmUnusable`] if KVM was demanded and does not work, [`VmmError::NoAccelerator`] if TCG
-/// is left and does not work either: the errors say what happened.
+/// [`VmmError::KvmUnusable`] if KVM was requested and does not work, [`VmmError::NoAccelerator`] if TCG
+/// does not work either.
 pub async fn decide_accel(
     qemu: &Qemu,
     choice: AccelChoice,
@@ -43,53 +43,55 @@ pub async fn decide_accel(
 ) -> Result<Decision, VmmError> {
     let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default();
     let subject = Subject::of(qemu, &boot_id);
-    let known = kept::load(cache_dir, &subject);
-    // One after the other: they are compared by time.
+    let known = trial_cache::load(cache_dir, &subject);
+    // One after the other, since their times are compared.
     let tcg = tried(qemu, Accel::Tcg, known.tcg.as_ref()).await;
-    let refused = |why| Verdict { kvm: false, why };
-    let (kvm, verdict) = match choice {
+    let refused = |why| ProbeResult { kvm: false, why };
+    let (kvm, probe_result) = match choice {
         AccelChoice::Tcg => (known.kvm.clone(), refused("TCG was asked for".to_owned())),
         AccelChoice::Auto | AccelChoice::Kvm => match device_fault(open_device()) {
-            // Not kept: rights and modules change without a reboot.
+            // Not cached: permissions and modules change without a reboot.
             Some(why) => (known.kvm.clone(), refused(why)),
             None => {
                 let kvm = tried(qemu, Accel::Kvm, known.kvm.as_ref()).await;
-                let verdict = verdict::judge(&kvm, &tcg);
-                (Some(kvm), verdict)
+                let result = verdict::compare(&kvm, &tcg);
+                (Some(kvm), result)
             }
         },
     };
     let trials = Trials {
-        // What keeps everything from running may be mended before the next try.
+        // A fault that keeps even TCG from running may be fixed before the next try.
         tcg: tcg.fault().is_none().then(|| tcg.clone()),
         kvm: kvm.clone(),
     };
     if trials != known {
         tracing::info!(?trials, "the accelerators were tried");
-        kept::save(cache_dir, subject, &trials);
+        trial_cache::save(cache_dir, subject, &trials);
     }
-    match (verdict.kvm, choice) {
+    match (probe_result.kvm, choice) {
         (true, _) => Ok(Decision {
             accel: Accel::Kvm,
-            why: verdict.why,
+            why: probe_result.why,
             slowdown: kvm.map_or(1.0, |kvm| kvm.slowdown(Accel::Kvm)),
         }),
-        (false, AccelChoice::Kvm) => Err(VmmError::KvmUnusable { why: verdict.why }),
+        (false, AccelChoice::Kvm) => Err(VmmError::KvmUnusable {
+            why: probe_result.why,
+        }),
         (false, _) => match tcg.fault() {
             Some(how) => Err(VmmError::NoAccelerator {
-                why: verdict.why,
+                why: probe_result.why,
                 how,
             }),
             None => Ok(Decision {
                 accel: Accel::Tcg,
-                why: verdict.why,
+                why: probe_result.why,
                 slowdown: tcg.slowdown(Accel::Tcg),
             }),
         },
     }
 }
 
-/// How the trial under `accel` went, or goes.
+/// The result of the trial under `accel`, which is run unless it is known.
 async fn tried(qemu: &Qemu, accel: Accel, known: Option<&Trial>) -> Trial {
     match known {
         Some(trial) => trial.clone(),
@@ -125,7 +127,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_device_that_cannot_be_opened_says_what_mends_it() {
+    fn a_device_that_cannot_be_opened_has_a_fix() {
         assert_eq!(device_fault(Ok(())), None);
         let fault = |kind: io::ErrorKind| device_fault(Err(kind.into())).unwrap();
         assert!(fault(io::ErrorKind::NotFound).starts_with("there is no `/dev/kvm`"));
@@ -133,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nothing_runs_the_error_says_so_and_nothing_is_kept() {
+    async fn a_trial_that_cannot_run_is_an_error_and_is_not_cached() {
         let qemu = Qemu::assumed("/nonexistent/qemu".into(), crate::qemu::OLDEST_QEMU);
         let folder = tempfile::tempdir().unwrap();
         let cache = Utf8Path::from_path(folder.path()).unwrap();
@@ -142,11 +144,11 @@ mod tests {
             .unwrap_err();
         assert!(matches!(error, VmmError::NoAccelerator { .. }), "{error}");
         let subject = Subject::of(&qemu, &fs::read_to_string(BOOT_ID).unwrap());
-        assert_eq!(kept::load(cache, &subject), Trials::default());
+        assert_eq!(trial_cache::load(cache, &subject), Trials::default());
     }
 
     #[tokio::test]
-    async fn what_is_known_is_not_tried_again() {
+    async fn a_cached_trial_is_not_repeated() {
         let qemu = Qemu::assumed("/nonexistent/qemu".into(), crate::qemu::OLDEST_QEMU);
         let folder = tempfile::tempdir().unwrap();
         let cache = Utf8Path::from_path(folder.path()).unwrap();
@@ -158,7 +160,7 @@ mod tests {
             }),
             kvm: None,
         };
-        kept::save(cache, subject, &trials);
+        trial_cache::save(cache, subject, &trials);
         let decision = decide_accel(&qemu, AccelChoice::Tcg, cache).await.unwrap();
         assert_eq!((decision.accel, decision.slowdown), (Accel::Tcg, 3.9));
     }

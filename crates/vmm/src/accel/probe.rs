@@ -1,4 +1,4 @@
-//! One trial: the tiny guest under one accelerator.
+//! Runs the tiny guest under one accelerator.
 
 use std::io::Write;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use crate::{Accel, Qemu, tiny};
 /// Work that takes TCG about 0.4 s, and a KVM that works less.
 const ROUNDS: u32 = 5_000;
 
-/// How long a trial may take. Ten times what a slow host needs; a host pays it once per boot.
+/// How long a trial may take: ten times what a slow host needs, and at most once per boot of the host.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What is kept of what QEMU says.
-const SAID: usize = 4096;
+/// How much of the output of QEMU and its guest is read, bytes.
+const OUTPUT_LIMIT: usize = 4096;
 
 /// Runs the tiny guest.
 pub(super) async fn run(qemu: &Qemu, accel: Accel) -> Trial {
@@ -87,9 +87,12 @@ async fn attempt(qemu: &Qemu, accel: Accel) -> Result<Trial, String> {
         }
         Ok(None) => {
             let mut said = Vec::new();
-            // It closed its console, so it is at its end.
+            // It closed its console, so it is ending.
             let ended = async {
-                let _ = (&mut stderr).take(SAID as u64).read_to_end(&mut said).await;
+                let _ = (&mut stderr)
+                    .take(OUTPUT_LIMIT as u64)
+                    .read_to_end(&mut said)
+                    .await;
                 child.wait().await
             };
             let exit = timeout(DEADLINE, ended)
@@ -125,7 +128,7 @@ async fn read_result(
         if began.is_none() && memmem::find(text, tiny::STARTED.as_bytes()).is_some() {
             began = Some((Instant::now(), cpu_time()));
         }
-        if text.ends_with(b" done\n") || text.len() > SAID {
+        if text.ends_with(b" done\n") || text.len() > OUTPUT_LIMIT {
             // What never began was no work, and its result is wrong.
             let Some((at, used)) = began else {
                 return Some(Duration::ZERO);

@@ -1,11 +1,11 @@
-//! How one trial of the tiny guest went.
+//! The result of one trial of the tiny guest.
 
 use std::time::Duration;
 
 use super::Accel;
 use serde::{Deserialize, Serialize};
 
-/// What became of a trial.
+/// The result of a trial.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Trial {
     /// The right result.
@@ -19,25 +19,25 @@ pub(super) enum Trial {
     Wrong(String),
     /// No result within this time.
     Unfinished(Duration),
-    /// QEMU ended: how.
+    /// QEMU ended, in this way.
     Ended(String),
 }
 
-/// What the work takes a processor of 3.3 GHz itself: 82 million steps, of which each waits four cycles
+/// The time that the work takes on a processor of 3.3 GHz: 82 million steps, each of which waits four cycles
 /// for the one before.
 const HARDWARE: Duration = Duration::from_millis(100);
 
-/// How much more than the trial's loop a kernel loses under TCG. On a host that runs the loop 2.2 times
+/// How much more than the trial's loop a kernel slows down under TCG. On a host that runs the loop 2.2 times
 /// slower under TCG than by itself, processes were 5.0, system calls 4.5 and copies 4.2 times slower
-/// (QEMU 7.2, medians of 3): page tables, faults and changes of privilege are what translation is bad at.
+/// (QEMU 7.2, medians of 3): page tables, faults and changes of privilege are what translation is slow at.
 const KERNEL_UNDER_TCG: f64 = 2.3;
 
-/// The most that time limits are multiplied by: past it, a guest that hangs would look alive for too long.
+/// The largest timeout multiplier: with a larger one, a guest that hangs would look alive for too long.
 const SLOWEST: f64 = 20.0;
 
 impl Trial {
-    /// How many times longer a guest's kernel takes under `accel` than on a processor itself, in tenths;
-    /// 1 for what is as fast.
+    /// How many times longer a guest's kernel takes under `accel` than on the processor, rounded to tenths; at
+    /// least 1.
     pub(super) fn slowdown(&self, accel: Accel) -> f64 {
         let more = match accel {
             Accel::Kvm => 1.0,
@@ -46,13 +46,13 @@ impl Trial {
         let factor = match self {
             Self::Right { work, .. } => work.div_duration_f64(HARDWARE) * more,
             Self::Unfinished(_) => SLOWEST,
-            // Nothing runs there, so nothing has to be waited for.
+            // No guest runs there, so there is nothing to wait for.
             Self::Wrong(_) | Self::Ended(_) => 1.0,
         };
         (factor.clamp(1.0, SLOWEST) * 10.0).round() / 10.0
     }
 
-    /// Why no guest can run like that, if none can.
+    /// Why no guest can run, if none can.
     pub(super) fn fault(&self) -> Option<String> {
         match self {
             Self::Right { .. } | Self::Unfinished(_) => None,
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_runs_right_can_be_waited_for() {
+    fn only_a_trial_that_ran_right_has_no_fault() {
         assert_eq!(Trial::Unfinished(Duration::from_secs(10)).fault(), None);
         assert!(
             Trial::Wrong("0 done".into())

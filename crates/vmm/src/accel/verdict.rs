@@ -1,31 +1,31 @@
-//! What the trials say about KVM.
+//! Compares the trials of KVM and TCG.
 
 use std::time::Duration;
 
 use super::trial::Trial;
 
-/// Does KVM serve, and why so?
+/// Whether KVM is used, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct ProbeResult {
     pub(super) kvm: bool,
-    /// A clause for people, as in "KVM ran the trial guest in 0.2 s, TCG in 0.4 s".
+    /// A clause for the user, such as "KVM ran the trial guest in 0.2 s, TCG in 0.4 s".
     pub(super) why: String,
 }
 
-/// KVM serves if it is right and no slower than TCG. If TCG itself failed there is nothing to
-/// compare with, and a right KVM will do.
-pub(super) fn judge(kvm: &Trial, tcg: &Trial) -> Verdict {
+/// KVM is used if its result is right and it is no slower than TCG. If TCG failed there is nothing to compare
+/// with, and a right result is enough.
+pub(super) fn compare(kvm: &Trial, tcg: &Trial) -> ProbeResult {
     let seconds = |time: &Duration| format!("{:.2} s", time.as_secs_f64());
-    let (serves, why) = match (kvm, tcg) {
+    let (usable, why) = match (kvm, tcg) {
         (Trial::Right { total: kvm, .. }, Trial::Right { total: tcg, .. }) => {
-            let (serves, slower) = (kvm <= tcg, kvm > tcg);
+            let (usable, slower) = (kvm <= tcg, kvm > tcg);
             let (kvm, tcg) = (seconds(kvm), seconds(tcg));
             let why = if slower {
                 format!("KVM is slower here: it ran the trial guest in {kvm}, TCG in {tcg}")
             } else {
                 format!("KVM ran the trial guest in {kvm}, TCG in {tcg}")
             };
-            (serves, why)
+            (usable, why)
         }
         (Trial::Right { total, .. }, _) => (
             true,
@@ -51,7 +51,7 @@ pub(super) fn judge(kvm: &Trial, tcg: &Trial) -> Verdict {
         ),
         (Trial::Ended(how), _) => (false, format!("KVM does not work here: {how}")),
     };
-    Verdict { kvm: serves, why }
+    ProbeResult { kvm: usable, why }
 }
 
 #[cfg(test)]
@@ -65,7 +65,7 @@ mod tests {
             work: Duration::from_millis(ms / 2),
         };
         let unfinished = || Trial::Unfinished(Duration::from_secs(10));
-        let verdicts = [
+        let results = [
             (right(200), right(400)),
             (right(500), right(400)),
             (right(500), unfinished()),
@@ -76,8 +76,8 @@ mod tests {
                 right(400),
             ),
         ]
-        .map(|(kvm, tcg)| judge(&kvm, &tcg))
-        .map(|verdict| format!("{}: {}", verdict.kvm, verdict.why));
-        insta::assert_snapshot!(verdicts.join("\n"));
+        .map(|(kvm, tcg)| compare(&kvm, &tcg))
+        .map(|result| format!("{}: {}", result.kvm, result.why));
+        insta::assert_snapshot!(results.join("\n"));
     }
 }

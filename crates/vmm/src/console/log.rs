@@ -1,4 +1,4 @@
-//! The console's log and its input.
+//! The log of a console, and its input.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -11,13 +11,13 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::console::failure_hint::{FailureHint, Matcher};
 use crate::console::spool::Spool;
-use crate::console::suspicion::{Matcher, Suspicion};
 
 /// Why a console cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
-    /// Nobody is there to type to.
+    /// There is no machine to type to.
     #[error("the machine is off")]
     Off,
     /// The log's file cannot be read.
@@ -30,7 +30,7 @@ pub enum ConsoleError {
 
 /// A guest's console. Cloning gives another handle on the same one.
 #[derive(Clone, Debug)]
-pub struct Console {
+pub struct ConsoleLog {
     shared: Arc<Shared>,
 }
 
@@ -62,13 +62,13 @@ enum Phase {
     Off,
 }
 
-impl Default for Console {
+impl Default for ConsoleLog {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Console {
+impl ConsoleLog {
     /// A console without a machine.
     pub fn new() -> Self {
         let growth = watch::Sender::new(Growth {
@@ -108,7 +108,7 @@ impl Console {
     /// Everything from `position` on; nothing if that is past the end.
     ///
     /// # Errors
-    /// As [`Console::read_all`].
+    /// As [`ConsoleLog::read_all`].
     pub fn read_from(&self, position: u64) -> Result<Vec<u8>, ConsoleError> {
         self.read_at_most(position, usize::MAX)
     }
@@ -116,7 +116,7 @@ impl Console {
     /// Up to `most` bytes from `position` on.
     ///
     /// # Errors
-    /// As [`Console::read_all`].
+    /// As [`ConsoleLog::read_all`].
     pub fn read_at_most(&self, position: u64, most: usize) -> Result<Vec<u8>, ConsoleError> {
         self.shared
             .spool()
@@ -155,8 +155,8 @@ impl Console {
         }
     }
 
-    /// Puts what a saved machine had printed behind what is there, unless it is what is there: the
-    /// machine is put back to an earlier state of its own.
+    /// Appends what a saved machine had printed, unless the log begins with it: then the machine is restored to
+    /// an earlier state of its own.
     pub(crate) fn continue_from(&self, saved: &[u8]) -> Result<(), ConsoleError> {
         let there = self.read_at_most(0, saved.len())?;
         if there != saved {
@@ -168,7 +168,7 @@ impl Console {
     /// A console without a machine that begins with all that this one has.
     ///
     /// # Errors
-    /// As [`Console::read_all`].
+    /// As [`ConsoleLog::read_all`].
     pub fn copy(&self) -> Result<Self, ConsoleError> {
         let copy = Self::new();
         let all = self.read_all()?;
@@ -185,7 +185,7 @@ impl Console {
         Ok(copy)
     }
 
-    /// Everything that a machine has printed which stands still now.
+    /// Everything that a paused machine has printed.
     pub(crate) fn read_settled(&self) -> Result<Vec<u8>, ConsoleError> {
         self.settle();
         self.read_all()
@@ -204,7 +204,7 @@ impl Console {
     pub(crate) async fn attach(
         &self,
         stream: UnixStream,
-        suspicions: mpsc::Sender<Suspicion>,
+        hints: mpsc::Sender<FailureHint>,
     ) -> JoinHandle<()> {
         let (output, input) = stream.into_split();
         let output = Arc::new(output);
@@ -212,7 +212,7 @@ impl Console {
         *lock(&self.shared.tap) = Some(Tap {
             output: Arc::clone(&output),
             matcher: Matcher::default(),
-            suspicions,
+            hints,
         });
         let mut machine = 0;
         self.shared.growth.send_modify(|growth| {
@@ -248,7 +248,7 @@ impl Shared {
 /// Marks the console as off, also if the pump is stopped half-way.
 struct Ending {
     shared: Arc<Shared>,
-    /// The machine's end of the console, to be told from a later machine's.
+    /// The machine's end of the console, to distinguish it from a later machine's.
     output: Arc<OwnedReadHalf>,
     machine: u64,
 }
@@ -261,23 +261,24 @@ impl Drop for Ending {
             let stream: &UnixStream = (*self.output).as_ref();
             input.take_if(|input| std::ptr::eq::<UnixStream>(input.as_ref(), stream));
         }
+        // Before the growth is locked: a tap that takes bytes locks it, too.
+        lock(&self.shared.tap).take_if(|tap| Arc::ptr_eq(&tap.output, &self.output));
         self.shared.growth.send_if_modified(|growth| {
             let ours = growth.machine == self.machine;
             if ours {
                 growth.phase = Phase::Off;
-                *lock(&self.shared.tap) = None;
             }
             ours
         });
     }
 }
 
-/// What takes a machine's output, byte by byte in order, whoever asks it to.
+/// Moves a machine's output into the log, in order.
 #[derive(Debug)]
 struct Tap {
     output: Arc<OwnedReadHalf>,
     matcher: Matcher,
-    suspicions: mpsc::Sender<Suspicion>,
+    hints: mpsc::Sender<FailureHint>,
 }
 
 impl Tap {
@@ -285,12 +286,12 @@ impl Tap {
     fn take(&mut self, shared: &Shared) -> io::Result<usize> {
         let mut buffer = [0; 16 << 10];
         let stream: &UnixStream = (*self.output).as_ref();
-        // The runtime's own reading gives nothing where it has not heard yet of bytes that are there.
+        // A read through the runtime returns nothing until the runtime has been notified of the bytes.
         let (count, _) = recv(stream.as_fd(), &mut buffer[..], RecvFlags::DONTWAIT)?;
         shared.keep(&buffer[..count]);
-        for suspicion in self.matcher.feed(&buffer[..count]) {
-            // So many that nobody has looked at yet say no less than one more.
-            let _ = self.suspicions.try_send(suspicion);
+        for hint in self.matcher.feed(&buffer[..count]) {
+            // If the channel is full, one more hint would add nothing.
+            let _ = self.hints.try_send(hint);
         }
         Ok(count)
     }
@@ -303,11 +304,11 @@ async fn pump(output: Arc<OwnedReadHalf>, ending: Ending) {
             return;
         };
         let stream: &UnixStream = (*output).as_ref();
-        // By way of the runtime, so that it learns when nothing is left.
+        // Through the runtime, so that it is notified again when nothing is left.
         match stream.try_io(Interest::READABLE, || tap.take(&ending.shared)) {
             Ok(1..) => (),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-            // A killed QEMU resets its sockets: an error is an end too.
+            // A killed QEMU resets its sockets, so an error is an end, too.
             Ok(0) | Err(_) => return,
         }
     }
@@ -322,7 +323,7 @@ mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
 
-    async fn attached(console: &Console) -> (UnixStream, mpsc::Receiver<Suspicion>) {
+    async fn attached(console: &ConsoleLog) -> (UnixStream, mpsc::Receiver<FailureHint>) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (sender, receiver) = mpsc::channel(4);
         console.attach(ours, sender).await;
@@ -331,15 +332,15 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_kept_and_announced() {
-        let console = Console::new();
-        let (mut guest, mut suspicions) = attached(&console).await;
+        let console = ConsoleLog::new();
+        let (mut guest, mut hints) = attached(&console).await;
         guest
             .write_all(b"hello\r\nreboot: System ha")
             .await
             .unwrap();
         assert!(console.changed_past(5).await);
         guest.write_all(b"lted").await.unwrap();
-        assert_eq!(suspicions.recv().await.unwrap(), Suspicion::Halted);
+        assert_eq!(hints.recv().await.unwrap(), FailureHint::Halted);
         drop(guest);
         assert!(console.changed_past(0).await, "what is there stays there");
         assert!(
@@ -356,12 +357,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_written_is_there_once_it_has_settled() {
-        let console = Console::new();
+        let console = ConsoleLog::new();
         console.settle();
         let (guest, _suspicions) = attached(&console).await;
         let mut guest = guest.into_std().unwrap();
         for round in 1..=200_u64 {
-            // Without a word to the runtime, which so has not looked at the stream.
+            // Without the runtime, which has not been notified of these bytes.
             io::Write::write_all(&mut guest, &[b'x'; 700]).unwrap();
             console.settle();
             assert_eq!(console.len(), round * 700);
@@ -371,9 +372,31 @@ mod tests {
         console.settle();
     }
 
+    /// The end of a machine and a settle lock the same two mutexes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn settling_while_the_machine_ends_does_not_deadlock() {
+        for _ in 0..300 {
+            let console = ConsoleLog::new();
+            let (guest, _hints) = attached(&console).await;
+            let mut guest = guest.into_std().unwrap();
+            let settling = console.clone();
+            let settled = std::thread::spawn(move || {
+                while settling.shared.growth.borrow().phase != Phase::Off {
+                    settling.settle();
+                }
+            });
+            for _ in 0..50 {
+                io::Write::write_all(&mut guest, b"x").unwrap();
+            }
+            drop(guest);
+            assert!(!console.changed_past(50).await);
+            settled.join().unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn a_second_machine_adds_to_the_log() {
-        let console = Console::new();
+        let console = ConsoleLog::new();
         for text in [b"first ", b"second"] {
             let (mut guest, _suspicions) = attached(&console).await;
             let before = console.len();
@@ -390,7 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_copy_has_all_that_was_there_and_goes_its_own_way() {
-        let console = Console::new();
+        let console = ConsoleLog::new();
         assert!(console.copy().unwrap().is_empty());
         let (mut guest, _suspicions) = attached(&console).await;
         guest.write_all(b"both").await.unwrap();

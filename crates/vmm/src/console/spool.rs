@@ -1,23 +1,23 @@
-//! Bytes kept for good: in memory while they are few, then in a file without a name.
+//! An append-only log of bytes: in memory while it is short, then in a file without a name.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// What is kept in memory, bytes. A quiet boot prints nothing, a chatty one 50 KiB; only consoles
-/// that are written to at length get a file.
+/// How much is kept in memory, bytes. A quiet boot prints nothing, a verbose one 50 KiB; only consoles with
+/// long output need a file.
 const IN_MEMORY: usize = 1 << 20;
 
 /// An append-only log.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    place: Place,
+    location: SpoolLocation,
     len: u64,
     memory_limit: usize,
 }
 
 #[derive(Debug)]
-enum Place {
+enum SpoolLocation {
     Memory(Vec<u8>),
     /// Removed from its folder when it was made.
     File(File),
@@ -32,7 +32,7 @@ impl Default for Spool {
 impl Spool {
     pub(crate) fn with_memory(memory_limit: usize) -> Self {
         Self {
-            place: Place::Memory(Vec::new()),
+            location: SpoolLocation::Memory(Vec::new()),
             len: 0,
             memory_limit,
         }
@@ -45,7 +45,7 @@ impl Spool {
 
     /// Adds `bytes` at the end, all or (on error) none.
     pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Place::Memory(memory) = &mut self.place {
+        if let SpoolLocation::Memory(memory) = &mut self.location {
             if memory.len() + bytes.len() <= self.memory_limit {
                 memory.extend_from_slice(bytes);
                 self.len += bytes.len() as u64;
@@ -53,9 +53,9 @@ impl Spool {
             }
             let file = tempfile::tempfile()?;
             file.write_all_at(memory, 0)?;
-            self.place = Place::File(file);
+            self.location = SpoolLocation::File(file);
         }
-        if let Place::File(file) = &self.place {
+        if let SpoolLocation::File(file) = &self.location {
             file.write_all_at(bytes, self.len)?;
         }
         self.len += bytes.len() as u64;
@@ -69,13 +69,13 @@ impl Spool {
         if count == 0 {
             return Ok(Vec::new());
         }
-        match &self.place {
-            Place::Memory(memory) => {
+        match &self.location {
+            SpoolLocation::Memory(memory) => {
                 // `count` is not 0, so `position` is inside `memory`.
                 let start = usize::try_from(position).unwrap_or(usize::MAX);
                 Ok(memory.iter().skip(start).take(count).copied().collect())
             }
-            Place::File(file) => {
+            SpoolLocation::File(file) => {
                 let mut bytes = vec![0; count];
                 file.read_exact_at(&mut bytes, position)?;
                 Ok(bytes)

@@ -1,57 +1,57 @@
-//! A stub for gdb on a running machine.
+//! QEMU's gdbstub on a running machine.
 //!
-//! QEMU listens on a port of the loopback device that is free; it has its debugger's socket as a
-//! character device called `gdb`, which tells the port. The stub ends with the machine. While a
-//! debugger is connected, the machine stands or runs as that says. QEMU has one stub, for one debugger
-//! at a time; waking a guest uses it as well, see `wakeup`.
+//! QEMU listens on a free port of the loopback device. The debugger's socket is a character device called
+//! `gdb`, whose description has the port. The stub ends with the machine. While a debugger is connected, it
+//! decides whether the machine runs. QEMU has one stub, for one debugger at a time; waking a guest uses it
+//! as well, see `wakeup`.
 
+use super::control::Control;
 use super::handle::Machine;
 use crate::error::VmmError;
 use serde_json::Value;
 
-/// The loopback device, and whatever port is free.
+/// The loopback device, and any free port.
 const ANY_PORT: &str = "tcp:127.0.0.1:0";
 
 impl Machine {
-    /// Where a debugger finds the machine, `127.0.0.1:PORT`; the stub is started by the first call.
+    /// The address for a debugger, `127.0.0.1:PORT`; the first call starts the stub.
     ///
     /// # Errors
-    /// As [`Machine::pause`]; [`VmmError::Monitor`] with QEMU's words if it has no stub.
+    /// As [`Machine::pause`]; [`VmmError::Monitor`] with what QEMU printed if it cannot start its stub.
     pub async fn gdb(&self) -> Result<String, VmmError> {
-        if let Some(address) = self.gdb_address().await? {
+        if let Some(address) = address(&self.control).await? {
             return Ok(address);
         }
-        let said = self.monitor(format!("gdbserver {ANY_PORT}")).await?;
-        self.gdb_address()
-            .await?
-            .ok_or_else(|| self.unexpected(&said))
-    }
-
-    async fn gdb_address(&self) -> Result<Option<String>, VmmError> {
-        Ok(match self.debugger().await? {
-            Debugger::None => None,
-            Debugger::Expected(address) | Debugger::Connected(address) => Some(address),
-        })
-    }
-
-    /// Whom the stub is for.
-    pub(super) async fn debugger(&self) -> Result<Debugger, VmmError> {
-        let devices = self.answer("query-chardev", Value::Null).await?;
-        let mut devices = devices.as_array().into_iter().flatten();
-        let stub = devices.find(|device| device["label"] == "gdb");
-        let stub = stub.and_then(|stub| debugger_in(stub["filename"].as_str()?));
-        Ok(stub.unwrap_or(Debugger::None))
+        let printed = self.control.human(format!("gdbserver {ANY_PORT}")).await?;
+        let address = address(&self.control).await?;
+        address.ok_or_else(|| self.control.unexpected(&printed))
     }
 }
 
-/// Whom the stub is for, and where it listens.
+async fn address(control: &Control) -> Result<Option<String>, VmmError> {
+    Ok(match debugger(control).await? {
+        Debugger::None => None,
+        Debugger::Expected(address) | Debugger::Connected(address) => Some(address),
+    })
+}
+
+/// The state of the stub.
+pub(super) async fn debugger(control: &Control) -> Result<Debugger, VmmError> {
+    let devices = control.query("query-chardev", Value::Null).await?;
+    let mut devices = devices.as_array().into_iter().flatten();
+    let stub = devices.find(|device| device["label"] == "gdb");
+    let stub = stub.and_then(|stub| debugger_in(stub["filename"].as_str()?));
+    Ok(stub.unwrap_or(Debugger::None))
+}
+
+/// The state of the stub, and where it listens.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Debugger {
     /// There is no stub.
     None,
-    /// Nobody is there yet, or any more.
+    /// No debugger is connected.
     Expected(String),
-    /// Somebody is.
+    /// A debugger is connected.
     Connected(String),
 }
 
@@ -64,7 +64,7 @@ fn debugger_in(filename: &str) -> Option<Debugger> {
     })
 }
 
-/// The address in `disconnected:tcp:127.0.0.1:40123,server=on` or, once somebody is there,
+/// The address in `disconnected:tcp:127.0.0.1:40123,server=on` or, once one is connected,
 /// `tcp:127.0.0.1:40123,server=on <-> 127.0.0.1:51234`.
 fn address_in(filename: &str) -> Option<String> {
     let (_, rest) = filename.split_once("tcp:")?;

@@ -1,22 +1,40 @@
-//! A machine that runs: what can be done to it, and what it tells.
+//! A machine that runs: its handle, its start, its supervisor.
 //!
-//! `launch` starts QEMU with its vCPUs stopped, meets it on its control socket, and lets the guest
-//! go. From then on a supervisor task follows the process and its events; it alone
-//! decides how the machine ended. [`Machine`] itself only gives commands. `restore` starts a machine
-//! from a saved one in the same way, and leaves it standing still, as a `standby` until it is needed;
-//! `save` writes one down. `wakeup` wakes one that sleeps, with the help of `stub`, `gdb` opens one to a debugger.
+//! | file | purpose |
+//! |---|---|
+//! | `inputs` | opens the files that a machine starts from |
+//! | `start`, `start_error` | starts QEMU with its vCPUs stopped, and connects to its control socket |
+//! | `load` | loads saved state into it |
+//! | `standby` | a machine that is ready to run and not assigned yet |
+//! | `launch` | a boot: a standby without saved state, resumed at once |
+//! | `handle` | [`Machine`]: the commands |
+//! | `control` | commands to QEMU, with a deadline and errors that name the machine |
+//! | `supervisor`, `status`, `resets`, `stderr` | the task that follows the process and its events, and alone decides how the machine ended |
+//! | `save` | saves a paused machine |
+//! | `s3` | which kernels can be woken |
+//! | `gdb`, `stub`, `wakeup` | QEMU's gdbstub for a debugger, and for waking a guest from S3 |
 
+mod control;
 mod gdb;
 mod handle;
+mod inputs;
 mod launch;
+mod load;
 mod resets;
-mod restore;
+mod s3;
 mod save;
 mod standby;
+mod start;
+mod start_error;
+mod status;
+mod stderr;
 mod stub;
 mod supervisor;
 mod wakeup;
 
-pub use handle::{AgentStreams, Machine, MachineEvent, survives_waking};
+pub use handle::Machine;
+pub use s3::supports_s3;
 pub use save::SaveForm;
 pub use standby::Standby;
+pub use start::AgentStreams;
+pub use status::MachineEvent;

@@ -1,15 +1,15 @@
-//! Telling a reset from its echo.
+//! Tells a reset from its echo.
 //!
 //! SeaBIOS, entered by a reset that left RAM as it was, resets the machine once more before it does
 //! anything else (`tryReboot` in its `src/resume.c`), by several means, until one works. So QEMU
-//! reports up to fifteen resets for each that somebody wanted, the later ones as the guest's, over
+//! reports up to fifteen resets for each intended one, the later ones as the guest's, over
 //! some 0.3 s. A kernel that reboots says so on its console; the firmware says nothing there.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::handle::MachineEvent;
+use super::status::MachineEvent;
 
 /// Within this time after a reset, the guest's are echoes: none that runs Linux is back so soon.
 const SURE: Duration = Duration::from_secs(1);
@@ -17,10 +17,10 @@ const SURE: Duration = Duration::from_secs(1);
 /// Within this time they are if the console was silent: a crowded host stretches the firmware's.
 const LIKELY: Duration = Duration::from_secs(10);
 
-/// What has been reset, and may echo.
+/// The last reset, which may echo.
 #[derive(Debug, Default)]
 pub(super) struct Resets {
-    /// When the last one came that was no echo, and the length of the console then.
+    /// When the last one came that was not an echo, and the length of the console then.
     last: Option<(Instant, u64)>,
 }
 
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_soon_after_another_is_no_echo_once_the_agent_has_answered() {
+    fn a_reset_soon_after_another_counts_once_the_agent_has_answered() {
         let start = Instant::now();
         let mut resets = Resets::default();
         let soon = start + Duration::from_millis(1_200);

@@ -1,113 +1,174 @@
-//! A machine that stands ready and is nobody's yet.
+//! A restored, paused machine that is not assigned to a VM yet.
 //!
-//! Starting QEMU and loading a state takes most of the time of a restore. A standby has that behind
-//! it: whoever needs the machine gives it a name and a console, and it goes on. Nobody watches over a
-//! standby; one that has died shows it when it is resumed. Dropping it ends it.
+//! Starting QEMU and loading the saved state takes most of the time of a restore. A standby has done both:
+//! the VM that needs the machine gives it a name and a console. No task supervises a standby; whether it has
+//! died shows when it is used. Dropping it ends QEMU.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
-use provium_qmp::Version;
+use provium_qmp::QmpError;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::time::timeout;
 
-use super::handle::{Machine, Told};
-use super::launch::{Launched, Start};
+use super::control::Control;
+use super::handle::Machine;
 use super::resets::Resets;
+use super::start::{AgentStreams, LaunchRequest, QemuProcess};
+use super::status::MachineStatus;
 use super::supervisor::Supervisor;
-use crate::console::Console;
+use crate::console::ConsoleLog;
+use crate::death::announced;
 use crate::error::VmmError;
 use crate::qemu::Qemu;
 use crate::saved::SavedMachine;
+use crate::spec::MachineSpec;
 
-/// See the module's text.
+/// Failure hints that are kept until they are read.
+const HINT_BACKLOG: usize = 16;
+
+/// A restored, paused machine that is not assigned to a VM yet.
 pub struct Standby {
-    pub(super) start: Start,
-    pub(super) version: Version,
-    pub(super) launched: Launched,
+    request: LaunchRequest,
+    process: QemuProcess,
+    control: Control,
+    /// `None` once it was taken.
+    streams: Option<AgentStreams>,
 }
 
-/// How many suspicions are kept for whoever asks next.
-const SUSPICIONS: usize = 16;
-
 impl Standby {
-    /// A machine that is where the saved one was. `kernel` is the one that it was booted from.
+    /// Starts QEMU, and loads the state of `saved`, which was booted from `kernel`.
     ///
     /// # Errors
-    /// As [`Machine::restore`].
-    pub async fn prepare(
+    /// As [`Machine::launch`]; [`VmmError::Restore`] and [`VmmError::DiedAtStart`] when what is saved
+    /// cannot be loaded: it is damaged, or was saved by another QEMU.
+    pub async fn restore(
         saved: SavedMachine,
         name: String,
         kernel: Utf8PathBuf,
         qemu: &Qemu,
     ) -> Result<Self, VmmError> {
-        saved.check_version(&name, qemu)?;
+        saved
+            .check_version(qemu)
+            .map_err(|source| VmmError::Restore {
+                machine: name.clone(),
+                source,
+            })?;
         let spec = saved.spec(name, kernel);
-        Start::new(spec, Some(saved)).await?.run(qemu).await
+        Self::start(spec, Some(saved), qemu).await
     }
 
-    /// Makes it the machine `name`, whose console goes on in `console` behind what the saved one had
-    /// printed. It stands still until [resumed](Machine::resume).
-    ///
-    /// # Errors
-    /// [`VmmError::Restore`] when what had been printed cannot be had.
-    pub async fn restore(self, name: String, console: Console) -> Result<Machine, VmmError> {
-        if let Some(saved) = &self.start.saved {
-            saved.print_into(&name, &console)?;
-        }
-        Ok(self.take(name, console).await)
+    /// Starts QEMU with a machine that has not run.
+    pub(super) async fn start(
+        spec: MachineSpec,
+        saved: Option<SavedMachine>,
+        qemu: &Qemu,
+    ) -> Result<Self, VmmError> {
+        let request = LaunchRequest::new(spec, saved).await?;
+        let (process, streams) = request.run(qemu).await?;
+        Ok(Self {
+            control: Control::new(request.spec.name.clone(), process.client.clone()),
+            request,
+            process,
+            streams: Some(streams),
+        })
     }
 
-    /// Whether its QEMU is there still.
+    /// Whether its QEMU still runs.
     pub async fn is_alive(&self) -> bool {
-        let ended = timeout(Duration::ZERO, self.launched.child.wait());
+        let ended = timeout(Duration::ZERO, self.process.child.wait());
         ended.await.is_err()
     }
 
-    pub(super) async fn take(self, name: String, console: Console) -> Machine {
+    /// The streams to the agent; they are given once.
+    pub fn take_agent_streams(&mut self) -> Option<AgentStreams> {
+        self.streams.take()
+    }
+
+    /// Lets the guest run, before it is assigned to a VM. What it prints waits for the VM's console.
+    ///
+    /// # Errors
+    /// As [`Machine::pause`].
+    pub async fn resume(&self) -> Result<(), VmmError> {
+        self.control.command("cont").await
+    }
+
+    /// Stops the guest again.
+    ///
+    /// # Errors
+    /// As [`Machine::pause`]; when the guest has ended, or has reset the machine, meanwhile.
+    pub async fn pause(&mut self) -> Result<(), VmmError> {
+        self.control.command("stop").await?;
+        // What happened so far is of no interest to the VM that gets the machine.
+        while let Ok(Some(event)) = timeout(Duration::ZERO, self.process.events.next()).await {
+            if announced(&event).is_some() || event.name == "RESET" {
+                return Err(VmmError::Control {
+                    machine: self.request.spec.name.clone(),
+                    source: QmpError::Closed(provium_qmp::Closed::Ended),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes it the machine `name`, whose console continues in `console`, after what the saved machine had
+    /// printed. It is paused until [`Machine::resume`].
+    ///
+    /// # Errors
+    /// [`VmmError::Restore`] when `console` cannot be written.
+    pub async fn assign(self, name: String, console: ConsoleLog) -> Result<Machine, VmmError> {
         let Self {
-            mut start,
-            version,
-            launched,
+            mut request,
+            process,
+            control,
+            streams,
         } = self;
-        start.spec.name = name;
-        let told = Arc::new(Told::new());
-        let (suspect, suspicions) = mpsc::channel(SUSPICIONS);
-        let pump = console.attach(launched.serial, suspect).await;
+        if let Some(saved) = &request.inputs.saved {
+            let continued = console.continue_from(&saved.console);
+            continued.map_err(|error| VmmError::Restore {
+                machine: name.clone(),
+                source: std::io::Error::other(error),
+            })?;
+        }
+        request.spec.name.clone_from(&name);
+        let status = Arc::new(MachineStatus::new());
+        let (hint_sender, hints) = mpsc::channel(HINT_BACKLOG);
+        let pump = console.attach(process.serial, hint_sender).await;
         let machine = Machine {
-            spec: start.spec,
-            version,
-            memory: start.memory,
-            has_base: start.saved.is_some(),
-            initrd: start.initrd,
-            rng_served: launched.rng_served,
-            pid: launched.child.id(),
-            client: launched.client,
-            killer: launched.child.killer(),
+            spec: request.spec,
+            supports_s3: request.inputs.supports_s3,
+            version: process.version,
+            memory: request.inputs.memory,
+            has_base: request.inputs.saved.is_some(),
+            initrd: request.inputs.initrd,
+            rng_served: process.rng_served,
+            pid: process.child.id(),
+            control: control.renamed(name),
+            killer: process.child.killer(),
             console: console.clone(),
-            streams: Mutex::new(Some(launched.streams)),
-            suspicions: AsyncMutex::new(suspicions),
-            told: Arc::clone(&told),
+            streams: Mutex::new(streams),
+            hints: AsyncMutex::new(hints),
+            status: Arc::clone(&status),
         };
         let supervisor = Supervisor {
-            child: launched.child,
-            events: launched.events,
-            stderr: launched.stderr,
-            told,
+            child: process.child,
+            events: process.events,
+            stderr: process.stderr,
+            status,
             console,
             pump,
             resets: Resets::default(),
         };
         tokio::spawn(supervisor.run());
-        machine
+        Ok(machine)
     }
 }
 
 impl std::fmt::Debug for Standby {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Standby")
-            .field(&self.start.spec.name)
+            .field(&self.request.spec.name)
             .finish()
     }
 }

@@ -1,8 +1,8 @@
 //! A client of QEMU's gdbstub: as much of gdb's remote protocol as waking a guest needs.
 //!
-//! The stub takes what it reads in one piece, byte by byte, before QEMU turns to anything else. So a
-//! command of the monitor and the order to stop that are sent at once are carried out at once, which
-//! no other of QEMU's interfaces offers: between two commands of QMP, its main loop may go round.
+//! The stub handles all bytes of one read before QEMU's main loop does anything else. So a monitor command
+//! and an interrupt that are sent together take effect together, which none of QEMU's other interfaces
+//! offers: between two QMP commands, its main loop may run once.
 //!
 //! A packet is `$`, its data, `#`, and the sum of the data's bytes, modulo 256, as two hexadecimal digits
 //! (GDB manual, appendix E.1). Nothing here needs the escapes or the run lengths of that format. Deadlines are the
@@ -27,11 +27,11 @@ pub(super) struct Stub<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Stub<S> {
-    /// Returns when the stub answers, and thereby is nobody else's.
+    /// Returns when the stub answers, which shows that no other debugger uses it.
     ///
     /// # Errors
-    /// Of the stream; [`io::ErrorKind::InvalidData`] for what is no packet.
-    pub(super) async fn meet(stream: S) -> io::Result<Self> {
+    /// Of the stream; [`io::ErrorKind::InvalidData`] for anything but a packet.
+    pub(super) async fn connect(stream: S) -> io::Result<Self> {
         let mut stub = Self {
             stream,
             received: Vec::new(),
@@ -42,11 +42,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stub<S> {
         Ok(stub)
     }
 
-    /// Has the monitor do `command`, by which the machine is to run, and stops the machine before it
-    /// does; returns when it stands.
+    /// Runs the monitor command `command`, which lets the machine run, and stops the machine before it
+    /// does; returns when it is stopped.
     ///
     /// # Errors
-    /// As [`Stub::meet`]; [`io::ErrorKind::Other`] with the monitor's words if it refuses.
+    /// As [`Stub::connect`]; [`io::ErrorKind::Other`] with what the monitor printed if it refuses.
     pub(super) async fn run_stopped(&mut self, command: &str) -> io::Result<()> {
         self.stream.write_all(&stopped_at_once(command)).await?;
         let mut words = Vec::new();
@@ -54,7 +54,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Stub<S> {
             let reply = self.receive().await?;
             match reply.as_slice() {
                 b"OK" if words.is_empty() => {}
-                // Words instead of a machine that runs.
+                // The monitor printed an error, and the machine does not run.
                 b"OK" => {
                     let words = String::from_utf8_lossy(&words);
                     return Err(io::Error::other(words.trim().to_owned()));
@@ -88,8 +88,8 @@ fn packet(data: &str) -> Vec<u8> {
     format!("${data}#{:02x}", sum(data.as_bytes())).into_bytes()
 }
 
-/// One piece: the monitor's command, and the order to stop. What the stub says before either has to
-/// be acknowledged first, or the stub would take the order for an answer to it.
+/// The monitor command and the interrupt as one piece. Each packet of the stub has to be acknowledged first, or
+/// the stub would take the interrupt for a reply to it.
 fn stopped_at_once(command: &str) -> Vec<u8> {
     let command: String = command.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut piece = vec![ACK];
@@ -187,13 +187,13 @@ mod tests {
     async fn met(says: &[u8]) -> (Stub<DuplexStream>, DuplexStream) {
         let (ours, mut theirs) = tokio::io::duplex(256);
         theirs.write_all(b"+$1#31").await.unwrap();
-        let stub = Stub::meet(ours).await.unwrap();
+        let stub = Stub::connect(ours).await.unwrap();
         theirs.write_all(says).await.unwrap();
         (stub, theirs)
     }
 
     #[tokio::test]
-    async fn a_machine_stands_when_the_stub_says_so() {
+    async fn a_stop_reply_of_the_stub_means_stopped() {
         let (mut stub, mut theirs) = met(b"+$OK#9a$T02thread:01;#04").await;
         stub.run_stopped("ab").await.unwrap();
         drop(stub);
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_is_told_in_the_monitors_words() {
+    async fn an_error_has_the_text_of_the_monitor() {
         let said = [
             &b"+"[..],
             &packet("O6e6f"),

@@ -1,25 +1,25 @@
-//! Waking a machine from S3.
+//! Wakes a machine from S3.
 //!
 //! For the devices, waking is a reset, after which the firmware has to set up the chipset again. SeaBIOS
 //! (1.16) leaves a q35's power management unmapped then: the guest runs, but has no power button, cannot
-//! switch itself off, nor sleep a second time; a kernel that reads what is not there may even take the
-//! machine for one to be rebooted. So what was set up is carried over: it is read while the machine
-//! sleeps, and written back after the reset, before the guest's first instruction.
+//! switch itself off, nor sleep a second time; a kernel that reads the unmapped registers may even reboot.
+//! So the registers are carried over: they are read while the machine sleeps, and written back after the
+//! reset, before the guest's first instruction.
 //!
 //! ```text
 //!   here                        QEMU's main loop                    vCPUs
-//!    ├─ stub: wake, and stop ──▶ "runs", then "stopped", at once     stand
-//!    │                           the reset of waking                 stand, at 0xfffffff0
+//!    ├─ stub: wake, and stop ──▶ "runs", then "stopped", at once     stopped
+//!    │                           the reset of waking                 stopped, at 0xfffffff0
 //!    ◀────────────── WAKEUP ─────┤
-//!    ├─ QMP: registers, cont ──▶ goes on                             firmware, then the guest
+//!    ├─ QMP: registers, cont ──▶ run                                 firmware, then the guest
 //! ```
 //!
-//! The stop has to be there before QEMU's main loop goes round, because that resets the machine and lets
-//! its vCPUs go. Two commands of QMP are further apart than that, on a busy host by as much as the guest
+//! The stop has to arrive before the next iteration of QEMU's main loop, which resets the machine and starts
+//! its vCPUs. Two commands of QMP are further apart than that, on a busy host by as much as the guest
 //! needs to get into its kernel. QEMU's gdbstub takes both in one piece (see `stub`), so it is opened
 //! for this moment, on a socket that only QEMU knows of. If a debugger has the stub, there is no other
-//! way than QMP. How far the vCPU got is looked at in any case: in the firmware nothing is lost yet, and
-//! behind it the caller is told.
+//! way than QMP. Where the vCPU is by then is checked in any case: inside the firmware nothing is lost, and
+//! behind it the caller gets an error.
 //!
 //! The ports are those of every PC: configuration space through 0xcf8 and 0xcfc (PCI 3.0, 3.2.2.3.2), and
 //! the ACPI registers where the ICH9's PMBASE says (Intel 316972, 13.1.13 and 13.8.3).
@@ -35,13 +35,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::gdb::Debugger;
-use super::handle::{Machine, MachineEvent};
+use super::control::Control;
+use super::gdb::{Debugger, debugger};
+use super::handle::Machine;
+use super::status::{MachineEvent, MachineStatus};
 use super::stub::Stub;
 use crate::error::VmmError;
-use serde_json::Value;
 
-/// Where a register of configuration space is chosen, and where it is read and written.
+/// The ports that select a register of configuration space, and that read and write it.
 const CONFIG_ADDRESS: u32 = 0xcf8;
 const CONFIG_DATA: u32 = 0xcfc;
 
@@ -50,38 +51,48 @@ const LPC: u32 = 0x1f << 11;
 /// Device 0: the host bridge.
 const HOST_BRIDGE: u32 = 0;
 
-/// Where the ACPI registers are.
+/// Has the address of the ACPI registers.
 const PMBASE: u32 = LPC | 0x40;
 
-/// What is carried over: PMBASE, what switches it on, and the memory window of configuration space.
+/// The registers that are carried over: PMBASE, the one that enables it, and the memory window of configuration space.
 const CARRIED: [u32; 4] = [PMBASE, LPC | 0x44, HOST_BRIDGE | 0x60, HOST_BRIDGE | 0x64];
 
 /// QEMU does each step of waking at once; a host that swaps makes it seconds.
 const STUB_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Where the firmware is, below 1 MiB and, as the first instruction after a reset, below 4 GiB.
+/// The addresses of the firmware, below 1 MiB and, as the first instruction after a reset, below 4 GiB.
 const FIRMWARE: [RangeInclusive<u64>; 2] = [0xe_0000..=0xf_ffff, 0xfffe_0000..=0xffff_ffff];
 
 impl Machine {
-    /// Whether the guest sleeps (S3).
+    /// Wakes the guest from S3, see [`Machine::can_resume_from_s3`]; returns when its vCPUs run, which is before
+    /// the guest is back.
     ///
     /// # Errors
-    /// As [`Machine::pause`].
-    pub async fn sleeps(&self) -> Result<bool, VmmError> {
-        let status = self.answer("query-status", Value::Null).await?;
-        Ok(status["status"] == "suspended")
-    }
-
-    /// Wakes it from S3, see [`Machine::can_wake`]; returns when the guest goes on, not when it is back.
-    ///
-    /// # Errors
-    /// As [`Machine::pause`]; QEMU refuses if it does not sleep.
+    /// As [`Machine::pause`]; QEMU refuses if the guest does not sleep.
     pub async fn wakeup(&self) -> Result<(), VmmError> {
-        if !self.sleeps().await? {
-            // QEMU says so.
-            return self.command("system_wakeup").await;
+        if !self.control.is_suspended().await? {
+            // Reports the error.
+            return self.control.command("system_wakeup").await;
         }
-        // While it sleeps, its vCPUs stand.
+        let wakeup = Wakeup {
+            machine: self.name(),
+            control: &self.control,
+            status: &self.status,
+        };
+        wakeup.run().await
+    }
+}
+
+/// One wakeup of a guest that sleeps.
+struct Wakeup<'a> {
+    machine: &'a str,
+    control: &'a Control,
+    status: &'a MachineStatus,
+}
+
+impl Wakeup<'_> {
+    async fn run(self) -> Result<(), VmmError> {
+        // While the guest sleeps, its vCPUs are stopped.
         let mut carried = Vec::new();
         for register in CARRIED {
             carried.push((register, self.config(register).await?));
@@ -94,27 +105,27 @@ impl Machine {
             self.port_out(CONFIG_DATA, value).await?;
         }
         self.port_out(CONFIG_ADDRESS, chosen).await?;
-        self.command("cont").await?;
+        self.control.command("cont").await?;
         if in_firmware? && !rebooted {
             Ok(())
         } else {
-            Err(VmmError::WokeTooFar {
-                machine: self.spec.name.clone(),
+            Err(VmmError::ResumedTooLate {
+                machine: self.machine.to_owned(),
             })
         }
     }
 
-    /// Whether the guest itself has not run yet; its first vCPU is the one that begins.
+    /// Whether the guest itself has not run yet. Its first vCPU is the one that starts.
     async fn in_firmware(&self) -> Result<bool, VmmError> {
-        let said = self.monitor("info registers".to_owned()).await?;
-        let at = instruction_address(&said).ok_or_else(|| self.unexpected(&said))?;
+        let said = self.control.human("info registers".to_owned()).await?;
+        let at = instruction_address(&said).ok_or_else(|| self.control.unexpected(&said))?;
         Ok(FIRMWARE.iter().any(|range| range.contains(&at)))
     }
 
-    /// Wakes it, and returns when it is reset and stands; says whether the guest has rebooted meanwhile.
+    /// Wakes it, and returns when it is reset and stopped; true if the guest has rebooted meanwhile.
     async fn wake_stopped(&self) -> Result<bool, VmmError> {
-        let mut events = self.events();
-        match self.debugger().await? {
+        let mut events = self.status.events.subscribe();
+        match debugger(self.control).await? {
             Debugger::None => self.wake_by_own_stub().await?,
             Debugger::Expected(address) => {
                 let stub = TcpStream::connect(address).await;
@@ -122,18 +133,20 @@ impl Machine {
                 self.wake_by(stub).await?;
             }
             Debugger::Connected(_) => {
-                // Both at once: as little as can be of the guest runs between them.
-                let (woken, stopped) =
-                    tokio::join!(self.command("system_wakeup"), self.command("stop"));
+                // Both at once, so that the guest runs as little as possible between them.
+                let (woken, stopped) = tokio::join!(
+                    self.control.command("system_wakeup"),
+                    self.control.command("stop")
+                );
                 woken.and(stopped)?;
             }
         }
         let reset = async {
-            let (mut woken, mut stands, mut rebooted) = (false, false, false);
-            while !(woken && stands) {
+            let (mut woken, mut stopped, mut rebooted) = (false, false, false);
+            while !(woken && stopped) {
                 match events.recv().await {
                     Ok(MachineEvent::Woken) => woken = true,
-                    Ok(MachineEvent::Paused) => stands = true,
+                    Ok(MachineEvent::Paused) => stopped = true,
                     Ok(MachineEvent::Rebooted) => rebooted = true,
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return Err(io::ErrorKind::BrokenPipe.into()),
@@ -144,28 +157,31 @@ impl Machine {
         self.in_time(reset).await
     }
 
-    /// The stub is there as long as this takes. QEMU connects to us, so nobody else can get at it.
+    /// Opens a stub for the time of the call. QEMU connects to a socket of ours, so no other process can reach it.
     async fn wake_by_own_stub(&self) -> Result<(), VmmError> {
-        let meeting = |source| self.stub_failed(source);
+        let failed = |source| self.stub_failed(source);
         let folder = tempfile::Builder::new()
             .prefix("provium-")
             .permissions(std::fs::Permissions::from_mode(0o700))
             .tempdir()
-            .map_err(meeting)?;
+            .map_err(failed)?;
         let path = folder.path().join("stub");
-        let listener = UnixListener::bind(&path).map_err(meeting)?;
-        listener.set_nonblocking(true).map_err(meeting)?;
-        let said = self.monitor(gdbserver(&path.to_string_lossy())).await?;
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let said = self
+            .control
+            .human(gdbserver(&path.to_string_lossy()))
+            .await?;
         // QEMU answers once it has connected, or could not.
         let Ok((stream, _)) = listener.accept() else {
-            return Err(self.unexpected(&said));
+            return Err(self.control.unexpected(&said));
         };
-        stream.set_nonblocking(true).map_err(meeting)?;
+        stream.set_nonblocking(true).map_err(failed)?;
         let woken = match UnixStream::from_std(stream) {
             Ok(stream) => self.wake_by(stream).await,
-            Err(error) => Err(meeting(error)),
+            Err(error) => Err(failed(error)),
         };
-        let closed = self.monitor("gdbserver none".to_owned()).await;
+        let closed = self.control.human("gdbserver none".to_owned()).await;
         woken.and(closed.map(drop))
     }
 
@@ -173,10 +189,10 @@ impl Machine {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut stub = self.in_time(Stub::meet(stream)).await?;
-        if !self.sleeps().await? {
-            // Since QEMU 9, a debugger's coming stops a machine that sleeps, too; this undoes it.
-            self.command("cont").await?;
+        let mut stub = self.in_time(Stub::connect(stream)).await?;
+        if !self.control.is_suspended().await? {
+            // Since QEMU 9, a debugger that connects also stops a machine that sleeps; this undoes it.
+            self.control.command("cont").await?;
         }
         self.in_time(stub.run_stopped("system_wakeup")).await
     }
@@ -189,7 +205,7 @@ impl Machine {
 
     fn stub_failed(&self, source: io::Error) -> VmmError {
         VmmError::Stub {
-            machine: self.spec.name.clone(),
+            machine: self.machine.to_owned(),
             source,
         }
     }
@@ -205,22 +221,22 @@ impl Machine {
 
     /// Reads four bytes from a port.
     async fn port_in(&self, port: u32) -> Result<u32, VmmError> {
-        let said = self.monitor(format!("i /xw {port:#x}")).await?;
-        read_answer(&said).ok_or_else(|| self.unexpected(&said))
+        let said = self.control.human(format!("i /xw {port:#x}")).await?;
+        read_answer(&said).ok_or_else(|| self.control.unexpected(&said))
     }
 
     async fn port_out(&self, port: u32, value: u32) -> Result<(), VmmError> {
         let command = format!("o /w {port:#x} {value:#x}");
-        match self.monitor(command).await?.trim() {
+        match self.control.human(command).await?.trim() {
             "" => Ok(()),
-            said => Err(self.unexpected(said)),
+            said => Err(self.control.unexpected(said)),
         }
     }
 }
 
-/// The monitor's command that has QEMU's stub connect to the socket at `path`.
+/// The monitor command that makes QEMU's stub connect to the socket at `path`.
 fn gdbserver(path: &str) -> String {
-    // The options' way of writing a comma, then the monitor's of writing a string.
+    // The comma of QEMU's option syntax, then the string of the monitor's.
     let path = path.replace(',', ",,");
     let path = path.replace('\\', r"\\").replace('"', r#"\""#);
     format!(r#"gdbserver "unix:{path}""#)
@@ -256,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_firmware_is_told_from_a_kernel() {
+    fn the_firmware_and_a_kernel_are_distinguished() {
         let registers = |ip: &str, cs: &str| {
             format!("EAX=00000000 EBX=00000000\r\n{ip} EFL=00000002\r\nCS ={cs}\r\nSS =0000\r\n")
         };

@@ -1,8 +1,8 @@
-//! The firmware, which a restored machine would come up without.
+//! The firmware, which a restored machine would otherwise lack.
 //!
 //! QEMU fills its BIOS ROM at the machine's reset, but not in a machine that waits for a saved state:
 //! there it expects the content with that state, and the devices' state alone has none. A guest that
-//! runs does not miss it; the next reset would end in an empty ROM. So the ROM is saved, and put
+//! runs does not need it, but the next reset would end in an empty ROM. So the ROM is saved, and written
 //! into the new process as the pages of RAM are.
 
 use std::fs::File;
@@ -12,21 +12,21 @@ use std::os::unix::fs::FileExt;
 use provium_qmp::{Client, QmpError};
 use serde_json::json;
 
-/// Longest ROM that is believed, bytes; usual are 256 KiB.
+/// Largest ROM that is accepted, bytes; 256 KiB is usual.
 const LONGEST: u64 = 16 << 20;
 
-/// Where the firmware stands in the guest's memory.
+/// Where the firmware is in the guest's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FirmwarePlace {
+pub(crate) struct FirmwareLocation {
     /// Guest-physical.
     pub(crate) address: u64,
     /// Bytes.
     pub(crate) length: u64,
 }
 
-impl FirmwarePlace {
-    /// Asks the QEMU behind `client`; `None` if it has no such ROM.
-    pub(crate) async fn ask(client: &Client) -> Result<Option<Self>, QmpError> {
+impl FirmwareLocation {
+    /// Finds it in the QEMU behind `client`; `None` if that has no such ROM.
+    pub(crate) async fn find(client: &Client) -> Result<Option<Self>, QmpError> {
         let said = monitor(client, "info roms").await?;
         Ok(said.lines().find_map(rom))
     }
@@ -58,17 +58,17 @@ async fn monitor(client: &Client, line: &str) -> Result<String, QmpError> {
 }
 
 /// `addr=00000000fffc0000 size=0x040000 mem=rom name="bios-256k.bin"`
-fn rom(line: &str) -> Option<FirmwarePlace> {
+fn rom(line: &str) -> Option<FirmwareLocation> {
     let mut words = line.split_ascii_whitespace();
     let address = words.next()?.strip_prefix("addr=")?;
     let length = words.next()?.strip_prefix("size=0x")?;
     let is_rom = words.next()? == "mem=rom";
     let hex = |digits| u64::from_str_radix(digits, 16).ok();
-    let place = FirmwarePlace {
+    let location = FirmwareLocation {
         address: hex(address)?,
         length: hex(length)?,
     };
-    (is_rom && place.length <= LONGEST).then_some(place)
+    (is_rom && location.length <= LONGEST).then_some(location)
 }
 
 /// `Host virtual address for 0xfffc0000 (pc.bios) is 0x7f0000000000`
@@ -87,7 +87,7 @@ mod tests {
                     addr=0000000001000000 size=0x2a5000 mem=ram name=\"vmlinux ELF program header segment 0\"\r\n\
                     addr=00000000fffc0000 size=0x040000 mem=rom name=\"bios-256k.bin\"\r\n\
                     /rom@etc/acpi/tables size=0x200000 name=\"etc/acpi/tables\"\r\n";
-        let expected = FirmwarePlace {
+        let expected = FirmwareLocation {
             address: 0xfffc_0000,
             length: 0x4_0000,
         };

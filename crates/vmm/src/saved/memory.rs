@@ -51,7 +51,7 @@ impl GuestMemory {
 
     /// RAM as `path` has it.
     pub(crate) fn of_file(path: &Utf8Path, bytes: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(path)?;
+        let file = File::open(path)?;
         Ok(Self { file, bytes })
     }
 
@@ -70,7 +70,7 @@ impl GuestMemory {
     }
 
     /// Gives all pages that process `pid` has written, in pieces of ascending runs, to `take`: the
-    /// first page's number, and the bytes. The process must stand still.
+    /// first page's number, and the bytes. The process must be paused.
     pub(crate) fn each_written(
         &self,
         pid: u32,

@@ -1,4 +1,4 @@
-//! A machine at rest: what a stopped machine is on disk, and how much of it is shared.
+//! Saved machines: what a paused machine is on disk, and how much of it is shared.
 //!
 //! ```text
 //! FOLDER/
@@ -21,15 +21,15 @@
 //! written, whatever the machine's size. A base never has a base: a save of a restored machine holds
 //! all that differs from the one base, so there are no chains.
 //!
-//! What it does not do: it keeps no books of folders, and does not know which are in use; and it
-//! does not touch the guest, whose agent has to be quiet when a machine is saved.
+//! It does not track folders or know which are in use, and does not touch the guest, whose agent has to be
+//! quiesced when a machine is saved.
 
-mod facts;
 pub(crate) mod firmware;
+mod manifest;
 mod memory;
 mod pages;
 
-pub(crate) use facts::{CONSOLE, DEVICES, FIRMWARE, INITRD, PAGES, RAM};
-pub use facts::{MachineFacts, SavedError, SavedMachine};
+pub(crate) use manifest::{CONSOLE, DEVICES, FIRMWARE, INITRD, PAGES, RAM};
+pub use manifest::{MachineManifest, SavedError, SavedMachine};
 pub(crate) use memory::{GuestMemory, PAGE};
 pub(crate) use pages::{PagesReader, PagesWriter};

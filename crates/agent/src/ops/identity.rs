@@ -1,0 +1,64 @@
+//! The guest's identity: randomness that no copy of it has, its clock, its host name.
+
+use crate::failure::{self, OpResult};
+use crate::roots;
+use crate::sys::{Sys, boot, clock, fd, file};
+use provium_protocol::Reply;
+use provium_protocol::op::SetIdentity;
+use std::os::fd::AsRawFd;
+
+/// More bytes than the kernel and its driver have read ahead from the hardware generator.
+const READ_AHEAD: usize = 256;
+
+/// Sets what the request contains, as far as possible; the reply is the first failure.
+///
+/// Randomness comes first: until then, copies of one guest draw the same numbers.
+pub(crate) fn set(request: &SetIdentity, is_init: bool) -> OpResult {
+    let randomness = reseed(request);
+    let clock = request.realtime_ns.map_or(Ok(()), set_clock);
+    let hostname = request.hostname.as_ref().filter(|_| is_init);
+    let hostname = hostname.map_or(Ok(()), |name| boot::set_hostname(name));
+    for (what, result) in [
+        ("reseeding the random number generator", randomness),
+        ("setting the clock", clock),
+        ("setting the host name", hostname),
+    ] {
+        result.map_err(|errno| failure::os(what, errno))?;
+    }
+    Ok(Reply::Done)
+}
+
+fn set_clock(ns: i64) -> Sys<()> {
+    clock::set_realtime(ns)?;
+    // There may be no hardware clock, or one that cannot represent this time.
+    if let Ok(device) = file::open_at(roots::DEV, c"rtc0", libc::O_RDONLY, 0) {
+        let _ = clock::set_hardware(device.as_raw_fd(), ns);
+    }
+    Ok(())
+}
+
+fn reseed(request: &SetIdentity) -> Sys<()> {
+    if request.fresh_hwrng {
+        discard_read_ahead();
+    }
+    if request.entropy.is_empty() {
+        return Ok(());
+    }
+    let device = file::open_at(roots::DEV, c"random", libc::O_RDWR, 0)?;
+    boot::reseed_random(device.as_raw_fd(), &request.entropy)
+}
+
+/// Discards the bytes that the hardware generator gave before this guest was saved: each copy has them.
+fn discard_read_ahead() {
+    let flags = libc::O_RDONLY | libc::O_NONBLOCK;
+    let Ok(device) = file::open_at(roots::DEV, c"hwrng", flags, 0) else {
+        return;
+    };
+    let (mut bytes, mut discarded) = ([0; READ_AHEAD], 0);
+    while discarded < READ_AHEAD {
+        match fd::read(device.as_raw_fd(), &mut bytes) {
+            Ok(got @ 1..) => discarded += got,
+            _ => return,
+        }
+    }
+}

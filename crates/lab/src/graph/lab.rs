@@ -1,0 +1,455 @@
+//! Labs: who is called what.
+//!
+//! A file has one root lab. What is made in the root lab gets its name in the scope it is made in:
+//! a look-up from a test tries the test's scope, then the file's. A sub-lab has names of its own and
+//! no parent chain.
+
+use crate::environment::Environment;
+use crate::error::LabError;
+use crate::fixture::{Build, FixtureSource};
+use crate::graph::scope::{ResourceId, Scope};
+use crate::graph::test_file::FileContext;
+use crate::lock::lock;
+use crate::vm::{Vm, VmOptions, VmState};
+use indexmap::IndexMap;
+use provium_pool::Claim;
+use provium_store::StagingFolder;
+use provium_vmm::SaveForm;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Names that no resource may have: they are methods, or Lua's own.
+pub const RESERVED_NAMES: [&str; 4] = ["pack", "unpack", "vm_fixture", "lab_fixture"];
+
+/// Names for VMs, bridges and sub-labs.
+#[derive(Clone)]
+pub struct Lab(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    name: String,
+    /// `None` for the root lab, whose names are in its scopes.
+    names: Option<Mutex<Names>>,
+    file: Arc<FileContext>,
+}
+
+/// The members of a lab, in the order they came.
+#[derive(Default)]
+pub(crate) struct Names {
+    vms: IndexMap<String, Vm>,
+    labs: IndexMap<String, Lab>,
+}
+
+/// A member of a lab.
+#[derive(Debug, Clone)]
+pub enum Member {
+    /// A VM.
+    Vm(Vm),
+    /// A sub-lab.
+    Lab(Lab),
+}
+
+/// What kind of member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberKind {
+    /// A VM.
+    Vm,
+    /// A sub-lab.
+    SubLab,
+}
+
+impl MemberKind {
+    /// `vm` or `sub_lab`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::SubLab => "sub_lab",
+        }
+    }
+}
+
+impl Member {
+    /// Its name.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Vm(vm) => vm.name().to_owned(),
+            Self::Lab(lab) => lab.name().to_owned(),
+        }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> MemberKind {
+        match self {
+            Self::Vm(_) => MemberKind::Vm,
+            Self::Lab(_) => MemberKind::SubLab,
+        }
+    }
+}
+
+impl Names {
+    fn get(&self, name: &str) -> Option<Member> {
+        let vm = self
+            .vms
+            .get(name)
+            .filter(|vm| !vm.is_closed())
+            .cloned()
+            .map(Member::Vm);
+        vm.or_else(|| self.labs.get(name).cloned().map(Member::Lab))
+    }
+
+    fn insert(&mut self, member: Member) {
+        match member {
+            Member::Vm(vm) => drop(self.vms.insert(vm.name().to_owned(), vm)),
+            Member::Lab(lab) => drop(self.labs.insert(lab.name().to_owned(), lab)),
+        }
+    }
+
+    fn members(&mut self) -> Vec<Member> {
+        self.vms.retain(|_, vm| !vm.is_closed());
+        let vms = self.vms.values().cloned().map(Member::Vm);
+        vms.chain(self.labs.values().cloned().map(Member::Lab))
+            .collect()
+    }
+}
+
+impl Lab {
+    /// The root lab of the file that events and messages call `path`.
+    pub fn root(environment: Arc<Environment>, path: impl Into<String>) -> Self {
+        Self::root_of(FileContext::new(environment, path.into()))
+    }
+
+    /// The root lab of a fixture's build. It draws on what the file has that wants the fixture, whose
+    /// own labs it does not see.
+    pub(crate) fn building(&self, build: Build) -> Self {
+        Self::root_of(self.0.file.building(build))
+    }
+
+    fn root_of(file: FileContext) -> Self {
+        Self(Arc::new(Inner {
+            id: ResourceId::next(),
+            name: "provium".to_owned(),
+            names: None,
+            file: Arc::new(file),
+        }))
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// Its name; `provium` for the root.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Whether it is the file's root lab.
+    pub fn is_root(&self) -> bool {
+        self.0.names.is_none()
+    }
+
+    /// What all files of the run share.
+    pub fn environment(&self) -> &Arc<Environment> {
+        &self.0.file.environment
+    }
+
+    /// The VM of that name.
+    pub fn vm(&self, scope: &Scope, name: &str) -> Result<Vm, LabError> {
+        for names in self.searched(scope) {
+            if let Some(Member::Vm(vm)) = lock(names).get(name) {
+                return Ok(vm);
+            }
+        }
+        let names: Vec<String> = self
+            .searched(scope)
+            .flat_map(|names| lock(names).members())
+            .map(|member| member.name())
+            .collect();
+        let nearest = crate::nearest::nearest(name, names.iter().map(String::as_str));
+        let why = match nearest {
+            Some(nearest) => format!("no VM of that name; did you mean `{nearest}`?"),
+            None => "no VM of that name; to make one, give a profile too".to_owned(),
+        };
+        Err(self.invalid(&format!("vm({name:?})"), why))
+    }
+
+    /// A new VM in state *created*, in the care of `scope`.
+    pub fn create_vm(
+        &self,
+        scope: &Scope,
+        name: &str,
+        profile: &str,
+        options: VmOptions,
+    ) -> Result<Vm, LabError> {
+        let call = format!("vm({name:?}, {profile:?})");
+        self.check_new_name(scope, name, &call)?;
+        let environment = self.environment();
+        let profile = environment
+            .profile(profile)
+            .map_err(|unknown| self.invalid(&call, unknown.to_string()))?;
+        if let Some(build) = self.build() {
+            build.recorder.profile(&profile.name);
+        }
+        let vm = Vm::create(Arc::clone(&self.0.file), scope, name, profile, options);
+        self.local(scope).insert(Member::Vm(vm.clone()));
+        Ok(vm)
+    }
+
+    /// The sub-lab of that name, made if there is none; without a name, a new one.
+    pub fn sub_lab(&self, scope: &Scope, name: Option<&str>) -> Result<Lab, LabError> {
+        let name = match name {
+            Some(name) => {
+                for names in self.searched(scope) {
+                    if let Some(lab) = lock(names).labs.get(name) {
+                        return Ok(lab.clone());
+                    }
+                }
+                self.check_new_name(scope, name, &format!("lab({name:?})"))?;
+                name.to_owned()
+            }
+            None => {
+                format!("__lab_{}", self.0.file.next_anonymous())
+            }
+        };
+        let lab = Self(Arc::new(Inner {
+            id: ResourceId::next(),
+            name,
+            names: Some(Mutex::default()),
+            file: Arc::clone(&self.0.file),
+        }));
+        self.local(scope).insert(Member::Lab(lab.clone()));
+        Ok(lab)
+    }
+
+    /// A lab without members that stands for this one: for handles it is the same.
+    pub(crate) fn empty_copy(&self) -> Self {
+        Self(Arc::new(Inner {
+            id: self.id(),
+            name: self.name().to_owned(),
+            names: Some(Mutex::default()),
+            file: Arc::clone(&self.0.file),
+        }))
+    }
+
+    /// Makes `members` members of this lab, whatever they are called.
+    pub(crate) fn adopt(&self, scope: &Scope, members: impl IntoIterator<Item = Member>) {
+        let mut names = self.local(scope);
+        for member in members {
+            names.insert(member);
+        }
+    }
+
+    /// The member of that name, whatever it is.
+    pub fn lookup(&self, scope: &Scope, name: &str) -> Option<Member> {
+        self.searched(scope).find_map(|names| lock(names).get(name))
+    }
+
+    /// Takes a member out; it goes on as it is.
+    pub fn remove(&self, scope: &Scope, name: &str) -> Result<(), LabError> {
+        let mut names = self.local(scope);
+        if names.vms.shift_remove(name).is_some() || names.labs.shift_remove(name).is_some() {
+            return Ok(());
+        }
+        drop(names);
+        Err(self.invalid(
+            &format!("remove({name:?})"),
+            "no member of that name".to_owned(),
+        ))
+    }
+
+    /// The members, in the order they came: VMs, then sub-labs.
+    pub fn members(&self, scope: &Scope) -> Vec<Member> {
+        self.local(scope).members()
+    }
+
+    /// Boots all VMs of the lab that are not booted, side by side, as [`Vm::boot_within`].
+    pub async fn boot(&self, scope: &Scope, left: Option<Duration>) -> Result<(), LabError> {
+        self.each_vm(scope, |vm| async move {
+            if vm.is_off() || vm.state() == VmState::Dead {
+                vm.boot_within(VmOptions::default(), left).await
+            } else {
+                Ok(())
+            }
+        })
+        .await
+    }
+
+    /// Shuts all VMs of the lab down, side by side.
+    pub async fn shutdown(&self, scope: &Scope) -> Result<(), LabError> {
+        self.each_vm(scope, |vm| async move { vm.shutdown().await })
+            .await
+    }
+
+    /// Pauses all VMs of the lab, side by side.
+    pub async fn pause(&self, scope: &Scope) -> Result<(), LabError> {
+        self.each_vm(scope, |vm| async move { vm.pause().await })
+            .await
+    }
+
+    /// Resumes all VMs of the lab, side by side.
+    pub async fn resume(&self, scope: &Scope) -> Result<(), LabError> {
+        self.each_vm(scope, |vm| async move { vm.resume().await })
+            .await
+    }
+
+    /// The fixture that gave a VM or a lab of that number, as its error messages call it.
+    pub(crate) fn fixture_of(&self, id: ResourceId) -> Option<FixtureSource> {
+        lock(&self.0.file.fixtures).get(&id).cloned()
+    }
+
+    /// Notes that a VM or a lab has come from a fixture.
+    pub(crate) fn note_fixture(&self, id: ResourceId, source: &FixtureSource) {
+        lock(&self.0.file.fixtures).insert(id, source.clone());
+    }
+
+    /// Reserves the whole budget of the file, once.
+    pub async fn claim(&self, claim: Claim) -> Result<(), LabError> {
+        let claimed = self.0.file.budget.claim(claim).await;
+        claimed.map_err(|source| LabError::Budget {
+            subject: self.subject(),
+            call: "claim()".to_owned(),
+            source,
+        })
+    }
+
+    /// Waits until `count` tasks of the file are in the barrier `name`; with `among`, until that many
+    /// tasks of this scope are, who meet nobody else there.
+    pub async fn barrier(
+        &self,
+        among: Option<&Scope>,
+        name: &str,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), LabError> {
+        self.0
+            .file
+            .barriers
+            .wait(&self.subject(), among.map(Scope::id), name, count, timeout)
+            .await
+    }
+
+    /// Closes what is in `scope` behind everybody's back: nobody waits for it any more.
+    pub fn close_later(&self, scope: Scope) {
+        if scope.is_empty() {
+            return;
+        }
+        self.environment().chore(async move {
+            for failure in scope.close().await {
+                tracing::warn!(%failure, "closing what was left");
+            }
+        });
+    }
+
+    /// A new folder in the cache.
+    pub(crate) fn cache_draft(&self, call: &str) -> Result<StagingFolder, LabError> {
+        let host = self.environment().host();
+        let host = host.ok_or_else(|| {
+            LabError::host(self.subject(), call, crate::EnvironmentError::NoMachines)
+        })?;
+        let draft = host.snapshots.staging_folder();
+        draft.map_err(|error| LabError::host(self.subject(), call, error))
+    }
+
+    /// The build of a fixture that it belongs to.
+    pub(crate) fn build(&self) -> Option<&Build> {
+        self.0.file.build.as_ref()
+    }
+
+    /// The test file, as events name it.
+    pub(crate) fn file_path(&self) -> &str {
+        &self.0.file.path
+    }
+
+    /// What the labs of this file share.
+    pub(crate) fn file_context(&self) -> &FileContext {
+        &self.0.file
+    }
+
+    /// The form of a snapshot that has no folder of its own.
+    pub(crate) fn form_in_cache(&self) -> SaveForm {
+        self.0.file.form_in_cache()
+    }
+
+    pub(crate) fn subject(&self) -> String {
+        format!("lab `{}`", self.name())
+    }
+
+    pub(crate) fn invalid(&self, call: &str, why: String) -> LabError {
+        LabError::invalid(self.subject(), call, why)
+    }
+
+    /// The names that `scope` adds to.
+    fn local<'a>(&'a self, scope: &'a Scope) -> MutexGuard<'a, Names> {
+        lock(self.0.names.as_ref().unwrap_or_else(|| scope.names()))
+    }
+
+    /// The names that a look-up from `scope` tries, in order.
+    fn searched<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Mutex<Names>> {
+        let own = self.0.names.as_ref();
+        let mut next = Some(scope);
+        let scopes = std::iter::from_fn(move || {
+            let scope = next?;
+            next = scope.parent();
+            Some(scope.names())
+        });
+        own.into_iter()
+            .chain(scopes.take_while(move |_| own.is_none()))
+    }
+
+    pub(crate) fn check_new_name(
+        &self,
+        scope: &Scope,
+        name: &str,
+        call: &str,
+    ) -> Result<(), LabError> {
+        if name.is_empty() {
+            return Err(self.invalid(call, "the name is empty".to_owned()));
+        }
+        if name.contains(char::is_control) {
+            let why = format!("the name {name:?} holds a control character");
+            return Err(self.invalid(call, why));
+        }
+        if RESERVED_NAMES.contains(&name) {
+            return Err(self.invalid(call, format!("`{name}` is a reserved name")));
+        }
+        for (depth, names) in self.searched(scope).enumerate() {
+            if let Some(member) = lock(names).get(name) {
+                let kind = member.kind().word();
+                let why = if depth == 0 {
+                    format!("there is a {kind} `{name}` in this lab already")
+                } else {
+                    format!(
+                        "there is a {kind} `{name}` at file scope; to use that one, look it up: \
+                         provium:vm({name:?})"
+                    )
+                };
+                return Err(self.invalid(call, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the same to all VMs at once; all are finished before the first failure is told.
+    async fn each_vm<F>(&self, scope: &Scope, act: impl Fn(Vm) -> F) -> Result<(), LabError>
+    where
+        F: Future<Output = Result<(), LabError>>,
+    {
+        let vms = self
+            .members(scope)
+            .into_iter()
+            .filter_map(|member| match member {
+                Member::Vm(vm) => Some(vm),
+                Member::Lab(_) => None,
+            });
+        let all = futures_util::future::join_all(vms.map(act)).await;
+        all.into_iter().collect()
+    }
+}
+
+impl fmt::Debug for Lab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Lab").field(&self.0.name).finish()
+    }
+}

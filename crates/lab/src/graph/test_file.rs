@@ -1,0 +1,65 @@
+//! What the labs of one file share: what they draw on, and where their tasks meet.
+
+use crate::environment::Environment;
+use crate::fixture::{Build, FixtureSource};
+use crate::graph::barrier::Barriers;
+use crate::graph::scope::ResourceId;
+use provium_pool::FileBudget;
+use provium_vmm::SaveForm;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What the labs of one file share.
+pub(crate) struct FileContext {
+    pub(crate) environment: Arc<Environment>,
+    pub(crate) path: String,
+    pub(crate) barriers: Barriers,
+    /// What its boots take memory and vCPUs from.
+    pub(crate) budget: FileBudget,
+    /// Sub-labs that were given no name.
+    anonymous: AtomicU32,
+    /// The VMs and labs that fixtures have given.
+    pub(crate) fixtures: Mutex<BTreeMap<ResourceId, FixtureSource>>,
+    /// The build of a fixture that these labs are for; `None`: they are a test file's.
+    pub(crate) build: Option<Build>,
+}
+
+impl FileContext {
+    /// That of the file that events and messages call `path`.
+    pub(crate) fn new(environment: Arc<Environment>, path: String) -> Self {
+        let (pool, sink) = (environment.pool().clone(), environment.sink().clone());
+        Self {
+            budget: FileBudget::new(pool, path.clone(), sink),
+            environment,
+            path,
+            barriers: Barriers::default(),
+            anonymous: AtomicU32::new(0),
+            fixtures: Mutex::default(),
+            build: None,
+        }
+    }
+
+    /// The context of the build of a fixture for which this file waits.
+    pub(crate) fn building(&self, build: Build) -> Self {
+        Self {
+            budget: self.budget.for_build(),
+            build: Some(build),
+            ..Self::new(Arc::clone(&self.environment), self.path.clone())
+        }
+    }
+
+    /// Counts sub-labs without a name.
+    pub(crate) fn next_anonymous(&self) -> u32 {
+        self.anonymous.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The form of a snapshot that has no folder of its own: that of a test goes with the test, one
+    /// of a fixture outlives what its VM was booted from.
+    pub(crate) fn form_in_cache(&self) -> SaveForm {
+        match self.build {
+            Some(_) => SaveForm::Whole,
+            None => SaveForm::OnBase,
+        }
+    }
+}

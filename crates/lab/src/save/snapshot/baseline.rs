@@ -1,0 +1,159 @@
+//! The baseline of a file: what its VMs are put back to before each test, or what each test gets a
+//! copy of (`copy`).
+//!
+//! It is taken once, when the file's top level has run. A VM that was booted then is booted again
+//! after, with everything it had, whatever a test did to it; one that was off is switched off
+//! again. VMs that were made later, or closed, are left alone.
+
+use crate::apart::apart;
+use crate::error::LabError;
+use crate::graph::lab::Lab;
+use crate::graph::scope::Scope;
+use crate::save::snapshot::lifecycles::lock_all_to_end;
+use crate::save::snapshot::restore::{Occasion, Ready};
+use crate::save::snapshot::take::{AfterSave, take_all};
+use crate::save::snapshot::vm::Snapshot;
+use crate::vm::{Vm, VmState, now_ns};
+use futures_util::future::{join_all, try_join_all};
+use provium_vmm::SaveForm;
+
+/// What the VMs of a lab were at a moment.
+#[derive(Debug, Clone)]
+pub struct Baseline(pub(crate) Vec<(Vm, Was)>);
+
+/// What a VM was.
+#[derive(Debug, Clone)]
+pub(crate) enum Was {
+    /// Created, or shut down.
+    Off(VmState),
+    On(Moment),
+}
+
+/// A VM that was on.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    pub(crate) snapshot: Snapshot,
+    /// How far its clock was ahead of the host's, nanoseconds: it keeps that distance, as if nobody
+    /// had gone back.
+    ahead_ns: i64,
+    is_paused: bool,
+}
+
+impl Lab {
+    /// What all VMs of this lab and of its sub-labs are now, at one instant.
+    ///
+    /// # Errors
+    /// As for a snapshot; a dead VM is no state to go back to.
+    pub async fn baseline(&self, scope: &Scope) -> Result<Baseline, LabError> {
+        self.baseline_then(scope, AfterSave::Thaw).await
+    }
+
+    /// The same, and switches the VMs off at that instant.
+    ///
+    /// # Errors
+    /// As for [`Lab::baseline`].
+    pub async fn baseline_and_end(&self, scope: &Scope) -> Result<Baseline, LabError> {
+        self.baseline_then(scope, AfterSave::StayPaused).await
+    }
+
+    async fn baseline_then(&self, scope: &Scope, after: AfterSave) -> Result<Baseline, LabError> {
+        let vms = self.vms_below(scope).into_iter().map(|(_, vm)| vm);
+        let take = Baseline::take(vms.collect(), after);
+        let taken = apart(self.environment().runtime(), take).await;
+        taken.map_err(|error| LabError::host(self.subject(), "baseline", error))?
+    }
+
+    /// Puts all VMs of the baseline back to it, at one instant.
+    ///
+    /// # Errors
+    /// As for [`Vm::restore`]; no VM is changed unless all can be.
+    pub async fn go_back_to(&self, baseline: &Baseline) -> Result<(), LabError> {
+        let restore = baseline.clone().restore();
+        let restored = self.environment().runtime().spawn(restore).await;
+        restored.map_err(|error| LabError::host(self.subject(), "reset", error))?
+    }
+}
+
+impl Baseline {
+    async fn take(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
+        let states: Vec<(Vm, VmState)> =
+            vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
+        // A paused guest cannot be brought to rest: it goes on for a moment.
+        let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
+        try_join_all(paused().map(|(vm, _)| vm.resume())).await?;
+        let on = || states.iter().filter(|(_, state)| is_on(*state));
+        let taken = Self::take_on(on(), after).await;
+        if after == AfterSave::StayPaused && taken.is_ok() {
+            try_join_all(on().map(|(vm, _)| vm.shutdown())).await?;
+        } else {
+            try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
+        }
+        let off = states.iter().filter(|(_, state)| !is_on(*state));
+        let off = off.map(|(vm, state)| (vm.clone(), Was::Off(*state)));
+        Ok(Self(off.chain(taken?).collect()))
+    }
+
+    async fn take_on(
+        vms: impl Iterator<Item = &(Vm, VmState)> + Clone,
+        after: AfterSave,
+    ) -> Result<Vec<(Vm, Was)>, LabError> {
+        let clocks = vms.clone().map(|(vm, _)| async move {
+            Ok::<_, LabError>(vm.clock().get().await?.saturating_sub(now_ns()))
+        });
+        let clocks = try_join_all(clocks).await?;
+        let folders = vms
+            .clone()
+            .map(|(vm, _)| Ok((vm.clone(), vm.cache_folder()?)));
+        let folders = folders.collect::<Result<Vec<_>, LabError>>()?;
+        let taken = take_all(folders, SaveForm::OnBase, after).await?;
+        let all = vms.zip(taken.into_iter().zip(clocks));
+        let all = all.map(|((vm, state), (snapshot, ahead_ns))| {
+            let is_paused = *state == VmState::Paused;
+            let moment = Moment {
+                snapshot,
+                ahead_ns,
+                is_paused,
+            };
+            (vm.clone(), Was::On(moment))
+        });
+        Ok(all.collect())
+    }
+
+    async fn restore(self) -> Result<(), LabError> {
+        let open = || self.0.iter().filter(|(vm, _)| !vm.is_closed());
+        let lifecycles = lock_all_to_end(open().map(|(vm, _)| vm)).await;
+        let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
+        for ((vm, was), lifecycle) in open().zip(lifecycles) {
+            match was {
+                Was::Off(state) => off.push((vm, *state, lifecycle)),
+                Was::On(moment) => {
+                    on.push((vm, moment));
+                    ready.push(vm.prepare(lifecycle, &moment.snapshot, None));
+                }
+            }
+        }
+        let ready = try_join_all(ready).await?;
+        let switching = off.iter();
+        let switching = switching.map(|(vm, state, lifecycle)| vm.switch_off_as(*state, lifecycle));
+        join_all(switching).await;
+        let going = ready.into_iter().zip(&on);
+        let going = going.map(|(ready, (vm, moment))| moment.goes_on(vm, ready));
+        try_join_all(going).await.map(drop)
+    }
+}
+
+impl Moment {
+    /// The last step of a restore to this moment.
+    pub(crate) async fn goes_on(&self, vm: &Vm, ready: Ready) -> Result<(), LabError> {
+        let clock = now_ns().saturating_add(self.ahead_ns);
+        ready.go(Occasion::Reset(clock)).await?;
+        if self.is_paused {
+            vm.pause().await?;
+        }
+        Ok(())
+    }
+}
+
+fn is_on(state: VmState) -> bool {
+    !matches!(state, VmState::Created | VmState::Shutdown)
+}

@@ -1,0 +1,316 @@
+//! The snapshot of a lab: all its VMs at one instant, and those of its sub-labs.
+
+use crate::apart::apart;
+use crate::error::LabError;
+use crate::graph::lab::{Lab, Member};
+use crate::graph::scope::{ResourceId, Scope};
+use crate::lock::lock;
+use crate::save::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed};
+use crate::save::snapshot::lifecycles::lock_all_to_end;
+use crate::save::snapshot::restore::{Occasion, Ready, Replaced};
+use crate::save::snapshot::take::{AfterSave, take_all};
+use crate::save::snapshot::vm::Snapshot;
+use crate::vm::{Vm, VmOptions};
+use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::future::{join_all, try_join_all};
+use provium_store::{CacheEntry, Seal};
+use provium_vmm::SaveForm;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// The file that says what the lab was.
+const FACTS: &str = LAB_SIGN;
+
+/// The layout of that file. 2: with all options of the VMs.
+const VERSION: u32 = 2;
+
+/// Longest file that is read, bytes: VMs may have been given files of any size.
+const LONGEST: u64 = 256 << 20;
+
+/// A moment of a lab.
+#[derive(Clone)]
+pub struct LabSnapshot(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    name: String,
+    folder: Folder,
+    /// In the order of the facts' booted VMs.
+    vms: Vec<Snapshot>,
+    facts: LabFacts,
+}
+
+/// What the lab was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LabFacts {
+    version: u32,
+    vms: Vec<VmEntry>,
+}
+
+/// A VM of the lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VmEntry {
+    /// The sub-labs on the way to it, outermost first.
+    labs: Vec<String>,
+    name: String,
+    profile: String,
+    /// The part of the folder that has it; `None`: it was not booted.
+    folder: Option<String>,
+    /// What it is made with, where it is not there: as it was created, or, if it was on, booted.
+    options: VmOptions,
+}
+
+impl Lab {
+    /// A snapshot of all VMs of this lab and of its sub-labs, in `place` or, without one, in the
+    /// cache. They go on.
+    ///
+    /// # Errors
+    /// As for a VM's; a paused VM cannot be saved.
+    pub async fn snapshot(
+        &self,
+        scope: &Scope,
+        place: Option<&Utf8Path>,
+    ) -> Result<LabSnapshot, LabError> {
+        let failed = |error: io::Error| LabError::host(self.subject(), "snapshot()", error);
+        let vms = self.vms_below(scope);
+        let named = place.map(|place| Named::new(place, LAB_SIGN)).transpose();
+        let named = named.map_err(failed)?;
+        let folder = match &named {
+            Some(named) => Folder::draft_of(named),
+            None => {
+                let draft = Arc::new(self.cache_draft("snapshot()")?);
+                Folder::cached(&draft, draft.path())
+            }
+        };
+        let form = if named.is_some() {
+            SaveForm::Whole
+        } else {
+            self.form_in_cache()
+        };
+        let (mut entries, mut booted) = (Vec::new(), Vec::new());
+        for (number, (labs, vm)) in vms.into_iter().enumerate() {
+            let on = !vm.is_off();
+            let part = format!("vm-{number}");
+            entries.push(VmEntry {
+                labs,
+                name: vm.name().to_owned(),
+                profile: vm.profile().to_owned(),
+                folder: on.then(|| part.clone()),
+                options: match on {
+                    true => lock(&vm.0.booted_with).clone(),
+                    false => vm.0.options.clone(),
+                },
+            });
+            if on {
+                booted.push((vm, folder.part(&part)));
+            }
+        }
+        let facts = LabFacts {
+            version: VERSION,
+            vms: entries,
+        };
+        let lab = self.clone();
+        let taken = apart(self.environment().runtime(), async move {
+            let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
+            let taken = take_all(booted, form, AfterSave::Thaw).await?;
+            let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
+            let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
+            written.map_err(failed)?;
+            let sealed = match named {
+                Some(named) => {
+                    let seal = named.seal().await.map_err(failed)?;
+                    Some((named, seal))
+                }
+                None => None,
+            };
+            let snapshot = LabSnapshot(Arc::new(Inner {
+                id: ResourceId::next(),
+                name: lab.name().to_owned(),
+                folder,
+                vms: taken,
+                facts,
+            }));
+            Ok((snapshot, sealed))
+        });
+        let taken = taken.await;
+        let (taken, sealed) =
+            taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))??;
+        match sealed {
+            Some((named, seal)) => Ok(taken.moved_to(&named.install(seal).map_err(failed)?)),
+            None => Ok(taken),
+        }
+    }
+
+    /// Makes the VMs what they were in the snapshot, all at one instant; those that are missing are
+    /// made in `scope`, those that were off are shut down. VMs that the snapshot does not have are
+    /// left alone.
+    ///
+    /// # Errors
+    /// As for a VM's; no VM is changed unless all of them can be.
+    pub async fn restore(&self, scope: &Scope, snapshot: &LabSnapshot) -> Result<(), LabError> {
+        self.restore_on(scope, snapshot, Occasion::Restore).await
+    }
+
+    pub(crate) async fn restore_on(
+        &self,
+        scope: &Scope,
+        snapshot: &LabSnapshot,
+        occasion: Occasion,
+    ) -> Result<(), LabError> {
+        let snapshot = snapshot.clone();
+        let mut pairs = Vec::new();
+        let mut saved = snapshot.0.vms.iter().cloned();
+        for entry in &snapshot.0.facts.vms {
+            let vm = self.vm_of(scope, entry)?;
+            let from = if entry.folder.is_some() {
+                saved.next()
+            } else {
+                None
+            };
+            pairs.push((vm, from));
+        }
+        let ready = async move {
+            let lifecycles = lock_all_to_end(pairs.iter().map(|(vm, _)| vm)).await;
+            snapshot.0.folder.check(&snapshot.subject()).await?;
+            let (mut ready, mut off) = (Vec::new(), Vec::new());
+            for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
+                match from {
+                    Some(from) => ready.push(vm.prepare(lifecycle, from, None)),
+                    None => off.push((vm.clone(), lifecycle)),
+                }
+            }
+            let mut ready = try_join_all(ready).await?;
+            try_join_all(ready.iter_mut().map(|ready| ready.wake(occasion))).await?;
+            Ok::<_, LabError>((ready, off))
+        };
+        let failed = |error| LabError::host(self.subject(), "restore()", error);
+        let ready = apart(self.environment().runtime(), ready).await;
+        let (ready, off) = ready.map_err(failed)??;
+        // As for a VM: who stops waiting up to here has the lab as it was.
+        let replaced: Vec<_> = ready.into_iter().map(Ready::commit).collect();
+        let rest = self.environment().runtime().spawn(async move {
+            join_all(off.iter().map(|(vm, lifecycle)| vm.switch_off(lifecycle))).await;
+            join_all(replaced.into_iter().map(Replaced::end)).await;
+        });
+        rest.await.map_err(failed)
+    }
+
+    fn vm_of(&self, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
+        let mut lab = self.clone();
+        for name in &entry.labs {
+            lab = lab.sub_lab(scope, Some(name))?;
+        }
+        if let Some(Member::Vm(vm)) = lab.lookup(scope, &entry.name) {
+            return Ok(vm);
+        }
+        lab.create_vm(scope, &entry.name, &entry.profile, entry.options.clone())
+    }
+}
+
+impl LabSnapshot {
+    /// The snapshot in a folder that [`Lab::snapshot`] was given, in this run or another.
+    ///
+    /// # Errors
+    /// When the folder holds none that this version can use.
+    pub fn open(path: &Utf8Path) -> Result<Self, LabError> {
+        open_sealed(path, LAB_SIGN, Self::in_folder)
+    }
+
+    /// The snapshot in a part of an entry of the cache.
+    pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Result<Self, LabError> {
+        Self::in_folder(Folder::of_entry(entry, path))
+    }
+
+    fn in_folder(folder: Folder) -> Result<Self, LabError> {
+        let path = folder.path();
+        let subject = format!("snapshot `{path}`");
+        let failed = |error: io::Error| LabError::host(subject.clone(), "restore()", error);
+        let file = path.join(FACTS);
+        let length = fs_err::metadata(&file).map_err(failed)?.len();
+        if length > LONGEST {
+            return Err(failed(io::Error::other(format!("`{file}` is too long"))));
+        }
+        let text = fs_err::read(&file).map_err(failed)?;
+        let facts: LabFacts =
+            serde_json::from_slice(&text).map_err(|error| failed(io::Error::other(error)))?;
+        if facts.version != VERSION {
+            let why = format!("`{file}` has version {}", facts.version);
+            return Err(failed(io::Error::other(why)));
+        }
+        let mut vms = Vec::new();
+        for part in facts.vms.iter().filter_map(|entry| entry.folder.as_deref()) {
+            if Utf8Path::new(part).file_name() != Some(part) {
+                let why = format!("`{file}` names `{part}`, which is not within its folder");
+                return Err(failed(io::Error::other(why)));
+            }
+            vms.push(Snapshot::in_folder(folder.part(part))?);
+        }
+        Ok(Self(Arc::new(Inner {
+            id: ResourceId::next(),
+            name: path.file_name().unwrap_or_default().to_owned(),
+            folder,
+            vms,
+            facts,
+        })))
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// What messages call it.
+    pub fn subject(&self) -> String {
+        format!("snapshot of lab `{}`", self.0.name)
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> Utf8PathBuf {
+        self.0.folder.path().to_owned()
+    }
+
+    /// What it takes on the disk, bytes; 0 once it is gone.
+    pub fn size(&self) -> u64 {
+        self.0.folder.size()
+    }
+
+    /// Removes it. Removed already is fine.
+    pub fn delete(&self) -> Result<(), LabError> {
+        let parts = self.0.vms.iter().map(|vm| &vm.0.folder);
+        let mut deleted = parts.chain([&self.0.folder]).map(Folder::delete);
+        let deleted = deleted.try_for_each(|deleted| deleted);
+        deleted.map_err(|error| LabError::host(self.subject(), "delete()", error))
+    }
+
+    /// Moves its folder, which nobody looks after but it, to `place`, in the same file system.
+    pub(crate) fn move_to(&self, place: &Utf8Path) -> io::Result<()> {
+        self.0.folder.move_to(place)
+    }
+
+    /// The same, which was saved whole, after its folder was moved to that of the `seal`.
+    fn moved_to(&self, seal: &Seal) -> Self {
+        let place = seal.folder();
+        let moved = |vm: &Snapshot| {
+            let path = vm.path();
+            let part = path.file_name().unwrap_or_default();
+            vm.moved_to(&place.join(part), seal)
+        };
+        Self(Arc::new(Inner {
+            id: self.0.id,
+            name: self.0.name.clone(),
+            folder: Folder::of_author(place, Some(seal.clone())),
+            vms: self.0.vms.iter().map(moved).collect(),
+            facts: self.0.facts.clone(),
+        }))
+    }
+}
+
+impl fmt::Debug for LabSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LabSnapshot").field(&self.path()).finish()
+    }
+}

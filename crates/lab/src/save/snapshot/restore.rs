@@ -1,0 +1,286 @@
+//! Putting VMs back to what they were.
+//!
+//! ```text
+//! prepare ──▶ Ready ── wake ──▶ Ready ── commit ──▶ Replaced ── end
+//! ```
+//!
+//! Until `commit`, which nothing can interrupt, the VM goes on with the machine that it has.
+
+use crate::error::LabError;
+use crate::guest::process::TakenUp;
+use crate::lock::lock;
+use crate::save::snapshot::folder::replaced;
+use crate::save::snapshot::vm::Snapshot;
+use crate::save::{Identity, RestoredVm, Reuse, host_name};
+use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
+use provium_events::BootKind;
+use provium_image::GuestImage;
+use provium_pool::{Grant, Resources};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+impl Vm {
+    /// Makes it what the snapshot's VM was at that moment, from whatever state it is in. It keeps its
+    /// name, which the guest gets as its host name if the snapshot is another VM's; the guest's clock
+    /// is as it was then.
+    ///
+    /// # Errors
+    /// When the snapshot is gone or damaged, or is of another guest, QEMU or version.
+    pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LabError> {
+        self.restore_on(snapshot, Occasion::Restore).await
+    }
+
+    pub(crate) async fn restore_on(
+        &self,
+        snapshot: &Snapshot,
+        occasion: Occasion,
+    ) -> Result<(), LabError> {
+        let (vm, snapshot) = (self.clone(), snapshot.clone());
+        let ready = self
+            .apart("restore()", async move {
+                let lifecycle = vm.lifecycle_to_end().await;
+                snapshot.check().await?;
+                let mut ready = vm.prepare(lifecycle, &snapshot, None).await?;
+                ready.wake(occasion).await?;
+                Ok(ready)
+            })
+            .await?;
+        // Whoever stops waiting up to here has the VM as it was, and from here on as it is to be.
+        let replaced = ready.commit();
+        self.to_its_end("restore()", async move {
+            replaced.end().await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// All of a restore but its last steps, with its life-cycle lock and what was granted for it
+    /// already, if anything was. Nothing is lost as long as the last step is not taken.
+    pub(crate) async fn prepare(
+        &self,
+        lifecycle: Lifecycle,
+        snapshot: &Snapshot,
+        granted: Option<Grant>,
+    ) -> Result<Ready, LabError> {
+        let failed = |error| LabError::host(self.subject(), "restore()", error);
+        if self.is_closed() {
+            return Err(LabError::gone(
+                self.subject(),
+                "restore()",
+                "the VM is closed",
+            ));
+        }
+        if snapshot.0.folder.is_gone() {
+            let why = format!("the {} was deleted", snapshot.subject());
+            return Err(LabError::gone(self.subject(), "restore()", why));
+        }
+        let saved = &snapshot.0.saved;
+        let image = self.environment().image(&saved.manifest.profile).await;
+        let image = image.map_err(|error| self.host_error(error))?;
+        if image.id != saved.manifest.image {
+            let profile = &saved.manifest.profile;
+            let why = format!(
+                "the snapshot is of a guest that profile `{profile}` no longer makes; take it again"
+            );
+            return Err(LabError::invalid(self.subject(), "restore()", why));
+        }
+        let need = snapshot.need();
+        let granted = match granted {
+            Some(grant) => Granted::Whole(grant),
+            None => self.granted(need).await?,
+        };
+        // A wait for the pool is no part of it.
+        let begun = Instant::now();
+        let restored = self
+            .load(&self.restore_request(saved, &image))
+            .await
+            .map_err(failed)?;
+        if !saved.is_current() {
+            // Parts of both may have been loaded.
+            return Err(replaced(&snapshot.subject()));
+        }
+        let own = snapshot.0.origin.as_ref();
+        let own = own.filter(|origin| origin.vm == self.id());
+        let processes = own.iter().flat_map(|origin| &origin.processes);
+        let processes = processes.filter_map(|mark| mark.take_up(self, &restored.channel));
+        Ok(Ready {
+            processes: processes.collect(),
+            vm: self.clone(),
+            _lifecycle: lifecycle,
+            snapshot: snapshot.clone(),
+            restored,
+            image,
+            granted,
+            reuse: Reuse::Possible,
+            begun,
+        })
+    }
+
+    /// What the pool has to give for a machine of `need` beside what the one that runs holds: that one
+    /// is ended when the other goes on.
+    async fn granted(&self, need: Resources) -> Result<Granted, LabError> {
+        let before = self.0.stage.borrow().running().cloned();
+        let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.amount()));
+        Ok(match held {
+            None => Granted::Whole(self.grant("restore()", need).await?),
+            Some(held) if need.fits(held) => Granted::Inherited,
+            Some(held) => Granted::More(self.grant("restore()", need - held).await?),
+        })
+    }
+}
+
+/// Why a VM is put back, which decides on its clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Occasion {
+    /// A test asked for that moment: the clock is as it was then.
+    Restore,
+    /// It is reset between tests: the clock shows this, nanoseconds since 1970.
+    Reset(i64),
+    /// It comes from a fixture, which stands for a boot: the clock shows the host's time.
+    Fixture,
+}
+
+/// What a machine runs on.
+enum Granted {
+    Whole(Grant),
+    /// What the machine holds that runs until then.
+    Inherited,
+    /// That, and this.
+    More(Grant),
+}
+
+/// A VM with the machine that it will go on with. Dropping it leaves the VM as it is.
+pub(crate) struct Ready {
+    /// Before the machine that they are in, which ends first.
+    processes: Vec<TakenUp>,
+    vm: Vm,
+    _lifecycle: Lifecycle,
+    snapshot: Snapshot,
+    restored: RestoredVm,
+    image: Arc<GuestImage>,
+    granted: Granted,
+    reuse: Reuse,
+    begun: Instant,
+}
+
+/// The machine that a VM ran on before.
+pub(crate) struct Replaced {
+    before: Option<Arc<Running>>,
+    _lifecycle: Lifecycle,
+}
+
+impl Ready {
+    /// Both last steps.
+    pub(crate) async fn go(mut self, occasion: Occasion) -> Result<(), LabError> {
+        self.wake(occasion).await?;
+        self.commit().end().await;
+        Ok(())
+    }
+
+    /// Lets the new machine's guest go on, beside the one that runs.
+    pub(crate) async fn wake(&mut self, occasion: Occasion) -> Result<(), LabError> {
+        let (reuse, realtime_ns) = match occasion {
+            Occasion::Restore => (Reuse::Possible, None),
+            Occasion::Reset(realtime_ns) => (Reuse::Certain, Some(realtime_ns)),
+            Occasion::Fixture => (Reuse::Possible, Some(now_ns())),
+        };
+        self.reuse = reuse;
+        let (vm, saved) = (&self.vm, &self.snapshot.0.saved);
+        let renamed = saved.manifest.name != vm.name();
+        let identity = Identity {
+            realtime_ns,
+            hostname: renamed.then(|| host_name(vm.name())),
+            is_seeded: saved.machine.manifest.rng_seed.is_some(),
+        };
+        let limit = vm.agent_limit(&lock(&vm.0.booted_with).clone());
+        let woken = self.restored.resume(identity, limit).await;
+        woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))
+    }
+
+    /// The last step: from here on the VM is what it was. The machine that it ran on until now is to be
+    /// [ended](Replaced::end).
+    pub(crate) fn commit(self) -> Replaced {
+        let Self {
+            processes,
+            vm,
+            _lifecycle,
+            snapshot,
+            restored,
+            image,
+            granted,
+            reuse,
+            begun,
+        } = self;
+        vm.0.file
+            .environment
+            .prewarm(vm.restore_request(&snapshot.0.saved, &image), reuse);
+        let before = vm.0.stage.borrow().running().cloned();
+        if let Some(before) = &before {
+            before.stop_watch();
+            vm.emit_shutdown(before);
+        }
+        let inherited = before
+            .as_ref()
+            .and_then(|before| lock(&before.grant).take());
+        let need = snapshot.need();
+        let grant = match (granted, inherited) {
+            (Granted::Whole(grant), _) => grant,
+            (Granted::Inherited, Some(inherited)) => inherited,
+            (Granted::More(more), Some(inherited)) => inherited.and(more),
+            // The machine before has died in this very moment, and its grant went with it: what it gave
+            // back is taken again if it is there, and the pool is short of it for a while if not.
+            (Granted::Inherited | Granted::More(_), None) => {
+                let again = vm.0.file.budget.try_acquire(need);
+                again.unwrap_or_else(|| Grant::new(need, || ()))
+            }
+        };
+        let own = snapshot.0.origin.as_ref();
+        let own = own.filter(|origin| origin.vm == vm.id());
+        match own {
+            Some(origin) => {
+                lock(&vm.0.timeline).back_to(&origin.past);
+                vm.0.open_files.store(origin.open_files, Ordering::Relaxed);
+            }
+            None => {
+                lock(&vm.0.timeline).back_to_strange();
+                vm.0.open_files.store(0, Ordering::Relaxed);
+            }
+        }
+        if snapshot.0.saved.manifest.options.is_some() {
+            *lock(&vm.0.booted_with) = snapshot.options();
+        }
+        for process in processes {
+            process.commit();
+        }
+        vm.0.files.come_back();
+        vm.0.workers.come_back();
+        let RestoredVm {
+            machine,
+            channel,
+            base,
+            ..
+        } = restored;
+        let started = Started {
+            machine,
+            channel,
+            kind: BootKind::Snapshot,
+            profile: snapshot.0.saved.manifest.profile.clone(),
+            base: Some(base),
+        };
+        vm.goes_on(started, grant, begun.elapsed());
+        Replaced { before, _lifecycle }
+    }
+}
+
+impl Replaced {
+    /// Ends it.
+    pub(crate) async fn end(self) {
+        if let Some(before) = self.before {
+            before
+                .channel
+                .shut_down("the VM was put back to a snapshot");
+            before.machine.quit().await;
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! Taking snapshots, of one VM or of several at one instant.
+
+use crate::apart::apart;
+use crate::error::LabError;
+use crate::graph::scope::ResourceId;
+use crate::lock::lock;
+use crate::save::snapshot::folder::{Folder, Named, VM_SIGN};
+use crate::save::snapshot::lifecycles::lock_all;
+use crate::save::snapshot::vm::{Inner, Origin, Snapshot};
+use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
+use crate::vm::{Running, Vm, VmState};
+use camino::Utf8Path;
+use futures_util::future::join_all;
+use provium_vmm::{SaveForm, VmmError};
+use std::sync::Arc;
+use tokio::time::timeout;
+
+impl Vm {
+    /// A snapshot of it, in `place` or, without one, in the cache. The VM keeps running.
+    ///
+    /// # Errors
+    /// Unless it is booted and no stream reads it; when the host cannot write it.
+    pub async fn snapshot(&self, place: Option<&Utf8Path>) -> Result<Snapshot, LabError> {
+        let vm = self.clone();
+        let saved = match place.map(Utf8Path::to_owned) {
+            None => {
+                let taken = apart(self.environment().runtime(), async move {
+                    let folder = vm.cache_folder()?;
+                    let form = vm.0.file.form_in_cache();
+                    take_one(&vm, folder, form).await
+                });
+                taken.await
+            }
+            Some(place) => {
+                let taken = apart(self.environment().runtime(), async move {
+                    let call = format!("snapshot({place:?})");
+                    let failed = |error| LabError::host(vm.subject(), &call, error);
+                    let named = Named::new(&place, VM_SIGN).map_err(failed)?;
+                    let within = Folder::draft_of(&named);
+                    let taken = take_one(&vm, within, SaveForm::Whole).await?;
+                    let seal = named.seal().await.map_err(failed)?;
+                    Ok((named, seal, taken))
+                });
+                let installed = |(named, seal, taken): (Named, _, Snapshot)| {
+                    let installed = named.install(seal);
+                    let seal = installed
+                        .map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
+                    Ok(taken.moved_to(seal.folder(), &seal))
+                };
+                taken.await.map(|taken| taken.and_then(installed))
+            }
+        };
+        saved.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?
+    }
+
+    /// A new folder in the cache.
+    pub(crate) fn cache_folder(&self) -> Result<Folder, LabError> {
+        let host = self.environment().host();
+        let host = host.ok_or_else(|| self.host_error(crate::EnvironmentError::NoMachines))?;
+        let draft = host.snapshots.staging_folder();
+        let draft = draft.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
+        let draft = Arc::new(draft);
+        Ok(Folder::cached(&draft, draft.path()))
+    }
+}
+
+async fn take_one(vm: &Vm, folder: Folder, form: SaveForm) -> Result<Snapshot, LabError> {
+    let mut taken = take_all(vec![(vm.clone(), folder)], form, AfterSave::Thaw).await?;
+    taken
+        .pop()
+        .ok_or_else(|| LabError::invalid(vm.subject(), "snapshot()", "nothing was saved"))
+}
+
+/// What happens to VMs after they have been saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterSave {
+    Thaw,
+    /// They stay paused, and the caller switches them off.
+    StayPaused,
+}
+
+/// Saves the VMs, all at one instant, each into its folder.
+pub(crate) async fn take_all(
+    vms: Vec<(Vm, Folder)>,
+    form: SaveForm,
+    after: AfterSave,
+) -> Result<Vec<Snapshot>, LabError> {
+    let (vms, folders): (Vec<Vm>, Vec<Folder>) = vms.into_iter().unzip();
+    let _lifecycles = lock_all(&vms).await;
+    let mut running = Vec::new();
+    for vm in &vms {
+        vm.check_quiescent()?;
+        running.push(vm.running_in("snapshot()", VmState::Booted, "booted")?);
+    }
+    let freezing = running.iter().zip(&vms);
+    let freezing = freezing.map(|(running, vm)| freeze(vm, running));
+    let (frozen, failures): (Vec<_>, Vec<_>) = join_all(freezing)
+        .await
+        .into_iter()
+        .partition(Result::is_ok);
+    let frozen: Vec<_> = frozen.into_iter().flatten().collect();
+    if let Some(Err(failure)) = failures.into_iter().next() {
+        // None is saved unless all can be.
+        let _ = thaw(frozen).await;
+        return Err(failure);
+    }
+    let saving = vms.iter().zip(folders).zip(&running).zip(&frozen);
+    let saved = join_all(saving.map(|(((vm, folder), running), (frozen, image))| {
+        save(vm, folder, running, frozen, image, form.clone())
+    }));
+    let saved: Result<Vec<Snapshot>, LabError> = saved.await.into_iter().collect();
+    if after == AfterSave::StayPaused && saved.is_ok() {
+        frozen.into_iter().for_each(|(vm, _)| vm.stay_paused());
+        return saved;
+    }
+    thaw(frozen).await?;
+    saved
+}
+
+/// Thaws all of them, also if one fails; returns the first failure.
+async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabError> {
+    let thawing = frozen.into_iter().map(|(vm, _)| async move {
+        let name = vm.name().to_owned();
+        let thawed = vm.thaw().await;
+        thawed.map_err(|error| LabError::host(format!("vm `{name}`"), "snapshot()", error))
+    });
+    join_all(thawing).await.into_iter().collect()
+}
+
+/// A frozen VM, and the identity of its image.
+async fn freeze<'a>(vm: &Vm, running: &'a Running) -> Result<(FrozenVm<'a>, String), LabError> {
+    let image = vm.environment().image(&running.profile).await;
+    let image = image.map_err(|error| vm.host_error(error))?;
+    let limit = vm.environment().patient(QUIESCE_LIMIT);
+    let frozen = FrozenVm::freeze(&running.machine, &running.channel);
+    match timeout(limit, frozen).await {
+        Ok(Ok(frozen)) => Ok((frozen, image.id.clone())),
+        Err(_) => Err(LabError::TimedOut {
+            subject: vm.subject(),
+            call: "snapshot()".to_owned(),
+            after: limit,
+            note: "; its agent did not quiesce".to_owned(),
+        }),
+        Ok(Err(suspended @ FreezeError::Suspended)) => {
+            let why = suspended.to_string();
+            Err(LabError::invalid(vm.subject(), "snapshot()", why))
+        }
+        Ok(Err(error)) => {
+            let told = LabError::host(vm.subject(), "snapshot()", error);
+            Err(vm.explain("snapshot()", told).await)
+        }
+    }
+}
+
+async fn save(
+    vm: &Vm,
+    folder: Folder,
+    running: &Running,
+    frozen: &FrozenVm<'_>,
+    image: &str,
+    form: SaveForm,
+) -> Result<Snapshot, LabError> {
+    let origin = Origin {
+        vm: vm.id(),
+        past: vm.past(),
+        processes: vm.0.processes.marks(),
+        open_files: vm.open_file_count(),
+    };
+    let options = lock(&vm.0.booted_with).clone();
+    let manifest = |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), cut);
+    // A base that may vanish is none.
+    let base = running.base.as_ref().filter(|base| base.is_kept());
+    let form = if base.is_some() {
+        form
+    } else {
+        SaveForm::Whole
+    };
+    if let Err(error) = frozen.save(folder.path(), form, manifest).await {
+        let is_of_machine = matches!(error, FreezeError::Machine(VmmError::Control { .. }));
+        let told = LabError::host(vm.subject(), "snapshot()", error);
+        return Err(match is_of_machine {
+            // A QEMU that ends closes its control socket first: its end tells more.
+            true => vm.explain("snapshot()", told).await,
+            false => told,
+        });
+    }
+    let saved = SavedVm::on_base(folder.as_base(), base);
+    let saved = saved.map_err(|error| LabError::host(vm.subject(), "snapshot()", error))?;
+    Ok(Snapshot(Arc::new(Inner {
+        id: ResourceId::next(),
+        folder,
+        saved,
+        origin: Some(origin),
+    })))
+}
+
+impl Vm {
+    /// An error while streams read it: what they have not read yet would be lost.
+    fn check_quiescent(&self) -> Result<(), LabError> {
+        let open = self.0.open_streams.list();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let why = format!(
+            "{} stream(s) are open; close them first:\n  {}",
+            open.len(),
+            open.join("\n  ")
+        );
+        Err(LabError::invalid(self.subject(), "snapshot()", why))
+    }
+}

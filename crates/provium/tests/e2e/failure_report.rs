@@ -1,0 +1,72 @@
+//! What a test that fails on a guest reports.
+
+use crate::project::{Finished, Project};
+
+const FAILS: &str = r#"local web = provium:vm("web", "default"):boot()
+
+local function check(vm)
+  vm:run("echo out; echo err >&2; exit 3"):assert_ok()
+end
+
+test("fails", function(t)
+  local db = provium:vm("db", "default"):boot()
+  provium:vm("off", "default")
+  -- More than is shown, by far.
+  for i = 1, 200 do web:write_file("/dev/kmsg", ("<1>line %d of the web's console\n"):format(i)) end
+  db:write_file("/dev/kmsg", "<1>the db's console\n")
+  web:console():expect("line 200 of")
+  db:console():expect("the db's console")
+  t:log("about to", "fail")
+  t:step("a step", function() end)
+  check(web)
+end)
+
+test("out of time", {timeout = "1s"}, function(t) web:run("sleep 100") end)
+
+test("as usable as before", function(t) t:assert_eq(web:run("echo on").stdout, "on\n") end)
+"#;
+
+fn run(arguments: &[&str]) -> Finished {
+    Project::new(&[("fails.test.lua", FAILS)])
+        .run(arguments)
+        .exits_with(1)
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn a_failed_test_shows_line_frames_log_steps_and_consoles() {
+    let ran = run(&["--color", "never", "fails.test.lua"]);
+    for text in [
+        "FAIL fails.test.lua (1 passed, 2 failed, 0 skipped)",
+        "run(\"echo out; echo err >&2; exit 3\") exited with 3",
+        "--> fails.test.lua:4:3",
+        "stdout: out",
+        "stderr: err",
+        "fails.test.lua:4: in check",
+        "fails.test.lua:17",
+        "about to fail",
+        "step a step",
+        "console of vm `web`",
+        "line 200 of the web's console",
+        "console of vm `db`",
+        "the db's console",
+        "timed out after 1s in vm:run(\"sleep 100\")",
+        "--> fails.test.lua:20:1",
+    ] {
+        ran.prints(text);
+    }
+    // Only the end of a console, and none of a VM that was not booted.
+    ran.does_not_print("line 1 of the web's console");
+    ran.does_not_print("console of vm `off`");
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn json_has_one_line_with_reason_and_log() {
+    let ran = run(&["--json", "fails.test.lua"]);
+    let lines = ran.stdout.lines().filter(|line| line.starts_with('{'));
+    assert_eq!(lines.count(), 1, "{}", ran.all());
+    ran.prints("\"status\":\"failed\"");
+    ran.prints("fails.test.lua:4: run(");
+    ran.prints("\"log\":[\"about to fail\"]");
+}

@@ -1,0 +1,28 @@
+//! Runs of the executable on real guests, beside what a Lua test cannot have: other runs, signals,
+//! a damaged cache, a full disk.
+//!
+//! The tests are ignored unless they are asked for, since they boot guests. `make guest-test` runs
+//! them with the release build. With a debug build, and one test of them:
+//!
+//! ```sh
+//! cargo test -p provium --test e2e -- --ignored an_entry_in_use
+//! ```
+//!
+//! The default guest is taken from the user's cache. What a test damages or counts is its own.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the executable is started as a user would"
+)]
+
+mod cache;
+mod cache_sharing;
+mod failure_report;
+mod fixture_builds;
+mod fixture_inputs;
+mod given_up;
+mod nothing_left;
+mod pool;
+mod process;
+mod project;
