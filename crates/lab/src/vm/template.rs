@@ -25,7 +25,7 @@ use crate::vm::running::Started;
 use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
 use provium_image::AGENT_BUILD;
-use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
+use provium_store::{Bucket, BuildClaim, BuildPermit, CacheEntry, Key, KeyBuilder, Notice};
 use provium_vmm::{Machine, SaveForm};
 use serde_json::json;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Boot<'_> {
         let limit = self.environment().patient(OTHERS_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &notify).await {
-                Ok(Claim::Found(entry)) => {
+                Ok(BuildClaim::Found(entry)) => {
                     let path = bucket.path().join(key.as_str());
                     match self.start_template(entry).await {
                         Ok(started) => return Ok(Some(started)),
@@ -93,7 +93,7 @@ impl Boot<'_> {
                         }
                     }
                 }
-                Ok(Claim::Make(making)) => {
+                Ok(BuildClaim::Build(making)) => {
                     let (machine, channel, clock) = self.of_template().cold_on_time().await?;
                     if clock == GuestClock::Right {
                         self.save_template(bucket, making, &machine, &channel)
@@ -157,7 +157,7 @@ impl Boot<'_> {
     }
 
     /// Starts the VM from the template.
-    async fn start_template(&self, entry: Entry) -> Result<Started, Unused> {
+    async fn start_template(&self, entry: CacheEntry) -> Result<Started, Unused> {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
         let request = self.vm.restore_request(&saved, &self.image);
         let mut restored = self.vm.load(&request).await.map_err(unused)?;
@@ -195,7 +195,7 @@ impl Boot<'_> {
     async fn save_template(
         &self,
         bucket: &Bucket,
-        making: Making,
+        making: BuildPermit,
         machine: &Machine,
         channel: &Channel,
     ) -> Result<(), LabError> {
@@ -206,7 +206,7 @@ impl Boot<'_> {
             );
             file.warn(NoticeSubject::Template, text);
         };
-        let draft = match bucket.draft() {
+        let draft = match bucket.staging_folder() {
             Ok(draft) => draft,
             Err(error) => {
                 failed(error.to_string());
