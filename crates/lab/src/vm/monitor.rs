@@ -17,7 +17,7 @@
 //! What the harness does to the VM itself (a reset, a restore) is not watched: the caller holds the
 //! life-cycle lock, and waits for the agent under a limit of its own.
 
-use crate::guest::answer::{end_of, last_word, told};
+use crate::guest::answer::{end_of, last_word, text_of};
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
 use crate::vm::handle::{Lifecycle, Vm, VmState};
@@ -136,7 +136,7 @@ impl<'a> Monitor<'a> {
             };
             match event {
                 LivenessEvent::Ended => {
-                    let how = told(&ended, "QEMU ended");
+                    let how = text_of(&ended, "QEMU ended");
                     let kind = ended.borrow().as_ref().map(|death| death.kind);
                     return match kind {
                         Some(DeathKind::PoweredOff) => End::Off(how),
@@ -149,7 +149,7 @@ impl<'a> Monitor<'a> {
                         Some(end) => end,
                         None => format!(
                             "its agent is gone: {}",
-                            told(&closed, "the channel is closed")
+                            text_of(&closed, "the channel is closed")
                         ),
                     };
                     return End::Death(how);
@@ -282,7 +282,7 @@ impl<'a> Monitor<'a> {
                 let ping = tokio::time::timeout(limit, self.running.channel.ping()).await;
                 let answers = matches!(ping, Ok(Ok(_)));
                 if !answers {
-                    // Without a session there is no answer either, and no reason to ping again at once.
+                    // Without a session a ping fails at once, and is not repeated at once.
                     tokio::time::sleep_until((asked + limit).into()).await;
                 }
                 answers
