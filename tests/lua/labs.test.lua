@@ -118,7 +118,7 @@ test("a VM that is closed keeps no descriptor of the host's", {timeout = "90s"},
   end
   local vms, before = {}, descriptors()
   for i = 1, 12 do vms[i] = provium:vm("v" .. i, "default"):boot() vms[i]:close() end
-  -- A machine that stands ready for the next boot has some.
+  -- A warm VM for the next boot has some.
   t:assert(descriptors() - before < 12, descriptors() - before .. " more")
   for _, vm in ipairs(vms) do t:assert_eq(vm:console():read_log() ~= nil, true) end
 end)
