@@ -119,7 +119,7 @@ test("one whose agent does not quiesce keeps all from being saved, and the other
   local stuck = lab:vm("stuck", "default", {files = {{path = "/init", content = init, mode = 0x1ed}}}):boot()
   local agent
   wait_until(function() agent = stuck:run("cat /proc/$PPID/stat").stdout:match("%) %a (%d+) ") return agent end)
-  stuck:run("(sleep 0.2; kill -STOP " .. agent .. "; echo it is stopped > /dev/kmsg) > /dev/null 2>&1 &"):assert_ok()
+  stuck:run("(sleep 0.2; kill -STOP " .. agent .. "; echo it is stopped > /dev/console) > /dev/null 2>&1 &"):assert_ok()
   stuck:console():expect("it is stopped")
   local err = tostring(t:assert_raises(function() lab:snapshot() end))
   t:assert_contains(err, "vm `stuck`")
