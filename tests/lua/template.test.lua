@@ -19,7 +19,7 @@ test("the first boot of a kind is cold, the next are from its template", functio
   t:assert_eq(second:stats().boot_kind, "template")
   t:assert_eq(boot("third", {cold = true}):stats().boot_kind, "cold", "cold is cold")
   t:assert_eq(boot("more", {memory = "192M"}):stats().boot_kind, "cold", "another kind")
-  -- From a machine that stands ready, once there is one, it is the same.
+  -- From a warm VM, once one exists, it is the same.
   for i = 1, 4 do
     local name = "again-" .. i
     local vm = boot(name)
@@ -49,7 +49,7 @@ test("two VMs of one template differ in name, chance and boot, and in nothing el
   end
 end)
 
-test("its clock is right, or what it was told to be", function(t)
+test("its clock is right, or at `initial_time`", function(t)
   t:assert_near(boot("now"):clock():get(), host.now_ns() / 1e9, 2)
   local vm = boot("then", {initial_time = 1000000000})
   t:assert_eq(vm:stats().boot_kind, "template")
