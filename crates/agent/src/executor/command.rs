@@ -21,8 +21,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a terminal's last output may take from the line discipline to the reader.
-const TERMINAL_FLUSH: Duration = Duration::from_millis(100);
+/// The most that the kernel holds of a terminal's output: 64 KiB of flip buffers, and the line discipline's own.
+const TERMINAL_CAPACITY: usize = 80 * 1024;
 /// How long a command of which the caller awaits the end runs before its start is reported. Each report
 /// interrupts the command itself, which costs a short one a tenth of its time.
 const REPORT_START_AFTER: Duration = Duration::from_millis(50);
@@ -71,8 +71,6 @@ pub(super) struct Command {
     result: Option<OpResult>,
     outputs: Vec<Output>,
     input: Option<Feed>,
-    /// When a terminal counts as flushed.
-    flushed_by: Option<Instant>,
 }
 
 /// One stream that the command writes.
@@ -178,7 +176,6 @@ impl Command {
             exec: parts.exec,
             exit: None,
             result: None,
-            flushed_by: None,
         }
     }
 
@@ -218,7 +215,7 @@ impl Command {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let gathering = self.outputs.iter().filter_map(|output| output.gathering);
         let start = self.look_at_start.filter(|_| self.exec.is_some());
-        gathering.chain(self.flushed_by).chain(start).min()
+        gathering.chain(start).min()
     }
 
     /// Does what can be done on one descriptor without waiting.
@@ -328,14 +325,11 @@ impl Command {
         });
         self.input = None;
         let terminal = self.is_terminal();
-        if terminal {
-            self.flushed_by = Some(Instant::now() + TERMINAL_FLUSH);
-        }
         for output in &mut self.outputs {
             output.gathering = None;
             output.left = output.fd.as_ref().map(|fd| {
                 if terminal {
-                    usize::MAX
+                    TERMINAL_CAPACITY
                 } else {
                     fd::readable_bytes(fd.as_raw_fd())
                 }
@@ -347,11 +341,13 @@ impl Command {
     pub(super) fn settle(&mut self, shared: &Shared) -> bool {
         self.settle_input(shared);
         let Some(exit) = self.exit else { return false };
-        let flushed = self.flushed_by.is_some_and(|time| Instant::now() >= time);
+        if self.is_terminal() {
+            self.drain(shared);
+        }
         // The host grants no credit to a call that it has cancelled.
         let given_up = self.call.is_cancelled() || self.call.is_answered();
         for output in &mut self.outputs {
-            let drained = output.left == Some(0) || flushed;
+            let drained = output.left == Some(0);
             let stuck = given_up && output.room(&self.call) == 0;
             if output.fd.is_some() && (drained || stuck) {
                 output.close(shared, &self.call);
@@ -379,6 +375,17 @@ impl Command {
         }
         shared.finish(&self.call, result);
         true
+    }
+
+    /// Reads what a terminal has left, as far as credit allows. Once the process has been reaped, the
+    /// kernel (from 4.7) answers EAGAIN only when the reader has everything that the process wrote.
+    fn drain(&mut self, shared: &Shared) {
+        let mut buffer = [0; 4096];
+        for output in &mut self.outputs {
+            while output.fd.is_some() && output.room(&self.call) > 0 {
+                output.pump(shared, &self.call, &mut buffer);
+            }
+        }
     }
 
     fn reply(&mut self, exit: Exit) -> OpResult {
@@ -454,7 +461,8 @@ impl Output {
                     None => shared.data(call, self.channel, &buffer[..got]),
                 }
             }
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if self.left.is_none() => {}
             Err(_) => self.close(shared, call),
         }
     }
