@@ -162,8 +162,8 @@ local function direct_of(name, more)
 end
 
 -- A VM of a kind on a warm machine, which is made in the background from the second restore on.
+local tries = 0
 local function warm_of(name, more)
-  local tries = 0
   return wait_until(function()
     tries = tries + 1
     local called = ("%s-warm-%d"):format(name, tries)
@@ -211,8 +211,9 @@ test("a guest without a shell, or with a seed, has warm VMs as well", {timeout =
   direct_of("no-shell", no_shell):close()
   local vm = warm_of("no-shell", no_shell)
   t:assert_eq(vm:run({"/bin/busybox", "echo", "on"}).stdout, "on\n")
-  local function stream(of) return of:run("head -c 64 /dev/hwrng | od -An -tx1"):assert_ok().stdout end
+  -- The kernel reads from the stream, too, at any time: so a piece of one is looked for in the other.
+  local function stream(of) return of:run("head -c 4096 /dev/hwrng | od -An -v -tx1 | tr -d ' \\n'"):assert_ok().stdout end
   local seeded = {rng_seed = 7}
   local direct, warm = direct_of("seeded", seeded), warm_of("seeded", seeded)
-  t:assert_eq(stream(warm), stream(direct))
+  t:assert_contains(stream(warm), stream(direct):sub(2049, 2048 + 64))
 end)
