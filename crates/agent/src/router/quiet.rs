@@ -10,7 +10,8 @@
 
 use super::serve::Router;
 use crate::failure;
-use crate::sys::process;
+use crate::sys::exclusive::Exclusive;
+use crate::transport::Kind;
 use provium_protocol::{CallId, Lane, Reply};
 use std::collections::BTreeSet;
 
@@ -22,15 +23,18 @@ pub(super) enum Quiet {
     /// For this call.
     WindingUp(CallId),
     /// The reply is on its way; nothing follows it.
-    Silent,
-    /// The host has spoken again, and what it said is being carried out before anything else runs.
-    Woken,
+    Silent(Option<Exclusive>),
+    /// The host has sent something again. Once that was a request, other tasks may run, too.
+    Woken {
+        exclusive: Option<Exclusive>,
+        is_asked: bool,
+    },
 }
 
 impl Quiet {
     /// Whether everybody may speak.
     pub(super) fn is_talking(&self) -> bool {
-        matches!(self, Self::Talking | Self::Woken)
+        matches!(self, Self::Talking | Self::Woken { .. })
     }
 }
 
@@ -45,46 +49,78 @@ impl Router {
     /// Whether the executor may be read from.
     pub(super) fn may_speak(&self) -> bool {
         match self.quiet {
-            Quiet::Talking | Quiet::Woken => true,
+            Quiet::Talking | Quiet::Woken { .. } => true,
             Quiet::WindingUp(_) => !self.speaking.is_empty(),
-            Quiet::Silent => false,
+            Quiet::Silent(_) => false,
+        }
+    }
+
+    /// Whether to poll without waiting, since a task that waits lets others run.
+    pub(super) fn spins(&mut self) -> bool {
+        match &mut self.quiet {
+            Quiet::Silent(Some(exclusive))
+            | Quiet::Woken {
+                exclusive: Some(exclusive),
+                ..
+            } => exclusive.spins(),
+            _ => false,
         }
     }
 
     /// Falls silent once there is nothing left to be said.
     ///
-    /// A guest that is silent may be copied, and each copy's first word is to make it another one: a copy's
-    /// processes draw the same randomness as the next copy's until that has been carried out. So it goes
-    /// before whatever else wants to run.
+    /// A guest that is silent may be copied. Until a copy has its identity, its processes draw the same
+    /// random numbers as those of the next copy. So from the reply on, which the host answers by stopping
+    /// the machine, until the first request, nothing but the router runs.
     pub(super) fn settle_quiet(&mut self) {
-        if matches!(self.quiet, Quiet::Woken) {
-            process::run_first(false);
-            self.quiet = Quiet::Talking;
-        }
         let Quiet::WindingUp(call) = self.quiet else {
             return;
         };
         if self.speaking.is_empty() && !self.duties.asks.is_waiting() {
+            // A serial line is read by the kernel's workers, which are ordinary tasks, and a socket is not
+            // that of a guest.
+            let exclusive = match self.transport.kind {
+                Kind::Port => Exclusive::begin().ok(),
+                Kind::Line | Kind::Socket => None,
+            };
             self.reply(Lane::AGENT, call, &Ok(Reply::Done));
-            self.quiet = Quiet::Silent;
-            process::run_first(true);
+            self.quiet = Quiet::Silent(exclusive);
             // What comes from now on waits behind it.
             self.out.seal();
         }
     }
 
-    /// The host speaks again.
-    pub(super) fn end_quiet(&mut self) {
-        if matches!(self.quiet, Quiet::Silent) {
-            self.quiet = Quiet::Woken;
-            self.out.unseal();
+    /// Lets other tasks run once the first request after the silence has been carried out.
+    pub(super) fn end_exclusive(&mut self) {
+        let spins = self.spins();
+        if let Quiet::Woken { is_asked, .. } = self.quiet
+            && (is_asked || !spins)
+        {
+            self.quiet = Quiet::Talking;
+        }
+    }
+
+    /// The host speaks again; `is_asked`: by more than a word about a call that is open already.
+    pub(super) fn end_quiet(&mut self, is_asked: bool) {
+        match &mut self.quiet {
+            Quiet::Silent(exclusive) => {
+                self.quiet = Quiet::Woken {
+                    exclusive: exclusive.take(),
+                    is_asked,
+                };
+                self.out.unseal();
+            }
+            Quiet::Woken {
+                is_asked: asked, ..
+            } => *asked |= is_asked,
+            Quiet::Talking | Quiet::WindingUp(_) => {}
         }
     }
 
     /// A new session begins.
     pub(super) fn forget_quiet(&mut self) {
-        self.end_quiet();
-        if !matches!(self.quiet, Quiet::Woken) {
+        self.end_quiet(true);
+        if !matches!(self.quiet, Quiet::Woken { .. }) {
             self.quiet = Quiet::Talking;
         }
         self.speaking.clear();

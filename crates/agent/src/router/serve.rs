@@ -131,6 +131,7 @@ impl Router {
             self.check_deadlines();
             self.settle_quiet();
             self.out.flush(&self.transport);
+            self.end_exclusive();
         }
     }
 
@@ -184,7 +185,10 @@ impl Router {
         }
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    fn timeout(&mut self) -> Option<Duration> {
+        if self.spins() {
+            return Some(Duration::ZERO);
+        }
         let doomed = self.doomed.values().copied();
         let announce = (self.transport.kind == Kind::Line && self.session.is_none())
             .then(|| self.announced + ANNOUNCE);
@@ -222,11 +226,16 @@ impl Router {
         loop {
             match self.decoder.next_item() {
                 Ok(Some(Item::Sync)) => {
-                    self.end_quiet();
+                    self.end_quiet(true);
                     self.greeting = Some(Assembler::default());
                 }
                 Ok(Some(Item::Frame(frame))) => {
-                    self.end_quiet();
+                    let kind = frame.kind;
+                    let is_asked = matches!(
+                        kind,
+                        FrameKind::Request | FrameKind::Cancel | FrameKind::Ping
+                    );
+                    self.end_quiet(is_asked);
                     self.frame(frame);
                 }
                 Ok(None) => return,
