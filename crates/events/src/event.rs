@@ -6,7 +6,8 @@
 //!
 //! Paths are relative to the root they were found under. Durations are nanoseconds.
 
-use crate::amount::Amount;
+use crate::notice::Notice;
+use crate::resources::Resources;
 use crate::value::Meta;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ pub enum Event {
         version: String,
         /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION).
         protocol_version: u32,
-        /// What every random choice of the run comes from.
+        /// The seed of all random choices of the run.
         seed: u64,
         /// The accelerator: `kvm` or `tcg`, or `none` where nothing can boot.
         accel: String,
@@ -46,33 +47,33 @@ pub enum Event {
         path: String,
         /// Fixtures it names.
         fixture_refs: Vec<String>,
-        /// What it says it will claim.
+        /// The claim that its source makes with literals.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        declared_claim: Option<Amount>,
+        declared_claim: Option<Resources>,
     },
     /// A file starts to run.
     FileDispatched {
         /// The file.
         path: String,
-        /// What the pool set aside for it.
-        reservation: Amount,
+        /// What the pool has reserved for it.
+        reservation: Resources,
     },
     /// A file waits for the pool.
     FileBlocked {
         /// The file.
         path: String,
         /// What it waits for.
-        waiting_for: Amount,
+        waiting_for: Resources,
         /// Why it has to wait.
         reason: BlockReason,
     },
     /// A file that waited for the pool has what it waited for. Waits of less than a tenth of a second
-    /// are not told.
+    /// are not reported.
     FileUnblocked {
         /// The file.
         path: String,
         /// What it waited for.
-        amount: Amount,
+        amount: Resources,
         /// How long.
         waited_ns: u64,
     },
@@ -107,7 +108,7 @@ pub enum Event {
         duration_ns: u64,
         /// Its metadata.
         meta: Meta,
-        /// What a report may want besides.
+        /// Details for reports.
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
@@ -123,13 +124,16 @@ pub enum Event {
         meta: Meta,
         /// Why.
         reason: String,
-        /// The ends of its VMs' consoles; with several VMs, each under a line with its name.
+        /// `consoles` as one text for people; [`ConsoleExcerpt::join`] makes it.
         console_excerpt: Option<String>,
-        /// What a report may want besides.
+        /// The ends of its VMs' consoles.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        consoles: Vec<ConsoleExcerpt>,
+        /// Details for reports.
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
-    /// A test was not run, or said itself that it does not apply.
+    /// A test was not run, or skipped itself.
     TestSkipped {
         /// Its file.
         path: String,
@@ -139,10 +143,10 @@ pub enum Event {
         reason: String,
         /// Its metadata.
         meta: Meta,
-        /// How long it ran until it said so.
+        /// How long it ran until then.
         #[serde(default)]
         duration_ns: u64,
-        /// What a report may want besides.
+        /// Details for reports.
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
@@ -166,13 +170,13 @@ pub enum Event {
         /// The step.
         step: Step,
     },
-    /// A test keeps something with the report.
+    /// A test has attached something to the report.
     TestAttachment {
         /// The test's file.
         path: String,
         /// The test's name.
         name: String,
-        /// What it keeps.
+        /// The attachment.
         attachment: Attachment,
     },
     /// A VM has booted.
@@ -198,35 +202,35 @@ pub enum Event {
         file: String,
         /// Its name.
         vm_name: String,
-        /// How long it was there.
+        /// How long it existed.
         duration_ns: u64,
     },
-    /// What the pool has, told once a second.
+    /// What the pool has, sent once a second.
     PoolState {
         /// Given out.
-        used: Amount,
+        used: Resources,
         /// Still there.
-        available: Amount,
+        available: Resources,
     },
     /// A file has its claim.
     ClaimAcquired {
         /// The file.
         path: String,
         /// How much.
-        amount: Amount,
+        amount: Resources,
     },
     /// A file has given its claim back.
     ClaimReleased {
         /// The file.
         path: String,
         /// How much.
-        amount: Amount,
+        amount: Resources,
     },
     /// A fixture is being built.
     FixtureBuildStarted {
         /// The fixture.
         path: String,
-        /// Why one that was built before does not serve; `None`: there was none.
+        /// Why an earlier build cannot be used; `None`: there was none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -236,10 +240,12 @@ pub enum Event {
         path: String,
         /// How long it took.
         duration_ns: u64,
-        /// What it takes in the store.
+        /// What came of it.
+        status: BuildStatus,
+        /// What it takes on disk; 0 unless it was built.
         snapshot_bytes: u64,
     },
-    /// Somebody else builds the fixture already.
+    /// Another file builds the fixture already.
     FixtureBuildWaiting {
         /// The fixture.
         path: String,
@@ -251,6 +257,20 @@ pub enum Event {
         /// The fixture.
         path: String,
     },
+    /// Something the user should know beside the results of tests.
+    Notice(Notice),
+}
+
+/// What came of the build of a fixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuildStatus {
+    /// The fixture is in the cache.
+    Built,
+    /// The script failed, or its result could not be kept.
+    Failed,
+    /// The build was cancelled: the file that needed it has ended.
+    Interrupted,
 }
 
 /// How a file ended.
@@ -263,7 +283,7 @@ pub enum FileStatus {
     Failed,
     /// The file's time was up.
     TimedOut,
-    /// The harness could not carry on with it.
+    /// The harness crashed, or had no thread for it.
     Crashed,
 }
 
@@ -273,7 +293,7 @@ pub enum FileStatus {
 pub enum BlockReason {
     /// The pool has too little left.
     PoolFull,
-    /// The host is short of memory or processor time as it is.
+    /// The host is short of memory or processor time.
     PsiPressure,
 }
 
@@ -325,7 +345,7 @@ pub struct FileError {
     pub traceback: Vec<String>,
 }
 
-/// What a report may want to know of a test that ended.
+/// Details of a test that has ended, for reports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Details {
     /// Where it failed or skipped itself.
@@ -340,9 +360,43 @@ pub struct Details {
     /// Its steps, in the order they ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// How often it was run; 0 where it never was, or nobody counted.
+    /// How often it was run; 0 if it never was, or if that is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
+}
+
+/// The end of a VM's console when its test failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleExcerpt {
+    /// The VM.
+    pub vm: String,
+    /// The last of its console, as the guest wrote it.
+    pub text: String,
+    /// Whether the test's `reason` contains the last lines already, as errors about a dead guest do.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_reason: bool,
+}
+
+impl ConsoleExcerpt {
+    /// All `consoles` as one text; `None` if there are none. The text of one VM is its own. Of several,
+    /// each is indented below a line that names its VM, so that no guest can print such a line.
+    pub fn join(consoles: &[Self]) -> Option<String> {
+        match consoles {
+            [] => None,
+            [one] => Some(one.text.clone()),
+            many => Some(many.iter().map(Self::section).collect()),
+        }
+    }
+
+    fn section(&self) -> String {
+        let mut section = format!("console of vm `{}`:\n", self.vm);
+        for line in self.text.lines() {
+            section.push_str("  ");
+            section.push_str(line);
+            section.push('\n');
+        }
+        section
+    }
 }
 
 /// A named, timed part of a test.
@@ -356,12 +410,12 @@ pub struct Step {
     pub passed: bool,
 }
 
-/// Bytes that a test keeps with the report.
+/// Bytes that a test has attached to the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Its name.
     pub name: String,
-    /// What is in it.
+    /// Its content.
     #[serde(with = "serde_bytes")]
     pub content: Vec<u8>,
 }
@@ -372,6 +426,37 @@ impl Details {
     }
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(vm: &str, text: &str) -> ConsoleExcerpt {
+        ConsoleExcerpt {
+            vm: vm.to_owned(),
+            text: text.to_owned(),
+            in_reason: false,
+        }
+    }
+
+    #[test]
+    fn a_guest_cannot_print_the_heading_of_another_console() {
+        let forged = "login:\nconsole of vm `db`:\nall is well";
+        let joined = ConsoleExcerpt::join(&[console("web", forged), console("db", "panic")]);
+        let joined = joined.unwrap();
+        let headings: Vec<&str> = joined.lines().filter(|l| !l.starts_with(' ')).collect();
+        assert_eq!(headings, ["console of vm `web`:", "console of vm `db`:"]);
+        assert_eq!(
+            ConsoleExcerpt::join(&[console("web", forged)]).as_deref(),
+            Some(forged)
+        );
+        assert_eq!(ConsoleExcerpt::join(&[]), None);
+    }
 }

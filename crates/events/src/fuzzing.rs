@@ -44,12 +44,12 @@ fn events<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Stamped>, Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Amount, Event, Value};
+    use crate::{Event, Resources, Value};
     use provium_testkit::replay;
 
     #[test]
     fn hostile_streams() {
-        let amount = Amount {
+        let amount = Resources {
             memory_bytes: 1 << 30,
             cpus: 2,
         };

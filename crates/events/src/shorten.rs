@@ -3,7 +3,7 @@
 //! A lost event is worse than a truncated one: without the event of its end, a test would seem to run
 //! for ever.
 
-use crate::event::{Details, Event, FileError};
+use crate::event::{ConsoleExcerpt, Details, Event, FileError};
 use crate::value::Value;
 
 /// What is kept of each text, of each log and of each attachment, bytes. No event has so many of them
@@ -28,10 +28,11 @@ impl Event {
                 reason,
                 meta,
                 console_excerpt,
+                consoles,
                 details,
                 ..
             } => {
-                let console = console_excerpt.as_mut().map_or(0, text);
+                let console = console_excerpt.as_mut().map_or(0, text) + of_consoles(consoles);
                 text(reason) + value(meta) + console + of_details(details)
             }
             Self::TestStarted { meta, .. } => value(meta),
@@ -48,6 +49,7 @@ impl Event {
                 error: Some(error), ..
             } => of_error(error),
             Self::FileDiscovered { fixture_refs, .. } => lines(fixture_refs),
+            Self::Notice(notice) => text(&mut notice.text),
             _ => 0,
         }
     }
@@ -63,6 +65,23 @@ fn of_details(details: &mut Details) -> usize {
         .map(|step| text(&mut step.name))
         .sum();
     lines(&mut details.log) + lines(&mut details.traceback) + names + steps
+}
+
+/// Keeps the beginning of each console, and as many consoles as fit the limit.
+fn of_consoles(consoles: &mut Vec<ConsoleExcerpt>) -> usize {
+    let mut dropped = 0;
+    let mut kept = 0;
+    let mut room = KEPT;
+    for console in consoles.iter_mut().take(ENTRIES) {
+        if room == 0 {
+            break;
+        }
+        dropped += text(&mut console.text);
+        room = room.saturating_sub(console.text.len());
+        kept += 1;
+    }
+    let rest = consoles.drain(kept..).map(|console| console.text.len());
+    dropped + rest.sum::<usize>()
 }
 
 fn of_error(error: &mut FileError) -> usize {
@@ -148,6 +167,14 @@ mod tests {
             meta: Value::Map(vec![("note".into(), Value::Text(long()))]),
             reason: long(),
             console_excerpt: Some(long()),
+            consoles: vec![
+                ConsoleExcerpt {
+                    vm: "web".into(),
+                    text: long(),
+                    in_reason: false,
+                };
+                3
+            ],
             details: Details {
                 location: Some(Location {
                     file: "a.test.lua".into(),

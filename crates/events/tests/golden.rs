@@ -1,8 +1,9 @@
 //! Pins the bytes of every event, and that they are read back as they were.
 
 use provium_events::{
-    Amount, Attachment, BlockReason, BootKind, Decoder, Details, Event, FileError, FileStatus,
-    Location, Stamped, Step, Value, encode,
+    Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Decoder, Details, Event,
+    FileError, FileStatus, Location, Notice, NoticeSubject, Resources, Stamped, Step, Value,
+    encode,
 };
 
 fn meta() -> Value {
@@ -42,7 +43,7 @@ fn details() -> Details {
 fn all() -> Vec<Event> {
     let path = || "a.test.lua".to_owned();
     let name = || "works".to_owned();
-    let amount = || Amount {
+    let amount = || Resources {
         memory_bytes: 356 << 20,
         cpus: 2,
     };
@@ -141,6 +142,11 @@ fn all() -> Vec<Event> {
             meta: Value::Nil,
             reason: "1 ~= 2".into(),
             console_excerpt: Some("login:".into()),
+            consoles: vec![ConsoleExcerpt {
+                vm: "web".into(),
+                text: "login:".into(),
+                in_reason: true,
+            }],
             details: details(),
         },
         Event::TestFailed {
@@ -150,6 +156,7 @@ fn all() -> Vec<Event> {
             meta: Value::Nil,
             reason: "1 ~= 2".into(),
             console_excerpt: None,
+            consoles: vec![],
             details: Details::default(),
         },
         Event::TestSkipped {
@@ -199,7 +206,7 @@ fn all() -> Vec<Event> {
         },
         Event::PoolState {
             used: amount(),
-            available: Amount::default(),
+            available: Resources::default(),
         },
         Event::ClaimAcquired {
             path: path(),
@@ -220,7 +227,20 @@ fn all() -> Vec<Event> {
         Event::FixtureBuildDone {
             path: "web.fixture.lua".into(),
             duration_ns: 4,
+            status: BuildStatus::Built,
             snapshot_bytes: 1 << 40,
+        },
+        Event::FixtureBuildDone {
+            path: "web.fixture.lua".into(),
+            duration_ns: 4,
+            status: BuildStatus::Failed,
+            snapshot_bytes: 0,
+        },
+        Event::FixtureBuildDone {
+            path: "web.fixture.lua".into(),
+            duration_ns: 4,
+            status: BuildStatus::Interrupted,
+            snapshot_bytes: 0,
         },
         Event::FixtureBuildWaiting {
             path: "web.fixture.lua".into(),
@@ -229,6 +249,10 @@ fn all() -> Vec<Event> {
         Event::FixtureCacheHit {
             path: "web.fixture.lua".into(),
         },
+        Event::Notice(Notice::info(NoticeSubject::Image, "packing")),
+        Event::Notice(Notice::warning(NoticeSubject::Template, "rebuilt").for_file(path())),
+        Event::Notice(Notice::warning(NoticeSubject::Fixture, "rebuilt").for_file(path())),
+        Event::Notice(Notice::warning(NoticeSubject::Guest, "its clock").for_file(path())),
     ]
 }
 

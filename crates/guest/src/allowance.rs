@@ -3,7 +3,6 @@
 
 use provium_protocol::Op;
 use provium_protocol::frame::MAX_MESSAGE;
-use provium_protocol::op::Stdin;
 use serde::{Deserialize, Serialize};
 
 /// Enough for every reply that carries no bulk, errors with their text among them.
@@ -31,6 +30,11 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
+    /// For a reply without bulk.
+    pub(crate) fn plain() -> Self {
+        PLAIN
+    }
+
     /// For the reply to `op`.
     pub(crate) fn of(op: &Op) -> Self {
         let (bytes, values) = match op {
@@ -61,17 +65,8 @@ impl Allowance {
         Self {
             bytes: bytes.saturating_add(PLAIN.bytes).min(MAX_MESSAGE),
             values: values.saturating_add(PLAIN.values),
-            input: takes_input(op),
+            input: op.takes_input(),
         }
-    }
-}
-
-fn takes_input(op: &Op) -> bool {
-    match op {
-        Op::WriteFile { content, .. } => content.is_none(),
-        Op::WriteFd { .. } => true,
-        Op::Exec(exec) => exec.stdin == Stdin::Channel,
-        _ => false,
     }
 }
 
@@ -85,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_bounded_by_what_was_asked() {
-        assert_eq!(Allowance::of(&Op::Stats), PLAIN);
+        assert_eq!(Allowance::of(&Op::ClockGet), PLAIN);
         let read = Op::ReadFd {
             fd: 3.into(),
             max: 1 << 20,

@@ -3,20 +3,22 @@
 use crate::asks::{self, AnswerAsk};
 use crate::call::Call;
 use crate::capture::Capture;
-use crate::cell::Cell;
 use crate::cut::{CommandMark, Cut};
 use crate::error::{CallError, ChannelError};
 use crate::establish::{Heard, first_heard};
 use crate::handshake::{After, Opening};
 use crate::incoming::Sink;
 use crate::lane::LaneHandle;
+use crate::outgoing::Outgoing;
 use crate::reader::Reader;
 use crate::session::{Announcement, Identity};
 use crate::shared::{FirstRequest, Opened, Shared};
 use crate::writer;
-use provium_protocol::message::GuestStats;
-use provium_protocol::op::{SetIdentity, WorkerSpec};
-use provium_protocol::{FrameDecoder, Hello, HostHello, Lane, Op, Reply, WireError};
+use provium_protocol::message::SpawnedWorker;
+use provium_protocol::op::{Batch, FromReply, PowerOff, SetIdentity, WorkerSpec};
+use provium_protocol::{
+    AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request, WireError,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,15 +36,6 @@ struct Inner {
     shared: Arc<Shared>,
     tasks: Vec<AbortHandle>,
     transport: usize,
-}
-
-/// A worker that was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Worker {
-    /// Its lane.
-    pub lane: Lane,
-    /// Its process id in the guest.
-    pub pid: u32,
 }
 
 impl Channel {
@@ -173,12 +166,12 @@ impl Channel {
         after: After,
         identity: impl FnOnce() -> SetIdentity + Send + 'static,
     ) -> Result<Hello, CallError> {
-        let first: FirstRequest = Box::new(|| Op::SetIdentity(identity()));
+        let first: FirstRequest = Box::new(|| identity().into());
         let opened = self.start_over(hello, after, Some(first)).await;
         let Opened { hello, first } = opened.map_err(|why| CallError::Channel(Arc::new(why)))?;
         if let Some(call) = first {
-            let reply = Call::new(self.clone(), call).reply().await;
-            is_done(reply)?;
+            let reply = Call::new(self.clone(), call).reply().await?;
+            typed::<SetIdentity>(reply)?;
         }
         Ok(hello)
     }
@@ -204,8 +197,22 @@ impl Channel {
     /// # Errors
     /// What the guest answers, and the end of the session.
     pub async fn set_identity(&self, identity: SetIdentity) -> Result<(), CallError> {
-        let op = Op::SetIdentity(identity);
-        is_done(self.request(Lane::AGENT, &op).await)
+        self.call(identity).await
+    }
+
+    /// Requests something of the agent itself, and waits for the reply. Dropping the future cancels the
+    /// call.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn call<R: Request + Into<AgentOp>>(
+        &self,
+        request: R,
+    ) -> Result<R::Reply, CallError> {
+        let request = Outgoing::to_agent(&request.into());
+        let sinks = [Sink::Discard, Sink::Discard];
+        let mut call = Call::new(self.clone(), self.0.shared.open(request, sinks));
+        typed::<R>(call.reply().await?)
     }
 
     /// Makes a call. When the channel has no session, the call's outcome says so.
@@ -214,24 +221,15 @@ impl Channel {
     }
 
     pub(crate) fn open_into(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Call {
-        let cell: Arc<Cell> = self.0.shared.open(lane, op, sinks);
+        let cell = self.0.shared.open(Outgoing::to_lane(lane, op), sinks);
         Call::new(self.clone(), cell)
-    }
-
-    /// Makes a call without channels and waits for its reply. Dropping the future cancels it.
-    ///
-    /// # Errors
-    /// What the guest answers, and the end of the session.
-    pub async fn request(&self, lane: Lane, op: &Op) -> Result<Reply, CallError> {
-        self.open_into(lane, op, [Sink::Discard, Sink::Discard])
-            .reply()
-            .await
     }
 
     /// Makes a call that is carried out whenever the guest comes to it. Nobody learns what came of it,
     /// and nothing cancels it but the end of the session.
     pub fn post(&self, lane: Lane, op: &Op) {
-        drop(self.0.shared.open(lane, op, [Sink::Discard, Sink::Discard]));
+        let request = Outgoing::to_lane(lane, op);
+        drop(self.0.shared.open(request, [Sink::Discard, Sink::Discard]));
     }
 
     /// Asks the agent itself for a sign of life; gives the round-trip time.
@@ -266,22 +264,12 @@ impl Channel {
     ///
     /// # Errors
     /// What the guest answers, and the end of the session.
-    pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<Worker, CallError> {
-        match self.request(Lane::VM, &Op::SpawnWorker(spec)).await? {
-            Reply::Worker { lane, pid } if lane >= Lane::FIRST_WORKER => Ok(Worker { lane, pid }),
-            _ => Err(CallError::Unexpected("spawn worker")),
+    pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<SpawnedWorker, CallError> {
+        let worker = self.lane(Lane::VM).call(spec).await?;
+        if worker.lane < Lane::FIRST_WORKER {
+            return Err(CallError::Unexpected(WorkerSpec::NAME));
         }
-    }
-
-    /// Ends a worker and all it owns.
-    ///
-    /// # Errors
-    /// As for every call.
-    pub async fn retire_worker(&self, lane: Lane) -> Result<(), CallError> {
-        match self.request(Lane::VM, &Op::RetireWorker { lane }).await? {
-            Reply::Done => Ok(()),
-            _ => Err(CallError::Unexpected("retire worker")),
-        }
+        Ok(worker)
     }
 
     /// Runs ops in one round trip, in order; gives one result for each that was begun. Where results
@@ -295,10 +283,11 @@ impl Channel {
         ops: Vec<Op>,
     ) -> Result<Vec<Result<Reply, WireError>>, CallError> {
         let count = ops.len();
-        match self.request(lane, &Op::Batch { ops }).await? {
-            Reply::Batch(results) if (count.min(1)..=count).contains(&results.len()) => Ok(results),
-            _ => Err(CallError::Unexpected("batch")),
+        let results = self.lane(lane).call(Batch { ops }).await?;
+        if !(count.min(1)..=count).contains(&results.len()) {
+            return Err(CallError::Unexpected(Batch::NAME));
         }
+        Ok(results)
     }
 
     /// Writes back what is dirty and switches the guest off. A reply may or may not come first.
@@ -306,20 +295,9 @@ impl Channel {
     /// # Errors
     /// What the guest answers. That the channel ended is none.
     pub async fn power_off(&self) -> Result<(), CallError> {
-        match self.request(Lane::AGENT, &Op::PowerOff).await {
-            Ok(_) | Err(CallError::Channel(_)) => Ok(()),
+        match self.call(PowerOff).await {
+            Ok(()) | Err(CallError::Channel(_)) => Ok(()),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Figures about the guest.
-    ///
-    /// # Errors
-    /// As for every call.
-    pub async fn stats(&self) -> Result<GuestStats, CallError> {
-        match self.request(Lane::AGENT, &Op::Stats).await? {
-            Reply::Stats(stats) => Ok(stats),
-            _ => Err(CallError::Unexpected("stats")),
         }
     }
 
@@ -364,12 +342,9 @@ impl Inner {
     }
 }
 
-/// The reply to [`Op::SetIdentity`].
-fn is_done(reply: Result<Reply, CallError>) -> Result<(), CallError> {
-    match reply? {
-        Reply::Done => Ok(()),
-        _ => Err(CallError::Unexpected("set_identity")),
-    }
+/// The reply to a request, as the type that the request names.
+pub(crate) fn typed<R: Request>(reply: Reply) -> Result<R::Reply, CallError> {
+    FromReply::from_reply(reply).ok_or(CallError::Unexpected(R::NAME))
 }
 
 impl Drop for Inner {

@@ -13,7 +13,7 @@ use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::lane::LaneHandle;
 use provium_protocol::message::Exit;
-use provium_protocol::op::{Exec, SignalTarget, Stdin};
+use provium_protocol::op::{Exec, Signal, SignalTarget, Stdin};
 use provium_protocol::{CallId, ErrorKind, Op, WireError};
 use std::sync::Arc;
 
@@ -187,16 +187,13 @@ impl Command {
                 message: "signal".to_owned(),
             }));
         }
-        let op = Op::Signal {
+        let lane = self.call.channel().lane(self.call.lane());
+        lane.call(Signal {
             call: self.call.id(),
             signal,
             target,
-        };
-        self.call
-            .channel()
-            .lane(self.call.lane())
-            .done("signal", &op)
-            .await
+        })
+        .await
     }
 }
 
@@ -224,12 +221,13 @@ impl InFlight {
         if self.cell.is_over() {
             return Ok(());
         }
-        let op = Op::Signal {
+        let lane = self.channel.lane(self.cell.lane);
+        lane.call(Signal {
             call: self.cell.id,
             signal,
             target: SignalTarget::Tree,
-        };
-        self.channel.lane(self.cell.lane).done("signal", &op).await
+        })
+        .await
     }
 }
 
@@ -248,7 +246,7 @@ impl LaneHandle {
         in_flight.collect()
     }
 
-    /// Whether the lane may have commands that [`LaneHandle::signal_all`] means.
+    /// Whether the lane may have commands that [`SignalAll`](provium_protocol::op::SignalAll) means.
     pub fn may_have_background_commands(&self) -> bool {
         let calls = self.channel().shared().open_calls(self.lane());
         calls.iter().any(|cell| {

@@ -1,14 +1,14 @@
 //! A lane with its operations, typed. Files are in [`files`](crate::files).
 
-use crate::channel::Channel;
+use crate::channel::{Channel, typed};
 use crate::command::Command;
 use crate::cut::CommandMark;
 use crate::error::CallError;
+use crate::incoming::Sink;
 use crate::stream::GuestStream;
+use provium_protocol::message::SyscallResult;
 use provium_protocol::op::{Exec, Syscall, TailStart};
-use provium_protocol::{Descriptor, Lane, Op, Reply};
-use serde_bytes::ByteBuf;
-use std::time::Duration;
+use provium_protocol::{Descriptor, Lane, Op, Request};
 
 /// A process in the guest that calls are sent to. Cheap to clone.
 ///
@@ -17,17 +17,6 @@ use std::time::Duration;
 pub struct LaneHandle {
     channel: Channel,
     lane: Lane,
-}
-
-/// What a raw syscall came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyscallResult {
-    /// What it returned: -1 on failure.
-    pub ret: i64,
-    /// 0, or the errno.
-    pub errno: i32,
-    /// One per buffer of the request; `None` for those not sent back.
-    pub buffers: Vec<Option<Vec<u8>>>,
 }
 
 impl LaneHandle {
@@ -51,79 +40,27 @@ impl LaneHandle {
         self.lane
     }
 
-    /// Any op without channels.
+    /// Makes a request and waits for its reply. Dropping the future cancels the call.
     ///
     /// # Errors
     /// What the guest answers, and the end of the session.
-    pub async fn request(&self, op: &Op) -> Result<Reply, CallError> {
-        self.channel.request(self.lane, op).await
+    pub async fn call<R: Request + Into<Op>>(&self, request: R) -> Result<R::Reply, CallError> {
+        self.call_op::<R>(&request.into()).await
     }
 
-    pub(crate) async fn done(&self, name: &'static str, op: &Op) -> Result<(), CallError> {
-        match self.request(op).await? {
-            Reply::Done => Ok(()),
-            _ => Err(CallError::Unexpected(name)),
-        }
-    }
-
-    pub(crate) async fn count(&self, name: &'static str, op: &Op) -> Result<u64, CallError> {
-        match self.request(op).await? {
-            Reply::Count(count) => Ok(count),
-            _ => Err(CallError::Unexpected(name)),
-        }
-    }
-
-    pub(crate) async fn bytes(&self, name: &'static str, op: &Op) -> Result<Vec<u8>, CallError> {
-        match self.request(op).await? {
-            Reply::Bytes(bytes) => Ok(bytes.into_vec()),
-            _ => Err(CallError::Unexpected(name)),
-        }
-    }
-
-    async fn clock(&self, name: &'static str, op: &Op) -> Result<i64, CallError> {
-        match self.request(op).await? {
-            Reply::Clock(ns) => Ok(ns),
-            _ => Err(CallError::Unexpected(name)),
-        }
+    /// As [`LaneHandle::call`], of a request that is an operation already.
+    ///
+    /// # Errors
+    /// As there; [`CallError::Unexpected`] also if `op` is another operation than `R`.
+    pub async fn call_op<R: Request>(&self, op: &Op) -> Result<R::Reply, CallError> {
+        let sinks = [Sink::Discard, Sink::Discard];
+        let mut call = self.channel.open_into(self.lane, op, sinks);
+        typed::<R>(call.reply().await?)
     }
 
     /// Starts a command, see [`Command::start`].
     pub fn command(&self, exec: Exec, max_output: usize) -> Command {
         Command::start(self, exec, max_output)
-    }
-
-    /// Signals the lane's background commands; gives how many there were.
-    ///
-    /// # Errors
-    /// As [`LaneHandle::request`].
-    pub async fn signal_all(&self, signal: i32) -> Result<u64, CallError> {
-        let everything = false;
-        self.count("signal all", &Op::SignalAll { signal, everything })
-            .await
-    }
-
-    /// Signals all commands of the lane; gives how many there were.
-    ///
-    /// # Errors
-    /// As [`LaneHandle::request`].
-    pub async fn signal_everything(&self, signal: i32) -> Result<u64, CallError> {
-        let everything = true;
-        self.count("signal all", &Op::SignalAll { signal, everything })
-            .await
-    }
-
-    /// Waits for the lane's background commands; gives the worst exit code and how many ran.
-    ///
-    /// # Errors
-    /// As [`LaneHandle::request`].
-    pub async fn join(&self) -> Result<(i32, u32), CallError> {
-        match self.request(&Op::Join).await? {
-            Reply::Joined {
-                exit_code,
-                children,
-            } => Ok((exit_code, children)),
-            _ => Err(CallError::Unexpected("join")),
-        }
     }
 
     /// Follows a file.
@@ -147,81 +84,16 @@ impl LaneHandle {
         GuestStream::new(self.channel.open(self.lane, &Op::TailFd { fd }))
     }
 
-    /// Makes a raw syscall.
+    /// Makes a raw syscall. That the syscall itself failed is a result.
     ///
     /// # Errors
-    /// As [`LaneHandle::request`]; that the syscall itself failed is a result.
-    pub async fn syscall(&self, call: Syscall) -> Result<SyscallResult, CallError> {
-        let count = call.buffers.len();
-        match self.request(&Op::Syscall(call)).await? {
-            Reply::Syscall {
-                ret,
-                errno,
-                buffers,
-            } if buffers.len() == count => {
-                let buffers = buffers
-                    .into_iter()
-                    .map(|it| it.map(ByteBuf::into_vec))
-                    .collect();
-                Ok(SyscallResult {
-                    ret,
-                    errno,
-                    buffers,
-                })
-            }
-            _ => Err(CallError::Unexpected("syscall")),
+    /// As of [`LaneHandle::call`].
+    pub async fn syscall(&self, request: Syscall) -> Result<SyscallResult, CallError> {
+        let count = request.buffers.len();
+        let result = self.call(request).await?;
+        if result.buffers.len() != count {
+            return Err(CallError::Unexpected(Syscall::NAME));
         }
-    }
-
-    /// Reads memory of the lane's process, at most 64 MiB.
-    ///
-    /// # Errors
-    /// `EFAULT` when it is not mapped.
-    pub async fn read_memory(&self, address: u64, len: u64) -> Result<Vec<u8>, CallError> {
-        self.bytes("read memory", &Op::ReadMemory { address, len })
-            .await
-    }
-
-    /// Writes memory of the lane's process.
-    ///
-    /// # Errors
-    /// `EFAULT` when it is not mapped.
-    pub async fn write_memory(&self, address: u64, data: Vec<u8>) -> Result<(), CallError> {
-        let data = ByteBuf::from(data);
-        self.done("write memory", &Op::WriteMemory { address, data })
-            .await
-    }
-
-    /// The guest's CLOCK_REALTIME, nanoseconds since 1970.
-    ///
-    /// # Errors
-    /// As [`LaneHandle::request`].
-    pub async fn clock_get(&self) -> Result<i64, CallError> {
-        self.clock("clock get", &Op::ClockGet).await
-    }
-
-    /// Sets the guest's CLOCK_REALTIME; gives it as it was set.
-    ///
-    /// # Errors
-    /// As [`LaneHandle::request`].
-    pub async fn clock_set(&self, ns: i64) -> Result<i64, CallError> {
-        self.clock("clock set", &Op::ClockSet { ns }).await
-    }
-
-    /// Moves the guest's CLOCK_REALTIME; gives it as it was set.
-    ///
-    /// # Errors
-    /// As [`LaneHandle::request`].
-    pub async fn clock_advance(&self, ns: i64) -> Result<i64, CallError> {
-        self.clock("clock advance", &Op::ClockAdvance { ns }).await
-    }
-
-    /// Sleeps on the guest's CLOCK_MONOTONIC.
-    ///
-    /// # Errors
-    /// As [`LaneHandle::request`].
-    pub async fn clock_sleep(&self, time: Duration) -> Result<(), CallError> {
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.done("clock sleep", &Op::ClockSleep { ns }).await
+        Ok(result)
     }
 }

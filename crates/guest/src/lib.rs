@@ -27,6 +27,7 @@
 
 mod allowance;
 mod asks;
+mod blocking;
 mod call;
 mod capture;
 mod cell;
@@ -41,6 +42,7 @@ mod incoming;
 mod kind;
 mod lane;
 mod outbox;
+mod outgoing;
 mod quiet;
 mod reader;
 mod session;
@@ -50,16 +52,16 @@ mod stream;
 mod writer;
 
 pub use asks::{AnswerAsk, Answering, NoModules};
+pub use blocking::BlockingCall;
 pub use call::{Call, Input, Output};
 pub use capture::{Capture, CaptureReader, Captured, Piece};
-pub use channel::{Channel, Worker};
+pub use channel::Channel;
 pub use command::{Command, DEFAULT_MAX_OUTPUT, InFlight};
 pub use cut::{CommandMark, Cut};
 pub use error::{CallError, ChannelError, Violation};
 pub use files::MAX_FILE_IN_MEMORY;
 pub use handshake::After;
-pub use kind::BlockingCall;
-pub use lane::{LaneHandle, SyscallResult};
+pub use lane::LaneHandle;
 pub use quiet::Quiet;
 pub use session::Announcement;
 pub use stream::GuestStream;

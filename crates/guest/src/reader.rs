@@ -168,7 +168,8 @@ impl Reader {
             | FrameKind::Request
             | FrameKind::Cancel
             | FrameKind::Ping
-            | FrameKind::Answer => Err(Violation::WrongKind(frame.kind)),
+            | FrameKind::Answer
+            | FrameKind::Goodbye => Err(Violation::WrongKind(frame.kind)),
         }
     }
 
@@ -262,6 +263,7 @@ pub(crate) fn small<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, 
 mod tests {
     use super::*;
     use crate::incoming::Sink;
+    use crate::outgoing::Outgoing;
     use crate::session::Identity;
     use provium_protocol::{Lane, Op};
     use provium_testkit::{BUILD, agent_hello};
@@ -284,8 +286,10 @@ mod tests {
         let (questions, _) = mpsc::channel(1);
         let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), questions);
         reader.assembling_limit = 2500;
-        let calls =
-            [(); 3].map(|()| shared.open(Lane::VM, &Op::Stats, [Sink::Discard, Sink::Discard]));
+        let calls = [(); 3].map(|()| {
+            let request = Outgoing::to_lane(Lane::VM, &Op::ClockGet);
+            shared.open(request, [Sink::Discard, Sink::Discard])
+        });
         let mut send = |cell: &Cell, more: bool, bytes: Vec<u8>| {
             let mut frame = Frame::new(FrameKind::Reply, cell.lane, cell.id, bytes);
             frame.more = more;

@@ -72,13 +72,13 @@ fn walk(bytes: &[u8], mut budget: usize) -> Option<()> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use provium_protocol::message::{Exit, Stat};
+    use provium_protocol::message::{Exit, FileStat};
     use provium_protocol::{ErrorKind, Reply, WireError, codec};
     use serde_bytes::ByteBuf;
 
     #[test]
     fn replies_of_every_sort_fit() {
-        let stat = Stat {
+        let stat = FileStat {
             size: 1 << 40,
             mtime: -1,
             mtime_ns: 999_999_999,

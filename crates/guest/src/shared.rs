@@ -17,10 +17,13 @@ use crate::error::{CallError, ChannelError, Violation};
 use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
+use crate::outgoing::Outgoing;
 use crate::session::{Announcement, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
+use provium_protocol::op::Quiesce;
 use provium_protocol::{
-    CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, WireError, codec,
+    AgentOp, CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, Request,
+    WireError,
 };
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
@@ -81,7 +84,7 @@ pub(crate) struct Awaiting {
 }
 
 /// Makes the request to the agent that precedes all others of a session.
-pub(crate) type FirstRequest = Box<dyn FnOnce() -> Op + Send>;
+pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
 
 /// A session that has been opened.
 #[derive(Debug)]
@@ -132,25 +135,29 @@ impl Shared {
     // Calls.
 
     /// Makes a call. When that cannot be, its outcome says so at once.
-    pub(crate) fn open(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Arc<Cell> {
-        let request = codec::encode(op);
+    pub(crate) fn open(&self, request: Outgoing, sinks: [Sink; 2]) -> Arc<Cell> {
         let refusal = {
             let mut core = self.lock();
             match &core.phase {
                 Phase::Over(reason) | Phase::Dead(reason) => CallError::Channel(Arc::clone(reason)),
-                Phase::Open if request.len() > MAX_MESSAGE => CallError::RequestTooLarge {
-                    len: request.len(),
+                Phase::Open if request.message.len() > MAX_MESSAGE => CallError::RequestTooLarge {
+                    len: request.message.len(),
                     limit: MAX_MESSAGE,
                 },
                 Phase::Open => {
-                    let cell = core.open(lane, op, request, sinks);
+                    let cell = core.open(request, sinks);
                     drop(core);
                     self.outgoing.notify_one();
                     return cell;
                 }
             }
         };
-        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
+        let Outgoing {
+            lane,
+            allowance,
+            kind,
+            ..
+        } = request;
         let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(refusal));
         Arc::new(cell)
@@ -158,7 +165,7 @@ impl Shared {
 
     /// Makes a call whose outcome nobody waits for.
     pub(crate) fn open_detached(&self, lane: Lane, op: &Op) {
-        self.open(lane, op, [Sink::Discard, Sink::Discard])
+        self.open(Outgoing::to_lane(lane, op), [Sink::Discard, Sink::Discard])
             .abandon();
     }
 
@@ -185,21 +192,21 @@ impl Shared {
         if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
             return Err(CallError::Channel(Arc::clone(reason)));
         }
-        let op = Op::Quiesce;
+        let request = Outgoing::to_agent(&AgentOp::Quiesce);
         let id = core.free_id();
-        let mut request = Vec::new();
-        for frame in Frame::split(FrameKind::Request, Lane::AGENT, id, &codec::encode(&op)) {
-            frame.encode(&mut request);
+        let mut frames = Vec::new();
+        for frame in Frame::split(FrameKind::Request, request.lane, id, &request.message) {
+            frame.encode(&mut frames);
         }
-        if !core.outbox.hold(id, request) {
-            return Err(CallError::Unexpected("quiesce"));
+        if !core.outbox.hold(id, frames) {
+            return Err(CallError::Unexpected(Quiesce::NAME));
         }
         let sinks = [Sink::Discard, Sink::Discard];
         let cell = Arc::new(Cell::new(
             id,
-            Lane::AGENT,
-            Allowance::of(&op),
-            CallKind::Other,
+            request.lane,
+            request.allowance,
+            request.kind,
             sinks,
         ));
         core.calls.insert(id, Arc::clone(&cell));
@@ -257,7 +264,7 @@ impl Shared {
     /// A call that is not there any more.
     pub(crate) fn lost(&self, lane: Lane) -> Arc<Cell> {
         let sinks = [Sink::Discard, Sink::Discard];
-        let (allowance, kind) = (Allowance::of(&Op::Stats), CallKind::Other);
+        let (allowance, kind) = (Allowance::plain(), CallKind::Other);
         let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
         cell.finish(Err(CallError::Unexpected("take up")));
         Arc::new(cell)
@@ -465,8 +472,8 @@ impl Shared {
             .as_mut()
             .and_then(|awaiting| awaiting.first.take());
         let first = first.map(|request| {
-            let (op, sinks) = (request(), [Sink::Discard, Sink::Discard]);
-            core.open(Lane::AGENT, &op, codec::encode(&op), sinks)
+            let request = Outgoing::to_agent(&request());
+            core.open(request, [Sink::Discard, Sink::Discard])
         });
         core.answer(Ok(Opened { hello, first }));
         drop(core);
@@ -623,13 +630,18 @@ impl Core {
     }
 
     /// Makes a call of an open session.
-    fn open(&mut self, lane: Lane, op: &Op, request: Vec<u8>, sinks: [Sink; 2]) -> Arc<Cell> {
+    fn open(&mut self, request: Outgoing, sinks: [Sink; 2]) -> Arc<Cell> {
+        let Outgoing {
+            lane,
+            kind,
+            allowance,
+            message,
+        } = request;
         let id = self.free_id();
-        let (allowance, kind) = (Allowance::of(op), CallKind::of(op));
         let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
         self.calls.insert(id, Arc::clone(&cell));
         self.outbox
-            .message(Sender::Call(id), lane, FrameKind::Request, request, None);
+            .message(Sender::Call(id), lane, FrameKind::Request, message, None);
         cell
     }
 

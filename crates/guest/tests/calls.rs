@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use provium_guest::{Channel, NoModules, Piece};
-use provium_protocol::op::{Exec, Program, Stdin, WorkerSpec};
+use provium_protocol::op::{
+    ClockGet, CloseFd, Exec, Open, Program, RetireWorker, Stat, Stdin, WorkerSpec,
+};
 use provium_protocol::{Lane, Op, Reply};
 use provium_testkit::{BUILD, Dice, FakeAgent, ModelGuest, Serving, host_hello};
 use serde_bytes::ByteBuf;
@@ -121,17 +123,27 @@ async fn one_call(channel: Channel, dice: u64, path: String, big: &[u8]) {
         }
         4 => {
             let raw = channel.lane(Lane::VM);
-            let fd = raw.open_fd(path.as_bytes(), 0, 0).await.unwrap();
+            let open = Open {
+                path: path.into_bytes(),
+                flags: 0,
+                perm: 0,
+            };
+            let fd = raw.call(open).await.unwrap();
             // Not dropped half-way: a descriptor that was handed over is the caller's to close.
-            let close = tokio::spawn(async move { raw.close_fd(fd).await });
+            let close = tokio::spawn(async move { raw.call(CloseFd { fd }).await });
             close.await.unwrap().unwrap();
         }
         5 => {
             let worker = channel.spawn_worker(WorkerSpec::default()).await.unwrap();
-            let retire = tokio::spawn(async move { channel.retire_worker(worker.lane).await });
+            let retire = RetireWorker { lane: worker.lane };
+            let retire = tokio::spawn(async move { channel.lane(Lane::VM).call(retire).await });
             retire.await.unwrap().unwrap();
         }
-        6 => assert_eq!(lane.stat(b"/nowhere").await.unwrap_err().errno(), Some(2)),
+        6 => {
+            let path = b"/nowhere".to_vec();
+            let error = lane.call(Stat { path }).await.unwrap_err();
+            assert_eq!(error.errno(), Some(2));
+        }
         _ => {
             channel.ping().await.unwrap();
         }
@@ -165,7 +177,7 @@ async fn bulk_both_ways_is_byte_exact_while_small_calls_go_on() {
     let mut calls = 0;
     while !up.is_finished() || !down.is_finished() {
         let started = Instant::now();
-        channel.lane(Lane::VM).clock_get().await.unwrap();
+        channel.lane(Lane::VM).call(ClockGet).await.unwrap();
         worst = worst.max(started.elapsed());
         calls += 1;
     }
@@ -193,7 +205,7 @@ async fn an_output_that_nobody_reads_blocks_its_own_call_only() {
     let mut unread = channel.lane(Lane::VM).read_file_stream(b"/big");
     assert!(!unread.next().await.unwrap().unwrap().is_empty());
     for _ in 0..100 {
-        channel.lane(Lane::VM).clock_get().await.unwrap();
+        channel.lane(Lane::VM).call(ClockGet).await.unwrap();
     }
     assert_eq!(serving.counts().open, 1, "it waits for its reader");
     let mut rest = 0;
@@ -213,7 +225,7 @@ async fn a_reply_is_had_even_if_nobody_wants_the_output() {
         path: b"/big".to_vec(),
         inline: false,
     };
-    let reply = channel.request(Lane::VM, &op).await.unwrap();
+    let reply = channel.open(Lane::VM, &op).reply().await.unwrap();
     assert_eq!(reply, Reply::Count(3 << 20));
     let mut call = channel.open(Lane::VM, &op);
     drop(call.output(provium_protocol::Channel::Output));

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use provium_guest::{After, Channel, ChannelError, NoModules, Violation};
 use provium_protocol::frame::INITIAL_WINDOW;
-use provium_protocol::op::{Exec, Program, Stdin};
+use provium_protocol::op::{ClockGet, Exec, Program, Stdin};
 use provium_protocol::{
     Ask, CallId, Channel as Stream, Event, Frame, FrameError, FrameKind, Lane, Op, Reply,
     WireError, codec,
@@ -35,7 +35,7 @@ async fn misbehave(op: Op, bytes: impl FnOnce(&Frame) -> Vec<u8>) -> Violation {
         agent
     });
     let error = timeout(LONG, call.reply()).await.unwrap().unwrap_err();
-    let later = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
+    let later = channel.lane(Lane::VM).call(ClockGet).await.unwrap_err();
     assert_eq!(
         later.to_string(),
         error.to_string(),
@@ -208,7 +208,7 @@ async fn a_reply_of_the_wrong_sort_costs_its_call_only() {
     let (channel, mut agent) = connect().await;
     for (reply, fits) in [(Reply::Done, false), (Reply::Clock(5), true)] {
         let lane = channel.lane(Lane::VM);
-        let (got, ()) = tokio::join!(lane.clock_get(), async {
+        let (got, ()) = tokio::join!(lane.call(ClockGet), async {
             let (frame, _) = agent.next_request().await;
             agent.reply(&frame, Ok(reply)).await;
         });
@@ -232,7 +232,8 @@ async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
             vec![0; 5],
         ))
         .await;
-    let (clock, ()) = tokio::join!(channel.request(Lane::VM, &Op::ClockGet), async {
+    let lane = channel.lane(Lane::VM);
+    let (clock, ()) = tokio::join!(lane.call(ClockGet), async {
         let (frame, _) = agent.next_request().await;
         agent.reply(&frame, Ok(Reply::Clock(1))).await;
     });

@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use provium_guest::{CallError, Channel, NoModules};
-use provium_protocol::op::{Exec, Program, Stdin, Syscall};
-use provium_protocol::{ErrorKind, Lane, Op, Reply};
+use provium_protocol::op::{Exec, Program, RetireWorker, Stdin, Syscall};
+use provium_protocol::{ErrorKind, Lane, Op};
 use provium_testkit::{BUILD, FakeAgent, GuestCall, Handling, ModelGuest, Serving, host_hello};
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ async fn the_raw_call_that_others_wait_behind_can_be_named() {
         })
     };
     let _asynchronous = channel.open(OWNER, &raw(1, true));
-    let _stat = channel.open(OWNER, &Op::Stats);
+    let _stat = channel.open(OWNER, &Op::ClockGet);
     assert_eq!(channel.blocking_call(OWNER), None);
     let first = channel.open(OWNER, &raw(34, false));
     let _second = channel.open(OWNER, &raw(39, false));
@@ -167,10 +167,9 @@ async fn what_is_posted_is_carried_out_and_cancelled_by_nobody() {
     let (channel, guest, serving) = connect().await;
     let worker = channel.spawn_worker(Default::default()).await.unwrap();
     assert_eq!(guest.workers(), 1);
-    let retire = Op::RetireWorker { lane: worker.lane };
-    channel.post(Lane::AGENT, &retire);
-    let done = channel.request(Lane::AGENT, &retire).await.unwrap();
-    assert_eq!(done, Reply::Done);
+    let retire = RetireWorker { lane: worker.lane };
+    channel.post(Lane::VM, &retire.clone().into());
+    channel.lane(Lane::VM).call(retire).await.unwrap();
     while guest.workers() > 0 || serving.counts().open > 0 {
         channel.ping().await.unwrap();
     }

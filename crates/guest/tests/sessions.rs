@@ -4,8 +4,10 @@
 use provium_guest::{After, AnswerAsk, Answering, CallError, Channel, ChannelError, NoModules};
 use provium_protocol::frame::SYNC;
 use provium_protocol::message::ModuleFile;
-use provium_protocol::op::SetIdentity;
-use provium_protocol::{Answer, Ask, CallId, Frame, FrameKind, Hello, Lane, Op, Reply, codec};
+use provium_protocol::op::{ClockGet, SetIdentity};
+use provium_protocol::{
+    AgentOp, Answer, Ask, CallId, Frame, FrameKind, Hello, Lane, Op, Reply, codec,
+};
 use provium_testkit::{BUILD, FakeAgent, agent_hello, host_hello};
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
@@ -125,7 +127,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
     announcements.mark_unchanged();
     let pending = tokio::spawn({
         let channel = channel.clone();
-        async move { channel.request(Lane::VM, &Op::ClockGet).await }
+        async move { channel.lane(Lane::VM).call(ClockGet).await }
     });
     let (old, _) = agent.next_request().await;
     // The guest dies in the middle of a frame, whose rest the announcement is not.
@@ -139,7 +141,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
         reason(pending.await.unwrap().unwrap_err()),
         "the guest was rebooted"
     );
-    let late = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
+    let late = channel.lane(Lane::VM).call(ClockGet).await.unwrap_err();
     assert_eq!(reason(late), "the guest was rebooted");
     assert!(channel.closed().borrow().is_none(), "it can be mended");
 
@@ -153,7 +155,7 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
     };
     let again = async {
         channel.resync(host_hello(), After::Reboot).await.unwrap();
-        channel.lane(Lane::VM).clock_get().await.unwrap()
+        channel.lane(Lane::VM).call(ClockGet).await.unwrap()
     };
     let (clock, ()) = tokio::join!(timeout(LONG, again), talk);
     assert_eq!(clock.unwrap(), 2);
@@ -202,17 +204,17 @@ async fn the_identity_after_a_reboot_is_set_before_any_other_call() {
         while channel.reason().is_some() {
             closed.changed().await.unwrap();
         }
-        channel.lane(Lane::VM).clock_get().await.unwrap()
+        channel.lane(Lane::VM).call(ClockGet).await.unwrap()
     };
     let talk = async {
         let hello = agent.host_hello().await;
         agent.say_hello(hello.session).await;
-        let (first, op) = agent.next_request().await;
+        let (first, op) = agent.next_agent_request().await;
         let identity = SetIdentity {
             realtime_ns: Some(7),
             ..SetIdentity::default()
         };
-        assert_eq!(op, Op::SetIdentity(identity));
+        assert_eq!(op, AgentOp::SetIdentity(identity));
         agent.reply(&first, Ok(Reply::Done)).await;
         let (second, op) = agent.next_request().await;
         assert_eq!(op, Op::ClockGet);
@@ -253,7 +255,7 @@ async fn what_was_said_before_the_end_is_heard() {
     let (channel, mut agent) = connect().await;
     let pending = tokio::spawn({
         let channel = channel.clone();
-        async move { channel.lane(Lane::VM).clock_get().await }
+        async move { channel.lane(Lane::VM).call(ClockGet).await }
     });
     let (frame, _) = agent.next_request().await;
     agent.reply(&frame, Ok(Reply::Clock(3))).await;
@@ -301,7 +303,7 @@ async fn shutting_down_tells_the_reason_to_every_call() {
         reason(call.reply().await.unwrap_err()),
         "the VM is dead: kernel panic"
     );
-    let late = channel.request(Lane::VM, &Op::ClockGet).await.unwrap_err();
+    let late = channel.lane(Lane::VM).call(ClockGet).await.unwrap_err();
     assert_eq!(reason(late), "the VM is dead: kernel panic");
 }
 

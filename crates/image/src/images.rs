@@ -5,7 +5,7 @@ use crate::image::GuestImage;
 use crate::initrd::{self, Initrd};
 use crate::kernel::{self, Kernel};
 use crate::modules::{self, ModuleIndex};
-use crate::progress::{Progress, tell};
+use crate::progress::{Progress, report};
 use crate::root::Root;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::{Bucket, Cache, Entry, Key, KeyBuilder};
@@ -71,17 +71,6 @@ impl Images {
             guests: cache.bucket("guests", GUESTS)?,
             progress,
         })
-    }
-
-    /// Tells the user of a long step, or of something wrong, beside the making of images: a sentence
-    /// without a full stop.
-    pub fn tell(&self, text: &str) {
-        self.progress.step(text);
-    }
-
-    /// Tells the user what the cache says of `what`, which is kept beside the images.
-    pub fn tell_of(&self, what: &str, notice: provium_store::Notice<'_>) {
-        tell(&*self.progress, what, notice);
     }
 
     /// An image of a kernel and an optional initial RAM file system.
@@ -221,7 +210,7 @@ impl Images {
                 }
             })
         };
-        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .kernels
             .get_or_make::<ImageError, _>(&hash, &notify, make)
@@ -245,7 +234,7 @@ impl Images {
                 }
             })
         };
-        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .initrds
             .get_or_make::<ImageError, _>(&hash, &notify, make)
@@ -279,7 +268,7 @@ impl Images {
                 written.and_then(std::io::Write::flush).map_err(failed)
             })
         };
-        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .roots
             .get_or_make::<ImageError, _>(&hash, &notify, make)
@@ -318,7 +307,7 @@ impl Images {
                 write_index(&entry, &record)
             })
         };
-        let notify = |notice: provium_store::Notice<'_>| tell(&*self.progress, &what, notice);
+        let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .modules
             .get_or_make::<ImageError, _>(&key, &notify, make)

@@ -1,32 +1,31 @@
-//! What the user is told while an image is made.
+//! Reports on the making of an image, for the user.
 
 use provium_store::Notice;
 
-/// Hears of the long steps.
+/// Receives reports while an image is made.
 pub trait Progress: Send + Sync {
-    /// A step begins: a sentence without a full stop, for people.
+    /// A long step begins: a sentence without a full stop, for people.
     fn step(&self, text: &str);
+
+    /// Something was wrong, and the image is made in another way.
+    fn warning(&self, text: &str);
 }
 
-/// Hears nothing.
+/// Ignores all reports.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 
 impl Progress for Silent {
     fn step(&self, _text: &str) {}
+
+    fn warning(&self, _text: &str) {}
 }
 
-/// Words for what the cache tells.
-pub(crate) fn tell(progress: &dyn Progress, what: &str, notice: Notice<'_>) {
-    progress.step(&match notice {
-        Notice::Waiting {
-            holder: Some(holder),
-        } => {
-            format!("waiting for process {}, which is making {what}", holder.pid)
-        }
-        Notice::Waiting { holder: None } => format!("waiting for another process and {what}"),
-        Notice::Damaged { path, why } => {
-            format!("{what} in `{path}` was damaged ({why}): it is removed and rebuilt")
-        }
-    });
+/// Passes on what the cache reports about `what`.
+pub(crate) fn report(progress: &dyn Progress, what: &str, notice: Notice<'_>) {
+    let text = notice.describe(what);
+    match notice {
+        Notice::Waiting { .. } => progress.step(&text),
+        Notice::Damaged { .. } => progress.warning(&text),
+    }
 }

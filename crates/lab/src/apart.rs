@@ -3,7 +3,7 @@
 //! The I/O of machines belongs there, and not to the caller's runtime, which may stand still for as
 //! long as a test computes.
 
-use crate::waiting::Caller;
+use provium_pool::Caller;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,14 +1,14 @@
 //! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
 
-use crate::budget::{Budget, Unlimited};
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::save::Spares;
+use crate::save::{RestoreRequest, Reuse, WarmPool};
 use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
-use provium_events::Sink;
+use provium_events::{Resources, Sink};
 use provium_image::{GuestImage, ImageError, Images};
+use provium_pool::Pool;
 use provium_store::Bucket;
 use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,22 +17,25 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 /// Context ids below this one mean something else to a vsock; see `vsock(7)`.
 const FIRST_CID: u32 = 3;
 
+/// How long the guest of a warm VM may take for its command, before the timeout multiplier.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
+
 /// What all files of a run share.
 pub struct Environment {
     profiles: IndexMap<String, Arc<PreparedProfile>>,
     host: Option<Host>,
-    budget: Arc<dyn Budget>,
+    pool: Pool,
     sink: Sink,
     seed: u64,
     next_cid: AtomicU32,
     /// Machines that stand ready.
-    pub(crate) spares: Spares,
+    pub(crate) warm_pool: WarmPool,
     /// The machines of each file that runs.
     machines: Mutex<BTreeMap<String, Vec<Weak<Running>>>>,
     /// Files that were given up.
@@ -84,7 +87,7 @@ impl Environment {
     pub fn new(
         profiles: Vec<Profile>,
         host: Option<Host>,
-        budget: Arc<dyn Budget>,
+        pool: Pool,
         sink: Sink,
         seed: u64,
         runtime: tokio::runtime::Handle,
@@ -102,11 +105,11 @@ impl Environment {
         Self {
             profiles: profiles.into_iter().map(prepared).collect(),
             host,
-            budget,
+            pool,
             sink,
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
-            spares: Spares::default(),
+            warm_pool: WarmPool::default(),
             machines: Mutex::default(),
             abandoned: Mutex::default(),
             chores: Mutex::default(),
@@ -120,7 +123,7 @@ impl Environment {
         sink: Sink,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        Self::new(profiles, None, Arc::new(Unlimited), sink, 0, runtime)
+        Self::new(profiles, None, Pool::unlimited(), sink, 0, runtime)
     }
 
     /// The profile of that name.
@@ -173,20 +176,21 @@ impl Environment {
         chores.spawn_on(work, &self.runtime);
     }
 
-    /// Runs `work` to its end, also if the caller is dropped meanwhile; its result is dropped then.
-    ///
-    /// # Errors
-    /// When the work panicked.
-    pub(crate) async fn to_its_end<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, oneshot::error::RecvError> {
-        let (sender, receiver) = oneshot::channel();
+    /// Counts a restore, and makes a warm VM for the next one in the background if that is likely.
+    pub(crate) fn prewarm(self: &Arc<Self>, request: RestoreRequest, reuse: Reuse) {
+        let room = self.pool().available().memory_bytes;
+        if !self.warm_pool.should_prewarm(&request.saved, reuse, room) {
+            return;
+        }
+        let environment = Arc::clone(self);
         self.chore(async move {
-            // Whatever the result holds goes with it if nobody waits for it.
-            let _ = sender.send(work.await);
+            // There is a host, since something was restored on it.
+            if let Some(host) = environment.host() {
+                let limit = environment.patient(WARM_UP_LIMIT);
+                let pool = &environment.warm_pool;
+                pool.prewarm(&request, &host.qemu, limit).await;
+            }
         });
-        receiver.await
     }
 
     /// Ends all machines of a file that cannot end them itself any more, and those that it still
@@ -219,20 +223,21 @@ impl Environment {
     }
 
     /// Waits for what is still done in the background (templates are put into the cache), and ends
-    /// the machines that stand ready. For the end of a run.
+    /// the warm VMs. For the end of a run.
     pub async fn settle(&self) {
+        self.warm_pool.close();
         let chores = std::mem::take(&mut *lock(&self.chores));
         chores.join_all().await;
-        self.spares.close();
     }
 
-    /// The vCPUs that all files share; `None` where there is no bound.
+    /// The vCPUs that all files share; `None` if the pool is unlimited.
     pub fn processors(&self) -> Option<u32> {
-        self.budget.total().map(|total| total.cpus)
+        let cpus = self.pool.total().cpus;
+        (cpus != Resources::UNLIMITED.cpus).then_some(cpus)
     }
 
-    pub(crate) fn budget(&self) -> &dyn Budget {
-        &*self.budget
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     pub(crate) fn runtime(&self) -> &tokio::runtime::Handle {

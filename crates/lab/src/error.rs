@@ -1,7 +1,8 @@
 //! What can go wrong between a test and its guests, in words that name object, call and cause.
 
-use crate::budget::BudgetError;
 use crate::errno;
+use provium_pool::PoolError;
+use provium_units::format_duration;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,7 +101,7 @@ pub enum LabError {
         how: String,
     },
     /// It was not done in time.
-    #[error("{subject}: {call}: not done within {}{note}", spell(*after))]
+    #[error("{subject}: {call}: not done within {}{note}", format_duration(*after))]
     TimedOut {
         /// The object.
         subject: String,
@@ -119,7 +120,7 @@ pub enum LabError {
         /// The call.
         call: String,
         /// What is missing.
-        source: BudgetError,
+        source: PoolError,
     },
     /// The host could not do its part.
     #[error("{subject}: {call}: {}", chain(.source.as_ref()))]
@@ -235,14 +236,6 @@ fn describe_guest(number: i32, detail: &str) -> String {
     } else {
         format!("cannot {detail}: {}", errno::describe(number))
     }
-}
-
-/// `{:?}` of no time at all is `0ns`.
-fn spell(time: Duration) -> String {
-    if time.is_zero() {
-        return "0s".to_owned();
-    }
-    format!("{time:?}")
 }
 
 /// An error and its causes on one line.

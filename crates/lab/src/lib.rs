@@ -10,8 +10,6 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod apart;
-mod budget;
-mod claim;
 mod environment;
 pub mod errno;
 mod error;
@@ -26,10 +24,7 @@ mod profile;
 mod save;
 mod search;
 mod vm;
-mod waiting;
 
-pub use budget::{Budget, BudgetError, Grant, Need, StandingBy, Unlimited, VM_OVERHEAD};
-pub use claim::Claim;
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
 pub use fixture::{
@@ -53,14 +48,13 @@ pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
-pub use provium_guest::SyscallResult;
 pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
-pub use waiting::{Active, Activity, Caller, FileWatch, Stopwatch};
 
 /// The name of the file in a snapshot's folder by which that snapshot is told from all others.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
-pub use provium_protocol::message::{Entry, EntryType, GuestStats, Stat};
+pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
+pub use provium_protocol::op as request;
 pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};

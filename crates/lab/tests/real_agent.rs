@@ -7,7 +7,10 @@ use provium_guest::{Channel, NoModules};
 use provium_image::{AGENT, AGENT_BUILD};
 use provium_process::{Child, Command};
 use provium_protocol::message::EntryType;
-use provium_protocol::op::{Buffer, Exec, Program, Stdin, Syscall, WorkerSpec};
+use provium_protocol::op::{
+    Buffer, ClockGet, CloseFd, Exec, Open, Program, ReadLink, RetireWorker, Stat, Stdin, Syscall,
+    WorkerSpec,
+};
 use provium_protocol::{Hello, Lane, Op, Reply};
 use provium_testkit::{Dice, host_hello};
 use serde_bytes::ByteBuf;
@@ -124,7 +127,12 @@ async fn commands_files_syscalls_and_workers() {
             .unwrap(),
         input.len() as u64
     );
-    let stat = lane.stat(&path).await.unwrap();
+    let stat = lane
+        .call(Stat {
+            path: path.to_vec(),
+        })
+        .await
+        .unwrap();
     assert_eq!(
         (stat.size, stat.perm, stat.entry_type),
         (input.len() as u64, 0o600, EntryType::File)
@@ -139,10 +147,15 @@ async fn commands_files_syscalls_and_workers() {
     );
 
     let raw = channel.lane(Lane::VM);
-    let fd = raw.open_fd(&path, 0, 0).await.unwrap();
+    let open = Open {
+        path: path.to_vec(),
+        flags: 0,
+        perm: 0,
+    };
+    let fd = raw.call(open).await.unwrap();
     assert_eq!(raw.read_fd(fd, 100).await.unwrap(), input[..100]);
     assert!(raw.read_fd_to_end(fd).await.unwrap() == input[100..]);
-    raw.close_fd(fd).await.unwrap();
+    raw.call(CloseFd { fd }).await.unwrap();
 
     let uname = Syscall {
         nr: 63,
@@ -163,11 +176,22 @@ async fn commands_files_syscalls_and_workers() {
 
     let worker = channel.spawn_worker(WorkerSpec::default()).await.unwrap();
     let own = channel.lane(worker.lane);
-    let link = own.read_link(b"/proc/self/exe").await.unwrap();
+    let read_link = |path: &[u8]| {
+        own.call(ReadLink {
+            path: path.to_vec(),
+        })
+    };
+    let link = read_link(b"/proc/self/exe").await.unwrap();
     let path = format!("/proc/{}/exe", worker.pid);
-    assert_eq!(link, own.read_link(path.as_bytes()).await.unwrap());
-    channel.retire_worker(worker.lane).await.unwrap();
-    let gone = own.stat(b"/").await.unwrap_err();
+    assert_eq!(link, read_link(path.as_bytes()).await.unwrap());
+    let retire = RetireWorker { lane: worker.lane };
+    channel.lane(Lane::VM).call(retire).await.unwrap();
+    let gone = own
+        .call(Stat {
+            path: b"/".to_vec(),
+        })
+        .await
+        .unwrap_err();
     assert_eq!(
         gone.kind(),
         Some(provium_protocol::ErrorKind::NoSuchLane),
@@ -248,9 +272,13 @@ async fn one_call(channel: &Channel, dice: u64, path: &[u8], big_path: &[u8], bi
             command.signal(15, true).await.unwrap();
             assert_eq!(command.wait().await.unwrap().signal, Some(15));
         }
-        4 => assert_eq!(lane.stat(b"/nowhere").await.unwrap_err().errno(), Some(2)),
+        4 => {
+            let path = b"/nowhere".to_vec();
+            let error = lane.call(Stat { path }).await.unwrap_err();
+            assert_eq!(error.errno(), Some(2));
+        }
         5 => {
-            channel.lane(Lane::VM).clock_get().await.unwrap();
+            channel.lane(Lane::VM).call(ClockGet).await.unwrap();
         }
         _ => {
             channel.ping().await.unwrap();
@@ -275,7 +303,7 @@ async fn bulk_both_ways_while_small_calls_go_on() {
     let (mut worst, mut calls) = (Duration::ZERO, 0);
     while !up.is_finished() || !down.is_finished() {
         let started = Instant::now();
-        channel.lane(Lane::VM).clock_get().await.unwrap();
+        channel.lane(Lane::VM).call(ClockGet).await.unwrap();
         worst = worst.max(started.elapsed());
         calls += 1;
     }

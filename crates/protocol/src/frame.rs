@@ -90,7 +90,7 @@ impl Channel {
 pub enum FrameKind {
     /// [`HostHello`](crate::HostHello) or [`Hello`](crate::Hello); first frame after [`SYNC`].
     Hello = 1,
-    /// Host to agent, an [`Op`](crate::Op): opens the call.
+    /// Host to agent, an [`Op`](crate::Op) or [`AgentOp`](crate::op::AgentOp): opens the call.
     Request = 2,
     /// Agent to host, `Result<Reply, WireError>`: closes the call.
     Reply = 3,
@@ -112,6 +112,8 @@ pub enum FrameKind {
     Ask = 11,
     /// Host to agent, an [`Answer`](crate::Answer) to the ask of that id.
     Answer = 12,
+    /// Between the agent's own processes: the receiver ends what it has started, and exits. No payload.
+    Goodbye = 13,
 }
 
 impl FrameKind {
@@ -129,6 +131,7 @@ impl FrameKind {
             10 => Self::Pong,
             11 => Self::Ask,
             12 => Self::Answer,
+            13 => Self::Goodbye,
             _ => return None,
         })
     }

@@ -4,7 +4,7 @@ use crate::boot::BootPlan;
 use crate::codec;
 use crate::frame::{Assembler, FrameDecoder, FrameError, Item};
 use crate::message::{Answer, Ask, Event, Hello, HostHello, Reply};
-use crate::op::Op;
+use crate::op::{AgentOp, Op};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,6 +56,7 @@ fn items<'a>(
 /// What is a message stays the same message when it is written and read again.
 pub fn messages(bytes: &[u8]) {
     same_again::<Op>(bytes);
+    same_again::<AgentOp>(bytes);
     same_again::<Reply>(bytes);
     same_again::<Event>(bytes);
     same_again::<Ask>(bytes);
@@ -91,9 +92,9 @@ mod tests {
             target: SignalTarget::Group,
         };
         let batch = Op::Batch {
-            ops: vec![signal.clone(), Op::Stats],
+            ops: vec![signal.clone(), Op::Join],
         };
-        vec![Op::Stats, Op::PowerOff, retire, signal, batch]
+        vec![Op::ClockGet, Op::Join, retire, signal, batch]
     }
 
     #[test]
@@ -112,6 +113,7 @@ mod tests {
     #[test]
     fn hostile_messages() {
         let mut seeds: Vec<Vec<u8>> = ops().iter().map(codec::encode).collect();
+        seeds.push(codec::encode(&AgentOp::Stats));
         seeds.push(codec::encode(&Reply::Count(7)));
         seeds.push(codec::encode(&BootPlan::default()));
         replay(&seeds, 5000, messages);

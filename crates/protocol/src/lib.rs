@@ -33,7 +33,7 @@ pub mod op;
 
 pub use frame::{CallId, Channel, Frame, FrameDecoder, FrameError, FrameKind, Lane};
 pub use message::{Answer, Ask, ErrorKind, Event, Hello, HostHello, Reply, WireError};
-pub use op::{Descriptor, Op};
+pub use op::{AgentOp, Descriptor, Op, Request};
 
 /// Version of the agent wire and of the event stream. A change to either must raise it; the golden
 /// bytes in this crate's and in `provium-events`' tests hold it to that.

@@ -60,9 +60,9 @@ pub enum Reply {
         stderr_dropped: u64,
     },
     /// A file's metadata.
-    Stat(Stat),
+    Stat(FileStat),
     /// A folder's entries, without `.` and `..`, sorted by name.
-    Entries(Vec<Entry>),
+    Entries(Vec<DirEntry>),
     /// A descriptor of the lane's raw process.
     Opened(Descriptor),
     /// A raw syscall came back.
@@ -132,7 +132,7 @@ pub enum EntryType {
 
 /// A file's metadata, from `statx(2)`; links are followed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stat {
+pub struct FileStat {
     /// Bytes.
     pub size: u64,
     /// Seconds since 1970.
@@ -155,12 +155,41 @@ pub struct Stat {
 
 /// One name in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct DirEntry {
     /// The name, as the guest has it.
     #[serde(with = "serde_bytes")]
     pub name: Vec<u8>,
     /// What it is; links are not followed.
     pub entry_type: EntryType,
+}
+
+/// A worker that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpawnedWorker {
+    /// Its lane.
+    pub lane: Lane,
+    /// Its process id in the guest.
+    pub pid: u32,
+}
+
+/// Summary of the background commands of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joined {
+    /// The worst of their exit codes; 128 + signal for one that a signal killed; 0 if there were none.
+    pub exit_code: i32,
+    /// How many there were.
+    pub children: u32,
+}
+
+/// Result of a raw syscall.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyscallResult {
+    /// What it returned: -1 on failure.
+    pub ret: i64,
+    /// 0, or the errno.
+    pub errno: i32,
+    /// One for each buffer of the request; `None` for those that are not returned.
+    pub buffers: Vec<Option<Vec<u8>>>,
 }
 
 /// Figures about the guest.

@@ -6,8 +6,10 @@ use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, from_start};
 use crate::terminal;
 use camino::Utf8Path;
+use provium_events::{Notice, NoticeSubject, Sink, counted};
 use provium_image::{Images, Progress};
 use provium_lab::{Host, Profile};
+use provium_report::notice_line;
 use provium_runner::TestFile;
 use provium_store::Cache;
 use provium_vmm::{AccelChoice, Qemu, decide_accel};
@@ -16,13 +18,31 @@ use std::sync::Arc;
 /// Names another QEMU than the one on `PATH`.
 pub(crate) const QEMU_VARIABLE: &str = "PROVIUM_QEMU";
 
-/// Tells long steps to whoever waits.
+/// Prints reports on images, for commands that have no run.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Steps;
+pub(crate) struct PrintedProgress;
 
-impl Progress for Steps {
+impl Progress for PrintedProgress {
     fn step(&self, text: &str) {
-        terminal::error(&format!("provium: {text}\n"));
+        terminal::error(&notice_line(&Notice::info(NoticeSubject::Image, text)));
+    }
+
+    fn warning(&self, text: &str) {
+        terminal::error(&notice_line(&Notice::warning(NoticeSubject::Image, text)));
+    }
+}
+
+/// Emits reports on images as events of a run.
+#[derive(Debug)]
+pub(crate) struct EmittedProgress(pub(crate) Sink);
+
+impl Progress for EmittedProgress {
+    fn step(&self, text: &str) {
+        self.0.notify(Notice::info(NoticeSubject::Image, text));
+    }
+
+    fn warning(&self, text: &str) {
+        self.0.notify(Notice::warning(NoticeSubject::Image, text));
     }
 }
 
@@ -32,17 +52,18 @@ pub(crate) async fn prepare(
     config: &Config,
     files: &[TestFile],
     settings: &MachineSettings,
+    progress: Arc<dyn Progress>,
 ) -> Result<(Vec<Profile>, Host), Failure> {
     let used = build::used_by(config, files);
     let mut profiles = build::profiles(config, Some(&used), settings.no_build).await?;
-    if settings.accel_was_told {
+    if settings.accel_is_explicit {
         for profile in &mut profiles {
             profile.accel = settings.accel;
         }
     }
-    let mut host = host(config, settings).await?;
-    // Whoever demands an accelerator has it, or the words why it cannot be had. The slowest one says how
-    // patient the run is.
+    let mut host = host(config, settings, progress).await?;
+    // A profile that demands an accelerator gets it, or an error. The slowest accelerator decides the
+    // timeout multiplier of the run.
     for choice in [AccelChoice::Kvm, AccelChoice::Tcg] {
         if profiles.iter().any(|profile| profile.accel == choice) {
             let cache_dir = &config.cache_dir;
@@ -54,9 +75,13 @@ pub(crate) async fn prepare(
 }
 
 /// The host's means.
-async fn host(config: &Config, settings: &MachineSettings) -> Result<Host, Failure> {
+async fn host(
+    config: &Config,
+    settings: &MachineSettings,
+    progress: Arc<dyn Progress>,
+) -> Result<Host, Failure> {
     let cache_dir = config.cache_dir.as_path();
-    let images = images(cache_dir)?;
+    let images = images(cache_dir, progress)?;
     let qemu = qemu().await?;
     let decision = decide_accel(&qemu, settings.accel, cache_dir).await?;
     let buckets = Cache::open(cache_dir).and_then(|cache| {
@@ -78,8 +103,8 @@ async fn host(config: &Config, settings: &MachineSettings) -> Result<Host, Failu
 }
 
 /// Images over the cache.
-pub(crate) fn images(cache_dir: &Utf8Path) -> Result<Images, Failure> {
-    Images::open(cache_dir, Arc::new(Steps)).map_err(|source| Failure::Cache {
+pub(crate) fn images(cache_dir: &Utf8Path, progress: Arc<dyn Progress>) -> Result<Images, Failure> {
+    Images::open(cache_dir, progress).map_err(|source| Failure::Cache {
         path: cache_dir.to_owned(),
         source,
     })
@@ -107,6 +132,6 @@ pub(crate) fn description() -> String {
             .to_owned()
     };
     let release = read("/proc/sys/kernel/osrelease");
-    let cpus = provium_runner::pool::default_cpus();
-    format!("Linux {release}, {cpus} CPU(s)")
+    let cpus = provium_pool::default_cpus();
+    format!("Linux {release}, {}", counted(cpus, "CPU"))
 }

@@ -1,12 +1,12 @@
 //! The report for people: a line a file as it ends, and what went wrong in it.
 
-use crate::consoles::consoles;
 use crate::excerpt::{SourceCache, Sources, excerpt};
-use crate::paint::Paint;
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
-use crate::text::{indented, seconds, size, tail};
+use crate::styles::Styles;
+use crate::text::{indented, seconds, tail};
 use provium_events::printable::{clean, one_line};
-use provium_events::{Amount, Event, FileStatus};
+use provium_events::{BuildStatus, Event, FileStatus, Notice, NoticeLevel, counted};
+use provium_units::format_size;
 use std::fmt::Write as _;
 
 /// Console lines shown with a failed test, unless everything is wanted.
@@ -15,13 +15,13 @@ const CONSOLE_LINES: usize = 10;
 /// Log lines shown with a failed test, unless everything is wanted.
 const LOG_LINES: usize = 30;
 
-/// From this on a wait for the pool is worth a line, nanoseconds.
+/// Waits for the pool that are at least this long are shown, nanoseconds.
 const LONG_WAIT: u64 = 1_000_000_000;
 
-/// How much is said.
+/// How much is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Only what went wrong, and the last line.
+    /// Only failures and the last line.
     Quiet,
     /// A line a file.
     #[default]
@@ -33,7 +33,7 @@ pub enum Verbosity {
 /// What the report looks like.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HumanOptions {
-    /// How much is said.
+    /// How much is printed.
     pub verbosity: Verbosity,
     /// Whether to use colours.
     pub colour: bool,
@@ -42,12 +42,12 @@ pub struct HumanOptions {
 /// The report for people.
 pub struct Human {
     verbosity: Verbosity,
-    paint: Paint,
+    styles: Styles,
     sources: SourceCache,
     records: Records,
-    ran: usize,
-    not_run: usize,
-    /// What all chance of the run came from, where that is known.
+    ran: u64,
+    not_run: u64,
+    /// The seed of the run, if it is known.
     seed: Option<u64>,
     flaky: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl Human {
     pub fn new(options: HumanOptions, sources: impl Sources + 'static) -> Self {
         Self {
             verbosity: options.verbosity,
-            paint: Paint::new(options.colour),
+            styles: Styles::new(options.colour),
             sources: SourceCache::new(sources),
             records: Records::default(),
             ran: 0,
@@ -97,11 +97,12 @@ impl Human {
             Event::FixtureBuildDone {
                 path,
                 duration_ns,
+                status,
                 snapshot_bytes,
-            } => self.built(path, *duration_ns, *snapshot_bytes),
+            } => self.built(path, *duration_ns, *status, *snapshot_bytes),
             Event::FixtureBuildWaiting { path, held_by_file } => self.fixture(
                 path,
-                &format!("waits for {}, which builds it", one_line(held_by_file)),
+                &format!("waiting for {}, which builds it", one_line(held_by_file)),
             ),
             Event::FixtureCacheHit { path } => self.fixture(path, "restored from the cache"),
             other => match self.records.take(other) {
@@ -116,26 +117,27 @@ impl Human {
         if self.verbosity != Verbosity::Verbose {
             return String::new();
         }
-        let (word, path) = (self.paint.faint("fixture"), one_line(path));
+        let (word, path) = (self.styles.dim("fixture"), one_line(path));
         format!("{word} {path}: {what}\n")
     }
 
     fn building(&self, path: &str, reason: Option<&str>) -> String {
         let what = match reason {
-            Some(reason) => format!("is built again: {}", one_line(reason)),
-            None => "is built".to_owned(),
+            Some(reason) => format!("rebuilding: {}", one_line(reason)),
+            None => "building".to_owned(),
         };
         self.fixture(path, &what)
     }
 
-    fn built(&self, path: &str, duration_ns: u64, bytes: u64) -> String {
+    fn built(&self, path: &str, duration_ns: u64, status: BuildStatus, bytes: u64) -> String {
         let took = seconds(duration_ns, 2);
-        let what = match bytes {
-            0 => format!("could not be built, {took}"),
-            bytes => format!(
-                "was built, {} in {took}",
-                size(bytes.next_multiple_of(1 << 20))
-            ),
+        let what = match status {
+            BuildStatus::Built => {
+                let size = format_size(bytes.next_multiple_of(1 << 20));
+                format!("built in {took}, {size}")
+            }
+            BuildStatus::Failed => format!("build failed after {took}"),
+            BuildStatus::Interrupted => format!("build interrupted after {took}"),
         };
         self.fixture(path, &what)
     }
@@ -143,24 +145,24 @@ impl Human {
     fn ending(&self, passed: u64, failed: u64, skipped: u64, duration_ns: u64) -> String {
         let mut out = String::new();
         for name in &self.flaky {
-            let _ = writeln!(out, "{} {name}", self.paint.odd("flaky"));
+            let _ = writeln!(out, "{} {name}", self.styles.warning("flaky"));
         }
         if self.not_run > 0 {
-            let _ = writeln!(out, "{} file(s) not run", self.not_run);
+            let _ = writeln!(out, "{} not run", counted(self.not_run, "file"));
         }
-        // A failure may come from what chance did: it has to be possible to have it again.
+        // A failure may depend on random choices: it must be possible to repeat it.
         if let Some(seed) = self.seed.filter(|_| failed > 0 || !self.flaky.is_empty()) {
             let _ = writeln!(out, "repeat with --seed {seed}");
         }
         let failed = match failed {
             0 => "0 failed".to_owned(),
-            count => self.paint.bad(&format!("{count} failed")),
+            count => self.styles.failure(&format!("{count} failed")),
         };
         let took = seconds(duration_ns, 2);
-        let ran = self.ran;
+        let files = counted(self.ran, "file");
         let _ = writeln!(
             out,
-            "{ran} file(s); {passed} passed, {failed}, {skipped} skipped; {took}"
+            "{files}: {passed} passed, {failed}, {skipped} skipped; {took}"
         );
         out
     }
@@ -186,10 +188,10 @@ impl Human {
             return String::new();
         }
         let word = match completed.status {
-            FileStatus::Passed => self.paint.good("PASS"),
-            FileStatus::Failed => self.paint.bad("FAIL"),
-            FileStatus::TimedOut => self.paint.bad("TIME"),
-            FileStatus::Crashed => self.paint.bad("CRSH"),
+            FileStatus::Passed => self.styles.success("PASS"),
+            FileStatus::Failed => self.styles.failure("FAIL"),
+            FileStatus::TimedOut => self.styles.failure("TIME"),
+            FileStatus::Crashed => self.styles.failure("CRSH"),
         };
         let Counts {
             passed,
@@ -201,6 +203,7 @@ impl Human {
         let mut out =
             format!("{word} {path} ({passed} passed, {failed} failed, {skipped} skipped) {took}\n");
         out.push_str(&self.waits(&file.waits));
+        out.push_str(&self.notices(&file.notices, completed.status));
         if self.verbosity == Verbosity::Verbose {
             for boot in &file.boots {
                 out.push_str(&self.boot(boot));
@@ -218,7 +221,7 @@ impl Human {
                 &error.message,
                 error.location.as_ref(),
                 &mut self.sources,
-                self.paint,
+                self.styles,
             );
             out.push_str(&indented(&shown, 2));
             out.push_str(&traceback(&error.traceback, 2));
@@ -234,20 +237,20 @@ impl Human {
             boot,
             boot_ns,
         } = boot;
-        let (memory, took) = (size(*memory_bytes), seconds(*boot_ns, 2));
+        let (memory, took) = (format_size(*memory_bytes), seconds(*boot_ns, 2));
         let (vm_name, profile) = (one_line(vm_name), one_line(profile));
         format!(
             "  {} {vm_name} ({profile}, {memory}) {boot} {took}\n",
-            self.paint.faint("boot")
+            self.styles.dim("boot")
         )
     }
 
     /// Waits for the pool: each where everything is wanted, else a line for those that were long.
     fn waits(&self, waits: &[WaitRecord]) -> String {
-        let word = self.paint.odd("waited");
+        let word = self.styles.warning("waited");
         let line = |wait: &WaitRecord| {
             let took = seconds(wait.waited_ns, 1);
-            format!("  {word} {took} for {}\n", in_words(wait.amount))
+            format!("  {word} {took} for {}\n", wait.amount)
         };
         if self.verbosity == Verbosity::Verbose {
             return waits.iter().map(line).collect();
@@ -271,11 +274,28 @@ impl Human {
                     seconds(all, 1),
                     many.len(),
                     seconds(longest.waited_ns, 1),
-                    in_words(longest.amount)
+                    longest.amount
                 )
             }
             (_, None) => String::new(),
         }
+    }
+
+    /// Notices about a file: all where everything is wanted, else warnings where the file has failed.
+    fn notices(&self, notices: &[Notice], status: FileStatus) -> String {
+        let everything = self.verbosity == Verbosity::Verbose;
+        let failed = status != FileStatus::Passed;
+        let shown = notices
+            .iter()
+            .filter(|notice| everything || (failed && notice.level == NoticeLevel::Warning));
+        let line = |notice: &Notice| {
+            let word = match notice.level {
+                NoticeLevel::Info => self.styles.dim("note"),
+                NoticeLevel::Warning => self.styles.warning("warning"),
+            };
+            format!("  {word} {}\n", one_line(&notice.text))
+        };
+        shown.map(line).collect()
     }
 
     fn other_test(&self, test: &TestRecord) -> String {
@@ -285,12 +305,12 @@ impl Human {
             (TestStatus::Skipped, Some(reason)) => {
                 format!(
                     "  {} {name}: {}\n",
-                    self.paint.odd("skip"),
+                    self.styles.warning("skip"),
                     one_line(reason)
                 )
             }
-            (TestStatus::Skipped, None) => format!("  {} {name}\n", self.paint.odd("skip")),
-            _ => format!("  {} {name} {took}\n", self.paint.good("pass")),
+            (TestStatus::Skipped, None) => format!("  {} {name}\n", self.styles.warning("skip")),
+            _ => format!("  {} {name} {took}\n", self.styles.success("pass")),
         };
         out.push_str(&self.steps(test));
         for line in &test.details.log {
@@ -309,25 +329,29 @@ impl Human {
             0 | 1 => String::new(),
             count => format!(", {count} attempts"),
         };
-        let mut out = format!("  {} {name} {took}{attempts}\n", self.paint.bad("fail"));
+        let mut out = format!(
+            "  {} {name} {took}{attempts}\n",
+            self.styles.failure("fail")
+        );
         let message = test.message.as_deref().unwrap_or_default();
         let shown = excerpt(
             message,
             details.location.as_ref(),
             &mut self.sources,
-            self.paint,
+            self.styles,
         );
         out.push_str(&indented(&shown, 4));
         out.push_str(&traceback(&details.traceback, 4));
         out.push_str(&self.steps(test));
         let log = clean(&details.log.join("\n"));
         out.push_str(&section("log", &log, limit(LOG_LINES)));
-        let console = clean(test.console_excerpt.as_deref().unwrap_or_default());
-        let message = clean(message);
-        for (title, text) in consoles(&console) {
-            if !brings_along(&message, &text) {
-                out.push_str(&section(title, &text, limit(CONSOLE_LINES)));
-            }
+        for console in test.consoles.iter().filter(|console| !console.in_reason) {
+            let title = format!("console of vm `{}`", one_line(&console.vm));
+            out.push_str(&section(
+                &title,
+                &clean(&console.text),
+                limit(CONSOLE_LINES),
+            ));
         }
         out
     }
@@ -337,28 +361,9 @@ impl Human {
         for step in &test.details.steps {
             let word = if step.passed { "step" } else { "step failed:" };
             let (name, took) = (one_line(&step.name), seconds(step.duration_ns, 2));
-            let _ = writeln!(out, "    {} {name} {took}", self.paint.faint(word));
+            let _ = writeln!(out, "    {} {name} {took}", self.styles.dim(word));
         }
         out
-    }
-}
-
-/// Whether a message shows the end of the console itself, as errors about a dead guest do.
-fn brings_along(message: &str, console: &str) -> bool {
-    let (_, last) = tail(console, 3);
-    let said = |line: &&str| !line.trim().is_empty();
-    last.into_iter()
-        .filter(said)
-        .all(|line| message.contains(line.trim()))
-}
-
-/// An amount of the pool; what is 0 of it was not asked for.
-fn in_words(amount: Amount) -> String {
-    let mib = amount.memory_bytes.div_ceil(1 << 20);
-    match (mib, amount.cpus) {
-        (0, cpus) => format!("{cpus} vCPU(s)"),
-        (mib, 0) => format!("{mib} MiB"),
-        (mib, cpus) => format!("{mib} MiB and {cpus} vCPU(s)"),
     }
 }
 

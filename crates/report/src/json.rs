@@ -2,7 +2,7 @@
 
 use crate::record::{Completed, Records, TestRecord, TestStatus};
 use provium_events::printable::json;
-use provium_events::{Event, FileStatus, Value};
+use provium_events::{Event, FileStatus, Notice, NoticeLevel, NoticeSubject, Value};
 use serde::Serialize;
 
 /// Nanoseconds in a millisecond.
@@ -15,17 +15,27 @@ pub struct JsonLines {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct FileRow<'a> {
     path: &'a str,
     timeout: &'static str,
     passed: bool,
     chunk_error: Option<&'a str>,
     duration_ms: u64,
-    tests: Vec<Test<'a>>,
+    tests: Vec<TestRow<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notices: Vec<NoticeRow<'a>>,
+}
+
+/// A notice about the file, which the line names already.
+#[derive(Serialize)]
+struct NoticeRow<'a> {
+    level: NoticeLevel,
+    about: NoticeSubject,
+    text: &'a str,
 }
 
 #[derive(Serialize)]
-struct Test<'a> {
+struct TestRow<'a> {
     name: &'a str,
     status: &'static str,
     message: Option<&'a str>,
@@ -51,7 +61,7 @@ impl JsonLines {
 }
 
 fn line(completed: &Completed) -> String {
-    let line = Line {
+    let line = FileRow {
         path: &completed.file.path,
         timeout: match completed.status {
             FileStatus::TimedOut => "timed_out",
@@ -61,6 +71,7 @@ fn line(completed: &Completed) -> String {
         chunk_error: completed.error.as_ref().map(|error| error.message.as_str()),
         duration_ms: completed.duration_ns / MILLISECOND,
         tests: completed.file.tests.iter().map(test).collect(),
+        notices: completed.file.notices.iter().map(notice).collect(),
     };
     // Strings, numbers, lists and maps with text keys always serialise.
     let mut text = serde_json::to_string(&line).unwrap_or_default();
@@ -69,8 +80,16 @@ fn line(completed: &Completed) -> String {
     text
 }
 
-fn test(test: &TestRecord) -> Test<'_> {
-    Test {
+fn notice(notice: &Notice) -> NoticeRow<'_> {
+    NoticeRow {
+        level: notice.level,
+        about: notice.about,
+        text: &notice.text,
+    }
+}
+
+fn test(test: &TestRecord) -> TestRow<'_> {
+    TestRow {
         name: &test.name,
         status: match test.status {
             TestStatus::Passed => "passed",

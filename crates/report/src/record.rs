@@ -1,6 +1,8 @@
 //! What is known of each file, gathered from events until the file is completed.
 
-use provium_events::{Amount, Details, Event, FileError, FileStatus, Value};
+use provium_events::{
+    ConsoleExcerpt, Details, Event, FileError, FileStatus, Notice, Resources, Value,
+};
 use std::collections::{BTreeMap, HashMap};
 
 /// Files that are not completed yet.
@@ -21,6 +23,7 @@ pub(crate) struct FileRecord {
     began: Vec<String>,
     pub(crate) boots: Vec<BootRecord>,
     pub(crate) waits: Vec<WaitRecord>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// A test that has ended.
@@ -32,7 +35,7 @@ pub(crate) struct TestRecord {
     pub(crate) duration_ns: u64,
     pub(crate) meta: Value,
     pub(crate) details: Details,
-    pub(crate) console_excerpt: Option<String>,
+    pub(crate) consoles: Vec<ConsoleExcerpt>,
 }
 
 /// A VM that booted.
@@ -48,7 +51,7 @@ pub(crate) struct BootRecord {
 /// A wait for the pool.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WaitRecord {
-    pub(crate) amount: Amount,
+    pub(crate) amount: Resources,
     pub(crate) waited_ns: u64,
 }
 
@@ -96,7 +99,7 @@ impl Records {
                     duration_ns: *duration_ns,
                     meta: meta.clone(),
                     details: details.clone(),
-                    console_excerpt: None,
+                    consoles: Vec::new(),
                 });
             }
             Event::TestFailed {
@@ -105,8 +108,9 @@ impl Records {
                 duration_ns,
                 meta,
                 reason,
-                console_excerpt,
+                consoles,
                 details,
+                ..
             } => {
                 self.file(path).tests.push(TestRecord {
                     name: name.clone(),
@@ -115,7 +119,7 @@ impl Records {
                     duration_ns: *duration_ns,
                     meta: meta.clone(),
                     details: details.clone(),
-                    console_excerpt: console_excerpt.clone(),
+                    consoles: consoles.clone(),
                 });
             }
             Event::TestSkipped {
@@ -133,7 +137,7 @@ impl Records {
                     duration_ns: *duration_ns,
                     meta: meta.clone(),
                     details: details.clone(),
-                    console_excerpt: None,
+                    consoles: Vec::new(),
                 });
             }
             Event::VmSpawned {
@@ -165,6 +169,11 @@ impl Records {
                 amount: *amount,
                 waited_ns: *waited_ns,
             }),
+            Event::Notice(notice) => {
+                if let Some(path) = &notice.file {
+                    self.file(path).notices.push(notice.clone());
+                }
+            }
             Event::FileCompleted {
                 path,
                 status,

@@ -1,9 +1,10 @@
 //! What people and machines read, from lists of events.
 
 use provium_events::{
-    Amount, BootKind, Details, Event, FileError, FileStatus, Location, Step, Value,
+    BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location, Notice,
+    NoticeSubject, Resources, Step, Value,
 };
-use provium_report::{Human, HumanOptions, JsonLines, Verbosity};
+use provium_report::{Human, HumanOptions, JsonLines, Verbosity, notice_line};
 
 const SOURCE: &str =
     "test(\"adds\", function(t)\n\tlocal sum = 1 + 1\n\tt:assert_eq(sum, 3)\nend)\n";
@@ -23,7 +24,7 @@ fn location(line: u32) -> Option<Location> {
 fn dispatched(path: &str) -> Event {
     Event::FileDispatched {
         path: path.to_owned(),
-        reservation: Amount::default(),
+        reservation: Resources::default(),
     }
 }
 
@@ -50,6 +51,14 @@ fn passed(name: &str, attempts: u32) -> Event {
     }
 }
 
+fn console(vm: &str, text: &str) -> ConsoleExcerpt {
+    ConsoleExcerpt {
+        vm: vm.into(),
+        text: text.into(),
+        in_reason: false,
+    }
+}
+
 fn failed() -> Event {
     Event::TestFailed {
         path: path(),
@@ -57,7 +66,17 @@ fn failed() -> Event {
         duration_ns: 500_000_000,
         meta: Value::Map(vec![]),
         reason: "net/sum.test.lua:3: the sum: 2 ~= 3\nas numbers".into(),
-        console_excerpt: Some("booting\r\n\x1b[32mok\x1b[0m\r\nlogin:".into()),
+        console_excerpt: None,
+        consoles: vec![
+            console(
+                "web",
+                "booting\r\n\x1b[32mok\x1b[0m\r\nconsole of vm `db`:\r\nlogin:",
+            ),
+            ConsoleExcerpt {
+                in_reason: true,
+                ..console("dead", "is in the reason")
+            },
+        ],
         details: Details {
             location: location(3),
             traceback: vec![
@@ -86,6 +105,11 @@ fn skipped() -> Event {
     }
 }
 
+fn rebuilt(file: &str) -> Event {
+    let text = "a boot template in `t` was damaged (short): it is removed and rebuilt";
+    Event::Notice(Notice::warning(NoticeSubject::Template, text).for_file(file))
+}
+
 fn a_run() -> Vec<Event> {
     vec![
         Event::RunStarted {
@@ -107,9 +131,11 @@ fn a_run() -> Vec<Event> {
             boot_ns: 1_700_000_000,
         },
         passed("subtracts", 3),
+        rebuilt("ok.test.lua"),
         completed("ok.test.lua", FileStatus::Passed, None),
         failed(),
         skipped(),
+        rebuilt(&path()),
         completed(&path(), FileStatus::Failed, None),
         dispatched("bad.test.lua"),
         completed(
@@ -264,6 +290,7 @@ fn no_name_and_no_guest_writes_a_line_or_a_command() {
         meta: Value::Nil,
         reason: "why".into(),
         console_excerpt: None,
+        consoles: vec![console(forged, forged)],
         details: Details {
             location: Some(Location {
                 file: path(),
@@ -365,7 +392,7 @@ fn a_long_wait_for_the_pool_has_its_line() {
     for waited_ns in [186_000_000_000, 200_000_000] {
         report.event(&Event::FileUnblocked {
             path: path(),
-            amount: Amount {
+            amount: Resources {
                 memory_bytes: 0,
                 cpus: 1,
             },
@@ -374,12 +401,12 @@ fn a_long_wait_for_the_pool_has_its_line() {
     }
     let text = report.event(&completed(&path(), FileStatus::Passed, None));
     assert_eq!(text.matches("waited").count(), 1, "{text}");
-    assert!(text.contains("  waited 186.0s for 1 vCPU(s)\n"), "{text}");
+    assert!(text.contains("  waited 186.0s for 1 vCPU\n"), "{text}");
     report.event(&dispatched(&path()));
     for seconds in [2, 5, 3] {
         report.event(&Event::FileUnblocked {
             path: path(),
-            amount: Amount {
+            amount: Resources {
                 memory_bytes: 1 << 20,
                 cpus: 1,
             },
@@ -387,7 +414,7 @@ fn a_long_wait_for_the_pool_has_its_line() {
         });
     }
     let text = report.event(&completed(&path(), FileStatus::Passed, None));
-    let line = "  waited 10.0s in 3 boots; longest 5.0s for 1 MiB and 1 vCPU(s)\n";
+    let line = "  waited 10.0s in 3 boots; longest 5.0s for 1 MiB and 1 vCPU\n";
     assert!(text.contains(line), "{text}");
 }
 
@@ -413,6 +440,7 @@ fn the_cost_of_a_file_grows_with_its_tests_and_not_with_their_square() {
             meta: Value::Nil,
             reason: "no".into(),
             console_excerpt: None,
+            consoles: vec![],
             details: Details {
                 location: location(test + 1),
                 ..Details::default()
@@ -423,4 +451,42 @@ fn the_cost_of_a_file_grows_with_its_tests_and_not_with_their_square() {
     assert!(text.contains("line 19999"), "the last one is shown");
     // Linear: 1 s without optimisation. Each failure for itself read and cleaned the source: minutes.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_notice_is_one_line_at_once() {
+    let warning = Notice::warning(NoticeSubject::Template, "damaged\nPASS forged");
+    assert_eq!(
+        notice_line(&warning),
+        "provium: warning: damaged\\nPASS forged\n"
+    );
+    let info = Notice::info(NoticeSubject::Image, "packing `a`");
+    assert_eq!(notice_line(&info), "provium: packing `a`\n");
+}
+
+#[test]
+fn what_came_of_a_build_is_shown_where_everything_is_wanted() {
+    let options = HumanOptions {
+        verbosity: Verbosity::Verbose,
+        colour: false,
+    };
+    let mut report = Human::new(options, |_: &str| None);
+    let mut line = |status, snapshot_bytes| {
+        report.event(&Event::FixtureBuildDone {
+            path: "web.fixture.lua".into(),
+            duration_ns: 1_500_000_000,
+            status,
+            snapshot_bytes,
+        })
+    };
+    let lines = [
+        line(BuildStatus::Built, 1 << 20),
+        line(BuildStatus::Failed, 0),
+        line(BuildStatus::Interrupted, 0),
+    ];
+    insta::assert_snapshot!(lines.concat(), @r"
+    fixture web.fixture.lua: built in 1.50s, 1M
+    fixture web.fixture.lua: build failed after 1.50s
+    fixture web.fixture.lua: build interrupted after 1.50s
+    ");
 }

@@ -3,18 +3,16 @@
 //! `provium:claim{memory = "2G", cpus = 4}`, on any receiver, with or without parentheses, in any
 //! place of the file, counts where it names literals; of several the largest amounts. What is
 //! computed is not guessed: such a call says nothing, and the file is started like one without a
-//! claim. A wrong claim is not told here but by the call itself, at its line.
+//! claim. A wrong claim is not reported here but by the call itself, at its line.
 
 use crate::scanner::{Token, tokens};
-use provium_events::Amount;
-
-/// Units of sizes, as in Lua: powers of 1024.
-const UNITS: &[(char, u32)] = &[('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+use provium_events::Resources;
+use provium_units::{parse_size, size_of_number};
 
 /// The claim that `source` declares, if it can be read there.
-pub(crate) fn declared(source: &str) -> Option<Amount> {
+pub(crate) fn declared(source: &str) -> Option<Resources> {
     let tokens = tokens(source);
-    let mut largest: Option<Amount> = None;
+    let mut largest: Option<Resources> = None;
     for at in 0..tokens.len() {
         let [Token::Sign(':'), Token::Name("claim"), after @ ..] = &tokens[at..] else {
             continue;
@@ -28,7 +26,7 @@ pub(crate) fn declared(source: &str) -> Option<Amount> {
         };
         if let Some(claim) = amount(fields) {
             let other = largest.unwrap_or_default();
-            largest = Some(Amount {
+            largest = Some(Resources {
                 memory_bytes: claim.memory_bytes.max(other.memory_bytes),
                 cpus: claim.cpus.max(other.cpus),
             });
@@ -38,39 +36,40 @@ pub(crate) fn declared(source: &str) -> Option<Amount> {
 }
 
 /// The fields of a claim up to its brace; `None` unless all are literals that make sense.
-fn amount(mut fields: &[Token<'_>]) -> Option<Amount> {
-    let mut claim = Amount::default();
+fn amount(mut fields: &[Token<'_>]) -> Option<Resources> {
+    let mut claim = Resources::default();
     loop {
         let value;
         (fields, value) = match fields {
             [Token::Sign('}'), ..] => {
-                return Some(claim).filter(|claim| *claim != Amount::default());
+                return Some(claim).filter(|claim| *claim != Resources::default());
             }
             [Token::Name(key), Token::Sign('='), value, rest @ ..] => (rest, (*key, value)),
             _ => return None,
         };
         match value {
-            ("memory", Token::Number(text)) => claim.memory_bytes = text.parse().ok()?,
-            ("memory", Token::Text(text)) => claim.memory_bytes = size(text)?,
-            ("cpus", Token::Number(text)) => claim.cpus = text.parse().ok()?,
+            ("memory", Token::Number(text)) => claim.memory_bytes = number(text)?,
+            ("memory", Token::Text(text)) => claim.memory_bytes = parse_size(text).ok()?,
+            ("cpus", Token::Number(text)) => claim.cpus = u32::try_from(number(text)?).ok()?,
             _ => return None,
         }
         fields = match fields {
             [Token::Sign(',' | ';'), rest @ ..] => rest,
             [Token::Sign('}'), ..] => fields,
-            // An operator: the value goes on.
+            // An operator: the value continues.
             _ => return None,
         };
     }
 }
 
-fn size(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let unit = UNITS
-        .iter()
-        .find_map(|(unit, shift)| Some((text.strip_suffix(*unit)?, *shift)));
-    let (number, shift) = unit.unwrap_or((text, 0));
-    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+/// A whole number, in one of the forms that Lua has for numbers.
+fn number(text: &str) -> Option<u64> {
+    if let Some(digits) = text.strip_prefix("0x").or(text.strip_prefix("0X")) {
+        return u64::from_str_radix(digits, 16).ok();
+    }
+    text.parse()
+        .ok()
+        .or_else(|| size_of_number(text.parse().ok()?).ok())
 }
 
 #[cfg(test)]
@@ -95,10 +94,20 @@ mod tests {
         );
         assert_eq!(claim("x:claim{memory=[[1G]]}"), Some((G, 0)));
         assert_eq!(claim("x:claim{memory = 1048576,}"), Some((1 << 20, 0)));
+        assert_eq!(claim("x:claim{memory = 0x100000}"), Some((1 << 20, 0)));
+        assert_eq!(claim("x:claim{memory = 1.024e3}"), Some((1024, 0)));
         assert_eq!(
             claim("a:claim{cpus=3} b:claim{cpus=1, memory=\"1G\"}"),
             Some((G, 3))
         );
+    }
+
+    #[test]
+    fn sizes_are_read_as_the_claim_itself_reads_them() {
+        for size in ["1536M", "1.5G", "1.5g", "1.5 GiB", "1536MB", "1610612736"] {
+            let source = format!("provium:claim{{memory = \"{size}\"}}");
+            assert_eq!(claim(&source), Some((3 << 29, 0)), "{size}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`discover`](discover()) finds test files; [`run`] runs them, each on a thread of its own, within
-//! a [`Pool`] of memory and vCPUs, in the order that their [`History`] advises, and tells what
+//! a [`Pool`](provium_pool::Pool) of memory and vCPUs, in the order that their [`History`] advises, and tells what
 //! happens as events. A file that panics is that
 //! file's crash; nothing else stops.
 //!
@@ -25,19 +25,17 @@ mod history;
 mod ledger;
 mod lua;
 mod plan;
-pub mod pool;
 mod pressure;
 mod queue;
 mod scanner;
 mod thread;
 
 pub use crash::record_panics;
-pub use discover::{FIXTURE_SUFFIX, Request, Sought, TestFile, discover};
+pub use discover::{FIXTURE_SUFFIX, FileKind, Request, TestFile, discover};
 pub use dispatch::{RunFile, STUCK_AFTER, Stop, run};
 pub use error::DiscoverError;
 pub use fixture_refs::fixture_refs;
-pub use history::{History, Known};
+pub use history::{FileStats, History};
 pub use lua::LuaFiles;
-pub use plan::{About, FileEnd, FileTask, Outcome, Plan};
-pub use pool::Pool;
+pub use plan::{FileEnd, FileTask, Outcome, Plan, RunInfo};
 pub use thread::file_thread;

@@ -4,8 +4,9 @@ use crate::discover::TestFile;
 use crate::dispatch::RunFile;
 use crate::plan::{FileEnd, FileTask, plain};
 use provium_events::{FileError, FileStatus, Location, Sink};
-use provium_lab::{Environment, FileWatch};
+use provium_lab::Environment;
 use provium_lua::{CancelToken, ChunkError, FileJob, FileOutcome, TestSelection};
+use provium_pool::FileWatch;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl RunFile for LuaFiles {
 
 fn end_of(outcome: FileOutcome) -> FileEnd {
     let status = match outcome.status {
-        // Not all of its tests were run: that is no pass.
+        // Not all of its tests were run, so it has not passed.
         provium_lua::FileStatus::Passed if outcome.cancelled => FileStatus::Failed,
         provium_lua::FileStatus::Passed => FileStatus::Passed,
         provium_lua::FileStatus::Failed => FileStatus::Failed,

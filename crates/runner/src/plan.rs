@@ -2,9 +2,9 @@
 
 use crate::discover::TestFile;
 use camino::Utf8PathBuf;
-use provium_events::{Amount, FileError, FileStatus, Sink};
-use provium_lab::FileWatch;
+use provium_events::{FileError, FileStatus, Resources, Sink};
 use provium_lua::CancelToken;
+use provium_pool::FileWatch;
 use std::time::Duration;
 
 /// A run.
@@ -13,7 +13,7 @@ pub struct Plan {
     /// The files. Which one starts first is decided by what is known of them.
     pub files: Vec<TestFile>,
     /// What a file is taken to need of which nothing is known.
-    pub reservation: Amount,
+    pub reservation: Resources,
     /// Time for a file; `None`: as long as it takes.
     pub file_timeout: Option<Duration>,
     /// How long a file's thread may show no sign of life once the file's time is over; see
@@ -26,12 +26,12 @@ pub struct Plan {
     /// Where the kernel tells how short the host is of processors and memory: `/proc/pressure`.
     pub pressure: Utf8PathBuf,
     /// What the run says of itself.
-    pub about: About,
+    pub info: RunInfo,
 }
 
 /// What a run says of itself.
 #[derive(Debug, Clone)]
-pub struct About {
+pub struct RunInfo {
     /// The harness's version.
     pub version: String,
     /// What all chance comes from.

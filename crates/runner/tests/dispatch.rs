@@ -1,27 +1,25 @@
 //! Runs with files that do what a test tells them: no Lua, no guest.
 
-use provium_events::{Amount, BlockReason, Details, Event, FileStatus, Sink, Value};
-use provium_lab::{Budget as _, Need};
-use provium_runner::pool::PoolSize;
+use provium_events::{BlockReason, Details, Event, FileStatus, Resources, Sink, Value};
+use provium_pool::Pool;
 use provium_runner::{
-    About, FileEnd, FileTask, History, Outcome, Plan, Pool, RunFile, STUCK_AFTER, Stop, TestFile,
-    run,
+    FileEnd, FileTask, History, Outcome, Plan, RunFile, RunInfo, STUCK_AFTER, Stop, TestFile, run,
 };
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
 
 const MIB: u64 = 1 << 20;
 
-fn one() -> Amount {
-    Amount {
+fn one() -> Resources {
+    Resources {
         memory_bytes: MIB,
         cpus: 1,
     }
 }
 
-fn need(cpus: u32) -> Need {
-    Need {
-        memory: u64::from(cpus) * MIB,
+fn need(cpus: u32) -> Resources {
+    Resources {
+        memory_bytes: u64::from(cpus) * MIB,
         cpus,
     }
 }
@@ -34,7 +32,7 @@ fn plan(files: &[&str]) -> Plan {
         lines: Vec::new(),
         names: Vec::new(),
     };
-    let about = About {
+    let info = RunInfo {
         version: "0".into(),
         seed: 1,
         accel: "none".into(),
@@ -48,7 +46,7 @@ fn plan(files: &[&str]) -> Plan {
         fail_fast: false,
         whole_files: true,
         pressure: "/nowhere".into(),
-        about,
+        info,
     }
 }
 
@@ -81,18 +79,18 @@ fn end(status: FileStatus) -> FileEnd {
     }
 }
 
-/// Runs `plan` within `cpus` vCPUs, and gives what it told.
+/// Runs `plan` within `cpus` vCPUs, and returns its events.
 fn told(
     plan: &Plan,
     cpus: u32,
     stop: &Stop,
     run_file: impl Fn(FileTask, &Pool) -> FileEnd + Send + Sync + 'static,
 ) -> (Outcome, Vec<Event>) {
-    told_with(plan, &mut History::default(), cpus, stop, run_file)
+    events_with(plan, &mut History::default(), cpus, stop, run_file)
 }
 
 /// The same, with what is known of the files.
-fn told_with(
+fn events_with(
     plan: &Plan,
     history: &mut History,
     cpus: u32,
@@ -101,8 +99,8 @@ fn told_with(
 ) -> (Outcome, Vec<Event>) {
     let (sink, receiver) = Sink::channel();
     let pool = Pool::new(
-        PoolSize {
-            memory: u64::from(cpus) * MIB,
+        Resources {
+            memory_bytes: u64::from(cpus) * MIB,
             cpus,
         },
         sink.clone(),
@@ -119,7 +117,7 @@ fn told_with(
 
 fn position(events: &[Event], wanted: impl Fn(&Event) -> bool) -> usize {
     let position = events.iter().position(wanted);
-    assert!(position.is_some(), "the event is not told: {events:#?}");
+    assert!(position.is_some(), "the event is missing: {events:#?}");
     position.unwrap_or_default()
 }
 
@@ -279,7 +277,7 @@ fn what_a_file_holds_keeps_others_from_starting() {
 }
 
 /// The files of a run, in the order in which they were started.
-fn started(events: &[Event]) -> Vec<(&str, Amount)> {
+fn started(events: &[Event]) -> Vec<(&str, Resources)> {
     let started = |event| match event {
         &Event::FileDispatched {
             ref path,
@@ -300,7 +298,7 @@ fn the_longest_file_starts_first_and_a_new_one_before_it() {
     std::fs::write(cache.join("history-v1.json"), saved).unwrap();
     let mut history = History::load(cache);
     let plan = plan(&["a", "b", "c"]);
-    let (_, events) = told_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
+    let (_, events) = events_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
         end(FileStatus::Passed)
     });
     let order: Vec<&str> = started(&events).iter().map(|(path, _)| *path).collect();
@@ -321,13 +319,13 @@ fn a_second_run_sets_aside_what_a_file_needed() {
     };
     let dir = tempfile::tempdir().unwrap();
     let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
-    let two = Amount {
+    let two = Resources {
         memory_bytes: 2 * MIB,
         cpus: 2,
     };
     for reservation in [one(), two] {
         let mut history = History::load(cache);
-        let (_, events) = told_with(&plan, &mut history, 2, &Stop::new(), run_file);
+        let (_, events) = events_with(&plan, &mut history, 2, &Stop::new(), run_file);
         assert_eq!(started(&events), [("a", reservation)]);
         history.save(cache).unwrap();
     }
@@ -339,7 +337,7 @@ fn a_run_of_some_tests_teaches_nothing() {
     let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
     let learned = |plan: &Plan, status| {
         let mut history = History::default();
-        told_with(plan, &mut history, 1, &Stop::new(), move |_, _| end(status));
+        events_with(plan, &mut history, 1, &Stop::new(), move |_, _| end(status));
         history.save(cache).unwrap();
         History::load(cache).of("a".into()).is_some()
     };
@@ -361,7 +359,7 @@ fn a_declared_claim_is_told_and_set_aside() {
     let mut plan = plan(&["a"]);
     plan.files[0].path = path;
     let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
-    let three = Amount {
+    let three = Resources {
         memory_bytes: 3 * MIB,
         cpus: 3,
     };
@@ -372,7 +370,7 @@ fn a_declared_claim_is_told_and_set_aside() {
     // What it does not name is as without it.
     std::fs::write(&plan.files[0].path, "provium:claim{memory = '3M'}").unwrap();
     let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
-    let named = Amount { cpus: 1, ..three };
+    let named = Resources { cpus: 1, ..three };
     assert_eq!(started(&events), [("a", named)]);
 }
 

@@ -2,10 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
 
-use provium_events::{Amount, Event, FileStatus, Sink, Value};
-use provium_lab::{Budget as _, Need};
-use provium_runner::pool::PoolSize;
-use provium_runner::{About, FileEnd, FileTask, History, Plan, Pool, RunFile, Stop, TestFile, run};
+use provium_events::{Event, FileStatus, Resources, Sink, Value};
+use provium_pool::Pool;
+use provium_runner::{FileEnd, FileTask, History, Plan, RunFile, RunInfo, Stop, TestFile, run};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ fn plan(file_timeout: Option<Duration>) -> Plan {
     };
     Plan {
         files: vec![file("stuck"), file("works")],
-        reservation: Amount {
+        reservation: Resources {
             memory_bytes: MIB,
             cpus: 1,
         },
@@ -33,7 +32,7 @@ fn plan(file_timeout: Option<Duration>) -> Plan {
         fail_fast: false,
         whole_files: true,
         pressure: "/nowhere".into(),
-        about: About {
+        info: RunInfo {
             version: "0".into(),
             seed: 1,
             accel: "none".into(),
@@ -51,8 +50,8 @@ struct OneIsStuck {
 impl RunFile for OneIsStuck {
     fn run(&self, task: FileTask) -> FileEnd {
         let file = task.file.display.clone();
-        let need = Need {
-            memory: MIB,
+        let need = Resources {
+            memory_bytes: MIB,
             cpus: 1,
         };
         let granted = futures_util::FutureExt::now_or_never(self.pool.acquire(&file, need));
@@ -84,8 +83,8 @@ fn a_file_that_never_comes_back_is_given_up_with_all_it_holds() {
     for by_the_user in [false, true] {
         let plan = plan((!by_the_user).then_some(SHORTLY));
         let (sink, receiver) = Sink::channel();
-        let size = PoolSize {
-            memory: MIB,
+        let size = Resources {
+            memory_bytes: MIB,
             cpus: 1,
         };
         let pool = Pool::new(size, sink.clone());
@@ -98,7 +97,7 @@ fn a_file_that_never_comes_back_is_given_up_with_all_it_holds() {
             let (stop, within) = (stop.clone(), pool.clone());
             std::thread::spawn(move || {
                 // Thrown once the file is at work.
-                while within.room() > 0 {
+                while within.available().memory_bytes > 0 {
                     std::thread::yield_now();
                 }
                 stop.cancel();
@@ -116,7 +115,11 @@ fn a_file_that_never_comes_back_is_given_up_with_all_it_holds() {
         assert_eq!(*files.abandoned.lock().unwrap(), ["stuck"]);
         // By the user's wish the second one does not start.
         assert_eq!(outcome.files_failed, 1 + u64::from(by_the_user));
-        assert_eq!(pool.room(), MIB, "nothing is held any more");
+        assert_eq!(
+            pool.available().memory_bytes,
+            MIB,
+            "nothing is held any more"
+        );
         let told: Vec<Event> = receiver.try_iter().map(|stamped| stamped.event).collect();
         let failed = told.iter().position(|event| {
             matches!(event, Event::TestFailed { name, reason, .. }

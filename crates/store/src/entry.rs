@@ -38,7 +38,7 @@ pub struct EntryInfo {
 /// Something the user may want to know while an entry is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
-    /// Somebody else is making or using the entry; told once.
+    /// Another process is making or using the entry; reported once.
     Waiting {
         /// Who, if that is known.
         holder: Option<&'a Holder>,
@@ -50,4 +50,19 @@ pub enum Notice<'a> {
         /// What was wrong.
         why: &'a str,
     },
+}
+
+impl Notice<'_> {
+    /// The notice as a sentence for the user; `what` names the entry, such as `a boot template`.
+    pub fn describe(&self, what: &str) -> String {
+        match self {
+            Self::Waiting {
+                holder: Some(holder),
+            } => format!("waiting for process {}, which is making {what}", holder.pid),
+            Self::Waiting { holder: None } => format!("waiting for another process and {what}"),
+            Self::Damaged { path, why } => {
+                format!("{what} in `{path}` was damaged ({why}): it is removed and rebuilt")
+            }
+        }
+    }
 }

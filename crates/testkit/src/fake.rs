@@ -2,8 +2,8 @@
 
 use provium_protocol::frame::{Item, SYNC};
 use provium_protocol::{
-    CallId, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op, PROTOCOL_VERSION, Reply,
-    WireError, codec,
+    AgentOp, CallId, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op, PROTOCOL_VERSION,
+    Reply, WireError, codec,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -119,13 +119,25 @@ impl FakeAgent {
         }
     }
 
-    /// The next frame, which is a request in one piece.
+    /// The next frame, which is a request to a lane in one piece.
     pub async fn next_request(&mut self) -> (Frame, Op) {
+        let frame = self.request_frame().await;
+        let op = codec::decode(&frame.payload).expect("the host sends operations");
+        (frame, op)
+    }
+
+    /// The next frame, which is a request to the agent itself in one piece.
+    pub async fn next_agent_request(&mut self) -> (Frame, AgentOp) {
+        let frame = self.request_frame().await;
+        let op = codec::decode(&frame.payload).expect("the host sends the agent's operations");
+        (frame, op)
+    }
+
+    async fn request_frame(&mut self) -> Frame {
         let frame = self.next_frame().await;
         assert_eq!(frame.kind, FrameKind::Request, "{frame:?}");
         assert!(!frame.more, "a short request is expected");
-        let op = codec::decode(&frame.payload).expect("the host sends ops");
-        (frame, op)
+        frame
     }
 
     /// Waits for the host's hello.

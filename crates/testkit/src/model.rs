@@ -12,7 +12,7 @@
 //! Time does not pass here: [`Op::ClockSleep`] lasts until [`ModelGuest::wake`] or a cancel.
 
 use crate::serving::{Guest, GuestCall, Handling, lock};
-use provium_protocol::message::{EntryType, Exit, Stat};
+use provium_protocol::message::{EntryType, Exit, FileStat};
 use provium_protocol::op::{Exec, Program, Stdin};
 use provium_protocol::{CallId, Channel, Descriptor, ErrorKind, Event, Lane, Op, Reply, WireError};
 use serde_bytes::ByteBuf;
@@ -118,7 +118,7 @@ impl ModelGuest {
             Op::Stat { path } => {
                 let state = lock(&self.0.state);
                 let content = state.files.get(&path).ok_or(os(ENOENT, "stat"))?;
-                Ok(Reply::Stat(Stat {
+                Ok(Reply::Stat(FileStat {
                     size: content.len() as u64,
                     mtime: 0,
                     mtime_ns: 0,

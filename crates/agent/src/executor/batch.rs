@@ -7,7 +7,6 @@ use super::call::{Asker, Call, lock};
 use super::owner::{Job, Owner};
 use super::shared::Shared;
 use crate::failure::{self, OpResult};
-use provium_protocol::op::Stdin;
 use provium_protocol::{CallId, Op, Reply};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -91,8 +90,10 @@ impl Batch {
                 drop(state);
                 return self.shared.finish(&self.call, Ok(Reply::Batch(results)));
             };
-            if let Some(flaw) = flaw(&op) {
-                state.results.push(Err(failure::invalid(flaw)));
+            if !op.fits_batch() {
+                state.results.push(Err(failure::invalid(
+                    "an op of a batch can use no channels and start no workers",
+                )));
                 continue;
             }
             let id = CallId(state.next);
@@ -128,30 +129,4 @@ fn size_of_result(result: &OpResult) -> usize {
             }
             _ => 0,
         }
-}
-
-/// Why an operation is not allowed in a batch.
-fn flaw(op: &Op) -> Option<String> {
-    let fits = match op {
-        Op::Exec(exec) => {
-            exec.stdin != Stdin::Channel && exec.collect.is_some() && !exec.background
-        }
-        Op::ReadFile { inline, .. } => *inline,
-        Op::WriteFile { content, .. } => content.is_some(),
-        Op::Syscall(call) => !call.background,
-        Op::Stat { .. }
-        | Op::ListDir { .. }
-        | Op::MakeDir { .. }
-        | Op::Unlink { .. }
-        | Op::Rename { .. }
-        | Op::Chmod { .. }
-        | Op::Symlink { .. }
-        | Op::ReadLink { .. }
-        | Op::Open { .. }
-        | Op::ReadFd { .. }
-        | Op::SeekFd { .. }
-        | Op::CloseFd { .. } => true,
-        _ => false,
-    };
-    (!fits).then(|| "an op of a batch can use no channels and start no workers".to_owned())
 }

@@ -72,15 +72,7 @@ impl Call {
             Some(Op::Exec(exec)) => Some(exec.background),
             _ => None,
         };
-        let sends_output = matches!(
-            op,
-            Some(
-                Op::ReadFile { inline: false, .. }
-                    | Op::StreamFd { .. }
-                    | Op::TailFile { .. }
-                    | Op::TailFd { .. }
-            )
-        );
+        let sends_output = op.is_some_and(Op::sends_output);
         let window = u64::from(INITIAL_WINDOW);
         Self {
             id,

@@ -220,8 +220,7 @@ impl IoLoop {
                 }
             }
             FrameKind::Cancel => self.cancel(frame.lane, frame.call),
-            // Between router and executor, this says: end.
-            FrameKind::Hello => self.shared.quit(),
+            FrameKind::Goodbye => self.shared.quit(),
             _ => {}
         }
     }
@@ -361,6 +360,7 @@ impl IoLoop {
                 Some(until) => self.sleeping.push((call, until)),
                 None => shared.finish(&call, Err(failure::invalid("too long a sleep"))),
             },
+            // Operations of other classes: a process of the owner carries them out.
             op => owner.push(&shared, Job { call, op }),
         }
     }

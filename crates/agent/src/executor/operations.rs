@@ -14,7 +14,7 @@ use crate::sys::area::{Message, PAYLOAD, PipeEnd, SlotState};
 use crate::sys::process::{self, Ending, Forked};
 use crate::sys::{Errno, Sys, fd, file};
 use provium_protocol::op::Stdin;
-use provium_protocol::{Channel, Descriptor, ErrorKind, Op, WireError, codec};
+use provium_protocol::{Channel, ErrorKind, Op, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -62,7 +62,7 @@ impl Owner {
             state.finish(call, Err(failure::cancelled()));
             return None;
         }
-        if let Some(fd) = descriptor(&op)
+        if let Some(fd) = op.descriptor()
             && fd.generation != 0
             && fd.generation != state.generation
         {
@@ -474,16 +474,5 @@ pub(super) fn stale() -> WireError {
         kind: ErrorKind::StaleDescriptor,
         errno: 0,
         message: "the process that had it has ended".to_owned(),
-    }
-}
-
-fn descriptor(op: &Op) -> Option<Descriptor> {
-    match op {
-        Op::ReadFd { fd, .. }
-        | Op::StreamFd { fd }
-        | Op::WriteFd { fd }
-        | Op::SeekFd { fd, .. }
-        | Op::TailFd { fd } => Some(*fd),
-        _ => None,
     }
 }

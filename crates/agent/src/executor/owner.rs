@@ -24,6 +24,7 @@ use crate::raw_process;
 use crate::sys::area::{Area, Message, SLOTS, SlotState, THREADS, thread_state};
 use crate::sys::process::{self, Ending, Forked};
 use crate::sys::{Errno, Sys, memory, signal};
+use provium_protocol::op::OpClass;
 use provium_protocol::{Descriptor, Event, Lane, Op, WireError};
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -37,7 +38,7 @@ const ERROR: &[u8] = b"\x81\xa3Err";
 pub(super) const PATIENCE: Duration = Duration::from_millis(5);
 /// How long a job waits before its caller is informed that it waits.
 pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(200);
-/// Interval of the checks whether a raw process that makes a call is still the same program.
+/// Interval of the checks whether a raw process has answered, and whether it is still the same program.
 const LOOK: Duration = Duration::from_millis(10);
 /// Stack size of an owner's thread; buffers are on the heap.
 const STACK: usize = 128 * 1024;
@@ -222,7 +223,7 @@ impl Owner {
         let ring = {
             let mut state = lock(&self.state);
             let ring = state.needs_watching(&job.op);
-            if is_exact(&job.op) {
+            if job.op.class() == OpClass::RawProcess {
                 state.exact.push_back(job);
             } else {
                 state.operations.push_back(job);
@@ -575,7 +576,11 @@ impl State {
     /// When to check again even if the bell was not rung.
     fn timeout(&self) -> Option<Duration> {
         let posted = self.posted.as_ref()?;
-        if posted.executes() || (!self.threads.is_empty() && posted.is_raw_call()) {
+        // A process that was forked and killed at once has rung before the raw process could answer.
+        if posted.slot().is_some()
+            || posted.executes()
+            || (!self.threads.is_empty() && posted.is_raw_call())
+        {
             return Some(LOOK);
         }
         let waited = posted.since.elapsed();
@@ -620,14 +625,6 @@ impl State {
         };
         self.finish(call, Err(error));
     }
-}
-
-/// Whether it needs the raw process itself.
-fn is_exact(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Syscall(_) | Op::Open { .. } | Op::CloseFd { .. } | Op::SpawnWorker(_)
-    )
 }
 
 /// Kills a process with its group, and what descends from it outside of the group.

@@ -494,7 +494,7 @@ impl Owner {
             return true;
         }
         let next = state.operations.front().or(state.exact.front());
-        if next.is_some_and(|job| names_a_path(&job.op)) && state.root.has_moved() {
+        if next.is_some_and(|job| job.op.resolves_path()) && state.root.has_moved() {
             shared.follow_root();
             if let Some(folder) = Root::enter() {
                 let arguments = [i64::from(process::id()), i64::from(folder.as_raw_fd())];
@@ -522,7 +522,11 @@ impl Owner {
             Op::Open { path, flags, perm } => self.post_open(state, call, path, flags, perm),
             Op::CloseFd { fd } => self.close_descriptor(state, call, fd),
             Op::SpawnWorker(spec) => self.fork_worker(shared, state, call, &spec),
-            _ => {}
+            // The class of every other operation is another.
+            _ => state.finish(
+                call,
+                Err(failure::invalid("not an operation of the raw process")),
+            ),
         }
         true
     }
@@ -631,26 +635,6 @@ impl Owner {
     ) {
         self.post(state, Step::Worker { slot }, code, arguments);
     }
-}
-
-/// Whether the operation depends on the root.
-fn names_a_path(op: &Op) -> bool {
-    matches!(
-        op,
-        Op::Exec(_)
-            | Op::ReadFile { .. }
-            | Op::WriteFile { .. }
-            | Op::Stat { .. }
-            | Op::ListDir { .. }
-            | Op::MakeDir { .. }
-            | Op::Unlink { .. }
-            | Op::Rename { .. }
-            | Op::Chmod { .. }
-            | Op::Symlink { .. }
-            | Op::ReadLink { .. }
-            | Op::Open { .. }
-            | Op::TailFile { .. }
-    )
 }
 
 /// What a request returned: a number, or an errno.

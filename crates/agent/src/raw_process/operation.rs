@@ -64,24 +64,12 @@ pub(crate) fn run(place: &Place, payload: &[u8]) -> ! {
         Ok(op) => {
             signal::block_all();
             // A copy of a pipe's end would keep the pipe from ending.
-            close_all_but(descriptor(&op));
+            close_all_but(op.descriptor().map(|fd| fd.number));
             carry_out(&operation, op)
         }
         Err(_) => failure::invalid("the operation cannot be read").into(),
     };
     operation.finish(finished)
-}
-
-/// The descriptor that the operation uses.
-fn descriptor(op: &Op) -> Option<RawFd> {
-    match op {
-        Op::ReadFd { fd, .. }
-        | Op::StreamFd { fd }
-        | Op::WriteFd { fd }
-        | Op::SeekFd { fd, .. }
-        | Op::TailFd { fd } => Some(fd.number),
-        _ => None,
-    }
 }
 
 fn close_all_but(kept: Option<RawFd>) {
@@ -140,7 +128,24 @@ fn carry_out(operation: &Operation, op: Op) -> Finished {
             tail::follow_path(operation, operation.resolve(&path), start).into()
         }
         Op::TailFd { fd } => tail::follow_descriptor(operation, fd.number).into(),
-        _ => failure::invalid("not an operation of this lane").into(),
+        // The executor and the raw process itself carry these out, and `launch` runs commands.
+        Op::Exec(_)
+        | Op::Signal { .. }
+        | Op::SignalAll { .. }
+        | Op::Join
+        | Op::SpawnWorker(_)
+        | Op::RetireWorker { .. }
+        | Op::Batch { .. }
+        | Op::Open { .. }
+        | Op::CloseFd { .. }
+        | Op::CheckFd { .. }
+        | Op::Syscall(_)
+        | Op::ReadMemory { .. }
+        | Op::WriteMemory { .. }
+        | Op::ClockGet
+        | Op::ClockSet { .. }
+        | Op::ClockAdvance { .. }
+        | Op::ClockSleep { .. } => failure::invalid("not of an operation process").into(),
     }
 }
 

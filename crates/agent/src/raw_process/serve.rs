@@ -41,8 +41,9 @@ pub(crate) fn run(area: Area, generation: u64) -> ! {
         let result = code.map_or(-i64::from(libc::ENOSYS), |code| {
             server.handle(code, arguments)
         });
-        let quietly = code == Some(Code::Fork) && result > 0;
-        area.answer(result, quietly);
+        let forked = code == Some(Code::Fork) && result > 0;
+        let slot = usize::try_from(arguments[0]).ok().filter(|_| forked);
+        area.answer(result, slot);
     }
 }
 

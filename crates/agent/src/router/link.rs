@@ -98,7 +98,7 @@ impl Executor {
     /// Requests it to exit, after it has ended everything that it has started.
     pub(super) fn dismiss(&mut self) {
         self.send(&Frame::new(
-            FrameKind::Hello,
+            FrameKind::Goodbye,
             Lane::AGENT,
             CallId(0),
             Vec::new(),

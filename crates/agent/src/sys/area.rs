@@ -261,6 +261,12 @@ impl Slot {
         bytes
     }
 
+    /// Whether its process will ring the bell.
+    fn has_yet_to_ring(&self) -> bool {
+        let state = self.state().load(Ordering::SeqCst);
+        state == SlotState::Expected as u32 || state == SlotState::Running as u32
+    }
+
     // The operation process's side.
 
     /// Takes it; false when this process is too late.
@@ -289,7 +295,7 @@ impl Slot {
         now != SlotState::Aborted as u32
             && self
                 .state()
-                .compare_exchange(now, state as u32, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(now, state as u32, Ordering::SeqCst, Ordering::Relaxed)
                 .is_ok()
     }
 
@@ -546,13 +552,15 @@ impl Area {
         (code, arguments)
     }
 
-    /// Answers it. With `quietly`, no process is woken: the forked process will ring soon.
-    pub(crate) fn answer(self, result: i64, quietly: bool) {
+    /// Answers it, and rings the bell. `forked` is the slot of the process that the request has forked: if
+    /// that process has not rung yet, its bell is sufficient. On a busy processor it can be ahead of this one.
+    pub(crate) fn answer(self, result: i64, forked: Option<usize>) {
         let header = self.header();
         header.result.store(result, Ordering::Relaxed);
         let request = header.request.load(Ordering::Relaxed);
-        header.reply.store(request, Ordering::Release);
-        if !quietly {
+        // Before the look at the slot, whose process changes the slot before it rings.
+        header.reply.store(request, Ordering::SeqCst);
+        if !forked.is_some_and(|index| self.slot(index).has_yet_to_ring()) {
             self.ring();
         }
     }
@@ -584,5 +592,38 @@ impl Area {
 
     pub(crate) fn forget_end(self) {
         self.header().owner.store(0, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_rings_unless_the_forked_process_will() {
+        map_all().unwrap();
+        let area = Area::of(1).unwrap();
+        let slot = area.slot(0);
+        slot.expect(7);
+        let heard = area.bell();
+
+        area.answer(99, Some(0));
+        assert_eq!(area.bell(), heard, "the process has not begun");
+        assert!(slot.begin(7, 99));
+        area.answer(99, Some(0));
+        assert_eq!(area.bell(), heard, "the process has not offered its pipes");
+
+        assert!(slot.advance(SlotState::Offered));
+        area.answer(99, Some(0));
+        assert_ne!(area.bell(), heard, "the process may have rung already");
+    }
+
+    #[test]
+    fn an_answer_without_a_process_rings() {
+        map_all().unwrap();
+        let area = Area::of(2).unwrap();
+        let heard = area.bell();
+        area.answer(0, None);
+        assert_ne!(area.bell(), heard);
     }
 }

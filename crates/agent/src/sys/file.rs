@@ -4,7 +4,7 @@
 
 use super::fd::own;
 use super::{Errno, Sys, check};
-use provium_protocol::message::{Entry, EntryType, Stat};
+use provium_protocol::message::{DirEntry, EntryType, FileStat};
 use std::ffi::{CStr, CString};
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -95,8 +95,8 @@ impl Metadata {
         self.entry_type() == EntryType::File && self.0.st_mode & 0o111 != 0
     }
 
-    pub(crate) fn to_message(&self) -> Stat {
-        Stat {
+    pub(crate) fn to_message(&self) -> FileStat {
+        FileStat {
             size: self.size(),
             mtime: self.0.st_mtime,
             mtime_ns: u32::try_from(self.0.st_mtime_nsec).unwrap_or(0),
@@ -131,7 +131,7 @@ pub(crate) fn stat_fd(fd: RawFd) -> Sys<Metadata> {
 }
 
 /// The names in a folder, sorted, without `.` and `..`. Not by the C library, which allocates.
-pub(crate) fn list(folder: OwnedFd) -> Sys<Vec<Entry>> {
+pub(crate) fn list(folder: OwnedFd) -> Sys<Vec<DirEntry>> {
     /// Where `struct linux_dirent64` has length, type and name.
     const LENGTH: usize = 16;
     const TYPE: usize = 18;
@@ -162,7 +162,7 @@ pub(crate) fn list(folder: OwnedFd) -> Sys<Vec<Entry>> {
                     .map_or(EntryType::Unknown, |found| found.entry_type()),
                 known => known,
             };
-            entries.push(Entry {
+            entries.push(DirEntry {
                 name: name.to_bytes().to_vec(),
                 entry_type: kind,
             });

@@ -3,8 +3,8 @@
 use provium_protocol::frame::{Assembler, INITIAL_WINDOW, Item, SYNC};
 use provium_protocol::op::{Exec, Program, Stdin, Syscall};
 use provium_protocol::{
-    CallId, Channel, Event, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op, Reply,
-    WireError, codec,
+    AgentOp, CallId, Channel, Event, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op,
+    Reply, WireError, codec,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
@@ -157,6 +157,10 @@ impl Host {
     }
 
     pub(crate) fn request(&mut self, lane: Lane, op: &Op) -> CallId {
+        self.send_request(lane, &codec::encode(op))
+    }
+
+    fn send_request(&mut self, lane: Lane, message: &[u8]) -> CallId {
         let call = CallId(self.next);
         self.next += 1;
         self.calls.insert(
@@ -166,9 +170,7 @@ impl Host {
                 ..Heard::default()
             },
         );
-        let frames: Vec<_> =
-            Frame::split(FrameKind::Request, lane, call, &codec::encode(op)).collect();
-        for frame in frames {
+        for frame in Frame::split(FrameKind::Request, lane, call, message) {
             self.send(&frame);
         }
         call
@@ -184,6 +186,11 @@ impl Host {
 
     pub(crate) fn ask(&mut self, lane: Lane, op: &Op) -> Answer {
         let call = self.request(lane, op);
+        self.finish(call).reply.unwrap()
+    }
+
+    pub(crate) fn ask_agent(&mut self, op: &AgentOp) -> Answer {
+        let call = self.send_request(Lane::AGENT, &codec::encode(op));
         self.finish(call).reply.unwrap()
     }
 

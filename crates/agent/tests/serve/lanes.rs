@@ -2,7 +2,7 @@
 
 use crate::host::{Host, shell, syscall};
 use provium_protocol::op::{Exec, WorkerSpec};
-use provium_protocol::{Descriptor, ErrorKind, Lane, Op, Reply};
+use provium_protocol::{AgentOp, Descriptor, ErrorKind, Lane, Op, Reply};
 use std::time::{Duration, Instant};
 
 fn worker(host: &mut Host, spec: WorkerSpec) -> (Lane, u32) {
@@ -183,7 +183,7 @@ fn a_batch_runs_in_order_and_goes_on_after_failures() {
         }),
         Op::Syscall(syscall(libc::SYS_exit_group, &[1])),
         Op::Syscall(syscall(libc::SYS_getuid, &[])),
-        Op::Stats,
+        Op::ClockGet,
     ];
     ops.extend((0..2000).map(|_| Op::Syscall(syscall(libc::SYS_getppid, &[]))));
     let batch = Op::Batch { ops };
@@ -248,7 +248,7 @@ fn a_stopped_executor_is_replaced_when_a_call_to_it_is_cancelled() {
 #[test]
 fn figures_about_the_guest() {
     let mut host = Host::new();
-    let Ok(Reply::Stats(stats)) = host.ask(Lane::AGENT, &Op::Stats) else {
+    let Ok(Reply::Stats(stats)) = host.ask_agent(&AgentOp::Stats) else {
         panic!("no stats")
     };
     assert!(stats.memory_total >= stats.memory_available && stats.processes > 2);

@@ -7,7 +7,7 @@ use crate::error::ImageError;
 use crate::image::GuestImage;
 use crate::images::{INDEX, Images, Prepared, assemble, blocking, read_index, write};
 use crate::modules::ModuleIndex;
-use crate::progress::tell;
+use crate::progress::report;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Command, Exit, output};
 use provium_store::{Entry, Key, KeyBuilder, Notice};
@@ -148,7 +148,7 @@ impl Images {
             return Ok(Arc::new(entry));
         }
         let progress = &self.progress;
-        let notify = |notice: Notice<'_>| tell(&**progress, "the default guest", notice);
+        let notify = |notice: Notice<'_>| report(&**progress, "the default guest", notice);
         progress.step("making the default guest; this is done once");
         let make = async |folder: Utf8PathBuf| {
             let parts = download::download(&folder, progress).await?;
@@ -167,7 +167,7 @@ impl Images {
         let from_host = async {
             let found = host::find()?;
             let key = found.key().map_err(|error| error.in_one_line())?;
-            progress.step(&format!(
+            progress.warning(&format!(
                 "the download failed ({download}): taking this host's own kernel"
             ));
             let make = async |folder: Utf8PathBuf| {
@@ -194,7 +194,7 @@ impl Images {
     /// host's files are the same.
     async fn cached_default(&self) -> Result<Option<Entry>, ImageError> {
         let progress = &self.progress;
-        let notify = |notice: Notice<'_>| tell(&**progress, "the default guest", notice);
+        let notify = |notice: Notice<'_>| report(&**progress, "the default guest", notice);
         if let Some(entry) = self.guests.get(&download_key(), &notify).await? {
             return Ok(Some(entry));
         }

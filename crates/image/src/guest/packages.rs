@@ -7,7 +7,7 @@ use super::skeleton;
 use crate::error::ImageError;
 use crate::image::GuestImage;
 use crate::images::{Images, Prepared, blocking, write};
-use crate::progress::tell;
+use crate::progress::report;
 use camino::Utf8PathBuf;
 use provium_store::{KeyBuilder, Notice};
 use std::collections::BTreeSet;
@@ -47,7 +47,7 @@ impl Images {
         }
         let what = format!("the guest with {}", wanted.join(", "));
         let progress = &self.progress;
-        let notify = |notice: Notice<'_>| tell(&**progress, &what, notice);
+        let notify = |notice: Notice<'_>| report(&**progress, &what, notice);
         let source = Arc::clone(&base);
         let make = async |folder: Utf8PathBuf| {
             let apt_folder = folder.join("apt");

@@ -4,8 +4,6 @@
 //! a look-up from a test tries the test's scope, then the file's. A sub-lab has names of its own and
 //! no parent chain.
 
-use crate::budget::BudgetError;
-use crate::claim::{Claim, ClaimError, Told};
 use crate::environment::Environment;
 use crate::error::LabError;
 use crate::fixture::{Build, FixtureSource};
@@ -13,9 +11,8 @@ use crate::graph::scope::{ResourceId, Scope};
 use crate::graph::test_file::FileContext;
 use crate::lock::lock;
 use crate::vm::{Vm, VmOptions, VmState};
-use crate::waiting;
 use indexmap::IndexMap;
-use provium_events::Sink;
+use provium_pool::Claim;
 use provium_store::Draft;
 use provium_vmm::SaveForm;
 use std::fmt;
@@ -309,24 +306,11 @@ impl Lab {
 
     /// Reserves the whole budget of the file, once.
     pub async fn claim(&self, claim: Claim) -> Result<(), LabError> {
-        let call = "claim()";
-        let file = &self.0.file;
-        // A claim of a fixture's build is none of the file's, and is not told as one.
-        let sink = match self.build() {
-            Some(_) => Sink::discard(),
-            None => file.environment.sink().clone(),
-        };
-        let told = Told {
-            sink,
-            path: file.path.clone(),
-        };
-        let need = claim.amount();
-        let budget = file.budget();
-        let claimed = file.share.claim(&budget, told, claim);
-        let claimed = waiting::for_pool(&budget, &file.path, need, claimed).await;
-        claimed.map_err(|error| match error {
-            ClaimError::Taken => self.invalid(call, "claim already taken".to_owned()),
-            ClaimError::Budget(source) => self.budget_error(call, source),
+        let claimed = self.0.file.budget.claim(claim).await;
+        claimed.map_err(|source| LabError::Budget {
+            subject: self.subject(),
+            call: "claim()".to_owned(),
+            source,
         })
     }
 
@@ -378,6 +362,11 @@ impl Lab {
         &self.0.file.path
     }
 
+    /// What the labs of this file share.
+    pub(crate) fn file_context(&self) -> &FileContext {
+        &self.0.file
+    }
+
     /// The form of a snapshot that has no folder of its own.
     pub(crate) fn form_in_cache(&self) -> SaveForm {
         self.0.file.form_in_cache()
@@ -389,14 +378,6 @@ impl Lab {
 
     pub(crate) fn invalid(&self, call: &str, why: String) -> LabError {
         LabError::invalid(self.subject(), call, why)
-    }
-
-    fn budget_error(&self, call: &str, source: BudgetError) -> LabError {
-        LabError::Budget {
-            subject: self.subject(),
-            call: call.to_owned(),
-            source,
-        }
     }
 
     /// The names that `scope` adds to.

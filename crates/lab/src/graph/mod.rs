@@ -6,6 +6,7 @@
 //! | `lab` | names of VMs and sub-labs |
 //! | `membership` | labs within labs |
 //! | `barrier` | meeting points of tasks |
+//! | `notices` | reports to the user about the cache, as events of a test file |
 //! | `test_file` | what the labs of one test file share |
 //!
 //! Bridges, network interfaces and disks, which belong to a lab and connect its VMs, will live here.
@@ -13,5 +14,6 @@
 mod barrier;
 pub(crate) mod lab;
 mod membership;
+mod notices;
 pub(crate) mod scope;
 pub(crate) mod test_file;

@@ -9,12 +9,12 @@ use crate::guest::command::{
     CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, StdinSource, exec_of, missing_shell, result_of,
     too_big,
 };
+use crate::guest::describe::describe;
 use crate::guest::line::Line;
-use crate::guest::raw::syscall_result;
-use crate::guest::surface::{Surface, WriteMode, quoted};
-use provium_guest::{Captured, SyscallResult};
-use provium_protocol::message::{Entry, ErrorKind, Reply, Stat};
-use provium_protocol::op::{Op, Program};
+use crate::guest::surface::{Surface, WriteMode};
+use provium_guest::Captured;
+use provium_protocol::message::{DirEntry, ErrorKind, FileStat, Reply, SyscallResult};
+use provium_protocol::op::{Batch, FromReply, Op, Program, Request};
 use std::collections::VecDeque;
 
 /// Output that a batch keeps of each of its commands' streams where `max_output` does not say, bytes.
@@ -48,9 +48,9 @@ pub enum BatchOutcome {
     /// Bytes written.
     Count(u64),
     /// Metadata.
-    Stat(Stat),
+    Stat(FileStat),
     /// A folder's entries.
-    Entries(Vec<Entry>),
+    Entries(Vec<DirEntry>),
     /// Done, and nothing to say.
     Done,
     /// A raw syscall's result.
@@ -174,17 +174,7 @@ impl BatchEntry {
     fn call(&self) -> String {
         match self {
             Self::Run(spec) => format!("run({spec})"),
-            Self::Op(Op::ReadFile { path, .. }) => format!("read_file({})", quoted(path)),
-            Self::Op(Op::WriteFile { path, .. }) => format!("write_file({})", quoted(path)),
-            Self::Op(Op::Stat { path }) => format!("stat({})", quoted(path)),
-            Self::Op(Op::ListDir { path }) => format!("listdir({})", quoted(path)),
-            Self::Op(Op::MakeDir { path, .. }) => format!("mkdir({})", quoted(path)),
-            Self::Op(Op::Unlink { path }) => format!("unlink({})", quoted(path)),
-            Self::Op(Op::Rename { from, to }) => {
-                format!("rename({}, {})", quoted(from), quoted(to))
-            }
-            Self::Op(Op::Syscall(syscall)) => format!("syscall({})", syscall.nr),
-            Self::Op(_) => "batch entry".to_owned(),
+            Self::Op(op) => describe(op),
         }
     }
 
@@ -294,12 +284,10 @@ impl BatchOutcome {
             Reply::Stat(stat) => Self::Stat(stat),
             Reply::Entries(entries) => Self::Entries(entries),
             Reply::Done => Self::Done,
-            Reply::Syscall {
-                ret,
-                errno,
-                buffers,
-            } => Self::Syscall(syscall_result(ret, errno, buffers)),
-            other => return Err(line.strange(&other)),
+            reply => match SyscallResult::from_reply(reply) {
+                Some(result) => Self::Syscall(result),
+                None => return Err(line.unexpected(Batch::NAME)),
+            },
         })
     }
 }

@@ -2,8 +2,7 @@
 
 use crate::error::LabError;
 use crate::vm::Vm;
-use provium_protocol::message::Reply;
-use provium_protocol::op::Op;
+use provium_protocol::op::{ClockAdvance, ClockGet, ClockSet, ClockSleep, Op, Request};
 use std::time::Duration;
 
 /// The clock of a VM.
@@ -22,36 +21,33 @@ impl Clock {
 
     /// What it says.
     pub async fn get(&self) -> Result<i64, LabError> {
-        self.ask("clock:get()".to_owned(), Op::ClockGet).await
+        self.request("clock:get()".to_owned(), ClockGet).await
     }
 
     /// Sets it; times before 1970 are allowed where the guest's kernel allows them.
     pub async fn set(&self, ns: i64) -> Result<i64, LabError> {
-        self.ask(format!("clock:set_ns({ns})"), Op::ClockSet { ns })
+        self.request(format!("clock:set_ns({ns})"), ClockSet { ns })
             .await
     }
 
     /// Moves it by so much, either way.
     pub async fn advance(&self, ns: i64) -> Result<i64, LabError> {
-        self.ask(format!("clock:advance({ns} ns)"), Op::ClockAdvance { ns })
+        self.request(format!("clock:advance({ns} ns)"), ClockAdvance { ns })
             .await
     }
 
     /// Sleeps on the guest's CLOCK_MONOTONIC.
     pub async fn sleep(&self, duration: Duration) -> Result<(), LabError> {
-        let line = self
-            .0
-            .surface()
-            .commands(format!("clock:sleep({duration:?})"))?;
-        let slept = line.lane.clock_sleep(duration).await;
-        line.checked(slept).await
+        let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        self.request(format!("clock:sleep({duration:?})"), ClockSleep { ns })
+            .await
     }
 
-    async fn ask(&self, call: String, op: Op) -> Result<i64, LabError> {
-        let line = self.0.surface().commands(call)?;
-        match line.request(op).await? {
-            Reply::Clock(ns) => Ok(ns),
-            other => Err(line.strange(&other)),
-        }
+    async fn request<R: Request + Into<Op>>(
+        &self,
+        call: String,
+        request: R,
+    ) -> Result<R::Reply, LabError> {
+        self.0.surface().commands(call)?.request(request).await
     }
 }

@@ -2,15 +2,16 @@
 
 use crate::error::LabError;
 use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::guest::describe::quoted;
 use crate::guest::line::Line;
 use crate::guest::stream::{ByteStream, Site};
-use crate::guest::surface::{Surface, quoted};
+use crate::guest::surface::Surface;
 use crate::guest::tail;
 use crate::lock::lock;
 use crate::vm::Mark;
 use provium_guest::CallError;
 use provium_protocol::Descriptor;
-use provium_protocol::op::Whence;
+use provium_protocol::op::{CheckFd, CloseFd, SeekFd, Whence};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
@@ -143,7 +144,7 @@ impl File {
     /// Its descriptor number in the guest; 0 once it is closed, or its process has ended.
     pub async fn fd(&self) -> i32 {
         match self.line("fd()") {
-            Ok(line) if line.lane.check_fd(self.0.fd).await.is_ok() => self.0.fd.number,
+            Ok(line) if line.lane.call(CheckFd { fd: self.0.fd }).await.is_ok() => self.0.fd.number,
             _ => 0,
         }
     }
@@ -152,8 +153,7 @@ impl File {
     pub async fn number_for(&self, call: &str, of: &Surface) -> Result<i32, LabError> {
         let line = self.line(call)?;
         self.check_vm(call, of)?;
-        let checked = line.lane.check_fd(self.0.fd).await;
-        line.checked(checked).await?;
+        line.request(CheckFd { fd: self.0.fd }).await?;
         Ok(self.0.fd.number)
     }
 
@@ -232,8 +232,7 @@ impl File {
     pub async fn tail_stream(&self, scope: &Scope, site: Site) -> Result<ByteStream, LabError> {
         let line = self.line("tail_stream()")?;
         let subject = format!("stream of {}", self.subject());
-        let checked = line.lane.check_fd(self.0.fd).await;
-        line.checked(checked).await?;
+        line.request(CheckFd { fd: self.0.fd }).await?;
         let source = line.lane.tail_fd(self.0.fd);
         Ok(tail::open(line, scope, source, subject, site))
     }
@@ -257,7 +256,7 @@ impl File {
             return Ok(());
         };
         line.lane.cancel_calls_on(self.0.fd);
-        match line.lane.close_fd(self.0.fd).await {
+        match line.lane.call(CloseFd { fd: self.0.fd }).await {
             Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
             // The process that had it is gone, and the descriptor with it.
             _ => Ok(()),
@@ -278,8 +277,8 @@ impl File {
 
     async fn seek_as(&self, call: &str, offset: i64, whence: Whence) -> Result<u64, LabError> {
         let line = self.line(call)?;
-        let offset = line.lane.seek_fd(self.0.fd, offset, whence).await;
-        line.checked(offset).await
+        let fd = self.0.fd;
+        line.request(SeekFd { fd, offset, whence }).await
     }
 
     /// What a call came to that may have been ended by the file's being closed.

@@ -5,8 +5,8 @@ use crate::guest::surface::Surface;
 use crate::vm::{MachineNumber, Mark};
 use camino::Utf8Path;
 use provium_guest::{CallError, ChannelError, LaneHandle};
-use provium_protocol::message::{ErrorKind, Reply, WireError};
-use provium_protocol::op::Op;
+use provium_protocol::message::{ErrorKind, WireError};
+use provium_protocol::op::{Op, Request};
 
 /// A lane, and the call that is made on it.
 #[derive(Clone)]
@@ -25,9 +25,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// Asks, and explains what went wrong.
-    pub(crate) async fn request(&self, op: Op) -> Result<Reply, LabError> {
-        let reply = self.lane.request(&op).await;
+    /// Makes a request of the lane, and explains what went wrong.
+    pub(crate) async fn request<R: Request + Into<Op>>(
+        &self,
+        request: R,
+    ) -> Result<R::Reply, LabError> {
+        let reply = self.lane.call(request).await;
         self.checked(reply).await
     }
 
@@ -104,9 +107,10 @@ impl Line {
         LabError::invalid(self.subject.clone(), &self.call, why)
     }
 
-    /// A reply that the request cannot have.
-    pub(crate) fn strange(&self, reply: &Reply) -> LabError {
-        self.invalid(format!("the agent answered what was not asked: {reply:?}"))
+    /// The agent answered a request with a reply of another kind.
+    pub(crate) fn unexpected(&self, request: &'static str) -> LabError {
+        let error = CallError::Unexpected(request);
+        LabError::host(self.subject.clone(), &self.call, error)
     }
 
     pub(crate) fn host_file(&self, path: &Utf8Path, error: &std::io::Error) -> LabError {

@@ -6,6 +6,7 @@ pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod console;
+pub(crate) mod describe;
 pub(crate) mod ending;
 pub(crate) mod file;
 pub(crate) mod line;

@@ -3,10 +3,9 @@
 use crate::error::LabError;
 use crate::graph::scope::{Class, Close, Closing, Place, ResourceId, Scope};
 use crate::guest::line::Line;
-use provium_guest::{Call, CallError, SyscallResult};
-use provium_protocol::message::{ErrorKind, Reply};
-use provium_protocol::op::{Op, Syscall};
-use serde_bytes::ByteBuf;
+use provium_guest::{Call, CallError};
+use provium_protocol::message::{ErrorKind, Reply, SyscallResult};
+use provium_protocol::op::{FromReply, Op, Request, Syscall};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -143,25 +142,7 @@ impl Inner {
     }
 
     async fn told(&self, reply: Result<Reply, CallError>) -> Result<SyscallResult, LabError> {
-        match self.line.checked(reply).await? {
-            Reply::Syscall {
-                ret,
-                errno,
-                buffers,
-            } => Ok(syscall_result(ret, errno, buffers)),
-            other => Err(self.line.strange(&other)),
-        }
-    }
-}
-
-/// The wire's parts of a result, put together.
-pub(crate) fn syscall_result(ret: i64, errno: i32, buffers: Vec<Option<ByteBuf>>) -> SyscallResult {
-    let buffers = buffers
-        .into_iter()
-        .map(|buffer| buffer.map(ByteBuf::into_vec));
-    SyscallResult {
-        ret,
-        errno,
-        buffers: buffers.collect(),
+        let reply = self.line.checked(reply).await?;
+        SyscallResult::from_reply(reply).ok_or_else(|| self.line.unexpected(Syscall::NAME))
     }
 }

@@ -7,6 +7,7 @@
 use crate::error::LabError;
 use crate::graph::scope::Scope;
 use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
+use crate::guest::describe::{describe, quoted, with_path};
 use crate::guest::ending::{Waited, wait_or_kill};
 use crate::guest::file::{File, OpenMode};
 use crate::guest::line::Line;
@@ -18,10 +19,11 @@ use crate::guest::worker::WorkerSeat;
 use crate::save::snapshot::LabCopy;
 use crate::vm::Vm;
 use camino::Utf8Path;
-use provium_guest::{CallError, SyscallResult};
+use provium_guest::CallError;
 use provium_protocol::Lane;
-use provium_protocol::message::{Entry, EntryType, Stat};
-use provium_protocol::op::{Syscall, TailStart};
+use provium_protocol::message::{EntryType, SyscallResult};
+use provium_protocol::op::{self, Op, Request, Syscall, TailStart};
+use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,7 +151,7 @@ impl Surface {
 
     /// The file's content.
     pub async fn read_file(&self, path: &[u8]) -> Result<Vec<u8>, LabError> {
-        let line = self.commands(call("read_file", path))?;
+        let line = self.commands(with_path("read_file", path))?;
         let content = line.lane.read_file(path).await;
         line.checked(content).await
     }
@@ -161,7 +163,7 @@ impl Surface {
         content: &[u8],
         mode: WriteMode,
     ) -> Result<u64, LabError> {
-        let line = self.commands(call("write_file", path))?;
+        let line = self.commands(with_path("write_file", path))?;
         let written = line
             .lane
             .write_file(path, content, mode.perm, mode.append)
@@ -200,8 +202,8 @@ impl Surface {
     pub async fn pull_file(&self, guest: &[u8], host: &Utf8Path) -> Result<u64, LabError> {
         let line = self.commands(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
         // Before the host's file loses its content.
-        let there = line.lane.stat(guest).await;
-        if line.checked(there).await?.entry_type == EntryType::Dir {
+        let path = guest.to_vec();
+        if line.request(op::Stat { path }).await?.entry_type == EntryType::Dir {
             return Err(line.invalid(format!("{} is a folder of the guest", quoted(guest))));
         }
         let created = tokio::fs::File::create(host).await;
@@ -210,65 +212,15 @@ impl Surface {
         line.checked(read).await
     }
 
-    /// The file's metadata; links are followed.
-    pub async fn stat(&self, path: &[u8]) -> Result<Stat, LabError> {
-        let line = self.commands(call("stat", path))?;
-        let stat = line.lane.stat(path).await;
-        line.checked(stat).await
-    }
-
-    /// The folder's entries, sorted by name.
-    pub async fn listdir(&self, path: &[u8]) -> Result<Vec<Entry>, LabError> {
-        let line = self.commands(call("listdir", path))?;
-        let entries = line.lane.list_dir(path).await;
-        line.checked(entries).await
-    }
-
-    /// Makes a folder.
-    pub async fn mkdir(
-        &self,
-        path: &[u8],
-        parents: bool,
-        perm: Option<u32>,
-    ) -> Result<(), LabError> {
-        let line = self.commands(call("mkdir", path))?;
-        let made = line.lane.make_dir(path, parents, perm).await;
-        line.checked(made).await
-    }
-
-    /// Removes a file, a link or an empty folder.
-    pub async fn unlink(&self, path: &[u8]) -> Result<(), LabError> {
-        let line = self.commands(call("unlink", path))?;
-        let gone = line.lane.unlink(path).await;
-        line.checked(gone).await
-    }
-
-    /// Gives a file another name.
-    pub async fn rename(&self, from: &[u8], to: &[u8]) -> Result<(), LabError> {
-        let line = self.commands(format!("rename({}, {})", quoted(from), quoted(to)))?;
-        let renamed = line.lane.rename(from, to).await;
-        line.checked(renamed).await
-    }
-
-    /// Sets permission bits.
-    pub async fn chmod(&self, path: &[u8], perm: u32) -> Result<(), LabError> {
-        let line = self.commands(format!("chmod({}, {perm:#o})", quoted(path)))?;
-        let changed = line.lane.chmod(path, perm).await;
-        line.checked(changed).await
-    }
-
-    /// Makes a symbolic link.
-    pub async fn symlink(&self, target: &[u8], path: &[u8]) -> Result<(), LabError> {
-        let line = self.commands(format!("symlink({}, {})", quoted(target), quoted(path)))?;
-        let made = line.lane.symlink(target, path).await;
-        line.checked(made).await
-    }
-
-    /// What a symbolic link says.
-    pub async fn readlink(&self, path: &[u8]) -> Result<Vec<u8>, LabError> {
-        let line = self.commands(call("readlink", path))?;
-        let target = line.lane.read_link(path).await;
-        line.checked(target).await
+    /// Makes a request by path, or any other that answers at once.
+    ///
+    /// # Errors
+    /// What the guest answers, named after the call of a test that makes the request.
+    pub async fn call<R: Request + Into<Op>>(&self, request: R) -> Result<R::Reply, LabError> {
+        let op = request.into();
+        let line = self.commands(describe(&op))?;
+        let reply = line.lane.call_op::<R>(&op).await;
+        line.checked(reply).await
     }
 
     /// Opens a file.
@@ -278,10 +230,14 @@ impl Surface {
         path: &[u8],
         mode: OpenMode,
     ) -> Result<File, LabError> {
-        let line = self.raw(call("open_file", path))?;
+        let line = self.raw(with_path("open_file", path))?;
         let flags = mode.flags().map_err(|why| line.invalid(why))?;
-        let opened = line.lane.open_fd(path, flags, mode.perm()).await;
-        let fd = line.checked(opened).await?;
+        let open = op::Open {
+            path: path.to_vec(),
+            flags,
+            perm: mode.perm(),
+        };
+        let fd = line.request(open).await?;
         Ok(File::open(&line.made_now()?, scope, path, fd))
     }
 
@@ -293,7 +249,7 @@ impl Surface {
         start: TailStart,
         site: Site,
     ) -> Result<ByteStream, LabError> {
-        let line = self.commands(call("tail_file", path))?;
+        let line = self.commands(with_path("tail_file", path))?;
         let subject = format!("tail of {} of {}", quoted(path), self.subject());
         let source = line.lane.tail_file(path, start);
         Ok(tail::open(line, scope, source, subject, site))
@@ -343,7 +299,8 @@ impl Surface {
         len: u64,
     ) -> Result<Result<Vec<u8>, i32>, LabError> {
         let line = self.raw(format!("read_mem({address:#x}, {len})"))?;
-        or_errno(line.lane.read_memory(address, len).await, &line).await
+        let read = line.lane.call(op::ReadMemory { address, len }).await;
+        or_errno(read, &line).await
     }
 
     /// Puts bytes into that memory; the inner error is the guest's errno.
@@ -353,7 +310,9 @@ impl Surface {
         data: Vec<u8>,
     ) -> Result<Result<(), i32>, LabError> {
         let line = self.raw(format!("write_mem({address:#x}, {} bytes)", data.len()))?;
-        or_errno(line.lane.write_memory(address, data).await, &line).await
+        let data = ByteBuf::from(data);
+        let written = line.lane.call(op::WriteMemory { address, data }).await;
+        or_errno(written, &line).await
     }
 
     /// Its lane.
@@ -402,14 +361,4 @@ async fn or_errno<T>(
         Err(error) if error.errno().is_some() => Ok(Err(error.errno().unwrap_or_default())),
         result => line.checked(result).await.map(Ok),
     }
-}
-
-/// `name("path")`, for messages.
-fn call(name: &str, path: &[u8]) -> String {
-    format!("{name}({})", quoted(path))
-}
-
-/// Bytes as text in quotes.
-pub(crate) fn quoted(bytes: &[u8]) -> String {
-    format!("{:?}", String::from_utf8_lossy(bytes))
 }

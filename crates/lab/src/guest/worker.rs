@@ -13,8 +13,8 @@ use crate::save::snapshot::LabCopy;
 use crate::vm::{Mark, Vm, VmState};
 use futures_util::future::join_all;
 use provium_guest::CallError;
-use provium_protocol::message::ErrorKind;
-use provium_protocol::op::WorkerSpec;
+use provium_protocol::message::{ErrorKind, SpawnedWorker};
+use provium_protocol::op::{Join, RetireWorker, SignalAll, WorkerSpec};
 use provium_protocol::{Lane, Op};
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
@@ -137,7 +137,7 @@ impl Vm {
     pub async fn spawn_worker(&self, scope: &Scope, spec: WorkerSpec) -> Result<Worker, LabError> {
         let line = self.surface().agent("spawn_worker()".to_owned())?;
         let spawned = line.lane.channel().spawn_worker(spec).await;
-        let provium_guest::Worker { lane, pid } = line.checked_start(spawned).await?;
+        let SpawnedWorker { lane, pid } = line.checked_start(spawned).await?;
         let id = ResourceId::next();
         let seat = Arc::new(WorkerSeat {
             id,
@@ -213,10 +213,11 @@ impl Worker {
         if !line.lane.may_have_background_commands() {
             return Ok(0);
         }
-        match line
-            .while_answering(None, line.lane.signal_all(signal))
-            .await?
-        {
+        let signalled = line.lane.call(SignalAll {
+            signal,
+            everything: false,
+        });
+        match line.while_answering(None, signalled).await? {
             Err(error) if has_ended(&error).is_some() => Ok(0),
             count => line.checked(count).await,
         }
@@ -249,11 +250,11 @@ impl Worker {
         // The agent keeps its own books: of those that were closed, and of what it still has. Nothing is
         // in flight any more, so only a process that is stopped does not answer.
         let joined = tokio::select! {
-            joined = line.lane.join() => joined,
-            () = self.stopped() => Ok((0, 0)),
+            joined = line.lane.call(Join) => joined.map(|joined| joined.exit_code),
+            () = self.stopped() => Ok(0),
         };
         let code = match joined {
-            Ok((code, _)) => code,
+            Ok(code) => code,
             Err(error) => match has_ended(&error) {
                 Some(code) => code,
                 None => line.checked(Err(error)).await?,
@@ -324,7 +325,7 @@ impl Worker {
         let retired = vm
             .environment()
             .runtime()
-            .spawn(async move { channel.retire_worker(lane).await });
+            .spawn(async move { channel.lane(Lane::VM).call(RetireWorker { lane }).await });
         match line.while_answering(None, retired).await? {
             Ok(retired) => line.checked(retired).await,
             Err(error) => Err(LabError::host(self.subject(), "close()", error)),

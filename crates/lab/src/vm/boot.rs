@@ -4,7 +4,6 @@
 //! Either way the guest's identity (its name, the time, randomness) is set before the test sees it.
 
 use crate::apart::apart;
-use crate::budget::{Grant, Need};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
@@ -16,6 +15,7 @@ use crate::vm::running::{MachineNumber, Running};
 use provium_events::{BootKind, Event};
 use provium_guest::Channel;
 use provium_image::GuestImage;
+use provium_pool::{Grant, Resources, resources_of_vm};
 use provium_vmm::Machine;
 use std::fmt;
 use std::future::Future;
@@ -139,7 +139,7 @@ impl Vm {
         let options = options.over(&self.0.options);
         self.console().begin_boot();
         let profile = &self.0.profile;
-        let need = Need::of_vm(options.memory(profile), options.cpus(profile));
+        let need = resources_of_vm(options.memory(profile), options.cpus(profile));
         self.check(&options)?;
         let started = Instant::now();
         let image = self.environment().image(&profile.name).await;
@@ -292,10 +292,12 @@ impl Vm {
     }
 
     /// Takes what a machine needs from the file's claim, or from the pool.
-    pub(crate) async fn grant(&self, call: &str, need: Need) -> Result<Grant, LabError> {
+    pub(crate) async fn grant(&self, call: &str, need: Resources) -> Result<Grant, LabError> {
         let environment = self.environment();
-        environment.spares.make_room(environment.budget().room());
-        let grant = self.0.file.acquire(need).await;
+        environment
+            .warm_pool
+            .make_room(environment.pool().available().memory_bytes);
+        let grant = self.0.file.budget.acquire(need).await;
         grant.map_err(|source| LabError::Budget {
             subject: self.subject(),
             call: call.to_owned(),

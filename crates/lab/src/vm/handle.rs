@@ -19,6 +19,7 @@ use crate::vm::timeline::{Mark, Past, Timeline};
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_protocol::message::GuestStats;
+use provium_protocol::op::Stats;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -333,7 +334,7 @@ impl Vm {
 
     async fn guest_stats(&self, call: &str) -> Result<GuestStats, LabError> {
         let line = self.surface().agent(call.to_owned())?;
-        let stats = line.lane.channel().stats().await;
+        let stats = line.lane.channel().call(Stats).await;
         line.checked(stats).await
     }
 

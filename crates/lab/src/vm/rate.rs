@@ -9,8 +9,10 @@ use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
 use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
+use provium_events::NoticeSubject;
 use provium_guest::Channel;
 use provium_image::GuestImage;
+use provium_protocol::op::Stats;
 use provium_vmm::Machine;
 use std::time::{Duration, Instant};
 
@@ -59,18 +61,17 @@ impl Vm {
                 return Ok((machine, channel, GuestClock::Right));
             };
             let is_last = attempt == ATTEMPTS;
-            if let Some(host) = self.environment().host() {
-                let then = if is_last {
-                    "it is used as it is, and no boot template is made of it"
-                } else {
-                    "it is booted again"
-                };
-                host.images.tell(&format!(
-                    "the clock of {} runs {rate:.1} times as fast as the host's, since the host was too \
-                     busy while its kernel measured the processor: {then}",
-                    self.subject()
-                ));
-            }
+            let then = if is_last {
+                "it is used as it is, and no boot template is made of it"
+            } else {
+                "it is booted again"
+            };
+            let text = format!(
+                "the clock of {} runs {rate:.1} times as fast as the host's, since the host was too busy \
+                 while its kernel measured the processor: {then}",
+                self.subject()
+            );
+            self.0.file.warn(NoticeSubject::Guest, text);
             if is_last {
                 return Ok((machine, channel, GuestClock::Wrong));
             }
@@ -84,11 +85,11 @@ impl Vm {
 /// clock is right, or cannot be read.
 async fn wrong_clock_rate(channel: &Channel) -> Option<f64> {
     let begun = Instant::now();
-    let first = channel.stats().await.ok()?;
+    let first = channel.call(Stats).await.ok()?;
     let inner = Instant::now();
     tokio::time::sleep(WATCHED).await;
     let inner = inner.elapsed();
-    let second = channel.stats().await.ok()?;
+    let second = channel.call(Stats).await.ok()?;
     let outer = begun.elapsed();
     let guest = Duration::from_nanos(second.uptime_ns.saturating_sub(first.uptime_ns));
     surely_wrong(guest, inner, outer)

@@ -1,6 +1,5 @@
 //! A machine with its agent's session, and what is told of its end.
 
-use crate::budget::Grant;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::Base;
@@ -8,6 +7,7 @@ use crate::vm::handle::Vm;
 use crate::vm::timeline::Mark;
 use provium_events::{BootKind, Event};
 use provium_guest::{Channel, LaneHandle};
+use provium_pool::Grant;
 use provium_protocol::Lane;
 use provium_vmm::Machine;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,10 @@
 //! A call's arguments: taken by position and checked, with messages that name the parameter.
 
 use crate::binding::options::Options;
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::text;
-use crate::binding::units;
+use crate::binding::signals::signal_of;
+use crate::binding::values::{bytes_of, duration_of, integer_of, perm_of, text_of, words_of};
 use mlua::{Function, Table, Value};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -146,37 +147,37 @@ impl Args {
     }
 
     pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, Raise> {
-        self.read(index, name, units::duration)
+        self.read(index, name, duration_of)
     }
 
     pub(crate) fn opt_duration(&self, index: usize, name: &str) -> Result<Option<Duration>, Raise> {
-        self.optional(index, name, units::duration)
+        self.optional(index, name, duration_of)
     }
 
     pub(crate) fn opt_signal(&self, index: usize) -> Result<Option<i32>, Raise> {
         if !self.has(index) {
             return Ok(None);
         }
-        units::signal(&self.value(index))
+        signal_of(&self.value(index))
             .map(Some)
             .map_err(Raise::argument)
     }
 
     pub(crate) fn perm(&self, index: usize, name: &str) -> Result<u32, Raise> {
-        self.read(index, name, crate::binding::options::perm_of)
+        self.read(index, name, perm_of)
     }
 
     pub(crate) fn table(&self, index: usize, name: &str) -> Result<Table, Raise> {
         self.read(index, name, |value| match value {
             Value::Table(table) => Ok(table.clone()),
-            other => Err(format!("must be a table, got {}", units::shown(other))),
+            other => Err(format!("must be a table, got {}", shown(other))),
         })
     }
 
     pub(crate) fn function(&self, index: usize, name: &str) -> Result<Function, Raise> {
         self.read(index, name, |value| match value {
             Value::Function(function) => Ok(function.clone()),
-            other => Err(format!("must be a function, got {}", units::shown(other))),
+            other => Err(format!("must be a function, got {}", shown(other))),
         })
     }
 
@@ -192,7 +193,7 @@ impl Args {
             Value::Table(table) => Options::read(&table, known),
             other => Err(Raise::argument(format!(
                 "options must be a table, got {}",
-                units::shown(&other)
+                shown(&other)
             ))),
         }
     }
@@ -212,48 +213,5 @@ impl Used {
             ))),
             _ => Ok(()),
         }
-    }
-}
-
-/// A string's bytes; nothing else is taken for a string.
-pub(crate) fn bytes_of(value: &Value) -> Result<Vec<u8>, String> {
-    match value {
-        Value::String(text) => Ok(text.as_bytes().to_vec()),
-        other => Err(format!("must be a string, got {}", units::shown(other))),
-    }
-}
-
-/// A string that is UTF-8.
-pub(crate) fn text_of(value: &Value) -> Result<String, String> {
-    String::from_utf8(bytes_of(value)?).map_err(|_| "must be valid UTF-8".to_owned())
-}
-
-/// A string for people: bytes that are not UTF-8 become `\xNN`.
-pub(crate) fn words_of(value: &Value) -> Result<String, String> {
-    Ok(text::display(&bytes_of(value)?))
-}
-
-/// An integer, or a float that is one.
-pub(crate) fn integer_of(value: &Value) -> Result<i64, String> {
-    match value {
-        Value::Integer(number) => Ok(*number),
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a whole number within ±2^53"
-        )]
-        Value::Number(number) if number.fract() == 0.0 && number.abs() <= 2f64.powi(53) => {
-            Ok(*number as i64)
-        }
-        other => Err(format!("must be an integer, got {}", units::shown(other))),
-    }
-}
-
-/// A number.
-pub(crate) fn number_of(value: &Value) -> Result<f64, String> {
-    match value {
-        #[expect(clippy::cast_precision_loss, reason = "as Lua itself converts")]
-        Value::Integer(number) => Ok(*number as f64),
-        Value::Number(number) => Ok(*number),
-        other => Err(format!("must be a number, got {}", units::shown(other))),
     }
 }

@@ -348,7 +348,7 @@ fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(
         .ok_or_else(|| {
             let got = match &this {
                 Value::UserData(_) => this.to_string().unwrap_or_else(|_| "an object".to_owned()),
-                other => crate::binding::units::shown(other),
+                other => preview::shown(other),
             };
             format!(
                 "{class}:{name}: needs a {class} before its arguments, got {got} (call it with `:`)"
@@ -404,7 +404,7 @@ fn missing_method(lua: &Lua, methods: &Table, class: &'static str) -> Result<Fun
 
 fn read_only(lua: &Lua, state: &FileState, class: &'static str) -> Result<Function> {
     let raw = lua.create_function(move |lua, (_, key): (Value, Value)| {
-        let key = crate::binding::units::shown(&key);
+        let key = preview::shown(&key);
         refuse(
             lua,
             &format!("a {class} cannot be changed by assigning to its key {key}"),

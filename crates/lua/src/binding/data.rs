@@ -3,8 +3,8 @@
 //! A Lua table with keys 1 to n (gaps become nil) is a list; any other is a map. An empty table is a
 //! map, unless it was marked as a list.
 
+use crate::binding::preview::type_name;
 use crate::binding::text;
-use crate::binding::units::type_name;
 use crate::engine::hook;
 use mlua::{Lua, Table, Value};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};

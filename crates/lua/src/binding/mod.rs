@@ -7,6 +7,7 @@ pub(crate) mod options;
 pub(crate) mod prelude;
 pub(crate) mod preview;
 pub(crate) mod raise;
+pub(crate) mod signals;
 pub(crate) mod stack;
 pub(crate) mod text;
-pub(crate) mod units;
+pub(crate) mod values;

@@ -1,8 +1,10 @@
 //! Option tables: every key is known, every value of the right type, or the call raises.
 
-use crate::binding::args::{bytes_of, text_of, words_of};
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units;
+use crate::binding::values::{
+    bytes_of, duration_of, integer_of, number_of, perm_of, size_of, text_of, words_of,
+};
 use mlua::{Table, Value};
 use provium_lab::nearest::nearest;
 use std::collections::BTreeMap;
@@ -31,9 +33,9 @@ impl Options {
                 continue;
             }
             let Value::String(key) = &key else {
-                let shown = units::shown(&key);
+                let key = shown(&key);
                 return Err(Raise::argument(format!(
-                    "option names are strings, got the key {shown}"
+                    "option names are strings, got the key {key}"
                 )));
             };
             let key = key.to_string_lossy();
@@ -75,10 +77,7 @@ impl Options {
     pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, Raise> {
         self.map(key, |value| match value {
             Value::Boolean(flag) => Ok(*flag),
-            other => Err(format!(
-                "must be true or false, got {}",
-                units::shown(other)
-            )),
+            other => Err(format!("must be true or false, got {}", shown(other))),
         })
     }
 
@@ -88,19 +87,19 @@ impl Options {
     }
 
     pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, Raise> {
-        self.map(key, crate::binding::args::integer_of)
+        self.map(key, integer_of)
     }
 
     /// A whole number that fits `T`.
     pub(crate) fn unsigned<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, Raise> {
         self.map(key, |value| {
-            let number = crate::binding::args::integer_of(value)?;
+            let number = integer_of(value)?;
             T::try_from(number).map_err(|_| format!("{number} is out of range"))
         })
     }
 
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, Raise> {
-        self.map(key, crate::binding::args::number_of)
+        self.map(key, number_of)
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<Option<String>, Raise> {
@@ -117,17 +116,17 @@ impl Options {
     }
 
     pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, Raise> {
-        self.map(key, units::duration)
+        self.map(key, duration_of)
     }
 
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Raise> {
-        self.map(key, units::size)
+        self.map(key, size_of)
     }
 
     pub(crate) fn table(&self, key: &str) -> Result<Option<Table>, Raise> {
         self.map(key, |value| match value {
             Value::Table(table) => Ok(table.clone()),
-            other => Err(format!("must be a table, got {}", units::shown(other))),
+            other => Err(format!("must be a table, got {}", shown(other))),
         })
     }
 
@@ -140,50 +139,6 @@ impl Options {
     pub(crate) fn perm(&self, key: &str) -> Result<Option<u32>, Raise> {
         self.map(key, perm_of)
     }
-}
-
-/// Permission bits: an integer from 0 to 0o7777, or a string of octal digits. An integer that was
-/// meant as octal digits (`755`) is refused.
-pub(crate) fn perm_of(value: &Value) -> Result<u32, String> {
-    let bad = || {
-        format!(
-            "permission bits are 0 to 0o7777 (or an octal string), got {}",
-            units::shown(value)
-        )
-    };
-    let bits = match value {
-        Value::String(text) => {
-            let text = text.to_string_lossy();
-            u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| bad())?
-        }
-        other => u32::try_from(crate::binding::args::integer_of(other)?).map_err(|_| bad())?,
-    };
-    let is_text = matches!(value, Value::String(_));
-    if let (false, Some(octal)) = (is_text, meant_as_octal(bits)) {
-        return Err(format!(
-            "permission bits {bits} are 0o{bits:o}, and 0o{octal:o} is written \"{octal:04o}\" or 0x{octal:x}: say which"
-        ));
-    }
-    if bits > 0o7777 { Err(bad()) } else { Ok(bits) }
-}
-
-/// The permission bits that somebody means who writes these in decimal digits and forgets that they
-/// are octal: where that reading is usual, and the number itself is not.
-fn meant_as_octal(bits: u32) -> Option<u32> {
-    let digits = bits.to_string();
-    let octal = u32::from_str_radix(&digits, 8).ok()?;
-    let is_octal = (3..=4).contains(&digits.len()) && is_usual(octal) && !is_usual(bits);
-    is_octal.then_some(octal)
-}
-
-/// Whether permission bits are such as people give: the owner may read, the group may do no more than
-/// the owner, and others no more than the group.
-fn is_usual(bits: u32) -> bool {
-    let (owner, group, other) = ((bits >> 6) & 7, (bits >> 3) & 7, bits & 7);
-    let follows = |mine: u32, theirs: u32| {
-        mine & !theirs == 0 && (mine == theirs || matches!(mine, 0 | 1 | 4 | 5))
-    };
-    bits <= 0o7777 && owner & 4 != 0 && follows(group, owner) && follows(other, group)
 }
 
 /// The values of a table that is a list: keys 1 to n and no others.
@@ -215,35 +170,4 @@ pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Cl
     let mut all: Vec<&str> = known.into_iter().collect();
     all.sort_unstable();
     format!("; there are: {}", all.join(", "))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn permission_bits_that_were_meant_as_octal() {
-        for meant in [
-            "755", "644", "600", "700", "640", "750", "777", "664", "666", "400", "444", "500",
-            "555", "440", "660", "770", "775", "711", "1777", "4755",
-        ] {
-            let number: i64 = meant.parse().unwrap();
-            let why = perm_of(&Value::Integer(number)).unwrap_err();
-            assert!(why.contains(&format!("\"{meant:0>4}\"")), "{why}");
-            assert!(why.contains(&format!("0o{number:o}")), "{why}");
-            // What it is written as instead is taken.
-            let octal = i64::from_str_radix(meant, 8).unwrap();
-            assert_eq!(
-                perm_of(&Value::Integer(octal)).unwrap(),
-                u32::try_from(octal).unwrap()
-            );
-        }
-        for plain in [0, 1, 4, 7, 8, 64, 0o444, 0o111, 0o222, 0o2755, 0o7777] {
-            assert_eq!(
-                perm_of(&Value::Integer(plain)).unwrap(),
-                u32::try_from(plain).unwrap()
-            );
-        }
-        assert!(perm_of(&Value::Integer(0o10000)).is_err());
-    }
 }

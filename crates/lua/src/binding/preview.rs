@@ -39,3 +39,29 @@ pub(crate) fn call(class: &str, separator: &str, method: &str, args: &[Value]) -
     }
     format!("{class}{separator}{method}({})", shown.join(", "))
 }
+
+/// A value for a message: its type, and what it holds where that is short.
+pub(crate) fn shown(value: &Value) -> String {
+    match value {
+        Value::Nil => "nil".to_owned(),
+        Value::Boolean(flag) => format!("the boolean {flag}"),
+        Value::Integer(number) => format!("{number}"),
+        Value::Number(number) => format!("{number}"),
+        Value::String(text) => text::cut(&text::quoted(&text.as_bytes()), 60),
+        other => format!("a {}", type_name(other)),
+    }
+}
+
+/// The author's word for a value's type.
+pub(crate) fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Nil => "nil",
+        Value::Boolean(_) => "boolean",
+        Value::Integer(_) | Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Table(_) => "table",
+        Value::Function(_) => "function",
+        Value::Thread(_) => "thread",
+        _ => "userdata",
+    }
+}

@@ -1,9 +1,9 @@
 //! Until when a test or a file may run.
 //!
 //! Its time does not pass while it waits for what other files hold of the pool: see
-//! [`Stopwatch`](provium_lab::Stopwatch).
+//! [`Stopwatch`](provium_pool::Stopwatch).
 
-use provium_lab::Caller;
+use provium_pool::Caller;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! Drives a task's coroutine to its end: its own, its deadline's, or the user's.
 
 use crate::binding::text;
-use crate::binding::units;
 use crate::engine::blocked_syscalls;
 use crate::engine::failure::{Failure, Frame};
 use crate::engine::lua_state::{OUT_OF_MEMORY, out_of_memory};
 use crate::engine::task::{Task, TaskState};
 use crate::engine::test_file::FileState;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
+use provium_units::format_duration;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -153,7 +153,7 @@ fn interrupted(
 }
 
 fn timed_out(state: &FileState, task: &Task, place: &str, frames: Vec<Frame>) -> Ended {
-    let after = units::spell(task.deadline.allowed());
+    let after = format_duration(task.deadline.allowed());
     let whole = if task.deadline.ends_file() {
         "the file "
     } else {

@@ -4,7 +4,8 @@ use crate::engine::cancel::CancelToken;
 use crate::testing::TestSelection;
 use camino::Utf8PathBuf;
 use provium_events::Sink;
-use provium_lab::{Environment, FileWatch, Site};
+use provium_lab::{Environment, Site};
+use provium_pool::FileWatch;
 use std::sync::Arc;
 use std::time::Duration;
 

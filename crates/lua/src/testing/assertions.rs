@@ -3,10 +3,11 @@
 use super::context::TestContext;
 use super::diff::{differences, first_difference, pair, plain, quoted};
 use crate::api::objects::is_result;
-use crate::binding::args::{Args, number_of};
+use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::raise::Raise;
 use crate::binding::text::{self, cut};
+use crate::binding::values::number_of;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
 /// Longest text shown whole when something is not found in it.

@@ -1,16 +1,18 @@
-//! The last of what the VMs of a test said on their consoles.
+//! The ends of the consoles of a failed test's VMs.
 
+use provium_events::ConsoleExcerpt;
 use provium_lab::{Lab, Scope};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 /// Bytes kept of each console.
 const TAIL: u64 = 4 * 1024;
 
-/// The tails of the consoles that a test in `scope` could see, each under its VM's name; empty where
-/// nothing booted.
-pub(crate) fn tails(lab: &Lab, scope: &Scope) -> String {
-    let mut text = String::new();
+/// Lines at the end of a console by which a message is recognised that contains them already.
+const KNOWN_BY: usize = 3;
+
+/// The ends of the consoles that a test in `scope` could see; of VMs that printed nothing there is none.
+pub(crate) fn excerpts(lab: &Lab, scope: &Scope) -> Vec<ConsoleExcerpt> {
+    let mut excerpts = Vec::new();
     let mut seen = BTreeSet::new();
     let scopes = std::iter::successors(Some(scope), |scope| scope.parent());
     let vms = scopes.flat_map(|scope| lab.all_vms(scope));
@@ -18,11 +20,41 @@ pub(crate) fn tails(lab: &Lab, scope: &Scope) -> String {
         let console = vm.console();
         let from = console.mark().saturating_sub(TAIL);
         let tail = console.since(from).unwrap_or_default();
-        if !tail.is_empty() {
-            let tail = String::from_utf8_lossy(&tail).replace('\r', "");
-            let _ = writeln!(text, "--- console of vm `{}`", vm.name());
-            let _ = writeln!(text, "{}", tail.trim_end());
+        let text = String::from_utf8_lossy(&tail).replace('\r', "");
+        if !text.trim().is_empty() {
+            excerpts.push(ConsoleExcerpt {
+                vm: vm.name().to_owned(),
+                text: text.trim_end().to_owned(),
+                in_reason: false,
+            });
         }
     }
-    text
+    excerpts
+}
+
+/// Marks the consoles whose end `reason` contains, as errors about a dead guest do.
+pub(crate) fn mark_contained(excerpts: &mut [ConsoleExcerpt], reason: &str) {
+    for excerpt in excerpts {
+        let lines = excerpt.text.trim_end().lines().rev().take(KNOWN_BY);
+        let mut lines = lines.map(str::trim).filter(|line| !line.is_empty());
+        excerpt.in_reason = lines.all(|line| reason.contains(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_console_whose_end_is_in_the_reason_is_marked() {
+        let excerpt = |text: &str| ConsoleExcerpt {
+            vm: "web".to_owned(),
+            text: text.to_owned(),
+            in_reason: false,
+        };
+        let mut excerpts = [excerpt("one\ntwo\n\n  three\nfour"), excerpt("four\nfive")];
+        mark_contained(&mut excerpts, "it died:\n  | two\n  | three\n  | four");
+        assert!(excerpts[0].in_reason);
+        assert!(!excerpts[1].in_reason);
+    }
 }

@@ -1,10 +1,10 @@
 //! A test's metadata: what the harness acts on, and everything, for who reads the events.
 
 use super::kernel_logs::KernelLog;
-use crate::binding::args::{integer_of, text_of, words_of};
 use crate::binding::data::{Data, Form};
+use crate::binding::preview::shown;
 use crate::binding::text;
-use crate::binding::units;
+use crate::binding::values::{duration_of, integer_of, text_of, words_of};
 use mlua::{Lua, Table, Value};
 use std::time::Duration;
 
@@ -35,9 +35,8 @@ impl Meta {
         let mut meta = Self::default();
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair.map_err(|error| error.to_string())?;
-            let key = text_of(&key).map_err(|_| {
-                format!("meta keys are strings, got the key {}", units::shown(&key))
-            })?;
+            let key = text_of(&key)
+                .map_err(|_| format!("meta keys are strings, got the key {}", shown(&key)))?;
             meta.take(&key, &value)
                 .map_err(|why| format!("meta `{key}`: {why}"))?;
             let data = Data::from_lua(lua, &value, Form::Free, None);
@@ -63,7 +62,7 @@ impl Meta {
                     .collect::<Result<_, _>>()?;
             }
             ("tags", value) => self.tags = vec![words_of(value)?],
-            ("timeout", value) => self.timeout = Some(units::duration(value)?),
+            ("timeout", value) => self.timeout = Some(duration_of(value)?),
             ("retries", value) => self.retries = Some(retries_of(value)?),
             ("expect_fail", value) => self.expect_fail = Some(words_of(value)?),
             ("kernel_log", value) => self.kernel_log = KernelLog::read(value)?,
@@ -92,10 +91,7 @@ fn flag_of(value: &Value) -> Result<bool, String> {
     match value {
         Value::Boolean(flag) => Ok(*flag),
         Value::Integer(number) => Ok(*number != 0),
-        other => Err(format!(
-            "must be true or false, got {}",
-            units::shown(other)
-        )),
+        other => Err(format!("must be true or false, got {}", shown(other))),
     }
 }
 

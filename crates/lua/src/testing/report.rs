@@ -87,15 +87,15 @@ impl Reporter {
                 details,
             },
             Status::Failed => {
-                let console_excerpt =
-                    Some(verdict.consoles.clone()).filter(|text| !text.is_empty());
+                let consoles = verdict.consoles.clone();
                 Event::TestFailed {
                     path,
                     name,
                     duration_ns,
                     meta,
                     reason,
-                    console_excerpt,
+                    console_excerpt: events::ConsoleExcerpt::join(&consoles),
+                    consoles,
                     details,
                 }
             }

@@ -139,7 +139,7 @@ async fn run_once(
     };
     conclude(&mut verdict, &run, ended, problems);
     // Once the scope is closed its VMs are no longer found.
-    let tails = consoles::tails(&state.lab, &scope);
+    let mut excerpts = consoles::excerpts(&state.lab, &scope);
     let own_lab = run.own_lab.take();
     let watched = Watched::new(state, &scope, own_lab.as_ref());
     if own_lab.is_some() {
@@ -161,7 +161,8 @@ async fn run_once(
     }
     watched.conclude(&state.kernel_logs, &test.meta.kernel_log, &mut verdict);
     if verdict.status == Status::Failed {
-        verdict.consoles = tails;
+        consoles::mark_contained(&mut excerpts, &verdict.message);
+        verdict.consoles = excerpts;
     }
     verdict.duration = started.elapsed();
     Ok(verdict)

@@ -7,6 +7,7 @@ use crate::engine::failure::Failure;
 use crate::engine::log::{Log, LogLines};
 use crate::engine::task::Task;
 use mlua::{Function, Value};
+use provium_events::ConsoleExcerpt;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -189,8 +190,8 @@ pub(crate) struct Verdict {
     pub(crate) log: Vec<String>,
     pub(crate) steps: Vec<Step>,
     pub(crate) attachments: Vec<Attachment>,
-    /// The last of what the VMs' consoles said.
-    pub(crate) consoles: String,
+    /// The ends of the VMs' consoles.
+    pub(crate) consoles: Vec<ConsoleExcerpt>,
     /// How often it was run.
     pub(crate) attempts: u32,
     pub(crate) duration: Duration,
@@ -209,7 +210,7 @@ impl Verdict {
             log: Vec::new(),
             steps: Vec::new(),
             attachments: Vec::new(),
-            consoles: String::new(),
+            consoles: Vec::new(),
             attempts: 0,
             duration: Duration::ZERO,
         }

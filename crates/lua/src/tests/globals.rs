@@ -73,7 +73,7 @@ test("wait_until", function(t)
   t:assert_eq(err, "a.test.lua:25: own")
   t:assert_eq(t:assert_raises(function() wait_until() end), "a.test.lua:27: wait_until: must be given a function, got nil")
   local err = t:assert_raises(function() wait_until(function() end, {timeout = -1}) end)
-  t:assert_contains(err, "option `timeout`: a duration must not be negative, got -1")
+  t:assert_contains(err, "option `timeout`: `-1` is negative")
 end)
 "#,
     );

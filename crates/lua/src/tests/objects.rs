@@ -76,7 +76,7 @@ end
 test("refused", function(t)
   refused(t, function() vm:rnu("x") end, "vm has no method `rnu`; did you mean `run`?")
   refused(t, function() vm:boot{memroy = "1G"} end, "vm `v`: boot(): unknown option `memroy`; did you mean `memory`?")
-  refused(t, function() vm:boot{memory = "lots"} end, "option `memory`: bad size \"lots\"")
+  refused(t, function() vm:boot{memory = "lots"} end, "option `memory`: `lots` is not a size")
   refused(t, function() vm:run("true") end, "a.test.lua:11: vm `v`: run(\"true\") needs state booted", "it is created")
   refused(t, function() vm.run("x") end, "vm:run: needs a vm before its arguments, got \"x\"")
   refused(t, function() vm:run_async("x", {timeout = 1}) end, "proc:wait")

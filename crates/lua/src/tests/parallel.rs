@@ -3,9 +3,8 @@
 use super::{Case, passes};
 use crate::testing::{Expected, Status};
 use provium_events::{Event, Sink};
-use provium_lab::{Budget, BudgetError, Environment, Grant, Need, Unlimited};
-use std::future::Future;
-use std::pin::Pin;
+use provium_lab::Environment;
+use provium_pool::{Pool, Resources};
 use std::sync::Arc;
 
 #[test]
@@ -279,36 +278,16 @@ fn it_is_a_setting_of_the_file() {
     );
 }
 
-/// A pool of so many processors that gives whatever is asked for.
-struct Processors(u32);
-
-impl Budget for Processors {
-    fn acquire<'a>(
-        &'a self,
-        file: &'a str,
-        need: Need,
-    ) -> Pin<Box<dyn Future<Output = Result<Grant, BudgetError>> + Send + 'a>> {
-        Unlimited.acquire(file, need)
-    }
-
-    fn try_acquire(&self, file: &str, need: Need) -> Option<Grant> {
-        Unlimited.try_acquire(file, need)
-    }
-
-    fn total(&self) -> Option<Need> {
-        Some(Need {
-            memory: u64::MAX,
-            cpus: self.0,
-        })
-    }
-}
-
 impl Case {
     fn limit_processors(&mut self, cpus: u32) {
         let runtime = self.runtime.handle().clone();
         let sink = self.job.sink.clone();
-        let budget = Arc::new(Processors(cpus));
-        let environment = Environment::new(Vec::new(), None, budget, sink, 0, runtime);
+        let total = Resources {
+            cpus,
+            ..Resources::UNLIMITED
+        };
+        let pool = Pool::new(total, sink.clone());
+        let environment = Environment::new(Vec::new(), None, pool, sink, 0, runtime);
         self.job.environment = Arc::new(environment);
     }
 }

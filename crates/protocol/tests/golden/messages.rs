@@ -1,7 +1,7 @@
 //! Replies, errors, events, asks and answers.
 
 use crate::golden;
-use provium_protocol::message::{Entry, EntryType, Exit, GuestStats, ModuleFile, Stat};
+use provium_protocol::message::{DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile};
 use provium_protocol::{Answer, Ask, Descriptor, ErrorKind, Event, Lane, Reply, WireError};
 
 /// Fails to compile when a variant is added: it wants a line below.
@@ -48,7 +48,7 @@ fn replies() {
             stdout_dropped: 300,
             stderr_dropped: 0,
         } => b"\x81\xa3Ran\x95\x93\x00\xc0\xcd\x03\xe8\xc4\x03out\xc4\x00\xcd\x01,\x00",
-        Reply::Stat(Stat {
+        Reply::Stat(FileStat {
             size: 1,
             mtime: -2,
             mtime_ns: 3,
@@ -84,7 +84,7 @@ fn replies() {
 
 #[test]
 fn entries() {
-    let entry = |entry_type| Entry {
+    let entry = |entry_type| DirEntry {
         name: b"\xfe".to_vec(),
         entry_type,
     };

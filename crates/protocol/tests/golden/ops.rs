@@ -5,7 +5,7 @@ use provium_protocol::op::{
     Buffer, Exec, Link, Program, SetIdentity, SignalTarget, Stdin, Syscall, TailStart, Whence,
     WorkerSpec,
 };
-use provium_protocol::{CallId, Descriptor, Lane, Op};
+use provium_protocol::{AgentOp, CallId, Descriptor, Lane, Op};
 
 /// Fails to compile when a variant is added: it wants a line below.
 fn every_op_is_here(op: &Op) {
@@ -13,10 +13,6 @@ fn every_op_is_here(op: &Op) {
         Op::SpawnWorker(_)
         | Op::RetireWorker { .. }
         | Op::Batch { .. }
-        | Op::PowerOff
-        | Op::Stats
-        | Op::Quiesce
-        | Op::SetIdentity(_)
         | Op::Exec(_)
         | Op::Signal { .. }
         | Op::SignalAll { .. }
@@ -50,13 +46,21 @@ fn every_op_is_here(op: &Op) {
     }
 }
 
+/// The same for the agent's own operations.
+fn every_agent_op_is_here(op: &AgentOp) {
+    match op {
+        AgentOp::PowerOff | AgentOp::Stats | AgentOp::Quiesce | AgentOp::SetIdentity(_) => {}
+    }
+}
+
 fn path() -> Vec<u8> {
     b"/p\xff".to_vec()
 }
 
 #[test]
 fn to_the_agent_itself_and_about_workers() {
-    every_op_is_here(&Op::PowerOff);
+    every_op_is_here(&Op::Join);
+    every_agent_op_is_here(&AgentOp::PowerOff);
     golden! {
         Op::SpawnWorker(WorkerSpec {
             user: Some("nobody".to_owned()),
@@ -66,18 +70,18 @@ fn to_the_agent_itself_and_about_workers() {
         }) => b"\x81\xabSpawnWorker\x94\xa6nobody\xc4\x04/tmp\x91\x92\xc4\x01A\xc4\x011\x91\xa3net",
         Op::SpawnWorker(WorkerSpec::default()) => b"\x81\xabSpawnWorker\x94\xc0\xc0\x90\x90",
         Op::RetireWorker { lane: Lane::FIRST_WORKER } => b"\x81\xacRetireWorker\x91\x10",
-        Op::Batch { ops: vec![Op::Stats, Op::Join] } =>
-            b"\x81\xa5Batch\x91\x92\xa5Stats\xa4Join",
-        Op::PowerOff => b"\xa8PowerOff",
-        Op::Stats => b"\xa5Stats",
-        Op::Quiesce => b"\xa7Quiesce",
-        Op::SetIdentity(SetIdentity {
+        Op::Batch { ops: vec![Op::ClockGet, Op::Join] } =>
+            b"\x81\xa5Batch\x91\x92\xa8ClockGet\xa4Join",
+        AgentOp::PowerOff => b"\xa8PowerOff",
+        AgentOp::Stats => b"\xa5Stats",
+        AgentOp::Quiesce => b"\xa7Quiesce",
+        AgentOp::SetIdentity(SetIdentity {
             realtime_ns: Some(-3),
             hostname: Some("web".to_owned()),
             entropy: vec![0, 0xff],
             fresh_hwrng: true,
         }) => b"\x81\xabSetIdentity\x94\xfd\xa3web\xc4\x02\x00\xff\xc3",
-        Op::SetIdentity(SetIdentity::default()) => b"\x81\xabSetIdentity\x94\xc0\xc0\xc4\x00\xc2",
+        AgentOp::SetIdentity(SetIdentity::default()) => b"\x81\xabSetIdentity\x94\xc0\xc0\xc4\x00\xc2",
     }
 }
 

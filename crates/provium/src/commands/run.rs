@@ -1,24 +1,27 @@
 //! `provium [PATHS…]`: runs tests.
 
-use super::Verdict;
+use super::Exit;
 use super::runtime::{SHUTDOWN, runtime};
 use crate::failure::Failure;
 use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
 use crate::lowargs::RunArgs;
+use crate::machines::EmittedProgress;
 use crate::output::Writer;
 use crate::sources::sources;
 use crate::{machines, terminal};
-use provium_events::{Amount, Sink};
-use provium_lab::{Environment, Host, Need, Profile};
+use provium_events::{Resources, Sink, Stamped};
+use provium_lab::{Environment, Host, Profile};
+use provium_pool::{Pool, resources_of_vm};
 use provium_runner::{
-    About, History, LuaFiles, Outcome, Plan, Pool, STUCK_AFTER, Stop, TestFile, record_panics,
+    History, LuaFiles, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
-pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
+pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let settings = RunSettings::new(args)?;
     if settings.selected.files.is_empty() {
         terminal::error("provium: no test files (*.test.lua) are there, or none was asked for\n");
@@ -26,7 +29,8 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
     let runtime = runtime()?;
     let stop = Stop::new();
     let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
-    let prepared = runtime.block_on(interrupts.or(prepare(&settings)));
+    let (sink, events) = Sink::channel();
+    let prepared = runtime.block_on(interrupts.or(prepare(&settings, sink.clone())));
     let result = prepared.and_then(|(profiles, host)| {
         let handle = runtime.handle().clone();
         let run = Run {
@@ -35,6 +39,8 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
             host,
             stop,
             handle,
+            sink,
+            events,
         };
         run.finish(&runtime, &interrupts)
     });
@@ -43,13 +49,17 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
     result
 }
 
-/// What machines are made from and with. Nothing is needed where there is nothing to run.
-async fn prepare(settings: &RunSettings) -> Result<(Vec<Profile>, Option<Host>), Failure> {
+/// Prepares profiles and the host's means. Nothing is needed where there is nothing to run.
+async fn prepare(
+    settings: &RunSettings,
+    sink: Sink,
+) -> Result<(Vec<Profile>, Option<Host>), Failure> {
     let files = &settings.selected.files;
     if files.is_empty() {
         return Ok((Vec::new(), None));
     }
-    let prepared = machines::prepare(&settings.place.config, files, &settings.machine);
+    let progress = Arc::new(EmittedProgress(sink));
+    let prepared = machines::prepare(&settings.context.config, files, &settings.machine, progress);
     let (profiles, host) = prepared.await?;
     Ok((profiles, Some(host)))
 }
@@ -60,6 +70,8 @@ struct Run {
     host: Option<Host>,
     stop: Stop,
     handle: tokio::runtime::Handle,
+    sink: Sink,
+    events: Receiver<Stamped>,
 }
 
 impl Run {
@@ -67,21 +79,21 @@ impl Run {
         self,
         runtime: &tokio::runtime::Runtime,
         interrupts: &Interrupts,
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<Exit, Failure> {
         let settings = self.settings;
         let RunSettings {
-            place,
+            context,
             selected,
             machine,
             output,
             ..
         } = settings;
-        let (sink, events) = Sink::channel();
-        let sources = sources(&selected.files, place.base);
-        let cache_dir = place.config.cache_dir;
+        let (sink, events) = (self.sink, self.events);
+        let sources = sources(&selected.files, context.base);
+        let cache_dir = context.config.cache_dir;
         let mut history = History::load(&cache_dir);
         let expected = expected(&history, &selected.files);
-        let writer = Writer::start(&output, place.colour, expected, sources, events)?;
+        let writer = Writer::start(&output, context.colour, expected, sources, events)?;
 
         let accel = self
             .host
@@ -96,7 +108,7 @@ impl Run {
             fail_fast: settings.fail_fast,
             whole_files: takes_all,
             pressure: "/proc/pressure".into(),
-            about: About {
+            info: RunInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seed: machine.seed,
                 accel: accel.to_owned(),
@@ -107,7 +119,7 @@ impl Run {
         let environment = Environment::new(
             self.profiles,
             self.host,
-            Arc::new(pool.clone()),
+            pool.clone(),
             sink.clone(),
             machine.seed,
             self.handle,
@@ -155,14 +167,14 @@ impl Run {
         drop(environment);
         let stopped = || {
             terminal::last_words("provium: stopped at once\n");
-            Ok(Verdict::Failed)
+            Ok(Exit::Failed)
         };
         let Some(outcome) = outcome else {
             return stopped();
         };
         // It has sent its last word.
         let _ = thread.join();
-        // Who reads the output may stand still.
+        // The reader of the output may have stopped reading.
         let written = runtime.block_on(async {
             tokio::select! {
                 written = writer.finish() => Some(written),
@@ -179,21 +191,21 @@ impl Run {
                  `provium doctor` says why\n",
             );
         }
-        let verdict = verdict(&outcome);
-        if !takes_all && verdict == Verdict::Passed && outcome.passed + outcome.skipped == 0 {
+        let exit = exit(&outcome);
+        if !takes_all && exit == Exit::Passed && outcome.passed + outcome.skipped == 0 {
             terminal::error(
                 "provium: no test matches what was asked for; `provium list` shows all\n",
             );
         }
-        Ok(verdict)
+        Ok(exit)
     }
 }
 
-fn verdict(outcome: &Outcome) -> Verdict {
+fn exit(outcome: &Outcome) -> Exit {
     if outcome.files_failed > 0 || outcome.stopped {
-        Verdict::Failed
+        Exit::Failed
     } else {
-        Verdict::Passed
+        Exit::Passed
     }
 }
 
@@ -208,15 +220,11 @@ fn expected(history: &History, files: &[TestFile]) -> BTreeMap<String, u64> {
 }
 
 /// What a file is taken to need: one VM of the smallest kind.
-fn usual_need(profiles: &[Profile]) -> Amount {
+fn usual_need(profiles: &[Profile]) -> Resources {
     let smallest = profiles
         .iter()
-        .map(|profile| Need::of_vm(profile.memory, profile.cpus));
-    let smallest = smallest
-        .min_by_key(|need| (need.memory, need.cpus))
-        .unwrap_or_default();
-    Amount {
-        memory_bytes: smallest.memory,
-        cpus: smallest.cpus,
-    }
+        .map(|profile| resources_of_vm(profile.memory, profile.cpus));
+    smallest
+        .min_by_key(|need| (need.memory_bytes, need.cpus))
+        .unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use super::profile::{Defaults, ProfileConfig};
 use super::section::{Document, Section};
 use super::{find, folder};
 use crate::failure::Failure;
-use crate::units::did_you_mean;
+use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Arc;
 

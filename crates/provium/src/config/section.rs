@@ -2,9 +2,10 @@
 //!
 //! The only place that knows the TOML library.
 
-use super::error::{ConfigError, Place};
-use crate::units::{self, did_you_mean};
+use super::error::{ConfigError, ConfigLocation};
+use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_units::{parse_duration, parse_size};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +72,7 @@ impl Document {
 
     /// Something is wrong with those bytes.
     pub(super) fn error(&self, span: Span, what: String) -> ConfigError {
-        let place = Place {
+        let place = ConfigLocation {
             path: self.shown.clone(),
             text: self.text.clone(),
             span,
@@ -131,7 +132,7 @@ impl<'a> Section<'a> {
         Err(self.error(key.span(), what))
     }
 
-    /// Where the key itself stands.
+    /// Where the key itself is.
     pub(super) fn key_span(&self, key: &str) -> Option<Span> {
         self.table
             .keys()
@@ -168,7 +169,7 @@ impl<'a> Section<'a> {
             .is_some_and(|value| value.get_ref().is_str())
     }
 
-    /// The string under the key; what is no string is passed over.
+    /// The string under the key; any other value is ignored.
     pub(super) fn string_if_any(&self, key: &str) -> Placed<String> {
         let value = self.value(key)?;
         Some((value.get_ref().as_str()?.to_owned(), value.span()))
@@ -225,7 +226,7 @@ impl<'a> Section<'a> {
         };
         let size = match value.get_ref() {
             DeValue::String(text) => {
-                units::size(text).map_err(|what| self.error(value.span(), what))?
+                parse_size(text).map_err(|error| self.error(value.span(), error.to_string()))?
             }
             other => integer(other)
                 .and_then(|number| u64::try_from(number).ok())
@@ -249,7 +250,8 @@ impl<'a> Section<'a> {
                 return Err(self.wrong(key, value, "a duration: seconds, or a string like \"2m\""));
             }
         };
-        let duration = units::duration(&text).map_err(|what| self.error(value.span(), what))?;
+        let duration =
+            parse_duration(&text).map_err(|error| self.error(value.span(), error.to_string()))?;
         Ok(Some((duration, value.span())))
     }
 

@@ -3,6 +3,7 @@
 
 use crate::process::{children, is_gone, wait_for};
 use crate::project::{Finished, Project, Running, boots, provium};
+use provium_events::{Event, NoticeLevel, NoticeSubject};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -197,11 +198,43 @@ fn a_damaged_template_is_reported_removed_and_rebuilt() {
         assert_eq!(ran.boots(), ["cold"], "{what}: {}", ran.all());
         let path = regex::escape(template.to_str().unwrap());
         ran.warns(&format!("boot template.*{path}.* removed and rebuilt"));
+        assert!(ran.has_event(is_rebuilt_template), "{what}");
         cache.has_no_drafts();
     }
     let ran = cache.boot();
     assert_eq!(ran.boots(), ["template"], "{}", ran.all());
     assert_eq!(ran.stderr, "");
+}
+
+fn is_rebuilt_template(event: &Event) -> bool {
+    let Event::Notice(notice) = event else {
+        return false;
+    };
+    notice.level == NoticeLevel::Warning
+        && notice.about == NoticeSubject::Template
+        && notice.file.as_deref() == Some("boot.test.lua")
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn damage_is_shown_in_the_line_of_its_file_and_under_a_file_that_fails() {
+    let cache = CacheProject::new(&[]);
+    cache.boot();
+    std::fs::remove_file(cache.template().join("devices")).unwrap();
+    let ran = cache.project.run(&["--json", "boot.test.lua"]).passes();
+    ran.prints(
+        "\"notices\":[{\"level\":\"warning\",\"about\":\"template\",\"text\":\"a boot template in",
+    );
+
+    std::fs::remove_file(cache.template().join("devices")).unwrap();
+    cache.project.edit("boot.test.lua", "up\\n\")", "down\")");
+    let ran = cache.project.run(&["boot.test.lua"]).exits_with(1);
+    ran.prints("0 skipped)");
+    assert!(
+        ran.stdout.contains("\n  warning a boot template in"),
+        "{}",
+        ran.all()
+    );
 }
 
 const USES: &str = r#"local folder = assert(os.getenv("FOLDER"))

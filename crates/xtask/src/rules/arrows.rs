@@ -13,6 +13,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     // Only for the version that both wire formats share.
     ("events", &["protocol"]),
+    ("units", &[]),
+    ("pool", &["events"]),
     ("process", &[]),
     ("qmp", &[]),
     ("store", &[]),
@@ -24,16 +26,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "lab",
         &[
-            "protocol", "events", "process", "store", "image", "guest", "vmm",
+            "protocol", "units", "events", "pool", "process", "store", "image", "guest", "vmm",
         ],
     ),
-    ("lua", &["events", "lab"]),
-    ("runner", &["events", "lab", "lua"]),
-    ("report", &["events"]),
+    ("lua", &["units", "events", "lab", "pool"]),
+    ("runner", &["units", "events", "lab", "lua", "pool"]),
+    ("report", &["units", "events"]),
     (
         "provium",
         &[
-            "events", "process", "store", "image", "vmm", "lab", "lua", "runner", "report",
+            "units", "events", "pool", "process", "store", "image", "vmm", "lab", "lua", "runner",
+            "report",
         ],
     ),
     ("xtask", &[]),

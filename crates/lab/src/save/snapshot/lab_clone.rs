@@ -11,7 +11,6 @@
 //! ```
 
 use crate::apart::apart;
-use crate::budget::{Grant, Need};
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
 use crate::graph::scope::{ResourceId, Scope};
@@ -22,6 +21,7 @@ use crate::lock::lock;
 use crate::save::snapshot::baseline::{Baseline, Moment, Was};
 use crate::vm::Vm;
 use futures_util::future::try_join_all;
+use provium_pool::{Grant, Resources};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -62,7 +62,7 @@ impl Baseline {
         })
     }
 
-    fn needs(&self) -> impl Iterator<Item = (&Vm, Need)> {
+    fn needs(&self) -> impl Iterator<Item = (&Vm, Resources)> {
         self.on().map(|(vm, moment)| (vm, moment.snapshot.need()))
     }
 }
@@ -72,8 +72,10 @@ impl Lab {
     pub fn try_reserve(&self, baseline: &Baseline) -> Option<Room> {
         let grants = baseline.needs().map(|(vm, need)| {
             let environment = vm.environment();
-            environment.spares.make_room(environment.budget().room());
-            vm.0.file.try_acquire(need)
+            environment
+                .warm_pool
+                .make_room(environment.pool().available().memory_bytes);
+            vm.0.file.budget.try_acquire(need)
         });
         grants.collect::<Option<_>>().map(Room)
     }

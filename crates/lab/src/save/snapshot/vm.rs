@@ -1,6 +1,5 @@
 //! The snapshot of a VM.
 
-use crate::budget::Need;
 use crate::error::LabError;
 use crate::graph::scope::ResourceId;
 use crate::guest::process::ProcessMark;
@@ -8,6 +7,7 @@ use crate::save::SavedVm;
 use crate::save::snapshot::folder::{Folder, VM_SIGN, open_sealed};
 use crate::vm::{Past, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_pool::{Resources, resources_of_vm};
 use provium_store::{Entry, Seal};
 use std::fmt;
 use std::io;
@@ -85,9 +85,9 @@ impl Snapshot {
     }
 
     /// What a VM takes that is restored from it.
-    pub(crate) fn need(&self) -> Need {
+    pub(crate) fn need(&self) -> Resources {
         let machine = &self.0.saved.machine.manifest;
-        Need::of_vm(machine.memory, machine.cpus)
+        resources_of_vm(machine.memory, machine.cpus)
     }
 
     /// What a VM is made with that is to be booted as the saved one was.
@@ -99,7 +99,7 @@ impl Snapshot {
             rng_seed: machine.rng_seed,
             ..VmOptions::default()
         };
-        let options = self.0.saved.facts.options.clone();
+        let options = self.0.saved.manifest.options.clone();
         options.unwrap_or_default().over(&of_machine)
     }
 
@@ -110,7 +110,7 @@ impl Snapshot {
 
     /// What messages call it.
     pub fn subject(&self) -> String {
-        format!("snapshot of vm `{}`", self.0.saved.facts.name)
+        format!("snapshot of vm `{}`", self.0.saved.manifest.name)
     }
 
     /// Its folder.

@@ -6,11 +6,12 @@
 
 use crate::api::objects;
 use crate::binding::class::{raw_function, waiting_function};
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
 use crate::binding::stack;
-use crate::binding::units::{shown, spell};
 use crate::engine::task::{Task, TaskState};
 use mlua::{Lua, MultiValue, Result, Table, Value};
+use provium_units::format_duration;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -80,7 +81,7 @@ impl Timer {
     }
 
     fn not_met(&self, why: &str) -> Raise {
-        let timeout = spell(self.timeout);
+        let timeout = format_duration(self.timeout);
         Raise::message(format!(
             "wait_until: {} not met within {timeout}{why}",
             self.what

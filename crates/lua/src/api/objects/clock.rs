@@ -2,7 +2,7 @@
 
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::Raise;
-use crate::binding::units::signed_nanoseconds;
+use crate::binding::values::signed_nanoseconds_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Clock, LabCopy, Vm};
 
@@ -51,7 +51,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             Ok(this.0.sleep(args.duration(0, "the duration")?).await?)
         })?
         .waits("advance", |_, this, args| async move {
-            let ns = signed_nanoseconds(&args.value(0)).map_err(Raise::argument)?;
+            let ns = signed_nanoseconds_of(&args.value(0)).map_err(Raise::argument)?;
             this.0.advance(ns).await?;
             Ok(())
         })?
@@ -84,7 +84,7 @@ pub(super) fn point_in_time(value: &Value) -> std::result::Result<i64, Raise> {
         other => {
             let text = format!(
                 "the time: must be seconds since 1970, got {}",
-                crate::binding::units::shown(other)
+                crate::binding::preview::shown(other)
             );
             Err(Raise::argument(text))
         }

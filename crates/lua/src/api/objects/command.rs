@@ -6,10 +6,12 @@
 //! | `run("prog", {"a", "b"})`, `run("prog", {})`, `run("prog", {args = {…}, opts})` | the program |
 //! | `run({"prog", "a"}, {opts})` | the program |
 
-use crate::binding::args::{Args, bytes_of};
+use crate::binding::args::Args;
 use crate::binding::options::{Options, list_of};
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units::{duration, shown};
+use crate::binding::values::bytes_of;
+use crate::binding::values::duration_of;
 use mlua::{Table, Value};
 use provium_lab::{CommandSpec, Program, StdinSource};
 use serde_bytes::ByteBuf;
@@ -192,7 +194,7 @@ fn timeout(options: &Options, manner: Manner) -> Result<Option<Duration>, Raise>
         return Err(Raise::argument("give `timeout` or `timeout_ms`, not both"));
     }
     if let Some(milliseconds) = options.number("timeout_ms")? {
-        let limit = duration(&Value::Number(milliseconds / 1000.0));
+        let limit = duration_of(&Value::Number(milliseconds / 1000.0));
         return limit
             .map(Some)
             .map_err(|why| Raise::argument(format!("option `timeout_ms`: {why}")));

@@ -2,10 +2,10 @@
 
 use super::stream;
 use super::value::here;
-use crate::binding::args::bytes_of;
 use crate::binding::class::{Class, Object};
 use crate::binding::options::list_of;
 use crate::binding::raise::Raise;
+use crate::binding::values::bytes_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Console, LabCopy, Vm};
 use std::time::Duration;

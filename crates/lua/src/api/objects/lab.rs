@@ -8,11 +8,12 @@ use super::vm::{self, VmObject};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::options::list_of;
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units::shown;
 use crate::engine::test_file::FileState;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Claim, Lab, LabCopy, Member, MemberKind};
+use provium_lab::{Lab, LabCopy, Member, MemberKind};
+use provium_pool::Claim;
 use std::time::Duration;
 
 /// How long a barrier waits that is given no time.

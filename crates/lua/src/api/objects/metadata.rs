@@ -1,10 +1,10 @@
 //! Metadata of the guest's files as Lua tables.
 
 use mlua::{Lua, Result, Table};
-use provium_lab::{Entry, EntryType, Stat};
+use provium_lab::{DirEntry, EntryType, FileStat};
 
 /// `{size, mtime, mtime_ns, perm, entry_type, uid, gid, ino, nlink}`.
-pub(super) fn stat_table(lua: &Lua, stat: &Stat) -> Result<Table> {
+pub(super) fn stat_table(lua: &Lua, stat: &FileStat) -> Result<Table> {
     let table = lua.create_table()?;
     table.raw_set("size", stat.size)?;
     let nanoseconds = whole_nanoseconds(stat.mtime, stat.mtime_ns);
@@ -33,7 +33,7 @@ fn seconds(seconds: i64, below: impl Into<i64>) -> f64 {
 }
 
 /// `{{name, entry_type}, …}`.
-pub(super) fn entries_table(lua: &Lua, entries: &[Entry]) -> Result<Table> {
+pub(super) fn entries_table(lua: &Lua, entries: &[DirEntry]) -> Result<Table> {
     let list = lua.create_table_with_capacity(entries.len(), 0)?;
     for (index, entry) in entries.iter().enumerate() {
         let table = lua.create_table()?;

@@ -10,6 +10,7 @@ use crate::fixture::{note_file, note_mode, note_written};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::WriteMode;
+use provium_lab::request::{Chmod, ListDir, MakeDir, ReadLink, Rename, Stat, Symlink, Unlink};
 
 /// Adds them.
 pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
@@ -102,40 +103,45 @@ pub(super) fn host_path(lua: &Lua, path: &str) -> Utf8PathBuf {
 fn names<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
     class
         .waits("stat", |lua, this, args| async move {
-            let stat = this.surface().stat(&args.path(0, "the path")?).await?;
+            let path = args.path(0, "the path")?;
+            let stat = this.surface().call(Stat { path }).await?;
             Ok(stat_table(&lua, &stat)?)
         })?
         .waits("listdir", |lua, this, args| async move {
-            let entries = this.surface().listdir(&args.path(0, "the path")?).await?;
+            let path = args.path(0, "the path")?;
+            let entries = this.surface().call(ListDir { path }).await?;
             Ok(entries_table(&lua, &entries)?)
         })?
         .waits("mkdir", |_, this, args| async move {
             let path = args.path(0, "the path")?;
             let options = args.options(1, &["parents", "perm"])?;
-            let perm = options.perm("perm")?;
-            Ok(this
-                .surface()
-                .mkdir(&path, options.flag("parents")?, perm)
-                .await?)
+            let request = MakeDir {
+                path,
+                parents: options.flag("parents")?,
+                perm: options.perm("perm")?,
+            };
+            Ok(this.surface().call(request).await?)
         })?
         .waits("unlink", |_, this, args| async move {
-            Ok(this.surface().unlink(&args.path(0, "the path")?).await?)
+            let path = args.path(0, "the path")?;
+            Ok(this.surface().call(Unlink { path }).await?)
         })?
         .waits("rename", |_, this, args| async move {
             let (from, to) = (args.path(0, "the path")?, args.path(1, "the new path")?);
-            Ok(this.surface().rename(&from, &to).await?)
+            Ok(this.surface().call(Rename { from, to }).await?)
         })?
         .waits("chmod", |_, this, args| async move {
             let path = args.path(0, "the path")?;
             let perm = args.perm(1, "the permission bits")?;
-            Ok(this.surface().chmod(&path, perm).await?)
+            Ok(this.surface().call(Chmod { path, perm }).await?)
         })?
         .waits("symlink", |_, this, args| async move {
             let (target, path) = (args.path(0, "the target")?, args.path(1, "the path")?);
-            Ok(this.surface().symlink(&target, &path).await?)
+            Ok(this.surface().call(Symlink { target, path }).await?)
         })?
         .waits("readlink", |lua, this, args| async move {
-            let target = this.surface().readlink(&args.path(0, "the path")?).await?;
+            let path = args.path(0, "the path")?;
+            let target = this.surface().call(ReadLink { path }).await?;
             Ok::<_, Raise>(lua.create_string(target)?)
         })
 }

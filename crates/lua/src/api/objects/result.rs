@@ -3,8 +3,8 @@
 use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
 use crate::binding::raise::Raise;
+use crate::binding::signals::signal_name;
 use crate::binding::text::{self, cut};
-use crate::binding::units::signal_name;
 use mlua::{IntoLua, Lua, LuaString, Result, Value};
 use provium_lab::{RunResult, RunStatus};
 use std::fmt::Write as _;

@@ -1,8 +1,9 @@
 //! What a file sets for all its tests: `provium.timeout = "30s"`.
 
 use crate::binding::options::unknown;
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units::{duration, shown};
+use crate::binding::values::duration_of;
 use crate::engine::test_file::FileState;
 use crate::testing::{expect_file_scope, retries_of};
 use mlua::{IntoLua, Lua, Result, Value};
@@ -22,7 +23,7 @@ pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result
     let bad = |why: String| Raise::message(format!("provium.{key}: {why}"));
     let settings = &FileState::of(lua).settings;
     match key {
-        "timeout" => settings.timeout.set(Some(duration(value).map_err(bad)?)),
+        "timeout" => settings.timeout.set(Some(duration_of(value).map_err(bad)?)),
         "reset_between_tests" => settings
             .reset_between_tests
             .set(boolean(value).map_err(bad)?),

@@ -3,10 +3,11 @@
 use super::paths::host_path;
 use super::value::{self, as_object, here};
 use super::vm::VmObject;
-use crate::binding::args::{Args, text_of};
+use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units::shown;
+use crate::binding::values::text_of;
 use crate::engine::test_file::FileState;
 use crate::fixture::{note_file, note_written};
 use camino::Utf8PathBuf;

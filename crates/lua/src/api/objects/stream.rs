@@ -3,8 +3,8 @@
 use super::value;
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units::shown;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 use provium_lab::ByteStream;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -4,11 +4,12 @@ use super::surface::HasSurface;
 use super::value::here;
 use super::{file, pending};
 use crate::api::globals::syscall_number;
-use crate::binding::args::{Args, bytes_of, integer_of};
+use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::options::Options;
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units::shown;
+use crate::binding::values::{bytes_of, integer_of};
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{Buffer, Link, Syscall, SyscallResult, errno};
 

@@ -3,11 +3,11 @@
 use crate::binding::class::{Class, Object, object, raw_function, waiting_function};
 use crate::binding::raise::Raise;
 use crate::binding::stack;
-use crate::binding::units::spell;
 use crate::engine::drive::drive_spawned;
 use crate::engine::task::{Task, TaskState};
 use crate::engine::test_file::FileState;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Result, Table, Value};
+use provium_units::format_duration;
 use std::rc::Rc;
 
 /// Most tasks of a test, or of a file's top level, at a time; more come of a loop without end.
@@ -140,7 +140,10 @@ async fn join(
         None => task.ended().await,
         Some(limit) => {
             if tokio::time::timeout(limit, task.ended()).await.is_err() {
-                return Err(Raise::argument(format!("not done within {}", spell(limit))));
+                return Err(Raise::argument(format!(
+                    "not done within {}",
+                    format_duration(limit)
+                )));
             }
         }
     }

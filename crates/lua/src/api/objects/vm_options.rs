@@ -1,10 +1,10 @@
 //! Options of a VM, at its creation and at each boot.
 
 use super::clock::point_in_time;
-use crate::binding::args::{bytes_of, text_of};
 use crate::binding::options::{Options, list_of};
+use crate::binding::preview::shown;
 use crate::binding::raise::Raise;
-use crate::binding::units::shown;
+use crate::binding::values::{bytes_of, text_of};
 use mlua::{Table, Value};
 use provium_lab::{BootFile, VmOptions};
 

@@ -3,9 +3,10 @@
 use super::command::{environment, user};
 use super::surface::{self, HasSurface};
 use super::value;
-use crate::binding::args::{Args, text_of};
+use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::Raise;
+use crate::binding::values::text_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{LabCopy, Surface, Worker, WorkerSpec};
 use serde_bytes::ByteBuf;

@@ -247,7 +247,7 @@ fn text_to_write(lua: &Lua, args: &Args, index: usize) -> std::result::Result<Ve
         Some(text) => Ok(text.as_bytes().to_vec()),
         None => Err(Raise::argument(format!(
             "what is written must be a string, got {}",
-            crate::binding::units::shown(&value)
+            crate::binding::preview::shown(&value)
         ))),
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn formats(args: &Args) -> Result<Vec<Format>, Raise> {
             }
         }
         number => {
-            let count = crate::binding::args::integer_of(number).map_err(|_| bad())?;
+            let count = crate::binding::values::integer_of(number).map_err(|_| bad())?;
             usize::try_from(count).map(Format::Count).map_err(|_| bad())
         }
     };

@@ -1,0 +1,51 @@
+//! Calls that block others: raw syscalls that have not returned, and calls that use a descriptor.
+
+use crate::channel::Channel;
+use crate::kind::CallKind;
+use crate::lane::LaneHandle;
+use provium_protocol::{Descriptor, Lane};
+use std::time::Duration;
+
+/// A raw syscall that has not returned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockingCall {
+    /// Its number, x86-64.
+    pub nr: i64,
+    /// How long ago it was sent.
+    pub waiting: Duration,
+}
+
+impl LaneHandle {
+    /// Cancels the calls that use a descriptor, before it is closed: they may block in it for ever. Their
+    /// callers get the error that they were cancelled.
+    pub fn cancel_calls_on(&self, fd: Descriptor) {
+        let shared = self.channel().shared();
+        for call in shared.open_calls(self.lane()) {
+            if call.kind() == (CallKind::Descriptor { fd }) {
+                shared.abandon(&call);
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// The raw syscalls that have not returned, the oldest of each lane.
+    pub fn blocking_calls(&self) -> Vec<(Lane, BlockingCall)> {
+        let lanes = self.shared().lanes_in_use().into_iter();
+        let blocking = lanes.filter_map(|lane| Some((lane, self.blocking_call(lane)?)));
+        blocking.collect()
+    }
+
+    /// The raw syscall of a lane that has waited longest for its result; what needs the same thread
+    /// waits behind it.
+    pub fn blocking_call(&self, lane: Lane) -> Option<BlockingCall> {
+        let calls = self.shared().open_calls(lane);
+        calls.iter().find_map(|cell| match cell.kind() {
+            CallKind::Raw { nr } => Some(BlockingCall {
+                nr,
+                waiting: cell.opened.elapsed(),
+            }),
+            _ => None,
+        })
+    }
+}

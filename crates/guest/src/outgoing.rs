@@ -1,0 +1,35 @@
+//! A request as it is sent, with what the host must remember of it.
+
+use crate::allowance::Allowance;
+use crate::kind::CallKind;
+use provium_protocol::{AgentOp, Lane, Op, codec};
+
+/// A request that has not been sent.
+pub(crate) struct Outgoing {
+    pub(crate) lane: Lane,
+    pub(crate) kind: CallKind,
+    pub(crate) allowance: Allowance,
+    pub(crate) message: Vec<u8>,
+}
+
+impl Outgoing {
+    /// A request to the VM or a worker.
+    pub(crate) fn to_lane(lane: Lane, op: &Op) -> Self {
+        Self {
+            lane,
+            kind: CallKind::of(op),
+            allowance: Allowance::of(op),
+            message: codec::encode(op),
+        }
+    }
+
+    /// A request to the agent itself.
+    pub(crate) fn to_agent(op: &AgentOp) -> Self {
+        Self {
+            lane: Lane::AGENT,
+            kind: CallKind::Other,
+            allowance: Allowance::plain(),
+            message: codec::encode(op),
+        }
+    }
+}

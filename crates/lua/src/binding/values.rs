@@ -1,0 +1,255 @@
+//! Single Lua values as Rust values: text, numbers, sizes, durations, permission bits.
+//!
+//! The error of each function says what the value must be and what it is; its caller puts the name of the
+//! argument or option in front.
+
+use super::preview::shown;
+use super::text;
+use mlua::Value;
+use provium_units as units;
+use std::time::Duration;
+
+/// Longest duration in either direction, seconds. The clocks of guest and host hold it with room to spare.
+const MAX_SECONDS: f64 = 1e9;
+
+/// A string's bytes; nothing else is taken for a string.
+pub(crate) fn bytes_of(value: &Value) -> Result<Vec<u8>, String> {
+    match value {
+        Value::String(text) => Ok(text.as_bytes().to_vec()),
+        other => Err(format!("must be a string, got {}", shown(other))),
+    }
+}
+
+/// A string that is UTF-8.
+pub(crate) fn text_of(value: &Value) -> Result<String, String> {
+    String::from_utf8(bytes_of(value)?).map_err(|_| "must be valid UTF-8".to_owned())
+}
+
+/// A string for people: bytes that are not UTF-8 become `\xNN`.
+pub(crate) fn words_of(value: &Value) -> Result<String, String> {
+    Ok(text::display(&bytes_of(value)?))
+}
+
+/// An integer, or a float that is one.
+pub(crate) fn integer_of(value: &Value) -> Result<i64, String> {
+    match value {
+        Value::Integer(number) => Ok(*number),
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a whole number within ±2^53"
+        )]
+        Value::Number(number) if number.fract() == 0.0 && number.abs() <= 2f64.powi(53) => {
+            Ok(*number as i64)
+        }
+        other => Err(format!("must be an integer, got {}", shown(other))),
+    }
+}
+
+/// A number.
+pub(crate) fn number_of(value: &Value) -> Result<f64, String> {
+    match value {
+        #[expect(clippy::cast_precision_loss, reason = "as Lua itself converts")]
+        Value::Integer(number) => Ok(*number as f64),
+        Value::Number(number) => Ok(*number),
+        other => Err(format!("must be a number, got {}", shown(other))),
+    }
+}
+
+/// A duration: a number of seconds, or a text with a unit.
+pub(crate) fn duration_of(value: &Value) -> Result<Duration, String> {
+    let seconds = seconds_of(value)?;
+    let duration = match value {
+        Value::String(text) => units::parse_duration(&text.to_string_lossy()),
+        _ => units::duration_of_seconds(seconds),
+    };
+    duration.map_err(|error| error.to_string())
+}
+
+/// A duration that may be negative, in nanoseconds.
+pub(crate) fn signed_nanoseconds_of(value: &Value) -> Result<i64, String> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most 1e18 either way, see MAX_SECONDS"
+    )]
+    Ok((seconds_of(value)? * 1e9).round() as i64)
+}
+
+fn seconds_of(value: &Value) -> Result<f64, String> {
+    let seconds = match value {
+        Value::String(text) => {
+            units::parse_seconds(&text.to_string_lossy()).map_err(|error| error.to_string())?
+        }
+        Value::Integer(_) | Value::Number(_) => number_of(value)?,
+        other => {
+            return Err(format!(
+                "must be a number of seconds, or a string such as \"500ms\", got {}",
+                shown(other)
+            ));
+        }
+    };
+    if !seconds.is_finite() {
+        return Err(format!("must be finite, got {}", shown(value)));
+    }
+    if seconds.abs() > MAX_SECONDS {
+        return Err(format!(
+            "must be at most {MAX_SECONDS}s (about 31 years), got {}",
+            shown(value)
+        ));
+    }
+    Ok(seconds)
+}
+
+/// A size: a number of bytes, or a text with a unit.
+pub(crate) fn size_of(value: &Value) -> Result<u64, String> {
+    let size = match value {
+        Value::Integer(bytes) => {
+            return u64::try_from(*bytes).map_err(|_| format!("must not be negative, got {bytes}"));
+        }
+        Value::Number(bytes) => units::size_of_number(*bytes),
+        Value::String(text) => units::parse_size(&text.to_string_lossy()),
+        other => {
+            return Err(format!(
+                "must be a number of bytes, or a string such as \"256M\", got {}",
+                shown(other)
+            ));
+        }
+    };
+    size.map_err(|error| error.to_string())
+}
+
+/// Permission bits: an integer from 0 to 0o7777, or a string of octal digits. An integer that was
+/// meant as octal digits (`755`) is refused.
+pub(crate) fn perm_of(value: &Value) -> Result<u32, String> {
+    let bad = || {
+        format!(
+            "permission bits are 0 to 0o7777 (or an octal string), got {}",
+            shown(value)
+        )
+    };
+    let bits = match value {
+        Value::String(text) => {
+            let text = text.to_string_lossy();
+            u32::from_str_radix(text.trim_start_matches("0o"), 8).map_err(|_| bad())?
+        }
+        other => u32::try_from(integer_of(other)?).map_err(|_| bad())?,
+    };
+    let is_text = matches!(value, Value::String(_));
+    if let (false, Some(octal)) = (is_text, meant_as_octal(bits)) {
+        return Err(format!(
+            "permission bits {bits} are 0o{bits:o}, and 0o{octal:o} is written \"{octal:04o}\" or 0x{octal:x}: say which"
+        ));
+    }
+    if bits > 0o7777 { Err(bad()) } else { Ok(bits) }
+}
+
+/// The permission bits that an author meant who wrote these in decimal digits and forgot that they are
+/// octal. `None` unless that reading is usual and the number itself is not.
+fn meant_as_octal(bits: u32) -> Option<u32> {
+    let digits = bits.to_string();
+    let octal = u32::from_str_radix(&digits, 8).ok()?;
+    let is_octal = (3..=4).contains(&digits.len()) && is_usual(octal) && !is_usual(bits);
+    is_octal.then_some(octal)
+}
+
+/// Whether permission bits have the usual form: the owner may read, the group has no more rights than the
+/// owner, and others have no more than the group.
+fn is_usual(bits: u32) -> bool {
+    let (owner, group, other) = ((bits >> 6) & 7, (bits >> 3) & 7, bits & 7);
+    let follows = |mine: u32, theirs: u32| {
+        mine & !theirs == 0 && (mine == theirs || matches!(mine, 0 | 1 | 4 | 5))
+    };
+    bits <= 0o7777 && owner & 4 != 0 && follows(group, owner) && follows(other, group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mlua::Lua;
+
+    fn eval(lua: &Lua, source: &str) -> Value {
+        lua.load(source).eval().unwrap()
+    }
+
+    #[test]
+    fn durations_are_seconds_or_texts() {
+        let lua = Lua::new();
+        let read = |source| duration_of(&eval(&lua, source));
+        for (source, milliseconds) in [
+            ("30", 30_000),
+            ("0.5", 500),
+            ("'500ms'", 500),
+            ("'5'", 5000),
+        ] {
+            let duration = Duration::from_millis(milliseconds);
+            assert_eq!(read(source).unwrap(), duration, "{source}");
+        }
+        for (source, why) in [
+            ("0/0", "must be finite"),
+            ("1/0", "must be finite"),
+            ("-1", "`-1` is negative"),
+            ("'-1s'", "`-1s` is negative"),
+            ("'5 parsecs'", "`5 parsecs` is not a duration"),
+            ("{}", "got a table"),
+            ("true", "got the boolean true"),
+            ("1e300", "at most 1000000000s"),
+            ("10000000000", "at most 1000000000s"),
+            ("'10000000000s'", "at most 1000000000s"),
+        ] {
+            let error = read(source).unwrap_err();
+            assert!(error.contains(why), "{source}: {error}");
+        }
+        let offset = signed_nanoseconds_of(&eval(&lua, "'-1.5s'"));
+        assert_eq!(offset.unwrap(), -1_500_000_000);
+    }
+
+    #[test]
+    fn sizes_are_bytes_or_texts() {
+        let lua = Lua::new();
+        let read = |source| size_of(&eval(&lua, source));
+        for (source, bytes) in [
+            ("4096", 4096),
+            ("2^30", 1 << 30),
+            ("'1.5G'", 3 << 29),
+            ("'4096'", 4096),
+        ] {
+            assert_eq!(read(source).unwrap(), bytes, "{source}");
+        }
+        for (source, why) in [
+            ("-1", "must not be negative, got -1"),
+            ("'x'", "`x` is not a size"),
+            ("1.5", "`1.5` is not a whole number of bytes"),
+            ("0/0", "is not a size"),
+            ("{}", "got a table"),
+            ("nil", "got nil"),
+        ] {
+            let error = read(source).unwrap_err();
+            assert!(error.contains(why), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn permission_bits_that_were_meant_as_octal() {
+        for meant in [
+            "755", "644", "600", "700", "640", "750", "777", "664", "666", "400", "444", "500",
+            "555", "440", "660", "770", "775", "711", "1777", "4755",
+        ] {
+            let number: i64 = meant.parse().unwrap();
+            let why = perm_of(&Value::Integer(number)).unwrap_err();
+            assert!(why.contains(&format!("\"{meant:0>4}\"")), "{why}");
+            assert!(why.contains(&format!("0o{number:o}")), "{why}");
+            // What it is written as instead is taken.
+            let octal = i64::from_str_radix(meant, 8).unwrap();
+            assert_eq!(
+                perm_of(&Value::Integer(octal)).unwrap(),
+                u32::try_from(octal).unwrap()
+            );
+        }
+        for plain in [0, 1, 4, 7, 8, 64, 0o444, 0o111, 0o222, 0o2755, 0o7777] {
+            assert_eq!(
+                perm_of(&Value::Integer(plain)).unwrap(),
+                u32::try_from(plain).unwrap()
+            );
+        }
+        assert!(perm_of(&Value::Integer(0o10000)).is_err());
+    }
+}

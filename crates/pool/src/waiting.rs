@@ -1,0 +1,104 @@
+//! A wait for the pool stops the clocks of the file that waits, and shows the pool that the file does
+//! nothing else meanwhile.
+//!
+//! A test that waits until another file returns its grant is not slow, so that time does not count against
+//! its limits: the [`Stopwatch`](crate::Stopwatch) of the test and that of its file are stopped. They run
+//! while the file waits for what it holds itself, since only its own limits can then end the wait.
+
+use crate::caller::Caller;
+use crate::pool::Pool;
+use futures_util::poll;
+use provium_events::Resources;
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+/// How often it is checked again which files a wait depends on.
+const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Waits for `granted`, a request of `file` for `need`.
+pub(crate) async fn wait_for_pool<T>(
+    pool: &Pool,
+    file: &str,
+    need: Resources,
+    granted: impl Future<Output = T>,
+) -> T {
+    let Some(caller) = Caller::current() else {
+        return granted.await;
+    };
+    // Before the request is made: the pool checks all waiting files when it accepts one.
+    let _waits = caller.activity().wait();
+    let mut granted = pin!(granted);
+    if let Poll::Ready(granted) = poll!(granted.as_mut()) {
+        return granted;
+    }
+    let mut stopped = None;
+    loop {
+        if !pool.waits_for_others(file, need) {
+            stopped = None;
+        } else if stopped.is_none() {
+            stopped = Some(caller.stopwatch().stop());
+        }
+        tokio::select! {
+            biased;
+            granted = &mut granted => return granted,
+            () = tokio::time::sleep(RECHECK_INTERVAL) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::FileWatch;
+    use provium_events::Sink;
+
+    fn cpus(cpus: u32) -> Resources {
+        Resources {
+            memory_bytes: u64::from(cpus),
+            cpus,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_others_stops_the_clocks_of_the_test_and_its_file() {
+        let file = FileWatch::default();
+        let (test, other) = (file.caller().child(), file.caller().child());
+        let pool = Pool::new(cpus(2), Sink::discard());
+        let held = [1, 1].map(|one| pool.try_acquire("b", cpus(one)));
+        let call = file.activity().begin();
+        {
+            let wait = wait_for_pool(&pool, "a", cpus(2), pool.acquire("a", cpus(2)));
+            let mut wait = pin!(test.enter(wait));
+            assert!(poll!(wait.as_mut()).is_pending());
+            assert!(test.stopwatch().is_stopped());
+            assert!(file.caller().stopwatch().is_stopped());
+            assert!(!other.stopwatch().is_stopped());
+            assert!(file.activity().is_idle(), "its only call waits");
+            // Another task of the file gets what `b` returns: the request now waits for its own file.
+            let mut own = pin!(pool.acquire("a", cpus(1)));
+            assert!(poll!(own.as_mut()).is_pending());
+            let [returned, _kept] = held;
+            drop(returned);
+            let own = own.await;
+            assert!(own.is_ok());
+            let waited = tokio::time::timeout(RECHECK_INTERVAL * 2, wait.as_mut()).await;
+            assert!(waited.is_err());
+            assert!(!test.stopwatch().is_stopped());
+            assert!(!file.caller().stopwatch().is_stopped());
+        }
+        assert!(!file.activity().is_idle(), "the call is still open");
+        drop(call);
+        assert!(file.activity().is_idle());
+    }
+
+    #[tokio::test]
+    async fn a_grant_without_a_wait_stops_no_clock() {
+        let file = FileWatch::default();
+        let pool = Pool::new(cpus(2), Sink::discard());
+        let granted = wait_for_pool(&pool, "a", cpus(1), pool.acquire("a", cpus(1)));
+        assert!(file.caller().enter(granted).await.is_ok());
+        assert_eq!(file.waited(), Duration::ZERO);
+    }
+}

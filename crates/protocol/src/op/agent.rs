@@ -1,0 +1,38 @@
+//! The operations of the agent itself, which are sent to [`Lane::AGENT`](crate::Lane::AGENT).
+
+use super::identity::SetIdentity;
+use super::request::{Request, request};
+use crate::message::GuestStats;
+use serde::{Deserialize, Serialize};
+
+/// One request to the agent itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentOp {
+    /// See [`PowerOff`].
+    PowerOff,
+    /// See [`Stats`].
+    Stats,
+    /// See [`Quiesce`].
+    Quiesce,
+    /// See [`SetIdentity`].
+    SetIdentity(SetIdentity),
+}
+
+request! {
+    AgentOp: "Writes cached data back and powers the machine off. The reply may not arrive."
+    => PowerOff -> ()
+}
+request! {
+    AgentOp: "Figures about the guest."
+    => Stats -> GuestStats
+}
+request! {
+    AgentOp: "Quiesces the channel: the agent sends the messages it has begun, then the reply, and \
+    then no byte until the next frame from the host. The host in turn sends nothing after this request \
+    but replies to open guest requests. So no byte is in flight when the reply arrives, and a copy of the \
+    guest can continue from here on another byte stream."
+    => Quiesce -> ()
+}
+request! {
+    AgentOp: "" => SetIdentity(SetIdentity) -> ()
+}

@@ -1,0 +1,28 @@
+//! What the host can ask for.
+//!
+//! [`AgentOp`]s are sent to [`Lane::AGENT`](crate::Lane::AGENT), [`Op`]s to the VM's lane or a
+//! worker's. An operation with one reply and no streams has a type of its own, which is a
+//! [`Request`]: the reply's type follows from it. `crates/agent` carries the operations out.
+
+mod agent;
+mod command;
+mod descriptor;
+mod identity;
+mod lane;
+mod reply;
+mod request;
+mod syscall;
+mod worker;
+
+pub use agent::{AgentOp, PowerOff, Quiesce, Stats};
+pub use command::{Exec, Program, SignalTarget, Stdin};
+pub use descriptor::{Descriptor, TailStart, Whence};
+pub use identity::SetIdentity;
+pub use lane::{
+    Batch, CheckFd, Chmod, ClockAdvance, ClockGet, ClockSet, ClockSleep, CloseFd, Join, ListDir,
+    MakeDir, Op, OpClass, Open, ReadFd, ReadLink, ReadMemory, Rename, RetireWorker, SeekFd, Signal,
+    SignalAll, Stat, Symlink, Unlink, WriteFile, WriteMemory,
+};
+pub use request::{FromReply, Request};
+pub use syscall::{Buffer, Link, Syscall};
+pub use worker::WorkerSpec;

@@ -1,0 +1,21 @@
+//! Sizes and durations, as people write them and as they are written to people.
+//!
+//! Lua options, the command line, `provium.toml` and the scan of a test file for claims all use these
+//! functions, so that a text which one of them accepts is accepted by all, with the same meaning.
+//!
+//! | kind | text | number alone |
+//! |---|---|---|
+//! | size | a number with `K`, `M`, `G` or `T`: powers of 1024, in either case, also as `KB` or `KiB` | bytes |
+//! | duration | a number with `ms`, `s`, `m` or `h` | seconds |
+//!
+//! A number is decimal and may have a fraction or an exponent. What a value may be (a memory size of at
+//! least one page, a timeout of less than a year) is the caller's business.
+
+mod duration;
+mod number;
+mod size;
+
+pub use duration::{
+    DurationError, duration_of_seconds, format_duration, parse_duration, parse_seconds,
+};
+pub use size::{SizeError, format_size, parse_size, size_of_number};
