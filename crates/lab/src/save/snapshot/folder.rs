@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::Base;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::{Draft, Entry, Seal, follow_links, size_on_disk};
+use provium_store::{CacheEntry, Seal, StagingFolder, follow_links, size_on_disk};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -25,9 +25,9 @@ pub(crate) struct Folder {
 #[derive(Debug, Clone)]
 enum Home {
     /// It goes with the last that needs it: this, and machines and snapshots that share its RAM.
-    Cached(Arc<Draft>),
+    Cached(Arc<StagingFolder>),
     /// The cache: it is a part of an entry.
-    Entry(Arc<Entry>),
+    Entry(Arc<CacheEntry>),
     /// Its author. Without a seal it is a draft that is still being filled.
     Author(Option<Seal>),
     Gone,
@@ -35,12 +35,12 @@ enum Home {
 
 impl Folder {
     /// A folder of the cache, or the part of it at `path`.
-    pub(crate) fn cached(draft: &Arc<Draft>, path: &Utf8Path) -> Self {
+    pub(crate) fn cached(draft: &Arc<StagingFolder>, path: &Utf8Path) -> Self {
         Self::new(path, Home::Cached(Arc::clone(draft)))
     }
 
     /// The part of an entry of the cache at `path`.
-    pub(crate) fn of_entry(entry: &Arc<Entry>, path: &Utf8Path) -> Self {
+    pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Self {
         Self::new(path, Home::Entry(Arc::clone(entry)))
     }
 
@@ -210,7 +210,7 @@ pub(crate) fn open_sealed<T>(
 pub(crate) struct Named {
     place: Utf8PathBuf,
     sign: &'static str,
-    draft: Draft,
+    draft: StagingFolder,
 }
 
 impl Named {
@@ -220,7 +220,7 @@ impl Named {
         let place = follow_links(place)?;
         check_place(&place, sign)?;
         Ok(Self {
-            draft: Draft::beside(&place)?,
+            draft: StagingFolder::beside(&place)?,
             place,
             sign,
         })
