@@ -14,7 +14,7 @@ use std::os::fd::IntoRawFd;
 /// Turns a process that the executor has just forked into a raw process.
 pub(crate) fn become_raw_process(area: Area) -> ! {
     // Through a descriptor of the agent, which goes next.
-    crate::init::expose_to_oom_killer();
+    crate::oom::reset_score();
     fd::close_range(3, i32::MAX);
     signal::default_dispositions();
     process::new_session();

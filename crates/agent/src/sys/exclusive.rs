@@ -1,17 +1,20 @@
 //! Keeping all other tasks of the guest from running, for a moment.
 //!
-//! The calling thread, and a helper thread on every other CPU, run in the class SCHED_FIFO and never block,
+//! The calling thread, and a helper thread on every other CPU, run in the class SCHED_FIFO and do not block,
 //! so ordinary tasks get no CPU. Interrupts, and real-time tasks of a higher priority, are not affected.
 //!
 //! This has a time limit. The kernel takes the CPU away from real-time tasks that use more than 0.95 s of a
 //! second (`kernel.sched_rt_runtime_us`), and a guest whose tasks do not run for long is not intact.
+//!
+//! Helpers sleep between two uses. If they ended, each restored guest would begin with that, and under
+//! emulation, where code is translated when it is first executed, it takes longer than the rest.
 
 #![expect(unsafe_code, reason = "scheduling calls of the kernel")]
 
 use super::{Sys, check, futex};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest time for which all CPUs are occupied.
@@ -22,94 +25,127 @@ const HELPER_STACK: usize = 64 * 1024;
 /// Turns of a helper between two looks at the clock.
 const TURNS: u32 = 64;
 
-/// While it exists, this thread runs before all ordinary tasks; while it also [spins](Exclusive::spins),
-/// they do not run at all.
-#[derive(Debug)]
+/// Occupies all CPUs while it [holds](Exclusive::holds) them.
+#[derive(Debug, Default)]
 pub(crate) struct Exclusive {
-    helpers: Arc<Helpers>,
+    is_active: bool,
     until: Option<Instant>,
+    /// The CPUs that have a helper.
+    helpers: Vec<usize>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug, Default)]
-struct Helpers {
-    /// How many occupy their CPUs, or cannot.
+struct Shared {
+    /// Counts the changes: odd while the CPUs are to be occupied.
+    turn: AtomicU32,
+    /// How many helpers have begun this turn.
     ready: AtomicU32,
-    over: AtomicBool,
+    /// The CPU of the caller, which needs no helper.
+    own: AtomicUsize,
 }
 
 impl Exclusive {
-    /// Occupies all CPUs that this process may use. From then on the caller must not block while
-    /// [`Exclusive::spins`].
-    ///
-    /// # Errors
-    /// The kernel does not allow it, such as in a group without real-time bandwidth.
-    pub(crate) fn begin() -> Sys<Self> {
-        let until = Instant::now() + LIMIT;
-        let allowed = affinity()?;
-        let own = current_cpu()?;
-        set_class(libc::SCHED_FIFO)?;
-        let helpers = Arc::new(Helpers::default());
-        let others: Vec<usize> = (0..CPUS).filter(|cpu| contains(&allowed, *cpu)).collect();
-        if others.len() > 1 {
-            // The helpers inherit class and CPU. They start when this thread waits, and move to their own
+    /// Occupies all CPUs that this process may use. From then on the caller must not block while this
+    /// [holds](Exclusive::holds). If the kernel does not allow it, such as in a group without real-time
+    /// bandwidth, it never holds.
+    pub(crate) fn begin(&mut self) {
+        self.end();
+        let (Ok(own), Ok(allowed)) = (current_cpu(), affinity()) else {
+            return;
+        };
+        if set_class(libc::SCHED_FIFO).is_err() {
+            return;
+        }
+        self.is_active = true;
+        let is_other = |cpu: &usize| *cpu != own && contains(&allowed, *cpu);
+        if (0..CPUS).any(|cpu| is_other(&cpu)) {
+            // New helpers inherit class and CPU. They start when this thread waits, and move to their own
             // CPUs, where they need not wait for an ordinary task either.
             let _ = set_affinity(&only(own));
-            for cpu in others.into_iter().filter(|cpu| *cpu != own) {
-                start_helper(cpu, &helpers, until);
+            self.shared.own.store(own, Ordering::Relaxed);
+            self.shared.ready.store(0, Ordering::Relaxed);
+            self.shared.turn.fetch_add(1, Ordering::Release);
+            futex::wake(&self.shared.turn);
+            for cpu in (0..CPUS).filter(is_other) {
+                self.add_helper(cpu);
             }
+            self.await_helpers();
             // This thread stays on its CPU as long as it does not block.
             let _ = set_affinity(&allowed);
         }
         // A process that is forked meanwhile is an ordinary one.
-        set_class(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK)?;
-        Ok(Self {
-            helpers,
-            until: Some(until),
-        })
+        let _ = set_class(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK);
+        self.until = Some(Instant::now() + LIMIT);
+    }
+
+    fn add_helper(&mut self, cpu: usize) {
+        if self.helpers.contains(&cpu) {
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let thread = std::thread::Builder::new().stack_size(HELPER_STACK);
+        if thread.spawn(move || shared.help(cpu)).is_ok() {
+            self.helpers.push(cpu);
+        }
+    }
+
+    fn await_helpers(&self) {
+        let limit = Instant::now() + START_LIMIT;
+        loop {
+            let ready = self.shared.ready.load(Ordering::Acquire);
+            let left = limit.saturating_duration_since(Instant::now());
+            if ready as usize >= self.helpers.len() || left.is_zero() {
+                return;
+            }
+            futex::wait(&self.shared.ready, ready, Some(left));
+        }
     }
 
     /// Whether the caller has to poll instead of waiting; not after the time limit.
-    pub(crate) fn spins(&mut self) -> bool {
+    pub(crate) fn holds(&mut self) -> bool {
         if self.until.is_some_and(|until| Instant::now() >= until) {
-            self.helpers.over.store(true, Ordering::Release);
-            self.until = None;
+            self.release_helpers();
         }
         self.until.is_some()
     }
-}
 
-impl Drop for Exclusive {
-    fn drop(&mut self) {
-        self.helpers.over.store(true, Ordering::Release);
-        let _ = set_class(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK);
-    }
-}
-
-/// Starts a helper and waits until it occupies its CPU.
-fn start_helper(cpu: usize, helpers: &Arc<Helpers>, until: Instant) {
-    let before = helpers.ready.load(Ordering::Acquire);
-    let started = std::thread::Builder::new().stack_size(HELPER_STACK).spawn({
-        let helpers = Arc::clone(helpers);
-        move || helpers.occupy(cpu, until)
-    });
-    let limit = Instant::now() + START_LIMIT;
-    while started.is_ok() && helpers.ready.load(Ordering::Acquire) == before {
-        let left = limit.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return;
+    fn release_helpers(&mut self) {
+        self.until = None;
+        if self.shared.turn.load(Ordering::Relaxed) % 2 == 1 {
+            self.shared.turn.fetch_add(1, Ordering::Release);
         }
-        futex::wait(&helpers.ready, before, Some(left));
+    }
+
+    /// Lets other tasks run. Does nothing if they may already.
+    pub(crate) fn end(&mut self) {
+        self.release_helpers();
+        if mem::take(&mut self.is_active) {
+            let _ = set_class(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK);
+        }
     }
 }
 
-impl Helpers {
-    fn occupy(&self, cpu: usize, until: Instant) {
-        let moved = set_affinity(&only(cpu));
-        self.ready.fetch_add(1, Ordering::AcqRel);
-        futex::wake(&self.ready);
-        while moved.is_ok() && !self.over.load(Ordering::Acquire) && Instant::now() < until {
-            for _ in 0..TURNS {
-                std::hint::spin_loop();
+impl Shared {
+    /// Occupies a CPU in each turn that begins.
+    fn help(&self, cpu: usize) {
+        let mut done = 0;
+        loop {
+            let turn = self.turn.load(Ordering::Acquire);
+            if turn % 2 == 0 || turn == done {
+                futex::wait(&self.turn, turn, None);
+                continue;
+            }
+            done = turn;
+            let occupies =
+                cpu != self.own.load(Ordering::Relaxed) && set_affinity(&only(cpu)).is_ok();
+            let until = Instant::now() + LIMIT;
+            self.ready.fetch_add(1, Ordering::AcqRel);
+            futex::wake(&self.ready);
+            while occupies && self.turn.load(Ordering::Acquire) == turn && Instant::now() < until {
+                for _ in 0..TURNS {
+                    std::hint::spin_loop();
+                }
             }
         }
     }
