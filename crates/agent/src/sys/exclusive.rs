@@ -58,21 +58,27 @@ impl Exclusive {
             return;
         }
         self.is_active = true;
-        let is_other = |cpu: &usize| *cpu != own && contains(&allowed, *cpu);
-        if (0..CPUS).any(|cpu| is_other(&cpu)) {
-            // New helpers inherit class and CPU. They start when this thread waits, and move to their own
-            // CPUs, where they need not wait for an ordinary task either.
-            let _ = set_affinity(&only(own));
+        let others: Vec<usize> = (0..CPUS)
+            .filter(|cpu| *cpu != own && contains(&allowed, *cpu))
+            .collect();
+        if !others.is_empty() {
             self.shared.own.store(own, Ordering::Relaxed);
             self.shared.ready.store(0, Ordering::Relaxed);
             self.shared.turn.fetch_add(1, Ordering::Release);
             futex::wake(&self.shared.turn);
-            for cpu in (0..CPUS).filter(is_other) {
-                self.add_helper(cpu);
+            if others.iter().all(|cpu| self.helpers.contains(cpu)) {
+                self.await_helpers(others.len(), false);
+            } else {
+                // New helpers inherit class and CPU. They start when this thread waits, and move to their
+                // own CPUs, where they need not wait for an ordinary task either.
+                let _ = set_affinity(&only(own));
+                for cpu in &others {
+                    self.add_helper(*cpu);
+                }
+                self.await_helpers(others.len(), true);
+                let _ = set_affinity(&allowed);
             }
-            self.await_helpers();
-            // This thread stays on its CPU as long as it does not block.
-            let _ = set_affinity(&allowed);
+            // From here on this thread stays on its CPU, since it does not block.
         }
         // A process that is forked meanwhile is an ordinary one.
         let _ = set_class(libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK);
@@ -90,15 +96,20 @@ impl Exclusive {
         }
     }
 
-    fn await_helpers(&self) {
+    /// Waits until so many helpers occupy their CPUs; `blocks`: they need this one to get there.
+    fn await_helpers(&self, count: usize, blocks: bool) {
         let limit = Instant::now() + START_LIMIT;
         loop {
             let ready = self.shared.ready.load(Ordering::Acquire);
             let left = limit.saturating_duration_since(Instant::now());
-            if ready as usize >= self.helpers.len() || left.is_zero() {
+            if ready as usize >= count || left.is_zero() {
                 return;
             }
-            futex::wait(&self.shared.ready, ready, Some(left));
+            if blocks {
+                futex::wait(&self.shared.ready, ready, Some(left));
+            } else {
+                std::hint::spin_loop();
+            }
         }
     }
 
@@ -137,12 +148,14 @@ impl Shared {
                 continue;
             }
             done = turn;
-            let occupies =
-                cpu != self.own.load(Ordering::Relaxed) && set_affinity(&only(cpu)).is_ok();
+            if cpu == self.own.load(Ordering::Relaxed) {
+                continue;
+            }
+            let is_there = current_cpu() == Ok(cpu) || set_affinity(&only(cpu)).is_ok();
             let until = Instant::now() + LIMIT;
             self.ready.fetch_add(1, Ordering::AcqRel);
             futex::wake(&self.ready);
-            while occupies && self.turn.load(Ordering::Acquire) == turn && Instant::now() < until {
+            while is_there && self.turn.load(Ordering::Acquire) == turn && Instant::now() < until {
                 for _ in 0..TURNS {
                     std::hint::spin_loop();
                 }
