@@ -5,7 +5,7 @@ use crate::init::modules;
 use crate::module_socket;
 use crate::stderr;
 use crate::sys::{Errno, boot, fd, file};
-use provium_protocol::Answer;
+use provium_protocol::HostReply;
 use provium_protocol::message::ModuleFile;
 use std::ffi::CString;
 
@@ -51,8 +51,8 @@ enum ModprobeError {
 /// All but the last are what the last, the one that was asked for, needs.
 fn ask(name: &str) -> Result<Vec<ModuleFile>, ModprobeError> {
     match module_socket::request(name) {
-        Some(Answer::Modules(modules)) if modules.is_empty() => Err(ModprobeError::Unknown),
-        Some(Answer::Modules(modules)) => Ok(modules),
+        Some(HostReply::Modules(modules)) if modules.is_empty() => Err(ModprobeError::Unknown),
+        Some(HostReply::Modules(modules)) => Ok(modules),
         None => Err(ModprobeError::Other(format!(
             "FATAL: Module {name} is not available: the host does not answer"
         ))),

@@ -208,7 +208,7 @@ impl Router {
                 call: frame.call,
                 message: Vec::new(),
             }),
-            FrameKind::Answer => self.modules.on_reply(frame),
+            FrameKind::HostReply => self.modules.on_reply(frame),
             FrameKind::Request if frame.call >= CallId::FIRST_INTERNAL => {
                 if !frame.more {
                     let error = failure::invalid("call ids end at 2^31");

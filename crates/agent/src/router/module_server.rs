@@ -1,15 +1,15 @@
 //! Kernel modules on demand: passes requests of `modprobe` to the host, and its replies back.
 //!
 //! ```text
-//!   kernel or user ─ runs ─▶ modprobe ── name ──▶ router ── Ask ──▶ host
-//!                               ◀── Answer's bytes ──┘ ◀── Answer ──┘
+//!   kernel or user ─ runs ─▶ modprobe ── name ──▶ router ── GuestRequest ──▶ host
+//!                               ◀── its bytes ─────────┘ ◀── HostReply ──┘
 //! ```
 
 use super::effect::Effect;
 use crate::module_socket;
 use crate::sys::packet;
 use crate::sys::{Errno, Sys, fd};
-use provium_protocol::{Ask, CallId, Frame, FrameKind, Lane, codec};
+use provium_protocol::{CallId, Frame, FrameKind, GuestRequest, Lane, codec};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -121,10 +121,10 @@ impl ModuleServer {
                 continue;
             }
             effects.push(Effect::Send {
-                kind: FrameKind::Ask,
+                kind: FrameKind::GuestRequest,
                 lane: Lane::AGENT,
                 call: CallId(id),
-                message: codec::encode(&Ask::Module { name }),
+                message: codec::encode(&GuestRequest::Module { name }),
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::vm::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_guest::Cut;
+use provium_guest::ChannelCheckpoint;
 use provium_image::AGENT_BUILD;
 use provium_store::{CacheEntry, Seal, StagingFolder};
 use provium_vmm::{SavedError, SavedMachine};
@@ -37,7 +37,7 @@ pub(crate) struct VmManifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) options: Option<VmOptions>,
     /// The host's half of the agent's channel.
-    pub(crate) cut: Cut,
+    pub(crate) cut: ChannelCheckpoint,
 }
 
 impl VmManifest {
@@ -46,7 +46,7 @@ impl VmManifest {
         profile: &str,
         image: &str,
         options: Option<VmOptions>,
-        cut: Cut,
+        cut: ChannelCheckpoint,
     ) -> Self {
         Self {
             version: VERSION,

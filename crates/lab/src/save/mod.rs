@@ -9,8 +9,9 @@
 //! ```
 //!
 //! The agent does not know that it was saved. It is quiesced, so that no byte is in flight; the host's half
-//! of the channel at that moment is stored with the machine ([`provium_guest::Cut`]). A restored machine gets
-//! a channel that continues from there, so workers, open files and running commands are still what they were.
+//! of the channel at that moment is stored with the machine ([`provium_guest::ChannelCheckpoint`]). A
+//! restored machine gets a channel that continues from there, so workers, open files and running commands are
+//! still what they were.
 //!
 //! A saved VM is a folder: what [`SavedMachine`](provium_vmm::SavedMachine) writes, and `vm.json`. Its owner
 //! decides how long it exists: templates and fixtures are entries of the cache, snapshots belong to a test or
@@ -22,6 +23,7 @@
 //! | `manifest` | the description of a saved VM |
 //! | `restore` | from a saved VM to one that runs |
 //! | `warm_pool` | VMs that are restored in advance |
+//! | `warm_up` | a command that runs in a guest before a test runs one |
 //! | `damage` | whether an error is about the saved VM or about the host |
 //! | `snapshot` | snapshots, baselines and lab clones |
 
@@ -31,9 +33,11 @@ mod manifest;
 mod restore;
 pub(crate) mod snapshot;
 mod warm_pool;
+mod warm_up;
 
 pub(crate) use damage::is_damage;
 pub(crate) use freeze::{FreezeError, FrozenVm, QUIESCE_LIMIT};
 pub(crate) use manifest::{Base, SavedVm, VmManifest};
 pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, host_name};
 pub(crate) use warm_pool::{Reuse, WarmPool};
+pub(crate) use warm_up::warm_up;

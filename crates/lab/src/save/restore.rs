@@ -8,12 +8,12 @@
 
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::save::manifest::{Base, SavedVm};
+use crate::save::warm_up::warm_up;
 use camino::Utf8PathBuf;
 use futures_util::future::join;
-use provium_guest::{AnswerAsk, CallError, Channel, Quiet};
+use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
 use provium_image::AGENT_BUILD;
-use provium_protocol::Lane;
-use provium_protocol::op::{Exec, Program, SetIdentity, Stat, Stdin};
+use provium_protocol::op::SetIdentity;
 use provium_vmm::{ConsoleLog, DeathKind, Machine, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub(crate) struct RestoreRequest {
     /// The kernel that the VM was booted from.
     pub(crate) kernel: Utf8PathBuf,
     /// Provides the kernel modules that its guest requests.
-    pub(crate) modules: Arc<dyn AnswerAsk>,
+    pub(crate) modules: Arc<dyn ModuleProvider>,
 }
 
 /// A paused machine that has loaded the saved state, and the channel to the agent in it. It is not assigned
@@ -60,7 +60,7 @@ pub(crate) struct StandbyVm {
     standby: Standby,
     channel: Channel,
     /// `None`: as the state was saved.
-    quiesced: Option<Quiet>,
+    quiesced: Option<QuiescedChannel>,
     base: Arc<Base>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct StandbyVm {
 pub(crate) struct RestoredVm {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
-    quiesced: Option<Quiet>,
+    quiesced: Option<QuiescedChannel>,
     pub(crate) base: Arc<Base>,
 }
 
@@ -144,16 +144,7 @@ impl StandbyVm {
         let (set, resumed) = join(set, self.standby.resume()).await;
         resumed?;
         set.map_err(RestoreError::Agent)?;
-        let vm = self.channel.lane(Lane::VM);
-        let path = b"/".to_vec();
-        vm.call(Stat { path }).await.map_err(RestoreError::Agent)?;
-        let ended = vm.command(warm_up_command(), 0).wait().await;
-        // A guest may have no shell.
-        if let Err(error) = ended
-            && error.channel().is_some()
-        {
-            return Err(RestoreError::Agent(error));
-        }
+        warm_up(&self.channel).await.map_err(RestoreError::Agent)?;
         let quiesced = self.channel.quiesce().await;
         self.quiesced = Some(quiesced.map_err(RestoreError::Agent)?);
         self.standby.pause().await?;
@@ -177,21 +168,6 @@ impl StandbyVm {
             quiesced: self.quiesced,
             base: self.base,
         })
-    }
-}
-
-/// `echo` in a shell, which uses all that a command of a test uses: a new process, its output, its end.
-fn warm_up_command() -> Exec {
-    Exec {
-        program: Program::Shell(b"echo".to_vec().into()),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
-        stdin: Stdin::Null,
-        background: false,
-        collect: None,
     }
 }
 
