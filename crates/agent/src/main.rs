@@ -21,7 +21,6 @@ mod failure;
 mod init;
 mod modprobe;
 mod module_socket;
-mod oom;
 mod ops;
 mod raw_process;
 mod roots;

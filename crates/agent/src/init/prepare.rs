@@ -3,7 +3,6 @@
 use super::power::PowerButton;
 use super::{chain, copy, modules, mounts};
 use crate::executor::Root;
-use crate::oom;
 use crate::roots;
 use crate::router::{ModuleServer, Router, RouterConfig};
 use crate::stderr;
@@ -153,7 +152,7 @@ fn as_companion(argv0: *mut libc::c_char, warnings: Vec<String>) -> Result<Route
         signal::ignore(signal);
     }
     quiet_standard_descriptors();
-    oom::protect();
+    protect_from_oom_killer();
     signal::block_only(&[libc::SIGCHLD]);
     Ok(RouterConfig {
         is_init: false,
@@ -197,7 +196,7 @@ fn as_init(
         let _ = file::symlink(b"/proc/sys/kernel/hostname", b"/etc/hostname");
     }
     quiet_standard_descriptors();
-    oom::protect();
+    protect_from_oom_killer();
     signal::block_only(&AS_INIT);
     let config = RouterConfig {
         is_init: true,
@@ -232,4 +231,8 @@ fn quiet_standard_descriptors() {
             std::mem::forget(null);
         }
     }
+}
+
+fn protect_from_oom_killer() {
+    roots::set_oom_score("-1000");
 }
