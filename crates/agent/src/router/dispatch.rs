@@ -201,6 +201,13 @@ impl Router {
     fn route(&mut self, frame: &Frame) {
         let effects = &mut self.effects;
         let is_own = frame.lane == Lane::AGENT;
+        if frame.kind == FrameKind::Request && frame.call >= CallId::FIRST_INTERNAL {
+            if !frame.more {
+                let error = failure::invalid("call ids end at 2^31");
+                effects.push(Effect::Reply(frame.lane, frame.call, Err(error)));
+            }
+            return;
+        }
         match frame.kind {
             FrameKind::Ping => effects.push(Effect::Send {
                 kind: FrameKind::Pong,
@@ -209,12 +216,6 @@ impl Router {
                 message: Vec::new(),
             }),
             FrameKind::HostReply => self.modules.on_reply(frame),
-            FrameKind::Request if frame.call >= CallId::FIRST_INTERNAL => {
-                if !frame.more {
-                    let error = failure::invalid("call ids end at 2^31");
-                    effects.push(Effect::Reply(frame.lane, frame.call, Err(error)));
-                }
-            }
             FrameKind::Request if is_own => self.tasks.on_request(frame, effects),
             FrameKind::Request => self.executors.on_request(frame, effects),
             FrameKind::Cancel if is_own => {

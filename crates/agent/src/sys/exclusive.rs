@@ -123,7 +123,7 @@ impl Exclusive {
 
     fn release_helpers(&mut self) {
         self.until = None;
-        if self.shared.turn.load(Ordering::Relaxed) % 2 == 1 {
+        if self.shared.turn.load(Ordering::Relaxed) & 1 == 1 {
             self.shared.turn.fetch_add(1, Ordering::Release);
         }
     }
@@ -143,7 +143,7 @@ impl Shared {
         let mut done = 0;
         loop {
             let turn = self.turn.load(Ordering::Acquire);
-            if turn % 2 == 0 || turn == done {
+            if turn & 1 == 0 || turn == done {
                 futex::wait(&self.turn, turn, None);
                 continue;
             }
