@@ -22,8 +22,8 @@ const LIMIT: Duration = Duration::from_millis(500);
 /// How long the helpers may take to occupy their CPUs. One that takes longer is done without.
 const START_LIMIT: Duration = Duration::from_millis(100);
 const HELPER_STACK: usize = 64 * 1024;
-/// Turns of a helper between two looks at the clock.
-const TURNS: u32 = 64;
+/// Rounds of a helper between two looks at the clock.
+const SPINS: u32 = 64;
 
 /// Occupies all CPUs while it [holds](Exclusive::holds) them.
 #[derive(Debug, Default)]
@@ -32,11 +32,11 @@ pub(crate) struct Exclusive {
     until: Option<Instant>,
     /// The CPUs that have a helper.
     helpers: Vec<usize>,
-    shared: Arc<Shared>,
+    shared: Arc<HelperTurns>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct HelperTurns {
     /// Counts the changes: odd while the CPUs are to be occupied.
     turn: AtomicU32,
     /// How many helpers have begun this turn.
@@ -137,7 +137,7 @@ impl Exclusive {
     }
 }
 
-impl Shared {
+impl HelperTurns {
     /// Occupies a CPU in each turn that begins.
     fn help(&self, cpu: usize) {
         let mut done = 0;
@@ -156,7 +156,7 @@ impl Shared {
             self.ready.fetch_add(1, Ordering::AcqRel);
             futex::wake(&self.ready);
             while is_there && self.turn.load(Ordering::Acquire) == turn && Instant::now() < until {
-                for _ in 0..TURNS {
+                for _ in 0..SPINS {
                     std::hint::spin_loop();
                 }
             }
