@@ -333,9 +333,9 @@ impl Vm {
     }
 
     async fn guest_stats(&self, call: &str) -> Result<GuestStats, LabError> {
-        let line = self.surface().agent(call.to_owned())?;
-        let stats = line.lane.channel().call(Stats).await;
-        line.checked(stats).await
+        let context = self.surface().agent(call.to_owned())?;
+        let stats = context.lane.channel().call(Stats).await;
+        context.explain(stats).await
     }
 
     /// What a call needs to talk to the guest; an error unless the VM is booted.
