@@ -88,13 +88,23 @@ test("zombies are reaped", function(t)
 end)
 
 test("another user", function(t)
-  t:assert_eq(vm:run("id -u", {user = "nobody"}).stdout, vm:run("id -u nobody").stdout)
+  t:assert_eq(vm:run("id -u", {user = "nobody"}).stdout, "65534\n")
   t:assert_eq(vm:run("id -u", {user = "1234"}).stdout, "1234\n")
 end)
 
 test("a terminal of its own", function(t)
   t:assert_eq(vm:run("test -t 1 && echo tty").stdout, "")
   t:assert_contains(vm:run("test -t 1 && test -t 0 && echo tty", {tty = true}).stdout, "tty")
+end)
+
+test("a terminal's output is complete, also of a busy guest with the terminal still open", function(t)
+  local busy = {}
+  for i = 1, 8 do busy[i] = vm:run_async("while :; do :; done") end
+  for i = 1, 20 do
+    t:assert_eq(vm:run("trap '' HUP; sleep 300 & echo " .. i, {tty = true}).stdout, i .. "\r\n")
+  end
+  for _, process in ipairs(busy) do process:kill() end
+  vm:run("killall sleep")
 end)
 
 test("bad calls are refused at the author's line", function(t)

@@ -188,6 +188,7 @@ impl Human {
             return String::new();
         }
         let word = match completed.status {
+            FileStatus::Passed if file.tests.is_empty() => self.styles.warning("NONE"),
             FileStatus::Passed => self.styles.success("PASS"),
             FileStatus::Failed => self.styles.failure("FAIL"),
             FileStatus::TimedOut => self.styles.failure("TIME"),
