@@ -137,8 +137,8 @@ impl StandbyVm {
     /// Runs a command in the guest and pauses it again, so that the first command of its VM does not have to
     /// wait until QEMU has loaded the guest's pages and translated the code that every command needs.
     ///
-    /// The guest gets randomness of its own; its name and clock are set when the VM resumes. There is no deadline:
-    /// the caller sets one. After an error the machine cannot be used.
+    /// The guest gets randomness of its own; its name and clock are set when the VM resumes. No deadline is
+    /// set; the caller sets one. After an error the machine cannot be used.
     pub(crate) async fn warm_up(&mut self) -> Result<(), RestoreError> {
         let set = self.channel.set_identity(Identity::default().request());
         let (set, resumed) = join(set, self.standby.resume()).await;

@@ -10,7 +10,7 @@ use provium_protocol::Lane;
 use provium_protocol::op::{Exec, Program, Stat, Stdin};
 
 /// Runs `echo` in a shell, which uses all that a command of a test uses: the file system, a new process, its
-/// output, its end. A guest that has no shell is not an error. There is no deadline: the caller sets one.
+/// output, its end. A guest that has no shell is not an error. It sets no deadline; the caller does.
 pub(crate) async fn warm_up(channel: &Channel) -> Result<(), CallError> {
     let vm = channel.lane(Lane::VM);
     let path = b"/".to_vec();
