@@ -5,7 +5,7 @@
 
 use super::call::Call;
 use super::layout::Layout;
-use super::owner::{Action, Job, NOTIFY_AFTER, Life, Owner, FORK_BESIDE_AFTER, State};
+use super::owner::{Action, FORK_BESIDE_AFTER, Job, Life, NOTIFY_AFTER, Owner, State};
 use super::root::Root;
 use super::shared::Shared;
 use super::tree::Stray;
