@@ -47,9 +47,12 @@ pub fn parse_seconds(text: &str) -> Result<f64, DurationError> {
         let number = unsigned.strip_suffix(unit)?;
         Some((number.trim_end(), *seconds))
     });
-    let (number, scale) = with_unit.unwrap_or((unsigned, 1.0));
-    let number = number::parse(number).ok_or_else(|| DurationError::Malformed(text.to_owned()))?;
-    Ok(sign * number * scale)
+    let seconds = match with_unit {
+        Some((number, scale)) => number::parse_before_unit(number).map(|number| number * scale),
+        None => number::parse(unsigned),
+    };
+    let seconds = seconds.ok_or_else(|| DurationError::Malformed(text.to_owned()))?;
+    Ok(sign * seconds)
 }
 
 /// A duration, from a number of seconds.
@@ -99,7 +102,7 @@ mod tests {
             ("1h", 3_600_000),
             ("0.5h", 1_800_000),
             ("+1s", 1000),
-            ("1e3ms", 1000),
+            ("1e3", 1_000_000),
         ] {
             let duration = Duration::from_millis(milliseconds);
             assert_eq!(parse_duration(text), Ok(duration), "{text}");
@@ -117,6 +120,7 @@ mod tests {
             "inf",
             "infs",
             "1d",
+            "1e2s",
             "5 parsecs",
             "0x1s",
             "--1",

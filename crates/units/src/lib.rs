@@ -8,8 +8,8 @@
 //! | size | a number with `K`, `M`, `G` or `T`: powers of 1024, in either case, also as `KB` or `KiB` | bytes |
 //! | duration | a number with `ms`, `s`, `m` or `h` | seconds |
 //!
-//! A number is decimal and may have a fraction or an exponent. What a value may be (a memory size of at
-//! least one page, a timeout of less than a year) is the caller's business.
+//! A number is decimal and may have a fraction and, without a unit, an exponent. What a value may be (a
+//! memory size of at least one page, a timeout of less than a year) is the caller's business.
 
 mod duration;
 mod number;

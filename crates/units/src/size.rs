@@ -36,7 +36,13 @@ pub fn parse_size(text: &str) -> Result<u64, SizeError> {
         let bytes = bytes.filter(|bytes| i64::try_from(*bytes).is_ok());
         return bytes.ok_or_else(|| SizeError::TooLarge(text.to_owned()));
     }
-    let number = number::parse(number).ok_or_else(malformed)?;
+    let has_unit = number.len() < text.trim().len();
+    let number = if has_unit {
+        number::parse_before_unit(number)
+    } else {
+        number::parse(number)
+    };
+    let number = number.ok_or_else(malformed)?;
     #[expect(clippy::cast_precision_loss, reason = "a power of two is exact")]
     let bytes = number * scale as f64;
     whole_bytes(bytes, || text.to_owned())
@@ -135,7 +141,7 @@ mod tests {
     fn other_texts_are_not_sizes() {
         for text in [
             "", " ", "M", "B", "iB", "-1", "+1", "1Q", "1X", "256Mi", "512iB", "1GBB", "0x10",
-            "inf", "nan", "1_000", "1,5G", "ä", "1ä", "lots",
+            "inf", "nan", "1e3K", "1_000", "1,5G", "ä", "1ä", "lots",
         ] {
             let malformed = SizeError::Malformed(text.to_owned());
             assert_eq!(parse_size(text), Err(malformed), "{text}");
