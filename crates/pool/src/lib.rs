@@ -10,6 +10,7 @@
 //! | `pool` | requests that wait, events, guards |
 //! | `file_budget` | claims, and what a file's VMs hold |
 //! | `waiting`, `stopwatch`, `activity`, `caller` | a wait for other files stops the clocks of the one that waits |
+//! | `cancel` | ends the files of a run early |
 //! | `host` | how much there is by default |
 //!
 //! The rules of the core:
@@ -29,6 +30,7 @@
 
 mod activity;
 mod caller;
+mod cancel;
 mod core;
 mod error;
 mod file_budget;
@@ -40,6 +42,7 @@ mod waiting;
 
 pub use activity::{Active, Activity};
 pub use caller::{Caller, FileWatch};
+pub use cancel::CancelToken;
 pub use error::PoolError;
 pub use file_budget::{Claim, FileBudget};
 pub use grant::{BlockedGuard, Grant, VM_OVERHEAD, resources_of_vm};

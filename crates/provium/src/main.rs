@@ -19,6 +19,7 @@ mod failure;
 mod hiargs;
 mod interrupt;
 mod lowargs;
+mod lua_backend;
 mod machines;
 mod output;
 mod sources;

@@ -20,7 +20,7 @@ use crate::pressure::Pressure;
 use crate::queue::{Candidate, Next, Queue};
 use crate::thread::file_thread;
 use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Resources, Sink};
-use provium_lua::CancelToken;
+use provium_pool::CancelToken;
 use provium_pool::{FileWatch, Pool};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! From paths to a finished run: which files, in which order, with how much of the host.
 //!
 //! ```text
-//! paths ─ discover ─▶ files ─ queue ─ dispatch ─▶ a thread a file ─▶ provium-lua
+//! paths ─ discover ─▶ files ─ queue ─ dispatch ─▶ a thread a file ─▶ `RunFile`  
 //!                               ▲         ▲              │ boots, claims
 //!                            history      └──── pool ◀───┘
 //! ```
@@ -23,7 +23,6 @@ mod error;
 mod fixture_refs;
 mod history;
 mod ledger;
-mod lua;
 mod plan;
 mod pressure;
 mod queue;
@@ -36,6 +35,5 @@ pub use dispatch::{RunFile, STUCK_AFTER, Stop, run};
 pub use error::DiscoverError;
 pub use fixture_refs::fixture_refs;
 pub use history::{FileStats, History};
-pub use lua::LuaFiles;
 pub use plan::{FileEnd, FileTask, Outcome, Plan, RunInfo};
 pub use thread::file_thread;

@@ -3,7 +3,7 @@
 use crate::discover::TestFile;
 use camino::Utf8PathBuf;
 use provium_events::{FileError, FileStatus, Resources, Sink};
-use provium_lua::CancelToken;
+use provium_pool::CancelToken;
 use provium_pool::FileWatch;
 use std::time::Duration;
 

@@ -1,11 +1,10 @@
 //! What is asked of a file, and what came of it.
 
-use crate::engine::cancel::CancelToken;
 use crate::testing::TestSelection;
 use camino::Utf8PathBuf;
 use provium_events::{FileStatus, Sink};
 use provium_lab::{Environment, Site};
-use provium_pool::FileWatch;
+use provium_pool::{CancelToken, FileWatch};
 use std::sync::Arc;
 use std::time::Duration;
 

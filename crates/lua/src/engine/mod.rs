@@ -1,7 +1,6 @@
 //! Runs a test file: its Lua state, the tasks in it, and their time limits.
 
 pub(crate) mod blocked_syscalls;
-pub(crate) mod cancel;
 pub(crate) mod deadline;
 pub(crate) mod drive;
 pub(crate) mod dry_run;

@@ -2,7 +2,6 @@
 
 use crate::api::globals::Children;
 use crate::binding::prelude::Prelude;
-use crate::engine::cancel::CancelToken;
 use crate::engine::deadline::Deadline;
 use crate::engine::dry_run::DryRun;
 use crate::engine::log::Log;
@@ -11,6 +10,7 @@ use crate::testing::{FileBaseline, LogCursors, Registry};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Table};
 use provium_lab::{Lab, Scope};
+use provium_pool::CancelToken;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;

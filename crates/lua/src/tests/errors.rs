@@ -82,7 +82,7 @@ end)
 fn chunk_errors_have_a_place() {
     let syntax = Case::new("local x =\n\n= 3").run().outcome;
     let error = syntax.chunk_error.unwrap();
-    assert_eq!(syntax.status, crate::FileStatus::Failed);
+    assert_eq!(syntax.status, provium_events::FileStatus::Failed);
     assert_eq!(error.site.unwrap().to_string(), "a.test.lua:3");
     assert!(
         error.message.starts_with("a.test.lua:3: "),

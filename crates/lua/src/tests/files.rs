@@ -17,7 +17,7 @@ fn the_top_level_may_wait_and_fail() {
     let outcome = task.run().outcome;
     assert_eq!(
         (outcome.passed, outcome.status),
-        (1, crate::FileStatus::Failed)
+        (1, provium_events::FileStatus::Failed)
     );
     assert!(
         outcome

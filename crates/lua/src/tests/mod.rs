@@ -13,14 +13,15 @@ mod parallel;
 mod tasks;
 mod timeouts;
 
+use crate::Listing;
 use crate::engine::job::{FileJob, FileOutcome};
 use crate::engine::run_file::run;
 use crate::testing::report::Reporter;
 use crate::testing::{TestSelection, TestStatus, Verdict};
-use crate::{CancelToken, Listing};
 use camino::Utf8PathBuf;
 use provium_events::Sink;
 use provium_lab::Environment;
+use provium_pool::CancelToken;
 use provium_pool::FileWatch;
 use std::sync::Arc;
 use std::time::Duration;

@@ -221,7 +221,7 @@ test("three", {slow = true}, function() end)
     };
     let ran = case.run();
     assert_eq!(ran.outcome.passed, 1);
-    assert_eq!(ran.outcome.status, crate::FileStatus::Failed);
+    assert_eq!(ran.outcome.status, provium_events::FileStatus::Failed);
     assert_eq!(
         ran.outcome.chunk_error.unwrap().message,
         "there is no test `tow` here; did you mean `two`?\nno test is declared around line 99"

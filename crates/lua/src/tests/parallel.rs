@@ -138,7 +138,7 @@ fn the_files_limit_ends_all_and_begins_none() {
     );
     case.job.file_timeout = Some(std::time::Duration::from_millis(300));
     let ran = case.run();
-    assert_eq!(ran.outcome.status, crate::FileStatus::TimedOut);
+    assert_eq!(ran.outcome.status, provium_events::FileStatus::TimedOut);
     for number in 1..=3 {
         let failure = ran.failure(&format!("test {number}")).to_owned();
         assert!(failure.contains("the file timed out"), "{failure}");

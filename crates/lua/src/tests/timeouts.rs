@@ -110,7 +110,7 @@ fn a_file_has_its_time_too() {
     let mut case = Case::new("test('a', function() host.sleep(30) end)\ntest('b', function() end)");
     case.job.file_timeout = Some(Duration::from_millis(100));
     let ran = case.run();
-    assert_eq!(ran.outcome.status, crate::FileStatus::TimedOut);
+    assert_eq!(ran.outcome.status, provium_events::FileStatus::TimedOut);
     assert_eq!(
         ran.failure("a"),
         "the file timed out after 100ms in host.sleep(30)"
@@ -120,7 +120,7 @@ fn a_file_has_its_time_too() {
     let mut top = Case::new("host.sleep(30)");
     top.job.file_timeout = Some(Duration::from_millis(100));
     let outcome = top.run().outcome;
-    assert_eq!(outcome.status, crate::FileStatus::TimedOut);
+    assert_eq!(outcome.status, provium_events::FileStatus::TimedOut);
     assert!(
         outcome
             .chunk_error

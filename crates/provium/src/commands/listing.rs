@@ -1,10 +1,11 @@
 //! Lists the tests of files without booting anything, for `list` and for runs with a selection.
 
 use crate::hiargs::Context;
+use crate::lua_backend::LuaFiles;
 use provium_events::Sink;
 use provium_lab::Environment;
 use provium_lua::{ChunkError, Listing, TestSelection, list_file};
-use provium_runner::{LuaFiles, Stop, TestFile};
+use provium_runner::{Stop, TestFile};
 use std::sync::Arc;
 use std::time::Duration;
 

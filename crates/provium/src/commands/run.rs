@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
 use crate::lowargs::{NoTests, RunArgs};
+use crate::lua_backend::LuaFiles;
 use crate::machines::EmittedProgress;
 use crate::output::Writer;
 use crate::sources::sources;
@@ -14,9 +15,7 @@ use crate::{machines, terminal};
 use provium_events::{Resources, Sink, Stamped};
 use provium_lab::{Environment, Host, Profile};
 use provium_pool::{Pool, resources_of_vm};
-use provium_runner::{
-    History, LuaFiles, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics,
-};
+use provium_runner::{History, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;

@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("lua", &["units", "events", "lab", "pool"]),
-    ("runner", &["units", "events", "lab", "lua", "pool"]),
+    ("runner", &["units", "events", "pool"]),
     ("report", &["units", "events"]),
     (
         "provium",

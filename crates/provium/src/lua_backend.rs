@@ -1,34 +1,32 @@
-//! Runs a file by way of `provium-lua`.
+//! Runs the test files that the runner dispatches, with `provium-lua`.
 
-use crate::discover::TestFile;
-use crate::dispatch::RunFile;
-use crate::plan::{FileEnd, FileTask, plain};
 use provium_events::{FileError, FileStatus, Location, Sink};
 use provium_lab::Environment;
-use provium_lua::{CancelToken, ChunkError, FileJob, FileOutcome, TestSelection};
-use provium_pool::FileWatch;
+use provium_lua::{ChunkError, FileJob, FileOutcome, TestSelection};
+use provium_pool::{CancelToken, FileWatch};
+use provium_runner::{FileEnd, FileTask, RunFile, TestFile};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// What all files of a run have in common.
 #[derive(Clone)]
-pub struct LuaFiles {
+pub(crate) struct LuaFiles {
     /// Which tests, before what a file's own address says.
-    pub selection: TestSelection,
+    pub(crate) selection: TestSelection,
     /// How often a failed test is tried again.
-    pub retries: u32,
+    pub(crate) retries: u32,
     /// Profiles, images, QEMU.
-    pub environment: Arc<Environment>,
+    pub(crate) environment: Arc<Environment>,
 }
 
 impl LuaFiles {
     /// Runs files in Lua.
-    pub fn runner(self) -> Arc<dyn RunFile> {
+    pub(crate) fn runner(self) -> Arc<dyn RunFile> {
         Arc::new(self)
     }
 
     /// The job of running (or listing) `file`.
-    pub fn job(
+    pub(crate) fn job(
         &self,
         file: TestFile,
         sink: Sink,
@@ -77,7 +75,11 @@ fn end_of(outcome: FileOutcome) -> FileEnd {
         FileStatus::Passed if outcome.cancelled => FileStatus::Failed,
         status => status,
     };
-    let cut_short = || plain("cancelled: the run was ended before all its tests had run");
+    let cut_short = || FileError {
+        message: "cancelled: the run was ended before all its tests had run".to_owned(),
+        location: None,
+        traceback: Vec::new(),
+    };
     let error = outcome.chunk_error.map(error_of);
     FileEnd {
         status,

@@ -1,4 +1,4 @@
-//! Tells files that the run is to end: by the user's Ctrl-C, or because another file failed fast.
+//! Ends the files of a run early: after the user's Ctrl-C, or because another file failed fast.
 
 use tokio::sync::watch;
 
