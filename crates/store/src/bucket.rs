@@ -3,7 +3,7 @@
 use crate::entry::{Entry, EntryInfo, Notice};
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::lock::{Exclusive, Holder, LockFile};
+use crate::lock::{Exclusive, Holder, LockFile, WaitLimit};
 use crate::making::Claim;
 use crate::manifest::Manifest;
 use crate::sweep;
@@ -42,13 +42,13 @@ impl Bucket {
     /// # Errors
     /// [`StoreError::Locked`] when it is being made for too long.
     pub async fn get(&self, key: &Key, notify: Notify<'_>) -> Result<Option<Entry>, StoreError> {
-        self.get_within(key, DEADLINE, notify).await
+        self.get_within(key, DEADLINE.into(), notify).await
     }
 
     pub(crate) async fn get_within(
         &self,
         key: &Key,
-        limit: Duration,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<Option<Entry>, StoreError> {
         let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
@@ -190,7 +190,7 @@ impl Bucket {
     pub(crate) async fn exclusive(
         &self,
         key: &Key,
-        limit: Duration,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<Exclusive, StoreError> {
         let waiting = |holder: Option<&Holder>| notify(Notice::Waiting { holder });
@@ -433,20 +433,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_maker_that_stands_still_is_not_waited_for_longer_than_asked() {
+    async fn a_stalled_builder_is_waited_for_up_to_the_limit() {
         let (_folder, bucket) = bucket();
         let making = match bucket.claim(&key(), &|_| ()).await.unwrap() {
             Claim::Make(making) => making,
             Claim::Found(_) => panic!("it is not there"),
         };
         let limit = Duration::from_secs(5);
+        let key = key();
+        let running = bucket.claim_within(&key, limit, &|_| ());
+        let running = tokio::time::timeout(limit * 10, running).await;
+        assert!(running.is_err(), "a builder that runs is waited for");
+        // As of a process that is not to be seen here.
+        fs_err::write(bucket.lock(&key).path(), "4194305 1 ").unwrap();
         let began = tokio::time::Instant::now();
-        let other = bucket.claim_within(&key(), limit, &|_| ()).await;
+        let other = bucket.claim_within(&key, limit, &|_| ()).await;
         assert!(matches!(other, Err(StoreError::Locked { .. })), "{other:?}");
         let took = began.elapsed();
         assert!(took >= limit && took < limit * 2, "{took:?}");
         drop(making);
-        let other = bucket.claim_within(&key(), limit, &|_| ()).await;
+        let other = bucket.claim_within(&key, limit, &|_| ()).await;
         assert!(matches!(other, Ok(Claim::Make(_))));
     }
 }

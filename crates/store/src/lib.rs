@@ -44,7 +44,7 @@ pub use entry::{Entry, EntryInfo, Notice};
 pub use error::StoreError;
 pub use eviction::{Candidate, Room, plan};
 pub use key::{Key, KeyBuilder};
-pub use lock::{Exclusive, Holder, LockFile, Shared};
+pub use lock::{Exclusive, Holder, LockFile, Shared, WaitLimit};
 pub use making::{Claim, Draft, Making};
 pub use replace::follow_links;
 pub use seal::{SEAL, Seal};

@@ -7,7 +7,7 @@
 
 use crate::cache::check_owner;
 use crate::error::StoreError;
-use crate::sweep::start_time;
+use crate::sweep::{is_stopped, start_time};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
@@ -17,6 +17,7 @@ use rustix::fs::{
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often a lock that is held by somebody else is tried: `flock` cannot be awaited.
 const RETRY: Duration = Duration::from_millis(20);
@@ -48,6 +49,30 @@ pub struct Holder {
     pub pid: u32,
     /// What it says it holds the lock for; may be empty.
     pub purpose: String,
+}
+
+/// When a wait for a lock ends without it.
+#[derive(Debug, Clone, Copy)]
+pub enum WaitLimit {
+    /// After this time.
+    Total(Duration),
+    /// When the lock has been held for this time without a break by a process that is stopped, or that is
+    /// not known. A holder that runs is waited for as long as it takes.
+    Stalled(Duration),
+}
+
+impl From<Duration> for WaitLimit {
+    fn from(limit: Duration) -> Self {
+        Self::Total(limit)
+    }
+}
+
+impl WaitLimit {
+    fn time(self) -> Duration {
+        match self {
+            Self::Total(time) | Self::Stalled(time) => time,
+        }
+    }
 }
 
 /// Held together with others.
@@ -101,60 +126,64 @@ impl LockFile {
         Ok(Some(Exclusive(file)))
     }
 
-    /// Waits until nobody holds it alone, and takes it together with others.
+    /// Waits until no other process holds it alone, and takes it together with others.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when the deadline is over.
+    /// [`StoreError::Locked`] at the limit.
     pub async fn shared(
         &self,
-        deadline: Duration,
+        limit: impl Into<WaitLimit>,
         waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
     ) -> Result<Shared, StoreError> {
-        self.wait(deadline, waiting, || self.try_shared()).await
+        self.wait(limit.into(), waiting, || self.try_shared()).await
     }
 
-    /// Waits until nobody else holds it, and takes it alone. `waiting` is called once, with who holds
-    /// it, if there is a wait.
+    /// Waits until it is free, and takes it alone. `waiting` is called once, with the holder, if there is a
+    /// wait.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when the deadline is over.
+    /// [`StoreError::Locked`] at the limit.
     pub async fn exclusive(
         &self,
-        deadline: Duration,
+        limit: impl Into<WaitLimit>,
         waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
     ) -> Result<Exclusive, StoreError> {
-        self.wait(deadline, waiting, || self.try_exclusive()).await
+        self.wait(limit.into(), waiting, || self.try_exclusive())
+            .await
     }
 
     async fn wait<T>(
         &self,
-        deadline: Duration,
+        limit: WaitLimit,
         waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
         attempt: impl Fn() -> Result<Option<T>, StoreError>,
     ) -> Result<T, StoreError> {
-        let wait = async {
-            let (mut told, mut attempts) = (false, 0);
-            loop {
-                if let Some(lock) = attempt()? {
-                    return Ok(lock);
-                }
-                attempts += 1;
-                let holder = self.holder();
-                // One that has only just taken it is not known yet, or has let go by the next time.
-                if !told && (holder.is_some() || attempts > UNKNOWN) {
-                    told = true;
-                    waiting(holder.as_ref());
-                }
-                tokio::time::sleep(RETRY).await;
+        let (mut reported, mut attempts) = (false, 0);
+        let mut since = Instant::now();
+        loop {
+            if let Some(lock) = attempt()? {
+                return Ok(lock);
             }
-        };
-        match tokio::time::timeout(deadline, wait).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Locked {
-                path: self.path.clone(),
-                pid: self.holder().map(|holder| holder.pid),
-                deadline,
-            }),
+            attempts += 1;
+            let holder = self.holder();
+            // One that has only just taken it is not known yet, or has returned it by the next time.
+            if !reported && (holder.is_some() || attempts > UNKNOWN) {
+                reported = true;
+                waiting(holder.as_ref());
+            }
+            if matches!(limit, WaitLimit::Stalled(_))
+                && holder.as_ref().is_some_and(|holder| !is_stopped(holder.pid))
+            {
+                since = Instant::now();
+            }
+            if since.elapsed() >= limit.time() {
+                return Err(StoreError::Locked {
+                    path: self.path.clone(),
+                    pid: holder.map(|holder| holder.pid),
+                    deadline: limit.time(),
+                });
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 
@@ -297,6 +326,42 @@ mod tests {
         assert!(lock.try_exclusive().unwrap().is_none());
         drop((first, second));
         assert!(lock.try_exclusive().unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_holder_is_waited_for_longer_than_a_stalled_one() {
+        const LIMIT: WaitLimit = WaitLimit::Stalled(Duration::from_secs(1));
+        let (_folder, lock) = lock();
+        let alone = lock.try_exclusive().unwrap().unwrap();
+        let ten_limits = tokio::time::timeout(LIMIT.time() * 10, lock.exclusive(LIMIT, &|_| ()));
+        assert!(ten_limits.await.is_err(), "this process runs");
+        let shared = tokio::time::timeout(LIMIT.time() * 10, lock.shared(LIMIT, &|_| ()));
+        assert!(shared.await.is_err(), "this process runs");
+
+        // A holder that is not known, as one in another PID namespace.
+        fs_err::write(lock.path(), "4194305 1 ").unwrap();
+        let began = Instant::now();
+        let late = lock.exclusive(LIMIT, &|_| ()).await;
+        assert!(matches!(late, Err(StoreError::Locked { pid: None, .. })));
+        let waited = began.elapsed();
+        assert!(waited >= LIMIT.time() && waited < LIMIT.time() * 2);
+        drop(alone);
+        lock.exclusive(LIMIT, &|_| ()).await.unwrap();
+    }
+
+    #[test]
+    fn a_stopped_process_is_seen() {
+        assert!(!is_stopped(std::process::id()));
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        // The kernel reports the stop to the parent: no need to poll for it.
+        let options = rustix::process::WaitOptions::UNTRACED;
+        rustix::process::waitpid(Some(pid), options).unwrap();
+        assert!(is_stopped(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(is_stopped(child.id()), "a process that is gone does not run");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use crate::bucket::{Bucket, DEADLINE, Notify, sync_all};
 use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::lock::Exclusive;
+use crate::lock::{Exclusive, WaitLimit};
 use crate::manifest::Manifest;
 use crate::sweep::{self, HeldFolder};
 use camino::Utf8Path;
@@ -51,11 +51,11 @@ impl Bucket {
     /// [`StoreError::Locked`] when it is being made for too long, [`StoreError::DamagedInUse`] when it
     /// cannot be made because somebody uses what is there.
     pub async fn claim(&self, key: &Key, notify: Notify<'_>) -> Result<Claim, StoreError> {
-        self.claim_within(key, DEADLINE, notify).await
+        self.claim_until(key, DEADLINE.into(), notify).await
     }
 
-    /// The same for a caller that can do without: one that makes it is waited for `limit` at most, since
-    /// it may have been stopped, or be very slow.
+    /// Like [`Bucket::claim`] for a caller that can do without the entry: a process that makes it is waited for as
+    /// long as it runs, and for `limit` while it is stopped or not known.
     ///
     /// # Errors
     /// As [`Bucket::claim`].
@@ -63,6 +63,16 @@ impl Bucket {
         &self,
         key: &Key,
         limit: Duration,
+        notify: Notify<'_>,
+    ) -> Result<Claim, StoreError> {
+        self.claim_until(key, WaitLimit::Stalled(limit), notify)
+            .await
+    }
+
+    async fn claim_until(
+        &self,
+        key: &Key,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<Claim, StoreError> {
         if let Some(entry) = self.get_within(key, limit, notify).await? {
@@ -88,7 +98,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError::Locked`] when it is being made or used for too long.
     pub async fn make(&self, key: &Key) -> Result<Making, StoreError> {
-        let alone = self.exclusive(key, DEADLINE, &|_| ()).await?;
+        let alone = self.exclusive(key, DEADLINE.into(), &|_| ()).await?;
         Ok(self.making(key, alone))
     }
 
@@ -97,7 +107,7 @@ impl Bucket {
     async fn alone_to_make(
         &self,
         key: &Key,
-        limit: Duration,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<Exclusive, StoreError> {
         let path = self.entry(key);

@@ -32,9 +32,10 @@ use std::time::Duration;
 /// A damaged template is rebuilt once; if that does not help, the boot is cold.
 const ATTEMPTS: usize = 2;
 
-/// How long somebody else may take to make the template, before patience: a few cold boots. A process
-/// that is stopped while it makes one must not keep everybody else from booting.
-const OTHERS_LIMIT: Duration = Duration::from_secs(5);
+/// How long a boot waits for a template that a stopped or unknown process builds, before the timeout
+/// multiplier. Then it boots cold: a stopped run must not keep others from booting. A process that runs is
+/// waited for as long as its build takes.
+const STALLED_BUILD_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a template did not serve.
 enum Unused {
@@ -65,7 +66,7 @@ impl Vm {
         };
         let key = self.template_key(options, image)?;
         let notify = |notice: Notice<'_>| self.notify_of_template(notice);
-        let limit = self.environment().patient(OTHERS_LIMIT);
+        let limit = self.environment().patient(STALLED_BUILD_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &notify).await {
                 Ok(Claim::Found(entry)) => {
