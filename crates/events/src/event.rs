@@ -21,7 +21,7 @@ pub enum Event {
         version: String,
         /// [`PROTOCOL_VERSION`](crate::PROTOCOL_VERSION).
         protocol_version: u32,
-        /// What every random choice of the run comes from.
+        /// The seed of all random choices of the run.
         seed: u64,
         /// The accelerator: `kvm` or `tcg`, or `none` where nothing can boot.
         accel: String,
@@ -47,7 +47,7 @@ pub enum Event {
         path: String,
         /// Fixtures it names.
         fixture_refs: Vec<String>,
-        /// What it says it will claim.
+        /// The claim that its source makes with literals.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         declared_claim: Option<Resources>,
     },
@@ -55,7 +55,7 @@ pub enum Event {
     FileDispatched {
         /// The file.
         path: String,
-        /// What the pool set aside for it.
+        /// What the pool has reserved for it.
         reservation: Resources,
     },
     /// A file waits for the pool.
@@ -68,7 +68,7 @@ pub enum Event {
         reason: BlockReason,
     },
     /// A file that waited for the pool has what it waited for. Waits of less than a tenth of a second
-    /// are not told.
+    /// are not reported.
     FileUnblocked {
         /// The file.
         path: String,
@@ -108,7 +108,7 @@ pub enum Event {
         duration_ns: u64,
         /// Its metadata.
         meta: Meta,
-        /// What a report may want besides.
+        /// Details for reports.
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
@@ -129,11 +129,11 @@ pub enum Event {
         /// The ends of its VMs' consoles.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         consoles: Vec<ConsoleExcerpt>,
-        /// What a report may want besides.
+        /// Details for reports.
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
-    /// A test was not run, or said itself that it does not apply.
+    /// A test was not run, or skipped itself.
     TestSkipped {
         /// Its file.
         path: String,
@@ -143,10 +143,10 @@ pub enum Event {
         reason: String,
         /// Its metadata.
         meta: Meta,
-        /// How long it ran until it said so.
+        /// How long it ran until then.
         #[serde(default)]
         duration_ns: u64,
-        /// What a report may want besides.
+        /// Details for reports.
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
@@ -170,13 +170,13 @@ pub enum Event {
         /// The step.
         step: Step,
     },
-    /// A test keeps something with the report.
+    /// A test has attached something to the report.
     TestAttachment {
         /// The test's file.
         path: String,
         /// The test's name.
         name: String,
-        /// What it keeps.
+        /// The attachment.
         attachment: Attachment,
     },
     /// A VM has booted.
@@ -202,10 +202,10 @@ pub enum Event {
         file: String,
         /// Its name.
         vm_name: String,
-        /// How long it was there.
+        /// How long it existed.
         duration_ns: u64,
     },
-    /// What the pool has, told once a second.
+    /// What the pool has, sent once a second.
     PoolState {
         /// Given out.
         used: Resources,
@@ -230,7 +230,7 @@ pub enum Event {
     FixtureBuildStarted {
         /// The fixture.
         path: String,
-        /// Why one that was built before does not serve; `None`: there was none.
+        /// Why an earlier build cannot be used; `None`: there was none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -283,7 +283,7 @@ pub enum FileStatus {
     Failed,
     /// The file's time was up.
     TimedOut,
-    /// The harness could not carry on with it.
+    /// The harness crashed, or had no thread for it.
     Crashed,
 }
 
@@ -293,7 +293,7 @@ pub enum FileStatus {
 pub enum BlockReason {
     /// The pool has too little left.
     PoolFull,
-    /// The host is short of memory or processor time as it is.
+    /// The host is short of memory or processor time.
     PsiPressure,
 }
 
@@ -345,7 +345,7 @@ pub struct FileError {
     pub traceback: Vec<String>,
 }
 
-/// What a report may want to know of a test that ended.
+/// Details of a test that has ended, for reports.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Details {
     /// Where it failed or skipped itself.
@@ -360,7 +360,7 @@ pub struct Details {
     /// Its steps, in the order they ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,
-    /// How often it was run; 0 where it never was, or nobody counted.
+    /// How often it was run; 0 if it never was, or if that is not known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts: u32,
 }
@@ -410,12 +410,12 @@ pub struct Step {
     pub passed: bool,
 }
 
-/// Bytes that a test keeps with the report.
+/// Bytes that a test has attached to the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
     /// Its name.
     pub name: String,
-    /// What is in it.
+    /// Its content.
     #[serde(with = "serde_bytes")]
     pub content: Vec<u8>,
 }

@@ -27,7 +27,7 @@ pub struct Stamped {
     pub event: Event,
 }
 
-/// An event that has no bytes.
+/// Why an event cannot be encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// Its bytes would be more than any decoder takes.
@@ -36,12 +36,12 @@ pub enum EncodeError {
         /// What it would take.
         length: usize,
     },
-    /// It cannot be written down.
+    /// The serialisation library refused it.
     #[error("an event cannot be encoded")]
     Unencodable(#[source] rmp_serde::encode::Error),
 }
 
-/// Bytes that are no event.
+/// Why bytes are not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
     /// The length is beyond all that is ever sent.
@@ -108,7 +108,7 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next event; `None` where bytes are missing, and for ever after an error.
+    /// The next event; `None` if bytes are missing, and always after an error.
     pub fn next_event(&mut self) -> Result<Option<Stamped>, DecodeError> {
         if self.failed {
             return Ok(None);

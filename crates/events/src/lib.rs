@@ -1,19 +1,21 @@
-//! What a run tells the outside: events, their bytes, and where they go.
+//! What a run reports to the outside: events, their bytes, and where they go.
 //!
-//! Whatever happens in a run is told once, as an [`Event`], into a [`Sink`]. Reports, saved event
-//! files and `provium-coverage` are made from events and from nothing else.
+//! Everything that happens in a run is emitted once, as an [`Event`], into a [`Sink`]. Reports and saved
+//! event files are made from events and from nothing else. Messages that belong to no test are events as
+//! well: [`Notice`].
 //!
 //! A stream of events starts with [`Event::RunStarted`] and ends with [`Event::RunCompleted`]. On
 //! the outside it is a row of [frames](frame), in [`PROTOCOL_VERSION`]; the golden bytes in this
 //! crate's tests pin every shape.
 //!
-//! This crate opens no file and starts no task: it makes bytes, takes bytes, and passes events on.
+//! This crate opens no file and starts no task: it encodes, decodes and passes on events.
 
 pub mod event;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod notice;
+mod plural;
 pub mod printable;
 pub mod resources;
 mod shorten;
@@ -26,6 +28,7 @@ pub use event::{
 };
 pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
 pub use notice::{Notice, NoticeLevel, NoticeSubject};
+pub use plural::counted;
 pub use provium_protocol::PROTOCOL_VERSION;
 pub use resources::Resources;
 pub use sink::Sink;

@@ -1,4 +1,4 @@
-//! Where events go: from any thread, in one order, without waiting for whoever reads them.
+//! Where events go: from any thread, in one order, without waiting for the reader.
 
 use crate::event::Event;
 use crate::frame::Stamped;
@@ -10,16 +10,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Takes events. Clones lead to the same place.
 ///
-/// Reading what a sink took is the receiver's business; once the receiver is gone, events are
-/// dropped in silence.
+/// Once the receiver is gone, events are dropped.
 #[derive(Clone, Default)]
 pub struct Sink {
     queue: Option<Arc<Mutex<Queue>>>,
-    gate: Option<Arc<Gate>>,
+    filter: Option<Arc<EventFilter>>,
 }
 
-/// Says of an event whether it may pass.
-type Gate = dyn Fn(&Event) -> bool + Send + Sync;
+/// Decides whether an event may pass.
+type EventFilter = dyn Fn(&Event) -> bool + Send + Sync;
 
 struct Queue {
     sender: Sender<Stamped>,
@@ -27,7 +26,7 @@ struct Queue {
 }
 
 impl Sink {
-    /// A sink that forgets.
+    /// A sink that drops all events.
     pub fn discard() -> Self {
         Self::default()
     }
@@ -42,25 +41,25 @@ impl Sink {
         (
             Self {
                 queue: Some(Arc::new(Mutex::new(queue))),
-                gate: None,
+                filter: None,
             },
             receiver,
         )
     }
 
-    /// A sink to the same place that shows each event to `gate` first and drops those it refuses.
-    pub fn gated(&self, gate: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
-        let outer = self.gate.clone();
-        let both = move |event: &Event| gate(event) && outer.as_ref().is_none_or(|o| o(event));
+    /// A sink to the same place that shows each event to `filter` first and drops those it refuses.
+    pub fn filtered(&self, filter: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
+        let outer = self.filter.clone();
+        let both = move |event: &Event| filter(event) && outer.as_ref().is_none_or(|o| o(event));
         Self {
             queue: self.queue.clone(),
-            gate: Some(Arc::new(both)),
+            filter: Some(Arc::new(both)),
         }
     }
 
-    /// Tells that something happened just now.
+    /// Emits an event that happens now.
     pub fn emit(&self, event: Event) {
-        if self.gate.as_ref().is_some_and(|gate| !gate(&event)) {
+        if self.filter.as_ref().is_some_and(|filter| !filter(&event)) {
             return;
         }
         let Some(queue) = &self.queue else { return };
@@ -69,7 +68,7 @@ impl Sink {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
         let ts = now_ns().max(queue.last);
         queue.last = ts;
-        // Nobody listens any more: a run goes on without its listener.
+        // Without a listener, a run continues.
         let _ = queue.sender.send(Stamped { ts, event });
     }
 

@@ -31,7 +31,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value under a key of a map; `None` for what is no map or has no such key.
+    /// The value under a key of a map; `None` if it is not a map or has no such key.
     pub fn get(&self, key: &str) -> Option<&Self> {
         let Self::Map(entries) = self else {
             return None;

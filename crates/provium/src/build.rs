@@ -2,8 +2,8 @@
 //! same command in the same folder share one run of it. Commands that runs side by side have in one folder
 //! are run one after the other.
 //!
-//! Only the profiles that the run can use are built: those whose name stands in one of its test
-//! files, or in a helper that these could `require`.
+//! Only the profiles that the run can use are built: those whose name occurs in one of its test files, or
+//! in a helper that these could `require`.
 
 use crate::config::{BuildCommand, Config, ProfileConfig};
 use crate::failure::Failure;
@@ -17,8 +17,8 @@ use provium_store::{Cache, Exclusive, Holder, KeyBuilder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Longest build. Kernels take their time, but a run must not wait for ever.
-const LONGEST: Duration = Duration::from_secs(4 * 3600);
+/// Limit of a build. Kernels take long to build, but a run must not wait without end.
+const BUILD_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// Builds what `names` says (`None`: all), and gives every profile as it is then.
 pub(crate) async fn profiles(
@@ -55,11 +55,11 @@ pub(crate) async fn profiles(
     let resolved = config.profiles.iter().map(|profile| {
         let resolved = match built.remove(&profile.name) {
             Some(built) => built,
-            // Its files may not be there, but nobody will ask for them.
+            // Its files may be missing, but it will not be booted.
             None if profile.build.is_some() && !wanted(profile) => profile.unresolved(),
             None => profile.resolve()?,
         };
-        // An error for who boots it; others need not care.
+        // An error only for a test that boots it.
         if let Some(why) = &resolved.unusable {
             terminal::error(&format!(
                 "provium: warning: {why}; profile `{}` cannot be booted\n",
@@ -92,7 +92,7 @@ async fn alone(
         let directory = &build.directory;
         terminal::error(&format!("provium: waiting in `{directory}` for {who}\n"));
     };
-    Ok(lock.exclusive(LONGEST, &waiting).await?)
+    Ok(lock.exclusive(BUILD_TIMEOUT, &waiting).await?)
 }
 
 /// The profiles that have a build command and that `files` can use.
@@ -160,7 +160,7 @@ async fn run(profile: &ProfileConfig, build: &BuildCommand) -> Result<(), Failur
         // It ends with all that it has started, also if this process is killed.
         .supervised()
         .original_limits();
-    let said = output(command, LONGEST).await.map_err(not_run)?;
+    let said = output(command, BUILD_TIMEOUT).await.map_err(not_run)?;
     if said.exit.success() {
         return Ok(());
     }
@@ -173,7 +173,7 @@ async fn run(profile: &ProfileConfig, build: &BuildCommand) -> Result<(), Failur
     })
 }
 
-/// Every Lua file below a folder that is no test.
+/// Every Lua file below a folder that is not a test.
 fn lua_files(folder: &Utf8Path) -> Vec<camino::Utf8PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

@@ -20,15 +20,12 @@ pub(crate) fn render(failure: &Failure, colour: bool) -> String {
         Failure::Config(error) => excerpt(error, colour),
         other => title(&clean(&other.to_string()), colour),
     };
-    let mut cause = failure.source();
-    // A transparent failure's causes are those of what it stands for.
-    while let Some(error) = cause {
-        let words = clean(&error.to_string());
-        // Some errors repeat what they are made of.
+    for cause in causes(failure) {
+        let words = clean(&cause.to_string());
+        // Some errors of libraries repeat their source.
         if !text.contains(&words) {
             let _ = writeln!(text, "  because: {words}");
         }
-        cause = error.source();
     }
     if let Failure::BuildFailed { output, .. } = failure
         && !output.trim().is_empty()
@@ -43,6 +40,23 @@ pub(crate) fn render(failure: &Failure, colour: bool) -> String {
         let _ = writeln!(text, "{}", renderer(colour).render(&report));
     }
     text
+}
+
+/// An error and its causes on one line.
+pub(crate) fn in_one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    for cause in causes(error) {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            let _ = write!(text, ": {words}");
+        }
+    }
+    text.replace('\n', " ")
+}
+
+/// The causes of an error, nearest first.
+fn causes<'a>(error: &'a (dyn Error + 'a)) -> impl Iterator<Item = &'a (dyn Error + 'a)> {
+    std::iter::successors(error.source(), |&cause| cause.source())
 }
 
 /// What the user can do.
@@ -63,15 +77,13 @@ fn hint(failure: &Failure) -> Option<String> {
             "paths are relative to the current folder; without a path, the roots of provium.toml are run",
         ),
         Failure::Discover(DiscoverError::NotAFile { .. }) => {
-            Some("remove it, or give it a name that does not end like a test's")
+            Some("remove it, or give it a name that does not end in `.test.lua` or `.fixture.lua`")
         }
-        Failure::Output { .. } => {
-            Some("what was printed is incomplete; the tests themselves have run")
-        }
+        Failure::Output { .. } => Some("the output is incomplete; the tests themselves have run"),
         Failure::Limit { .. } => Some("`ulimit -a` shows the limits, `ulimit` raises them"),
-        Failure::Machine(_) => Some("`provium doctor` says what is missing and how to get it"),
+        Failure::Machine(_) => Some("`provium doctor` shows what is missing and how to install it"),
         Failure::Image(_) => {
-            Some("`provium setup` makes the default guest; `provium doctor` says what it needs")
+            Some("`provium setup` builds the default guest; `provium doctor` shows what it needs")
         }
         Failure::Store(error)
         | Failure::Cache {

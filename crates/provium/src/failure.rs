@@ -1,4 +1,4 @@
-//! What keeps the harness from working. All of it ends in exit code 2.
+//! Errors that keep the harness from working. All of them end in exit code 2.
 
 use crate::config::ConfigError;
 use camino::Utf8PathBuf;
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
     /// There is no QEMU, or not the right one.
-    #[error("no machine can be started")]
+    #[error("cannot start VMs")]
     Machine(#[from] VmmError),
     /// The guest's image cannot be prepared.
     #[error("cannot prepare the guest image")]
@@ -42,7 +42,7 @@ pub(crate) enum Failure {
         source: std::io::Error,
     },
     /// The cache cannot be used.
-    #[error("the cache in `{path}` cannot be used")]
+    #[error("cannot use the cache in `{path}`")]
     Cache {
         /// The cache.
         path: Utf8PathBuf,
@@ -53,7 +53,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A build command could not be started, or took too long.
-    #[error("the build of profile `{profile}` could not be run: `{command}`")]
+    #[error("cannot run the build command of profile `{profile}`: `{command}`")]
     BuildNotRun {
         /// Whose.
         profile: String,
@@ -63,7 +63,7 @@ pub(crate) enum Failure {
         source: ProcessError,
     },
     /// A build command failed.
-    #[error("the build of profile `{profile}` failed ({exit}): `{command}`")]
+    #[error("the build command of profile `{profile}` failed ({exit}): `{command}`")]
     BuildFailed {
         /// Whose.
         profile: String,
@@ -71,7 +71,7 @@ pub(crate) enum Failure {
         command: String,
         /// How it ended.
         exit: String,
-        /// What it said.
+        /// What it printed.
         output: String,
     },
     /// A file for events cannot be written.
@@ -82,21 +82,21 @@ pub(crate) enum Failure {
         /// Why.
         source: std::io::Error,
     },
-    /// There is no place for the cache.
-    #[error("there is no home folder for the cache")]
+    /// There is no folder for the cache.
+    #[error("cannot find a folder for the cache: neither HOME nor XDG_CACHE_HOME is set")]
     NoHome,
     /// The current folder is gone, or not UTF-8.
-    #[error("the current folder cannot be used")]
+    #[error("cannot use the current folder")]
     NoCurrentFolder(#[source] std::io::Error),
     /// The host has no thread or descriptor left.
-    #[error("the host refuses {what}")]
+    #[error("the host refused {what}")]
     Host {
         /// What was asked of it.
         what: &'static str,
-        /// Its word.
+        /// Why.
         source: std::io::Error,
     },
-    /// Standard output, or standard error, takes no more.
+    /// Standard output or standard error cannot be written.
     #[error("cannot write to {stream}")]
     Output {
         /// Which of them.

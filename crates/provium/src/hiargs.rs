@@ -8,14 +8,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 use provium_lua::TestSelection;
 use provium_pool::{Resources, default_cpus, default_memory};
 use provium_report::Verbosity;
-use provium_runner::{Request, Sought, TestFile, discover};
+use provium_runner::{FileKind, Request, TestFile, discover};
 use provium_vmm::AccelChoice;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Where we are, and what is configured there.
-pub(crate) struct Place {
+/// The current folder and its configuration.
+pub(crate) struct Context {
     /// The current folder.
     pub(crate) base: Utf8PathBuf,
     /// The configuration that holds here.
@@ -35,8 +35,8 @@ pub(crate) struct Selected {
 pub(crate) struct MachineSettings {
     /// For the run as a whole.
     pub(crate) accel: AccelChoice,
-    /// It was asked for, and so wins over what profiles say.
-    pub(crate) accel_was_told: bool,
+    /// It was given on the command line, and so wins over the profiles.
+    pub(crate) accel_is_explicit: bool,
     pub(crate) pool: Resources,
     pub(crate) seed: u64,
     /// Every boot is from the kernel.
@@ -44,7 +44,7 @@ pub(crate) struct MachineSettings {
     pub(crate) no_build: bool,
 }
 
-/// How the run is told.
+/// How the run is reported.
 #[derive(Debug, Clone)]
 pub(crate) struct OutputSettings {
     pub(crate) verbosity: Verbosity,
@@ -55,7 +55,7 @@ pub(crate) struct OutputSettings {
 
 /// A run.
 pub(crate) struct RunSettings {
-    pub(crate) place: Place,
+    pub(crate) context: Context,
     pub(crate) selected: Selected,
     pub(crate) machine: MachineSettings,
     pub(crate) output: OutputSettings,
@@ -67,7 +67,7 @@ pub(crate) struct RunSettings {
 /// The folder in which the program was started.
 static STARTED_IN: OnceLock<Utf8PathBuf> = OnceLock::new();
 
-/// A path of the caller's as it was meant in the folder in which the program was started.
+/// A path on the command line, from the folder in which the program was started.
 pub(crate) fn from_start(path: &Utf8Path) -> Utf8PathBuf {
     match STARTED_IN.get() {
         Some(folder) => folder.join(path),
@@ -75,7 +75,7 @@ pub(crate) fn from_start(path: &Utf8Path) -> Utf8PathBuf {
     }
 }
 
-impl Place {
+impl Context {
     pub(crate) fn new(args: &PlainArgs) -> Result<Self, Failure> {
         Self::of(args, None)
     }
@@ -101,12 +101,12 @@ impl Place {
 }
 
 impl Selected {
-    pub(crate) fn new(args: SelectionArgs, place: &Place) -> Result<Self, Failure> {
+    pub(crate) fn new(args: SelectionArgs, context: &Context) -> Result<Self, Failure> {
         let request = Request {
-            sought: Sought::Tests,
+            kind: FileKind::Tests,
             paths: args.paths,
-            roots: place.config.roots.clone(),
-            base: place.base.clone(),
+            roots: context.config.roots.clone(),
+            base: context.base.clone(),
             filter: args.filter,
         };
         let tests = TestSelection {
@@ -137,7 +137,7 @@ impl MachineSettings {
         let cpus = f64::from(args.cpus.unwrap_or_else(default_cpus)) * args.cpu_overcommit;
         Self {
             accel,
-            accel_was_told: args.accel.is_some(),
+            accel_is_explicit: args.accel.is_some(),
             pool: Resources {
                 memory_bytes: args.mem.unwrap_or_else(default_memory),
                 cpus: whole(cpus).max(1),
@@ -152,8 +152,8 @@ impl MachineSettings {
 impl RunSettings {
     pub(crate) fn new(args: RunArgs) -> Result<Self, Failure> {
         let first = args.selection.paths.first().map(String::as_str);
-        let place = Place::of(&args.plain, first)?;
-        let selected = Selected::new(args.selection, &place)?;
+        let context = Context::of(&args.plain, first)?;
+        let selected = Selected::new(args.selection, &context)?;
         let output = args.output;
         let verbosity = match (output.verbose, output.quiet) {
             (true, _) => Verbosity::Verbose,
@@ -161,7 +161,7 @@ impl RunSettings {
             _ => Verbosity::Normal,
         };
         Ok(Self {
-            place,
+            context,
             selected,
             machine: MachineSettings::new(&args.machine),
             output: OutputSettings {
@@ -182,7 +182,7 @@ fn whole(cpus: f64) -> u32 {
     cpus.floor() as u32
 }
 
-/// A seed by chance: the standard library takes its hash keys from the host's random generator.
+/// A random seed: the standard library takes its hash keys from the host's random generator.
 fn any_seed() -> u64 {
     // Short enough to be typed again.
     RandomState::new().hash_one(std::process::id()) >> 32

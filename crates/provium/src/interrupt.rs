@@ -24,7 +24,7 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 /// The exit code of a process that could not even end by itself: that of a run that was ended.
 const FORCED: i32 = 1;
 
-/// Counts the user's wishes to end.
+/// Counts the signals that ask the process to end.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupts(watch::Receiver<u32>);
 
@@ -47,7 +47,7 @@ impl Interrupts {
         let thread = std::thread::Builder::new().name("signals".to_owned());
         let listen = async move {
             signals.next().await;
-            // Said first, so that it stands before what comes of it.
+            // Printed first, so that it precedes the effects.
             terminal::notice("provium: stopping; once more stops at once\n");
             stop.cancel();
             count.send_replace(1);

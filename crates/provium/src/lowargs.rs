@@ -1,7 +1,7 @@
-//! What the user typed, before anybody thinks about what it means.
+//! What the user typed; [`hiargs`](crate::hiargs) decides what it means.
 //!
-//! Flags of which this version knows nothing are not listed: an error that names the nearest flag is
-//! better than one that is passed over in silence.
+//! Flags that this version does not implement are not listed: an error that names the nearest flag is
+//! better than a flag without effect.
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -29,23 +29,23 @@ pub(crate) struct LowArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show files and their tests; nothing boots
+    /// List files and their tests without booting anything
     List(ListArgs),
-    /// Make the default guest: find or fetch a kernel, keep the result; again does nothing
+    /// Build the default guest: find or download a kernel; does nothing if it exists
     Setup(PlainArgs),
-    /// Check everything once, and say what each missing piece costs and what mends it
+    /// Check the host: print what is missing, its effect, and how to fix it
     Doctor(DoctorArgs),
-    /// Run the build commands of profiles, and unpack what they boot from
+    /// Run the build commands of profiles and unpack their images into the cache
     Prepare(PrepareArgs),
-    /// Show, build or remove fixtures
+    /// List, build or remove fixtures
     Fixture(FixtureCommands),
-    /// Show or remove the boot templates in the cache
+    /// List or remove the boot templates in the cache
     Template(TemplateArgs),
-    /// Write the guest's agent to a file, for an image that brings it itself
+    /// Write the guest agent to a file, for images that include it
     Agent(AgentArgs),
-    /// Print a shell's completions
+    /// Print the completion script of a shell
     Completions(CompletionsArgs),
-    /// Print which agent is inside
+    /// Print build and version of the embedded agent
     #[command(hide = true)]
     AgentInfo,
 }
@@ -66,7 +66,7 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PlainArgs {
-    /// The configuration [default: provium.toml in this folder or the nearest parent]
+    /// Configuration file [default: provium.toml in this folder or the nearest parent]
     #[arg(long, value_name = "P")]
     pub(crate) config: Option<Utf8PathBuf>,
     /// When to use colours
@@ -83,20 +83,20 @@ pub(crate) struct FixtureCommands {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FixtureCommand {
-    /// Show what the cache holds: size on disk, last use, and whether it still holds
+    /// List the fixtures in the cache: size on disk, last use, whether they are up to date
     List {
-        /// A line of JSON for each
+        /// Print a line of JSON per fixture
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         args: FixtureArgs,
     },
-    /// Show which fixtures would be built anew, and which of their inputs has changed
+    /// List the fixtures that would be rebuilt, and which input has changed
     Stale {
         #[command(flatten)]
         args: FixtureArgs,
     },
-    /// Build what the cache does not hold
+    /// Build fixtures that are not in the cache or are stale
     Build {
         /// Fixtures, or folders of them
         #[arg(value_name = "P", required = true)]
@@ -104,7 +104,7 @@ pub(crate) enum FixtureCommand {
         #[command(flatten)]
         args: FixtureArgs,
     },
-    /// Build also what the cache holds
+    /// Build fixtures even if the cache has them
     Rebuild {
         /// Fixtures, or folders of them
         #[arg(value_name = "P", required = true)]
@@ -112,9 +112,9 @@ pub(crate) enum FixtureCommand {
         #[command(flatten)]
         args: FixtureArgs,
     },
-    /// Remove those that nobody uses
+    /// Remove fixtures that are not in use
     Clean {
-        /// Only of these fixtures, or folders of them
+        /// Only these fixtures, or folders of them
         #[arg(value_name = "P")]
         paths: Vec<String>,
         #[command(flatten)]
@@ -151,17 +151,17 @@ pub(crate) struct TemplateArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TemplateCommand {
-    /// Show what there is: kind of machine, size on disk, last use
+    /// List the templates: profile, machine, size on disk, last use
     List {
-        /// A line of JSON for each
+        /// Print a line of JSON per template
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         plain: PlainArgs,
     },
-    /// Remove those that nobody uses
+    /// Remove templates that are not in use
     Clean {
-        /// Only these; the first digits of a key suffice
+        /// Only these; the first digits of a key are enough
         #[arg(value_name = "KEY")]
         keys: Vec<String>,
         #[command(flatten)]
@@ -176,25 +176,25 @@ pub(crate) struct SelectionArgs {
     /// provium.toml, else the current folder]
     #[arg(value_name = "PATHS")]
     pub(crate) paths: Vec<String>,
-    /// Only files whose path, from the root, contains this
+    /// Only files whose path relative to the root contains this
     #[arg(long, value_name = "SUBSTR")]
     pub(crate) filter: Option<String>,
-    /// Only tests whose name matches
+    /// Only tests whose name matches this expression
     #[arg(long, value_name = "REGEX")]
     pub(crate) test: Option<Regex>,
-    /// Slow tests, too
+    /// Also run slow tests
     #[arg(long)]
     pub(crate) include_slow: bool,
-    /// Only tests with this tag; several: with any of them
+    /// Only tests with this tag; if repeated, with any of them
     #[arg(long, value_name = "T")]
     pub(crate) tag: Vec<String>,
-    /// No tests with this tag; wins over --tag
+    /// Exclude tests with this tag; takes precedence over --tag
     #[arg(long, value_name = "T")]
     pub(crate) no_tag: Vec<String>,
-    /// Only tests with this in their meta; several of one key: any, several keys: all
+    /// Only tests with this metadata; values of one key are alternatives, keys add up
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     pub(crate) tag_meta: Vec<(String, String)>,
-    /// No tests with this in their meta
+    /// Exclude tests with this metadata
     #[arg(long, value_name = "K=V", value_parser = key_value)]
     pub(crate) no_tag_meta: Vec<(String, String)>,
 }
@@ -202,25 +202,25 @@ pub(crate) struct SelectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub(crate) struct MachineArgs {
-    /// What runs the guests
+    /// Backend that runs the guests
     #[arg(long, value_name = "BACKEND", value_enum, default_value_t)]
     pub(crate) vmm: Vmm,
-    /// The accelerator; auto takes KVM where it proves to work
+    /// Accelerator; auto uses KVM if a probe guest runs with it
     #[arg(long, value_name = "ACCEL", value_enum)]
     pub(crate) accel: Option<Accel>,
-    /// Memory that all files share [default: 80 % of what this process may use]
+    /// Memory of the pool [default: 80 % of what this process may use]
     #[arg(long, value_name = "SIZE", value_parser = some_size)]
     pub(crate) mem: Option<u64>,
-    /// vCPUs that all files share [default: the host's]
+    /// vCPUs of the pool [default: the host's CPUs]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) cpus: Option<u32>,
-    /// How many vCPUs to share out for each of them, from 0.5 to 8
+    /// vCPUs to schedule for each CPU of the pool, 0.5 to 8
     #[arg(long, value_name = "F", default_value = "1.0", value_parser = overcommit)]
     pub(crate) cpu_overcommit: f64,
-    /// What every random choice comes from [default: by chance; told when a test fails]
+    /// Seed of all random choices [default: random; printed when a test fails]
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Boot every VM from its kernel, and none from a template
+    /// Boot every VM from its kernel instead of a template
     #[arg(long)]
     pub(crate) cold: bool,
     /// Do not run the build commands of profiles
@@ -231,10 +231,10 @@ pub(crate) struct MachineArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Lifecycle")]
 pub(crate) struct LifecycleArgs {
-    /// Time for each file; 0: as long as it takes
+    /// Time limit of each file; 0: none
     #[arg(long, value_name = "DUR", default_value = "300", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
-    /// Start nothing more after the first file that fails
+    /// Start no further file after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
 }
@@ -242,19 +242,19 @@ pub(crate) struct LifecycleArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Every test and every boot
+    /// Print every test and every boot
     #[arg(short, long, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-    /// Only what went wrong, and the last line
+    /// Print only failures and the last line
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// A JSON object a file, each on a line
+    /// Print a line of JSON per file
     #[arg(long, conflicts_with = "events_stdout")]
     pub(crate) json: bool,
-    /// Write all events to a file
+    /// Save all events to this file
     #[arg(long, value_name = "P")]
     pub(crate) save_events: Option<Utf8PathBuf>,
-    /// Write all events to standard output, and the text for people to standard error
+    /// Write all events to standard output and the report to standard error
     #[arg(long)]
     pub(crate) events_stdout: bool,
 }
@@ -263,10 +263,10 @@ pub(crate) struct OutputArgs {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
-    /// Fixtures instead of tests, with the test files that name them
+    /// List fixtures instead of tests, with the files that use them
     #[arg(long)]
     pub(crate) fixtures: bool,
-    /// A JSON object a file, each on a line
+    /// Print a line of JSON per file
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -283,7 +283,7 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PrepareArgs {
-    /// Which profile [default: all]
+    /// Profile to prepare [default: all]
     #[arg(value_name = "PROFILE")]
     pub(crate) profile: Option<String>,
     /// Do not run the build commands of profiles
@@ -295,14 +295,14 @@ pub(crate) struct PrepareArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// The file to write; one that is there is replaced
+    /// File to write; an existing file is replaced
     #[arg(value_name = "PATH")]
     pub(crate) path: Utf8PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// Whose completions
+    /// Shell to complete for
     #[arg(value_enum)]
     pub(crate) shell: Shell,
 }
@@ -313,16 +313,16 @@ pub(crate) enum ColorChoice {
     /// On a terminal, unless NO_COLOR is set
     #[default]
     Auto,
-    /// Also where nobody looks
+    /// Also if the output is not a terminal
     Always,
-    /// Not at all
+    /// Never
     Never,
 }
 
 /// What runs the guests.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Vmm {
-    /// Machines of QEMU
+    /// QEMU
     #[default]
     Qemu,
 }
@@ -330,11 +330,11 @@ pub(crate) enum Vmm {
 /// The accelerators.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Accel {
-    /// KVM where it proves to work, else TCG
+    /// KVM if it works, else TCG
     Auto,
-    /// KVM, or nothing
+    /// KVM, or an error
     Kvm,
-    /// TCG, which works everywhere
+    /// TCG, which works on every host
     Tcg,
 }
 
@@ -367,7 +367,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 fn some_size(text: &str) -> Result<u64, String> {
     match parse_size(text).map_err(|error| error.to_string())? {
-        0 => Err("must be greater than 0".to_owned()),
+        0 => Err("must be greater than zero".to_owned()),
         bytes => Ok(bytes),
     }
 }
@@ -377,7 +377,7 @@ fn overcommit(text: &str) -> Result<f64, String> {
         .parse()
         .map_err(|_| format!("`{text}` is not a number"))?;
     if factor.is_nan() {
-        return Err("a factor is a number".to_owned());
+        return Err(format!("`{text}` is not a number"));
     }
     Ok(factor.clamp(0.5, 8.0))
 }
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_no_subcommand() {
+    fn a_path_is_not_a_subcommand() {
         let low = LowArgs::try_parse_from(["provium", "tests", "-v"]).unwrap();
         assert!(low.command.is_none());
         assert_eq!(low.run.selection.paths, ["tests"]);

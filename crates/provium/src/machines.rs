@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, from_start};
 use crate::terminal;
 use camino::Utf8Path;
-use provium_events::{Notice, NoticeSubject, Sink};
+use provium_events::{Notice, NoticeSubject, Sink, counted};
 use provium_image::{Images, Progress};
 use provium_lab::{Host, Profile};
 use provium_report::notice_line;
@@ -56,14 +56,14 @@ pub(crate) async fn prepare(
 ) -> Result<(Vec<Profile>, Host), Failure> {
     let used = build::used_by(config, files);
     let mut profiles = build::profiles(config, Some(&used), settings.no_build).await?;
-    if settings.accel_was_told {
+    if settings.accel_is_explicit {
         for profile in &mut profiles {
             profile.accel = settings.accel;
         }
     }
     let mut host = host(config, settings, progress).await?;
-    // Whoever demands an accelerator has it, or the words why it cannot be had. The slowest one says how
-    // patient the run is.
+    // A profile that demands an accelerator gets it, or an error. The slowest accelerator decides the
+    // timeout multiplier of the run.
     for choice in [AccelChoice::Kvm, AccelChoice::Tcg] {
         if profiles.iter().any(|profile| profile.accel == choice) {
             let cache_dir = &config.cache_dir;
@@ -133,5 +133,5 @@ pub(crate) fn description() -> String {
     };
     let release = read("/proc/sys/kernel/osrelease");
     let cpus = provium_pool::default_cpus();
-    format!("Linux {release}, {cpus} CPU(s)")
+    format!("Linux {release}, {}", counted(cpus, "CPU"))
 }

@@ -4,7 +4,6 @@
 
 use crate::failure::Failure;
 use crate::hiargs::OutputSettings;
-use crate::live;
 use crate::terminal::{self, Stream};
 use camino::Utf8PathBuf;
 use provium_events::{Event, Stamped, encode};
@@ -18,13 +17,13 @@ use tokio::sync::oneshot;
 /// How often what is true now only is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// What is shown as the run goes on.
+/// The report that is written during the run.
 enum Report {
     Human { report: Box<Human>, on: Stream },
     Json(JsonLines),
 }
 
-/// What is drawn below the report while the run goes on.
+/// The live lines below the report.
 struct Drawing {
     live: Live,
     on: Stream,
@@ -40,9 +39,8 @@ struct EventsFile {
 }
 
 impl Writer {
-    /// Starts it; it ends with the run's last event, whoever could still tell something, or when the
-    /// last sink is gone. `expected` says how long files took before,
-    /// by their names in events, in nanoseconds.
+    /// Starts it; it ends with the run's last event, even if sinks are left, or when the last sink is
+    /// gone. `expected` is how long files took before, by their names in events, in nanoseconds.
     pub(crate) fn start(
         settings: &OutputSettings,
         colour: bool,
@@ -85,7 +83,7 @@ impl Writer {
                         drawing.draw();
                     }
                 }
-                // What is too long is cut, so that every event has its frame.
+                // An event that is too long is shortened, so every event has its frame.
                 if (settings.events_stdout || file.is_some())
                     && let Ok(bytes) = encode(&stamped)
                 {
@@ -106,7 +104,7 @@ impl Writer {
             lost.map_or(finished, Err)
         };
         let thread = builder.spawn(move || {
-            // Nobody waits for it any more after a second Ctrl-C.
+            // After a second Ctrl-C the receiver is gone.
             let _ = done.send(write());
         });
         thread.map_err(|source| Failure::Host {
@@ -163,7 +161,7 @@ fn next(events: &Receiver<Stamped>, mut drawing: Option<&mut Drawing>) -> Option
 
 impl Drawing {
     fn on(on: Stream, live: Live) -> Option<Self> {
-        live::room(on)?;
+        terminal::size(on)?;
         let drawn = Instant::now();
         Some(Self { live, on, drawn })
     }
@@ -178,15 +176,15 @@ impl Drawing {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let now = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-        if let Some(room) = live::room(self.on) {
-            live::draw(self.on, &self.live.lines(now, room));
+        if let Some(size) = terminal::size(self.on) {
+            terminal::draw(self.on, &self.live.lines(now, size));
         }
     }
 }
 
 impl Drop for Drawing {
     fn drop(&mut self) {
-        live::end();
+        terminal::end();
     }
 }
 
@@ -201,8 +199,8 @@ impl EventsFile {
         }
     }
 
-    /// Every event is in the file at once: whoever follows it sees it, and a run that is killed
-    /// leaves all that happened.
+    /// Every event is in the file at once: a reader that follows the file sees it, and a run that is
+    /// killed leaves all its events.
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let written = self.file.write_all(bytes).and_then(|()| self.file.flush());
         written.map_err(|source| Failure::Events {
@@ -235,7 +233,7 @@ mod tests {
             let event = Event::FixtureCacheHit {
                 path: "a".to_owned(),
             };
-            // It goes on taking events after the first one was lost.
+            // It continues to take events after the first one was lost.
             sink.send(Stamped { ts: 1, event }).unwrap();
         }
         drop(sink);
@@ -248,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_last_event_whoever_could_still_tell_something() {
+    fn it_ends_with_the_last_event_while_a_sink_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(folder.path().join("events")).unwrap();
         let settings = OutputSettings {
@@ -267,11 +265,11 @@ mod tests {
             flaky: 0,
             duration_ns: 1,
         };
-        let told = Stamped { ts: 1, event };
-        sink.send(told.clone()).unwrap();
+        let last = Stamped { ts: 1, event };
+        sink.send(last.clone()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(writer.finish()).unwrap();
-        assert!(sink.send(told).is_err(), "nobody listens any more");
+        assert!(sink.send(last).is_err(), "the receiver is gone");
         assert!(fs_err::metadata(path).unwrap().len() > 0);
     }
 }

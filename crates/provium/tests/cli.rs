@@ -153,7 +153,7 @@ fn an_empty_folder_is_none() {
     assert_eq!(ran.code, Some(0), "{}", ran.all());
     assert!(
         ran.stdout
-            .starts_with("0 file(s); 0 passed, 0 failed, 0 skipped; "),
+            .starts_with("0 files: 0 passed, 0 failed, 0 skipped; "),
         "{}",
         ran.stdout
     );
@@ -315,7 +315,7 @@ fn a_failed_build_stops_the_run_and_shows_why() {
     let ran = project.run(&["--accel", "tcg"]);
     assert_eq!(ran.code, Some(2), "{}", ran.all());
     assert!(ran.stderr.contains("oh no"), "{}", ran.stderr);
-    // Nobody uses the profile: nothing is built.
+    // No file uses the profile: nothing is built.
     std::fs::write(
         project.path().join("a.test.lua"),
         "test(\"a\", function(t) end)\n",
@@ -480,7 +480,7 @@ fn one_interrupt_ends_a_run_in_good_order() {
     let ran = Ran::of(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(1), "{}", ran.all());
     assert!(ran.stderr.contains("stopping"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("1 file(s) not run"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("1 file not run"), "{}", ran.stderr);
     let completed = events
         .iter()
         .filter(|event| matches!(event, Event::FileCompleted { .. }));
@@ -636,7 +636,7 @@ fn fail_fast_starts_no_further_file_and_quiet_tells_only_what_went_wrong() {
     for (text, is_there) in [
         ("FAIL a.test.lua", true),
         ("PASS", false),
-        ("3 file(s); ", true),
+        ("3 files: ", true),
     ] {
         assert_eq!(
             quiet.stdout.contains(text),

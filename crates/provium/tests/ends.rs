@@ -1,4 +1,4 @@
-//! How a run ends: by signals, under limits of the host, with output that nobody takes, and where it was
+//! How a run ends: by signals, under limits of the host, with output that is not read, and where it was
 //! started. No guest is needed.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
@@ -74,7 +74,7 @@ fn text(bytes: &[u8]) -> String {
 fn await_that(what: &str, mut holds: impl FnMut() -> bool) {
     let until = Instant::now() + SOON;
     while !holds() {
-        assert!(Instant::now() < until, "waited in vain: {what}");
+        assert!(Instant::now() < until, "timed out: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

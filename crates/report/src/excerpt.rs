@@ -2,7 +2,7 @@
 //!
 //! The only place that knows the library which draws excerpts.
 
-use crate::paint::Paint;
+use crate::styles::Styles;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use provium_events::Location;
 use provium_events::printable::{clean, one_line};
@@ -57,7 +57,7 @@ pub(crate) fn excerpt(
     message: &str,
     location: Option<&Location>,
     sources: &mut SourceCache,
-    paint: Paint,
+    styles: Styles,
 ) -> String {
     let message = clean(message);
     let stated = stated(&message, location).filter(|(stated, _)| {
@@ -72,14 +72,14 @@ pub(crate) fn excerpt(
             let rest = message.strip_prefix(place.as_str()).unwrap_or(&message);
             (location.clone(), rest.to_owned())
         }
-        (None, None) => return format!("{}\n", heading(&message, paint)),
+        (None, None) => return format!("{}\n", heading(&message, styles)),
     };
     let (file, line) = (one_line(&location.file), location.line);
     let window = sources
         .lines(&location.file)
         .and_then(|lines| Window::of(lines, &location));
     let Some(window) = window else {
-        return format!("{}\n  --> {file}:{line}\n", heading(&message, paint));
+        return format!("{}\n  --> {file}:{line}\n", heading(&message, styles));
     };
     // Only the first line heads the excerpt; what follows it reads better below.
     let (first, rest) = message.split_once('\n').unwrap_or((&message, ""));
@@ -89,7 +89,7 @@ pub(crate) fn excerpt(
         .fold(true)
         .annotation(AnnotationKind::Primary.span(window.marked));
     let report = [Level::ERROR.no_name().primary_title(first).element(snippet)];
-    let renderer = if paint.is_enabled() {
+    let renderer = if styles.is_enabled() {
         Renderer::styled()
     } else {
         Renderer::plain()
@@ -128,9 +128,9 @@ fn stated<'a>(message: &'a str, location: Option<&Location>) -> Option<(Location
     Some((stated, &message[end..]))
 }
 
-fn heading(message: &str, paint: Paint) -> String {
+fn heading(message: &str, styles: Styles) -> String {
     let (first, rest) = message.split_once('\n').unwrap_or((message, ""));
-    let first = paint.bad(first);
+    let first = styles.failure(first);
     if rest.trim().is_empty() {
         first
     } else {

@@ -1,11 +1,11 @@
 //! The report for people: a line a file as it ends, and what went wrong in it.
 
 use crate::excerpt::{SourceCache, Sources, excerpt};
-use crate::paint::Paint;
 use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
+use crate::styles::Styles;
 use crate::text::{indented, seconds, tail};
 use provium_events::printable::{clean, one_line};
-use provium_events::{BuildStatus, Event, FileStatus, Notice, NoticeLevel};
+use provium_events::{BuildStatus, Event, FileStatus, Notice, NoticeLevel, counted};
 use provium_units::format_size;
 use std::fmt::Write as _;
 
@@ -15,13 +15,13 @@ const CONSOLE_LINES: usize = 10;
 /// Log lines shown with a failed test, unless everything is wanted.
 const LOG_LINES: usize = 30;
 
-/// From this on a wait for the pool is worth a line, nanoseconds.
+/// Waits for the pool that are at least this long are shown, nanoseconds.
 const LONG_WAIT: u64 = 1_000_000_000;
 
-/// How much is said.
+/// How much is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Only what went wrong, and the last line.
+    /// Only failures and the last line.
     Quiet,
     /// A line a file.
     #[default]
@@ -33,7 +33,7 @@ pub enum Verbosity {
 /// What the report looks like.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct HumanOptions {
-    /// How much is said.
+    /// How much is printed.
     pub verbosity: Verbosity,
     /// Whether to use colours.
     pub colour: bool,
@@ -42,12 +42,12 @@ pub struct HumanOptions {
 /// The report for people.
 pub struct Human {
     verbosity: Verbosity,
-    paint: Paint,
+    styles: Styles,
     sources: SourceCache,
     records: Records,
-    ran: usize,
-    not_run: usize,
-    /// What all chance of the run came from, where that is known.
+    ran: u64,
+    not_run: u64,
+    /// The seed of the run, if it is known.
     seed: Option<u64>,
     flaky: Vec<String>,
 }
@@ -57,7 +57,7 @@ impl Human {
     pub fn new(options: HumanOptions, sources: impl Sources + 'static) -> Self {
         Self {
             verbosity: options.verbosity,
-            paint: Paint::new(options.colour),
+            styles: Styles::new(options.colour),
             sources: SourceCache::new(sources),
             records: Records::default(),
             ran: 0,
@@ -117,7 +117,7 @@ impl Human {
         if self.verbosity != Verbosity::Verbose {
             return String::new();
         }
-        let (word, path) = (self.paint.faint("fixture"), one_line(path));
+        let (word, path) = (self.styles.dim("fixture"), one_line(path));
         format!("{word} {path}: {what}\n")
     }
 
@@ -145,24 +145,24 @@ impl Human {
     fn ending(&self, passed: u64, failed: u64, skipped: u64, duration_ns: u64) -> String {
         let mut out = String::new();
         for name in &self.flaky {
-            let _ = writeln!(out, "{} {name}", self.paint.odd("flaky"));
+            let _ = writeln!(out, "{} {name}", self.styles.warning("flaky"));
         }
         if self.not_run > 0 {
-            let _ = writeln!(out, "{} file(s) not run", self.not_run);
+            let _ = writeln!(out, "{} not run", counted(self.not_run, "file"));
         }
-        // A failure may come from what chance did: it has to be possible to have it again.
+        // A failure may depend on random choices: it must be possible to repeat it.
         if let Some(seed) = self.seed.filter(|_| failed > 0 || !self.flaky.is_empty()) {
             let _ = writeln!(out, "repeat with --seed {seed}");
         }
         let failed = match failed {
             0 => "0 failed".to_owned(),
-            count => self.paint.bad(&format!("{count} failed")),
+            count => self.styles.failure(&format!("{count} failed")),
         };
         let took = seconds(duration_ns, 2);
-        let ran = self.ran;
+        let files = counted(self.ran, "file");
         let _ = writeln!(
             out,
-            "{ran} file(s); {passed} passed, {failed}, {skipped} skipped; {took}"
+            "{files}: {passed} passed, {failed}, {skipped} skipped; {took}"
         );
         out
     }
@@ -188,10 +188,10 @@ impl Human {
             return String::new();
         }
         let word = match completed.status {
-            FileStatus::Passed => self.paint.good("PASS"),
-            FileStatus::Failed => self.paint.bad("FAIL"),
-            FileStatus::TimedOut => self.paint.bad("TIME"),
-            FileStatus::Crashed => self.paint.bad("CRSH"),
+            FileStatus::Passed => self.styles.success("PASS"),
+            FileStatus::Failed => self.styles.failure("FAIL"),
+            FileStatus::TimedOut => self.styles.failure("TIME"),
+            FileStatus::Crashed => self.styles.failure("CRSH"),
         };
         let Counts {
             passed,
@@ -221,7 +221,7 @@ impl Human {
                 &error.message,
                 error.location.as_ref(),
                 &mut self.sources,
-                self.paint,
+                self.styles,
             );
             out.push_str(&indented(&shown, 2));
             out.push_str(&traceback(&error.traceback, 2));
@@ -241,13 +241,13 @@ impl Human {
         let (vm_name, profile) = (one_line(vm_name), one_line(profile));
         format!(
             "  {} {vm_name} ({profile}, {memory}) {boot} {took}\n",
-            self.paint.faint("boot")
+            self.styles.dim("boot")
         )
     }
 
     /// Waits for the pool: each where everything is wanted, else a line for those that were long.
     fn waits(&self, waits: &[WaitRecord]) -> String {
-        let word = self.paint.odd("waited");
+        let word = self.styles.warning("waited");
         let line = |wait: &WaitRecord| {
             let took = seconds(wait.waited_ns, 1);
             format!("  {word} {took} for {}\n", wait.amount)
@@ -290,8 +290,8 @@ impl Human {
             .filter(|notice| everything || (failed && notice.level == NoticeLevel::Warning));
         let line = |notice: &Notice| {
             let word = match notice.level {
-                NoticeLevel::Info => self.paint.faint("note"),
-                NoticeLevel::Warning => self.paint.odd("warning"),
+                NoticeLevel::Info => self.styles.dim("note"),
+                NoticeLevel::Warning => self.styles.warning("warning"),
             };
             format!("  {word} {}\n", one_line(&notice.text))
         };
@@ -305,12 +305,12 @@ impl Human {
             (TestStatus::Skipped, Some(reason)) => {
                 format!(
                     "  {} {name}: {}\n",
-                    self.paint.odd("skip"),
+                    self.styles.warning("skip"),
                     one_line(reason)
                 )
             }
-            (TestStatus::Skipped, None) => format!("  {} {name}\n", self.paint.odd("skip")),
-            _ => format!("  {} {name} {took}\n", self.paint.good("pass")),
+            (TestStatus::Skipped, None) => format!("  {} {name}\n", self.styles.warning("skip")),
+            _ => format!("  {} {name} {took}\n", self.styles.success("pass")),
         };
         out.push_str(&self.steps(test));
         for line in &test.details.log {
@@ -329,13 +329,16 @@ impl Human {
             0 | 1 => String::new(),
             count => format!(", {count} attempts"),
         };
-        let mut out = format!("  {} {name} {took}{attempts}\n", self.paint.bad("fail"));
+        let mut out = format!(
+            "  {} {name} {took}{attempts}\n",
+            self.styles.failure("fail")
+        );
         let message = test.message.as_deref().unwrap_or_default();
         let shown = excerpt(
             message,
             details.location.as_ref(),
             &mut self.sources,
-            self.paint,
+            self.styles,
         );
         out.push_str(&indented(&shown, 4));
         out.push_str(&traceback(&details.traceback, 4));
@@ -358,7 +361,7 @@ impl Human {
         for step in &test.details.steps {
             let word = if step.passed { "step" } else { "step failed:" };
             let (name, took) = (one_line(&step.name), seconds(step.duration_ns, 2));
-            let _ = writeln!(out, "    {} {name} {took}", self.paint.faint(word));
+            let _ = writeln!(out, "    {} {name} {took}", self.styles.dim(word));
         }
         out
     }

@@ -15,13 +15,13 @@ pub struct JsonLines {
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct FileRow<'a> {
     path: &'a str,
     timeout: &'static str,
     passed: bool,
     chunk_error: Option<&'a str>,
     duration_ms: u64,
-    tests: Vec<Test<'a>>,
+    tests: Vec<TestRow<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notices: Vec<NoticeRow<'a>>,
 }
@@ -35,7 +35,7 @@ struct NoticeRow<'a> {
 }
 
 #[derive(Serialize)]
-struct Test<'a> {
+struct TestRow<'a> {
     name: &'a str,
     status: &'static str,
     message: Option<&'a str>,
@@ -61,7 +61,7 @@ impl JsonLines {
 }
 
 fn line(completed: &Completed) -> String {
-    let line = Line {
+    let line = FileRow {
         path: &completed.file.path,
         timeout: match completed.status {
             FileStatus::TimedOut => "timed_out",
@@ -88,8 +88,8 @@ fn notice(notice: &Notice) -> NoticeRow<'_> {
     }
 }
 
-fn test(test: &TestRecord) -> Test<'_> {
-    Test {
+fn test(test: &TestRecord) -> TestRow<'_> {
+    TestRow {
         name: &test.name,
         status: match test.status {
             TestStatus::Passed => "passed",

@@ -4,8 +4,8 @@
 //! file and what went wrong in it, [`JsonLines`] an object a file. Saved events give the same text
 //! as a live run. [`Live`] gives lines that are true now only, and leaves nothing behind.
 //!
-//! Nothing here prints, and no file is read: the source that an excerpt shows comes from whoever
-//! makes the report ([`Sources`]).
+//! Nothing here prints, and no file is read: the source that an excerpt shows comes from the caller
+//! ([`Sources`]).
 
 mod eta;
 mod excerpt;
@@ -13,12 +13,12 @@ mod human;
 mod json;
 mod live;
 mod notice;
-mod paint;
 mod record;
+mod styles;
 mod text;
 
 pub use excerpt::Sources;
 pub use human::{Human, HumanOptions, Verbosity};
 pub use json::JsonLines;
-pub use live::{Live, Room};
+pub use live::{Live, TerminalSize};
 pub use notice::notice_line;

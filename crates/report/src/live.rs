@@ -1,21 +1,22 @@
 //! What a run is doing right now, for a terminal: the files that run, and a last line with the sums.
 //!
 //! Takes the same events as the other reports, and gives lines on demand, as often as they are to be
-//! drawn; the time is passed in. It draws nothing and knows nothing of cursors: its lines are shown
-//! and taken away again by whoever has the terminal, so that nothing of them stays.
+//! drawn; the time is passed in. It draws nothing and knows nothing of cursors: the executable draws its
+//! lines and removes them again.
 
-use crate::eta::{Left, remaining};
-use crate::paint::Paint;
+use crate::eta::{Remaining, remaining};
+use crate::styles::Styles;
 use crate::text::seconds;
 use provium_events::printable::clean;
-use provium_events::{BlockReason, Event, Resources, Stamped};
+use provium_events::{BlockReason, Event, Resources, Stamped, counted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// The state of a run, as far as it is shown while it goes on.
+/// The state of a run, as far as it is shown during the run.
 #[derive(Debug)]
 pub struct Live {
-    paint: Paint,
+    styles: Styles,
     /// How long files took before, nanoseconds.
     expected: BTreeMap<String, u64>,
     files: usize,
@@ -39,19 +40,19 @@ struct Running {
     /// Those that have begun and not ended.
     tests: Vec<String>,
     /// How many there are of each name: tests that run side by side have copies.
-    vms: BTreeMap<String, usize>,
+    vms: BTreeMap<String, u64>,
 }
 
 impl Running {
-    fn vms(&self) -> usize {
+    fn vms(&self) -> u64 {
         self.vms.values().sum()
     }
 }
 
-/// How much room there is.
+/// The part of the terminal that may be drawn on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
-    /// Characters in a line.
+pub struct TerminalSize {
+    /// Columns of a line.
     pub columns: usize,
     /// Lines, the last one with the sums among them.
     pub lines: usize,
@@ -62,7 +63,7 @@ impl Live {
     /// nanoseconds).
     pub fn new(expected: BTreeMap<String, u64>, colour: bool) -> Self {
         Self {
-            paint: Paint::new(colour),
+            styles: Styles::new(colour),
             expected,
             files: 0,
             waiting: BTreeSet::new(),
@@ -77,7 +78,7 @@ impl Live {
         }
     }
 
-    /// Takes note of an event.
+    /// Updates the state by an event.
     pub fn event(&mut self, stamped: &Stamped) {
         match &stamped.event {
             Event::FileDiscovered { path, .. } => {
@@ -139,14 +140,14 @@ impl Live {
     }
 
     /// The lines to show at `now` (nanoseconds since 1970, as events are stamped), each no longer
-    /// than the room is wide; none before the first file and after the last.
-    pub fn lines(&self, now: i64, room: Room) -> Vec<String> {
-        if self.over || self.files == 0 || room.lines == 0 {
+    /// than the size is wide; none before the first file and after the last.
+    pub fn lines(&self, now: i64, size: TerminalSize) -> Vec<String> {
+        if self.over || self.files == 0 || size.lines == 0 {
             return Vec::new();
         }
         let mut files: Vec<_> = self.running.iter().collect();
         files.sort_by_key(|(path, file)| (file.since, *path));
-        let for_files = room.lines - 1;
+        let for_files = size.lines - 1;
         let fits = files.len() <= for_files;
         let shown = if fits {
             files.len()
@@ -156,21 +157,20 @@ impl Live {
         let mut lines: Vec<String> = files
             .iter()
             .take(shown)
-            .map(|(path, file)| self.file(path, file, now, room.columns))
+            .map(|(path, file)| self.file(path, file, now, size.columns))
             .collect();
         if !fits && for_files > 0 {
             let more = format!("         … and {} more", files.len() - shown);
-            lines.push(self.paint.faint(&cut(&more, room.columns)));
+            lines.push(self.styles.dim(&cut(&more, size.columns)));
         }
-        lines.push(cut(&self.sums(now), room.columns));
+        lines.push(cut(&self.sums(now), size.columns));
         lines
     }
 
     fn file(&self, path: &str, file: &Running, now: i64, columns: usize) -> String {
         let vms = match file.vms() {
             0 => String::new(),
-            1 => "  1 VM".to_owned(),
-            count => format!("  {count} VMs"),
+            count => format!("  {}", counted(count, "VM")),
         };
         let took = seconds(elapsed(file.since, now), 1);
         let mut text = format!("{took:>8} {}", one_line(path));
@@ -181,8 +181,8 @@ impl Live {
         if more > 0 {
             let _ = write!(text, " and {more} more");
         }
-        let text = cut(&text, columns.saturating_sub(vms.chars().count()));
-        text + &self.paint.faint(&cut(&vms, columns))
+        let text = cut(&text, columns.saturating_sub(vms.width()));
+        text + &self.styles.dim(&cut(&vms, columns))
     }
 
     fn sums(&self, now: i64) -> String {
@@ -191,11 +191,8 @@ impl Live {
             "{through}/{} files; {} passed, {} failed, {} skipped",
             self.files, self.passed, self.failed, self.skipped
         );
-        let vms: usize = self.running.values().map(Running::vms).sum();
-        let _ = match vms {
-            1 => write!(text, "; 1 VM"),
-            _ => write!(text, "; {vms} VMs"),
-        };
+        let vms: u64 = self.running.values().map(Running::vms).sum();
+        let _ = write!(text, "; {}", counted(vms, "VM"));
         if let Some((used, available)) = self.pool {
             let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
             let memory = gibibytes(used.memory_bytes.saturating_add(available.memory_bytes));
@@ -219,7 +216,7 @@ impl Live {
     fn remaining(&self, now: i64) -> Option<u64> {
         let expected = |path: &String| self.expected.get(path).copied();
         let running = self.running.iter();
-        remaining(&Left {
+        remaining(&Remaining {
             running: running
                 .map(|(path, file)| (elapsed(file.since, now), expected(path)))
                 .collect(),
@@ -252,15 +249,25 @@ fn one_line(text: &str) -> String {
     clean(text).replace(['\n', '\t'], " ")
 }
 
-/// The beginning of `text`, where it is too long with a mark that something is missing.
+/// `text`, shortened to `columns` of a terminal; a character may take two columns or none. An ellipsis
+/// marks text that is shortened.
 fn cut(text: &str, columns: usize) -> String {
-    if text.chars().count() <= columns {
+    if text.width() <= columns {
         return text.to_owned();
     }
-    let mut short: String = text.chars().take(columns.saturating_sub(1)).collect();
-    if columns > 0 {
-        short.push('…');
+    let Some(room) = columns.checked_sub(1) else {
+        return String::new();
+    };
+    let mut short = String::new();
+    let mut used = 0;
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used > room {
+            break;
+        }
+        short.push(character);
     }
+    short.push('…');
     short
 }
 
@@ -270,7 +277,7 @@ mod tests {
     use provium_events::{BootKind, Details, FileStatus, Value};
 
     const SECOND: i64 = 1_000_000_000;
-    const ROOM: Room = Room {
+    const ROOM: TerminalSize = TerminalSize {
         columns: 120,
         lines: 4,
     };
@@ -316,8 +323,8 @@ mod tests {
         tell(live, 1, event);
     }
 
-    fn shown(live: &Live, at: i64, room: Room) -> String {
-        live.lines(at * SECOND, room).join("\n")
+    fn shown(live: &Live, at: i64, size: TerminalSize) -> String {
+        live.lines(at * SECOND, size).join("\n")
     }
 
     #[test]
@@ -362,7 +369,7 @@ mod tests {
         };
         tell(&mut live, 6, blocked);
         let said = "; held back, the host is busy; about 35s left";
-        let wide = Room {
+        let wide = TerminalSize {
             columns: 200,
             ..ROOM
         };
@@ -442,22 +449,22 @@ mod tests {
         for name in ["a", "b", "c", "d"] {
             dispatched(&mut live, 1, name);
         }
-        test_started(&mut live, "a name that is longer than any line");
+        test_started(&mut live, "a näme, 名前, that is longer than any line");
         for lines in 0..6 {
             for columns in 0..60 {
-                let drawn = live.lines(6 * SECOND, Room { columns, lines });
+                let drawn = live.lines(6 * SECOND, TerminalSize { columns, lines });
                 assert!(drawn.len() <= lines);
                 for line in &drawn {
-                    assert!(line.chars().count() <= columns, "{columns}: {line}");
+                    assert!(line.width() <= columns, "{columns}: {line}");
                 }
             }
         }
-        let room = Room {
+        let size = TerminalSize {
             columns: 30,
             lines: 3,
         };
-        insta::assert_snapshot!(shown(&live, 6, room), @r"
-            5.0s a.test.lua › a name …
+        insta::assert_snapshot!(shown(&live, 6, size), @r"
+            5.0s a.test.lua › a näme,…
                  … and 3 more
         0/4 files; 0 passed, 0 failed…
         ");

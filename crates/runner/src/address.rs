@@ -2,28 +2,27 @@
 
 use std::num::NonZeroU32;
 
-/// A path as it was typed, taken apart.
+/// A path of the command line, parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address<'a> {
     pub(crate) path: &'a str,
-    pub(crate) place: Place<'a>,
+    pub(crate) selector: Selector<'a>,
 }
 
 /// Which part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum Selector<'a> {
     Whole,
     Line(u32),
     Test(&'a str),
 }
 
 impl<'a> Address<'a> {
-    /// Takes `typed` apart. A path that exists as it stands is taken as it stands, whatever colons
-    /// are in its name.
+    /// Parses `typed`. A path that exists is taken literally, even if its name contains colons.
     pub(crate) fn parse(typed: &'a str, exists: impl Fn(&str) -> bool) -> Self {
         let whole = Self {
             path: typed,
-            place: Place::Whole,
+            selector: Selector::Whole,
         };
         if exists(typed) {
             return whole;
@@ -36,7 +35,7 @@ impl<'a> Address<'a> {
         if let Some((path, name)) = cuts.clone().find(|(path, _)| exists(path)) {
             return Self {
                 path,
-                place: Place::Test(name),
+                selector: Selector::Test(name),
             };
         }
         let line = typed.rsplit_once(':').and_then(|(path, line)| {
@@ -45,13 +44,13 @@ impl<'a> Address<'a> {
         if let Some((path, line)) = line {
             return Self {
                 path,
-                place: Place::Line(line.get()),
+                selector: Selector::Line(line.get()),
             };
         }
         match cuts.next() {
             Some((path, name)) => Self {
                 path,
-                place: Place::Test(name),
+                selector: Selector::Test(name),
             },
             None => whole,
         }
@@ -71,7 +70,7 @@ mod tests {
     fn lines_and_names_are_cut_off_unless_they_belong_to_the_path() {
         let whole = |path| Address {
             path,
-            place: Place::Whole,
+            selector: Selector::Whole,
         };
         assert_eq!(parse("a.test.lua"), whole("a.test.lua"));
         assert_eq!(parse("b:7"), whole("b:7"));
@@ -80,28 +79,28 @@ mod tests {
             parse("a.test.lua:12"),
             Address {
                 path: "a.test.lua",
-                place: Place::Line(12)
+                selector: Selector::Line(12)
             }
         );
         assert_eq!(
             parse("a.test.lua::x::y:3"),
             Address {
                 path: "a.test.lua",
-                place: Place::Test("x::y:3")
+                selector: Selector::Test("x::y:3")
             }
         );
         assert_eq!(
             parse("c::d.test.lua::name"),
             Address {
                 path: "c::d.test.lua",
-                place: Place::Test("name")
+                selector: Selector::Test("name")
             }
         );
         assert_eq!(
             parse("gone::name"),
             Address {
                 path: "gone",
-                place: Place::Test("name")
+                selector: Selector::Test("name")
             }
         );
         assert_eq!(parse("a.test.lua:0"), whole("a.test.lua:0"));

@@ -3,7 +3,7 @@
 //! `provium:claim{memory = "2G", cpus = 4}`, on any receiver, with or without parentheses, in any
 //! place of the file, counts where it names literals; of several the largest amounts. What is
 //! computed is not guessed: such a call says nothing, and the file is started like one without a
-//! claim. A wrong claim is not told here but by the call itself, at its line.
+//! claim. A wrong claim is not reported here but by the call itself, at its line.
 
 use crate::scanner::{Token, tokens};
 use provium_events::Resources;
@@ -56,7 +56,7 @@ fn amount(mut fields: &[Token<'_>]) -> Option<Resources> {
         fields = match fields {
             [Token::Sign(',' | ';'), rest @ ..] => rest,
             [Token::Sign('}'), ..] => fields,
-            // An operator: the value goes on.
+            // An operator: the value continues.
             _ => return None,
         };
     }

@@ -9,7 +9,7 @@ thread_local! {
     static LAST: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// From now on, panics in file threads are recorded where they happen. All others go on as before.
+/// From now on, panics in file threads are recorded where they happen. All others are handled as before.
 pub fn record_panics() {
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {

@@ -2,10 +2,10 @@
 //!
 //! A directory gives every `*.test.lua` under it; entries whose names begin with a dot are left out,
 //! and links to directories are not followed, so that a link upwards ends nowhere. `*.fixture.lua`
-//! belongs to the tests that use it, never runs as one of them, and is sought by itself. Files come
+//! belongs to the tests that use it, and is looked for separately. Files come
 //! sorted, each once, however often it was named.
 
-use crate::address::{Address, Place};
+use crate::address::{Address, Selector};
 use crate::error::DiscoverError;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_events::printable::text_of;
@@ -21,7 +21,7 @@ pub const FIXTURE_SUFFIX: &str = ".fixture.lua";
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sought {
+pub enum FileKind {
     /// `*.test.lua`.
     Tests,
     /// `*.fixture.lua`.
@@ -32,7 +32,7 @@ pub enum Sought {
 #[derive(Debug, Clone)]
 pub struct Request {
     /// For what.
-    pub sought: Sought,
+    pub kind: FileKind,
     /// As typed; none means the roots, and where there are none, `base`.
     pub paths: Vec<String>,
     /// The roots of the configuration, absolute.
@@ -58,7 +58,7 @@ pub struct TestFile {
     pub names: Vec<String>,
 }
 
-impl Sought {
+impl FileKind {
     fn suffix(self) -> &'static str {
         match self {
             Self::Tests => TEST_SUFFIX,
@@ -68,7 +68,7 @@ impl Sought {
 }
 
 /// A file that was found, and under what.
-struct Found {
+struct Discovered {
     start: Utf8PathBuf,
     whole: bool,
     lines: Vec<u32>,
@@ -90,11 +90,11 @@ pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
             &roots
         };
         for start in starts {
-            walk(start, start, request.sought, &mut found)?;
+            walk(start, start, request.kind, &mut found)?;
         }
     }
     for typed in &request.paths {
-        take_typed(typed, &base, &roots, request.sought, &mut found)?;
+        take_typed(typed, &base, &roots, request.kind, &mut found)?;
     }
 
     let mut files: Vec<TestFile> = found
@@ -136,15 +136,15 @@ fn take_typed(
     typed: &str,
     base: &Utf8Path,
     roots: &[Utf8PathBuf],
-    sought: Sought,
-    found: &mut BTreeMap<Utf8PathBuf, Found>,
+    kind: FileKind,
+    found: &mut BTreeMap<Utf8PathBuf, Discovered>,
 ) -> Result<(), DiscoverError> {
     if typed.is_empty() {
         return Err(DiscoverError::Empty);
     }
     let address = Address::parse(typed, |path| base.join(path).exists());
     let given = || address.path.to_owned();
-    let path = match (place_of(address.path, base, roots, sought), sought) {
+    let path = match (place_of(address.path, base, roots, kind), kind) {
         (Some(path), _) => path,
         (None, _) if base.join(address.path).is_symlink() => {
             return Err(DiscoverError::NotAFile {
@@ -152,25 +152,25 @@ fn take_typed(
                 what: "a link to nothing",
             });
         }
-        (None, Sought::Tests) => return Err(DiscoverError::Missing { path: given() }),
-        (None, Sought::Fixtures) => return Err(DiscoverError::NoFixture { path: given() }),
+        (None, FileKind::Tests) => return Err(DiscoverError::Missing { path: given() }),
+        (None, FileKind::Fixtures) => return Err(DiscoverError::NoFixture { path: given() }),
     };
     let path = canonical(&path, address.path)?;
     if path.is_dir() {
-        if address.place != Place::Whole {
+        if address.selector != Selector::Whole {
             return Err(DiscoverError::PlaceInDirectory {
                 path: typed.to_owned(),
             });
         }
-        return walk(&path, &path, sought, found);
+        return walk(&path, &path, kind, found);
     }
-    if !path.as_str().ends_with(sought.suffix()) {
-        return Err(match sought {
-            Sought::Fixtures => DiscoverError::NotAFixture { path: given() },
-            Sought::Tests if path.as_str().ends_with(FIXTURE_SUFFIX) => {
+    if !path.as_str().ends_with(kind.suffix()) {
+        return Err(match kind {
+            FileKind::Fixtures => DiscoverError::NotAFixture { path: given() },
+            FileKind::Tests if path.as_str().ends_with(FIXTURE_SUFFIX) => {
                 DiscoverError::Fixture { path: given() }
             }
-            Sought::Tests => DiscoverError::NotATest { path: given() },
+            FileKind::Tests => DiscoverError::NotATest { path: given() },
         });
     }
     if let Some(what) = not_a_file(path.as_std_path()) {
@@ -180,16 +180,16 @@ fn take_typed(
         });
     }
     let start = path.parent().unwrap_or(base).to_owned();
-    let entry = found.entry(path).or_insert_with(|| Found {
+    let entry = found.entry(path).or_insert_with(|| Discovered {
         start,
         whole: false,
         lines: Vec::new(),
         names: Vec::new(),
     });
-    match address.place {
-        Place::Whole => entry.whole = true,
-        Place::Line(line) => entry.lines.push(line),
-        Place::Test(name) => entry.names.push(name.to_owned()),
+    match address.selector {
+        Selector::Whole => entry.whole = true,
+        Selector::Line(line) => entry.lines.push(line),
+        Selector::Test(name) => entry.names.push(name.to_owned()),
     }
     Ok(())
 }
@@ -200,13 +200,13 @@ fn place_of(
     typed: &str,
     base: &Utf8Path,
     roots: &[Utf8PathBuf],
-    sought: Sought,
+    kind: FileKind,
 ) -> Option<Utf8PathBuf> {
     let plain = base.join(typed);
     if plain.exists() {
         return Some(plain);
     }
-    if sought == Sought::Tests {
+    if kind == FileKind::Tests {
         return None;
     }
     let file = format!("{typed}{FIXTURE_SUFFIX}");
@@ -218,8 +218,8 @@ fn place_of(
 fn walk(
     directory: &Utf8Path,
     start: &Utf8Path,
-    sought: Sought,
-    found: &mut BTreeMap<Utf8PathBuf, Found>,
+    kind: FileKind,
+    found: &mut BTreeMap<Utf8PathBuf, Discovered>,
 ) -> Result<(), DiscoverError> {
     let unreadable = |source| DiscoverError::Unreadable {
         path: directory.to_owned(),
@@ -230,7 +230,7 @@ fn walk(
         let name = entry.file_name();
         let Some(name) = name.to_str() else {
             // Only what is looked for and cannot be named is worth stopping for.
-            if holds(&entry.path(), sought) {
+            if holds(&entry.path(), kind) {
                 return Err(DiscoverError::NotUtf8 {
                     path: text_of(entry.path().as_os_str().as_bytes()),
                 });
@@ -241,10 +241,10 @@ fn walk(
             continue;
         }
         let path = directory.join(name);
-        let kind = entry.file_type().map_err(unreadable)?;
-        if kind.is_dir() {
-            walk(&path, start, sought, found)?;
-        } else if name.ends_with(sought.suffix()) && !path.is_dir() {
+        let file_type = entry.file_type().map_err(unreadable)?;
+        if file_type.is_dir() {
+            walk(&path, start, kind, found)?;
+        } else if name.ends_with(kind.suffix()) && !path.is_dir() {
             if let Some(what) = not_a_file(path.as_std_path()) {
                 return Err(DiscoverError::NotAFile {
                     path: path.into_string(),
@@ -252,7 +252,7 @@ fn walk(
                 });
             }
             let start = start.to_owned();
-            let whole = || Found {
+            let whole = || Discovered {
                 start,
                 whole: true,
                 lines: Vec::new(),
@@ -265,7 +265,7 @@ fn walk(
 }
 
 /// What `path` is, if it is neither a regular file nor leads to one. Opening a pipe would wait for
-/// somebody who writes.
+/// a writer.
 fn not_a_file(path: &Path) -> Option<&'static str> {
     use std::os::unix::fs::FileTypeExt as _;
     let Ok(metadata) = path.metadata() else {
@@ -291,18 +291,18 @@ fn not_a_file(path: &Path) -> Option<&'static str> {
 
 /// Whether what is looked for is at or below a path that cannot be named. A folder that cannot be
 /// read has nothing to run.
-fn holds(path: &Path, sought: Sought) -> bool {
+fn holds(path: &Path, kind: FileKind) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     if name.starts_with(b".") {
         return false;
     }
     if path.is_symlink() || !path.is_dir() {
-        return name.ends_with(sought.suffix().as_bytes());
+        return name.ends_with(kind.suffix().as_bytes());
     }
     let entries = path.read_dir().into_iter().flatten();
     entries
         .filter_map(Result::ok)
-        .any(|entry| holds(&entry.path(), sought))
+        .any(|entry| holds(&entry.path(), kind))
 }
 
 /// Gives files that share a name one that tells them apart: the path from `base`, and the whole path
@@ -376,7 +376,7 @@ mod tests {
 
     fn request(base: &Utf8Path, paths: &[&str]) -> Request {
         Request {
-            sought: Sought::Tests,
+            kind: FileKind::Tests,
             paths: paths.iter().map(|&path| path.to_owned()).collect(),
             roots: Vec::new(),
             base: base.to_owned(),
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_tells_files_apart_is_no_other_files_either() {
+    fn names_are_unique() {
         let (_dir, base) = tree(&["r1/x.test.lua", "r2/x.test.lua", "r2/r1/x.test.lua"]);
         let mut asked = request(&base, &[]);
         asked.roots = vec![base.join("r1"), base.join("r2")];
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_named_and_not_opened() {
+    fn special_files_are_named_and_not_opened() {
         let (_dir, base) = tree(&["pipes/a.test.lua", "links/a.test.lua"]);
         let made = std::process::Command::new("mkfifo")
             .arg(base.join("pipes/p.test.lua"))
@@ -485,10 +485,7 @@ mod tests {
         assert_eq!(displays(&request(&base, &[])), ["a.test.lua"]);
         std::fs::write(folder.join("b.test.lua"), "").unwrap();
         let error = discover(&request(&base, &[])).unwrap_err().to_string();
-        assert!(
-            error.contains("odd\\xff` has a name that is not UTF-8"),
-            "{error}"
-        );
+        assert!(error.contains("odd\\xff` is not UTF-8"), "{error}");
     }
 
     #[test]
@@ -520,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_test_is_an_error() {
+    fn paths_of_other_kinds_are_rejected() {
         let (_dir, base) = tree(FILES);
         let error = |path: &str| discover(&request(&base, &[path])).unwrap_err().to_string();
         assert_eq!(error("gone"), "no such file or directory: `gone`");
@@ -530,14 +527,14 @@ mod tests {
         );
         assert!(error("a/helper.lua").contains("not a test file"));
         assert!(error("a/web.fixture.lua").contains("is a fixture"));
-        assert!(error("a:3").contains("only a file has lines"));
+        assert!(error("a:3").contains("only files have lines"));
     }
 
     #[test]
-    fn fixtures_are_sought_by_themselves() {
+    fn fixtures_are_found_separately() {
         let (_dir, base) = tree(FILES);
         let mut asked = request(&base, &["a"]);
-        asked.sought = Sought::Fixtures;
+        asked.kind = FileKind::Fixtures;
         assert_eq!(displays(&asked), ["a/web.fixture.lua"]);
         asked.paths = vec!["a/web.fixture.lua".to_owned()];
         assert_eq!(displays(&asked), ["a/web.fixture.lua"]);

@@ -1,11 +1,11 @@
 //! Starts files while the pool admits them, and sees each to its end.
 //!
-//! One loop owns all state; file threads and the pool send it messages. It waits for nothing else,
-//! and wakes once in a while to look at deadlines, at wait cycles and to tell the pool's state.
+//! One loop owns all state; file threads and the pool send it messages. It waits for nothing else, and
+//! wakes regularly to check deadlines and deadlocks and to report the pool's state.
 //!
 //! ```text
 //! waiting ──▶ running ──▶ completed       thread ended by itself, or its panic was caught
-//!    │           └──────▶ completed       given up: its time was long over and it did not end
+//!    │           └──────▶ completed       abandoned: its time was long over and it did not end
 //!    └──────────────────▶ completed       never started: the run was stopped
 //! ```
 
@@ -13,7 +13,7 @@ use crate::claim;
 use crate::crash;
 use crate::discover::TestFile;
 use crate::fixture_refs::fixture_refs;
-use crate::history::{History, Known};
+use crate::history::{FileStats, History};
 use crate::ledger::{Counts, Ledger};
 use crate::plan::{FileEnd, FileTask, Outcome, Plan, plain};
 use crate::pressure::Pressure;
@@ -48,15 +48,15 @@ impl<F: Fn(FileTask) -> FileEnd + Send + Sync> RunFile for F {
     }
 }
 
-/// How often deadlines and wait cycles are looked at.
+/// How often deadlines and deadlocks are checked.
 const TICK: Duration = Duration::from_millis(200);
 
-/// How often the pool's state is told.
+/// How often the pool's state is reported.
 const POOL_STATE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long all files may wait for each other. Long enough for a task of a file that is not waiting
-/// to give something back.
-const CYCLE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long all files may wait for each other before that counts as a deadlock. Long enough for a task
+/// that is not waiting to give something back.
+const DEADLOCK_AFTER: Duration = Duration::from_secs(10);
 
 /// How long a file may take to clean up after its time was over, until it is given up.
 const CLEAN_UP: Duration = Duration::from_secs(120);
@@ -81,10 +81,10 @@ struct Dispatcher<'a> {
     sender: Sender<Message>,
     waiting: Queue,
     running: BTreeMap<usize, RunningFile>,
-    /// Files that were told to be blocked by the pool.
-    told_blocked: BTreeSet<usize>,
-    /// Files that were told to be held back by the host's state.
-    told_held_back: BTreeSet<usize>,
+    /// Files that were reported as blocked by the pool.
+    reported_blocked: BTreeSet<usize>,
+    /// Files that were reported as held back by the host's load.
+    reported_held_back: BTreeSet<usize>,
     outcome: Outcome,
     /// Since when the run is to end.
     stopping: Option<Instant>,
@@ -99,7 +99,7 @@ struct RunningFile {
 }
 
 /// Runs all files of the plan, in the order that `history` advises, and returns when every one is
-/// over. The history has then learned what the run showed.
+/// over. The history has then recorded the run.
 pub fn run(
     plan: &Plan,
     history: &mut History,
@@ -110,11 +110,11 @@ pub fn run(
 ) -> Outcome {
     let started = Instant::now();
     sink.emit(Event::RunStarted {
-        version: plan.about.version.clone(),
+        version: plan.info.version.clone(),
         protocol_version: PROTOCOL_VERSION,
-        seed: plan.about.seed,
-        accel: plan.about.accel.clone(),
-        host: plan.about.host.clone(),
+        seed: plan.info.seed,
+        accel: plan.info.accel.clone(),
+        host: plan.info.host.clone(),
     });
     let mut candidates = Vec::new();
     for (index, file) in plan.files.iter().enumerate() {
@@ -140,7 +140,7 @@ pub fn run(
 
     let (sender, receiver) = channel();
     let notify = sender.clone();
-    // Nobody listens once the run is over.
+    // The receiver is gone once the run is over.
     pool.on_return(move || drop(notify.send(Message::PoolChanged)));
     let mut dispatcher = Dispatcher {
         plan,
@@ -152,8 +152,8 @@ pub fn run(
         sender,
         waiting: Queue::new(candidates),
         running: BTreeMap::new(),
-        told_blocked: BTreeSet::new(),
-        told_held_back: BTreeSet::new(),
+        reported_blocked: BTreeSet::new(),
+        reported_held_back: BTreeSet::new(),
         outcome: Outcome::default(),
         stopping: None,
     };
@@ -172,10 +172,10 @@ pub fn run(
 
 impl Dispatcher<'_> {
     fn until_done(&mut self, receiver: &Receiver<Message>) {
-        let mut pool_told = Instant::now();
-        self.tell_pool();
+        let mut pool_reported = Instant::now();
+        self.emit_pool_state();
         loop {
-            self.start_what_may_start();
+            self.start_ready_files();
             if self.running.is_empty() && self.waiting.is_empty() {
                 return;
             }
@@ -186,29 +186,29 @@ impl Dispatcher<'_> {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.give_up_late_files();
-            self.pool.break_deadlock(Instant::now(), CYCLE_PATIENCE);
-            if pool_told.elapsed() >= POOL_STATE_EVERY {
-                pool_told = Instant::now();
-                self.tell_pool();
+            self.pool.break_deadlock(Instant::now(), DEADLOCK_AFTER);
+            if pool_reported.elapsed() >= POOL_STATE_EVERY {
+                pool_reported = Instant::now();
+                self.emit_pool_state();
             }
         }
     }
 
-    fn start_what_may_start(&mut self) {
+    fn start_ready_files(&mut self) {
         while !self.waiting.is_empty() {
-            if let Some(reason) = self.why_not_go_on() {
+            if let Some(reason) = self.reason_to_stop() {
                 if let Some(candidate) = self.waiting.pop() {
                     self.never_started(candidate.index, reason);
                 }
                 continue;
             }
             if let Some(candidate) = self.held_back() {
-                return self.tell_blocked(candidate, BlockReason::PsiPressure);
+                return self.emit_blocked(candidate, BlockReason::PsiPressure);
             }
             match self.waiting.next(|need| self.pool.admits(need)) {
                 Next::Start(candidate) => self.start(candidate),
                 Next::Blocked(candidate) => {
-                    return self.tell_blocked(candidate, BlockReason::PoolFull);
+                    return self.emit_blocked(candidate, BlockReason::PoolFull);
                 }
                 Next::Empty => return,
             }
@@ -224,7 +224,7 @@ impl Dispatcher<'_> {
         self.waiting.first()
     }
 
-    fn why_not_go_on(&self) -> Option<&'static str> {
+    fn reason_to_stop(&self) -> Option<&'static str> {
         if self.stop.is_cancelled() {
             return Some("not run: the run was ended before its turn");
         }
@@ -275,10 +275,10 @@ impl Dispatcher<'_> {
         ledger: &Ledger,
         watch: &FileWatch,
     ) -> std::io::Result<JoinHandle<()>> {
-        let book = ledger.clone();
+        let ledger = ledger.clone();
         let task = FileTask {
             file: file.clone(),
-            sink: self.sink.gated(move |event| book.take(event)),
+            sink: self.sink.filtered(move |event| ledger.take(event)),
             stop: self.stop.clone(),
             timeout: self.plan.file_timeout,
             watch: watch.clone(),
@@ -314,7 +314,7 @@ impl Dispatcher<'_> {
         };
         let path = test_file.display.clone();
         let took = file.started.elapsed();
-        self.learn(test_file, end.status, took);
+        self.record(test_file, end.status, took);
         let reason = end
             .error
             .as_ref()
@@ -333,18 +333,18 @@ impl Dispatcher<'_> {
     }
 
     /// Only a file that was run to its end with all its tests shows what the next run can expect.
-    fn learn(&mut self, file: &TestFile, status: FileStatus, took: Duration) {
+    fn record(&mut self, file: &TestFile, status: FileStatus, took: Duration) {
         let all_of_it = self.plan.whole_files && file.lines.is_empty() && file.names.is_empty();
         let to_its_end = matches!(
             status,
             FileStatus::Passed | FileStatus::Failed | FileStatus::TimedOut
         );
         if all_of_it && to_its_end && !self.stop.is_cancelled() {
-            let known = Known {
+            let known = FileStats {
                 duration: took,
                 peak: self.pool.peak(&file.display),
             };
-            self.history.learn(file.path.clone(), known);
+            self.history.record(file.path.clone(), known);
         }
     }
 
@@ -398,15 +398,15 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn tell_blocked(&mut self, candidate: Candidate, reason: BlockReason) {
+    fn emit_blocked(&mut self, candidate: Candidate, reason: BlockReason) {
         let Some(file) = self.plan.files.get(candidate.index) else {
             return;
         };
-        let told = match reason {
-            BlockReason::PoolFull => &mut self.told_blocked,
-            BlockReason::PsiPressure => &mut self.told_held_back,
+        let reported = match reason {
+            BlockReason::PoolFull => &mut self.reported_blocked,
+            BlockReason::PsiPressure => &mut self.reported_held_back,
         };
-        if !told.insert(candidate.index) {
+        if !reported.insert(candidate.index) {
             return;
         }
         self.sink.emit(Event::FileBlocked {
@@ -416,7 +416,7 @@ impl Dispatcher<'_> {
         });
     }
 
-    fn tell_pool(&self) {
+    fn emit_pool_state(&self) {
         let (used, available) = (self.pool.used(), self.pool.available());
         self.sink.emit(Event::PoolState { used, available });
     }

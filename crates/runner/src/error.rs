@@ -18,7 +18,7 @@ pub enum DiscoverError {
         path: String,
     },
     /// A path without a character in it.
-    #[error("a path is empty")]
+    #[error("an empty path was given")]
     Empty,
     /// What has the name of a test or fixture cannot be read as a file.
     #[error("`{path}` is {what}, not a file")]
@@ -42,26 +42,26 @@ pub enum DiscoverError {
         /// As it was given.
         path: String,
     },
-    /// The path is no fixture.
+    /// The path is not a fixture.
     #[error("`{path}` is not a fixture; the names of fixtures end in `.fixture.lua`")]
     NotAFixture {
         /// As it was given.
         path: String,
     },
     /// A line or a test of a directory.
-    #[error("`{path}` names a place in a directory; only a file has lines and tests")]
+    #[error("`{path}` selects a line or test of a directory; only files have lines and tests")]
     PlaceInDirectory {
         /// As it was given.
         path: String,
     },
-    /// A name that is no text.
-    #[error("`{path}` has a name that is not UTF-8")]
+    /// A name that is not UTF-8.
+    #[error("the name of `{path}` is not UTF-8")]
     NotUtf8 {
         /// As well as it can be shown.
         path: String,
     },
     /// A directory or file could not be read.
-    #[error("`{path}` cannot be read")]
+    #[error("cannot read `{path}`")]
     Unreadable {
         /// Which.
         path: Utf8PathBuf,

@@ -6,7 +6,7 @@
 
 use crate::scanner::{Token, tokens};
 
-/// The paths that `source` names, as they stand there, each once.
+/// The paths that `source` names, as written there, each once.
 pub fn fixture_refs(source: &str) -> Vec<String> {
     let tokens = tokens(source);
     let mut found: Vec<String> = Vec::new();

@@ -1,10 +1,10 @@
 //! What earlier runs found out about files: how long each took, and how much of the pool it held at
 //! most.
 //!
-//! Loaded before a run, asked while it goes on, saved after it. It only makes a run better ordered:
-//! a file that is missing, damaged or of another version is no knowledge, and one that cannot be
-//! written is told to the caller and does no harm. It is written whole and renamed into place. What
-//! other runs saved meanwhile is kept; of two that save in the same moment one may be forgotten.
+//! Loaded before a run, read during it, saved after it. It only improves the order of a run: a history
+//! file that is missing, damaged or of another version counts as empty, and a failure to write it does no
+//! harm. It is written to a temporary file and renamed. What other runs have saved meanwhile is kept; of
+//! two runs that save at the same moment, one may be lost.
 //!
 //! It does not know which files are to run, and decides no order.
 
@@ -19,21 +19,21 @@ use std::time::Duration;
 const FILE: &str = "history-v1.json";
 
 /// Files that are remembered. Beyond it those go that were not run for longest.
-const MOST: usize = 20_000;
+const MAX_FILES: usize = 20_000;
 
 /// Largest file that is read, bytes: what is larger was not written by us.
-const LARGEST: u64 = 16 << 20;
+const MAX_HISTORY_BYTES: u64 = 16 << 20;
 
 /// What is known of files, by their absolute paths.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    known: BTreeMap<Utf8PathBuf, Known>,
-    learned: BTreeMap<Utf8PathBuf, Known>,
+    known: BTreeMap<Utf8PathBuf, FileStats>,
+    recorded: BTreeMap<Utf8PathBuf, FileStats>,
 }
 
 /// What is known of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
+pub struct FileStats {
     /// How long it took, all its tests together.
     pub duration: Duration,
     /// The most that it held of the pool at a time.
@@ -60,7 +60,7 @@ impl History {
     /// What is kept in the cache.
     pub fn load(cache_dir: &Utf8Path) -> Self {
         let known = |(path, saved): (Utf8PathBuf, SavedFile)| {
-            let known = Known {
+            let known = FileStats {
                 duration: Duration::from_millis(saved.duration_ms),
                 peak: Resources {
                     memory_bytes: saved.memory_bytes,
@@ -72,30 +72,30 @@ impl History {
         let saved = read(&cache_dir.join(FILE));
         Self {
             known: saved.files.into_iter().map(known).collect(),
-            learned: BTreeMap::new(),
+            recorded: BTreeMap::new(),
         }
     }
 
     /// What is known of the file.
-    pub fn of(&self, path: &Utf8Path) -> Option<Known> {
+    pub fn of(&self, path: &Utf8Path) -> Option<FileStats> {
         self.known.get(path).copied()
     }
 
-    /// Takes note of a file that ran to its end. What it knew before stays until the next load, so
-    /// that a run does not change its mind on the way.
-    pub(crate) fn learn(&mut self, path: Utf8PathBuf, known: Known) {
-        self.learned.insert(path, known);
+    /// Records a file that ran to its end. Reads return the older values until the next load, so that
+    /// the order of a run does not change.
+    pub(crate) fn record(&mut self, path: Utf8PathBuf, known: FileStats) {
+        self.recorded.insert(path, known);
     }
 
-    /// Adds what was learned to what is kept in the cache.
+    /// Adds what was recorded to the file in the cache.
     pub fn save(&self, cache_dir: &Utf8Path) -> io::Result<()> {
-        if self.learned.is_empty() {
+        if self.recorded.is_empty() {
             return Ok(());
         }
         let path = cache_dir.join(FILE);
         let mut saved = read(&path);
         saved.run += 1;
-        for (file, known) in &self.learned {
+        for (file, known) in &self.recorded {
             let file_of_run = SavedFile {
                 duration_ms: u64::try_from(known.duration.as_millis()).unwrap_or(u64::MAX),
                 memory_bytes: known.peak.memory_bytes,
@@ -104,7 +104,7 @@ impl History {
             };
             saved.files.insert(file.clone(), file_of_run);
         }
-        forget(&mut saved, MOST);
+        evict(&mut saved, MAX_FILES);
         std::fs::create_dir_all(cache_dir)?;
         let mut file = tempfile::Builder::new()
             .prefix(".history-")
@@ -119,15 +119,15 @@ fn read(path: &Utf8Path) -> Saved {
         run: 0,
         files: BTreeMap::new(),
     };
-    let small = std::fs::metadata(path).is_ok_and(|about| about.len() <= LARGEST);
+    let small = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() <= MAX_HISTORY_BYTES);
     let bytes = small.then(|| std::fs::read(path).ok()).flatten();
     bytes
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or(nothing)
 }
 
-/// Leaves the `most` files that were run last; of those of one run the first by name.
-fn forget(saved: &mut Saved, most: usize) {
+/// Keeps the `most` files that were run last; of those of one run, the first by name.
+fn evict(saved: &mut Saved, most: usize) {
     if saved.files.len() <= most {
         return;
     }
@@ -149,8 +149,8 @@ fn forget(saved: &mut Saved, most: usize) {
 mod tests {
     use super::*;
 
-    fn known(seconds: u64, cpus: u32) -> Known {
-        Known {
+    fn known(seconds: u64, cpus: u32) -> FileStats {
+        FileStats {
             duration: Duration::from_secs(seconds),
             peak: Resources {
                 memory_bytes: u64::from(cpus) << 20,
@@ -166,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_learned_is_known_after_it_was_saved() {
+    fn recorded_files_are_known_after_a_save() {
         let (_dir, cache) = cache();
         let mut history = History::load(&cache);
-        history.learn("/a".into(), known(3, 2));
+        history.record("/a".into(), known(3, 2));
         assert_eq!(history.of("/a".into()), None);
         history.save(&cache).unwrap();
 
@@ -177,9 +177,9 @@ mod tests {
         assert_eq!(later.of("/a".into()), Some(known(3, 2)));
         assert_eq!(later.of("/b".into()), None);
         // Another run saves in between: neither is lost.
-        history.learn("/b".into(), known(1, 1));
+        history.record("/b".into(), known(1, 1));
         history.save(&cache).unwrap();
-        later.learn("/a".into(), known(5, 1));
+        later.record("/a".into(), known(5, 1));
         later.save(&cache).unwrap();
         let last = History::load(&cache);
         assert_eq!(last.of("/a".into()), Some(known(5, 1)));
@@ -189,21 +189,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_no_knowledge_and_is_written_anew() {
+    fn a_damaged_file_counts_as_empty_and_is_replaced() {
         let (_dir, cache) = cache();
         std::fs::create_dir_all(&cache).unwrap();
         for damaged in ["", "{", "{\"run\":1}", "[]", "\u{0}\u{0}"] {
             std::fs::write(cache.join(FILE), damaged).unwrap();
             let mut history = History::load(&cache);
             assert_eq!(history.of("/a".into()), None);
-            history.learn("/a".into(), known(1, 1));
+            history.record("/a".into(), known(1, 1));
             history.save(&cache).unwrap();
             assert_eq!(History::load(&cache).of("/a".into()), Some(known(1, 1)));
         }
     }
 
     #[test]
-    fn a_run_that_learned_nothing_writes_nothing() {
+    fn a_run_without_records_writes_nothing() {
         let (_dir, cache) = cache();
         History::default().save(&cache).unwrap();
         assert!(!cache.exists());
@@ -213,7 +213,7 @@ mod tests {
     fn the_shape_is_pinned() {
         let (_dir, cache) = cache();
         let mut history = History::default();
-        history.learn("/t/a.test.lua".into(), known(2, 1));
+        history.record("/t/a.test.lua".into(), known(2, 1));
         history.save(&cache).unwrap();
         assert_eq!(
             std::fs::read_to_string(cache.join(FILE)).unwrap(),
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn those_not_run_for_longest_are_forgotten_first() {
+    fn least_recently_run_files_are_evicted_first() {
         let file = |run| SavedFile {
             duration_ms: 0,
             memory_bytes: 0,
@@ -234,7 +234,7 @@ mod tests {
             run: 3,
             files: files.map(|(path, run)| (path.into(), file(run))).into(),
         };
-        forget(&mut saved, 2);
+        evict(&mut saved, 2);
         let left: Vec<_> = saved.files.keys().map(|path| path.as_str()).collect();
         assert_eq!(left, ["/b", "/c"]);
     }

@@ -1,7 +1,7 @@
-//! What a file has told so far: how its tests ended, and which have not.
+//! How the tests of a running file have ended so far, and which have not.
 //!
 //! The events of a file pass through its ledger. Once the file is completed the ledger is closed and
-//! lets nothing more through, so that a file which was given up cannot speak up later.
+//! drops all further events, so that a file which was abandoned reports nothing later.
 
 use provium_events::{Details, Event, Value};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -31,11 +31,11 @@ mod scanner;
 mod thread;
 
 pub use crash::record_panics;
-pub use discover::{FIXTURE_SUFFIX, Request, Sought, TestFile, discover};
+pub use discover::{FIXTURE_SUFFIX, FileKind, Request, TestFile, discover};
 pub use dispatch::{RunFile, STUCK_AFTER, Stop, run};
 pub use error::DiscoverError;
 pub use fixture_refs::fixture_refs;
-pub use history::{History, Known};
+pub use history::{FileStats, History};
 pub use lua::LuaFiles;
-pub use plan::{About, FileEnd, FileTask, Outcome, Plan};
+pub use plan::{FileEnd, FileTask, Outcome, Plan, RunInfo};
 pub use thread::file_thread;

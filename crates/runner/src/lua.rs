@@ -73,7 +73,7 @@ impl RunFile for LuaFiles {
 
 fn end_of(outcome: FileOutcome) -> FileEnd {
     let status = match outcome.status {
-        // Not all of its tests were run: that is no pass.
+        // Not all of its tests were run, so it has not passed.
         provium_lua::FileStatus::Passed if outcome.cancelled => FileStatus::Failed,
         provium_lua::FileStatus::Passed => FileStatus::Passed,
         provium_lua::FileStatus::Failed => FileStatus::Failed,

@@ -26,12 +26,12 @@ pub struct Plan {
     /// Where the kernel tells how short the host is of processors and memory: `/proc/pressure`.
     pub pressure: Utf8PathBuf,
     /// What the run says of itself.
-    pub about: About,
+    pub info: RunInfo,
 }
 
 /// What a run says of itself.
 #[derive(Debug, Clone)]
-pub struct About {
+pub struct RunInfo {
     /// The harness's version.
     pub version: String,
     /// What all chance comes from.

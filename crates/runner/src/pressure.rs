@@ -1,13 +1,13 @@
-//! Whether the host is short of processors or memory as it is, as the kernel's pressure stall
-//! information tells (`Documentation/accounting/psi.rst` of Linux).
+//! Whether the host is short of processors or memory, by the kernel's pressure stall information
+//! (`Documentation/accounting/psi.rst` of Linux).
 //!
 //! The pool shares out what the run may use; it cannot know what else the host is doing, nor what a
 //! guest really costs. `some avg10` can: it is the share of the last ten seconds, in hundredths, in
-//! which at least one task stood still for want of the resource. The thresholds are far from what a
+//! which at least one task was stalled on the resource. The thresholds are far from what a
 //! full pool causes by itself: guests that keep every processor busy make others wait some of the
 //! time, but not nearly all of it, and a host that has memory left has no memory pressure at all.
 //!
-//! Text in, verdict out; only [`Pressure::read`] looks at files. Where the kernel has no such files,
+//! Text in, decision out; only [`Pressure::read`] looks at files. Where the kernel has no such files,
 //! nothing is ever held back.
 
 use camino::Utf8Path;
@@ -16,10 +16,10 @@ use camino::Utf8Path;
 const CPU_LIMIT: f64 = 95.0;
 
 /// From here on memory is short, hundredths of time. Guests whose pages are being written out and
-/// read again stand still; a second in ten of that already doubles what a boot takes.
+/// read again are stalled; a second in ten of that already doubles the time of a boot.
 const MEMORY_LIMIT: f64 = 10.0;
 
-/// What the kernel told last; `None` where it tells nothing.
+/// The kernel's last values; `None` if it has none.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Pressure {
     pub(crate) cpu: Option<f64>,

@@ -1,5 +1,5 @@
 //! In which order files start: those that take longest first, so that none of them is left running
-//! alone at the end; files that never ran before those, since nobody knows how long they take.
+//! alone at the end; before those, files that never ran, since their duration is not known.
 //!
 //! A file that does not fit yet may be passed by smaller ones behind it, but only so often: then it
 //! is next, and whatever is behind it waits. Files in, files out; no threads, no time.
@@ -35,7 +35,7 @@ struct Waiting {
     passed: u32,
 }
 
-/// Who is next.
+/// The next file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Next {
     /// This one may start, and is in the queue no more.
@@ -78,7 +78,7 @@ impl Queue {
         let Some(first) = self.first() else {
             return Next::Empty;
         };
-        // Nobody passes the first that was passed often enough.
+        // None may pass the first that was passed often enough.
         let in_reach = self
             .waiting
             .iter()
@@ -169,7 +169,7 @@ mod tests {
     proptest! {
         /// However files come and go, each starts, none out of its turn more often than allowed.
         #[test]
-        fn nobody_starves(
+        fn no_file_starves(
             files in prop::collection::vec((1_u32..6, prop::option::of(0_u64..9)), 1..40),
             ends in prop::collection::vec(any::<prop::sample::Index>(), 80),
         ) {

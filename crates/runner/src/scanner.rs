@@ -1,6 +1,6 @@
 //! Lua's tokens, for what is read from a source without running it.
 
-/// The tokens of a source. What is no Lua gives some tokens, too.
+/// The tokens of a source. Text that is not Lua gives some tokens as well.
 pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
     Tokens { rest: source }.collect()
 }
@@ -10,7 +10,7 @@ pub(crate) fn tokens(source: &str) -> Vec<Token<'_>> {
 pub(crate) enum Token<'a> {
     Name(&'a str),
     Number(&'a str),
-    /// Between its quotes or brackets, with escapes as they stand.
+    /// Between its quotes or brackets, escapes as written.
     Text(&'a str),
     Sign(char),
 }
@@ -21,14 +21,14 @@ struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    /// Takes what stands before `end` (in bytes) off the rest.
+    /// Takes the first `end` bytes off the rest.
     fn take(&mut self, end: usize) -> &'a str {
         let (taken, rest) = self.rest.split_at_checked(end).unwrap_or((self.rest, ""));
         self.rest = rest;
         taken
     }
 
-    /// What stands in long brackets, if the rest begins with some.
+    /// The text in long brackets, if the rest begins with some.
     fn long(&mut self) -> Option<&'a str> {
         let inner = self.rest.strip_prefix('[')?;
         let level = inner.len() - inner.trim_start_matches('=').len();

@@ -3,7 +3,7 @@
 use provium_events::{BlockReason, Details, Event, FileStatus, Resources, Sink, Value};
 use provium_pool::Pool;
 use provium_runner::{
-    About, FileEnd, FileTask, History, Outcome, Plan, RunFile, STUCK_AFTER, Stop, TestFile, run,
+    FileEnd, FileTask, History, Outcome, Plan, RunFile, RunInfo, STUCK_AFTER, Stop, TestFile, run,
 };
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
@@ -32,7 +32,7 @@ fn plan(files: &[&str]) -> Plan {
         lines: Vec::new(),
         names: Vec::new(),
     };
-    let about = About {
+    let info = RunInfo {
         version: "0".into(),
         seed: 1,
         accel: "none".into(),
@@ -46,7 +46,7 @@ fn plan(files: &[&str]) -> Plan {
         fail_fast: false,
         whole_files: true,
         pressure: "/nowhere".into(),
-        about,
+        info,
     }
 }
 
@@ -79,18 +79,18 @@ fn end(status: FileStatus) -> FileEnd {
     }
 }
 
-/// Runs `plan` within `cpus` vCPUs, and gives what it told.
+/// Runs `plan` within `cpus` vCPUs, and returns its events.
 fn told(
     plan: &Plan,
     cpus: u32,
     stop: &Stop,
     run_file: impl Fn(FileTask, &Pool) -> FileEnd + Send + Sync + 'static,
 ) -> (Outcome, Vec<Event>) {
-    told_with(plan, &mut History::default(), cpus, stop, run_file)
+    events_with(plan, &mut History::default(), cpus, stop, run_file)
 }
 
 /// The same, with what is known of the files.
-fn told_with(
+fn events_with(
     plan: &Plan,
     history: &mut History,
     cpus: u32,
@@ -117,7 +117,7 @@ fn told_with(
 
 fn position(events: &[Event], wanted: impl Fn(&Event) -> bool) -> usize {
     let position = events.iter().position(wanted);
-    assert!(position.is_some(), "the event is not told: {events:#?}");
+    assert!(position.is_some(), "the event is missing: {events:#?}");
     position.unwrap_or_default()
 }
 
@@ -298,7 +298,7 @@ fn the_longest_file_starts_first_and_a_new_one_before_it() {
     std::fs::write(cache.join("history-v1.json"), saved).unwrap();
     let mut history = History::load(cache);
     let plan = plan(&["a", "b", "c"]);
-    let (_, events) = told_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
+    let (_, events) = events_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
         end(FileStatus::Passed)
     });
     let order: Vec<&str> = started(&events).iter().map(|(path, _)| *path).collect();
@@ -325,7 +325,7 @@ fn a_second_run_sets_aside_what_a_file_needed() {
     };
     for reservation in [one(), two] {
         let mut history = History::load(cache);
-        let (_, events) = told_with(&plan, &mut history, 2, &Stop::new(), run_file);
+        let (_, events) = events_with(&plan, &mut history, 2, &Stop::new(), run_file);
         assert_eq!(started(&events), [("a", reservation)]);
         history.save(cache).unwrap();
     }
@@ -337,7 +337,7 @@ fn a_run_of_some_tests_teaches_nothing() {
     let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
     let learned = |plan: &Plan, status| {
         let mut history = History::default();
-        told_with(plan, &mut history, 1, &Stop::new(), move |_, _| end(status));
+        events_with(plan, &mut history, 1, &Stop::new(), move |_, _| end(status));
         history.save(cache).unwrap();
         History::load(cache).of("a".into()).is_some()
     };

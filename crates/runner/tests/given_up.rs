@@ -4,7 +4,7 @@
 
 use provium_events::{Event, FileStatus, Resources, Sink, Value};
 use provium_pool::Pool;
-use provium_runner::{About, FileEnd, FileTask, History, Plan, RunFile, Stop, TestFile, run};
+use provium_runner::{FileEnd, FileTask, History, Plan, RunFile, RunInfo, Stop, TestFile, run};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn plan(file_timeout: Option<Duration>) -> Plan {
         fail_fast: false,
         whole_files: true,
         pressure: "/nowhere".into(),
-        about: About {
+        info: RunInfo {
             version: "0".into(),
             seed: 1,
             accel: "none".into(),

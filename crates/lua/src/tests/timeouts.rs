@@ -148,7 +148,7 @@ fn the_user_can_end_it() {
         ));
         let cancel = case.job.cancel.clone();
         let (started, has_started) = std::sync::mpsc::channel();
-        case.job.sink = Sink::discard().gated(move |event| {
+        case.job.sink = Sink::discard().filtered(move |event| {
             if matches!(event, Event::TestStarted { .. }) {
                 started.send(()).unwrap();
             }

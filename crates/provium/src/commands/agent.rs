@@ -1,6 +1,6 @@
 //! `provium agent PATH`: the guest's agent as an executable file, for images that bring it themselves.
 
-use super::Verdict;
+use super::Exit;
 use crate::failure::Failure;
 use crate::lowargs::AgentArgs;
 use camino::Utf8Path;
@@ -10,10 +10,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 const PERM: u32 = 0o755;
 
-pub(super) fn run(args: &AgentArgs) -> Result<Verdict, Failure> {
+pub(super) fn run(args: &AgentArgs) -> Result<Exit, Failure> {
     let path = &args.path;
     match write(path) {
-        Ok(()) => Ok(Verdict::Passed),
+        Ok(()) => Ok(Exit::Passed),
         Err(source) => Err(Failure::AgentNotWritten {
             path: path.clone(),
             source,

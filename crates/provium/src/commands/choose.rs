@@ -1,14 +1,14 @@
 //! From the word that was typed to the command that does it.
 
 use super::{
-    Verdict, agent, agent_info, completions, doctor, fixture, list, prepare, run as run_tests,
-    setup, template,
+    Exit, agent, agent_info, completions, doctor, fixture, list, prepare, run as run_tests, setup,
+    template,
 };
 use crate::failure::Failure;
 use crate::lowargs::{Command, LowArgs};
 
 /// Does what the user typed.
-pub(crate) fn run(low: LowArgs) -> Result<Verdict, Failure> {
+pub(crate) fn run(low: LowArgs) -> Result<Exit, Failure> {
     match low.command {
         None => run_tests::run(low.run),
         Some(Command::List(args)) => list::run(args),

@@ -1,20 +1,21 @@
 //! `provium doctor`: checks everything once.
 //!
-//! Each check reports what it found and, for what is missing, what that costs and the one command that
+//! Each check reports what it found and, for what is missing, what follows from that and the one command that
 //! fixes it. The exit code is 0 when a run with the default settings would work.
 
-use super::Verdict;
+use super::Exit;
 use super::runtime::interruptible;
+use crate::diagnostics::in_one_line;
 use crate::failure::Failure;
-use crate::hiargs::{MachineSettings, Place};
+use crate::hiargs::{Context, MachineSettings};
 use crate::lowargs::DoctorArgs;
 use crate::{machines, terminal};
 use camino::Utf8Path;
+use provium_events::counted;
 use provium_events::printable::clean;
 use provium_pool::HostMemory;
 use provium_store::{Cache, StoreError};
 use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, decide_accel};
-use std::error::Error;
 use std::fmt::Write as _;
 
 /// Memory that one small guest takes, with what surrounds it, bytes.
@@ -26,10 +27,10 @@ struct Finding {
     subject: &'static str,
     state: State,
     found: String,
-    /// What it costs.
-    cost: Option<String>,
+    /// What follows from it.
+    effect: Option<String>,
     /// The command that fixes it.
-    mend: Option<String>,
+    fix: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +42,12 @@ enum State {
     Missing,
 }
 
-pub(super) fn run(args: &DoctorArgs) -> Result<Verdict, Failure> {
-    let place = Place::new(&args.plain)?;
+pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
+    let context = Context::new(&args.plain)?;
     let settings = MachineSettings::new(&args.machine);
-    let told_memory = args.machine.mem.is_some();
-    let findings = interruptible(async { Ok(check(&place, &settings, told_memory).await) })?;
+    let memory_is_explicit = args.machine.mem.is_some();
+    let findings =
+        interruptible(async { Ok(check(&context, &settings, memory_is_explicit).await) })?;
     let mut out = String::new();
     for finding in &findings {
         out.push_str(&finding.shown());
@@ -59,15 +61,15 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Verdict, Failure> {
         "a run would not work\n"
     });
     terminal::out(&out);
-    Ok(if works {
-        Verdict::Passed
-    } else {
-        Verdict::Unable
-    })
+    Ok(if works { Exit::Passed } else { Exit::Unable })
 }
 
-async fn check(place: &Place, settings: &MachineSettings, told_memory: bool) -> Vec<Finding> {
-    let cache_dir = &place.config.cache_dir;
+async fn check(
+    context: &Context,
+    settings: &MachineSettings,
+    memory_is_explicit: bool,
+) -> Vec<Finding> {
+    let cache_dir = &context.config.cache_dir;
     let (qemu, qemu_finding) = qemu().await;
     let cache = cache(cache_dir);
     let cache_works = cache.state == State::Good;
@@ -80,7 +82,7 @@ async fn check(place: &Place, settings: &MachineSettings, told_memory: bool) -> 
     if cache_works {
         findings.push(guest(cache_dir).await);
     }
-    findings.push(pool(settings, told_memory));
+    findings.push(pool(settings, memory_is_explicit));
     findings
 }
 
@@ -94,16 +96,16 @@ async fn qemu() -> (Option<Qemu>, Finding) {
             let finding = Finding {
                 subject: "QEMU",
                 state: State::Missing,
-                found: words(&failure),
-                cost: Some(format!("no VM can boot; {OLDEST_QEMU} or later is needed")),
-                mend: Some(install_qemu()),
+                found: in_one_line(&failure),
+                effect: Some(format!("no VM can boot; {OLDEST_QEMU} or later is needed")),
+                fix: Some(install_qemu()),
             };
             (None, finding)
         }
     }
 }
 
-/// What runs guests, and how patient that makes a run.
+/// What runs guests, and the timeout multiplier that follows from it.
 async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> Vec<Finding> {
     let subject = "accelerator";
     let decision = match decide_accel(qemu, choice, cache_dir).await {
@@ -112,9 +114,9 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
             return vec![Finding {
                 subject,
                 state: State::Missing,
-                found: words(&error),
-                cost: Some("no VM can boot with it".to_owned()),
-                mend: Some("provium --accel auto".to_owned()),
+                found: in_one_line(&error),
+                effect: Some("no VM can boot with it".to_owned()),
+                fix: Some("provium --accel auto".to_owned()),
             }];
         }
     };
@@ -136,10 +138,10 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
                 subject,
                 state: State::Worse,
                 found: format!("tcg: {why}"),
-                cost: Some(format!(
+                effect: Some(format!(
                     "guests run about {slowdown:.1} times slower than on hardware"
                 )),
-                mend: denied
+                fix: denied
                     .then(|| "sudo usermod -aG kvm \"$USER\"  # then log in again".to_owned()),
             }
         }
@@ -162,8 +164,8 @@ async fn sandbox(qemu: &Qemu) -> Finding {
                 "QEMU cannot confine itself: {}",
                 clean(&why).replace('\n', " ")
             ),
-            cost: Some("a guest that breaks into QEMU can do all that your user can".to_owned()),
-            mend: None,
+            effect: Some("a guest that breaks into QEMU can do all that your user can".to_owned()),
+            fix: None,
         },
     }
 }
@@ -179,16 +181,16 @@ fn cache(cache_dir: &Utf8Path) -> Finding {
             subject,
             state: State::Missing,
             found: error.to_string(),
-            cost: Some("no run uses it".to_owned()),
-            mend: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
+            effect: Some("no run uses it".to_owned()),
+            fix: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
         },
         Ok(_) => Finding::good(subject, format!("{cache_dir} can be written")),
         Err(error) => Finding {
             subject,
             state: State::Missing,
             found: format!("{cache_dir} cannot be written: {error}"),
-            cost: Some("no guest can be kept, so none can boot".to_owned()),
-            mend: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
+            effect: Some("no guest can be kept, so none can boot".to_owned()),
+            fix: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
         },
     }
 }
@@ -204,27 +206,21 @@ async fn guest(cache_dir: &Utf8Path) -> Finding {
         Err(failure) => Finding {
             subject,
             state: State::Missing,
-            found: words(&failure),
-            cost: Some("profiles without a kernel of their own cannot boot".to_owned()),
-            mend: Some(
-                "provium setup  # once, with a network; works offline afterwards".to_owned(),
-            ),
+            found: in_one_line(&failure),
+            effect: Some("profiles without a kernel of their own cannot boot".to_owned()),
+            fix: Some("provium setup  # once, with a network; works offline afterwards".to_owned()),
         },
     }
 }
 
-fn pool(settings: &MachineSettings, told_memory: bool) -> Finding {
+fn pool(settings: &MachineSettings, memory_is_explicit: bool) -> Finding {
     let (memory, cpus) = (settings.pool.memory_bytes, settings.pool.cpus);
-    let from = if told_memory {
+    let from = if memory_is_explicit {
         String::new()
     } else {
         format!(" ({})", HostMemory::read())
     };
-    let plural = if cpus == 1 { "" } else { "s" };
-    let found = format!(
-        "{} MiB{from} and {cpus} vCPU{plural} to share out",
-        memory >> 20
-    );
+    let found = format!("{} MiB{from} and {}", memory >> 20, counted(cpus, "vCPU"));
     if memory >= ONE_GUEST {
         return Finding::good("pool", found);
     }
@@ -232,11 +228,11 @@ fn pool(settings: &MachineSettings, told_memory: bool) -> Finding {
         subject: "pool",
         state: State::Missing,
         found,
-        cost: Some(format!(
+        effect: Some(format!(
             "a small guest takes {} MiB and does not fit",
             ONE_GUEST >> 20
         )),
-        mend: Some("provium --mem 512M".to_owned()),
+        fix: Some("provium --mem 512M".to_owned()),
     }
 }
 
@@ -246,8 +242,8 @@ impl Finding {
             subject,
             state: State::Good,
             found,
-            cost: None,
-            mend: None,
+            effect: None,
+            fix: None,
         }
     }
 
@@ -258,28 +254,14 @@ impl Finding {
             State::Missing => "MISSING",
         };
         let mut out = format!("{word:<8} {:<14} {}\n", self.subject, self.found);
-        if let Some(cost) = &self.cost {
-            let _ = writeln!(out, "{:>24}costs: {cost}", "");
+        if let Some(effect) = &self.effect {
+            let _ = writeln!(out, "{:>24}effect: {effect}", "");
         }
-        if let Some(mend) = &self.mend {
-            let _ = writeln!(out, "{:>24}fix:   {mend}", "");
+        if let Some(fix) = &self.fix {
+            let _ = writeln!(out, "{:>24}fix:    {fix}", "");
         }
         out
     }
-}
-
-/// An error and its causes on one line.
-fn words(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let words = error.to_string();
-        if !text.contains(&words) {
-            let _ = write!(text, ": {words}");
-        }
-        cause = error.source();
-    }
-    text.replace('\n', " ")
 }
 
 /// The command that installs QEMU on this distribution (`os-release(5)`).

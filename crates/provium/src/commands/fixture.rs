@@ -1,21 +1,21 @@
 //! `provium fixture list|stale|build|rebuild|clean`: the fixtures in the cache.
 
-use super::Verdict;
+use super::Exit;
 use super::runtime::{SHUTDOWN, runtime};
 use crate::failure::Failure;
-use crate::hiargs::{MachineSettings, Place};
+use crate::hiargs::{Context, MachineSettings};
 use crate::interrupt::Interrupts;
 use crate::lowargs::{FixtureArgs, FixtureCommand};
-use crate::tables::{Removed, ago, mebibytes, since_1970, took};
+use crate::terminal::{Removed, ago, mebibytes, since_1970, took};
 use crate::{machines, terminal};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_events::printable;
-use provium_events::{Event, Sink};
+use provium_events::{Event, Sink, counted};
 use provium_lab::{BuiltFixture, Change, Environment, Fixtures};
 use provium_lua::{TestSelection, build_fixture};
 use provium_pool::Pool;
 use provium_report::notice_line;
-use provium_runner::{LuaFiles, Request, Sought, Stop, TestFile, discover, file_thread};
+use provium_runner::{FileKind, LuaFiles, Request, Stop, TestFile, discover, file_thread};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct FixtureRow<'a> {
     path: &'a str,
     kind: &'a str,
     key: &'a str,
@@ -45,44 +45,44 @@ enum State {
     Foreign,
 }
 
-pub(super) fn run(command: FixtureCommand) -> Result<Verdict, Failure> {
+pub(super) fn run(command: FixtureCommand) -> Result<Exit, Failure> {
     let args = command.args();
-    let place = Place::new(&args.plain)?;
+    let context = Context::new(&args.plain)?;
     let runtime = runtime()?;
-    let verdict = carry_out(&command, &place, args, &runtime);
+    let exit = carry_out(&command, &context, args, &runtime);
     runtime.shutdown_timeout(SHUTDOWN);
-    verdict
+    exit
 }
 
 fn carry_out(
     command: &FixtureCommand,
-    place: &Place,
+    context: &Context,
     args: &FixtureArgs,
     runtime: &Runtime,
-) -> Result<Verdict, Failure> {
+) -> Result<Exit, Failure> {
     let settings = MachineSettings::new(&args.machine);
     let stop = Stop::new();
     let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
-    let known = |paths: &[String]| fixtures_at(place, paths);
+    let known = |paths: &[String]| fixtures_at(context, paths);
     let ready = |files: &[TestFile]| {
-        runtime.block_on(interrupts.or(environment(place, files, &settings, runtime)))
+        runtime.block_on(interrupts.or(environment(context, files, &settings, runtime)))
     };
     match command {
         FixtureCommand::List { json, .. } => {
             let environment = ready(&known(&[])?)?;
-            let all = runtime.block_on(interrupts.or(judged(&environment, place)))?;
+            let all = runtime.block_on(interrupts.or(judged(&environment, context)))?;
             terminal::out(&if *json {
                 all.iter().map(json_line).collect()
             } else {
-                table(&all, &place.base)
+                table(&all, &context.base)
             });
-            Ok(Verdict::Passed)
+            Ok(Exit::Passed)
         }
         FixtureCommand::Stale { .. } => {
             let environment = ready(&known(&[])?)?;
-            let all = runtime.block_on(interrupts.or(judged(&environment, place)))?;
-            terminal::out(&stale(&all, &place.base));
-            Ok(Verdict::Passed)
+            let all = runtime.block_on(interrupts.or(judged(&environment, context)))?;
+            terminal::out(&stale(&all, &context.base));
+            Ok(Exit::Passed)
         }
         FixtureCommand::Build { paths, .. } | FixtureCommand::Rebuild { paths, .. } => {
             let files = known(paths)?;
@@ -98,25 +98,25 @@ fn carry_out(
 }
 
 /// The fixtures that the user named; all of the project, where none was.
-fn fixtures_at(place: &Place, paths: &[String]) -> Result<Vec<TestFile>, Failure> {
+fn fixtures_at(context: &Context, paths: &[String]) -> Result<Vec<TestFile>, Failure> {
     Ok(discover(&Request {
-        sought: Sought::Fixtures,
+        kind: FileKind::Fixtures,
         paths: paths.to_vec(),
-        roots: place.config.roots.clone(),
-        base: place.base.clone(),
+        roots: context.config.roots.clone(),
+        base: context.base.clone(),
         filter: None,
     })?)
 }
 
 /// What fixtures are built in.
 async fn environment(
-    place: &Place,
+    context: &Context,
     files: &[TestFile],
     settings: &MachineSettings,
     runtime: &Runtime,
 ) -> Result<Arc<Environment>, Failure> {
     let (profiles, host) = machines::prepare(
-        &place.config,
+        &context.config,
         files,
         settings,
         Arc::new(machines::PrintedProgress),
@@ -127,7 +127,7 @@ async fn environment(
         Some(host),
         // One after the other is built, and nothing else runs.
         Pool::unlimited(),
-        Sink::discard().gated(|event| {
+        Sink::discard().filtered(|event| {
             tell(event);
             false
         }),
@@ -137,7 +137,7 @@ async fn environment(
     Ok(Arc::new(environment))
 }
 
-/// Says what takes time.
+/// Prints events about steps that take time.
 fn tell(event: &Event) {
     match event {
         Event::FixtureBuildStarted { path, reason } => {
@@ -160,11 +160,11 @@ fn tell(event: &Event) {
 /// All fixtures in the cache, each with its state.
 async fn judged(
     environment: &Environment,
-    place: &Place,
+    context: &Context,
 ) -> Result<Vec<(BuiltFixture, State)>, Failure> {
     let fixtures = catalogue(environment)?;
     // Entries have real paths.
-    let folders = place.config.roots.iter().chain([&place.base]);
+    let folders = context.config.roots.iter().chain([&context.base]);
     let folders: Vec<Utf8PathBuf> = folders
         .filter_map(|folder| folder.canonicalize_utf8().ok())
         .collect();
@@ -213,8 +213,8 @@ fn table(all: &[(BuiltFixture, State)], base: &Utf8Path) -> String {
     }
     let total = all.iter().map(|(built, _)| built.size).sum();
     out.push_str(&format!(
-        "{} fixture(s), {} on disk\n",
-        all.len(),
+        "{}, {} on disk\n",
+        counted(all.len() as u64, "fixture"),
         mebibytes(total)
     ));
     out
@@ -243,7 +243,7 @@ fn shown<'a>(built: &'a BuiltFixture, base: &Utf8Path) -> &'a str {
 }
 
 fn json_line((built, state): &(BuiltFixture, State)) -> String {
-    let line = Line {
+    let line = FixtureRow {
         path: built.path.as_str(),
         kind: built.kind.word(),
         key: built.key.as_str(),
@@ -269,18 +269,18 @@ fn build_all(
     files: Vec<TestFile>,
     environment: Arc<Environment>,
     anew: bool,
-) -> Result<Verdict, Failure> {
+) -> Result<Exit, Failure> {
     let (done, outcome) = oneshot::channel();
     let within = Arc::clone(&environment);
     let thread = file_thread(move || {
-        let mut verdict = Verdict::Passed;
+        let mut exit = Exit::Passed;
         for file in files {
             if stop.is_cancelled() || !build_one(file, &within, &stop, anew) {
-                verdict = Verdict::Failed;
+                exit = Exit::Failed;
             }
         }
-        // Nobody waits any more: the user has stopped it at once.
-        let _ = done.send(verdict);
+        // The receiver is gone if the user has stopped the command at once.
+        let _ = done.send(exit);
     });
     thread.map_err(|source| Failure::Host {
         what: "a thread",
@@ -288,12 +288,12 @@ fn build_all(
     })?;
     runtime.block_on(async {
         let work = async {
-            let verdict = outcome.await.unwrap_or(Verdict::Failed);
+            let exit = outcome.await.unwrap_or(Exit::Failed);
             environment.settle().await;
-            Ok(verdict)
+            Ok(exit)
         };
         tokio::select! {
-            verdict = work => verdict,
+            exit = work => exit,
             () = interrupts.at_least(2) => Err(Failure::Interrupted),
         }
     })
@@ -332,7 +332,7 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: 
     }
 }
 
-fn clean(environment: &Environment, files: &[TestFile], all: bool) -> Result<Verdict, Failure> {
+fn clean(environment: &Environment, files: &[TestFile], all: bool) -> Result<Exit, Failure> {
     let fixtures = catalogue(environment)?;
     let mut removed = Removed::default();
     for built in fixtures.list()? {
@@ -345,6 +345,6 @@ fn clean(environment: &Environment, files: &[TestFile], all: bool) -> Result<Ver
             removed.note(fixtures.remove(&key)?, size);
         }
     }
-    terminal::out(&removed.told("fixture(s)"));
-    Ok(Verdict::Passed)
+    terminal::out(&removed.summary("fixture"));
+    Ok(Exit::Passed)
 }

@@ -1,9 +1,9 @@
 //! `provium list`: files and their tests; nothing boots.
 
 use super::runtime::{SHUTDOWN, runtime};
-use super::{Verdict, list_fixtures};
+use super::{Exit, list_fixtures};
 use crate::failure::Failure;
-use crate::hiargs::{Place, Selected};
+use crate::hiargs::{Context, Selected};
 use crate::lowargs::ListArgs;
 use crate::terminal;
 use provium_events::printable::{self, clean, one_line};
@@ -20,15 +20,15 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct FileRow<'a> {
     path: &'a str,
     error: Option<String>,
     partial: Option<&'a str>,
-    tests: Vec<Test<'a>>,
+    tests: Vec<TestRow<'a>>,
 }
 
 #[derive(Serialize)]
-struct Test<'a> {
+struct TestRow<'a> {
     name: &'a str,
     line: u32,
     tags: &'a [String],
@@ -37,16 +37,16 @@ struct Test<'a> {
     meta: &'a Value,
 }
 
-pub(super) fn run(args: ListArgs) -> Result<Verdict, Failure> {
+pub(super) fn run(args: ListArgs) -> Result<Exit, Failure> {
     let first = args.selection.paths.first().map(String::as_str);
-    let place = Place::of(&args.plain, first)?;
+    let context = Context::of(&args.plain, first)?;
     let fixtures = args.fixtures.then(|| args.selection.paths.clone());
-    let selected = Selected::new(args.selection, &place)?;
+    let selected = Selected::new(args.selection, &context)?;
     if let Some(paths) = fixtures {
-        return list_fixtures::run(&place, paths, &selected.files, args.json);
+        return list_fixtures::run(&context, paths, &selected.files, args.json);
     }
     let runtime = runtime()?;
-    let profiles = place
+    let profiles = context
         .config
         .profiles
         .iter()
@@ -59,12 +59,12 @@ pub(super) fn run(args: ListArgs) -> Result<Verdict, Failure> {
         retries: 0,
         environment: Arc::new(environment),
     };
-    let mut verdict = Verdict::Passed;
+    let mut exit = Exit::Passed;
     for file in selected.files {
         let path = file.display.clone();
         let listing = list_file(&files.job(file, Sink::discard(), Stop::new(), Some(LIMIT)));
         if listing.is_err() {
-            verdict = Verdict::Failed;
+            exit = Exit::Failed;
         }
         terminal::out(&if args.json {
             json(&path, &listing)
@@ -73,7 +73,7 @@ pub(super) fn run(args: ListArgs) -> Result<Verdict, Failure> {
         });
     }
     runtime.shutdown_timeout(SHUTDOWN);
-    Ok(verdict)
+    Ok(exit)
 }
 
 fn asked_for(listing: &Listing) -> impl Iterator<Item = &DeclaredTest> {
@@ -81,7 +81,7 @@ fn asked_for(listing: &Listing) -> impl Iterator<Item = &DeclaredTest> {
 }
 
 fn message(error: &ChunkError) -> String {
-    // Lua's own words begin with the place, where they have one.
+    // Lua's own words begin with the context, where they have one.
     match &error.site {
         Some(site) if !error.message.starts_with(&site.to_string()) => {
             format!("{site}: {}", error.message)
@@ -120,12 +120,12 @@ fn text(path: &str, listing: &Result<Listing, ChunkError>) -> String {
 
 fn json(path: &str, listing: &Result<Listing, ChunkError>) -> String {
     let line = match listing {
-        Ok(listing) => Line {
+        Ok(listing) => FileRow {
             path,
             error: None,
             partial: listing.partial.as_deref(),
             tests: asked_for(listing)
-                .map(|test| Test {
+                .map(|test| TestRow {
                     name: &test.name,
                     line: test.line,
                     tags: &test.tags,
@@ -135,7 +135,7 @@ fn json(path: &str, listing: &Result<Listing, ChunkError>) -> String {
                 })
                 .collect(),
         },
-        Err(error) => Line {
+        Err(error) => FileRow {
             path,
             error: Some(message(error)),
             partial: None,

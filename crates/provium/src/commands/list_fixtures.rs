@@ -1,17 +1,17 @@
 //! `provium list --fixtures`: the fixtures of a project, and who names them; nothing boots.
 
-use super::Verdict;
+use super::Exit;
 use crate::failure::Failure;
-use crate::hiargs::Place;
+use crate::hiargs::Context;
 use crate::terminal;
 use camino::Utf8PathBuf;
 use provium_events::printable::{self, one_line};
 use provium_lua::base_of;
-use provium_runner::{FIXTURE_SUFFIX, Request, Sought, TestFile, discover, fixture_refs};
+use provium_runner::{FIXTURE_SUFFIX, FileKind, Request, TestFile, discover, fixture_refs};
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct FixtureFileRow<'a> {
     path: &'a str,
     /// Test files and fixtures that name it.
     used_by: Vec<&'a str>,
@@ -24,22 +24,22 @@ struct Naming {
 }
 
 pub(super) fn run(
-    place: &Place,
+    context: &Context,
     paths: Vec<String>,
     tests: &[TestFile],
     json: bool,
-) -> Result<Verdict, Failure> {
+) -> Result<Exit, Failure> {
     let fixtures = discover(&Request {
-        sought: Sought::Fixtures,
+        kind: FileKind::Fixtures,
         paths,
-        roots: place.config.roots.clone(),
-        base: place.base.clone(),
+        roots: context.config.roots.clone(),
+        base: context.base.clone(),
         filter: None,
     })?;
     let namings: Vec<Naming> = tests.iter().chain(&fixtures).map(naming).collect();
     for fixture in &fixtures {
         let names = |naming: &&Naming| naming.refs.contains(&fixture.path);
-        let line = Line {
+        let line = FixtureFileRow {
             path: &fixture.display,
             used_by: namings
                 .iter()
@@ -54,7 +54,7 @@ pub(super) fn run(
             text(&line)
         });
     }
-    Ok(Verdict::Passed)
+    Ok(Exit::Passed)
 }
 
 /// What a file names, by the paths that it would find when it runs.
@@ -78,7 +78,7 @@ fn naming(file: &TestFile) -> Naming {
     }
 }
 
-fn text(line: &Line<'_>) -> String {
+fn text(line: &FixtureFileRow<'_>) -> String {
     let path = one_line(line.path);
     match line.used_by.as_slice() {
         [] => format!("{path}\n  named in no test file\n"),

@@ -1,10 +1,11 @@
-//! What `provium` can be told to do.
+//! The commands of `provium`.
 
 mod agent;
 mod agent_info;
 mod choose;
 mod completions;
 mod doctor;
+mod exit;
 mod fixture;
 mod list;
 mod list_fixtures;
@@ -13,7 +14,6 @@ mod run;
 mod runtime;
 mod setup;
 mod template;
-mod verdict;
 
 pub(crate) use choose::run;
-pub(crate) use verdict::Verdict;
+pub(crate) use exit::Exit;

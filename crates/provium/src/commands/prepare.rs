@@ -1,19 +1,19 @@
 //! `provium prepare [PROFILE]`: builds what profiles boot from, and unpacks it into the cache, so
 //! that the first test does not have to wait for it.
 
-use super::Verdict;
+use super::Exit;
 use super::runtime::interruptible;
 use crate::failure::Failure;
-use crate::hiargs::Place;
+use crate::hiargs::Context;
 use crate::lowargs::PrepareArgs;
 use crate::{build, machines, terminal};
 use std::collections::BTreeSet;
 
-pub(super) fn run(args: &PrepareArgs) -> Result<Verdict, Failure> {
-    let place = Place::new(&args.plain)?;
+pub(super) fn run(args: &PrepareArgs) -> Result<Exit, Failure> {
+    let context = Context::new(&args.plain)?;
     let names: BTreeSet<String> = match &args.profile {
-        Some(name) => [place.config.profile(name)?.name.clone()].into(),
-        None => place
+        Some(name) => [context.config.profile(name)?.name.clone()].into(),
+        None => context
             .config
             .profiles
             .iter()
@@ -22,18 +22,18 @@ pub(super) fn run(args: &PrepareArgs) -> Result<Verdict, Failure> {
     };
     interruptible(async {
         let images = machines::images(
-            &place.config.cache_dir,
+            &context.config.cache_dir,
             std::sync::Arc::new(machines::PrintedProgress),
         )?;
-        let profiles = build::profiles(&place.config, Some(&names), args.no_build).await?;
-        let mut verdict = Verdict::Passed;
+        let profiles = build::profiles(&context.config, Some(&names), args.no_build).await?;
+        let mut exit = Exit::Passed;
         for profile in profiles
             .iter()
             .filter(|profile| names.contains(&profile.name))
         {
             if profile.unusable.is_some() {
                 // The warning has said why.
-                verdict = Verdict::Unable;
+                exit = Exit::Unable;
                 continue;
             }
             let image = profile.source.image(&images).await?;
@@ -42,6 +42,6 @@ pub(super) fn run(args: &PrepareArgs) -> Result<Verdict, Failure> {
                 profile.name, image.kernel
             ));
         }
-        Ok(verdict)
+        Ok(exit)
     })
 }

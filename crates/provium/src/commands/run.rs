@@ -1,6 +1,6 @@
 //! `provium [PATHS…]`: runs tests.
 
-use super::Verdict;
+use super::Exit;
 use super::runtime::{SHUTDOWN, runtime};
 use crate::failure::Failure;
 use crate::hiargs::RunSettings;
@@ -14,14 +14,14 @@ use provium_events::{Resources, Sink, Stamped};
 use provium_lab::{Environment, Host, Profile};
 use provium_pool::{Pool, resources_of_vm};
 use provium_runner::{
-    About, History, LuaFiles, Outcome, Plan, STUCK_AFTER, Stop, TestFile, record_panics,
+    History, LuaFiles, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
-pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
+pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let settings = RunSettings::new(args)?;
     if settings.selected.files.is_empty() {
         terminal::error("provium: no test files (*.test.lua) are there, or none was asked for\n");
@@ -49,7 +49,7 @@ pub(super) fn run(args: RunArgs) -> Result<Verdict, Failure> {
     result
 }
 
-/// What machines are made from and with. Nothing is needed where there is nothing to run.
+/// Prepares profiles and the host's means. Nothing is needed where there is nothing to run.
 async fn prepare(
     settings: &RunSettings,
     sink: Sink,
@@ -59,7 +59,7 @@ async fn prepare(
         return Ok((Vec::new(), None));
     }
     let progress = Arc::new(EmittedProgress(sink));
-    let prepared = machines::prepare(&settings.place.config, files, &settings.machine, progress);
+    let prepared = machines::prepare(&settings.context.config, files, &settings.machine, progress);
     let (profiles, host) = prepared.await?;
     Ok((profiles, Some(host)))
 }
@@ -79,21 +79,21 @@ impl Run {
         self,
         runtime: &tokio::runtime::Runtime,
         interrupts: &Interrupts,
-    ) -> Result<Verdict, Failure> {
+    ) -> Result<Exit, Failure> {
         let settings = self.settings;
         let RunSettings {
-            place,
+            context,
             selected,
             machine,
             output,
             ..
         } = settings;
         let (sink, events) = (self.sink, self.events);
-        let sources = sources(&selected.files, place.base);
-        let cache_dir = place.config.cache_dir;
+        let sources = sources(&selected.files, context.base);
+        let cache_dir = context.config.cache_dir;
         let mut history = History::load(&cache_dir);
         let expected = expected(&history, &selected.files);
-        let writer = Writer::start(&output, place.colour, expected, sources, events)?;
+        let writer = Writer::start(&output, context.colour, expected, sources, events)?;
 
         let accel = self
             .host
@@ -108,7 +108,7 @@ impl Run {
             fail_fast: settings.fail_fast,
             whole_files: takes_all,
             pressure: "/proc/pressure".into(),
-            about: About {
+            info: RunInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seed: machine.seed,
                 accel: accel.to_owned(),
@@ -167,14 +167,14 @@ impl Run {
         drop(environment);
         let stopped = || {
             terminal::last_words("provium: stopped at once\n");
-            Ok(Verdict::Failed)
+            Ok(Exit::Failed)
         };
         let Some(outcome) = outcome else {
             return stopped();
         };
         // It has sent its last word.
         let _ = thread.join();
-        // Who reads the output may stand still.
+        // The reader of the output may have stopped reading.
         let written = runtime.block_on(async {
             tokio::select! {
                 written = writer.finish() => Some(written),
@@ -191,21 +191,21 @@ impl Run {
                  `provium doctor` says why\n",
             );
         }
-        let verdict = verdict(&outcome);
-        if !takes_all && verdict == Verdict::Passed && outcome.passed + outcome.skipped == 0 {
+        let exit = exit(&outcome);
+        if !takes_all && exit == Exit::Passed && outcome.passed + outcome.skipped == 0 {
             terminal::error(
                 "provium: no test matches what was asked for; `provium list` shows all\n",
             );
         }
-        Ok(verdict)
+        Ok(exit)
     }
 }
 
-fn verdict(outcome: &Outcome) -> Verdict {
+fn exit(outcome: &Outcome) -> Exit {
     if outcome.files_failed > 0 || outcome.stopped {
-        Verdict::Failed
+        Exit::Failed
     } else {
-        Verdict::Passed
+        Exit::Passed
     }
 }
 

@@ -1,15 +1,15 @@
 //! `provium setup`: makes the default guest, or finds that it is there.
 
-use super::Verdict;
+use super::Exit;
 use super::runtime::interruptible;
 use crate::failure::Failure;
-use crate::hiargs::Place;
+use crate::hiargs::Context;
 use crate::lowargs::PlainArgs;
 use crate::{machines, terminal};
 
-pub(super) fn run(args: &PlainArgs) -> Result<Verdict, Failure> {
-    let place = Place::new(args)?;
-    let cache_dir = &place.config.cache_dir;
+pub(super) fn run(args: &PlainArgs) -> Result<Exit, Failure> {
+    let context = Context::new(args)?;
+    let cache_dir = &context.config.cache_dir;
     let guest = interruptible(async {
         let images = machines::images(cache_dir, std::sync::Arc::new(machines::PrintedProgress))?;
         Ok(images.default_guest().await?)
@@ -20,5 +20,5 @@ pub(super) fn run(args: &PlainArgs) -> Result<Verdict, Failure> {
         text.push_str(&format!("  root   {root}\n"));
     }
     terminal::out(&text);
-    Ok(Verdict::Passed)
+    Ok(Exit::Passed)
 }

@@ -1,11 +1,12 @@
 //! `provium template list|clean`: the boot templates in the cache.
 
-use super::Verdict;
+use super::Exit;
 use crate::failure::Failure;
-use crate::hiargs::Place;
+use crate::hiargs::Context;
 use crate::lowargs::TemplateCommand;
-use crate::tables::{Removed, ago, mebibytes, since_1970};
 use crate::terminal;
+use crate::terminal::{Removed, ago, mebibytes, since_1970};
+use provium_events::counted;
 use provium_store::{Bucket, Cache, EntryInfo};
 use serde::{Deserialize, Serialize};
 
@@ -15,14 +16,14 @@ const SHOWN: usize = 12;
 /// What a template says about itself. Read leniently: it is for people.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct About {
+struct TemplateMeta {
     profile: String,
     memory_bytes: u64,
     cpus: u32,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct TemplateRow<'a> {
     key: &'a str,
     profile: &'a str,
     memory_bytes: u64,
@@ -32,10 +33,10 @@ struct Line<'a> {
     last_use: u64,
 }
 
-pub(super) fn run(command: TemplateCommand) -> Result<Verdict, Failure> {
+pub(super) fn run(command: TemplateCommand) -> Result<Exit, Failure> {
     match command {
         TemplateCommand::List { json, plain } => {
-            let bucket = bucket(&Place::new(&plain)?)?;
+            let bucket = bucket(&Context::new(&plain)?)?;
             let mut entries = bucket.entries()?;
             entries.sort_by_key(|entry| std::cmp::Reverse(entry.used));
             terminal::out(&if json {
@@ -46,17 +47,17 @@ pub(super) fn run(command: TemplateCommand) -> Result<Verdict, Failure> {
             } else {
                 table(&bucket, &entries)
             });
-            Ok(Verdict::Passed)
+            Ok(Exit::Passed)
         }
-        TemplateCommand::Clean { keys, plain } => clean(&bucket(&Place::new(&plain)?)?, &keys),
+        TemplateCommand::Clean { keys, plain } => clean(&bucket(&Context::new(&plain)?)?, &keys),
     }
 }
 
-fn bucket(place: &Place) -> Result<Bucket, Failure> {
-    Ok(Cache::open(&place.config.cache_dir)?.bucket("templates", 1)?)
+fn bucket(context: &Context) -> Result<Bucket, Failure> {
+    Ok(Cache::open(&context.config.cache_dir)?.bucket("templates", 1)?)
 }
 
-fn clean(bucket: &Bucket, keys: &[String]) -> Result<Verdict, Failure> {
+fn clean(bucket: &Bucket, keys: &[String]) -> Result<Exit, Failure> {
     let entries = bucket.entries()?;
     let is = |entry: &EntryInfo, key: &String| entry.key.as_str().starts_with(key.as_str());
     if let Some(unknown) = keys
@@ -72,11 +73,11 @@ fn clean(bucket: &Bucket, keys: &[String]) -> Result<Verdict, Failure> {
     for entry in entries.iter().filter(chosen) {
         removed.note(bucket.remove_unused(&entry.key)?, entry.size);
     }
-    terminal::out(&removed.told("template(s)"));
-    Ok(Verdict::Passed)
+    terminal::out(&removed.summary("template"));
+    Ok(Exit::Passed)
 }
 
-fn about(bucket: &Bucket, entry: &EntryInfo) -> About {
+fn about(bucket: &Bucket, entry: &EntryInfo) -> TemplateMeta {
     let path = bucket.path().join(entry.key.as_str()).join("about.json");
     let read = std::fs::read(path).ok();
     read.and_then(|text| serde_json::from_slice(&text).ok())
@@ -106,8 +107,8 @@ fn table(bucket: &Bucket, entries: &[EntryInfo]) -> String {
         ));
     }
     out.push_str(&format!(
-        "{} template(s), {} on disk\n",
-        entries.len(),
+        "{}, {} on disk\n",
+        counted(entries.len() as u64, "template"),
         mebibytes(total)
     ));
     out
@@ -115,7 +116,7 @@ fn table(bucket: &Bucket, entries: &[EntryInfo]) -> String {
 
 fn json_line(bucket: &Bucket, entry: &EntryInfo) -> String {
     let about = about(bucket, entry);
-    let line = Line {
+    let line = TemplateRow {
         key: entry.key.as_str(),
         profile: &about.profile,
         memory_bytes: about.memory_bytes,

@@ -10,7 +10,7 @@ pub(crate) struct ConfigError {
     /// What.
     pub(crate) what: String,
     /// Where; `None`: the file as such.
-    pub(crate) place: Option<Box<Place>>,
+    pub(crate) place: Option<Box<ConfigLocation>>,
     /// What to do.
     pub(crate) hint: Option<String>,
     /// Why the file could not be read.
@@ -19,7 +19,7 @@ pub(crate) struct ConfigError {
 
 /// A place in a configuration.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ConfigLocation {
     /// The file, as people see it.
     pub(crate) path: String,
     /// All of the file.
@@ -40,7 +40,7 @@ impl ConfigError {
     }
 }
 
-impl Place {
+impl ConfigLocation {
     /// `provium.toml:3:10`.
     fn shown(&self) -> String {
         let before = self.text.get(..self.span.start).unwrap_or_default();

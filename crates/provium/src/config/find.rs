@@ -27,11 +27,11 @@ pub(super) fn shown(path: &Utf8Path, base: &Utf8Path) -> String {
     path.strip_prefix(base).unwrap_or(path).to_string()
 }
 
-/// The cache's folder where nobody says otherwise: `$XDG_CACHE_HOME/provium`, or in the home folder.
+/// The default folder of the cache: `$XDG_CACHE_HOME/provium`, or in the home folder.
 pub(super) fn default_cache() -> Result<Utf8PathBuf, Failure> {
-    // The XDG base directory specification: a relative path is to be passed over.
-    let told = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let parent = told.or_else(|| home().map(|home| home.join(".cache")));
+    // The XDG base directory specification: a relative path is to be ignored.
+    let explicit = variable("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+    let parent = explicit.or_else(|| home().map(|home| home.join(".cache")));
     parent
         .map(|parent| parent.join("provium"))
         .ok_or(Failure::NoHome)

@@ -276,7 +276,7 @@ impl ProfileConfig {
         Ok(profile)
     }
 
-    /// What it comes to, if nobody looks whether its files are there: a boot will.
+    /// What it comes to, without a check that its files exist: a boot checks them.
     pub(crate) fn unresolved(&self) -> Profile {
         self.profile.clone()
     }
@@ -442,7 +442,7 @@ fn accel(section: &Section<'_>) -> Result<Option<AccelChoice>, ConfigError> {
     }))
 }
 
-/// The one of `known` that stands under the key.
+/// The word of `known` that is the value of the key.
 fn one_of(
     section: &Section<'_>,
     key: &str,

@@ -2,7 +2,7 @@
 //!
 //! The only place that knows the TOML library.
 
-use super::error::{ConfigError, Place};
+use super::error::{ConfigError, ConfigLocation};
 use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_units::{parse_duration, parse_size};
@@ -72,7 +72,7 @@ impl Document {
 
     /// Something is wrong with those bytes.
     pub(super) fn error(&self, span: Span, what: String) -> ConfigError {
-        let place = Place {
+        let place = ConfigLocation {
             path: self.shown.clone(),
             text: self.text.clone(),
             span,
@@ -132,7 +132,7 @@ impl<'a> Section<'a> {
         Err(self.error(key.span(), what))
     }
 
-    /// Where the key itself stands.
+    /// Where the key itself is.
     pub(super) fn key_span(&self, key: &str) -> Option<Span> {
         self.table
             .keys()
@@ -169,7 +169,7 @@ impl<'a> Section<'a> {
             .is_some_and(|value| value.get_ref().is_str())
     }
 
-    /// The string under the key; what is no string is passed over.
+    /// The string under the key; any other value is ignored.
     pub(super) fn string_if_any(&self, key: &str) -> Placed<String> {
         let value = self.value(key)?;
         Some((value.get_ref().as_str()?.to_owned(), value.span()))

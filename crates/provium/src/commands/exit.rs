@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 /// How it went, as the exit code says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Exit {
     /// Every file passed or was skipped; 0.
     Passed,
     /// At least one file did not; 1.
@@ -13,12 +13,12 @@ pub(crate) enum Verdict {
     Unable,
 }
 
-impl From<Verdict> for ExitCode {
-    fn from(verdict: Verdict) -> Self {
-        Self::from(match verdict {
-            Verdict::Passed => 0,
-            Verdict::Failed => 1,
-            Verdict::Unable => 2,
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Passed => 0,
+            Exit::Failed => 1,
+            Exit::Unable => 2,
         })
     }
 }

@@ -1,5 +1,6 @@
-//! Amounts as they stand in tables for people.
+//! Amounts in tables for people.
 
+use provium_events::counted;
 use std::time::{Duration, SystemTime};
 
 /// Bytes, rounded up to mebibytes.
@@ -23,10 +24,10 @@ pub(crate) fn took(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// What came of a clean-up.
+/// The result of a clean-up.
 #[derive(Debug, Default)]
 pub(crate) struct Removed {
-    count: usize,
+    count: u64,
     freed: u64,
     kept: usize,
 }
@@ -42,15 +43,16 @@ impl Removed {
         }
     }
 
-    /// In a line; `what` names the entries.
-    pub(crate) fn told(&self, what: &str) -> String {
+    /// As a line; `what` is the noun for one entry.
+    pub(crate) fn summary(&self, what: &str) -> String {
         let Self { count, freed, kept } = self;
         let kept = match kept {
             0 => String::new(),
-            kept => format!("; {kept} in use, and kept"),
+            kept => format!("; {kept} in use and kept"),
         };
         format!(
-            "{count} {what} removed, {} freed{kept}\n",
+            "{} removed, {} freed{kept}\n",
+            counted(*count, what),
             mebibytes(*freed)
         )
     }

@@ -1,33 +1,37 @@
-//! Lines at the bottom of a terminal that are true now only: drawn, drawn over, and taken away before
-//! anything else is written, so that what stays is plain text.
+//! Live lines at the bottom of a terminal: drawn, redrawn, and erased before anything else is written, so
+//! that only plain text stays.
 //!
-//! [`Block`] gives the bytes. The one block that the process may have on its terminal is here as well:
-//! `terminal` takes it away before each text, whoever writes it.
+//! [`LiveBlock`] gives the bytes. The one block that the process may have on its terminal is here as well:
+//! `text` erases it before each text, from any thread.
+//!
+//! Ours and not `indicatif`: the block must be erased under the same lock as every write to either
+//! stream, also by the thread of signals, which must not wait for a reader that has stopped; and all
+//! lines come from events, so that there is no bar or spinner to keep.
 
-use crate::terminal::Stream;
-use provium_report::Room;
+use super::stream::Stream;
+use provium_report::TerminalSize;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Lines that are drawn at most: a run of many files must not fill the screen.
-const MOST_LINES: usize = 12;
+const MAX_LINES: usize = 12;
 
-/// What stands on the terminal now.
+/// The lines that are on the terminal.
 #[derive(Debug, Default)]
-struct Block {
+struct LiveBlock {
     lines: usize,
 }
 
 /// The process's block.
 #[derive(Debug)]
-struct Shown {
-    block: Block,
+struct LiveState {
+    block: LiveBlock,
     on: Stream,
     ended: bool,
 }
 
-static SHOWN: Mutex<Shown> = Mutex::new(Shown {
-    block: Block { lines: 0 },
+static LIVE: Mutex<LiveState> = Mutex::new(LiveState {
+    block: LiveBlock { lines: 0 },
     on: Stream::Out,
     ended: false,
 });
@@ -43,9 +47,9 @@ pub(crate) fn draw(on: Stream, lines: &[String]) {
     on.write(bytes.as_bytes());
 }
 
-/// Takes the lines away; whatever is written next stands in their place. They stay away as long as
-/// what is returned lives.
-pub(crate) fn make_way() -> impl Drop {
+/// Erases the lines; the next text takes their place. They are not redrawn before the returned guard is
+/// dropped.
+pub(crate) fn clear() -> impl Drop {
     let mut shown = lock();
     let bytes = shown.block.erase();
     if !bytes.is_empty() {
@@ -54,32 +58,32 @@ pub(crate) fn make_way() -> impl Drop {
     shown
 }
 
-/// Takes the lines away for good.
+/// Erases the lines permanently.
 pub(crate) fn end() {
-    drop(make_way());
+    drop(clear());
     lock().ended = true;
 }
 
-/// The room for lines on `on`; `None` where it is no terminal, or one that knows no cursor.
-pub(crate) fn room(on: Stream) -> Option<Room> {
+/// The size of the block on `on`; `None` if it is not a terminal, or one without cursor control.
+pub(crate) fn size(on: Stream) -> Option<TerminalSize> {
     let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
     let size = on.terminal_size().filter(|_| !dumb)?;
     let (columns, lines) = (usize::from(size.0), usize::from(size.1));
-    Some(Room {
+    Some(TerminalSize {
         // Some terminals wrap a line that fills them to the edge.
         columns: columns.saturating_sub(1),
         // One line is the cursor's.
-        lines: lines.saturating_sub(2).min(MOST_LINES),
+        lines: lines.saturating_sub(2).min(MAX_LINES),
     })
 }
 
-fn lock() -> MutexGuard<'static, Shown> {
-    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock() -> MutexGuard<'static, LiveState> {
+    LIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Block {
-    /// Bytes that put `lines` in the place of those that stand there. The cursor is left below them,
-    /// so that a process that is killed leaves whole lines.
+impl LiveBlock {
+    /// Bytes that replace the lines on the terminal by `lines`. The cursor is left below them, so that a
+    /// process that is killed leaves whole lines.
     fn redraw(&mut self, lines: &[String]) -> String {
         if self.lines == 0 && lines.is_empty() {
             return String::new();
@@ -88,8 +92,8 @@ impl Block {
         let mut bytes = String::from("\x1b[?7l");
         let before = std::mem::replace(&mut self.lines, lines.len());
         up(&mut bytes, before);
-        // Line by line (ECMA-48, 8.3.41): terminals that are told to clear from the top of the screen
-        // on keep what was there in their history.
+        // Line by line (ECMA-48, 8.3.41): some terminals copy what is erased from the top of the screen
+        // on into their history.
         for line in lines {
             bytes.push_str("\x1b[2K");
             bytes.push_str(line);
@@ -104,7 +108,7 @@ impl Block {
         bytes
     }
 
-    /// Bytes that take them away and put the cursor where they began.
+    /// Bytes that erase the lines and put the cursor where they began.
     fn erase(&mut self) -> String {
         self.redraw(&[])
     }
@@ -126,8 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn each_drawing_takes_the_place_of_the_one_before() {
-        let mut block = Block::default();
+    fn each_drawing_replaces_the_one_before() {
+        let mut block = LiveBlock::default();
         assert_eq!(block.erase(), "");
         assert_eq!(
             block.redraw(&lines(&["one", "two"])),

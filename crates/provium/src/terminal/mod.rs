@@ -1,0 +1,18 @@
+//! Standard output and standard error: text, live lines, tables.
+//!
+//! | file | what |
+//! |---|---|
+//! | `stream` | the two streams; keeps the first write error |
+//! | `live` | lines at the bottom of a terminal that show the state of the run |
+//! | `text` | everything else that is printed; erases the live lines first |
+//! | `tables` | amounts and times in tables |
+
+mod live;
+mod stream;
+mod tables;
+mod text;
+
+pub(crate) use live::{draw, end, size};
+pub(crate) use stream::{Stream, failure};
+pub(crate) use tables::{Removed, ago, mebibytes, since_1970, took};
+pub(crate) use text::{error, last_words, notice, out, out_bytes, set_colours, wants_colour};
