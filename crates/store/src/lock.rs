@@ -172,7 +172,9 @@ impl LockFile {
                 waiting(holder.as_ref());
             }
             if matches!(limit, WaitLimit::Stalled(_))
-                && holder.as_ref().is_some_and(|holder| !is_stopped(holder.pid))
+                && holder
+                    .as_ref()
+                    .is_some_and(|holder| !is_stopped(holder.pid))
             {
                 since = Instant::now();
             }
@@ -352,7 +354,10 @@ mod tests {
     #[test]
     fn a_stopped_process_is_seen() {
         assert!(!is_stopped(std::process::id()));
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
         let pid = rustix::process::Pid::from_child(&child);
         rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
         // The kernel reports the stop to the parent: no need to poll for it.
@@ -361,7 +366,10 @@ mod tests {
         assert!(is_stopped(child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(is_stopped(child.id()), "a process that is gone does not run");
+        assert!(
+            is_stopped(child.id()),
+            "a process that is gone does not run"
+        );
     }
 
     #[tokio::test]

@@ -205,6 +205,24 @@ pub(crate) fn open_sealed<T>(
     }
 }
 
+/// Restores the snapshot in the folder at `path` by calling `attempt`, which opens it. If it fails while
+/// another snapshot replaces the folder, the new one is restored, once.
+///
+/// # Errors
+/// Those of `attempt`.
+pub(crate) async fn restore_current<T>(
+    path: &Utf8Path,
+    attempt: impl AsyncFn() -> Result<T, LabError>,
+) -> Result<T, LabError> {
+    let before = Seal::read(path);
+    let result = attempt().await;
+    let is_replaced = || before.is_ok_and(|seal| !seal.is_current()) && Seal::read(path).is_ok();
+    match result {
+        Err(_) if is_replaced() => attempt().await,
+        result => result,
+    }
+}
+
 /// A folder that an author names: filled beside its place, then put there as a whole.
 #[derive(Debug)]
 pub(crate) struct Named {
@@ -316,6 +334,33 @@ mod tests {
         std::os::unix::fs::symlink(&place, &link).unwrap();
         assert_eq!(put(&link, "by link").await.folder(), place);
         assert!(link.symlink_metadata().unwrap().is_symlink());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_replaced_during_a_restore_is_restored_from_the_new_one() {
+        let (_root, root) = root();
+        let place = root.join("snap");
+        let seals = std::cell::RefCell::new(vec![put(&place, "one").await]);
+        let content = || fs_err::read_to_string(place.join("vm.json")).unwrap();
+        // The first attempt reads the older one, which is replaced before it is done.
+        let restored = restore_current(&place, async || {
+            let older = Folder::of_author(&place, seals.borrow().last().cloned());
+            if seals.borrow().len() == 1 {
+                let newer = put(&place, "two").await;
+                seals.borrow_mut().push(newer);
+            }
+            older.check("snapshot").await?;
+            Ok(content())
+        });
+        assert_eq!(restored.await.unwrap(), "two");
+
+        let attempts = std::cell::Cell::new(0);
+        let failed = restore_current(&place, async || {
+            attempts.set(attempts.get() + 1);
+            Err::<(), _>(replaced("snapshot"))
+        });
+        assert!(failed.await.is_err());
+        assert_eq!(attempts.get(), 1, "other failures are not repeated");
     }
 
     #[tokio::test]

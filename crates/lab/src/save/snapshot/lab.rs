@@ -5,7 +5,7 @@ use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
 use crate::graph::scope::{ResourceId, Scope};
 use crate::lock::lock;
-use crate::save::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed};
+use crate::save::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed, restore_current};
 use crate::save::snapshot::lifecycles::lock_all_to_end;
 use crate::save::snapshot::restore::{Occasion, Ready, Replaced};
 use crate::save::snapshot::take::{Afterwards, take_all};
@@ -154,6 +154,18 @@ impl Lab {
     /// As for a VM's; no VM is changed unless all of them can be.
     pub async fn restore(&self, scope: &Scope, snapshot: &LabSnapshot) -> Result<(), LabError> {
         self.restore_on(scope, snapshot, Occasion::Restore).await
+    }
+
+    /// Like [`Lab::restore`], from the snapshot in a folder. If another snapshot replaces the folder
+    /// meanwhile, the lab is restored from that one.
+    ///
+    /// # Errors
+    /// As for [`LabSnapshot::open`] and [`Lab::restore`].
+    pub async fn restore_folder(&self, scope: &Scope, path: &Utf8Path) -> Result<(), LabError> {
+        restore_current(path, async || {
+            self.restore(scope, &LabSnapshot::open(path)?).await
+        })
+        .await
     }
 
     pub(crate) async fn restore_on(

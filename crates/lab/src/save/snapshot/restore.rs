@@ -9,10 +9,11 @@
 use crate::error::LabError;
 use crate::guest::process::TakenUp;
 use crate::lock::lock;
-use crate::save::snapshot::folder::replaced;
+use crate::save::snapshot::folder::{replaced, restore_current};
 use crate::save::snapshot::vm::Snapshot;
 use crate::save::{Again, Identity, Revived, host_name};
 use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
+use camino::Utf8Path;
 use provium_events::BootKind;
 use provium_image::GuestImage;
 use provium_pool::{Grant, Resources};
@@ -29,6 +30,15 @@ impl Vm {
     /// When the snapshot is gone or damaged, or is of another guest, QEMU or version.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LabError> {
         self.restore_on(snapshot, Occasion::Restore).await
+    }
+
+    /// Like [`Vm::restore`], from the snapshot in a folder. If another snapshot replaces the folder
+    /// meanwhile, the VM is restored from that one.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::open`] and [`Vm::restore`].
+    pub async fn restore_folder(&self, path: &Utf8Path) -> Result<(), LabError> {
+        restore_current(path, async || self.restore(&Snapshot::open(path)?).await).await
     }
 
     pub(crate) async fn restore_on(

@@ -69,11 +69,13 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
             })?)
         })?
         .waits("restore", |lua, this, args| async move {
-            let from = match as_object::<SnapshotObject>(&args.value(0)) {
-                Some(snapshot) => snapshot.0,
-                None => Snapshot::open(&saved_before(&lua, &args)?)?,
-            };
-            this.0.restore(&from).await?;
+            match as_object::<SnapshotObject>(&args.value(0)) {
+                Some(snapshot) => this.0.restore(&snapshot.0).await?,
+                None => {
+                    let folder = saved_before(&lua, &args)?;
+                    this.0.restore_folder(&folder).await?;
+                }
+            }
             Ok(super::vm::value(&lua, &this.0)?)
         })
 }
@@ -103,11 +105,13 @@ pub(super) async fn restore_lab(
     args: &Args,
 ) -> std::result::Result<(), Raise> {
     let (scope, _) = here(lua);
-    let from = match as_object::<LabSnapshotObject>(&args.value(0)) {
-        Some(snapshot) => snapshot.0,
-        None => LabSnapshot::open(&saved_before(lua, args)?)?,
-    };
-    Ok(lab.restore(&scope, &from).await?)
+    match as_object::<LabSnapshotObject>(&args.value(0)) {
+        Some(snapshot) => Ok(lab.restore(&scope, &snapshot.0).await?),
+        None => {
+            let folder = saved_before(lua, args)?;
+            Ok(lab.restore_folder(&scope, &folder).await?)
+        }
+    }
 }
 
 /// The snapshot that a fixture's script returned.
