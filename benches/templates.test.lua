@@ -1,5 +1,5 @@
--- Boots from templates, restores and saves with no machine standing ready: the file claims the whole
--- pool (`benches/run` says how large that is), so there is no room for a spare.
+-- Boots from templates, restores and saves without warm VMs: the file claims the whole pool (`benches/run`
+-- says how large that is), so there is no room for one.
 local figures = require "figures"
 local row, seconds, median = figures.row, figures.seconds, figures.median
 
@@ -58,7 +58,7 @@ test("a boot from a template", {timeout = "600s"}, function(t)
   cold, full_stream = median(colds), median(plain)
   row("full stream: restore to first answer", median(plain), "s", "plain QEMU, `-incoming exec:`")
   row("cold boot to first call", cold, "s")
-  row("template boot to first call", median(templates), "s", "no spare")
+  row("template boot to first call", median(templates), "s", "no warm VM")
   row("template boot / cold boot", median(templates) / cold, "ratio", "aim: 0.12 at most")
   row("template boot / full-stream restore", median(templates) / median(plain), "ratio", "aim: 0.35 at most")
 end)
@@ -74,7 +74,7 @@ test("the first command's output", {timeout = "600s"}, function(t)
   end
   local first = median(colds)
   row("cold boot to the first command's output", first, "s")
-  row("template boot to the first command's output", median(templates), "s", "no spare")
+  row("template boot to the first command's output", median(templates), "s", "no warm VM")
   row("template boot / cold boot, to the output", median(templates) / first, "ratio", "aim: 0.08 at most")
 end)
 
@@ -114,7 +114,7 @@ test("snapshots", {timeout = "300s"}, function(t)
     local beside = ("256 MiB guest, booted %s: %.1f MiB written"):format(
       from == "cold" and "cold" or "from a template", size / 2 ^ 20)
     row("snapshot save", median(saves), "ms", beside .. (from == "template" and "; aim: 50 ms at most" or ""))
-    row("restore to first call", median(restores), "s", from == "cold" and "whole, no spare" or "on its base, no spare")
+    row("restore to first call", median(restores), "s", from == "cold" and "whole, no warm VM" or "on its base, no warm VM")
     row("restore / cold boot", median(restores) / cold, "ratio")
     row("restore / full-stream restore", median(restores) / full_stream, "ratio")
     vm:close()
@@ -130,7 +130,7 @@ test("a fixture", {timeout = "300s"}, function(t)
     if i > 0 then restores[i] = took end
     lab:shutdown()
   end
-  row("fixture restore to first call", median(restores), "s", "256 MiB guest, no spare")
+  row("fixture restore to first call", median(restores), "s", "256 MiB guest, no warm VM")
   row("fixture restore / cold boot", median(restores) / cold, "ratio")
   row("fixture restore / full-stream restore", median(restores) / full_stream, "ratio")
 end)

@@ -403,7 +403,7 @@ test("a VM that could not be restored goes on, with what it holds of the pool", 
   -- One in the cache is not looked through: it fails when its machine is loaded.
   snapshot = vm:snapshot()
   io.open(snapshot:path() .. "/devices", "w"):close()
-  t:assert_contains(tostring(t:assert_raises(function() vm:restore(snapshot) end)), "cannot be started")
+  t:assert_contains(tostring(t:assert_raises(function() vm:restore(snapshot) end)), "cannot start the machine")
   t:assert_eq(vm:run("hostname").stdout, "kept\n")
   t:assert_eq(held(), before)
   snapshot:delete()

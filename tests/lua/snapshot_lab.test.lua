@@ -111,7 +111,7 @@ test("a VM that is in two labs is saved and put back once", function(t)
 end)
 
 -- Waits for as long as an agent may take to come to rest.
-test("one whose agent does not come to rest keeps all from being saved, and no other from going on", {timeout = "200s"}, function(t)
+test("one whose agent does not quiesce keeps all from being saved, and no other from going on", {timeout = "200s"}, function(t)
   local lab = provium:lab("stuck")
   local good = lab:vm("good", "default"):boot()
   -- Beside an init of the image's own, the agent is a process that can be stopped.
@@ -123,7 +123,7 @@ test("one whose agent does not come to rest keeps all from being saved, and no o
   host.sleep("2s") -- nobody is told when it stops
   local err = tostring(t:assert_raises(function() lab:snapshot() end))
   t:assert_contains(err, "vm `stuck`")
-  t:assert_contains(err, "does not come to rest")
+  t:assert_contains(err, "did not quiesce")
   t:assert_eq(good:run("echo on").stdout, "on\n")
   good:snapshot():delete()
 end)

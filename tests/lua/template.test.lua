@@ -1,5 +1,7 @@
 -- Boot templates: a boot of a known kind starts where another had come to, and the guest does not show it.
 
+local machines = require "helpers.machines"
+
 -- A kind of this file's own: what other files boot says nothing here.
 local kind = {kernel_cmdline_append = "kind=" .. host.now_ns()}
 local function boot(name, more)
@@ -149,4 +151,68 @@ test("two boots of a kind whose init ends come to the same: its panic", {kernel_
     end)
     t:assert_contains(tostring(err), "Attempted to kill init")
   end
+end)
+
+-- A VM of a kind, from the template, on a machine that was not warm: the first of its kind is.
+local function direct_of(name, more)
+  boot(name .. "-cold", more):close()
+  local vm = boot(name .. "-direct", more)
+  assert(machines.started_as(name .. "-direct"), "restored for this VM")
+  return vm
+end
+
+-- A VM of a kind on a warm machine, which is made in the background from the second restore on.
+local function warm_of(name, more)
+  local tries = 0
+  return wait_until(function()
+    tries = tries + 1
+    local called = ("%s-warm-%d"):format(name, tries)
+    local vm = boot(called, more)
+    if not machines.started_as(called) then return vm end
+    vm:close()
+  end, {timeout = "60s", interval = "100ms", desc = "a warm VM"})
+end
+
+local function last_pid(vm) return tonumber(vm:read_file("/proc/loadavg"):match("(%d+)%s*$")) end
+
+test("a warm VM has run a command, and differs from another one in nothing else", {timeout = "120s"}, function(t)
+  local kind = {kernel_cmdline_append = "kind=warm-" .. host.now_ns()}
+  local direct, one = direct_of("seen", kind), warm_of("seen", kind)
+  t:assert(last_pid(one) > last_pid(direct), "its first command is not the guest's first")
+  local two = warm_of("seen", kind)
+  for _, vm in ipairs{one, two} do
+    t:assert_eq(vm:stats().boot_kind, "template")
+    t:assert_eq(vm:run("hostname").stdout, vm:name() .. "\n")
+    t:assert_near(vm:clock():get(), host.now_ns() / 1e9, 2)
+    t:assert_eq(vm:console():read_log(), direct:console():read_log())
+  end
+  for _, different in ipairs{
+    "cat /proc/sys/kernel/random/boot_id", "head -c 32 /dev/urandom | od -An -tx1", "head -c 32 /dev/hwrng | od -An -tx1",
+  } do
+    local seen = {}
+    for _, vm in ipairs{direct, one, two} do seen[vm:run(different):assert_ok().stdout] = true end
+    local count = 0
+    for _ in pairs(seen) do count = count + 1 end
+    t:assert_eq(count, 3, different)
+  end
+  for _, same in ipairs{
+    "ps -o ppid,stat,args | grep -v -e 'ps -o' -e '\\[' -e grep", "ps -o stat | grep Z; true", "ls -laR /etc /root /tmp /run",
+    "cat /proc/mounts", "grep -e Sig -e Cap -e Seccomp -e Groups /proc/self/status", "ls -l /proc/self/fd | cut -c1-10",
+    "dmesg | sed 's/^[^]]*] //' | grep -v -e tsc: -e clocksource:", -- printed a second or two after the boot
+  } do
+    t:assert_eq(one:run(same):assert_ok().stdout, direct:run(same).stdout, same)
+  end
+  local then_ = warm_of("seen", {kernel_cmdline_append = kind.kernel_cmdline_append, initial_time = 1000000000})
+  t:assert_near(then_:clock():get(), 1000000000, 5)
+end)
+
+test("a guest without a shell, or with a seed, has warm VMs as well", {timeout = "120s"}, function(t)
+  local no_shell = {files = {{path = "/bin/sh", content = "", mode = 0x1a4}}}
+  direct_of("no-shell", no_shell):close()
+  local vm = warm_of("no-shell", no_shell)
+  t:assert_eq(vm:run({"/bin/busybox", "echo", "on"}).stdout, "on\n")
+  local function stream(of) return of:run("head -c 64 /dev/hwrng | od -An -tx1"):assert_ok().stdout end
+  local seeded = {rng_seed = 7}
+  local direct, warm = direct_of("seeded", seeded), warm_of("seeded", seeded)
+  t:assert_eq(stream(warm), stream(direct))
 end)

@@ -404,3 +404,17 @@ test("after a reset workers, processes and files are gone and say so", function(
   end
   t:assert_eq(own:run("echo back").stdout, "back\n")
 end)
+
+test("a command that is being started when its worker is killed ends, too", {timeout = "120s"}, function(t)
+  -- On a busy processor, each step of a start takes long enough to be interrupted.
+  for _ = 1, 8 do vm:run_async("while read x < /proc/uptime; do :; done") end
+  for i = 1, 60 do
+    local w = vm:spawn_worker()
+    local task = co.spawn(function() return pcall(w.run, w, "sleep 629") end)
+    host.sleep(i % 30 * 3 / 1000)
+    vm:syscall("kill", w:pid(), 9)
+    w:close()
+    task:join("60s")
+  end
+  t:assert_eq(vm:run("ps | grep '[s]leep 629'").stdout, "")
+end)

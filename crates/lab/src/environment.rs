@@ -2,7 +2,7 @@
 
 use crate::lock::lock;
 use crate::profile::Profile;
-use crate::save::Spares;
+use crate::save::{RestoreRequest, Reuse, WarmPool};
 use crate::vm::Running;
 use camino::Utf8PathBuf;
 use indexmap::IndexMap;
@@ -17,11 +17,14 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::sync::{OnceCell, oneshot};
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
 /// Context ids below this one mean something else to a vsock; see `vsock(7)`.
 const FIRST_CID: u32 = 3;
+
+/// How long the guest of a warm VM may take for its command, before the timeout multiplier.
+const WARM_UP_LIMIT: Duration = Duration::from_secs(10);
 
 /// What all files of a run share.
 pub struct Environment {
@@ -32,7 +35,7 @@ pub struct Environment {
     seed: u64,
     next_cid: AtomicU32,
     /// Machines that stand ready.
-    pub(crate) spares: Spares,
+    pub(crate) warm_pool: WarmPool,
     /// The machines of each file that runs.
     machines: Mutex<BTreeMap<String, Vec<Weak<Running>>>>,
     /// Files that were given up.
@@ -106,7 +109,7 @@ impl Environment {
             sink,
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
-            spares: Spares::default(),
+            warm_pool: WarmPool::default(),
             machines: Mutex::default(),
             abandoned: Mutex::default(),
             chores: Mutex::default(),
@@ -173,20 +176,21 @@ impl Environment {
         chores.spawn_on(work, &self.runtime);
     }
 
-    /// Runs `work` to its end, also if the caller is dropped meanwhile; its result is dropped then.
-    ///
-    /// # Errors
-    /// When the work panicked.
-    pub(crate) async fn to_its_end<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, oneshot::error::RecvError> {
-        let (sender, receiver) = oneshot::channel();
+    /// Counts a restore, and makes a warm VM for the next one in the background if that is likely.
+    pub(crate) fn prewarm(self: &Arc<Self>, request: RestoreRequest, reuse: Reuse) {
+        let room = self.pool().available().memory_bytes;
+        if !self.warm_pool.should_prewarm(&request.saved, reuse, room) {
+            return;
+        }
+        let environment = Arc::clone(self);
         self.chore(async move {
-            // Whatever the result holds goes with it if nobody waits for it.
-            let _ = sender.send(work.await);
+            // There is a host, since something was restored on it.
+            if let Some(host) = environment.host() {
+                let limit = environment.patient(WARM_UP_LIMIT);
+                let pool = &environment.warm_pool;
+                pool.prewarm(&request, &host.qemu, limit).await;
+            }
         });
-        receiver.await
     }
 
     /// Ends all machines of a file that cannot end them itself any more, and those that it still
@@ -219,11 +223,11 @@ impl Environment {
     }
 
     /// Waits for what is still done in the background (templates are put into the cache), and ends
-    /// the machines that stand ready. For the end of a run.
+    /// the warm VMs. For the end of a run.
     pub async fn settle(&self) {
+        self.warm_pool.close();
         let chores = std::mem::take(&mut *lock(&self.chores));
         chores.join_all().await;
-        self.spares.close();
     }
 
     /// The vCPUs that all files share; `None` if the pool is unlimited.

@@ -42,6 +42,10 @@ pub(crate) struct LaunchContext {
     pub(crate) initrd: bool,
     /// The machine waits for a saved state.
     pub(crate) restored: bool,
+    /// The file of the guest's RAM is opened read-only; see [`Qemu::maps_read_only`].
+    ///
+    /// [`Qemu::maps_read_only`]: crate::Qemu::maps_read_only
+    pub(crate) read_only_ram: bool,
 }
 
 /// The arguments. A restored machine has those of the saved one, and waits for its state.
@@ -64,7 +68,7 @@ pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<Strin
     if context.restored {
         list.add("-incoming", "defer");
     }
-    machine(&mut list, spec);
+    machine(&mut list, spec, context.read_only_ram);
     // A reboot reboots, a power-off ends the process, and a panic stops the vCPUs, so that a dead guest uses
     // no processor time and its memory can still be examined.
     list.add("-action", "reboot=reset,shutdown=poweroff,panic=pause");
@@ -107,7 +111,7 @@ pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<Strin
     list.0
 }
 
-fn machine(list: &mut List, spec: &MachineSpec) {
+fn machine(list: &mut List, spec: &MachineSpec, read_only_ram: bool) {
     // Hardware that no test guest needs is disabled. The gain in boot time is too small to measure (as with
     // `pit=off`, `i8042=off`, `tb-size=`, `thread=`), but there is less to emulate.
     // Ports for hot-plug would cost: four 0.1 s, eight as functions of one slot 0.13 s.
@@ -123,10 +127,15 @@ fn machine(list: &mut List, spec: &MachineSpec) {
     list.add("-smp", spec.cpus.to_string());
     let mib = spec.memory_mib();
     // A private mapping: pages that the machine writes are its own, pages that it only reads are shared.
+    let access = if read_only_ram {
+        ",readonly=on,rom=off"
+    } else {
+        ""
+    };
     list.add(
         "-object",
         format!(
-            "memory-backend-file,id=ram,size={mib}M,share=off,mem-path=/proc/self/fd/{}",
+            "memory-backend-file,id=ram,size={mib}M,share=off{access},mem-path=/proc/self/fd/{}",
             fd::RAM
         ),
     );
@@ -222,7 +231,7 @@ mod tests {
         let context = LaunchContext {
             sandbox: true,
             initrd,
-            restored: false,
+            ..LaunchContext::default()
         };
         arguments(spec, context).join(" ").replace(" -", "\n-")
     }
@@ -237,6 +246,20 @@ mod tests {
         let mut restored = arguments(&spec(), restored);
         restored.retain(|word| !["-incoming", "defer"].contains(&word.as_str()));
         assert_eq!(restored, cold);
+    }
+
+    #[test]
+    fn a_read_only_file_of_ram_is_mapped_writable() {
+        let context = LaunchContext {
+            read_only_ram: true,
+            ..LaunchContext::default()
+        };
+        let ram = arguments(&spec(), context);
+        let ram = ram
+            .iter()
+            .find(|word| word.starts_with("memory-backend-file"));
+        let expected = "memory-backend-file,id=ram,size=256M,share=off,readonly=on,rom=off,mem-path=/proc/self/fd/16";
+        assert_eq!(ram.unwrap(), expected);
     }
 
     #[test]

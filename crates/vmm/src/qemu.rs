@@ -112,6 +112,12 @@ impl Qemu {
         Err(said.trim().to_owned())
     }
 
+    /// Whether it can map a file privately and writable that it opens read-only (`rom=off`, since 8.2). An older
+    /// one opens the file for writing, although nothing is ever written to it.
+    pub(crate) fn maps_read_only(&self) -> bool {
+        (self.version.major, self.version.minor) >= (8, 2)
+    }
+
     /// Can it confine itself by seccomp? True until a start has shown otherwise.
     pub fn has_sandbox(&self) -> bool {
         self.sandbox.load(Ordering::Relaxed)
@@ -157,6 +163,18 @@ mod tests {
             Some("9.1.0")
         );
         assert_eq!(version("xen-qemu 4.17"), None);
+    }
+
+    #[test]
+    fn read_only_files_are_mapped_from_8_2_on() {
+        let maps = |text| {
+            let version = parse_version(text).unwrap();
+            Qemu::assumed("qemu".into(), version).maps_read_only()
+        };
+        assert!(!maps("QEMU emulator version 7.2.22"));
+        assert!(!maps("QEMU emulator version 8.1.5"));
+        assert!(maps("QEMU emulator version 8.2.0"));
+        assert!(maps("QEMU emulator version 10.0.2"));
     }
 
     #[test]

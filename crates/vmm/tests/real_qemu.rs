@@ -111,6 +111,27 @@ fn open_files() -> BTreeSet<String> {
         .collect()
 }
 
+/// How often process `pid` has the file open for writing.
+fn open_for_writing(pid: u32, path: &Utf8Path) -> usize {
+    let proc = std::path::PathBuf::from(format!("/proc/{pid}"));
+    std::fs::read_dir(proc.join("fd"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| {
+            std::fs::read_link(entry.path()).is_ok_and(|target| target == path.as_std_path())
+        })
+        .filter(|entry| {
+            let info =
+                std::fs::read_to_string(proc.join("fdinfo").join(entry.file_name())).unwrap();
+            let flags = info
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .unwrap();
+            u32::from_str_radix(flags.trim(), 8).unwrap() & 0o3 != 0
+        })
+        .count()
+}
+
 /// One test, because open files are the process's: it counts them at the end.
 #[tokio::test]
 async fn the_life_of_a_machine() {
@@ -218,6 +239,9 @@ async fn is_saved_and_restored(bench: &Bench) {
     let whole = saved(bench, &folder.join("whole")).await;
     let (first, second) = tokio::join!(bench.restore(&whole), bench.restore(&whole));
     let (first, second) = (first.unwrap(), second.unwrap());
+    if (bench.qemu.version.major, bench.qemu.version.minor) >= (8, 2) {
+        assert_eq!(open_for_writing(first.pid(), &folder.join("whole/ram")), 0);
+    }
     for (machine, word) in [(&first, "77"), (&second, "88")] {
         let console = machine.console();
         let log = String::from_utf8(console.read_all().unwrap()).unwrap();

@@ -9,8 +9,8 @@
 use super::call::{Call, Input};
 use super::shared::Shared;
 use crate::failure::{self, OpResult};
-use crate::sys::area::SlotState;
 use crate::sys::process::Ending;
+use crate::sys::slot::SlotState;
 use crate::sys::terminal::END_OF_INPUT;
 use crate::sys::{Errno, clock, fd};
 use provium_protocol::frame::MAX_PAYLOAD;

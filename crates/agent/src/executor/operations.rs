@@ -10,8 +10,9 @@ use super::workers::{self, NewWorker};
 use crate::failure;
 use crate::raw_process;
 use crate::roots;
-use crate::sys::area::{Message, PAYLOAD, PipeEnd, SlotState};
+use crate::sys::area::PAYLOAD;
 use crate::sys::process::{self, Ending, Forked};
+use crate::sys::slot::{Message, PipeEnd, SlotState, Ticket};
 use crate::sys::{Errno, Sys, fd, file};
 use provium_protocol::op::Stdin;
 use provium_protocol::{Channel, ErrorKind, Op, WireError, codec};
@@ -25,6 +26,7 @@ const ARGUMENTS: usize = 6 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct SlotUse {
     pub(super) call: Arc<Call>,
+    ticket: Ticket,
     /// The job, to start it again if the raw process ends before the operation process was forked.
     pub(super) op: Option<Op>,
     /// Once it is known.
@@ -71,6 +73,7 @@ impl Owner {
         }
         let mut slot_use = SlotUse {
             call,
+            ticket: Ticket::next(),
             op: None,
             pid: None,
             ending: None,
@@ -131,7 +134,7 @@ impl Owner {
             return None;
         };
         slot_use.op = Some(op);
-        self.area.slot(index).expect(state.generation);
+        self.area.slot(index).expect(slot_use.ticket);
         state.slots.insert(index, slot_use);
         Some((index, payload))
     }
@@ -153,9 +156,10 @@ impl Owner {
             return;
         };
         shared.begin_fork();
+        let ticket = state.ticket_of(slot);
         match process::fork(0) {
             Ok(Forked::Child) => {
-                raw_process::run_beside(raw_process, self.area, slot, state.generation, &payload)
+                raw_process::run_beside(raw_process, self.area, slot, ticket, &payload)
             }
             Ok(Forked::Parent(pid)) => self.adopt(shared, state, slot, pid),
             Err(errno) => self.fail_slot(state, slot, failure::os("start a process", errno)),
@@ -366,6 +370,18 @@ impl Owner {
 
     // Stopping.
 
+    /// Aborts the operation in a slot. Kills its process even if the raw process has not reported it.
+    pub(super) fn abort_slot(&self, state: &State, index: usize) {
+        let slot = self.area.slot(index);
+        slot.tell(SlotState::Aborted);
+        let known = state.process_in(index);
+        // A test can write there, too.
+        let begun = || slot.process().filter(|pid| process::is_child(*pid));
+        if let Some(pid) = known.or_else(begun) {
+            kill_tree(pid);
+        }
+    }
+
     /// Stops a started operation; returns whether its call has to be answered now.
     pub(super) fn stop_operation(
         &self,
@@ -388,15 +404,8 @@ impl Owner {
             // A command is given a moment to end, so that its output comes first.
             return !is_command;
         }
-        let (index, pid) = (*index, used.pid);
-        let slot = self.area.slot(index);
-        match pid {
-            Some(pid) => {
-                slot.tell(SlotState::Aborted);
-                kill_tree(pid);
-            }
-            None => slot.tell(SlotState::Aborted),
-        }
+        let index = *index;
+        self.abort_slot(state, index);
         let is_posted = state.posted.as_ref().and_then(Posted::slot) == Some(index);
         if !is_posted
             && let Some(used) = state.slots.remove(&index)
@@ -409,9 +418,16 @@ impl Owner {
 }
 
 impl State {
-    pub(super) fn add_worker(&mut self, slot: usize, call: Arc<Call>, worker: NewWorker) {
+    pub(super) fn add_worker(
+        &mut self,
+        slot: usize,
+        ticket: Ticket,
+        call: Arc<Call>,
+        worker: NewWorker,
+    ) {
         let used = SlotUse {
             call,
+            ticket,
             op: None,
             pid: None,
             ending: None,
@@ -421,6 +437,12 @@ impl State {
             command: None,
         };
         self.slots.insert(slot, used);
+    }
+
+    pub(super) fn ticket_of(&self, slot: usize) -> Ticket {
+        self.slots
+            .get(&slot)
+            .map_or(Ticket::of(0), |used| used.ticket)
     }
 
     pub(super) fn remove_worker(&mut self, slot: usize) -> Option<(Arc<Call>, NewWorker)> {

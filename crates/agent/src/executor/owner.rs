@@ -21,8 +21,9 @@ use super::table::Table;
 use super::tree::{self, Stray};
 use crate::failure::{self, OpResult};
 use crate::raw_process;
-use crate::sys::area::{Area, Message, SLOTS, SlotState, THREADS, thread_state};
+use crate::sys::area::{Area, SLOTS, THREADS, thread_state};
 use crate::sys::process::{self, Ending, Forked};
+use crate::sys::slot::{Message, SlotState};
 use crate::sys::{Errno, Sys, memory, signal};
 use provium_protocol::op::OpClass;
 use provium_protocol::{Descriptor, Event, Lane, Op, WireError};
@@ -284,13 +285,13 @@ impl Owner {
         state.gave_up = false;
         self.area.withdraw();
         self.area.forget_end();
-        let (area, generation) = (self.area, state.generation);
+        let area = self.area;
         let limit = shared.descriptors;
         shared.begin_fork();
         match process::fork(0) {
             Ok(Forked::Child) => {
                 let _ = process::set_limit(libc::RLIMIT_NOFILE, limit);
-                raw_process::become_raw_process(area, generation)
+                raw_process::become_raw_process(area)
             }
             Ok(Forked::Parent(pid)) => {
                 state.life = Life::Running { pid, reaper: None };
@@ -416,7 +417,7 @@ impl Owner {
             stray.signal(libc::SIGKILL);
         }
         for index in state.slots.keys() {
-            self.area.slot(*index).tell(SlotState::Aborted);
+            self.abort_slot(&state, *index);
         }
     }
 

@@ -12,7 +12,8 @@ use super::tree::Stray;
 use super::workers;
 use crate::failure::{self, OpResult};
 use crate::roots;
-use crate::sys::area::{BUFFERS, Code, SlotState, WOULD_WAIT, thread_state};
+use crate::sys::area::{BUFFERS, Code, WOULD_WAIT, thread_state};
+use crate::sys::slot::SlotState;
 use crate::sys::{Errno, Sys, file, memory, process, raw};
 use provium_protocol::op::{Buffer, Syscall};
 use provium_protocol::{Descriptor, Event, Op, Reply};
@@ -200,8 +201,12 @@ impl Owner {
                 });
                 match written {
                     Ok(address) => {
-                        let arguments =
-                            [number(slot), address.cast_signed(), number(payload.len())];
+                        let arguments = [
+                            number(slot),
+                            state.ticket_of(slot).number(),
+                            address.cast_signed(),
+                            number(payload.len()),
+                        ];
                         self.post(state, Step::Fork { slot }, Code::Fork, &arguments);
                     }
                     Err(errno) => {
@@ -590,9 +595,8 @@ impl Owner {
             .map(|(index, _)| *index)
             .collect();
         for index in unknown {
-            let slot = self.area.slot(index);
-            let begun = slot.get() != SlotState::Expected;
-            slot.tell(SlotState::Aborted);
+            let begun = self.area.slot(index).get() != SlotState::Expected;
+            self.abort_slot(state, index);
             let Some(used) = state.slots.remove(&index) else {
                 continue;
             };
@@ -618,7 +622,8 @@ impl Owner {
         let len = number(payload.len());
         if self.area.put_payload(&payload) {
             let address = self.area.payload().cast_signed();
-            let arguments = [number(slot), address, len];
+            let ticket = state.ticket_of(slot).number();
+            let arguments = [number(slot), ticket, address, len];
             self.post(state, Step::Fork { slot }, Code::Fork, &arguments);
         } else {
             self.post(state, Step::Load { slot, payload }, Code::Load, &[len]);

@@ -8,7 +8,8 @@ use super::tree;
 use crate::failure::{self, OpResult};
 use crate::raw_process;
 use crate::roots;
-use crate::sys::area::{AREAS, Area, Code, PipeEnd, SlotState};
+use crate::sys::area::{AREAS, Area, Code};
+use crate::sys::slot::{PipeEnd, SlotState, Ticket};
 use crate::sys::{Errno, Sys, file, process, signal};
 use provium_protocol::op::WorkerSpec;
 use provium_protocol::{Reply, codec};
@@ -78,15 +79,16 @@ impl Owner {
             generation: shared.next_generation(),
             spec: spec.clone(),
         };
+        let ticket = Ticket::next();
         let arguments = [
             number(slot),
+            ticket.number(),
             self.area.payload().cast_signed(),
             number(payload.len()),
             number(area.index),
-            worker.generation.cast_signed(),
         ];
-        self.area.slot(slot).expect(state.generation);
-        state.add_worker(slot, call, worker);
+        self.area.slot(slot).expect(ticket);
+        state.add_worker(slot, ticket, call, worker);
         shared.begin_fork();
         self.post_worker(state, slot, Code::Worker, &arguments);
     }
@@ -173,6 +175,7 @@ impl Owner {
             slot.tell(SlotState::Aborted);
             return state.finish(call, Err(failure::os("start a thread", errno)));
         }
+        worker.area.adopt();
         slot.tell(SlotState::Taken);
         let reply = Reply::Worker {
             lane,

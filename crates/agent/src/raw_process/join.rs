@@ -4,6 +4,7 @@
 use super::operation::{self, Place};
 use crate::roots;
 use crate::sys::area::Area;
+use crate::sys::slot::Ticket;
 use crate::sys::{Errno, Sys, fd, file, namespace, process, signal};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -19,13 +20,13 @@ pub(crate) fn run_beside(
     raw_process: i32,
     area: Area,
     slot: usize,
-    generation: u64,
+    ticket: Ticket,
     payload: &[u8],
 ) -> ! {
     let place = Place {
         area,
         slot,
-        generation,
+        ticket,
         raw_process,
     };
     crate::init::expose_to_oom_killer();

@@ -7,7 +7,7 @@
 use super::identity::{self, User};
 use super::operation::{Operation, with_room};
 use crate::failure::{self, OpResult};
-use crate::sys::area::PipeEnd;
+use crate::sys::slot::PipeEnd;
 use crate::sys::{Errno, Sys, fd, file, signal, spawn, terminal};
 use provium_protocol::WireError;
 use provium_protocol::op::{Exec, Program, Stdin};

@@ -3,7 +3,8 @@
 
 use super::{launch, paths, tail, transfer};
 use crate::failure::{self, OpResult};
-use crate::sys::area::{Area, PipeEnd, Slot, SlotState};
+use crate::sys::area::Area;
+use crate::sys::slot::{PipeEnd, Slot, SlotState, Ticket};
 use crate::sys::{Sys, fd, file, process, signal};
 use provium_protocol::{Op, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -13,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 pub(crate) struct Place {
     pub(crate) area: Area,
     pub(crate) slot: usize,
-    pub(crate) generation: u64,
+    pub(crate) ticket: Ticket,
     /// Number of the raw process, as it sees itself.
     pub(crate) raw_process: i32,
 }
@@ -22,6 +23,7 @@ pub(crate) struct Place {
 pub(crate) struct Operation {
     area: Area,
     slot: &'static Slot,
+    ticket: Ticket,
     raw_process: i32,
 }
 
@@ -49,7 +51,7 @@ impl From<WireError> for Finished {
 /// Carries out the op of a payload. For a process that was forked for it.
 pub(crate) fn run(place: &Place, payload: &[u8]) -> ! {
     let slot = place.area.slot(place.slot);
-    if !slot.begin(place.generation, process::id()) {
+    if !slot.begin(place.ticket, process::id()) {
         process::exit(0);
     }
     process::new_session();
@@ -57,6 +59,7 @@ pub(crate) fn run(place: &Place, payload: &[u8]) -> ! {
     let operation = Operation {
         area: place.area,
         slot,
+        ticket: place.ticket,
         raw_process: place.raw_process,
     };
     let finished = match codec::decode::<Op>(payload) {
@@ -210,9 +213,9 @@ impl Operation {
 
     /// Waits until the executor has taken the offered ends. Exits if the executor no longer expects this process.
     pub(super) fn hand_over(&self) {
-        let offered = self.slot.advance(SlotState::Offered);
+        let offered = self.slot.advance(self.ticket, SlotState::Offered);
         self.area.ring();
-        if !offered || !self.slot.await_change(SlotState::Offered) {
+        if !offered || !self.slot.await_taken(self.ticket, SlotState::Offered) {
             process::exit(0);
         }
     }
@@ -221,10 +224,10 @@ impl Operation {
     fn finish(&self, finished: Finished) -> ! {
         let message = codec::encode(&finished.result);
         let kept = self.slot.leave(&finished.data, &message);
-        if self.slot.advance(SlotState::Done) {
+        if self.slot.advance(self.ticket, SlotState::Done) {
             self.area.ring();
             if kept {
-                self.slot.await_change(SlotState::Done);
+                self.slot.await_taken(self.ticket, SlotState::Done);
             }
         }
         process::exit(0)

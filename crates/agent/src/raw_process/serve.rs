@@ -5,23 +5,24 @@ use crate::sys::area::{Area, Code, WOULD_WAIT, thread_state};
 use crate::sys::memory::Region;
 use crate::sys::process::{self, Forked};
 use crate::sys::sibling::Sibling;
+use crate::sys::slot::Ticket;
 use crate::sys::{Errno, fd, file, raw, signal, thread};
 use provium_protocol::message::EntryType;
 use std::ffi::CString;
 use std::os::fd::IntoRawFd;
 
 /// Turns a process that the executor has just forked into a raw process.
-pub(crate) fn become_raw_process(area: Area, generation: u64) -> ! {
+pub(crate) fn become_raw_process(area: Area) -> ! {
     // Through a descriptor of the agent, which goes next.
     crate::init::expose_to_oom_killer();
     fd::close_range(3, i32::MAX);
     signal::default_dispositions();
     process::new_session();
-    run(area, generation)
+    run(area)
 }
 
 /// Serves the requests of an area until the process ends.
-pub(crate) fn run(area: Area, generation: u64) -> ! {
+pub(crate) fn run(area: Area) -> ! {
     process::die_with_parent();
     process::name_thread(c"provium-raw");
     signal::install_interrupt();
@@ -30,7 +31,6 @@ pub(crate) fn run(area: Area, generation: u64) -> ! {
     area.mark_at_end(process::thread_id());
     let mut server = Server {
         area,
-        generation,
         regions: Vec::new(),
         stacks: Vec::new(),
         siblings: Vec::new(),
@@ -49,7 +49,6 @@ pub(crate) fn run(area: Area, generation: u64) -> ! {
 
 struct Server {
     area: Area,
-    generation: u64,
     /// Memory for the buffers of large and of asynchronous calls.
     regions: Vec<Region>,
     /// Of threads, by the index of their cells.
@@ -82,19 +81,27 @@ impl Server {
                     .retain(|region| region.address(0).cast_signed() != first);
                 0
             }
-            Code::Fork => self.fork_operation(number(first), second, number(third)),
+            Code::Fork => {
+                let place = operation::Place {
+                    area: self.area,
+                    slot: number(first),
+                    ticket: ticket(second),
+                    raw_process: process::id(),
+                };
+                self.fork_operation(place, third, number(fourth))
+            }
             Code::Thread => self.start_thread(number(first)),
             Code::Worker => {
-                let spec = self.payload_at(second, number(third));
-                let Some(area) = Area::of(number(fourth)) else {
+                let spec = self.payload_at(third, number(fourth));
+                let Some(area) = Area::of(number(fifth)) else {
                     return -i64::from(libc::EINVAL);
                 };
                 let home = worker::Home {
                     area: self.area,
                     slot: number(first),
-                    generation: self.generation,
+                    ticket: ticket(second),
                 };
-                worker::fork(&spec, home, area, fifth.cast_unsigned())
+                worker::fork(&spec, home, area)
             }
             Code::Load => {
                 self.payload = vec![0; number(first)];
@@ -115,14 +122,8 @@ impl Server {
         payload
     }
 
-    fn fork_operation(&mut self, slot: usize, address: i64, len: usize) -> i64 {
+    fn fork_operation(&mut self, place: operation::Place, address: i64, len: usize) -> i64 {
         let payload = self.payload_at(address, len);
-        let place = operation::Place {
-            area: self.area,
-            slot,
-            generation: self.generation,
-            raw_process: process::id(),
-        };
         let started = self.sibling().and_then(|sibling| {
             let payload = payload.clone();
             sibling.start(move || operation::run(&place, &payload))
@@ -175,6 +176,10 @@ impl Server {
             Err(Errno(errno)) => -i64::from(errno),
         }
     }
+}
+
+fn ticket(argument: i64) -> Ticket {
+    Ticket::of(u32::try_from(argument).unwrap_or(0))
 }
 
 /// Opens, unless that may block on another process.

@@ -3,8 +3,8 @@
 use super::operation::{Finished, Operation, with_room};
 use super::paths::{self, Mode};
 use crate::failure::{self, OpResult};
-use crate::sys::area::PipeEnd;
 use crate::sys::errno::uninterrupted;
+use crate::sys::slot::PipeEnd;
 use crate::sys::{Errno, fd, file};
 use provium_protocol::op::Whence;
 use provium_protocol::{Reply, WireError};

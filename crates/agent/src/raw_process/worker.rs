@@ -6,8 +6,9 @@
 
 use super::identity::{self, User};
 use crate::failure::{self, OpResult};
-use crate::sys::area::{Area, PipeEnd, Slot, SlotState};
+use crate::sys::area::Area;
 use crate::sys::process::{self, Forked};
+use crate::sys::slot::{PipeEnd, Slot, SlotState, Ticket};
 use crate::sys::{Errno, boot, file, namespace, signal};
 use provium_protocol::op::WorkerSpec;
 use provium_protocol::{Reply, WireError, codec};
@@ -35,7 +36,7 @@ pub(super) struct Home {
     /// Of the process that forks it.
     pub(super) area: Area,
     pub(super) slot: usize,
-    pub(super) generation: u64,
+    pub(super) ticket: Ticket,
 }
 
 impl Home {
@@ -45,20 +46,20 @@ impl Home {
 }
 
 /// Forks it, to serve `area`. Returns the id of the first child, or a negative errno.
-pub(super) fn fork(spec: &[u8], home: Home, area: Area, generation: u64) -> i64 {
+pub(super) fn fork(spec: &[u8], home: Home, area: Area) -> i64 {
     match process::fork(libc::CLONE_PARENT) {
         Ok(Forked::Parent(pid)) => i64::from(pid),
         Ok(Forked::Child) => {
-            if !home.slot().begin(home.generation, process::id()) {
+            if !home.slot().begin(home.ticket, process::id()) {
                 process::exit(0);
             }
-            become_worker(spec, home, area, generation)
+            become_worker(spec, home, area)
         }
         Err(Errno(errno)) => -i64::from(errno),
     }
 }
 
-fn become_worker(spec: &[u8], home: Home, area: Area, generation: u64) -> ! {
+fn become_worker(spec: &[u8], home: Home, area: Area) -> ! {
     process::new_session();
     let Ok(spec) = codec::decode::<WorkerSpec>(spec) else {
         report(home, &Err(failure::invalid("the worker cannot be read")));
@@ -103,24 +104,23 @@ fn become_worker(spec: &[u8], home: Home, area: Area, generation: u64) -> ! {
     }
     name_self(name_of(area.index));
     let result = prepare(&spec, &spaces);
-    let failed = result.is_err();
-    let stays = report(home, &result);
-    // The executor looks for this process by its name meanwhile.
-    if !stays || failed {
+    let taken = report(home, &result);
+    // The executor looks for this process by its name meanwhile. The slot may serve another process by now.
+    if result.is_err() || !(taken || area.is_adopted()) {
         process::exit(1);
     }
     area.keep_only_this();
-    super::run(area, generation)
+    super::run(area)
 }
 
-/// Stores the result, and waits until it was read; false if it is no longer wanted.
+/// Stores the result, and waits until it was read; returns whether it was taken.
 fn report(home: Home, result: &OpResult) -> bool {
     let message = codec::encode(result);
     let slot = home.slot();
     slot.leave(&[], &message);
-    let wanted = slot.advance(SlotState::Done);
+    let wanted = slot.advance(home.ticket, SlotState::Done);
     home.area.ring();
-    wanted && slot.await_change(SlotState::Done)
+    wanted && slot.await_taken(home.ticket, SlotState::Done)
 }
 
 /// Applies the worker's options to itself, in an order in which each step still has the privileges that it
@@ -221,9 +221,9 @@ fn map_ids(home: Home, uid: u32, gid: u32) -> Result<(), WireError> {
     let slot = home.slot();
     slot.offer(PipeEnd::Input, uid.cast_signed());
     slot.offer(PipeEnd::Output, gid.cast_signed());
-    let asked = slot.advance(SlotState::Offered);
+    let asked = slot.advance(home.ticket, SlotState::Offered);
     home.area.ring();
-    if !asked || !slot.await_change(SlotState::Offered) {
+    if !asked || !slot.await_taken(home.ticket, SlotState::Offered) {
         process::exit(0);
     }
     if file::read("/proc/self/uid_map").is_ok_and(|map| !map.is_empty()) {

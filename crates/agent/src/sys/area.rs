@@ -9,7 +9,7 @@
 //!
 //! The *bell* of the header is a futex word that a process with an event increments; the executor's
 //! thread for that owner waits on it. A *request* is posted in the header and answered there by the raw
-//! process. A *slot* belongs to one operation process, a *thread cell* to one asynchronous raw call.
+//! process. A [slot](super::slot) belongs to one operation process, a *thread cell* to one asynchronous raw call.
 //!
 //! The executor does not trust the contents, since a test's raw calls can write to this memory.
 //! Indices and lengths are checked where they are read.
@@ -18,10 +18,11 @@
 
 #![expect(unsafe_code, reason = "typed views of a shared mapping")]
 
+use super::slot::Slot;
 use super::{Errno, Sys, futex};
 use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicUsize, Ordering};
 
 const PAGE: usize = 4096;
 /// Owners at a time: the VM and its workers.
@@ -55,11 +56,11 @@ pub(crate) enum Code {
     Map = 2,
     /// Unmaps it: address, length.
     Unmap = 3,
-    /// Forks an operation process: slot, address and length of the payload.
+    /// Forks an operation process: slot, ticket, address and length of the payload.
     Fork = 4,
     /// Makes a raw call on a further thread: cell; the cell has number and arguments.
     Thread = 5,
-    /// Forks a worker: slot, address and length of the payload, index of its area, generation.
+    /// Forks a worker: slot, ticket, address and length of the payload, index of its area.
     Worker = 6,
     /// Maps memory for a payload: length.
     Load = 7,
@@ -104,6 +105,7 @@ struct Header {
     list_pending: AtomicUsize,
     entry_next: AtomicUsize,
     owner: AtomicU32,
+    adopted: AtomicU32,
 }
 
 /// One asynchronous raw call.
@@ -122,216 +124,6 @@ pub(crate) mod thread_state {
     pub(crate) const FREE: u32 = 0;
     pub(crate) const STARTED: u32 = 1;
     pub(crate) const DONE: u32 = 2;
-}
-
-/// Bytes that a slot can hold.
-pub(crate) const INLINE: usize = 512 - 64;
-
-/// The memory through which the executor and one operation process communicate.
-#[repr(C, align(512))]
-pub(crate) struct Slot {
-    state: AtomicU32,
-    pid: AtomicI32,
-    generation: AtomicU64,
-    /// Ends of pipes for the executor: input, output, error, and the one that closes on exec.
-    ends: [AtomicI32; 4],
-    data: AtomicU32,
-    len: AtomicU32,
-    address: AtomicU64,
-    inline: [std::cell::UnsafeCell<u8>; INLINE],
-}
-
-/// State of an operation process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum SlotState {
-    /// Free.
-    Free = 0,
-    /// The process is being forked.
-    Expected = 1,
-    /// It works.
-    Running = 2,
-    /// It waits until the executor has taken the ends of its pipes.
-    Offered = 3,
-    /// They were taken.
-    Taken = 4,
-    /// The result is available.
-    Done = 5,
-    /// The process has to exit.
-    Aborted = 6,
-}
-
-/// Which end of a pipe it is, as an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PipeEnd {
-    Input = 0,
-    Output = 1,
-    Error = 2,
-    Exec = 3,
-}
-
-/// The result of an operation.
-pub(crate) struct Outcome {
-    /// Bytes for the output channel.
-    pub(crate) data: Vec<u8>,
-    pub(crate) message: Message,
-}
-
-/// An encoded result.
-pub(crate) enum Message {
-    Here(Vec<u8>),
-    /// In the memory of the process, which waits.
-    There {
-        address: u64,
-        len: usize,
-    },
-}
-
-impl Slot {
-    fn state(&self) -> &AtomicU32 {
-        &self.state
-    }
-
-    pub(crate) fn get(&self) -> SlotState {
-        match self.state.load(Ordering::Acquire) {
-            1 => SlotState::Expected,
-            2 => SlotState::Running,
-            3 => SlotState::Offered,
-            4 => SlotState::Taken,
-            5 => SlotState::Done,
-            6 => SlotState::Aborted,
-            _ => SlotState::Free,
-        }
-    }
-
-    // The executor's side.
-
-    /// Makes it ready for a process of this generation.
-    pub(crate) fn expect(&self, generation: u64) {
-        self.generation.store(generation, Ordering::Relaxed);
-        for end in &self.ends {
-            end.store(-1, Ordering::Relaxed);
-        }
-        self.pid.store(0, Ordering::Relaxed);
-        self.data.store(0, Ordering::Relaxed);
-        self.len.store(0, Ordering::Relaxed);
-        self.address.store(0, Ordering::Relaxed);
-        self.set(SlotState::Expected);
-    }
-
-    pub(crate) fn set(&self, state: SlotState) {
-        self.state().store(state as u32, Ordering::Release);
-    }
-
-    /// Changes to `state` and wakes the process.
-    pub(crate) fn tell(&self, state: SlotState) {
-        self.set(state);
-        futex::wake(self.state());
-    }
-
-    pub(crate) fn end(&self, which: PipeEnd) -> Option<i32> {
-        let number = self.ends[which as usize].load(Ordering::Acquire);
-        (number >= 0).then_some(number)
-    }
-
-    /// The result, when the state is [`SlotState::Done`].
-    pub(crate) fn outcome(&self) -> Outcome {
-        let data = (self.data.load(Ordering::Relaxed) as usize).min(INLINE);
-        let len = self.len.load(Ordering::Relaxed) as usize;
-        let address = self.address.load(Ordering::Relaxed);
-        let message = if address == 0 {
-            Message::Here(self.bytes(data, len.min(INLINE - data)))
-        } else {
-            Message::There { address, len }
-        };
-        Outcome {
-            data: self.bytes(0, data),
-            message,
-        }
-    }
-
-    fn bytes(&self, start: usize, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        // SAFETY: callers keep start and length within the slot; whoever writes there meanwhile is a
-        // test that damages its own result.
-        unsafe {
-            let from = self.inline.as_ptr().cast::<u8>().add(start);
-            ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), len);
-        }
-        bytes
-    }
-
-    /// Whether its process will ring the bell.
-    fn has_yet_to_ring(&self) -> bool {
-        let state = self.state().load(Ordering::SeqCst);
-        state == SlotState::Expected as u32 || state == SlotState::Running as u32
-    }
-
-    // The operation process's side.
-
-    /// Takes it; false when this process is too late.
-    pub(crate) fn begin(&self, generation: u64, pid: i32) -> bool {
-        if self.generation.load(Ordering::Acquire) != generation {
-            return false;
-        }
-        self.pid.store(pid, Ordering::Release);
-        self.state()
-            .compare_exchange(
-                SlotState::Expected as u32,
-                SlotState::Running as u32,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
-            .is_ok()
-    }
-
-    pub(crate) fn offer(&self, which: PipeEnd, fd: i32) {
-        self.ends[which as usize].store(fd, Ordering::Release);
-    }
-
-    /// Changes the state unless the request was aborted; returns false then.
-    pub(crate) fn advance(&self, state: SlotState) -> bool {
-        let now = self.state().load(Ordering::Acquire);
-        now != SlotState::Aborted as u32
-            && self
-                .state()
-                .compare_exchange(now, state as u32, Ordering::SeqCst, Ordering::Relaxed)
-                .is_ok()
-    }
-
-    /// Waits until the executor has moved on from `state`; false when it was aborted.
-    pub(crate) fn await_change(&self, state: SlotState) -> bool {
-        while self.get() == state {
-            futex::wait(self.state(), state as u32, None);
-        }
-        self.get() != SlotState::Aborted
-    }
-
-    /// Leaves the result. True when it is in the process's own memory, which must stay.
-    pub(crate) fn leave(&self, data: &[u8], message: &[u8]) -> bool {
-        let fits = data.len() + message.len() <= INLINE;
-        let put = |start: usize, bytes: &[u8]| {
-            // SAFETY: what is put there fits, see above and below; this process alone writes to its
-            // slot.
-            unsafe {
-                let to = self.inline.as_ptr().cast::<u8>().cast_mut().add(start);
-                ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
-            }
-        };
-        let data = &data[..data.len().min(INLINE)];
-        put(0, data);
-        self.data
-            .store(u32::try_from(data.len()).unwrap_or(0), Ordering::Relaxed);
-        self.len
-            .store(u32::try_from(message.len()).unwrap_or(0), Ordering::Relaxed);
-        if fits {
-            put(data.len(), message);
-        } else {
-            self.address
-                .store(message.as_ptr().addr() as u64, Ordering::Relaxed);
-        }
-        !fits
-    }
 }
 
 /// The shared memory of one owner.
@@ -506,6 +298,15 @@ impl Area {
         futex::wait(&self.header().bell, heard, timeout);
     }
 
+    /// Marks the worker that will serve this area as started.
+    pub(crate) fn adopt(self) {
+        self.header().adopted.store(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_adopted(self) -> bool {
+        self.header().adopted.load(Ordering::SeqCst) != 0
+    }
+
     // Requests.
 
     /// Posts a request, which must be the only one.
@@ -597,6 +398,7 @@ impl Area {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slot::{SlotState, Ticket};
     use super::*;
 
     #[test]
@@ -604,16 +406,17 @@ mod tests {
         map_all().unwrap();
         let area = Area::of(1).unwrap();
         let slot = area.slot(0);
-        slot.expect(7);
+        let ticket = Ticket::next();
+        slot.expect(ticket);
         let heard = area.bell();
 
         area.answer(99, Some(0));
         assert_eq!(area.bell(), heard, "the process has not begun");
-        assert!(slot.begin(7, 99));
+        assert!(slot.begin(ticket, 99));
         area.answer(99, Some(0));
         assert_eq!(area.bell(), heard, "the process has not offered its pipes");
 
-        assert!(slot.advance(SlotState::Offered));
+        assert!(slot.advance(ticket, SlotState::Offered));
         area.answer(99, Some(0));
         assert_ne!(area.bell(), heard, "the process may have rung already");
     }

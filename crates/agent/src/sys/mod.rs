@@ -19,6 +19,7 @@ pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod sibling;
 pub(crate) mod signal;
+pub(crate) mod slot;
 pub(crate) mod spawn;
 pub(crate) mod terminal;
 pub(crate) mod thread;

@@ -137,6 +137,17 @@ pub(crate) fn has_stopped(pid: i32) -> bool {
     }
 }
 
+/// Whether it is a child of this process that was not collected yet.
+pub(crate) fn is_child(pid: i32) -> bool {
+    let id = libc::id_t::from(pid.unsigned_abs());
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: all-zero is a valid siginfo, and there is room for it.
+    unsafe {
+        let mut info: libc::siginfo_t = mem::zeroed();
+        libc::waitid(libc::P_PID, id, &raw mut info, options) == 0
+    }
+}
+
 /// Collects children that end, for ever. For process 1 of a namespace.
 pub(crate) fn collect_for_ever() -> ! {
     loop {

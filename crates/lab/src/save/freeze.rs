@@ -1,6 +1,6 @@
-//! A VM brought to a standstill, so that it can be written down.
+//! Freezes a VM so that it can be saved.
 
-use crate::save::VmFacts;
+use crate::save::VmManifest;
 use camino::Utf8Path;
 use provium_guest::{CallError, Channel, Quiet};
 use provium_vmm::{Machine, MachineEvent, SaveForm, VmmError};
@@ -8,53 +8,54 @@ use std::io;
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// A machine that stands still, with its agent quiet. Dropped before [`Held::let_go`], the machine
-/// stays where it is.
-pub(crate) struct Held<'a> {
+/// How long an agent may take to quiesce, before the timeout multiplier.
+pub(crate) const QUIESCE_LIMIT: Duration = Duration::from_secs(10);
+
+/// A VM whose agent is quiesced and whose vCPUs are stopped. Dropping it thaws the VM.
+pub(crate) struct FrozenVm<'a> {
     machine: &'a Machine,
-    quiet: Quiet,
+    quiesced: Quiet,
+    /// Whether the machine is to be resumed when this is dropped.
+    resumes: bool,
 }
 
-/// Why a VM could not be saved.
+/// Why a VM could not be frozen or saved.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum HoldError {
-    #[error("its agent cannot be quiesced")]
+pub(crate) enum FreezeError {
+    #[error("cannot quiesce the agent")]
     Agent(#[source] CallError),
-    #[error("its agent does not come to rest within {0:?}")]
-    Restless(Duration),
     #[error("the guest sleeps (S3); wake it first, with wakeup()")]
-    Asleep,
+    Suspended,
     #[error(transparent)]
     Machine(#[from] VmmError),
-    #[error("its folder cannot be written")]
+    #[error("cannot write the folder of the saved VM")]
     Folder(#[from] io::Error),
 }
 
-impl<'a> Held<'a> {
-    /// How long an agent may take to come to rest, before patience.
-    pub(crate) const LIMIT: Duration = Duration::from_secs(10);
-
-    /// Brings it to a standstill; `limit` is how long its agent may take to come to rest. Must not be
-    /// dropped before it is done: nobody would let the machine go on.
-    pub(crate) async fn hold(
+impl<'a> FrozenVm<'a> {
+    /// Freezes the VM. There is no deadline: the caller sets one. Dropping the future leaves the VM running.
+    pub(crate) async fn freeze(
         machine: &'a Machine,
         channel: &Channel,
-        limit: Duration,
-    ) -> Result<Self, HoldError> {
+    ) -> Result<Self, FreezeError> {
         let mut events = machine.events();
         if machine.is_suspended().await? {
-            return Err(HoldError::Asleep);
+            return Err(FreezeError::Suspended);
         }
-        let quiet = tokio::select! {
+        let quiesced = tokio::select! {
             biased;
-            quiet = tokio::time::timeout(limit, channel.quiesce()) => quiet,
-            // One that is about to sleep does not answer any more.
-            () = suspended(&mut events) => return Err(HoldError::Asleep),
+            quiesced = channel.quiesce() => quiesced.map_err(FreezeError::Agent)?,
+            // A guest that is about to sleep does not answer any more.
+            () = suspended(&mut events) => return Err(FreezeError::Suspended),
         };
-        let quiet = quiet.map_err(|_| HoldError::Restless(limit))?;
-        let quiet = quiet.map_err(HoldError::Agent)?;
+        // Before the pause, which may have been sent when this future is dropped.
+        let frozen = Self {
+            machine,
+            quiesced,
+            resumes: true,
+        };
         machine.pause().await?;
-        Ok(Self { machine, quiet })
+        Ok(frozen)
     }
 
     /// The machine's name.
@@ -62,23 +63,36 @@ impl<'a> Held<'a> {
         self.machine.name()
     }
 
-    /// Writes it into `folder`; the bytes of RAM that were written.
+    /// Saves it in `folder`; returns the number of bytes of RAM that were written.
     pub(crate) async fn save(
         &self,
         folder: &Utf8Path,
         form: SaveForm,
-        facts: impl FnOnce(provium_guest::Cut) -> VmFacts,
-    ) -> Result<u64, HoldError> {
+        manifest: impl FnOnce(provium_guest::Cut) -> VmManifest,
+    ) -> Result<u64, FreezeError> {
         let machine = self.machine.save(folder, form).await?;
-        facts(self.quiet.cut()).write(folder)?;
+        manifest(self.quiesced.cut()).write(folder)?;
         Ok(machine.ram_bytes)
     }
 
-    /// Lets it go on.
-    pub(crate) async fn let_go(self) -> Result<(), HoldError> {
+    /// Thaws it; returns when its vCPUs run.
+    pub(crate) async fn thaw(mut self) -> Result<(), FreezeError> {
         self.machine.resume().await?;
-        drop(self.quiet);
+        self.resumes = false;
         Ok(())
+    }
+
+    /// Leaves it paused: the machine is about to be ended.
+    pub(crate) fn stay_paused(mut self) {
+        self.resumes = false;
+    }
+}
+
+impl Drop for FrozenVm<'_> {
+    fn drop(&mut self) {
+        if self.resumes {
+            self.machine.queue_resume();
+        }
     }
 }
 
@@ -88,7 +102,7 @@ async fn suspended(events: &mut broadcast::Receiver<MachineEvent>) {
         match events.recv().await {
             Ok(MachineEvent::Suspended) => return,
             Ok(_) | Err(RecvError::Lagged(_)) => {}
-            // The machine is gone, which its channel tells.
+            // The machine has ended, which its channel reports.
             Err(RecvError::Closed) => return std::future::pending().await,
         }
     }

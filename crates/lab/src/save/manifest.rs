@@ -1,6 +1,5 @@
-//! What a saved VM is, as it stands in its folder.
+//! The manifest of a saved VM, `vm.json` in its folder, and the folders whose RAM VMs share.
 
-use crate::save::ReviveError;
 use crate::vm::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::Cut;
@@ -12,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 /// The name of the file in the folder.
-const FACTS: &str = "vm.json";
+const MANIFEST: &str = "vm.json";
 
 /// The layout of that file. 2: with the options that the VM was booted with.
 const VERSION: u32 = 2;
@@ -21,12 +20,12 @@ const VERSION: u32 = 2;
 /// given files of any size.
 const LONGEST: u64 = 256 << 20;
 
-/// What the VM is, beside its machine.
+/// Describes the VM, beside its machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct VmFacts {
+pub(crate) struct VmManifest {
     version: u32,
-    /// The agent that is in it.
+    /// The build of its agent.
     agent: String,
     /// Its name.
     pub(crate) name: String,
@@ -34,14 +33,14 @@ pub(crate) struct VmFacts {
     pub(crate) profile: String,
     /// The image it was booted from.
     pub(crate) image: String,
-    /// What it was booted with; `None`: it is a template, which stands for all its kind.
+    /// The options that it was booted with; `None`: it is a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) options: Option<VmOptions>,
     /// The host's half of the agent's channel.
     pub(crate) cut: Cut,
 }
 
-impl VmFacts {
+impl VmManifest {
     pub(crate) fn new(
         name: &str,
         profile: &str,
@@ -62,7 +61,7 @@ impl VmFacts {
 
     pub(crate) fn write(&self, folder: &Utf8Path) -> io::Result<()> {
         let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        fs_err::write(folder.join(FACTS), text)
+        fs_err::write(folder.join(MANIFEST), text)
     }
 
     fn read(folder: &Utf8Path) -> Result<Self, SavedVmError> {
@@ -71,7 +70,7 @@ impl VmFacts {
             version: u32,
             agent: String,
         }
-        let path = folder.join(FACTS);
+        let path = folder.join(MANIFEST);
         let foreign = |why: String| SavedVmError::Foreign {
             path: path.clone(),
             why,
@@ -84,8 +83,8 @@ impl VmFacts {
             return Err(foreign("it is too long".to_owned()));
         }
         let text = fs_err::read(&path).map_err(unreadable)?;
-        let told = |error: serde_json::Error| foreign(error.to_string());
-        let header: Header = serde_json::from_slice(&text).map_err(told)?;
+        let invalid = |error: serde_json::Error| foreign(error.to_string());
+        let header: Header = serde_json::from_slice(&text).map_err(invalid)?;
         if header.version != VERSION {
             return Err(foreign(format!("it has version {}", header.version)));
         }
@@ -94,15 +93,15 @@ impl VmFacts {
                 "it was made by another build of Provium".to_owned(),
             ));
         }
-        serde_json::from_slice(&text).map_err(told)
+        serde_json::from_slice(&text).map_err(invalid)
     }
 }
 
-/// Why a folder is no VM that can be restored.
+/// Why a folder is not a VM that can be restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SavedVmError {
-    /// Its facts are not this version's.
-    #[error("`{path}` is not a saved VM of this version: {why}")]
+    /// Its manifest is not of this version.
+    #[error("`{path}` is not a saved VM that this version can read: {why}")]
     Foreign {
         /// The file.
         path: Utf8PathBuf,
@@ -122,36 +121,16 @@ pub(crate) enum SavedVmError {
     Machine(#[from] SavedError),
 }
 
-/// Whether an error is about the saved VM itself: it is damaged, or not this version's. What the host
-/// lacks, a QEMU that was killed or a guest that is slow leaves the saved VM as good as it was.
-pub(crate) fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<ReviveError>() {
-            return error.is_of_saved_state();
-        }
-        if let Some(error) = error.downcast_ref::<SavedVmError>() {
-            return match error {
-                SavedVmError::Foreign { .. } => true,
-                SavedVmError::Unreadable { source, .. } => provium_vmm::is_of_content(source),
-                SavedVmError::Machine(error) => error.is_of_saved_state(),
-            };
-        }
-        cause = error.source();
-    }
-    false
-}
-
 /// A folder whose RAM machines share, kept as long as any of them runs.
 #[derive(Debug)]
 pub(crate) struct Base {
     folder: Utf8PathBuf,
-    keeper: Keeper,
+    owner: BaseOwner,
 }
 
-/// What keeps a base from being removed.
+/// Who keeps a base from being removed.
 #[derive(Debug)]
-enum Keeper {
+enum BaseOwner {
     Entry(#[expect(dead_code, reason = "held, not looked at")] Arc<Entry>),
     Draft(#[expect(dead_code, reason = "held, not looked at")] Arc<Draft>),
     /// Its author, who may remove or replace it at any time.
@@ -169,28 +148,28 @@ impl Base {
     pub(crate) fn part_of(entry: Arc<Entry>, folder: &Utf8Path) -> Self {
         Self {
             folder: folder.to_owned(),
-            keeper: Keeper::Entry(entry),
+            owner: BaseOwner::Entry(entry),
         }
     }
 
-    /// A folder of the cache, or a part of it, that goes with the last who needs it.
+    /// A folder of the cache, or a part of it, that is removed with its last user.
     pub(crate) fn draft(draft: Arc<Draft>, folder: &Utf8Path) -> Self {
         Self {
             folder: folder.to_owned(),
-            keeper: Keeper::Draft(draft),
+            owner: BaseOwner::Draft(draft),
         }
     }
 
-    /// Whether it stays as long as somebody needs it.
+    /// Whether it exists as long as this does.
     pub(crate) fn is_kept(&self) -> bool {
-        !matches!(self.keeper, Keeper::Author(_))
+        !matches!(self.owner, BaseOwner::Author(_))
     }
 
-    /// A folder that its author looks after; without a seal it is still being filled.
+    /// A folder that its author owns; without a seal it is still being filled.
     pub(crate) fn of_author(folder: &Utf8Path, seal: Option<Seal>) -> Self {
         Self {
             folder: folder.to_owned(),
-            keeper: Keeper::Author(seal),
+            owner: BaseOwner::Author(seal),
         }
     }
 }
@@ -199,7 +178,7 @@ impl Base {
 #[derive(Debug, Clone)]
 pub(crate) struct SavedVm {
     pub(crate) machine: SavedMachine,
-    pub(crate) facts: VmFacts,
+    pub(crate) manifest: VmManifest,
     /// Whose RAM its machines share: its own folder, or another.
     pub(crate) base: Arc<Base>,
 }
@@ -207,9 +186,9 @@ pub(crate) struct SavedVm {
 impl SavedVm {
     /// Its seal, if its folder is an author's, who may replace it.
     pub(crate) fn seal(&self) -> Option<&Seal> {
-        match &self.base.keeper {
-            Keeper::Author(seal) => seal.as_ref(),
-            Keeper::Entry(_) | Keeper::Draft(_) => None,
+        match &self.base.owner {
+            BaseOwner::Author(seal) => seal.as_ref(),
+            BaseOwner::Entry(_) | BaseOwner::Draft(_) => None,
         }
     }
 
@@ -218,22 +197,27 @@ impl SavedVm {
         self.seal().is_none_or(Seal::is_current)
     }
 
+    /// Whether it is the state of a guest right after its boot, which no test has used.
+    pub(crate) fn is_template(&self) -> bool {
+        self.manifest.options.is_none()
+    }
+
     /// The same, which must be whole, after its folder was sealed and moved to `folder`.
     pub(crate) fn moved_to(&self, folder: &Utf8Path, seal: Seal) -> Self {
         Self {
             machine: self.machine.moved_to(folder),
-            facts: self.facts.clone(),
+            manifest: self.manifest.clone(),
             base: Arc::new(Base::of_author(folder, Some(seal))),
         }
     }
 
     /// The whole VM in that folder.
     pub(crate) fn whole(base: Base) -> Result<Self, SavedVmError> {
-        let facts = VmFacts::read(&base.folder)?;
+        let manifest = VmManifest::read(&base.folder)?;
         let machine = SavedMachine::open(&base.folder, None)?;
         Ok(Self {
             machine,
-            facts,
+            manifest,
             base: Arc::new(base),
         })
     }
@@ -243,7 +227,7 @@ impl SavedVm {
         let Some(base) = base else {
             return Self::whole(own);
         };
-        let facts = VmFacts::read(&own.folder)?;
+        let manifest = VmManifest::read(&own.folder)?;
         let machine = SavedMachine::open(&own.folder, Some(&base.folder))?;
         let base = if machine.manifest.whole {
             Arc::new(own)
@@ -252,7 +236,7 @@ impl SavedVm {
         };
         Ok(Self {
             machine,
-            facts,
+            manifest,
             base,
         })
     }

@@ -1,30 +1,39 @@
-//! VMs at rest, and VMs that come from there: one way for templates, snapshots, fixtures and resets.
+//! Saved VMs, and VMs that are restored from them: one way for templates, snapshots, fixtures and resets.
 //!
 //! ```text
-//!                hold                      save                      let go
-//! booted VM ────────────▶ agent is quiet ────────▶ folder ────────▶ it goes on
-//!                         machine stands           │
+//!           freeze                          save             thaw
+//! booted VM ─────▶ agent quiesced, paused ─────▶ folder   ─────▶ it keeps running
 //!                                                  ▼ open
-//!                                               SavedVm ── revive ──▶ machine + channel, with an
-//!                                                                     identity of their own
+//!                                               SavedVm ── load, assign, resume ──▶ machine and channel, with
+//!                                                                                  an identity of their own
 //! ```
 //!
-//! The agent does not know that it was saved. It is brought to a *cut*, at which no byte is under
-//! way; the host keeps its own half of the channel at that moment ([`provium_guest::Cut`]) beside the
-//! machine. A revived machine gets a channel that goes on from there, so workers, open files and
-//! running commands are still what they were.
+//! The agent does not know that it was saved. It is quiesced, so that no byte is in flight; the host's half
+//! of the channel at that moment is stored with the machine ([`provium_guest::Cut`]). A restored machine gets
+//! a channel that continues from there, so workers, open files and running commands are still what they were.
 //!
-//! A saved VM is a folder: what [`SavedMachine`](provium_vmm::SavedMachine) writes, and `vm.json`.
-//! Who owns the folder, and for how long, is up to those who use this: templates and fixtures are
-//! entries of the cache, snapshots belong to a test or to its author.
+//! A saved VM is a folder: what [`SavedMachine`](provium_vmm::SavedMachine) writes, and `vm.json`. Its owner
+//! decides how long it exists: templates and fixtures are entries of the cache, snapshots belong to a test or
+//! to its author.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `freeze` | quiesces and pauses a VM; a destructor thaws it |
+//! | `manifest` | the description of a saved VM |
+//! | `restore` | from a saved VM to one that runs |
+//! | `warm_pool` | VMs that are restored in advance |
+//! | `damage` | whether an error is about the saved VM or about the host |
+//! | `snapshot` | snapshots, baselines and lab clones |
 
+mod damage;
 mod freeze;
 mod manifest;
 mod restore;
 pub(crate) mod snapshot;
 mod warm_pool;
 
-pub(crate) use freeze::{Held, HoldError};
-pub(crate) use manifest::{Base, SavedVm, VmFacts, is_damage};
-pub(crate) use restore::{Identity, ReviveError, Revived, host_name};
-pub(crate) use warm_pool::{Again, Spares};
+pub(crate) use damage::is_damage;
+pub(crate) use freeze::{FreezeError, FrozenVm, QUIESCE_LIMIT};
+pub(crate) use manifest::{Base, SavedVm, VmManifest};
+pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, host_name};
+pub(crate) use warm_pool::{Reuse, WarmPool};

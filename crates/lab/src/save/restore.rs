@@ -1,32 +1,39 @@
-//! From a saved VM to a machine that runs, with an identity of its own.
+//! Restores a saved VM: the one way for template boots, snapshots, resets and fixtures.
+//!
+//! ```text
+//! RestoreRequest ── load ──▶ StandbyVm ── assign ──▶ RestoredVm ── resume ──▶ the guest runs, with an
+//!                              │  ▲                                           identity of its own
+//!                              └──┘ warm_up
+//! ```
 
-use crate::environment::{EnvironmentError, Host};
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
-use crate::save::{Base, SavedVm};
+use crate::save::manifest::{Base, SavedVm};
 use camino::Utf8PathBuf;
-use provium_guest::{AnswerAsk, CallError, Channel};
+use futures_util::future::join;
+use provium_guest::{AnswerAsk, CallError, Channel, Quiet};
 use provium_image::AGENT_BUILD;
-use provium_protocol::op::SetIdentity;
-use provium_vmm::{ConsoleLog, DeathKind, Machine, Standby};
+use provium_protocol::Lane;
+use provium_protocol::op::{Exec, Program, SetIdentity, Stat, Stdin};
+use provium_vmm::{ConsoleLog, DeathKind, Machine, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Bytes that a guest's random generator is rekeyed with.
+/// Number of random bytes that a guest gets.
 const ENTROPY_BYTES: usize = 32;
 
-/// What a guest gets when it comes up.
+/// What the agent sets when its guest runs again.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Identity {
-    /// CLOCK_REALTIME, nanoseconds since 1970; `None`: as it was.
+    /// CLOCK_REALTIME, nanoseconds since 1970; `None`: unchanged.
     pub(crate) realtime_ns: Option<i64>,
-    /// `None`: as it was.
+    /// `None`: unchanged.
     pub(crate) hostname: Option<String>,
-    /// Its hardware random number generator gives a stream that a seed fixes.
+    /// A seed fixes the stream of its hardware random number generator.
     pub(crate) is_seeded: bool,
 }
 
 impl Identity {
-    /// The request that sets it, with fresh randomness, which no two guests share.
+    /// The request that sets it, with randomness that no other guest has.
     pub(crate) fn request(self) -> SetIdentity {
         SetIdentity {
             realtime_ns: self.realtime_ns,
@@ -37,118 +44,194 @@ impl Identity {
     }
 }
 
-/// A machine that stands still, and the channel to its agent, which is quiet.
-pub(crate) struct Revived {
+/// A saved VM, and what it takes to restore it.
+#[derive(Clone)]
+pub(crate) struct RestoreRequest {
+    pub(crate) saved: SavedVm,
+    /// The kernel that the VM was booted from.
+    pub(crate) kernel: Utf8PathBuf,
+    /// Provides the kernel modules that its guest requests.
+    pub(crate) modules: Arc<dyn AnswerAsk>,
+}
+
+/// A paused machine that has loaded the saved state, and the channel to the agent in it. It is not assigned
+/// to a VM yet.
+pub(crate) struct StandbyVm {
+    standby: Standby,
+    channel: Channel,
+    /// `None`: as the state was saved.
+    quiesced: Option<Quiet>,
+    base: Arc<Base>,
+}
+
+/// A paused machine with the name and the console of its VM, and a quiesced agent.
+pub(crate) struct RestoredVm {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
+    quiesced: Option<Quiet>,
     pub(crate) base: Arc<Base>,
 }
 
-/// Why a saved VM did not come back.
+/// Why a saved VM could not be restored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReviveError {
-    #[error(transparent)]
-    Environment(#[from] EnvironmentError),
+pub(crate) enum RestoreError {
+    #[error("no machine can boot in this environment")]
+    NoMachines,
+    #[error("cannot start the machine")]
+    Machine(#[from] VmmError),
     #[error("its agent does not answer")]
     Agent(#[source] CallError),
-    /// The agent is well, but cannot do what it is told: set that clock, for one.
+    /// The agent works, but cannot do what is asked of it, such as setting that clock.
     #[error("its agent refuses")]
     Refused(#[source] CallError),
     #[error("its machine ended: {0}")]
     Ended(String),
-    /// Its guest ended by itself, as it would have without having been saved.
+    /// The guest ended by itself, as it would have without having been saved.
     #[error("its guest ended: {0}")]
     GuestEnded(String),
     #[error("its agent did not answer within {0:?}")]
-    Silent(Duration),
+    TimedOut(Duration),
 }
 
-impl ReviveError {
-    /// Whether it is of the saved VM, as in [`is_damage`](crate::save::is_damage).
+impl RestoreError {
+    /// Whether it is about the saved VM, as in [`is_damage`](crate::save::is_damage).
     pub(crate) fn is_of_saved_state(&self) -> bool {
         match self {
-            Self::Environment(EnvironmentError::Machine(error)) => error.is_of_saved_state(),
+            Self::Machine(error) => error.is_of_saved_state(),
             _ => false,
         }
     }
 }
 
-impl Revived {
-    /// Starts the machine of `saved`, which was booted from `kernel`, or takes the `spare` that stands
-    /// there already.
-    pub(crate) async fn load(
-        saved: &SavedVm,
-        spare: Option<Standby>,
-        name: &str,
-        kernel: Utf8PathBuf,
-        host: &Host,
-        console: ConsoleLog,
-        asks: Arc<dyn AnswerAsk>,
-    ) -> Result<Self, ReviveError> {
-        let standby = match spare {
-            Some(standby) => standby,
-            None => {
-                let machine = saved.machine.clone();
-                let standby = Standby::restore(machine, name.to_owned(), kernel, &host.qemu).await;
-                standby.map_err(EnvironmentError::Machine)?
-            }
-        };
-        let machine = standby.assign(name.to_owned(), console).await;
-        let machine = machine.map_err(EnvironmentError::Machine)?;
-        let cut = &saved.facts.cut;
-        let streams = machine
-            .take_agent_streams()
-            .ok_or(EnvironmentError::NoMachines)?;
-        let stream = if cut.transport() == 0 {
-            streams.virtio
-        } else {
-            streams.uart
-        };
-        let channel = Channel::resume(stream, cut, AGENT_BUILD, asks);
-        Ok(Self {
-            machine,
-            channel,
-            base: Arc::clone(&saved.base),
-        })
+impl RestoreRequest {
+    /// Whether a command may run in the guest before it is assigned. A snapshot is restored exactly as it was
+    /// taken, and a seeded random stream must not depend on whether the VM was warm.
+    pub(crate) fn can_warm_up(&self) -> bool {
+        self.saved.is_template() && self.saved.machine.manifest.rng_seed.is_none()
     }
 
-    /// Lets it go on as `identity`; `limit` is how long its agent may take.
-    pub(crate) async fn wake(
-        &self,
+    /// Starts QEMU, which lists of processes show as `name`, and loads the saved state.
+    pub(crate) async fn load(&self, name: &str, qemu: &Qemu) -> Result<StandbyVm, RestoreError> {
+        let (machine, kernel) = (self.saved.machine.clone(), self.kernel.clone());
+        let mut standby = Standby::restore(machine, name.to_owned(), kernel, qemu).await?;
+        let cut = &self.saved.manifest.cut;
+        // A new standby has its streams.
+        let streams = standby
+            .take_agent_streams()
+            .ok_or(RestoreError::NoMachines)?;
+        let stream = match cut.transport() {
+            0 => streams.virtio,
+            _ => streams.uart,
+        };
+        let channel = Channel::resume(stream, cut, AGENT_BUILD, Arc::clone(&self.modules));
+        Ok(StandbyVm {
+            standby,
+            channel,
+            quiesced: None,
+            base: Arc::clone(&self.saved.base),
+        })
+    }
+}
+
+impl StandbyVm {
+    /// Runs a command in the guest and pauses it again, so that the first command of its VM does not have to
+    /// wait until QEMU has loaded the guest's pages and translated the code that every command needs.
+    ///
+    /// The guest gets randomness of its own; its name and clock are set when the VM resumes. There is no deadline:
+    /// the caller sets one. After an error the machine cannot be used.
+    pub(crate) async fn warm_up(&mut self) -> Result<(), RestoreError> {
+        let set = self.channel.set_identity(Identity::default().request());
+        let (set, resumed) = join(set, self.standby.resume()).await;
+        resumed?;
+        set.map_err(RestoreError::Agent)?;
+        let vm = self.channel.lane(Lane::VM);
+        let path = b"/".to_vec();
+        vm.call(Stat { path }).await.map_err(RestoreError::Agent)?;
+        let ended = vm.command(warm_up_command(), 0).wait().await;
+        // A guest may have no shell.
+        if let Err(error) = ended
+            && error.channel().is_some()
+        {
+            return Err(RestoreError::Agent(error));
+        }
+        let quiesced = self.channel.quiesce().await;
+        self.quiesced = Some(quiesced.map_err(RestoreError::Agent)?);
+        self.standby.pause().await?;
+        Ok(())
+    }
+
+    /// Whether its QEMU still runs.
+    pub(crate) async fn is_alive(&self) -> bool {
+        self.standby.is_alive().await
+    }
+
+    /// Makes it the machine of the VM `name`.
+    pub(crate) async fn assign(
+        self,
+        name: &str,
+        console: ConsoleLog,
+    ) -> Result<RestoredVm, RestoreError> {
+        Ok(RestoredVm {
+            machine: self.standby.assign(name.to_owned(), console).await?,
+            channel: self.channel,
+            quiesced: self.quiesced,
+            base: self.base,
+        })
+    }
+}
+
+/// `echo` in a shell, which uses all that a command of a test uses: a new process, its output, its end.
+fn warm_up_command() -> Exec {
+    Exec {
+        program: Program::Shell(b"echo".to_vec().into()),
+        env: Vec::new(),
+        env_clear: false,
+        cwd: None,
+        user: None,
+        tty: false,
+        stdin: Stdin::Null,
+        background: false,
+        collect: None,
+    }
+}
+
+impl RestoredVm {
+    /// Resumes the guest as `identity`; its agent may take `limit` to answer.
+    pub(crate) async fn resume(
+        &mut self,
         identity: Identity,
         limit: Duration,
-    ) -> Result<(), ReviveError> {
+    ) -> Result<(), RestoreError> {
+        self.quiesced = None;
         // The request waits in the guest's port before its first vCPU runs: until it has been carried out,
-        // each copy's processes draw the same random numbers.
+        // what its processes draw is not random.
         let set = self.channel.set_identity(identity.request());
         let set = answer_of(&self.machine, limit, set);
-        let (set, resumed) = futures_util::future::join(set, self.machine.resume()).await;
-        resumed.map_err(EnvironmentError::Machine)?;
+        let (set, resumed) = join(set, self.machine.resume()).await;
+        resumed?;
         match set {
             Ok(Ok(())) => {
                 self.machine.mark_agent_up();
                 Ok(())
             }
-            Ok(Err(error)) if error.channel().is_none() => Err(ReviveError::Refused(error)),
+            Ok(Err(error)) if error.channel().is_none() => Err(RestoreError::Refused(error)),
             Ok(Err(error)) => Err(match end_of(&self.machine).await {
                 Some(end) => self.ended(end),
-                None => ReviveError::Agent(error),
+                None => RestoreError::Agent(error),
             }),
             Err(NoAnswer::Ended(how)) => Err(self.ended(how)),
-            Err(reset @ NoAnswer::Reset) => Err(ReviveError::GuestEnded(reset.to_string())),
-            Err(NoAnswer::Late) => Err(ReviveError::Silent(limit)),
+            Err(reset @ NoAnswer::Reset) => Err(RestoreError::GuestEnded(reset.to_string())),
+            Err(NoAnswer::Late) => Err(RestoreError::TimedOut(limit)),
         }
     }
-}
 
-impl Revived {
-    /// Why there is no answer, by how the machine has ended, if it has.
-    fn ended(&self, how: String) -> ReviveError {
+    /// The error for a machine that has ended, by the way it did.
+    fn ended(&self, how: String) -> RestoreError {
         let death = self.machine.ended().borrow().clone();
         match death.map(|death| death.kind) {
-            Some(DeathKind::QemuExited(_) | DeathKind::Quit) => ReviveError::Ended(how),
+            Some(DeathKind::QemuExited(_) | DeathKind::Quit) => RestoreError::Ended(how),
             Some(DeathKind::Panicked | DeathKind::PoweredOff) | None => {
-                ReviveError::GuestEnded(how)
+                RestoreError::GuestEnded(how)
             }
         }
     }
@@ -172,10 +255,10 @@ pub(crate) fn host_name(name: &str) -> String {
     }
 }
 
-/// Bytes that nobody else has.
+/// Random bytes of the host.
 fn entropy() -> Vec<u8> {
     let mut bytes = vec![0; ENTROPY_BYTES];
-    // What the kernel cannot give now, the guest does without: it has a generator of its own.
+    // If the host's kernel has none, the guest still has a generator of its own.
     if rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).is_err() {
         bytes.clear();
     }
@@ -187,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_names_are_valid_whatever_the_vm_is_called() {
+    fn host_names_are_valid_for_any_vm_name() {
         assert_eq!(host_name("Web 1"), "web-1");
         assert_eq!(host_name("--é--"), "guest");
         assert_eq!(host_name(&"x".repeat(100)).len(), 63);

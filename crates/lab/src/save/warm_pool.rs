@@ -1,56 +1,67 @@
-//! Spares: machines that stand ready, so that the next restore need not wait for a QEMU to start.
+//! The pool of warm VMs: machines that are restored in advance, so that a restore does not wait for QEMU to
+//! start.
 //!
-//! A spare is made behind the tests' backs of what has been restored before and is likely to be again:
-//! of a template from its second use on, of a baseline at each reset. It is one machine that stands
-//! still; it costs no processor, and of memory what QEMU needs for itself. There are few of them, the
-//! one that has been waiting for longest makes place for a new one, there are none where the pool is
-//! nearly used up, and they go when a boot needs the room.
+//! A warm VM is made in the background of a saved VM that has been restored and is likely to be restored
+//! again: of a template from its second use on, of a baseline at each reset. It is one paused machine, which
+//! uses no processor time, and of memory what QEMU needs for itself. There are few of them: the oldest one is
+//! replaced first, none are made while the pool is nearly used up, and they are ended when a boot needs the
+//! room.
 //!
-//! A spare is found by what it was made of: its folder, and the seal of a folder that its author may
-//! replace. A folder that was replaced has another seal, and spares of the older one are ended.
+//! A warm VM is found by its source: the folder, and the seal of a folder that its author may replace. A
+//! folder that was replaced has another seal, and warm VMs of the older one are ended.
 
 use crate::lock::lock;
-use crate::save::{Base, SavedVm};
+use crate::save::manifest::SavedVm;
+use crate::save::restore::{RestoreRequest, StandbyVm};
 use camino::Utf8PathBuf;
 use provium_pool::VM_OVERHEAD;
 use provium_store::Seal;
-use provium_vmm::Standby;
+use provium_vmm::Qemu;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
-/// So many may stand ready or be in the making at a time.
-const MOST: usize = 4;
+/// The largest number of warm VMs, ready or in preparation.
+const CAPACITY: usize = 4;
 
-/// The pool must have room for so many before one is made.
+/// One is only made if the pool has room for so much, bytes.
 const ROOM: u64 = 4 * VM_OVERHEAD;
+
+/// What lists of processes show a warm VM as.
+const NAME: &str = "warm";
 
 /// How likely a saved VM is to be restored again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Again {
-    /// If it was so more than once.
-    Perhaps,
-    /// It will.
-    Surely,
+pub(crate) enum Reuse {
+    /// If it was restored more than once.
+    Possible,
+    /// At the next reset.
+    Certain,
 }
 
-/// See the module's text.
+/// The pool of a run.
 #[derive(Default)]
-pub(crate) struct Spares(Mutex<State>);
+pub(crate) struct WarmPool {
+    state: Mutex<State>,
+    closed: watch::Sender<bool>,
+}
 
-struct State<S = Ready> {
-    ready: Vec<Spare<S>>,
-    making: Vec<Source>,
+struct State<V = StandbyVm> {
+    /// In the order in which they became ready.
+    ready: Vec<WarmVm<V>>,
+    pending: Vec<Source>,
     uses: BTreeMap<Source, u32>,
-    closed: bool,
 }
 
-struct Spare<S> {
+struct WarmVm<V> {
     source: Source,
-    machine: S,
+    vm: V,
 }
 
-/// Which saved VM a spare was made of.
+/// Which saved VM a warm one was restored from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Source {
     folder: Utf8PathBuf,
@@ -67,120 +78,136 @@ impl Source {
     }
 
     /// Whether it can still be restored.
-    fn is_there(&self) -> bool {
+    fn exists(&self) -> bool {
         self.folder.exists() && self.seal.as_ref().is_none_or(Seal::is_current)
     }
 }
 
-/// A machine, and what it shares its RAM with, which stays as long.
-struct Ready {
-    standby: Standby,
-    _base: Arc<Base>,
-}
-
-impl<S> Default for State<S> {
+impl<V> Default for State<V> {
     fn default() -> Self {
         Self {
             ready: Vec::new(),
-            making: Vec::new(),
+            pending: Vec::new(),
             uses: BTreeMap::new(),
-            closed: false,
         }
     }
 }
 
-impl Spares {
-    /// A machine that stands where `saved` was, if one is ready.
-    pub(crate) async fn take(&self, saved: &SavedVm) -> Option<Standby> {
-        let standby = self.pop(&Source::of(saved))?;
-        standby.is_alive().await.then_some(standby)
+impl WarmPool {
+    /// A warm VM of `saved`, if one is ready.
+    pub(crate) async fn take(&self, saved: &SavedVm) -> Option<StandbyVm> {
+        let vm = self.pop(&Source::of(saved))?;
+        vm.is_alive().await.then_some(vm)
     }
 
-    fn pop(&self, source: &Source) -> Option<Standby> {
-        let mut state = lock(&self.0);
-        let found = state
-            .ready
-            .iter()
-            .position(|spare| spare.source == *source)?;
-        Some(state.ready.remove(found).machine.standby)
+    fn pop(&self, source: &Source) -> Option<StandbyVm> {
+        let mut state = lock(&self.state);
+        let found = state.ready.iter().position(|warm| warm.source == *source)?;
+        Some(state.ready.remove(found).vm)
     }
 
-    /// Whether one should be made of what has just been restored; if so, it counts as in the making.
-    pub(crate) fn wants(&self, saved: &SavedVm, again: Again, room: u64) -> bool {
+    /// Counts a restore of `saved`, and decides whether a warm VM of it is to be made, which counts as pending
+    /// from now on. `room` is what the run's pool has left, bytes.
+    pub(crate) fn should_prewarm(&self, saved: &SavedVm, reuse: Reuse, room: u64) -> bool {
         let source = Source::of(saved);
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let uses = state.uses.entry(source.clone()).or_default();
         *uses += 1;
-        let likely = again == Again::Surely || *uses > 1;
-        if !likely || room < ROOM || state.closed {
+        let is_likely = reuse == Reuse::Certain || *uses > 1;
+        if !is_likely || room < ROOM || *self.closed.borrow() {
             return false;
         }
-        let (wanted, gone) = state.place_for(&source);
-        if wanted {
-            state.making.push(source);
+        let (is_wanted, evicted) = state.evict_for(&source);
+        if is_wanted {
+            state.pending.push(source);
         }
         drop(state);
-        drop(gone);
-        wanted
+        drop(evicted);
+        is_wanted
     }
 
-    /// One has been made, or could not be.
-    pub(crate) fn made(&self, saved: &SavedVm, standby: Option<Standby>) {
-        let mut state = lock(&self.0);
+    /// Makes a warm VM that [`should_prewarm`](Self::should_prewarm) has decided for. Its guest may take `limit`
+    /// for its command.
+    pub(crate) async fn prewarm(&self, request: &RestoreRequest, qemu: &Qemu, limit: Duration) {
+        let made = tokio::select! {
+            biased;
+            () = self.closed() => None,
+            made = make(request, qemu, limit) => made,
+        };
+        self.insert(&request.saved, made);
+    }
+
+    /// Ends the preparation of a warm VM, which is `None` if it failed.
+    fn insert(&self, saved: &SavedVm, vm: Option<StandbyVm>) {
+        let mut state = lock(&self.state);
         let source = Source::of(saved);
-        state.making.retain(|making| *making != source);
-        // What was replaced while the spare was made may be a part of it.
-        let is_of_use = !state.closed && source.is_there();
-        if let Some(standby) = standby.filter(|_| is_of_use) {
-            let machine = Ready {
-                standby,
-                _base: Arc::clone(&saved.base),
-            };
-            state.ready.push(Spare { source, machine });
+        state.pending.retain(|pending| *pending != source);
+        // A folder that was replaced meanwhile may have been loaded in part.
+        let is_usable = !*self.closed.borrow() && source.exists();
+        if let Some(vm) = vm.filter(|_| is_usable) {
+            state.ready.push(WarmVm { source, vm });
         }
     }
 
-    /// Ends those that the pool has no room for.
+    /// Ends all warm VMs if the run's pool has too little room left.
     pub(crate) fn make_room(&self, room: u64) {
         if room < ROOM {
-            let gone = std::mem::take(&mut lock(&self.0).ready);
-            drop(gone);
+            let evicted = std::mem::take(&mut lock(&self.state).ready);
+            drop(evicted);
         }
     }
 
-    /// Ends all of them, for good.
+    /// Ends all warm VMs, and their preparation. No more are made.
     pub(crate) fn close(&self) {
-        let mut state = lock(&self.0);
-        state.closed = true;
-        let gone = std::mem::take(&mut state.ready);
-        drop(state);
-        drop(gone);
+        self.closed.send_replace(true);
+        let evicted = std::mem::take(&mut lock(&self.state).ready);
+        drop(evicted);
+    }
+
+    /// Returns when the pool is closed.
+    async fn closed(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 }
 
-impl<S> State<S> {
-    /// Whether there is a place for one of `source`, and the spares that have made place.
-    fn place_for(&mut self, source: &Source) -> (bool, Vec<Spare<S>>) {
-        // What was deleted or replaced is never restored again.
-        let useless = |spare: &mut Spare<S>| !spare.source.is_there();
-        let mut gone: Vec<Spare<S>> = self.ready.extract_if(.., useless).collect();
-        let is_there =
-            self.ready.iter().any(|spare| spare.source == *source) || self.making.contains(source);
-        if is_there || self.making.len() >= MOST {
-            return (false, gone);
+async fn make(request: &RestoreRequest, qemu: &Qemu, limit: Duration) -> Option<StandbyVm> {
+    let mut vm = request.load(NAME, qemu).await.ok()?;
+    if request.can_warm_up() {
+        match timeout(limit, vm.warm_up()).await {
+            Ok(Ok(())) => {}
+            // A guest that fails now would also fail as a VM, where a test sees it.
+            failed => {
+                tracing::debug!(?failed, "a warm VM failed");
+                return None;
+            }
         }
-        // Those that are ready are in the order in which they came to be so.
-        while self.ready.len() + self.making.len() >= MOST {
-            gone.push(self.ready.remove(0));
+    }
+    Some(vm)
+}
+
+impl<V> State<V> {
+    /// Whether a warm VM of `source` is to be made, and those that are evicted for it.
+    fn evict_for(&mut self, source: &Source) -> (bool, Vec<WarmVm<V>>) {
+        // A folder that was deleted or replaced is never restored again.
+        let useless = |warm: &mut WarmVm<V>| !warm.source.exists();
+        let mut evicted: Vec<WarmVm<V>> = self.ready.extract_if(.., useless).collect();
+        let is_present =
+            self.ready.iter().any(|warm| warm.source == *source) || self.pending.contains(source);
+        if is_present || self.pending.len() >= CAPACITY {
+            return (false, evicted);
         }
-        (true, gone)
+        while self.ready.len() + self.pending.len() >= CAPACITY {
+            evicted.push(self.ready.remove(0));
+        }
+        (true, evicted)
     }
 }
 
-impl fmt::Debug for Spares {
+impl fmt::Debug for WarmPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Spares")
-            .field(&lock(&self.0).ready.len())
+        f.debug_tuple("WarmPool")
+            .field(&lock(&self.state).ready.len())
             .finish()
     }
 }
@@ -191,7 +218,7 @@ mod tests {
     use camino::Utf8Path;
 
     #[test]
-    fn a_spare_of_a_replaced_folder_is_not_found_and_ends() {
+    fn a_warm_vm_of_a_replaced_folder_is_not_found_and_ends() {
         let root = tempfile::tempdir().unwrap();
         let folder = Utf8Path::from_path(root.path()).unwrap();
         fs_err::create_dir(folder.join("part")).unwrap();
@@ -200,51 +227,59 @@ mod tests {
             seal: Some(Seal::new(folder).unwrap()),
         };
         let mut state: State<u32> = State::default();
-        let (source, machine) = (older.clone(), 1);
-        state.ready.push(Spare { source, machine });
-        assert!(!state.place_for(&older).0, "it is there");
+        let (source, vm) = (older.clone(), 1);
+        state.ready.push(WarmVm { source, vm });
+        assert!(!state.evict_for(&older).0, "it is ready");
         let newer = Source {
             seal: Some(Seal::new(folder).unwrap()),
             ..older.clone()
         };
-        let (wanted, gone) = state.place_for(&newer);
-        assert_eq!((wanted, gone.len()), (true, 1));
-        assert!(newer.is_there() && !older.is_there());
+        let (is_wanted, evicted) = state.evict_for(&newer);
+        assert_eq!((is_wanted, evicted.len()), (true, 1));
+        assert!(newer.exists() && !older.exists());
     }
 
     #[test]
-    fn a_new_spare_takes_the_place_of_the_oldest_and_a_deleted_one_has_none() {
+    fn a_new_warm_vm_replaces_the_oldest_or_a_deleted_one() {
         let root = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(root.path()).unwrap();
-        let folder = |number: usize| {
+        let source = |number: usize| {
             let folder = root.join(number.to_string());
             fs_err::create_dir_all(&folder).unwrap();
             let seal = None;
             Source { folder, seal }
         };
         let mut state: State<usize> = State::default();
-        let mut come = |number| {
-            let (wanted, gone) = state.place_for(&folder(number));
-            if wanted {
-                let (source, machine) = (folder(number), number);
-                state.ready.push(Spare { source, machine });
+        let mut add = |number| {
+            let (is_wanted, evicted) = state.evict_for(&source(number));
+            if is_wanted {
+                let (source, vm) = (source(number), number);
+                state.ready.push(WarmVm { source, vm });
             }
-            let gone: Vec<usize> = gone.iter().map(|spare| spare.machine).collect();
-            (wanted, gone)
+            let evicted: Vec<usize> = evicted.iter().map(|warm| warm.vm).collect();
+            (is_wanted, evicted)
         };
-        for number in 0..MOST {
-            assert_eq!(come(number), (true, vec![]));
+        for number in 0..CAPACITY {
+            assert_eq!(add(number), (true, vec![]));
         }
-        assert_eq!(come(1), (false, vec![]), "it is there");
-        assert_eq!(come(10), (true, vec![0]), "the oldest");
-        fs_err::remove_dir(folder(2).folder).unwrap();
-        assert_eq!(come(11), (true, vec![2]), "the deleted one");
-        assert_eq!(come(12), (true, vec![1]));
+        assert_eq!(add(1), (false, vec![]), "it is ready");
+        assert_eq!(add(10), (true, vec![0]), "the oldest");
+        fs_err::remove_dir(source(2).folder).unwrap();
+        assert_eq!(add(11), (true, vec![2]), "the deleted one");
+        assert_eq!(add(12), (true, vec![1]));
 
-        state.making = (20..20 + MOST).map(folder).collect();
-        assert!(
-            !state.place_for(&folder(30)).0,
-            "all places are for those in the making"
-        );
+        state.pending = (20..20 + CAPACITY).map(source).collect();
+        let (is_wanted, _) = state.evict_for(&source(30));
+        assert!(!is_wanted, "all are pending");
+    }
+
+    #[tokio::test]
+    async fn closing_the_pool_ends_preparations() {
+        let pool = WarmPool::default();
+        let waiting = pool.closed();
+        let (closed, ()) = tokio::join!(timeout(Duration::from_secs(60), waiting), async {
+            pool.close()
+        });
+        closed.unwrap();
     }
 }

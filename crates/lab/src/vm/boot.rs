@@ -295,7 +295,7 @@ impl Vm {
     pub(crate) async fn grant(&self, call: &str, need: Resources) -> Result<Grant, LabError> {
         let environment = self.environment();
         environment
-            .spares
+            .warm_pool
             .make_room(environment.pool().available().memory_bytes);
         let grant = self.0.file.budget.acquire(need).await;
         grant.map_err(|source| LabError::Budget {

@@ -1,20 +1,22 @@
-//! Boots that start where another one had come to.
+//! Boots from templates.
 //!
-//! The first boot of a kind is cold; once its agent answers, and before the guest gets its
-//! identity (name, clock, randomness), the machine is saved as a template. It then continues as the VM that
-//! it was booted for, while the template is put into the cache. Every later boot of that kind maps the template's RAM
-//! copy-on-write and loads the devices' state.
+//! The first boot of a kind is cold; once its agent answers, and before the guest gets its identity, the
+//! machine is saved as a template. It then continues as the VM that it was booted for, while the template is
+//! installed in the cache. Every later boot of that kind maps the template's RAM copy-on-write and loads the
+//! devices' state.
 //!
 //! A kind is everything that the state depends on: the image, the agent, modules and files that are
-//! added, the kernel's arguments, memory, vCPUs, accelerator, and QEMU. Of several that boot a new
-//! kind at once, in whatever process, one makes the template and the others wait for it, since their
-//! boots would take longer side by side. A damaged template is reported, removed and rebuilt: a test
-//! notices nothing but the time. What is wrong with the host, or with what the test wants of the guest,
-//! is no damage.
+//! added, the kernel's arguments, memory, vCPUs, accelerator, and QEMU. If several boots of a new kind
+//! overlap, in any number of processes, one makes the template and the others wait for it, since parallel cold
+//! boots would take longer. A damaged template is reported, removed and rebuilt: a test notices nothing but the
+//! time. A fault of the host, or a guest that refuses what the test wants, is not damage.
 
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
-use crate::save::{Again, Base, Held, ReviveError, Revived, SavedVm, VmFacts, is_damage};
+use crate::save::{
+    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoreRequest, RestoredVm, Reuse, SavedVm,
+    VmManifest, is_damage,
+};
 use crate::vm::boot::{Started, Terms};
 use crate::vm::cold::modules_from;
 use crate::vm::handle::Vm;
@@ -24,7 +26,7 @@ use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
 use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
-use provium_vmm::{Machine, SaveForm, Standby};
+use provium_vmm::{Machine, SaveForm};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,19 +39,19 @@ const ATTEMPTS: usize = 2;
 /// waited for as long as its build takes.
 const STALLED_BUILD_LIMIT: Duration = Duration::from_secs(5);
 
-/// Why a template did not serve.
+/// Why a template could not be used.
 enum Unused {
     /// It is damaged.
     Damaged(String),
-    /// The host could not do it.
+    /// The host could not start it.
     Host(String),
-    /// The guest ended, or refused what the test wants of it, as it would have after any boot.
+    /// The guest ended, or refused what the test wants, as it would have after any boot.
     Refused(LabError),
 }
 
 impl Vm {
-    /// A machine from the template of its kind, which is made if there is none; `None` where
-    /// templates are not to be used, or cannot be.
+    /// Boots from the template of its kind, which is made if there is none; `None` if templates are not to be
+    /// used, or cannot be.
     pub(crate) async fn boot_from_template(
         &self,
         terms: &Terms,
@@ -142,7 +144,7 @@ impl Vm {
         }
     }
 
-    /// The kind of machine.
+    /// The key of its kind.
     fn template_key(&self, options: &VmOptions, image: &GuestImage) -> Result<Key, LabError> {
         let Some(host) = self.environment().host() else {
             return Err(self.host_error(crate::EnvironmentError::NoMachines));
@@ -166,7 +168,7 @@ impl Vm {
         Ok(key.finish())
     }
 
-    /// A machine that goes on from the template, as the VM that the test wants.
+    /// Starts the VM from the template.
     async fn start_template(
         &self,
         entry: Entry,
@@ -174,24 +176,28 @@ impl Vm {
         image: &GuestImage,
     ) -> Result<Started, Unused> {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
-        let revived = self.load(&saved, image).await.map_err(unused)?;
+        let request = self.restore_request(&saved, image);
+        let mut restored = self.load(&request).await.map_err(unused)?;
         let limit = self.limit_of(terms);
-        let woken = revived
-            .wake(self.identity(&terms.options), limit.time)
+        let resumed = restored
+            .resume(self.identity(&terms.options), limit.time)
             .await;
-        woken.map_err(|error| match error {
-            ReviveError::Refused(error) => {
+        resumed.map_err(|error| match error {
+            RestoreError::Refused(error) => {
                 Unused::Refused(self.boot_error(format!("the agent says: {error}")))
             }
-            ReviveError::GuestEnded(how) => Unused::Refused(self.boot_error(self.with_reason(how))),
+            RestoreError::GuestEnded(how) => {
+                Unused::Refused(self.boot_error(self.with_reason(how)))
+            }
             error => unused(error),
         })?;
-        self.keep_spare(&saved, Again::Perhaps, image);
-        let Revived {
+        self.0.file.environment.prewarm(request, Reuse::Possible);
+        let RestoredVm {
             machine,
             channel,
             base,
-        } = revived;
+            ..
+        } = restored;
         Ok(Started {
             machine,
             channel,
@@ -201,11 +207,10 @@ impl Vm {
         })
     }
 
-    /// Writes a machine that has just booted down as the template of its kind. What goes wrong is
-    /// no failure of the boot.
+    /// Saves a machine that has just booted as the template of its kind. The boot does not fail if that fails.
     ///
     /// # Errors
-    /// When the guest has ended meanwhile: there is none to boot any more.
+    /// When the guest has ended meanwhile.
     async fn keep_as_template(
         &self,
         bucket: &Bucket,
@@ -228,11 +233,10 @@ impl Vm {
                 return Ok(());
             }
         };
-        let limit = self.environment().patient(Held::LIMIT);
-        // Twice, since a hold that is dropped leaves the machine standing: its own limit comes first.
-        let held = Held::hold(machine, channel, limit);
-        let held = match answer_of(machine, limit * 2, held).await {
-            Ok(held) => held.map_err(|error| crate::error::chain(&error)),
+        let limit = self.environment().patient(QUIESCE_LIMIT);
+        let frozen = FrozenVm::freeze(machine, channel);
+        let frozen = match answer_of(machine, limit, frozen).await {
+            Ok(frozen) => frozen.map_err(|error| crate::error::chain(&error)),
             Err(NoAnswer::Ended(how)) => return Err(self.boot_error(self.with_reason(how))),
             Err(NoAnswer::Reset) => {
                 return Err(self.boot_error(self.with_reason(NoAnswer::Reset.to_string())));
@@ -240,12 +244,12 @@ impl Vm {
             Err(late) => Err(late.to_string()),
         };
         let written = async {
-            let held = held?;
-            let facts = |cut| VmFacts::new(self.name(), self.profile(), &image.id, None, cut);
-            let saved = held.save(draft.path(), SaveForm::Whole, facts).await;
-            let resumed = held.let_go().await;
+            let frozen = frozen?;
+            let manifest = |cut| VmManifest::new(self.name(), self.profile(), &image.id, None, cut);
+            let saved = frozen.save(draft.path(), SaveForm::Whole, manifest).await;
+            let thawed = frozen.thaw().await;
             saved.map_err(|error| crate::error::chain(&error))?;
-            resumed.map_err(|error| crate::error::chain(&error))?;
+            thawed.map_err(|error| crate::error::chain(&error))?;
             let about = self.about(machine);
             fs_err::write(draft.path().join("about.json"), about.to_string())
                 .map_err(|error| error.to_string())
@@ -262,29 +266,7 @@ impl Vm {
         Ok(())
     }
 
-    /// Has a machine made ready for the next time that `saved` is restored, if there will be one.
-    pub(crate) fn keep_spare(&self, saved: &SavedVm, again: Again, image: &GuestImage) {
-        let environment = Arc::clone(&self.0.file.environment);
-        let room = environment.pool().available().memory_bytes;
-        if !environment.spares.wants(saved, again, room) {
-            return;
-        }
-        let (saved, kernel) = (saved.clone(), image.kernel.clone());
-        self.environment().chore(async move {
-            let standby = match environment.host() {
-                Some(host) => {
-                    let (machine, name) = (saved.machine.clone(), "spare".to_owned());
-                    Standby::restore(machine, name, kernel, &host.qemu)
-                        .await
-                        .ok()
-                }
-                None => None,
-            };
-            environment.spares.made(&saved, standby);
-        });
-    }
-
-    /// What a person wants to know of a saved machine.
+    /// What `provium template list` shows of a saved machine.
     pub(crate) fn about(&self, machine: &Machine) -> serde_json::Value {
         json!({
             "kind": "template",
@@ -295,31 +277,28 @@ impl Vm {
         })
     }
 
-    /// A machine that stands where `saved` was.
-    pub(crate) async fn load(
-        &self,
-        saved: &SavedVm,
-        image: &GuestImage,
-    ) -> Result<Revived, ReviveError> {
-        let Some(host) = self.environment().host() else {
-            return Err(crate::EnvironmentError::NoMachines.into());
+    /// What it takes to restore `saved`, whose guest was booted from `image`.
+    pub(crate) fn restore_request(&self, saved: &SavedVm, image: &GuestImage) -> RestoreRequest {
+        RestoreRequest {
+            saved: saved.clone(),
+            kernel: image.kernel.clone(),
+            modules: modules_from(image),
+        }
+    }
+
+    /// The restored VM, which is paused: a warm one if there is one.
+    pub(crate) async fn load(&self, request: &RestoreRequest) -> Result<RestoredVm, RestoreError> {
+        let environment = self.environment();
+        let host = environment.host().ok_or(RestoreError::NoMachines)?;
+        let standby = match environment.warm_pool.take(&request.saved).await {
+            Some(warm) => warm,
+            None => request.load(self.name(), &host.qemu).await?,
         };
-        let console = self.console().log();
-        let asks = modules_from(image);
-        Revived::load(
-            saved,
-            self.environment().spares.take(saved).await,
-            self.name(),
-            image.kernel.clone(),
-            host,
-            console,
-            asks,
-        )
-        .await
+        standby.assign(self.name(), self.console().log()).await
     }
 }
 
-/// What an error on the way to a running machine says of the template.
+/// Classifies an error of a start from a template.
 fn unused(error: impl std::error::Error + Send + Sync + 'static) -> Unused {
     let why = crate::error::chain(&error);
     if is_damage(&error) {

@@ -261,11 +261,12 @@ impl Drop for Ending {
             let stream: &UnixStream = (*self.output).as_ref();
             input.take_if(|input| std::ptr::eq::<UnixStream>(input.as_ref(), stream));
         }
+        // Before the growth is locked: a tap that takes bytes locks it, too.
+        lock(&self.shared.tap).take_if(|tap| Arc::ptr_eq(&tap.output, &self.output));
         self.shared.growth.send_if_modified(|growth| {
             let ours = growth.machine == self.machine;
             if ours {
                 growth.phase = Phase::Off;
-                *lock(&self.shared.tap) = None;
             }
             ours
         });
@@ -369,6 +370,28 @@ mod tests {
         drop(guest);
         assert!(!console.changed_past(console.len()).await);
         console.settle();
+    }
+
+    /// The end of a machine and a settle lock the same two mutexes.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn settling_while_the_machine_ends_does_not_deadlock() {
+        for _ in 0..300 {
+            let console = ConsoleLog::new();
+            let (guest, _hints) = attached(&console).await;
+            let mut guest = guest.into_std().unwrap();
+            let settling = console.clone();
+            let settled = std::thread::spawn(move || {
+                while settling.shared.growth.borrow().phase != Phase::Off {
+                    settling.settle();
+                }
+            });
+            for _ in 0..50 {
+                io::Write::write_all(&mut guest, b"x").unwrap();
+            }
+            drop(guest);
+            assert!(!console.changed_past(50).await);
+            settled.join().unwrap();
+        }
     }
 
     #[tokio::test]

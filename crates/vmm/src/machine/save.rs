@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::json;
@@ -33,6 +34,8 @@ impl Machine {
     /// # Errors
     /// [`VmmError::Save`] when the files cannot be written; [`VmmError::Control`] when QEMU refuses. The
     /// machine is unchanged.
+    ///
+    /// A save whose future is dropped stops soon, and removes the folder.
     pub async fn save(
         &self,
         folder: &Utf8Path,
@@ -82,8 +85,11 @@ impl Machine {
                 None => None,
             },
             manifest,
+            cancelled: Arc::default(),
         };
-        let written = tokio::task::spawn_blocking(move || parts.write()).await;
+        let cancel = CancelOnDrop(Arc::clone(&parts.cancelled));
+        let written = tokio::task::spawn_blocking(move || parts.write_or_remove()).await;
+        drop(cancel);
         written
             .unwrap_or_else(|error| Err(error.into()))
             .map_err(failed)
@@ -107,6 +113,15 @@ impl Machine {
     }
 }
 
+/// Tells the thread that writes to stop.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The parts that a thread writes.
 struct Parts {
     folder: Utf8PathBuf,
@@ -118,9 +133,30 @@ struct Parts {
     has_base: bool,
     initrd: Option<File>,
     manifest: MachineManifest,
+    cancelled: Arc<AtomicBool>,
 }
 
 impl Parts {
+    fn write_or_remove(self) -> io::Result<MachineManifest> {
+        let (folder, cancelled) = (self.folder.clone(), Arc::clone(&self.cancelled));
+        let written = self.write();
+        if cancelled.load(Ordering::Relaxed) {
+            // The owner of the folder removes it, too, perhaps at this moment.
+            while let Err(error) = std::fs::remove_dir_all(&folder)
+                && error.kind() == io::ErrorKind::DirectoryNotEmpty
+            {}
+        }
+        written
+    }
+
+    /// An error once the result is of no interest any more.
+    fn check_wanted(&self) -> io::Result<()> {
+        match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(io::ErrorKind::Interrupted.into()),
+            false => Ok(()),
+        }
+    }
+
     fn write(mut self) -> io::Result<MachineManifest> {
         fs_err::write(self.folder.join(CONSOLE), &self.console)?;
         self.manifest.ram_bytes = if self.manifest.whole {
@@ -129,7 +165,7 @@ impl Parts {
                 fs_err::write(self.folder.join(FIRMWARE), bytes)?;
             }
             if let Some(initrd) = &self.initrd {
-                copy_sparse(initrd, &self.create(INITRD)?)?;
+                self.copy_sparse(initrd, &self.create(INITRD)?)?;
             }
             self.write_ram()?
         } else {
@@ -145,12 +181,13 @@ impl Parts {
         let ram = self.create(RAM)?;
         ram.set_len(self.memory.pages() * PAGE)?;
         let mut bytes = if self.has_base {
-            copy_sparse(self.memory.file(), &ram)?
+            self.copy_sparse(self.memory.file(), &ram)?
         } else {
             0
         };
         let over_zeros = !self.has_base;
         self.memory.each_written(self.pid, |first, piece| {
+            self.check_wanted()?;
             // Over an empty file, pages of zeros can stay holes.
             for (index, page) in piece.chunks(PAGE as usize).enumerate() {
                 if over_zeros && page.iter().all(|byte| *byte == 0) {
@@ -169,6 +206,7 @@ impl Parts {
         let mut pages = PagesWriter::new(file)?;
         let mut bytes = 0;
         self.memory.each_written(self.pid, |first, piece| {
+            self.check_wanted()?;
             bytes += piece.len() as u64;
             pages.run(first, piece)
         })?;
@@ -178,6 +216,7 @@ impl Parts {
 
     fn create(&self, name: &str) -> io::Result<File> {
         use std::os::unix::fs::OpenOptionsExt as _;
+        self.check_wanted()?;
         File::options()
             .read(true)
             .write(true)
@@ -185,31 +224,32 @@ impl Parts {
             .mode(0o600)
             .open(self.folder.join(name))
     }
-}
 
-/// Copies the data and keeps the holes; returns the number of bytes copied.
-fn copy_sparse(from: &File, to: &File) -> io::Result<u64> {
-    use rustix::fs::{SeekFrom, seek};
-    let length = from.metadata()?.len();
-    to.set_len(length)?;
-    let (mut at, mut copied) = (0, 0);
-    let mut buffer = vec![0; 1 << 20];
-    while at < length {
-        let data = match seek(from, SeekFrom::Data(at)) {
-            Ok(data) => data,
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let hole = seek(from, SeekFrom::Hole(data))?;
-        at = data;
-        while at < hole {
-            let count = (hole - at).min(buffer.len() as u64);
-            let piece = &mut buffer[..count as usize];
-            from.read_exact_at(piece, at)?;
-            to.write_all_at(piece, at)?;
-            at += count;
-            copied += count;
+    /// Copies the data and keeps the holes; returns the number of bytes copied.
+    fn copy_sparse(&self, from: &File, to: &File) -> io::Result<u64> {
+        use rustix::fs::{SeekFrom, seek};
+        let length = from.metadata()?.len();
+        to.set_len(length)?;
+        let (mut at, mut copied) = (0, 0);
+        let mut buffer = vec![0; 1 << 20];
+        while at < length {
+            self.check_wanted()?;
+            let data = match seek(from, SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => break,
+                Err(error) => return Err(error.into()),
+            };
+            let hole = seek(from, SeekFrom::Hole(data))?;
+            at = data;
+            while at < hole {
+                let count = (hole - at).min(buffer.len() as u64);
+                let piece = &mut buffer[..count as usize];
+                from.read_exact_at(piece, at)?;
+                to.write_all_at(piece, at)?;
+                at += count;
+                copied += count;
+            }
         }
+        Ok(copied)
     }
-    Ok(copied)
 }

@@ -96,6 +96,7 @@ impl LaunchRequest {
             sandbox: qemu.has_sandbox(),
             initrd: inputs.initrd.is_some(),
             restored: inputs.saved.is_some(),
+            read_only_ram: qemu.maps_read_only(),
         };
         command.args(arguments(spec, context));
         let mut stream = |number| {
@@ -133,7 +134,11 @@ impl LaunchRequest {
         command.stdout(Stdio::Null).stderr(Stdio::Pipe);
         let kernel = (spec.kernel.as_std_path(), Access::Read);
         let ram = self.saved.as_ref().map(SavedMachine::ram);
-        let ram = ram.as_ref().map(|ram| (ram.as_std_path(), Access::Write));
+        let access = match qemu.maps_read_only() {
+            true => Access::Read,
+            false => Access::Write,
+        };
+        let ram = ram.as_ref().map(|ram| (ram.as_std_path(), access));
         let kvm = (spec.accel == Accel::Kvm).then(|| (Path::new("/dev/kvm"), Access::Write));
         confine(&mut command, [Some(kernel), ram, kvm].into_iter().flatten());
         tracing::debug!(

@@ -51,7 +51,7 @@ impl GuestMemory {
 
     /// RAM as `path` has it.
     pub(crate) fn of_file(path: &Utf8Path, bytes: u64) -> io::Result<Self> {
-        let file = File::options().read(true).write(true).open(path)?;
+        let file = File::open(path)?;
         Ok(Self { file, bytes })
     }
 

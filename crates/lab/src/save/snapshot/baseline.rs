@@ -2,7 +2,7 @@
 //! copy of (`copy`).
 //!
 //! It is taken once, when the file's top level has run. A VM that was booted then is booted again
-//! afterwards, with everything it had, whatever a test did to it; one that was off is switched off
+//! after, with everything it had, whatever a test did to it; one that was off is switched off
 //! again. VMs that were made later, or closed, are left alone.
 
 use crate::apart::apart;
@@ -11,7 +11,7 @@ use crate::graph::lab::Lab;
 use crate::graph::scope::Scope;
 use crate::save::snapshot::lifecycles::lock_all_to_end;
 use crate::save::snapshot::restore::{Occasion, Ready};
-use crate::save::snapshot::take::{Afterwards, take_all};
+use crate::save::snapshot::take::{AfterSave, take_all};
 use crate::save::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmState, now_ns};
 use futures_util::future::{join_all, try_join_all};
@@ -45,7 +45,7 @@ impl Lab {
     /// # Errors
     /// As for a snapshot; a dead VM is no state to go back to.
     pub async fn baseline(&self, scope: &Scope) -> Result<Baseline, LabError> {
-        self.baseline_then(scope, Afterwards::GoOn).await
+        self.baseline_then(scope, AfterSave::Thaw).await
     }
 
     /// The same, and switches the VMs off at that instant.
@@ -53,16 +53,12 @@ impl Lab {
     /// # Errors
     /// As for [`Lab::baseline`].
     pub async fn baseline_and_end(&self, scope: &Scope) -> Result<Baseline, LabError> {
-        self.baseline_then(scope, Afterwards::Stay).await
+        self.baseline_then(scope, AfterSave::StayPaused).await
     }
 
-    async fn baseline_then(
-        &self,
-        scope: &Scope,
-        afterwards: Afterwards,
-    ) -> Result<Baseline, LabError> {
+    async fn baseline_then(&self, scope: &Scope, after: AfterSave) -> Result<Baseline, LabError> {
         let vms = self.vms_below(scope).into_iter().map(|(_, vm)| vm);
-        let take = Baseline::take(vms.collect(), afterwards);
+        let take = Baseline::take(vms.collect(), after);
         let taken = apart(self.environment().runtime(), take).await;
         taken.map_err(|error| LabError::host(self.subject(), "baseline", error))?
     }
@@ -79,15 +75,15 @@ impl Lab {
 }
 
 impl Baseline {
-    async fn take(vms: Vec<Vm>, afterwards: Afterwards) -> Result<Self, LabError> {
+    async fn take(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
         let states: Vec<(Vm, VmState)> =
             vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
         // A paused guest cannot be brought to rest: it goes on for a moment.
         let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
         try_join_all(paused().map(|(vm, _)| vm.resume())).await?;
         let on = || states.iter().filter(|(_, state)| is_on(*state));
-        let taken = Self::take_on(on(), afterwards).await;
-        if afterwards == Afterwards::Stay && taken.is_ok() {
+        let taken = Self::take_on(on(), after).await;
+        if after == AfterSave::StayPaused && taken.is_ok() {
             try_join_all(on().map(|(vm, _)| vm.shutdown())).await?;
         } else {
             try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
@@ -99,7 +95,7 @@ impl Baseline {
 
     async fn take_on(
         vms: impl Iterator<Item = &(Vm, VmState)> + Clone,
-        afterwards: Afterwards,
+        after: AfterSave,
     ) -> Result<Vec<(Vm, Was)>, LabError> {
         let clocks = vms.clone().map(|(vm, _)| async move {
             Ok::<_, LabError>(vm.clock().get().await?.saturating_sub(now_ns()))
@@ -109,7 +105,7 @@ impl Baseline {
             .clone()
             .map(|(vm, _)| Ok((vm.clone(), vm.cache_folder()?)));
         let folders = folders.collect::<Result<Vec<_>, LabError>>()?;
-        let taken = take_all(folders, SaveForm::OnBase, afterwards).await?;
+        let taken = take_all(folders, SaveForm::OnBase, after).await?;
         let all = vms.zip(taken.into_iter().zip(clocks));
         let all = all.map(|((vm, state), (snapshot, ahead_ns))| {
             let is_paused = *state == VmState::Paused;

@@ -8,7 +8,7 @@ use crate::lock::lock;
 use crate::save::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed, restore_current};
 use crate::save::snapshot::lifecycles::lock_all_to_end;
 use crate::save::snapshot::restore::{Occasion, Ready, Replaced};
-use crate::save::snapshot::take::{Afterwards, take_all};
+use crate::save::snapshot::take::{AfterSave, take_all};
 use crate::save::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -114,10 +114,9 @@ impl Lab {
             vms: entries,
         };
         let lab = self.clone();
-        // As for a VM: to its end, and what has been saved for nobody goes with its folder.
-        let taken = self.environment().to_its_end(async move {
+        let taken = apart(self.environment().runtime(), async move {
             let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
-            let taken = take_all(booted, form, Afterwards::GoOn).await?;
+            let taken = take_all(booted, form, AfterSave::Thaw).await?;
             let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
             let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
             written.map_err(failed)?;

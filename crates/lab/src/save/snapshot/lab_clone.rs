@@ -73,7 +73,7 @@ impl Lab {
         let grants = baseline.needs().map(|(vm, need)| {
             let environment = vm.environment();
             environment
-                .spares
+                .warm_pool
                 .make_room(environment.pool().available().memory_bytes);
             vm.0.file.budget.try_acquire(need)
         });

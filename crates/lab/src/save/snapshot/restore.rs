@@ -11,7 +11,7 @@ use crate::guest::process::TakenUp;
 use crate::lock::lock;
 use crate::save::snapshot::folder::{replaced, restore_current};
 use crate::save::snapshot::vm::Snapshot;
-use crate::save::{Again, Identity, Revived, host_name};
+use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
 use camino::Utf8Path;
 use provium_events::BootKind;
@@ -86,10 +86,10 @@ impl Vm {
             return Err(LabError::gone(self.subject(), "restore()", why));
         }
         let saved = &snapshot.0.saved;
-        let image = self.environment().image(&saved.facts.profile).await;
+        let image = self.environment().image(&saved.manifest.profile).await;
         let image = image.map_err(|error| self.host_error(error))?;
-        if image.id != saved.facts.image {
-            let profile = &saved.facts.profile;
+        if image.id != saved.manifest.image {
+            let profile = &saved.manifest.profile;
             let why = format!(
                 "the snapshot is of a guest that profile `{profile}` no longer makes; take it again"
             );
@@ -102,7 +102,10 @@ impl Vm {
         };
         // A wait for the pool is no part of it.
         let begun = Instant::now();
-        let revived = self.load(saved, &image).await.map_err(failed)?;
+        let restored = self
+            .load(&self.restore_request(saved, &image))
+            .await
+            .map_err(failed)?;
         if !saved.is_current() {
             // Parts of both may have been loaded.
             return Err(replaced(&snapshot.subject()));
@@ -110,16 +113,16 @@ impl Vm {
         let own = snapshot.0.origin.as_ref();
         let own = own.filter(|origin| origin.vm == self.id());
         let processes = own.iter().flat_map(|origin| &origin.processes);
-        let processes = processes.filter_map(|mark| mark.take_up(self, &revived.channel));
+        let processes = processes.filter_map(|mark| mark.take_up(self, &restored.channel));
         Ok(Ready {
             processes: processes.collect(),
             vm: self.clone(),
             _lifecycle: lifecycle,
             snapshot: snapshot.clone(),
-            revived,
+            restored,
             image,
             granted,
-            again: Again::Perhaps,
+            reuse: Reuse::Possible,
             begun,
         })
     }
@@ -164,10 +167,10 @@ pub(crate) struct Ready {
     vm: Vm,
     _lifecycle: Lifecycle,
     snapshot: Snapshot,
-    revived: Revived,
+    restored: RestoredVm,
     image: Arc<GuestImage>,
     granted: Granted,
-    again: Again,
+    reuse: Reuse,
     begun: Instant,
 }
 
@@ -187,21 +190,21 @@ impl Ready {
 
     /// Lets the new machine's guest go on, beside the one that runs.
     pub(crate) async fn wake(&mut self, occasion: Occasion) -> Result<(), LabError> {
-        let (again, realtime_ns) = match occasion {
-            Occasion::Restore => (Again::Perhaps, None),
-            Occasion::Reset(realtime_ns) => (Again::Surely, Some(realtime_ns)),
-            Occasion::Fixture => (Again::Perhaps, Some(now_ns())),
+        let (reuse, realtime_ns) = match occasion {
+            Occasion::Restore => (Reuse::Possible, None),
+            Occasion::Reset(realtime_ns) => (Reuse::Certain, Some(realtime_ns)),
+            Occasion::Fixture => (Reuse::Possible, Some(now_ns())),
         };
-        self.again = again;
+        self.reuse = reuse;
         let (vm, saved) = (&self.vm, &self.snapshot.0.saved);
-        let renamed = saved.facts.name != vm.name();
+        let renamed = saved.manifest.name != vm.name();
         let identity = Identity {
             realtime_ns,
             hostname: renamed.then(|| host_name(vm.name())),
             is_seeded: saved.machine.manifest.rng_seed.is_some(),
         };
         let limit = vm.agent_limit(&lock(&vm.0.booted_with).clone());
-        let woken = self.revived.wake(identity, limit).await;
+        let woken = self.restored.resume(identity, limit).await;
         woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))
     }
 
@@ -213,13 +216,15 @@ impl Ready {
             vm,
             _lifecycle,
             snapshot,
-            revived,
+            restored,
             image,
             granted,
-            again,
+            reuse,
             begun,
         } = self;
-        vm.keep_spare(&snapshot.0.saved, again, &image);
+        vm.0.file
+            .environment
+            .prewarm(vm.restore_request(&snapshot.0.saved, &image), reuse);
         let before = vm.0.stage.borrow().running().cloned();
         if let Some(before) = &before {
             before.stop_watch();
@@ -252,7 +257,7 @@ impl Ready {
                 vm.0.open_files.store(0, Ordering::Relaxed);
             }
         }
-        if snapshot.0.saved.facts.options.is_some() {
+        if snapshot.0.saved.manifest.options.is_some() {
             *lock(&vm.0.booted_with) = snapshot.options();
         }
         for process in processes {
@@ -260,16 +265,17 @@ impl Ready {
         }
         vm.0.files.come_back();
         vm.0.workers.come_back();
-        let Revived {
+        let RestoredVm {
             machine,
             channel,
             base,
-        } = revived;
+            ..
+        } = restored;
         let started = Started {
             machine,
             channel,
             kind: BootKind::Snapshot,
-            profile: snapshot.0.saved.facts.profile.clone(),
+            profile: snapshot.0.saved.manifest.profile.clone(),
             base: Some(base),
         };
         vm.goes_on(started, grant, begun.elapsed());

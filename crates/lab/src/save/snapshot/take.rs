@@ -1,30 +1,30 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
+use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::scope::ResourceId;
 use crate::lock::lock;
 use crate::save::snapshot::folder::{Folder, Named, VM_SIGN};
 use crate::save::snapshot::lifecycles::lock_all;
 use crate::save::snapshot::vm::{Inner, Origin, Snapshot};
-use crate::save::{Held, HoldError, SavedVm, VmFacts};
+use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
 use crate::vm::{Running, Vm, VmState};
 use camino::Utf8Path;
 use futures_util::future::join_all;
 use provium_vmm::{SaveForm, VmmError};
 use std::sync::Arc;
+use tokio::time::timeout;
 
 impl Vm {
-    /// A snapshot of it, in `place` or, without one, in the cache. The VM goes on.
+    /// A snapshot of it, in `place` or, without one, in the cache. The VM keeps running.
     ///
     /// # Errors
     /// Unless it is booted and no stream reads it; when the host cannot write it.
     pub async fn snapshot(&self, place: Option<&Utf8Path>) -> Result<Snapshot, LabError> {
         let vm = self.clone();
-        // Not ended with the caller, whose time may be up: a machine would be left standing. What has
-        // been saved for nobody goes with its folder.
         let saved = match place.map(Utf8Path::to_owned) {
             None => {
-                let taken = self.environment().to_its_end(async move {
+                let taken = apart(self.environment().runtime(), async move {
                     let folder = vm.cache_folder()?;
                     let form = vm.0.file.form_in_cache();
                     take_one(&vm, folder, form).await
@@ -32,7 +32,7 @@ impl Vm {
                 taken.await
             }
             Some(place) => {
-                let taken = self.environment().to_its_end(async move {
+                let taken = apart(self.environment().runtime(), async move {
                     let call = format!("snapshot({place:?})");
                     let failed = |error| LabError::host(vm.subject(), &call, error);
                     let named = Named::new(&place, VM_SIGN).map_err(failed)?;
@@ -65,25 +65,25 @@ impl Vm {
 }
 
 async fn take_one(vm: &Vm, folder: Folder, form: SaveForm) -> Result<Snapshot, LabError> {
-    let mut taken = take_all(vec![(vm.clone(), folder)], form, Afterwards::GoOn).await?;
+    let mut taken = take_all(vec![(vm.clone(), folder)], form, AfterSave::Thaw).await?;
     taken
         .pop()
         .ok_or_else(|| LabError::invalid(vm.subject(), "snapshot()", "nothing was saved"))
 }
 
-/// What becomes of VMs that have been saved.
+/// What happens to VMs after they have been saved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Afterwards {
-    GoOn,
-    /// They stand still, and are to be switched off.
-    Stay,
+pub(crate) enum AfterSave {
+    Thaw,
+    /// They stay paused, and the caller switches them off.
+    StayPaused,
 }
 
 /// Saves the VMs, all at one instant, each into its folder.
 pub(crate) async fn take_all(
     vms: Vec<(Vm, Folder)>,
     form: SaveForm,
-    afterwards: Afterwards,
+    after: AfterSave,
 ) -> Result<Vec<Snapshot>, LabError> {
     let (vms, folders): (Vec<Vm>, Vec<Folder>) = vms.into_iter().unzip();
     let _lifecycles = lock_all(&vms).await;
@@ -92,55 +92,60 @@ pub(crate) async fn take_all(
         vm.check_quiescent()?;
         running.push(vm.running_in("snapshot()", VmState::Booted, "booted")?);
     }
-    let holding = running.iter().zip(&vms);
-    let holding = holding.map(|(running, vm)| hold(vm, running));
-    let (standing, failures): (Vec<_>, Vec<_>) =
-        join_all(holding).await.into_iter().partition(Result::is_ok);
-    let standing: Vec<_> = standing.into_iter().flatten().collect();
+    let freezing = running.iter().zip(&vms);
+    let freezing = freezing.map(|(running, vm)| freeze(vm, running));
+    let (frozen, failures): (Vec<_>, Vec<_>) = join_all(freezing)
+        .await
+        .into_iter()
+        .partition(Result::is_ok);
+    let frozen: Vec<_> = frozen.into_iter().flatten().collect();
     if let Some(Err(failure)) = failures.into_iter().next() {
-        // None is saved unless all can be, and those that stand already must not stay so.
-        let _ = let_go(standing).await;
+        // None is saved unless all can be.
+        let _ = thaw(frozen).await;
         return Err(failure);
     }
-    let saving = vms.iter().zip(folders).zip(&running).zip(&standing);
-    let saved = join_all(saving.map(|(((vm, folder), running), (held, image))| {
-        save(vm, folder, running, held, image, form.clone())
+    let saving = vms.iter().zip(folders).zip(&running).zip(&frozen);
+    let saved = join_all(saving.map(|(((vm, folder), running), (frozen, image))| {
+        save(vm, folder, running, frozen, image, form.clone())
     }));
     let saved: Result<Vec<Snapshot>, LabError> = saved.await.into_iter().collect();
-    if afterwards == Afterwards::Stay && saved.is_ok() {
+    if after == AfterSave::StayPaused && saved.is_ok() {
+        frozen.into_iter().for_each(|(vm, _)| vm.stay_paused());
         return saved;
     }
-    let_go(standing).await?;
+    thaw(frozen).await?;
     saved
 }
 
-/// Lets all go on, whatever becomes of one of them; the first failure.
-async fn let_go(standing: Vec<(Held<'_>, String)>) -> Result<(), LabError> {
-    let going = standing.into_iter().map(|(held, _)| async move {
-        let name = held.name().to_owned();
-        let gone_on = held.let_go().await;
-        gone_on.map_err(|error| LabError::host(format!("vm `{name}`"), "snapshot()", error))
+/// Thaws all of them, also if one fails; returns the first failure.
+async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabError> {
+    let thawing = frozen.into_iter().map(|(vm, _)| async move {
+        let name = vm.name().to_owned();
+        let thawed = vm.thaw().await;
+        thawed.map_err(|error| LabError::host(format!("vm `{name}`"), "snapshot()", error))
     });
-    join_all(going).await.into_iter().collect()
+    join_all(thawing).await.into_iter().collect()
 }
 
-async fn hold<'a>(vm: &Vm, running: &'a Running) -> Result<(Held<'a>, String), LabError> {
+/// A frozen VM, and the identity of its image.
+async fn freeze<'a>(vm: &Vm, running: &'a Running) -> Result<(FrozenVm<'a>, String), LabError> {
     let image = vm.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.host_error(error))?;
-    let limit = vm.environment().patient(Held::LIMIT);
-    match Held::hold(&running.machine, &running.channel, limit).await {
-        Ok(held) => Ok((held, image.id.clone())),
-        Err(HoldError::Restless(after)) => Err(LabError::TimedOut {
+    let limit = vm.environment().patient(QUIESCE_LIMIT);
+    let frozen = FrozenVm::freeze(&running.machine, &running.channel);
+    match timeout(limit, frozen).await {
+        Ok(Ok(frozen)) => Ok((frozen, image.id.clone())),
+        Err(_) => Err(LabError::TimedOut {
             subject: vm.subject(),
             call: "snapshot()".to_owned(),
-            after,
-            note: "; its agent does not come to rest".to_owned(),
+            after: limit,
+            note: "; its agent did not quiesce".to_owned(),
         }),
-        Err(asleep @ HoldError::Asleep) => {
-            let why = asleep.to_string();
+        Ok(Err(suspended @ FreezeError::Suspended)) => {
+            let why = suspended.to_string();
             Err(LabError::invalid(vm.subject(), "snapshot()", why))
         }
-        Err(error) => {
+        Ok(Err(error)) => {
             let told = LabError::host(vm.subject(), "snapshot()", error);
             Err(vm.explain("snapshot()", told).await)
         }
@@ -151,7 +156,7 @@ async fn save(
     vm: &Vm,
     folder: Folder,
     running: &Running,
-    held: &Held<'_>,
+    frozen: &FrozenVm<'_>,
     image: &str,
     form: SaveForm,
 ) -> Result<Snapshot, LabError> {
@@ -162,7 +167,7 @@ async fn save(
         open_files: vm.open_file_count(),
     };
     let options = lock(&vm.0.booted_with).clone();
-    let facts = |cut| VmFacts::new(vm.name(), &running.profile, image, Some(options), cut);
+    let manifest = |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), cut);
     // A base that may vanish is none.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {
@@ -170,8 +175,8 @@ async fn save(
     } else {
         SaveForm::Whole
     };
-    if let Err(error) = held.save(folder.path(), form, facts).await {
-        let is_of_machine = matches!(error, HoldError::Machine(VmmError::Control { .. }));
+    if let Err(error) = frozen.save(folder.path(), form, manifest).await {
+        let is_of_machine = matches!(error, FreezeError::Machine(VmmError::Control { .. }));
         let told = LabError::host(vm.subject(), "snapshot()", error);
         return Err(match is_of_machine {
             // A QEMU that ends closes its control socket first: its end tells more.

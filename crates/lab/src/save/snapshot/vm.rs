@@ -99,7 +99,7 @@ impl Snapshot {
             rng_seed: machine.rng_seed,
             ..VmOptions::default()
         };
-        let options = self.0.saved.facts.options.clone();
+        let options = self.0.saved.manifest.options.clone();
         options.unwrap_or_default().over(&of_machine)
     }
 
@@ -110,7 +110,7 @@ impl Snapshot {
 
     /// What messages call it.
     pub fn subject(&self) -> String {
-        format!("snapshot of vm `{}`", self.0.saved.facts.name)
+        format!("snapshot of vm `{}`", self.0.saved.manifest.name)
     }
 
     /// Its folder.

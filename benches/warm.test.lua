@@ -1,12 +1,12 @@
--- Boots and resets with machines that stand ready, and many VMs from one template.
+-- Boots and resets of warm VMs, and many VMs from one template.
 local figures = require "figures"
 local row, seconds, median = figures.row, figures.seconds, figures.median
 
 local ROUNDS = 7
 provium.reset_between_tests = true
 
--- What makes spares tells nobody; a machine is ready long before this.
-local function await_spare() host.sleep("1s") end
+-- Nothing shows when a warm VM is ready; it is long before this.
+local function await_warm() host.sleep("1s") end
 
 -- The names that the machines of this run were started with.
 local function machine_names()
@@ -26,7 +26,7 @@ local base = provium:vm("base", "default"):boot()
 base:syscall("getpid")
 local cold, plain, ended, resets = nil, nil, nil, {}
 
-test("a boot from a spare", {timeout = "300s"}, function(t)
+test("a boot of a warm VM", {timeout = "300s"}, function(t)
   local colds, warm = {}, {}
   for i = 1, 3 do
     local vm = provium:vm("cold" .. i, "default", {cold = true})
@@ -42,19 +42,19 @@ test("a boot from a spare", {timeout = "300s"}, function(t)
   plain = median(restores)
   for i = 1, 3 do provium:vm("use" .. i, "default"):boot():close() end
   for i = 1, ROUNDS do
-    await_spare()
+    await_warm()
     local name = "warm" .. i
     local vm = provium:vm(name, "default")
     warm[i] = seconds(function()
       vm:boot()
       vm:syscall("getpid")
     end)
-    for _, started in ipairs(machine_names()) do t:assert_neq(started, name, "it was a spare") end
+    for _, started in ipairs(machine_names()) do t:assert_neq(started, name, "it was a warm VM") end
     vm:close()
   end
   local outputs = {}
   for i = 1, ROUNDS do
-    await_spare()
+    await_warm()
     local vm = provium:vm("output" .. i, "default")
     outputs[i] = seconds(function()
       vm:boot()
@@ -62,10 +62,10 @@ test("a boot from a spare", {timeout = "300s"}, function(t)
     end)
     vm:close()
   end
-  row("boot from a warm spare to first call", median(warm), "s")
-  row("boot from a warm spare to the first output", median(outputs), "s", "aim: 0.025 s at most")
-  row("boot from a warm spare / full-stream restore", median(warm) / plain, "ratio")
-  row("boot from a warm spare / cold boot", median(warm) / cold, "ratio", "aim: 0.04 at most")
+  row("boot of a warm VM to first call", median(warm), "s")
+  row("boot of a warm VM to the first output", median(outputs), "s", "aim: 0.025 s at most")
+  row("boot of a warm VM / full-stream restore", median(warm) / plain, "ratio")
+  row("boot of a warm VM / cold boot", median(warm) / cold, "ratio", "aim: 0.04 at most")
   ended = nil
 end)
 
@@ -75,13 +75,13 @@ for i = 1, ROUNDS + 1 do
     base:syscall("getpid")
     if ended then resets[#resets + 1] = (host.now_ns() - ended) / 1e9 end
     base:write_file("/tmp/dirt", ("x"):rep(65536))
-    await_spare()
+    await_warm()
     ended = host.now_ns()
   end)
 end
 
 test("resets", function(t)
-  row("reset_between_tests, to first call", median(resets), "s", "with a spare")
+  row("reset_between_tests, to first call", median(resets), "s", "with a warm VM")
   row("reset / full-stream restore", median(resets) / plain, "ratio")
   row("reset / cold boot", median(resets) / cold, "ratio")
 end)

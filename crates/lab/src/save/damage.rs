@@ -1,0 +1,24 @@
+//! Distinguishes damage of saved VMs from errors of the host.
+
+use crate::save::manifest::SavedVmError;
+use crate::save::restore::RestoreError;
+
+/// Whether an error is about the saved VM itself: it is damaged, or not this version's. What the host
+/// lacks, a QEMU that was killed or a guest that is slow leaves the saved VM as good as it was.
+pub(crate) fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<RestoreError>() {
+            return error.is_of_saved_state();
+        }
+        if let Some(error) = error.downcast_ref::<SavedVmError>() {
+            return match error {
+                SavedVmError::Foreign { .. } => true,
+                SavedVmError::Unreadable { source, .. } => provium_vmm::is_of_content(source),
+                SavedVmError::Machine(error) => error.is_of_saved_state(),
+            };
+        }
+        cause = error.source();
+    }
+    false
+}
