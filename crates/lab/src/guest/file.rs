@@ -1,7 +1,7 @@
 //! Files that stay open in a guest: descriptors of the raw process, or of a worker.
 
 use crate::error::LabError;
-use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::describe::quoted;
 use crate::guest::line::Line;
 use crate::guest::stream::{ByteStream, Site};
@@ -74,7 +74,7 @@ struct Inner {
     fd: Descriptor,
     /// When it was closed. It is open again where the VM was put back to before that.
     closed: Mutex<Option<Mark>>,
-    place: Place,
+    place: Registration,
 }
 
 impl File {
@@ -91,11 +91,11 @@ impl File {
             path: path.to_vec(),
             fd,
             closed: Mutex::default(),
-            place: Place::default(),
+            place: Registration::default(),
         }));
         file.0
             .place
-            .take(scope, (Class::File, id), Arc::new(file.clone()));
+            .take(scope, (CloseOrder::File, id), Arc::new(file.clone()));
         line.surface().take_note_of_file(&file);
         file
     }
@@ -111,7 +111,7 @@ impl File {
             path: self.0.path.clone(),
             fd: self.0.fd,
             closed: Mutex::new(closed),
-            place: Place::default(),
+            place: Registration::default(),
         }));
         copy.surface().take_note_of_file(&copy);
         copy

@@ -236,7 +236,8 @@ impl Vm {
 
     /// How long its agent may take to answer.
     pub(crate) fn agent_limit(&self, options: &VmOptions) -> Duration {
-        self.environment().patient(self.agent_timeout(options))
+        self.environment()
+            .scale_timeout(self.agent_timeout(options))
     }
 
     fn agent_timeout(&self, options: &VmOptions) -> Duration {
@@ -253,7 +254,7 @@ impl Vm {
         Limit {
             time: left.map_or(own, |left| left.min(own)),
             own: self.agent_timeout(&terms.options),
-            stretched: self.environment().stretched(),
+            stretched: self.environment().timeout_note(),
             is_cut: left.is_some_and(|left| left < own),
         }
     }

@@ -46,7 +46,7 @@ impl Vm {
         terms: &Terms,
         image: &GuestImage,
     ) -> Result<(Machine, Channel, GuestClock), LabError> {
-        let limit = self.environment().patient(LIMIT);
+        let limit = self.environment().scale_timeout(LIMIT);
         let mut attempt = 1;
         loop {
             let (machine, channel) = self.boot_cold(terms, image).await?;

@@ -68,7 +68,7 @@ impl Vm {
         };
         let key = self.template_key(options, image)?;
         let notify = |notice: Notice<'_>| self.notify_of_template(notice);
-        let limit = self.environment().patient(STALLED_BUILD_LIMIT);
+        let limit = self.environment().scale_timeout(STALLED_BUILD_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &notify).await {
                 Ok(Claim::Found(entry)) => {
@@ -233,7 +233,7 @@ impl Vm {
                 return Ok(());
             }
         };
-        let limit = self.environment().patient(QUIESCE_LIMIT);
+        let limit = self.environment().scale_timeout(QUIESCE_LIMIT);
         let frozen = FrozenVm::freeze(machine, channel);
         let frozen = match answer_of(machine, limit, frozen).await {
             Ok(frozen) => frozen.map_err(|error| crate::error::chain(&error)),
@@ -258,7 +258,7 @@ impl Vm {
             failed(why);
             return Ok(());
         }
-        self.environment().chore(async move {
+        self.environment().spawn_background(async move {
             if let Err(error) = making.install(draft).await {
                 failed(crate::error::chain(&error));
             }

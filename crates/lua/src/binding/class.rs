@@ -14,7 +14,7 @@ use mlua::{
     AnyUserData, Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Result, Table,
     Value,
 };
-use provium_lab::LabCopy;
+use provium_lab::LabClone;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -38,7 +38,7 @@ pub(crate) trait Object: Clone + 'static {
         self.subject()
     }
     /// What a test means by it that works on a copy of the file's lab.
-    fn in_copy(&self, _copy: &LabCopy) -> Self {
+    fn in_copy(&self, _copy: &LabClone) -> Self {
         self.clone()
     }
 }

@@ -7,7 +7,7 @@ use crate::binding::options::list_of;
 use crate::binding::raise::Raise;
 use crate::binding::values::bytes_of;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Console, LabCopy, Vm};
+use provium_lab::{Console, LabClone, Vm};
 use std::time::Duration;
 
 /// How long `expect` waits that is given no time.
@@ -30,7 +30,7 @@ impl Object for ConsoleObject {
     fn subject(&self) -> String {
         self.console().subject()
     }
-    fn in_copy(&self, copy: &LabCopy) -> Self {
+    fn in_copy(&self, copy: &LabClone) -> Self {
         Self(copy.vm(&self.0))
     }
 }

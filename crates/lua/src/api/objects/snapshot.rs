@@ -12,7 +12,7 @@ use crate::engine::test_file::FileState;
 use crate::fixture::{note_file, note_written};
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot, Taken};
+use provium_lab::{BuildOutput, Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot};
 
 /// Snapshots in the cache of so many bytes are taken before garbage is collected for their sake.
 const COLLECT_AFTER: u64 = 64 << 20;
@@ -115,9 +115,11 @@ pub(super) async fn restore_lab(
 }
 
 /// The snapshot that a fixture's script returned.
-pub(crate) fn taken_from(value: &Value) -> Option<Taken> {
-    let vm = as_object::<SnapshotObject>(value).map(|snapshot| Taken::Vm(snapshot.0));
-    vm.or_else(|| as_object::<LabSnapshotObject>(value).map(|snapshot| Taken::Lab(snapshot.0)))
+pub(crate) fn taken_from(value: &Value) -> Option<BuildOutput> {
+    let vm = as_object::<SnapshotObject>(value).map(|snapshot| BuildOutput::Vm(snapshot.0));
+    vm.or_else(|| {
+        as_object::<LabSnapshotObject>(value).map(|snapshot| BuildOutput::Lab(snapshot.0))
+    })
 }
 
 fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, Raise> {
