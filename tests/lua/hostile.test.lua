@@ -158,7 +158,7 @@ test("files by path", function(t)
 end)
 
 test("raw syscalls", function(t)
-  raises(t, function() vm:syscall("close", {bufs = {"x"}, ptrs = {-1}}) end, "-1 is no argument slot")
+  raises(t, function() vm:syscall("close", {bufs = {"x"}, ptrs = {-1}}) end, "-1 is not an argument slot")
   raises(t, function() vm:syscall("close", {bufs = {"x", "y"}, ptrs = {0, 0}}) end, "ptrs[2]", "bufs[1]")
   raises(t, function() vm:syscall("close", {bufs = {{out = 1 << 40}}}) end, "buffers of more than")
   raises(t, function() vm:syscall("close", {bufs = {{out = -1}}}) end, "bufs[1]")

@@ -97,6 +97,16 @@ test("a terminal of its own", function(t)
   t:assert_contains(vm:run("test -t 1 && test -t 0 && echo tty", {tty = true}).stdout, "tty")
 end)
 
+test("a terminal's output is complete, also of a busy guest with the terminal still open", function(t)
+  local busy = {}
+  for i = 1, 8 do busy[i] = vm:run_async("while :; do :; done") end
+  for i = 1, 20 do
+    t:assert_eq(vm:run("trap '' HUP; sleep 300 & echo " .. i, {tty = true}).stdout, i .. "\r\n")
+  end
+  for _, process in ipairs(busy) do process:kill() end
+  vm:run("killall sleep")
+end)
+
 test("bad calls are refused at the author's line", function(t)
   local err = t:assert_raises(function() vm:run("true", {timout = 1}) end)
   t:assert_contains(tostring(err), "timout")

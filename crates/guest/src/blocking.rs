@@ -40,10 +40,10 @@ impl Channel {
     /// waits behind it.
     pub fn blocking_call(&self, lane: Lane) -> Option<BlockingCall> {
         let calls = self.shared().open_calls(lane);
-        calls.iter().find_map(|cell| match cell.kind() {
+        calls.iter().find_map(|call| match call.kind() {
             CallKind::Raw { nr } => Some(BlockingCall {
                 nr,
-                waiting: cell.opened.elapsed(),
+                waiting: call.opened.elapsed(),
             }),
             _ => None,
         })

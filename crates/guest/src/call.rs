@@ -1,10 +1,10 @@
 //! One call: its input, its outputs, its events, its reply.
 
-use crate::cell::Cell;
-use crate::channel::Channel;
+use crate::call_state::CallState;
 use crate::error::CallError;
 use crate::shared::Shared;
 use provium_protocol::{CallId, Channel as Stream, Event, Lane, Reply};
+use std::any::Any;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -12,92 +12,100 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 /// descriptor) if it was done before the cancel arrived.
 #[derive(Debug)]
 pub struct Call {
-    channel: Channel,
-    cell: Arc<Cell>,
+    shared: Arc<Shared>,
+    /// Keeps the channel open.
+    _alive: Arc<dyn Any + Send + Sync>,
+    state: Arc<CallState>,
     next_event: usize,
 }
 
 impl Call {
-    pub(crate) fn new(channel: Channel, cell: Arc<Cell>) -> Self {
+    /// The handle of a call; `alive` is what the channel exists by.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        alive: Arc<dyn Any + Send + Sync>,
+        state: Arc<CallState>,
+    ) -> Self {
         Self {
-            channel,
-            cell,
+            shared,
+            _alive: alive,
+            state,
             next_event: 0,
         }
     }
 
-    /// Its id, by which other ops name it.
+    /// Its id, by which other operations name it.
     pub fn id(&self) -> CallId {
-        self.cell.id
+        self.state.id
     }
 
     /// The lane it was sent to.
     pub fn lane(&self) -> Lane {
-        self.cell.lane
+        self.state.lane
     }
 
     /// Whether the reply has come, or the session has ended.
     pub fn is_over(&self) -> bool {
-        self.cell.is_over()
+        self.state.is_over()
     }
 
-    /// The write side of the input channel. All handles of a call are the same channel.
+    /// The write side of the input stream. All handles of a call write to the same stream.
     pub fn input(&self) -> Input {
         Input {
-            shared: Arc::clone(self.channel.shared()),
-            cell: Arc::clone(&self.cell),
+            shared: Arc::clone(&self.shared),
+            state: Arc::clone(&self.state),
         }
     }
 
-    /// The bytes of an output channel. What nobody reads, and nobody has dropped, holds this call
-    /// back when a window of it is full, and no other call. Two handles of one channel share its
-    /// bytes; dropping one lets go of what comes from then on.
+    /// The bytes of an output stream. If they are not read and the handle is not dropped, the call waits
+    /// for credit when a window is full; other calls do not. Two handles of one stream share its
+    /// bytes. Dropping one discards what comes from then on.
     pub fn output(&self, stream: Stream) -> Output {
-        self.cell.claim(stream);
+        self.state.claim(stream);
         Output {
-            shared: Arc::clone(self.channel.shared()),
-            cell: Arc::clone(&self.cell),
+            shared: Arc::clone(&self.shared),
+            state: Arc::clone(&self.state),
             stream,
         }
     }
 
     /// The next event; `None` when the call is over and all were given.
     pub async fn event(&mut self) -> Option<Event> {
-        let event = self.cell.nth_event(self.next_event).await?;
+        let event = self.state.nth_event(self.next_event).await?;
         self.next_event += 1;
         Some(event)
     }
 
-    /// What the call came to; it is handed out once. Output that nobody has asked for is let go, so
-    /// that the call can end. Dropping the future loses nothing.
+    /// The outcome of the call; it is returned once. Output without a handle is discarded, so that the
+    /// call can end. Dropping the future loses nothing.
     ///
     /// # Errors
     /// What the guest answers, and the end of the session.
     pub async fn reply(&mut self) -> Result<Reply, CallError> {
-        let grants = self.cell.discard(false);
+        let grants = self.state.discard(false);
         for (stream, bytes) in [Stream::Output, Stream::Error].into_iter().zip(grants) {
-            self.channel.shared().grant(&self.cell, stream, bytes);
+            self.shared.grant(&self.state, stream, bytes);
         }
-        self.cell.take_outcome().await
+        self.state.take_outcome().await
     }
 
     /// Asks the guest to end it. Its reply comes all the same, and says when it has ended.
     pub fn cancel(&self) {
-        self.channel.shared().cancel(&self.cell);
+        self.shared.cancel(&self.state);
     }
 
-    pub(crate) fn cell(&self) -> &Cell {
-        &self.cell
+    pub(crate) fn state(&self) -> &CallState {
+        &self.state
     }
 
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.channel.shared().abandon(&self.cell);
+        self.shared.abandon(&self.state);
     }
 }
 
@@ -106,7 +114,7 @@ impl Drop for Call {
 #[derive(Debug)]
 pub struct Input {
     shared: Arc<Shared>,
-    cell: Arc<Cell>,
+    state: Arc<CallState>,
 }
 
 impl Input {
@@ -116,11 +124,11 @@ impl Input {
     /// # Errors
     /// [`CallError::InputClosed`] when the call has ended or the input was finished.
     pub async fn write_all(&self, bytes: &[u8]) -> Result<(), CallError> {
-        let _turn = self.cell.input_turn.lock().await;
+        let _turn = self.state.input_turn.lock().await;
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.shared.offer_input(&self.cell, rest)? {
-                0 => self.cell.input_ready.notified().await,
+            match self.shared.offer_input(&self.state, rest)? {
+                0 => self.state.input_ready.notified().await,
                 taken => rest = &rest[taken..],
             }
         }
@@ -149,7 +157,7 @@ impl Input {
 
     /// Ends the input, after what was written. Ended already is fine.
     pub fn finish(&self) {
-        self.shared.finish_input(&self.cell);
+        self.shared.finish_input(&self.state);
     }
 }
 
@@ -157,7 +165,7 @@ impl Input {
 #[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
-    cell: Arc<Cell>,
+    state: Arc<CallState>,
     stream: Stream,
 }
 
@@ -166,20 +174,20 @@ impl Output {
     /// than the reply. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// When the session ended, after all that had come was given. What the guest answered is told by
+    /// When the session ended, after all bytes that had come were returned. An error of the guest's is in
     /// the reply alone.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, CallError> {
-        let Some((piece, grant)) = self.cell.next_piece(self.stream).await? else {
+        let Some((piece, grant)) = self.state.next_piece(self.stream).await? else {
             return Ok(None);
         };
-        self.shared.grant(&self.cell, self.stream, grant);
+        self.shared.grant(&self.state, self.stream, grant);
         Ok(Some(piece))
     }
 }
 
 impl Drop for Output {
     fn drop(&mut self) {
-        let grant = self.cell.discard_one(self.stream);
-        self.shared.grant(&self.cell, self.stream, grant);
+        let grant = self.state.discard_one(self.stream);
+        self.shared.grant(&self.state, self.stream, grant);
     }
 }

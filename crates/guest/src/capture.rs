@@ -33,7 +33,7 @@ struct State {
 
 /// What had been captured at a moment.
 #[derive(Debug, Clone)]
-pub(crate) struct CaptureMark {
+pub(crate) struct CaptureCheckpoint {
     head: Vec<u8>,
     tail: VecDeque<u8>,
     limits: (usize, usize),
@@ -78,9 +78,9 @@ impl Capture {
     }
 
     /// What there is now, to go on from later.
-    pub(crate) fn mark(&self) -> CaptureMark {
+    pub(crate) fn checkpoint(&self) -> CaptureCheckpoint {
         let state = self.lock();
-        CaptureMark {
+        CaptureCheckpoint {
             head: state.head.clone(),
             tail: state.tail.clone(),
             limits: (state.head_limit, state.tail_limit),
@@ -89,15 +89,15 @@ impl Capture {
     }
 
     /// Goes on from there.
-    pub(crate) fn resumed(mark: &CaptureMark) -> Arc<Self> {
-        let (head_limit, tail_limit) = mark.limits;
+    pub(crate) fn resumed(checkpoint: &CaptureCheckpoint) -> Arc<Self> {
+        let (head_limit, tail_limit) = checkpoint.limits;
         Arc::new(Self {
             state: Mutex::new(State {
-                head: mark.head.clone(),
+                head: checkpoint.head.clone(),
                 head_limit,
-                tail: mark.tail.clone(),
+                tail: checkpoint.tail.clone(),
                 tail_limit,
-                total: mark.total,
+                total: checkpoint.total,
                 end: None,
             }),
             changes: watch::Sender::new(0),

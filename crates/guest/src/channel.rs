@@ -1,24 +1,21 @@
-//! The handle of a channel.
+//! The handle of a channel, and requests to the agent itself.
 
-use crate::asks::{self, AnswerAsk};
 use crate::call::Call;
+use crate::call_state::CallState;
 use crate::capture::Capture;
-use crate::cut::{CommandMark, Cut};
+use crate::checkpoint::{ChannelCheckpoint, CommandCheckpoint};
 use crate::error::{CallError, ChannelError};
-use crate::establish::{Heard, first_heard};
+use crate::establish::{AgentHello, first_agent};
 use crate::handshake::{After, Opening};
 use crate::incoming::Sink;
-use crate::lane::LaneHandle;
+use crate::module_provider::{self, ModuleProvider};
 use crate::outgoing::Outgoing;
 use crate::reader::Reader;
 use crate::session::{Announcement, Identity};
 use crate::shared::{FirstRequest, Opened, Shared};
 use crate::writer;
-use provium_protocol::message::SpawnedWorker;
-use provium_protocol::op::{Batch, FromReply, PowerOff, SetIdentity, WorkerSpec};
-use provium_protocol::{
-    AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request, WireError,
-};
+use provium_protocol::op::{FromReply, PowerOff, SetIdentity};
+use provium_protocol::{AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// The host's end of the stream to one guest's agent. Cheap to clone; the last clone to go, calls
-/// counted, closes the stream.
+/// The host's end of the stream to one guest's agent. Cheap to clone. The stream is closed when the last
+/// clone and the last call are dropped.
 #[derive(Debug, Clone)]
 pub struct Channel(Arc<Inner>);
 
@@ -52,36 +49,46 @@ impl Channel {
         streams: Vec<S>,
         hello: HostHello,
         expected_build: &str,
-        asks: Arc<dyn AnswerAsk>,
+        modules: Arc<dyn ModuleProvider>,
     ) -> Result<(Self, Hello), ChannelError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let identity = identity(&hello, expected_build);
-        let Heard {
+        let AgentHello {
             index,
             stream,
             decoder,
             hello: heard,
-        } = first_heard(streams).await.ok_or(ChannelError::NoAgent)?;
+        } = first_agent(streams).await.ok_or(ChannelError::NoAgent)?;
         if let Some(heard) = &heard {
             identity.check(heard)?;
         }
         let first = heard.map(|hello| Announcement { number: 1, hello });
-        let channel = Self::start(stream, decoder, Shared::new(identity, first), asks, index);
+        let channel = Self::start(
+            stream,
+            decoder,
+            Shared::new(identity, first),
+            modules,
+            index,
+        );
         let shared = &channel.0.shared;
         let opened = shared.handshake(hello, Opening::AtOnce, None).await?;
         Ok((channel, opened.hello))
     }
 
-    /// The channel of a guest that was copied at `cut`, on the copy's stream. There is no handshake:
-    /// the copy is in the middle of the session. `build` is that of the agent in it, which the host
-    /// shares.
+    /// The channel of a guest that was restored, on the restored machine's stream. There is no handshake,
+    /// because the guest continues the session. `build` is that of its agent, which is the host's.
     ///
-    /// The agent stays silent until the first word, which [`Channel::set_identity`] is meant to be; calls are
-    /// to be [taken up](LaneHandle::take_up) before that. The channel's tasks run on the runtime that
-    /// this is called on.
-    pub fn resume<S>(stream: S, cut: &Cut, build: &str, asks: Arc<dyn AnswerAsk>) -> Self
+    /// The agent stays silent until the first frame from the host. Reattach the calls that are still
+    /// wanted before that, and make [`Channel::set_identity`] the first call. The channel's tasks run on
+    /// the runtime that this is called on.
+    pub fn resume<S>(
+        stream: S,
+        checkpoint: &ChannelCheckpoint,
+        build: &str,
+        modules: Arc<dyn ModuleProvider>,
+    ) -> Self
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
@@ -90,37 +97,44 @@ impl Channel {
             host_build: build.to_owned(),
             expected_build: build.to_owned(),
         };
-        let shared = Shared::resumed(identity, cut);
-        Self::start(stream, FrameDecoder::in_step(), shared, asks, cut.transport)
+        let shared = Shared::resumed(identity, checkpoint);
+        Self::start(
+            stream,
+            FrameDecoder::in_step(),
+            shared,
+            modules,
+            checkpoint.transport,
+        )
     }
 
-    /// The call that a mark is of; one that is over, if there is none.
-    pub(crate) fn take_up(
+    /// The call of a command in the checkpoint that the channel was resumed from; one that is over, if it is
+    /// not there.
+    pub(crate) fn reattach(
         &self,
         lane: Lane,
-        mark: &CommandMark,
+        checkpoint: &CommandCheckpoint,
         outputs: [Arc<Capture>; 2],
     ) -> Call {
-        let cell = self
+        let call = self
             .0
             .shared
-            .call(mark.call)
-            .filter(|cell| cell.lane == lane);
-        let cell = match cell {
-            Some(cell) => {
-                cell.take_up(mark.pid, outputs);
-                cell
+            .call(checkpoint.call)
+            .filter(|call| call.lane == lane);
+        let call = match call {
+            Some(call) => {
+                call.reattach(checkpoint.pid, outputs);
+                call
             }
-            None => self.0.shared.lost(lane),
+            None => self.0.shared.missing(lane),
         };
-        Call::new(self.clone(), cell)
+        self.handle(call)
     }
 
     fn start<S>(
         stream: S,
         decoder: FrameDecoder,
         shared: Shared,
-        asks: Arc<dyn AnswerAsk>,
+        modules: Arc<dyn ModuleProvider>,
         transport: usize,
     ) -> Self
     where
@@ -128,12 +142,13 @@ impl Channel {
     {
         let shared = Arc::new(shared);
         let (read, write) = tokio::io::split(stream);
-        let (questions, waiting) = mpsc::channel(asks::WAITING_LIMIT);
-        let reader = Reader::new(Arc::clone(&shared), decoder, questions);
+        let (requests, waiting) = mpsc::channel(module_provider::WAITING_LIMIT);
+        let reader = Reader::new(Arc::clone(&shared), decoder, requests);
         let tasks = vec![
             tokio::spawn(reader.run(read)).abort_handle(),
             tokio::spawn(writer::run(Arc::clone(&shared), write)).abort_handle(),
-            tokio::spawn(asks::run(Arc::clone(&shared), waiting, asks)).abort_handle(),
+            tokio::spawn(module_provider::run(Arc::clone(&shared), waiting, modules))
+                .abort_handle(),
         ];
         Self(Arc::new(Inner {
             shared,
@@ -143,8 +158,8 @@ impl Channel {
     }
 
     /// Starts a new session on the same stream: all calls of the old one fail (with "the guest was
-    /// rebooted" after a reboot), then the agent is greeted anew, again each second, until it
-    /// answers. Mends a channel that the agent's violation has closed, too.
+    /// rebooted" after a reboot), then the host sends its hello, once a second, until the agent answers.
+    /// This also recovers a session that ended with a violation of the protocol.
     ///
     /// Sets no deadline; dropping the future leaves the channel without a session.
     ///
@@ -170,7 +185,7 @@ impl Channel {
         let opened = self.start_over(hello, after, Some(first)).await;
         let Opened { hello, first } = opened.map_err(|why| CallError::Channel(Arc::new(why)))?;
         if let Some(call) = first {
-            let reply = Call::new(self.clone(), call).reply().await?;
+            let reply = self.handle(call).reply().await?;
             typed::<SetIdentity>(reply)?;
         }
         Ok(hello)
@@ -200,7 +215,7 @@ impl Channel {
         self.call(identity).await
     }
 
-    /// Requests something of the agent itself, and waits for the reply. Dropping the future cancels the
+    /// Makes a request to the agent itself and waits for its reply. Dropping the future cancels the
     /// call.
     ///
     /// # Errors
@@ -211,7 +226,7 @@ impl Channel {
     ) -> Result<R::Reply, CallError> {
         let request = Outgoing::to_agent(&request.into());
         let sinks = [Sink::Discard, Sink::Discard];
-        let mut call = Call::new(self.clone(), self.0.shared.open(request, sinks));
+        let mut call = self.handle(self.0.shared.open(request, sinks));
         typed::<R>(call.reply().await?)
     }
 
@@ -221,18 +236,22 @@ impl Channel {
     }
 
     pub(crate) fn open_into(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Call {
-        let cell = self.0.shared.open(Outgoing::to_lane(lane, op), sinks);
-        Call::new(self.clone(), cell)
+        let call = self.0.shared.open(Outgoing::to_lane(lane, op), sinks);
+        self.handle(call)
     }
 
-    /// Makes a call that is carried out whenever the guest comes to it. Nobody learns what came of it,
-    /// and nothing cancels it but the end of the session.
+    fn handle(&self, call: Arc<CallState>) -> Call {
+        let alive: Arc<Inner> = Arc::clone(&self.0);
+        Call::new(Arc::clone(&self.0.shared), alive, call)
+    }
+
+    /// Makes a call whose outcome is not reported. Only the end of the session cancels it.
     pub fn post(&self, lane: Lane, op: &Op) {
         let request = Outgoing::to_lane(lane, op);
         drop(self.0.shared.open(request, [Sink::Discard, Sink::Discard]));
     }
 
-    /// Asks the agent itself for a sign of life; gives the round-trip time.
+    /// Waits for the agent to answer a ping; returns the round-trip time.
     ///
     /// # Errors
     /// When there is no session, or it ends.
@@ -255,45 +274,10 @@ impl Channel {
         matches!(tokio::time::timeout(limit, self.ping()).await, Ok(Ok(_)))
     }
 
-    /// A lane of this guest, with its typed operations.
-    pub fn lane(&self, lane: Lane) -> LaneHandle {
-        LaneHandle::new(self.clone(), lane)
-    }
-
-    /// Starts a worker. One whose reply nobody waits for any more is retired.
+    /// Writes cached data back and powers the guest off. A reply may or may not come first.
     ///
     /// # Errors
-    /// What the guest answers, and the end of the session.
-    pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<SpawnedWorker, CallError> {
-        let worker = self.lane(Lane::VM).call(spec).await?;
-        if worker.lane < Lane::FIRST_WORKER {
-            return Err(CallError::Unexpected(WorkerSpec::NAME));
-        }
-        Ok(worker)
-    }
-
-    /// Runs ops in one round trip, in order; gives one result for each that was begun. Where results
-    /// grow large, the guest stops early: the others are to be sent again.
-    ///
-    /// # Errors
-    /// As for every call; an entry's own failure is in its result.
-    pub async fn batch(
-        &self,
-        lane: Lane,
-        ops: Vec<Op>,
-    ) -> Result<Vec<Result<Reply, WireError>>, CallError> {
-        let count = ops.len();
-        let results = self.lane(lane).call(Batch { ops }).await?;
-        if !(count.min(1)..=count).contains(&results.len()) {
-            return Err(CallError::Unexpected(Batch::NAME));
-        }
-        Ok(results)
-    }
-
-    /// Writes back what is dirty and switches the guest off. A reply may or may not come first.
-    ///
-    /// # Errors
-    /// What the guest answers. That the channel ended is none.
+    /// What the guest answers. The end of the channel is a success.
     pub async fn power_off(&self) -> Result<(), CallError> {
         match self.call(PowerOff).await {
             Ok(()) | Err(CallError::Channel(_)) => Ok(()),
@@ -322,8 +306,8 @@ impl Channel {
         self.0.shared.reason()
     }
 
-    /// Gives the channel up: every pending and later call fails with `reason`. If it has ended
-    /// already, its first reason stands.
+    /// Closes the channel: every pending and later call fails with `reason`, or with an earlier reason if
+    /// the channel is closed already.
     pub fn shut_down(&self, reason: impl Into<String>) {
         self.0.end(reason.into());
     }

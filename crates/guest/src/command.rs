@@ -1,13 +1,12 @@
 //! Commands: started, captured, fed, signalled, waited for.
 //!
-//! Output is captured by the channel's reader as it comes: nobody needs to wait for a command for it
-//! to get on, and no reader of its output can hold it back.
+//! The channel's reader captures output as it comes, so a command continues whether it is waited for or
+//! not, and a slow reader of its output does not delay it.
 
 use crate::call::{Call, Input};
+use crate::call_state::CallState;
 use crate::capture::{Capture, CaptureReader};
-use crate::cell::Cell;
-use crate::channel::Channel;
-use crate::cut::CommandMark;
+use crate::checkpoint::CommandCheckpoint;
 use crate::error::CallError;
 use crate::incoming::Sink;
 use crate::kind::CallKind;
@@ -27,6 +26,7 @@ const NO_SUCH_PROCESS: i32 = 3;
 /// A command in the guest. Dropping it before it has ended kills its process group.
 #[derive(Debug)]
 pub struct Command {
+    lane: LaneHandle,
     call: Call,
     output: Arc<Capture>,
     error: Arc<Capture>,
@@ -55,13 +55,14 @@ impl Command {
         if let Some(bytes) = fed {
             let input = call.input();
             // Ends with the call, at the latest.
-            call.channel().shared().runtime.spawn(async move {
+            call.shared().runtime.spawn(async move {
                 if input.write_all(&bytes).await.is_ok() {
                     input.finish();
                 }
             });
         }
         Self {
+            lane: lane.clone(),
             call,
             output,
             error,
@@ -73,23 +74,23 @@ impl Command {
     /// # Errors
     /// Why it could not be started, and the end of the session.
     pub async fn started(&self) -> Result<u32, CallError> {
-        match self.call.cell().started().await {
+        match self.call.state().started().await {
             Some(pid) => Ok(pid),
             None => {
                 // It is over without having been started: the outcome says why.
                 self.wait().await?;
-                Err(CallError::Unexpected("exec"))
+                Err(CallError::Unexpected("Exec"))
             }
         }
     }
 
-    /// How it ended, once it has. May be asked by any number, any number of times; dropping the
-    /// future leaves the command alone.
+    /// Waits for its end; may be called any number of times. Dropping the future does not affect the
+    /// command.
     ///
     /// # Errors
     /// Why it could not be started, and the end of the session.
     pub async fn wait(&self) -> Result<Exit, CallError> {
-        self.call.cell().exit().await
+        self.call.state().exit().await
     }
 
     /// Whether it has ended, as far as the host knows.
@@ -99,13 +100,13 @@ impl Command {
 
     /// Its process id in the guest, if it is known to have been started.
     pub fn pid(&self) -> Option<u32> {
-        self.call.cell().pid()
+        self.call.state().pid()
     }
 
-    /// Has the guest kill it as soon as the guest can, without waiting for that. The outcome is then
-    /// that it was cancelled.
-    pub fn give_up(&self) {
-        self.call.channel().shared().abandon(self.call.cell());
+    /// Cancels it without waiting: the guest kills it as soon as it can. The outcome is then that it was
+    /// cancelled.
+    pub fn abandon(&self) {
+        self.call.shared().abandon(self.call.state());
     }
 
     /// The call that it runs in.
@@ -113,23 +114,25 @@ impl Command {
         self.call.id()
     }
 
-    /// What it takes to hold it again after its guest was put back to this moment; `None` if it has
-    /// ended. For a channel that is quiet.
-    pub fn mark(&self) -> Option<CommandMark> {
-        let cell = self.call.cell();
-        (!cell.is_over()).then(|| CommandMark {
-            call: cell.id,
-            pid: cell.pid(),
-            outputs: [self.output.mark(), self.error.mark()],
+    /// What [`Command::reattach`] needs after the guest was restored; `None` if the command has ended. The
+    /// channel must be quiesced.
+    pub fn checkpoint(&self) -> Option<CommandCheckpoint> {
+        let call = self.call.state();
+        (!call.is_over()).then(|| CommandCheckpoint {
+            call: call.id,
+            pid: call.pid(),
+            outputs: [self.output.checkpoint(), self.error.checkpoint()],
         })
     }
 
-    /// The command of a mark, on a channel that was resumed from the cut at which it was marked.
-    pub(crate) fn take_up(lane: &LaneHandle, mark: &CommandMark) -> Self {
-        let outputs = [0, 1].map(|slot| Capture::resumed(&mark.outputs[slot]));
+    /// The command of a checkpoint, on a channel that was resumed from the checkpoint taken with it. Its
+    /// output begins with what had been captured then. If the call is not there, it has failed.
+    pub fn reattach(lane: &LaneHandle, checkpoint: &CommandCheckpoint) -> Self {
+        let outputs = [0, 1].map(|slot| Capture::resumed(&checkpoint.outputs[slot]));
         let [output, error] = outputs.clone();
-        let call = lane.channel().take_up(lane.lane(), mark, outputs);
+        let call = lane.channel().reattach(lane.lane(), checkpoint, outputs);
         Self {
+            lane: lane.clone(),
             call,
             output,
             error,
@@ -187,21 +190,20 @@ impl Command {
                 message: "signal".to_owned(),
             }));
         }
-        let lane = self.call.channel().lane(self.call.lane());
-        lane.call(Signal {
+        let request = Signal {
             call: self.call.id(),
             signal,
             target,
-        })
-        .await
+        };
+        self.lane.call(request).await
     }
 }
 
-/// A command that is in flight on a lane, whoever started it. Dropping it leaves the command alone.
+/// A running command of a lane, however it was started. Dropping this does not affect the command.
 #[derive(Debug)]
 pub struct InFlight {
-    channel: Channel,
-    cell: Arc<Cell>,
+    lane: LaneHandle,
+    call: Arc<CallState>,
 }
 
 impl InFlight {
@@ -210,7 +212,7 @@ impl InFlight {
     /// # Errors
     /// Why it could not be started, that it was cancelled, and the end of the session.
     pub async fn wait(&self) -> Result<Exit, CallError> {
-        self.cell.exit().await
+        self.call.exit().await
     }
 
     /// Sends a signal to it and all its descendants. Ended already is fine.
@@ -218,30 +220,34 @@ impl InFlight {
     /// # Errors
     /// As for every call.
     pub async fn signal(&self, signal: i32) -> Result<(), CallError> {
-        if self.cell.is_over() {
+        if self.call.is_over() {
             return Ok(());
         }
-        let lane = self.channel.lane(self.cell.lane);
-        lane.call(Signal {
-            call: self.cell.id,
+        let request = Signal {
+            call: self.call.id,
             signal,
             target: SignalTarget::Tree,
-        })
-        .await
+        };
+        self.lane.call(request).await
     }
 }
 
 impl LaneHandle {
-    /// The commands of this lane that have not ended and that somebody waits for or holds, oldest
-    /// first. Those of batches are not among them.
+    /// Starts a command, see [`Command::start`].
+    pub fn command(&self, exec: Exec, max_output: usize) -> Command {
+        Command::start(self, exec, max_output)
+    }
+
+    /// The commands of this lane that have not ended and whose handle still exists, oldest first. Those
+    /// of batches are not among them.
     pub fn commands_in_flight(&self) -> Vec<InFlight> {
         let calls = self.channel().shared().open_calls(self.lane());
         let commands = calls
             .into_iter()
-            .filter(|cell| matches!(cell.kind(), CallKind::Command { .. }) && !cell.is_abandoned());
-        let in_flight = commands.map(|cell| InFlight {
-            channel: self.channel().clone(),
-            cell,
+            .filter(|call| matches!(call.kind(), CallKind::Command { .. }) && !call.is_abandoned());
+        let in_flight = commands.map(|call| InFlight {
+            lane: self.clone(),
+            call,
         });
         in_flight.collect()
     }
@@ -249,9 +255,9 @@ impl LaneHandle {
     /// Whether the lane may have commands that [`SignalAll`](provium_protocol::op::SignalAll) means.
     pub fn may_have_background_commands(&self) -> bool {
         let calls = self.channel().shared().open_calls(self.lane());
-        calls.iter().any(|cell| {
+        calls.iter().any(|call| {
             matches!(
-                cell.kind(),
+                call.kind(),
                 CallKind::Command { background: true } | CallKind::Unknown
             )
         })

@@ -9,7 +9,7 @@ use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// A transport on which an agent was heard.
-pub(crate) struct Heard<S> {
+pub(crate) struct AgentHello<S> {
     /// Which of those given.
     pub(crate) index: usize,
     pub(crate) stream: S,
@@ -19,10 +19,10 @@ pub(crate) struct Heard<S> {
     pub(crate) hello: Option<Hello>,
 }
 
-type Listening<S> = Pin<Box<dyn Future<Output = Option<Heard<S>>> + Send>>;
+type Listening<S> = Pin<Box<dyn Future<Output = Option<AgentHello<S>>> + Send>>;
 
 /// The first that speaks; the others are dropped. `None` when all were closed before.
-pub(crate) async fn first_heard<S>(streams: Vec<S>) -> Option<Heard<S>>
+pub(crate) async fn first_agent<S>(streams: Vec<S>) -> Option<AgentHello<S>>
 where
     S: AsyncRead + Send + Unpin + 'static,
 {
@@ -50,7 +50,7 @@ where
     .await
 }
 
-async fn listen<S: AsyncRead + Unpin>(index: usize, mut stream: S) -> Option<Heard<S>> {
+async fn listen<S: AsyncRead + Unpin>(index: usize, mut stream: S) -> Option<AgentHello<S>> {
     let mut decoder = FrameDecoder::new();
     let mut buffer = vec![0; 4096];
     let mut after_sync = false;
@@ -61,7 +61,7 @@ async fn listen<S: AsyncRead + Unpin>(index: usize, mut stream: S) -> Option<Hea
                 Ok(Some(Item::Sync)) => after_sync = true,
                 Ok(Some(Item::Frame(frame))) if after_sync && frame.kind == FrameKind::Hello => {
                     let hello = small::<Hello>(&frame).ok();
-                    return Some(Heard {
+                    return Some(AgentHello {
                         index,
                         stream,
                         decoder,

@@ -1,10 +1,10 @@
 //! One byte channel from the guest: what has come, what may still come, and where it goes.
 //!
-//! Pure; the [cell](crate::cell) wakes whoever waits. The sum of what is held and what is granted
+//! Pure; the [state](crate::call_state) wakes whoever waits. The sum of what is held and what is granted
 //! never exceeds [`INITIAL_WINDOW`].
 
 use crate::capture::Capture;
-use crate::cut::OutputCut;
+use crate::checkpoint::OutputCheckpoint;
 use crate::error::CallError;
 use provium_protocol::frame::INITIAL_WINDOW;
 use std::collections::VecDeque;
@@ -41,7 +41,7 @@ pub(crate) struct Incoming {
     /// What the guest may still send.
     window: u32,
     /// Taken, but not granted anew.
-    owed: u32,
+    pending_grant: u32,
     ended: bool,
     claimed: bool,
 }
@@ -52,41 +52,44 @@ impl Incoming {
             sink,
             held: VecDeque::new(),
             window: INITIAL_WINDOW,
-            owed: 0,
+            pending_grant: 0,
             ended: false,
             claimed: false,
         }
     }
 
     /// A channel that goes on from a cut.
-    pub(crate) fn resumed(cut: OutputCut) -> Self {
+    pub(crate) fn resumed(checkpoint: OutputCheckpoint) -> Self {
         Self {
-            window: cut.window,
-            owed: cut.owed,
-            ended: cut.ended,
+            window: checkpoint.window,
+            pending_grant: checkpoint.pending_grant,
+            ended: checkpoint.ended,
             ..Self::new(Sink::Discard)
         }
     }
 
     /// What it is at a cut, at which `unsent` credit has not gone out. What is held belongs to
     /// somebody here, so to a copy it is as good as taken.
-    pub(crate) fn cut(&self, unsent: u32) -> OutputCut {
+    pub(crate) fn checkpoint(&self, unsent: u32) -> OutputCheckpoint {
         let held: usize = self.held.iter().map(Vec::len).sum();
         let held = u32::try_from(held).unwrap_or(u32::MAX);
-        OutputCut {
+        OutputCheckpoint {
             window: self.window.saturating_sub(unsent),
-            owed: self.owed.saturating_add(unsent).saturating_add(held),
+            pending_grant: self
+                .pending_grant
+                .saturating_add(unsent)
+                .saturating_add(held),
             ended: self.ended,
         }
     }
 
-    /// Grants all that is owed, however little; gives the credit.
+    /// Grants all that is pending_grant, however little; gives the credit.
     pub(crate) fn grant_all(&mut self) -> u32 {
         if self.ended {
             return 0;
         }
-        self.window = self.window.saturating_add(self.owed);
-        std::mem::take(&mut self.owed)
+        self.window = self.window.saturating_add(self.pending_grant);
+        std::mem::take(&mut self.pending_grant)
     }
 
     /// Keeps what comes from now on.
@@ -112,14 +115,14 @@ impl Incoming {
             Sink::Discard => {}
             Sink::Capture(capture) => capture.append(&bytes),
         }
-        Ok(self.settle(len))
+        Ok(self.count_taken(len))
     }
 
     /// The next piece and the credit to grant for it.
     pub(crate) fn take(&mut self) -> Option<(Vec<u8>, u32)> {
         let piece = self.held.pop_front()?;
         // What is held fits the window, which is a u32.
-        let grant = self.settle(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+        let grant = self.count_taken(u32::try_from(piece.len()).unwrap_or(u32::MAX));
         Some((piece, grant))
     }
 
@@ -139,7 +142,7 @@ impl Incoming {
             self.sink = Sink::Discard;
         }
         let held: usize = self.held.drain(..).map(|piece| piece.len()).sum();
-        self.settle(u32::try_from(held).unwrap_or(u32::MAX))
+        self.count_taken(u32::try_from(held).unwrap_or(u32::MAX))
     }
 
     /// No more will come; `failure` says why, when that is not as it should be.
@@ -169,13 +172,13 @@ impl Incoming {
         }
     }
 
-    fn settle(&mut self, taken: u32) -> u32 {
-        self.owed = self.owed.saturating_add(taken);
-        if self.ended || self.owed < GRANT {
+    fn count_taken(&mut self, taken: u32) -> u32 {
+        self.pending_grant = self.pending_grant.saturating_add(taken);
+        if self.ended || self.pending_grant < GRANT {
             return 0;
         }
-        self.window = self.window.saturating_add(self.owed);
-        std::mem::take(&mut self.owed)
+        self.window = self.window.saturating_add(self.pending_grant);
+        std::mem::take(&mut self.pending_grant)
     }
 }
 

@@ -1,16 +1,13 @@
-//! A lane with its operations, typed. Files are in [`files`](crate::files).
+//! A lane and the requests that can be made to it. What uses streams is in files of its own.
 
 use crate::channel::{Channel, typed};
-use crate::command::Command;
-use crate::cut::CommandMark;
 use crate::error::CallError;
 use crate::incoming::Sink;
-use crate::stream::GuestStream;
-use provium_protocol::message::SyscallResult;
-use provium_protocol::op::{Exec, Syscall, TailStart};
-use provium_protocol::{Descriptor, Lane, Op, Request};
+use provium_protocol::message::{SpawnedWorker, SyscallResult};
+use provium_protocol::op::{Batch, Syscall, WorkerSpec};
+use provium_protocol::{Lane, Op, Reply, Request, WireError};
 
-/// A process in the guest that calls are sent to. Cheap to clone.
+/// The VM or a worker of a guest, to which calls are sent. Cheap to clone.
 ///
 /// Dropping a future of it cancels the call in the guest.
 #[derive(Debug, Clone)]
@@ -20,16 +17,6 @@ pub struct LaneHandle {
 }
 
 impl LaneHandle {
-    pub(crate) fn new(channel: Channel, lane: Lane) -> Self {
-        Self { channel, lane }
-    }
-
-    /// The command of a mark, on a channel that was resumed from the cut at which it was marked: its
-    /// output begins with what had been captured then.
-    pub fn take_up(&self, mark: &CommandMark) -> Command {
-        Command::take_up(self, mark)
-    }
-
     /// The channel it is of.
     pub fn channel(&self) -> &Channel {
         &self.channel
@@ -58,30 +45,18 @@ impl LaneHandle {
         typed::<R>(call.reply().await?)
     }
 
-    /// Starts a command, see [`Command::start`].
-    pub fn command(&self, exec: Exec, max_output: usize) -> Command {
-        Command::start(self, exec, max_output)
-    }
-
-    /// Follows a file.
-    pub fn tail_file(&self, path: &[u8], start: TailStart) -> GuestStream {
-        let op = Op::TailFile {
-            path: path.to_vec(),
-            start,
-        };
-        GuestStream::new(self.channel.open(self.lane, &op))
-    }
-
-    /// What a descriptor gives, up to its end.
-    pub fn stream_fd(&self, fd: impl Into<Descriptor>) -> GuestStream {
-        let fd = fd.into();
-        GuestStream::new(self.channel.open(self.lane, &Op::StreamFd { fd }))
-    }
-
-    /// Follows an open file from its offset, which stays where it is; a pipe to its end.
-    pub fn tail_fd(&self, fd: impl Into<Descriptor>) -> GuestStream {
-        let fd = fd.into();
-        GuestStream::new(self.channel.open(self.lane, &Op::TailFd { fd }))
+    /// Runs operations in one round trip, in order; one result for each that was begun. If results grow
+    /// large, the guest stops early: send the others again.
+    ///
+    /// # Errors
+    /// As of [`LaneHandle::call`]; the failure of an operation is in its result.
+    pub async fn batch(&self, ops: Vec<Op>) -> Result<Vec<Result<Reply, WireError>>, CallError> {
+        let count = ops.len();
+        let results = self.call(Batch { ops }).await?;
+        if !(count.min(1)..=count).contains(&results.len()) {
+            return Err(CallError::Unexpected(Batch::NAME));
+        }
+        Ok(results)
     }
 
     /// Makes a raw syscall. That the syscall itself failed is a result.
@@ -95,5 +70,27 @@ impl LaneHandle {
             return Err(CallError::Unexpected(Syscall::NAME));
         }
         Ok(result)
+    }
+}
+
+impl Channel {
+    /// A lane of this guest.
+    pub fn lane(&self, lane: Lane) -> LaneHandle {
+        LaneHandle {
+            channel: self.clone(),
+            lane,
+        }
+    }
+
+    /// Starts a worker. One whose reply is not awaited any more is retired.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn spawn_worker(&self, spec: WorkerSpec) -> Result<SpawnedWorker, CallError> {
+        let worker = self.lane(Lane::VM).call(spec).await?;
+        if worker.lane < Lane::FIRST_WORKER {
+            return Err(CallError::Unexpected(WorkerSpec::NAME));
+        }
+        Ok(worker)
     }
 }

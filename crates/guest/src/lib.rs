@@ -1,39 +1,41 @@
 //! The host's end of the agent channel: calls, streams, cancel.
 //!
 //! ```text
-//!            Channel ── open, request, ping, resync
+//!   Command, GuestStream, files          commands, streams and files, above one lane
 //!               │
-//!   Call ── Input, Output, events, reply          LaneHandle, Command: the same, typed
-//!    │                  ▲
-//!    ▼                  │
-//!  outbox ── writer   reader ── what the agent sends is checked here
-//!              │        ▲
-//!              ▼        │
-//!           the agent's port (a socket of QEMU's)
+//!          LaneHandle ── call            requests to the VM or a worker
+//!               │
+//!            Channel ── open, call, ping, resync, quiesce
+//!               │
+//!             Call ── Input, Output, events, reply
+//!               │
+//!            Shared ── the session, the table of calls (CallState), the outbox
+//!             ▼    ▲
+//!         writer    reader               the reader checks everything that the agent sends
+//!             ▼    ▲
+//!        the agent's port (a socket of QEMU's)
 //! ```
 //!
-//! Life cycle: [`Channel::establish`] listens on the transports that a machine has, takes the first
-//! on which an agent announces itself, and agrees on a session with it. Calls then run side by side;
-//! each ends with exactly one reply, or with the session. After a reset the same stream carries a new
-//! session, see [`Channel::resync`]. A guest that is copied takes its session along: the copy's channel
-//! is [resumed](Channel::resume) from a [`Cut`]. A channel ends with its stream, with the last handle,
-//! or by [`Channel::shut_down`].
+//! Life cycle: [`Channel::establish`] listens on the byte streams that a machine has, takes the first
+//! on which an agent announces itself, and agrees on a session with it. Calls then run side by side.
+//! Each ends with exactly one reply, or with the session. After a reset the same stream carries a new
+//! session, see [`Channel::resync`]. The session of a saved guest is saved with it: the channel of a
+//! restored guest is [resumed](Channel::resume) from a [`ChannelCheckpoint`]. A channel ends with its
+//! stream, with the last handle, or by [`Channel::shut_down`].
 //!
-//! The agent is not trusted: what it sends is bounded before memory is given to it, and what breaks
-//! the protocol ends this channel only, with a reason that every call then gets.
+//! The agent is not trusted: what it sends is bounded before memory is allocated for it, and a
+//! violation of the protocol ends only this channel, with a reason that every call gets.
 //!
-//! This crate starts no process, knows no VM, and sets no deadlines: whoever calls bounds the wait,
-//! and dropping a future cancels in the guest what it waited for.
+//! This crate starts no process, knows no VM, and sets no deadlines. The caller bounds the wait, and
+//! dropping a future cancels the call in the guest.
 
-mod allowance;
-mod asks;
 mod blocking;
 mod call;
+mod call_state;
 mod capture;
-mod cell;
 mod channel;
+mod checkpoint;
 mod command;
-mod cut;
 mod error;
 mod establish;
 mod files;
@@ -41,27 +43,28 @@ mod handshake;
 mod incoming;
 mod kind;
 mod lane;
+mod module_provider;
 mod outbox;
 mod outgoing;
-mod quiet;
+mod quiesced;
 mod reader;
+mod reply_limits;
 mod session;
-mod shape;
 mod shared;
 mod stream;
 mod writer;
 
-pub use asks::{AnswerAsk, Answering, NoModules};
 pub use blocking::BlockingCall;
 pub use call::{Call, Input, Output};
 pub use capture::{Capture, CaptureReader, Captured, Piece};
 pub use channel::Channel;
+pub use checkpoint::{ChannelCheckpoint, CommandCheckpoint};
 pub use command::{Command, DEFAULT_MAX_OUTPUT, InFlight};
-pub use cut::{CommandMark, Cut};
 pub use error::{CallError, ChannelError, Violation};
 pub use files::MAX_FILE_IN_MEMORY;
 pub use handshake::After;
 pub use lane::LaneHandle;
-pub use quiet::Quiet;
+pub use module_provider::{ModuleProvider, ModulesFuture, NoModules};
+pub use quiesced::QuiescedChannel;
 pub use session::Announcement;
 pub use stream::GuestStream;

@@ -21,13 +21,13 @@ pub(crate) enum Sender {
     /// A call of the host's.
     Call(CallId),
     /// The answer to an ask of the agent's.
-    Answer(CallId),
+    Reply(CallId),
 }
 
 impl Sender {
     fn id(self) -> CallId {
         match self {
-            Self::Call(id) | Self::Answer(id) => id,
+            Self::Call(id) | Self::Reply(id) => id,
         }
     }
 }
@@ -113,7 +113,7 @@ impl Outbox {
     /// What goes out while words are held.
     fn fill_held(&mut self, out: &mut Vec<u8>) {
         let may = |sender: &Sender, queue: &Queue| match sender {
-            Sender::Answer(_) => true,
+            Sender::Reply(_) => true,
             Sender::Call(_) => queue.is_half_out(),
         };
         // What has begun is little: it may all go at once.

@@ -1,14 +1,14 @@
 //! A request as it is sent, with what the host must remember of it.
 
-use crate::allowance::Allowance;
 use crate::kind::CallKind;
+use crate::reply_limits::ReplyLimits;
 use provium_protocol::{AgentOp, Lane, Op, codec};
 
 /// A request that has not been sent.
 pub(crate) struct Outgoing {
     pub(crate) lane: Lane,
     pub(crate) kind: CallKind,
-    pub(crate) allowance: Allowance,
+    pub(crate) limits: ReplyLimits,
     pub(crate) message: Vec<u8>,
 }
 
@@ -18,7 +18,7 @@ impl Outgoing {
         Self {
             lane,
             kind: CallKind::of(op),
-            allowance: Allowance::of(op),
+            limits: ReplyLimits::of(op),
             message: codec::encode(op),
         }
     }
@@ -28,7 +28,7 @@ impl Outgoing {
         Self {
             lane: Lane::AGENT,
             kind: CallKind::Other,
-            allowance: Allowance::plain(),
+            limits: ReplyLimits::plain(),
             message: codec::encode(op),
         }
     }

@@ -1,17 +1,16 @@
-//! Reads what the agent sends, checks it, and brings it to whom it belongs.
+//! Reads what the agent sends, checks it, and hands it to the call it belongs to.
 //!
-//! Nothing here waits for a consumer: data beyond what was granted is a violation, so whatever comes
-//! has its place. A violation ends the session; the reader then stops reading (the guest is held
-//! back by its own port) until a new session is asked for.
+//! Nothing here waits for a consumer: data beyond the granted credit is a violation, so there is room for
+//! everything else. A violation ends the session. The reader then stops reading (the guest is held
+//! back by its own port) until a new session is requested.
 
-use crate::asks::Question;
-use crate::cell::Cell;
+use crate::call_state::CallState;
 use crate::error::{ChannelError, Violation};
-use crate::shape;
+use crate::module_provider::PendingRequest;
 use crate::shared::Shared;
 use provium_protocol::frame::{Assembler, Item, MAX_MESSAGE};
 use provium_protocol::{
-    Ask, CallId, Event, Frame, FrameDecoder, FrameKind, Hello, Reply, WireError, codec,
+    CallId, Event, Frame, FrameDecoder, FrameKind, GuestRequest, Hello, Reply, WireError, codec,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +23,7 @@ const READ: usize = 64 * 1024;
 const ASSEMBLING_LIMIT: usize = 8 * MAX_MESSAGE;
 /// Greetings that cannot be read before the agent is taken for another's.
 const BAD_GREETINGS: u32 = 3;
-/// Values in a hello, an event or an ask.
+/// Values in a hello, an event or a guest request.
 const SMALL: usize = 4096;
 
 /// The reading half of a channel.
@@ -36,7 +35,7 @@ pub(crate) struct Reader {
     replies: HashMap<CallId, PartialReply>,
     assembling: usize,
     assembling_limit: usize,
-    questions: mpsc::Sender<Question>,
+    requests: mpsc::Sender<PendingRequest>,
 }
 
 #[derive(Default)]
@@ -50,7 +49,7 @@ impl Reader {
     pub(crate) fn new(
         shared: Arc<Shared>,
         decoder: FrameDecoder,
-        questions: mpsc::Sender<Question>,
+        requests: mpsc::Sender<PendingRequest>,
     ) -> Self {
         Self {
             shared,
@@ -60,7 +59,7 @@ impl Reader {
             replies: HashMap::new(),
             assembling: 0,
             assembling_limit: ASSEMBLING_LIMIT,
-            questions,
+            requests,
         }
     }
 
@@ -70,7 +69,7 @@ impl Reader {
         loop {
             if let Err(violation) = self.drain() {
                 tracing::debug!(%violation, "the agent broke the protocol");
-                self.shared.violated(violation);
+                self.shared.on_violation(violation);
                 self.forget_replies();
                 self.shared.until_resumed().await;
                 if self.shared.is_dead() {
@@ -119,37 +118,37 @@ impl Reader {
         }
         match frame.kind {
             FrameKind::Reply => {
-                let Some(cell) = self.cell(&frame)? else {
+                let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                self.reply(&cell, &frame)
+                self.reply(&call, &frame)
             }
             FrameKind::Event => {
-                let Some(cell) = self.cell(&frame)? else {
+                let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                cell.event(small::<Event>(&frame)?)
+                call.event(small::<Event>(&frame)?)
             }
             FrameKind::Data => {
-                let Some(cell) = self.cell(&frame)? else {
+                let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
                 let channel = frame.channel;
-                let grant = cell.accept(channel, frame.payload)?;
-                self.shared.grant(&cell, channel, grant);
+                let grant = call.accept(channel, frame.payload)?;
+                self.shared.grant(&call, channel, grant);
                 Ok(())
             }
             FrameKind::End => {
-                let Some(cell) = self.cell(&frame)? else {
+                let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                cell.end(frame.channel)
+                call.end(frame.channel)
             }
             FrameKind::Credit => {
-                let Some(cell) = self.cell(&frame)? else {
+                let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                cell.credit(
+                call.credit(
                     frame
                         .granted()
                         .ok_or(Violation::Unreadable(FrameKind::Credit))?,
@@ -163,21 +162,21 @@ impl Reader {
                     Err(Violation::UnknownCall(frame.kind, frame.call))
                 }
             }
-            FrameKind::Ask => self.ask(&frame),
+            FrameKind::GuestRequest => self.guest_request(&frame),
             FrameKind::Hello
             | FrameKind::Request
             | FrameKind::Cancel
             | FrameKind::Ping
-            | FrameKind::Answer
+            | FrameKind::HostReply
             | FrameKind::Goodbye => Err(Violation::WrongKind(frame.kind)),
         }
     }
 
     /// The call that a frame is about; `None` when the session has ended meanwhile, or the frame
     /// crossed with the reply to a cancelled call.
-    fn cell(&self, frame: &Frame) -> Result<Option<Arc<Cell>>, Violation> {
+    fn call(&self, frame: &Frame) -> Result<Option<Arc<CallState>>, Violation> {
         match self.shared.call(frame.call) {
-            Some(cell) if cell.lane == frame.lane => Ok(Some(cell)),
+            Some(call) if call.lane == frame.lane => Ok(Some(call)),
             Some(_) => Err(Violation::WrongLane(frame.call)),
             None if frame.kind != FrameKind::Reply && self.shared.was_cancelled(frame.call) => {
                 Ok(None)
@@ -190,7 +189,7 @@ impl Reader {
     fn hello(&mut self, frame: &Frame) -> Result<(), Violation> {
         match small::<Hello>(frame) {
             Ok(hello) => {
-                if self.shared.greeted(hello) {
+                if self.shared.on_hello(hello) {
                     self.bad_greetings = 0;
                     self.forget_replies();
                 }
@@ -208,38 +207,41 @@ impl Reader {
         }
     }
 
-    fn reply(&mut self, cell: &Cell, frame: &Frame) -> Result<(), Violation> {
-        let allowance = cell.allowance;
-        let partial = self.replies.entry(cell.id).or_default();
+    fn reply(&mut self, call: &CallState, frame: &Frame) -> Result<(), Violation> {
+        let limits = call.limits;
+        let partial = self.replies.entry(call.id).or_default();
         partial.len += frame.payload.len();
         self.assembling += frame.payload.len();
-        if partial.len > allowance.bytes || self.assembling > self.assembling_limit {
+        if partial.len > limits.bytes || self.assembling > self.assembling_limit {
             return Err(Violation::TooLong(FrameKind::Reply));
         }
         let Some(message) = partial.assembler.push(frame)? else {
             return Ok(());
         };
         self.assembling -= partial.len;
-        self.replies.remove(&cell.id);
-        if !shape::fits(&message, allowance.values) {
-            return Err(Violation::TooLong(FrameKind::Reply));
-        }
-        let reply: Result<Reply, WireError> =
-            codec::decode(&message).map_err(|_| Violation::Unreadable(FrameKind::Reply))?;
-        self.shared.reply(cell, reply);
+        self.replies.remove(&call.id);
+        let reply: Result<Reply, WireError> = codec::decode_bounded(&message, limits.values)
+            .map_err(|error| {
+                if error.is_too_large() {
+                    Violation::TooLong(FrameKind::Reply)
+                } else {
+                    Violation::Unreadable(FrameKind::Reply)
+                }
+            })?;
+        self.shared.reply(call, reply);
         Ok(())
     }
 
-    fn ask(&self, frame: &Frame) -> Result<(), Violation> {
-        let question = Question {
+    fn guest_request(&self, frame: &Frame) -> Result<(), Violation> {
+        let pending = PendingRequest {
             session: self.shared.session(),
             lane: frame.lane,
             id: frame.call,
-            ask: small::<Ask>(frame)?,
+            request: small::<GuestRequest>(frame)?,
         };
-        self.questions
-            .try_send(question)
-            .map_err(|_| Violation::Flood(FrameKind::Ask))
+        self.requests
+            .try_send(pending)
+            .map_err(|_| Violation::Flood(FrameKind::GuestRequest))
     }
 
     fn forget_replies(&mut self) {
@@ -253,10 +255,7 @@ pub(crate) fn small<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, 
     if frame.more {
         return Err(Violation::TooLong(frame.kind));
     }
-    if !shape::fits(&frame.payload, SMALL) {
-        return Err(Violation::Unreadable(frame.kind));
-    }
-    codec::decode(&frame.payload).map_err(|_| Violation::Unreadable(frame.kind))
+    codec::decode_bounded(&frame.payload, SMALL).map_err(|_| Violation::Unreadable(frame.kind))
 }
 
 #[cfg(test)]
@@ -282,16 +281,16 @@ mod tests {
             first: None,
             answer,
         });
-        assert!(shared.greeted(agent_hello(5)));
-        let (questions, _) = mpsc::channel(1);
-        let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), questions);
+        assert!(shared.on_hello(agent_hello(5)));
+        let (requests, _) = mpsc::channel(1);
+        let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), requests);
         reader.assembling_limit = 2500;
         let calls = [(); 3].map(|()| {
             let request = Outgoing::to_lane(Lane::VM, &Op::ClockGet);
             shared.open(request, [Sink::Discard, Sink::Discard])
         });
-        let mut send = |cell: &Cell, more: bool, bytes: Vec<u8>| {
-            let mut frame = Frame::new(FrameKind::Reply, cell.lane, cell.id, bytes);
+        let mut send = |call: &CallState, more: bool, bytes: Vec<u8>| {
+            let mut frame = Frame::new(FrameKind::Reply, call.lane, call.id, bytes);
             frame.more = more;
             reader.decoder.push(&frame.to_bytes());
             reader.drain()

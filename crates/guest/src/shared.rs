@@ -6,18 +6,18 @@
 //! | open | run | a reboot, a violation, a resync → over |
 //! | dead | fail at once, with the reason | never |
 //!
-//! Lock order: the core, then a cell. No lock is held across an await.
+//! Lock order: the core, then a call. No lock is held across an await.
 //!
 //! Long because whatever changes the table, the outbox or the phase does so here, under the one lock.
 
-use crate::allowance::Allowance;
-use crate::cell::{Cell, Leftover};
-use crate::cut::{CallCut, Cut};
+use crate::call_state::{AbandonAction, CallState};
+use crate::checkpoint::{CallCheckpoint, ChannelCheckpoint};
 use crate::error::{CallError, ChannelError, Violation};
 use crate::incoming::Sink;
 use crate::kind::CallKind;
 use crate::outbox::{CHUNK, Outbox, Sender};
 use crate::outgoing::Outgoing;
+use crate::reply_limits::ReplyLimits;
 use crate::session::{Announcement, Identity};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::op::Quiesce;
@@ -56,7 +56,7 @@ pub(crate) struct Shared {
 struct Core {
     phase: Phase,
     session: u64,
-    calls: HashMap<CallId, Arc<Cell>>,
+    calls: HashMap<CallId, Arc<CallState>>,
     cancelled: VecDeque<CallId>,
     /// A ping that nobody waits for keeps its id until it is answered.
     pings: HashMap<CallId, oneshot::Sender<()>>,
@@ -91,7 +91,7 @@ pub(crate) type FirstRequest = Box<dyn FnOnce() -> AgentOp + Send>;
 pub(crate) struct Opened {
     pub(crate) hello: Hello,
     /// The call of the [`FirstRequest`].
-    pub(crate) first: Option<Arc<Cell>>,
+    pub(crate) first: Option<Arc<CallState>>,
 }
 
 impl fmt::Debug for Awaiting {
@@ -135,7 +135,7 @@ impl Shared {
     // Calls.
 
     /// Makes a call. When that cannot be, its outcome says so at once.
-    pub(crate) fn open(&self, request: Outgoing, sinks: [Sink; 2]) -> Arc<Cell> {
+    pub(crate) fn open(&self, request: Outgoing, sinks: [Sink; 2]) -> Arc<CallState> {
         let refusal = {
             let mut core = self.lock();
             match &core.phase {
@@ -145,22 +145,19 @@ impl Shared {
                     limit: MAX_MESSAGE,
                 },
                 Phase::Open => {
-                    let cell = core.open(request, sinks);
+                    let call = core.open(request, sinks);
                     drop(core);
                     self.outgoing.notify_one();
-                    return cell;
+                    return call;
                 }
             }
         };
         let Outgoing {
-            lane,
-            allowance,
-            kind,
-            ..
+            lane, limits, kind, ..
         } = request;
-        let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
-        cell.finish(Err(refusal));
-        Arc::new(cell)
+        let call = CallState::new(CallId(0), lane, limits, kind, sinks);
+        call.finish(Err(refusal));
+        Arc::new(call)
     }
 
     /// Makes a call whose outcome nobody waits for.
@@ -170,24 +167,24 @@ impl Shared {
     }
 
     /// The calls of a lane that are open and that somebody waits for, oldest first.
-    pub(crate) fn open_calls(&self, lane: Lane) -> Vec<Arc<Cell>> {
+    pub(crate) fn open_calls(&self, lane: Lane) -> Vec<Arc<CallState>> {
         let core = self.lock();
-        let of_lane = |cell: &&Arc<Cell>| cell.lane == lane && !cell.is_over();
+        let of_lane = |call: &&Arc<CallState>| call.lane == lane && !call.is_over();
         let mut calls: Vec<_> = core.calls.values().filter(of_lane).cloned().collect();
         drop(core);
-        calls.sort_by_key(|cell| (cell.opened, cell.id));
+        calls.sort_by_key(|call| (call.opened, call.id));
         calls
     }
 
     /// The lanes that have open calls, in order.
     pub(crate) fn lanes_in_use(&self) -> BTreeSet<Lane> {
-        self.lock().calls.values().map(|cell| cell.lane).collect()
+        self.lock().calls.values().map(|call| call.lane).collect()
     }
 
     // Cuts.
 
     /// Holds back what has not begun to go out, and asks the agent to be quiet.
-    pub(crate) fn begin_quiet(&self) -> Result<Arc<Cell>, CallError> {
+    pub(crate) fn begin_quiesce(&self) -> Result<Arc<CallState>, CallError> {
         let mut core = self.lock();
         if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
             return Err(CallError::Channel(Arc::clone(reason)));
@@ -202,39 +199,39 @@ impl Shared {
             return Err(CallError::Unexpected(Quiesce::NAME));
         }
         let sinks = [Sink::Discard, Sink::Discard];
-        let cell = Arc::new(Cell::new(
+        let call = Arc::new(CallState::new(
             id,
             request.lane,
-            request.allowance,
+            request.limits,
             request.kind,
             sinks,
         ));
-        core.calls.insert(id, Arc::clone(&cell));
+        core.calls.insert(id, Arc::clone(&call));
         drop(core);
         self.outgoing.notify_one();
-        Ok(cell)
+        Ok(call)
     }
 
     /// Lets everything go out again. Something does: the agent waits for a word.
-    pub(crate) fn end_quiet(&self) {
+    pub(crate) fn end_quiesce(&self) {
         self.lock().outbox.release();
         // A session that is over has nobody to wake.
         let _ = self.ping();
     }
 
     /// This side's half of the channel, which is silent.
-    pub(crate) fn cut(&self, transport: usize) -> Cut {
+    pub(crate) fn checkpoint(&self, transport: usize) -> ChannelCheckpoint {
         let core = self.lock();
-        let mut calls: Vec<CallCut> = core
+        let mut calls: Vec<CallCheckpoint> = core
             .calls
             .values()
-            .filter_map(|cell| {
-                let input = core.outbox.unsent_input(cell.id)?;
-                Some(cell.cut(core.outbox.unsent_credit(cell.id), input))
+            .filter_map(|call| {
+                let input = core.outbox.unsent_input(call.id)?;
+                Some(call.checkpoint(core.outbox.unsent_credit(call.id), input))
             })
             .collect();
         calls.sort_by_key(|call| call.id);
-        Cut {
+        ChannelCheckpoint {
             session: core.session,
             transport,
             last_id: core.last_id,
@@ -243,18 +240,18 @@ impl Shared {
     }
 
     /// A channel in the session of a cut, with its calls, which nobody holds.
-    pub(crate) fn resumed(identity: Identity, cut: &Cut) -> Self {
+    pub(crate) fn resumed(identity: Identity, checkpoint: &ChannelCheckpoint) -> Self {
         let shared = Self::new(identity, None);
         let mut core = shared.lock();
         core.phase = Phase::Open;
-        core.session = cut.session;
-        core.last_id = cut.last_id;
-        for call in &cut.calls {
-            let cell = Arc::new(Cell::resumed(call));
-            let grants = cell.grant_all();
-            core.calls.insert(call.id, Arc::clone(&cell));
+        core.session = checkpoint.session;
+        core.last_id = checkpoint.last_id;
+        for call in &checkpoint.calls {
+            let call = Arc::new(CallState::resumed(call));
+            let grants = call.grant_all();
+            core.calls.insert(call.id, Arc::clone(&call));
             for (channel, bytes) in [Channel::Output, Channel::Error].into_iter().zip(grants) {
-                core.grant(&cell, channel, bytes);
+                core.grant(&call, channel, bytes);
             }
         }
         drop(core);
@@ -262,25 +259,25 @@ impl Shared {
     }
 
     /// A call that is not there any more.
-    pub(crate) fn lost(&self, lane: Lane) -> Arc<Cell> {
+    pub(crate) fn missing(&self, lane: Lane) -> Arc<CallState> {
         let sinks = [Sink::Discard, Sink::Discard];
-        let (allowance, kind) = (Allowance::plain(), CallKind::Other);
-        let cell = Cell::new(CallId(0), lane, allowance, kind, sinks);
-        cell.finish(Err(CallError::Unexpected("take up")));
-        Arc::new(cell)
+        let (limits, kind) = (ReplyLimits::plain(), CallKind::Other);
+        let call = CallState::new(CallId(0), lane, limits, kind, sinks);
+        call.finish(Err(CallError::Unexpected("reattach")));
+        Arc::new(call)
     }
 
     // Calls' ends.
 
     /// Has the guest end a call whose reply is still wanted.
-    pub(crate) fn cancel(&self, cell: &Cell) {
-        if cell.is_over() {
+    pub(crate) fn cancel(&self, call: &CallState) {
+        if call.is_over() {
             return;
         }
         let mut core = self.lock();
-        let unsent = core.outbox.cancel(cell.lane, cell.id);
+        let unsent = core.outbox.cancel(call.lane, call.id);
         if unsent {
-            core.calls.remove(&cell.id);
+            core.calls.remove(&call.id);
         }
         drop(core);
         if unsent {
@@ -289,21 +286,21 @@ impl Shared {
                 errno: 0,
                 message: "cancelled".to_owned(),
             });
-            cell.finish(Err(cancelled));
+            call.finish(Err(cancelled));
         }
         self.outgoing.notify_one();
     }
 
     /// Gives a call up: cancels it if it is open, and takes back what it gave.
-    pub(crate) fn abandon(&self, cell: &Cell) {
+    pub(crate) fn abandon(&self, call: &CallState) {
         let mut core = self.lock();
-        match cell.abandon() {
-            Leftover::Nothing => {}
-            Leftover::Cancel => {
-                if core.outbox.cancel(cell.lane, cell.id) {
+        match call.abandon() {
+            AbandonAction::Nothing => {}
+            AbandonAction::Cancel => {
+                if core.outbox.cancel(call.lane, call.id) {
                     // It was never made, so no reply will come for those who still wait.
-                    core.calls.remove(&cell.id);
-                    cell.finish(Err(CallError::Remote(WireError {
+                    core.calls.remove(&call.id);
+                    call.finish(Err(CallError::Remote(WireError {
                         kind: ErrorKind::Cancelled,
                         errno: 0,
                         message: "cancelled".to_owned(),
@@ -311,14 +308,14 @@ impl Shared {
                 }
                 for (channel, bytes) in [Channel::Output, Channel::Error]
                     .into_iter()
-                    .zip(cell.discard(true))
+                    .zip(call.discard(true))
                 {
-                    core.grant(cell, channel, bytes);
+                    core.grant(call, channel, bytes);
                 }
                 drop(core);
                 self.outgoing.notify_one();
             }
-            Leftover::Undo(lane, op) => {
+            AbandonAction::Undo(lane, op) => {
                 drop(core);
                 self.open_detached(lane, &op);
             }
@@ -326,13 +323,13 @@ impl Shared {
     }
 
     /// Puts as much of `bytes` on the input channel as may go; 0: wait for room.
-    pub(crate) fn offer_input(&self, cell: &Cell, bytes: &[u8]) -> Result<usize, CallError> {
+    pub(crate) fn offer_input(&self, call: &CallState, bytes: &[u8]) -> Result<usize, CallError> {
         let mut core = self.lock();
-        let wanted = bytes.len().min(CHUNK).min(core.outbox.room(cell.id));
-        let len = cell.spend(wanted)?;
+        let wanted = bytes.len().min(CHUNK).min(core.outbox.room(call.id));
+        let len = call.spend(wanted)?;
         if len > 0 {
             core.outbox
-                .data(cell.lane, cell.id, Channel::Input, bytes[..len].to_vec());
+                .data(call.lane, call.id, Channel::Input, bytes[..len].to_vec());
             drop(core);
             self.outgoing.notify_one();
         }
@@ -340,11 +337,11 @@ impl Shared {
     }
 
     /// Ends the input channel; false when it had ended.
-    pub(crate) fn finish_input(&self, cell: &Cell) -> bool {
+    pub(crate) fn finish_input(&self, call: &CallState) -> bool {
         let mut core = self.lock();
-        let first = cell.finish_input();
+        let first = call.finish_input();
         if first {
-            core.outbox.end(cell.lane, cell.id, Channel::Input);
+            core.outbox.end(call.lane, call.id, Channel::Input);
             drop(core);
             self.outgoing.notify_one();
         }
@@ -352,9 +349,9 @@ impl Shared {
     }
 
     /// Grants the guest more of a channel.
-    pub(crate) fn grant(&self, cell: &Cell, channel: Channel, bytes: u32) {
+    pub(crate) fn grant(&self, call: &CallState, channel: Channel, bytes: u32) {
         if bytes > 0 {
-            self.lock().grant(cell, channel, bytes);
+            self.lock().grant(call, channel, bytes);
             self.outgoing.notify_one();
         }
     }
@@ -401,7 +398,7 @@ impl Shared {
         std::mem::take(&mut self.lock().stale_bytes)
     }
 
-    pub(crate) fn call(&self, id: CallId) -> Option<Arc<Cell>> {
+    pub(crate) fn call(&self, id: CallId) -> Option<Arc<CallState>> {
         self.lock().calls.get(&id).cloned()
     }
 
@@ -411,17 +408,17 @@ impl Shared {
     }
 
     /// Ends a call with its reply and frees its id.
-    pub(crate) fn reply(&self, cell: &Cell, reply: Result<Reply, WireError>) {
+    pub(crate) fn reply(&self, call: &CallState, reply: Result<Reply, WireError>) {
         {
             let mut core = self.lock();
-            core.calls.remove(&cell.id);
-            core.outbox.forget(cell.id);
-            if cell.is_abandoned() {
+            core.calls.remove(&call.id);
+            core.outbox.forget(call.id);
+            if call.is_abandoned() {
                 core.cancelled.truncate(LATE_LIMIT - 1);
-                core.cancelled.push_front(cell.id);
+                core.cancelled.push_front(call.id);
             }
         }
-        if let Some((lane, op)) = cell.finish(reply.map_err(CallError::Remote)) {
+        if let Some((lane, op)) = call.finish(reply.map_err(CallError::Remote)) {
             self.open_detached(lane, &op);
         }
     }
@@ -434,7 +431,7 @@ impl Shared {
     }
 
     /// A hello has come. True when it opens a session.
-    pub(crate) fn greeted(&self, hello: Hello) -> bool {
+    pub(crate) fn on_hello(&self, hello: Hello) -> bool {
         let mut core = self.lock();
         let verdict = self.identity.check(&hello);
         if hello.session == 0 {
@@ -488,7 +485,7 @@ impl Shared {
     }
 
     /// The agent broke the protocol: the session ends, and nothing is read until the next one.
-    pub(crate) fn violated(&self, violation: Violation) {
+    pub(crate) fn on_violation(&self, violation: Violation) {
         let mut core = self.lock();
         if matches!(core.phase, Phase::Open) {
             let reason = core.end_session(ChannelError::Violation(violation));
@@ -513,14 +510,14 @@ impl Shared {
     pub(crate) fn fill(&self, out: &mut Vec<u8>, limit: usize) {
         let mut core = self.lock();
         for id in core.outbox.fill(out, limit) {
-            if let Some(cell) = core.calls.get(&id) {
-                cell.input_ready.notify_one();
+            if let Some(call) = core.calls.get(&id) {
+                call.input_ready.notify_one();
             }
         }
     }
 
     /// Sends an answer, unless its session is over; the receiver is told when it is out.
-    pub(crate) fn send_answer(
+    pub(crate) fn send_reply(
         &self,
         session: u64,
         lane: Lane,
@@ -533,9 +530,9 @@ impl Shared {
         }
         let (done, sent) = oneshot::channel();
         core.outbox.message(
-            Sender::Answer(id),
+            Sender::Reply(id),
             lane,
-            FrameKind::Answer,
+            FrameKind::HostReply,
             bytes,
             Some(done),
         );
@@ -630,24 +627,24 @@ impl Core {
     }
 
     /// Makes a call of an open session.
-    fn open(&mut self, request: Outgoing, sinks: [Sink; 2]) -> Arc<Cell> {
+    fn open(&mut self, request: Outgoing, sinks: [Sink; 2]) -> Arc<CallState> {
         let Outgoing {
             lane,
             kind,
-            allowance,
+            limits,
             message,
         } = request;
         let id = self.free_id();
-        let cell = Arc::new(Cell::new(id, lane, allowance, kind, sinks));
-        self.calls.insert(id, Arc::clone(&cell));
+        let call = Arc::new(CallState::new(id, lane, limits, kind, sinks));
+        self.calls.insert(id, Arc::clone(&call));
         self.outbox
             .message(Sender::Call(id), lane, FrameKind::Request, message, None);
-        cell
+        call
     }
 
-    fn grant(&mut self, cell: &Cell, channel: Channel, bytes: u32) {
-        if bytes > 0 && self.calls.contains_key(&cell.id) && !cell.is_over() {
-            self.outbox.credit(cell.lane, cell.id, channel, bytes);
+    fn grant(&mut self, call: &CallState, channel: Channel, bytes: u32) {
+        if bytes > 0 && self.calls.contains_key(&call.id) && !call.is_over() {
+            self.outbox.credit(call.lane, call.id, channel, bytes);
         }
     }
 
@@ -658,8 +655,8 @@ impl Core {
         }
         let reason = Arc::new(reason);
         self.phase = Phase::Over(Arc::clone(&reason));
-        for (_, cell) in self.calls.drain() {
-            cell.finish(Err(CallError::Channel(Arc::clone(&reason))));
+        for (_, call) in self.calls.drain() {
+            call.finish(Err(CallError::Channel(Arc::clone(&reason))));
         }
         self.pings.clear();
         self.cancelled.clear();

@@ -1,8 +1,10 @@
-//! Bytes that a guest gives for as long as one listens: a tail, a descriptor's content.
+//! Streams of bytes from a guest: a file that is followed, the content of a descriptor.
 
 use crate::call::{Call, Output};
 use crate::error::CallError;
-use provium_protocol::{Channel as Stream, Reply};
+use crate::lane::LaneHandle;
+use provium_protocol::op::TailStart;
+use provium_protocol::{Channel as Stream, Descriptor, Op, Reply};
 
 /// The output of one call, with its outcome at the end. Dropping it ends the call in the guest.
 #[derive(Debug)]
@@ -52,5 +54,28 @@ impl GuestStream {
     /// Bytes given so far.
     pub fn received(&self) -> u64 {
         self.received
+    }
+}
+
+impl LaneHandle {
+    /// Follows a file.
+    pub fn tail_file(&self, path: &[u8], start: TailStart) -> GuestStream {
+        let op = Op::TailFile {
+            path: path.to_vec(),
+            start,
+        };
+        GuestStream::new(self.channel().open(self.lane(), &op))
+    }
+
+    /// Reads a descriptor to its end.
+    pub fn stream_fd(&self, fd: impl Into<Descriptor>) -> GuestStream {
+        let fd = fd.into();
+        GuestStream::new(self.channel().open(self.lane(), &Op::StreamFd { fd }))
+    }
+
+    /// Follows an open file from its offset, which stays where it is; a pipe to its end.
+    pub fn tail_fd(&self, fd: impl Into<Descriptor>) -> GuestStream {
+        let fd = fd.into();
+        GuestStream::new(self.channel().open(self.lane(), &Op::TailFd { fd }))
     }
 }

@@ -6,7 +6,7 @@ use provium_guest::{After, Channel, ChannelError, NoModules, Violation};
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::op::{ClockGet, Exec, Program, Stdin};
 use provium_protocol::{
-    Ask, CallId, Channel as Stream, Event, Frame, FrameError, FrameKind, Lane, Op, Reply,
+    CallId, Channel as Stream, Event, Frame, FrameError, FrameKind, GuestRequest, Lane, Op, Reply,
     WireError, codec,
 };
 use provium_testkit::{BUILD, Dice, FakeAgent, Leaks, ModelGuest, Serving, host_hello};
@@ -94,7 +94,7 @@ async fn wrong_ids_lanes_and_kinds() {
         FrameKind::Request,
         FrameKind::Cancel,
         FrameKind::Ping,
-        FrameKind::Answer,
+        FrameKind::HostReply,
         FrameKind::Hello,
     ] {
         let wrong = misbehave(Op::ClockGet, |frame| {
@@ -155,7 +155,7 @@ async fn messages_without_end() {
     };
     let endless = misbehave(all, |frame| fragments(FrameKind::Reply, frame, 2300));
     assert_eq!(endless.await, Violation::TooLong(FrameKind::Reply));
-    for kind in [FrameKind::Event, FrameKind::Ask] {
+    for kind in [FrameKind::Event, FrameKind::GuestRequest] {
         let cut = misbehave(Op::ClockGet, |frame| fragments(kind, frame, 1));
         assert_eq!(cut.await, Violation::TooLong(kind));
     }
@@ -173,7 +173,9 @@ async fn replies_that_grow_when_they_are_decoded() {
     });
     assert_eq!(grown.await, Violation::TooLong(FrameKind::Reply));
     let nested = misbehave(Op::ClockGet, |frame| {
-        Frame::new(FrameKind::Reply, frame.lane, frame.call, vec![0x91; 60_000]).to_bytes()
+        // A batch of a batch of a batch …
+        let message = b"\x81\xa2Ok\x81\xa5Batch\x91".repeat(4_000);
+        Frame::new(FrameKind::Reply, frame.lane, frame.call, message).to_bytes()
     });
     assert_eq!(nested.await, Violation::TooLong(FrameKind::Reply));
     let unreadable = misbehave(Op::ClockGet, |frame| {
@@ -191,16 +193,16 @@ async fn floods() {
             .repeat(100)
     });
     assert_eq!(events.await, Violation::Flood(FrameKind::Event));
-    let asks = misbehave(Op::ClockGet, |_| {
-        let ask = codec::encode(&Ask::Module {
+    let flood = misbehave(Op::ClockGet, |_| {
+        let ask = codec::encode(&GuestRequest::Module {
             name: "x".to_owned(),
         });
         // The host answers, but the agent does not read.
-        Frame::new(FrameKind::Ask, Lane::AGENT, CallId(1), ask)
+        Frame::new(FrameKind::GuestRequest, Lane::AGENT, CallId(1), ask)
             .to_bytes()
             .repeat(100_000)
     });
-    assert_eq!(asks.await, Violation::Flood(FrameKind::Ask));
+    assert_eq!(flood.await, Violation::Flood(FrameKind::GuestRequest));
 }
 
 #[tokio::test]

@@ -97,14 +97,14 @@ async fn a_command_that_is_given_up_is_cancelled_for_all_who_wait() {
         .lane(OWNER)
         .command(shell("wait", Stdin::Null, true), 100);
     command.started().await.unwrap();
-    let (ended, ()) = tokio::join!(command.wait(), async { command.give_up() });
+    let (ended, ()) = tokio::join!(command.wait(), async { command.abandon() });
     assert_eq!(ended.unwrap_err().kind(), Some(ErrorKind::Cancelled));
     assert_eq!(guest.running(), 0);
     // One whose request has not gone out yet is never made, and its end is told all the same.
     let command = channel
         .lane(OWNER)
         .command(shell("wait", Stdin::Null, true), 100);
-    command.give_up();
+    command.abandon();
     let ended = timeout(LONG, command.wait()).await.unwrap();
     assert_eq!(ended.unwrap_err().kind(), Some(ErrorKind::Cancelled));
 }

@@ -1,12 +1,14 @@
 //! Greeting, transports, reboots, resync, the end.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use provium_guest::{After, AnswerAsk, Answering, CallError, Channel, ChannelError, NoModules};
+use provium_guest::{
+    After, CallError, Channel, ChannelError, ModuleProvider, ModulesFuture, NoModules,
+};
 use provium_protocol::frame::SYNC;
 use provium_protocol::message::ModuleFile;
 use provium_protocol::op::{ClockGet, SetIdentity};
 use provium_protocol::{
-    AgentOp, Answer, Ask, CallId, Frame, FrameKind, Hello, Lane, Op, Reply, codec,
+    AgentOp, CallId, Frame, FrameKind, GuestRequest, Hello, HostReply, Lane, Op, Reply, codec,
 };
 use provium_testkit::{BUILD, FakeAgent, agent_hello, host_hello};
 use serde_bytes::ByteBuf;
@@ -309,12 +311,11 @@ async fn shutting_down_tells_the_reason_to_every_call() {
 
 struct Modules;
 
-impl AnswerAsk for Modules {
-    fn answer(&self, ask: Ask) -> Answering<'_> {
-        let Ask::Module { name } = ask;
+impl ModuleProvider for Modules {
+    fn modules(&self, name: String) -> ModulesFuture<'_> {
         Box::pin(async move {
             let object = ByteBuf::from(vec![b'm'; 300_000]);
-            Answer::Modules(vec![ModuleFile { name, object }])
+            vec![ModuleFile { name, object }]
         })
     }
 }
@@ -326,12 +327,12 @@ async fn asks_are_answered() {
     let (established, _) = tokio::join!(timeout(LONG, establish), agent.greet());
     let _channel = established.unwrap().unwrap();
     for id in [4, 5] {
-        let ask = Ask::Module {
+        let ask = GuestRequest::Module {
             name: format!("fs-{id}"),
         };
         agent
             .send(&Frame::new(
-                FrameKind::Ask,
+                FrameKind::GuestRequest,
                 Lane::AGENT,
                 CallId(id),
                 codec::encode(&ask),
@@ -342,13 +343,13 @@ async fn asks_are_answered() {
         let mut message = Vec::new();
         loop {
             let frame = agent.next_frame().await;
-            assert_eq!((frame.kind, frame.call), (FrameKind::Answer, CallId(id)));
+            assert_eq!((frame.kind, frame.call), (FrameKind::HostReply, CallId(id)));
             message.extend(frame.payload);
             if !frame.more {
                 break;
             }
         }
-        let Answer::Modules(modules) = codec::decode(&message).unwrap();
+        let HostReply::Modules(modules) = codec::decode(&message).unwrap();
         assert_eq!(modules[0].name, format!("fs-{id}"));
         assert_eq!(modules[0].object.len(), 300_000);
     }

@@ -1,11 +1,11 @@
-//! What can go wrong while an image is made.
+//! Errors of preparing an image.
 
 use camino::Utf8PathBuf;
 use provium_process::ProcessError;
 use provium_store::StoreError;
 use std::io;
 
-/// Why there is no image to boot from.
+/// Why an image cannot be prepared.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// The cache.
@@ -16,7 +16,7 @@ pub enum ImageError {
     Read {
         /// The file.
         path: Utf8PathBuf,
-        /// The kernel's word.
+        /// The kernel's error.
         source: io::Error,
     },
     /// A file that should be a kernel.
@@ -36,7 +36,7 @@ pub enum ImageError {
         why: String,
     },
     /// A root folder without a kernel.
-    #[error("the root `{root}` holds no kernel; looked for {}", looked.join(", "))]
+    #[error("the root `{root}` does not contain a kernel; looked for {}", looked.join(", "))]
     NoKernel {
         /// The folder.
         root: Utf8PathBuf,
@@ -52,18 +52,18 @@ pub enum ImageError {
     /// A module that a profile names is not among the kernel's.
     #[error("kernel {release} has no module `{name}`")]
     UnknownModule {
-        /// As it was asked for.
+        /// As the profile gives it.
         name: String,
         /// The kernel's release.
         release: String,
     },
-    /// Modules are asked for where only a kernel is known.
+    /// A module is requested for a kernel whose modules are not known.
     #[error(
-        "module `{name}` cannot be found: no modules are known for this kernel; give the profile \
-         their `modules_dir`, or a `root` that holds lib/modules, or build the module in"
+        "cannot find module `{name}`: the modules of this kernel are not known; set `modules_dir` in \
+         the profile, or a `root` that contains lib/modules, or build the module into the kernel"
     )]
     NoModules {
-        /// As it was asked for.
+        /// As the profile gives it.
         name: String,
     },
     /// A module's file is not what it should be.
@@ -82,8 +82,8 @@ pub enum ImageError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A tool could not be run.
-    #[error("a tool that makes the default guest failed")]
+    /// A tool cannot be run.
+    #[error("cannot run a tool that makes the default guest")]
     Tool(#[from] ProcessError),
     /// A tool ran and failed.
     #[error("`{command}` {how}: {said}")]
@@ -96,7 +96,7 @@ pub enum ImageError {
         said: String,
     },
     /// A package is not what it should be.
-    #[error("package `{file}` cannot be unpacked: {why}")]
+    #[error("cannot unpack package `{file}`: {why}")]
     BadPackage {
         /// Its file.
         file: String,
@@ -119,8 +119,8 @@ pub enum ImageError {
     },
     /// Packages of a profile could not be fetched or unpacked.
     #[error(
-        "cannot prepare the packages {packages}: {why}; check the names and that a package mirror \
-         can be reached"
+        "cannot prepare the packages {packages}: {why}; check the names, and that a package mirror \
+         is reachable"
     )]
     Packages {
         /// The names, as people read a list.
@@ -128,19 +128,19 @@ pub enum ImageError {
         /// Why.
         why: String,
     },
-    /// Neither download nor this host can give a default guest.
+    /// The default guest can be made neither by a download nor from this host's files.
     #[error(
-        "no default guest could be made: downloading it failed ({download}), and this host's own \
-         kernel does not serve ({host}); connect to a package mirror and run `provium setup`, or \
-         give the profile a `kernel` and an `initrd` of its own"
+        "cannot make the default guest: the download failed ({download}), and this host's own kernel \
+         cannot be used ({host}); make a package mirror reachable and run `provium setup`, or set \
+         `kernel` and `initrd` in the profile"
     )]
     NoDefaultGuest {
         /// Why the download failed.
         download: String,
-        /// Why the host's own kernel does not serve.
+        /// Why the host's own kernel cannot be used.
         host: String,
     },
-    /// Something of ours is broken.
+    /// A bug of Provium.
     #[error("{what} (a bug in provium; please report it)")]
     Bug {
         /// What.

@@ -21,7 +21,7 @@ pub fn cpio(bytes: &[u8]) {
 /// A package of the distribution, unpacked into a tree.
 pub fn deb(bytes: &[u8]) {
     let mut tree = Tree::default();
-    // What is no package says so; that it leaves the root is refused by the tree itself.
+    // Other files are refused; the tree refuses paths outside of its root.
     let _ = unpack_package(&mut tree, bytes, "fuzzed.deb");
 }
 
@@ -40,7 +40,7 @@ mod tests {
     use crate::elf;
     use crate::guest::example_package;
     use crate::kernel::around;
-    use crate::tree::Node;
+    use crate::node::Node;
     use provium_testkit::replay;
 
     #[test]

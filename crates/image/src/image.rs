@@ -3,9 +3,10 @@
 use crate::cpio::{self, file_type};
 use crate::error::ImageError;
 use crate::modules::ModuleIndex;
-use crate::tree::{Node, Tree};
+use crate::node::Node;
+use crate::tree::Tree;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::Entry;
+use provium_store::CacheEntry;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -26,7 +27,7 @@ pub struct GuestImage {
     pub init: Vec<String>,
     /// A hash of all the content.
     pub id: String,
-    pub(crate) held: Vec<Arc<Entry>>,
+    pub(crate) held: Vec<Arc<CacheEntry>>,
     pub(crate) layout: Arc<OnceLock<Layout>>,
 }
 

@@ -1,4 +1,4 @@
-//! Makes images, and keeps what took long.
+//! Makes images, and keeps in the cache what takes long to make.
 
 use crate::error::ImageError;
 use crate::image::GuestImage;
@@ -8,7 +8,7 @@ use crate::modules::{self, ModuleIndex};
 use crate::progress::{Progress, report};
 use crate::root::Root;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::{Bucket, Cache, Entry, Key, KeyBuilder};
+use provium_store::{Bucket, Cache, CacheEntry, Key, KeyBuilder};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -23,10 +23,10 @@ const GUESTS: u32 = 1;
 const VMLINUX: &str = "vmlinux";
 const ARCHIVES: &str = "initrd.cpio";
 pub(crate) const INDEX: &str = "modules.json";
-/// Stands for a file that is to be used as it is.
+/// A marker in place of a file that is used unchanged.
 const AS_IT_IS: &str = "as-it-is";
 
-/// Makes images over a cache.
+/// Makes images, with a cache.
 pub struct Images {
     kernels: Bucket,
     initrds: Bucket,
@@ -45,19 +45,19 @@ impl fmt::Debug for Images {
 }
 
 /// A file ready to boot from.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedFile {
     pub(crate) path: Utf8PathBuf,
     /// The file that the user gave.
     pub(crate) given: Utf8PathBuf,
     /// Hash of the file that the user gave.
     pub(crate) hash: Key,
-    pub(crate) held: Option<Arc<Entry>>,
+    pub(crate) held: Option<Arc<CacheEntry>>,
     /// What the kernel says its release is.
     pub(crate) release: Option<String>,
 }
 
 impl Images {
-    /// Images over the cache in `cache_dir`, which is made if it is not there.
+    /// Opens the cache in `cache_dir`, and makes it if it does not exist.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -149,7 +149,7 @@ impl Images {
     /// The modules of a kernel in the folder that a profile names for them.
     async fn modules_of(
         &self,
-        kernel: &Prepared,
+        kernel: &PreparedFile,
         folder: Option<&Utf8Path>,
     ) -> Result<Option<(ModuleIndex, Key)>, ImageError> {
         let Some(folder) = folder else {
@@ -169,7 +169,7 @@ impl Images {
     /// RAM file system of its own, only kernel and modules are taken from the folder.
     ///
     /// # Errors
-    /// If there is no kernel, or something cannot be read.
+    /// If the kernel is missing, or a file cannot be read.
     pub async fn from_root(
         &self,
         dir: &Utf8Path,
@@ -193,7 +193,7 @@ impl Images {
     }
 
     /// A kernel, unpacked if it can be.
-    pub(crate) async fn kernel(&self, path: &Utf8Path) -> Result<Prepared, ImageError> {
+    pub(crate) async fn kernel(&self, path: &Utf8Path) -> Result<PreparedFile, ImageError> {
         let (bytes, hash) = read(path).await?;
         let release = kernel::release(&bytes);
         let what = format!("the unpacked kernel of `{path}`");
@@ -213,12 +213,12 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .kernels
-            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
         Ok(prepared(path, hash, entry, VMLINUX, release))
     }
 
-    async fn initrd(&self, path: &Utf8Path) -> Result<Prepared, ImageError> {
+    async fn initrd(&self, path: &Utf8Path) -> Result<PreparedFile, ImageError> {
         let (bytes, hash) = read(path).await?;
         let what = format!("the unpacked `{path}`");
         let source = path.to_owned();
@@ -237,14 +237,14 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .initrds
-            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
         Ok(prepared(path, hash, entry, ARCHIVES, None))
     }
 
     /// The archive of a root folder. Kept by what `stat` says of each file, so that an unchanged
     /// folder is not read again.
-    async fn root_archive(&self, dir: &Utf8Path, root: Root) -> Result<Prepared, ImageError> {
+    async fn root_archive(&self, dir: &Utf8Path, root: Root) -> Result<PreparedFile, ImageError> {
         let (tree, hash) = blocking(move || {
             let tree = root.tree()?;
             let hash = tree.stamp()?;
@@ -271,7 +271,7 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .roots
-            .get_or_make::<ImageError, _>(&hash, &notify, make)
+            .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
         Ok(prepared(dir, hash, entry, ARCHIVES, None))
     }
@@ -310,7 +310,7 @@ impl Images {
         let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
         let entry = self
             .modules
-            .get_or_make::<ImageError, _>(&key, &notify, make)
+            .get_or_build::<ImageError, _>(&key, &notify, make)
             .await?;
         Ok((read_index(&entry, folder)?, key))
     }
@@ -318,8 +318,8 @@ impl Images {
 
 /// Puts an image together; its id covers all of its parts.
 pub(crate) fn assemble(
-    kernel: Prepared,
-    initrds: Vec<Prepared>,
+    kernel: PreparedFile,
+    initrds: Vec<PreparedFile>,
     modules: Option<(ModuleIndex, Key)>,
     init: Vec<String>,
 ) -> GuestImage {
@@ -350,13 +350,13 @@ pub(crate) fn assemble(
 fn prepared(
     path: &Utf8Path,
     hash: Key,
-    entry: Entry,
+    entry: CacheEntry,
     unpacked: &str,
     release: Option<String>,
-) -> Prepared {
+) -> PreparedFile {
     let file = entry.file(unpacked);
     if file.is_file() {
-        Prepared {
+        PreparedFile {
             path: file,
             given: path.to_owned(),
             hash,
@@ -364,7 +364,7 @@ fn prepared(
             release,
         }
     } else {
-        Prepared {
+        PreparedFile {
             path: path.to_owned(),
             given: path.to_owned(),
             hash,
@@ -410,7 +410,7 @@ pub(crate) fn write_index(entry: &Utf8Path, record: &modules::Record) -> Result<
 }
 
 /// The index in an entry, whose modules are in `folder`.
-pub(crate) fn read_index(entry: &Entry, folder: &Utf8Path) -> Result<ModuleIndex, ImageError> {
+pub(crate) fn read_index(entry: &CacheEntry, folder: &Utf8Path) -> Result<ModuleIndex, ImageError> {
     let path = entry.file(INDEX);
     let bytes = std::fs::read(&path).map_err(|source| ImageError::Read {
         path: path.clone(),
@@ -429,8 +429,9 @@ mod tests {
     use crate::compress::tests::gzip_of;
     use crate::elf::tests::{kernel, module};
     use crate::kernel::around;
+    use crate::node::Node;
     use crate::progress::Silent;
-    use crate::tree::{Node, Tree};
+    use crate::tree::Tree;
 
     struct Fixture {
         _folder: tempfile::TempDir,
@@ -598,7 +599,7 @@ mod tests {
         assert_eq!(ids.len(), 3);
     }
 
-    /// Whoever boots a machine does so in a task that may move between threads.
+    /// Machines are booted in tasks that may move between threads.
     #[test]
     fn images_are_made_in_any_task() {
         fn sent(_: impl Send) {}

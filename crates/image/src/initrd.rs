@@ -6,7 +6,7 @@ use crate::compress::Format;
 use crate::cpio::{self, MAGIC, MAGIC_CRC};
 
 /// Unpacked, it is not longer than this, bytes.
-const LONGEST: usize = 4 << 30;
+const MAX_UNPACKED_BYTES: usize = 4 << 30;
 
 /// Archives start at multiples of this: the kernel asks for 4.
 const BLOCK: usize = 512;
@@ -20,7 +20,7 @@ pub(crate) enum Initrd {
     Archives(Vec<u8>),
 }
 
-/// What the file with this content is, or why it is no initial RAM file system.
+/// The kind of a file with this content, or why it is not an initial RAM file system.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Initrd, String> {
     let mut rest = bytes;
     let mut archives = Vec::new();
@@ -37,7 +37,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Initrd, String> {
             rest = &rest[length..];
         } else {
             let Some(format) = Format::detect(rest) else {
-                // The kernel complains of what follows the last archive, and goes on.
+                // The kernel warns about data after the last archive, and continues.
                 if !archives.is_empty() {
                     return Ok(Initrd::AsItIs);
                 }
@@ -47,7 +47,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Initrd, String> {
                 return Ok(Initrd::AsItIs);
             }
             let unpacked = format
-                .unpack(&mut rest, LONGEST)
+                .unpack(&mut rest, MAX_UNPACKED_BYTES)
                 .map_err(|error| error.to_string())?;
             let entries = cpio::read_entries(&mut std::io::Cursor::new(&unpacked), |_| ());
             entries.map_err(|error| format!("unpacked, {error}"))?;
@@ -70,7 +70,8 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Initrd, String> {
 mod tests {
     use super::*;
     use crate::compress::tests::{gzip_of, lz4_legacy_of};
-    use crate::tree::{Node, Tree};
+    use crate::node::Node;
+    use crate::tree::Tree;
 
     fn archive(name: &str) -> Vec<u8> {
         let mut tree = Tree::default();

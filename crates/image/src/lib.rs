@@ -25,6 +25,7 @@ mod initrd;
 mod kernel;
 mod memory;
 mod modules;
+mod node;
 mod progress;
 mod root;
 mod tree;

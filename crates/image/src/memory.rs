@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(with.archives, (10 << 20) + 6);
         assert_eq!(with.least(), (66 << 20) + 6);
         let opaque = need(&vmlinux, &[&packed]);
-        assert_eq!(opaque.unpacked, without.unpacked, "nobody knows its size");
+        assert_eq!(opaque.unpacked, without.unpacked, "its size is unknown");
         assert!(with.to_string().contains("less than 67 MiB"), "{with}");
 
         let mut image = around(b"payload");

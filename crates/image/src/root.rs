@@ -1,7 +1,8 @@
 //! A root folder on the host: its kernel, its modules, and itself as a tree.
 
 use crate::error::ImageError;
-use crate::tree::{Content, Kind, Node, Tree};
+use crate::node::{Content, Kind, Node};
+use crate::tree::Tree;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -240,7 +241,7 @@ fn kind(path: &Path, metadata: &Metadata) -> io::Result<Option<Kind>> {
     } else if kind.is_symlink() {
         Kind::Symlink(std::fs::read_link(path)?.as_os_str().as_bytes().to_vec())
     } else if kind.is_file() {
-        // Opened now, so that one that may not be read is told of before anything is written.
+        // Opened now, so that an unreadable file is an error before anything is written.
         std::fs::File::open(path)?;
         let shared = (metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
         Kind::File(Content::OnDisk {

@@ -4,134 +4,16 @@
 //! followed as the guest would: so a package that ships `bin/x` fills `usr/bin` where `bin` is a
 //! link to it.
 
-use crate::cpio::{self, file_type};
+use crate::cpio;
 use crate::error::ImageError;
+use crate::node::{Content, Kind, Node};
 use provium_store::{Key, KeyBuilder};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
-use std::sync::Arc;
 
-/// Links followed in one path before it is given up: the kernel's number.
-const MOST_LINKS: usize = 40;
-
-/// Something in the tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Node {
-    /// Permission bits, 12 of them.
-    pub(crate) perm: u32,
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    pub(crate) kind: Kind,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Directory,
-    File(Content),
-    Symlink(Vec<u8>),
-    Device { block: bool, major: u32, minor: u32 },
-    Fifo,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Content {
-    /// Nodes that share these bytes are hard links to one file.
-    Bytes(Arc<Vec<u8>>),
-    /// Read when the archive is written.
-    OnDisk {
-        path: PathBuf,
-        len: u64,
-        /// Device and inode of a file with more than one name.
-        shared: Option<(u64, u64)>,
-    },
-}
-
-/// Tells two files with several names apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Identity {
-    /// The address of bytes that live as long as the tree.
-    Address(usize),
-    /// Device and inode.
-    Inode(u64, u64),
-}
-
-impl Content {
-    pub(crate) fn len(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::OnDisk { len, .. } => *len,
-        }
-    }
-
-    /// What names of the same file have in common; `None` for a file with one name.
-    pub(crate) fn shared(&self) -> Option<Identity> {
-        match self {
-            Self::Bytes(bytes) if Arc::strong_count(bytes) > 1 => {
-                Some(Identity::Address(Arc::as_ptr(bytes).addr()))
-            }
-            Self::Bytes(_) => None,
-            Self::OnDisk { shared, .. } => {
-                shared.map(|(device, inode)| Identity::Inode(device, inode))
-            }
-        }
-    }
-}
-
-impl Kind {
-    pub(crate) fn file_type(&self) -> u32 {
-        match self {
-            Self::Directory => file_type::DIRECTORY,
-            Self::File(_) => file_type::FILE,
-            Self::Symlink(_) => file_type::SYMLINK,
-            Self::Device { block: true, .. } => file_type::BLOCK_DEVICE,
-            Self::Device { block: false, .. } => file_type::CHARACTER_DEVICE,
-            Self::Fifo => file_type::FIFO,
-        }
-    }
-}
-
-impl Node {
-    fn root_owned(perm: u32, kind: Kind) -> Self {
-        Self {
-            perm,
-            uid: 0,
-            gid: 0,
-            kind,
-        }
-    }
-
-    pub(crate) fn directory(perm: u32) -> Self {
-        Self::root_owned(perm, Kind::Directory)
-    }
-
-    pub(crate) fn file(perm: u32, content: impl Into<Vec<u8>>) -> Self {
-        Self::root_owned(perm, Kind::File(Content::Bytes(Arc::new(content.into()))))
-    }
-
-    pub(crate) fn symlink(target: impl Into<Vec<u8>>) -> Self {
-        Self::root_owned(0o777, Kind::Symlink(target.into()))
-    }
-
-    /// A character device.
-    pub(crate) fn device(perm: u32, major: u32, minor: u32) -> Self {
-        Self::root_owned(
-            perm,
-            Kind::Device {
-                block: false,
-                major,
-                minor,
-            },
-        )
-    }
-
-    #[must_use]
-    pub(crate) fn owned_by(mut self, uid: u32, gid: u32) -> Self {
-        (self.uid, self.gid) = (uid, gid);
-        self
-    }
-}
+/// Maximum number of links that are followed in one path, as in the kernel.
+const MAX_LINKS: usize = 40;
 
 /// A tree. Its root folder is in it under the name `.`, if at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -334,7 +216,7 @@ impl Tree {
         }) = self.0.get(&path)
         {
             *links += 1;
-            if *links > MOST_LINKS {
+            if *links > MAX_LINKS {
                 return Err("its links go in a circle");
             }
             let mut base = if target.starts_with(b"/") {

@@ -62,6 +62,8 @@ pub fn start_host_shell(command: &[u8], feed: bool) -> Result<HostChild, LabErro
     shell.arg("-c").arg(OsString::from_vec(command.to_vec()));
     let input = if feed { Stdio::Pipe } else { Stdio::Null };
     shell.stdin(input).stdout(Stdio::Pipe).stderr(Stdio::Pipe);
+    // As in `host_shell`.
+    shell.supervised().original_limits();
     let started = shell.spawn();
     started.map_err(|error| LabError::host("the host".to_owned(), "io.popen()", error))
 }

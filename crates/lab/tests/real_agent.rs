@@ -207,7 +207,7 @@ async fn commands_files_syscalls_and_workers() {
             ..shell("echo b", Stdin::Null)
         }),
     ];
-    let results = channel.batch(Lane::VM, ops).await.unwrap();
+    let results = channel.lane(Lane::VM).batch(ops).await.unwrap();
     assert!(
         matches!(&results[1], Ok(Reply::Ran { stdout, .. }) if **stdout == *b"b\n"),
         "{results:?}"

@@ -22,5 +22,5 @@ pub use engine::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, FileStatus
 pub use engine::list_file::list_file;
 pub use engine::run_file::run_file;
 pub use engine::test_file::base_of;
-pub use fixture::{BuiltAlone, build_fixture};
+pub use fixture::{StandaloneBuild, build_fixture};
 pub use testing::TestSelection;

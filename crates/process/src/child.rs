@@ -1,7 +1,7 @@
-//! A running child: its pipes, its end, its killer.
+//! A running child: its pipes, its exit, and handles to kill it.
 //!
-//! The child leads a process group. When it ends, what is left of the group is killed *before* the
-//! child is reaped: until then its zombie keeps the group's number from being given to strangers.
+//! The child leads a process group. When it exits, the rest of the group is killed *before* the child
+//! is reaped: until then its zombie prevents the kernel from giving the group's id to other processes.
 
 use std::fmt;
 use std::io;
@@ -17,27 +17,26 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 
 use crate::error::ProcessError;
-use crate::spawner::RawChild;
 use crate::sys::watch_readable;
 
-/// How long a dropped handle waits for its killed child before a thread does it instead. Only a
-/// child stuck in the kernel takes longer.
-const DROP_PATIENCE: Timespec = Timespec {
+/// How long a dropped handle waits for its killed child; after that a thread does. Only a child that
+/// cannot leave the kernel takes longer.
+const REAP_TIMEOUT: Timespec = Timespec {
     tv_sec: 5,
     tv_nsec: 0,
 };
 
-/// How a child ended.
+/// The exit status of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited by itself with this status.
+    /// It exited with this status.
     Exited(i32),
-    /// This signal killed it.
+    /// It was killed by this signal.
     Signalled(i32),
 }
 
 impl Exit {
-    /// Did it exit with status 0?
+    /// Whether it exited with status 0.
     pub fn success(self) -> bool {
         self == Exit::Exited(0)
     }
@@ -76,10 +75,21 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     })
 }
 
+/// A child that was forked, before its pidfd and pipes are registered with the runtime.
+pub(crate) struct RawChild {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+    /// Of a supervised child.
+    pub(crate) watchdog: Option<Watchdog>,
+}
+
 /// A running child. Dropping it kills its group and reaps it.
 #[derive(Debug)]
 pub struct Child {
-    watched: Arc<Watched>,
+    state: Arc<ChildState>,
     /// The write end of its standard input, if asked for.
     pub stdin: Option<pipe::Sender>,
     /// The read end of its standard output, if asked for.
@@ -88,30 +98,30 @@ pub struct Child {
     pub stderr: Option<pipe::Receiver>,
 }
 
-/// A second handle on a child that can only kill it; harmless once the child is gone.
+/// A second handle of a child, which can only kill it. It has no effect after the child's exit.
 #[derive(Clone, Debug)]
 pub struct Killer {
-    watched: Arc<Watched>,
+    state: Arc<ChildState>,
 }
 
 #[derive(Debug)]
-struct Watched {
+struct ChildState {
     program: String,
     pid: Pid,
     pidfd: AsyncFd<OwnedFd>,
-    /// Set when the child has been reaped. Held while signals are sent, so that none goes to a
-    /// number that is free again.
+    /// Set when the child has been reaped. Locked while signals are sent, so that none is sent to a
+    /// process id that is in use again.
     ended: Mutex<Option<Exit>>,
-    /// Of a supervised child that has not ended.
+    /// Of a supervised child that has not exited.
     watchdog: Mutex<Option<Watchdog>>,
 }
 
-/// The process that ends a supervised child with all its descendants. Dropping it has it do so, and
-/// waits until it has.
+/// The process that kills a supervised child with all its descendants. Dropping this makes it do so,
+/// and waits until it has.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     pid: Pid,
-    /// Closed, it tells the watchdog to begin.
+    /// Closing it makes the watchdog begin.
     lifeline: Option<OwnedFd>,
 }
 
@@ -123,10 +133,9 @@ impl Watchdog {
         }
     }
 
-    /// The child has ended by itself, and so does its watchdog.
+    /// Ends the watchdog of a child that has exited by itself.
     fn dismiss(self) {
         if let Some(lifeline) = &self.lifeline {
-            // It listens until it is told.
             let _ = rustix::io::write(lifeline, &[1]);
         }
     }
@@ -135,13 +144,14 @@ impl Watchdog {
 impl Drop for Watchdog {
     fn drop(&mut self) {
         self.lifeline = None;
-        // Some looks at /proc; nothing that it does can block.
+        // It scans /proc a few times; none of its calls block.
         let _ = waitpid(Some(self.pid), WaitOptions::empty());
     }
 }
 
 impl Child {
-    pub(crate) fn follow(program: String, raw: RawChild) -> Result<Self, ProcessError> {
+    /// Registers the child with the runtime.
+    pub(crate) fn watch(program: String, raw: RawChild) -> Result<Self, ProcessError> {
         let RawChild {
             pid,
             pidfd,
@@ -155,13 +165,13 @@ impl Child {
             source,
         };
         let pidfd = watch_readable(pidfd).map_err(|error| {
-            // Without a descriptor to wait on nobody would ever end it: do so here. It is not
-            // reaped, so the number is still its own.
+            // Nothing else would kill and reap it. It has not been reaped, so its id is not in use
+            // again.
             let _ = kill_process_group(pid, Signal::KILL);
             let _ = waitpid(Some(pid), WaitOptions::empty());
             follow(error)
         })?;
-        let watched = Arc::new(Watched {
+        let state = Arc::new(ChildState {
             program: program.clone(),
             pid,
             pidfd,
@@ -169,7 +179,7 @@ impl Child {
             watchdog: Mutex::new(watchdog),
         });
         let mut child = Self {
-            watched,
+            state,
             stdin: None,
             stdout: None,
             stderr: None,
@@ -189,69 +199,69 @@ impl Child {
         Ok(child)
     }
 
-    /// The process id. Once the child has ended it may belong to somebody else.
+    /// The process id. After the exit of the child it may be that of another process.
     pub fn id(&self) -> u32 {
-        self.watched.pid.as_raw_nonzero().get().unsigned_abs()
+        self.state.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Waits for the end of the child, kills what is left of its group and reaps it. Can be
-    /// cancelled and called again, also after the end.
+    /// Waits for the exit of the child, kills the rest of its group and reaps it. Can be cancelled and
+    /// called again, also after the exit.
     ///
     /// # Errors
-    /// [`ProcessError::Follow`] if the kernel does not tell.
+    /// [`ProcessError::Follow`] if the kernel refuses to wait.
     pub async fn wait(&self) -> Result<Exit, ProcessError> {
-        self.watched.wait().await
+        self.state.wait().await
     }
 
-    /// How it ended, if that is known already.
+    /// Its exit status, if it is known already.
     pub fn ended(&self) -> Option<Exit> {
-        self.watched.known_end()
+        self.state.known_exit()
     }
 
     /// Kills the whole group with SIGKILL. Does not wait; see [`Child::wait`].
     pub fn kill(&self) {
-        self.watched.kill();
+        self.state.kill();
     }
 
-    /// A handle for others to kill it by.
+    /// A second handle that can kill it.
     pub fn killer(&self) -> Killer {
         Killer {
-            watched: Arc::clone(&self.watched),
+            state: Arc::clone(&self.state),
         }
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.watched.end_now();
+        self.state.kill_and_reap();
     }
 }
 
 impl Killer {
-    /// Kills the whole group with SIGKILL, unless the child has ended.
+    /// Kills the whole group with SIGKILL, unless the child has exited.
     pub fn kill(&self) {
-        self.watched.kill();
+        self.state.kill();
     }
 
-    /// Kills the whole group and reaps the child, without a runtime; blocks until it is gone.
+    /// Kills the whole group and reaps the child, without a runtime. Blocks until that is done.
     pub fn kill_and_reap(&self) {
-        self.watched.end_now();
+        self.state.kill_and_reap();
     }
 
-    /// How it ended, if that is known already.
+    /// Its exit status, if it is known already.
     pub fn ended(&self) -> Option<Exit> {
-        self.watched.known_end()
+        self.state.known_exit()
     }
 }
 
-impl Watched {
+impl ChildState {
     async fn wait(&self) -> Result<Exit, ProcessError> {
         let follow = |source| ProcessError::Follow {
             program: self.program.clone(),
             source,
         };
         loop {
-            if let Some(exit) = self.known_end() {
+            if let Some(exit) = self.known_exit() {
                 return Ok(exit);
             }
             let mut ready = self.pidfd.readable().await.map_err(follow)?;
@@ -262,7 +272,7 @@ impl Watched {
         }
     }
 
-    fn known_end(&self) -> Option<Exit> {
+    fn known_exit(&self) -> Option<Exit> {
         *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -274,11 +284,11 @@ impl Watched {
         }
     }
 
-    /// Reaps the child if it has ended.
+    /// Reaps the child if it has exited.
     fn reap(&self) -> io::Result<Option<Exit>> {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
-            *ended = reap_if_ended(self.pid, self.pidfd.get_ref())?;
+            *ended = reap_if_exited(self.pid, self.pidfd.get_ref())?;
             if ended.is_some()
                 && let Some(watchdog) = self.take_watchdog()
             {
@@ -288,16 +298,16 @@ impl Watched {
         Ok(*ended)
     }
 
-    fn end_now(&self) {
+    fn kill_and_reap(&self) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         if ended.is_none() {
             self.kill_descendants();
-            *ended = Some(end_now(self.pid, self.pidfd.get_ref()));
+            *ended = Some(kill_and_reap(self.pid, self.pidfd.get_ref()));
         }
     }
 
-    /// Kills a supervised child with all its descendants: before its group, since those that lose
-    /// their parent can be told only by what they have kept of their environment.
+    /// Kills a supervised child with all its descendants. Comes before the group is killed: a process
+    /// that has lost its parent is recognised only by its environment, which it may have changed.
     fn kill_descendants(&self) {
         drop(self.take_watchdog());
     }
@@ -308,13 +318,13 @@ impl Watched {
     }
 }
 
-/// Kills the group, and the leader by its descriptor: it may have moved to another group.
+/// Kills the group, and the leader by its pidfd: it may have moved to another group.
 fn kill_group(pid: Pid, pidfd: &OwnedFd) {
     let _ = kill_process_group(pid, Signal::KILL);
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
 }
 
-fn reap_if_ended(pid: Pid, pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
+fn reap_if_exited(pid: Pid, pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
     let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     if waitid(WaitId::PidFd(pidfd.as_fd()), peek)?.is_none() {
         return Ok(None);
@@ -331,16 +341,16 @@ fn reap_if_ended(pid: Pid, pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
     ))
 }
 
-/// Kills and reaps, at once and without a runtime.
-fn end_now(pid: Pid, pidfd: &OwnedFd) -> Exit {
+/// Kills and reaps the child without a runtime.
+fn kill_and_reap(pid: Pid, pidfd: &OwnedFd) -> Exit {
     kill_group(pid, pidfd);
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
-    // An interrupted wait only shortens our patience.
-    let _ = poll(&mut fds, Some(&DROP_PATIENCE));
-    match reap_if_ended(pid, pidfd) {
+    // An interrupted wait is only shorter.
+    let _ = poll(&mut fds, Some(&REAP_TIMEOUT));
+    match reap_if_exited(pid, pidfd) {
         Ok(Some(exit)) => exit,
         _ => {
-            // Stuck in the kernel. It is killed; a thread collects it when it gets there.
+            // It cannot leave the kernel yet. A thread reaps it when it does.
             let _ = std::thread::Builder::new()
                 .name("provium-reaper".to_owned())
                 .spawn(move || {

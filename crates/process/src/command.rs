@@ -6,9 +6,7 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use crate::child::Child;
 use crate::error::ProcessError;
-use crate::spawner;
 
 /// Where one of a child's three standard streams leads.
 #[derive(Debug, Default)]
@@ -16,18 +14,18 @@ pub enum Stdio {
     /// `/dev/null`.
     #[default]
     Null,
-    /// A pipe whose other end the [`Child`] holds.
+    /// A pipe whose other end the [`Child`](crate::Child) holds.
     Pipe,
-    /// The host process's own.
+    /// The same as this process's.
     Inherit,
-    /// A file of the caller's.
+    /// This file.
     Fd(OwnedFd),
 }
 
-/// A program to start. Nothing happens before [`spawn`](Command::spawn).
+/// A program to start, by [`spawn`](Command::spawn).
 ///
-/// The child starts in a process group of its own, with no signal blocked or ignored, with exactly
-/// the files named here open, and with SIGKILL as its parent-death signal.
+/// The child starts in its own process group, with no signal blocked or ignored, with exactly the
+/// files named here open, and with SIGKILL as its parent-death signal.
 #[derive(Debug)]
 pub struct Command {
     pub(crate) program: OsString,
@@ -81,7 +79,7 @@ impl Command {
         self
     }
 
-    /// Takes a variable out of the environment.
+    /// Removes a variable from the environment.
     pub fn env_remove(&mut self, name: impl Into<OsString>) -> &mut Self {
         self.environment.insert(name.into(), None);
         self
@@ -125,8 +123,8 @@ impl Command {
         self
     }
 
-    /// Gives the child a watchdog that kills it and all its descendants when the handle is dropped
-    /// before its end, or this process ends, however it ends; see `watchdog`.
+    /// Gives the child a watchdog, which kills it and all its descendants when the handle is dropped
+    /// before the child's exit, and when this process ends, however it ends. See `watchdog`.
     pub fn supervised(&mut self) -> &mut Self {
         self.supervised = true;
         self
@@ -139,24 +137,13 @@ impl Command {
         self
     }
 
-    /// Takes every capability from the child, also if it is root's.
+    /// Drops every capability of the child, also if root runs it.
     pub fn without_capabilities(&mut self) -> &mut Self {
         self.without_capabilities = true;
         self
     }
 
-    /// Starts the child. Must be called inside a tokio runtime with I/O; blocks for the length of a
-    /// fork and an exec.
-    ///
-    /// # Errors
-    /// [`ProcessError::NotFound`] if there is no such program, [`ProcessError::Start`] if the kernel
-    /// refuses it.
-    pub fn spawn(self) -> Result<Child, ProcessError> {
-        let program = self.program_name();
-        spawner::spawn(self).and_then(|raw| Child::follow(program, raw))
-    }
-
-    /// The program as messages name it.
+    /// The program, for messages.
     pub fn program_name(&self) -> String {
         self.program.to_string_lossy().into_owned()
     }
@@ -170,7 +157,7 @@ impl Command {
             .join(" ")
     }
 
-    /// The file that `program` means, by the rules of `execvp`.
+    /// The file that `execvp` would execute.
     ///
     /// # Errors
     /// [`ProcessError::NotFound`].
@@ -180,7 +167,7 @@ impl Command {
         };
         if self.program.as_bytes().contains(&b'/') {
             let path = PathBuf::from(&self.program);
-            // Only absence is decided here; everything else is the kernel's to refuse.
+            // Only absence is an error here. The kernel refuses everything else.
             return if path.symlink_metadata().is_ok() {
                 Ok(path)
             } else {
@@ -220,7 +207,7 @@ impl Command {
             .collect()
     }
 
-    /// `text` for the kernel.
+    /// `text` with a null byte at its end.
     pub(crate) fn c_string(&self, text: impl Into<OsString>) -> Result<CString, ProcessError> {
         CString::new(text.into().into_vec()).map_err(|_| ProcessError::NulByte {
             program: self.program_name(),

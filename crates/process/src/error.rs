@@ -1,4 +1,4 @@
-//! What goes wrong with a child process, always with the program's name.
+//! Errors of child processes. Each has the program's name.
 
 use std::io;
 use std::time::Duration;
@@ -6,48 +6,48 @@ use std::time::Duration;
 /// Why a child process could not be started, watched or waited for.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
-    /// No such program: the user has to install it or to say where it is.
+    /// The program does not exist: the user has to install it or to name its path.
     #[error("`{program}` is not installed or not on PATH")]
     NotFound {
-        /// As it was asked for.
+        /// As the caller named it.
         program: String,
     },
-    /// The program is there, but the kernel refused to start it.
+    /// The kernel refused to start the program.
     #[error("cannot start `{program}`")]
     Start {
-        /// As it was asked for.
+        /// As the caller named it.
         program: String,
-        /// The kernel's word.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The program or an argument holds a NUL byte, which no Unix program can be given.
-    #[error("an argument of `{program}` holds a NUL byte")]
+    /// The program's name or an argument contains a NUL byte.
+    #[error("an argument of `{program}` contains a NUL byte")]
     NulByte {
-        /// As it was asked for.
+        /// As the caller named it.
         program: String,
     },
-    /// The thread that starts processes could not be made.
-    #[error("cannot start the thread that starts `{program}`")]
+    /// The thread that forks could not be started.
+    #[error("cannot start the thread that forks `{program}`")]
     Spawner {
-        /// As it was asked for.
+        /// As the caller named it.
         program: String,
-        /// Why there is no thread.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The child runs, but its end or its output could not be followed.
-    #[error("cannot follow `{program}`")]
+    /// The child runs, but this process cannot wait for it or read its output.
+    #[error("cannot wait for `{program}`")]
     Follow {
-        /// As it was asked for.
+        /// As the caller named it.
         program: String,
-        /// The kernel's word.
+        /// The kernel's error.
         source: io::Error,
     },
-    /// The child outlived the deadline that its caller set, and was killed.
-    #[error("`{program}` did not end within {deadline:?}")]
+    /// The child did not exit before the caller's deadline, and was killed.
+    #[error("`{program}` did not exit within {deadline:?}")]
     Deadline {
-        /// As it was asked for.
+        /// As the caller named it.
         program: String,
-        /// What the caller allowed.
+        /// The caller's limit.
         deadline: Duration,
     },
 }

@@ -1,22 +1,32 @@
-//! Child processes of the host: started, grouped, bounded, never left behind.
+//! Child processes of the host, none of which outlives its handle.
 //!
-//! This is the only place of the host that forks. A [`Command`] says what to start; `spawn` gives a
-//! [`Child`]; the child ends by itself, by [`Child::kill`], or when its handle is dropped. In every
-//! one of these ways its whole process group is killed and it is reaped.
+//! This is the only crate of the host that forks. A [`Command`] describes what to start, and
+//! [`Command::spawn`] returns a [`Child`]. The child exits by itself, is killed by [`Child::kill`], or is
+//! killed when its handle is dropped. In each case its process group is killed and the child is reaped.
 //!
-//! A command of a user's, which starts processes of its own, is [supervised](Command::supervised): all
-//! of them end with it, also those that left its group, and also when this process is killed.
+//! A user's command, which starts processes of its own, is [supervised](Command::supervised): all of them
+//! end with it, also those that have left its group, and also when this process is killed.
 //!
-//! If the host process itself is killed, the kernel kills the children: each carries a
-//! parent-death signal. That signal is tied to the *thread* that forked, not to the process, so all
-//! forks happen on one thread that never ends (see `spawner`).
+//! If this process is killed, the kernel kills the children, since each has a parent-death signal. That
+//! signal depends on the *thread* that forked, not on the process, so one thread that never ends does all
+//! the forking (see `spawner`).
 //!
-//! What it does not do: run shells, open terminals, or reach into a guest. Commands inside a guest
-//! are the agent's work.
+//! | file | |
+//! |---|---|
+//! | `command` | what to start |
+//! | `launch` | from a command to a child |
+//! | `child` | a running child and its exit |
+//! | `spawner`, `sys` | the thread that forks; what a child does between `fork` and `execve` |
+//! | `watchdog` | what kills the descendants of a supervised child |
+//! | `output` | a tool that runs to its exit within a deadline |
+//! | `limits` | resource limits |
+//!
+//! It does not run shells, open terminals, or start processes in a guest.
 
 mod child;
 mod command;
 mod error;
+mod launch;
 mod limits;
 mod output;
 mod spawner;
@@ -26,12 +36,12 @@ mod watchdog;
 pub use child::{Child, Exit, Killer};
 pub use command::{Command, Stdio};
 pub use error::ProcessError;
-pub use limits::{most_address_space, most_open_files, raise_limits};
+pub use limits::{max_address_space, max_open_files, raise_limits};
 pub use output::{Output, output};
 pub use sys::watch_readable;
 
-/// Ends this process at once with `status`: for one that is stuck in what an orderly end would wait
-/// for. Its children are killed, as in every end.
+/// Ends this process at once with `status`, when an orderly end would wait forever. Its children are
+/// killed.
 pub fn exit_now(status: i32) -> ! {
     sys::exit_now(status)
 }

@@ -23,7 +23,7 @@ static ORIGINAL: OnceLock<Vec<(c_int, libc::rlimit)>> = OnceLock::new();
 /// Raises the soft limits of open files, processes, file size and memory to the hard ones, and
 /// ignores SIGXFSZ, so that a file that may not grow is an error of its writer and not the end
 /// of the process. Call it once, before there is another thread. Children inherit the raised limits
-/// unless their [`Command`](crate::Command) asks for the
+/// unless their [`Command`](crate::Command) has the
 /// [original ones](crate::Command::original_limits).
 pub fn raise_limits() {
     sys::ignore(libc::SIGXFSZ);
@@ -46,13 +46,13 @@ pub fn raise_limits() {
     let _ = ORIGINAL.set(original);
 }
 
-/// How many files this process may have open.
-pub fn most_open_files() -> u64 {
+/// Maximum number of open files of this process.
+pub fn max_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many bytes of address space it may have; `None`: as many as there are.
-pub fn most_address_space() -> Option<u64> {
+/// Maximum size of its address space, bytes; `None` without a limit.
+pub fn max_address_space() -> Option<u64> {
     getrlimit(Resource::As).current
 }
 

@@ -1,4 +1,4 @@
-//! Short tools: run to the end within a deadline, with bounded output.
+//! Tools that run to their exit within a deadline, with bounded output.
 
 use std::time::Duration;
 
@@ -9,44 +9,44 @@ use crate::child::Exit;
 use crate::command::{Command, Stdio};
 use crate::error::ProcessError;
 
-/// What is kept of each stream. Tools that say more are not listened to, but still run to their end.
-const LIMIT: usize = 16 << 20;
+/// How much of each stream is kept, bytes. The rest is read and discarded.
+const MAX_STREAM_BYTES: usize = 16 << 20;
 
-/// After the tool's end, how long to wait for a stream that some escaped descendant keeps open.
-const STRAGGLER_GRACE: Duration = Duration::from_millis(500);
+/// How long to wait after the tool's exit for a stream that a descendant keeps open.
+const STREAM_GRACE: Duration = Duration::from_millis(500);
 
-/// What a tool left behind.
+/// The exit status and output of a tool.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// How it ended.
+    /// Its exit status.
     pub exit: Exit,
     /// Standard output, its first 16 MiB.
     pub stdout: Vec<u8>,
     /// Standard error, its first 16 MiB.
     pub stderr: Vec<u8>,
-    /// Bytes that were thrown away because of the limit, both streams together.
+    /// Bytes of both streams that were discarded because of the limit.
     pub dropped: u64,
 }
 
-/// Runs `command` to its end and gives what it wrote. Its standard output and error are captured,
-/// whatever the command says about them. A status other than 0 is not an error here.
+/// Runs `command` to its exit and returns its output. Standard output and error are captured, whatever
+/// the command specifies for them. A status other than 0 is not an error.
 ///
 /// # Errors
-/// As [`Command::spawn`]; [`ProcessError::Deadline`] if it is not over in time: it is killed then.
+/// As [`Command::spawn`]; [`ProcessError::Deadline`] if it has not exited in time; it is killed then.
 pub async fn output(mut command: Command, deadline: Duration) -> Result<Output, ProcessError> {
     command.stdout(Stdio::Pipe).stderr(Stdio::Pipe);
     let program = command.program_name();
     let until = Instant::now() + deadline;
     let mut child = command.spawn()?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (mut out, mut err) = (Capture::default(), Capture::default());
+    let (mut out, mut err) = (CapturedStream::default(), CapturedStream::default());
     let exit = {
         let read = async { tokio::join!(out.read(stdout), err.read(stderr)) };
         tokio::pin!(read);
         let wait = async {
             tokio::select! {
                 exit = child.wait() => (exit, false),
-                // Both streams ended first; the process itself is about to.
+                // Both streams have ended; the process is about to exit.
                 _ = &mut read => (child.wait().await, true),
             }
         };
@@ -54,7 +54,7 @@ pub async fn output(mut command: Command, deadline: Duration) -> Result<Output, 
             .await
             .map_err(|_| ProcessError::Deadline { program, deadline })?;
         if !all_read {
-            let _ = timeout(STRAGGLER_GRACE, read).await;
+            let _ = timeout(STREAM_GRACE, read).await;
         }
         exit?
     };
@@ -68,19 +68,19 @@ pub async fn output(mut command: Command, deadline: Duration) -> Result<Output, 
 }
 
 #[derive(Default)]
-struct Capture {
+struct CapturedStream {
     kept: Vec<u8>,
     dropped: u64,
 }
 
-impl Capture {
+impl CapturedStream {
     /// Reads to the end; what has been read so far survives cancellation.
     async fn read(&mut self, stream: Option<impl AsyncRead + Unpin>) {
         let Some(mut stream) = stream else { return };
         let mut buffer = vec![0; 64 << 10];
-        // A read error on a pipe says no more than its end does.
+        // A read error of a pipe is treated as its end.
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
-            let keep = count.min(LIMIT - self.kept.len());
+            let keep = count.min(MAX_STREAM_BYTES - self.kept.len());
             self.kept.extend_from_slice(&buffer[..keep]);
             self.dropped += (count - keep) as u64;
         }

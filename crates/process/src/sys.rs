@@ -2,7 +2,7 @@
 //!
 //! Between the two the child may call only async-signal-safe functions, because it is the copy of
 //! one thread of a process with many: no allocation, no lock, no Rust runtime. Everything it needs
-//! is therefore made ready before, in [`Prepared`].
+//! is therefore prepared before, in [`ExecArgs`].
 #![expect(
     unsafe_code,
     reason = "fork, system calls between fork and exec, and registering a descriptor have no safe form"
@@ -18,18 +18,18 @@ use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// All that a child needs, as the kernel takes it.
-pub(crate) struct Prepared {
+/// What a child needs, in the form that the kernel takes.
+pub(crate) struct ExecArgs {
     /// The file to execute.
     pub(crate) file: CString,
     /// Arguments, the program's name first.
     pub(crate) arguments: Vec<CString>,
     /// The environment.
     pub(crate) environment: Vec<CString>,
-    /// Working directory, if another than the parent's.
+    /// Working directory, unless it is the parent's.
     pub(crate) directory: Option<CString>,
-    /// The child's files: number there, file here. Every file here has a number above all numbers
-    /// there, so that placing one never overwrites another.
+    /// The child's files: the number in the child, and the file here. Every file here has a number
+    /// above all numbers in the child, so that `dup2` never overwrites another one.
     pub(crate) files: Vec<(RawFd, OwnedFd)>,
     /// Where the child writes the error number of a failed step; close-on-exec, and its number too
     /// is above all numbers in the child.
@@ -39,11 +39,11 @@ pub(crate) struct Prepared {
     /// The child gives up every capability, also as root.
     pub(crate) without_capabilities: bool,
     /// The child gets a watchdog, which kills it and all its descendants when this process is gone.
-    pub(crate) watched: Option<Watched>,
+    pub(crate) watchdog: Option<WatchdogArgs>,
 }
 
-/// What a child's watchdog goes by.
-pub(crate) struct Watched {
+/// What a child's watchdog needs.
+pub(crate) struct WatchdogArgs {
     /// The read end of a pipe whose write end this process holds.
     pub(crate) lifeline: OwnedFd,
     /// An entry of the child's environment that nothing else has.
@@ -56,23 +56,23 @@ pub(crate) struct Forked {
     pub(crate) watchdog: Option<Pid>,
 }
 
-/// Forks and executes. Whether the exec succeeded is told by the pipe
-/// behind `failure`: nothing but its end means success.
+/// Forks and executes. The pipe `failure` reports whether the exec succeeded: if it ends without a
+/// byte, it did.
 ///
 /// Must run on a thread that outlives the child and that has all signals blocked.
-pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Forked> {
-    let arguments = pointers(&prepared.arguments);
-    let environment = pointers(&prepared.environment);
+pub(crate) fn fork_exec(exec: &ExecArgs) -> io::Result<Forked> {
+    let arguments = pointers(&exec.arguments);
+    let environment = pointers(&exec.environment);
     // SAFETY: getpid has no preconditions.
     let parent = unsafe { libc::getpid() };
-    let watchdog = match &prepared.watched {
+    let watchdog = match &exec.watchdog {
         None => None,
         // SAFETY: the child only runs `watch`, which keeps to async-signal-safe calls and never
         // returns.
-        Some(watched) => match unsafe { libc::fork() } {
+        Some(args) => match unsafe { libc::fork() } {
             -1 => return Err(io::Error::last_os_error()),
             // SAFETY: in the child, on a thread that has all signals blocked.
-            0 => unsafe { watchdog::watch(parent, watched.lifeline.as_raw_fd(), &watched.mark) },
+            0 => unsafe { watchdog::watch(parent, args.lifeline.as_raw_fd(), &args.mark) },
             pid => Pid::from_raw(pid),
         },
     };
@@ -81,7 +81,7 @@ pub(crate) fn fork_exec(prepared: &Prepared) -> io::Result<Forked> {
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()),
         // SAFETY: in the child; the pointer lists end in a null and outlive the call.
-        0 => unsafe { become_child(prepared, parent, &arguments, &environment) },
+        0 => unsafe { become_child(exec, parent, &arguments, &environment) },
         pid => match Pid::from_raw(pid) {
             Some(pid) => Ok(Forked { pid, watchdog }),
             None => Err(io::Error::other("fork gave no process id")),
@@ -118,39 +118,39 @@ fn pointers(strings: &[CString]) -> Vec<*const c_char> {
 /// # Safety
 /// Only in a freshly forked child; the pointer lists must end in a null.
 unsafe fn become_child(
-    prepared: &Prepared,
+    exec: &ExecArgs,
     parent: libc::pid_t,
     arguments: &[*const c_char],
     environment: &[*const c_char],
 ) -> ! {
-    // SAFETY: only async-signal-safe system calls, on memory prepared by the parent.
+    // SAFETY: only async-signal-safe system calls, on memory exec by the parent.
     unsafe {
-        // One that has a watchdog is killed by it: without it its descendants could not be told.
-        let death = match prepared.watched {
+        // A child with a watchdog is killed by it, so that its descendants are found first.
+        let death = match exec.watchdog {
             Some(_) => 0,
             None => libc::SIGKILL as libc::c_ulong,
         };
         let done =
             libc::setpgid(0, 0) == 0 && libc::prctl(libc::PR_SET_PDEATHSIG, death, 0, 0, 0) == 0;
-        // The parent may have died before the signal was asked for; then nobody would kill us.
+        // The parent may have died before the signal was set, and then it is never sent.
         if libc::getppid() != parent {
             libc::_exit(127);
         }
         let done = done
             && close_all_on_exec()
-            && prepared
+            && exec
                 .files
                 .iter()
                 .all(|(number, file)| libc::dup2(file.as_raw_fd(), *number) == *number)
-            && prepared
+            && exec
                 .directory
                 .as_ref()
                 .is_none_or(|dir| libc::chdir(dir.as_ptr()) == 0);
-        for (resource, limit) in &prepared.limits {
-            // A limit that cannot be set back is only higher than the caller's.
+        for (resource, limit) in &exec.limits {
+            // A limit that cannot be restored is only higher than the original one.
             libc::setrlimit(*resource as _, &raw const *limit);
         }
-        if prepared.without_capabilities {
+        if exec.without_capabilities {
             drop_capabilities();
         }
         if done {
@@ -161,19 +161,11 @@ unsafe fn become_child(
             let mut none = std::mem::zeroed();
             libc::sigemptyset(&raw mut none);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
-            libc::execve(
-                prepared.file.as_ptr(),
-                arguments.as_ptr(),
-                environment.as_ptr(),
-            );
+            libc::execve(exec.file.as_ptr(), arguments.as_ptr(), environment.as_ptr());
         }
         let error: c_int = *libc::__errno_location();
         let bytes = error.to_ne_bytes();
-        libc::write(
-            prepared.failure.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-        );
+        libc::write(exec.failure.as_raw_fd(), bytes.as_ptr().cast(), bytes.len());
         libc::_exit(127);
     }
 }
@@ -220,13 +212,13 @@ pub(crate) fn ignore(signal: c_int) {
     }
 }
 
-/// Ends this process without a handler, a destructor or a lock in the way.
+/// Ends this process without running handlers or destructors.
 pub(crate) fn exit_now(status: c_int) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { libc::_exit(status) }
 }
 
-/// Marks every file from 3 on as close-on-exec, also those that some library opened carelessly.
+/// Marks every file from 3 on as close-on-exec, also those that a library opened without the flag.
 ///
 /// # Safety
 /// Only in a freshly forked child: it changes every file of the process.
@@ -237,7 +229,7 @@ unsafe fn close_all_on_exec() -> bool {
         if libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, flags) == 0 {
             return true;
         }
-        // Linux before 5.11. A number that is not open is no error here.
+        // Linux before 5.11. A number that is not open fails, which does not matter.
         let open_max = libc::sysconf(libc::_SC_OPEN_MAX).clamp(3, 65_536) as c_int;
         for number in 3..open_max {
             libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);

@@ -1,8 +1,8 @@
-//! A process that ends everything that a command of the user has started.
+//! A process that kills all that a command of the user has started.
 //!
-//! A parent-death signal reaches only the child itself, and a process group only those that stay in
-//! it. A shell's own children have neither when this process is killed with SIGKILL. The watchdog waits
-//! for the end of a pipe whose other end only this process holds, and then kills
+//! A parent-death signal is sent to the child only, and a process group contains only those that stay
+//! in it. When this process is killed with SIGKILL, a shell's own children get neither. The watchdog
+//! waits for the end of a pipe whose other end only this process holds, and then kills
 //!
 //! - every process whose environment has the command's mark, which descendants inherit, and
 //! - every descendant of such a process, even if it has changed its environment.
@@ -23,10 +23,10 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::RawFd;
 
 /// Maximum number of processes of one command.
-const MOST: usize = 4096;
+const MAX_PROCESSES: usize = 4096;
 
 /// Maximum number of scans of `/proc`: each finds at least one process that the previous one did not.
-const LOOKS: usize = 64;
+const MAX_SCANS: usize = 64;
 
 /// Becomes the watchdog of a command whose environment holds the entry `mark`.
 ///
@@ -39,7 +39,7 @@ pub(crate) unsafe fn watch(parent: libc::pid_t, lifeline: RawFd, mark: &CStr) ->
         libc::prctl(libc::PR_SET_NAME, c"provium-watch".as_ptr(), 0, 0, 0);
         close_all_but(lifeline);
         let mut byte = 0_u8;
-        // The end of the pipe is also that of a parent which is gone already.
+        // The pipe also ends when the parent has died already.
         loop {
             let read = libc::read(lifeline, (&raw mut byte).cast(), 1);
             if read == 1 && libc::getppid() == parent {
@@ -50,12 +50,12 @@ pub(crate) unsafe fn watch(parent: libc::pid_t, lifeline: RawFd, mark: &CStr) ->
             }
         }
         let mut found = Found {
-            pids: [0; MOST],
+            pids: [0; MAX_PROCESSES],
             count: 0,
         };
-        for _ in 0..LOOKS {
+        for _ in 0..MAX_SCANS {
             let before = found.count;
-            look(&mut found, mark.to_bytes());
+            scan(&mut found, mark.to_bytes());
             if found.count == before {
                 break;
             }
@@ -69,7 +69,7 @@ pub(crate) unsafe fn watch(parent: libc::pid_t, lifeline: RawFd, mark: &CStr) ->
 
 /// The processes of the command, each stopped.
 struct Found {
-    pids: [libc::pid_t; MOST],
+    pids: [libc::pid_t; MAX_PROCESSES],
     count: usize,
 }
 
@@ -83,7 +83,7 @@ impl Found {
     }
 
     fn add(&mut self, pid: libc::pid_t) {
-        if self.count < MOST && !self.has(pid) {
+        if self.count < MAX_PROCESSES && !self.has(pid) {
             // SAFETY: a signal to a process id.
             unsafe { libc::kill(pid, libc::SIGSTOP) };
             self.pids[self.count] = pid;
@@ -93,7 +93,7 @@ impl Found {
 }
 
 /// Adds the processes of the command that `/proc` shows.
-fn look(found: &mut Found, mark: &[u8]) {
+fn scan(found: &mut Found, mark: &[u8]) {
     let Some(folder) = open(c"/proc") else { return };
     // Entries of `linux_dirent64` (`getdents64(2)`), which begin at multiples of eight.
     let mut entries = [0_u64; 4096];
@@ -117,7 +117,7 @@ fn look(found: &mut Found, mark: &[u8]) {
                 break;
             };
             if let Some(pid) = number(name) {
-                consider(found, pid, mark);
+                add_if_related(found, pid, mark);
             }
             rest = &rest[size..];
         }
@@ -125,8 +125,8 @@ fn look(found: &mut Found, mark: &[u8]) {
     close(folder);
 }
 
-/// Adds a process, if it is one of the command's.
-fn consider(found: &mut Found, pid: libc::pid_t, mark: &[u8]) {
+/// Adds a process, if it belongs to the command.
+fn add_if_related(found: &mut Found, pid: libc::pid_t, mark: &[u8]) {
     if found.has(pid) {
         return;
     }

@@ -66,7 +66,7 @@ async fn a_deadline_kills_the_group() {
         .await
         .unwrap_err();
     assert!(matches!(error, ProcessError::Deadline { .. }), "{error}");
-    assert_eq!(error.to_string(), "`sh` did not end within 100ms");
+    assert_eq!(error.to_string(), "`sh` did not exit within 100ms");
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn an_absent_program_is_named() {
 }
 
 #[tokio::test]
-async fn what_the_kernel_refuses_is_told() {
+async fn the_kernels_error_is_returned() {
     let error = Command::new("/etc/passwd").spawn().unwrap_err();
     assert_eq!(error.to_string(), "cannot start `/etc/passwd`");
     let source = std::error::Error::source(&error).unwrap().to_string();
@@ -155,7 +155,7 @@ async fn children_start_with_clean_signals() {
     let masks: Vec<u64> = text
         .lines()
         .map(|line| u64::from_str_radix(line.split('\t').nth(1).unwrap(), 16).unwrap())
-        // Signals 32 and 33 are the C library's own: it lets nobody touch them.
+        // Signals 32 and 33 are reserved by the C library.
         .map(|mask| mask & !(0b11 << 31))
         .collect();
     assert_eq!(masks, [0, 0], "{text}");

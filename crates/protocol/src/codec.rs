@@ -20,7 +20,24 @@ pub fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     rmp_serde::to_vec(message).expect("messages are plain data, written to memory")
 }
 
+impl DecodeError {
+    /// Whether the message has more values than allowed, or is nested too deeply. It may be well-formed
+    /// otherwise.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self.0, decode::Malformed::TooMany | decode::Malformed::Deep)
+    }
+}
+
 /// The message in `bytes`. Lengths inside are bounded by the bytes that are there.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    decode::from_slice(bytes).map_err(DecodeError)
+    decode_bounded(bytes, usize::MAX)
+}
+
+/// As [`decode`], of a message that may have `max_values` elements in all its lists together. A byte can
+/// stand for an element that takes a hundred bytes of memory, so the length alone does not bound that.
+pub fn decode_bounded<T: DeserializeOwned>(
+    bytes: &[u8],
+    max_values: usize,
+) -> Result<T, DecodeError> {
+    decode::from_slice_bounded(bytes, max_values).map_err(DecodeError)
 }

@@ -28,6 +28,9 @@ pub enum Malformed {
     /// It is nested too deeply.
     #[error("it is nested too deeply")]
     Deep,
+    /// Its lists have more elements than allowed.
+    #[error("it has more values than allowed")]
+    TooMany,
     /// A value is not of the kind that is expected.
     #[error("expected {0}, found the byte {1:#04x}")]
     Unexpected(&'static str, u8),
@@ -55,11 +58,12 @@ impl serde::de::Error for Malformed {
 
 type Result<T> = std::result::Result<T, Malformed>;
 
-/// The message that is all of `bytes`.
-pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+/// The message that is all of `bytes`, whose lists have `budget` elements in all at most.
+pub(crate) fn from_slice_bounded<T: DeserializeOwned>(bytes: &[u8], budget: usize) -> Result<T> {
     let mut reader = Reader {
         rest: bytes,
         depth: 0,
+        budget,
     };
     let message = T::deserialize(&mut reader)?;
     match reader.rest.len() {
@@ -68,7 +72,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     }
 }
 
-/// A whole number, or what stands where one was due.
+/// A whole number.
 enum Number {
     Unsigned(u64),
     Signed(i64),
@@ -78,6 +82,8 @@ enum Number {
 struct Reader<'a> {
     rest: &'a [u8],
     depth: u32,
+    /// Elements that lists may still have.
+    budget: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -163,10 +169,10 @@ impl<'a> Reader<'a> {
                 .ok_or(Malformed::Unexpected("a list", marker))?,
         };
         if count > self.rest.len() {
-            Err(Malformed::Short)
-        } else {
-            Ok(count)
+            return Err(Malformed::Short);
         }
+        self.budget = self.budget.checked_sub(count).ok_or(Malformed::TooMany)?;
+        Ok(count)
     }
 
     /// Runs `read` one level deeper.
@@ -389,6 +395,10 @@ mod tests {
     use crate::{ErrorKind, Lane};
     use proptest::prelude::*;
 
+    fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+        from_slice_bounded(bytes, usize::MAX)
+    }
+
     fn round<T>(message: &T)
     where
         T: serde::Serialize + DeserializeOwned + PartialEq + fmt::Debug,
@@ -495,6 +505,28 @@ mod tests {
     fn a_struct_with_a_field_too_many_is_refused() {
         assert!(from_slice::<Exit>(&rmp_serde::to_vec(&(1, 2, 3, 4)).unwrap()).is_err());
         assert!(from_slice::<Exit>(&rmp_serde::to_vec(&(1, 2)).unwrap()).is_err());
+    }
+
+    #[test]
+    fn many_small_values_exceed_a_budget() {
+        let reply = Reply::Syscall {
+            ret: 0,
+            errno: 0,
+            buffers: vec![None; 1000],
+        };
+        let bytes = rmp_serde::to_vec(&reply).unwrap();
+        assert_eq!(from_slice_bounded::<Reply>(&bytes, 1003), Ok(reply));
+        assert_eq!(
+            from_slice_bounded::<Reply>(&bytes, 1002),
+            Err(Malformed::TooMany)
+        );
+        let batch = Reply::Batch(vec![Ok(Reply::Done); 10]);
+        let bytes = rmp_serde::to_vec(&batch).unwrap();
+        assert!(from_slice_bounded::<Reply>(&bytes, 10).is_ok());
+        assert_eq!(
+            from_slice_bounded::<Reply>(&bytes, 9),
+            Err(Malformed::TooMany)
+        );
     }
 
     proptest! {

@@ -108,10 +108,10 @@ pub enum FrameKind {
     Ping = 9,
     /// Agent to host.
     Pong = 10,
-    /// Agent to host, an [`Ask`](crate::Ask); its call id is of the agent's own counting.
-    Ask = 11,
-    /// Host to agent, an [`Answer`](crate::Answer) to the ask of that id.
-    Answer = 12,
+    /// Agent to host, an [`GuestRequest`](crate::GuestRequest); its call id is of the agent's own counting.
+    GuestRequest = 11,
+    /// Host to agent, an [`HostReply`](crate::HostReply) to the ask of that id.
+    HostReply = 12,
     /// Between the agent's own processes: the receiver ends what it has started, and exits. No payload.
     Goodbye = 13,
 }
@@ -129,8 +129,8 @@ impl FrameKind {
             8 => Self::Cancel,
             9 => Self::Ping,
             10 => Self::Pong,
-            11 => Self::Ask,
-            12 => Self::Answer,
+            11 => Self::GuestRequest,
+            12 => Self::HostReply,
             13 => Self::Goodbye,
             _ => return None,
         })

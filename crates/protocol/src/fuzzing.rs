@@ -3,7 +3,7 @@
 use crate::boot::BootPlan;
 use crate::codec;
 use crate::frame::{Assembler, FrameDecoder, FrameError, Item};
-use crate::message::{Answer, Ask, Event, Hello, HostHello, Reply};
+use crate::message::{Event, GuestRequest, Hello, HostHello, HostReply, Reply};
 use crate::op::{AgentOp, Op};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -59,8 +59,8 @@ pub fn messages(bytes: &[u8]) {
     same_again::<AgentOp>(bytes);
     same_again::<Reply>(bytes);
     same_again::<Event>(bytes);
-    same_again::<Ask>(bytes);
-    same_again::<Answer>(bytes);
+    same_again::<GuestRequest>(bytes);
+    same_again::<HostReply>(bytes);
     same_again::<Hello>(bytes);
     same_again::<HostHello>(bytes);
     same_again::<BootPlan>(bytes);

@@ -32,7 +32,7 @@ pub mod message;
 pub mod op;
 
 pub use frame::{CallId, Channel, Frame, FrameDecoder, FrameError, FrameKind, Lane};
-pub use message::{Answer, Ask, ErrorKind, Event, Hello, HostHello, Reply, WireError};
+pub use message::{ErrorKind, Event, GuestRequest, Hello, HostHello, HostReply, Reply, WireError};
 pub use op::{AgentOp, Descriptor, Op, Request};
 
 /// Version of the agent wire and of the event stream. A change to either must raise it; the golden

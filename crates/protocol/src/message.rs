@@ -255,7 +255,7 @@ pub enum ErrorKind {
 
 /// Agent to host: a question of the guest's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
+pub enum GuestRequest {
     /// The kernel module of this name or alias, with what it depends on.
     Module {
         /// A name (`ext4`) or an alias (`fs-ext4`).
@@ -265,7 +265,7 @@ pub enum Ask {
 
 /// Host to agent: the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Answer {
+pub enum HostReply {
     /// The modules to load, in order; empty when the host knows no such name.
     Modules(Vec<ModuleFile>),
 }

@@ -13,7 +13,7 @@ use provium_events::printable::{one_line, text_of};
 use provium_lab::Profile;
 use provium_process::{Command, output};
 use provium_runner::TestFile;
-use provium_store::{Cache, Exclusive, Holder, KeyBuilder};
+use provium_store::{Cache, ExclusiveLock, KeyBuilder, LockHolder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -76,12 +76,12 @@ async fn alone(
     config: &Config,
     profile: &ProfileConfig,
     build: &BuildCommand,
-) -> Result<Exclusive, Failure> {
+) -> Result<ExclusiveLock, Failure> {
     let bucket = Cache::open(&config.cache_dir)?.bucket("builds", 1)?;
     let key = KeyBuilder::new("build").with("directory", build.directory.as_str());
-    let lock = bucket.lock_of(&key.finish());
+    let lock = bucket.lock(&key.finish());
     let lock = lock.held_for(&format!("the build of profile `{}`", profile.name));
-    let waiting = |holder: Option<&Holder>| {
+    let waiting = |holder: Option<&LockHolder>| {
         let who = match holder {
             Some(holder) => format!(
                 "process {}, which has started {}",

@@ -85,7 +85,7 @@ async fn host(
     let qemu = qemu().await?;
     let decision = decide_accel(&qemu, settings.accel, cache_dir).await?;
     let buckets = Cache::open(cache_dir).and_then(|cache| {
-        cache.make_room(config.cache_max_size)?;
+        cache.evict(config.cache_max_size)?;
         let templates = cache.bucket("templates", 1)?;
         let snapshots = cache.bucket("snapshots", 1)?;
         Ok((templates, snapshots, cache.bucket("fixtures", 1)?))

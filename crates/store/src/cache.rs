@@ -2,25 +2,26 @@
 
 use crate::bucket::Bucket;
 use crate::error::StoreError;
-use crate::sweep;
+use crate::private::{check_owner, make_private};
+use crate::temporary;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 
 /// The cache of one user.
 #[derive(Debug, Clone)]
 pub struct Cache(Utf8PathBuf);
 
 impl Cache {
-    /// The cache in `path`, made (for this user alone) if it is not there.
+    /// Opens the cache in `path`; makes the folder, for this user alone, if it does not exist.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] if it cannot be made or written, [`StoreError::Foreign`] if it is
-    /// another user's, who could change what guests boot from.
+    /// [`StoreError::Unusable`] if it cannot be made or written, [`StoreError::Foreign`] if it
+    /// belongs to another user, who could change what guests boot from.
     pub fn open(path: impl Into<Utf8PathBuf>) -> Result<Self, StoreError> {
         let path = path.into();
-        let usable = make_private(&path).and_then(|()| writable(&path));
+        let usable = make_private(&path).and_then(|()| check_writable(&path));
         let foreign = check_owner(&path);
         if matches!(foreign, Err(StoreError::Foreign { .. })) {
             foreign?;
@@ -55,10 +56,12 @@ impl Cache {
         Ok(found)
     }
 
-    /// The bucket of that kind and layout. What killed processes left in it is swept.
+    /// Opens the bucket of that kind and layout. Temporary folders that killed processes left in it
+    /// are removed.
     ///
     /// # Errors
-    /// [`StoreError::Unusable`] if it cannot be made, [`StoreError::Foreign`] if it is another user's.
+    /// [`StoreError::Unusable`] if it cannot be made, [`StoreError::Foreign`] if it belongs to another
+    /// user.
     pub fn bucket(&self, kind: &str, version: u32) -> Result<Bucket, StoreError> {
         let path = self.0.join(format!("{kind}-v{version}"));
         let bucket = Bucket::at(path.clone());
@@ -71,34 +74,14 @@ impl Cache {
         let locks = bucket.locks();
         make_private(&locks).map_err(unusable)?;
         check_owner(&locks)?;
-        sweep::sweep(&path, sweep::PREFIX);
+        temporary::sweep(&path, temporary::PREFIX);
         Ok(bucket)
     }
 }
 
-/// Makes a folder, and those above it, for this user alone. One that is there keeps its mode: it may
-/// be a folder that the user shares with others on purpose.
-pub(crate) fn make_private(path: &Utf8Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Refuses what belongs to another user: its owner could replace what this user's guests boot from.
-pub(crate) fn check_owner(path: &Utf8Path) -> Result<(), StoreError> {
-    let owner = fs_err::metadata(path)?.uid();
-    let user = rustix::process::geteuid().as_raw();
-    if owner == user {
-        return Ok(());
-    }
-    Err(StoreError::Foreign {
-        path: path.to_owned(),
-        owner,
-        user,
-    })
-}
-
-/// Tried rather than asked: permission bits do not know of read-only file systems.
-fn writable(path: &Utf8Path) -> io::Result<()> {
-    let trial = sweep::new_name(path, sweep::PREFIX);
+/// Makes a folder in `path`, since permission bits do not show a read-only file system.
+fn check_writable(path: &Utf8Path) -> io::Result<()> {
+    let trial = temporary::new_name(path, temporary::PREFIX);
     DirBuilder::new().mode(0o700).create(&trial)?;
     std::fs::remove_dir(&trial)
 }
@@ -148,7 +131,7 @@ mod tests {
             let error = opened.unwrap_err().to_string();
             let names = |text: &str| assert!(error.contains(text), "{error}");
             names(path.as_str().trim_end_matches('/'));
-            names("user with id 65534");
+            names("user id 65534");
             names("cache_dir");
             std::os::unix::fs::chown(&path, Some(0), None).unwrap();
         }

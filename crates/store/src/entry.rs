@@ -1,18 +1,18 @@
-//! An entry in use, and what is told while one is looked for.
+//! An entry in use, and what is reported while one is looked up.
 
 use crate::key::Key;
-use crate::lock::{Holder, Shared};
+use crate::lock::{LockHolder, SharedLock};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::time::SystemTime;
 
-/// An entry that is whole. As long as this lives, nobody removes it.
+/// An entry that is complete. It is not removed as long as this lives.
 #[derive(Debug)]
-pub struct Entry {
+pub struct CacheEntry {
     pub(crate) path: Utf8PathBuf,
-    pub(crate) _held: Shared,
+    pub(crate) _lock: SharedLock,
 }
 
-impl Entry {
+impl CacheEntry {
     /// Its folder.
     pub fn path(&self) -> &Utf8Path {
         &self.path
@@ -24,30 +24,30 @@ impl Entry {
     }
 }
 
-/// An entry as whoever makes room sees it.
+/// What eviction and listings know of an entry.
 #[derive(Debug, Clone)]
 pub struct EntryInfo {
     /// Its key.
     pub key: Key,
     /// What its files take on the disk, bytes.
     pub size: u64,
-    /// When it was last given out.
+    /// When it was last used.
     pub used: SystemTime,
 }
 
-/// Something the user may want to know while an entry is looked for.
+/// An event of a look-up that the user may want to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice<'a> {
-    /// Another process is making or using the entry; reported once.
+    /// Another process is building or using the entry. Reported once per look-up.
     Waiting {
-        /// Who, if that is known.
-        holder: Option<&'a Holder>,
+        /// The process, if it is known.
+        holder: Option<&'a LockHolder>,
     },
-    /// The entry was there, but not to be trusted: it is removed.
+    /// The entry is damaged, and is removed.
     Damaged {
         /// Its folder.
         path: &'a Utf8Path,
-        /// What was wrong.
+        /// What is wrong with it.
         why: &'a str,
     },
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with the cache.
+//! Errors of the cache.
 
 use camino::Utf8PathBuf;
 use std::io;
@@ -9,8 +9,8 @@ use std::time::Duration;
 pub enum StoreError {
     /// The cache's folder cannot be made or written.
     #[error(
-        "the cache folder `{path}` cannot be written; make it writable for this user, or name \
-         another one with `cache_dir` in provium.toml"
+        "cannot write to the cache folder `{path}`; make it writable for this user, or set another \
+         one with `cache_dir` in provium.toml"
     )]
     Unusable {
         /// The folder.
@@ -20,8 +20,8 @@ pub enum StoreError {
     },
     /// A part of the cache belongs to another user.
     #[error(
-        "`{path}` in the cache belongs to the user with id {owner}, and this run's user has id {user}; \
-         as root, give it back (`chown -R {user} {path}`) or remove it, or name another cache with \
+        "`{path}` in the cache belongs to user id {owner}, but this run's user id is {user}; as root, \
+         change its owner (`chown -R {user} {path}`) or remove it, or set another cache with \
          `cache_dir` in provium.toml"
     )]
     Foreign {
@@ -32,7 +32,7 @@ pub enum StoreError {
         /// The user of this run.
         user: u32,
     },
-    /// Something else stands where a lock file belongs, as a link to a file elsewhere.
+    /// The path of a lock file is not a plain file, for example a link to a file elsewhere.
     #[error("`{path}` is not a lock file of the cache: {why}; remove it")]
     NotALock {
         /// The path.
@@ -40,20 +40,20 @@ pub enum StoreError {
         /// What it is instead.
         why: &'static str,
     },
-    /// A file of the cache could not be read or written. The source names it.
-    #[error("a file of the cache failed")]
+    /// A file of the cache cannot be read or written. The source names it.
+    #[error("cannot access a file of the cache")]
     Io(#[from] io::Error),
-    /// Somebody else holds a lock for too long.
+    /// Another process holds a lock for too long.
     #[error("`{path}` is still locked{} after {deadline:?}; wait for that process, or end it", holder(*.pid))]
     Locked {
         /// The lock file.
         path: Utf8PathBuf,
-        /// Who holds it, if that is known.
+        /// The process that holds it, if it is known.
         pid: Option<u32>,
-        /// How long was waited.
+        /// How long the caller has waited.
         deadline: Duration,
     },
-    /// What is there cannot be trusted, and cannot be made again as long as somebody uses it.
+    /// The entry is damaged, and cannot be rebuilt as long as another process uses it.
     #[error(
         "`{path}` is damaged ({why}), and another run still uses it; wait for that run, or end it"
     )]
@@ -63,8 +63,8 @@ pub enum StoreError {
         /// What is wrong with it.
         why: String,
     },
-    /// The manifest of a new entry could not be written.
-    #[error("an entry's manifest cannot be written")]
+    /// The manifest of a new entry cannot be encoded.
+    #[error("cannot encode the manifest of a cache entry")]
     Manifest(#[from] serde_json::Error),
 }
 

@@ -1,18 +1,18 @@
-//! Making room: which entries go, decided first and done after.
+//! Eviction: which entries are removed so that the cache keeps its size limit.
 //!
-//! The least recently used goes first. Entries that cost a download or a long unpacking go after all
-//! those that are made again by using them. What is in use stays, so the cache may be larger than it
-//! is told to be for as long as that lasts.
+//! The least recently used entry is removed first. Entries that need a download or a long unpacking
+//! are removed after all those that are rebuilt by using them. An entry in use stays, so the cache may
+//! be larger than its limit meanwhile.
 
 use crate::cache::Cache;
 use crate::entry::EntryInfo;
 use crate::error::StoreError;
 use crate::key::Key;
 
-/// Kinds of entries that cost more than others to make.
+/// Kinds of entries that take longer than others to rebuild.
 const COSTLY: [&str; 5] = ["guests", "kernels", "initrds", "roots", "modules"];
 
-/// An entry that may go.
+/// An entry that may be removed.
 #[derive(Debug, Clone)]
 pub struct Candidate {
     /// Its bucket's folder: the kind of entry, and the version.
@@ -21,18 +21,19 @@ pub struct Candidate {
     pub info: EntryInfo,
 }
 
-/// What was done to make room.
+/// What an eviction has removed and left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Room {
-    /// What went: bucket, key, bytes.
+pub struct Eviction {
+    /// Removed entries: bucket, key, bytes.
     pub removed: Vec<(String, Key, u64)>,
-    /// What should have gone, but is in use or cannot be removed by this user: bucket, key, bytes.
+    /// Entries that were to be removed, but are in use or cannot be removed by this user: bucket,
+    /// key, bytes.
     pub in_use: Vec<(String, Key, u64)>,
-    /// What is left in the cache, bytes.
+    /// Size of what is left in the cache, bytes.
     pub left: u64,
 }
 
-/// The entries that must go so that all together take at most `cap` bytes, first to last.
+/// The entries to remove so that the others take at most `cap` bytes, in that order.
 pub fn plan(mut candidates: Vec<Candidate>, cap: u64) -> Vec<Candidate> {
     let mut total: u64 = candidates.iter().map(|candidate| candidate.info.size).sum();
     candidates.sort_by(|a, b| {
@@ -58,15 +59,15 @@ impl Candidate {
 }
 
 impl Cache {
-    /// Removes what was not used for longest, until the entries take at most `cap` bytes.
+    /// Removes the least recently used entries until the cache takes at most `cap` bytes.
     ///
     /// # Errors
     /// When the cache's folder cannot be read.
-    pub fn make_room(&self, cap: u64) -> Result<Room, StoreError> {
+    pub fn evict(&self, cap: u64) -> Result<Eviction, StoreError> {
         let buckets = self.buckets()?;
         let mut candidates = Vec::new();
         for (name, bucket) in &buckets {
-            // What cannot be read cannot be removed either, and is no reason for a run to end.
+            // A bucket that cannot be read cannot be emptied either; the run continues.
             let entries = bucket.entries().unwrap_or_default().into_iter();
             candidates.extend(entries.map(|info| Candidate {
                 bucket: name.clone(),
@@ -86,15 +87,15 @@ impl Cache {
                 Some((_, bucket)) => bucket.remove_unused(&info.key).unwrap_or(false),
                 None => false,
             };
-            let told = (name, info.key, info.size);
+            let entry = (name, info.key, info.size);
             if gone {
                 left -= info.size;
-                removed.push(told);
+                removed.push(entry);
             } else {
-                in_use.push(told);
+                in_use.push(entry);
             }
         }
-        Ok(Room {
+        Ok(Eviction {
             removed,
             in_use,
             left,
@@ -153,14 +154,14 @@ mod tests {
                 Ok::<_, StoreError>(())
             };
             let key = KeyBuilder::new(name).finish();
-            let entry = bucket.get_or_make(&key, &|_| (), fill).await.unwrap();
+            let entry = bucket.get_or_build(&key, &|_| (), fill).await.unwrap();
             entries.push((key, entry));
         }
         let (old, held) = entries.remove(0);
         let (new, free) = entries.remove(0);
         drop(free);
 
-        let room = cache.make_room(1000).unwrap();
+        let room = cache.evict(1000).unwrap();
         assert_eq!(room.removed.len(), 1);
         assert_eq!(room.removed[0].1, new, "the old one is held");
         assert_eq!(room.in_use[0].1, old);
@@ -171,11 +172,11 @@ mod tests {
         let lock = bucket.locks().join(old.as_str());
         fs_err::remove_file(&lock).unwrap();
         fs_err::create_dir(&lock).unwrap();
-        let room = cache.make_room(1000).unwrap();
+        let room = cache.evict(1000).unwrap();
         assert_eq!((room.removed.len(), &room.in_use[0].1), (0, &old));
         fs_err::remove_dir(&lock).unwrap();
-        let room = cache.make_room(1000).unwrap();
+        let room = cache.evict(1000).unwrap();
         assert_eq!((room.removed.len(), room.left), (1, 0));
-        assert_eq!(cache.make_room(1000).unwrap(), Room::default());
+        assert_eq!(cache.evict(1000).unwrap(), Eviction::default());
     }
 }

@@ -3,27 +3,29 @@
 //! ```text
 //! CACHE/                      0700, of one user
 //!   guests-v1/                a bucket: a kind of entry, in one version of its layout
-//!     LOCKS/KEY               held shared while an entry is used, alone while it is made or removed;
-//!                             its modification time is the entry's last use
-//!     KEY/                    an entry: whole, or not there
-//!       manifest.json         what belongs to it, with sizes and checksums
-//!     .tmp-PID-START-N/       an entry that is being made, locked by the process that makes it
+//!     LOCKS/KEY               locked shared while an entry is used, exclusively while it is built or
+//!                             removed; its modification time is the entry's last use
+//!     KEY/                    an entry: complete, or absent
+//!       manifest.json         the files that belong to it, with sizes and checksums
+//!     .tmp-PID-START-N/       a staging folder, locked by the process that fills it
 //! ```
 //!
-//! Life of an entry: a [`Bucket`] is asked for a [`Key`]. If the entry is there and its manifest
-//! fits, it is given out as an [`Entry`], which keeps it from being removed. Else one process fills a
-//! temporary folder, syncs it and renames it into place; the others wait, told by a [`Notice`] for
-//! whom. A damaged or foreign entry is told of, removed and made again. What a killed process left
-//! is swept when a bucket is opened.
+//! Life of an entry: a caller asks a [`Bucket`] for a [`Key`]. If the entry exists and matches its
+//! manifest, the caller gets a [`CacheEntry`], which prevents its removal. Otherwise one process gets
+//! the [`BuildPermit`], fills a [`StagingFolder`], and installs it: the files are synced, then the
+//! folder is renamed. The others wait, and a [`Notice`] names the process that they wait for. A
+//! damaged entry, or one of another version, is reported, removed and rebuilt. Opening a bucket removes
+//! the staging folders of killed processes.
 //!
-//! [`Cache::make_room`] removes what was not used for longest.
+//! [`Cache::evict`] removes the least recently used entries.
 //!
-//! Folders that a user looks after himself are no entries: they are filled in a [`Draft`] beside their
-//! place, and their [`Seal`] says whether one is whole and which one it is.
+//! Folders that a user manages himself are not entries: they are filled in a [`StagingFolder`] beside
+//! their path, and their [`Seal`] shows whether a folder is complete and which one it is.
 //!
-//! This crate knows nothing of what the entries are, but for which kinds cost more than others.
+//! This crate does not know what the entries are, except which kinds take long to rebuild.
 
 mod bucket;
+mod build;
 mod cache;
 mod entry;
 mod error;
@@ -32,19 +34,19 @@ mod eviction;
 pub mod fuzzing;
 mod key;
 mod lock;
-mod making;
 mod manifest;
+mod private;
 mod replace;
 mod seal;
-mod sweep;
+mod temporary;
 
 pub use bucket::{Bucket, size_on_disk};
+pub use build::{BuildClaim, BuildPermit, StagingFolder};
 pub use cache::Cache;
-pub use entry::{Entry, EntryInfo, Notice};
+pub use entry::{CacheEntry, EntryInfo, Notice};
 pub use error::StoreError;
-pub use eviction::{Candidate, Room, plan};
+pub use eviction::{Candidate, Eviction, plan};
 pub use key::{Key, KeyBuilder};
-pub use lock::{Exclusive, Holder, LockFile, Shared, WaitLimit};
-pub use making::{Claim, Draft, Making};
+pub use lock::{ExclusiveLock, LockFile, LockHolder, SharedLock, WaitLimit};
 pub use replace::follow_links;
 pub use seal::{SEAL, Seal};

@@ -1,13 +1,13 @@
 //! File locks between processes (`flock(2)`), their state in the type.
 //!
-//! A process that holds a lock alone writes its id and its purpose into the file, so that others can
-//! say for whom they wait. The kernel gives a lock back when its holder ends, however it ends. Lock
-//! files are never removed: two processes could then hold two files of one name. A link in a lock
-//! file's place is refused, since a write to it would reach a file elsewhere.
+//! A process that holds a lock exclusively writes its id and its purpose into the file, so that those
+//! that wait can name it. The kernel releases a lock when its holder ends, however it ends. Lock files
+//! are never removed: two processes could then hold two files of one name. A link in place of a lock
+//! file is refused, since a write to it would reach a file elsewhere.
 
-use crate::cache::check_owner;
 use crate::error::StoreError;
-use crate::sweep::{is_stopped, start_time};
+use crate::private::check_owner;
+use crate::temporary::{is_stopped, start_time};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
@@ -19,35 +19,35 @@ use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a lock that is held by somebody else is tried: `flock` cannot be awaited.
-const RETRY: Duration = Duration::from_millis(20);
+/// Interval of attempts to take a lock: `flock` cannot be awaited.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// After so many attempts a wait is told of even if it is not known for whom.
-const UNKNOWN: u32 = 10;
+/// Number of attempts after which a wait is reported although its holder is not known.
+const ATTEMPTS_WITHOUT_HOLDER: u32 = 10;
 
-/// Longest content of a lock file that is read, bytes.
-const HOLDER_LEN: u64 = 4096;
+/// Maximum number of bytes that are read of a lock file.
+const MAX_HOLDER_BYTES: u64 = 4096;
 
-/// A link is not followed, and a pipe not waited for.
+/// Links are not followed, and a pipe does not block.
 #[expect(
     clippy::cast_possible_wrap,
     reason = "the kernel's flags are the low bits of an int"
 )]
 const PLAIN_ONLY: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits() as i32;
 
-/// A lock file, not held.
+/// A lock file that is not locked.
 #[derive(Debug, Clone)]
 pub struct LockFile {
     path: Utf8PathBuf,
     purpose: String,
 }
 
-/// Who holds a lock alone.
+/// The process that holds a lock exclusively.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// Its process id.
     pub pid: u32,
-    /// What it says it holds the lock for; may be empty.
+    /// What it holds the lock for; may be empty.
     pub purpose: String,
 }
 
@@ -56,8 +56,8 @@ pub struct Holder {
 pub enum WaitLimit {
     /// After this time.
     Total(Duration),
-    /// When the lock has been held for this time without a break by a process that is stopped, or that is
-    /// not known. A holder that runs is waited for as long as it takes.
+    /// When the lock has been held for this time without a break by a process that is stopped or not
+    /// known. A holder that runs is waited for as long as it takes.
     Stalled(Duration),
 }
 
@@ -75,16 +75,16 @@ impl WaitLimit {
     }
 }
 
-/// Held together with others.
+/// A shared lock: other processes may hold it as well.
 #[derive(Debug)]
-pub struct Shared(#[expect(dead_code, reason = "closing it gives the lock back")] File);
+pub struct SharedLock(#[expect(dead_code, reason = "closing it gives the lock back")] File);
 
-/// Held alone.
+/// An exclusive lock.
 #[derive(Debug)]
-pub struct Exclusive(File);
+pub struct ExclusiveLock(File);
 
 impl LockFile {
-    /// The lock of that path. The file is made when it is first taken.
+    /// The lock at that path. The file is created when it is first locked.
     pub fn new(path: impl Into<Utf8PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -92,7 +92,7 @@ impl LockFile {
         }
     }
 
-    /// The same lock; those who wait for it are told that it is held for `purpose`, a line of text.
+    /// The same lock with a purpose, a line of text that is shown to those that wait for it.
     #[must_use]
     pub fn held_for(self, purpose: &str) -> Self {
         let purpose = purpose.replace('\n', " ");
@@ -104,17 +104,17 @@ impl LockFile {
         &self.path
     }
 
-    /// Takes it together with others, if nobody holds it alone.
-    pub fn try_shared(&self) -> Result<Option<Shared>, StoreError> {
+    /// Locks it shared, unless another process holds it exclusively.
+    pub fn try_shared(&self) -> Result<Option<SharedLock>, StoreError> {
         let taken = self.try_lock(FlockOperation::NonBlockingLockShared)?;
         if let Some(file) = &taken {
             mark_used(file)?;
         }
-        Ok(taken.map(Shared))
+        Ok(taken.map(SharedLock))
     }
 
-    /// Takes it alone, if nobody else holds it.
-    pub fn try_exclusive(&self) -> Result<Option<Exclusive>, StoreError> {
+    /// Locks it exclusively, unless another process holds it.
+    pub fn try_exclusive(&self) -> Result<Option<ExclusiveLock>, StoreError> {
         let Some(mut file) = self.try_lock(FlockOperation::NonBlockingLockExclusive)? else {
             return Ok(None);
         };
@@ -123,31 +123,31 @@ impl LockFile {
         file.rewind()?;
         let start = start_time(pid).unwrap_or(0);
         write!(file, "{pid} {start} {}", self.purpose)?;
-        Ok(Some(Exclusive(file)))
+        Ok(Some(ExclusiveLock(file)))
     }
 
-    /// Waits until no other process holds it alone, and takes it together with others.
+    /// Locks it shared; waits for a process that holds it exclusively.
     ///
     /// # Errors
     /// [`StoreError::Locked`] at the limit.
     pub async fn shared(
         &self,
         limit: impl Into<WaitLimit>,
-        waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
-    ) -> Result<Shared, StoreError> {
+        waiting: &(dyn Fn(Option<&LockHolder>) + Send + Sync),
+    ) -> Result<SharedLock, StoreError> {
         self.wait(limit.into(), waiting, || self.try_shared()).await
     }
 
-    /// Waits until it is free, and takes it alone. `waiting` is called once, with the holder, if there is a
-    /// wait.
+    /// Locks it exclusively; waits for the processes that hold it. `waiting` is called once, with the
+    /// holder, if there is a wait.
     ///
     /// # Errors
     /// [`StoreError::Locked`] at the limit.
     pub async fn exclusive(
         &self,
         limit: impl Into<WaitLimit>,
-        waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
-    ) -> Result<Exclusive, StoreError> {
+        waiting: &(dyn Fn(Option<&LockHolder>) + Send + Sync),
+    ) -> Result<ExclusiveLock, StoreError> {
         self.wait(limit.into(), waiting, || self.try_exclusive())
             .await
     }
@@ -155,7 +155,7 @@ impl LockFile {
     async fn wait<T>(
         &self,
         limit: WaitLimit,
-        waiting: &(dyn Fn(Option<&Holder>) + Send + Sync),
+        waiting: &(dyn Fn(Option<&LockHolder>) + Send + Sync),
         attempt: impl Fn() -> Result<Option<T>, StoreError>,
     ) -> Result<T, StoreError> {
         let (mut reported, mut attempts) = (false, 0);
@@ -166,16 +166,13 @@ impl LockFile {
             }
             attempts += 1;
             let holder = self.holder();
-            // One that has only just taken it is not known yet, or has returned it by the next time.
-            if !reported && (holder.is_some() || attempts > UNKNOWN) {
+            // A process that has just locked it has not written its name yet.
+            if !reported && (holder.is_some() || attempts > ATTEMPTS_WITHOUT_HOLDER) {
                 reported = true;
                 waiting(holder.as_ref());
             }
-            if matches!(limit, WaitLimit::Stalled(_))
-                && holder
-                    .as_ref()
-                    .is_some_and(|holder| !is_stopped(holder.pid))
-            {
+            let runs = |holder: &LockHolder| !is_stopped(holder.pid);
+            if matches!(limit, WaitLimit::Stalled(_)) && holder.as_ref().is_some_and(runs) {
                 since = Instant::now();
             }
             if since.elapsed() >= limit.time() {
@@ -185,25 +182,25 @@ impl LockFile {
                     deadline: limit.time(),
                 });
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
-    /// Who holds it alone, if that process is alive.
-    pub fn holder(&self) -> Option<Holder> {
+    /// The process that holds it exclusively, if it is alive.
+    pub fn holder(&self) -> Option<LockHolder> {
         let mut text = String::new();
         let mut open = OpenOptions::new();
         open.read(true).custom_flags(PLAIN_ONLY);
         open.open(&self.path)
             .ok()?
-            .take(HOLDER_LEN)
+            .take(MAX_HOLDER_BYTES)
             .read_to_string(&mut text)
             .ok()?;
         let (pid, rest) = text.split_once(' ')?;
         let (start, purpose) = rest.split_once(' ')?;
         let pid = pid.parse().ok()?;
         let is_alive = start_time(pid)? == start.parse::<u64>().ok()?;
-        is_alive.then(|| Holder {
+        is_alive.then(|| LockHolder {
             pid,
             purpose: purpose.to_owned(),
         })
@@ -252,20 +249,20 @@ impl LockFile {
     }
 }
 
-impl Exclusive {
-    /// Lets others in, without a moment in which nobody holds it.
-    pub(crate) fn share(self) -> Result<Shared, StoreError> {
+impl ExclusiveLock {
+    /// Makes it a shared lock, without releasing it meanwhile.
+    pub(crate) fn share(self) -> Result<SharedLock, StoreError> {
         let file = File::from_parts(self.0.file().try_clone()?, self.0.path());
         // For one open file, `flock` changes the kind of the lock that is held.
         flock(&file, FlockOperation::LockShared).map_err(|error| StoreError::Io(error.into()))?;
         mark_used(&file)?;
-        Ok(Shared(file))
+        Ok(SharedLock(file))
     }
 }
 
-impl Drop for Exclusive {
+impl Drop for ExclusiveLock {
     fn drop(&mut self) {
-        // The name is for those who wait; if it cannot be taken out, they see that it is stale.
+        // If the holder cannot be erased, those that wait see that it is stale.
         let _ = self.0.set_len(0);
     }
 }
@@ -301,25 +298,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_alone_or_many_together() {
+    async fn a_lock_is_exclusive_or_shared() {
         let (_folder, lock) = lock();
         let alone = lock.clone().held_for("a\ntest").try_exclusive();
         let alone = alone.unwrap().unwrap();
         assert!(lock.try_shared().unwrap().is_none());
-        let me = Holder {
+        let me = LockHolder {
             pid: std::process::id(),
             purpose: "a test".to_owned(),
         };
         assert_eq!(lock.holder(), Some(me.clone()));
 
-        let told = Mutex::new(Vec::new());
-        let waiting = |holder: Option<&Holder>| told.lock().unwrap().push(holder.cloned());
+        let holders = Mutex::new(Vec::new());
+        let waiting = |holder: Option<&LockHolder>| holders.lock().unwrap().push(holder.cloned());
         let late = lock.exclusive(Duration::from_millis(50), &waiting).await;
         let Err(StoreError::Locked { pid, .. }) = late else {
             panic!("not refused")
         };
         assert_eq!(pid, Some(std::process::id()));
-        assert_eq!(*told.lock().unwrap(), [Some(me)]);
+        assert_eq!(*holders.lock().unwrap(), [Some(me)]);
 
         drop(alone);
         assert_eq!(lock.holder(), None);
@@ -373,10 +370,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_goes_on_when_the_holder_lets_go() {
+    async fn a_waiter_gets_the_lock_that_is_released() {
         let (_folder, lock) = lock();
         let alone = Mutex::new(lock.try_exclusive().unwrap());
-        let let_go = |_: Option<&Holder>| drop(alone.lock().unwrap().take());
+        let let_go = |_: Option<&LockHolder>| drop(alone.lock().unwrap().take());
         lock.shared(Duration::from_secs(60), &let_go).await.unwrap();
     }
 
@@ -410,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_is_gone_is_not_named() {
+    fn a_holder_that_has_ended_is_not_named() {
         let (_folder, lock) = lock();
         let recycled = format!("{} 1 ", std::process::id());
         for stale in ["", "x", "4194305 1", "4194305 1 x", &recycled] {

@@ -1,9 +1,9 @@
-//! An entry's manifest: which files belong to it, and how they can be told from damaged ones.
+//! An entry's manifest: the files that belong to it, with sizes and checksums.
 //!
-//! Every file has its checksum. A small one is checked by it at each look-up; a large one only if the
-//! time of its last change is not the one that it was installed with, since a look-up must not read what
-//! its caller may never read. So a file that somebody has written to, cut off or copied badly is
-//! found out, and one that decayed on its medium is not.
+//! A small file is checked by its checksum at each look-up; a large file only if its modification time
+//! differs from the one that it was installed with, since a look-up must not read what its caller may
+//! never read. So a file that was written to, truncated or copied badly is detected; one that decayed
+//! on its medium is not.
 
 use crate::error::StoreError;
 use crate::key::Key;
@@ -22,27 +22,27 @@ pub(crate) const NAME: &str = "manifest.json";
 /// The layout of the manifest itself.
 const VERSION: u32 = 2;
 
-/// A file up to this size is always checked by its content, bytes.
-const SMALL: u64 = 64 * 1024;
+/// A file up to this size is checked by its content at each look-up, bytes.
+const MAX_SMALL_FILE: u64 = 64 * 1024;
 
 /// Longest manifest that is read, bytes.
-const LONGEST: u64 = 16 * 1024 * 1024;
+const MAX_MANIFEST_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The unit of a checksum, bytes.
 const PAGE: u64 = 4096;
 
-/// So much of a file is read at a time, bytes: whole pages.
+/// How much of a file is read at a time, bytes: whole pages.
 const PIECE: usize = 1 << 20;
 
-/// Folders in folders up to here; more cannot be ours.
-const DEEPEST: usize = 16;
+/// Maximum depth of folders in an entry.
+const MAX_DEPTH: usize = 16;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Manifest {
     version: u32,
     pub(crate) key: Key,
-    files: BTreeMap<String, FileFacts>,
+    files: BTreeMap<String, FileStamp>,
 }
 
 /// What every version of the manifest has.
@@ -52,12 +52,12 @@ struct Header {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct FileFacts {
+struct FileStamp {
     size: u64,
-    /// When a large one was changed last, nanoseconds since 1970.
+    /// Modification time of a large file, nanoseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     changed_ns: Option<u64>,
-    /// See [`checksum`]; `None` of what is no plain file.
+    /// See [`checksum`]; `None` unless it is a regular file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     blake3: Option<String>,
 }
@@ -67,8 +67,8 @@ impl Manifest {
     pub(crate) fn of(folder: &Utf8Path, key: &Key) -> Result<Self, StoreError> {
         let mut files = BTreeMap::new();
         for (name, metadata) in list(folder)? {
-            let large = metadata.is_file() && metadata.len() > SMALL;
-            let facts = FileFacts {
+            let large = metadata.is_file() && metadata.len() > MAX_SMALL_FILE;
+            let stamp = FileStamp {
                 size: metadata.len(),
                 changed_ns: if large { changed_ns(&metadata) } else { None },
                 blake3: if metadata.is_file() {
@@ -77,7 +77,7 @@ impl Manifest {
                     None
                 },
             };
-            files.insert(name, facts);
+            files.insert(name, stamp);
         }
         Ok(Self {
             version: VERSION,
@@ -91,13 +91,13 @@ impl Manifest {
         Ok(())
     }
 
-    /// The manifest in `folder`; its files are not looked at.
+    /// Reads the manifest in `folder`, not its files.
     pub(crate) fn read(folder: &Utf8Path) -> Result<Self, String> {
         let path = folder.join(NAME);
         let length = fs_err::metadata(&path)
             .map_err(|_| "it has no manifest".to_owned())?
             .len();
-        if length > LONGEST {
+        if length > MAX_MANIFEST_BYTES {
             return Err("its manifest is too long".to_owned());
         }
         let text = fs_err::read(&path).map_err(|error| error.to_string())?;
@@ -109,29 +109,30 @@ impl Manifest {
         serde_json::from_slice(&text).map_err(unreadable)
     }
 
-    /// Whether the entry in `folder` is whole and is the one of `key`; else what is wrong with it.
+    /// Checks that the entry in `folder` is complete and is the one of `key`. The error is what is wrong
+    /// with it.
     pub(crate) fn check(folder: &Utf8Path, key: &Key) -> Result<(), String> {
         let manifest = Self::read(folder)?;
         if manifest.key != *key {
             return Err(format!("it is the entry of another key, {}", manifest.key));
         }
         let found = list(folder).map_err(|error| error.to_string())?;
-        for (name, facts) in &manifest.files {
+        for (name, stamp) in &manifest.files {
             let path = folder.join(name);
             let metadata = found.get(name);
             let metadata = metadata.ok_or_else(|| format!("`{name}` is missing"))?;
-            facts.check(name, &path, metadata)?;
+            stamp.check(name, &path, metadata)?;
         }
-        let stranger = found
+        let unknown = found
             .keys()
             .find(|name| !manifest.files.contains_key(*name));
-        stranger.map_or(Ok(()), |name| {
+        unknown.map_or(Ok(()), |name| {
             Err(format!("`{name}` does not belong to it"))
         })
     }
 }
 
-impl FileFacts {
+impl FileStamp {
     fn check(&self, name: &str, path: &Utf8Path, metadata: &Metadata) -> Result<(), String> {
         let (is, was) = (metadata.len(), self.size);
         if is != was {
@@ -149,7 +150,7 @@ impl FileFacts {
             return Err(format!("`{name}` has changed"));
         }
         if let Some(ns) = self.changed_ns {
-            // A good copy: the next look-up need not read it. If that fails, it reads it.
+            // A good copy: with this time the next look-up does not read it.
             let time = UNIX_EPOCH + Duration::from_nanos(ns);
             let _ = set_changed(path, time);
         }
@@ -200,10 +201,10 @@ fn checksum(path: &Utf8Path) -> io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// All that is in `folder` but the manifest, by path. Links are not followed: one counts as what it is.
+/// The contents of `folder` without the manifest, by path. Links are not followed.
 fn list(folder: &Utf8Path) -> Result<BTreeMap<String, Metadata>, StoreError> {
     let mut files = BTreeMap::new();
-    collect(folder, "", DEEPEST, &mut files)?;
+    collect(folder, "", MAX_DEPTH, &mut files)?;
     Ok(files)
 }
 
@@ -243,7 +244,11 @@ mod tests {
         let (_folder, folder, key) = folder();
         fs_err::write(folder.join("small"), "hello").unwrap();
         fs_err::create_dir(folder.join("sub")).unwrap();
-        fs_err::write(folder.join("sub/large"), vec![7; SMALL as usize + 1]).unwrap();
+        fs_err::write(
+            folder.join("sub/large"),
+            vec![7; MAX_SMALL_FILE as usize + 1],
+        )
+        .unwrap();
         let time = UNIX_EPOCH + Duration::from_nanos(1_700_000_000_000_000_001);
         set_changed(&folder.join("sub/large"), time).unwrap();
         let manifest = Manifest::of(&folder, &key).unwrap();
@@ -274,12 +279,12 @@ mod tests {
     fn a_large_file_is_read_only_if_it_was_touched() {
         let (_folder, folder, key) = folder();
         let path = folder.join("ram");
-        fs_err::write(&path, vec![7; SMALL as usize * 2]).unwrap();
+        fs_err::write(&path, vec![7; MAX_SMALL_FILE as usize * 2]).unwrap();
         let installed = fs_err::metadata(&path).unwrap().modified().unwrap();
         Manifest::of(&folder, &key).unwrap().write(&folder).unwrap();
         let flip = |byte: u8| {
             let file = File::options().write(true).open(&path).unwrap();
-            file.write_all_at(&[byte], SMALL).unwrap();
+            file.write_all_at(&[byte], MAX_SMALL_FILE).unwrap();
         };
 
         flip(8);

@@ -1,47 +1,48 @@
-//! Drafts next to a folder that a user has named: written there, then moved into place in one step.
+//! Staging folders next to a path that a user has named: filled there, then moved into place in one
+//! step.
 //!
 //! ```text
 //! PARENT/
 //!   NAME/                       the folder, complete at any time
-//!   .NAME.tmp-PID-START-N/      a draft, locked by its process (see `sweep`)
+//!   .NAME.tmp-PID-START-N/      a staging folder, locked by its process (see `temporary`)
 //! ```
 //!
-//! Several processes may write drafts for the same place at once. Each replaces the whole folder; the last
-//! one wins. A draft that a killed process left is removed when the next one is made there.
+//! Several processes may fill staging folders for the same path at once. Each replaces the whole folder;
+//! the last one wins. A staging folder of a killed process is removed when the next one is made.
 
-use crate::making::Draft;
-use crate::sweep;
+use crate::build::StagingFolder;
+use crate::temporary;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::io;
 
-/// Longest name of a place that is used in full in the name of its drafts, bytes. A name may have 255.
-const LONGEST: usize = 180;
+/// Longest folder name that is used in full in the names of its staging folders, bytes. A name may have
+/// 255.
+const MAX_FULL_NAME: usize = 180;
 
-/// Bytes of a longer name that are kept; a hash of it follows.
-const KEPT: usize = 100;
+/// Bytes that are kept of a longer name; a hash of it follows.
+const KEPT_BYTES: usize = 100;
 
-/// How often a replacement is tried while others replace the same folder.
+/// Maximum number of attempts while other processes replace the same folder.
 const ATTEMPTS: usize = 1000;
 
-impl Draft {
-    /// A folder to fill for `place`, beside it. Drafts that were left there are removed.
+impl StagingFolder {
+    /// A folder to fill, beside `place`. Staging folders of killed processes are removed there.
     ///
     /// # Errors
     /// When the path does not name a folder, or its parent cannot be written.
     pub fn beside(place: &Utf8Path) -> io::Result<Self> {
         let (parent, prefix) = neighbourhood(place)?;
         fs_err::create_dir_all(parent)?;
-        sweep::sweep(parent, &prefix);
-        Ok(Self(sweep::make(parent, &prefix)?))
+        temporary::sweep(parent, &prefix);
+        Ok(Self(temporary::make(parent, &prefix)?))
     }
 
-    /// Moves it into `place`, for which it was made: the older folder is replaced in one step, and
-    /// removed.
+    /// Moves it to `place`, for which it was made, in one step. An older folder there is removed.
     ///
     /// # Errors
-    /// When the place cannot be written. The older folder is still there then.
+    /// When `place` cannot be written. The older folder remains.
     pub fn replace(self, place: &Utf8Path) -> io::Result<()> {
         let rename = |flags| renameat_with(CWD, self.path().as_str(), CWD, place.as_str(), flags);
         for _ in 0..ATTEMPTS {
@@ -52,7 +53,7 @@ impl Draft {
                 Err(error) => return Err(failed(place, error.into())),
             }
             match rename(RenameFlags::EXCHANGE) {
-                // The older folder has the draft's name now, and is removed with it.
+                // The older folder has the name of the staging folder now, and is removed with it.
                 Ok(()) => return Ok(()),
                 Err(Errno::NOENT) => (),
                 Err(error) if is_unsupported(error) => return self.replace_in_two_steps(place),
@@ -62,11 +63,11 @@ impl Draft {
         Err(failed(place, io::ErrorKind::ResourceBusy.into()))
     }
 
-    /// For file systems that cannot exchange two folders, as NFS.
+    /// For file systems that cannot exchange two folders, such as NFS.
     fn replace_in_two_steps(self, place: &Utf8Path) -> io::Result<()> {
         let (parent, prefix) = neighbourhood(place)?;
         for _ in 0..ATTEMPTS {
-            let older = sweep::new_name(parent, &prefix);
+            let older = temporary::new_name(parent, &prefix);
             let moved = std::fs::rename(place, &older).is_ok();
             let renamed = std::fs::rename(self.path(), place);
             match renamed {
@@ -95,19 +96,19 @@ impl Draft {
     }
 }
 
-/// The parent of `place`, and the prefix of the names of its drafts.
+/// The parent of `place`, and the prefix of the names of its staging folders.
 fn neighbourhood(place: &Utf8Path) -> io::Result<(&Utf8Path, String)> {
     let name = place.file_name().ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("the path `{place}` names no folder"),
+            format!("the path `{place}` does not name a folder"),
         )
     })?;
     let parent = place.parent().filter(|parent| !parent.as_str().is_empty());
-    let stem = if name.len() <= LONGEST {
+    let stem = if name.len() <= MAX_FULL_NAME {
         name.to_owned()
     } else {
-        let kept = (0..=KEPT).rev().find(|at| name.is_char_boundary(*at));
+        let kept = (0..=KEPT_BYTES).rev().find(|at| name.is_char_boundary(*at));
         let hash = blake3::hash(name.as_bytes()).to_hex();
         format!("{}-{}", &name[..kept.unwrap_or(0)], &hash[..16])
     };
@@ -125,14 +126,14 @@ fn failed(place: &Utf8Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot replace `{place}`: {error}"))
 }
 
-/// Where a folder that was requested at `place` has to be: links are followed.
+/// The path that `place` leads to, if it is a symbolic link.
 ///
 /// # Errors
-/// When the link leads nowhere.
+/// When the link is broken.
 pub fn follow_links(place: &Utf8Path) -> io::Result<Utf8PathBuf> {
     match place.symlink_metadata() {
         Ok(metadata) if metadata.is_symlink() => place.canonicalize_utf8().map_err(|error| {
-            let text = format!("`{place}` is a symbolic link that leads nowhere: {error}");
+            let text = format!("`{place}` is a broken symbolic link: {error}");
             io::Error::new(error.kind(), text)
         }),
         _ => Ok(place.to_owned()),
@@ -149,14 +150,14 @@ mod tests {
         (root, path)
     }
 
-    fn put(draft: &Draft, content: &str) {
+    fn put(folder: &StagingFolder, content: &str) {
         for name in ["a", "b"] {
-            fs_err::write(draft.path().join(name), content).unwrap();
+            fs_err::write(folder.path().join(name), content).unwrap();
         }
     }
 
     #[test]
-    fn drafts_for_one_place_at_once_never_mix() {
+    fn folders_for_one_place_at_once_never_mix() {
         let (_root, root) = root();
         let place = root.join("place");
         for in_two_steps in [false, true] {
@@ -165,12 +166,12 @@ mod tests {
                     let place = &place;
                     scope.spawn(move || {
                         for round in 0..25 {
-                            let draft = Draft::beside(place).unwrap();
-                            put(&draft, &format!("{number} {round}"));
+                            let folder = StagingFolder::beside(place).unwrap();
+                            put(&folder, &format!("{number} {round}"));
                             if in_two_steps {
-                                draft.replace_in_two_steps(place).unwrap();
+                                folder.replace_in_two_steps(place).unwrap();
                             } else {
-                                draft.replace(place).unwrap();
+                                folder.replace(place).unwrap();
                             }
                         }
                     });
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_is_swept_by_the_next_and_a_draft_under_way_is_not() {
+    fn a_left_folder_is_swept_and_one_in_use_is_not() {
         let (_root, root) = root();
         let place = root.join("place");
         let left = root.join(".place.tmp-4194305");
@@ -191,8 +192,8 @@ mod tests {
         for folder in [&left, &neighbour] {
             fs_err::create_dir(folder).unwrap();
         }
-        let one = Draft::beside(&place).unwrap();
-        let two = Draft::beside(&place).unwrap();
+        let one = StagingFolder::beside(&place).unwrap();
+        let two = StagingFolder::beside(&place).unwrap();
         assert!(one.path().exists() && two.path().exists());
         assert!(!left.exists() && neighbour.exists());
         drop((one, two));
@@ -203,8 +204,8 @@ mod tests {
     fn long_names_and_links_work() {
         let (_root, root) = root();
         let long = root.join("ä".repeat(125));
-        let draft = Draft::beside(&long).unwrap();
-        draft.replace(&long).unwrap();
+        let folder = StagingFolder::beside(&long).unwrap();
+        folder.replace(&long).unwrap();
         assert!(long.exists());
 
         let link = root.join("link");
@@ -213,8 +214,11 @@ mod tests {
         assert_eq!(follow_links(&long).unwrap(), long);
         fs_err::remove_dir(&long).unwrap();
         let error = follow_links(&link).unwrap_err().to_string();
-        assert!(error.contains("leads nowhere"), "{error}");
-        let error = Draft::beside(Utf8Path::new("/")).unwrap_err();
-        assert!(error.to_string().contains("names no folder"), "{error}");
+        assert!(error.contains("broken symbolic link"), "{error}");
+        let error = StagingFolder::beside(Utf8Path::new("/")).unwrap_err();
+        assert!(
+            error.to_string().contains("does not name a folder"),
+            "{error}"
+        );
     }
 }

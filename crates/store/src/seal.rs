@@ -1,4 +1,4 @@
-//! Sealed folders: those that a user looks after, outside of the cache, with a manifest of their own.
+//! Sealed folders: folders of a user outside of the cache, each with a manifest of its own.
 //!
 //! A seal gives a folder a unique identity, so that a replacement at the same path can be distinguished
 //! from it, and checksums, so that damage is detected as in a cache entry.
@@ -24,11 +24,11 @@ impl Seal {
     /// # Errors
     /// When it cannot be read or written.
     pub fn new(folder: &Utf8Path) -> Result<Self, StoreError> {
-        let mut chance = [0; 32];
+        let mut random = [0; 32];
         let flags = rustix::rand::GetRandomFlags::empty();
-        rustix::rand::getrandom(&mut chance, flags)
+        rustix::rand::getrandom(&mut random, flags)
             .map_err(|error| StoreError::Io(error.into()))?;
-        let key = KeyBuilder::new("sealed").with("chance", chance).finish();
+        let key = KeyBuilder::new("sealed").with("chance", random).finish();
         Manifest::of(folder, &key)?.write(folder)?;
         Ok(Self {
             folder: folder.to_owned(),
@@ -39,7 +39,7 @@ impl Seal {
     /// The seal of a folder; its files are not checked.
     ///
     /// # Errors
-    /// Why it has none that this version can read.
+    /// Why it does not have one that this version can read.
     pub fn read(folder: &Utf8Path) -> Result<Self, String> {
         Ok(Self {
             folder: folder.to_owned(),
@@ -70,7 +70,7 @@ impl Seal {
         Self::read(&self.folder).is_ok_and(|now| now.key == self.key)
     }
 
-    /// Checks the files. A large one is read only if it was changed since the last check.
+    /// Checks the files. A large file is read only if it was changed since the last check.
     ///
     /// # Errors
     /// What is wrong with the folder.

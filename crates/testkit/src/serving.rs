@@ -289,7 +289,7 @@ impl Server {
                 }
                 self.about_call(frame);
             }
-            FrameKind::Answer => {}
+            FrameKind::HostReply => {}
             other => self.fault(format!("{other:?} from the host")),
         }
     }

@@ -1,23 +1,32 @@
-//! Lua text, seen the way rules need it: only its comments and strings.
+//! Lua text, seen the way rules need it: only its comments and strings, or only its code.
 //!
-//! A lexer of just what holds prose; everything else is replaced by blanks, so lines keep their
+//! A lexer of just what holds prose; what is hidden is replaced by blanks, so lines keep their
 //! numbers. It does not parse.
 
 /// The text with code replaced by blanks.
 pub(crate) fn prose(text: &str) -> String {
+    blank(text, |is_prose| !is_prose)
+}
+
+/// The text with comments and strings replaced by blanks.
+pub(crate) fn code(text: &str) -> String {
+    blank(text, |is_prose| is_prose)
+}
+
+/// The text without the parts that are `hidden`, which is asked whether a part is prose.
+fn blank(text: &str, hidden: impl Fn(bool) -> bool) -> String {
     let bytes = text.as_bytes();
     let mut out = bytes.to_vec();
     let mut at = 0;
     while at < bytes.len() {
-        match prose_length(&bytes[at..]) {
-            Some(len) => at += len,
-            None => {
-                if bytes[at] != b'\n' {
-                    out[at] = b' ';
-                }
-                at += 1;
+        let prose = prose_length(&bytes[at..]);
+        let end = at + prose.unwrap_or(1);
+        if hidden(prose.is_some()) {
+            for byte in out[at..end].iter_mut().filter(|byte| **byte != b'\n') {
+                *byte = b' ';
             }
         }
+        at = end;
     }
     String::from_utf8_lossy(&out).into_owned()
 }
@@ -87,6 +96,11 @@ mod tests {
             prose("--[[ a\nb ]] x [==[ c ]] ]==] y"),
             "--[[ a\nb ]]   [==[ c ]] ]==]  "
         );
+    }
+
+    #[test]
+    fn code_remains_without_comments_and_strings() {
+        assert_eq!(code("x = 'a b' -- c\ny"), "x =           \ny");
     }
 
     #[test]

@@ -33,39 +33,58 @@ pub(crate) struct Outcome {
     pub(crate) accepts: Vec<(&'static str, String)>,
 }
 
+impl Outcome {
+    /// Adds what another list has found.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        self.notes.extend(other.notes);
+        self.updates.extend(other.updates);
+        self.accepts.extend(other.accepts);
+    }
+}
+
 const WHY: &str = "the list of old ones may only get shorter";
 
 type Counts = BTreeMap<String, usize>;
 
-/// Compares what a rule found with what its list tolerates.
+/// Compares what a rule found with what its list tolerates, by path.
 pub(crate) fn compare(list: List, tree: &Tree, found: Vec<Finding>) -> Outcome {
+    let mut by_path: BTreeMap<String, (usize, Vec<Finding>)> = BTreeMap::new();
+    for finding in found {
+        let (count, findings) = by_path.entry(finding.path.clone()).or_default();
+        *count += 1;
+        findings.push(finding);
+    }
+    compare_counts(list, tree, by_path)
+}
+
+/// Compares counts, each with the findings that are shown where it is not tolerated. An entry is a
+/// path, or a path and a name in that file behind a blank.
+pub(crate) fn compare_counts(
+    list: List,
+    tree: &Tree,
+    found: BTreeMap<String, (usize, Vec<Finding>)>,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let text = tree.text(list.path).unwrap_or_default();
     let allowed = parse(list, text, &mut outcome.findings);
-    let mut by_path: BTreeMap<String, Vec<Finding>> = BTreeMap::new();
-    for finding in found {
-        by_path
-            .entry(finding.path.clone())
-            .or_default()
-            .push(finding);
-    }
-    let counts: Counts = by_path
+    let counts: Counts = found
         .iter()
-        .map(|(path, found)| (path.clone(), found.len()))
+        .map(|(entry, (count, _))| (entry.clone(), *count))
         .collect();
-    for (path, found) in by_path {
-        let tolerated = allowed.get(&path).copied().unwrap_or(0);
-        if found.len() <= tolerated {
+    for (entry, (count, findings)) in found {
+        let tolerated = allowed.get(&entry).copied().unwrap_or(0);
+        if count <= tolerated {
             continue;
         }
         if tolerated > 0 {
-            let what = format!("{} {}, {tolerated} tolerated", found.len(), list.unit);
+            let what = format!("{count} {}, {tolerated} tolerated", list.unit);
             let fix = "the new ones are in your diff".to_owned();
             outcome
                 .findings
-                .push(Finding::new(&path, 1, what, WHY, fix));
+                .push(Finding::new(&entry, 1, what, WHY, fix));
         }
-        outcome.findings.extend(found);
+        outcome.findings.extend(findings);
     }
     let lowered = lower(tree, &allowed, &counts);
     if lowered != allowed {
@@ -113,7 +132,8 @@ fn lower(tree: &Tree, allowed: &Counts, counts: &Counts) -> Counts {
     let mut lowered = Counts::new();
     let mut orphaned = 0;
     for (path, &tolerated) in allowed {
-        if !tree.exists(path) {
+        let file = path.split(' ').next().unwrap_or(path);
+        if !tree.exists(file) {
             orphaned += tolerated;
         }
         let count = counts.get(path).copied().unwrap_or(0).min(tolerated);

@@ -9,8 +9,9 @@
 //! | [`files`](rules::files) | length, names, docs at the top, `mod.rs` that only points |
 //! | [`links`](rules::links) | links between the pages |
 //! | [`lua_files`](rules::lua_files) | names of tests, examples and what they require |
+//! | [`methods`](rules::methods) | types with many methods, with a list |
 //! | [`width`](rules::width) | columns of comments and pages, with a list |
-//! | [`words`](rules::words) | plain words in comments, strings and pages, with a list |
+//! | [`words`](rules::words) | plain words in comments, strings, names and pages, with a list |
 //!
 //! A rule with a list tolerates the findings that it was introduced with; see
 //! [`ratchet`](crate::ratchet).
@@ -34,12 +35,8 @@ pub(crate) fn check(tree: &Tree, commits: Result<Vec<Commit>, String>) -> Outcom
     ] {
         all.findings.extend(rule(tree));
     }
-    for rule in [rules::circles, rules::width, rules::words] {
-        let outcome = rule(tree);
-        all.findings.extend(outcome.findings);
-        all.notes.extend(outcome.notes);
-        all.updates.extend(outcome.updates);
-        all.accepts.extend(outcome.accepts);
+    for rule in [rules::circles, rules::methods, rules::width, rules::words] {
+        all.merge(rule(tree));
     }
     match commits {
         Ok(commits) => all.findings.extend(rules::commit_titles(&commits)),

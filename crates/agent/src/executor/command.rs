@@ -21,8 +21,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a terminal's last output may take from the line discipline to the reader.
-const TERMINAL_FLUSH: Duration = Duration::from_millis(100);
+/// The most that the kernel holds of a terminal's output: 64 KiB of flip buffers, and the line discipline's own.
+const TERMINAL_CAPACITY: usize = 80 * 1024;
 /// How long output is gathered after a message.
 const GATHER: Duration = Duration::from_millis(1);
 /// The most of a file's content in a batch's results.
@@ -66,8 +66,6 @@ pub(super) struct Command {
     result: Option<OpResult>,
     outputs: Vec<Output>,
     input: Option<Feed>,
-    /// When a terminal counts as flushed.
-    flushed_by: Option<Instant>,
 }
 
 /// One stream that the command writes.
@@ -170,7 +168,6 @@ impl Command {
             exec: parts.exec,
             exit: None,
             result: None,
-            flushed_by: None,
         }
     }
 
@@ -203,8 +200,10 @@ impl Command {
 
     /// When to look again although nothing is ready.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let gathering = self.outputs.iter().filter_map(|output| output.gathering);
-        gathering.chain(self.flushed_by).min()
+        self.outputs
+            .iter()
+            .filter_map(|output| output.gathering)
+            .min()
     }
 
     /// Does what can be done on one descriptor without waiting.
@@ -307,14 +306,11 @@ impl Command {
         });
         self.input = None;
         let terminal = self.is_terminal();
-        if terminal {
-            self.flushed_by = Some(Instant::now() + TERMINAL_FLUSH);
-        }
         for output in &mut self.outputs {
             output.gathering = None;
             output.left = output.fd.as_ref().map(|fd| {
                 if terminal {
-                    usize::MAX
+                    TERMINAL_CAPACITY
                 } else {
                     fd::readable_bytes(fd.as_raw_fd())
                 }
@@ -326,11 +322,13 @@ impl Command {
     pub(super) fn settle(&mut self, shared: &Shared) -> bool {
         self.settle_input(shared);
         let Some(exit) = self.exit else { return false };
-        let flushed = self.flushed_by.is_some_and(|time| Instant::now() >= time);
+        if self.is_terminal() {
+            self.drain(shared);
+        }
         // Nobody grants credit to a call that was called off.
         let given_up = self.call.is_cancelled() || self.call.is_answered();
         for output in &mut self.outputs {
-            let drained = output.left == Some(0) || flushed;
+            let drained = output.left == Some(0);
             let stuck = given_up && output.room(&self.call) == 0;
             if output.fd.is_some() && (drained || stuck) {
                 output.close(shared, &self.call);
@@ -351,6 +349,17 @@ impl Command {
         }
         shared.finish(&self.call, result);
         true
+    }
+
+    /// Reads what a terminal has left, as far as credit allows. Once the process has been reaped, the
+    /// kernel (from 4.7) answers EAGAIN only when the reader has everything that the process wrote.
+    fn drain(&mut self, shared: &Shared) {
+        let mut buffer = [0; 4096];
+        for output in &mut self.outputs {
+            while output.fd.is_some() && output.room(&self.call) > 0 {
+                output.pump(shared, &self.call, &mut buffer);
+            }
+        }
     }
 
     fn reply(&mut self, exit: Exit) -> OpResult {
@@ -426,7 +435,8 @@ impl Output {
                     None => shared.data(call, self.channel, &buffer[..got]),
                 }
             }
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if self.left.is_none() => {}
             Err(_) => self.close(shared, call),
         }
     }

@@ -4,7 +4,7 @@ use super::arguments::Arguments;
 use crate::init::modules;
 use crate::router::ask_for_module;
 use crate::sys::{Errno, boot, fd, file};
-use provium_protocol::Answer;
+use provium_protocol::HostReply;
 use provium_protocol::message::ModuleFile;
 use std::ffi::CString;
 
@@ -55,8 +55,8 @@ enum Failure {
 /// All but the last are what the last, the one that was asked for, needs.
 fn ask(name: &str) -> Result<Vec<ModuleFile>, Failure> {
     match ask_for_module(name) {
-        Some(Answer::Modules(modules)) if modules.is_empty() => Err(Failure::Unknown),
-        Some(Answer::Modules(modules)) => Ok(modules),
+        Some(HostReply::Modules(modules)) if modules.is_empty() => Err(Failure::Unknown),
+        Some(HostReply::Modules(modules)) => Ok(modules),
         None => Err(Failure::Other(format!(
             "FATAL: Module {name} is not available: the host does not answer"
         ))),

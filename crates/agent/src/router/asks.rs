@@ -2,13 +2,13 @@
 //! on the other, the router between them.
 //!
 //! ```text
-//!   kernel or user ─ runs ─▶ modprobe ── name ──▶ router ── Ask ──▶ host
-//!                               ◀── Answer's bytes ──┘ ◀── Answer ──┘
+//!   kernel or user ─ runs ─▶ modprobe ── name ──▶ router ── GuestRequest ──▶ host
+//!                               ◀── Answer's bytes ──┘ ◀── HostReply ──┘
 //! ```
 
 use crate::sys::packet;
 use crate::sys::{Errno, Sys, fd};
-use provium_protocol::{Answer, Ask, CallId, Frame, FrameKind, Lane, codec};
+use provium_protocol::{CallId, Frame, FrameKind, GuestRequest, HostReply, Lane, codec};
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -172,14 +172,14 @@ impl Router {
                 self.duties.asks.clients.remove(&id);
                 continue;
             }
-            let ask = codec::encode(&Ask::Module { name });
-            self.say(FrameKind::Ask, Lane::AGENT, CallId(id), &ask);
+            let ask = codec::encode(&GuestRequest::Module { name });
+            self.say(FrameKind::GuestRequest, Lane::AGENT, CallId(id), &ask);
         }
     }
 }
 
 /// Asks the router for a module, from a process of its own. `None`: nobody answers.
-pub(crate) fn ask_for_module(name: &str) -> Option<Answer> {
+pub(crate) fn ask_for_module(name: &str) -> Option<HostReply> {
     let socket = packet::connect(SOCKET_PATH).ok()?;
     fd::write_all(socket.as_raw_fd(), name.as_bytes()).ok()?;
     packet::finish_writing(socket.as_raw_fd()).ok()?;

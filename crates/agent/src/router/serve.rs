@@ -255,7 +255,7 @@ impl Router {
                 let pong = Frame::new(FrameKind::Pong, frame.lane, frame.call, Vec::new());
                 self.out.push(&pong.to_bytes());
             }
-            FrameKind::Answer => self.duties.asks.answer(&frame),
+            FrameKind::HostReply => self.duties.asks.answer(&frame),
             FrameKind::Request => self.request(frame),
             FrameKind::Cancel if frame.lane == Lane::AGENT => {
                 self.arriving.remove(&(frame.lane, frame.call));

@@ -131,7 +131,7 @@ fn align(input: &mut impl Seek) -> Result<(), CpioError> {
 mod tests {
     use super::super::Writer;
     use super::*;
-    use crate::tree::Node;
+    use crate::node::Node;
     use proptest::prelude::*;
 
     fn two_archives() -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Writing an archive.
 
 use super::format::{ALIGNMENT, HEADER_LEN, MAGIC, TRAILER};
-use crate::tree::{Content, Identity, Kind, Node};
+use crate::node::{Content, Identity, Kind, Node};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 
@@ -19,7 +19,7 @@ pub(crate) struct Writer<W> {
 }
 
 /// What a header says besides its node's path, mode and owner.
-struct Facts {
+struct HeaderFields {
     /// `None`: the next one.
     inode: Option<u32>,
     links: u32,
@@ -27,7 +27,7 @@ struct Facts {
     device: (u32, u32),
 }
 
-impl Default for Facts {
+impl Default for HeaderFields {
     fn default() -> Self {
         Self {
             inode: None,
@@ -54,27 +54,27 @@ impl<W: Write> Writer<W> {
             Kind::Directory => self.header(
                 path,
                 node,
-                Facts {
+                HeaderFields {
                     links: 2,
-                    ..Facts::default()
+                    ..HeaderFields::default()
                 },
             ),
-            Kind::Fifo => self.header(path, node, Facts::default()),
+            Kind::Fifo => self.header(path, node, HeaderFields::default()),
             Kind::Device { major, minor, .. } => self.header(
                 path,
                 node,
-                Facts {
+                HeaderFields {
                     device: (*major, *minor),
-                    ..Facts::default()
+                    ..HeaderFields::default()
                 },
             ),
             Kind::Symlink(target) => {
                 self.header(
                     path,
                     node,
-                    Facts {
+                    HeaderFields {
                         size: target.len() as u64,
-                        ..Facts::default()
+                        ..HeaderFields::default()
                     },
                 )?;
                 self.content(target)
@@ -86,19 +86,19 @@ impl<W: Write> Writer<W> {
     /// Of the names of one file, the first comes with the content; the others are empty entries with
     /// the same inode (init/initramfs.c, `maybe_link`).
     fn add_file(&mut self, path: &[u8], node: &Node, content: &Content) -> io::Result<()> {
-        let mut facts = Facts {
+        let mut fields = HeaderFields {
             size: content.len(),
-            ..Facts::default()
+            ..HeaderFields::default()
         };
         if let Some(identity) = content.shared() {
-            facts.links = 2;
-            facts.inode = self.shared.get(&identity).copied();
-            if facts.inode.is_some() {
-                return self.header(path, node, Facts { size: 0, ..facts });
+            fields.links = 2;
+            fields.inode = self.shared.get(&identity).copied();
+            if fields.inode.is_some() {
+                return self.header(path, node, HeaderFields { size: 0, ..fields });
             }
             self.shared.insert(identity, self.next_inode);
         }
-        self.header(path, node, facts)?;
+        self.header(path, node, fields)?;
         match content {
             Content::Bytes(bytes) => self.content(bytes),
             Content::OnDisk {
@@ -120,46 +120,46 @@ impl<W: Write> Writer<W> {
 
     /// Ends the archive.
     pub(crate) fn finish(mut self) -> io::Result<W> {
-        let facts = Facts {
+        let fields = HeaderFields {
             inode: Some(0),
-            ..Facts::default()
+            ..HeaderFields::default()
         };
-        self.raw_header(TRAILER, [0, 0, 0], facts)?;
+        self.raw_header(TRAILER, [0, 0, 0], fields)?;
         self.pad(BLOCK)?;
         Ok(self.out)
     }
 
-    fn header(&mut self, path: &[u8], node: &Node, facts: Facts) -> io::Result<()> {
+    fn header(&mut self, path: &[u8], node: &Node, fields: HeaderFields) -> io::Result<()> {
         let mode = node.kind.file_type() | node.perm;
-        self.raw_header(path, [mode, node.uid, node.gid], facts)
+        self.raw_header(path, [mode, node.uid, node.gid], fields)
     }
 
     fn raw_header(
         &mut self,
         path: &[u8],
         [mode, uid, gid]: [u32; 3],
-        facts: Facts,
+        fields: HeaderFields,
     ) -> io::Result<()> {
         let too_large = || {
             let why = format!("{} has 4 GiB or more", String::from_utf8_lossy(path));
             io::Error::new(io::ErrorKind::InvalidData, why)
         };
-        let size = u32::try_from(facts.size).map_err(|_| too_large())?;
+        let size = u32::try_from(fields.size).map_err(|_| too_large())?;
         let name_size = u32::try_from(path.len() + 1).map_err(|_| too_large())?;
         let mut header = Vec::with_capacity(HEADER_LEN + path.len() + 1);
         header.extend_from_slice(MAGIC);
         let numbers = [
-            facts.inode.unwrap_or(self.next_inode),
+            fields.inode.unwrap_or(self.next_inode),
             mode,
             uid,
             gid,
-            facts.links,
+            fields.links,
             0, // time
             size,
             0, // device that it lies on
             0,
-            facts.device.0,
-            facts.device.1,
+            fields.device.0,
+            fields.device.1,
             name_size,
             0, // checksum
         ];
@@ -168,7 +168,7 @@ impl<W: Write> Writer<W> {
         }
         header.extend_from_slice(path);
         header.push(0);
-        self.next_inode += u32::from(facts.inode.is_none());
+        self.next_inode += u32::from(fields.inode.is_none());
         self.content(&header)
     }
 

@@ -128,7 +128,7 @@ impl Apt {
         }
     }
 
-    /// The packages that the newest version of `package` needs; `None` if there is no such package.
+    /// The packages that the newest version of `package` needs; `None` if the package does not exist.
     pub(super) async fn dependencies(
         &self,
         package: &str,

@@ -9,7 +9,7 @@
 const MODPROBE: &[u8] = b"\0modprobe\0more\0";
 const RENAMED: &[u8] = b"\0modprobf\0more\0";
 
-/// The name that nobody is to call.
+/// An applet name that is not used.
 pub(super) const HIDDEN_APPLET: &str = "modprobf";
 
 /// Takes `modprobe` from busybox's own applets. A build without it stays as it is.

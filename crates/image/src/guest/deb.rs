@@ -5,7 +5,8 @@
 
 use crate::compress::Format;
 use crate::error::ImageError;
-use crate::tree::{Content, Kind, Node, Tree};
+use crate::node::{Content, Kind, Node};
+use crate::tree::Tree;
 use std::io::Read;
 use std::sync::Arc;
 use tar::EntryType;
@@ -24,8 +25,8 @@ pub(crate) fn unpack_into(tree: &mut Tree, bytes: &[u8], name: &str) -> Result<(
         file: name.to_owned(),
         why,
     };
-    let (member, data) =
-        data_member(bytes).ok_or_else(|| bad("it is no Debian package".to_owned()))?;
+    let (member, data) = data_member(bytes)
+        .ok_or_else(|| bad("not a Debian package: no `data.tar` member".to_owned()))?;
     let reader: Box<dyn Read + '_> = match member.strip_prefix("data.tar") {
         Some("") => Box::new(data),
         _ => {
@@ -40,42 +41,42 @@ pub(crate) fn unpack_into(tree: &mut Tree, bytes: &[u8], name: &str) -> Result<(
     for entry in archive.entries().map_err(|error| bad(error.to_string()))? {
         let entry = entry.map_err(|error| bad(error.to_string()))?;
         add(tree, entry).map_err(|error| match error {
-            Failure::Read(error) => bad(error.to_string()),
-            Failure::Image(error) => bad(error.in_one_line()),
-            Failure::Other(why) => bad(why),
+            DebError::Read(error) => bad(error.to_string()),
+            DebError::Image(error) => bad(error.in_one_line()),
+            DebError::Other(why) => bad(why),
         })?;
     }
     Ok(())
 }
 
-enum Failure {
+enum DebError {
     Read(std::io::Error),
     Image(ImageError),
     Other(String),
 }
 
-impl From<std::io::Error> for Failure {
+impl From<std::io::Error> for DebError {
     fn from(error: std::io::Error) -> Self {
         Self::Read(error)
     }
 }
 
-impl From<ImageError> for Failure {
+impl From<ImageError> for DebError {
     fn from(error: ImageError) -> Self {
         Self::Image(error)
     }
 }
 
-fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Failure> {
+fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), DebError> {
     let path = entry.path_bytes().into_owned();
     let header = entry.header();
     let perm = header.mode()? & 0o7777;
     let id =
-        |id: u64| u32::try_from(id).map_err(|_| Failure::Other("an owner's number".to_owned()));
+        |id: u64| u32::try_from(id).map_err(|_| DebError::Other("an owner's number".to_owned()));
     let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
-    let device = |block| -> Result<Kind, Failure> {
+    let device = |block| -> Result<Kind, DebError> {
         let number = |number: Option<u32>| {
-            number.ok_or_else(|| Failure::Other("a device without numbers".to_owned()))
+            number.ok_or_else(|| DebError::Other("a device without numbers".to_owned()))
         };
         let major = number(header.device_major()?)?;
         let minor = number(header.device_minor()?)?;
@@ -88,7 +89,7 @@ fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Fail
     let shown = || String::from_utf8_lossy(&path).into_owned();
     let target = |entry: &tar::Entry<'_, _>| match entry.link_name_bytes() {
         Some(target) => Ok(target.into_owned()),
-        None => Err(Failure::Other(format!(
+        None => Err(DebError::Other(format!(
             "the link `{}` leads nowhere",
             shown()
         ))),
@@ -96,7 +97,7 @@ fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Fail
     let kind = match header.entry_type() {
         EntryType::Regular | EntryType::Continuous => {
             if entry.size() > LONGEST_FILE {
-                return Err(Failure::Other(format!("`{}` is too long", shown())));
+                return Err(DebError::Other(format!("`{}` is too long", shown())));
             }
             let mut content = Vec::new();
             entry.read_to_end(&mut content)?;
@@ -110,7 +111,7 @@ fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Fail
             }) = tree.get(&target)
             else {
                 let target = String::from_utf8_lossy(&target);
-                return Err(Failure::Other(format!(
+                return Err(DebError::Other(format!(
                     "`{}` is a link to `{target}`, which is not there",
                     shown()
                 )));
@@ -125,7 +126,7 @@ fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), Fail
         // Facts about the archive itself.
         EntryType::XGlobalHeader => return Ok(()),
         other => {
-            return Err(Failure::Other(format!(
+            return Err(DebError::Other(format!(
                 "`{}` has the unknown type {other:?}",
                 shown()
             )));
@@ -271,8 +272,8 @@ pub(super) mod tests {
         let evil = package(&tar_of(|tar| tar.append(&evil, &b"x"[..]).unwrap()));
         for (bytes, why) in [
             (&evil[..], "`..`"),
-            (b"no package", "no Debian package"),
-            (&example()[..200], "no Debian"),
+            (b"no package", "not a Debian package"),
+            (&example()[..200], "not a Debian package"),
         ] {
             let error = unpack_into(&mut Tree::default(), bytes, "p.deb").unwrap_err();
             assert!(error.to_string().contains(why), "{error}");

@@ -1,48 +1,32 @@
 //! The default guest's entry in the cache, and the image of it.
 
 use super::busybox;
+use super::parts::{ARCHIVE, GuestParts, KERNEL, LAYOUT};
 use super::skeleton::{self, Busybox, Release};
 use super::{download, host};
 use crate::error::ImageError;
 use crate::image::GuestImage;
-use crate::images::{INDEX, Images, Prepared, assemble, blocking, read_index, write};
+use crate::images::{INDEX, Images, PreparedFile, assemble, blocking, read_index, write};
 use crate::modules::ModuleIndex;
 use crate::progress::report;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Command, Exit, output};
-use provium_store::{Entry, Key, KeyBuilder, Notice};
+use provium_store::{CacheEntry, Key, KeyBuilder, Notice};
 use serde::{Deserialize, Serialize};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Raised when a default guest is made in another way, so that old ones are not used any more.
-pub(super) const LAYOUT: u64 = 2;
-
-/// Files of the entry.
-pub(super) const KERNEL: &str = "kernel";
-pub(super) const PACK: &str = "modules.pack";
-pub(super) const ARCHIVE: &str = "base.cpio";
+/// Files of the entry that only this module uses.
 const BUSYBOX: &str = "busybox";
 const ABOUT: &str = "about.json";
 
-/// How long busybox may take to say what it can do.
+/// How long busybox may take to list its applets.
 const APPLETS_DEADLINE: Duration = Duration::from_secs(20);
 
-/// What a guest is made from, besides the kernel and modules that are in the entry already.
-#[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) busybox: Vec<u8>,
-    pub(super) release: Release,
-    /// Where the modules are, if they are not in the entry.
-    pub(super) modules_folder: Option<Utf8PathBuf>,
-    /// Files of packages that it is made from.
-    pub(super) packages: Vec<String>,
-}
-
-/// What is known of an entry's guest.
+/// The description of an entry's guest, stored with it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct About {
+pub(super) struct GuestDescription {
     pub(super) release: String,
     pub(super) builtin: Option<String>,
     applets: Vec<String>,
@@ -52,8 +36,8 @@ pub(super) struct About {
     pub(super) archive: Key,
 }
 
-impl About {
-    pub(super) fn read(entry: &Entry) -> Result<Self, ImageError> {
+impl GuestDescription {
+    pub(super) fn read(entry: &CacheEntry) -> Result<Self, ImageError> {
         let path = entry.file(ABOUT);
         let text = std::fs::read(&path).map_err(|source| ImageError::Read { path, source })?;
         serde_json::from_slice(&text).map_err(|error| ImageError::Bug {
@@ -64,7 +48,7 @@ impl About {
         })
     }
 
-    pub(super) fn busybox(&self, entry: &Entry) -> Result<Busybox, ImageError> {
+    pub(super) fn busybox(&self, entry: &CacheEntry) -> Result<Busybox, ImageError> {
         let path = entry.file(BUSYBOX);
         let program = std::fs::read(&path).map_err(|source| ImageError::Read { path, source })?;
         Ok(Busybox {
@@ -83,17 +67,17 @@ impl About {
 }
 
 impl Images {
-    /// The default guest: a stock kernel and busybox. Made once (by a download, or from what this
-    /// host has), then had from the cache without any network.
+    /// The default guest: a stock kernel and busybox. It is made once, by a download or from files of
+    /// this host, and taken from the cache without a network afterwards.
     ///
     /// # Errors
     /// [`ImageError::NoDefaultGuest`] with what was tried.
     pub async fn default_guest(&self) -> Result<GuestImage, ImageError> {
         let entry = self.default_entry().await?;
-        let archive = Prepared {
+        let archive = PreparedFile {
             path: entry.file(ARCHIVE),
             given: entry.file(ARCHIVE),
-            hash: About::read(&entry)?.archive,
+            hash: GuestDescription::read(&entry)?.archive,
             held: Some(Arc::clone(&entry)),
             release: None,
         };
@@ -108,15 +92,15 @@ impl Images {
     /// An image of the default guest's kernel and modules and that archive.
     pub(super) async fn guest_with(
         &self,
-        entry: Arc<Entry>,
-        archive: Prepared,
+        entry: Arc<CacheEntry>,
+        archive: PreparedFile,
     ) -> Result<GuestImage, ImageError> {
-        let about = About::read(&entry)?;
+        let about = GuestDescription::read(&entry)?;
         let mut kernel = self.kernel(&entry.file(KERNEL)).await?;
-        // Where the kernel is used as it is, its entry must stay, too.
+        // A kernel that is used unchanged is in the entry, which must not be removed.
         kernel.held.get_or_insert_with(|| Arc::clone(&entry));
         let modules = self.guest_modules(&entry, &about).await?;
-        // It has no init of its own; one that a test puts there is run.
+        // It does not contain an init; one that a test adds is run.
         let init = vec!["/init".to_owned()];
         let mut image = assemble(kernel, vec![archive], modules, init);
         image.held.push(entry);
@@ -125,8 +109,8 @@ impl Images {
 
     async fn guest_modules(
         &self,
-        entry: &Entry,
-        about: &About,
+        entry: &CacheEntry,
+        about: &GuestDescription,
     ) -> Result<Option<(ModuleIndex, Key)>, ImageError> {
         if let Some(folder) = &about.modules_folder {
             return self.modules(folder, Some(&about.release)).await.map(Some);
@@ -143,7 +127,7 @@ impl Images {
     }
 
     /// The entry of the default guest: from the cache, downloaded, or from this host.
-    pub(super) async fn default_entry(&self) -> Result<Arc<Entry>, ImageError> {
+    pub(super) async fn default_entry(&self) -> Result<Arc<CacheEntry>, ImageError> {
         if let Some(entry) = self.cached_default().await? {
             return Ok(Arc::new(entry));
         }
@@ -156,11 +140,11 @@ impl Images {
         };
         let made = self
             .guests
-            .get_or_make::<ImageError, _>(&download_key(), &notify, make)
+            .get_or_build::<ImageError, _>(&download_key(), &notify, make)
             .await;
         let download = match made {
             Ok(entry) => return Ok(Arc::new(entry)),
-            // Not a question of where the guest comes from.
+            // The host's own kernel would not help.
             Err(error @ ImageError::Store(_)) => return Err(error),
             Err(error) => error.in_one_line(),
         };
@@ -177,7 +161,7 @@ impl Images {
             };
             let made = self
                 .guests
-                .get_or_make::<ImageError, _>(&key, &notify, make)
+                .get_or_build::<ImageError, _>(&key, &notify, make)
                 .await;
             made.map_err(|error| error.in_one_line())
         };
@@ -190,9 +174,9 @@ impl Images {
             })
     }
 
-    /// What is there without making anything. A guest from this host counts only as long as the
-    /// host's files are the same.
-    async fn cached_default(&self) -> Result<Option<Entry>, ImageError> {
+    /// The entry that is in the cache. One from this host's files counts only as long as they are the
+    /// same.
+    async fn cached_default(&self) -> Result<Option<CacheEntry>, ImageError> {
         let progress = &self.progress;
         let notify = |notice: Notice<'_>| report(&**progress, "the default guest", notice);
         if let Some(entry) = self.guests.get(&download_key(), &notify).await? {
@@ -220,7 +204,7 @@ fn download_key() -> Key {
 }
 
 /// Writes the rest of the entry.
-async fn finish(entry: &Utf8Path, mut parts: Parts) -> Result<(), ImageError> {
+async fn finish(entry: &Utf8Path, mut parts: GuestParts) -> Result<(), ImageError> {
     busybox::leave_modprobe_to_path(&mut parts.busybox);
     let program = entry.join(BUSYBOX);
     write(&program, &parts.busybox)?;
@@ -240,7 +224,7 @@ async fn finish(entry: &Utf8Path, mut parts: Parts) -> Result<(), ImageError> {
             .release
             .builtin
             .map(|list| String::from_utf8_lossy(&list).into_owned());
-        let about = About {
+        let about = GuestDescription {
             release: parts.release.name,
             builtin,
             applets: busybox.applets,
@@ -265,7 +249,7 @@ pub(super) fn write_archive(tree: &crate::tree::Tree, path: &Utf8Path) -> Result
     Ok(KeyBuilder::new("archive").with("bytes", &bytes).finish())
 }
 
-/// What busybox can be called as. The only thing downloaded that is run on the host.
+/// The applets of busybox, which is the only downloaded program that is run on the host.
 async fn applets(busybox: &Utf8Path) -> Result<Vec<String>, ImageError> {
     let mut command = Command::new(busybox.as_str());
     command.arg("--list-full").env_clear();

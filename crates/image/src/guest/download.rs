@@ -2,13 +2,14 @@
 
 use super::apt::Apt;
 use super::deb;
-use super::default::{KERNEL, PACK, Parts};
+use super::parts::{GuestParts, KERNEL, PACK};
 use super::skeleton::Release;
 use crate::error::ImageError;
 use crate::images::{blocking, write_index};
 use crate::modules;
+use crate::node::{Content, Kind};
 use crate::progress::Progress;
-use crate::tree::{Content, Kind, Tree};
+use crate::tree::Tree;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ const BUSYBOX: &str = "busybox-static";
 pub(super) async fn download(
     entry: &Utf8Path,
     progress: &Arc<dyn Progress>,
-) -> Result<Parts, ImageError> {
+) -> Result<GuestParts, ImageError> {
     let folder = entry.join("apt");
     let mut apt = Apt::set_up(folder.clone())?;
     progress.step("fetching the lists of packages");
@@ -97,7 +98,7 @@ fn take_apart(
     mut tree: Tree,
     entry: &Utf8Path,
     packages: Vec<String>,
-) -> Result<Parts, ImageError> {
+) -> Result<GuestParts, ImageError> {
     let missing = |what: &str| ImageError::BadPackage {
         file: packages.join(", "),
         why: format!("there is no {what} in them"),
@@ -135,7 +136,7 @@ fn take_apart(
     let record = modules::scan_tree(modules, &release, PACK, &mut pack)?;
     std::io::Write::flush(&mut pack).map_err(provium_store::StoreError::from)?;
     write_index(entry, &record)?;
-    Ok(Parts {
+    Ok(GuestParts {
         busybox,
         release: Release {
             name: release,
@@ -166,7 +167,7 @@ pub(super) fn names(files: &[Utf8PathBuf]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::elf::tests::module;
-    use crate::tree::Node;
+    use crate::node::Node;
 
     #[test]
     fn a_kernel_is_made_of_versioned_packages() {

@@ -1,6 +1,6 @@
 //! The default guest from what this host has: its own kernel and a static busybox.
 
-use super::default::{KERNEL, Parts};
+use super::parts::{GuestParts, KERNEL};
 use super::skeleton::Release;
 use crate::elf::Elf;
 use crate::error::ImageError;
@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::{Key, KeyBuilder};
 use std::os::unix::fs::MetadataExt as _;
 
-/// What was found.
+/// The files of this host that a guest is made from.
 #[derive(Debug, Clone)]
 pub(super) struct HostParts {
     release: String,
@@ -17,7 +17,7 @@ pub(super) struct HostParts {
     busybox: Utf8PathBuf,
 }
 
-/// What this host has, or why it does not do.
+/// The files of this host, or what is missing.
 pub(super) fn find() -> Result<HostParts, String> {
     let uname = rustix::system::uname();
     let release = uname
@@ -69,7 +69,7 @@ fn is_static(file: &Utf8Path) -> bool {
 impl HostParts {
     /// A key of the files, so that a new kernel makes a new guest.
     pub(super) fn key(&self) -> Result<Key, ImageError> {
-        let mut key = KeyBuilder::new("host guest").with_number("layout", super::default::LAYOUT);
+        let mut key = KeyBuilder::new("host guest").with_number("layout", super::parts::LAYOUT);
         for file in [&self.kernel, &self.busybox] {
             let stat = std::fs::metadata(file).map_err(|source| ImageError::Read {
                 path: file.clone(),
@@ -89,7 +89,7 @@ impl HostParts {
     }
 
     /// Fills `entry` with the kernel; gives the rest.
-    pub(super) fn take(&self, entry: &Utf8Path) -> Result<Parts, ImageError> {
+    pub(super) fn take(&self, entry: &Utf8Path) -> Result<GuestParts, ImageError> {
         let read = |path: &Utf8Path| {
             std::fs::read(path).map_err(|source| ImageError::Read {
                 path: path.to_owned(),
@@ -101,7 +101,7 @@ impl HostParts {
             .modules
             .as_ref()
             .map(|folder| folder.join("modules.builtin"));
-        Ok(Parts {
+        Ok(GuestParts {
             busybox: read(&self.busybox)?,
             release: Release {
                 name: self.release.clone(),

@@ -15,6 +15,7 @@ mod default;
 mod download;
 mod host;
 mod packages;
+mod parts;
 mod skeleton;
 
 #[cfg(test)]

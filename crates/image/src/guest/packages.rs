@@ -1,12 +1,13 @@
 //! The default guest with packages in its root.
 
 use super::apt::{Apt, is_package_name};
-use super::default::{ARCHIVE, About, LAYOUT, write_archive};
+use super::default::{GuestDescription, write_archive};
 use super::download::{names, unpack};
+use super::parts::{ARCHIVE, LAYOUT};
 use super::skeleton;
 use crate::error::ImageError;
 use crate::image::GuestImage;
-use crate::images::{Images, Prepared, blocking, write};
+use crate::images::{Images, PreparedFile, blocking, write};
 use crate::progress::report;
 use camino::Utf8PathBuf;
 use provium_store::{KeyBuilder, Notice};
@@ -23,7 +24,7 @@ impl Images {
     /// of their scripts is run.
     ///
     /// # Errors
-    /// [`ImageError::Packages`] if one cannot be had.
+    /// [`ImageError::Packages`] if one is not available.
     pub async fn default_guest_with(&self, packages: &[String]) -> Result<GuestImage, ImageError> {
         if packages.is_empty() {
             return self.default_guest().await;
@@ -38,7 +39,7 @@ impl Images {
             .into_iter()
             .collect();
         let base = self.default_entry().await?;
-        let about = About::read(&base)?;
+        let about = GuestDescription::read(&base)?;
         let mut key = KeyBuilder::new("guest with packages")
             .with_number("layout", LAYOUT)
             .with("base", about.archive.as_str());
@@ -83,7 +84,7 @@ impl Images {
         };
         let entry = self
             .guests
-            .get_or_make::<ImageError, _>(&key.finish(), &notify, make)
+            .get_or_build::<ImageError, _>(&key.finish(), &notify, make)
             .await?;
         let path = entry.file(HASH);
         let text = std::fs::read_to_string(&path).map_err(|source| ImageError::Read {
@@ -93,7 +94,7 @@ impl Images {
         let hash = provium_store::Key::parse(&text).ok_or_else(|| ImageError::Bug {
             what: format!("the cache's own `{path}` holds no hash"),
         })?;
-        let archive = Prepared {
+        let archive = PreparedFile {
             path: entry.file(ARCHIVE),
             given: entry.file(ARCHIVE),
             hash,

@@ -4,7 +4,8 @@
 //! ship the old paths are put right by the tree, which follows the links.
 
 use crate::error::ImageError;
-use crate::tree::{Node, Tree};
+use crate::node::Node;
+use crate::tree::Tree;
 use provium_protocol::boot::AGENT_PATH;
 
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
@@ -71,7 +72,7 @@ const DEVICES: [(&str, u32, u32, u32); 4] = [
     ("dev/zero", 0o666, 1, 5),
 ];
 
-/// Applets that the agent, or nobody, is here.
+/// Applets that the guest does not get: the agent replaces them, or they have no use.
 const NOT_APPLETS: [&str; 5] = ["init", "linuxrc", "modprobe", "depmod", "busybox"];
 
 /// Where programs are; one of a name in any of them keeps busybox's out.
@@ -162,7 +163,7 @@ fn put_if_absent(tree: &mut Tree, path: &str, node: Node) -> Result<(), ImageErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Content, Kind};
+    use crate::node::{Content, Kind};
 
     #[test]
     fn busybox_fills_only_the_gaps() {

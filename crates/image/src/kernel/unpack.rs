@@ -5,7 +5,7 @@ use crate::compress::Format;
 use crate::elf::Elf;
 
 /// A `vmlinux` is not longer than this, bytes.
-const LONGEST: usize = 1 << 30;
+const MAX_KERNEL_BYTES: usize = 1 << 30;
 
 /// What to boot.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) enum Kernel {
     Vmlinux(Vec<u8>),
 }
 
-/// Why a file is no kernel.
+/// Why a file is not a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAKernel {
     #[error("it is empty")]
@@ -69,7 +69,7 @@ fn unpack(payload: &[u8]) -> Result<Kernel, NotAKernel> {
         payload.len()
     };
     let unpacked = format
-        .unpack(&mut &payload[..end], LONGEST)
+        .unpack(&mut &payload[..end], MAX_KERNEL_BYTES)
         .map_err(|_| NotAKernel::Damaged)?;
     match Elf::parse(&unpacked) {
         Some(elf) if elf.is_x86_64() && elf.has_pvh_entry() => Ok(Kernel::Vmlinux(unpacked)),

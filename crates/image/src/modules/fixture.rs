@@ -2,7 +2,8 @@
 //! nothing.
 
 use super::{ModuleIndex, scan_tree};
-use crate::tree::{Node, Tree};
+use crate::node::Node;
+use crate::tree::Tree;
 use camino::Utf8Path;
 
 /// An index of such modules, in a pack in `folder`.

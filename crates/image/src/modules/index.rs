@@ -10,11 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 /// A module is not longer than this, bytes, packed or not.
-const LONGEST: u64 = 256 << 20;
+const MAX_MODULE_BYTES: u64 = 256 << 20;
 
 /// A file with a module in it: the whole file, or a part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Place {
+pub(super) struct FileSpan {
     /// Relative to the index's folder.
     pub(super) file: Utf8PathBuf,
     pub(super) offset: u64,
@@ -23,8 +23,8 @@ pub(super) struct Place {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
-    place: Place,
+struct ModuleRecord {
+    place: FileSpan,
     depends: Vec<String>,
     before: Vec<String>,
     after: Vec<String>,
@@ -34,7 +34,7 @@ struct Entry {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     release: String,
-    modules: BTreeMap<String, Entry>,
+    modules: BTreeMap<String, ModuleRecord>,
     builtin: BTreeSet<String>,
     /// Each alias and the module it means; a module may have many, an alias may mean many.
     aliases: BTreeSet<(String, String)>,
@@ -49,7 +49,7 @@ impl Record {
     }
 
     /// Adds a module. `name` is its file's, for a module that does not say its own.
-    pub(super) fn add_module(&mut self, name: &str, info: ModuleInfo, place: Place) {
+    pub(super) fn add_module(&mut self, name: &str, info: ModuleInfo, place: FileSpan) {
         let name = info.name.unwrap_or_else(|| normalized(name));
         self.add_aliases(&name, info.aliases);
         let ModuleInfo {
@@ -60,7 +60,7 @@ impl Record {
         } = info;
         self.modules.insert(
             name,
-            Entry {
+            ModuleRecord {
                 place,
                 depends,
                 before,
@@ -98,7 +98,7 @@ pub struct ModuleIndex {
 pub struct ModuleRef {
     name: String,
     path: Utf8PathBuf,
-    place: Place,
+    place: FileSpan,
 }
 
 impl ModuleIndex {
@@ -220,7 +220,7 @@ impl ModuleRef {
         file.seek(SeekFrom::Start(self.place.offset))
             .map_err(failed)?;
         let mut bytes = Vec::new();
-        file.take(self.place.length.min(LONGEST))
+        file.take(self.place.length.min(MAX_MODULE_BYTES))
             .read_to_end(&mut bytes)
             .map_err(failed)?;
         if bytes.len() as u64 != self.place.length {
@@ -234,7 +234,7 @@ impl ModuleRef {
 pub(super) fn unpacked(bytes: Vec<u8>, packing: Option<Format>) -> std::io::Result<Vec<u8>> {
     match packing {
         None => Ok(bytes),
-        Some(format) => bounded(format.reader(&bytes[..])?, LONGEST as usize),
+        Some(format) => bounded(format.reader(&bytes[..])?, MAX_MODULE_BYTES as usize),
     }
 }
 
@@ -242,8 +242,8 @@ pub(super) fn unpacked(bytes: Vec<u8>, packing: Option<Format>) -> std::io::Resu
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> Place {
-        Place {
+    fn place(name: &str) -> FileSpan {
+        FileSpan {
             file: name.into(),
             offset: 0,
             length: 0,
@@ -347,7 +347,7 @@ mod tests {
         let folder = Utf8PathBuf::from_path_buf(folder.path().to_owned()).unwrap();
         let packed = zstd::encode_all(&b"object"[..], 1).unwrap();
         fs_err::write(folder.join("pack"), [b"xx", &packed[..]].concat()).unwrap();
-        let place = Place {
+        let place = FileSpan {
             file: "pack".into(),
             offset: 2,
             length: packed.len() as u64,

@@ -18,7 +18,7 @@ pub(super) struct ModuleInfo {
 }
 
 impl ModuleInfo {
-    /// `None` if `object` is no module.
+    /// `None` if `object` is not a module.
     pub(super) fn of_object(object: &[u8]) -> Option<Self> {
         let section = Elf::parse(object)?.section(".modinfo")?;
         let mut info = Self::default();

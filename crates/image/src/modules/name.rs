@@ -5,7 +5,7 @@ pub(super) fn normalized(name: &str) -> String {
     name.replace('-', "_")
 }
 
-/// As [`normalized`], but what stands in brackets is a set of characters and stays.
+/// As [`normalized`], but text in brackets is a set of characters and stays.
 pub(super) fn normalized_alias(alias: &str) -> String {
     let mut in_set = false;
     let step = |c: char| {

@@ -1,10 +1,11 @@
 //! Making the index.
 
-use super::index::{Place, Record, unpacked};
+use super::index::{FileSpan, Record, unpacked};
 use super::info::{ModuleInfo, lines};
 use crate::compress::Format;
 use crate::error::ImageError;
-use crate::tree::{Content, Kind, Tree};
+use crate::node::{Content, Kind};
+use crate::tree::Tree;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,14 +17,14 @@ const DEEPEST: usize = 32;
 
 /// A module's file in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct ModuleScan {
     /// Relative to the folder.
     path: Utf8PathBuf,
     length: u64,
     modified: (i64, i64),
 }
 
-impl Found {
+impl ModuleScan {
     /// What a cache key needs to know of it.
     pub(crate) fn facts(&self) -> String {
         let Self {
@@ -37,7 +38,7 @@ impl Found {
 
 /// The modules and the lists of modules in `folder` (a `lib/modules/RELEASE`), in the order of their
 /// paths.
-pub(crate) fn listing(folder: &Utf8Path) -> Result<Vec<Found>, ImageError> {
+pub(crate) fn listing(folder: &Utf8Path) -> Result<Vec<ModuleScan>, ImageError> {
     let mut found = Vec::new();
     walk(folder, Utf8Path::new(""), DEEPEST, &mut found).map_err(|source| ImageError::Read {
         path: folder.to_owned(),
@@ -51,7 +52,7 @@ fn walk(
     root: &Utf8Path,
     below: &Utf8Path,
     depth: usize,
-    found: &mut Vec<Found>,
+    found: &mut Vec<ModuleScan>,
 ) -> std::io::Result<()> {
     for entry in root.join(below).read_dir_utf8()? {
         let entry = entry?;
@@ -62,7 +63,7 @@ fn walk(
             walk(root, &path, depth - 1, found)?;
         } else if metadata.is_file() && (module_name(&path).is_some() || is_list(&path)) {
             let modified = (metadata.mtime(), metadata.mtime_nsec());
-            found.push(Found {
+            found.push(ModuleScan {
                 path,
                 length: metadata.len(),
                 modified,
@@ -76,11 +77,11 @@ fn walk(
 pub(crate) fn scan_folder(
     folder: &Utf8Path,
     release: &str,
-    found: &[Found],
+    found: &[ModuleScan],
 ) -> Result<Record, ImageError> {
     let mut record = Record::new(release);
     let mut lists = Lists::default();
-    for Found { path, length, .. } in found {
+    for ModuleScan { path, length, .. } in found {
         let full = folder.join(path);
         let read = || {
             std::fs::read(&full).map_err(|source| ImageError::Read {
@@ -91,7 +92,7 @@ pub(crate) fn scan_folder(
         match module_name(path) {
             None => lists.add(path, read()?),
             Some((name, packing)) => {
-                let place = Place {
+                let place = FileSpan {
                     file: path.clone(),
                     offset: 0,
                     length: *length,
@@ -138,7 +139,7 @@ pub(crate) fn scan_tree(
         };
         pack.write_all(&object).map_err(failed)?;
         let length = object.len() as u64;
-        let place = Place {
+        let place = FileSpan {
             file: file.into(),
             offset,
             length,
@@ -224,7 +225,7 @@ mod tests {
     use super::*;
     use crate::compress::tests::gzip_of;
     use crate::elf::tests::module;
-    use crate::tree::Node;
+    use crate::node::Node;
 
     fn files() -> Vec<(&'static str, Vec<u8>)> {
         let net = module(&["depends=virtio", "alias=virtio:d1v*"]);

@@ -13,7 +13,7 @@ use crate::lock::lock;
 use crate::vm::{Vm, VmOptions, VmState};
 use indexmap::IndexMap;
 use provium_pool::Claim;
-use provium_store::Draft;
+use provium_store::StagingFolder;
 use provium_vmm::SaveForm;
 use std::fmt;
 use std::future::Future;
@@ -343,12 +343,12 @@ impl Lab {
     }
 
     /// A new folder in the cache.
-    pub(crate) fn cache_draft(&self, call: &str) -> Result<Draft, LabError> {
+    pub(crate) fn cache_draft(&self, call: &str) -> Result<StagingFolder, LabError> {
         let host = self.environment().host();
         let host = host.ok_or_else(|| {
             LabError::host(self.subject(), call, crate::EnvironmentError::NoMachines)
         })?;
-        let draft = host.snapshots.draft();
+        let draft = host.snapshots.staging_folder();
         draft.map_err(|error| LabError::host(self.subject(), call, error))
     }
 

@@ -102,7 +102,7 @@ impl Surface {
         count: usize,
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
         let ops = rest.iter().take(count).map(BatchEntry::op).collect();
-        let results = line.lane.channel().batch(self.lane(), ops).await;
+        let results = line.lane.batch(ops).await;
         let results = line.checked(results).await?;
         let begun: Vec<_> = rest.drain(..results.len()).collect();
         let mut outcomes = Vec::with_capacity(begun.len());

@@ -12,7 +12,7 @@ use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, St
 use crate::guest::surface::Surface;
 use crate::lock::lock;
 use crate::vm::Vm;
-use provium_guest::{CallError, CaptureReader, Channel, Command, CommandMark, Piece};
+use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
 use std::fmt;
@@ -241,13 +241,13 @@ impl Process {
         let closed = if command.has_ended() {
             Ok(())
         } else if line.is_paused() {
-            command.give_up();
+            command.abandon();
             Err(line.invalid("the VM is paused; the process is killed once it is resumed"))
         } else if end_all(&[&*command]).await {
             Ok(())
         } else {
             let ended = line.while_answering(command.pid(), command.wait()).await;
-            command.give_up();
+            command.abandon();
             ended.map(drop)
         };
         self.0.place.leave();
@@ -278,7 +278,7 @@ pub(crate) struct Processes(Mutex<Vec<Weak<Inner>>>);
 pub(crate) struct ProcessMark {
     id: ResourceId,
     lane: Lane,
-    command: CommandMark,
+    command: CommandCheckpoint,
 }
 
 impl Processes {
@@ -300,7 +300,7 @@ impl Processes {
         let held = lock(&self.0).clone();
         let marks = held.into_iter().filter_map(|held| {
             let process = held.upgrade()?;
-            let command = Arc::clone(&lock(&process.command)).mark()?;
+            let command = Arc::clone(&lock(&process.command)).checkpoint()?;
             Some(ProcessMark {
                 id: process.id,
                 lane: process.line.lane.lane(),
@@ -323,7 +323,7 @@ impl ProcessMark {
     pub(crate) fn take_up(&self, vm: &Vm, channel: &Channel) -> Option<TakenUp> {
         let mut held = vm.0.processes.held().into_iter();
         let process = held.find(|process| process.id() == self.id)?;
-        let command = channel.lane(self.lane).take_up(&self.command);
+        let command = Command::reattach(&channel.lane(self.lane), &self.command);
         Some(TakenUp {
             process,
             command: Arc::new(command),

@@ -2,7 +2,7 @@
 
 use crate::save::VmManifest;
 use camino::Utf8Path;
-use provium_guest::{CallError, Channel, Quiet};
+use provium_guest::{CallError, Channel, QuiescedChannel};
 use provium_vmm::{Machine, MachineEvent, SaveForm, VmmError};
 use std::io;
 use std::time::Duration;
@@ -14,7 +14,7 @@ pub(crate) const QUIESCE_LIMIT: Duration = Duration::from_secs(10);
 /// A VM whose agent is quiesced and whose vCPUs are stopped. Dropping it thaws the VM.
 pub(crate) struct FrozenVm<'a> {
     machine: &'a Machine,
-    quiesced: Quiet,
+    quiesced: QuiescedChannel,
     /// Whether the machine is to be resumed when this is dropped.
     resumes: bool,
 }
@@ -68,10 +68,10 @@ impl<'a> FrozenVm<'a> {
         &self,
         folder: &Utf8Path,
         form: SaveForm,
-        manifest: impl FnOnce(provium_guest::Cut) -> VmManifest,
+        manifest: impl FnOnce(provium_guest::ChannelCheckpoint) -> VmManifest,
     ) -> Result<u64, FreezeError> {
         let machine = self.machine.save(folder, form).await?;
-        manifest(self.quiesced.cut()).write(folder)?;
+        manifest(self.quiesced.checkpoint()).write(folder)?;
         Ok(machine.ram_bytes)
     }
 

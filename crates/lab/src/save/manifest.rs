@@ -2,9 +2,9 @@
 
 use crate::vm::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_guest::Cut;
+use provium_guest::ChannelCheckpoint;
 use provium_image::AGENT_BUILD;
-use provium_store::{Draft, Entry, Seal};
+use provium_store::{CacheEntry, Seal, StagingFolder};
 use provium_vmm::{SavedError, SavedMachine};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -37,7 +37,7 @@ pub(crate) struct VmManifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) options: Option<VmOptions>,
     /// The host's half of the agent's channel.
-    pub(crate) cut: Cut,
+    pub(crate) cut: ChannelCheckpoint,
 }
 
 impl VmManifest {
@@ -46,7 +46,7 @@ impl VmManifest {
         profile: &str,
         image: &str,
         options: Option<VmOptions>,
-        cut: Cut,
+        cut: ChannelCheckpoint,
     ) -> Self {
         Self {
             version: VERSION,
@@ -131,21 +131,21 @@ pub(crate) struct Base {
 /// Who keeps a base from being removed.
 #[derive(Debug)]
 enum BaseOwner {
-    Entry(#[expect(dead_code, reason = "held, not looked at")] Arc<Entry>),
-    Draft(#[expect(dead_code, reason = "held, not looked at")] Arc<Draft>),
+    Entry(#[expect(dead_code, reason = "held, not looked at")] Arc<CacheEntry>),
+    Draft(#[expect(dead_code, reason = "held, not looked at")] Arc<StagingFolder>),
     /// Its author, who may remove or replace it at any time.
     Author(Option<Seal>),
 }
 
 impl Base {
     /// An entry of the cache.
-    pub(crate) fn entry(entry: Entry) -> Self {
+    pub(crate) fn entry(entry: CacheEntry) -> Self {
         let folder = entry.path().to_owned();
         Self::part_of(Arc::new(entry), &folder)
     }
 
     /// A folder within an entry of the cache.
-    pub(crate) fn part_of(entry: Arc<Entry>, folder: &Utf8Path) -> Self {
+    pub(crate) fn part_of(entry: Arc<CacheEntry>, folder: &Utf8Path) -> Self {
         Self {
             folder: folder.to_owned(),
             owner: BaseOwner::Entry(entry),
@@ -153,7 +153,7 @@ impl Base {
     }
 
     /// A folder of the cache, or a part of it, that is removed with its last user.
-    pub(crate) fn draft(draft: Arc<Draft>, folder: &Utf8Path) -> Self {
+    pub(crate) fn draft(draft: Arc<StagingFolder>, folder: &Utf8Path) -> Self {
         Self {
             folder: folder.to_owned(),
             owner: BaseOwner::Draft(draft),

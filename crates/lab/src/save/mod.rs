@@ -9,8 +9,9 @@
 //! ```
 //!
 //! The agent does not know that it was saved. It is quiesced, so that no byte is in flight; the host's half
-//! of the channel at that moment is stored with the machine ([`provium_guest::Cut`]). A restored machine gets
-//! a channel that continues from there, so workers, open files and running commands are still what they were.
+//! of the channel at that moment is stored with the machine ([`provium_guest::ChannelCheckpoint`]). A
+//! restored machine gets a channel that continues from there, so workers, open files and running commands are
+//! still what they were.
 //!
 //! A saved VM is a folder: what [`SavedMachine`](provium_vmm::SavedMachine) writes, and `vm.json`. Its owner
 //! decides how long it exists: templates and fixtures are entries of the cache, snapshots belong to a test or

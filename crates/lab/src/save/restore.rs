@@ -10,7 +10,7 @@ use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::save::manifest::{Base, SavedVm};
 use camino::Utf8PathBuf;
 use futures_util::future::join;
-use provium_guest::{AnswerAsk, CallError, Channel, Quiet};
+use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::Lane;
 use provium_protocol::op::{Exec, Program, SetIdentity, Stat, Stdin};
@@ -51,7 +51,7 @@ pub(crate) struct RestoreRequest {
     /// The kernel that the VM was booted from.
     pub(crate) kernel: Utf8PathBuf,
     /// Provides the kernel modules that its guest requests.
-    pub(crate) modules: Arc<dyn AnswerAsk>,
+    pub(crate) modules: Arc<dyn ModuleProvider>,
 }
 
 /// A paused machine that has loaded the saved state, and the channel to the agent in it. It is not assigned
@@ -60,7 +60,7 @@ pub(crate) struct StandbyVm {
     standby: Standby,
     channel: Channel,
     /// `None`: as the state was saved.
-    quiesced: Option<Quiet>,
+    quiesced: Option<QuiescedChannel>,
     base: Arc<Base>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct StandbyVm {
 pub(crate) struct RestoredVm {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
-    quiesced: Option<Quiet>,
+    quiesced: Option<QuiescedChannel>,
     pub(crate) base: Arc<Base>,
 }
 

@@ -6,9 +6,9 @@ use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
 use crate::vm::boot::Terms;
 use crate::vm::handle::Vm;
 use crate::vm::options::VmOptions;
-use provium_guest::{AnswerAsk, Answering, Channel};
+use provium_guest::{Channel, ModuleProvider, ModulesFuture};
 use provium_image::{AGENT_BUILD, BootRequest, GuestImage, ImageError};
-use provium_protocol::message::{Answer, Ask, Hello, HostHello, ModuleFile};
+use provium_protocol::message::{Hello, HostHello, ModuleFile};
 use provium_vmm::{InitrdPart, Machine, MachineSpec};
 use std::sync::Arc;
 
@@ -139,24 +139,23 @@ pub(crate) fn host_hello() -> HostHello {
     }
 }
 
-/// Answers the questions of a guest that was booted from `image`.
-pub(crate) fn modules_from(image: &GuestImage) -> Arc<dyn AnswerAsk> {
+/// Provides the kernel modules of a guest that was booted from `image`.
+pub(crate) fn modules_from(image: &GuestImage) -> Arc<dyn ModuleProvider> {
     Arc::new(ModulesFrom(image.clone()))
 }
 
-/// Answers a guest's `modprobe` from its image's modules.
+/// The modules of a guest image.
 struct ModulesFrom(GuestImage);
 
-impl AnswerAsk for ModulesFrom {
-    fn answer(&self, ask: Ask) -> Answering<'_> {
-        let Ask::Module { name } = ask;
+impl ModuleProvider for ModulesFrom {
+    fn modules(&self, name: String) -> ModulesFuture<'_> {
         let modules = self.0.modules.clone();
         let read = move || {
             let Some(found) = modules.and_then(|index| index.resolve(&name)) else {
                 return Vec::new();
             };
             if found.is_empty() {
-                // Known, and in the kernel already: told by a module without an object.
+                // Built into the kernel: a module without an object says so.
                 return vec![ModuleFile {
                     name,
                     object: Vec::new().into(),
@@ -171,8 +170,6 @@ impl AnswerAsk for ModulesFrom {
             });
             files.collect::<Option<Vec<_>>>().unwrap_or_default()
         };
-        Box::pin(async move {
-            Answer::Modules(tokio::task::spawn_blocking(read).await.unwrap_or_default())
-        })
+        Box::pin(async move { tokio::task::spawn_blocking(read).await.unwrap_or_default() })
     }
 }

@@ -25,7 +25,7 @@ use crate::vm::rate::GuestClock;
 use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, GuestImage};
-use provium_store::{Bucket, Claim, Entry, Key, KeyBuilder, Making, Notice};
+use provium_store::{Bucket, BuildClaim, BuildPermit, CacheEntry, Key, KeyBuilder, Notice};
 use provium_vmm::{Machine, SaveForm};
 use serde_json::json;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Vm {
         let limit = self.environment().scale_timeout(STALLED_BUILD_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &notify).await {
-                Ok(Claim::Found(entry)) => {
+                Ok(BuildClaim::Found(entry)) => {
                     let path = bucket.path().join(key.as_str());
                     match self.start_template(entry, terms, image).await {
                         Ok(started) => return Ok(Some(started)),
@@ -99,7 +99,7 @@ impl Vm {
                         }
                     }
                 }
-                Ok(Claim::Make(making)) => {
+                Ok(BuildClaim::Build(making)) => {
                     let (machine, channel, clock) =
                         self.boot_cold_on_time(&terms.of_template(), image).await?;
                     if clock == GuestClock::Right {
@@ -171,7 +171,7 @@ impl Vm {
     /// Starts the VM from the template.
     async fn start_template(
         &self,
-        entry: Entry,
+        entry: CacheEntry,
         terms: &Terms,
         image: &GuestImage,
     ) -> Result<Started, Unused> {
@@ -214,7 +214,7 @@ impl Vm {
     async fn keep_as_template(
         &self,
         bucket: &Bucket,
-        making: Making,
+        making: BuildPermit,
         machine: &Machine,
         channel: &Channel,
         image: &GuestImage,
@@ -226,7 +226,7 @@ impl Vm {
             );
             file.warn(NoticeSubject::Template, text);
         };
-        let draft = match bucket.draft() {
+        let draft = match bucket.staging_folder() {
             Ok(draft) => draft,
             Err(error) => {
                 failed(error.to_string());

@@ -2,7 +2,7 @@
 
 use crate::binding::options::Options;
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_of;
 use crate::binding::values::{bytes_of, duration_of, integer_of, perm_of, text_of, words_of};
 use mlua::{Function, Table, Value};
@@ -64,7 +64,7 @@ impl Args {
         self.used.clone()
     }
 
-    /// Whether an argument that is not nil stands at `index`.
+    /// Whether the argument at `index` is there and not nil.
     pub(crate) fn has(&self, index: usize) -> bool {
         !self.value(index).is_nil()
     }
@@ -74,8 +74,8 @@ impl Args {
         index: usize,
         name: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
-    ) -> Result<T, Raise> {
-        read(&self.value(index)).map_err(|why| Raise::argument(format!("{name}: {why}")))
+    ) -> Result<T, LuaError> {
+        read(&self.value(index)).map_err(|why| LuaError::argument(format!("{name}: {why}")))
     }
 
     fn optional<T>(
@@ -83,7 +83,7 @@ impl Args {
         index: usize,
         name: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
-    ) -> Result<Option<T>, Raise> {
+    ) -> Result<Option<T>, LuaError> {
         if self.has(index) {
             self.read(index, name, read).map(Some)
         } else {
@@ -92,12 +92,12 @@ impl Args {
     }
 
     /// A string as bytes.
-    pub(crate) fn bytes(&self, index: usize, name: &str) -> Result<Vec<u8>, Raise> {
+    pub(crate) fn bytes(&self, index: usize, name: &str) -> Result<Vec<u8>, LuaError> {
         self.read(index, name, bytes_of)
     }
 
     /// A text to look for: a string that is not empty, since that would be found anywhere.
-    pub(crate) fn text_to_find(&self, index: usize) -> Result<Vec<u8>, Raise> {
+    pub(crate) fn text_to_find(&self, index: usize) -> Result<Vec<u8>, LuaError> {
         self.read(index, "the text", |value| match bytes_of(value)? {
             bytes if bytes.is_empty() => Err("must not be empty".to_owned()),
             bytes => Ok(bytes),
@@ -105,7 +105,7 @@ impl Args {
     }
 
     /// A path: a string that is not empty and holds no zero byte.
-    pub(crate) fn path(&self, index: usize, name: &str) -> Result<Vec<u8>, Raise> {
+    pub(crate) fn path(&self, index: usize, name: &str) -> Result<Vec<u8>, LuaError> {
         self.read(index, name, |value| {
             let bytes = bytes_of(value)?;
             match bytes.as_slice() {
@@ -117,64 +117,72 @@ impl Args {
     }
 
     /// A string that is valid UTF-8.
-    pub(crate) fn text(&self, index: usize, name: &str) -> Result<String, Raise> {
+    pub(crate) fn text(&self, index: usize, name: &str) -> Result<String, LuaError> {
         self.read(index, name, text_of)
     }
 
-    pub(crate) fn opt_text(&self, index: usize, name: &str) -> Result<Option<String>, Raise> {
+    pub(crate) fn opt_text(&self, index: usize, name: &str) -> Result<Option<String>, LuaError> {
         self.optional(index, name, text_of)
     }
 
     /// A string for people: bytes that are not UTF-8 become `\xNN`.
-    pub(crate) fn words(&self, index: usize, name: &str) -> Result<String, Raise> {
+    pub(crate) fn words(&self, index: usize, name: &str) -> Result<String, LuaError> {
         self.read(index, name, words_of)
     }
 
-    pub(crate) fn opt_words(&self, index: usize, name: &str) -> Result<Option<String>, Raise> {
+    pub(crate) fn opt_words(&self, index: usize, name: &str) -> Result<Option<String>, LuaError> {
         self.optional(index, name, words_of)
     }
 
-    pub(crate) fn integer(&self, index: usize, name: &str) -> Result<i64, Raise> {
+    pub(crate) fn integer(&self, index: usize, name: &str) -> Result<i64, LuaError> {
         self.read(index, name, integer_of)
     }
 
     /// A whole number that fits `T`.
-    pub(crate) fn unsigned<T: TryFrom<i64>>(&self, index: usize, name: &str) -> Result<T, Raise> {
+    pub(crate) fn unsigned<T: TryFrom<i64>>(
+        &self,
+        index: usize,
+        name: &str,
+    ) -> Result<T, LuaError> {
         self.read(index, name, |value| {
             let number = integer_of(value)?;
             T::try_from(number).map_err(|_| format!("{number} is out of range"))
         })
     }
 
-    pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, Raise> {
+    pub(crate) fn duration(&self, index: usize, name: &str) -> Result<Duration, LuaError> {
         self.read(index, name, duration_of)
     }
 
-    pub(crate) fn opt_duration(&self, index: usize, name: &str) -> Result<Option<Duration>, Raise> {
+    pub(crate) fn opt_duration(
+        &self,
+        index: usize,
+        name: &str,
+    ) -> Result<Option<Duration>, LuaError> {
         self.optional(index, name, duration_of)
     }
 
-    pub(crate) fn opt_signal(&self, index: usize) -> Result<Option<i32>, Raise> {
+    pub(crate) fn opt_signal(&self, index: usize) -> Result<Option<i32>, LuaError> {
         if !self.has(index) {
             return Ok(None);
         }
         signal_of(&self.value(index))
             .map(Some)
-            .map_err(Raise::argument)
+            .map_err(LuaError::argument)
     }
 
-    pub(crate) fn perm(&self, index: usize, name: &str) -> Result<u32, Raise> {
+    pub(crate) fn perm(&self, index: usize, name: &str) -> Result<u32, LuaError> {
         self.read(index, name, perm_of)
     }
 
-    pub(crate) fn table(&self, index: usize, name: &str) -> Result<Table, Raise> {
+    pub(crate) fn table(&self, index: usize, name: &str) -> Result<Table, LuaError> {
         self.read(index, name, |value| match value {
             Value::Table(table) => Ok(table.clone()),
             other => Err(format!("must be a table, got {}", shown(other))),
         })
     }
 
-    pub(crate) fn function(&self, index: usize, name: &str) -> Result<Function, Raise> {
+    pub(crate) fn function(&self, index: usize, name: &str) -> Result<Function, LuaError> {
         self.read(index, name, |value| match value {
             Value::Function(function) => Ok(function.clone()),
             other => Err(format!("must be a function, got {}", shown(other))),
@@ -183,15 +191,15 @@ impl Args {
 
     /// The option table at `index`, if there is one.
     ///
-    /// A whole number right behind a string is no option table that went wrong, but the count that
-    /// `s:gsub(…)` gives beside its text: `vm:write_file(path, s:gsub(…))`.
-    pub(crate) fn options(&self, index: usize, known: &[&str]) -> Result<Options, Raise> {
+    /// A whole number right behind a string is ignored: it is the count that `s:gsub(…)` returns beside its
+    /// text, as in `vm:write_file(path, s:gsub(…))`.
+    pub(crate) fn options(&self, index: usize, known: &[&str]) -> Result<Options, LuaError> {
         let behind_text = index > 0 && matches!(self.value(index - 1), Value::String(_));
         match self.value(index) {
             Value::Nil => Ok(Options::default()),
             Value::Integer(_) if behind_text => Ok(Options::default()),
             Value::Table(table) => Options::read(&table, known),
-            other => Err(Raise::argument(format!(
+            other => Err(LuaError::argument(format!(
                 "options must be a table, got {}",
                 shown(&other)
             ))),
@@ -205,9 +213,9 @@ impl Used {
     }
 
     /// An error where a call that is done has not looked at a table it was given.
-    pub(crate) fn check(&self) -> Result<(), Raise> {
+    pub(crate) fn check(&self) -> Result<(), LuaError> {
         match self.last_table {
-            Some(index) if index >= self.most.get() => Err(Raise::argument(format!(
+            Some(index) if index >= self.most.get() => Err(LuaError::argument(format!(
                 "takes no options, got a table as argument {}",
                 index + 1
             ))),

@@ -1,15 +1,55 @@
-//! Classes of userdata: methods with checked arguments, refusals raised at the author's line, and a
-//! clear error for a method that is not there.
+//! Classes of userdata: how a Rust type becomes an object of the API.
 //!
-//! Every method is a plain function that takes its object first, so it can be handed to `pcall`.
+//! A type implements [`Object`] and registers its methods once for each Lua state, with [`Class`]:
+//!
+//! ```ignore
+//! Class::<ClockObject>::new(lua)?
+//!     .method("get", |_lua, clock, _args| Ok(clock.0.get()))?
+//!     .async_method("sleep", |_lua, clock, args| async move {
+//!         Ok(clock.0.sleep(args.duration(0, "the duration")?).await?)
+//!     })?
+//!     .finish()
+//! ```
+//!
+//! # Methods
+//!
+//! | registered with | the body | while it waits |
+//! |---|---|---|
+//! | [`Class::method`] | runs to its end at once | |
+//! | [`Class::async_method`] | returns a future, which gets the object and the arguments by value | the file's other tasks run; ending the task drops the future |
+//! | [`Class::lua_method`] | is a function of the prelude, for what calls back into the author's code | |
+//!
+//! [`function`], [`raw_function`] and [`async_function`] do the same for functions that belong to no
+//! class. `args` has the arguments without the object, from 0; each `args` method checks one of them and
+//! names the parameter in its error. A table that the body never reads is an error, since it was meant as
+//! options.
+//!
+//! Every method is a plain function that takes its object first, so it can be passed to `pcall`.
+//!
+//! # Errors
+//!
+//! A native function must not raise: Lua would report the error at the line of the prelude. It returns the
+//! marker [`RAISE`] and a text instead, and the prelude's wrapper (`prelude/calls.lua`) raises that at the
+//! author's line. Bodies return `Err(LuaError)`, and this module makes the marker of it.
+//!
+//! # Objects of a lab clone
+//!
+//! In a parallel test every object that comes from Lua is replaced by its counterpart in the test's clone
+//! of the lab ([`Object::resolve_in`]). [`object_in`] is the only place where that happens, so all code that
+//! takes an object from a Lua value has to use it.
+//!
+//! # Listing
+//!
+//! While the tests of a file are only listed, methods that wait do nothing and return a placeholder
+//! ([`dry_run`](crate::engine::dry_run)).
 
 use crate::binding::args::{Args, Used};
 use crate::binding::options::hint;
 use crate::binding::preview;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::{
     AnyUserData, Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Result, Table,
     Value,
@@ -18,39 +58,39 @@ use provium_lab::LabClone;
 use std::future::Future;
 use std::rc::Rc;
 
-/// Its address marks what a native function returns instead of raising.
+/// Its address is the marker that a native function returns in order to have an error raised.
 pub(crate) static RAISE: &[u8; 8] = b"provium!";
-/// Waiting functions that are called also while tests are only listed.
+/// Functions that wait and do their work also while tests are only listed.
 const NEED_NO_GUEST: &[&str] = &["io.open"];
-/// What a skipped test raises, as text.
+/// The text of the error that a skipped test raises.
 pub(crate) const SKIP_TEXT: &str = "test skipped";
 
-/// A Rust type that Lua holds.
+/// A type whose values are objects of the API.
 pub(crate) trait Object: Clone + 'static {
-    /// Its class, as authors call it: `vm`.
+    /// The name of the class, as in documentation and messages: `vm`.
     const CLASS: &'static str;
-    /// Its calls need no guest, so they are made also while tests are only listed.
+    /// Whether its methods need no guest and so do their work also while tests are only listed.
     const NEEDS_NO_GUEST: bool = false;
     /// The object in messages: ``vm `web` ``.
     fn subject(&self) -> String;
-    /// What `tostring` says.
+    /// The result of `tostring`.
     fn describe(&self) -> String {
         self.subject()
     }
-    /// What a test means by it that works on a copy of the file's lab.
-    fn in_copy(&self, _copy: &LabClone) -> Self {
+    /// Its counterpart in a test's clone of the file's lab.
+    fn resolve_in(&self, _copy: &LabClone) -> Self {
         self.clone()
     }
 }
 
-/// The object of class `T` in a Lua value, as the code that runs now means it: whatever Lua hands to
-/// Rust goes through here, so that a test which works on a copy never reaches the file's own.
+/// The object of class `T` in a Lua value, or, in a parallel test, its counterpart in the test's clone of the
+/// file's lab.
 pub(crate) fn object_in<T: Object>(value: &AnyUserData) -> Option<T> {
     let object = value.borrow::<T>().ok()?;
     let run = Task::current().and_then(|task| task.run.clone());
-    let own_lab = run.as_ref().map(|run| run.own_lab.borrow());
-    Some(match own_lab.as_deref() {
-        Some(Some(own_lab)) => object.in_copy(&own_lab.copy),
+    let test_lab = run.as_ref().map(|run| run.test_lab.borrow());
+    Some(match test_lab.as_deref() {
+        Some(Some(test_lab)) => object.resolve_in(&test_lab.copy),
         _ => object.clone(),
     })
 }
@@ -58,7 +98,7 @@ pub(crate) fn object_in<T: Object>(value: &AnyUserData) -> Option<T> {
 /// Builds a class.
 pub(crate) struct Class<'a, T> {
     lua: &'a Lua,
-    state: Rc<FileState>,
+    state: Rc<TestFileState>,
     methods: Table,
     object: std::marker::PhantomData<T>,
 }
@@ -68,7 +108,7 @@ impl<'a, T: Object> Class<'a, T> {
     pub(crate) fn new(lua: &'a Lua) -> Result<Self> {
         Ok(Self {
             lua,
-            state: FileState::of(lua),
+            state: TestFileState::of(lua),
             methods: lua.create_table()?,
             object: std::marker::PhantomData,
         })
@@ -83,7 +123,7 @@ impl<'a, T: Object> Class<'a, T> {
     pub(crate) fn method<R: IntoLuaMulti>(
         self,
         name: &'static str,
-        body: impl Fn(&Lua, &T, &Args) -> std::result::Result<R, Raise> + 'static,
+        body: impl Fn(&Lua, &T, &Args) -> std::result::Result<R, LuaError> + 'static,
     ) -> Result<Self> {
         let raw = self.lua.create_function(move |lua, values: MultiValue| {
             let (this, args) = match split::<T>(name, values) {
@@ -96,16 +136,15 @@ impl<'a, T: Object> Class<'a, T> {
         self.native(name, &raw)
     }
 
-    /// A method that waits: the file's other tasks go on meanwhile, and ending the task drops the
-    /// future.
-    pub(crate) fn waits<R, F>(
+    /// A method that waits. The file's other tasks run meanwhile; ending the task drops the future.
+    pub(crate) fn async_method<R, F>(
         self,
         name: &'static str,
         body: impl Fn(Lua, T, Args) -> F + 'static,
     ) -> Result<Self>
     where
         R: IntoLuaMulti + 'static,
-        F: Future<Output = std::result::Result<R, Raise>> + 'static,
+        F: Future<Output = std::result::Result<R, LuaError>> + 'static,
     {
         let raw = self
             .lua
@@ -119,22 +158,21 @@ impl<'a, T: Object> Class<'a, T> {
         Ok(self)
     }
 
-    /// A method that the prelude wraps once more, as it does for what calls back into Lua.
+    /// A method that is written in Lua, in the prelude.
     pub(crate) fn lua_method(self, name: &'static str, function: &Function) -> Result<Self> {
         self.methods.raw_set(name, function)?;
         Ok(self)
     }
 
-    /// Has the method `name`, which is there already, called by way of `wrapper(method)`, a function
-    /// of the prelude's.
-    pub(crate) fn through(self, name: &'static str, wrapper: &Function) -> Result<Self> {
+    /// Replaces the method `name` by `wrapper(method)`, where `wrapper` is a function of the prelude.
+    pub(crate) fn wrapped_by(self, name: &'static str, wrapper: &Function) -> Result<Self> {
         let method: Function = self.methods.raw_get(name)?;
         let wrapped: Function = wrapper.call(method)?;
         self.methods.raw_set(name, wrapped)?;
         Ok(self)
     }
 
-    /// Adds the methods that `add` knows.
+    /// Adds methods with a function, such as one of another file.
     pub(crate) fn with(self, add: impl FnOnce(Self) -> Result<Self>) -> Result<Self> {
         add(self)
     }
@@ -145,7 +183,7 @@ impl<'a, T: Object> Class<'a, T> {
         Ok(self)
     }
 
-    /// The class is whole: looking up anything else raises and names the nearest method.
+    /// Registers the class. Looking up an unknown method raises and names the nearest one.
     pub(crate) fn finish(self) -> Result<()> {
         let missing = missing_method(self.lua, &self.methods, T::CLASS)?;
         let meta = self.lua.create_table()?;
@@ -155,12 +193,12 @@ impl<'a, T: Object> Class<'a, T> {
         self.register(index, None)
     }
 
-    /// The class is whole: what is not a method is looked up by `find(object, key)`, and `assign`
-    /// carries out `object.key = value`.
+    /// Registers the class. `find(object, key)` looks up what is not a method, and `assign` carries out
+    /// `object.key = value`.
     pub(crate) fn finish_with<R: IntoLuaMulti>(
         self,
-        find: impl Fn(&Lua, &T, &str) -> std::result::Result<R, Raise> + 'static,
-        assign: impl Fn(&Lua, &T, &str, &Value) -> std::result::Result<(), Raise> + 'static,
+        find: impl Fn(&Lua, &T, &str) -> std::result::Result<R, LuaError> + 'static,
+        assign: impl Fn(&Lua, &T, &str, &Value) -> std::result::Result<(), LuaError> + 'static,
     ) -> Result<()> {
         let wrap = &self.state.prelude.wrap;
         let methods = self.methods.clone();
@@ -188,7 +226,7 @@ impl<'a, T: Object> Class<'a, T> {
                 let this = receiver::<T>(&this)?;
                 let result = match &key {
                     Value::String(key) => assign(lua, &this, &key.to_string_lossy(), &value),
-                    _ => Err(Raise::argument("settings have names")),
+                    _ => Err(LuaError::argument("settings have names")),
                 };
                 deliver(lua, result, || this.subject(), "assignment")
             },
@@ -216,21 +254,21 @@ impl<'a, T: Object> Class<'a, T> {
     }
 }
 
-/// A function of the API that does not wait and stands by itself.
+/// A function of the API that does not wait and belongs to no class.
 pub(crate) fn function<R: IntoLuaMulti>(
     lua: &Lua,
     name: &'static str,
-    body: impl Fn(&Lua, &Args) -> std::result::Result<R, Raise> + 'static,
+    body: impl Fn(&Lua, &Args) -> std::result::Result<R, LuaError> + 'static,
 ) -> Result<Function> {
     let raw = raw_function(lua, name, body)?;
-    FileState::of(lua).prelude.wrap.call(raw)
+    TestFileState::of(lua).prelude.wrap.call(raw)
 }
 
-/// The same for the prelude, which looks at refusals itself.
+/// Like [`function`], for functions that the prelude calls and whose errors it raises itself.
 pub(crate) fn raw_function<R: IntoLuaMulti>(
     lua: &Lua,
     name: &'static str,
-    body: impl Fn(&Lua, &Args) -> std::result::Result<R, Raise> + 'static,
+    body: impl Fn(&Lua, &Args) -> std::result::Result<R, LuaError> + 'static,
 ) -> Result<Function> {
     lua.create_function(move |lua, values: MultiValue| {
         let args = Args::new(values.into_vec());
@@ -239,8 +277,9 @@ pub(crate) fn raw_function<R: IntoLuaMulti>(
     })
 }
 
-/// A function of the API that waits and stands by itself. With `raw`, the prelude looks at refusals.
-pub(crate) fn waiting_function<R, F>(
+/// A function of the API that waits and belongs to no class. With `raw` its errors are not raised by the
+/// usual wrapper: a function of the prelude calls it and does that.
+pub(crate) fn async_function<R, F>(
     lua: &Lua,
     name: &'static str,
     raw: bool,
@@ -248,10 +287,10 @@ pub(crate) fn waiting_function<R, F>(
 ) -> Result<Function>
 where
     R: IntoLuaMulti + 'static,
-    F: Future<Output = std::result::Result<R, Raise>> + 'static,
+    F: Future<Output = std::result::Result<R, LuaError>> + 'static,
 {
     let function = lua.create_async_function(move |lua: Lua, values: MultiValue| {
-        let listing = FileState::of(&lua).listing.clone();
+        let listing = TestFileState::of(&lua).listing.clone();
         let listing = listing.filter(|_| !NEED_NO_GUEST.contains(&name));
         let call = if let Some(listing) = listing {
             in_task(
@@ -274,7 +313,7 @@ where
     if raw {
         Ok(function)
     } else {
-        let wrap = &FileState::of(lua).prelude.wrap_waiting;
+        let wrap = &TestFileState::of(lua).prelude.wrap_waiting;
         wrap.call((function, name))
     }
 }
@@ -289,9 +328,9 @@ fn begin<T, R, F>(
 where
     T: Object,
     R: IntoLuaMulti + 'static,
-    F: Future<Output = std::result::Result<R, Raise>> + 'static,
+    F: Future<Output = std::result::Result<R, LuaError>> + 'static,
 {
-    let state = FileState::of(lua);
+    let state = TestFileState::of(lua);
     if let (Some(listing), false) = (&state.listing, T::NEEDS_NO_GUEST) {
         return in_task(
             lua,
@@ -358,7 +397,10 @@ fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(
 
 /// Options that a call does not know must not pass in silence: a table that it never looked at was a
 /// mistake.
-fn used_up<R>(result: std::result::Result<R, Raise>, used: &Used) -> std::result::Result<R, Raise> {
+fn used_up<R>(
+    result: std::result::Result<R, LuaError>,
+    used: &Used,
+) -> std::result::Result<R, LuaError> {
     let result = result?;
     used.check()?;
     Ok(result)
@@ -367,14 +409,14 @@ fn used_up<R>(result: std::result::Result<R, Raise>, used: &Used) -> std::result
 /// A result as a native function returns it.
 fn deliver<R: IntoLuaMulti>(
     lua: &Lua,
-    result: std::result::Result<R, Raise>,
+    result: std::result::Result<R, LuaError>,
     subject: impl FnOnce() -> String,
     name: &str,
 ) -> Result<MultiValue> {
     match result {
         Ok(values) => values.into_lua_multi(lua),
-        Err(Raise::Assertion(text)) => refuse(lua, &text, Some("assertion")),
-        Err(Raise::Skip) => refuse(lua, SKIP_TEXT, Some("skip")),
+        Err(LuaError::Assertion(text)) => refuse(lua, &text, Some("assertion")),
+        Err(LuaError::Skip) => refuse(lua, SKIP_TEXT, Some("skip")),
         Err(raise) => refuse(lua, &raise.text(&subject(), name), None),
     }
 }
@@ -399,10 +441,10 @@ fn missing_method(lua: &Lua, methods: &Table, class: &'static str) -> Result<Fun
         let hint = hint(&key, names.iter().map(String::as_str));
         refuse(lua, &format!("{class} has no method `{key}`{hint}"), None)
     })?;
-    FileState::of(lua).prelude.wrap.call(raw)
+    TestFileState::of(lua).prelude.wrap.call(raw)
 }
 
-fn read_only(lua: &Lua, state: &FileState, class: &'static str) -> Result<Function> {
+fn read_only(lua: &Lua, state: &TestFileState, class: &'static str) -> Result<Function> {
     let raw = lua.create_function(move |lua, (_, key): (Value, Value)| {
         let key = preview::shown(&key);
         refuse(

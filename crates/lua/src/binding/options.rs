@@ -1,7 +1,7 @@
 //! Option tables: every key is known, every value of the right type, or the call raises.
 
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::{
     bytes_of, duration_of, integer_of, number_of, perm_of, size_of, text_of, words_of,
 };
@@ -16,7 +16,7 @@ pub(crate) struct Options(BTreeMap<String, Value>);
 
 impl Options {
     /// The options in `table`. A key that is not in `known` raises and names the nearest that is.
-    pub(crate) fn read(table: &Table, known: &[&str]) -> Result<Self, Raise> {
+    pub(crate) fn read(table: &Table, known: &[&str]) -> Result<Self, LuaError> {
         Self::read_after_list(table, 0, known)
     }
 
@@ -25,7 +25,7 @@ impl Options {
         table: &Table,
         listed: i64,
         known: &[&str],
-    ) -> Result<Self, Raise> {
+    ) -> Result<Self, LuaError> {
         let mut entries = BTreeMap::new();
         for pair in table.pairs::<Value, Value>() {
             let (key, value) = pair?;
@@ -34,13 +34,13 @@ impl Options {
             }
             let Value::String(key) = &key else {
                 let key = shown(&key);
-                return Err(Raise::argument(format!(
+                return Err(LuaError::argument(format!(
                     "option names are strings, got the key {key}"
                 )));
             };
             let key = key.to_string_lossy();
             if !known.contains(&key.as_str()) {
-                return Err(Raise::argument(unknown(
+                return Err(LuaError::argument(unknown(
                     "option",
                     &key,
                     known.iter().copied(),
@@ -51,7 +51,7 @@ impl Options {
         Ok(Self(entries))
     }
 
-    /// What stands under `key`; `None` for nil.
+    /// The value of `key`; `None` for nil.
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
         self.0.get(key)
     }
@@ -65,16 +65,16 @@ impl Options {
         &self,
         key: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
-    ) -> Result<Option<T>, Raise> {
+    ) -> Result<Option<T>, LuaError> {
         let Some(value) = self.0.get(key) else {
             return Ok(None);
         };
         read(value)
             .map(Some)
-            .map_err(|why| Raise::argument(format!("option `{key}`: {why}")))
+            .map_err(|why| LuaError::argument(format!("option `{key}`: {why}")))
     }
 
-    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, Raise> {
+    pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, LuaError> {
         self.map(key, |value| match value {
             Value::Boolean(flag) => Ok(*flag),
             other => Err(format!("must be true or false, got {}", shown(other))),
@@ -82,48 +82,48 @@ impl Options {
     }
 
     /// Whether `key` is there and true.
-    pub(crate) fn flag(&self, key: &str) -> Result<bool, Raise> {
+    pub(crate) fn flag(&self, key: &str) -> Result<bool, LuaError> {
         Ok(self.boolean(key)?.unwrap_or(false))
     }
 
-    pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, Raise> {
+    pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, LuaError> {
         self.map(key, integer_of)
     }
 
     /// A whole number that fits `T`.
-    pub(crate) fn unsigned<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, Raise> {
+    pub(crate) fn unsigned<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, LuaError> {
         self.map(key, |value| {
             let number = integer_of(value)?;
             T::try_from(number).map_err(|_| format!("{number} is out of range"))
         })
     }
 
-    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, Raise> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, LuaError> {
         self.map(key, number_of)
     }
 
-    pub(crate) fn text(&self, key: &str) -> Result<Option<String>, Raise> {
+    pub(crate) fn text(&self, key: &str) -> Result<Option<String>, LuaError> {
         self.map(key, text_of)
     }
 
     /// A string for people: bytes that are not UTF-8 become `\xNN`.
-    pub(crate) fn words(&self, key: &str) -> Result<Option<String>, Raise> {
+    pub(crate) fn words(&self, key: &str) -> Result<Option<String>, LuaError> {
         self.map(key, words_of)
     }
 
-    pub(crate) fn bytes(&self, key: &str) -> Result<Option<Vec<u8>>, Raise> {
+    pub(crate) fn bytes(&self, key: &str) -> Result<Option<Vec<u8>>, LuaError> {
         self.map(key, bytes_of)
     }
 
-    pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, Raise> {
+    pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, LuaError> {
         self.map(key, duration_of)
     }
 
-    pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, Raise> {
+    pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, LuaError> {
         self.map(key, size_of)
     }
 
-    pub(crate) fn table(&self, key: &str) -> Result<Option<Table>, Raise> {
+    pub(crate) fn table(&self, key: &str) -> Result<Option<Table>, LuaError> {
         self.map(key, |value| match value {
             Value::Table(table) => Ok(table.clone()),
             other => Err(format!("must be a table, got {}", shown(other))),
@@ -131,22 +131,22 @@ impl Options {
     }
 
     /// A list of values under `key`.
-    pub(crate) fn list(&self, key: &str) -> Result<Option<Vec<Value>>, Raise> {
+    pub(crate) fn list(&self, key: &str) -> Result<Option<Vec<Value>>, LuaError> {
         self.table(key)?.map(|table| list_of(&table)).transpose()
     }
 
     /// Permission bits under `key`: an integer from 0 to 0o7777.
-    pub(crate) fn perm(&self, key: &str) -> Result<Option<u32>, Raise> {
+    pub(crate) fn perm(&self, key: &str) -> Result<Option<u32>, LuaError> {
         self.map(key, perm_of)
     }
 }
 
 /// The values of a table that is a list: keys 1 to n and no others.
-pub(crate) fn list_of(table: &Table) -> Result<Vec<Value>, Raise> {
+pub(crate) fn list_of(table: &Table) -> Result<Vec<Value>, LuaError> {
     let values: Vec<Value> = table.sequence_values().collect::<Result<_, _>>()?;
     let count = table.pairs::<Value, Value>().count();
     if count != values.len() {
-        return Err(Raise::argument(
+        return Err(LuaError::argument(
             "must be a list: keys 1 to n without gaps, and no others",
         ));
     }

@@ -7,8 +7,8 @@ use provium_lab::LabError;
 
 /// Why a call raises.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(crate) enum Raise {
-    /// The arguments make no sense. The call's name is added by whoever carries out the call.
+pub(crate) enum LuaError {
+    /// Invalid arguments. The name of the call is added by [`LuaError::text`].
     #[error("{0}")]
     Argument(String),
     /// The whole message, object and call included.
@@ -28,7 +28,7 @@ pub(crate) enum Raise {
     Lua(#[from] mlua::Error),
 }
 
-impl Raise {
+impl LuaError {
     /// Arguments that make no sense.
     pub(crate) fn argument(why: impl Into<String>) -> Self {
         Self::Argument(why.into())

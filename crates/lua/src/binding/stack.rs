@@ -26,7 +26,7 @@ pub(crate) fn frames(lua: &Lua) -> Vec<Frame> {
     frames
 }
 
-/// Where the author's innermost frame stands; else where the running task began.
+/// The line of the author's innermost frame, or, without one, where the running task began.
 pub(crate) fn place(lua: &Lua) -> Option<Site> {
     for level in 0..MAX_LEVEL {
         match lua.inspect_stack(level, read) {
@@ -38,17 +38,17 @@ pub(crate) fn place(lua: &Lua) -> Option<Site> {
     crate::engine::task::Task::current().and_then(|task| task.home.clone())
 }
 
-/// The frames that native code of the prelude took with [`keep`].
-pub(crate) fn taken(frames: &AnyUserData) -> Result<Vec<Frame>> {
-    Ok(frames.borrow::<Kept>()?.0.clone())
+/// The frames that native code of the prelude took with [`save_frames`].
+pub(crate) fn saved_frames(frames: &AnyUserData) -> Result<Vec<Frame>> {
+    Ok(frames.borrow::<SavedFrames>()?.0.clone())
 }
 
 /// The frames as a Lua value.
-pub(crate) fn keep(lua: &Lua) -> Result<AnyUserData> {
-    lua.create_any_userdata(Kept(frames(lua)))
+pub(crate) fn save_frames(lua: &Lua) -> Result<AnyUserData> {
+    lua.create_any_userdata(SavedFrames(frames(lua)))
 }
 
-struct Kept(Vec<Frame>);
+struct SavedFrames(Vec<Frame>);
 
 fn read(debug: &mlua::debug::Debug<'_>) -> Option<Frame> {
     let source = debug.source();

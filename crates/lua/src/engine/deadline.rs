@@ -76,7 +76,7 @@ impl Deadline {
         }
     }
 
-    /// How long it stood still, waiting for others.
+    /// How long it was stopped while a boot waited for the pool.
     pub(crate) fn waited(&self) -> Duration {
         self.caller.stopwatch().stopped()
     }
@@ -98,7 +98,7 @@ impl Deadline {
         }
     }
 
-    /// When it is past, as things are now; `None`: never, or not while it stands still.
+    /// When it will be past, as things are now; `None` without a limit, and while its clock is stopped.
     fn end(&self) -> Option<Instant> {
         let stopwatch = self.caller.stopwatch();
         let own = match self.at {

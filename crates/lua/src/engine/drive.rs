@@ -5,7 +5,7 @@ use crate::engine::blocked_syscalls;
 use crate::engine::failure::{Failure, Frame};
 use crate::engine::lua_state::{OUT_OF_MEMORY, out_of_memory};
 use crate::engine::task::{Task, TaskState};
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use provium_units::format_duration;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ const WORTH_NAMING: Duration = Duration::from_millis(100);
 
 /// How a task ended.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum TaskEnd {
     /// Its function returned these.
     Returned(MultiValue),
     /// Its function raised.
@@ -33,15 +33,15 @@ pub(crate) async fn drive(
     task: &Rc<Task>,
     function: Function,
     args: impl IntoLuaMulti,
-) -> mlua::Result<Ended> {
-    let state = FileState::of(lua);
+) -> mlua::Result<TaskEnd> {
+    let state = TestFileState::of(lua);
     let mut values = args.into_lua_multi(lua)?;
     values.push_front(Value::Function(function));
     let thread = lua.create_thread(state.prelude.guarded.clone())?;
     let running = thread.clone().into_async::<MultiValue>(values)?;
     let ended = tokio::select! {
         biased;
-        // First: a call that is cancelled must not take its last step after whoever cancelled it went on.
+        // First, so that a cancelled call takes no further step once the canceller has continued.
         () = task.stop_asked() => None,
         done = task.enter(running) => Some(done),
         () = task.deadline.passed() => None,
@@ -55,7 +55,7 @@ pub(crate) async fn drive(
         }
     };
     close(lua, task, &thread);
-    crate::engine::hook::calm(lua)?;
+    crate::engine::hook::reset_interval(lua)?;
     Ok(ended)
 }
 
@@ -66,14 +66,14 @@ pub(crate) async fn drive_in_time(
     task: &Rc<Task>,
     function: Function,
     args: impl IntoLuaMulti,
-) -> mlua::Result<Ended> {
+) -> mlua::Result<TaskEnd> {
     let ended = drive(lua, task, function, args).await?;
-    if !matches!(ended, Ended::Returned(_)) || !task.deadline.is_past() {
+    if !matches!(ended, TaskEnd::Returned(_)) || !task.deadline.is_past() {
         return Ok(ended);
     }
     let tasks = match &task.run {
         Some(run) => run.tasks.borrow().clone(),
-        None => FileState::of(lua).tasks.borrow().clone(),
+        None => TestFileState::of(lua).tasks.borrow().clone(),
     };
     let looped = tasks.iter().find_map(|task| task.interrupted_at());
     let (place, frames) = match looped {
@@ -83,47 +83,51 @@ pub(crate) async fn drive_in_time(
         },
         None => ("code that could not be interrupted".to_owned(), Vec::new()),
     };
-    Ok(timed_out(&FileState::of(lua), task, &place, frames))
+    Ok(timed_out(&TestFileState::of(lua), task, &place, frames))
 }
 
 /// Drives `task` and notes how it ended in the task itself.
 pub(crate) async fn drive_spawned(lua: Lua, task: Rc<Task>, function: Function, args: MultiValue) {
     let state = match drive(&lua, &task, function, args).await {
-        Ok(Ended::Returned(values)) => TaskState::Returned(values),
-        Ok(Ended::Failed(failure)) => TaskState::Failed(failure),
-        Ok(Ended::TimedOut(_) | Ended::Cancelled) => TaskState::Cancelled,
+        Ok(TaskEnd::Returned(values)) => TaskState::Returned(values),
+        Ok(TaskEnd::Failed(failure)) => TaskState::Failed(failure),
+        Ok(TaskEnd::TimedOut(_) | TaskEnd::Cancelled) => TaskState::Cancelled,
         Err(error) => TaskState::Failed(error.into()),
     };
     task.end(state);
 }
 
 /// The coroutine ended by itself, or because the hook interrupted it.
-fn finished(state: &FileState, task: &Task, done: mlua::Result<MultiValue>) -> mlua::Result<Ended> {
+fn finished(
+    state: &TestFileState,
+    task: &Task,
+    done: mlua::Result<MultiValue>,
+) -> mlua::Result<TaskEnd> {
     if let Some(frames) = task.interrupted_at() {
         return Ok(interrupted(state, task, None, frames));
     }
     let mut results = match done {
         Ok(results) => results,
         // The guard itself failed: out of memory.
-        Err(error) => return Ok(Ended::Failed(error.into())),
+        Err(error) => return Ok(TaskEnd::Failed(error.into())),
     };
     match (results.pop_front(), results.front()) {
-        (Some(Value::Boolean(true)), _) => Ok(Ended::Returned(results)),
+        (Some(Value::Boolean(true)), _) => Ok(TaskEnd::Returned(results)),
         (_, Some(Value::Table(table))) => {
             let mut failure = Failure::from_table(table)?;
             if failure.message == OUT_OF_MEMORY {
                 failure.message = out_of_memory();
             }
             failure.begin_where_it_says(&state.sources.borrow());
-            Ok(Ended::Failed(failure))
+            Ok(TaskEnd::Failed(failure))
         }
         // The handler was not called, or failed: out of memory, or of stack.
-        (_, other) => Ok(Ended::Failed(Failure::new(describe(other)))),
+        (_, other) => Ok(TaskEnd::Failed(Failure::new(describe(other)))),
     }
 }
 
 /// The coroutine waits and is not to be waited for.
-fn stopped(state: &FileState, task: &Task) -> Ended {
+fn stopped(state: &TestFileState, task: &Task) -> TaskEnd {
     match task.current_call() {
         Some((label, frames)) => {
             let during = match task.place_in_build() {
@@ -137,13 +141,13 @@ fn stopped(state: &FileState, task: &Task) -> Ended {
 }
 
 fn interrupted(
-    state: &FileState,
+    state: &TestFileState,
     task: &Task,
     during: Option<String>,
     frames: Vec<Frame>,
-) -> Ended {
+) -> TaskEnd {
     if state.cancel.is_cancelled() || !task.deadline.is_past() {
-        return Ended::Cancelled;
+        return TaskEnd::Cancelled;
     }
     let place = during.unwrap_or_else(|| match frames.first() {
         Some(frame) => format!("Lua code at {}", frame.site),
@@ -152,7 +156,7 @@ fn interrupted(
     timed_out(state, task, &place, frames)
 }
 
-fn timed_out(state: &FileState, task: &Task, place: &str, frames: Vec<Frame>) -> Ended {
+fn timed_out(state: &TestFileState, task: &Task, place: &str, frames: Vec<Frame>) -> TaskEnd {
     let after = format_duration(task.deadline.allowed());
     let whole = if task.deadline.ends_file() {
         "the file "
@@ -171,14 +175,14 @@ fn timed_out(state: &FileState, task: &Task, place: &str, frames: Vec<Frame>) ->
         "{whole}timed out after {after}{waited} in {place}{held_up}"
     ));
     failure.frames = frames;
-    Ended::TimedOut(failure)
+    TaskEnd::TimedOut(failure)
 }
 
 /// Cancels what the task still waits for, and runs its to-be-closed variables.
 fn close(lua: &Lua, task: &Rc<Task>, thread: &Thread) {
     task.drop_calls();
     let closed = lua.create_function(|_, ()| Ok(())).and_then(|nothing| {
-        // A handler that waits, or raises, or loops is cut short; there is nobody left to tell.
+        // A handler that waits, raises or loops is cut short. Its error has no recipient left.
         task.enter_sync(|| thread.reset(nothing))
     });
     if let Err(error) = closed {

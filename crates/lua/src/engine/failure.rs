@@ -43,7 +43,7 @@ impl Failure {
     pub(crate) fn from_table(table: &Table) -> mlua::Result<Self> {
         Ok(Self {
             message: text::display(&table.get::<mlua::LuaString>("message")?.as_bytes()),
-            frames: stack::taken(&table.get("frames")?)?,
+            frames: stack::saved_frames(&table.get("frames")?)?,
             value: table.get("value")?,
             skip: table.get("skip")?,
         })

@@ -3,7 +3,7 @@
 //! Native code that may take long calls [`check`] now and then.
 
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::debug::Debug;
 use mlua::{HookTriggers, Lua, Result, VmState};
 
@@ -19,7 +19,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
 }
 
 /// New coroutines look at the clock seldom again, now that an interrupted one has ended.
-pub(crate) fn calm(lua: &Lua) -> Result<()> {
+pub(crate) fn reset_interval(lua: &Lua) -> Result<()> {
     every(lua, INTERVAL)
 }
 
@@ -34,15 +34,15 @@ fn look(lua: &Lua, _: &Debug<'_>) -> Result<VmState> {
     check(lua).map(|()| VmState::Continue)
 }
 
-/// An error once the running task's time is up.
+/// Checks that the running task may continue.
 ///
 /// # Errors
-/// Then; the Lua code that runs must not go on.
+/// The task's time is over or the run was cancelled; the running Lua code must stop.
 pub(crate) fn check(lua: &Lua) -> Result<()> {
     let Some(task) = Task::current() else {
         return Ok(());
     };
-    if !task.must_stop(FileState::of(lua).cancel.is_cancelled()) {
+    if !task.must_stop(TestFileState::of(lua).cancel.is_cancelled()) {
         return Ok(());
     }
     task.interrupt(|| crate::binding::stack::frames(lua));

@@ -100,6 +100,6 @@ pub struct DeclaredTest {
 pub struct Listing {
     /// In the order of declaration.
     pub tests: Vec<DeclaredTest>,
-    /// Why there may be more: the file's code needed a guest to go on.
+    /// Why there may be more: the file's code needed a guest to continue.
     pub partial: Option<String>,
 }

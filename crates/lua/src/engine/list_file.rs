@@ -1,11 +1,11 @@
 //! Lists a file's tests without a guest; see [`crate::engine::dry_run`] for what its calls do meanwhile.
 
-use crate::engine::drive::{Ended, drive};
+use crate::engine::drive::{TaskEnd, drive};
 use crate::engine::failure::Failure;
 use crate::engine::job::{ChunkError, DeclaredTest, FileJob, Listing};
 use crate::engine::lua_state::Purpose;
 use crate::engine::run_file::{file_task, load};
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use crate::engine::{dry_run, lua_state};
 use std::rc::Rc;
 use tokio::task::LocalSet;
@@ -21,9 +21,9 @@ pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
 
 async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
     let crashed = |error| ChunkError::from(Failure::from(error));
-    let dry = Rc::new(dry_run::Listing::default());
+    let dry = Rc::new(dry_run::DryRun::default());
     let lua = lua_state::build(job, Purpose::List(Rc::clone(&dry))).map_err(crashed)?;
-    let state = FileState::of(&lua);
+    let state = TestFileState::of(&lua);
     let chunk = load(&lua, job)?;
     let ended = drive(&lua, &file_task(&state), chunk, ())
         .await
@@ -32,16 +32,18 @@ async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
         task.stop();
     }
     let partial = match ended {
-        Ended::Returned(_) => None,
-        Ended::Failed(failure) | Ended::TimedOut(failure) if dry.was_used() => {
+        TaskEnd::Returned(_) => None,
+        TaskEnd::Failed(failure) | TaskEnd::TimedOut(failure) if dry.was_used() => {
             let place = failure
                 .site()
                 .map(|site| format!(" at {site}"))
                 .unwrap_or_default();
-            Some(format!("the file needs a guest to go on{place}"))
+            Some(format!("the file needs a guest to continue{place}"))
         }
-        Ended::Failed(failure) | Ended::TimedOut(failure) => return Err(ChunkError::from(failure)),
-        Ended::Cancelled => return Err(ChunkError::plain("cancelled: the run was ended")),
+        TaskEnd::Failed(failure) | TaskEnd::TimedOut(failure) => {
+            return Err(ChunkError::from(failure));
+        }
+        TaskEnd::Cancelled => return Err(ChunkError::plain("cancelled: the run was ended")),
     };
     let registry = state.registry.take();
     let tests = registry.tests.iter().map(|test| DeclaredTest {

@@ -1,22 +1,22 @@
 //! Makes a file's Lua machine: standard library, prelude, globals, classes.
 
 use crate::api::{globals, objects};
-use crate::binding::class::{raw_function, waiting_function};
+use crate::binding::class::{async_function, raw_function};
 use crate::binding::prelude::Prelude;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::{stack, text};
 use crate::engine::deadline::Deadline;
-use crate::engine::dry_run::{self, Listing};
+use crate::engine::dry_run::{self, DryRun};
 use crate::engine::failure::{Failure, Frame};
 use crate::engine::hook;
 use crate::engine::job::FileJob;
 use crate::engine::log::Log;
 use crate::engine::task::Task;
-use crate::engine::test_file::{FileState, Settings, base_of};
-use crate::fixture::{note_file, note_search};
+use crate::engine::test_file::{Settings, TestFileState, base_of};
+use crate::fixture::{record_read, record_search};
 use crate::testing;
 use camino::{Utf8Path, Utf8PathBuf};
-use mlua::{IntoLuaMulti as _, Lua, Result, Table, Value};
+use mlua::{AnyUserData, IntoLuaMulti as _, Lua, Result, Table, Value};
 use provium_lab::{Lab, Scope};
 use provium_pool::FileWatch;
 use std::cell::{Cell, RefCell};
@@ -25,6 +25,7 @@ use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Bytes that a file's Lua state may hold.
 pub(crate) const MEMORY_LIMIT: usize = 1 << 30;
@@ -47,7 +48,7 @@ pub(crate) enum Purpose {
     /// To run its tests.
     Run,
     /// To list them.
-    List(Rc<Listing>),
+    List(Rc<DryRun>),
     /// To build a fixture.
     Build {
         /// The root lab of the build.
@@ -63,22 +64,22 @@ pub(crate) enum Purpose {
 
 /// A file's Lua state. Dropping it runs what finalisers (`__gc`) the author's code has left, as long
 /// as everything that they may call is still there.
-pub(crate) struct Machine(Lua);
+pub(crate) struct LuaState(Lua);
 
-impl Deref for Machine {
+impl Deref for LuaState {
     type Target = Lua;
     fn deref(&self) -> &Lua {
         &self.0
     }
 }
 
-impl Drop for Machine {
+impl Drop for LuaState {
     fn drop(&mut self) {
-        let state = FileState::of(self);
+        let state = TestFileState::of(self);
         // A finaliser must not fail for want of memory, which is about to be given back.
         let unlimited = self.set_memory_limit(0);
         let finalised = unlimited.and_then(|_| finalise(self, &state));
-        let calmed = hook::calm(self);
+        let calmed = hook::reset_interval(self);
         // Whatever came of it: none may be left when the state is closed.
         let disarm = state.prelude.method("disarm");
         let disarmed = disarm.and_then(|disarm| disarm.call::<()>(()));
@@ -92,7 +93,7 @@ impl Drop for Machine {
 }
 
 /// Runs all finalisers of the author's, within a time of their own.
-fn finalise(lua: &Lua, state: &FileState) -> Result<()> {
+fn finalise(lua: &Lua, state: &TestFileState) -> Result<()> {
     let watch = FileWatch::default();
     let deadline = Deadline::of_file(Some(FINALISER_TIMEOUT), watch.caller());
     let task = Task::new(state.scope.clone(), None, deadline, None);
@@ -101,7 +102,7 @@ fn finalise(lua: &Lua, state: &FileState) -> Result<()> {
 }
 
 /// A Lua state for the job's file, with everything an author can use.
-pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Machine> {
+pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<LuaState> {
     let lua = Lua::new();
     lua.set_memory_limit(MEMORY_LIMIT)?;
     let lab = || Lab::root(Arc::clone(&job.environment), &job.display);
@@ -124,7 +125,7 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Machine> {
     let weak = lua.create_table()?;
     weak.raw_set("__mode", "v")?;
     values.set_metatable(Some(weak))?;
-    let state = FileState {
+    let state = TestFileState {
         display: job.display.clone(),
         package_roots: job.package_roots.clone(),
         base,
@@ -154,8 +155,8 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Machine> {
     lua.set_app_data(Rc::new(state));
     add_native(&lua, &native)?;
     globals::install(&lua, &native)?;
-    // Before anybody else keeps `string.find` and its like.
-    let prelude = FileState::of(&lua).prelude.clone();
+    // Before other code keeps references to `string.find` and its like.
+    let prelude = TestFileState::of(&lua).prelude.clone();
     prelude.take_over_strings(&lua, &native)?;
     prelude.take_over_io(&lua, &native)?;
     testing::install(&lua)?;
@@ -163,10 +164,10 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<Machine> {
     objects::install(&lua, &native)?;
     dry_run::register(&lua)?;
     hook::install(&lua)?;
-    Ok(Machine(lua))
+    Ok(LuaState(lua))
 }
 
-fn set_package_path(lua: &Lua, state: &FileState) -> Result<()> {
+fn set_package_path(lua: &Lua, state: &TestFileState) -> Result<()> {
     let patterns: Vec<String> = state
         .package_roots
         .iter()
@@ -179,7 +180,10 @@ fn set_package_path(lua: &Lua, state: &FileState) -> Result<()> {
 
 /// What the prelude calls and what belongs to no object.
 fn add_native(lua: &Lua, native: &Table) -> Result<()> {
-    native.raw_set("frames", lua.create_function(|lua, ()| stack::keep(lua))?)?;
+    native.raw_set(
+        "frames",
+        lua.create_function(|lua, ()| stack::save_frames(lua))?,
+    )?;
     native.raw_set(
         "expired",
         lua.create_function(
@@ -217,29 +221,49 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
         raw_function(lua, "require", |lua, args| {
             let path = args.text(0, "the path")?;
             let path = Utf8Path::new(&path);
-            note_file(lua, path);
+            record_read(lua, path);
             match read_source(path) {
                 Ok(source) => {
-                    let state = FileState::of(lua);
+                    let state = TestFileState::of(lua);
                     let display = state.display_path(path);
                     let name = format!("@{display}");
                     state.sources.borrow_mut().insert(display);
                     Ok((lua.create_string(source)?, name).into_lua_multi(lua)?)
                 }
-                Err(error) => Err(Raise::argument(error.to_string())),
+                Err(error) => Err(LuaError::argument(error.to_string())),
             }
         })?,
     )?;
     let searched = raw_function(lua, "require", |lua, args| {
         let (name, found) = (args.text(0, "the name")?, args.opt_text(1, "the path")?);
-        Ok(note_search(lua, &name, found.as_deref())?)
+        Ok(record_search(lua, &name, found.as_deref())?)
     })?;
     native.raw_set("searched", searched)?;
-    let pause = waiting_function(lua, "require", true, |_, _| async {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    add_module_loads(lua, native)
+}
+
+/// The load of a module by `require`. Tasks that require the module meanwhile wait for its end.
+struct ModuleLoad(Rc<Notify>);
+
+fn add_module_loads(lua: &Lua, native: &Table) -> Result<()> {
+    let new = lua.create_function(|lua, ()| lua.create_any_userdata(ModuleLoad(Rc::default())))?;
+    native.raw_set("new_load", new)?;
+    let end = lua.create_function(|_, load: AnyUserData| {
+        load.borrow::<ModuleLoad>()?.0.notify_waiters();
         Ok(())
     })?;
-    native.raw_set("pause", pause)
+    native.raw_set("end_load", end)?;
+    let wait = async_function(lua, "require", true, |_, args| {
+        let load = match args.value(1) {
+            Value::UserData(load) => load.borrow::<ModuleLoad>().map(|load| Rc::clone(&load.0)),
+            _ => Ok(Rc::default()),
+        };
+        async move {
+            load?.notified().await;
+            Ok(())
+        }
+    })?;
+    native.raw_set("await_load", wait)
 }
 
 /// A failed assertion counts for the test whose code runs, whatever becomes of the error.

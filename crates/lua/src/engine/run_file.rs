@@ -1,11 +1,11 @@
 //! Runs a file: its top level, then its tests, then the end of its scope.
 
-use crate::engine::drive::{Ended, drive_in_time};
+use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
 use crate::engine::job::{ChunkError, FileJob, FileOutcome, FileStatus};
 use crate::engine::lua_state::{self, Purpose};
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use crate::testing::report::Reporter;
 use crate::testing::{self, Choice, Status, Verdict};
 use mlua::{Function, Lua};
@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::LocalSet;
 
-/// How long the end of a file waits for host I/O that nobody waits for any more.
+/// How long the end of a file waits for host I/O whose caller has ended.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How often a file's thread shows that it lives.
@@ -68,7 +68,7 @@ pub(crate) async fn run(job: FileJob, reporter: &Reporter) -> FileOutcome {
             return outcome;
         }
     };
-    let state = FileState::of(&lua);
+    let state = TestFileState::of(&lua);
     let result = run_in(&lua, &state, &job, reporter, &mut outcome).await;
     if let Err(error) = result {
         outcome.status = FileStatus::Crashed;
@@ -80,7 +80,7 @@ pub(crate) async fn run(job: FileJob, reporter: &Reporter) -> FileOutcome {
 
 async fn run_in(
     lua: &Lua,
-    state: &Rc<FileState>,
+    state: &Rc<TestFileState>,
     job: &FileJob,
     reporter: &Reporter,
     outcome: &mut FileOutcome,
@@ -93,17 +93,17 @@ async fn run_in(
         }
     };
     match drive_in_time(lua, &file_task(state), chunk, ()).await? {
-        Ended::Returned(_) => {}
-        Ended::Failed(failure) => {
+        TaskEnd::Returned(_) => {}
+        TaskEnd::Failed(failure) => {
             outcome.fail(ChunkError::from(failure));
             return Ok(());
         }
-        Ended::TimedOut(failure) => {
+        TaskEnd::TimedOut(failure) => {
             outcome.fail(ChunkError::from(failure));
             outcome.status = FileStatus::TimedOut;
             return Ok(());
         }
-        Ended::Cancelled => {
+        TaskEnd::Cancelled => {
             outcome.fail(ChunkError::plain("cancelled: the run was ended"));
             outcome.cancelled = true;
             return Ok(());
@@ -123,7 +123,7 @@ async fn run_in(
     });
     if state.settings.parallel.get() {
         let count = |verdict: &Verdict| outcome.count(verdict);
-        let all = testing::run_side_by_side(lua, state, tests, reporter, count).await?;
+        let all = testing::run_parallel(lua, state, tests, reporter, count).await?;
         outcome.cancelled = !all && state.cancel.is_cancelled();
         outcome.note_time(state);
         return Ok(());
@@ -148,7 +148,7 @@ async fn run_in(
 }
 
 /// Ends the file's own tasks, closes its scope, and reports what went wrong with that.
-async fn finish(state: &FileState, outcome: &mut FileOutcome) {
+async fn finish(state: &TestFileState, outcome: &mut FileOutcome) {
     let failures = testing::end_tasks(&state.tasks.take()).await;
     for failure in failures {
         outcome.fail(ChunkError::from(failure));
@@ -160,7 +160,7 @@ async fn finish(state: &FileState, outcome: &mut FileOutcome) {
 }
 
 /// The task of the file's top level.
-pub(crate) fn file_task(state: &FileState) -> Rc<Task> {
+pub(crate) fn file_task(state: &TestFileState) -> Rc<Task> {
     let home = Site {
         file: state.display.clone(),
         line: 1,
@@ -239,7 +239,7 @@ impl FileOutcome {
         }
     }
 
-    /// Something went wrong outside of any test. The first error is the one that is told in full.
+    /// Something went wrong outside of any test. Only the first error is reported in full.
     fn fail(&mut self, error: ChunkError) {
         if self.status == FileStatus::Passed {
             self.status = FileStatus::Failed;
@@ -254,7 +254,7 @@ impl FileOutcome {
     }
 
     /// Takes note that the file's time is over; whether it is.
-    fn note_time(&mut self, state: &FileState) -> bool {
+    fn note_time(&mut self, state: &TestFileState) -> bool {
         let is_over = state.deadline.is_past();
         if is_over {
             self.status = FileStatus::TimedOut;

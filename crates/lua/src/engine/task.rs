@@ -1,8 +1,8 @@
 //! Tasks: Lua coroutines that the executor drives, with what belongs to each.
 //!
 //! A file's top level is a task, each test is one, and so is what `co.spawn` starts. A task knows
-//! its scope, its deadline, and the calls it waits in; whoever ends it before it is done drops the
-//! futures of those calls, which cancels them in the guest, without waiting for Lua to collect them.
+//! its scope, its deadline, and the calls it waits in; ending it early drops the futures of those
+//! calls at once, which cancels them in the guest, instead of when Lua collects them.
 
 use crate::engine::deadline::Deadline;
 use crate::engine::failure::{Failure, Frame};
@@ -18,7 +18,8 @@ use std::task::{Context, Poll};
 use tokio::sync::watch;
 
 /// Calls that end when other tasks have got on.
-const WAITS_FOR_TASKS: [&str; 5] = [
+const WAITS_FOR_TASKS: [&str; 6] = [
+    "require(",
     "task:join(",
     "parallel(",
     "lab:barrier(",
@@ -54,7 +55,7 @@ pub(crate) struct Task {
     pub(crate) deadline: Rc<Deadline>,
     /// Where it was started.
     pub(crate) home: Option<Site>,
-    calls: RefCell<Vec<Weak<Slot>>>,
+    calls: RefCell<Vec<Weak<PendingCall>>>,
     /// The script of the fixture that it waits for.
     build: RefCell<Weak<Task>>,
     /// The task of the predicate that its `wait_until` waits for.
@@ -62,7 +63,7 @@ pub(crate) struct Task {
     /// Where it was when it was stopped.
     stopped_in: RefCell<Option<String>>,
     state: RefCell<TaskState>,
-    /// Whether somebody has been given its error.
+    /// Whether its error was passed to a caller, such as one of `join`.
     seen: Cell<bool>,
     /// Where it was when it ran into its deadline or the user's cancel inside Lua code.
     interrupted: RefCell<Option<Vec<Frame>>>,
@@ -150,15 +151,15 @@ impl Task {
             drop(active);
             result
         };
-        let slot = Rc::new(Slot {
+        let call = Rc::new(PendingCall {
             label,
             frames,
             future: RefCell::new(Some(Box::pin(future))),
         });
         let mut calls = self.calls.borrow_mut();
-        calls.retain(|call| call.upgrade().is_some_and(|slot| slot.is_open()));
-        calls.push(Rc::downgrade(&slot));
-        Call(slot)
+        calls.retain(|call| call.upgrade().is_some_and(|call| call.is_open()));
+        calls.push(Rc::downgrade(&call));
+        Call(call)
     }
 
     /// The call it waits in and where it was made: the one begun last, if any is open.
@@ -172,9 +173,9 @@ impl Task {
             .iter()
             .rev()
             .filter_map(Weak::upgrade)
-            .filter(|slot| slot.is_open());
+            .filter(|call| call.is_open());
         open.next()
-            .map(|slot| (slot.label.clone(), slot.frames.clone()))
+            .map(|call| (call.label.clone(), call.frames.clone()))
     }
 
     /// A fixture is built for it, by that task.
@@ -202,7 +203,7 @@ impl Task {
         Some(format!("{call}{}", frames.first()?.site))
     }
 
-    /// It is about to be stopped: whoever waits for it may ask later where it was.
+    /// Keeps the place of a task that is about to be stopped, for later messages.
     pub(crate) fn keep_place(&self) {
         let place = self.place();
         self.stopped_in.replace(place);
@@ -216,8 +217,8 @@ impl Task {
 
     /// Drops the futures of all its calls, which cancels what they asked for.
     pub(crate) fn drop_calls(&self) {
-        for slot in self.calls.take().iter().filter_map(Weak::upgrade) {
-            let future = slot.future.borrow_mut().take();
+        for call in self.calls.take().iter().filter_map(Weak::upgrade) {
+            let future = call.future.borrow_mut().take();
             drop(future);
         }
     }
@@ -254,7 +255,7 @@ impl Task {
         let _ = receiver.wait_for(|asked| *asked).await;
     }
 
-    /// Whether it has ended and there is nothing to be told about it any more.
+    /// Whether it has ended and has no error that is still to be reported.
     pub(crate) fn is_settled(&self) -> bool {
         match &*self.state.borrow() {
             TaskState::Running => false,
@@ -281,12 +282,12 @@ impl Task {
         let _ = receiver.wait_for(|done| *done).await;
     }
 
-    /// Somebody was given its error.
+    /// Notes that its error was passed to a caller.
     pub(crate) fn mark_seen(&self) {
         self.seen.set(true);
     }
 
-    /// The error that ended it and that nobody was given.
+    /// The error that ended it, unless it was passed to a caller.
     pub(crate) fn unseen_failure(&self) -> Option<Failure> {
         match &*self.state.borrow() {
             TaskState::Failed(failure) if !self.seen.get() => Some(failure.clone()),
@@ -298,7 +299,7 @@ impl Task {
 type CallFuture = Pin<Box<dyn Future<Output = mlua::Result<MultiValue>>>>;
 
 /// A call that waits.
-struct Slot {
+struct PendingCall {
     label: String,
     /// The author's frames when it was made.
     frames: Vec<Frame>,
@@ -306,7 +307,7 @@ struct Slot {
     future: RefCell<Option<CallFuture>>,
 }
 
-impl Slot {
+impl PendingCall {
     fn is_open(&self) -> bool {
         // It is borrowed only while it is polled, and then it is open.
         self.future
@@ -316,7 +317,7 @@ impl Slot {
 }
 
 /// The future of a call that waits.
-pub(crate) struct Call(Rc<Slot>);
+pub(crate) struct Call(Rc<PendingCall>);
 
 impl Future for Call {
     type Output = mlua::Result<MultiValue>;

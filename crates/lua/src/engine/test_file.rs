@@ -4,10 +4,10 @@ use crate::api::globals::Children;
 use crate::binding::prelude::Prelude;
 use crate::engine::cancel::CancelToken;
 use crate::engine::deadline::Deadline;
-use crate::engine::dry_run::Listing;
+use crate::engine::dry_run::DryRun;
 use crate::engine::log::Log;
 use crate::engine::task::Task;
-use crate::testing::{FileBaseline, Positions, Registry};
+use crate::testing::{FileBaseline, LogCursors, Registry};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Table};
 use provium_lab::{Lab, Scope};
@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// A file's state. Reached from everywhere through its Lua state.
-pub(crate) struct FileState {
+pub(crate) struct TestFileState {
     /// The file's path as people see it, relative to its root.
     pub(crate) display: String,
     /// Folders that `require` looks in.
@@ -37,7 +37,7 @@ pub(crate) struct FileState {
     /// Until when the whole file may run.
     pub(crate) deadline: Rc<Deadline>,
     /// Set when the file is only listed.
-    pub(crate) listing: Option<Rc<Listing>>,
+    pub(crate) listing: Option<Rc<DryRun>>,
     /// The part of the API that is written in Lua.
     pub(crate) prelude: Prelude,
     /// Values of resources that Lua has in hand, by resource.
@@ -45,7 +45,7 @@ pub(crate) struct FileState {
     /// What was printed outside of any test; the next test's log begins with it.
     pub(crate) early_log: Log,
     /// How far the consoles of the file's VMs were looked through for reports.
-    pub(crate) kernel_logs: Positions,
+    pub(crate) kernel_logs: LogCursors,
     /// What the file's VMs are put back to between tests.
     pub(crate) baseline: FileBaseline,
     /// Bytes of snapshots in the cache since Lua's garbage was collected for their sake.
@@ -71,7 +71,7 @@ pub(crate) struct Settings {
     pub(crate) parallel: Cell<bool>,
 }
 
-impl FileState {
+impl TestFileState {
     /// The state that belongs to `lua`.
     #[expect(
         clippy::expect_used,

@@ -5,7 +5,7 @@ use super::diff::{differences, first_difference, pair, plain, quoted};
 use crate::api::objects::is_result;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::text::{self, cut};
 use crate::binding::values::number_of;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
@@ -17,7 +17,7 @@ const MAX_HAYSTACK: usize = 600;
 pub(crate) const ALWAYS_TRUE: &str = "got the result of a command, which is always true; assert \
      result:ok(), call result:assert_ok(), or run it by vm:check()";
 
-type Outcome = std::result::Result<MultiValue, Raise>;
+type Outcome = std::result::Result<MultiValue, LuaError>;
 
 /// Adds the assertions to the class.
 pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<'a, TestContext>> {
@@ -37,7 +37,7 @@ pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<
         })?
         .method("assert_near", |_, _, args| firm("assert_near", args, near))?
         .method("fail", |_, _, args| -> Outcome {
-            Err(Raise::Assertion(message(args, 0, "failed by t:fail")))
+            Err(LuaError::Assertion(message(args, 0, "failed by t:fail")))
         })
 }
 
@@ -46,7 +46,7 @@ pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<
 fn firm(call: &str, args: &Args, check: impl Fn(&Args) -> Outcome) -> Outcome {
     args.take_any();
     check(args).map_err(|raise| match raise {
-        Raise::Argument(why) => Raise::Assertion(format!("{call}: {why}")),
+        LuaError::Argument(why) => LuaError::Assertion(format!("{call}: {why}")),
         other => other,
     })
 }
@@ -59,7 +59,7 @@ fn message(args: &Args, index: usize, default: &str) -> String {
 }
 
 fn fail(text: String) -> Outcome {
-    Err(Raise::Assertion(text))
+    Err(LuaError::Assertion(text))
 }
 
 fn nothing() -> Outcome {
@@ -73,7 +73,7 @@ fn holds(args: &Args) -> Outcome {
             message(args, 1, "assertion failed"),
             plain(&value)
         )),
-        value if is_result(&value) => Err(Raise::argument(ALWAYS_TRUE)),
+        value if is_result(&value) => Err(LuaError::argument(ALWAYS_TRUE)),
         value => Ok(MultiValue::from_iter([value])),
     }
 }
@@ -145,7 +145,7 @@ fn matches(find: &Function, args: &Args) -> Outcome {
     args.bytes(1, "the pattern")?;
     let captures: MultiValue = find.call((args.value(0), args.value(1))).map_err(|error| {
         let why = crate::engine::failure::Failure::from(error).message;
-        Raise::argument(format!(
+        LuaError::argument(format!(
             "bad pattern: {}",
             why.lines().next().unwrap_or_default()
         ))
@@ -163,7 +163,7 @@ fn matches(find: &Function, args: &Args) -> Outcome {
 
 fn near(args: &Args) -> Outcome {
     let number = |index, name: &str| {
-        number_of(&args.value(index)).map_err(|why| Raise::argument(format!("{name}: {why}")))
+        number_of(&args.value(index)).map_err(|why| LuaError::argument(format!("{name}: {why}")))
     };
     let one = number(0, "the first value")?;
     let other = number(1, "the second value")?;

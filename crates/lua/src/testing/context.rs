@@ -4,7 +4,7 @@ use super::verdict::{Attachment, TestRun};
 use super::{assertions, diff};
 use crate::binding::class::{Class, Object, raw_function};
 use crate::binding::options::hint;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{AnyUserData, IntoLua, Lua, Result, Table, UserDataFields, Value};
 use std::rc::Rc;
 
@@ -42,7 +42,7 @@ impl Object for TestContext {
     }
 }
 
-/// A step that goes on; closing it (Lua's `<close>`) ends it.
+/// A step that has not ended; closing it (Lua's `<close>`) ends it.
 struct OpenStep {
     run: Rc<TestRun>,
     /// `None` where the test has so many that this one is not kept.
@@ -51,19 +51,21 @@ struct OpenStep {
 
 /// Makes the class, and what the prelude's part of it calls.
 pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
-    let prelude = crate::engine::test_file::FileState::of(lua).prelude.clone();
+    let prelude = crate::engine::test_file::TestFileState::of(lua)
+        .prelude
+        .clone();
     let class = Class::<TestContext>::new(lua)?
         .with(|class| assertions::add(class, lua))?
         .lua_method("assert_raises", &prelude.method("assert_raises")?)?
         .lua_method("step", &prelude.method("step")?)?;
     class
-        .method("skip", |_, t, args| -> std::result::Result<(), Raise> {
+        .method("skip", |_, t, args| -> std::result::Result<(), LuaError> {
             let reason = match args.value(0) {
                 Value::Nil => "skip".to_owned(),
                 reason => diff::plain(&reason),
             };
             t.0.skip.replace(Some(reason));
-            Err(Raise::Skip)
+            Err(LuaError::Skip)
         })?
         .method("log", |_, t, args| {
             let words = args.values().iter().map(|value| match value {
@@ -84,13 +86,13 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
         })?
         .method("defer", |_, t, args| {
             if t.0.ended.get() {
-                return Err(Raise::argument("the test has ended"));
+                return Err(LuaError::argument("the test has ended"));
             }
             let function = args.function(0, "the function")?;
             let mut deferred = t.0.deferred.borrow_mut();
             if deferred.len() >= MAX_DEFERRED {
                 let text = format!("a test may defer {MAX_DEFERRED} functions, and has done so");
-                return Err(Raise::argument(text));
+                return Err(LuaError::argument(text));
             }
             deferred.push(function);
             Ok(())
@@ -101,10 +103,12 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
                 "meta" => Ok(t.0.meta.clone()),
                 other => {
                     let hint = hint(other, KNOWN.iter().copied());
-                    Err(Raise::message(format!("t has no method `{other}`{hint}")))
+                    Err(LuaError::message(format!(
+                        "t has no method `{other}`{hint}"
+                    )))
                 }
             },
-            |_, _, key, _| Err(Raise::message(format!("t.{key} cannot be assigned"))),
+            |_, _, key, _| Err(LuaError::message(format!("t.{key} cannot be assigned"))),
         )?;
     register_step(lua)?;
     native_functions(lua, native)
@@ -153,7 +157,7 @@ fn native_functions(lua: &Lua, native: &Table) -> Result<()> {
     Ok(())
 }
 
-fn context(value: &Value) -> std::result::Result<Rc<TestRun>, Raise> {
+fn context(value: &Value) -> std::result::Result<Rc<TestRun>, LuaError> {
     let context = match value {
         Value::UserData(userdata) => userdata
             .borrow::<TestContext>()
@@ -161,5 +165,5 @@ fn context(value: &Value) -> std::result::Result<Rc<TestRun>, Raise> {
             .map(|t| Rc::clone(&t.0)),
         _ => None,
     };
-    context.ok_or_else(|| Raise::argument("call it with `:` on t"))
+    context.ok_or_else(|| LuaError::argument("call it with `:` on t"))
 }

@@ -9,7 +9,7 @@ use mlua::{Lua, Table, Value};
 use std::collections::HashSet;
 use std::ffi::c_void;
 
-/// Most differences that are told.
+/// Most differences that are shown.
 const MAX_LINES: usize = 20;
 /// Longest text of one value.
 const MAX_SHOWN: usize = 200;
@@ -61,7 +61,7 @@ pub(super) fn differences(lua: &Lua, one: &Value, other: &Value) -> mlua::Result
 struct Comparison {
     lines: Vec<String>,
     more: usize,
-    /// Pairs of tables that are or were compared: their differences are told once.
+    /// Pairs of tables that are or were compared: their differences are shown once.
     seen: HashSet<(*const c_void, *const c_void)>,
     /// Tables that are being compared, outermost first.
     open: Vec<Level>,
@@ -263,7 +263,7 @@ pub(super) fn sides(one: &Value, other: &Value) -> (String, String) {
     (window.shown(&left), window.shown(&right))
 }
 
-/// Two values side by side, for `assert_eq`: clear strings stand without quotes.
+/// Two values side by side, for `assert_eq`: unambiguous strings have no quotes.
 pub(super) fn pair(one: &Value, other: &Value) -> (String, String) {
     if let (Value::String(left), Value::String(right)) = (one, other) {
         let (left, right) = (left.as_bytes(), right.as_bytes());

@@ -8,9 +8,9 @@
 //! after it was closed, and so is the test's copy of a VM of the file. A VM that the test itself has
 //! closed is its own business.
 
-use super::parallel::OwnLab;
+use super::parallel::TestLab;
 use super::{Status, Verdict};
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::Value;
 use provium_lab::kernel_log::{Report, ReportKind};
 use provium_lab::{ResourceId, Scope, Vm};
@@ -31,10 +31,10 @@ pub(crate) enum KernelLog {
 
 /// How far the consoles of the file's VMs have been read.
 #[derive(Debug, Default)]
-pub(crate) struct Positions(RefCell<BTreeMap<ResourceId, u64>>);
+pub(crate) struct LogCursors(RefCell<BTreeMap<ResourceId, u64>>);
 
 /// The VMs that a test could use, before its scope is closed.
-pub(crate) struct Watched {
+pub(crate) struct KernelLogCheck {
     /// Each with how far it had been read before.
     of_test: Vec<(Vm, u64)>,
     of_file: Vec<Vm>,
@@ -76,10 +76,10 @@ impl KernelLog {
     }
 }
 
-impl Positions {
+impl LogCursors {
     /// How far those VMs have been read, of which copies are to be read on; from here on they count
     /// as read.
-    pub(super) fn read_on<'a>(
+    pub(super) fn read_more<'a>(
         &self,
         vms: impl Iterator<Item = &'a Vm>,
     ) -> BTreeMap<ResourceId, u64> {
@@ -92,19 +92,19 @@ impl Positions {
     }
 }
 
-impl Watched {
-    pub(crate) fn new(state: &FileState, scope: &Scope, own_lab: Option<&OwnLab>) -> Self {
+impl KernelLogCheck {
+    pub(crate) fn new(state: &TestFileState, scope: &Scope, test_lab: Option<&TestLab>) -> Self {
         let vms = |scope: &Scope| state.lab.all_vms(scope);
         let mut of_test: Vec<_> = vms(scope).into_iter().map(|vm| (vm, 0)).collect();
-        let of_file = vms(own_lab.map_or(&state.scope, |own_lab| &own_lab.scope));
+        let of_file = vms(test_lab.map_or(&state.scope, |test_lab| &test_lab.scope));
         // One of the file's may be a member of a lab of the test's, too: it is read on as the file's.
         of_test.retain(|(vm, _)| of_file.iter().all(|other| other.id() != vm.id()));
-        let Some(own_lab) = own_lab else {
+        let Some(test_lab) = test_lab else {
             return Self { of_test, of_file };
         };
         let copies = of_file.into_iter();
         of_test.extend(copies.map(|vm| {
-            let read = own_lab.read.get(&vm.id());
+            let read = test_lab.read.get(&vm.id());
             (vm, read.copied().unwrap_or(0))
         }));
         Self {
@@ -114,7 +114,7 @@ impl Watched {
     }
 
     /// Reads what has come, and puts it into the verdict. To be called once the scope is closed.
-    pub(crate) fn conclude(self, positions: &Positions, meta: &KernelLog, verdict: &mut Verdict) {
+    pub(crate) fn conclude(self, positions: &LogCursors, meta: &KernelLog, verdict: &mut Verdict) {
         let mut faults = Vec::new();
         let mut positions = positions.0.borrow_mut();
         let of_test = self.of_test.into_iter().map(|(vm, from)| (vm, from, true));
@@ -126,8 +126,8 @@ impl Watched {
         for (vm, from, to_the_end) in all {
             let console = vm.console();
             console.settle();
-            // A log that cannot be read fails whoever asks for it.
-            // What the error of a boot has told is not told again.
+            // A log that cannot be read is an error of the call that reads it, and ignored here. What the
+            // error of a failed boot has reported is not reported again.
             let from = from.max(vm.reported_console());
             let Ok((reports, next)) = console.reports(from, to_the_end) else {
                 continue;

@@ -71,7 +71,7 @@ impl Meta {
         Ok(())
     }
 
-    /// What stands under `key`, as texts to match against: one, or a list's.
+    /// The value of `key`, as texts to match against: one, or a list's.
     pub(crate) fn texts(&self, key: &str) -> Vec<String> {
         match self
             .all

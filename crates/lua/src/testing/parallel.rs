@@ -6,12 +6,12 @@
 //! boots need some, too. A test's time begins when its copy is there, and its copy goes with it.
 //!
 //! What a test calls the file's, by a name or by a handle of the top level, is its copy's: `class`
-//! asks the [`OwnLab`] of the test that runs.
+//! asks the [`TestLab`] of the test that runs.
 
-use super::run_test::{Prepared, run_test};
+use super::run_test::{PreparedTest, run_test};
 use super::verdict::Verdict;
-use super::{Choice, Declared};
-use crate::engine::test_file::FileState;
+use super::{Choice, TestDeclaration};
+use crate::engine::test_file::TestFileState;
 use crate::testing::report::Reporter;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use mlua::Lua;
@@ -23,7 +23,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, Notify};
 
 /// What a test has of its own instead of the file's.
-pub(crate) struct OwnLab {
+pub(crate) struct TestLab {
     /// Stands for the file's scope.
     pub(super) scope: Scope,
     /// The VMs and all that is in them.
@@ -33,8 +33,8 @@ pub(crate) struct OwnLab {
 }
 
 /// Lets the tests of a file in, one after the other.
-pub(crate) struct Gate<'a> {
-    state: &'a FileState,
+pub(crate) struct ParallelSlots<'a> {
+    state: &'a TestFileState,
     /// Held by the test whose turn it is; the others wait in their order.
     turn: Mutex<()>,
     baseline: RefCell<Option<Baseline>>,
@@ -45,28 +45,28 @@ pub(crate) struct Gate<'a> {
 }
 
 /// That a test is in.
-pub(crate) struct Entry<'a> {
+pub(crate) struct SlotPermit<'a> {
     room: Reservation,
-    /// As in [`OwnLab`].
+    /// As in [`TestLab`].
     read: BTreeMap<ResourceId, u64>,
-    stay: Stay<'a>,
+    guard: SlotGuard<'a>,
 }
 
 /// Ends when the test has left.
-pub(crate) struct Stay<'a>(&'a Gate<'a>);
+pub(crate) struct SlotGuard<'a>(&'a ParallelSlots<'a>);
 
 /// Runs `tests` and tells how each ended; whether all were begun.
-pub(crate) async fn run_side_by_side(
+pub(crate) async fn run_parallel(
     lua: &Lua,
-    state: &FileState,
-    tests: impl Iterator<Item = (&Declared, Choice)>,
+    state: &TestFileState,
+    tests: impl Iterator<Item = (&TestDeclaration, Choice)>,
     reporter: &Reporter,
     mut ended: impl FnMut(&Verdict),
 ) -> mlua::Result<bool> {
-    let gate = Gate::new(state);
+    let slots = ParallelSlots::new(state);
     let mut running = FuturesUnordered::new();
     let failure = RefCell::new(None);
-    let mut note = |(test, done): (&Declared, mlua::Result<Verdict>)| match done {
+    let mut note = |(test, done): (&TestDeclaration, mlua::Result<Verdict>)| match done {
         Ok(verdict) => {
             reporter.ended(test, &verdict);
             ended(&verdict);
@@ -81,12 +81,12 @@ pub(crate) async fn run_side_by_side(
             note((test, Ok(Verdict::skipped(reason))));
             continue;
         }
-        let mut entering = pin!(gate.enter());
-        let entry = loop {
+        let mut entering = pin!(slots.enter());
+        let permit = loop {
             tokio::select! {
                 biased;
                 Some(done) = running.next() => note(done),
-                entry = &mut entering => break entry,
+                permit = &mut entering => break permit,
             }
         };
         let ends = state.cancel.is_cancelled() || state.deadline.is_past();
@@ -95,9 +95,9 @@ pub(crate) async fn run_side_by_side(
             break;
         }
         reporter.started(test);
-        let gate = &gate;
+        let slots = &slots;
         running.push(async move {
-            let done = run_test(lua, test, reporter, Some((gate, entry))).await;
+            let done = run_test(lua, test, reporter, Some((slots, permit))).await;
             (test, done)
         });
     }
@@ -107,8 +107,8 @@ pub(crate) async fn run_side_by_side(
     failure.into_inner().map_or(Ok(all), Err)
 }
 
-impl<'a> Gate<'a> {
-    fn new(state: &'a FileState) -> Self {
+impl<'a> ParallelSlots<'a> {
+    fn new(state: &'a TestFileState) -> Self {
         let most = state.lab.environment().processors();
         let most = most.and_then(|most| usize::try_from(most).ok());
         Self {
@@ -122,7 +122,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Waits until a further test may run; the error says why none can.
-    pub(super) async fn enter(&self) -> Result<Entry<'_>, String> {
+    pub(super) async fn enter(&self) -> Result<SlotPermit<'_>, String> {
         let entered = tokio::select! {
             biased;
             entered = self.wait() => entered.map_err(|error| error.to_string()),
@@ -132,7 +132,7 @@ impl<'a> Gate<'a> {
         entered.map_err(|why| format!("provium.parallel: {why}"))
     }
 
-    async fn wait(&self) -> Result<Entry<'_>, LabError> {
+    async fn wait(&self) -> Result<SlotPermit<'_>, LabError> {
         let _turn = self.turn.lock().await;
         let lab = &self.state.lab;
         let baseline = self.baseline().await?;
@@ -147,10 +147,10 @@ impl<'a> Gate<'a> {
             };
             if let Some(room) = room {
                 self.inside.set(self.inside.get() + 1);
-                return Ok(Entry {
+                return Ok(SlotPermit {
                     room,
-                    read: self.state.kernel_logs.read_on(baseline.vms()),
-                    stay: Stay(self),
+                    read: self.state.kernel_logs.read_more(baseline.vms()),
+                    guard: SlotGuard(self),
                 });
             }
             self.left.notified().await;
@@ -169,21 +169,24 @@ impl<'a> Gate<'a> {
     }
 
     /// Makes the copy of a test that was let in.
-    pub(super) async fn prepare<'g>(&'g self, entry: Result<Entry<'g>, String>) -> Prepared<'g> {
-        let mut prepared = Prepared {
+    pub(super) async fn prepare<'g>(
+        &'g self,
+        permit: Result<SlotPermit<'g>, String>,
+    ) -> PreparedTest<'g> {
+        let mut prepared = PreparedTest {
             started: Instant::now(),
-            own_lab: None,
+            test_lab: None,
             failed: None,
-            stay: None,
+            guard: None,
         };
-        let Entry { room, read, stay } = match entry {
-            Ok(entry) => entry,
+        let SlotPermit { room, read, guard } = match permit {
+            Ok(permit) => permit,
             Err(why) => {
                 prepared.failed = Some(why);
                 return prepared;
             }
         };
-        prepared.stay = Some(stay);
+        prepared.guard = Some(guard);
         let scope = Scope::file(self.state.scope.label());
         let copying = async {
             let baseline = self.baseline().await?;
@@ -197,7 +200,7 @@ impl<'a> Gate<'a> {
             () = self.state.deadline.passed() => Err("the file's time is over".to_owned()),
         };
         match copied {
-            Ok(copy) => prepared.own_lab = Some(OwnLab { scope, copy, read }),
+            Ok(copy) => prepared.test_lab = Some(TestLab { scope, copy, read }),
             Err(why) => {
                 // What there is of a copy goes at once.
                 let unclosed = super::close(&scope).await;
@@ -211,7 +214,7 @@ impl<'a> Gate<'a> {
     }
 }
 
-impl Drop for Stay<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
         self.0.inside.set(self.0.inside.get() - 1);
         self.0.left.notify_one();

@@ -2,10 +2,10 @@
 
 use super::Meta;
 use crate::binding::class::function;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::{Function, Lua, Result, Table, Value};
 use provium_lab::Site;
 
@@ -13,14 +13,14 @@ use provium_lab::Site;
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     /// In the order of declaration.
-    pub(crate) tests: Vec<Declared>,
+    pub(crate) tests: Vec<TestDeclaration>,
     /// Every test is skipped, for this reason.
     pub(crate) todo: Option<String>,
 }
 
 /// A test.
 #[derive(Debug, Clone)]
-pub(crate) struct Declared {
+pub(crate) struct TestDeclaration {
     /// Unique in its file.
     pub(crate) name: String,
     /// Its metadata.
@@ -35,7 +35,7 @@ pub(crate) struct Declared {
     pub(crate) last_line: u32,
 }
 
-impl Declared {
+impl TestDeclaration {
     /// From its declaration to the end of its body.
     pub(crate) fn lines(&self) -> std::ops::RangeInclusive<u32> {
         self.site.line..=self.last_line.max(self.site.line)
@@ -53,10 +53,10 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             (Value::Nil, Value::Function(body)) => (None, body),
             _ => {
                 let why = "takes a name, a meta table if you like, and a function";
-                return Err(Raise::argument(why));
+                return Err(LuaError::argument(why));
             }
         };
-        let state = FileState::of(lua);
+        let state = TestFileState::of(lua);
         if state
             .registry
             .borrow()
@@ -64,7 +64,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             .iter()
             .any(|test| test.name == name)
         {
-            return Err(Raise::argument(format!(
+            return Err(LuaError::argument(format!(
                 "duplicate name `{name}` in this file"
             )));
         }
@@ -72,7 +72,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             .as_ref()
             .map(|table| Meta::read(lua, table))
             .transpose()
-            .map_err(Raise::argument)?;
+            .map_err(LuaError::argument)?;
         let info = body.info();
         let line_of = |line: Option<usize>| line.and_then(|line| u32::try_from(line).ok());
         let site = stack::place(lua).unwrap_or_else(|| Site {
@@ -80,7 +80,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             line: line_of(info.line_defined).unwrap_or(1),
         });
         let last_line = line_of(info.last_line_defined).unwrap_or(site.line);
-        state.registry.borrow_mut().tests.push(Declared {
+        state.registry.borrow_mut().tests.push(TestDeclaration {
             name,
             meta: meta.unwrap_or_default(),
             meta_table,
@@ -96,24 +96,24 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         let reason = args
             .opt_words(0, "the reason")?
             .unwrap_or_else(|| "todo".to_owned());
-        FileState::of(lua).registry.borrow_mut().todo = Some(reason);
+        TestFileState::of(lua).registry.borrow_mut().todo = Some(reason);
         Ok(())
     })?;
     lua.globals().raw_set("todo", todo)
 }
 
 /// Refuses what makes sense at the top level of a file only.
-pub(crate) fn expect_file_scope(lua: &Lua, call: &str) -> std::result::Result<(), Raise> {
-    let in_fixture = |lua: &Lua| FileState::of(lua).lab.recorder().is_some();
+pub(crate) fn expect_file_scope(lua: &Lua, call: &str) -> std::result::Result<(), LuaError> {
+    let in_fixture = |lua: &Lua| TestFileState::of(lua).lab.recorder().is_some();
     match Task::current().and_then(|task| task.run.clone()) {
-        None if in_fixture(lua) => Err(Raise::message(format!(
+        None if in_fixture(lua) => Err(LuaError::message(format!(
             "{call}: not in a fixture; it belongs in a *.test.lua file that uses it"
         ))),
         None => Ok(()),
         Some(run) => {
             let name = &run.name;
             let text = format!("{call}: only at file scope, not inside test `{name}`");
-            Err(Raise::message(text))
+            Err(LuaError::message(text))
         }
     }
 }

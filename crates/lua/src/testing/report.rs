@@ -2,7 +2,7 @@
 
 use crate::binding::data::Data;
 use crate::engine::failure::Failure;
-use crate::testing::{self, Declared, Expected, Meta, Status, Verdict};
+use crate::testing::{self, Expected, Meta, Status, TestDeclaration, Verdict};
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
 use std::time::Duration;
@@ -27,13 +27,13 @@ impl Reporter {
     }
 
     /// The test begins.
-    pub(crate) fn started(&self, test: &Declared) {
+    pub(crate) fn started(&self, test: &TestDeclaration) {
         let (path, name, meta) = self.head(test);
         self.sink.emit(Event::TestStarted { path, name, meta });
     }
 
     /// An attempt failed, and there will be another.
-    pub(crate) fn retried(&self, test: &Declared, verdict: &Verdict) {
+    pub(crate) fn retried(&self, test: &TestDeclaration, verdict: &Verdict) {
         let (path, name, _) = self.head(test);
         let (attempt, reason) = (verdict.attempts, verdict.message.clone());
         self.sink.emit(Event::TestRetried {
@@ -45,7 +45,7 @@ impl Reporter {
     }
 
     /// The test is over.
-    pub(crate) fn ended(&self, test: &Declared, verdict: &Verdict) {
+    pub(crate) fn ended(&self, test: &TestDeclaration, verdict: &Verdict) {
         #[cfg(test)]
         self.seen
             .borrow_mut()
@@ -102,7 +102,7 @@ impl Reporter {
         });
     }
 
-    fn head(&self, test: &Declared) -> (String, String, Value) {
+    fn head(&self, test: &TestDeclaration) -> (String, String, Value) {
         (self.path.clone(), test.name.clone(), meta_event(&test.meta))
     }
 }

@@ -1,6 +1,6 @@
 //! `provium.reset_between_tests`: every test finds the file's VMs as the top level left them.
 
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use provium_lab::Baseline;
 use std::cell::RefCell;
 
@@ -10,7 +10,7 @@ pub(crate) struct FileBaseline(RefCell<Option<Baseline>>);
 
 /// Takes the baseline before the first test, and puts the VMs back to it before every other. The
 /// reason why that could not be done, if it could not.
-pub(super) async fn before_test(state: &FileState) -> Option<String> {
+pub(super) async fn before_test(state: &TestFileState) -> Option<String> {
     if !state.settings.reset_between_tests.get() {
         return None;
     }
@@ -20,7 +20,7 @@ pub(super) async fn before_test(state: &FileState) -> Option<String> {
             None => state.lab.baseline(&state.scope).await,
             Some(baseline) => {
                 let restored = state.lab.reset_to(&baseline).await;
-                // Kept whatever came of it: the next test may have more luck.
+                // SavedFrames whatever came of it: the next test may have more luck.
                 state.baseline.0.replace(Some(baseline));
                 return restored;
             }

@@ -1,15 +1,15 @@
 //! Runs one test: its attempts, its deferred functions, the end of its scope; and judges it.
 
-use super::kernel_logs::Watched;
-use super::parallel::{Entry, Gate, OwnLab, Stay};
+use super::kernel_logs::KernelLogCheck;
+use super::parallel::{ParallelSlots, SlotGuard, SlotPermit, TestLab};
 use super::reset::before_test;
 use super::verdict::{Expected, Status, TestRun, Verdict};
-use super::{Declared, context::TestContext};
+use super::{TestDeclaration, context::TestContext};
 use crate::binding::text::without_middle;
-use crate::engine::drive::{Ended, drive_in_time};
+use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use crate::testing::consoles;
 use crate::testing::report::Reporter;
 use mlua::{Lua, Value};
@@ -30,40 +30,40 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest message of a test, bytes; what is left out of it says so.
 const MAX_MESSAGE: usize = 1 << 20;
 
-/// What stands ready for an attempt.
-pub(super) struct Prepared<'a> {
+/// An attempt that is ready to begin.
+pub(super) struct PreparedTest<'a> {
     /// When its time began.
     pub(super) started: Instant,
     /// What it has of its own instead of the file's.
-    pub(super) own_lab: Option<OwnLab>,
+    pub(super) test_lab: Option<TestLab>,
     /// Why it cannot begin.
     pub(super) failed: Option<String>,
-    pub(super) stay: Option<Stay<'a>>,
+    pub(super) guard: Option<SlotGuard<'a>>,
 }
 
-/// Runs `test`, again where it may be tried again; `inside` the gate, where tests run side by side.
+/// Runs `test`, again where it may be tried again; `inside` the slots, where tests run side by side.
 pub(crate) async fn run_test(
     lua: &Lua,
-    test: &Declared,
+    test: &TestDeclaration,
     reporter: &Reporter,
-    mut inside: Option<(&Gate<'_>, Result<Entry<'_>, String>)>,
+    mut inside: Option<(&ParallelSlots<'_>, Result<SlotPermit<'_>, String>)>,
 ) -> mlua::Result<Verdict> {
-    let state = FileState::of(lua);
+    let state = TestFileState::of(lua);
     let retries = test
         .meta
         .retries
         .or(state.settings.retries.get())
         .unwrap_or(0);
-    let gate = inside.as_ref().map(|(gate, _)| *gate);
+    let slots = inside.as_ref().map(|(slots, _)| *slots);
     let mut attempt = 1;
     loop {
         let prepared = match inside.take() {
-            Some((gate, entry)) => gate.prepare(entry).await,
+            Some((slots, permit)) => slots.prepare(permit).await,
             None => on_the_files_own(&state).await,
         };
         let mut verdict = run_once(lua, &state, test, prepared).await?;
         verdict.attempts = attempt;
-        // One that is expected to fail is judged as it is: its failure is no reason to try again.
+        // The failure of a test that is expected to fail is its result.
         let again = verdict.status == Status::Failed
             && test.meta.expect_fail.is_none()
             && attempt <= retries
@@ -74,32 +74,32 @@ pub(crate) async fn run_test(
         }
         reporter.retried(test, &verdict);
         attempt += 1;
-        if let Some(gate) = gate {
-            inside = Some((gate, gate.enter().await));
+        if let Some(slots) = slots {
+            inside = Some((slots, slots.enter().await));
         }
     }
 }
 
-async fn on_the_files_own<'a>(state: &FileState) -> Prepared<'a> {
-    Prepared {
+async fn on_the_files_own<'a>(state: &TestFileState) -> PreparedTest<'a> {
+    PreparedTest {
         started: Instant::now(),
         failed: before_test(state).await,
-        own_lab: None,
-        stay: None,
+        test_lab: None,
+        guard: None,
     }
 }
 
 async fn run_once(
     lua: &Lua,
-    state: &FileState,
-    test: &Declared,
-    prepared: Prepared<'_>,
+    state: &TestFileState,
+    test: &TestDeclaration,
+    prepared: PreparedTest<'_>,
 ) -> mlua::Result<Verdict> {
-    let Prepared {
+    let PreparedTest {
         started,
-        own_lab,
+        test_lab,
         failed,
-        stay,
+        guard,
     } = prepared;
     let meta = match &test.meta_table {
         Some(table) => table.clone(),
@@ -109,10 +109,10 @@ async fn run_once(
         test.name.clone(),
         Value::Table(meta),
         state.early_log.take(),
-        own_lab,
+        test_lab,
     );
-    let file_scope = match &*run.own_lab.borrow() {
-        Some(own_lab) => own_lab.scope.clone(),
+    let file_scope = match &*run.test_lab.borrow() {
+        Some(test_lab) => test_lab.scope.clone(),
         None => state.scope.clone(),
     };
     let scope = file_scope.child(&test.name);
@@ -125,8 +125,8 @@ async fn run_once(
     let t = crate::binding::class::object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
         None => drive_in_time(lua, &task, test.body.clone(), t.clone()).await?,
-        Some(_) if state.cancel.is_cancelled() => Ended::Cancelled,
-        Some(why) => Ended::Failed(Failure::new(why)),
+        Some(_) if state.cancel.is_cancelled() => TaskEnd::Cancelled,
+        Some(why) => TaskEnd::Failed(Failure::new(why)),
     };
 
     let mut problems = run_deferred(lua, state, &run, &scope, timeout).await?;
@@ -140,19 +140,19 @@ async fn run_once(
     conclude(&mut verdict, &run, ended, problems);
     // Once the scope is closed its VMs are no longer found.
     let mut excerpts = consoles::excerpts(&state.lab, &scope);
-    let own_lab = run.own_lab.take();
-    let watched = Watched::new(state, &scope, own_lab.as_ref());
-    if own_lab.is_some() {
+    let test_lab = run.test_lab.take();
+    let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
+    if test_lab.is_some() {
         file_scope.announce_end();
     }
     if state.cancel.is_cancelled() || state.deadline.is_past() {
         state.scope.announce_end();
     }
     let mut unclosed = close(&scope).await;
-    if own_lab.is_some() {
+    if test_lab.is_some() {
         unclosed.extend(close(&file_scope).await);
     }
-    drop(stay);
+    drop(guard);
     if !unclosed.is_empty() && verdict.status != Status::Failed {
         verdict.status = Status::Failed;
         verdict.message = unclosed.join("\n");
@@ -171,7 +171,7 @@ async fn run_once(
 /// Runs what the test deferred, last first. What each raises is reported and stops none.
 async fn run_deferred(
     lua: &Lua,
-    state: &FileState,
+    state: &TestFileState,
     run: &Rc<TestRun>,
     scope: &Scope,
     timeout: Option<Duration>,
@@ -197,21 +197,21 @@ async fn run_deferred(
         let deadline = state.deadline.within(Some(left));
         let task = Task::new(scope.clone(), Some(Rc::clone(run)), deadline, None);
         match drive_in_time(lua, &task, function, ()).await? {
-            Ended::Failed(mut failure) | Ended::TimedOut(mut failure) => {
+            TaskEnd::Failed(mut failure) | TaskEnd::TimedOut(mut failure) => {
                 failure.message = format!("deferred function: {}", failure.message);
                 problems.push(failure);
             }
-            Ended::Returned(_) | Ended::Cancelled => {}
+            TaskEnd::Returned(_) | TaskEnd::Cancelled => {}
         }
     }
 }
 
-/// Ends the tasks that still run; returns what others raised that nobody was told.
+/// Ends the tasks that still run; returns the errors of others that were not passed to a caller.
 pub(crate) async fn end_tasks(tasks: &[Rc<Task>]) -> Vec<Failure> {
     // What a task raised before its end was asked for counts; what comes of ending it does not.
     let failures = tasks.iter().filter_map(|task| task.unseen_failure());
     let failures = failures.map(|mut failure| {
-        failure.message = format!("in a task that nobody joined: {}", failure.message);
+        failure.message = format!("in a task that was not joined: {}", failure.message);
         failure
     });
     let failures = failures.collect();
@@ -235,21 +235,21 @@ pub(crate) async fn close(scope: &Scope) -> Vec<String> {
 }
 
 /// From how the body ended, what was asserted and what else went wrong, to passed, failed, skipped.
-fn conclude(verdict: &mut Verdict, run: &TestRun, ended: Ended, problems: Vec<Failure>) {
+fn conclude(verdict: &mut Verdict, run: &TestRun, ended: TaskEnd, problems: Vec<Failure>) {
     let mut failures = Vec::new();
     let mut skipped = run.skip.take();
     match ended {
-        Ended::Returned(_) => {}
-        Ended::Failed(failure) if failure.skip => {}
-        Ended::Failed(failure) => {
+        TaskEnd::Returned(_) => {}
+        TaskEnd::Failed(failure) if failure.skip => {}
+        TaskEnd::Failed(failure) => {
             skipped = None;
             failures.push(failure);
         }
-        Ended::TimedOut(failure) => {
+        TaskEnd::TimedOut(failure) => {
             verdict.timed_out = true;
             failures.push(failure);
         }
-        Ended::Cancelled => {
+        TaskEnd::Cancelled => {
             verdict.cancelled = true;
             failures.push(Failure::new("cancelled: the run was ended"));
         }
@@ -287,7 +287,7 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: Ended, problems: Vec<Fa
 }
 
 /// Holds the verdict against what the meta expects.
-fn judge(test: &Declared, mut verdict: Verdict) -> Verdict {
+fn judge(test: &TestDeclaration, mut verdict: Verdict) -> Verdict {
     let Some(reason) = &test.meta.expect_fail else {
         return verdict;
     };

@@ -1,6 +1,6 @@
 //! Which of a file's tests are run.
 
-use super::{Declared, Meta};
+use super::{Meta, TestDeclaration};
 use crate::binding::options::hint;
 use regex::Regex;
 
@@ -49,7 +49,7 @@ impl TestSelection {
     }
 
     /// What becomes of `test`.
-    pub(crate) fn choose(&self, test: &Declared) -> Choice {
+    pub(crate) fn choose(&self, test: &TestDeclaration) -> Choice {
         if !self.asks_for(test) {
             return Choice::Leave;
         }
@@ -64,7 +64,7 @@ impl TestSelection {
     }
 
     /// Whether `test` is among those asked for.
-    pub(crate) fn asks_for(&self, test: &Declared) -> bool {
+    pub(crate) fn asks_for(&self, test: &TestDeclaration) -> bool {
         let tagged = |tags: &[String]| test.meta.tags.iter().any(|tag| tags.contains(tag));
         self.name
             .as_ref()
@@ -80,7 +80,7 @@ impl TestSelection {
     }
 
     /// What was asked for by name or line and is none of `tests`, in words.
-    pub(crate) fn missed(&self, tests: &[Declared]) -> Vec<String> {
+    pub(crate) fn missed(&self, tests: &[TestDeclaration]) -> Vec<String> {
         let names = || tests.iter().map(|test| test.name.as_str());
         let by_name = self
             .exact
@@ -96,7 +96,7 @@ impl TestSelection {
     }
 
     /// `file::name` and `file:LINE` add up: one of either is enough.
-    fn is_named(&self, test: &Declared) -> bool {
+    fn is_named(&self, test: &TestDeclaration) -> bool {
         (self.exact.is_empty() && self.lines.is_empty())
             || self.exact.contains(&test.name)
             || self.lines.iter().any(|line| test.lines().contains(line))

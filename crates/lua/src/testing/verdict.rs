@@ -1,6 +1,6 @@
 //! What a test has come to: while it runs, and in the end.
 
-use super::parallel::OwnLab;
+use super::parallel::TestLab;
 use crate::api::globals::Children;
 use crate::binding::text::without_middle;
 use crate::engine::failure::Failure;
@@ -48,8 +48,8 @@ pub(crate) struct TestRun {
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
     /// Commands of `io.popen` that it started.
     pub(crate) children: Children,
-    /// What it has of its own instead of the file's, as long as it goes on.
-    pub(crate) own_lab: RefCell<Option<OwnLab>>,
+    /// Its own copy of the file's lab, while it runs.
+    pub(crate) test_lab: RefCell<Option<TestLab>>,
     /// It is over; its `t` is of no use any more.
     pub(crate) ended: Cell<bool>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct TestRun {
 pub(crate) struct Step {
     pub(crate) name: String,
     pub(crate) started: Instant,
-    /// `None` while it goes on.
+    /// `None` while it runs.
     pub(crate) duration: Option<Duration>,
     pub(crate) ok: bool,
 }
@@ -77,7 +77,7 @@ impl TestRun {
         name: String,
         meta: Value,
         log: LogLines,
-        own_lab: Option<OwnLab>,
+        test_lab: Option<TestLab>,
     ) -> Rc<Self> {
         Rc::new(Self {
             name,
@@ -93,7 +93,7 @@ impl TestRun {
             skip: RefCell::default(),
             tasks: RefCell::default(),
             children: Children::default(),
-            own_lab: RefCell::new(own_lab),
+            test_lab: RefCell::new(test_lab),
             ended: Cell::new(false),
         })
     }
@@ -167,9 +167,9 @@ pub(crate) enum Status {
 /// How a test ended against what its meta expects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// It failed as told; counts as passed.
+    /// It failed as expected; counts as passed.
     Fail(String),
-    /// It passed although told to fail; counts as failed.
+    /// It passed although it was expected to fail; counts as failed.
     Pass(String),
 }
 

@@ -1,4 +1,4 @@
-//! Plain coroutines go on working, also with calls inside that wait.
+//! Plain coroutines work also with calls inside that wait.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Errors stand at the author's line, with the author's frames.
+//! Errors are raised at the author's line, with the author's frames.
 
 use super::*;
 

@@ -24,7 +24,7 @@ fn the_top_level_may_wait_and_fail() {
             .chunk_error
             .unwrap()
             .message
-            .contains("nobody joined: a.test.lua:1: bg")
+            .contains("was not joined: a.test.lua:1: bg")
     );
 }
 
@@ -62,7 +62,7 @@ fn print_goes_to_the_log_and_nothing_ends_the_run() {
 }
 
 #[test]
-fn a_command_on_the_host_can_be_ended_and_holds_up_nobody() {
+fn a_host_command_can_be_ended_and_other_tasks_run_meanwhile() {
     let ran = Case::new(
         r#"
 test("results", function(t)
@@ -71,7 +71,7 @@ test("results", function(t)
   t:assert_same({os.execute("kill -TERM $$")}, {nil, "signal", 15})
   t:assert_eq(os.execute(), true)
 end)
-test("others go on", function(t)
+test("others continue", function(t)
   local calls = 0
   local task = co.spawn(function() os.execute("sleep 0.3") end)
   while task:status() == "running" do
@@ -84,7 +84,7 @@ test("ended", {timeout = "200ms"}, function() os.execute("sleep 30") end)
 "#,
     )
     .run();
-    for name in ["results", "others go on"] {
+    for name in ["results", "others continue"] {
         let verdict = ran.test(name);
         assert_eq!(verdict.status, Status::Passed, "{}", verdict.message);
     }
@@ -92,5 +92,65 @@ test("ended", {timeout = "200ms"}, function() os.execute("sleep 30") end)
     assert_eq!(
         ran.failure("ended"),
         "timed out after 200ms in os.execute(\"sleep 30\")"
+    );
+}
+
+#[test]
+fn a_module_that_another_task_loads_is_awaited() {
+    let ran = Case::new(
+        r#"
+test("same value", function(t)
+  local one = co.spawn(function() return require "slow" end)
+  local two = co.spawn(function() return require "slow" end)
+  t:assert(rawequal(one:join(), two:join()))
+  t:assert_eq(LOADS, 1)
+end)
+test("failed load", function(t)
+  local one = co.spawn(function() return require "fails_once" end)
+  local two = co.spawn(function() return require "fails_once" end)
+  t:assert_raises(function() one:join() end)
+  t:assert_eq(two:join(), "loaded")
+end)
+test("stopped load", function(t)
+  local one = co.spawn(function() return require "endless" end)
+  local two = co.spawn(function() return require "endless" end)
+  wait_until(function() return LOADING end)
+  SECOND = true
+  one:cancel()
+  t:assert_eq(two:join(), "loaded")
+end)
+test("limit", {timeout = "100ms"}, function()
+  SECOND, LOADING, package.loaded.endless = nil, nil, nil
+  co.spawn(function() require "endless" end)
+  wait_until(function() return LOADING end)
+  require "endless"
+end)
+"#,
+    )
+    .with_file(
+        "slow.lua",
+        "LOADS = (LOADS or 0) + 1 host.sleep(0.02) return {}",
+    )
+    .with_file(
+        "fails_once.lua",
+        "host.sleep(0.02) if not FAILED then FAILED = true error('once') end return 'loaded'",
+    )
+    .with_file(
+        "endless.lua",
+        "LOADING = true if not SECOND then host.sleep(60) end return 'loaded'",
+    )
+    .run();
+    for name in ["same value", "failed load", "stopped load"] {
+        let verdict = ran.test(name);
+        assert_eq!(
+            verdict.status,
+            Status::Passed,
+            "{name}: {}",
+            verdict.message
+        );
+    }
+    assert_eq!(
+        ran.failure("limit"),
+        "timed out after 100ms in require(\"endless\")"
     );
 }

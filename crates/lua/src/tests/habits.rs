@@ -19,7 +19,7 @@ test("assertions take what they need", function(t)
   t:assert_contains(err, "mount: got nil")
   t:assert(not err:find("argument", 1, true), err)
 end)
-test("a count behind a text is no option table", function(t)
+test("a count behind a text is not taken for options", function(t)
   t:assert_eq(json.decode(("{'a':1}"):gsub("'", '"')).a, 1)
   t:assert_contains(t:assert_raises(function() json.decode("1", true) end), "options must be a table")
   t:assert_contains(t:assert_raises(function() json.decode("1", 1.5) end), "options must be a table")
@@ -196,7 +196,7 @@ test("lines", function(t)
   local text = assert(io.popen("kill -TERM $$"))
   t:assert_same({text:close()}, {nil, "signal", 15})
 end)
-test("others go on", function(t)
+test("others continue", function(t)
   local calls = 0
   local task = co.spawn(function() return io.popen("sleep 0.3; echo done"):read("a") end)
   while task:status() == "running" do host.sleep(0.01) calls = calls + 1 end
@@ -210,7 +210,7 @@ end)
 "#,
     )
     .run();
-    for name in ["read", "lines", "others go on", "left"] {
+    for name in ["read", "lines", "others continue", "left"] {
         let verdict = ran.test(name);
         assert_eq!(
             verdict.status,
@@ -224,6 +224,28 @@ end)
         ran.failure("ended"),
         "timed out after 200ms in host file:read(\"a\")"
     );
+}
+
+#[test]
+fn all_that_a_piped_command_has_started_ends_with_the_test() {
+    let ran = Case::new(
+        r#"
+test("left", function(t)
+  -- In a session of its own, so no signal to a process group reaches it.
+  local shell = io.popen("setsid sleep 600 >/dev/null 2>&1 & echo $!; sleep 600")
+  PID = shell:read("n")
+  t:assert(io.open("/proc/" .. PID .. "/stat"))
+end)
+test("ended", function(t)
+  wait_until(function()
+    local stat = io.open("/proc/" .. PID .. "/stat")
+    return not stat or stat:read("a"):find("%) Z")
+  end, {timeout = "20s"})
+end)
+"#,
+    )
+    .run();
+    ran.all_passed();
 }
 
 #[test]

@@ -26,7 +26,7 @@ fn what_needs_a_guest_makes_the_list_partial() {
     assert_eq!(listing.tests.len(), 1);
     assert_eq!(
         listing.partial.as_deref(),
-        Some("the file needs a guest to go on at a.test.lua:3")
+        Some("the file needs a guest to continue at a.test.lua:3")
     );
     let wrong = Case::new("test('a', print)\nerror('x')")
         .list()

@@ -108,7 +108,7 @@ fn a_limit_ends_only_the_test_it_is_of() {
          test('waits', {timeout = 0.1}, function() host.sleep(60) end)
          test('loops', {timeout = 0.1}, function() while true do end end)
          test('expected', {timeout = 0.1, expect_fail = 'slow'}, function() host.sleep(60) end)
-         test('goes on', {timeout = 30}, function()
+         test('continues', {timeout = 30}, function()
            host.sleep(0.4)
            late = true
          end)
@@ -125,7 +125,7 @@ fn a_limit_ends_only_the_test_it_is_of() {
     );
     let expected = ran.test("expected").expected.clone();
     assert_eq!(expected, Some(Expected::Fail("slow".to_owned())));
-    assert_eq!(ran.test("goes on").status, Status::Passed);
+    assert_eq!(ran.test("continues").status, Status::Passed);
     assert_eq!(ran.test("sees it").status, Status::Passed);
     assert_eq!((ran.outcome.passed, ran.outcome.failed), (3, 2));
 }

@@ -1,12 +1,9 @@
-//! Nothing runs past its time, and what goes over takes nobody along.
+//! Tests and files end at their limits, and the tests after them run.
 
 use super::*;
-use provium_events::{Event, Sink};
-use std::time::Instant;
 
 #[test]
 fn a_waiting_test_is_ended_and_names_its_call() {
-    let started = Instant::now();
     let ran = Case::new(
         r#"
 test("waits", {timeout = "100ms"}, function(t)
@@ -23,7 +20,7 @@ end)
 test("polls", {timeout = 0.1}, function()
   wait_until(function() end, {timeout = "1h", desc = "the moon"})
 end)
-test("others go on", function(t)
+test("others continue", function(t)
   t:assert(deferred and closed)
 end)
 "#,
@@ -52,13 +49,11 @@ end)
         ran.failure("polls"),
         "timed out after 100ms in wait_until(\"the moon\")"
     );
-    assert_eq!(ran.test("others go on").status, Status::Passed);
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(ran.test("others continue").status, Status::Passed);
 }
 
 #[test]
 fn endless_lua_is_interrupted() {
-    let started = Instant::now();
     let ran = Case::new(
         r#"
 provium_timeout = 0.1
@@ -108,11 +103,6 @@ end)
             .starts_with("timed out after 100ms in host.sleep(10)")
     );
     assert_eq!(ran.test("after").status, Status::Passed);
-    assert!(
-        started.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        started.elapsed()
-    );
 }
 
 #[test]
@@ -143,21 +133,18 @@ fn a_file_has_its_time_too() {
 #[test]
 fn the_user_can_end_it() {
     for body in ["host.sleep(30)", "while true do end"] {
-        let mut case = Case::new(&format!(
-            "test('a', function() {body} end)\ntest('b', print)"
+        let folder = tempfile::tempdir().unwrap();
+        let begun = folder.path().join("begun");
+        let made = std::process::Command::new("mkfifo").arg(&begun).status();
+        assert!(made.unwrap().success());
+        let case = Case::new(&format!(
+            "test('a', function() io.open('{}', 'w'):close() {body} end)\ntest('b', print)",
+            begun.display()
         ));
         let cancel = case.job.cancel.clone();
-        let (started, has_started) = std::sync::mpsc::channel();
-        case.job.sink = Sink::discard().filtered(move |event| {
-            if matches!(event, Event::TestStarted { .. }) {
-                started.send(()).unwrap();
-            }
-            true
-        });
         let thread = std::thread::spawn(move || {
-            has_started.recv().unwrap();
-            // It may have begun by now, or be about to.
-            std::thread::sleep(Duration::from_millis(50));
+            // Returns when the test has opened the pipe and closed it.
+            fs_err::read(begun).unwrap();
             cancel.cancel();
         });
         let ran = case.run();

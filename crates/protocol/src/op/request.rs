@@ -21,7 +21,7 @@ pub trait FromReply: Sized {
 
 /// Declares the type of a request and how it becomes an operation of `$ops`.
 macro_rules! request {
-    // Without a reply: an operation that is no `Request`.
+    // Without a reply: an operation that is not a `Request`.
     ($ops:ident: $($docs:literal)* => $name:ident $({ $($fields:tt)* })? $(($inner:ty))?) => {};
     // Its content is a type of its own.
     ($ops:ident: $($docs:literal)* => $name:ident ($inner:ty) -> $reply:ty) => {

@@ -2,7 +2,9 @@
 
 use crate::golden;
 use provium_protocol::message::{DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile};
-use provium_protocol::{Answer, Ask, Descriptor, ErrorKind, Event, Lane, Reply, WireError};
+use provium_protocol::{
+    Descriptor, ErrorKind, Event, GuestRequest, HostReply, Lane, Reply, WireError,
+};
 
 /// Fails to compile when a variant is added: it wants a line below.
 fn every_reply_is_here(reply: &Reply) {
@@ -130,9 +132,9 @@ fn events() {
 #[test]
 fn asks_and_answers() {
     golden! {
-        Ask::Module { name: "fs-ext4".to_owned() } => b"\x81\xa6Module\x91\xa7fs-ext4",
-        Answer::Modules(Vec::new()) => b"\x81\xa7Modules\x90",
-        Answer::Modules(vec![ModuleFile {
+        GuestRequest::Module { name: "fs-ext4".to_owned() } => b"\x81\xa6Module\x91\xa7fs-ext4",
+        HostReply::Modules(Vec::new()) => b"\x81\xa7Modules\x90",
+        HostReply::Modules(vec![ModuleFile {
             name: "ext4".to_owned(),
             object: b"\x7fELF".to_vec().into(),
         }]) => b"\x81\xa7Modules\x91\x92\xa4ext4\xc4\x04\x7fELF",

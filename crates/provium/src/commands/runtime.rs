@@ -42,7 +42,7 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 
 /// Limits of this process that are too low for anything. They were raised as far as they may be.
 fn check_limits() -> Result<(), Failure> {
-    let files = provium_process::most_open_files();
+    let files = provium_process::max_open_files();
     if files < LEAST_FILES {
         return Err(Failure::Limit {
             what: "open files",
@@ -50,7 +50,7 @@ fn check_limits() -> Result<(), Failure> {
             limit: files.to_string(),
         });
     }
-    match provium_process::most_address_space() {
+    match provium_process::max_address_space() {
         Some(bytes) if bytes < LEAST_ADDRESS_SPACE => Err(Failure::Limit {
             what: "bytes of address space",
             needed: LEAST_ADDRESS_SPACE,

@@ -1,4 +1,4 @@
-//! The words that comments, strings and pages do without, and what to write instead.
+//! The words that comments, strings, names and pages do without, and what to write instead.
 //!
 //! A pattern is a sequence of words in lower case; `*` is any one word, and alternatives of one
 //! position are separated by `|`. An exception is a longer pattern around the same place that is
@@ -21,6 +21,20 @@ const fn idiom(pattern: &'static str, instead: &'static str) -> Idiom {
         instead,
     }
 }
+
+/// Words that names in code do without as well.
+pub(crate) const NAMES: [&str; 5] = ["told", "whoever", "nobody", "somebody", "anew"];
+
+/// Right English that is so near to "is no file" that a search cannot distinguish the two.
+pub(crate) const ABSENCES: &[Idiom] = &[
+    idiom("there is no *", "… does not exist, or has no …"),
+    idiom("is no longer", "not … any more"),
+    Idiom {
+        pattern: "is no * than",
+        except: &["is no longer *"],
+        instead: "is at most …",
+    },
+];
 
 /// All of them.
 pub(crate) const IDIOMS: &[Idiom] = &[

@@ -1,20 +1,26 @@
-//! Plain words: comments, strings and pages use the English of the field's manuals.
+//! Plain words: comments, strings, names and pages use the English of the field's manuals.
 //!
-//! Looks at comments and literals of Rust and Lua, and at Markdown. What is between backticks is a
-//! quotation and is not looked at. A phrase is found across the end of a line, but not across
-//! punctuation. The words are in [`word_list`](super::word_list); how many of them a file may still
-//! have, in `words.allow`.
+//! Looks at comments and literals of Rust and Lua, and at Markdown; for some words also at names in
+//! code. What is between backticks is a quotation and is not looked at, and neither is a literal
+//! that is the name of the account `nobody`. A phrase is found across the end of a line, but not
+//! across punctuation. The words are in [`word_list`](super::word_list); how many of them a file may
+//! still have, in `words.allow`; of those in names, and of "there is no …", in `names.allow`.
 
-use super::word_list::{IDIOMS, Idiom};
+use super::word_list::{ABSENCES, IDIOMS, Idiom, NAMES};
 use crate::finding::Finding;
 use crate::lua_source;
 use crate::ratchet::{self, List, Outcome};
-use crate::rust_source::{Hide, hide};
+use crate::rust_source::{Hide, has_word, hide};
 use crate::tree::Tree;
 
 const LIST: List = List {
     path: "crates/xtask/words.allow",
     unit: "forbidden words",
+};
+
+const NAMES_LIST: List = List {
+    path: "crates/xtask/names.allow",
+    unit: "forbidden names or absences",
 };
 
 /// Files that name the words in order to forbid them.
@@ -27,10 +33,16 @@ const WHY: &str = "it is not the English of the field's manuals";
 
 /// Forbidden words, beyond those that the list tolerates.
 pub(crate) fn words(tree: &Tree) -> Outcome {
-    ratchet::compare(LIST, tree, found(tree))
+    let (words, absences) = found(tree);
+    let mut outcome = ratchet::compare(LIST, tree, words);
+    let mut names = in_names(tree);
+    names.extend(absences);
+    outcome.merge(ratchet::compare(NAMES_LIST, tree, names));
+    outcome
 }
 
-fn found(tree: &Tree) -> Vec<Finding> {
+/// Findings in prose: idioms, and absences.
+fn found(tree: &Tree) -> (Vec<Finding>, Vec<Finding>) {
     let rust = tree
         .ending(".rs")
         .map(|(path, text)| (path, hide(text, Hide::Code)));
@@ -40,16 +52,54 @@ fn found(tree: &Tree) -> Vec<Finding> {
     let pages = tree
         .ending(".md")
         .map(|(path, text)| (path, text.to_owned()));
-    rust.chain(lua)
+    let prose: Vec<_> = rust
+        .chain(lua)
         .chain(pages)
         .filter(|(path, _)| !EXEMPT.contains(path))
-        .flat_map(|(path, prose)| check(path, &prose))
+        .collect();
+    let check_all = |idioms| {
+        let all = prose.iter();
+        all.flat_map(|(path, prose)| check(path, prose, idioms))
+            .collect()
+    };
+    (check_all(IDIOMS), check_all(ABSENCES))
+}
+
+/// Words in the names of code.
+fn in_names(tree: &Tree) -> Vec<Finding> {
+    let rust = tree
+        .ending(".rs")
+        .map(|(path, text)| (path, hide(text, Hide::CommentsAndStrings)));
+    let lua = tree
+        .ending(".lua")
+        .map(|(path, text)| (path, lua_source::code(text)));
+    rust.chain(lua)
+        .filter(|(path, _)| !EXEMPT.contains(path))
+        .flat_map(|(path, code)| check_names(path, &code))
         .collect()
 }
 
-fn check(path: &str, prose: &str) -> Vec<Finding> {
-    let words = split(prose);
-    let patterns: Vec<_> = IDIOMS
+fn check_names(path: &str, code: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (index, line) in code.lines().enumerate() {
+        for name in NAMES.into_iter().filter(|name| has_word(line, name)) {
+            let what = format!("the name `{name}`");
+            let fix = "name it after what it is";
+            findings.push(Finding::new(path, index + 1, what, WHY, fix));
+        }
+    }
+    findings
+}
+
+/// The account, as tests name it.
+const ACCOUNT: [&str; 2] = ["\"nobody\"", "'nobody'"];
+
+fn check(path: &str, prose: &str, idioms: &'static [Idiom]) -> Vec<Finding> {
+    let prose = ACCOUNT.iter().fold(prose.to_owned(), |prose, account| {
+        prose.replace(account, "`nobody`")
+    });
+    let words = split(&prose);
+    let patterns: Vec<_> = idioms
         .iter()
         .map(|idiom| (idiom, Pattern::new(idiom.pattern), exceptions(idiom)))
         .collect();
@@ -203,7 +253,7 @@ mod tests {
 
     #[test]
     fn every_idiom_is_found_and_is_not_its_own_exception() {
-        for idiom in IDIOMS {
+        for idiom in IDIOMS.iter().chain(ABSENCES) {
             for first in idiom.pattern.split(' ').next().unwrap().split('|') {
                 let mut sample = vec![first];
                 sample.extend(idiom.pattern.split(' ').skip(1).map(|part| match part {
@@ -221,7 +271,9 @@ mod tests {
                         part => part.split('|').next().unwrap(),
                     })
                     .collect();
-                assert_eq!(in_page(&sample.join(" ")), [""; 0], "{except}");
+                let itself = std::slice::from_ref(idiom);
+                let found = check("a.md", &sample.join(" "), itself);
+                assert_eq!(found, [], "{except}");
             }
         }
     }
@@ -237,21 +289,37 @@ mod tests {
     }
 
     #[test]
-    fn rust_is_searched_in_comments_and_strings_only() {
-        let text = "//! Nobody.\nlet told = nobody(\"is told\"); // anew\n";
+    fn rust_is_searched_in_comments_strings_and_names() {
+        let text = "//! Nobody.\nlet (told, is_told, be, had) = f(\"is told\"); // anew\n";
         assert_eq!(
             in_tree("a.rs", text),
-            ["1: “nobody”", "2: “told”", "2: “anew”"]
+            [
+                "1: “nobody”",
+                "2: “told”",
+                "2: “anew”",
+                "2: the name `told`"
+            ]
         );
     }
 
     #[test]
-    fn lua_is_searched_in_comments_and_strings_only() {
-        let text = "-- Nobody.\nlocal told = f('is told') -- anew\n";
+    fn lua_is_searched_in_comments_strings_and_names() {
+        let text = "-- Nobody.\nlocal told, is_told = f('is told') -- anew\n";
         assert_eq!(
             in_tree("a.lua", text),
-            ["1: “nobody”", "2: “told”", "2: “anew”"]
+            [
+                "1: “nobody”",
+                "2: “told”",
+                "2: “anew”",
+                "2: the name `told`"
+            ]
         );
+    }
+
+    #[test]
+    fn the_account_of_that_name_is_a_quotation() {
+        let text = "vm:run('id', {user = \"nobody\"}, 'nobody')\nf('nobody knows')\n";
+        assert_eq!(in_tree("a.lua", text), ["2: “nobody”"]);
     }
 
     #[test]
@@ -278,9 +346,12 @@ mod tests {
             ["1: “is no `…`”"]
         );
         assert_eq!(
-            in_page("There is no file. It is no longer used, and is no larger than that."),
+            in_page("There are no files. They are no longer used, and were no larger than that."),
             [""; 0]
         );
+        assert_eq!(in_page("There is no file."), ["1: “there is no file”"]);
+        assert_eq!(in_page("It is no longer used."), ["1: “is no longer”"]);
+        assert_eq!(in_page("It is no larger than."), ["1: “is no larger than”"]);
         assert_eq!(in_page("The answer is no. Files are kept."), [""; 0]);
     }
 
@@ -288,6 +359,13 @@ mod tests {
     fn quotations_and_parts_of_words_are_not_looked_at() {
         assert_eq!(in_page("say `told`, not `is_told`; `let told`"), [""; 0]);
         assert_eq!(in_page("standard, untold, patiently, re-told"), [""; 0]);
+    }
+
+    #[test]
+    fn names_and_absences_have_a_list_of_their_own() {
+        let text = "let told = 1; // There is no file.\n";
+        let tree = Tree::from([(NAMES_LIST.path, "2 a.rs\n"), ("a.rs", text)]);
+        assert_eq!(words(&tree), Outcome::default());
     }
 
     #[test]

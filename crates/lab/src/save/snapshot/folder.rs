@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::Base;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_store::{Draft, Entry, Seal, follow_links, size_on_disk};
+use provium_store::{CacheEntry, Seal, StagingFolder, follow_links, size_on_disk};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -25,9 +25,9 @@ pub(crate) struct SnapshotDir {
 #[derive(Debug, Clone)]
 enum SnapshotLocation {
     /// It is removed with the last user: this, and machines and snapshots that share its RAM.
-    Cached(Arc<Draft>),
+    Cached(Arc<StagingFolder>),
     /// The cache: it is a part of an entry.
-    Entry(Arc<Entry>),
+    Entry(Arc<CacheEntry>),
     /// Its author. Without a seal it is a draft that is still being filled.
     Author(Option<Seal>),
     Gone,
@@ -35,12 +35,12 @@ enum SnapshotLocation {
 
 impl SnapshotDir {
     /// A folder of the cache, or the part of it at `path`.
-    pub(crate) fn cached(draft: &Arc<Draft>, path: &Utf8Path) -> Self {
+    pub(crate) fn cached(draft: &Arc<StagingFolder>, path: &Utf8Path) -> Self {
         Self::new(path, SnapshotLocation::Cached(Arc::clone(draft)))
     }
 
     /// The part of an entry of the cache at `path`.
-    pub(crate) fn of_entry(entry: &Arc<Entry>, path: &Utf8Path) -> Self {
+    pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Self {
         Self::new(path, SnapshotLocation::Entry(Arc::clone(entry)))
     }
 
@@ -228,7 +228,7 @@ pub(crate) async fn restore_current<T>(
 pub(crate) struct StagedDir {
     place: Utf8PathBuf,
     sign: &'static str,
-    draft: Draft,
+    draft: StagingFolder,
 }
 
 impl StagedDir {
@@ -238,7 +238,7 @@ impl StagedDir {
         let place = follow_links(place)?;
         check_place(&place, sign)?;
         Ok(Self {
-            draft: Draft::beside(&place)?,
+            draft: StagingFolder::beside(&place)?,
             place,
             sign,
         })

@@ -15,7 +15,7 @@ use crate::save::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
-use provium_store::{Entry, Seal};
+use provium_store::{CacheEntry, Seal};
 use provium_vmm::SaveForm;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -238,7 +238,7 @@ impl LabSnapshot {
     }
 
     /// The snapshot in a part of an entry of the cache.
-    pub(crate) fn of_entry(entry: &Arc<Entry>, path: &Utf8Path) -> Result<Self, LabError> {
+    pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Result<Self, LabError> {
         Self::in_folder(SnapshotDir::of_entry(entry, path))
     }
 

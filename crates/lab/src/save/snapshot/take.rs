@@ -57,7 +57,7 @@ impl Vm {
     pub(crate) fn cache_folder(&self) -> Result<SnapshotDir, LabError> {
         let host = self.environment().host();
         let host = host.ok_or_else(|| self.host_error(crate::EnvironmentError::NoMachines))?;
-        let draft = host.snapshots.draft();
+        let draft = host.snapshots.staging_folder();
         let draft = draft.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
         let draft = Arc::new(draft);
         Ok(SnapshotDir::cached(&draft, draft.path()))

@@ -8,7 +8,7 @@ use crate::save::snapshot::folder::{SnapshotDir, VM_SIGN, open_sealed};
 use crate::vm::{Past, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_pool::{Resources, resources_of_vm};
-use provium_store::{Entry, Seal};
+use provium_store::{CacheEntry, Seal};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ impl Snapshot {
     }
 
     /// The snapshot in a part of an entry of the cache.
-    pub(crate) fn of_entry(entry: &Arc<Entry>, path: &Utf8Path) -> Result<Self, LabError> {
+    pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Result<Self, LabError> {
         Self::in_folder(SnapshotDir::of_entry(entry, path))
     }
 

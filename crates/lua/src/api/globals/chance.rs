@@ -1,13 +1,13 @@
 //! `math.random` begins from the run's seed, so that a run can be repeated; in a fixture, from the
 //! fixture's path alone, since what is kept must not depend on the run that happened to build it.
 
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::{Function, Lua, Result, Table};
 use sha2::{Digest as _, Sha256};
 
 /// Seeds it.
 pub(crate) fn install(lua: &Lua) -> Result<()> {
-    let state = FileState::of(lua);
+    let state = TestFileState::of(lua);
     let seed = match state.lab.recorder() {
         Some(_) => 0,
         None => state.lab.environment().seed(),

@@ -2,7 +2,7 @@
 
 use crate::binding::class::function;
 use crate::binding::data::{Data, Form, Marks};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{LightUserData, Lua, Result, Value};
 
 /// Its address is `json.null`.
@@ -32,9 +32,9 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         "encode",
         function(lua, "json.encode", move |lua, args| {
             let data = Data::from_lua(lua, &args.value(0), Form::Json, Some(&own))
-                .map_err(Raise::argument)?;
+                .map_err(LuaError::argument)?;
             let text =
-                serde_json::to_vec(&data).map_err(|error| Raise::argument(error.to_string()))?;
+                serde_json::to_vec(&data).map_err(|error| LuaError::argument(error.to_string()))?;
             Ok(lua.create_string(text)?)
         })?,
     )?;
@@ -56,9 +56,9 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         "encode",
         function(lua, "msgpack.encode", move |lua, args| {
             let data = Data::from_lua(lua, &args.value(0), Form::Free, Some(&own))
-                .map_err(Raise::argument)?;
+                .map_err(LuaError::argument)?;
             let bytes =
-                rmp_serde::to_vec(&data).map_err(|error| Raise::argument(error.to_string()))?;
+                rmp_serde::to_vec(&data).map_err(|error| LuaError::argument(error.to_string()))?;
             Ok(lua.create_string(bytes)?)
         })?,
     )?;
@@ -68,10 +68,10 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             let bytes = args.bytes(0, "the bytes")?;
             let mut rest = bytes.as_slice();
             let data: Data = rmp_serde::from_read(&mut rest)
-                .map_err(|error| Raise::argument(error.to_string()))?;
+                .map_err(|error| LuaError::argument(error.to_string()))?;
             if !rest.is_empty() {
                 let text = format!("{} bytes follow the value", rest.len());
-                return Err(Raise::argument(text));
+                return Err(LuaError::argument(text));
             }
             Ok(data.to_lua(lua, Some(&marks), None)?)
         })?,
@@ -80,6 +80,6 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
 }
 
 /// The library's text ends in the position already: `expected value at line 1 column 2`.
-fn json_error(error: &serde_json::Error) -> Raise {
-    Raise::argument(error.to_string())
+fn json_error(error: &serde_json::Error) -> LuaError {
+    LuaError::argument(error.to_string())
 }

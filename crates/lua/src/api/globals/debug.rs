@@ -2,7 +2,7 @@
 //! could take the harness's own hooks away.
 
 use crate::binding::class::function;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::debug::Debug;
 use mlua::{Lua, Result, Table, Value};
 
@@ -26,7 +26,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     })?;
     table.raw_set("traceback", traceback)?;
     let getinfo = function(lua, "debug.getinfo", |lua, args| {
-        // The second argument, which says what to tell, is passed over: all is told.
+        // The second argument, which selects fields, is ignored: the result has all of them.
         args.take_any();
         match args.value(0) {
             Value::Function(function) => {
@@ -44,7 +44,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
                 let level: usize = args.unsigned(0, "the level")?;
                 // One level is the native function's, one its wrapper's.
                 let info = lua.inspect_stack(level + 1, |debug| describe(lua, debug));
-                info.transpose().map_err(Raise::from)
+                info.transpose().map_err(LuaError::from)
             }
         }
     })?;

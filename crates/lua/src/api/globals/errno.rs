@@ -2,7 +2,7 @@
 
 use crate::binding::class::function;
 use crate::binding::options::unknown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
 use provium_lab::errno;
 
@@ -19,7 +19,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     table.raw_set("name", name)?;
     let missing = function(lua, "errno", |_, args| -> std::result::Result<Value, _> {
         let key = args.text(1, "the name")?;
-        Err(Raise::argument(unknown(
+        Err(LuaError::argument(unknown(
             "errno name",
             &key,
             errno::all().map(|(name, _)| name).collect::<Vec<_>>(),

@@ -1,6 +1,6 @@
 //! `host.now_ns` and `host.sleep`: the host's clock, for scripts.
 
-use crate::binding::class::{function, waiting_function};
+use crate::binding::class::{async_function, function};
 use mlua::{Lua, Result};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,7 +14,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         Ok(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
     })?;
     table.raw_set("now_ns", now)?;
-    let sleep = waiting_function(lua, "host.sleep", false, |_, args| async move {
+    let sleep = async_function(lua, "host.sleep", false, |_, args| async move {
         tokio::time::sleep(args.duration(0, "the duration")?).await;
         Ok(())
     })?;

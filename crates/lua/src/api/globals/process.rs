@@ -1,11 +1,11 @@
 //! What of Lua's standard library would act on the harness's own process: `print`, `os.exit` and
 //! `os.execute`. Files are in `host_io`.
 
-use crate::binding::class::{function, waiting_function};
-use crate::binding::raise::Raise;
+use crate::binding::class::{async_function, function};
+use crate::binding::raise::LuaError;
 use crate::binding::text::display;
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use crate::testing::plain;
 use mlua::{Lua, Result, Table};
 use provium_lab::host_shell;
@@ -20,13 +20,17 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     })?;
     lua.globals().raw_set("print", print)?;
     let os = lua.globals().get::<Table>("os")?;
-    let exit = function(lua, "os.exit", |_, _| -> std::result::Result<(), Raise> {
-        let text = "would end the whole run; return from the test, or use t:skip() or t:fail()";
-        Err(Raise::argument(text))
-    })?;
+    let exit = function(
+        lua,
+        "os.exit",
+        |_, _| -> std::result::Result<(), LuaError> {
+            let text = "would end the whole run; return from the test, or use t:skip() or t:fail()";
+            Err(LuaError::argument(text))
+        },
+    )?;
     os.raw_set("exit", exit)?;
     // Lua's own waits in C, where no time limit reaches and no other task runs.
-    let execute = waiting_function(lua, "os.execute", false, |lua, args| async move {
+    let execute = async_function(lua, "os.execute", false, |lua, args| async move {
         if !args.has(0) {
             return Ok((Some(true), None, None));
         }
@@ -49,6 +53,6 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
 fn log(lua: &Lua, line: String) {
     match Task::current().and_then(|task| task.run.clone()) {
         Some(run) => run.log.borrow_mut().push(line),
-        None => FileState::of(lua).early_log.borrow_mut().push(line),
+        None => TestFileState::of(lua).early_log.borrow_mut().push(line),
     }
 }

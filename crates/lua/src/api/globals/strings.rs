@@ -3,13 +3,13 @@
 //! `gsub` with a function loops in the prelude, so that the function of the test may wait.
 
 use crate::binding::class::raw_function;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::engine::hook;
 use crate::pattern::{Capture, Matcher, PatternError, has_specials};
 use mlua::{Function, IntoLua, IntoLuaMulti, Lua, LuaString, MultiValue, Result, Table, Value};
 use std::cell::Cell;
 
-type Outcome<T> = std::result::Result<T, Raise>;
+type Outcome<T> = std::result::Result<T, LuaError>;
 
 /// Adds the functions that the prelude needs to `native`.
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
@@ -51,13 +51,13 @@ impl<'a> Call<'a> {
         Self { name, values }
     }
 
-    fn bad(&self, index: usize, wanted: &str) -> Raise {
+    fn bad(&self, index: usize, wanted: &str) -> LuaError {
         let got = match self.values.get(index) {
             None => "no value",
             Some(value) => value.type_name(),
         };
         let (index, name) = (index + 1, self.name);
-        Raise::message(format!(
+        LuaError::message(format!(
             "bad argument #{index} to '{name}' ({wanted} expected, got {got})"
         ))
     }
@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
                     None if value.is_string() => Err(self.bad(index, "number")),
                     None => {
                         let (index, name) = (index + 1, self.name);
-                        Err(Raise::message(format!(
+                        Err(LuaError::message(format!(
                             "bad argument #{index} to '{name}' (number has no integer representation)"
                         )))
                     }
@@ -98,7 +98,7 @@ impl<'a> Call<'a> {
     }
 }
 
-impl From<PatternError> for Raise {
+impl From<PatternError> for LuaError {
     fn from(error: PatternError) -> Self {
         match error {
             PatternError::Bad(why) => Self::message(why),
@@ -274,7 +274,7 @@ fn gsub(lua: &Lua, values: &[Value]) -> Outcome<(LuaString, i64)> {
             break;
         }
         if result.len() > MAX_RESULT {
-            return Err(Raise::message("gsub: the result is too large"));
+            return Err(LuaError::message("gsub: the result is too large"));
         }
     }
     if count == 0 {
@@ -312,7 +312,7 @@ fn replace<S: FnMut() -> Result<()>>(
             }
             _ => {
                 let text = "invalid use of '%' in replacement string";
-                return Err(Raise::message(text));
+                return Err(LuaError::message(text));
             }
         }
         rest = &rest[at + 2..];

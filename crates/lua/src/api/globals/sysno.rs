@@ -1,19 +1,19 @@
 //! `sysno.openat`: syscall numbers of x86-64 (`asm/unistd_64.h` of Linux 6.1, and what came up to 6.10).
 
 use crate::binding::class::function;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
 use provium_lab::nearest::nearest;
 
 /// The number of the syscall of that name.
-pub(crate) fn number(name: &str) -> std::result::Result<i64, Raise> {
+pub(crate) fn number(name: &str) -> std::result::Result<i64, LuaError> {
     let found = TABLE.iter().find(|(known, _)| *known == name);
     found.map(|(_, number)| *number).ok_or_else(|| {
         let near = nearest(name, TABLE.iter().map(|(known, _)| *known));
         let hint = near
             .map(|near| format!("; did you mean `{near}`?"))
             .unwrap_or_default();
-        Raise::argument(format!("unknown syscall `{name}`{hint}"))
+        LuaError::argument(format!("unknown syscall `{name}`{hint}"))
     })
 }
 

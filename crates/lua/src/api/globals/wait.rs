@@ -5,9 +5,9 @@
 //! then that task is ended, which cancels what it was waiting for.
 
 use crate::api::objects;
-use crate::binding::class::{raw_function, waiting_function};
+use crate::binding::class::{async_function, raw_function};
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::engine::task::{Task, TaskState};
 use mlua::{Lua, MultiValue, Result, Table, Value};
@@ -28,9 +28,9 @@ struct Timer {
 /// Adds the native functions.
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     let timer = raw_function(lua, "wait_until", |lua, args| {
-        // Not taken for the count that a `gsub` gives, which cannot stand here.
+        // A number here cannot be the count that `gsub` returns, which may be in the place of options elsewhere.
         if let other @ (Value::Integer(_) | Value::Number(_)) = args.value(0) {
-            return Err(Raise::argument(format!(
+            return Err(LuaError::argument(format!(
                 "options must be a table, as in {{timeout = {}}}, got a number",
                 shown(&other)
             )));
@@ -52,53 +52,57 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     })?;
     native.raw_set("wait_timer", timer)?;
     // The description comes first, so that a timeout names it.
-    let look = waiting_function(lua, "wait_until", true, |lua, args| async move {
+    let look = async_function(lua, "wait_until", true, |lua, args| async move {
         let timer = Timer::of(&args.value(1))?;
         timer.look(&lua, &args.value(2)).await
     })?;
     native.raw_set("wait_look", look)?;
-    let turn = waiting_function(lua, "wait_until", true, |_, args| async move {
+    let turn = async_function(lua, "wait_until", true, |_, args| async move {
         Timer::of(&args.value(1))?.turn().await
     })?;
     native.raw_set("wait_turn", turn)
 }
 
-/// Ends the task of a predicate that nobody waits for any more.
-struct Look(Rc<Task>);
+/// Stops the task of a predicate when `wait_until` ends or is dropped.
+struct PredicateGuard(Rc<Task>);
 
-impl Drop for Look {
+impl Drop for PredicateGuard {
     fn drop(&mut self) {
         self.0.stop();
     }
 }
 
 impl Timer {
-    fn of(value: &Value) -> std::result::Result<Self, Raise> {
+    fn of(value: &Value) -> std::result::Result<Self, LuaError> {
         match value {
             Value::UserData(timer) => Ok(timer.borrow::<Self>()?.clone()),
-            _ => Err(Raise::argument("no timer")),
+            _ => Err(LuaError::argument("no timer")),
         }
     }
 
-    fn not_met(&self, why: &str) -> Raise {
+    fn not_met(&self, why: &str) -> LuaError {
         let timeout = format_duration(self.timeout);
-        Raise::message(format!(
+        LuaError::message(format!(
             "wait_until: {} not met within {timeout}{why}",
             self.what
         ))
     }
 
     /// `true` and what the predicate returned, or `false` and what it raised.
-    async fn look(&self, lua: &Lua, predicate: &Value) -> std::result::Result<MultiValue, Raise> {
+    async fn look(
+        &self,
+        lua: &Lua,
+        predicate: &Value,
+    ) -> std::result::Result<MultiValue, LuaError> {
         let (Some(parent), Value::Function(predicate)) = (Task::current(), predicate) else {
-            return Err(Raise::argument("no predicate"));
+            return Err(LuaError::argument("no predicate"));
         };
         let left = self.deadline.saturating_duration_since(Instant::now());
         let deadline = parent.deadline.within(Some(left));
         let task = parent.child_within(deadline, stack::place(lua));
         objects::start(lua, &task, predicate.clone(), MultiValue::new())?;
         parent.waits_for_predicate(&task);
-        let look = Look(task);
+        let look = PredicateGuard(task);
         look.0.ended().await;
         if matches!(look.0.state(), TaskState::Cancelled) {
             let why = match look.0.stopped_in() {
@@ -111,7 +115,7 @@ impl Timer {
     }
 
     /// Sleeps until the next look; the last one is when the time is up.
-    async fn turn(&self) -> std::result::Result<(), Raise> {
+    async fn turn(&self) -> std::result::Result<(), LuaError> {
         let now = Instant::now();
         if now >= self.deadline {
             return Err(self.not_met(""));

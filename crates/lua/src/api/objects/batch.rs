@@ -1,15 +1,15 @@
 //! Batches: a function records what is to be done, and one round trip does it.
 
-use super::command::{self, Manner};
+use super::command::{self, RunMode};
 use super::metadata::{entries_table, stat_table};
 use super::surface::HasSurface;
 use super::value::as_object;
 use super::vm::VmObject;
 use super::worker::WorkerObject;
 use super::{result, syscall};
-use crate::binding::class::{Class, Object, object, raw_function, waiting_function};
-use crate::binding::raise::Raise;
-use crate::engine::test_file::FileState;
+use crate::binding::class::{Class, Object, async_function, object, raw_function};
+use crate::binding::raise::LuaError;
+use crate::engine::test_file::TestFileState;
 use mlua::{IntoLua, Lua, Result, Table, Value};
 use provium_lab::{BatchEntry, BatchOutcome, Op, Surface};
 use serde_bytes::ByteBuf;
@@ -32,15 +32,15 @@ impl Recorder {
         Self(Rc::new(RefCell::new(Some(Vec::new()))))
     }
 
-    fn add(&self, op: Op) -> std::result::Result<(), Raise> {
+    fn add(&self, op: Op) -> std::result::Result<(), LuaError> {
         self.push(BatchEntry::Op(op))
     }
 
-    fn push(&self, entry: BatchEntry) -> std::result::Result<(), Raise> {
+    fn push(&self, entry: BatchEntry) -> std::result::Result<(), LuaError> {
         match &mut *self.0.borrow_mut() {
             Some(entries) => entries.push(entry),
             None => {
-                return Err(Raise::argument(
+                return Err(LuaError::argument(
                     "the batch is over: its function has returned",
                 ));
             }
@@ -51,7 +51,7 @@ impl Recorder {
 
 /// Adds `batch`, which the prelude carries out: it calls back into the author's function.
 pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
-    let function = FileState::of(class.lua()).prelude.method("batch")?;
+    let function = TestFileState::of(class.lua()).prelude.method("batch")?;
     class.lua_method("batch", &function)
 }
 
@@ -65,7 +65,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
             Ok(object(lua, Recorder::new())?)
         })?,
     )?;
-    let run = waiting_function(lua, "batch", true, |lua, args| async move {
+    let run = async_function(lua, "batch", true, |lua, args| async move {
         let surface = surface_of(&args.value(0))?;
         let recorder = as_object::<Recorder>(&args.value(1));
         let entries = recorder.and_then(|recorder| recorder.0.take());
@@ -84,20 +84,20 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("batch_run", run)
 }
 
-fn surface_of(value: &Value) -> std::result::Result<Surface, Raise> {
+fn surface_of(value: &Value) -> std::result::Result<Surface, LuaError> {
     let vm = as_object::<VmObject>(value).map(|vm| vm.surface());
     let surface = vm.or_else(|| as_object::<WorkerObject>(value).map(|worker| worker.surface()));
     surface.ok_or_else(|| {
-        Raise::argument("needs a vm or a worker before its arguments (call it with `:`)")
+        LuaError::argument("needs a vm or a worker before its arguments (call it with `:`)")
     })
 }
 
 fn recorded(class: Class<'_, Recorder>) -> Result<Class<'_, Recorder>> {
     class
         .method("run", |_, this, args| {
-            let (spec, timeout) = command::read(args, Manner::Foreground)?;
+            let (spec, timeout) = command::read(args, RunMode::Foreground)?;
             if timeout.is_some() {
-                return Err(Raise::argument(
+                return Err(LuaError::argument(
                     "option `timeout` is not for commands of a batch",
                 ));
             }

@@ -1,7 +1,7 @@
 //! A guest's CLOCK_REALTIME: `vm:clock()`.
 
 use crate::binding::class::{Class, Object};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::signed_nanoseconds_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Clock, LabClone, Vm};
@@ -18,7 +18,7 @@ impl Object for ClockObject {
     fn subject(&self) -> String {
         format!("clock of {}", self.0.vm().subject())
     }
-    fn in_copy(&self, copy: &LabClone) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.vm(self.0.vm()).clock())
     }
 }
@@ -31,45 +31,42 @@ pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<ClockObject>::new(lua)?
-        .waits("get", |_, this, _| async move {
+        .async_method("get", |_, this, _| async move {
             Ok(seconds(this.0.get().await?))
         })?
-        .waits(
+        .async_method(
             "get_ns",
             |_, this, _| async move { Ok(this.0.get().await?) },
         )?
-        .waits("set", |_, this, args| async move {
+        .async_method("set", |_, this, args| async move {
             let ns = point_in_time(&args.value(0))?;
             this.0.set(ns).await?;
             Ok(())
         })?
-        .waits("set_ns", |_, this, args| async move {
+        .async_method("set_ns", |_, this, args| async move {
             this.0.set(args.integer(0, "the nanoseconds")?).await?;
             Ok(())
         })?
-        .waits("sleep", |_, this, args| async move {
+        .async_method("sleep", |_, this, args| async move {
             Ok(this.0.sleep(args.duration(0, "the duration")?).await?)
         })?
-        .waits("advance", |_, this, args| async move {
-            let ns = signed_nanoseconds_of(&args.value(0)).map_err(Raise::argument)?;
+        .async_method("advance", |_, this, args| async move {
+            let ns = signed_nanoseconds_of(&args.value(0)).map_err(LuaError::argument)?;
             this.0.advance(ns).await?;
             Ok(())
         })?
-        .method("close", |_, _, _| Ok::<Option<Value>, Raise>(None))?
+        .method("close", |_, _, _| Ok::<Option<Value>, LuaError>(None))?
         .finish()
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "whoever wants all digits takes get_ns"
-)]
+#[expect(clippy::cast_precision_loss, reason = "get_ns returns all digits")]
 fn seconds(ns: i64) -> f64 {
     ns as f64 / SECOND as f64
 }
 
 /// Seconds since 1970, fractions and negative ones allowed, as nanoseconds.
-pub(super) fn point_in_time(value: &Value) -> std::result::Result<i64, Raise> {
-    let out_of_range = || Raise::argument("the time: is out of range");
+pub(super) fn point_in_time(value: &Value) -> std::result::Result<i64, LuaError> {
+    let out_of_range = || LuaError::argument("the time: is out of range");
     match value {
         Value::Integer(seconds) => seconds.checked_mul(SECOND).ok_or_else(out_of_range),
         Value::Number(seconds) => {
@@ -86,7 +83,7 @@ pub(super) fn point_in_time(value: &Value) -> std::result::Result<i64, Raise> {
                 "the time: must be seconds since 1970, got {}",
                 crate::binding::preview::shown(other)
             );
-            Err(Raise::argument(text))
+            Err(LuaError::argument(text))
         }
     }
 }

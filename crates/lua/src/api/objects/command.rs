@@ -9,7 +9,7 @@
 use crate::binding::args::Args;
 use crate::binding::options::{Options, list_of};
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::bytes_of;
 use crate::binding::values::duration_of;
 use mlua::{Table, Value};
@@ -32,7 +32,7 @@ const OPTIONS: &[&str] = &[
 
 /// What is to wait for the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum RunMode {
     /// `run`: the call, so a time limit makes sense.
     Foreground,
     /// `run_async`: a process object, which has `wait(timeout)`; its standard input stays open.
@@ -40,10 +40,13 @@ pub(super) enum Manner {
 }
 
 /// The command that the arguments ask for, and its time limit.
-pub(super) fn read(args: &Args, manner: Manner) -> Result<(CommandSpec, Option<Duration>), Raise> {
+pub(super) fn read(
+    args: &Args,
+    mode: RunMode,
+) -> Result<(CommandSpec, Option<Duration>), LuaError> {
     let (program, options) = program(args)?;
     let mut spec = CommandSpec::new(program);
-    if manner == Manner::Background {
+    if mode == RunMode::Background {
         spec.stdin = StdinSource::Open;
     }
     if let Some(stdin) = options.bytes("stdin")? {
@@ -59,19 +62,19 @@ pub(super) fn read(args: &Args, manner: Manner) -> Result<(CommandSpec, Option<D
     if let Some(limit) = options.size("max_output")? {
         spec.max_output = usize::try_from(limit).unwrap_or(usize::MAX);
     }
-    Ok((spec, timeout(&options, manner)?))
+    Ok((spec, timeout(&options, mode)?))
 }
 
-fn program(args: &Args) -> Result<(Program, Options), Raise> {
+fn program(args: &Args) -> Result<(Program, Options), LuaError> {
     match args.value(0) {
         Value::Table(words) => {
             let words = words_of(&words, "the command")?;
             if words.is_empty() {
-                return Err(Raise::argument("the command: must name a program"));
+                return Err(LuaError::argument("the command: must name a program"));
             }
             let options = args.options(1, OPTIONS)?;
             if options.has("args") {
-                return Err(Raise::argument(
+                return Err(LuaError::argument(
                     "option `args`: the command's list holds them already",
                 ));
             }
@@ -83,7 +86,7 @@ fn program(args: &Args) -> Result<(Program, Options), Raise> {
                 // An empty table is an empty list of arguments, as a program may have made it.
                 Value::Table(list) if is_list(&list)? => {
                     if args.has(2) && !matches!(args.value(2), Value::Integer(_)) {
-                        return Err(Raise::argument("give options as {args = {…}, …}"));
+                        return Err(LuaError::argument("give options as {args = {…}, …}"));
                     }
                     Ok((
                         with_arguments(text, words_of(&list, "the arguments")?),
@@ -102,14 +105,14 @@ fn program(args: &Args) -> Result<(Program, Options), Raise> {
                 }
             }
         }
-        other => Err(Raise::argument(format!(
+        other => Err(LuaError::argument(format!(
             "the command: must be a string or a list of strings, got {}",
             shown(&other)
         ))),
     }
 }
 
-fn is_list(table: &Table) -> Result<bool, Raise> {
+fn is_list(table: &Table) -> Result<bool, LuaError> {
     let is_empty = || table.pairs::<Value, Value>().next().is_none();
     Ok(!table.raw_get::<Value>(1)?.is_nil() || is_empty())
 }
@@ -119,8 +122,8 @@ fn with_arguments(program: ByteBuf, arguments: Vec<ByteBuf>) -> Program {
 }
 
 /// A list of words. Numbers are taken too, as Lua itself turns them into strings.
-fn words_of(list: &Table, what: &str) -> Result<Vec<ByteBuf>, Raise> {
-    let bad = |why: String| Raise::argument(format!("{what}: {why}"));
+fn words_of(list: &Table, what: &str) -> Result<Vec<ByteBuf>, LuaError> {
+    let bad = |why: String| LuaError::argument(format!("{what}: {why}"));
     let values = list_of(list).map_err(|_| {
         bad("must be a list of strings; options go next to `args = {…}`".to_owned())
     })?;
@@ -150,11 +153,11 @@ fn word_of(value: &Value) -> Result<ByteBuf, String> {
 pub(super) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The environment in a table, sorted by name.
-pub(super) fn environment(table: &Table) -> Result<Variables, Raise> {
+pub(super) fn environment(table: &Table) -> Result<Variables, LuaError> {
     let mut entries = Vec::new();
     for pair in table.pairs::<Value, Value>() {
         let (name, value) = pair?;
-        let bad = |why: String| Raise::argument(format!("option `env`: {why}"));
+        let bad = |why: String| LuaError::argument(format!("option `env`: {why}"));
         let name = bytes_of(&name).map_err(|why| bad(format!("a name {why}")))?;
         if name.is_empty() || name.iter().any(|byte| matches!(byte, b'=' | 0)) {
             let shown = String::from_utf8_lossy(&name).into_owned();
@@ -171,33 +174,35 @@ pub(super) fn environment(table: &Table) -> Result<Variables, Raise> {
 }
 
 /// A user: a name or a number.
-pub(super) fn user(options: &Options) -> Result<Option<String>, Raise> {
+pub(super) fn user(options: &Options) -> Result<Option<String>, LuaError> {
     match options.value("user") {
         Some(Value::Integer(id)) => Ok(Some(id.to_string())),
         _ => options.text("user"),
     }
 }
 
-fn timeout(options: &Options, manner: Manner) -> Result<Option<Duration>, Raise> {
+fn timeout(options: &Options, mode: RunMode) -> Result<Option<Duration>, LuaError> {
     let given = options.has("timeout") || options.has("timeout_ms");
-    if given && manner == Manner::Background {
+    if given && mode == RunMode::Background {
         let key = if options.has("timeout") {
             "timeout"
         } else {
             "timeout_ms"
         };
-        return Err(Raise::argument(format!(
+        return Err(LuaError::argument(format!(
             "option `{key}` is not for run_async: give it to the process, as in proc:wait(\"10s\")"
         )));
     }
     if options.has("timeout") && options.has("timeout_ms") {
-        return Err(Raise::argument("give `timeout` or `timeout_ms`, not both"));
+        return Err(LuaError::argument(
+            "give `timeout` or `timeout_ms`, not both",
+        ));
     }
     if let Some(milliseconds) = options.number("timeout_ms")? {
         let limit = duration_of(&Value::Number(milliseconds / 1000.0));
         return limit
             .map(Some)
-            .map_err(|why| Raise::argument(format!("option `timeout_ms`: {why}")));
+            .map_err(|why| LuaError::argument(format!("option `timeout_ms`: {why}")));
     }
     options.duration("timeout")
 }

@@ -1,10 +1,10 @@
 //! A VM's console: `vm:console()`.
 
 use super::stream;
-use super::value::here;
+use super::value::call_site;
 use crate::binding::class::{Class, Object};
 use crate::binding::options::list_of;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::bytes_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Console, LabClone, Vm};
@@ -30,7 +30,7 @@ impl Object for ConsoleObject {
     fn subject(&self) -> String {
         self.console().subject()
     }
-    fn in_copy(&self, copy: &LabClone) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.vm(&self.0))
     }
 }
@@ -44,14 +44,14 @@ pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<ConsoleObject>::new(lua)?
         .with(looks)?
-        .with(waits)?
+        .with(async_methods)?
         .finish()
 }
 
 fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
     class
         .method("read", |lua, this, _| {
-            let (scope, site) = here(lua);
+            let (scope, site) = call_site(lua);
             Ok(stream::value(lua, this.console().stream(&scope, site))?)
         })?
         .method("read_log", |lua, this, _| {
@@ -85,46 +85,47 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
         })
 }
 
-fn waits(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
+fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
     class
-        .waits("expect", |lua, this, args| async move {
+        .async_method("expect", |lua, this, args| async move {
             let text = args.text_to_find(0)?;
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
             this.console().expect(&text, timeout).await?;
             Ok(lua.create_string(text)?)
         })?
-        .waits("expect_any", |_, this, args| async move {
+        .async_method("expect_any", |_, this, args| async move {
             let list = list_of(&args.table(0, "the texts")?)?;
             let texts = list.iter().enumerate().map(|(index, text)| {
-                bytes_of(text).map_err(|why| Raise::argument(format!("text {}: {why}", index + 1)))
+                bytes_of(text)
+                    .map_err(|why| LuaError::argument(format!("text {}: {why}", index + 1)))
             });
             let texts = texts.collect::<std::result::Result<Vec<_>, _>>()?;
             if texts.is_empty() || texts.iter().any(Vec::is_empty) {
                 let text = "the texts: must name at least one, and none may be empty";
-                return Err(Raise::argument(text));
+                return Err(LuaError::argument(text));
             }
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
             Ok(this.console().expect_any(&texts, timeout).await? + 1)
         })?
-        .waits("never", |_, this, args| async move {
+        .async_method("never", |_, this, args| async move {
             let text = args.text_to_find(0)?;
             Ok(this
                 .console()
                 .never(&text, args.duration(1, "the duration")?)
                 .await?)
         })?
-        .waits("write", |_, this, args| async move {
+        .async_method("write", |_, this, args| async move {
             let data = args.bytes(0, "the data")?;
             let options = args.options(1, &["timeout", "timeout_ms"])?;
             if options.has("timeout_ms") {
                 let text = "option `timeout_ms` is not for a console; write timeout = \"500ms\"";
-                return Err(Raise::argument(text));
+                return Err(LuaError::argument(text));
             }
             let timeout = options.duration("timeout")?.unwrap_or(WRITE_PATIENCE);
             Ok(this.console().write(&data, timeout).await?)
         })?
-        .waits("close", |_, this, _| async move {
+        .async_method("close", |_, this, _| async move {
             Ok(this.console().close().await?)
         })
 }

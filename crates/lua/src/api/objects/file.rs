@@ -1,10 +1,10 @@
 //! Files that stay open: `open_file()`.
 
 use super::stream;
-use super::value::{self, as_object, here};
+use super::value::{self, as_object, call_site};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
 use provium_lab::{File, LabClone, Whence};
 
@@ -17,7 +17,7 @@ impl Object for FileObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn in_copy(&self, copy: &LabClone) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.file(&self.0))
     }
     fn describe(&self) -> String {
@@ -38,10 +38,10 @@ pub(super) enum Descriptor {
 }
 
 /// The descriptor that the argument names.
-pub(super) fn descriptor(args: &Args, index: usize) -> std::result::Result<Descriptor, Raise> {
+pub(super) fn descriptor(args: &Args, index: usize) -> std::result::Result<Descriptor, LuaError> {
     match as_object::<FileObject>(&args.value(index)) {
-        // Its number would be 0, which is somebody else's.
-        Some(file) if file.0.is_closed() => Err(Raise::argument("file is closed")),
+        // Its number would be 0, which is another file's.
+        Some(file) if file.0.is_closed() => Err(LuaError::argument("file is closed")),
         Some(file) => Ok(Descriptor::File(file.0.clone())),
         None => args
             .integer(index, "the descriptor (or file)")
@@ -52,17 +52,17 @@ pub(super) fn descriptor(args: &Args, index: usize) -> std::result::Result<Descr
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<FileObject>::new(lua)?
-        .waits("read", |lua, this, args| async move {
+        .async_method("read", |lua, this, args| async move {
             let count = args.unsigned(0, "the number of bytes")?;
             Ok(lua.create_string(this.0.read(count).await?)?)
         })?
-        .waits("read_all", |lua, this, _| async move {
+        .async_method("read_all", |lua, this, _| async move {
             Ok(lua.create_string(this.0.read_all().await?)?)
         })?
-        .waits("write", |_, this, args| async move {
+        .async_method("write", |_, this, args| async move {
             Ok(this.0.write(&args.bytes(0, "the data")?).await?)
         })?
-        .waits("seek", |_, this, args| async move {
+        .async_method("seek", |_, this, args| async move {
             let offset = args.integer(0, "the offset")?;
             let whence = match args.opt_text(1, "from where")?.as_deref() {
                 None | Some("set") => Whence::Set,
@@ -70,19 +70,19 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
                 Some("end") => Whence::End,
                 Some(other) => {
                     let text = format!("from where: is \"set\", \"cur\" or \"end\", got `{other}`");
-                    return Err(Raise::argument(text));
+                    return Err(LuaError::argument(text));
                 }
             };
             Ok(this.0.seek(offset, whence).await?)
         })?
-        .waits("tell", |_, this, _| async move { Ok(this.0.tell().await?) })?
-        .waits("fd", |_, this, _| async move { Ok(this.0.fd().await) })?
-        .waits("tail_stream", |lua, this, _| async move {
-            let (scope, site) = here(&lua);
+        .async_method("tell", |_, this, _| async move { Ok(this.0.tell().await?) })?
+        .async_method("fd", |_, this, _| async move { Ok(this.0.fd().await) })?
+        .async_method("tail_stream", |lua, this, _| async move {
+            let (scope, site) = call_site(&lua);
             let tail = this.0.tail_stream(&scope, site).await?;
             Ok(stream::value(&lua, tail)?)
         })?
-        .waits(
+        .async_method(
             "close",
             |_, this, _| async move { Ok(this.0.close().await?) },
         )?

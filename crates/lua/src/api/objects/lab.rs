@@ -3,14 +3,14 @@
 use super::fixture;
 use super::settings;
 use super::snapshot;
-use super::value::{self, as_object, here, time_left};
+use super::value::{self, as_object, call_site, time_left};
 use super::vm::{self, VmObject};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::options::list_of;
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
-use crate::engine::test_file::FileState;
+use crate::binding::raise::LuaError;
+use crate::engine::test_file::TestFileState;
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{Lab, LabClone, Member, MemberKind};
 use provium_pool::Claim;
@@ -31,7 +31,7 @@ impl Object for LabObject {
     fn subject(&self) -> String {
         format!("lab `{}`", self.0.name())
     }
-    fn in_copy(&self, copy: &LabClone) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.lab(&self.0))
     }
 }
@@ -42,8 +42,8 @@ pub(super) fn value(lua: &Lua, lab: &Lab) -> Result<Value> {
 
 /// Makes the class and `provium`.
 pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
-    let prelude = FileState::of(lua).prelude.clone();
-    let root = lua.create_function(|lua, ()| value(lua, &FileState::of(lua).lab))?;
+    let prelude = TestFileState::of(lua).prelude.clone();
+    let root = lua.create_function(|lua, ()| value(lua, &TestFileState::of(lua).lab))?;
     native.raw_set("root", root)?;
     Class::<LabObject>::new(lua)?
         .with(names)?
@@ -56,20 +56,20 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
             if this.0.is_root() {
                 return settings::assign(lua, key, value);
             }
-            Err(Raise::message(format!(
+            Err(LuaError::message(format!(
                 "a lab has no setting `{key}`; settings belong to provium"
             )))
         })?;
     lua.globals()
-        .raw_set("provium", value(lua, &FileState::of(lua).lab)?)
+        .raw_set("provium", value(lua, &TestFileState::of(lua).lab)?)
 }
 
 /// `lab.name`: the member of that name, else nil.
-fn look_up(lua: &Lua, this: &LabObject, key: &str) -> std::result::Result<Value, Raise> {
-    let (scope, _) = here(lua);
+fn look_up(lua: &Lua, this: &LabObject, key: &str) -> std::result::Result<Value, LuaError> {
+    let (scope, _) = call_site(lua);
     match this.0.lookup(&scope, key) {
         Some(member) => Ok(member_value(lua, &member)?),
-        None if LATER.contains(&key) => Err(Raise::message(format!(
+        None if LATER.contains(&key) => Err(LuaError::message(format!(
             "lab has no method `{key}` in this version"
         ))),
         None if this.0.is_root() => Ok(settings::read(lua, key)?),
@@ -88,10 +88,10 @@ fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
     class
         .method("name", |_, this, _| Ok(this.0.name().to_owned()))?
         .method("vm", |lua, this, args| {
-            let (scope, _) = here(lua);
+            let (scope, _) = call_site(lua);
             let name = args.text(0, "the name")?;
             let vm = match args.opt_text(1, "the profile")? {
-                None if args.has(2) => return Err(Raise::argument("options need a profile")),
+                None if args.has(2) => return Err(LuaError::argument("options need a profile")),
                 None => this.0.vm(&scope, &name)?,
                 Some(profile) => {
                     this.0
@@ -101,12 +101,12 @@ fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             Ok(vm::value(lua, &vm)?)
         })?
         .method("lab", |lua, this, args| {
-            let (scope, _) = here(lua);
+            let (scope, _) = call_site(lua);
             let name = args.opt_text(0, "the name")?;
             Ok(value(lua, &this.0.sub_lab(&scope, name.as_deref())?)?)
         })?
         .method("members", |lua, this, _| {
-            let (scope, _) = here(lua);
+            let (scope, _) = call_site(lua);
             let list = lua.create_table()?;
             for (index, member) in this.0.members(&scope).iter().enumerate() {
                 let entry = lua.create_table()?;
@@ -126,7 +126,7 @@ fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
 }
 
 fn names_of(lua: &Lua, this: &LabObject, kind: MemberKind) -> Vec<String> {
-    let (scope, _) = here(lua);
+    let (scope, _) = call_site(lua);
     let members = this.0.members(&scope);
     members
         .iter()
@@ -138,17 +138,17 @@ fn names_of(lua: &Lua, this: &LabObject, kind: MemberKind) -> Vec<String> {
 fn membership(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
     class
         .method("include", |lua, this, args| {
-            let (scope, _) = here(lua);
+            let (scope, _) = call_site(lua);
             let members = match args.value(0) {
                 Value::Table(list) => list_of(&list)?,
                 one => vec![one],
             };
             let members = members.iter().map(member_of);
-            let members = members.collect::<std::result::Result<_, Raise>>()?;
+            let members = members.collect::<std::result::Result<_, LuaError>>()?;
             Ok(this.0.include(&scope, members)?)
         })?
         .method("remove", |lua, this, args| {
-            let (scope, _) = here(lua);
+            let (scope, _) = call_site(lua);
             let name = match args.value(0) {
                 Value::String(name) => name.to_string_lossy(),
                 other => member_of(&other)?.name(),
@@ -157,40 +157,40 @@ fn membership(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         })
 }
 
-fn member_of(value: &Value) -> std::result::Result<Member, Raise> {
+fn member_of(value: &Value) -> std::result::Result<Member, LuaError> {
     let vm = as_object::<VmObject>(value).map(|vm| Member::Vm(vm.0));
     let member = vm.or_else(|| as_object::<LabObject>(value).map(|lab| Member::Lab(lab.0)));
-    member.ok_or_else(|| Raise::argument(format!("needs a vm or a lab, got {}", shown(value))))
+    member.ok_or_else(|| LuaError::argument(format!("needs a vm or a lab, got {}", shown(value))))
 }
 
 fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
     class
-        .waits("boot", |lua, this, _| async move {
-            let (scope, _) = here(&lua);
+        .async_method("boot", |lua, this, _| async move {
+            let (scope, _) = call_site(&lua);
             this.0.boot(&scope, time_left(&lua)).await?;
             Ok(value(&lua, &this.0)?)
         })?
-        .waits("shutdown", |lua, this, _| async move {
-            let (scope, _) = here(&lua);
+        .async_method("shutdown", |lua, this, _| async move {
+            let (scope, _) = call_site(&lua);
             Ok(this.0.shutdown(&scope).await?)
         })?
-        .waits("pause", |lua, this, _| async move {
-            let (scope, _) = here(&lua);
+        .async_method("pause", |lua, this, _| async move {
+            let (scope, _) = call_site(&lua);
             Ok(this.0.pause(&scope).await?)
         })?
-        .waits("resume", |lua, this, _| async move {
-            let (scope, _) = here(&lua);
+        .async_method("resume", |lua, this, _| async move {
+            let (scope, _) = call_site(&lua);
             Ok(this.0.resume(&scope).await?)
         })?
-        .waits("snapshot", |lua, this, args| async move {
+        .async_method("snapshot", |lua, this, args| async move {
             snapshot::take_lab(&lua, &this.0, &args).await
         })?
-        .waits("restore", |lua, this, args| async move {
+        .async_method("restore", |lua, this, args| async move {
             snapshot::restore_lab(&lua, &this.0, &args).await?;
             Ok(value(&lua, &this.0)?)
         })?
-        .waits("close", |lua, this, _| async move {
-            let (scope, _) = here(&lua);
+        .async_method("close", |lua, this, _| async move {
+            let (scope, _) = call_site(&lua);
             for member in this.0.members(&scope) {
                 if let Member::Vm(vm) = member {
                     vm.close().await?;
@@ -198,27 +198,27 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             }
             Ok(())
         })?
-        .waits("claim", |_, this, args| async move {
+        .async_method("claim", |_, this, args| async move {
             Ok(this.0.claim(claim(&args)?).await?)
         })?
-        .waits("barrier", |lua, this, args| async move {
+        .async_method("barrier", |lua, this, args| async move {
             let name = args.text(0, "the name")?;
             let count = args.unsigned(1, "the count")?;
             let timeout = args
                 .opt_duration(2, "the timeout")?
                 .unwrap_or(BARRIER_PATIENCE);
             // Tests that run side by side do not meet each other.
-            let (scope, _) = here(&lua);
-            let apart = FileState::of(&lua).settings.parallel.get();
+            let (scope, _) = call_site(&lua);
+            let apart = TestFileState::of(&lua).settings.parallel.get();
             let among = apart.then_some(&scope);
             Ok(this.0.barrier(among, &name, count, timeout).await?)
         })
 }
 
-fn claim(args: &Args) -> std::result::Result<Claim, Raise> {
+fn claim(args: &Args) -> std::result::Result<Claim, LuaError> {
     let options = args.options(0, &["memory", "cpus"])?;
     if !options.has("memory") && !options.has("cpus") {
-        return Err(Raise::argument(
+        return Err(LuaError::argument(
             "say how much: claim{memory = \"1G\", cpus = 2}",
         ));
     }

@@ -27,7 +27,7 @@ pub(super) fn value(lua: &Lua, pending: PendingSyscall, owner: String) -> Result
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<PendingObject>::new(lua)?
-        .waits("await", |lua, this, args| async move {
+        .async_method("await", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?;
             // Not back in time is something a test may ask for: nil, and it may be awaited again.
             match this.pending.wait(timeout).await? {
@@ -35,11 +35,11 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
                 None => Ok(None),
             }
         })?
-        .waits("cancel", |_, this, _| async move {
+        .async_method("cancel", |_, this, _| async move {
             this.pending.cancel().await;
             Ok(())
         })?
-        .waits("close", |_, this, _| async move {
+        .async_method("close", |_, this, _| async move {
             this.pending.cancel().await;
             Ok(())
         })?

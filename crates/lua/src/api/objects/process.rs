@@ -1,9 +1,9 @@
-//! Commands that run while the test goes on: `run_async()`.
+//! `process`: a command that runs in the background.
 
-use super::value::{self, here};
+use super::value::{self, call_site};
 use super::{result, stream};
 use crate::binding::class::{Class, Object};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
 use provium_lab::{LabClone, OutputKind, Process, ProcessStatus};
 
@@ -18,7 +18,7 @@ impl Object for ProcessObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn in_copy(&self, copy: &LabClone) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.process(&self.0))
     }
     fn describe(&self) -> String {
@@ -48,31 +48,31 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
 
 fn control(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> {
     class
-        .waits("wait", |lua, this, args| async move {
+        .async_method("wait", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?;
             if timeout.is_some_and(|timeout| timeout.is_zero()) {
                 let text = "a timeout of 0 would kill it at once; to look without waiting, use proc:status()";
-                return Err(Raise::argument(text));
+                return Err(LuaError::argument(text));
             }
             Ok(result::value(&lua, this.0.wait(timeout).await?)?)
         })?
-        .waits("kill", |_, this, args| async move {
+        .async_method("kill", |_, this, args| async move {
             Ok(this.0.kill(args.opt_signal(0)?.unwrap_or(SIGTERM)).await?)
         })?
-        .waits("signal", |_, this, args| async move {
+        .async_method("signal", |_, this, args| async move {
             let signal = args.opt_signal(0)?;
-            let signal = signal.ok_or_else(|| Raise::argument("the signal is missing"))?;
+            let signal = signal.ok_or_else(|| LuaError::argument("the signal is missing"))?;
             Ok(this.0.signal(signal).await?)
         })?
         .method("pid", |_, this, _| Ok(this.0.pid()))?
         .method("handle", |_, this, _| Ok(this.0.id().number()))?
         .method("status", |_, this, _| Ok(status(&this.0)))?
-        .waits("close", |_, this, _| async move { Ok(this.0.close().await?) })
+        .async_method("close", |_, this, _| async move { Ok(this.0.close().await?) })
 }
 
 fn outputs(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> {
     class
-        .waits("stdin_write", |_, this, args| async move {
+        .async_method("stdin_write", |_, this, args| async move {
             Ok(this.0.stdin_write(&args.bytes(0, "the data")?).await?)
         })?
         .method("close_stdin", |_, this, _| {
@@ -80,14 +80,14 @@ fn outputs(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> 
             Ok(())
         })?
         .method("stdout_stream", |lua, this, _| {
-            let (scope, site) = here(lua);
+            let (scope, site) = call_site(lua);
             Ok(stream::value(
                 lua,
                 this.0.stream(&scope, OutputKind::Stdout, site),
             )?)
         })?
         .method("stderr_stream", |lua, this, _| {
-            let (scope, site) = here(lua);
+            let (scope, site) = call_site(lua);
             Ok(stream::value(
                 lua,
                 this.0.stream(&scope, OutputKind::Stderr, site),

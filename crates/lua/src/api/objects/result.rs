@@ -2,7 +2,7 @@
 
 use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_name;
 use crate::binding::text::{self, cut};
 use mlua::{IntoLua, Lua, LuaString, Result, Value};
@@ -72,16 +72,16 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             if this.result.ok() {
                 return Ok(object(lua, this.clone())?);
             }
-            Err(Raise::message(this.complaint()))
+            Err(LuaError::message(this.complaint()))
         })?
         .finish_with(field, |_, _, key, _| {
-            Err(Raise::message(format!(
+            Err(LuaError::message(format!(
                 "a result's field `{key}` cannot be assigned"
             )))
         })
 }
 
-fn field(lua: &Lua, this: &ResultObject, key: &str) -> std::result::Result<Value, Raise> {
+fn field(lua: &Lua, this: &ResultObject, key: &str) -> std::result::Result<Value, LuaError> {
     let result = &this.result;
     let value = match key {
         "exit_code" => result.status.exit_code().into_lua(lua),
@@ -95,7 +95,7 @@ fn field(lua: &Lua, this: &ResultObject, key: &str) -> std::result::Result<Value
         "stderr_dropped" => result.stderr_dropped.into_lua(lua),
         other => {
             let hint = hint(other, FIELDS.iter().copied());
-            return Err(Raise::message(format!(
+            return Err(LuaError::message(format!(
                 "a result has no field `{other}`{hint}"
             )));
         }

@@ -2,26 +2,26 @@
 
 use crate::binding::options::unknown;
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::duration_of;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use crate::testing::{expect_file_scope, retries_of};
 use mlua::{IntoLua, Lua, Result, Value};
 
 const KNOWN: &[&str] = &["timeout", "retries", "reset_between_tests", "parallel"];
 
 /// Carries out `provium.key = value`.
-pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result<(), Raise> {
+pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result<(), LuaError> {
     if !KNOWN.contains(&key) {
         let text = unknown("setting", key, KNOWN.iter().copied());
-        return Err(Raise::message(format!("provium.{key}: {text}")));
+        return Err(LuaError::message(format!("provium.{key}: {text}")));
     }
     // A test may set the time limit of those that come after it.
     if key != "timeout" {
         expect_file_scope(lua, &format!("provium.{key} = …"))?;
     }
-    let bad = |why: String| Raise::message(format!("provium.{key}: {why}"));
-    let settings = &FileState::of(lua).settings;
+    let bad = |why: String| LuaError::message(format!("provium.{key}: {why}"));
+    let settings = &TestFileState::of(lua).settings;
     match key {
         "timeout" => settings.timeout.set(Some(duration_of(value).map_err(bad)?)),
         "reset_between_tests" => settings
@@ -40,9 +40,9 @@ fn boolean(value: &Value) -> std::result::Result<bool, String> {
     }
 }
 
-/// What a setting was set to; nil for what is no setting.
+/// The value of a setting; nil for an unknown name.
 pub(super) fn read(lua: &Lua, key: &str) -> Result<Value> {
-    let settings = &FileState::of(lua).settings;
+    let settings = &TestFileState::of(lua).settings;
     match key {
         "timeout" => settings
             .timeout

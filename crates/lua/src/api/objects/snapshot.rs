@@ -1,15 +1,15 @@
 //! Snapshots: `vm:snapshot()`, `lab:snapshot()`.
 
 use super::paths::host_path;
-use super::value::{self, as_object, here};
+use super::value::{self, as_object, call_site};
 use super::vm::VmObject;
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::text_of;
-use crate::engine::test_file::FileState;
-use crate::fixture::{note_file, note_written};
+use crate::engine::test_file::TestFileState;
+use crate::fixture::{record_read, record_write};
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result, Value};
 use provium_lab::{BuildOutput, Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot};
@@ -58,7 +58,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
 /// `vm:snapshot()` and `vm:restore()`.
 pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
-        .waits("snapshot", |lua, this, args| async move {
+        .async_method("snapshot", |lua, this, args| async move {
             let place = place(&lua, &args)?;
             let taken = this.0.snapshot(place.as_deref()).await?;
             if place.is_none() {
@@ -68,7 +68,7 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
                 SnapshotObject(taken.clone())
             })?)
         })?
-        .waits("restore", |lua, this, args| async move {
+        .async_method("restore", |lua, this, args| async move {
             match as_object::<SnapshotObject>(&args.value(0)) {
                 Some(snapshot) => this.0.restore(&snapshot.0).await?,
                 None => {
@@ -85,8 +85,8 @@ pub(super) async fn take_lab(
     lua: &Lua,
     lab: &Lab,
     args: &Args,
-) -> std::result::Result<Value, Raise> {
-    let (scope, _) = here(lua);
+) -> std::result::Result<Value, LuaError> {
+    let (scope, _) = call_site(lua);
     let place = place(lua, args)?;
     let taken = lab.snapshot(&scope, place.as_deref()).await?;
     if place.is_none() {
@@ -103,8 +103,8 @@ pub(super) async fn restore_lab(
     lua: &Lua,
     lab: &Lab,
     args: &Args,
-) -> std::result::Result<(), Raise> {
-    let (scope, _) = here(lua);
+) -> std::result::Result<(), LuaError> {
+    let (scope, _) = call_site(lua);
     match as_object::<LabSnapshotObject>(&args.value(0)) {
         Some(snapshot) => Ok(lab.restore(&scope, &snapshot.0).await?),
         None => {
@@ -122,19 +122,19 @@ pub(crate) fn taken_from(value: &Value) -> Option<BuildOutput> {
     })
 }
 
-fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, Raise> {
+fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, LuaError> {
     let path = args.opt_text(0, "the folder")?;
     let folder = path.map(|path| host_path(lua, &path));
     if let Some(folder) = &folder {
-        note_written(lua, &folder.join(SNAPSHOT_SEAL));
+        record_write(lua, &folder.join(SNAPSHOT_SEAL));
     }
     Ok(folder)
 }
 
-/// Collects Lua's garbage when snapshots of many bytes were taken since the last time: to Lua, one that
-/// nobody holds any more is a few bytes, and no reason to collect.
+/// Collects Lua's garbage once the snapshots since the last collection have many bytes. To Lua an unreachable
+/// snapshot is a few bytes, which are not a reason to collect.
 fn relieve(lua: &Lua, bytes: u64) {
-    let taken = &FileState::of(lua).snapshot_bytes;
+    let taken = &TestFileState::of(lua).snapshot_bytes;
     taken.set(taken.get().saturating_add(bytes));
     if taken.get() < COLLECT_AFTER {
         return;
@@ -147,16 +147,16 @@ fn relieve(lua: &Lua, bytes: u64) {
 }
 
 /// The folder of a snapshot that another run may have taken.
-fn saved_before(lua: &Lua, args: &Args) -> std::result::Result<Utf8PathBuf, Raise> {
+fn saved_before(lua: &Lua, args: &Args) -> std::result::Result<Utf8PathBuf, LuaError> {
     let given = args.value(0);
     let path = text_of(&given).map_err(|_| {
-        Raise::argument(format!(
+        LuaError::argument(format!(
             "needs a snapshot or the path of its folder, got {}",
             shown(&given)
         ))
     })?;
     let folder = host_path(lua, &path);
     // No two snapshots have the same file of this name.
-    note_file(lua, &folder.join(SNAPSHOT_SEAL));
+    record_read(lua, &folder.join(SNAPSHOT_SEAL));
     Ok(folder)
 }

@@ -4,7 +4,7 @@ use super::value;
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 use provium_lab::ByteStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,33 +38,33 @@ pub(super) fn value(lua: &Lua, stream: ByteStream) -> Result<Value> {
 pub(super) fn install(lua: &Lua) -> Result<()> {
     let find: Function = lua.globals().get::<Table>("string")?.get("find")?;
     Class::<StreamObject>::new(lua)?
-        .waits("next", |lua, this, args| async move {
+        .async_method("next", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
             let piece = this.0.next(timeout).await?;
             Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
         })?
-        .waits("read_until", |lua, this, args| async move {
+        .async_method("read_until", |lua, this, args| async move {
             let (text, timeout) = wanted(&args)?;
             let matched = this.0.read_until(&text, timeout).await?;
             Ok(lua.create_string(matched)?)
         })?
-        .waits("expect", |_, this, args| async move {
+        .async_method("expect", |_, this, args| async move {
             let (text, timeout) = wanted(&args)?;
             this.0.expect(&text, timeout).await?;
             Ok(())
         })?
-        .waits("expect_match", move |lua, this, args| {
+        .async_method("expect_match", move |lua, this, args| {
             let find = find.clone();
             async move { expect_match(&lua, &this.0, &find, &args).await }
         })?
-        .waits("drain", |lua, this, args| async move {
+        .async_method("drain", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
             let pieces = this.0.drain(timeout).await?;
             let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
             Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
         })?
         .method("eof", |_, this, _| Ok(this.0.eof()))?
-        .waits(
+        .async_method(
             "close",
             |_, this, _| async move { Ok(this.0.close().await?) },
         )?
@@ -77,7 +77,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         .finish()
 }
 
-fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), Raise> {
+fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
     Ok((
         args.text_to_find(0)?,
         args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE),
@@ -86,18 +86,18 @@ fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), Raise> {
 
 /// Waits for a Lua pattern; returns its captures, or what it matched.
 ///
-/// The pattern must be tried on this thread, where Lua is; so the stream is asked for a copy of what
-/// it holds when that has grown, and told what to consume once the pattern matches.
+/// The pattern must be tried on this thread, where Lua is; so it is tried on a copy of what the
+/// stream holds, whenever that has grown, and the stream is asked to consume text once the pattern matches.
 ///
 /// A pattern has to be tried on all that is held each time, since more text can change where it matches.
-/// So it is tried when the text has grown by half, or when no more is there at the moment. After a try in
-/// vain text is taken in for longer than the try took, and the file's other tasks have the thread.
+/// So it is tried when the text has grown by half, or when no more is there at the moment. After a failed
+/// try text is received for longer than the try took, and the file's other tasks have the thread.
 async fn expect_match(
     lua: &Lua,
     stream: &ByteStream,
     find: &Function,
     args: &Args,
-) -> std::result::Result<MultiValue, Raise> {
+) -> std::result::Result<MultiValue, LuaError> {
     let pattern = args.value(0);
     let shown_pattern = args.bytes(0, "the pattern")?;
     let shown_pattern = String::from_utf8_lossy(&shown_pattern).into_owned();
@@ -137,7 +137,7 @@ async fn expect_match(
     }
 }
 
-/// Whether to try the pattern on `now` bytes after it was tried in vain on fewer.
+/// Whether to try the pattern on `now` bytes after it did not match fewer.
 fn is_worth_a_try(tried: Option<usize>, now: usize, quiet: bool) -> bool {
     match tried {
         None => quiet || now >= FIRST_TRY,
@@ -152,12 +152,12 @@ fn try_pattern(
     find: &Function,
     held: &[u8],
     pattern: &Value,
-) -> std::result::Result<Option<(usize, MultiValue)>, Raise> {
+) -> std::result::Result<Option<(usize, MultiValue)>, LuaError> {
     let mut found: MultiValue =
         find.call((lua.create_string(held)?, pattern))
             .map_err(|error| {
                 let why = crate::engine::failure::Failure::from(error).message;
-                Raise::argument(format!(
+                LuaError::argument(format!(
                     "the pattern {}: {}",
                     shown(pattern),
                     why.lines().next().unwrap_or("")

@@ -1,12 +1,12 @@
 //! What `vm` and `worker` share: commands and opened things. Paths are in `paths`, raw syscalls in
 //! `syscall`, batches in `batch`.
 
-use super::command::{self, Manner};
-use super::value::here;
+use super::command::{self, RunMode};
+use super::value::call_site;
 use super::{batch, file, paths, process, result, stream, syscall};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{Result, Value};
 use provium_lab::{OpenMode, Surface, TailStart};
 
@@ -28,14 +28,14 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
 
 fn commands<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
     class
-        .waits("run", |lua, this, args| async move {
-            let (spec, timeout) = command::read(&args, Manner::Foreground)?;
+        .async_method("run", |lua, this, args| async move {
+            let (spec, timeout) = command::read(&args, RunMode::Foreground)?;
             let ran = this.surface().run(spec, timeout).await?;
             Ok(result::value(&lua, ran)?)
         })?
-        .waits("run_async", |lua, this, args| async move {
-            let (scope, _) = here(&lua);
-            let (spec, _) = command::read(&args, Manner::Background)?;
+        .async_method("run_async", |lua, this, args| async move {
+            let (scope, _) = call_site(&lua);
+            let (spec, _) = command::read(&args, RunMode::Background)?;
             let process = this.surface().run_async(&scope, spec).await?;
             Ok(process::value(&lua, process)?)
         })
@@ -43,8 +43,8 @@ fn commands<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
 
 fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
     class
-        .waits("open_file", |lua, this, args| async move {
-            let (scope, _) = here(&lua);
+        .async_method("open_file", |lua, this, args| async move {
+            let (scope, _) = call_site(&lua);
             let path = args.path(0, "the path")?;
             let opened = this
                 .surface()
@@ -52,15 +52,15 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
                 .await?;
             Ok(file::value(&lua, opened)?)
         })?
-        .waits("tail_file", |lua, this, args| async move {
-            let (scope, site) = here(&lua);
+        .async_method("tail_file", |lua, this, args| async move {
+            let (scope, site) = call_site(&lua);
             let path = args.path(0, "the path")?;
             let start = tail_start(&args)?;
             let tail = this.surface().tail_file(&scope, &path, start, site).await?;
             Ok(stream::value(&lua, tail)?)
         })?
-        .waits("fd_stream", |lua, this, args| async move {
-            let (scope, site) = here(&lua);
+        .async_method("fd_stream", |lua, this, args| async move {
+            let (scope, site) = call_site(&lua);
             let number = match file::descriptor(&args, 0)? {
                 // Of the worker (or VM) that opened it, whichever is asked.
                 file::Descriptor::File(file) => {
@@ -73,7 +73,7 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
                 .ok()
                 .filter(|fd| *fd >= 0)
                 .ok_or_else(|| {
-                    Raise::argument(format!(
+                    LuaError::argument(format!(
                         "the descriptor (or file): {number} is out of range"
                     ))
                 })?;
@@ -82,7 +82,7 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })
 }
 
-fn open_mode(args: &Args) -> std::result::Result<OpenMode, Raise> {
+fn open_mode(args: &Args) -> std::result::Result<OpenMode, LuaError> {
     let known = [
         "read",
         "write",
@@ -104,7 +104,7 @@ fn open_mode(args: &Args) -> std::result::Result<OpenMode, Raise> {
     })
 }
 
-fn tail_start(args: &Args) -> std::result::Result<TailStart, Raise> {
+fn tail_start(args: &Args) -> std::result::Result<TailStart, LuaError> {
     let options = args.options(1, &["start"])?;
     match options.value("start") {
         None => Ok(TailStart::End),
@@ -114,7 +114,7 @@ fn tail_start(args: &Args) -> std::result::Result<TailStart, Raise> {
             other => {
                 let text =
                     format!("option `start`: is \"end\", \"beginning\" or a number, got `{other}`");
-                Err(Raise::argument(text))
+                Err(LuaError::argument(text))
             }
         },
         Some(value) => {

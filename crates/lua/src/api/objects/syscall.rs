@@ -1,14 +1,14 @@
 //! Raw syscalls: the numbers-only form, the table form with buffers, and `ioctl`.
 
 use super::surface::HasSurface;
-use super::value::here;
+use super::value::call_site;
 use super::{file, pending};
 use crate::api::globals::syscall_number;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::options::Options;
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::{bytes_of, integer_of};
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{Buffer, Link, Syscall, SyscallResult, errno};
@@ -17,7 +17,7 @@ use provium_lab::{Buffer, Link, Syscall, SyscallResult, errno};
 const SYS_IOCTL: i64 = 16;
 /// Arguments a syscall has.
 const SLOTS: usize = 6;
-/// Alignment of buffers, where nobody asks for more.
+/// Alignment of buffers by default.
 const ALIGN: u32 = 16;
 /// Greatest alignment.
 const MAX_ALIGN: u32 = 1024 * 1024;
@@ -27,18 +27,18 @@ const POINTER: u64 = 8;
 /// Adds the raw calls.
 pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
     class
-        .waits("syscall", |lua, this, args| async move {
+        .async_method("syscall", |lua, this, args| async move {
             let (call, syscall) = (named("syscall", &args), read(&args)?);
             let result = this.surface().syscall(call, syscall).await?;
             Ok(table(&lua, &result)?)
         })?
-        .waits("syscall_async", |lua, this, args| async move {
+        .async_method("syscall_async", |lua, this, args| async move {
             let (call, syscall) = (named("syscall_async", &args), read(&args)?);
-            let (scope, _) = here(&lua);
+            let (scope, _) = call_site(&lua);
             let pending = this.surface().syscall_async(&scope, call, syscall).await?;
             Ok(pending::value(&lua, pending, this.subject())?)
         })?
-        .waits("ioctl", |lua, this, args| async move {
+        .async_method("ioctl", |lua, this, args| async move {
             let mut syscall = read_ioctl(&args)?;
             let mut surface = this.surface();
             match file::descriptor(&args, 0)? {
@@ -54,7 +54,7 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             let result = surface.syscall(call, syscall).await?;
             Ok(ioctl_table(&lua, &result, args.value(2))?)
         })?
-        .waits("read_mem", |lua, this, args| async move {
+        .async_method("read_mem", |lua, this, args| async move {
             let address = args.integer(0, "the address")?.cast_unsigned();
             let len = args.unsigned(1, "the length")?;
             match this.surface().read_memory(address, len).await? {
@@ -62,7 +62,7 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
                 Err(errno) => Ok((Value::Nil, Some(errno))),
             }
         })?
-        .waits("write_mem", |_, this, args| async move {
+        .async_method("write_mem", |_, this, args| async move {
             let address = args.integer(0, "the address")?.cast_unsigned();
             let bytes = args.bytes(1, "the bytes")?;
             match this.surface().write_memory(address, bytes).await? {
@@ -78,7 +78,7 @@ fn named(method: &str, args: &Args) -> String {
 }
 
 /// The syscall that the arguments ask for.
-pub(super) fn read(args: &Args) -> std::result::Result<Syscall, Raise> {
+pub(super) fn read(args: &Args) -> std::result::Result<Syscall, LuaError> {
     let nr = match args.value(0) {
         Value::String(name) => syscall_number(&name.to_string_lossy())?,
         _ => args.integer(0, "the number (or name)")?,
@@ -94,7 +94,7 @@ pub(super) fn read(args: &Args) -> std::result::Result<Syscall, Raise> {
     match args.value(1) {
         Value::Table(form) => {
             if args.has(2) {
-                return Err(Raise::argument(
+                return Err(LuaError::argument(
                     "the table form takes nothing after the table",
                 ));
             }
@@ -111,29 +111,29 @@ pub(super) fn read(args: &Args) -> std::result::Result<Syscall, Raise> {
     Ok(syscall)
 }
 
-fn slots(values: &[Value]) -> std::result::Result<[i64; SLOTS], Raise> {
+fn slots(values: &[Value]) -> std::result::Result<[i64; SLOTS], LuaError> {
     if values.len() > SLOTS {
         let text = format!(
             "a syscall has at most {SLOTS} arguments, got {}",
             values.len()
         );
-        return Err(Raise::argument(text));
+        return Err(LuaError::argument(text));
     }
     let mut slots = [0; SLOTS];
     for (index, (slot, value)) in slots.iter_mut().zip(values).enumerate() {
         *slot = integer_of(value)
-            .map_err(|why| Raise::argument(format!("argument {}: {why}", index + 1)))?;
+            .map_err(|why| LuaError::argument(format!("argument {}: {why}", index + 1)))?;
     }
     Ok(slots)
 }
 
-/// A list in which nil may stand: keys 1 to the greatest. A nil is 0 where a number is wanted.
-fn sparse(table: &Table) -> std::result::Result<Vec<Value>, Raise> {
+/// A list that may contain nil: keys 1 to the greatest. A nil is 0 where a number is expected.
+fn sparse(table: &Table) -> std::result::Result<Vec<Value>, LuaError> {
     let mut values = Vec::new();
     for pair in table.pairs::<Value, Value>() {
         let (key, value) = pair?;
         let Some(index) = key.as_usize().filter(|index| (1..=1 << 20).contains(index)) else {
-            return Err(Raise::argument(format!(
+            return Err(LuaError::argument(format!(
                 "a list has no key {}",
                 shown(&key)
             )));
@@ -146,18 +146,18 @@ fn sparse(table: &Table) -> std::result::Result<Vec<Value>, Raise> {
     Ok(values)
 }
 
-fn buffers(options: &Options) -> std::result::Result<Vec<Buffer>, Raise> {
+fn buffers(options: &Options) -> std::result::Result<Vec<Buffer>, LuaError> {
     let list = options.list("bufs")?.unwrap_or_default();
     let one = |(index, value): (usize, &Value)| {
-        buffer(value).map_err(|raise| Raise::argument(format!("bufs[{}]: {raise}", index + 1)))
+        buffer(value).map_err(|raise| LuaError::argument(format!("bufs[{}]: {raise}", index + 1)))
     };
     list.iter().enumerate().map(one).collect()
 }
 
 /// A buffer: a string (sent and returned), `{out = n}`, `{inp = s}`, or `{s, align = n}`.
-fn buffer(value: &Value) -> std::result::Result<Buffer, Raise> {
+fn buffer(value: &Value) -> std::result::Result<Buffer, LuaError> {
     let Value::Table(form) = value else {
-        let content = bytes_of(value).map_err(Raise::argument)?;
+        let content = bytes_of(value).map_err(LuaError::argument)?;
         return Ok(Buffer {
             len: content.len() as u64,
             content,
@@ -177,20 +177,20 @@ fn buffer(value: &Value) -> std::result::Result<Buffer, Raise> {
             Ok(align) if align.is_power_of_two() && align <= MAX_ALIGN => align.max(ALIGN),
             _ => {
                 let text = format!("align: a power of two up to {MAX_ALIGN}, got {align}");
-                return Err(Raise::argument(text));
+                return Err(LuaError::argument(text));
             }
         },
     };
     let data = match positional {
         Value::Nil => options.bytes("data")?,
-        value => Some(bytes_of(&value).map_err(Raise::argument)?),
+        value => Some(bytes_of(&value).map_err(LuaError::argument)?),
     };
     let (content, len, returned) = match (options.size("out")?, options.bytes("inp")?, data) {
         (Some(len), None, None) => (Vec::new(), len, true),
         (None, Some(content), None) => (content.clone(), content.len() as u64, false),
         (None, None, Some(content)) => (content.clone(), content.len() as u64, true),
         _ => {
-            return Err(Raise::argument(
+            return Err(LuaError::argument(
                 "give one of a string, `out`, `inp` and `data`",
             ));
         }
@@ -203,7 +203,7 @@ fn buffer(value: &Value) -> std::result::Result<Buffer, Raise> {
     })
 }
 
-fn pointers(options: &Options, buffers: usize) -> std::result::Result<Vec<i8>, Raise> {
+fn pointers(options: &Options, buffers: usize) -> std::result::Result<Vec<i8>, LuaError> {
     let Some(list) = options.table("ptrs")? else {
         return Ok(Vec::new());
     };
@@ -212,15 +212,15 @@ fn pointers(options: &Options, buffers: usize) -> std::result::Result<Vec<i8>, R
         let (key, value) = pair?;
         let index = key.as_usize().filter(|index| (1..=buffers).contains(index));
         let index = index.ok_or_else(|| {
-            Raise::argument(format!("ptrs[{}]: there are {buffers} bufs", shown(&key)))
+            LuaError::argument(format!("ptrs[{}]: there are {buffers} bufs", shown(&key)))
         })?;
-        let slot =
-            integer_of(&value).map_err(|why| Raise::argument(format!("ptrs[{index}]: {why}")))?;
+        let slot = integer_of(&value)
+            .map_err(|why| LuaError::argument(format!("ptrs[{index}]: {why}")))?;
         let slot = match i8::try_from(slot) {
             Ok(slot @ 0..=5) => slot,
             _ => {
-                let text = format!("ptrs[{index}]: {slot} is no argument slot (0 to 5)");
-                return Err(Raise::argument(text));
+                let text = format!("ptrs[{index}]: {slot} is not an argument slot (0 to 5)");
+                return Err(LuaError::argument(text));
             }
         };
         if let Some(other) = slots.iter().position(|taken| *taken == slot) {
@@ -228,25 +228,25 @@ fn pointers(options: &Options, buffers: usize) -> std::result::Result<Vec<i8>, R
                 "ptrs[{index}]: slot {slot} has the address of bufs[{}]",
                 other + 1
             );
-            return Err(Raise::argument(text));
+            return Err(LuaError::argument(text));
         }
         slots[index - 1] = slot;
     }
     Ok(slots)
 }
 
-fn nested(options: &Options, buffers: &[Buffer]) -> std::result::Result<Vec<Link>, Raise> {
+fn nested(options: &Options, buffers: &[Buffer]) -> std::result::Result<Vec<Link>, LuaError> {
     let list = options.list("nested")?.unwrap_or_default();
     let one = |(index, value): (usize, &Value)| {
         link(value, buffers)
-            .map_err(|raise| Raise::argument(format!("nested[{}]: {raise}", index + 1)))
+            .map_err(|raise| LuaError::argument(format!("nested[{}]: {raise}", index + 1)))
     };
     list.iter().enumerate().map(one).collect()
 }
 
-fn link(value: &Value, buffers: &[Buffer]) -> std::result::Result<Link, Raise> {
+fn link(value: &Value, buffers: &[Buffer]) -> std::result::Result<Link, LuaError> {
     let Value::Table(form) = value else {
-        return Err(Raise::argument(format!(
+        return Err(LuaError::argument(format!(
             "must be a table, got {}",
             shown(value)
         )));
@@ -262,11 +262,11 @@ fn link(value: &Value, buffers: &[Buffer]) -> std::result::Result<Link, Raise> {
     {
         let text =
             format!("offset {offset}: a pointer does not fit into the parent's {parent_len} bytes");
-        return Err(Raise::argument(text));
+        return Err(LuaError::argument(text));
     }
     if child_offset > child_len {
         let text = format!("child_offset {child_offset} is past the child's {child_len} bytes");
-        return Err(Raise::argument(text));
+        return Err(LuaError::argument(text));
     }
     Ok(Link {
         parent,
@@ -280,17 +280,17 @@ fn buffer_index(
     options: &Options,
     key: &str,
     buffers: &[Buffer],
-) -> std::result::Result<(u32, u64), Raise> {
+) -> std::result::Result<(u32, u64), LuaError> {
     let number = options
         .integer(key)?
-        .ok_or_else(|| Raise::argument(format!("`{key}` is missing")))?;
+        .ok_or_else(|| LuaError::argument(format!("`{key}` is missing")))?;
     let index = usize::try_from(number)
         .ok()
         .and_then(|number| number.checked_sub(1));
     let buffer = index.and_then(|index| buffers.get(index));
     match (buffer, u32::try_from(number)) {
         (Some(buffer), Ok(number)) => Ok((number - 1, buffer.len)),
-        _ => Err(Raise::argument(format!(
+        _ => Err(LuaError::argument(format!(
             "{key} {number}: there are {} bufs",
             buffers.len()
         ))),
@@ -299,7 +299,7 @@ fn buffer_index(
 
 /// `ioctl(fd, cmd, data?, {bufs=, ptr_offsets=})`: the data is the third argument, a number as it is
 /// and a string by its address; `ptr_offsets[i]` says where in it the address of `bufs[i]` goes.
-fn read_ioctl(args: &Args) -> std::result::Result<Syscall, Raise> {
+fn read_ioctl(args: &Args) -> std::result::Result<Syscall, LuaError> {
     let command = args.integer(1, "the command")?;
     let mut syscall = Syscall {
         nr: SYS_IOCTL,
@@ -320,7 +320,7 @@ fn read_ioctl(args: &Args) -> std::result::Result<Syscall, Raise> {
     }
     let inner = buffers(&options)?;
     if !inner.is_empty() && syscall.buffers.is_empty() {
-        return Err(Raise::argument("`bufs` needs data that points to them"));
+        return Err(LuaError::argument("`bufs` needs data that points to them"));
     }
     let offsets = options.list("ptr_offsets")?.unwrap_or_default();
     if offsets.len() != inner.len() {
@@ -328,10 +328,10 @@ fn read_ioctl(args: &Args) -> std::result::Result<Syscall, Raise> {
             "`ptr_offsets` needs one entry for each of the {} bufs",
             inner.len()
         );
-        return Err(Raise::argument(text));
+        return Err(LuaError::argument(text));
     }
     for (index, (buffer, offset)) in inner.into_iter().zip(&offsets).enumerate() {
-        let bad = |why: String| Raise::argument(format!("ptr_offsets[{}]: {why}", index + 1));
+        let bad = |why: String| LuaError::argument(format!("ptr_offsets[{}]: {why}", index + 1));
         let number = integer_of(offset).map_err(bad)?;
         let len = syscall.buffers.first().map_or(0, |data| data.len);
         let offset = u64::try_from(number)

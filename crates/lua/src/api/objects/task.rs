@@ -1,11 +1,11 @@
 //! Task objects: what `co.spawn` returns.
 
-use crate::binding::class::{Class, Object, object, raw_function, waiting_function};
-use crate::binding::raise::Raise;
+use crate::binding::class::{Class, Object, async_function, object, raw_function};
+use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::engine::drive::drive_spawned;
 use crate::engine::task::{Task, TaskState};
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Result, Table, Value};
 use provium_units::format_duration;
 use std::rc::Rc;
@@ -41,7 +41,7 @@ fn status(task: &Task) -> &'static str {
 
 /// Makes the class, and what the prelude's part of it calls.
 pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
-    let prelude = FileState::of(lua).prelude.clone();
+    let prelude = TestFileState::of(lua).prelude.clone();
     Class::<TaskObject>::new(lua)?
         .lua_method("join", &prelude.method("join")?)?
         .method("cancel", |_, task, _| {
@@ -58,13 +58,13 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
         "spawn",
         raw_function(lua, "co.spawn", |lua, args| spawn(lua, args.values()))?,
     )?;
-    let join = waiting_function(lua, "task:join", true, |lua, args| async move {
+    let join = async_function(lua, "task:join", true, |lua, args| async move {
         let task = task_of(&args.value(0))?;
         let timeout = args.opt_duration(1, "the timeout")?;
         join(&lua, &task, timeout).await
     })?;
     native.raw_set("join", join)?;
-    let join_all = waiting_function(lua, "parallel", true, |lua, args| async move {
+    let join_all = async_function(lua, "parallel", true, |lua, args| async move {
         let tasks: Vec<_> = args
             .values()
             .iter()
@@ -76,13 +76,13 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
 }
 
 /// `spawn(fn, ...)`.
-fn spawn(lua: &Lua, values: &[Value]) -> std::result::Result<Value, Raise> {
+fn spawn(lua: &Lua, values: &[Value]) -> std::result::Result<Value, LuaError> {
     let [Value::Function(function), rest @ ..] = values else {
-        return Err(Raise::argument("must be given a function"));
+        return Err(LuaError::argument("must be given a function"));
     };
     let parent = Task::current();
     let parent =
-        parent.ok_or_else(|| Raise::argument("tasks are started in tests and files only"))?;
+        parent.ok_or_else(|| LuaError::argument("tasks are started in tests and files only"))?;
     let task = parent.child(stack::place(lua));
     let arguments = MultiValue::from_iter(rest.iter().cloned());
     start(lua, &task, function.clone(), arguments)?;
@@ -95,10 +95,10 @@ pub(crate) fn start(
     task: &Rc<Task>,
     function: Function,
     arguments: MultiValue,
-) -> std::result::Result<(), Raise> {
-    let state = FileState::of(lua);
+) -> std::result::Result<(), LuaError> {
+    let state = TestFileState::of(lua);
     let tasks = match &task.run {
-        Some(run) if run.ended.get() => return Err(Raise::argument("the test has ended")),
+        Some(run) if run.ended.get() => return Err(LuaError::argument("the test has ended")),
         Some(run) => &run.tasks,
         None => &state.tasks,
     };
@@ -107,7 +107,7 @@ pub(crate) fn start(
         tasks.retain(|task| !task.is_settled());
     }
     if tasks.len() >= MAX_TASKS {
-        return Err(Raise::argument(format!(
+        return Err(LuaError::argument(format!(
             "there are {MAX_TASKS} tasks already that have not ended"
         )));
     }
@@ -117,7 +117,7 @@ pub(crate) fn start(
     Ok(())
 }
 
-fn task_of(value: &Value) -> std::result::Result<Rc<Task>, Raise> {
+fn task_of(value: &Value) -> std::result::Result<Rc<Task>, LuaError> {
     let task = match value {
         Value::UserData(userdata) => userdata
             .borrow::<TaskObject>()
@@ -125,22 +125,22 @@ fn task_of(value: &Value) -> std::result::Result<Rc<Task>, Raise> {
             .map(|task| Rc::clone(&task.0)),
         _ => None,
     };
-    task.ok_or_else(|| Raise::argument("needs a task before its arguments (call it with `:`)"))
+    task.ok_or_else(|| LuaError::argument("needs a task before its arguments (call it with `:`)"))
 }
 
 async fn join(
     lua: &Lua,
     task: &Rc<Task>,
     timeout: Option<std::time::Duration>,
-) -> std::result::Result<MultiValue, Raise> {
+) -> std::result::Result<MultiValue, LuaError> {
     if Task::current().is_some_and(|current| Rc::ptr_eq(&current, task)) {
-        return Err(Raise::argument("a task cannot wait for itself"));
+        return Err(LuaError::argument("a task cannot wait for itself"));
     }
     match timeout {
         None => task.ended().await,
         Some(limit) => {
             if tokio::time::timeout(limit, task.ended()).await.is_err() {
-                return Err(Raise::argument(format!(
+                return Err(LuaError::argument(format!(
                     "not done within {}",
                     format_duration(limit)
                 )));
@@ -151,7 +151,7 @@ async fn join(
 }
 
 /// `true` and the results, or `false` and the error.
-pub(crate) fn outcome(lua: &Lua, task: &Task) -> std::result::Result<MultiValue, Raise> {
+pub(crate) fn outcome(lua: &Lua, task: &Task) -> std::result::Result<MultiValue, LuaError> {
     match task.state() {
         TaskState::Returned(mut values) => {
             values.push_front(Value::Boolean(true));
@@ -165,7 +165,9 @@ pub(crate) fn outcome(lua: &Lua, task: &Task) -> std::result::Result<MultiValue,
             };
             Ok((false, value).into_lua_multi(lua)?)
         }
-        TaskState::Cancelled | TaskState::Running => Err(Raise::argument("the task was cancelled")),
+        TaskState::Cancelled | TaskState::Running => {
+            Err(LuaError::argument("the task was cancelled"))
+        }
     }
 }
 
@@ -181,7 +183,7 @@ impl Drop for StopAll<'_> {
 }
 
 /// Waits for all, or for the first that fails: then the others are ended, and its error is the result.
-async fn join_all(lua: &Lua, tasks: &[Rc<Task>]) -> std::result::Result<MultiValue, Raise> {
+async fn join_all(lua: &Lua, tasks: &[Rc<Task>]) -> std::result::Result<MultiValue, LuaError> {
     let _stop = StopAll(tasks);
     let mut open: Vec<_> = tasks.iter().map(|task| Box::pin(task.ended())).collect();
     let first_bad = std::future::poll_fn(|context| {

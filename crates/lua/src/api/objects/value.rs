@@ -3,7 +3,7 @@
 use crate::binding::class::{Object, object, object_in};
 use crate::binding::stack;
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::{Lua, Result, Value};
 use provium_lab::{ResourceId, Scope, Site};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The Lua value of the resource `id`. One resource may have values of several classes (a VM has a
 /// console and a clock).
 pub(super) fn of<T: Object>(lua: &Lua, id: ResourceId, make: impl FnOnce() -> T) -> Result<Value> {
-    let state = FileState::of(lua);
+    let state = TestFileState::of(lua);
     let key = format!("{} {id}", T::CLASS);
     match state.values.raw_get::<Value>(key.as_str())? {
         Value::Nil => {
@@ -24,8 +24,8 @@ pub(super) fn of<T: Object>(lua: &Lua, id: ResourceId, make: impl FnOnce() -> T)
 }
 
 /// The scope that what is made now belongs to, and the author's line that makes it.
-pub(super) fn here(lua: &Lua) -> (Scope, Site) {
-    let state = FileState::of(lua);
+pub(super) fn call_site(lua: &Lua) -> (Scope, Site) {
+    let state = TestFileState::of(lua);
     let site = stack::place(lua).unwrap_or_else(|| Site {
         file: state.display.clone(),
         line: 1,
@@ -37,7 +37,7 @@ pub(super) fn here(lua: &Lua) -> (Scope, Site) {
 pub(super) fn time_left(lua: &Lua) -> Option<Duration> {
     match Task::current() {
         Some(task) => task.deadline.left(),
-        None => FileState::of(lua).deadline.left(),
+        None => TestFileState::of(lua).deadline.left(),
     }
 }
 

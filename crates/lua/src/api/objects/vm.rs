@@ -4,7 +4,7 @@ use super::surface::{self, HasSurface};
 use super::{clock, console, snapshot, value, vm_options, worker};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{LabClone, Surface, Vm, VmOptions, VmStats};
 
@@ -17,7 +17,7 @@ impl Object for VmObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn in_copy(&self, copy: &LabClone) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.vm(&self.0))
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
 }
 
 /// The options in the argument at `index`; none there: all by default.
-pub(super) fn options(args: &Args, index: usize) -> std::result::Result<VmOptions, Raise> {
+pub(super) fn options(args: &Args, index: usize) -> std::result::Result<VmOptions, LuaError> {
     if !args.has(index) {
         return Ok(VmOptions::default());
     }
@@ -54,34 +54,34 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
 
 fn lifecycle(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
-        .waits("boot", |lua, this, args| async move {
+        .async_method("boot", |lua, this, args| async move {
             let left = value::time_left(&lua);
             this.0.boot_within(options(&args, 0)?, left).await?;
             Ok(value(&lua, &this.0)?)
         })?
-        .waits(
+        .async_method(
             "pause",
             |_, this, _| async move { Ok(this.0.pause().await?) },
         )?
-        .waits(
+        .async_method(
             "resume",
             |_, this, _| async move { Ok(this.0.resume().await?) },
         )?
-        .waits("shutdown", |_, this, _| async move {
+        .async_method("shutdown", |_, this, _| async move {
             Ok(this.0.shutdown().await?)
         })?
-        .waits(
+        .async_method(
             "reset",
             |_, this, _| async move { Ok(this.0.reset().await?) },
         )?
-        .waits("power_button", |_, this, _| async move {
+        .async_method("power_button", |_, this, _| async move {
             Ok(this.0.power_button().await?)
         })?
-        .waits(
+        .async_method(
             "wakeup",
             |_, this, _| async move { Ok(this.0.wakeup().await?) },
         )?
-        .waits(
+        .async_method(
             "close",
             |_, this, _| async move { Ok(this.0.close().await?) },
         )
@@ -98,11 +98,11 @@ fn facts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .method("open_stream_count", |_, this, _| {
             Ok(this.0.open_stream_count())
         })?
-        .waits("uptime", |_, this, _| async move {
+        .async_method("uptime", |_, this, _| async move {
             Ok(this.0.uptime().await?.as_secs_f64())
         })?
-        .waits("gdb", |_, this, _| async move { Ok(this.0.gdb().await?) })?
-        .waits("stats", |lua, this, _| async move {
+        .async_method("gdb", |_, this, _| async move { Ok(this.0.gdb().await?) })?
+        .async_method("stats", |lua, this, _| async move {
             Ok(stats_table(&lua, &this.0.stats().await?)?)
         })
 }
@@ -110,13 +110,13 @@ fn facts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
 fn parts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
         .method("console", |lua, this, _| {
-            Ok::<Value, Raise>(console::value(lua, &this.0)?)
+            Ok::<Value, LuaError>(console::value(lua, &this.0)?)
         })?
         .method("clock", |lua, this, _| {
-            Ok::<Value, Raise>(clock::value(lua, &this.0)?)
+            Ok::<Value, LuaError>(clock::value(lua, &this.0)?)
         })?
-        .waits("spawn_worker", |lua, this, args| async move {
-            let (scope, _) = value::here(&lua);
+        .async_method("spawn_worker", |lua, this, args| async move {
+            let (scope, _) = value::call_site(&lua);
             let worker = this.0.spawn_worker(&scope, worker::spec(&args)?).await?;
             Ok(worker::value(&lua, worker)?)
         })

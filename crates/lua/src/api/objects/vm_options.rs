@@ -3,7 +3,7 @@
 use super::clock::point_in_time;
 use crate::binding::options::{Options, list_of};
 use crate::binding::preview::shown;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::{bytes_of, text_of};
 use mlua::{Table, Value};
 use provium_lab::{BootFile, VmOptions};
@@ -24,15 +24,15 @@ const KNOWN: &[&str] = &[
 const DEFAULT_PERM: u32 = 0o644;
 
 /// The options in `table`.
-pub(super) fn read(table: &Table) -> Result<VmOptions, Raise> {
+pub(super) fn read(table: &Table) -> Result<VmOptions, LuaError> {
     let options = Options::read(table, KNOWN)?;
     let memory = options.size("memory")?;
     if memory == Some(0) {
-        return Err(Raise::argument("option `memory`: must be more than 0"));
+        return Err(LuaError::argument("option `memory`: must be more than 0"));
     }
     let cpus = options.unsigned("cpus")?;
     if cpus == Some(0) {
-        return Err(Raise::argument("option `cpus`: must be at least 1"));
+        return Err(LuaError::argument("option `cpus`: must be at least 1"));
     }
     let initial_time_ns = options.value("initial_time").map(point_in_time).transpose();
     Ok(VmOptions {
@@ -43,7 +43,7 @@ pub(super) fn read(table: &Table) -> Result<VmOptions, Raise> {
         // All 64 bits are a seed; Lua's integers are signed.
         rng_seed: options.integer("rng_seed")?.map(i64::cast_unsigned),
         initial_time_ns: initial_time_ns
-            .map_err(|why| Raise::argument(format!("option `initial_time`: {why}")))?,
+            .map_err(|why| LuaError::argument(format!("option `initial_time`: {why}")))?,
         files: options
             .table("files")?
             .map(|files| boot_files(&files))
@@ -53,17 +53,18 @@ pub(super) fn read(table: &Table) -> Result<VmOptions, Raise> {
     })
 }
 
-fn boot_files(list: &Table) -> Result<Vec<BootFile>, Raise> {
-    let files = list_of(list).map_err(|why| Raise::argument(format!("option `files`: {why}")))?;
+fn boot_files(list: &Table) -> Result<Vec<BootFile>, LuaError> {
+    let files =
+        list_of(list).map_err(|why| LuaError::argument(format!("option `files`: {why}")))?;
     let one = |(index, value): (usize, &Value)| {
-        boot_file(value).map_err(|why| Raise::argument(format!("files[{}]: {why}", index + 1)))
+        boot_file(value).map_err(|why| LuaError::argument(format!("files[{}]: {why}", index + 1)))
     };
     files.iter().enumerate().map(one).collect()
 }
 
-fn boot_file(value: &Value) -> Result<BootFile, Raise> {
+fn boot_file(value: &Value) -> Result<BootFile, LuaError> {
     let Value::Table(table) = value else {
-        return Err(Raise::argument(format!(
+        return Err(LuaError::argument(format!(
             "must be a table, got {}",
             shown(value)
         )));
@@ -72,18 +73,19 @@ fn boot_file(value: &Value) -> Result<BootFile, Raise> {
     let needed = |key: &str| {
         options
             .value(key)
-            .ok_or_else(|| Raise::argument(format!("`{key}` is missing")))
+            .ok_or_else(|| LuaError::argument(format!("`{key}` is missing")))
     };
-    let path = text_of(needed("path")?).map_err(|why| Raise::argument(format!("`path` {why}")))?;
+    let path =
+        text_of(needed("path")?).map_err(|why| LuaError::argument(format!("`path` {why}")))?;
     if !path.starts_with('/') {
-        return Err(Raise::argument(format!(
+        return Err(LuaError::argument(format!(
             "`path` must be absolute, got {path:?}"
         )));
     }
     let content = bytes_of(needed("content")?);
-    let content = content.map_err(|why| Raise::argument(format!("`content` {why}")))?;
+    let content = content.map_err(|why| LuaError::argument(format!("`content` {why}")))?;
     if options.has("perm") && options.has("mode") {
-        return Err(Raise::argument("give `perm` or `mode`, not both"));
+        return Err(LuaError::argument("give `perm` or `mode`, not both"));
     }
     let perm = options
         .perm("perm")?

@@ -5,7 +5,7 @@ use super::surface::{self, HasSurface};
 use super::value;
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::binding::values::text_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{LabClone, Surface, Worker, WorkerSpec};
@@ -23,7 +23,7 @@ impl Object for WorkerObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn in_copy(&self, copy: &LabClone) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.worker(&self.0))
     }
 }
@@ -40,12 +40,12 @@ pub(super) fn value(lua: &Lua, worker: Worker) -> Result<Value> {
 }
 
 /// The worker that the arguments of `spawn_worker` ask for.
-pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, Raise> {
+pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, LuaError> {
     let options = args.options(0, &["thread", "user", "cwd", "env", "namespaces"])?;
     if options.flag("thread")? {
         let text = "option `thread`: true is future work; a worker is a guest process of its own. For \
                     several threads of control use several workers, co.spawn, or syscall_async";
-        return Err(Raise::argument(text));
+        return Err(LuaError::argument(text));
     }
     let env = options
         .table("env")?
@@ -54,12 +54,12 @@ pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, Raise> {
         .unwrap_or_default();
     let namespaces = options.list("namespaces")?.unwrap_or_default();
     let namespaces = namespaces.iter().map(|name| {
-        let name =
-            text_of(name).map_err(|why| Raise::argument(format!("option `namespaces`: {why}")))?;
+        let name = text_of(name)
+            .map_err(|why| LuaError::argument(format!("option `namespaces`: {why}")))?;
         if NAMESPACES.contains(&name.as_str()) {
             return Ok(name);
         }
-        Err(Raise::argument(crate::binding::options::unknown(
+        Err(LuaError::argument(crate::binding::options::unknown(
             "namespace",
             &name,
             NAMESPACES.iter().copied(),
@@ -80,17 +80,17 @@ pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, Raise> {
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<WorkerObject>::new(lua)?
         .with(surface::add)?
-        .waits("kill", |_, this, args| async move {
+        .async_method("kill", |_, this, args| async move {
             let signal = args.opt_signal(0)?.unwrap_or(SIGTERM);
             Ok(this.0.kill(signal).await?)
         })?
-        .waits("join", |_, this, _| async move { Ok(this.0.join().await?) })?
+        .async_method("join", |_, this, _| async move { Ok(this.0.join().await?) })?
         .method("handle", |_, this, _| Ok(this.0.handle()))?
         .method("pid", |_, this, _| Ok(this.0.pid()))?
         .method("vm", |lua, this, _| {
-            Ok::<Value, Raise>(super::vm::value(lua, this.0.vm())?)
+            Ok::<Value, LuaError>(super::vm::value(lua, this.0.vm())?)
         })?
-        .waits(
+        .async_method(
             "close",
             |_, this, _| async move { Ok(this.0.close().await?) },
         )?

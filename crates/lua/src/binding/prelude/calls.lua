@@ -42,7 +42,7 @@ end
 local finalising = false
 function calls.set_finalising(value) finalising = value end
 
--- A call that waits yields to whoever drives the task. Where it cannot, it must not even begin.
+-- A call that waits yields to the driver of the task. Where it cannot, it must not even begin.
 local function expect_waiting(call)
   if finalising then
     raise(call .. ": cannot be called by a finaliser (__gc); what a test makes is closed at its end, "
@@ -68,7 +68,7 @@ function calls.wrap_waiting(raw, call)
   end
 end
 
--- What an error value says, where it is no string.
+-- The text of an error value that may not be a string.
 local function describe(value)
   local kind = type(value)
   if kind == "string" then return value end

@@ -1,5 +1,5 @@
 -- Plain coroutines with harness calls inside: a call that waits yields the pending marker, which
--- is passed on to whoever drives the outermost coroutine, until the call is done.
+-- is passed on to the driver of the outermost coroutine, until the call is done.
 local PENDING = ...
 
 local create = coroutine.create
@@ -8,9 +8,9 @@ local raw_resume, raw_yield = coroutine.resume, coroutine.yield
 local raw_status, raw_close = coroutine.status, coroutine.close
 local error, rawequal, type = error, rawequal, type
 
--- Coroutines that wait for the harness. To everybody but their resumer they are busy.
+-- Coroutines that wait for the harness. For all but their resumer they are busy.
 local waiting = setmetatable({}, { __mode = "k" })
--- Closed also when the task that drives the coroutine is ended: then it is nobody's any more.
+-- Closed also when the task that drives the coroutine is ended: then it may be resumed again.
 local Wait = { __close = function(wait) waiting[wait.co] = nil end }
 
 local function pass(co, ok, first, ...)

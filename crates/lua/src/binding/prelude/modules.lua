@@ -6,6 +6,7 @@ local error, type, load, running = error, type, load, coroutine.running
 local searchpath, tostring = package.searchpath, tostring
 local raise, kind = calls.raise, calls.kind
 
+-- The coroutine that loads a module, and what wakes those that wait for it, by the module's name.
 local loading = {}
 
 local function read_chunk(path)
@@ -30,13 +31,21 @@ function _G.require(name)
   end
   local loaded = package.loaded
   while loading[name] do
-    if loading[name] == running() then raise("require: `" .. name .. "` requires itself") end
-    native.pause()
+    local load = loading[name]
+    if load.thread == running() then raise("require: `" .. name .. "` requires itself") end
+    calls.check(native.await_load(name, load.ended))
   end
   if loaded[name] ~= nil then return loaded[name] end
   local chunk, path = find(name)
-  loading[name] = running()
-  local done <close> = setmetatable({}, { __close = function() loading[name] = nil end })
+  local ended = native.new_load()
+  loading[name] = { thread = running(), ended = ended }
+  -- Also if the module raises, or the task that loads it is stopped; another task then loads it again.
+  local done <close> = setmetatable({}, {
+    __close = function()
+      loading[name] = nil
+      native.end_load(ended)
+    end,
+  })
   local value = chunk(name, path)
   if value ~= nil then
     loaded[name] = value

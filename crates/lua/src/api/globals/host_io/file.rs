@@ -4,10 +4,10 @@ use super::formats::{Format, formats, read};
 use super::source::{Reader, Source};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object, object};
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::engine::log::Log;
 use crate::engine::task::Task;
-use crate::engine::test_file::FileState;
+use crate::engine::test_file::TestFileState;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Value};
 use provium_lab::{HostChild, HostExit};
 use std::cell::{Cell, RefCell};
@@ -123,7 +123,7 @@ impl HostFile {
 
     /// A command that was started. What it writes, and is not read, goes into the log.
     pub(super) fn of_command(lua: &Lua, what: String, mut child: HostChild, read: bool) -> Self {
-        let log = log_here(lua);
+        let log = current_log(lua);
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let mut logged = vec![child.stderr.take()];
         let file = if read {
@@ -139,7 +139,7 @@ impl HostFile {
         file.0.command.replace(Some(Running { child, logged }));
         match Task::current().and_then(|task| task.run.clone()) {
             Some(run) => run.children.add(&file),
-            None => FileState::of(lua).children.add(&file),
+            None => TestFileState::of(lua).children.add(&file),
         }
         file
     }
@@ -148,14 +148,18 @@ impl HostFile {
         self.0.closed.get()
     }
 
-    fn open(&self) -> std::result::Result<&Inner, Raise> {
+    fn open(&self) -> std::result::Result<&Inner, LuaError> {
         match self.is_closed() {
-            true => Err(Raise::argument("attempt to use a closed file")),
+            true => Err(LuaError::argument("attempt to use a closed file")),
             false => Ok(&self.0),
         }
     }
 
-    async fn read(&self, lua: &Lua, wanted: &[Format]) -> std::result::Result<MultiValue, Raise> {
+    async fn read(
+        &self,
+        lua: &Lua,
+        wanted: &[Format],
+    ) -> std::result::Result<MultiValue, LuaError> {
         let mut reader = self.open()?.reader.lock().await;
         let Some(reader) = reader.as_mut() else {
             return Ok(not_done(lua, &bad_descriptor())?);
@@ -184,7 +188,7 @@ impl HostFile {
     }
 
     /// Writes to the log, if that is where it leads: nothing has to wait for that.
-    pub(super) fn write_now(&self, lua: &Lua, args: &Args) -> std::result::Result<bool, Raise> {
+    pub(super) fn write_now(&self, lua: &Lua, args: &Args) -> std::result::Result<bool, LuaError> {
         let is_log = match self.open()?.sink.try_lock() {
             Ok(sink) => matches!(*sink, Some(Sink::Log)),
             Err(_) => false,
@@ -192,7 +196,7 @@ impl HostFile {
         if !is_log {
             return Ok(false);
         }
-        let log = log_here(lua);
+        let log = current_log(lua);
         // What can be written of them is, as by Lua's own.
         for index in 1..args.values().len() {
             let bytes = text_to_write(lua, args, index)?;
@@ -201,21 +205,25 @@ impl HostFile {
         Ok(true)
     }
 
-    async fn write(&self, lua: &Lua, bytes: &[u8]) -> std::result::Result<io::Result<()>, Raise> {
+    async fn write(
+        &self,
+        lua: &Lua,
+        bytes: &[u8],
+    ) -> std::result::Result<io::Result<()>, LuaError> {
         let mut sink = self.open()?.sink.lock().await;
         Ok(match sink.as_mut() {
             None => Err(bad_descriptor()),
             Some(Sink::Pipe(pipe)) => pipe.write_all(bytes).await,
             Some(Sink::Device(device)) => write_device(device, bytes).await,
             Some(Sink::Log) => {
-                log_here(lua).borrow_mut().write(bytes);
+                current_log(lua).borrow_mut().write(bytes);
                 Ok(())
             }
         })
     }
 
     /// Closes it; returns how the command ended, if it is one.
-    async fn close(&self) -> std::result::Result<Option<HostExit>, Raise> {
+    async fn close(&self) -> std::result::Result<Option<HostExit>, LuaError> {
         let inner = self.open()?;
         inner.closed.set(true);
         // Who reads or writes it at the moment is let go by the end of the other side.
@@ -226,7 +234,7 @@ impl HostFile {
             return Ok(None);
         };
         let ended = running.child.wait().await;
-        let ended = ended.map_err(|error| Raise::argument(error.to_string()))?;
+        let ended = ended.map_err(|error| LuaError::argument(error.to_string()))?;
         for task in &mut running.logged {
             // What escaped from the command's group may hold its pipes open.
             let _ = tokio::time::timeout(std::time::Duration::from_millis(500), task).await;
@@ -235,7 +243,7 @@ impl HostFile {
     }
 }
 
-fn text_to_write(lua: &Lua, args: &Args, index: usize) -> std::result::Result<Vec<u8>, Raise> {
+fn text_to_write(lua: &Lua, args: &Args, index: usize) -> std::result::Result<Vec<u8>, LuaError> {
     let value = args.value(index);
     let text = match &value {
         Value::String(_) | Value::Integer(_) | Value::Number(_) => {
@@ -245,7 +253,7 @@ fn text_to_write(lua: &Lua, args: &Args, index: usize) -> std::result::Result<Ve
     };
     match text {
         Some(text) => Ok(text.as_bytes().to_vec()),
-        None => Err(Raise::argument(format!(
+        None => Err(LuaError::argument(format!(
             "what is written must be a string, got {}",
             crate::binding::preview::shown(&value)
         ))),
@@ -291,10 +299,10 @@ pub(super) fn not_done(lua: &Lua, error: &io::Error) -> Result<MultiValue> {
     (Value::Nil, text, error.raw_os_error().unwrap_or(0)).into_lua_multi(lua)
 }
 
-fn log_here(lua: &Lua) -> Log {
+fn current_log(lua: &Lua) -> Log {
     match Task::current().and_then(|task| task.run.clone()) {
         Some(run) => Rc::clone(&run.log),
-        None => Rc::clone(&FileState::of(lua).early_log),
+        None => Rc::clone(&TestFileState::of(lua).early_log),
     }
 }
 
@@ -316,11 +324,11 @@ pub(super) fn value(lua: &Lua, file: HostFile) -> Result<Value> {
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<HostFile>::new(lua)?
-        .waits("read", |lua, this, args| async move {
+        .async_method("read", |lua, this, args| async move {
             let wanted = formats(&args)?;
             this.read(&lua, &wanted).await
         })?
-        .waits("write", |lua, this, args| async move {
+        .async_method("write", |lua, this, args| async move {
             for index in 0..args.values().len() {
                 let bytes = text_to_write(&lua, &args, index)?;
                 if let Err(error) = this.write(&lua, &bytes).await? {
@@ -329,7 +337,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             }
             Ok(object(&lua, this)?.into_lua_multi(&lua)?)
         })?
-        .waits("close", |lua, this, _| async move {
+        .async_method("close", |lua, this, _| async move {
             if this.0.standard {
                 return Ok((Value::Nil, "cannot close standard file").into_lua_multi(&lua)?);
             }
@@ -357,10 +365,10 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             Ok(not_done(lua, &io::Error::from_raw_os_error(ESPIPE))?)
         })?
         .with(|class| {
-            let prelude = FileState::of(class.lua()).prelude.clone();
+            let prelude = TestFileState::of(class.lua()).prelude.clone();
             class
                 .lua_method("lines", &prelude.method("lines")?)?
-                .through("write", &prelude.method("writing")?)
+                .wrapped_by("write", &prelude.method("writing")?)
         })?
         .finish()
 }

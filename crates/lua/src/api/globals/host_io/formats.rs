@@ -2,7 +2,7 @@
 
 use super::source::Reader;
 use crate::binding::args::Args;
-use crate::binding::raise::Raise;
+use crate::binding::raise::LuaError;
 use crate::engine::lua_state::MEMORY_LIMIT;
 use mlua::Value;
 use std::io;
@@ -23,8 +23,8 @@ pub(super) enum Format {
 }
 
 /// The formats in a call's arguments; none is a line.
-pub(super) fn formats(args: &Args) -> Result<Vec<Format>, Raise> {
-    let bad = || Raise::argument("bad argument (invalid format)");
+pub(super) fn formats(args: &Args) -> Result<Vec<Format>, LuaError> {
+    let bad = || LuaError::argument("bad argument (invalid format)");
     let one = |value: &Value| match value {
         Value::String(text) => {
             let text = text.as_bytes();

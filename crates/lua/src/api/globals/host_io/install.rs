@@ -4,8 +4,8 @@ use super::file::{self, HostFile, Sink, not_done};
 use super::open::{self, Kind};
 use super::source::Source;
 use crate::binding::args::Args;
-use crate::binding::class::{raw_function, waiting_function};
-use crate::binding::raise::Raise;
+use crate::binding::class::{async_function, raw_function};
+use crate::binding::raise::LuaError;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Table, Value};
 use provium_lab::start_host_shell;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     let stdin = raw_function(lua, "io.stdin", |lua, _| {
         let own = io::stdin().as_fd().try_clone_to_owned();
         let source = own.and_then(|own| Source::of(own.into()));
-        let source = source.map_err(|error| Raise::argument(error.to_string()))?;
+        let source = source.map_err(|error| LuaError::argument(error.to_string()))?;
         Ok(file::value(
             lua,
             HostFile::standard("standard input", Some(source), None),
@@ -40,7 +40,7 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
         Ok(open::kind(&path(args)?, writes(args)?) != Kind::Plain)
     })?;
     native.raw_set("may_block", kind)?;
-    let opened = waiting_function(lua, "io.open", true, |lua, args| async move {
+    let opened = async_function(lua, "io.open", true, |lua, args| async move {
         open(&lua, &args).await
     })?;
     native.raw_set("open", opened)?;
@@ -71,17 +71,17 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("io_type", io_type)
 }
 
-fn path(args: &Args) -> std::result::Result<PathBuf, Raise> {
+fn path(args: &Args) -> std::result::Result<PathBuf, LuaError> {
     let bytes = args.bytes(0, "the path")?;
     Ok(PathBuf::from(OsStr::from_bytes(&bytes)))
 }
 
-fn writes(args: &Args) -> std::result::Result<bool, Raise> {
+fn writes(args: &Args) -> std::result::Result<bool, LuaError> {
     let mode = args.opt_words(1, "the mode")?;
     Ok(mode.is_some_and(|mode| !mode.starts_with('r') || mode.contains('+')))
 }
 
-async fn open(lua: &Lua, args: &Args) -> std::result::Result<MultiValue, Raise> {
+async fn open(lua: &Lua, args: &Args) -> std::result::Result<MultiValue, LuaError> {
     let (path, write) = (path(args)?, writes(args)?);
     let what = format!("host file `{}`", path.display());
     let opened = match open::kind(&path, write) {
@@ -113,12 +113,16 @@ async fn open(lua: &Lua, args: &Args) -> std::result::Result<MultiValue, Raise> 
     }
 }
 
-fn popen(lua: &Lua, args: &Args) -> std::result::Result<MultiValue, Raise> {
+fn popen(lua: &Lua, args: &Args) -> std::result::Result<MultiValue, LuaError> {
     let command = args.bytes(0, "the command")?;
     let read = match args.opt_words(1, "the mode")?.as_deref() {
         None | Some("r") => true,
         Some("w") => false,
-        Some(_) => return Err(Raise::argument("bad argument #2 to 'popen' (invalid mode)")),
+        Some(_) => {
+            return Err(LuaError::argument(
+                "bad argument #2 to 'popen' (invalid mode)",
+            ));
+        }
     };
     let child = match start_host_shell(&command, !read) {
         Ok(child) => child,

@@ -16,7 +16,7 @@ pub(super) enum Source {
     Pipe(pipe::Receiver),
     /// A terminal, or standard input. It is read once it is ready, so it need not be non-blocking;
     /// standard input belongs to others as well.
-    Watched(AsyncFd<OwnedFd>, File),
+    KernelLogCheck(AsyncFd<OwnedFd>, File),
     /// A file that cannot be polled, and never blocks: a regular file as standard input.
     Plain(File),
 }
@@ -35,7 +35,7 @@ impl Source {
     pub(super) fn of(file: File) -> io::Result<Self> {
         let watched = watch_host_file(file.try_clone()?.into());
         Ok(match watched {
-            Ok(watched) => Self::Watched(watched, file),
+            Ok(watched) => Self::KernelLogCheck(watched, file),
             Err(_) => Self::Plain(file),
         })
     }
@@ -44,7 +44,7 @@ impl Source {
         match self {
             Self::Pipe(pipe) => pipe.read(piece).await,
             Self::Plain(file) => file.read(piece),
-            Self::Watched(watched, file) => loop {
+            Self::KernelLogCheck(watched, file) => loop {
                 let mut ready = watched.readable().await?;
                 match ready.try_io(|_| file.read(piece)) {
                     Ok(read) => return read,

@@ -6,13 +6,13 @@ use provium_protocol::frame::MAX_MESSAGE;
 use serde::{Deserialize, Serialize};
 
 /// Enough for every reply that carries no bulk, errors with their text among them.
-const PLAIN: Allowance = Allowance {
+const PLAIN: ReplyLimits = ReplyLimits {
     bytes: 64 * 1024,
     values: 64,
     input: false,
 };
 /// A folder of more than a million names.
-const LISTING: Allowance = Allowance {
+const LISTING: ReplyLimits = ReplyLimits {
     bytes: 32 * 1024 * 1024,
     values: 8_000_000,
     input: false,
@@ -20,16 +20,16 @@ const LISTING: Allowance = Allowance {
 
 /// What a call may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Allowance {
+pub(crate) struct ReplyLimits {
     /// Encoded length of the reply.
     pub(crate) bytes: usize,
-    /// Values in it, see [`shape`](crate::shape).
+    /// Elements of all its lists, see [`decode_bounded`](provium_protocol::codec::decode_bounded).
     pub(crate) values: usize,
     /// Whether it takes the input channel.
     pub(crate) input: bool,
 }
 
-impl Allowance {
+impl ReplyLimits {
     /// For a reply without bulk.
     pub(crate) fn plain() -> Self {
         PLAIN
@@ -80,19 +80,19 @@ mod tests {
 
     #[test]
     fn a_reply_is_bounded_by_what_was_asked() {
-        assert_eq!(Allowance::of(&Op::ClockGet), PLAIN);
+        assert_eq!(ReplyLimits::of(&Op::ClockGet), PLAIN);
         let read = Op::ReadFd {
             fd: 3.into(),
             max: 1 << 20,
         };
-        assert_eq!(Allowance::of(&read).bytes, (1 << 20) + PLAIN.bytes);
+        assert_eq!(ReplyLimits::of(&read).bytes, (1 << 20) + PLAIN.bytes);
         let ops = vec![read.clone(), read];
         let batch = Op::Batch { ops };
-        assert_eq!(Allowance::of(&batch).bytes, (2 << 20) + 3 * PLAIN.bytes);
+        assert_eq!(ReplyLimits::of(&batch).bytes, (2 << 20) + 3 * PLAIN.bytes);
         let all = Op::ReadMemory {
             address: 0,
             len: u64::MAX,
         };
-        assert_eq!(Allowance::of(&all).bytes, MAX_MESSAGE);
+        assert_eq!(ReplyLimits::of(&all).bytes, MAX_MESSAGE);
     }
 }

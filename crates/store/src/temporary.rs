@@ -1,5 +1,5 @@
-//! Temporary folders. The process that fills one holds a lock on it (`flock(2)`); a folder whose lock
-//! is free was left by a process that has ended, and is swept.
+//! Temporary folders. The process that fills one holds a lock on it (`flock(2)`); a folder without a
+//! lock was left by a process that has ended, and is removed by the next sweep.
 //!
 //! The lock works between processes that do not see each other in `/proc`, as in two containers that
 //! share a cache. The process id in a name is for people who look at the folder.
@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// How the names of temporary folders begin in a bucket.
 pub(crate) const PREFIX: &str = ".tmp-";
 
-/// How often another name is tried: names of other processes can only collide between PID namespaces.
+/// Maximum number of names that are tried. Names collide only between PID namespaces.
 const ATTEMPTS: usize = 100;
 
 /// A temporary folder of this process. Dropping it gives up the lock and leaves the folder.
 #[derive(Debug)]
-pub(crate) struct HeldFolder {
+pub(crate) struct LockedFolder {
     pub(crate) path: Utf8PathBuf,
     _lock: File,
 }
@@ -34,7 +34,7 @@ pub(crate) fn new_name(parent: &Utf8Path, prefix: &str) -> Utf8PathBuf {
 }
 
 /// Makes a temporary folder in `parent`, for this user alone.
-pub(crate) fn make(parent: &Utf8Path, prefix: &str) -> io::Result<HeldFolder> {
+pub(crate) fn make(parent: &Utf8Path, prefix: &str) -> io::Result<LockedFolder> {
     for _ in 0..ATTEMPTS {
         let path = new_name(parent, prefix);
         match DirBuilder::new().mode(0o700).create(&path) {
@@ -49,7 +49,7 @@ pub(crate) fn make(parent: &Utf8Path, prefix: &str) -> io::Result<HeldFolder> {
             Err(error) => return Err(named(&path, error)),
         };
         match flock(&lock, FlockOperation::NonBlockingLockShared) {
-            Ok(()) if is_at(&lock, &path) => return Ok(HeldFolder { path, _lock: lock }),
+            Ok(()) if is_at(&lock, &path) => return Ok(LockedFolder { path, _lock: lock }),
             Ok(()) | Err(rustix::io::Errno::WOULDBLOCK) => (),
             Err(error) => {
                 let _ = std::fs::remove_dir(&path);

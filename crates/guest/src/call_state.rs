@@ -1,15 +1,15 @@
-//! One call's state, shared by whoever made the call and the [reader](crate::reader).
+//! State of one call, shared by its [`Call`](crate::Call) handle and the [reader](crate::reader).
 //!
-//! A cell is *open* until its outcome is set, by the reply or by the end of the session; it is
-//! *abandoned* when its [`Call`](crate::Call) was dropped before. An abandoned cell lives on in the
-//! channel's table, where it keeps the call's id taken until the reply has come.
+//! A call is *open* until its outcome is set, by the reply or by the end of the session. It is
+//! *abandoned* when its handle is dropped before that. An abandoned call stays in the channel's table,
+//! so that its id is not used again until the reply has come.
 
-use crate::allowance::Allowance;
 use crate::capture::Capture;
-use crate::cut::CallCut;
+use crate::checkpoint::CallCheckpoint;
 use crate::error::{CallError, Violation};
 use crate::incoming::{Incoming, Refused, Sink};
 use crate::kind::CallKind;
+use crate::reply_limits::ReplyLimits;
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::message::Exit;
 use provium_protocol::{CallId, Channel, Event, FrameKind, Lane, Op, Reply};
@@ -21,19 +21,19 @@ use tokio::time::Instant;
 /// Events a call may have; honest ones have one or two.
 const EVENT_LIMIT: usize = 16;
 
-/// See the module's text.
+/// State of one call.
 #[derive(Debug)]
-pub(crate) struct Cell {
+pub(crate) struct CallState {
     pub(crate) id: CallId,
     pub(crate) lane: Lane,
-    pub(crate) allowance: Allowance,
-    /// When the call was made, or taken over from a cut.
+    pub(crate) limits: ReplyLimits,
+    /// When the call was made, or restored from a checkpoint.
     pub(crate) opened: Instant,
     /// Held through a whole write, so that two writers' bytes do not mix.
     pub(crate) input_turn: AsyncMutex<()>,
-    /// Tells the one writer that there may be room.
+    /// Wakes the writer: there may be room.
     pub(crate) input_ready: Notify,
-    /// Tells everybody of events and of the outcome.
+    /// Wakes all that wait for an event or the outcome.
     progress: Notify,
     output_ready: [Notify; 2],
     state: Mutex<State>,
@@ -55,11 +55,11 @@ struct State {
     abandoned: bool,
 }
 
-/// What an abandoned call leaves to do.
-pub(crate) enum Leftover {
-    /// It is open and to be cancelled.
+/// What is left to do for an abandoned call.
+pub(crate) enum AbandonAction {
+    /// Cancel it: it is open.
     Cancel,
-    /// It had given something that nobody has taken.
+    /// Undo it: its reply gave something that was not taken.
     Undo(Lane, Op),
     /// Nothing.
     Nothing,
@@ -73,18 +73,18 @@ fn slot(channel: Channel) -> Option<usize> {
     }
 }
 
-impl Cell {
+impl CallState {
     pub(crate) fn new(
         id: CallId,
         lane: Lane,
-        allowance: Allowance,
+        limits: ReplyLimits,
         kind: CallKind,
         sinks: [Sink; 2],
     ) -> Self {
         Self {
             id,
             lane,
-            allowance,
+            limits,
             opened: Instant::now(),
             input_turn: AsyncMutex::new(()),
             input_ready: Notify::new(),
@@ -94,7 +94,7 @@ impl Cell {
                 kind,
                 incoming: sinks.map(Incoming::new),
                 credit: u64::from(INITIAL_WINDOW),
-                input_finished: !allowance.input,
+                input_finished: !limits.input,
                 events: Vec::new(),
                 outcome: None,
                 over: false,
@@ -104,50 +104,50 @@ impl Cell {
         }
     }
 
-    /// A call that was open at a cut. Nobody holds it.
-    pub(crate) fn resumed(cut: &CallCut) -> Self {
-        let cell = Self::new(
-            cut.id,
-            cut.lane,
-            cut.allowance,
+    /// A call that was open at a checkpoint. It is abandoned until it is reattached.
+    pub(crate) fn resumed(checkpoint: &CallCheckpoint) -> Self {
+        let state = Self::new(
+            checkpoint.id,
+            checkpoint.lane,
+            checkpoint.limits,
             CallKind::Unknown,
             [Sink::Discard, Sink::Discard],
         );
-        let mut state = cell.lock();
-        state.incoming = cut.outputs.map(Incoming::resumed);
-        state.credit = cut.credit;
-        state.input_finished = cut.input_finished;
-        state.abandoned = true;
-        drop(state);
-        cell
+        let mut inner = state.lock();
+        inner.incoming = checkpoint.outputs.map(Incoming::resumed);
+        inner.credit = checkpoint.credit;
+        inner.input_finished = checkpoint.input_finished;
+        inner.abandoned = true;
+        drop(inner);
+        state
     }
 
-    /// What it is at a cut; `unsent`: credit of its outputs, and bytes of its input, that have not
-    /// gone out.
-    pub(crate) fn cut(&self, unsent: [u32; 2], input: usize) -> CallCut {
+    /// The call for a checkpoint; `unsent` and `input`: credit of its outputs, and bytes of its input,
+    /// that have not been sent.
+    pub(crate) fn checkpoint(&self, unsent: [u32; 2], input: usize) -> CallCheckpoint {
         let state = self.lock();
         let [output, error] = &state.incoming;
-        CallCut {
+        CallCheckpoint {
             id: self.id,
             lane: self.lane,
-            allowance: self.allowance,
+            limits: self.limits,
             credit: state.credit + input as u64,
             input_finished: state.input_finished,
-            outputs: [output.cut(unsent[0]), error.cut(unsent[1])],
+            outputs: [output.checkpoint(unsent[0]), error.checkpoint(unsent[1])],
         }
     }
 
-    /// Grants all that is owed; gives the credit of each output.
+    /// Grants all that is pending_grant; gives the credit of each output.
     pub(crate) fn grant_all(&self) -> [u32; 2] {
         let mut state = self.lock();
         [0, 1].map(|slot| state.incoming[slot].grant_all())
     }
 
-    /// Is a command's from now on, which had been started as `pid` and keeps its outputs.
-    pub(crate) fn take_up(&self, pid: Option<u32>, outputs: [Arc<Capture>; 2]) {
+    /// Makes it the call of a command that was started as `pid`, with these outputs.
+    pub(crate) fn reattach(&self, pid: Option<u32>, outputs: [Arc<Capture>; 2]) {
         let mut state = self.lock();
         state.abandoned = false;
-        // Marks are of processes, which were started by `run_async`.
+        // Only commands of `run_async` have checkpoints.
         state.kind = CallKind::Command { background: true };
         state.events.extend(pid.map(|pid| Event::Started { pid }));
         for (incoming, capture) in state.incoming.iter_mut().zip(outputs) {
@@ -155,7 +155,7 @@ impl Cell {
         }
     }
 
-    /// The process id that it has been told of.
+    /// Its process id, if the guest has sent it.
     pub(crate) fn pid(&self) -> Option<u32> {
         self.lock().events.iter().find_map(|event| match event {
             Event::Started { pid } => Some(*pid),
@@ -207,7 +207,7 @@ impl Cell {
         Ok(())
     }
 
-    /// Sets the outcome. When nobody is there to take it, gives what must be undone.
+    /// Sets the outcome. If the call is abandoned, returns what must be undone.
     pub(crate) fn finish(&self, outcome: Result<Reply, CallError>) -> Option<(Lane, Op)> {
         let mut state = self.lock();
         if state.over {
@@ -237,25 +237,25 @@ impl Cell {
 
     // What the maker of the call does.
 
-    /// Gives the call up.
-    pub(crate) fn abandon(&self) -> Leftover {
+    /// Marks it as abandoned.
+    pub(crate) fn abandon(&self) -> AbandonAction {
         let mut state = self.lock();
         state.abandoned = true;
         self.input_ready.notify_one();
         if !state.over {
-            return Leftover::Cancel;
+            return AbandonAction::Cancel;
         }
         match state.outcome.take() {
             Some(Ok(reply)) => match undo(self.lane, &reply) {
-                Some((lane, op)) => Leftover::Undo(lane, op),
-                None => Leftover::Nothing,
+                Some((lane, op)) => AbandonAction::Undo(lane, op),
+                None => AbandonAction::Nothing,
             },
-            _ => Leftover::Nothing,
+            _ => AbandonAction::Nothing,
         }
     }
 
-    /// Makes room by letting go what is held and what comes; gives the credit to grant on each
-    /// channel. With `all` false, channels that somebody reads are left alone.
+    /// Discards what is held and what comes; returns the credit to grant on each stream. With `all`
+    /// false, streams with a reader are not changed.
     pub(crate) fn discard(&self, all: bool) -> [u32; 2] {
         let mut state = self.lock();
         [0, 1].map(|slot| {
@@ -268,7 +268,7 @@ impl Cell {
         })
     }
 
-    /// Lets one channel go; gives the credit to grant.
+    /// Discards one stream; returns the credit to grant.
     pub(crate) fn discard_one(&self, channel: Channel) -> u32 {
         slot(channel).map_or(0, |slot| self.lock().incoming[slot].discard())
     }
@@ -394,18 +394,18 @@ impl Cell {
 
     async fn until<T>(&self, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
         loop {
-            let mut told = pin!(self.progress.notified());
+            let mut changed = pin!(self.progress.notified());
             // From here on no change is missed.
-            told.as_mut().enable();
+            changed.as_mut().enable();
             if let Some(found) = look(&mut self.lock()) {
                 return found;
             }
-            told.await;
+            changed.await;
         }
     }
 }
 
-/// What takes back what a reply gave, for a reply that nobody waits for any more.
+/// What undoes the effect of a reply that is not awaited any more.
 fn undo(lane: Lane, reply: &Reply) -> Option<(Lane, Op)> {
     match reply {
         Reply::Worker { lane: worker, .. } => Some((Lane::VM, Op::RetireWorker { lane: *worker })),
