@@ -160,18 +160,6 @@ impl Lab {
             .await
     }
 
-    /// Like [`Lab::restore`], from the snapshot in a folder. If another snapshot replaces the folder
-    /// meanwhile, the lab is restored from that one.
-    ///
-    /// # Errors
-    /// As for [`LabSnapshot::open`] and [`Lab::restore`].
-    pub async fn restore_folder(&self, scope: &Scope, path: &Utf8Path) -> Result<(), LabError> {
-        restore_current(path, async || {
-            self.restore(scope, &LabSnapshot::open(path)?).await
-        })
-        .await
-    }
-
     pub(crate) async fn restore_on(
         &self,
         scope: &Scope,
@@ -229,6 +217,15 @@ impl Lab {
 }
 
 impl LabSnapshot {
+    /// Restores `lab` from the snapshot in a folder, as [`Lab::restore`]. If another snapshot replaces
+    /// the folder meanwhile, the lab is restored from that one.
+    ///
+    /// # Errors
+    /// As for [`LabSnapshot::open`] and [`Lab::restore`].
+    pub async fn restore_folder(path: &Utf8Path, lab: &Lab, scope: &Scope) -> Result<(), LabError> {
+        restore_current(path, async || lab.restore(scope, &Self::open(path)?).await).await
+    }
+
     /// The snapshot in a folder that [`Lab::snapshot`] was given, in this run or another.
     ///
     /// # Errors

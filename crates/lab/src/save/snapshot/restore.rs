@@ -32,15 +32,6 @@ impl Vm {
         self.restore_on(snapshot, RestoreReason::Restore).await
     }
 
-    /// Like [`Vm::restore`], from the snapshot in a folder. If another snapshot replaces the folder
-    /// meanwhile, the VM is restored from that one.
-    ///
-    /// # Errors
-    /// As for [`Snapshot::open`] and [`Vm::restore`].
-    pub async fn restore_folder(&self, path: &Utf8Path) -> Result<(), LabError> {
-        restore_current(path, async || self.restore(&Snapshot::open(path)?).await).await
-    }
-
     pub(crate) async fn restore_on(
         &self,
         snapshot: &Snapshot,
@@ -137,6 +128,17 @@ impl Vm {
             Some(held) if need.fits(held) => Granted::Inherited,
             Some(held) => Granted::More(self.grant("restore()", need - held).await?),
         })
+    }
+}
+
+impl Snapshot {
+    /// Restores `vm` from the snapshot in a folder, as [`Vm::restore`]. If another snapshot replaces the
+    /// folder meanwhile, the VM is restored from that one.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::open`] and [`Vm::restore`].
+    pub async fn restore_folder(path: &Utf8Path, vm: &Vm) -> Result<(), LabError> {
+        restore_current(path, async || vm.restore(&Self::open(path)?).await).await
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
                 Some(snapshot) => this.0.restore(&snapshot.0).await?,
                 None => {
                     let folder = saved_before(&lua, &args)?;
-                    this.0.restore_folder(&folder).await?;
+                    Snapshot::restore_folder(&folder, &this.0).await?;
                 }
             }
             Ok(super::vm::value(&lua, &this.0)?)
@@ -109,7 +109,7 @@ pub(super) async fn restore_lab(
         Some(snapshot) => Ok(lab.restore(&scope, &snapshot.0).await?),
         None => {
             let folder = saved_before(lua, args)?;
-            Ok(lab.restore_folder(&scope, &folder).await?)
+            Ok(LabSnapshot::restore_folder(&folder, lab, &scope).await?)
         }
     }
 }
