@@ -1,5 +1,5 @@
 -- Boots from templates, restores and saves without warm VMs: the file claims the whole pool (`benches/run`
--- says how large that is), so there is no room for one.
+-- says how large that is), so one does not fit.
 local figures = require "figures"
 local row, seconds, median = figures.row, figures.seconds, figures.median
 

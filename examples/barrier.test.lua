@@ -1,7 +1,7 @@
--- Tasks run side by side inside one test; a barrier lets them go on together.
+-- Tasks run side by side inside one test; a barrier lets them continue together.
 local vm = provium:vm("shared", "peios"):boot()
 
-test("nobody passes the barrier before everybody has come", function(t)
+test("no task passes the barrier before all have arrived", function(t)
   local arrived, passed = {}, {}
   local tasks = {}
   for i = 1, 3 do
@@ -19,7 +19,7 @@ test("nobody passes the barrier before everybody has come", function(t)
   t:assert(math.min(table.unpack(passed)) >= math.max(table.unpack(arrived)))
 end)
 
-test("a missing task is told by number", function(t)
+test("a missing task is reported by number", function(t)
   local err = t:assert_raises(function() provium:barrier("lonely", 2, "200ms") end)
   t:assert_contains(tostring(err), "lonely")
 end)

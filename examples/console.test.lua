@@ -1,5 +1,5 @@
 -- The console: what the kernel and the guest print, from the first byte on.
--- Kernels boot with `quiet` unless told otherwise; here the whole boot is wanted.
+-- Kernels boot with `quiet` by default; this test needs the whole boot.
 local vm = provium:vm("shared", "peios", {kernel_cmdline = "loglevel=7"}):boot()
 local console = vm:console()
 

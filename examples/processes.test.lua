@@ -1,4 +1,4 @@
--- Commands that run while the test goes on: their input, output, signals and end.
+-- Commands that run while the test continues: their input, output, signals and exit.
 local vm = provium:vm("shared", "peios"):boot()
 
 test("talk to a program", function(t)

@@ -41,7 +41,7 @@ test("buffers may hold pointers to buffers", function(t)
   vm:syscall("close", file.ret)
 end)
 
-test("a call that blocks holds up nobody", function(t)
+test("a call that blocks does not delay other calls", function(t)
   local pipe = vm:syscall("pipe2", {args = {0, 0}, bufs = {{out = 8}}, ptrs = {0}})
   local reader, writer = string.unpack("<i4i4", pipe.out_bufs[1])
   local pending = vm:syscall_async("read", {args = {reader, 0, 4}, bufs = {{out = 4}}, ptrs = {1}})

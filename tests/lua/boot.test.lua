@@ -1,4 +1,4 @@
--- What a boot can be told, and what happens when it cannot work.
+-- Options of a boot, and boots that cannot work.
 local function with_init(script, more)
   local opts = {files = {{path = "/init", content = "#!/bin/sh\n" .. script, mode = 0x1ed}}}
   for key, value in pairs(more or {}) do opts[key] = value end
@@ -120,7 +120,7 @@ exec switch_root /newroot /bin/sh -c 'exec sleep 100000'
   t:assert_eq(f:read(3), "new")
 end)
 
-test("an /init that halts is told at once", function(t)
+test("an /init that halts is reported at once", function(t)
   local vm = provium:vm("v", "default", with_init("mount -t proc proc /proc; exec halt -f\n"))
   local err, took = seconds_to_fail(t, function()
     vm:boot()
@@ -132,7 +132,7 @@ test("an /init that halts is told at once", function(t)
 end)
 
 local panics = {kernel_log = {"Attempted to kill init"}}
-test("an /init that ends is a panic, told at once", panics, function(t)
+test("an /init that ends is a panic, reported at once", panics, function(t)
   local vm = provium:vm("v", "default", with_init("exit 3\n"))
   local err, took = seconds_to_fail(t, function()
     vm:boot()
@@ -158,7 +158,7 @@ test("too little memory, a wrong profile, a bad path", function(t)
   end)), "memory")
 end)
 
-test("the UART serves where there is no virtio console", function(t)
+test("the UART is used without a virtio console", function(t)
   local vm = provium:vm("v", "default", {kernel_cmdline_append = "module_blacklist=virtio_console"}):boot()
   t:assert_eq(vm:run("echo over a uart").stdout, "over a uart\n")
   local bytes = string.rep("0123456789abcdef", 4096)
@@ -167,7 +167,7 @@ test("the UART serves where there is no virtio console", function(t)
   t:assert_eq(vm:run("ls /sys/class/virtio-ports 2>/dev/null").stdout, "")
 end)
 
-test("the UART under load: 1 MiB both ways while other calls go on", {timeout = "280s"}, function(t)
+test("the UART under load: 1 MiB both ways while other calls run", {timeout = "280s"}, function(t)
   local vm = provium:vm("v", "default", {kernel_cmdline_append = "module_blacklist=virtio_console"}):boot()
   local bytes = string.rep("0123456789abcdef", 65536)
   local going, calls = true, 0
@@ -187,11 +187,11 @@ test("the UART under load: 1 MiB both ways while other calls go on", {timeout = 
   going = false
   for _, task in ipairs(others) do task:join("60s") end
   t:assert_contains(vm:run("sha256sum /tmp/big").stdout, hash.sha256(bytes))
-  t:assert(meanwhile > 0 and calls > meanwhile, "nobody was starved")
+  t:assert(meanwhile > 0 and calls > meanwhile, "no call starved")
   t:log(calls .. " rounds of other calls meanwhile")
 end)
 
-test("the error of a boot that fails holds the console's end as the guest wrote it, and is told once", function(t)
+test("the error of a boot that fails holds the console's end as the guest wrote it, and is reported once", function(t)
   local vm = provium:vm("v", "default", {kernel_cmdline_append = "ignore_loglevel initcall_blacklist=populate_rootfs", cold = true})
   local err = tostring(t:assert_raises(function() vm:boot() end))
   t:assert_contains(err, "panic")
@@ -211,7 +211,7 @@ test("an init that cannot be run is named where the kernel's panic is", function
   vm:close()
 end)
 
-test("a guest that switches itself off in its boot is told as that", function(t)
+test("a guest that switches itself off in its boot is reported as that", function(t)
   local vm = provium:vm("v", "default", with_init("mount -t proc proc /proc; exec poweroff -f\n"))
   local err = seconds_to_fail(t, function()
     vm:boot()

@@ -56,7 +56,7 @@ test("writing and reading at once", function(t)
   t:assert_contains(tostring(t:assert_raises(function() vm:console():write("x", {timeout_ms = 5}) end)), "timeout")
 end)
 
-test("the clock starts where it was told to", function(t)
+test("the clock starts at `initial_time`", function(t)
   local now = vm:clock():get()
   t:assert(now >= 1000000000.25 and now < 1000000600, tostring(now))
 end)

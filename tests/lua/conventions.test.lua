@@ -126,7 +126,7 @@ test("a text made by gsub goes straight into a call", function(t)
   raises(t, function() vm:write_file("/tmp/gsub", "x", "y") end, "options must be a table")
 end)
 
-test("an empty list is no arguments, not a shell", function(t)
+test("an empty list means no arguments, not a shell", function(t)
   vm:write_file("/tmp/two words", "#!/bin/sh\necho $#\n", {perm = "0755"})
   t:assert_eq(vm:run("/tmp/two words", {}).stdout, "0\n")
   t:assert_eq(vm:run("/tmp/two words", {args = {}}).stdout, "0\n")

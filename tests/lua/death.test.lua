@@ -35,7 +35,7 @@ local function qemu_of(name)
   return pid
 end
 
-test("a guest whose agent is killed is dead at once, whoever does it", {timeout = "120s"}, function(t)
+test("a guest whose agent is killed is dead at once, whichever process does it", {timeout = "120s"}, function(t)
   local vm = provium:vm("v", "default", own_init):boot()
   local function lost(call)
     local ok, err = bounded(t, "a call to a guest that loses its agent", 30, call)
@@ -56,7 +56,7 @@ end)
 
 test("a guest whose QEMU is stopped is dead before long, and that is named", {timeout = "120s"}, function(t)
   local name = "stopped-" .. host.now_ns()
-  -- Cold, since a machine that stood ready was started under another name.
+  -- Cold, since a warm VM was started under another name.
   local vm = provium:vm(name, "default", {cold = true}):boot()
   os.execute("kill -STOP " .. qemu_of(name))
   local ok, err = bounded(t, "a call to a stopped QEMU", 90, function() vm:run("true") end)
@@ -108,7 +108,7 @@ end)
 
 local reset = provium:vm("reset", "default"):boot()
 test("a reset that its test has no time for…", {timeout = "0.3s", expect_fail = "too short"}, function() reset:reset() end)
-test("…goes on without it", {timeout = "60s"}, function(t)
+test("…continues without it", {timeout = "60s"}, function(t)
   local ok, why = pcall(wait_until, function() return pcall(reset.run, reset, "true") end, {timeout = 40})
   t:assert(ok, reset:state() .. ": " .. tostring(why))
 end)

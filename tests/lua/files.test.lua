@@ -110,7 +110,7 @@ test("push and pull", function(t)
   t:assert_eq(vm:stat("/tmp/pushed").perm, 0x1ed)
   os.execute("chmod 750 " .. here)
   vm:push_file(here, "/tmp/kept", {auto_dep = false})
-  t:assert_eq(vm:stat("/tmp/kept").perm, tonumber("750", 8), "the host's mode bits, unless told otherwise")
+  t:assert_eq(vm:stat("/tmp/kept").perm, tonumber("750", 8), "the host's mode bits by default")
   vm:write_file("/tmp/pushed", "back")
   vm:pull_file("/tmp/pushed", here)
   local back = io.open(here, "rb")
@@ -156,8 +156,8 @@ test("…in the next test it is gone", function(t)
 end)
 
 test("a mode is exact, also for who is not root", function(t)
-  local nobody = vm:spawn_worker {user = "nobody"}
-  nobody:write_file("/tmp/set_id", "x", {perm = "4755"})
+  local worker = vm:spawn_worker {user = "nobody"}
+  worker:write_file("/tmp/set_id", "x", {perm = "4755"})
   t:assert_eq(vm:stat("/tmp/set_id").perm, tonumber("4755", 8))
 end)
 

@@ -40,7 +40,7 @@ test("boot, pause, resume, reset, shutdown, boot again", function(t)
   t:assert_eq(vm:run("echo on").stdout, "on\n")
   local went_by = vm:uptime() - guest_before
   local passed = (host.now_ns() - host_before) / 1e9
-  t:assert(went_by < passed - 0.9, ("the guest stood still: %.2f s of %.2f s"):format(went_by, passed))
+  t:assert(went_by < passed - 0.9, ("the guest was paused: %.2f s of %.2f s"):format(went_by, passed))
 
   vm:write_file("/tmp/mark", "x")
   vm:write_file("/dev/kmsg", "<1>before the reset\n")
@@ -64,14 +64,14 @@ test("boot, pause, resume, reset, shutdown, boot again", function(t)
   raises(t, function() vm:run("true") end, "closed")
 end)
 
-test("a debugger is told the processor's state, and lets the VM go on", function(t)
+test("a debugger reads the processor's state, and lets the VM continue", function(t)
   local vm = provium:vm("v", "default")
   raises(t, function() vm:gdb() end, "vm `v`: gdb() needs state booted or paused, but it is created")
   vm:boot()
   local address = vm:gdb()
   t:assert_match(address, "^127%.0%.0%.1:%d+$")
   t:assert_eq(vm:gdb(), address)
-  -- The remote protocol: why it stands, the registers, and away again.
+  -- The remote protocol: why the processor is stopped, the registers, and a detach.
   local port, out = address:match(":(%d+)"), os.tmpname()
   local ok = os.execute(([[bash -c 'exec 3<>/dev/tcp/127.0.0.1/%s; printf "+\$?#3f" >&3; head -c 5 <&3 > %s
     printf "+\$g#67" >&3; head -c 600 <&3 >> %s; printf "+\$D#44" >&3; head -c 6 <&3 > /dev/null']]):format(port, out, out))
@@ -129,7 +129,7 @@ test("a guest that reboots by itself comes back, without what it had", function(
   raises(t, function() w:run("true") end, "reset")
 end)
 
-test("a guest that goes to sleep for ever is told at once, and wakeup says why", function(t)
+test("a guest that suspends and cannot be woken is reported at once, and wakeup says why", function(t)
   local vm = provium:vm("v", "default"):boot()
   raises(t, function() vm:wakeup() end, "vm `v`: wakeup()", "S3", "ELF kernel")
   local before = host.now_ns()

@@ -8,7 +8,7 @@ local SOON = 15
 
 local function text_of(fn) return select(2, pcall(fn)) end
 
--- Lets a real-time process have the guest's one processor for good.
+-- Gives the guest's only processor to a real-time process that never yields it.
 local function wedge(own)
   own:write_file("/proc/sys/kernel/sched_rt_runtime_us", "-1")
   local w = own:spawn_worker()

@@ -21,7 +21,7 @@ local boot_id = vm:read_file("/proc/sys/kernel/random/boot_id")
 local early = vm:snapshot()
 vm:write_file("/tmp/after-the-snapshot", "x")
 
--- Two tests go on from here together, which they can only if they run at the same time.
+-- Two tests meet here, which they can only if they run at the same time.
 local arrived = {}
 local function meet(t, other)
   arrived[t.name] = true

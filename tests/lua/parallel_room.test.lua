@@ -6,10 +6,10 @@ provium.reset_between_tests = true -- adds nothing
 provium:claim{ memory = "400M", cpus = 1 }
 
 local vm = provium:vm("v", "default"):boot()
-vm:run("echo '<1>BUG: told by the top level' > /dev/kmsg")
+vm:run("echo '<1>BUG: from the top level' > /dev/kmsg")
 local inside, order = 0, {}
 
--- A task of the top level goes on beside the tests, with the original, which is off.
+-- A task of the top level runs beside the tests, with the original, which is off.
 local original
 co.spawn(function()
   wait_until(function() return inside > 0 end, { timeout = "30s" })
@@ -25,9 +25,9 @@ local function alone(t)
 end
 
 -- The others would fail for it.
-test("what the kernel reported to the top level is the first test's", { kernel_log = { "told by the top level" } },
+test("what the kernel reported to the top level is the first test's", { kernel_log = { "from the top level" } },
   function(t)
-    t:assert_eq(vm:console():count("told by the top level"), 1)
+    t:assert_eq(vm:console():count("from the top level"), 1)
     alone(t)
   end)
 
@@ -44,7 +44,7 @@ test("one that boots more than the claim has", function(t)
 end)
 
 test("the order is that of the declarations", function(t)
-  t:assert_eq(vm:console():count("told by the top level"), 1)
+  t:assert_eq(vm:console():count("from the top level"), 1)
   t:assert_contains(original, "vm `v`: run(\"true\") needs state booted, but it is shutdown")
   t:assert_same(order, {
     "what the kernel reported to the top level is the first test's",

@@ -1,4 +1,4 @@
--- Processes: commands that run while the test goes on.
+-- Processes: commands that run while the test continues.
 local vm = provium:vm("v", "default"):boot()
 
 test("wait gives a RunResult, and may be repeated", function(t)
@@ -96,7 +96,7 @@ test("a process handle is a value of its own", function(t)
   t:assert_contains(tostring(p), "process")
 end)
 
-test("much on both outputs at once, while nobody reads and nothing is fed", function(t)
+test("much on both outputs at once, while nothing is read or written", function(t)
   local p = vm:run_async("(head -c 3000000 /dev/zero >&2) & head -c 3000000 /dev/zero; wait")
   local r = p:wait("60s")
   t:assert_eq(#r.stdout, 3000000)

@@ -51,7 +51,7 @@ test("it is a process like any other", function(t)
   t:assert_same(names, {"0", "1", "2"}, "no descriptor of the agent")
 end)
 
-test("files and commands go on while it is in a raw call, in its state", function(t)
+test("files and commands work while it is in a raw call, in its state", function(t)
   local w = vm:spawn_worker()
   path_call(w, "chdir", "/usr")
   local fd = path_call(w, "memfd_create", "m", 0).ret
@@ -240,7 +240,7 @@ test("values that were taken for others", function(t)
   t:assert_contains(tostring(t:assert_raises(function() vm:run("true", {("x"):rep(9000000)}) end)), "E2BIG")
 end)
 
-test("a raw execve is told at once, and leaves nothing", {timeout = "30s"}, function(t)
+test("a raw execve is reported at once, and leaves nothing", {timeout = "30s"}, function(t)
   local bufs = {"/bin/busybox\0", string.pack("<I8I8I8", 0, 0, 0), string.pack("<I8", 0), "sleep\0", "4711\0"}
   local nested = {{parent = 2, child = 4, offset = 0}, {parent = 2, child = 5, offset = 8}}
   local err = tostring(t:assert_raises(function()

@@ -22,7 +22,7 @@ local function sleeps_and_wakes(t, vm)
     wakes(t, vm)
     local ok, result = asleep:join("30s")
     t:assert(ok, result)
-    t:assert_eq(result.exit_code, 0, "the command in which it slept goes on")
+    t:assert_eq(result.exit_code, 0, "the command in which it slept continues")
     t:assert_eq(vm:state(), "booted")
     t:assert_eq(worker:run("cat /tmp/kept").stdout, "kept")
     t:assert(vm:clock():get() > before)
@@ -51,7 +51,7 @@ test("a guest of a template, with what it got from one", function(t)
   sleeps_and_wakes(t, vm)
 end)
 
--- Whether whoever connects to a stub is told why the processor stands; the VM goes on then.
+-- Whether a debugger that connects gets the reason of the stop; the VM continues then.
 local function answers(address)
   local port = address:match(":(%d+)")
   return os.execute(([=[bash -c 'exec 3<>/dev/tcp/127.0.0.1/%s; printf "+\$?#3f" >&3; read -r -t 20 -n 5 said <&3

@@ -1,8 +1,8 @@
--- Snapshots: a VM goes on after one, and can be put back to it, with all that it had.
+-- Snapshots: a VM continues after one, and can be put back to it, with all that it had.
 
 local vm = provium:vm("v", "default"):boot()
 
-test("the VM goes on after a snapshot, and is put back while it is booted", function(t)
+test("the VM continues after a snapshot, and is put back while it is booted", function(t)
   vm:write_file("/tmp/before", "kept")
   local s = vm:snapshot()
   t:assert(s:size() > 0)
@@ -114,7 +114,7 @@ test("a worker is still in the folder it went to", function(t)
   t:assert_eq(w:run("pwd").stdout, "/proc/sys\n")
 end)
 
-test("what was going on when the snapshot was taken goes on", function(t)
+test("what was running when the snapshot was taken continues", function(t)
   local task = co.spawn(function() return vm:run("sleep 0.5; echo done") end)
   local s = vm:snapshot()
   t:assert_eq(task:join(10).stdout, "done\n")
@@ -150,7 +150,7 @@ test("open streams are refused, each with where it was made", function(t)
   vm:snapshot():delete()
 end)
 
-test("the guest's clock is as it was, and goes on", function(t)
+test("the guest's clock is as it was, and continues", function(t)
   vm:clock():set(1000000000)
   local s = vm:snapshot()
   vm:clock():set(2000000000)
@@ -210,7 +210,7 @@ test("a snapshot in a folder of its own outlives its VM, with memory and vCPUs",
   t:assert_contains(tostring(t:assert_raises(function() other:restore(7) end)), "needs a snapshot")
 end)
 
-test("a folder that is damaged, foreign or of another version is refused, and the VM goes on", function(t)
+test("a folder that is damaged, foreign or of another version is refused, and the VM continues", function(t)
   local folder = os.tmpname()
   os.remove(folder)
   local before = vm:snapshot()
@@ -284,7 +284,7 @@ test("a guest keeps the profile that it was booted from, whatever VM it runs in"
   provium:vm("third", "default"):restore(folder):run("true"):assert_ok()
 end)
 
-test("a folder that is taken again holds the new state, whoever restored the old one", { timeout = "120s" }, function(t)
+test("a folder that is taken again holds the new state, whichever VM restored the old one", { timeout = "120s" }, function(t)
   local folder = place(t)
   for round = 1, 3 do
     vm:write_file("/tmp/round", tostring(round))
@@ -359,7 +359,7 @@ test("a snapshot that is cut short leaves nothing, and what was left by a killed
   t:assert_eq(names(), "snap\n")
 end)
 
-test("snapshots that nobody holds do not fill the disk", { timeout = "90s" }, function(t)
+test("snapshots without a handle do not fill the disk", { timeout = "90s" }, function(t)
   local first, most
   local cache = vm:snapshot()
   local bucket = cache:path():match("^(.*)/")
@@ -385,7 +385,7 @@ test("only a booted VM is saved", function(t)
   vm:resume()
 end)
 
-test("a VM that could not be restored goes on, with what it holds of the pool", function(t)
+test("a VM that could not be restored continues, with its grant", function(t)
   local folder = os.tmpname()
   os.remove(folder)
   local vm = provium:vm("kept", "default"):boot()

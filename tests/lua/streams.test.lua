@@ -114,7 +114,7 @@ test("a stream knows where it was made", function(t)
   t:assert_eq(vm:is_quiescent(), true)
 end)
 
-test("streams that nobody reads do not grow without bound", function(t)
+test("unread streams do not grow without bound", function(t)
   local worker = vm:spawn_worker()
   local zero = worker:open_file("/dev/zero", {read = true})
   -- What the processes behind the streams have read, by the kernel's count.
@@ -134,12 +134,12 @@ test("streams that nobody reads do not grow without bound", function(t)
     return read_so_far() == before and before
   end, {timeout = 60, desc = "the guest's side has stopped reading"})
   t:assert(at_rest > 0 and at_rest < 64 * 2^20, ("%.1f MiB were read"):format(at_rest / 2^20))
-  t:assert_eq(#vm:run("head -c 20000000 /dev/zero").stdout, 20000000, "others go on")
+  t:assert_eq(#vm:run("head -c 20000000 /dev/zero").stdout, 20000000, "other calls work")
   t:assert_eq(read_so_far(), at_rest)
   t:log(("%.1f MiB were read for eight streams"):format(at_rest / 2^20))
 end)
 
-test("a stream that nobody reads holds up nobody", function(t)
+test("an unread stream does not delay other calls", function(t)
   local p = vm:run_async("cat /dev/zero | head -c 20000000; echo done >&2")
   local idle = p:stdout_stream()
   local fifo = vm:tail_file("/dev/zero", {start = "beginning"})
@@ -156,7 +156,7 @@ test("a pattern behind 16 MiB is found in about the time that they take to come"
   local came = require("helpers.timing").seconds(function() plain:read_until("rest\n", 60) end)
   plain:close()
 
-  -- The file's other tasks go on meanwhile.
+  -- The file's other tasks run meanwhile.
   local longest, last, done = 0, host.now_ns(), false
   local ticking = co.spawn(function()
     while not done do

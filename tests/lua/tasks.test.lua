@@ -67,7 +67,7 @@ test("…and the file's VM and worker are as usable as before", function(t)
   t:assert_eq(provium.other, nil)
 end)
 
-test("a blocked syscall in one worker delays nobody", function(t)
+test("a blocked syscall in one worker does not delay others", function(t)
   local w = vm:spawn_worker()
   local blocked = co.spawn(function() pcall(w.syscall, w, "pause") end)
   local took = seconds(function()

@@ -19,7 +19,7 @@ test("the first boot of a kind is cold, the next are from its template", functio
   t:assert_eq(second:stats().boot_kind, "template")
   t:assert_eq(boot("third", {cold = true}):stats().boot_kind, "cold", "cold is cold")
   t:assert_eq(boot("more", {memory = "192M"}):stats().boot_kind, "cold", "another kind")
-  -- From a machine that stands ready, once there is one, it is the same.
+  -- From a warm VM, once one exists, it is the same.
   for i = 1, 4 do
     local name = "again-" .. i
     local vm = boot(name)
@@ -49,7 +49,7 @@ test("two VMs of one template differ in name, chance and boot, and in nothing el
   end
 end)
 
-test("its clock is right, or what it was told to be", function(t)
+test("its clock is right, or at `initial_time`", function(t)
   t:assert_near(boot("now"):clock():get(), host.now_ns() / 1e9, 2)
   local vm = boot("then", {initial_time = 1000000000})
   t:assert_eq(vm:stats().boot_kind, "template")
@@ -162,8 +162,8 @@ local function direct_of(name, more)
 end
 
 -- A VM of a kind on a warm machine, which is made in the background from the second restore on.
+local tries = 0
 local function warm_of(name, more)
-  local tries = 0
   return wait_until(function()
     tries = tries + 1
     local called = ("%s-warm-%d"):format(name, tries)
@@ -211,8 +211,9 @@ test("a guest without a shell, or with a seed, has warm VMs as well", {timeout =
   direct_of("no-shell", no_shell):close()
   local vm = warm_of("no-shell", no_shell)
   t:assert_eq(vm:run({"/bin/busybox", "echo", "on"}).stdout, "on\n")
-  local function stream(of) return of:run("head -c 64 /dev/hwrng | od -An -tx1"):assert_ok().stdout end
+  -- The kernel reads from the stream, too, at any time: so a piece of one is looked for in the other.
+  local function stream(of) return of:run("head -c 4096 /dev/hwrng | od -An -v -tx1 | tr -d ' \\n'"):assert_ok().stdout end
   local seeded = {rng_seed = 7}
   local direct, warm = direct_of("seeded", seeded), warm_of("seeded", seeded)
-  t:assert_eq(stream(warm), stream(direct))
+  t:assert_contains(stream(warm), stream(direct):sub(2049, 2048 + 64))
 end)

@@ -1,4 +1,4 @@
--- Large things arrive byte-exact while small ones go on.
+-- Large things arrive byte-exact while small ones run.
 local vm = provium:vm("v", "default", {memory = "512M"}):boot()
 local size = 64 * 1024 * 1024
 
@@ -8,7 +8,7 @@ local function pattern(bytes)
   return (table.concat(block)):rep(bytes // 4096)
 end
 
-test("64 MiB in, out, and as output, byte-exact, while other calls go on", {timeout = "280s"}, function(t)
+test("64 MiB in, out, and as output, byte-exact, while other calls run", {timeout = "280s"}, function(t)
   local bytes = pattern(size)
   local going, calls = true, 0
   local small = co.spawn(function()

@@ -4,7 +4,7 @@ local function fails(t, seconds, fn, ...)
   local before = host.now_ns()
   local err = tostring(t:assert_raises(fn))
   for _, part in ipairs{...} do t:assert_contains(err, part) end
-  t:assert((host.now_ns() - before) / 1e9 < seconds, "it was told too late")
+  t:assert((host.now_ns() - before) / 1e9 < seconds, "it was reported too late")
 end
 
 test("a kernel and an initrd of one's own", function(t)
@@ -33,7 +33,7 @@ test("an ELF kernel cannot be woken, and the error names what can", function(t)
   end, "vm `v`: boot()", "`sleepless` has `s3 = true`", "/vmlinux` is an ELF file", "bzImage")
 end)
 
-test("a broken initrd is told quickly, with the kernel's words", function(t)
+test("a broken initrd is reported quickly, with the kernel's words", function(t)
   local vm = provium:vm("v", "broken")
   fails(t, 60, function()
     vm:boot()

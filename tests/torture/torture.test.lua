@@ -83,7 +83,7 @@ local function task(t, round, number, failures)
   vm:run({"rm", "-rf", context.dir}):assert_ok()
 end
 
--- A snapshot with everything at rest, changes, and the way back.
+-- A snapshot while nothing runs, changes, and the way back.
 local function snapshot(t, random)
   local before, after = random:bytes(5000), random:bytes(5000)
   vm:write_file("/tmp/kept", before)

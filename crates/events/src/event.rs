@@ -287,6 +287,18 @@ pub enum FileStatus {
     Crashed,
 }
 
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestStatus {
+    /// It passed, or failed as expected.
+    Passed,
+    /// It failed.
+    Failed,
+    /// It was not run, or skipped itself.
+    Skipped,
+}
+
 /// Why a file waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -24,7 +24,7 @@ pub mod value;
 
 pub use event::{
     Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError,
-    FileStatus, Location, Step,
+    FileStatus, Location, Step, TestStatus,
 };
 pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
 pub use notice::{Notice, NoticeLevel, NoticeSubject};

@@ -56,7 +56,7 @@ impl Tree {
     }
 
     /// Says what the root folder's permissions are: without that, those of the kernel's own root stay,
-    /// which lets everybody write.
+    /// which lets all users write.
     pub(crate) fn add_root(&mut self, perm: u32) {
         self.0.insert(b".".to_vec(), Node::directory(perm));
     }

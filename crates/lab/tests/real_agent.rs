@@ -105,7 +105,7 @@ async fn commands_files_syscalls_and_workers() {
     );
     assert!(cat.output().contents().bytes == input);
 
-    let started = Instant::now();
+    // It ends before its child, which is still there to be killed.
     let background = lane.command(shell("sleep 300 & echo $!", Stdin::Null), 1000);
     assert_eq!(
         timeout(LONG, background.wait())
@@ -115,7 +115,6 @@ async fn commands_files_syscalls_and_workers() {
             .code,
         Some(0)
     );
-    assert!(started.elapsed() < Duration::from_secs(10));
     let kill = String::from_utf8(background.output().contents().bytes).unwrap();
     let kill = lane.command(shell(&format!("kill {kill}"), Stdin::Null), 1000);
     assert_eq!(kill.wait().await.unwrap().code, Some(0));

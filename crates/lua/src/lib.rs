@@ -18,9 +18,11 @@ mod testing;
 mod tests;
 
 pub use engine::cancel::CancelToken;
-pub use engine::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, FileStatus, Listing};
+pub use engine::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, Listing};
 pub use engine::list_file::list_file;
 pub use engine::run_file::run_file;
 pub use engine::test_file::base_of;
 pub use fixture::{StandaloneBuild, build_fixture};
+#[cfg(test)]
+use provium_events::FileStatus;
 pub use testing::TestSelection;

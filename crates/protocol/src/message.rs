@@ -208,7 +208,7 @@ pub struct GuestStats {
 /// Something about a call that goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The command runs.
+    /// The command runs. Of a command that is not in the background and ends soon, this is not reported.
     Started {
         /// Its process id in the guest.
         pid: u32,

@@ -27,7 +27,7 @@ pub(crate) enum Failure {
     /// No profile of that name.
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
-    /// There is no QEMU, or not the right one.
+    /// QEMU is missing or too old.
     #[error("cannot start VMs")]
     Machine(#[from] VmmError),
     /// The guest's image cannot be prepared.
@@ -82,7 +82,7 @@ pub(crate) enum Failure {
         /// Why.
         source: std::io::Error,
     },
-    /// There is no folder for the cache.
+    /// No folder for the cache is known.
     #[error("cannot find a folder for the cache: neither HOME nor XDG_CACHE_HOME is set")]
     NoHome,
     /// The current folder is gone, or not UTF-8.

@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::lowargs::{self, MachineArgs, PlainArgs, RunArgs, SelectionArgs};
+use crate::lowargs::{self, MachineArgs, NoTests, PlainArgs, RunArgs, SelectionArgs};
 use crate::terminal;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_lua::TestSelection;
@@ -62,6 +62,7 @@ pub(crate) struct RunSettings {
     /// Time for each file.
     pub(crate) timeout: Option<Duration>,
     pub(crate) fail_fast: bool,
+    pub(crate) no_tests: NoTests,
 }
 
 /// The folder in which the program was started.
@@ -172,6 +173,7 @@ impl RunSettings {
             },
             timeout: Some(args.lifecycle.timeout).filter(|limit| !limit.is_zero()),
             fail_fast: args.lifecycle.fail_fast,
+            no_tests: args.lifecycle.no_tests,
         })
     }
 }

@@ -9,6 +9,7 @@
 //! not for a lock that a writer holds, not for the runtime. What the second signal does not end within
 //! a short time, it ends by itself.
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::terminal;
 use provium_runner::Stop;
@@ -21,8 +22,8 @@ use tokio::sync::watch;
 /// How long the process may take to end after the second signal.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// The exit code of a process that could not even end by itself: that of a run that was ended.
-const FORCED: i32 = 1;
+/// The exit code of a process that could not end by itself: that of a run that was interrupted.
+const FORCED: i32 = Exit::Interrupted.code() as i32;
 
 /// Counts the signals that ask the process to end.
 #[derive(Debug, Clone)]

@@ -17,8 +17,8 @@ use std::time::Duration;
     version,
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 every file passed or was skipped; 1 at least one did not; \
-                  2 the harness itself could not work."
+    after_help = "Exit codes: 0 every file passed or was skipped; 1 at least one did not; 2 the harness \
+                  itself could not work; 4 no test was run; 130 interrupted."
 )]
 pub(crate) struct LowArgs {
     #[command(subcommand)]
@@ -237,6 +237,9 @@ pub(crate) struct LifecycleArgs {
     /// Start no further file after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    /// Exit code of a run without a test: 4, or 0 with `pass`
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
+    pub(crate) no_tests: NoTests,
 }
 
 #[derive(Debug, Args)]
@@ -317,6 +320,16 @@ pub(crate) enum ColorChoice {
     Always,
     /// Never
     Never,
+}
+
+/// What comes of a run in which no test was run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum NoTests {
+    /// Exit with code 4
+    #[default]
+    Fail,
+    /// Exit with code 0
+    Pass,
 }
 
 /// What runs the guests.

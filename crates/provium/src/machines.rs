@@ -112,15 +112,15 @@ pub(crate) fn images(cache_dir: &Utf8Path, progress: Arc<dyn Progress>) -> Resul
 
 /// The host's QEMU.
 pub(crate) async fn qemu() -> Result<Qemu, Failure> {
-    let told = std::env::var(QEMU_VARIABLE)
+    let explicit = std::env::var(QEMU_VARIABLE)
         .ok()
         .filter(|path| !path.is_empty());
     // A name without a slash is looked up on PATH.
-    let told = told.map(|path| match path.contains('/') {
+    let explicit = explicit.map(|path| match path.contains('/') {
         true => from_start(Utf8Path::new(&path)),
         false => path.into(),
     });
-    Ok(Qemu::find(told.as_deref()).await?)
+    Ok(Qemu::find(explicit.as_deref()).await?)
 }
 
 /// The host in words: system, release, processors.

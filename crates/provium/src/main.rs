@@ -6,15 +6,15 @@
 //! provium.toml ─ config ─────────────────────┘
 //! ```
 //!
-//! This is the only crate that prints and the only one that decides an exit code: 0 when every file
-//! passed or was skipped, 1 when one did not, 2 when the harness itself could not work. Everything that
-//! goes wrong is a [`Failure`](failure::Failure); `diagnostics` turns it into words.
+//! This is the only crate that prints and the only one that decides an exit code ([`exit`]). Everything
+//! that goes wrong is a [`Failure`](failure::Failure); `diagnostics` turns it into words.
 
 mod argv;
 mod build;
 mod commands;
 mod config;
 mod diagnostics;
+mod exit;
 mod failure;
 mod hiargs;
 mod interrupt;
@@ -25,7 +25,7 @@ mod sources;
 mod suggestion;
 mod terminal;
 
-use crate::commands::Exit;
+use crate::exit::Exit;
 use crate::lowargs::LowArgs;
 use clap::Parser as _;
 use std::process::ExitCode;
@@ -47,7 +47,7 @@ fn carry_out() -> Exit {
     terminal::set_colours(colour);
     let exit = commands::run(low).unwrap_or_else(|failure| {
         terminal::error(&diagnostics::render(&failure, colour));
-        Exit::Unable
+        Exit::of(&failure)
     });
     all_written(exit, colour)
 }

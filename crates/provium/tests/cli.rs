@@ -148,9 +148,10 @@ fn a_missing_path_is_an_error() {
 }
 
 #[test]
-fn an_empty_folder_is_none() {
-    let ran = Project::new(&[("readme", "")]).run(&[]);
-    assert_eq!(ran.code, Some(0), "{}", ran.all());
+fn a_run_without_a_test_exits_with_4() {
+    let empty = Project::new(&[("readme", "")]);
+    let ran = empty.run(&[]);
+    assert_eq!(ran.code, Some(4), "{}", ran.all());
     assert!(
         ran.stdout
             .starts_with("0 files: 0 passed, 0 failed, 0 skipped; "),
@@ -158,6 +159,30 @@ fn an_empty_folder_is_none() {
         ran.stdout
     );
     assert!(ran.stderr.contains("no test files"), "{}", ran.stderr);
+    assert_eq!(empty.run(&["--no-tests=pass"]).code, Some(0));
+
+    let without = Project::new(&[("a.test.lua", "local x = 1\n")]);
+    let ran = without.run(&["--accel", "tcg"]);
+    assert_eq!(ran.code, Some(4), "{}", ran.all());
+    assert!(ran.stdout.starts_with("NONE a.test.lua"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("declare no tests"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_without_a_selected_test_is_not_run() {
+    // Its boot would fail: QEMU is a stand-in here.
+    let boots =
+        "provium:vm('v', 'default'):boot()\ntest('one', {tags = {'net'}}, function() end)\n";
+    let project = Project::new(&[
+        ("a.test.lua", boots),
+        ("b.test.lua", "test('two', function() end)"),
+    ]);
+    let ran = project.run(&["--accel", "tcg", "--test", "^two$"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    assert!(!ran.stdout.contains("a.test.lua"), "{}", ran.stdout);
+    let ran = project.run(&["--accel", "tcg", "--tag", "net"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert!(ran.stdout.starts_with("FAIL a.test.lua"), "{}", ran.stdout);
 }
 
 #[test]
@@ -278,7 +303,7 @@ fn a_profile_without_its_kernel_is_an_error_only_for_who_boots_it() {
         ("a.test.lua", "test(\"passes\", function(t) end)\n"),
         ("b.test.lua", boots),
     ]);
-    let missing = "provium.toml:2:10: `kernel`: there is no file `";
+    let missing = "provium.toml:2:10: `kernel`: file `";
 
     let ran = project.run(&["a.test.lua"]);
     assert_eq!(ran.code, Some(0), "{}", ran.all());
@@ -478,7 +503,7 @@ fn one_interrupt_ends_a_run_in_good_order() {
         }
     }
     let ran = Ran::of(child.wait_with_output().unwrap());
-    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert_eq!(ran.code, Some(130), "{}", ran.all());
     assert!(ran.stderr.contains("stopping"), "{}", ran.stderr);
     assert!(ran.stderr.contains("1 file not run"), "{}", ran.stderr);
     let completed = events
@@ -504,7 +529,7 @@ fn a_line_or_a_name_picks_tests() {
         "{}",
         ran.stdout
     );
-    for (asked, told) in [
+    for (asked, expected) in [
         (
             "b.test.lua::wroks",
             "there is no test `wroks` here; did you mean `works`?",
@@ -513,7 +538,7 @@ fn a_line_or_a_name_picks_tests() {
     ] {
         let ran = project.run(&["--accel", "tcg", asked]);
         assert_eq!(ran.code, Some(1), "{}", ran.all());
-        assert!(ran.stdout.contains(told), "{}", ran.all());
+        assert!(ran.stdout.contains(expected), "{}", ran.all());
     }
 }
 
@@ -526,7 +551,7 @@ test("four", {skip = "later"}, function() end)
 
 /// The names of the tests that passed and were skipped, by the lines of `--json`.
 fn ran(project: &Project, arguments: &[&str]) -> (String, String) {
-    let ran = project.run(&[&["--accel", "tcg", "--json"], arguments].concat());
+    let ran = project.run(&[&["--accel", "tcg", "--json", "--no-tests=pass"], arguments].concat());
     assert_eq!(ran.code, Some(0), "{}", ran.all());
     let (mut passed, mut skipped) = (Vec::new(), Vec::new());
     for line in ran.stdout.lines() {
@@ -593,14 +618,21 @@ fn every_flag_of_selection_chooses() {
         );
     }
     let none = project.run(&["--accel", "tcg", "--tag", "nosuch"]);
-    assert_eq!(none.code, Some(0), "{}", none.all());
+    assert_eq!(none.code, Some(4), "{}", none.all());
     assert!(none.stderr.contains("no test matches"), "{}", none.all());
+    assert!(
+        none.stdout.starts_with("0 files: "),
+        "no file ran: {}",
+        none.all()
+    );
+    let none = project.run(&["--tag", "nosuch", "--no-tests", "pass"]);
+    assert_eq!(none.code, Some(0), "{}", none.all());
 }
 
 #[test]
 fn what_cannot_be_meant_is_refused_before_anything_runs() {
     let project = Project::new(&[("a.test.lua", TESTS)]);
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (&["--test", "("][..], "regex"),
         (&["--tag-meta", "spec"], "`spec` is not KEY=VALUE"),
         (&["--timeout", "soon"], "`soon` is not a duration"),
@@ -619,7 +651,11 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
     ] {
         let ran = project.run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.all());
-        assert!(ran.stderr.contains(told), "{arguments:?}: {}", ran.all());
+        assert!(
+            ran.stderr.contains(expected),
+            "{arguments:?}: {}",
+            ran.all()
+        );
         assert!(ran.stdout.is_empty(), "{arguments:?}: {}", ran.all());
     }
 }
@@ -672,8 +708,8 @@ fn the_pool_is_as_large_as_it_is_told() {
     let project = Project::new(&[("a.test.lua", boots)]);
     let ran = project.run(&["--accel", "tcg", "--mem", "512M", "--cpus", "2"]);
     assert_eq!(ran.code, Some(1), "{}", ran.all());
-    let told = "needs 1124 MiB and 3 vCPUs, but the pool has 512 MiB and 2 vCPUs in all";
-    assert!(ran.stdout.contains(told), "{}", ran.all());
+    let expected = "needs 1124 MiB and 3 vCPUs, but the pool has 512 MiB and 2 vCPUs in all";
+    assert!(ran.stdout.contains(expected), "{}", ran.all());
     let ran = project.run(&[
         "--accel",
         "tcg",

@@ -129,7 +129,7 @@ fn two_signals_end_a_run_whose_output_nobody_reads() {
             signal(child.id(), name);
             std::thread::sleep(Duration::from_millis(200));
         }
-        assert_eq!(ends(child), Some(1), "{name} {flags}");
+        assert_eq!(ends(child), Some(130), "{name} {flags}");
         drop(unread);
     }
 }
@@ -146,7 +146,7 @@ fn is_writing(process: u32) -> bool {
 #[test]
 fn the_end_of_the_terminal_ends_a_run_unless_it_is_ignored() {
     let project = Project::new(&[("a.test.lua", WAITS)]);
-    for (ignored, name, code) in [("", "HUP", Some(1)), ("trap '' HUP;", "HUP", None)] {
+    for (ignored, name, code) in [("", "HUP", Some(130)), ("trap '' HUP;", "HUP", None)] {
         let script = format!("{ignored} exec \"$provium\" --accel tcg --save-events e 2>err");
         let _ = std::fs::remove_file(project.file("e"));
         let child = project
@@ -163,7 +163,7 @@ fn the_end_of_the_terminal_ends_a_run_unless_it_is_ignored() {
         if code.is_none() {
             // It would have said so at once; the next signal is answered, this one was not.
             signal(process, "TERM");
-            assert_eq!(ends(child), Some(1));
+            assert_eq!(ends(child), Some(130));
             let said = std::fs::read_to_string(project.file("err")).unwrap();
             assert_eq!(said.matches("stopping").count(), 1, "{said}");
             assert!(!said.contains("at once\nprovium: stopped"), "{said}");

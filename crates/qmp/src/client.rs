@@ -86,8 +86,8 @@ impl Client {
     /// Takes the greeting and agrees on capabilities. The [`Events`] begin with the first one.
     ///
     /// # Errors
-    /// [`QmpError`] if the other side is not a QMP server or closes the stream. There is no deadline for a server
-    /// that is silent: the caller sets one.
+    /// [`QmpError`] if the other side is not a QMP server or closes the stream. A silent server is
+    /// waited for without a deadline: the caller sets one.
     pub async fn connect<S>(stream: S) -> Result<(Self, Events), QmpError>
     where
         S: AsyncRead + AsyncWrite + Send + 'static,

@@ -1,11 +1,11 @@
 //! The report for people: a line a file as it ends, and what went wrong in it.
 
 use crate::excerpt::{SourceCache, Sources, excerpt};
-use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, TestStatus, WaitRecord};
+use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, WaitRecord};
 use crate::styles::Styles;
 use crate::text::{indented, seconds, tail};
 use provium_events::printable::{clean, one_line};
-use provium_events::{BuildStatus, Event, FileStatus, Notice, NoticeLevel, counted};
+use provium_events::{BuildStatus, Event, FileStatus, Notice, NoticeLevel, TestStatus, counted};
 use provium_units::format_size;
 use std::fmt::Write as _;
 
@@ -188,6 +188,7 @@ impl Human {
             return String::new();
         }
         let word = match completed.status {
+            FileStatus::Passed if file.tests.is_empty() => self.styles.warning("NONE"),
             FileStatus::Passed => self.styles.success("PASS"),
             FileStatus::Failed => self.styles.failure("FAIL"),
             FileStatus::TimedOut => self.styles.failure("TIME"),

@@ -1,8 +1,8 @@
 //! One JSON object a file, each on a line of its own.
 
-use crate::record::{Completed, Records, TestRecord, TestStatus};
+use crate::record::{Completed, Records, TestRecord};
 use provium_events::printable::json;
-use provium_events::{Event, FileStatus, Notice, NoticeLevel, NoticeSubject, Value};
+use provium_events::{Event, FileStatus, Notice, NoticeLevel, NoticeSubject, TestStatus, Value};
 use serde::Serialize;
 
 /// Nanoseconds in a millisecond.
@@ -37,7 +37,7 @@ struct NoticeRow<'a> {
 #[derive(Serialize)]
 struct TestRow<'a> {
     name: &'a str,
-    status: &'static str,
+    status: TestStatus,
     message: Option<&'a str>,
     log: &'a [String],
     duration_ms: u64,
@@ -91,11 +91,7 @@ fn notice(notice: &Notice) -> NoticeRow<'_> {
 fn test(test: &TestRecord) -> TestRow<'_> {
     TestRow {
         name: &test.name,
-        status: match test.status {
-            TestStatus::Passed => "passed",
-            TestStatus::Failed => "failed",
-            TestStatus::Skipped => "skipped",
-        },
+        status: test.status,
         message: test.message.as_deref(),
         log: &test.details.log,
         duration_ms: test.duration_ns / MILLISECOND,

@@ -1,7 +1,7 @@
 //! What is known of each file, gathered from events until the file is completed.
 
 use provium_events::{
-    ConsoleExcerpt, Details, Event, FileError, FileStatus, Notice, Resources, Value,
+    ConsoleExcerpt, Details, Event, FileError, FileStatus, Notice, Resources, TestStatus, Value,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -53,13 +53,6 @@ pub(crate) struct BootRecord {
 pub(crate) struct WaitRecord {
     pub(crate) amount: Resources,
     pub(crate) waited_ns: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TestStatus {
-    Passed,
-    Failed,
-    Skipped,
 }
 
 /// How many tests ended how.

@@ -74,11 +74,8 @@ impl RunFile for LuaFiles {
 fn end_of(outcome: FileOutcome) -> FileEnd {
     let status = match outcome.status {
         // Not all of its tests were run, so it has not passed.
-        provium_lua::FileStatus::Passed if outcome.cancelled => FileStatus::Failed,
-        provium_lua::FileStatus::Passed => FileStatus::Passed,
-        provium_lua::FileStatus::Failed => FileStatus::Failed,
-        provium_lua::FileStatus::TimedOut => FileStatus::TimedOut,
-        provium_lua::FileStatus::Crashed => FileStatus::Crashed,
+        FileStatus::Passed if outcome.cancelled => FileStatus::Failed,
+        status => status,
     };
     let cut_short = || plain("cancelled: the run was ended before all its tests had run");
     let error = outcome.chunk_error.map(error_of);

@@ -80,7 +80,7 @@ fn end(status: FileStatus) -> FileEnd {
 }
 
 /// Runs `plan` within `cpus` vCPUs, and returns its events.
-fn told(
+fn run_events(
     plan: &Plan,
     cpus: u32,
     stop: &Stop,
@@ -123,7 +123,7 @@ fn position(events: &[Event], wanted: impl Fn(&Event) -> bool) -> usize {
 
 #[test]
 fn a_run_begins_and_ends_as_promised() {
-    let (outcome, events) = told(&plan(&["a", "b", "c"]), 2, &Stop::new(), |task, _| {
+    let (outcome, events) = run_events(&plan(&["a", "b", "c"]), 2, &Stop::new(), |task, _| {
         passed(&task, "works");
         end(FileStatus::Passed)
     });
@@ -163,7 +163,7 @@ fn a_run_begins_and_ends_as_promised() {
 #[test]
 fn files_run_side_by_side_but_no_more_than_fit() {
     let barrier = Arc::new(Barrier::new(2));
-    let (outcome, events) = told(
+    let (outcome, events) = run_events(
         &plan(&["a", "b", "c", "d"]),
         2,
         &Stop::new(),
@@ -188,7 +188,7 @@ fn files_run_side_by_side_but_no_more_than_fit() {
 #[test]
 fn a_panic_is_the_crash_of_one_file_and_ends_its_open_test() {
     provium_runner::record_panics();
-    let (outcome, events) = told(&plan(&["a", "b"]), 1, &Stop::new(), |task, _| {
+    let (outcome, events) = run_events(&plan(&["a", "b"]), 1, &Stop::new(), |task, _| {
         if task.file.display == "a" {
             let path = task.file.display.clone();
             task.sink.emit(Event::TestStarted {
@@ -227,7 +227,7 @@ fn a_panic_is_the_crash_of_one_file_and_ends_its_open_test() {
 fn fail_fast_starts_nothing_after_a_failure() {
     let mut plan = plan(&["a", "b", "c"]);
     plan.fail_fast = true;
-    let (outcome, events) = told(&plan, 1, &Stop::new(), |_, _| end(FileStatus::Failed));
+    let (outcome, events) = run_events(&plan, 1, &Stop::new(), |_, _| end(FileStatus::Failed));
     assert_eq!((outcome.failed, outcome.files_failed), (1, 3));
     assert_eq!(
         events
@@ -249,7 +249,7 @@ fn fail_fast_starts_nothing_after_a_failure() {
 fn a_stopped_run_starts_nothing_more_and_says_so() {
     let stop = Stop::new();
     let throw = stop.clone();
-    let (outcome, events) = told(&plan(&["a", "b"]), 1, &stop, move |task, _| {
+    let (outcome, events) = run_events(&plan(&["a", "b"]), 1, &stop, move |task, _| {
         throw.cancel();
         assert!(task.stop.is_cancelled());
         end(FileStatus::Passed)
@@ -261,7 +261,7 @@ fn a_stopped_run_starts_nothing_more_and_says_so() {
 
 #[test]
 fn what_a_file_holds_keeps_others_from_starting() {
-    let (outcome, events) = told(&plan(&["a", "b"]), 2, &Stop::new(), |task, pool| {
+    let (outcome, events) = run_events(&plan(&["a", "b"]), 2, &Stop::new(), |task, pool| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
@@ -358,7 +358,7 @@ fn a_declared_claim_is_told_and_set_aside() {
     std::fs::write(&path, "provium:claim{memory = '3M', cpus = 3}").unwrap();
     let mut plan = plan(&["a"]);
     plan.files[0].path = path;
-    let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
+    let (_, events) = run_events(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
     let three = Resources {
         memory_bytes: 3 * MIB,
         cpus: 3,
@@ -369,7 +369,7 @@ fn a_declared_claim_is_told_and_set_aside() {
 
     // What it does not name is as without it.
     std::fs::write(&plan.files[0].path, "provium:claim{memory = '3M'}").unwrap();
-    let (_, events) = told(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
+    let (_, events) = run_events(&plan, 4, &Stop::new(), |_, _| end(FileStatus::Passed));
     let named = Resources { cpus: 1, ..three };
     assert_eq!(started(&events), [("a", named)]);
 }
@@ -382,7 +382,7 @@ fn a_busy_host_holds_files_back_as_long_as_one_runs() {
     std::fs::write(folder.join("cpu"), busy).unwrap();
     let mut plan = plan(&["a", "b", "c"]);
     plan.pressure = folder;
-    let (_, events) = told(&plan, 9, &Stop::new(), |_, _| end(FileStatus::Passed));
+    let (_, events) = run_events(&plan, 9, &Stop::new(), |_, _| end(FileStatus::Passed));
     let mut running = 0;
     for event in &events {
         match event {
@@ -412,7 +412,7 @@ fn files_go_on_side_by_side_once_the_host_is_free_again() {
     // The first file ends only once the second one runs beside it.
     let (there, wait) = channel();
     let (there, wait) = (Mutex::new(there), Mutex::new(wait));
-    let (outcome, _) = told(&plan, 9, &Stop::new(), move |task, _| {
+    let (outcome, _) = run_events(&plan, 9, &Stop::new(), move |task, _| {
         if task.file.display == "a" {
             let free = "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
             std::fs::write(&memory, free).unwrap();

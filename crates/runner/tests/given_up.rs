@@ -120,15 +120,15 @@ fn a_file_that_never_comes_back_is_given_up_with_all_it_holds() {
             MIB,
             "nothing is held any more"
         );
-        let told: Vec<Event> = receiver.try_iter().map(|stamped| stamped.event).collect();
-        let failed = told.iter().position(|event| {
+        let events: Vec<Event> = receiver.try_iter().map(|stamped| stamped.event).collect();
+        let failed = events.iter().position(|event| {
             matches!(event, Event::TestFailed { name, reason, .. }
                 if name == "hangs" && reason.contains("cannot be interrupted"))
         });
-        let completed = told.iter().position(|event| {
+        let completed = events.iter().position(|event| {
             matches!(event, Event::FileCompleted { path, status: FileStatus::TimedOut, .. }
                 if path == "stuck")
         });
-        assert!(failed.is_some() && failed < completed, "{told:#?}");
+        assert!(failed.is_some() && failed < completed, "{events:#?}");
     }
 }

@@ -119,7 +119,7 @@ mod tests {
         let cache = Cache::open(&mine).unwrap();
         cache.bucket("guests", 1).unwrap();
         if !rustix::process::geteuid().is_root() {
-            // Only root can give a folder away; what root owns is another's for everybody else.
+            // Only root can give a folder away; what root owns is foreign to any other user.
             let error = check_owner(Utf8Path::new("/")).unwrap_err();
             assert!(matches!(error, StoreError::Foreign { owner: 0, .. }));
             return;

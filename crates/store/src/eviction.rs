@@ -168,7 +168,7 @@ mod tests {
         assert!(room.left > 1000);
 
         drop(held);
-        // A lock file that cannot be taken keeps its entry, and the run goes on.
+        // A lock file that cannot be taken keeps its entry, and the run continues.
         let lock = bucket.locks().join(old.as_str());
         fs_err::remove_file(&lock).unwrap();
         fs_err::create_dir(&lock).unwrap();

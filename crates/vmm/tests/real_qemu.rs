@@ -245,7 +245,7 @@ async fn is_saved_and_restored(bench: &Bench) {
     for (machine, word) in [(&first, "77"), (&second, "88")] {
         let console = machine.console();
         let log = String::from_utf8(console.read_all().unwrap()).unwrap();
-        assert!(log.ends_with("123"), "the log goes on: {log}");
+        assert!(log.ends_with("123"), "the log continues: {log}");
         machine.resume().await.unwrap();
         console.write(word.as_bytes()).await.unwrap();
         expect(&console, 0, &format!("123{word}")).await;
@@ -403,7 +403,7 @@ async fn fails_to_start(bench: &Bench) {
     assert_eq!(error.to_string(), text);
 }
 
-/// Where KVM proves to work, a machine runs under it; elsewhere, whoever demands it is told why not.
+/// Where KVM proves to work, a machine runs under it; elsewhere, a request for it is refused with the reason.
 #[tokio::test]
 async fn kvm_runs_a_machine_where_it_works() {
     let Some(bench) = Bench::new().await else {
@@ -418,7 +418,7 @@ async fn kvm_runs_a_machine_where_it_works() {
     if decided.accel == Accel::Tcg {
         let why = decided.why;
         let refused = demanded.unwrap_err();
-        assert!(matches!(&refused, VmmError::KvmUnusable { why: told } if *told == why));
+        assert!(matches!(&refused, VmmError::KvmUnusable { why: reported } if *reported == why));
         let asked_for = decide(AccelChoice::Tcg).await.unwrap();
         assert_eq!(asked_for.slowdown, decided.slowdown, "it is measured once");
         eprintln!("skipped: KVM does not work here: {why}");

@@ -1,6 +1,6 @@
 //! What the rules ask git: the titles of commits that can still be changed.
 //!
-//! Reads only. Where there is no repository, or not enough of its history, it says so and the rule
+//! Reads only. Without a repository, or with too little of its history, it says so and the rule
 //! is skipped.
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ pub(crate) struct Commit {
 /// The commits that descend from the one that added `since` and are not on the main branch yet,
 /// newest first, without merges. The error says why they are not known.
 ///
-/// The main branch is `origin/main`, or the local `main` where there is no such remote and another
+/// The main branch is `origin/main`, or the local `main` if that remote does not exist and another
 /// branch is checked out. Commits of a branch that forked before `since` was added do not count, so
 /// merging such a branch later does not make its commits wrong.
 pub(crate) fn own_commits(root: &Path, since: &str) -> Result<Vec<Commit>, String> {

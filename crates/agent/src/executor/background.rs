@@ -1,4 +1,4 @@
-//! The running commands of an owner, and the joins that wait for all of them.
+//! The running commands and batches of an owner, and the joins that wait for all of them.
 
 use super::call::{Call, lock};
 use crate::failure::OpResult;
@@ -11,7 +11,7 @@ pub(super) struct Background(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Commands of every kind that run.
+    /// Commands of every kind that run, and batches.
     running: u32,
     /// Those of the `run_async` family that ran.
     ran: u32,

@@ -37,14 +37,15 @@ pub(crate) struct Call {
     pub(super) asker: Asker,
     /// A command, and whether it is of the `run_async` family.
     pub(super) command: Option<bool>,
+    is_batch: bool,
     /// What it gives goes to the output channel.
     pub(super) sends_output: bool,
     flow: Mutex<Flow>,
     cancelled: AtomicBool,
     /// Its reply is out: nothing may follow.
     answered: AtomicBool,
-    /// The host was told that it waits.
-    told: AtomicBool,
+    /// The host was informed that it waits.
+    informed: AtomicBool,
     process: Mutex<Process>,
 }
 
@@ -80,6 +81,7 @@ impl Call {
             owner: Arc::clone(owner),
             asker,
             command,
+            is_batch: matches!(op, Some(Op::Batch { .. })),
             sends_output,
             flow: Mutex::new(Flow {
                 credit: [window; 3],
@@ -89,9 +91,14 @@ impl Call {
             }),
             cancelled: AtomicBool::new(false),
             answered: AtomicBool::new(false),
-            told: AtomicBool::new(false),
+            informed: AtomicBool::new(false),
             process: Mutex::new(Process::Expected(Vec::new())),
         }
+    }
+
+    /// Whether a join waits for it, and then whether it is of the `run_async` family.
+    pub(super) fn delays_join(&self) -> Option<bool> {
+        self.command.or(self.is_batch.then_some(false))
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -111,13 +118,13 @@ impl Call {
         !self.answered.swap(true, Ordering::AcqRel)
     }
 
-    /// Marks that the host was told that it waits; false when it was already.
-    pub(super) fn set_told(&self) -> bool {
-        !self.told.swap(true, Ordering::AcqRel)
+    /// Marks that the host was informed that it waits; false if it was already.
+    pub(super) fn set_informed(&self) -> bool {
+        !self.informed.swap(true, Ordering::AcqRel)
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.told.load(Ordering::Acquire)
+    pub(super) fn is_informed(&self) -> bool {
+        self.informed.load(Ordering::Acquire)
     }
 
     pub(super) fn is_of_host(&self) -> bool {

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 /// The most that the kernel holds of a terminal's output: 64 KiB of flip buffers, and the line discipline's own.
 const TERMINAL_CAPACITY: usize = 80 * 1024;
+/// How long a command of which the caller awaits the end runs before its start is reported. Each report
+/// interrupts the command itself, which costs a short one a tenth of its time.
+const REPORT_START_AFTER: Duration = Duration::from_millis(50);
 /// How long output is gathered after a message.
 const GATHER: Duration = Duration::from_millis(1);
 /// The most of a file's content in a batch's results.
@@ -61,6 +64,8 @@ pub(super) struct Command {
     kind: Kind,
     started: u64,
     exec: Option<OwnedFd>,
+    /// When to look whether the program has begun; `None`: at once.
+    look_at_start: Option<Instant>,
     exit: Option<Exit>,
     /// The result of a transfer, or why a program did not begin.
     result: Option<OpResult>,
@@ -76,8 +81,9 @@ struct Output {
     kept: Option<Kept>,
     /// Once the command has ended: how much of it is still to be read.
     left: Option<usize>,
-    /// The end is sent with the result, which may be an error.
-    quiet_end: bool,
+    /// The end is sent with the result: of a transfer, which may have failed, and of a command of which the
+    /// caller awaits the end.
+    ends_late: bool,
     /// When it was read last, and until when it is left alone.
     read: Option<Instant>,
     gathering: Option<Instant>,
@@ -140,12 +146,13 @@ impl Kept {
 
 impl Command {
     pub(super) fn new(parts: Started) -> Self {
+        let is_awaited = parts.call.command == Some(false);
         let outputs = parts.outputs.into_iter().map(|(channel, fd)| Output {
             channel,
             fd: Some(fd),
             kept: parts.collect.map(Kept::new),
             left: None,
-            quiet_end: parts.kind == Kind::Transfer,
+            ends_late: is_awaited || parts.kind == Kind::Transfer,
             read: None,
             gathering: None,
         });
@@ -165,6 +172,7 @@ impl Command {
             slot: parts.slot,
             kind: parts.kind,
             started: clock::monotonic(),
+            look_at_start: is_awaited.then(|| Instant::now() + REPORT_START_AFTER),
             exec: parts.exec,
             exit: None,
             result: None,
@@ -177,7 +185,12 @@ impl Command {
 
     /// What to wait for.
     pub(super) fn interests(&mut self, now: Instant, mut add: impl FnMut(RawFd, i16, Role)) {
-        if let Some(exec) = &self.exec {
+        if self.look_at_start.is_some_and(|time| now >= time) {
+            self.look_at_start = None;
+        }
+        if let Some(exec) = &self.exec
+            && self.look_at_start.is_none()
+        {
             add(exec.as_raw_fd(), libc::POLLIN, Role::Exec);
         }
         for (index, output) in self.outputs.iter_mut().enumerate() {
@@ -200,16 +213,20 @@ impl Command {
 
     /// When to look again although nothing is ready.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.outputs
-            .iter()
-            .filter_map(|output| output.gathering)
-            .min()
+        let gathering = self.outputs.iter().filter_map(|output| output.gathering);
+        let start = self.look_at_start.filter(|_| self.exec.is_some());
+        gathering.chain(start).min()
     }
 
     /// Does what can be done on one descriptor without waiting.
     pub(super) fn ready(&mut self, role: Role, shared: &Shared, buffer: &mut [u8]) {
         match role {
-            Role::Exec => self.begun(shared),
+            Role::Exec => {
+                if self.begun() {
+                    let pid = self.pid.unsigned_abs();
+                    shared.event(&self.call, &Event::Started { pid });
+                }
+            }
             Role::Output(index) => {
                 if let Some(output) = self.outputs.get_mut(index) {
                     output.pump(shared, &self.call, buffer);
@@ -219,19 +236,18 @@ impl Command {
         }
     }
 
-    /// The program has begun, or could not.
-    fn begun(&mut self, shared: &Shared) {
+    /// The program has begun, or could not. Returns whether this is the first report that it has begun.
+    fn begun(&mut self) -> bool {
         if self.exec.take().is_none() {
-            return;
+            return false;
         }
         let slot = self.call.owner.area.slot(self.slot);
-        if slot.get() == SlotState::Done {
+        let failed = slot.get() == SlotState::Done;
+        if failed {
             self.result = Some(self.left_result());
-        } else {
-            let pid = self.pid.unsigned_abs();
-            shared.event(&self.call, &Event::Started { pid });
         }
         self.call.owner.free_slot(self.slot);
+        !failed
     }
 
     /// What the process has left in its slot.
@@ -252,7 +268,7 @@ impl Command {
                 }
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
-            // Nobody reads any more: what still comes is dropped.
+            // The command has closed its input: further bytes are dropped.
             Err(_) => self.input = None,
         }
     }
@@ -261,7 +277,7 @@ impl Command {
     fn settle_input(&mut self, shared: &Shared) {
         let terminal = self.is_terminal();
         let Some(feed) = &mut self.input else {
-            // Whoever still writes must not wait for a reader that is not there.
+            // A host that still writes must not wait for a reader that does not exist.
             while let Some(Input::Bytes(dropped)) = self.call.try_input() {
                 shared.grant_input(&self.call, dropped.len());
             }
@@ -285,7 +301,10 @@ impl Command {
     /// The process has ended: takes note how, and how much output it left.
     pub(super) fn ended(&mut self, ending: Ending, shared: &Shared) {
         self.call.process_gone();
-        self.begun(shared);
+        if self.begun() && self.call.command == Some(true) {
+            let pid = self.pid.unsigned_abs();
+            shared.event(&self.call, &Event::Started { pid });
+        }
         if self.kind == Kind::Transfer {
             let slot = self.call.owner.area.slot(self.slot);
             self.result = Some(if slot.get() == SlotState::Done {
@@ -325,7 +344,7 @@ impl Command {
         if self.is_terminal() {
             self.drain(shared);
         }
-        // Nobody grants credit to a call that was called off.
+        // The host grants no credit to a call that it has cancelled.
         let given_up = self.call.is_cancelled() || self.call.is_answered();
         for output in &mut self.outputs {
             let drained = output.left == Some(0);
@@ -336,6 +355,13 @@ impl Command {
         }
         if self.outputs.iter().any(|output| output.fd.is_some()) {
             return false;
+        }
+        if self.kind != Kind::Transfer {
+            for output in &self.outputs {
+                if output.ends_late && output.kept.is_none() {
+                    shared.end(&self.call, output.channel);
+                }
+            }
         }
         let result = if self.call.is_cancelled() {
             Err(failure::cancelled())
@@ -443,7 +469,7 @@ impl Output {
 
     fn close(&mut self, shared: &Shared, call: &Call) {
         self.fd = None;
-        if self.kept.is_none() && !self.quiet_end {
+        if self.kept.is_none() && !self.ends_late {
             shared.end(call, self.channel);
         }
     }

@@ -19,8 +19,8 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a thread that should stop waiting is told again.
-const NUDGE: Duration = Duration::from_millis(20);
+/// Interval of the signals to a thread that has to stop waiting.
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
 /// How long it may take to stop.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a worker may take to end.
@@ -121,7 +121,7 @@ impl IoLoop {
 
     fn timeout(&self) -> Option<Duration> {
         if !self.cancelling.is_empty() {
-            return Some(NUDGE);
+            return Some(INTERRUPT_INTERVAL);
         }
         let commands = self.commands.iter().filter_map(Command::deadline);
         let ending = self.ending.iter().map(|(_, _, until)| *until);
@@ -163,7 +163,7 @@ impl IoLoop {
                     }
                 }
                 Some(Child::Other) => {}
-                // It may be a child that its owner has not been told of, and that will ring no more.
+                // It may be a child that was not reported yet, and that can no longer ring.
                 None => {
                     for owner in self.shared.owners() {
                         owner.area.ring();
@@ -173,7 +173,7 @@ impl IoLoop {
         }
     }
 
-    /// Takes packets in while there are any, but not for ever.
+    /// Receives the packets that are available, up to a limit.
     fn receive(&mut self) {
         for _ in 0..32 {
             match packet::receive(roots::SOCKET, &mut self.buffer, Waiting::Returns) {
@@ -274,7 +274,7 @@ impl IoLoop {
         if !self.shared.open(&call) {
             return;
         }
-        if let Some(background) = call.command {
+        if let Some(background) = call.delays_join() {
             owner.background.begun(background);
         }
         match op {
@@ -435,7 +435,7 @@ impl IoLoop {
             super::owner::kill_tree(pid);
         }
         self.cancelling.push((call, Instant::now() + GRACE));
-        self.nudge(Instant::now());
+        self.interrupt_cancelled(Instant::now());
     }
 
     fn check_times(&mut self) {
@@ -443,7 +443,7 @@ impl IoLoop {
             return;
         }
         let now = Instant::now();
-        self.nudge(now);
+        self.interrupt_cancelled(now);
         let shared = &self.shared;
         self.ending.retain(|(call, owner, until)| {
             if call.is_answered() {
@@ -465,8 +465,8 @@ impl IoLoop {
         });
     }
 
-    /// Tells those again who should have stopped, and gives up on those who cannot.
-    fn nudge(&mut self, now: Instant) {
+    /// Interrupts the calls that were cancelled again, and gives up on those that cannot be interrupted.
+    fn interrupt_cancelled(&mut self, now: Instant) {
         let shared = Arc::clone(&self.shared);
         self.cancelling.retain(|(call, until)| {
             if call.is_answered() {
@@ -476,7 +476,7 @@ impl IoLoop {
             if now < *until {
                 return true;
             }
-            // Answered first: what it was at goes on with the next raw process.
+            // Answered first: jobs that have not started continue with the next raw process.
             shared.finish(call, Err(failure::cancelled()));
             call.owner.give_up(&shared, call);
             false

@@ -299,7 +299,7 @@ impl Owner {
         }
         state
             .actions
-            .push(Action::Leave(call, outcome.data, message));
+            .push(Action::FinishEncoded(call, outcome.data, message));
     }
 
     /// Takes the ends of a process's pipes; the process waits for that.

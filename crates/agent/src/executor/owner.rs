@@ -54,7 +54,7 @@ pub(super) struct Job {
 impl Job {
     /// Whether its caller wants to be informed that it waits.
     fn keeps_waiting(&self) -> bool {
-        matches!(&self.op, Op::Syscall(call) if call.background) && !self.call.is_told()
+        matches!(&self.op, Op::Syscall(call) if call.background) && !self.call.is_informed()
     }
 }
 
@@ -79,8 +79,8 @@ pub(super) enum Life {
 pub(super) enum Action {
     Finish(Arc<Call>, OpResult),
     /// Bytes for the output channel, and an encoded result.
-    Leave(Arc<Call>, Vec<u8>, Vec<u8>),
-    Tell(Arc<Call>, Event),
+    FinishEncoded(Arc<Call>, Vec<u8>, Vec<u8>),
+    Notify(Arc<Call>, Event),
 }
 
 #[derive(Debug)]
@@ -651,7 +651,7 @@ pub(super) fn message_of(message: Message, pid: i32) -> Vec<u8> {
 fn perform(shared: &Arc<Shared>, action: Action) {
     match action {
         Action::Finish(call, result) => shared.finish(&call, result),
-        Action::Leave(call, data, message) => {
+        Action::FinishEncoded(call, data, message) => {
             use provium_protocol::Channel;
             if !data.is_empty() {
                 shared.data(&call, Channel::Output, &data);
@@ -661,6 +661,6 @@ fn perform(shared: &Arc<Shared>, action: Action) {
             }
             shared.finish_encoded(&call, &message);
         }
-        Action::Tell(call, event) => shared.event(&call, &event),
+        Action::Notify(call, event) => shared.event(&call, &event),
     }
 }

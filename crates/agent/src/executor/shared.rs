@@ -26,7 +26,7 @@ pub(super) enum Child {
     Raw(Arc<Owner>),
     /// An operation process or a command: owner and slot.
     Operation(Arc<Owner>, usize),
-    /// A process whose end matters to nobody: a further child of a raw call, process 1 of a namespace.
+    /// A process whose exit code is not used: a further child of a raw call, process 1 of a namespace.
     Other,
 }
 
@@ -160,7 +160,7 @@ impl Shared {
     }
 
     fn ended(&self, call: &Call, result: &OpResult) -> Answers {
-        match call.command {
+        match call.delays_join() {
             Some(background) => call.owner.background.ended(background, result),
             None => Vec::new(),
         }
@@ -183,7 +183,7 @@ impl Shared {
         let mut children = lock(&self.children);
         children.forking = children.forking.saturating_sub(1);
         if children.forking == 0 {
-            // Nobody will ask for them any more.
+            // No fork is left that could belong to them.
             children.early.clear();
         }
     }
@@ -256,7 +256,7 @@ impl Shared {
             match packet::send(roots::SOCKET, [&header, payload], Waiting::Blocks) {
                 Err(Errno::INTR) => {}
                 Ok(()) => return,
-                // The router is gone: there is nobody to serve.
+                // The router has ended, and with it the session.
                 Err(_) => self.quit(),
             }
         }

@@ -30,7 +30,7 @@ pub(super) struct Posted {
     step: Step,
     pub(super) since: Instant,
     /// The caller was informed that it waits.
-    told: bool,
+    informed: bool,
 }
 
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Posted {
 
     /// Whether its caller wants to be informed that it waits.
     pub(super) fn keeps_waiting(&self) -> bool {
-        matches!(self.step, Step::Map(_) | Step::Thread { .. }) && !self.told
+        matches!(self.step, Step::Map(_) | Step::Thread { .. }) && !self.informed
     }
 
     /// The slot of the process that the raw process forks.
@@ -138,7 +138,7 @@ impl Owner {
         state.posted = Some(Posted {
             step,
             since: Instant::now(),
-            told: false,
+            informed: false,
         });
         self.area.post(code, arguments);
     }
@@ -380,7 +380,7 @@ impl Owner {
                     let event = Event::Entered {
                         tid: tid.unsigned_abs(),
                     };
-                    state.actions.push(Action::Tell(Arc::clone(&call), event));
+                    state.actions.push(Action::Notify(Arc::clone(&call), event));
                 }
                 state.threads.insert(index, ThreadUse { call, tid, raw });
             }
@@ -552,24 +552,24 @@ impl Owner {
             return;
         }
         if let Some(posted) = &mut state.posted
-            && !posted.told
+            && !posted.informed
         {
-            posted.told = true;
+            posted.informed = true;
             let waiting = match &posted.step {
                 Step::Map(raw) | Step::Thread { call: raw, .. } => Some(Arc::clone(&raw.call)),
                 _ => None,
             };
             state
                 .actions
-                .extend(waiting.map(|call| Action::Tell(call, Event::Waiting)));
+                .extend(waiting.map(|call| Action::Notify(call, Event::Waiting)));
         }
         for job in &mut state.exact {
             if let Op::Syscall(request) = &job.op
                 && request.background
-                && job.call.set_told()
+                && job.call.set_informed()
             {
                 let call = Arc::clone(&job.call);
-                state.actions.push(Action::Tell(call, Event::Waiting));
+                state.actions.push(Action::Notify(call, Event::Waiting));
             }
         }
     }

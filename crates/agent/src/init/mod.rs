@@ -19,4 +19,4 @@ mod mounts;
 pub(crate) mod power;
 mod prepare;
 
-pub(crate) use prepare::{expose_to_oom_killer, join, start};
+pub(crate) use prepare::{join, start};

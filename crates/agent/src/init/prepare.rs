@@ -233,16 +233,6 @@ fn quiet_standard_descriptors() {
     }
 }
 
-fn oom_score(score: &str) {
-    // An ordinary user may not; then it stays as it is.
-    let _ = file::write_at(roots::PROC, "self/oom_score_adj", score.as_bytes());
-}
-
 fn protect_from_oom_killer() {
-    oom_score("-1000");
-}
-
-/// For a process that is as large as a test makes it.
-pub(crate) fn expose_to_oom_killer() {
-    oom_score("0");
+    roots::set_oom_score("-1000");
 }

@@ -29,7 +29,7 @@ pub(crate) fn run_beside(
         ticket,
         raw_process,
     };
-    crate::init::expose_to_oom_killer();
+    roots::set_oom_score("0");
     signal::default_dispositions();
     // What it cannot take on makes it act as the executor would; a test sees that in the result of
     // the op, which names what failed.

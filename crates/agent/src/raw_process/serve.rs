@@ -1,6 +1,7 @@
 //! The main loop of a raw process: serves requests, one at a time.
 
 use super::{operation, worker};
+use crate::roots;
 use crate::sys::area::{Area, Code, WOULD_WAIT, thread_state};
 use crate::sys::memory::Region;
 use crate::sys::process::{self, Forked};
@@ -13,8 +14,8 @@ use std::os::fd::IntoRawFd;
 
 /// Turns a process that the executor has just forked into a raw process.
 pub(crate) fn become_raw_process(area: Area) -> ! {
-    // Through a descriptor of the agent, which goes next.
-    crate::init::expose_to_oom_killer();
+    // Through a descriptor of the agent, which is closed next. Its memory is what a test allocates.
+    roots::set_oom_score("0");
     fd::close_range(3, i32::MAX);
     signal::default_dispositions();
     process::new_session();

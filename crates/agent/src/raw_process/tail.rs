@@ -124,7 +124,7 @@ impl Tail {
         let _ = file::add_watch(watcher, folder, libc::IN_CREATE | libc::IN_MOVED_TO);
     }
 
-    /// Goes on until something is wrong.
+    /// Continues until an error occurs.
     fn run(&mut self, pipe: &OwnedFd) -> Errno {
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -189,7 +189,7 @@ fn drain(watcher: Option<&OwnedFd>) {
     while fd::read(watcher.as_raw_fd(), &mut events).is_ok_and(|got| got > 0) {}
 }
 
-/// Waits for news of the file. Ends the process when nobody reads any more.
+/// Waits for a change of the file. Ends the process when the pipe has no reader any more.
 fn wait(watcher: Option<&OwnedFd>, pipe: &OwnedFd) {
     let mut fds = vec![fd::interest(pipe.as_raw_fd(), 0)];
     fds.extend(watcher.map(|fd| fd::interest(fd.as_raw_fd(), libc::POLLIN)));

@@ -13,6 +13,8 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 const CHUNK: usize = 64 * 1024;
+/// Size of a pipe to the executor, bytes. The default of 64 KiB takes a switch of processes for each frame.
+const PIPE: usize = 1024 * 1024;
 /// Maximum size of one [`read`], bytes.
 const READ_LIMIT: u32 = 1024 * 1024;
 /// Content up to this length goes into the slot, beside the reply.
@@ -58,6 +60,8 @@ pub(super) fn output(operation: &Operation) -> Result<OwnedFd, WireError> {
     let (ours, theirs) = operation
         .make_pipe(PipeEnd::Output)
         .map_err(|errno| failure::os("make a pipe", errno))?;
+    // An ordinary user may have reached the limit on such memory; then the pipe stays as it is.
+    let _ = fd::set_pipe_size(ours.as_raw_fd(), PIPE);
     operation.hand_over();
     drop(theirs);
     Ok(ours)
@@ -85,7 +89,7 @@ fn pump(fd: RawFd, pipe: &OwnedFd, first: &[u8]) -> Result<u64, WireError> {
     send(pipe, first);
     let mut sent = first.len() as u64;
     // What cannot be moved so is read; and so is what is wrong with the file.
-    while let Ok(moved @ 1..) = fd::send_file(pipe.as_raw_fd(), fd, CHUNK) {
+    while let Ok(moved @ 1..) = fd::send_file(pipe.as_raw_fd(), fd, PIPE) {
         sent += moved as u64;
     }
     let mut buffer = vec![0; CHUNK];

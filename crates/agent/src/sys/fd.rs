@@ -1,4 +1,4 @@
-//! Descriptors: reading, writing, waiting, where they stand in the table.
+//! Descriptors: reading, writing, polling, and their numbers.
 
 #![expect(unsafe_code, reason = "descriptor calls of the kernel")]
 
@@ -66,6 +66,13 @@ pub(crate) fn pipe() -> Sys<(OwnedFd, OwnedFd)> {
     Ok((own(ends[0]), own(ends[1])))
 }
 
+/// Changes how much a pipe can hold.
+pub(crate) fn set_pipe_size(fd: RawFd, bytes: usize) -> Sys<()> {
+    let bytes = i32::try_from(bytes).map_err(|_| Errno::INVAL)?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(fd, libc::F_SETPIPE_SZ, bytes) }).map(drop)
+}
+
 /// A counter that wakes a poll.
 pub(crate) fn eventfd() -> Sys<OwnedFd> {
     // SAFETY: no pointers.
@@ -102,7 +109,7 @@ pub(crate) fn move_up(fd: OwnedFd, least: RawFd) -> OwnedFd {
     }
 }
 
-/// Puts a copy of `fd` at exactly `target`, closing on exec. The copy is nobody's: it lives as long
+/// Puts a copy of `fd` at exactly `target`, closing on exec. The copy has no owner: it lives as long
 /// as the process.
 pub(crate) fn copy_to(fd: RawFd, target: RawFd) -> Sys<()> {
     if fd == target {
@@ -121,7 +128,7 @@ pub(crate) fn copy_to_inheritable(fd: RawFd, target: RawFd) -> Sys<()> {
 
 /// Closes a descriptor by number.
 pub(crate) fn close(fd: RawFd) -> Sys<()> {
-    // SAFETY: no pointers. Whoever passes a number answers for whose it is.
+    // SAFETY: no pointers. The caller is responsible for the ownership of the number.
     check(unsafe { libc::close(fd) }).map(drop)
 }
 

@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 const PAGE: usize = 4096;
 
 /// Zeroed pages with an unmapped one behind them, so that a call that writes past the end gets
-/// `EFAULT` instead of somebody's memory.
+/// `EFAULT` instead of memory that is in use.
 #[derive(Debug)]
 pub(crate) struct Region {
     base: NonNull<u8>,
@@ -96,7 +96,7 @@ impl Region {
     pub(crate) fn get(&self, offset: usize, len: usize) -> Vec<u8> {
         let end = offset.saturating_add(len).min(self.len);
         let mut bytes = vec![0; end.saturating_sub(offset)];
-        // SAFETY: inside the mapping; the kernel may have written there, nobody else has.
+        // SAFETY: inside the mapping; only the kernel may have written there.
         unsafe {
             ptr::copy_nonoverlapping(
                 self.base.as_ptr().add(offset),

@@ -16,9 +16,9 @@ pub(crate) enum Forked {
 
 /// Forks with the flags of `clone(2)` (`SIGCHLD` is added). In the child, the calling thread is the
 /// only one; it may allocate and start threads, but locks that other threads of the parent held are
-/// lost for good.
+/// lost.
 pub(crate) fn fork(flags: i32) -> Sys<Forked> {
-    // Nobody is inside the allocator meanwhile.
+    // No other thread is inside the allocator meanwhile.
     let pid = allocator::while_quiet(|| {
         if flags & libc::CLONE_NEWTIME == 0 {
             let flags = i64::from(flags | libc::SIGCHLD);
@@ -148,10 +148,10 @@ pub(crate) fn is_child(pid: i32) -> bool {
     }
 }
 
-/// Collects children that end, for ever. For process 1 of a namespace.
+/// Collects children that end, and never returns. For process 1 of a namespace.
 pub(crate) fn collect_for_ever() -> ! {
     loop {
-        // SAFETY: nobody wants the status; `pause` has no arguments.
+        // SAFETY: the status is not requested; `pause` has no arguments.
         unsafe {
             while libc::waitpid(-1, std::ptr::null_mut(), libc::__WALL) > 0 {}
             // No child now. One that is adopted sends SIGCHLD, which has a handler.
@@ -239,13 +239,13 @@ pub(crate) fn new_session() {
     unsafe { libc::setsid() };
 }
 
-/// Names this thread, for those who read process lists.
+/// Names this thread, as process lists show it.
 pub(crate) fn name_thread(name: &std::ffi::CStr) {
     // SAFETY: a terminated string.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Who a process acts as.
+/// User, group and supplementary groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
@@ -258,7 +258,7 @@ impl Identity {
     /// between `vfork` and `exec`.
     pub(crate) fn assume(&self) -> Sys<()> {
         let groups = self.groups.as_ptr();
-        // SAFETY: the list is valid for its length. Bare calls: those of the C library would tell
+        // SAFETY: the list is valid for its length. Bare calls: those of the C library would change
         // all threads.
         unsafe {
             check(libc::syscall(

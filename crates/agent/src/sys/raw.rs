@@ -1,4 +1,4 @@
-//! One syscall, exactly as asked.
+//! One syscall, with the arguments that the test gave.
 
 #![expect(unsafe_code, reason = "makes whatever syscall a test wants")]
 
@@ -20,7 +20,7 @@ pub(crate) fn executes(nr: i64) -> bool {
     nr == libc::SYS_execve || nr == libc::SYS_execveat
 }
 
-/// A `vfork` keeps the caller waiting for a child that, here, never goes on; what else a test can see
+/// A `vfork` keeps the caller waiting for a child that, here, never continues; what else a test can see
 /// of it is the same after a fork. Memory is shared only where the child has a stack of its own.
 fn without_vfork(flags: i64, has_stack: bool) -> i64 {
     if flags & VFORK == 0 {
@@ -105,7 +105,7 @@ fn make(nr: i64, args: [i64; 6], child: i64) -> i64 {
             "mov edi, 1",
             "mov esi, 9",
             "syscall",
-            // pause(), for ever
+            // pause(), in a loop
             "2:",
             "mov eax, 34",
             "syscall",

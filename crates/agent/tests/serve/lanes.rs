@@ -3,7 +3,6 @@
 use crate::host::{Host, shell, syscall};
 use provium_protocol::op::{Exec, WorkerSpec};
 use provium_protocol::{AgentOp, Descriptor, ErrorKind, Lane, Op, Reply};
-use std::time::{Duration, Instant};
 
 fn worker(host: &mut Host, spec: WorkerSpec) -> (Lane, u32) {
     match host.ask(Lane::VM, &Op::SpawnWorker(spec)) {
@@ -78,21 +77,30 @@ fn a_worker_begins_as_the_raw_process_is() {
 }
 
 #[test]
-fn eight_workers_sleep_at_once_and_one_that_hangs_can_be_closed() {
+fn workers_run_commands_at_once_and_one_that_hangs_can_be_closed() {
     let mut host = Host::new();
     let lanes: Vec<Lane> = (0..8)
         .map(|_| worker(&mut host, WorkerSpec::default()).0)
         .collect();
     let stuck = host.request(lanes[0], &Op::Syscall(syscall(libc::SYS_pause, &[])));
-    let before = Instant::now();
+    // Each command waits until all of them run.
+    let met = std::env::temp_dir().join(format!("provium-agent-met-{}", std::process::id()));
+    std::fs::create_dir(&met).unwrap();
+    let meet = |number: usize| {
+        let folder = met.display();
+        let wait = format!("while [ $(ls {folder} | wc -l) -lt 7 ]; do sleep 0.02; done");
+        Op::Exec(shell(&format!("touch {folder}/{number}; {wait}")))
+    };
     let calls: Vec<_> = lanes[1..]
         .iter()
-        .map(|lane| host.request(*lane, &Op::Exec(shell("sleep 1"))))
+        .enumerate()
+        .map(|(number, lane)| host.request(*lane, &meet(number)))
         .collect();
     for call in calls {
-        host.finish(call);
+        let reply = host.finish(call).reply.unwrap();
+        assert!(matches!(reply, Ok(Reply::Exited(exit)) if exit.code == Some(0)));
     }
-    assert!(before.elapsed() < Duration::from_millis(2500));
+    std::fs::remove_dir_all(&met).unwrap();
     let background = Exec {
         background: true,
         ..shell("sleep 100")

@@ -101,7 +101,7 @@ fn take_apart(
 ) -> Result<GuestParts, ImageError> {
     let missing = |what: &str| ImageError::BadPackage {
         file: packages.join(", "),
-        why: format!("there is no {what} in them"),
+        why: format!("they do not contain {what}"),
     };
     let busybox = ["bin/busybox", "usr/bin/busybox"]
         .iter()

@@ -36,7 +36,7 @@ pub(crate) enum BzImage<'a> {
     Truncated,
 }
 
-/// `None` if `bytes` are no `bzImage`.
+/// `None` if `bytes` are not a `bzImage`.
 pub(crate) fn parse(bytes: &[u8]) -> Option<BzImage<'_>> {
     if bytes.get(SIGNATURE..SIGNATURE + 4)? != b"HdrS" {
         return None;

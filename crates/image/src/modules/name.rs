@@ -29,7 +29,7 @@ pub(super) fn is_pattern(alias: &str) -> bool {
 pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
-    // Where to go on if the rest does not match: behind the last star, one byte further.
+    // Where to continue if the rest does not match: behind the last star, one byte further.
     let mut star: Option<(usize, usize)> = None;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {

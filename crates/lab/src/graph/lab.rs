@@ -264,11 +264,14 @@ impl Lab {
         self.local(scope).members()
     }
 
-    /// Boots all VMs of the lab that are not booted, in parallel, as [`Vm::boot_within`].
+    /// Boots all VMs of the lab that are off, side by side, as [`Vm::boot_within`]. A dead VM is an error,
+    /// since a crash would go unnoticed otherwise; its own `boot` starts it again.
     pub async fn boot(&self, scope: &Scope, left: Option<Duration>) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move {
-            if vm.is_off() || vm.state() == VmState::Dead {
+            if vm.is_off() {
                 vm.boot_within(VmOptions::default(), left).await
+            } else if vm.state() == VmState::Dead {
+                vm.session("boot()").map(drop)
             } else {
                 Ok(())
             }

@@ -47,7 +47,7 @@ pub(crate) async fn answer_of_boot<T>(
         biased;
         answered = &mut answer => return Ok(answered),
         () = async { drop(ended.wait_for(Option::is_some).await) } => {
-            return Err(NoAnswer::Ended(told(&ended, "QEMU ended")));
+            return Err(NoAnswer::Ended(text_of(&ended, "QEMU ended")));
         }
         () = reset_after(&mut resets, reboots) => return Err(NoAnswer::Reset),
         hint = machine.failure_hint() => hint,
@@ -84,11 +84,11 @@ pub(crate) async fn end_of(machine: &Machine) -> Option<String> {
     let end = tokio::time::timeout(LAST_WORDS, ended.wait_for(Option::is_some)).await;
     let has_ended = matches!(end, Ok(Ok(_)));
     drop(end);
-    has_ended.then(|| told(&ended, "QEMU ended"))
+    has_ended.then(|| text_of(&ended, "QEMU ended"))
 }
 
 /// What a watch says, as text.
-pub(crate) fn told<T: ToString>(watch: &watch::Receiver<Option<T>>, otherwise: &str) -> String {
+pub(crate) fn text_of<T: ToString>(watch: &watch::Receiver<Option<T>>, otherwise: &str) -> String {
     watch
         .borrow()
         .as_ref()

@@ -8,7 +8,7 @@ use crate::guest::stream::{ByteStream, Site};
 use crate::guest::surface::Surface;
 use crate::guest::tail;
 use crate::lock::lock;
-use crate::vm::Mark;
+use crate::vm::HandleEpoch;
 use provium_guest::CallError;
 use provium_protocol::Descriptor;
 use provium_protocol::op::{CheckFd, CloseFd, SeekFd, Whence};
@@ -73,7 +73,7 @@ struct Inner {
     path: Vec<u8>,
     fd: Descriptor,
     /// When it was closed. It is open again where the VM was put back to before that.
-    closed: Mutex<Option<Mark>>,
+    closed: Mutex<Option<HandleEpoch>>,
     place: Registration,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::guest::surface::Surface;
-use crate::vm::{MachineNumber, Mark};
+use crate::vm::{HandleEpoch, MachineNumber};
 use camino::Utf8Path;
 use provium_guest::{CallError, ChannelError, LaneHandle};
 use provium_protocol::message::{ErrorKind, WireError};
@@ -16,9 +16,9 @@ pub(crate) struct Line {
     pub(crate) subject: String,
     pub(crate) lane: LaneHandle,
     /// When what it is for was made.
-    pub(crate) mark: Mark,
+    pub(crate) mark: HandleEpoch,
     /// When the call began.
-    pub(crate) begun: Mark,
+    pub(crate) begun: HandleEpoch,
     /// Which machine it leads to.
     pub(crate) machine: MachineNumber,
     pub(crate) call: String,
@@ -160,7 +160,7 @@ impl Line {
     /// asked: in a snapshot that was taken meanwhile it may not be, and does not count.
     pub(crate) fn made_now(&self) -> Result<Self, LabError> {
         let mark = self.surface.vm().mark();
-        if !mark.is_of_same_run(self.begun) {
+        if !mark.is_same_epoch(self.begun) {
             let why = "the VM was reset, or put back to a snapshot, meanwhile";
             return Err(LabError::gone(self.subject.clone(), &self.call, why));
         }

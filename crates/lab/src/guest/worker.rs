@@ -10,7 +10,7 @@ use crate::guest::stream::{ByteStream, WeakStream};
 use crate::guest::surface::Surface;
 use crate::lock::lock;
 use crate::save::snapshot::LabClone;
-use crate::vm::{Mark, Vm, VmState};
+use crate::vm::{HandleEpoch, Vm, VmState};
 use futures_util::future::join_all;
 use provium_guest::CallError;
 use provium_protocol::message::{ErrorKind, SpawnedWorker};
@@ -43,9 +43,9 @@ pub(crate) struct WorkerSeat {
     pub(crate) lane: Lane,
     /// Its process id in the guest.
     pid: u32,
-    pub(crate) mark: Mark,
+    pub(crate) mark: HandleEpoch,
     /// Why it is gone, and since when. It is there again where the VM was put back to before that.
-    gone: Mutex<Option<(&'static str, Mark)>>,
+    gone: Mutex<Option<(&'static str, HandleEpoch)>>,
     /// The commands it has started with `run_async`. Not kept by it: their output may be large.
     children: Processes,
     files: Files,

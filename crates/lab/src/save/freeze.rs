@@ -33,7 +33,7 @@ pub(crate) enum FreezeError {
 }
 
 impl<'a> FrozenVm<'a> {
-    /// Freezes the VM. There is no deadline: the caller sets one. Dropping the future leaves the VM running.
+    /// Freezes the VM. It sets no deadline; the caller does. Dropping the future leaves the VM running.
     pub(crate) async fn freeze(
         machine: &'a Machine,
         channel: &Channel,

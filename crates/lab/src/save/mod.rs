@@ -23,6 +23,7 @@
 //! | `manifest` | the description of a saved VM |
 //! | `restore` | from a saved VM to one that runs |
 //! | `warm_pool` | VMs that are restored in advance |
+//! | `warm_up` | a command that runs in a guest before a test runs one |
 //! | `damage` | whether an error is about the saved VM or about the host |
 //! | `snapshot` | snapshots, baselines and lab clones |
 
@@ -32,9 +33,11 @@ mod manifest;
 mod restore;
 pub(crate) mod snapshot;
 mod warm_pool;
+mod warm_up;
 
 pub(crate) use damage::is_damage;
 pub(crate) use freeze::{FreezeError, FrozenVm, QUIESCE_LIMIT};
 pub(crate) use manifest::{Base, SavedVm, VmManifest};
 pub(crate) use restore::{Identity, RestoreError, RestoreRequest, RestoredVm, host_name};
 pub(crate) use warm_pool::{Reuse, WarmPool};
+pub(crate) use warm_up::warm_up;

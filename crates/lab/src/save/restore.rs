@@ -8,12 +8,12 @@
 
 use crate::guest::answer::{NoAnswer, answer_of, end_of};
 use crate::save::manifest::{Base, SavedVm};
+use crate::save::warm_up::warm_up;
 use camino::Utf8PathBuf;
 use futures_util::future::join;
 use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
 use provium_image::AGENT_BUILD;
-use provium_protocol::Lane;
-use provium_protocol::op::{Exec, Program, SetIdentity, Stat, Stdin};
+use provium_protocol::op::SetIdentity;
 use provium_vmm::{ConsoleLog, DeathKind, Machine, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,23 +137,14 @@ impl StandbyVm {
     /// Runs a command in the guest and pauses it again, so that the first command of its VM does not have to
     /// wait until QEMU has loaded the guest's pages and translated the code that every command needs.
     ///
-    /// The guest gets randomness of its own; its name and clock are set when the VM resumes. There is no deadline:
-    /// the caller sets one. After an error the machine cannot be used.
+    /// The guest gets randomness of its own; its name and clock are set when the VM resumes. No deadline is
+    /// set; the caller sets one. After an error the machine cannot be used.
     pub(crate) async fn warm_up(&mut self) -> Result<(), RestoreError> {
         let set = self.channel.set_identity(Identity::default().request());
         let (set, resumed) = join(set, self.standby.resume()).await;
         resumed?;
         set.map_err(RestoreError::Agent)?;
-        let vm = self.channel.lane(Lane::VM);
-        let path = b"/".to_vec();
-        vm.call(Stat { path }).await.map_err(RestoreError::Agent)?;
-        let ended = vm.command(warm_up_command(), 0).wait().await;
-        // A guest may have no shell.
-        if let Err(error) = ended
-            && error.channel().is_some()
-        {
-            return Err(RestoreError::Agent(error));
-        }
+        warm_up(&self.channel).await.map_err(RestoreError::Agent)?;
         let quiesced = self.channel.quiesce().await;
         self.quiesced = Some(quiesced.map_err(RestoreError::Agent)?);
         self.standby.pause().await?;
@@ -177,21 +168,6 @@ impl StandbyVm {
             quiesced: self.quiesced,
             base: self.base,
         })
-    }
-}
-
-/// `echo` in a shell, which uses all that a command of a test uses: a new process, its output, its end.
-fn warm_up_command() -> Exec {
-    Exec {
-        program: Program::Shell(b"echo".to_vec().into()),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
-        stdin: Stdin::Null,
-        background: false,
-        collect: None,
     }
 }
 

@@ -1,6 +1,7 @@
-//! The handle of a VM: its names, its state, and what hangs on it.
+//! The handle of a VM: its names, its state, and the objects that belong to it.
 
-use crate::environment::Environment;
+use crate::apart::apart;
+use crate::environment::{Environment, EnvironmentError};
 use crate::error::LabError;
 use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::graph::test_file::TestFileContext;
@@ -15,18 +16,17 @@ use crate::lock::lock;
 use crate::profile::Profile;
 use crate::vm::options::VmOptions;
 use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
-use crate::vm::timeline::{Mark, Past, Timeline};
-use provium_events::BootKind;
+use crate::vm::timeline::{HandleEpoch, Timeline, TimelineHistory};
 use provium_guest::Channel;
-use provium_protocol::message::GuestStats;
-use provium_protocol::op::Stats;
+use provium_pool::{Grant, Resources};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
 
-/// A VM.
+/// A VM: one method for each call that a test can make, here and in `boot`, `power`, `stats` and
+/// `save/snapshot`, which is why there are more than 30. The work is done by free functions and by types of
+/// these files.
 #[derive(Clone)]
 pub struct Vm(pub(crate) Arc<Inner>);
 
@@ -35,13 +35,13 @@ pub(crate) struct Inner {
     pub(crate) name: String,
     pub(crate) profile: Arc<Profile>,
     pub(crate) options: VmOptions,
-    /// What its last boot was given, with `options` below.
+    /// The options of its last boot, over `options` below.
     pub(crate) booted_with: Mutex<VmOptions>,
     pub(crate) file: Arc<TestFileContext>,
     pub(crate) stage: watch::Sender<Stage>,
-    /// Held by every call that changes the stage on purpose: boot, pause, shutdown…
+    /// Held by each call that changes the stage on purpose: boot, pause, shutdown…
     pub(crate) lifecycle: Arc<AsyncMutex<()>>,
-    /// Counts the calls for which a reset that nobody waits for any more is to be given up.
+    /// Counts the calls for which a reset is abandoned whose caller has stopped waiting.
     pub(crate) give_up: watch::Sender<u64>,
     pub(crate) console: Console,
     pub(crate) open_files: Arc<AtomicUsize>,
@@ -49,11 +49,11 @@ pub(crate) struct Inner {
     pub(crate) processes: Processes,
     pub(crate) files: Files,
     pub(crate) workers: Workers,
-    /// How much of the console the error of a failed boot has accounted for, bytes.
+    /// How much of the console was reported by the error of a failed boot, bytes.
     pub(crate) reported: AtomicU64,
     pub(crate) timeline: Mutex<Timeline>,
     pub(crate) closed: AtomicBool,
-    /// What it is a copy of.
+    /// The VM that it is a copy of.
     original: Option<Vm>,
     place: Registration,
 }
@@ -78,7 +78,7 @@ pub enum VmState {
     Created,
     /// Its agent answers.
     Booted,
-    /// Its vCPUs stand still.
+    /// Its vCPUs are stopped.
     Paused,
     /// Off, on purpose.
     Shutdown,
@@ -103,23 +103,6 @@ impl fmt::Display for VmState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())
     }
-}
-
-/// Figures about a booted VM.
-#[derive(Debug, Clone)]
-pub struct VmStats {
-    /// Processor time that QEMU has used.
-    pub cpu_time: Duration,
-    /// Host memory that QEMU holds, bytes.
-    pub resident_bytes: u64,
-    /// That memory, but what is shared with other processes counts as its share, bytes.
-    pub proportional_bytes: u64,
-    /// How it came to be: booted cold, from a template, or restored.
-    pub boot_kind: BootKind,
-    /// From the call of `boot` to the agent's answer.
-    pub boot_time: Duration,
-    /// What the guest says.
-    pub guest: GuestStats,
 }
 
 impl Stage {
@@ -175,8 +158,8 @@ impl Vm {
         inner.placed_in(scope)
     }
 
-    /// A VM in the care of `scope` that stands for this one: for handles it is the same. It is off,
-    /// and has all that was printed.
+    /// A VM owned by `scope` that replaces this one: for handles it is the same. It is off, and its console has
+    /// all that this one printed.
     pub(crate) fn copy_in(&self, scope: &Scope) -> Result<Self, LabError> {
         let open_streams = Arc::<OpenStreams>::default();
         let stage = match self.state() {
@@ -208,12 +191,12 @@ impl Vm {
         Ok(inner.placed_in(scope))
     }
 
-    /// What it is a copy of; itself, where it is none.
+    /// The VM that it is a copy of, or itself.
     pub fn original(&self) -> &Self {
         self.0.original.as_ref().unwrap_or(self)
     }
 
-    /// Whether both are the same machine, and not only the same for handles.
+    /// Whether both are the same VM, and not only equal for handles.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -233,7 +216,7 @@ impl Vm {
         &self.0.profile.name
     }
 
-    /// What messages call it: ``vm `web` ``.
+    /// Its name in messages: ``vm `web` ``.
     pub fn subject(&self) -> String {
         format!("vm `{}`", self.name())
     }
@@ -253,8 +236,8 @@ impl Vm {
         self.0.reported.load(Ordering::Acquire)
     }
 
-    /// As [`Vm::lifecycle`], for a call that ends the machine: a reset that goes on without its caller is
-    /// given up for it.
+    /// As [`Vm::lifecycle`], for a call that ends the machine: a reset that continues without its caller is
+    /// abandoned for it.
     pub(crate) async fn lifecycle_to_end(&self) -> Lifecycle {
         self.0.give_up.send_modify(|count| *count += 1);
         self.lifecycle().await
@@ -265,12 +248,12 @@ impl Vm {
         Arc::clone(&self.0.lifecycle).lock_owned().await
     }
 
-    /// Whether it was closed for good.
+    /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Acquire)
     }
 
-    /// The number that tells running VMs of this process apart; `None` when it does not run.
+    /// The number that distinguishes the running VMs of this process; `None` when it does not run.
     pub fn cid(&self) -> Option<u32> {
         self.0.stage.borrow().running().map(|running| running.cid)
     }
@@ -309,36 +292,38 @@ impl Vm {
         Surface::of_vm(self.clone())
     }
 
-    /// Time since the guest's kernel started, on the guest's clock.
-    pub async fn uptime(&self) -> Result<Duration, LabError> {
-        Ok(Duration::from_nanos(
-            self.guest_stats("uptime()").await?.uptime_ns,
-        ))
+    /// Runs `work` where the machine's I/O is.
+    pub(crate) async fn apart<T: Send + 'static>(
+        &self,
+        call: &str,
+        work: impl Future<Output = Result<T, LabError>> + Send + 'static,
+    ) -> Result<T, LabError> {
+        match apart(self.environment().runtime(), work).await {
+            Ok(result) => result,
+            Err(error) => Err(LabError::host(self.subject(), call, error)),
+        }
     }
 
-    /// Figures about it.
-    pub async fn stats(&self) -> Result<VmStats, LabError> {
-        let guest = self.guest_stats("stats()").await?;
-        let session = self.session("stats()")?;
-        let usage = session.running.machine.usage();
-        let usage = usage.map_err(|error| LabError::host(self.subject(), "stats()", error))?;
-        Ok(VmStats {
-            cpu_time: usage.cpu_time,
-            resident_bytes: usage.resident_bytes,
-            proportional_bytes: usage.proportional_bytes,
-            boot_kind: session.running.boot_kind,
-            boot_time: session.running.boot_time,
-            guest,
+    /// The error of a boot that the host cannot do.
+    pub(crate) fn host_error(&self, error: EnvironmentError) -> LabError {
+        LabError::host(self.subject(), "boot()", error)
+    }
+
+    /// Reserves what a machine needs, from the file's claim or from the pool.
+    pub(crate) async fn grant(&self, call: &str, need: Resources) -> Result<Grant, LabError> {
+        let environment = self.environment();
+        environment
+            .warm_pool
+            .make_room(environment.pool().available().memory_bytes);
+        let grant = self.0.file.budget.acquire(need).await;
+        grant.map_err(|source| LabError::Budget {
+            subject: self.subject(),
+            call: call.to_owned(),
+            source,
         })
     }
 
-    async fn guest_stats(&self, call: &str) -> Result<GuestStats, LabError> {
-        let line = self.surface().agent(call.to_owned())?;
-        let stats = line.lane.channel().call(Stats).await;
-        line.checked(stats).await
-    }
-
-    /// What a call needs to talk to the guest; an error unless the VM is booted.
+    /// What a call to the guest needs; an error unless the VM is booted.
     pub(crate) fn session(&self, call: &str) -> Result<Session, LabError> {
         let stage = self.0.stage.borrow().clone();
         match stage {
@@ -350,25 +335,25 @@ impl Vm {
         }
     }
 
-    /// Whether what happened at `mark` is part of what the guest is now.
-    pub(crate) fn has(&self, mark: Mark) -> bool {
-        lock(&self.0.timeline).holds(mark)
+    /// Whether a handle that was made at `mark` is valid.
+    pub(crate) fn has(&self, mark: HandleEpoch) -> bool {
+        lock(&self.0.timeline).is_valid(mark)
     }
 
-    /// For something that is made or closed now.
-    pub(crate) fn mark(&self) -> Mark {
+    /// The epoch of a handle that is made or closed now.
+    pub(crate) fn mark(&self) -> HandleEpoch {
         lock(&self.0.timeline).mark()
     }
 
-    /// What made void that which was made at `mark`; `None` if it is there.
-    pub(crate) fn void(&self, mark: Mark) -> Option<&'static str> {
+    /// Why a handle that was made at `mark` is invalid; `None` if it is valid.
+    pub(crate) fn void(&self, mark: HandleEpoch) -> Option<&'static str> {
         let timeline = lock(&self.0.timeline);
-        (!timeline.holds(mark)).then(|| timeline.how_void())
+        (!timeline.is_valid(mark)).then(|| timeline.why_invalid())
     }
 
-    /// The moment now, to go back to.
-    pub(crate) fn past(&self) -> Past {
-        lock(&self.0.timeline).past()
+    /// Its timeline, for a snapshot.
+    pub(crate) fn history(&self) -> TimelineHistory {
+        lock(&self.0.timeline).history()
     }
 
     /// The channel to its agent; `None` when it does not run.
@@ -384,6 +369,20 @@ impl Vm {
             .borrow()
             .running()
             .map(|running| running.number)
+    }
+
+    /// Its machine; an error unless it is in the state, `allowed` as text.
+    pub(crate) fn running_in(
+        &self,
+        call: &str,
+        state: VmState,
+        allowed: &'static str,
+    ) -> Result<Arc<Running>, LabError> {
+        let stage = self.0.stage.borrow().clone();
+        match stage.running() {
+            Some(running) if stage.state() == state => Ok(Arc::clone(running)),
+            _ => Err(self.wrong_state(call, &stage, allowed)),
+        }
     }
 
     /// The error of a call that the stage does not allow.
@@ -410,6 +409,17 @@ impl Vm {
 }
 
 impl Inner {
+    /// Replaces the stage that `running` belongs to; false if that is over already.
+    pub(crate) fn replace_stage(&self, running: &Arc<Running>, next: Stage) -> bool {
+        self.stage.send_if_modified(|stage| {
+            let ours = stage.running().is_some_and(|now| Arc::ptr_eq(now, running));
+            if ours {
+                *stage = next;
+            }
+            ours
+        })
+    }
+
     fn placed_in(self, scope: &Scope) -> Vm {
         let vm = Vm(Arc::new(self));
         let key = (CloseOrder::Vm, vm.id());

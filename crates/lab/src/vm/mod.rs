@@ -8,38 +8,52 @@
 //!   dead  ◀─────────────┘ QEMU or the guest ended on its own, or its agent is lost
 //! ```
 //!
-//! A dead VM can be booted, too. A call that changes the state and is cut short (its test's time is up,
-//! its task is cancelled) is undone, or goes on to its end without its caller: no VM is left in between.
+//! A dead VM can be booted, too. A call that changes the state and is cancelled (its test's time is up, its
+//! task is cancelled) is undone, or continues to its end without its caller: no VM is left in between.
 //!
-//! | file | what |
+//! | file | purpose |
 //! |---|---|
 //! | `handle` | the handle: names, states, look-ups |
 //! | `options` | what a test may choose |
 //! | `boot` | from options to an agent that answers |
-//! | `template` | a boot that starts where another one had come to |
-//! | `cold` | a boot from kernel and initial RAM disk |
+//! | `template` | a boot from a template, and the making of one |
+//! | `cold`, `modules` | a boot from kernel and initial RAM disk; the modules that a guest requests |
 //! | `rate` | whether the clock of a guest that has booted cold is right |
+//! | `host_time`, `identity` | name, clock and randomness of a guest |
+//! | `load` | loads a saved VM, for `template` and for `save/snapshot` |
+//! | `install`, `running` | the machine of a VM that is booted |
+//! | `monitor` | watches for the end of the guest |
+//! | `reconnect` | the agent after a reset |
+//! | `death` | how a VM ends, and how that is reported |
 //! | `power` | pause, resume, reset, power button, shutdown, close |
-//! | `running` | a machine with its agent's session |
-//! | `watch` | the watch over its life |
-//! | `timeline` | which handles are still of the guest as it is now |
+//! | `stats` | statistics |
+//! | `timeline` | which handles are valid for the guest as it is now |
 
 mod boot;
 mod cold;
+mod death;
 mod handle;
+mod host_time;
+mod identity;
+mod install;
+mod load;
+mod modules;
+mod monitor;
 mod options;
 mod power;
 mod rate;
+mod reconnect;
 mod running;
+mod stats;
 mod template;
 mod timeline;
-mod watch;
 
-pub(crate) use boot::{Started, now_ns};
 pub(crate) use handle::Lifecycle;
-pub(crate) use running::{MachineNumber, Running};
-pub(crate) use timeline::{Mark, Past};
+pub(crate) use host_time::now_ns;
+pub(crate) use running::{MachineNumber, Running, Started};
+pub(crate) use timeline::{HandleEpoch, TimelineHistory};
 
-pub use handle::{Vm, VmState, VmStats};
+pub use handle::{Vm, VmState};
 pub use options::VmOptions;
 pub use provium_image::BootFile;
+pub use stats::VmStats;

@@ -1,13 +1,14 @@
-//! What is done to a running machine: pause, resume, reset, power button, debugger, shutdown, close.
+//! Lifecycle calls on a running machine: pause, resume, reset, power button, debugger, shutdown, close.
 //!
-//! What is begun here is not left half done when its caller stops waiting: `pause` and `resume` are
-//! undone then, and the others go on to their end without it.
+//! A call whose caller stops waiting leaves no VM in between: `pause` and `resume` are undone then, and the
+//! others continue to their end without the caller.
 
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::vm::death::{die, shut_down};
 use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
+use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
-use provium_protocol::op::SetIdentity;
 use provium_vmm::VmmError;
 use std::future::Future;
 use std::sync::Arc;
@@ -15,16 +16,16 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Why a guest that sleeps is as good as dead.
+/// Why a guest that sleeps cannot be used any more.
 pub(crate) const S3_UNSUPPORTED: &str = "a guest that was started from an ELF kernel, as a bzImage is \
-                                    unpacked to, cannot be woken from S3: QEMU would put the kernel \
-                                    over its memory again (`s3 = true` in its profile starts it from \
-                                    the bzImage)";
+                                        unpacked to, cannot be woken from S3: QEMU would load the kernel \
+                                        over its memory again (`s3 = true` in its profile starts it from \
+                                        the bzImage)";
 
-/// How long a guest's agent may take to answer once the guest is woken, before patience.
+/// How long the agent may take to answer once the guest is woken, before the timeout multiplier.
 const WAKE_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a guest that obeys its power button is waited for, before patience, and at most.
+/// How long `power_button` waits for the guest to power off, before the timeout multiplier, and at most.
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(5);
 const POWER_OFF_LIMIT_AT_MOST: Duration = Duration::from_secs(15);
 
@@ -34,13 +35,13 @@ impl Vm {
         self.switch("pause()", VmState::Booted).await
     }
 
-    /// Lets its vCPUs go on.
+    /// Continues its vCPUs.
     pub async fn resume(&self) -> Result<(), LabError> {
         self.switch("resume()", VmState::Paused).await
     }
 
-    /// Stops vCPUs that run, or the other way round. If the caller has stopped waiting by the time that
-    /// is done, it is undone, and the state has not changed.
+    /// Stops or continues the vCPUs. If the caller has stopped waiting by the time that is done, it is undone, and
+    /// the state is unchanged.
     async fn switch(&self, call: &'static str, from: VmState) -> Result<(), LabError> {
         let lifecycle = self.lifecycle().await;
         let (answer, waiting) = oneshot::channel();
@@ -62,12 +63,12 @@ impl Vm {
                         VmState::Paused => Stage::Booted(now),
                         _ => Stage::Paused(now),
                     };
-                    vm.replace_stage(&running, stage);
+                    vm.0.replace_stage(&running, stage);
                     Ok(())
                 }
                 Err(error) => Err(error),
             };
-            // A caller that is gone by now finds the state that it asked for.
+            // A caller that is dropped by now finds the state that it asked for.
             let _ = answer.send(switched);
         });
         match waiting.await {
@@ -85,9 +86,8 @@ impl Vm {
         switched.map(|()| running)
     }
 
-    /// Resets the machine, as its button would; returns when the agent is back. What belonged to
-    /// the guest before (workers, processes, files) is gone. A guest whose agent does not come back is
-    /// dead.
+    /// Resets the machine, as its button would; returns when the agent answers again. What belonged to the guest
+    /// before (workers, processes, files) is gone. If the agent does not answer again, the VM is dead.
     pub async fn reset(&self) -> Result<(), LabError> {
         let call = "reset()";
         let lifecycle = self.lifecycle().await;
@@ -97,14 +97,14 @@ impl Vm {
             let _lifecycle = lifecycle;
             let done = tokio::select! {
                 done = vm.reset_here() => done,
-                // Its caller has stopped waiting, and the machine is to be ended: so has everybody.
+                // Its caller has stopped waiting, and another call ends the machine.
                 () = async {
                     answer.closed().await;
                     // The sender is the VM's.
                     let _ = give_up.changed().await;
                 } => return,
             };
-            // A caller that is gone by now has a VM that works, or is dead.
+            // A caller that is dropped by now has a VM that works, or is dead.
             let _ = answer.send(done);
         });
         match waiting.await {
@@ -120,13 +120,11 @@ impl Vm {
         self.console().begin_boot();
         *lock(&running.pressed) = None;
         self.on_machine(call, running.machine.reset()).await?;
-        match self.greet_again(&running).await {
+        match reconnect(self, &running).await {
             Ok(()) => Ok(()),
             Err(how) => {
-                running.stop_watch();
-                let report = self
-                    .die(&running, format!("it was reset, then: {how}"))
-                    .await;
+                running.stop_monitor();
+                let report = die(self, &running, format!("it was reset, then: {how}")).await;
                 Err(report.error(self.subject(), call.to_owned()))
             }
         }
@@ -140,7 +138,7 @@ impl Vm {
             let _lifecycle = self.lifecycle().await;
             let running = self.running_in(call, VmState::Booted, "booted")?;
             self.check_awake(call, &running).await?;
-            // From here on, a guest that switches itself off does as it was told, and is not dead.
+            // From here on, a guest that powers itself off obeys the button, and is not dead.
             *lock(&running.pressed) = Some(Instant::now());
             self.on_machine(call, running.machine.power_button())
                 .await?;
@@ -163,7 +161,7 @@ impl Vm {
         }
     }
 
-    /// An error while the guest sleeps (S3): it does not see what is asked of it.
+    /// An error while the guest sleeps (S3), when it would not see the request.
     pub(crate) async fn check_awake(&self, call: &str, running: &Running) -> Result<(), LabError> {
         match running.machine.is_suspended().await {
             Ok(false) => Ok(()),
@@ -203,7 +201,7 @@ impl Vm {
             }
             Err(error) => return self.on_machine(call, async { Err(error) }).await,
         }
-        // To its end, whoever waits for it: half woken, the machine would stand still.
+        // To its end, also without the caller: half woken, the machine would stay paused.
         let waking = Arc::clone(&running);
         let waking = self
             .environment()
@@ -219,7 +217,7 @@ impl Vm {
             .await
     }
 
-    /// Waits until the agent answers, for at most `limit`; `late` is told if it has not by then.
+    /// Waits until the agent answers, for at most `limit`; `late` is the note of the error if it does not.
     async fn answers<T, E: std::error::Error + Send + Sync + 'static>(
         &self,
         call: &str,
@@ -241,7 +239,7 @@ impl Vm {
         }
     }
 
-    /// Where a debugger finds it, `host:port`; the same at each call, until it is booted anew.
+    /// The address for a debugger, `host:port`; the same at each call, until the next boot.
     pub async fn gdb(&self) -> Result<String, LabError> {
         let _lifecycle = self.lifecycle().await;
         let call = "gdb()";
@@ -257,7 +255,7 @@ impl Vm {
         }
     }
 
-    /// Switches it off. Off already is fine.
+    /// Switches it off. Does nothing if it is off.
     pub async fn shutdown(&self) -> Result<(), LabError> {
         let lifecycle = self.lifecycle_to_end().await;
         let vm = self.clone();
@@ -272,11 +270,12 @@ impl Vm {
     pub(crate) async fn switch_off(&self, _lifecycle: &Lifecycle) {
         let stage = self.0.stage.borrow().clone();
         if let Some(running) = stage.running() {
-            self.end(running).await;
+            running.stop_monitor();
+            shut_down(self, running).await;
         }
     }
 
-    /// Switches it off, to the state in which it was when it had not been booted yet.
+    /// Switches it off, to the state that it had before it was booted.
     pub(crate) async fn switch_off_as(&self, before: VmState, lifecycle: &Lifecycle) {
         self.switch_off(lifecycle).await;
         let stage = match before {
@@ -286,57 +285,12 @@ impl Vm {
         self.0.stage.send_replace(stage);
     }
 
-    /// Switches it off for good and leaves its scope.
+    /// Switches it off permanently, and removes it from its scope.
     pub async fn close(&self) -> Result<(), LabError> {
         self.0.closed.store(true, Ordering::Release);
         self.shutdown().await?;
         self.leave_scope();
         Ok(())
-    }
-
-    /// Ends the machine on purpose.
-    async fn end(&self, running: &Arc<Running>) {
-        running.stop_watch();
-        let ours = self.replace_stage(running, Stage::Shutdown);
-        running.channel.shut_down("the VM was shut down");
-        running.machine.quit().await;
-        running.release();
-        if ours {
-            self.emit_shutdown(running);
-        }
-    }
-
-    /// Moves on from the stage that `running` is in; false if it has moved on by itself.
-    pub(crate) fn replace_stage(&self, running: &Arc<Running>, next: Stage) -> bool {
-        self.0.stage.send_if_modified(|stage| {
-            let ours = stage.running().is_some_and(|now| Arc::ptr_eq(now, running));
-            if ours {
-                *stage = next;
-            }
-            ours
-        })
-    }
-
-    pub(crate) fn running_in(
-        &self,
-        call: &str,
-        state: VmState,
-        allowed: &'static str,
-    ) -> Result<Arc<Running>, LabError> {
-        let stage = self.0.stage.borrow().clone();
-        match stage.running() {
-            Some(running) if stage.state() == state => Ok(Arc::clone(running)),
-            _ => Err(self.wrong_state(call, &stage, allowed)),
-        }
-    }
-
-    /// The identity of the guest after a reboot, which is made when the agent has answered, and how long
-    /// that may take.
-    pub(crate) fn reboot_terms(&self) -> (impl FnOnce() -> SetIdentity + Send + 'static, Duration) {
-        let options = lock(&self.0.booted_with).clone();
-        let limit = self.agent_limit(&options);
-        let vm = self.clone();
-        (move || vm.identity(&options).request(), limit)
     }
 
     async fn on_machine(
@@ -349,19 +303,6 @@ impl Vm {
             Err(error) => Err(self
                 .explain(call, LabError::host(self.subject(), call, error))
                 .await),
-        }
-    }
-
-    /// A failure of machine or channel, told as the VM's end where that is what it was.
-    pub(crate) async fn explain(&self, call: &str, error: LabError) -> LabError {
-        let mut stage = self.0.stage.subscribe();
-        let ended = stage.wait_for(|stage| stage.running().is_none());
-        let Ok(Ok(stage)) = tokio::time::timeout(Duration::from_secs(2), ended).await else {
-            return error;
-        };
-        match &*stage {
-            Stage::Dead(report) => report.error(self.subject(), call.to_owned()),
-            _ => LabError::gone(self.subject(), call, "the VM was shut down meanwhile"),
         }
     }
 }

@@ -7,11 +7,9 @@
 
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
-use crate::vm::boot::Terms;
-use crate::vm::handle::Vm;
+use crate::vm::boot::Boot;
 use provium_events::NoticeSubject;
 use provium_guest::Channel;
-use provium_image::GuestImage;
 use provium_protocol::op::Stats;
 use provium_vmm::Machine;
 use std::time::{Duration, Instant};
@@ -38,24 +36,20 @@ pub(super) enum GuestClock {
     Wrong,
 }
 
-impl Vm {
+impl Boot<'_> {
     /// A machine that has booted cold, and the session with its agent. A boot after which the guest's
     /// clock is wrong is repeated.
-    pub(super) async fn boot_cold_on_time(
-        &self,
-        terms: &Terms,
-        image: &GuestImage,
-    ) -> Result<(Machine, Channel, GuestClock), LabError> {
+    pub(super) async fn cold_on_time(&self) -> Result<(Machine, Channel, GuestClock), LabError> {
         let limit = self.environment().scale_timeout(LIMIT);
         let mut attempt = 1;
         loop {
-            let (machine, channel) = self.boot_cold(terms, image).await?;
+            let (machine, channel) = self.cold().await?;
             let rate = match answer_of(&machine, limit, wrong_clock_rate(&channel)).await {
                 Ok(rate) => rate,
                 // A silent agent is noticed by the next request.
                 Err(NoAnswer::Late) => None,
                 // Only one wait is notified that the guest ended, so this one must report it.
-                Err(ended) => return Err(self.boot_error(self.with_reason(ended.to_string()))),
+                Err(ended) => return Err(self.ended(ended.to_string())),
             };
             let Some(rate) = rate else {
                 return Ok((machine, channel, GuestClock::Right));
@@ -69,9 +63,9 @@ impl Vm {
             let text = format!(
                 "the clock of {} runs {rate:.1} times as fast as the host's, since the host was too busy \
                  while its kernel measured the processor: {then}",
-                self.subject()
+                self.vm.subject()
             );
-            self.0.file.warn(NoticeSubject::Guest, text);
+            self.vm.0.file.warn(NoticeSubject::Guest, text);
             if is_last {
                 return Ok((machine, channel, GuestClock::Wrong));
             }

@@ -14,17 +14,17 @@
 use crate::error::LabError;
 use crate::guest::answer::{NoAnswer, answer_of};
 use crate::save::{
-    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoreRequest, RestoredVm, Reuse, SavedVm,
-    VmManifest, is_damage,
+    Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedVm, VmManifest, is_damage,
+    warm_up,
 };
-use crate::vm::boot::{Started, Terms};
-use crate::vm::cold::modules_from;
+use crate::vm::boot::Boot;
 use crate::vm::handle::Vm;
-use crate::vm::options::VmOptions;
+use crate::vm::identity::identity;
 use crate::vm::rate::GuestClock;
+use crate::vm::running::Started;
 use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
-use provium_image::{AGENT_BUILD, GuestImage};
+use provium_image::AGENT_BUILD;
 use provium_store::{Bucket, BuildClaim, BuildPermit, CacheEntry, Key, KeyBuilder, Notice};
 use provium_vmm::{Machine, SaveForm};
 use serde_json::json;
@@ -49,16 +49,11 @@ enum Unused {
     Refused(LabError),
 }
 
-impl Vm {
+impl Boot<'_> {
     /// Boots from the template of its kind, which is made if there is none; `None` if templates are not to be
     /// used, or cannot be.
-    pub(crate) async fn boot_from_template(
-        &self,
-        terms: &Terms,
-        image: &GuestImage,
-    ) -> Result<Option<Started>, LabError> {
-        let options = &terms.options;
-        let wanted = self.0.profile.warm_boot && options.cold != Some(true);
+    pub(super) async fn try_template(&self) -> Result<Option<Started>, LabError> {
+        let wanted = self.vm.0.profile.warm_boot && self.options.cold != Some(true);
         let bucket = self
             .environment()
             .host()
@@ -66,14 +61,14 @@ impl Vm {
         let Some(bucket) = bucket.filter(|_| wanted) else {
             return Ok(None);
         };
-        let key = self.template_key(options, image)?;
+        let key = self.template_key()?;
         let notify = |notice: Notice<'_>| self.notify_of_template(notice);
         let limit = self.environment().scale_timeout(STALLED_BUILD_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &notify).await {
                 Ok(BuildClaim::Found(entry)) => {
                     let path = bucket.path().join(key.as_str());
-                    match self.start_template(entry, terms, image).await {
+                    match self.start_template(entry).await {
                         Ok(started) => return Ok(Some(started)),
                         Err(Unused::Refused(error)) => return Err(error),
                         Err(Unused::Host(why)) => {
@@ -82,7 +77,7 @@ impl Vm {
                                 "the boot template in `{path}` could not be started ({why}): it stays, and \
                                  this boot is cold"
                             );
-                            self.0.file.warn(NoticeSubject::Template, text);
+                            self.vm.0.file.warn(NoticeSubject::Template, text);
                             break;
                         }
                         Err(Unused::Damaged(why)) => {
@@ -95,32 +90,25 @@ impl Vm {
                             let text = format!(
                                 "the boot template in `{path}` cannot be used ({why}): {gone}"
                             );
-                            self.0.file.warn(NoticeSubject::Template, text);
+                            self.vm.0.file.warn(NoticeSubject::Template, text);
                         }
                     }
                 }
                 Ok(BuildClaim::Build(making)) => {
-                    let (machine, channel, clock) =
-                        self.boot_cold_on_time(&terms.of_template(), image).await?;
+                    let (machine, channel, clock) = self.of_template().cold_on_time().await?;
                     if clock == GuestClock::Right {
-                        self.keep_as_template(bucket, making, &machine, &channel, image)
+                        self.save_template(bucket, making, &machine, &channel)
                             .await?;
                     }
-                    self.set_identity(&machine, &channel, terms).await?;
-                    return Ok(Some(Started {
-                        machine,
-                        channel,
-                        kind: BootKind::Cold,
-                        profile: self.profile().to_owned(),
-                        base: None,
-                    }));
+                    self.set_identity(&machine, &channel).await?;
+                    return Ok(Some(self.started_cold(machine, channel)));
                 }
                 Err(error) => {
                     let text = format!(
                         "no boot template can be used ({}): the boot is cold",
                         crate::error::chain(&error)
                     );
-                    self.0.file.warn(NoticeSubject::Template, text);
+                    self.vm.0.file.warn(NoticeSubject::Template, text);
                     break;
                 }
             }
@@ -137,7 +125,8 @@ impl Vm {
             } if holder.pid == std::process::id() => (),
             notice => {
                 let what = "a boot template";
-                self.0
+                self.vm
+                    .0
                     .file
                     .notify_of_cache(NoticeSubject::Template, what, notice);
             }
@@ -145,21 +134,21 @@ impl Vm {
     }
 
     /// The key of its kind.
-    fn template_key(&self, options: &VmOptions, image: &GuestImage) -> Result<Key, LabError> {
+    fn template_key(&self) -> Result<Key, LabError> {
         let Some(host) = self.environment().host() else {
             return Err(self.host_error(crate::EnvironmentError::NoMachines));
         };
-        let shape = self.spec(options, image)?.shape(&host.qemu);
-        let profile = &self.0.profile;
+        let shape = self.spec()?.shape(&host.qemu);
+        let profile = &self.vm.0.profile;
         let mut key = KeyBuilder::new("template")
-            .with("image", &image.id)
+            .with("image", &self.image.id)
             .with("agent", AGENT_BUILD)
             .with("shape", shape)
             .with_number("injected", u64::from(profile.inject_agent));
         for module in &profile.modules {
             key = key.with("module", module);
         }
-        for file in options.files.iter().flatten() {
+        for file in self.options.files.iter().flatten() {
             key = key
                 .with("file", &file.path)
                 .with_number("perm", u64::from(file.perm))
@@ -169,29 +158,22 @@ impl Vm {
     }
 
     /// Starts the VM from the template.
-    async fn start_template(
-        &self,
-        entry: CacheEntry,
-        terms: &Terms,
-        image: &GuestImage,
-    ) -> Result<Started, Unused> {
+    async fn start_template(&self, entry: CacheEntry) -> Result<Started, Unused> {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
-        let request = self.restore_request(&saved, image);
-        let mut restored = self.load(&request).await.map_err(unused)?;
-        let limit = self.limit_of(terms);
+        let request = self.vm.restore_request(&saved, &self.image);
+        let mut restored = self.vm.load(&request).await.map_err(unused)?;
+        let limit = self.limit();
         let resumed = restored
-            .resume(self.identity(&terms.options), limit.time)
+            .resume(identity(self.vm, &self.options), limit.time)
             .await;
         resumed.map_err(|error| match error {
             RestoreError::Refused(error) => {
-                Unused::Refused(self.boot_error(format!("the agent says: {error}")))
+                Unused::Refused(self.error(format!("the agent says: {error}")))
             }
-            RestoreError::GuestEnded(how) => {
-                Unused::Refused(self.boot_error(self.with_reason(how)))
-            }
+            RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
             error => unused(error),
         })?;
-        self.0.file.environment.prewarm(request, Reuse::Possible);
+        self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
             machine,
             channel,
@@ -202,7 +184,7 @@ impl Vm {
             machine,
             channel,
             kind: BootKind::Template,
-            profile: self.profile().to_owned(),
+            profile: self.vm.profile().to_owned(),
             base: Some(base),
         })
     }
@@ -211,15 +193,14 @@ impl Vm {
     ///
     /// # Errors
     /// When the guest has ended meanwhile.
-    async fn keep_as_template(
+    async fn save_template(
         &self,
         bucket: &Bucket,
         making: BuildPermit,
         machine: &Machine,
         channel: &Channel,
-        image: &GuestImage,
     ) -> Result<(), LabError> {
-        let file = Arc::clone(&self.0.file);
+        let file = Arc::clone(&self.vm.0.file);
         let failed = move |why: String| {
             let text = format!(
                 "no boot template could be kept ({why}): the next boot of its kind is cold, too"
@@ -234,23 +215,28 @@ impl Vm {
             }
         };
         let limit = self.environment().scale_timeout(QUIESCE_LIMIT);
-        let frozen = FrozenVm::freeze(machine, channel);
+        let frozen = async {
+            // If it fails, so does what follows.
+            let _ = warm_up(channel).await;
+            FrozenVm::freeze(machine, channel).await
+        };
         let frozen = match answer_of(machine, limit, frozen).await {
             Ok(frozen) => frozen.map_err(|error| crate::error::chain(&error)),
-            Err(NoAnswer::Ended(how)) => return Err(self.boot_error(self.with_reason(how))),
+            Err(NoAnswer::Ended(how)) => return Err(self.ended(how)),
             Err(NoAnswer::Reset) => {
-                return Err(self.boot_error(self.with_reason(NoAnswer::Reset.to_string())));
+                return Err(self.ended(NoAnswer::Reset.to_string()));
             }
             Err(late) => Err(late.to_string()),
         };
         let written = async {
             let frozen = frozen?;
-            let manifest = |cut| VmManifest::new(self.name(), self.profile(), &image.id, None, cut);
+            let manifest =
+                |cut| VmManifest::new(self.vm.name(), self.vm.profile(), &self.image.id, None, cut);
             let saved = frozen.save(draft.path(), SaveForm::Whole, manifest).await;
             let thawed = frozen.thaw().await;
             saved.map_err(|error| crate::error::chain(&error))?;
             thawed.map_err(|error| crate::error::chain(&error))?;
-            let about = self.about(machine);
+            let about = about(self.vm, machine);
             fs_err::write(draft.path().join("about.json"), about.to_string())
                 .map_err(|error| error.to_string())
         };
@@ -265,37 +251,17 @@ impl Vm {
         });
         Ok(())
     }
+}
 
-    /// What `provium template list` shows of a saved machine.
-    pub(crate) fn about(&self, machine: &Machine) -> serde_json::Value {
-        json!({
-            "kind": "template",
-            "profile": self.profile(),
-            "memory_bytes": machine.memory(),
-            "cpus": machine.cpus(),
-            "made_by_version": env!("CARGO_PKG_VERSION"),
-        })
-    }
-
-    /// What it takes to restore `saved`, whose guest was booted from `image`.
-    pub(crate) fn restore_request(&self, saved: &SavedVm, image: &GuestImage) -> RestoreRequest {
-        RestoreRequest {
-            saved: saved.clone(),
-            kernel: image.kernel.clone(),
-            modules: modules_from(image),
-        }
-    }
-
-    /// The restored VM, which is paused: a warm one if there is one.
-    pub(crate) async fn load(&self, request: &RestoreRequest) -> Result<RestoredVm, RestoreError> {
-        let environment = self.environment();
-        let host = environment.host().ok_or(RestoreError::NoMachines)?;
-        let standby = match environment.warm_pool.take(&request.saved).await {
-            Some(warm) => warm,
-            None => request.load(self.name(), &host.qemu).await?,
-        };
-        standby.assign(self.name(), self.console().log()).await
-    }
+/// What `provium template list` shows of a saved machine.
+fn about(vm: &Vm, machine: &Machine) -> serde_json::Value {
+    json!({
+        "kind": "template",
+        "profile": vm.profile(),
+        "memory_bytes": machine.memory(),
+        "cpus": machine.cpus(),
+        "made_by_version": env!("CARGO_PKG_VERSION"),
+    })
 }
 
 /// Classifies an error of a start from a template.

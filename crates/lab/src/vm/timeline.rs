@@ -1,94 +1,94 @@
-//! What of a VM's past is still part of what its guest is now.
+//! Tracks which handles are valid for the guest as it is now.
 //!
-//! A handle (a file, a process, a worker) carries a [`Mark`]: when it was made. A boot or a reset
-//! makes everything before it void. Going back to a snapshot makes void what was made after the
-//! snapshot, and what was made before it holds again: for the guest, it has never been otherwise.
+//! A handle (a file, a process, a worker) has a [`HandleEpoch`]: when it was made. A boot or a reset invalidates
+//! all handles before it. The restore of a snapshot invalidates those that were made after the snapshot, and
+//! those that were made before it are valid again.
 
 use crate::graph::scope::ResourceId;
 
 /// When a handle was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Mark {
-    stretch: u64,
+pub(crate) struct HandleEpoch {
+    epoch: u64,
     moment: ResourceId,
 }
 
-impl Mark {
-    /// Whether the guest was neither booted, reset nor put back between the two.
-    pub(crate) fn is_of_same_run(self, other: Self) -> bool {
-        self.stretch == other.stretch
+impl HandleEpoch {
+    /// Whether the guest was neither booted, reset nor restored between the two.
+    pub(crate) fn is_same_epoch(self, other: Self) -> bool {
+        self.epoch == other.epoch
     }
 }
 
-/// A piece of the past, from a boot, a reset or a restore on.
+/// The time from a boot, a reset or a restore to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stretch {
+struct Epoch {
     number: u64,
-    /// Up to when it is part of the guest's past; `None`: it goes on.
+    /// Up to when it is part of the guest's history; `None`: it has not ended.
     until: Option<ResourceId>,
 }
 
-/// The pieces, oldest first.
+/// The epochs that are part of the guest's history, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Timeline {
-    stretches: Vec<Stretch>,
-    /// Counts all there have been.
+    epochs: Vec<Epoch>,
+    /// The number of the latest one.
     last: u64,
     restored: bool,
 }
 
-/// A moment that a VM can go back to.
+/// The timeline at the moment of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Past(Vec<Stretch>);
+pub(crate) struct TimelineHistory(Vec<Epoch>);
 
 impl Timeline {
-    /// The guest boots: nothing of what was holds.
+    /// The guest boots: no handle is valid any more.
     pub(crate) fn boot(&mut self) {
-        self.stretches.clear();
+        self.epochs.clear();
         self.restored = false;
         self.begin();
     }
 
-    /// The moment now.
-    pub(crate) fn past(&self) -> Past {
+    /// The timeline as it is now, for a snapshot.
+    pub(crate) fn history(&self) -> TimelineHistory {
         let now = ResourceId::next();
-        let stretches = self.stretches.iter().map(|stretch| Stretch {
-            until: Some(stretch.until.unwrap_or(now)),
-            ..*stretch
+        let epochs = self.epochs.iter().map(|epoch| Epoch {
+            until: Some(epoch.until.unwrap_or(now)),
+            ..*epoch
         });
-        Past(stretches.collect())
+        TimelineHistory(epochs.collect())
     }
 
-    /// The guest is what it was then.
-    pub(crate) fn back_to(&mut self, past: &Past) {
-        self.stretches.clone_from(&past.0);
+    /// The guest is restored to that snapshot of this VM.
+    pub(crate) fn restore_to(&mut self, history: &TimelineHistory) {
+        self.epochs.clone_from(&history.0);
         self.restored = true;
         self.begin();
     }
 
-    /// The guest is what another VM's was: no handle of this VM's is of it.
-    pub(crate) fn back_to_strange(&mut self) {
+    /// The guest is restored from another VM's snapshot: no handle of this VM is valid.
+    pub(crate) fn restore_foreign(&mut self) {
         self.boot();
         self.restored = true;
     }
 
     /// For a handle that is made now.
-    pub(crate) fn mark(&self) -> Mark {
-        Mark {
-            stretch: self.last,
+    pub(crate) fn mark(&self) -> HandleEpoch {
+        HandleEpoch {
+            epoch: self.last,
             moment: ResourceId::next(),
         }
     }
 
-    /// Whether what was made then is there.
-    pub(crate) fn holds(&self, mark: Mark) -> bool {
-        self.stretches.iter().any(|stretch| {
-            stretch.number == mark.stretch && stretch.until.is_none_or(|until| mark.moment < until)
+    /// Whether a handle that was made then is valid.
+    pub(crate) fn is_valid(&self, mark: HandleEpoch) -> bool {
+        self.epochs.iter().any(|epoch| {
+            epoch.number == mark.epoch && epoch.until.is_none_or(|until| mark.moment < until)
         })
     }
 
-    /// What made void that which no longer holds.
-    pub(crate) fn how_void(&self) -> &'static str {
+    /// What has invalidated handles.
+    pub(crate) fn why_invalid(&self) -> &'static str {
         if self.restored {
             "restored to a state without it"
         } else {
@@ -98,7 +98,7 @@ impl Timeline {
 
     fn begin(&mut self) {
         self.last += 1;
-        self.stretches.push(Stretch {
+        self.epochs.push(Epoch {
             number: self.last,
             until: None,
         });
@@ -110,39 +110,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reset_voids_all_and_a_snapshot_brings_back_what_was() {
+    fn a_reset_invalidates_all_handles_and_a_restore_validates_older_ones() {
         let mut timeline = Timeline::default();
         timeline.boot();
         let before = timeline.mark();
-        let past = timeline.past();
+        let past = timeline.history();
         let after = timeline.mark();
-        assert!(timeline.holds(before) && timeline.holds(after));
+        assert!(timeline.is_valid(before) && timeline.is_valid(after));
 
-        timeline.back_to(&past);
+        timeline.restore_to(&past);
         let later = timeline.mark();
-        assert!(timeline.holds(before) && timeline.holds(later));
-        assert!(!timeline.holds(after), "made after the snapshot");
+        assert!(timeline.is_valid(before) && timeline.is_valid(later));
+        assert!(!timeline.is_valid(after), "made after the snapshot");
 
-        let nested = timeline.past();
+        let nested = timeline.history();
         timeline.boot();
         assert!(
             ![before, after, later]
                 .iter()
-                .any(|mark| timeline.holds(*mark))
+                .any(|mark| timeline.is_valid(*mark))
         );
 
-        timeline.back_to(&nested);
-        assert!(timeline.holds(before) && timeline.holds(later));
-        timeline.back_to(&past);
-        assert!(timeline.holds(before) && !timeline.holds(later));
+        timeline.restore_to(&nested);
+        assert!(timeline.is_valid(before) && timeline.is_valid(later));
+        timeline.restore_to(&past);
+        assert!(timeline.is_valid(before) && !timeline.is_valid(later));
     }
 
     #[test]
-    fn nothing_holds_in_another_vm() {
+    fn a_foreign_snapshot_invalidates_all_handles() {
         let mut timeline = Timeline::default();
         timeline.boot();
         let mark = timeline.mark();
-        timeline.back_to_strange();
-        assert!(!timeline.holds(mark), "restored from a stranger's snapshot");
+        timeline.restore_foreign();
+        assert!(
+            !timeline.is_valid(mark),
+            "restored from another VM's snapshot"
+        );
     }
 }

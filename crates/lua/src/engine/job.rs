@@ -3,7 +3,7 @@
 use crate::engine::cancel::CancelToken;
 use crate::testing::TestSelection;
 use camino::Utf8PathBuf;
-use provium_events::Sink;
+use provium_events::{FileStatus, Sink};
 use provium_lab::{Environment, Site};
 use provium_pool::FileWatch;
 use std::sync::Arc;
@@ -32,19 +32,6 @@ pub struct FileJob {
     pub cancel: CancelToken,
     /// How others see how the file is getting on; also the clock of its time.
     pub watch: FileWatch,
-}
-
-/// How a file ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileStatus {
-    /// Every test passed or was skipped.
-    Passed,
-    /// A test failed, or the file's own code did.
-    Failed,
-    /// The file's time was up.
-    TimedOut,
-    /// The harness could not carry on with it.
-    Crashed,
 }
 
 /// What came of a file.

@@ -2,13 +2,14 @@
 
 use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
-use crate::engine::job::{ChunkError, FileJob, FileOutcome, FileStatus};
+use crate::engine::job::{ChunkError, FileJob, FileOutcome};
 use crate::engine::lua_state::{self, Purpose};
 use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
 use crate::testing::report::Reporter;
-use crate::testing::{self, Choice, Status, Verdict};
+use crate::testing::{self, Choice, TestStatus, Verdict};
 use mlua::{Function, Lua};
+use provium_events::FileStatus;
 use provium_lab::Site;
 use provium_pool::FileWatch;
 use std::convert::Infallible;
@@ -264,9 +265,9 @@ impl FileOutcome {
 
     fn count(&mut self, verdict: &Verdict) {
         match verdict.status {
-            Status::Passed => self.passed += 1,
-            Status::Skipped => self.skipped += 1,
-            Status::Failed => {
+            TestStatus::Passed => self.passed += 1,
+            TestStatus::Skipped => self.skipped += 1,
+            TestStatus::Failed => {
                 self.failed += 1;
                 if self.status == FileStatus::Passed {
                     self.status = FileStatus::Failed;

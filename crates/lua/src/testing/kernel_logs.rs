@@ -9,7 +9,7 @@
 //! closed is its own business.
 
 use super::parallel::TestLab;
-use super::{Status, Verdict};
+use super::{TestStatus, Verdict};
 use crate::engine::test_file::TestFileState;
 use mlua::Value;
 use provium_lab::kernel_log::{Report, ReportKind};
@@ -156,10 +156,10 @@ impl KernelLogCheck {
              report\"}, or \"ignore\""
                 .to_owned(),
         );
-        if verdict.status == Status::Failed {
+        if verdict.status == TestStatus::Failed {
             faults.insert(0, std::mem::take(&mut verdict.message));
         }
-        verdict.status = Status::Failed;
+        verdict.status = TestStatus::Failed;
         verdict.message = faults.join("\n");
     }
 }

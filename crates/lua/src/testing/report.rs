@@ -2,7 +2,7 @@
 
 use crate::binding::data::Data;
 use crate::engine::failure::Failure;
-use crate::testing::{self, Expected, Meta, Status, TestDeclaration, Verdict};
+use crate::testing::{self, Expected, Meta, TestDeclaration, TestStatus, Verdict};
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
 use std::time::Duration;
@@ -71,14 +71,14 @@ impl Reporter {
         let details = details(verdict);
         let reason = verdict.message.clone();
         self.sink.emit(match verdict.status {
-            Status::Passed => Event::TestPassed {
+            TestStatus::Passed => Event::TestPassed {
                 path,
                 name,
                 duration_ns,
                 meta,
                 details,
             },
-            Status::Skipped => Event::TestSkipped {
+            TestStatus::Skipped => Event::TestSkipped {
                 path,
                 name,
                 reason,
@@ -86,7 +86,7 @@ impl Reporter {
                 duration_ns,
                 details,
             },
-            Status::Failed => {
+            TestStatus::Failed => {
                 let consoles = verdict.consoles.clone();
                 Event::TestFailed {
                     path,
@@ -109,7 +109,8 @@ impl Reporter {
 
 fn details(verdict: &Verdict) -> events::Details {
     let mut log = verdict.log.clone();
-    if let (Some(Expected::Fail(reason)), Status::Passed) = (&verdict.expected, verdict.status) {
+    if let (Some(Expected::Fail(reason)), TestStatus::Passed) = (&verdict.expected, verdict.status)
+    {
         log.push(format!(
             "failed as expected ({reason}): {}",
             verdict.message

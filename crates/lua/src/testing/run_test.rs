@@ -3,7 +3,7 @@
 use super::kernel_logs::KernelLogCheck;
 use super::parallel::{ParallelSlots, SlotGuard, SlotPermit, TestLab};
 use super::reset::before_test;
-use super::verdict::{Expected, Status, TestRun, Verdict};
+use super::verdict::{Expected, TestRun, Verdict};
 use super::{TestDeclaration, context::TestContext};
 use crate::binding::text::without_middle;
 use crate::engine::drive::{TaskEnd, drive_in_time};
@@ -13,6 +13,7 @@ use crate::engine::test_file::TestFileState;
 use crate::testing::consoles;
 use crate::testing::report::Reporter;
 use mlua::{Lua, Value};
+use provium_events::TestStatus;
 use provium_lab::Scope;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -64,7 +65,7 @@ pub(crate) async fn run_test(
         let mut verdict = run_once(lua, &state, test, prepared).await?;
         verdict.attempts = attempt;
         // The failure of a test that is expected to fail is its result.
-        let again = verdict.status == Status::Failed
+        let again = verdict.status == TestStatus::Failed
             && test.meta.expect_fail.is_none()
             && attempt <= retries
             && !verdict.cancelled
@@ -134,7 +135,7 @@ async fn run_once(
     run.ended.set(true);
     run.children.end();
     let mut verdict = Verdict {
-        status: Status::Passed,
+        status: TestStatus::Passed,
         ..Verdict::skipped("")
     };
     conclude(&mut verdict, &run, ended, problems);
@@ -153,14 +154,14 @@ async fn run_once(
         unclosed.extend(close(&file_scope).await);
     }
     drop(guard);
-    if !unclosed.is_empty() && verdict.status != Status::Failed {
-        verdict.status = Status::Failed;
+    if !unclosed.is_empty() && verdict.status != TestStatus::Failed {
+        verdict.status = TestStatus::Failed;
         verdict.message = unclosed.join("\n");
     } else {
         verdict.log.extend(unclosed);
     }
     watched.conclude(&state.kernel_logs, &test.meta.kernel_log, &mut verdict);
-    if verdict.status == Status::Failed {
+    if verdict.status == TestStatus::Failed {
         consoles::mark_contained(&mut excerpts, &verdict.message);
         verdict.consoles = excerpts;
     }
@@ -273,7 +274,7 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: TaskEnd, problems: Vec<
         step.duration.get_or_insert_with(|| step.started.elapsed());
     }
     if let Some(first) = failures.first() {
-        verdict.status = Status::Failed;
+        verdict.status = TestStatus::Failed;
         let texts: Vec<_> = failures
             .iter()
             .map(|failure| failure.message.as_str())
@@ -281,7 +282,7 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: TaskEnd, problems: Vec<
         verdict.message = without_middle(texts.join("\n"), MAX_MESSAGE);
         verdict.failure = Some(first.clone());
     } else if let Some(reason) = skipped {
-        verdict.status = Status::Skipped;
+        verdict.status = TestStatus::Skipped;
         verdict.message = without_middle(reason, MAX_MESSAGE);
     }
 }
@@ -292,12 +293,12 @@ fn judge(test: &TestDeclaration, mut verdict: Verdict) -> Verdict {
         return verdict;
     };
     match verdict.status {
-        Status::Failed if !verdict.cancelled => {
-            verdict.status = Status::Passed;
+        TestStatus::Failed if !verdict.cancelled => {
+            verdict.status = TestStatus::Passed;
             verdict.expected = Some(Expected::Fail(reason.clone()));
         }
-        Status::Passed => {
-            verdict.status = Status::Failed;
+        TestStatus::Passed => {
+            verdict.status = TestStatus::Failed;
             verdict.message = format!("passed, but is expected to fail: {reason}");
             verdict.expected = Some(Expected::Pass(reason.clone()));
         }

@@ -7,7 +7,7 @@ use crate::engine::failure::Failure;
 use crate::engine::log::{Log, LogLines};
 use crate::engine::task::Task;
 use mlua::{Function, Value};
-use provium_events::ConsoleExcerpt;
+use provium_events::{ConsoleExcerpt, TestStatus};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -156,14 +156,6 @@ impl fmt::Debug for TestRun {
     }
 }
 
-/// How a test ended, as it is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    Passed,
-    Failed,
-    Skipped,
-}
-
 /// How a test ended against what its meta expects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Expected {
@@ -176,7 +168,7 @@ pub(crate) enum Expected {
 /// How a test ended.
 #[derive(Debug, Clone)]
 pub(crate) struct Verdict {
-    pub(crate) status: Status,
+    pub(crate) status: TestStatus,
     /// Set where the meta has `expect_fail` and it mattered.
     pub(crate) expected: Option<Expected>,
     /// Why it failed or was skipped.
@@ -201,7 +193,7 @@ impl Verdict {
     /// A test that was not run.
     pub(crate) fn skipped(reason: impl Into<String>) -> Self {
         Self {
-            status: Status::Skipped,
+            status: TestStatus::Skipped,
             expected: None,
             message: reason.into(),
             failure: None,

@@ -35,7 +35,7 @@ end)
     .run();
     for (name, verdict) in &ran.tests {
         if name == "a callback may wait" {
-            assert_eq!(verdict.status, Status::Passed, "{}", verdict.message);
+            assert_eq!(verdict.status, TestStatus::Passed, "{}", verdict.message);
         } else {
             let message = ran.failure(name);
             assert!(
@@ -97,7 +97,7 @@ end)
     for name in ["both ends", "code from a pipe"] {
         assert_eq!(
             ran.test(name).status,
-            Status::Passed,
+            TestStatus::Passed,
             "{}",
             ran.test(name).message
         );
@@ -137,7 +137,7 @@ test("in time", {timeout = "100ms"}, function() while true do json.encode(shared
     for name in ["deep", "shared", "cycles", "encoded"] {
         assert_eq!(
             ran.test(name).status,
-            Status::Passed,
+            TestStatus::Passed,
             "{name}: {}",
             ran.test(name).message
         );
@@ -181,7 +181,7 @@ test("tasks", function(t) while true do co.spawn(print) end end)
             "{message}"
         );
     }
-    assert_eq!(ran.test("continues").status, Status::Passed);
+    assert_eq!(ran.test("continues").status, TestStatus::Passed);
     let size = |name: &str| ran.test(name).log.iter().map(String::len).sum::<usize>();
     assert!(size("print") < 9 << 20);
     let attached: usize = ran
@@ -263,7 +263,7 @@ end)
     for name in ["guards", "collected while it runs", "errors as Lua's own"] {
         assert_eq!(
             ran.test(name).status,
-            Status::Passed,
+            TestStatus::Passed,
             "{name}: {}",
             ran.test(name).message
         );
@@ -321,7 +321,7 @@ end)
     );
     assert_eq!(
         ran.test("a predicate waits").status,
-        Status::Passed,
+        TestStatus::Passed,
         "{}",
         ran.test("a predicate waits").message
     );

@@ -86,7 +86,7 @@ test("ended", {timeout = "200ms"}, function() os.execute("sleep 30") end)
     .run();
     for name in ["results", "others continue"] {
         let verdict = ran.test(name);
-        assert_eq!(verdict.status, Status::Passed, "{}", verdict.message);
+        assert_eq!(verdict.status, TestStatus::Passed, "{}", verdict.message);
     }
     assert_eq!(ran.test("results").log, ["said", "loud"]);
     assert_eq!(
@@ -144,7 +144,7 @@ end)
         let verdict = ran.test(name);
         assert_eq!(
             verdict.status,
-            Status::Passed,
+            TestStatus::Passed,
             "{name}: {}",
             verdict.message
         );

@@ -47,9 +47,9 @@ test("not skipped", {skip = 0}, function() host.sleep(30) end)
 "#,
     )
     .run();
-    assert_eq!(ran.test("slow").status, Status::Skipped);
-    assert_eq!(ran.test("not slow").status, Status::Passed);
-    assert_eq!(ran.test("skipped").status, Status::Skipped);
+    assert_eq!(ran.test("slow").status, TestStatus::Skipped);
+    assert_eq!(ran.test("not slow").status, TestStatus::Passed);
+    assert_eq!(ran.test("skipped").status, TestStatus::Skipped);
     assert_eq!(
         ran.failure("not skipped"),
         "timed out after 100ms in host.sleep(30)"
@@ -79,7 +79,7 @@ test("name \xff", function() end)
     )
     .run();
     let printed = ran.test("printed");
-    assert_eq!(printed.status, Status::Passed);
+    assert_eq!(printed.status, TestStatus::Passed);
     assert_eq!(printed.log, ["abc\\xff\t5", "log\\xfe {key = \"\\xff\"}"]);
     assert_eq!(printed.steps[0].name, "step \\xff");
     assert_eq!(printed.attachments[0].name, "attached \\xff");
@@ -100,7 +100,7 @@ test("name \xff", function() end)
             .ends_with(r#""x\xff" ~= "x\\xff""#)
     );
     assert!(ran.failure("same").ends_with(r#"[1]: "x\xff" ~= "x\xfe""#));
-    assert_eq!(ran.test("name \\xff").status, Status::Passed);
+    assert_eq!(ran.test("name \\xff").status, TestStatus::Passed);
 }
 
 #[test]
@@ -154,7 +154,7 @@ end)
     )
     .run();
     let verdict = ran.test("written");
-    assert_eq!(verdict.status, Status::Passed, "{}", verdict.message);
+    assert_eq!(verdict.status, TestStatus::Passed, "{}", verdict.message);
     let mut log = verdict.log.clone();
     log[6..].sort();
     assert_eq!(
@@ -214,7 +214,7 @@ end)
         let verdict = ran.test(name);
         assert_eq!(
             verdict.status,
-            Status::Passed,
+            TestStatus::Passed,
             "{name}: {}",
             verdict.message
         );

@@ -16,7 +16,7 @@ mod timeouts;
 use crate::engine::job::{FileJob, FileOutcome};
 use crate::engine::run_file::run;
 use crate::testing::report::Reporter;
-use crate::testing::{Status, TestSelection, Verdict};
+use crate::testing::{TestSelection, TestStatus, Verdict};
 use crate::{CancelToken, Listing};
 use camino::Utf8PathBuf;
 use provium_events::Sink;
@@ -108,7 +108,7 @@ impl Ran {
     /// The test's message, after checking that it failed.
     fn failure(&self, name: &str) -> &str {
         let verdict = self.test(name);
-        assert_eq!(verdict.status, Status::Failed, "{name}: {verdict:?}");
+        assert_eq!(verdict.status, TestStatus::Failed, "{name}: {verdict:?}");
         &verdict.message
     }
 
@@ -117,7 +117,7 @@ impl Ran {
         for (name, verdict) in &self.tests {
             assert_eq!(
                 verdict.status,
-                Status::Passed,
+                TestStatus::Passed,
                 "{name}: {}",
                 verdict.message
             );

@@ -90,25 +90,25 @@ end)
 "#,
     )
     .run();
-    assert_eq!(ran.test("skip").status, Status::Skipped);
+    assert_eq!(ran.test("skip").status, TestStatus::Skipped);
     assert_eq!(ran.test("skip").message, "no need");
     assert_eq!(ran.test("meta skip").message, "later");
-    assert_eq!(ran.test("slow").status, Status::Skipped);
+    assert_eq!(ran.test("slow").status, TestStatus::Skipped);
     assert_eq!(
         ran.test("xfail").expected,
         Some(Expected::Fail("bug 7".to_owned()))
     );
-    assert_eq!(ran.test("xfail").status, Status::Passed);
-    assert_eq!(ran.test("xpass").status, Status::Failed);
+    assert_eq!(ran.test("xfail").status, TestStatus::Passed);
+    assert_eq!(ran.test("xpass").status, TestStatus::Failed);
     assert_eq!(
         (ran.test("flaky").status, ran.test("flaky").attempts),
-        (Status::Passed, 3)
+        (TestStatus::Passed, 3)
     );
     assert_eq!(
         (ran.test("hopeless").status, ran.test("hopeless").attempts),
-        (Status::Failed, 2)
+        (TestStatus::Failed, 2)
     );
-    assert_eq!(ran.test("meta").status, Status::Passed);
+    assert_eq!(ran.test("meta").status, TestStatus::Passed);
     assert_eq!(
         (ran.outcome.passed, ran.outcome.failed, ran.outcome.skipped),
         (3, 2, 3)
@@ -143,7 +143,7 @@ test("deferred error", function(t) t:defer(function() error("late") end) end)
         .map(|step| (step.name.as_str(), step.ok))
         .collect();
     assert_eq!(steps, [("one", true), ("two", false)]);
-    assert_eq!(ran.test("order").status, Status::Passed);
+    assert_eq!(ran.test("order").status, TestStatus::Passed);
     assert!(
         ran.failure("deferred error")
             .contains("deferred function: a.test.lua:12: late")
@@ -188,7 +188,7 @@ test("three", {slow = true}, function() end)
         let ran = ran
             .tests
             .iter()
-            .filter(|(_, verdict)| verdict.status == Status::Passed);
+            .filter(|(_, verdict)| verdict.status == TestStatus::Passed);
         ran.map(|(name, _)| name.clone()).collect::<Vec<_>>()
     };
     let all = TestSelection::default;

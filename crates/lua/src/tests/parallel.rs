@@ -1,7 +1,7 @@
 //! `provium.parallel`, as far as it needs no guest.
 
 use super::{Case, passes};
-use crate::testing::{Expected, Status};
+use crate::testing::{Expected, TestStatus};
 use provium_events::{Event, Sink};
 use provium_lab::Environment;
 use provium_pool::{Pool, Resources};
@@ -96,7 +96,7 @@ fn each_has_its_log_steps_deferred_functions_and_sticky_failures() {
         assert_eq!(verdict.steps.len(), 1);
         assert_eq!(verdict.steps[0].name, format!("step of {name}"));
     }
-    assert_eq!(ran.test("one").status, Status::Passed);
+    assert_eq!(ran.test("one").status, TestStatus::Passed);
     assert!(ran.failure("two").ends_with("failure of two"));
 }
 
@@ -125,8 +125,8 @@ fn a_limit_ends_only_the_test_it_is_of() {
     );
     let expected = ran.test("expected").expected.clone();
     assert_eq!(expected, Some(Expected::Fail("slow".to_owned())));
-    assert_eq!(ran.test("continues").status, Status::Passed);
-    assert_eq!(ran.test("sees it").status, Status::Passed);
+    assert_eq!(ran.test("continues").status, TestStatus::Passed);
+    assert_eq!(ran.test("sees it").status, TestStatus::Passed);
     assert_eq!((ran.outcome.passed, ran.outcome.failed), (3, 2));
 }
 
@@ -269,7 +269,7 @@ fn it_is_a_setting_of_the_file() {
     );
     let ran = case.run();
     assert!(ran.failure("a").contains("only at file scope"));
-    assert_eq!(ran.test("b").status, Status::Passed);
+    assert_eq!(ran.test("b").status, TestStatus::Passed);
     let error = Case::new("provium.parallel = 1").run().outcome.chunk_error;
     let error = error.unwrap().message;
     assert!(

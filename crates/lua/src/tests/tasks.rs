@@ -86,7 +86,7 @@ end)
     .run();
     assert_eq!(
         ran.test("joined").status,
-        Status::Passed,
+        TestStatus::Passed,
         "{}",
         ran.test("joined").message
     );
@@ -98,7 +98,7 @@ end)
     for name in ["not joined, no error", "timeout", "parallel fails fast"] {
         assert_eq!(
             ran.test(name).status,
-            Status::Passed,
+            TestStatus::Passed,
             "{name}: {}",
             ran.test(name).message
         );

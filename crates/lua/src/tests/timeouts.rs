@@ -49,7 +49,7 @@ end)
         ran.failure("polls"),
         "timed out after 100ms in wait_until(\"the moon\")"
     );
-    assert_eq!(ran.test("others continue").status, Status::Passed);
+    assert_eq!(ran.test("others continue").status, TestStatus::Passed);
 }
 
 #[test]
@@ -102,7 +102,7 @@ end)
         ran.failure("task")
             .starts_with("timed out after 100ms in host.sleep(10)")
     );
-    assert_eq!(ran.test("after").status, Status::Passed);
+    assert_eq!(ran.test("after").status, TestStatus::Passed);
 }
 
 #[test]

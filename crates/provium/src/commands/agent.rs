@@ -1,6 +1,6 @@
 //! `provium agent PATH`: the guest's agent as an executable file, for images that bring it themselves.
 
-use super::Exit;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lowargs::AgentArgs;
 use camino::Utf8Path;

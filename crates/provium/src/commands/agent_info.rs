@@ -1,6 +1,6 @@
 //! `provium agent-info`: which agent is inside.
 
-use super::Exit;
+use crate::exit::Exit;
 use crate::terminal;
 use provium_events::PROTOCOL_VERSION;
 use provium_image::{AGENT, AGENT_BUILD};

@@ -1,9 +1,10 @@
 //! From the word that was typed to the command that does it.
 
 use super::{
-    Exit, agent, agent_info, completions, doctor, fixture, list, prepare, run as run_tests, setup,
+    agent, agent_info, completions, doctor, fixture, list, prepare, run as run_tests, setup,
     template,
 };
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lowargs::{Command, LowArgs};
 

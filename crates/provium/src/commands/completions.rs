@@ -1,6 +1,6 @@
 //! `provium completions SHELL`.
 
-use super::Exit;
+use crate::exit::Exit;
 use crate::lowargs::{CompletionsArgs, LowArgs};
 use crate::terminal;
 use clap::CommandFactory as _;

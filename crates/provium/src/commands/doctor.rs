@@ -3,9 +3,9 @@
 //! Each check reports what it found and, for what is missing, what follows from that and the one command that
 //! fixes it. The exit code is 0 when a run with the default settings would work.
 
-use super::Exit;
 use super::runtime::interruptible;
 use crate::diagnostics::in_one_line;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::{Context, MachineSettings};
 use crate::lowargs::DoctorArgs;

@@ -1,7 +1,7 @@
 //! `provium fixture list|stale|build|rebuild|clean`: the fixtures in the cache.
 
-use super::Exit;
 use super::runtime::{SHUTDOWN, runtime};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::{Context, MachineSettings};
 use crate::interrupt::Interrupts;
@@ -87,8 +87,8 @@ fn carry_out(
         FixtureCommand::Build { paths, .. } | FixtureCommand::Rebuild { paths, .. } => {
             let files = known(paths)?;
             let environment = ready(&files)?;
-            let anew = matches!(command, FixtureCommand::Rebuild { .. });
-            build_all(runtime, &interrupts, stop, files, environment, anew)
+            let rebuild = matches!(command, FixtureCommand::Rebuild { .. });
+            build_all(runtime, &interrupts, stop, files, environment, rebuild)
         }
         FixtureCommand::Clean { paths, .. } => {
             let environment = ready(&[])?;
@@ -268,16 +268,19 @@ fn build_all(
     stop: Stop,
     files: Vec<TestFile>,
     environment: Arc<Environment>,
-    anew: bool,
+    rebuild: bool,
 ) -> Result<Exit, Failure> {
     let (done, outcome) = oneshot::channel();
     let within = Arc::clone(&environment);
     let thread = file_thread(move || {
         let mut exit = Exit::Passed;
         for file in files {
-            if stop.is_cancelled() || !build_one(file, &within, &stop, anew) {
+            if stop.is_cancelled() || !build_one(file, &within, &stop, rebuild) {
                 exit = Exit::Failed;
             }
+        }
+        if stop.is_cancelled() {
+            exit = Exit::Interrupted;
         }
         // The receiver is gone if the user has stopped the command at once.
         let _ = done.send(exit);
@@ -300,7 +303,7 @@ fn build_all(
 }
 
 /// Builds one, and says what came of it; whether it is there.
-fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: bool) -> bool {
+fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, rebuild: bool) -> bool {
     let display = file.display.clone();
     let files = LuaFiles {
         selection: TestSelection::default(),
@@ -309,7 +312,7 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, anew: 
     };
     let job = files.job(file, environment.sink().clone(), stop.clone(), None);
     let started = Instant::now();
-    let (built, printed) = build_fixture(&job, anew);
+    let (built, printed) = build_fixture(&job, rebuild);
     let printed: String = printed
         .iter()
         .map(|line| format!("  {}\n", printable::clean(line)))

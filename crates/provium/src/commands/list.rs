@@ -1,23 +1,19 @@
 //! `provium list`: files and their tests; nothing boots.
 
+use super::list_fixtures;
+use super::listing::Lister;
 use super::runtime::{SHUTDOWN, runtime};
-use super::{Exit, list_fixtures};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::{Context, Selected};
 use crate::lowargs::ListArgs;
 use crate::terminal;
+use provium_events::Value;
 use provium_events::printable::{self, clean, one_line};
-use provium_events::{Sink, Value};
-use provium_lab::Environment;
-use provium_lua::{ChunkError, DeclaredTest, Listing, list_file};
-use provium_runner::{LuaFiles, Stop};
+use provium_lua::{ChunkError, DeclaredTest, Listing};
+use provium_runner::Stop;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::Duration;
-
-/// Time for a file's top level.
-const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Serialize)]
 struct FileRow<'a> {
@@ -46,23 +42,12 @@ pub(super) fn run(args: ListArgs) -> Result<Exit, Failure> {
         return list_fixtures::run(&context, paths, &selected.files, args.json);
     }
     let runtime = runtime()?;
-    let profiles = context
-        .config
-        .profiles
-        .iter()
-        .map(|profile| profile.unresolved())
-        .collect();
-    let environment =
-        Environment::without_machines(profiles, Sink::discard(), runtime.handle().clone());
-    let files = LuaFiles {
-        selection: selected.tests,
-        retries: 0,
-        environment: Arc::new(environment),
-    };
+    let handle = runtime.handle().clone();
+    let lister = Lister::new(&context, selected.tests, Stop::new(), handle);
     let mut exit = Exit::Passed;
     for file in selected.files {
         let path = file.display.clone();
-        let listing = list_file(&files.job(file, Sink::discard(), Stop::new(), Some(LIMIT)));
+        let listing = lister.list(file);
         if listing.is_err() {
             exit = Exit::Failed;
         }

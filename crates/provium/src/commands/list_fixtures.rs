@@ -1,6 +1,6 @@
 //! `provium list --fixtures`: the fixtures of a project, and who names them; nothing boots.
 
-use super::Exit;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::terminal;

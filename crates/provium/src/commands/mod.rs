@@ -5,10 +5,10 @@ mod agent_info;
 mod choose;
 mod completions;
 mod doctor;
-mod exit;
 mod fixture;
 mod list;
 mod list_fixtures;
+mod listing;
 mod prepare;
 mod run;
 mod runtime;
@@ -16,4 +16,3 @@ mod setup;
 mod template;
 
 pub(crate) use choose::run;
-pub(crate) use exit::Exit;

@@ -1,8 +1,8 @@
 //! `provium prepare [PROFILE]`: builds what profiles boot from, and unpacks it into the cache, so
 //! that the first test does not have to wait for it.
 
-use super::Exit;
 use super::runtime::interruptible;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::PrepareArgs;

@@ -1,11 +1,12 @@
 //! `provium [PATHS…]`: runs tests.
 
-use super::Exit;
+use super::listing::Lister;
 use super::runtime::{SHUTDOWN, runtime};
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
-use crate::lowargs::RunArgs;
+use crate::lowargs::{NoTests, RunArgs};
 use crate::machines::EmittedProgress;
 use crate::output::Writer;
 use crate::sources::sources;
@@ -22,13 +23,15 @@ use std::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
-    let settings = RunSettings::new(args)?;
-    if settings.selected.files.is_empty() {
-        terminal::error("provium: no test files (*.test.lua) are there, or none was asked for\n");
+    let mut settings = RunSettings::new(args)?;
+    let has_files = !settings.selected.files.is_empty();
+    if !has_files {
+        terminal::error("provium: no test files (*.test.lua) found\n");
     }
     let runtime = runtime()?;
     let stop = Stop::new();
     let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
+    drop_files_that_cannot_match(&mut settings, &stop, runtime.handle());
     let (sink, events) = Sink::channel();
     let prepared = runtime.block_on(interrupts.or(prepare(&settings, sink.clone())));
     let result = prepared.and_then(|(profiles, host)| {
@@ -41,12 +44,32 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
             handle,
             sink,
             events,
+            has_files,
         };
         run.finish(&runtime, &interrupts)
     });
     // After a second Ctrl-C files may still be at work; they end with the process.
     runtime.shutdown_timeout(SHUTDOWN);
     result
+}
+
+/// Removes files of which no test is selected, so that they boot nothing.
+fn drop_files_that_cannot_match(
+    settings: &mut RunSettings,
+    stop: &Stop,
+    runtime: &tokio::runtime::Handle,
+) {
+    let selected = &mut settings.selected;
+    if selected.tests.takes_all() {
+        return;
+    }
+    let lister = Lister::new(
+        &settings.context,
+        selected.tests.clone(),
+        stop.clone(),
+        runtime.clone(),
+    );
+    selected.files.retain(|file| lister.may_match(file));
 }
 
 /// Prepares profiles and the host's means. Nothing is needed where there is nothing to run.
@@ -72,6 +95,8 @@ struct Run {
     handle: tokio::runtime::Handle,
     sink: Sink,
     events: Receiver<Stamped>,
+    /// Files were found, whether or not one of their tests is selected.
+    has_files: bool,
 }
 
 impl Run {
@@ -167,7 +192,7 @@ impl Run {
         drop(environment);
         let stopped = || {
             terminal::last_words("provium: stopped at once\n");
-            Ok(Exit::Failed)
+            Ok(Exit::Interrupted)
         };
         let Some(outcome) = outcome else {
             return stopped();
@@ -188,22 +213,34 @@ impl Run {
         if unconfined {
             terminal::error(
                 "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
-                 `provium doctor` says why\n",
+                 `provium doctor` shows why\n",
             );
         }
         let exit = exit(&outcome);
-        if !takes_all && exit == Exit::Passed && outcome.passed + outcome.skipped == 0 {
-            terminal::error(
-                "provium: no test matches what was asked for; `provium list` shows all\n",
-            );
+        if exit != Exit::NothingRun {
+            return Ok(exit);
         }
-        Ok(exit)
+        if self.has_files {
+            terminal::error(if takes_all {
+                "provium: no test was run: the files declare no tests\n"
+            } else {
+                "provium: no test matches the selection; `provium list` shows all tests\n"
+            });
+        }
+        Ok(match settings.no_tests {
+            NoTests::Fail => exit,
+            NoTests::Pass => Exit::Passed,
+        })
     }
 }
 
 fn exit(outcome: &Outcome) -> Exit {
-    if outcome.files_failed > 0 || outcome.stopped {
+    if outcome.stopped {
+        Exit::Interrupted
+    } else if outcome.files_failed > 0 {
         Exit::Failed
+    } else if outcome.passed + outcome.skipped == 0 {
+        Exit::NothingRun
     } else {
         Exit::Passed
     }

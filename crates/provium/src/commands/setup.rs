@@ -1,7 +1,7 @@
 //! `provium setup`: makes the default guest, or finds that it is there.
 
-use super::Exit;
 use super::runtime::interruptible;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::PlainArgs;

@@ -1,6 +1,6 @@
 //! `provium template list|clean`: the boot templates in the cache.
 
-use super::Exit;
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::Context;
 use crate::lowargs::TemplateCommand;

@@ -16,7 +16,7 @@ pub(super) fn profiles(
     defaults: &Defaults,
     cache_dir: &Utf8Path,
 ) -> Result<Vec<ProfileConfig>, Failure> {
-    let missing = || section.error(span.clone(), format!("there is no folder `{folder}`"));
+    let missing = || section.error(span.clone(), format!("folder `{folder}` does not exist"));
     let entries = section
         .directory()
         .join(folder)

@@ -233,7 +233,7 @@ impl ProfileConfig {
             is_folder,
         } = self.files.iter().find(is_missing)?;
         let kind = if *is_folder { "directory" } else { "file" };
-        let what = format!("`{key}`: there is no {kind} `{path}`");
+        let what = format!("`{key}`: {kind} `{path}` does not exist");
         let mut error = document.error(span.clone(), what);
         if let Some(build) = &self.build {
             error.hint = Some(format!("it should be made by `{}`", build.line));

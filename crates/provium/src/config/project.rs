@@ -33,23 +33,23 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads the configuration that `told` names, or the one nearest to `base`; without any, all is
+    /// Reads the configuration that `explicit` names, or the one nearest to `base`; without any, all is
     /// by default.
     #[cfg(test)]
-    pub(crate) fn load(told: Option<&Utf8Path>, base: &Utf8Path) -> Result<Self, Failure> {
-        Self::load_for(None, told, base)
+    pub(crate) fn load(explicit: Option<&Utf8Path>, base: &Utf8Path) -> Result<Self, Failure> {
+        Self::load_for(None, explicit, base)
     }
 
     /// The same, but the configuration nearest to `first`, the first path of the command line, comes
     /// before that of `base`.
     pub(crate) fn load_for(
         first: Option<&str>,
-        told: Option<&Utf8Path>,
+        explicit: Option<&Utf8Path>,
         base: &Utf8Path,
     ) -> Result<Self, Failure> {
         let near = |first: &str| find::nearest(&find::folder_of(&base.join(first)), FILE_NAME);
-        let path = match told {
-            Some(told) => Some(base.join(told)),
+        let path = match explicit {
+            Some(explicit) => Some(base.join(explicit)),
             None => first
                 .and_then(near)
                 .or_else(|| find::nearest(base, FILE_NAME)),
@@ -84,7 +84,7 @@ impl Config {
                 let folder = directory.join(&root);
                 if !folder.is_dir() {
                     return Err(provium
-                        .error(span, format!("there is no folder `{root}`"))
+                        .error(span, format!("folder `{root}` does not exist"))
                         .into());
                 }
                 roots.push(folder);

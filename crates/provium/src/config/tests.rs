@@ -171,7 +171,7 @@ fn a_missing_file_makes_the_profile_unusable_and_no_other() {
     let config = config.unwrap();
     let unusable = |name: &str| config.profile(name).unwrap().resolve().unwrap().unusable;
     let path = project.base.join("gone");
-    let why = format!("provium.toml:2:10: `kernel`: there is no file `{path}`");
+    let why = format!("provium.toml:2:10: `kernel`: file `{path}` does not exist");
     assert_eq!(unusable("gone"), Some(why));
     assert!(unusable("line").unwrap().starts_with("provium.toml:5:16"));
     assert_eq!(unusable("there"), None);

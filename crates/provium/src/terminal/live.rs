@@ -6,7 +6,7 @@
 //!
 //! Ours and not `indicatif`: the block must be erased under the same lock as every write to either
 //! stream, also by the thread of signals, which must not wait for a reader that has stopped; and all
-//! lines come from events, so that there is no bar or spinner to keep.
+//! lines come from events, so that no bar or spinner has state to keep.
 
 use super::stream::Stream;
 use provium_report::TerminalSize;

@@ -46,7 +46,7 @@ fn a_second_signal_ends_the_run(signal: &str) {
         run.stderr().contains("stopping")
     });
     run.signal(signal);
-    run.wait().exits_with(1);
+    run.wait().exits_with(130);
 }
 
 #[test]

@@ -34,19 +34,19 @@ fn nothing_is_left_after(signal: &str, exit_code: Option<i32>) {
 #[test]
 #[ignore = "boots guests"]
 fn nothing_is_left_after_sigint() {
-    nothing_is_left_after("INT", Some(1));
+    nothing_is_left_after("INT", Some(130));
 }
 
 #[test]
 #[ignore = "boots guests"]
 fn nothing_is_left_after_sigterm() {
-    nothing_is_left_after("TERM", Some(1));
+    nothing_is_left_after("TERM", Some(130));
 }
 
 #[test]
 #[ignore = "boots guests"]
 fn nothing_is_left_after_sighup() {
-    nothing_is_left_after("HUP", Some(1));
+    nothing_is_left_after("HUP", Some(130));
 }
 
 #[test]

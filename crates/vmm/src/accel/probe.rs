@@ -129,7 +129,7 @@ async fn read_result(
             began = Some((Instant::now(), cpu_time()));
         }
         if text.ends_with(b" done\n") || text.len() > OUTPUT_LIMIT {
-            // What never began was no work, and its result is wrong.
+            // Without a beginning the result is wrong.
             let Some((at, used)) = began else {
                 return Some(Duration::ZERO);
             };

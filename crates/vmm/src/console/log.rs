@@ -17,7 +17,7 @@ use crate::console::spool::Spool;
 /// Why a console cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsoleError {
-    /// There is no machine to type to.
+    /// No machine runs.
     #[error("the machine is off")]
     Off,
     /// The log's file cannot be read.

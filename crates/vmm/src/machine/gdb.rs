@@ -47,7 +47,7 @@ pub(super) async fn debugger(control: &Control) -> Result<Debugger, VmmError> {
 /// The state of the stub, and where it listens.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Debugger {
-    /// There is no stub.
+    /// The stub is not started.
     None,
     /// No debugger is connected.
     Expected(String),

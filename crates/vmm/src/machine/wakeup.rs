@@ -17,8 +17,8 @@
 //! The stop has to arrive before the next iteration of QEMU's main loop, which resets the machine and starts
 //! its vCPUs. Two commands of QMP are further apart than that, on a busy host by as much as the guest
 //! needs to get into its kernel. QEMU's gdbstub takes both in one piece (see `stub`), so it is opened
-//! for this moment, on a socket that only QEMU knows of. If a debugger has the stub, there is no other
-//! way than QMP. Where the vCPU is by then is checked in any case: inside the firmware nothing is lost, and
+//! for this moment, on a socket that only QEMU knows of. If a debugger has the stub, QMP is the only
+//! way. Where the vCPU is by then is checked in any case: inside the firmware nothing is lost, and
 //! behind it the caller gets an error.
 //!
 //! The ports are those of every PC: configuration space through 0xcf8 and 0xcfc (PCI 3.0, 3.2.2.3.2), and

@@ -31,7 +31,7 @@ const RULES: &[Rule] = &[
         only: &[],
         tests_may: false,
         hide: Hide::CommentsAndStrings,
-        why: "an exception that is no longer needed must be noticed",
+        why: "an exception that is not needed any more must be noticed",
         fix: "write `#[expect(…, reason = \"…\")]`",
     },
     Rule {

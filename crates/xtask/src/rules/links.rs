@@ -39,7 +39,7 @@ fn follow(tree: &Tree, path: &str, line: usize, target: &str) -> Option<Finding>
             line,
             what,
             WHY,
-            format!("there is no `{file}`"),
+            format!("`{file}` does not exist"),
         ));
     }
     if anchor.is_empty() || !file.ends_with(".md") {
@@ -100,7 +100,7 @@ mod tests {
             found("\n[v](vm.md)\n"),
             [
                 "docs/guide/a.md:2: a link to `vm.md`: a reader who follows it finds nothing; \
-              there is no `docs/guide/vm.md`"
+              `docs/guide/vm.md` does not exist"
             ]
         );
         assert!(found("[v](../reference/vm.md#nope)\n")[0].contains("has vm, running-a-command"));

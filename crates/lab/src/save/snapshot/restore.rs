@@ -229,7 +229,7 @@ impl PreparedRestore {
             .prewarm(vm.restore_request(&snapshot.0.saved, &image), reuse);
         let before = vm.0.stage.borrow().running().cloned();
         if let Some(before) = &before {
-            before.stop_watch();
+            before.stop_monitor();
             vm.emit_shutdown(before);
         }
         let inherited = before
@@ -251,11 +251,11 @@ impl PreparedRestore {
         let own = own.filter(|origin| origin.vm == vm.id());
         match own {
             Some(origin) => {
-                lock(&vm.0.timeline).back_to(&origin.past);
+                lock(&vm.0.timeline).restore_to(&origin.past);
                 vm.0.open_files.store(origin.open_files, Ordering::Relaxed);
             }
             None => {
-                lock(&vm.0.timeline).back_to_strange();
+                lock(&vm.0.timeline).restore_foreign();
                 vm.0.open_files.store(0, Ordering::Relaxed);
             }
         }
@@ -280,7 +280,7 @@ impl PreparedRestore {
             profile: snapshot.0.saved.manifest.profile.clone(),
             base: Some(base),
         };
-        vm.goes_on(started, grant, begun.elapsed());
+        vm.install(started, grant, begun.elapsed());
         ReplacedMachine { before, _lifecycle }
     }
 }

@@ -162,7 +162,7 @@ async fn save(
 ) -> Result<Snapshot, LabError> {
     let origin = Origin {
         vm: vm.id(),
-        past: vm.past(),
+        past: vm.history(),
         processes: vm.0.processes.marks(),
         open_files: vm.open_file_count(),
     };

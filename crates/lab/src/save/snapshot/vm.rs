@@ -5,7 +5,7 @@ use crate::graph::scope::ResourceId;
 use crate::guest::process::ProcessMark;
 use crate::save::SavedVm;
 use crate::save::snapshot::folder::{SnapshotDir, VM_SIGN, open_sealed};
-use crate::vm::{Past, VmOptions};
+use crate::vm::{TimelineHistory, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_pool::{Resources, resources_of_vm};
 use provium_store::{CacheEntry, Seal};
@@ -29,7 +29,7 @@ pub(crate) struct Inner {
 #[derive(Clone)]
 pub(crate) struct Origin {
     pub(crate) vm: ResourceId,
-    pub(crate) past: Past,
+    pub(crate) past: TimelineHistory,
     pub(crate) processes: Vec<ProcessMark>,
     pub(crate) open_files: usize,
 }

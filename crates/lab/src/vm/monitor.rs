@@ -1,4 +1,4 @@
-//! Watches a VM for the end of its guest.
+//! The monitor of a VM: watches for the end of its guest.
 //!
 //! While a VM runs, a task listens to everything that can end it:
 //!
@@ -17,15 +17,15 @@
 //! What the harness does to the VM itself (a reset, a restore) is not watched: the caller holds the
 //! life-cycle lock, and waits for the agent under a limit of its own.
 
-use crate::guest::answer::{NoAnswer, answer_of, end_of, last_word, told};
+use crate::guest::answer::{end_of, last_word, text_of};
 use crate::lock::lock;
-use crate::vm::cold::host_hello;
-use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
+use crate::vm::death::{die, shut_down};
+use crate::vm::handle::{Lifecycle, Vm, VmState};
 use crate::vm::power::S3_UNSUPPORTED;
-use crate::vm::running::{DeathReport, Running};
-use provium_guest::{After, ChannelError};
+use crate::vm::reconnect::reconnect;
+use crate::vm::running::Running;
+use provium_guest::ChannelError;
 use provium_vmm::{DeathKind, FailureHint, MachineEvent};
-use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,41 +54,11 @@ const PORT_GRACE: Duration = Duration::from_secs(5);
 /// it is shutting down.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
 
-impl Vm {
-    /// Starts the watch over a VM that has just booted.
-    pub(crate) fn watch_over(&self, running: &Arc<Running>) {
-        let task = watch(self.clone(), Arc::clone(running));
-        let handle = self.environment().runtime().spawn(task).abort_handle();
-        *lock(&running.watch) = Some(handle);
-    }
-
-    /// Ends a VM that has become unusable: from here on it is dead, and every call reports how it died.
-    pub(crate) async fn die(&self, running: &Arc<Running>, how: String) -> Arc<DeathReport> {
-        let elapsed = running.booted_at.elapsed().as_secs_f64();
-        let how = self.with_reason(format!("{elapsed:.1} s after its boot: {how}"));
-        running.machine.quit().await;
-        running.release();
-        let report = Arc::new(DeathReport {
-            how,
-            console: self.console_tail(),
-        });
-        if self.replace_stage(running, Stage::Dead(Arc::clone(&report))) {
-            self.emit_shutdown(running);
-        }
-        running.channel.shut_down("the VM is dead");
-        report
-    }
-
-    /// The guest powered off after its power button was pressed.
-    async fn switched_off(&self, running: &Arc<Running>) {
-        let ours = self.replace_stage(running, Stage::Shutdown);
-        running.channel.shut_down("the VM was shut down");
-        running.machine.quit().await;
-        running.release();
-        if ours {
-            self.emit_shutdown(running);
-        }
-    }
+/// Starts the monitor of a VM that has just booted.
+pub(super) fn monitor(vm: &Vm, running: &Arc<Running>) {
+    let task = watch(vm.clone(), Arc::clone(running));
+    let handle = vm.environment().runtime().spawn(task).abort_handle();
+    *lock(&running.monitor) = Some(handle);
 }
 
 impl Running {
@@ -99,11 +69,12 @@ impl Running {
 }
 
 async fn watch(vm: Vm, running: Arc<Running>) {
-    let end = Watch::new(&vm, &running).until_the_end().await;
+    let end = Monitor::new(&vm, &running).until_the_end().await;
     let was_pressed = lock(&running.pressed).is_some();
     match end {
-        End::Off(_) if was_pressed => vm.switched_off(&running).await,
-        End::Off(how) | End::Death(how) => drop(vm.die(&running, how).await),
+        // The guest obeyed its power button.
+        End::Off(_) if was_pressed => shut_down(&vm, &running).await,
+        End::Off(how) | End::Death(how) => drop(die(&vm, &running, how).await),
     }
 }
 
@@ -114,8 +85,8 @@ enum End {
     Death(String),
 }
 
-/// Something that may be the end.
-enum Sign {
+/// Something that may be the end of the guest.
+enum LivenessEvent {
     Ended,
     ChannelClosed,
     Event(MachineEvent),
@@ -126,19 +97,19 @@ enum Sign {
     Silence(Duration),
 }
 
-struct Watch<'a> {
+struct Monitor<'a> {
     vm: &'a Vm,
     running: &'a Running,
     /// Its vCPUs do not run: paused, held by a debugger, or asleep.
-    stands: AtomicBool,
+    is_stopped: AtomicBool,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> Monitor<'a> {
     fn new(vm: &'a Vm, running: &'a Running) -> Self {
         Self {
             vm,
             running,
-            stands: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
         }
     }
 
@@ -153,62 +124,68 @@ impl<'a> Watch<'a> {
         let mut port_closed: Option<Instant> = None;
         let mut silence = pin!(self.silence());
         loop {
-            let sign = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                _ = ended.wait_for(Option::is_some) => Sign::Ended,
-                _ = closed.wait_for(Option::is_some) => Sign::ChannelClosed,
-                Ok(event) = events.recv() => Sign::Event(event),
-                Ok(()) = announcements.changed() => Sign::Announced,
-                hint = running.machine.failure_hint() => Sign::FailureHint(hint),
-                () = self.grace_of(port_closed) => Sign::PortStaysClosed,
-                silent = &mut silence => Sign::Silence(silent),
+                _ = ended.wait_for(Option::is_some) => LivenessEvent::Ended,
+                _ = closed.wait_for(Option::is_some) => LivenessEvent::ChannelClosed,
+                Ok(event) = events.recv() => LivenessEvent::Event(event),
+                Ok(()) = announcements.changed() => LivenessEvent::Announced,
+                hint = running.machine.failure_hint() => LivenessEvent::FailureHint(hint),
+                () = self.grace_of(port_closed) => LivenessEvent::PortStaysClosed,
+                silent = &mut silence => LivenessEvent::Silence(silent),
             };
-            match sign {
-                Sign::Ended => {
-                    let how = told(&ended, "QEMU ended");
+            match event {
+                LivenessEvent::Ended => {
+                    let how = text_of(&ended, "QEMU ended");
                     let kind = ended.borrow().as_ref().map(|death| death.kind);
                     return match kind {
                         Some(DeathKind::PoweredOff) => End::Off(how),
                         _ => End::Death(how),
                     };
                 }
-                Sign::ChannelClosed => {
+                LivenessEvent::ChannelClosed => {
                     // An agent's channel also closes when QEMU exits, which is the more precise reason.
                     let how = match end_of(&running.machine).await {
                         Some(end) => end,
                         None => format!(
                             "its agent is gone: {}",
-                            told(&closed, "the channel is closed")
+                            text_of(&closed, "the channel is closed")
                         ),
                     };
                     return End::Death(how);
                 }
-                Sign::Event(MachineEvent::PortClosed) => port_closed = Some(Instant::now()),
-                Sign::Event(MachineEvent::PortOpened | MachineEvent::Reset) => port_closed = None,
-                Sign::Event(MachineEvent::Rebooted) => {
+                LivenessEvent::Event(MachineEvent::PortClosed) => {
+                    port_closed = Some(Instant::now())
+                }
+                LivenessEvent::Event(MachineEvent::PortOpened | MachineEvent::Reset) => {
+                    port_closed = None
+                }
+                LivenessEvent::Event(MachineEvent::Rebooted) => {
                     port_closed = None;
-                    if let Err(how) = self.meet_again().await {
+                    if let Err(how) = self.reconnect_after_reboot().await {
                         return End::Death(how);
                     }
                     announcements.mark_unchanged();
                     silence.set(self.silence());
                 }
-                Sign::Announced => {
+                LivenessEvent::Announced => {
                     let Some(_lifecycle) = self.reboot_unseen() else {
                         continue;
                     };
                     port_closed = None;
-                    if let Err(how) = self.meet_again().await {
+                    if let Err(how) = self.reconnect_after_reboot().await {
                         return End::Death(how);
                     }
                     announcements.mark_unchanged();
                     silence.set(self.silence());
                 }
-                Sign::Event(MachineEvent::Suspended) if !running.machine.can_resume_from_s3() => {
+                LivenessEvent::Event(MachineEvent::Suspended)
+                    if !running.machine.can_resume_from_s3() =>
+                {
                     return End::Death(format!("the guest went to sleep; {S3_UNSUPPORTED}"));
                 }
-                Sign::Event(event) => self.follow(event),
-                Sign::PortStaysClosed => {
+                LivenessEvent::Event(event) => self.follow(event),
+                LivenessEvent::PortStaysClosed => {
                     port_closed = None;
                     if self.is_at_work() {
                         continue;
@@ -219,7 +196,7 @@ impl<'a> Watch<'a> {
                             .to_owned(),
                     );
                 }
-                Sign::FailureHint(hint) => {
+                LivenessEvent::FailureHint(hint) => {
                     let limit = vm.environment().scale_timeout(CONFIRMATION);
                     let answer = tokio::time::timeout(limit, running.channel.ping());
                     let answers = tokio::select! {
@@ -239,7 +216,7 @@ impl<'a> Watch<'a> {
                         _ => End::Death(how),
                     };
                 }
-                Sign::Silence(silent) => {
+                LivenessEvent::Silence(silent) => {
                     let silent = silent.as_secs();
                     let why = match running.machine.is_stopped() {
                         true => "; its QEMU is stopped (SIGSTOP?)",
@@ -254,10 +231,10 @@ impl<'a> Watch<'a> {
     fn follow(&self, event: MachineEvent) {
         match event {
             MachineEvent::Paused | MachineEvent::Suspended => {
-                self.stands.store(true, Ordering::Relaxed);
+                self.is_stopped.store(true, Ordering::Relaxed);
             }
             MachineEvent::Resumed | MachineEvent::Woken => {
-                self.stands.store(false, Ordering::Relaxed);
+                self.is_stopped.store(false, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -281,11 +258,11 @@ impl<'a> Watch<'a> {
 
     /// Whether the harness itself is operating on the machine, or has paused it.
     fn is_at_work(&self) -> bool {
-        self.vm.0.lifecycle.try_lock().is_err() || self.stands()
+        self.vm.0.lifecycle.try_lock().is_err() || self.is_stopped()
     }
 
-    fn stands(&self) -> bool {
-        self.stands.load(Ordering::Relaxed) || self.vm.state() == VmState::Paused
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed) || self.vm.state() == VmState::Paused
     }
 
     /// Pings the agent periodically; returns when it does not answer, with the time since its last answer.
@@ -305,7 +282,7 @@ impl<'a> Watch<'a> {
                 let ping = tokio::time::timeout(limit, self.running.channel.ping()).await;
                 let answers = matches!(ping, Ok(Ok(_)));
                 if !answers {
-                    // Without a session there is no answer either, and no reason to ping again at once.
+                    // Without a session a ping fails at once, and is not repeated at once.
                     tokio::time::sleep_until((asked + limit).into()).await;
                 }
                 answers
@@ -330,44 +307,14 @@ impl<'a> Watch<'a> {
     }
 
     /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.
-    async fn meet_again(&self) -> Result<(), String> {
+    async fn reconnect_after_reboot(&self) -> Result<(), String> {
         let (vm, running) = (self.vm, self.running);
         lock(&vm.0.timeline).boot();
         vm.console().begin_boot();
         *lock(&running.pressed) = None;
         running.machine.clear_failure_hints().await;
-        vm.greet_again(running)
+        reconnect(vm, running)
             .await
             .map_err(|how| format!("the guest rebooted, then: {how}"))
-    }
-}
-
-impl Vm {
-    /// Waits for the agent of a guest that boots again, on the machine that it had.
-    pub(crate) fn greet_again<'a>(
-        &'a self,
-        running: &'a Running,
-    ) -> impl Future<Output = Result<(), String>> + Send + 'a {
-        let (identity, limit) = self.reboot_terms();
-        async move {
-            let back = running
-                .channel
-                .resync_as(host_hello(), After::Reboot, identity);
-            match answer_of(&running.machine, limit, back).await {
-                Ok(Ok(_)) => {
-                    running.machine.mark_agent_up();
-                    Ok(())
-                }
-                Ok(Err(error)) => Err(match end_of(&running.machine).await {
-                    Some(end) => end,
-                    None => error.to_string(),
-                }),
-                Err(NoAnswer::Ended(how)) => Err(how),
-                Err(NoAnswer::Reset) => {
-                    Err("it reset the machine again before its agent answered".to_owned())
-                }
-                Err(NoAnswer::Late) => Err(format!("its agent was not back within {limit:?}")),
-            }
-        }
     }
 }

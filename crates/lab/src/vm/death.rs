@@ -1,0 +1,102 @@
+//! How a VM ends, and how that is reported.
+
+use crate::error::LabError;
+use crate::vm::handle::{Stage, Vm};
+use crate::vm::running::{DeathReport, Running};
+use provium_events::Event;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How much of the console goes into an error about a VM that has died, bytes.
+const CONSOLE_SHOWN: usize = 1024;
+
+/// How much of it goes into the error of a boot, bytes: the registers and the call trace of a panic, and the
+/// lines before them.
+const BOOT_CONSOLE_SHOWN: usize = 8192;
+
+/// The prefix of the agent's own lines on the console.
+const AGENT_PREFIX: &str = "provium-agent: ";
+
+/// How long the end of a machine may take to be noticed after a call has failed because of it.
+const END_GRACE: Duration = Duration::from_secs(2);
+
+/// How the guest ended, with the reason that its kernel and its agent printed, if they did.
+pub(super) fn with_reason(vm: &Vm, how: String) -> String {
+    let Some(reason) = vm.console().panic_reason() else {
+        return how;
+    };
+    match agent_complaint(vm) {
+        Some(complaint) => format!("{how}: {reason} (the agent said: {complaint})"),
+        None => format!("{how}: {reason}"),
+    }
+}
+
+/// The last line that the agent printed on the console.
+fn agent_complaint(vm: &Vm) -> Option<String> {
+    let tail = vm.console().tail(2 * BOOT_CONSOLE_SHOWN);
+    let at = tail.rfind(AGENT_PREFIX)? + AGENT_PREFIX.len();
+    let line = tail[at..].lines().next()?.trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// The end of the console, for the error of a boot.
+pub(super) fn boot_console_tail(vm: &Vm) -> String {
+    vm.console().settle();
+    vm.console().tail(BOOT_CONSOLE_SHOWN)
+}
+
+/// Ends a VM that has become unusable: from here on it is dead, and every call reports how it died.
+pub(super) async fn die(vm: &Vm, running: &Arc<Running>, how: String) -> Arc<DeathReport> {
+    let elapsed = running.booted_at.elapsed().as_secs_f64();
+    let how = with_reason(vm, format!("{elapsed:.1} s after its boot: {how}"));
+    running.machine.quit().await;
+    running.release();
+    let report = Arc::new(DeathReport {
+        how,
+        console: vm.console().tail(CONSOLE_SHOWN),
+    });
+    if vm
+        .0
+        .replace_stage(running, Stage::Dead(Arc::clone(&report)))
+    {
+        vm.emit_shutdown(running);
+    }
+    running.channel.shut_down("the VM is dead");
+    report
+}
+
+/// Ends the machine of a VM that is off on purpose, or by its power button.
+pub(super) async fn shut_down(vm: &Vm, running: &Arc<Running>) {
+    let ours = vm.0.replace_stage(running, Stage::Shutdown);
+    running.channel.shut_down("the VM was shut down");
+    running.machine.quit().await;
+    running.release();
+    if ours {
+        vm.emit_shutdown(running);
+    }
+}
+
+impl Vm {
+    /// Reports that its machine `running` has ended.
+    pub(crate) fn emit_shutdown(&self, running: &Running) {
+        let elapsed = running.booted_at.elapsed();
+        self.environment().sink().emit(Event::VmShutdown {
+            file: self.0.file.path.clone(),
+            vm_name: self.name().to_owned(),
+            duration_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        });
+    }
+
+    /// The error of a call: the death of the VM, if that is why the machine or the channel failed.
+    pub(crate) async fn explain(&self, call: &str, error: LabError) -> LabError {
+        let mut stage = self.0.stage.subscribe();
+        let ended = stage.wait_for(|stage| stage.running().is_none());
+        let Ok(Ok(stage)) = tokio::time::timeout(END_GRACE, ended).await else {
+            return error;
+        };
+        match &*stage {
+            Stage::Dead(report) => report.error(self.subject(), call.to_owned()),
+            _ => LabError::gone(self.subject(), call, "the VM was shut down meanwhile"),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Makes a machine that runs the machine of its VM.
+
+use crate::vm::handle::{Stage, Vm};
+use crate::vm::monitor::monitor;
+use crate::vm::running::{MachineNumber, Running, Started};
+use provium_events::Event;
+use provium_pool::Grant;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+impl Vm {
+    /// Installs the machine: from here on the VM is booted.
+    pub(crate) fn install(&self, started: Started, grant: Grant, boot_time: Duration) {
+        let running = Arc::new(Running {
+            machine: started.machine,
+            channel: started.channel,
+            number: MachineNumber::next(),
+            boot_kind: started.kind,
+            profile: started.profile,
+            base: started.base,
+            cid: self.environment().next_cid(),
+            booted_at: Instant::now(),
+            boot_time,
+            grant: Mutex::new(Some(grant)),
+            monitor: Mutex::new(None),
+            pressed: Mutex::new(None),
+        });
+        running.machine.mark_agent_up();
+        self.0
+            .stage
+            .send_replace(Stage::Booted(Arc::clone(&running)));
+        self.environment().note_machine(&self.0.file.path, &running);
+        monitor(self, &running);
+        self.environment().sink().emit(Event::VmSpawned {
+            file: self.0.file.path.clone(),
+            vm_name: self.name().to_owned(),
+            profile: self.profile().to_owned(),
+            memory_bytes: running.machine.memory(),
+            cid: running.cid,
+            boot: running.boot_kind,
+            boot_ns: u64::try_from(running.boot_time.as_nanos()).unwrap_or(u64::MAX),
+        });
+    }
+}

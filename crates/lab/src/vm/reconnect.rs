@@ -1,0 +1,40 @@
+//! Reconnects to the agent of a guest that boots again, on the machine that it had.
+
+use crate::guest::answer::{NoAnswer, answer_of, end_of};
+use crate::lock::lock;
+use crate::vm::handle::Vm;
+use crate::vm::identity::{host_hello, identity};
+use crate::vm::running::Running;
+use provium_guest::After;
+
+/// Waits for the agent, under the limit of a boot. An error says why it did not answer.
+pub(super) fn reconnect<'a>(
+    vm: &'a Vm,
+    running: &'a Running,
+) -> impl Future<Output = Result<(), String>> + Send + 'a {
+    let options = lock(&vm.0.booted_with).clone();
+    let limit = vm.agent_limit(&options);
+    let booting = vm.clone();
+    // Made when the agent has answered, since it has the time.
+    let identity = move || identity(&booting, &options).request();
+    async move {
+        let back = running
+            .channel
+            .resync_as(host_hello(), After::Reboot, identity);
+        match answer_of(&running.machine, limit, back).await {
+            Ok(Ok(_)) => {
+                running.machine.mark_agent_up();
+                Ok(())
+            }
+            Ok(Err(error)) => Err(match end_of(&running.machine).await {
+                Some(end) => end,
+                None => error.to_string(),
+            }),
+            Err(NoAnswer::Ended(how)) => Err(how),
+            Err(NoAnswer::Reset) => {
+                Err("it reset the machine again before its agent answered".to_owned())
+            }
+            Err(NoAnswer::Late) => Err(format!("its agent was not back within {limit:?}")),
+        }
+    }
+}
