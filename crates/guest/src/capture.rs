@@ -1,8 +1,8 @@
 //! A command's output, kept while it comes.
 //!
 //! A [`Capture`] keeps the first and the last bytes up to a limit and drops the middle. Any number of
-//! [`CaptureReader`]s read it from its first byte, each at its own pace; one that falls behind the
-//! dropped middle is told how much it missed. Writing never waits for a reader.
+//! [`CaptureReader`]s read it from its first byte, each at its own pace; one that is slower
+//! than the dropped middle gets the number of bytes it missed. Writing never waits for a reader.
 
 use crate::error::CallError;
 use std::collections::VecDeque;
@@ -77,7 +77,7 @@ impl Capture {
         })
     }
 
-    /// What there is now, to go on from later.
+    /// What has been captured, to continue from later.
     pub(crate) fn checkpoint(&self) -> CaptureCheckpoint {
         let state = self.lock();
         CaptureCheckpoint {
@@ -88,7 +88,7 @@ impl Capture {
         }
     }
 
-    /// Goes on from there.
+    /// A capture that continues from a checkpoint.
     pub(crate) fn resumed(checkpoint: &CaptureCheckpoint) -> Arc<Self> {
         let (head_limit, tail_limit) = checkpoint.limits;
         Arc::new(Self {
@@ -183,7 +183,7 @@ impl State {
         }
     }
 
-    /// What stands at `at`; `None` when nothing does yet.
+    /// The bytes at offset `at`; `None` if there are none yet.
     fn piece(&self, at: u64) -> Option<Piece> {
         if at >= self.total {
             return None;

@@ -23,12 +23,13 @@ pub enum ChannelError {
         /// Build of the host.
         host_build: String,
     },
-    /// What stands in the agent's greeting cannot be read, time and again.
+    /// The agent's greeting could not be decoded, several times.
     #[error(
-        "the guest's agent greets in a form that this provium does not know; boot the guest with `cold = true`"
+        "the greeting of the guest's agent is malformed, or of an incompatible version: boot the guest with \
+         `cold = true`"
     )]
     Greeting,
-    /// Every transport was closed before an agent was heard on one.
+    /// Every transport was closed before an agent announced itself on one.
     #[error("no agent was heard: the machine closed all of its transports")]
     NoAgent,
     /// No session has been agreed on yet.
@@ -49,16 +50,16 @@ pub enum ChannelError {
     /// The host started a new session.
     #[error("the session with the guest's agent was ended")]
     SessionOver,
-    /// The host gave the channel up; the text says why.
+    /// The host closed the channel; the text says why.
     #[error("{0}")]
     ShutDown(String),
 }
 
-/// What an agent may not do.
+/// A violation of the protocol by the agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
-    /// Bytes that are no frame.
-    #[error("its bytes make no frame")]
+    /// The bytes are not a frame.
+    #[error("its bytes are not a frame")]
     Frame(#[from] FrameError),
     /// A frame about a call that is not open.
     #[error("it sent a {0:?} for call {id}, which is not open", id = .1.0)]
@@ -76,17 +77,17 @@ pub enum Violation {
     #[error("it sent more data for call {id} than it was granted", id = .0.0)]
     OverWindow(CallId),
     /// A message that is longer than its call can need.
-    #[error("it sent a {0:?} that is longer than can be")]
+    #[error("it sent a {0:?} that is longer than allowed")]
     TooLong(FrameKind),
     /// A message that does not decode.
-    #[error("it sent a {0:?} that cannot be read")]
+    #[error("it sent a {0:?} that cannot be decoded")]
     Unreadable(FrameKind),
     /// More of something than is kept.
-    #[error("it sent more {0:?} frames than are taken")]
+    #[error("it sent more {0:?} frames than allowed")]
     Flood(FrameKind),
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
     /// The guest refused, see the [`ErrorKind`].
@@ -110,10 +111,10 @@ pub enum CallError {
         limit: u64,
     },
     /// The reply is of a sort that does not answer the request.
-    #[error("the guest's agent answered `{0}` with something else")]
+    #[error("the guest's agent answered `{0}` with a reply of another kind")]
     Unexpected(&'static str),
     /// Another number of bytes arrived than was said to be sent.
-    #[error("{got} bytes arrived of the {said} that were moved")]
+    #[error("short transfer: received {got} of {said} bytes")]
     Incomplete {
         /// Bytes that the sender counted.
         said: u64,
@@ -140,7 +141,7 @@ impl CallError {
         }
     }
 
-    /// What sort of failure the guest reported, where it was the guest.
+    /// The kind of failure that the guest reported, if it was the guest.
     pub fn kind(&self) -> Option<ErrorKind> {
         match self {
             Self::Remote(error) => Some(error.kind),

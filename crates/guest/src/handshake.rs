@@ -22,7 +22,7 @@ const REBOOT_PATIENCE: Duration = Duration::from_secs(5);
 /// What came before a [resync](crate::Channel::resync).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// The guest boots anew: its agent will announce itself, or has.
+    /// The guest reboots: its agent announces itself, or has done so.
     Reboot,
     /// Nothing: the agent listens already, though the session with it broke.
     Silence,
@@ -36,8 +36,8 @@ pub(crate) enum Opening {
 }
 
 impl Shared {
-    /// Agrees on a session with the agent; returns its hello. Goes on until the agent answers, or the
-    /// channel dies. Dropping the future leaves the channel without a session.
+    /// Agrees on a session with the agent; returns its hello. Ends when the agent answers, or the
+    /// channel is closed. Dropping the future leaves the channel without a session.
     ///
     /// `first` is sent as soon as the session is open, before any other request.
     pub(crate) async fn handshake(

@@ -1,6 +1,6 @@
-//! One byte channel from the guest: what has come, what may still come, and where it goes.
+//! One byte stream from the guest: what has come, what may still come, and where it goes.
 //!
-//! Pure; the [state](crate::call_state) wakes whoever waits. The sum of what is held and what is granted
+//! Pure; the [call state](crate::call_state) wakes its readers. The sum of what is held and what is granted
 //! never exceeds [`INITIAL_WINDOW`].
 
 use crate::capture::Capture;
@@ -20,7 +20,7 @@ const JOINED: usize = 32 * 1024;
 pub(crate) enum Sink {
     /// They wait for an [`Output`](crate::Output).
     Queue,
-    /// Nobody wants them.
+    /// They are discarded.
     Discard,
     /// They are kept.
     Capture(Arc<Capture>),
@@ -40,7 +40,7 @@ pub(crate) struct Incoming {
     held: VecDeque<Vec<u8>>,
     /// What the guest may still send.
     window: u32,
-    /// Taken, but not granted anew.
+    /// Taken, with no new credit for it yet.
     pending_grant: u32,
     ended: bool,
     claimed: bool,
@@ -58,7 +58,7 @@ impl Incoming {
         }
     }
 
-    /// A channel that goes on from a cut.
+    /// A stream that continues from a checkpoint.
     pub(crate) fn resumed(checkpoint: OutputCheckpoint) -> Self {
         Self {
             window: checkpoint.window,
@@ -68,8 +68,8 @@ impl Incoming {
         }
     }
 
-    /// What it is at a cut, at which `unsent` credit has not gone out. What is held belongs to
-    /// somebody here, so to a copy it is as good as taken.
+    /// The stream for a checkpoint, when `unsent` credit has not been sent. What is held has a reader
+    /// here, so in the restored channel it counts as taken.
     pub(crate) fn checkpoint(&self, unsent: u32) -> OutputCheckpoint {
         let held: usize = self.held.iter().map(Vec::len).sum();
         let held = u32::try_from(held).unwrap_or(u32::MAX);
@@ -131,7 +131,7 @@ impl Incoming {
         self.claimed = true;
     }
 
-    /// Lets what comes from now on go, unless somebody wants it; gives the credit to grant.
+    /// Discards what comes from now on, unless the stream has a reader; returns the credit to grant.
     pub(crate) fn discard_unclaimed(&mut self) -> u32 {
         if self.claimed { 0 } else { self.discard() }
     }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(
             incoming.take().unwrap().1,
             INITIAL_WINDOW,
-            "taking grants anew"
+            "what is taken is granted again"
         );
         assert_eq!(incoming.accept(vec![0; window]), Ok(0));
         incoming.end(None);

@@ -1,6 +1,6 @@
 //! What waits to be written, and whose turn it is.
 //!
-//! Order: the session's preamble, then pings and credit (small, and somebody waits for them), then
+//! Order: the session's preamble, then pings and credit (small, and always waited for), then
 //! one frame of each call in turn. A call that uploads a gigabyte thus delays a small request by one
 //! frame of [`CHUNK`] bytes. Within a call the order is kept.
 //!
@@ -15,12 +15,12 @@ pub(crate) const CHUNK: usize = 32 * 1024;
 /// Data bytes a call may have waiting here, however much the agent granted it.
 pub(crate) const QUEUE_LIMIT: usize = 256 * 1024;
 
-/// Whose frames stand in a queue.
+/// What the frames of a queue belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Sender {
     /// A call of the host's.
     Call(CallId),
-    /// The answer to an ask of the agent's.
+    /// The reply to a guest request.
     Reply(CallId),
 }
 
@@ -34,7 +34,7 @@ impl Sender {
 
 #[derive(Debug)]
 enum Entry {
-    /// `sent` bytes of it are out; `done` is told when all are.
+    /// `sent` bytes of it are out; `done` is notified when all are.
     Message {
         kind: FrameKind,
         bytes: Vec<u8>,
@@ -156,7 +156,7 @@ impl Outbox {
         *sum = sum.saturating_add(bytes);
     }
 
-    /// A whole message; `done` is told when its last byte is handed to the writer.
+    /// A whole message; `done` is notified when its last byte is handed to the writer.
     pub(crate) fn message(
         &mut self,
         sender: Sender,
@@ -309,7 +309,7 @@ impl Queue {
                     return;
                 }
                 if let Some(done) = done.take() {
-                    // Whoever waited may have gone.
+                    // The receiver may have been dropped.
                     let _ = done.send(());
                 }
                 frame

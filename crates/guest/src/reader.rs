@@ -45,7 +45,7 @@ struct PartialReply {
 }
 
 impl Reader {
-    /// A reader that goes on where `decoder` stands.
+    /// A reader that continues with the bytes in `decoder`.
     pub(crate) fn new(
         shared: Arc<Shared>,
         decoder: FrameDecoder,

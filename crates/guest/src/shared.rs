@@ -35,13 +35,13 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, oneshot, watch};
 /// guest gave up waiting for its own thread.
 const LATE_LIMIT: usize = 256;
 
-/// See the module's text.
+/// The state of a channel that its handles and tasks share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Something waits to be written.
     pub(crate) outgoing: Notify,
-    /// A reader that was parked after a violation may go on.
+    /// A reader that was parked after a violation may continue.
     pub(crate) resume: Notify,
     pub(crate) announcements: watch::Sender<Option<Announcement>>,
     pub(crate) closed: watch::Sender<Option<Arc<ChannelError>>>,
@@ -58,14 +58,14 @@ struct Core {
     session: u64,
     calls: HashMap<CallId, Arc<CallState>>,
     cancelled: VecDeque<CallId>,
-    /// A ping that nobody waits for keeps its id until it is answered.
+    /// An abandoned ping keeps its id until it is answered.
     pings: HashMap<CallId, oneshot::Sender<()>>,
     last_id: u32,
     outbox: Outbox,
     awaiting: Option<Awaiting>,
     /// The agent announced itself since the session was opened.
     announced: bool,
-    /// Bytes that the decoder holds belong to a guest that is no more.
+    /// Bytes that the decoder holds belong to the guest before its reboot.
     stale_bytes: bool,
 }
 
@@ -160,13 +160,13 @@ impl Shared {
         Arc::new(call)
     }
 
-    /// Makes a call whose outcome nobody waits for.
+    /// Makes a call whose outcome is not awaited.
     pub(crate) fn open_detached(&self, lane: Lane, op: &Op) {
         self.open(Outgoing::to_lane(lane, op), [Sink::Discard, Sink::Discard])
             .abandon();
     }
 
-    /// The calls of a lane that are open and that somebody waits for, oldest first.
+    /// The calls of a lane that are open, oldest first.
     pub(crate) fn open_calls(&self, lane: Lane) -> Vec<Arc<CallState>> {
         let core = self.lock();
         let of_lane = |call: &&Arc<CallState>| call.lane == lane && !call.is_over();
@@ -181,9 +181,9 @@ impl Shared {
         self.lock().calls.values().map(|call| call.lane).collect()
     }
 
-    // Cuts.
+    // Checkpoints.
 
-    /// Holds back what has not begun to go out, and asks the agent to be quiet.
+    /// Holds back what has not begun to be sent, and requests the agent to quiesce.
     pub(crate) fn begin_quiesce(&self) -> Result<Arc<CallState>, CallError> {
         let mut core = self.lock();
         if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
@@ -212,14 +212,14 @@ impl Shared {
         Ok(call)
     }
 
-    /// Lets everything go out again. Something does: the agent waits for a word.
+    /// Sends everything again. The agent waits for a frame, so one is sent.
     pub(crate) fn end_quiesce(&self) {
         self.lock().outbox.release();
-        // A session that is over has nobody to wake.
+        // After the end of a session there is no agent to wake.
         let _ = self.ping();
     }
 
-    /// This side's half of the channel, which is silent.
+    /// The host's half of the channel, which is quiesced.
     pub(crate) fn checkpoint(&self, transport: usize) -> ChannelCheckpoint {
         let core = self.lock();
         let mut calls: Vec<CallCheckpoint> = core
@@ -239,7 +239,7 @@ impl Shared {
         }
     }
 
-    /// A channel in the session of a cut, with its calls, which nobody holds.
+    /// A channel in the session of a checkpoint, with its calls, which are abandoned.
     pub(crate) fn resumed(identity: Identity, checkpoint: &ChannelCheckpoint) -> Self {
         let shared = Self::new(identity, None);
         let mut core = shared.lock();
@@ -258,7 +258,7 @@ impl Shared {
         shared
     }
 
-    /// A call that is not there any more.
+    /// A call that is not in the checkpoint.
     pub(crate) fn missing(&self, lane: Lane) -> Arc<CallState> {
         let sinks = [Sink::Discard, Sink::Discard];
         let (limits, kind) = (ReplyLimits::plain(), CallKind::Other);
@@ -356,7 +356,7 @@ impl Shared {
         }
     }
 
-    /// Sends a ping; the receiver is told when it is answered, and dropped when it never will be.
+    /// Sends a ping; the receiver is notified when it is answered, and closed when it will not be.
     pub(crate) fn ping(&self) -> Result<oneshot::Receiver<()>, CallError> {
         let mut core = self.lock();
         if let Phase::Over(reason) | Phase::Dead(reason) = &core.phase {
@@ -426,7 +426,7 @@ impl Shared {
     /// A ping was answered; false when there was none.
     pub(crate) fn pong(&self, id: CallId) -> bool {
         let waiter = self.lock().pings.remove(&id);
-        // Whoever waited may have gone.
+        // The receiver may have been dropped.
         waiter.map(|waiter| waiter.send(())).is_some()
     }
 
@@ -516,7 +516,7 @@ impl Shared {
         }
     }
 
-    /// Sends an answer, unless its session is over; the receiver is told when it is out.
+    /// Sends a reply, unless its session is over; the receiver is notified when it is sent.
     pub(crate) fn send_reply(
         &self,
         session: u64,
@@ -598,7 +598,7 @@ impl Shared {
         }
     }
 
-    /// Ends the channel for good. The first reason stands.
+    /// Closes the channel permanently. The first reason is kept.
     pub(crate) fn die(&self, reason: ChannelError) {
         let mut core = self.lock();
         if matches!(core.phase, Phase::Dead(_)) {
@@ -664,10 +664,10 @@ impl Core {
         reason
     }
 
-    /// Answers whoever waits for a hello.
+    /// Answers the handshake that waits for a hello.
     fn answer(&mut self, result: Result<Opened, ChannelError>) {
         if let Some(awaiting) = self.awaiting.take() {
-            // Whoever waited may have gone.
+            // The receiver may have been dropped.
             let _ = awaiting.answer.send(result);
         }
     }

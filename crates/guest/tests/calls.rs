@@ -2,9 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use provium_guest::{Channel, NoModules, Piece};
-use provium_protocol::op::{
-    ClockGet, CloseFd, Exec, Open, Program, RetireWorker, Stat, Stdin, WorkerSpec,
-};
+use provium_protocol::op::{ClockGet, CloseFd, Exec, Open, RetireWorker, Stat, Stdin, WorkerSpec};
 use provium_protocol::{Lane, Op, Reply};
 use provium_testkit::{BUILD, Dice, FakeAgent, ModelGuest, Serving, host_hello};
 use serde_bytes::ByteBuf;
@@ -25,15 +23,8 @@ async fn connect() -> (Channel, ModelGuest, Serving) {
 
 fn shell(line: &str, stdin: Stdin) -> Exec {
     Exec {
-        program: Program::Shell(ByteBuf::from(line)),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
         stdin,
-        background: false,
-        collect: None,
+        ..Exec::shell(line)
     }
 }
 
@@ -77,7 +68,7 @@ async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
         timeout(LONG, task).await.unwrap().unwrap();
     }
     // Whatever was cancelled has been answered, what was given has been taken back, and the channel
-    // goes on.
+    // still works.
     until(&channel, || {
         serving.counts().open == 0 && guest.descriptors() == 0 && guest.workers() == 0
     })

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use provium_guest::{After, Channel, ChannelError, NoModules, Violation};
 use provium_protocol::frame::INITIAL_WINDOW;
-use provium_protocol::op::{ClockGet, Exec, Program, Stdin};
+use provium_protocol::op::{ClockGet, Exec};
 use provium_protocol::{
     CallId, Channel as Stream, Event, Frame, FrameError, FrameKind, GuestRequest, Lane, Op, Reply,
     WireError, codec,
@@ -295,17 +295,7 @@ async fn a_neighbour_notices_nothing() {
     let (bad, mut agent) = connect().await;
     let flood =
         tokio::spawn(async move { while agent.try_send_bytes(&[0xee; 65_536]).await.is_ok() {} });
-    let exec = Exec {
-        program: Program::Shell(serde_bytes::ByteBuf::from("echo hi")),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
-        stdin: Stdin::Null,
-        background: false,
-        collect: None,
-    };
+    let exec = Exec::shell("echo hi");
     for _ in 0..100 {
         let command = good.lane(Lane::VM).command(exec.clone(), 100);
         timeout(LONG, command.wait()).await.unwrap().unwrap();

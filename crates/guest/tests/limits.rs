@@ -2,10 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use provium_guest::{CallError, Channel, NoModules};
-use provium_protocol::op::{Exec, Program, RetireWorker, Stdin, Syscall};
+use provium_protocol::op::{Exec, RetireWorker, Stdin, Syscall};
 use provium_protocol::{ErrorKind, Lane, Op};
 use provium_testkit::{BUILD, FakeAgent, GuestCall, Handling, ModelGuest, Serving, host_hello};
-use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -24,15 +23,9 @@ async fn connect() -> (Channel, ModelGuest, Serving) {
 
 fn shell(line: &str, stdin: Stdin, background: bool) -> Exec {
     Exec {
-        program: Program::Shell(ByteBuf::from(line)),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
         stdin,
         background,
-        collect: None,
+        ..Exec::shell(line)
     }
 }
 
@@ -83,7 +76,7 @@ async fn commands_in_flight_are_those_of_the_lane_whoever_waits_for_them() {
         // Ended is as good as signalled.
         command.signal(15).await.unwrap();
     }
-    // Their own holders are told, too.
+    // Their own handles see the end, too.
     assert_eq!(run.wait().await.unwrap().signal, Some(15));
     assert_eq!(background.wait().await.unwrap().signal, Some(15));
     assert!(lane.commands_in_flight().is_empty());
@@ -100,7 +93,7 @@ async fn a_command_that_is_given_up_is_cancelled_for_all_who_wait() {
     let (ended, ()) = tokio::join!(command.wait(), async { command.abandon() });
     assert_eq!(ended.unwrap_err().kind(), Some(ErrorKind::Cancelled));
     assert_eq!(guest.running(), 0);
-    // One whose request has not gone out yet is never made, and its end is told all the same.
+    // One whose request has not gone out yet is never made, and its end is reported all the same.
     let command = channel
         .lane(OWNER)
         .command(shell("wait", Stdin::Null, true), 100);
@@ -148,7 +141,7 @@ async fn a_guest_that_answers_is_told_from_one_that_does_not() {
     let hello = agent.host_hello().await;
     agent.say_hello(hello.session).await;
     let (silent, _) = timeout(LONG, establish).await.unwrap().unwrap().unwrap();
-    // From here on nobody speaks for the agent.
+    // From here on the agent is silent.
     assert!(!silent.answers_within(Duration::from_millis(200)).await);
 
     let (channel, _guest, _serving) = connect().await;

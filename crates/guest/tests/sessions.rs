@@ -145,11 +145,11 @@ async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
     );
     let late = channel.lane(Lane::VM).call(ClockGet).await.unwrap_err();
     assert_eq!(reason(late), "the guest was rebooted");
-    assert!(channel.closed().borrow().is_none(), "it can be mended");
+    assert!(channel.closed().borrow().is_none(), "a resync recovers it");
 
     let talk = async {
         let hello = agent.host_hello().await;
-        // Words of the old session may still come: they are no harm.
+        // Frames of the old session may still come, and are ignored.
         agent.reply(&old, Ok(Reply::Clock(1))).await;
         agent.say_hello(hello.session).await;
         let (frame, _) = agent.next_request().await;
@@ -237,7 +237,7 @@ async fn a_dropped_handshake_leaves_no_trace() {
     let (channel, mut agent) = connect().await;
     let resync = channel.resync(host_hello(), After::Silence);
     let first = tokio::select! {
-        _ = resync => panic!("nobody answered"),
+        _ = resync => panic!("the agent has not answered"),
         hello = agent.host_hello() => hello,
     };
     let talk = async {
@@ -291,7 +291,10 @@ async fn output_before_a_hangup_is_read_to_its_end() {
     drop(agent);
     assert!(call.reply().await.is_err());
     assert_eq!(output.next().await.unwrap().unwrap(), b"bye");
-    assert!(output.next().await.is_err(), "this is no proper end");
+    assert!(
+        output.next().await.is_err(),
+        "the stream did not end properly"
+    );
 }
 
 #[tokio::test]

@@ -8,8 +8,7 @@ use provium_image::{AGENT, AGENT_BUILD};
 use provium_process::{Child, Command};
 use provium_protocol::message::EntryType;
 use provium_protocol::op::{
-    Buffer, ClockGet, CloseFd, Exec, Open, Program, ReadLink, RetireWorker, Stat, Stdin, Syscall,
-    WorkerSpec,
+    Buffer, ClockGet, CloseFd, Exec, Open, ReadLink, RetireWorker, Stat, Stdin, Syscall, WorkerSpec,
 };
 use provium_protocol::{Hello, Lane, Op, Reply};
 use provium_testkit::{Dice, host_hello};
@@ -69,15 +68,8 @@ async fn start() -> (Agent, Channel, Hello) {
 
 fn shell(line: &str, stdin: Stdin) -> Exec {
     Exec {
-        program: Program::Shell(ByteBuf::from(line)),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
         stdin,
-        background: false,
-        collect: None,
+        ..Exec::shell(line)
     }
 }
 

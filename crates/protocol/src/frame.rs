@@ -9,8 +9,8 @@
 //! Integers are big-endian; `len` counts the payload only and is at most [`MAX_PAYLOAD`]. A message
 //! longer than that is cut into frames that all but the last carry [`FLAG_MORE`].
 //!
-//! Between frames, the sixteen bytes of [`SYNC`] may stand: they start a new session. Their first
-//! four bytes are no valid length, so they cannot be taken for a frame.
+//! The sixteen bytes of [`SYNC`] may come between two frames: they start a new session. Their first
+//! four bytes are not a valid length, so they cannot be mistaken for a frame.
 
 use std::fmt;
 
@@ -22,9 +22,9 @@ pub const MAX_MESSAGE: usize = 128 * 1024 * 1024;
 pub const HEADER_LEN: usize = 16;
 /// What a sender may put on a channel before it has been granted any [`FrameKind::Credit`], bytes.
 pub const INITIAL_WINDOW: u32 = 256 * 1024;
-/// The message goes on in the next frame of the same call.
+/// The message continues in the next frame of the same call.
 pub const FLAG_MORE: u8 = 1;
-/// Starts a session, see the module's text.
+/// Starts a session, between two frames.
 pub const SYNC: [u8; 16] = *b"\xffPROVIUM-SYNC\r\n\xff";
 
 /// An owner of guest state that calls are sent to: the VM or a worker.
@@ -94,7 +94,7 @@ pub enum FrameKind {
     Request = 2,
     /// Agent to host, `Result<Reply, WireError>`: closes the call.
     Reply = 3,
-    /// Agent to host, an [`Event`](crate::Event): something about a call that goes on.
+    /// Agent to host, an [`Event`](crate::Event): something about a call in progress.
     Event = 4,
     /// Bytes of a channel. Takes its payload's length from the channel's credit.
     Data = 5,
@@ -108,9 +108,9 @@ pub enum FrameKind {
     Ping = 9,
     /// Agent to host.
     Pong = 10,
-    /// Agent to host, an [`GuestRequest`](crate::GuestRequest); its call id is of the agent's own counting.
+    /// Agent to host, a [`GuestRequest`](crate::GuestRequest); its call id is of the agent's own counting.
     GuestRequest = 11,
-    /// Host to agent, an [`HostReply`](crate::HostReply) to the ask of that id.
+    /// Host to agent, a [`HostReply`](crate::HostReply) to the guest request of that id.
     HostReply = 12,
     /// Between the agent's own processes: the receiver ends what it has started, and exits. No payload.
     Goodbye = 13,
@@ -142,7 +142,7 @@ impl FrameKind {
 pub struct Frame {
     /// What it is.
     pub kind: FrameKind,
-    /// Whether the message goes on in a further frame.
+    /// Whether the message continues in a further frame.
     pub more: bool,
     /// Meaningful for [`FrameKind::Data`], [`FrameKind::End`] and [`FrameKind::Credit`].
     pub channel: Channel,
@@ -204,7 +204,7 @@ impl Frame {
         }
     }
 
-    /// The bytes a [`FrameKind::Credit`] grants; `None` when the payload is no `u32`.
+    /// The bytes a [`FrameKind::Credit`] grants; `None` if the payload is not a `u32`.
     pub fn granted(&self) -> Option<u32> {
         self.payload
             .as_slice()
@@ -278,7 +278,7 @@ pub enum FrameError {
     MessageTooLong,
 }
 
-/// What stands in the stream.
+/// An item of the byte stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// [`SYNC`]: a new session starts with the next frame.
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(
             decoder.next_item(),
             Ok(Some(Item::Sync)),
-            "a new session mends the stream"
+            "a new session recovers the stream"
         );
     }
 

@@ -1,4 +1,4 @@
-//! What is said besides requests: hellos, replies, events, errors.
+//! Messages other than requests: hellos, replies, events, errors.
 
 use crate::frame::Lane;
 use crate::op::Descriptor;
@@ -35,10 +35,10 @@ pub struct Hello {
     pub complaints: Vec<String>,
 }
 
-/// What a call came to.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    /// It is done and there is nothing to say.
+    /// It is done.
     Done,
     /// Bytes.
     Bytes(ByteBuf),
@@ -100,7 +100,7 @@ pub enum Reply {
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// Exit code; `None` when it was killed by a signal, or when nobody could tell (the test's own
+    /// Exit code; `None` when it was killed by a signal, or when it is unknown (the test's own
     /// code reaped it).
     pub code: Option<i32>,
     /// The signal that killed it.
@@ -205,7 +205,7 @@ pub struct GuestStats {
     pub processes: u32,
 }
 
-/// Something about a call that goes on.
+/// Something about a call in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The command runs. Of a command that is not in the background and ends soon, this is not reported.
@@ -222,7 +222,7 @@ pub enum Event {
     Waiting,
 }
 
-/// Why a call came to nothing.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct WireError {
@@ -253,7 +253,7 @@ pub enum ErrorKind {
     Invalid,
 }
 
-/// Agent to host: a question of the guest's own.
+/// Agent to host: a request of the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum GuestRequest {
     /// The kernel module of this name or alias, with what it depends on.
@@ -263,7 +263,7 @@ pub enum GuestRequest {
     },
 }
 
-/// Host to agent: the answer.
+/// Host to agent: the reply to a guest request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostReply {
     /// The modules to load, in order; empty when the host knows no such name.

@@ -1,4 +1,4 @@
-//! An agent that says what it is told to.
+//! An agent that sends what a test says.
 
 use provium_protocol::frame::{Item, SYNC};
 use provium_protocol::{
@@ -112,7 +112,7 @@ impl FakeAgent {
     /// The next frame of the host; SYNCs are passed over.
     pub async fn next_frame(&mut self) -> Frame {
         loop {
-            match self.next_item().await.expect("the host goes on") {
+            match self.next_item().await.expect("the host is connected") {
                 Item::Frame(frame) => return frame,
                 Item::Sync => {}
             }

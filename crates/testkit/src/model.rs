@@ -24,7 +24,7 @@ const ENOENT: i32 = 2;
 const ESRCH: i32 = 3;
 const EBADF: i32 = 9;
 
-/// See the module's text. Clones are the same guest.
+/// A guest in memory, as the module's table describes it. Clones are the same guest.
 #[derive(Debug, Clone, Default)]
 pub struct ModelGuest(Arc<Inner>);
 

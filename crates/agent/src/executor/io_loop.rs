@@ -415,7 +415,7 @@ impl IoLoop {
             .find(|(of, _)| Arc::ptr_eq(of, &call))
             .map(|(_, batch)| Arc::clone(batch));
         if let Some(batch) = batch {
-            // The entry that runs is stopped; then there is no next one.
+            // The entry that runs is stopped; then the batch starts no further one.
             if let Some(entry) = batch.current() {
                 self.cancel_call(entry);
             }

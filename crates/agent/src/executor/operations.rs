@@ -57,7 +57,7 @@ impl SlotUse {
 }
 
 impl Owner {
-    /// Prepares a slot for the job; `None` when there is no room yet, or the job is refused.
+    /// Prepares a slot for the job; `None` if all slots are in use, or the job is refused.
     pub(super) fn prepare(&self, state: &mut State, job: Job) -> Option<(usize, Vec<u8>)> {
         let Job { call, mut op } = job;
         if call.is_cancelled() {

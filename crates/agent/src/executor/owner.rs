@@ -36,9 +36,9 @@ use std::time::Duration;
 /// The first bytes of an encoded error.
 const ERROR: &[u8] = b"\x81\xa3Err";
 /// How long an operation waits for a busy raw process.
-pub(super) const PATIENCE: Duration = Duration::from_millis(5);
+pub(super) const FORK_BESIDE_AFTER: Duration = Duration::from_millis(5);
 /// How long a job waits before its caller is informed that it waits.
-pub(super) const LONG_PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const NOTIFY_AFTER: Duration = Duration::from_millis(200);
 /// Interval of the checks whether a raw process has answered, and whether it is still the same program.
 const LOOK: Duration = Duration::from_millis(10);
 /// Stack size of an owner's thread; buffers are on the heap.
@@ -92,7 +92,7 @@ pub(super) struct State {
     pub(super) operations: VecDeque<Job>,
     pub(super) slots: Table<usize, SlotUse>,
     pub(super) threads: Table<usize, ThreadUse>,
-    /// Memory in the raw process that is no longer needed.
+    /// Memory in the raw process that can be unmapped.
     pub(super) unmap: Vec<u64>,
     pub(super) root: Root,
     /// Children of the raw process are in a pid namespace that it is not in itself.
@@ -586,9 +586,9 @@ impl State {
         }
         let waited = posted.since.elapsed();
         let until = if !self.operations.is_empty() {
-            posted.patience()
+            posted.relief_after()
         } else if posted.keeps_waiting() || self.exact.iter().any(Job::keeps_waiting) {
-            LONG_PATIENCE
+            NOTIFY_AFTER
         } else {
             return None;
         };

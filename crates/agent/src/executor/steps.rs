@@ -5,7 +5,7 @@
 
 use super::call::Call;
 use super::layout::Layout;
-use super::owner::{Action, Job, LONG_PATIENCE, Life, Owner, PATIENCE, State};
+use super::owner::{Action, FORK_BESIDE_AFTER, Job, Life, NOTIFY_AFTER, Owner, State};
 use super::root::Root;
 use super::shared::Shared;
 use super::tree::Stray;
@@ -117,10 +117,10 @@ impl Posted {
     }
 
     /// How long operations wait for it. What makes processes does not block; but it may be stopped.
-    pub(super) fn patience(&self) -> Duration {
+    pub(super) fn relief_after(&self) -> Duration {
         match self.step {
-            Step::Call(_) | Step::Open { .. } | Step::Close { .. } => PATIENCE,
-            _ => LONG_PATIENCE,
+            Step::Call(_) | Step::Open { .. } | Step::Close { .. } => FORK_BESIDE_AFTER,
+            _ => NOTIFY_AFTER,
         }
     }
 
@@ -538,17 +538,17 @@ impl Owner {
 
     /// Takes operations from a busy raw process, and informs the callers that wait for it.
     pub(super) fn relieve(self: &Arc<Self>, shared: &Arc<Shared>, state: &mut State) {
-        let (waited, patience) = match &state.posted {
-            Some(posted) => (posted.since.elapsed(), posted.patience()),
+        let (waited, limit) = match &state.posted {
+            Some(posted) => (posted.since.elapsed(), posted.relief_after()),
             None => return,
         };
-        if waited < patience || !matches!(state.life, Life::Running { .. }) {
+        if waited < limit || !matches!(state.life, Life::Running { .. }) {
             return;
         }
         while let Some(job) = state.operations.pop_front() {
             self.fork_beside(shared, state, job);
         }
-        if waited < LONG_PATIENCE {
+        if waited < NOTIFY_AFTER {
             return;
         }
         if let Some(posted) = &mut state.posted

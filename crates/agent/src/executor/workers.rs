@@ -145,7 +145,7 @@ impl Owner {
             .then(|| tree::find_named(&raw_process::reaper_name(worker.area.index)))
             .flatten();
         let Some(pid) = pid.filter(|_| !call.is_cancelled()) else {
-            // It is no longer wanted, or it has ended.
+            // Its call was cancelled, or it has ended.
             for pid in reaper.into_iter().chain(pid) {
                 let _ = signal::send(pid, libc::SIGKILL, false);
             }

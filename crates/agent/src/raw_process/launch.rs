@@ -144,7 +144,7 @@ fn above_standard(ends: [OwnedFd; 3]) -> Sys<[OwnedFd; 3]> {
     }))
 }
 
-/// Nothing to read: the read end of a pipe without writers, if there is no `/dev/null`.
+/// Nothing to read: the read end of a pipe without writers, if `/dev/null` cannot be opened.
 fn null() -> Sys<OwnedFd> {
     match file::open_str("/dev/null", libc::O_RDWR) {
         Err(_) => fd::pipe().map(|(read, _)| read),

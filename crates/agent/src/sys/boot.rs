@@ -167,7 +167,7 @@ pub(crate) fn reseed_random(device: RawFd, bytes: &[u8]) -> Sys<()> {
     }
     // SAFETY: no pointers.
     match check(unsafe { libc::ioctl(device, RNDRESEEDCRNG) }) {
-        // Before Linux 4.14 there is no such request.
+        // Linux has this request from 4.14 on.
         Err(Errno::INVAL) => Ok(()),
         other => other.map(drop),
     }

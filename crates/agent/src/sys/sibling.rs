@@ -75,7 +75,7 @@ impl Sibling {
         if let Some(task) = self.task.take()
             && task.arena.used() > 256 * 1024
         {
-            // SAFETY: the arena is no longer in use.
+            // SAFETY: the process that used the arena has ended.
             unsafe { libc::madvise(arena.cast(), ARENA, libc::MADV_DONTNEED) };
         }
         let task = self.task.insert(Box::new(Task {

@@ -207,7 +207,7 @@ impl Slot {
         self.ends[which as usize].store(fd, Ordering::Release);
     }
 
-    /// Changes the state; returns false if this process is no longer expected.
+    /// Changes the state; returns false if this process is not expected any more.
     pub(crate) fn advance(&self, ticket: Ticket, state: SlotState) -> bool {
         [SlotState::Running, SlotState::Taken]
             .into_iter()

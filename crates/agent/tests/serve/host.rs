@@ -1,7 +1,7 @@
 //! The host's end of an agent that runs as an ordinary process.
 
 use provium_protocol::frame::{Assembler, INITIAL_WINDOW, Item, SYNC};
-use provium_protocol::op::{Exec, Program, Stdin, Syscall};
+use provium_protocol::op::{Exec, Syscall};
 use provium_protocol::{
     AgentOp, CallId, Channel, Event, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op,
     Reply, WireError, codec,
@@ -251,17 +251,7 @@ fn close(fd: i32) {
 }
 
 pub(crate) fn shell(text: &str) -> Exec {
-    Exec {
-        program: Program::Shell(text.as_bytes().to_vec().into()),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
-        stdin: Stdin::Null,
-        background: false,
-        collect: None,
-    }
+    Exec::shell(text)
 }
 
 pub(crate) fn syscall(nr: i64, args: &[i64]) -> Syscall {

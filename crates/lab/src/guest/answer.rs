@@ -68,8 +68,8 @@ async fn reset_after(resets: &mut watch::Receiver<u64>, reboots: u64) {
     }
 }
 
-/// What is told of a guest whose console suggests its end: what QEMU says, which may know better,
-/// if it says it soon. Meanwhile the console gets whole, too.
+/// The reported end of a guest whose console suggests that it has ended: what QEMU reports, which is more
+/// precise, if it comes soon. Meanwhile the rest of the console arrives, too.
 pub(crate) async fn last_word(machine: &Machine, hint: &FailureHint) -> String {
     match end_of(machine).await {
         Some(end) => end,

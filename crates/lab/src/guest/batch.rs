@@ -9,8 +9,8 @@ use crate::guest::command::{
     CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, StdinSource, exec_of, missing_shell, result_of,
     too_big,
 };
+use crate::guest::context::CallContext;
 use crate::guest::describe::describe;
-use crate::guest::line::Line;
 use crate::guest::surface::{Surface, WriteMode};
 use provium_guest::Captured;
 use provium_protocol::message::{DirEntry, ErrorKind, FileStat, Reply, SyscallResult};
@@ -64,17 +64,17 @@ impl Surface {
         &self,
         entries: Vec<BatchEntry>,
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
-        let line = self.commands(format!("batch({} entries)", entries.len()))?;
+        let context = self.commands(format!("batch({} entries)", entries.len()))?;
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut held = 0;
         let mut rest = VecDeque::from(entries);
         while let Some(first) = rest.front() {
             if held > RESULTS {
                 let why = format!("the batch's results are over {} MiB", RESULTS >> 20);
-                let line = line.about(line.subject.clone(), first.call());
-                outcomes.push(Err(line.invalid(why)));
+                let context = context.with_subject(context.subject.clone(), first.call());
+                outcomes.push(Err(context.invalid(why)));
                 rest.pop_front();
-            } else if let Some(why) = first.excess(&line.subject) {
+            } else if let Some(why) = first.excess(&context.subject) {
                 outcomes.push(Err(why));
                 rest.pop_front();
             } else if first.is_alone() {
@@ -85,7 +85,7 @@ impl Surface {
                 }
             } else {
                 let count = leading(&rest);
-                for outcome in self.together(&line, &mut rest, count).await? {
+                for outcome in self.together(&context, &mut rest, count).await? {
                     held += size_of_result(&outcome);
                     outcomes.push(outcome);
                 }
@@ -97,22 +97,22 @@ impl Surface {
     /// Does the first entries in one request, and takes those out that were begun.
     async fn together(
         &self,
-        line: &Line,
+        context: &CallContext,
         rest: &mut VecDeque<BatchEntry>,
         count: usize,
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
         let ops = rest.iter().take(count).map(BatchEntry::op).collect();
-        let results = line.lane.batch(ops).await;
-        let results = line.checked(results).await?;
+        let results = context.lane.batch(ops).await;
+        let results = context.explain(results).await?;
         let begun: Vec<_> = rest.drain(..results.len()).collect();
         let mut outcomes = Vec::with_capacity(begun.len());
         for (result, entry) in results.into_iter().zip(begun) {
-            let line = line.about(line.subject.clone(), entry.call());
+            let context = context.with_subject(context.subject.clone(), entry.call());
             outcomes.push(match result {
-                Ok(reply) => BatchOutcome::of(reply, &entry, &line),
+                Ok(reply) => BatchOutcome::of(reply, &entry, &context),
                 // What it gives does not fit into a reply.
                 Err(error) if error.kind == ErrorKind::TooLarge => self.alone(entry).await?,
-                Err(error) => Err(entry.explained(line.remote(error))),
+                Err(error) => Err(entry.explained(context.remote(error))),
             });
         }
         Ok(outcomes)
@@ -136,8 +136,8 @@ impl Surface {
                 self.read_file(&path).await.map(BatchOutcome::Bytes)
             }
             BatchEntry::Op(_) => {
-                let line = self.commands("batch()".to_owned())?;
-                return Err(line.invalid("only commands and files go out alone"));
+                let context = self.commands("batch()".to_owned())?;
+                return Err(context.invalid("only commands and files go out alone"));
             }
         };
         match outcome {
@@ -224,7 +224,7 @@ impl BatchEntry {
     /// Whether it goes out alone, as a stream.
     fn is_alone(&self) -> bool {
         match self {
-            // More output is wanted than a batch holds, and by somebody who said so.
+            // The test requested more output than a batch holds.
             Self::Run(spec) if spec.max_output > BATCH_OUTPUT => {
                 spec.max_output != DEFAULT_MAX_OUTPUT || self.carries() > ALONE
             }
@@ -256,7 +256,7 @@ impl BatchEntry {
 }
 
 impl BatchOutcome {
-    fn of(reply: Reply, entry: &BatchEntry, line: &Line) -> Result<Self, LabError> {
+    fn of(reply: Reply, entry: &BatchEntry, context: &CallContext) -> Result<Self, LabError> {
         Ok(match reply {
             Reply::Ran {
                 exit,
@@ -286,7 +286,7 @@ impl BatchOutcome {
             Reply::Done => Self::Done,
             reply => match SyscallResult::from_reply(reply) {
                 Some(result) => Self::Syscall(result),
-                None => return Err(line.unexpected(Batch::NAME)),
+                None => return Err(context.unexpected(Batch::NAME)),
             },
         })
     }

@@ -1,7 +1,7 @@
 //! What to run in a guest, and what came of it.
 
 use crate::error::LabError;
-use crate::guest::line::Line;
+use crate::guest::context::CallContext;
 use provium_guest::Captured;
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program, Stdin};
@@ -72,9 +72,13 @@ impl CommandSpec {
 
     /// Refuses what no Linux kernel takes, before it is sent: the guest would have to hold it several
     /// times over only to say no.
-    pub(crate) fn check_size(&self, line: &Line) -> Result<(), LabError> {
+    pub(crate) fn check_size(&self, context: &CallContext) -> Result<(), LabError> {
         self.excess().map_or(Ok(()), |excess| {
-            Err(too_big(line.subject.clone(), line.call.clone(), excess))
+            Err(too_big(
+                context.subject.clone(),
+                context.call.clone(),
+                excess,
+            ))
         })
     }
 
@@ -131,7 +135,7 @@ pub(crate) fn missing_shell(program: &Program, mut error: LabError) -> LabError 
     error
 }
 
-/// The wire's form of a command; `background` for those that go on while the test does.
+/// The request for a command; `background` for those of `run_async`.
 pub(crate) fn exec_of(spec: &CommandSpec, background: bool) -> Exec {
     let bytes = |bytes: &Vec<u8>| ByteBuf::from(bytes.clone());
     Exec {
@@ -166,7 +170,7 @@ pub(crate) fn result_of(
     let status = match (timed_out, exit.signal, exit.code) {
         (true, _, _) => RunStatus::TimedOut,
         (false, Some(signal), _) => RunStatus::Signalled(signal),
-        // A code that nobody could tell counts as a failure: the test's own code reaped the child.
+        // An unknown code counts as a failure: the test's own code reaped the child.
         (false, None, code) => RunStatus::Exited(code.unwrap_or(255)),
     };
     RunResult {

@@ -149,17 +149,17 @@ impl Console {
         (!reason.is_empty()).then_some(reason)
     }
 
-    /// How often the text stands in the log.
+    /// How often the text is in the log.
     pub fn count(&self, text: &[u8]) -> Result<usize, LabError> {
         Ok(memchr::memmem::find_iter(&self.read_log()?, text).count())
     }
 
-    /// Waits until the text stands anywhere in the log of the last boot or reset. Consumes nothing.
+    /// Waits until the text is anywhere in the log of the last boot or reset. Consumes nothing.
     pub async fn expect(&self, text: &[u8], timeout: Duration) -> Result<(), LabError> {
         self.expect_any(&[text], timeout).await.map(drop)
     }
 
-    /// Waits until one of the texts stands anywhere in the log of the last boot or reset; its index. A
+    /// Waits until one of the texts is anywhere in the log of the last boot or reset; its index. A
     /// reset meanwhile begins the search again.
     pub async fn expect_any(&self, texts: &[&[u8]], timeout: Duration) -> Result<usize, LabError> {
         let deadline = Instant::now() + timeout;

@@ -1,7 +1,7 @@
 //! Ending commands: at a time limit, and when their owner is closed.
 
 use crate::error::LabError;
-use crate::guest::line::Line;
+use crate::guest::context::CallContext;
 use crate::guest::unanswered::{Cause, KILL_GRACE};
 use futures_util::future::join_all;
 use provium_guest::{CallError, Command, InFlight};
@@ -31,7 +31,7 @@ pub(crate) enum Waited {
 /// Waits for the end; when the time is up, kills it and all its descendants. Returns shortly after the limit
 /// whatever the guest does.
 pub(crate) async fn wait_or_kill(
-    line: &Line,
+    context: &CallContext,
     command: &Command,
     timeout: Option<Duration>,
 ) -> Waited {
@@ -41,8 +41,8 @@ pub(crate) async fn wait_or_kill(
     if let Ok(ended) = tokio::time::timeout(limit, command.wait()).await {
         return Waited::Ended(ended);
     }
-    if line.is_paused() {
-        return Waited::Failed(line.timed_out(limit, &Cause::Paused));
+    if context.is_paused() {
+        return Waited::Failed(context.timed_out(limit, &Cause::Paused));
     }
     let killed = async {
         // A failure means that it has just ended: the wait returns its result.
@@ -51,13 +51,13 @@ pub(crate) async fn wait_or_kill(
     };
     match tokio::time::timeout(KILL_GRACE, killed).await {
         Ok(ended) => Waited::Killed(ended),
-        Err(_) if line.is_paused() => Waited::Failed(line.timed_out(limit, &Cause::Paused)),
+        Err(_) if context.is_paused() => Waited::Failed(context.timed_out(limit, &Cause::Paused)),
         Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
             code: None,
             signal: None,
             duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
         }),
-        Err(_) => Waited::Failed(line.given_up(limit).await),
+        Err(_) => Waited::Failed(context.given_up(limit).await),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::error::LabError;
 use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::guest::context::CallContext;
 use crate::guest::describe::quoted;
-use crate::guest::line::Line;
 use crate::guest::stream::{ByteStream, Site};
 use crate::guest::surface::Surface;
 use crate::guest::tail;
@@ -69,7 +69,7 @@ pub struct File(Arc<Inner>);
 
 struct Inner {
     id: ResourceId,
-    line: Line,
+    context: CallContext,
     path: Vec<u8>,
     fd: Descriptor,
     /// When it was closed. It is open again where the VM was put back to before that.
@@ -78,16 +78,17 @@ struct Inner {
 }
 
 impl File {
-    pub(crate) fn open(line: &Line, scope: &Scope, path: &[u8], fd: Descriptor) -> Self {
+    pub(crate) fn open(context: &CallContext, scope: &Scope, path: &[u8], fd: Descriptor) -> Self {
         let id = ResourceId::next();
-        line.surface()
+        context
+            .surface()
             .vm()
             .0
             .open_files
             .fetch_add(1, Ordering::Relaxed);
         let file = Self(Arc::new(Inner {
             id,
-            line: line.clone(),
+            context: context.clone(),
             path: path.to_vec(),
             fd,
             closed: Mutex::default(),
@@ -96,7 +97,7 @@ impl File {
         file.0
             .place
             .take(scope, (CloseOrder::File, id), Arc::new(file.clone()));
-        line.surface().take_note_of_file(&file);
+        context.surface().take_note_of_file(&file);
         file
     }
 
@@ -107,7 +108,7 @@ impl File {
         let closed = closed.or_else(|| surface.is_gone().then(|| surface.vm().mark()));
         let copy = Self(Arc::new(Inner {
             id: self.id(),
-            line: self.0.line.on(surface),
+            context: self.0.context.rebind(surface),
             path: self.0.path.clone(),
             fd: self.0.fd,
             closed: Mutex::new(closed),
@@ -119,7 +120,7 @@ impl File {
 
     /// What it was opened through.
     pub fn surface(&self) -> &Surface {
-        self.0.line.surface()
+        self.0.context.surface()
     }
 
     /// Its number.
@@ -137,23 +138,25 @@ impl File {
         format!(
             "file {} of {}",
             quoted(&self.0.path),
-            self.0.line.surface().subject()
+            self.0.context.surface().subject()
         )
     }
 
     /// Its descriptor number in the guest; 0 once it is closed, or its process has ended.
     pub async fn fd(&self) -> i32 {
-        match self.line("fd()") {
-            Ok(line) if line.lane.call(CheckFd { fd: self.0.fd }).await.is_ok() => self.0.fd.number,
+        match self.context("fd()") {
+            Ok(context) if context.lane.call(CheckFd { fd: self.0.fd }).await.is_ok() => {
+                self.0.fd.number
+            }
             _ => 0,
         }
     }
 
     /// Its descriptor number, for a call of `of`; an error if it is not open, or is another VM's.
     pub async fn number_for(&self, call: &str, of: &Surface) -> Result<i32, LabError> {
-        let line = self.line(call)?;
+        let context = self.context(call)?;
         self.check_vm(call, of)?;
-        line.request(CheckFd { fd: self.0.fd }).await?;
+        context.request(CheckFd { fd: self.0.fd }).await?;
         Ok(self.0.fd.number)
     }
 
@@ -165,11 +168,11 @@ impl File {
         site: Site,
     ) -> Result<ByteStream, LabError> {
         let call = "fd_stream()";
-        let line = self.line(call)?;
+        let context = self.context(call)?;
         self.check_vm(call, of)?;
         let subject = format!("stream of {}", self.subject());
-        let source = line.lane.stream_fd(self.0.fd);
-        Ok(tail::open(line, scope, source, subject, site))
+        let source = context.lane.stream_fd(self.0.fd);
+        Ok(tail::open(context, scope, source, subject, site))
     }
 
     fn check_vm(&self, call: &str, of: &Surface) -> Result<(), LabError> {
@@ -188,13 +191,13 @@ impl File {
 
     /// Up to `n` bytes from where the offset is; fewer only at the end of what there is.
     pub async fn read(&self, n: usize) -> Result<Vec<u8>, LabError> {
-        let line = self.line("read()")?;
+        let context = self.context("read()")?;
         let mut content = Vec::new();
         while content.len() < n {
             let wanted = (n - content.len()).min(LONGEST_READ);
             let max = u32::try_from(wanted).unwrap_or(u32::MAX);
-            let piece = line.lane.read_fd(self.0.fd, max).await;
-            let piece = self.unless_closed(&line, piece).await?;
+            let piece = context.lane.read_fd(self.0.fd, max).await;
+            let piece = self.unless_closed(&context, piece).await?;
             content.extend_from_slice(&piece);
             // A short read is all there is for now: a pipe or terminal gives what it has.
             if piece.len() < wanted {
@@ -206,16 +209,16 @@ impl File {
 
     /// Everything from where the offset is to the end.
     pub async fn read_all(&self) -> Result<Vec<u8>, LabError> {
-        let line = self.line("read_all()")?;
-        let content = line.lane.read_fd_to_end(self.0.fd).await;
-        self.unless_closed(&line, content).await
+        let context = self.context("read_all()")?;
+        let content = context.lane.read_fd_to_end(self.0.fd).await;
+        self.unless_closed(&context, content).await
     }
 
     /// Writes all of it; the number of bytes.
     pub async fn write(&self, data: &[u8]) -> Result<u64, LabError> {
-        let line = self.line("write()")?;
-        let written = line.lane.write_fd(self.0.fd, data).await;
-        self.unless_closed(&line, written).await
+        let context = self.context("write()")?;
+        let written = context.lane.write_fd(self.0.fd, data).await;
+        self.unless_closed(&context, written).await
     }
 
     /// Moves the offset; the new one, from the file's start.
@@ -228,13 +231,13 @@ impl File {
         self.seek_as("tell()", 0, Whence::Current).await
     }
 
-    /// What stands after the offset and what is added later; of a pipe or terminal, what it gives.
+    /// Streams what follows the offset and what is appended later; a pipe or terminal to its end.
     pub async fn tail_stream(&self, scope: &Scope, site: Site) -> Result<ByteStream, LabError> {
-        let line = self.line("tail_stream()")?;
+        let context = self.context("tail_stream()")?;
         let subject = format!("stream of {}", self.subject());
-        line.request(CheckFd { fd: self.0.fd }).await?;
-        let source = line.lane.tail_fd(self.0.fd);
-        Ok(tail::open(line, scope, source, subject, site))
+        context.request(CheckFd { fd: self.0.fd }).await?;
+        let source = context.lane.tail_fd(self.0.fd);
+        Ok(tail::open(context, scope, source, subject, site))
     }
 
     /// Closes it. Closed already is fine, and so is a file that a reset or an exit took along.
@@ -243,21 +246,21 @@ impl File {
             return Ok(());
         }
         self.0
-            .line
+            .context
             .surface()
             .vm()
             .0
             .open_files
             .fetch_sub(1, Ordering::Relaxed);
         self.0.place.leave();
-        let line = self.0.line.about(self.subject(), "close()");
-        let Ok(line) = line.ready("the file") else {
+        let context = self.0.context.with_subject(self.subject(), "close()");
+        let Ok(context) = context.validate("the file") else {
             // The guest that had it is off, dead or has been reset.
             return Ok(());
         };
-        line.lane.cancel_calls_on(self.0.fd);
-        match line.lane.call(CloseFd { fd: self.0.fd }).await {
-            Err(error) if error.errno().is_some() => line.checked(Err(error)).await,
+        context.lane.cancel_calls_on(self.0.fd);
+        match context.lane.call(CloseFd { fd: self.0.fd }).await {
+            Err(error) if error.errno().is_some() => context.explain(Err(error)).await,
             // The process that had it is gone, and the descriptor with it.
             _ => Ok(()),
         }
@@ -276,34 +279,39 @@ impl File {
     }
 
     async fn seek_as(&self, call: &str, offset: i64, whence: Whence) -> Result<u64, LabError> {
-        let line = self.line(call)?;
+        let context = self.context(call)?;
         let fd = self.0.fd;
-        line.request(SeekFd { fd, offset, whence }).await
+        context.request(SeekFd { fd, offset, whence }).await
     }
 
     /// What a call came to that may have been ended by the file's being closed.
     async fn unless_closed<T>(
         &self,
-        line: &Line,
+        context: &CallContext,
         result: Result<T, CallError>,
     ) -> Result<T, LabError> {
         match result {
-            Err(_) if self.is_closed() => {
-                Err(LabError::gone(self.subject(), &line.call, "file is closed"))
-            }
-            result => line.checked(result).await,
+            Err(_) if self.is_closed() => Err(LabError::gone(
+                self.subject(),
+                &context.call,
+                "file is closed",
+            )),
+            result => context.explain(result).await,
         }
     }
 
-    fn line(&self, call: &str) -> Result<Line, LabError> {
+    fn context(&self, call: &str) -> Result<CallContext, LabError> {
         if self.is_closed() {
             return Err(LabError::gone(self.subject(), call, "file is closed"));
         }
-        self.0.line.about(self.subject(), call).ready("the file")
+        self.0
+            .context
+            .with_subject(self.subject(), call)
+            .validate("the file")
     }
 }
 
-/// The files of a VM, or of a worker, that somebody holds.
+/// The files of a VM or of a worker that have a handle.
 #[derive(Debug, Default)]
 pub(crate) struct Files(Mutex<Vec<Weak<Inner>>>);
 
@@ -325,7 +333,7 @@ impl Files {
     /// The VM was put back: those that are open again are in the care of their scopes again.
     pub(crate) fn come_back(&self) {
         for file in self.held() {
-            if !file.is_closed() && file.surface().vm().has(file.0.line.mark) {
+            if !file.is_closed() && file.surface().vm().has(file.0.context.mark) {
                 file.0.place.take_again(Arc::new(file.clone()));
             }
         }

@@ -1,13 +1,13 @@
-//! Commands that run while the test goes on.
+//! Commands that run in the background of a test.
 //!
-//! Their output is taken in from the first byte, whether anybody reads or not, and kept up to a
-//! limit, past which the middle is dropped and the result says so.
+//! Their output is captured from the first byte, whether it is read or not, and kept up to a limit. If
+//! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
 use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
+use crate::guest::context::CallContext;
 use crate::guest::ending::{Waited, end_all, wait_or_kill};
-use crate::guest::line::Line;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::guest::surface::Surface;
 use crate::lock::lock;
@@ -45,7 +45,7 @@ pub struct Process(Arc<Inner>);
 struct Inner {
     id: ResourceId,
     command_line: String,
-    line: Line,
+    context: CallContext,
     /// Another one once the VM was put back to a snapshot.
     command: Mutex<Arc<Command>>,
     pid: u32,
@@ -56,7 +56,7 @@ struct Inner {
 
 impl Process {
     pub(crate) fn start(
-        line: Line,
+        context: CallContext,
         scope: &Scope,
         spec: &CommandSpec,
         command: Command,
@@ -66,7 +66,7 @@ impl Process {
         let process = Self(Arc::new(Inner {
             id,
             command_line: spec.to_string(),
-            line,
+            context,
             command: Mutex::new(Arc::new(command)),
             pid,
             has_input: matches!(spec.stdin, StdinSource::Open),
@@ -86,20 +86,20 @@ impl Process {
         let copy = Self(Arc::new(Inner {
             id: self.id(),
             command_line: self.0.command_line.clone(),
-            line: self.0.line.on(surface),
+            context: self.0.context.rebind(surface),
             command: Mutex::new(self.command()),
             pid: self.pid(),
             has_input: self.0.has_input,
             timed_out: AtomicBool::new(self.0.timed_out.load(Ordering::Acquire)),
             place: Registration::default(),
         }));
-        copy.0.line.surface().take_note(&copy);
+        copy.0.context.surface().take_note(&copy);
         copy
     }
 
     /// What it was started through.
     pub(crate) fn surface(&self) -> &Surface {
-        self.0.line.surface()
+        self.0.context.surface()
     }
 
     /// Its number, which is its handle, too.
@@ -118,7 +118,7 @@ impl Process {
             "process {} ({}) of {}",
             self.pid(),
             self.0.command_line,
-            self.0.line.surface().subject()
+            self.0.context.surface().subject()
         )
     }
 
@@ -139,8 +139,8 @@ impl Process {
     /// killed then.
     pub async fn wait(&self, timeout: Option<Duration>) -> Result<RunResult, LabError> {
         let command = self.command();
-        let line = self.line("wait()");
-        let waited = wait_or_kill(&line, &command, timeout).await;
+        let context = self.context("wait()");
+        let waited = wait_or_kill(&context, &command, timeout).await;
         let exit = match waited {
             Waited::Ended(ended) => ended,
             Waited::Killed(ended) => {
@@ -153,8 +153,8 @@ impl Process {
         let exit = match exit {
             Ok(exit) => exit,
             Err(error) => {
-                let line = line.ready("the process")?;
-                line.checked(Err(error)).await?
+                let context = context.validate("the process")?;
+                context.explain(Err(error)).await?
             }
         };
         self.0.place.leave();
@@ -180,19 +180,19 @@ impl Process {
 
     /// Writes to its standard input; the number of bytes.
     pub async fn stdin_write(&self, data: &[u8]) -> Result<u64, LabError> {
-        let line = self.line("stdin_write()").ready("the process")?;
+        let context = self.context("stdin_write()").validate("the process")?;
         if !self.0.has_input {
-            return Err(line.invalid("its standard input was given with `stdin`"));
+            return Err(context.invalid("its standard input was given with `stdin`"));
         }
         let command = self.command();
         match command.input().write_all(data).await {
             Err(CallError::InputClosed) if command.has_ended() => {
-                return Err(line.invalid("the process has exited"));
+                return Err(context.invalid("the process has exited"));
             }
             Err(CallError::InputClosed) => {
-                return Err(line.invalid("its standard input is closed"));
+                return Err(context.invalid("its standard input is closed"));
             }
-            written => line.checked(written).await?,
+            written => context.explain(written).await?,
         }
         Ok(data.len() as u64)
     }
@@ -208,12 +208,12 @@ impl Process {
             OutputKind::Stdout => ("stdout", self.command().output_reader()),
             OutputKind::Stderr => ("stderr", self.command().error_reader()),
         };
-        let line = self.line(&format!("{name}_stream()"));
+        let context = self.context(&format!("{name}_stream()"));
         // What it had printed is there also when its VM is off.
-        let line = line.ready("the process").unwrap_or(line);
-        let open = Arc::clone(&line.surface().vm().0.open_streams);
+        let context = context.validate("the process").unwrap_or(context);
+        let open = Arc::clone(&context.surface().vm().0.open_streams);
         let subject = format!("{name} of {}", self.subject());
-        let source = Box::new(OutputSource { reader, line });
+        let source = Box::new(OutputSource { reader, context });
         let stream = ByteStream::open(
             scope,
             StreamParts {
@@ -237,16 +237,16 @@ impl Process {
     /// can.
     pub async fn close(&self) -> Result<(), LabError> {
         let command = self.command();
-        let line = self.line("close()");
+        let context = self.context("close()");
         let closed = if command.has_ended() {
             Ok(())
-        } else if line.is_paused() {
+        } else if context.is_paused() {
             command.abandon();
-            Err(line.invalid("the VM is paused; the process is killed once it is resumed"))
+            Err(context.invalid("the VM is paused; the process is killed once it is resumed"))
         } else if end_all(&[&*command]).await {
             Ok(())
         } else {
-            let ended = line.while_answering(command.pid(), command.wait()).await;
+            let ended = context.while_answering(command.pid(), command.wait()).await;
             command.abandon();
             ended.map(drop)
         };
@@ -255,21 +255,21 @@ impl Process {
     }
 
     async fn send(&self, call: String, signal: i32, group: bool) -> Result<(), LabError> {
-        let line = self.line(&call).ready("the process")?;
+        let context = self.context(&call).validate("the process")?;
         let sent = self.command().signal(signal, group).await;
-        line.checked(sent).await
+        context.explain(sent).await
     }
 
     fn command(&self) -> Arc<Command> {
         Arc::clone(&lock(&self.0.command))
     }
 
-    fn line(&self, call: &str) -> Line {
-        self.0.line.about(self.subject(), call)
+    fn context(&self, call: &str) -> CallContext {
+        self.0.context.with_subject(self.subject(), call)
     }
 }
 
-/// The processes of a VM, or of a worker, that somebody holds.
+/// The processes of a VM or of a worker that have a handle.
 #[derive(Debug, Default)]
 pub(crate) struct Processes(Mutex<Vec<Weak<Inner>>>);
 
@@ -288,8 +288,8 @@ impl Processes {
         held.push(Arc::downgrade(&process.0));
     }
 
-    /// Those that are there: in a scope's care until they were waited for or closed, and as long as
-    /// somebody has a handle.
+    /// Those that exist: owned by a scope until they are waited for or closed, and as long as there is a
+    /// handle.
     pub(crate) fn held(&self) -> Vec<Process> {
         let held = lock(&self.0);
         held.iter().filter_map(Weak::upgrade).map(Process).collect()
@@ -303,7 +303,7 @@ impl Processes {
             let command = Arc::clone(&lock(&process.command)).checkpoint()?;
             Some(ProcessMark {
                 id: process.id,
-                lane: process.line.lane.lane(),
+                lane: process.context.lane.lane(),
                 command,
             })
         });
@@ -311,7 +311,7 @@ impl Processes {
     }
 }
 
-/// A handle's process in a guest that was put back, before the VM goes on with that guest.
+/// A handle's process in a restored guest, before the VM runs that guest.
 pub(crate) struct TakenUp {
     process: Process,
     command: Arc<Command>,
@@ -372,7 +372,7 @@ impl fmt::Debug for Process {
 /// A command's captured output.
 struct OutputSource {
     reader: CaptureReader,
-    line: Line,
+    context: CallContext,
 }
 
 impl ByteSource for OutputSource {
@@ -381,11 +381,11 @@ impl ByteSource for OutputSource {
             match self.reader.next().await {
                 Ok(None) => Ok(None),
                 Ok(Some(Piece::Bytes(bytes))) => Ok(Some(bytes)),
-                Ok(Some(Piece::Dropped(count))) => Err(self.line.invalid(format!(
+                Ok(Some(Piece::Dropped(count))) => Err(self.context.invalid(format!(
                     "{count} bytes were dropped before this stream came to them; read faster, or \
                      raise `max_output`"
                 ))),
-                Err(error) => self.line.checked(Err(error)).await,
+                Err(error) => self.context.explain(Err(error)).await,
             }
         })
     }

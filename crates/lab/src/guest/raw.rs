@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::graph::scope::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
-use crate::guest::line::Line;
+use crate::guest::context::CallContext;
 use provium_guest::{Call, CallError};
 use provium_protocol::message::{ErrorKind, Reply, SyscallResult};
 use provium_protocol::op::{FromReply, Op, Request, Syscall};
@@ -22,7 +22,7 @@ const CANCEL_LIMIT: Duration = Duration::from_secs(4);
 pub struct PendingSyscall(Arc<Inner>);
 
 struct Inner {
-    line: Line,
+    context: CallContext,
     state: Mutex<State>,
     cancelled: watch::Sender<bool>,
     place: Registration,
@@ -34,19 +34,19 @@ enum State {
 }
 
 impl PendingSyscall {
-    pub(crate) async fn start(line: Line, scope: &Scope, syscall: Syscall) -> Self {
+    pub(crate) async fn start(context: CallContext, scope: &Scope, syscall: Syscall) -> Self {
         let op = Op::Syscall(Syscall {
             background: true,
             ..syscall
         });
-        let mut call = line.lane.channel().open(line.lane.lane(), &op);
-        // The thread exists once this event is here, or the raw process cannot start it now: whoever
-        // wakes it wakes somebody. A call that ends without an event has its outcome in store, and one
-        // of a process that is stopped or busy is in flight all the same.
+        let mut call = context.lane.channel().open(context.lane.lane(), &op);
+        // After this event the thread exists, so that a test can wake it, or the raw process cannot start
+        // it now. A call that ends without an event has its outcome already, and one of a process that
+        // is stopped or busy is in flight all the same.
         let _ = tokio::time::timeout(ENTER, call.event()).await;
         let (state, cancelled) = (Mutex::new(State::Open(call)), watch::Sender::new(false));
         let pending = Self(Arc::new(Inner {
-            line,
+            context,
             state,
             cancelled,
             place: Registration::default(),
@@ -65,7 +65,7 @@ impl PendingSyscall {
                 biased;
                 result = self.0.result() => result,
                 _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                    Err(self.0.line.invalid("it was cancelled"))
+                    Err(self.0.context.invalid("it was cancelled"))
                 }
             }
         };
@@ -90,7 +90,7 @@ struct InScope(Weak<Inner>);
 impl Close for InScope {
     fn subject(&self) -> String {
         let pending = self.0.upgrade();
-        pending.map_or_else(String::new, |pending| pending.line.subject.clone())
+        pending.map_or_else(String::new, |pending| pending.context.subject.clone())
     }
 
     fn close(&self) -> Closing<'_> {
@@ -112,7 +112,7 @@ impl Inner {
             return;
         }
         self.cancelled.send_replace(true);
-        // Whoever waits has let go of the lock, or does so now.
+        // A waiting caller has released the lock, or does so now.
         let mut state = self.state.lock().await;
         if let State::Open(call) = &mut *state {
             // Until it has ended in the guest, it could still take what is another's.
@@ -120,10 +120,10 @@ impl Inner {
             let ended = tokio::time::timeout(CANCEL_LIMIT, call.reply()).await;
             *state = State::Done(match ended {
                 Ok(Err(CallError::Remote(error))) if error.kind == ErrorKind::Cancelled => {
-                    Err(self.line.invalid("it was cancelled"))
+                    Err(self.context.invalid("it was cancelled"))
                 }
                 Ok(reply) => self.told(reply).await,
-                Err(_) => Err(self.line.invalid("it was cancelled")),
+                Err(_) => Err(self.context.invalid("it was cancelled")),
             });
         }
     }
@@ -137,12 +137,12 @@ impl Inner {
         }
         match &*state {
             State::Done(result) => result.clone(),
-            State::Open(_) => Err(self.line.invalid("it was cancelled")),
+            State::Open(_) => Err(self.context.invalid("it was cancelled")),
         }
     }
 
     async fn told(&self, reply: Result<Reply, CallError>) -> Result<SyscallResult, LabError> {
-        let reply = self.line.checked(reply).await?;
-        SyscallResult::from_reply(reply).ok_or_else(|| self.line.unexpected(Syscall::NAME))
+        let reply = self.context.explain(reply).await?;
+        SyscallResult::from_reply(reply).ok_or_else(|| self.context.unexpected(Syscall::NAME))
     }
 }

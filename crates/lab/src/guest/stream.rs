@@ -1,9 +1,9 @@
-//! Streams: bytes that arrive while a test goes on.
+//! Streams: bytes that arrive while a test runs.
 //!
-//! A [`ByteStream`] stands over a [`ByteSource`]: a command's captured output, a call in the guest,
+//! A [`ByteStream`] reads from a [`ByteSource`]: a command's captured output, a call in the guest,
 //! a console. It keeps what it has read and not yet handed out, so what follows a match is there for
-//! the next call. It reads its source only when asked: a stream that nobody reads holds back its
-//! own source and nothing else.
+//! the next call. It reads its source only when it is read itself: a stream that is not read
+//! delays its own source and nothing else.
 //!
 //! What a call keeps while it waits is bounded, since a guest can write without end: a call that returns
 //! what it passes over fails at a limit, and one that does not keeps the last of it only.
@@ -116,7 +116,7 @@ struct Inner {
 
 struct State {
     source: Option<Box<dyn ByteSource>>,
-    /// Why the source gave up. Whoever asks again is told again: it is no end.
+    /// Why the source failed. Each later read fails with it again, since it is not an end of the stream.
     failure: Option<LabError>,
     kept: Vec<u8>,
     /// The last bytes read, whatever became of them.
@@ -258,7 +258,7 @@ impl ByteStream {
                 }
             }
         };
-        // Closed is told by the next call, too.
+        // The next call reports that the stream is closed, too.
         let _ = self.bounded(Instant::now() + time, gathered).await;
     }
 
@@ -296,7 +296,7 @@ impl ByteStream {
                     state.kept.drain(..surplus);
                     search.dropped(surplus);
                 }
-                // What is there is taken at once; before more is waited for, the search is told.
+                // What is there is taken at once; the search sees it before more is waited for.
                 let filled = match self.fill(&mut state).now_or_never() {
                     None if quiet => self.fill(&mut state).await?,
                     None => {
@@ -427,7 +427,7 @@ impl ByteStream {
 pub(crate) struct WeakStream(Weak<Inner>);
 
 impl WeakStream {
-    /// The stream, if anybody or its scope still has it.
+    /// The stream, if a handle or its scope still exists.
     pub(crate) fn upgrade(&self) -> Option<ByteStream> {
         self.0.upgrade().map(ByteStream)
     }
@@ -451,7 +451,7 @@ impl Inner {
         }
         self.place.leave();
         lock(&self.open.0).remove(&self.id);
-        // Whoever was reading has been told and lets go of the lock at once.
+        // A reader has been notified and releases the lock at once.
         let mut state = self.state.lock().await;
         state.source = None;
         state.kept = Vec::new();

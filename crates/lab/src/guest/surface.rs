@@ -7,10 +7,10 @@
 use crate::error::LabError;
 use crate::graph::scope::Scope;
 use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
+use crate::guest::context::CallContext;
 use crate::guest::describe::{describe, quoted, with_path};
 use crate::guest::ending::{Waited, wait_or_kill};
 use crate::guest::file::{File, OpenMode};
-use crate::guest::line::Line;
 use crate::guest::process::Process;
 use crate::guest::raw::PendingSyscall;
 use crate::guest::stream::{ByteStream, Site};
@@ -79,12 +79,12 @@ impl Surface {
         spec: CommandSpec,
         timeout: Option<Duration>,
     ) -> Result<RunResult, LabError> {
-        let line = self.commands(format!("run({spec})"))?;
-        spec.check_size(&line)?;
-        let command = line.lane.command(exec_of(&spec, false), spec.max_output);
-        let (exit, timed_out) = match wait_or_kill(&line, &command, timeout).await {
-            Waited::Ended(ended) => (self.started(&line, &spec, ended).await?, false),
-            Waited::Killed(ended) => (self.started(&line, &spec, ended).await?, true),
+        let context = self.commands(format!("run({spec})"))?;
+        spec.check_size(&context)?;
+        let command = context.lane.command(exec_of(&spec, false), spec.max_output);
+        let (exit, timed_out) = match wait_or_kill(&context, &command, timeout).await {
+            Waited::Ended(ended) => (self.started(&context, &spec, ended).await?, false),
+            Waited::Killed(ended) => (self.started(&context, &spec, ended).await?, true),
             Waited::Unkilled(exit) => (exit, true),
             Waited::Failed(error) => return Err(error),
         };
@@ -92,24 +92,24 @@ impl Surface {
         Ok(result_of(spec.to_string(), exit, timed_out, stdout, stderr))
     }
 
-    /// Starts a command and goes on.
+    /// Starts a command, and returns when it has been started.
     pub async fn run_async(&self, scope: &Scope, spec: CommandSpec) -> Result<Process, LabError> {
-        let line = self.commands(format!("run_async({spec})"))?;
-        spec.check_size(&line)?;
-        let command = line.lane.command(exec_of(&spec, true), spec.max_output);
+        let context = self.commands(format!("run_async({spec})"))?;
+        spec.check_size(&context)?;
+        let command = context.lane.command(exec_of(&spec, true), spec.max_output);
         let started = command.started().await;
-        let pid = self.started(&line, &spec, started).await?;
-        Ok(Process::start(line, scope, &spec, command, pid))
+        let pid = self.started(&context, &spec, started).await?;
+        Ok(Process::start(context, scope, &spec, command, pid))
     }
 
     /// What starting a command came to, explained.
     async fn started<T>(
         &self,
-        line: &Line,
+        context: &CallContext,
         spec: &CommandSpec,
         result: Result<T, CallError>,
     ) -> Result<T, LabError> {
-        let started = line.checked_start(result).await;
+        let started = context.explain_start(result).await;
         started.map_err(|error| missing_shell(&spec.program, error))
     }
 
@@ -151,9 +151,9 @@ impl Surface {
 
     /// The file's content.
     pub async fn read_file(&self, path: &[u8]) -> Result<Vec<u8>, LabError> {
-        let line = self.commands(with_path("read_file", path))?;
-        let content = line.lane.read_file(path).await;
-        line.checked(content).await
+        let context = self.commands(with_path("read_file", path))?;
+        let content = context.lane.read_file(path).await;
+        context.explain(content).await
     }
 
     /// Creates the file, or replaces its content; the number of bytes written.
@@ -163,12 +163,12 @@ impl Surface {
         content: &[u8],
         mode: WriteMode,
     ) -> Result<u64, LabError> {
-        let line = self.commands(with_path("write_file", path))?;
-        let written = line
+        let context = self.commands(with_path("write_file", path))?;
+        let written = context
             .lane
             .write_file(path, content, mode.perm, mode.append)
             .await;
-        line.checked(written).await
+        context.explain(written).await
     }
 
     /// Copies a file of the host into the guest, with its permission bits unless `perm` is given.
@@ -178,38 +178,38 @@ impl Surface {
         guest: &[u8],
         perm: Option<u32>,
     ) -> Result<u64, LabError> {
-        let line = self.commands(format!("push_file(\"{host}\", {})", quoted(guest)))?;
+        let context = self.commands(format!("push_file(\"{host}\", {})", quoted(guest)))?;
         let opened = tokio::fs::File::open(host).await;
-        let mut file = opened.map_err(|error| line.host_file(host, &error))?;
+        let mut file = opened.map_err(|error| context.host_file(host, &error))?;
         let metadata = file
             .metadata()
             .await
-            .map_err(|error| line.host_file(host, &error))?;
+            .map_err(|error| context.host_file(host, &error))?;
         if metadata.is_dir() {
             let folder = std::io::Error::from(std::io::ErrorKind::IsADirectory);
-            return Err(line.host_file(host, &folder));
+            return Err(context.host_file(host, &folder));
         }
         let perm = perm
             .unwrap_or(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777);
-        let written = line
+        let written = context
             .lane
             .write_file_from(guest, &mut file, Some(perm), false)
             .await;
-        line.checked(written).await
+        context.explain(written).await
     }
 
     /// Copies a file of the guest to the host; the number of bytes.
     pub async fn pull_file(&self, guest: &[u8], host: &Utf8Path) -> Result<u64, LabError> {
-        let line = self.commands(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
+        let context = self.commands(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
         // Before the host's file loses its content.
         let path = guest.to_vec();
-        if line.request(op::Stat { path }).await?.entry_type == EntryType::Dir {
-            return Err(line.invalid(format!("{} is a folder of the guest", quoted(guest))));
+        if context.request(op::Stat { path }).await?.entry_type == EntryType::Dir {
+            return Err(context.invalid(format!("{} is a folder of the guest", quoted(guest))));
         }
         let created = tokio::fs::File::create(host).await;
-        let mut file = created.map_err(|error| line.host_file(host, &error))?;
-        let read = line.lane.read_file_to(guest, &mut file).await;
-        line.checked(read).await
+        let mut file = created.map_err(|error| context.host_file(host, &error))?;
+        let read = context.lane.read_file_to(guest, &mut file).await;
+        context.explain(read).await
     }
 
     /// Makes a request by path, or any other that answers at once.
@@ -218,9 +218,9 @@ impl Surface {
     /// What the guest answers, named after the call of a test that makes the request.
     pub async fn call<R: Request + Into<Op>>(&self, request: R) -> Result<R::Reply, LabError> {
         let op = request.into();
-        let line = self.commands(describe(&op))?;
-        let reply = line.lane.call_op::<R>(&op).await;
-        line.checked(reply).await
+        let context = self.commands(describe(&op))?;
+        let reply = context.lane.call_op::<R>(&op).await;
+        context.explain(reply).await
     }
 
     /// Opens a file.
@@ -230,15 +230,15 @@ impl Surface {
         path: &[u8],
         mode: OpenMode,
     ) -> Result<File, LabError> {
-        let line = self.raw(with_path("open_file", path))?;
-        let flags = mode.flags().map_err(|why| line.invalid(why))?;
+        let context = self.raw(with_path("open_file", path))?;
+        let flags = mode.flags().map_err(|why| context.invalid(why))?;
         let open = op::Open {
             path: path.to_vec(),
             flags,
             perm: mode.perm(),
         };
-        let fd = line.request(open).await?;
-        Ok(File::open(&line.made_now()?, scope, path, fd))
+        let fd = context.request(open).await?;
+        Ok(File::open(&context.made_now()?, scope, path, fd))
     }
 
     /// A file's bytes as they are added to it.
@@ -249,10 +249,10 @@ impl Surface {
         start: TailStart,
         site: Site,
     ) -> Result<ByteStream, LabError> {
-        let line = self.commands(with_path("tail_file", path))?;
+        let context = self.commands(with_path("tail_file", path))?;
         let subject = format!("tail of {} of {}", quoted(path), self.subject());
-        let source = line.lane.tail_file(path, start);
-        Ok(tail::open(line, scope, source, subject, site))
+        let source = context.lane.tail_file(path, start);
+        Ok(tail::open(context, scope, source, subject, site))
     }
 
     /// What a descriptor of the raw process gives up.
@@ -262,23 +262,23 @@ impl Surface {
         fd: i32,
         site: Site,
     ) -> Result<ByteStream, LabError> {
-        let line = self.raw(format!("fd_stream({fd})"))?;
+        let context = self.raw(format!("fd_stream({fd})"))?;
         let subject = format!("stream of fd {fd} of {}", self.subject());
-        let source = line.lane.stream_fd(fd);
-        Ok(tail::open(line, scope, source, subject, site))
+        let source = context.lane.stream_fd(fd);
+        Ok(tail::open(context, scope, source, subject, site))
     }
 
     /// A raw syscall; the next one waits for it. Messages show it as the author's `call`.
     pub async fn syscall(&self, call: String, syscall: Syscall) -> Result<SyscallResult, LabError> {
-        let line = self.raw(call)?;
-        let made = line
+        let context = self.raw(call)?;
+        let made = context
             .lane
             .syscall(Syscall {
                 background: false,
                 ..syscall
             })
             .await;
-        line.checked(made).await
+        context.explain(made).await
     }
 
     /// A raw syscall on a thread of its own; it ends with the scope at the latest. Messages show it as the author's `call`.
@@ -288,8 +288,8 @@ impl Surface {
         call: String,
         syscall: Syscall,
     ) -> Result<PendingSyscall, LabError> {
-        let line = self.raw(call)?;
-        Ok(PendingSyscall::start(line, scope, syscall).await)
+        let context = self.raw(call)?;
+        Ok(PendingSyscall::start(context, scope, syscall).await)
     }
 
     /// Memory of the process that makes the raw syscalls; the inner error is the guest's errno.
@@ -298,9 +298,9 @@ impl Surface {
         address: u64,
         len: u64,
     ) -> Result<Result<Vec<u8>, i32>, LabError> {
-        let line = self.raw(format!("read_mem({address:#x}, {len})"))?;
-        let read = line.lane.call(op::ReadMemory { address, len }).await;
-        or_errno(read, &line).await
+        let context = self.raw(format!("read_mem({address:#x}, {len})"))?;
+        let read = context.lane.call(op::ReadMemory { address, len }).await;
+        or_errno(read, &context).await
     }
 
     /// Puts bytes into that memory; the inner error is the guest's errno.
@@ -309,10 +309,10 @@ impl Surface {
         address: u64,
         data: Vec<u8>,
     ) -> Result<Result<(), i32>, LabError> {
-        let line = self.raw(format!("write_mem({address:#x}, {} bytes)", data.len()))?;
+        let context = self.raw(format!("write_mem({address:#x}, {} bytes)", data.len()))?;
         let data = ByteBuf::from(data);
-        let written = line.lane.call(op::WriteMemory { address, data }).await;
-        or_errno(written, &line).await
+        let written = context.lane.call(op::WriteMemory { address, data }).await;
+        or_errno(written, &context).await
     }
 
     /// Its lane.
@@ -320,26 +320,26 @@ impl Surface {
         self.worker.as_ref().map_or(Lane::VM, |worker| worker.lane)
     }
 
-    pub(crate) fn commands(&self, call: String) -> Result<Line, LabError> {
-        self.line(call, self.lane())
+    pub(crate) fn commands(&self, call: String) -> Result<CallContext, LabError> {
+        self.context(call, self.lane())
     }
 
     /// The agent itself.
-    pub(crate) fn agent(&self, call: String) -> Result<Line, LabError> {
-        self.line(call, Lane::AGENT)
+    pub(crate) fn agent(&self, call: String) -> Result<CallContext, LabError> {
+        self.context(call, Lane::AGENT)
     }
 
-    pub(crate) fn raw(&self, call: String) -> Result<Line, LabError> {
-        self.line(call, self.lane())
+    pub(crate) fn raw(&self, call: String) -> Result<CallContext, LabError> {
+        self.context(call, self.lane())
     }
 
-    fn line(&self, call: String, lane: Lane) -> Result<Line, LabError> {
+    fn context(&self, call: String, lane: Lane) -> Result<CallContext, LabError> {
         if let Some(worker) = &self.worker {
             worker.check(&self.vm, &self.subject(), &call)?;
         }
         let session = self.vm.session(&call)?;
         let of_worker = self.worker.as_ref().map(|worker| worker.mark);
-        let line = Line {
+        let context = CallContext {
             surface: self.clone(),
             subject: self.subject(),
             lane: session.lane(lane),
@@ -348,17 +348,18 @@ impl Surface {
             machine: session.running.number,
             call,
         };
-        line.ready("the worker")
+        context.check_epoch("the worker")?;
+        Ok(context)
     }
 }
 
 /// The guest's errno as a value, all else as an error.
 async fn or_errno<T>(
     result: Result<T, CallError>,
-    line: &Line,
+    context: &CallContext,
 ) -> Result<Result<T, i32>, LabError> {
     match result {
         Err(error) if error.errno().is_some() => Ok(Err(error.errno().unwrap_or_default())),
-        result => line.checked(result).await.map(Ok),
+        result => context.explain(result).await.map(Ok),
     }
 }

@@ -1,7 +1,7 @@
 //! Streams that a call in the guest feeds: tails of files, descriptors.
 
 use crate::graph::scope::Scope;
-use crate::guest::line::Line;
+use crate::guest::context::CallContext;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use provium_guest::GuestStream;
 use provium_protocol::ErrorKind;
@@ -9,15 +9,15 @@ use std::sync::Arc;
 
 /// Puts a stream over what the guest gives.
 pub(crate) fn open(
-    line: Line,
+    context: CallContext,
     scope: &Scope,
     guest: GuestStream,
     subject: String,
     site: Site,
 ) -> ByteStream {
-    let open = Arc::clone(&line.surface().vm().0.open_streams);
-    let surface = line.surface().clone();
-    let source = Box::new(FromGuest { guest, line });
+    let open = Arc::clone(&context.surface().vm().0.open_streams);
+    let surface = context.surface().clone();
+    let source = Box::new(FromGuest { guest, context });
     let stream = ByteStream::open(
         scope,
         StreamParts {
@@ -37,7 +37,7 @@ pub(crate) fn open(
 /// Bytes of a call in the guest; dropping it ends the call there.
 struct FromGuest {
     guest: GuestStream,
-    line: Line,
+    context: CallContext,
 }
 
 impl ByteSource for FromGuest {
@@ -46,7 +46,7 @@ impl ByteSource for FromGuest {
             match self.guest.next().await {
                 // The file that it reads was closed.
                 Err(error) if error.kind() == Some(ErrorKind::Cancelled) => Ok(None),
-                bytes => self.line.checked(bytes).await,
+                bytes => self.context.explain(bytes).await,
             }
         })
     }

@@ -4,7 +4,7 @@
 //! answer of the guest, which has a short grace period; after that the call returns and names the cause.
 
 use crate::error::LabError;
-use crate::guest::line::Line;
+use crate::guest::context::CallContext;
 use crate::vm::{Vm, VmState};
 use provium_protocol::Lane;
 use std::fmt;
@@ -107,7 +107,7 @@ fn process_state(stat: &[u8]) -> Option<char> {
     stat.get(name_end + 2).map(|state| char::from(*state))
 }
 
-impl Line {
+impl CallContext {
     /// Whether the harness has stopped the guest's processors.
     pub(crate) fn is_paused(&self) -> bool {
         self.surface().vm().state() == VmState::Paused
@@ -154,7 +154,7 @@ impl Line {
         Err(self.timed_out(whole_seconds, &cause))
     }
 
-    /// Why a call on this line does not complete.
+    /// Why a call on this context does not complete.
     async fn cause(&self, process: Option<u32>) -> Cause {
         if self.is_paused() {
             return Cause::Paused;

@@ -135,15 +135,15 @@ impl WorkerSeat {
 impl Vm {
     /// Starts a worker, as a copy of the process that makes the VM's raw syscalls.
     pub async fn spawn_worker(&self, scope: &Scope, spec: WorkerSpec) -> Result<Worker, LabError> {
-        let line = self.surface().agent("spawn_worker()".to_owned())?;
-        let spawned = line.lane.channel().spawn_worker(spec).await;
-        let SpawnedWorker { lane, pid } = line.checked_start(spawned).await?;
+        let context = self.surface().agent("spawn_worker()".to_owned())?;
+        let spawned = context.lane.channel().spawn_worker(spec).await;
+        let SpawnedWorker { lane, pid } = context.explain_start(spawned).await?;
         let id = ResourceId::next();
         let seat = Arc::new(WorkerSeat {
             id,
             lane,
             pid,
-            mark: line.made_now()?.mark,
+            mark: context.made_now()?.mark,
             gone: Mutex::new(None),
             children: Processes::default(),
             files: Files::default(),
@@ -209,17 +209,17 @@ impl Worker {
     /// Signals every command that it has in flight from `run_async`; how many. A worker whose process
     /// has ended has none.
     pub async fn kill(&self, signal: i32) -> Result<u64, LabError> {
-        let line = self.0.surface.commands(format!("kill({signal})"))?;
-        if !line.lane.may_have_background_commands() {
+        let context = self.0.surface.commands(format!("kill({signal})"))?;
+        if !context.lane.may_have_background_commands() {
             return Ok(0);
         }
-        let signalled = line.lane.call(SignalAll {
+        let signalled = context.lane.call(SignalAll {
             signal,
             everything: false,
         });
-        match line.while_answering(None, signalled).await? {
+        match context.while_answering(None, signalled).await? {
             Err(error) if has_ended(&error).is_some() => Ok(0),
-            count => line.checked(count).await,
+            count => context.explain(count).await,
         }
     }
 
@@ -229,17 +229,17 @@ impl Worker {
     pub async fn join(&self) -> Result<i32, LabError> {
         let call = "join()";
         self.0.seat.check(&self.0.vm, &self.subject(), call)?;
-        let line = self.0.surface.commands(call.to_owned())?;
+        let context = self.0.surface.commands(call.to_owned())?;
         let mut worst = 0;
         for child in self.0.seat.children.held() {
             match child.wait(None).await {
                 Ok(result) => worst = worst.max(result.status.shell_code()),
-                // Told by the agent, below.
+                // Reported by the agent, below.
                 Err(LabError::ExecutorDied { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        let runs = line.lane.commands_in_flight();
+        let runs = context.lane.commands_in_flight();
         for exit in join_all(runs.iter().map(|run| run.wait())).await {
             let code = exit.ok().and_then(|exit| {
                 let signalled = exit.signal.map(|signal| 128 + signal);
@@ -250,14 +250,14 @@ impl Worker {
         // The agent keeps its own books: of those that were closed, and of what it still has. Nothing is
         // in flight any more, so only a process that is stopped does not answer.
         let joined = tokio::select! {
-            joined = line.lane.call(Join) => joined.map(|joined| joined.exit_code),
+            joined = context.lane.call(Join) => joined.map(|joined| joined.exit_code),
             () = self.stopped() => Ok(0),
         };
         let code = match joined {
             Ok(code) => code,
             Err(error) => match has_ended(&error) {
                 Some(code) => code,
-                None => line.checked(Err(error)).await?,
+                None => context.explain(Err(error)).await?,
             },
         };
         worst = worst.max(code);
@@ -282,8 +282,8 @@ impl Worker {
     /// When the guest does not carry that out in time. The worker is gone all the same, and the guest
     /// ends it as soon as it can.
     pub async fn close(&self) -> Result<(), LabError> {
-        if let Ok(line) = self.0.surface.commands("close()".to_owned()) {
-            let commands = line.lane.commands_in_flight();
+        if let Ok(context) = self.0.surface.commands("close()".to_owned()) {
+            let commands = context.lane.commands_in_flight();
             let commands: Vec<_> = commands.iter().collect();
             // Those that are left are ended with the worker's process.
             let _ = end_all(&commands).await;
@@ -319,15 +319,15 @@ impl Worker {
             let why = "the VM is paused; the worker is ended once it is resumed";
             return Err(LabError::gone(self.subject(), "close()", why));
         }
-        let line = vm.surface().agent("close()".to_owned())?;
-        let line = line.about(self.subject(), "close()");
-        // It goes on when it is not waited for any more.
+        let context = vm.surface().agent("close()".to_owned())?;
+        let context = context.with_subject(self.subject(), "close()");
+        // It continues when it is not awaited any more.
         let retired = vm
             .environment()
             .runtime()
             .spawn(async move { channel.lane(Lane::VM).call(RetireWorker { lane }).await });
-        match line.while_answering(None, retired).await? {
-            Ok(retired) => line.checked(retired).await,
+        match context.while_answering(None, retired).await? {
+            Ok(retired) => context.explain(retired).await,
             Err(error) => Err(LabError::host(self.subject(), "close()", error)),
         }
     }
@@ -357,7 +357,7 @@ fn has_ended(error: &CallError) -> Option<i32> {
     Some(signalled.or_else(|| number_after("status ")).unwrap_or(0))
 }
 
-/// The workers of a VM that somebody holds.
+/// The workers of a VM that have a handle.
 #[derive(Debug, Default)]
 pub(crate) struct Workers(Mutex<Vec<Weak<Inner>>>);
 
@@ -433,7 +433,7 @@ mod tests {
         );
         assert_eq!(code(ErrorKind::LaneDied, "exited with status 3"), Some(3));
         assert_eq!(
-            code(ErrorKind::LaneDied, "ended in a way that nobody saw"),
+            code(ErrorKind::LaneDied, "ended in an unknown way"),
             Some(0)
         );
         assert_eq!(code(ErrorKind::Invalid, "exited with status 3"), None);

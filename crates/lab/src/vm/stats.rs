@@ -49,7 +49,7 @@ impl Vm {
 }
 
 async fn guest_stats(vm: &Vm, call: &str) -> Result<GuestStats, LabError> {
-    let line = vm.surface().agent(call.to_owned())?;
-    let stats = line.lane.channel().call(Stats).await;
-    line.checked(stats).await
+    let context = vm.surface().agent(call.to_owned())?;
+    let stats = context.lane.channel().call(Stats).await;
+    context.explain(stats).await
 }

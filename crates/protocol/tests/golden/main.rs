@@ -1,5 +1,5 @@
-//! The exact bytes of every message. Whoever changes one raises
-//! [`PROTOCOL_VERSION`](provium_protocol::PROTOCOL_VERSION) with it.
+//! The exact bytes of every message. A change to one requires a new
+//! [`PROTOCOL_VERSION`](provium_protocol::PROTOCOL_VERSION).
 
 mod messages;
 mod ops;

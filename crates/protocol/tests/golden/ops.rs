@@ -63,11 +63,11 @@ fn to_the_agent_itself_and_about_workers() {
     every_agent_op_is_here(&AgentOp::PowerOff);
     golden! {
         Op::SpawnWorker(WorkerSpec {
-            user: Some("nobody".to_owned()),
+            user: Some("daemon".to_owned()),
             cwd: Some(b"/tmp".to_vec().into()),
             env: vec![(b"A".to_vec().into(), b"1".to_vec().into())],
             namespaces: vec!["net".to_owned()],
-        }) => b"\x81\xabSpawnWorker\x94\xa6nobody\xc4\x04/tmp\x91\x92\xc4\x01A\xc4\x011\x91\xa3net",
+        }) => b"\x81\xabSpawnWorker\x94\xa6daemon\xc4\x04/tmp\x91\x92\xc4\x01A\xc4\x011\x91\xa3net",
         Op::SpawnWorker(WorkerSpec::default()) => b"\x81\xabSpawnWorker\x94\xc0\xc0\x90\x90",
         Op::RetireWorker { lane: Lane::FIRST_WORKER } => b"\x81\xacRetireWorker\x91\x10",
         Op::Batch { ops: vec![Op::ClockGet, Op::Join] } =>

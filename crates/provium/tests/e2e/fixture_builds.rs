@@ -106,7 +106,7 @@ fn of_two_runs_one_builds_and_the_other_waits() {
     });
     let second = project.run(&["-v", "tests/use.test.lua"]).passes();
     first.wait().passes();
-    second.prints("waits for use.test.lua, which builds it");
+    second.prints("waiting for use.test.lua, which builds it");
     assert!(!has_built(&second), "both have built");
     assert!(second.has_event(|event| matches!(event, Event::FixtureCacheHit { .. })));
 }

@@ -91,8 +91,8 @@ fn check_names(path: &str, code: &str) -> Vec<Finding> {
     findings
 }
 
-/// The account, as tests name it.
-const ACCOUNT: [&str; 2] = ["\"nobody\"", "'nobody'"];
+/// The account, as tests and `/etc/passwd` name it.
+const ACCOUNT: [&str; 3] = ["\"nobody\"", "'nobody'", "nobody:x:65534:65534:nobody:"];
 
 fn check(path: &str, prose: &str, idioms: &'static [Idiom]) -> Vec<Finding> {
     let prose = ACCOUNT.iter().fold(prose.to_owned(), |prose, account| {
@@ -320,6 +320,8 @@ mod tests {
     fn the_account_of_that_name_is_a_quotation() {
         let text = "vm:run('id', {user = \"nobody\"}, 'nobody')\nf('nobody knows')\n";
         assert_eq!(in_tree("a.lua", text), ["2: “nobody”"]);
+        let text = "f(\"nobody:x:65534:65534:nobody:/:/bin/false\");\n";
+        assert_eq!(in_tree("a.rs", text), [""; 0]);
     }
 
     #[test]

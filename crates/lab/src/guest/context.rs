@@ -1,4 +1,4 @@
-//! A lane of a guest to talk to, and what it takes to tell what went wrong there.
+//! Where a call goes, and how its errors are described.
 
 use crate::error::LabError;
 use crate::guest::surface::Surface;
@@ -8,33 +8,33 @@ use provium_guest::{CallError, ChannelError, LaneHandle};
 use provium_protocol::message::{ErrorKind, WireError};
 use provium_protocol::op::{Op, Request};
 
-/// A lane, and the call that is made on it.
+/// Where a call goes, with the names that its errors use.
 #[derive(Clone)]
-pub(crate) struct Line {
+pub(crate) struct CallContext {
     pub(crate) surface: Surface,
-    /// What messages are about: the surface, or something of it.
+    /// The subject of messages: the VM or worker, or an object of it.
     pub(crate) subject: String,
     pub(crate) lane: LaneHandle,
-    /// When what it is for was made.
+    /// When the subject was made.
     pub(crate) mark: HandleEpoch,
     /// When the call began.
     pub(crate) begun: HandleEpoch,
-    /// Which machine it leads to.
+    /// The machine that the lane is of.
     pub(crate) machine: MachineNumber,
     pub(crate) call: String,
 }
 
-impl Line {
+impl CallContext {
     /// Makes a request of the lane, and explains what went wrong.
     pub(crate) async fn request<R: Request + Into<Op>>(
         &self,
         request: R,
     ) -> Result<R::Reply, LabError> {
         let reply = self.lane.call(request).await;
-        self.checked(reply).await
+        self.explain(reply).await
     }
 
-    pub(crate) async fn checked<T>(&self, result: Result<T, CallError>) -> Result<T, LabError> {
+    pub(crate) async fn explain<T>(&self, result: Result<T, CallError>) -> Result<T, LabError> {
         match result {
             Ok(value) => Ok(value),
             Err(CallError::Remote(error)) => Err(self.remote(error)),
@@ -48,18 +48,19 @@ impl Line {
             }
             Err(error) => {
                 let ended = error.channel().is_some();
-                let told = LabError::host(self.subject.clone(), &self.call, error);
+                let error = LabError::host(self.subject.clone(), &self.call, error);
                 if !ended {
-                    return Err(told);
+                    return Err(error);
                 }
-                // The channel may close before it is known why: the VM's end tells more.
-                Err(self.surface.vm().explain(&self.call, told).await)
+                // The channel may close before the cause is known: the VM's end explains more.
+                Err(self.surface.vm().explain(&self.call, error).await)
             }
         }
     }
 
-    /// As [`Line::checked`], for what is started with a folder and a user: either may be what is missing.
-    pub(crate) async fn checked_start<T>(
+    /// As [`CallContext::explain`], of a command or worker: its working directory or user may be what is
+    /// missing.
+    pub(crate) async fn explain_start<T>(
         &self,
         result: Result<T, CallError>,
     ) -> Result<T, LabError> {
@@ -69,7 +70,7 @@ impl Line {
             }
             _ => None,
         };
-        let mut checked = self.checked(result).await;
+        let mut checked = self.explain(result).await;
         if let (Err(LabError::Guest { detail, .. }), Some(tried)) = (&mut checked, tried) {
             *detail = tried;
         }
@@ -121,8 +122,8 @@ impl Line {
         &self.surface
     }
 
-    /// The same lane, for another call on something else.
-    pub(crate) fn about(&self, subject: String, call: impl Into<String>) -> Self {
+    /// The same lane, for another call on another subject.
+    pub(crate) fn with_subject(&self, subject: String, call: impl Into<String>) -> Self {
         Self {
             subject,
             call: call.into(),
@@ -130,8 +131,8 @@ impl Line {
         }
     }
 
-    /// The same line in a copy of the VM.
-    pub(crate) fn on(&self, surface: Surface) -> Self {
+    /// The same context in a clone of the VM.
+    pub(crate) fn rebind(&self, surface: Surface) -> Self {
         let machine = surface.vm().machine_number();
         Self {
             surface,
@@ -140,15 +141,11 @@ impl Line {
         }
     }
 
-    /// The same line to the machine that runs now; an error unless the VM is booted and `what` is
-    /// there, which a reset or a restore may have taken away.
-    pub(crate) fn ready(&self, what: &str) -> Result<Self, LabError> {
-        let vm = self.surface.vm();
-        let session = vm.session(&self.call)?;
-        if let Some(how) = vm.void(self.mark) {
-            let why = format!("{what} is gone: the VM was {how}");
-            return Err(LabError::gone(self.subject.clone(), &self.call, why));
-        }
+    /// The same context on the machine that runs now; an error unless the VM is booted and `what` is there,
+    /// which a reset or a restore may have taken away.
+    pub(crate) fn validate(&self, what: &str) -> Result<Self, LabError> {
+        let session = self.surface.vm().session(&self.call)?;
+        self.check_epoch(what)?;
         Ok(Self {
             lane: session.lane(self.lane.lane()),
             machine: session.running.number,
@@ -156,8 +153,19 @@ impl Line {
         })
     }
 
-    /// The same line for what the guest has just said it made. Its mark is of now and not of when it was
-    /// asked: in a snapshot that was taken meanwhile it may not be, and does not count.
+    /// Whether `what` is there still, which a reset or a restore may have taken away.
+    pub(crate) fn check_epoch(&self, what: &str) -> Result<(), LabError> {
+        match self.surface.vm().void(self.mark) {
+            None => Ok(()),
+            Some(how) => {
+                let why = format!("{what} is gone: the VM was {how}");
+                Err(LabError::gone(self.subject.clone(), &self.call, why))
+            }
+        }
+    }
+
+    /// The same context for what the guest has just made. Its mark is of now and not of when the request was
+    /// made: a snapshot that was taken meanwhile may not contain it.
     pub(crate) fn made_now(&self) -> Result<Self, LabError> {
         let mark = self.surface.vm().mark();
         if !mark.is_same_epoch(self.begun) {
@@ -170,7 +178,7 @@ impl Line {
         })
     }
 
-    /// Whether the VM runs on another machine than it did when this line was made.
+    /// Whether the VM runs on another machine than it did when the context was made.
     fn is_restored(&self) -> bool {
         let now = self.surface.vm().machine_number();
         now.is_some_and(|now| now != self.machine)
