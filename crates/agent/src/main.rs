@@ -10,7 +10,7 @@
 //! | `provium-agent --serve-fd N` | the agent on a socket that it inherited, without touching the machine (for tests) |
 //!
 //! Processes: the *router* owns the line to the host. The *executor*, its child, starts what a test
-//! wants and has the pipes of it. A *raw process* for the VM and for each worker makes raw calls, and is
+//! wants and owns its pipes. A *raw process* for the VM and for each worker makes raw calls, and is
 //! what files and commands take their state from; see [`raw_process`].
 
 #![cfg_attr(not(test), no_main)]
@@ -20,10 +20,12 @@ mod executor;
 mod failure;
 mod init;
 mod modprobe;
+mod module_socket;
 mod ops;
 mod raw_process;
 mod roots;
 mod router;
 mod start;
+mod stderr;
 mod sys;
 mod transport;

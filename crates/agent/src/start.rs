@@ -7,7 +7,8 @@
 
 use crate::executor::Root;
 use crate::init::power::PowerButton;
-use crate::router::{Asks, Duties, Router};
+use crate::router::{ModuleServer, Router, RouterConfig};
+use crate::stderr;
 use crate::sys::signal::{self, SignalStream};
 use crate::sys::{Errno, detached, process};
 use crate::transport::Transport;
@@ -38,7 +39,7 @@ pub(crate) extern "C" fn main(count: c_int, arguments: *const *mut c_char) -> c_
         Role::FirstProcess => init::start(argv0),
         Role::Joiner => init::join(argv0),
         Role::Misused => {
-            modprobe::complain(USAGE);
+            stderr::print(USAGE);
             2
         }
     }
@@ -83,23 +84,23 @@ impl Role {
 
 /// Serves on an inherited socket, leaving the machine alone.
 fn serve(number: c_int) -> c_int {
-    let duties = || -> Result<(Transport, Duties), Errno> {
+    let config = || -> Result<(Transport, RouterConfig), Errno> {
         signal::default_dispositions();
         signal::block_only(&[libc::SIGCHLD]);
         roots::install_usual()?;
-        let duties = Duties {
+        let config = RouterConfig {
             is_init: false,
             signals: SignalStream::of(&[libc::SIGCHLD])?,
             power: PowerButton::default(),
-            asks: Asks::default(),
-            complaints: Vec::new(),
+            modules: ModuleServer::default(),
+            warnings: Vec::new(),
         };
-        Ok((Transport::socket(number)?, duties))
+        Ok((Transport::socket(number)?, config))
     };
-    match duties() {
-        Ok((transport, duties)) => Router::new(transport, duties, Root::now()).run(),
+    match config() {
+        Ok((transport, config)) => Router::new(transport, config, Root::now()).run(),
         Err(errno) => {
-            modprobe::complain(&format!("cannot serve on descriptor {number}: {errno}"));
+            stderr::print(&format!("cannot serve on descriptor {number}: {errno}"));
             2
         }
     }

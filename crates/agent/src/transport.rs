@@ -47,7 +47,7 @@ pub(crate) struct Transport {
 }
 
 /// What a read found.
-pub(crate) enum Heard {
+pub(crate) enum Received {
     Bytes(usize),
     Nothing,
     /// The host is not there (any more).
@@ -132,14 +132,14 @@ impl Transport {
         })
     }
 
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> Heard {
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> Received {
         match fd::read(self.fd.as_raw_fd(), buffer) {
             // A serial line without bytes may read as empty, too.
-            Ok(0) if self.kind == Kind::Line => Heard::Nothing,
-            Ok(0) => Heard::Gone,
-            Ok(got) => Heard::Bytes(got),
-            Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
-            Err(_) => Heard::Gone,
+            Ok(0) if self.kind == Kind::Line => Received::Nothing,
+            Ok(0) => Received::Gone,
+            Ok(got) => Received::Bytes(got),
+            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+            Err(_) => Received::Gone,
         }
     }
 

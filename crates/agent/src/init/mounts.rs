@@ -102,20 +102,20 @@ const LINKS: [(&str, &str); 4] = [
 
 /// Mounts what programs expect and nobody has mounted yet; says what failed.
 pub(super) fn mount_usual() -> Vec<String> {
-    let mut complaints = Vec::new();
+    let mut warnings = Vec::new();
     for usual in &USUAL {
         if is_mount_point(usual.target) {
             continue;
         }
         match mount(usual) {
             Ok(()) | Err(Errno(libc::EBUSY)) => {}
-            Err(errno) => complaints.push(format!("mounting {}: {errno}", usual.target)),
+            Err(errno) => warnings.push(format!("mounting {}: {errno}", usual.target)),
         }
     }
     for (name, target) in LINKS {
         let _ = file::symlink(target.as_bytes(), name.as_bytes());
     }
-    complaints
+    warnings
 }
 
 fn mount(usual: &Usual) -> Sys<()> {

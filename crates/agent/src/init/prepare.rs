@@ -3,9 +3,9 @@
 use super::power::PowerButton;
 use super::{chain, copy, modules, mounts};
 use crate::executor::Root;
-use crate::modprobe;
 use crate::roots;
-use crate::router::{Duties, Router};
+use crate::router::{ModuleServer, Router, RouterConfig};
+use crate::stderr;
 use crate::sys::process::{self, Forked};
 use crate::sys::signal::{self, SignalStream};
 use crate::sys::{Errno, boot, detached, fd, file};
@@ -24,21 +24,21 @@ const AS_INIT: [i32; 5] = [
 /// Runs as process 1. `argv0` is where the kernel put the first argument.
 pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
     signal::default_dispositions();
-    let mut complaints = Vec::new();
+    let mut warnings = Vec::new();
     if let Err(errno) = mounts::mount_own() {
-        complaints.push(format!("opening /proc, /dev and /sys: {errno}"));
+        warnings.push(format!("opening /proc, /dev and /sys: {errno}"));
     }
-    let duties = match read_plan() {
-        Ok(Some(plan)) => follow(&plan, argv0, complaints),
-        Ok(None) => as_own_init(&complaints),
+    let config = match read_plan() {
+        Ok(Some(plan)) => follow(&plan, argv0, warnings),
+        Ok(None) => as_own_init(&warnings),
         Err(why) => {
-            complaints.push(why);
-            as_init(&BootPlan::default(), complaints, true)
+            warnings.push(why);
+            as_init(&BootPlan::default(), warnings, true)
         }
     };
-    let served = duties.and_then(|(root, duties)| Ok((Transport::find()?, duties, root)));
+    let served = config.and_then(|(root, config)| Ok((Transport::find()?, config, root)));
     match served {
-        Ok((transport, duties, root)) => Router::new(transport, duties, root).run(),
+        Ok((transport, config, root)) => Router::new(transport, config, root).run(),
         Err(errno) => {
             roots::log(&format!(
                 "{}; an image that starts the agent needs a profile with inject_agent = false",
@@ -61,14 +61,14 @@ pub(crate) fn join(argv0: *mut libc::c_char) -> i32 {
         .and_then(|()| detached::allow_usual_files())
         .and_then(|()| mounts::open_own())
         .and_then(|()| Transport::find());
-    let (transport, duties) = match joined {
+    let (transport, config) = match joined {
         Ok(transport) => match as_companion(argv0, Vec::new()) {
-            Ok(duties) => (transport, duties),
+            Ok(config) => (transport, config),
             Err(errno) => return refuse(errno),
         },
         Err(errno) => return refuse(errno),
     };
-    Router::new(transport, duties, Root::now()).run()
+    Router::new(transport, config, Root::now()).run()
 }
 
 /// Why there is no line to the host.
@@ -82,7 +82,7 @@ fn reason(errno: Errno) -> String {
 fn refuse(errno: Errno) -> i32 {
     let why = reason(errno);
     roots::log(&why);
-    modprobe::complain(&format!("provium-agent: {why}"));
+    stderr::print(&format!("provium-agent: {why}"));
     1
 }
 
@@ -106,14 +106,14 @@ fn read_plan() -> Result<Option<BootPlan>, String> {
 fn follow(
     plan: &BootPlan,
     argv0: *mut libc::c_char,
-    mut complaints: Vec<String>,
-) -> Result<(Root, Duties), Errno> {
-    complaints.extend(modules::load_all(&plan.modules));
+    mut warnings: Vec<String>,
+) -> Result<(Root, RouterConfig), Errno> {
+    warnings.extend(modules::load_all(&plan.modules));
     let_warnings_through();
     // Before an init can change it.
     let root = Root::now();
     let Some(init) = chain::find(plan) else {
-        return as_init(plan, complaints, true);
+        return as_init(plan, warnings, true);
     };
     leave_copy();
     let (reading, writing) = fd::pipe()?;
@@ -121,8 +121,8 @@ fn follow(
         Ok(Forked::Child) => drop(writing),
         Ok(Forked::Parent(_)) | Err(_) => chain::become_init(&init, writing),
     }
-    complaints.extend(chain::await_init(&reading));
-    Ok((root, as_companion(argv0, complaints)?))
+    warnings.extend(chain::await_init(&reading));
+    Ok((root, as_companion(argv0, warnings)?))
 }
 
 /// Leaves the agent where tests look for it. That it cannot is no reason to fail a boot.
@@ -133,17 +133,17 @@ fn leave_copy() {
 }
 
 /// The init of an image that brings the agent: what cannot be set up is how that guest is.
-fn as_own_init(complaints: &[String]) -> Result<(Root, Duties), Errno> {
-    let (root, mut duties) = as_init(&BootPlan::default(), Vec::new(), false)?;
-    for complaint in complaints.iter().chain(&duties.complaints) {
-        roots::log(complaint);
+fn as_own_init(warnings: &[String]) -> Result<(Root, RouterConfig), Errno> {
+    let (root, mut config) = as_init(&BootPlan::default(), Vec::new(), false)?;
+    for warning in warnings.iter().chain(&config.warnings) {
+        roots::log(warning);
     }
-    duties.complaints.clear();
-    Ok((root, duties))
+    config.warnings.clear();
+    Ok((root, config))
 }
 
 /// Beside an init of the image's own: as little in its way as possible.
-fn as_companion(argv0: *mut libc::c_char, complaints: Vec<String>) -> Result<Duties, Errno> {
+fn as_companion(argv0: *mut libc::c_char, warnings: Vec<String>) -> Result<RouterConfig, Errno> {
     // Init systems spare processes named so when they end everything before a change of root.
     boot::rename_process(argv0, b"@provium");
     process::name_thread(c"provium-agent");
@@ -154,27 +154,27 @@ fn as_companion(argv0: *mut libc::c_char, complaints: Vec<String>) -> Result<Dut
     quiet_standard_descriptors();
     protect_from_oom_killer();
     signal::block_only(&[libc::SIGCHLD]);
-    Ok(Duties {
+    Ok(RouterConfig {
         is_init: false,
         signals: SignalStream::of(&[libc::SIGCHLD])?,
         power: PowerButton::default(),
-        asks: crate::router::Asks::default(),
-        complaints,
+        modules: ModuleServer::default(),
+        warnings,
     })
 }
 
 /// In place of an init.
 fn as_init(
     plan: &BootPlan,
-    mut complaints: Vec<String>,
+    mut warnings: Vec<String>,
     is_injected: bool,
-) -> Result<(Root, Duties), Errno> {
+) -> Result<(Root, RouterConfig), Errno> {
     process::name_thread(c"provium-agent");
     let root = Root::now();
-    complaints.extend(mounts::mount_usual());
+    warnings.extend(mounts::mount_usual());
     let mut note = |what: &str, result: Result<(), Errno>| {
         if let Err(errno) = result {
-            complaints.push(format!("{what}: {errno}"));
+            warnings.push(format!("{what}: {errno}"));
         }
     };
     if !plan.hostname.is_empty() {
@@ -182,11 +182,11 @@ fn as_init(
     }
     note("bringing the loopback interface up", boot::loopback_up());
     boot::catch_ctrl_alt_del();
-    let mut asks = crate::router::Asks::default();
+    let mut module_server = ModuleServer::default();
     if plan.modules_on_demand {
         note("standing in for modprobe", modules::stand_in_for_modprobe());
-        match crate::router::Asks::listen() {
-            Ok(listening) => asks = listening,
+        match ModuleServer::listen() {
+            Ok(listening) => module_server = listening,
             Err(errno) => note("listening for modprobe", Err(errno)),
         }
     }
@@ -198,14 +198,14 @@ fn as_init(
     quiet_standard_descriptors();
     protect_from_oom_killer();
     signal::block_only(&AS_INIT);
-    let duties = Duties {
+    let config = RouterConfig {
         is_init: true,
         signals: SignalStream::of(&AS_INIT)?,
         power: PowerButton::find(),
-        asks,
-        complaints,
+        modules: module_server,
+        warnings,
     };
-    Ok((root, duties))
+    Ok((root, config))
 }
 
 /// `quiet` keeps a boot fast by keeping it silent (console level 4: errors and worse). From here on

@@ -2,23 +2,19 @@
 
 use super::arguments::Arguments;
 use crate::init::modules;
-use crate::router::ask_for_module;
+use crate::module_socket;
+use crate::stderr;
 use crate::sys::{Errno, boot, fd, file};
 use provium_protocol::HostReply;
 use provium_protocol::message::ModuleFile;
 use std::ffi::CString;
-
-/// Writes a line to standard error.
-pub(crate) fn complain(line: &str) {
-    let _ = fd::write_all(2, format!("{line}\n").as_bytes());
-}
 
 /// Does what the arguments say; gives the exit code.
 pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
     let arguments = match Arguments::parse(words) {
         Ok(arguments) => arguments,
         Err(why) => {
-            complain(&format!("modprobe: {why}"));
+            stderr::print(&format!("modprobe: {why}"));
             return 1;
         }
     };
@@ -32,12 +28,12 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
         };
         match done {
             Ok(()) => continue,
-            Err(Failure::Unknown) if arguments.quiet => {}
-            Err(Failure::Unknown) => complain(&format!(
+            Err(ModprobeError::Unknown) if arguments.quiet => {}
+            Err(ModprobeError::Unknown) => stderr::print(&format!(
                 "modprobe: FATAL: Module {name} not found in directory /lib/modules/{}",
                 boot::kernel_release()
             )),
-            Err(Failure::Other(line)) => complain(&format!("modprobe: {line}")),
+            Err(ModprobeError::Other(line)) => stderr::print(&format!("modprobe: {line}")),
         }
         exit_code = 1;
     }
@@ -45,7 +41,7 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
 }
 
 /// Why a module was not inserted or removed.
-enum Failure {
+enum ModprobeError {
     /// Nobody knows the name.
     Unknown,
     /// For the user to read.
@@ -53,17 +49,17 @@ enum Failure {
 }
 
 /// All but the last are what the last, the one that was asked for, needs.
-fn ask(name: &str) -> Result<Vec<ModuleFile>, Failure> {
-    match ask_for_module(name) {
-        Some(HostReply::Modules(modules)) if modules.is_empty() => Err(Failure::Unknown),
+fn ask(name: &str) -> Result<Vec<ModuleFile>, ModprobeError> {
+    match module_socket::request(name) {
+        Some(HostReply::Modules(modules)) if modules.is_empty() => Err(ModprobeError::Unknown),
         Some(HostReply::Modules(modules)) => Ok(modules),
-        None => Err(Failure::Other(format!(
+        None => Err(ModprobeError::Other(format!(
             "FATAL: Module {name} is not available: the host does not answer"
         ))),
     }
 }
 
-fn insert(name: &str, arguments: &Arguments) -> Result<(), Failure> {
+fn insert(name: &str, arguments: &Arguments) -> Result<(), ModprobeError> {
     if state_of(name) != State::Absent && !arguments.first_time {
         return Ok(());
     }
@@ -90,7 +86,7 @@ fn insert(name: &str, arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(module: &ModuleFile, parameters: String, must_be_new: bool) -> Result<(), Failure> {
+fn load(module: &ModuleFile, parameters: String, must_be_new: bool) -> Result<(), ModprobeError> {
     let loaded = CString::new(parameters)
         .map_err(|_| Errno::INVAL)
         .and_then(|parameters| boot::load_module(&module.object, &parameters));
@@ -103,14 +99,14 @@ fn load(module: &ModuleFile, parameters: String, must_be_new: bool) -> Result<()
         }
         Err(errno) => errno.text(),
     };
-    Err(Failure::Other(format!(
+    Err(ModprobeError::Other(format!(
         "ERROR: could not insert '{}': {reason}",
         module.name
     )))
 }
 
-fn remove(name: &str, arguments: &Arguments) -> Result<(), Failure> {
-    let built_in = || Failure::Other(format!("FATAL: Module {name} is builtin."));
+fn remove(name: &str, arguments: &Arguments) -> Result<(), ModprobeError> {
+    let built_in = || ModprobeError::Other(format!("FATAL: Module {name} is builtin."));
     if state_of(name) == State::BuiltIn {
         return Err(built_in());
     }
@@ -120,14 +116,14 @@ fn remove(name: &str, arguments: &Arguments) -> Result<(), Failure> {
         object,
     }) = modules.pop()
     else {
-        return Err(Failure::Unknown);
+        return Err(ModprobeError::Unknown);
     };
     if object.is_empty() {
         return Err(built_in());
     }
     if state_of(&wanted) == State::Absent {
         return if arguments.first_time {
-            Err(Failure::Other(format!(
+            Err(ModprobeError::Other(format!(
                 "FATAL: Module {wanted} is not in kernel."
             )))
         } else {
@@ -139,7 +135,7 @@ fn remove(name: &str, arguments: &Arguments) -> Result<(), Failure> {
         return Ok(());
     }
     unload(&wanted).map_err(|errno| {
-        Failure::Other(match errno {
+        ModprobeError::Other(match errno {
             Errno(libc::EWOULDBLOCK | libc::EBUSY) => format!("FATAL: Module {wanted} is in use."),
             errno => format!("ERROR: could not remove '{wanted}': {}", errno.text()),
         })

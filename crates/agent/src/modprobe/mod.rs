@@ -11,4 +11,4 @@
 mod arguments;
 mod command;
 
-pub(crate) use command::{complain, run};
+pub(crate) use command::run;

@@ -4,19 +4,28 @@
 //!   host ══ frames ══ router ══ packets ══ executor
 //! ```
 //!
-//! One thread, one poll; nothing it does waits. Calls to lane 0 it carries out itself ([`tasks`]), the
-//! others it passes on. When the executor ends, open calls are answered and another one is started. It
-//! runs nothing that a test wants, so nothing a test does can hurt it.
+//! One thread, one poll; it never waits anywhere else. It carries out the calls to lane 0 itself and passes
+//! the others on. When the executor ends, its open calls are answered and another one is started. The
+//! router runs nothing that a test wants, so nothing that a test does can hurt it.
+//!
+//! | part | owns |
+//! |---|---|
+//! | [`host_link`] | the byte stream to the host: decoding, output, announcement, session |
+//! | [`executors`] | the executor, its open calls, and former ones that have still to end |
+//! | [`tasks`] | requests to lane 0 |
+//! | [`quiescence`] | how far the way to a save, or back, has come |
+//! | [`module_server`] | programs of the guest that need a kernel module from the host |
+//! | [`dispatch`] | all of them: polls, passes on what has come, and applies the [`effect`]s |
 
-mod asks;
-mod commands;
-mod link;
+mod dispatch;
+mod effect;
+mod executor;
+mod executors;
+mod host_link;
+mod module_server;
 mod outgoing;
-mod quiet;
-mod reaper;
-mod serve;
-mod session;
+mod quiescence;
 mod tasks;
 
-pub(crate) use asks::{Asks, ask_for_module};
-pub(crate) use serve::{Duties, Router};
+pub(crate) use dispatch::{Router, RouterConfig};
+pub(crate) use module_server::ModuleServer;

@@ -2,15 +2,15 @@
 
 use crate::transport::Transport;
 
-/// While so much waits, no lane is read from: a guest must not fill the agent's memory.
-const ENOUGH: usize = 256 * 1024;
+/// While so much waits, the executor is not read from: a guest must not fill the memory of the agent.
+const MAX_WAITING: usize = 256 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
-    /// Up to here it may be written; `None`: all of it.
-    sealed: Option<usize>,
+    /// Up to here it may be written; `None`: all.
+    held: Option<usize>,
 }
 
 impl Outgoing {
@@ -18,32 +18,32 @@ impl Outgoing {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Whether nothing waits that may be written.
+    /// Whether nothing that may be written waits.
     pub(super) fn is_empty(&self) -> bool {
         self.written == self.limit()
     }
 
     /// Holds back what is pushed from now on.
-    pub(super) fn seal(&mut self) {
-        self.sealed = Some(self.bytes.len());
+    pub(super) fn hold(&mut self) {
+        self.held = Some(self.bytes.len());
     }
 
-    pub(super) fn unseal(&mut self) {
-        self.sealed = None;
+    pub(super) fn release(&mut self) {
+        self.held = None;
     }
 
     fn limit(&self) -> usize {
-        self.sealed.unwrap_or(self.bytes.len())
+        self.held.unwrap_or(self.bytes.len())
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.bytes.len() - self.written < ENOUGH
+        self.bytes.len() - self.written < MAX_WAITING
     }
 
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.written = 0;
-        self.sealed = None;
+        self.held = None;
     }
 
     /// Writes as much as the line takes.
@@ -54,11 +54,11 @@ impl Outgoing {
                 put => self.written += put,
             }
         }
-        if self.written == self.bytes.len() && self.sealed.is_none() {
+        if self.written == self.bytes.len() && self.held.is_none() {
             self.clear();
-        } else if self.written > ENOUGH {
+        } else if self.written > MAX_WAITING {
             self.bytes.drain(..self.written);
-            self.sealed = self.sealed.map(|sealed| sealed - self.written);
+            self.held = self.held.map(|held| held - self.written);
             self.written = 0;
         }
     }

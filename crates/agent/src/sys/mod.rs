@@ -9,6 +9,7 @@ pub(crate) mod clock;
 pub(crate) mod detached;
 pub(crate) mod errno;
 mod errno_text;
+pub(crate) mod exclusive;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod futex;

@@ -283,21 +283,6 @@ impl Identity {
     }
 }
 
-/// Has this thread run before all that is not of a real-time class, or as any other again. Where the
-/// kernel does not allow it, it runs when its turn comes. What it forks is not affected.
-pub(crate) fn run_first(first: bool) {
-    let (class, priority) = if first {
-        (libc::SCHED_FIFO, 1)
-    } else {
-        (libc::SCHED_OTHER, 0)
-    };
-    // SAFETY: all zeros is a valid parameter, of a plain number or, in some libraries, several.
-    let mut parameter: libc::sched_param = unsafe { mem::zeroed() };
-    parameter.sched_priority = priority;
-    // SAFETY: the parameter outlives the call, which only reads it.
-    unsafe { libc::sched_setscheduler(0, class | libc::SCHED_RESET_ON_FORK, &raw const parameter) };
-}
-
 /// Makes the files of this process in `/proc` its own again: a change of identity gives them to root.
 pub(crate) fn own_proc_files() {
     // SAFETY: no pointers. It cannot fail with these arguments.

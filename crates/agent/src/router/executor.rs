@@ -1,47 +1,60 @@
-//! The router's view of the executor: its socket, its open calls, its exit.
+//! The router's end of an executor: its socket, its open calls, its commands.
+//!
+//! An executor ends its commands when it is asked to exit. One that a test kills cannot. So the router notes
+//! the process of each open call when it starts, and kills its group if the executor ends first. A process
+//! counts only if it is a child of the executor and leads its group.
 
 use crate::executor::{self, Numbers, Root};
+use crate::roots;
 use crate::sys::packet::{self, Waiting};
 use crate::sys::process::{self, Forked};
-use crate::sys::{Errno, Sys};
+use crate::sys::{Errno, Sys, file, signal};
 use provium_protocol::frame::HEADER_LEN;
-use provium_protocol::{CallId, Frame, FrameKind, Lane};
+use provium_protocol::{CallId, Event, Frame, FrameKind, Lane, codec};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// How long an executor may take to end after a request to do so.
-pub(super) const GRACE: Duration = Duration::from_secs(5);
+pub(super) const EXIT_GRACE: Duration = Duration::from_secs(5);
 /// Bytes that may be queued for an executor that does not read. Credit keeps the queue far below this.
-const BACKLOG: usize = 256 * 1024 * 1024;
+const MAX_QUEUED: usize = 256 * 1024 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct OpenCall {
     pub(super) cancelled: bool,
-    /// The command's, once it runs.
-    pub(super) process: Option<i32>,
+    /// The process of its command, once that runs.
+    process: Option<i32>,
 }
 
-/// The executor.
+impl OpenCall {
+    /// Kills the process group of its command, after the end of the executor.
+    pub(super) fn kill_process(&self) {
+        if let Some(pid) = self.process {
+            let _ = signal::send(pid, libc::SIGKILL, true);
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Executor {
     pub(super) pid: i32,
     socket: OwnedFd,
-    waiting: VecDeque<Vec<u8>>,
-    waiting_bytes: usize,
+    queue: VecDeque<Vec<u8>>,
+    queued_bytes: usize,
     pub(super) calls: BTreeMap<(Lane, CallId), OpenCall>,
 }
 
 impl Executor {
-    /// Forks it off the router.
+    /// Forks it from the router.
     pub(super) fn fork(root: Root, numbers: Numbers) -> Sys<Self> {
         let (ours, theirs) = packet::pair()?;
         match process::fork(0)? {
             Forked::Parent(pid) => Ok(Self {
                 pid,
                 socket: ours,
-                waiting: VecDeque::new(),
-                waiting_bytes: 0,
+                queue: VecDeque::new(),
+                queued_bytes: 0,
                 calls: BTreeMap::new(),
             }),
             Forked::Child => executor::run(theirs, root, numbers),
@@ -56,32 +69,32 @@ impl Executor {
     /// killed.
     pub(super) fn send(&mut self, frame: &Frame) {
         let header = frame.header(frame.payload.len());
-        if self.waiting.is_empty() {
+        if self.queue.is_empty() {
             match packet::send(self.fd(), [&header, &frame.payload], Waiting::Returns) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
-                // Gone, if it failed: its end will be noticed.
+                // If this failed, the executor has ended, which is noticed elsewhere.
                 _ => return,
             }
         }
-        self.waiting_bytes += HEADER_LEN + frame.payload.len();
-        self.waiting.push_back(frame.to_bytes());
-        if self.waiting_bytes > BACKLOG {
-            let _ = crate::sys::signal::send(self.pid, libc::SIGKILL, false);
+        self.queued_bytes += HEADER_LEN + frame.payload.len();
+        self.queue.push_back(frame.to_bytes());
+        if self.queued_bytes > MAX_QUEUED {
+            let _ = signal::send(self.pid, libc::SIGKILL, false);
         }
     }
 
-    pub(super) fn has_backlog(&self) -> bool {
-        !self.waiting.is_empty()
+    pub(super) fn has_queued(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Sends the queued frames.
     pub(super) fn flush(&mut self) {
-        while let Some(bytes) = self.waiting.front() {
+        while let Some(bytes) = self.queue.front() {
             match packet::send(self.fd(), [bytes, &[]], Waiting::Returns) {
                 Err(Errno::AGAIN | Errno::INTR) => return,
                 _ => {
-                    self.waiting_bytes -= bytes.len();
-                    self.waiting.pop_front();
+                    self.queued_bytes -= bytes.len();
+                    self.queue.pop_front();
                 }
             }
         }
@@ -92,6 +105,19 @@ impl Executor {
         match packet::receive(self.fd(), buffer, Waiting::Returns) {
             Ok(len) if len > 0 => Some(&buffer[..len]),
             _ => None,
+        }
+    }
+
+    /// Notes the process that an event of an open call reports.
+    pub(super) fn note_process(&mut self, call: (Lane, CallId), event: &[u8]) {
+        let Ok(Event::Started { pid }) = codec::decode::<Event>(event) else {
+            return;
+        };
+        let pid = pid.cast_signed();
+        if let Some(call) = self.calls.get_mut(&call)
+            && parent_and_group(pid) == Some((self.pid, pid))
+        {
+            call.process = Some(pid);
         }
     }
 
@@ -106,16 +132,26 @@ impl Executor {
     }
 }
 
-/// The content of a packet's header, if an executor may send it.
-pub(super) struct Upward {
+/// The fourth and fifth field of `/proc/PID/stat`, behind a name that may hold anything.
+fn parent_and_group(pid: i32) -> Option<(i32, i32)> {
+    let stat = file::read_at(roots::PROC, &format!("{pid}/stat")).ok()?;
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
+    let mut fields = rest.split_ascii_whitespace().skip(1);
+    let mut number = || fields.next()?.parse().ok();
+    Some((number()?, number()?))
+}
+
+/// The header of a packet of the executor's.
+pub(super) struct PacketHeader {
     pub(super) kind: FrameKind,
     pub(super) more: bool,
     pub(super) lane: Lane,
     pub(super) call: CallId,
 }
 
-/// Reads a packet's header.
-pub(super) fn inspect(packet: &[u8]) -> Option<Upward> {
+/// Reads the header of a packet; `None` if an executor may not send that.
+pub(super) fn read_header(packet: &[u8]) -> Option<PacketHeader> {
     let header = packet.first_chunk::<HEADER_LEN>()?;
     let word = |at: usize| {
         u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
@@ -129,11 +165,11 @@ pub(super) fn inspect(packet: &[u8]) -> Option<Upward> {
     ]
     .into_iter()
     .find(|kind| *kind as u8 == header[4])?;
-    let sound = word(0) as usize == packet.len() - HEADER_LEN
+    let is_valid = word(0) as usize == packet.len() - HEADER_LEN
         && header[5] & !provium_protocol::frame::FLAG_MORE == 0
         && header[6] < 3
         && header[7] == 0;
-    sound.then(|| Upward {
+    is_valid.then(|| PacketHeader {
         kind,
         more: header[5] != 0,
         lane: Lane(word(8)),
