@@ -349,6 +349,10 @@ mod tests {
     }
 
     #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test needs a process that it may stop"
+    )]
     fn a_stopped_process_is_seen() {
         assert!(!is_stopped(std::process::id()));
         let mut child = std::process::Command::new("sleep")
