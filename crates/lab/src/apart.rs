@@ -1,6 +1,6 @@
-//! Work on the run's runtime that ends with whoever waits for it.
+//! Work on the run's runtime that is cancelled with its caller.
 //!
-//! The I/O of machines belongs there, and not to the caller's runtime, which may stand still for as
+//! The I/O of machines belongs there, and not to the caller's runtime, which may be blocked for as
 //! long as a test computes.
 
 use provium_pool::Caller;
@@ -22,7 +22,7 @@ pub(crate) async fn apart<T: Send + 'static>(
     .await
 }
 
-/// A task that ends with whoever waits for it.
+/// A task that is aborted when this is dropped.
 struct AbortOnDrop<T>(JoinHandle<T>);
 
 impl<T> Future for AbortOnDrop<T> {

@@ -34,13 +34,13 @@ pub struct Environment {
     sink: Sink,
     seed: u64,
     next_cid: AtomicU32,
-    /// Machines that stand ready.
+    /// Machines that are restored and paused, for later boots and restores.
     pub(crate) warm_pool: WarmPool,
     /// The machines of each file that runs.
     machines: Mutex<BTreeMap<String, Vec<Weak<Running>>>>,
     /// Files that were given up.
     abandoned: Mutex<BTreeSet<String>>,
-    /// Work that is finished behind the tests' backs.
+    /// Work in the background.
     chores: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
 }
@@ -64,7 +64,7 @@ pub struct Host {
     pub patience: f64,
 }
 
-/// A profile, and its image once somebody needed it.
+/// A profile, and its image once it has been needed.
 struct PreparedProfile {
     profile: Arc<Profile>,
     image: OnceCell<Arc<GuestImage>>,
@@ -152,15 +152,15 @@ impl Environment {
         self.host.as_ref()
     }
 
-    /// `limit`, stretched for guests that run slower than hardware would.
-    pub fn patient(&self, limit: Duration) -> Duration {
+    /// `limit` times the timeout multiplier, for guests that run slower than on hardware.
+    pub fn scale_timeout(&self, limit: Duration) -> Duration {
         self.host
             .as_ref()
             .map_or(limit, |host| limit.mul_f64(host.patience.max(1.0)))
     }
 
-    /// What an error adds to a limit as the user set it, where it is stretched.
-    pub(crate) fn stretched(&self) -> String {
+    /// What an error adds to a limit as the user set it, where the timeout multiplier changes it.
+    pub(crate) fn timeout_note(&self) -> String {
         match &self.host {
             Some(host) if host.patience > 1.0 => {
                 format!(", times {:.1} since guests run slower here", host.patience)
@@ -169,8 +169,8 @@ impl Environment {
         }
     }
 
-    /// Has `work` done in the background, where nobody waits for it but [`Environment::settle`].
-    pub(crate) fn chore(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// Does `work` in the background; only [`Environment::drain`] waits for it.
+    pub(crate) fn spawn_background(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut chores = lock(&self.chores);
         while chores.try_join_next().is_some() {}
         chores.spawn_on(work, &self.runtime);
@@ -183,10 +183,10 @@ impl Environment {
             return;
         }
         let environment = Arc::clone(self);
-        self.chore(async move {
+        self.spawn_background(async move {
             // There is a host, since something was restored on it.
             if let Some(host) = environment.host() {
-                let limit = environment.patient(WARM_UP_LIMIT);
+                let limit = environment.scale_timeout(WARM_UP_LIMIT);
                 let pool = &environment.warm_pool;
                 pool.prewarm(&request, &host.qemu, limit).await;
             }
@@ -224,7 +224,7 @@ impl Environment {
 
     /// Waits for what is still done in the background (templates are put into the cache), and ends
     /// the warm VMs. For the end of a run.
-    pub async fn settle(&self) {
+    pub async fn drain(&self) {
         self.warm_pool.close();
         let chores = std::mem::take(&mut *lock(&self.chores));
         chores.join_all().await;
@@ -248,7 +248,7 @@ impl Environment {
         self.next_cid.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What the profile's guests boot from; made by whoever asks first.
+    /// What the profile's guests boot from. The first call prepares it.
     pub async fn image(&self, profile: &str) -> Result<Arc<GuestImage>, EnvironmentError> {
         let host = self.host.as_ref().ok_or(EnvironmentError::NoMachines)?;
         let prepared = self.prepared(profile)?;
@@ -305,7 +305,7 @@ impl fmt::Debug for Environment {
 /// Why there is nothing to boot.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
-    /// Made so: nothing boots here.
+    /// The environment was made without a host.
     #[error("no machine can boot in this environment")]
     NoMachines,
     /// No such profile.

@@ -45,7 +45,7 @@ pub async fn host_shell(command: &[u8]) -> Result<HostOutput, LabError> {
     })
 }
 
-/// A shell command on the host that runs while the script goes on. Dropping it kills it with all that
+/// A shell command on the host that runs beside the script. Dropping it kills it with all that
 /// it has started.
 pub use provium_process::{Child as HostChild, Exit as HostExit};
 

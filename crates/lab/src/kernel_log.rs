@@ -8,8 +8,8 @@
 //! The console is read and not `/dev/kmsg`: it needs no call to the guest, so it costs nothing, works
 //! for one that is dead, paused or without rights, and changes nothing in what a test observes. The
 //! agent lets warnings through to it (`kernel.printk`), also where `quiet` kept the boot silent, and
-//! kernels are started with `printk.time=1`, so that their lines can be told from those of programs.
-//! A kernel that is told otherwise reports nothing here; and who may write to `/dev/kmsg` can
+//! kernels are started with `printk.time=1`, so that their lines differ from those of programs.
+//! A kernel with another setting reports nothing here; and who may write to `/dev/kmsg` can
 //! report anything.
 //!
 //! Bytes in, reports out. Which of them fail a test, and whose test that is, is decided elsewhere.
@@ -39,7 +39,7 @@ pub struct Report {
 /// How bad a report is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportKind {
-    /// `WARN()` and the like: somebody should look at it.
+    /// `WARN()` and the like: a defect that the kernel survived.
     Warning,
     /// Nothing that a sound kernel ever says.
     Fault,
@@ -57,7 +57,7 @@ impl Console {
         self.log().settle();
     }
 
-    /// The kernel's reports from position `from` on, and where to go on the next time. A last line
+    /// The kernel's reports from position `from` on, and where the next call starts. A last line
     /// that has no end yet is left for then, unless `to_the_end` says that nothing more will come.
     pub fn reports(&self, from: u64, to_the_end: bool) -> Result<(Vec<Report>, u64), LabError> {
         // A log that was put back is shorter than it was.
@@ -220,7 +220,7 @@ fn is_oops(message: &[u8]) -> bool {
         .any(|at| message.get(at + 3).is_some_and(u8::is_ascii_digit))
 }
 
-/// The message of a kernel's line: what stands behind its time stamp, `[    1.234567] `, and behind
+/// The message of a kernel's line: what follows its time stamp, `[    1.234567] `, and behind
 /// its caller, `[    T1] `, where the kernel names it. The stamp need not be the first thing: a
 /// program may have left its line unfinished.
 fn of_kernel(line: &[u8]) -> Option<&[u8]> {
@@ -264,8 +264,8 @@ mod tests {
     fn one(line: &str) -> Option<ReportKind> {
         let found = found(&format!("[   12.345678] {line}\r\n"));
         assert!(found.len() <= 1);
-        let (kind, told) = found.into_iter().next()?;
-        assert_eq!(told, line);
+        let (kind, reported) = found.into_iter().next()?;
+        assert_eq!(reported, line);
         Some(kind)
     }
 

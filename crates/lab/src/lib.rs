@@ -28,11 +28,11 @@ mod vm;
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
 pub use fixture::{
-    BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Found, Input, InputKind,
-    Recorder, Taken,
+    BuildOutput, BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Input,
+    InputKind, Lookup, Recorder,
 };
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
-pub use graph::scope::{Class, CloseFailure, ResourceId, Scope};
+pub use graph::scope::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
@@ -48,10 +48,10 @@ pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
-pub use save::snapshot::{Baseline, LabCopy, LabSnapshot, Room, Snapshot};
+pub use save::snapshot::{Baseline, LabClone, LabSnapshot, Reservation, Snapshot};
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 
-/// The name of the file in a snapshot's folder by which that snapshot is told from all others.
+/// The name of the file in a snapshot's folder whose content identifies the snapshot.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.

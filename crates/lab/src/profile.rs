@@ -136,7 +136,7 @@ impl Profile {
     }
 
     /// The word of a kernel command line that would keep the agent from being the first program, where
-    /// it has to be. What stands behind `--` is for the init.
+    /// it has to be. What follows `--` is for the init.
     pub fn conflict_in<'a>(&self, cmdline: &'a str) -> Option<&'a str> {
         let words = cmdline.split_whitespace();
         let mut words = words.take_while(|word| *word != "--");

@@ -3,7 +3,7 @@
 use crate::entry::{CacheEntry, EntryInfo, Notice};
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::lock::{ExclusiveLock, LockFile, LockHolder};
+use crate::lock::{ExclusiveLock, LockFile, LockHolder, WaitLimit};
 use crate::manifest::Manifest;
 use crate::temporary;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -45,13 +45,13 @@ impl Bucket {
         key: &Key,
         notify: Notify<'_>,
     ) -> Result<Option<CacheEntry>, StoreError> {
-        self.get_within(key, DEADLINE, notify).await
+        self.get_within(key, DEADLINE.into(), notify).await
     }
 
     pub(crate) async fn get_within(
         &self,
         key: &Key,
-        limit: Duration,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<Option<CacheEntry>, StoreError> {
         let waiting = |holder: Option<&LockHolder>| notify(Notice::Waiting { holder });

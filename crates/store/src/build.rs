@@ -13,7 +13,7 @@ use crate::bucket::{Bucket, DEADLINE, Notify};
 use crate::entry::{CacheEntry, Notice};
 use crate::error::StoreError;
 use crate::key::Key;
-use crate::lock::{ExclusiveLock, LockHolder};
+use crate::lock::{ExclusiveLock, LockHolder, WaitLimit};
 use crate::manifest::Manifest;
 use crate::temporary::{self, LockedFolder};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -78,11 +78,11 @@ impl Bucket {
     /// [`StoreError::Locked`] when that takes too long, [`StoreError::DamagedInUse`] when the entry is
     /// damaged and another process uses it.
     pub async fn claim(&self, key: &Key, notify: Notify<'_>) -> Result<BuildClaim, StoreError> {
-        self.claim_within(key, DEADLINE, notify).await
+        self.claim_until(key, DEADLINE.into(), notify).await
     }
 
-    /// Like [`Bucket::claim`], for a caller that can do without the entry: it waits for another process
-    /// for `limit` at most, since that process may be stopped or very slow.
+    /// Like [`Bucket::claim`], for a caller that can do without the entry: it waits for another process as long
+    /// as that runs, and for `limit` while it is stopped or not known.
     ///
     /// # Errors
     /// As [`Bucket::claim`].
@@ -90,6 +90,16 @@ impl Bucket {
         &self,
         key: &Key,
         limit: Duration,
+        notify: Notify<'_>,
+    ) -> Result<BuildClaim, StoreError> {
+        self.claim_until(key, WaitLimit::Stalled(limit), notify)
+            .await
+    }
+
+    async fn claim_until(
+        &self,
+        key: &Key,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<BuildClaim, StoreError> {
         if let Some(entry) = self.get_within(key, limit, notify).await? {
@@ -114,7 +124,7 @@ impl Bucket {
     /// # Errors
     /// [`StoreError::Locked`] when another process builds or uses it for too long.
     pub async fn claim_build(&self, key: &Key) -> Result<BuildPermit, StoreError> {
-        let lock = self.exclusive(key, DEADLINE, &|_| ()).await?;
+        let lock = self.exclusive(key, DEADLINE.into(), &|_| ()).await?;
         Ok(self.permit(key, lock))
     }
 
@@ -123,7 +133,7 @@ impl Bucket {
     async fn lock_for_build(
         &self,
         key: &Key,
-        limit: Duration,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<ExclusiveLock, StoreError> {
         let path = self.entry(key);
@@ -144,7 +154,7 @@ impl Bucket {
     async fn exclusive(
         &self,
         key: &Key,
-        limit: Duration,
+        limit: WaitLimit,
         notify: Notify<'_>,
     ) -> Result<ExclusiveLock, StoreError> {
         let waiting = |holder: Option<&LockHolder>| notify(Notice::Waiting { holder });
@@ -435,20 +445,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stopped_builder_is_waited_for_as_long_as_the_limit() {
+    async fn a_stalled_builder_is_waited_for_up_to_the_limit() {
         let (_folder, bucket) = bucket();
         let permit = match bucket.claim(&key(), &|_| ()).await.unwrap() {
             BuildClaim::Build(permit) => permit,
             BuildClaim::Found(_) => panic!("there is nothing to find"),
         };
         let limit = Duration::from_secs(5);
+        let key = key();
+        let running = bucket.claim_within(&key, limit, &|_| ());
+        let running = tokio::time::timeout(limit * 10, running).await;
+        assert!(running.is_err(), "a builder that runs is waited for");
+        // As if the builder were a process that cannot be seen.
+        fs_err::write(bucket.lock(&key).path(), "4194305 1 ").unwrap();
         let began = tokio::time::Instant::now();
-        let other = bucket.claim_within(&key(), limit, &|_| ()).await;
+        let other = bucket.claim_within(&key, limit, &|_| ()).await;
         assert!(matches!(other, Err(StoreError::Locked { .. })), "{other:?}");
         let took = began.elapsed();
         assert!(took >= limit && took < limit * 2, "{took:?}");
         drop(permit);
-        let other = bucket.claim_within(&key(), limit, &|_| ()).await;
+        let other = bucket.claim_within(&key, limit, &|_| ()).await;
         assert!(matches!(other, Ok(BuildClaim::Build(_))));
     }
 }

@@ -47,6 +47,6 @@ pub use entry::{CacheEntry, EntryInfo, Notice};
 pub use error::StoreError;
 pub use eviction::{Candidate, Eviction, plan};
 pub use key::{Key, KeyBuilder};
-pub use lock::{ExclusiveLock, LockFile, LockHolder, SharedLock};
+pub use lock::{ExclusiveLock, LockFile, LockHolder, SharedLock, WaitLimit};
 pub use replace::follow_links;
 pub use seal::{SEAL, Seal};

@@ -7,7 +7,7 @@
 
 use crate::error::StoreError;
 use crate::private::check_owner;
-use crate::temporary::start_time;
+use crate::temporary::{is_stopped, start_time};
 use camino::{Utf8Path, Utf8PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
@@ -17,6 +17,7 @@ use rustix::fs::{
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Interval of attempts to take a lock: `flock` cannot be awaited.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
@@ -48,6 +49,30 @@ pub struct LockHolder {
     pub pid: u32,
     /// What it holds the lock for; may be empty.
     pub purpose: String,
+}
+
+/// When a wait for a lock ends without it.
+#[derive(Debug, Clone, Copy)]
+pub enum WaitLimit {
+    /// After this time.
+    Total(Duration),
+    /// When the lock has been held for this time without a break by a process that is stopped or not
+    /// known. A holder that runs is waited for as long as it takes.
+    Stalled(Duration),
+}
+
+impl From<Duration> for WaitLimit {
+    fn from(limit: Duration) -> Self {
+        Self::Total(limit)
+    }
+}
+
+impl WaitLimit {
+    fn time(self) -> Duration {
+        match self {
+            Self::Total(time) | Self::Stalled(time) => time,
+        }
+    }
 }
 
 /// A shared lock: other processes may hold it as well.
@@ -104,57 +129,60 @@ impl LockFile {
     /// Locks it shared; waits for a process that holds it exclusively.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] at the deadline.
+    /// [`StoreError::Locked`] at the limit.
     pub async fn shared(
         &self,
-        deadline: Duration,
+        limit: impl Into<WaitLimit>,
         waiting: &(dyn Fn(Option<&LockHolder>) + Send + Sync),
     ) -> Result<SharedLock, StoreError> {
-        self.wait(deadline, waiting, || self.try_shared()).await
+        self.wait(limit.into(), waiting, || self.try_shared()).await
     }
 
     /// Locks it exclusively; waits for the processes that hold it. `waiting` is called once, with the
     /// holder, if there is a wait.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] at the deadline.
+    /// [`StoreError::Locked`] at the limit.
     pub async fn exclusive(
         &self,
-        deadline: Duration,
+        limit: impl Into<WaitLimit>,
         waiting: &(dyn Fn(Option<&LockHolder>) + Send + Sync),
     ) -> Result<ExclusiveLock, StoreError> {
-        self.wait(deadline, waiting, || self.try_exclusive()).await
+        self.wait(limit.into(), waiting, || self.try_exclusive())
+            .await
     }
 
     async fn wait<T>(
         &self,
-        deadline: Duration,
+        limit: WaitLimit,
         waiting: &(dyn Fn(Option<&LockHolder>) + Send + Sync),
         attempt: impl Fn() -> Result<Option<T>, StoreError>,
     ) -> Result<T, StoreError> {
-        let wait = async {
-            let (mut reported, mut attempts) = (false, 0);
-            loop {
-                if let Some(lock) = attempt()? {
-                    return Ok(lock);
-                }
-                attempts += 1;
-                let holder = self.holder();
-                // A process that has just locked it has not written its name yet.
-                if !reported && (holder.is_some() || attempts > ATTEMPTS_WITHOUT_HOLDER) {
-                    reported = true;
-                    waiting(holder.as_ref());
-                }
-                tokio::time::sleep(RETRY_INTERVAL).await;
+        let (mut reported, mut attempts) = (false, 0);
+        let mut since = Instant::now();
+        loop {
+            if let Some(lock) = attempt()? {
+                return Ok(lock);
             }
-        };
-        match tokio::time::timeout(deadline, wait).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::Locked {
-                path: self.path.clone(),
-                pid: self.holder().map(|holder| holder.pid),
-                deadline,
-            }),
+            attempts += 1;
+            let holder = self.holder();
+            // A process that has just locked it has not written its name yet.
+            if !reported && (holder.is_some() || attempts > ATTEMPTS_WITHOUT_HOLDER) {
+                reported = true;
+                waiting(holder.as_ref());
+            }
+            let runs = |holder: &LockHolder| !is_stopped(holder.pid);
+            if matches!(limit, WaitLimit::Stalled(_)) && holder.as_ref().is_some_and(runs) {
+                since = Instant::now();
+            }
+            if since.elapsed() >= limit.time() {
+                return Err(StoreError::Locked {
+                    path: self.path.clone(),
+                    pid: holder.map(|holder| holder.pid),
+                    deadline: limit.time(),
+                });
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
         }
     }
 
@@ -297,6 +325,52 @@ mod tests {
         assert!(lock.try_exclusive().unwrap().is_none());
         drop((first, second));
         assert!(lock.try_exclusive().unwrap().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_running_holder_is_waited_for_longer_than_a_stalled_one() {
+        const LIMIT: WaitLimit = WaitLimit::Stalled(Duration::from_secs(1));
+        let (_folder, lock) = lock();
+        let alone = lock.try_exclusive().unwrap().unwrap();
+        let ten_limits = tokio::time::timeout(LIMIT.time() * 10, lock.exclusive(LIMIT, &|_| ()));
+        assert!(ten_limits.await.is_err(), "this process runs");
+        let shared = tokio::time::timeout(LIMIT.time() * 10, lock.shared(LIMIT, &|_| ()));
+        assert!(shared.await.is_err(), "this process runs");
+
+        // A holder that is not known, as one in another PID namespace.
+        fs_err::write(lock.path(), "4194305 1 ").unwrap();
+        let began = Instant::now();
+        let late = lock.exclusive(LIMIT, &|_| ()).await;
+        assert!(matches!(late, Err(StoreError::Locked { pid: None, .. })));
+        let waited = began.elapsed();
+        assert!(waited >= LIMIT.time() && waited < LIMIT.time() * 2);
+        drop(alone);
+        lock.exclusive(LIMIT, &|_| ()).await.unwrap();
+    }
+
+    #[test]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test needs a process that it may stop"
+    )]
+    fn a_stopped_process_is_seen() {
+        assert!(!is_stopped(std::process::id()));
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        // The kernel reports the stop to the parent: no need to poll for it.
+        let options = rustix::process::WaitOptions::UNTRACED;
+        rustix::process::waitpid(Some(pid), options).unwrap();
+        assert!(is_stopped(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(
+            is_stopped(child.id()),
+            "a process that is gone does not run"
+        );
     }
 
     #[tokio::test]

@@ -104,14 +104,21 @@ fn named(path: &Utf8Path, error: io::Error) -> io::Error {
 
 /// When the process started, in clock ticks since the host's boot; `None` if it cannot be seen.
 pub(crate) fn start_time(pid: u32) -> Option<u64> {
+    process_stat(pid)?.nth(19)?.parse().ok()
+}
+
+/// Whether the process is stopped by a signal or a debugger; also `true` if it cannot be seen.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let state = process_stat(pid).and_then(|mut fields| fields.next());
+    state.is_none_or(|state| matches!(state.as_str(), "T" | "t"))
+}
+
+/// The fields of `/proc/PID/stat` from the third on, the state; see `proc_pid_stat(5)`.
+fn process_stat(pid: u32) -> Option<std::vec::IntoIter<String>> {
     let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field may hold anything, also spaces and parentheses; it ends with the last `)`.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
+    let fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some(fields.map(str::to_owned).collect::<Vec<_>>().into_iter())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! A meeting point of tasks: opens when enough of them are in it, and is then new again.
+//! Meeting points of tasks: a barrier opens when enough tasks wait in it, and can then be used again.
 
 use crate::error::LabError;
 use crate::graph::scope::ResourceId;
@@ -12,15 +12,15 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub(crate) struct Barriers(Mutex<BTreeMap<Key, Round>>);
 
-/// Who may meet, where not everybody in the file may; and the barrier's name.
+/// The scope whose tasks meet, unless it is the whole file; and the barrier's name.
 type Key = (Option<ResourceId>, String);
 
-/// One filling of a barrier.
+/// The tasks that wait for a barrier to open once.
 #[derive(Debug)]
 struct Round {
     count: usize,
     arrived: usize,
-    /// The most that were in it at once: those whose time is up leave one after the other.
+    /// The most that waited at once: those that time out leave one after the other.
     most: usize,
     opened: Arc<watch::Sender<bool>>,
 }
@@ -65,8 +65,8 @@ impl Barriers {
             }
             Arc::clone(&round.opened)
         };
-        // From here on this caller counts; if it goes away before the barrier opens, it is taken out.
-        let mut seat = Seat {
+        // From here on this caller counts, until it is dropped or the barrier opens.
+        let mut seat = WaiterGuard {
             barriers: self,
             key,
             opened: Arc::clone(&opened),
@@ -91,15 +91,15 @@ impl Barriers {
     }
 }
 
-/// A caller's place in a barrier that is not yet open.
-struct Seat<'a> {
+/// A caller that waits in a barrier; dropping it takes the caller out unless the barrier has opened.
+struct WaiterGuard<'a> {
     barriers: &'a Barriers,
     key: Key,
     opened: Arc<watch::Sender<bool>>,
     kept: bool,
 }
 
-impl Seat<'_> {
+impl WaiterGuard<'_> {
     /// How many came.
     fn came(&self) -> usize {
         let rounds = lock(&self.barriers.0);
@@ -107,7 +107,7 @@ impl Seat<'_> {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for WaiterGuard<'_> {
     fn drop(&mut self) {
         if self.kept {
             return;
@@ -131,7 +131,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
-    async fn opens_for_all_and_is_new_again() {
+    async fn a_barrier_opens_for_all_and_can_be_used_again() {
         let barriers = Barriers::default();
         for _ in 0..2 {
             let wait = || barriers.wait("lab", None, "b", 3, LONG);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_of_another_scope_is_not_met() {
+    async fn tasks_of_different_scopes_do_not_meet() {
         let barriers = Barriers::default();
         let short = Duration::from_secs(1);
         let among = [None, Some(ResourceId::next()), Some(ResourceId::next())];
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn says_how_many_came_and_forgets_those_who_left() {
+    async fn a_timeout_reports_how_many_came_and_takes_the_task_out() {
         let barriers = Barriers::default();
         let short = Duration::from_secs(1);
         let (first, second) = tokio::join!(
@@ -172,7 +172,7 @@ mod tests {
         let other = barriers.wait("lab", None, "b", 1, short).await;
         assert!(
             other.is_ok(),
-            "nobody is left in it, so another count is fine"
+            "no task is left in it, so another count is fine"
         );
     }
 }

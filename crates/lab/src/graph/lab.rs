@@ -1,4 +1,4 @@
-//! Labs: who is called what.
+//! Labs: the names of VMs and sub-labs.
 //!
 //! A file has one root lab. What is made in the root lab gets its name in the scope it is made in:
 //! a look-up from a test tries the test's scope, then the file's. A sub-lab has names of its own and
@@ -8,7 +8,7 @@ use crate::environment::Environment;
 use crate::error::LabError;
 use crate::fixture::{Build, FixtureSource};
 use crate::graph::scope::{ResourceId, Scope};
-use crate::graph::test_file::FileContext;
+use crate::graph::test_file::TestFileContext;
 use crate::lock::lock;
 use crate::vm::{Vm, VmOptions, VmState};
 use indexmap::IndexMap;
@@ -32,7 +32,7 @@ struct Inner {
     name: String,
     /// `None` for the root lab, whose names are in its scopes.
     names: Option<Mutex<Names>>,
-    file: Arc<FileContext>,
+    file: Arc<TestFileContext>,
 }
 
 /// The members of a lab, in the order they came.
@@ -117,16 +117,16 @@ impl Names {
 impl Lab {
     /// The root lab of the file that events and messages call `path`.
     pub fn root(environment: Arc<Environment>, path: impl Into<String>) -> Self {
-        Self::root_of(FileContext::new(environment, path.into()))
+        Self::root_of(TestFileContext::new(environment, path.into()))
     }
 
-    /// The root lab of a fixture's build. It draws on what the file has that wants the fixture, whose
-    /// own labs it does not see.
+    /// The root lab of a fixture's build. It draws on the budget of the file that waits for the fixture,
+    /// and does not see the labs of that file.
     pub(crate) fn building(&self, build: Build) -> Self {
         Self::root_of(self.0.file.building(build))
     }
 
-    fn root_of(file: FileContext) -> Self {
+    fn root_of(file: TestFileContext) -> Self {
         Self(Arc::new(Inner {
             id: ResourceId::next(),
             name: "provium".to_owned(),
@@ -197,7 +197,7 @@ impl Lab {
         Ok(vm)
     }
 
-    /// The sub-lab of that name, made if there is none; without a name, a new one.
+    /// The sub-lab of that name, which is created if it does not exist; without a name, a new one.
     pub fn sub_lab(&self, scope: &Scope, name: Option<&str>) -> Result<Lab, LabError> {
         let name = match name {
             Some(name) => {
@@ -223,7 +223,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// A lab without members that stands for this one: for handles it is the same.
+    /// A lab without members and with the number of this one, for a lab clone.
     pub(crate) fn empty_copy(&self) -> Self {
         Self(Arc::new(Inner {
             id: self.id(),
@@ -246,7 +246,7 @@ impl Lab {
         self.searched(scope).find_map(|names| lock(names).get(name))
     }
 
-    /// Takes a member out; it goes on as it is.
+    /// Takes a member out; its VMs keep running.
     pub fn remove(&self, scope: &Scope, name: &str) -> Result<(), LabError> {
         let mut names = self.local(scope);
         if names.vms.shift_remove(name).is_some() || names.labs.shift_remove(name).is_some() {
@@ -279,19 +279,19 @@ impl Lab {
         .await
     }
 
-    /// Shuts all VMs of the lab down, side by side.
+    /// Shuts down all VMs of the lab in parallel.
     pub async fn shutdown(&self, scope: &Scope) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move { vm.shutdown().await })
             .await
     }
 
-    /// Pauses all VMs of the lab, side by side.
+    /// Pauses all VMs of the lab in parallel.
     pub async fn pause(&self, scope: &Scope) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move { vm.pause().await })
             .await
     }
 
-    /// Resumes all VMs of the lab, side by side.
+    /// Resumes all VMs of the lab in parallel.
     pub async fn resume(&self, scope: &Scope) -> Result<(), LabError> {
         self.each_vm(scope, |vm| async move { vm.resume().await })
             .await
@@ -318,7 +318,7 @@ impl Lab {
     }
 
     /// Waits until `count` tasks of the file are in the barrier `name`; with `among`, until that many
-    /// tasks of this scope are, who meet nobody else there.
+    /// tasks of this scope are, which meet only each other there.
     pub async fn barrier(
         &self,
         among: Option<&Scope>,
@@ -333,12 +333,12 @@ impl Lab {
             .await
     }
 
-    /// Closes what is in `scope` behind everybody's back: nobody waits for it any more.
+    /// Closes what is in `scope` in the background.
     pub fn close_later(&self, scope: Scope) {
         if scope.is_empty() {
             return;
         }
-        self.environment().chore(async move {
+        self.environment().spawn_background(async move {
             for failure in scope.close().await {
                 tracing::warn!(%failure, "closing what was left");
             }
@@ -366,7 +366,7 @@ impl Lab {
     }
 
     /// What the labs of this file share.
-    pub(crate) fn file_context(&self) -> &FileContext {
+    pub(crate) fn file_context(&self) -> &TestFileContext {
         &self.0.file
     }
 
@@ -434,7 +434,7 @@ impl Lab {
         Ok(())
     }
 
-    /// Does the same to all VMs at once; all are finished before the first failure is told.
+    /// Does `act` to all VMs at once, and returns the first failure when all are done.
     async fn each_vm<F>(&self, scope: &Scope, act: impl Fn(Vm) -> F) -> Result<(), LabError>
     where
         F: Future<Output = Result<(), LabError>>,

@@ -1,9 +1,9 @@
 //! Notices to the user, from below the tests: damage in the cache, waits for other runs.
 
-use crate::graph::test_file::FileContext;
+use crate::graph::test_file::TestFileContext;
 use provium_events::{Notice, NoticeSubject};
 
-impl FileContext {
+impl TestFileContext {
     /// Warns the user of something that was wrong and does not fail the test.
     pub(crate) fn warn(&self, about: NoticeSubject, text: impl Into<String>) {
         let notice = Notice::warning(about, text).for_file(&self.path);

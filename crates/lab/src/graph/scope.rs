@@ -1,4 +1,4 @@
-//! Scopes: who closes what, and in which order.
+//! Scopes: owners of resources, which they close in order when they end.
 //!
 //! A scope is opened for a file and, below it, for each test. What is made in a scope is registered
 //! there and closed when the scope ends: streams first, then processes, files, workers, VMs and
@@ -53,7 +53,7 @@ impl fmt::Display for ResourceId {
 
 /// What kind of resource; scopes close the kinds in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub enum CloseOrder {
     /// Tails, captures, console streams.
     Stream,
     /// Commands started by `run_async`.
@@ -68,7 +68,7 @@ pub enum Class {
     Bridge,
 }
 
-/// Tells guests apart, as long as their VMs exist.
+/// Identifies a guest as long as its VM exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct GuestKey(usize);
 
@@ -123,7 +123,7 @@ struct Inner {
     parent: Option<Scope>,
     /// What it holds is about to be closed.
     ends: AtomicBool,
-    resources: Mutex<BTreeMap<(Class, ResourceId), Arc<dyn Close>>>,
+    resources: Mutex<BTreeMap<(CloseOrder, ResourceId), Arc<dyn Close>>>,
     /// What the root lab calls the VMs and sub-labs made in this scope.
     names: Mutex<Names>,
 }
@@ -200,15 +200,15 @@ impl Scope {
         let ending = self.ending_guests();
         while let Some((class, resources)) = self.take_class() {
             let closings = resources.into_iter().map(|resource| {
-                let ends_anyway = class > Class::Stream
-                    && class < Class::Vm
+                let ends_anyway = class > CloseOrder::Stream
+                    && class < CloseOrder::Vm
                     && resource
                         .guest()
                         .is_some_and(|guest| ending.contains(&guest));
                 async move {
                     let closed = if ends_anyway {
                         Ok(())
-                    } else if class < Class::Vm {
+                    } else if class < CloseOrder::Vm {
                         let closed = timeout_at(limit, resource.close()).await;
                         closed.unwrap_or_else(|_| Err(too_late(&*resource)))
                     } else {
@@ -234,7 +234,7 @@ impl Scope {
                 let resources = now.resources();
                 let vms = resources
                     .iter()
-                    .filter(|((class, _), _)| *class == Class::Vm);
+                    .filter(|((class, _), _)| *class == CloseOrder::Vm);
                 guests.extend(vms.filter_map(|(_, vm)| vm.guest()));
             }
             scope = now.parent();
@@ -243,7 +243,7 @@ impl Scope {
     }
 
     /// Takes out what is to be closed next: all of the first class that has any, the newest first.
-    fn take_class(&self) -> Option<(Class, Vec<Arc<dyn Close>>)> {
+    fn take_class(&self) -> Option<(CloseOrder, Vec<Arc<dyn Close>>)> {
         let mut resources = self.resources();
         let class = resources.keys().next()?.0;
         let keys: Vec<_> = resources
@@ -255,7 +255,7 @@ impl Scope {
         Some((class, taken.collect()))
     }
 
-    fn resources(&self) -> MutexGuard<'_, BTreeMap<(Class, ResourceId), Arc<dyn Close>>> {
+    fn resources(&self) -> MutexGuard<'_, BTreeMap<(CloseOrder, ResourceId), Arc<dyn Close>>> {
         // A panic elsewhere leaves the map whole: no code that could panic runs under the lock.
         lock(&self.0.resources)
     }
@@ -276,19 +276,24 @@ fn too_late(resource: &dyn Close) -> LabError {
     }
 }
 
-/// A resource's place in its scope: taken once, left once.
+/// Registers a resource with its scope: once, until it is closed.
 #[derive(Default)]
-pub(crate) struct Place(OnceLock<(Weak<Inner>, (Class, ResourceId))>);
+pub(crate) struct Registration(OnceLock<(Weak<Inner>, (CloseOrder, ResourceId))>);
 
-impl Place {
-    /// Puts `resource` under the scope's care.
-    pub(crate) fn take(&self, scope: &Scope, key: (Class, ResourceId), resource: Arc<dyn Close>) {
+impl Registration {
+    /// Adds `resource` to the scope.
+    pub(crate) fn take(
+        &self,
+        scope: &Scope,
+        key: (CloseOrder, ResourceId),
+        resource: Arc<dyn Close>,
+    ) {
         if self.0.set((Arc::downgrade(&scope.0), key)).is_ok() {
             scope.resources().insert(key, resource);
         }
     }
 
-    /// Puts a resource that has left back under the care of its scope, if that has not ended.
+    /// Adds a resource that has left to its scope again, if that has not ended.
     pub(crate) fn take_again(&self, resource: Arc<dyn Close>) {
         if let Some((scope, key)) = self.0.get()
             && let Some(inner) = scope.upgrade()
@@ -311,7 +316,7 @@ impl Place {
 mod tests {
     use super::*;
 
-    struct Witness {
+    struct DropProbe {
         name: &'static str,
         guest: Option<GuestKey>,
         log: Log,
@@ -319,7 +324,7 @@ mod tests {
 
     type Log = Arc<Mutex<Vec<&'static str>>>;
 
-    impl Close for Witness {
+    impl Close for DropProbe {
         fn subject(&self) -> String {
             self.name.to_owned()
         }
@@ -340,31 +345,37 @@ mod tests {
         }
     }
 
-    /// Puts a witness into the scope.
-    fn add(scope: &Scope, log: &Log, class: Class, name: &'static str, guest: usize) -> Place {
-        let witness = Arc::new(Witness {
+    /// Adds a probe to the scope.
+    fn add(
+        scope: &Scope,
+        log: &Log,
+        class: CloseOrder,
+        name: &'static str,
+        guest: usize,
+    ) -> Registration {
+        let witness = Arc::new(DropProbe {
             name,
             guest: Some(GuestKey(guest)),
             log: Arc::clone(log),
         });
-        let place = Place::default();
+        let place = Registration::default();
         place.take(scope, (class, ResourceId::next()), witness);
         place
     }
 
     #[tokio::test]
-    async fn closes_by_class_then_newest_first_whatever_fails() {
+    async fn a_scope_closes_by_order_then_newest_first_despite_failures() {
         let log = Log::default();
         let scope = Scope::file("f").child("t");
         let add = |class, name| add(&scope, &log, class, name, 0);
-        add(Class::Bridge, "bridge");
-        add(Class::File, "bad");
-        add(Class::Stream, "stream 1");
-        add(Class::Process, "process");
-        let gone = add(Class::Worker, "closed before");
-        add(Class::Worker, "worker 1");
-        add(Class::Worker, "worker 2");
-        add(Class::Stream, "stream 2");
+        add(CloseOrder::Bridge, "bridge");
+        add(CloseOrder::File, "bad");
+        add(CloseOrder::Stream, "stream 1");
+        add(CloseOrder::Process, "process");
+        let gone = add(CloseOrder::Worker, "closed before");
+        add(CloseOrder::Worker, "worker 1");
+        add(CloseOrder::Worker, "worker 2");
+        add(CloseOrder::Stream, "stream 2");
         gone.leave();
 
         let failures = scope.close().await;
@@ -381,10 +392,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_of_a_class_take_as_long_as_one() {
+    async fn resources_of_one_kind_are_closed_in_parallel() {
         let log = Log::default();
         let scope = Scope::file("f");
-        for class in [Class::Process, Class::Worker] {
+        for class in [CloseOrder::Process, CloseOrder::Worker] {
             for _ in 0..20 {
                 add(&scope, &log, class, "slow", 0);
             }
@@ -396,16 +407,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_lives_in_a_guest_that_ends_anyway_is_not_asked() {
+    async fn resources_in_a_guest_that_ends_are_not_closed_one_by_one() {
         let log = Log::default();
         let file = Scope::file("f");
         let test = file.child("t");
-        add(&file, &log, Class::Vm, "vm of the file", 1);
-        add(&test, &log, Class::Vm, "vm of the test", 2);
+        add(&file, &log, CloseOrder::Vm, "vm of the file", 1);
+        add(&test, &log, CloseOrder::Vm, "vm of the test", 2);
         for guest in [1, 2] {
-            add(&test, &log, Class::Process, "silent", guest);
-            add(&test, &log, Class::Worker, "worker", guest);
-            add(&test, &log, Class::Stream, "stream", guest);
+            add(&test, &log, CloseOrder::Process, "silent", guest);
+            add(&test, &log, CloseOrder::Worker, "worker", guest);
+            add(&test, &log, CloseOrder::Stream, "stream", guest);
         }
         let began = Instant::now();
         let failures = test.close().await;
@@ -413,7 +424,7 @@ mod tests {
             *log.lock().unwrap(),
             ["stream", "stream", "silent", "worker", "vm of the test"]
         );
-        // The other one's guest goes on, so it is named, and keeps nobody else from being closed.
+        // The process in the guest of the file is named, and does not keep the others from being closed.
         let [failure] = &failures[..] else {
             panic!("{failures:?}")
         };
@@ -422,7 +433,7 @@ mod tests {
 
         log.lock().unwrap().clear();
         let test = file.child("the last one of a run that is ended");
-        add(&test, &log, Class::Process, "silent", 1);
+        add(&test, &log, CloseOrder::Process, "silent", 1);
         file.announce_end();
         let began = Instant::now();
         assert!(test.close().await.is_empty());

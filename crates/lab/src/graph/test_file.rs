@@ -1,4 +1,4 @@
-//! What the labs of one file share: what they draw on, and where their tasks meet.
+//! The context of a test file: what its labs share.
 
 use crate::environment::Environment;
 use crate::fixture::{Build, FixtureSource};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// What the labs of one file share.
-pub(crate) struct FileContext {
+pub(crate) struct TestFileContext {
     pub(crate) environment: Arc<Environment>,
     pub(crate) path: String,
     pub(crate) barriers: Barriers,
@@ -25,8 +25,8 @@ pub(crate) struct FileContext {
     pub(crate) build: Option<Build>,
 }
 
-impl FileContext {
-    /// That of the file that events and messages call `path`.
+impl TestFileContext {
+    /// Creates the context of the file that events and messages call `path`.
     pub(crate) fn new(environment: Arc<Environment>, path: String) -> Self {
         let (pool, sink) = (environment.pool().clone(), environment.sink().clone());
         Self {
@@ -49,7 +49,7 @@ impl FileContext {
         }
     }
 
-    /// Counts sub-labs without a name.
+    /// The number of the next sub-lab without a name.
     pub(crate) fn next_anonymous(&self) -> u32 {
         self.anonymous.fetch_add(1, Ordering::Relaxed)
     }

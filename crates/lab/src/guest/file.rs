@@ -1,7 +1,7 @@
 //! Files that stay open in a guest: descriptors of the raw process, or of a worker.
 
 use crate::error::LabError;
-use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::context::CallContext;
 use crate::guest::describe::quoted;
 use crate::guest::stream::{ByteStream, Site};
@@ -74,7 +74,7 @@ struct Inner {
     fd: Descriptor,
     /// When it was closed. It is open again where the VM was put back to before that.
     closed: Mutex<Option<HandleEpoch>>,
-    place: Place,
+    place: Registration,
 }
 
 impl File {
@@ -92,11 +92,11 @@ impl File {
             path: path.to_vec(),
             fd,
             closed: Mutex::default(),
-            place: Place::default(),
+            place: Registration::default(),
         }));
         file.0
             .place
-            .take(scope, (Class::File, id), Arc::new(file.clone()));
+            .take(scope, (CloseOrder::File, id), Arc::new(file.clone()));
         context.surface().take_note_of_file(&file);
         file
     }
@@ -112,7 +112,7 @@ impl File {
             path: self.0.path.clone(),
             fd: self.0.fd,
             closed: Mutex::new(closed),
-            place: Place::default(),
+            place: Registration::default(),
         }));
         copy.surface().take_note_of_file(&copy);
         copy

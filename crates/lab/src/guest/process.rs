@@ -4,7 +4,7 @@
 //! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
-use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::ending::{Waited, end_all, wait_or_kill};
@@ -51,7 +51,7 @@ struct Inner {
     pid: u32,
     has_input: bool,
     timed_out: AtomicBool,
-    place: Place,
+    place: Registration,
 }
 
 impl Process {
@@ -71,12 +71,12 @@ impl Process {
             pid,
             has_input: matches!(spec.stdin, StdinSource::Open),
             timed_out: AtomicBool::new(false),
-            place: Place::default(),
+            place: Registration::default(),
         }));
         process
             .0
             .place
-            .take(scope, (Class::Process, id), Arc::new(process.clone()));
+            .take(scope, (CloseOrder::Process, id), Arc::new(process.clone()));
         process.surface().take_note(&process);
         process
     }
@@ -91,7 +91,7 @@ impl Process {
             pid: self.pid(),
             has_input: self.0.has_input,
             timed_out: AtomicBool::new(self.0.timed_out.load(Ordering::Acquire)),
-            place: Place::default(),
+            place: Registration::default(),
         }));
         copy.0.context.surface().take_note(&copy);
         copy

@@ -1,7 +1,7 @@
 //! Raw syscalls that are still on their way.
 
 use crate::error::LabError;
-use crate::graph::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::graph::scope::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::guest::context::CallContext;
 use provium_guest::{Call, CallError};
 use provium_protocol::message::{ErrorKind, Reply, SyscallResult};
@@ -25,7 +25,7 @@ struct Inner {
     context: CallContext,
     state: Mutex<State>,
     cancelled: watch::Sender<bool>,
-    place: Place,
+    place: Registration,
 }
 
 enum State {
@@ -49,9 +49,9 @@ impl PendingSyscall {
             context,
             state,
             cancelled,
-            place: Place::default(),
+            place: Registration::default(),
         }));
-        let key = (Class::Stream, ResourceId::next());
+        let key = (CloseOrder::Stream, ResourceId::next());
         let of_scope = Arc::new(InScope(Arc::downgrade(&pending.0)));
         pending.0.place.take(scope, key, of_scope);
         pending

@@ -11,7 +11,7 @@
 //! Long because of its tests, which need the state inside.
 
 use crate::error::LabError;
-use crate::graph::scope::{Class, Close, Closing, Place, ResourceId, Scope};
+use crate::graph::scope::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::lock::lock;
 use crate::search::{FoundBy, Needle, Search};
 use futures_util::FutureExt as _;
@@ -111,7 +111,7 @@ struct Inner {
     /// The source has ended and everything was handed out.
     at_end: AtomicBool,
     open: Arc<OpenStreams>,
-    place: Place,
+    place: Registration,
 }
 
 struct State {
@@ -152,11 +152,11 @@ impl ByteStream {
             closed: watch::Sender::new(false),
             at_end: AtomicBool::new(false),
             open: parts.open,
-            place: Place::default(),
+            place: Registration::default(),
         });
         inner.place.take(
             scope,
-            (Class::Stream, id),
+            (CloseOrder::Stream, id),
             Arc::clone(&inner) as Arc<dyn Close>,
         );
         Self(inner)

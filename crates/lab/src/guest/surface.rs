@@ -16,7 +16,7 @@ use crate::guest::raw::PendingSyscall;
 use crate::guest::stream::{ByteStream, Site};
 use crate::guest::tail;
 use crate::guest::worker::WorkerSeat;
-use crate::save::snapshot::LabCopy;
+use crate::save::snapshot::LabClone;
 use crate::vm::Vm;
 use camino::Utf8Path;
 use provium_guest::CallError;
@@ -141,7 +141,7 @@ impl Surface {
     }
 
     /// The same in a copy of its lab.
-    pub(crate) fn in_copy(&self, copy: &LabCopy) -> Self {
+    pub(crate) fn in_copy(&self, copy: &LabClone) -> Self {
         let worker = self.worker.as_ref();
         Self {
             vm: copy.vm(&self.vm),

@@ -145,7 +145,7 @@ impl CallContext {
             cause,
             Cause::Paused | Cause::NoAnswer | Cause::Uninterruptible
         ) {
-            let rest = self.surface().vm().environment().patient(KILL_GRACE);
+            let rest = self.surface().vm().environment().scale_timeout(KILL_GRACE);
             if let Ok(done) = timeout(rest, work).await {
                 return Ok(done);
             }

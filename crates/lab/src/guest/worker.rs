@@ -2,14 +2,14 @@
 //! memory of its own, so that what one does delays and changes no other.
 
 use crate::error::LabError;
-use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
+use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::ending::end_all;
 use crate::guest::file::{File, Files};
 use crate::guest::process::{Process, Processes};
 use crate::guest::stream::{ByteStream, WeakStream};
 use crate::guest::surface::Surface;
 use crate::lock::lock;
-use crate::save::snapshot::LabCopy;
+use crate::save::snapshot::LabClone;
 use crate::vm::{HandleEpoch, Vm, VmState};
 use futures_util::future::join_all;
 use provium_guest::CallError;
@@ -32,7 +32,7 @@ struct Inner {
     vm: Vm,
     surface: Surface,
     seat: Arc<WorkerSeat>,
-    place: Place,
+    place: Registration,
 }
 
 /// What a surface needs to know of the worker it belongs to.
@@ -154,7 +154,7 @@ impl Vm {
         worker
             .0
             .place
-            .take(scope, (Class::Worker, id), Arc::new(worker.clone()));
+            .take(scope, (CloseOrder::Worker, id), Arc::new(worker.clone()));
         self.0.workers.add(&worker);
         Ok(worker)
     }
@@ -167,12 +167,12 @@ impl Worker {
             surface: Surface::of_worker(vm.clone(), Arc::clone(&seat)),
             vm,
             seat,
-            place: Place::default(),
+            place: Registration::default(),
         }))
     }
 
     /// The same worker in a copy of its lab.
-    pub(crate) fn in_copy(&self, copy: &LabCopy) -> Self {
+    pub(crate) fn in_copy(&self, copy: &LabClone) -> Self {
         Self::new(copy.vm(self.vm()), copy.seat(&self.0.seat))
     }
 

@@ -260,7 +260,7 @@ impl Boot<'_> {
         Limit {
             time: left.map_or(own, |left| left.min(own)),
             own: agent_timeout(self.vm, &self.options),
-            stretched: self.environment().stretched(),
+            stretched: self.environment().timeout_note(),
             is_cut: left.is_some_and(|left| left < own),
         }
     }

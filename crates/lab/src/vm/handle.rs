@@ -3,8 +3,8 @@
 use crate::apart::apart;
 use crate::environment::{Environment, EnvironmentError};
 use crate::error::LabError;
-use crate::graph::scope::{Class, Close, Closing, GuestKey, Place, ResourceId, Scope};
-use crate::graph::test_file::FileContext;
+use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::graph::test_file::TestFileContext;
 use crate::guest::clock::Clock;
 use crate::guest::console::Console;
 use crate::guest::file::Files;
@@ -37,7 +37,7 @@ pub(crate) struct Inner {
     pub(crate) options: VmOptions,
     /// The options of its last boot, over `options` below.
     pub(crate) booted_with: Mutex<VmOptions>,
-    pub(crate) file: Arc<FileContext>,
+    pub(crate) file: Arc<TestFileContext>,
     pub(crate) stage: watch::Sender<Stage>,
     /// Held by each call that changes the stage on purpose: boot, pause, shutdown…
     pub(crate) lifecycle: Arc<AsyncMutex<()>>,
@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) closed: AtomicBool,
     /// The VM that it is a copy of.
     original: Option<Vm>,
-    place: Place,
+    place: Registration,
 }
 
 /// The right to change a VM's stage.
@@ -126,7 +126,7 @@ impl Stage {
 
 impl Vm {
     pub(crate) fn create(
-        file: Arc<FileContext>,
+        file: Arc<TestFileContext>,
         scope: &Scope,
         name: &str,
         profile: Arc<Profile>,
@@ -153,7 +153,7 @@ impl Vm {
             timeline: Mutex::default(),
             closed: AtomicBool::new(false),
             original: None,
-            place: Place::default(),
+            place: Registration::default(),
         };
         inner.placed_in(scope)
     }
@@ -186,7 +186,7 @@ impl Vm {
             timeline: Mutex::new(lock(&self.0.timeline).clone()),
             closed: AtomicBool::new(false),
             original: Some(self.clone()),
-            place: Place::default(),
+            place: Registration::default(),
         };
         Ok(inner.placed_in(scope))
     }
@@ -422,7 +422,7 @@ impl Inner {
 
     fn placed_in(self, scope: &Scope) -> Vm {
         let vm = Vm(Arc::new(self));
-        let key = (Class::Vm, vm.id());
+        let key = (CloseOrder::Vm, vm.id());
         vm.0.place.take(scope, key, Arc::new(vm.clone()));
         vm
     }

@@ -35,6 +35,7 @@ pub(super) fn agent_timeout(vm: &Vm, options: &VmOptions) -> Duration {
 impl Vm {
     /// The same, times the timeout multiplier.
     pub(crate) fn agent_limit(&self, options: &VmOptions) -> Duration {
-        self.environment().patient(agent_timeout(self, options))
+        self.environment()
+            .scale_timeout(agent_timeout(self, options))
     }
 }

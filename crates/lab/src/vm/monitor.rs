@@ -197,7 +197,7 @@ impl<'a> Monitor<'a> {
                     );
                 }
                 LivenessEvent::FailureHint(hint) => {
-                    let limit = vm.environment().patient(CONFIRMATION);
+                    let limit = vm.environment().scale_timeout(CONFIRMATION);
                     let answer = tokio::time::timeout(limit, running.channel.ping());
                     let answers = tokio::select! {
                         biased;
@@ -246,12 +246,12 @@ impl<'a> Monitor<'a> {
             return std::future::pending().await;
         };
         let environment = self.vm.environment();
-        let grace = PORT_GRACE.max(environment.patient(CONFIRMATION));
+        let grace = PORT_GRACE.max(environment.scale_timeout(CONFIRMATION));
         tokio::time::sleep_until((closed + grace).into()).await;
         // A guest that is shutting down may take longer.
         let pressed = *lock(&self.running.pressed);
         if let Some(pressed) = pressed {
-            let until = pressed + environment.patient(SHUTDOWN_GRACE);
+            let until = pressed + environment.scale_timeout(SHUTDOWN_GRACE);
             tokio::time::sleep_until(until.into()).await;
         }
     }
@@ -269,8 +269,8 @@ impl<'a> Monitor<'a> {
     async fn silence(&self) -> Duration {
         let environment = self.vm.environment();
         let [least, most] = PING_LIMITS;
-        let limit = environment.patient(PING_LIMIT).clamp(least, most);
-        let grace = environment.patient(SHUTDOWN_GRACE);
+        let limit = environment.scale_timeout(PING_LIMIT).clamp(least, most);
+        let grace = environment.scale_timeout(SHUTDOWN_GRACE);
         let mut heard = Instant::now();
         let mut missed = 0;
         loop {

@@ -144,7 +144,7 @@ impl Vm {
                 .await?;
             running
         };
-        let limit = self.environment().patient(POWER_OFF_LIMIT);
+        let limit = self.environment().scale_timeout(POWER_OFF_LIMIT);
         let mut stage = self.0.stage.subscribe();
         let moved_on = stage.wait_for(|stage| {
             let now = stage.running();
@@ -211,7 +211,7 @@ impl Vm {
             Ok(woken) => self.on_machine(call, async { woken }).await?,
             Err(error) => return Err(LabError::host(self.subject(), call, error)),
         }
-        let limit = self.environment().patient(WAKE_LIMIT);
+        let limit = self.environment().scale_timeout(WAKE_LIMIT);
         let ping = running.channel.ping();
         self.answers(call, limit, ping, "the agent does not answer since")
             .await

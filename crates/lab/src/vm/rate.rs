@@ -40,7 +40,7 @@ impl Boot<'_> {
     /// A machine that has booted cold, and the session with its agent. A boot after which the guest's
     /// clock is wrong is repeated.
     pub(super) async fn cold_on_time(&self) -> Result<(Machine, Channel, GuestClock), LabError> {
-        let limit = self.environment().patient(LIMIT);
+        let limit = self.environment().scale_timeout(LIMIT);
         let mut attempt = 1;
         loop {
             let (machine, channel) = self.cold().await?;

@@ -34,9 +34,10 @@ use std::time::Duration;
 /// A damaged template is rebuilt once; if that does not help, the boot is cold.
 const ATTEMPTS: usize = 2;
 
-/// How long another boot may take to make the template, before the timeout multiplier: a few cold boots. A
-/// process that is stopped while it makes one must not keep all others from booting.
-const OTHERS_LIMIT: Duration = Duration::from_secs(5);
+/// How long a boot waits for a template that a stopped or unknown process builds, before the timeout
+/// multiplier. Then it boots cold: a stopped run must not keep others from booting. A process that runs is
+/// waited for as long as its build takes.
+const STALLED_BUILD_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a template could not be used.
 enum Unused {
@@ -62,7 +63,7 @@ impl Boot<'_> {
         };
         let key = self.template_key()?;
         let notify = |notice: Notice<'_>| self.notify_of_template(notice);
-        let limit = self.environment().patient(OTHERS_LIMIT);
+        let limit = self.environment().scale_timeout(STALLED_BUILD_LIMIT);
         for _ in 0..ATTEMPTS {
             match bucket.claim_within(&key, limit, &notify).await {
                 Ok(BuildClaim::Found(entry)) => {
@@ -213,7 +214,7 @@ impl Boot<'_> {
                 return Ok(());
             }
         };
-        let limit = self.environment().patient(QUIESCE_LIMIT);
+        let limit = self.environment().scale_timeout(QUIESCE_LIMIT);
         let frozen = async {
             // If it fails, so does what follows.
             let _ = warm_up(channel).await;
@@ -243,7 +244,7 @@ impl Boot<'_> {
             failed(why);
             return Ok(());
         }
-        self.environment().chore(async move {
+        self.environment().spawn_background(async move {
             if let Err(error) = making.install(draft).await {
                 failed(crate::error::chain(&error));
             }

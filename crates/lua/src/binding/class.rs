@@ -54,7 +54,7 @@ use mlua::{
     AnyUserData, Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Result, Table,
     Value,
 };
-use provium_lab::LabCopy;
+use provium_lab::LabClone;
 use std::future::Future;
 use std::rc::Rc;
 
@@ -78,7 +78,7 @@ pub(crate) trait Object: Clone + 'static {
         self.subject()
     }
     /// Its counterpart in a test's clone of the file's lab.
-    fn resolve_in(&self, _copy: &LabCopy) -> Self {
+    fn resolve_in(&self, _copy: &LabClone) -> Self {
         self.clone()
     }
 }

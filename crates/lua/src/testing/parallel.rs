@@ -15,7 +15,7 @@ use crate::engine::test_file::TestFileState;
 use crate::testing::report::Reporter;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use mlua::Lua;
-use provium_lab::{Baseline, LabCopy, LabError, ResourceId, Room, Scope};
+use provium_lab::{Baseline, LabClone, LabError, Reservation, ResourceId, Scope};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -27,7 +27,7 @@ pub(crate) struct TestLab {
     /// Stands for the file's scope.
     pub(super) scope: Scope,
     /// The VMs and all that is in them.
-    pub(crate) copy: LabCopy,
+    pub(crate) copy: LabClone,
     /// How far their consoles had been looked through when the copy was made.
     pub(super) read: BTreeMap<ResourceId, u64>,
 }
@@ -46,7 +46,7 @@ pub(crate) struct ParallelSlots<'a> {
 
 /// That a test is in.
 pub(crate) struct SlotPermit<'a> {
-    room: Room,
+    room: Reservation,
     /// As in [`TestLab`].
     read: BTreeMap<ResourceId, u64>,
     guard: SlotGuard<'a>,

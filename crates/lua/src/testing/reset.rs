@@ -19,7 +19,7 @@ pub(super) async fn before_test(state: &TestFileState) -> Option<String> {
         let kept = match taken {
             None => state.lab.baseline(&state.scope).await,
             Some(baseline) => {
-                let restored = state.lab.go_back_to(&baseline).await;
+                let restored = state.lab.reset_to(&baseline).await;
                 // SavedFrames whatever came of it: the next test may have more luck.
                 state.baseline.0.replace(Some(baseline));
                 return restored;

@@ -293,7 +293,7 @@ fn build_all(
     runtime.block_on(async {
         let work = async {
             let exit = outcome.await.unwrap_or(Exit::Failed);
-            environment.settle().await;
+            environment.drain().await;
             Ok(exit)
         };
         tokio::select! {

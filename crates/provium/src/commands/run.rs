@@ -176,7 +176,7 @@ impl Run {
         let outcome = runtime.block_on(async {
             let work = async {
                 let outcome = outcome.await.ok();
-                environment.settle().await;
+                environment.drain().await;
                 outcome
             };
             tokio::select! {

@@ -1,5 +1,5 @@
-//! The baseline of a file: what its VMs are put back to before each test, or what each test gets a
-//! copy of (`copy`).
+//! The baseline of a file: the state that its VMs are reset to before each test, or that each test gets a
+//! clone of (`lab_clone`).
 //!
 //! It is taken once, when the file's top level has run. A VM that was booted then is booted again
 //! after, with everything it had, whatever a test did to it; one that was off is switched off
@@ -10,45 +10,45 @@ use crate::error::LabError;
 use crate::graph::lab::Lab;
 use crate::graph::scope::Scope;
 use crate::save::snapshot::lifecycles::lock_all_to_end;
-use crate::save::snapshot::restore::{Occasion, Ready};
+use crate::save::snapshot::restore::{PreparedRestore, RestoreReason};
 use crate::save::snapshot::take::{AfterSave, take_all};
 use crate::save::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmState, now_ns};
 use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;
 
-/// What the VMs of a lab were at a moment.
+/// The state of all VMs of a lab at one instant.
 #[derive(Debug, Clone)]
-pub struct Baseline(pub(crate) Vec<(Vm, Was)>);
+pub struct Baseline(pub(crate) Vec<(Vm, CheckpointState)>);
 
-/// What a VM was.
+/// The state of a VM.
 #[derive(Debug, Clone)]
-pub(crate) enum Was {
+pub(crate) enum CheckpointState {
     /// Created, or shut down.
     Off(VmState),
-    On(Moment),
+    On(VmCheckpoint),
 }
 
-/// A VM that was on.
+/// The state of a VM that was on.
 #[derive(Debug, Clone)]
-pub(crate) struct Moment {
+pub(crate) struct VmCheckpoint {
     pub(crate) snapshot: Snapshot,
-    /// How far its clock was ahead of the host's, nanoseconds: it keeps that distance, as if nobody
-    /// had gone back.
+    /// How far its clock was ahead of the host's, nanoseconds. It keeps that
+    /// distance, so the reset does not set it back.
     ahead_ns: i64,
     is_paused: bool,
 }
 
 impl Lab {
-    /// What all VMs of this lab and of its sub-labs are now, at one instant.
+    /// Takes the state of all VMs of this lab and of its sub-labs at one instant.
     ///
     /// # Errors
-    /// As for a snapshot; a dead VM is no state to go back to.
+    /// As for a snapshot; also when a VM is dead.
     pub async fn baseline(&self, scope: &Scope) -> Result<Baseline, LabError> {
         self.baseline_then(scope, AfterSave::Thaw).await
     }
 
-    /// The same, and switches the VMs off at that instant.
+    /// Like [`Lab::baseline`], and switches the VMs off at that instant.
     ///
     /// # Errors
     /// As for [`Lab::baseline`].
@@ -63,11 +63,11 @@ impl Lab {
         taken.map_err(|error| LabError::host(self.subject(), "baseline", error))?
     }
 
-    /// Puts all VMs of the baseline back to it, at one instant.
+    /// Resets all VMs to the baseline at one instant.
     ///
     /// # Errors
     /// As for [`Vm::restore`]; no VM is changed unless all can be.
-    pub async fn go_back_to(&self, baseline: &Baseline) -> Result<(), LabError> {
+    pub async fn reset_to(&self, baseline: &Baseline) -> Result<(), LabError> {
         let restore = baseline.clone().restore();
         let restored = self.environment().runtime().spawn(restore).await;
         restored.map_err(|error| LabError::host(self.subject(), "reset", error))?
@@ -78,7 +78,7 @@ impl Baseline {
     async fn take(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
         let states: Vec<(Vm, VmState)> =
             vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
-        // A paused guest cannot be brought to rest: it goes on for a moment.
+        // The agent of a paused guest cannot be quiesced: it is resumed for a moment.
         let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
         try_join_all(paused().map(|(vm, _)| vm.resume())).await?;
         let on = || states.iter().filter(|(_, state)| is_on(*state));
@@ -89,14 +89,14 @@ impl Baseline {
             try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
         }
         let off = states.iter().filter(|(_, state)| !is_on(*state));
-        let off = off.map(|(vm, state)| (vm.clone(), Was::Off(*state)));
+        let off = off.map(|(vm, state)| (vm.clone(), CheckpointState::Off(*state)));
         Ok(Self(off.chain(taken?).collect()))
     }
 
     async fn take_on(
         vms: impl Iterator<Item = &(Vm, VmState)> + Clone,
         after: AfterSave,
-    ) -> Result<Vec<(Vm, Was)>, LabError> {
+    ) -> Result<Vec<(Vm, CheckpointState)>, LabError> {
         let clocks = vms.clone().map(|(vm, _)| async move {
             Ok::<_, LabError>(vm.clock().get().await?.saturating_sub(now_ns()))
         });
@@ -109,12 +109,12 @@ impl Baseline {
         let all = vms.zip(taken.into_iter().zip(clocks));
         let all = all.map(|((vm, state), (snapshot, ahead_ns))| {
             let is_paused = *state == VmState::Paused;
-            let moment = Moment {
+            let checkpoint = VmCheckpoint {
                 snapshot,
                 ahead_ns,
                 is_paused,
             };
-            (vm.clone(), Was::On(moment))
+            (vm.clone(), CheckpointState::On(checkpoint))
         });
         Ok(all.collect())
     }
@@ -125,10 +125,10 @@ impl Baseline {
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for ((vm, was), lifecycle) in open().zip(lifecycles) {
             match was {
-                Was::Off(state) => off.push((vm, *state, lifecycle)),
-                Was::On(moment) => {
-                    on.push((vm, moment));
-                    ready.push(vm.prepare(lifecycle, &moment.snapshot, None));
+                CheckpointState::Off(state) => off.push((vm, *state, lifecycle)),
+                CheckpointState::On(checkpoint) => {
+                    on.push((vm, checkpoint));
+                    ready.push(vm.prepare(lifecycle, &checkpoint.snapshot, None));
                 }
             }
         }
@@ -137,16 +137,16 @@ impl Baseline {
         let switching = switching.map(|(vm, state, lifecycle)| vm.switch_off_as(*state, lifecycle));
         join_all(switching).await;
         let going = ready.into_iter().zip(&on);
-        let going = going.map(|(ready, (vm, moment))| moment.goes_on(vm, ready));
+        let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));
         try_join_all(going).await.map(drop)
     }
 }
 
-impl Moment {
-    /// The last step of a restore to this moment.
-    pub(crate) async fn goes_on(&self, vm: &Vm, ready: Ready) -> Result<(), LabError> {
+impl VmCheckpoint {
+    /// The last step of a restore to this checkpoint.
+    pub(crate) async fn goes_on(&self, vm: &Vm, ready: PreparedRestore) -> Result<(), LabError> {
         let clock = now_ns().saturating_add(self.ahead_ns);
-        ready.go(Occasion::Reset(clock)).await?;
+        ready.go(RestoreReason::Reset(clock)).await?;
         if self.is_paused {
             vm.pause().await?;
         }

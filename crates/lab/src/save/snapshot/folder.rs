@@ -1,4 +1,4 @@
-//! The folder of a snapshot: in the cache as long as something needs it, or where its author wants it.
+//! The folder of a snapshot: in the cache as long as it is needed, or where the test's author put it.
 
 use crate::error::LabError;
 use crate::lock::lock;
@@ -16,15 +16,15 @@ pub(crate) const LAB_SIGN: &str = "lab.json";
 
 /// A folder that is being filled, or has been.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct SnapshotDir {
     path: Utf8PathBuf,
-    home: Mutex<Home>,
+    home: Mutex<SnapshotLocation>,
 }
 
-/// What keeps it.
+/// Who owns it.
 #[derive(Debug, Clone)]
-enum Home {
-    /// It goes with the last that needs it: this, and machines and snapshots that share its RAM.
+enum SnapshotLocation {
+    /// It is removed with the last user: this, and machines and snapshots that share its RAM.
     Cached(Arc<StagingFolder>),
     /// The cache: it is a part of an entry.
     Entry(Arc<CacheEntry>),
@@ -33,28 +33,28 @@ enum Home {
     Gone,
 }
 
-impl Folder {
+impl SnapshotDir {
     /// A folder of the cache, or the part of it at `path`.
     pub(crate) fn cached(draft: &Arc<StagingFolder>, path: &Utf8Path) -> Self {
-        Self::new(path, Home::Cached(Arc::clone(draft)))
+        Self::new(path, SnapshotLocation::Cached(Arc::clone(draft)))
     }
 
     /// The part of an entry of the cache at `path`.
     pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Self {
-        Self::new(path, Home::Entry(Arc::clone(entry)))
+        Self::new(path, SnapshotLocation::Entry(Arc::clone(entry)))
     }
 
     /// The draft of a folder that an author names.
-    pub(crate) fn draft_of(named: &Named) -> Self {
-        Self::new(named.path(), Home::Author(None))
+    pub(crate) fn draft_of(named: &StagedDir) -> Self {
+        Self::new(named.path(), SnapshotLocation::Author(None))
     }
 
     /// A folder that its author looks after, or the part of it at `path`.
     pub(crate) fn of_author(path: &Utf8Path, seal: Option<Seal>) -> Self {
-        Self::new(path, Home::Author(seal))
+        Self::new(path, SnapshotLocation::Author(seal))
     }
 
-    fn new(path: &Utf8Path, home: Home) -> Self {
+    fn new(path: &Utf8Path, home: SnapshotLocation) -> Self {
         Self {
             path: path.to_owned(),
             home: Mutex::new(home),
@@ -73,21 +73,21 @@ impl Folder {
     /// As the base of what shares its RAM.
     pub(crate) fn as_base(&self) -> Base {
         match &*lock(&self.home) {
-            Home::Cached(draft) => Base::draft(Arc::clone(draft), &self.path),
-            Home::Entry(entry) => Base::part_of(Arc::clone(entry), &self.path),
-            Home::Author(seal) => Base::of_author(&self.path, seal.clone()),
-            Home::Gone => Base::of_author(&self.path, None),
+            SnapshotLocation::Cached(draft) => Base::draft(Arc::clone(draft), &self.path),
+            SnapshotLocation::Entry(entry) => Base::part_of(Arc::clone(entry), &self.path),
+            SnapshotLocation::Author(seal) => Base::of_author(&self.path, seal.clone()),
+            SnapshotLocation::Gone => Base::of_author(&self.path, None),
         }
     }
 
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(*lock(&self.home), Home::Gone) || !self.path.exists()
+        matches!(*lock(&self.home), SnapshotLocation::Gone) || !self.path.exists()
     }
 
     /// Its seal, if it is an author's.
     fn seal(&self) -> Option<Seal> {
         match &*lock(&self.home) {
-            Home::Author(seal) => seal.clone(),
+            SnapshotLocation::Author(seal) => seal.clone(),
             _ => None,
         }
     }
@@ -131,21 +131,21 @@ impl Folder {
     /// When it is not its own: an author's, or a part of an entry.
     pub(crate) fn move_to(&self, place: &Utf8Path) -> io::Result<()> {
         let mut home = lock(&self.home);
-        if !matches!(*home, Home::Cached(_)) {
+        if !matches!(*home, SnapshotLocation::Cached(_)) {
             return Err(io::Error::other(
                 "it must return a snapshot that was taken in it, without a folder",
             ));
         }
         fs_err::rename(&self.path, place)?;
-        *home = Home::Gone;
+        *home = SnapshotLocation::Gone;
         Ok(())
     }
 
     /// Removes it, as soon as nothing needs it. Nothing is done if it is gone, or if another snapshot
     /// has replaced it.
     pub(crate) fn delete(&self) -> io::Result<()> {
-        let home = std::mem::replace(&mut *lock(&self.home), Home::Gone);
-        let Home::Author(seal) = home else {
+        let home = std::mem::replace(&mut *lock(&self.home), SnapshotLocation::Gone);
+        let SnapshotLocation::Author(seal) = home else {
             return Ok(());
         };
         if seal.is_some_and(|seal| !seal.is_current()) {
@@ -178,7 +178,7 @@ pub(crate) fn damaged(subject: &str, folder: &Utf8Path, why: &str) -> LabError {
 pub(crate) fn open_sealed<T>(
     path: &Utf8Path,
     sign: &str,
-    open: impl FnOnce(Folder) -> Result<T, LabError>,
+    open: impl FnOnce(SnapshotDir) -> Result<T, LabError>,
 ) -> Result<T, LabError> {
     let subject = format!("snapshot `{path}`");
     let invalid = |why: &str| LabError::invalid(&subject, "restore()", why);
@@ -198,22 +198,40 @@ pub(crate) fn open_sealed<T>(
         return Err(invalid(why));
     }
     let seal = Seal::read(path);
-    let opened = open(Folder::of_author(path, seal.clone().ok()))?;
+    let opened = open(SnapshotDir::of_author(path, seal.clone().ok()))?;
     match seal {
         Ok(_) => Ok(opened),
         Err(why) => Err(damaged(&subject, path, &why)),
     }
 }
 
-/// A folder that an author names: filled beside its place, then put there as a whole.
+/// Restores the snapshot in the folder at `path` by calling `attempt`, which opens it. If it fails while
+/// another snapshot replaces the folder, the new one is restored, once.
+///
+/// # Errors
+/// Those of `attempt`.
+pub(crate) async fn restore_current<T>(
+    path: &Utf8Path,
+    attempt: impl AsyncFn() -> Result<T, LabError>,
+) -> Result<T, LabError> {
+    let before = Seal::read(path);
+    let result = attempt().await;
+    let is_replaced = || before.is_ok_and(|seal| !seal.is_current()) && Seal::read(path).is_ok();
+    match result {
+        Err(_) if is_replaced() => attempt().await,
+        result => result,
+    }
+}
+
+/// A folder that an author names: filled in a staging folder beside it, then moved there as a whole.
 #[derive(Debug)]
-pub(crate) struct Named {
+pub(crate) struct StagedDir {
     place: Utf8PathBuf,
     sign: &'static str,
     draft: StagingFolder,
 }
 
-impl Named {
+impl StagedDir {
     /// For `place`, which must be free, or hold an older snapshot (a file of the name `sign`). A link
     /// is followed.
     pub(crate) fn new(place: &Utf8Path, sign: &'static str) -> io::Result<Self> {
@@ -283,7 +301,7 @@ mod tests {
     }
 
     async fn put(place: &Utf8Path, content: &str) -> Seal {
-        let named = Named::new(place, VM_SIGN).unwrap();
+        let named = StagedDir::new(place, VM_SIGN).unwrap();
         fs_err::write(named.path().join("vm.json"), content).unwrap();
         let seal = named.seal().await.unwrap();
         named.install(seal).unwrap()
@@ -300,12 +318,12 @@ mod tests {
             let found = fs_err::read_to_string(place.join("vm.json")).unwrap();
             assert_eq!(found, content);
         }
-        drop(Named::new(&place, VM_SIGN).unwrap());
+        drop(StagedDir::new(&place, VM_SIGN).unwrap());
         assert_eq!(root.join("deep").read_dir_utf8().unwrap().count(), 1);
 
         fs_err::write(root.join("deep/other"), "").unwrap();
         let why = |path: &str| {
-            let error = Named::new(&root.join(path), VM_SIGN).unwrap_err();
+            let error = StagedDir::new(&root.join(path), VM_SIGN).unwrap_err();
             error.to_string()
         };
         assert!(why("deep").contains("something else"), "{}", why("deep"));
@@ -319,11 +337,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_folder_that_is_replaced_during_a_restore_is_restored_from_the_new_one() {
+        let (_root, root) = root();
+        let place = root.join("snap");
+        let seals = std::cell::RefCell::new(vec![put(&place, "one").await]);
+        let content = || fs_err::read_to_string(place.join("vm.json")).unwrap();
+        // The first attempt reads the older one, which is replaced before it is done.
+        let restored = restore_current(&place, async || {
+            let older = SnapshotDir::of_author(&place, seals.borrow().last().cloned());
+            if seals.borrow().len() == 1 {
+                let newer = put(&place, "two").await;
+                seals.borrow_mut().push(newer);
+            }
+            older.check("snapshot").await?;
+            Ok(content())
+        });
+        assert_eq!(restored.await.unwrap(), "two");
+
+        let attempts = std::cell::Cell::new(0);
+        let failed = restore_current(&place, async || {
+            attempts.set(attempts.get() + 1);
+            Err::<(), _>(replaced("snapshot"))
+        });
+        assert!(failed.await.is_err());
+        assert_eq!(attempts.get(), 1, "other failures are not repeated");
+    }
+
+    #[tokio::test]
     async fn a_replaced_or_damaged_folder_is_refused_and_not_deleted_by_the_older_handle() {
         let (_root, root) = root();
         let place = root.join("snap");
-        let older = Folder::of_author(&place, Some(put(&place, "one").await));
-        let newer = Folder::of_author(&place, Some(put(&place, "two").await));
+        let older = SnapshotDir::of_author(&place, Some(put(&place, "one").await));
+        let newer = SnapshotDir::of_author(&place, Some(put(&place, "two").await));
         let why = older.check("snapshot").await.unwrap_err().to_string();
         assert!(why.contains("another snapshot has replaced it"), "{why}");
         assert_eq!(older.size(), 0);

@@ -5,9 +5,11 @@ use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
 use crate::graph::scope::{ResourceId, Scope};
 use crate::lock::lock;
-use crate::save::snapshot::folder::{Folder, LAB_SIGN, Named, open_sealed};
+use crate::save::snapshot::folder::{
+    LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current,
+};
 use crate::save::snapshot::lifecycles::lock_all_to_end;
-use crate::save::snapshot::restore::{Occasion, Ready, Replaced};
+use crate::save::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason};
 use crate::save::snapshot::take::{AfterSave, take_all};
 use crate::save::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
@@ -36,7 +38,7 @@ pub struct LabSnapshot(Arc<Inner>);
 struct Inner {
     id: ResourceId,
     name: String,
-    folder: Folder,
+    folder: SnapshotDir,
     /// In the order of the facts' booted VMs.
     vms: Vec<Snapshot>,
     facts: LabFacts,
@@ -66,7 +68,7 @@ struct VmEntry {
 
 impl Lab {
     /// A snapshot of all VMs of this lab and of its sub-labs, in `place` or, without one, in the
-    /// cache. They go on.
+    /// cache. They continue.
     ///
     /// # Errors
     /// As for a VM's; a paused VM cannot be saved.
@@ -77,13 +79,15 @@ impl Lab {
     ) -> Result<LabSnapshot, LabError> {
         let failed = |error: io::Error| LabError::host(self.subject(), "snapshot()", error);
         let vms = self.vms_below(scope);
-        let named = place.map(|place| Named::new(place, LAB_SIGN)).transpose();
+        let named = place
+            .map(|place| StagedDir::new(place, LAB_SIGN))
+            .transpose();
         let named = named.map_err(failed)?;
         let folder = match &named {
-            Some(named) => Folder::draft_of(named),
+            Some(named) => SnapshotDir::draft_of(named),
             None => {
                 let draft = Arc::new(self.cache_draft("snapshot()")?);
-                Folder::cached(&draft, draft.path())
+                SnapshotDir::cached(&draft, draft.path())
             }
         };
         let form = if named.is_some() {
@@ -152,14 +156,15 @@ impl Lab {
     /// # Errors
     /// As for a VM's; no VM is changed unless all of them can be.
     pub async fn restore(&self, scope: &Scope, snapshot: &LabSnapshot) -> Result<(), LabError> {
-        self.restore_on(scope, snapshot, Occasion::Restore).await
+        self.restore_on(scope, snapshot, RestoreReason::Restore)
+            .await
     }
 
     pub(crate) async fn restore_on(
         &self,
         scope: &Scope,
         snapshot: &LabSnapshot,
-        occasion: Occasion,
+        occasion: RestoreReason,
     ) -> Result<(), LabError> {
         let snapshot = snapshot.clone();
         let mut pairs = Vec::new();
@@ -190,11 +195,11 @@ impl Lab {
         let failed = |error| LabError::host(self.subject(), "restore()", error);
         let ready = apart(self.environment().runtime(), ready).await;
         let (ready, off) = ready.map_err(failed)??;
-        // As for a VM: who stops waiting up to here has the lab as it was.
-        let replaced: Vec<_> = ready.into_iter().map(Ready::commit).collect();
+        // As for a VM: a caller that is cancelled before this has the lab as it was.
+        let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
         let rest = self.environment().runtime().spawn(async move {
             join_all(off.iter().map(|(vm, lifecycle)| vm.switch_off(lifecycle))).await;
-            join_all(replaced.into_iter().map(Replaced::end)).await;
+            join_all(replaced.into_iter().map(ReplacedMachine::end)).await;
         });
         rest.await.map_err(failed)
     }
@@ -212,6 +217,15 @@ impl Lab {
 }
 
 impl LabSnapshot {
+    /// Restores `lab` from the snapshot in a folder, as [`Lab::restore`]. If another snapshot replaces
+    /// the folder meanwhile, the lab is restored from that one.
+    ///
+    /// # Errors
+    /// As for [`LabSnapshot::open`] and [`Lab::restore`].
+    pub async fn restore_folder(path: &Utf8Path, lab: &Lab, scope: &Scope) -> Result<(), LabError> {
+        restore_current(path, async || lab.restore(scope, &Self::open(path)?).await).await
+    }
+
     /// The snapshot in a folder that [`Lab::snapshot`] was given, in this run or another.
     ///
     /// # Errors
@@ -222,10 +236,10 @@ impl LabSnapshot {
 
     /// The snapshot in a part of an entry of the cache.
     pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Result<Self, LabError> {
-        Self::in_folder(Folder::of_entry(entry, path))
+        Self::in_folder(SnapshotDir::of_entry(entry, path))
     }
 
-    fn in_folder(folder: Folder) -> Result<Self, LabError> {
+    fn in_folder(folder: SnapshotDir) -> Result<Self, LabError> {
         let path = folder.path();
         let subject = format!("snapshot `{path}`");
         let failed = |error: io::Error| LabError::host(subject.clone(), "restore()", error);
@@ -281,12 +295,12 @@ impl LabSnapshot {
     /// Removes it. Removed already is fine.
     pub fn delete(&self) -> Result<(), LabError> {
         let parts = self.0.vms.iter().map(|vm| &vm.0.folder);
-        let mut deleted = parts.chain([&self.0.folder]).map(Folder::delete);
+        let mut deleted = parts.chain([&self.0.folder]).map(SnapshotDir::delete);
         let deleted = deleted.try_for_each(|deleted| deleted);
         deleted.map_err(|error| LabError::host(self.subject(), "delete()", error))
     }
 
-    /// Moves its folder, which nobody looks after but it, to `place`, in the same file system.
+    /// Moves its folder, which only it owns, to `place`, in the same file system.
     pub(crate) fn move_to(&self, place: &Utf8Path) -> io::Result<()> {
         self.0.folder.move_to(place)
     }
@@ -302,7 +316,7 @@ impl LabSnapshot {
         Self(Arc::new(Inner {
             id: self.0.id,
             name: self.0.name.clone(),
-            folder: Folder::of_author(place, Some(seal.clone())),
+            folder: SnapshotDir::of_author(place, Some(seal.clone())),
             vms: self.0.vms.iter().map(moved).collect(),
             facts: self.0.facts.clone(),
         }))

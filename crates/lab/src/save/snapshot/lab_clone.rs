@@ -1,13 +1,12 @@
-//! Copies of a file's lab: what its VMs were at the baseline, several times side by side.
+//! Clones of a file's lab for parallel tests: each has its VMs in their state at the baseline.
 //!
-//! A copy has VMs and sub-labs of its own, each with the name and the number of what it stands for, in
-//! a scope that stands for the file's. Whoever has a handle of the file's asks the copy for its own:
-//! VMs and sub-labs are there from the beginning, and so are processes, whose output has to be taken
-//! in; workers and files are made when they are asked for.
+//! A clone has its own VMs and sub-labs, with the names and numbers of the originals, in a scope that
+//! replaces the file's. It maps a handle of the file to its own: VMs, sub-labs and processes, whose
+//! output has to be read, exist from the start; workers and files are created on first use.
 //!
 //! ```text
-//! reserve ──▶ Room ──▶ copy ──▶ LabCopy      its machines end when its scope is closed,
-//!                                            which gives the room back
+//! reserve ──▶ Reservation ──▶ copy ──▶ LabClone      its machines end when its scope is closed,
+//!                                                    which returns the reservation
 //! ```
 
 use crate::apart::apart;
@@ -18,7 +17,7 @@ use crate::guest::file::File;
 use crate::guest::process::Process;
 use crate::guest::worker::{Worker, WorkerSeat};
 use crate::lock::lock;
-use crate::save::snapshot::baseline::{Baseline, Moment, Was};
+use crate::save::snapshot::baseline::{Baseline, CheckpointState, VmCheckpoint};
 use crate::vm::Vm;
 use futures_util::future::try_join_all;
 use provium_pool::{Grant, Resources};
@@ -26,23 +25,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-/// Memory and vCPUs for a copy.
+/// Memory and vCPUs for a clone.
 #[derive(Debug)]
-pub struct Room(Vec<Grant>);
+pub struct Reservation(Vec<Grant>);
 
-/// A copy of a file's lab.
+/// A clone of a file's lab.
 #[derive(Clone)]
-pub struct LabCopy(Arc<Inner>);
+pub struct LabClone(Arc<Inner>);
 
 struct Inner {
     vms: BTreeMap<ResourceId, Vm>,
     labs: BTreeMap<ResourceId, Lab>,
-    counterparts: Counterparts,
+    counterparts: CloneMap,
 }
 
-/// What stands for things in the file's VMs, by their numbers.
+/// The clone's own handles, by the numbers of the file's.
 #[derive(Default)]
-struct Counterparts {
+struct CloneMap {
     seats: Mutex<BTreeMap<ResourceId, Arc<WorkerSeat>>>,
     workers: Mutex<BTreeMap<ResourceId, Worker>>,
     processes: Mutex<BTreeMap<ResourceId, Process>>,
@@ -55,21 +54,22 @@ impl Baseline {
         self.0.iter().map(|(vm, _)| vm)
     }
 
-    fn on(&self) -> impl Iterator<Item = (&Vm, &Moment)> {
+    fn on(&self) -> impl Iterator<Item = (&Vm, &VmCheckpoint)> {
         self.0.iter().filter_map(|(vm, was)| match was {
-            Was::On(moment) => Some((vm, moment)),
-            Was::Off(_) => None,
+            CheckpointState::On(checkpoint) => Some((vm, checkpoint)),
+            CheckpointState::Off(_) => None,
         })
     }
 
     fn needs(&self) -> impl Iterator<Item = (&Vm, Resources)> {
-        self.on().map(|(vm, moment)| (vm, moment.snapshot.need()))
+        self.on()
+            .map(|(vm, checkpoint)| (vm, checkpoint.snapshot.need()))
     }
 }
 
 impl Lab {
-    /// Room for a copy, if it is there. Nobody who waits for some is passed over.
-    pub fn try_reserve(&self, baseline: &Baseline) -> Option<Room> {
+    /// Reserves what a clone needs if it is available and no request waits.
+    pub fn try_reserve(&self, baseline: &Baseline) -> Option<Reservation> {
         let grants = baseline.needs().map(|(vm, need)| {
             let environment = vm.environment();
             environment
@@ -77,34 +77,34 @@ impl Lab {
                 .make_room(environment.pool().available().memory_bytes);
             vm.0.file.budget.try_acquire(need)
         });
-        grants.collect::<Option<_>>().map(Room)
+        grants.collect::<Option<_>>().map(Reservation)
     }
 
-    /// Waits for room for a copy; of several VMs, one after the other.
+    /// Reserves what a clone needs, one VM after the other; waits while the pool cannot grant it.
     ///
     /// # Errors
-    /// When there will never be so much, in the pool or in the file's claim.
-    pub async fn reserve(&self, baseline: &Baseline) -> Result<Room, LabError> {
+    /// When the pool or the file's claim never has that much.
+    pub async fn reserve(&self, baseline: &Baseline) -> Result<Reservation, LabError> {
         let mut grants = Vec::new();
         for (vm, need) in baseline.needs() {
             grants.push(vm.grant("copy", need).await?);
         }
-        Ok(Room(grants))
+        Ok(Reservation(grants))
     }
 
-    /// A copy of this lab, which must be the one that the baseline is of, in the care of `scope`,
-    /// which must be new and without a parent. Its VMs go on at one instant.
+    /// A clone of this lab, which must be that of the baseline, in `scope`, which must be new and without
+    /// a parent. Its VMs are resumed at one instant.
     ///
     /// # Errors
     /// As for [`Vm::restore`].
     pub async fn copy(
         &self,
         baseline: &Baseline,
-        room: Room,
+        room: Reservation,
         of: &Scope,
         scope: &Scope,
-    ) -> Result<LabCopy, LabError> {
-        let copy = LabCopy::new(self, baseline, of, scope)?;
+    ) -> Result<LabClone, LabError> {
+        let copy = LabClone::new(self, baseline, of, scope)?;
         let (going, baseline) = (copy.clone(), baseline.clone());
         let going = async move { going.go_on(&baseline, room).await };
         let gone_on = apart(self.environment().runtime(), going).await;
@@ -113,8 +113,8 @@ impl Lab {
     }
 }
 
-impl LabCopy {
-    /// A copy whose VMs are off.
+impl LabClone {
+    /// A clone whose VMs are off.
     fn new(lab: &Lab, baseline: &Baseline, of: &Scope, scope: &Scope) -> Result<Self, LabError> {
         let open = || baseline.vms().filter(|vm| !vm.is_closed());
         let vms = open().map(|vm| Ok((vm.id(), vm.copy_in(scope)?)));
@@ -123,7 +123,7 @@ impl LabCopy {
         let inner = Inner {
             vms: vms.collect::<Result<_, LabError>>()?,
             labs: labs.collect(),
-            counterparts: Counterparts::default(),
+            counterparts: CloneMap::default(),
         };
         let members = |lab: &Lab| {
             let members = lab.members(of).into_iter();
@@ -147,33 +147,36 @@ impl LabCopy {
     }
 
     /// Restores all that was on at the baseline.
-    async fn go_on(&self, baseline: &Baseline, room: Room) -> Result<(), LabError> {
+    async fn go_on(&self, baseline: &Baseline, room: Reservation) -> Result<(), LabError> {
         let on = baseline.on().zip(room.0);
-        // What was closed since then is closed here, too.
-        let on =
-            on.filter_map(|((vm, moment), grant)| Some((self.counterpart(vm)?, moment, grant)));
-        let ready = on.map(|(vm, moment, grant)| async move {
-            // Nobody else knows it yet.
+        // A VM that was closed since then has none here.
+        let on = on.filter_map(|((vm, checkpoint), grant)| {
+            Some((self.counterpart(vm)?, checkpoint, grant))
+        });
+        let ready = on.map(|(vm, checkpoint, grant)| async move {
+            // No other task knows it yet.
             let lifecycle = vm.lifecycle().await;
-            let ready = vm.prepare(lifecycle, &moment.snapshot, Some(grant)).await?;
-            Ok::<_, LabError>((vm, moment, ready))
+            let ready = vm
+                .prepare(lifecycle, &checkpoint.snapshot, Some(grant))
+                .await?;
+            Ok::<_, LabError>((vm, checkpoint, ready))
         });
         let ready = try_join_all(ready).await?.into_iter();
-        let going = ready.map(|(vm, moment, ready)| moment.goes_on(vm, ready));
+        let going = ready.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));
         try_join_all(going).await.map(drop)
     }
 
-    /// The copy's own of a VM of the file; any other VM as it is.
+    /// The clone's own VM for a VM of the file; any other VM as it is.
     pub fn vm(&self, vm: &Vm) -> Vm {
         self.counterpart(vm).unwrap_or(vm).clone()
     }
 
-    /// The copy's own of a sub-lab of the file; any other lab as it is.
+    /// The clone's own sub-lab for a sub-lab of the file; any other lab as it is.
     pub fn lab(&self, lab: &Lab) -> Lab {
         self.0.labs.get(&lab.id()).unwrap_or(lab).clone()
     }
 
-    /// The copy's own of a process that the file's top level started; any other as it is.
+    /// The clone's own process for one that the file's top level started; any other as it is.
     pub fn process(&self, process: &Process) -> Process {
         if self.counterpart(process.surface().vm()).is_none() {
             return process.clone();
@@ -184,7 +187,7 @@ impl LabCopy {
         made.or_insert_with(|| process.on(surface)).clone()
     }
 
-    /// The copy's own of a worker that the file's top level started; any other as it is.
+    /// The clone's own worker for one that the file's top level started; any other as it is.
     pub fn worker(&self, worker: &Worker) -> Worker {
         if self.counterpart(worker.vm()).is_none() {
             return worker.clone();
@@ -194,7 +197,7 @@ impl LabCopy {
         made.or_insert_with(|| worker.in_copy(self)).clone()
     }
 
-    /// The copy's own of a file that the file's top level opened; any other as it is.
+    /// The clone's own file for one that the file's top level opened; any other as it is.
     pub fn file(&self, file: &File) -> File {
         if self.counterpart(file.surface().vm()).is_none() {
             return file.clone();
@@ -205,22 +208,22 @@ impl LabCopy {
         made.or_insert_with(|| file.on(surface)).clone()
     }
 
-    /// That of a worker in one of the copy's VMs, for one in the VM that it stands for.
+    /// The clone's own state of a worker, for that of the file.
     pub(crate) fn seat(&self, seat: &WorkerSeat) -> Arc<WorkerSeat> {
         let mut made = lock(&self.0.counterparts.seats);
         let made = made.entry(seat.id);
         Arc::clone(made.or_insert_with(|| Arc::new(seat.copy())))
     }
 
-    /// `None` for what is none of the file's: also for a VM of this copy, or of another.
+    /// The clone's own VM; `None` for a VM that is not the file's, such as one of a clone.
     fn counterpart(&self, vm: &Vm) -> Option<&Vm> {
         let copy = self.0.vms.get(&vm.id())?;
         copy.original().is(vm).then_some(copy)
     }
 }
 
-impl fmt::Debug for LabCopy {
+impl fmt::Debug for LabClone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LabCopy").field(&self.0.vms.keys()).finish()
+        f.debug_tuple("LabClone").field(&self.0.vms.keys()).finish()
     }
 }

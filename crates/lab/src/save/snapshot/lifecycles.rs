@@ -1,9 +1,9 @@
-//! The life-cycle locks of several VMs, all in one order: two that want the same VMs, to save or to
-//! restore them, would else each hold what the other waits for.
+//! The life-cycle locks of several VMs, always taken in one order, so that two calls that save or restore
+//! the same VMs do not deadlock.
 
 use crate::vm::{Lifecycle, Vm};
 
-/// As [`lock_all`], for a restore: each VM's machine is to be ended.
+/// Like [`lock_all`], for a restore: each VM's machine is about to be ended.
 pub(crate) async fn lock_all_to_end<'a>(vms: impl IntoIterator<Item = &'a Vm>) -> Vec<Lifecycle> {
     let vms: Vec<&Vm> = vms.into_iter().collect();
     for vm in &vms {
@@ -12,7 +12,7 @@ pub(crate) async fn lock_all_to_end<'a>(vms: impl IntoIterator<Item = &'a Vm>) -
     lock_all(vms).await
 }
 
-/// Waits for the locks of all these; they come in the order of `vms`.
+/// Takes the locks of all VMs, and returns them in the order of `vms`.
 pub(crate) async fn lock_all<'a>(vms: impl IntoIterator<Item = &'a Vm>) -> Vec<Lifecycle> {
     let mut vms: Vec<(usize, &Vm)> = vms.into_iter().enumerate().collect();
     vms.sort_by_key(|(_, vm)| vm.id());

@@ -1,7 +1,7 @@
-//! Snapshots: moments of VMs and labs that a test can go back to.
+//! Snapshots: saved states of VMs and labs that a test takes and restores.
 //!
-//! Several VMs are saved at one instant: all agents are brought to rest and all machines stopped
-//! before the first is written, and none goes on before the last is. A snapshot without a folder of
+//! Several VMs are saved at one instant: all agents are quiesced and all machines paused
+//! before the first is written, and none is resumed before the last is. A snapshot without a folder of
 //! its own lies in the cache, holds only what differs from what its VM was booted from, and goes with
 //! its last handle. One with a folder is whole, and can be used by later runs.
 //!
@@ -20,7 +20,7 @@ mod vm;
 
 pub use baseline::Baseline;
 pub use lab::LabSnapshot;
-pub use lab_clone::{LabCopy, Room};
+pub use lab_clone::{LabClone, Reservation};
 pub use vm::Snapshot;
 
-pub(crate) use restore::Occasion;
+pub(crate) use restore::RestoreReason;

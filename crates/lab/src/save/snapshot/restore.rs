@@ -1,18 +1,19 @@
-//! Putting VMs back to what they were.
+//! Restoring VMs from snapshots.
 //!
 //! ```text
-//! prepare ──▶ Ready ── wake ──▶ Ready ── commit ──▶ Replaced ── end
+//! prepare ──▶ PreparedRestore ── wake ──▶ PreparedRestore ── commit ──▶ ReplacedMachine ── end
 //! ```
 //!
-//! Until `commit`, which nothing can interrupt, the VM goes on with the machine that it has.
+//! Until `commit`, which nothing can interrupt, the VM keeps the machine that it has.
 
 use crate::error::LabError;
 use crate::guest::process::TakenUp;
 use crate::lock::lock;
-use crate::save::snapshot::folder::replaced;
+use crate::save::snapshot::folder::{replaced, restore_current};
 use crate::save::snapshot::vm::Snapshot;
 use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
+use camino::Utf8Path;
 use provium_events::BootKind;
 use provium_image::GuestImage;
 use provium_pool::{Grant, Resources};
@@ -28,13 +29,13 @@ impl Vm {
     /// # Errors
     /// When the snapshot is gone or damaged, or is of another guest, QEMU or version.
     pub async fn restore(&self, snapshot: &Snapshot) -> Result<(), LabError> {
-        self.restore_on(snapshot, Occasion::Restore).await
+        self.restore_on(snapshot, RestoreReason::Restore).await
     }
 
     pub(crate) async fn restore_on(
         &self,
         snapshot: &Snapshot,
-        occasion: Occasion,
+        occasion: RestoreReason,
     ) -> Result<(), LabError> {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
         let ready = self
@@ -46,7 +47,7 @@ impl Vm {
                 Ok(ready)
             })
             .await?;
-        // Whoever stops waiting up to here has the VM as it was, and from here on as it is to be.
+        // A caller that is cancelled before this has the VM as it was, and after it as it was saved.
         let replaced = ready.commit();
         self.to_its_end("restore()", async move {
             replaced.end().await;
@@ -55,14 +56,14 @@ impl Vm {
         .await
     }
 
-    /// All of a restore but its last steps, with its life-cycle lock and what was granted for it
-    /// already, if anything was. Nothing is lost as long as the last step is not taken.
+    /// All of a restore but its last steps, under the VM's life-cycle lock and with a grant, if there is
+    /// one already. The VM is unchanged until the last step.
     pub(crate) async fn prepare(
         &self,
         lifecycle: Lifecycle,
         snapshot: &Snapshot,
         granted: Option<Grant>,
-    ) -> Result<Ready, LabError> {
+    ) -> Result<PreparedRestore, LabError> {
         let failed = |error| LabError::host(self.subject(), "restore()", error);
         if self.is_closed() {
             return Err(LabError::gone(
@@ -90,7 +91,7 @@ impl Vm {
             Some(grant) => Granted::Whole(grant),
             None => self.granted(need).await?,
         };
-        // A wait for the pool is no part of it.
+        // A wait for the pool does not count.
         let begun = Instant::now();
         let restored = self
             .load(&self.restore_request(saved, &image))
@@ -104,7 +105,7 @@ impl Vm {
         let own = own.filter(|origin| origin.vm == self.id());
         let processes = own.iter().flat_map(|origin| &origin.processes);
         let processes = processes.filter_map(|mark| mark.take_up(self, &restored.channel));
-        Ok(Ready {
+        Ok(PreparedRestore {
             processes: processes.collect(),
             vm: self.clone(),
             _lifecycle: lifecycle,
@@ -118,7 +119,7 @@ impl Vm {
     }
 
     /// What the pool has to give for a machine of `need` beside what the one that runs holds: that one
-    /// is ended when the other goes on.
+    /// is ended when the other is resumed.
     async fn granted(&self, need: Resources) -> Result<Granted, LabError> {
         let before = self.0.stage.borrow().running().cloned();
         let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.amount()));
@@ -130,14 +131,25 @@ impl Vm {
     }
 }
 
-/// Why a VM is put back, which decides on its clock.
+impl Snapshot {
+    /// Restores `vm` from the snapshot in a folder, as [`Vm::restore`]. If another snapshot replaces the
+    /// folder meanwhile, the VM is restored from that one.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::open`] and [`Vm::restore`].
+    pub async fn restore_folder(path: &Utf8Path, vm: &Vm) -> Result<(), LabError> {
+        restore_current(path, async || vm.restore(&Self::open(path)?).await).await
+    }
+}
+
+/// Why a VM is restored, which decides on its clock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Occasion {
-    /// A test asked for that moment: the clock is as it was then.
+pub(crate) enum RestoreReason {
+    /// A test restores a snapshot: the clock is as it was then.
     Restore,
     /// It is reset between tests: the clock shows this, nanoseconds since 1970.
     Reset(i64),
-    /// It comes from a fixture, which stands for a boot: the clock shows the host's time.
+    /// It comes from a fixture, in place of a boot: the clock shows the host's time.
     Fixture,
 }
 
@@ -150,8 +162,8 @@ enum Granted {
     More(Grant),
 }
 
-/// A VM with the machine that it will go on with. Dropping it leaves the VM as it is.
-pub(crate) struct Ready {
+/// A restored machine that the VM does not use yet. Dropping it leaves the VM as it is.
+pub(crate) struct PreparedRestore {
     /// Before the machine that they are in, which ends first.
     processes: Vec<TakenUp>,
     vm: Vm,
@@ -165,25 +177,25 @@ pub(crate) struct Ready {
 }
 
 /// The machine that a VM ran on before.
-pub(crate) struct Replaced {
+pub(crate) struct ReplacedMachine {
     before: Option<Arc<Running>>,
     _lifecycle: Lifecycle,
 }
 
-impl Ready {
+impl PreparedRestore {
     /// Both last steps.
-    pub(crate) async fn go(mut self, occasion: Occasion) -> Result<(), LabError> {
+    pub(crate) async fn go(mut self, occasion: RestoreReason) -> Result<(), LabError> {
         self.wake(occasion).await?;
         self.commit().end().await;
         Ok(())
     }
 
-    /// Lets the new machine's guest go on, beside the one that runs.
-    pub(crate) async fn wake(&mut self, occasion: Occasion) -> Result<(), LabError> {
+    /// Resumes the new machine, beside the one that runs.
+    pub(crate) async fn wake(&mut self, occasion: RestoreReason) -> Result<(), LabError> {
         let (reuse, realtime_ns) = match occasion {
-            Occasion::Restore => (Reuse::Possible, None),
-            Occasion::Reset(realtime_ns) => (Reuse::Certain, Some(realtime_ns)),
-            Occasion::Fixture => (Reuse::Possible, Some(now_ns())),
+            RestoreReason::Restore => (Reuse::Possible, None),
+            RestoreReason::Reset(realtime_ns) => (Reuse::Certain, Some(realtime_ns)),
+            RestoreReason::Fixture => (Reuse::Possible, Some(now_ns())),
         };
         self.reuse = reuse;
         let (vm, saved) = (&self.vm, &self.snapshot.0.saved);
@@ -199,8 +211,8 @@ impl Ready {
     }
 
     /// The last step: from here on the VM is what it was. The machine that it ran on until now is to be
-    /// [ended](Replaced::end).
-    pub(crate) fn commit(self) -> Replaced {
+    /// [ended](ReplacedMachine::end).
+    pub(crate) fn commit(self) -> ReplacedMachine {
         let Self {
             processes,
             vm,
@@ -269,11 +281,11 @@ impl Ready {
             base: Some(base),
         };
         vm.install(started, grant, begun.elapsed());
-        Replaced { before, _lifecycle }
+        ReplacedMachine { before, _lifecycle }
     }
 }
 
-impl Replaced {
+impl ReplacedMachine {
     /// Ends it.
     pub(crate) async fn end(self) {
         if let Some(before) = self.before {

@@ -4,7 +4,7 @@ use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::scope::ResourceId;
 use crate::lock::lock;
-use crate::save::snapshot::folder::{Folder, Named, VM_SIGN};
+use crate::save::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
 use crate::save::snapshot::lifecycles::lock_all;
 use crate::save::snapshot::vm::{Inner, Origin, Snapshot};
 use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
@@ -35,13 +35,13 @@ impl Vm {
                 let taken = apart(self.environment().runtime(), async move {
                     let call = format!("snapshot({place:?})");
                     let failed = |error| LabError::host(vm.subject(), &call, error);
-                    let named = Named::new(&place, VM_SIGN).map_err(failed)?;
-                    let within = Folder::draft_of(&named);
+                    let named = StagedDir::new(&place, VM_SIGN).map_err(failed)?;
+                    let within = SnapshotDir::draft_of(&named);
                     let taken = take_one(&vm, within, SaveForm::Whole).await?;
                     let seal = named.seal().await.map_err(failed)?;
                     Ok((named, seal, taken))
                 });
-                let installed = |(named, seal, taken): (Named, _, Snapshot)| {
+                let installed = |(named, seal, taken): (StagedDir, _, Snapshot)| {
                     let installed = named.install(seal);
                     let seal = installed
                         .map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
@@ -54,17 +54,17 @@ impl Vm {
     }
 
     /// A new folder in the cache.
-    pub(crate) fn cache_folder(&self) -> Result<Folder, LabError> {
+    pub(crate) fn cache_folder(&self) -> Result<SnapshotDir, LabError> {
         let host = self.environment().host();
         let host = host.ok_or_else(|| self.host_error(crate::EnvironmentError::NoMachines))?;
         let draft = host.snapshots.staging_folder();
         let draft = draft.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
         let draft = Arc::new(draft);
-        Ok(Folder::cached(&draft, draft.path()))
+        Ok(SnapshotDir::cached(&draft, draft.path()))
     }
 }
 
-async fn take_one(vm: &Vm, folder: Folder, form: SaveForm) -> Result<Snapshot, LabError> {
+async fn take_one(vm: &Vm, folder: SnapshotDir, form: SaveForm) -> Result<Snapshot, LabError> {
     let mut taken = take_all(vec![(vm.clone(), folder)], form, AfterSave::Thaw).await?;
     taken
         .pop()
@@ -79,13 +79,13 @@ pub(crate) enum AfterSave {
     StayPaused,
 }
 
-/// Saves the VMs, all at one instant, each into its folder.
+/// Saves the VMs at one instant, each into its folder.
 pub(crate) async fn take_all(
-    vms: Vec<(Vm, Folder)>,
+    vms: Vec<(Vm, SnapshotDir)>,
     form: SaveForm,
     after: AfterSave,
 ) -> Result<Vec<Snapshot>, LabError> {
-    let (vms, folders): (Vec<Vm>, Vec<Folder>) = vms.into_iter().unzip();
+    let (vms, folders): (Vec<Vm>, Vec<SnapshotDir>) = vms.into_iter().unzip();
     let _lifecycles = lock_all(&vms).await;
     let mut running = Vec::new();
     for vm in &vms {
@@ -131,7 +131,7 @@ async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabError> {
 async fn freeze<'a>(vm: &Vm, running: &'a Running) -> Result<(FrozenVm<'a>, String), LabError> {
     let image = vm.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.host_error(error))?;
-    let limit = vm.environment().patient(QUIESCE_LIMIT);
+    let limit = vm.environment().scale_timeout(QUIESCE_LIMIT);
     let frozen = FrozenVm::freeze(&running.machine, &running.channel);
     match timeout(limit, frozen).await {
         Ok(Ok(frozen)) => Ok((frozen, image.id.clone())),
@@ -146,15 +146,15 @@ async fn freeze<'a>(vm: &Vm, running: &'a Running) -> Result<(FrozenVm<'a>, Stri
             Err(LabError::invalid(vm.subject(), "snapshot()", why))
         }
         Ok(Err(error)) => {
-            let told = LabError::host(vm.subject(), "snapshot()", error);
-            Err(vm.explain("snapshot()", told).await)
+            let error = LabError::host(vm.subject(), "snapshot()", error);
+            Err(vm.explain("snapshot()", error).await)
         }
     }
 }
 
 async fn save(
     vm: &Vm,
-    folder: Folder,
+    folder: SnapshotDir,
     running: &Running,
     frozen: &FrozenVm<'_>,
     image: &str,
@@ -168,7 +168,7 @@ async fn save(
     };
     let options = lock(&vm.0.booted_with).clone();
     let manifest = |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), cut);
-    // A base that may vanish is none.
+    // A base that may vanish cannot be used.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {
         form
@@ -177,11 +177,11 @@ async fn save(
     };
     if let Err(error) = frozen.save(folder.path(), form, manifest).await {
         let is_of_machine = matches!(error, FreezeError::Machine(VmmError::Control { .. }));
-        let told = LabError::host(vm.subject(), "snapshot()", error);
+        let error = LabError::host(vm.subject(), "snapshot()", error);
         return Err(match is_of_machine {
-            // A QEMU that ends closes its control socket first: its end tells more.
-            true => vm.explain("snapshot()", told).await,
-            false => told,
+            // A QEMU that ends closes its control socket first: its exit status says more.
+            true => vm.explain("snapshot()", error).await,
+            false => error,
         });
     }
     let saved = SavedVm::on_base(folder.as_base(), base);

@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::graph::scope::ResourceId;
 use crate::guest::process::ProcessMark;
 use crate::save::SavedVm;
-use crate::save::snapshot::folder::{Folder, VM_SIGN, open_sealed};
+use crate::save::snapshot::folder::{SnapshotDir, VM_SIGN, open_sealed};
 use crate::vm::{TimelineHistory, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_pool::{Resources, resources_of_vm};
@@ -13,13 +13,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// A moment of a VM.
+/// The saved state of a VM.
 #[derive(Clone)]
 pub struct Snapshot(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) id: ResourceId,
-    pub(crate) folder: Folder,
+    pub(crate) folder: SnapshotDir,
     pub(crate) saved: SavedVm,
     /// What makes handles of the VM valid again; `None`: it is another run's.
     pub(crate) origin: Option<Origin>,
@@ -46,10 +46,10 @@ impl Snapshot {
 
     /// The snapshot in a part of an entry of the cache.
     pub(crate) fn of_entry(entry: &Arc<CacheEntry>, path: &Utf8Path) -> Result<Self, LabError> {
-        Self::in_folder(Folder::of_entry(entry, path))
+        Self::in_folder(SnapshotDir::of_entry(entry, path))
     }
 
-    pub(crate) fn in_folder(folder: Folder) -> Result<Self, LabError> {
+    pub(crate) fn in_folder(folder: SnapshotDir) -> Result<Self, LabError> {
         let path = folder.path();
         let saved = SavedVm::whole(folder.as_base())
             .map_err(|error| LabError::host(format!("snapshot `{path}`"), "restore()", error))?;
@@ -61,7 +61,7 @@ impl Snapshot {
         })))
     }
 
-    /// Moves its folder, which nobody looks after but it, to `place`, in the same file system.
+    /// Moves its folder, which only it owns, to `place`, in the same file system.
     pub(crate) fn move_to(&self, place: &Utf8Path) -> io::Result<()> {
         self.0.folder.move_to(place)
     }
@@ -70,7 +70,7 @@ impl Snapshot {
     pub(crate) fn moved_to(&self, place: &Utf8Path, seal: &Seal) -> Self {
         Self(Arc::new(Inner {
             id: self.0.id,
-            folder: Folder::of_author(place, Some(seal.clone())),
+            folder: SnapshotDir::of_author(place, Some(seal.clone())),
             saved: self.0.saved.moved_to(place, seal.clone()),
             origin: self.0.origin.clone(),
         }))
@@ -84,7 +84,7 @@ impl Snapshot {
         self.0.folder.check(&self.subject()).await
     }
 
-    /// What a VM takes that is restored from it.
+    /// The memory and vCPUs of a VM that is restored from it.
     pub(crate) fn need(&self) -> Resources {
         let machine = &self.0.saved.machine.manifest;
         resources_of_vm(machine.memory, machine.cpus)

@@ -4,7 +4,7 @@ use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use crate::binding::values::signed_nanoseconds_of;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Clock, LabCopy, Vm};
+use provium_lab::{Clock, LabClone, Vm};
 
 /// Nanoseconds in a second.
 const SECOND: i64 = 1_000_000_000;
@@ -18,7 +18,7 @@ impl Object for ClockObject {
     fn subject(&self) -> String {
         format!("clock of {}", self.0.vm().subject())
     }
-    fn resolve_in(&self, copy: &LabCopy) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.vm(self.0.vm()).clock())
     }
 }

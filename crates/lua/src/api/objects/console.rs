@@ -7,7 +7,7 @@ use crate::binding::options::list_of;
 use crate::binding::raise::LuaError;
 use crate::binding::values::bytes_of;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Console, LabCopy, Vm};
+use provium_lab::{Console, LabClone, Vm};
 use std::time::Duration;
 
 /// How long `expect` waits that is given no time.
@@ -30,7 +30,7 @@ impl Object for ConsoleObject {
     fn subject(&self) -> String {
         self.console().subject()
     }
-    fn resolve_in(&self, copy: &LabCopy) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.vm(&self.0))
     }
 }

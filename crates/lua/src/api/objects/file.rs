@@ -6,7 +6,7 @@ use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
-use provium_lab::{File, LabCopy, Whence};
+use provium_lab::{File, LabClone, Whence};
 
 /// An open file as Lua holds it.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ impl Object for FileObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn resolve_in(&self, copy: &LabCopy) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.file(&self.0))
     }
     fn describe(&self) -> String {

@@ -12,7 +12,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::engine::test_file::TestFileState;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Lab, LabCopy, Member, MemberKind};
+use provium_lab::{Lab, LabClone, Member, MemberKind};
 use provium_pool::Claim;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Object for LabObject {
     fn subject(&self) -> String {
         format!("lab `{}`", self.0.name())
     }
-    fn resolve_in(&self, copy: &LabCopy) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.lab(&self.0))
     }
 }

@@ -5,7 +5,7 @@ use super::{result, stream};
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
-use provium_lab::{LabCopy, OutputKind, Process, ProcessStatus};
+use provium_lab::{LabClone, OutputKind, Process, ProcessStatus};
 
 const SIGTERM: i32 = 15;
 
@@ -18,7 +18,7 @@ impl Object for ProcessObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn resolve_in(&self, copy: &LabCopy) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.process(&self.0))
     }
     fn describe(&self) -> String {

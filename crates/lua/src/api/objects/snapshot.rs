@@ -12,7 +12,7 @@ use crate::engine::test_file::TestFileState;
 use crate::fixture::{record_read, record_write};
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot, Taken};
+use provium_lab::{BuildOutput, Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot};
 
 /// Snapshots in the cache of so many bytes are taken before garbage is collected for their sake.
 const COLLECT_AFTER: u64 = 64 << 20;
@@ -69,11 +69,13 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
             })?)
         })?
         .async_method("restore", |lua, this, args| async move {
-            let from = match as_object::<SnapshotObject>(&args.value(0)) {
-                Some(snapshot) => snapshot.0,
-                None => Snapshot::open(&saved_before(&lua, &args)?)?,
-            };
-            this.0.restore(&from).await?;
+            match as_object::<SnapshotObject>(&args.value(0)) {
+                Some(snapshot) => this.0.restore(&snapshot.0).await?,
+                None => {
+                    let folder = saved_before(&lua, &args)?;
+                    Snapshot::restore_folder(&folder, &this.0).await?;
+                }
+            }
             Ok(super::vm::value(&lua, &this.0)?)
         })
 }
@@ -103,17 +105,21 @@ pub(super) async fn restore_lab(
     args: &Args,
 ) -> std::result::Result<(), LuaError> {
     let (scope, _) = call_site(lua);
-    let from = match as_object::<LabSnapshotObject>(&args.value(0)) {
-        Some(snapshot) => snapshot.0,
-        None => LabSnapshot::open(&saved_before(lua, args)?)?,
-    };
-    Ok(lab.restore(&scope, &from).await?)
+    match as_object::<LabSnapshotObject>(&args.value(0)) {
+        Some(snapshot) => Ok(lab.restore(&scope, &snapshot.0).await?),
+        None => {
+            let folder = saved_before(lua, args)?;
+            Ok(LabSnapshot::restore_folder(&folder, lab, &scope).await?)
+        }
+    }
 }
 
 /// The snapshot that a fixture's script returned.
-pub(crate) fn taken_from(value: &Value) -> Option<Taken> {
-    let vm = as_object::<SnapshotObject>(value).map(|snapshot| Taken::Vm(snapshot.0));
-    vm.or_else(|| as_object::<LabSnapshotObject>(value).map(|snapshot| Taken::Lab(snapshot.0)))
+pub(crate) fn taken_from(value: &Value) -> Option<BuildOutput> {
+    let vm = as_object::<SnapshotObject>(value).map(|snapshot| BuildOutput::Vm(snapshot.0));
+    vm.or_else(|| {
+        as_object::<LabSnapshotObject>(value).map(|snapshot| BuildOutput::Lab(snapshot.0))
+    })
 }
 
 fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, LuaError> {

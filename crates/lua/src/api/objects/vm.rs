@@ -6,7 +6,7 @@ use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{LabCopy, Surface, Vm, VmOptions, VmStats};
+use provium_lab::{LabClone, Surface, Vm, VmOptions, VmStats};
 
 /// A VM as Lua holds it.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ impl Object for VmObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn resolve_in(&self, copy: &LabCopy) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.vm(&self.0))
     }
 }

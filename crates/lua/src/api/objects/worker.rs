@@ -8,7 +8,7 @@ use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use crate::binding::values::text_of;
 use mlua::{Lua, Result, Value};
-use provium_lab::{LabCopy, Surface, Worker, WorkerSpec};
+use provium_lab::{LabClone, Surface, Worker, WorkerSpec};
 use serde_bytes::ByteBuf;
 
 const SIGTERM: i32 = 15;
@@ -23,7 +23,7 @@ impl Object for WorkerObject {
     fn subject(&self) -> String {
         self.0.subject()
     }
-    fn resolve_in(&self, copy: &LabCopy) -> Self {
+    fn resolve_in(&self, copy: &LabClone) -> Self {
         Self(copy.worker(&self.0))
     }
 }
