@@ -69,7 +69,8 @@ impl Command {
         }
     }
 
-    /// Its process id in the guest, once it runs.
+    /// Its process id in the guest, once it runs. For commands with [`Exec::background`]: the start of
+    /// another is reported only if it runs for a while.
     ///
     /// # Errors
     /// Why it could not be started, and the end of the session.

@@ -80,7 +80,11 @@ async fn commands_files_syscalls_and_workers() {
     channel.ping().await.unwrap();
     let lane = channel.lane(Lane::VM);
 
-    let command = lane.command(shell("echo hi; echo no >&2; exit 3", Stdin::Null), 1000);
+    let exec = Exec {
+        background: true,
+        ..shell("echo hi; echo no >&2; exit 3", Stdin::Null)
+    };
+    let command = lane.command(exec, 1000);
     assert!(command.started().await.unwrap() > 1);
     assert_eq!(command.wait().await.unwrap().code, Some(3));
     assert_eq!(command.output().contents().bytes, b"hi\n");

@@ -208,6 +208,9 @@ mod tests {
 
         tree.take_below(b"boot");
         let error = take_apart(tree, entry, vec!["p".to_owned()]).unwrap_err();
-        assert!(error.to_string().contains("no boot/vmlinuz"), "{error}");
+        assert!(
+            error.to_string().contains("do not contain boot/vmlinuz"),
+            "{error}"
+        );
     }
 }
