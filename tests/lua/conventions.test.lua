@@ -81,7 +81,7 @@ end)
 test("durations are refused wherever they are wrong, with their value", function(t)
   local p = vm:run_async("sleep 1000")
   local tail = vm:tail_file("/proc/version")
-  for _, bad in ipairs{-1, 0 / 0, math.huge, "5 parsecs", "5", {}} do
+  for _, bad in ipairs{-1, 0 / 0, math.huge, "5 parsecs", {}} do
     for _, call in ipairs{
       function() vm:run("true", {timeout = bad}) end,
       function() p:wait(bad) end,
