@@ -211,20 +211,7 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn spec() -> MachineSpec {
-        MachineSpec {
-            name: "web".to_owned(),
-            kernel: "/images/vmlinux".into(),
-            initrd: Vec::new(),
-            cmdline: "console=ttyS0 quiet".to_owned(),
-            memory: 256 << 20,
-            cpus: 1,
-            accel: Accel::Tcg,
-            rng_seed: None,
-            initial_time_ns: None,
-        }
-    }
+    use crate::spec::tests::spec;
 
     /// One option a line.
     fn shown(spec: &MachineSpec, initrd: bool) -> String {

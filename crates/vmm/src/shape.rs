@@ -27,20 +27,7 @@ impl MachineSpec {
 mod tests {
     use super::*;
     use crate::accel::Accel;
-
-    fn spec() -> MachineSpec {
-        MachineSpec {
-            name: "web".to_owned(),
-            kernel: "/images/vmlinux".into(),
-            initrd: Vec::new(),
-            cmdline: "console=ttyS0 quiet".to_owned(),
-            memory: 256 << 20,
-            cpus: 1,
-            accel: Accel::Tcg,
-            rng_seed: None,
-            initial_time_ns: None,
-        }
-    }
+    use crate::spec::tests::spec;
 
     #[test]
     fn the_shape_is_all_but_name_and_time() {

@@ -76,3 +76,23 @@ impl MachineSpec {
         None
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A small machine, for tests of what is made from a description.
+    pub(crate) fn spec() -> MachineSpec {
+        MachineSpec {
+            name: "web".to_owned(),
+            kernel: "/images/vmlinux".into(),
+            initrd: Vec::new(),
+            cmdline: "console=ttyS0 quiet".to_owned(),
+            memory: 256 << 20,
+            cpus: 1,
+            accel: Accel::Tcg,
+            rng_seed: None,
+            initial_time_ns: None,
+        }
+    }
+}

@@ -7,7 +7,7 @@
 
 use provium_guest::{CallError, Channel};
 use provium_protocol::Lane;
-use provium_protocol::op::{Exec, Program, Stat, Stdin};
+use provium_protocol::op::{Exec, Stat};
 
 /// Runs `echo` in a shell, which uses all that a command of a test uses: the file system, a new process, its
 /// output, its end. A guest that has no shell is not an error. It sets no deadline; the caller does.
@@ -15,22 +15,8 @@ pub(crate) async fn warm_up(channel: &Channel) -> Result<(), CallError> {
     let vm = channel.lane(Lane::VM);
     let path = b"/".to_vec();
     vm.call(Stat { path }).await?;
-    match vm.command(command(), 0).wait().await {
+    match vm.command(Exec::shell("echo"), 0).wait().await {
         Err(error) if error.channel().is_some() => Err(error),
         _ => Ok(()),
-    }
-}
-
-fn command() -> Exec {
-    Exec {
-        program: Program::Shell(b"echo".to_vec().into()),
-        env: Vec::new(),
-        env_clear: false,
-        cwd: None,
-        user: None,
-        tty: false,
-        stdin: Stdin::Null,
-        background: false,
-        collect: None,
     }
 }
