@@ -38,14 +38,17 @@ fn set_clock(ns: i64) -> Sys<()> {
 }
 
 fn reseed(request: &SetIdentity) -> Sys<()> {
+    let reseeded = if request.entropy.is_empty() {
+        Ok(())
+    } else {
+        file::open_at(roots::DEV, c"random", libc::O_RDWR, 0)
+            .and_then(|device| boot::reseed_random(device.as_raw_fd(), &request.entropy))
+    };
+    // Not before: while a thread of the kernel reads from the generator, this waits, and other tasks run.
     if request.fresh_hwrng {
         discard_read_ahead();
     }
-    if request.entropy.is_empty() {
-        return Ok(());
-    }
-    let device = file::open_at(roots::DEV, c"random", libc::O_RDWR, 0)?;
-    boot::reseed_random(device.as_raw_fd(), &request.entropy)
+    reseeded
 }
 
 /// Discards the bytes that the hardware generator gave before this guest was saved: each copy has them.
