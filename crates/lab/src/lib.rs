@@ -33,6 +33,9 @@ pub use fixture::{
 };
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use graph::scope::{CloseFailure, CloseOrder, ResourceId, Scope};
+pub use guest::attached::{
+    Attached, AttachedCommand, CommandInput, CommandOutput, CommandTerminal,
+};
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
@@ -57,4 +60,6 @@ pub use provium_store::SEAL as SNAPSHOT_SEAL;
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
 pub use provium_protocol::op as request;
-pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};
+pub use provium_protocol::op::{
+    Buffer, Link, Op, Program, Syscall, TailStart, Whence, WindowSize, WorkerSpec,
+};

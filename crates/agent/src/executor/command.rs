@@ -11,10 +11,11 @@ use super::shared::Shared;
 use crate::failure::{self, OpResult};
 use crate::sys::process::Ending;
 use crate::sys::slot::SlotState;
-use crate::sys::terminal::END_OF_INPUT;
-use crate::sys::{Errno, clock, fd};
+use crate::sys::terminal::{self, END_OF_INPUT};
+use crate::sys::{Errno, Sys, clock, fd};
 use provium_protocol::frame::MAX_PAYLOAD;
 use provium_protocol::message::Exit;
+use provium_protocol::op::WindowSize;
 use provium_protocol::{Channel, ErrorKind, Event, Reply, WireError, codec};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -181,6 +182,21 @@ impl Command {
 
     fn is_terminal(&self) -> bool {
         self.kind == Kind::Command { terminal: true }
+    }
+
+    /// Whether it is the command of that call.
+    pub(super) fn is_of(&self, call: &Arc<Call>) -> bool {
+        Arc::ptr_eq(&self.call, call)
+    }
+
+    /// Sets the size of its terminal.
+    pub(super) fn resize_terminal(&self, window: WindowSize) -> Sys<()> {
+        if !self.is_terminal() {
+            return Err(Errno(libc::ENOTTY));
+        }
+        let terminal = self.outputs.iter().find_map(|output| output.fd.as_ref());
+        let terminal = terminal.ok_or(Errno::SRCH)?;
+        terminal::resize(terminal.as_raw_fd(), window)
     }
 
     /// What to wait for.

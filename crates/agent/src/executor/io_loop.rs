@@ -311,6 +311,19 @@ impl IoLoop {
                     .map_err(|errno| failure::os("kill", errno));
                 shared.finish(&call, result);
             }
+            Op::ResizeTerminal {
+                call: target,
+                window,
+            } => {
+                let result = shared
+                    .call(owner.lane, target)
+                    .and_then(|target| self.commands.iter().find(|it| it.is_of(&target)))
+                    .ok_or(Errno::SRCH)
+                    .and_then(|command| command.resize_terminal(window))
+                    .map(|()| Reply::Done)
+                    .map_err(|errno| failure::os("resize the terminal", errno));
+                shared.finish(&call, result);
+            }
             Op::SignalAll { signal, everything } => {
                 let calls = shared.calls_of(owner.lane);
                 let meant = calls.iter().filter(|target| {

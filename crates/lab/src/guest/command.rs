@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::guest::context::CallContext;
 use provium_guest::Captured;
 use provium_protocol::message::Exit;
-use provium_protocol::op::{Exec, Program, Stdin};
+use provium_protocol::op::{Exec, Program, Stdin, WindowSize};
 use serde_bytes::ByteBuf;
 use std::fmt;
 use std::time::Duration;
@@ -149,6 +149,7 @@ pub(crate) fn exec_of(spec: &CommandSpec, background: bool) -> Exec {
         cwd: spec.cwd.as_ref().map(bytes),
         user: spec.user.clone(),
         tty: spec.tty,
+        window: WindowSize::default(),
         stdin: match &spec.stdin {
             StdinSource::Null => Stdin::Null,
             StdinSource::Bytes(input) => Stdin::Bytes(bytes(input)),

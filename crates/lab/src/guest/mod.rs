@@ -2,6 +2,7 @@
 //! console and the clock; and the waits for a guest that may not answer.
 
 pub(crate) mod answer;
+pub(crate) mod attached;
 pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod command;
