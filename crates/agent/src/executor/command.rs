@@ -5,6 +5,8 @@
 //!
 //! Output that comes in many small pieces is gathered for a moment, so that a line costs less than a
 //! message.
+//!
+//! Long because pipes, terminals and the end of a command depend on each other.
 
 use super::call::{Call, Input};
 use super::shared::Shared;

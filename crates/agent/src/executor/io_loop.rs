@@ -1,4 +1,6 @@
 //! The main thread: takes frames in, tends pipes, collects children, cancels.
+//!
+//! Long because every frame and every operation of the executor itself is handled here.
 
 use super::batch::Batch;
 use super::call::{Asker, Call};

@@ -50,18 +50,18 @@ pub struct Attached {
     pub error: CommandOutput,
 }
 
-impl Surface {
+impl Attached {
     /// Starts a command, and returns when it has started. A terminal has the size `window`. Of the
     /// specification, `stdin` must be [`Open`](crate::StdinSource::Open), and `max_output` has no effect.
     ///
     /// # Errors
     /// As for [`Surface::run_async`].
-    pub async fn attach(
-        &self,
+    pub async fn start(
+        surface: &Surface,
         spec: CommandSpec,
         window: WindowSize,
-    ) -> Result<Attached, LabError> {
-        let context = self.commands(format!("attach({spec})"))?;
+    ) -> Result<Self, LabError> {
+        let context = surface.commands(format!("attach({spec})"))?;
         spec.check_size(&context)?;
         let mut exec = exec_of(&spec, true);
         exec.window = window;
@@ -71,7 +71,7 @@ impl Surface {
         let started = started(&mut call).await;
         let started = context.explain_start(started).await;
         started.map_err(|error| missing_shell(&spec.program, error))?;
-        Ok(Attached {
+        Ok(Self {
             terminal: CommandTerminal {
                 context: context.clone(),
                 call: call.id(),
