@@ -162,6 +162,8 @@ async fn run_once(
     }
     watched.conclude(&state.kernel_logs, &test.meta.kernel_log, &mut verdict);
     if verdict.status == TestStatus::Failed {
+        verdict.log.extend(state.failed_commands.unseen_lines());
+        verdict.log.extend(run.failed_commands.unseen_lines());
         consoles::mark_contained(&mut excerpts, &verdict.message);
         verdict.consoles = excerpts;
     }
