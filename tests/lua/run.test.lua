@@ -75,7 +75,7 @@ test("check gives the result back, or raises with the end of the output", functi
     t:assert_contains(tostring(err), part)
   end
   t:assert(not tostring(err):find("\n1\n2\n3\n", 1, true), "the start of the output is left out")
-  local worker <close> = vm:spawn_worker()
+  local worker = vm:spawn_worker()
   t:assert_eq(worker:check("echo from a worker").stdout, "from a worker\n")
   t:assert_raises(function() worker:check({"false"}) end)
 end)
