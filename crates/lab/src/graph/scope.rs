@@ -13,7 +13,6 @@
 use crate::error::LabError;
 use crate::graph::lab::Names;
 use crate::lock::lock;
-use crate::vm::Vm;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -73,9 +72,9 @@ pub enum CloseOrder {
 pub(crate) struct GuestKey(usize);
 
 impl GuestKey {
-    /// That of a VM.
-    pub(crate) fn of(vm: &Vm) -> Self {
-        Self(Arc::as_ptr(&vm.0).addr())
+    /// That of the VM with this state.
+    pub(crate) fn of<T>(vm: &Arc<T>) -> Self {
+        Self(Arc::as_ptr(vm).addr())
     }
 }
 
