@@ -1,7 +1,6 @@
 //! Files that stay open in a guest: descriptors of the raw process, or of a worker.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::context::CallContext;
 use crate::guest::describe::quoted;
 use crate::guest::stream::{ByteStream, Site};
@@ -9,6 +8,7 @@ use crate::guest::syscall::syscall;
 use crate::guest::tail;
 use crate::guest::target::Target;
 use crate::lock::lock;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::vm::HandleEpoch;
 use provium_guest::CallError;
 use provium_protocol::Descriptor;

@@ -4,7 +4,6 @@
 //! files belong to its raw process. Everything of a worker happens in the worker's own process.
 
 use crate::error::LabError;
-use crate::graph::scope::Scope;
 use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of, too_big};
 use crate::guest::context::CallContext;
 use crate::guest::describe::{describe, quoted, with_path};
@@ -17,6 +16,7 @@ use crate::guest::tail;
 use crate::guest::target::Target;
 use crate::guest::wait::{Waited, wait_or_kill};
 use crate::guest::worker_state::WorkerState;
+use crate::resource::Scope;
 use camino::Utf8Path;
 use provium_guest::CallError;
 use provium_protocol::message::{EntryType, SyscallResult};

@@ -4,7 +4,6 @@
 //! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::kill::end_all;
@@ -12,6 +11,7 @@ use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, St
 use crate::guest::target::Target;
 use crate::guest::wait::{Waited, wait_or_kill};
 use crate::lock::lock;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;

@@ -1,9 +1,9 @@
 //! Raw syscalls: one after the other in the target's process, or each on a thread of its own.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::guest::context::CallContext;
 use crate::guest::target::Target;
+use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use provium_guest::{Call, CallError};
 use provium_protocol::Lane;
 use provium_protocol::message::{ErrorKind, Reply, SyscallResult};

@@ -4,10 +4,10 @@
 //! of boots, snapshots and labs.
 
 use crate::error::LabError;
-use crate::graph::scope::{GuestKey, ResourceId};
 use crate::guest::stream::OpenStreams;
 use crate::guest::worker_state::WorkerState;
 use crate::lock::lock;
+use crate::resource::{GuestKey, ResourceId};
 use crate::vm::{Generation, HandleEpoch, Timeline};
 use futures_util::future::BoxFuture;
 use provium_guest::Channel;

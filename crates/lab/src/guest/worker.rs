@@ -2,13 +2,13 @@
 //! memory of its own, so that what one does delays and changes no other.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::context::CallContext;
 use crate::guest::kill::end_all;
 use crate::guest::ops::GuestOps;
 use crate::guest::wait::is_stopped;
 use crate::guest::worker_state::WorkerState;
 use crate::lock::lock;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use futures_util::future::join_all;
 use provium_guest::CallError;
 use provium_protocol::message::{ErrorKind, SpawnedWorker};

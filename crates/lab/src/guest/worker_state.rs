@@ -1,8 +1,8 @@
 //! What the handles in a worker share: which process it is, whether it is gone, and its streams.
 
-use crate::graph::scope::ResourceId;
 use crate::guest::stream::{ByteStream, WeakStream};
 use crate::lock::lock;
+use crate::resource::ResourceId;
 use crate::vm::{HandleEpoch, Timeline};
 use provium_protocol::Lane;
 use std::sync::Mutex;

@@ -1,12 +1,12 @@
 //! A VM as the handles of its guest see it, and the operations on its guest.
 
 use crate::error::LabError;
-use crate::graph::scope::{GuestKey, ResourceId, Scope};
 use crate::guest::clock::Clock;
 use crate::guest::ops::GuestOps;
 use crate::guest::stream::OpenStreams;
 use crate::guest::target::{Connection, GuestVm, Target};
 use crate::guest::worker::Worker;
+use crate::resource::{GuestKey, ResourceId, Scope};
 use crate::vm::handle::{Vm, VmState};
 use crate::vm::timeline::Timeline;
 use futures_util::future::BoxFuture;
@@ -22,7 +22,7 @@ impl GuestVm for Vm {
     }
 
     fn key(&self) -> GuestKey {
-        GuestKey::of(&self.0)
+        self.guest_key()
     }
 
     fn subject(&self) -> String {

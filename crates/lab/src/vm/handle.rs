@@ -3,14 +3,14 @@
 use crate::apart::apart;
 use crate::environment::{Environment, EnvironmentError};
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
-use crate::graph::test_file::TestFileContext;
 use crate::guest::console::Console;
 use crate::guest::handles::GuestHandles;
 use crate::guest::stream::OpenStreams;
 use crate::guest::worker::Workers;
 use crate::lock::lock;
 use crate::profile::Profile;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::test_file::TestFileContext;
 use crate::vm::options::VmOptions;
 use crate::vm::running::{DeathReport, Running};
 use crate::vm::timeline::{Timeline, TimelineHistory};
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     pub(crate) closed: AtomicBool,
     /// The VM that it is a copy of.
     original: Option<Vm>,
-    place: Registration,
+    pub(crate) place: Registration,
 }
 
 /// The right to change a VM's stage.
@@ -343,8 +343,9 @@ impl Vm {
         }
     }
 
-    pub(crate) fn leave_scope(&self) {
-        self.0.place.leave();
+    /// Identifies its guest for scopes.
+    pub(crate) fn guest_key(&self) -> GuestKey {
+        GuestKey::of(&self.0)
     }
 }
 
@@ -378,7 +379,7 @@ impl Close for Vm {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(GuestKey::of(&self.0))
+        Some(self.guest_key())
     }
 }
 

@@ -19,8 +19,8 @@
 //! | `template` | a boot from a template, and the making of one |
 //! | `cold`, `modules` | a boot from kernel and initial RAM disk; the modules that a guest requests |
 //! | `rate` | whether the clock of a guest that has booted cold is right |
-//! | `host_time`, `identity` | name, clock and randomness of a guest |
-//! | `load` | loads a saved VM, for `template` and for `save/snapshot` |
+//! | `identity` | name, clock and randomness of a guest |
+//! | `load` | loads a saved VM, for `template` and for `snapshot` |
 //! | `install`, `running`, `generation` | the machine of a VM that is booted |
 //! | `guest_vm` | the VM as the handles of its guest see it |
 //! | `monitor` | watches for the end of the guest |
@@ -36,7 +36,6 @@ mod death;
 mod generation;
 mod guest_vm;
 mod handle;
-mod host_time;
 mod identity;
 mod install;
 mod load;
@@ -53,7 +52,6 @@ mod timeline;
 
 pub(crate) use generation::Generation;
 pub(crate) use handle::Lifecycle;
-pub(crate) use host_time::now_ns;
 pub(crate) use running::{Running, Started};
 pub(crate) use timeline::{HandleEpoch, Timeline, TimelineHistory};
 

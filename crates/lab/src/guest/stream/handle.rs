@@ -1,11 +1,11 @@
 //! A stream as a test holds it: bounds every wait, and is closed by its scope.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::guest::stream::buffer::{Buffer, MOST_KEPT, NoMatch, nothing_seen};
 use crate::guest::stream::open_streams::{OpenStreams, Site};
 use crate::guest::stream::search::{FoundBy, Needle, Search};
 use crate::guest::stream::source::ByteSource;
+use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,7 +1,7 @@
 //! The streams of a VM that are open, which a snapshot refuses and a test may list.
 
-use crate::graph::scope::ResourceId;
 use crate::lock::lock;
+use crate::resource::ResourceId;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
