@@ -19,6 +19,7 @@ mod guest;
 mod host_shell;
 mod host_time;
 mod inputs;
+mod kept;
 pub mod kernel_log;
 mod lock;
 pub mod nearest;
@@ -54,6 +55,10 @@ pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
 pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
+pub use kept::catalogue::{KeptFailure, KeptFailures};
+pub use kept::keep::{FailedTest, keep_failure};
+pub use kept::keeper::Kept;
+pub use kept::manifest::{KeptState, KeptVm};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;

@@ -4,9 +4,9 @@
 //! It belongs to no scope. Dropping the [`AttachedCommand`] kills the command.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunStatus, exec_of, missing_shell};
+use crate::guest::command::{CommandSpec, RunStatus, exec_of};
 use crate::guest::context::CallContext;
-use crate::guest::surface::Surface;
+use crate::guest::ops::{self, GuestOps};
 use provium_guest::{Call, CallError, Input, Output};
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Op, ResizeTerminal, WindowSize};
@@ -55,22 +55,21 @@ impl Attached {
     /// specification, `stdin` must be [`Open`](crate::StdinSource::Open), and `max_output` has no effect.
     ///
     /// # Errors
-    /// As for [`Surface::run_async`].
+    /// As for [`GuestOps::run_async`].
     pub async fn start(
-        surface: &Surface,
+        guest: &GuestOps,
         spec: CommandSpec,
         window: WindowSize,
     ) -> Result<Self, LabError> {
-        let context = surface.commands(format!("attach({spec})"))?;
-        spec.check_size(&context)?;
+        let context = CallContext::new(guest.target(), format!("attach({spec})"))?;
+        ops::check_size(&spec, &context)?;
         let mut exec = exec_of(&spec, true);
         exec.window = window;
         let lane = context.lane.lane();
         let mut call = context.lane.channel().open(lane, &Op::Exec(exec));
         let (output, error) = (call.output(Stream::Output), call.output(Stream::Error));
-        let started = started(&mut call).await;
-        let started = context.explain_start(started).await;
-        started.map_err(|error| missing_shell(&spec.program, error))?;
+        let has_started = wait_for_start(&mut call).await;
+        ops::started(&context, &spec, has_started).await?;
         Ok(Self {
             terminal: CommandTerminal {
                 context: context.clone(),
@@ -94,7 +93,7 @@ impl Attached {
 }
 
 /// Waits until the command has started.
-async fn started(call: &mut Call) -> Result<(), CallError> {
+async fn wait_for_start(call: &mut Call) -> Result<(), CallError> {
     while let Some(event) = call.event().await {
         if matches!(event, Event::Started { .. }) {
             return Ok(());

@@ -10,6 +10,7 @@
 //! | `tail`, `file`, `process`, `syscall`, `clock` | handles | `wait` |
 //! | `handles` | the handles of a VM or worker | `file`, `process` |
 //! | `ops`, `batch` | the operations, which make the handles | all of these |
+//! | `attached` | a command whose streams are passed on | `ops` |
 //! | `worker` | workers, which offer the operations, too | `ops` |
 //! | `console` | a guest's console | `stream` |
 //! | `answer` | waits for the agent of a machine that boots | |
