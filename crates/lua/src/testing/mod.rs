@@ -4,6 +4,7 @@ mod assertions;
 pub(crate) mod consoles;
 mod context;
 mod diff;
+mod keep;
 mod kernel_logs;
 mod meta;
 mod parallel;

@@ -1,5 +1,6 @@
 //! Runs one test: its attempts, its deferred functions, the end of its scope; and judges it.
 
+use super::keep::keep;
 use super::kernel_logs::KernelLogCheck;
 use super::parallel::{ParallelSlots, SlotGuard, SlotPermit, TestLab};
 use super::reset::before_test;
@@ -14,7 +15,7 @@ use crate::testing::consoles;
 use crate::testing::report::Reporter;
 use mlua::{Lua, Value};
 use provium_events::TestStatus;
-use provium_lab::Scope;
+use provium_lab::{FailedTest, Scope};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,8 @@ pub(crate) async fn run_test(
             Some((slots, permit)) => slots.prepare(permit).await,
             None => on_the_files_own(&state).await,
         };
-        let mut verdict = run_once(lua, &state, test, prepared).await?;
+        let is_final = attempt > retries && test.meta.expect_fail.is_none();
+        let mut verdict = run_once(lua, &state, test, prepared, is_final).await?;
         verdict.attempts = attempt;
         // The failure of a test that is expected to fail is its result.
         let again = verdict.status == TestStatus::Failed
@@ -95,6 +97,7 @@ async fn run_once(
     state: &TestFileState,
     test: &TestDeclaration,
     prepared: PreparedTest<'_>,
+    is_final: bool,
 ) -> mlua::Result<Verdict> {
     let PreparedTest {
         started,
@@ -130,6 +133,11 @@ async fn run_once(
         Some(why) => TaskEnd::Failed(Failure::new(why)),
     };
 
+    // Before the deferred functions clean up.
+    let mut kept = None;
+    if is_final && let Some(reason) = failure_of(&ended, &run) {
+        kept = keep_vms(state, &scope, test, &reason).await;
+    }
     let mut problems = run_deferred(lua, state, &run, &scope, timeout).await?;
     problems.extend(end_tasks(&run.tasks.take()).await);
     run.ended.set(true);
@@ -139,6 +147,11 @@ async fn run_once(
         ..Verdict::skipped("")
     };
     conclude(&mut verdict, &run, ended, problems);
+    let failed_late = verdict.status == TestStatus::Failed && !verdict.cancelled;
+    if is_final && failed_late && kept.is_none() {
+        kept = keep_vms(state, &scope, test, &verdict.message).await;
+    }
+    verdict.log.extend(kept);
     // Once the scope is closed its VMs are no longer found.
     let mut excerpts = consoles::excerpts(&state.lab, &scope);
     let test_lab = run.test_lab.take();
@@ -174,6 +187,30 @@ async fn run_once(
     }
     verdict.duration = started.elapsed();
     Ok(verdict)
+}
+
+/// Why the test has failed by now; `None` if it has not, or if the user ended it.
+fn failure_of(ended: &TaskEnd, run: &TestRun) -> Option<String> {
+    let own = match ended {
+        TaskEnd::Failed(failure) if !failure.skip => Some(failure.message.clone()),
+        TaskEnd::TimedOut(failure) => Some(failure.message.clone()),
+        TaskEnd::Cancelled => return None,
+        TaskEnd::Failed(_) | TaskEnd::Returned(_) => None,
+    };
+    own.or_else(|| Some(run.sticky.borrow().as_ref()?.message.clone()))
+}
+
+async fn keep_vms(
+    state: &TestFileState,
+    scope: &Scope,
+    test: &TestDeclaration,
+    reason: &str,
+) -> Option<String> {
+    let failed = FailedTest {
+        name: &test.name,
+        reason,
+    };
+    keep(&state.lab, scope, &state.cancel, failed).await
 }
 
 /// Runs what the test deferred, last first. What each raises is reported and stops none.
