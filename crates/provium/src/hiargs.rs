@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::keep::KeepSettings;
 use crate::lowargs::{self, MachineArgs, NoTests, PlainArgs, RunArgs, SelectionArgs};
 use crate::terminal;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -63,6 +64,8 @@ pub(crate) struct RunSettings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) fail_fast: bool,
     pub(crate) no_tests: NoTests,
+    /// Keeps the VMs of the first failed test.
+    pub(crate) keep: Option<KeepSettings>,
 }
 
 /// The folder in which the program was started.
@@ -155,6 +158,11 @@ impl RunSettings {
         let first = args.selection.paths.first().map(String::as_str);
         let context = Context::of(&args.plain, first)?;
         let selected = Selected::new(args.selection, &context)?;
+        let keep = args.lifecycle.on_failure;
+        let keep = keep.map(|_| {
+            let typed = args.plain.config.as_deref();
+            KeepSettings::new(typed, context.config.directory.as_deref(), &context.base)
+        });
         let output = args.output;
         let verbosity = match (output.verbose, output.quiet) {
             (true, _) => Verbosity::Verbose,
@@ -174,6 +182,7 @@ impl RunSettings {
             timeout: Some(args.lifecycle.timeout).filter(|limit| !limit.is_zero()),
             fail_fast: args.lifecycle.fail_fast,
             no_tests: args.lifecycle.no_tests,
+            keep,
         })
     }
 }

@@ -11,7 +11,7 @@ use crate::lua_backend::LuaFiles;
 use crate::machines::EmittedProgress;
 use crate::output::Writer;
 use crate::sources::sources;
-use crate::{machines, terminal};
+use crate::{keep, machines, terminal};
 use provium_events::{Resources, Sink, Stamped};
 use provium_lab::{Environment, Host, Profile};
 use provium_pool::{Pool, resources_of_vm};
@@ -148,6 +148,10 @@ impl Run {
             machine.seed,
             self.handle,
         );
+        let environment = match settings.keep {
+            Some(keep) => keep.apply(environment, &cache_dir)?,
+            None => environment,
+        };
         let environment = Arc::new(environment);
         let files = LuaFiles {
             selection: selected.tests,
@@ -187,6 +191,7 @@ impl Run {
         let unconfined = environment
             .host()
             .is_some_and(|host| !host.qemu.has_sandbox());
+        let kept = environment.kept_failure().cloned();
         // The writer ends with the last sink.
         drop(environment);
         let stopped = || {
@@ -214,6 +219,9 @@ impl Run {
                 "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
                  `provium doctor` shows why\n",
             );
+        }
+        if let Some(kept) = kept {
+            terminal::error(&keep::report(&kept));
         }
         let exit = exit(&outcome);
         if exit != Exit::NothingRun {

@@ -18,6 +18,7 @@
 
 mod cache;
 mod cache_sharing;
+mod console;
 mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
