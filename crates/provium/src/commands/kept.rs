@@ -108,7 +108,8 @@ pub(super) fn find_vm<'a>(
     let is_saved = |vm: &&KeptVm| vm.state == KeptState::Saved;
     let saved: Vec<&KeptVm> = failure.vms.iter().filter(is_saved).collect();
     match (saved.as_slice(), failure.vms.as_slice()) {
-        ([only], _) | ([], [only]) => Ok(only),
+        ([only], _) => Ok(only),
+        ([], [only]) => Ok(only),
         _ => {
             let names: Vec<&str> = names().collect();
             Err(Failure::Usage {

@@ -210,10 +210,10 @@ async fn enter(
     pushes: &[Push],
     words: Vec<OsString>,
 ) -> Result<Exit, Failure> {
-    let guest = vm.ops();
+    let ops = vm.ops();
     for Push { host, guest } in pushes {
         let host = from_start(host);
-        guest.push_file(&host, guest.as_bytes(), None).await?;
+        ops.push_file(&host, guest.as_bytes(), None).await?;
     }
     let tty = shell::has_terminal();
     let what = match words.is_empty() {
@@ -222,7 +222,7 @@ async fn enter(
     };
     let spec = shell::command(words, tty);
     let window = Window::watch()?;
-    let attached = match Attached::start(&guest, spec, window.size()).await {
+    let attached = match Attached::start(&ops, spec, window.size()).await {
         Ok(attached) => attached,
         // The program does not exist or cannot be executed, as with exit code 127 of a shell.
         Err(error @ LabError::Guest { .. }) => return Ok(failed(error)),
