@@ -150,7 +150,7 @@ fn print_console(
         what: "to read the kept console",
         source,
     })?;
-    terminal::out(&text_of(&console));
+    terminal::out(&text_of(&console).replace('\r', ""));
     terminal::error(&format!(
         "provium: vm `{}` cannot be entered, only its console is kept: {}\n",
         one_line(&vm.name),
