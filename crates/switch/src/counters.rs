@@ -67,6 +67,8 @@ pub struct PortCounters {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
+    /// Frames that were delivered to the port, and dropped because its receiver did not read.
+    pub rx_dropped: u64,
     /// Frames from the port that were dropped before their destination was looked up.
     pub tx_dropped: u64,
 }

@@ -214,6 +214,13 @@ impl Fabric {
         }
     }
 
+    /// Counts a frame that was delivered to a port whose receiver had no room for it.
+    pub(crate) fn count_rx_drop(&mut self, port: PortId) {
+        if let Ok(port) = self.port_mut(port) {
+            port.counters.rx_dropped += 1;
+        }
+    }
+
     /// When [`Fabric::advance`] has something to deliver; `None` if nothing is in flight.
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {
@@ -289,6 +296,8 @@ impl Fabric {
                 for frame in [Some(frame), copy].into_iter().flatten() {
                     if due > now {
                         path.add_in_flight(frame.len());
+                        // A part of a larger buffer would keep all of it in memory.
+                        let frame = Bytes::copy_from_slice(&frame);
                         self.in_flight.add(due, from, to, frame);
                     } else {
                         path.counters.delivered += 1;

@@ -21,7 +21,9 @@
 //! combines the impairments whose scope it is in. A partition, an isolated port or a link that is down
 //! also drops what is in flight; other changes apply to the frames that follow.
 //!
-//! Not here: sockets of QEMU ([`netdev`] has their framing only), addresses, routing and services.
+//! [`shell`] runs a fabric in a thread, between sockets of QEMU. Nothing else here does I/O.
+//!
+//! Not here: addresses of guests, routing and services.
 
 mod address;
 pub mod capture;
@@ -37,6 +39,7 @@ pub mod netdev;
 mod path;
 mod port;
 mod rules;
+pub mod shell;
 mod time;
 
 pub use address::MacAddress;
