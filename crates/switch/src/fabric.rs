@@ -106,7 +106,7 @@ impl Fabric {
     /// Removes a port, with the rules that name it. Frames in flight from and to it are dropped.
     ///
     /// # Errors
-    /// When there is no such port.
+    /// When the port does not exist.
     pub fn remove_port(&mut self, port: PortId, out: &mut Output) -> Result<(), UnknownPort> {
         self.port(port)?;
         self.drop_in_flight(out, |transit| {
@@ -123,7 +123,7 @@ impl Fabric {
     /// Sets the carrier of a port. Frames from and to a port without carrier are dropped, also those in flight.
     ///
     /// # Errors
-    /// When there is no such port.
+    /// When the port does not exist.
     pub fn set_link(
         &mut self,
         port: PortId,
@@ -158,7 +158,7 @@ impl Fabric {
     /// Takes a frame from a port. What arrives at once is in `out`; for the rest, see [`Fabric::next_due`].
     ///
     /// # Errors
-    /// When there is no such port.
+    /// When the port does not exist.
     pub fn receive(
         &mut self,
         now: Time,
@@ -166,7 +166,7 @@ impl Fabric {
         frame: Bytes,
         out: &mut Output,
     ) -> Result<(), UnknownPort> {
-        // What is due by now was sent earlier.
+        // What arrives by now was sent earlier.
         self.advance(now, out);
         let port = self.port_mut(from)?;
         port.counters.tx_frames += 1;
@@ -236,7 +236,7 @@ impl Fabric {
     /// The name of a port.
     ///
     /// # Errors
-    /// When there is no such port.
+    /// When the port does not exist.
     pub fn port_name(&self, port: PortId) -> Result<&str, UnknownPort> {
         Ok(&self.port(port)?.name)
     }
@@ -244,7 +244,7 @@ impl Fabric {
     /// What passed a port.
     ///
     /// # Errors
-    /// When there is no such port.
+    /// When the port does not exist.
     pub fn port_counters(&self, port: PortId) -> Result<PortCounters, UnknownPort> {
         Ok(self.port(port)?.counters)
     }
@@ -252,7 +252,7 @@ impl Fabric {
     /// What happened on the path from one port to another.
     ///
     /// # Errors
-    /// When there is no such port.
+    /// When the port does not exist.
     pub fn path_counters(&self, from: PortId, to: PortId) -> Result<PathCounters, UnknownPort> {
         self.port(from)?;
         self.port(to)?;

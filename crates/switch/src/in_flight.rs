@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Transit {
     pub(crate) due: Time,
-    /// In the order in which frames were sent; of two frames that are due at the same time, the one that was
+    /// In the order in which frames were sent; of two frames that arrive at the same time, the one that was
     /// sent first arrives first.
     pub(crate) sequence: u64,
     pub(crate) from: PortId,

@@ -23,7 +23,7 @@
 //!
 //! [`shell`] runs a fabric in a thread, between sockets of QEMU. Nothing else here does I/O.
 //!
-//! Not here: addresses of guests, routing and services.
+//! [`router`] joins several switches. Not here: addresses of guests, and other services.
 
 mod address;
 pub mod capture;
@@ -38,6 +38,7 @@ mod mac_table;
 pub mod netdev;
 mod path;
 mod port;
+pub mod router;
 mod rules;
 pub mod shell;
 mod time;

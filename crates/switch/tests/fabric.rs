@@ -3,7 +3,6 @@
 #![expect(clippy::expect_used, reason = "tests")]
 
 use bytes::Bytes;
-use proptest::prelude::*;
 use provium_switch::{
     DropReason, Fabric, Impairment, MacAddress, Output, PortId, PortSettings, Probability, Scope,
     Time,
@@ -375,15 +374,4 @@ fn a_saved_switch_is_refused_when_it_is_damaged_or_foreign() {
         error,
         "the saved switch is damaged: not every pair of ports has a path"
     );
-}
-
-proptest! {
-    /// The same inputs give the same outputs, no frame is lost without a reason, and a saved switch
-    /// continues as the original does.
-    #[test]
-    fn any_series_of_actions_keeps_the_promises(
-        bytes in proptest::collection::vec(any::<u8>(), 0..2_000)
-    ) {
-        provium_switch::fuzzing::fabric(&bytes);
-    }
 }

@@ -176,7 +176,7 @@ async fn a_frozen_switch_moves_nothing_until_it_is_resumed() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_does_not_read_holds_up_nobody() {
+async fn a_receiver_that_does_not_read_does_not_delay_others() {
     let switch = Switch::start(1).expect("a switch");
     let mut a = Nic::connect(&switch, "a").await;
     let deaf = Nic::connect(&switch, "deaf").await;

@@ -20,7 +20,7 @@ impl Reorder {
         Self { rng, probability }
     }
 
-    /// When the next frame, which is due at `due`, arrives instead, if it is reordered.
+    /// When the next frame, which would arrive at `due`, arrives instead, if it is reordered.
     pub(super) fn held_back_until(&mut self, due: Time) -> Option<Time> {
         let is_reordered = self.probability.draw(&mut self.rng);
         is_reordered.then(|| due + REORDER_GAP)

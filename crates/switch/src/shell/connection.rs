@@ -73,7 +73,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Appends a frame to what is sent next; `false` if there is no room.
+    /// Appends a frame to what is sent next; `false` if it does not fit.
     #[must_use]
     pub(super) fn push(&mut self, frame: &[u8]) -> bool {
         if self.output.len() + frame.len() > OUTPUT_LIMIT {

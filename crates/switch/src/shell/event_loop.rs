@@ -153,7 +153,7 @@ impl EventLoop {
         }
     }
 
-    /// Reads once from each connection that has something, and delivers what is due.
+    /// Reads once from each connection that has something, and delivers what has arrived.
     fn turn(&mut self) {
         for _ in 0..self.readable.len() {
             let Some(port) = self.readable.pop_front() else {

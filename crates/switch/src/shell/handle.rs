@@ -46,8 +46,8 @@ impl Switch {
         Ok(Self::start_with(Fabric::new(seed), Time::ZERO, Vec::new())?)
     }
 
-    /// Restores a switch. Its ports exist and are not connected; frames in flight arrive when they are
-    /// due, counted from now, so connect the ports before the guests run.
+    /// Restores a switch. Its ports exist and are not connected; frames in flight arrive after the
+    /// time that was left, so connect the ports before the guests run.
     ///
     /// # Errors
     /// When it was saved by another version or is damaged, and as [`Switch::start`].

@@ -10,7 +10,7 @@
 //! waiting for another task, and delays are as exact as the kernel's timers. What a round of the loop
 //! delivers to one socket is written with one system call.
 //!
-//! A receiver that does not read holds up nobody: what exceeds its buffer is dropped and counted.
+//! A receiver that does not read does not delay others: what exceeds its buffer is dropped and counted.
 
 mod clock;
 mod connection;
