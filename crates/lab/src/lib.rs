@@ -2,7 +2,7 @@
 //!
 //! A [`Scope`] owns what is made in it and closes it in order when it ends. A [`Lab`] gives names.
 //! A [`Vm`] is described by a [`Profile`] and [`VmOptions`], boots into a machine, and is worked on
-//! through a [`Surface`], which a [`Worker`] offers too.
+//! through [`GuestOps`], which a [`Worker`] offers too.
 //!
 //! All handles are cheap to clone and may be used from any thread. Every async method may be
 //! dropped before it ends: what it asked of the guest is then cancelled there.
@@ -17,38 +17,43 @@ mod fixture;
 mod graph;
 mod guest;
 mod host_shell;
+mod host_time;
+mod inputs;
 pub mod kernel_log;
 mod lock;
 pub mod nearest;
 mod profile;
+mod resource;
 mod save;
-mod search;
+mod snapshot;
+mod test_file;
 mod vm;
 
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
-pub use fixture::{
-    BuildOutput, BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Input,
-    InputKind, Lookup, Recorder,
-};
+pub use fixture::{BuildOutput, BuiltFixture, Fixture, FixtureKind, Fixtures, Lookup};
+pub use graph::baseline::Baseline;
+pub use graph::clone::{LabClone, Reservation};
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
-pub use graph::scope::{CloseFailure, CloseOrder, ResourceId, Scope};
+pub use graph::snapshot::LabSnapshot;
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
 pub use guest::console::Console;
 pub use guest::file::{File, OpenMode};
+pub use guest::ops::{GuestOps, WriteMode};
 pub use guest::process::{OutputKind, Process, ProcessStatus};
-pub use guest::raw::PendingSyscall;
 pub use guest::stream::{ByteStream, Site, StreamKind};
-pub use guest::surface::{Surface, WriteMode};
-pub use guest::unanswered::RawCall;
+pub use guest::syscall::{PendingSyscall, SyscallInProgress};
+pub use guest::target::Target;
 pub use guest::worker::Worker;
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
+pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
-pub use save::snapshot::{Baseline, LabClone, LabSnapshot, Reservation, Snapshot};
+pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
+pub use snapshot::Snapshot;
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.

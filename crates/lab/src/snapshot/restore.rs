@@ -8,11 +8,12 @@
 
 use crate::error::LabError;
 use crate::guest::process::TakenUp;
+use crate::host_time::now_ns;
 use crate::lock::lock;
-use crate::save::snapshot::folder::{replaced, restore_current};
-use crate::save::snapshot::vm::Snapshot;
 use crate::save::{Identity, RestoredVm, Reuse, host_name};
-use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
+use crate::snapshot::folder::{replaced, restore_current};
+use crate::snapshot::vm::Snapshot;
+use crate::vm::{Lifecycle, Running, Started, Vm};
 use camino::Utf8Path;
 use provium_events::BootKind;
 use provium_image::GuestImage;
@@ -104,7 +105,8 @@ impl Vm {
         let own = snapshot.0.origin.as_ref();
         let own = own.filter(|origin| origin.vm == self.id());
         let processes = own.iter().flat_map(|origin| &origin.processes);
-        let processes = processes.filter_map(|mark| mark.take_up(self, &restored.channel));
+        let processes =
+            processes.filter_map(|mark| mark.take_up(&self.0.handles.processes, &restored.channel));
         Ok(PreparedRestore {
             processes: processes.collect(),
             vm: self.clone(),
@@ -265,7 +267,7 @@ impl PreparedRestore {
         for process in processes {
             process.commit();
         }
-        vm.0.files.come_back();
+        vm.0.handles.files.come_back();
         vm.0.workers.come_back();
         let RestoredVm {
             machine,
