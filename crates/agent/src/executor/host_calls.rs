@@ -223,7 +223,7 @@ impl HostCalls {
     }
 }
 
-/// Answers a request for which there is no call.
+/// Answers a request that does not become a call.
 fn refuse(frame: &Frame, error: WireError) {
     let result: OpResult = Err(error);
     let message = codec::encode(&result);
