@@ -2,7 +2,7 @@
 
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
-use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
+use crate::guest::wait::{GuestWait, RequestError};
 use crate::vm::boot::Boot;
 use crate::vm::identity::host_hello;
 use crate::vm::modules::modules_of;
@@ -104,15 +104,11 @@ impl Boot<'_> {
             AGENT_BUILD,
             modules_of(&self.image),
         );
-        let no_answer = match answer_of_boot(machine, 0, limit.time, establish).await {
-            Ok(Ok(met)) => return Ok(met),
-            // The streams end with QEMU, whose end is the more precise reason.
-            Ok(Err(error)) => match end_of(machine).await {
-                Some(end) => NoAnswer::Ended(end),
-                None => return Err(self.error(error.to_string())),
-            },
-            Err(no_answer) => no_answer,
-        };
-        Err(self.unanswered(no_answer, &limit))
+        let wait = GuestWait::of_first_boot(machine, limit.time);
+        match wait.reply(establish).await {
+            Ok(connected) => Ok(connected),
+            Err(RequestError::NoReply(why)) => Err(self.no_reply(why, &limit)),
+            Err(RequestError::Failed(error)) => Err(self.error(error.to_string())),
+        }
     }
 }
