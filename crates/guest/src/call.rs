@@ -91,7 +91,7 @@ impl Call {
 
     /// Asks the guest to end it. Its reply comes all the same, and says when it has ended.
     pub fn cancel(&self) {
-        self.shared.cancel(&self.state);
+        self.shared.with(|channel| channel.cancel(&self.state));
     }
 
     pub(crate) fn state(&self) -> &CallState {
@@ -105,7 +105,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.shared.abandon(&self.state);
+        self.shared.with(|channel| channel.abandon(&self.state));
     }
 }
 
@@ -127,7 +127,10 @@ impl Input {
         let _turn = self.state.input_turn.lock().await;
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.shared.offer_input(&self.state, rest)? {
+            match self
+                .shared
+                .with(|channel| channel.offer_input(&self.state, rest))?
+            {
                 0 => self.state.input_ready.notified().await,
                 taken => rest = &rest[taken..],
             }
@@ -157,7 +160,8 @@ impl Input {
 
     /// Ends the input, after what was written. Ended already is fine.
     pub fn finish(&self) {
-        self.shared.finish_input(&self.state);
+        self.shared
+            .with(|channel| channel.finish_input(&self.state));
     }
 }
 

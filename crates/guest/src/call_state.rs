@@ -9,6 +9,7 @@ use crate::checkpoint::CallCheckpoint;
 use crate::error::{CallError, Violation};
 use crate::incoming::{Incoming, Refused, Sink};
 use crate::kind::CallKind;
+use crate::outgoing::Outgoing;
 use crate::reply_limits::ReplyLimits;
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::message::Exit;
@@ -74,13 +75,31 @@ fn slot(channel: Channel) -> Option<usize> {
 }
 
 impl CallState {
-    pub(crate) fn new(
-        id: CallId,
-        lane: Lane,
-        limits: ReplyLimits,
-        kind: CallKind,
-        sinks: [Sink; 2],
-    ) -> Self {
+    /// The call of a request.
+    pub(crate) fn new(id: CallId, request: &Outgoing, sinks: [Sink; 2]) -> Self {
+        let Outgoing {
+            lane, limits, kind, ..
+        } = *request;
+        Self::with(id, lane, limits, kind, sinks)
+    }
+
+    /// The call of a request that was not sent: it is over, with this outcome.
+    pub(crate) fn refused(request: &Outgoing, sinks: [Sink; 2], refusal: CallError) -> Self {
+        let call = Self::new(CallId(0), request, sinks);
+        call.finish(Err(refusal));
+        call
+    }
+
+    /// A call that is not in the checkpoint which its handle is restored from: it is over.
+    pub(crate) fn missing(lane: Lane) -> Self {
+        let (limits, kind) = (ReplyLimits::plain(), CallKind::Other);
+        let sinks = [Sink::Discard, Sink::Discard];
+        let call = Self::with(CallId(0), lane, limits, kind, sinks);
+        call.finish(Err(CallError::Unexpected("reattach")));
+        call
+    }
+
+    fn with(id: CallId, lane: Lane, limits: ReplyLimits, kind: CallKind, sinks: [Sink; 2]) -> Self {
         Self {
             id,
             lane,
@@ -106,7 +125,7 @@ impl CallState {
 
     /// A call that was open at a checkpoint. It is abandoned until it is reattached.
     pub(crate) fn resumed(checkpoint: &CallCheckpoint) -> Self {
-        let state = Self::new(
+        let state = Self::with(
             checkpoint.id,
             checkpoint.lane,
             checkpoint.limits,
@@ -137,7 +156,7 @@ impl CallState {
         }
     }
 
-    /// Grants all that is pending_grant; gives the credit of each output.
+    /// Grants all credit that is pending; returns that of each output.
     pub(crate) fn grant_all(&self) -> [u32; 2] {
         let mut state = self.lock();
         [0, 1].map(|slot| state.incoming[slot].grant_all())

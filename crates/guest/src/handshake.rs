@@ -5,7 +5,8 @@
 //! else is sent before the answer.
 
 use crate::error::ChannelError;
-use crate::shared::{Awaiting, FirstRequest, Opened, Shared};
+use crate::session::{Awaiting, FirstRequest, Opened};
+use crate::shared::Shared;
 use provium_protocol::frame::SYNC;
 use provium_protocol::{CallId, Frame, FrameKind, HostHello, Lane, codec};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,16 +53,18 @@ impl Shared {
         let session = hello.session;
         let mut announcements = self.announcements.subscribe();
         let (answer, mut answered) = oneshot::channel();
-        self.await_hello(Awaiting {
+        let awaiting = Awaiting {
             session,
             first,
             answer,
-        });
+        };
+        self.with(|channel| channel.session.await_hello(awaiting));
         let _awaiting = AwaitingGuard {
             shared: self,
             session,
         };
-        if opening == Opening::OnAnnouncement && !self.announced() {
+        let announced = self.with(|channel| channel.session.announced());
+        if opening == Opening::OnAnnouncement && !announced {
             tokio::select! {
                 result = &mut answered => return over(result),
                 // The sender is `self`'s.
@@ -70,7 +73,7 @@ impl Shared {
             }
         }
         loop {
-            self.send_preamble(session, preamble(&hello));
+            self.with(|channel| channel.send_preamble(session, preamble(&hello)));
             tokio::select! {
                 result = &mut answered => return over(result),
                 _ = announcements.changed() => {}
@@ -94,7 +97,8 @@ struct AwaitingGuard<'a> {
 
 impl Drop for AwaitingGuard<'_> {
     fn drop(&mut self) {
-        self.shared.stop_awaiting(self.session);
+        self.shared
+            .with(|channel| channel.stop_awaiting(self.session));
     }
 }
 

@@ -83,7 +83,7 @@ impl Incoming {
         }
     }
 
-    /// Grants all that is pending_grant, however little; gives the credit.
+    /// Grants all credit that is pending, however little; returns it.
     pub(crate) fn grant_all(&mut self) -> u32 {
         if self.ended {
             return 0;

@@ -63,9 +63,11 @@ pub(crate) struct Outbox {
     queues: HashMap<Sender, Queue>,
     turn: VecDeque<Sender>,
     hold: Hold,
+    /// There may be more to write than at the last [`Outbox::take_changed`].
+    changed: bool,
 }
 
-/// Whether words wait for a cut.
+/// Whether frames are held back for a checkpoint.
 #[derive(Debug, Default)]
 enum Hold {
     #[default]
@@ -77,12 +79,18 @@ enum Hold {
 }
 
 impl Outbox {
+    /// Whether there may be more to write than when this was last called.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
     /// Holds back what has not begun to go out; after what has, these bytes go out, and no others.
-    /// False if words are held already.
+    /// False if frames are held back already.
     pub(crate) fn hold(&mut self, id: CallId, last: Vec<u8>) -> bool {
         let free = matches!(self.hold, Hold::No);
         if free {
             self.hold = Hold::Until(id, last);
+            self.changed = true;
         }
         free
     }
@@ -90,6 +98,7 @@ impl Outbox {
     /// Lets everything go out again.
     pub(crate) fn release(&mut self) {
         self.hold = Hold::No;
+        self.changed = true;
     }
 
     /// Credit of a call's two outputs that has not gone out.
@@ -106,11 +115,11 @@ impl Outbox {
         let Some(queue) = self.queues.get(&Sender::Call(id)) else {
             return Some(0);
         };
-        let unsaid = matches!(queue.entries.front(), Some(Entry::Message { sent: 0, .. }));
-        (!unsaid).then_some(queue.data)
+        let is_unsent = matches!(queue.entries.front(), Some(Entry::Message { sent: 0, .. }));
+        (!is_unsent).then_some(queue.data)
     }
 
-    /// What goes out while words are held.
+    /// Writes what is not held back.
     fn fill_held(&mut self, out: &mut Vec<u8>) {
         let may = |sender: &Sender, queue: &Queue| match sender {
             Sender::Reply(_) => true,
@@ -140,6 +149,7 @@ impl Outbox {
     /// Puts bytes before everything else, in place of such bytes that have not gone out yet.
     pub(crate) fn set_preamble(&mut self, bytes: Vec<u8>) {
         self.preamble = bytes;
+        self.changed = true;
     }
 
     /// Forgets everything.
@@ -148,12 +158,14 @@ impl Outbox {
     }
 
     pub(crate) fn ping(&mut self, id: CallId) {
+        self.changed = true;
         self.pings.push_back(id);
     }
 
     pub(crate) fn credit(&mut self, lane: Lane, id: CallId, channel: Channel, bytes: u32) {
         let (_, sum) = self.credits.entry((id, channel)).or_insert((lane, 0));
         *sum = sum.saturating_add(bytes);
+        self.changed = true;
     }
 
     /// A whole message; `done` is notified when its last byte is handed to the writer.
@@ -267,6 +279,7 @@ impl Outbox {
     }
 
     fn push(&mut self, sender: Sender, lane: Lane, entry: Entry) -> &mut Queue {
+        self.changed = true;
         let turn = &mut self.turn;
         let queue = self.queues.entry(sender).or_insert_with(|| {
             turn.push_back(sender);
@@ -369,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_waits_for_goes_first() {
+    fn pings_and_credit_go_first() {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 3 * CHUNK);
         drain(&mut outbox, 1);
