@@ -9,7 +9,7 @@ use provium_protocol::{
     CallId, Channel as Stream, Event, Frame, FrameError, FrameKind, GuestRequest, Lane, Op, Reply,
     WireError, codec,
 };
-use provium_testkit::{BUILD, Dice, FakeAgent, Leaks, ModelGuest, Serving, host_hello};
+use provium_testkit::{BUILD, FakeAgent, Leaks, ModelGuest, Serving, host_hello, random_bytes};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -62,7 +62,7 @@ fn fragments(kind: FrameKind, to: &Frame, count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn garbage() {
-    let garbage = misbehave(Op::ClockGet, |_| Dice::new(3).bytes(1 << 20)).await;
+    let garbage = misbehave(Op::ClockGet, |_| random_bytes(3, 1 << 20)).await;
     assert!(matches!(garbage, Violation::Frame(_)), "{garbage:?}");
     let huge = misbehave(Op::ClockGet, |_| vec![0x7f; 64]).await;
     assert_eq!(huge, Violation::Frame(FrameError::TooLong(0x7f7f_7f7f)));
