@@ -3,7 +3,7 @@
 use crate::call_state::CallState;
 use crate::error::CallError;
 use crate::shared::Shared;
-use provium_protocol::{CallId, Channel as Stream, Event, Lane, Reply};
+use provium_protocol::{CallId, Event, Lane, Reply, StreamId};
 use std::any::Any;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -60,7 +60,7 @@ impl Call {
     /// The bytes of an output stream. If they are not read and the handle is not dropped, the call waits
     /// for credit when a window is full; other calls do not. Two handles of one stream share its
     /// bytes. Dropping one discards what comes from then on.
-    pub fn output(&self, stream: Stream) -> Output {
+    pub fn output(&self, stream: StreamId) -> Output {
         self.state.claim(stream);
         Output {
             shared: Arc::clone(&self.shared),
@@ -83,7 +83,7 @@ impl Call {
     /// What the guest answers, and the end of the session.
     pub async fn reply(&mut self) -> Result<Reply, CallError> {
         let grants = self.state.discard(false);
-        for (stream, bytes) in [Stream::Output, Stream::Error].into_iter().zip(grants) {
+        for (stream, bytes) in [StreamId::Output, StreamId::Error].into_iter().zip(grants) {
             self.shared.grant(&self.state, stream, bytes);
         }
         self.state.take_outcome().await
@@ -109,7 +109,7 @@ impl Drop for Call {
     }
 }
 
-/// The write side of a call's input channel. Dropping it does not end the input:
+/// The write side of a call's input stream. Dropping it does not end the input:
 /// [`Input::finish`] does.
 #[derive(Debug)]
 pub struct Input {
@@ -165,12 +165,12 @@ impl Input {
     }
 }
 
-/// The bytes of one of a call's output channels.
+/// The bytes of one of a call's output streams.
 #[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
     state: Arc<CallState>,
-    stream: Stream,
+    stream: StreamId,
 }
 
 impl Output {

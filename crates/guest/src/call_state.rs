@@ -13,7 +13,7 @@ use crate::outgoing::Outgoing;
 use crate::reply_limits::ReplyLimits;
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::message::Exit;
-use provium_protocol::{CallId, Channel, Event, FrameKind, Lane, Op, Reply};
+use provium_protocol::{CallId, Event, FrameKind, Lane, Op, Reply, StreamId};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -44,7 +44,7 @@ pub(crate) struct CallState {
 struct State {
     kind: CallKind,
     incoming: [Incoming; 2],
-    /// What the guest still takes on the input channel.
+    /// What the guest still takes on the input stream.
     credit: u64,
     input_finished: bool,
     events: Vec<Event>,
@@ -66,11 +66,11 @@ pub(crate) enum AbandonAction {
     Nothing,
 }
 
-fn slot(channel: Channel) -> Option<usize> {
-    match channel {
-        Channel::Input => None,
-        Channel::Output => Some(0),
-        Channel::Error => Some(1),
+fn slot(stream: StreamId) -> Option<usize> {
+    match stream {
+        StreamId::Input => None,
+        StreamId::Output => Some(0),
+        StreamId::Error => Some(1),
     }
 }
 
@@ -189,20 +189,20 @@ impl CallState {
     // What the reader brings.
 
     /// Data; gives the credit to grant.
-    pub(crate) fn accept(&self, channel: Channel, bytes: Vec<u8>) -> Result<u32, Violation> {
-        let slot = slot(channel).ok_or(Violation::WrongChannel(self.id))?;
+    pub(crate) fn accept(&self, stream: StreamId, bytes: Vec<u8>) -> Result<u32, Violation> {
+        let slot = slot(stream).ok_or(Violation::WrongStream(self.id))?;
         let grant = self.lock().incoming[slot]
             .accept(bytes)
             .map_err(|refused| match refused {
                 Refused::OverWindow => Violation::OverWindow(self.id),
-                Refused::AfterEnd => Violation::WrongChannel(self.id),
+                Refused::AfterEnd => Violation::WrongStream(self.id),
             })?;
         self.output_ready[slot].notify_one();
         Ok(grant)
     }
 
-    pub(crate) fn end(&self, channel: Channel) -> Result<(), Violation> {
-        let slot = slot(channel).ok_or(Violation::WrongChannel(self.id))?;
+    pub(crate) fn end(&self, stream: StreamId) -> Result<(), Violation> {
+        let slot = slot(stream).ok_or(Violation::WrongStream(self.id))?;
         self.lock().incoming[slot].end(None);
         self.output_ready[slot].notify_one();
         Ok(())
@@ -288,22 +288,22 @@ impl CallState {
     }
 
     /// Discards one stream; returns the credit to grant.
-    pub(crate) fn discard_one(&self, channel: Channel) -> u32 {
-        slot(channel).map_or(0, |slot| self.lock().incoming[slot].discard())
+    pub(crate) fn discard_one(&self, stream: StreamId) -> u32 {
+        slot(stream).map_or(0, |slot| self.lock().incoming[slot].discard())
     }
 
-    pub(crate) fn claim(&self, channel: Channel) {
-        if let Some(slot) = slot(channel) {
+    pub(crate) fn claim(&self, stream: StreamId) {
+        if let Some(slot) = slot(stream) {
             self.lock().incoming[slot].claim();
         }
     }
 
-    /// The next piece of a channel and the credit to grant for it; `None` at the end.
+    /// The next piece of a stream and the credit to grant for it; `None` at the end.
     pub(crate) async fn next_piece(
         &self,
-        channel: Channel,
+        stream: StreamId,
     ) -> Result<Option<(Vec<u8>, u32)>, CallError> {
-        let Some(slot) = slot(channel) else {
+        let Some(slot) = slot(stream) else {
             return Ok(None);
         };
         loop {
@@ -315,7 +315,7 @@ impl CallState {
                     let failure = state.failure.clone();
                     drop(state);
                     if more {
-                        // For a second reader of the same channel.
+                        // For a second reader of the same stream.
                         self.output_ready[slot].notify_one();
                     }
                     return match (piece, failure) {

@@ -78,7 +78,7 @@ impl Channel {
         Ok((channel, opened.hello))
     }
 
-    /// The channel of a guest that was restored, on the restored machine's stream. There is no handshake,
+    /// The channel of a guest that was restored, on the restored machine's stream. It needs no handshake,
     /// because the guest continues the session. `build` is that of its agent, which is the host's.
     ///
     /// The agent stays silent until the first frame from the host. Reattach the calls that are still
@@ -256,7 +256,7 @@ impl Channel {
     /// Waits for the agent to answer a ping; returns the round-trip time.
     ///
     /// # Errors
-    /// When there is no session, or it ends.
+    /// Without a session, and when it ends.
     pub async fn ping(&self) -> Result<Duration, CallError> {
         let started = Instant::now();
         let answer = self.0.shared.with(ChannelState::ping)?;
@@ -335,7 +335,7 @@ pub(crate) fn typed<R: Request>(reply: Reply) -> Result<R::Reply, CallError> {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.end("the channel to the guest is no longer in use".to_owned());
+        self.end("the channel to the guest is not in use any more".to_owned());
     }
 }
 

@@ -14,7 +14,7 @@ use crate::session::{Opened, Session};
 use provium_protocol::frame::MAX_MESSAGE;
 use provium_protocol::op::Quiesce;
 use provium_protocol::{
-    AgentOp, CallId, Channel, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, Request,
+    AgentOp, CallId, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, Request, StreamId,
     WireError,
 };
 use std::sync::Arc;
@@ -151,7 +151,7 @@ impl ChannelState {
         let len = call.spend(wanted)?;
         if len > 0 {
             let bytes = bytes[..len].to_vec();
-            self.outbox.data(call.lane, call.id, Channel::Input, bytes);
+            self.outbox.data(call.lane, call.id, StreamId::Input, bytes);
         }
         Ok(len)
     }
@@ -159,19 +159,19 @@ impl ChannelState {
     /// Ends the input stream. Ended already is fine.
     pub(crate) fn finish_input(&mut self, call: &CallState) {
         if call.finish_input() {
-            self.outbox.end(call.lane, call.id, Channel::Input);
+            self.outbox.end(call.lane, call.id, StreamId::Input);
         }
     }
 
     /// Grants the guest more of an output stream.
-    pub(crate) fn grant(&mut self, call: &CallState, stream: Channel, bytes: u32) {
+    pub(crate) fn grant(&mut self, call: &CallState, stream: StreamId, bytes: u32) {
         if bytes > 0 && self.calls.get(call.id).is_some() && !call.is_over() {
             self.outbox.credit(call.lane, call.id, stream, bytes);
         }
     }
 
     fn grant_outputs(&mut self, call: &CallState, grants: [u32; 2]) {
-        for (stream, bytes) in [Channel::Output, Channel::Error].into_iter().zip(grants) {
+        for (stream, bytes) in [StreamId::Output, StreamId::Error].into_iter().zip(grants) {
             self.grant(call, stream, bytes);
         }
     }
@@ -225,7 +225,7 @@ impl ChannelState {
     /// Sends everything again. The agent waits for a frame, so one is sent.
     pub(crate) fn end_quiesce(&mut self) {
         self.outbox.release();
-        // After the end of a session there is no agent to wake.
+        // After the end of a session no agent waits.
         let _ = self.ping();
     }
 

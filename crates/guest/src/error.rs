@@ -70,9 +70,9 @@ pub enum Violation {
     /// A frame names another lane than the one its call was sent to.
     #[error("it answered call {id} from another lane", id = .0.0)]
     WrongLane(CallId),
-    /// Data on the input channel, or past the end of another.
-    #[error("it sent data on a channel of call {id} that carries none", id = .0.0)]
-    WrongChannel(CallId),
+    /// Data on the input stream, or past the end of another.
+    #[error("it sent data on a stream of call {id} that carries none", id = .0.0)]
+    WrongStream(CallId),
     /// More data than it was granted.
     #[error("it sent more data for call {id} than it was granted", id = .0.0)]
     OverWindow(CallId),

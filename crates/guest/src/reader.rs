@@ -136,16 +136,16 @@ impl Reader {
                 let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                let channel = frame.channel;
-                let grant = call.accept(channel, frame.payload)?;
-                self.shared.grant(&call, channel, grant);
+                let stream = frame.stream;
+                let grant = call.accept(stream, frame.payload)?;
+                self.shared.grant(&call, stream, grant);
                 Ok(())
             }
             FrameKind::End => {
                 let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                call.end(frame.channel)
+                call.end(frame.stream)
             }
             FrameKind::Credit => {
                 let Some(call) = self.call(&frame)? else {

@@ -7,7 +7,7 @@ use crate::call_state::CallState;
 use crate::channel_state::ChannelState;
 use crate::error::{ChannelError, Violation};
 use crate::session::{Announcement, Identity};
-use provium_protocol::{Channel, Hello};
+use provium_protocol::{Hello, StreamId};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
@@ -61,7 +61,7 @@ impl Shared {
     }
 
     /// Grants the guest more of an output stream.
-    pub(crate) fn grant(&self, call: &CallState, stream: Channel, bytes: u32) {
+    pub(crate) fn grant(&self, call: &CallState, stream: StreamId, bytes: u32) {
         if bytes > 0 {
             self.with(|channel| channel.grant(call, stream, bytes));
         }

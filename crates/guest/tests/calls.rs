@@ -218,7 +218,7 @@ async fn a_reply_is_had_even_if_nobody_wants_the_output() {
     let reply = channel.open(Lane::VM, &op).reply().await.unwrap();
     assert_eq!(reply, Reply::Count(3 << 20));
     let mut call = channel.open(Lane::VM, &op);
-    drop(call.output(provium_protocol::Channel::Output));
+    drop(call.output(provium_protocol::StreamId::Output));
     assert_eq!(call.reply().await.unwrap(), Reply::Count(3 << 20));
     assert!(call.reply().await.is_err(), "a reply is handed out once");
 }

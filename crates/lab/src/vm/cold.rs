@@ -20,8 +20,8 @@ impl Boot<'_> {
     pub(super) async fn cold(&self) -> Result<(Machine, Channel), LabError> {
         let machine = self.launch().await?;
         let (channel, hello) = self.connect(&machine).await?;
-        if !hello.complaints.is_empty() {
-            return Err(self.error(format!("the agent says: {}", hello.complaints.join("; "))));
+        if !hello.warnings.is_empty() {
+            return Err(self.error(format!("the agent says: {}", hello.warnings.join("; "))));
         }
         Ok((machine, channel))
     }
