@@ -5,16 +5,13 @@
 //! need not be larger than without a batch.
 
 use crate::error::LabError;
-use crate::guest::command::{
-    CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, StdinSource, exec_of, missing_shell, result_of,
-    too_big,
-};
+use crate::guest::command::{CommandSpec, RunResult, missing_shell, result_of, too_big};
 use crate::guest::context::CallContext;
 use crate::guest::describe::describe;
 use crate::guest::ops::{GuestOps, WriteMode};
-use provium_guest::Captured;
+use provium_guest::{Captured, DEFAULT_MAX_OUTPUT};
 use provium_protocol::message::{DirEntry, ErrorKind, FileStat, Reply, SyscallResult};
-use provium_protocol::op::{Batch, FromReply, Op, Program, Request};
+use provium_protocol::op::{Batch, FromReply, Op, Program, Request, Stdin};
 use std::collections::VecDeque;
 
 /// Output that a batch keeps of each of its commands' streams where `max_output` does not say, bytes.
@@ -182,7 +179,7 @@ impl BatchEntry {
         match self {
             Self::Op(op) => op.clone(),
             Self::Run(spec) => {
-                let mut exec = exec_of(spec, false);
+                let mut exec = spec.request(false);
                 let kept = spec.max_output.min(BATCH_OUTPUT);
                 exec.collect = Some(u32::try_from(kept).unwrap_or(u32::MAX));
                 Op::Exec(exec)
@@ -195,15 +192,15 @@ impl BatchEntry {
         const HEADER: usize = 64;
         let carried = match self {
             Self::Run(spec) => {
-                let words = match &spec.program {
+                let words = match &spec.exec.program {
                     Program::Shell(text) => text.len(),
                     Program::Argv(words) => words.iter().map(|word| word.len() + HEADER).sum(),
                 };
-                let variables = spec.env.iter();
+                let variables = spec.exec.env.iter();
                 let variables = variables.map(|(name, value)| name.len() + value.len() + HEADER);
-                let input = match &spec.stdin {
-                    StdinSource::Bytes(bytes) => bytes.len(),
-                    StdinSource::Null | StdinSource::Open => 0,
+                let input = match &spec.exec.stdin {
+                    Stdin::Bytes(bytes) => bytes.len(),
+                    Stdin::Null | Stdin::Channel => 0,
                 };
                 words + variables.sum::<usize>() + input
             }
@@ -249,7 +246,7 @@ impl BatchEntry {
 
     fn explained(&self, error: LabError) -> LabError {
         match self {
-            Self::Run(spec) => missing_shell(&spec.program, error),
+            Self::Run(spec) => missing_shell(&spec.exec.program, error),
             Self::Op(_) => error,
         }
     }

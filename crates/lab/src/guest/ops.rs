@@ -4,7 +4,7 @@
 //! files belong to its raw process. Everything of a worker happens in the worker's own process.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of, too_big};
+use crate::guest::command::{CommandSpec, RunResult, missing_shell, result_of, too_big};
 use crate::guest::context::CallContext;
 use crate::guest::describe::{describe, quoted, with_path};
 use crate::guest::file::{File, OpenMode};
@@ -105,7 +105,7 @@ impl GuestOps {
     ) -> Result<RunResult, LabError> {
         let context = self.context(format!("run({spec})"))?;
         check_size(&spec, &context)?;
-        let command = context.lane.command(exec_of(&spec, false), spec.max_output);
+        let command = context.lane.command(spec.request(false), spec.max_output);
         let (exit, timed_out) = match wait_or_kill(&context, &command, timeout).await {
             Waited::Ended(ended) => (started(&context, &spec, ended).await?, false),
             Waited::Killed(ended) => (started(&context, &spec, ended).await?, true),
@@ -120,7 +120,7 @@ impl GuestOps {
     pub async fn run_async(&self, scope: &Scope, spec: CommandSpec) -> Result<Process, LabError> {
         let context = self.context(format!("run_async({spec})"))?;
         check_size(&spec, &context)?;
-        let command = context.lane.command(exec_of(&spec, true), spec.max_output);
+        let command = context.lane.command(spec.request(true), spec.max_output);
         let pid = started(&context, &spec, command.started().await).await?;
         let process = Process::start(context, scope, &spec, command, pid);
         Ok(self.adopt_process(process))
@@ -317,7 +317,7 @@ async fn started<T>(
     result: Result<T, CallError>,
 ) -> Result<T, LabError> {
     let started = context.explain_start(result).await;
-    started.map_err(|error| missing_shell(&spec.program, error))
+    started.map_err(|error| missing_shell(&spec.exec.program, error))
 }
 
 /// The guest's errno as a value, all else as an error.

@@ -4,7 +4,7 @@
 //! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
+use crate::guest::command::{CommandSpec, RunResult, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::kill::end_all;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
@@ -15,6 +15,7 @@ use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, Resour
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
+use provium_protocol::op::Stdin;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -69,7 +70,7 @@ impl Process {
             context,
             command: Mutex::new(Arc::new(command)),
             pid,
-            has_input: matches!(spec.stdin, StdinSource::Open),
+            has_input: matches!(spec.exec.stdin, Stdin::Channel),
             timed_out: AtomicBool::new(false),
             place: Registration::default(),
         }));
