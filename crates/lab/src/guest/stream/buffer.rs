@@ -209,7 +209,7 @@ mod tests {
     /// Pieces and a needle of so few letters that the needle often straddles pieces, and nearly matches.
     fn text() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<u8>)> {
         let letter = || prop::sample::select(vec![b'a', b'b']);
-        let piece = prop::collection::vec(letter(), 0..6);
+        let piece = prop::collection::vec(letter(), 1..6);
         (
             prop::collection::vec(piece, 0..20),
             prop::collection::vec(letter(), 1..5),
