@@ -8,7 +8,7 @@ use std::any::Any;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A call under way. Dropping it cancels it in the guest, and takes back what it gives (a worker, a
+/// A call under way. Dropping it cancels it in the guest, and undoes what it has made (a worker, a
 /// descriptor) if it was done before the cancel arrived.
 #[derive(Debug)]
 pub struct Call {
@@ -89,7 +89,7 @@ impl Call {
         self.state.take_outcome().await
     }
 
-    /// Asks the guest to end it. Its reply comes all the same, and says when it has ended.
+    /// Requests the guest to end it. Its reply still comes, when it has ended.
     pub fn cancel(&self) {
         self.shared.with(|channel| channel.cancel(&self.state));
     }
@@ -118,7 +118,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Writes all of `bytes`, as fast as the guest takes them. Returns when they are on their way.
+    /// Writes all of `bytes`, as fast as the guest grants credit. Returns when they are queued.
     /// Dropping the future leaves an unknown part of them written.
     ///
     /// # Errors
@@ -138,7 +138,7 @@ impl Input {
         Ok(())
     }
 
-    /// Writes all that `source` gives, up to its end; gives the number of bytes.
+    /// Writes `source` to its end; returns the number of bytes.
     ///
     /// # Errors
     /// As [`Input::write_all`], and [`CallError::Local`] when the source fails.

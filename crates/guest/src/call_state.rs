@@ -44,7 +44,7 @@ pub(crate) struct CallState {
 struct State {
     kind: CallKind,
     incoming: [Incoming; 2],
-    /// What the guest still takes on the input stream.
+    /// Bytes that may still be sent on the input stream.
     credit: u64,
     input_finished: bool,
     events: Vec<Event>,
@@ -188,7 +188,7 @@ impl CallState {
 
     // What the reader brings.
 
-    /// Data; gives the credit to grant.
+    /// Data has come; returns the credit to grant.
     pub(crate) fn accept(&self, stream: StreamId, bytes: Vec<u8>) -> Result<u32, Violation> {
         let slot = slot(stream).ok_or(Violation::WrongStream(self.id))?;
         let grant = self.lock().incoming[slot]
@@ -378,7 +378,7 @@ impl CallState {
         .await
     }
 
-    /// How the command ended, as often as one asks.
+    /// How the command ended. May be awaited any number of times.
     pub(crate) async fn exit(&self) -> Result<Exit, CallError> {
         self.until(|state| match (&state.outcome, state.over) {
             (Some(Ok(Reply::Exited(exit))), _) => Some(Ok(*exit)),

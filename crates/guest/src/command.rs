@@ -16,7 +16,7 @@ use provium_protocol::op::{Exec, Signal, SignalTarget, Stdin};
 use provium_protocol::{CallId, ErrorKind, Op, WireError};
 use std::sync::Arc;
 
-/// Bytes kept of each output stream unless the caller says otherwise.
+/// Bytes kept of each output stream unless the caller sets another limit.
 pub const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
 /// Standard input up to this length goes with the request.
 const SHORT_INPUT: usize = 32 * 1024;

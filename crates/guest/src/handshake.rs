@@ -16,9 +16,9 @@ use tokio::time::sleep;
 
 /// The hello is repeated when it was not answered for so long.
 const REPEAT: Duration = Duration::from_secs(1);
-/// After a reboot the host waits so long for the agent's announcement before it speaks unasked: the
+/// After a reboot the host waits so long for the agent's announcement before it sends its hello: the
 /// announcement may have been lost with half a frame before it.
-const REBOOT_PATIENCE: Duration = Duration::from_secs(5);
+const ANNOUNCEMENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What came before a [resync](crate::Channel::resync).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub enum After {
     Silence,
 }
 
-/// When the host speaks first.
+/// When the host sends its hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opening {
     AtOnce,
@@ -69,7 +69,7 @@ impl Shared {
                 result = &mut answered => return over(result),
                 // The sender is `self`'s.
                 _ = announcements.changed() => {}
-                () = sleep(REBOOT_PATIENCE) => {}
+                () = sleep(ANNOUNCEMENT_LIMIT) => {}
             }
         }
         loop {
@@ -112,7 +112,7 @@ fn preamble(hello: &HostHello) -> Vec<u8> {
 }
 
 /// A number that no other session had, nor will a later process take: a restored guest may still
-/// hold words of an earlier one.
+/// hold frames of an earlier one.
 fn new_session() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let since_epoch = SystemTime::now()

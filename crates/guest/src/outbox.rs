@@ -95,7 +95,7 @@ impl Outbox {
         free
     }
 
-    /// Lets everything go out again.
+    /// Ends the hold: everything is sent again.
     pub(crate) fn release(&mut self) {
         self.hold = Hold::No;
         self.changed = true;

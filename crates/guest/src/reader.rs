@@ -94,7 +94,7 @@ impl Reader {
         }
     }
 
-    /// Takes all that is whole.
+    /// Handles all frames that are complete.
     fn drain(&mut self) -> Result<(), Violation> {
         loop {
             match self.decoder.next_item() {

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 pub struct Announcement {
     /// Counts the announcements of a channel, from 1; a number over 1 is a reboot.
     pub number: u64,
-    /// What the agent said.
+    /// The agent's hello.
     pub hello: Hello,
 }
 
