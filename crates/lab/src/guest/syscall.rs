@@ -43,8 +43,8 @@ pub struct SyscallInProgress {
 
 /// The raw syscalls of a VM and its workers that have not returned.
 pub(crate) fn in_progress(vm: &Target) -> Vec<SyscallInProgress> {
-    let connection = vm.vm().connection();
-    let calls = connection.map(|connection| connection.channel.blocking_calls());
+    let link = vm.vm().link();
+    let calls = link.map(|link| link.channel.blocking_calls());
     let calls = calls
         .into_iter()
         .flatten()

@@ -192,11 +192,11 @@ impl Worker {
             return Ok(());
         }
         let vm = target.vm();
-        let Some(connection) = vm.connection() else {
+        let Some(link) = vm.link() else {
             // The guest is off or dead.
             return Ok(());
         };
-        let (channel, lane) = (connection.channel, self.0.state.lane);
+        let (channel, lane) = (link.channel, self.0.state.lane);
         if vm.is_paused() {
             channel.post(Lane::VM, &Op::RetireWorker { lane });
             let why = "the VM is paused; the worker is ended once it is resumed";
