@@ -1,7 +1,7 @@
 //! Batches: many small things in one round trip, in strict order.
 //!
-//! What an entry carries is held by the guest's agent until its turn comes. So a batch that carries much
-//! goes out in several requests, and an entry that carries much goes out alone, as a stream: the guest
+//! The guest's agent holds the content of an entry until its turn comes. So a batch with much content is sent
+//! in several requests, and an entry with much content is sent alone, as a stream: the guest
 //! need not be larger than without a batch.
 
 use crate::error::LabError;
@@ -17,13 +17,13 @@ use std::collections::VecDeque;
 /// Output that a batch keeps of each of its commands' streams where `max_output` does not say, bytes.
 const BATCH_OUTPUT: usize = 4 * 1024 * 1024;
 
-/// What the entries of one request may carry, bytes.
+/// Size of one request's entries, at most, bytes.
 const REQUEST: usize = 4 * 1024 * 1024;
 
-/// An entry that carries more than this goes out alone, bytes.
+/// An entry of more than this is sent alone, bytes.
 const ALONE: usize = 1024 * 1024;
 
-/// What the results of a batch may hold in all, bytes.
+/// Size of all results of a batch, at most, bytes.
 const RESULTS: usize = 256 * 1024 * 1024;
 
 /// One thing to do in a batch.
@@ -35,7 +35,7 @@ pub enum BatchEntry {
     Op(Op),
 }
 
-/// What one entry of a batch came to.
+/// The result of an entry of a batch.
 #[derive(Debug, Clone)]
 pub enum BatchOutcome {
     /// A command's result.
@@ -91,7 +91,7 @@ impl GuestOps {
         Ok(outcomes)
     }
 
-    /// Does the first entries in one request, and takes those out that were begun.
+    /// Carries out the first entries in one request, and removes those that were begun.
     async fn together(
         &self,
         context: &CallContext,
@@ -218,7 +218,7 @@ impl BatchEntry {
         carried + HEADER
     }
 
-    /// Whether it goes out alone, as a stream.
+    /// Whether it is sent alone, as a stream.
     fn is_alone(&self) -> bool {
         match self {
             // The test requested more output than a batch holds.

@@ -1,4 +1,4 @@
-//! What to run in a guest, and what came of it.
+//! A command in a guest, and its result.
 
 use crate::error::LabError;
 use provium_guest::{Captured, DEFAULT_MAX_OUTPUT};
@@ -46,7 +46,7 @@ impl CommandSpec {
         }
     }
 
-    /// What is too long for any Linux kernel, said so that it completes "cannot".
+    /// What is too long for any Linux kernel, in words that complete "cannot".
     pub(crate) fn excess(&self) -> Option<String> {
         let words: Vec<&[u8]> = match &self.exec.program {
             Program::Shell(text) => vec![text],
@@ -100,7 +100,7 @@ pub(crate) fn missing_shell(program: &Program, mut error: LabError) -> LabError 
     error
 }
 
-/// What came of a command that has ended.
+/// The result of a command that has ended.
 pub(crate) fn result_of(
     command: String,
     exit: Exit,
@@ -190,7 +190,7 @@ impl RunStatus {
     }
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone)]
 pub struct RunResult {
     /// The command, as [`CommandSpec`] displays it.

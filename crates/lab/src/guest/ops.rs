@@ -30,9 +30,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct GuestOps {
     target: Target,
-    /// What a test has of the VM.
+    /// The handles of the VM.
     of_vm: Arc<GuestHandles>,
-    /// What a test has of the worker.
+    /// The handles of the worker.
     of_worker: Option<Arc<GuestHandles>>,
 }
 
@@ -69,7 +69,7 @@ impl GuestOps {
         &self.target
     }
 
-    /// What a test has of the worker, or, for a VM, of the VM.
+    /// The handles of the worker, or, for a VM, of the VM.
     pub(crate) fn handles(&self) -> &GuestHandles {
         self.of_worker.as_ref().unwrap_or(&self.of_vm)
     }
@@ -192,7 +192,7 @@ impl GuestOps {
     /// Makes a request by path, or any other that answers at once.
     ///
     /// # Errors
-    /// What the guest answers, named after the call of a test that makes the request.
+    /// What the guest answers; its message has the request as a test writes it.
     pub async fn call<R: Request + Into<Op>>(&self, request: R) -> Result<R::Reply, LabError> {
         let op = request.into();
         let context = self.context(describe(&op))?;
@@ -233,7 +233,7 @@ impl GuestOps {
         Ok(tail::open(context, scope, source, subject, site))
     }
 
-    /// What a descriptor of the raw process gives up.
+    /// The content of a descriptor of the raw process, as a stream.
     pub async fn fd_stream(
         &self,
         scope: &Scope,

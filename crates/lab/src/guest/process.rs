@@ -30,7 +30,7 @@ pub enum OutputKind {
     Stderr,
 }
 
-/// Whether a command is still going.
+/// Whether a command still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessStatus {
     /// It runs.
@@ -100,7 +100,7 @@ impl Process {
         &self.0.context.target
     }
 
-    /// Its number, which is its handle, too.
+    /// The number of the resource, which its clones have, too.
     pub fn id(&self) -> ResourceId {
         self.0.id
     }
@@ -110,7 +110,7 @@ impl Process {
         self.0.pid
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     pub fn subject(&self) -> String {
         format!(
             "process {} ({}) of {}",
@@ -129,8 +129,8 @@ impl Process {
         }
     }
 
-    /// Waits for its end. When the time is up, its process group is killed and the result says so, also
-    /// when the guest does not tell of its end any more. May be asked again.
+    /// Waits for its end. When the time is up, its process group is killed and the result has that status, also
+    /// when the guest does not report the end any more. May be called again.
     ///
     /// # Errors
     /// Besides what the guest answers: that the VM is paused when the time is up, as nothing can be

@@ -72,7 +72,7 @@ pub(crate) enum RequestError<E> {
 
 /// An error that may be the end of the agent's channel.
 pub(crate) trait MayEndChannel {
-    /// Whether it is.
+    /// Whether it is one.
     fn is_end_of_channel(&self) -> bool;
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn watched_text<T: ToString>(
 }
 
 impl CallContext {
-    /// Makes a request of the lane, and explains what went wrong.
+    /// Makes a request, and explains its failure.
     pub(crate) async fn request<R: Request + Into<Op>>(
         &self,
         request: R,
@@ -194,6 +194,8 @@ impl CallContext {
         self.explain(reply).await
     }
 
+    /// The result of a request as the test gets it: its reply, what the guest refused, or why no reply came: the
+    /// guest died, rebooted or was shut down, or its VM was restored.
     pub(crate) async fn explain<T>(&self, result: Result<T, CallError>) -> Result<T, LabError> {
         match result {
             Ok(value) => Ok(value),
@@ -237,6 +239,7 @@ impl CallContext {
         checked
     }
 
+    /// A refusal of the guest or its agent.
     pub(crate) fn remote(&self, error: WireError) -> LabError {
         let subject = self.subject.clone();
         let call = self.call.clone();
