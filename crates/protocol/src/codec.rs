@@ -1,6 +1,7 @@
 //! Messages to bytes and back: msgpack, structs as arrays, enum variants by name.
 //!
-//! With [`decode`](crate::decode) and [`msgpack`](crate::msgpack), the only place that knows how messages are serialised.
+//! With [`decode`](crate::decode) and [`msgpack`](crate::msgpack), the only place that knows how messages are
+//! serialised.
 
 use crate::decode;
 use crate::msgpack::Malformed;
