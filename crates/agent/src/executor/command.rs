@@ -15,7 +15,7 @@ use crate::sys::terminal::END_OF_INPUT;
 use crate::sys::{Errno, clock, fd};
 use provium_protocol::frame::MAX_PAYLOAD;
 use provium_protocol::message::Exit;
-use provium_protocol::{Channel, ErrorKind, Event, Reply, WireError, codec};
+use provium_protocol::{ErrorKind, Event, Reply, StreamId, WireError, codec};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) struct Started {
     pub(super) pid: i32,
     pub(super) slot: usize,
     pub(super) kind: Kind,
-    pub(super) outputs: Vec<(Channel, OwnedFd)>,
+    pub(super) outputs: Vec<(StreamId, OwnedFd)>,
     pub(super) input: Option<OwnedFd>,
     /// Bytes for the input, instead of those that the host sends.
     pub(super) input_bytes: Option<Vec<u8>>,
@@ -75,7 +75,7 @@ pub(super) struct Command {
 
 /// One stream that the command writes.
 struct Output {
-    channel: Channel,
+    channel: StreamId,
     fd: Option<OwnedFd>,
     /// Kept for the reply.
     kept: Option<Kept>,
@@ -371,7 +371,7 @@ impl Command {
             self.reply(exit)
         };
         if result.is_ok() && self.call.sends_output {
-            shared.end(&self.call, Channel::Output);
+            shared.end(&self.call, StreamId::Output);
         }
         shared.finish(&self.call, result);
         true

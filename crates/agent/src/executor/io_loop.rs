@@ -216,7 +216,7 @@ impl IoLoop {
                 if let Some(call) = self.shared.call(frame.lane, frame.call)
                     && let Some(bytes) = frame.granted()
                 {
-                    call.grant(frame.channel, bytes);
+                    call.grant(frame.stream, bytes);
                 }
             }
             FrameKind::Cancel => self.cancel(frame.lane, frame.call),

@@ -15,7 +15,7 @@ use crate::sys::process::{self, Ending, Forked};
 use crate::sys::slot::{Message, PipeEnd, SlotState, Ticket};
 use crate::sys::{Errno, Sys, fd, file};
 use provium_protocol::op::Stdin;
-use provium_protocol::{Channel, ErrorKind, Op, WireError, codec};
+use provium_protocol::{ErrorKind, Op, StreamId, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -344,8 +344,8 @@ impl Owner {
             None => inline.then(command::inline_limit),
         };
         let mut outputs = Vec::new();
-        outputs.extend(output.map(|fd| (Channel::Output, fd)));
-        outputs.extend(error.map(|fd| (Channel::Error, fd)));
+        outputs.extend(output.map(|fd| (StreamId::Output, fd)));
+        outputs.extend(error.map(|fd| (StreamId::Error, fd)));
         used.handed_over = true;
         let is_command = used.command.is_some();
         let started = Started {

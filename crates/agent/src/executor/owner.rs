@@ -652,12 +652,12 @@ fn perform(shared: &Arc<Shared>, action: Action) {
     match action {
         Action::Finish(call, result) => shared.finish(&call, result),
         Action::FinishEncoded(call, data, message) => {
-            use provium_protocol::Channel;
+            use provium_protocol::StreamId;
             if !data.is_empty() {
-                shared.data(&call, Channel::Output, &data);
+                shared.data(&call, StreamId::Output, &data);
             }
             if call.sends_output && !message.starts_with(ERROR) {
-                shared.end(&call, Channel::Output);
+                shared.end(&call, StreamId::Output);
             }
             shared.finish_encoded(&call, &message);
         }

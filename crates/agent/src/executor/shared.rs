@@ -13,7 +13,7 @@ use crate::sys::packet::{self, Waiting};
 use crate::sys::process::{self, Ending};
 use crate::sys::{Errno, Sys, fd, signal};
 use provium_protocol::frame::MAX_PAYLOAD;
-use provium_protocol::{CallId, Channel, Event, Frame, FrameKind, Lane, codec};
+use provium_protocol::{CallId, Event, Frame, FrameKind, Lane, StreamId, codec};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -284,14 +284,14 @@ impl Shared {
     }
 
     /// Sends bytes, at most a frame's worth, and takes them off the credit.
-    pub(super) fn data(&self, call: &Call, channel: Channel, bytes: &[u8]) {
+    pub(super) fn data(&self, call: &Call, channel: StreamId, bytes: &[u8]) {
         call.spend(channel, bytes.len());
         if call.is_of_host() && !call.is_answered() {
             self.send(&Frame::data(call.lane, call.id, channel, Vec::new()), bytes);
         }
     }
 
-    pub(super) fn end(&self, call: &Call, channel: Channel) {
+    pub(super) fn end(&self, call: &Call, channel: StreamId) {
         if call.is_of_host() && !call.is_answered() {
             self.send(&Frame::end(call.lane, call.id, channel), &[]);
         }
@@ -303,7 +303,7 @@ impl Shared {
             return;
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let frame = Frame::credit(call.lane, call.id, Channel::Input, bytes);
+        let frame = Frame::credit(call.lane, call.id, StreamId::Input, bytes);
         self.send(&frame, &frame.payload);
     }
 
