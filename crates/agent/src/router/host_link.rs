@@ -109,7 +109,7 @@ impl HostLink {
         }
     }
 
-    /// Reads what has arrived; false when the host has gone for good.
+    /// Reads what has arrived; returns false if the host will not come back.
     pub(super) fn receive(&mut self, events: i16) -> bool {
         let mut any = false;
         for _ in 0..READS_PER_TURN {
