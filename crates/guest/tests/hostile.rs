@@ -125,7 +125,7 @@ async fn data_where_none_may_be() {
     drop((call, output, channel));
 
     let input = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        Frame::data(frame.lane, frame.call, Stream::Input, vec![0; 5]).to_bytes()
+        Frame::data(frame.lane, frame.call, StreamId::Input, vec![0; 5]).to_bytes()
     });
     assert!(matches!(input.await, Violation::WrongStream(_)));
     let after = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
@@ -135,7 +135,7 @@ async fn data_where_none_may_be() {
     });
     assert!(matches!(after.await, Violation::WrongStream(_)));
     let credit = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        let mut credit = Frame::credit(frame.lane, frame.call, Stream::Input, 5);
+        let mut credit = Frame::credit(frame.lane, frame.call, StreamId::Input, 5);
         credit.payload.pop();
         credit.to_bytes()
     });
@@ -259,7 +259,7 @@ async fn credit_without_end_does_not_pile_up_input() {
             .send(&Frame::credit(
                 frame.lane,
                 frame.call,
-                Stream::Input,
+                StreamId::Input,
                 u32::MAX,
             ))
             .await;
