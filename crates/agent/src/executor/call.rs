@@ -3,7 +3,7 @@
 use crate::failure::OpResult;
 use crate::sys::{Errno, Sys, signal};
 use provium_protocol::frame::INITIAL_WINDOW;
-use provium_protocol::{CallId, Channel, Lane, Op};
+use provium_protocol::{CallId, Lane, Op, StreamId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -150,18 +150,18 @@ impl Call {
         matches!(self.recipient, Recipient::Host)
     }
 
-    pub(super) fn grant(&self, channel: Channel, bytes: u32) {
+    pub(super) fn grant(&self, channel: StreamId, bytes: u32) {
         let credit = &mut lock(&self.flow).credit[channel as usize];
         *credit = credit.saturating_add(u64::from(bytes));
     }
 
     /// How many bytes may be sent now.
-    pub(super) fn credit(&self, channel: Channel) -> usize {
+    pub(super) fn credit(&self, channel: StreamId) -> usize {
         usize::try_from(lock(&self.flow).credit[channel as usize]).unwrap_or(usize::MAX)
     }
 
     /// Takes note of what was sent.
-    pub(super) fn spend(&self, channel: Channel, bytes: usize) {
+    pub(super) fn spend(&self, channel: StreamId, bytes: usize) {
         let credit = &mut lock(&self.flow).credit[channel as usize];
         *credit = credit.saturating_sub(bytes as u64);
     }

@@ -6,7 +6,7 @@ use super::joins::{Answers, Joins};
 use super::router_link::{self, Packet};
 use super::table::Table;
 use crate::failure::{self, OpResult};
-use provium_protocol::{CallId, Channel, Event, Frame, FrameKind, Lane, codec};
+use provium_protocol::{CallId, Event, Frame, FrameKind, Lane, StreamId, codec};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
@@ -62,7 +62,7 @@ impl Calls {
     }
 
     /// Ends these streams of a call, and answers it.
-    pub(super) fn finish_streams(&self, call: &Arc<Call>, ends: &[Channel], result: OpResult) {
+    pub(super) fn finish_streams(&self, call: &Arc<Call>, ends: &[StreamId], result: OpResult) {
         let mut packet = Packet::default();
         if is_heard(call) {
             for channel in ends {
@@ -77,11 +77,11 @@ impl Calls {
         let mut packet = Packet::default();
         if is_heard(call) {
             if !data.is_empty() {
-                let frame = Frame::data(call.lane, call.id, Channel::Output, Vec::new());
+                let frame = Frame::data(call.lane, call.id, StreamId::Output, Vec::new());
                 packet.add(&frame, data);
             }
             if call.sends_output && !message.starts_with(ERROR) {
-                packet.add(&Frame::end(call.lane, call.id, Channel::Output), &[]);
+                packet.add(&Frame::end(call.lane, call.id, StreamId::Output), &[]);
             }
         }
         if call.delays_join().is_none() && call.is_of_host() {
@@ -155,7 +155,7 @@ impl Calls {
     }
 
     /// Sends bytes, at most a frame's worth, and takes them off the credit.
-    pub(super) fn data(&self, call: &Call, channel: Channel, bytes: &[u8]) {
+    pub(super) fn data(&self, call: &Call, channel: StreamId, bytes: &[u8]) {
         call.spend(channel, bytes.len());
         if is_heard(call) {
             let frame = Frame::data(call.lane, call.id, channel, Vec::new());
@@ -163,7 +163,7 @@ impl Calls {
         }
     }
 
-    pub(super) fn end(&self, call: &Call, channel: Channel) {
+    pub(super) fn end(&self, call: &Call, channel: StreamId) {
         if is_heard(call) {
             router_link::send(&Frame::end(call.lane, call.id, channel), &[]);
         }
@@ -173,7 +173,7 @@ impl Calls {
     pub(super) fn grant_input(&self, call: &Call, bytes: usize) {
         if bytes > 0 && !call.input_ended() && is_heard(call) {
             let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-            let frame = Frame::credit(call.lane, call.id, Channel::Input, bytes);
+            let frame = Frame::credit(call.lane, call.id, StreamId::Input, bytes);
             router_link::send(&frame, &frame.payload);
         }
     }

@@ -85,7 +85,7 @@ impl HostCalls {
             }
             FrameKind::Credit => {
                 if let Some(bytes) = frame.granted() {
-                    call.grant(frame.channel, bytes);
+                    call.grant(frame.stream, bytes);
                 }
             }
             FrameKind::Cancel => self.cancel(call),

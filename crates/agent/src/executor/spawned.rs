@@ -4,7 +4,7 @@ use super::call::{Call, lock};
 use super::root::Root;
 use crate::sys::area::Area;
 use crate::sys::{Sys, fd};
-use provium_protocol::{Channel, Lane};
+use provium_protocol::{Lane, StreamId};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
@@ -25,7 +25,7 @@ pub(super) struct SpawnedProcess {
     pub(super) pid: i32,
     pub(super) slot: usize,
     pub(super) kind: ProcessKind,
-    pub(super) outputs: Vec<(Channel, OwnedFd)>,
+    pub(super) outputs: Vec<(StreamId, OwnedFd)>,
     pub(super) input: Option<OwnedFd>,
     /// Bytes for the input, instead of those that the host sends.
     pub(super) input_bytes: Option<Vec<u8>>,

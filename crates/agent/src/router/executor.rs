@@ -202,7 +202,7 @@ fn read_frame(bytes: &[u8]) -> Option<(PacketHeader, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provium_protocol::Channel;
+    use provium_protocol::StreamId;
 
     const CALL: CallId = CallId(7);
 
@@ -216,8 +216,8 @@ mod tests {
 
     #[test]
     fn a_packet_is_known_by_its_last_frame() {
-        let data = Frame::data(Lane::VM, CALL, Channel::Output, b"x".to_vec());
-        let end = Frame::end(Lane::VM, CALL, Channel::Output);
+        let data = Frame::data(Lane::VM, CALL, StreamId::Output, b"x".to_vec());
+        let end = Frame::end(Lane::VM, CALL, StreamId::Output);
         let header = read_header(&packet(&[data, end, reply(CALL)])).unwrap();
         assert_eq!((header.kind, header.more), (FrameKind::Reply, false));
         assert_eq!((header.lane, header.call), (Lane::VM, CALL));
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn a_packet_of_several_calls_or_of_an_incomplete_frame_is_refused() {
-        let end = Frame::end(Lane::VM, CALL, Channel::Output);
+        let end = Frame::end(Lane::VM, CALL, StreamId::Output);
         assert_eq!(read_header(&packet(&[end, reply(CallId(8))])), None);
         assert_eq!(read_header(&packet(&[reply(CALL), reply(CALL)])), None);
         let bytes = packet(&[reply(CALL)]);

@@ -199,7 +199,7 @@ impl HostLink {
             kernel: boot::kernel_release(),
             is_init: self.is_init,
             uptime_ns: clock::since_boot(),
-            complaints: self.warnings.clone(),
+            warnings: self.warnings.clone(),
         };
         self.out.push(&SYNC);
         let message = codec::encode(&hello);

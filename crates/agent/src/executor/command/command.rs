@@ -15,7 +15,7 @@ use crate::sys::slot::SlotState;
 use crate::sys::terminal::END_OF_INPUT;
 use crate::sys::{Errno, clock, fd};
 use provium_protocol::message::Exit;
-use provium_protocol::{Channel, ErrorKind, Event, Reply, WireError, codec};
+use provium_protocol::{ErrorKind, Event, Reply, StreamId, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -247,7 +247,7 @@ impl Command {
             ends.extend(late.map(|output| output.channel));
         }
         if result.is_ok() && self.call.sends_output {
-            ends.push(Channel::Output);
+            ends.push(StreamId::Output);
         }
         calls.finish_streams(&self.call, &ends, result);
         true

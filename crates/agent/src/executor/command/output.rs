@@ -6,7 +6,7 @@
 use crate::executor::call::Call;
 use crate::executor::calls::Calls;
 use crate::sys::{Errno, fd};
-use provium_protocol::Channel;
+use provium_protocol::StreamId;
 use provium_protocol::frame::MAX_PAYLOAD;
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,7 +19,7 @@ const GATHER: Duration = Duration::from_millis(1);
 
 /// One stream that a process writes.
 pub(super) struct Output {
-    pub(super) channel: Channel,
+    pub(super) channel: StreamId,
     /// Until everything was read.
     pub(super) fd: Option<OwnedFd>,
     /// Kept for the reply.
@@ -45,7 +45,12 @@ pub(super) struct Kept {
 
 impl Output {
     /// `keep`: keep at most so many bytes for the reply, instead of sending them.
-    pub(super) fn new(channel: Channel, fd: OwnedFd, keep: Option<usize>, ends_late: bool) -> Self {
+    pub(super) fn new(
+        channel: StreamId,
+        fd: OwnedFd,
+        keep: Option<usize>,
+        ends_late: bool,
+    ) -> Self {
         Self {
             channel,
             fd: Some(fd),

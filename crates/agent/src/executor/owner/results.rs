@@ -15,7 +15,7 @@ use crate::roots;
 use crate::sys::process;
 use crate::sys::slot::{Message, PipeEnd, SlotState};
 use crate::sys::{Sys, fd, file};
-use provium_protocol::Channel;
+use provium_protocol::StreamId;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
@@ -136,8 +136,8 @@ fn offered(shared: &Shared, state: &mut State, index: usize) {
         None => is_inline.then_some(INLINE_LIMIT),
     };
     let mut outputs = Vec::new();
-    outputs.extend(output.map(|fd| (Channel::Output, fd)));
-    outputs.extend(error.map(|fd| (Channel::Error, fd)));
+    outputs.extend(output.map(|fd| (StreamId::Output, fd)));
+    outputs.extend(error.map(|fd| (StreamId::Error, fd)));
     used.handed_over = true;
     // Before the process continues: the main thread must be prepared for its end.
     shared.handover.push(Spawned::Process(SpawnedProcess {
