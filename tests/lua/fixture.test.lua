@@ -122,7 +122,7 @@ end)
 local function fails(t, fn, ...)
   local err = tostring(t:assert_raises(fn))
   for _, part in ipairs { ... } do t:assert_contains(err, part) end
-  t:assert_match(err, "^fixture%.test%.lua:%d+: ")
+  t:assert_match(err, "^[%w/]*fixture%.test%.lua:%d+: ")
 end
 
 test("an error is reported at the author's line", function(t)

@@ -17,6 +17,9 @@ use tokio::sync::oneshot;
 /// How often what is true now only is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
+/// A test that takes as long is marked as slow.
+const SLOW_AFTER: Duration = Duration::from_secs(10);
+
 /// The report that is written during the run.
 enum Report {
     Human { report: Box<Human>, on: Stream },
@@ -57,20 +60,25 @@ impl Writer {
             let mut report = if settings.json {
                 Report::Json(JsonLines::new())
             } else {
-                let options = HumanOptions {
-                    verbosity: settings.verbosity,
-                    colour,
-                };
-                let report = Box::new(Human::new(options, sources));
                 let on = match settings.events_stdout {
                     true => Stream::Error,
                     false => Stream::Out,
                 };
+                let is_verbose = settings.verbosity == Verbosity::Verbose;
+                let options = HumanOptions {
+                    verbosity: settings.verbosity,
+                    colour,
+                    // On a terminal the live lines show what runs.
+                    each_test: is_verbose || terminal::size(on).is_none(),
+                    slow_after: SLOW_AFTER,
+                    ..HumanOptions::default()
+                };
+                let report = Box::new(Human::new(options, sources));
                 Report::Human { report, on }
             };
             let mut drawing = match &report {
                 Report::Human { on, .. } if settings.verbosity != Verbosity::Quiet => {
-                    Drawing::on(*on, Live::new(expected, colour))
+                    Drawing::on(*on, Live::new(expected, SLOW_AFTER, colour))
                 }
                 _ => None,
             };
@@ -262,6 +270,8 @@ mod tests {
             passed: 1,
             failed: 0,
             skipped: 0,
+            interrupted: 0,
+            not_run: 0,
             flaky: 0,
             duration_ns: 1,
         };

@@ -59,10 +59,12 @@ impl Case {
             package_roots: vec![root],
             selection: TestSelection::default(),
             retries: 0,
+            shuffle: None,
             file_timeout: Some(Duration::from_secs(60)),
             environment: Arc::new(environment),
             sink,
             cancel: CancelToken::new(),
+            start_no_more: CancelToken::new(),
             watch: FileWatch::default(),
         };
         Self {

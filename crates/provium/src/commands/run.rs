@@ -14,12 +14,17 @@ use crate::sources::sources;
 use crate::{machines, terminal};
 use provium_events::{Resources, Sink, Stamped};
 use provium_lab::{Environment, Host, Profile};
-use provium_pool::{Pool, resources_of_vm};
+use provium_pool::{CancelToken, Pool, resources_of_vm};
 use provium_runner::{History, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long the report of a run may take that the user has ended at once.
+const LAST_REPORT: Duration = Duration::from_millis(1500);
 
 pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut settings = RunSettings::new(args)?;
@@ -124,12 +129,14 @@ impl Run {
             .as_ref()
             .map_or("none", |host| host.accel.as_str());
         let takes_all = selected.tests.takes_all();
+        let abort = CancelToken::new();
         let plan = Plan {
             reservation: usual_need(&self.profiles),
             files: selected.files,
             file_timeout: settings.timeout,
             stuck_after: STUCK_AFTER,
             fail_fast: settings.fail_fast,
+            abort: abort.clone(),
             whole_files: takes_all,
             pressure: "/proc/pressure".into(),
             info: RunInfo {
@@ -152,6 +159,7 @@ impl Run {
         let files = LuaFiles {
             selection: selected.tests,
             retries: 0,
+            shuffle: None,
             environment: Arc::clone(&environment),
         };
 
@@ -173,9 +181,10 @@ impl Run {
             source,
         })?;
 
-        let outcome = runtime.block_on(async {
+        let mut outcome_known = pin!(outcome);
+        let ended = runtime.block_on(async {
             let work = async {
-                let outcome = outcome.await.ok();
+                let outcome = outcome_known.as_mut().await.ok();
                 environment.drain().await;
                 outcome
             };
@@ -193,7 +202,14 @@ impl Run {
             terminal::last_words("provium: stopped at once\n");
             Ok(Exit::Interrupted)
         };
-        let Some(outcome) = outcome else {
+        let Some(outcome) = ended else {
+            // What has run is reported all the same, unless the reader of the output has stopped reading.
+            abort.cancel();
+            let report = async {
+                let _ = outcome_known.await;
+                writer.finish().await
+            };
+            let _ = runtime.block_on(async { tokio::time::timeout(LAST_REPORT, report).await });
             return stopped();
         };
         // It has sent its last word.

@@ -141,10 +141,12 @@ fn context(state: &TestFileState, path: Utf8PathBuf, display: String) -> BuildCo
             package_roots: state.package_roots.clone(),
             selection: Default::default(),
             retries: 0,
+            shuffle: None,
             file_timeout: None,
             sink: environment.sink().clone(),
             environment,
             cancel: state.cancel.clone(),
+            start_no_more: Default::default(),
             // The deadline has that of the file.
             watch: Default::default(),
         },
