@@ -8,85 +8,11 @@
     reason = "the executable is started as a user would"
 )]
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod project;
 
-/// No machine is started here: QEMU is asked for its version, and for the result of the trial guest, which
-/// a real guest printed.
-const QEMU: &str = r#"case "$*" in
-  *--version*) echo QEMU emulator version 9.0.0 ;;
-  *"-accel tcg"*) printf 'work\n70b20001 done\n' ;;
-  *) exit 1 ;;
-esac"#;
-
-struct Project {
-    dir: tempfile::TempDir,
-}
-
-impl Project {
-    fn new(files: &[(&str, &str)]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        }
-        let project = Self { dir };
-        project.write_qemu(QEMU);
-        project
-    }
-
-    fn write_qemu(&self, script: &str) {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = self.path().join("home");
-        std::fs::create_dir_all(&folder).unwrap();
-        std::fs::write(folder.join("qemu"), format!("#!/bin/sh\n{script}\n")).unwrap();
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(folder.join("qemu"), executable).unwrap();
-    }
-
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_provium"));
-        command.args(arguments).current_dir(self.path()).env_clear();
-        command
-            .env("HOME", self.path().join("home"))
-            .env("PATH", std::env::var_os("PATH").unwrap());
-        command.env("PROVIUM_QEMU", self.path().join("home/qemu"));
-        command.stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.command(arguments).output().unwrap())
-    }
-}
-
-struct Ran {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ran {
-    fn of(output: Output) -> Self {
-        Self {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn all(&self) -> String {
-        format!(
-            "exit {:?}\n--- stdout\n{}--- stderr\n{}",
-            self.code, self.stdout, self.stderr
-        )
-    }
-}
+use project::{Project, Ran, redacted};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 const TESTS: &str = r#"
 test("adds", {tags = {"fast", "sum"}, spec = "4.2"}, function(t)
@@ -125,7 +51,7 @@ fn an_unknown_flag_names_the_nearest() {
     assert_eq!(ran.code, Some(2), "{}", ran.all());
     assert!(ran.stderr.contains("--filter"), "{}", ran.stderr);
     // Flags of later versions are not passed over in silence.
-    for flag in ["--shuffle", "--watch", "--retries=3", "--vmm=local"] {
+    for flag in ["--watch", "--html=x", "--vmm=local"] {
         assert_eq!(Project::new(&[]).run(&[flag]).code, Some(2), "{flag}");
     }
 }
@@ -748,12 +674,6 @@ fn the_pool_is_as_large_as_it_is_told() {
     );
 }
 
-/// Durations, which differ from run to run.
-fn redacted(text: &str) -> String {
-    let seconds = regex::Regex::new(r"\d+\.\d+s").unwrap();
-    seconds.replace_all(text, "[time]").into_owned()
-}
-
 #[test]
 fn nothing_is_left_in_the_project() {
     let project = Project::new(&[("a.test.lua", TESTS)]);
@@ -764,101 +684,4 @@ fn nothing_is_left_in_the_project() {
         .collect();
     left.retain(|path| !path.ends_with("a.test.lua") && !path.ends_with("home"));
     assert!(left.is_empty(), "{left:?}");
-}
-
-const COUNTED: &str = "test('one', function() end)\ntest('two', function() end)\n";
-
-#[test]
-fn tests_of_a_file_that_fails_before_they_start_are_not_run() {
-    let top_level = format!("test('first', function() end)\nerror('no database')\n{COUNTED}");
-    let boots = format!("provium:vm('v', 'default'):boot()\n{COUNTED}");
-    let project = Project::new(&[("a.test.lua", &top_level), ("b.test.lua", &boots)]);
-    let ran = project.run(&["--accel", "tcg", "b.test.lua"]);
-    assert_eq!(ran.code, Some(1), "{}", ran.all());
-    assert!(
-        ran.stdout.contains("FAIL b.test.lua (1 failed, 2 not run)"),
-        "{}",
-        ran.all()
-    );
-    let line = "  b.test.lua::two: its file failed before\n";
-    assert!(ran.stdout.contains(line), "{}", ran.all());
-    let ran = project.run(&["--accel", "tcg", "--json", "b.test.lua"]);
-    let line: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert_eq!(line["tests"][1]["status"], "not_run");
-    assert_eq!(line["tests"][1]["message"], "its file failed before");
-}
-
-#[test]
-fn names_of_files_can_be_given_to_the_next_run() {
-    let project = Project::new(&[
-        ("provium.toml", "[provium]\nroots = [\"tests\"]\n"),
-        ("tests/b.test.lua", FAILING),
-        (
-            "tests/helpers/guard.lua",
-            "return function() error('guarded') end\n",
-        ),
-        (
-            "tests/c.test.lua",
-            "local guard = require 'helpers.guard'\ntest('c', function() guard() end)\n",
-        ),
-    ]);
-    let ran = project.run(&["--accel", "tcg"]);
-    for text in [
-        "fail tests/b.test.lua::fails ",
-        "--> tests/b.test.lua:3:3",
-        "--> tests/helpers/guard.lua:1:",
-        "failed:\n  tests/b.test.lua::fails\n    tests/b.test.lua:3: ",
-    ] {
-        assert!(ran.stdout.contains(text), "{text}: {}", ran.all());
-    }
-    for (pasted, counts) in [
-        ("tests/b.test.lua:3:3", None),
-        ("tests/b.test.lua:7:12", Some("(1 failed)")),
-        ("tests/b.test.lua::works", Some("(1 passed)")),
-    ] {
-        let ran = project.run(&["--accel", "tcg", pasted]);
-        let expected = counts.unwrap_or("no test is declared around line 3");
-        assert!(ran.stdout.contains(expected), "{pasted}: {}", ran.all());
-    }
-    // The random numbers of a test do not depend on where the run was started.
-    std::fs::write(
-        project.path().join("tests/r.test.lua"),
-        "test('r', function(t) t:log(math.random(1 << 40)) end)\n",
-    )
-    .unwrap();
-    let numbers = |folder: &str| {
-        let arguments = ["--accel", "tcg", "--seed", "7", "--json", "r.test.lua"];
-        let mut command = project.command(&arguments);
-        if folder == "." {
-            command = project.command(&[&arguments[..5], &["tests/r.test.lua"]].concat());
-        }
-        let ran = Ran::of(
-            command
-                .current_dir(project.path().join(folder))
-                .output()
-                .unwrap(),
-        );
-        let line: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
-        line["tests"][0]["log"][0].as_str().unwrap().to_owned()
-    };
-    assert_eq!(numbers("."), numbers("tests"));
-}
-
-#[test]
-fn the_seed_is_shown_where_it_matters() {
-    let project = Project::new(&[
-        ("a.test.lua", "test('a', function() error('x') end)\n"),
-        (
-            "b.test.lua",
-            "test('b', function() error(math.random(9)) end)\n",
-        ),
-    ]);
-    let ran = project.run(&["--accel", "tcg", "--seed", "7", "a.test.lua"]);
-    assert!(!ran.stdout.contains("--seed"), "{}", ran.all());
-    let ran = project.run(&["--accel", "tcg", "--seed", "7", "b.test.lua"]);
-    assert!(
-        ran.stdout.contains("repeat with --seed 7\n"),
-        "{}",
-        ran.all()
-    );
 }

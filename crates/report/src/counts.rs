@@ -7,6 +7,8 @@ use provium_events::TestStatus;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) passed: u64,
+    /// Of those that passed.
+    pub(crate) flaky: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
     pub(crate) interrupted: u64,
@@ -26,11 +28,25 @@ impl Counts {
         *count += 1;
     }
 
+    /// Adds those of another run.
+    pub(crate) fn add_all(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.flaky += other.flaky;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.interrupted += other.interrupted;
+        self.not_run += other.not_run;
+    }
+
     /// `3 passed, 1 failed`: the kinds of which there are some.
     pub(crate) fn words(self, styles: Styles) -> String {
         let mut parts = Vec::new();
         if self.passed > 0 {
-            parts.push(format!("{} passed", self.passed));
+            let flaky = match self.flaky {
+                0 => String::new(),
+                flaky => format!(" ({})", styles.warning(&format!("{flaky} flaky"))),
+            };
+            parts.push(format!("{} passed{flaky}", self.passed));
         }
         if self.failed > 0 {
             parts.push(styles.failure(&format!("{} failed", self.failed)));
@@ -62,6 +78,8 @@ mod tests {
         let mut counts = Counts::default();
         counts.add(TestStatus::Passed);
         assert_eq!(words(counts), "1 passed");
+        let flaky = Counts { flaky: 1, ..counts };
+        assert_eq!(words(flaky), "1 passed (1 flaky)");
         for status in [
             TestStatus::NotRun,
             TestStatus::Interrupted,

@@ -71,6 +71,8 @@ pub struct Human {
     seed: Option<u64>,
     /// The number of the run.
     run: u32,
+    /// The sums of all runs, and how long they took.
+    all: (Counts, u64),
 }
 
 impl Human {
@@ -85,6 +87,19 @@ impl Human {
             ran: 0,
             seed: None,
             run: 0,
+            all: (Counts::default(), 0),
+        }
+    }
+
+    /// The text after the last run: the sums of all, if there were several.
+    pub fn finish(&self) -> String {
+        let (counts, duration_ns) = self.all;
+        match self.run {
+            0 | 1 => String::new(),
+            runs => {
+                let words = counts.words(self.styles);
+                format!("{runs} runs: {words}; {}\n", seconds(duration_ns, 2))
+            }
         }
     }
 
@@ -107,11 +122,12 @@ impl Human {
                 skipped,
                 interrupted,
                 not_run,
+                flaky,
                 duration_ns,
-                ..
             } => {
                 let counts = Counts {
                     passed: *passed,
+                    flaky: *flaky,
                     failed: *failed,
                     skipped: *skipped,
                     interrupted: *interrupted,
@@ -200,6 +216,8 @@ impl Human {
     }
 
     fn ending(&mut self, counts: Counts, duration_ns: u64) -> String {
+        self.all.0.add_all(counts);
+        self.all.1 = self.all.1.saturating_add(duration_ns);
         let terse = self.options.verbosity == Verbosity::Quiet;
         let slow_ns = nanoseconds(self.options.slow_after);
         let mut out = self.summary.render(terse, slow_ns, self.styles);

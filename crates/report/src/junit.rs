@@ -28,6 +28,9 @@ use std::time::Duration;
 /// Name of the case that stands for a file which failed outside of any test.
 const FILE_CASE: &str = "(file)";
 
+/// Begins a line of `system-out` that refers to a file.
+const ATTACHMENT: &str = "[[ATTACHMENT|";
+
 /// Bytes of a name that a file is named after.
 const MAX_FILE_NAME: usize = 100;
 
@@ -158,10 +161,12 @@ impl JUnit {
                 let _ = writeln!(out, "  {line}");
             }
         }
+        // No log or console attaches a file of the server's.
+        let mut out = out.replace(ATTACHMENT, "[[ ATTACHMENT|");
         for attachment in &test.attachments {
             let number = self.attachments.len() + 1;
             let name = format!("{number}-{}", file_name(&attachment.name));
-            let _ = writeln!(out, "[[ATTACHMENT|{}/{name}]]", self.folder);
+            let _ = writeln!(out, "{ATTACHMENT}{}/{name}]]", self.folder);
             self.attachments.push(JUnitFile {
                 name,
                 content: attachment.content.clone(),

@@ -12,6 +12,7 @@ mod counts;
 mod eta;
 mod excerpt;
 mod failed_test;
+mod failed_tests;
 mod human;
 mod json;
 mod junit;
@@ -23,6 +24,7 @@ mod summary;
 mod text;
 
 pub use excerpt::Sources;
+pub use failed_tests::{FailedFile, FailedTests};
 pub use human::{Human, HumanOptions, Verbosity};
 pub use json::JsonLines;
 pub use junit::{JUnit, JUnitFile};

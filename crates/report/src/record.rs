@@ -227,6 +227,7 @@ impl Completed {
         let mut counts = Counts::default();
         for test in &self.file.tests {
             counts.add(test.status);
+            counts.flaky += u64::from(test.is_flaky());
         }
         let failed = matches!(
             self.status,

@@ -29,6 +29,7 @@ use crate::thread::file_thread;
 use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Resources, Sink};
 use provium_pool::CancelToken;
 use provium_pool::{FileWatch, Pool};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -146,7 +147,10 @@ pub fn run(
         declared: Declared::new(Arc::clone(&run_file)),
         run_file,
         sender,
-        waiting: Queue::new(candidates),
+        waiting: match plan.shuffle {
+            Some(seed) => Queue::in_order(shuffled(candidates, seed, plan)),
+            None => Queue::new(candidates),
+        },
         running: BTreeMap::new(),
         reported_blocked: BTreeSet::new(),
         reported_held_back: BTreeSet::new(),
@@ -167,6 +171,19 @@ pub fn run(
         duration_ns: nanoseconds(started.elapsed()),
     });
     outcome
+}
+
+/// Puts files in an order that depends on the seed and on their names alone.
+fn shuffled(mut candidates: Vec<Candidate>, seed: u64, plan: &Plan) -> Vec<Candidate> {
+    candidates.sort_by_cached_key(|candidate| {
+        let name = plan
+            .files
+            .get(candidate.index)
+            .map(|file| file.display.as_str());
+        let digest = Sha256::new_with_prefix(seed.to_le_bytes());
+        digest.chain_update(name.unwrap_or_default()).finalize()
+    });
+    candidates
 }
 
 impl Dispatcher<'_> {
@@ -353,7 +370,9 @@ impl Dispatcher<'_> {
         };
         let (counts, left_open) = file.ledger.close(&path, unfinished, declared, reason);
         let status = match end.status {
-            FileStatus::Passed if counts.not_run > 0 => FileStatus::Interrupted,
+            FileStatus::Passed if counts.not_run + counts.interrupted > 0 => {
+                FileStatus::Interrupted
+            }
             status => status,
         };
         for ending in left_open {

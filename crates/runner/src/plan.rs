@@ -24,6 +24,8 @@ pub struct Plan {
     /// Cancelled when the run is to end at once: running files are reported as they are and not waited
     /// for.
     pub abort: CancelToken,
+    /// The seed of a random order of files; `None`: the order that history advises.
+    pub shuffle: Option<u64>,
     /// Whether files run with all their tests, so that the next run can go by how long they took.
     pub whole_files: bool,
     /// Where the kernel tells how short the host is of processors and memory: `/proc/pressure`.
@@ -90,6 +92,20 @@ pub struct Outcome {
     pub files_failed: u64,
     /// The user ended it early.
     pub stopped: bool,
+}
+
+impl Outcome {
+    /// Adds a further run of the same files.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.interrupted += other.interrupted;
+        self.not_run += other.not_run;
+        self.flaky += other.flaky;
+        self.files_failed += other.files_failed;
+        self.stopped |= other.stopped;
+    }
 }
 
 impl FileEnd {

@@ -45,6 +45,7 @@ fn plan(files: &[&str]) -> Plan {
         stuck_after: STUCK_AFTER,
         fail_fast: false,
         abort: Stop::new(),
+        shuffle: None,
         whole_files: true,
         pressure: "/nowhere".into(),
         info,
@@ -425,4 +426,106 @@ fn files_go_on_side_by_side_once_the_host_is_free_again() {
         end(FileStatus::Passed)
     });
     assert_eq!(outcome.files_failed, 0);
+}
+
+#[test]
+fn a_seed_determines_a_random_order() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let order = |seed| {
+        let mut plan = plan(&names);
+        plan.shuffle = Some(seed);
+        let (_, events) = run_events(&plan, 1, &Stop::new(), |_, _| end(FileStatus::Passed));
+        let files = started(&events)
+            .into_iter()
+            .map(|(path, _)| path.to_owned());
+        files.collect::<Vec<_>>()
+    };
+    assert_eq!(order(1), order(1));
+    assert_ne!(order(1), order(2));
+    let mut sorted = order(1);
+    sorted.sort();
+    assert_eq!(sorted, names);
+}
+
+#[test]
+fn declared_tests_that_did_not_start_are_not_run() {
+    struct Declares;
+    impl RunFile for Declares {
+        fn run(&self, task: FileTask) -> FileEnd {
+            passed(&task, "one");
+            end(FileStatus::TimedOut)
+        }
+
+        fn declared(&self, _: &TestFile) -> Vec<String> {
+            ["one", "two"].map(str::to_owned).into()
+        }
+    }
+    let (sink, receiver) = Sink::channel();
+    let pool = Pool::new(one(), sink.clone());
+    let mut plan = plan(&["a", "b"]);
+    plan.fail_fast = true;
+    let mut history = History::default();
+    let outcome = run(
+        &plan,
+        &mut history,
+        &pool,
+        &sink,
+        &Stop::new(),
+        Arc::new(Declares),
+    );
+    // The second file does not start.
+    assert_eq!((outcome.passed, outcome.failed, outcome.not_run), (1, 1, 3));
+    drop((sink, pool));
+    let not_run: Vec<_> = receiver
+        .try_iter()
+        .filter_map(|stamped| match stamped.event {
+            Event::TestNotRun { path, name, reason } => Some((path, name, reason)),
+            _ => None,
+        })
+        .collect();
+    let failed_fast = "a test failed before (--fail-fast)";
+    let expected = [
+        ("a", "two", "its file timed out"),
+        ("b", "one", failed_fast),
+        ("b", "two", failed_fast),
+    ];
+    let expected =
+        expected.map(|(path, name, reason)| (path.to_owned(), name.to_owned(), reason.to_owned()));
+    assert_eq!(not_run, expected);
+}
+
+#[test]
+fn an_aborted_run_reports_what_there_is() {
+    let mut plan = plan(&["a", "b"]);
+    let abort = Stop::new();
+    plan.abort = abort.clone();
+    let stop = Stop::new();
+    let switch = stop.clone();
+    let (outcome, events) = run_events(&plan, 1, &stop, move |task, _| {
+        passed(&task, "works");
+        task.sink.emit(Event::TestStarted {
+            path: task.file.display.clone(),
+            name: "waits".into(),
+            meta: Value::Nil,
+        });
+        switch.cancel();
+        abort.cancel();
+        // Its thread does not come back.
+        loop {
+            std::thread::park();
+        }
+    });
+    assert!(outcome.stopped);
+    assert_eq!(
+        (outcome.passed, outcome.failed, outcome.interrupted),
+        (1, 0, 1)
+    );
+    let over = events
+        .iter()
+        .filter(|event| matches!(event, Event::FileCompleted { .. }));
+    assert_eq!(over.count(), 2);
+    assert!(matches!(
+        events.last(),
+        Some(Event::RunCompleted { interrupted: 1, .. })
+    ));
 }

@@ -31,6 +31,7 @@ fn plan(file_timeout: Option<Duration>) -> Plan {
         stuck_after: SHORTLY,
         fail_fast: false,
         abort: Stop::new(),
+        shuffle: None,
         whole_files: true,
         pressure: "/nowhere".into(),
         info: RunInfo {
