@@ -16,7 +16,7 @@ mod shuffle;
 
 mod verdict;
 
-pub(crate) use assertions::ALWAYS_TRUE;
+pub(crate) use assertions::{ALWAYS_TRUE, command_asserted};
 pub(crate) use context::register;
 pub(crate) use diff::{plain, quoted};
 pub(crate) use kernel_logs::LogCursors;
