@@ -44,6 +44,7 @@ impl LuaFiles {
         FileJob {
             path: file.path,
             display: file.display,
+            base: file.root,
             package_roots: file.package_roots,
             selection,
             retries: self.retries,

@@ -51,6 +51,8 @@ pub struct TestFile {
     pub path: Utf8PathBuf,
     /// Its name in events and reports: relative to [`Request::base`] if it is below that.
     pub display: String,
+    /// Its root: what relative paths in it are relative to.
+    pub root: Utf8PathBuf,
     /// Where `require` looks.
     pub package_roots: Vec<Utf8PathBuf>,
     /// Only the tests on these lines, or of these names; both empty: all.
@@ -119,7 +121,13 @@ pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
         } else {
             (found.lines, found.names)
         };
+        let above = || match path.starts_with(&base) {
+            true => base.as_path(),
+            false => path.parent().unwrap_or(&path),
+        };
+        let root = root.map_or_else(above, Utf8PathBuf::as_path).to_owned();
         files.push(TestFile {
+            root,
             display: relative(&path, &base),
             path,
             package_roots,

@@ -28,6 +28,7 @@ fn plan(files: &[&str]) -> Plan {
     let file = |name: &&str| TestFile {
         path: (*name).into(),
         display: (*name).to_owned(),
+        root: "/".into(),
         package_roots: Vec::new(),
         lines: Vec::new(),
         names: Vec::new(),

@@ -17,6 +17,7 @@ fn plan(file_timeout: Option<Duration>) -> Plan {
     let file = |name: &str| TestFile {
         path: name.into(),
         display: name.to_owned(),
+        root: "/".into(),
         package_roots: Vec::new(),
         lines: Vec::new(),
         names: Vec::new(),

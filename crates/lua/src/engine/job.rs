@@ -13,8 +13,10 @@ use std::time::Duration;
 pub struct FileJob {
     /// The file.
     pub path: Utf8PathBuf,
-    /// Its path as people see it, relative to its root.
+    /// Its path as people see it, relative to the folder in which they are.
     pub display: String,
+    /// What relative paths of the host are relative to: its root.
+    pub base: Utf8PathBuf,
     /// Folders that `require` looks in, first ones first.
     pub package_roots: Vec<Utf8PathBuf>,
     /// Which tests.

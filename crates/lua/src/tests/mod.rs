@@ -56,6 +56,7 @@ impl Case {
         let job = FileJob {
             path,
             display: "a.test.lua".to_owned(),
+            base: root.clone(),
             package_roots: vec![root],
             selection: TestSelection::default(),
             retries: 0,

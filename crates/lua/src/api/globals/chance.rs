@@ -34,11 +34,9 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
 
 /// The file's path in its root: the same wherever the run is started.
 fn name_in_root(state: &TestFileState) -> Utf8PathBuf {
-    let path = state.base.join(&state.display);
-    let roots = state.package_roots.iter();
-    let in_roots = roots.filter_map(|root| path.strip_prefix(root).ok());
-    let shortest = in_roots.min_by_key(|name| name.as_str().len());
-    shortest.unwrap_or(&path).to_owned()
+    let path = state.shown_from.join(&state.display);
+    let in_root = path.strip_prefix(&state.base);
+    in_root.unwrap_or(&path).to_owned()
 }
 
 /// Lets the first call of `math.random` report itself, and take itself out of the way.
