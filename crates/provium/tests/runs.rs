@@ -59,7 +59,7 @@ fn names_of_files_can_be_given_to_the_next_run() {
         "fail tests/b.test.lua::fails ",
         "--> tests/b.test.lua:3:3",
         "--> tests/helpers/guard.lua:1:",
-        "failed:\n  tests/b.test.lua::fails\n    tests/b.test.lua:3: ",
+        "  tests/b.test.lua::fails\n    tests/b.test.lua:3: ",
     ] {
         assert!(ran.stdout.contains(text), "{text}: {}", ran.all());
     }
