@@ -42,7 +42,7 @@ pub use guest::attached::{
 };
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
-pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
+pub use guest::command::{CommandSpec, RunResult, RunStatus};
 pub use guest::console::Console;
 pub use guest::file::{File, OpenMode};
 pub use guest::ops::{GuestOps, WriteMode};
@@ -71,5 +71,5 @@ pub use provium_store::SEAL as SNAPSHOT_SEAL;
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
 pub use provium_protocol::op as request;
 pub use provium_protocol::op::{
-    Buffer, Link, Op, Program, Syscall, TailStart, Whence, WindowSize, WorkerSpec,
+    Buffer, Link, Op, Program, Stdin, Syscall, TailStart, Whence, WindowSize, WorkerSpec,
 };

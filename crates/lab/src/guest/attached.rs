@@ -4,13 +4,13 @@
 //! It belongs to no scope. Dropping the [`AttachedCommand`] kills the command.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunStatus, exec_of};
+use crate::guest::command::{CommandSpec, RunStatus};
 use crate::guest::context::CallContext;
 use crate::guest::ops::{self, GuestOps};
 use provium_guest::{Call, CallError, Input, Output};
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Op, ResizeTerminal, WindowSize};
-use provium_protocol::{CallId, Channel as Stream, Event, Reply};
+use provium_protocol::{CallId, Event, Reply, StreamId};
 
 /// A command that has started, and its end.
 pub struct AttachedCommand {
@@ -51,23 +51,18 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Starts a command, and returns when it has started. A terminal has the size `window`. Of the
-    /// specification, `stdin` must be [`Open`](crate::StdinSource::Open), and `max_output` has no effect.
+    /// Starts a command, and returns when it has started. Its `stdin` must be
+    /// [`Channel`](crate::Stdin::Channel); `max_output` has no effect.
     ///
     /// # Errors
     /// As for [`GuestOps::run_async`].
-    pub async fn start(
-        guest: &GuestOps,
-        spec: CommandSpec,
-        window: WindowSize,
-    ) -> Result<Self, LabError> {
+    pub async fn start(guest: &GuestOps, spec: CommandSpec) -> Result<Self, LabError> {
         let context = CallContext::new(guest.target(), format!("attach({spec})"))?;
         ops::check_size(&spec, &context)?;
-        let mut exec = exec_of(&spec, true);
-        exec.window = window;
         let lane = context.lane.lane();
-        let mut call = context.lane.channel().open(lane, &Op::Exec(exec));
-        let (output, error) = (call.output(Stream::Output), call.output(Stream::Error));
+        let request = Op::Exec(spec.request(true));
+        let mut call = context.lane.channel().open(lane, &request);
+        let (output, error) = (call.output(StreamId::Output), call.output(StreamId::Error));
         let has_started = wait_for_start(&mut call).await;
         ops::started(&context, &spec, has_started).await?;
         Ok(Self {

@@ -13,6 +13,7 @@ pub(crate) mod report;
 mod reset;
 mod run_test;
 mod selection;
+mod shuffle;
 
 mod verdict;
 
@@ -28,4 +29,5 @@ pub(crate) use reset::FileBaseline;
 pub(crate) use run_test::{close, end_tasks, run_test};
 pub(crate) use selection::Choice;
 pub use selection::TestSelection;
+pub(crate) use shuffle::shuffle;
 pub(crate) use verdict::{Expected, Step, TestRun, Verdict};

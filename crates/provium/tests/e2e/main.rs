@@ -16,6 +16,7 @@
     reason = "the executable is started as a user would"
 )]
 
+mod blocked_syscall;
 mod cache;
 mod cache_sharing;
 mod console;
@@ -23,6 +24,7 @@ mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
 mod given_up;
+mod memory;
 mod nothing_left;
 mod pool;
 mod process;

@@ -220,9 +220,9 @@ async fn enter(
         true => "the shell",
         false => "the command",
     };
-    let spec = shell::command(words, tty);
     let window = Window::watch()?;
-    let attached = match Attached::start(&ops, spec, window.size()).await {
+    let spec = shell::command(words, tty, window.size());
+    let attached = match Attached::start(&ops, spec).await {
         Ok(attached) => attached,
         // The program does not exist or cannot be executed, as with exit code 127 of a shell.
         Err(error @ LabError::Guest { .. }) => return Ok(failed(error)),

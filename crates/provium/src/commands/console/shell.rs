@@ -1,6 +1,6 @@
 //! What runs in the guest: a shell, the script on standard input, or one command.
 
-use provium_lab::{CommandSpec, Program, StdinSource};
+use provium_lab::{CommandSpec, Program, Stdin, WindowSize};
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::os::unix::ffi::OsStringExt as _;
@@ -18,8 +18,8 @@ pub(super) fn has_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
-/// The words of a command, or else a shell; on a terminal, or with pipes.
-pub(super) fn command(words: Vec<OsString>, tty: bool) -> CommandSpec {
+/// The words of a command, or else a shell; on a terminal of the size `window`, or with pipes.
+pub(super) fn command(words: Vec<OsString>, tty: bool, window: WindowSize) -> CommandSpec {
     let program = if !words.is_empty() {
         let words = words.into_iter().map(|word| word.into_vec().into());
         Program::Argv(words.collect())
@@ -29,13 +29,13 @@ pub(super) fn command(words: Vec<OsString>, tty: bool) -> CommandSpec {
         Program::Shell(SCRIPT_SHELL.as_bytes().to_vec().into())
     };
     let term = std::env::var_os("TERM").filter(|term| tty && !term.is_empty());
-    let term = term.map(|term| (b"TERM".to_vec(), term.into_vec()));
-    CommandSpec {
-        tty,
-        stdin: StdinSource::Open,
-        env: term.into_iter().collect(),
-        ..CommandSpec::new(program)
-    }
+    let term = term.map(|term| (b"TERM".to_vec().into(), term.into_vec().into()));
+    let mut spec = CommandSpec::new(program);
+    spec.exec.tty = tty;
+    spec.exec.window = window;
+    spec.exec.stdin = Stdin::Channel;
+    spec.exec.env = term.into_iter().collect();
+    spec
 }
 
 #[cfg(test)]
@@ -44,15 +44,16 @@ mod tests {
 
     #[test]
     fn words_are_passed_as_they_are_and_none_mean_a_shell() {
+        let window = WindowSize::default();
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
-        let one = command(words(&["ls", "a b"]), false);
+        let one = command(words(&["ls", "a b"]), false, window);
         assert_eq!(one.to_string(), r#""ls", {"a b"}"#);
-        assert!(!one.tty && one.env.is_empty());
-        let text = |spec: CommandSpec| match spec.program {
+        assert!(!one.exec.tty && one.exec.env.is_empty());
+        let text = |spec: CommandSpec| match spec.exec.program {
             Program::Shell(text) => String::from_utf8(text.into_vec()).unwrap(),
             Program::Argv(words) => panic!("{words:?}"),
         };
-        assert!(text(command(Vec::new(), true)).contains("bash -l"));
-        assert_eq!(text(command(Vec::new(), false)), SCRIPT_SHELL);
+        assert!(text(command(Vec::new(), true, window)).contains("bash -l"));
+        assert_eq!(text(command(Vec::new(), false, window)), SCRIPT_SHELL);
     }
 }
