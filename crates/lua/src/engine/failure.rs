@@ -1,19 +1,10 @@
 //! What went wrong in Lua code, and where: the message and the author's frames.
 
-use crate::binding::stack;
-use crate::binding::text;
+use crate::engine::frames::{Frame, saved_frames};
+use crate::text;
 use mlua::{Table, Value};
 use provium_lab::Site;
 use std::collections::BTreeSet;
-
-/// A frame of the author's code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
-    /// File, relative to its root, and line.
-    pub(crate) site: Site,
-    /// The function's name, where Lua knows one.
-    pub(crate) name: Option<String>,
-}
 
 /// An error that ended a test, a task or a file.
 #[derive(Debug, Clone)]
@@ -43,7 +34,7 @@ impl Failure {
     pub(crate) fn from_table(table: &Table) -> mlua::Result<Self> {
         Ok(Self {
             message: text::display(&table.get::<mlua::LuaString>("message")?.as_bytes()),
-            frames: stack::saved_frames(&table.get("frames")?)?,
+            frames: saved_frames(&table.get("frames")?)?,
             value: table.get("value")?,
             skip: table.get("skip")?,
         })

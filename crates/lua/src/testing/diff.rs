@@ -3,8 +3,8 @@
 //! Tables may be nested deeply, share parts, or contain themselves: the comparison keeps a stack of
 //! its own, looks at each pair of tables once, and ends when the test's time is up.
 
-use crate::binding::text::{self, cut};
 use crate::engine::hook;
+use crate::text::{self, cut};
 use mlua::{Lua, Table, Value};
 use std::collections::HashSet;
 use std::ffi::c_void;

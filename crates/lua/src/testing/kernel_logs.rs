@@ -8,7 +8,7 @@
 //! after it was closed, and so is the test's copy of a VM of the file. A VM that the test itself has
 //! closed is its own business.
 
-use super::parallel::TestLab;
+use super::prepared::TestLab;
 use super::{TestStatus, Verdict};
 use crate::engine::test_file::TestFileState;
 use mlua::Value;
@@ -93,7 +93,7 @@ impl LogCursors {
 }
 
 impl KernelLogCheck {
-    pub(crate) fn new(state: &TestFileState, scope: &Scope, test_lab: Option<&TestLab>) -> Self {
+    pub(super) fn new(state: &TestFileState, scope: &Scope, test_lab: Option<&TestLab>) -> Self {
         let vms = |scope: &Scope| state.lab.all_vms(scope);
         let mut of_test: Vec<_> = vms(scope).into_iter().map(|vm| (vm, 0)).collect();
         let of_file = vms(test_lab.map_or(&state.scope, |test_lab| &test_lab.scope));
