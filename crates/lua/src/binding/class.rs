@@ -47,6 +47,7 @@ use crate::binding::args::{Args, Used};
 use crate::binding::options::hint;
 use crate::binding::preview;
 use crate::binding::raise::LuaError;
+use crate::engine::deaths::earlier_death;
 use crate::engine::frames::frames;
 use crate::engine::pending_call::Call;
 use crate::engine::prelude::{RAISE, SKIP_TEXT};
@@ -426,7 +427,14 @@ fn deliver<R: IntoLuaMulti>(
         Ok(values) => values.into_lua_multi(lua),
         Err(LuaError::Assertion(text)) => refuse(lua, &text, Some("assertion")),
         Err(LuaError::Skip) => refuse(lua, SKIP_TEXT, Some("skip")),
-        Err(raise) => refuse(lua, &raise.text(&subject(), name), None),
+        Err(raise) => {
+            let earlier = match &raise {
+                LuaError::Lab(error) => earlier_death(lua, error),
+                _ => None,
+            };
+            let text = earlier.unwrap_or_else(|| raise.text(&subject(), name));
+            refuse(lua, &text, None)
+        }
     }
 }
 

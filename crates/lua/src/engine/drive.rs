@@ -49,7 +49,7 @@ pub(crate) async fn drive(
         () = state.cancel.cancelled() => None,
     };
     let ended = match ended {
-        Some(done) => finished(&state, task, done)?,
+        Some(done) => finished(lua, &state, task, done)?,
         None => {
             task.keep_place();
             stopped(&state, task)
@@ -97,6 +97,7 @@ pub(crate) async fn drive_spawned(lua: Lua, task: Rc<Task>, function: Function, 
 
 /// The coroutine ended by itself, or because the hook interrupted it.
 fn finished(
+    lua: &Lua,
     state: &TestFileState,
     task: &Task,
     done: mlua::Result<MultiValue>,
@@ -116,6 +117,7 @@ fn finished(
             if failure.message == OUT_OF_MEMORY {
                 failure.message = out_of_memory();
             }
+            failure.suggest_global(lua);
             failure.begin_where_it_says(&state.sources.borrow());
             Ok(TaskEnd::Failed(failure))
         }

@@ -1,9 +1,10 @@
 //! What went wrong in Lua code, and where: the message and the author's frames.
 
-use crate::engine::frames::{Frame, saved_frames};
+use crate::engine::frames::{Frame, saved_frames, traceback};
 use crate::text;
-use mlua::{Table, Value};
+use mlua::{Lua, Table, Value};
 use provium_lab::Site;
+use provium_lab::nearest::nearest;
 use std::collections::BTreeSet;
 
 /// An error that ended a test, a task or a file.
@@ -50,7 +51,7 @@ impl Failure {
         match at {
             // What is before it are functions that only raise, such as a helper's own assertion.
             Some(_) => {}
-            None => self.frames.insert(0, Frame { site, name: None }),
+            None => self.frames.insert(0, Frame::at(site)),
         }
     }
 
@@ -68,6 +69,30 @@ impl Failure {
         })
     }
 
+    /// Lua says that a global does not exist: then the message names the one whose name is nearest.
+    pub(crate) fn suggest_global(&mut self, lua: &Lua) {
+        const MISSING: &str = "a nil value (global '";
+        let Some((_, rest)) = self.message.split_once(MISSING) else {
+            return;
+        };
+        let Some((name, rest)) = rest.split_once("')") else {
+            return;
+        };
+        if rest.contains("did you mean") {
+            return;
+        }
+        let keys = lua.globals().pairs::<Value, Value>();
+        let known = keys.filter_map(|pair| match pair.ok()?.0 {
+            Value::String(key) => Some(key.to_string_lossy()),
+            _ => None,
+        });
+        let mut known: Vec<String> = known.collect();
+        known.sort();
+        if let Some(near) = nearest(name, known.iter().map(String::as_str)) {
+            self.message.push_str(&format!("; did you mean `{near}`?"));
+        }
+    }
+
     /// Where it was raised.
     pub(crate) fn site(&self) -> Option<&Site> {
         self.frames.first().map(|frame| &frame.site)
@@ -75,11 +100,7 @@ impl Failure {
 
     /// The frames as a traceback, one line each; empty where there are none.
     pub(crate) fn traceback(&self) -> Vec<String> {
-        let line = |frame: &Frame| match &frame.name {
-            Some(name) => format!("{}: in {name}", frame.site),
-            None => frame.site.to_string(),
-        };
-        self.frames.iter().map(line).collect()
+        traceback(&self.frames)
     }
 }
 

@@ -5,6 +5,7 @@
 pub(crate) mod blocked_syscalls;
 pub(crate) mod children;
 pub(crate) mod deadline;
+pub(crate) mod deaths;
 pub(crate) mod drive;
 pub(crate) mod dry_run;
 pub(crate) mod failed_commands;
@@ -16,6 +17,8 @@ pub(crate) mod log;
 pub(crate) mod memory;
 pub(crate) mod pending_call;
 pub(crate) mod prelude;
+pub(crate) mod run_status;
+pub(crate) mod started_processes;
 pub(crate) mod syscall_table;
 pub(crate) mod task;
 pub(crate) mod test_file;

@@ -14,6 +14,7 @@ use crate::engine::failure::Failure;
 use crate::engine::frames::Frame;
 use crate::engine::log::Log;
 use crate::engine::pending_call::{Call, PendingCall};
+use crate::engine::started_processes::StartedProcesses;
 use mlua::MultiValue;
 use provium_lab::{LabClone, Scope, Site};
 use std::cell::{Cell, RefCell};
@@ -48,6 +49,8 @@ pub(crate) struct TaskGroup {
     pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
     /// Commands of `io.popen` that they started.
     pub(crate) children: Children,
+    /// Background processes in guests that they started.
+    pub(crate) processes: StartedProcesses,
     /// Commands in guests that failed.
     pub(crate) failed_commands: FailedCommands,
     /// The first assertion that failed, whatever became of its error.

@@ -1,16 +1,16 @@
 //! The assertions of `t` that need no call back into Lua.
 
-use super::diff::{differences, first_difference, pair, plain, quoted};
+use super::diff::{difference_of, differences, pair, plain, quoted};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object, is_of_class};
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::binding::values::number_of;
 use crate::engine::test_file::TestFileState;
-use crate::text::{self, cut};
+use crate::text::{self, without_middle};
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
-/// Longest text shown whole when something is not found in it.
+/// Longest text shown whole when something is not found in it, bytes; of a longer one, its start and its end are.
 const MAX_HAYSTACK: usize = 600;
 
 /// The class of the results of commands.
@@ -122,9 +122,10 @@ fn equal(args: &Args) -> Outcome {
         (Value::Table(_), Value::Table(_)) => {
             " (two tables; assert_same compares what is in them)".to_owned()
         }
-        _ => {
-            first_difference(&one, &other).map_or_else(String::new, |where_| format!("\n{where_}"))
-        }
+        _ => match difference_of(&one, &other) {
+            Some(difference) => format!("\n{difference}"),
+            None => " (actual ~= expected)".to_owned(),
+        },
     };
     fail(format!(
         "{}: {left} ~= {right}{hint}",
@@ -154,7 +155,7 @@ fn contains(args: &Args) -> Outcome {
     if found {
         return nothing();
     }
-    let haystack = cut(&text::quoted(&haystack), MAX_HAYSTACK);
+    let haystack = without_middle(text::quoted(&haystack), MAX_HAYSTACK);
     let needle = quoted(&args.value(1));
     fail(format!(
         "{}: {needle} not found in {haystack}",
@@ -169,7 +170,7 @@ fn same(lua: &Lua, args: &Args) -> Outcome {
     }
     let label = message(args, 2, "assert_same");
     fail(format!(
-        "{label}: the values differ\n  {}",
+        "{label}: the values differ (actual ~= expected)\n  {}",
         lines.join("\n  ")
     ))
 }
@@ -187,7 +188,7 @@ fn matches(find: &Function, args: &Args) -> Outcome {
     if captures.front().is_some_and(|first| !first.is_nil()) {
         return Ok(captures);
     }
-    let text = cut(&text::quoted(&text), MAX_HAYSTACK);
+    let text = without_middle(text::quoted(&text), MAX_HAYSTACK);
     let pattern = quoted(&args.value(1));
     fail(format!(
         "{}: {text} does not match {pattern}",

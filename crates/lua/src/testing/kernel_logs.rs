@@ -8,6 +8,7 @@
 //! after it was closed, and so is the test's copy of a VM of the file. A VM that the test itself has
 //! closed is its own business.
 
+use super::kernel_trace;
 use super::prepared::TestLab;
 use super::{TestStatus, Verdict};
 use crate::engine::test_file::TestFileState;
@@ -135,11 +136,18 @@ impl KernelLogCheck {
             if !to_the_end {
                 positions.insert(vm.id(), next);
             }
+            let mut has_trace = false;
             for report in reports.iter().filter(|report| !meta.allows(report)) {
-                let told = format!("the kernel of {} reported: {report}", vm.subject());
+                let found = format!("the kernel of {} reported: {report}", vm.subject());
                 match report.kind {
-                    ReportKind::Fault => faults.push(told),
-                    ReportKind::Warning => verdict.log.push(told),
+                    ReportKind::Fault if has_trace => faults.push(found),
+                    ReportKind::Fault => {
+                        has_trace = true;
+                        let printed = console.since(from).unwrap_or_default();
+                        let trace = kernel_trace::head(&printed, &report.line);
+                        faults.push([vec![found], trace].concat().join("\n"));
+                    }
+                    ReportKind::Warning => verdict.log.push(found),
                 }
             }
         }

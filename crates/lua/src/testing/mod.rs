@@ -6,6 +6,7 @@ mod context;
 mod diff;
 mod ending;
 mod kernel_logs;
+mod kernel_trace;
 mod meta;
 mod parallel;
 mod parallel_slots;
@@ -17,6 +18,7 @@ mod run_test;
 mod selection;
 mod settings;
 mod test_run;
+mod text_diff;
 mod verdict;
 
 pub(crate) use assertions::COMMAND_RESULT;

@@ -125,6 +125,7 @@ fn details(verdict: &Verdict) -> events::Details {
             .map(Failure::traceback)
             .unwrap_or_default(),
         log,
+        notes: verdict.notes.clone(),
         steps: verdict.steps.iter().map(step_event).collect(),
         attempts: verdict.attempts,
     }

@@ -12,10 +12,11 @@ use super::test_run::TestRun;
 use super::verdict::{Expected, Verdict};
 use super::{Settings, TestDeclaration};
 use crate::binding::class::object;
+use crate::engine::deaths::Deaths;
 use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
 use crate::engine::file_data::file_data;
-use crate::engine::task::Task;
+use crate::engine::task::{Task, TaskGroup};
 use crate::engine::test_file::TestFileState;
 use crate::text::without_middle;
 use mlua::{Lua, Value};
@@ -118,6 +119,7 @@ async fn run_once(
     let deadline = state.deadline.within(timeout);
     let home = Some(test.site.clone());
     let task = Task::new(scope.clone(), Rc::clone(&run.group), deadline, home);
+    let consoles_before = consoles::positions(&state.lab, &scope);
     let t = object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
         None => drive_in_time(lua, &task, test.body.clone(), t.clone()).await?,
@@ -135,7 +137,11 @@ async fn run_once(
     };
     conclude(&mut verdict, &run, ended, problems);
     // Once the scope is closed its VMs are no longer found.
-    let mut excerpts = consoles::excerpts(&state.lab, &scope);
+    let mut excerpts = consoles::excerpts(&state.lab, &scope, &consoles_before);
+    let of_file = state.lab.all_vms(&state.scope);
+    file_data::<Deaths>(lua).note(&test.name, of_file.iter());
+    // A report of a kernel may still fail the test.
+    let notes = notes(&state.top_level, &run.group);
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
     if test_lab.is_some() {
@@ -157,19 +163,34 @@ async fn run_once(
     let positions = file_data::<LogCursors>(lua);
     watched.conclude(&positions, &test.meta.kernel_log, &mut verdict);
     if verdict.status == TestStatus::Failed {
-        let unseen = [&state.top_level, &run.group];
-        let unseen = unseen.map(|group| group.failed_commands.unseen_lines());
-        let unseen = unseen.concat();
-        if !unseen.is_empty() {
-            let heading = "commands that failed, and whose result nothing has looked at:";
-            verdict.log.push(heading.to_owned());
-            verdict.log.extend(unseen);
-        }
         consoles::mark_contained(&mut excerpts, &verdict.message);
         verdict.consoles = excerpts;
+        verdict.notes = notes;
     }
     verdict.duration = started.elapsed();
     Ok(verdict)
+}
+
+/// What a failed test is reported with: the processes of the test and of the file's top level, and commands
+/// of which nothing has looked at how they ended.
+fn notes(top_level: &TaskGroup, test: &TaskGroup) -> Vec<String> {
+    let groups = [top_level, test];
+    let clone = test.lab_clone.borrow();
+    let processes = groups.map(|group| group.processes.lines(clone.as_deref()));
+    let unseen = groups.map(|group| group.failed_commands.unseen_lines());
+    let sections = [
+        ("processes:", processes.concat()),
+        (
+            "commands that failed, and whose result nothing has looked at:",
+            unseen.concat(),
+        ),
+    ];
+    let mut notes = Vec::new();
+    for (heading, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {
+        notes.push(heading.to_owned());
+        notes.extend(lines.into_iter().map(|line| format!("  {line}")));
+    }
+    notes
 }
 
 /// Runs what the test deferred, last first. What each raises is reported and stops none.

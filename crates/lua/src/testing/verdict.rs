@@ -29,6 +29,8 @@ pub(crate) struct Verdict {
     /// The user ended the run.
     pub(crate) cancelled: bool,
     pub(crate) log: Vec<String>,
+    /// What the harness adds to a failure: see [`provium_events::Details`].
+    pub(crate) notes: Vec<String>,
     pub(crate) steps: Vec<Step>,
     pub(crate) attachments: Vec<Attachment>,
     /// The ends of the VMs' consoles.
@@ -49,6 +51,7 @@ impl Verdict {
             timed_out: false,
             cancelled: false,
             log: Vec::new(),
+            notes: Vec::new(),
             steps: Vec::new(),
             attachments: Vec::new(),
             consoles: Vec::new(),

@@ -3,9 +3,9 @@
 use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
 use crate::binding::raise::LuaError;
-use crate::binding::signals::signal_name;
 use crate::binding::stack;
 use crate::engine::failed_commands::FailedCommand;
+use crate::engine::run_status::describe_status;
 use crate::engine::test_file::TestFileState;
 use crate::testing::COMMAND_RESULT;
 use crate::text;
@@ -49,7 +49,11 @@ impl Object for ResultObject {
         format!("result of {}", self.result.command)
     }
     fn describe(&self) -> String {
-        format!("{}: {}", self.subject(), ending(self.result.status))
+        format!(
+            "{}: {}",
+            self.subject(),
+            describe_status(self.result.status)
+        )
     }
 }
 
@@ -141,7 +145,11 @@ impl ResultObject {
                 (&stderr, result.stderr_dropped),
             ];
             let outputs = outputs.map(|(output, dropped)| output_text(output, dropped));
-            let ending = format!("{call}({}) {}", result.command, ending(result.status));
+            let ending = format!(
+                "{call}({}) {}",
+                result.command,
+                describe_status(result.status)
+            );
             FailedCommand::new(ending, outputs, stack::place(lua))
         });
         Ok(Self {
@@ -170,16 +178,5 @@ fn output_text(output: &[u8], dropped: u64) -> String {
         format!("{text}\n({dropped} bytes of it were dropped)")
     } else {
         text
-    }
-}
-
-fn ending(status: RunStatus) -> String {
-    match status {
-        RunStatus::Exited(code) => format!("exited with {code}"),
-        RunStatus::Signalled(signal) => {
-            let name = signal_name(signal).unwrap_or_else(|| format!("signal {signal}"));
-            format!("was killed by {name}")
-        }
-        RunStatus::TimedOut => "timed out".to_owned(),
     }
 }
