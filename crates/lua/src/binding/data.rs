@@ -4,8 +4,8 @@
 //! map, unless it was marked as a list.
 
 use crate::binding::preview::type_name;
-use crate::binding::text;
 use crate::engine::hook;
+use crate::text;
 use mlua::{Lua, Table, Value};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};

@@ -3,8 +3,8 @@
 use super::kernel_logs::KernelLog;
 use crate::binding::data::{Data, Form};
 use crate::binding::preview::shown;
-use crate::binding::text;
 use crate::binding::values::{duration_of, integer_of, text_of, words_of};
+use crate::text;
 use mlua::{Lua, Table, Value};
 use std::time::Duration;
 

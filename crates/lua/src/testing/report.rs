@@ -1,8 +1,9 @@
 //! Tells the outside how tests begin and end.
 
+use super::test_run::Step;
+use super::{Expected, Meta, TestDeclaration, TestStatus, Verdict};
 use crate::binding::data::Data;
 use crate::engine::failure::Failure;
-use crate::testing::{self, Expected, Meta, TestDeclaration, TestStatus, Verdict};
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
 use std::time::Duration;
@@ -124,6 +125,7 @@ fn details(verdict: &Verdict) -> events::Details {
             .map(Failure::traceback)
             .unwrap_or_default(),
         log,
+        notes: verdict.notes.clone(),
         steps: verdict.steps.iter().map(step_event).collect(),
         attempts: verdict.attempts,
     }
@@ -138,7 +140,7 @@ fn location(failure: &Failure) -> Option<events::Location> {
     })
 }
 
-fn step_event(step: &testing::Step) -> events::Step {
+fn step_event(step: &Step) -> events::Step {
     let duration_ns = step.duration.map(nanoseconds).unwrap_or_default();
     events::Step {
         name: step.name.clone(),

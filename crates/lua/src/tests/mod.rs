@@ -14,8 +14,8 @@ mod tasks;
 mod timeouts;
 
 use crate::Listing;
-use crate::engine::job::{FileJob, FileOutcome};
-use crate::engine::run_file::run;
+use crate::file::job::{FileJob, FileOutcome};
+use crate::run::run_file::run;
 use crate::testing::report::Reporter;
 use crate::testing::{TestSelection, TestStatus, Verdict};
 use camino::Utf8PathBuf;

@@ -44,9 +44,18 @@ test("sticky", function(t) pcall(function() t:assert_eq(1, 2, "hidden") end) end
 "#,
     )
     .run();
-    assert_eq!(ran.failure("eq"), "a.test.lua:2: sizes: 1 ~= 2");
-    assert_eq!(ran.failure("eq strings"), "a.test.lua:3: m: a ~= b");
-    assert_eq!(ran.failure("eq types"), "a.test.lua:4: m: \"1\" ~= 1");
+    assert_eq!(
+        ran.failure("eq"),
+        "a.test.lua:2: sizes: 1 ~= 2 (actual ~= expected)"
+    );
+    assert_eq!(
+        ran.failure("eq strings"),
+        "a.test.lua:3: m: a ~= b (actual ~= expected)"
+    );
+    assert_eq!(
+        ran.failure("eq types"),
+        "a.test.lua:4: m: \"1\" ~= 1 (actual ~= expected)"
+    );
     assert_eq!(ran.failure("neq"), "a.test.lua:5: m: 1 == 1");
     assert_eq!(
         ran.failure("contains"),
@@ -59,7 +68,7 @@ test("sticky", function(t) pcall(function() t:assert_eq(1, 2, "hidden") end) end
     assert_eq!(ran.failure("raises"), "a.test.lua:8: m: expected to raise");
     assert_eq!(
         ran.failure("same"),
-        "a.test.lua:9: m: the values differ\n  .a[2]: 2 ~= 3\n  .b: 1 ~= missing\n  .c: missing ~= 1"
+        "a.test.lua:9: m: the values differ (actual ~= expected)\n  .a[2]: 2 ~= 3\n  .b: 1 ~= missing\n  .c: missing ~= 1"
     );
     assert!(
         ran.failure("match")
@@ -67,7 +76,10 @@ test("sticky", function(t) pcall(function() t:assert_eq(1, 2, "hidden") end) end
     );
     assert!(ran.failure("near").contains("1 and 2 are 1 apart"));
     assert_eq!(ran.failure("fail"), "a.test.lua:12: why");
-    assert_eq!(ran.failure("sticky"), "a.test.lua:13: hidden: 1 ~= 2");
+    assert_eq!(
+        ran.failure("sticky"),
+        "a.test.lua:13: hidden: 1 ~= 2 (actual ~= expected)"
+    );
     assert_eq!(ran.outcome.failed, 12);
 }
 

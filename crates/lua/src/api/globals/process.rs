@@ -3,10 +3,9 @@
 
 use crate::binding::class::{async_function, function};
 use crate::binding::raise::LuaError;
-use crate::binding::text::display;
-use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
 use crate::testing::plain;
+use crate::text::display;
 use mlua::{Lua, Result, Table};
 use provium_lab::host_shell;
 
@@ -51,8 +50,6 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
 }
 
 fn log(lua: &Lua, line: String) {
-    match Task::current().and_then(|task| task.run.clone()) {
-        Some(run) => run.log.borrow_mut().push(line),
-        None => TestFileState::of(lua).early_log.borrow_mut().push(line),
-    }
+    let group = TestFileState::of(lua).current_group();
+    group.log.borrow_mut().push(line);
 }
