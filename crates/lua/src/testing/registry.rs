@@ -7,6 +7,7 @@ use crate::binding::stack;
 use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
 use mlua::{Function, Lua, Result, Table, Value};
+use provium_events::{Notice, NoticeSubject};
 use provium_lab::Site;
 use std::cell::RefCell;
 
@@ -77,9 +78,11 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             line: line_of(info.line_defined).unwrap_or(1),
         });
         let last_line = line_of(info.last_line_defined).unwrap_or(site.line);
+        let meta = meta.unwrap_or_default();
+        warn_of_mistyped_keys(&state, &name, &meta, &site);
         registry.tests.push(TestDeclaration {
             name,
-            meta: meta.unwrap_or_default(),
+            meta,
             meta_table,
             body,
             site,
@@ -98,6 +101,21 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         Ok(())
     })?;
     lua.globals().raw_set("todo", todo)
+}
+
+/// A misspelt key of a meta table has no effect, so the user should know of it.
+fn warn_of_mistyped_keys(state: &TestFileState, test: &str, meta: &Meta, site: &Site) {
+    if state.listing.is_some() {
+        return;
+    }
+    for (key, known) in meta.mistyped() {
+        let text = format!(
+            "{site}: the meta key `{key}` of test `{test}` has no effect; did you mean `{known}`?"
+        );
+        let notice = Notice::warning(NoticeSubject::Test, text);
+        let sink = state.lab.environment().sink();
+        sink.notify(notice.for_file(&state.display));
+    }
 }
 
 /// Refuses what makes sense at the top level of a file only.

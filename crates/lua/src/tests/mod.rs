@@ -44,13 +44,16 @@ struct Ran {
 
 impl Case {
     fn new(source: &str) -> Self {
+        Self::with_sink(source, Sink::default())
+    }
+
+    fn with_sink(source: &str, sink: Sink) -> Self {
         let folder = TempDir::new().unwrap();
         let root = Utf8PathBuf::try_from(folder.path().to_path_buf()).unwrap();
         let path = root.join("a.test.lua");
         fs_err::write(&path, source).unwrap();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
-        let sink = Sink::default();
         let environment =
             Environment::without_machines(Vec::new(), sink.clone(), runtime.handle().clone());
         let job = FileJob {

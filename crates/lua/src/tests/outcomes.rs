@@ -271,3 +271,27 @@ test("three", {slow = true}, function() end)
         ["two"]
     );
 }
+
+#[test]
+fn a_mistyped_meta_key_is_a_notice() {
+    let (sink, events) = Sink::channel();
+    let case = Case::with_sink(
+        r#"
+test("typo", {slwo = true, owner = "me"}, function() end)
+test("right", {slow = false}, function() end)
+"#,
+        sink,
+    );
+    case.run().all_passed();
+    drop(case);
+    let notices = events
+        .into_iter()
+        .filter_map(|stamped| match stamped.event {
+            provium_events::Event::Notice(notice) => Some(notice.text),
+            _ => None,
+        });
+    let notices: Vec<String> = notices.collect();
+    let expected =
+        "a.test.lua:2: the meta key `slwo` of test `typo` has no effect; did you mean `slow`?";
+    assert_eq!(notices, [expected]);
+}
