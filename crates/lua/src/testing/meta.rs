@@ -1,11 +1,12 @@
 //! A test's metadata: what the harness acts on, and everything, for who reads the events.
 
 use super::kernel_logs::KernelLog;
-use crate::binding::data::{Data, Form};
+use crate::binding::data::{Form, from_lua};
 use crate::binding::preview::shown;
 use crate::binding::values::{duration_of, integer_of, text_of, words_of};
 use crate::text;
 use mlua::{Lua, Table, Value};
+use provium_events::Value as Data;
 use std::time::Duration;
 
 /// The keys that the harness, or a report, acts on.
@@ -51,7 +52,7 @@ impl Meta {
                 .map_err(|_| format!("meta keys are strings, got the key {}", shown(&key)))?;
             meta.take(&key, &value)
                 .map_err(|why| format!("meta `{key}`: {why}"))?;
-            let data = Data::from_lua(lua, &value, Form::Free, None);
+            let data = from_lua(lua, &value, Form::Free, None);
             let data = data.map_err(|why| format!("meta `{key}`: {why}"))?;
             meta.all.push((key, data));
         }
@@ -104,8 +105,8 @@ impl Meta {
             .map(|(_, data)| data)
         {
             None => Vec::new(),
-            Some(Data::List(items)) => items.iter().map(Data::shown).collect(),
-            Some(data) => vec![data.shown()],
+            Some(Data::List(items)) => items.iter().map(ToString::to_string).collect(),
+            Some(data) => vec![data.to_string()],
         }
     }
 }

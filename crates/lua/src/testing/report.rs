@@ -2,7 +2,6 @@
 
 use super::test_run::Step;
 use super::{Expected, Meta, TestDeclaration, TestStatus, Verdict};
-use crate::binding::data::Data;
 use crate::engine::failure::Failure;
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
@@ -154,23 +153,6 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 pub(crate) fn meta_event(meta: &Meta) -> Value {
-    let entry = |(key, data): &(String, Data)| (Value::Text(key.clone()), value_event(data));
+    let entry = |(key, data): &(String, Value)| (Value::Text(key.clone()), data.clone());
     Value::Map(meta.all.iter().map(entry).collect())
-}
-
-fn value_event(data: &Data) -> Value {
-    match data {
-        Data::Nil => Value::Nil,
-        Data::Boolean(flag) => Value::Bool(*flag),
-        Data::Integer(number) => Value::Int(*number),
-        Data::Float(number) => Value::Float(*number),
-        Data::Text(bytes) => Value::of_bytes(bytes.clone()),
-        Data::List(items) => Value::List(items.iter().map(value_event).collect()),
-        Data::Map(entries) => Value::Map(
-            entries
-                .iter()
-                .map(|(key, value)| (value_event(key), value_event(value)))
-                .collect(),
-        ),
-    }
 }

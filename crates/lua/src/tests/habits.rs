@@ -57,7 +57,7 @@ test("not skipped", {skip = 0}, function() host.sleep(30) end)
 }
 
 #[test]
-fn any_bytes_may_be_printed_logged_and_told() {
+fn any_bytes_may_be_printed_and_logged() {
     let ran = Case::new(
         r#"
 test("printed", function(t)

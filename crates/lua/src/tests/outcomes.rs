@@ -236,7 +236,7 @@ test("three", {slow = true}, function() end)
     assert_eq!(ran.outcome.status, provium_events::FileStatus::Failed);
     assert_eq!(
         ran.outcome.chunk_error.unwrap().message,
-        "there is no test `tow` here; did you mean `two`?\nno test is declared around line 99"
+        "this file has no test `tow`; did you mean `two`?\nno test is declared around line 99"
     );
     assert_eq!(
         names(TestSelection {

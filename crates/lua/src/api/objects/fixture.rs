@@ -152,7 +152,7 @@ fn find(state: &TestFileState, given: &str) -> std::result::Result<Utf8PathBuf, 
         format!("; `{given}` is there, but the names of fixtures end in `{SUFFIX}`")
     } else {
         let looked: Vec<String> = places.iter().map(|place| format!("`{place}`")).collect();
-        format!("; there is no {}", looked.join(", no "))
+        format!("; looked for {}", looked.join(", "))
     };
     Err(LuaError::argument(format!(
         "fixture `{given}` not found in any test root{hint}"
