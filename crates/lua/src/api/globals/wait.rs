@@ -1,7 +1,7 @@
 //! What `wait_until` of the prelude needs: a timer that looks at the predicate, sleeps between looks, and
 //! gives up in time.
 //!
-//! A wait ends at once if its predicate, in vain, calls a VM that is dead.
+//! A wait ends at once if its predicate is not met and has called a VM that is dead.
 //!
 //! Each look is a task of its own, so that the time limit also holds while the predicate itself waits:
 //! then that task is ended, which cancels what it was waiting for.
