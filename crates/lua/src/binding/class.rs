@@ -57,7 +57,7 @@ use mlua::{
     AnyUserData, Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Result, Table,
     Value,
 };
-use provium_lab::LabClone;
+use provium_lab::{LabClone, LabError};
 use std::future::Future;
 use std::rc::Rc;
 
@@ -433,6 +433,9 @@ fn deliver<R: IntoLuaMulti>(
                 _ => None,
             };
             let text = earlier.unwrap_or_else(|| raise.text(&subject(), name));
+            if let (LuaError::Lab(LabError::Dead { .. }), Some(task)) = (&raise, Task::current()) {
+                task.note_dead_vm(&text);
+            }
             refuse(lua, &text, None)
         }
     }

@@ -100,6 +100,8 @@ pub(crate) struct Task {
     build: RefCell<Weak<Task>>,
     /// The task of the predicate that its `wait_until` waits for.
     predicate: RefCell<Weak<Task>>,
+    /// The error of a call to a VM that is dead, whatever became of it.
+    dead_vm: RefCell<Option<String>>,
     /// Where it was when it was stopped.
     stopped_in: RefCell<Option<String>>,
     state: RefCell<TaskState>,
@@ -135,6 +137,7 @@ impl Task {
             calls: RefCell::default(),
             build: RefCell::default(),
             predicate: RefCell::default(),
+            dead_vm: RefCell::default(),
             stopped_in: RefCell::default(),
             state: RefCell::new(TaskState::Running),
             seen: Cell::new(false),
@@ -152,6 +155,16 @@ impl Task {
     /// A task in the same scope and group.
     pub(crate) fn child_within(&self, deadline: Rc<Deadline>, home: Option<Site>) -> Rc<Self> {
         Self::new(self.scope.clone(), Rc::clone(&self.group), deadline, home)
+    }
+
+    /// A call of its code failed since a VM is dead.
+    pub(crate) fn note_dead_vm(&self, error: &str) {
+        self.dead_vm.replace(Some(error.to_owned()));
+    }
+
+    /// The error of its last call to a VM that is dead.
+    pub(crate) fn dead_vm(&self) -> Option<String> {
+        self.dead_vm.borrow().clone()
     }
 
     /// A predicate is looked at for it, by that task.

@@ -1,5 +1,5 @@
-//! What of Lua's standard library would act on the harness's own process: `print`, `os.exit` and
-//! `os.execute`. Files are in `host_io`.
+//! What of Lua's standard library would act on the harness's own process: `print`, `warn`, `os.exit`
+//! and `os.execute`. Files are in `host_io`.
 
 use crate::binding::class::{async_function, function};
 use crate::binding::raise::LuaError;
@@ -18,6 +18,15 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         Ok(())
     })?;
     lua.globals().raw_set("print", print)?;
+    let warn = function(lua, "warn", |lua, args| {
+        let words = args.values().iter().map(plain).collect::<String>();
+        // Lua's control messages, such as `@on`, are not for people.
+        if !words.starts_with('@') {
+            log(lua, format!("warning: {words}"));
+        }
+        Ok(())
+    })?;
+    lua.globals().raw_set("warn", warn)?;
     let os = lua.globals().get::<Table>("os")?;
     let exit = function(
         lua,
