@@ -4,7 +4,7 @@
 use super::value;
 use crate::binding::class::Object;
 use mlua::{Lua, Result, Value};
-use provium_lab::{Lab, LabClone, Surface, Vm, Worker};
+use provium_lab::{GuestOps, Lab, LabClone, Vm, Worker};
 
 /// A lab as Lua holds it.
 #[derive(Clone)]
@@ -40,8 +40,8 @@ impl Object for VmObject {
 }
 
 impl HasSurface for VmObject {
-    fn surface(&self) -> Surface {
-        self.0.surface()
+    fn surface(&self) -> GuestOps {
+        self.0.ops()
     }
 }
 
@@ -52,31 +52,37 @@ pub(super) fn vm_value(lua: &Lua, vm: &Vm) -> Result<Value> {
 
 /// A worker as Lua holds it.
 #[derive(Clone)]
-pub(super) struct WorkerObject(pub(super) Worker);
+pub(super) struct WorkerObject {
+    pub(super) vm: Vm,
+    pub(super) worker: Worker,
+}
 
 impl Object for WorkerObject {
     const CLASS: &'static str = "worker";
     fn subject(&self) -> String {
-        self.0.subject()
+        self.worker.subject()
     }
     fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.worker(&self.0))
+        Self {
+            vm: copy.vm(&self.vm),
+            worker: copy.worker(&self.worker),
+        }
     }
 }
 
 impl HasSurface for WorkerObject {
-    fn surface(&self) -> Surface {
-        self.0.surface()
+    fn surface(&self) -> GuestOps {
+        self.worker.ops().clone()
     }
 }
 
-/// The Lua value of a worker.
-pub(super) fn worker_value(lua: &Lua, worker: Worker) -> Result<Value> {
-    value::of(lua, worker.id(), || WorkerObject(worker))
+/// The Lua value of a worker of `vm`.
+pub(super) fn worker_value(lua: &Lua, vm: Vm, worker: Worker) -> Result<Value> {
+    value::of(lua, worker.id(), || WorkerObject { vm, worker })
 }
 
 /// An object that commands, files and syscalls of a guest are reached through.
 pub(super) trait HasSurface: Object {
     /// The lab's side of it.
-    fn surface(&self) -> Surface;
+    fn surface(&self) -> GuestOps;
 }

@@ -64,7 +64,7 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             let number = match file::descriptor(&args, 0)? {
                 // Of the worker (or VM) that opened it, whichever is asked.
                 file::Descriptor::File(file) => {
-                    let tail = file.fd_stream(&scope, &this.surface(), site)?;
+                    let tail = file.fd_stream(&scope, this.surface().target(), site)?;
                     return Ok(stream::value(&lua, tail)?);
                 }
                 file::Descriptor::Number(number) => number,

@@ -93,7 +93,7 @@ fn parts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .async_method("spawn_worker", |lua, this, args| async move {
             let (scope, _) = value::call_site(&lua);
             let worker = this.0.spawn_worker(&scope, worker::spec(&args)?).await?;
-            Ok(worker_value(&lua, worker)?)
+            Ok(worker_value(&lua, this.0.clone(), worker)?)
         })
 }
 

@@ -57,17 +57,19 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         .with(surface::add)?
         .async_method("kill", |_, this, args| async move {
             let signal = args.opt_signal(0)?.unwrap_or(SIGTERM);
-            Ok(this.0.kill(signal).await?)
-        })?
-        .async_method("join", |_, this, _| async move { Ok(this.0.join().await?) })?
-        .method("handle", |_, this, _| Ok(this.0.handle()))?
-        .method("pid", |_, this, _| Ok(this.0.pid()))?
-        .method("vm", |lua, this, _| {
-            Ok::<Value, LuaError>(vm_value(lua, this.0.vm())?)
+            Ok(this.worker.kill(signal).await?)
         })?
         .async_method(
-            "close",
-            |_, this, _| async move { Ok(this.0.close().await?) },
+            "join",
+            |_, this, _| async move { Ok(this.worker.join().await?) },
         )?
+        .method("handle", |_, this, _| Ok(this.worker.handle()))?
+        .method("pid", |_, this, _| Ok(this.worker.pid()))?
+        .method("vm", |lua, this, _| {
+            Ok::<Value, LuaError>(vm_value(lua, &this.vm)?)
+        })?
+        .async_method("close", |_, this, _| async move {
+            Ok(this.worker.close().await?)
+        })?
         .finish()
 }
