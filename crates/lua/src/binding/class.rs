@@ -99,9 +99,8 @@ pub(crate) fn is_of_class(value: &Value, class: &str) -> bool {
     let Value::UserData(userdata) = value else {
         return false;
     };
-    let name = userdata
-        .metatable()
-        .and_then(|meta| meta.get::<mlua::LuaString>(mlua::MetaMethod::Type.name()));
+    let meta = userdata.metatable();
+    let name = meta.and_then(|meta| meta.get::<mlua::LuaString>("__name"));
     name.is_ok_and(|name| name == class)
 }
 

@@ -109,9 +109,8 @@ fn append_outer(lua: &Lua, next: usize, frames: &mut Vec<Frame>) {
 /// The line of the author's innermost frame.
 pub(crate) fn innermost(lua: &Lua) -> Option<Site> {
     for level in 0..MAX_LEVEL {
-        match lua.inspect_stack(level, read)? {
-            Some(frame) => return Some(frame.site),
-            None => {}
+        if let Some(frame) = lua.inspect_stack(level, read)? {
+            return Some(frame.site);
         }
     }
     None

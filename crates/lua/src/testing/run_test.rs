@@ -140,8 +140,10 @@ async fn run_once(
     let mut excerpts = consoles::excerpts(&state.lab, &scope, &consoles_before);
     let of_file = state.lab.all_vms(&state.scope);
     file_data::<Deaths>(lua).note(&test.name, of_file.iter());
-    // A report of a kernel may still fail the test.
-    let notes = notes(&state.top_level, &run.group);
+    // Before what they run is ended with the scope.
+    if verdict.status == TestStatus::Failed {
+        verdict.notes = notes(&state.top_level, &run.group);
+    }
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
     if test_lab.is_some() {
@@ -165,7 +167,6 @@ async fn run_once(
     if verdict.status == TestStatus::Failed {
         consoles::mark_contained(&mut excerpts, &verdict.message);
         verdict.consoles = excerpts;
-        verdict.notes = notes;
     }
     verdict.duration = started.elapsed();
     Ok(verdict)
