@@ -33,5 +33,4 @@ pub(crate) use run_test::run_test;
 pub(crate) use selection::Choice;
 pub use selection::TestSelection;
 pub(crate) use settings::Settings;
-pub(crate) use test_run::Step;
 pub(crate) use verdict::{Expected, Verdict};

@@ -14,7 +14,7 @@ use std::time::Instant;
 use tokio::sync::{Mutex, Notify};
 
 /// Lets the tests of a file in, one after the other.
-pub(super) struct ParallelSlots {
+pub(crate) struct ParallelSlots {
     state: Rc<TestFileState>,
     read: Rc<LogCursors>,
     /// Held by the test whose turn it is; the others wait in their order.
@@ -27,7 +27,7 @@ pub(super) struct ParallelSlots {
 }
 
 /// That a test is in.
-pub(super) struct SlotPermit<'a> {
+pub(crate) struct SlotPermit<'a> {
     room: Reservation,
     /// As in [`TestLab`].
     read: BTreeMap<ResourceId, u64>,
