@@ -77,7 +77,7 @@ fn line_diff(actual: &[u8], expected: &[u8]) -> String {
     };
     let diff = TextDiff::configure()
         .timeout(TIMEOUT)
-        .diff_lines(&expected, &actual);
+        .diff_lines(expected.as_str(), actual.as_str());
     let diff = diff
         .unified_diff()
         .context_radius(RADIUS)

@@ -283,13 +283,10 @@ test("right", {slow = false}, function() end)
         sink,
     );
     case.run().all_passed();
-    drop(case);
-    let notices = events
-        .into_iter()
-        .filter_map(|stamped| match stamped.event {
-            provium_events::Event::Notice(notice) => Some(notice.text),
-            _ => None,
-        });
+    let notices = events.try_iter().filter_map(|stamped| match stamped.event {
+        provium_events::Event::Notice(notice) => Some(notice.text),
+        _ => None,
+    });
     let notices: Vec<String> = notices.collect();
     let expected =
         "a.test.lua:2: the meta key `slwo` of test `typo` has no effect; did you mean `slow`?";

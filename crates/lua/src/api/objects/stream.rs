@@ -22,6 +22,9 @@ const FIRST_TRY: usize = 64 * 1024;
 /// How long the end of a process may come after the end of its output.
 const END_GRACE: Duration = Duration::from_secs(2);
 
+/// What the error of a call that waits for text says at the end of the stream.
+const AT_THE_END: &str = "stream EOF before";
+
 /// A stream as Lua holds it.
 #[derive(Debug, Clone)]
 pub(super) struct StreamObject {
@@ -55,12 +58,13 @@ impl StreamObject {
     /// The error of a call that waited for text. At the end of a process's output it says how the process
     /// ended, and what it wrote to standard error.
     async fn explain(&self, error: LabError) -> LuaError {
+        let mut text = error.to_string();
         match &self.process {
-            Some(process) if self.stream.eof() => {
+            Some(process) if text.contains(AT_THE_END) => {
                 // Its output may end a little before it does.
                 let ended = process.wait(None);
                 let _ = tokio::time::timeout(END_GRACE, ended).await;
-                let mut text = format!("{error}\n{}: {}", process.subject(), state(process));
+                text.push_str(&format!("\n{}: {}", process.subject(), state(process)));
                 let [_, stderr] = process.output_so_far();
                 for line in output_lines("stderr", &stderr) {
                     text.push('\n');
