@@ -81,7 +81,8 @@ impl Failure {
         if rest.contains("did you mean") {
             return;
         }
-        let keys = lua.globals().pairs::<Value, Value>();
+        let globals = lua.globals();
+        let keys = globals.pairs::<Value, Value>();
         let known = keys.filter_map(|pair| match pair.ok()?.0 {
             Value::String(key) => Some(key.to_string_lossy()),
             _ => None,

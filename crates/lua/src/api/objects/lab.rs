@@ -11,9 +11,11 @@ use crate::binding::class::Class;
 use crate::binding::options::list_of;
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
+use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
+use crate::testing::Settings;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Lab, Member, MemberKind};
+use provium_lab::{Member, MemberKind};
 use provium_pool::Claim;
 use std::time::Duration;
 
@@ -192,7 +194,7 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
                 .unwrap_or(BARRIER_PATIENCE);
             // Tests that run side by side do not meet each other.
             let (scope, _) = call_site(&lua);
-            let apart = TestFileState::of(&lua).settings.parallel.get();
+            let apart = file_data::<Settings>(&lua).parallel.get();
             let among = apart.then_some(&scope);
             Ok(this.0.barrier(among, &name, count, timeout).await?)
         })

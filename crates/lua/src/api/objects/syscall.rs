@@ -12,7 +12,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::{bytes_of, integer_of};
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Buffer, Link, Syscall, SyscallResult, errno};
+use provium_lab::{Buffer, Link, Syscall, SyscallResult};
 
 /// Number of `ioctl(2)` on x86-64.
 const SYS_IOCTL: i64 = 16;
