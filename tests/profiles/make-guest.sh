@@ -40,6 +40,17 @@ for module in $modules; do
   tail -c "+$((offset + 1))" "$guest/modules.pack" | head -c "$length" > "$ours/kernel/$module.ko"
 done
 
+# The folder of a kernel's build, as `make` leaves it.
+build="$out/build"
+rm -rf "$build"
+mkdir -p "$build/arch/x86/boot" "$build/include/config" "$build/drivers/virtio"
+cp "$guest/kernel" "$build/arch/x86/boot/bzImage"
+echo "$release" > "$build/include/config/kernel.release"
+for module in $modules; do
+  cp "$ours/kernel/$module.ko" "$build/drivers/virtio"
+  echo "drivers/virtio/$module.o" >> "$build/modules.order"
+done
+
 # pack NAME: an initrd of the folder $out/NAME, to which `fresh NAME` has given a shell.
 fresh() {
   rm -rf "${out:?}/$1"

@@ -66,6 +66,21 @@ test("the built-in guest under a kernel of one's own, with that kernel's modules
   t:assert_contains(vm:run("modprobe xfs").stderr, "xfs not found", "only those of the given directory")
 end)
 
+test("a kernel of one's own has a shell, and the modules of its build", function(t)
+  local vm = provium:vm("v", "own"):boot()
+  t:assert_eq(vm:run("seq 2 | sort -r"):assert_ok().stdout, "2\n1\n")
+  t:assert_contains(vm:read_file("/proc/modules"), "virtio_console", "loaded for the agent")
+  t:assert_contains(vm:run("modprobe xfs").stderr, "xfs not found", "it was not built")
+  local cmdline = vm:read_file("/proc/cmdline")
+  t:assert(not cmdline:find("mitigations", 1, true) and not cmdline:find("quiet", 1, true), cmdline)
+end)
+
+test("a kernel without user space says that the shell is missing", function(t)
+  local vm = provium:vm("v", "alone"):boot()
+  t:assert_contains(tostring(t:assert_raises(function() vm:run("true") end)), "run `/bin/sh`")
+  t:assert_eq(vm:read_file("/proc/1/comm"), "provium-agent\n")
+end)
+
 test("an /init that cannot be run is named, with the reason", function(t)
   fails(t, 60, function() provium:vm("v", "dangling"):boot() end,
     "boot(): the agent says: cannot run /init: ENOENT (No such file or directory)", "a link to a file that does not exist")
