@@ -7,9 +7,7 @@ made=$("${PROVIUM:?names the provium executable}" setup)
 base=$(echo "$made" | awk '$1 == "root" { print $2 }')
 guest=$(dirname "$base")
 cp "$guest/kernel" "$out/bzImage"
-cp "$(echo "$made" | awk '$1 == "kernel" { print $2 }')" "$out/vmlinux"
 gzip -c "$base" > "$out/initrd.cpio.gz"
-printf 'this is no archive' > "$out/broken.cpio"
 
 # A root folder: kernel, busybox by one name, and an init.
 rm -rf "$out/root"

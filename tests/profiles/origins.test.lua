@@ -27,19 +27,6 @@ test("packages of the distribution, with what they need", function(t)
   vm:run("truncate -s 16M /tmp/img && mkfs.ext4 -q /tmp/img && e2fsck -fn /tmp/img"):assert_ok()
 end)
 
-test("an ELF kernel cannot be woken, and the error names what can", function(t)
-  fails(t, 20, function()
-    provium:vm("v", "sleepless"):boot()
-  end, "vm `v`: boot()", "`sleepless` has `s3 = true`", "/vmlinux` is an ELF file", "bzImage")
-end)
-
-test("a broken initrd is reported quickly, with the kernel's words", function(t)
-  local vm = provium:vm("v", "broken")
-  fails(t, 60, function()
-    vm:boot()
-  end, "vm `v`", "boot()")
-end)
-
 local no_init = {kernel_log = {"Unable to mount root fs"}}
 test("a guest without the agent is waited for as long as the profile says", no_init, function(t)
   local vm = provium:vm("v", "bare")

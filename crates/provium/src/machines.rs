@@ -14,6 +14,7 @@ use provium_runner::TestFile;
 use provium_store::Cache;
 use provium_vmm::{AccelChoice, Qemu, decide_accel};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Names another QEMU than the one on `PATH`.
 pub(crate) const QEMU_VARIABLE: &str = "PROVIUM_QEMU";
@@ -32,17 +33,50 @@ impl Progress for PrintedProgress {
     }
 }
 
-/// Emits reports on images as events of a run.
+/// Reports on the images of a run: printed until the run starts, events from then on. The first event of a
+/// run is its start.
 #[derive(Debug)]
-pub(crate) struct EmittedProgress(pub(crate) Sink);
+pub(crate) struct RunProgress {
+    sink: Sink,
+    is_quiet: bool,
+    has_started: AtomicBool,
+}
 
-impl Progress for EmittedProgress {
+impl RunProgress {
+    pub(crate) fn new(sink: Sink, is_quiet: bool) -> Self {
+        Self {
+            sink,
+            is_quiet,
+            has_started: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on, reports are events.
+    pub(crate) fn run_starts(&self) {
+        self.has_started.store(true, Ordering::Relaxed);
+    }
+
+    fn printed(&self) -> Option<PrintedProgress> {
+        (!self.has_started.load(Ordering::Relaxed)).then_some(PrintedProgress)
+    }
+}
+
+impl Progress for RunProgress {
     fn step(&self, text: &str) {
-        self.0.notify(Notice::info(NoticeSubject::Image, text));
+        match self.printed() {
+            Some(printed) if !self.is_quiet => printed.step(text),
+            Some(_) => (),
+            None => self.sink.notify(Notice::info(NoticeSubject::Image, text)),
+        }
     }
 
     fn warning(&self, text: &str) {
-        self.0.notify(Notice::warning(NoticeSubject::Image, text));
+        match self.printed() {
+            Some(printed) => printed.warning(text),
+            None => self
+                .sink
+                .notify(Notice::warning(NoticeSubject::Image, text)),
+        }
     }
 }
 
