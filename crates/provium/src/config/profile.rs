@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use super::section::{Document, Section, Span};
 use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_lab::{GuestSource, Profile};
+use provium_lab::{GuestSource, LEAST_MEMORY, Profile};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl Defaults {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
         section.only(&["memory", "cpus", "accel", "warm_boot"])?;
         Ok(Self {
-            memory: section.size("memory")?.map(|(bytes, _)| bytes),
+            memory: memory(section)?,
             cpus: section.count("cpus")?.map(|(count, _)| count),
             accel: accel(section)?,
             warm_boot: section.boolean("warm_boot")?.map(|(warm, _)| warm),
@@ -154,7 +154,7 @@ impl ProfileConfig {
         if let Some((cmdline, _)) = section.string("cmdline")? {
             profile.cmdline = folded(&cmdline);
         }
-        if let Some((memory, _)) = section.size("memory")? {
+        if let Some(memory) = memory(section)? {
             profile.memory = memory;
         }
         if let Some((cpus, _)) = section.count("cpus")? {
@@ -451,6 +451,25 @@ fn packages(section: &Section<'_>) -> Result<Vec<String>, ConfigError> {
         }
     }
     Ok(packages.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Guest memory, bytes.
+fn memory(section: &Section<'_>) -> Result<Option<u64>, ConfigError> {
+    let Some((bytes, span)) = section.size("memory")? else {
+        return Ok(None);
+    };
+    if bytes >= LEAST_MEMORY {
+        return Ok(Some(bytes));
+    }
+    let what = format!("`memory` is {bytes} bytes; a guest needs at least 32M");
+    let mut error = section.error(span, what);
+    // The number of MiB was meant.
+    if (LEAST_MEMORY >> 20..1 << 20).contains(&bytes) {
+        error.hint = Some(format!(
+            "a number without a unit is in bytes; write `memory = \"{bytes}M\"` for {bytes} MiB"
+        ));
+    }
+    Err(error)
 }
 
 fn accel(section: &Section<'_>) -> Result<Option<AccelChoice>, ConfigError> {

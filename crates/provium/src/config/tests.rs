@@ -296,6 +296,8 @@ fn what_is_wrong_has_its_place() {
         "[provium]\nrots = [\"tests\"]\n",
         "[profiles.x]\nguest = \"default\"\nmemroy = \"1G\"\n",
         "[profiles.x]\nguest = \"default\"\nmemory = \"1X\"\n",
+        "[profiles.x]\nguest = \"default\"\nmemory = 256\n",
+        "[defaults]\nmemory = \"16M\"\n",
         "[profiles.x]\nguest = \"default\"\ncpus = 0\n",
         "[profiles.x]\nguest = \"default\"\ncpus = \"two\"\n",
         "[profiles.x]\nguest = \"default\"\naccel = \"tgc\"\n",
