@@ -4,7 +4,7 @@ use crate::build;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, from_start};
-use crate::terminal;
+use crate::terminal::{self, Stream};
 use camino::Utf8Path;
 use provium_events::{Notice, NoticeSubject, Sink, counted};
 use provium_image::{Images, Progress};
@@ -28,9 +28,33 @@ impl Progress for PrintedProgress {
         terminal::error(&notice_line(&Notice::info(NoticeSubject::Image, text)));
     }
 
+    fn shows_amounts(&self) -> bool {
+        terminal::size(Stream::Error).is_some()
+    }
+
+    fn amount(&self, done: u64, total: u64) {
+        if self.shows_amounts() {
+            let lines = match done < total {
+                true => vec![format!("provium: {}", amount(done, total))],
+                false => Vec::new(),
+            };
+            terminal::draw(Stream::Error, &lines);
+        }
+    }
+
     fn warning(&self, text: &str) {
         terminal::error(&notice_line(&Notice::warning(NoticeSubject::Image, text)));
     }
+}
+
+/// Such as `12.3 of 40.1 MiB (30 %)`.
+fn amount(done: u64, total: u64) -> String {
+    let tenths = |bytes: u64| {
+        let tenths = (u128::from(bytes) * 10) >> 20;
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
+    format!("{} of {} MiB ({percent} %)", tenths(done), tenths(total))
 }
 
 /// Reports on the images of a run: printed until the run starts, events from then on. The first event of a
@@ -67,6 +91,17 @@ impl Progress for RunProgress {
             Some(printed) if !self.is_quiet => printed.step(text),
             Some(_) => (),
             None => self.sink.notify(Notice::info(NoticeSubject::Image, text)),
+        }
+    }
+
+    fn shows_amounts(&self) -> bool {
+        let printed = self.printed().filter(|_| !self.is_quiet);
+        printed.is_some_and(|printed| printed.shows_amounts())
+    }
+
+    fn amount(&self, done: u64, total: u64) {
+        if let Some(printed) = self.printed().filter(|_| !self.is_quiet) {
+            printed.amount(done, total);
         }
     }
 
@@ -168,4 +203,15 @@ pub(crate) fn description() -> String {
     let release = read("/proc/sys/kernel/osrelease");
     let cpus = provium_pool::default_cpus();
     format!("Linux {release}, {}", counted(cpus, "CPU"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_has_its_size_and_share() {
+        assert_eq!(amount(12_900_000, 42_000_000), "12.3 of 40.0 MiB (30 %)");
+        assert_eq!(amount(0, 0), "0.0 of 0.0 MiB (0 %)");
+    }
 }

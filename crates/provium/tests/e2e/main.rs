@@ -18,10 +18,12 @@
 
 mod cache;
 mod cache_sharing;
+mod doctor;
 mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
 mod given_up;
+mod mirror;
 mod nothing_left;
 mod pool;
 mod preparation;

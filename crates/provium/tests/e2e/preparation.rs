@@ -16,7 +16,7 @@ const BOOTS: &str = r#"test("boots", function() provium:vm("v", "p"):boot() end)
 const BOOTS_NOTHING: &str = r#"test("passes", function() end) -- "p""#;
 
 /// A project with an empty cache and the stand-in for QEMU.
-fn project(profile: &str) -> Project {
+pub(crate) fn project(profile: &str) -> Project {
     let project = Project::new(&[
         ("provium.toml", &format!("[profiles.p]\n{profile}\n")),
         ("a.test.lua", BOOTS_NOTHING),
@@ -33,7 +33,7 @@ fn project(profile: &str) -> Project {
 }
 
 /// Writes an executable script to a folder beside the project.
-fn write_program(project: &Project, name: &str, script: &str) {
+pub(crate) fn write_program(project: &Project, name: &str, script: &str) {
     let folder = project.beside("bin");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
