@@ -1,5 +1,5 @@
-//! `provium doctor` on hosts that lack something. It changes nothing. No guest is booted: a stand-in for QEMU
-//! answers the probe.
+//! `provium doctor` on hosts that lack something. It changes nothing. No guest is booted: a script answers
+//! the probe instead of QEMU.
 
 use crate::preparation::{project, write_program};
 

@@ -1,5 +1,5 @@
 //! What selected files need is prepared before any test starts. Where nothing says otherwise, no guest is
-//! booted: a stand-in for QEMU answers the probe.
+//! booted: a script answers the probe instead of QEMU.
 
 use crate::cache::setup_path;
 use crate::project::{Finished, Project};
@@ -15,7 +15,7 @@ esac"#;
 const BOOTS: &str = r#"test("boots", function() provium:vm("v", "p"):boot() end)"#;
 const BOOTS_NOTHING: &str = r#"test("passes", function() end) -- "p""#;
 
-/// A project with an empty cache and the stand-in for QEMU.
+/// A project with an empty cache and a script instead of QEMU.
 pub(crate) fn project(profile: &str) -> Project {
     let project = Project::new(&[
         ("provium.toml", &format!("[profiles.p]\n{profile}\n")),
