@@ -40,6 +40,8 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let prepared = runtime.block_on(interrupts.or(prepared));
     let result = prepared.and_then(|prepared| {
         progress.run_starts();
+        // The writer ends with the last sink.
+        drop(progress);
         let run = Run {
             settings,
             prepared,
