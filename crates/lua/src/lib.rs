@@ -20,6 +20,5 @@ mod tests;
 pub use engine::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, Listing};
 pub use engine::list_file::list_file;
 pub use engine::run_file::run_file;
-pub use engine::test_file::base_of;
 pub use fixture::{StandaloneBuild, build_fixture};
 pub use testing::TestSelection;

@@ -12,10 +12,10 @@ use crate::engine::hook;
 use crate::engine::job::FileJob;
 use crate::engine::log::Log;
 use crate::engine::task::Task;
-use crate::engine::test_file::{Settings, TestFileState, base_of};
+use crate::engine::test_file::{Settings, TestFileState, shown_from};
 use crate::fixture::{record_read, record_search};
 use crate::testing;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use mlua::{AnyUserData, IntoLuaMulti as _, Lua, Result, Table, Value};
 use provium_lab::{Lab, Scope};
 use provium_pool::FileWatch;
@@ -53,8 +53,6 @@ pub(crate) enum Purpose {
     Build {
         /// The root lab of the build.
         lab: Lab,
-        /// What relative paths of the host are relative to.
-        base: Utf8PathBuf,
         /// Until when the build may take.
         deadline: Rc<Deadline>,
         /// Takes what the script prints.
@@ -106,18 +104,12 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<LuaState> {
     let lua = Lua::new();
     lua.set_memory_limit(MEMORY_LIMIT)?;
     let lab = || Lab::root(Arc::clone(&job.environment), &job.display);
-    let base = || base_of(&job.path, &job.display);
     let deadline = || Deadline::of_file(job.file_timeout, job.watch.caller());
     let log = Log::default;
-    let (lab, base, deadline, log, listing) = match purpose {
-        Purpose::Run => (lab(), base(), deadline(), log(), None),
-        Purpose::List(listing) => (lab(), base(), deadline(), log(), Some(listing)),
-        Purpose::Build {
-            lab,
-            base,
-            deadline,
-            log,
-        } => (lab, base, deadline, log, None),
+    let (lab, deadline, log, listing) = match purpose {
+        Purpose::Run => (lab(), deadline(), log(), None),
+        Purpose::List(listing) => (lab(), deadline(), log(), Some(listing)),
+        Purpose::Build { lab, deadline, log } => (lab, deadline, log, None),
     };
     let native = lua.create_table()?;
     let scope = Scope::file(&job.display);
@@ -128,7 +120,8 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<LuaState> {
     let state = TestFileState {
         display: job.display.clone(),
         package_roots: job.package_roots.clone(),
-        base,
+        base: job.base.clone(),
+        shown_from: shown_from(&job.path, &job.display),
         lab,
         scope,
         registry: Default::default(),

@@ -12,6 +12,7 @@ pub(crate) mod report;
 mod reset;
 mod run_test;
 mod selection;
+mod shuffle;
 
 mod verdict;
 
@@ -27,4 +28,5 @@ pub(crate) use reset::FileBaseline;
 pub(crate) use run_test::{close, end_tasks, run_test};
 pub(crate) use selection::Choice;
 pub use selection::TestSelection;
+pub(crate) use shuffle::shuffle;
 pub(crate) use verdict::{Expected, Step, TestRun, Verdict};

@@ -16,6 +16,7 @@
     reason = "the executable is started as a user would"
 )]
 
+mod blocked_syscall;
 mod cache;
 mod cache_sharing;
 mod doctor;
@@ -24,6 +25,7 @@ mod fixture_builds;
 mod fixture_inputs;
 mod given_up;
 mod mirror;
+mod memory;
 mod nothing_left;
 mod pool;
 mod preparation;

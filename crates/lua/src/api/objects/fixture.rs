@@ -9,7 +9,7 @@ use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use crate::engine::job::FileJob;
 use crate::engine::task::Task;
-use crate::engine::test_file::{TestFileState, base_of};
+use crate::engine::test_file::TestFileState;
 use crate::fixture::{BuildContext, build};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
@@ -133,18 +133,20 @@ fn context(state: &TestFileState, path: Utf8PathBuf, display: String) -> BuildCo
     let deadline = task.as_ref().map(|task| Rc::clone(&task.deadline));
     BuildContext {
         log: Rc::clone(run.map_or(&state.early_log, |run| &run.log)),
-        base: base_of(&path, &display),
         deadline: deadline.unwrap_or_else(|| Rc::clone(&state.deadline)),
         job: FileJob {
+            base: state.base_of(&path),
             path,
             display,
             package_roots: state.package_roots.clone(),
             selection: Default::default(),
             retries: 0,
+            shuffle: None,
             file_timeout: None,
             sink: environment.sink().clone(),
             environment,
             cancel: state.cancel.clone(),
+            start_no_more: Default::default(),
             // The deadline has that of the file.
             watch: Default::default(),
         },
