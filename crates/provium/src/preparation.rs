@@ -114,6 +114,7 @@ mod tests {
             path: root.join(name),
             display: name.to_owned(),
             package_roots: vec![root.to_owned()],
+            root: root.to_owned(),
             lines: Vec::new(),
             names: Vec::new(),
         };
