@@ -59,7 +59,7 @@ pub use kept::catalogue::{KeptFailure, KeptFailures};
 pub use kept::keep::{FailedTest, keep_failure};
 pub use kept::keeper::Kept;
 pub use kept::manifest::{KeptState, KeptVm};
-pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
+pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
