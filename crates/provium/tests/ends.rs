@@ -106,7 +106,7 @@ const PASSES: &str = "test('passes', function() end)\n";
 const WAITS: &str = "test('waits', function() host.sleep(600) end)\n";
 
 #[test]
-fn two_signals_end_a_run_whose_output_nobody_reads() {
+fn two_signals_end_a_run_whose_output_is_not_read() {
     let project = Project::new(&[
         (
             "a.test.lua",
