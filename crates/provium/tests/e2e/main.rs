@@ -16,12 +16,14 @@
     reason = "the executable is started as a user would"
 )]
 
+mod blocked_syscall;
 mod cache;
 mod cache_sharing;
 mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
 mod given_up;
+mod memory;
 mod nothing_left;
 mod pool;
 mod process;
