@@ -30,6 +30,7 @@ pub mod frame;
 pub mod fuzzing;
 pub mod message;
 pub mod op;
+pub mod tree;
 
 pub use frame::{CallId, Channel, Frame, FrameDecoder, FrameError, FrameKind, Lane};
 pub use message::{ErrorKind, Event, GuestRequest, Hello, HostHello, HostReply, Reply, WireError};
@@ -37,7 +38,7 @@ pub use op::{AgentOp, Descriptor, Op, Request};
 
 /// Version of the agent wire and of the event stream. A change to either must raise it; the golden
 /// bytes in this crate's and in `provium-events`' tests hold it to that.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Name of the virtio-serial port that carries the wire.
 pub const AGENT_PORT: &str = "org.provium.agent.0";
