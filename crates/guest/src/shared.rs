@@ -322,6 +322,11 @@ impl Shared {
         }
     }
 
+    /// Whether input of the call waits here to be sent.
+    pub(crate) fn has_unsent_input(&self, call: &CallState) -> bool {
+        self.lock().outbox.room(call.id) < crate::outbox::QUEUE_LIMIT
+    }
+
     /// Puts as much of `bytes` on the input channel as may go; 0: wait for room.
     pub(crate) fn offer_input(&self, call: &CallState, bytes: &[u8]) -> Result<usize, CallError> {
         let mut core = self.lock();

@@ -10,7 +10,7 @@ use super::call::{Call, Input};
 use super::shared::Shared;
 use crate::failure::{self, OpResult};
 use crate::sys::process::Ending;
-use crate::sys::slot::SlotState;
+use crate::sys::slot::{Slot, SlotState};
 use crate::sys::terminal::END_OF_INPUT;
 use crate::sys::{Errno, clock, fd};
 use provium_protocol::frame::MAX_PAYLOAD;
@@ -38,6 +38,8 @@ pub(super) enum Kind {
     Command { terminal: bool },
     /// An operation that moves bytes.
     Transfer,
+    /// A connection to a server, whose streams end by themselves.
+    Connection,
 }
 
 /// What an owner's thread hands over.
@@ -84,6 +86,8 @@ struct Output {
     /// The end is sent with the result: of a transfer, which may have failed, and of a command of which the
     /// caller awaits the end.
     ends_late: bool,
+    /// The slot of a connection. A pipe that ends when the result is in it has no end of its own.
+    slot: Option<&'static Slot>,
     /// When it was read last, and until when it is left alone.
     read: Option<Instant>,
     gathering: Option<Instant>,
@@ -100,6 +104,8 @@ struct Kept {
 
 /// What the command reads.
 struct Feed {
+    /// The call is cancelled: no more comes than what is there.
+    last: bool,
     fd: OwnedFd,
     /// Everything is there already; the host sends nothing.
     own: bool,
@@ -147,12 +153,14 @@ impl Kept {
 impl Command {
     pub(super) fn new(parts: Started) -> Self {
         let is_awaited = parts.call.command == Some(false);
+        let slot = (parts.kind == Kind::Connection).then(|| parts.call.owner.area.slot(parts.slot));
         let outputs = parts.outputs.into_iter().map(|(channel, fd)| Output {
             channel,
             fd: Some(fd),
             kept: parts.collect.map(Kept::new),
             left: None,
             ends_late: is_awaited || parts.kind == Kind::Transfer,
+            slot,
             read: None,
             gathering: None,
         });
@@ -161,6 +169,7 @@ impl Command {
         Self {
             outputs: outputs.collect(),
             input: parts.input.map(|fd| Feed {
+                last: false,
                 fd,
                 own,
                 bytes,
@@ -305,7 +314,7 @@ impl Command {
             let pid = self.pid.unsigned_abs();
             shared.event(&self.call, &Event::Started { pid });
         }
-        if self.kind == Kind::Transfer {
+        if matches!(self.kind, Kind::Transfer | Kind::Connection) {
             let slot = self.call.owner.area.slot(self.slot);
             self.result = Some(if slot.get() == SlotState::Done {
                 self.left_result()
@@ -327,6 +336,8 @@ impl Command {
         let terminal = self.is_terminal();
         for output in &mut self.outputs {
             output.gathering = None;
+            // From now on others may use the slot.
+            output.ends_late |= output.slot.take().is_some();
             output.left = output.fd.as_ref().map(|fd| {
                 if terminal {
                     TERMINAL_CAPACITY
@@ -339,13 +350,16 @@ impl Command {
 
     /// Moves on as far as possible without waiting; true when the call has been answered.
     pub(super) fn settle(&mut self, shared: &Shared) -> bool {
+        if self.kind == Kind::Connection && self.is_given_up() {
+            self.close_connection();
+        }
         self.settle_input(shared);
         let Some(exit) = self.exit else { return false };
         if self.is_terminal() {
             self.drain(shared);
         }
         // The host grants no credit to a call that it has cancelled.
-        let given_up = self.call.is_cancelled() || self.call.is_answered();
+        let given_up = self.is_given_up();
         for output in &mut self.outputs {
             let drained = output.left == Some(0);
             let stuck = given_up && output.room(&self.call) == 0;
@@ -356,7 +370,7 @@ impl Command {
         if self.outputs.iter().any(|output| output.fd.is_some()) {
             return false;
         }
-        if self.kind != Kind::Transfer {
+        if matches!(self.kind, Kind::Command { .. }) {
             for output in &self.outputs {
                 if output.ends_late && output.kept.is_none() {
                     shared.end(&self.call, output.channel);
@@ -375,6 +389,20 @@ impl Command {
         }
         shared.finish(&self.call, result);
         true
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.call.is_cancelled() || self.call.is_answered()
+    }
+
+    /// The host has closed the connection: the process is to send what it was given before, and to end.
+    fn close_connection(&mut self) {
+        for output in &mut self.outputs {
+            output.fd = None;
+        }
+        if let Some(feed) = &mut self.input {
+            feed.last = true;
+        }
     }
 
     /// Reads what a terminal has left, as far as credit allows. Once the process has been reaped, the
@@ -397,9 +425,8 @@ impl Command {
         let result = self.result.take();
         let mut kept = kept.into_iter();
         match (self.kind, result, kept.next()) {
-            (Kind::Command { .. }, Some(result), _) | (Kind::Transfer, Some(result), None) => {
-                result
-            }
+            (Kind::Command { .. } | Kind::Connection, Some(result), _)
+            | (Kind::Transfer, Some(result), None) => result,
             (Kind::Transfer, Some(Err(error)), _) => Err(error),
             (Kind::Transfer, _, Some((_, 1..))) => Err(WireError {
                 kind: ErrorKind::TooLarge,
@@ -417,6 +444,8 @@ impl Command {
                     stderr_dropped,
                 })
             }
+            // Neither has a connection's output a limit, nor its process an end without a result.
+            (Kind::Connection, None, _) => Err(failure::invalid("its process left no result")),
             (_, None, None) => Ok(Reply::Exited(exit)),
         }
     }
@@ -469,7 +498,9 @@ impl Output {
 
     fn close(&mut self, shared: &Shared, call: &Call) {
         self.fd = None;
-        if self.kept.is_none() && !self.ends_late {
+        let has_result = |slot: &Slot| slot.get() == SlotState::Done;
+        let ends_late = self.ends_late || self.slot.is_some_and(has_result);
+        if self.kept.is_none() && !ends_late {
             shared.end(call, self.channel);
         }
     }
@@ -482,6 +513,7 @@ impl Feed {
             match call.try_input() {
                 Some(Input::Bytes(bytes)) => (self.bytes, self.written) = (bytes, 0),
                 Some(Input::End) => self.ended = true,
+                None if self.last => self.ended = true,
                 None => break,
             }
         }

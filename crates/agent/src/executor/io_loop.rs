@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::call::{Asker, Call};
-use super::command::{Command, Role};
+use super::command::{Command, Kind, Role};
 use super::owner::{Job, Owner};
 use super::shared::{Child, Shared};
 use super::table::Table;
@@ -14,7 +14,7 @@ use crate::sys::signal::SignalStream;
 use crate::sys::{Errno, fd, memory, process};
 use provium_protocol::frame::{Assembler, HEADER_LEN, INITIAL_WINDOW, Item, MAX_PAYLOAD};
 use provium_protocol::op::SignalTarget;
-use provium_protocol::{CallId, Frame, FrameDecoder, FrameKind, Lane, Op, Reply, codec};
+use provium_protocol::{CallId, Event, Frame, FrameDecoder, FrameKind, Lane, Op, Reply, codec};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -137,8 +137,12 @@ impl IoLoop {
     }
 
     fn take_started(&mut self) {
-        let started = self.shared.take_started();
-        self.commands.extend(started.into_iter().map(Command::new));
+        for started in self.shared.take_started() {
+            if started.kind == Kind::Connection {
+                self.shared.event(&started.call, &Event::Connected);
+            }
+            self.commands.push(Command::new(started));
+        }
     }
 
     /// Collects children that have ended.

@@ -37,6 +37,8 @@ pub(super) struct SlotUse {
     input_bytes: Option<Vec<u8>>,
     pub(super) worker: Option<NewWorker>,
     command: Option<CommandUse>,
+    /// It is a connection to a server.
+    connects: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -81,6 +83,7 @@ impl Owner {
             input_bytes: None,
             worker: None,
             command: None,
+            connects: matches!(op, Op::Connect { .. }),
         };
         match &mut op {
             Op::Exec(exec) => {
@@ -336,6 +339,7 @@ impl Owner {
             Some(command) => Kind::Command {
                 terminal: command.terminal,
             },
+            None if used.connects => Kind::Connection,
             None => Kind::Transfer,
         };
         let inline = kind == Kind::Transfer && output.is_some() && !call.sends_output;
@@ -398,7 +402,8 @@ impl Owner {
         };
         let is_command = used.command.is_some();
         if used.handed_over {
-            if let Some(pid) = used.pid {
+            // A connection ends by itself, once its pipes are closed.
+            if let Some(pid) = used.pid.filter(|_| !used.connects) {
                 kill_tree(pid);
             }
             // A command is given a moment to end, so that its output comes first.
@@ -435,6 +440,7 @@ impl State {
             input_bytes: None,
             worker: Some(worker),
             command: None,
+            connects: false,
         };
         self.slots.insert(slot, used);
     }

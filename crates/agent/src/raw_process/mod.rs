@@ -20,6 +20,7 @@
 //!
 //! Code in here must not use locks of the executor, which may be held by other threads at the fork.
 
+mod connect;
 mod identity;
 mod join;
 mod launch;
@@ -28,6 +29,8 @@ mod paths;
 mod serve;
 mod tail;
 mod transfer;
+mod tree;
+mod wait;
 mod worker;
 
 pub(crate) use join::run_beside;

@@ -1,13 +1,14 @@
 //! An operation process: carries out one operation with the state of a raw process, stores the result in
 //! its slot, and exits (or becomes the command).
 
-use super::{launch, paths, tail, transfer};
+use super::{connect, launch, paths, tail, transfer, tree, wait};
 use crate::failure::{self, OpResult};
 use crate::sys::area::Area;
 use crate::sys::slot::{PipeEnd, Slot, SlotState, Ticket};
 use crate::sys::{Sys, fd, file, process, signal};
 use provium_protocol::{Op, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Where the process belongs.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +132,17 @@ fn carry_out(operation: &Operation, op: Op) -> Finished {
             tail::follow_path(operation, operation.resolve(&path), start).into()
         }
         Op::TailFd { fd } => tail::follow_descriptor(operation, fd.number).into(),
+        Op::WaitFor {
+            condition,
+            interval_ns,
+            timeout_ns,
+        } => {
+            let [interval, timeout] = [interval_ns, timeout_ns].map(Duration::from_nanos);
+            wait::run(operation, &condition, interval, timeout).into()
+        }
+        Op::Connect { address } => connect::run(operation, &address).into(),
+        Op::PackTree { path } => tree::pack(operation, &path).into(),
+        Op::UnpackTree { path } => tree::unpack(operation, &path).into(),
         // The executor and the raw process itself carry these out, and `launch` runs commands.
         Op::Exec(_)
         | Op::Signal { .. }

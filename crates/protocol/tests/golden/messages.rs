@@ -1,7 +1,9 @@
 //! Replies, errors, events, asks and answers.
 
 use crate::golden;
-use provium_protocol::message::{DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile, WaitResult};
+use provium_protocol::message::{
+    DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile, WaitResult,
+};
 use provium_protocol::{
     Descriptor, ErrorKind, Event, GuestRequest, HostReply, Lane, Reply, WireError,
 };
