@@ -203,7 +203,7 @@ test("a snapshot in a folder of its own outlives its VM, with memory and vCPUs",
   -- Taken again at the same place, it is replaced.
   other:snapshot(folder):delete()
   local err = tostring(t:assert_raises(function() other:restore(folder) end))
-  t:assert_contains(err, folder .. "`: restore(): there is no such folder")
+  t:assert_contains(err, folder .. "`: restore(): the folder does not exist")
   t:assert_contains(tostring(t:assert_raises(function() other:restore("/etc") end)), "it holds no snapshot")
   t:assert_contains(tostring(t:assert_raises(function() other:snapshot("/etc") end)), "something else in `/etc`")
   t:assert_contains(tostring(t:assert_raises(function() other:snapshot("/etc/passwd") end)), "`/etc/passwd` is not a folder")

@@ -17,22 +17,26 @@ mod fixture;
 mod graph;
 mod guest;
 mod host_shell;
+mod host_time;
+mod inputs;
 pub mod kernel_log;
 mod lock;
 pub mod nearest;
 mod profile;
+mod resource;
 mod save;
 mod search;
+mod snapshot;
+mod test_file;
 mod vm;
 
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
-pub use fixture::{
-    BuildOutput, BuiltFixture, Change, Fixture, FixtureKind, FixtureSource, Fixtures, Input,
-    InputKind, Lookup, Recorder,
-};
+pub use fixture::{BuildOutput, BuiltFixture, Fixture, FixtureKind, Fixtures, Lookup};
+pub use graph::baseline::Baseline;
+pub use graph::clone::{LabClone, Reservation};
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
-pub use graph::scope::{CloseFailure, CloseOrder, ResourceId, Scope};
+pub use graph::snapshot::LabSnapshot;
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
@@ -47,8 +51,10 @@ pub use guest::worker::Worker;
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
+pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
-pub use save::snapshot::{Baseline, LabClone, LabSnapshot, Reservation, Snapshot};
+pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
+pub use snapshot::Snapshot;
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.

@@ -6,10 +6,10 @@
 
 use crate::environment::Environment;
 use crate::error::LabError;
-use crate::fixture::{Build, FixtureSource};
-use crate::graph::scope::{ResourceId, Scope};
-use crate::graph::test_file::TestFileContext;
+use crate::inputs::{Build, FixtureSource};
 use crate::lock::lock;
+use crate::resource::{ResourceId, Scope, WeakScope};
+use crate::test_file::TestFileContext;
 use crate::vm::{Vm, VmOptions, VmState};
 use indexmap::IndexMap;
 use provium_pool::Claim;
@@ -17,7 +17,7 @@ use provium_store::StagingFolder;
 use provium_vmm::SaveForm;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Names that no resource may have: they are methods, or Lua's own.
@@ -30,8 +30,7 @@ pub struct Lab(Arc<Inner>);
 struct Inner {
     id: ResourceId,
     name: String,
-    /// `None` for the root lab, whose names are in its scopes.
-    names: Option<Mutex<Names>>,
+    names: LabNames,
     file: Arc<TestFileContext>,
 }
 
@@ -41,6 +40,16 @@ pub(crate) struct Names {
     vms: IndexMap<String, Vm>,
     labs: IndexMap<String, Lab>,
 }
+
+/// Who has the names of a lab.
+enum LabNames {
+    /// The root lab: each scope has its own, as long as it exists.
+    ByScope(Mutex<Vec<(WeakScope, SharedNames)>>),
+    /// A sub-lab.
+    Own(SharedNames),
+}
+
+type SharedNames = Arc<Mutex<Names>>;
 
 /// A member of a lab.
 #[derive(Debug, Clone)]
@@ -88,6 +97,24 @@ impl Member {
     }
 }
 
+impl LabNames {
+    /// The names that what is made in `scope` is added to.
+    fn of(&self, scope: &Scope) -> SharedNames {
+        let by_scope = match self {
+            Self::Own(names) => return Arc::clone(names),
+            Self::ByScope(by_scope) => by_scope,
+        };
+        let mut all = lock(by_scope);
+        if let Some((_, names)) = all.iter().find(|(of, _)| of.is(scope)) {
+            return Arc::clone(names);
+        }
+        all.retain(|(of, _)| of.exists());
+        let names = SharedNames::default();
+        all.push((scope.downgrade(), Arc::clone(&names)));
+        names
+    }
+}
+
 impl Names {
     fn get(&self, name: &str) -> Option<Member> {
         let vm = self
@@ -130,7 +157,7 @@ impl Lab {
         Self(Arc::new(Inner {
             id: ResourceId::next(),
             name: "provium".to_owned(),
-            names: None,
+            names: LabNames::ByScope(Mutex::default()),
             file: Arc::new(file),
         }))
     }
@@ -147,7 +174,7 @@ impl Lab {
 
     /// Whether it is the file's root lab.
     pub fn is_root(&self) -> bool {
-        self.0.names.is_none()
+        matches!(self.0.names, LabNames::ByScope(_))
     }
 
     /// What all files of the run share.
@@ -158,13 +185,13 @@ impl Lab {
     /// The VM of that name.
     pub fn vm(&self, scope: &Scope, name: &str) -> Result<Vm, LabError> {
         for names in self.searched(scope) {
-            if let Some(Member::Vm(vm)) = lock(names).get(name) {
+            if let Some(Member::Vm(vm)) = lock(&names).get(name) {
                 return Ok(vm);
             }
         }
         let names: Vec<String> = self
             .searched(scope)
-            .flat_map(|names| lock(names).members())
+            .flat_map(|names| lock(&names).members())
             .map(|member| member.name())
             .collect();
         let nearest = crate::nearest::nearest(name, names.iter().map(String::as_str));
@@ -193,7 +220,7 @@ impl Lab {
             build.recorder.profile(&profile.name);
         }
         let vm = Vm::create(Arc::clone(&self.0.file), scope, name, profile, options);
-        self.local(scope).insert(Member::Vm(vm.clone()));
+        lock(&self.0.names.of(scope)).insert(Member::Vm(vm.clone()));
         Ok(vm)
     }
 
@@ -202,7 +229,7 @@ impl Lab {
         let name = match name {
             Some(name) => {
                 for names in self.searched(scope) {
-                    if let Some(lab) = lock(names).labs.get(name) {
+                    if let Some(lab) = lock(&names).labs.get(name) {
                         return Ok(lab.clone());
                     }
                 }
@@ -216,10 +243,10 @@ impl Lab {
         let lab = Self(Arc::new(Inner {
             id: ResourceId::next(),
             name,
-            names: Some(Mutex::default()),
+            names: LabNames::Own(SharedNames::default()),
             file: Arc::clone(&self.0.file),
         }));
-        self.local(scope).insert(Member::Lab(lab.clone()));
+        lock(&self.0.names.of(scope)).insert(Member::Lab(lab.clone()));
         Ok(lab)
     }
 
@@ -228,14 +255,15 @@ impl Lab {
         Self(Arc::new(Inner {
             id: self.id(),
             name: self.name().to_owned(),
-            names: Some(Mutex::default()),
+            names: LabNames::Own(SharedNames::default()),
             file: Arc::clone(&self.0.file),
         }))
     }
 
     /// Makes `members` members of this lab, whatever they are called.
     pub(crate) fn adopt(&self, scope: &Scope, members: impl IntoIterator<Item = Member>) {
-        let mut names = self.local(scope);
+        let names = self.0.names.of(scope);
+        let mut names = lock(&names);
         for member in members {
             names.insert(member);
         }
@@ -243,12 +271,14 @@ impl Lab {
 
     /// The member of that name, whatever it is.
     pub fn lookup(&self, scope: &Scope, name: &str) -> Option<Member> {
-        self.searched(scope).find_map(|names| lock(names).get(name))
+        self.searched(scope)
+            .find_map(|names| lock(&names).get(name))
     }
 
     /// Takes a member out; its VMs keep running.
     pub fn remove(&self, scope: &Scope, name: &str) -> Result<(), LabError> {
-        let mut names = self.local(scope);
+        let names = self.0.names.of(scope);
+        let mut names = lock(&names);
         if names.vms.shift_remove(name).is_some() || names.labs.shift_remove(name).is_some() {
             return Ok(());
         }
@@ -261,7 +291,7 @@ impl Lab {
 
     /// The members, in the order they came: VMs, then sub-labs.
     pub fn members(&self, scope: &Scope) -> Vec<Member> {
-        self.local(scope).members()
+        lock(&self.0.names.of(scope)).members()
     }
 
     /// Boots all VMs of the lab that are off, side by side, as [`Vm::boot_within`]. A dead VM is an error,
@@ -383,22 +413,12 @@ impl Lab {
         LabError::invalid(self.subject(), call, why)
     }
 
-    /// The names that `scope` adds to.
-    fn local<'a>(&'a self, scope: &'a Scope) -> MutexGuard<'a, Names> {
-        lock(self.0.names.as_ref().unwrap_or_else(|| scope.names()))
-    }
-
     /// The names that a look-up from `scope` tries, in order.
-    fn searched<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Mutex<Names>> {
-        let own = self.0.names.as_ref();
-        let mut next = Some(scope);
-        let scopes = std::iter::from_fn(move || {
-            let scope = next?;
-            next = scope.parent();
-            Some(scope.names())
-        });
-        own.into_iter()
-            .chain(scopes.take_while(move |_| own.is_none()))
+    fn searched(&self, scope: &Scope) -> impl Iterator<Item = SharedNames> {
+        let scopes = std::iter::successors(Some(scope), |scope| scope.parent());
+        // A sub-lab has the same names in all scopes.
+        let scopes = scopes.take(if self.is_root() { usize::MAX } else { 1 });
+        scopes.map(|scope| self.0.names.of(scope))
     }
 
     pub(crate) fn check_new_name(
@@ -418,7 +438,7 @@ impl Lab {
             return Err(self.invalid(call, format!("`{name}` is a reserved name")));
         }
         for (depth, names) in self.searched(scope).enumerate() {
-            if let Some(member) = lock(names).get(name) {
+            if let Some(member) = lock(&names).get(name) {
                 let kind = member.kind().word();
                 let why = if depth == 0 {
                     format!("there is a {kind} `{name}` in this lab already")

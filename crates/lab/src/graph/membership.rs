@@ -5,7 +5,7 @@
 
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
-use crate::graph::scope::Scope;
+use crate::resource::Scope;
 use crate::vm::Vm;
 
 impl Lab {

@@ -1,19 +1,17 @@
-//! The graph of resources: who owns what, and what it is called.
+//! The graph of resources: labs, their members, and what is done with all of them at once.
 //!
 //! | file | what |
 //! |---|---|
-//! | `scope` | owners of resources: what is closed when a file or a test ends, and in which order |
 //! | `lab` | names of VMs and sub-labs |
 //! | `membership` | labs within labs |
-//! | `barrier` | meeting points of tasks |
-//! | `notices` | reports to the user about the cache, as events of a test file |
-//! | `test_file` | what the labs of one test file share |
+//! | `snapshot` | snapshots of labs |
+//! | `baseline` | the state that the VMs of a file are reset to |
+//! | `clone` | clones of a file's lab, for parallel tests |
 //!
 //! Bridges, network interfaces and disks, which belong to a lab and connect its VMs, will live here.
 
-mod barrier;
+pub(crate) mod baseline;
+pub(crate) mod clone;
 pub(crate) mod lab;
 mod membership;
-mod notices;
-pub(crate) mod scope;
-pub(crate) mod test_file;
+pub(crate) mod snapshot;

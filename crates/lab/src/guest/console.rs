@@ -5,11 +5,11 @@
 //! boot or reset, so that it waits for the new boot's text and does not find the old one's.
 
 use crate::error::LabError;
-use crate::graph::scope::Scope;
 use crate::guest::stream::{
     ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
 };
 use crate::lock::lock;
+use crate::resource::Scope;
 use provium_vmm::ConsoleLog as Log;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

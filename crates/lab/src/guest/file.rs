@@ -1,13 +1,13 @@
 //! Files that stay open in a guest: descriptors of the raw process, or of a worker.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::context::CallContext;
 use crate::guest::describe::quoted;
 use crate::guest::stream::{ByteStream, Site};
 use crate::guest::surface::Surface;
 use crate::guest::tail;
 use crate::lock::lock;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::vm::HandleEpoch;
 use provium_guest::CallError;
 use provium_protocol::Descriptor;
@@ -361,7 +361,7 @@ impl Close for File {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(GuestKey::of(self.surface().vm()))
+        Some(self.surface().vm().guest_key())
     }
 }
 

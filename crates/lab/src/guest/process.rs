@@ -4,13 +4,13 @@
 //! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::ending::{Waited, end_all, wait_or_kill};
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::guest::surface::Surface;
 use crate::lock::lock;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::vm::Vm;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
@@ -357,7 +357,7 @@ impl Close for Process {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(GuestKey::of(self.surface().vm()))
+        Some(self.surface().vm().guest_key())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Raw syscalls that are still on their way.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::guest::context::CallContext;
+use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use provium_guest::{Call, CallError};
 use provium_protocol::message::{ErrorKind, Reply, SyscallResult};
 use provium_protocol::op::{FromReply, Op, Request, Syscall};

@@ -11,8 +11,8 @@
 //! Long because of its tests, which need the state inside.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::lock::lock;
+use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::search::{FoundBy, Needle, Search};
 use futures_util::FutureExt as _;
 use std::collections::BTreeMap;

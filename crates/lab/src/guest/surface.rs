@@ -5,7 +5,7 @@
 //! worker's own process.
 
 use crate::error::LabError;
-use crate::graph::scope::Scope;
+use crate::graph::clone::LabClone;
 use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::describe::{describe, quoted, with_path};
@@ -16,7 +16,7 @@ use crate::guest::raw::PendingSyscall;
 use crate::guest::stream::{ByteStream, Site};
 use crate::guest::tail;
 use crate::guest::worker::WorkerSeat;
-use crate::save::snapshot::LabClone;
+use crate::resource::Scope;
 use crate::vm::Vm;
 use camino::Utf8Path;
 use provium_guest::CallError;

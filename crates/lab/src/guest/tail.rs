@@ -1,8 +1,8 @@
 //! Streams that a call in the guest feeds: tails of files, descriptors.
 
-use crate::graph::scope::Scope;
 use crate::guest::context::CallContext;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
+use crate::resource::Scope;
 use provium_guest::GuestStream;
 use provium_protocol::ErrorKind;
 use std::sync::Arc;

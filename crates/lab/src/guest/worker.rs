@@ -2,14 +2,14 @@
 //! memory of its own, so that what one does delays and changes no other.
 
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::graph::clone::LabClone;
 use crate::guest::ending::end_all;
 use crate::guest::file::{File, Files};
 use crate::guest::process::{Process, Processes};
 use crate::guest::stream::{ByteStream, WeakStream};
 use crate::guest::surface::Surface;
 use crate::lock::lock;
-use crate::save::snapshot::LabClone;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::vm::{HandleEpoch, Vm, VmState};
 use futures_util::future::join_all;
 use provium_guest::CallError;
@@ -399,7 +399,7 @@ impl Close for Worker {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(GuestKey::of(self.vm()))
+        Some(self.vm().guest_key())
     }
 }
 

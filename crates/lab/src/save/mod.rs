@@ -25,13 +25,11 @@
 //! | `warm_pool` | VMs that are restored in advance |
 //! | `warm_up` | a command that runs in a guest before a test runs one |
 //! | `damage` | whether an error is about the saved VM or about the host |
-//! | `snapshot` | snapshots, baselines and lab clones |
 
 mod damage;
 mod freeze;
 mod manifest;
 mod restore;
-pub(crate) mod snapshot;
 mod warm_pool;
 mod warm_up;
 

@@ -3,8 +3,6 @@
 use crate::apart::apart;
 use crate::environment::{Environment, EnvironmentError};
 use crate::error::LabError;
-use crate::graph::scope::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
-use crate::graph::test_file::TestFileContext;
 use crate::guest::clock::Clock;
 use crate::guest::console::Console;
 use crate::guest::file::Files;
@@ -14,6 +12,8 @@ use crate::guest::surface::Surface;
 use crate::guest::worker::Workers;
 use crate::lock::lock;
 use crate::profile::Profile;
+use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use crate::test_file::TestFileContext;
 use crate::vm::options::VmOptions;
 use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
 use crate::vm::timeline::{HandleEpoch, Timeline, TimelineHistory};
@@ -55,7 +55,7 @@ pub(crate) struct Inner {
     pub(crate) closed: AtomicBool,
     /// The VM that it is a copy of.
     original: Option<Vm>,
-    place: Registration,
+    pub(crate) place: Registration,
 }
 
 /// The right to change a VM's stage.
@@ -403,8 +403,9 @@ impl Vm {
         }
     }
 
-    pub(crate) fn leave_scope(&self) {
-        self.0.place.leave();
+    /// Identifies its guest for scopes.
+    pub(crate) fn guest_key(&self) -> GuestKey {
+        GuestKey::of(&self.0)
     }
 }
 
@@ -438,7 +439,7 @@ impl Close for Vm {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(GuestKey::of(self))
+        Some(self.guest_key())
     }
 }
 

@@ -1,8 +1,8 @@
 //! What the agent of a guest sets: name, clock, randomness; and how long it may take to answer.
 
+use crate::host_time::now_ns;
 use crate::save::{Identity, host_name};
 use crate::vm::handle::Vm;
-use crate::vm::host_time::now_ns;
 use crate::vm::options::VmOptions;
 use provium_image::AGENT_BUILD;
 use provium_protocol::message::HostHello;

@@ -19,8 +19,8 @@
 //! | `template` | a boot from a template, and the making of one |
 //! | `cold`, `modules` | a boot from kernel and initial RAM disk; the modules that a guest requests |
 //! | `rate` | whether the clock of a guest that has booted cold is right |
-//! | `host_time`, `identity` | name, clock and randomness of a guest |
-//! | `load` | loads a saved VM, for `template` and for `save/snapshot` |
+//! | `identity` | name, clock and randomness of a guest |
+//! | `load` | loads a saved VM, for `template` and for `snapshot` |
 //! | `install`, `running` | the machine of a VM that is booted |
 //! | `monitor` | watches for the end of the guest |
 //! | `reconnect` | the agent after a reset |
@@ -33,7 +33,6 @@ mod boot;
 mod cold;
 mod death;
 mod handle;
-mod host_time;
 mod identity;
 mod install;
 mod load;
@@ -49,7 +48,6 @@ mod template;
 mod timeline;
 
 pub(crate) use handle::Lifecycle;
-pub(crate) use host_time::now_ns;
 pub(crate) use running::{MachineNumber, Running, Started};
 pub(crate) use timeline::{HandleEpoch, TimelineHistory};
 

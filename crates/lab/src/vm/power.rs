@@ -289,7 +289,7 @@ impl Vm {
     pub async fn close(&self) -> Result<(), LabError> {
         self.0.closed.store(true, Ordering::Release);
         self.shutdown().await?;
-        self.leave_scope();
+        self.0.place.leave();
         Ok(())
     }
 

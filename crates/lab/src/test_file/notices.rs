@@ -1,6 +1,6 @@
 //! Notices to the user, from below the tests: damage in the cache, waits for other runs.
 
-use crate::graph::test_file::TestFileContext;
+use crate::test_file::context::TestFileContext;
 use provium_events::{Notice, NoticeSubject};
 
 impl TestFileContext {

@@ -174,7 +174,7 @@ pub(crate) fn damaged(subject: &str, folder: &Utf8Path, why: &str) -> LabError {
 /// first: a folder of another version may have no seal.
 ///
 /// # Errors
-/// Those of `open`; when there is no folder, or it has no seal that can be read.
+/// Those of `open`; when the folder does not exist, or has no seal that can be read.
 pub(crate) fn open_sealed<T>(
     path: &Utf8Path,
     sign: &str,
@@ -183,7 +183,7 @@ pub(crate) fn open_sealed<T>(
     let subject = format!("snapshot `{path}`");
     let invalid = |why: &str| LabError::invalid(&subject, "restore()", why);
     if !path.exists() {
-        return Err(invalid("there is no such folder"));
+        return Err(invalid("the folder does not exist"));
     }
     if !path.join(sign).exists() {
         let why = match sign {
@@ -193,7 +193,7 @@ pub(crate) fn open_sealed<T>(
             LAB_SIGN if path.join(VM_SIGN).exists() => {
                 "it holds the snapshot of a VM, and no `lab.json`; restore it with vm:restore()"
             }
-            _ => "it holds no snapshot: there is no `vm.json` or `lab.json` in it",
+            _ => "it holds no snapshot: it has no `vm.json` and no `lab.json`",
         };
         return Err(invalid(why));
     }

@@ -1,10 +1,10 @@
 //! The snapshot of a VM.
 
 use crate::error::LabError;
-use crate::graph::scope::ResourceId;
 use crate::guest::process::ProcessMark;
+use crate::resource::ResourceId;
 use crate::save::SavedVm;
-use crate::save::snapshot::folder::{SnapshotDir, VM_SIGN, open_sealed};
+use crate::snapshot::folder::{SnapshotDir, VM_SIGN, open_sealed};
 use crate::vm::{TimelineHistory, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_pool::{Resources, resources_of_vm};

@@ -2,12 +2,12 @@
 
 use crate::apart::apart;
 use crate::error::LabError;
-use crate::graph::scope::ResourceId;
 use crate::lock::lock;
-use crate::save::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
-use crate::save::snapshot::lifecycles::lock_all;
-use crate::save::snapshot::vm::{Inner, Origin, Snapshot};
+use crate::resource::ResourceId;
 use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
+use crate::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
+use crate::snapshot::lifecycles::lock_all;
+use crate::snapshot::vm::{Inner, Origin, Snapshot};
 use crate::vm::{Running, Vm, VmState};
 use camino::Utf8Path;
 use futures_util::future::join_all;

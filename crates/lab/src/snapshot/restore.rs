@@ -8,11 +8,12 @@
 
 use crate::error::LabError;
 use crate::guest::process::TakenUp;
+use crate::host_time::now_ns;
 use crate::lock::lock;
-use crate::save::snapshot::folder::{replaced, restore_current};
-use crate::save::snapshot::vm::Snapshot;
 use crate::save::{Identity, RestoredVm, Reuse, host_name};
-use crate::vm::{Lifecycle, Running, Started, Vm, now_ns};
+use crate::snapshot::folder::{replaced, restore_current};
+use crate::snapshot::vm::Snapshot;
+use crate::vm::{Lifecycle, Running, Started, Vm};
 use camino::Utf8Path;
 use provium_events::BootKind;
 use provium_image::GuestImage;

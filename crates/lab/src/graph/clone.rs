@@ -11,13 +11,13 @@
 
 use crate::apart::apart;
 use crate::error::LabError;
+use crate::graph::baseline::{Baseline, CheckpointState, VmCheckpoint};
 use crate::graph::lab::{Lab, Member};
-use crate::graph::scope::{ResourceId, Scope};
 use crate::guest::file::File;
 use crate::guest::process::Process;
 use crate::guest::worker::{Worker, WorkerSeat};
 use crate::lock::lock;
-use crate::save::snapshot::baseline::{Baseline, CheckpointState, VmCheckpoint};
+use crate::resource::{ResourceId, Scope};
 use crate::vm::Vm;
 use futures_util::future::try_join_all;
 use provium_pool::{Grant, Resources};

@@ -1,8 +1,8 @@
 //! Meeting points of tasks: a barrier opens when enough tasks wait in it, and can then be used again.
 
 use crate::error::LabError;
-use crate::graph::scope::ResourceId;
 use crate::lock::lock;
+use crate::resource::ResourceId;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

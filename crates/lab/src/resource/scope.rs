@@ -11,15 +11,14 @@
 //! A resource that is closed earlier leaves its scope then.
 
 use crate::error::LabError;
-use crate::graph::lab::Names;
 use crate::lock::lock;
-use crate::vm::Vm;
+use crate::resource::id::ResourceId;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
@@ -27,29 +26,6 @@ use tokio::time::{Instant, timeout_at};
 /// How long closing all that needs a guest's answer may take. Each resource has limits of its own, which
 /// are shorter; this one is for what they forget.
 const GUEST_LIMIT: Duration = Duration::from_secs(40);
-
-/// Identifies a resource within this process; also its age, a later one being greater.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceId(u64);
-
-impl ResourceId {
-    /// A number never given before.
-    pub fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// The number.
-    pub fn number(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for ResourceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)
-    }
-}
 
 /// What kind of resource; scopes close the kinds in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,9 +49,9 @@ pub enum CloseOrder {
 pub(crate) struct GuestKey(usize);
 
 impl GuestKey {
-    /// That of a VM.
-    pub(crate) fn of(vm: &Vm) -> Self {
-        Self(Arc::as_ptr(&vm.0).addr())
+    /// That of a VM whose state is at this address.
+    pub(crate) fn of<T>(vm: &Arc<T>) -> Self {
+        Self(Arc::as_ptr(vm).addr())
     }
 }
 
@@ -124,8 +100,22 @@ struct Inner {
     /// What it holds is about to be closed.
     ends: AtomicBool,
     resources: Mutex<BTreeMap<(CloseOrder, ResourceId), Arc<dyn Close>>>,
-    /// What the root lab calls the VMs and sub-labs made in this scope.
-    names: Mutex<Names>,
+}
+
+/// A scope, which it does not keep.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakScope(Weak<Inner>);
+
+impl WeakScope {
+    /// Whether the scope is kept by another handle.
+    pub(crate) fn exists(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// Whether it is that scope.
+    pub(crate) fn is(&self, scope: &Scope) -> bool {
+        std::ptr::eq(self.0.as_ptr(), Arc::as_ptr(&scope.0))
+    }
 }
 
 impl Scope {
@@ -140,14 +130,12 @@ impl Scope {
     }
 
     fn new(label: String, parent: Option<Scope>) -> Self {
-        let (resources, names) = (Mutex::default(), Mutex::default());
         Self(Arc::new(Inner {
             id: ResourceId::next(),
             label,
             parent,
             ends: AtomicBool::new(false),
-            resources,
-            names,
+            resources: Mutex::default(),
         }))
     }
 
@@ -181,8 +169,8 @@ impl Scope {
         self.len() == 0
     }
 
-    pub(crate) fn names(&self) -> &Mutex<Names> {
-        &self.0.names
+    pub(crate) fn downgrade(&self) -> WeakScope {
+        WeakScope(Arc::downgrade(&self.0))
     }
 
     /// Says that this scope is about to be closed, so that what is closed before in a scope below it need

@@ -1,4 +1,4 @@
-//! Snapshots: saved states of VMs and labs that a test takes and restores.
+//! Snapshots of VMs: saved states that a test takes and restores.
 //!
 //! Several VMs are saved at one instant: all agents are quiesced and all machines paused
 //! before the first is written, and none is resumed before the last is. A snapshot without a folder of
@@ -8,19 +8,21 @@
 //! Handles of the VM that was saved (processes, files, workers) are valid again after a restore into
 //! the same VM, those made since are not. A VM that is restored from another one's snapshot has its
 //! processes, but no handle on them.
+//!
+//! | file | what |
+//! |---|---|
+//! | `vm` | the snapshot of a VM |
+//! | `folder` | the folder that holds a snapshot, and who owns it |
+//! | `take` | saves VMs at one instant |
+//! | `restore` | restores VMs |
+//! | `lifecycles` | the life-cycle locks of several VMs |
+//!
+//! Snapshots of labs are in `graph`.
 
-mod baseline;
-mod folder;
-mod lab;
-mod lab_clone;
-mod lifecycles;
-mod restore;
-mod take;
-mod vm;
+pub(crate) mod folder;
+pub(crate) mod lifecycles;
+pub(crate) mod restore;
+pub(crate) mod take;
+pub(crate) mod vm;
 
-pub use baseline::Baseline;
-pub use lab::LabSnapshot;
-pub use lab_clone::{LabClone, Reservation};
 pub use vm::Snapshot;
-
-pub(crate) use restore::RestoreReason;

@@ -3,15 +3,13 @@
 use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
-use crate::graph::scope::{ResourceId, Scope};
 use crate::lock::lock;
-use crate::save::snapshot::folder::{
-    LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current,
-};
-use crate::save::snapshot::lifecycles::lock_all_to_end;
-use crate::save::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason};
-use crate::save::snapshot::take::{AfterSave, take_all};
-use crate::save::snapshot::vm::Snapshot;
+use crate::resource::{ResourceId, Scope};
+use crate::snapshot::folder::{LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current};
+use crate::snapshot::lifecycles::lock_all_to_end;
+use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason};
+use crate::snapshot::take::{AfterSave, take_all};
+use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmOptions};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};

@@ -1,9 +1,9 @@
 //! The context of a test file: what its labs share.
 
 use crate::environment::Environment;
-use crate::fixture::{Build, FixtureSource};
-use crate::graph::barrier::Barriers;
-use crate::graph::scope::ResourceId;
+use crate::inputs::{Build, FixtureSource};
+use crate::resource::ResourceId;
+use crate::test_file::barrier::Barriers;
 use provium_pool::FileBudget;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
 //! The baseline of a file: the state that its VMs are reset to before each test, or that each test gets a
-//! clone of (`lab_clone`).
+//! clone of (`clone`).
 //!
 //! It is taken once, when the file's top level has run. A VM that was booted then is booted again
 //! after, with everything it had, whatever a test did to it; one that was off is switched off
@@ -8,12 +8,13 @@
 use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::lab::Lab;
-use crate::graph::scope::Scope;
-use crate::save::snapshot::lifecycles::lock_all_to_end;
-use crate::save::snapshot::restore::{PreparedRestore, RestoreReason};
-use crate::save::snapshot::take::{AfterSave, take_all};
-use crate::save::snapshot::vm::Snapshot;
-use crate::vm::{Vm, VmState, now_ns};
+use crate::host_time::now_ns;
+use crate::resource::Scope;
+use crate::snapshot::lifecycles::lock_all_to_end;
+use crate::snapshot::restore::{PreparedRestore, RestoreReason};
+use crate::snapshot::take::{AfterSave, take_all};
+use crate::snapshot::vm::Snapshot;
+use crate::vm::{Vm, VmState};
 use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;
 

@@ -1,0 +1,18 @@
+//! What the build of a fixture reads, and so depends on.
+//!
+//! | file | what |
+//! |---|---|
+//! | `input` | something that was read, and how it can differ now |
+//! | `recorder` | records what a build reads |
+//! | `source` | where a fixture comes from |
+
+mod input;
+mod recorder;
+mod source;
+
+pub use input::{Change, Input, InputKind};
+pub use recorder::Recorder;
+pub use source::FixtureSource;
+
+pub(crate) use input::ABSENT;
+pub(crate) use recorder::{Build, file_now, mode_now, variable_now};
