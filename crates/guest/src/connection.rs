@@ -62,6 +62,12 @@ impl Connection {
         self.call.is_over()
     }
 
+    /// Waits until both directions have ended and everything has been delivered, or the connection has failed.
+    pub async fn ended(&self) {
+        // There is never so late an event.
+        self.call.state().nth_event(usize::MAX).await;
+    }
+
     /// Why it failed, if it has.
     pub fn failure(&self) -> Option<CallError> {
         self.call.state().failure()

@@ -85,22 +85,12 @@ fn listens(address: &Address, buffers: &mut Buffers) -> bool {
     match address {
         Address::Port(port) => {
             let port = port_of(*port);
-            let tables: [(&CStr, fn(&[u8]) -> bool); 2] = [
-                (c"/proc/thread-self/net/tcp", is_local_ipv4),
-                (c"/proc/thread-self/net/tcp6", is_local_ipv6),
-            ];
-            for (table, is_local) in tables {
-                each_line(table, buffers, |line| {
-                    let mut fields = fields(line);
-                    let local = fields.nth(1).unwrap_or_default();
-                    let state = fields.nth(1).unwrap_or_default();
-                    let (host, number) = match local.iter().position(|byte| *byte == b':') {
-                        Some(at) => (&local[..at], &local[at + 1..]),
-                        None => return,
-                    };
-                    found |= state == LISTENS && number == port && is_local(host);
-                });
-            }
+            each_line(c"/proc/thread-self/net/tcp", buffers, |line| {
+                found |= is_listener(line, &port, is_local_ipv4);
+            });
+            each_line(c"/proc/thread-self/net/tcp6", buffers, |line| {
+                found |= is_listener(line, &port, is_local_ipv6);
+            });
         }
         Address::Unix(path) => each_line(c"/proc/thread-self/net/unix", buffers, |line| {
             let mut fields = fields(line);
@@ -116,6 +106,18 @@ fn listens(address: &Address, buffers: &mut Buffers) -> bool {
         }),
     }
     found
+}
+
+/// Whether a line of `/proc/net/tcp` is of a socket that listens on the port, at a local address.
+fn is_listener(line: &[u8], port: &[u8], is_local: impl Fn(&[u8]) -> bool) -> bool {
+    let mut fields = fields(line);
+    let address = fields.nth(1).unwrap_or_default();
+    let state = fields.nth(1).unwrap_or_default();
+    let Some(colon) = address.iter().position(|byte| *byte == b':') else {
+        return false;
+    };
+    let (host, number) = (&address[..colon], &address[colon + 1..]);
+    state == LISTENS && number == port && is_local(host)
 }
 
 /// A port as `/proc/net/tcp` shows it.
@@ -233,6 +235,10 @@ mod tests {
     #[test]
     fn lines_of_the_tables_of_the_kernel() {
         assert_eq!(&port_of(8080), b"1F90");
+        let line =
+            b"   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0\n";
+        assert!(is_listener(line, b"1F90", is_local_ipv4));
+        assert!(!is_listener(line, b"1F91", is_local_ipv4));
         assert!(is_local_ipv4(b"0100007F") && !is_local_ipv4(b"0A00020F"));
         assert!(is_local_ipv6(&[b'0'; 32]));
         assert_eq!(name_and_state(b"12 (a) b) S 1"), Some((&b"a) b"[..], b'S')));

@@ -5,7 +5,7 @@ use super::super::transfer;
 use super::Path;
 use crate::failure::{self, OpResult};
 use crate::sys::tree::{self, Names};
-use crate::sys::{Errno, fd, file};
+use crate::sys::{Errno, file};
 use provium_protocol::message::EntryType;
 use provium_protocol::tree::{MAX_DATA, MAX_DEPTH, TreeError, TreeRecord};
 use provium_protocol::{Reply, WireError};
