@@ -29,7 +29,9 @@ fn connect(host: &mut Host) -> (CallId, TcpStream) {
 }
 
 fn send(host: &mut Host, call: CallId, bytes: &[u8]) {
-    host.send(&Frame::data(LANE, call, Channel::Input, bytes.to_vec()));
+    for piece in bytes.chunks(60_000) {
+        host.send(&Frame::data(LANE, call, Channel::Input, piece.to_vec()));
+    }
 }
 
 fn await_output(host: &mut Host, call: CallId, len: usize) {

@@ -21,6 +21,7 @@ mod cache_sharing;
 mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
+mod forward;
 mod given_up;
 mod nothing_left;
 mod pool;
