@@ -1,7 +1,7 @@
 //! Waiting for a condition: checked in the guest, so that a check takes no round trip.
 //!
-//! Whether a server listens is looked up in `/proc/net` first: a connection to it would be a client, which
-//! a server may serve only once.
+//! Whether a server listens is looked up in `/proc/net`: a connection to it would be a client, and there are
+//! servers that serve only one.
 
 use super::connect;
 use super::operation::Operation;
@@ -25,6 +25,8 @@ const CHUNK: usize = 32 * 1024;
 const LISTENS: &[u8] = b"0A";
 /// The flag of a socket that listens, as `/proc/net/unix` shows it.
 const ACCEPTS: &[u8] = b"00010000";
+/// The type of a stream socket there.
+const STREAM: &[u8] = b"0001";
 
 /// Checks until the condition holds or the time is up.
 pub(super) fn run(
@@ -67,8 +69,10 @@ fn check(operation: &Operation, condition: &Condition, buffers: &mut Buffers) ->
             Ok(WaitResult::File(found.to_message()))
         }
         Condition::Server(address) => {
-            if !listens(address, buffers) {
-                connect::open(operation, address)?;
+            match listed(address, buffers) {
+                Some(true) => {}
+                Some(false) => return Err(why_not(operation, address)),
+                None => drop(connect::open(operation, address)?),
             }
             Ok(WaitResult::Server)
         }
@@ -79,33 +83,67 @@ fn check(operation: &Operation, condition: &Condition, buffers: &mut Buffers) ->
     }
 }
 
-/// Whether the kernel lists a server at this address.
-fn listens(address: &Address, buffers: &mut Buffers) -> bool {
+/// Whether the kernel lists a server at this address; `None` if its tables do not tell.
+fn listed(address: &Address, buffers: &mut Buffers) -> Option<bool> {
     let mut found = false;
     match address {
         Address::Port(port) => {
             let port = port_of(*port);
-            each_line(c"/proc/thread-self/net/tcp", buffers, |line| {
-                found |= is_listener(line, &port, is_local_ipv4);
-            });
-            each_line(c"/proc/thread-self/net/tcp6", buffers, |line| {
-                found |= is_listener(line, &port, is_local_ipv6);
-            });
+            let mut look = |table: &CStr, is_local: fn(&[u8]) -> bool| {
+                each_line(table, buffers, |line| {
+                    found |= is_listener(line, &port, is_local);
+                })
+            };
+            let ipv4 = look(c"/proc/thread-self/net/tcp", is_local_ipv4);
+            let ipv6 = look(c"/proc/thread-self/net/tcp6", is_local_ipv6);
+            (ipv4 || ipv6).then_some(found)
         }
-        Address::Unix(path) => each_line(c"/proc/thread-self/net/unix", buffers, |line| {
-            let mut fields = fields(line);
-            let flags = fields.nth(3).unwrap_or_default();
-            // Of kind 1, a stream.
-            let kind = fields.next().unwrap_or_default();
-            let name = line.strip_suffix(b"\n").unwrap_or(line);
-            found |= flags == ACCEPTS
-                && kind == b"0001"
-                && name
-                    .strip_suffix(path.as_slice())
-                    .is_some_and(|before| before.ends_with(b" "));
-        }),
+        Address::Unix(path) => {
+            let mut may_be_it = false;
+            let read = each_line(c"/proc/thread-self/net/unix", buffers, |line| {
+                let Some(name) = unix_listener(line) else {
+                    return;
+                };
+                found |= name == path.as_slice();
+                // It was bound by a relative path, so it may be at any.
+                may_be_it |= name.first().is_some_and(|byte| !b"/@".contains(byte))
+                    && last_part(name) == last_part(path);
+            });
+            (read && (found || !may_be_it)).then_some(found)
+        }
     }
-    found
+}
+
+/// The errno of a connection to a server that is not there.
+fn why_not(operation: &Operation, address: &Address) -> Errno {
+    match address {
+        Address::Unix(path) if path.first() != Some(&b'@') => {
+            file::stat(&operation.resolve(path)).err()
+        }
+        _ => None,
+    }
+    .unwrap_or(Errno(libc::ECONNREFUSED))
+}
+
+/// The name in a line of `/proc/net/unix`, if it is of a stream socket that listens.
+fn unix_listener(line: &[u8]) -> Option<&[u8]> {
+    let mut rest = line.strip_suffix(b"\n").unwrap_or(line);
+    let mut next = || {
+        rest = rest.trim_ascii_start();
+        let end = rest.iter().position(|byte| *byte == b' ')?;
+        let (field, later) = rest.split_at(end);
+        rest = later;
+        Some(field)
+    };
+    let flags = (next()?, next()?, next()?, next()?).3;
+    let kind = next()?;
+    let (_state, _inode) = (next()?, next()?);
+    // One space, then the name, which may begin with spaces.
+    (flags == ACCEPTS && kind == STREAM).then(|| &rest[1..])
+}
+
+fn last_part(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 /// Whether a line of `/proc/net/tcp` is of a socket that listens on the port, at a local address.
@@ -141,11 +179,11 @@ fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|field| !field.is_empty())
 }
 
-/// Calls `look` with each line of a file, of which there may be none. A line that is longer than the
-/// buffer is passed over.
-fn each_line(path: &CStr, buffers: &mut Buffers, mut look: impl FnMut(&[u8])) {
+/// Calls `look` with each line of a file; returns false if the file does not exist. A line that is longer than
+/// the buffer is passed over.
+fn each_line(path: &CStr, buffers: &mut Buffers, mut look: impl FnMut(&[u8])) -> bool {
     let Ok(table) = file::open_at(libc::AT_FDCWD, path, libc::O_RDONLY, 0) else {
-        return;
+        return false;
     };
     let mut held = 0;
     while let Ok(got @ 1..) = fd::read(table.as_raw_fd(), &mut buffers.text[held..]) {
@@ -164,6 +202,7 @@ fn each_line(path: &CStr, buffers: &mut Buffers, mut look: impl FnMut(&[u8])) {
             held = 0;
         }
     }
+    true
 }
 
 /// The processes of a name, ascending; without those that have ended.
@@ -241,6 +280,11 @@ mod tests {
         assert!(!is_listener(line, b"1F91", is_local_ipv4));
         assert!(is_local_ipv4(b"0100007F") && !is_local_ipv4(b"0A00020F"));
         assert!(is_local_ipv6(&[b'0'; 32]));
+        let unix = b"0000000000000000: 00000002 00000000 00010000 0001 01 23456 /run/a b\n";
+        assert_eq!(unix_listener(unix), Some(&b"/run/a b"[..]));
+        let unnamed = b"0000000000000000: 00000003 00000000 00000000 0001 03 23457\n";
+        assert_eq!(unix_listener(unnamed), None);
+        assert_eq!(last_part(b"a/b"), b"b");
         assert_eq!(name_and_state(b"12 (a) b) S 1"), Some((&b"a) b"[..], b'S')));
         assert_eq!(name_and_state(b""), None);
     }

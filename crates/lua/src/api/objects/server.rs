@@ -125,7 +125,6 @@ fn wanted(args: &Args) -> std::result::Result<(String, WaitCondition, WaitLimits
         return Err(LuaError::argument(text));
     };
     let value = options.value(name).cloned().unwrap_or(Value::Nil);
-    let call = format!("wait_for{{{name} = {}}}", shown(&value));
     let bad = |why: String| LuaError::argument(format!("option `{name}`: {why}"));
     let bytes = || match bytes_of(&value).map_err(bad)? {
         bytes if bytes.is_empty() || bytes.contains(&0) => {
@@ -154,6 +153,11 @@ fn wanted(args: &Args) -> std::result::Result<(String, WaitCondition, WaitLimits
             WaitCondition::Succeeds(Box::new(spec))
         }
     };
+    let given = match &condition {
+        WaitCondition::Succeeds(spec) if value.is_table() => spec.to_string(),
+        _ => shown(&value),
+    };
+    let call = format!("wait_for{{{name} = {given}}}");
     let usual = match condition {
         WaitCondition::Guest(_) => INTERVAL,
         WaitCondition::Succeeds(_) => COMMAND_INTERVAL,
