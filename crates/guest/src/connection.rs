@@ -10,8 +10,9 @@
 use crate::call::{Call, Input, Output};
 use crate::error::CallError;
 use crate::lane::LaneHandle;
+use crate::outbox::QUEUE_LIMIT;
 use provium_protocol::op::Address;
-use provium_protocol::{Channel as Stream, Event, Op};
+use provium_protocol::{Event, Op, StreamId};
 
 /// A connection. Dropping it closes it, and discards what the guest has not been sent.
 #[derive(Debug)]
@@ -48,7 +49,7 @@ impl Connection {
     /// discarded.
     pub fn reader(&self) -> ConnectionReader {
         ConnectionReader {
-            output: self.call.output(Stream::Output),
+            output: self.call.output(StreamId::Output),
         }
     }
 
@@ -76,14 +77,21 @@ impl Connection {
     /// Waits until what was sent is on its way to the guest, which delivers it even if the connection is
     /// closed then.
     pub async fn flushed(&self) {
-        while !self.is_over() && self.call.shared().has_unsent_input(self.call.state()) {
+        while !self.is_over() && self.has_unsent_input() {
             self.call.state().input_ready.notified().await;
         }
     }
 
+    fn has_unsent_input(&self) -> bool {
+        let id = self.call.id();
+        let room = self.call.shared().with(|channel| channel.outbox.room(id));
+        room < QUEUE_LIMIT
+    }
+
     /// Closes it. Closed already is fine.
     pub fn close(&self) {
-        self.call.shared().abandon(self.call.state());
+        let call = self.call.state();
+        self.call.shared().with(|channel| channel.abandon(call));
     }
 }
 
@@ -98,7 +106,7 @@ impl ConnectionReader {
             return Ok(Some(bytes));
         }
         let state = self.output.state();
-        if state.ended_in_order(Stream::Output) || state.is_abandoned() {
+        if state.ended_in_order(StreamId::Output) || state.is_abandoned() {
             return Ok(None);
         }
         state.failure().map_or(Ok(None), Err)

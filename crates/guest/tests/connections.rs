@@ -3,7 +3,7 @@
 
 use provium_guest::{CallError, Channel, LaneHandle, NoModules};
 use provium_protocol::op::Address;
-use provium_protocol::{Channel as Stream, ErrorKind, Event, Lane, Op, Reply, WireError};
+use provium_protocol::{ErrorKind, Event, Lane, Op, Reply, StreamId, WireError};
 use provium_testkit::{BUILD, FakeAgent, Guest, GuestCall, Handling, Serving, host_hello};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,18 +48,18 @@ async fn serve(mut call: GuestCall) -> Result<Reply, WireError> {
     match port {
         ECHO => {
             while let Some(bytes) = call.input().await {
-                call.output(Stream::Output, &bytes).await;
+                call.output(StreamId::Output, &bytes).await;
             }
-            call.end(Stream::Output).await;
+            call.end(StreamId::Output).await;
             Ok(Reply::Done)
         }
         RESETS => {
-            call.output(Stream::Output, b"begun").await;
+            call.output(StreamId::Output, b"begun").await;
             failed(ECONNRESET)
         }
         _ => {
-            call.output(Stream::Output, b"all").await;
-            call.end(Stream::Output).await;
+            call.output(StreamId::Output, b"all").await;
+            call.end(StreamId::Output).await;
             call.input().await;
             failed(ECONNRESET)
         }

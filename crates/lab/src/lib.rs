@@ -38,7 +38,7 @@ pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use graph::snapshot::LabSnapshot;
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
-pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
+pub use guest::command::{CommandSpec, RunResult, RunStatus};
 pub use guest::console::Console;
 pub use guest::file::{File, OpenMode};
 pub use guest::ops::{GuestOps, WriteMode};
@@ -64,4 +64,6 @@ pub use provium_store::SEAL as SNAPSHOT_SEAL;
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
 pub use provium_protocol::op as request;
-pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};
+pub use provium_protocol::op::{
+    Buffer, Link, Op, Program, Stdin, Syscall, TailStart, Whence, WorkerSpec,
+};

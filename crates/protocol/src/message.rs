@@ -27,12 +27,12 @@ pub struct Hello {
     pub session: u64,
     /// `uname -r`.
     pub kernel: String,
-    /// Whether the agent is PID 1 (there was no init to chain to).
+    /// Whether the agent is PID 1 (the image has no init to continue with).
     pub is_init: bool,
     /// CLOCK_BOOTTIME when this was written, nanoseconds.
     pub uptime_ns: u64,
-    /// What the agent could not do of the boot plan; one line each.
-    pub complaints: Vec<String>,
+    /// What the agent could not do of the boot plan, one line each.
+    pub warnings: Vec<String>,
 }
 
 /// The outcome of a call.
@@ -44,7 +44,7 @@ pub enum Reply {
     Bytes(ByteBuf),
     /// How many bytes were moved, or where an offset now is.
     Count(u64),
-    /// A command ended; its output went before on the call's channels.
+    /// A command ended; its output went before, on the call's streams.
     Exited(Exit),
     /// A command ended, with its output (a collecting [`Exec`](crate::op::Exec)).
     Ran {
@@ -267,7 +267,7 @@ pub enum ErrorKind {
     StaleDescriptor,
     /// The content does not fit into a reply; ask for it as a stream.
     TooLarge,
-    /// There is no such lane: its worker was closed, or the guest was rebooted.
+    /// The lane does not exist: its worker was closed, or the guest was rebooted.
     NoSuchLane,
     /// The request makes no sense (an index out of range, a descriptor that is not open).
     Invalid,

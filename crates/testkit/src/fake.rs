@@ -20,7 +20,7 @@ pub fn agent_hello(session: u64) -> Hello {
         kernel: "6.1.0-fake".to_owned(),
         is_init: true,
         uptime_ns: 1_000_000_000,
-        complaints: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::host::Host;
 use provium_protocol::message::WaitResult;
 use provium_protocol::op::{Address, Condition};
-use provium_protocol::{CallId, Channel, ErrorKind, Event, Frame, Lane, Op, Reply};
+use provium_protocol::{CallId, ErrorKind, Event, Frame, Lane, Op, Reply, StreamId};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
@@ -30,7 +30,7 @@ fn connect(host: &mut Host) -> (CallId, TcpStream) {
 
 fn send(host: &mut Host, call: CallId, bytes: &[u8]) {
     for piece in bytes.chunks(60_000) {
-        host.send(&Frame::data(LANE, call, Channel::Input, piece.to_vec()));
+        host.send(&Frame::data(LANE, call, StreamId::Input, piece.to_vec()));
     }
 }
 
@@ -65,7 +65,7 @@ fn bytes_and_ends_pass_in_both_directions() {
     await_end(&mut host, call);
     send(&mut host, call, b"more");
     assert_eq!(exactly(&mut server, 4), b"more");
-    host.send(&Frame::end(LANE, call, Channel::Input));
+    host.send(&Frame::end(LANE, call, StreamId::Input));
     let mut rest = Vec::new();
     server.read_to_end(&mut rest).unwrap();
     assert!(rest.is_empty());
@@ -111,7 +111,7 @@ fn without_credit_a_server_waits() {
     assert_eq!(host.sh(LANE, "echo free").output, b"free\n");
     drop(server);
     host.grants = true;
-    host.send(&Frame::credit(LANE, call, Channel::Output, 256 * 1024));
+    host.send(&Frame::credit(LANE, call, StreamId::Output, 256 * 1024));
     await_output(&mut host, call, sent);
 }
 

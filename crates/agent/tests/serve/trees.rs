@@ -2,7 +2,7 @@
 
 use crate::host::{Heard, Host};
 use provium_protocol::tree::{FileTime, Metadata, TreeDecoder, TreeRecord};
-use provium_protocol::{Channel, ErrorKind, Frame, Lane, Op, Reply};
+use provium_protocol::{ErrorKind, Frame, Lane, Op, Reply, StreamId};
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -207,7 +207,7 @@ fn a_tree_that_is_cut_off_fails() {
     let path = folder.bytes("missing");
     fs::write(folder.0.join("missing"), "a file").unwrap();
     let call = host.request(LANE, &Op::UnpackTree { path });
-    host.send(&Frame::data(LANE, call, Channel::Input, vec![0; 60_000]));
+    host.send(&Frame::data(LANE, call, StreamId::Input, vec![0; 60_000]));
     assert_eq!(
         host.finish(call).reply.unwrap().unwrap_err().errno,
         libc::EEXIST

@@ -4,7 +4,7 @@
 //! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
+use crate::guest::command::{CommandSpec, RunResult, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::kill::end_all;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
@@ -15,6 +15,7 @@ use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, Resour
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
+use provium_protocol::op::Stdin;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -29,7 +30,7 @@ pub enum OutputKind {
     Stderr,
 }
 
-/// Whether a command is still going.
+/// Whether a command still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessStatus {
     /// It runs.
@@ -69,7 +70,7 @@ impl Process {
             context,
             command: Mutex::new(Arc::new(command)),
             pid,
-            has_input: matches!(spec.stdin, StdinSource::Open),
+            has_input: matches!(spec.exec.stdin, Stdin::Channel),
             timed_out: AtomicBool::new(false),
             place: Registration::default(),
         }));
@@ -99,7 +100,7 @@ impl Process {
         &self.0.context.target
     }
 
-    /// Its number, which is its handle, too.
+    /// The number of the resource, which its clones have, too.
     pub fn id(&self) -> ResourceId {
         self.0.id
     }
@@ -109,7 +110,7 @@ impl Process {
         self.0.pid
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     pub fn subject(&self) -> String {
         format!(
             "process {} ({}) of {}",
@@ -128,8 +129,8 @@ impl Process {
         }
     }
 
-    /// Waits for its end. When the time is up, its process group is killed and the result says so, also
-    /// when the guest does not tell of its end any more. May be asked again.
+    /// Waits for its end. When the time is up, its process group is killed and the result has that status, also
+    /// when the guest does not report the end any more. May be called again.
     ///
     /// # Errors
     /// Besides what the guest answers: that the VM is paused when the time is up, as nothing can be

@@ -1,7 +1,7 @@
 //! The machine that a VM runs on, with the session of its agent. Data only.
 
 use crate::error::LabError;
-use crate::guest::target::Connection;
+use crate::guest::target::AgentLink;
 use crate::lock::lock;
 use crate::save::Base;
 use crate::vm::generation::Generation;
@@ -65,8 +65,8 @@ impl DeathReport {
 
 impl Running {
     /// It, as a call to the guest needs it.
-    pub(crate) fn connection(&self) -> Connection {
-        Connection {
+    pub(crate) fn link(&self) -> AgentLink {
+        AgentLink {
             channel: self.channel.clone(),
             generation: self.generation,
         }

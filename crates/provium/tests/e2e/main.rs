@@ -16,6 +16,7 @@
     reason = "the executable is started as a user would"
 )]
 
+mod blocked_syscall;
 mod cache;
 mod cache_sharing;
 mod failure_report;
@@ -23,6 +24,7 @@ mod fixture_builds;
 mod fixture_inputs;
 mod forward;
 mod given_up;
+mod memory;
 mod nothing_left;
 mod pool;
 mod process;

@@ -74,10 +74,7 @@ pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, LuaError> {
     Ok(WorkerSpec {
         user: user(&options)?,
         cwd: options.bytes("cwd")?.map(ByteBuf::from),
-        env: env
-            .into_iter()
-            .map(|(name, value)| (ByteBuf::from(name), ByteBuf::from(value)))
-            .collect(),
+        env,
         namespaces: namespaces.collect::<std::result::Result<_, _>>()?,
     })
 }

@@ -55,6 +55,16 @@ impl Stray {
     }
 }
 
+/// Kills a process with its group, and what descends from it outside of the group.
+pub(super) fn kill_tree(pid: i32) {
+    let strays = strays_of(pid);
+    let _ = signal::send(pid, libc::SIGKILL, true);
+    let _ = signal::send(pid, libc::SIGKILL, false);
+    for stray in strays {
+        stray.signal(libc::SIGKILL);
+    }
+}
+
 fn numbers() -> Vec<i32> {
     let entries = file::open_at(roots::PROC, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)
         .and_then(file::list)
