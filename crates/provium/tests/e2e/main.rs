@@ -22,6 +22,7 @@ mod cache_sharing;
 mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
+mod forward;
 mod given_up;
 mod memory;
 mod nothing_left;

@@ -221,7 +221,8 @@ impl Owner {
             return false;
         };
         if used.handed_over {
-            if let Some(pid) = used.pid {
+            // A connection ends by itself, once its pipes are closed.
+            if let Some(pid) = used.pid.filter(|_| !used.is_connection) {
                 kill_tree(pid);
             }
             // A command is given a moment to end, so that its output comes first.

@@ -34,47 +34,65 @@ pub(super) fn value(lua: &Lua, stream: ByteStream) -> Result<Value> {
     value::of(lua, stream.id(), || StreamObject(stream))
 }
 
+/// An object that is read as a stream.
+pub(super) trait HasStream: Object {
+    /// The lab's side of it.
+    fn stream(&self) -> &ByteStream;
+}
+
+impl HasStream for StreamObject {
+    fn stream(&self) -> &ByteStream {
+        &self.0
+    }
+}
+
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
-    let find: Function = lua.globals().get::<Table>("string")?.get("find")?;
     Class::<StreamObject>::new(lua)?
-        .async_method("next", |lua, this, args| async move {
-            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
-            let piece = this.0.next(timeout).await?;
-            Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
-        })?
-        .async_method("read_until", |lua, this, args| async move {
-            let (text, timeout) = wanted(&args)?;
-            let matched = this.0.read_until(&text, timeout).await?;
-            Ok(lua.create_string(matched)?)
-        })?
-        .async_method("expect", |_, this, args| async move {
-            let (text, timeout) = wanted(&args)?;
-            this.0.expect(&text, timeout).await?;
-            Ok(())
-        })?
-        .async_method("expect_match", move |lua, this, args| {
-            let find = find.clone();
-            async move { expect_match(&lua, &this.0, &find, &args).await }
-        })?
-        .async_method("drain", |lua, this, args| async move {
-            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
-            let pieces = this.0.drain(timeout).await?;
-            let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
-            Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
-        })?
-        .method("eof", |_, this, _| Ok(this.0.eof()))?
+        .with(reading)?
         .async_method(
             "close",
             |_, this, _| async move { Ok(this.0.close().await?) },
         )?
+        .finish()
+}
+
+/// Adds what reads from a stream.
+pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>> {
+    let find: Function = class.lua().globals().get::<Table>("string")?.get("find")?;
+    class
+        .async_method("next", |lua, this, args| async move {
+            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
+            let piece = this.stream().next(timeout).await?;
+            Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
+        })?
+        .async_method("read_until", |lua, this, args| async move {
+            let (text, timeout) = wanted(&args)?;
+            let matched = this.stream().read_until(&text, timeout).await?;
+            Ok(lua.create_string(matched)?)
+        })?
+        .async_method("expect", |_, this, args| async move {
+            let (text, timeout) = wanted(&args)?;
+            this.stream().expect(&text, timeout).await?;
+            Ok(())
+        })?
+        .async_method("expect_match", move |lua, this, args| {
+            let find = find.clone();
+            async move { expect_match(&lua, this.stream(), &find, &args).await }
+        })?
+        .async_method("drain", |lua, this, args| async move {
+            let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
+            let pieces = this.stream().drain(timeout).await?;
+            let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
+            Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
+        })?
+        .method("eof", |_, this, _| Ok(this.stream().eof()))?
         .method("creation_site", |lua, this, _| {
             let site = lua.create_table()?;
-            site.raw_set("file", this.0.site().file.as_str())?;
-            site.raw_set("line", this.0.site().line)?;
+            site.raw_set("file", this.stream().site().file.as_str())?;
+            site.raw_set("line", this.stream().site().line)?;
             Ok(site)
-        })?
-        .finish()
+        })
 }
 
 fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
