@@ -154,7 +154,7 @@ test("a reset is an error and no end", function(t)
   local server = vm:run_async("nc -l -p 11 -e sleep 1000")
   vm:wait_for{port = 11, timeout = "30s"}
   local conn = vm:connect(11)
-  conn:send("nobody reads this")
+  conn:send("this is not read")
   vm:wait_for{process = "sleep"}
   server:kill("kill")
   raises(t, function() conn:next("30s") end, "ECONNRESET")

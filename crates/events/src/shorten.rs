@@ -64,7 +64,8 @@ fn of_details(details: &mut Details) -> usize {
         .iter_mut()
         .map(|step| text(&mut step.name))
         .sum();
-    lines(&mut details.log) + lines(&mut details.traceback) + names + steps
+    let logs = lines(&mut details.log) + lines(&mut details.notes);
+    logs + lines(&mut details.traceback) + names + steps
 }
 
 /// Keeps the beginning of each console, and as many consoles as fit the limit.
@@ -183,6 +184,7 @@ mod tests {
                 }),
                 traceback: vec![long(), long()],
                 log: std::iter::repeat_n("x".repeat(1000), 100_000).collect(),
+                notes: vec![long()],
                 steps: vec![
                     Step {
                         name: "s".into(),

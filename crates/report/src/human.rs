@@ -346,6 +346,9 @@ impl Human {
         out.push_str(&self.steps(test));
         let log = clean(&details.log.join("\n"));
         out.push_str(&section("log", &log, limit(LOG_LINES)));
+        for note in &details.notes {
+            out.push_str(&indented(&clean(note), 4));
+        }
         for console in test.consoles.iter().filter(|console| !console.in_reason) {
             let title = format!("console of vm `{}`", one_line(&console.vm));
             out.push_str(&section(

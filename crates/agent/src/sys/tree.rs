@@ -36,7 +36,7 @@ impl Found {
     }
 }
 
-/// `fstatat(2)`; links are not followed. An empty name stands for the open file itself.
+/// `fstatat(2)`; links are not followed. An empty name means the open file itself.
 pub(crate) fn look(folder: RawFd, name: &CStr) -> Sys<Found> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_EMPTY_PATH;
     // SAFETY: all-zero is a valid stat, and there is room for it; a terminated string.

@@ -10,7 +10,7 @@ const CLIENTS: usize = 20;
 /// What each client sends and gets back, bytes; 50 MB in all.
 const LENGTH: usize = 2_500_000;
 
-/// An echo server, and a port on which nothing listens. The test goes on until it is told to end.
+/// An echo server, and a port on which nothing listens. The test continues until the file `end` exists.
 const SERVE: &str = r#"local vm = provium:vm("v", "default"):boot()
 vm:run_async("nc -ll -p 7 -e cat")
 vm:wait_for{port = 7, timeout = "60s"}

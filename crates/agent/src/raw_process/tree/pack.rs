@@ -2,7 +2,7 @@
 
 use super::super::operation::{Operation, with_room};
 use super::super::transfer;
-use super::Path;
+use super::path::Path;
 use crate::failure::{self, OpResult};
 use crate::sys::tree::{self, Names};
 use crate::sys::{Errno, file};

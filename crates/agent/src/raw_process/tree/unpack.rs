@@ -5,7 +5,7 @@
 
 use super::super::operation::{Operation, with_room};
 use super::super::{paths, transfer};
-use super::Path;
+use super::path::Path;
 use crate::failure::{self, OpResult};
 use crate::sys::errno::uninterrupted;
 use crate::sys::tree;

@@ -76,7 +76,7 @@ pub async fn forward(
     Ok(at)
 }
 
-/// Why there is no listener.
+/// Why the host cannot listen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on 127.0.0.1")]
 struct Listen(#[source] io::Error);

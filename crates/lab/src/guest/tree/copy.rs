@@ -1,8 +1,8 @@
 //! Copying directories: records between a thread that does the host's file I/O and the guest.
 
+use super::outcome::{HostError, TreeSummary};
 use super::pack::{Stopped, pack};
 use super::unpack::{Unpacked, unpack};
-use super::{HostError, TreeSummary};
 use crate::error::LabError;
 use crate::guest::context::CallContext;
 use crate::guest::describe::quoted;
@@ -91,7 +91,7 @@ fn on_host(context: &CallContext, error: HostError) -> LabError {
     LabError::host(subject, &context.call, error)
 }
 
-/// What a thread has returned; its panic goes on here.
+/// What a thread has returned; its panic continues here.
 fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
     result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -1,6 +1,6 @@
 //! A directory of the host as records.
 
-use super::{HostError, TreeSummary};
+use super::outcome::{HostError, TreeSummary};
 use provium_protocol::message::EntryType;
 use provium_protocol::tree::{FileTime, MAX_DATA, MAX_DEPTH, Metadata, TreeError, TreeRecord};
 use rustix::fs::SeekFrom;

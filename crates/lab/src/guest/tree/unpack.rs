@@ -8,7 +8,7 @@
 //! What is in the way is replaced, but for directories: what they contain is merged, and they keep their
 //! permission bits and time.
 
-use super::{HostError, TreeSummary};
+use super::outcome::{HostError, TreeSummary};
 use provium_protocol::tree::{FileTime, MAX_DEPTH, Metadata, TreeDecoder, TreeError, TreeRecord};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};

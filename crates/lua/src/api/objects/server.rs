@@ -1,8 +1,8 @@
 //! Servers in the guest: waiting for them, and connections to them.
 
 use super::command::{self, RunMode};
+use super::handles::HasSurface;
 use super::metadata::stat_table;
-use super::surface::HasSurface;
 use super::value::call_site;
 use super::{connection, result};
 use crate::binding::args::Args;

@@ -1,9 +1,9 @@
 //! Directories, copied with all that is in them.
 
+use super::handles::HasSurface;
 use super::paths::{host_path, host_source};
-use super::surface::HasSurface;
+use crate::api::globals::{record_tree, record_write};
 use crate::binding::class::Class;
-use crate::fixture::{record_tree, record_write};
 use mlua::{Lua, Result, Table};
 use provium_lab::TreeSummary;
 
