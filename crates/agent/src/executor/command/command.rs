@@ -54,7 +54,7 @@ impl Command {
         let is_awaited = parts.call.kind == CallKind::Command(RunMode::Foreground);
         let ends_late = is_awaited || parts.kind == ProcessKind::Transfer;
         let is_connection = parts.kind == ProcessKind::Connection;
-        let slot = is_connection.then(|| owner.area.slot(parts.slot));
+        let slot = is_connection.then(|| owner.slot(parts.slot));
         let outputs = parts
             .outputs
             .into_iter()

@@ -11,7 +11,7 @@ use crate::executor::root::Root;
 use crate::executor::shared::Shared;
 use crate::sys::area::Area;
 use crate::sys::process::{self, Ending};
-use crate::sys::slot::SlotState;
+use crate::sys::slot::{Slot, SlotState};
 use crate::sys::{Errno, Sys, signal};
 use provium_protocol::op::OpClass;
 use provium_protocol::{Descriptor, Lane, Reply, WireError};
@@ -335,6 +335,11 @@ impl Owner {
             // Its thread waits for the last one.
             self.area.ring();
         }
+    }
+
+    /// The slot of a process.
+    pub(in crate::executor) fn slot(&self, index: usize) -> &'static Slot {
+        self.area.slot(index)
     }
 
     /// The encoded result that a process has left; `None` if it has left none.
