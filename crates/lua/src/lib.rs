@@ -36,7 +36,6 @@ mod testing;
 mod tests;
 mod text;
 
-pub use engine::test_file::base_of;
 pub use file::job::{ChunkError, DeclaredTest, FileJob, FileOutcome, Listing};
 pub use fixture::{StandaloneBuild, build_fixture};
 pub use run::list_file::list_file;

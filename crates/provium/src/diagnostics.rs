@@ -63,6 +63,7 @@ fn causes<'a>(error: &'a (dyn Error + 'a)) -> impl Iterator<Item = &'a (dyn Erro
 fn hint(failure: &Failure) -> Option<String> {
     let known = match failure {
         Failure::Config(error) => return error.hint.clone(),
+        Failure::UnknownCommand { word } => return Some(argv::command_hint(word)),
         Failure::Discover(DiscoverError::NoFixture { .. }) => {
             Some("`provium list --fixtures` lists the fixtures of the project")
         }
@@ -102,7 +103,9 @@ fn hint(failure: &Failure) -> Option<String> {
         Failure::Discover(_)
         | Failure::Usage { .. }
         | Failure::Profile(_)
+        | Failure::NotInThisVersion { .. }
         | Failure::Events { .. }
+        | Failure::Report { .. }
         | Failure::AgentNotWritten { .. }
         | Failure::NoCurrentFolder(_)
         | Failure::Host { .. }

@@ -24,6 +24,18 @@ pub(crate) enum Failure {
         /// What, and what to write instead.
         what: String,
     },
+    /// The first word is neither a command nor a path.
+    #[error("no command and no path is named `{word}`")]
+    UnknownCommand {
+        /// The word.
+        word: String,
+    },
+    /// A flag or value that the documentation of later versions has.
+    #[error("`{what}` is not in this version of provium")]
+    NotInThisVersion {
+        /// What was typed.
+        what: String,
+    },
     /// No profile of that name.
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
@@ -77,6 +89,14 @@ pub(crate) enum Failure {
     /// A file for events cannot be written.
     #[error("cannot write events to `{path}`")]
     Events {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A report cannot be written.
+    #[error("cannot write the report to `{path}`")]
+    Report {
         /// The file.
         path: Utf8PathBuf,
         /// Why.

@@ -14,12 +14,14 @@ use std::rc::Rc;
 
 /// A file's state. Reached from everywhere through its Lua state.
 pub(crate) struct TestFileState {
-    /// The file's path as people see it, relative to its root.
+    /// The file's path as people see it.
     pub(crate) display: String,
     /// Folders that `require` looks in.
     pub(crate) package_roots: Vec<Utf8PathBuf>,
-    /// What `display` is relative to.
+    /// What relative paths of the host are relative to.
     pub(crate) base: Utf8PathBuf,
+    /// What `display` is relative to; empty, if it is absolute.
+    pub(crate) shown_from: Utf8PathBuf,
     /// The file's scope.
     pub(crate) scope: Scope,
     /// The root lab.
@@ -61,9 +63,10 @@ impl TestFileState {
         Task::current().map_or_else(|| Rc::clone(&self.top_level), |task| Rc::clone(&task.group))
     }
 
-    /// A path as people see it: relative to the file's root or to a package root.
+    /// A path as people see it: relative to the folder in which they are, or else to a root.
     pub(crate) fn display_path(&self, path: &Utf8Path) -> String {
-        let roots = std::iter::once(&self.base).chain(&self.package_roots);
+        let roots = [&self.shown_from, &self.base];
+        let roots = roots.into_iter().chain(&self.package_roots);
         for root in roots.filter(|root| !root.as_str().is_empty()) {
             if let Ok(relative) = path.strip_prefix(root) {
                 return relative.to_string();
@@ -71,14 +74,21 @@ impl TestFileState {
         }
         path.to_string()
     }
+
+    /// What relative paths of the host are relative to in another file: its root, or else its folder.
+    pub(crate) fn base_of(&self, path: &Utf8Path) -> Utf8PathBuf {
+        let roots = std::iter::once(&self.base).chain(&self.package_roots);
+        let mut roots = roots.filter(|root| path.starts_with(root));
+        let root = roots.next().map(Utf8PathBuf::as_path);
+        root.or(path.parent()).unwrap_or(path).to_owned()
+    }
 }
 
-/// What `display` is relative to, when `path` ends in it; the file's own folder, if it is relative to
-/// nothing.
-pub fn base_of(path: &Utf8Path, display: &str) -> Utf8PathBuf {
+/// What `display` is relative to, when `path` ends in it; empty, if it is relative to nothing.
+pub(crate) fn shown_from(path: &Utf8Path, display: &str) -> Utf8PathBuf {
     if Utf8Path::new(display).is_absolute() {
-        return path.parent().unwrap_or(path).to_owned();
+        return Utf8PathBuf::new();
     }
-    let base = path.as_str().strip_suffix(display).unwrap_or_default();
-    Utf8PathBuf::from(base.trim_end_matches('/'))
+    let folder = path.as_str().strip_suffix(display).unwrap_or_default();
+    Utf8PathBuf::from(folder.trim_end_matches('/'))
 }

@@ -14,14 +14,18 @@ use std::time::Duration;
 pub struct FileJob {
     /// The file.
     pub path: Utf8PathBuf,
-    /// Its path as people see it, relative to its root.
+    /// Its path as people see it, relative to the folder in which they are.
     pub display: String,
+    /// What relative paths of the host are relative to: its root.
+    pub base: Utf8PathBuf,
     /// Folders that `require` looks in, first ones first.
     pub package_roots: Vec<Utf8PathBuf>,
     /// Which tests.
     pub selection: TestSelection,
     /// How often a failed test is tried again, where file and test say nothing.
     pub retries: u32,
+    /// The tests are run in a random order, which this seed determines.
+    pub shuffle: Option<u64>,
     /// Time for the whole file.
     pub file_timeout: Option<Duration>,
     /// Profiles, images, QEMU.
@@ -30,6 +34,8 @@ pub struct FileJob {
     pub sink: Sink,
     /// Ends the run early.
     pub cancel: CancelToken,
+    /// Thrown when no further test is to start.
+    pub start_no_more: CancelToken,
     /// How others see how the file is getting on; also the clock of its time.
     pub watch: FileWatch,
 }

@@ -11,10 +11,9 @@ use crate::engine::log::Log;
 use crate::engine::memory::MEMORY_LIMIT;
 use crate::engine::prelude::Prelude;
 use crate::engine::task::{Task, TaskGroup};
-use crate::engine::test_file::{TestFileState, base_of};
+use crate::engine::test_file::{TestFileState, shown_from};
 use crate::file::job::FileJob;
 use crate::testing::{self, Settings};
-use camino::Utf8PathBuf;
 use mlua::{Lua, Result, Table};
 use provium_lab::{Lab, Scope};
 use provium_pool::FileWatch;
@@ -38,8 +37,6 @@ pub(crate) enum Purpose {
     Build {
         /// The root lab of the build.
         lab: Lab,
-        /// What relative paths of the host are relative to.
-        base: Utf8PathBuf,
         /// Until when the build may take.
         deadline: Rc<Deadline>,
         /// Takes what the script prints.
@@ -92,25 +89,20 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<LuaState> {
     let lua = Lua::new();
     lua.set_memory_limit(MEMORY_LIMIT)?;
     let lab = || Lab::root(Arc::clone(&job.environment), &job.display);
-    let base = || base_of(&job.path, &job.display);
     let deadline = || Deadline::of_file(job.file_timeout, job.watch.caller());
     let log = Log::default;
-    let (lab, base, deadline, log, listing) = match purpose {
-        Purpose::Run => (lab(), base(), deadline(), log(), None),
-        Purpose::List(listing) => (lab(), base(), deadline(), log(), Some(listing)),
-        Purpose::Build {
-            lab,
-            base,
-            deadline,
-            log,
-        } => (lab, base, deadline, log, None),
+    let (lab, deadline, log, listing) = match purpose {
+        Purpose::Run => (lab(), deadline(), log(), None),
+        Purpose::List(listing) => (lab(), deadline(), log(), Some(listing)),
+        Purpose::Build { lab, deadline, log } => (lab, deadline, log, None),
     };
     let native = lua.create_table()?;
     let scope = Scope::file(&job.display);
     let state = TestFileState {
         display: job.display.clone(),
         package_roots: job.package_roots.clone(),
-        base,
+        base: job.base.clone(),
+        shown_from: shown_from(&job.path, &job.display),
         lab,
         scope,
         cancel: job.cancel.clone(),

@@ -125,6 +125,12 @@ async fn run_in(
         };
         Some((test, choice))
     });
+    let mut tests: Vec<_> = tests.collect();
+    if let Some(seed) = job.shuffle {
+        testing::shuffle(&mut tests, seed, &job.display);
+    }
+    let may_start = |_: &_| !job.start_no_more.is_cancelled();
+    let tests = tests.into_iter().take_while(may_start);
     if file_data::<Settings>(lua).parallel.get() {
         let count = |verdict: &Verdict| outcome.count(verdict);
         let all = testing::run_parallel(lua, state, tests, reporter, count).await?;
@@ -202,6 +208,7 @@ impl FileOutcome {
         match verdict.status {
             TestStatus::Passed => self.passed += 1,
             TestStatus::Skipped => self.skipped += 1,
+            TestStatus::Interrupted | TestStatus::NotRun => {}
             TestStatus::Failed => {
                 self.failed += 1;
                 if self.status == FileStatus::Passed {

@@ -41,6 +41,8 @@ impl Reporter {
             name,
             attempt,
             reason,
+            duration_ns: nanoseconds(verdict.duration),
+            location: verdict.failure.as_ref().and_then(location),
         });
     }
 
@@ -86,6 +88,14 @@ impl Reporter {
                 duration_ns,
                 details,
             },
+            TestStatus::Interrupted => Event::TestInterrupted {
+                path,
+                name,
+                duration_ns,
+                meta,
+                details,
+            },
+            TestStatus::NotRun => Event::TestNotRun { path, name, reason },
             TestStatus::Failed => {
                 let consoles = verdict.consoles.clone();
                 Event::TestFailed {
@@ -109,12 +119,14 @@ impl Reporter {
 
 fn details(verdict: &Verdict) -> events::Details {
     let mut log = verdict.log.clone();
+    let mut expected_failure = None;
     if let (Some(Expected::Fail(reason)), TestStatus::Passed) = (&verdict.expected, verdict.status)
     {
         log.push(format!(
             "failed as expected ({reason}): {}",
             verdict.message
         ));
+        expected_failure = Some(reason.clone());
     }
     events::Details {
         location: verdict.failure.as_ref().and_then(location),
@@ -127,6 +139,7 @@ fn details(verdict: &Verdict) -> events::Details {
         notes: verdict.notes.clone(),
         steps: verdict.steps.iter().map(step_event).collect(),
         attempts: verdict.attempts,
+        expected_failure,
     }
 }
 

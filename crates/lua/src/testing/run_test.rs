@@ -247,10 +247,7 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: TaskEnd, problems: Vec<
             verdict.timed_out = true;
             failures.push(failure);
         }
-        TaskEnd::Cancelled => {
-            verdict.cancelled = true;
-            failures.push(Failure::new("cancelled: the run was ended"));
-        }
+        TaskEnd::Cancelled => verdict.cancelled = true,
     }
     if let Some(first) = run.group.failed_assertion.take() {
         let same = failures
@@ -278,6 +275,9 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: TaskEnd, problems: Vec<
             .collect();
         verdict.message = without_middle(texts.join("\n"), MAX_MESSAGE);
         verdict.failure = Some(first.clone());
+    } else if verdict.cancelled {
+        verdict.status = TestStatus::Interrupted;
+        verdict.message = "the run was interrupted".to_owned();
     } else if let Some(reason) = skipped {
         verdict.status = TestStatus::Skipped;
         verdict.message = without_middle(reason, MAX_MESSAGE);

@@ -59,13 +59,16 @@ impl Case {
         let job = FileJob {
             path,
             display: "a.test.lua".to_owned(),
+            base: root.clone(),
             package_roots: vec![root],
             selection: TestSelection::default(),
             retries: 0,
+            shuffle: None,
             file_timeout: Some(Duration::from_secs(60)),
             environment: Arc::new(environment),
             sink,
             cancel: CancelToken::new(),
+            start_no_more: CancelToken::new(),
             watch: FileWatch::default(),
         };
         Self {

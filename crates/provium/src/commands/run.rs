@@ -1,6 +1,7 @@
 //! `provium [PATHS…]`: runs tests.
 
 use super::listing::Lister;
+use super::rounds::Rounds;
 use super::runtime::{SHUTDOWN, runtime};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -10,19 +11,31 @@ use crate::lowargs::{NoTests, RunArgs};
 use crate::lua_backend::LuaFiles;
 use crate::machines::EmittedProgress;
 use crate::output::Writer;
+use crate::rerun::{self, RerunState};
 use crate::sources::sources;
 use crate::{machines, terminal};
+use provium_events::printable::one_line;
 use provium_events::{Resources, Sink, Stamped};
 use provium_lab::{Environment, Host, Profile};
-use provium_pool::{Pool, resources_of_vm};
+use provium_pool::{CancelToken, Pool, resources_of_vm};
 use provium_runner::{History, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long the report of a run may take that the user has ended at once.
+const LAST_REPORT: Duration = Duration::from_millis(1500);
 
 pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut settings = RunSettings::new(args)?;
+    let rerun = RerunState::of(&settings.context);
+    if settings.rerun_failed && !rerun.select(&mut settings.selected) {
+        terminal::error("provium: nothing to run again: no failed test is recorded\n");
+        return Ok(Exit::Passed);
+    }
     let has_files = !settings.selected.files.is_empty();
     if !has_files {
         terminal::error("provium: no test files (*.test.lua) found\n");
@@ -43,6 +56,7 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
             handle,
             sink,
             events,
+            rerun,
             has_files,
         };
         run.finish(&runtime, &interrupts)
@@ -94,6 +108,7 @@ struct Run {
     handle: tokio::runtime::Handle,
     sink: Sink,
     events: Receiver<Stamped>,
+    rerun: RerunState,
     /// Files were found, whether or not one of their tests is selected.
     has_files: bool,
 }
@@ -104,84 +119,84 @@ impl Run {
         runtime: &tokio::runtime::Runtime,
         interrupts: &Interrupts,
     ) -> Result<Exit, Failure> {
-        let settings = self.settings;
         let RunSettings {
             context,
             selected,
             machine,
             output,
             ..
-        } = settings;
-        let (sink, events) = (self.sink, self.events);
+        } = self.settings;
+        let paths = rerun::paths(&selected.files);
         let sources = sources(&selected.files, context.base);
         let cache_dir = context.config.cache_dir;
-        let mut history = History::load(&cache_dir);
+        let history = History::load(&cache_dir);
         let expected = expected(&history, &selected.files);
-        let writer = Writer::start(&output, context.colour, expected, sources, events)?;
+        let writer = Writer::start(&output, context.colour, expected, sources, self.events)?;
 
-        let accel = self
-            .host
-            .as_ref()
-            .map_or("none", |host| host.accel.as_str());
+        let accel = self.host.as_ref().map(|host| host.accel.as_str());
         let takes_all = selected.tests.takes_all();
+        let abort = CancelToken::new();
         let plan = Plan {
             reservation: usual_need(&self.profiles),
             files: selected.files,
-            file_timeout: settings.timeout,
+            file_timeout: self.settings.timeout,
             stuck_after: STUCK_AFTER,
-            fail_fast: settings.fail_fast,
+            fail_fast: self.settings.fail_fast,
+            abort: abort.clone(),
+            shuffle: output.shuffle,
             whole_files: takes_all,
             pressure: "/proc/pressure".into(),
             info: RunInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seed: machine.seed,
-                accel: accel.to_owned(),
+                accel: accel.unwrap_or("none").to_owned(),
                 host: machines::description(),
             },
         };
-        let pool = Pool::new(machine.pool, sink.clone());
-        let environment = Environment::new(
+        let pool = Pool::new(machine.pool, self.sink.clone());
+        let environment = Arc::new(Environment::new(
             self.profiles,
             self.host,
             pool.clone(),
-            sink.clone(),
+            self.sink.clone(),
             machine.seed,
             self.handle,
-        );
-        let environment = Arc::new(environment);
-        let files = LuaFiles {
-            selection: selected.tests,
-            retries: 0,
-            environment: Arc::clone(&environment),
+        ));
+        let rounds = Rounds {
+            plan,
+            files: LuaFiles {
+                selection: selected.tests,
+                retries: self.settings.retries,
+                shuffle: output.shuffle,
+                environment: Arc::clone(&environment),
+            },
+            pool,
+            sink: self.sink,
+            stop: self.stop,
+            repetition: output.repetition,
+            history,
+            cache_dir,
         };
-
         record_panics();
         let (done, outcome) = oneshot::channel();
-        let stop = self.stop;
         let dispatcher = std::thread::Builder::new().name("dispatcher".to_owned());
         let thread = dispatcher.spawn(move || {
-            let outcome =
-                provium_runner::run(&plan, &mut history, &pool, &sink, &stop, files.runner());
-            // A cache that takes nothing costs the next run its order, and nothing else.
-            let _ = history.save(&cache_dir);
-            // Dropped here, so that the writer ends: the plan's sinks are gone, too.
-            drop((pool, sink));
-            let _ = done.send(outcome);
+            let _ = done.send(rounds.run());
         });
         let thread = thread.map_err(|source| Failure::Host {
             what: "a thread",
             source,
         })?;
 
-        let outcome = runtime.block_on(async {
+        let (mut outcome, mut finished) = (pin!(outcome), None);
+        let in_good_order = runtime.block_on(async {
             let work = async {
-                let outcome = outcome.await.ok();
+                finished = outcome.as_mut().await.ok();
                 environment.drain().await;
-                outcome
             };
             tokio::select! {
-                outcome = work => outcome,
-                () = interrupts.at_least(2) => None,
+                () = work => true,
+                () = interrupts.at_least(2) => false,
             }
         });
         let unconfined = environment
@@ -193,7 +208,19 @@ impl Run {
             terminal::last_words("provium: stopped at once\n");
             Ok(Exit::Interrupted)
         };
-        let Some(outcome) = outcome else {
+        let (true, Some(total)) = (in_good_order, finished) else {
+            // What has run is reported all the same, unless the reader of the output has stopped reading.
+            abort.cancel();
+            let report = async {
+                if finished.is_none() {
+                    let _ = outcome.await;
+                }
+                writer.finish().await
+            };
+            let report = async { tokio::time::timeout(LAST_REPORT, report).await };
+            if let Ok(Ok(failed)) = runtime.block_on(report) {
+                let _ = self.rerun.save(&failed, &paths);
+            }
             return stopped();
         };
         // It has sent its last word.
@@ -208,14 +235,20 @@ impl Run {
         let Some(written) = written else {
             return stopped();
         };
-        written?;
+        // What cannot be recorded costs `--rerun-failed`, and nothing else.
+        if let Err(error) = self.rerun.save(&written?, &paths) {
+            let why = one_line(&error.to_string());
+            terminal::error(&format!(
+                "provium: warning: cannot record the failed tests: {why}\n"
+            ));
+        }
         if unconfined {
             terminal::error(
                 "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
                  `provium doctor` shows why\n",
             );
         }
-        let exit = exit(&outcome);
+        let exit = exit(&total, output.repetition.fail_flaky);
         if exit != Exit::NothingRun {
             return Ok(exit);
         }
@@ -226,17 +259,17 @@ impl Run {
                 "provium: no test matches the selection; `provium list` shows all tests\n"
             });
         }
-        Ok(match settings.no_tests {
+        Ok(match self.settings.no_tests {
             NoTests::Fail => exit,
             NoTests::Pass => Exit::Passed,
         })
     }
 }
 
-fn exit(outcome: &Outcome) -> Exit {
+fn exit(outcome: &Outcome, fail_flaky: bool) -> Exit {
     if outcome.stopped {
         Exit::Interrupted
-    } else if outcome.files_failed > 0 {
+    } else if outcome.files_failed > 0 || (fail_flaky && outcome.flaky > 0) {
         Exit::Failed
     } else if outcome.passed + outcome.skipped == 0 {
         Exit::NothingRun

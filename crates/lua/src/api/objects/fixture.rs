@@ -9,7 +9,7 @@ use crate::binding::raise::LuaError;
 use crate::engine::deadline::Deadline;
 use crate::engine::log::Log;
 use crate::engine::task::Task;
-use crate::engine::test_file::{TestFileState, base_of};
+use crate::engine::test_file::TestFileState;
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::nearest::nearest;
@@ -63,8 +63,6 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
 #[derive(Clone)]
 pub(crate) struct FixtureScript {
     pub(crate) source: FixtureSource,
-    /// What relative paths of the host are relative to.
-    pub(crate) base: Utf8PathBuf,
     /// Until when it may run.
     pub(crate) deadline: Rc<Deadline>,
     /// Receives what the script prints, whether the build succeeds or not.
@@ -174,7 +172,6 @@ fn suggest(path: &Utf8Path) -> Option<String> {
 fn script(state: &TestFileState, source: FixtureSource) -> FixtureScript {
     let deadline = Task::current().map(|task| Rc::clone(&task.deadline));
     FixtureScript {
-        base: base_of(&source.path, &source.display),
         deadline: deadline.unwrap_or_else(|| Rc::clone(&state.deadline)),
         log: Rc::clone(&state.current_group().log),
         source,
