@@ -53,7 +53,7 @@ pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
 pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
-pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
+pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
 pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
