@@ -65,7 +65,7 @@ pub enum Reply {
     Entries(Vec<DirEntry>),
     /// A descriptor of the lane's raw process.
     Opened(Descriptor),
-    /// A raw syscall came back.
+    /// A raw syscall returned.
     Syscall {
         /// What it returned: -1 on failure.
         ret: i64,
@@ -95,6 +95,24 @@ pub enum Reply {
     Clock(i64),
     /// Figures about the guest.
     Stats(GuestStats),
+    /// What a wait has found.
+    Waited(WaitResult),
+}
+
+/// What an [`Op::WaitFor`](crate::Op) has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitResult {
+    /// The file.
+    File(FileStat),
+    /// The server accepts connections.
+    Server,
+    /// The ids of the processes, ascending.
+    Processes(Vec<u32>),
+    /// The condition does not hold yet.
+    TimedOut {
+        /// Result of the last check.
+        errno: i32,
+    },
 }
 
 /// How a command ended.
@@ -109,7 +127,7 @@ pub struct Exit {
     pub duration_ns: u64,
 }
 
-/// What kind of file a name stands for.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryType {
     /// Regular file.
@@ -126,7 +144,7 @@ pub enum EntryType {
     CharDevice,
     /// Block device.
     BlockDevice,
-    /// The file system would not say.
+    /// The file system does not report it.
     Unknown,
 }
 
@@ -205,7 +223,7 @@ pub struct GuestStats {
     pub processes: u32,
 }
 
-/// Something about a call in progress.
+/// Progress of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The command runs. Of a command that is not in the background and ends soon, this is not reported.
@@ -220,13 +238,15 @@ pub enum Event {
     },
     /// The raw process is busy or stopped: the call waits for it.
     Waiting,
+    /// The connection is established.
+    Connected,
 }
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct WireError {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: ErrorKind,
     /// The errno, for [`ErrorKind::Os`].
     pub errno: i32,
@@ -234,7 +254,7 @@ pub struct WireError {
     pub message: String,
 }
 
-/// What sort of failure a [`WireError`] is.
+/// The kind of a [`WireError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The guest's kernel refused: see the errno.
@@ -249,7 +269,7 @@ pub enum ErrorKind {
     TooLarge,
     /// The lane does not exist: its worker was closed, or the guest was rebooted.
     NoSuchLane,
-    /// The request makes no sense (an index out of range, a descriptor that is not open).
+    /// The request is invalid (an index out of range, a descriptor that is not open).
     Invalid,
 }
 

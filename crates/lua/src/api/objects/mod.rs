@@ -9,19 +9,23 @@
 //! | `result` | `run()`, `process:wait()` |
 //! | `file` | `open_file()` |
 //! | `stream` | `tail_file()`, `fd_stream()`, `process:stdout_stream()`, `console:read()` … |
+//! | `connection` | `connect()` |
 //! | `pending` | `syscall_async()` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `surface` holds what `vm` and `worker` share, `value` the rule that a resource is one Lua value.
+//! `handles` holds labs, VMs and workers, `surface` what `vm` and `worker` share, `value` the rule that a
+//! resource is one Lua value.
 
 mod batch;
 mod clock;
 mod command;
+mod connection;
 mod console;
 mod file;
 mod fixture;
+mod handles;
 mod install;
 mod lab;
 mod metadata;
@@ -29,18 +33,21 @@ mod paths;
 mod pending;
 mod process;
 mod result;
+mod server;
 mod settings;
 mod snapshot;
 mod stream;
 mod surface;
 mod syscall;
+mod syscall_result;
 mod task;
+mod tree;
 mod value;
 mod vm;
 mod vm_options;
 mod worker;
 
+pub(crate) use fixture::{FixtureBuilder, FixtureScript};
 pub(crate) use install::install;
-pub(crate) use result::is_result;
 pub(crate) use snapshot::taken_from;
 pub(crate) use task::{outcome, start};

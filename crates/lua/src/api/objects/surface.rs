@@ -1,20 +1,15 @@
-//! What `vm` and `worker` share: commands and opened things. Paths are in `paths`, raw syscalls in
-//! `syscall`, batches in `batch`.
+//! What `vm` and `worker` share: commands and opened things. Paths are in `paths` and `tree`, servers in
+//! `server`, raw syscalls in `syscall`, batches in `batch`.
 
 use super::command::{self, RunMode};
+use super::handles::HasSurface;
 use super::value::call_site;
-use super::{batch, file, paths, process, result, stream, syscall};
+use super::{batch, file, paths, process, result, server, stream, syscall, tree};
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object};
+use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Result, Value};
-use provium_lab::{GuestOps, OpenMode, TailStart};
-
-/// An object that commands, files and syscalls of a guest are reached through.
-pub(super) trait HasSurface: Object {
-    /// The lab's side of it.
-    fn surface(&self) -> GuestOps;
-}
+use provium_lab::{OpenMode, TailStart};
 
 /// Adds all that the surface offers.
 pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
@@ -22,6 +17,8 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         .with(commands)?
         .with(opened)?
         .with(paths::add)?
+        .with(tree::add)?
+        .with(server::add)?
         .with(syscall::add)?
         .with(batch::add)
 }
