@@ -31,6 +31,7 @@ pub mod fuzzing;
 pub mod message;
 mod msgpack;
 pub mod op;
+pub mod tree;
 
 pub use frame::{CallId, Frame, FrameDecoder, FrameError, FrameKind, Lane, StreamId};
 pub use message::{ErrorKind, Event, GuestRequest, Hello, HostHello, HostReply, Reply, WireError};
