@@ -1,5 +1,5 @@
 -- Tasks run side by side inside one test; a barrier lets them continue together.
-local vm = provium:vm("shared", "peios"):boot()
+local vm = provium:vm("shared", "default"):boot()
 
 test("no task passes the barrier before all have arrived", function(t)
   local arrived, passed = {}, {}

@@ -1,5 +1,5 @@
 -- Files of the guest, by path and opened.
-local vm = provium:vm("shared", "peios"):boot()
+local vm = provium:vm("shared", "default"):boot()
 
 test("write, read, look at", function(t)
   vm:mkdir("/tmp/data/in", {parents = true})

@@ -1,5 +1,5 @@
 -- Commands that run while the test continues: their input, output, signals and exit.
-local vm = provium:vm("shared", "peios"):boot()
+local vm = provium:vm("shared", "default"):boot()
 
 test("talk to a program", function(t)
   local calculator = vm:run_async("while read a b; do echo $((a * b)); done")

@@ -1,6 +1,6 @@
 -- Raw syscalls: one stable thread in the guest makes them, so what one changes the next one sees.
 -- A file-scope VM is booted once for all the tests of a file.
-local vm = provium:vm("shared", "peios"):boot()
+local vm = provium:vm("shared", "default"):boot()
 
 local AT_FDCWD <const> = -100
 local O_RDONLY <const>, O_RDWR <const>, O_CREAT <const> = 0, 2, 64
