@@ -374,8 +374,9 @@ mod tests {
             pid: 5,
         };
         channel.reply(&call, Ok(worker));
-        let [undo] = &written(&mut channel)[..] else {
-            panic!("one request");
+        let frames = written(&mut channel);
+        let [undo] = &frames[..] else {
+            panic!("{frames:?}");
         };
         assert_eq!((undo.kind, undo.lane), (FrameKind::Request, Lane::VM));
         let retire = Op::RetireWorker {
