@@ -374,9 +374,8 @@ mod tests {
             pid: 5,
         };
         channel.reply(&call, Ok(worker));
-        let frames = written(&mut channel);
-        let [undo] = &frames[..] else {
-            panic!("{frames:?}");
+        let [undo] = &written(&mut channel)[..] else {
+            panic!("one request");
         };
         assert_eq!((undo.kind, undo.lane), (FrameKind::Request, Lane::VM));
         let retire = Op::RetireWorker {
