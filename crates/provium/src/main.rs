@@ -22,6 +22,7 @@ mod lowargs;
 mod lua_backend;
 mod machines;
 mod output;
+mod preparation;
 mod rerun;
 mod sources;
 mod suggestion;
