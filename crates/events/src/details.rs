@@ -39,6 +39,10 @@ pub struct Details {
     /// What it logged, a line an entry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,
+    /// What the harness adds to a failure, a line an entry: the test's processes, and commands that failed
+    /// unnoticed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Its steps, in the order they ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<Step>,

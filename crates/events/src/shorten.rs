@@ -67,7 +67,8 @@ fn of_details(details: &mut Details) -> usize {
         .map(|step| text(&mut step.name))
         .sum();
     let expected = details.expected_failure.as_mut().map_or(0, text);
-    lines(&mut details.log) + lines(&mut details.traceback) + names + steps + expected
+    let logs = lines(&mut details.log) + lines(&mut details.notes);
+    logs + lines(&mut details.traceback) + names + steps + expected
 }
 
 /// Keeps the beginning of each console, and as many consoles as fit the limit.
@@ -186,6 +187,7 @@ mod tests {
                 }),
                 traceback: vec![long(), long()],
                 log: std::iter::repeat_n("x".repeat(1000), 100_000).collect(),
+                notes: vec![long()],
                 steps: vec![
                     Step {
                         name: "s".into(),

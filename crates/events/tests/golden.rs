@@ -30,6 +30,7 @@ fn details() -> Details {
         }),
         traceback: vec!["a.test.lua:7: in check".into()],
         log: vec!["hello".into()],
+        notes: Vec::new(),
         steps: vec![Step {
             name: "write".into(),
             duration_ns: 5,

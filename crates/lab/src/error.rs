@@ -158,14 +158,6 @@ impl LabError {
         )
     }
 
-    /// Whether it says that a saved VM is damaged, and not only that the host could not start it.
-    pub(crate) fn is_damage(&self) -> bool {
-        match self {
-            Self::Host { source, .. } => crate::save::is_damage(&**source),
-            _ => false,
-        }
-    }
-
     /// The guest's errno, where the guest's kernel refused.
     pub fn errno(&self) -> Option<i32> {
         match self {

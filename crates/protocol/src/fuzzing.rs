@@ -1,4 +1,4 @@
-//! What a fuzzer gives hostile bytes to. Each function panics where a promise does not hold.
+//! The functions that a fuzzer calls with hostile bytes. Each panics where a promise does not hold.
 
 use crate::boot::BootPlan;
 use crate::codec;

@@ -2,7 +2,7 @@
 //!
 //! One byte stream (a virtio-serial port, or a UART where the guest has no virtio console) carries
 //! [frames](frame). A frame belongs to a [call](CallId) on a [lane](Lane): a lane is a process in
-//! the guest, a call is one thing asked of it. Any number of calls run at once; a call may carry
+//! the guest, a call is one operation of it. Any number of calls run at once; a call may carry
 //! byte [streams](StreamId) in both directions, each with its own credit, so that no call
 //! can starve another.
 //!

@@ -65,7 +65,7 @@ pub enum Reply {
     Entries(Vec<DirEntry>),
     /// A descriptor of the lane's raw process.
     Opened(Descriptor),
-    /// A raw syscall came back.
+    /// A raw syscall returned.
     Syscall {
         /// What it returned: -1 on failure.
         ret: i64,
@@ -109,7 +109,7 @@ pub struct Exit {
     pub duration_ns: u64,
 }
 
-/// What kind of file a name stands for.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryType {
     /// Regular file.
@@ -126,7 +126,7 @@ pub enum EntryType {
     CharDevice,
     /// Block device.
     BlockDevice,
-    /// The file system would not say.
+    /// The file system does not report it.
     Unknown,
 }
 
@@ -205,7 +205,7 @@ pub struct GuestStats {
     pub processes: u32,
 }
 
-/// Something about a call in progress.
+/// Progress of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The command runs. Of a command that is not in the background and ends soon, this is not reported.
@@ -226,7 +226,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct WireError {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: ErrorKind,
     /// The errno, for [`ErrorKind::Os`].
     pub errno: i32,
@@ -234,7 +234,7 @@ pub struct WireError {
     pub message: String,
 }
 
-/// What sort of failure a [`WireError`] is.
+/// The kind of a [`WireError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The guest's kernel refused: see the errno.
@@ -249,7 +249,7 @@ pub enum ErrorKind {
     TooLarge,
     /// The lane does not exist: its worker was closed, or the guest was rebooted.
     NoSuchLane,
-    /// The request makes no sense (an index out of range, a descriptor that is not open).
+    /// The request is invalid (an index out of range, a descriptor that is not open).
     Invalid,
 }
 

@@ -457,7 +457,7 @@ fn a_line_or_a_name_picks_tests() {
     for (asked, expected) in [
         (
             "b.test.lua::wroks",
-            "there is no test `wroks` here; did you mean `works`?",
+            "this file has no test `wroks`; did you mean `works`?",
         ),
         ("b.test.lua:999", "no test is declared around line 999"),
     ] {

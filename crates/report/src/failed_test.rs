@@ -34,6 +34,9 @@ pub(crate) fn failure(
     out.push_str(&steps(test, styles));
     let log = clean(&details.log.join("\n"));
     out.push_str(&section("log", &log, limit(LOG_LINES)));
+    for note in &details.notes {
+        out.push_str(&indented(&clean(note), MARGIN));
+    }
     for console in test.consoles.iter().filter(|console| !console.in_reason) {
         let title = format!("console of vm `{}`", one_line(&console.vm));
         let text = clean(&console.text);

@@ -43,6 +43,8 @@ struct TestRow<'a> {
     status: TestStatus,
     message: Option<&'a str>,
     log: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notes: &'a [String],
     duration_ms: u64,
     meta: &'a Value,
     attempts: u32,
@@ -130,6 +132,7 @@ fn test(test: &TestRecord) -> TestRow<'_> {
         status: test.status,
         message: test.message.as_deref(),
         log: &test.details.log,
+        notes: &test.details.notes,
         duration_ms: test.duration_ns / MILLISECOND,
         meta: &test.meta,
         attempts: test.details.attempts,

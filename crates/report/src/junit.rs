@@ -147,7 +147,7 @@ impl JUnit {
 
     fn output(&mut self, test: &TestRecord) -> String {
         let mut out = String::new();
-        for line in &test.details.log {
+        for line in test.details.log.iter().chain(&test.details.notes) {
             let _ = writeln!(out, "{}", clean(line));
         }
         for step in &test.details.steps {

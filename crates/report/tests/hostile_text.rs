@@ -23,6 +23,7 @@ fn events(text: &str) -> Vec<Event> {
         }),
         traceback: vec![text(), text()],
         log: vec![text()],
+        notes: vec![text()],
         steps: vec![Step {
             name: text(),
             duration_ns: 1,

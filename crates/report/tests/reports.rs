@@ -84,6 +84,7 @@ fn failed() -> Event {
                 "net/sum.test.lua:9".into(),
             ],
             log: vec!["adding".into(), "two\nlines".into()],
+            notes: Vec::new(),
             steps: vec![Step {
                 name: "write".into(),
                 duration_ns: 20_000_000,

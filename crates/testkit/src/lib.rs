@@ -1,13 +1,13 @@
 //! For our own tests: fakes, leak checks, chance that can be repeated.
 //!
-//! | piece | stands for |
+//! | piece | purpose |
 //! |---|---|
 //! | [`FakeAgent`] | an agent that sends exactly what the test wants, also what is wrong |
-//! | [`Serving`] | an agent in step, whose answers are a function of the test's |
+//! | [`Serving`] | an agent that keeps to the protocol; a function of the test answers |
 //! | [`ModelGuest`] | such a function: files in memory and a few commands |
 //! | [`Leaks`] | descriptors, children and threads of this process, before and after |
 //! | [`random_bytes`] | bytes that a seed determines |
-//! | [`replay`](replay()) | a fuzzer, for a moment |
+//! | [`replay`](replay()) | a short run of a fuzzer |
 //!
 //! Panics where the test or the code under test is wrong: a failed expectation is the purpose here.
 #![expect(

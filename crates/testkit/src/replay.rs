@@ -1,6 +1,6 @@
-//! Inputs for decoders: known ones, and what comes of damaging them.
+//! Inputs for decoders: known ones, and damaged copies of them.
 //!
-//! What a fuzzer does for hours, this does for a moment in every test run, without its instruments:
+//! A fuzzer runs for hours; this runs for a second in every test run, without instrumentation:
 //! the same functions get a few known inputs and thousands of mutations of them, by seeded chance.
 //! `PROVIUM_REPLAY=100 cargo test fuzzing` makes a hundred times as many.
 
@@ -39,7 +39,7 @@ fn factor() -> u64 {
     wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(1)
 }
 
-/// Names the input on which a target panics; what it panicked with was said before.
+/// Names the input on which a target panics; the panic's own message was printed before.
 fn run(target: &impl Fn(&[u8]), input: &[u8]) {
     let done = catch_unwind(AssertUnwindSafe(|| target(input)));
     assert!(done.is_ok(), "the input was b\"{}\"", input.escape_ascii());

@@ -127,7 +127,7 @@ pub struct GuestCall {
     pub lane: Lane,
     /// Its id.
     pub id: CallId,
-    /// What is asked.
+    /// The operation.
     pub op: Op,
     input: mpsc::UnboundedReceiver<Vec<u8>>,
     taken: u32,

@@ -4,7 +4,7 @@
 //! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunResult, result_of};
+use crate::guest::command::{CommandSpec, RunResult, RunStatus, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::kill::end_all;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
@@ -12,6 +12,7 @@ use crate::guest::target::Target;
 use crate::guest::wait::{Waited, wait_or_kill};
 use crate::lock::lock;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use futures_util::FutureExt as _;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
@@ -127,6 +128,21 @@ impl Process {
         } else {
             ProcessStatus::Running
         }
+    }
+
+    /// How it ended, without waiting. `None` while it runs, and if its end cannot be known any more, as after
+    /// the end of its VM.
+    pub fn ending(&self) -> Option<RunStatus> {
+        let command = self.command();
+        let exit = command.wait().now_or_never()?.ok()?;
+        let timed_out = self.0.timed_out.load(Ordering::Acquire);
+        Some(self.result(&command, exit, timed_out).status)
+    }
+
+    /// What it has written so far, on standard output and on standard error.
+    pub fn output_so_far(&self) -> [Vec<u8>; 2] {
+        let command = self.command();
+        [command.output(), command.error()].map(|output| output.contents().bytes)
     }
 
     /// Waits for its end. When the time is up, its process group is killed and the result has that status, also

@@ -1,8 +1,8 @@
 //! Tells the outside how tests begin and end.
 
-use crate::binding::data::Data;
+use super::test_run::Step;
+use super::{Expected, Meta, TestDeclaration, TestStatus, Verdict};
 use crate::engine::failure::Failure;
-use crate::testing::{self, Expected, Meta, TestDeclaration, TestStatus, Verdict};
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
 use std::time::Duration;
@@ -136,6 +136,7 @@ fn details(verdict: &Verdict) -> events::Details {
             .map(Failure::traceback)
             .unwrap_or_default(),
         log,
+        notes: verdict.notes.clone(),
         steps: verdict.steps.iter().map(step_event).collect(),
         attempts: verdict.attempts,
         expected_failure,
@@ -151,7 +152,7 @@ fn location(failure: &Failure) -> Option<events::Location> {
     })
 }
 
-fn step_event(step: &testing::Step) -> events::Step {
+fn step_event(step: &Step) -> events::Step {
     let duration_ns = step.duration.map(nanoseconds).unwrap_or_default();
     events::Step {
         name: step.name.clone(),
@@ -165,23 +166,6 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 pub(crate) fn meta_event(meta: &Meta) -> Value {
-    let entry = |(key, data): &(String, Data)| (Value::Text(key.clone()), value_event(data));
+    let entry = |(key, data): &(String, Value)| (Value::Text(key.clone()), data.clone());
     Value::Map(meta.all.iter().map(entry).collect())
-}
-
-fn value_event(data: &Data) -> Value {
-    match data {
-        Data::Nil => Value::Nil,
-        Data::Boolean(flag) => Value::Bool(*flag),
-        Data::Integer(number) => Value::Int(*number),
-        Data::Float(number) => Value::Float(*number),
-        Data::Text(bytes) => Value::of_bytes(bytes.clone()),
-        Data::List(items) => Value::List(items.iter().map(value_event).collect()),
-        Data::Map(entries) => Value::Map(
-            entries
-                .iter()
-                .map(|(key, value)| (value_event(key), value_event(value)))
-                .collect(),
-        ),
-    }
 }

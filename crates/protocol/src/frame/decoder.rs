@@ -5,7 +5,7 @@ use crate::frame::layout::{
     FLAG_MORE, Frame, FrameKind, HEADER_LEN, MAX_MESSAGE, MAX_PAYLOAD, SYNC,
 };
 
-/// Why a stream stopped making sense. The stream cannot be used further without a new [`SYNC`].
+/// Why bytes are not frames. The stream cannot be used further without a new [`SYNC`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// The length is over [`MAX_PAYLOAD`].
@@ -155,7 +155,7 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Takes a frame; gives the message once its last frame is in.
+    /// Takes a frame; returns the message with its last frame.
     pub fn push(&mut self, frame: &Frame) -> Result<Option<Vec<u8>>, FrameError> {
         if self.parts.len() + frame.payload.len() > MAX_MESSAGE {
             return Err(FrameError::MessageTooLong);

@@ -27,7 +27,7 @@ impl fmt::Display for Lane {
     }
 }
 
-/// One thing asked of a lane. Chosen by the host, unique among the calls of a session that are open.
+/// Identifies an operation of a lane. Chosen by the host, unique among the calls of a session that are open.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]

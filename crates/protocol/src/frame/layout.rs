@@ -173,8 +173,7 @@ impl Frame {
         })
     }
 
-    /// The header of this frame were its payload `len` bytes long: for those who send a payload
-    /// from where it is.
+    /// The header of this frame for a payload of `len` bytes, which the caller sends from elsewhere.
     pub fn header(&self, len: usize) -> [u8; HEADER_LEN] {
         debug_assert!(len <= MAX_PAYLOAD, "a frame's payload is cut to size");
         let flags = if self.more { FLAG_MORE } else { 0 };

@@ -1,12 +1,12 @@
 //! Operations on the guest's files by path.
 
+use super::handles::HasSurface;
 use super::metadata::{entries_table, stat_table};
-use super::surface::HasSurface;
+use crate::api::globals::{record_mode, record_read, record_write};
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::engine::test_file::TestFileState;
-use crate::fixture::{record_mode, record_read, record_write};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::WriteMode;

@@ -1,5 +1,6 @@
 //! What is asked of a file, and what came of it.
 
+use crate::engine::failure::Failure;
 use crate::testing::TestSelection;
 use camino::Utf8PathBuf;
 use provium_events::{FileStatus, Sink};
@@ -66,6 +67,27 @@ pub struct ChunkError {
     pub site: Option<Site>,
     /// The author's frames, innermost first.
     pub traceback: Vec<String>,
+}
+
+impl ChunkError {
+    pub(crate) fn plain(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            site: None,
+            traceback: Vec::new(),
+        }
+    }
+}
+
+impl From<Failure> for ChunkError {
+    fn from(failure: Failure) -> Self {
+        let site = failure.site().cloned();
+        Self {
+            site,
+            traceback: failure.traceback(),
+            message: failure.message,
+        }
+    }
 }
 
 /// A test that a file declares.

@@ -4,17 +4,8 @@
 //! that are not UTF-8 are written as `\xNN`, so that nothing is lost and different values look
 //! different.
 
+pub(crate) use provium_events::printable::text_of as display;
 use std::fmt::Write as _;
-
-/// The bytes as they are, where they are UTF-8; `\xNN` for every other byte.
-pub(crate) fn display(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        push_hex(&mut text, chunk.invalid());
-    }
-    text
-}
 
 /// The bytes in quotes, as a Lua string literal: different bytes always give different texts.
 pub(crate) fn quoted(bytes: &[u8]) -> String {

@@ -2,16 +2,18 @@
 
 use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
-use crate::engine::job::{ChunkError, FileJob, FileOutcome};
-use crate::engine::lua_state::{self, Purpose};
-use crate::engine::task::Task;
+use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
+use crate::file::chunk::{file_task, load};
+use crate::file::job::{ChunkError, FileJob, FileOutcome};
+use crate::file::lua_state::{self, Purpose};
+use crate::fixture;
 use crate::testing::report::Reporter;
-use crate::testing::{self, Choice, TestStatus, Verdict};
-use mlua::{Function, Lua};
+use crate::testing::{self, Choice, Registry, Settings, TestStatus, Verdict};
+use mlua::Lua;
 use provium_events::FileStatus;
-use provium_lab::Site;
 use provium_pool::FileWatch;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -69,6 +71,7 @@ pub(crate) async fn run(job: FileJob, reporter: &Reporter) -> FileOutcome {
             return outcome;
         }
     };
+    fixture::provide(&lua);
     let state = TestFileState::of(&lua);
     let result = run_in(&lua, &state, &job, reporter, &mut outcome).await;
     if let Err(error) = result {
@@ -110,7 +113,7 @@ async fn run_in(
             return Ok(());
         }
     }
-    let registry = state.registry.take();
+    let registry = file_data::<RefCell<Registry>>(lua).take();
     for missed in job.selection.missed(&registry.tests) {
         outcome.fail(ChunkError::plain(missed));
     }
@@ -128,7 +131,7 @@ async fn run_in(
     }
     let may_start = |_: &_| !job.start_no_more.is_cancelled();
     let tests = tests.into_iter().take_while(may_start);
-    if state.settings.parallel.get() {
+    if file_data::<Settings>(lua).parallel.get() {
         let count = |verdict: &Verdict| outcome.count(verdict);
         let all = testing::run_parallel(lua, state, tests, reporter, count).await?;
         outcome.cancelled = !all && state.cancel.is_cancelled();
@@ -156,81 +159,13 @@ async fn run_in(
 
 /// Ends the file's own tasks, closes its scope, and reports what went wrong with that.
 async fn finish(state: &TestFileState, outcome: &mut FileOutcome) {
-    let failures = testing::end_tasks(&state.tasks.take()).await;
+    let failures = testing::end_tasks(&state.top_level.tasks.take()).await;
     for failure in failures {
         outcome.fail(ChunkError::from(failure));
     }
-    state.children.end();
+    state.top_level.children.end();
     for problem in testing::close(&state.scope).await {
         outcome.fail(ChunkError::plain(problem));
-    }
-}
-
-/// The task of the file's top level.
-pub(crate) fn file_task(state: &TestFileState) -> Rc<Task> {
-    let home = Site {
-        file: state.display.clone(),
-        line: 1,
-    };
-    Task::new(
-        state.scope.clone(),
-        None,
-        Rc::clone(&state.deadline),
-        Some(home),
-    )
-}
-
-/// The file's chunk.
-pub(crate) fn load(lua: &Lua, job: &FileJob) -> Result<Function, ChunkError> {
-    let source =
-        lua_state::read_source(&job.path).map_err(|error| ChunkError::plain(error.to_string()))?;
-    let chunk = lua.load(source).set_name(format!("@{}", job.display));
-    let chunk = chunk.set_mode(mlua::chunk::ChunkMode::Text);
-    chunk.into_function().map_err(|error| {
-        let message = Failure::from(error).message;
-        let site = site_in(&message, &job.display);
-        ChunkError {
-            message,
-            site,
-            traceback: Vec::new(),
-        }
-    })
-}
-
-/// The place that a message begins with, as `file:line:`.
-fn site_in(message: &str, display: &str) -> Option<Site> {
-    let (file, rest) = message.split_once(':')?;
-    let line: u32 = rest.split(':').next()?.parse().ok()?;
-    // Lua cuts long names; the line is right all the same.
-    let file = if file.starts_with("...") {
-        display
-    } else {
-        file
-    };
-    Some(Site {
-        file: file.to_owned(),
-        line,
-    })
-}
-
-impl ChunkError {
-    pub(crate) fn plain(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            site: None,
-            traceback: Vec::new(),
-        }
-    }
-}
-
-impl From<Failure> for ChunkError {
-    fn from(failure: Failure) -> Self {
-        let site = failure.site().cloned();
-        Self {
-            site,
-            traceback: failure.traceback(),
-            message: failure.message,
-        }
     }
 }
 

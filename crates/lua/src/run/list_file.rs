@@ -1,12 +1,15 @@
 //! Lists a file's tests without a guest; see [`crate::engine::dry_run`] for what its calls do meanwhile.
 
 use crate::engine::drive::{TaskEnd, drive};
+use crate::engine::dry_run::DryRun;
 use crate::engine::failure::Failure;
-use crate::engine::job::{ChunkError, DeclaredTest, FileJob, Listing};
-use crate::engine::lua_state::Purpose;
-use crate::engine::run_file::{file_task, load};
+use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
-use crate::engine::{dry_run, lua_state};
+use crate::file::chunk::{file_task, load};
+use crate::file::job::{ChunkError, DeclaredTest, FileJob, Listing};
+use crate::file::lua_state::{self, Purpose};
+use crate::testing::{Registry, report};
+use std::cell::RefCell;
 use std::rc::Rc;
 use tokio::task::LocalSet;
 
@@ -21,14 +24,14 @@ pub fn list_file(job: &FileJob) -> Result<Listing, ChunkError> {
 
 async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
     let crashed = |error| ChunkError::from(Failure::from(error));
-    let dry = Rc::new(dry_run::DryRun::default());
+    let dry = Rc::new(DryRun::default());
     let lua = lua_state::build(job, Purpose::List(Rc::clone(&dry))).map_err(crashed)?;
     let state = TestFileState::of(&lua);
     let chunk = load(&lua, job)?;
     let ended = drive(&lua, &file_task(&state), chunk, ())
         .await
         .map_err(crashed)?;
-    for task in state.tasks.take() {
+    for task in state.top_level.tasks.take() {
         task.stop();
     }
     let partial = match ended {
@@ -45,7 +48,7 @@ async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
         }
         TaskEnd::Cancelled => return Err(ChunkError::plain("cancelled: the run was ended")),
     };
-    let registry = state.registry.take();
+    let registry = file_data::<RefCell<Registry>>(&lua).take();
     let tests = registry.tests.iter().map(|test| DeclaredTest {
         name: test.name.clone(),
         line: test.site.line,
@@ -53,7 +56,7 @@ async fn list(job: &FileJob) -> Result<Listing, ChunkError> {
         slow: test.meta.slow,
         skip: registry.todo.clone().or_else(|| test.meta.skip.clone()),
         selected: job.selection.asks_for(test),
-        meta: crate::testing::report::meta_event(&test.meta),
+        meta: report::meta_event(&test.meta),
     });
     Ok(Listing {
         tests: tests.collect(),

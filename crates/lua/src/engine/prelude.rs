@@ -1,8 +1,12 @@
 //! The part of the API that is written in Lua: what must see the author's stack, or calls back into
 //! the author's code. Its chunks are named `=[provium]`, which keeps them out of tracebacks.
 
-use crate::binding::class::{RAISE, SKIP_TEXT};
 use mlua::{Function, LightUserData, Lua, Table};
+
+/// Its address is the marker that a native function returns in order to have an error raised.
+pub(crate) static RAISE: &[u8; 8] = b"provium!";
+/// The text of the error that a skipped test raises.
+pub(crate) const SKIP_TEXT: &str = "test skipped";
 
 /// Name of the harness's own chunks.
 const CHUNK: &str = "=[provium]";
