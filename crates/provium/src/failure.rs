@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use camino::Utf8PathBuf;
 use provium_image::ImageError;
-use provium_lab::UnknownProfile;
+use provium_lab::{EnvironmentError, LabError, UnknownProfile};
 use provium_process::ProcessError;
 use provium_runner::DiscoverError;
 use provium_store::StoreError;
@@ -39,12 +39,35 @@ pub(crate) enum Failure {
     /// No profile of that name.
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
+    /// A VM could not be booted or used.
+    #[error(transparent)]
+    Lab(#[from] LabError),
     /// QEMU is missing or too old.
     #[error("cannot start VMs")]
     Machine(#[from] VmmError),
     /// The guest's image cannot be prepared.
     #[error("cannot prepare the guest image")]
     Image(#[from] ImageError),
+    /// The image of a profile that a test file names cannot be prepared.
+    #[error("cannot prepare the guest image of profile `{profile}`, which `{file}` names")]
+    ProfileImage {
+        /// The profile.
+        profile: String,
+        /// The test file.
+        file: String,
+        /// Why.
+        source: Box<ImageError>,
+    },
+    /// The image of a profile that a test file names is not fit for what the profile asks for.
+    #[error("cannot boot profile `{profile}`, which `{file}` names")]
+    ProfileUnfit {
+        /// The profile.
+        profile: String,
+        /// The test file.
+        file: String,
+        /// Why.
+        source: Box<EnvironmentError>,
+    },
     /// The file for `provium agent` cannot be written.
     #[error("cannot write the agent to `{path}`")]
     AgentNotWritten {

@@ -7,6 +7,7 @@ use crate::environment::{Environment, EnvironmentError};
 use crate::error::LabError;
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
+use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::handle::{Vm, VmState};
 use crate::vm::identity::{agent_timeout, identity};
@@ -21,9 +22,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// Smallest guest memory that a Linux kernel boots in, bytes.
-const LEAST_MEMORY: u64 = 32 * 1024 * 1024;
 
 /// How much of its caller's time is left for the error of a boot that fails.
 const ERROR_GRACE: Duration = Duration::from_secs(1);

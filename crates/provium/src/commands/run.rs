@@ -9,15 +9,16 @@ use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
 use crate::lowargs::{NoTests, RunArgs};
 use crate::lua_backend::LuaFiles;
-use crate::machines::EmittedProgress;
+use crate::machines::RunProgress;
 use crate::output::Writer;
 use crate::rerun::{self, RerunState};
 use crate::sources::sources;
-use crate::{machines, terminal};
+use crate::{keep, machines, preparation, terminal};
 use provium_events::printable::one_line;
 use provium_events::{Resources, Sink, Stamped};
-use provium_lab::{Environment, Host, Profile};
+use provium_lab::{Environment, Profile};
 use provium_pool::{CancelToken, Pool, resources_of_vm};
+use provium_report::Verbosity;
 use provium_runner::{History, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -45,15 +46,19 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
     drop_files_that_cannot_match(&mut settings, &stop, runtime.handle());
     let (sink, events) = Sink::channel();
-    let prepared = runtime.block_on(interrupts.or(prepare(&settings, sink.clone())));
-    let result = prepared.and_then(|(profiles, host)| {
-        let handle = runtime.handle().clone();
+    let is_quiet = settings.output.verbosity == Verbosity::Quiet;
+    let progress = Arc::new(RunProgress::new(sink.clone(), is_quiet));
+    let handle = runtime.handle().clone();
+    let prepared = prepare(&settings, sink.clone(), Arc::clone(&progress), handle);
+    let prepared = runtime.block_on(interrupts.or(prepared));
+    let result = prepared.and_then(|prepared| {
+        progress.run_starts();
+        // The writer ends with the last sink.
+        drop(progress);
         let run = Run {
             settings,
-            profiles,
-            host,
+            prepared,
             stop,
-            handle,
             sink,
             events,
             rerun,
@@ -85,27 +90,44 @@ fn drop_files_that_cannot_match(
     selected.files.retain(|file| lister.may_match(file));
 }
 
-/// Prepares profiles and the host's means. Nothing is needed where there is nothing to run.
+/// What a run has before its first test starts.
+struct Prepared {
+    environment: Environment,
+    pool: Pool,
+    reservation: Resources,
+}
+
+/// Prepares profiles, their images and the host's means. Nothing is needed where there is nothing to run.
 async fn prepare(
     settings: &RunSettings,
     sink: Sink,
-) -> Result<(Vec<Profile>, Option<Host>), Failure> {
+    progress: Arc<RunProgress>,
+    runtime: tokio::runtime::Handle,
+) -> Result<Prepared, Failure> {
+    let (config, machine) = (&settings.context.config, &settings.machine);
     let files = &settings.selected.files;
-    if files.is_empty() {
-        return Ok((Vec::new(), None));
-    }
-    let progress = Arc::new(EmittedProgress(sink));
-    let prepared = machines::prepare(&settings.context.config, files, &settings.machine, progress);
-    let (profiles, host) = prepared.await?;
-    Ok((profiles, Some(host)))
+    let (profiles, host) = if files.is_empty() {
+        (Vec::new(), None)
+    } else {
+        let (profiles, host) = machines::prepare(config, files, machine, progress).await?;
+        (profiles, Some(host))
+    };
+    let reservation = usual_need(&profiles);
+    let pool = Pool::new(machine.pool, sink.clone());
+    let environment = Environment::new(profiles, host, pool.clone(), sink, machine.seed, runtime);
+    let named = preparation::named_profiles(config, files);
+    preparation::prepare_images(&environment, named).await?;
+    Ok(Prepared {
+        environment,
+        pool,
+        reservation,
+    })
 }
 
 struct Run {
     settings: RunSettings,
-    profiles: Vec<Profile>,
-    host: Option<Host>,
+    prepared: Prepared,
     stop: Stop,
-    handle: tokio::runtime::Handle,
     sink: Sink,
     events: Receiver<Stamped>,
     rerun: RerunState,
@@ -133,11 +155,16 @@ impl Run {
         let expected = expected(&history, &selected.files);
         let writer = Writer::start(&output, context.colour, expected, sources, self.events)?;
 
-        let accel = self.host.as_ref().map(|host| host.accel.as_str());
+        let Prepared {
+            environment,
+            pool,
+            reservation,
+        } = self.prepared;
+        let accel = environment.host().map(|host| host.accel.as_str());
         let takes_all = selected.tests.takes_all();
         let abort = CancelToken::new();
         let plan = Plan {
-            reservation: usual_need(&self.profiles),
+            reservation,
             files: selected.files,
             file_timeout: self.settings.timeout,
             stuck_after: STUCK_AFTER,
@@ -153,15 +180,11 @@ impl Run {
                 host: machines::description(),
             },
         };
-        let pool = Pool::new(machine.pool, self.sink.clone());
-        let environment = Arc::new(Environment::new(
-            self.profiles,
-            self.host,
-            pool.clone(),
-            self.sink.clone(),
-            machine.seed,
-            self.handle,
-        ));
+        let environment = match self.settings.keep {
+            Some(keep) => keep.apply(environment, &cache_dir)?,
+            None => environment,
+        };
+        let environment = Arc::new(environment);
         let rounds = Rounds {
             plan,
             files: LuaFiles {
@@ -202,6 +225,7 @@ impl Run {
         let unconfined = environment
             .host()
             .is_some_and(|host| !host.qemu.has_sandbox());
+        let kept = environment.kept_failure().cloned();
         // The writer ends with the last sink.
         drop(environment);
         let stopped = || {
@@ -247,6 +271,9 @@ impl Run {
                 "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
                  `provium doctor` shows why\n",
             );
+        }
+        if let Some(kept) = kept {
+            terminal::error(&keep::report(&kept));
         }
         let exit = exit(&total, output.repetition.fail_flaky);
         if exit != Exit::NothingRun {
