@@ -22,7 +22,8 @@ use tokio::time::Instant;
 /// Events a call may have; honest ones have one or two.
 const EVENT_LIMIT: usize = 16;
 
-/// State of one call.
+/// State of one call. Many methods because the reader, the call's handles and a checkpoint each see another side of
+/// what is under one lock.
 #[derive(Debug)]
 pub(crate) struct CallState {
     pub(crate) id: CallId,
