@@ -327,7 +327,7 @@ impl Command {
                     stderr_dropped,
                 })
             }
-            // Its end without a result is one, too.
+            // Its end has stored a result.
             (ProcessKind::Connection, None, _) => {
                 Err(failure::invalid("its process left no result"))
             }
