@@ -1,4 +1,4 @@
--- Tasks run side by side inside one test; a barrier lets them continue together.
+-- Tasks run concurrently inside one test; a barrier lets them continue together.
 local vm = provium:vm("shared", "default"):boot()
 
 test("no task passes the barrier before all have arrived", function(t)

@@ -1,4 +1,4 @@
--- Two workers are two threads of control inside one guest: what they start runs side by side.
+-- Two workers are two threads of control inside one guest: what they start runs in parallel.
 -- The profile `peios` is defined in provium.toml, next to this file.
 test("two concurrent writers don't tear", function(t)
 local vm = provium:vm("v", "peios"):boot()

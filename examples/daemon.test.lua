@@ -44,7 +44,7 @@ test("the server reads its configuration again on SIGHUP", function(t)
   t:assert_eq(greet("Ada"), "Good morning, Ada!\n")
 end)
 
-test("clients are served side by side", function(t)
+test("clients are served at the same time", function(t)
   local slow = vm:connect(7000)
   t:assert_contains(greet("Grace"), "Grace")
   slow:send("Ada\n")

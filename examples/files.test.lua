@@ -12,7 +12,7 @@ test("write, read, look at", function(t)
   t:assert_eq(vm:listdir("/tmp/data")[1].name, "in")
 end)
 
-test("errors carry the kernel's word for it", function(t)
+test("errors name the kernel's errno", function(t)
   local err = t:assert_raises(function() vm:read_file("/tmp/absent") end)
   t:assert_contains(tostring(err), "ENOENT")
 end)

@@ -1,4 +1,4 @@
--- Tests that each begin with the same prepared machine, and may do to it what they like.
+-- Each test begins with the same prepared VM and may change it in any way.
 test("the table can be read", function(t)
   local db = provium:vm_fixture("database.fixture.lua")
   t:assert_eq(db:read_file("/srv/db/table"), "row 1\nrow 2\nrow 3\n")
@@ -14,5 +14,5 @@ test("the table is there again, and the server still runs", function(t)
   local db = provium:vm_fixture("database.fixture.lua")
   t:assert_contains(db:read_file("/srv/db/table"), "row 3")
   db:unlink("/srv/db/heartbeat")
-  wait_until(function() return pcall(db.stat, db, "/srv/db/heartbeat") end, {desc = "a heartbeat"})
+  db:wait_for{file = "/srv/db/heartbeat"}
 end)

@@ -1,4 +1,4 @@
--- Tests that would get in each other's way, at the same time: each has its own copy of the VM.
+-- Tests that would interfere with each other run at the same time: each has its own copy of the VM.
 
 provium.parallel = true
 

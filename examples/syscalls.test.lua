@@ -1,4 +1,4 @@
--- Raw syscalls: one stable thread in the guest makes them, so what one changes the next one sees.
+-- Raw syscalls: one thread in the guest makes all of them, so each call sees what the last one has changed.
 -- A file-scope VM is booted once for all the tests of a file.
 local vm = provium:vm("shared", "default"):boot()
 
