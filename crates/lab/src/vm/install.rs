@@ -1,7 +1,9 @@
 //! Makes a machine that runs the machine of its VM.
 
+use crate::lock::lock;
 use crate::vm::handle::{Stage, Vm};
 use crate::vm::monitor::monitor;
+use crate::vm::panic;
 use crate::vm::running::{MachineNumber, Running, Started};
 use provium_events::Event;
 use provium_pool::Grant;
@@ -26,6 +28,8 @@ impl Vm {
             pressed: Mutex::new(None),
         });
         running.machine.mark_agent_up();
+        let on_panic = lock(&self.0.booted_with).on_panic;
+        panic::set_action(on_panic, &running);
         self.0
             .stage
             .send_replace(Stage::Booted(Arc::clone(&running)));

@@ -23,6 +23,7 @@
 //! | `load` | loads a saved VM, for `template` and for `snapshot` |
 //! | `install`, `running` | the machine of a VM that is booted |
 //! | `monitor` | watches for the end of the guest |
+//! | `panic` | what happens when the guest's kernel panics |
 //! | `reconnect` | the agent after a reset |
 //! | `death` | how a VM ends, and how that is reported |
 //! | `power` | pause, resume, reset, power button, shutdown, close |
@@ -39,6 +40,7 @@ mod load;
 mod modules;
 mod monitor;
 mod options;
+mod panic;
 mod power;
 mod rate;
 mod reconnect;
@@ -53,5 +55,6 @@ pub(crate) use timeline::{HandleEpoch, TimelineHistory};
 
 pub use handle::{Vm, VmState};
 pub use options::VmOptions;
+pub use panic::OnPanic;
 pub use provium_image::BootFile;
 pub use stats::VmStats;

@@ -8,6 +8,7 @@
 //! | the agent's channel closes | dead; QEMU's exit, if it follows, is the reason |
 //! | the guest closes the agent's port | dead, unless it opens it again, resets or switches itself off |
 //! | a failure hint on the console (panic, halt) | dead, if the agent does not answer a ping |
+//! | the guest's kernel panics | dead, or with `on_panic = "reboot"` its agent is awaited after a reset |
 //! | the agent does not answer pings | dead, after two of them |
 //! | the guest resets the machine | its agent is awaited, for as long as a boot may take |
 //!
@@ -21,6 +22,7 @@ use crate::guest::answer::{end_of, last_word, text_of};
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
 use crate::vm::handle::{Lifecycle, Vm, VmState};
+use crate::vm::panic::{OnPanic, Restart, restart};
 use crate::vm::power::S3_UNSUPPORTED;
 use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
@@ -30,6 +32,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
 
 /// How long an agent may take to answer before a failure hint counts as confirmed, before the
 /// timeout multiplier.
@@ -179,6 +182,14 @@ impl<'a> Monitor<'a> {
                     announcements.mark_unchanged();
                     silence.set(self.silence());
                 }
+                LivenessEvent::Event(MachineEvent::Panicked) => {
+                    port_closed = None;
+                    if let Err(how) = self.restart(&mut events).await {
+                        return End::Death(how);
+                    }
+                    announcements.mark_unchanged();
+                    silence.set(self.silence());
+                }
                 LivenessEvent::Event(MachineEvent::Suspended)
                     if !running.machine.can_resume_from_s3() =>
                 {
@@ -205,6 +216,17 @@ impl<'a> Monitor<'a> {
                         answer = answer => matches!(answer, Ok(Ok(_))),
                     };
                     if answers {
+                        continue;
+                    }
+                    let is_over = ended.borrow().is_some();
+                    if hint == FailureHint::Panicked && self.reboots_on_panic() && !is_over {
+                        // A kernel without a driver for pvpanic.
+                        port_closed = None;
+                        if let Err(how) = self.restart(&mut events).await {
+                            return End::Death(how);
+                        }
+                        announcements.mark_unchanged();
+                        silence.set(self.silence());
                         continue;
                     }
                     let how = last_word(&running.machine, &hint).await;
@@ -304,6 +326,26 @@ impl<'a> Monitor<'a> {
         let lifecycle = Arc::clone(&self.vm.0.lifecycle).try_lock_owned().ok()?;
         let reason = self.running.channel.reason()?;
         matches!(*reason, ChannelError::Rebooted).then_some(lifecycle)
+    }
+
+    fn reboots_on_panic(&self) -> bool {
+        lock(&self.vm.0.booted_with).on_panic == Some(OnPanic::Reboot)
+    }
+
+    /// The guest's kernel has panicked, and it is to boot again.
+    async fn restart(&self, events: &mut broadcast::Receiver<MachineEvent>) -> Result<(), String> {
+        let reason = self.vm.console().panic_reason();
+        let restarted = async {
+            match restart(self.vm, self.running, events).await? {
+                Restart::ByCall => Ok(()),
+                Restart::ByGuest => self.reconnect_after_reboot().await,
+                Restart::ByHost(_lifecycle) => self.reconnect_after_reboot().await,
+            }
+        };
+        restarted.await.map_err(|how: String| match reason {
+            Some(reason) => format!("its kernel panicked ({reason}), then: {how}"),
+            None => format!("its kernel panicked, then: {how}"),
+        })
     }
 
     /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.

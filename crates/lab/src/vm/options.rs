@@ -1,6 +1,7 @@
 //! What a test may choose about a VM, at its creation and again at each boot.
 
 use crate::profile::Profile;
+use crate::vm::panic::OnPanic;
 use provium_image::BootFile;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub struct VmOptions {
     pub agent_timeout: Option<Duration>,
     /// Never from a boot template.
     pub cold: Option<bool>,
+    /// What happens when the guest's kernel panics.
+    pub on_panic: Option<OnPanic>,
 }
 
 impl VmOptions {
@@ -47,6 +50,7 @@ impl VmOptions {
             files: self.files.or_else(|| base.files.clone()),
             agent_timeout: self.agent_timeout.or(base.agent_timeout),
             cold: self.cold.or(base.cold),
+            on_panic: self.on_panic.or(base.on_panic),
         }
     }
 
@@ -150,6 +154,7 @@ mod tests {
                 perm: 0o644,
             }]),
             agent_timeout: Some(Duration::from_millis(1500)),
+            on_panic: Some(OnPanic::Reboot),
             ..VmOptions::default()
         };
         let text = serde_json::to_string(&options).unwrap();
