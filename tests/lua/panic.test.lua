@@ -117,6 +117,22 @@ test("a triple fault resets the machine, and the guest boots again", {timeout = 
   t:assert(not marked(vm))
 end)
 
+-- Later tests that use a VM of the file which is dead.
+
+local shared = provium:vm("shared", "default"):boot()
+test("a test in which a VM of the file dies shows its console…", REPORTED, function(t)
+  local err = crash(t, shared)
+  t:assert_contains(err, "the VM is dead")
+  t:assert_contains(err, "last lines of its console")
+end)
+
+test("…and a later one names that test instead", function(t)
+  local err = tostring(t:assert_raises(function() shared:run("true") end))
+  t:assert_contains(err, "vm `shared`: run(\"true\"): the VM died in test `a test in which a VM of the file dies shows its console…`: ")
+  t:assert_contains(err, "panicked")
+  t:assert(not err:find("\n", 1, true), err)
+end)
+
 test("on_panic is stop or reboot", function(t)
   local err = tostring(t:assert_raises(function() provium:vm("v", "default", {on_panic = "halt"}) end))
   t:assert_contains(err, '`on_panic`: must be "stop" or "reboot"')

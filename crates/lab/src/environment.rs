@@ -1,5 +1,6 @@
 //! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
 
+use crate::inputs::FailedBuilds;
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::{RestoreRequest, Reuse, WarmPool};
@@ -36,6 +37,8 @@ pub struct Environment {
     next_cid: AtomicU32,
     /// Machines that are restored and paused, for later boots and restores.
     pub(crate) warm_pool: WarmPool,
+    /// Fixtures whose builds have failed.
+    pub(crate) failed_builds: FailedBuilds,
     /// The machines of each file that runs.
     machines: Mutex<BTreeMap<String, Vec<Weak<Running>>>>,
     /// Files that were given up.
@@ -110,6 +113,7 @@ impl Environment {
             seed,
             next_cid: AtomicU32::new(FIRST_CID),
             warm_pool: WarmPool::default(),
+            failed_builds: FailedBuilds::default(),
             machines: Mutex::default(),
             abandoned: Mutex::default(),
             chores: Mutex::default(),

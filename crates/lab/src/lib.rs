@@ -32,9 +32,13 @@ mod vm;
 
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
-pub use fixture::{BuildOutput, BuiltFixture, Fixture, FixtureKind, Fixtures, Lookup};
+pub use fixture::{
+    BuildOutput, BuiltFixture, Fixture, FixtureKind, Fixtures, Lookup, fixture, lab_fixture,
+    vm_fixture,
+};
 pub use graph::baseline::Baseline;
 pub use graph::clone::{LabClone, Reservation};
+pub use graph::group::VmGroup;
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use graph::snapshot::LabSnapshot;
 pub use guest::batch::{BatchEntry, BatchOutcome};

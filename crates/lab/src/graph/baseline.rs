@@ -40,43 +40,41 @@ pub(crate) struct VmCheckpoint {
     is_paused: bool,
 }
 
-impl Lab {
-    /// Takes the state of all VMs of this lab and of its sub-labs at one instant.
+impl Baseline {
+    /// Takes the state of all VMs of `lab` and of its sub-labs at one instant.
     ///
     /// # Errors
     /// As for a snapshot; also when a VM is dead.
-    pub async fn baseline(&self, scope: &Scope) -> Result<Baseline, LabError> {
-        self.baseline_then(scope, AfterSave::Thaw).await
+    pub async fn take(lab: &Lab, scope: &Scope) -> Result<Self, LabError> {
+        Self::take_then(lab, scope, AfterSave::Thaw).await
     }
 
-    /// Like [`Lab::baseline`], and switches the VMs off at that instant.
+    /// Like [`Baseline::take`], and switches the VMs off at that instant.
     ///
     /// # Errors
-    /// As for [`Lab::baseline`].
-    pub async fn baseline_and_end(&self, scope: &Scope) -> Result<Baseline, LabError> {
-        self.baseline_then(scope, AfterSave::StayPaused).await
+    /// As for [`Baseline::take`].
+    pub async fn take_and_end(lab: &Lab, scope: &Scope) -> Result<Self, LabError> {
+        Self::take_then(lab, scope, AfterSave::StayPaused).await
     }
 
-    async fn baseline_then(&self, scope: &Scope, after: AfterSave) -> Result<Baseline, LabError> {
-        let vms = self.vms_below(scope).into_iter().map(|(_, vm)| vm);
-        let take = Baseline::take(vms.collect(), after);
-        let taken = apart(self.environment().runtime(), take).await;
-        taken.map_err(|error| LabError::host(self.subject(), "baseline", error))?
+    async fn take_then(lab: &Lab, scope: &Scope, after: AfterSave) -> Result<Self, LabError> {
+        let vms = lab.vms_below(scope).into_iter().map(|(_, vm)| vm);
+        let take = Self::take_all(vms.collect(), after);
+        let taken = apart(lab.environment().runtime(), take).await;
+        taken.map_err(|error| LabError::host(lab.subject(), "baseline", error))?
     }
 
-    /// Resets all VMs to the baseline at one instant.
+    /// Resets all VMs of `lab`, which it was taken of, at one instant.
     ///
     /// # Errors
     /// As for [`Vm::restore`]; no VM is changed unless all can be.
-    pub async fn reset_to(&self, baseline: &Baseline) -> Result<(), LabError> {
-        let restore = baseline.clone().restore();
-        let restored = self.environment().runtime().spawn(restore).await;
-        restored.map_err(|error| LabError::host(self.subject(), "reset", error))?
+    pub async fn restore(&self, lab: &Lab) -> Result<(), LabError> {
+        let restore = self.clone().restore_all();
+        let restored = lab.environment().runtime().spawn(restore).await;
+        restored.map_err(|error| LabError::host(lab.subject(), "reset", error))?
     }
-}
 
-impl Baseline {
-    async fn take(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
+    async fn take_all(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
         let states: Vec<(Vm, VmState)> =
             vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
         // The agent of a paused guest cannot be quiesced: it is resumed for a moment.
@@ -120,7 +118,7 @@ impl Baseline {
         Ok(all.collect())
     }
 
-    async fn restore(self) -> Result<(), LabError> {
+    async fn restore_all(self) -> Result<(), LabError> {
         let open = || self.0.iter().filter(|(vm, _)| !vm.is_closed());
         let lifecycles = lock_all_to_end(open().map(|(vm, _)| vm)).await;
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());

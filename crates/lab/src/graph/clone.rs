@@ -5,7 +5,7 @@
 //! output has to be read, exist from the start; workers and files are created on first use.
 //!
 //! ```text
-//! reserve ──▶ Reservation ──▶ copy ──▶ LabClone      its machines end when its scope is closed,
+//! reserve ──▶ Reservation ──▶ start ──▶ LabClone     its machines end when its scope is closed,
 //!                                                    which returns the reservation
 //! ```
 
@@ -65,12 +65,10 @@ impl Baseline {
         self.on()
             .map(|(vm, checkpoint)| (vm, checkpoint.snapshot.need()))
     }
-}
 
-impl Lab {
     /// Reserves what a clone needs if it is available and no request waits.
-    pub fn try_reserve(&self, baseline: &Baseline) -> Option<Reservation> {
-        let grants = baseline.needs().map(|(vm, need)| {
+    pub fn try_reserve(&self) -> Option<Reservation> {
+        let grants = self.needs().map(|(vm, need)| {
             let environment = vm.environment();
             environment
                 .warm_pool
@@ -84,36 +82,36 @@ impl Lab {
     ///
     /// # Errors
     /// When the pool or the file's claim never has that much.
-    pub async fn reserve(&self, baseline: &Baseline) -> Result<Reservation, LabError> {
+    pub async fn reserve(&self) -> Result<Reservation, LabError> {
         let mut grants = Vec::new();
-        for (vm, need) in baseline.needs() {
+        for (vm, need) in self.needs() {
             grants.push(vm.grant("copy", need).await?);
         }
         Ok(Reservation(grants))
     }
+}
 
-    /// A clone of this lab, which must be that of the baseline, in `scope`, which must be new and without
+impl LabClone {
+    /// A clone of `lab`, which must be that of the baseline, in `scope`, which must be new and without
     /// a parent. Its VMs are resumed at one instant.
     ///
     /// # Errors
     /// As for [`Vm::restore`].
-    pub async fn copy(
-        &self,
+    pub async fn start(
+        lab: &Lab,
         baseline: &Baseline,
-        room: Reservation,
+        reservation: Reservation,
         of: &Scope,
         scope: &Scope,
-    ) -> Result<LabClone, LabError> {
-        let copy = LabClone::new(self, baseline, of, scope)?;
-        let (going, baseline) = (copy.clone(), baseline.clone());
-        let going = async move { going.go_on(&baseline, room).await };
-        let gone_on = apart(self.environment().runtime(), going).await;
-        gone_on.map_err(|error| LabError::host(self.subject(), "copy", error))??;
-        Ok(copy)
+    ) -> Result<Self, LabError> {
+        let clone = Self::new(lab, baseline, of, scope)?;
+        let (restoring, baseline) = (clone.clone(), baseline.clone());
+        let restored = async move { restoring.restore(&baseline, reservation).await };
+        let restored = apart(lab.environment().runtime(), restored).await;
+        restored.map_err(|error| LabError::host(lab.subject(), "copy", error))??;
+        Ok(clone)
     }
-}
 
-impl LabClone {
     /// A clone whose VMs are off.
     fn new(lab: &Lab, baseline: &Baseline, of: &Scope, scope: &Scope) -> Result<Self, LabError> {
         let open = || baseline.vms().filter(|vm| !vm.is_closed());
@@ -147,8 +145,8 @@ impl LabClone {
     }
 
     /// Restores all that was on at the baseline.
-    async fn go_on(&self, baseline: &Baseline, room: Reservation) -> Result<(), LabError> {
-        let on = baseline.on().zip(room.0);
+    async fn restore(&self, baseline: &Baseline, reservation: Reservation) -> Result<(), LabError> {
+        let on = baseline.on().zip(reservation.0);
         // A VM that was closed since then has none here.
         let on = on.filter_map(|((vm, checkpoint), grant)| {
             Some((self.counterpart(vm)?, checkpoint, grant))

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `input` | something that was read, and how it can differ now |
 //! | `recorder` | records what a build reads |
+//! | `failed_build` | builds that have failed in this run |
 //! | `source` | where a fixture comes from |
 
+mod failed_build;
 mod input;
 mod recorder;
 mod source;
@@ -14,5 +16,6 @@ pub use input::{Change, Input, InputKind};
 pub use recorder::Recorder;
 pub use source::FixtureSource;
 
+pub(crate) use failed_build::{FailedBuild, FailedBuilds};
 pub(crate) use input::ABSENT;
 pub(crate) use recorder::{Build, file_now, mode_now, variable_now};

@@ -54,6 +54,8 @@ pub(super) async fn die(vm: &Vm, running: &Arc<Running>, how: String) -> Arc<Dea
     let report = Arc::new(DeathReport {
         how,
         console: vm.console().tail(CONSOLE_SHOWN),
+        in_test: vm.0.file.current_test.name(),
+        current_test: vm.0.file.current_test.clone(),
     });
     if vm
         .0

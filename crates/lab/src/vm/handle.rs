@@ -316,10 +316,10 @@ impl Vm {
             .warm_pool
             .make_room(environment.pool().available().memory_bytes);
         let grant = self.0.file.budget.acquire(need).await;
-        grant.map_err(|source| LabError::Budget {
+        grant.map_err(|cause| LabError::Budget {
             subject: self.subject(),
             call: call.to_owned(),
-            source,
+            cause,
         })
     }
 

@@ -3,6 +3,7 @@
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::Base;
+use crate::test_file::CurrentTest;
 use crate::vm::timeline::HandleEpoch;
 use provium_events::BootKind;
 use provium_guest::{Channel, LaneHandle};
@@ -74,15 +75,26 @@ impl Session {
 pub(crate) struct DeathReport {
     pub(crate) how: String,
     pub(crate) console: String,
+    /// The test in which it died; `None`: outside of the tests, or in one of several that run in parallel.
+    pub(crate) in_test: Option<String>,
+    pub(crate) current_test: CurrentTest,
 }
 
 impl DeathReport {
     pub(crate) fn error(&self, subject: String, call: String) -> LabError {
+        let in_test = self.in_test.clone();
+        // The report of that test shows the console.
+        let in_test = in_test.filter(|test| self.current_test.name().as_deref() != Some(test));
+        let console = match in_test {
+            Some(_) => String::new(),
+            None => self.console.clone(),
+        };
         LabError::Dead {
             subject,
             call,
+            in_test,
             how: self.how.clone(),
-            console: self.console.clone(),
+            console,
         }
     }
 }

@@ -134,14 +134,13 @@ impl<'a> ParallelSlots<'a> {
 
     async fn wait(&self) -> Result<SlotPermit<'_>, LabError> {
         let _turn = self.turn.lock().await;
-        let lab = &self.state.lab;
         let baseline = self.baseline().await?;
         loop {
             let inside = self.inside.get();
             let room = if inside == 0 {
-                Some(lab.reserve(&baseline).await?)
+                Some(baseline.reserve().await?)
             } else if inside < self.most {
-                lab.try_reserve(&baseline)
+                baseline.try_reserve()
             } else {
                 None
             };
@@ -163,7 +162,7 @@ impl<'a> ParallelSlots<'a> {
         if let Some(baseline) = taken {
             return Ok(baseline);
         }
-        let baseline = self.state.lab.baseline_and_end(&self.state.scope).await?;
+        let baseline = Baseline::take_and_end(&self.state.lab, &self.state.scope).await?;
         self.baseline.replace(Some(baseline.clone()));
         Ok(baseline)
     }
@@ -191,7 +190,7 @@ impl<'a> ParallelSlots<'a> {
         let copying = async {
             let baseline = self.baseline().await?;
             let (lab, of) = (&self.state.lab, &self.state.scope);
-            lab.copy(&baseline, room, of, &scope).await
+            LabClone::start(lab, &baseline, room, of, &scope).await
         };
         let copied = tokio::select! {
             biased;

@@ -17,10 +17,10 @@ pub(super) async fn before_test(state: &TestFileState) -> Option<String> {
     let work = async {
         let taken = state.baseline.0.take();
         let kept = match taken {
-            None => state.lab.baseline(&state.scope).await,
+            None => Baseline::take(&state.lab, &state.scope).await,
             Some(baseline) => {
-                let restored = state.lab.reset_to(&baseline).await;
-                // SavedFrames whatever came of it: the next test may have more luck.
+                let restored = baseline.restore(&state.lab).await;
+                // Kept whatever came of it: the next test may have more luck.
                 state.baseline.0.replace(Some(baseline));
                 return restored;
             }

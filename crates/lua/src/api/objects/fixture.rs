@@ -14,7 +14,7 @@ use crate::fixture::{BuildContext, build};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::nearest::nearest;
-use provium_lab::{FixtureSource, Lab};
+use provium_lab::{FixtureSource, Lab, lab_fixture, vm_fixture};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             let scope = call_site(&lua).0.file_scope().clone();
             let build = async |lab: Lab| build(&request.context, lab).await;
             let name = request.name.as_deref();
-            let made = this.0.vm_fixture(&scope, &request.source, name, build);
+            let made = vm_fixture(&this.0, &scope, &request.source, name, build);
             Ok(vm::value(&lua, &made.await?)?)
         })?
         .async_method("lab_fixture", |lua, this, args| async move {
@@ -38,7 +38,7 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             let scope = call_site(&lua).0.file_scope().clone();
             let build = async |lab: Lab| build(&request.context, lab).await;
             let name = request.name.as_deref();
-            let made = this.0.lab_fixture(&scope, &request.source, name, build);
+            let made = lab_fixture(&this.0, &scope, &request.source, name, build);
             Ok(lab::value(&lua, &made.await?)?)
         })?
         .wrapped_by("vm_fixture", &rooted)?
