@@ -4,7 +4,7 @@ provium.parallel = true
 
 -- The top level runs once, whatever it takes.
 local vm = provium:vm("prepared", "default"):boot()
-vm:run("mkdir /queue; touch /queue/a /queue/b /queue/c"):assert_ok()
+vm:check("mkdir /queue; touch /queue/a /queue/b /queue/c")
 local service = vm:run_async("while read name; do rm /queue/$name && echo removed $name; done")
 
 for _, name in ipairs({ "a", "b", "c" }) do

@@ -67,6 +67,37 @@ test("assert_ok gives the result back, or tells everything", function(t)
   t:assert_contains(tostring(killed):lower(), "term")
 end)
 
+test("check gives the result back, or raises with the end of the output", function(t)
+  t:assert_eq(vm:check("echo fine").stdout, "fine\n")
+  t:assert_eq(vm:check("cat", {stdin = "in"}).stdout, "in")
+  local err = t:assert_raises(function() vm:check("sh", {"-c", "seq 1 4000; echo why >&2; exit 4"}) end)
+  for _, part in ipairs {"vm `v`: check(", "exited with 4", "\n4000\n", "more characters before", "stderr: why"} do
+    t:assert_contains(tostring(err), part)
+  end
+  t:assert(not tostring(err):find("\n1\n2\n3\n", 1, true), "the start of the output is left out")
+  local worker = vm:spawn_worker()
+  t:assert_eq(worker:check("echo from a worker").stdout, "from a worker\n")
+  t:assert_raises(function() worker:check({"false"}) end)
+end)
+
+test("an assertion about the end of a command shows the command", function(t)
+  for _, assert_it in ipairs {
+    function() t:assert(vm:run("echo why >&2; exit 4"):ok()) end,
+    function() t:assert(
+      vm:run("echo why >&2; exit 4"):ok(), "it works"
+    ) end,
+    function() t:assert_eq(vm:run("echo why >&2; exit 4").exit_code, 0) end,
+    function() assert(vm:run("echo why >&2; exit 4"):ok()) end,
+  } do
+    local err = tostring(t:assert_raises(assert_it))
+    t:assert_contains(err, 'run("echo why >&2; exit 4") exited with 4')
+    t:assert_contains(err, "stderr: why")
+  end
+  local ok = vm:run("exit 4"):ok()
+  local err = tostring(t:assert_raises(function() t:assert(1 == 2) end))
+  t:assert(not ok and not err:find("exited with"), err)
+end)
+
 test("a program that is not there is an error of the guest's", function(t)
   local err = t:assert_raises(function() vm:run("/no/such/program", {"arg"}) end)
   t:assert_contains(tostring(err), "ENOENT")

@@ -66,6 +66,21 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
     }
 }
 
+/// The end of the text, `limit` characters of it; says how many are left out before.
+pub(crate) fn tail(text: &str, limit: usize) -> String {
+    let count = text.chars().count();
+    match text.char_indices().nth(count.saturating_sub(limit)) {
+        Some((start, _)) if start > 0 => {
+            format!(
+                "(… {} more characters before)\n{}",
+                count - limit,
+                &text[start..]
+            )
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// The text, without its middle where it is longer than `limit` bytes; says how much is left out.
 pub(crate) fn without_middle(text: String, limit: usize) -> String {
     if text.len() <= limit {
@@ -130,6 +145,9 @@ mod tests {
     fn what_is_cut_says_how_much() {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcdef", 3), "abc… (3 more characters)");
+        assert_eq!(tail("abc", 3), "abc");
+        assert_eq!(tail("", 3), "");
+        assert_eq!(tail("äbcdef", 3), "(… 3 more characters before)\ndef");
         assert_eq!(
             without_middle("ä".repeat(10), 8),
             "ää\n… 12 bytes are left out …\nää"

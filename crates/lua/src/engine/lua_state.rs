@@ -144,6 +144,7 @@ pub(crate) fn build(job: &FileJob, purpose: Purpose) -> Result<LuaState> {
         prelude: Prelude::load(&lua, &native)?,
         values,
         early_log: log,
+        failed_commands: Default::default(),
         kernel_logs: Default::default(),
         baseline: Default::default(),
         snapshot_bytes: Default::default(),
@@ -206,6 +207,8 @@ fn add_native(lua: &Lua, native: &Table) -> Result<()> {
         lua.create_function(|_, value: Value| Ok(objects::is_result(&value)))?,
     )?;
     native.raw_set("always_true", testing::ALWAYS_TRUE)?;
+    let asserted = |lua: &Lua, ()| Ok(testing::command_asserted(lua));
+    native.raw_set("command_asserted", lua.create_function(asserted)?)?;
     native.raw_set(
         "shown",
         lua.create_function(|_, value: Value| Ok(testing::quoted(&value)))?,

@@ -4,6 +4,7 @@ pub(crate) mod blocked_syscalls;
 pub(crate) mod deadline;
 pub(crate) mod drive;
 pub(crate) mod dry_run;
+pub(crate) mod failed_commands;
 pub(crate) mod failure;
 pub(crate) mod hook;
 pub(crate) mod job;

@@ -4,6 +4,7 @@ use crate::api::globals::Children;
 use crate::binding::prelude::Prelude;
 use crate::engine::deadline::Deadline;
 use crate::engine::dry_run::DryRun;
+use crate::engine::failed_commands::FailedCommands;
 use crate::engine::log::Log;
 use crate::engine::task::Task;
 use crate::testing::{FileBaseline, LogCursors, Registry};
@@ -44,6 +45,8 @@ pub(crate) struct TestFileState {
     pub(crate) values: Table,
     /// What was printed outside of any test; the next test's log begins with it.
     pub(crate) early_log: Log,
+    /// Commands that failed at the top level.
+    pub(crate) failed_commands: FailedCommands,
     /// How far the consoles of the file's VMs were looked through for reports.
     pub(crate) kernel_logs: LogCursors,
     /// What the file's VMs are put back to between tests.

@@ -6,8 +6,11 @@ use crate::api::objects::is_result;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
+use crate::binding::stack;
 use crate::binding::text::{self, cut};
 use crate::binding::values::number_of;
+use crate::engine::task::Task;
+use crate::engine::test_file::TestFileState;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
 /// Longest text shown whole when something is not found in it.
@@ -23,19 +26,25 @@ type Outcome = std::result::Result<MultiValue, LuaError>;
 pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<'a, TestContext>> {
     let find: Function = lua.globals().get::<Table>("string")?.get("match")?;
     class
-        .method("assert", |_, _, args| firm("assert", args, holds))?
-        .method("assert_eq", |_, _, args| firm("assert_eq", args, equal))?
-        .method("assert_neq", |_, _, args| firm("assert_neq", args, unequal))?
-        .method("assert_contains", |_, _, args| {
-            firm("assert_contains", args, contains)
+        .method("assert", |lua, _, args| firm(lua, "assert", args, holds))?
+        .method("assert_eq", |lua, _, args| {
+            firm(lua, "assert_eq", args, equal)
+        })?
+        .method("assert_neq", |lua, _, args| {
+            firm(lua, "assert_neq", args, unequal)
+        })?
+        .method("assert_contains", |lua, _, args| {
+            firm(lua, "assert_contains", args, contains)
         })?
         .method("assert_same", |lua, _, args| {
-            firm("assert_same", args, |args| same(lua, args))
+            firm(lua, "assert_same", args, |args| same(lua, args))
         })?
-        .method("assert_match", move |_, _, args| {
-            firm("assert_match", args, |args| matches(&find, args))
+        .method("assert_match", move |lua, _, args| {
+            firm(lua, "assert_match", args, |args| matches(&find, args))
         })?
-        .method("assert_near", |_, _, args| firm("assert_near", args, near))?
+        .method("assert_near", |lua, _, args| {
+            firm(lua, "assert_near", args, near)
+        })?
         .method("fail", |_, _, args| -> Outcome {
             Err(LuaError::Assertion(message(args, 0, "failed by t:fail")))
         })
@@ -43,12 +52,27 @@ pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<
 
 /// A misuse of an assertion must not pass in silence behind a `pcall` either. What is asserted is often
 /// a call, which passes on all its results; whatever they are, an assertion takes what it needs.
-fn firm(call: &str, args: &Args, check: impl Fn(&Args) -> Outcome) -> Outcome {
+fn firm(lua: &Lua, call: &str, args: &Args, check: impl Fn(&Args) -> Outcome) -> Outcome {
     args.take_any();
     check(args).map_err(|raise| match raise {
         LuaError::Argument(why) => LuaError::Assertion(format!("{call}: {why}")),
+        LuaError::Assertion(text) => LuaError::Assertion(text + &command_asserted(lua)),
         other => other,
     })
+}
+
+/// The failed command whose ending the arguments of the running assertion have read, as in
+/// `t:assert(result:ok())`; for the end of its message.
+pub(crate) fn command_asserted(lua: &Lua) -> String {
+    let Some(site) = stack::place(lua) else {
+        return String::new();
+    };
+    let state = TestFileState::of(lua);
+    let command = match Task::current().and_then(|task| task.run.clone()) {
+        Some(run) => run.failed_commands.read_at(&site),
+        None => state.failed_commands.read_at(&site),
+    };
+    command.map_or_else(String::new, |command| format!("\n{}", command.report()))
 }
 
 fn message(args: &Args, index: usize, default: &str) -> String {

@@ -15,7 +15,7 @@ mod selection;
 
 mod verdict;
 
-pub(crate) use assertions::ALWAYS_TRUE;
+pub(crate) use assertions::{ALWAYS_TRUE, command_asserted};
 pub(crate) use context::register;
 pub(crate) use diff::{plain, quoted};
 pub(crate) use kernel_logs::LogCursors;

@@ -167,6 +167,13 @@ async fn run_once(
     }
     watched.conclude(&state.kernel_logs, &test.meta.kernel_log, &mut verdict);
     if verdict.status == TestStatus::Failed {
+        let unseen = [&state.failed_commands, &run.failed_commands];
+        let unseen = unseen.map(|commands| commands.unseen_lines()).concat();
+        if !unseen.is_empty() {
+            let heading = "commands that failed, and whose result nothing has looked at:";
+            verdict.log.push(heading.to_owned());
+            verdict.log.extend(unseen);
+        }
         consoles::mark_contained(&mut excerpts, &verdict.message);
         verdict.consoles = excerpts;
     }

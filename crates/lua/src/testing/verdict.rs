@@ -3,6 +3,7 @@
 use super::parallel::TestLab;
 use crate::api::globals::Children;
 use crate::binding::text::without_middle;
+use crate::engine::failed_commands::FailedCommands;
 use crate::engine::failure::Failure;
 use crate::engine::log::{Log, LogLines};
 use crate::engine::task::Task;
@@ -42,6 +43,8 @@ pub(crate) struct TestRun {
     pub(crate) deferred: RefCell<Vec<Function>>,
     /// The first assertion that failed.
     pub(crate) sticky: RefCell<Option<Failure>>,
+    /// Commands that failed.
+    pub(crate) failed_commands: FailedCommands,
     /// `t:skip`.
     pub(crate) skip: RefCell<Option<String>>,
     /// Tasks started by it.
@@ -90,6 +93,7 @@ impl TestRun {
             unkept_steps: Cell::default(),
             deferred: RefCell::default(),
             sticky: RefCell::default(),
+            failed_commands: FailedCommands::default(),
             skip: RefCell::default(),
             tasks: RefCell::default(),
             children: Children::default(),

@@ -60,6 +60,39 @@ fn a_failed_test_shows_line_frames_log_steps_and_consoles() {
     ran.does_not_print("console of vm `off`");
 }
 
+const UNSEEN: &str = r#"local vm = provium:vm("g", "default"):boot()
+vm:run("echo set-up >&2; exit 5")
+
+test("passes", function(t) vm:run("exit 6") end)
+
+test("fails", function(t)
+  vm:run("echo first >&2; echo last >&2; exit 7")
+  t:assert_eq(vm:run("exit 8").exit_code, 8)
+  vm:run_async("exit 9"):wait()
+  t:fail("on purpose")
+end)
+"#;
+
+#[test]
+#[ignore = "boots guests"]
+fn a_failed_test_lists_failed_commands_whose_result_was_not_read() {
+    let ran = Project::new(&[("unseen.test.lua", UNSEEN)])
+        .run(&["--color", "never", "unseen.test.lua"])
+        .exits_with(1);
+    for text in [
+        "commands that failed, and whose result nothing has looked at",
+        "run(\"echo set-up >&2; exit 5\") exited with 5 (unseen.test.lua:2)",
+        "exit 7\") exited with 7 (unseen.test.lua:7)",
+        "| first",
+        "| last",
+    ] {
+        ran.prints(text);
+    }
+    for text in ["exited with 6", "exited with 8", "exited with 9"] {
+        ran.does_not_print(text);
+    }
+}
+
 #[test]
 #[ignore = "boots guests"]
 fn json_has_one_line_with_reason_and_log() {

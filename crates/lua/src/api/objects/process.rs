@@ -54,7 +54,7 @@ fn control(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> 
                 let text = "a timeout of 0 would kill it at once; to look without waiting, use proc:status()";
                 return Err(LuaError::argument(text));
             }
-            Ok(result::value(&lua, this.0.wait(timeout).await?)?)
+            Ok(result::value_of_process(&lua, this.0.wait(timeout).await?)?)
         })?
         .async_method("kill", |_, this, args| async move {
             Ok(this.0.kill(args.opt_signal(0)?.unwrap_or(SIGTERM)).await?)

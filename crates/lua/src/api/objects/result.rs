@@ -4,10 +4,12 @@ use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
 use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_name;
-use crate::binding::text::{self, cut};
+use crate::binding::{stack, text};
+use crate::engine::failed_commands::{FailedCommand, FailedCommands};
+use crate::engine::task::Task;
+use crate::engine::test_file::TestFileState;
 use mlua::{IntoLua, Lua, LuaString, Result, Value};
 use provium_lab::{RunResult, RunStatus};
-use std::fmt::Write as _;
 use std::rc::Rc;
 
 /// Longest output shown in a message, characters.
@@ -27,12 +29,17 @@ const FIELDS: &[&str] = &[
     "assert_ok",
 ];
 
+/// Fields that say how the command ended; who reads one of them has looked at the result.
+const TELL_THE_END: &[&str] = &["exit_code", "status", "signal", "timed_out"];
+
 /// A command's result as Lua holds it.
 #[derive(Debug, Clone)]
 pub(super) struct ResultObject {
     result: Rc<RunResult>,
     stdout: LuaString,
     stderr: LuaString,
+    /// Set unless the command exited with 0.
+    failed: Option<Rc<FailedCommand>>,
 }
 
 impl Object for ResultObject {
@@ -45,18 +52,35 @@ impl Object for ResultObject {
     }
 }
 
-/// The Lua value of a result.
-pub(super) fn value(lua: &Lua, mut result: RunResult) -> Result<Value> {
-    let stdout = lua.create_string(std::mem::take(&mut result.stdout))?;
-    let stderr = lua.create_string(std::mem::take(&mut result.stderr))?;
-    object(
-        lua,
-        ResultObject {
-            result: Rc::new(result),
-            stdout,
-            stderr,
-        },
-    )
+/// The Lua value of the result of a command that the test has waited for. If it failed and the test does
+/// not look at that, a report says so.
+pub(super) fn value(lua: &Lua, result: RunResult) -> Result<Value> {
+    let result = ResultObject::new(lua, "run", result)?;
+    if let Some(failed) = &result.failed {
+        with_failed_commands(lua, |commands| commands.add(failed));
+    }
+    object(lua, result)
+}
+
+/// The Lua value of the result of a background process, which may well have been killed by the test.
+pub(super) fn value_of_process(lua: &Lua, result: RunResult) -> Result<Value> {
+    object(lua, ResultObject::new(lua, "run", result)?)
+}
+
+/// The Lua value of the result of `check`: of a command that exited with 0; any other is an error.
+pub(super) fn checked(
+    lua: &Lua,
+    subject: &str,
+    result: RunResult,
+) -> std::result::Result<Value, LuaError> {
+    let result = ResultObject::new(lua, "check", result)?;
+    match &result.failed {
+        None => Ok(object(lua, result)?),
+        Some(failed) => {
+            let text = format!("{subject}: {}", failed.report());
+            Err(LuaError::message(text))
+        }
+    }
 }
 
 /// Whether a Lua value is the result of a command.
@@ -64,15 +88,27 @@ pub(crate) fn is_result(value: &Value) -> bool {
     matches!(value, Value::UserData(userdata) if userdata.is::<ResultObject>())
 }
 
+/// Calls `work` with the failed commands of the running test, or of the file's top level.
+fn with_failed_commands<T>(lua: &Lua, work: impl FnOnce(&FailedCommands) -> T) -> T {
+    match Task::current().and_then(|task| task.run.clone()) {
+        Some(run) => work(&run.failed_commands),
+        None => work(&TestFileState::of(lua).failed_commands),
+    }
+}
+
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<ResultObject>::new(lua)?
-        .method("ok", |_, this, _| Ok(this.result.ok()))?
+        .method("ok", |lua, this, _| {
+            this.note_read(lua);
+            Ok(this.result.ok())
+        })?
         .method("assert_ok", |lua, this, _| {
-            if this.result.ok() {
-                return Ok(object(lua, this.clone())?);
+            this.note_read(lua);
+            match &this.failed {
+                None => Ok(object(lua, this.clone())?),
+                Some(failed) => Err(LuaError::message(failed.report())),
             }
-            Err(LuaError::message(this.complaint()))
         })?
         .finish_with(field, |_, _, key, _| {
             Err(LuaError::message(format!(
@@ -83,6 +119,9 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
 
 fn field(lua: &Lua, this: &ResultObject, key: &str) -> std::result::Result<Value, LuaError> {
     let result = &this.result;
+    if TELL_THE_END.contains(&key) {
+        this.note_read(lua);
+    }
     let value = match key {
         "exit_code" => result.status.exit_code().into_lua(lua),
         "stdout" => Ok(Value::String(this.stdout.clone())),
@@ -104,24 +143,43 @@ fn field(lua: &Lua, this: &ResultObject, key: &str) -> std::result::Result<Value
 }
 
 impl ResultObject {
-    fn complaint(&self) -> String {
-        let mut complaint = format!(
-            "run({}) {}",
-            self.result.command,
-            ending(self.result.status)
-        );
-        let outputs = [
-            ("stdout", &self.stdout, self.result.stdout_dropped),
-            ("stderr", &self.stderr, self.result.stderr_dropped),
-        ];
-        for (name, output, dropped) in outputs {
-            let output = text::display(&output.as_bytes());
-            let _ = write!(complaint, "\n{name}: {}", cut(output.trim_end(), SHOWN));
-            if dropped > 0 {
-                let _ = write!(complaint, "\n({dropped} bytes of {name} were dropped)");
-            }
+    fn new(lua: &Lua, call: &str, mut result: RunResult) -> Result<Self> {
+        let stdout = std::mem::take(&mut result.stdout);
+        let stderr = std::mem::take(&mut result.stderr);
+        let failed = (!result.ok()).then(|| {
+            let outputs = [
+                (&stdout, result.stdout_dropped),
+                (&stderr, result.stderr_dropped),
+            ];
+            let outputs = outputs.map(|(output, dropped)| output_text(output, dropped));
+            let ending = format!("{call}({}) {}", result.command, ending(result.status));
+            FailedCommand::new(ending, outputs, stack::place(lua))
+        });
+        Ok(Self {
+            stdout: lua.create_string(stdout)?,
+            stderr: lua.create_string(stderr)?,
+            result: Rc::new(result),
+            failed,
+        })
+    }
+
+    /// The author's code reads how the command ended.
+    fn note_read(&self, lua: &Lua) {
+        if let Some(failed) = &self.failed {
+            let site = stack::place(lua);
+            with_failed_commands(lua, |commands| commands.read(failed, site));
         }
-        complaint
+    }
+}
+
+/// The end of a command's output, as a message shows it.
+fn output_text(output: &[u8], dropped: u64) -> String {
+    let text = text::display(output);
+    let text = text::tail(text.trim_end(), SHOWN);
+    if dropped > 0 {
+        format!("{text}\n({dropped} bytes of it were dropped)")
+    } else {
+        text
     }
 }
 

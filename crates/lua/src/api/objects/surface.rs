@@ -33,6 +33,11 @@ fn commands<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             let ran = this.surface().run(spec, timeout).await?;
             Ok(result::value(&lua, ran)?)
         })?
+        .async_method("check", |lua, this, args| async move {
+            let (spec, timeout) = command::read(&args, RunMode::Foreground)?;
+            let ran = this.surface().run(spec, timeout).await?;
+            result::checked(&lua, &this.subject(), ran)
+        })?
         .async_method("run_async", |lua, this, args| async move {
             let (scope, _) = call_site(&lua);
             let (spec, _) = command::read(&args, RunMode::Background)?;

@@ -96,7 +96,7 @@ function _G.assert(...)
     return ...
   end
   if select("#", ...) == 0 then raise("bad argument #1 to 'assert' (value expected)") end
-  if select("#", ...) == 1 then error("assertion failed!", 0) end
+  if select("#", ...) == 1 then error("assertion failed!" .. native.command_asserted(), 0) end
   error(message, 0)
 end
 
