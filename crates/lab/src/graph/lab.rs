@@ -281,7 +281,8 @@ impl Lab {
             return Ok(());
         }
         drop(names);
-        Err(invalid(self, 
+        Err(invalid(
+            self,
             &format!("remove({name:?})"),
             "no member of that name".to_owned(),
         ))
@@ -402,7 +403,6 @@ impl Lab {
         }
         Ok(())
     }
-
 }
 
 /// The error of a call of `lab` that makes no sense.

@@ -20,7 +20,11 @@ impl Lab {
             let call = format!("include({name:?})");
             if let Member::Lab(lab) = member {
                 if lab.is_root() || lab.id() == self.id() {
-                    return Err(invalid(self, &call, "a lab cannot be its own member".to_owned()));
+                    return Err(invalid(
+                        self,
+                        &call,
+                        "a lab cannot be its own member".to_owned(),
+                    ));
                 }
                 if lab
                     .labs_below(scope)

@@ -2,8 +2,8 @@
 
 use crate::environment::Environment;
 use crate::inputs::{Build, FixtureSource};
-use crate::resource::ResourceId;
 use crate::lock::lock;
+use crate::resource::ResourceId;
 use crate::test_file::barrier::Barriers;
 use crate::test_file::current_test::CurrentTest;
 use provium_pool::FileBudget;
