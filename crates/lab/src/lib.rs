@@ -2,7 +2,7 @@
 //!
 //! A [`Scope`] owns what is made in it and closes it in order when it ends. A [`Lab`] gives names.
 //! A [`Vm`] is described by a [`Profile`] and [`VmOptions`], boots into a machine, and is worked on
-//! through a [`Surface`], which a [`Worker`] offers too.
+//! through [`GuestOps`], which a [`Worker`] offers too.
 //!
 //! All handles are cheap to clone and may be used from any thread. Every async method may be
 //! dropped before it ends: what it asked of the guest is then cancelled there.
@@ -25,7 +25,6 @@ pub mod nearest;
 mod profile;
 mod resource;
 mod save;
-mod search;
 mod snapshot;
 mod test_file;
 mod vm;
@@ -46,11 +45,11 @@ pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
 pub use guest::console::Console;
 pub use guest::file::{File, OpenMode};
+pub use guest::ops::{GuestOps, WriteMode};
 pub use guest::process::{OutputKind, Process, ProcessStatus};
-pub use guest::raw::PendingSyscall;
 pub use guest::stream::{ByteStream, Site, StreamKind};
-pub use guest::surface::{Surface, WriteMode};
-pub use guest::unanswered::RawCall;
+pub use guest::syscall::{PendingSyscall, SyscallInProgress};
+pub use guest::target::Target;
 pub use guest::worker::Worker;
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,

@@ -13,9 +13,12 @@ use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::baseline::{Baseline, CheckpointState, VmCheckpoint};
 use crate::graph::lab::{Lab, Member};
+use crate::guest::clock::Clock;
 use crate::guest::file::File;
+use crate::guest::ops::GuestOps;
 use crate::guest::process::Process;
-use crate::guest::worker::{Worker, WorkerSeat};
+use crate::guest::target::{GuestVm as _, Target};
+use crate::guest::worker::Worker;
 use crate::lock::lock;
 use crate::resource::{ResourceId, Scope};
 use crate::vm::Vm;
@@ -42,7 +45,7 @@ struct Inner {
 /// The clone's own handles, by the numbers of the file's.
 #[derive(Default)]
 struct CloneMap {
-    seats: Mutex<BTreeMap<ResourceId, Arc<WorkerSeat>>>,
+    worker_ops: Mutex<BTreeMap<ResourceId, GuestOps>>,
     workers: Mutex<BTreeMap<ResourceId, Worker>>,
     processes: Mutex<BTreeMap<ResourceId, Process>>,
     files: Mutex<BTreeMap<ResourceId, File>>,
@@ -138,7 +141,7 @@ impl LabClone {
             }
         }
         let copy = Self(Arc::new(inner));
-        for process in open().flat_map(|vm| vm.0.processes.held()) {
+        for process in open().flat_map(|vm| vm.0.handles.processes.held()) {
             copy.process(&process);
         }
         Ok(copy)
@@ -176,41 +179,54 @@ impl LabClone {
 
     /// The clone's own process for one that the file's top level started; any other as it is.
     pub fn process(&self, process: &Process) -> Process {
-        if self.counterpart(process.surface().vm()).is_none() {
+        let Some(ops) = self.ops(process.target()) else {
             return process.clone();
-        }
-        let surface = process.surface().in_copy(self);
+        };
         let mut made = lock(&self.0.counterparts.processes);
-        let made = made.entry(process.id());
-        made.or_insert_with(|| process.on(surface)).clone()
+        let rebind = || ops.adopt_process(process.rebind(ops.target().clone()));
+        made.entry(process.id()).or_insert_with(rebind).clone()
     }
 
     /// The clone's own worker for one that the file's top level started; any other as it is.
     pub fn worker(&self, worker: &Worker) -> Worker {
-        if self.counterpart(worker.vm()).is_none() {
+        let Some(ops) = self.ops(worker.ops().target()) else {
             return worker.clone();
-        }
+        };
         let mut made = lock(&self.0.counterparts.workers);
-        let made = made.entry(worker.id());
-        made.or_insert_with(|| worker.in_copy(self)).clone()
+        let rebind = || Worker::rebind(ops).unwrap_or_else(|| worker.clone());
+        made.entry(worker.id()).or_insert_with(rebind).clone()
     }
 
     /// The clone's own file for one that the file's top level opened; any other as it is.
     pub fn file(&self, file: &File) -> File {
-        if self.counterpart(file.surface().vm()).is_none() {
+        let Some(ops) = self.ops(file.target()) else {
             return file.clone();
-        }
-        let surface = file.surface().in_copy(self);
+        };
         let mut made = lock(&self.0.counterparts.files);
-        let made = made.entry(file.id());
-        made.or_insert_with(|| file.on(surface)).clone()
+        let rebind = || ops.adopt_file(file.rebind(ops.target().clone()));
+        made.entry(file.id()).or_insert_with(rebind).clone()
     }
 
-    /// The clone's own state of a worker, for that of the file.
-    pub(crate) fn seat(&self, seat: &WorkerSeat) -> Arc<WorkerSeat> {
-        let mut made = lock(&self.0.counterparts.seats);
-        let made = made.entry(seat.id);
-        Arc::clone(made.or_insert_with(|| Arc::new(seat.copy())))
+    /// The clock of the clone's own VM for that of a VM of the file; any other as it is.
+    pub fn clock(&self, clock: &Clock) -> Clock {
+        let ops = self.ops(clock.target());
+        ops.map_or_else(|| clock.clone(), |ops| Clock::new(ops.target().clone()))
+    }
+
+    /// The operations on the clone's own VM or worker, for those on the file's; `None` for a target that is not
+    /// the file's.
+    fn ops(&self, of: &Target) -> Option<GuestOps> {
+        let copy = self.0.vms.get(&of.vm().id())?;
+        if copy.original().key() != of.vm().key() {
+            return None;
+        }
+        let Some(worker) = of.worker() else {
+            return Some(copy.ops());
+        };
+        let mut made = lock(&self.0.counterparts.worker_ops);
+        let made = made.entry(worker.id);
+        let ops = made.or_insert_with(|| copy.ops().with_worker(Arc::new(worker.copy())));
+        Some(ops.clone())
     }
 
     /// The clone's own VM; `None` for a VM that is not the file's, such as one of a clone.

@@ -17,7 +17,7 @@ impl VmGroup {
             if vm.is_off() {
                 vm.boot_within(VmOptions::default(), left).await
             } else if vm.state() == VmState::Dead {
-                vm.session("boot()").map(drop)
+                vm.running_in("boot()", VmState::Booted, "booted").map(drop)
             } else {
                 Ok(())
             }

@@ -11,7 +11,7 @@ use crate::guest::command::{
 };
 use crate::guest::context::CallContext;
 use crate::guest::describe::describe;
-use crate::guest::surface::{Surface, WriteMode};
+use crate::guest::ops::{GuestOps, WriteMode};
 use provium_guest::Captured;
 use provium_protocol::message::{DirEntry, ErrorKind, FileStat, Reply, SyscallResult};
 use provium_protocol::op::{Batch, FromReply, Op, Program, Request};
@@ -57,14 +57,14 @@ pub enum BatchOutcome {
     Syscall(SyscallResult),
 }
 
-impl Surface {
+impl GuestOps {
     /// Does all entries in strict order, small ones in one round trip; one that fails does not stop the
     /// next.
     pub async fn batch(
         &self,
         entries: Vec<BatchEntry>,
     ) -> Result<Vec<Result<BatchOutcome, LabError>>, LabError> {
-        let context = self.commands(format!("batch({} entries)", entries.len()))?;
+        let context = CallContext::new(self.target(), format!("batch({} entries)", entries.len()))?;
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut held = 0;
         let mut rest = VecDeque::from(entries);
@@ -136,7 +136,7 @@ impl Surface {
                 self.read_file(&path).await.map(BatchOutcome::Bytes)
             }
             BatchEntry::Op(_) => {
-                let context = self.commands("batch()".to_owned())?;
+                let context = CallContext::new(self.target(), "batch()")?;
                 return Err(context.invalid("only commands and files go out alone"));
             }
         };

@@ -1,25 +1,32 @@
 //! A guest's CLOCK_REALTIME, in nanoseconds since 1970.
 
 use crate::error::LabError;
-use crate::vm::Vm;
+use crate::guest::context::CallContext;
+use crate::guest::target::Target;
 use provium_protocol::op::{ClockAdvance, ClockGet, ClockSet, ClockSleep, Op, Request};
 use std::time::Duration;
 
 /// The clock of a VM.
 #[derive(Debug, Clone)]
-pub struct Clock(Vm);
+pub struct Clock(Target);
 
 impl Clock {
-    pub(crate) fn new(vm: Vm) -> Self {
+    /// The clock of the VM that is the target.
+    pub(crate) fn new(vm: Target) -> Self {
         Self(vm)
     }
 
     /// The VM it belongs to.
-    pub fn vm(&self) -> &Vm {
+    pub(crate) fn target(&self) -> &Target {
         &self.0
     }
 
-    /// What it says.
+    /// Its name in messages: ``clock of vm `web` ``.
+    pub fn subject(&self) -> String {
+        format!("clock of {}", self.0.subject())
+    }
+
+    /// Its time.
     pub async fn get(&self) -> Result<i64, LabError> {
         self.request("clock:get()".to_owned(), ClockGet).await
     }
@@ -48,6 +55,6 @@ impl Clock {
         call: String,
         request: R,
     ) -> Result<R::Reply, LabError> {
-        self.0.surface().commands(call)?.request(request).await
+        CallContext::new(&self.0, call)?.request(request).await
     }
 }

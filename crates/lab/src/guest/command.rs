@@ -1,7 +1,6 @@
 //! What to run in a guest, and what came of it.
 
 use crate::error::LabError;
-use crate::guest::context::CallContext;
 use provium_guest::Captured;
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program, Stdin};
@@ -68,18 +67,6 @@ impl CommandSpec {
             tty: false,
             max_output: DEFAULT_MAX_OUTPUT,
         }
-    }
-
-    /// Refuses what no Linux kernel takes, before it is sent: the guest would have to hold it several
-    /// times over only to say no.
-    pub(crate) fn check_size(&self, context: &CallContext) -> Result<(), LabError> {
-        self.excess().map_or(Ok(()), |excess| {
-            Err(too_big(
-                context.subject.clone(),
-                context.call.clone(),
-                excess,
-            ))
-        })
     }
 
     /// What is too long for any Linux kernel, said so that it completes "cannot".

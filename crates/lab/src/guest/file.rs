@@ -4,14 +4,16 @@ use crate::error::LabError;
 use crate::guest::context::CallContext;
 use crate::guest::describe::quoted;
 use crate::guest::stream::{ByteStream, Site};
-use crate::guest::surface::Surface;
+use crate::guest::syscall::syscall;
 use crate::guest::tail;
+use crate::guest::target::Target;
 use crate::lock::lock;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::vm::HandleEpoch;
 use provium_guest::CallError;
 use provium_protocol::Descriptor;
-use provium_protocol::op::{CheckFd, CloseFd, SeekFd, Whence};
+use provium_protocol::message::SyscallResult;
+use provium_protocol::op::{CheckFd, CloseFd, SeekFd, Syscall, Whence};
 use std::fmt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
@@ -80,12 +82,8 @@ struct Inner {
 impl File {
     pub(crate) fn open(context: &CallContext, scope: &Scope, path: &[u8], fd: Descriptor) -> Self {
         let id = ResourceId::next();
-        context
-            .surface()
-            .vm()
-            .0
-            .open_files
-            .fetch_add(1, Ordering::Relaxed);
+        let open_files = context.target.vm().open_files();
+        open_files.fetch_add(1, Ordering::Relaxed);
         let file = Self(Arc::new(Inner {
             id,
             context: context.clone(),
@@ -97,30 +95,27 @@ impl File {
         file.0
             .place
             .take(scope, (CloseOrder::File, id), Arc::new(file.clone()));
-        context.surface().take_note_of_file(&file);
         file
     }
 
-    /// The same file in a copy of its VM.
-    pub(crate) fn on(&self, surface: Surface) -> Self {
+    /// The same file in a clone of its VM.
+    pub(crate) fn rebind(&self, target: Target) -> Self {
         let closed = *lock(&self.0.closed);
         // What a worker had open went with it.
-        let closed = closed.or_else(|| surface.is_gone().then(|| surface.vm().mark()));
-        let copy = Self(Arc::new(Inner {
+        let closed = closed.or_else(|| target.why_gone().map(|_| target.epoch()));
+        Self(Arc::new(Inner {
             id: self.id(),
-            context: self.0.context.rebind(surface),
+            context: self.0.context.rebind(target),
             path: self.0.path.clone(),
             fd: self.0.fd,
             closed: Mutex::new(closed),
             place: Registration::default(),
-        }));
-        copy.surface().take_note_of_file(&copy);
-        copy
+        }))
     }
 
-    /// What it was opened through.
-    pub fn surface(&self) -> &Surface {
-        self.0.context.surface()
+    /// The VM or worker whose process has it open.
+    pub fn target(&self) -> &Target {
+        &self.0.context.target
     }
 
     /// Its number.
@@ -138,7 +133,7 @@ impl File {
         format!(
             "file {} of {}",
             quoted(&self.0.path),
-            self.0.context.surface().subject()
+            self.target().subject()
         )
     }
 
@@ -153,7 +148,7 @@ impl File {
     }
 
     /// Its descriptor number, for a call of `of`; an error if it is not open, or is another VM's.
-    pub async fn number_for(&self, call: &str, of: &Surface) -> Result<i32, LabError> {
+    pub async fn number_for(&self, call: &str, of: &Target) -> Result<i32, LabError> {
         let context = self.context(call)?;
         self.check_vm(call, of)?;
         context.request(CheckFd { fd: self.0.fd }).await?;
@@ -164,7 +159,7 @@ impl File {
     pub fn fd_stream(
         &self,
         scope: &Scope,
-        of: &Surface,
+        of: &Target,
         site: Site,
     ) -> Result<ByteStream, LabError> {
         let call = "fd_stream()";
@@ -175,18 +170,27 @@ impl File {
         Ok(tail::open(context, scope, source, subject, site))
     }
 
-    fn check_vm(&self, call: &str, of: &Surface) -> Result<(), LabError> {
-        if self.surface().vm().id() == of.vm().id() {
+    fn check_vm(&self, call: &str, of: &Target) -> Result<(), LabError> {
+        if self.target().is_in_vm_of(of) {
             return Ok(());
         }
         let why = format!("it is not a file of {}", of.vm().subject());
         Err(LabError::invalid(self.subject(), call, why))
     }
 
+    /// Makes a raw syscall in the process that has it open. Messages show it as the author's `call`.
+    ///
+    /// # Errors
+    /// As of [`GuestOps::syscall`](crate::GuestOps::syscall), and when the file is not open.
+    pub async fn syscall(&self, call: String, request: Syscall) -> Result<SyscallResult, LabError> {
+        let context = self.context(&call)?;
+        let context = context.with_subject(self.target().subject(), call);
+        syscall(&context, request).await
+    }
+
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        let vm = self.surface().vm();
-        lock(&self.0.closed).is_some_and(|closed| vm.has(closed))
+        lock(&self.0.closed).is_some_and(|closed| self.target().has(closed))
     }
 
     /// Up to `n` bytes from where the offset is; fewer only at the end of what there is.
@@ -245,13 +249,8 @@ impl File {
         if !self.begin_closing() {
             return Ok(());
         }
-        self.0
-            .context
-            .surface()
-            .vm()
-            .0
-            .open_files
-            .fetch_sub(1, Ordering::Relaxed);
+        let open_files = self.target().vm().open_files();
+        open_files.fetch_sub(1, Ordering::Relaxed);
         self.0.place.leave();
         let context = self.0.context.with_subject(self.subject(), "close()");
         let Ok(context) = context.validate("the file") else {
@@ -269,12 +268,11 @@ impl File {
     /// Marks it closed; false if it was already. The mark is of the moment before the guest is asked: at a
     /// snapshot that is taken meanwhile, the file counts as closed.
     fn begin_closing(&self) -> bool {
-        let vm = self.surface().vm();
         let mut closed = lock(&self.0.closed);
-        if closed.is_some_and(|closed| vm.has(closed)) {
+        if closed.is_some_and(|closed| self.target().has(closed)) {
             return false;
         }
-        *closed = Some(vm.mark());
+        *closed = Some(self.target().epoch());
         true
     }
 
@@ -333,7 +331,7 @@ impl Files {
     /// The VM was put back: those that are open again are in the care of their scopes again.
     pub(crate) fn come_back(&self) {
         for file in self.held() {
-            if !file.is_closed() && file.surface().vm().has(file.0.context.mark) {
+            if !file.is_closed() && file.target().has(file.0.context.epoch) {
                 file.0.place.take_again(Arc::new(file.clone()));
             }
         }
@@ -361,7 +359,7 @@ impl Close for File {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(self.surface().vm().guest_key())
+        Some(self.target().vm().key())
     }
 }
 

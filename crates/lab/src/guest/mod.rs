@@ -1,5 +1,18 @@
-//! What a test does in a guest: commands, processes, files, streams, raw syscalls, workers, the
-//! console and the clock; and the waits for a guest that may not answer.
+//! What a test does in a guest, and the handles of what it has there. Knows nothing of boots, snapshots and labs.
+//!
+//! | file | purpose | above |
+//! |---|---|---|
+//! | `stream` | bytes that arrive while a test runs | |
+//! | `worker_state`, `target` | where calls go: a VM or a worker, seen through the trait `GuestVm` | `stream` |
+//! | `context` | a call: its target, the subject and the name in its messages, its epoch | `target` |
+//! | `wait`, `kill` | how a call waits, what bounds it, how a missing answer is explained; the end of commands | `context` |
+//! | `command`, `describe` | what to run, what came of it; calls as messages show them | |
+//! | `tail`, `file`, `process`, `syscall`, `clock` | handles | `wait` |
+//! | `handles` | the handles of a VM or worker | `file`, `process` |
+//! | `ops`, `batch` | the operations, which make the handles | all of these |
+//! | `worker` | workers, which offer the operations, too | `ops` |
+//! | `console` | a guest's console | `stream` |
+//! | `answer` | waits for the agent of a machine that boots | |
 
 pub(crate) mod answer;
 pub(crate) mod batch;
@@ -8,12 +21,15 @@ pub(crate) mod command;
 pub(crate) mod console;
 pub(crate) mod context;
 pub(crate) mod describe;
-pub(crate) mod ending;
 pub(crate) mod file;
+pub(crate) mod handles;
+pub(crate) mod kill;
+pub(crate) mod ops;
 pub(crate) mod process;
-pub(crate) mod raw;
 pub(crate) mod stream;
-pub(crate) mod surface;
+pub(crate) mod syscall;
 pub(crate) mod tail;
-pub(crate) mod unanswered;
+pub(crate) mod target;
+pub(crate) mod wait;
 pub(crate) mod worker;
+pub(crate) mod worker_state;

@@ -6,12 +6,12 @@
 use crate::error::LabError;
 use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
 use crate::guest::context::CallContext;
-use crate::guest::ending::{Waited, end_all, wait_or_kill};
+use crate::guest::kill::end_all;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
-use crate::guest::surface::Surface;
+use crate::guest::target::Target;
+use crate::guest::wait::{Waited, wait_or_kill};
 use crate::lock::lock;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
-use crate::vm::Vm;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
@@ -77,29 +77,26 @@ impl Process {
             .0
             .place
             .take(scope, (CloseOrder::Process, id), Arc::new(process.clone()));
-        process.surface().take_note(&process);
         process
     }
 
-    /// The same process in a copy of its VM; until that is restored, with what is known of it here.
-    pub(crate) fn on(&self, surface: Surface) -> Self {
-        let copy = Self(Arc::new(Inner {
+    /// The same process in a clone of its VM; until that is restored, with what is known of it here.
+    pub(crate) fn rebind(&self, target: Target) -> Self {
+        Self(Arc::new(Inner {
             id: self.id(),
             command_line: self.0.command_line.clone(),
-            context: self.0.context.rebind(surface),
+            context: self.0.context.rebind(target),
             command: Mutex::new(self.command()),
             pid: self.pid(),
             has_input: self.0.has_input,
             timed_out: AtomicBool::new(self.0.timed_out.load(Ordering::Acquire)),
             place: Registration::default(),
-        }));
-        copy.0.context.surface().take_note(&copy);
-        copy
+        }))
     }
 
-    /// What it was started through.
-    pub(crate) fn surface(&self) -> &Surface {
-        self.0.context.surface()
+    /// The VM or worker that started it.
+    pub(crate) fn target(&self) -> &Target {
+        &self.0.context.target
     }
 
     /// Its number, which is its handle, too.
@@ -118,7 +115,7 @@ impl Process {
             "process {} ({}) of {}",
             self.pid(),
             self.0.command_line,
-            self.0.context.surface().subject()
+            self.target().subject()
         )
     }
 
@@ -211,7 +208,7 @@ impl Process {
         let context = self.context(&format!("{name}_stream()"));
         // What it had printed is there also when its VM is off.
         let context = context.validate("the process").unwrap_or(context);
-        let open = Arc::clone(&context.surface().vm().0.open_streams);
+        let open = Arc::clone(context.target.vm().open_streams());
         let subject = format!("{name} of {}", self.subject());
         let source = Box::new(OutputSource { reader, context });
         let stream = ByteStream::open(
@@ -224,7 +221,7 @@ impl Process {
                 open,
             },
         );
-        if let Some(worker) = self.surface().worker() {
+        if let Some(worker) = self.target().worker() {
             worker.adopt_output(&stream);
         }
         stream
@@ -240,7 +237,7 @@ impl Process {
         let context = self.context("close()");
         let closed = if command.has_ended() {
             Ok(())
-        } else if context.is_paused() {
+        } else if context.target.vm().is_paused() {
             command.abandon();
             Err(context.invalid("the VM is paused; the process is killed once it is resumed"))
         } else if end_all(&[&*command]).await {
@@ -319,9 +316,9 @@ pub(crate) struct TakenUp {
 
 impl ProcessMark {
     /// The process that runs in a guest which is what it was at that moment, reached by `channel`, if
-    /// the VM has a handle of it.
-    pub(crate) fn take_up(&self, vm: &Vm, channel: &Channel) -> Option<TakenUp> {
-        let mut held = vm.0.processes.held().into_iter();
+    /// the VM has a handle of it among `processes`.
+    pub(crate) fn take_up(&self, processes: &Processes, channel: &Channel) -> Option<TakenUp> {
+        let mut held = processes.held().into_iter();
         let process = held.find(|process| process.id() == self.id)?;
         let command = Command::reattach(&channel.lane(self.lane), &self.command);
         Some(TakenUp {
@@ -357,7 +354,7 @@ impl Close for Process {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(self.surface().vm().guest_key())
+        Some(self.target().vm().key())
     }
 }
 

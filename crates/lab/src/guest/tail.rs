@@ -15,8 +15,8 @@ pub(crate) fn open(
     subject: String,
     site: Site,
 ) -> ByteStream {
-    let open = Arc::clone(&context.surface().vm().0.open_streams);
-    let surface = context.surface().clone();
+    let open = Arc::clone(context.target.vm().open_streams());
+    let worker = context.target.worker().cloned();
     let source = Box::new(FromGuest { guest, context });
     let stream = ByteStream::open(
         scope,
@@ -28,7 +28,7 @@ pub(crate) fn open(
             open,
         },
     );
-    if let Some(worker) = surface.worker() {
+    if let Some(worker) = worker {
         worker.adopt_tail(&stream);
     }
     stream

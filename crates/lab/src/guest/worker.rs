@@ -2,15 +2,13 @@
 //! memory of its own, so that what one does delays and changes no other.
 
 use crate::error::LabError;
-use crate::graph::clone::LabClone;
-use crate::guest::ending::end_all;
-use crate::guest::file::{File, Files};
-use crate::guest::process::{Process, Processes};
-use crate::guest::stream::{ByteStream, WeakStream};
-use crate::guest::surface::Surface;
+use crate::guest::context::CallContext;
+use crate::guest::kill::end_all;
+use crate::guest::ops::GuestOps;
+use crate::guest::wait::is_stopped;
+use crate::guest::worker_state::WorkerState;
 use crate::lock::lock;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
-use crate::vm::{HandleEpoch, Vm, VmState};
 use futures_util::future::join_all;
 use provium_guest::CallError;
 use provium_protocol::message::{ErrorKind, SpawnedWorker};
@@ -21,195 +19,80 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// How often the guest is asked whether a worker's process is stopped.
-const LOOK: Duration = Duration::from_secs(1);
+const STOPPED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A worker.
 #[derive(Clone)]
 pub struct Worker(Arc<Inner>);
 
 struct Inner {
-    id: ResourceId,
-    vm: Vm,
-    surface: Surface,
-    seat: Arc<WorkerSeat>,
+    ops: GuestOps,
+    state: Arc<WorkerState>,
     place: Registration,
 }
 
-/// What a surface needs to know of the worker it belongs to.
-#[derive(Debug)]
-pub(crate) struct WorkerSeat {
-    /// The worker's.
-    pub(crate) id: ResourceId,
-    pub(crate) lane: Lane,
-    /// Its process id in the guest.
-    pid: u32,
-    pub(crate) mark: HandleEpoch,
-    /// Why it is gone, and since when. It is there again where the VM was put back to before that.
-    gone: Mutex<Option<(&'static str, HandleEpoch)>>,
-    /// The commands it has started with `run_async`. Not kept by it: their output may be large.
-    children: Processes,
-    files: Files,
-    /// Tails of its files and descriptors.
-    tails: Mutex<Vec<WeakStream>>,
-    /// Streams of what its commands print, which the harness has captured.
-    outputs: Mutex<Vec<WeakStream>>,
-}
-
-impl WorkerSeat {
-    /// An error once the worker is gone.
-    pub(crate) fn check(&self, vm: &Vm, subject: &str, call: &str) -> Result<(), LabError> {
-        match *lock(&self.gone) {
-            Some((why, since)) if vm.has(since) => Err(LabError::gone(subject, call, why)),
-            _ => Ok(()),
-        }
-    }
-
-    pub(crate) fn is_gone(&self, vm: &Vm) -> bool {
-        lock(&self.gone).is_some_and(|(_, since)| vm.has(since))
-    }
-
-    /// That of the same worker in a copy of its VM.
-    pub(crate) fn copy(&self) -> Self {
-        Self {
-            id: self.id,
-            lane: self.lane,
-            pid: self.pid,
-            mark: self.mark,
-            gone: Mutex::new(*lock(&self.gone)),
-            children: Processes::default(),
-            files: Files::default(),
-            tails: Mutex::default(),
-            outputs: Mutex::default(),
-        }
-    }
-
-    /// Takes note of a command that the worker runs.
-    pub(crate) fn adopt(&self, child: &Process) {
-        self.children.add(child);
-    }
-
-    /// Takes note of a file that is one of the worker's descriptors.
-    pub(crate) fn adopt_file(&self, file: &File) {
-        self.files.add(file);
-    }
-
-    /// Takes note of a stream that reads one of the worker's files or descriptors: it ends with the
-    /// worker.
-    pub(crate) fn adopt_tail(&self, stream: &ByteStream) {
-        note(&self.tails, stream);
-    }
-
-    /// Takes note of a stream of a command's output: what was printed can be read after the worker's end.
-    pub(crate) fn adopt_output(&self, stream: &ByteStream) {
-        note(&self.outputs, stream);
-    }
-
-    /// The worker has ended, and none of its streams needs the guest any more.
-    async fn end_streams(&self) {
-        let tails = std::mem::take(&mut *lock(&self.tails));
-        for stream in tails.iter().filter_map(WeakStream::upgrade) {
-            stream.end().await;
-        }
-        let outputs = std::mem::take(&mut *lock(&self.outputs));
-        for stream in outputs.iter().filter_map(WeakStream::upgrade) {
-            stream.leave_guest();
-        }
-    }
-
-    /// Whether its process is stopped, as far as the guest says so soon.
-    pub(crate) async fn is_stopped(&self, vm: &Vm) -> bool {
-        matches!(vm.process_state(self.pid).await, Some('T' | 't'))
-    }
-
-    /// Marks it gone; false if it was already.
-    fn leave(&self, vm: &Vm, why: &'static str) -> bool {
-        let mut gone = lock(&self.gone);
-        if gone.is_some_and(|(_, since)| vm.has(since)) {
-            return false;
-        }
-        *gone = Some((why, vm.mark()));
-        true
-    }
-}
-
-impl Vm {
-    /// Starts a worker, as a copy of the process that makes the VM's raw syscalls.
-    pub async fn spawn_worker(&self, scope: &Scope, spec: WorkerSpec) -> Result<Worker, LabError> {
-        let context = self.surface().agent("spawn_worker()".to_owned())?;
+impl Worker {
+    /// Starts a worker of the VM that `vm` is the operations of, as a copy of the process that makes the VM's
+    /// raw syscalls.
+    pub(crate) async fn spawn(
+        vm: &GuestOps,
+        scope: &Scope,
+        spec: WorkerSpec,
+    ) -> Result<Self, LabError> {
+        let context = CallContext::of_agent(vm.target(), "spawn_worker()")?;
         let spawned = context.lane.channel().spawn_worker(spec).await;
         let SpawnedWorker { lane, pid } = context.explain_start(spawned).await?;
-        let id = ResourceId::next();
-        let seat = Arc::new(WorkerSeat {
-            id,
-            lane,
-            pid,
-            mark: context.made_now()?.mark,
-            gone: Mutex::new(None),
-            children: Processes::default(),
-            files: Files::default(),
-            tails: Mutex::default(),
-            outputs: Mutex::default(),
-        });
-        let worker = Worker::new(self.clone(), seat);
-        worker
-            .0
-            .place
-            .take(scope, (CloseOrder::Worker, id), Arc::new(worker.clone()));
-        self.0.workers.add(&worker);
+        let (id, epoch) = (ResourceId::next(), context.made_now()?.epoch);
+        let state = Arc::new(WorkerState::new(id, lane, pid, epoch));
+        let worker = Self::new(vm.with_worker(Arc::clone(&state)), state);
+        let key = (CloseOrder::Worker, id);
+        worker.0.place.take(scope, key, Arc::new(worker.clone()));
         Ok(worker)
     }
-}
 
-impl Worker {
-    fn new(vm: Vm, seat: Arc<WorkerSeat>) -> Self {
+    fn new(ops: GuestOps, state: Arc<WorkerState>) -> Self {
         Self(Arc::new(Inner {
-            id: seat.id,
-            surface: Surface::of_worker(vm.clone(), Arc::clone(&seat)),
-            vm,
-            seat,
+            ops,
+            state,
             place: Registration::default(),
         }))
     }
 
-    /// The same worker in a copy of its lab.
-    pub(crate) fn in_copy(&self, copy: &LabClone) -> Self {
-        Self::new(copy.vm(self.vm()), copy.seat(&self.0.seat))
+    /// The same worker in a clone of its VM, whose operations on it are `ops`.
+    pub(crate) fn rebind(ops: GuestOps) -> Option<Self> {
+        let state = Arc::clone(ops.target().worker()?);
+        Some(Self::new(ops, state))
     }
 
     /// Its number.
     pub fn id(&self) -> ResourceId {
-        self.0.id
+        self.0.state.id
     }
 
     /// The number that the agent knows it by.
     pub fn handle(&self) -> u32 {
-        self.0.seat.lane.0
+        self.0.state.lane.0
     }
 
     /// Its process id in the guest.
     pub fn pid(&self) -> u32 {
-        self.0.seat.pid
-    }
-
-    /// The VM it works in.
-    pub fn vm(&self) -> &Vm {
-        &self.0.vm
+        self.0.state.pid
     }
 
     /// What messages call it.
     pub fn subject(&self) -> String {
-        self.0.surface.subject()
+        self.0.ops.target().subject()
     }
 
     /// Its commands, files and syscalls.
-    pub fn surface(&self) -> Surface {
-        self.0.surface.clone()
+    pub fn ops(&self) -> &GuestOps {
+        &self.0.ops
     }
 
     /// Signals every command that it has in flight from `run_async`; how many. A worker whose process
     /// has ended has none.
     pub async fn kill(&self, signal: i32) -> Result<u64, LabError> {
-        let context = self.0.surface.commands(format!("kill({signal})"))?;
+        let context = self.context(format!("kill({signal})"))?;
         if !context.lane.may_have_background_commands() {
             return Ok(0);
         }
@@ -227,11 +110,9 @@ impl Worker {
     /// 128 + signal for one that was killed, 0 if there were none. Where its own process has ended, how
     /// that ended counts, too.
     pub async fn join(&self) -> Result<i32, LabError> {
-        let call = "join()";
-        self.0.seat.check(&self.0.vm, &self.subject(), call)?;
-        let context = self.0.surface.commands(call.to_owned())?;
+        let context = self.context("join()")?;
         let mut worst = 0;
-        for child in self.0.seat.children.held() {
+        for child in self.0.ops.handles().processes.held() {
             match child.wait(None).await {
                 Ok(result) => worst = worst.max(result.status.shell_code()),
                 // Reported by the agent, below.
@@ -268,8 +149,8 @@ impl Worker {
     /// Returns once its process is found stopped.
     async fn stopped(&self) {
         loop {
-            tokio::time::sleep(LOOK).await;
-            if self.0.seat.is_stopped(&self.0.vm).await {
+            tokio::time::sleep(STOPPED_INTERVAL).await;
+            if is_stopped(self.0.ops.target(), self.pid()).await {
                 return;
             }
         }
@@ -282,7 +163,7 @@ impl Worker {
     /// When the guest does not carry that out in time. The worker is gone all the same, and the guest
     /// ends it as soon as it can.
     pub async fn close(&self) -> Result<(), LabError> {
-        if let Ok(context) = self.0.surface.commands("close()".to_owned()) {
+        if let Ok(context) = self.context("close()") {
             let commands = context.lane.commands_in_flight();
             let commands: Vec<_> = commands.iter().collect();
             // Those that are left are ended with the worker's process.
@@ -292,38 +173,39 @@ impl Worker {
     }
 
     async fn retire(&self, why: &'static str) -> Result<(), LabError> {
-        if !self.0.seat.leave(&self.0.vm, why) {
+        let vm = self.0.ops.target().vm();
+        if !self.0.state.leave(&lock(vm.timeline()), why) {
             return Ok(());
         }
         self.0.place.leave();
-        self.0.seat.end_streams().await;
+        self.0.state.end_streams().await;
         let retired = self.end_process().await;
-        self.0.seat.files.close().await;
+        self.0.ops.handles().files.close().await;
         retired
     }
 
     /// Ends its process with all that it owns.
     async fn end_process(&self) -> Result<(), LabError> {
-        let vm = &self.0.vm;
-        if vm.void(self.0.seat.mark).is_some() {
+        let target = self.0.ops.target();
+        if target.why_invalid(self.0.state.epoch).is_some() {
             // The guest it worked in has been reset: nothing is left of it.
             return Ok(());
         }
-        let Some(channel) = vm.channel() else {
+        let vm = target.vm();
+        let Some(connection) = vm.connection() else {
             // The guest is off or dead.
             return Ok(());
         };
-        let lane = self.0.seat.lane;
-        if vm.state() == VmState::Paused {
+        let (channel, lane) = (connection.channel, self.0.state.lane);
+        if vm.is_paused() {
             channel.post(Lane::VM, &Op::RetireWorker { lane });
             let why = "the VM is paused; the worker is ended once it is resumed";
             return Err(LabError::gone(self.subject(), "close()", why));
         }
-        let context = vm.surface().agent("close()".to_owned())?;
+        let context = CallContext::of_agent(&target.without_worker(), "close()")?;
         let context = context.with_subject(self.subject(), "close()");
         // It continues when it is not awaited any more.
         let retired = vm
-            .environment()
             .runtime()
             .spawn(async move { channel.lane(Lane::VM).call(RetireWorker { lane }).await });
         match context.while_answering(None, retired).await? {
@@ -331,12 +213,10 @@ impl Worker {
             Err(error) => Err(LabError::host(self.subject(), "close()", error)),
         }
     }
-}
 
-fn note(streams: &Mutex<Vec<WeakStream>>, stream: &ByteStream) {
-    let mut streams = lock(streams);
-    streams.retain(|stream| stream.upgrade().is_some_and(|stream| !stream.is_closed()));
-    streams.push(stream.downgrade());
+    fn context(&self, call: impl Into<String>) -> Result<CallContext, LabError> {
+        CallContext::new(self.0.ops.target(), call)
+    }
 }
 
 /// How the process that a call was sent to has ended, as a shell counts, if that is why it failed. The
@@ -362,7 +242,7 @@ fn has_ended(error: &CallError) -> Option<i32> {
 pub(crate) struct Workers(Mutex<Vec<Weak<Inner>>>);
 
 impl Workers {
-    fn add(&self, worker: &Worker) {
+    pub(crate) fn add(&self, worker: &Worker) {
         let mut held = lock(&self.0);
         held.retain(|worker| worker.strong_count() > 0);
         held.push(Arc::downgrade(&worker.0));
@@ -375,8 +255,8 @@ impl Workers {
             held.iter().filter_map(Weak::upgrade).map(Worker).collect()
         };
         for worker in held {
-            let (seat, vm) = (&worker.0.seat, &worker.0.vm);
-            if !seat.is_gone(vm) && vm.has(seat.mark) {
+            let target = worker.0.ops.target();
+            if target.why_gone().is_none() && target.has(worker.0.state.epoch) {
                 worker.0.place.take_again(Arc::new(worker.clone()));
             }
         }
@@ -385,7 +265,7 @@ impl Workers {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.surface.subject())
+        f.write_str(&self.ops.target().subject())
     }
 }
 
@@ -399,7 +279,7 @@ impl Close for Worker {
     }
 
     fn guest(&self) -> Option<GuestKey> {
-        Some(self.vm().guest_key())
+        Some(self.0.ops.target().vm().key())
     }
 }
 

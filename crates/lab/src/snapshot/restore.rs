@@ -105,7 +105,8 @@ impl Vm {
         let own = snapshot.0.origin.as_ref();
         let own = own.filter(|origin| origin.vm == self.id());
         let processes = own.iter().flat_map(|origin| &origin.processes);
-        let processes = processes.filter_map(|mark| mark.take_up(self, &restored.channel));
+        let processes =
+            processes.filter_map(|mark| mark.take_up(&self.0.handles.processes, &restored.channel));
         Ok(PreparedRestore {
             processes: processes.collect(),
             vm: self.clone(),
@@ -266,7 +267,7 @@ impl PreparedRestore {
         for process in processes {
             process.commit();
         }
-        vm.0.files.come_back();
+        vm.0.handles.files.come_back();
         vm.0.workers.come_back();
         let RestoredVm {
             machine,

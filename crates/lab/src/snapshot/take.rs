@@ -163,7 +163,7 @@ async fn save(
     let origin = Origin {
         vm: vm.id(),
         past: vm.history(),
-        processes: vm.0.processes.marks(),
+        processes: vm.0.handles.processes.marks(),
         open_files: vm.open_file_count(),
     };
     let options = lock(&vm.0.booted_with).clone();

@@ -3,21 +3,17 @@
 use crate::apart::apart;
 use crate::environment::{Environment, EnvironmentError};
 use crate::error::LabError;
-use crate::guest::clock::Clock;
 use crate::guest::console::Console;
-use crate::guest::file::Files;
-use crate::guest::process::Processes;
+use crate::guest::handles::GuestHandles;
 use crate::guest::stream::OpenStreams;
-use crate::guest::surface::Surface;
 use crate::guest::worker::Workers;
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use crate::vm::options::VmOptions;
-use crate::vm::running::{DeathReport, MachineNumber, Running, Session};
-use crate::vm::timeline::{HandleEpoch, Timeline, TimelineHistory};
-use provium_guest::Channel;
+use crate::vm::running::{DeathReport, Running};
+use crate::vm::timeline::{Timeline, TimelineHistory};
 use provium_pool::{Grant, Resources};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -44,10 +40,9 @@ pub(crate) struct Inner {
     /// Counts the calls for which a reset is abandoned whose caller has stopped waiting.
     pub(crate) give_up: watch::Sender<u64>,
     pub(crate) console: Console,
-    pub(crate) open_files: Arc<AtomicUsize>,
+    pub(crate) open_files: AtomicUsize,
     pub(crate) open_streams: Arc<OpenStreams>,
-    pub(crate) processes: Processes,
-    pub(crate) files: Files,
+    pub(crate) handles: Arc<GuestHandles>,
     pub(crate) workers: Workers,
     /// How much of the console was reported by the error of a failed boot, bytes.
     pub(crate) reported: AtomicU64,
@@ -144,10 +139,9 @@ impl Vm {
             lifecycle: Arc::default(),
             give_up: watch::Sender::new(0),
             console: Console::of_vm(name, Arc::clone(&open_streams)),
-            open_files: Arc::new(AtomicUsize::new(0)),
+            open_files: AtomicUsize::new(0),
             open_streams,
-            processes: Processes::default(),
-            files: Files::default(),
+            handles: Arc::default(),
             workers: Workers::default(),
             reported: AtomicU64::new(0),
             timeline: Mutex::default(),
@@ -177,10 +171,9 @@ impl Vm {
             lifecycle: Arc::default(),
             give_up: watch::Sender::new(0),
             console: self.0.console.copy(Arc::clone(&open_streams))?,
-            open_files: Arc::new(AtomicUsize::new(0)),
+            open_files: AtomicUsize::new(0),
             open_streams,
-            processes: Processes::default(),
-            files: Files::default(),
+            handles: Arc::default(),
             workers: Workers::default(),
             reported: AtomicU64::new(self.reported_console()),
             timeline: Mutex::new(lock(&self.0.timeline).clone()),
@@ -282,16 +275,6 @@ impl Vm {
         &self.0.file.environment
     }
 
-    /// Its clock.
-    pub fn clock(&self) -> Clock {
-        Clock::new(self.clone())
-    }
-
-    /// Its commands, files and syscalls.
-    pub fn surface(&self) -> Surface {
-        Surface::of_vm(self.clone())
-    }
-
     /// Runs `work` where the machine's I/O is.
     pub(crate) async fn apart<T: Send + 'static>(
         &self,
@@ -323,52 +306,9 @@ impl Vm {
         })
     }
 
-    /// What a call to the guest needs; an error unless the VM is booted.
-    pub(crate) fn session(&self, call: &str) -> Result<Session, LabError> {
-        let stage = self.0.stage.borrow().clone();
-        match stage {
-            Stage::Booted(running) => Ok(Session {
-                running,
-                mark: lock(&self.0.timeline).mark(),
-            }),
-            other => Err(self.wrong_state(call, &other, "booted")),
-        }
-    }
-
-    /// Whether a handle that was made at `mark` is valid.
-    pub(crate) fn has(&self, mark: HandleEpoch) -> bool {
-        lock(&self.0.timeline).is_valid(mark)
-    }
-
-    /// The epoch of a handle that is made or closed now.
-    pub(crate) fn mark(&self) -> HandleEpoch {
-        lock(&self.0.timeline).mark()
-    }
-
-    /// Why a handle that was made at `mark` is invalid; `None` if it is valid.
-    pub(crate) fn void(&self, mark: HandleEpoch) -> Option<&'static str> {
-        let timeline = lock(&self.0.timeline);
-        (!timeline.is_valid(mark)).then(|| timeline.why_invalid())
-    }
-
     /// Its timeline, for a snapshot.
     pub(crate) fn history(&self) -> TimelineHistory {
         lock(&self.0.timeline).history()
-    }
-
-    /// The channel to its agent; `None` when it does not run.
-    pub(crate) fn channel(&self) -> Option<Channel> {
-        let stage = self.0.stage.borrow();
-        stage.running().map(|running| running.channel.clone())
-    }
-
-    /// The machine it runs on; `None` when it does not run.
-    pub(crate) fn machine_number(&self) -> Option<MachineNumber> {
-        self.0
-            .stage
-            .borrow()
-            .running()
-            .map(|running| running.number)
     }
 
     /// Its machine; an error unless it is in the state, `allowed` as text.

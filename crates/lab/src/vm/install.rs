@@ -1,10 +1,11 @@
 //! Makes a machine that runs the machine of its VM.
 
 use crate::lock::lock;
+use crate::vm::generation::Generation;
 use crate::vm::handle::{Stage, Vm};
 use crate::vm::monitor::monitor;
 use crate::vm::panic;
-use crate::vm::running::{MachineNumber, Running, Started};
+use crate::vm::running::{Running, Started};
 use provium_events::Event;
 use provium_pool::Grant;
 use std::sync::{Arc, Mutex};
@@ -16,7 +17,7 @@ impl Vm {
         let running = Arc::new(Running {
             machine: started.machine,
             channel: started.channel,
-            number: MachineNumber::next(),
+            generation: Generation::next(),
             boot_kind: started.kind,
             profile: started.profile,
             base: started.base,

@@ -21,7 +21,8 @@
 //! | `rate` | whether the clock of a guest that has booted cold is right |
 //! | `identity` | name, clock and randomness of a guest |
 //! | `load` | loads a saved VM, for `template` and for `snapshot` |
-//! | `install`, `running` | the machine of a VM that is booted |
+//! | `install`, `running`, `generation` | the machine of a VM that is booted |
+//! | `guest_vm` | the VM as the handles of its guest see it |
 //! | `monitor` | watches for the end of the guest |
 //! | `panic` | what happens when the guest's kernel panics |
 //! | `reconnect` | the agent after a reset |
@@ -33,6 +34,8 @@
 mod boot;
 mod cold;
 mod death;
+mod generation;
+mod guest_vm;
 mod handle;
 mod identity;
 mod install;
@@ -49,9 +52,10 @@ mod stats;
 mod template;
 mod timeline;
 
+pub(crate) use generation::Generation;
 pub(crate) use handle::Lifecycle;
-pub(crate) use running::{MachineNumber, Running, Started};
-pub(crate) use timeline::{HandleEpoch, TimelineHistory};
+pub(crate) use running::{Running, Started};
+pub(crate) use timeline::{HandleEpoch, Timeline, TimelineHistory};
 
 pub use handle::{Vm, VmState};
 pub use options::VmOptions;

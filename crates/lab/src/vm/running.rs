@@ -1,16 +1,15 @@
 //! The machine that a VM runs on, with the session of its agent. Data only.
 
 use crate::error::LabError;
+use crate::guest::target::Connection;
 use crate::lock::lock;
 use crate::save::Base;
 use crate::test_file::CurrentTest;
-use crate::vm::timeline::HandleEpoch;
+use crate::vm::generation::Generation;
 use provium_events::BootKind;
-use provium_guest::{Channel, LaneHandle};
+use provium_guest::Channel;
 use provium_pool::Grant;
-use provium_protocol::Lane;
 use provium_vmm::Machine;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
@@ -19,7 +18,7 @@ use tokio::task::AbortHandle;
 pub(crate) struct Running {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
-    pub(crate) number: MachineNumber,
+    pub(crate) generation: Generation,
     /// How it was started.
     pub(crate) boot_kind: BootKind,
     /// The profile that its guest was booted from: the VM's, or that of the snapshot's VM.
@@ -45,29 +44,6 @@ pub(crate) struct Started {
     pub(crate) profile: String,
     /// The saved VM whose RAM it shares.
     pub(crate) base: Option<Arc<Base>>,
-}
-
-/// Distinguishes the machines that a VM runs on in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MachineNumber(u64);
-
-impl MachineNumber {
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// What a call to the guest needs.
-pub(crate) struct Session {
-    pub(crate) running: Arc<Running>,
-    pub(crate) mark: HandleEpoch,
-}
-
-impl Session {
-    pub(crate) fn lane(&self, lane: Lane) -> LaneHandle {
-        self.running.channel.lane(lane)
-    }
 }
 
 /// How a VM died.
@@ -100,6 +76,14 @@ impl DeathReport {
 }
 
 impl Running {
+    /// It, as a call to the guest needs it.
+    pub(crate) fn connection(&self) -> Connection {
+        Connection {
+            channel: self.channel.clone(),
+            generation: self.generation,
+        }
+    }
+
     /// Returns memory and processors to the pool.
     pub(crate) fn release(&self) {
         drop(lock(&self.grant).take());

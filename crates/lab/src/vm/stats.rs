@@ -1,7 +1,8 @@
 //! Statistics of a booted VM.
 
 use crate::error::LabError;
-use crate::vm::handle::Vm;
+use crate::guest::context::CallContext;
+use crate::vm::handle::{Vm, VmState};
 use provium_events::BootKind;
 use provium_protocol::message::GuestStats;
 use provium_protocol::op::Stats;
@@ -34,22 +35,22 @@ impl Vm {
     /// Its statistics.
     pub async fn stats(&self) -> Result<VmStats, LabError> {
         let guest = guest_stats(self, "stats()").await?;
-        let session = self.session("stats()")?;
-        let usage = session.running.machine.usage();
+        let running = self.running_in("stats()", VmState::Booted, "booted")?;
+        let usage = running.machine.usage();
         let usage = usage.map_err(|error| LabError::host(self.subject(), "stats()", error))?;
         Ok(VmStats {
             cpu_time: usage.cpu_time,
             resident_bytes: usage.resident_bytes,
             proportional_bytes: usage.proportional_bytes,
-            boot_kind: session.running.boot_kind,
-            boot_time: session.running.boot_time,
+            boot_kind: running.boot_kind,
+            boot_time: running.boot_time,
             guest,
         })
     }
 }
 
 async fn guest_stats(vm: &Vm, call: &str) -> Result<GuestStats, LabError> {
-    let context = vm.surface().agent(call.to_owned())?;
+    let context = CallContext::of_agent(&vm.target(), call)?;
     let stats = context.lane.channel().call(Stats).await;
     context.explain(stats).await
 }

@@ -1,7 +1,7 @@
 //! Raw syscalls that have not returned, for which a cancelled call may have waited.
 
 use crate::api::globals::syscall_name;
-use provium_lab::{Lab, Member, RawCall, Scope};
+use provium_lab::{Lab, Member, Scope, SyscallInProgress};
 use std::fmt::Write as _;
 
 /// The raw syscalls in progress in the VMs that a task in `scope` can see, for the end of a message about
@@ -20,9 +20,9 @@ pub(crate) fn note(lab: &Lab, scope: &Scope, call: &str) -> String {
     describe(calls)
 }
 
-fn describe(calls: Vec<RawCall>) -> String {
+fn describe(calls: Vec<SyscallInProgress>) -> String {
     let mut text = String::new();
-    for RawCall { owner, nr, waiting } in calls {
+    for SyscallInProgress { owner, nr, waiting } in calls {
         let name = syscall_name(nr).map_or_else(|| nr.to_string(), ToOwned::to_owned);
         let _ = write!(
             text,
@@ -34,10 +34,10 @@ fn describe(calls: Vec<RawCall>) -> String {
     text
 }
 
-fn collect(lab: &Lab, scope: &Scope, calls: &mut Vec<RawCall>) {
+fn collect(lab: &Lab, scope: &Scope, calls: &mut Vec<SyscallInProgress>) {
     for member in lab.members(scope) {
         match member {
-            Member::Vm(vm) => calls.extend(vm.raw_calls()),
+            Member::Vm(vm) => calls.extend(vm.ops().syscalls_in_progress()),
             Member::Lab(inner) => collect(&inner, scope, calls),
         }
     }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn a_syscall_is_named_with_its_owner_and_its_time() {
-        let call = |owner: &str, nr| RawCall {
+        let call = |owner: &str, nr| SyscallInProgress {
             owner: owner.to_owned(),
             nr,
             waiting: Duration::from_millis(2500),

@@ -11,7 +11,7 @@ use crate::binding::class::{Class, Object, async_function, object, raw_function}
 use crate::binding::raise::LuaError;
 use crate::engine::test_file::TestFileState;
 use mlua::{IntoLua, Lua, Result, Table, Value};
-use provium_lab::{BatchEntry, BatchOutcome, Op, Surface};
+use provium_lab::{BatchEntry, BatchOutcome, GuestOps, Op};
 use serde_bytes::ByteBuf;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -84,7 +84,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("batch_run", run)
 }
 
-fn surface_of(value: &Value) -> std::result::Result<Surface, LuaError> {
+fn surface_of(value: &Value) -> std::result::Result<GuestOps, LuaError> {
     let vm = as_object::<VmObject>(value).map(|vm| vm.surface());
     let surface = vm.or_else(|| as_object::<WorkerObject>(value).map(|worker| worker.surface()));
     surface.ok_or_else(|| {

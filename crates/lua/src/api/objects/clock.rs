@@ -16,10 +16,10 @@ pub(super) struct ClockObject(Clock);
 impl Object for ClockObject {
     const CLASS: &'static str = "clock";
     fn subject(&self) -> String {
-        format!("clock of {}", self.0.vm().subject())
+        self.0.subject()
     }
     fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.vm(self.0.vm()).clock())
+        Self(copy.clock(&self.0))
     }
 }
 

@@ -8,12 +8,12 @@ use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use mlua::{Result, Value};
-use provium_lab::{OpenMode, Surface, TailStart};
+use provium_lab::{GuestOps, OpenMode, TailStart};
 
 /// An object that commands, files and syscalls of a guest are reached through.
 pub(super) trait HasSurface: Object {
     /// The lab's side of it.
-    fn surface(&self) -> Surface;
+    fn surface(&self) -> GuestOps;
 }
 
 /// Adds all that the surface offers.
@@ -69,7 +69,7 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             let number = match file::descriptor(&args, 0)? {
                 // Of the worker (or VM) that opened it, whichever is asked.
                 file::Descriptor::File(file) => {
-                    let tail = file.fd_stream(&scope, &this.surface(), site)?;
+                    let tail = file.fd_stream(&scope, this.surface().target(), site)?;
                     return Ok(stream::value(&lua, tail)?);
                 }
                 file::Descriptor::Number(number) => number,

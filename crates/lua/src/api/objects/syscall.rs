@@ -40,18 +40,20 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })?
         .async_method("ioctl", |lua, this, args| async move {
             let mut syscall = read_ioctl(&args)?;
-            let mut surface = this.surface();
-            match file::descriptor(&args, 0)? {
-                file::Descriptor::Number(number) => syscall.args[0] = number,
-                // It is made by the worker (or VM) that opened it, whichever is asked.
+            let ops = this.surface();
+            let descriptor = file::descriptor(&args, 0)?;
+            syscall.args[0] = match &descriptor {
+                file::Descriptor::Number(number) => *number,
                 file::Descriptor::File(file) => {
-                    let number = file.number_for("ioctl()", &surface).await?;
-                    syscall.args[0] = i64::from(number);
-                    surface = file.surface().clone();
+                    i64::from(file.number_for("ioctl()", ops.target()).await?)
                 }
-            }
+            };
             let call = format!("ioctl({}, {:#x})", syscall.args[0], syscall.args[1]);
-            let result = surface.syscall(call, syscall).await?;
+            let result = match descriptor {
+                file::Descriptor::Number(_) => ops.syscall(call, syscall).await?,
+                // It is made by the worker (or VM) that opened it, whichever is asked.
+                file::Descriptor::File(file) => file.syscall(call, syscall).await?,
+            };
             Ok(ioctl_table(&lua, &result, args.value(2))?)
         })?
         .async_method("read_mem", |lua, this, args| async move {

@@ -6,7 +6,7 @@ use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{LabClone, Surface, Vm, VmOptions, VmStats};
+use provium_lab::{GuestOps, LabClone, Vm, VmOptions, VmStats};
 
 /// A VM as Lua holds it.
 #[derive(Clone)]
@@ -23,8 +23,8 @@ impl Object for VmObject {
 }
 
 impl HasSurface for VmObject {
-    fn surface(&self) -> Surface {
-        self.0.surface()
+    fn surface(&self) -> GuestOps {
+        self.0.ops()
     }
 }
 
@@ -118,7 +118,7 @@ fn parts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .async_method("spawn_worker", |lua, this, args| async move {
             let (scope, _) = value::call_site(&lua);
             let worker = this.0.spawn_worker(&scope, worker::spec(&args)?).await?;
-            Ok(worker::value(&lua, worker)?)
+            Ok(worker::value(&lua, this.0.clone(), worker)?)
         })
 }
 

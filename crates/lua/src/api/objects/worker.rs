@@ -8,7 +8,7 @@ use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
 use crate::binding::values::text_of;
 use mlua::{Lua, Result, Value};
-use provium_lab::{LabClone, Surface, Worker, WorkerSpec};
+use provium_lab::{GuestOps, LabClone, Vm, Worker, WorkerSpec};
 use serde_bytes::ByteBuf;
 
 const SIGTERM: i32 = 15;
@@ -16,27 +16,33 @@ const NAMESPACES: &[&str] = &["mnt", "net", "uts", "ipc", "pid", "user", "cgroup
 
 /// A worker as Lua holds it.
 #[derive(Clone)]
-pub(super) struct WorkerObject(Worker);
+pub(super) struct WorkerObject {
+    vm: Vm,
+    worker: Worker,
+}
 
 impl Object for WorkerObject {
     const CLASS: &'static str = "worker";
     fn subject(&self) -> String {
-        self.0.subject()
+        self.worker.subject()
     }
     fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.worker(&self.0))
+        Self {
+            vm: copy.vm(&self.vm),
+            worker: copy.worker(&self.worker),
+        }
     }
 }
 
 impl HasSurface for WorkerObject {
-    fn surface(&self) -> Surface {
-        self.0.surface()
+    fn surface(&self) -> GuestOps {
+        self.worker.ops().clone()
     }
 }
 
-/// The Lua value of a worker.
-pub(super) fn value(lua: &Lua, worker: Worker) -> Result<Value> {
-    value::of(lua, worker.id(), || WorkerObject(worker))
+/// The Lua value of a worker of `vm`.
+pub(super) fn value(lua: &Lua, vm: Vm, worker: Worker) -> Result<Value> {
+    value::of(lua, worker.id(), || WorkerObject { vm, worker })
 }
 
 /// The worker that the arguments of `spawn_worker` ask for.
@@ -82,17 +88,19 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         .with(surface::add)?
         .async_method("kill", |_, this, args| async move {
             let signal = args.opt_signal(0)?.unwrap_or(SIGTERM);
-            Ok(this.0.kill(signal).await?)
-        })?
-        .async_method("join", |_, this, _| async move { Ok(this.0.join().await?) })?
-        .method("handle", |_, this, _| Ok(this.0.handle()))?
-        .method("pid", |_, this, _| Ok(this.0.pid()))?
-        .method("vm", |lua, this, _| {
-            Ok::<Value, LuaError>(super::vm::value(lua, this.0.vm())?)
+            Ok(this.worker.kill(signal).await?)
         })?
         .async_method(
-            "close",
-            |_, this, _| async move { Ok(this.0.close().await?) },
+            "join",
+            |_, this, _| async move { Ok(this.worker.join().await?) },
         )?
+        .method("handle", |_, this, _| Ok(this.worker.handle()))?
+        .method("pid", |_, this, _| Ok(this.worker.pid()))?
+        .method("vm", |lua, this, _| {
+            Ok::<Value, LuaError>(super::vm::value(lua, &this.vm)?)
+        })?
+        .async_method("close", |_, this, _| async move {
+            Ok(this.worker.close().await?)
+        })?
         .finish()
 }

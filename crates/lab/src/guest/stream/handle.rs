@@ -1,63 +1,21 @@
-//! Streams: bytes that arrive while a test runs.
-//!
-//! A [`ByteStream`] reads from a [`ByteSource`]: a command's captured output, a call in the guest,
-//! a console. It keeps what it has read and not yet handed out, so what follows a match is there for
-//! the next call. It reads its source only when it is read itself: a stream that is not read
-//! delays its own source and nothing else.
-//!
-//! What a call keeps while it waits is bounded, since a guest can write without end: a call that returns
-//! what it passes over fails at a limit, and one that does not keeps the last of it only.
-//!
-//! Long because of its tests, which need the state inside.
+//! A stream as a test holds it: bounds every wait, and is closed by its scope.
 
 use crate::error::LabError;
-use crate::lock::lock;
+use crate::guest::stream::buffer::{Buffer, MOST_KEPT, NoMatch, nothing_seen};
+use crate::guest::stream::open_streams::{OpenStreams, Site};
+use crate::guest::stream::search::{FoundBy, Needle, Search};
+use crate::guest::stream::source::ByteSource;
 use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
-use crate::search::{FoundBy, Needle, Search};
-use futures_util::FutureExt as _;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
 
-/// How much of what was seen is shown when a match does not come, bytes.
-const SHOWN_ON_FAILURE: usize = 512;
-
-/// Most bytes that a call keeps while it waits for a match, or gathers.
-const MOST_KEPT: usize = 64 * 1024 * 1024;
-
 /// How many bytes [`ByteStream::expect`] leaves of those that it has passed over without a match.
 const LEFT_OVER: usize = 1024 * 1024;
-
-/// A future of a [`ByteSource`].
-pub(crate) type Reading<'a> =
-    Pin<Box<dyn Future<Output = Result<Option<Vec<u8>>, LabError>> + Send + 'a>>;
-
-/// Where a stream's bytes come from.
-pub(crate) trait ByteSource: Send {
-    /// The next bytes, or `None` at the end. Dropping the future loses nothing.
-    fn read(&mut self) -> Reading<'_>;
-}
-
-/// Where in a test a stream was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
-    /// The file, as the author names it.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u32,
-}
-
-impl fmt::Display for Site {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
-    }
-}
 
 /// What a stream is called in messages about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,26 +35,6 @@ impl StreamKind {
     }
 }
 
-/// The streams of a VM that are open, oldest first.
-#[derive(Debug, Default)]
-pub(crate) struct OpenStreams(Mutex<BTreeMap<ResourceId, (String, Site)>>);
-
-impl OpenStreams {
-    /// How many.
-    pub(crate) fn count(&self) -> usize {
-        lock(&self.0).len()
-    }
-
-    /// Each with where it was made: ``tail of "/x" of vm `web` (a.test.lua:3)``.
-    pub(crate) fn list(&self) -> Vec<String> {
-        let open = lock(&self.0);
-        let shown = open
-            .values()
-            .map(|(subject, site)| format!("{subject} ({site})"));
-        shown.collect()
-    }
-}
-
 /// A stream of bytes.
 #[derive(Clone)]
 pub struct ByteStream(Arc<Inner>);
@@ -106,21 +44,12 @@ struct Inner {
     kind: StreamKind,
     subject: String,
     site: Site,
-    state: AsyncMutex<State>,
+    buffer: AsyncMutex<Buffer>,
     closed: watch::Sender<bool>,
     /// The source has ended and everything was handed out.
-    at_end: AtomicBool,
+    at_end: Arc<AtomicBool>,
     open: Arc<OpenStreams>,
     place: Registration,
-}
-
-struct State {
-    source: Option<Box<dyn ByteSource>>,
-    /// Why the source failed. Each later read fails with it again, since it is not an end of the stream.
-    failure: Option<LabError>,
-    kept: Vec<u8>,
-    /// The last bytes read, whatever became of them.
-    seen: Vec<u8>,
 }
 
 /// What a stream is made of.
@@ -137,20 +66,16 @@ impl ByteStream {
     /// A stream in `scope`'s care.
     pub(crate) fn open(scope: &Scope, parts: StreamParts) -> Self {
         let id = ResourceId::next();
-        lock(&parts.open.0).insert(id, (parts.subject.clone(), parts.site.clone()));
+        let at_end = Arc::<AtomicBool>::default();
+        parts.open.add(id, &parts.subject, &parts.site);
         let inner = Arc::new(Inner {
             id,
             kind: parts.kind,
             subject: parts.subject,
             site: parts.site,
-            state: AsyncMutex::new(State {
-                source: Some(parts.source),
-                failure: None,
-                kept: Vec::new(),
-                seen: Vec::new(),
-            }),
+            buffer: AsyncMutex::new(Buffer::new(parts.source, Arc::clone(&at_end))),
             closed: watch::Sender::new(false),
-            at_end: AtomicBool::new(false),
+            at_end,
             open: parts.open,
             place: Registration::default(),
         });
@@ -192,18 +117,12 @@ impl ByteStream {
         *self.0.closed.borrow()
     }
 
-    /// Whatever has come, at least a byte; `None` at the end, on timeout and when closed.
+    /// All that has come, at least a byte; `None` at the end, on timeout and when closed.
     pub async fn next(&self, timeout: Duration) -> Result<Option<Vec<u8>>, LabError> {
         let deadline = Instant::now() + timeout;
         let read = async {
-            let mut state = self.0.state.lock().await;
-            if state.kept.is_empty() {
-                self.fill(&mut state).await?;
-            }
-            self.0.note_end(&state);
-            let kept = std::mem::take(&mut state.kept);
-            self.0.note_end(&state);
-            Ok((!kept.is_empty()).then_some(kept))
+            let next = self.0.buffer.lock().await.next().await?;
+            Ok((!next.is_empty()).then_some(next))
         };
         match self.bounded(deadline, read).await {
             Bounded::Done(result) => result,
@@ -221,8 +140,8 @@ impl ByteStream {
             .await
     }
 
-    /// The same, for who does not want what comes before and with `needle`. However much that is, only a
-    /// little is held; if `needle` does not come, the last 1 MiB are kept for the next call.
+    /// As [`ByteStream::read_until`], without what comes before and with `needle`. However much that is, only
+    /// a little is held; if `needle` does not come, the last 1 MiB are kept for the next call.
     pub async fn expect(&self, needle: &[u8], timeout: Duration) -> Result<(), LabError> {
         let needle = Needle::new(needle);
         let left = LEFT_OVER.max(2 * needle.text.len());
@@ -247,13 +166,13 @@ impl ByteStream {
     }
 
     /// Takes in what comes for `time`, or until `size` bytes are kept. At the stream's end, or on a
-    /// failure, the rest of the time passes; the next call tells of it.
+    /// failure, the rest of the time passes; the next call reports it.
     pub async fn gather(&self, size: usize, time: Duration) {
         let gathered = async {
-            let mut state = self.0.state.lock().await;
-            while state.kept.len() < size.min(MOST_KEPT) {
-                if !matches!(self.fill(&mut state).await, Ok(true)) {
-                    drop(state);
+            let mut buffer = self.0.buffer.lock().await;
+            while buffer.len() < size.min(MOST_KEPT) {
+                if !matches!(buffer.fill().await, Ok(true)) {
+                    drop(buffer);
                     return std::future::pending().await;
                 }
             }
@@ -273,61 +192,30 @@ impl ByteStream {
         let what = search.what();
         let shown = format!("{call}({what:?})");
         let read = async {
-            let mut state = self.0.state.lock().await;
-            let mut quiet = false;
-            loop {
-                if let Some(end) = search.find(&state.kept, quiet) {
-                    let rest = state.kept.split_off(end);
-                    let matched = std::mem::replace(&mut state.kept, rest);
-                    self.0.note_end(&state);
-                    return Ok(matched);
-                }
-                if state.kept.len() >= most.saturating_mul(2) || state.kept.len() >= MOST_KEPT {
-                    if most == MOST_KEPT {
-                        let why = format!(
-                            "{} MiB came without `{what}`, and no more are kept; take them with \
-                             `next`, or use `expect`{}",
-                            MOST_KEPT >> 20,
-                            last_seen(&state.seen)
-                        );
-                        return Err(LabError::invalid(self.subject(), &shown, why));
-                    }
-                    let surplus = state.kept.len() - most;
-                    state.kept.drain(..surplus);
-                    search.dropped(surplus);
-                }
-                // What is there is taken at once; the search sees it before more is waited for.
-                let filled = match self.fill(&mut state).now_or_never() {
-                    None if quiet => self.fill(&mut state).await?,
-                    None => {
-                        quiet = true;
-                        continue;
-                    }
-                    Some(filled) => {
-                        tokio::task::yield_now().await;
-                        filled?
-                    }
-                };
-                if filled {
-                    quiet = false;
-                } else if quiet {
-                    let why = format!("stream EOF before `{what}`{}", last_seen(&state.seen));
-                    return Err(LabError::invalid(self.subject(), &shown, why));
-                } else {
-                    quiet = true;
-                }
-            }
+            let mut buffer = self.0.buffer.lock().await;
+            let missing = match buffer.find(&mut search, most).await {
+                Ok(matched) => return Ok(matched),
+                Err(NoMatch::Failed(error)) => return Err(error),
+                Err(NoMatch::End) => format!("stream EOF before `{what}`"),
+                Err(NoMatch::TooMuch) => format!(
+                    "{} MiB came without `{what}`, and no more are kept; take them with `next`, or use \
+                     `expect`",
+                    MOST_KEPT >> 20
+                ),
+            };
+            let why = missing + &buffer.last_seen();
+            Err(LabError::invalid(self.subject(), &shown, why))
         };
         match self.bounded(deadline, read).await {
             Bounded::Done(result) => result,
             Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
             Bounded::TimedOut => {
                 // Another task that reads this stream holds the lock: then there is less to show.
-                let seen = self.0.state.try_lock().map(|state| state.seen.clone());
-                let seen = seen.unwrap_or_default();
+                let seen = self.0.buffer.try_lock().map(|buffer| buffer.last_seen());
+                let seen = seen.unwrap_or_else(|_| nothing_seen());
                 // The message of `expect` is that of `read_until`, which it is but for the result.
                 let call = if call == "expect" { "read_until" } else { call };
-                let why = format!("{call} timed out waiting for `{what}`{}", last_seen(&seen));
+                let why = format!("{call} timed out waiting for `{what}`{seen}");
                 Err(LabError::invalid(self.subject(), &shown, why))
             }
         }
@@ -376,36 +264,7 @@ impl ByteStream {
 
     /// It no longer reads anything of a guest, so no snapshot has to wait for its end.
     pub(crate) fn leave_guest(&self) {
-        lock(&self.0.open.0).remove(&self.0.id);
-    }
-
-    /// Reads the source once; false at its end.
-    async fn fill(&self, state: &mut State) -> Result<bool, LabError> {
-        if let Some(failure) = &state.failure {
-            return Err(failure.clone());
-        }
-        let Some(source) = state.source.as_mut() else {
-            return Ok(false);
-        };
-        let read = source.read().await.inspect_err(|error| {
-            if error.is_final() {
-                state.failure = Some(error.clone());
-            }
-        });
-        match read? {
-            Some(bytes) => {
-                state.seen.extend_from_slice(&bytes);
-                let surplus = state.seen.len().saturating_sub(SHOWN_ON_FAILURE);
-                state.seen.drain(..surplus);
-                state.kept.extend_from_slice(&bytes);
-                Ok(true)
-            }
-            None => {
-                state.source = None;
-                self.0.note_end(state);
-                Ok(false)
-            }
-        }
+        self.0.open.remove(self.0.id);
     }
 
     async fn bounded<T>(&self, deadline: Instant, work: impl Future<Output = T>) -> Bounded<T> {
@@ -440,21 +299,14 @@ enum Bounded<T> {
 }
 
 impl Inner {
-    fn note_end(&self, state: &State) {
-        let ended = state.source.is_none() && state.kept.is_empty();
-        self.at_end.store(ended, Ordering::Release);
-    }
-
     async fn close_now(&self) {
         if self.closed.send_replace(true) {
             return;
         }
         self.place.leave();
-        lock(&self.open.0).remove(&self.id);
+        self.open.remove(self.id);
         // A reader has been notified and releases the lock at once.
-        let mut state = self.state.lock().await;
-        state.source = None;
-        state.kept = Vec::new();
+        self.buffer.lock().await.close();
     }
 }
 
@@ -483,16 +335,10 @@ impl fmt::Debug for ByteStream {
     }
 }
 
-fn last_seen(seen: &[u8]) -> String {
-    if seen.is_empty() {
-        return "; nothing was seen".to_owned();
-    }
-    format!("; last seen:\n{}", String::from_utf8_lossy(seen))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::stream::source::Reading;
     use tokio::sync::mpsc;
 
     struct Pieces(mpsc::UnboundedReceiver<&'static str>);
@@ -592,9 +438,8 @@ mod tests {
 
     fn zeros(pieces: usize) -> (ByteStream, Scope) {
         let (_, stream, scope) = stream();
-        let mut state = stream.0.state.try_lock().unwrap();
-        state.source = Some(Box::new(Zeros(pieces)));
-        drop(state);
+        let source = Box::new(Zeros(pieces));
+        stream.0.buffer.try_lock().unwrap().set_source(source);
         (stream, scope)
     }
 
@@ -604,7 +449,7 @@ mod tests {
         let (stream, _scope) = zeros(2 * MOST_KEPT / (64 * 1024));
         let over = stream.expect(b"x", SOON).await.unwrap_err().to_string();
         assert!(over.contains("stream EOF"), "{over}");
-        let held = stream.0.state.lock().await.kept.capacity();
+        let held = stream.0.buffer.lock().await.capacity();
         assert!(held <= 4 * LEFT_OVER, "{held}");
         let left = stream.next(SOON).await.unwrap().unwrap().len();
         assert!((LEFT_OVER..=2 * LEFT_OVER).contains(&left), "{left}");

@@ -1,37 +1,39 @@
-//! What a VM and a worker share: commands, files, syscalls, memory.
+//! What a test does in a guest: commands, files, syscalls, memory, on a VM and on its workers alike.
 //!
-//! A VM's commands and file operations by path run in the guest's *commands* process, its raw
-//! syscalls and opened files belong to its *raw* process. Everything of a worker happens in the
-//! worker's own process.
+//! A VM's commands and file operations by path run in processes of their own, its raw syscalls and opened
+//! files belong to its raw process. Everything of a worker happens in the worker's own process.
 
 use crate::error::LabError;
-use crate::graph::clone::LabClone;
-use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of};
+use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of, too_big};
 use crate::guest::context::CallContext;
 use crate::guest::describe::{describe, quoted, with_path};
-use crate::guest::ending::{Waited, wait_or_kill};
 use crate::guest::file::{File, OpenMode};
+use crate::guest::handles::GuestHandles;
 use crate::guest::process::Process;
-use crate::guest::raw::PendingSyscall;
 use crate::guest::stream::{ByteStream, Site};
+use crate::guest::syscall::{self, PendingSyscall, SyscallInProgress};
 use crate::guest::tail;
-use crate::guest::worker::WorkerSeat;
+use crate::guest::target::Target;
+use crate::guest::wait::{Waited, wait_or_kill};
+use crate::guest::worker_state::WorkerState;
 use crate::resource::Scope;
-use crate::vm::Vm;
 use camino::Utf8Path;
 use provium_guest::CallError;
-use provium_protocol::Lane;
 use provium_protocol::message::{EntryType, SyscallResult};
 use provium_protocol::op::{self, Op, Request, Syscall, TailStart};
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Commands, files, syscalls and memory of a VM, or of a worker.
+/// Commands, files, syscalls and memory of a VM, or of a worker. Its methods return what the guest answers, or
+/// an error that names the VM or worker and the call as the test's author wrote it.
 #[derive(Clone, Debug)]
-pub struct Surface {
-    vm: Vm,
-    worker: Option<Arc<WorkerSeat>>,
+pub struct GuestOps {
+    target: Target,
+    /// What a test has of the VM.
+    of_vm: Arc<GuestHandles>,
+    /// What a test has of the worker.
+    of_worker: Option<Arc<GuestHandles>>,
 }
 
 /// How a file is written.
@@ -39,33 +41,55 @@ pub struct Surface {
 pub struct WriteMode {
     /// Permission bits, set exactly; otherwise those of the old file, or `0o644` less umask.
     pub perm: Option<u32>,
-    /// Add to what is there.
+    /// Write at the end of the old content, instead of replacing it.
     pub append: bool,
 }
 
-impl Surface {
-    pub(crate) fn of_vm(vm: Vm) -> Self {
-        Self { vm, worker: None }
-    }
-
-    pub(crate) fn of_worker(vm: Vm, worker: Arc<WorkerSeat>) -> Self {
+impl GuestOps {
+    /// The operations on a VM, whose handles are `handles`.
+    pub(crate) fn of_vm(vm: Target, handles: Arc<GuestHandles>) -> Self {
         Self {
-            vm,
-            worker: Some(worker),
+            target: vm,
+            of_vm: handles,
+            of_worker: None,
         }
     }
 
-    /// What messages call it: ``vm `web` ``, ``worker 17 of vm `web` ``.
-    pub fn subject(&self) -> String {
-        match &self.worker {
-            None => self.vm.subject(),
-            Some(worker) => format!("worker {} of {}", worker.lane.0, self.vm.subject()),
+    /// The operations on a worker of the same VM.
+    pub(crate) fn with_worker(&self, worker: Arc<WorkerState>) -> Self {
+        Self {
+            target: self.target.with_worker(worker),
+            of_vm: Arc::clone(&self.of_vm),
+            of_worker: Some(Arc::default()),
         }
     }
 
-    /// The VM it belongs to.
-    pub fn vm(&self) -> &Vm {
-        &self.vm
+    /// The VM or worker.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// What a test has of the worker, or, for a VM, of the VM.
+    pub(crate) fn handles(&self) -> &GuestHandles {
+        self.of_worker.as_ref().unwrap_or(&self.of_vm)
+    }
+
+    /// The process, which was started by these operations or by those that they are a clone of.
+    pub(crate) fn adopt_process(&self, process: Process) -> Process {
+        self.of_vm.processes.add(&process);
+        if let Some(of_worker) = &self.of_worker {
+            of_worker.processes.add(&process);
+        }
+        process
+    }
+
+    /// The same for a file.
+    pub(crate) fn adopt_file(&self, file: File) -> File {
+        self.of_vm.files.add(&file);
+        if let Some(of_worker) = &self.of_worker {
+            of_worker.files.add(&file);
+        }
+        file
     }
 
     /// Runs a command to its end. When the time is up its process group is killed, and what it had
@@ -79,12 +103,12 @@ impl Surface {
         spec: CommandSpec,
         timeout: Option<Duration>,
     ) -> Result<RunResult, LabError> {
-        let context = self.commands(format!("run({spec})"))?;
-        spec.check_size(&context)?;
+        let context = self.context(format!("run({spec})"))?;
+        check_size(&spec, &context)?;
         let command = context.lane.command(exec_of(&spec, false), spec.max_output);
         let (exit, timed_out) = match wait_or_kill(&context, &command, timeout).await {
-            Waited::Ended(ended) => (self.started(&context, &spec, ended).await?, false),
-            Waited::Killed(ended) => (self.started(&context, &spec, ended).await?, true),
+            Waited::Ended(ended) => (started(&context, &spec, ended).await?, false),
+            Waited::Killed(ended) => (started(&context, &spec, ended).await?, true),
             Waited::Unkilled(exit) => (exit, true),
             Waited::Failed(error) => return Err(error),
         };
@@ -94,64 +118,17 @@ impl Surface {
 
     /// Starts a command, and returns when it has been started.
     pub async fn run_async(&self, scope: &Scope, spec: CommandSpec) -> Result<Process, LabError> {
-        let context = self.commands(format!("run_async({spec})"))?;
-        spec.check_size(&context)?;
+        let context = self.context(format!("run_async({spec})"))?;
+        check_size(&spec, &context)?;
         let command = context.lane.command(exec_of(&spec, true), spec.max_output);
-        let started = command.started().await;
-        let pid = self.started(&context, &spec, started).await?;
-        Ok(Process::start(context, scope, &spec, command, pid))
-    }
-
-    /// What starting a command came to, explained.
-    async fn started<T>(
-        &self,
-        context: &CallContext,
-        spec: &CommandSpec,
-        result: Result<T, CallError>,
-    ) -> Result<T, LabError> {
-        let started = context.explain_start(result).await;
-        started.map_err(|error| missing_shell(&spec.program, error))
-    }
-
-    /// Takes note of a process that was started through it.
-    pub(crate) fn take_note(&self, process: &Process) {
-        self.vm.0.processes.add(process);
-        if let Some(worker) = &self.worker {
-            worker.adopt(process);
-        }
-    }
-
-    /// Takes note of a file that was opened through it.
-    pub(crate) fn take_note_of_file(&self, file: &File) {
-        self.vm.0.files.add(file);
-        if let Some(worker) = &self.worker {
-            worker.adopt_file(file);
-        }
-    }
-
-    /// The worker that it belongs to.
-    pub(crate) fn worker(&self) -> Option<&WorkerSeat> {
-        self.worker.as_deref()
-    }
-
-    /// Whether it is that of a worker which is gone.
-    pub(crate) fn is_gone(&self) -> bool {
-        let worker = self.worker.as_ref();
-        worker.is_some_and(|worker| worker.is_gone(&self.vm))
-    }
-
-    /// The same in a copy of its lab.
-    pub(crate) fn in_copy(&self, copy: &LabClone) -> Self {
-        let worker = self.worker.as_ref();
-        Self {
-            vm: copy.vm(&self.vm),
-            worker: worker.map(|seat| copy.seat(seat)),
-        }
+        let pid = started(&context, &spec, command.started().await).await?;
+        let process = Process::start(context, scope, &spec, command, pid);
+        Ok(self.adopt_process(process))
     }
 
     /// The file's content.
     pub async fn read_file(&self, path: &[u8]) -> Result<Vec<u8>, LabError> {
-        let context = self.commands(with_path("read_file", path))?;
+        let context = self.context(with_path("read_file", path))?;
         let content = context.lane.read_file(path).await;
         context.explain(content).await
     }
@@ -163,7 +140,7 @@ impl Surface {
         content: &[u8],
         mode: WriteMode,
     ) -> Result<u64, LabError> {
-        let context = self.commands(with_path("write_file", path))?;
+        let context = self.context(with_path("write_file", path))?;
         let written = context
             .lane
             .write_file(path, content, mode.perm, mode.append)
@@ -178,7 +155,7 @@ impl Surface {
         guest: &[u8],
         perm: Option<u32>,
     ) -> Result<u64, LabError> {
-        let context = self.commands(format!("push_file(\"{host}\", {})", quoted(guest)))?;
+        let context = self.context(format!("push_file(\"{host}\", {})", quoted(guest)))?;
         let opened = tokio::fs::File::open(host).await;
         let mut file = opened.map_err(|error| context.host_file(host, &error))?;
         let metadata = file
@@ -200,7 +177,7 @@ impl Surface {
 
     /// Copies a file of the guest to the host; the number of bytes.
     pub async fn pull_file(&self, guest: &[u8], host: &Utf8Path) -> Result<u64, LabError> {
-        let context = self.commands(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
+        let context = self.context(format!("pull_file({}, \"{host}\")", quoted(guest)))?;
         // Before the host's file loses its content.
         let path = guest.to_vec();
         if context.request(op::Stat { path }).await?.entry_type == EntryType::Dir {
@@ -218,7 +195,7 @@ impl Surface {
     /// What the guest answers, named after the call of a test that makes the request.
     pub async fn call<R: Request + Into<Op>>(&self, request: R) -> Result<R::Reply, LabError> {
         let op = request.into();
-        let context = self.commands(describe(&op))?;
+        let context = self.context(describe(&op))?;
         let reply = context.lane.call_op::<R>(&op).await;
         context.explain(reply).await
     }
@@ -230,7 +207,7 @@ impl Surface {
         path: &[u8],
         mode: OpenMode,
     ) -> Result<File, LabError> {
-        let context = self.raw(with_path("open_file", path))?;
+        let context = self.context(with_path("open_file", path))?;
         let flags = mode.flags().map_err(|why| context.invalid(why))?;
         let open = op::Open {
             path: path.to_vec(),
@@ -238,7 +215,8 @@ impl Surface {
             perm: mode.perm(),
         };
         let fd = context.request(open).await?;
-        Ok(File::open(&context.made_now()?, scope, path, fd))
+        let file = File::open(&context.made_now()?, scope, path, fd);
+        Ok(self.adopt_file(file))
     }
 
     /// A file's bytes as they are added to it.
@@ -249,8 +227,8 @@ impl Surface {
         start: TailStart,
         site: Site,
     ) -> Result<ByteStream, LabError> {
-        let context = self.commands(with_path("tail_file", path))?;
-        let subject = format!("tail of {} of {}", quoted(path), self.subject());
+        let context = self.context(with_path("tail_file", path))?;
+        let subject = format!("tail of {} of {}", quoted(path), self.target.subject());
         let source = context.lane.tail_file(path, start);
         Ok(tail::open(context, scope, source, subject, site))
     }
@@ -262,34 +240,33 @@ impl Surface {
         fd: i32,
         site: Site,
     ) -> Result<ByteStream, LabError> {
-        let context = self.raw(format!("fd_stream({fd})"))?;
-        let subject = format!("stream of fd {fd} of {}", self.subject());
+        let context = self.context(format!("fd_stream({fd})"))?;
+        let subject = format!("stream of fd {fd} of {}", self.target.subject());
         let source = context.lane.stream_fd(fd);
         Ok(tail::open(context, scope, source, subject, site))
     }
 
-    /// A raw syscall; the next one waits for it. Messages show it as the author's `call`.
-    pub async fn syscall(&self, call: String, syscall: Syscall) -> Result<SyscallResult, LabError> {
-        let context = self.raw(call)?;
-        let made = context
-            .lane
-            .syscall(Syscall {
-                background: false,
-                ..syscall
-            })
-            .await;
-        context.explain(made).await
+    /// Makes a raw syscall; the next one waits for it. Messages show it as the author's `call`.
+    pub async fn syscall(&self, call: String, request: Syscall) -> Result<SyscallResult, LabError> {
+        syscall::syscall(&self.context(call)?, request).await
     }
 
-    /// A raw syscall on a thread of its own; it ends with the scope at the latest. Messages show it as the author's `call`.
+    /// Begins a raw syscall on a thread of its own; it ends with the scope at the latest. Messages show it as
+    /// the author's `call`.
     pub async fn syscall_async(
         &self,
         scope: &Scope,
         call: String,
-        syscall: Syscall,
+        request: Syscall,
     ) -> Result<PendingSyscall, LabError> {
-        let context = self.raw(call)?;
-        Ok(PendingSyscall::start(context, scope, syscall).await)
+        let context = self.context(call)?;
+        Ok(PendingSyscall::start(context, scope, request).await)
+    }
+
+    /// The raw syscalls of the VM and its workers that have not returned, those of
+    /// [`GuestOps::syscall_async`] excepted.
+    pub fn syscalls_in_progress(&self) -> Vec<SyscallInProgress> {
+        syscall::in_progress(&self.target)
     }
 
     /// Memory of the process that makes the raw syscalls; the inner error is the guest's errno.
@@ -298,7 +275,7 @@ impl Surface {
         address: u64,
         len: u64,
     ) -> Result<Result<Vec<u8>, i32>, LabError> {
-        let context = self.raw(format!("read_mem({address:#x}, {len})"))?;
+        let context = self.context(format!("read_mem({address:#x}, {len})"))?;
         let read = context.lane.call(op::ReadMemory { address, len }).await;
         or_errno(read, &context).await
     }
@@ -309,48 +286,38 @@ impl Surface {
         address: u64,
         data: Vec<u8>,
     ) -> Result<Result<(), i32>, LabError> {
-        let context = self.raw(format!("write_mem({address:#x}, {} bytes)", data.len()))?;
+        let context = self.context(format!("write_mem({address:#x}, {} bytes)", data.len()))?;
         let data = ByteBuf::from(data);
         let written = context.lane.call(op::WriteMemory { address, data }).await;
         or_errno(written, &context).await
     }
 
-    /// Its lane.
-    pub(crate) fn lane(&self) -> Lane {
-        self.worker.as_ref().map_or(Lane::VM, |worker| worker.lane)
+    fn context(&self, call: String) -> Result<CallContext, LabError> {
+        CallContext::new(&self.target, call)
     }
+}
 
-    pub(crate) fn commands(&self, call: String) -> Result<CallContext, LabError> {
-        self.context(call, self.lane())
+/// Refuses a command that no Linux kernel takes, before it is sent: the guest would have to hold it several
+/// times over only to refuse it.
+fn check_size(spec: &CommandSpec, context: &CallContext) -> Result<(), LabError> {
+    match spec.excess() {
+        None => Ok(()),
+        Some(excess) => Err(too_big(
+            context.subject.clone(),
+            context.call.clone(),
+            excess,
+        )),
     }
+}
 
-    /// The agent itself.
-    pub(crate) fn agent(&self, call: String) -> Result<CallContext, LabError> {
-        self.context(call, Lane::AGENT)
-    }
-
-    pub(crate) fn raw(&self, call: String) -> Result<CallContext, LabError> {
-        self.context(call, self.lane())
-    }
-
-    fn context(&self, call: String, lane: Lane) -> Result<CallContext, LabError> {
-        if let Some(worker) = &self.worker {
-            worker.check(&self.vm, &self.subject(), &call)?;
-        }
-        let session = self.vm.session(&call)?;
-        let of_worker = self.worker.as_ref().map(|worker| worker.mark);
-        let context = CallContext {
-            surface: self.clone(),
-            subject: self.subject(),
-            lane: session.lane(lane),
-            mark: of_worker.unwrap_or(session.mark),
-            begun: session.mark,
-            machine: session.running.number,
-            call,
-        };
-        context.check_epoch("the worker")?;
-        Ok(context)
-    }
+/// The result of starting a command, explained.
+async fn started<T>(
+    context: &CallContext,
+    spec: &CommandSpec,
+    result: Result<T, CallError>,
+) -> Result<T, LabError> {
+    let started = context.explain_start(result).await;
+    started.map_err(|error| missing_shell(&spec.program, error))
 }
 
 /// The guest's errno as a value, all else as an error.

@@ -1,9 +1,11 @@
-//! Raw syscalls that are still on their way.
+//! Raw syscalls: one after the other in the target's process, or each on a thread of its own.
 
 use crate::error::LabError;
 use crate::guest::context::CallContext;
+use crate::guest::target::Target;
 use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use provium_guest::{Call, CallError};
+use provium_protocol::Lane;
 use provium_protocol::message::{ErrorKind, Reply, SyscallResult};
 use provium_protocol::op::{FromReply, Op, Request, Syscall};
 use std::sync::{Arc, Weak};
@@ -11,10 +13,52 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
 /// How long the guest may take to come to a call that is not awaited yet.
-const ENTER: Duration = Duration::from_secs(3);
+const ENTER_LIMIT: Duration = Duration::from_secs(3);
 
 /// How long a call that is cancelled is waited for. The guest gives up on it earlier, if it answers.
 const CANCEL_LIMIT: Duration = Duration::from_secs(4);
+
+/// Makes a raw syscall, which those that follow wait for.
+pub(crate) async fn syscall(
+    context: &CallContext,
+    syscall: Syscall,
+) -> Result<SyscallResult, LabError> {
+    let made = context.lane.syscall(Syscall {
+        background: false,
+        ..syscall
+    });
+    context.explain(made.await).await
+}
+
+/// A raw syscall that has not returned. Its process does nothing else meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyscallInProgress {
+    /// The owner of its process: ``vm `web` `` or ``worker 17 of vm `web` ``.
+    pub owner: String,
+    /// Its number, x86-64.
+    pub nr: i64,
+    /// How long ago it was sent.
+    pub waiting: Duration,
+}
+
+/// The raw syscalls of a VM and its workers that have not returned.
+pub(crate) fn in_progress(vm: &Target) -> Vec<SyscallInProgress> {
+    let connection = vm.vm().connection();
+    let calls = connection.map(|connection| connection.channel.blocking_calls());
+    let calls = calls
+        .into_iter()
+        .flatten()
+        .map(|(lane, call)| SyscallInProgress {
+            owner: if lane < Lane::FIRST_WORKER {
+                vm.vm().subject()
+            } else {
+                format!("worker {} of {}", lane.0, vm.vm().subject())
+            },
+            nr: call.nr,
+            waiting: call.waiting,
+        });
+    calls.collect()
+}
 
 /// A raw syscall on a thread of its own. It is cancelled when its scope ends, or the last handle is
 /// dropped.
@@ -43,7 +87,7 @@ impl PendingSyscall {
         // After this event the thread exists, so that a test can wake it, or the raw process cannot start
         // it now. A call that ends without an event has its outcome already, and one of a process that
         // is stopped or busy is in flight all the same.
-        let _ = tokio::time::timeout(ENTER, call.event()).await;
+        let _ = tokio::time::timeout(ENTER_LIMIT, call.event()).await;
         let (state, cancelled) = (Mutex::new(State::Open(call)), watch::Sender::new(false));
         let pending = Self(Arc::new(Inner {
             context,
@@ -122,7 +166,7 @@ impl Inner {
                 Ok(Err(CallError::Remote(error))) if error.kind == ErrorKind::Cancelled => {
                     Err(self.context.invalid("it was cancelled"))
                 }
-                Ok(reply) => self.told(reply).await,
+                Ok(reply) => self.outcome(reply).await,
                 Err(_) => Err(self.context.invalid("it was cancelled")),
             });
         }
@@ -132,7 +176,7 @@ impl Inner {
         let mut state = self.state.lock().await;
         if let State::Open(call) = &mut *state {
             let reply = call.reply().await;
-            *state = State::Done(self.told(reply).await);
+            *state = State::Done(self.outcome(reply).await);
             self.place.leave();
         }
         match &*state {
@@ -141,7 +185,7 @@ impl Inner {
         }
     }
 
-    async fn told(&self, reply: Result<Reply, CallError>) -> Result<SyscallResult, LabError> {
+    async fn outcome(&self, reply: Result<Reply, CallError>) -> Result<SyscallResult, LabError> {
         let reply = self.context.explain(reply).await?;
         SyscallResult::from_reply(reply).ok_or_else(|| self.context.unexpected(Syscall::NAME))
     }

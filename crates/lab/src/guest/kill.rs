@@ -1,11 +1,8 @@
-//! Ending commands: at a time limit, and when their owner is closed.
+//! Ends commands whose owner is closed.
 
-use crate::error::LabError;
-use crate::guest::context::CallContext;
-use crate::guest::unanswered::{Cause, KILL_GRACE};
+use crate::guest::wait::KILL_GRACE;
 use futures_util::future::join_all;
-use provium_guest::{CallError, Command, InFlight};
-use provium_protocol::message::Exit;
+use provium_guest::{Command, InFlight};
 use provium_protocol::op::SignalTarget;
 use std::future::Future;
 use std::time::Duration;
@@ -14,52 +11,6 @@ use std::time::Duration;
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const SIGTERM: i32 = 15;
 const SIGKILL: i32 = 9;
-
-/// The outcome of waiting for a command.
-pub(crate) enum Waited {
-    /// It has ended by itself.
-    Ended(Result<Exit, CallError>),
-    /// Its time was up, and it was killed.
-    Killed(Result<Exit, CallError>),
-    /// Its time was up. It was started, but its end is not confirmed: it is in an uninterruptible wait, or
-    /// the guest does not answer.
-    Unkilled(Exit),
-    /// Its time was up before it was started, or the VM is paused.
-    Failed(LabError),
-}
-
-/// Waits for the end; when the time is up, kills it and all its descendants. Returns shortly after the limit
-/// whatever the guest does.
-pub(crate) async fn wait_or_kill(
-    context: &CallContext,
-    command: &Command,
-    timeout: Option<Duration>,
-) -> Waited {
-    let Some(limit) = timeout else {
-        return Waited::Ended(command.wait().await);
-    };
-    if let Ok(ended) = tokio::time::timeout(limit, command.wait()).await {
-        return Waited::Ended(ended);
-    }
-    if context.is_paused() {
-        return Waited::Failed(context.timed_out(limit, &Cause::Paused));
-    }
-    let killed = async {
-        // A failure means that it has just ended: the wait returns its result.
-        let _ = command.signal_to(SIGKILL, SignalTarget::Tree).await;
-        command.wait().await
-    };
-    match tokio::time::timeout(KILL_GRACE, killed).await {
-        Ok(ended) => Waited::Killed(ended),
-        Err(_) if context.is_paused() => Waited::Failed(context.timed_out(limit, &Cause::Paused)),
-        Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
-            code: None,
-            signal: None,
-            duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
-        }),
-        Err(_) => Waited::Failed(context.given_up(limit).await),
-    }
-}
 
 /// A command that can be ended.
 pub(crate) trait Endable {

@@ -1,7 +1,7 @@
 //! Searches of stream calls in the bytes that a stream buffers.
 
 /// A search of a call.
-pub(crate) trait Search: Send {
+pub(super) trait Search: Send {
     /// How messages show it.
     fn what(&self) -> String;
     /// Where the match ends in the buffered bytes; `quiet`: no more bytes are available at the moment.
@@ -11,13 +11,13 @@ pub(crate) trait Search: Send {
 }
 
 /// A plain text. Bytes that were searched once are not searched again.
-pub(crate) struct Needle<'a> {
-    pub(crate) text: &'a [u8],
+pub(super) struct Needle<'a> {
+    pub(super) text: &'a [u8],
     searched: usize,
 }
 
 impl<'a> Needle<'a> {
-    pub(crate) fn new(text: &'a [u8]) -> Self {
+    pub(super) fn new(text: &'a [u8]) -> Self {
         Self { text, searched: 0 }
     }
 }
@@ -40,9 +40,9 @@ impl Search for Needle<'_> {
 }
 
 /// A search by a function.
-pub(crate) struct FoundBy<F> {
-    pub(crate) what: String,
-    pub(crate) found: F,
+pub(super) struct FoundBy<F> {
+    pub(super) what: String,
+    pub(super) found: F,
 }
 
 impl<F: FnMut(&[u8], bool) -> Option<usize> + Send> Search for FoundBy<F> {

@@ -1,0 +1,175 @@
+//! The bytes that a stream has read and not handed out, and the wait for a match in them.
+//!
+//! What follows a match is kept for the next call. What a call keeps while it waits is bounded, since a guest
+//! can write without end: a call that returns what it passes over fails at a limit, and one that does not keeps
+//! the last of it only.
+
+use crate::error::LabError;
+use crate::guest::stream::search::Search;
+use crate::guest::stream::source::ByteSource;
+use futures_util::FutureExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How much of what was seen is shown when a match does not come, bytes.
+const SHOWN_ON_FAILURE: usize = 512;
+
+/// Most bytes that a call keeps while it waits for a match, or gathers.
+pub(super) const MOST_KEPT: usize = 64 * 1024 * 1024;
+
+/// What a stream has read and not handed out, and the source that it reads.
+pub(super) struct Buffer {
+    /// `None`: it has ended, or the stream is closed.
+    source: Option<Box<dyn ByteSource>>,
+    /// Why the source failed. Each later read fails with it again, since it is not an end of the stream.
+    failure: Option<LabError>,
+    kept: Vec<u8>,
+    /// The last bytes read, whether or not they were handed out.
+    seen: Vec<u8>,
+    /// Whether the source has ended and everything was handed out. Also read without the buffer's lock.
+    at_end: Arc<AtomicBool>,
+}
+
+/// Why a match did not come.
+pub(super) enum NoMatch {
+    /// [`MOST_KEPT`] bytes came without it.
+    TooMuch,
+    /// The source ended.
+    End,
+    /// The source failed.
+    Failed(LabError),
+}
+
+impl Buffer {
+    pub(super) fn new(source: Box<dyn ByteSource>, at_end: Arc<AtomicBool>) -> Self {
+        Self {
+            source: Some(source),
+            failure: None,
+            kept: Vec::new(),
+            seen: Vec::new(),
+            at_end,
+        }
+    }
+
+    /// The number of bytes that were read and not handed out.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
+    /// Hands out all bytes, those that the source has at least; none at its end.
+    pub(super) async fn next(&mut self) -> Result<Vec<u8>, LabError> {
+        if self.kept.is_empty() {
+            self.fill().await?;
+        }
+        let kept = std::mem::take(&mut self.kept);
+        self.note_end();
+        Ok(kept)
+    }
+
+    /// Reads the source once; false at its end.
+    pub(super) async fn fill(&mut self) -> Result<bool, LabError> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        let Some(source) = self.source.as_mut() else {
+            return Ok(false);
+        };
+        let read = source.read().await.inspect_err(|error| {
+            if error.is_final() {
+                self.failure = Some(error.clone());
+            }
+        });
+        match read? {
+            Some(bytes) => {
+                self.seen.extend_from_slice(&bytes);
+                let surplus = self.seen.len().saturating_sub(SHOWN_ON_FAILURE);
+                self.seen.drain(..surplus);
+                self.kept.extend_from_slice(&bytes);
+                Ok(true)
+            }
+            None => {
+                self.source = None;
+                self.note_end();
+                Ok(false)
+            }
+        }
+    }
+
+    /// Hands out everything up to the end of the match. While it waits, the last `most` bytes are kept, at
+    /// least; with [`MOST_KEPT`] all are, and no more than that may come. Dropping the future loses no byte.
+    pub(super) async fn find(
+        &mut self,
+        search: &mut impl Search,
+        most: usize,
+    ) -> Result<Vec<u8>, NoMatch> {
+        let mut quiet = false;
+        loop {
+            if let Some(end) = search.find(&self.kept, quiet) {
+                let rest = self.kept.split_off(end);
+                let matched = std::mem::replace(&mut self.kept, rest);
+                self.note_end();
+                return Ok(matched);
+            }
+            if self.kept.len() >= most.saturating_mul(2) || self.kept.len() >= MOST_KEPT {
+                if most == MOST_KEPT {
+                    return Err(NoMatch::TooMuch);
+                }
+                let surplus = self.kept.len() - most;
+                self.kept.drain(..surplus);
+                search.dropped(surplus);
+            }
+            // What is there is taken at once; the search sees it before more is waited for.
+            let filled = match self.fill().now_or_never() {
+                None if quiet => self.fill().await,
+                None => {
+                    quiet = true;
+                    continue;
+                }
+                Some(filled) => {
+                    tokio::task::yield_now().await;
+                    filled
+                }
+            };
+            match filled.map_err(NoMatch::Failed)? {
+                true => quiet = false,
+                false if quiet => return Err(NoMatch::End),
+                false => quiet = true,
+            }
+        }
+    }
+
+    /// The last bytes read, for the error of a match that did not come.
+    pub(super) fn last_seen(&self) -> String {
+        if self.seen.is_empty() {
+            return nothing_seen();
+        }
+        format!("; last seen:\n{}", String::from_utf8_lossy(&self.seen))
+    }
+
+    /// Drops the source and all bytes.
+    pub(super) fn close(&mut self) {
+        self.source = None;
+        self.kept = Vec::new();
+    }
+
+    fn note_end(&self) {
+        let has_ended = self.source.is_none() && self.kept.is_empty();
+        self.at_end.store(has_ended, Ordering::Release);
+    }
+}
+
+/// As [`Buffer::last_seen`], of a buffer that another task reads, or that has read nothing.
+pub(super) fn nothing_seen() -> String {
+    "; nothing was seen".to_owned()
+}
+
+#[cfg(test)]
+impl Buffer {
+    pub(super) fn set_source(&mut self, source: Box<dyn ByteSource>) {
+        self.source = Some(source);
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.kept.capacity()
+    }
+}

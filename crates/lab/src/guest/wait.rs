@@ -1,0 +1,322 @@
+//! How a call waits for its answer, what bounds the wait, and how a missing answer is explained.
+//!
+//! | what is awaited | bounded by | if it does not come |
+//! |---|---|---|
+//! | the reply to a request | the caller, who drops the future | |
+//! | the same, when the guest dies, reboots, or its VM is restored | | the session ends the call; [`CallContext::explain`] says why |
+//! | the end of a command | the time limit of the test | the command is killed: [`wait_or_kill`] |
+//! | the end of what was killed or closed | [`KILL_GRACE`], longer if the guest answers otherwise | [`CallContext::timed_out`] names the [`Cause`] |
+//!
+//! A time limit of a test ends a call whatever the guest does. Ending what the call started needs an
+//! answer of the guest, which has a short grace period; after that the call returns and names the cause.
+
+use crate::error::LabError;
+use crate::guest::context::CallContext;
+use crate::guest::target::Target;
+use provium_guest::{CallError, ChannelError, Command};
+use provium_protocol::Lane;
+use provium_protocol::message::{ErrorKind, Exit, WireError};
+use provium_protocol::op::{Op, Request, SignalTarget};
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long a guest may take to carry out a SIGKILL after a limit has passed.
+pub(crate) const KILL_GRACE: Duration = Duration::from_secs(3);
+
+/// How long a guest may take to report the state of a process.
+const PROCESS_STATE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long an agent may take to answer a ping.
+const PING_LIMIT: Duration = Duration::from_secs(2);
+
+const SIGKILL: i32 = 9;
+
+impl CallContext {
+    /// Makes a request of the lane, and explains what went wrong.
+    pub(crate) async fn request<R: Request + Into<Op>>(
+        &self,
+        request: R,
+    ) -> Result<R::Reply, LabError> {
+        let reply = self.lane.call(request).await;
+        self.explain(reply).await
+    }
+
+    pub(crate) async fn explain<T>(&self, result: Result<T, CallError>) -> Result<T, LabError> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(CallError::Remote(error)) => Err(self.remote(error)),
+            Err(error) if matches!(error.channel(), Some(ChannelError::Rebooted)) => {
+                let why = "the guest was rebooted or reset meanwhile";
+                Err(LabError::gone(self.subject.clone(), &self.call, why))
+            }
+            Err(_) if self.is_restored() => {
+                let why = "the VM was put back to a snapshot meanwhile";
+                Err(LabError::gone(self.subject.clone(), &self.call, why))
+            }
+            Err(error) => {
+                let ended = error.channel().is_some();
+                let error = LabError::host(self.subject.clone(), &self.call, error);
+                if !ended {
+                    return Err(error);
+                }
+                // The channel may close before the cause is known: the VM's end explains more.
+                Err(self.target.vm().explain(&self.call, error).await)
+            }
+        }
+    }
+
+    /// As [`CallContext::explain`], of a command or worker: its working directory or user may be what is
+    /// missing.
+    pub(crate) async fn explain_start<T>(
+        &self,
+        result: Result<T, CallError>,
+    ) -> Result<T, LabError> {
+        let tried = match &result {
+            Err(CallError::Remote(error)) if !error.message.starts_with("exec ") => {
+                Some(error.message.clone())
+            }
+            _ => None,
+        };
+        let mut checked = self.explain(result).await;
+        if let (Err(LabError::Guest { detail, .. }), Some(tried)) = (&mut checked, tried) {
+            *detail = tried;
+        }
+        checked
+    }
+
+    pub(crate) fn remote(&self, error: WireError) -> LabError {
+        let subject = self.subject.clone();
+        let call = self.call.clone();
+        match error.kind {
+            ErrorKind::Os => LabError::Guest {
+                subject,
+                call,
+                errno: error.errno,
+                detail: String::new(),
+            },
+            ErrorKind::LaneDied => LabError::ExecutorDied {
+                subject,
+                call,
+                how: error.message,
+            },
+            ErrorKind::StaleDescriptor => LabError::gone(
+                subject,
+                call,
+                "the process in the guest that had it has ended",
+            ),
+            ErrorKind::NoSuchLane => LabError::gone(subject, call, "the worker is gone"),
+            ErrorKind::Invalid | ErrorKind::Cancelled | ErrorKind::TooLarge => {
+                LabError::invalid(subject, call, error.message)
+            }
+        }
+    }
+}
+
+/// The outcome of waiting for a command.
+pub(crate) enum Waited {
+    /// It has ended by itself.
+    Ended(Result<Exit, CallError>),
+    /// Its time was up, and it was killed.
+    Killed(Result<Exit, CallError>),
+    /// Its time was up. It was started, but its end is not confirmed: it is in an uninterruptible wait, or
+    /// the guest does not answer.
+    Unkilled(Exit),
+    /// Its time was up before it was started, or the VM is paused.
+    Failed(LabError),
+}
+
+/// Waits for the end; when the time is up, kills it and all its descendants. Returns shortly after the limit
+/// whatever the guest does.
+pub(crate) async fn wait_or_kill(
+    context: &CallContext,
+    command: &Command,
+    limit: Option<Duration>,
+) -> Waited {
+    let Some(limit) = limit else {
+        return Waited::Ended(command.wait().await);
+    };
+    if let Ok(ended) = timeout(limit, command.wait()).await {
+        return Waited::Ended(ended);
+    }
+    if context.target.vm().is_paused() {
+        return Waited::Failed(context.timed_out(limit, &Cause::Paused));
+    }
+    let killed = async {
+        // A failure means that it has just ended: the wait returns its result.
+        let _ = command.signal_to(SIGKILL, SignalTarget::Tree).await;
+        command.wait().await
+    };
+    match timeout(KILL_GRACE, killed).await {
+        Ok(ended) => Waited::Killed(ended),
+        Err(_) if context.target.vm().is_paused() => {
+            Waited::Failed(context.timed_out(limit, &Cause::Paused))
+        }
+        Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
+            code: None,
+            signal: None,
+            duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
+        }),
+        Err(_) => Waited::Failed(context.given_up(limit).await),
+    }
+}
+
+/// Why an operation does not complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The harness has stopped the guest's processors.
+    Paused,
+    /// The agent does not answer a ping either.
+    NoAnswer,
+    /// A raw syscall of the same process has not returned.
+    RawCall { nr: i64, waiting: Duration },
+    /// The worker's process is stopped (SIGSTOP, or a tracer).
+    Stopped,
+    /// The process is in an uninterruptible wait in the kernel.
+    Uninterruptible,
+    /// The agent answers, but the process does not.
+    Process,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paused => f.write_str("the VM is paused"),
+            Self::NoAnswer => f.write_str(
+                "the guest does not answer: its kernel hangs, or something keeps its processors busy",
+            ),
+            Self::RawCall { nr, waiting } => write!(
+                f,
+                "raw syscall {nr} has been in progress in this process for {:.1} s, and what needs \
+                 the process waits for it",
+                waiting.as_secs_f64()
+            ),
+            Self::Stopped => f.write_str("the worker's process is stopped (SIGSTOP)"),
+            Self::Uninterruptible => f.write_str(
+                "the process is in an uninterruptible wait in the kernel; it ends when that does",
+            ),
+            Self::Process => f.write_str(
+                "the guest answers, but the process in it that has to carry this out does not: it is \
+                 stopped, or waits in the kernel",
+            ),
+        }
+    }
+}
+
+impl CallContext {
+    /// The error of a call that was abandoned after `after`; determines why it did not complete.
+    pub(crate) async fn given_up(&self, after: Duration) -> LabError {
+        self.timed_out(after, &self.cause(None).await)
+    }
+
+    /// The same, where the cause is known.
+    pub(crate) fn timed_out(&self, after: Duration, cause: &Cause) -> LabError {
+        LabError::TimedOut {
+            subject: self.subject.clone(),
+            call: self.call.clone(),
+            after,
+            note: format!("; {cause}"),
+        }
+    }
+
+    /// Waits for `work` as long as the guest answers otherwise: for a short grace, and for as much longer
+    /// as guests are slower here than hardware would be. `process` is what the work depends on.
+    pub(crate) async fn while_answering<T>(
+        &self,
+        process: Option<u32>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, LabError> {
+        let began = Instant::now();
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(KILL_GRACE, &mut work).await {
+            return Ok(done);
+        }
+        let cause = self.cause(process).await;
+        if !matches!(
+            cause,
+            Cause::Paused | Cause::NoAnswer | Cause::Uninterruptible
+        ) {
+            let rest = self.target.vm().scale_timeout(KILL_GRACE);
+            if let Ok(done) = timeout(rest, work).await {
+                return Ok(done);
+            }
+        }
+        let whole_seconds = Duration::from_secs(began.elapsed().as_secs());
+        Err(self.timed_out(whole_seconds, &cause))
+    }
+
+    /// Why a call on this context does not complete.
+    async fn cause(&self, process: Option<u32>) -> Cause {
+        if self.target.vm().is_paused() {
+            return Cause::Paused;
+        }
+        let channel = self.lane.channel();
+        if !channel.answers_within(PING_LIMIT).await {
+            return if self.target.vm().is_paused() {
+                Cause::Paused
+            } else {
+                Cause::NoAnswer
+            };
+        }
+        if let Some(pid) = process
+            && process_state(&self.target, pid).await == Some('D')
+        {
+            return Cause::Uninterruptible;
+        }
+        if let Some(worker) = self.target.worker()
+            && is_stopped(&self.target, worker.pid).await
+        {
+            return Cause::Stopped;
+        }
+        // The agent itself never waits for a raw syscall, but to start a worker it needs the process
+        // that makes those of the VM.
+        let lane = match self.lane.lane() {
+            Lane::AGENT => self.target.lane(),
+            lane => lane,
+        };
+        match channel.blocking_call(lane) {
+            Some(call) => Cause::RawCall {
+                nr: call.nr,
+                waiting: call.waiting,
+            },
+            None => Cause::Process,
+        }
+    }
+}
+
+/// Whether a process of the guest is stopped (SIGSTOP, or a tracer), as far as the guest reports that within a
+/// short time.
+pub(crate) async fn is_stopped(vm: &Target, pid: u32) -> bool {
+    matches!(process_state(vm, pid).await, Some('T' | 't'))
+}
+
+/// The state of a process of the guest, as `ps` shows it (`R`, `S`, `D`, `T`, `t`, `Z`), if the guest
+/// reports it within a short time.
+async fn process_state(vm: &Target, pid: u32) -> Option<char> {
+    let path = format!("/proc/{pid}/stat");
+    let context = CallContext::new(&vm.without_worker(), "stat").ok()?;
+    let stat = context.lane.read_file(path.as_bytes());
+    let stat = timeout(PROCESS_STATE_LIMIT, stat).await;
+    state_in(&stat.ok()?.ok()?)
+}
+
+/// The state in a `/proc/PID/stat`: the first field after the name, which may contain any byte.
+fn state_in(stat: &[u8]) -> Option<char> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(name_end + 2).map(|state| char::from(*state))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_process_is_read_whatever_its_name() {
+        assert_eq!(state_in(b"12 (provium-exec) T 1 12 12 0"), Some('T'));
+        assert_eq!(state_in(b"12 (a) R (b) t 1"), Some('t'));
+        assert_eq!(state_in(b"12 (T T) S 1 12"), Some('S'));
+        assert_eq!(state_in(b""), None);
+    }
+}
