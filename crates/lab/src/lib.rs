@@ -58,7 +58,7 @@ pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, OnPanic, Vm, VmOptions, VmState, VmStats};
+pub use vm::{BootFile, GuestActivity, OnPanic, Power, Vm, VmOptions, VmState, VmStats};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;

@@ -11,10 +11,10 @@ use crate::graph::lab::Lab;
 use crate::host_time::now_ns;
 use crate::resource::Scope;
 use crate::snapshot::lifecycles::lock_all_to_end;
-use crate::snapshot::restore::{PreparedRestore, RestoreReason};
-use crate::snapshot::take::{AfterSave, take_all};
+use crate::snapshot::restore::{PreparedRestore, RestoreReason, prepare};
+use crate::snapshot::take::{AfterSave, cache_folder, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, VmState};
+use crate::vm::{Vm, VmState, switch_off_as};
 use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;
 
@@ -79,13 +79,13 @@ impl Baseline {
             vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
         // The agent of a paused guest cannot be quiesced: it is resumed for a moment.
         let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
-        try_join_all(paused().map(|(vm, _)| vm.resume())).await?;
+        try_join_all(paused().map(|(vm, _)| async move { vm.power().resume().await })).await?;
         let on = || states.iter().filter(|(_, state)| is_on(*state));
         let taken = Self::take_on(on(), after).await;
         if after == AfterSave::StayPaused && taken.is_ok() {
-            try_join_all(on().map(|(vm, _)| vm.shutdown())).await?;
+            try_join_all(on().map(|(vm, _)| async move { vm.power().shutdown().await })).await?;
         } else {
-            try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
+            try_join_all(paused().map(|(vm, _)| async move { vm.power().pause().await })).await?;
         }
         let off = states.iter().filter(|(_, state)| !is_on(*state));
         let off = off.map(|(vm, state)| (vm.clone(), CheckpointState::Off(*state)));
@@ -102,7 +102,7 @@ impl Baseline {
         let clocks = try_join_all(clocks).await?;
         let folders = vms
             .clone()
-            .map(|(vm, _)| Ok((vm.clone(), vm.cache_folder()?)));
+            .map(|(vm, _)| Ok((vm.clone(), cache_folder(vm)?)));
         let folders = folders.collect::<Result<Vec<_>, LabError>>()?;
         let taken = take_all(folders, SaveForm::OnBase, after).await?;
         let all = vms.zip(taken.into_iter().zip(clocks));
@@ -127,13 +127,13 @@ impl Baseline {
                 CheckpointState::Off(state) => off.push((vm, *state, lifecycle)),
                 CheckpointState::On(checkpoint) => {
                     on.push((vm, checkpoint));
-                    ready.push(vm.prepare(lifecycle, &checkpoint.snapshot, None));
+                    ready.push(prepare(vm, lifecycle, &checkpoint.snapshot, None));
                 }
             }
         }
         let ready = try_join_all(ready).await?;
         let switching = off.iter();
-        let switching = switching.map(|(vm, state, lifecycle)| vm.switch_off_as(*state, lifecycle));
+        let switching = switching.map(|(vm, state, lifecycle)| switch_off_as(vm, *state, lifecycle));
         join_all(switching).await;
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));
@@ -147,7 +147,7 @@ impl VmCheckpoint {
         let clock = now_ns().saturating_add(self.ahead_ns);
         ready.go(RestoreReason::Reset(clock)).await?;
         if self.is_paused {
-            vm.pause().await?;
+            vm.power().pause().await?;
         }
         Ok(())
     }

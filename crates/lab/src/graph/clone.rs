@@ -21,6 +21,7 @@ use crate::guest::target::{GuestVm as _, Target};
 use crate::guest::worker::Worker;
 use crate::lock::lock;
 use crate::resource::{ResourceId, Scope};
+use crate::snapshot::restore::prepare;
 use crate::vm::Vm;
 use futures_util::future::try_join_all;
 use provium_pool::{Grant, Resources};
@@ -72,7 +73,7 @@ impl Baseline {
     /// Reserves what a clone needs if it is available and no request waits.
     pub fn try_reserve(&self) -> Option<Reservation> {
         let grants = self.needs().map(|(vm, need)| {
-            let environment = vm.environment();
+            let environment = vm.0.environment();
             environment
                 .warm_pool
                 .make_room(environment.pool().available().memory_bytes);
@@ -88,7 +89,7 @@ impl Baseline {
     pub async fn reserve(&self) -> Result<Reservation, LabError> {
         let mut grants = Vec::new();
         for (vm, need) in self.needs() {
-            grants.push(vm.grant("copy", need).await?);
+            grants.push(vm.0.grant("copy", need).await?);
         }
         Ok(Reservation(grants))
     }
@@ -156,10 +157,8 @@ impl LabClone {
         });
         let ready = on.map(|(vm, checkpoint, grant)| async move {
             // No other task knows it yet.
-            let lifecycle = vm.lifecycle().await;
-            let ready = vm
-                .prepare(lifecycle, &checkpoint.snapshot, Some(grant))
-                .await?;
+            let lifecycle = vm.0.lifecycle().await;
+            let ready = prepare(vm, lifecycle, &checkpoint.snapshot, Some(grant)).await?;
             Ok::<_, LabError>((vm, checkpoint, ready))
         });
         let ready = try_join_all(ready).await?.into_iter();

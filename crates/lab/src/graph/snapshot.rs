@@ -8,10 +8,10 @@ use crate::lock::lock;
 use crate::resource::{ResourceId, Scope};
 use crate::snapshot::folder::{LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current};
 use crate::snapshot::lifecycles::lock_all_to_end;
-use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason};
+use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason, prepare};
 use crate::snapshot::take::{AfterSave, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, VmOptions};
+use crate::vm::{Vm, VmOptions, switch_off};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
 use provium_store::{CacheEntry, Seal, StagingFolder};
@@ -182,7 +182,7 @@ impl LabSnapshot {
             let (mut ready, mut off) = (Vec::new(), Vec::new());
             for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
                 match from {
-                    Some(from) => ready.push(vm.prepare(lifecycle, from, None)),
+                    Some(from) => ready.push(prepare(vm, lifecycle, from, None)),
                     None => off.push((vm.clone(), lifecycle)),
                 }
             }
@@ -196,7 +196,7 @@ impl LabSnapshot {
         // As for a VM: a caller that is cancelled before this has the lab as it was.
         let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
         let rest = lab.environment().runtime().spawn(async move {
-            join_all(off.iter().map(|(vm, lifecycle)| vm.switch_off(lifecycle))).await;
+            join_all(off.iter().map(|(vm, lifecycle)| switch_off(vm, lifecycle))).await;
             join_all(replaced.into_iter().map(ReplacedMachine::end)).await;
         });
         rest.await.map_err(failed)

@@ -13,6 +13,7 @@
 //!
 //! | file | purpose |
 //! |---|---|
+//! | `state` | the state of a VM, the right to change it, and the errors of calls that it does not allow |
 //! | `handle` | the handle: names, states, look-ups |
 //! | `options` | what a test may choose |
 //! | `boot` | from options to an agent that answers |
@@ -48,17 +49,24 @@ mod power;
 mod rate;
 mod reconnect;
 mod running;
+mod state;
 mod stats;
 mod template;
 mod timeline;
 
 pub(crate) use generation::Generation;
-pub(crate) use handle::Lifecycle;
+pub(crate) use death::emit_shutdown;
+pub(crate) use install::install;
+pub(crate) use load::{load, restore_request};
+pub(crate) use power::{switch_off, switch_off_as};
+pub(crate) use state::Lifecycle;
 pub(crate) use running::{Running, Started};
 pub(crate) use timeline::{HandleEpoch, Timeline, TimelineHistory};
 
-pub use handle::{Vm, VmState};
+pub use handle::{GuestActivity, Vm};
 pub use options::VmOptions;
 pub use panic::OnPanic;
 pub use provium_image::BootFile;
+pub use power::Power;
+pub use state::VmState;
 pub use stats::VmStats;

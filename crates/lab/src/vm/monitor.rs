@@ -21,11 +21,12 @@
 use crate::guest::answer::{end_of, last_word, text_of};
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
-use crate::vm::handle::{Lifecycle, Vm, VmState};
+use crate::vm::handle::Vm;
 use crate::vm::panic::{OnPanic, Restart, restart};
 use crate::vm::power::S3_UNSUPPORTED;
 use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
+use crate::vm::state::{Lifecycle, VmState};
 use provium_guest::ChannelError;
 use provium_vmm::{DeathKind, FailureHint, MachineEvent};
 use std::pin::pin;
@@ -60,7 +61,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
 /// Starts the monitor of a VM that has just booted.
 pub(super) fn monitor(vm: &Vm, running: &Arc<Running>) {
     let task = watch(vm.clone(), Arc::clone(running));
-    let handle = vm.environment().runtime().spawn(task).abort_handle();
+    let handle = vm.0.environment().runtime().spawn(task).abort_handle();
     *lock(&running.monitor) = Some(handle);
 }
 
@@ -208,7 +209,7 @@ impl<'a> Monitor<'a> {
                     );
                 }
                 LivenessEvent::FailureHint(hint) => {
-                    let limit = vm.environment().scale_timeout(CONFIRMATION);
+                    let limit = vm.0.environment().scale_timeout(CONFIRMATION);
                     let answer = tokio::time::timeout(limit, running.channel.ping());
                     let answers = tokio::select! {
                         biased;
@@ -267,7 +268,7 @@ impl<'a> Monitor<'a> {
         let Some(closed) = closed else {
             return std::future::pending().await;
         };
-        let environment = self.vm.environment();
+        let environment = self.vm.0.environment();
         let grace = PORT_GRACE.max(environment.scale_timeout(CONFIRMATION));
         tokio::time::sleep_until((closed + grace).into()).await;
         // A guest that is shutting down may take longer.
@@ -289,7 +290,7 @@ impl<'a> Monitor<'a> {
 
     /// Pings the agent periodically; returns when it does not answer, with the time since its last answer.
     async fn silence(&self) -> Duration {
-        let environment = self.vm.environment();
+        let environment = self.vm.0.environment();
         let [least, most] = PING_LIMITS;
         let limit = environment.scale_timeout(PING_LIMIT).clamp(least, most);
         let grace = environment.scale_timeout(SHUTDOWN_GRACE);
@@ -337,9 +338,9 @@ impl<'a> Monitor<'a> {
         let reason = self.vm.console().panic_reason();
         let restarted = async {
             match restart(self.vm, self.running, events).await? {
-                Restart::ByCall => Ok(()),
-                Restart::ByGuest => self.reconnect_after_reboot().await,
-                Restart::ByHost(_lifecycle) => self.reconnect_after_reboot().await,
+                Restart::Call => Ok(()),
+                Restart::Guest => self.reconnect_after_reboot().await,
+                Restart::Host(_lifecycle) => self.reconnect_after_reboot().await,
             }
         };
         restarted.await.map_err(|how: String| match reason {

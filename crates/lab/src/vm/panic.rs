@@ -4,8 +4,9 @@
 //! once where they are negative, or stays as it is (`panic()` in `kernel/panic.c`). Only in the last case the
 //! host resets the machine.
 
-use crate::vm::handle::{Lifecycle, Vm};
+use crate::vm::handle::Vm;
 use crate::vm::running::Running;
+use crate::vm::state::Lifecycle;
 use provium_vmm::{MachineEvent, PanicAction};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -48,11 +49,11 @@ impl OnPanic {
 /// Who has reset the machine of a guest that has panicked.
 pub(super) enum Restart {
     /// Its kernel.
-    ByGuest,
+    Guest,
     /// The host, which operates on the machine until this is dropped.
-    ByHost(Lifecycle),
+    Host(Lifecycle),
     /// Another call, which waits for the agent itself.
-    ByCall,
+    Call,
 }
 
 /// What a kernel that has panicked does next.
@@ -73,7 +74,7 @@ pub(super) async fn restart(
     running: &Running,
     events: &mut broadcast::Receiver<MachineEvent>,
 ) -> Result<Restart, String> {
-    let environment = vm.environment();
+    let environment = vm.0.environment();
     let console = vm.console().log();
     let panicked = Instant::now();
     let mut deadline = panicked + environment.scale_timeout(DECISION_LIMIT);
@@ -90,8 +91,8 @@ pub(super) async fn restart(
         tokio::select! {
             biased;
             event = events.recv() => match event {
-                Ok(MachineEvent::Rebooted) => return Ok(Restart::ByGuest),
-                Ok(MachineEvent::Reset) => return Ok(Restart::ByCall),
+                Ok(MachineEvent::Rebooted) => return Ok(Restart::Guest),
+                Ok(MachineEvent::Reset) => return Ok(Restart::Call),
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Err("QEMU ended".to_owned()),
             },
@@ -101,17 +102,17 @@ pub(super) async fn restart(
         }
     }
     // A call that operates on the machine may reset it itself.
-    let lifecycle = vm.lifecycle().await;
+    let lifecycle = vm.0.lifecycle().await;
     while let Ok(event) = events.try_recv() {
         match event {
-            MachineEvent::Rebooted => return Ok(Restart::ByGuest),
-            MachineEvent::Reset => return Ok(Restart::ByCall),
+            MachineEvent::Rebooted => return Ok(Restart::Guest),
+            MachineEvent::Reset => return Ok(Restart::Call),
             _ => {}
         }
     }
     let reset = running.machine.reset().await;
     reset.map_err(|error| crate::error::chain(&error))?;
-    Ok(Restart::ByHost(lifecycle))
+    Ok(Restart::Host(lifecycle))
 }
 
 /// What the kernel has printed about its plans after the last panic in `console`.
