@@ -133,7 +133,8 @@ impl Baseline {
         }
         let ready = try_join_all(ready).await?;
         let switching = off.iter();
-        let switching = switching.map(|(vm, state, lifecycle)| switch_off_as(vm, *state, lifecycle));
+        let switching =
+            switching.map(|(vm, state, lifecycle)| switch_off_as(vm, *state, lifecycle));
         join_all(switching).await;
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));

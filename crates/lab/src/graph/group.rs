@@ -17,7 +17,8 @@ impl VmGroup {
             if vm.is_off() {
                 vm.boot_within(VmOptions::default(), left).await
             } else if vm.state() == VmState::Dead {
-                vm.0.running_in("boot()", VmState::Booted, "booted").map(drop)
+                vm.0.running_in("boot()", VmState::Booted, "booted")
+                    .map(drop)
             } else {
                 Ok(())
             }
@@ -27,17 +28,20 @@ impl VmGroup {
 
     /// Shuts down all of them in parallel.
     pub async fn shutdown(self) -> Result<(), LabError> {
-        self.each(|vm| async move { vm.power().shutdown().await }).await
+        self.each(|vm| async move { vm.power().shutdown().await })
+            .await
     }
 
     /// Pauses all of them in parallel.
     pub async fn pause(self) -> Result<(), LabError> {
-        self.each(|vm| async move { vm.power().pause().await }).await
+        self.each(|vm| async move { vm.power().pause().await })
+            .await
     }
 
     /// Resumes all of them in parallel.
     pub async fn resume(self) -> Result<(), LabError> {
-        self.each(|vm| async move { vm.power().resume().await }).await
+        self.each(|vm| async move { vm.power().resume().await })
+            .await
     }
 
     /// Does `act` to all of them at once, and returns the first failure when all are done.

@@ -102,7 +102,9 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     let _lifecycle = vm.0.lifecycle().await;
     let stage = vm.0.stage.borrow().clone();
     if !is_bootable(stage.state()) || vm.is_closed() {
-        return Err(vm.0.wrong_state("boot()", &stage, "created, shutdown or dead"));
+        return Err(vm
+            .0
+            .wrong_state("boot()", &stage, "created, shutdown or dead"));
     }
     let options = options.over(&vm.0.options);
     vm.console().begin_boot();

@@ -8,8 +8,8 @@ use crate::lock::lock;
 use crate::profile::Profile;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
-use crate::vm::state::{Stage, VmCore, VmState};
 use crate::vm::options::VmOptions;
+use crate::vm::state::{Stage, VmCore, VmState};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -174,7 +174,6 @@ impl Vm {
     pub fn console(&self) -> Console {
         self.0.console.clone()
     }
-
 }
 
 impl Close for Vm {

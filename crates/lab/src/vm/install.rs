@@ -31,9 +31,7 @@ pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Durati
     running.machine.mark_agent_up();
     let on_panic = lock(&vm.0.booted_with).on_panic;
     panic::set_action(on_panic, &running);
-    vm.0
-        .stage
-        .send_replace(Stage::Booted(Arc::clone(&running)));
+    vm.0.stage.send_replace(Stage::Booted(Arc::clone(&running)));
     vm.0.environment().note_machine(&vm.0.file.path, &running);
     monitor(vm, &running);
     vm.0.environment().sink().emit(Event::VmSpawned {

@@ -54,19 +54,19 @@ mod stats;
 mod template;
 mod timeline;
 
-pub(crate) use generation::Generation;
 pub(crate) use death::emit_shutdown;
+pub(crate) use generation::Generation;
 pub(crate) use install::install;
 pub(crate) use load::{load, restore_request};
 pub(crate) use power::{switch_off, switch_off_as};
-pub(crate) use state::Lifecycle;
 pub(crate) use running::{Running, Started};
+pub(crate) use state::Lifecycle;
 pub(crate) use timeline::{HandleEpoch, Timeline, TimelineHistory};
 
 pub use handle::{GuestActivity, Vm};
 pub use options::VmOptions;
 pub use panic::OnPanic;
-pub use provium_image::BootFile;
 pub use power::Power;
+pub use provium_image::BootFile;
 pub use state::VmState;
 pub use stats::VmStats;

@@ -99,8 +99,7 @@ impl Power<'_> {
             check_awake(self.vm, call, &running).await?;
             // From here on, a guest that powers itself off obeys the button, and is not dead.
             *lock(&running.pressed) = Some(Instant::now());
-            on_machine(self.vm, call, running.machine.power_button())
-                .await?;
+            on_machine(self.vm, call, running.machine.power_button()).await?;
             running
         };
         let limit = self.vm.0.environment().scale_timeout(POWER_OFF_LIMIT);
@@ -138,7 +137,8 @@ impl Power<'_> {
         }
         // To its end, also without the caller: half woken, the machine would stay paused.
         let waking = Arc::clone(&running);
-        let waking = self.vm
+        let waking = self
+            .vm
             .0
             .environment()
             .runtime()
@@ -149,8 +149,14 @@ impl Power<'_> {
         }
         let limit = self.vm.0.environment().scale_timeout(WAKE_LIMIT);
         let ping = running.channel.ping();
-        answers(self.vm, call, limit, ping, "the agent does not answer since")
-            .await
+        answers(
+            self.vm,
+            call,
+            limit,
+            ping,
+            "the agent does not answer since",
+        )
+        .await
     }
 
     /// The address for a debugger, `host:port`; the same at each call, until the next boot.
@@ -163,7 +169,8 @@ impl Power<'_> {
         };
         match running.machine.gdb().await {
             Ok(address) => Ok(address),
-            Err(error) => Err(self.vm
+            Err(error) => Err(self
+                .vm
                 .0
                 .explain(call, LabError::host(self.vm.subject(), call, error))
                 .await),
@@ -174,11 +181,13 @@ impl Power<'_> {
     pub async fn shutdown(&self) -> Result<(), LabError> {
         let lifecycle = self.vm.0.lifecycle_to_end().await;
         let vm = self.vm.clone();
-        self.vm.0.to_its_end("shutdown()", async move {
-            switch_off(&vm, &lifecycle).await;
-            Ok(())
-        })
-        .await
+        self.vm
+            .0
+            .to_its_end("shutdown()", async move {
+                switch_off(&vm, &lifecycle).await;
+                Ok(())
+            })
+            .await
     }
 }
 
