@@ -11,7 +11,7 @@ use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
 use crate::vm::install::install;
-use crate::vm::options::VmOptions;
+use crate::vm_options::VmOptions;
 use crate::vm::running::Started;
 use crate::vm::state::VmState;
 use provium_events::BootKind;

@@ -9,7 +9,7 @@ use crate::profile::Profile;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use crate::vm::state::{Stage, VmCore, VmState};
-use crate::vm::options::VmOptions;
+use crate::vm_options::VmOptions;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
