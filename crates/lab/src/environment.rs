@@ -4,8 +4,8 @@ use crate::inputs::FailedBuilds;
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::{RestoreRequest, Reuse, WarmPool};
-use crate::vm::Running;
 use camino::Utf8PathBuf;
+use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use provium_events::{Resources, Sink};
 use provium_image::{GuestImage, ImageError, Images};
@@ -40,12 +40,18 @@ pub struct Environment {
     /// Fixtures whose builds have failed.
     pub(crate) failed_builds: FailedBuilds,
     /// The machines of each file that runs.
-    machines: Mutex<BTreeMap<String, Vec<Weak<Running>>>>,
+    machines: Mutex<BTreeMap<String, Vec<Weak<dyn EndMachine>>>>,
     /// Files that were given up.
     abandoned: Mutex<BTreeSet<String>>,
     /// Work in the background.
     chores: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
+}
+
+/// A machine that can be ended without its VM.
+pub(crate) trait EndMachine: Send + Sync {
+    /// Ends it.
+    fn end(&self) -> BoxFuture<'_, ()>;
 }
 
 /// The host's means to boot machines.
@@ -208,7 +214,7 @@ impl Environment {
     }
 
     /// A machine of `file` runs.
-    pub(crate) fn note_machine(&self, file: &str, running: &Arc<Running>) {
+    pub(crate) fn note_machine(&self, file: &str, running: &Arc<dyn EndMachine>) {
         {
             let mut machines = lock(&self.machines);
             let machines = machines.entry(file.to_owned()).or_default();
@@ -220,10 +226,9 @@ impl Environment {
         }
     }
 
-    fn end_machine(&self, running: Arc<Running>) {
+    fn end_machine(&self, running: Arc<dyn EndMachine>) {
         // Nothing waits for its end: QEMU is killed where it does not quit.
-        self.runtime
-            .spawn(async move { running.machine.quit().await });
+        self.runtime.spawn(async move { running.end().await });
     }
 
     /// Waits for what is still done in the background (templates are put into the cache), and ends

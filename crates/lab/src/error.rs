@@ -173,14 +173,6 @@ impl LabError {
         )
     }
 
-    /// Whether it says that a saved VM is damaged, and not only that the host could not start it.
-    pub(crate) fn is_damage(&self) -> bool {
-        match self {
-            Self::Host { cause, .. } => crate::save::is_damage(&**cause),
-            _ => false,
-        }
-    }
-
     /// The guest's errno, where the guest's kernel refused.
     pub fn errno(&self) -> Option<i32> {
         match self {

@@ -28,6 +28,7 @@ mod save;
 mod snapshot;
 mod test_file;
 mod vm;
+mod vm_options;
 
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
@@ -58,7 +59,8 @@ pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
 pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, GuestActivity, OnPanic, Power, Vm, VmOptions, VmState, VmStats};
+pub use vm::{BootFile, GuestActivity, Power, Vm, VmState, VmStats};
+pub use vm_options::{OnPanic, VmOptions};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;

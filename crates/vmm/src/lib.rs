@@ -40,6 +40,7 @@ pub mod tiny;
 mod usage;
 
 pub use accel::{Accel, AccelChoice, Decision, decide_accel};
+pub use console::kernel_log;
 pub use console::{ConsoleError, ConsoleLog, FailureHint};
 pub use death::{Death, DeathKind};
 pub use error::{VmmError, is_of_content};

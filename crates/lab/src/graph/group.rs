@@ -1,7 +1,8 @@
 //! What is done with all VMs of a lab at once.
 
 use crate::error::LabError;
-use crate::vm::{Vm, VmOptions, VmState};
+use crate::vm::{Vm, VmState};
+use crate::vm_options::VmOptions;
 use std::future::Future;
 use std::time::Duration;
 

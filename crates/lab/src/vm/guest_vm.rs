@@ -6,7 +6,7 @@ use crate::guest::ops::GuestOps;
 use crate::guest::stream::OpenStreams;
 use crate::guest::target::{Connection, GuestVm, Target};
 use crate::guest::worker::Worker;
-use crate::resource::{GuestKey, ResourceId, Scope};
+use crate::resource::{GuestKey, ResourceId, Scope, Timeline};
 use crate::vm::handle::Vm;
 use crate::vm::state::VmState;
 use crate::vm::timeline::Timeline;

@@ -3,7 +3,7 @@
 use crate::host_time::now_ns;
 use crate::save::{Identity, host_name};
 use crate::vm::handle::Vm;
-use crate::vm::options::VmOptions;
+use crate::vm_options::VmOptions;
 use provium_image::AGENT_BUILD;
 use provium_protocol::message::HostHello;
 

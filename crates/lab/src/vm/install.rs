@@ -1,7 +1,8 @@
 //! Makes a machine that runs the machine of its VM.
 
+use crate::environment::EndMachine;
 use crate::lock::lock;
-use crate::vm::generation::Generation;
+use crate::resource::Generation;
 use crate::vm::handle::Vm;
 use crate::vm::monitor::monitor;
 use crate::vm::panic;
@@ -32,7 +33,8 @@ pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Durati
     let on_panic = lock(&vm.0.booted_with).on_panic;
     panic::set_action(on_panic, &running);
     vm.0.stage.send_replace(Stage::Booted(Arc::clone(&running)));
-    vm.0.environment().note_machine(&vm.0.file.path, &running);
+    let machine: Arc<dyn EndMachine> = Arc::<Running>::clone(&running);
+    vm.0.environment().note_machine(&vm.0.file.path, &machine);
     monitor(vm, &running);
     vm.0.environment().sink().emit(Event::VmSpawned {
         file: vm.0.file.path.clone(),

@@ -1,4 +1,4 @@
-//! What happens when the kernel of a guest panics, and the restart of one that is to boot again.
+//! The restart of a guest whose kernel has panicked and that is to boot again.
 //!
 //! A kernel prints what it does after a panic: it resets the machine after the seconds of its `panic=`, at
 //! once where they are negative, or stays as it is (`panic()` in `kernel/panic.c`). Only in the last case the
@@ -7,8 +7,8 @@
 use crate::vm::handle::Vm;
 use crate::vm::running::Running;
 use crate::vm::state::Lifecycle;
+use crate::vm_options::OnPanic;
 use provium_vmm::{MachineEvent, PanicAction};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -24,27 +24,6 @@ const DECISION_LIMIT: Duration = Duration::from_secs(2);
 
 /// How much longer than it has announced a kernel may take to reset the machine, before the timeout multiplier.
 const REBOOT_GRACE: Duration = Duration::from_secs(5);
-
-/// What a VM does when the kernel of its guest panics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnPanic {
-    /// It is dead, and its console is kept.
-    #[default]
-    Stop,
-    /// It boots again: the kernel resets the machine, or the host does.
-    Reboot,
-}
-
-impl OnPanic {
-    /// What QEMU does when the guest reports its panic.
-    pub(super) fn action(self) -> PanicAction {
-        match self {
-            Self::Stop => PanicAction::Pause,
-            Self::Reboot => PanicAction::Continue,
-        }
-    }
-}
 
 /// Who has reset the machine of a guest that has panicked.
 pub(super) enum Restart {
@@ -132,7 +111,10 @@ fn announced(console: &str) -> Option<Announcement> {
 
 /// Makes the machine do what the VM was booted with.
 pub(super) fn set_action(on_panic: Option<OnPanic>, running: &Arc<Running>) {
-    let action = on_panic.unwrap_or_default().action();
+    let action = match on_panic.unwrap_or_default() {
+        OnPanic::Stop => PanicAction::Pause,
+        OnPanic::Reboot => PanicAction::Continue,
+    };
     if action != PanicAction::default() {
         running.machine.queue_panic_action(action);
     }

@@ -1,11 +1,13 @@
 //! The machine that a VM runs on, with the session of its agent. Data only.
 
+use crate::environment::EndMachine;
 use crate::error::LabError;
 use crate::guest::target::Connection;
 use crate::lock::lock;
+use crate::resource::Generation;
 use crate::save::Base;
 use crate::test_file::CurrentTest;
-use crate::vm::generation::Generation;
+use futures_util::future::BoxFuture;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_pool::Grant;
@@ -72,6 +74,12 @@ impl DeathReport {
             how: self.how.clone(),
             console,
         }
+    }
+}
+
+impl EndMachine for Running {
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.machine.quit())
     }
 }
 

@@ -1,7 +1,6 @@
 //! What a test may choose about a VM, at its creation and again at each boot.
 
 use crate::profile::Profile;
-use crate::vm::panic::OnPanic;
 use provium_image::BootFile;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -32,6 +31,17 @@ pub struct VmOptions {
     pub cold: Option<bool>,
     /// What happens when the guest's kernel panics.
     pub on_panic: Option<OnPanic>,
+}
+
+/// What a VM does when the kernel of its guest panics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPanic {
+    /// It is dead, and its console is kept.
+    #[default]
+    Stop,
+    /// It boots again: the kernel resets the machine, or the host does.
+    Reboot,
 }
 
 impl VmOptions {
