@@ -9,7 +9,6 @@ use crate::guest::worker::Worker;
 use crate::resource::{GuestKey, ResourceId, Scope, Timeline};
 use crate::vm::handle::Vm;
 use crate::vm::state::VmState;
-use crate::vm::timeline::Timeline;
 use futures_util::future::BoxFuture;
 use provium_protocol::op::WorkerSpec;
 use std::sync::atomic::AtomicUsize;

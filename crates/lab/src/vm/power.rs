@@ -53,18 +53,18 @@ impl Vm {
 
 impl Power<'_> {
     /// Stops its vCPUs.
-    pub async fn pause(&self) -> Result<(), LabError> {
+    pub async fn pause(self) -> Result<(), LabError> {
         switch(self.vm, "pause()", VmState::Booted).await
     }
 
     /// Continues its vCPUs.
-    pub async fn resume(&self) -> Result<(), LabError> {
+    pub async fn resume(self) -> Result<(), LabError> {
         switch(self.vm, "resume()", VmState::Paused).await
     }
 
     /// Resets the machine, as its button would; returns when the agent answers again. What belonged to the guest
     /// before (workers, processes, files) is gone. If the agent does not answer again, the VM is dead.
-    pub async fn reset(&self) -> Result<(), LabError> {
+    pub async fn reset(self) -> Result<(), LabError> {
         let call = "reset()";
         let lifecycle = self.vm.0.lifecycle().await;
         let (mut answer, waiting) = oneshot::channel();
@@ -91,7 +91,7 @@ impl Power<'_> {
 
     /// Presses the ACPI power button; returns once the guest is off, or when it has not obeyed for a few
     /// seconds. It stays booted then, and is shut down whenever it obeys.
-    pub async fn power_button(&self) -> Result<(), LabError> {
+    pub async fn power_button(self) -> Result<(), LabError> {
         let call = "power_button()";
         let running = {
             let _lifecycle = self.vm.0.lifecycle().await;
@@ -120,7 +120,7 @@ impl Power<'_> {
     }
 
     /// Wakes it from S3; returns when its agent answers again.
-    pub async fn wakeup(&self) -> Result<(), LabError> {
+    pub async fn wakeup(self) -> Result<(), LabError> {
         let _lifecycle = self.vm.0.lifecycle().await;
         let call = "wakeup()";
         let running = self.vm.0.running_in(call, VmState::Booted, "booted")?;
@@ -160,7 +160,7 @@ impl Power<'_> {
     }
 
     /// The address for a debugger, `host:port`; the same at each call, until the next boot.
-    pub async fn gdb(&self) -> Result<String, LabError> {
+    pub async fn gdb(self) -> Result<String, LabError> {
         let _lifecycle = self.vm.0.lifecycle().await;
         let call = "gdb()";
         let stage = self.vm.0.stage.borrow().clone();
@@ -178,7 +178,7 @@ impl Power<'_> {
     }
 
     /// Switches it off. Does nothing if it is off.
-    pub async fn shutdown(&self) -> Result<(), LabError> {
+    pub async fn shutdown(self) -> Result<(), LabError> {
         let lifecycle = self.vm.0.lifecycle_to_end().await;
         let vm = self.vm.clone();
         self.vm
