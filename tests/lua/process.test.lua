@@ -149,3 +149,21 @@ test("close_stdin wakes who waits to write more", function(t)
   t:assert_eq(ok, false)
   t:assert_contains(tostring(err), "standard input is closed")
 end)
+
+test("a stream that ends says how its process ended, and what it wrote to stderr", function(t)
+  local daemon = vm:run_async("echo up; echo cannot bind >&2; exit 7")
+  local out = daemon:stdout_stream()
+  for _, wait in ipairs {
+    function() out:read_until("ready", 30) end,
+    function() out:expect("ready", 30) end,
+    function() out:expect_match("read+y", 30) end,
+  } do
+    local err = tostring(t:assert_raises(wait))
+    for _, part in ipairs {"stream EOF", "exited with 7", "stderr | cannot bind"} do t:assert_contains(err, part) end
+  end
+  local killed = vm:run_async("echo begun; sleep 1000")
+  local lines = killed:stdout_stream()
+  lines:expect("begun")
+  killed:kill("kill")
+  t:assert_contains(tostring(t:assert_raises(function() lines:expect("more", 30) end)), "killed by SIGKILL")
+end)

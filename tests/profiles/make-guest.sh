@@ -7,9 +7,7 @@ made=$("${PROVIUM:?names the provium executable}" setup)
 base=$(echo "$made" | awk '$1 == "root" { print $2 }')
 guest=$(dirname "$base")
 cp "$guest/kernel" "$out/bzImage"
-cp "$(echo "$made" | awk '$1 == "kernel" { print $2 }')" "$out/vmlinux"
 gzip -c "$base" > "$out/initrd.cpio.gz"
-printf 'this is no archive' > "$out/broken.cpio"
 
 # A root folder: kernel, busybox by one name, and an init.
 rm -rf "$out/root"
@@ -38,6 +36,17 @@ for module in $modules; do
   offset=$(echo "$place" | sed 's/.*"offset":\([0-9]*\).*/\1/')
   length=$(echo "$place" | sed 's/.*"length":\([0-9]*\).*/\1/')
   tail -c "+$((offset + 1))" "$guest/modules.pack" | head -c "$length" > "$ours/kernel/$module.ko"
+done
+
+# The folder of a kernel's build, as `make` leaves it.
+build="$out/build"
+rm -rf "$build"
+mkdir -p "$build/arch/x86/boot" "$build/include/config" "$build/drivers/virtio"
+cp "$guest/kernel" "$build/arch/x86/boot/bzImage"
+echo "$release" > "$build/include/config/kernel.release"
+for module in $modules; do
+  cp "$ours/kernel/$module.ko" "$build/drivers/virtio"
+  echo "drivers/virtio/$module.o" >> "$build/modules.order"
 done
 
 # pack NAME: an initrd of the folder $out/NAME, to which `fresh NAME` has given a shell.

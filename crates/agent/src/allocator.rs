@@ -31,7 +31,7 @@ static ALLOCATOR: Allocator = Allocator {
 const SMALLEST: usize = 16;
 const CLASSES: usize = 15;
 const LARGEST: usize = SMALLEST << (CLASSES - 1);
-/// What is mapped at a time; pages nobody touches cost nothing.
+/// What is mapped at a time; pages that are not touched take no memory.
 const REGION: usize = 1 << 20;
 const PAGE: usize = 4096;
 
@@ -244,7 +244,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// 0: free, 1: taken, 2: taken and somebody waits.
+/// 0: free, 1: taken, 2: taken and a thread waits.
 struct Lock(AtomicU32);
 
 impl Lock {

@@ -1,9 +1,9 @@
-//! Why an op came to nothing, in the words of the wire.
+//! Errors of operations, as the protocol has them.
 
 use crate::sys::Errno;
 use provium_protocol::{ErrorKind, Reply, WireError};
 
-/// What an op comes to.
+/// The result of an operation.
 pub(crate) type OpResult = Result<Reply, WireError>;
 
 fn failure(kind: ErrorKind, errno: i32, message: String) -> WireError {
@@ -14,17 +14,17 @@ fn failure(kind: ErrorKind, errno: i32, message: String) -> WireError {
     }
 }
 
-/// The kernel refused what was tried.
+/// A system call failed.
 pub(crate) fn os(tried: impl Into<String>, errno: Errno) -> WireError {
     failure(ErrorKind::Os, errno.0, tried.into())
 }
 
-/// The host no longer wants it.
+/// The host has cancelled the call.
 pub(crate) fn cancelled() -> WireError {
     failure(ErrorKind::Cancelled, 0, "cancelled".into())
 }
 
-/// The request makes no sense.
+/// The request is invalid.
 pub(crate) fn invalid(why: impl Into<String>) -> WireError {
     failure(ErrorKind::Invalid, 0, why.into())
 }
@@ -38,11 +38,11 @@ pub(crate) fn lane_died(how: impl std::fmt::Display) -> WireError {
     )
 }
 
-/// There is no such lane.
+/// The lane does not exist.
 pub(crate) fn no_such_lane(lane: provium_protocol::Lane) -> WireError {
     failure(
         ErrorKind::NoSuchLane,
         0,
-        format!("there is no lane `{lane}`"),
+        format!("lane `{lane}` does not exist"),
     )
 }

@@ -1,4 +1,4 @@
-//! The line to the host: a virtio-serial port, a serial line where there is none, or (for tests) a
+//! The connection to the host: a virtio-serial port, a serial line where there is none, or (for tests) a
 //! socket.
 //!
 //! | | port | serial line |
@@ -7,8 +7,8 @@
 //! | needs | virtio, its bus's driver, `virtio_console` | a 16550 driver, nearly always built in |
 //! | used | whenever its driver is there | otherwise |
 //!
-//! A port has its name a moment after its driver: the kernel's device events say when, so nobody
-//! sleeps meanwhile.
+//! A port has its name a moment after its driver. The kernel's device events report when, so no polling
+//! interval delays a boot.
 
 use crate::roots;
 use crate::sys::{Errno, Sys, boot, detached, fd, file, terminal};
@@ -16,13 +16,13 @@ use provium_protocol::AGENT_PORT;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// How long a port may take to get its name once its driver is there. A guest that is starved of
-/// CPU is still in time; one without such a driver does not wait at all.
+/// How long a port may take to get its name once its driver is loaded. It suffices for a guest that is
+/// starved of CPU; one without such a driver does not wait at all.
 const PORT_WAIT: Duration = Duration::from_secs(20);
-/// How often to look again when nothing is announced.
-const LOOK: Duration = Duration::from_secs(1);
-/// The same in a kernel that announces nothing.
-const BLIND_LOOK: Duration = Duration::from_millis(5);
+/// Interval of the checks when the kernel announces nothing.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The same in a kernel without device events.
+const BLIND_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 /// The second serial line; the first is the console.
 const LINE: &str = "ttyS1";
 const PORTS: &str = "class/virtio-ports";
@@ -34,7 +34,7 @@ const CONSOLE: &[u8] = b"0x0003";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Port,
-    /// Nobody may have listened when something was said, so it is said again.
+    /// What was sent may have been lost, because the host did not listen yet; so it is sent again.
     Line,
     /// Ends when the host does.
     Socket,
@@ -50,7 +50,7 @@ pub(crate) struct Transport {
 pub(crate) enum Received {
     Bytes(usize),
     Nothing,
-    /// The host is not there (any more).
+    /// The host has closed the connection, or has not opened it yet.
     Gone,
 }
 
@@ -65,8 +65,8 @@ impl Transport {
         })
     }
 
-    /// Waits for the port, as long as it may still come, or else for a serial line: for ever, if
-    /// there is neither. Then the image's init may yet load a driver.
+    /// Waits for the port, as long as it may still appear, or else for a serial line; without limit if
+    /// neither exists, because the image's init may still load a driver.
     ///
     /// # Errors
     /// `EBUSY`: another agent has it.
@@ -74,7 +74,7 @@ impl Transport {
         // Before the first look, so that nothing is missed.
         let events = boot::device_events().ok();
         let port_wait = Instant::now() + PORT_WAIT;
-        let mut told = false;
+        let mut is_logged = false;
         loop {
             let port = Self::port();
             match port {
@@ -88,7 +88,7 @@ impl Transport {
                 match Self::line() {
                     Ok(found) => return Ok(found),
                     Err(Errno(libc::EBUSY)) => return Err(Errno(libc::EBUSY)),
-                    Err(line) if !told => {
+                    Err(line) if !is_logged => {
                         let port = match port {
                             Err(errno) => errno.to_string(),
                             Ok(_) => "not there".to_owned(),
@@ -96,12 +96,12 @@ impl Transport {
                         roots::log(&format!(
                             "no line to the host yet: port {AGENT_PORT}: {port}; {LINE}: {line}"
                         ));
-                        told = true;
+                        is_logged = true;
                     }
                     Err(_) => {}
                 }
             }
-            await_news(events.as_ref());
+            await_device_event(events.as_ref());
         }
     }
 
@@ -155,7 +155,7 @@ impl AsRawFd for Transport {
     }
 }
 
-/// The names in a folder of `/sys`; none, if there is no such folder.
+/// The names in a folder of `/sys`; none if it does not exist.
 fn names(folder: &str) -> Vec<String> {
     let entries = file::path(folder.as_bytes())
         .and_then(|path| file::open_at(roots::SYS, &path, libc::O_RDONLY, 0))
@@ -183,14 +183,14 @@ fn has_console_driver() -> bool {
     })
 }
 
-/// Waits until something was announced, or for a while.
-fn await_news(events: Option<&OwnedFd>) {
+/// Waits for a device event, or until the next check.
+fn await_device_event(events: Option<&OwnedFd>) {
     let Some(events) = events else {
-        return std::thread::sleep(BLIND_LOOK);
+        return std::thread::sleep(BLIND_CHECK_INTERVAL);
     };
     let _ = fd::poll(
         &mut [fd::interest(events.as_raw_fd(), libc::POLLIN)],
-        Some(LOOK),
+        Some(CHECK_INTERVAL),
     );
     // What it was does not matter: everything is looked at again.
     let mut event = [0; 4096];

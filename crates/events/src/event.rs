@@ -2,12 +2,16 @@
 //!
 //! A consumer may rely on this order: `run_started` is first and `run_completed` last; every file is
 //! discovered before any is dispatched; a file is dispatched at most once and completed exactly
-//! once; a test is started once and then passed, failed or skipped; claims and builds pair.
+//! once; a test is started once and then passed, failed, skipped or interrupted, or it is not run;
+//! claims and builds pair.
 //!
-//! Paths are relative to the root they were found under. Durations are nanoseconds.
+//! Paths are relative to the folder in which the run was started; those outside of it are absolute.
+//! Durations are nanoseconds.
 
+use crate::details::{Attachment, ConsoleExcerpt, Details, FileError, Location, Step};
 use crate::notice::Notice;
 use crate::resources::Resources;
+use crate::status::{BlockReason, BootKind, BuildStatus, FileStatus};
 use crate::value::Meta;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +40,12 @@ pub enum Event {
         failed: u64,
         /// Tests that were skipped.
         skipped: u64,
+        /// Tests that were interrupted by the end of the run.
+        #[serde(default)]
+        interrupted: u64,
+        /// Tests that did not start.
+        #[serde(default)]
+        not_run: u64,
         /// Tests among the passed ones that needed more than one attempt.
         flaky: u64,
         /// How long the run took.
@@ -133,7 +143,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
-    /// A test was not run, or skipped itself.
+    /// A test was excluded, or skipped itself.
     TestSkipped {
         /// Its file.
         path: String,
@@ -150,6 +160,29 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Details::is_empty")]
         details: Details,
     },
+    /// A test had started when the user ended the run.
+    TestInterrupted {
+        /// Its file.
+        path: String,
+        /// Its name.
+        name: String,
+        /// How long it ran until then.
+        duration_ns: u64,
+        /// Its metadata.
+        meta: Meta,
+        /// Details for reports.
+        #[serde(default, skip_serializing_if = "Details::is_empty")]
+        details: Details,
+    },
+    /// A declared test was selected, but did not start: its file ended before.
+    TestNotRun {
+        /// Its file.
+        path: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A test has failed and is tried again.
     TestRetried {
         /// Its file.
@@ -160,6 +193,12 @@ pub enum Event {
         attempt: u32,
         /// Why it failed.
         reason: String,
+        /// How long the attempt took.
+        #[serde(default)]
+        duration_ns: u64,
+        /// Where it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        location: Option<Location>,
     },
     /// A named step of a test has ended.
     TestStep {
@@ -178,6 +217,11 @@ pub enum Event {
         name: String,
         /// The attachment.
         attachment: Attachment,
+    },
+    /// A file has used the run's seed for the first time.
+    SeedUsed {
+        /// The file.
+        path: String,
     },
     /// A VM has booted.
     VmSpawned {
@@ -259,216 +303,4 @@ pub enum Event {
     },
     /// Something the user should know beside the results of tests.
     Notice(Notice),
-}
-
-/// What came of the build of a fixture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BuildStatus {
-    /// The fixture is in the cache.
-    Built,
-    /// The script failed, or its result could not be kept.
-    Failed,
-    /// The build was cancelled: the file that needed it has ended.
-    Interrupted,
-}
-
-/// How a file ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FileStatus {
-    /// Every test passed or was skipped.
-    Passed,
-    /// A test failed, or the file's own code did.
-    Failed,
-    /// The file's time was up.
-    TimedOut,
-    /// The harness crashed, or had no thread for it.
-    Crashed,
-}
-
-/// How a test ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TestStatus {
-    /// It passed, or failed as expected.
-    Passed,
-    /// It failed.
-    Failed,
-    /// It was not run, or skipped itself.
-    Skipped,
-}
-
-/// Why a file waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BlockReason {
-    /// The pool has too little left.
-    PoolFull,
-    /// The host is short of memory or processor time.
-    PsiPressure,
-}
-
-/// What a VM booted from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BootKind {
-    /// Kernel and initrd.
-    Cold,
-    /// A boot template.
-    Template,
-    /// A snapshot that a test or a fixture made.
-    Snapshot,
-}
-
-impl BootKind {
-    /// `cold`, `template` or `snapshot`.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Cold => "cold",
-            Self::Template => "template",
-            Self::Snapshot => "snapshot",
-        }
-    }
-}
-
-/// A place in the author's code.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Location {
-    /// The file, as paths of events are.
-    pub file: String,
-    /// The line; the first is 1.
-    pub line: u32,
-    /// The column in characters, where it is known; the first is 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub column: Option<u32>,
-}
-
-/// What went wrong in a file outside of any test.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileError {
-    /// What.
-    pub message: String,
-    /// Where, if that is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub location: Option<Location>,
-    /// The author's frames, innermost first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub traceback: Vec<String>,
-}
-
-/// Details of a test that has ended, for reports.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Details {
-    /// Where it failed or skipped itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub location: Option<Location>,
-    /// The author's frames, innermost first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub traceback: Vec<String>,
-    /// What it logged, a line an entry.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub log: Vec<String>,
-    /// Its steps, in the order they ended.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<Step>,
-    /// How often it was run; 0 if it never was, or if that is not known.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub attempts: u32,
-}
-
-/// The end of a VM's console when its test failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConsoleExcerpt {
-    /// The VM.
-    pub vm: String,
-    /// The last of its console, as the guest wrote it.
-    pub text: String,
-    /// Whether the test's `reason` contains the last lines already, as errors about a dead guest do.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub in_reason: bool,
-}
-
-impl ConsoleExcerpt {
-    /// All `consoles` as one text; `None` if there are none. The text of one VM is its own. Of several,
-    /// each is indented below a line that names its VM, so that no guest can print such a line.
-    pub fn join(consoles: &[Self]) -> Option<String> {
-        match consoles {
-            [] => None,
-            [one] => Some(one.text.clone()),
-            many => Some(many.iter().map(Self::section).collect()),
-        }
-    }
-
-    fn section(&self) -> String {
-        let mut section = format!("console of vm `{}`:\n", self.vm);
-        for line in self.text.lines() {
-            section.push_str("  ");
-            section.push_str(line);
-            section.push('\n');
-        }
-        section
-    }
-}
-
-/// A named, timed part of a test.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Its name.
-    pub name: String,
-    /// How long it took.
-    pub duration_ns: u64,
-    /// Whether it ended without an error.
-    pub passed: bool,
-}
-
-/// Bytes that a test has attached to the report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attachment {
-    /// Its name.
-    pub name: String,
-    /// Its content.
-    #[serde(with = "serde_bytes")]
-    pub content: Vec<u8>,
-}
-
-impl Details {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn console(vm: &str, text: &str) -> ConsoleExcerpt {
-        ConsoleExcerpt {
-            vm: vm.to_owned(),
-            text: text.to_owned(),
-            in_reason: false,
-        }
-    }
-
-    #[test]
-    fn a_guest_cannot_print_the_heading_of_another_console() {
-        let forged = "login:\nconsole of vm `db`:\nall is well";
-        let joined = ConsoleExcerpt::join(&[console("web", forged), console("db", "panic")]);
-        let joined = joined.unwrap();
-        let headings: Vec<&str> = joined.lines().filter(|l| !l.starts_with(' ')).collect();
-        assert_eq!(headings, ["console of vm `web`:", "console of vm `db`:"]);
-        assert_eq!(
-            ConsoleExcerpt::join(&[console("web", forged)]).as_deref(),
-            Some(forged)
-        );
-        assert_eq!(ConsoleExcerpt::join(&[]), None);
-    }
 }

@@ -10,6 +10,7 @@
 //!
 //! This crate opens no file and starts no task: it encodes, decodes and passes on events.
 
+pub mod details;
 pub mod event;
 pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,16 +21,16 @@ pub mod printable;
 pub mod resources;
 mod shorten;
 pub mod sink;
+pub mod status;
 pub mod value;
 
-pub use event::{
-    Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError,
-    FileStatus, Location, Step, TestStatus,
-};
+pub use details::{Attachment, ConsoleExcerpt, Details, FileError, Location, Step};
+pub use event::Event;
 pub use frame::{DecodeError, Decoder, EncodeError, Stamped, encode};
 pub use notice::{Notice, NoticeLevel, NoticeSubject};
 pub use plural::counted;
 pub use provium_protocol::PROTOCOL_VERSION;
 pub use resources::Resources;
 pub use sink::Sink;
+pub use status::{BlockReason, BootKind, BuildStatus, FileStatus, TestStatus};
 pub use value::{Meta, Value};

@@ -39,6 +39,8 @@ pub enum NoticeSubject {
     Fixture,
     /// A running guest.
     Guest,
+    /// The code of a test file.
+    Test,
 }
 
 impl Notice {

@@ -3,7 +3,8 @@
 //! A lost event is worse than a truncated one: without the event of its end, a test would seem to run
 //! for ever.
 
-use crate::event::{ConsoleExcerpt, Details, Event, FileError};
+use crate::details::{ConsoleExcerpt, Details, FileError};
+use crate::event::Event;
 use crate::value::Value;
 
 /// What is kept of each text, of each log and of each attachment, bytes. No event has so many of them
@@ -35,8 +36,9 @@ impl Event {
                 let console = console_excerpt.as_mut().map_or(0, text) + of_consoles(consoles);
                 text(reason) + value(meta) + console + of_details(details)
             }
+            Self::TestInterrupted { meta, details, .. } => value(meta) + of_details(details),
             Self::TestStarted { meta, .. } => value(meta),
-            Self::TestRetried { reason, .. } => text(reason),
+            Self::TestRetried { reason, .. } | Self::TestNotRun { reason, .. } => text(reason),
             Self::TestAttachment { attachment, .. } => {
                 let dropped = attachment.content.len().saturating_sub(KEPT);
                 attachment.content.truncate(KEPT);
@@ -64,7 +66,9 @@ fn of_details(details: &mut Details) -> usize {
         .iter_mut()
         .map(|step| text(&mut step.name))
         .sum();
-    lines(&mut details.log) + lines(&mut details.traceback) + names + steps
+    let expected = details.expected_failure.as_mut().map_or(0, text);
+    let logs = lines(&mut details.log) + lines(&mut details.notes);
+    logs + lines(&mut details.traceback) + names + steps + expected
 }
 
 /// Keeps the beginning of each console, and as many consoles as fit the limit.
@@ -154,7 +158,7 @@ fn size(value: &Value) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Location, Step};
+    use crate::details::{Location, Step};
     use crate::frame::{Decoder, Stamped, encode};
 
     #[test]
@@ -183,6 +187,7 @@ mod tests {
                 }),
                 traceback: vec![long(), long()],
                 log: std::iter::repeat_n("x".repeat(1000), 100_000).collect(),
+                notes: vec![long()],
                 steps: vec![
                     Step {
                         name: "s".into(),
@@ -192,6 +197,7 @@ mod tests {
                     100_000
                 ],
                 attempts: 1,
+                expected_failure: Some(long()),
             },
         };
         let bytes = encode(&Stamped { ts: 1, event }).unwrap();

@@ -30,12 +30,14 @@ fn details() -> Details {
         }),
         traceback: vec!["a.test.lua:7: in check".into()],
         log: vec!["hello".into()],
+        notes: Vec::new(),
         steps: vec![Step {
             name: "write".into(),
             duration_ns: 5,
             passed: true,
         }],
         attempts: 2,
+        expected_failure: Some("bug 7".into()),
     }
 }
 
@@ -59,6 +61,8 @@ fn all() -> Vec<Event> {
             passed: 3,
             failed: 2,
             skipped: 1,
+            interrupted: 4,
+            not_run: 5,
             flaky: 0,
             duration_ns: 9,
         },
@@ -123,6 +127,18 @@ fn all() -> Vec<Event> {
             duration_ns: 1,
             error: None,
         },
+        Event::FileCompleted {
+            path: path(),
+            status: FileStatus::Interrupted,
+            duration_ns: 1,
+            error: None,
+        },
+        Event::FileCompleted {
+            path: path(),
+            status: FileStatus::NotRun,
+            duration_ns: 0,
+            error: None,
+        },
         Event::TestStarted {
             path: path(),
             name: name(),
@@ -172,7 +188,22 @@ fn all() -> Vec<Event> {
             name: name(),
             attempt: 1,
             reason: "flaked".into(),
+            duration_ns: 8,
+            location: details().location,
         },
+        Event::TestInterrupted {
+            path: path(),
+            name: name(),
+            duration_ns: 1,
+            meta: Value::Nil,
+            details: Details::default(),
+        },
+        Event::TestNotRun {
+            path: path(),
+            name: name(),
+            reason: "the file timed out".into(),
+        },
+        Event::SeedUsed { path: path() },
         Event::TestStep {
             path: path(),
             name: name(),

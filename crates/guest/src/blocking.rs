@@ -19,27 +19,30 @@ impl LaneHandle {
     /// Cancels the calls that use a descriptor, before it is closed: they may block in it for ever. Their
     /// callers get the error that they were cancelled.
     pub fn cancel_calls_on(&self, fd: Descriptor) {
-        let shared = self.channel().shared();
-        for call in shared.open_calls(self.lane()) {
-            if call.kind() == (CallKind::Descriptor { fd }) {
-                shared.abandon(&call);
+        self.channel().shared().with(|channel| {
+            for call in channel.calls.of_lane(self.lane()) {
+                if call.kind() == (CallKind::Descriptor { fd }) {
+                    channel.abandon(&call);
+                }
             }
-        }
+        });
     }
 }
 
 impl Channel {
     /// The raw syscalls that have not returned, the oldest of each lane.
     pub fn blocking_calls(&self) -> Vec<(Lane, BlockingCall)> {
-        let lanes = self.shared().lanes_in_use().into_iter();
-        let blocking = lanes.filter_map(|lane| Some((lane, self.blocking_call(lane)?)));
+        let lanes = self.shared().with(|channel| channel.calls.lanes());
+        let blocking = lanes
+            .into_iter()
+            .filter_map(|lane| Some((lane, self.blocking_call(lane)?)));
         blocking.collect()
     }
 
     /// The raw syscall of a lane that has waited longest for its result; what needs the same thread
     /// waits behind it.
     pub fn blocking_call(&self, lane: Lane) -> Option<BlockingCall> {
-        let calls = self.shared().open_calls(lane);
+        let calls = self.shared().with(|channel| channel.calls.of_lane(lane));
         calls.iter().find_map(|call| match call.kind() {
             CallKind::Raw { nr } => Some(BlockingCall {
                 nr,

@@ -3,12 +3,12 @@
 use crate::call_state::CallState;
 use crate::error::CallError;
 use crate::shared::Shared;
-use provium_protocol::{CallId, Channel as Stream, Event, Lane, Reply};
+use provium_protocol::{CallId, Event, Lane, Reply, StreamId};
 use std::any::Any;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A call under way. Dropping it cancels it in the guest, and takes back what it gives (a worker, a
+/// A call under way. Dropping it cancels it in the guest, and undoes what it has made (a worker, a
 /// descriptor) if it was done before the cancel arrived.
 #[derive(Debug)]
 pub struct Call {
@@ -60,7 +60,7 @@ impl Call {
     /// The bytes of an output stream. If they are not read and the handle is not dropped, the call waits
     /// for credit when a window is full; other calls do not. Two handles of one stream share its
     /// bytes. Dropping one discards what comes from then on.
-    pub fn output(&self, stream: Stream) -> Output {
+    pub fn output(&self, stream: StreamId) -> Output {
         self.state.claim(stream);
         Output {
             shared: Arc::clone(&self.shared),
@@ -83,15 +83,15 @@ impl Call {
     /// What the guest answers, and the end of the session.
     pub async fn reply(&mut self) -> Result<Reply, CallError> {
         let grants = self.state.discard(false);
-        for (stream, bytes) in [Stream::Output, Stream::Error].into_iter().zip(grants) {
+        for (stream, bytes) in [StreamId::Output, StreamId::Error].into_iter().zip(grants) {
             self.shared.grant(&self.state, stream, bytes);
         }
         self.state.take_outcome().await
     }
 
-    /// Asks the guest to end it. Its reply comes all the same, and says when it has ended.
+    /// Requests the guest to end it. Its reply still comes, when it has ended.
     pub fn cancel(&self) {
-        self.shared.cancel(&self.state);
+        self.shared.with(|channel| channel.cancel(&self.state));
     }
 
     pub(crate) fn state(&self) -> &CallState {
@@ -105,11 +105,11 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.shared.abandon(&self.state);
+        self.shared.with(|channel| channel.abandon(&self.state));
     }
 }
 
-/// The write side of a call's input channel. Dropping it does not end the input:
+/// The write side of a call's input stream. Dropping it does not end the input:
 /// [`Input::finish`] does.
 #[derive(Debug)]
 pub struct Input {
@@ -118,7 +118,7 @@ pub struct Input {
 }
 
 impl Input {
-    /// Writes all of `bytes`, as fast as the guest takes them. Returns when they are on their way.
+    /// Writes all of `bytes`, as fast as the guest grants credit. Returns when they are queued.
     /// Dropping the future leaves an unknown part of them written.
     ///
     /// # Errors
@@ -127,7 +127,10 @@ impl Input {
         let _turn = self.state.input_turn.lock().await;
         let mut rest = bytes;
         while !rest.is_empty() {
-            match self.shared.offer_input(&self.state, rest)? {
+            match self
+                .shared
+                .with(|channel| channel.offer_input(&self.state, rest))?
+            {
                 0 => self.state.input_ready.notified().await,
                 taken => rest = &rest[taken..],
             }
@@ -135,7 +138,7 @@ impl Input {
         Ok(())
     }
 
-    /// Writes all that `source` gives, up to its end; gives the number of bytes.
+    /// Writes `source` to its end; returns the number of bytes.
     ///
     /// # Errors
     /// As [`Input::write_all`], and [`CallError::Local`] when the source fails.
@@ -157,16 +160,17 @@ impl Input {
 
     /// Ends the input, after what was written. Ended already is fine.
     pub fn finish(&self) {
-        self.shared.finish_input(&self.state);
+        self.shared
+            .with(|channel| channel.finish_input(&self.state));
     }
 }
 
-/// The bytes of one of a call's output channels.
+/// The bytes of one of a call's output streams.
 #[derive(Debug)]
 pub struct Output {
     shared: Arc<Shared>,
     state: Arc<CallState>,
-    stream: Stream,
+    stream: StreamId,
 }
 
 impl Output {

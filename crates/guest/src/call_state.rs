@@ -9,10 +9,11 @@ use crate::checkpoint::CallCheckpoint;
 use crate::error::{CallError, Violation};
 use crate::incoming::{Incoming, Refused, Sink};
 use crate::kind::CallKind;
+use crate::outgoing::Outgoing;
 use crate::reply_limits::ReplyLimits;
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::message::Exit;
-use provium_protocol::{CallId, Channel, Event, FrameKind, Lane, Op, Reply};
+use provium_protocol::{CallId, Event, FrameKind, Lane, Op, Reply, StreamId};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Mutex as AsyncMutex, Notify};
@@ -43,7 +44,7 @@ pub(crate) struct CallState {
 struct State {
     kind: CallKind,
     incoming: [Incoming; 2],
-    /// What the guest still takes on the input channel.
+    /// Bytes that may still be sent on the input stream.
     credit: u64,
     input_finished: bool,
     events: Vec<Event>,
@@ -65,22 +66,40 @@ pub(crate) enum AbandonAction {
     Nothing,
 }
 
-fn slot(channel: Channel) -> Option<usize> {
-    match channel {
-        Channel::Input => None,
-        Channel::Output => Some(0),
-        Channel::Error => Some(1),
+fn slot(stream: StreamId) -> Option<usize> {
+    match stream {
+        StreamId::Input => None,
+        StreamId::Output => Some(0),
+        StreamId::Error => Some(1),
     }
 }
 
 impl CallState {
-    pub(crate) fn new(
-        id: CallId,
-        lane: Lane,
-        limits: ReplyLimits,
-        kind: CallKind,
-        sinks: [Sink; 2],
-    ) -> Self {
+    /// The call of a request.
+    pub(crate) fn new(id: CallId, request: &Outgoing, sinks: [Sink; 2]) -> Self {
+        let Outgoing {
+            lane, limits, kind, ..
+        } = *request;
+        Self::with(id, lane, limits, kind, sinks)
+    }
+
+    /// The call of a request that was not sent: it is over, with this outcome.
+    pub(crate) fn refused(request: &Outgoing, sinks: [Sink; 2], refusal: CallError) -> Self {
+        let call = Self::new(CallId(0), request, sinks);
+        call.finish(Err(refusal));
+        call
+    }
+
+    /// A call that is not in the checkpoint which its handle is restored from: it is over.
+    pub(crate) fn missing(lane: Lane) -> Self {
+        let (limits, kind) = (ReplyLimits::plain(), CallKind::Other);
+        let sinks = [Sink::Discard, Sink::Discard];
+        let call = Self::with(CallId(0), lane, limits, kind, sinks);
+        call.finish(Err(CallError::Unexpected("reattach")));
+        call
+    }
+
+    fn with(id: CallId, lane: Lane, limits: ReplyLimits, kind: CallKind, sinks: [Sink; 2]) -> Self {
         Self {
             id,
             lane,
@@ -106,7 +125,7 @@ impl CallState {
 
     /// A call that was open at a checkpoint. It is abandoned until it is reattached.
     pub(crate) fn resumed(checkpoint: &CallCheckpoint) -> Self {
-        let state = Self::new(
+        let state = Self::with(
             checkpoint.id,
             checkpoint.lane,
             checkpoint.limits,
@@ -137,7 +156,7 @@ impl CallState {
         }
     }
 
-    /// Grants all that is pending_grant; gives the credit of each output.
+    /// Grants all credit that is pending; returns that of each output.
     pub(crate) fn grant_all(&self) -> [u32; 2] {
         let mut state = self.lock();
         [0, 1].map(|slot| state.incoming[slot].grant_all())
@@ -169,21 +188,21 @@ impl CallState {
 
     // What the reader brings.
 
-    /// Data; gives the credit to grant.
-    pub(crate) fn accept(&self, channel: Channel, bytes: Vec<u8>) -> Result<u32, Violation> {
-        let slot = slot(channel).ok_or(Violation::WrongChannel(self.id))?;
+    /// Data has come; returns the credit to grant.
+    pub(crate) fn accept(&self, stream: StreamId, bytes: Vec<u8>) -> Result<u32, Violation> {
+        let slot = slot(stream).ok_or(Violation::WrongStream(self.id))?;
         let grant = self.lock().incoming[slot]
             .accept(bytes)
             .map_err(|refused| match refused {
                 Refused::OverWindow => Violation::OverWindow(self.id),
-                Refused::AfterEnd => Violation::WrongChannel(self.id),
+                Refused::AfterEnd => Violation::WrongStream(self.id),
             })?;
         self.output_ready[slot].notify_one();
         Ok(grant)
     }
 
-    pub(crate) fn end(&self, channel: Channel) -> Result<(), Violation> {
-        let slot = slot(channel).ok_or(Violation::WrongChannel(self.id))?;
+    pub(crate) fn end(&self, stream: StreamId) -> Result<(), Violation> {
+        let slot = slot(stream).ok_or(Violation::WrongStream(self.id))?;
         self.lock().incoming[slot].end(None);
         self.output_ready[slot].notify_one();
         Ok(())
@@ -269,22 +288,22 @@ impl CallState {
     }
 
     /// Discards one stream; returns the credit to grant.
-    pub(crate) fn discard_one(&self, channel: Channel) -> u32 {
-        slot(channel).map_or(0, |slot| self.lock().incoming[slot].discard())
+    pub(crate) fn discard_one(&self, stream: StreamId) -> u32 {
+        slot(stream).map_or(0, |slot| self.lock().incoming[slot].discard())
     }
 
-    pub(crate) fn claim(&self, channel: Channel) {
-        if let Some(slot) = slot(channel) {
+    pub(crate) fn claim(&self, stream: StreamId) {
+        if let Some(slot) = slot(stream) {
             self.lock().incoming[slot].claim();
         }
     }
 
-    /// The next piece of a channel and the credit to grant for it; `None` at the end.
+    /// The next piece of a stream and the credit to grant for it; `None` at the end.
     pub(crate) async fn next_piece(
         &self,
-        channel: Channel,
+        stream: StreamId,
     ) -> Result<Option<(Vec<u8>, u32)>, CallError> {
-        let Some(slot) = slot(channel) else {
+        let Some(slot) = slot(stream) else {
             return Ok(None);
         };
         loop {
@@ -296,7 +315,7 @@ impl CallState {
                     let failure = state.failure.clone();
                     drop(state);
                     if more {
-                        // For a second reader of the same channel.
+                        // For a second reader of the same stream.
                         self.output_ready[slot].notify_one();
                     }
                     return match (piece, failure) {
@@ -359,7 +378,7 @@ impl CallState {
         .await
     }
 
-    /// How the command ended, as often as one asks.
+    /// How the command ended. May be awaited any number of times.
     pub(crate) async fn exit(&self) -> Result<Exit, CallError> {
         self.until(|state| match (&state.outcome, state.over) {
             (Some(Ok(Reply::Exited(exit))), _) => Some(Ok(*exit)),

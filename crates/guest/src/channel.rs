@@ -3,6 +3,7 @@
 use crate::call::Call;
 use crate::call_state::CallState;
 use crate::capture::Capture;
+use crate::channel_state::ChannelState;
 use crate::checkpoint::{ChannelCheckpoint, CommandCheckpoint};
 use crate::error::{CallError, ChannelError};
 use crate::establish::{AgentHello, first_agent};
@@ -11,8 +12,8 @@ use crate::incoming::Sink;
 use crate::module_provider::{self, ModuleProvider};
 use crate::outgoing::Outgoing;
 use crate::reader::Reader;
-use crate::session::{Announcement, Identity};
-use crate::shared::{FirstRequest, Opened, Shared};
+use crate::session::{Announcement, FirstRequest, Identity, Opened};
+use crate::shared::Shared;
 use crate::writer;
 use provium_protocol::op::{FromReply, PowerOff, SetIdentity};
 use provium_protocol::{AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request};
@@ -68,7 +69,7 @@ impl Channel {
         let channel = Self::start(
             stream,
             decoder,
-            Shared::new(identity, first),
+            Shared::new(ChannelState::new(first.is_some()), identity, first),
             modules,
             index,
         );
@@ -77,7 +78,7 @@ impl Channel {
         Ok((channel, opened.hello))
     }
 
-    /// The channel of a guest that was restored, on the restored machine's stream. There is no handshake,
+    /// The channel of a guest that was restored, on the restored machine's stream. It needs no handshake,
     /// because the guest continues the session. `build` is that of its agent, which is the host's.
     ///
     /// The agent stays silent until the first frame from the host. Reattach the calls that are still
@@ -97,7 +98,7 @@ impl Channel {
             host_build: build.to_owned(),
             expected_build: build.to_owned(),
         };
-        let shared = Shared::resumed(identity, checkpoint);
+        let shared = Shared::new(ChannelState::resumed(checkpoint), identity, None);
         Self::start(
             stream,
             FrameDecoder::in_step(),
@@ -115,17 +116,14 @@ impl Channel {
         checkpoint: &CommandCheckpoint,
         outputs: [Arc<Capture>; 2],
     ) -> Call {
-        let call = self
-            .0
-            .shared
-            .call(checkpoint.call)
-            .filter(|call| call.lane == lane);
-        let call = match call {
+        let shared = &self.0.shared;
+        let call = shared.with(|channel| channel.calls.get(checkpoint.call).cloned());
+        let call = match call.filter(|call| call.lane == lane) {
             Some(call) => {
                 call.reattach(checkpoint.pid, outputs);
                 call
             }
-            None => self.0.shared.missing(lane),
+            None => Arc::new(CallState::missing(lane)),
         };
         self.handle(call)
     }
@@ -226,7 +224,7 @@ impl Channel {
     ) -> Result<R::Reply, CallError> {
         let request = Outgoing::to_agent(&request.into());
         let sinks = [Sink::Discard, Sink::Discard];
-        let mut call = self.handle(self.0.shared.open(request, sinks));
+        let mut call = self.open_request(request, sinks);
         typed::<R>(call.reply().await?)
     }
 
@@ -236,8 +234,11 @@ impl Channel {
     }
 
     pub(crate) fn open_into(&self, lane: Lane, op: &Op, sinks: [Sink; 2]) -> Call {
-        let call = self.0.shared.open(Outgoing::to_lane(lane, op), sinks);
-        self.handle(call)
+        self.open_request(Outgoing::to_lane(lane, op), sinks)
+    }
+
+    fn open_request(&self, request: Outgoing, sinks: [Sink; 2]) -> Call {
+        self.handle(self.0.shared.with(|channel| channel.open(request, sinks)))
     }
 
     fn handle(&self, call: Arc<CallState>) -> Call {
@@ -248,16 +249,17 @@ impl Channel {
     /// Makes a call whose outcome is not reported. Only the end of the session cancels it.
     pub fn post(&self, lane: Lane, op: &Op) {
         let request = Outgoing::to_lane(lane, op);
-        drop(self.0.shared.open(request, [Sink::Discard, Sink::Discard]));
+        let sinks = [Sink::Discard, Sink::Discard];
+        drop(self.0.shared.with(|channel| channel.open(request, sinks)));
     }
 
     /// Waits for the agent to answer a ping; returns the round-trip time.
     ///
     /// # Errors
-    /// When there is no session, or it ends.
+    /// Without a session, and when it ends.
     pub async fn ping(&self) -> Result<Duration, CallError> {
         let started = Instant::now();
-        let answer = self.0.shared.ping()?;
+        let answer = self.0.shared.with(ChannelState::ping)?;
         match answer.await {
             Ok(()) => Ok(started.elapsed()),
             Err(_) => {
@@ -333,7 +335,7 @@ pub(crate) fn typed<R: Request>(reply: Reply) -> Result<R::Reply, CallError> {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.end("the channel to the guest is no longer in use".to_owned());
+        self.end("the channel to the guest is not in use any more".to_owned());
     }
 }
 

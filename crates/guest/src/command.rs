@@ -16,7 +16,7 @@ use provium_protocol::op::{Exec, Signal, SignalTarget, Stdin};
 use provium_protocol::{CallId, ErrorKind, Op, WireError};
 use std::sync::Arc;
 
-/// Bytes kept of each output stream unless the caller says otherwise.
+/// Bytes kept of each output stream unless the caller sets another limit.
 pub const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
 /// Standard input up to this length goes with the request.
 const SHORT_INPUT: usize = 32 * 1024;
@@ -107,7 +107,8 @@ impl Command {
     /// Cancels it without waiting: the guest kills it as soon as it can. The outcome is then that it was
     /// cancelled.
     pub fn abandon(&self) {
-        self.call.shared().abandon(self.call.state());
+        let state = self.call.state();
+        self.call.shared().with(|channel| channel.abandon(state));
     }
 
     /// The call that it runs in.
@@ -242,7 +243,10 @@ impl LaneHandle {
     /// The commands of this lane that have not ended and whose handle still exists, oldest first. Those
     /// of batches are not among them.
     pub fn commands_in_flight(&self) -> Vec<InFlight> {
-        let calls = self.channel().shared().open_calls(self.lane());
+        let calls = self
+            .channel()
+            .shared()
+            .with(|channel| channel.calls.of_lane(self.lane()));
         let commands = calls
             .into_iter()
             .filter(|call| matches!(call.kind(), CallKind::Command { .. }) && !call.is_abandoned());
@@ -255,7 +259,10 @@ impl LaneHandle {
 
     /// Whether the lane may have commands that [`SignalAll`](provium_protocol::op::SignalAll) means.
     pub fn may_have_background_commands(&self) -> bool {
-        let calls = self.channel().shared().open_calls(self.lane());
+        let calls = self
+            .channel()
+            .shared()
+            .with(|channel| channel.calls.of_lane(self.lane()));
         calls.iter().any(|call| {
             matches!(
                 call.kind(),

@@ -70,9 +70,9 @@ pub enum Violation {
     /// A frame names another lane than the one its call was sent to.
     #[error("it answered call {id} from another lane", id = .0.0)]
     WrongLane(CallId),
-    /// Data on the input channel, or past the end of another.
-    #[error("it sent data on a channel of call {id} that carries none", id = .0.0)]
-    WrongChannel(CallId),
+    /// Data on the input stream, or past the end of another.
+    #[error("it sent data on a stream of call {id} that carries none", id = .0.0)]
+    WrongStream(CallId),
     /// More data than it was granted.
     #[error("it sent more data for call {id} than it was granted", id = .0.0)]
     OverWindow(CallId),
@@ -104,16 +104,16 @@ pub enum CallError {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The guest gives more than the caller wants to keep.
-    #[error("it gives more than {limit} bytes")]
+    /// The content is longer than the caller wants to keep.
+    #[error("it is longer than {limit} bytes")]
     TooMuch {
         /// Bytes allowed.
         limit: u64,
     },
-    /// The reply is of a sort that does not answer the request.
+    /// The reply is not of the kind that the request has.
     #[error("the guest's agent answered `{0}` with a reply of another kind")]
     Unexpected(&'static str),
-    /// Another number of bytes arrived than was said to be sent.
+    /// Fewer or more bytes arrived than the sender has counted.
     #[error("short transfer: received {got} of {said} bytes")]
     Incomplete {
         /// Bytes that the sender counted.
@@ -121,8 +121,8 @@ pub enum CallError {
         /// Bytes that came.
         got: u64,
     },
-    /// The call takes no more input: it has ended, or the input was finished.
-    #[error("the call takes no more input")]
+    /// The input is closed: the call has ended, or the input was finished.
+    #[error("the input of the call is closed")]
     InputClosed,
     /// The reply was handed out before.
     #[error("the call's reply was taken already")]

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// A transport on which an agent was heard.
+/// A transport on which an agent has announced itself.
 pub(crate) struct AgentHello<S> {
     /// Which of those given.
     pub(crate) index: usize,
@@ -21,7 +21,8 @@ pub(crate) struct AgentHello<S> {
 
 type Listening<S> = Pin<Box<dyn Future<Output = Option<AgentHello<S>>> + Send>>;
 
-/// The first that speaks; the others are dropped. `None` when all were closed before.
+/// The first transport on which an agent announces itself; the others are dropped. `None` when all were closed
+/// before.
 pub(crate) async fn first_agent<S>(streams: Vec<S>) -> Option<AgentHello<S>>
 where
     S: AsyncRead + Send + Unpin + 'static,

@@ -16,7 +16,7 @@ pub const MAX_FILE_IN_MEMORY: u64 = 1024 * 1024 * 1024;
 const SHORT_CONTENT: usize = 32 * 1024;
 
 impl LaneHandle {
-    /// A file's content, whole; at most [`MAX_FILE_IN_MEMORY`] bytes.
+    /// Reads a whole file, of at most [`MAX_FILE_IN_MEMORY`] bytes.
     ///
     /// # Errors
     /// What the guest answers, and the end of the session.
@@ -33,7 +33,7 @@ impl LaneHandle {
         GuestStream::new(self.channel().open(self.lane(), &op))
     }
 
-    /// Copies a file's content to `sink`; gives the number of bytes.
+    /// Copies a file's content to `sink`; returns the number of bytes.
     ///
     /// # Errors
     /// As [`LaneHandle::read_file`], and [`CallError::Local`] when the sink fails.
@@ -51,7 +51,7 @@ impl LaneHandle {
         Ok(stream.received())
     }
 
-    /// Creates or replaces a file, or adds to it; gives the number of bytes. `perm` as in
+    /// Creates or replaces a file, or appends to it; returns the number of bytes. `perm` as in
     /// [`Op::WriteFile`].
     ///
     /// # Errors
@@ -117,7 +117,7 @@ impl LaneHandle {
         Ok(bytes)
     }
 
-    /// All that a descriptor gives up to its end; at most [`MAX_FILE_IN_MEMORY`] bytes.
+    /// Reads a descriptor to its end: at most [`MAX_FILE_IN_MEMORY`] bytes.
     ///
     /// # Errors
     /// As of [`LaneHandle::call`].
@@ -125,7 +125,7 @@ impl LaneHandle {
         collect(self.stream_fd(fd)).await
     }
 
-    /// Writes all of `content` to a descriptor; gives the number of bytes.
+    /// Writes all of `content` to a descriptor; returns the number of bytes.
     ///
     /// # Errors
     /// As of [`LaneHandle::call`].

@@ -5,7 +5,8 @@
 //! else is sent before the answer.
 
 use crate::error::ChannelError;
-use crate::shared::{Awaiting, FirstRequest, Opened, Shared};
+use crate::session::{Awaiting, FirstRequest, Opened};
+use crate::shared::Shared;
 use provium_protocol::frame::SYNC;
 use provium_protocol::{CallId, Frame, FrameKind, HostHello, Lane, codec};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +16,9 @@ use tokio::time::sleep;
 
 /// The hello is repeated when it was not answered for so long.
 const REPEAT: Duration = Duration::from_secs(1);
-/// After a reboot the host waits so long for the agent's announcement before it speaks unasked: the
+/// After a reboot the host waits so long for the agent's announcement before it sends its hello: the
 /// announcement may have been lost with half a frame before it.
-const REBOOT_PATIENCE: Duration = Duration::from_secs(5);
+const ANNOUNCEMENT_LIMIT: Duration = Duration::from_secs(5);
 
 /// What came before a [resync](crate::Channel::resync).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub enum After {
     Silence,
 }
 
-/// When the host speaks first.
+/// When the host sends its hello.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opening {
     AtOnce,
@@ -52,25 +53,27 @@ impl Shared {
         let session = hello.session;
         let mut announcements = self.announcements.subscribe();
         let (answer, mut answered) = oneshot::channel();
-        self.await_hello(Awaiting {
+        let awaiting = Awaiting {
             session,
             first,
             answer,
-        });
+        };
+        self.with(|channel| channel.session.await_hello(awaiting));
         let _awaiting = AwaitingGuard {
             shared: self,
             session,
         };
-        if opening == Opening::OnAnnouncement && !self.announced() {
+        let announced = self.with(|channel| channel.session.announced());
+        if opening == Opening::OnAnnouncement && !announced {
             tokio::select! {
                 result = &mut answered => return over(result),
                 // The sender is `self`'s.
                 _ = announcements.changed() => {}
-                () = sleep(REBOOT_PATIENCE) => {}
+                () = sleep(ANNOUNCEMENT_LIMIT) => {}
             }
         }
         loop {
-            self.send_preamble(session, preamble(&hello));
+            self.with(|channel| channel.send_preamble(session, preamble(&hello)));
             tokio::select! {
                 result = &mut answered => return over(result),
                 _ = announcements.changed() => {}
@@ -94,7 +97,8 @@ struct AwaitingGuard<'a> {
 
 impl Drop for AwaitingGuard<'_> {
     fn drop(&mut self) {
-        self.shared.stop_awaiting(self.session);
+        self.shared
+            .with(|channel| channel.stop_awaiting(self.session));
     }
 }
 
@@ -108,7 +112,7 @@ fn preamble(hello: &HostHello) -> Vec<u8> {
 }
 
 /// A number that no other session had, nor will a later process take: a restored guest may still
-/// hold words of an earlier one.
+/// hold frames of an earlier one.
 fn new_session() -> u64 {
     static LAST: AtomicU64 = AtomicU64::new(0);
     let since_epoch = SystemTime::now()

@@ -83,7 +83,7 @@ impl Incoming {
         }
     }
 
-    /// Grants all that is pending_grant, however little; gives the credit.
+    /// Grants all credit that is pending, however little; returns it.
     pub(crate) fn grant_all(&mut self) -> u32 {
         if self.ended {
             return 0;
@@ -100,7 +100,7 @@ impl Incoming {
         self.sink = Sink::Capture(capture);
     }
 
-    /// Takes what has come; gives the credit to grant (0: none yet).
+    /// Accepts bytes from the guest; returns the credit to grant (0: none yet).
     pub(crate) fn accept(&mut self, bytes: Vec<u8>) -> Result<u32, Refused> {
         if self.ended {
             return Err(Refused::AfterEnd);
@@ -136,7 +136,7 @@ impl Incoming {
         if self.claimed { 0 } else { self.discard() }
     }
 
-    /// Lets everything go; gives the credit to grant.
+    /// Discards what is held and what comes; returns the credit to grant.
     pub(crate) fn discard(&mut self) -> u32 {
         if matches!(self.sink, Sink::Queue) {
             self.sink = Sink::Discard;
@@ -145,7 +145,7 @@ impl Incoming {
         self.count_taken(u32::try_from(held).unwrap_or(u32::MAX))
     }
 
-    /// No more will come; `failure` says why, when that is not as it should be.
+    /// The stream ends; `failure`: not by the guest, but since the session has ended.
     pub(crate) fn end(&mut self, failure: Option<&CallError>) {
         if !self.ended {
             self.ended = true;
@@ -163,7 +163,7 @@ impl Incoming {
         self.held.is_empty()
     }
 
-    /// Keeps a piece. Crumbs are joined: a piece costs more than its bytes.
+    /// Keeps a piece. Small ones are joined: a piece takes more memory than its bytes.
     fn hold(&mut self, bytes: Vec<u8>) {
         match self.held.back_mut() {
             Some(last) if last.len() + bytes.len() <= JOINED => last.extend_from_slice(&bytes),
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_pieces_and_crumbs_cost_nothing() {
+    fn empty_and_small_pieces_are_joined() {
         let mut incoming = Incoming::new(Sink::Queue);
         for _ in 0..1000 {
             incoming.accept(Vec::new()).unwrap();

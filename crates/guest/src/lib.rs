@@ -9,7 +9,7 @@
 //!               │
 //!             Call ── Input, Output, events, reply
 //!               │
-//!            Shared ── the session, the table of calls (CallState), the outbox
+//!            Shared ── ChannelState: Session, CallTable (of CallStates), Outbox
 //!             ▼    ▲
 //!         writer    reader               the reader checks everything that the agent sends
 //!             ▼    ▲
@@ -32,8 +32,10 @@
 mod blocking;
 mod call;
 mod call_state;
+mod calls;
 mod capture;
 mod channel;
+mod channel_state;
 mod checkpoint;
 mod command;
 mod error;

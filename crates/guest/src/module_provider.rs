@@ -64,7 +64,9 @@ pub(crate) async fn run(
         let PendingRequest {
             session, lane, id, ..
         } = pending;
-        if let Some(sent) = shared.send_reply(session, lane, id, message) {
+        if let Some(sent) =
+            shared.with(|channel| channel.reply_to_guest(session, lane, id, message))
+        {
             // Fails if the session ends first: the reply is not awaited any more.
             let _ = sent.await;
         }

@@ -6,7 +6,7 @@
 //!
 //! Pure: the [writer](crate::writer) asks for bytes and does the I/O.
 
-use provium_protocol::{CallId, Channel, Frame, FrameKind, Lane};
+use provium_protocol::{CallId, Frame, FrameKind, Lane, StreamId};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use tokio::sync::oneshot;
 
@@ -41,8 +41,8 @@ enum Entry {
         sent: usize,
         done: Option<oneshot::Sender<()>>,
     },
-    Data(Channel, Vec<u8>),
-    End(Channel),
+    Data(StreamId, Vec<u8>),
+    End(StreamId),
     Cancel,
 }
 
@@ -59,13 +59,15 @@ pub(crate) struct Outbox {
     preamble: Vec<u8>,
     pings: VecDeque<CallId>,
     /// Credit not yet sent, merged, so that an agent that does not read cannot make it pile up.
-    credits: BTreeMap<(CallId, Channel), (Lane, u32)>,
+    credits: BTreeMap<(CallId, StreamId), (Lane, u32)>,
     queues: HashMap<Sender, Queue>,
     turn: VecDeque<Sender>,
     hold: Hold,
+    /// There may be more to write than at the last [`Outbox::take_changed`].
+    changed: bool,
 }
 
-/// Whether words wait for a cut.
+/// Whether frames are held back for a checkpoint.
 #[derive(Debug, Default)]
 enum Hold {
     #[default]
@@ -77,26 +79,33 @@ enum Hold {
 }
 
 impl Outbox {
+    /// Whether there may be more to write than when this was last called.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
     /// Holds back what has not begun to go out; after what has, these bytes go out, and no others.
-    /// False if words are held already.
+    /// False if frames are held back already.
     pub(crate) fn hold(&mut self, id: CallId, last: Vec<u8>) -> bool {
         let free = matches!(self.hold, Hold::No);
         if free {
             self.hold = Hold::Until(id, last);
+            self.changed = true;
         }
         free
     }
 
-    /// Lets everything go out again.
+    /// Ends the hold: everything is sent again.
     pub(crate) fn release(&mut self) {
         self.hold = Hold::No;
+        self.changed = true;
     }
 
     /// Credit of a call's two outputs that has not gone out.
     pub(crate) fn unsent_credit(&self, id: CallId) -> [u32; 2] {
-        [Channel::Output, Channel::Error].map(|channel| {
+        [StreamId::Output, StreamId::Error].map(|stream| {
             self.credits
-                .get(&(id, channel))
+                .get(&(id, stream))
                 .map_or(0, |(_, bytes)| *bytes)
         })
     }
@@ -106,11 +115,11 @@ impl Outbox {
         let Some(queue) = self.queues.get(&Sender::Call(id)) else {
             return Some(0);
         };
-        let unsaid = matches!(queue.entries.front(), Some(Entry::Message { sent: 0, .. }));
-        (!unsaid).then_some(queue.data)
+        let is_unsent = matches!(queue.entries.front(), Some(Entry::Message { sent: 0, .. }));
+        (!is_unsent).then_some(queue.data)
     }
 
-    /// What goes out while words are held.
+    /// Writes what is not held back.
     fn fill_held(&mut self, out: &mut Vec<u8>) {
         let may = |sender: &Sender, queue: &Queue| match sender {
             Sender::Reply(_) => true,
@@ -140,6 +149,7 @@ impl Outbox {
     /// Puts bytes before everything else, in place of such bytes that have not gone out yet.
     pub(crate) fn set_preamble(&mut self, bytes: Vec<u8>) {
         self.preamble = bytes;
+        self.changed = true;
     }
 
     /// Forgets everything.
@@ -148,12 +158,14 @@ impl Outbox {
     }
 
     pub(crate) fn ping(&mut self, id: CallId) {
+        self.changed = true;
         self.pings.push_back(id);
     }
 
-    pub(crate) fn credit(&mut self, lane: Lane, id: CallId, channel: Channel, bytes: u32) {
-        let (_, sum) = self.credits.entry((id, channel)).or_insert((lane, 0));
+    pub(crate) fn credit(&mut self, lane: Lane, id: CallId, stream: StreamId, bytes: u32) {
+        let (_, sum) = self.credits.entry((id, stream)).or_insert((lane, 0));
         *sum = sum.saturating_add(bytes);
+        self.changed = true;
     }
 
     /// A whole message; `done` is notified when its last byte is handed to the writer.
@@ -186,15 +198,15 @@ impl Outbox {
         QUEUE_LIMIT.saturating_sub(waiting)
     }
 
-    /// At most [`CHUNK`] bytes of a channel.
-    pub(crate) fn data(&mut self, lane: Lane, id: CallId, channel: Channel, bytes: Vec<u8>) {
+    /// At most [`CHUNK`] bytes of a stream.
+    pub(crate) fn data(&mut self, lane: Lane, id: CallId, stream: StreamId, bytes: Vec<u8>) {
         let len = bytes.len();
-        self.push(Sender::Call(id), lane, Entry::Data(channel, bytes))
+        self.push(Sender::Call(id), lane, Entry::Data(stream, bytes))
             .data += len;
     }
 
-    pub(crate) fn end(&mut self, lane: Lane, id: CallId, channel: Channel) {
-        self.push(Sender::Call(id), lane, Entry::End(channel));
+    pub(crate) fn end(&mut self, lane: Lane, id: CallId, stream: StreamId) {
+        self.push(Sender::Call(id), lane, Entry::End(stream));
     }
 
     /// Cancels a call. True when nothing of it has gone out: it was never made, then.
@@ -225,8 +237,8 @@ impl Outbox {
         if self.queues.remove(&Sender::Call(id)).is_some() {
             self.turn.retain(|sender| *sender != Sender::Call(id));
         }
-        for channel in Channel::ALL {
-            self.credits.remove(&(id, channel));
+        for stream in StreamId::ALL {
+            self.credits.remove(&(id, stream));
         }
     }
 
@@ -241,8 +253,8 @@ impl Outbox {
         for id in self.pings.drain(..) {
             Frame::new(FrameKind::Ping, Lane::AGENT, id, Vec::new()).encode(out);
         }
-        for ((id, channel), (lane, bytes)) in std::mem::take(&mut self.credits) {
-            Frame::credit(lane, id, channel, bytes).encode(out);
+        for ((id, stream), (lane, bytes)) in std::mem::take(&mut self.credits) {
+            Frame::credit(lane, id, stream, bytes).encode(out);
         }
         let mut freed = Vec::new();
         while out.len() < limit {
@@ -267,6 +279,7 @@ impl Outbox {
     }
 
     fn push(&mut self, sender: Sender, lane: Lane, entry: Entry) -> &mut Queue {
+        self.changed = true;
         let turn = &mut self.turn;
         let queue = self.queues.entry(sender).or_insert_with(|| {
             turn.push_back(sender);
@@ -314,11 +327,11 @@ impl Queue {
                 }
                 frame
             }
-            Entry::Data(channel, bytes) => {
+            Entry::Data(stream, bytes) => {
                 self.data -= bytes.len();
-                Frame::data(lane, id, *channel, std::mem::take(bytes))
+                Frame::data(lane, id, *stream, std::mem::take(bytes))
             }
-            Entry::End(channel) => Frame::end(lane, id, *channel),
+            Entry::End(stream) => Frame::end(lane, id, *stream),
             Entry::Cancel => Frame::new(FrameKind::Cancel, lane, id, Vec::new()),
         };
         self.entries.pop_front();
@@ -354,7 +367,7 @@ mod tests {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 3 * CHUNK);
         request(&mut outbox, 2, 10);
-        outbox.data(Lane::VM, CallId(2), Channel::Input, vec![1]);
+        outbox.data(Lane::VM, CallId(2), StreamId::Input, vec![1]);
         use FrameKind::{Data, Request};
         let frames = drain(&mut outbox, usize::MAX);
         let expected = [
@@ -369,12 +382,12 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_waits_for_goes_first() {
+    fn pings_and_credit_go_first() {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 3 * CHUNK);
         drain(&mut outbox, 1);
-        outbox.credit(Lane::VM, CallId(1), Channel::Output, 5);
-        outbox.credit(Lane::VM, CallId(1), Channel::Output, 6);
+        outbox.credit(Lane::VM, CallId(1), StreamId::Output, 5);
+        outbox.credit(Lane::VM, CallId(1), StreamId::Output, 6);
         outbox.ping(CallId(9));
         let kinds: Vec<_> = drain(&mut outbox, usize::MAX)
             .iter()
@@ -396,7 +409,7 @@ mod tests {
     fn a_request_half_out_goes_out_whole_before_its_cancel() {
         let mut outbox = Outbox::default();
         request(&mut outbox, 1, 2 * CHUNK);
-        outbox.data(Lane::VM, CallId(1), Channel::Input, vec![0; 9]);
+        outbox.data(Lane::VM, CallId(1), StreamId::Input, vec![0; 9]);
         assert_eq!(drain(&mut outbox, 1).len(), 1);
         assert!(!outbox.cancel(Lane::VM, CallId(1)));
         assert_eq!(outbox.room(CallId(1)), QUEUE_LIMIT, "data is dropped");

@@ -10,6 +10,7 @@
 
 use crate::call_state::CallState;
 use crate::channel::Channel;
+use crate::channel_state::ChannelState;
 use crate::checkpoint::ChannelCheckpoint;
 use crate::error::CallError;
 use crate::shared::Shared;
@@ -33,7 +34,7 @@ impl Channel {
         let quiesced = QuiescedChannel {
             channel: self.clone(),
         };
-        let call = shared.begin_quiesce()?;
+        let call = shared.with(ChannelState::begin_quiesce)?;
         let guard = CallGuard {
             shared,
             call: Arc::clone(&call),
@@ -47,13 +48,16 @@ impl Channel {
 impl QuiescedChannel {
     /// The host's half of the channel.
     pub fn checkpoint(&self) -> ChannelCheckpoint {
-        self.channel.shared().checkpoint(self.channel.transport())
+        let transport = self.channel.transport();
+        self.channel
+            .shared()
+            .with(|channel| channel.checkpoint(transport))
     }
 }
 
 impl Drop for QuiescedChannel {
     fn drop(&mut self) {
-        self.channel.shared().end_quiesce();
+        self.channel.shared().with(ChannelState::end_quiesce);
     }
 }
 
@@ -66,7 +70,7 @@ struct CallGuard<'a> {
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if !self.call.is_over() {
-            self.shared.abandon(&self.call);
+            self.shared.with(|channel| channel.abandon(&self.call));
         }
     }
 }

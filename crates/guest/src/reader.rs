@@ -83,7 +83,10 @@ impl Reader {
                 Ok(read) => read,
                 Err(error) => return self.shared.die(ChannelError::Io(Arc::new(error))),
             };
-            if self.shared.take_stale_bytes() {
+            if self
+                .shared
+                .with(|channel| channel.session.take_stale_bytes())
+            {
                 self.decoder = FrameDecoder::new();
                 self.after_sync = false;
             }
@@ -91,7 +94,7 @@ impl Reader {
         }
     }
 
-    /// Takes all that is whole.
+    /// Handles all frames that are complete.
     fn drain(&mut self) -> Result<(), Violation> {
         loop {
             match self.decoder.next_item() {
@@ -133,16 +136,16 @@ impl Reader {
                 let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                let channel = frame.channel;
-                let grant = call.accept(channel, frame.payload)?;
-                self.shared.grant(&call, channel, grant);
+                let stream = frame.stream;
+                let grant = call.accept(stream, frame.payload)?;
+                self.shared.grant(&call, stream, grant);
                 Ok(())
             }
             FrameKind::End => {
                 let Some(call) = self.call(&frame)? else {
                     return Ok(());
                 };
-                call.end(frame.channel)
+                call.end(frame.stream)
             }
             FrameKind::Credit => {
                 let Some(call) = self.call(&frame)? else {
@@ -156,7 +159,9 @@ impl Reader {
                 Ok(())
             }
             FrameKind::Pong => {
-                if self.shared.pong(frame.call) || !self.shared.is_open() {
+                if self.shared.with(|channel| channel.calls.pong(frame.call))
+                    || !self.shared.is_open()
+                {
                     Ok(())
                 } else {
                     Err(Violation::UnknownCall(frame.kind, frame.call))
@@ -173,17 +178,16 @@ impl Reader {
     }
 
     /// The call that a frame is about; `None` when the session has ended meanwhile, or the frame
-    /// crossed with the reply to a cancelled call.
+    /// crossed with the reply to an abandoned call.
     fn call(&self, frame: &Frame) -> Result<Option<Arc<CallState>>, Violation> {
-        match self.shared.call(frame.call) {
-            Some(call) if call.lane == frame.lane => Ok(Some(call)),
-            Some(_) => Err(Violation::WrongLane(frame.call)),
-            None if frame.kind != FrameKind::Reply && self.shared.was_cancelled(frame.call) => {
-                Ok(None)
-            }
-            None if self.shared.is_open() => Err(Violation::UnknownCall(frame.kind, frame.call)),
+        let (kind, id) = (frame.kind, frame.call);
+        self.shared.with(|channel| match channel.calls.get(id) {
+            Some(call) if call.lane == frame.lane => Ok(Some(Arc::clone(call))),
+            Some(_) => Err(Violation::WrongLane(id)),
+            None if kind != FrameKind::Reply && channel.calls.was_abandoned(id) => Ok(None),
+            None if channel.session.is_open() => Err(Violation::UnknownCall(kind, id)),
             None => Ok(None),
-        }
+        })
     }
 
     fn hello(&mut self, frame: &Frame) -> Result<(), Violation> {
@@ -200,7 +204,9 @@ impl Reader {
                 self.bad_greetings += 1;
                 if self.bad_greetings >= BAD_GREETINGS {
                     self.bad_greetings = 0;
-                    self.shared.greeting_unreadable();
+                    let unreadable = Err(ChannelError::Greeting);
+                    self.shared
+                        .with(|channel| channel.session.answer(unreadable));
                 }
                 Ok(())
             }
@@ -228,13 +234,13 @@ impl Reader {
                     Violation::Unreadable(FrameKind::Reply)
                 }
             })?;
-        self.shared.reply(call, reply);
+        self.shared.with(|channel| channel.reply(call, reply));
         Ok(())
     }
 
     fn guest_request(&self, frame: &Frame) -> Result<(), Violation> {
         let pending = PendingRequest {
-            session: self.shared.session(),
+            session: self.shared.with(|channel| channel.session.number()),
             lane: frame.lane,
             id: frame.call,
             request: small::<GuestRequest>(frame)?,
@@ -261,6 +267,7 @@ pub(crate) fn small<T: serde::de::DeserializeOwned>(frame: &Frame) -> Result<T, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel_state::ChannelState;
     use crate::incoming::Sink;
     use crate::outgoing::Outgoing;
     use crate::session::Identity;
@@ -274,20 +281,21 @@ mod tests {
             host_build: BUILD.to_owned(),
             expected_build: BUILD.to_owned(),
         };
-        let shared = Arc::new(Shared::new(identity, None));
+        let shared = Arc::new(Shared::new(ChannelState::new(false), identity, None));
         let (answer, _answered) = tokio::sync::oneshot::channel();
-        shared.await_hello(crate::shared::Awaiting {
+        let awaiting = crate::session::Awaiting {
             session: 5,
             first: None,
             answer,
-        });
+        };
+        shared.with(|channel| channel.session.await_hello(awaiting));
         assert!(shared.on_hello(agent_hello(5)));
         let (requests, _) = mpsc::channel(1);
         let mut reader = Reader::new(Arc::clone(&shared), FrameDecoder::in_step(), requests);
         reader.assembling_limit = 2500;
         let calls = [(); 3].map(|()| {
             let request = Outgoing::to_lane(Lane::VM, &Op::ClockGet);
-            shared.open(request, [Sink::Discard, Sink::Discard])
+            shared.with(|channel| channel.open(request, [Sink::Discard, Sink::Discard]))
         });
         let mut send = |call: &CallState, more: bool, bytes: Vec<u8>| {
             let mut frame = Frame::new(FrameKind::Reply, call.lane, call.id, bytes);

@@ -1,5 +1,5 @@
-//! What a call may carry, by what was asked. A longer reply is a lie and is not waited for; input
-//! that the op does not take is not sent.
+//! What a call may carry, by its operation. A longer reply is a violation and is not waited for; input
+//! to an operation without an input stream is not sent.
 
 use provium_protocol::Op;
 use provium_protocol::frame::MAX_MESSAGE;
@@ -25,7 +25,7 @@ pub(crate) struct ReplyLimits {
     pub(crate) bytes: usize,
     /// Elements of all its lists, see [`decode_bounded`](provium_protocol::codec::decode_bounded).
     pub(crate) values: usize,
-    /// Whether it takes the input channel.
+    /// Whether it has an input stream.
     pub(crate) input: bool,
 }
 

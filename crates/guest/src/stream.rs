@@ -4,7 +4,7 @@ use crate::call::{Call, Output};
 use crate::error::CallError;
 use crate::lane::LaneHandle;
 use provium_protocol::op::TailStart;
-use provium_protocol::{Channel as Stream, Descriptor, Op, Reply};
+use provium_protocol::{Descriptor, Op, Reply, StreamId};
 
 /// The output of one call, with its outcome at the end. Dropping it ends the call in the guest.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct GuestStream {
 
 impl GuestStream {
     pub(crate) fn new(call: Call) -> Self {
-        let output = call.output(Stream::Output);
+        let output = call.output(StreamId::Output);
         Self {
             call,
             output,

@@ -1,4 +1,4 @@
-//! Writes what the [outbox](crate::outbox) gives, in batches.
+//! Writes the frames of the [outbox](crate::outbox), in batches.
 
 use crate::error::ChannelError;
 use crate::shared::Shared;
@@ -24,7 +24,7 @@ pub(crate) async fn run<W: AsyncWrite + Unpin>(shared: Arc<Shared>, mut stream: 
             continue;
         }
         if let Err(error) = stream.write_all(&batch).await {
-            // A peer that has gone may have left words to read: the reader comes to the end itself.
+            // A peer that has gone may have left bytes to read: the reader comes to the end itself.
             let gone = [io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
             if !gone.contains(&error.kind()) {
                 shared.die(ChannelError::Io(Arc::new(error)));

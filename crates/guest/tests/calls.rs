@@ -4,7 +4,7 @@
 use provium_guest::{Channel, NoModules, Piece};
 use provium_protocol::op::{ClockGet, CloseFd, Exec, Open, RetireWorker, Stat, Stdin, WorkerSpec};
 use provium_protocol::{Lane, Op, Reply};
-use provium_testkit::{BUILD, Dice, FakeAgent, ModelGuest, Serving, host_hello};
+use provium_testkit::{BUILD, FakeAgent, ModelGuest, Serving, host_hello, random_bytes};
 use serde_bytes::ByteBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,23 +40,23 @@ async fn until(channel: &Channel, mut done: impl FnMut() -> bool) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
     let (channel, guest, serving) = connect().await;
-    guest.put("/big", Dice::new(1).bytes(700_000));
+    guest.put("/big", random_bytes(1, 700_000));
     let big = Arc::new(guest.file("/big").unwrap());
     let mut tasks = Vec::new();
     for seed in 0..16 {
         let (channel, big) = (channel.clone(), Arc::clone(&big));
         tasks.push(tokio::spawn(async move {
-            let mut dice = Dice::new(seed);
+            let mut rng = fastrand::Rng::with_seed(seed);
             for round in 0..63 {
                 let work = one_call(
                     channel.clone(),
-                    dice.throw(),
+                    rng.u64(..),
                     format!("/{seed}/{round}"),
                     &big,
                 );
                 // A third of the calls is dropped after some polls, which is some progress.
-                let polls = if dice.below(3) == 0 {
-                    dice.below(6)
+                let polls = if rng.u32(..3) == 0 {
+                    rng.u64(..6)
                 } else {
                     u64::MAX
                 };
@@ -83,13 +83,12 @@ async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
     );
 }
 
-async fn one_call(channel: Channel, dice: u64, path: String, big: &[u8]) {
+async fn one_call(channel: Channel, seed: u64, path: String, big: &[u8]) {
     let lane = channel.lane(Lane::VM);
-    let mut own = Dice::new(dice);
-    match dice % 8 {
+    match seed % 8 {
         0 => assert_eq!(lane.read_file(b"/big").await.unwrap(), big),
         1 => {
-            let content = own.bytes(400_000);
+            let content = random_bytes(seed, 400_000);
             let written = lane
                 .write_file(path.as_bytes(), &content, None, false)
                 .await
@@ -98,7 +97,7 @@ async fn one_call(channel: Channel, dice: u64, path: String, big: &[u8]) {
             assert_eq!(lane.read_file(path.as_bytes()).await.unwrap(), content);
         }
         2 => {
-            let input = own.bytes(300_000);
+            let input = random_bytes(seed, 300_000);
             let command = lane.command(
                 shell("cat", Stdin::Bytes(ByteBuf::from(input.clone()))),
                 1 << 20,
@@ -158,7 +157,7 @@ async fn drop_after(mut polls: u64, future: impl Future<Output = ()>) {
 async fn bulk_both_ways_is_byte_exact_while_small_calls_go_on() {
     const SIZE: usize = 64 << 20;
     let (channel, guest, serving) = connect().await;
-    let content = Arc::new(Dice::new(7).bytes(SIZE));
+    let content = Arc::new(random_bytes(7, SIZE));
     guest.put("/down", content.to_vec());
     let (up, down) = (channel.lane(Lane::VM), channel.lane(Lane::VM));
     let sent = Arc::clone(&content);
@@ -219,7 +218,7 @@ async fn a_reply_is_had_even_if_nobody_wants_the_output() {
     let reply = channel.open(Lane::VM, &op).reply().await.unwrap();
     assert_eq!(reply, Reply::Count(3 << 20));
     let mut call = channel.open(Lane::VM, &op);
-    drop(call.output(provium_protocol::Channel::Output));
+    drop(call.output(provium_protocol::StreamId::Output));
     assert_eq!(call.reply().await.unwrap(), Reply::Count(3 << 20));
     assert!(call.reply().await.is_err(), "a reply is handed out once");
 }

@@ -6,10 +6,10 @@ use provium_guest::{After, Channel, ChannelError, NoModules, Violation};
 use provium_protocol::frame::INITIAL_WINDOW;
 use provium_protocol::op::{ClockGet, Exec};
 use provium_protocol::{
-    CallId, Channel as Stream, Event, Frame, FrameError, FrameKind, GuestRequest, Lane, Op, Reply,
+    CallId, Event, Frame, FrameError, FrameKind, GuestRequest, Lane, Op, Reply, StreamId,
     WireError, codec,
 };
-use provium_testkit::{BUILD, Dice, FakeAgent, Leaks, ModelGuest, Serving, host_hello};
+use provium_testkit::{BUILD, FakeAgent, Leaks, ModelGuest, Serving, host_hello, random_bytes};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -62,7 +62,7 @@ fn fragments(kind: FrameKind, to: &Frame, count: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn garbage() {
-    let garbage = misbehave(Op::ClockGet, |_| Dice::new(3).bytes(1 << 20)).await;
+    let garbage = misbehave(Op::ClockGet, |_| random_bytes(3, 1 << 20)).await;
     assert!(matches!(garbage, Violation::Frame(_)), "{garbage:?}");
     let huge = misbehave(Op::ClockGet, |_| vec![0x7f; 64]).await;
     assert_eq!(huge, Violation::Frame(FrameError::TooLong(0x7f7f_7f7f)));
@@ -87,7 +87,7 @@ async fn wrong_ids_lanes_and_kinds() {
         Violation::UnknownCall(FrameKind::Pong, _)
     ));
     let lane = misbehave(Op::ClockGet, |frame| {
-        Frame::end(Lane::FIRST_WORKER, frame.call, Stream::Output).to_bytes()
+        Frame::end(Lane::FIRST_WORKER, frame.call, StreamId::Output).to_bytes()
     });
     assert!(matches!(lane.await, Violation::WrongLane(_)));
     for kind in [
@@ -108,9 +108,9 @@ async fn wrong_ids_lanes_and_kinds() {
 async fn data_where_none_may_be() {
     let (channel, mut agent) = connect().await;
     let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 1.into() });
-    let mut output = call.output(Stream::Output);
+    let mut output = call.output(StreamId::Output);
     let (frame, _) = agent.next_request().await;
-    let piece = Frame::data(frame.lane, frame.call, Stream::Output, vec![0; 60_000]).to_bytes();
+    let piece = Frame::data(frame.lane, frame.call, StreamId::Output, vec![0; 60_000]).to_bytes();
     agent
         .send_bytes(&piece.repeat(INITIAL_WINDOW as usize / 60_000 + 1))
         .await;
@@ -125,17 +125,17 @@ async fn data_where_none_may_be() {
     drop((call, output, channel));
 
     let input = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        Frame::data(frame.lane, frame.call, Stream::Input, vec![0; 5]).to_bytes()
+        Frame::data(frame.lane, frame.call, StreamId::Input, vec![0; 5]).to_bytes()
     });
-    assert!(matches!(input.await, Violation::WrongChannel(_)));
+    assert!(matches!(input.await, Violation::WrongStream(_)));
     let after = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        let mut bytes = Frame::end(frame.lane, frame.call, Stream::Output).to_bytes();
-        Frame::data(frame.lane, frame.call, Stream::Output, vec![0; 5]).encode(&mut bytes);
+        let mut bytes = Frame::end(frame.lane, frame.call, StreamId::Output).to_bytes();
+        Frame::data(frame.lane, frame.call, StreamId::Output, vec![0; 5]).encode(&mut bytes);
         bytes
     });
-    assert!(matches!(after.await, Violation::WrongChannel(_)));
+    assert!(matches!(after.await, Violation::WrongStream(_)));
     let credit = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        let mut credit = Frame::credit(frame.lane, frame.call, Stream::Input, 5);
+        let mut credit = Frame::credit(frame.lane, frame.call, StreamId::Input, 5);
         credit.payload.pop();
         credit.to_bytes()
     });
@@ -230,7 +230,7 @@ async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
         .send(&Frame::data(
             frame.lane,
             frame.call,
-            Stream::Output,
+            StreamId::Output,
             vec![0; 5],
         ))
         .await;
@@ -259,7 +259,7 @@ async fn credit_without_end_does_not_pile_up_input() {
             .send(&Frame::credit(
                 frame.lane,
                 frame.call,
-                Stream::Input,
+                StreamId::Input,
                 u32::MAX,
             ))
             .await;

@@ -42,10 +42,10 @@ async fn the_first_transport_that_speaks_is_used() {
         agent.send_bytes(b"Linux version 6.1\r\n\xff").await;
         agent.greet().await
     };
-    let (established, told) = tokio::join!(timeout(LONG, establish), talk);
+    let (established, heard) = tokio::join!(timeout(LONG, establish), talk);
     let (channel, hello) = established.unwrap().unwrap();
     assert_eq!(channel.transport(), 1);
-    assert_eq!((hello.session, told.session != 0), (told.session, true));
+    assert_eq!((hello.session, heard.session != 0), (heard.session, true));
     assert_eq!(silent.next_item().await, None, "the other was dropped");
 }
 
@@ -169,7 +169,7 @@ async fn an_announcement_swallowed_by_half_a_frame_is_done_without() {
     let whole = Frame::data(
         Lane::VM,
         CallId(1),
-        provium_protocol::Channel::Output,
+        provium_protocol::StreamId::Output,
         vec![0; 5000],
     );
     agent.send_bytes(&whole.to_bytes()[..100]).await;
@@ -279,12 +279,12 @@ async fn what_was_said_before_the_end_is_heard() {
 async fn output_before_a_hangup_is_read_to_its_end() {
     let (channel, mut agent) = connect().await;
     let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 3.into() });
-    let mut output = call.output(provium_protocol::Channel::Output);
+    let mut output = call.output(provium_protocol::StreamId::Output);
     let (frame, _) = agent.next_request().await;
     let data = Frame::data(
         frame.lane,
         frame.call,
-        provium_protocol::Channel::Output,
+        provium_protocol::StreamId::Output,
         b"bye".to_vec(),
     );
     agent.send(&data).await;

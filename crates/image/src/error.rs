@@ -95,6 +95,28 @@ pub enum ImageError {
         /// The end of what it wrote.
         said: String,
     },
+    /// A file of a package mirror cannot be downloaded, or is not what the mirror's signed list says.
+    #[error("cannot download `{url}`: {why}")]
+    Fetch {
+        /// The file.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// A mirror's list is not signed by the distribution, or that cannot be checked.
+    #[error("cannot verify the signature of `{what}`: {why}")]
+    Untrusted {
+        /// The list.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// Packages cannot be downloaded.
+    #[error("cannot download packages: {why}")]
+    NoDownload {
+        /// Why.
+        why: String,
+    },
     /// A package is not what it should be.
     #[error("cannot unpack package `{file}`: {why}")]
     BadPackage {

@@ -116,7 +116,8 @@ impl Images {
     }
 
     /// The image of another guest's user space under that kernel, with the folder of the kernel's modules:
-    /// its `lib/modules/RELEASE`, or a folder in which that is found.
+    /// its `lib/modules/RELEASE`, a folder in which that is found, or the one in which the kernel was built.
+    /// Without a folder, its modules are looked for in the tree that the kernel's file is in.
     ///
     /// # Errors
     /// If a file cannot be read or is not what it should be.
@@ -127,7 +128,10 @@ impl Images {
         modules: Option<&Utf8Path>,
     ) -> Result<GuestImage, ImageError> {
         let kernel = self.kernel(kernel).await?;
-        let modules = self.modules_of(&kernel, modules).await?;
+        let modules = match modules {
+            Some(folder) => self.modules_of(&kernel, Some(folder)).await?,
+            None => self.modules_beside(&kernel).await?,
+        };
         let mut id = KeyBuilder::new("guest under another kernel")
             .with("guest", &guest.id)
             .with("kernel", kernel.hash.as_str());
@@ -156,13 +160,21 @@ impl Images {
             return Ok(None);
         };
         let release = kernel.release.as_deref();
-        // `make modules_install` makes the longest of these below INSTALL_MOD_PATH.
-        let below = release.into_iter().flat_map(|release| {
-            ["lib/modules", "usr/lib/modules", ""].map(|above| folder.join(above).join(release))
-        });
-        let mut below = below.filter(|path| path.is_dir());
-        let folder = below.next().unwrap_or_else(|| folder.to_owned());
+        let folder = modules::modules_below(folder, release);
         self.modules(&folder, release).await.map(Some)
+    }
+
+    /// The modules of a kernel where nothing says where they are: in the tree that its file is in.
+    async fn modules_beside(
+        &self,
+        kernel: &PreparedFile,
+    ) -> Result<Option<(ModuleIndex, Key)>, ImageError> {
+        let release = kernel.release.as_deref();
+        let found = release.and_then(|release| modules::modules_beside(&kernel.given, release));
+        match found {
+            Some(folder) => self.modules(&folder, release).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// An image of a folder that holds a whole root file system, with a kernel in it. With an initial
@@ -301,7 +313,9 @@ impl Images {
         let key = key.finish();
         let what = format!("the index of `{folder}`");
         let source = folder.to_owned();
+        let progress = Arc::clone(&self.progress);
         let make = |entry: Utf8PathBuf| {
+            progress.step(&format!("reading {} modules in `{source}`", found.len()));
             blocking(move || {
                 let record = modules::scan_folder(&source, &release, &found)?;
                 write_index(&entry, &record)
@@ -597,6 +611,11 @@ mod tests {
         assert_eq!(ids[2], ids[3], "the same modules");
         ids.dedup();
         assert_eq!(ids.len(), 3);
+
+        // In a tree of its own, the kernel's modules are found without being named.
+        let installed = fixture.put("mods/boot/vmlinuz", &named);
+        let image = images.under_kernel(guest, &installed, None).await.unwrap();
+        assert!(image.modules.unwrap().resolve("a").is_some());
     }
 
     /// Machines are booted in tasks that may move between threads.

@@ -33,6 +33,7 @@ mod tree;
 pub use agent::{AGENT, AGENT_BUILD};
 pub use boot::{BootArchives, BootFile, BootRequest};
 pub use error::ImageError;
+pub use guest::download_tool;
 pub use image::GuestImage;
 pub use images::Images;
 pub use memory::MemoryNeed;

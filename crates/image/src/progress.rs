@@ -9,6 +9,22 @@ pub trait Progress: Send + Sync {
 
     /// Something was wrong, and the image is made in another way.
     fn warning(&self, text: &str);
+
+    /// Whether [`amount`](Self::amount) is shown; finding it out takes time.
+    fn shows_amounts(&self) -> bool {
+        false
+    }
+
+    /// So many bytes of the last step's download have arrived.
+    fn amount(&self, done: u64, total: u64) {
+        let _ = (done, total);
+    }
+}
+
+impl std::fmt::Debug for dyn Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
 }
 
 /// Ignores all reports.

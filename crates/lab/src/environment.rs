@@ -15,7 +15,7 @@ use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -33,7 +33,7 @@ pub struct Environment {
     host: Option<Host>,
     pool: Pool,
     sink: Sink,
-    seed: u64,
+    seed: AtomicU64,
     next_cid: AtomicU32,
     /// Machines that are restored and paused, for later boots and restores.
     pub(crate) warm_pool: WarmPool,
@@ -116,7 +116,7 @@ impl Environment {
             host,
             pool,
             sink,
-            seed,
+            seed: AtomicU64::new(seed),
             next_cid: AtomicU32::new(FIRST_CID),
             warm_pool: WarmPool::default(),
             failed_builds: FailedBuilds::default(),
@@ -154,7 +154,12 @@ impl Environment {
 
     /// The run's seed.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.seed.load(Ordering::Relaxed)
+    }
+
+    /// Sets the seed of a further run of the same files.
+    pub fn set_seed(&self, seed: u64) {
+        self.seed.store(seed, Ordering::Relaxed);
     }
 
     /// The host's means; `None` where nothing can boot.

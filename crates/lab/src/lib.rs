@@ -43,7 +43,7 @@ pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use graph::snapshot::LabSnapshot;
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
-pub use guest::command::{CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, RunStatus, StdinSource};
+pub use guest::command::{CommandSpec, RunResult, RunStatus};
 pub use guest::console::Console;
 pub use guest::file::{File, OpenMode};
 pub use guest::ops::{GuestOps, WriteMode};
@@ -56,7 +56,7 @@ pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
 pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
-pub use profile::{DEFAULT_MEMORY, GuestSource, Profile};
+pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
 pub use vm::{BootFile, GuestActivity, Power, Vm, VmState, VmStats};
@@ -68,4 +68,6 @@ pub use provium_store::SEAL as SNAPSHOT_SEAL;
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
 pub use provium_protocol::op as request;
-pub use provium_protocol::op::{Buffer, Link, Op, Program, Syscall, TailStart, Whence, WorkerSpec};
+pub use provium_protocol::op::{
+    Buffer, Link, Op, Program, Stdin, Syscall, TailStart, Whence, WorkerSpec,
+};

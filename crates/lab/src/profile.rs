@@ -8,6 +8,9 @@ use std::time::Duration;
 /// Guest memory where neither profile nor options say, bytes.
 pub const DEFAULT_MEMORY: u64 = 256 * 1024 * 1024;
 
+/// Smallest guest memory that a Linux kernel boots in, bytes.
+pub const LEAST_MEMORY: u64 = 32 * 1024 * 1024;
+
 /// A kind of machine that VMs are made from.
 #[derive(Debug, Clone)]
 pub struct Profile {

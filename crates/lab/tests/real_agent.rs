@@ -11,7 +11,7 @@ use provium_protocol::op::{
     Buffer, ClockGet, CloseFd, Exec, Open, ReadLink, RetireWorker, Stat, Stdin, Syscall, WorkerSpec,
 };
 use provium_protocol::{Hello, Lane, Op, Reply};
-use provium_testkit::{Dice, host_hello};
+use provium_testkit::{host_hello, random_bytes};
 use serde_bytes::ByteBuf;
 use std::fs::Permissions;
 use std::os::fd::OwnedFd;
@@ -90,7 +90,7 @@ async fn commands_files_syscalls_and_workers() {
     assert_eq!(command.output().contents().bytes, b"hi\n");
     assert_eq!(command.error().contents().bytes, b"no\n");
 
-    let input = Dice::new(1).bytes(3 << 20);
+    let input = random_bytes(1, 3 << 20);
     let cat = lane.command(
         shell("cat", Stdin::Bytes(ByteBuf::from(input.clone()))),
         8 << 20,
@@ -213,7 +213,7 @@ async fn commands_files_syscalls_and_workers() {
 async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
     let (agent, channel, _) = start().await;
     let agent = Arc::new(agent);
-    let big = Arc::new(Dice::new(1).bytes(700_000));
+    let big = Arc::new(random_bytes(1, 700_000));
     let lane = channel.lane(Lane::VM);
     lane.write_file(&agent.path("big"), &big, None, false)
         .await
@@ -222,13 +222,13 @@ async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
     for seed in 0..16 {
         let (channel, big, agent) = (channel.clone(), Arc::clone(&big), Arc::clone(&agent));
         tasks.push(tokio::spawn(async move {
-            let mut dice = Dice::new(seed);
+            let mut rng = fastrand::Rng::with_seed(seed);
             for round in 0..63 {
                 let path = agent.path(&format!("{seed}-{round}"));
                 let big_path = agent.path("big");
-                let work = one_call(&channel, dice.throw(), &path, &big_path, &big);
-                if dice.below(3) == 0 {
-                    let _ = timeout(Duration::from_micros(dice.below(20_000)), work).await;
+                let work = one_call(&channel, rng.u64(..), &path, &big_path, &big);
+                if rng.u32(..3) == 0 {
+                    let _ = timeout(Duration::from_micros(rng.u64(..20_000)), work).await;
                 } else {
                     timeout(LONG, work).await.unwrap();
                 }
@@ -242,18 +242,17 @@ async fn a_thousand_mixed_calls_with_random_cancels_stay_in_step() {
     assert!(channel.closed().borrow().is_none());
 }
 
-async fn one_call(channel: &Channel, dice: u64, path: &[u8], big_path: &[u8], big: &[u8]) {
+async fn one_call(channel: &Channel, seed: u64, path: &[u8], big_path: &[u8], big: &[u8]) {
     let lane = channel.lane(Lane::VM);
-    let mut own = Dice::new(dice);
-    match dice % 7 {
+    match seed % 7 {
         0 => assert!(lane.read_file(big_path).await.unwrap() == big),
         1 => {
-            let content = own.bytes(400_000);
+            let content = random_bytes(seed, 400_000);
             lane.write_file(path, &content, None, false).await.unwrap();
             assert!(lane.read_file(path).await.unwrap() == content);
         }
         2 => {
-            let input = own.bytes(300_000);
+            let input = random_bytes(seed, 300_000);
             let command = lane.command(
                 shell("cat", Stdin::Bytes(ByteBuf::from(input.clone()))),
                 1 << 20,
@@ -285,7 +284,7 @@ async fn one_call(channel: &Channel, dice: u64, path: &[u8], big_path: &[u8], bi
 async fn bulk_both_ways_while_small_calls_go_on() {
     const SIZE: usize = 64 << 20;
     let (agent, channel, _) = start().await;
-    let content = Arc::new(Dice::new(7).bytes(SIZE));
+    let content = Arc::new(random_bytes(7, SIZE));
     let lane = channel.lane(Lane::VM);
     let (up_path, down_path) = (agent.path("up"), agent.path("down"));
     lane.write_file(&down_path, &content, None, false)

@@ -1,15 +1,17 @@
 //! Messages to bytes and back: msgpack, structs as arrays, enum variants by name.
 //!
-//! With [`decode`](crate::decode), the only place that knows how messages are serialised.
+//! With [`decode`](crate::decode) and [`msgpack`](crate::msgpack), the only place that knows how messages are
+//! serialised.
 
 use crate::decode;
+use crate::msgpack::Malformed;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Bytes that are not the message they should be.
 #[derive(Debug, thiserror::Error)]
 #[error("not a valid message")]
-pub struct DecodeError(#[source] decode::Malformed);
+pub struct DecodeError(#[source] Malformed);
 
 /// A message's bytes.
 #[expect(
@@ -24,7 +26,7 @@ impl DecodeError {
     /// Whether the message has more values than allowed, or is nested too deeply. It may be well-formed
     /// otherwise.
     pub fn is_too_large(&self) -> bool {
-        matches!(self.0, decode::Malformed::TooMany | decode::Malformed::Deep)
+        matches!(self.0, Malformed::TooMany | Malformed::Deep)
     }
 }
 

@@ -1,191 +1,25 @@
-//! The decoder behind [`codec`](crate::codec): msgpack, as far as messages of this crate use it.
+//! The decoder behind [`codec`](crate::codec): messages of this crate from the values of [msgpack](crate::msgpack).
 //!
 //! The guest's agent carries it, so it is small: a general decoder tries every shape for every type,
 //! and came to a quarter of the agent. This one knows which shape each type has: structs are arrays,
 //! variants are a name, or a map of the name to what is in it. Nothing else is accepted.
-//!
-//! Format: <https://github.com/msgpack/msgpack/blob/master/spec.md>.
 
+use crate::msgpack::{Malformed, Number, Reader, Result};
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, SeqAccess,
-    Unexpected, VariantAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, SeqAccess,
+    VariantAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
-use std::fmt;
-
-/// How deep a message may be nested; none of ours comes near.
-const DEPTH: u32 = 64;
-
-/// What is wrong with the bytes.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Malformed {
-    /// They end too soon, or a length is longer than they are.
-    #[error("it ends too soon")]
-    Short,
-    /// Something else follows the message.
-    #[error("{0} bytes follow it")]
-    Trailing(usize),
-    /// It is nested too deeply.
-    #[error("it is nested too deeply")]
-    Deep,
-    /// Its lists have more elements than allowed.
-    #[error("it has more values than allowed")]
-    TooMany,
-    /// A value is not of the kind that is expected.
-    #[error("expected {0}, found the byte {1:#04x}")]
-    Unexpected(&'static str, u8),
-    /// The message's type does not accept it.
-    #[error("{0}")]
-    Rejected(String),
-}
-
-impl serde::de::Error for Malformed {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::Rejected(message.to_string())
-    }
-
-    // Serde's own words for these describe every kind of value there is, floats included, and so
-    // bring along the code that prints them.
-
-    fn invalid_type(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Rejected(format!("expected {expected}"))
-    }
-
-    fn invalid_value(_: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::Rejected(format!("expected {expected}"))
-    }
-}
-
-type Result<T> = std::result::Result<T, Malformed>;
 
 /// The message that is all of `bytes`, whose lists have `budget` elements in all at most.
 pub(crate) fn from_slice_bounded<T: DeserializeOwned>(bytes: &[u8], budget: usize) -> Result<T> {
-    let mut reader = Reader {
-        rest: bytes,
-        depth: 0,
-        budget,
-    };
+    let mut reader = Reader::new(bytes, budget);
     let message = T::deserialize(&mut reader)?;
-    match reader.rest.len() {
-        0 => Ok(message),
-        count => Err(Malformed::Trailing(count)),
-    }
+    reader.finish()?;
+    Ok(message)
 }
 
-/// A whole number.
-enum Number {
-    Unsigned(u64),
-    Signed(i64),
-}
-
-/// What is left of the message.
-struct Reader<'a> {
-    rest: &'a [u8],
-    depth: u32,
-    /// Elements that lists may still have.
-    budget: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Short)?;
-        self.rest = rest;
-        Ok(taken)
-    }
-
-    fn peek(&self) -> Result<u8> {
-        self.rest.first().copied().ok_or(Malformed::Short)
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
-    }
-
-    /// A big-endian number of `width` bytes.
-    fn big_endian(&mut self, width: usize) -> Result<u64> {
-        Ok(self
-            .take(width)?
-            .iter()
-            .fold(0, |number, byte| number << 8 | u64::from(*byte)))
-    }
-
-    fn number(&mut self) -> Result<Number> {
-        let marker = self.byte()?;
-        Ok(match marker {
-            0x00..=0x7f => Number::Unsigned(u64::from(marker)),
-            0xe0..=0xff => Number::Signed(i64::from(marker.cast_signed())),
-            0xcc..=0xcf => Number::Unsigned(self.big_endian(1 << (marker - 0xcc))?),
-            0xd0..=0xd3 => {
-                let width = 1 << (marker - 0xd0);
-                // Shifted up and down again, the sign fills what the number leaves free.
-                let unused = 64 - 8 * width;
-                let raw = self.big_endian(width as usize)? << unused;
-                Number::Signed(raw.cast_signed() >> unused)
-            }
-            _ => return Err(Malformed::Unexpected("a number", marker)),
-        })
-    }
-
-    /// The length of what the marker begins; lengths of 8, 16 and 32 bits go with markers in a row
-    /// from `first`, of which `widths` says how wide each is.
-    fn length(&mut self, marker: u8, first: u8, widths: &[usize]) -> Result<Option<usize>> {
-        let Some(width) = widths.get(usize::from(marker.wrapping_sub(first))) else {
-            return Ok(None);
-        };
-        let length = self.big_endian(*width)?;
-        usize::try_from(length)
-            .map(Some)
-            .map_err(|_| Malformed::Short)
-    }
-
-    fn text(&mut self) -> Result<&'a str> {
-        let marker = self.byte()?;
-        let length = match marker {
-            0xa0..=0xbf => usize::from(marker & 0x1f),
-            _ => self
-                .length(marker, 0xd9, &[1, 2, 4])?
-                .ok_or(Malformed::Unexpected("text", marker))?,
-        };
-        let bytes = self.take(length)?;
-        std::str::from_utf8(bytes).map_err(|_| Malformed::Rejected("text is not UTF-8".into()))
-    }
-
-    fn bytes(&mut self) -> Result<&'a [u8]> {
-        let marker = self.byte()?;
-        let length = self
-            .length(marker, 0xc4, &[1, 2, 4])?
-            .ok_or(Malformed::Unexpected("bytes", marker))?;
-        self.take(length)
-    }
-
-    /// How many values the list that begins here has. Each takes a byte at least, so a longer list
-    /// than there are bytes is refused before anything is made for it.
-    fn list(&mut self) -> Result<usize> {
-        let marker = self.byte()?;
-        let count = match marker {
-            0x90..=0x9f => usize::from(marker & 0x0f),
-            _ => self
-                .length(marker, 0xdc, &[2, 4])?
-                .ok_or(Malformed::Unexpected("a list", marker))?,
-        };
-        if count > self.rest.len() {
-            return Err(Malformed::Short);
-        }
-        self.budget = self.budget.checked_sub(count).ok_or(Malformed::TooMany)?;
-        Ok(count)
-    }
-
-    /// Runs `read` one level deeper.
-    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        if self.depth == DEPTH {
-            return Err(Malformed::Deep);
-        }
-        self.depth += 1;
-        let result = read(self);
-        self.depth -= 1;
-        result
-    }
-
+impl Reader<'_> {
     fn visit_list<'de, V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value> {
         let left = self.list()?;
         self.nested(|reader| {
@@ -394,6 +228,7 @@ mod tests {
     use crate::op::{Buffer, Link, Op, Syscall};
     use crate::{ErrorKind, Lane};
     use proptest::prelude::*;
+    use std::fmt;
 
     fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         from_slice_bounded(bytes, usize::MAX)

@@ -1,4 +1,4 @@
-//! What a fuzzer gives hostile bytes to. Each function panics where a promise does not hold.
+//! The functions that a fuzzer calls with hostile bytes. Each panics where a promise does not hold.
 
 use crate::boot::BootPlan;
 use crate::codec;
@@ -80,7 +80,7 @@ fn same_again<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::{CallId, Channel, Frame, FrameKind, Lane, SYNC};
+    use crate::frame::{CallId, Frame, FrameKind, Lane, SYNC, StreamId};
     use crate::op::SignalTarget;
     use provium_testkit::replay;
 
@@ -103,8 +103,8 @@ mod tests {
         for (number, op) in (1..).zip(ops()) {
             let call = CallId(number);
             Frame::new(FrameKind::Request, Lane(1), call, codec::encode(&op)).encode(&mut stream);
-            Frame::data(Lane(2), call, Channel::Input, b"abc".to_vec()).encode(&mut stream);
-            Frame::credit(Lane(2), call, Channel::Output, 4096).encode(&mut stream);
+            Frame::data(Lane(2), call, StreamId::Input, b"abc".to_vec()).encode(&mut stream);
+            Frame::credit(Lane(2), call, StreamId::Output, 4096).encode(&mut stream);
         }
         let in_step = stream[SYNC.len()..].to_vec();
         replay(&[stream, in_step], 3000, frames);

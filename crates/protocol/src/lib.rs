@@ -2,8 +2,8 @@
 //!
 //! One byte stream (a virtio-serial port, or a UART where the guest has no virtio console) carries
 //! [frames](frame). A frame belongs to a [call](CallId) on a [lane](Lane): a lane is a process in
-//! the guest, a call is one thing asked of it. Any number of calls run at once; a call may carry
-//! byte [channels](frame::Channel) in both directions, each with its own credit, so that no call
+//! the guest, a call is one operation of it. Any number of calls run at once; a call may carry
+//! byte [streams](StreamId) in both directions, each with its own credit, so that no call
 //! can starve another.
 //!
 //! ```text
@@ -29,9 +29,10 @@ pub mod frame;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod message;
+mod msgpack;
 pub mod op;
 
-pub use frame::{CallId, Channel, Frame, FrameDecoder, FrameError, FrameKind, Lane};
+pub use frame::{CallId, Frame, FrameDecoder, FrameError, FrameKind, Lane, StreamId};
 pub use message::{ErrorKind, Event, GuestRequest, Hello, HostHello, HostReply, Reply, WireError};
 pub use op::{AgentOp, Descriptor, Op, Request};
 

@@ -27,12 +27,12 @@ pub struct Hello {
     pub session: u64,
     /// `uname -r`.
     pub kernel: String,
-    /// Whether the agent is PID 1 (there was no init to chain to).
+    /// Whether the agent is PID 1 (the image has no init to continue with).
     pub is_init: bool,
     /// CLOCK_BOOTTIME when this was written, nanoseconds.
     pub uptime_ns: u64,
-    /// What the agent could not do of the boot plan; one line each.
-    pub complaints: Vec<String>,
+    /// What the agent could not do of the boot plan, one line each.
+    pub warnings: Vec<String>,
 }
 
 /// The outcome of a call.
@@ -44,7 +44,7 @@ pub enum Reply {
     Bytes(ByteBuf),
     /// How many bytes were moved, or where an offset now is.
     Count(u64),
-    /// A command ended; its output went before on the call's channels.
+    /// A command ended; its output went before, on the call's streams.
     Exited(Exit),
     /// A command ended, with its output (a collecting [`Exec`](crate::op::Exec)).
     Ran {
@@ -65,7 +65,7 @@ pub enum Reply {
     Entries(Vec<DirEntry>),
     /// A descriptor of the lane's raw process.
     Opened(Descriptor),
-    /// A raw syscall came back.
+    /// A raw syscall returned.
     Syscall {
         /// What it returned: -1 on failure.
         ret: i64,
@@ -109,7 +109,7 @@ pub struct Exit {
     pub duration_ns: u64,
 }
 
-/// What kind of file a name stands for.
+/// The type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum EntryType {
     /// Regular file.
@@ -126,7 +126,7 @@ pub enum EntryType {
     CharDevice,
     /// Block device.
     BlockDevice,
-    /// The file system would not say.
+    /// The file system does not report it.
     Unknown,
 }
 
@@ -205,7 +205,7 @@ pub struct GuestStats {
     pub processes: u32,
 }
 
-/// Something about a call in progress.
+/// Progress of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     /// The command runs. Of a command that is not in the background and ends soon, this is not reported.
@@ -226,7 +226,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct WireError {
-    /// What sort of failure.
+    /// The kind of failure.
     pub kind: ErrorKind,
     /// The errno, for [`ErrorKind::Os`].
     pub errno: i32,
@@ -234,7 +234,7 @@ pub struct WireError {
     pub message: String,
 }
 
-/// What sort of failure a [`WireError`] is.
+/// The kind of a [`WireError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The guest's kernel refused: see the errno.
@@ -247,9 +247,9 @@ pub enum ErrorKind {
     StaleDescriptor,
     /// The content does not fit into a reply; ask for it as a stream.
     TooLarge,
-    /// There is no such lane: its worker was closed, or the guest was rebooted.
+    /// The lane does not exist: its worker was closed, or the guest was rebooted.
     NoSuchLane,
-    /// The request makes no sense (an index out of range, a descriptor that is not open).
+    /// The request is invalid (an index out of range, a descriptor that is not open).
     Invalid,
 }
 

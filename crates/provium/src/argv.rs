@@ -1,16 +1,35 @@
-//! Brings the arguments of the command line into the order in which they are parsed.
+//! The arguments of the command line before they are parsed: their order, and words that are neither a
+//! command nor a path.
 //!
 //! Flags that every command takes may precede it: `provium --config P list` is
 //! `provium list --config P`. Without that, the command would be taken for a
 //! path of a run.
 
-use clap::CommandFactory as _;
-use std::ffi::{OsStr, OsString};
-
 use crate::lowargs::LowArgs;
+use clap::CommandFactory as _;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 /// Flags of every command; each takes a value.
 const COMMON: [&str; 2] = ["--config", "--color"];
+
+/// Flags of the command line that this version does not have yet.
+const PLANNED_FLAGS: [&str; 10] = [
+    "--since",
+    "--changed",
+    "--watch",
+    "--shard",
+    "--no-preflight",
+    "--no-ksm",
+    "--tap",
+    "--html",
+    "--events-socket",
+    "--coverage",
+];
+
+/// Commands that this version does not have yet.
+const PLANNED_COMMANDS: [&str; 4] = ["repl", "lsp-setup", "init", "report"];
 
 /// Moves common flags that precede a command behind it.
 pub(crate) fn in_order(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
@@ -50,10 +69,63 @@ fn common_flags(words: &[OsString]) -> usize {
     count
 }
 
+/// The first word, if it is neither a command nor a path, and looks like a command.
+pub(crate) fn unknown_command(words: &[OsString]) -> Option<String> {
+    let word = words.get(1)?.to_str()?;
+    let looks_like_one = word.starts_with(|first: char| first.is_ascii_lowercase())
+        && word.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let unknown = looks_like_one && !is_command(OsStr::new(word)) && !Path::new(word).exists();
+    unknown.then(|| word.to_owned())
+}
+
+/// What can be typed instead of a word that is not a command.
+pub(crate) fn command_hint(word: &str) -> String {
+    if PLANNED_COMMANDS.contains(&word) {
+        return format!("the command `{word}` is not in this version of provium");
+    }
+    let command = LowArgs::command();
+    let visible = command.get_subcommands().filter(|one| !one.is_hide_set());
+    let names: Vec<&str> = visible.map(clap::Command::get_name).collect();
+    let nearest = provium_lab::nearest::nearest(word, names.iter().copied());
+    let nearest = nearest.map(|name| format!("did you mean `{name}`? "));
+    format!(
+        "{}commands are {}; a path to run has a slash or a dot, or exists",
+        nearest.unwrap_or_default(),
+        names.join(", ")
+    )
+}
+
+/// The flag or value that a parser's error is about, if it is one of later versions.
+pub(crate) fn planned_flag(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let typed = text(ContextKind::InvalidArg)?;
+            let flag = typed.split(['=', ' ']).next()?;
+            PLANNED_FLAGS.contains(&flag).then(|| flag.to_owned())
+        }
+        ErrorKind::InvalidValue => {
+            let (flag, value) = (
+                text(ContextKind::InvalidArg)?,
+                text(ContextKind::InvalidValue)?,
+            );
+            let planned = flag.starts_with("--vmm") && value == "local";
+            planned.then(|| "--vmm local".to_owned())
+        }
+        _ => None,
+    }
+}
+
 /// Whether a word is a command's name.
 pub(crate) fn is_command(word: &OsStr) -> bool {
     let word = word.to_str();
-    word.is_some_and(|word| LowArgs::command().find_subcommand(word).is_some())
+    let mut command = LowArgs::command();
+    // Adds `help`.
+    command.build();
+    word.is_some_and(|word| command.find_subcommand(word).is_some())
 }
 
 #[cfg(test)]

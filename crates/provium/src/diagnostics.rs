@@ -63,6 +63,7 @@ fn causes<'a>(error: &'a (dyn Error + 'a)) -> impl Iterator<Item = &'a (dyn Erro
 fn hint(failure: &Failure) -> Option<String> {
     let known = match failure {
         Failure::Config(error) => return error.hint.clone(),
+        Failure::UnknownCommand { word } => return Some(argv::command_hint(word)),
         Failure::Discover(DiscoverError::NoFixture { .. }) => {
             Some("`provium list --fixtures` lists the fixtures of the project")
         }
@@ -82,9 +83,8 @@ fn hint(failure: &Failure) -> Option<String> {
         Failure::Output { .. } => Some("the output is incomplete; the tests themselves have run"),
         Failure::Limit { .. } => Some("`ulimit -a` shows the limits, `ulimit` raises them"),
         Failure::Machine(_) => Some("`provium doctor` shows what is missing and how to install it"),
-        Failure::Image(_) => {
-            Some("`provium setup` builds the default guest; `provium doctor` shows what it needs")
-        }
+        Failure::Image(error) => image_hint(error),
+        Failure::ProfileImage { source, .. } => image_hint(source),
         Failure::Store(error)
         | Failure::Cache {
             source: ImageError::Store(error),
@@ -102,13 +102,39 @@ fn hint(failure: &Failure) -> Option<String> {
         Failure::Discover(_)
         | Failure::Usage { .. }
         | Failure::Profile(_)
+        | Failure::ProfileUnfit { .. }
+        | Failure::NotInThisVersion { .. }
         | Failure::Events { .. }
+        | Failure::Report { .. }
         | Failure::AgentNotWritten { .. }
         | Failure::NoCurrentFolder(_)
         | Failure::Host { .. }
         | Failure::Interrupted => None,
     };
     known.map(str::to_owned)
+}
+
+/// What the user can do about an image that cannot be prepared; the errors that are not here say it
+/// themselves.
+fn image_hint(error: &ImageError) -> Option<&'static str> {
+    match error {
+        ImageError::NotAKernel { .. } => {
+            Some("`kernel` in the profile is a bzImage or an ELF `vmlinux` for x86-64")
+        }
+        ImageError::NotAnInitrd { .. } => {
+            Some("`initrd` in the profile is a cpio archive in the format `newc`, packed or not")
+        }
+        ImageError::NoKernel { .. } => Some(
+            "`root` in the profile is a whole system with a kernel; `kernel` names one outside of it",
+        ),
+        ImageError::UnknownModule { .. } => {
+            Some("`modules` in the profile names modules as `modprobe` does")
+        }
+        ImageError::Store(_) => {
+            Some("set `cache_dir` in [provium] of provium.toml to a folder that can be written")
+        }
+        _ => None,
+    }
 }
 
 fn title(words: &str, colour: bool) -> String {

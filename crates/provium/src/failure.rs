@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use camino::Utf8PathBuf;
 use provium_image::ImageError;
-use provium_lab::UnknownProfile;
+use provium_lab::{EnvironmentError, UnknownProfile};
 use provium_process::ProcessError;
 use provium_runner::DiscoverError;
 use provium_store::StoreError;
@@ -24,6 +24,18 @@ pub(crate) enum Failure {
         /// What, and what to write instead.
         what: String,
     },
+    /// The first word is neither a command nor a path.
+    #[error("no command and no path is named `{word}`")]
+    UnknownCommand {
+        /// The word.
+        word: String,
+    },
+    /// A flag or value that the documentation of later versions has.
+    #[error("`{what}` is not in this version of provium")]
+    NotInThisVersion {
+        /// What was typed.
+        what: String,
+    },
     /// No profile of that name.
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
@@ -33,6 +45,26 @@ pub(crate) enum Failure {
     /// The guest's image cannot be prepared.
     #[error("cannot prepare the guest image")]
     Image(#[from] ImageError),
+    /// The image of a profile that a test file names cannot be prepared.
+    #[error("cannot prepare the guest image of profile `{profile}`, which `{file}` names")]
+    ProfileImage {
+        /// The profile.
+        profile: String,
+        /// The test file.
+        file: String,
+        /// Why.
+        source: Box<ImageError>,
+    },
+    /// The image of a profile that a test file names is not fit for what the profile asks for.
+    #[error("cannot boot profile `{profile}`, which `{file}` names")]
+    ProfileUnfit {
+        /// The profile.
+        profile: String,
+        /// The test file.
+        file: String,
+        /// Why.
+        source: Box<EnvironmentError>,
+    },
     /// The file for `provium agent` cannot be written.
     #[error("cannot write the agent to `{path}`")]
     AgentNotWritten {
@@ -77,6 +109,14 @@ pub(crate) enum Failure {
     /// A file for events cannot be written.
     #[error("cannot write events to `{path}`")]
     Events {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A report cannot be written.
+    #[error("cannot write the report to `{path}`")]
+    Report {
         /// The file.
         path: Utf8PathBuf,
         /// Why.

@@ -2,7 +2,9 @@
 
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::lowargs::{self, MachineArgs, NoTests, PlainArgs, RunArgs, SelectionArgs};
+use crate::lowargs::{
+    self, MachineArgs, NoTests, PlainArgs, RepetitionArgs, RunArgs, SelectionArgs,
+};
 use crate::terminal;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_lua::TestSelection;
@@ -49,8 +51,66 @@ pub(crate) struct MachineSettings {
 pub(crate) struct OutputSettings {
     pub(crate) verbosity: Verbosity,
     pub(crate) json: bool,
+    pub(crate) junit: Option<JUnitPath>,
     pub(crate) save_events: Option<Utf8PathBuf>,
     pub(crate) events_stdout: bool,
+    pub(crate) repetition: Repetition,
+    /// The seed of the order of files and tests, if they are shuffled.
+    pub(crate) shuffle: Option<u64>,
+}
+
+/// Where the JUnit report is written.
+#[derive(Debug, Clone)]
+pub(crate) struct JUnitPath {
+    /// The file.
+    pub(crate) file: Utf8PathBuf,
+    /// The folder of its attachments, as the report names it.
+    pub(crate) folder: String,
+}
+
+/// How often everything is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Repetition {
+    /// At most so often; `None`: without a limit.
+    pub(crate) times: Option<u32>,
+    /// Until something fails.
+    pub(crate) until_fail: bool,
+    /// A flaky test is a failure.
+    pub(crate) fail_flaky: bool,
+}
+
+impl Repetition {
+    fn new(args: &RepetitionArgs) -> Self {
+        Self {
+            times: args.repeat.or((!args.until_fail).then_some(1)),
+            until_fail: args.until_fail,
+            fail_flaky: args.fail_flaky,
+        }
+    }
+
+    /// Whether there may be more than one run.
+    pub(crate) fn is_repeated(self) -> bool {
+        self.times != Some(1)
+    }
+
+    /// Whether the run of that number, the first being 1, is the last one.
+    pub(crate) fn ends_after(self, run: u32, result: RunResult) -> bool {
+        let failed = result.failed || (self.fail_flaky && result.flaky);
+        result.stopped
+            || self.times.is_some_and(|times| run >= times)
+            || (self.until_fail && failed)
+    }
+}
+
+/// What matters of a run for whether there is another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct RunResult {
+    /// Something failed.
+    pub(crate) failed: bool,
+    /// A test was flaky.
+    pub(crate) flaky: bool,
+    /// The user ended it, or there was nothing to run.
+    pub(crate) stopped: bool,
 }
 
 /// A run.
@@ -63,6 +123,10 @@ pub(crate) struct RunSettings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) fail_fast: bool,
     pub(crate) no_tests: NoTests,
+    /// How often a failed test is retried, where file and test say nothing.
+    pub(crate) retries: u32,
+    /// Only what did not pass when it was last run.
+    pub(crate) rerun_failed: bool,
 }
 
 /// The folder in which the program was started.
@@ -155,6 +219,8 @@ impl RunSettings {
         let first = args.selection.paths.first().map(String::as_str);
         let context = Context::of(&args.plain, first)?;
         let selected = Selected::new(args.selection, &context)?;
+        let machine = MachineSettings::new(&args.machine);
+        let repetition = args.repetition;
         let output = args.output;
         let verbosity = match (output.verbose, output.quiet) {
             (true, _) => Verbosity::Verbose,
@@ -164,17 +230,37 @@ impl RunSettings {
         Ok(Self {
             context,
             selected,
-            machine: MachineSettings::new(&args.machine),
+            machine,
             output: OutputSettings {
                 verbosity,
                 json: output.json,
+                junit: output.junit.as_deref().map(JUnitPath::new),
                 save_events: output.save_events.as_deref().map(from_start),
                 events_stdout: output.events_stdout,
+                repetition: Repetition::new(&repetition),
+                shuffle: repetition.shuffle.map(|seed| seed.unwrap_or(machine.seed)),
             },
             timeout: Some(args.lifecycle.timeout).filter(|limit| !limit.is_zero()),
             fail_fast: args.lifecycle.fail_fast,
             no_tests: args.lifecycle.no_tests,
+            retries: repetition.retries,
+            rerun_failed: repetition.rerun_failed,
         })
+    }
+}
+
+impl JUnitPath {
+    /// The report at `path`, as it was typed.
+    fn new(path: &Utf8Path) -> Self {
+        Self {
+            file: from_start(path),
+            folder: format!("{path}.attachments"),
+        }
+    }
+
+    /// The folder of attachments.
+    pub(crate) fn attachments(&self) -> Utf8PathBuf {
+        Utf8PathBuf::from(format!("{}.attachments", self.file))
     }
 }
 
@@ -188,4 +274,43 @@ fn whole(cpus: f64) -> u32 {
 fn any_seed() -> u64 {
     // Short enough to be typed again.
     RandomState::new().hash_one(std::process::id()) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repetition(times: Option<u32>, until_fail: bool, fail_flaky: bool) -> Repetition {
+        Repetition {
+            times,
+            until_fail,
+            fail_flaky,
+        }
+    }
+
+    #[test]
+    fn runs_end_by_number_failure_or_interrupt() {
+        let passed = RunResult::default();
+        let failed = RunResult {
+            failed: true,
+            ..passed
+        };
+        let flaky = RunResult {
+            flaky: true,
+            ..passed
+        };
+        let stopped = RunResult {
+            stopped: true,
+            ..passed
+        };
+        let three = repetition(Some(3), false, false);
+        assert!(!three.ends_after(2, failed));
+        assert!(three.ends_after(3, passed));
+        assert!(three.ends_after(1, stopped));
+        let endless = repetition(None, true, false);
+        assert!(!endless.ends_after(1000, passed));
+        assert!(!endless.ends_after(1, flaky));
+        assert!(endless.ends_after(1, failed));
+        assert!(repetition(None, true, true).ends_after(1, flaky));
+    }
 }

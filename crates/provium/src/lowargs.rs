@@ -16,7 +16,6 @@ use std::time::Duration;
     name = "provium",
     version,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     after_help = "Exit codes: 0 every file passed or was skipped; 1 at least one did not; 2 the harness \
                   itself could not work; 4 no test was run; 130 interrupted."
 )]
@@ -58,6 +57,8 @@ pub(crate) struct RunArgs {
     pub(crate) machine: MachineArgs,
     #[command(flatten)]
     pub(crate) lifecycle: LifecycleArgs,
+    #[command(flatten)]
+    pub(crate) repetition: RepetitionArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -200,6 +201,29 @@ pub(crate) struct SelectionArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Repetition")]
+pub(crate) struct RepetitionArgs {
+    /// Only tests that did not pass when they were last run
+    #[arg(long)]
+    pub(crate) rerun_failed: bool,
+    /// Retry a failed test up to N times; a test that passes then is flaky
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) retries: u32,
+    /// Exit with code 1 if a test is flaky
+    #[arg(long)]
+    pub(crate) fail_flaky: bool,
+    /// Run everything N times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) repeat: Option<u32>,
+    /// Run everything until a test fails, at most as often as --repeat says
+    #[arg(long)]
+    pub(crate) until_fail: bool,
+    /// Run files and tests in a random order [default seed: that of the run]
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
+    pub(crate) shuffle: Option<Option<u64>>,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Machine")]
 pub(crate) struct MachineArgs {
     /// Backend that runs the guests
@@ -234,7 +258,7 @@ pub(crate) struct LifecycleArgs {
     /// Time limit of each file; 0: none
     #[arg(long, value_name = "DUR", default_value = "300", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
-    /// Start no further file after the first failure
+    /// Start no further test after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
     /// Exit code of a run without a test: 4, or 0 with `pass`
@@ -245,15 +269,18 @@ pub(crate) struct LifecycleArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Output")]
 pub(crate) struct OutputArgs {
-    /// Print every test and every boot
+    /// Print every test with its log, and every boot
     #[arg(short, long, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-    /// Print only failures and the last line
+    /// Print only failures and the sums
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Print a line of JSON per file
     #[arg(long, conflicts_with = "events_stdout")]
     pub(crate) json: bool,
+    /// Write a JUnit report for CI servers to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<Utf8PathBuf>,
     /// Save all events to this file
     #[arg(long, value_name = "P")]
     pub(crate) save_events: Option<Utf8PathBuf>,

@@ -1,12 +1,15 @@
-//! Runs the test files that the runner dispatches, with `provium-lua`.
+//! Runs and lists the test files that the runner dispatches, with `provium-lua`.
 
 use provium_events::{FileError, FileStatus, Location, Sink};
 use provium_lab::Environment;
-use provium_lua::{ChunkError, FileJob, FileOutcome, TestSelection};
+use provium_lua::{ChunkError, FileJob, FileOutcome, TestSelection, list_file};
 use provium_pool::{CancelToken, FileWatch};
 use provium_runner::{FileEnd, FileTask, RunFile, TestFile};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Time for the top level of a file whose tests are listed for the report.
+const LIST_LIMIT: Duration = Duration::from_secs(2);
 
 /// What all files of a run have in common.
 #[derive(Clone)]
@@ -15,6 +18,8 @@ pub(crate) struct LuaFiles {
     pub(crate) selection: TestSelection,
     /// How often a failed test is tried again.
     pub(crate) retries: u32,
+    /// The seed of the order of tests, if it is random.
+    pub(crate) shuffle: Option<u64>,
     /// Profiles, images, QEMU.
     pub(crate) environment: Arc<Environment>,
 }
@@ -39,13 +44,16 @@ impl LuaFiles {
         FileJob {
             path: file.path,
             display: file.display,
+            base: file.root,
             package_roots: file.package_roots,
             selection,
             retries: self.retries,
+            shuffle: self.shuffle,
             file_timeout,
             environment: Arc::clone(&self.environment),
             sink,
             cancel,
+            start_no_more: CancelToken::new(),
             watch: FileWatch::default(),
         }
     }
@@ -57,33 +65,43 @@ impl RunFile for LuaFiles {
             file,
             sink,
             stop,
+            start_no_more,
             timeout,
             watch,
         } = task;
         let job = self.job(file, sink, stop, timeout);
-        end_of(provium_lua::run_file(FileJob { watch, ..job }))
+        end_of(provium_lua::run_file(FileJob {
+            watch,
+            start_no_more,
+            ..job
+        }))
     }
 
     fn abandon(&self, file: &TestFile) {
         self.environment.abandon(&file.display);
     }
+
+    fn declared(&self, file: &TestFile) -> Vec<String> {
+        let limit = Some(LIST_LIMIT);
+        let job = self.job(file.clone(), Sink::discard(), CancelToken::new(), limit);
+        let listing = list_file(&job);
+        let tests = listing.map(|listing| listing.tests).unwrap_or_default();
+        let selected = tests.into_iter().filter(|test| test.selected);
+        selected.map(|test| test.name).collect()
+    }
 }
 
 fn end_of(outcome: FileOutcome) -> FileEnd {
-    let status = match outcome.status {
-        // Not all of its tests were run, so it has not passed.
-        FileStatus::Passed if outcome.cancelled => FileStatus::Failed,
-        status => status,
-    };
-    let cut_short = || FileError {
-        message: "cancelled: the run was ended before all its tests had run".to_owned(),
-        location: None,
-        traceback: Vec::new(),
-    };
-    let error = outcome.chunk_error.map(error_of);
+    if outcome.cancelled && outcome.failed == 0 {
+        // What a file reports when the user ends the run is not a failure of it.
+        return FileEnd {
+            status: FileStatus::Interrupted,
+            error: None,
+        };
+    }
     FileEnd {
-        status,
-        error: error.or_else(|| outcome.cancelled.then(cut_short)),
+        status: outcome.status,
+        error: outcome.chunk_error.map(error_of),
     }
 }
 

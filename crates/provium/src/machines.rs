@@ -4,7 +4,7 @@ use crate::build;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, from_start};
-use crate::terminal;
+use crate::terminal::{self, Stream};
 use camino::Utf8Path;
 use provium_events::{Notice, NoticeSubject, Sink, counted};
 use provium_image::{Images, Progress};
@@ -14,6 +14,7 @@ use provium_runner::TestFile;
 use provium_store::Cache;
 use provium_vmm::{AccelChoice, Qemu, decide_accel};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Names another QEMU than the one on `PATH`.
 pub(crate) const QEMU_VARIABLE: &str = "PROVIUM_QEMU";
@@ -27,22 +28,90 @@ impl Progress for PrintedProgress {
         terminal::error(&notice_line(&Notice::info(NoticeSubject::Image, text)));
     }
 
+    fn shows_amounts(&self) -> bool {
+        terminal::size(Stream::Error).is_some()
+    }
+
+    fn amount(&self, done: u64, total: u64) {
+        if self.shows_amounts() {
+            let lines = match done < total {
+                true => vec![format!("provium: {}", amount(done, total))],
+                false => Vec::new(),
+            };
+            terminal::draw(Stream::Error, &lines);
+        }
+    }
+
     fn warning(&self, text: &str) {
         terminal::error(&notice_line(&Notice::warning(NoticeSubject::Image, text)));
     }
 }
 
-/// Emits reports on images as events of a run.
-#[derive(Debug)]
-pub(crate) struct EmittedProgress(pub(crate) Sink);
+/// Such as `12.3 of 40.1 MiB (30 %)`.
+fn amount(done: u64, total: u64) -> String {
+    let tenths = |bytes: u64| {
+        let tenths = (u128::from(bytes) * 10) >> 20;
+        format!("{}.{}", tenths / 10, tenths % 10)
+    };
+    let percent = u128::from(done) * 100 / u128::from(total.max(1));
+    format!("{} of {} MiB ({percent} %)", tenths(done), tenths(total))
+}
 
-impl Progress for EmittedProgress {
+/// Reports on the images of a run: printed until the run starts, events from then on. The first event of a
+/// run is its start.
+#[derive(Debug)]
+pub(crate) struct RunProgress {
+    sink: Sink,
+    is_quiet: bool,
+    has_started: AtomicBool,
+}
+
+impl RunProgress {
+    pub(crate) fn new(sink: Sink, is_quiet: bool) -> Self {
+        Self {
+            sink,
+            is_quiet,
+            has_started: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on, reports are events.
+    pub(crate) fn run_starts(&self) {
+        self.has_started.store(true, Ordering::Relaxed);
+    }
+
+    fn printed(&self) -> Option<PrintedProgress> {
+        (!self.has_started.load(Ordering::Relaxed)).then_some(PrintedProgress)
+    }
+}
+
+impl Progress for RunProgress {
     fn step(&self, text: &str) {
-        self.0.notify(Notice::info(NoticeSubject::Image, text));
+        match self.printed() {
+            Some(printed) if !self.is_quiet => printed.step(text),
+            Some(_) => (),
+            None => self.sink.notify(Notice::info(NoticeSubject::Image, text)),
+        }
+    }
+
+    fn shows_amounts(&self) -> bool {
+        let printed = self.printed().filter(|_| !self.is_quiet);
+        printed.is_some_and(|printed| printed.shows_amounts())
+    }
+
+    fn amount(&self, done: u64, total: u64) {
+        if let Some(printed) = self.printed().filter(|_| !self.is_quiet) {
+            printed.amount(done, total);
+        }
     }
 
     fn warning(&self, text: &str) {
-        self.0.notify(Notice::warning(NoticeSubject::Image, text));
+        match self.printed() {
+            Some(printed) => printed.warning(text),
+            None => self
+                .sink
+                .notify(Notice::warning(NoticeSubject::Image, text)),
+        }
     }
 }
 
@@ -134,4 +203,15 @@ pub(crate) fn description() -> String {
     let release = read("/proc/sys/kernel/osrelease");
     let cpus = provium_pool::default_cpus();
     format!("Linux {release}, {}", counted(cpus, "CPU"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_amount_has_its_size_and_share() {
+        assert_eq!(amount(12_900_000, 42_000_000), "12.3 of 40.0 MiB (30 %)");
+        assert_eq!(amount(0, 0), "0.0 of 0.0 MiB (0 %)");
+    }
 }

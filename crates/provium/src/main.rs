@@ -22,12 +22,15 @@ mod lowargs;
 mod lua_backend;
 mod machines;
 mod output;
+mod preparation;
+mod rerun;
 mod sources;
 mod suggestion;
 mod terminal;
 
 use crate::exit::Exit;
-use crate::lowargs::LowArgs;
+use crate::failure::Failure;
+use crate::lowargs::{ColorChoice, LowArgs};
 use clap::Parser as _;
 use std::process::ExitCode;
 
@@ -40,7 +43,11 @@ fn main() -> ExitCode {
 }
 
 fn carry_out() -> Exit {
-    let low = match LowArgs::try_parse_from(argv::in_order(std::env::args_os())) {
+    let words = argv::in_order(std::env::args_os());
+    if let Some(word) = argv::unknown_command(&words) {
+        return fail(&Failure::UnknownCommand { word }, ColorChoice::Auto);
+    }
+    let low = match LowArgs::try_parse_from(words) {
         Ok(low) => low,
         Err(asked) => return explain(&asked),
     };
@@ -53,9 +60,19 @@ fn carry_out() -> Exit {
     all_written(exit, colour)
 }
 
+fn fail(failure: &Failure, color: ColorChoice) -> Exit {
+    let colour = terminal::wants_colour(color);
+    terminal::set_colours(colour);
+    terminal::error(&diagnostics::render(failure, colour));
+    Exit::of(failure)
+}
+
 /// What was typed cannot be understood, or asks for help.
 fn explain(asked: &clap::Error) -> Exit {
-    let colour = terminal::wants_colour(lowargs::ColorChoice::Auto);
+    if let Some(flag) = argv::planned_flag(asked) {
+        return fail(&Failure::NotInThisVersion { what: flag }, ColorChoice::Auto);
+    }
+    let colour = terminal::wants_colour(ColorChoice::Auto);
     terminal::set_colours(colour);
     let text = asked.render();
     let text = if colour {

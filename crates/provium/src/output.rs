@@ -3,19 +3,27 @@
 //! One thread writes, so that lines never mix and no test waits for a slow terminal.
 
 use crate::failure::Failure;
-use crate::hiargs::OutputSettings;
+use crate::hiargs::{JUnitPath, OutputSettings};
 use crate::terminal::{self, Stream};
 use camino::Utf8PathBuf;
 use provium_events::{Event, Stamped, encode};
-use provium_report::{Human, HumanOptions, JsonLines, Live, Sources, Verbosity, notice_line};
+use provium_report::{
+    FailedTests, Human, HumanOptions, JUnit, JUnitFile, JsonLines, Live, Sources, Verbosity,
+    notice_line,
+};
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
 
 /// How often what is true now only is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// A test that takes as long is marked as slow.
+const SLOW_AFTER: Duration = Duration::from_secs(10);
 
 /// The report that is written during the run.
 enum Report {
@@ -31,7 +39,11 @@ struct Drawing {
 }
 
 /// The thread that writes.
-pub(crate) struct Writer(oneshot::Receiver<Result<(), Failure>>);
+pub(crate) struct Writer {
+    written: oneshot::Receiver<Result<FailedTests, Failure>>,
+    /// All events were sent.
+    over: Arc<AtomicBool>,
+}
 
 struct EventsFile {
     path: Utf8PathBuf,
@@ -39,8 +51,8 @@ struct EventsFile {
 }
 
 impl Writer {
-    /// Starts it; it ends with the run's last event, even if sinks are left, or when the last sink is
-    /// gone. `expected` is how long files took before, by their names in events, in nanoseconds.
+    /// Starts it; it ends when the last sink is gone, or with [`finish`](Self::finish). `expected` is how
+    /// long files took before, by their names in events, in nanoseconds.
     pub(crate) fn start(
         settings: &OutputSettings,
         colour: bool,
@@ -49,32 +61,41 @@ impl Writer {
         events: Receiver<Stamped>,
     ) -> Result<Self, Failure> {
         let settings = settings.clone();
-        let mut file = settings.save_events.map(EventsFile::create).transpose()?;
+        let mut outputs = Outputs {
+            events_stdout: settings.events_stdout,
+            file: settings
+                .save_events
+                .clone()
+                .map(EventsFile::create)
+                .transpose()?,
+            junit: settings
+                .junit
+                .clone()
+                .map(JUnitReport::create)
+                .transpose()?,
+            failed: FailedTests::default(),
+            lost: None,
+        };
+        let over = Arc::new(AtomicBool::new(false));
+        let (is_over, (done, written)) = (Arc::clone(&over), oneshot::channel());
         let builder = std::thread::Builder::new().name("output".to_owned());
-        let (done, written) = oneshot::channel();
         let write = move || {
-            let mut lost = None;
-            let mut report = if settings.json {
-                Report::Json(JsonLines::new())
-            } else {
-                let options = HumanOptions {
-                    verbosity: settings.verbosity,
-                    colour,
-                };
-                let report = Box::new(Human::new(options, sources));
-                let on = match settings.events_stdout {
-                    true => Stream::Error,
-                    false => Stream::Out,
-                };
-                Report::Human { report, on }
-            };
+            let mut report = Report::new(&settings, colour, sources);
             let mut drawing = match &report {
                 Report::Human { on, .. } if settings.verbosity != Verbosity::Quiet => {
-                    Drawing::on(*on, Live::new(expected, colour))
+                    Drawing::on(*on, Live::new(expected, SLOW_AFTER, colour))
                 }
                 _ => None,
             };
-            while let Some(stamped) = next(&events, drawing.as_mut()) {
+            let mut run_is_over = false;
+            while let Some(stamped) = next(&events, drawing.as_mut(), &is_over) {
+                // The end of a run is its last event; what is torn down after it is not reported.
+                match stamped.event {
+                    Event::RunStarted { .. } => run_is_over = false,
+                    _ if run_is_over => continue,
+                    Event::RunCompleted { .. } => run_is_over = true,
+                    _ => {}
+                }
                 let wrote = report.show(&stamped.event);
                 if let Some(drawing) = &mut drawing {
                     drawing.live.event(&stamped);
@@ -83,25 +104,11 @@ impl Writer {
                         drawing.draw();
                     }
                 }
-                // An event that is too long is shortened, so every event has its frame.
-                if (settings.events_stdout || file.is_some())
-                    && let Ok(bytes) = encode(&stamped)
-                {
-                    if settings.events_stdout {
-                        terminal::out_bytes(&bytes);
-                    }
-                    // A full disk costs the events, not the report.
-                    if let Some(Err(error)) = file.as_mut().map(|file| file.write(&bytes)) {
-                        lost = Some(error);
-                        file = None;
-                    }
-                }
-                if matches!(stamped.event, Event::RunCompleted { .. }) {
-                    break;
-                }
+                outputs.take(&stamped);
             }
-            let finished = file.map_or(Ok(()), EventsFile::finish);
-            lost.map_or(finished, Err)
+            drop(drawing);
+            report.finish();
+            outputs.finish()
         };
         let thread = builder.spawn(move || {
             // After a second Ctrl-C the receiver is gone.
@@ -111,22 +118,96 @@ impl Writer {
             what: "a thread",
             source,
         })?;
-        Ok(Self(written))
+        Ok(Self { written, over })
     }
 
-    /// Waits until all is written.
-    pub(crate) async fn finish(self) -> Result<(), Failure> {
+    /// Waits until all is written that was sent; gives the tests that did not pass.
+    pub(crate) async fn finish(self) -> Result<FailedTests, Failure> {
+        // A file that was abandoned may still have a sink.
+        self.over.store(true, Ordering::Relaxed);
         let crashed = |_| {
             Err(Failure::Output {
                 stream: "the report",
                 source: std::io::Error::other("the thread that writes it has crashed"),
             })
         };
-        self.0.await.unwrap_or_else(crashed)
+        self.written.await.unwrap_or_else(crashed)
+    }
+}
+
+/// Where events go beside the report.
+struct Outputs {
+    events_stdout: bool,
+    file: Option<EventsFile>,
+    junit: Option<JUnitReport>,
+    failed: FailedTests,
+    /// The first thing that could not be written.
+    lost: Option<Failure>,
+}
+
+impl Outputs {
+    fn take(&mut self, stamped: &Stamped) {
+        self.failed.event(&stamped.event);
+        if let Some(junit) = &mut self.junit {
+            junit.report.event(&stamped.event);
+        }
+        // An event that is too long is shortened, so every event has its frame.
+        if (self.events_stdout || self.file.is_some())
+            && let Ok(bytes) = encode(stamped)
+        {
+            if self.events_stdout {
+                terminal::out_bytes(&bytes);
+            }
+            // A full disk costs the events, not the report.
+            if let Some(Err(error)) = self.file.as_mut().map(|file| file.write(&bytes)) {
+                self.lost = Some(error);
+                self.file = None;
+            }
+        }
+    }
+
+    fn finish(self) -> Result<FailedTests, Failure> {
+        let junit = self.junit.map_or(Ok(()), JUnitReport::finish);
+        let file = self.file.map_or(Ok(()), EventsFile::finish);
+        self.lost.map_or(Ok(()), Err)?;
+        junit.and(file).map(|()| self.failed)
     }
 }
 
 impl Report {
+    fn new(
+        settings: &OutputSettings,
+        colour: bool,
+        sources: impl Sources + Send + 'static,
+    ) -> Self {
+        if settings.json {
+            return Self::Json(JsonLines::new());
+        }
+        let on = match settings.events_stdout {
+            true => Stream::Error,
+            false => Stream::Out,
+        };
+        let is_verbose = settings.verbosity == Verbosity::Verbose;
+        let options = HumanOptions {
+            verbosity: settings.verbosity,
+            colour,
+            // On a terminal the live lines show what runs.
+            each_test: is_verbose || terminal::size(on).is_none(),
+            slow_after: SLOW_AFTER,
+            shuffle: settings.shuffle,
+            repeated: settings.repetition.is_repeated(),
+        };
+        let report = Box::new(Human::new(options, sources));
+        Self::Human { report, on }
+    }
+
+    /// Writes what there is to say after the last event.
+    fn finish(&self) {
+        if let Self::Human { report, on } = self {
+            write(*on, &report.finish());
+        }
+    }
+
     /// Writes what there is to say; whether there was something.
     fn show(&mut self, event: &Event) -> bool {
         if let Event::Notice(notice) = event {
@@ -137,23 +218,33 @@ impl Report {
             Self::Human { report, on } => (report.event(event), *on),
             Self::Json(report) => (report.event(event), Stream::Out),
         };
-        match on {
-            Stream::Out => terminal::out(&text),
-            Stream::Error => terminal::error(&text),
-        }
+        write(on, &text);
         !text.is_empty() || matches!(event, Event::Notice(_))
     }
 }
 
+fn write(on: Stream, text: &str) {
+    match on {
+        Stream::Out => terminal::out(text),
+        Stream::Error => terminal::error(text),
+    }
+}
+
 /// The next event; until it comes, what is true now is drawn from time to time.
-fn next(events: &Receiver<Stamped>, mut drawing: Option<&mut Drawing>) -> Option<Stamped> {
+fn next(
+    events: &Receiver<Stamped>,
+    mut drawing: Option<&mut Drawing>,
+    is_over: &AtomicBool,
+) -> Option<Stamped> {
     loop {
-        let Some(drawing) = &mut drawing else {
-            return events.recv().ok();
-        };
         match events.recv_timeout(DRAW_EVERY) {
             Ok(stamped) => return Some(stamped),
-            Err(RecvTimeoutError::Timeout) => drawing.draw(),
+            Err(RecvTimeoutError::Timeout) if is_over.load(Ordering::Relaxed) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(drawing) = &mut drawing {
+                    drawing.draw();
+                }
+            }
             Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
@@ -214,17 +305,76 @@ impl EventsFile {
     }
 }
 
+/// The JUnit report and the files it is written to.
+struct JUnitReport {
+    path: JUnitPath,
+    file: fs_err::File,
+    report: JUnit,
+}
+
+impl JUnitReport {
+    /// Replaces an older report. One that cannot be written is found before any test runs.
+    fn create(path: JUnitPath) -> Result<Self, Failure> {
+        let refused = |source| Failure::Report {
+            path: path.file.clone(),
+            source,
+        };
+        let file = fs_err::File::create(path.file.as_std_path()).map_err(refused)?;
+        match fs_err::remove_dir_all(path.attachments()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(refused(error));
+            }
+            _ => {}
+        }
+        let report = JUnit::new(path.folder.clone());
+        Ok(Self { path, file, report })
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        let written = self.report.finish().map_err(std::io::Error::other);
+        let written = written.and_then(|(document, attachments)| {
+            self.file.write_all(&document)?;
+            if attachments.is_empty() {
+                return Ok(());
+            }
+            let folder = self.path.attachments();
+            fs_err::create_dir_all(&folder)?;
+            let write = |file: &JUnitFile| fs_err::write(folder.join(&file.name), &file.content);
+            attachments.iter().try_for_each(write)
+        });
+        written.map_err(|source| Failure::Report {
+            path: self.path.file.clone(),
+            source,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hiargs::Repetition;
+
+    fn settings() -> OutputSettings {
+        OutputSettings {
+            verbosity: Verbosity::Quiet,
+            json: true,
+            junit: None,
+            save_events: None,
+            events_stdout: false,
+            repetition: Repetition {
+                times: Some(1),
+                until_fail: false,
+                fail_flaky: false,
+            },
+            shuffle: None,
+        }
+    }
 
     #[test]
     fn a_full_disk_costs_the_events_and_not_the_report() {
         let settings = OutputSettings {
-            verbosity: Verbosity::Quiet,
-            json: true,
             save_events: Some("/dev/full".into()),
-            events_stdout: false,
+            ..settings()
         };
         let (sink, events) = std::sync::mpsc::channel();
         let no_sources = |_: &str| None;
@@ -246,14 +396,12 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_with_the_last_event_while_a_sink_is_left() {
+    fn it_ends_when_all_was_sent_while_a_sink_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let path = Utf8PathBuf::from_path_buf(folder.path().join("events")).unwrap();
         let settings = OutputSettings {
-            verbosity: Verbosity::Quiet,
-            json: true,
             save_events: Some(path.clone()),
-            events_stdout: false,
+            ..settings()
         };
         let (sink, events) = std::sync::mpsc::channel();
         let no_sources = |_: &str| None;
@@ -262,6 +410,8 @@ mod tests {
             passed: 1,
             failed: 0,
             skipped: 0,
+            interrupted: 0,
+            not_run: 0,
             flaky: 0,
             duration_ns: 1,
         };

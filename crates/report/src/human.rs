@@ -1,19 +1,17 @@
-//! The report for people: a line a file as it ends, and what went wrong in it.
+//! The report for people: a line a test and a file as it ends, and what went wrong in it.
 
-use crate::excerpt::{SourceCache, Sources, excerpt};
-use crate::record::{BootRecord, Completed, Counts, Records, TestRecord, WaitRecord};
+use crate::counts::Counts;
+use crate::excerpt::{SourceCache, Sources};
+use crate::failed_test::{details, failure, file_error};
+use crate::record::{BootRecord, Completed, Ended, Records, TestRecord, WaitRecord};
 use crate::styles::Styles;
-use crate::text::{indented, seconds, tail};
-use provium_events::printable::{clean, one_line};
+use crate::summary::Summary;
+use crate::text::{address, first_line, seconds};
+use provium_events::printable::one_line;
 use provium_events::{BuildStatus, Event, FileStatus, Notice, NoticeLevel, TestStatus, counted};
 use provium_units::format_size;
 use std::fmt::Write as _;
-
-/// Console lines shown with a failed test, unless everything is wanted.
-const CONSOLE_LINES: usize = 10;
-
-/// Log lines shown with a failed test, unless everything is wanted.
-const LOG_LINES: usize = 30;
+use std::time::Duration;
 
 /// Waits for the pool that are at least this long are shown, nanoseconds.
 const LONG_WAIT: u64 = 1_000_000_000;
@@ -21,49 +19,87 @@ const LONG_WAIT: u64 = 1_000_000_000;
 /// How much is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Only failures and the last line.
+    /// Only failures and the last lines.
     Quiet,
-    /// A line a file.
+    /// A line a file, and a line a test where [`HumanOptions::each_test`] says so.
     #[default]
     Normal,
-    /// Every test and every boot, too.
+    /// Every test with what it logged, and every boot.
     Verbose,
 }
 
 /// What the report looks like.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct HumanOptions {
     /// How much is printed.
     pub verbosity: Verbosity,
     /// Whether to use colours.
     pub colour: bool,
+    /// Whether each test has a line as it ends. Without it only failures have.
+    pub each_test: bool,
+    /// A test that takes as long is marked as slow.
+    pub slow_after: Duration,
+    /// The seed of the order of files and tests, if they are shuffled.
+    pub shuffle: Option<u64>,
+    /// The run is one of several: each has a number.
+    pub repeated: bool,
+}
+
+impl Default for HumanOptions {
+    fn default() -> Self {
+        Self {
+            verbosity: Verbosity::Normal,
+            colour: false,
+            each_test: false,
+            slow_after: Duration::from_secs(10),
+            shuffle: None,
+            repeated: false,
+        }
+    }
 }
 
 /// The report for people.
 pub struct Human {
-    verbosity: Verbosity,
+    options: HumanOptions,
     styles: Styles,
     sources: SourceCache,
     records: Records,
+    summary: Summary,
+    /// Files that were started.
     ran: u64,
-    not_run: u64,
     /// The seed of the run, if it is known.
     seed: Option<u64>,
-    flaky: Vec<String>,
+    /// The number of the run.
+    run: u32,
+    /// The sums of all runs, and how long they took.
+    all: (Counts, u64),
 }
 
 impl Human {
     /// A report at the start of a run.
     pub fn new(options: HumanOptions, sources: impl Sources + 'static) -> Self {
         Self {
-            verbosity: options.verbosity,
+            options,
             styles: Styles::new(options.colour),
             sources: SourceCache::new(sources),
             records: Records::default(),
+            summary: Summary::default(),
             ran: 0,
-            not_run: 0,
             seed: None,
-            flaky: Vec::new(),
+            run: 0,
+            all: (Counts::default(), 0),
+        }
+    }
+
+    /// The text after the last run: the sums of all, if there were several.
+    pub fn finish(&self) -> String {
+        let (counts, duration_ns) = self.all;
+        match self.run {
+            0 | 1 => String::new(),
+            runs => {
+                let words = counts.words(self.styles);
+                format!("{runs} runs: {words}; {}\n", seconds(duration_ns, 2))
+            }
         }
     }
 
@@ -77,22 +113,28 @@ impl Human {
                 host,
                 ..
             } => {
-                self.seed = Some(*seed);
-                if self.verbosity == Verbosity::Verbose {
-                    let (version, host, accel) =
-                        (one_line(version), one_line(host), one_line(accel));
-                    format!("provium {version} on {host}; accelerator {accel}; --seed {seed}\n")
-                } else {
-                    String::new()
-                }
+                self.begin(*seed);
+                self.heading(version, accel, host)
             }
             Event::RunCompleted {
                 passed,
                 failed,
                 skipped,
+                interrupted,
+                not_run,
+                flaky,
                 duration_ns,
-                ..
-            } => self.ending(*passed, *failed, *skipped, *duration_ns),
+            } => {
+                let counts = Counts {
+                    passed: *passed,
+                    flaky: *flaky,
+                    failed: *failed,
+                    skipped: *skipped,
+                    interrupted: *interrupted,
+                    not_run: *not_run,
+                };
+                self.ending(counts, *duration_ns)
+            }
             Event::FixtureBuildStarted { path, reason } => self.building(path, reason.as_deref()),
             Event::FixtureBuildDone {
                 path,
@@ -106,15 +148,46 @@ impl Human {
             ),
             Event::FixtureCacheHit { path } => self.fixture(path, "restored from the cache"),
             other => match self.records.take(other) {
-                Some(completed) => self.file(&completed),
+                Some(Ended::Test(path, test)) => {
+                    let (options, styles) = (self.options, self.styles);
+                    test_lines(path, test, &options, &mut self.sources, styles)
+                }
+                Some(Ended::File(completed)) => self.file(&completed),
                 None => String::new(),
             },
         }
     }
 
+    fn is_verbose(&self) -> bool {
+        self.options.verbosity == Verbosity::Verbose
+    }
+
+    fn begin(&mut self, seed: u64) {
+        self.summary = Summary::default();
+        self.ran = 0;
+        self.seed = Some(seed);
+        self.run += 1;
+    }
+
+    fn heading(&self, version: &str, accel: &str, host: &str) -> String {
+        let mut out = String::new();
+        if self.options.repeated {
+            let _ = writeln!(out, "run {}", self.run);
+        }
+        if self.is_verbose() {
+            let (version, host, accel) = (one_line(version), one_line(host), one_line(accel));
+            let seed = self.seed.unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "provium {version} on {host}; accelerator {accel}; --seed {seed}"
+            );
+        }
+        out
+    }
+
     /// A line about a fixture, where everything is wanted.
     fn fixture(&self, path: &str, what: &str) -> String {
-        if self.verbosity != Verbosity::Verbose {
+        if !self.is_verbose() {
             return String::new();
         }
         let (word, path) = (self.styles.dim("fixture"), one_line(path));
@@ -142,90 +215,77 @@ impl Human {
         self.fixture(path, &what)
     }
 
-    fn ending(&self, passed: u64, failed: u64, skipped: u64, duration_ns: u64) -> String {
-        let mut out = String::new();
-        for name in &self.flaky {
-            let _ = writeln!(out, "{} {name}", self.styles.warning("flaky"));
+    fn ending(&mut self, counts: Counts, duration_ns: u64) -> String {
+        self.all.0.add_all(counts);
+        self.all.1 = self.all.1.saturating_add(duration_ns);
+        let terse = self.options.verbosity == Verbosity::Quiet;
+        let slow_ns = nanoseconds(self.options.slow_after);
+        let mut out = self.summary.render(terse, slow_ns, self.styles);
+        if !out.is_empty() {
+            out.insert(0, '\n');
         }
-        if self.not_run > 0 {
-            let _ = writeln!(out, "{} not run", counted(self.not_run, "file"));
-        }
-        // A failure may depend on random choices: it must be possible to repeat it.
-        if let Some(seed) = self.seed.filter(|_| failed > 0 || !self.flaky.is_empty()) {
-            let _ = writeln!(out, "repeat with --seed {seed}");
-        }
-        let failed = match failed {
-            0 => "0 failed".to_owned(),
-            count => self.styles.failure(&format!("{count} failed")),
-        };
-        let took = seconds(duration_ns, 2);
-        let files = counted(self.ran, "file");
-        let _ = writeln!(
-            out,
-            "{files}: {passed} passed, {failed}, {skipped} skipped; {took}"
-        );
+        out.push_str(&self.repeat_line(counts));
+        let (files, took) = (counted(self.ran, "file"), seconds(duration_ns, 2));
+        let words = counts.words(self.styles);
+        let _ = writeln!(out, "{files}: {words}; {took}");
         out
+    }
+
+    /// How to repeat the random choices that a failure may depend on.
+    fn repeat_line(&self, counts: Counts) -> String {
+        let mut flags = Vec::new();
+        if self.summary.depends_on_seed
+            && let Some(seed) = self.seed
+        {
+            flags.push(format!("--seed {seed}"));
+        }
+        if counts.failed > 0
+            && let Some(seed) = self.options.shuffle
+        {
+            flags.push(format!("--shuffle={seed}"));
+        }
+        match flags.is_empty() {
+            true => String::new(),
+            false => format!("repeat with {}\n", flags.join(" ")),
+        }
     }
 
     fn file(&mut self, completed: &Completed) -> String {
         let file = &completed.file;
-        if !file.dispatched {
-            self.not_run += 1;
-            return String::new();
-        }
-        self.ran += 1;
-        let flaky = file.tests.iter().filter(|test| test.is_flaky());
-        self.flaky.extend(flaky.map(|test| {
-            format!(
-                "{}::{} passed at attempt {}",
-                one_line(&file.path),
-                one_line(&test.name),
-                test.details.attempts
-            )
-        }));
-
-        if self.verbosity == Verbosity::Quiet && completed.status == FileStatus::Passed {
-            return String::new();
-        }
+        let slow_ns = nanoseconds(self.options.slow_after);
+        self.summary.add(completed, slow_ns);
+        let quiet = self.options.verbosity == Verbosity::Quiet;
         let word = match completed.status {
+            FileStatus::NotRun => return String::new(),
             FileStatus::Passed if file.tests.is_empty() => self.styles.warning("NONE"),
             FileStatus::Passed => self.styles.success("PASS"),
             FileStatus::Failed => self.styles.failure("FAIL"),
             FileStatus::TimedOut => self.styles.failure("TIME"),
             FileStatus::Crashed => self.styles.failure("CRSH"),
+            FileStatus::Interrupted => self.styles.warning("INTR"),
         };
-        let Counts {
-            passed,
-            failed,
-            skipped,
-        } = completed.counts();
+        self.ran += 1;
+        if quiet
+            && matches!(
+                completed.status,
+                FileStatus::Passed | FileStatus::Interrupted
+            )
+        {
+            return String::new();
+        }
+        let counts = completed.counts().words(self.styles);
         let took = seconds(completed.duration_ns, 1);
         let path = one_line(&file.path);
-        let mut out =
-            format!("{word} {path} ({passed} passed, {failed} failed, {skipped} skipped) {took}\n");
+        let mut out = format!("{word} {path} ({counts}) {took}\n");
         out.push_str(&self.waits(&file.waits));
         out.push_str(&self.notices(&file.notices, completed.status));
-        if self.verbosity == Verbosity::Verbose {
+        if self.is_verbose() {
             for boot in &file.boots {
                 out.push_str(&self.boot(boot));
             }
         }
-        for test in &file.tests {
-            match test.status {
-                TestStatus::Failed => out.push_str(&self.failed_test(test)),
-                _ if self.verbosity == Verbosity::Verbose => out.push_str(&self.other_test(test)),
-                _ => {}
-            }
-        }
         if let Some(error) = &completed.error {
-            let shown = excerpt(
-                &error.message,
-                error.location.as_ref(),
-                &mut self.sources,
-                self.styles,
-            );
-            out.push_str(&indented(&shown, 2));
-            out.push_str(&traceback(&error.traceback, 2));
+            out.push_str(&file_error(error, &mut self.sources, self.styles));
         }
         out
     }
@@ -253,7 +313,7 @@ impl Human {
             let took = seconds(wait.waited_ns, 1);
             format!("  {word} {took} for {}\n", wait.amount)
         };
-        if self.verbosity == Verbosity::Verbose {
+        if self.is_verbose() {
             return waits.iter().map(line).collect();
         }
         let long: Vec<_> = waits
@@ -284,7 +344,7 @@ impl Human {
 
     /// Notices about a file: all where everything is wanted, else warnings where the file has failed.
     fn notices(&self, notices: &[Notice], status: FileStatus) -> String {
-        let everything = self.verbosity == Verbosity::Verbose;
+        let everything = self.is_verbose();
         let failed = status != FileStatus::Passed;
         let shown = notices
             .iter()
@@ -298,101 +358,62 @@ impl Human {
         };
         shown.map(line).collect()
     }
-
-    fn other_test(&self, test: &TestRecord) -> String {
-        let name = one_line(&test.name);
-        let took = seconds(test.duration_ns, 2);
-        let mut out = match (test.status, &test.message) {
-            (TestStatus::Skipped, Some(reason)) => {
-                format!(
-                    "  {} {name}: {}\n",
-                    self.styles.warning("skip"),
-                    one_line(reason)
-                )
-            }
-            (TestStatus::Skipped, None) => format!("  {} {name}\n", self.styles.warning("skip")),
-            _ => format!("  {} {name} {took}\n", self.styles.success("pass")),
-        };
-        out.push_str(&self.steps(test));
-        for line in &test.details.log {
-            out.push_str(&indented(&clean(line), 6));
-        }
-        out
-    }
-
-    fn failed_test(&mut self, test: &TestRecord) -> String {
-        let everything = self.verbosity == Verbosity::Verbose;
-        let limit = |lines| if everything { usize::MAX } else { lines };
-        let details = &test.details;
-        let name = one_line(&test.name);
-        let took = seconds(test.duration_ns, 2);
-        let attempts = match details.attempts {
-            0 | 1 => String::new(),
-            count => format!(", {count} attempts"),
-        };
-        let mut out = format!(
-            "  {} {name} {took}{attempts}\n",
-            self.styles.failure("fail")
-        );
-        let message = test.message.as_deref().unwrap_or_default();
-        let shown = excerpt(
-            message,
-            details.location.as_ref(),
-            &mut self.sources,
-            self.styles,
-        );
-        out.push_str(&indented(&shown, 4));
-        out.push_str(&traceback(&details.traceback, 4));
-        out.push_str(&self.steps(test));
-        let log = clean(&details.log.join("\n"));
-        out.push_str(&section("log", &log, limit(LOG_LINES)));
-        for console in test.consoles.iter().filter(|console| !console.in_reason) {
-            let title = format!("console of vm `{}`", one_line(&console.vm));
-            out.push_str(&section(
-                &title,
-                &clean(&console.text),
-                limit(CONSOLE_LINES),
-            ));
-        }
-        out
-    }
-
-    fn steps(&self, test: &TestRecord) -> String {
-        let mut out = String::new();
-        for step in &test.details.steps {
-            let word = if step.passed { "step" } else { "step failed:" };
-            let (name, took) = (one_line(&step.name), seconds(step.duration_ns, 2));
-            let _ = writeln!(out, "    {} {name} {took}", self.styles.dim(word));
-        }
-        out
-    }
 }
 
-/// The author's frames, where there is more than the one that the excerpt shows.
-fn traceback(frames: &[String], by: usize) -> String {
-    if frames.len() < 2 {
-        return String::new();
-    }
-    indented(
-        &format!(
-            "traceback:\n  {}",
-            clean(&frames.join("\n")).replace('\n', "\n  ")
-        ),
-        by,
-    )
-}
-
-/// The last lines of something longer, under a title.
-fn section(title: &str, text: &str, limit: usize) -> String {
-    let (skipped, lines) = tail(text, limit);
-    if lines.is_empty() {
-        return String::new();
-    }
-    let before = match skipped {
-        0 => String::new(),
-        count => format!(" (last {} lines of {})", lines.len(), lines.len() + count),
+/// The line of a test that has ended, and what belongs below it.
+fn test_lines(
+    path: &str,
+    test: &TestRecord,
+    options: &HumanOptions,
+    sources: &mut SourceCache,
+    styles: Styles,
+) -> String {
+    let everything = options.verbosity == Verbosity::Verbose;
+    let has_line = match test.status {
+        TestStatus::Failed => true,
+        // The summary has them.
+        TestStatus::NotRun => false,
+        _ => options.each_test && options.verbosity != Verbosity::Quiet,
     };
-    let mut out = format!("    {title}{before}:\n");
-    out.push_str(&indented(&lines.join("\n"), 6));
+    if !has_line {
+        return String::new();
+    }
+    let word = match test.status {
+        TestStatus::Passed if test.is_flaky() => styles.warning("flaky"),
+        TestStatus::Passed if test.details.expected_failure.is_some() => styles.warning("xfail"),
+        TestStatus::Passed => styles.success("pass"),
+        TestStatus::Failed => styles.failure("fail"),
+        TestStatus::Skipped => styles.warning("skip"),
+        TestStatus::Interrupted | TestStatus::NotRun => styles.warning("intr"),
+    };
+    let mut out = format!("{word} {}", address(path, &test.name));
+    match (test.status, &test.message) {
+        (TestStatus::Skipped, Some(reason)) => {
+            let _ = write!(out, ": {}", first_line(reason));
+        }
+        (TestStatus::Skipped, None) => {}
+        _ => {
+            let _ = write!(out, " {}", seconds(test.duration_ns, 2));
+        }
+    }
+    if test.details.attempts > 1 {
+        let _ = write!(out, ", {} attempts", test.details.attempts);
+    }
+    if let Some(reason) = &test.details.expected_failure {
+        let _ = write!(out, ": {}", first_line(reason));
+    }
+    if test.duration_ns >= nanoseconds(options.slow_after) {
+        let _ = write!(out, " {}", styles.warning("slow"));
+    }
+    out.push('\n');
+    if test.status == TestStatus::Failed {
+        out.push_str(&failure(test, everything, sources, styles));
+    } else if everything {
+        out.push_str(&details(test, styles));
+    }
     out
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

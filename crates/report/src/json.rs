@@ -1,8 +1,11 @@
 //! One JSON object a file, each on a line of its own.
 
-use crate::record::{Completed, Records, TestRecord};
+use crate::record::{Completed, Ended, FailedAttempt, Records, TestRecord};
 use provium_events::printable::json;
-use provium_events::{Event, FileStatus, Notice, NoticeLevel, NoticeSubject, TestStatus, Value};
+use provium_events::{
+    Attachment, ConsoleExcerpt, Event, FileStatus, Location, Notice, NoticeLevel, NoticeSubject,
+    Step, TestStatus, Value,
+};
 use serde::Serialize;
 
 /// Nanoseconds in a millisecond.
@@ -40,9 +43,44 @@ struct TestRow<'a> {
     status: TestStatus,
     message: Option<&'a str>,
     log: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notes: &'a [String],
     duration_ms: u64,
     meta: &'a Value,
     attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    location: Option<&'a Location>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    traceback: &'a [String],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    steps: &'a [Step],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    consoles: &'a [ConsoleExcerpt],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attachments: Vec<AttachmentRow<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    failed_attempts: Vec<AttemptRow<'a>>,
+    /// Why the test was expected to fail, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_failure: Option<&'a str>,
+}
+
+/// An attachment; its bytes are in the events.
+#[derive(Serialize)]
+struct AttachmentRow<'a> {
+    name: &'a str,
+    size_bytes: usize,
+    /// The content, if it is text.
+    text: Option<&'a str>,
+}
+
+/// An attempt that failed and was followed by another.
+#[derive(Serialize)]
+struct AttemptRow<'a> {
+    attempt: u32,
+    message: &'a str,
+    location: Option<&'a Location>,
+    duration_ms: u64,
 }
 
 impl JsonLines {
@@ -53,10 +91,10 @@ impl JsonLines {
 
     /// The text for an event, with its line end; empty for most events.
     pub fn event(&mut self, event: &Event) -> String {
-        self.records
-            .take(event)
-            .map(|completed| line(&completed))
-            .unwrap_or_default()
+        match self.records.take(event) {
+            Some(Ended::File(completed)) => line(&completed),
+            _ => String::new(),
+        }
     }
 }
 
@@ -94,8 +132,33 @@ fn test(test: &TestRecord) -> TestRow<'_> {
         status: test.status,
         message: test.message.as_deref(),
         log: &test.details.log,
+        notes: &test.details.notes,
         duration_ms: test.duration_ns / MILLISECOND,
         meta: &test.meta,
         attempts: test.details.attempts,
+        location: test.details.location.as_ref(),
+        traceback: &test.details.traceback,
+        steps: &test.details.steps,
+        consoles: &test.consoles,
+        attachments: test.attachments.iter().map(attachment).collect(),
+        failed_attempts: test.failed_attempts.iter().map(attempt).collect(),
+        expected_failure: test.details.expected_failure.as_deref(),
+    }
+}
+
+fn attachment(attachment: &Attachment) -> AttachmentRow<'_> {
+    AttachmentRow {
+        name: &attachment.name,
+        size_bytes: attachment.content.len(),
+        text: std::str::from_utf8(&attachment.content).ok(),
+    }
+}
+
+fn attempt(attempt: &FailedAttempt) -> AttemptRow<'_> {
+    AttemptRow {
+        attempt: attempt.number,
+        message: &attempt.reason,
+        location: attempt.location.as_ref(),
+        duration_ms: attempt.duration_ns / MILLISECOND,
     }
 }

@@ -4,13 +4,15 @@
 //! drawn; the time is passed in. It draws nothing and knows nothing of cursors: the executable draws its
 //! lines and removes them again.
 
+use crate::counts::Counts;
 use crate::eta::{Remaining, remaining};
 use crate::styles::Styles;
 use crate::text::seconds;
 use provium_events::printable::clean;
-use provium_events::{BlockReason, Event, Resources, Stamped, counted};
+use provium_events::{BlockReason, Event, Resources, Stamped, TestStatus, counted};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::time::Duration;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// The state of a run, as far as it is shown during the run.
@@ -24,9 +26,8 @@ pub struct Live {
     running: BTreeMap<String, Running>,
     /// How long those took that are through.
     done: Vec<u64>,
-    passed: u64,
-    failed: u64,
-    skipped: u64,
+    counts: Counts,
+    slow_after: Duration,
     /// What is taken of the pool, and what is left.
     pool: Option<(Resources, Resources)>,
     /// The host is too busy for a further file.
@@ -37,8 +38,8 @@ pub struct Live {
 #[derive(Debug, Default)]
 struct Running {
     since: i64,
-    /// Those that have begun and not ended.
-    tests: Vec<String>,
+    /// Those that have begun and not ended, and when they began.
+    tests: Vec<(String, i64)>,
     /// How many there are of each name: tests that run side by side have copies.
     vms: BTreeMap<String, u64>,
 }
@@ -60,8 +61,8 @@ pub struct TerminalSize {
 
 impl Live {
     /// A run that has not begun, of files that took so long before (by their names in events, in
-    /// nanoseconds).
-    pub fn new(expected: BTreeMap<String, u64>, colour: bool) -> Self {
+    /// nanoseconds). A test that takes at least `slow_after` is marked.
+    pub fn new(expected: BTreeMap<String, u64>, slow_after: Duration, colour: bool) -> Self {
         Self {
             styles: Styles::new(colour),
             expected,
@@ -69,9 +70,8 @@ impl Live {
             waiting: BTreeSet::new(),
             running: BTreeMap::new(),
             done: Vec::new(),
-            passed: 0,
-            failed: 0,
-            skipped: 0,
+            counts: Counts::default(),
+            slow_after,
             pool: None,
             held_back: false,
             over: false,
@@ -81,6 +81,7 @@ impl Live {
     /// Updates the state by an event.
     pub fn event(&mut self, stamped: &Stamped) {
         match &stamped.event {
+            Event::RunStarted { .. } => self.begin(),
             Event::FileDiscovered { path, .. } => {
                 self.files += 1;
                 self.waiting.insert(path.clone());
@@ -107,20 +108,23 @@ impl Live {
             }
             Event::TestStarted { path, name, .. } => {
                 if let Some(file) = self.running.get_mut(path) {
-                    file.tests.push(name.clone());
+                    file.tests.push((name.clone(), stamped.ts));
                 }
             }
             Event::TestPassed { path, name, .. } => {
-                self.passed += 1;
-                self.test_ended(path, name);
+                self.test_ended(path, name, TestStatus::Passed);
             }
             Event::TestFailed { path, name, .. } => {
-                self.failed += 1;
-                self.test_ended(path, name);
+                self.test_ended(path, name, TestStatus::Failed);
             }
             Event::TestSkipped { path, name, .. } => {
-                self.skipped += 1;
-                self.test_ended(path, name);
+                self.test_ended(path, name, TestStatus::Skipped);
+            }
+            Event::TestInterrupted { path, name, .. } => {
+                self.test_ended(path, name, TestStatus::Interrupted);
+            }
+            Event::TestNotRun { path, name, .. } => {
+                self.test_ended(path, name, TestStatus::NotRun);
             }
             Event::VmSpawned { file, vm_name, .. } => {
                 if let Some(file) = self.running.get_mut(file) {
@@ -174,23 +178,30 @@ impl Live {
         };
         let took = seconds(elapsed(file.since, now), 1);
         let mut text = format!("{took:>8} {}", one_line(path));
-        if let Some(test) = file.tests.first() {
+        let mut is_slow = false;
+        if let Some((test, since)) = file.tests.first() {
             let _ = write!(text, " › {}", one_line(test));
+            let slow_after = u64::try_from(self.slow_after.as_nanos()).unwrap_or(u64::MAX);
+            is_slow = elapsed(*since, now) >= slow_after;
         }
         let more = file.tests.len().saturating_sub(1);
         if more > 0 {
             let _ = write!(text, " and {more} more");
         }
-        let text = cut(&text, columns.saturating_sub(vms.width()));
-        text + &self.styles.dim(&cut(&vms, columns))
+        let slow = if is_slow { "  slow" } else { "" };
+        let columns_left = columns.saturating_sub(vms.width() + slow.width());
+        let text = cut(&text, columns_left);
+        let slow = cut(slow, columns.saturating_sub(text.width()));
+        let vms = cut(&vms, columns.saturating_sub(text.width() + slow.width()));
+        text + &self.styles.warning(&slow) + &self.styles.dim(&vms)
     }
 
     fn sums(&self, now: i64) -> String {
         let through = self.files - self.waiting.len() - self.running.len();
-        let mut text = format!(
-            "{through}/{} files; {} passed, {} failed, {} skipped",
-            self.files, self.passed, self.failed, self.skipped
-        );
+        let mut text = format!("{through}/{} files", self.files);
+        if self.counts != Counts::default() {
+            let _ = write!(text, "; {}", self.counts.words(Styles::new(false)));
+        }
         let vms: u64 = self.running.values().map(Running::vms).sum();
         let _ = write!(text, "; {}", counted(vms, "VM"));
         if let Some((used, available)) = self.pool {
@@ -225,10 +236,19 @@ impl Live {
         })
     }
 
-    fn test_ended(&mut self, path: &str, name: &str) {
+    fn test_ended(&mut self, path: &str, name: &str, status: TestStatus) {
+        self.counts.add(status);
         if let Some(file) = self.running.get_mut(path) {
-            file.tests.retain(|open| open != name);
+            file.tests.retain(|(open, _)| open != name);
         }
+    }
+
+    /// A further run begins.
+    fn begin(&mut self) {
+        let expected = std::mem::take(&mut self.expected);
+        let mut new = Self::new(expected, self.slow_after, false);
+        new.styles = self.styles;
+        *self = new;
     }
 }
 
@@ -285,7 +305,7 @@ mod tests {
     fn live() -> Live {
         let expected = [("a.test.lua", 9), ("d.test.lua", 30)];
         let expected = expected.map(|(path, seconds)| (path.to_owned(), seconds * 1_000_000_000));
-        Live::new(expected.into(), false)
+        Live::new(expected.into(), Duration::from_secs(8), false)
     }
 
     fn tell(live: &mut Live, at: i64, event: Event) {
@@ -360,7 +380,7 @@ mod tests {
         insta::assert_snapshot!(shown(&live, 6, ROOM), @r"
             5.0s a.test.lua › boots and runs  1 VM
             4.0s b.test.lua
-        0/4 files; 0 passed, 0 failed, 0 skipped; 1 VM; pool 1.5 of 4.0G, 1 of 4 vCPUs; about 35s left
+        0/4 files; 1 VM; pool 1.5 of 4.0G, 1 of 4 vCPUs; about 35s left
         ");
         let blocked = Event::FileBlocked {
             path: "c.test.lua".into(),
@@ -390,6 +410,8 @@ mod tests {
             passed: 0,
             failed: 0,
             skipped: 0,
+            interrupted: 0,
+            not_run: 0,
             flaky: 0,
             duration_ns: 0,
         };
@@ -443,6 +465,17 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_test_is_marked() {
+        let mut live = live();
+        discovered(&mut live, &["a"]);
+        dispatched(&mut live, 0, "a");
+        test_started(&mut live, "waits");
+        assert!(!shown(&live, 8, ROOM).contains("slow"));
+        let said = shown(&live, 9, ROOM);
+        assert!(said.contains("a.test.lua › waits  slow\n"), "{said}");
+    }
+
+    #[test]
     fn lines_stay_within_the_room() {
         let mut live = live();
         discovered(&mut live, &["a", "b", "c", "d"]);
@@ -466,7 +499,7 @@ mod tests {
         insta::assert_snapshot!(shown(&live, 6, size), @r"
             5.0s a.test.lua › a näme,…
                  … and 3 more
-        0/4 files; 0 passed, 0 failed…
+        0/4 files; 0 VMs; about 25s l…
         ");
     }
 }

@@ -1,7 +1,9 @@
 //! What is known of each file, gathered from events until the file is completed.
 
+use crate::counts::Counts;
 use provium_events::{
-    ConsoleExcerpt, Details, Event, FileError, FileStatus, Notice, Resources, TestStatus, Value,
+    Attachment, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location, Notice, Resources,
+    TestStatus, Value,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,27 +17,49 @@ pub(crate) struct Records {
 #[derive(Debug, Default)]
 pub(crate) struct FileRecord {
     pub(crate) path: String,
-    /// It was started at all.
-    pub(crate) dispatched: bool,
     /// In the order in which they began, once the file is completed.
     pub(crate) tests: Vec<TestRecord>,
     /// The names of tests that have begun.
     began: Vec<String>,
+    /// What is known of tests that have not ended.
+    pending: BTreeMap<String, Pending>,
     pub(crate) boots: Vec<BootRecord>,
     pub(crate) waits: Vec<WaitRecord>,
     pub(crate) notices: Vec<Notice>,
+    /// It has used the run's seed.
+    pub(crate) used_seed: bool,
 }
 
-/// A test that has ended.
+/// What comes before the end of a test.
+#[derive(Debug, Default)]
+struct Pending {
+    failed_attempts: Vec<FailedAttempt>,
+    attachments: Vec<Attachment>,
+}
+
+/// A test that has ended, or was not run.
 #[derive(Debug)]
 pub(crate) struct TestRecord {
     pub(crate) name: String,
     pub(crate) status: TestStatus,
+    /// Why it failed, was skipped, or was not run.
     pub(crate) message: Option<String>,
     pub(crate) duration_ns: u64,
     pub(crate) meta: Value,
     pub(crate) details: Details,
     pub(crate) consoles: Vec<ConsoleExcerpt>,
+    /// The attempts before the last one.
+    pub(crate) failed_attempts: Vec<FailedAttempt>,
+    pub(crate) attachments: Vec<Attachment>,
+}
+
+/// An attempt that failed and was followed by another.
+#[derive(Debug, Clone)]
+pub(crate) struct FailedAttempt {
+    pub(crate) number: u32,
+    pub(crate) reason: String,
+    pub(crate) duration_ns: u64,
+    pub(crate) location: Option<Location>,
 }
 
 /// A VM that booted.
@@ -55,14 +79,6 @@ pub(crate) struct WaitRecord {
     pub(crate) waited_ns: u64,
 }
 
-/// How many tests ended how.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) passed: usize,
-    pub(crate) failed: usize,
-    pub(crate) skipped: usize,
-}
-
 /// A file that is completed.
 #[derive(Debug)]
 pub(crate) struct Completed {
@@ -72,66 +88,43 @@ pub(crate) struct Completed {
     pub(crate) error: Option<FileError>,
 }
 
+/// What an event has ended.
+#[derive(Debug)]
+pub(crate) enum Ended<'a> {
+    /// A test of the file of that path.
+    Test(&'a str, &'a TestRecord),
+    /// A file.
+    File(Box<Completed>),
+}
+
 impl Records {
-    /// Takes note of an event; gives the file that it completes.
-    pub(crate) fn take(&mut self, event: &Event) -> Option<Completed> {
+    /// Takes note of an event; gives what it ends.
+    pub(crate) fn take(&mut self, event: &Event) -> Option<Ended<'_>> {
         match event {
-            Event::FileDispatched { path, .. } => self.file(path).dispatched = true,
             Event::TestStarted { path, name, .. } => self.file(path).began.push(name.clone()),
-            Event::TestPassed {
+            Event::TestRetried {
                 path,
                 name,
-                duration_ns,
-                meta,
-                details,
-            } => {
-                self.file(path).tests.push(TestRecord {
-                    name: name.clone(),
-                    status: TestStatus::Passed,
-                    message: None,
-                    duration_ns: *duration_ns,
-                    meta: meta.clone(),
-                    details: details.clone(),
-                    consoles: Vec::new(),
-                });
-            }
-            Event::TestFailed {
-                path,
-                name,
-                duration_ns,
-                meta,
+                attempt,
                 reason,
-                consoles,
-                details,
-                ..
+                duration_ns,
+                location,
             } => {
-                self.file(path).tests.push(TestRecord {
-                    name: name.clone(),
-                    status: TestStatus::Failed,
-                    message: Some(reason.clone()),
+                let failed = FailedAttempt {
+                    number: *attempt,
+                    reason: reason.clone(),
                     duration_ns: *duration_ns,
-                    meta: meta.clone(),
-                    details: details.clone(),
-                    consoles: consoles.clone(),
-                });
+                    location: location.clone(),
+                };
+                self.pending(path, name).failed_attempts.push(failed);
             }
-            Event::TestSkipped {
+            Event::TestAttachment {
                 path,
                 name,
-                reason,
-                meta,
-                duration_ns,
-                details,
+                attachment,
             } => {
-                self.file(path).tests.push(TestRecord {
-                    name: name.clone(),
-                    status: TestStatus::Skipped,
-                    message: Some(reason.clone()),
-                    duration_ns: *duration_ns,
-                    meta: meta.clone(),
-                    details: details.clone(),
-                    consoles: Vec::new(),
-                });
+                let pending = self.pending(path, name);
+                pending.attachments.push(attachment.clone());
             }
             Event::VmSpawned {
                 file,
@@ -146,11 +139,7 @@ impl Records {
                     vm_name: vm_name.clone(),
                     profile: profile.clone(),
                     memory_bytes: *memory_bytes,
-                    boot: match boot {
-                        provium_events::BootKind::Cold => "cold",
-                        provium_events::BootKind::Template => "template",
-                        provium_events::BootKind::Snapshot => "snapshot",
-                    },
+                    boot: boot.word(),
                     boot_ns: *boot_ns,
                 });
             }
@@ -167,6 +156,7 @@ impl Records {
                     self.file(path).notices.push(notice.clone());
                 }
             }
+            Event::SeedUsed { path } => self.file(path).used_seed = true,
             Event::FileCompleted {
                 path,
                 status,
@@ -176,14 +166,20 @@ impl Records {
                 self.file(path);
                 let mut file = self.open.remove(path)?;
                 file.put_in_order();
-                return Some(Completed {
+                return Some(Ended::File(Box::new(Completed {
                     file,
                     status: *status,
                     duration_ns: *duration_ns,
                     error: error.clone(),
-                });
+                })));
             }
-            _ => {}
+            other => {
+                let (path, test) = TestRecord::of(other)?;
+                let file = self.file(path);
+                file.end(test);
+                let test = file.tests.last()?;
+                return Some(Ended::Test(&file.path, test));
+            }
         }
         None
     }
@@ -195,9 +191,21 @@ impl Records {
         };
         self.open.entry(path.to_owned()).or_insert_with(new)
     }
+
+    fn pending(&mut self, path: &str, name: &str) -> &mut Pending {
+        let file = self.file(path);
+        file.pending.entry(name.to_owned()).or_default()
+    }
 }
 
 impl FileRecord {
+    fn end(&mut self, mut test: TestRecord) {
+        let pending = self.pending.remove(&test.name).unwrap_or_default();
+        test.failed_attempts = pending.failed_attempts;
+        test.attachments = pending.attachments;
+        self.tests.push(test);
+    }
+
     /// Tests that ran side by side have ended in any order.
     fn put_in_order(&mut self) {
         let mut places = HashMap::new();
@@ -216,24 +224,95 @@ impl FileRecord {
 impl Completed {
     /// How many tests ended how. A file that failed outside of any test counts as one failure.
     pub(crate) fn counts(&self) -> Counts {
-        let count = |status| {
-            self.file
-                .tests
-                .iter()
-                .filter(|test| test.status == status)
-                .count()
-        };
-        let failed = count(TestStatus::Failed);
-        let of_the_file = usize::from(failed == 0 && self.status != FileStatus::Passed);
-        Counts {
-            passed: count(TestStatus::Passed),
-            failed: failed + of_the_file,
-            skipped: count(TestStatus::Skipped),
+        let mut counts = Counts::default();
+        for test in &self.file.tests {
+            counts.add(test.status);
+            counts.flaky += u64::from(test.is_flaky());
         }
+        let failed = matches!(
+            self.status,
+            FileStatus::Failed | FileStatus::TimedOut | FileStatus::Crashed
+        );
+        if failed && counts.failed == 0 {
+            counts.failed = 1;
+        }
+        counts
     }
 }
 
 impl TestRecord {
+    /// The record of the test that an event ends, and its file.
+    fn of(event: &Event) -> Option<(&str, Self)> {
+        let new = |name: &str, status, duration_ns, meta: &Value, details: &Details| Self {
+            name: name.to_owned(),
+            status,
+            message: None,
+            duration_ns,
+            meta: meta.clone(),
+            details: details.clone(),
+            consoles: Vec::new(),
+            failed_attempts: Vec::new(),
+            attachments: Vec::new(),
+        };
+        let (path, test) = match event {
+            Event::TestPassed {
+                path,
+                name,
+                duration_ns,
+                meta,
+                details,
+            } => (
+                path,
+                new(name, TestStatus::Passed, *duration_ns, meta, details),
+            ),
+            Event::TestFailed {
+                path,
+                name,
+                duration_ns,
+                meta,
+                reason,
+                consoles,
+                details,
+                ..
+            } => {
+                let mut test = new(name, TestStatus::Failed, *duration_ns, meta, details);
+                test.message = Some(reason.clone());
+                test.consoles = consoles.clone();
+                (path, test)
+            }
+            Event::TestSkipped {
+                path,
+                name,
+                reason,
+                meta,
+                duration_ns,
+                details,
+            } => {
+                let mut test = new(name, TestStatus::Skipped, *duration_ns, meta, details);
+                test.message = Some(reason.clone());
+                (path, test)
+            }
+            Event::TestInterrupted {
+                path,
+                name,
+                duration_ns,
+                meta,
+                details,
+            } => (
+                path,
+                new(name, TestStatus::Interrupted, *duration_ns, meta, details),
+            ),
+            Event::TestNotRun { path, name, reason } => {
+                let details = Details::default();
+                let mut test = new(name, TestStatus::NotRun, 0, &Value::Nil, &details);
+                test.message = Some(reason.clone());
+                (path, test)
+            }
+            _ => return None,
+        };
+        Some((path, test))
+    }
+
     /// Whether it passed only after it had failed.
     pub(crate) fn is_flaky(&self) -> bool {
         self.status == TestStatus::Passed && self.details.attempts > 1

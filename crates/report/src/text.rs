@@ -1,4 +1,10 @@
-//! The shape of texts in reports: margins, tails, durations.
+//! The shape of texts in reports: margins, tails, durations, names and places.
+
+use provium_events::Location;
+use provium_events::printable::one_line;
+
+/// Longest text that is repeated in a summary, characters.
+const SUMMARY: usize = 200;
 
 /// `text` with `by` spaces in front of every line that has something in it, and a line end.
 pub(crate) fn indented(text: &str, by: usize) -> String {
@@ -24,4 +30,29 @@ pub(crate) fn tail(text: &str, count: usize) -> (usize, Vec<&str>) {
 pub(crate) fn seconds(duration_ns: u64, digits: usize) -> String {
     let seconds = duration_ns as f64 / 1e9;
     format!("{seconds:.digits$}s")
+}
+
+/// The name of a test as the next run takes it.
+pub(crate) fn address(path: &str, name: &str) -> String {
+    format!("{}::{}", one_line(path), one_line(name))
+}
+
+/// A place as terminals and editors open it, and the next run takes it.
+pub(crate) fn place(location: &Location) -> String {
+    let (file, line) = (one_line(&location.file), location.line);
+    match location.column {
+        Some(column) => format!("{file}:{line}:{column}"),
+        None => format!("{file}:{line}"),
+    }
+}
+
+/// The first line of a message, for a summary.
+pub(crate) fn first_line(message: &str) -> String {
+    let first = message.trim_start().lines().next().unwrap_or_default();
+    let mut characters = first.chars();
+    let mut kept: String = characters.by_ref().take(SUMMARY).collect();
+    if characters.next().is_some() {
+        kept.push('…');
+    }
+    one_line(&kept)
 }

@@ -1,10 +1,10 @@
 //! What people and machines read, from lists of events.
 
 use provium_events::{
-    BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus, Location, Notice,
-    NoticeSubject, Resources, Step, Value,
+    Attachment, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus,
+    Location, Notice, NoticeSubject, Resources, Step, Value,
 };
-use provium_report::{Human, HumanOptions, JsonLines, Verbosity, notice_line};
+use provium_report::{Human, HumanOptions, JUnit, JsonLines, Verbosity, notice_line};
 
 const SOURCE: &str =
     "test(\"adds\", function(t)\n\tlocal sum = 1 + 1\n\tt:assert_eq(sum, 3)\nend)\n";
@@ -84,12 +84,14 @@ fn failed() -> Event {
                 "net/sum.test.lua:9".into(),
             ],
             log: vec!["adding".into(), "two\nlines".into()],
+            notes: Vec::new(),
             steps: vec![Step {
                 name: "write".into(),
                 duration_ns: 20_000_000,
                 passed: true,
             }],
             attempts: 1,
+            expected_failure: None,
         },
     }
 }
@@ -102,6 +104,25 @@ fn skipped() -> Event {
         meta: Value::Nil,
         duration_ns: 0,
         details: Details::default(),
+    }
+}
+
+fn retried(name: &str, attempt: u32) -> Event {
+    Event::TestRetried {
+        path: path(),
+        name: name.into(),
+        attempt,
+        reason: "net/sum.test.lua:2: not yet\nreally".into(),
+        duration_ns: 100_000_000,
+        location: location(2),
+    }
+}
+
+fn not_run(file: &str, name: &str, reason: &str) -> Event {
+    Event::TestNotRun {
+        path: file.into(),
+        name: name.into(),
+        reason: reason.into(),
     }
 }
 
@@ -130,9 +151,20 @@ fn a_run() -> Vec<Event> {
             boot: BootKind::Cold,
             boot_ns: 1_700_000_000,
         },
+        retried("subtracts", 1),
+        retried("subtracts", 2),
         passed("subtracts", 3),
         rebuilt("ok.test.lua"),
         completed("ok.test.lua", FileStatus::Passed, None),
+        Event::SeedUsed { path: path() },
+        Event::TestAttachment {
+            path: path(),
+            name: "adds".into(),
+            attachment: Attachment {
+                name: "trace.txt".into(),
+                content: b"one\ntwo".to_vec(),
+            },
+        },
         failed(),
         skipped(),
         rebuilt(&path()),
@@ -152,6 +184,7 @@ fn a_run() -> Vec<Event> {
             }),
         ),
         dispatched("slow.test.lua"),
+        not_run("slow.test.lua", "third", "its file timed out"),
         completed(
             "slow.test.lua",
             FileStatus::TimedOut,
@@ -163,11 +196,23 @@ fn a_run() -> Vec<Event> {
         ),
         dispatched("crash.test.lua"),
         completed("crash.test.lua", FileStatus::Crashed, None),
-        completed("late.test.lua", FileStatus::Failed, None),
+        dispatched("ended.test.lua"),
+        Event::TestInterrupted {
+            path: "ended.test.lua".into(),
+            name: "waits".into(),
+            duration_ns: 12_000_000_000,
+            meta: Value::Nil,
+            details: Details::default(),
+        },
+        completed("ended.test.lua", FileStatus::Interrupted, None),
+        not_run("late.test.lua", "waits too", "the run was interrupted"),
+        completed("late.test.lua", FileStatus::NotRun, None),
         Event::RunCompleted {
             passed: 1,
             failed: 4,
             skipped: 1,
+            interrupted: 1,
+            not_run: 2,
             flaky: 1,
             duration_ns: 3_420_000_000,
         },
@@ -178,8 +223,20 @@ fn sources(file: &str) -> Option<String> {
     (file == "net/sum.test.lua").then(|| SOURCE.to_owned())
 }
 
+fn options(verbosity: Verbosity) -> HumanOptions {
+    HumanOptions {
+        verbosity,
+        each_test: true,
+        ..HumanOptions::default()
+    }
+}
+
 fn human(verbosity: Verbosity, colour: bool) -> String {
-    let mut report = Human::new(HumanOptions { verbosity, colour }, sources);
+    let options = HumanOptions {
+        colour,
+        ..options(verbosity)
+    };
+    let mut report = Human::new(options, sources);
     a_run().iter().map(|event| report.event(event)).collect()
 }
 
@@ -195,13 +252,7 @@ fn for_people_who_want_everything() {
 
 #[test]
 fn for_people_who_want_little() {
-    let mut report = Human::new(
-        HumanOptions {
-            verbosity: Verbosity::Quiet,
-            colour: false,
-        },
-        sources,
-    );
+    let mut report = Human::new(options(Verbosity::Quiet), sources);
     let text: String = [
         dispatched("ok.test.lua"),
         completed("ok.test.lua", FileStatus::Passed, None),
@@ -247,12 +298,8 @@ fn a_location_beyond_the_file_still_shows_where() {
 }
 
 #[test]
-fn tests_side_by_side_are_shown_in_the_order_they_began() {
-    let options = HumanOptions {
-        verbosity: Verbosity::Verbose,
-        colour: false,
-    };
-    let mut report = Human::new(options, sources);
+fn tests_side_by_side_are_listed_in_the_order_they_began() {
+    let mut report = JsonLines::new();
     let started = |name: &str| Event::TestStarted {
         path: path(),
         name: name.to_owned(),
@@ -269,18 +316,92 @@ fn tests_side_by_side_are_shown_in_the_order_they_began() {
         completed(&path(), FileStatus::Passed, None),
     ];
     let text: String = events.iter().map(|event| report.event(event)).collect();
-    let names = text.lines().skip(1).map(str::trim_start);
-    let names = names.map(|line| line.split([' ', ':']).nth(1).unwrap_or_default());
+    let names = text.split("{\"name\":\"").skip(1);
+    let names = names.map(|rest| rest.split('"').next().unwrap_or_default());
     assert_eq!(names.collect::<Vec<_>>(), ["first", "second", "divides"]);
+}
+
+#[test]
+fn a_test_is_shown_as_it_ends() {
+    let mut report = Human::new(options(Verbosity::Normal), sources);
+    report.event(&dispatched(&path()));
+    assert_eq!(
+        report.event(&passed("subtracts", 1)),
+        "pass net/sum.test.lua::subtracts 0.31s\n"
+    );
+    assert!(
+        report
+            .event(&failed())
+            .starts_with("fail net/sum.test.lua::adds 0.50s\n  the sum")
+    );
+    let mut on_a_terminal = Human::new(HumanOptions::default(), sources);
+    assert_eq!(on_a_terminal.event(&passed("subtracts", 1)), "");
+    assert!(on_a_terminal.event(&failed()).starts_with("fail "));
+}
+
+#[test]
+fn nothing_is_repeated_of_a_run_that_passed() {
+    let mut report = Human::new(options(Verbosity::Normal), sources);
+    report.event(&passed("subtracts", 1));
+    report.event(&completed(&path(), FileStatus::Passed, None));
+    let over = Event::RunCompleted {
+        passed: 1,
+        failed: 0,
+        skipped: 0,
+        interrupted: 0,
+        not_run: 0,
+        flaky: 0,
+        duration_ns: 400_000_000,
+    };
+    assert_eq!(report.event(&over), "1 file: 1 passed; 0.40s\n");
+}
+
+#[test]
+fn an_expected_failure_has_its_own_word() {
+    let mut report = Human::new(options(Verbosity::Normal), sources);
+    let Event::TestPassed {
+        path,
+        name,
+        duration_ns,
+        meta,
+        mut details,
+    } = passed("works", 1)
+    else {
+        unreachable!()
+    };
+    details.expected_failure = Some("bug 7".into());
+    let event = Event::TestPassed {
+        path,
+        name,
+        duration_ns,
+        meta,
+        details,
+    };
+    assert_eq!(
+        report.event(&event),
+        "xfail net/sum.test.lua::works 0.31s: bug 7\n"
+    );
+}
+
+#[test]
+fn for_ci_servers() {
+    let mut report = JUnit::new("report.xml.attachments");
+    for event in a_run() {
+        report.event(&event);
+    }
+    let (document, files) = report.finish().unwrap();
+    insta::assert_snapshot!(String::from_utf8(document).unwrap());
+    assert_eq!(files.len(), 1);
+    assert_eq!(
+        (files[0].name.as_str(), &files[0].content[..]),
+        ("1-trace.txt", &b"one\ntwo"[..])
+    );
 }
 
 #[test]
 fn no_name_and_no_guest_writes_a_line_or_a_command() {
     let forged = "x\nPASS forged.test.lua (9 passed)\x1b]0;title\x07";
-    let options = HumanOptions {
-        verbosity: Verbosity::Verbose,
-        colour: false,
-    };
+    let options = options(Verbosity::Verbose);
     let mut report = Human::new(options, |_: &str| None);
     let path = || forged.to_owned();
     let failed = Event::TestFailed {
@@ -336,6 +457,8 @@ fn no_name_and_no_guest_writes_a_line_or_a_command() {
         passed: 1,
         failed: 1,
         skipped: 1,
+        interrupted: 0,
+        not_run: 0,
         flaky: 1,
         duration_ns: 1,
     };
@@ -426,6 +549,7 @@ fn the_cost_of_a_file_grows_with_its_tests_and_not_with_their_square() {
     });
     let begun = std::time::Instant::now();
     report.event(&dispatched(&path()));
+    let mut text = String::new();
     for test in 0..20_000_u32 {
         let name = format!("test {test}");
         report.event(&Event::TestStarted {
@@ -433,7 +557,7 @@ fn the_cost_of_a_file_grows_with_its_tests_and_not_with_their_square() {
             name: name.clone(),
             meta: Value::Nil,
         });
-        report.event(&Event::TestFailed {
+        text = report.event(&Event::TestFailed {
             path: path(),
             name,
             duration_ns: 1,
@@ -447,7 +571,7 @@ fn the_cost_of_a_file_grows_with_its_tests_and_not_with_their_square() {
             },
         });
     }
-    let text = report.event(&completed(&path(), FileStatus::Failed, None));
+    report.event(&completed(&path(), FileStatus::Failed, None));
     assert!(text.contains("line 19999"), "the last one is shown");
     // Linear: 1 s without optimisation. Each failure for itself read and cleaned the source: minutes.
     assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
@@ -466,10 +590,7 @@ fn a_notice_is_one_line_at_once() {
 
 #[test]
 fn what_came_of_a_build_is_shown_where_everything_is_wanted() {
-    let options = HumanOptions {
-        verbosity: Verbosity::Verbose,
-        colour: false,
-    };
+    let options = options(Verbosity::Verbose);
     let mut report = Human::new(options, |_: &str| None);
     let mut line = |status, snapshot_bytes| {
         report.event(&Event::FixtureBuildDone {

@@ -38,9 +38,14 @@ impl<'a> Address<'a> {
                 selector: Selector::Test(name),
             };
         }
-        let line = typed.rsplit_once(':').and_then(|(path, line)| {
-            Some((path, line.parse::<NonZeroU32>().ok()?)).filter(|(path, _)| !path.is_empty())
-        });
+        // As reports print places: a line, or a line and a column.
+        let number = |text: &'a str| {
+            let (path, number) = text.rsplit_once(':').filter(|(path, _)| !path.is_empty())?;
+            Some((path, number.parse::<NonZeroU32>().ok()?))
+        };
+        let last = number(typed);
+        let both = last.and_then(|(rest, _)| number(rest));
+        let line = last.filter(|(path, _)| exists(path)).or(both).or(last);
         if let Some((path, line)) = line {
             return Self {
                 path,
@@ -82,6 +87,11 @@ mod tests {
                 selector: Selector::Line(12)
             }
         );
+        for typed in ["a.test.lua:12:7", "b:7:12"] {
+            let address = parse(typed);
+            assert_eq!(address.selector, Selector::Line(12), "{typed}");
+        }
+        assert_eq!(parse("gone:12:7").path, "gone");
         assert_eq!(
             parse("a.test.lua::x::y:3"),
             Address {

@@ -35,6 +35,23 @@ pub(crate) fn declared(source: &str) -> Option<Resources> {
     largest
 }
 
+/// What a claim does not name is taken from the pool as without a claim.
+pub(crate) fn or_usual(claim: Resources, usual: Resources) -> Resources {
+    let named_memory = claim.memory_bytes > 0;
+    Resources {
+        memory_bytes: if named_memory {
+            claim.memory_bytes
+        } else {
+            usual.memory_bytes
+        },
+        cpus: if claim.cpus > 0 {
+            claim.cpus
+        } else {
+            usual.cpus
+        },
+    }
+}
+
 /// The fields of a claim up to its brace; `None` unless all are literals that make sense.
 fn amount(mut fields: &[Token<'_>]) -> Option<Resources> {
     let mut claim = Resources::default();

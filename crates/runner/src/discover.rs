@@ -4,14 +4,15 @@
 //! and links to directories are not followed, so that a link upwards ends nowhere. `*.fixture.lua`
 //! belongs to the tests that use it, and is looked for separately. Files come
 //! sorted, each once, however often it was named.
+//!
+//! A file is named by its path from the folder in which the user is, so that a name in a report can be
+//! opened, and given to the next run; a file outside of that folder by its absolute path.
 
 use crate::address::{Address, Selector};
 use crate::error::DiscoverError;
+use crate::walk::{not_a_file, walk};
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_events::printable::text_of;
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
 
 /// How the names of test files end.
 const TEST_SUFFIX: &str = ".test.lua";
@@ -39,7 +40,7 @@ pub struct Request {
     pub roots: Vec<Utf8PathBuf>,
     /// What typed paths are relative to, absolute.
     pub base: Utf8PathBuf,
-    /// Part of the root-relative path; nothing else is taken.
+    /// Part of the path relative to the file's root; nothing else is taken.
     pub filter: Option<String>,
 }
 
@@ -48,8 +49,10 @@ pub struct Request {
 pub struct TestFile {
     /// Where it is.
     pub path: Utf8PathBuf,
-    /// Its name in events and reports: relative to its root. No two files share one.
+    /// Its name in events and reports: relative to [`Request::base`] if it is below that.
     pub display: String,
+    /// Its root: what relative paths in it are relative to.
+    pub root: Utf8PathBuf,
     /// Where `require` looks.
     pub package_roots: Vec<Utf8PathBuf>,
     /// Only the tests on these lines, or of these names; both empty: all.
@@ -59,7 +62,7 @@ pub struct TestFile {
 }
 
 impl FileKind {
-    fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Tests => TEST_SUFFIX,
             Self::Fixtures => FIXTURE_SUFFIX,
@@ -68,11 +71,11 @@ impl FileKind {
 }
 
 /// A file that was found, and under what.
-struct Discovered {
-    start: Utf8PathBuf,
-    whole: bool,
-    lines: Vec<u32>,
-    names: Vec<String>,
+pub(crate) struct Discovered {
+    pub(crate) start: Utf8PathBuf,
+    pub(crate) whole: bool,
+    pub(crate) lines: Vec<u32>,
+    pub(crate) names: Vec<String>,
 }
 
 /// The test files of a run, sorted by their display names.
@@ -97,36 +100,40 @@ pub fn discover(request: &Request) -> Result<Vec<TestFile>, DiscoverError> {
         take_typed(typed, &base, &roots, request.kind, &mut found)?;
     }
 
-    let mut files: Vec<TestFile> = found
-        .into_iter()
-        .map(|(path, found)| {
-            let root = roots
-                .iter()
-                .filter(|root| path.starts_with(root))
-                .max_by_key(|r| r.as_str().len());
-            let display = relative(&path, root.unwrap_or(&base));
-            let mut package_roots = roots.clone();
-            if root.is_none() {
-                package_roots.extend([found.start, base.clone()]);
-                package_roots.dedup();
-            }
-            let (lines, names) = if found.whole {
-                (Vec::new(), Vec::new())
-            } else {
-                (found.lines, found.names)
-            };
-            TestFile {
-                path,
-                display,
-                package_roots,
-                lines,
-                names,
-            }
-        })
-        .collect();
-    tell_apart(&mut files, &base);
-    if let Some(part) = &request.filter {
-        files.retain(|file| file.display.contains(part.as_str()));
+    let mut files = Vec::new();
+    for (path, found) in found {
+        let root = roots
+            .iter()
+            .filter(|root| path.starts_with(root))
+            .max_by_key(|root| root.as_str().len());
+        if let Some(part) = &request.filter
+            && !relative(&path, root.unwrap_or(&base)).contains(part.as_str())
+        {
+            continue;
+        }
+        let mut package_roots = roots.clone();
+        if root.is_none() {
+            package_roots.extend([found.start, base.clone()]);
+            package_roots.dedup();
+        }
+        let (lines, names) = if found.whole {
+            (Vec::new(), Vec::new())
+        } else {
+            (found.lines, found.names)
+        };
+        let above = || match path.starts_with(&base) {
+            true => base.as_path(),
+            false => path.parent().unwrap_or(&path),
+        };
+        let root = root.map_or_else(above, Utf8PathBuf::as_path).to_owned();
+        files.push(TestFile {
+            root,
+            display: relative(&path, &base),
+            path,
+            package_roots,
+            lines,
+            names,
+        });
     }
     files.sort_by(|one, other| one.display.cmp(&other.display));
     Ok(files)
@@ -215,130 +222,6 @@ fn place_of(
     places.find(|place| place.exists())
 }
 
-fn walk(
-    directory: &Utf8Path,
-    start: &Utf8Path,
-    kind: FileKind,
-    found: &mut BTreeMap<Utf8PathBuf, Discovered>,
-) -> Result<(), DiscoverError> {
-    let unreadable = |source| DiscoverError::Unreadable {
-        path: directory.to_owned(),
-        source,
-    };
-    for entry in std::fs::read_dir(directory).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str() else {
-            // Only what is looked for and cannot be named is worth stopping for.
-            if holds(&entry.path(), kind) {
-                return Err(DiscoverError::NotUtf8 {
-                    path: text_of(entry.path().as_os_str().as_bytes()),
-                });
-            }
-            continue;
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let path = directory.join(name);
-        let file_type = entry.file_type().map_err(unreadable)?;
-        if file_type.is_dir() {
-            walk(&path, start, kind, found)?;
-        } else if name.ends_with(kind.suffix()) && !path.is_dir() {
-            if let Some(what) = not_a_file(path.as_std_path()) {
-                return Err(DiscoverError::NotAFile {
-                    path: path.into_string(),
-                    what,
-                });
-            }
-            let start = start.to_owned();
-            let whole = || Discovered {
-                start,
-                whole: true,
-                lines: Vec::new(),
-                names: Vec::new(),
-            };
-            found.entry(path).or_insert_with(whole).whole = true;
-        }
-    }
-    Ok(())
-}
-
-/// What `path` is, if it is neither a regular file nor leads to one. Opening a pipe would wait for
-/// a writer.
-fn not_a_file(path: &Path) -> Option<&'static str> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let Ok(metadata) = path.metadata() else {
-        return Some(if path.is_symlink() {
-            "a link to nothing"
-        } else {
-            "not there any more"
-        });
-    };
-    let kind = metadata.file_type();
-    if kind.is_file() {
-        None
-    } else if kind.is_dir() {
-        Some("a folder")
-    } else if kind.is_fifo() {
-        Some("a named pipe")
-    } else if kind.is_socket() {
-        Some("a socket")
-    } else {
-        Some("a device")
-    }
-}
-
-/// Whether what is looked for is at or below a path that cannot be named. A folder that cannot be
-/// read has nothing to run.
-fn holds(path: &Path, kind: FileKind) -> bool {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    if name.starts_with(b".") {
-        return false;
-    }
-    if path.is_symlink() || !path.is_dir() {
-        return name.ends_with(kind.suffix().as_bytes());
-    }
-    let entries = path.read_dir().into_iter().flatten();
-    entries
-        .filter_map(Result::ok)
-        .any(|entry| holds(&entry.path(), kind))
-}
-
-/// Gives files that share a name one that tells them apart: the path from `base`, and the whole path
-/// where another file has that name too.
-fn tell_apart(files: &mut [TestFile], base: &Utf8Path) {
-    // How much of its path each file's name holds: from its root, from the base, all of it.
-    let mut levels = vec![0_u8; files.len()];
-    loop {
-        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (index, file) in files.iter().enumerate() {
-            by_name.entry(&file.display).or_default().push(index);
-        }
-        let mut longer = Vec::new();
-        for sharing in by_name.into_values().filter(|sharing| sharing.len() > 1) {
-            // Those that still have more to say go first: the others may keep their names then.
-            let least = sharing.iter().map(|index| levels[*index]).min();
-            longer.extend(
-                sharing
-                    .into_iter()
-                    .filter(|index| levels[*index] < 2 && Some(levels[*index]) == least),
-            );
-        }
-        if longer.is_empty() {
-            return;
-        }
-        for index in longer {
-            levels[index] += 1;
-            let file = &mut files[index];
-            file.display = match levels[index] {
-                1 => relative(&file.path, base),
-                _ => file.path.to_string(),
-            };
-        }
-    }
-}
-
 fn relative(path: &Utf8Path, root: &Utf8Path) -> String {
     path.strip_prefix(root).unwrap_or(path).to_string()
 }
@@ -420,36 +303,22 @@ mod tests {
     }
 
     #[test]
-    fn names_are_relative_to_the_root_but_never_shared() {
+    fn names_are_relative_to_where_the_user_is() {
         let (_dir, base) = tree(FILES);
-        let mut asked = request(&base, &[]);
-        asked.roots = vec![base.join("tests")];
-        assert_eq!(displays(&asked), ["net/b.test.lua"]);
-        asked.roots.push(base.join("more"));
+        let mut asked = request(&base.join("tests"), &[]);
+        asked.roots = vec![base.join("tests"), base.join("more")];
+        let outside = base.join("more/net/b.test.lua").into_string();
+        assert_eq!(displays(&asked), [outside.as_str(), "net/b.test.lua"]);
+        asked.base = base.clone();
         assert_eq!(
             displays(&asked),
             ["more/net/b.test.lua", "tests/net/b.test.lua"]
         );
+        // The filter is about the path in its root.
         asked.filter = Some("tests/".to_owned());
-        assert_eq!(displays(&asked), ["tests/net/b.test.lua"]);
-    }
-
-    #[test]
-    fn names_are_unique() {
-        let (_dir, base) = tree(&["r1/x.test.lua", "r2/x.test.lua", "r2/r1/x.test.lua"]);
-        let mut asked = request(&base, &[]);
-        asked.roots = vec![base.join("r1"), base.join("r2")];
-        assert_eq!(
-            displays(&asked),
-            ["r1/x.test.lua", "r2/r1/x.test.lua", "r2/x.test.lua"]
-        );
-        // Here the longer name is taken by a file of another root.
-        let (_dir, base) = tree(&["a/x.test.lua", "b/x.test.lua", "c/a/x.test.lua"]);
-        let mut asked = request(&base.join("a"), &[]);
-        asked.roots = ["a", "b", "c"].map(|root| base.join(root)).to_vec();
-        let names = displays(&asked);
-        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!(distinct.len(), 3, "{names:?}");
+        assert_eq!(displays(&asked), [""; 0]);
+        asked.filter = Some("net/".to_owned());
+        assert_eq!(displays(&asked).len(), 2);
     }
 
     #[test]
@@ -478,6 +347,7 @@ mod tests {
     #[test]
     fn a_folder_that_cannot_be_named_is_reported_if_it_holds_tests() {
         use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt as _;
         let (_dir, base) = tree(&["a.test.lua"]);
         let folder = base.as_std_path().join(OsStr::from_bytes(b"odd\xff/deep"));
         std::fs::create_dir_all(&folder).unwrap();
@@ -541,7 +411,7 @@ mod tests {
         asked.roots = vec![base.join("a")];
         for typed in ["a/web", "web", "web.fixture.lua"] {
             asked.paths = vec![typed.to_owned()];
-            assert_eq!(displays(&asked), ["web.fixture.lua"], "{typed}");
+            assert_eq!(displays(&asked), ["a/web.fixture.lua"], "{typed}");
         }
         asked.paths = vec!["gone".to_owned()];
         let error = discover(&asked).unwrap_err().to_string();

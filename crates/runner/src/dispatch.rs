@@ -5,23 +5,31 @@
 //!
 //! ```text
 //! waiting ──▶ running ──▶ completed       thread ended by itself, or its panic was caught
-//!    │           └──────▶ completed       abandoned: its time was long over and it did not end
-//!    └──────────────────▶ completed       never started: the run was stopped
+//!    │           └──────▶ completed       abandoned: its time was long over and it did not end,
+//!    │                                    or the user wants the run to end at once
+//!    └──────────────────▶ completed       not run: the run was stopped
+//!
+//! Each declared test is reported. Those of a file that ends before they start, or that does not start at
+//! all, are looked up by listing the file.
 //! ```
 
 use crate::claim;
 use crate::crash;
+use crate::declared::Declared;
 use crate::discover::TestFile;
 use crate::fixture_refs::fixture_refs;
+use crate::give_up::late;
 use crate::history::{FileStats, History};
-use crate::ledger::{Counts, Ledger};
-use crate::plan::{FileEnd, FileTask, Outcome, Plan, plain};
+use crate::ledger::{Counts, Ledger, Unfinished};
+use crate::plan::{FileEnd, FileTask, Outcome, Plan, nanoseconds, plain};
 use crate::pressure::Pressure;
 use crate::queue::{Candidate, Next, Queue};
+use crate::run_file::RunFile;
 use crate::thread::file_thread;
 use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Resources, Sink};
 use provium_pool::CancelToken;
 use provium_pool::{FileWatch, Pool};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -30,23 +38,6 @@ use std::time::{Duration, Instant};
 
 /// Ends a run early: no further file starts, and those that run clean up and end.
 pub type Stop = CancelToken;
-
-/// Runs files.
-pub trait RunFile: Send + Sync {
-    /// Runs a file to its end on the calling thread.
-    fn run(&self, task: FileTask) -> FileEnd;
-
-    /// A file's thread does not come back: ends what the file has outside of it.
-    fn abandon(&self, file: &TestFile) {
-        let _ = file;
-    }
-}
-
-impl<F: Fn(FileTask) -> FileEnd + Send + Sync> RunFile for F {
-    fn run(&self, task: FileTask) -> FileEnd {
-        self(task)
-    }
-}
 
 /// How often deadlines and deadlocks are checked.
 const TICK: Duration = Duration::from_millis(200);
@@ -58,16 +49,17 @@ const POOL_STATE_EVERY: Duration = Duration::from_secs(1);
 /// that is not waiting to give something back.
 const DEADLOCK_AFTER: Duration = Duration::from_secs(10);
 
-/// How long a file may take to clean up after its time was over, until it is given up.
-const CLEAN_UP: Duration = Duration::from_secs(120);
-
-/// How long a file's thread may usually show no sign of life once the file's time is over: it is in
-/// code that cannot be interrupted, and will not clean up. Far more than a busy host takes to get
-/// around to a thread.
-pub const STUCK_AFTER: Duration = Duration::from_secs(10);
+/// Why a test or file did not start.
+const INTERRUPTED: &str = "the run was interrupted";
+const FAILED_FAST: &str = "a test failed before (--fail-fast)";
 
 enum Message {
-    Ended { index: usize, end: FileEnd },
+    Ended {
+        index: usize,
+        end: FileEnd,
+        /// The selected tests, if not all of them may have been run.
+        declared: Vec<String>,
+    },
     PoolChanged,
 }
 
@@ -86,8 +78,12 @@ struct Dispatcher<'a> {
     /// Files that were reported as held back by the host's load.
     reported_held_back: BTreeSet<usize>,
     outcome: Outcome,
+    /// Looks up the tests of files that did not run, or not to their end.
+    declared: Declared,
     /// Since when the run is to end.
     stopping: Option<Instant>,
+    /// Cancelled by the first failed test, if the run ends with it.
+    on_failure: Option<CancelToken>,
 }
 
 struct RunningFile {
@@ -133,7 +129,7 @@ pub fn run(
         let usual = held.unwrap_or(plan.reservation);
         candidates.push(Candidate {
             index,
-            reservation: declared_claim.map_or(usual, |claim| or_usual(claim, usual)),
+            reservation: declared_claim.map_or(usual, |claim| claim::or_usual(claim, usual)),
             duration: known.map(|known| known.duration),
         });
     }
@@ -148,14 +144,19 @@ pub fn run(
         pool,
         sink,
         stop,
+        declared: Declared::new(Arc::clone(&run_file)),
         run_file,
         sender,
-        waiting: Queue::new(candidates),
+        waiting: match plan.shuffle {
+            Some(seed) => Queue::in_order(shuffled(candidates, seed, plan)),
+            None => Queue::new(candidates),
+        },
         running: BTreeMap::new(),
         reported_blocked: BTreeSet::new(),
         reported_held_back: BTreeSet::new(),
         outcome: Outcome::default(),
         stopping: None,
+        on_failure: plan.fail_fast.then(CancelToken::new),
     };
     dispatcher.until_done(&receiver);
 
@@ -164,10 +165,25 @@ pub fn run(
         passed: outcome.passed,
         failed: outcome.failed,
         skipped: outcome.skipped,
+        interrupted: outcome.interrupted,
+        not_run: outcome.not_run,
         flaky: outcome.flaky,
         duration_ns: nanoseconds(started.elapsed()),
     });
     outcome
+}
+
+/// Puts files in an order that depends on the seed and on their names alone.
+fn shuffled(mut candidates: Vec<Candidate>, seed: u64, plan: &Plan) -> Vec<Candidate> {
+    candidates.sort_by_cached_key(|candidate| {
+        let name = plan
+            .files
+            .get(candidate.index)
+            .map(|file| file.display.as_str());
+        let digest = Sha256::new_with_prefix(seed.to_le_bytes());
+        digest.chain_update(name.unwrap_or_default()).finalize()
+    });
+    candidates
 }
 
 impl Dispatcher<'_> {
@@ -180,10 +196,18 @@ impl Dispatcher<'_> {
                 return;
             }
             match receiver.recv_timeout(TICK) {
-                Ok(Message::Ended { index, end }) => self.complete(index, end),
+                Ok(Message::Ended {
+                    index,
+                    end,
+                    declared,
+                }) => self.complete(index, end, &declared),
                 Ok(Message::PoolChanged) | Err(RecvTimeoutError::Timeout) => {}
                 // `self` holds a sender.
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if self.plan.abort.is_cancelled() {
+                self.abandon_all_files();
+                continue;
             }
             self.give_up_late_files();
             self.pool.break_deadlock(Instant::now(), DEADLOCK_AFTER);
@@ -226,10 +250,14 @@ impl Dispatcher<'_> {
 
     fn reason_to_stop(&self) -> Option<&'static str> {
         if self.stop.is_cancelled() {
-            return Some("not run: the run was ended before its turn");
+            return Some(INTERRUPTED);
         }
-        let failed_fast = self.plan.fail_fast && self.outcome.files_failed > 0;
-        failed_fast.then_some("not run: another file failed before its turn (--fail-fast)")
+        let test_failed = self
+            .on_failure
+            .as_ref()
+            .is_some_and(|one| one.is_cancelled());
+        let failed_fast = self.plan.fail_fast && (test_failed || self.outcome.files_failed > 0);
+        failed_fast.then_some(FAILED_FAST)
     }
 
     fn start(&mut self, candidate: Candidate) {
@@ -246,7 +274,7 @@ impl Dispatcher<'_> {
         let watch = FileWatch::default();
         let activity = watch.activity().clone();
         let slot = self.pool.begin(&file.display, reservation, activity);
-        let ledger = Ledger::default();
+        let ledger = Ledger::new(self.on_failure.clone());
         let thread = self.spawn(index, file, &ledger, &watch);
         let failed = thread.is_err();
         let (started, thread) = (Instant::now(), thread.ok());
@@ -261,10 +289,8 @@ impl Dispatcher<'_> {
             },
         );
         if failed {
-            self.complete(
-                index,
-                FileEnd::crashed("the host has no thread left for the file"),
-            );
+            let end = FileEnd::crashed("the host has no thread left for the file");
+            self.complete(index, end, &[]);
         }
     }
 
@@ -276,14 +302,20 @@ impl Dispatcher<'_> {
         watch: &FileWatch,
     ) -> std::io::Result<JoinHandle<()>> {
         let ledger = ledger.clone();
+        let start_no_more = self.on_failure.clone().unwrap_or_default();
         let task = FileTask {
             file: file.clone(),
             sink: self.sink.filtered(move |event| ledger.take(event)),
             stop: self.stop.clone(),
+            start_no_more: start_no_more.clone(),
             timeout: self.plan.file_timeout,
             watch: watch.clone(),
         };
-        let (run_file, sender) = (Arc::clone(&self.run_file), self.sender.clone());
+        let (run_file, sender, of) = (
+            Arc::clone(&self.run_file),
+            self.sender.clone(),
+            file.clone(),
+        );
         file_thread(move || {
             let end = crash::catch(|| run_file.run(task));
             let end = end.unwrap_or_else(|panic| {
@@ -291,12 +323,21 @@ impl Dispatcher<'_> {
                     "the harness crashed while it ran the file: {panic}"
                 ))
             });
+            // Listing may panic as running does.
+            let declared = match end.may_leave_tests() || start_no_more.is_cancelled() {
+                true => crash::catch(|| run_file.declared(&of)).unwrap_or_default(),
+                false => Vec::new(),
+            };
             // The dispatcher is gone only if it has given up on this file.
-            let _ = sender.send(Message::Ended { index, end });
+            let _ = sender.send(Message::Ended {
+                index,
+                end,
+                declared,
+            });
         })
     }
 
-    fn complete(&mut self, index: usize, end: FileEnd) {
+    fn complete(&mut self, index: usize, end: FileEnd, declared: &[String]) {
         // A file that was given up may end after all.
         let Some(mut file) = self.running.remove(&index) else {
             return;
@@ -305,28 +346,42 @@ impl Dispatcher<'_> {
             // It has sent its last message; its panic, if any, was caught.
             let _ = thread.join();
         }
-        self.conclude(index, end, &file);
+        self.conclude(index, end, &file, declared);
     }
 
-    fn conclude(&mut self, index: usize, end: FileEnd, file: &RunningFile) {
+    fn conclude(&mut self, index: usize, end: FileEnd, file: &RunningFile, declared: &[String]) {
         let Some(test_file) = self.plan.files.get(index) else {
             return;
         };
         let path = test_file.display.clone();
         let took = file.started.elapsed();
         self.record(test_file, end.status, took);
-        let reason = end
-            .error
-            .as_ref()
-            .map_or("the file ended in this test", |e| &e.message);
-        let (counts, left_open) = file.ledger.close(&path, reason);
+        let why = end.error.as_ref().map(|error| error.message.as_str());
+        let unfinished = match end.status {
+            FileStatus::Interrupted => Unfinished::Interrupted,
+            _ => Unfinished::Failed(why.unwrap_or("the file ended in this test")),
+        };
+        let reason = match end.status {
+            _ if self.stop.is_cancelled() => INTERRUPTED,
+            FileStatus::TimedOut => "its file timed out",
+            FileStatus::Crashed => "its file crashed",
+            _ if end.error.is_some() => "its file failed before",
+            _ => FAILED_FAST,
+        };
+        let (counts, left_open) = file.ledger.close(&path, unfinished, declared, reason);
+        let status = match end.status {
+            FileStatus::Passed if counts.not_run + counts.interrupted > 0 => {
+                FileStatus::Interrupted
+            }
+            status => status,
+        };
         for ending in left_open {
             self.sink.emit(ending);
         }
-        self.count(counts, end.status);
+        self.count(counts, status);
         self.sink.emit(Event::FileCompleted {
             path,
-            status: end.status,
+            status,
             duration_ns: nanoseconds(took),
             error: end.error,
         });
@@ -352,35 +407,45 @@ impl Dispatcher<'_> {
         let Some(file) = self.plan.files.get(index) else {
             return;
         };
-        self.outcome.files_failed += 1;
-        self.outcome.stopped |= self.stop.is_cancelled();
+        let declared = self.declared.of(file);
+        let (counts, not_run) =
+            Ledger::default().close(&file.display, Unfinished::Interrupted, &declared, reason);
+        for event in not_run {
+            self.sink.emit(event);
+        }
+        self.count(counts, FileStatus::NotRun);
         self.sink.emit(Event::FileCompleted {
             path: file.display.clone(),
-            status: FileStatus::Failed,
+            status: FileStatus::NotRun,
             duration_ns: 0,
             error: Some(plain(reason)),
         });
     }
 
     fn count(&mut self, counts: Counts, status: FileStatus) {
-        let failed = status != FileStatus::Passed;
+        let failed = matches!(
+            status,
+            FileStatus::Failed | FileStatus::TimedOut | FileStatus::Crashed
+        );
         self.outcome.passed += counts.passed;
         self.outcome.failed += counts.failed + u64::from(failed && counts.failed == 0);
         self.outcome.skipped += counts.skipped;
+        self.outcome.interrupted += counts.interrupted;
+        self.outcome.not_run += counts.not_run;
         self.outcome.flaky += counts.flaky;
         self.outcome.files_failed += u64::from(failed);
         self.outcome.stopped |= self.stop.is_cancelled();
     }
 
-    /// A file ends by itself when its time is over, or the run is to end. One that does not is given
-    /// up: soon, if its thread shows no sign of life, and later, if it is still cleaning up. What it
-    /// holds goes back to the pool, and its thread ends with the process.
+    /// Gives up files that do not end by themselves. What they hold goes back to the pool, and their
+    /// threads end with the process.
     fn give_up_late_files(&mut self) {
         if self.stop.is_cancelled() {
             self.stopping.get_or_insert_with(Instant::now);
         }
         let stopping = self.stopping.map(|since| since.elapsed());
-        let late = |file: &RunningFile| late(file, self.plan, stopping);
+        let late =
+            |file: &RunningFile| late(file.started.elapsed(), &file.watch, self.plan, stopping);
         let late: Vec<(usize, String)> = self
             .running
             .iter()
@@ -393,8 +458,20 @@ impl Dispatcher<'_> {
                 continue;
             };
             self.run_file.abandon(test_file);
-            self.conclude(index, FileEnd::given_up(message), &file);
+            let declared = self.declared.of(test_file);
+            self.conclude(index, FileEnd::given_up(message), &file, &declared);
             self.pool.revoke(&test_file.display);
+        }
+    }
+
+    /// Reports all running files as interrupted, without waiting for them: the process ends.
+    fn abandon_all_files(&mut self) {
+        for (index, file) in std::mem::take(&mut self.running) {
+            let Some(test_file) = self.plan.files.get(index) else {
+                continue;
+            };
+            let declared = self.declared.of(test_file);
+            self.conclude(index, FileEnd::interrupted(), &file, &declared);
         }
     }
 
@@ -420,51 +497,4 @@ impl Dispatcher<'_> {
         let (used, available) = (self.pool.used(), self.pool.available());
         self.sink.emit(Event::PoolState { used, available });
     }
-}
-
-/// Why a file is to be given up, if it is: its time is past, or the run has been `stopping` for so
-/// long. What it waited for others counts for neither.
-fn late(file: &RunningFile, plan: &Plan, stopping: Option<Duration>) -> Option<String> {
-    let limit = plan.file_timeout;
-    let ran = file.started.elapsed().saturating_sub(file.watch.waited());
-    let past = limit.and_then(|limit| ran.checked_sub(limit));
-    let over = past.max(stopping)?;
-    let stuck = over.min(file.watch.silent_for()) >= plan.stuck_after;
-    if !stuck && over < CLEAN_UP {
-        return None;
-    }
-    let when = match limit {
-        Some(limit) if past.is_some() => format!("its time of {limit:?} was over"),
-        _ => "the run was to end".to_owned(),
-    };
-    let seconds = over.as_secs();
-    Some(if stuck {
-        format!(
-            "given up: {when}, but {seconds} s later its Lua code was still in a function that cannot \
-             be interrupted (a pattern, a read, a finaliser)"
-        )
-    } else {
-        format!("given up: {when}, but {seconds} s later it had not cleaned up")
-    })
-}
-
-/// What a claim does not name is taken from the pool as without a claim.
-fn or_usual(claim: Resources, usual: Resources) -> Resources {
-    let named_memory = claim.memory_bytes > 0;
-    Resources {
-        memory_bytes: if named_memory {
-            claim.memory_bytes
-        } else {
-            usual.memory_bytes
-        },
-        cpus: if claim.cpus > 0 {
-            claim.cpus
-        } else {
-            usual.cpus
-        },
-    }
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -19,8 +19,13 @@ pub struct Plan {
     /// How long a file's thread may show no sign of life once the file's time is over; see
     /// [`STUCK_AFTER`](crate::STUCK_AFTER).
     pub stuck_after: Duration,
-    /// Starts no further file once one has failed.
+    /// Starts no further test once one has failed.
     pub fail_fast: bool,
+    /// Cancelled when the run is to end at once: running files are reported as they are and not waited
+    /// for.
+    pub abort: CancelToken,
+    /// The seed of a random order of files; `None`: the order that history advises.
+    pub shuffle: Option<u64>,
     /// Whether files run with all their tests, so that the next run can go by how long they took.
     pub whole_files: bool,
     /// Where the kernel tells how short the host is of processors and memory: `/proc/pressure`.
@@ -51,6 +56,8 @@ pub struct FileTask {
     pub sink: Sink,
     /// Thrown when it is to end early.
     pub stop: CancelToken,
+    /// Thrown when no further test of it is to start; those that run may end.
+    pub start_no_more: CancelToken,
     /// Its time.
     pub timeout: Option<Duration>,
     /// How others see how it is getting on.
@@ -75,12 +82,30 @@ pub struct Outcome {
     pub failed: u64,
     /// Tests that were skipped.
     pub skipped: u64,
+    /// Tests that the end of the run interrupted.
+    pub interrupted: u64,
+    /// Tests that did not start.
+    pub not_run: u64,
     /// Passed tests that needed more than one attempt.
     pub flaky: u64,
-    /// Files that did not pass, those that were never started among them.
+    /// Files that did not pass; not those that were interrupted or did not start.
     pub files_failed: u64,
     /// The user ended it early.
     pub stopped: bool,
+}
+
+impl Outcome {
+    /// Adds a further run of the same files.
+    pub fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.interrupted += other.interrupted;
+        self.not_run += other.not_run;
+        self.flaky += other.flaky;
+        self.files_failed += other.files_failed;
+        self.stopped |= other.stopped;
+    }
 }
 
 impl FileEnd {
@@ -90,6 +115,19 @@ impl FileEnd {
             status: FileStatus::TimedOut,
             error: Some(plain(message)),
         }
+    }
+
+    /// A file that the user has ended.
+    pub(crate) fn interrupted() -> Self {
+        Self {
+            status: FileStatus::Interrupted,
+            error: None,
+        }
+    }
+
+    /// Whether it may have declared tests that did not start.
+    pub(crate) fn may_leave_tests(&self) -> bool {
+        !matches!(self.status, FileStatus::Passed | FileStatus::Failed) || self.error.is_some()
     }
 
     /// A file that the harness could not carry on with.
@@ -108,4 +146,9 @@ pub(crate) fn plain(message: impl Into<String>) -> FileError {
         location: None,
         traceback: Vec::new(),
     }
+}
+
+/// A duration as events have it.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

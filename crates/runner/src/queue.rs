@@ -50,6 +50,11 @@ impl Queue {
     /// Puts files in order; those of which nothing, or the same, is known stay in theirs.
     pub(crate) fn new(mut candidates: Vec<Candidate>) -> Self {
         candidates.sort_by_key(|candidate| Reverse(candidate.duration.unwrap_or(Duration::MAX)));
+        Self::in_order(candidates)
+    }
+
+    /// Files in an order of the caller's.
+    pub(crate) fn in_order(candidates: Vec<Candidate>) -> Self {
         let waiting = |candidate| Waiting {
             candidate,
             passed: 0,

@@ -28,6 +28,7 @@ fn plan(files: &[&str]) -> Plan {
     let file = |name: &&str| TestFile {
         path: (*name).into(),
         display: (*name).to_owned(),
+        root: "/".into(),
         package_roots: Vec::new(),
         lines: Vec::new(),
         names: Vec::new(),
@@ -44,6 +45,8 @@ fn plan(files: &[&str]) -> Plan {
         file_timeout: None,
         stuck_after: STUCK_AFTER,
         fail_fast: false,
+        abort: Stop::new(),
+        shuffle: None,
         whole_files: true,
         pressure: "/nowhere".into(),
         info,
@@ -228,7 +231,7 @@ fn fail_fast_starts_nothing_after_a_failure() {
     let mut plan = plan(&["a", "b", "c"]);
     plan.fail_fast = true;
     let (outcome, events) = run_events(&plan, 1, &Stop::new(), |_, _| end(FileStatus::Failed));
-    assert_eq!((outcome.failed, outcome.files_failed), (1, 3));
+    assert_eq!((outcome.failed, outcome.files_failed), (1, 1));
     assert_eq!(
         events
             .iter()
@@ -255,7 +258,7 @@ fn a_stopped_run_starts_nothing_more_and_says_so() {
         end(FileStatus::Passed)
     });
     assert!(outcome.stopped);
-    assert_eq!(outcome.files_failed, 1);
+    assert_eq!(outcome.files_failed, 0);
     assert!(matches!(events.last(), Some(Event::RunCompleted { .. })));
 }
 
@@ -424,4 +427,106 @@ fn files_go_on_side_by_side_once_the_host_is_free_again() {
         end(FileStatus::Passed)
     });
     assert_eq!(outcome.files_failed, 0);
+}
+
+#[test]
+fn a_seed_determines_a_random_order() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let order = |seed| {
+        let mut plan = plan(&names);
+        plan.shuffle = Some(seed);
+        let (_, events) = run_events(&plan, 1, &Stop::new(), |_, _| end(FileStatus::Passed));
+        let files = started(&events)
+            .into_iter()
+            .map(|(path, _)| path.to_owned());
+        files.collect::<Vec<_>>()
+    };
+    assert_eq!(order(1), order(1));
+    assert_ne!(order(1), order(2));
+    let mut sorted = order(1);
+    sorted.sort();
+    assert_eq!(sorted, names);
+}
+
+#[test]
+fn declared_tests_that_did_not_start_are_not_run() {
+    struct Declares;
+    impl RunFile for Declares {
+        fn run(&self, task: FileTask) -> FileEnd {
+            passed(&task, "one");
+            end(FileStatus::TimedOut)
+        }
+
+        fn declared(&self, _: &TestFile) -> Vec<String> {
+            ["one", "two"].map(str::to_owned).into()
+        }
+    }
+    let (sink, receiver) = Sink::channel();
+    let pool = Pool::new(one(), sink.clone());
+    let mut plan = plan(&["a", "b"]);
+    plan.fail_fast = true;
+    let mut history = History::default();
+    let outcome = run(
+        &plan,
+        &mut history,
+        &pool,
+        &sink,
+        &Stop::new(),
+        Arc::new(Declares),
+    );
+    // The second file does not start.
+    assert_eq!((outcome.passed, outcome.failed, outcome.not_run), (1, 1, 3));
+    drop((sink, pool));
+    let not_run: Vec<_> = receiver
+        .try_iter()
+        .filter_map(|stamped| match stamped.event {
+            Event::TestNotRun { path, name, reason } => Some((path, name, reason)),
+            _ => None,
+        })
+        .collect();
+    let failed_fast = "a test failed before (--fail-fast)";
+    let expected = [
+        ("a", "two", "its file timed out"),
+        ("b", "one", failed_fast),
+        ("b", "two", failed_fast),
+    ];
+    let expected =
+        expected.map(|(path, name, reason)| (path.to_owned(), name.to_owned(), reason.to_owned()));
+    assert_eq!(not_run, expected);
+}
+
+#[test]
+fn an_aborted_run_reports_what_there_is() {
+    let mut plan = plan(&["a", "b"]);
+    let abort = Stop::new();
+    plan.abort = abort.clone();
+    let stop = Stop::new();
+    let switch = stop.clone();
+    let (outcome, events) = run_events(&plan, 1, &stop, move |task, _| {
+        passed(&task, "works");
+        task.sink.emit(Event::TestStarted {
+            path: task.file.display.clone(),
+            name: "waits".into(),
+            meta: Value::Nil,
+        });
+        switch.cancel();
+        abort.cancel();
+        // Its thread does not come back.
+        loop {
+            std::thread::park();
+        }
+    });
+    assert!(outcome.stopped);
+    assert_eq!(
+        (outcome.passed, outcome.failed, outcome.interrupted),
+        (1, 0, 1)
+    );
+    let over = events
+        .iter()
+        .filter(|event| matches!(event, Event::FileCompleted { .. }));
+    assert_eq!(over.count(), 2);
+    assert!(matches!(
+        events.last(),
+        Some(Event::RunCompleted { interrupted: 1, .. })
+    ));
 }

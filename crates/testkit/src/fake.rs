@@ -1,4 +1,4 @@
-//! An agent that sends what a test says.
+//! An agent that sends what a test wants.
 
 use provium_protocol::frame::{Item, SYNC};
 use provium_protocol::{
@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 /// The build that fakes and their hosts agree on.
 pub const BUILD: &str = "test-build";
 
-/// What a fake agent says of itself.
+/// The hello of a fake agent.
 pub fn agent_hello(session: u64) -> Hello {
     Hello {
         protocol: PROTOCOL_VERSION,
@@ -20,11 +20,11 @@ pub fn agent_hello(session: u64) -> Hello {
         kernel: "6.1.0-fake".to_owned(),
         is_init: true,
         uptime_ns: 1_000_000_000,
-        complaints: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
-/// What a host says to a fake agent; the session is for the channel to choose.
+/// The hello of a host for a fake agent; the channel chooses the session.
 pub fn host_hello() -> HostHello {
     HostHello {
         protocol: PROTOCOL_VERSION,

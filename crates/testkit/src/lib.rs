@@ -1,13 +1,13 @@
 //! For our own tests: fakes, leak checks, chance that can be repeated.
 //!
-//! | piece | stands for |
+//! | piece | purpose |
 //! |---|---|
-//! | [`FakeAgent`] | an agent that says exactly what the test tells it to, lies among it |
-//! | [`Serving`] | an agent in step, whose answers are a function of the test's |
+//! | [`FakeAgent`] | an agent that sends exactly what the test wants, also what is wrong |
+//! | [`Serving`] | an agent that keeps to the protocol; a function of the test answers |
 //! | [`ModelGuest`] | such a function: files in memory and a few commands |
 //! | [`Leaks`] | descriptors, children and threads of this process, before and after |
-//! | [`Dice`] | seeded chance |
-//! | [`replay`](replay()) | a fuzzer, for a moment |
+//! | [`random_bytes`] | bytes that a seed determines |
+//! | [`replay`](replay()) | a short run of a fuzzer |
 //!
 //! Panics where the test or the code under test is wrong: a failed expectation is the purpose here.
 #![expect(
@@ -15,16 +15,21 @@
     reason = "a test's fake fails the test by panicking"
 )]
 
-mod dice;
 mod fake;
 mod leaks;
 mod model;
 mod replay;
 mod serving;
 
-pub use dice::Dice;
 pub use fake::{BUILD, FakeAgent, agent_hello, host_hello};
 pub use leaks::Leaks;
 pub use model::ModelGuest;
 pub use replay::replay;
 pub use serving::{Counts, Guest, GuestCall, Handling, Serving};
+
+/// `len` random bytes, the same for the same seed.
+pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    fastrand::Rng::with_seed(seed).fill(&mut bytes);
+    bytes
+}

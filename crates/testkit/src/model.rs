@@ -14,7 +14,9 @@
 use crate::serving::{Guest, GuestCall, Handling, lock};
 use provium_protocol::message::{EntryType, Exit, FileStat};
 use provium_protocol::op::{Exec, Program, Stdin};
-use provium_protocol::{CallId, Channel, Descriptor, ErrorKind, Event, Lane, Op, Reply, WireError};
+use provium_protocol::{
+    CallId, Descriptor, ErrorKind, Event, Lane, Op, Reply, StreamId, WireError,
+};
 use serde_bytes::ByteBuf;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
@@ -92,8 +94,8 @@ impl ModelGuest {
                 if inline {
                     return Ok(Reply::Bytes(ByteBuf::from(content)));
                 }
-                call.output(Channel::Output, &content).await;
-                call.end(Channel::Output).await;
+                call.output(StreamId::Output, &content).await;
+                call.end(StreamId::Output).await;
                 Ok(Reply::Count(content.len() as u64))
             }
             Op::WriteFile {
@@ -219,19 +221,19 @@ impl ModelGuest {
         let work = async {
             match program {
                 "echo" => {
-                    call.output(Channel::Output, format!("{rest}\n").as_bytes())
+                    call.output(StreamId::Output, format!("{rest}\n").as_bytes())
                         .await
                 }
                 "warn" => {
-                    call.output(Channel::Error, format!("{rest}\n").as_bytes())
+                    call.output(StreamId::Error, format!("{rest}\n").as_bytes())
                         .await
                 }
                 "cat" => match exec.stdin {
                     Stdin::Null => {}
-                    Stdin::Bytes(bytes) => call.output(Channel::Output, &bytes).await,
+                    Stdin::Bytes(bytes) => call.output(StreamId::Output, &bytes).await,
                     Stdin::Channel => {
                         while let Some(bytes) = call.input().await {
-                            call.output(Channel::Output, &bytes).await;
+                            call.output(StreamId::Output, &bytes).await;
                         }
                     }
                 },
@@ -242,7 +244,7 @@ impl ModelGuest {
                     while at < count {
                         let end = count.min(at + 64 * 1024);
                         let piece: Vec<u8> = (at..end).map(|it| (it % 251) as u8).collect();
-                        call.output(Channel::Output, &piece).await;
+                        call.output(StreamId::Output, &piece).await;
                         at = end;
                     }
                 }

@@ -1,10 +1,10 @@
-//! Inputs for decoders: known ones, and what comes of damaging them.
+//! Inputs for decoders: known ones, and damaged copies of them.
 //!
-//! What a fuzzer does for hours, this does for a moment in every test run, without its instruments:
+//! A fuzzer runs for hours; this runs for a second in every test run, without instrumentation:
 //! the same functions get a few known inputs and thousands of mutations of them, by seeded chance.
-//! `PROVIUM_REPLAY=100 cargo test fuzzing` takes a hundred times as long a look.
+//! `PROVIUM_REPLAY=100 cargo test fuzzing` makes a hundred times as many.
 
-use crate::dice::Dice;
+use fastrand::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Values that lengths and counts go wrong at.
@@ -18,49 +18,49 @@ const LONGEST: usize = 1 << 16;
 pub fn replay(seeds: &[Vec<u8>], rounds: u32, target: impl Fn(&[u8])) {
     assert!(!seeds.is_empty(), "nothing to mutate");
     let rounds = u64::from(rounds) * factor();
-    let mut dice = Dice::new(rounds);
+    let mut rng = Rng::with_seed(rounds);
     for seed in seeds {
         run(&target, seed);
     }
     run(&target, &[]);
     for _ in 0..rounds {
-        let mut input = any(&mut dice, seeds).clone();
-        for _ in 0..=dice.below(4) {
-            mutate(&mut input, &mut dice, seeds);
+        let mut input = any(&mut rng, seeds).clone();
+        for _ in 0..=rng.u32(..4) {
+            mutate(&mut input, &mut rng, seeds);
         }
         input.truncate(LONGEST);
         run(&target, &input);
     }
 }
 
-/// How many times as long a look is asked for.
+/// How many times as many rounds the environment wants.
 fn factor() -> u64 {
-    let told = std::env::var("PROVIUM_REPLAY").ok();
-    told.and_then(|told| told.parse().ok()).unwrap_or(1)
+    let wanted = std::env::var("PROVIUM_REPLAY").ok();
+    wanted.and_then(|wanted| wanted.parse().ok()).unwrap_or(1)
 }
 
-/// Names the input on which a target panics; what it panicked with was said before.
+/// Names the input on which a target panics; the panic's own message was printed before.
 fn run(target: &impl Fn(&[u8]), input: &[u8]) {
     let done = catch_unwind(AssertUnwindSafe(|| target(input)));
     assert!(done.is_ok(), "the input was b\"{}\"", input.escape_ascii());
 }
 
-fn mutate(input: &mut Vec<u8>, dice: &mut Dice, seeds: &[Vec<u8>]) {
-    let at = index(dice, input.len() + 1);
-    match dice.below(7) {
+fn mutate(input: &mut Vec<u8>, rng: &mut Rng, seeds: &[Vec<u8>]) {
+    let at = rng.usize(..=input.len());
+    match rng.u32(..7) {
         0 => input.truncate(at),
         1 => {
-            let (len, byte) = (index(dice, 9), dice.throw() as u8);
+            let (len, byte) = (rng.usize(..9), rng.u8(..));
             input.splice(at..at, vec![byte; len]);
         }
         2 => {
-            let end = (at + 1 + index(dice, 16)).min(input.len());
+            let end = (at + 1 + rng.usize(..16)).min(input.len());
             input.drain(at..end);
         }
         3 => {
             // A piece of another input, in the place of what follows.
-            let other = any(dice, seeds);
-            let from = index(dice, other.len() + 1);
+            let other = any(rng, seeds);
+            let from = rng.usize(..=other.len());
             input.truncate(at);
             input.extend_from_slice(&other[from..]);
         }
@@ -69,8 +69,8 @@ fn mutate(input: &mut Vec<u8>, dice: &mut Dice, seeds: &[Vec<u8>]) {
             input.splice(at..at, piece);
         }
         kind => {
-            let odd = ODD[index(dice, ODD.len())];
-            let bit = 1 << dice.below(8);
+            let odd = ODD[rng.usize(..ODD.len())];
+            let bit = 1 << rng.u32(..8);
             if let Some(byte) = input.get_mut(at) {
                 *byte = if kind == 5 { odd } else { *byte ^ bit };
             }
@@ -78,12 +78,8 @@ fn mutate(input: &mut Vec<u8>, dice: &mut Dice, seeds: &[Vec<u8>]) {
     }
 }
 
-fn any<'a>(dice: &mut Dice, seeds: &'a [Vec<u8>]) -> &'a Vec<u8> {
-    &seeds[index(dice, seeds.len())]
-}
-
-fn index(dice: &mut Dice, limit: usize) -> usize {
-    dice.below(limit as u64) as usize
+fn any<'a>(rng: &mut Rng, seeds: &'a [Vec<u8>]) -> &'a Vec<u8> {
+    &seeds[rng.usize(..seeds.len())]
 }
 
 #[cfg(test)]

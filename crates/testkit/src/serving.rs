@@ -6,7 +6,7 @@
 use crate::fake::{FakeAgent, greeting};
 use provium_protocol::frame::{Assembler, INITIAL_WINDOW, Item};
 use provium_protocol::{
-    CallId, Channel, ErrorKind, Event, Frame, FrameKind, Hello, HostHello, Lane, Op, Reply,
+    CallId, ErrorKind, Event, Frame, FrameKind, Hello, HostHello, Lane, Op, Reply, StreamId,
     WireError, codec,
 };
 use std::collections::{HashMap, HashSet};
@@ -127,7 +127,7 @@ pub struct GuestCall {
     pub lane: Lane,
     /// Its id.
     pub id: CallId,
-    /// What is asked.
+    /// The operation.
     pub op: Op,
     input: mpsc::UnboundedReceiver<Vec<u8>>,
     taken: u32,
@@ -142,23 +142,23 @@ struct Windows {
 }
 
 impl GuestCall {
-    /// The next bytes of the input channel; `None` at its end. Grants the host more.
+    /// The next bytes of the input stream; `None` at its end. Grants the host more.
     pub async fn input(&mut self) -> Option<Vec<u8>> {
         let bytes = self.input.recv().await?;
         self.taken += u32::try_from(bytes.len()).expect("a frame is short");
         if self.taken >= INITIAL_WINDOW / 2 {
             let bytes = std::mem::take(&mut self.taken);
             *lock(&self.windows.input) += u64::from(bytes);
-            self.send(Frame::credit(self.lane, self.id, Channel::Input, bytes))
+            self.send(Frame::credit(self.lane, self.id, StreamId::Input, bytes))
                 .await;
         }
         Some(bytes)
     }
 
-    /// Sends bytes on an output channel, as the host takes them.
-    pub async fn output(&self, channel: Channel, bytes: &[u8]) {
-        let window = match channel {
-            Channel::Error => &self.windows.output[1],
+    /// Sends bytes on an output stream, as the host takes them.
+    pub async fn output(&self, stream: StreamId, bytes: &[u8]) {
+        let window = match stream {
+            StreamId::Error => &self.windows.output[1],
             _ => &self.windows.output[0],
         };
         for piece in bytes.chunks(CHUNK) {
@@ -168,14 +168,14 @@ impl GuestCall {
                 .await
                 .expect("it is not closed")
                 .forget();
-            self.send(Frame::data(self.lane, self.id, channel, piece.to_vec()))
+            self.send(Frame::data(self.lane, self.id, stream, piece.to_vec()))
                 .await;
         }
     }
 
-    /// Ends an output channel.
-    pub async fn end(&self, channel: Channel) {
-        self.send(Frame::end(self.lane, self.id, channel)).await;
+    /// Ends an output stream.
+    pub async fn end(&self, stream: StreamId) {
+        self.send(Frame::end(self.lane, self.id, stream)).await;
     }
 
     /// Sends an event.
@@ -316,7 +316,7 @@ impl Server {
             FrameKind::End => open.input = None,
             FrameKind::Credit => {
                 let bytes = frame.granted().expect("credit is a number");
-                let slot = usize::from(frame.channel == Channel::Error);
+                let slot = usize::from(frame.stream == StreamId::Error);
                 open.windows.output[slot].add_permits(bytes as usize);
             }
             _ => open.cancel.notify_one(),

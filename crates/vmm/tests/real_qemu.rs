@@ -420,7 +420,10 @@ async fn kvm_runs_a_machine_where_it_works() {
         let refused = demanded.unwrap_err();
         assert!(matches!(&refused, VmmError::KvmUnusable { why: reported } if *reported == why));
         let asked_for = decide(AccelChoice::Tcg).await.unwrap();
-        assert_eq!(asked_for.slowdown, decided.slowdown, "it is measured once");
+        assert!(
+            asked_for.slowdown <= decided.slowdown,
+            "the best trial counts"
+        );
         eprintln!("skipped: KVM does not work here: {why}");
         return;
     }

@@ -3,8 +3,8 @@
 //! Large results end a batch early; the host then sends the remaining entries again. So neither the
 //! request nor the reply is ever large, whatever the total size of the entries.
 
-use super::call::{Asker, Call, lock};
-use super::owner::{Job, Owner};
+use super::call::{Call, EntryRecipient, Recipient, lock};
+use super::owner::{Owner, QueuedOp};
 use super::shared::Shared;
 use crate::failure::{self, OpResult};
 use provium_protocol::{CallId, Op, Reply};
@@ -36,10 +36,15 @@ struct State {
 
 impl Batch {
     /// Starts it; `call` gets the results.
-    pub(super) fn begin(shared: &Arc<Shared>, call: Arc<Call>, ops: Vec<Op>) -> Arc<Self> {
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        owner: &Arc<Owner>,
+        call: Arc<Call>,
+        ops: Vec<Op>,
+    ) -> Arc<Self> {
         let batch = Arc::new(Self {
             shared: Arc::clone(shared),
-            owner: Arc::clone(&call.owner),
+            owner: Arc::clone(owner),
             call,
             state: Mutex::new(State {
                 results: Vec::with_capacity(ops.len()),
@@ -59,20 +64,6 @@ impl Batch {
         lock(&self.state).open.clone()
     }
 
-    /// An entry has its result.
-    pub(super) fn answered(self: &Arc<Self>, id: CallId, result: OpResult) {
-        {
-            let mut state = lock(&self.state);
-            if state.open.as_ref().is_none_or(|open| open.id != id) {
-                return;
-            }
-            state.open = None;
-            state.size += size_of_result(&result);
-            state.results.push(result);
-        }
-        Self::step(self);
-    }
-
     /// Starts entries as long as they complete at once.
     fn step(self: &Arc<Self>) {
         loop {
@@ -82,13 +73,19 @@ impl Batch {
             }
             if self.call.is_cancelled() {
                 drop(state);
-                return self.shared.finish(&self.call, Err(failure::cancelled()));
+                return self
+                    .shared
+                    .calls
+                    .finish(&self.call, Err(failure::cancelled()));
             }
             let enough = state.size > ENOUGH && !state.results.is_empty();
             let Some(op) = state.left.pop_front().filter(|_| !enough) else {
                 let results = std::mem::take(&mut state.results);
                 drop(state);
-                return self.shared.finish(&self.call, Ok(Reply::Batch(results)));
+                return self
+                    .shared
+                    .calls
+                    .finish(&self.call, Ok(Reply::Batch(results)));
             };
             if !op.fits_batch() {
                 state.results.push(Err(failure::invalid(
@@ -98,20 +95,33 @@ impl Batch {
             }
             let id = CallId(state.next);
             state.next += 1;
-            let asker = Asker::Batch(Arc::clone(self));
-            let call = Arc::new(Call::new(id, &self.owner, asker, Some(&op)));
-            if let Some(background) = call.command {
-                self.owner.background.begun(background);
-            }
+            let recipient = Recipient::Batch(Arc::<Self>::clone(self));
+            let call = Arc::new(Call::new(id, self.owner.lane, recipient, Some(&op)));
+            self.shared.calls.begun(&call);
             state.open = Some(Arc::clone(&call));
             state.stepping = true;
             drop(state);
             match self.owner.refusal() {
-                Some(error) => self.shared.finish(&call, Err(error)),
-                None => self.owner.push(&self.shared, Job { call, op }),
+                Some(error) => self.shared.calls.finish(&call, Err(error)),
+                None => self.owner.push(&self.shared, QueuedOp { call, op }),
             }
             lock(&self.state).stepping = false;
         }
+    }
+}
+
+impl EntryRecipient for Batch {
+    fn entry_finished(self: Arc<Self>, entry: CallId, result: OpResult) {
+        {
+            let mut state = lock(&self.state);
+            if state.open.as_ref().is_none_or(|open| open.id != entry) {
+                return;
+            }
+            state.open = None;
+            state.size += size_of_result(&result);
+            state.results.push(result);
+        }
+        Self::step(&self);
     }
 }
 

@@ -1,10 +1,9 @@
-//! One call that is open: its credit, its input, its cancelling.
+//! One call that is open: its credit, its input, its command, its cancellation.
 
-use super::batch::Batch;
-use super::owner::Owner;
+use crate::failure::OpResult;
 use crate::sys::{Errno, Sys, signal};
 use provium_protocol::frame::INITIAL_WINDOW;
-use provium_protocol::{CallId, Channel, Lane, Op};
+use provium_protocol::{CallId, Lane, Op, StreamId};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,12 +19,32 @@ pub(super) enum Input {
     End,
 }
 
-/// Who gets the result.
+/// Where the result of a call is delivered.
 #[derive(Debug)]
-pub(super) enum Asker {
+pub(super) enum Recipient {
     Host,
-    /// It is an entry of a batch.
-    Batch(Arc<Batch>),
+    /// The batch of which the call is an entry.
+    Batch(Arc<dyn EntryRecipient>),
+}
+
+/// Takes the results of the calls that it has started.
+pub(super) trait EntryRecipient: std::fmt::Debug + Send + Sync {
+    fn entry_finished(self: Arc<Self>, entry: CallId, result: OpResult);
+}
+
+/// What a call does, as far as a join and the signals to all commands distinguish it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallKind {
+    Command(RunMode),
+    Batch,
+    Other,
+}
+
+/// Whether the caller waits for the end of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RunMode {
+    Foreground,
+    Background,
 }
 
 /// A call.
@@ -33,16 +52,13 @@ pub(super) enum Asker {
 pub(crate) struct Call {
     pub(super) id: CallId,
     pub(super) lane: Lane,
-    pub(super) owner: Arc<Owner>,
-    pub(super) asker: Asker,
-    /// A command, and whether it is of the `run_async` family.
-    pub(super) command: Option<bool>,
-    is_batch: bool,
-    /// What it gives goes to the output channel.
+    pub(super) recipient: Recipient,
+    pub(super) kind: CallKind,
+    /// Its result has bytes for the output channel.
     pub(super) sends_output: bool,
     flow: Mutex<Flow>,
     cancelled: AtomicBool,
-    /// Its reply is out: nothing may follow.
+    /// Its reply was sent: nothing may follow.
     answered: AtomicBool,
     /// The host was informed that it waits.
     informed: AtomicBool,
@@ -68,21 +84,20 @@ enum Process {
 }
 
 impl Call {
-    pub(super) fn new(id: CallId, owner: &Arc<Owner>, asker: Asker, op: Option<&Op>) -> Self {
-        let command = match op {
-            Some(Op::Exec(exec)) => Some(exec.background),
-            _ => None,
+    pub(super) fn new(id: CallId, lane: Lane, recipient: Recipient, op: Option<&Op>) -> Self {
+        let kind = match op {
+            Some(Op::Exec(exec)) if exec.background => CallKind::Command(RunMode::Background),
+            Some(Op::Exec(_)) => CallKind::Command(RunMode::Foreground),
+            Some(Op::Batch { .. }) => CallKind::Batch,
+            _ => CallKind::Other,
         };
-        let sends_output = op.is_some_and(Op::sends_output);
         let window = u64::from(INITIAL_WINDOW);
         Self {
             id,
-            lane: owner.lane,
-            owner: Arc::clone(owner),
-            asker,
-            command,
-            is_batch: matches!(op, Some(Op::Batch { .. })),
-            sends_output,
+            lane,
+            recipient,
+            kind,
+            sends_output: op.is_some_and(Op::sends_output),
             flow: Mutex::new(Flow {
                 credit: [window; 3],
                 input: VecDeque::new(),
@@ -96,9 +111,13 @@ impl Call {
         }
     }
 
-    /// Whether a join waits for it, and then whether it is of the `run_async` family.
-    pub(super) fn delays_join(&self) -> Option<bool> {
-        self.command.or(self.is_batch.then_some(false))
+    /// Whether a join waits for it, and then in which mode it runs.
+    pub(super) fn delays_join(&self) -> Option<RunMode> {
+        match self.kind {
+            CallKind::Command(mode) => Some(mode),
+            CallKind::Batch => Some(RunMode::Foreground),
+            CallKind::Other => None,
+        }
     }
 
     pub(super) fn is_cancelled(&self) -> bool {
@@ -128,21 +147,21 @@ impl Call {
     }
 
     pub(super) fn is_of_host(&self) -> bool {
-        matches!(self.asker, Asker::Host)
+        matches!(self.recipient, Recipient::Host)
     }
 
-    pub(super) fn grant(&self, channel: Channel, bytes: u32) {
+    pub(super) fn grant(&self, channel: StreamId, bytes: u32) {
         let credit = &mut lock(&self.flow).credit[channel as usize];
         *credit = credit.saturating_add(u64::from(bytes));
     }
 
     /// How many bytes may be sent now.
-    pub(super) fn credit(&self, channel: Channel) -> usize {
+    pub(super) fn credit(&self, channel: StreamId) -> usize {
         usize::try_from(lock(&self.flow).credit[channel as usize]).unwrap_or(usize::MAX)
     }
 
     /// Takes note of what was sent.
-    pub(super) fn spend(&self, channel: Channel, bytes: usize) {
+    pub(super) fn spend(&self, channel: StreamId, bytes: usize) {
         let credit = &mut lock(&self.flow).credit[channel as usize];
         *credit = credit.saturating_sub(bytes as u64);
     }

@@ -101,7 +101,7 @@ fn take_over_names() -> Sys<()> {
 /// Whether it is a link, symbolic or hard, to busybox.
 fn is_busybox(name: &str) -> bool {
     let Ok(found) = file::stat(name.as_bytes()) else {
-        // It leads nowhere, and so serves nobody.
+        // A dangling link.
         return true;
     };
     let says_so = |target: Vec<u8>| target.ends_with(b"busybox");

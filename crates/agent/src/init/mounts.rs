@@ -100,7 +100,7 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// Mounts what programs expect and nobody has mounted yet; says what failed.
+/// Mounts what programs expect and is not mounted yet; returns what failed.
 pub(super) fn mount_usual() -> Vec<String> {
     let mut warnings = Vec::new();
     for usual in &USUAL {
@@ -127,7 +127,7 @@ fn mount(usual: &Usual) -> Sys<()> {
         over_nothing,
     } = *usual;
     if over_nothing && holds_something(target) {
-        // As whoever uses it expects it, whatever made the folder.
+        // Programs expect these permissions, whatever made the folder.
         return if target == "/tmp" {
             file::chmod(target.as_bytes(), 0o1777)
         } else {

@@ -1,4 +1,4 @@
-//! Switching off: on a request, and when somebody presses the button.
+//! Power-off: on a request, and when the power button is pressed.
 
 use crate::roots;
 use crate::sys::boot::{self, Stop};
@@ -7,11 +7,11 @@ use crate::sys::{Sys, fd, file};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-const LOOK: Duration = Duration::from_millis(500);
-/// A button whose driver is still probing appears within this.
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often to look for a button whose driver is still probing.
 const LOOKS: u32 = 10;
 
-/// Stops the machine, from a child: writing back may take long, and the router must not wait.
+/// Stops the machine, from a child: writing caches back may take long, and the router must not wait.
 pub(crate) fn stop(how: Stop) {
     match process::fork(0) {
         Ok(Forked::Child) => {
@@ -50,8 +50,8 @@ impl PowerButton {
         }
     }
 
-    /// When [`Self::look`] is due.
-    pub(crate) fn look_again(&self) -> Option<Instant> {
+    /// When to [look](Self::look) again.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
         self.next_look
     }
 
@@ -65,11 +65,11 @@ impl PowerButton {
         } else {
             0
         };
-        self.next_look = (self.looks > 0).then(|| now + LOOK);
+        self.next_look = (self.looks > 0).then(|| now + LOOK_INTERVAL);
     }
 
-    /// Something happened on one of the devices.
-    pub(crate) fn pressed(&mut self) {
+    /// Reads the events of the devices, and powers off if the button was pressed.
+    pub(crate) fn handle_events(&mut self) {
         const EVENT: usize = 24;
         let mut events = [0; 16 * EVENT];
         let mut stops = false;

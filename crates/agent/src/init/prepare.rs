@@ -53,8 +53,7 @@ pub(crate) fn start(argv0: *mut libc::c_char) -> ! {
 /// and under any name. The system is left as it is found.
 pub(crate) fn join(argv0: *mut libc::c_char) -> i32 {
     signal::default_dispositions();
-    // What the program that started it left open, its folder, its mask and its limit of open files are
-    // no part of the guest.
+    // Descriptors, folder, mask and limits of the program that started it do not belong to the guest.
     fd::close_range(3, i32::MAX);
     detached::set_umask(0o022);
     let joined = file::change_dir(b"/")
@@ -71,7 +70,7 @@ pub(crate) fn join(argv0: *mut libc::c_char) -> i32 {
     Router::new(transport, config, Root::now()).run()
 }
 
-/// Why there is no line to the host.
+/// Why the host cannot be served.
 fn reason(errno: Errno) -> String {
     match errno {
         Errno(libc::EBUSY) => "an agent serves this guest already".to_owned(),
@@ -125,7 +124,7 @@ fn follow(
     Ok((root, as_companion(argv0, warnings)?))
 }
 
-/// Leaves the agent where tests look for it. That it cannot is no reason to fail a boot.
+/// Leaves the agent where tests look for it. A failure does not fail the boot.
 fn leave_copy() {
     if let Err(errno) = copy::leave_copy() {
         roots::log(&format!("no copy of the agent in /sbin: {errno}"));
@@ -210,7 +209,7 @@ fn as_init(
 
 /// `quiet` keeps a boot fast by keeping it silent (console level 4: errors and worse). From here on
 /// the host reads the kernel's log on the console, and wants its warnings, too. Any other level was
-/// chosen by somebody.
+/// set on purpose.
 fn let_warnings_through() {
     const PRINTK: &str = "sys/kernel/printk";
     let level = file::read_at(roots::PROC, PRINTK).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! The command line of `modprobe(8)`, as far as it makes sense here.
+//! The command line of `modprobe(8)`: the options that the kernel and test suites use.
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Arguments {
     /// Modules or aliases, in order.
@@ -9,14 +9,12 @@ pub(super) struct Arguments {
     pub(super) parameters: String,
     /// Remove instead of insert.
     pub(super) remove: bool,
-    /// Say nothing of a name that is not known.
+    /// Do not report an unknown name.
     pub(super) quiet: bool,
-    /// Say what is done.
+    /// Print what is done.
     pub(super) verbose: bool,
     /// Do nothing.
     pub(super) dry_run: bool,
-    /// What is there (or gone) already is an error.
-    pub(super) first_time: bool,
 }
 
 impl Arguments {
@@ -26,35 +24,17 @@ impl Arguments {
         let mut all = false;
         let mut words = Vec::new();
         let mut options_end = false;
-        let mut args = args;
-        while let Some(arg) = args.next() {
+        for arg in args {
             if options_end || !arg.starts_with('-') || arg == "-" {
                 words.push(arg);
             } else if arg == "--" {
                 options_end = true;
-            } else if let Some(long) = arg.strip_prefix("--") {
-                let (name, value) = match long.split_once('=') {
-                    Some((name, value)) => (name, Some(value)),
-                    None => (long, None),
-                };
+            } else if let Some(name) = arg.strip_prefix("--") {
                 let letter = short_form(name).ok_or(format!("unrecognized option '--{name}'"))?;
-                if takes_value(letter) && value.is_none() {
-                    args.next()
-                        .ok_or(format!("option '--{name}' requires an argument"))?;
-                }
                 parsed.set(letter, &mut all)?;
             } else {
-                let mut letters = arg[1..].chars();
-                while let Some(letter) = letters.next() {
+                for letter in arg[1..].chars() {
                     parsed.set(letter, &mut all)?;
-                    if takes_value(letter) {
-                        // The rest of the word, or else the next one, is the value.
-                        if letters.as_str().is_empty() {
-                            args.next()
-                                .ok_or(format!("option requires an argument -- '{letter}'"))?;
-                        }
-                        break;
-                    }
                 }
             }
         }
@@ -78,20 +58,12 @@ impl Arguments {
             'q' => self.quiet = true,
             'v' => self.verbose = true,
             'n' => self.dry_run = true,
-            FIRST_TIME => self.first_time = true,
-            // Forcing, configuration, blacklists, syslog, other folders: nothing of it is here.
-            'b' | 'f' | 'i' | 's' | 'C' | 'S' | 'd' | 'w' => {}
+            // Blacklists are a part of the configuration, which is not read.
+            'b' => {}
             other => return Err(format!("invalid option -- '{other}'")),
         }
         Ok(())
     }
-}
-
-/// Stands for `--first-time`, which has no letter.
-const FIRST_TIME: char = '1';
-
-fn takes_value(letter: char) -> bool {
-    matches!(letter, 'C' | 'S' | 'd' | 'w')
 }
 
 fn short_form(name: &str) -> Option<char> {
@@ -101,15 +73,7 @@ fn short_form(name: &str) -> Option<char> {
         "quiet" => 'q',
         "verbose" => 'v',
         "dry-run" | "show" => 'n',
-        "first-time" => FIRST_TIME,
         "use-blacklist" => 'b',
-        "force" | "force-modversion" | "force-vermagic" => 'f',
-        "ignore-install" | "ignore-remove" => 'i',
-        "syslog" => 's',
-        "config" => 'C',
-        "set-version" => 'S',
-        "dirname" => 'd',
-        "wait" => 'w',
         _ => return None,
     })
 }
@@ -153,27 +117,11 @@ mod tests {
     }
 
     #[test]
-    fn values_of_options_are_no_names() {
-        for line in [
-            "-d / loop",
-            "-d/ loop",
-            "--dirname=/ loop",
-            "--dirname / loop",
-        ] {
-            assert_eq!(parse(line).unwrap().names, names(&["loop"]), "{line}");
-        }
-    }
-
-    #[test]
-    fn mistakes_are_told() {
+    fn mistakes_are_reported() {
         assert_eq!(parse("-Z loop"), Err("invalid option -- 'Z'".to_owned()));
         assert_eq!(
             parse("--bogus"),
             Err("unrecognized option '--bogus'".to_owned())
-        );
-        assert_eq!(
-            parse("loop -d"),
-            Err("option requires an argument -- 'd'".to_owned())
         );
         assert_eq!(
             parse("-q"),

@@ -9,7 +9,7 @@ use provium_protocol::HostReply;
 use provium_protocol::message::ModuleFile;
 use std::ffi::CString;
 
-/// Does what the arguments say; gives the exit code.
+/// Does what the arguments say; returns the exit code.
 pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
     let arguments = match Arguments::parse(words) {
         Ok(arguments) => arguments,
@@ -19,7 +19,7 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
         }
     };
     let mut exit_code = 0;
-    // All are tried, whatever becomes of the first.
+    // All are tried, even if the first one fails.
     for name in &arguments.names {
         let done = if arguments.remove {
             remove(name, &arguments)
@@ -42,14 +42,14 @@ pub(crate) fn run(words: impl Iterator<Item = String>) -> i32 {
 
 /// Why a module was not inserted or removed.
 enum ModprobeError {
-    /// Nobody knows the name.
+    /// Neither the kernel nor the host knows the name.
     Unknown,
     /// For the user to read.
     Other(String),
 }
 
-/// All but the last are what the last, the one that was asked for, needs.
-fn ask(name: &str) -> Result<Vec<ModuleFile>, ModprobeError> {
+/// The file of a module, after those of the modules that it needs.
+fn request_files(name: &str) -> Result<Vec<ModuleFile>, ModprobeError> {
     match module_socket::request(name) {
         Some(HostReply::Modules(modules)) if modules.is_empty() => Err(ModprobeError::Unknown),
         Some(HostReply::Modules(modules)) => Ok(modules),
@@ -60,10 +60,10 @@ fn ask(name: &str) -> Result<Vec<ModuleFile>, ModprobeError> {
 }
 
 fn insert(name: &str, arguments: &Arguments) -> Result<(), ModprobeError> {
-    if state_of(name) != State::Absent && !arguments.first_time {
+    if state_of(name) != State::Absent {
         return Ok(());
     }
-    let modules = ask(name)?;
+    let modules = request_files(name)?;
     let cmdline = file::read("/proc/cmdline").unwrap_or_default();
     let cmdline = String::from_utf8_lossy(&cmdline);
     for (index, module) in modules.iter().enumerate() {
@@ -78,22 +78,20 @@ fn insert(name: &str, arguments: &Arguments) -> Result<(), ModprobeError> {
             parameters.push(' ');
             parameters.push_str(&arguments.parameters);
         }
-        tell(arguments, &format!("insmod {} {parameters}", module.name));
+        print_verbose(arguments, &format!("insmod {} {parameters}", module.name));
         if !arguments.dry_run {
-            load(module, parameters, wanted && arguments.first_time)?;
+            load(module, parameters)?;
         }
     }
     Ok(())
 }
 
-fn load(module: &ModuleFile, parameters: String, must_be_new: bool) -> Result<(), ModprobeError> {
+fn load(module: &ModuleFile, parameters: String) -> Result<(), ModprobeError> {
     let loaded = CString::new(parameters)
         .map_err(|_| Errno::INVAL)
         .and_then(|parameters| boot::load_module(&module.object, &parameters));
     let reason = match loaded {
-        Ok(()) => return Ok(()),
-        Err(Errno::EXIST) if !must_be_new => return Ok(()),
-        Err(Errno::EXIST) => "Module already in kernel".to_owned(),
+        Ok(()) | Err(Errno::EXIST) => return Ok(()),
         Err(Errno::NOENT) => {
             "Unknown symbol in module, or unknown parameter (see dmesg)".to_owned()
         }
@@ -110,7 +108,7 @@ fn remove(name: &str, arguments: &Arguments) -> Result<(), ModprobeError> {
     if state_of(name) == State::BuiltIn {
         return Err(built_in());
     }
-    let mut modules = ask(name)?;
+    let mut modules = request_files(name)?;
     let Some(ModuleFile {
         name: wanted,
         object,
@@ -122,15 +120,9 @@ fn remove(name: &str, arguments: &Arguments) -> Result<(), ModprobeError> {
         return Err(built_in());
     }
     if state_of(&wanted) == State::Absent {
-        return if arguments.first_time {
-            Err(ModprobeError::Other(format!(
-                "FATAL: Module {wanted} is not in kernel."
-            )))
-        } else {
-            Ok(())
-        };
+        return Ok(());
     }
-    tell(arguments, &format!("rmmod {wanted}"));
+    print_verbose(arguments, &format!("rmmod {wanted}"));
     if arguments.dry_run {
         return Ok(());
     }
@@ -159,7 +151,7 @@ enum State {
     BuiltIn,
 }
 
-/// What sysfs knows of a module. It does not know all that are built in.
+/// The state of a module as far as sysfs knows: it does not list every module that is built in.
 fn state_of(name: &str) -> State {
     if name.contains('/') {
         return State::Absent;
@@ -167,14 +159,14 @@ fn state_of(name: &str) -> State {
     let folder = format!("/sys/module/{}", modules::normal_name(name));
     match file::read(&format!("{folder}/initstate")) {
         Ok(state) if state.starts_with(b"live") => State::Loaded,
-        // It comes or goes just now: the kernel waits for that when it is asked.
+        // It is being loaded or unloaded: the kernel waits for that on the next request.
         Ok(_) => State::Absent,
         Err(_) if file::stat(folder.as_bytes()).is_ok() => State::BuiltIn,
         Err(_) => State::Absent,
     }
 }
 
-fn tell(arguments: &Arguments, line: &str) {
+fn print_verbose(arguments: &Arguments, line: &str) {
     if arguments.verbose {
         let _ = fd::write_all(1, format!("{}\n", line.trim_end()).as_bytes());
     }

@@ -1,10 +1,9 @@
 //! Operation processes of a busy raw process: the executor forks them itself, and they join the raw
 //! process's state through `/proc` and pidfds.
 
-use super::operation::{self, Place};
+use super::carry_out;
+use super::reserved_slot::ReservedSlot;
 use crate::roots;
-use crate::sys::area::Area;
-use crate::sys::slot::Ticket;
 use crate::sys::{Errno, Sys, fd, file, namespace, process, signal};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -16,19 +15,7 @@ const NAMESPACES: [&str; 7] = ["net", "uts", "ipc", "cgroup", "time", "mnt", "us
 const PLENTY: u64 = 200_000;
 
 /// Joins a raw process and carries out an op. For a process that the executor has just forked.
-pub(crate) fn run_beside(
-    raw_process: i32,
-    area: Area,
-    slot: usize,
-    ticket: Ticket,
-    payload: &[u8],
-) -> ! {
-    let place = Place {
-        area,
-        slot,
-        ticket,
-        raw_process,
-    };
+pub(crate) fn run_beside(raw_process: i32, slot: ReservedSlot, payload: &[u8]) -> ! {
     roots::set_oom_score("0");
     signal::default_dispositions();
     // What it cannot take on makes it act as the executor would; a test sees that in the result of
@@ -37,7 +24,7 @@ pub(crate) fn run_beside(
         fd::close_range(3, i32::MAX);
     }
     signal::unblock_all();
-    operation::run(&place, payload)
+    carry_out::run(slot, raw_process, payload)
 }
 
 struct Status {

@@ -20,17 +20,20 @@
 //!
 //! Code in here must not use locks of the executor, which may be held by other threads at the fork.
 
+mod carry_out;
 mod identity;
 mod join;
 mod launch;
 mod operation;
 mod paths;
+mod reserved_slot;
 mod serve;
 mod tail;
 mod transfer;
 mod worker;
 
+pub(crate) use carry_out::name_of as operation_name;
 pub(crate) use join::run_beside;
-pub(crate) use operation::name_of as operation_name;
-pub(crate) use serve::{become_raw_process, run};
+pub(crate) use reserved_slot::ReservedSlot;
+pub(crate) use serve::become_raw_process;
 pub(crate) use worker::{name_of as worker_name, reaper_name_of as reaper_name};

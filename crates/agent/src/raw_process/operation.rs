@@ -1,29 +1,15 @@
-//! An operation process: carries out one operation with the state of a raw process, stores the result in
-//! its slot, and exits (or becomes the command).
+//! What every operation has: its slot, its pipes to the executor, and the paths as a test means them.
 
-use super::{launch, paths, tail, transfer};
-use crate::failure::{self, OpResult};
-use crate::sys::area::Area;
-use crate::sys::slot::{PipeEnd, Slot, SlotState, Ticket};
-use crate::sys::{Sys, fd, file, process, signal};
-use provium_protocol::{Op, WireError, codec};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use super::reserved_slot::ReservedSlot;
+use crate::failure::OpResult;
+use crate::sys::slot::PipeEnd;
+use crate::sys::{Sys, fd, file, process};
+use provium_protocol::{WireError, codec};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-/// Where the process belongs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    pub(crate) area: Area,
-    pub(crate) slot: usize,
-    pub(crate) ticket: Ticket,
-    /// Number of the raw process, as it sees itself.
-    pub(crate) raw_process: i32,
-}
-
-/// The operation's side of its slot.
+/// An operation, in the process that carries it out.
 pub(crate) struct Operation {
-    area: Area,
-    slot: &'static Slot,
-    ticket: Ticket,
+    slot: ReservedSlot,
     raw_process: i32,
 }
 
@@ -48,111 +34,12 @@ impl From<WireError> for Finished {
     }
 }
 
-/// Carries out the op of a payload. For a process that was forked for it.
-pub(crate) fn run(place: &Place, payload: &[u8]) -> ! {
-    let slot = place.area.slot(place.slot);
-    if !slot.begin(place.ticket, process::id()) {
-        process::exit(0);
-    }
-    process::new_session();
-    name_after(place);
-    let operation = Operation {
-        area: place.area,
-        slot,
-        ticket: place.ticket,
-        raw_process: place.raw_process,
-    };
-    let finished = match codec::decode::<Op>(payload) {
-        Ok(Op::Exec(exec)) => launch::run(&operation, exec).into(),
-        Ok(op) => {
-            signal::block_all();
-            // A copy of a pipe's end would keep the pipe from ending.
-            close_all_but(op.descriptor().map(|fd| fd.number));
-            carry_out(&operation, op)
-        }
-        Err(_) => failure::invalid("the operation cannot be read").into(),
-    };
-    operation.finish(finished)
-}
-
-fn close_all_but(kept: Option<RawFd>) {
-    match kept.filter(|kept| *kept >= 0) {
-        None => fd::close_range(0, i32::MAX),
-        Some(kept) => {
-            if kept > 0 {
-                fd::close_range(0, kept - 1);
-            }
-            fd::close_range(kept.saturating_add(1), i32::MAX);
-        }
-    }
-}
-
-/// A name by which the executor can find this process if it does not know its id.
-fn name_after(place: &Place) {
-    if let Ok(name) = std::ffi::CString::new(name_of(place.area.index, place.slot)) {
-        process::name_thread(&name);
-    }
-}
-
-/// The name of the operation process of a slot.
-pub(crate) fn name_of(area: usize, slot: usize) -> String {
-    format!("pv-op-{area}.{slot}")
-}
-
-fn carry_out(operation: &Operation, op: Op) -> Finished {
-    match op {
-        Op::ReadFile { path, inline } => transfer::read_file(operation, &path, inline),
-        Op::WriteFile {
-            path,
-            perm,
-            append,
-            content,
-        } => {
-            let mode = paths::Mode { perm, append };
-            transfer::write_file(operation, &path, mode, content).into()
-        }
-        Op::Stat { path } => paths::stat(&operation.resolve(&path)).into(),
-        Op::ListDir { path } => paths::list(&operation.resolve(&path)).into(),
-        Op::MakeDir {
-            path,
-            parents,
-            perm,
-        } => paths::make_dir(&path, parents, perm).into(),
-        Op::Unlink { path } => paths::unlink(&path).into(),
-        Op::Rename { from, to } => paths::rename(&from, &to).into(),
-        Op::Chmod { path, perm } => paths::chmod(&operation.resolve(&path), perm).into(),
-        Op::Symlink { target, path } => paths::symlink(&target, &path).into(),
-        Op::ReadLink { path } => paths::read_link(&operation.resolve(&path)).into(),
-        Op::ReadFd { fd, max } => transfer::read(fd.number, max).into(),
-        Op::StreamFd { fd } => transfer::stream(operation, fd.number).into(),
-        Op::WriteFd { fd } => transfer::write(operation, fd.number).into(),
-        Op::SeekFd { fd, offset, whence } => transfer::seek(fd.number, offset, whence).into(),
-        Op::TailFile { path, start } => {
-            tail::follow_path(operation, operation.resolve(&path), start).into()
-        }
-        Op::TailFd { fd } => tail::follow_descriptor(operation, fd.number).into(),
-        // The executor and the raw process itself carry these out, and `launch` runs commands.
-        Op::Exec(_)
-        | Op::Signal { .. }
-        | Op::SignalAll { .. }
-        | Op::Join
-        | Op::SpawnWorker(_)
-        | Op::RetireWorker { .. }
-        | Op::Batch { .. }
-        | Op::Open { .. }
-        | Op::CloseFd { .. }
-        | Op::CheckFd { .. }
-        | Op::Syscall(_)
-        | Op::ReadMemory { .. }
-        | Op::WriteMemory { .. }
-        | Op::ClockGet
-        | Op::ClockSet { .. }
-        | Op::ClockAdvance { .. }
-        | Op::ClockSleep { .. } => failure::invalid("not of an operation process").into(),
-    }
-}
-
 impl Operation {
+    /// `raw_process` is the id of the raw process, as it sees itself.
+    pub(super) fn new(slot: ReservedSlot, raw_process: i32) -> Self {
+        Self { slot, raw_process }
+    }
+
     /// The path, with the raw process in place of `self`: to a test, both are the same process.
     pub(super) fn resolve(&self, path: &[u8]) -> Vec<u8> {
         const SELF: &[u8] = b"/proc/self";
@@ -213,22 +100,17 @@ impl Operation {
 
     /// Waits until the executor has taken the offered ends. Exits if the executor no longer expects this process.
     pub(super) fn hand_over(&self) {
-        let offered = self.slot.advance(self.ticket, SlotState::Offered);
-        self.area.ring();
-        if !offered || !self.slot.await_taken(self.ticket, SlotState::Offered) {
+        if !self.slot.hand_over() {
             process::exit(0);
         }
     }
 
     /// Stores the result and exits.
-    fn finish(&self, finished: Finished) -> ! {
+    pub(super) fn finish(&self, finished: Finished) -> ! {
         let message = codec::encode(&finished.result);
-        let kept = self.slot.leave(&finished.data, &message);
-        if self.slot.advance(self.ticket, SlotState::Done) {
-            self.area.ring();
-            if kept {
-                self.slot.await_taken(self.ticket, SlotState::Done);
-            }
+        let stored = self.slot.store(&finished.data, &message);
+        if stored.is_expected && stored.is_in_memory {
+            self.slot.await_reader();
         }
         process::exit(0)
     }

@@ -1,6 +1,7 @@
 //! The main loop of a raw process: serves requests, one at a time.
 
-use super::{operation, worker};
+use super::reserved_slot::ReservedSlot;
+use super::{carry_out, worker};
 use crate::roots;
 use crate::sys::area::{Area, Code, WOULD_WAIT, thread_state};
 use crate::sys::memory::Region;
@@ -23,7 +24,7 @@ pub(crate) fn become_raw_process(area: Area) -> ! {
 }
 
 /// Serves the requests of an area until the process ends.
-pub(crate) fn run(area: Area) -> ! {
+fn run(area: Area) -> ! {
     process::die_with_parent();
     process::name_thread(c"provium-raw");
     signal::install_interrupt();
@@ -83,13 +84,8 @@ impl Server {
                 0
             }
             Code::Fork => {
-                let place = operation::Place {
-                    area: self.area,
-                    slot: number(first),
-                    ticket: ticket(second),
-                    raw_process: process::id(),
-                };
-                self.fork_operation(place, third, number(fourth))
+                let slot = self.reserved_slot(first, second);
+                self.fork_operation(slot, third, number(fourth))
             }
             Code::Thread => self.start_thread(number(first)),
             Code::Worker => {
@@ -97,12 +93,7 @@ impl Server {
                 let Some(area) = Area::of(number(fifth)) else {
                     return -i64::from(libc::EINVAL);
                 };
-                let home = worker::Home {
-                    area: self.area,
-                    slot: number(first),
-                    ticket: ticket(second),
-                };
-                worker::fork(&spec, home, area)
+                worker::fork(&spec, self.reserved_slot(first, second), area, run)
             }
             Code::Load => {
                 self.payload = vec![0; number(first)];
@@ -123,18 +114,27 @@ impl Server {
         payload
     }
 
-    fn fork_operation(&mut self, place: operation::Place, address: i64, len: usize) -> i64 {
+    fn reserved_slot(&self, index: i64, ticket: i64) -> ReservedSlot {
+        ReservedSlot {
+            area: self.area,
+            index: usize::try_from(index).unwrap_or(0),
+            ticket: Ticket::of(u32::try_from(ticket).unwrap_or(0)),
+        }
+    }
+
+    fn fork_operation(&mut self, slot: ReservedSlot, address: i64, len: usize) -> i64 {
         let payload = self.payload_at(address, len);
+        let raw_process = process::id();
         let started = self.sibling().and_then(|sibling| {
             let payload = payload.clone();
-            sibling.start(move || operation::run(&place, &payload))
+            sibling.start(move || carry_out::run(slot, raw_process, &payload))
         });
         match started {
             Ok(pid) => i64::from(pid),
             // Not every namespace takes a process that shares memory with one outside of it.
             Err(Errno(libc::EINVAL)) => match process::fork(libc::CLONE_PARENT) {
                 Ok(Forked::Parent(pid)) => i64::from(pid),
-                Ok(Forked::Child) => operation::run(&place, &payload),
+                Ok(Forked::Child) => carry_out::run(slot, raw_process, &payload),
                 Err(Errno(errno)) => -i64::from(errno),
             },
             Err(Errno(errno)) => -i64::from(errno),
@@ -179,10 +179,6 @@ impl Server {
     }
 }
 
-fn ticket(argument: i64) -> Ticket {
-    Ticket::of(u32::try_from(argument).unwrap_or(0))
-}
-
 /// Opens, unless that may block on another process.
 fn open(path: i64, flags: i64, perm: i64) -> i64 {
     let path = crate::sys::memory::own_string(path.cast_unsigned());
@@ -201,7 +197,7 @@ fn open(path: i64, flags: i64, perm: i64) -> i64 {
 }
 
 /// Whether opening, reading or writing may block on another process.
-pub(super) fn may_wait(kind: EntryType) -> bool {
+fn may_wait(kind: EntryType) -> bool {
     !matches!(
         kind,
         EntryType::File | EntryType::Dir | EntryType::BlockDevice

@@ -5,10 +5,11 @@
 //! new pid namespace reaps processes that lose their parent there; it is not part of the worker.
 
 use super::identity::{self, User};
+use super::reserved_slot::ReservedSlot;
 use crate::failure::{self, OpResult};
 use crate::sys::area::Area;
 use crate::sys::process::{self, Forked};
-use crate::sys::slot::{PipeEnd, Slot, SlotState, Ticket};
+use crate::sys::slot::PipeEnd;
 use crate::sys::{Errno, boot, file, namespace, signal};
 use provium_protocol::op::WorkerSpec;
 use provium_protocol::{Reply, WireError, codec};
@@ -30,36 +31,24 @@ fn name_self(name: String) {
     }
 }
 
-/// Where a worker that is being started reports to.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Home {
-    /// Of the process that forks it.
-    pub(super) area: Area,
-    pub(super) slot: usize,
-    pub(super) ticket: Ticket,
-}
-
-impl Home {
-    fn slot(&self) -> &'static Slot {
-        self.area.slot(self.slot)
-    }
-}
-
-/// Forks it, to serve `area`. Returns the id of the first child, or a negative errno.
-pub(super) fn fork(spec: &[u8], home: Home, area: Area) -> i64 {
+/// Forks it, to serve `area` with `serve`. `home` is its slot in the area of the process that forks it.
+/// Returns the id of the first child, or a negative errno.
+pub(super) fn fork(spec: &[u8], home: ReservedSlot, area: Area, serve: fn(Area) -> !) -> i64 {
     match process::fork(libc::CLONE_PARENT) {
         Ok(Forked::Parent(pid)) => i64::from(pid),
         Ok(Forked::Child) => {
-            if !home.slot().begin(home.ticket, process::id()) {
+            if !home.begin() {
                 process::exit(0);
             }
-            become_worker(spec, home, area)
+            become_worker(spec, home, area);
+            serve(area)
         }
         Err(Errno(errno)) => -i64::from(errno),
     }
 }
 
-fn become_worker(spec: &[u8], home: Home, area: Area) -> ! {
+/// Returns in the process that is the worker's raw process.
+fn become_worker(spec: &[u8], home: ReservedSlot, area: Area) {
     process::new_session();
     let Ok(spec) = codec::decode::<WorkerSpec>(spec) else {
         report(home, &Err(failure::invalid("the worker cannot be read")));
@@ -82,7 +71,7 @@ fn become_worker(spec: &[u8], home: Home, area: Area) -> ! {
                     signal::default_dispositions();
                     signal::notice_children();
                     signal::unblock_all();
-                    process::collect_for_ever()
+                    process::reap_orphans()
                 }
                 Ok(Forked::Parent(_)) => {}
                 Err(errno) => {
@@ -110,17 +99,12 @@ fn become_worker(spec: &[u8], home: Home, area: Area) -> ! {
         process::exit(1);
     }
     area.keep_only_this();
-    super::run(area)
 }
 
 /// Stores the result, and waits until it was read; returns whether it was taken.
-fn report(home: Home, result: &OpResult) -> bool {
+fn report(home: ReservedSlot, result: &OpResult) -> bool {
     let message = codec::encode(result);
-    let slot = home.slot();
-    slot.leave(&[], &message);
-    let wanted = slot.advance(home.ticket, SlotState::Done);
-    home.area.ring();
-    wanted && slot.await_taken(home.ticket, SlotState::Done)
+    home.store(&[], &message).is_expected && home.await_reader()
 }
 
 /// Applies the worker's options to itself, in an order in which each step still has the privileges that it
@@ -202,7 +186,7 @@ impl Namespaces {
         self.pid || self.time
     }
 
-    fn enter(&self, home: Home) -> Result<(), WireError> {
+    fn enter(&self, home: ReservedSlot) -> Result<(), WireError> {
         if self.flags == 0 {
             return Ok(());
         }
@@ -217,13 +201,10 @@ impl Namespaces {
 
 /// Requests the executor to map users and groups: only a process outside of the namespace can map more than
 /// one. If it cannot, this process maps its own.
-fn map_ids(home: Home, uid: u32, gid: u32) -> Result<(), WireError> {
-    let slot = home.slot();
-    slot.offer(PipeEnd::Input, uid.cast_signed());
-    slot.offer(PipeEnd::Output, gid.cast_signed());
-    let asked = slot.advance(home.ticket, SlotState::Offered);
-    home.area.ring();
-    if !asked || !slot.await_taken(home.ticket, SlotState::Offered) {
+fn map_ids(home: ReservedSlot, uid: u32, gid: u32) -> Result<(), WireError> {
+    home.offer(PipeEnd::Input, uid.cast_signed());
+    home.offer(PipeEnd::Output, gid.cast_signed());
+    if !home.hand_over() {
         process::exit(0);
     }
     if file::read("/proc/self/uid_map").is_ok_and(|map| !map.is_empty()) {

@@ -90,7 +90,7 @@ impl Router {
                 match source {
                     Source::Host => self.service_host(slot.revents),
                     Source::Signals => self.service_signals(),
-                    Source::Power => self.power.pressed(),
+                    Source::Power => self.power.handle_events(),
                     // All are served below.
                     Source::Modules => {}
                     Source::Executor => self.service_executor(slot.revents),
@@ -154,7 +154,7 @@ impl Router {
         let next = [
             self.link.deadline(),
             self.executors.deadline(),
-            self.power.look_again(),
+            self.power.next_look(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))

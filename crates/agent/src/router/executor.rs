@@ -142,17 +142,39 @@ fn parent_and_group(pid: i32) -> Option<(i32, i32)> {
     Some((number()?, number()?))
 }
 
-/// The header of a packet of the executor's.
+/// What the router has to know of a packet of the executor's: one or more frames of a call.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct PacketHeader {
-    pub(super) kind: FrameKind,
-    pub(super) more: bool,
     pub(super) lane: Lane,
     pub(super) call: CallId,
+    /// Kind of the last frame. A packet with an event has no other frame.
+    pub(super) kind: FrameKind,
+    /// Whether the last frame is a part of a message that continues.
+    pub(super) more: bool,
 }
 
-/// Reads the header of a packet; `None` if an executor may not send that.
+/// Reads the headers of a packet; `None` if an executor may not send that.
 pub(super) fn read_header(packet: &[u8]) -> Option<PacketHeader> {
-    let header = packet.first_chunk::<HEADER_LEN>()?;
+    let (first, mut rest) = read_frame(packet)?;
+    let mut last = first;
+    while !rest.is_empty() {
+        let (next, after) = read_frame(rest)?;
+        // Only frames that are complete may precede another one.
+        if last.more
+            || !matches!(last.kind, FrameKind::Data | FrameKind::End)
+            || next.kind == FrameKind::Event
+            || (next.lane, next.call) != (last.lane, last.call)
+        {
+            return None;
+        }
+        (last, rest) = (next, after);
+    }
+    Some(last)
+}
+
+/// The header of the first frame, and the bytes after that frame.
+fn read_frame(bytes: &[u8]) -> Option<(PacketHeader, &[u8])> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER_LEN>()?;
     let word = |at: usize| {
         u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
     };
@@ -165,14 +187,49 @@ pub(super) fn read_header(packet: &[u8]) -> Option<PacketHeader> {
     ]
     .into_iter()
     .find(|kind| *kind as u8 == header[4])?;
-    let is_valid = word(0) as usize == packet.len() - HEADER_LEN
-        && header[5] & !provium_protocol::frame::FLAG_MORE == 0
-        && header[6] < 3
-        && header[7] == 0;
-    is_valid.then(|| PacketHeader {
+    let (_, rest) = rest.split_at_checked(word(0) as usize)?;
+    let is_valid =
+        header[5] & !provium_protocol::frame::FLAG_MORE == 0 && header[6] < 3 && header[7] == 0;
+    let header = PacketHeader {
         kind,
         more: header[5] != 0,
         lane: Lane(word(8)),
         call: CallId(word(12)),
-    })
+    };
+    is_valid.then_some((header, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provium_protocol::StreamId;
+
+    const CALL: CallId = CallId(7);
+
+    fn packet(frames: &[Frame]) -> Vec<u8> {
+        frames.iter().flat_map(Frame::to_bytes).collect()
+    }
+
+    fn reply(call: CallId) -> Frame {
+        Frame::new(FrameKind::Reply, Lane::VM, call, b"ok".to_vec())
+    }
+
+    #[test]
+    fn a_packet_is_known_by_its_last_frame() {
+        let data = Frame::data(Lane::VM, CALL, StreamId::Output, b"x".to_vec());
+        let end = Frame::end(Lane::VM, CALL, StreamId::Output);
+        let header = read_header(&packet(&[data, end, reply(CALL)])).unwrap();
+        assert_eq!((header.kind, header.more), (FrameKind::Reply, false));
+        assert_eq!((header.lane, header.call), (Lane::VM, CALL));
+    }
+
+    #[test]
+    fn a_packet_of_several_calls_or_of_an_incomplete_frame_is_refused() {
+        let end = Frame::end(Lane::VM, CALL, StreamId::Output);
+        assert_eq!(read_header(&packet(&[end, reply(CallId(8))])), None);
+        assert_eq!(read_header(&packet(&[reply(CALL), reply(CALL)])), None);
+        let bytes = packet(&[reply(CALL)]);
+        assert_eq!(read_header(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(read_header(&[]), None);
+    }
 }

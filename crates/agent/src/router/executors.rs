@@ -16,7 +16,7 @@ pub(super) struct Executors {
     current: Option<Executor>,
     /// How many have been started.
     started: u32,
-    /// Why there is no current one.
+    /// Why the last one could not be started.
     start_error: String,
     /// Requests that arrive in several frames.
     partial: BTreeMap<(Lane, CallId), PartialRequest>,

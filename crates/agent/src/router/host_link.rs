@@ -109,7 +109,7 @@ impl HostLink {
         }
     }
 
-    /// Reads what has arrived; false when the host has gone for good.
+    /// Reads what has arrived; returns false if the host will not come back.
     pub(super) fn receive(&mut self, events: i16) -> bool {
         let mut any = false;
         for _ in 0..READS_PER_TURN {
@@ -199,7 +199,7 @@ impl HostLink {
             kernel: boot::kernel_release(),
             is_init: self.is_init,
             uptime_ns: clock::since_boot(),
-            complaints: self.warnings.clone(),
+            warnings: self.warnings.clone(),
         };
         self.out.push(&SYNC);
         let message = codec::encode(&hello);

@@ -1,4 +1,4 @@
-//! Sockets between the agent's own processes. One packet is one frame.
+//! Sockets between the agent's own processes. A packet is one or more frames.
 
 #![expect(unsafe_code, reason = "socket calls of the kernel")]
 

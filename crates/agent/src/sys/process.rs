@@ -149,7 +149,7 @@ pub(crate) fn is_child(pid: i32) -> bool {
 }
 
 /// Collects children that end, and never returns. For process 1 of a namespace.
-pub(crate) fn collect_for_ever() -> ! {
+pub(crate) fn reap_orphans() -> ! {
     loop {
         // SAFETY: the status is not requested; `pause` has no arguments.
         unsafe {

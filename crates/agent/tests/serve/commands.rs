@@ -3,7 +3,7 @@
 use crate::host::{Host, shell};
 use provium_protocol::message::Exit;
 use provium_protocol::op::{Exec, Program, SignalTarget, Stdin};
-use provium_protocol::{CallId, Channel, ErrorKind, Frame, Lane, Op, Reply};
+use provium_protocol::{CallId, ErrorKind, Frame, Lane, Op, Reply, StreamId};
 
 const LANE: Lane = Lane::VM;
 
@@ -45,7 +45,7 @@ fn without_credit_a_command_waits_and_others_go_on() {
     assert_eq!(host.sh(LANE, "echo free").output, b"free\n");
     assert_eq!(host.calls[&call].output.len(), 256 * 1024);
     host.grants = true;
-    host.send(&Frame::credit(LANE, call, Channel::Output, 256 * 1024));
+    host.send(&Frame::credit(LANE, call, StreamId::Output, 256 * 1024));
     assert_eq!(exit(&host.finish(call)).code, Some(0));
 }
 

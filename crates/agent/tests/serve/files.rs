@@ -98,7 +98,7 @@ fn files_of_proc_have_no_size_and_are_read_whole() {
 }
 
 #[test]
-fn a_fifo_keeps_nobody_waiting_and_can_be_cancelled() {
+fn a_fifo_delays_no_other_call_and_can_be_cancelled() {
     let mut host = Host::new();
     let folder = Folder::new("fifo");
     host.sh(LANE, &format!("mkfifo {}", folder.file("p").display()));

@@ -3,8 +3,8 @@
 use provium_protocol::frame::{Assembler, INITIAL_WINDOW, Item, SYNC};
 use provium_protocol::op::{Exec, Syscall};
 use provium_protocol::{
-    AgentOp, CallId, Channel, Event, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op,
-    Reply, WireError, codec,
+    AgentOp, CallId, Event, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op, Reply,
+    StreamId, WireError, codec,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
@@ -133,14 +133,14 @@ impl Host {
                 assert!(heard.reply.is_none(), "nothing follows a reply");
                 match frame.kind {
                     FrameKind::Data => {
-                        let into = match frame.channel {
-                            Channel::Error => &mut heard.error,
+                        let into = match frame.stream {
+                            StreamId::Error => &mut heard.error,
                             _ => &mut heard.output,
                         };
                         into.extend_from_slice(&frame.payload);
                         let len = u32::try_from(frame.payload.len()).unwrap();
                         if self.grants {
-                            self.send(&Frame::credit(frame.lane, frame.call, frame.channel, len));
+                            self.send(&Frame::credit(frame.lane, frame.call, frame.stream, len));
                         }
                     }
                     FrameKind::Credit => heard.credit += u64::from(frame.granted().unwrap()),
@@ -208,10 +208,10 @@ impl Host {
             }
             let (now, later) = bytes.split_at(bytes.len().min(credit).min(60_000));
             self.calls.get_mut(&call).unwrap().credit -= now.len() as u64;
-            self.send(&Frame::data(lane, call, Channel::Input, now.to_vec()));
+            self.send(&Frame::data(lane, call, StreamId::Input, now.to_vec()));
             bytes = later;
         }
-        self.send(&Frame::end(lane, call, Channel::Input));
+        self.send(&Frame::end(lane, call, StreamId::Input));
     }
 
     /// Waits for the command's `Started`, and gives its process id.

@@ -42,7 +42,7 @@ fn a_worker_begins_as_the_raw_process_is() {
     assert_eq!(
         raw(&mut host, lane, libc::SYS_getppid, &[]),
         parent,
-        "the executor is told of its end"
+        "the executor collects its end"
     );
     assert_eq!(raw(&mut host, lane, libc::SYS_getsid, &[]), i64::from(pid));
     let Ok(Reply::Bytes(bytes)) = host.ask(

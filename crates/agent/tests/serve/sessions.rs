@@ -54,7 +54,7 @@ fn garbage_costs_the_session_and_nothing_else() {
     let hello = host.greet(9);
     assert_eq!(hello.session, 9);
     assert_eq!(host.sh(Lane::VM, "echo on").output, b"on\n");
-    // A request that is none, and one for nobody.
+    // A request that cannot be read, and one to a lane that does not exist.
     let call = host.request(Lane::VM, &Op::ClockGet);
     host.finish(call);
     assert_eq!(

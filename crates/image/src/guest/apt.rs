@@ -4,14 +4,19 @@
 //! database: so it needs no root, no lists on the machine, and changes nothing on it.
 
 use crate::error::ImageError;
+use crate::progress::Progress;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Command, Exit, Output, output};
 use std::os::unix::fs::symlink;
+use std::sync::Arc;
 use std::time::Duration;
 
 const UPDATE_DEADLINE: Duration = Duration::from_secs(600);
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(1200);
 const QUERY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often the amount that has been downloaded is reported.
+const REPORT_EVERY: Duration = Duration::from_millis(200);
 
 /// Where the system's configuration is.
 const SYSTEM_PARTS: &str = "/etc/apt/apt.conf.d";
@@ -63,14 +68,19 @@ pub(super) struct Apt {
     folder: Utf8PathBuf,
     /// What the update complained of. It calls itself successful even if it got nothing.
     complaints: String,
+    progress: Arc<dyn Progress>,
 }
 
 impl Apt {
     /// Sets it up in `folder`, which must not exist. It goes away with the folder.
-    pub(super) fn set_up(folder: Utf8PathBuf) -> Result<Self, ImageError> {
+    pub(super) fn set_up(
+        folder: Utf8PathBuf,
+        progress: Arc<dyn Progress>,
+    ) -> Result<Self, ImageError> {
         let apt = Self {
             folder,
             complaints: String::new(),
+            progress,
         };
         apt.write_folders()
             .map_err(provium_store::StoreError::from)?;
@@ -152,8 +162,7 @@ impl Apt {
     ) -> Result<Vec<Utf8PathBuf>, ImageError> {
         let mut arguments = vec!["-qq", "download"];
         arguments.extend(packages.iter().map(String::as_str));
-        self.run("apt-get", &arguments, DOWNLOAD_DEADLINE).await?;
-        self.packages_in("download")
+        self.fetch("download", &arguments).await
     }
 
     /// Fetches these packages and everything that they need on an empty system.
@@ -163,8 +172,32 @@ impl Apt {
     ) -> Result<Vec<Utf8PathBuf>, ImageError> {
         let mut arguments = vec!["-qq", "--download-only", "install", "--"];
         arguments.extend(packages.iter().map(String::as_str));
-        self.run("apt-get", &arguments, DOWNLOAD_DEADLINE).await?;
-        self.packages_in("cache/archives")
+        self.fetch("cache/archives", &arguments).await
+    }
+
+    /// Runs `apt-get` with `arguments`, which downloads packages to the folder `below`; gives their files.
+    async fn fetch(&self, below: &str, arguments: &[&str]) -> Result<Vec<Utf8PathBuf>, ImageError> {
+        let mut total = None;
+        if self.progress.shows_amounts() {
+            let list = [&["--print-uris"][..], arguments].concat();
+            let list = self.run("apt-get", &list, QUERY_DEADLINE).await;
+            total = list.ok().map(|list| listed_bytes(&list.stdout));
+        }
+        let folder = self.folder.join(below);
+        let run = self.run("apt-get", arguments, DOWNLOAD_DEADLINE);
+        tokio::pin!(run);
+        loop {
+            tokio::select! {
+                ended = &mut run => {
+                    ended?;
+                    break;
+                }
+                () = tokio::time::sleep(REPORT_EVERY) => if let Some(total) = total {
+                    self.progress.amount(bytes_in(&folder).min(total), total);
+                },
+            };
+        }
+        self.packages_in(below)
     }
 
     fn packages_in(&self, below: &str) -> Result<Vec<Utf8PathBuf>, ImageError> {
@@ -209,6 +242,26 @@ impl Apt {
             said: end_of(&said),
         })
     }
+}
+
+/// The sum of the sizes in the output of `--print-uris`: `'URI' FILE SIZE HASH`.
+fn listed_bytes(list: &[u8]) -> u64 {
+    let list = String::from_utf8_lossy(list);
+    let sizes = list
+        .lines()
+        .filter_map(|line| line.split(' ').nth(2)?.parse::<u64>().ok());
+    sizes.sum()
+}
+
+/// The size of the files in a folder, also of those that are not complete.
+fn bytes_in(folder: &Utf8Path) -> u64 {
+    let folders = [folder.to_owned(), folder.join("partial")];
+    let entries = folders
+        .iter()
+        .filter_map(|folder| folder.read_dir_utf8().ok());
+    let files = entries.flatten().flatten();
+    let sizes = files.filter_map(|file| file.metadata().ok().filter(std::fs::Metadata::is_file));
+    sizes.map(|metadata| metadata.len()).sum()
 }
 
 /// The last lines of what a tool said, as one line.
@@ -271,6 +324,18 @@ mod tests {
             ["libc6", "linux-image-6.1.0-9-amd64", "a", "c"]
         );
         assert_eq!(needed(""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_size_of_a_download_is_the_sum_of_its_files() {
+        let list = b"'http://x/a_1.deb' a_1.deb 100 SHA256:aa\n'http://x/b.deb' b.deb 23 SHA256:bb\nW: no\n";
+        assert_eq!(listed_bytes(list), 123);
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        fs_err::create_dir(folder.join("partial")).unwrap();
+        fs_err::write(folder.join("a"), "12").unwrap();
+        fs_err::write(folder.join("partial/b"), "345").unwrap();
+        assert_eq!(bytes_in(folder), 5);
     }
 
     #[test]

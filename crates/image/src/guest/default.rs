@@ -74,6 +74,21 @@ impl Images {
     /// [`ImageError::NoDefaultGuest`] with what was tried.
     pub async fn default_guest(&self) -> Result<GuestImage, ImageError> {
         let entry = self.default_entry().await?;
+        self.guest_of(entry).await
+    }
+
+    /// The default guest if it is in the cache; `None` if it would have to be made.
+    ///
+    /// # Errors
+    /// If the cache cannot be read.
+    pub async fn cached_default_guest(&self) -> Result<Option<GuestImage>, ImageError> {
+        match self.cached_default().await? {
+            Some(entry) => self.guest_of(Arc::new(entry)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn guest_of(&self, entry: Arc<CacheEntry>) -> Result<GuestImage, ImageError> {
         let archive = PreparedFile {
             path: entry.file(ARCHIVE),
             given: entry.file(ARCHIVE),
@@ -82,11 +97,6 @@ impl Images {
             release: None,
         };
         self.guest_with(entry, archive).await
-    }
-
-    /// Whether [`default_guest`](Self::default_guest) would need neither network nor much time.
-    pub async fn has_default_guest(&self) -> bool {
-        matches!(self.cached_default().await, Ok(Some(_)))
     }
 
     /// An image of the default guest's kernel and modules and that archive.

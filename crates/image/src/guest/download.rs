@@ -1,9 +1,9 @@
 //! The default guest from the distribution's packages.
 
-use super::apt::Apt;
 use super::deb;
 use super::parts::{GuestParts, KERNEL, PACK};
 use super::skeleton::Release;
+use super::source::PackageSource;
 use crate::error::ImageError;
 use crate::images::{blocking, write_index};
 use crate::modules;
@@ -33,14 +33,14 @@ pub(super) async fn download(
     entry: &Utf8Path,
     progress: &Arc<dyn Progress>,
 ) -> Result<GuestParts, ImageError> {
-    let folder = entry.join("apt");
-    let mut apt = Apt::set_up(folder.clone())?;
+    let folder = entry.join("packages");
+    let mut source = PackageSource::set_up(folder.clone(), progress)?;
     progress.step("fetching the lists of packages");
-    apt.update().await?;
-    let mut packages = kernel_packages(&apt).await?;
+    source.update().await?;
+    let mut packages = kernel_packages(&source).await?;
     packages.push(BUSYBOX.to_owned());
     progress.step(&format!("downloading {}", packages.join(", ")));
-    let files = apt.download(&packages).await?;
+    let files = source.download(&packages).await?;
     progress.step("unpacking kernel, modules and busybox");
     let entry = entry.to_owned();
     blocking(move || {
@@ -65,16 +65,16 @@ pub(super) fn unpack(tree: &mut Tree, file: &Utf8Path) -> Result<(), ImageError>
 }
 
 /// The packages that the newest kernel consists of.
-async fn kernel_packages(apt: &Apt) -> Result<Vec<String>, ImageError> {
+async fn kernel_packages(source: &PackageSource) -> Result<Vec<String>, ImageError> {
     for start in KERNELS {
-        let Some(needed) = apt.dependencies(start).await? else {
+        let Some(needed) = source.dependencies(start).await? else {
             continue;
         };
         let mut found = BTreeSet::new();
         let mut open = needed;
         while let Some(name) = open.pop() {
             if is_kernel_part(&name) && found.insert(name.clone()) {
-                open.extend(apt.dependencies(&name).await?.unwrap_or_default());
+                open.extend(source.dependencies(&name).await?.unwrap_or_default());
             }
         }
         if !found.is_empty() {
@@ -83,7 +83,7 @@ async fn kernel_packages(apt: &Apt) -> Result<Vec<String>, ImageError> {
     }
     Err(ImageError::NoKernelPackage {
         tried: KERNELS.join(", "),
-        why: apt.explain("the lists of packages have none of them"),
+        why: source.explain("the lists of packages have none of them"),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cache ──▶ there: done, no network touched
-//!   └─ else download (apt) ──▶ else this host's own kernel and busybox ──▶ else an error with both reasons
+//!   └─ else download (apt, or HTTP) ──▶ else this host's own kernel and busybox ──▶ else an error with both reasons
 //! ```
 //!
 //! Nothing is installed, no package's script is run, and of the downloaded programs only busybox is
@@ -14,9 +14,16 @@ mod deb;
 mod default;
 mod download;
 mod host;
+mod http;
+mod mirror;
+mod package_index;
 mod packages;
 mod parts;
 mod skeleton;
+mod source;
+mod trust;
+
+pub use source::download_tool;
 
 #[cfg(test)]
 pub(crate) use deb::tests::example as example_package;

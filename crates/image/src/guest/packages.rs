@@ -1,10 +1,11 @@
 //! The default guest with packages in its root.
 
-use super::apt::{Apt, is_package_name};
+use super::apt::is_package_name;
 use super::default::{GuestDescription, write_archive};
 use super::download::{names, unpack};
 use super::parts::{ARCHIVE, LAYOUT};
 use super::skeleton;
+use super::source::PackageSource;
 use crate::error::ImageError;
 use crate::image::GuestImage;
 use crate::images::{Images, PreparedFile, blocking, write};
@@ -49,33 +50,34 @@ impl Images {
         let what = format!("the guest with {}", wanted.join(", "));
         let progress = &self.progress;
         let notify = |notice: Notice<'_>| report(&**progress, &what, notice);
-        let source = Arc::clone(&base);
+        let guest = Arc::clone(&base);
         let make = async |folder: Utf8PathBuf| {
-            let apt_folder = folder.join("apt");
-            let mut apt = Apt::set_up(apt_folder.clone())?;
+            let downloads = folder.join("packages");
+            let mut source = PackageSource::set_up(downloads.clone(), progress)?;
             progress.step("fetching the lists of packages");
-            let failed = |error: ImageError, apt: &Apt| match error {
+            let failed = |error: ImageError, source: &PackageSource| match error {
                 error @ ImageError::Store(_) => error,
                 error => ImageError::Packages {
                     packages: wanted.join(", "),
-                    why: apt.explain(&error.in_one_line()),
+                    why: source.explain(&error.in_one_line()),
                 },
             };
-            apt.update().await.map_err(|error| failed(error, &apt))?;
+            let updated = source.update().await;
+            updated.map_err(|error| failed(error, &source))?;
             progress.step(&format!(
-                "downloading {} and what they need",
+                "downloading {} with all dependencies",
                 wanted.join(", ")
             ));
-            let files = apt.download_with_needed(&wanted).await;
-            let files = files.map_err(|error| failed(error, &apt))?;
+            let files = source.download_with_needed(&wanted).await;
+            let files = files.map_err(|error| failed(error, &source))?;
             progress.step(&format!("unpacking {} packages", files.len()));
             blocking(move || {
                 let mut tree = skeleton::start()?;
                 for file in &files {
                     unpack(&mut tree, file)?;
                 }
-                fs_err::remove_dir_all(&apt_folder).map_err(provium_store::StoreError::from)?;
-                skeleton::finish(&mut tree, &about.busybox(&source)?, &about.kernel_release())?;
+                fs_err::remove_dir_all(&downloads).map_err(provium_store::StoreError::from)?;
+                skeleton::finish(&mut tree, &about.busybox(&guest)?, &about.kernel_release())?;
                 let hash = write_archive(&tree, &folder.join(ARCHIVE))?;
                 write(&folder.join(LIST), names(&files).join("\n").as_bytes())?;
                 write(&folder.join(HASH), hash.as_str().as_bytes())

@@ -5,6 +5,7 @@
 //! `modules.builtin*`. A name that a guest asks for is only ever looked up in it; it never becomes a
 //! path.
 
+mod find;
 #[cfg(test)]
 mod fixture;
 mod index;
@@ -12,6 +13,7 @@ mod info;
 mod name;
 mod scan;
 
+pub(crate) use find::{modules_below, modules_beside};
 #[cfg(test)]
 pub(crate) use fixture::index_of;
 pub(crate) use index::Record;

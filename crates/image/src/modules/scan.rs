@@ -25,6 +25,14 @@ pub(crate) struct ModuleScan {
 }
 
 impl ModuleScan {
+    fn of(path: Utf8PathBuf, metadata: &std::fs::Metadata) -> Self {
+        Self {
+            path,
+            length: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        }
+    }
+
     /// What a cache key needs to know of it.
     pub(crate) fn facts(&self) -> String {
         let Self {
@@ -36,16 +44,53 @@ impl ModuleScan {
     }
 }
 
-/// The modules and the lists of modules in `folder` (a `lib/modules/RELEASE`), in the order of their
-/// paths.
+/// The modules and the lists of modules in `folder`, in the order of their paths. The folder is a
+/// `lib/modules/RELEASE`, or the folder in which a kernel was built.
 pub(crate) fn listing(folder: &Utf8Path) -> Result<Vec<ModuleScan>, ImageError> {
     let mut found = Vec::new();
-    walk(folder, Utf8Path::new(""), DEEPEST, &mut found).map_err(|source| ImageError::Read {
+    let listed = if is_build_tree(folder, None) {
+        built(folder, &mut found)
+    } else {
+        walk(folder, Utf8Path::new(""), DEEPEST, &mut found)
+    };
+    listed.map_err(|source| ImageError::Read {
         path: folder.to_owned(),
         source,
     })?;
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
+}
+
+/// Whether a kernel was built in `folder`, with modules and, if it is given, of that release.
+pub(super) fn is_build_tree(folder: &Utf8Path, release: Option<&str>) -> bool {
+    // `make` leaves a list of modules in every folder below as well.
+    folder.join(ORDER).is_file()
+        && std::fs::read_to_string(folder.join(BUILT_RELEASE))
+            .is_ok_and(|built| release.is_none_or(|release| built.trim() == release))
+}
+
+/// What the last build in `folder` has made. Objects of earlier configurations may lie beside them, so the
+/// build's own list decides.
+fn built(folder: &Utf8Path, found: &mut Vec<ModuleScan>) -> std::io::Result<()> {
+    let order = std::fs::read_to_string(folder.join(ORDER))?;
+    let modules = order.lines().filter_map(|line| {
+        // Linux 6.2 and later list objects; before 5.3, paths began as in an installation.
+        let line = line.trim();
+        let line = line
+            .strip_suffix(".o")
+            .or_else(|| line.strip_suffix(".ko"))?;
+        let path = Utf8PathBuf::from(format!("{line}.ko"));
+        let shorter = path.strip_prefix("kernel").ok().map(Utf8Path::to_owned);
+        let is_there = |path: &Utf8PathBuf| folder.join(path).is_file();
+        [Some(path), shorter].into_iter().flatten().find(is_there)
+    });
+    let lists = [BUILTIN, BUILTIN_INFO].map(Utf8PathBuf::from);
+    let lists = lists.into_iter().filter(|path| folder.join(path).is_file());
+    for path in modules.chain(lists) {
+        let metadata = folder.join(&path).metadata()?;
+        found.push(ModuleScan::of(path, &metadata));
+    }
+    Ok(())
 }
 
 fn walk(
@@ -62,12 +107,7 @@ fn walk(
         if metadata.is_dir() && depth > 0 {
             walk(root, &path, depth - 1, found)?;
         } else if metadata.is_file() && (module_name(&path).is_some() || is_list(&path)) {
-            let modified = (metadata.mtime(), metadata.mtime_nsec());
-            found.push(ModuleScan {
-                path,
-                length: metadata.len(),
-                modified,
-            });
+            found.push(ModuleScan::of(path, &metadata));
         }
     }
     Ok(())
@@ -173,6 +213,10 @@ fn module_name(path: &Utf8Path) -> Option<(&str, Option<Format>)> {
     let packing = Format::of_name(file)?;
     Some((file.rsplit_once('.')?.0.strip_suffix(".ko")?, Some(packing)))
 }
+
+/// In a folder in which a kernel was built: its modules, and its release.
+const ORDER: &str = "modules.order";
+const BUILT_RELEASE: &str = "include/config/kernel.release";
 
 /// The lists of what is part of the kernel itself.
 const BUILTIN: &str = "modules.builtin";
@@ -289,6 +333,43 @@ mod tests {
             error.to_string().contains("kernel/drivers/bad.ko"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_build_is_indexed_by_its_own_list() {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(temporary.path()).unwrap();
+        let put = |path: &str, content: &[u8]| {
+            fs_err::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
+            fs_err::write(folder.join(path), content).unwrap();
+        };
+        put(BUILT_RELEASE, b"6.1\n");
+        for name in ["fs/a.ko", "kernel/b.ko", "lib/old.ko", "net/c.ko"] {
+            put(name, &module(&[]));
+        }
+        put("modules.builtin", b"kernel/fs/ext4/ext4.ko\n");
+        let names = || {
+            let found = listing(folder).unwrap();
+            let record = scan_folder(folder, "6.1", &found).unwrap();
+            let index = ModuleIndex::new(folder.to_owned(), record);
+            assert_eq!(
+                index.resolve("ext4"),
+                Some(Vec::new()),
+                "part of the kernel"
+            );
+            let names: Vec<_> = index.names().map(str::to_owned).collect();
+            names.join(" ")
+        };
+        // Linux 6.2 and later, 5.3 and later, and before; `gone` is configured, but not built yet.
+        put(ORDER, b"fs/a.o\nkernel/b.o\nfs/gone.o\n");
+        assert_eq!(names(), "a b");
+        put(ORDER, b"fs/a.ko\nkernel/b.ko\n");
+        assert_eq!(names(), "a b");
+        put(
+            ORDER,
+            b"kernel/fs/a.ko\nkernel/kernel/b.ko\nkernel/net/c.ko\n",
+        );
+        assert_eq!(names(), "a b c");
     }
 
     #[test]

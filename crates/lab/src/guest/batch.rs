@@ -1,32 +1,29 @@
 //! Batches: many small things in one round trip, in strict order.
 //!
-//! What an entry carries is held by the guest's agent until its turn comes. So a batch that carries much
-//! goes out in several requests, and an entry that carries much goes out alone, as a stream: the guest
+//! The guest's agent holds the content of an entry until its turn comes. So a batch with much content is sent
+//! in several requests, and an entry with much content is sent alone, as a stream: the guest
 //! need not be larger than without a batch.
 
 use crate::error::LabError;
-use crate::guest::command::{
-    CommandSpec, DEFAULT_MAX_OUTPUT, RunResult, StdinSource, exec_of, missing_shell, result_of,
-    too_big,
-};
+use crate::guest::command::{CommandSpec, RunResult, missing_shell, result_of, too_big};
 use crate::guest::context::CallContext;
 use crate::guest::describe::describe;
 use crate::guest::ops::{GuestOps, WriteMode};
-use provium_guest::Captured;
+use provium_guest::{Captured, DEFAULT_MAX_OUTPUT};
 use provium_protocol::message::{DirEntry, ErrorKind, FileStat, Reply, SyscallResult};
-use provium_protocol::op::{Batch, FromReply, Op, Program, Request};
+use provium_protocol::op::{Batch, FromReply, Op, Program, Request, Stdin};
 use std::collections::VecDeque;
 
 /// Output that a batch keeps of each of its commands' streams where `max_output` does not say, bytes.
 const BATCH_OUTPUT: usize = 4 * 1024 * 1024;
 
-/// What the entries of one request may carry, bytes.
+/// Size of one request's entries, at most, bytes.
 const REQUEST: usize = 4 * 1024 * 1024;
 
-/// An entry that carries more than this goes out alone, bytes.
+/// An entry of more than this is sent alone, bytes.
 const ALONE: usize = 1024 * 1024;
 
-/// What the results of a batch may hold in all, bytes.
+/// Size of all results of a batch, at most, bytes.
 const RESULTS: usize = 256 * 1024 * 1024;
 
 /// One thing to do in a batch.
@@ -38,7 +35,7 @@ pub enum BatchEntry {
     Op(Op),
 }
 
-/// What one entry of a batch came to.
+/// The result of an entry of a batch.
 #[derive(Debug, Clone)]
 pub enum BatchOutcome {
     /// A command's result.
@@ -94,7 +91,7 @@ impl GuestOps {
         Ok(outcomes)
     }
 
-    /// Does the first entries in one request, and takes those out that were begun.
+    /// Carries out the first entries in one request, and removes those that were begun.
     async fn together(
         &self,
         context: &CallContext,
@@ -182,7 +179,7 @@ impl BatchEntry {
         match self {
             Self::Op(op) => op.clone(),
             Self::Run(spec) => {
-                let mut exec = exec_of(spec, false);
+                let mut exec = spec.request(false);
                 let kept = spec.max_output.min(BATCH_OUTPUT);
                 exec.collect = Some(u32::try_from(kept).unwrap_or(u32::MAX));
                 Op::Exec(exec)
@@ -195,15 +192,15 @@ impl BatchEntry {
         const HEADER: usize = 64;
         let carried = match self {
             Self::Run(spec) => {
-                let words = match &spec.program {
+                let words = match &spec.exec.program {
                     Program::Shell(text) => text.len(),
                     Program::Argv(words) => words.iter().map(|word| word.len() + HEADER).sum(),
                 };
-                let variables = spec.env.iter();
+                let variables = spec.exec.env.iter();
                 let variables = variables.map(|(name, value)| name.len() + value.len() + HEADER);
-                let input = match &spec.stdin {
-                    StdinSource::Bytes(bytes) => bytes.len(),
-                    StdinSource::Null | StdinSource::Open => 0,
+                let input = match &spec.exec.stdin {
+                    Stdin::Bytes(bytes) => bytes.len(),
+                    Stdin::Null | Stdin::Channel => 0,
                 };
                 words + variables.sum::<usize>() + input
             }
@@ -221,7 +218,7 @@ impl BatchEntry {
         carried + HEADER
     }
 
-    /// Whether it goes out alone, as a stream.
+    /// Whether it is sent alone, as a stream.
     fn is_alone(&self) -> bool {
         match self {
             // The test requested more output than a batch holds.
@@ -249,7 +246,7 @@ impl BatchEntry {
 
     fn explained(&self, error: LabError) -> LabError {
         match self {
-            Self::Run(spec) => missing_shell(&spec.program, error),
+            Self::Run(spec) => missing_shell(&spec.exec.program, error),
             Self::Op(_) => error,
         }
     }

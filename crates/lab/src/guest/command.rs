@@ -1,15 +1,11 @@
-//! What to run in a guest, and what came of it.
+//! A command in a guest, and its result.
 
 use crate::error::LabError;
-use provium_guest::Captured;
+use provium_guest::{Captured, DEFAULT_MAX_OUTPUT};
 use provium_protocol::message::Exit;
-use provium_protocol::op::{Exec, Program, Stdin};
-use serde_bytes::ByteBuf;
+use provium_protocol::op::{Exec, Program};
 use std::fmt;
 use std::time::Duration;
-
-/// Output kept per stream unless the caller says otherwise, bytes.
-pub const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
 /// Longest argument or variable of a program, with its final zero byte, bytes: `MAX_ARG_STRLEN` of Linux,
 /// 32 pages.
@@ -22,61 +18,43 @@ const NO_ENTRY: i32 = 2;
 /// `E2BIG`, of Linux.
 const TOO_BIG: i32 = 7;
 
-/// A command.
+/// A command, and how much of its output is kept.
 #[derive(Debug, Clone)]
 pub struct CommandSpec {
-    /// What to run.
-    pub program: Program,
-    /// Added to the usual environment, or replacing it.
-    pub env: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Start from an empty environment.
-    pub env_clear: bool,
-    /// Working directory.
-    pub cwd: Option<Vec<u8>>,
-    /// Standard input.
-    pub stdin: StdinSource,
-    /// User to become.
-    pub user: Option<String>,
-    /// Give it a terminal.
-    pub tty: bool,
+    /// What is run. Whether it is in the background, and whether its output comes with the reply, is decided by
+    /// the call that runs it.
+    pub exec: Exec,
     /// Bytes kept of each output stream; past it the middle is dropped.
     pub max_output: usize,
-}
-
-/// Where standard input comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StdinSource {
-    /// `/dev/null`.
-    Null,
-    /// These bytes, then the end.
-    Bytes(Vec<u8>),
-    /// Written by the holder of the process, until closed.
-    Open,
 }
 
 impl CommandSpec {
     /// A command with everything by default and no input.
     pub fn new(program: Program) -> Self {
         Self {
-            program,
-            env: Vec::new(),
-            env_clear: false,
-            cwd: None,
-            stdin: StdinSource::Null,
-            user: None,
-            tty: false,
+            exec: Exec::new(program),
             max_output: DEFAULT_MAX_OUTPUT,
         }
     }
 
-    /// What is too long for any Linux kernel, said so that it completes "cannot".
+    /// The request for it; `background` for those of `run_async`.
+    pub(crate) fn request(&self, background: bool) -> Exec {
+        Exec {
+            background,
+            collect: None,
+            ..self.exec.clone()
+        }
+    }
+
+    /// What is too long for any Linux kernel, in words that complete "cannot".
     pub(crate) fn excess(&self) -> Option<String> {
-        let words: Vec<&[u8]> = match &self.program {
+        let words: Vec<&[u8]> = match &self.exec.program {
             Program::Shell(text) => vec![text],
             Program::Argv(words) => words.iter().map(|word| word.as_slice()).collect(),
         };
         let arguments = words.iter().map(|word| word.len() + 1);
         let variables = self
+            .exec
             .env
             .iter()
             .map(|(name, value)| name.len() + value.len() + 2);
@@ -122,31 +100,7 @@ pub(crate) fn missing_shell(program: &Program, mut error: LabError) -> LabError 
     error
 }
 
-/// The request for a command; `background` for those of `run_async`.
-pub(crate) fn exec_of(spec: &CommandSpec, background: bool) -> Exec {
-    let bytes = |bytes: &Vec<u8>| ByteBuf::from(bytes.clone());
-    Exec {
-        program: spec.program.clone(),
-        env: spec
-            .env
-            .iter()
-            .map(|(name, value)| (bytes(name), bytes(value)))
-            .collect(),
-        env_clear: spec.env_clear,
-        cwd: spec.cwd.as_ref().map(bytes),
-        user: spec.user.clone(),
-        tty: spec.tty,
-        stdin: match &spec.stdin {
-            StdinSource::Null => Stdin::Null,
-            StdinSource::Bytes(input) => Stdin::Bytes(bytes(input)),
-            StdinSource::Open => Stdin::Channel,
-        },
-        background,
-        collect: None,
-    }
-}
-
-/// What came of a command that has ended.
+/// The result of a command that has ended.
 pub(crate) fn result_of(
     command: String,
     exit: Exit,
@@ -174,7 +128,7 @@ pub(crate) fn result_of(
 impl fmt::Display for CommandSpec {
     /// As the author wrote it: `"echo hi"` or `"echo", {"hi"}`, cut at 80 characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = match &self.program {
+        let text = match &self.exec.program {
             Program::Shell(text) => format!("{:?}", String::from_utf8_lossy(text)),
             Program::Argv(words) => {
                 let mut words = words
@@ -236,7 +190,7 @@ impl RunStatus {
     }
 }
 
-/// What came of a command.
+/// The result of a command.
 #[derive(Debug, Clone)]
 pub struct RunResult {
     /// The command, as [`CommandSpec`] displays it.
@@ -290,7 +244,7 @@ mod tests {
         let many = words(&[100_000; 70]).excess().unwrap_or_default();
         assert!(many.contains("7000070 bytes"), "{many}");
         let mut spec = words(&[4]);
-        spec.env = vec![(b"A".to_vec(), vec![b'x'; 200_000])];
+        spec.exec.env = vec![(ByteBuf::from("A"), ByteBuf::from(vec![b'x'; 200_000]))];
         assert!(spec.excess().is_some());
         let shell = CommandSpec::new(Program::Shell(ByteBuf::from(vec![b'x'; 200_000])));
         assert!(shell.excess().is_some());

@@ -33,7 +33,7 @@ pub struct Console {
     /// Where the log of the last boot or reset begins.
     boot: Arc<AtomicU64>,
     open_streams: Arc<OpenStreams>,
-    /// What [`Console::stream`] gave out.
+    /// The streams of [`Console::stream`].
     given: Arc<Mutex<Vec<ByteStream>>>,
 }
 
@@ -64,7 +64,7 @@ impl Console {
         self.log.clone()
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     pub fn subject(&self) -> String {
         format!("console of vm `{}`", self.vm)
     }
@@ -121,7 +121,7 @@ impl Console {
         self.log.len()
     }
 
-    /// What has come after `mark`.
+    /// What was printed after `mark`.
     pub fn since(&self, mark: u64) -> Result<Vec<u8>, LabError> {
         self.log
             .read_from(mark)
@@ -140,7 +140,7 @@ impl Console {
         }
     }
 
-    /// What the guest's kernel gave as the reason of its panic, if it has panicked.
+    /// The reason that the guest's kernel printed for its panic, if it has panicked.
     pub(crate) fn panic_reason(&self) -> Option<String> {
         let log = self.since(self.boot_start()).ok()?;
         let start = memchr::memmem::rfind(&log, PANIC)? + PANIC.len();

@@ -46,16 +46,16 @@ impl CallContext {
         if let Some(why) = target.why_gone() {
             return Err(LabError::gone(subject, call, why));
         }
-        let connection = target.vm().booted(&call)?;
+        let link = target.vm().booted(&call)?;
         let begun = target.epoch();
         let context = Self {
             target: target.clone(),
             subject,
             call,
-            lane: connection.channel.lane(lane),
+            lane: link.channel.lane(lane),
             epoch: target.worker().map_or(begun, |worker| worker.epoch),
             begun,
-            generation: connection.generation,
+            generation: link.generation,
         };
         context.check_epoch("the worker")?;
         Ok(context)
@@ -72,7 +72,7 @@ impl CallContext {
 
     /// The same context in a clone of the VM.
     pub(crate) fn rebind(&self, target: Target) -> Self {
-        let generation = target.vm().connection().map(|now| now.generation);
+        let generation = target.vm().link().map(|now| now.generation);
         Self {
             target,
             generation: generation.unwrap_or(self.generation),
@@ -85,11 +85,11 @@ impl CallContext {
     /// # Errors
     /// Unless the VM is booted, and `what` was not invalidated by a reset or a restore.
     pub(crate) fn validate(&self, what: &str) -> Result<Self, LabError> {
-        let connection = self.target.vm().booted(&self.call)?;
+        let link = self.target.vm().booted(&self.call)?;
         self.check_epoch(what)?;
         Ok(Self {
-            lane: connection.channel.lane(self.lane.lane()),
-            generation: connection.generation,
+            lane: link.channel.lane(self.lane.lane()),
+            generation: link.generation,
             ..self.clone()
         })
     }
@@ -121,7 +121,7 @@ impl CallContext {
 
     /// Whether the VM runs on another machine than it did when the context was made.
     pub(crate) fn is_restored(&self) -> bool {
-        let now = self.target.vm().connection();
+        let now = self.target.vm().link();
         now.is_some_and(|now| now.generation != self.generation)
     }
 

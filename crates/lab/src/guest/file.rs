@@ -119,7 +119,7 @@ impl File {
         &self.0.context.target
     }
 
-    /// Its number.
+    /// The number of the resource, which its clones have, too.
     pub fn id(&self) -> ResourceId {
         self.0.id
     }
@@ -129,7 +129,7 @@ impl File {
         &self.0.path
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     pub fn subject(&self) -> String {
         format!(
             "file {} of {}",
@@ -148,7 +148,7 @@ impl File {
         }
     }
 
-    /// Its descriptor number, for a call of `of`; an error if it is not open, or is another VM's.
+    /// Its descriptor number, for a call on `of`; an error if it is not open, or is another VM's.
     pub async fn number_for(&self, call: &str, of: &Target) -> Result<i32, LabError> {
         let context = self.context(call)?;
         self.check_vm(call, of)?;
@@ -156,7 +156,7 @@ impl File {
         Ok(self.0.fd.number)
     }
 
-    /// What it gives up, for a call of `of`; an error if it is another VM's.
+    /// Its content as a stream, for a call on `of`; an error if it is another VM's.
     pub fn fd_stream(
         &self,
         scope: &Scope,
@@ -266,8 +266,8 @@ impl File {
         }
     }
 
-    /// Marks it closed; false if it was already. The mark is of the moment before the guest is asked: at a
-    /// snapshot that is taken meanwhile, the file counts as closed.
+    /// Marks it closed; false if it was already. That is done before the request to the guest: in a snapshot
+    /// that is taken meanwhile, the file counts as closed.
     fn begin_closing(&self) -> bool {
         let mut closed = lock(&self.0.closed);
         if closed.is_some_and(|closed| self.target().has(closed)) {
@@ -283,7 +283,7 @@ impl File {
         context.request(SeekFd { fd, offset, whence }).await
     }
 
-    /// What a call came to that may have been ended by the file's being closed.
+    /// Explains the result of a call that may have ended since the file was closed.
     async fn unless_closed<T>(
         &self,
         context: &CallContext,
@@ -329,7 +329,7 @@ impl Files {
         }
     }
 
-    /// The VM was put back: those that are open again are in the care of their scopes again.
+    /// The VM was restored: scopes own those again that are open again.
     pub(crate) fn come_back(&self) {
         for file in self.held() {
             if !file.is_closed() && file.target().has(file.0.context.epoch) {

@@ -5,16 +5,14 @@
 //! | `stream` | bytes that arrive while a test runs | |
 //! | `worker_state`, `target` | where calls go: a VM or a worker, seen through the trait `GuestVm` | `stream` |
 //! | `context` | a call: its target, the subject and the name in its messages, its epoch | `target` |
-//! | `wait`, `kill` | how a call waits, what bounds it, how a missing answer is explained; the end of commands | `context` |
+//! | `wait`, `kill` | how the harness waits for a guest, what bounds a wait, how a missing answer is explained; the end of commands | `context` |
 //! | `command`, `describe` | what to run, what came of it; calls as messages show them | |
 //! | `tail`, `file`, `process`, `syscall`, `clock` | handles | `wait` |
 //! | `handles` | the handles of a VM or worker | `file`, `process` |
 //! | `ops`, `batch` | the operations, which make the handles | all of these |
 //! | `worker` | workers, which offer the operations, too | `ops` |
 //! | `console` | a guest's console | `stream` |
-//! | `answer` | waits for the agent of a machine that boots | |
 
-pub(crate) mod answer;
 pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod command;

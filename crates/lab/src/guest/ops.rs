@@ -4,7 +4,7 @@
 //! files belong to its raw process. Everything of a worker happens in the worker's own process.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunResult, exec_of, missing_shell, result_of, too_big};
+use crate::guest::command::{CommandSpec, RunResult, missing_shell, result_of, too_big};
 use crate::guest::context::CallContext;
 use crate::guest::describe::{describe, quoted, with_path};
 use crate::guest::file::{File, OpenMode};
@@ -30,9 +30,9 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct GuestOps {
     target: Target,
-    /// What a test has of the VM.
+    /// The handles of the VM.
     of_vm: Arc<GuestHandles>,
-    /// What a test has of the worker.
+    /// The handles of the worker.
     of_worker: Option<Arc<GuestHandles>>,
 }
 
@@ -69,7 +69,7 @@ impl GuestOps {
         &self.target
     }
 
-    /// What a test has of the worker, or, for a VM, of the VM.
+    /// The handles of the worker, or, for a VM, of the VM.
     pub(crate) fn handles(&self) -> &GuestHandles {
         self.of_worker.as_ref().unwrap_or(&self.of_vm)
     }
@@ -105,7 +105,7 @@ impl GuestOps {
     ) -> Result<RunResult, LabError> {
         let context = self.context(format!("run({spec})"))?;
         check_size(&spec, &context)?;
-        let command = context.lane.command(exec_of(&spec, false), spec.max_output);
+        let command = context.lane.command(spec.request(false), spec.max_output);
         let (exit, timed_out) = match wait_or_kill(&context, &command, timeout).await {
             Waited::Ended(ended) => (started(&context, &spec, ended).await?, false),
             Waited::Killed(ended) => (started(&context, &spec, ended).await?, true),
@@ -120,7 +120,7 @@ impl GuestOps {
     pub async fn run_async(&self, scope: &Scope, spec: CommandSpec) -> Result<Process, LabError> {
         let context = self.context(format!("run_async({spec})"))?;
         check_size(&spec, &context)?;
-        let command = context.lane.command(exec_of(&spec, true), spec.max_output);
+        let command = context.lane.command(spec.request(true), spec.max_output);
         let pid = started(&context, &spec, command.started().await).await?;
         let process = Process::start(context, scope, &spec, command, pid);
         Ok(self.adopt_process(process))
@@ -192,7 +192,7 @@ impl GuestOps {
     /// Makes a request by path, or any other that answers at once.
     ///
     /// # Errors
-    /// What the guest answers, named after the call of a test that makes the request.
+    /// What the guest answers; its message has the request as a test writes it.
     pub async fn call<R: Request + Into<Op>>(&self, request: R) -> Result<R::Reply, LabError> {
         let op = request.into();
         let context = self.context(describe(&op))?;
@@ -233,7 +233,7 @@ impl GuestOps {
         Ok(tail::open(context, scope, source, subject, site))
     }
 
-    /// What a descriptor of the raw process gives up.
+    /// The content of a descriptor of the raw process, as a stream.
     pub async fn fd_stream(
         &self,
         scope: &Scope,
@@ -317,7 +317,7 @@ async fn started<T>(
     result: Result<T, CallError>,
 ) -> Result<T, LabError> {
     let started = context.explain_start(result).await;
-    started.map_err(|error| missing_shell(&spec.program, error))
+    started.map_err(|error| missing_shell(&spec.exec.program, error))
 }
 
 /// The guest's errno as a value, all else as an error.

@@ -4,7 +4,7 @@
 //! there is more, the middle is dropped, and the result says so.
 
 use crate::error::LabError;
-use crate::guest::command::{CommandSpec, RunResult, StdinSource, result_of};
+use crate::guest::command::{CommandSpec, RunResult, RunStatus, result_of};
 use crate::guest::context::CallContext;
 use crate::guest::kill::end_all;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
@@ -12,9 +12,11 @@ use crate::guest::target::Target;
 use crate::guest::wait::{Waited, wait_or_kill};
 use crate::lock::lock;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
+use futures_util::FutureExt as _;
 use provium_guest::{CallError, CaptureReader, Channel, Command, CommandCheckpoint, Piece};
 use provium_protocol::Lane;
 use provium_protocol::message::Exit;
+use provium_protocol::op::Stdin;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -29,7 +31,7 @@ pub enum OutputKind {
     Stderr,
 }
 
-/// Whether a command is still going.
+/// Whether a command still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessStatus {
     /// It runs.
@@ -69,7 +71,7 @@ impl Process {
             context,
             command: Mutex::new(Arc::new(command)),
             pid,
-            has_input: matches!(spec.stdin, StdinSource::Open),
+            has_input: matches!(spec.exec.stdin, Stdin::Channel),
             timed_out: AtomicBool::new(false),
             place: Registration::default(),
         }));
@@ -99,7 +101,7 @@ impl Process {
         &self.0.context.target
     }
 
-    /// Its number, which is its handle, too.
+    /// The number of the resource, which its clones have, too.
     pub fn id(&self) -> ResourceId {
         self.0.id
     }
@@ -109,7 +111,7 @@ impl Process {
         self.0.pid
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     pub fn subject(&self) -> String {
         format!(
             "process {} ({}) of {}",
@@ -128,8 +130,23 @@ impl Process {
         }
     }
 
-    /// Waits for its end. When the time is up, its process group is killed and the result says so, also
-    /// when the guest does not tell of its end any more. May be asked again.
+    /// How it ended, without waiting. `None` while it runs, and if its end cannot be known any more, as after
+    /// the end of its VM.
+    pub fn ending(&self) -> Option<RunStatus> {
+        let command = self.command();
+        let exit = command.wait().now_or_never()?.ok()?;
+        let timed_out = self.0.timed_out.load(Ordering::Acquire);
+        Some(self.result(&command, exit, timed_out).status)
+    }
+
+    /// What it has written so far, on standard output and on standard error.
+    pub fn output_so_far(&self) -> [Vec<u8>; 2] {
+        let command = self.command();
+        [command.output(), command.error()].map(|output| output.contents().bytes)
+    }
+
+    /// Waits for its end. When the time is up, its process group is killed and the result has that status, also
+    /// when the guest does not report the end any more. May be called again.
     ///
     /// # Errors
     /// Besides what the guest answers: that the VM is paused when the time is up, as nothing can be

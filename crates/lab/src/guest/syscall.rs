@@ -12,10 +12,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 
-/// How long the guest may take to come to a call that is not awaited yet.
+/// How long the guest may take to begin a call, before the test continues without that.
 const ENTER_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long a call that is cancelled is waited for. The guest gives up on it earlier, if it answers.
+/// How long the end of a cancelled call is awaited. A guest that answers reports it earlier.
 const CANCEL_LIMIT: Duration = Duration::from_secs(4);
 
 /// Makes a raw syscall, which those that follow wait for.
@@ -43,8 +43,8 @@ pub struct SyscallInProgress {
 
 /// The raw syscalls of a VM and its workers that have not returned.
 pub(crate) fn in_progress(vm: &Target) -> Vec<SyscallInProgress> {
-    let connection = vm.vm().connection();
-    let calls = connection.map(|connection| connection.channel.blocking_calls());
+    let link = vm.vm().link();
+    let calls = link.map(|link| link.channel.blocking_calls());
     let calls = calls
         .into_iter()
         .flatten()

@@ -7,7 +7,7 @@ use provium_guest::GuestStream;
 use provium_protocol::ErrorKind;
 use std::sync::Arc;
 
-/// Puts a stream over what the guest gives.
+/// Opens a stream of the bytes of a call in the guest.
 pub(crate) fn open(
     context: CallContext,
     scope: &Scope,

@@ -26,12 +26,12 @@ pub(crate) trait GuestVm: Send + Sync {
     /// Its name in messages: ``vm `web` ``.
     fn subject(&self) -> String;
     /// The machine it runs on; `None` when it does not run.
-    fn connection(&self) -> Option<Connection>;
+    fn link(&self) -> Option<AgentLink>;
     /// The machine it runs on, for a call to the guest.
     ///
     /// # Errors
     /// Unless the VM is booted.
-    fn booted(&self, call: &str) -> Result<Connection, LabError>;
+    fn booted(&self, call: &str) -> Result<AgentLink, LabError>;
     /// Whether the harness has stopped its vCPUs.
     fn is_paused(&self) -> bool;
     /// Decides which handles are valid.
@@ -50,7 +50,7 @@ pub(crate) trait GuestVm: Send + Sync {
 
 /// The machine that a VM runs on, as a call needs it.
 #[derive(Clone)]
-pub(crate) struct Connection {
+pub(crate) struct AgentLink {
     pub(crate) channel: Channel,
     pub(crate) generation: Generation,
 }

@@ -1,9 +1,10 @@
-//! How a call waits for its answer, what bounds the wait, and how a missing answer is explained.
+//! How the harness waits for a guest, what bounds a wait, and how a missing answer is explained.
 //!
 //! | what is awaited | bounded by | if it does not come |
 //! |---|---|---|
+//! | an agent that boots, or is restored | a limit, and the life of the guest: [`GuestWait`] | a [`WaitError`]: it ended, reset, or is late |
 //! | the reply to a request | the caller, who drops the future | |
-//! | the same, when the guest dies, reboots, or its VM is restored | | the session ends the call; [`CallContext::explain`] says why |
+//! | the same, when the guest dies or reboots, or its VM is restored | the session, which ends all calls | [`CallContext::explain`] |
 //! | the end of a command | the time limit of the test | the command is killed: [`wait_or_kill`] |
 //! | the end of what was killed or closed | [`KILL_GRACE`], longer if the guest answers otherwise | [`CallContext::timed_out`] names the [`Cause`] |
 //!
@@ -17,10 +18,12 @@ use provium_guest::{CallError, ChannelError, Command};
 use provium_protocol::Lane;
 use provium_protocol::message::{ErrorKind, Exit, WireError};
 use provium_protocol::op::{Op, Request, SignalTarget};
+use provium_vmm::{FailureHint, Machine};
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// How long a guest may take to carry out a SIGKILL after a limit has passed.
@@ -32,10 +35,157 @@ const PROCESS_STATE_LIMIT: Duration = Duration::from_secs(1);
 /// How long an agent may take to answer a ping.
 const PING_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long QEMU may take to report the end of a guest, after its console or channel suggests that.
+const EXIT_REASON_LIMIT: Duration = Duration::from_secs(1);
+
 const SIGKILL: i32 = 9;
 
+/// A wait for the agent of a machine, which ends with the guest.
+pub(crate) struct GuestWait<'a> {
+    machine: &'a Machine,
+    limit: Duration,
+    /// How often the guest had reset the machine when the boot began that is awaited.
+    reboots: u64,
+}
+
+/// Why an agent did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WaitError {
+    /// The guest has ended, in this way.
+    #[error("the guest ended: {0}")]
+    Ended(String),
+    /// The guest reset the machine instead.
+    #[error("the guest reset the machine before its agent answered")]
+    Reset,
+    /// The limit has passed.
+    #[error("the agent did not answer in time")]
+    TimedOut,
+}
+
+/// Why a request to an agent failed.
+pub(crate) enum RequestError<E> {
+    /// It was not answered.
+    NoReply(WaitError),
+    /// The agent refused, or the channel ended while the guest lives.
+    Failed(E),
+}
+
+/// An error that may be the end of the agent's channel.
+pub(crate) trait MayEndChannel {
+    /// Whether it is one.
+    fn is_end_of_channel(&self) -> bool;
+}
+
+impl MayEndChannel for ChannelError {
+    fn is_end_of_channel(&self) -> bool {
+        true
+    }
+}
+
+impl MayEndChannel for CallError {
+    fn is_end_of_channel(&self) -> bool {
+        self.channel().is_some()
+    }
+}
+
+impl<'a> GuestWait<'a> {
+    /// For a guest that runs now: a reset ends the wait.
+    pub(crate) fn new(machine: &'a Machine, limit: Duration) -> Self {
+        Self {
+            reboots: *machine.reboots().borrow(),
+            machine,
+            limit,
+        }
+    }
+
+    /// For the first boot of a machine, which may have reset already.
+    pub(crate) fn of_first_boot(machine: &'a Machine, limit: Duration) -> Self {
+        Self {
+            reboots: 0,
+            machine,
+            limit,
+        }
+    }
+
+    /// Waits for `answer`, at most for the limit, and no longer than the guest lives and does not reset.
+    pub(crate) async fn until<T>(&self, answer: impl Future<Output = T>) -> Result<T, WaitError> {
+        let mut answer = pin!(answer);
+        let mut ended = self.machine.ended();
+        let mut resets = self.machine.reboots();
+        let hint = tokio::select! {
+            biased;
+            answered = &mut answer => return Ok(answered),
+            () = async { drop(ended.wait_for(Option::is_some).await) } => {
+                return Err(WaitError::Ended(watched_text(&ended, "QEMU ended")));
+            }
+            () = reset_after(&mut resets, self.reboots) => return Err(WaitError::Reset),
+            hint = self.machine.failure_hint() => hint,
+            () = tokio::time::sleep(self.limit) => return Err(WaitError::TimedOut),
+        };
+        tokio::select! {
+            biased;
+            answered = answer => Ok(answered),
+            reason = exit_reason(self.machine, &hint) => Err(WaitError::Ended(reason)),
+        }
+    }
+
+    /// Waits for the reply to a request, as [`GuestWait::until`]. The channel ends when QEMU does, and may do
+    /// so first: the end of the guest is then what is reported.
+    pub(crate) async fn reply<T, E: MayEndChannel>(
+        &self,
+        reply: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, RequestError<E>> {
+        match self.until(reply).await {
+            Ok(Ok(reply)) => Ok(reply),
+            Ok(Err(error)) if error.is_end_of_channel() => match machine_end(self.machine).await {
+                Some(end) => Err(RequestError::NoReply(WaitError::Ended(end))),
+                None => Err(RequestError::Failed(error)),
+            },
+            Ok(Err(error)) => Err(RequestError::Failed(error)),
+            Err(no_reply) => Err(RequestError::NoReply(no_reply)),
+        }
+    }
+}
+
+/// Waits until the guest has reset the machine more often than `reboots` times.
+async fn reset_after(resets: &mut watch::Receiver<u64>, reboots: u64) {
+    if resets.wait_for(|count| *count > reboots).await.is_err() {
+        // The machine is gone: its end is waited for as well.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The end of a guest whose console suggests that it has ended: what QEMU reports, which is more precise, if it
+/// comes soon. Meanwhile the rest of the console arrives, too.
+pub(crate) async fn exit_reason(machine: &Machine, hint: &FailureHint) -> String {
+    match machine_end(machine).await {
+        Some(end) => end,
+        None => hint.to_string(),
+    }
+}
+
+/// How the machine ended, if it has or does so soon.
+pub(crate) async fn machine_end(machine: &Machine) -> Option<String> {
+    let mut ended = machine.ended();
+    let end = timeout(EXIT_REASON_LIMIT, ended.wait_for(Option::is_some)).await;
+    let has_ended = matches!(end, Ok(Ok(_)));
+    drop(end);
+    has_ended.then(|| watched_text(&ended, "QEMU ended"))
+}
+
+/// The value of a watch as text.
+pub(crate) fn watched_text<T: ToString>(
+    watch: &watch::Receiver<Option<T>>,
+    otherwise: &str,
+) -> String {
+    let value = watch.borrow();
+    value
+        .as_ref()
+        .map_or_else(|| otherwise.to_owned(), ToString::to_string)
+}
+
 impl CallContext {
-    /// Makes a request of the lane, and explains what went wrong.
+    /// Makes a request, and explains its failure.
     pub(crate) async fn request<R: Request + Into<Op>>(
         &self,
         request: R,
@@ -44,6 +194,8 @@ impl CallContext {
         self.explain(reply).await
     }
 
+    /// The result of a request as the test gets it: its reply, what the guest refused, or why no reply came: the
+    /// guest died, rebooted or was shut down, or its VM was restored.
     pub(crate) async fn explain<T>(&self, result: Result<T, CallError>) -> Result<T, LabError> {
         match result {
             Ok(value) => Ok(value),
@@ -87,6 +239,7 @@ impl CallContext {
         checked
     }
 
+    /// A refusal of the guest or its agent.
     pub(crate) fn remote(&self, error: WireError) -> LabError {
         let subject = self.subject.clone();
         let call = self.call.clone();

@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-/// How often the guest is asked whether a worker's process is stopped.
+/// Interval between two looks whether a worker's process is stopped.
 const STOPPED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A worker.
@@ -64,7 +64,7 @@ impl Worker {
         Some(Self::new(ops, state))
     }
 
-    /// Its number.
+    /// The number of the resource, which its clones have, too.
     pub fn id(&self) -> ResourceId {
         self.0.state.id
     }
@@ -79,7 +79,7 @@ impl Worker {
         self.0.state.pid
     }
 
-    /// What messages call it.
+    /// Its name in messages.
     pub fn subject(&self) -> String {
         self.0.ops.target().subject()
     }
@@ -192,11 +192,11 @@ impl Worker {
             return Ok(());
         }
         let vm = target.vm();
-        let Some(connection) = vm.connection() else {
+        let Some(link) = vm.link() else {
             // The guest is off or dead.
             return Ok(());
         };
-        let (channel, lane) = (connection.channel, self.0.state.lane);
+        let (channel, lane) = (link.channel, self.0.state.lane);
         if vm.is_paused() {
             channel.post(Lane::VM, &Op::RetireWorker { lane });
             let why = "the VM is paused; the worker is ended once it is resumed";
@@ -248,7 +248,7 @@ impl Workers {
         held.push(Arc::downgrade(&worker.0));
     }
 
-    /// The VM was put back: those that are there again are in the care of their scopes again.
+    /// The VM was restored: scopes own those again that exist again.
     pub(crate) fn come_back(&self) {
         let held: Vec<_> = {
             let held = lock(&self.0);

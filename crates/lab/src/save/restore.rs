@@ -6,7 +6,7 @@
 //!                              └──┘ warm_up
 //! ```
 
-use crate::guest::answer::{NoAnswer, answer_of, end_of};
+use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::save::manifest::{Base, SavedVm};
 use crate::save::warm_up::warm_up;
 use camino::Utf8PathBuf;
@@ -182,23 +182,25 @@ impl RestoredVm {
         // The request waits in the guest's port before its first vCPU runs: until it has been carried out,
         // what its processes draw is not random.
         let set = self.channel.set_identity(identity.request());
-        let set = answer_of(&self.machine, limit, set);
-        let (set, resumed) = join(set, self.machine.resume()).await;
+        let wait = GuestWait::new(&self.machine, limit);
+        let (set, resumed) = join(wait.reply(set), self.machine.resume()).await;
         resumed?;
-        match set {
-            Ok(Ok(())) => {
+        let no_reply = match set {
+            Ok(()) => {
                 self.machine.mark_agent_up();
-                Ok(())
+                return Ok(());
             }
-            Ok(Err(error)) if error.channel().is_none() => Err(RestoreError::Refused(error)),
-            Ok(Err(error)) => Err(match end_of(&self.machine).await {
-                Some(end) => self.ended(end),
-                None => RestoreError::Agent(error),
-            }),
-            Err(NoAnswer::Ended(how)) => Err(self.ended(how)),
-            Err(reset @ NoAnswer::Reset) => Err(RestoreError::GuestEnded(reset.to_string())),
-            Err(NoAnswer::Late) => Err(RestoreError::TimedOut(limit)),
-        }
+            Err(RequestError::Failed(error)) if error.channel().is_none() => {
+                return Err(RestoreError::Refused(error));
+            }
+            Err(RequestError::Failed(error)) => return Err(RestoreError::Agent(error)),
+            Err(RequestError::NoReply(no_reply)) => no_reply,
+        };
+        Err(match no_reply {
+            WaitError::Ended(how) => self.ended(how),
+            WaitError::Reset => RestoreError::GuestEnded(no_reply.to_string()),
+            WaitError::TimedOut => RestoreError::TimedOut(limit),
+        })
     }
 
     /// The error for a machine that has ended, by the way it did.

@@ -5,8 +5,9 @@
 
 use crate::environment::{Environment, EnvironmentError};
 use crate::error::LabError;
-use crate::guest::answer::{NoAnswer, answer_of, end_of};
+use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
+use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
@@ -23,9 +24,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// Smallest guest memory that a Linux kernel boots in, bytes.
-const LEAST_MEMORY: u64 = 32 * 1024 * 1024;
 
 /// How much of its caller's time is left for the error of a boot that fails.
 const ERROR_GRACE: Duration = Duration::from_secs(1);
@@ -213,24 +211,19 @@ impl Boot<'_> {
         let limit = self.limit();
         let identity = identity(self.vm, &self.options).request();
         let set = channel.set_identity(identity);
-        let no_answer = match answer_of(machine, limit.time, set).await {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) if error.channel().is_some() => match end_of(machine).await {
-                Some(end) => NoAnswer::Ended(end),
-                None => return Err(self.error(format!("the agent says: {error}"))),
-            },
-            Ok(Err(error)) => return Err(self.error(format!("the agent says: {error}"))),
-            Err(no_answer) => no_answer,
-        };
-        Err(self.unanswered(no_answer, &limit))
+        match GuestWait::new(machine, limit.time).reply(set).await {
+            Ok(()) => Ok(()),
+            Err(RequestError::NoReply(why)) => Err(self.no_reply(why, &limit)),
+            Err(RequestError::Failed(error)) => Err(self.error(format!("the agent says: {error}"))),
+        }
     }
 
     /// The error of a boot whose agent did not answer.
-    pub(super) fn unanswered(&self, why: NoAnswer, limit: &Limit) -> LabError {
+    pub(super) fn no_reply(&self, why: WaitError, limit: &Limit) -> LabError {
         let how = match why {
-            NoAnswer::Ended(how) => with_reason(self.vm, how),
-            NoAnswer::Reset => with_reason(self.vm, format!("{why}{}", self.silent_console())),
-            NoAnswer::Late => {
+            WaitError::Ended(how) => with_reason(self.vm, how),
+            WaitError::Reset => with_reason(self.vm, format!("{why}{}", self.silent_console())),
+            WaitError::TimedOut => {
                 let silent = self.silent_console();
                 let advice = if limit.is_cut || !silent.is_empty() {
                     ""

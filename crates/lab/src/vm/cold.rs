@@ -2,7 +2,7 @@
 
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
-use crate::guest::answer::{NoAnswer, answer_of_boot, end_of};
+use crate::guest::wait::{GuestWait, RequestError};
 use crate::vm::boot::Boot;
 use crate::vm::identity::host_hello;
 use crate::vm::modules::modules_of;
@@ -20,8 +20,8 @@ impl Boot<'_> {
     pub(super) async fn cold(&self) -> Result<(Machine, Channel), LabError> {
         let machine = self.launch().await?;
         let (channel, hello) = self.connect(&machine).await?;
-        if !hello.complaints.is_empty() {
-            return Err(self.error(format!("the agent says: {}", hello.complaints.join("; "))));
+        if !hello.warnings.is_empty() {
+            return Err(self.error(format!("the agent says: {}", hello.warnings.join("; "))));
         }
         Ok((machine, channel))
     }
@@ -104,15 +104,11 @@ impl Boot<'_> {
             AGENT_BUILD,
             modules_of(&self.image),
         );
-        let no_answer = match answer_of_boot(machine, 0, limit.time, establish).await {
-            Ok(Ok(met)) => return Ok(met),
-            // The streams end with QEMU, whose end is the more precise reason.
-            Ok(Err(error)) => match end_of(machine).await {
-                Some(end) => NoAnswer::Ended(end),
-                None => return Err(self.error(error.to_string())),
-            },
-            Err(no_answer) => no_answer,
-        };
-        Err(self.unanswered(no_answer, &limit))
+        let wait = GuestWait::of_first_boot(machine, limit.time);
+        match wait.reply(establish).await {
+            Ok(connected) => Ok(connected),
+            Err(RequestError::NoReply(why)) => Err(self.no_reply(why, &limit)),
+            Err(RequestError::Failed(error)) => Err(self.error(error.to_string())),
+        }
     }
 }

@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::guest::clock::Clock;
 use crate::guest::ops::GuestOps;
 use crate::guest::stream::OpenStreams;
-use crate::guest::target::{Connection, GuestVm, Target};
+use crate::guest::target::{AgentLink, GuestVm, Target};
 use crate::guest::worker::Worker;
 use crate::resource::{GuestKey, ResourceId, Scope, Timeline};
 use crate::vm::handle::Vm;
@@ -29,14 +29,14 @@ impl GuestVm for Vm {
         Vm::subject(self)
     }
 
-    fn connection(&self) -> Option<Connection> {
+    fn link(&self) -> Option<AgentLink> {
         let stage = self.0.stage.borrow();
-        stage.running().map(|running| running.connection())
+        stage.running().map(|running| running.link())
     }
 
-    fn booted(&self, call: &str) -> Result<Connection, LabError> {
+    fn booted(&self, call: &str) -> Result<AgentLink, LabError> {
         let running = self.0.running_in(call, VmState::Booted, "booted")?;
-        Ok(running.connection())
+        Ok(running.link())
     }
 
     fn is_paused(&self) -> bool {

@@ -18,7 +18,7 @@
 //! What the harness does to the VM itself (a reset, a restore) is not watched: the caller holds the
 //! life-cycle lock, and waits for the agent under a limit of its own.
 
-use crate::guest::answer::{end_of, last_word, text_of};
+use crate::guest::wait::{exit_reason, machine_end, watched_text};
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
 use crate::vm::handle::Vm;
@@ -141,7 +141,7 @@ impl<'a> Monitor<'a> {
             };
             match event {
                 LivenessEvent::Ended => {
-                    let how = text_of(&ended, "QEMU ended");
+                    let how = watched_text(&ended, "QEMU ended");
                     let kind = ended.borrow().as_ref().map(|death| death.kind);
                     return match kind {
                         Some(DeathKind::PoweredOff) => End::Off(how),
@@ -150,11 +150,11 @@ impl<'a> Monitor<'a> {
                 }
                 LivenessEvent::ChannelClosed => {
                     // An agent's channel also closes when QEMU exits, which is the more precise reason.
-                    let how = match end_of(&running.machine).await {
+                    let how = match machine_end(&running.machine).await {
                         Some(end) => end,
                         None => format!(
                             "its agent is gone: {}",
-                            text_of(&closed, "the channel is closed")
+                            watched_text(&closed, "the channel is closed")
                         ),
                     };
                     return End::Death(how);
@@ -231,7 +231,7 @@ impl<'a> Monitor<'a> {
                         silence.set(self.silence());
                         continue;
                     }
-                    let how = last_word(&running.machine, &hint).await;
+                    let how = exit_reason(&running.machine, &hint).await;
                     let kind = ended.borrow().as_ref().map(|death| death.kind);
                     return match (kind, hint) {
                         (Some(DeathKind::PoweredOff), _) | (None, FailureHint::PoweredDown) => {

@@ -6,7 +6,7 @@
 //! pass the error on to every later boot of its kind.
 
 use crate::error::LabError;
-use crate::guest::answer::{NoAnswer, answer_of};
+use crate::guest::wait::{GuestWait, WaitError};
 use crate::vm::boot::Boot;
 use provium_events::NoticeSubject;
 use provium_guest::Channel;
@@ -44,10 +44,13 @@ impl Boot<'_> {
         let mut attempt = 1;
         loop {
             let (machine, channel) = self.cold().await?;
-            let rate = match answer_of(&machine, limit, wrong_clock_rate(&channel)).await {
+            let rate = match GuestWait::new(&machine, limit)
+                .until(wrong_clock_rate(&channel))
+                .await
+            {
                 Ok(rate) => rate,
                 // A silent agent is noticed by the next request.
-                Err(NoAnswer::Late) => None,
+                Err(WaitError::TimedOut) => None,
                 // Only one wait is notified that the guest ended, so this one must report it.
                 Err(ended) => return Err(self.ended(ended.to_string())),
             };

@@ -1,6 +1,6 @@
 //! Reconnects to the agent of a guest that boots again, on the machine that it had.
 
-use crate::guest::answer::{NoAnswer, answer_of, end_of};
+use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::vm::handle::Vm;
 use crate::vm::identity::{host_hello, identity};
@@ -21,20 +21,18 @@ pub(super) fn reconnect<'a>(
         let back = running
             .channel
             .resync_as(host_hello(), After::Reboot, identity);
-        match answer_of(&running.machine, limit, back).await {
-            Ok(Ok(_)) => {
+        let no_reply = match GuestWait::new(&running.machine, limit).reply(back).await {
+            Ok(_) => {
                 running.machine.mark_agent_up();
-                Ok(())
+                return Ok(());
             }
-            Ok(Err(error)) => Err(match end_of(&running.machine).await {
-                Some(end) => end,
-                None => error.to_string(),
-            }),
-            Err(NoAnswer::Ended(how)) => Err(how),
-            Err(NoAnswer::Reset) => {
-                Err("it reset the machine again before its agent answered".to_owned())
-            }
-            Err(NoAnswer::Late) => Err(format!("its agent was not back within {limit:?}")),
-        }
+            Err(RequestError::Failed(error)) => return Err(error.to_string()),
+            Err(RequestError::NoReply(no_reply)) => no_reply,
+        };
+        Err(match no_reply {
+            WaitError::Ended(how) => how,
+            WaitError::Reset => "it reset the machine again before its agent answered".to_owned(),
+            WaitError::TimedOut => format!("its agent was not back within {limit:?}"),
+        })
     }
 }

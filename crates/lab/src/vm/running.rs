@@ -2,7 +2,7 @@
 
 use crate::environment::EndMachine;
 use crate::error::LabError;
-use crate::guest::target::Connection;
+use crate::guest::target::AgentLink;
 use crate::lock::lock;
 use crate::resource::Generation;
 use crate::save::Base;
@@ -85,8 +85,8 @@ impl EndMachine for Running {
 
 impl Running {
     /// It, as a call to the guest needs it.
-    pub(crate) fn connection(&self) -> Connection {
-        Connection {
+    pub(crate) fn link(&self) -> AgentLink {
+        AgentLink {
             channel: self.channel.clone(),
             generation: self.generation,
         }

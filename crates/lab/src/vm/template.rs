@@ -12,7 +12,7 @@
 //! time. A fault of the host, or a guest that refuses what the test wants, is not damage.
 
 use crate::error::LabError;
-use crate::guest::answer::{NoAnswer, answer_of};
+use crate::guest::wait::{GuestWait, WaitError};
 use crate::save::{
     Base, FrozenVm, QUIESCE_LIMIT, RestoreError, RestoredVm, Reuse, SavedVm, VmManifest, is_damage,
     warm_up,
@@ -221,11 +221,11 @@ impl Boot<'_> {
             let _ = warm_up(channel).await;
             FrozenVm::freeze(machine, channel).await
         };
-        let frozen = match answer_of(machine, limit, frozen).await {
+        let frozen = match GuestWait::new(machine, limit).until(frozen).await {
             Ok(frozen) => frozen.map_err(|error| crate::error::chain(&error)),
-            Err(NoAnswer::Ended(how)) => return Err(self.ended(how)),
-            Err(NoAnswer::Reset) => {
-                return Err(self.ended(NoAnswer::Reset.to_string()));
+            Err(WaitError::Ended(how)) => return Err(self.ended(how)),
+            Err(WaitError::Reset) => {
+                return Err(self.ended(WaitError::Reset.to_string()));
             }
             Err(late) => Err(late.to_string()),
         };

@@ -47,23 +47,22 @@ use crate::binding::args::{Args, Used};
 use crate::binding::options::hint;
 use crate::binding::preview;
 use crate::binding::raise::LuaError;
-use crate::binding::stack;
+use crate::engine::deaths::earlier_death;
+use crate::engine::frames::frames;
+use crate::engine::pending_call::Call;
+use crate::engine::prelude::{RAISE, SKIP_TEXT};
 use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
 use mlua::{
     AnyUserData, Function, IntoLua, IntoLuaMulti, LightUserData, Lua, MultiValue, Result, Table,
     Value,
 };
-use provium_lab::LabClone;
+use provium_lab::{LabClone, LabError};
 use std::future::Future;
 use std::rc::Rc;
 
-/// Its address is the marker that a native function returns in order to have an error raised.
-pub(crate) static RAISE: &[u8; 8] = b"provium!";
 /// Functions that wait and do their work also while tests are only listed.
 const NEED_NO_GUEST: &[&str] = &["io.open"];
-/// The text of the error that a skipped test raises.
-pub(crate) const SKIP_TEXT: &str = "test skipped";
 
 /// A type whose values are objects of the API.
 pub(crate) trait Object: Clone + 'static {
@@ -87,12 +86,22 @@ pub(crate) trait Object: Clone + 'static {
 /// file's lab.
 pub(crate) fn object_in<T: Object>(value: &AnyUserData) -> Option<T> {
     let object = value.borrow::<T>().ok()?;
-    let run = Task::current().and_then(|task| task.run.clone());
-    let test_lab = run.as_ref().map(|run| run.test_lab.borrow());
-    Some(match test_lab.as_deref() {
-        Some(Some(test_lab)) => object.resolve_in(&test_lab.copy),
-        _ => object.clone(),
+    let group = Task::current().map(|task| Rc::clone(&task.group));
+    let clone = group.and_then(|group| group.lab_clone.borrow().clone());
+    Some(match clone {
+        Some(clone) => object.resolve_in(&clone),
+        None => object.clone(),
     })
+}
+
+/// Whether a Lua value is an object of the class of that name.
+pub(crate) fn is_of_class(value: &Value, class: &str) -> bool {
+    let Value::UserData(userdata) = value else {
+        return false;
+    };
+    let meta = userdata.metatable();
+    let name = meta.and_then(|meta| meta.get::<mlua::LuaString>("__name"));
+    name.is_ok_and(|name| name == class)
 }
 
 /// Builds a class.
@@ -324,7 +333,7 @@ fn begin<T, R, F>(
     name: &'static str,
     values: MultiValue,
     body: &impl Fn(Lua, T, Args) -> F,
-) -> Result<crate::engine::task::Call>
+) -> Result<Call>
 where
     T: Object,
     R: IntoLuaMulti + 'static,
@@ -362,11 +371,11 @@ fn in_task(
     lua: &Lua,
     label: String,
     future: impl Future<Output = Result<MultiValue>> + 'static,
-) -> Result<crate::engine::task::Call> {
+) -> Result<Call> {
     let task = Task::current().ok_or_else(|| {
         mlua::Error::runtime("calls that wait can be made in tests and files only")
     })?;
-    Ok(task.begin_call(label, stack::frames(lua), future))
+    Ok(task.begin_call(label, frames(lua), future))
 }
 
 /// The object of a metamethod.
@@ -417,7 +426,17 @@ fn deliver<R: IntoLuaMulti>(
         Ok(values) => values.into_lua_multi(lua),
         Err(LuaError::Assertion(text)) => refuse(lua, &text, Some("assertion")),
         Err(LuaError::Skip) => refuse(lua, SKIP_TEXT, Some("skip")),
-        Err(raise) => refuse(lua, &raise.text(&subject(), name), None),
+        Err(raise) => {
+            let earlier = match &raise {
+                LuaError::Lab(error) => earlier_death(lua, error),
+                _ => None,
+            };
+            let text = earlier.unwrap_or_else(|| raise.text(&subject(), name));
+            if let (LuaError::Lab(LabError::Dead { .. }), Some(task)) = (&raise, Task::current()) {
+                task.note_dead_vm(&text);
+            }
+            refuse(lua, &text, None)
+        }
     }
 }
 

@@ -4,12 +4,9 @@
 //! map, unless it was marked as a list.
 
 use crate::binding::preview::type_name;
-use crate::binding::text;
 use crate::engine::hook;
 use mlua::{Lua, Table, Value};
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap as _, SerializeSeq as _, Serializer};
-use std::fmt;
+use provium_events::Value as Data;
 
 /// Deepest nesting that is followed.
 const MAX_DEPTH: usize = 120;
@@ -19,25 +16,6 @@ const MAX_LIST: i64 = 16 * 1024 * 1024;
 const MAX_VALUES: usize = 4 * 1024 * 1024;
 /// Values between two looks at the clock.
 const STEPS: usize = 10_000;
-
-/// A value without behaviour.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Data {
-    /// Nothing.
-    Nil,
-    /// True or false.
-    Boolean(bool),
-    /// A whole number.
-    Integer(i64),
-    /// A number.
-    Float(f64),
-    /// A string; Lua's need not be UTF-8.
-    Text(Vec<u8>),
-    /// Values in order.
-    List(Vec<Data>),
-    /// Values by key, sorted as they are shown.
-    Map(Vec<(Data, Data)>),
-}
 
 /// How tables and their keys are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,62 +35,61 @@ pub(crate) struct Marks {
     pub(crate) list: Table,
 }
 
-impl Data {
-    /// The data in a Lua value. The error says what cannot be data, and where it is.
-    pub(crate) fn from_lua(
-        lua: &Lua,
-        value: &Value,
-        form: Form,
-        marks: Option<&Marks>,
-    ) -> Result<Self, String> {
-        Reader {
-            lua,
-            form,
-            marks,
-            values: 0,
-            open: Vec::new(),
-            path: String::new(),
-        }
-        .read(value)
+/// The data in a Lua value. The error says what cannot be data, and where it is.
+pub(crate) fn from_lua(
+    lua: &Lua,
+    value: &Value,
+    form: Form,
+    marks: Option<&Marks>,
+) -> Result<Data, String> {
+    Reader {
+        lua,
+        form,
+        marks,
+        values: 0,
+        open: Vec::new(),
+        path: String::new(),
     }
+    .read(value)
+}
 
-    /// As a Lua value. With `null`, it stands for every null inside.
-    pub(crate) fn to_lua(
-        &self,
-        lua: &Lua,
-        marks: Option<&Marks>,
-        null: Option<&Value>,
-    ) -> mlua::Result<Value> {
-        Ok(match self {
-            Self::Nil => null.cloned().unwrap_or(Value::Nil),
-            Self::Boolean(flag) => Value::Boolean(*flag),
-            Self::Integer(number) => Value::Integer(*number),
-            Self::Float(number) => Value::Number(*number),
-            Self::Text(bytes) => Value::String(lua.create_string(bytes)?),
-            Self::List(items) => {
-                let table = lua.create_table_with_capacity(items.len(), 0)?;
-                for (index, item) in items.iter().enumerate() {
-                    table.raw_set(index + 1, item.to_lua(lua, marks, null)?)?;
-                }
-                if let (true, Some(marks)) = (items.is_empty(), marks) {
-                    table.set_metatable(Some(marks.list.clone()))?;
-                }
-                Value::Table(table)
+/// The data as a Lua value. With `null`, it stands for every null inside.
+pub(crate) fn to_lua(
+    data: &Data,
+    lua: &Lua,
+    marks: Option<&Marks>,
+    null: Option<&Value>,
+) -> mlua::Result<Value> {
+    Ok(match data {
+        Data::Nil => null.cloned().unwrap_or(Value::Nil),
+        Data::Bool(flag) => Value::Boolean(*flag),
+        Data::Int(number) => Value::Integer(*number),
+        Data::Float(number) => Value::Number(*number),
+        Data::Text(text) => Value::String(lua.create_string(text)?),
+        Data::Bytes(bytes) => Value::String(lua.create_string(bytes)?),
+        Data::List(items) => {
+            let table = lua.create_table_with_capacity(items.len(), 0)?;
+            for (index, item) in items.iter().enumerate() {
+                table.raw_set(index + 1, to_lua(item, lua, marks, null)?)?;
             }
-            Self::Map(entries) => {
-                let table = lua.create_table_with_capacity(0, entries.len())?;
-                for (key, value) in entries {
-                    let key = key.to_lua(lua, None, None)?;
-                    let usable =
-                        !key.is_nil() && !matches!(key, Value::Number(number) if number.is_nan());
-                    if usable {
-                        table.raw_set(key, value.to_lua(lua, marks, null)?)?;
-                    }
-                }
-                Value::Table(table)
+            if let (true, Some(marks)) = (items.is_empty(), marks) {
+                table.set_metatable(Some(marks.list.clone()))?;
             }
-        })
-    }
+            Value::Table(table)
+        }
+        Data::Map(entries) => {
+            let table = lua.create_table_with_capacity(0, entries.len())?;
+            for (key, value) in entries {
+                let key = to_lua(key, lua, None, None)?;
+                let usable =
+                    !key.is_nil() && !matches!(key, Value::Number(number) if number.is_nan());
+                if usable {
+                    table.raw_set(key, to_lua(value, lua, marks, null)?)?;
+                }
+            }
+            Value::Table(table)
+        }
+    })
 }
 
 struct Reader<'a> {
@@ -155,8 +132,8 @@ impl Reader<'_> {
         }
         match value {
             Value::Nil => Ok(Data::Nil),
-            Value::Boolean(flag) => Ok(Data::Boolean(*flag)),
-            Value::Integer(number) => Ok(Data::Integer(*number)),
+            Value::Boolean(flag) => Ok(Data::Bool(*flag)),
+            Value::Integer(number) => Ok(Data::Int(*number)),
             Value::Number(number) if self.form == Form::Json && !number.is_finite() => {
                 self.fail(&format!("cannot encode the number {number}"))
             }
@@ -166,7 +143,7 @@ impl Reader<'_> {
                 if self.form == Form::Json && std::str::from_utf8(&bytes).is_err() {
                     return self.fail("cannot encode a string that is not UTF-8");
                 }
-                Ok(Data::Text(bytes))
+                Ok(Data::of_bytes(bytes))
             }
             Value::Table(table) => self.read_table(table),
             other => self.fail(&format!("cannot encode a {}", type_name(other))),
@@ -210,12 +187,12 @@ impl Reader<'_> {
         for (key, value) in entries {
             let key = self.read_key(&key)?;
             let depth = self.path.len();
-            self.path.push_str(&format!(".{}", key.shown()));
+            self.path.push_str(&format!(".{key}"));
             let value = self.read(&value);
             self.path.truncate(depth);
             map.push((key, value?));
         }
-        map.sort_by_key(|(key, _)| key.shown());
+        map.sort_by_key(|(key, _)| key.to_string());
         Ok(Data::Map(map))
     }
 
@@ -241,125 +218,12 @@ impl Reader<'_> {
 
     fn read_key(&mut self, key: &Value) -> Result<Data, String> {
         match (self.form, key) {
-            (Form::Json, Value::Integer(number)) => Ok(Data::Text(number.to_string().into_bytes())),
-            (Form::Json, Value::Number(number)) => Ok(Data::Text(number.to_string().into_bytes())),
+            (Form::Json, Value::Integer(number)) => Ok(Data::Text(number.to_string())),
+            (Form::Json, Value::Number(number)) => Ok(Data::Text(number.to_string())),
             (Form::Json, Value::String(_)) | (Form::Free, _) => self.read(key),
             (Form::Json, other) => {
                 self.fail(&format!("cannot encode a {} as a key", type_name(other)))
             }
         }
-    }
-}
-
-impl Data {
-    /// As text, for sorting and for matching.
-    pub(crate) fn shown(&self) -> String {
-        match self {
-            Self::Nil => "nil".to_owned(),
-            Self::Boolean(flag) => flag.to_string(),
-            Self::Integer(number) => number.to_string(),
-            Self::Float(number) => number.to_string(),
-            Self::Text(bytes) => text::display(bytes),
-            Self::List(_) => "a list".to_owned(),
-            Self::Map(_) => "a map".to_owned(),
-        }
-    }
-}
-
-impl Serialize for Data {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Nil => serializer.serialize_unit(),
-            Self::Boolean(flag) => serializer.serialize_bool(*flag),
-            Self::Integer(number) => serializer.serialize_i64(*number),
-            Self::Float(number) => serializer.serialize_f64(*number),
-            Self::Text(bytes) => match std::str::from_utf8(bytes) {
-                Ok(text) => serializer.serialize_str(text),
-                Err(_) => serializer.serialize_bytes(bytes),
-            },
-            Self::List(items) => {
-                let mut list = serializer.serialize_seq(Some(items.len()))?;
-                for item in items {
-                    list.serialize_element(item)?;
-                }
-                list.end()
-            }
-            Self::Map(entries) => {
-                let mut map = serializer.serialize_map(Some(entries.len()))?;
-                for (key, value) in entries {
-                    map.serialize_entry(key, value)?;
-                }
-                map.end()
-            }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Data {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(DataVisitor)
-    }
-}
-
-struct DataVisitor;
-
-impl<'de> Visitor<'de> for DataVisitor {
-    type Value = Data;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Data, E> {
-        Ok(Data::Boolean(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Data, E> {
-        Ok(Data::Integer(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Data, E> {
-        // Above the i64 range the bits are kept, as Lua's own integers wrap.
-        Ok(Data::Integer(value.cast_signed()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Data, E> {
-        Ok(Data::Float(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Data, E> {
-        Ok(Data::Text(value.as_bytes().to_vec()))
-    }
-
-    fn visit_bytes<E>(self, value: &[u8]) -> Result<Data, E> {
-        Ok(Data::Text(value.to_vec()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Data, E> {
-        Ok(Data::Nil)
-    }
-
-    fn visit_none<E>(self) -> Result<Data, E> {
-        Ok(Data::Nil)
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<Data, D::Error> {
-        inner.deserialize_any(Self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Data, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = sequence.next_element()? {
-            items.push(item);
-        }
-        Ok(Data::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(entry) = map.next_entry()? {
-            entries.push(entry);
-        }
-        Ok(Data::Map(entries))
     }
 }

@@ -1,6 +1,6 @@
 //! Values and calls in few words, for messages.
 
-use crate::binding::text;
+use crate::text;
 use mlua::Value;
 
 /// The text, cut at `limit` characters.

@@ -3,6 +3,7 @@
 //! The message says object, call and cause. Where it happened is put in front by the prelude, which
 //! sees the Lua stack (`prelude/calls.lua`).
 
+use crate::engine::memory::out_of_memory;
 use provium_lab::LabError;
 
 /// Why a call raises.
@@ -44,7 +45,7 @@ impl LuaError {
         match self {
             Self::Argument(why) if subject.is_empty() => format!("{call}: {why}"),
             Self::Argument(why) => format!("{subject}: {call}(): {why}"),
-            Self::Lua(mlua::Error::MemoryError(_)) => crate::engine::lua_state::out_of_memory(),
+            Self::Lua(mlua::Error::MemoryError(_)) => out_of_memory(),
             other => other.to_string(),
         }
     }

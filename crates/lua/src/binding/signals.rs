@@ -2,28 +2,8 @@
 
 use super::preview::shown;
 use super::values::integer_of;
+use crate::engine::run_status::SIGNALS;
 use mlua::Value;
-
-/// Signals by name, x86-64 numbers.
-const SIGNALS: &[(&str, i32)] = &[
-    ("term", 15),
-    ("kill", 9),
-    ("int", 2),
-    ("hup", 1),
-    ("quit", 3),
-    ("stop", 19),
-    ("cont", 18),
-    ("usr1", 10),
-    ("usr2", 12),
-    ("alrm", 14),
-    ("pipe", 13),
-    ("chld", 17),
-    ("winch", 28),
-    ("segv", 11),
-    ("abrt", 6),
-    ("ttin", 21),
-    ("ttou", 22),
-];
 
 fn signal_number(number: i64) -> Result<i32, String> {
     match i32::try_from(number) {
@@ -65,12 +45,6 @@ pub(crate) fn signal_of(value: &Value) -> Result<i32, String> {
     }
 }
 
-/// `SIGTERM` for 15; `None` for a number without a name here.
-pub(crate) fn signal_name(number: i32) -> Option<String> {
-    let found = SIGNALS.iter().find(|(_, known)| *known == number);
-    found.map(|(name, _)| format!("SIG{}", name.to_uppercase()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +62,5 @@ mod tests {
         assert!(read("9.5").unwrap_err().contains("9.5"));
         assert_eq!(read("'frob'").unwrap_err(), "unknown signal name `frob`");
         assert!(read("{}").unwrap_err().contains("table"));
-        assert_eq!(signal_name(15).unwrap(), "SIGTERM");
     }
 }

@@ -4,7 +4,7 @@
 //! argument or option in front.
 
 use super::preview::shown;
-use super::text;
+use crate::text;
 use mlua::Value;
 use provium_units as units;
 use std::time::Duration;

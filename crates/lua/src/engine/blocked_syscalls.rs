@@ -1,6 +1,6 @@
 //! Raw syscalls that have not returned, for which a cancelled call may have waited.
 
-use crate::api::globals::syscall_name;
+use crate::engine::syscall_table;
 use provium_lab::{Lab, Member, Scope, SyscallInProgress};
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ pub(crate) fn note(lab: &Lab, scope: &Scope, call: &str) -> String {
 fn describe(calls: Vec<SyscallInProgress>) -> String {
     let mut text = String::new();
     for SyscallInProgress { owner, nr, waiting } in calls {
-        let name = syscall_name(nr).map_or_else(|| nr.to_string(), ToOwned::to_owned);
+        let name = syscall_table::name(nr).map_or_else(|| nr.to_string(), ToOwned::to_owned);
         let _ = write!(
             text,
             "; the raw syscall `{name}` of {owner} has been in progress for {:.1} s, and what needs its \

@@ -49,7 +49,7 @@ impl Deadline {
         &self.caller
     }
 
-    /// How much time is left; `None` where there is no end.
+    /// How much time is left; `None` without a limit.
     pub(crate) fn left(&self) -> Option<Duration> {
         let now = Instant::now();
         self.end().map(|end| end.saturating_duration_since(now))
@@ -81,7 +81,7 @@ impl Deadline {
         self.caller.stopwatch().stopped()
     }
 
-    /// Waits until it is past; for ever, where there is no end.
+    /// Waits until it is past; for ever without a limit.
     pub(crate) async fn passed(&self) {
         loop {
             let mut changed = pin!(self.caller.stopwatch().changed());

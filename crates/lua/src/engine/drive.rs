@@ -1,11 +1,12 @@
 //! Drives a task's coroutine to its end: its own, its deadline's, or the user's.
 
-use crate::binding::text;
 use crate::engine::blocked_syscalls;
-use crate::engine::failure::{Failure, Frame};
-use crate::engine::lua_state::{OUT_OF_MEMORY, out_of_memory};
+use crate::engine::failure::Failure;
+use crate::engine::frames::Frame;
+use crate::engine::memory::{OUT_OF_MEMORY, out_of_memory};
 use crate::engine::task::{Task, TaskState};
 use crate::engine::test_file::TestFileState;
+use crate::text;
 use mlua::{Function, IntoLuaMulti, Lua, MultiValue, Thread, Value};
 use provium_units::format_duration;
 use std::rc::Rc;
@@ -48,7 +49,7 @@ pub(crate) async fn drive(
         () = state.cancel.cancelled() => None,
     };
     let ended = match ended {
-        Some(done) => finished(&state, task, done)?,
+        Some(done) => finished(lua, &state, task, done)?,
         None => {
             task.keep_place();
             stopped(&state, task)
@@ -71,10 +72,7 @@ pub(crate) async fn drive_in_time(
     if !matches!(ended, TaskEnd::Returned(_)) || !task.deadline.is_past() {
         return Ok(ended);
     }
-    let tasks = match &task.run {
-        Some(run) => run.tasks.borrow().clone(),
-        None => TestFileState::of(lua).tasks.borrow().clone(),
-    };
+    let tasks = task.group.tasks.borrow().clone();
     let looped = tasks.iter().find_map(|task| task.interrupted_at());
     let (place, frames) = match looped {
         Some(frames) => match frames.first() {
@@ -99,6 +97,7 @@ pub(crate) async fn drive_spawned(lua: Lua, task: Rc<Task>, function: Function, 
 
 /// The coroutine ended by itself, or because the hook interrupted it.
 fn finished(
+    lua: &Lua,
     state: &TestFileState,
     task: &Task,
     done: mlua::Result<MultiValue>,
@@ -118,6 +117,7 @@ fn finished(
             if failure.message == OUT_OF_MEMORY {
                 failure.message = out_of_memory();
             }
+            failure.suggest_global(lua);
             failure.begin_where_it_says(&state.sources.borrow());
             Ok(TaskEnd::Failed(failure))
         }

@@ -1,19 +1,11 @@
 //! What went wrong in Lua code, and where: the message and the author's frames.
 
-use crate::binding::stack;
-use crate::binding::text;
-use mlua::{Table, Value};
+use crate::engine::frames::{Frame, saved_frames, traceback};
+use crate::text;
+use mlua::{Lua, Table, Value};
 use provium_lab::Site;
+use provium_lab::nearest::nearest;
 use std::collections::BTreeSet;
-
-/// A frame of the author's code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
-    /// File, relative to its root, and line.
-    pub(crate) site: Site,
-    /// The function's name, where Lua knows one.
-    pub(crate) name: Option<String>,
-}
 
 /// An error that ended a test, a task or a file.
 #[derive(Debug, Clone)]
@@ -43,7 +35,7 @@ impl Failure {
     pub(crate) fn from_table(table: &Table) -> mlua::Result<Self> {
         Ok(Self {
             message: text::display(&table.get::<mlua::LuaString>("message")?.as_bytes()),
-            frames: stack::saved_frames(&table.get("frames")?)?,
+            frames: saved_frames(&table.get("frames")?)?,
             value: table.get("value")?,
             skip: table.get("skip")?,
         })
@@ -59,7 +51,7 @@ impl Failure {
         match at {
             // What is before it are functions that only raise, such as a helper's own assertion.
             Some(_) => {}
-            None => self.frames.insert(0, Frame { site, name: None }),
+            None => self.frames.insert(0, Frame::at(site)),
         }
     }
 
@@ -77,6 +69,31 @@ impl Failure {
         })
     }
 
+    /// Lua says that a global does not exist: then the message names the one whose name is nearest.
+    pub(crate) fn suggest_global(&mut self, lua: &Lua) {
+        const MISSING: &str = "a nil value (global '";
+        let Some((_, rest)) = self.message.split_once(MISSING) else {
+            return;
+        };
+        let Some((name, rest)) = rest.split_once("')") else {
+            return;
+        };
+        if rest.contains("did you mean") {
+            return;
+        }
+        let globals = lua.globals();
+        let keys = globals.pairs::<Value, Value>();
+        let known = keys.filter_map(|pair| match pair.ok()?.0 {
+            Value::String(key) => Some(key.to_string_lossy()),
+            _ => None,
+        });
+        let mut known: Vec<String> = known.collect();
+        known.sort();
+        if let Some(near) = nearest(name, known.iter().map(String::as_str)) {
+            self.message.push_str(&format!("; did you mean `{near}`?"));
+        }
+    }
+
     /// Where it was raised.
     pub(crate) fn site(&self) -> Option<&Site> {
         self.frames.first().map(|frame| &frame.site)
@@ -84,11 +101,7 @@ impl Failure {
 
     /// The frames as a traceback, one line each; empty where there are none.
     pub(crate) fn traceback(&self) -> Vec<String> {
-        let line = |frame: &Frame| match &frame.name {
-            Some(name) => format!("{}: in {name}", frame.site),
-            None => frame.site.to_string(),
-        };
-        self.frames.iter().map(line).collect()
+        traceback(&self.frames)
     }
 }
 

@@ -2,6 +2,7 @@
 //! instructions, and once the time is up it raises at every one, so that no `pcall` can hide from it.
 //! Native code that may take long calls [`check`] now and then.
 
+use crate::engine::frames::frames;
 use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
 use mlua::debug::Debug;
@@ -45,7 +46,7 @@ pub(crate) fn check(lua: &Lua) -> Result<()> {
     if !task.must_stop(TestFileState::of(lua).cancel.is_cancelled()) {
         return Ok(());
     }
-    task.interrupt(|| crate::binding::stack::frames(lua));
+    task.interrupt(|| frames(lua));
     // This also sets the hook of the coroutine that runs now.
     every(lua, 1)?;
     Err(mlua::Error::runtime(TIME_IS_UP))

@@ -3,7 +3,7 @@
 //! A test that prints without end must not exhaust the host's memory. The first and the last lines are
 //! kept; a note replaces those in between.
 
-use crate::binding::text::{display, without_middle};
+use crate::text::{display, without_middle};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -3,18 +3,24 @@
 //! A file's top level is a task, each test is one, and so is what `co.spawn` starts. A task knows
 //! its scope, its deadline, and the calls it waits in; ending it early drops the futures of those
 //! calls at once, which cancels them in the guest, instead of when Lua collects them.
+//!
+//! The tasks of a test are a [`TaskGroup`], and so are those of a file's top level. The group ends its tasks
+//! and has what they share.
 
+use crate::engine::children::Children;
 use crate::engine::deadline::Deadline;
-use crate::engine::failure::{Failure, Frame};
-use crate::testing::TestRun;
+use crate::engine::failed_commands::FailedCommands;
+use crate::engine::failure::Failure;
+use crate::engine::frames::Frame;
+use crate::engine::log::Log;
+use crate::engine::pending_call::{Call, PendingCall};
+use crate::engine::started_processes::StartedProcesses;
 use mlua::MultiValue;
-use provium_lab::{Scope, Site};
+use provium_lab::{LabClone, Scope, Site};
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
 use tokio::sync::watch;
 
 /// Calls that end when other tasks have got on.
@@ -30,6 +36,40 @@ const WAITS_FOR_TASKS: [&str; 6] = [
 
 tokio::task_local! {
     static CURRENT: Rc<Task>;
+}
+
+/// The tasks of a test, or of a file's top level, and what they share. Each attempt of a test has its own.
+#[derive(Default)]
+pub(crate) struct TaskGroup {
+    /// The name of the test; `None` for a file's top level.
+    pub(crate) test: Option<String>,
+    /// What they print.
+    pub(crate) log: Log,
+    /// Those that were started.
+    pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
+    /// Commands of `io.popen` that they started.
+    pub(crate) children: Children,
+    /// Background processes in guests that they started.
+    pub(crate) processes: StartedProcesses,
+    /// Commands in guests that failed.
+    pub(crate) failed_commands: FailedCommands,
+    /// The first assertion that failed, whatever became of its error.
+    pub(crate) failed_assertion: RefCell<Option<Failure>>,
+    /// The copy of the file's lab that they use instead of it, in a parallel test.
+    pub(crate) lab_clone: RefCell<Option<Rc<LabClone>>>,
+    /// Whether it is over, so that no task may be started any more.
+    pub(crate) ended: Cell<bool>,
+}
+
+impl TaskGroup {
+    /// The tasks of the test `name`, or, without one, of a file's top level.
+    pub(crate) fn new(test: Option<String>, log: Log) -> Rc<Self> {
+        Rc::new(Self {
+            test,
+            log,
+            ..Self::default()
+        })
+    }
 }
 
 /// Where a task is.
@@ -49,8 +89,8 @@ pub(crate) enum TaskState {
 pub(crate) struct Task {
     /// What the task makes belongs here.
     pub(crate) scope: Scope,
-    /// The test it belongs to.
-    pub(crate) run: Option<Rc<TestRun>>,
+    /// The test, or the top level, that it belongs to.
+    pub(crate) group: Rc<TaskGroup>,
     /// Until when it may run.
     pub(crate) deadline: Rc<Deadline>,
     /// Where it was started.
@@ -60,6 +100,8 @@ pub(crate) struct Task {
     build: RefCell<Weak<Task>>,
     /// The task of the predicate that its `wait_until` waits for.
     predicate: RefCell<Weak<Task>>,
+    /// The error of a call to a VM that is dead, whatever became of it.
+    dead_vm: RefCell<Option<String>>,
     /// Where it was when it was stopped.
     stopped_in: RefCell<Option<String>>,
     state: RefCell<TaskState>,
@@ -83,18 +125,19 @@ impl Task {
     /// A task that has not begun.
     pub(crate) fn new(
         scope: Scope,
-        run: Option<Rc<TestRun>>,
+        group: Rc<TaskGroup>,
         deadline: Rc<Deadline>,
         home: Option<Site>,
     ) -> Rc<Self> {
         Rc::new(Self {
             scope,
-            run,
+            group,
             deadline,
             home,
             calls: RefCell::default(),
             build: RefCell::default(),
             predicate: RefCell::default(),
+            dead_vm: RefCell::default(),
             stopped_in: RefCell::default(),
             state: RefCell::new(TaskState::Running),
             seen: Cell::new(false),
@@ -104,14 +147,24 @@ impl Task {
         })
     }
 
-    /// A task in the same scope, test and deadline.
+    /// A task in the same scope, group and deadline.
     pub(crate) fn child(&self, home: Option<Site>) -> Rc<Self> {
         self.child_within(Rc::clone(&self.deadline), home)
     }
 
-    /// A task in the same scope and test.
+    /// A task in the same scope and group.
     pub(crate) fn child_within(&self, deadline: Rc<Deadline>, home: Option<Site>) -> Rc<Self> {
-        Self::new(self.scope.clone(), self.run.clone(), deadline, home)
+        Self::new(self.scope.clone(), Rc::clone(&self.group), deadline, home)
+    }
+
+    /// A call of its code failed since a VM is dead.
+    pub(crate) fn note_dead_vm(&self, error: &str) {
+        self.dead_vm.replace(Some(error.to_owned()));
+    }
+
+    /// The error of its last call to a VM that is dead.
+    pub(crate) fn dead_vm(&self) -> Option<String> {
+        self.dead_vm.borrow().clone()
     }
 
     /// A predicate is looked at for it, by that task.
@@ -151,11 +204,7 @@ impl Task {
             drop(active);
             result
         };
-        let call = Rc::new(PendingCall {
-            label,
-            frames,
-            future: RefCell::new(Some(Box::pin(future))),
-        });
+        let call = PendingCall::new(label, frames, future);
         let mut calls = self.calls.borrow_mut();
         calls.retain(|call| call.upgrade().is_some_and(|call| call.is_open()));
         calls.push(Rc::downgrade(&call));
@@ -218,8 +267,7 @@ impl Task {
     /// Drops the futures of all its calls, which cancels what they asked for.
     pub(crate) fn drop_calls(&self) {
         for call in self.calls.take().iter().filter_map(Weak::upgrade) {
-            let future = call.future.borrow_mut().take();
-            drop(future);
+            call.cancel();
         }
     }
 
@@ -293,44 +341,5 @@ impl Task {
             TaskState::Failed(failure) if !self.seen.get() => Some(failure.clone()),
             _ => None,
         }
-    }
-}
-
-type CallFuture = Pin<Box<dyn Future<Output = mlua::Result<MultiValue>>>>;
-
-/// A call that waits.
-struct PendingCall {
-    label: String,
-    /// The author's frames when it was made.
-    frames: Vec<Frame>,
-    /// Gone once it is done, or its task was stopped.
-    future: RefCell<Option<CallFuture>>,
-}
-
-impl PendingCall {
-    fn is_open(&self) -> bool {
-        // It is borrowed only while it is polled, and then it is open.
-        self.future
-            .try_borrow()
-            .map_or(true, |future| future.is_some())
-    }
-}
-
-/// The future of a call that waits.
-pub(crate) struct Call(Rc<PendingCall>);
-
-impl Future for Call {
-    type Output = mlua::Result<MultiValue>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut future = self.0.future.borrow_mut();
-        let Some(open) = future.as_mut() else {
-            return Poll::Ready(Err(mlua::Error::runtime("the task of this call was ended")));
-        };
-        let result = open.as_mut().poll(context);
-        if result.is_ready() {
-            *future = None;
-        }
-        result
     }
 }

@@ -1,38 +1,31 @@
 //! What one test file has while it runs: its Lua state's companion in Rust.
 
-use crate::api::globals::Children;
-use crate::binding::prelude::Prelude;
 use crate::engine::deadline::Deadline;
 use crate::engine::dry_run::DryRun;
-use crate::engine::failed_commands::FailedCommands;
-use crate::engine::log::Log;
-use crate::engine::task::Task;
-use crate::testing::{FileBaseline, LogCursors, Registry};
+use crate::engine::prelude::Prelude;
+use crate::engine::task::{Task, TaskGroup};
 use camino::{Utf8Path, Utf8PathBuf};
-use mlua::{Lua, Table};
+use mlua::Lua;
 use provium_lab::{Lab, Scope};
 use provium_pool::CancelToken;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// A file's state. Reached from everywhere through its Lua state.
 pub(crate) struct TestFileState {
-    /// The file's path as people see it, relative to its root.
+    /// The file's path as people see it.
     pub(crate) display: String,
     /// Folders that `require` looks in.
     pub(crate) package_roots: Vec<Utf8PathBuf>,
-    /// What `display` is relative to.
+    /// What relative paths of the host are relative to.
     pub(crate) base: Utf8PathBuf,
+    /// What `display` is relative to; empty, if it is absolute.
+    pub(crate) shown_from: Utf8PathBuf,
     /// The file's scope.
     pub(crate) scope: Scope,
     /// The root lab.
     pub(crate) lab: Lab,
-    /// Tests, in the order they were declared.
-    pub(crate) registry: RefCell<Registry>,
-    /// `provium.timeout` and its like.
-    pub(crate) settings: Settings,
     /// The user wants the run to end.
     pub(crate) cancel: CancelToken,
     /// Until when the whole file may run.
@@ -41,37 +34,10 @@ pub(crate) struct TestFileState {
     pub(crate) listing: Option<Rc<DryRun>>,
     /// The part of the API that is written in Lua.
     pub(crate) prelude: Prelude,
-    /// Values of resources that Lua has in hand, by resource.
-    pub(crate) values: Table,
-    /// What was printed outside of any test; the next test's log begins with it.
-    pub(crate) early_log: Log,
-    /// Commands that failed at the top level.
-    pub(crate) failed_commands: FailedCommands,
-    /// How far the consoles of the file's VMs were looked through for reports.
-    pub(crate) kernel_logs: LogCursors,
-    /// What the file's VMs are put back to between tests.
-    pub(crate) baseline: FileBaseline,
-    /// Bytes of snapshots in the cache since Lua's garbage was collected for their sake.
-    pub(crate) snapshot_bytes: Cell<u64>,
-    /// Tasks started at file scope.
-    pub(crate) tasks: RefCell<Vec<Rc<Task>>>,
-    /// Commands of `io.popen` that were started at file scope.
-    pub(crate) children: Children,
+    /// The tasks of the file's top level. What they printed begins the log of the next test.
+    pub(crate) top_level: Rc<TaskGroup>,
     /// Files that Lua code was read from, as people see them.
     pub(crate) sources: RefCell<BTreeSet<String>>,
-}
-
-/// What a file sets for all its tests.
-#[derive(Debug, Default)]
-pub(crate) struct Settings {
-    /// Per test, unless the test's meta says otherwise.
-    pub(crate) timeout: Cell<Option<Duration>>,
-    /// How often a failed test is tried again.
-    pub(crate) retries: Cell<Option<u32>>,
-    /// Whether each test finds the file's VMs as the top level left them.
-    pub(crate) reset_between_tests: Cell<bool>,
-    /// Whether tests run side by side, each on a copy of the file's lab.
-    pub(crate) parallel: Cell<bool>,
 }
 
 impl TestFileState {
@@ -92,9 +58,15 @@ impl TestFileState {
         Task::current().map_or_else(|| self.scope.clone(), |task| task.scope.clone())
     }
 
-    /// A path as people see it: relative to the file's root or to a package root.
+    /// The test, or the top level, whose code runs now.
+    pub(crate) fn current_group(&self) -> Rc<TaskGroup> {
+        Task::current().map_or_else(|| Rc::clone(&self.top_level), |task| Rc::clone(&task.group))
+    }
+
+    /// A path as people see it: relative to the folder in which they are, or else to a root.
     pub(crate) fn display_path(&self, path: &Utf8Path) -> String {
-        let roots = std::iter::once(&self.base).chain(&self.package_roots);
+        let roots = [&self.shown_from, &self.base];
+        let roots = roots.into_iter().chain(&self.package_roots);
         for root in roots.filter(|root| !root.as_str().is_empty()) {
             if let Ok(relative) = path.strip_prefix(root) {
                 return relative.to_string();
@@ -102,14 +74,21 @@ impl TestFileState {
         }
         path.to_string()
     }
+
+    /// What relative paths of the host are relative to in another file: its root, or else its folder.
+    pub(crate) fn base_of(&self, path: &Utf8Path) -> Utf8PathBuf {
+        let roots = std::iter::once(&self.base).chain(&self.package_roots);
+        let mut roots = roots.filter(|root| path.starts_with(root));
+        let root = roots.next().map(Utf8PathBuf::as_path);
+        root.or(path.parent()).unwrap_or(path).to_owned()
+    }
 }
 
-/// What `display` is relative to, when `path` ends in it; the file's own folder, if it is relative to
-/// nothing.
-pub fn base_of(path: &Utf8Path, display: &str) -> Utf8PathBuf {
+/// What `display` is relative to, when `path` ends in it; empty, if it is relative to nothing.
+pub(crate) fn shown_from(path: &Utf8Path, display: &str) -> Utf8PathBuf {
     if Utf8Path::new(display).is_absolute() {
-        return path.parent().unwrap_or(path).to_owned();
+        return Utf8PathBuf::new();
     }
-    let base = path.as_str().strip_suffix(display).unwrap_or_default();
-    Utf8PathBuf::from(base.trim_end_matches('/'))
+    let folder = path.as_str().strip_suffix(display).unwrap_or_default();
+    Utf8PathBuf::from(folder.trim_end_matches('/'))
 }

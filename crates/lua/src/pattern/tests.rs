@@ -1,7 +1,7 @@
 //! The matcher against Lua's own, on patterns and texts that chance makes.
 
 use crate::api::globals::install_strings;
-use crate::binding::prelude::Prelude;
+use crate::engine::prelude::Prelude;
 use mlua::{Function, Lua, Value};
 use proptest::prelude::*;
 use proptest::strategy::Union;

@@ -1,30 +1,31 @@
 //! The assertions of `t` that need no call back into Lua.
 
-use super::context::TestContext;
-use super::diff::{differences, first_difference, pair, plain, quoted};
-use crate::api::objects::is_result;
+use super::diff::{difference_of, differences, pair, plain, quoted};
 use crate::binding::args::Args;
-use crate::binding::class::Class;
+use crate::binding::class::{Class, Object, is_of_class};
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
-use crate::binding::text::{self, cut};
 use crate::binding::values::number_of;
-use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
+use crate::text::{self, without_middle};
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 
-/// Longest text shown whole when something is not found in it.
+/// Longest text shown whole when something is not found in it, bytes; of a longer one, its start and its end are.
 const MAX_HAYSTACK: usize = 600;
 
+/// The class of the results of commands.
+pub(crate) const COMMAND_RESULT: &str = "result";
+
 /// Why the result of a command cannot be asserted as it is.
-pub(crate) const ALWAYS_TRUE: &str = "got the result of a command, which is always true; assert \
+const ALWAYS_TRUE: &str = "got the result of a command, which is always true; assert \
      result:ok(), call result:assert_ok(), or run it by vm:check()";
 
 type Outcome = std::result::Result<MultiValue, LuaError>;
 
 /// Adds the assertions to the class.
-pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<'a, TestContext>> {
-    let find: Function = lua.globals().get::<Table>("string")?.get("match")?;
+pub(super) fn add<T: Object>(class: Class<'_, T>) -> Result<Class<'_, T>> {
+    let globals = class.lua().globals();
+    let find: Function = globals.get::<Table>("string")?.get("match")?;
     class
         .method("assert", |lua, _, args| firm(lua, "assert", args, holds))?
         .method("assert_eq", |lua, _, args| {
@@ -50,6 +51,18 @@ pub(super) fn add<'a>(class: Class<'a, TestContext>, lua: &Lua) -> Result<Class<
         })
 }
 
+/// Adds what Lua's own `assert` in the prelude calls.
+pub(super) fn register(lua: &Lua, native: &Table) -> Result<()> {
+    let is_result = |_: &Lua, value: Value| Ok(is_of_class(&value, COMMAND_RESULT));
+    native.raw_set("is_result", lua.create_function(is_result)?)?;
+    native.raw_set("always_true", ALWAYS_TRUE)?;
+    let asserted = |lua: &Lua, ()| Ok(command_asserted(lua));
+    native.raw_set("command_asserted", lua.create_function(asserted)?)?;
+    // The value of an error that is not a string.
+    let shown = |_: &Lua, value: Value| Ok(quoted(&value));
+    native.raw_set("shown", lua.create_function(shown)?)
+}
+
 /// A misuse of an assertion must not pass in silence behind a `pcall` either. What is asserted is often
 /// a call, which passes on all its results; whatever they are, an assertion takes what it needs.
 fn firm(lua: &Lua, call: &str, args: &Args, check: impl Fn(&Args) -> Outcome) -> Outcome {
@@ -63,15 +76,12 @@ fn firm(lua: &Lua, call: &str, args: &Args, check: impl Fn(&Args) -> Outcome) ->
 
 /// The failed command whose ending the arguments of the running assertion have read, as in
 /// `t:assert(result:ok())`; for the end of its message.
-pub(crate) fn command_asserted(lua: &Lua) -> String {
+fn command_asserted(lua: &Lua) -> String {
     let Some(site) = stack::place(lua) else {
         return String::new();
     };
-    let state = TestFileState::of(lua);
-    let command = match Task::current().and_then(|task| task.run.clone()) {
-        Some(run) => run.failed_commands.read_at(&site),
-        None => state.failed_commands.read_at(&site),
-    };
+    let group = TestFileState::of(lua).current_group();
+    let command = group.failed_commands.read_at(&site);
     command.map_or_else(String::new, |command| format!("\n{}", command.report()))
 }
 
@@ -97,7 +107,7 @@ fn holds(args: &Args) -> Outcome {
             message(args, 1, "assertion failed"),
             plain(&value)
         )),
-        value if is_result(&value) => Err(LuaError::argument(ALWAYS_TRUE)),
+        value if is_of_class(&value, COMMAND_RESULT) => Err(LuaError::argument(ALWAYS_TRUE)),
         value => Ok(MultiValue::from_iter([value])),
     }
 }
@@ -112,9 +122,10 @@ fn equal(args: &Args) -> Outcome {
         (Value::Table(_), Value::Table(_)) => {
             " (two tables; assert_same compares what is in them)".to_owned()
         }
-        _ => {
-            first_difference(&one, &other).map_or_else(String::new, |where_| format!("\n{where_}"))
-        }
+        _ => match difference_of(&one, &other) {
+            Some(difference) => format!("\n{difference}"),
+            None => " (actual ~= expected)".to_owned(),
+        },
     };
     fail(format!(
         "{}: {left} ~= {right}{hint}",
@@ -144,7 +155,7 @@ fn contains(args: &Args) -> Outcome {
     if found {
         return nothing();
     }
-    let haystack = cut(&text::quoted(&haystack), MAX_HAYSTACK);
+    let haystack = without_middle(text::quoted(&haystack), MAX_HAYSTACK);
     let needle = quoted(&args.value(1));
     fail(format!(
         "{}: {needle} not found in {haystack}",
@@ -159,7 +170,7 @@ fn same(lua: &Lua, args: &Args) -> Outcome {
     }
     let label = message(args, 2, "assert_same");
     fail(format!(
-        "{label}: the values differ\n  {}",
+        "{label}: the values differ (actual ~= expected)\n  {}",
         lines.join("\n  ")
     ))
 }
@@ -177,7 +188,7 @@ fn matches(find: &Function, args: &Args) -> Outcome {
     if captures.front().is_some_and(|first| !first.is_nil()) {
         return Ok(captures);
     }
-    let text = cut(&text::quoted(&text), MAX_HAYSTACK);
+    let text = without_middle(text::quoted(&text), MAX_HAYSTACK);
     let pattern = quoted(&args.value(1));
     fail(format!(
         "{}: {text} does not match {pattern}",

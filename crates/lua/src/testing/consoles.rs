@@ -1,8 +1,8 @@
-//! The ends of the consoles of a failed test's VMs.
+//! The ends of the consoles of a failed test's VMs, since the test has begun.
 
 use provium_events::ConsoleExcerpt;
-use provium_lab::{Lab, Scope};
-use std::collections::BTreeSet;
+use provium_lab::{Lab, ResourceId, Scope, Vm};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Bytes kept of each console.
 const TAIL: u64 = 4 * 1024;
@@ -10,15 +10,23 @@ const TAIL: u64 = 4 * 1024;
 /// Lines at the end of a console by which a message is recognised that contains them already.
 const KNOWN_BY: usize = 3;
 
-/// The ends of the consoles that a test in `scope` could see; of VMs that printed nothing there is none.
-pub(crate) fn excerpts(lab: &Lab, scope: &Scope) -> Vec<ConsoleExcerpt> {
+/// How far the consoles of VMs had been written at some time.
+pub(super) type Positions = BTreeMap<ResourceId, u64>;
+
+/// How far the consoles that a test in `scope` can see have been written.
+pub(super) fn positions(lab: &Lab, scope: &Scope) -> Positions {
+    let vms = visible(lab, scope).into_iter();
+    vms.map(|vm| (vm.id(), vm.console().mark())).collect()
+}
+
+/// The ends of the consoles that a test in `scope` could see, as far as they were written since `before`; of VMs
+/// that printed nothing there is none.
+pub(super) fn excerpts(lab: &Lab, scope: &Scope, before: &Positions) -> Vec<ConsoleExcerpt> {
     let mut excerpts = Vec::new();
-    let mut seen = BTreeSet::new();
-    let scopes = std::iter::successors(Some(scope), |scope| scope.parent());
-    let vms = scopes.flat_map(|scope| lab.all_vms(scope));
-    for vm in vms.filter(|vm| seen.insert(vm.id())) {
+    for vm in visible(lab, scope) {
         let console = vm.console();
-        let from = console.mark().saturating_sub(TAIL);
+        let start = before.get(&vm.id()).copied().unwrap_or(0);
+        let from = console.mark().saturating_sub(TAIL).max(start);
         let tail = console.since(from).unwrap_or_default();
         let text = String::from_utf8_lossy(&tail).replace('\r', "");
         if !text.trim().is_empty() {
@@ -32,8 +40,16 @@ pub(crate) fn excerpts(lab: &Lab, scope: &Scope) -> Vec<ConsoleExcerpt> {
     excerpts
 }
 
+/// The VMs that a test in `scope` can see.
+fn visible(lab: &Lab, scope: &Scope) -> Vec<Vm> {
+    let mut seen = BTreeSet::new();
+    let scopes = std::iter::successors(Some(scope), |scope| scope.parent());
+    let vms = scopes.flat_map(|scope| lab.all_vms(scope));
+    vms.filter(|vm| seen.insert(vm.id())).collect()
+}
+
 /// Marks the consoles whose end `reason` contains, as errors about a dead guest do.
-pub(crate) fn mark_contained(excerpts: &mut [ConsoleExcerpt], reason: &str) {
+pub(super) fn mark_contained(excerpts: &mut [ConsoleExcerpt], reason: &str) {
     for excerpt in excerpts {
         let lines = excerpt.text.trim_end().lines().rev().take(KNOWN_BY);
         let mut lines = lines.map(str::trim).filter(|line| !line.is_empty());

@@ -1,10 +1,11 @@
 //! `t`: what a test's body is given.
 
-use super::verdict::{Attachment, TestRun};
+use super::test_run::{Attachment, TestRun};
 use super::{assertions, diff};
 use crate::binding::class::{Class, Object, raw_function};
 use crate::binding::options::hint;
 use crate::binding::raise::LuaError;
+use crate::engine::test_file::TestFileState;
 use mlua::{AnyUserData, IntoLua, Lua, Result, Table, UserDataFields, Value};
 use std::rc::Rc;
 
@@ -51,11 +52,9 @@ struct OpenStep {
 
 /// Makes the class, and what the prelude's part of it calls.
 pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
-    let prelude = crate::engine::test_file::TestFileState::of(lua)
-        .prelude
-        .clone();
+    let prelude = TestFileState::of(lua).prelude.clone();
     let class = Class::<TestContext>::new(lua)?
-        .with(|class| assertions::add(class, lua))?
+        .with(assertions::add)?
         .lua_method("assert_raises", &prelude.method("assert_raises")?)?
         .lua_method("step", &prelude.method("step")?)?;
     class
@@ -73,7 +72,7 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
                 other => diff::plain(other),
             });
             let line = words.collect::<Vec<_>>().join(" ");
-            t.0.log.borrow_mut().push(line);
+            t.0.group.log.borrow_mut().push(line);
             Ok(())
         })?
         .method("attach", |_, t, args| {
@@ -85,7 +84,7 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
             Ok(())
         })?
         .method("defer", |_, t, args| {
-            if t.0.ended.get() {
+            if t.0.group.ended.get() {
                 return Err(LuaError::argument("the test has ended"));
             }
             let function = args.function(0, "the function")?;
@@ -111,6 +110,7 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
             |_, _, key, _| Err(LuaError::message(format!("t.{key} cannot be assigned"))),
         )?;
     register_step(lua)?;
+    assertions::register(lua, native)?;
     native_functions(lua, native)
 }
 
@@ -142,14 +142,21 @@ fn native_functions(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set(
         "sticky",
         raw_function(lua, "assert_raises", |_, args| {
-            Ok(context(&args.value(0))?.sticky.borrow().is_some())
+            Ok(context(&args.value(0))?
+                .group
+                .failed_assertion
+                .borrow()
+                .is_some())
         })?,
     )?;
     native.raw_set(
         "restore",
         raw_function(lua, "assert_raises", |_, args| {
             if args.value(1) == Value::Boolean(false) {
-                context(&args.value(0))?.sticky.replace(None);
+                context(&args.value(0))?
+                    .group
+                    .failed_assertion
+                    .replace(None);
             }
             Ok(())
         })?,

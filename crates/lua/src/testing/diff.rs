@@ -3,8 +3,9 @@
 //! Tables may be nested deeply, share parts, or contain themselves: the comparison keeps a stack of
 //! its own, looks at each pair of tables once, and ends when the test's time is up.
 
-use crate::binding::text::{self, cut};
+use super::text_diff::{self, common_prefix};
 use crate::engine::hook;
+use crate::text::{self, cut};
 use mlua::{Lua, Table, Value};
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -12,7 +13,7 @@ use std::ffi::c_void;
 /// Most differences that are shown.
 const MAX_LINES: usize = 20;
 /// Longest text of one value.
-const MAX_SHOWN: usize = 200;
+const MAX_SHOWN: usize = text_diff::SHORT;
 /// Most entries of a table that are shown.
 const MAX_ENTRIES: usize = 50;
 /// Most entries of a table that are looked at to be shown.
@@ -21,7 +22,7 @@ const MAX_SORTED: usize = 1000;
 const PATH_ENDS: usize = 8;
 /// Steps of a comparison between two looks at the clock.
 const STEPS: usize = 1000;
-/// Characters of a line that are shown around the first difference of two texts.
+/// Bytes that are shown before the first difference of two texts.
 const CONTEXT: usize = 60;
 
 /// Where two values differ, a line each, as `.a.b[3]: 1 ~= 2`. Empty: they are the same.
@@ -110,8 +111,13 @@ impl Comparison {
             return Ok(());
         }
         let (Value::Table(left), Value::Table(right)) = (one, other) else {
-            let (one, other) = sides(one, other);
-            self.tell(&one, &other);
+            let (left, right) = sides(one, other);
+            self.tell(&left, &right);
+            if let Some(difference) = difference_of(one, other)
+                && self.more == 0
+            {
+                self.lines.extend(difference.lines().map(str::to_owned));
+            }
             return Ok(());
         };
         if self.seen.insert((left.to_pointer(), right.to_pointer())) {
@@ -275,48 +281,12 @@ pub(super) fn pair(one: &Value, other: &Value) -> (String, String) {
     sides(one, other)
 }
 
-/// Where two texts of several lines, or long ones, differ first; nothing for short ones, which are
-/// shown whole.
-pub(super) fn first_difference(one: &Value, other: &Value) -> Option<String> {
-    let (Value::String(left), Value::String(right)) = (one, other) else {
+/// Where and how two strings differ, unless both were shown whole.
+pub(super) fn difference_of(actual: &Value, expected: &Value) -> Option<String> {
+    let (Value::String(actual), Value::String(expected)) = (actual, expected) else {
         return None;
     };
-    let (left, right) = (left.as_bytes(), right.as_bytes());
-    let is_long = |bytes: &[u8]| bytes.len() > MAX_SHOWN || bytes.contains(&b'\n');
-    if left == right || !(is_long(&left) || is_long(&right)) {
-        return None;
-    }
-    let at = common_prefix(&left, &right);
-    let before = &left[..at];
-    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |at| at + 1);
-    let line_of = |bytes: &[u8]| {
-        let from = start.max(at.saturating_sub(CONTEXT));
-        let rest = &bytes[from.min(bytes.len())..];
-        let end = rest
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .unwrap_or(rest.len());
-        let shown = text::quoted(&rest[..end.min(at - from + CONTEXT)]);
-        let more = if from > start { "…" } else { "" };
-        format!("{more}{shown}")
-    };
-    Some(format!(
-        "the first difference is at byte {} (line {line}, column {}); the texts have {} and {} bytes\n  - {}\n  + {}",
-        at + 1,
-        at - start + 1,
-        left.len(),
-        right.len(),
-        line_of(&left),
-        line_of(&right)
-    ))
-}
-
-fn common_prefix(one: &[u8], other: &[u8]) -> usize {
-    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+    text_diff::describe(&actual.as_bytes(), &expected.as_bytes())
 }
 
 /// The part of two strings that is shown.

@@ -8,7 +8,8 @@
 //! after it was closed, and so is the test's copy of a VM of the file. A VM that the test itself has
 //! closed is its own business.
 
-use super::parallel::TestLab;
+use super::kernel_trace;
+use super::prepared::TestLab;
 use super::{TestStatus, Verdict};
 use crate::engine::test_file::TestFileState;
 use mlua::Value;
@@ -93,7 +94,7 @@ impl LogCursors {
 }
 
 impl KernelLogCheck {
-    pub(crate) fn new(state: &TestFileState, scope: &Scope, test_lab: Option<&TestLab>) -> Self {
+    pub(super) fn new(state: &TestFileState, scope: &Scope, test_lab: Option<&TestLab>) -> Self {
         let vms = |scope: &Scope| state.lab.all_vms(scope);
         let mut of_test: Vec<_> = vms(scope).into_iter().map(|vm| (vm, 0)).collect();
         let of_file = vms(test_lab.map_or(&state.scope, |test_lab| &test_lab.scope));
@@ -135,11 +136,18 @@ impl KernelLogCheck {
             if !to_the_end {
                 positions.insert(vm.id(), next);
             }
+            let mut has_trace = false;
             for report in reports.iter().filter(|report| !meta.allows(report)) {
-                let told = format!("the kernel of {} reported: {report}", vm.subject());
+                let found = format!("the kernel of {} reported: {report}", vm.subject());
                 match report.kind {
-                    ReportKind::Fault => faults.push(told),
-                    ReportKind::Warning => verdict.log.push(told),
+                    ReportKind::Fault if has_trace => faults.push(found),
+                    ReportKind::Fault => {
+                        has_trace = true;
+                        let printed = console.since(from).unwrap_or_default();
+                        let trace = kernel_trace::head(&printed, &report.line);
+                        faults.push([vec![found], trace].concat().join("\n"));
+                    }
+                    ReportKind::Warning => verdict.log.push(found),
                 }
             }
         }

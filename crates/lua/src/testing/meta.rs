@@ -1,12 +1,25 @@
 //! A test's metadata: what the harness acts on, and everything, for who reads the events.
 
 use super::kernel_logs::KernelLog;
-use crate::binding::data::{Data, Form};
+use crate::binding::data::{Form, from_lua};
 use crate::binding::preview::shown;
-use crate::binding::text;
 use crate::binding::values::{duration_of, integer_of, text_of, words_of};
+use crate::text;
 use mlua::{Lua, Table, Value};
+use provium_events::Value as Data;
 use std::time::Duration;
+
+/// The keys that the harness, or a report, acts on.
+const KNOWN: &[&str] = &[
+    "slow",
+    "skip",
+    "tags",
+    "timeout",
+    "spec",
+    "retries",
+    "expect_fail",
+    "kernel_log",
+];
 
 /// The metadata of a test.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +52,7 @@ impl Meta {
                 .map_err(|_| format!("meta keys are strings, got the key {}", shown(&key)))?;
             meta.take(&key, &value)
                 .map_err(|why| format!("meta `{key}`: {why}"))?;
-            let data = Data::from_lua(lua, &value, Form::Free, None);
+            let data = from_lua(lua, &value, Form::Free, None);
             let data = data.map_err(|why| format!("meta `{key}`: {why}"))?;
             meta.all.push((key, data));
         }
@@ -71,6 +84,18 @@ impl Meta {
         Ok(())
     }
 
+    /// Keys that were probably meant to be others, each with the one that was meant. Any key may be used, so this
+    /// is not an error.
+    pub(crate) fn mistyped(&self) -> Vec<(&str, &'static str)> {
+        let keys = self.all.iter().map(|(key, _)| key.as_str());
+        let unknown = keys.filter(|key| !KNOWN.contains(key));
+        let meant = |key: &str| {
+            let near = |known: &&&str| strsim::osa_distance(key, known) == 1;
+            KNOWN.iter().find(near).copied()
+        };
+        unknown.filter_map(|key| Some((key, meant(key)?))).collect()
+    }
+
     /// The value of `key`, as texts to match against: one, or a list's.
     pub(crate) fn texts(&self, key: &str) -> Vec<String> {
         match self
@@ -80,8 +105,8 @@ impl Meta {
             .map(|(_, data)| data)
         {
             None => Vec::new(),
-            Some(Data::List(items)) => items.iter().map(Data::shown).collect(),
-            Some(data) => vec![data.shown()],
+            Some(Data::List(items)) => items.iter().map(ToString::to_string).collect(),
+            Some(data) => vec![data.to_string()],
         }
     }
 }
@@ -99,4 +124,21 @@ fn flag_of(value: &Value) -> Result<bool, String> {
 pub(crate) fn retries_of(value: &Value) -> Result<u32, String> {
     let number = integer_of(value)?;
     u32::try_from(number).map_err(|_| format!("must be 0 or more, got {number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_one_edit_away_from_a_known_one_is_mistyped() {
+        let lua = Lua::new();
+        let source = "{slwo = true, tag = 'x', slow = false, skill = 1, owner = 'me', Tags = 1}";
+        let meta = Meta::read(&lua, &lua.load(source).eval().unwrap()).unwrap();
+        let mistyped = meta.mistyped();
+        assert_eq!(
+            mistyped,
+            [("Tags", "tags"), ("slwo", "slow"), ("tag", "tags")]
+        );
+    }
 }

@@ -4,10 +4,12 @@ use super::Meta;
 use crate::binding::class::function;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
-use crate::engine::task::Task;
+use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
 use mlua::{Function, Lua, Result, Table, Value};
+use provium_events::{Notice, NoticeSubject};
 use provium_lab::Site;
+use std::cell::RefCell;
 
 /// What a file declared.
 #[derive(Debug, Default)]
@@ -57,13 +59,9 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             }
         };
         let state = TestFileState::of(lua);
-        if state
-            .registry
-            .borrow()
-            .tests
-            .iter()
-            .any(|test| test.name == name)
-        {
+        let registry = file_data::<RefCell<Registry>>(lua);
+        let mut registry = registry.borrow_mut();
+        if registry.tests.iter().any(|test| test.name == name) {
             return Err(LuaError::argument(format!(
                 "duplicate name `{name}` in this file"
             )));
@@ -80,9 +78,11 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             line: line_of(info.line_defined).unwrap_or(1),
         });
         let last_line = line_of(info.last_line_defined).unwrap_or(site.line);
-        state.registry.borrow_mut().tests.push(TestDeclaration {
+        let meta = meta.unwrap_or_default();
+        warn_of_mistyped_keys(&state, &name, &meta, &site);
+        registry.tests.push(TestDeclaration {
             name,
-            meta: meta.unwrap_or_default(),
+            meta,
             meta_table,
             body,
             site,
@@ -96,22 +96,37 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         let reason = args
             .opt_words(0, "the reason")?
             .unwrap_or_else(|| "todo".to_owned());
-        TestFileState::of(lua).registry.borrow_mut().todo = Some(reason);
+        let registry = file_data::<RefCell<Registry>>(lua);
+        registry.borrow_mut().todo = Some(reason);
         Ok(())
     })?;
     lua.globals().raw_set("todo", todo)
 }
 
+/// A misspelt key of a meta table has no effect, so the user should know of it.
+fn warn_of_mistyped_keys(state: &TestFileState, test: &str, meta: &Meta, site: &Site) {
+    if state.listing.is_some() {
+        return;
+    }
+    for (key, known) in meta.mistyped() {
+        let text = format!(
+            "{site}: the meta key `{key}` of test `{test}` has no effect; did you mean `{known}`?"
+        );
+        let notice = Notice::warning(NoticeSubject::Test, text);
+        let sink = state.lab.environment().sink();
+        sink.notify(notice.for_file(&state.display));
+    }
+}
+
 /// Refuses what makes sense at the top level of a file only.
 pub(crate) fn expect_file_scope(lua: &Lua, call: &str) -> std::result::Result<(), LuaError> {
-    let in_fixture = |lua: &Lua| TestFileState::of(lua).lab.recorder().is_some();
-    match Task::current().and_then(|task| task.run.clone()) {
-        None if in_fixture(lua) => Err(LuaError::message(format!(
+    let state = TestFileState::of(lua);
+    match &state.current_group().test {
+        None if state.lab.recorder().is_some() => Err(LuaError::message(format!(
             "{call}: not in a fixture; it belongs in a *.test.lua file that uses it"
         ))),
         None => Ok(()),
-        Some(run) => {
-            let name = &run.name;
+        Some(name) => {
             let text = format!("{call}: only at file scope, not inside test `{name}`");
             Err(LuaError::message(text))
         }

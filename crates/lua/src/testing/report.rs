@@ -1,8 +1,8 @@
 //! Tells the outside how tests begin and end.
 
-use crate::binding::data::Data;
+use super::test_run::Step;
+use super::{Expected, Meta, TestDeclaration, TestStatus, Verdict};
 use crate::engine::failure::Failure;
-use crate::testing::{self, Expected, Meta, TestDeclaration, TestStatus, Verdict};
 use provium_events as events;
 use provium_events::{Event, Sink, Value};
 use std::time::Duration;
@@ -41,6 +41,8 @@ impl Reporter {
             name,
             attempt,
             reason,
+            duration_ns: nanoseconds(verdict.duration),
+            location: verdict.failure.as_ref().and_then(location),
         });
     }
 
@@ -86,6 +88,14 @@ impl Reporter {
                 duration_ns,
                 details,
             },
+            TestStatus::Interrupted => Event::TestInterrupted {
+                path,
+                name,
+                duration_ns,
+                meta,
+                details,
+            },
+            TestStatus::NotRun => Event::TestNotRun { path, name, reason },
             TestStatus::Failed => {
                 let consoles = verdict.consoles.clone();
                 Event::TestFailed {
@@ -109,12 +119,14 @@ impl Reporter {
 
 fn details(verdict: &Verdict) -> events::Details {
     let mut log = verdict.log.clone();
+    let mut expected_failure = None;
     if let (Some(Expected::Fail(reason)), TestStatus::Passed) = (&verdict.expected, verdict.status)
     {
         log.push(format!(
             "failed as expected ({reason}): {}",
             verdict.message
         ));
+        expected_failure = Some(reason.clone());
     }
     events::Details {
         location: verdict.failure.as_ref().and_then(location),
@@ -124,8 +136,10 @@ fn details(verdict: &Verdict) -> events::Details {
             .map(Failure::traceback)
             .unwrap_or_default(),
         log,
+        notes: verdict.notes.clone(),
         steps: verdict.steps.iter().map(step_event).collect(),
         attempts: verdict.attempts,
+        expected_failure,
     }
 }
 
@@ -138,7 +152,7 @@ fn location(failure: &Failure) -> Option<events::Location> {
     })
 }
 
-fn step_event(step: &testing::Step) -> events::Step {
+fn step_event(step: &Step) -> events::Step {
     let duration_ns = step.duration.map(nanoseconds).unwrap_or_default();
     events::Step {
         name: step.name.clone(),
@@ -152,23 +166,6 @@ fn nanoseconds(duration: Duration) -> u64 {
 }
 
 pub(crate) fn meta_event(meta: &Meta) -> Value {
-    let entry = |(key, data): &(String, Data)| (Value::Text(key.clone()), value_event(data));
+    let entry = |(key, data): &(String, Value)| (Value::Text(key.clone()), data.clone());
     Value::Map(meta.all.iter().map(entry).collect())
-}
-
-fn value_event(data: &Data) -> Value {
-    match data {
-        Data::Nil => Value::Nil,
-        Data::Boolean(flag) => Value::Bool(*flag),
-        Data::Integer(number) => Value::Int(*number),
-        Data::Float(number) => Value::Float(*number),
-        Data::Text(bytes) => Value::of_bytes(bytes.clone()),
-        Data::List(items) => Value::List(items.iter().map(value_event).collect()),
-        Data::Map(entries) => Value::Map(
-            entries
-                .iter()
-                .map(|(key, value)| (value_event(key), value_event(value)))
-                .collect(),
-        ),
-    }
 }

@@ -1,31 +1,36 @@
 //! `provium.reset_between_tests`: every test finds the file's VMs as the top level left them.
 
+use super::Settings;
+use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
+use mlua::Lua;
 use provium_lab::Baseline;
 use std::cell::RefCell;
 
 /// What the file's VMs are put back to, once the first test has begun.
 #[derive(Debug, Default)]
-pub(crate) struct FileBaseline(RefCell<Option<Baseline>>);
+struct FileBaseline(RefCell<Option<Baseline>>);
 
 /// Takes the baseline before the first test, and puts the VMs back to it before every other. The
 /// reason why that could not be done, if it could not.
-pub(super) async fn before_test(state: &TestFileState) -> Option<String> {
-    if !state.settings.reset_between_tests.get() {
+pub(super) async fn before_test(lua: &Lua) -> Option<String> {
+    if !file_data::<Settings>(lua).reset_between_tests.get() {
         return None;
     }
+    let state = TestFileState::of(lua);
+    let known = file_data::<FileBaseline>(lua);
     let work = async {
-        let taken = state.baseline.0.take();
+        let taken = known.0.take();
         let kept = match taken {
             None => Baseline::take(&state.lab, &state.scope).await,
             Some(baseline) => {
                 let restored = baseline.restore(&state.lab).await;
                 // Kept whatever came of it: the next test may have more luck.
-                state.baseline.0.replace(Some(baseline));
+                known.0.replace(Some(baseline));
                 return restored;
             }
         };
-        state.baseline.0.replace(Some(kept?));
+        known.0.replace(Some(kept?));
         Ok(())
     };
     let failed = tokio::select! {

@@ -1,17 +1,24 @@
 //! Runs one test: its attempts, its deferred functions, the end of its scope; and judges it.
 
-use super::kernel_logs::KernelLogCheck;
-use super::parallel::{ParallelSlots, SlotGuard, SlotPermit, TestLab};
+use super::consoles;
+use super::context::TestContext;
+use super::ending::{close, end_tasks};
+use super::kernel_logs::{KernelLogCheck, LogCursors};
+use super::parallel_slots::{ParallelSlots, SlotPermit};
+use super::prepared::PreparedTest;
+use super::report::Reporter;
 use super::reset::before_test;
-use super::verdict::{Expected, TestRun, Verdict};
-use super::{TestDeclaration, context::TestContext};
-use crate::binding::text::without_middle;
+use super::test_run::TestRun;
+use super::verdict::{Expected, Verdict};
+use super::{Settings, TestDeclaration};
+use crate::binding::class::object;
+use crate::engine::deaths::Deaths;
 use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
-use crate::engine::task::Task;
+use crate::engine::file_data::file_data;
+use crate::engine::task::{Task, TaskGroup};
 use crate::engine::test_file::TestFileState;
-use crate::testing::consoles;
-use crate::testing::report::Reporter;
+use crate::text::without_middle;
 use mlua::{Lua, Value};
 use provium_events::TestStatus;
 use provium_lab::Scope;
@@ -25,44 +32,31 @@ const LEAST_DEFER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time that each has still where the others took it all, and all of these together.
 const LAST_DEFER_TIMEOUT: Duration = Duration::from_millis(200);
 const LATE_DEFER_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time that closing a scope has; the lab has shorter deadlines of its own for each resource.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// Longest message of a test, bytes; what is left out of it says so.
 const MAX_MESSAGE: usize = 1 << 20;
-
-/// An attempt that is ready to begin.
-pub(super) struct PreparedTest<'a> {
-    /// When its time began.
-    pub(super) started: Instant,
-    /// What it has of its own instead of the file's.
-    pub(super) test_lab: Option<TestLab>,
-    /// Why it cannot begin.
-    pub(super) failed: Option<String>,
-    pub(super) guard: Option<SlotGuard<'a>>,
-}
 
 /// Runs `test`, again where it may be tried again; `inside` the slots, where tests run side by side.
 pub(crate) async fn run_test(
     lua: &Lua,
     test: &TestDeclaration,
     reporter: &Reporter,
-    mut inside: Option<(&ParallelSlots<'_>, Result<SlotPermit<'_>, String>)>,
+    mut inside: Option<(&ParallelSlots, Result<SlotPermit<'_>, String>)>,
 ) -> mlua::Result<Verdict> {
     let state = TestFileState::of(lua);
     let retries = test
         .meta
         .retries
-        .or(state.settings.retries.get())
+        .or(file_data::<Settings>(lua).retries.get())
         .unwrap_or(0);
     let slots = inside.as_ref().map(|(slots, _)| *slots);
     let mut attempt = 1;
     loop {
-        let prepared = match inside.take() {
+        let (prepared, guard) = match inside.take() {
             Some((slots, permit)) => slots.prepare(permit).await,
-            None => on_the_files_own(&state).await,
+            None => (on_the_files_own(lua).await, None),
         };
         let mut verdict = run_once(lua, &state, test, prepared).await?;
+        drop(guard);
         verdict.attempts = attempt;
         // The failure of a test that is expected to fail is its result.
         let again = verdict.status == TestStatus::Failed
@@ -81,12 +75,11 @@ pub(crate) async fn run_test(
     }
 }
 
-async fn on_the_files_own<'a>(state: &TestFileState) -> PreparedTest<'a> {
+async fn on_the_files_own(lua: &Lua) -> PreparedTest {
     PreparedTest {
         started: Instant::now(),
-        failed: before_test(state).await,
+        failed: before_test(lua).await,
         test_lab: None,
-        guard: None,
     }
 }
 
@@ -94,13 +87,12 @@ async fn run_once(
     lua: &Lua,
     state: &TestFileState,
     test: &TestDeclaration,
-    prepared: PreparedTest<'_>,
+    prepared: PreparedTest,
 ) -> mlua::Result<Verdict> {
     let PreparedTest {
         started,
         test_lab,
         failed,
-        guard,
     } = prepared;
     // Tests that run in parallel have VMs of their own.
     let is_alone = test_lab.is_none();
@@ -114,21 +106,26 @@ async fn run_once(
     let run = TestRun::new(
         test.name.clone(),
         Value::Table(meta),
-        state.early_log.take(),
-        test_lab,
+        state.top_level.log.take(),
     );
-    let file_scope = match &*run.test_lab.borrow() {
+    let file_scope = match &test_lab {
         Some(test_lab) => test_lab.scope.clone(),
         None => state.scope.clone(),
     };
+    let copy = test_lab.as_ref().map(|test_lab| Rc::clone(&test_lab.copy));
+    run.group.lab_clone.replace(copy);
     let scope = file_scope.child(&test.name);
     // 0 switches the limit off; so does saying nothing: then the file's own limit holds.
-    let timeout = test.meta.timeout.or(state.settings.timeout.get());
+    let timeout = test
+        .meta
+        .timeout
+        .or(file_data::<Settings>(lua).timeout.get());
     let timeout = timeout.filter(|timeout| !timeout.is_zero());
     let deadline = state.deadline.within(timeout);
     let home = Some(test.site.clone());
-    let task = Task::new(scope.clone(), Some(Rc::clone(&run)), deadline, home);
-    let t = crate::binding::class::object(lua, TestContext(Rc::clone(&run)))?;
+    let task = Task::new(scope.clone(), Rc::clone(&run.group), deadline, home);
+    let consoles_before = consoles::positions(&state.lab, &scope);
+    let t = object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
         None => drive_in_time(lua, &task, test.body.clone(), t.clone()).await?,
         Some(_) if state.cancel.is_cancelled() => TaskEnd::Cancelled,
@@ -136,17 +133,23 @@ async fn run_once(
     };
 
     let mut problems = run_deferred(lua, state, &run, &scope, timeout).await?;
-    problems.extend(end_tasks(&run.tasks.take()).await);
-    run.ended.set(true);
-    run.children.end();
+    problems.extend(end_tasks(&run.group.tasks.take()).await);
+    run.group.ended.set(true);
+    run.group.children.end();
     let mut verdict = Verdict {
         status: TestStatus::Passed,
         ..Verdict::skipped("")
     };
     conclude(&mut verdict, &run, ended, problems);
     // Once the scope is closed its VMs are no longer found.
-    let mut excerpts = consoles::excerpts(&state.lab, &scope);
-    let test_lab = run.test_lab.take();
+    let mut excerpts = consoles::excerpts(&state.lab, &scope, &consoles_before);
+    let of_file = state.lab.all_vms(&state.scope);
+    file_data::<Deaths>(lua).note(&test.name, of_file.iter());
+    // Before what they run is ended with the scope.
+    if verdict.status == TestStatus::Failed {
+        verdict.notes = notes(&state.top_level, &run.group);
+    }
+    run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
     if test_lab.is_some() {
         file_scope.announce_end();
@@ -158,28 +161,43 @@ async fn run_once(
     if test_lab.is_some() {
         unclosed.extend(close(&file_scope).await);
     }
-    drop(guard);
     if !unclosed.is_empty() && verdict.status != TestStatus::Failed {
         verdict.status = TestStatus::Failed;
         verdict.message = unclosed.join("\n");
     } else {
         verdict.log.extend(unclosed);
     }
-    watched.conclude(&state.kernel_logs, &test.meta.kernel_log, &mut verdict);
+    let positions = file_data::<LogCursors>(lua);
+    watched.conclude(&positions, &test.meta.kernel_log, &mut verdict);
     if verdict.status == TestStatus::Failed {
-        let unseen = [&state.failed_commands, &run.failed_commands];
-        let unseen = unseen.map(|commands| commands.unseen_lines()).concat();
-        if !unseen.is_empty() {
-            let heading = "commands that failed, and whose result nothing has looked at:";
-            verdict.log.push(heading.to_owned());
-            verdict.log.extend(unseen);
-        }
         consoles::mark_contained(&mut excerpts, &verdict.message);
         verdict.consoles = excerpts;
     }
     verdict.duration = started.elapsed();
     state.lab.set_current_test(None);
     Ok(verdict)
+}
+
+/// What a failed test is reported with: the processes of the test and of the file's top level, and commands
+/// of which nothing has looked at how they ended.
+fn notes(top_level: &TaskGroup, test: &TaskGroup) -> Vec<String> {
+    let groups = [top_level, test];
+    let clone = test.lab_clone.borrow();
+    let processes = groups.map(|group| group.processes.lines(clone.as_deref()));
+    let unseen = groups.map(|group| group.failed_commands.unseen_lines());
+    let sections = [
+        ("processes:", processes.concat()),
+        (
+            "commands that failed, and whose result nothing has looked at:",
+            unseen.concat(),
+        ),
+    ];
+    let mut notes = Vec::new();
+    for (heading, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {
+        notes.push(heading.to_owned());
+        notes.extend(lines.into_iter().map(|line| format!("  {line}")));
+    }
+    notes
 }
 
 /// Runs what the test deferred, last first. What each raises is reported and stops none.
@@ -209,7 +227,7 @@ async fn run_deferred(
         }
         let left = in_all.saturating_sub(taken).max(LAST_DEFER_TIMEOUT);
         let deadline = state.deadline.within(Some(left));
-        let task = Task::new(scope.clone(), Some(Rc::clone(run)), deadline, None);
+        let task = Task::new(scope.clone(), Rc::clone(&run.group), deadline, None);
         match drive_in_time(lua, &task, function, ()).await? {
             TaskEnd::Failed(mut failure) | TaskEnd::TimedOut(mut failure) => {
                 failure.message = format!("deferred function: {}", failure.message);
@@ -217,34 +235,6 @@ async fn run_deferred(
             }
             TaskEnd::Returned(_) | TaskEnd::Cancelled => {}
         }
-    }
-}
-
-/// Ends the tasks that still run; returns the errors of others that were not passed to a caller.
-pub(crate) async fn end_tasks(tasks: &[Rc<Task>]) -> Vec<Failure> {
-    // What a task raised before its end was asked for counts; what comes of ending it does not.
-    let failures = tasks.iter().filter_map(|task| task.unseen_failure());
-    let failures = failures.map(|mut failure| {
-        failure.message = format!("in a task that was not joined: {}", failure.message);
-        failure
-    });
-    let failures = failures.collect();
-    for task in tasks {
-        task.stop();
-    }
-    for task in tasks {
-        task.ended().await;
-    }
-    failures
-}
-
-/// Closes a scope; says what could not be closed.
-pub(crate) async fn close(scope: &Scope) -> Vec<String> {
-    match tokio::time::timeout(CLOSE_TIMEOUT, scope.close()).await {
-        Ok(failures) => failures.iter().map(ToString::to_string).collect(),
-        Err(_) => vec![format!(
-            "closing what the test made: not done within {CLOSE_TIMEOUT:?}"
-        )],
     }
 }
 
@@ -263,23 +253,20 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: TaskEnd, problems: Vec<
             verdict.timed_out = true;
             failures.push(failure);
         }
-        TaskEnd::Cancelled => {
-            verdict.cancelled = true;
-            failures.push(Failure::new("cancelled: the run was ended"));
-        }
+        TaskEnd::Cancelled => verdict.cancelled = true,
     }
-    if let Some(sticky) = run.sticky.take() {
+    if let Some(first) = run.group.failed_assertion.take() {
         let same = failures
             .iter_mut()
-            .find(|failure| failure.message == sticky.message);
+            .find(|failure| failure.message == first.message);
         match same {
             // It may have been caught and raised again by a helper; here is where it was raised first.
-            Some(failure) => failure.frames = sticky.frames,
-            None => failures.insert(0, sticky),
+            Some(failure) => failure.frames = first.frames,
+            None => failures.insert(0, first),
         }
     }
     failures.extend(problems);
-    verdict.log = run.log.take().into_lines();
+    verdict.log = run.group.log.take().into_lines();
     verdict.log.extend(run.notes());
     verdict.attachments = run.attachments.take();
     verdict.steps = run.steps.take();
@@ -294,6 +281,9 @@ fn conclude(verdict: &mut Verdict, run: &TestRun, ended: TaskEnd, problems: Vec<
             .collect();
         verdict.message = without_middle(texts.join("\n"), MAX_MESSAGE);
         verdict.failure = Some(first.clone());
+    } else if verdict.cancelled {
+        verdict.status = TestStatus::Interrupted;
+        verdict.message = "the run was interrupted".to_owned();
     } else if let Some(reason) = skipped {
         verdict.status = TestStatus::Skipped;
         verdict.message = without_middle(reason, MAX_MESSAGE);

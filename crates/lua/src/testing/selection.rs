@@ -86,7 +86,7 @@ impl TestSelection {
             .exact
             .iter()
             .filter(|name| !names().any(|known| known == *name))
-            .map(|name| format!("there is no test `{name}` here{}", hint(name, names())));
+            .map(|name| format!("this file has no test `{name}`{}", hint(name, names())));
         let by_line = self
             .lines
             .iter()

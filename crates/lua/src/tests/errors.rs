@@ -193,3 +193,50 @@ end)
         );
     }
 }
+
+#[test]
+fn a_missing_global_is_answered_with_the_nearest() {
+    let ran = Case::new(
+        r#"
+test("call", function(t) wait_untill(function() return true end) end)
+test("index", function(t) return provum.name end)
+test("other", function(t) zzzzzzzzz() end)
+"#,
+    )
+    .run();
+    assert!(
+        ran.failure("call").ends_with("did you mean `wait_until`?"),
+        "{}",
+        ran.failure("call")
+    );
+    assert!(ran.failure("index").ends_with("did you mean `provium`?"));
+    assert!(ran.failure("other").ends_with("(global 'zzzzzzzzz')"));
+}
+
+#[test]
+fn the_traceback_of_a_recursion_is_short_and_shows_where_it_began() {
+    let ran = Case::new(
+        r#"
+local function recurse(n) if n == 0 then error("deep") end recurse(n - 1) return n end
+test("folded", function(t)
+  recurse(30)
+end)
+test("deep", function(t)
+  recurse(3000)
+end)
+"#,
+    )
+    .run();
+    for (name, line) in [("folded", 4), ("deep", 7)] {
+        let failure = ran.test(name).failure.as_ref().unwrap();
+        let traceback = failure.traceback();
+        assert!(traceback.len() < 10, "{traceback:?}");
+        assert!(
+            traceback
+                .last()
+                .unwrap()
+                .starts_with(&format!("a.test.lua:{line}")),
+            "{traceback:?}"
+        );
+    }
+}

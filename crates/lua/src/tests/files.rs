@@ -50,10 +50,10 @@ fn no_file() {
 #[test]
 fn print_goes_to_the_log_and_nothing_ends_the_run() {
     let ran = Case::new(
-        "print('early', 1)\ntest('a', function(t) print('x', nil) os.exit(3) end)\ntest('b', function() end)",
+        "print('early', 1)\ntest('a', function(t) warn('@on') warn('x', 1) print('x', nil) os.exit(3) end)\ntest('b', function() end)",
     )
     .run();
-    assert_eq!(ran.test("a").log, ["early\t1", "x\tnil"]);
+    assert_eq!(ran.test("a").log, ["early\t1", "warning: x1", "x\tnil"]);
     assert!(
         ran.failure("a")
             .starts_with("a.test.lua:2: os.exit: would end the whole run")

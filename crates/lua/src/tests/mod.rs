@@ -14,8 +14,8 @@ mod tasks;
 mod timeouts;
 
 use crate::Listing;
-use crate::engine::job::{FileJob, FileOutcome};
-use crate::engine::run_file::run;
+use crate::file::job::{FileJob, FileOutcome};
+use crate::run::run_file::run;
 use crate::testing::report::Reporter;
 use crate::testing::{TestSelection, TestStatus, Verdict};
 use camino::Utf8PathBuf;
@@ -44,25 +44,31 @@ struct Ran {
 
 impl Case {
     fn new(source: &str) -> Self {
+        Self::with_sink(source, Sink::default())
+    }
+
+    fn with_sink(source: &str, sink: Sink) -> Self {
         let folder = TempDir::new().unwrap();
         let root = Utf8PathBuf::try_from(folder.path().to_path_buf()).unwrap();
         let path = root.join("a.test.lua");
         fs_err::write(&path, source).unwrap();
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
-        let sink = Sink::default();
         let environment =
             Environment::without_machines(Vec::new(), sink.clone(), runtime.handle().clone());
         let job = FileJob {
             path,
             display: "a.test.lua".to_owned(),
+            base: root.clone(),
             package_roots: vec![root],
             selection: TestSelection::default(),
             retries: 0,
+            shuffle: None,
             file_timeout: Some(Duration::from_secs(60)),
             environment: Arc::new(environment),
             sink,
             cancel: CancelToken::new(),
+            start_no_more: CancelToken::new(),
             watch: FileWatch::default(),
         };
         Self {

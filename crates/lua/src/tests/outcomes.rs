@@ -44,9 +44,18 @@ test("sticky", function(t) pcall(function() t:assert_eq(1, 2, "hidden") end) end
 "#,
     )
     .run();
-    assert_eq!(ran.failure("eq"), "a.test.lua:2: sizes: 1 ~= 2");
-    assert_eq!(ran.failure("eq strings"), "a.test.lua:3: m: a ~= b");
-    assert_eq!(ran.failure("eq types"), "a.test.lua:4: m: \"1\" ~= 1");
+    assert_eq!(
+        ran.failure("eq"),
+        "a.test.lua:2: sizes: 1 ~= 2 (actual ~= expected)"
+    );
+    assert_eq!(
+        ran.failure("eq strings"),
+        "a.test.lua:3: m: a ~= b (actual ~= expected)"
+    );
+    assert_eq!(
+        ran.failure("eq types"),
+        "a.test.lua:4: m: \"1\" ~= 1 (actual ~= expected)"
+    );
     assert_eq!(ran.failure("neq"), "a.test.lua:5: m: 1 == 1");
     assert_eq!(
         ran.failure("contains"),
@@ -59,7 +68,7 @@ test("sticky", function(t) pcall(function() t:assert_eq(1, 2, "hidden") end) end
     assert_eq!(ran.failure("raises"), "a.test.lua:8: m: expected to raise");
     assert_eq!(
         ran.failure("same"),
-        "a.test.lua:9: m: the values differ\n  .a[2]: 2 ~= 3\n  .b: 1 ~= missing\n  .c: missing ~= 1"
+        "a.test.lua:9: m: the values differ (actual ~= expected)\n  .a[2]: 2 ~= 3\n  .b: 1 ~= missing\n  .c: missing ~= 1"
     );
     assert!(
         ran.failure("match")
@@ -67,7 +76,10 @@ test("sticky", function(t) pcall(function() t:assert_eq(1, 2, "hidden") end) end
     );
     assert!(ran.failure("near").contains("1 and 2 are 1 apart"));
     assert_eq!(ran.failure("fail"), "a.test.lua:12: why");
-    assert_eq!(ran.failure("sticky"), "a.test.lua:13: hidden: 1 ~= 2");
+    assert_eq!(
+        ran.failure("sticky"),
+        "a.test.lua:13: hidden: 1 ~= 2 (actual ~= expected)"
+    );
     assert_eq!(ran.outcome.failed, 12);
 }
 
@@ -224,7 +236,7 @@ test("three", {slow = true}, function() end)
     assert_eq!(ran.outcome.status, provium_events::FileStatus::Failed);
     assert_eq!(
         ran.outcome.chunk_error.unwrap().message,
-        "there is no test `tow` here; did you mean `two`?\nno test is declared around line 99"
+        "this file has no test `tow`; did you mean `two`?\nno test is declared around line 99"
     );
     assert_eq!(
         names(TestSelection {
@@ -258,4 +270,25 @@ test("three", {slow = true}, function() end)
         }),
         ["two"]
     );
+}
+
+#[test]
+fn a_mistyped_meta_key_is_a_notice() {
+    let (sink, events) = Sink::channel();
+    let case = Case::with_sink(
+        r#"
+test("typo", {slwo = true, owner = "me"}, function() end)
+test("right", {slow = false}, function() end)
+"#,
+        sink,
+    );
+    case.run().all_passed();
+    let notices = events.try_iter().filter_map(|stamped| match stamped.event {
+        provium_events::Event::Notice(notice) => Some(notice.text),
+        _ => None,
+    });
+    let notices: Vec<String> = notices.collect();
+    let expected =
+        "a.test.lua:2: the meta key `slwo` of test `typo` has no effect; did you mean `slow`?";
+    assert_eq!(notices, [expected]);
 }

@@ -38,7 +38,7 @@ fn hello() {
             kernel: "6.1.0".to_owned(),
             is_init: true,
             uptime_ns: 300,
-            complaints: vec!["no".to_owned()],
+            warnings: vec!["no".to_owned()],
         } => b"\x97\x01\xa2b1\x02\xa56.1.0\xc3\xcd\x01,\x91\xa2no",
     }
 }

@@ -1,4 +1,5 @@
-//! `provium doctor`: checks everything once.
+//! `provium doctor`: checks everything once. It downloads, builds and makes nothing; only the speed of
+//! guests, which it measures, is kept for later runs if the cache exists.
 //!
 //! Each check reports what it found and, for what is missing, what follows from that and the one command that
 //! fixes it. The exit code is 0 when a run with the default settings would work.
@@ -10,13 +11,16 @@ use crate::failure::Failure;
 use crate::hiargs::{Context, MachineSettings};
 use crate::lowargs::DoctorArgs;
 use crate::{machines, terminal};
+use anstyle::{AnsiColor, Style};
 use camino::Utf8Path;
 use provium_events::counted;
 use provium_events::printable::clean;
+use provium_image::Silent;
 use provium_pool::HostMemory;
 use provium_store::{Cache, StoreError};
-use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, decide_accel};
+use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, measure_accel};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Memory that one small guest takes, with what surrounds it, bytes.
 const ONE_GUEST: u64 = 356 << 20;
@@ -50,7 +54,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         interruptible(async { Ok(check(&context, &settings, memory_is_explicit).await) })?;
     let mut out = String::new();
     for finding in &findings {
-        out.push_str(&finding.shown());
+        out.push_str(&finding.shown(context.colour));
     }
     let works = findings
         .iter()
@@ -72,16 +76,14 @@ async fn check(
     let cache_dir = &context.config.cache_dir;
     let (qemu, qemu_finding) = qemu().await;
     let cache = cache(cache_dir);
-    let cache_works = cache.state == State::Good;
+    let has_cache = cache.state == State::Good && cache_dir.is_dir();
     let mut findings = vec![qemu_finding];
     if let Some(qemu) = &qemu {
         findings.extend(accelerator(qemu, settings.accel, cache_dir).await);
         findings.push(sandbox(qemu).await);
     }
     findings.push(cache);
-    if cache_works {
-        findings.push(guest(cache_dir).await);
-    }
+    findings.push(guest(cache_dir, has_cache).await);
     findings.push(pool(settings, memory_is_explicit));
     findings
 }
@@ -108,7 +110,7 @@ async fn qemu() -> (Option<Qemu>, Finding) {
 /// What runs guests, and the timeout multiplier that follows from it.
 async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> Vec<Finding> {
     let subject = "accelerator";
-    let decision = match decide_accel(qemu, choice, cache_dir).await {
+    let decision = match measure_accel(qemu, choice, cache_dir).await {
         Ok(decision) => decision,
         Err(error) => {
             return vec![Finding {
@@ -147,7 +149,7 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
         }
     };
     let multiplier = format!(
-        "those that wait for a guest are multiplied by {slowdown:.1}, as the accelerator probe measured"
+        "those that wait for a guest are multiplied by {slowdown:.1}, the best of the probes since the host's boot"
     );
     vec![accelerator, Finding::good("timeouts", multiplier)]
 }
@@ -170,45 +172,76 @@ async fn sandbox(qemu: &Qemu) -> Finding {
     }
 }
 
+/// The cache is not made: where it is absent, the folder in which a run would make it has to be writable.
 fn cache(cache_dir: &Utf8Path) -> Finding {
     let subject = "cache";
-    let tried = fs_err::create_dir_all(cache_dir)
-        // Without a name, so that nothing stays behind whatever happens.
-        .and_then(|()| tempfile::tempfile_in(cache_dir));
-    let opened = tried.map(|_| Cache::open(cache_dir));
+    let existing = cache_dir.ancestors().find(|folder| folder.is_dir());
+    let existing = existing.unwrap_or(Utf8Path::new("/"));
+    let fix = Some(format!("sudo chown -R \"$USER\" {existing}"));
+    // Without a name, so that nothing stays behind whatever happens.
+    let tried = tempfile::tempfile_in(existing);
+    let opened = tried.map(|_| match existing == cache_dir {
+        true => Cache::open(cache_dir).map(drop),
+        false => Ok(()),
+    });
     match opened {
         Ok(Err(error @ StoreError::Foreign { .. })) => Finding {
             subject,
             state: State::Missing,
             found: error.to_string(),
             effect: Some("no run uses it".to_owned()),
-            fix: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
+            fix,
         },
-        Ok(_) => Finding::good(subject, format!("{cache_dir} can be written")),
+        Ok(_) if existing == cache_dir => {
+            Finding::good(subject, format!("{cache_dir} can be written"))
+        }
+        Ok(_) => Finding::good(subject, format!("{cache_dir} can be made")),
         Err(error) => Finding {
             subject,
             state: State::Missing,
             found: format!("{cache_dir} cannot be written: {error}"),
             effect: Some("no guest can be kept, so none can boot".to_owned()),
-            fix: Some(format!("sudo chown -R \"$USER\" {cache_dir}")),
+            fix,
         },
     }
 }
 
-async fn guest(cache_dir: &Utf8Path) -> Finding {
+/// Whether the default guest is in the cache, and what is missing to download it.
+async fn guest(cache_dir: &Utf8Path, has_cache: bool) -> Finding {
     let subject = "default guest";
-    let made = match machines::images(cache_dir, std::sync::Arc::new(machines::PrintedProgress)) {
-        Ok(images) => images.default_guest().await.map_err(Failure::from),
-        Err(failure) => Err(failure),
+    let cached = if has_cache {
+        match machines::images(cache_dir, Arc::new(Silent)) {
+            Ok(images) => images.cached_default_guest().await.map_err(Failure::from),
+            Err(failure) => Err(failure),
+        }
+    } else {
+        Ok(None)
     };
-    match made {
-        Ok(guest) => Finding::good(subject, format!("kernel {}", guest.kernel)),
+    let effect = "profiles without a kernel and an initrd of their own cannot boot".to_owned();
+    match cached {
+        Ok(Some(guest)) => Finding::good(subject, format!("kernel {}", guest.kernel)),
+        Ok(None) => match provium_image::download_tool() {
+            Ok(tool) => Finding {
+                subject,
+                state: State::Worse,
+                found: format!("not prepared yet; {tool} can download it"),
+                effect: Some("the first run downloads it, which needs a network".to_owned()),
+                fix: Some("provium setup  # once; works offline afterwards".to_owned()),
+            },
+            Err(missing) => Finding {
+                subject,
+                state: State::Missing,
+                found: format!("not prepared yet, and it cannot be downloaded: {missing}"),
+                effect: Some(effect),
+                fix: Some(install_gpgv()),
+            },
+        },
         Err(failure) => Finding {
             subject,
             state: State::Missing,
             found: in_one_line(&failure),
-            effect: Some("profiles without a kernel of their own cannot boot".to_owned()),
-            fix: Some("provium setup  # once, with a network; works offline afterwards".to_owned()),
+            effect: Some(effect),
+            fix: Some("provium setup".to_owned()),
         },
     }
 }
@@ -247,25 +280,48 @@ impl Finding {
         }
     }
 
-    fn shown(&self) -> String {
-        let word = match self.state {
-            State::Good => "ok",
-            State::Worse => "warn",
-            State::Missing => "MISSING",
+    fn shown(&self, colour: bool) -> String {
+        let (word, tone) = match self.state {
+            State::Good => ("ok", AnsiColor::Green),
+            State::Worse => ("warn", AnsiColor::Yellow),
+            State::Missing => ("MISSING", AnsiColor::Red),
         };
-        let mut out = format!("{word:<8} {:<14} {}\n", self.subject, self.found);
-        if let Some(effect) = &self.effect {
-            let _ = writeln!(out, "{:>24}effect: {effect}", "");
-        }
-        if let Some(fix) = &self.fix {
-            let _ = writeln!(out, "{:>24}fix:    {fix}", "");
+        let paint = |style: Style, text: String| match colour {
+            true => format!("{style}{text}{style:#}"),
+            false => text,
+        };
+        let word = paint(tone.on_default().bold(), format!("{word:<8}"));
+        let mut out = format!("{word} {:<14} {}\n", self.subject, self.found);
+        let lines = [("effect: ", &self.effect), ("fix:    ", &self.fix)];
+        for (name, text) in lines {
+            if let Some(text) = text {
+                let name = paint(Style::new().dimmed(), name.to_owned());
+                let _ = writeln!(out, "{:>24}{name}{text}", "");
+            }
         }
         out
     }
 }
 
-/// The command that installs QEMU on this distribution (`os-release(5)`).
+/// The command that installs QEMU on this distribution.
 fn install_qemu() -> String {
+    install([
+        "qemu-system-x86-core",
+        "qemu-system-x86",
+        "qemu-system-x86_64",
+        "qemu-x86",
+        "qemu-system-x86",
+    ])
+}
+
+/// The command that installs `gpgv`.
+fn install_gpgv() -> String {
+    install(["gnupg2", "gnupg", "gpgv", "gpg2", "gpgv"])
+}
+
+/// The command that installs a package, which has these names on Fedora, Arch, Alpine, SUSE and Debian, on this
+/// distribution (`os-release(5)`).
+fn install([fedora, arch, alpine, suse, debian]: [&str; 5]) -> String {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let value = |key: &str| {
         let line = text
@@ -275,16 +331,15 @@ fn install_qemu() -> String {
     };
     let like = format!("{} {}", value("ID"), value("ID_LIKE"));
     let is = |name: &str| like.split(' ').any(|word| word == name);
-    let command = if is("fedora") || is("rhel") {
-        "sudo dnf install -y qemu-system-x86-core"
+    if is("fedora") || is("rhel") {
+        format!("sudo dnf install -y {fedora}")
     } else if is("arch") {
-        "sudo pacman -S --noconfirm qemu-system-x86"
+        format!("sudo pacman -S --noconfirm {arch}")
     } else if is("alpine") {
-        "sudo apk add qemu-system-x86_64"
-    } else if is("suse") {
-        "sudo zypper install -y qemu-x86"
+        format!("sudo apk add {alpine}")
+    } else if is("suse") || is("opensuse") {
+        format!("sudo zypper install -y {suse}")
     } else {
-        "sudo apt-get install -y qemu-system-x86"
-    };
-    command.to_owned()
+        format!("sudo apt-get install -y {debian}")
+    }
 }

@@ -309,6 +309,7 @@ fn build_one(file: TestFile, environment: &Arc<Environment>, stop: &Stop, rebuil
     let files = LuaFiles {
         selection: TestSelection::default(),
         retries: 0,
+        shuffle: None,
         environment: Arc::clone(environment),
     };
     let job = files.job(file, environment.sink().clone(), stop.clone(), None);

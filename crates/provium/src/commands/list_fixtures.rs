@@ -6,7 +6,6 @@ use crate::hiargs::Context;
 use crate::terminal;
 use camino::Utf8PathBuf;
 use provium_events::printable::{self, one_line};
-use provium_lua::base_of;
 use provium_runner::{FIXTURE_SUFFIX, FileKind, Request, TestFile, discover, fixture_refs};
 use serde::Serialize;
 
@@ -60,9 +59,8 @@ pub(super) fn run(
 /// What a file names, by the paths that it would find when it runs.
 fn naming(file: &TestFile) -> Naming {
     let source = std::fs::read_to_string(&file.path).unwrap_or_default();
-    let base = base_of(&file.path, &file.display);
     let refs = fixture_refs(&source).into_iter();
-    let roots = || std::iter::once(&base).chain(&file.package_roots);
+    let roots = || std::iter::once(&file.root).chain(&file.package_roots);
     let found = |path: String| {
         let full = match path.ends_with(FIXTURE_SUFFIX) {
             true => path,

@@ -32,6 +32,7 @@ impl Lister {
             files: LuaFiles {
                 selection,
                 retries: 0,
+                shuffle: None,
                 environment: Arc::new(environment),
             },
             stop,

@@ -10,6 +10,7 @@ mod list;
 mod list_fixtures;
 mod listing;
 mod prepare;
+mod rounds;
 mod run;
 mod runtime;
 mod setup;

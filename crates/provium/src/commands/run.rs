@@ -1,6 +1,7 @@
 //! `provium [PATHS…]`: runs tests.
 
 use super::listing::Lister;
+use super::rounds::Rounds;
 use super::runtime::{SHUTDOWN, runtime};
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -8,21 +9,34 @@ use crate::hiargs::RunSettings;
 use crate::interrupt::Interrupts;
 use crate::lowargs::{NoTests, RunArgs};
 use crate::lua_backend::LuaFiles;
-use crate::machines::EmittedProgress;
+use crate::machines::RunProgress;
 use crate::output::Writer;
+use crate::rerun::{self, RerunState};
 use crate::sources::sources;
-use crate::{machines, terminal};
+use crate::{machines, preparation, terminal};
+use provium_events::printable::one_line;
 use provium_events::{Resources, Sink, Stamped};
-use provium_lab::{Environment, Host, Profile};
-use provium_pool::{Pool, resources_of_vm};
+use provium_lab::{Environment, Profile};
+use provium_pool::{CancelToken, Pool, resources_of_vm};
+use provium_report::Verbosity;
 use provium_runner::{History, Outcome, Plan, RunInfo, STUCK_AFTER, Stop, TestFile, record_panics};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// How long the report of a run may take that the user has ended at once.
+const LAST_REPORT: Duration = Duration::from_millis(1500);
 
 pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut settings = RunSettings::new(args)?;
+    let rerun = RerunState::of(&settings.context);
+    if settings.rerun_failed && !rerun.select(&mut settings.selected) {
+        terminal::error("provium: nothing to run again: no failed test is recorded\n");
+        return Ok(Exit::Passed);
+    }
     let has_files = !settings.selected.files.is_empty();
     if !has_files {
         terminal::error("provium: no test files (*.test.lua) found\n");
@@ -32,17 +46,22 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let interrupts = runtime.block_on(async { Interrupts::listen(stop.clone()) })?;
     drop_files_that_cannot_match(&mut settings, &stop, runtime.handle());
     let (sink, events) = Sink::channel();
-    let prepared = runtime.block_on(interrupts.or(prepare(&settings, sink.clone())));
-    let result = prepared.and_then(|(profiles, host)| {
-        let handle = runtime.handle().clone();
+    let is_quiet = settings.output.verbosity == Verbosity::Quiet;
+    let progress = Arc::new(RunProgress::new(sink.clone(), is_quiet));
+    let handle = runtime.handle().clone();
+    let prepared = prepare(&settings, sink.clone(), Arc::clone(&progress), handle);
+    let prepared = runtime.block_on(interrupts.or(prepared));
+    let result = prepared.and_then(|prepared| {
+        progress.run_starts();
+        // The writer ends with the last sink.
+        drop(progress);
         let run = Run {
             settings,
-            profiles,
-            host,
+            prepared,
             stop,
-            handle,
             sink,
             events,
+            rerun,
             has_files,
         };
         run.finish(&runtime, &interrupts)
@@ -71,29 +90,47 @@ fn drop_files_that_cannot_match(
     selected.files.retain(|file| lister.may_match(file));
 }
 
-/// Prepares profiles and the host's means. Nothing is needed where there is nothing to run.
+/// What a run has before its first test starts.
+struct Prepared {
+    environment: Environment,
+    pool: Pool,
+    reservation: Resources,
+}
+
+/// Prepares profiles, their images and the host's means. Nothing is needed where there is nothing to run.
 async fn prepare(
     settings: &RunSettings,
     sink: Sink,
-) -> Result<(Vec<Profile>, Option<Host>), Failure> {
+    progress: Arc<RunProgress>,
+    runtime: tokio::runtime::Handle,
+) -> Result<Prepared, Failure> {
+    let (config, machine) = (&settings.context.config, &settings.machine);
     let files = &settings.selected.files;
-    if files.is_empty() {
-        return Ok((Vec::new(), None));
-    }
-    let progress = Arc::new(EmittedProgress(sink));
-    let prepared = machines::prepare(&settings.context.config, files, &settings.machine, progress);
-    let (profiles, host) = prepared.await?;
-    Ok((profiles, Some(host)))
+    let (profiles, host) = if files.is_empty() {
+        (Vec::new(), None)
+    } else {
+        let (profiles, host) = machines::prepare(config, files, machine, progress).await?;
+        (profiles, Some(host))
+    };
+    let reservation = usual_need(&profiles);
+    let pool = Pool::new(machine.pool, sink.clone());
+    let environment = Environment::new(profiles, host, pool.clone(), sink, machine.seed, runtime);
+    let named = preparation::named_profiles(config, files);
+    preparation::prepare_images(&environment, named).await?;
+    Ok(Prepared {
+        environment,
+        pool,
+        reservation,
+    })
 }
 
 struct Run {
     settings: RunSettings,
-    profiles: Vec<Profile>,
-    host: Option<Host>,
+    prepared: Prepared,
     stop: Stop,
-    handle: tokio::runtime::Handle,
     sink: Sink,
     events: Receiver<Stamped>,
+    rerun: RerunState,
     /// Files were found, whether or not one of their tests is selected.
     has_files: bool,
 }
@@ -104,84 +141,81 @@ impl Run {
         runtime: &tokio::runtime::Runtime,
         interrupts: &Interrupts,
     ) -> Result<Exit, Failure> {
-        let settings = self.settings;
         let RunSettings {
             context,
             selected,
             machine,
             output,
             ..
-        } = settings;
-        let (sink, events) = (self.sink, self.events);
+        } = self.settings;
+        let paths = rerun::paths(&selected.files);
         let sources = sources(&selected.files, context.base);
         let cache_dir = context.config.cache_dir;
-        let mut history = History::load(&cache_dir);
+        let history = History::load(&cache_dir);
         let expected = expected(&history, &selected.files);
-        let writer = Writer::start(&output, context.colour, expected, sources, events)?;
+        let writer = Writer::start(&output, context.colour, expected, sources, self.events)?;
 
-        let accel = self
-            .host
-            .as_ref()
-            .map_or("none", |host| host.accel.as_str());
+        let Prepared {
+            environment,
+            pool,
+            reservation,
+        } = self.prepared;
+        let accel = environment.host().map(|host| host.accel.as_str());
         let takes_all = selected.tests.takes_all();
+        let abort = CancelToken::new();
         let plan = Plan {
-            reservation: usual_need(&self.profiles),
+            reservation,
             files: selected.files,
-            file_timeout: settings.timeout,
+            file_timeout: self.settings.timeout,
             stuck_after: STUCK_AFTER,
-            fail_fast: settings.fail_fast,
+            fail_fast: self.settings.fail_fast,
+            abort: abort.clone(),
+            shuffle: output.shuffle,
             whole_files: takes_all,
             pressure: "/proc/pressure".into(),
             info: RunInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 seed: machine.seed,
-                accel: accel.to_owned(),
+                accel: accel.unwrap_or("none").to_owned(),
                 host: machines::description(),
             },
         };
-        let pool = Pool::new(machine.pool, sink.clone());
-        let environment = Environment::new(
-            self.profiles,
-            self.host,
-            pool.clone(),
-            sink.clone(),
-            machine.seed,
-            self.handle,
-        );
         let environment = Arc::new(environment);
-        let files = LuaFiles {
-            selection: selected.tests,
-            retries: 0,
-            environment: Arc::clone(&environment),
+        let rounds = Rounds {
+            plan,
+            files: LuaFiles {
+                selection: selected.tests,
+                retries: self.settings.retries,
+                shuffle: output.shuffle,
+                environment: Arc::clone(&environment),
+            },
+            pool,
+            sink: self.sink,
+            stop: self.stop,
+            repetition: output.repetition,
+            history,
+            cache_dir,
         };
-
         record_panics();
         let (done, outcome) = oneshot::channel();
-        let stop = self.stop;
         let dispatcher = std::thread::Builder::new().name("dispatcher".to_owned());
         let thread = dispatcher.spawn(move || {
-            let outcome =
-                provium_runner::run(&plan, &mut history, &pool, &sink, &stop, files.runner());
-            // A cache that takes nothing costs the next run its order, and nothing else.
-            let _ = history.save(&cache_dir);
-            // Dropped here, so that the writer ends: the plan's sinks are gone, too.
-            drop((pool, sink));
-            let _ = done.send(outcome);
+            let _ = done.send(rounds.run());
         });
         let thread = thread.map_err(|source| Failure::Host {
             what: "a thread",
             source,
         })?;
 
-        let outcome = runtime.block_on(async {
+        let (mut outcome, mut finished) = (pin!(outcome), None);
+        let in_good_order = runtime.block_on(async {
             let work = async {
-                let outcome = outcome.await.ok();
+                finished = outcome.as_mut().await.ok();
                 environment.drain().await;
-                outcome
             };
             tokio::select! {
-                outcome = work => outcome,
-                () = interrupts.at_least(2) => None,
+                () = work => true,
+                () = interrupts.at_least(2) => false,
             }
         });
         let unconfined = environment
@@ -193,7 +227,19 @@ impl Run {
             terminal::last_words("provium: stopped at once\n");
             Ok(Exit::Interrupted)
         };
-        let Some(outcome) = outcome else {
+        let (true, Some(total)) = (in_good_order, finished) else {
+            // What has run is reported all the same, unless the reader of the output has stopped reading.
+            abort.cancel();
+            let report = async {
+                if finished.is_none() {
+                    let _ = outcome.await;
+                }
+                writer.finish().await
+            };
+            let report = async { tokio::time::timeout(LAST_REPORT, report).await };
+            if let Ok(Ok(failed)) = runtime.block_on(report) {
+                let _ = self.rerun.save(&failed, &paths);
+            }
             return stopped();
         };
         // It has sent its last word.
@@ -208,14 +254,20 @@ impl Run {
         let Some(written) = written else {
             return stopped();
         };
-        written?;
+        // What cannot be recorded costs `--rerun-failed`, and nothing else.
+        if let Err(error) = self.rerun.save(&written?, &paths) {
+            let why = one_line(&error.to_string());
+            terminal::error(&format!(
+                "provium: warning: cannot record the failed tests: {why}\n"
+            ));
+        }
         if unconfined {
             terminal::error(
                 "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
                  `provium doctor` shows why\n",
             );
         }
-        let exit = exit(&outcome);
+        let exit = exit(&total, output.repetition.fail_flaky);
         if exit != Exit::NothingRun {
             return Ok(exit);
         }
@@ -226,17 +278,17 @@ impl Run {
                 "provium: no test matches the selection; `provium list` shows all tests\n"
             });
         }
-        Ok(match settings.no_tests {
+        Ok(match self.settings.no_tests {
             NoTests::Fail => exit,
             NoTests::Pass => Exit::Passed,
         })
     }
 }
 
-fn exit(outcome: &Outcome) -> Exit {
+fn exit(outcome: &Outcome, fail_flaky: bool) -> Exit {
     if outcome.stopped {
         Exit::Interrupted
-    } else if outcome.files_failed > 0 {
+    } else if outcome.files_failed > 0 || (fail_flaky && outcome.flaky > 0) {
         Exit::Failed
     } else if outcome.passed + outcome.skipped == 0 {
         Exit::NothingRun

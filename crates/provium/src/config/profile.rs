@@ -4,7 +4,7 @@ use super::error::ConfigError;
 use super::section::{Document, Section, Span};
 use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_lab::{GuestSource, Profile};
+use provium_lab::{GuestSource, LEAST_MEMORY, Profile};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::sync::Arc;
 
@@ -88,7 +88,7 @@ impl Defaults {
     pub(super) fn read(section: &Section<'_>) -> Result<Self, ConfigError> {
         section.only(&["memory", "cpus", "accel", "warm_boot"])?;
         Ok(Self {
-            memory: section.size("memory")?.map(|(bytes, _)| bytes),
+            memory: memory(section)?,
             cpus: section.count("cpus")?.map(|(count, _)| count),
             accel: accel(section)?,
             warm_boot: section.boolean("warm_boot")?.map(|(warm, _)| warm),
@@ -135,6 +135,9 @@ impl ProfileConfig {
         defaults.apply(&mut config);
         config.build = build(name, section, cache_dir)?;
 
+        if let Some((inject, _)) = section.boolean("inject_agent")? {
+            config.profile.inject_agent = inject;
+        }
         let source = config.source(name, section)?;
         let own_kernel = source.has_own_kernel();
         let profile = &mut config.profile;
@@ -151,7 +154,7 @@ impl ProfileConfig {
         if let Some((cmdline, _)) = section.string("cmdline")? {
             profile.cmdline = folded(&cmdline);
         }
-        if let Some((memory, _)) = section.size("memory")? {
+        if let Some(memory) = memory(section)? {
             profile.memory = memory;
         }
         if let Some((cpus, _)) = section.count("cpus")? {
@@ -159,9 +162,6 @@ impl ProfileConfig {
         }
         if let Some(accel) = accel(section)? {
             profile.accel = accel;
-        }
-        if let Some((inject, _)) = section.boolean("inject_agent")? {
-            profile.inject_agent = inject;
         }
         if let Some((timeout, _)) = section.duration("agent_boot_timeout")? {
             profile.agent_boot_timeout = timeout;
@@ -299,18 +299,38 @@ impl ProfileConfig {
             );
             return Err(section.error(section.key_span(second).unwrap_or(0..0), what));
         }
-        let has = |key| given.contains(&key);
+        let has = |key: &str| section.key_span(key).is_some();
         let not_with = |key: &str, is_possible: bool, needs: &str| match section.key_span(key) {
             Some(span) if !is_possible => {
                 Err(section.error(span, format!("`{key}` needs {needs}")))
             }
             _ => Ok(()),
         };
-        let is_default = has("guest") || given.is_empty();
-        not_with("packages", is_default, "`guest = \"default\"`")?;
-        not_with("initrd", !is_default, "`kernel` or `root`, without `guest`")?;
+        let user_space = one_of(section, "guest", &["default", "none"])?;
+        if let (Some("none"), Some(span), false) =
+            (user_space, section.key_span("guest"), has("kernel"))
+        {
+            let what = "`guest = \"none\"` needs `kernel`".to_owned();
+            return Err(section.error(span, what));
+        }
+        // A kernel alone gets the user space of the built-in guest, unless it brings its own agent.
+        let is_default = match user_space {
+            Some(user_space) => user_space == "default",
+            None if has("kernel") => !has("initrd") && self.profile.inject_agent,
+            None => !has("root"),
+        };
+        not_with(
+            "packages",
+            is_default,
+            "the user space of the built-in guest: `guest = \"default\"`",
+        )?;
+        let takes_initrd = !has("guest") && !given.is_empty();
+        not_with(
+            "initrd",
+            takes_initrd,
+            "`kernel` or `root`, without `guest`",
+        )?;
         not_with("modules_dir", has("kernel"), "`kernel`")?;
-        one_of(section, "guest", &["default"])?;
 
         let kernel = self.named(section, "kernel", false)?;
         let root = self.named(section, "root", true)?;
@@ -431,6 +451,25 @@ fn packages(section: &Section<'_>) -> Result<Vec<String>, ConfigError> {
         }
     }
     Ok(packages.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Guest memory, bytes.
+fn memory(section: &Section<'_>) -> Result<Option<u64>, ConfigError> {
+    let Some((bytes, span)) = section.size("memory")? else {
+        return Ok(None);
+    };
+    if bytes >= LEAST_MEMORY {
+        return Ok(Some(bytes));
+    }
+    let what = format!("`memory` is {bytes} bytes; a guest needs at least 32M");
+    let mut error = section.error(span, what);
+    // The number of MiB was meant.
+    if (LEAST_MEMORY >> 20..1 << 20).contains(&bytes) {
+        error.hint = Some(format!(
+            "a number without a unit is in bytes; write `memory = \"{bytes}M\"` for {bytes} MiB"
+        ));
+    }
+    Err(error)
 }
 
 fn accel(section: &Section<'_>) -> Result<Option<AccelChoice>, ConfigError> {

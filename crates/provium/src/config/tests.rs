@@ -197,13 +197,58 @@ fn a_build_names_its_folder_and_its_files_may_come_later() {
     std::fs::write(out.join("k"), "").unwrap();
     let kernel = out.join("k");
     let source = profile.resolve().unwrap().source;
+    assert_eq!(source, under_default(kernel));
+}
+
+/// The user space of the built-in guest under that kernel.
+fn under_default(kernel: Utf8PathBuf) -> GuestSource {
+    GuestSource::Default {
+        packages: Vec::new(),
+        kernel: Some(kernel),
+        modules_dir: None,
+    }
+}
+
+#[test]
+fn a_kernel_without_an_initrd_gets_the_built_in_user_space() {
+    let (project, config) = load(
+        r#"
+        [profiles.own]
+        kernel = "k"
+        packages = ["sqlite3"]
+        [profiles.alone]
+        guest = "none"
+        kernel = "k"
+        [profiles.bare]
+        kernel = "k"
+        inject_agent = false
+        "#,
+    );
+    let config = config.unwrap();
+    let resolved = |name: &str| config.profile(name).unwrap().resolve().unwrap();
+    let own = resolved("own");
+    let packages = vec!["sqlite3".to_owned()];
+    let (kernel, modules_dir) = (project.base.join("k"), None);
+    let source = GuestSource::Default {
+        packages,
+        kernel: Some(kernel.clone()),
+        modules_dir,
+    };
+    assert_eq!(own.source, source);
     assert_eq!(
-        source,
-        GuestSource::Files {
-            kernel,
-            initrd: None,
-            modules_dir: None
-        }
+        (own.cmdline.as_str(), own.cmdline_defaults),
+        ("", CmdlineDefaults::None)
+    );
+    let files = GuestSource::Files {
+        kernel,
+        initrd: None,
+        modules_dir: None,
+    };
+    assert_eq!(resolved("alone").source, files);
+    assert_eq!(
+        resolved("bare").source,
+        files,
+        "its kernel brings the agent"
     );
 }
 
@@ -221,14 +266,7 @@ fn folders_may_hold_profiles() {
     let config = Config::load(None, &project.base).unwrap();
     let profile = config.profile("b").unwrap().resolve().unwrap();
     let kernel = project.base.join("p/b/k");
-    assert_eq!(
-        profile.source,
-        GuestSource::Files {
-            kernel,
-            initrd: None,
-            modules_dir: None
-        }
-    );
+    assert_eq!(profile.source, under_default(kernel));
     assert!(config.profile("empty").is_err());
 
     std::fs::create_dir(project.base.join("p/a")).unwrap();
@@ -258,6 +296,8 @@ fn what_is_wrong_has_its_place() {
         "[provium]\nrots = [\"tests\"]\n",
         "[profiles.x]\nguest = \"default\"\nmemroy = \"1G\"\n",
         "[profiles.x]\nguest = \"default\"\nmemory = \"1X\"\n",
+        "[profiles.x]\nguest = \"default\"\nmemory = 256\n",
+        "[defaults]\nmemory = \"16M\"\n",
         "[profiles.x]\nguest = \"default\"\ncpus = 0\n",
         "[profiles.x]\nguest = \"default\"\ncpus = \"two\"\n",
         "[profiles.x]\nguest = \"default\"\naccel = \"tgc\"\n",
@@ -267,6 +307,9 @@ fn what_is_wrong_has_its_place() {
         "[profiles.x]\nguest = \"default\"\nmodules_dir = \".\"\n",
         "[profiles.x]\nguest = \"default\"\ninitrd = \"i\"\n",
         "[profiles.x]\nguest = \"default\"\npackages = [\"-x\"]\n",
+        "[profiles.x]\nguest = \"none\"\n",
+        "[profiles.x]\nguest = \"none\"\nkernel = \"k\"\npackages = [\"x\"]\n",
+        "[profiles.x]\nkernel = \"k\"\ninitrd = \"i\"\npackages = [\"x\"]\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline_defaults = \"slow\"\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline_file = \"e\"\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline = \"rdinit=/bin/sh\"\n",

@@ -229,7 +229,7 @@ fn damage_is_shown_in_the_line_of_its_file_and_under_a_file_that_fails() {
     std::fs::remove_file(cache.template().join("devices")).unwrap();
     cache.project.edit("boot.test.lua", "up\\n\")", "down\")");
     let ran = cache.project.run(&["boot.test.lua"]).exits_with(1);
-    ran.prints("0 skipped)");
+    ran.prints("(1 failed)");
     assert!(
         ran.stdout.contains("\n  warning a boot template in"),
         "{}",

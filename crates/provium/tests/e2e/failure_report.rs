@@ -37,7 +37,8 @@ fn run(arguments: &[&str]) -> Finished {
 fn a_failed_test_shows_line_frames_log_steps_and_consoles() {
     let ran = run(&["--color", "never", "fails.test.lua"]);
     for text in [
-        "FAIL fails.test.lua (1 passed, 2 failed, 0 skipped)",
+        "FAIL fails.test.lua (1 passed, 2 failed)",
+        "fail fails.test.lua::out of time",
         "run(\"echo out; echo err >&2; exit 3\") exited with 3",
         "--> fails.test.lua:4:3",
         "stdout: out",
@@ -91,6 +92,47 @@ fn a_failed_test_lists_failed_commands_whose_result_was_not_read() {
     for text in ["exited with 6", "exited with 8", "exited with 9"] {
         ran.does_not_print(text);
     }
+}
+
+const DIES: &str = r#"local vm = provium:vm("g", "default"):boot()
+vm:write_file("/dev/kmsg", "<1>long before the test\n")
+vm:console():expect("long before the test")
+local daemon = vm:run_async("echo ready; echo cannot bind >&2; exit 7")
+
+test("waits for a daemon", function(t)
+  vm:run_async("seq 100; sleep 1000"):stdout_stream():expect("100\n")
+  vm:write_file("/dev/kmsg", "<1>in the test\n")
+  vm:console():expect("in the test")
+  daemon:stdout_stream():expect("listening")
+end)
+
+test("breaks the guest", function(t)
+  vm:write_file("/proc/sysrq-trigger", "c")
+end)
+
+test("comes later", function(t) vm:run("true") end)
+"#;
+
+#[test]
+#[ignore = "boots guests"]
+fn a_failed_test_shows_its_processes_its_console_and_the_start_of_a_panic() {
+    let ran = Project::new(&[("dies.test.lua", DIES)])
+        .run(&["--color", "never", "dies.test.lua"])
+        .exits_with(1);
+    for text in [
+        "exited with 7",
+        "stderr | cannot bind",
+        "\"seq 100; sleep 1000\") of vm `g`: running",
+        "stdout | … 95 more lines before",
+        "stdout | 100",
+        "in the test",
+        "the kernel of vm `g` reported: ",
+        "sysrq: Trigger a crash",
+        "vm `g`: run(\"true\"): the VM died in test `breaks the guest`",
+    ] {
+        ran.prints(text);
+    }
+    ran.does_not_print("long before the test");
 }
 
 #[test]

@@ -28,8 +28,8 @@ fn its_resources_go_to_the_next_file_and_the_run_ends() {
         "b.test.lua",
     ]);
     let ran = ran.exits_with(1);
-    ran.prints("TIME a.test.lua (0 passed, 1 failed");
-    ran.prints("fail hangs");
+    ran.prints("TIME a.test.lua (1 failed)");
+    ran.prints("fail a.test.lua::hangs");
     ran.prints("PASS b.test.lua");
 }
 
@@ -46,7 +46,16 @@ fn a_second_signal_ends_the_run(signal: &str) {
         run.stderr().contains("stopping")
     });
     run.signal(signal);
-    run.wait().exits_with(130);
+    let ran = run.wait().exits_with(130);
+    ran.prints("1 file: 1 interrupted; ");
+    assert!(
+        matches!(
+            ran.events.last(),
+            Some(Event::RunCompleted { interrupted: 1, .. })
+        ),
+        "{}",
+        ran.all()
+    );
 }
 
 #[test]

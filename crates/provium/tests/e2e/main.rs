@@ -1,7 +1,7 @@
 //! Runs of the executable on real guests, beside what a Lua test cannot have: other runs, signals,
 //! a damaged cache, a full disk.
 //!
-//! The tests are ignored unless they are asked for, since they boot guests. `make guest-test` runs
+//! Most tests are ignored unless they are asked for, since they boot guests. `make guest-test` runs
 //! them with the release build. With a debug build, and one test of them:
 //!
 //! ```sh
@@ -16,13 +16,18 @@
     reason = "the executable is started as a user would"
 )]
 
+mod blocked_syscall;
 mod cache;
 mod cache_sharing;
+mod doctor;
 mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
 mod given_up;
+mod memory;
+mod mirror;
 mod nothing_left;
 mod pool;
+mod preparation;
 mod process;
 mod project;

@@ -5,7 +5,7 @@ use std::io;
 use camino::Utf8Path;
 use fs_err as fs;
 
-use super::trial::Trial;
+use super::measured::Measured;
 use super::trial_cache::{self, Subject, Trials};
 use super::verdict::{self, ProbeResult};
 use super::{Accel, AccelChoice, probe};
@@ -29,9 +29,18 @@ pub struct Decision {
     pub slowdown: f64,
 }
 
+/// Whether accelerators are tried that were tried before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Retry {
+    /// If the result looks as if the host was busy.
+    IfDoubtful,
+    /// Once more in any case.
+    Always,
+}
+
 /// Decides which accelerator is used. The first call after a boot of the host takes
 /// about half a second where KVM is absent, a second where it works and ten where it crawls; later
-/// ones read the trials from `cache_dir`.
+/// ones read the trials from `cache_dir`, and repeat one that a busy host has disturbed.
 ///
 /// # Errors
 /// [`VmmError::KvmUnusable`] if KVM was requested and does not work, [`VmmError::NoAccelerator`] if TCG
@@ -41,11 +50,34 @@ pub async fn decide_accel(
     choice: AccelChoice,
     cache_dir: &Utf8Path,
 ) -> Result<Decision, VmmError> {
+    decide(qemu, choice, cache_dir, Retry::IfDoubtful).await
+}
+
+/// As [`decide_accel`], but tries the accelerators once more even if nothing looks disturbed, and keeps the
+/// better result. Does not make `cache_dir`.
+///
+/// # Errors
+/// As [`decide_accel`].
+pub async fn measure_accel(
+    qemu: &Qemu,
+    choice: AccelChoice,
+    cache_dir: &Utf8Path,
+) -> Result<Decision, VmmError> {
+    decide(qemu, choice, cache_dir, Retry::Always).await
+}
+
+async fn decide(
+    qemu: &Qemu,
+    choice: AccelChoice,
+    cache_dir: &Utf8Path,
+    retry: Retry,
+) -> Result<Decision, VmmError> {
     let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default();
     let subject = Subject::of(qemu, &boot_id);
     let known = trial_cache::load(cache_dir, &subject);
     // One after the other, since their times are compared.
-    let tcg = tried(qemu, Accel::Tcg, known.tcg.as_ref()).await;
+    let measured_tcg = tried(qemu, Accel::Tcg, known.tcg.as_ref(), retry).await;
+    let tcg = &measured_tcg.trial;
     let refused = |why| ProbeResult { kvm: false, why };
     let (kvm, probe_result) = match choice {
         AccelChoice::Tcg => (known.kvm.clone(), refused("TCG was asked for".to_owned())),
@@ -53,18 +85,18 @@ pub async fn decide_accel(
             // Not cached: permissions and modules change without a reboot.
             Some(why) => (known.kvm.clone(), refused(why)),
             None => {
-                let kvm = tried(qemu, Accel::Kvm, known.kvm.as_ref()).await;
-                let result = verdict::compare(&kvm, &tcg);
+                let kvm = tried(qemu, Accel::Kvm, known.kvm.as_ref(), retry).await;
+                let result = verdict::compare(&kvm.trial, tcg);
                 (Some(kvm), result)
             }
         },
     };
     let trials = Trials {
         // A fault that keeps even TCG from running may be fixed before the next try.
-        tcg: tcg.fault().is_none().then(|| tcg.clone()),
+        tcg: tcg.fault().is_none().then(|| measured_tcg.clone()),
         kvm: kvm.clone(),
     };
-    if trials != known {
+    if trials != known && (retry == Retry::IfDoubtful || cache_dir.is_dir()) {
         tracing::info!(?trials, "the accelerators were tried");
         trial_cache::save(cache_dir, subject, &trials);
     }
@@ -72,7 +104,7 @@ pub async fn decide_accel(
         (true, _) => Ok(Decision {
             accel: Accel::Kvm,
             why: probe_result.why,
-            slowdown: kvm.map_or(1.0, |kvm| kvm.slowdown(Accel::Kvm)),
+            slowdown: kvm.map_or(1.0, |kvm| kvm.trial.slowdown(Accel::Kvm)),
         }),
         (false, AccelChoice::Kvm) => Err(VmmError::KvmUnusable {
             why: probe_result.why,
@@ -91,12 +123,17 @@ pub async fn decide_accel(
     }
 }
 
-/// The result of the trial under `accel`, which is run unless it is known.
-async fn tried(qemu: &Qemu, accel: Accel, known: Option<&Trial>) -> Trial {
-    match known {
-        Some(trial) => trial.clone(),
-        None => probe::run(qemu, accel).await,
+/// The best of the known trials under `accel` and of those that are made now.
+async fn tried(qemu: &Qemu, accel: Accel, known: Option<&Measured>, retry: Retry) -> Measured {
+    let (mut measured, mut made) = match known {
+        Some(known) => (known.clone(), 0),
+        None => (Measured::new(probe::run(qemu, accel).await), 1),
+    };
+    while measured.wants_another(accel, made) || (retry == Retry::Always && made == 0) {
+        measured.add(probe::run(qemu, accel).await);
+        made += 1;
     }
+    measured
 }
 
 fn open_device() -> io::Result<()> {
@@ -123,7 +160,9 @@ fn device_fault(opened: io::Result<()>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::Trial;
     use super::*;
+    use crate::tiny;
     use std::time::Duration;
 
     #[test]
@@ -147,21 +186,70 @@ mod tests {
         assert_eq!(trial_cache::load(cache, &subject), Trials::default());
     }
 
-    #[tokio::test]
-    async fn a_cached_trial_is_not_repeated() {
-        let qemu = Qemu::assumed("/nonexistent/qemu".into(), crate::qemu::OLDEST_QEMU);
+    fn right(total: u64, work: u64) -> Measured {
+        Measured::new(Trial::Right {
+            total: Duration::from_millis(total),
+            work: Duration::from_millis(work),
+        })
+    }
+
+    /// A cache in which TCG was tried with that result.
+    fn cache_with(qemu: &Qemu, tcg: Measured) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let cache = Utf8Path::from_path(folder.path()).unwrap();
-        let subject = Subject::of(&qemu, &fs::read_to_string(BOOT_ID).unwrap());
+        let subject = Subject::of(qemu, &fs::read_to_string(BOOT_ID).unwrap());
         let trials = Trials {
-            tcg: Some(Trial::Right {
-                total: Duration::from_millis(500),
-                work: Duration::from_millis(170),
-            }),
+            tcg: Some(tcg),
             kvm: None,
         };
         trial_cache::save(cache, subject, &trials);
+        folder
+    }
+
+    #[tokio::test]
+    async fn a_cached_trial_is_not_repeated() {
+        let qemu = Qemu::assumed("/nonexistent/qemu".into(), crate::qemu::OLDEST_QEMU);
+        let folder = cache_with(&qemu, right(500, 170));
+        let cache = Utf8Path::from_path(folder.path()).unwrap();
         let decision = decide_accel(&qemu, AccelChoice::Tcg, cache).await.unwrap();
         assert_eq!((decision.accel, decision.slowdown), (Accel::Tcg, 3.9));
+    }
+
+    /// Stands in for QEMU: prints what the trial guest prints, at once.
+    fn quick_qemu(folder: &Utf8Path) -> Qemu {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = folder.join("qemu");
+        let output = format!("{}{}", tiny::STARTED, tiny::finished(probe::ROUNDS));
+        let output = output.replace('\n', "\\n");
+        fs::write(&path, format!("#!/bin/sh\nprintf '{output}'\n")).unwrap();
+        fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Qemu::assumed(path, crate::qemu::OLDEST_QEMU)
+    }
+
+    #[tokio::test]
+    async fn a_trial_of_a_busy_minute_is_not_kept() {
+        let programs = tempfile::tempdir().unwrap();
+        let qemu = quick_qemu(Utf8Path::from_path(programs.path()).unwrap());
+        let folder = cache_with(&qemu, right(3000, 580));
+        let cache = Utf8Path::from_path(folder.path()).unwrap();
+        for _ in 0..2 {
+            let decision = decide_accel(&qemu, AccelChoice::Tcg, cache).await.unwrap();
+            assert_eq!(decision.slowdown, 1.0, "13.3 before");
+        }
+        // Nothing looks wrong with this one, but it can be better.
+        let folder = cache_with(&qemu, right(400, 200));
+        let cache = Utf8Path::from_path(folder.path()).unwrap();
+        let decision = decide_accel(&qemu, AccelChoice::Tcg, cache).await.unwrap();
+        assert_eq!(decision.slowdown, 4.6);
+        let decision = measure_accel(&qemu, AccelChoice::Tcg, cache).await.unwrap();
+        assert_eq!(decision.slowdown, 1.0);
+        let decision = decide_accel(&qemu, AccelChoice::Tcg, cache).await.unwrap();
+        assert_eq!(decision.slowdown, 1.0, "it is kept");
+
+        let absent = cache.join("absent");
+        measure_accel(&qemu, AccelChoice::Tcg, &absent)
+            .await
+            .unwrap();
+        assert!(!absent.exists());
     }
 }

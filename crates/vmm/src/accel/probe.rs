@@ -14,7 +14,7 @@ use crate::confinement::small_environment;
 use crate::{Accel, Qemu, tiny};
 
 /// Work that takes TCG about 0.4 s, and a KVM that works less.
-const ROUNDS: u32 = 5_000;
+pub(super) const ROUNDS: u32 = 5_000;
 
 /// How long a trial may take: ten times what a slow host needs, and at most once per boot of the host.
 const DEADLINE: Duration = Duration::from_secs(10);

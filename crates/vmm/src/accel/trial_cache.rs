@@ -7,11 +7,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
-use super::trial::Trial;
+use super::measured::Measured;
 use crate::qemu::Qemu;
 
 /// Raise it when the meaning of the file or the trial itself changes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// The host's boot and the QEMU that trials are valid for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,8 +25,8 @@ pub(super) struct Subject {
 /// The results of the trials that were run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Trials {
-    pub(super) tcg: Option<Trial>,
-    pub(super) kvm: Option<Trial>,
+    pub(super) tcg: Option<Measured>,
+    pub(super) kvm: Option<Measured>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +48,7 @@ impl Subject {
 
 /// The file in the cache folder.
 fn file(cache_dir: &Utf8Path) -> Utf8PathBuf {
-    cache_dir.join("accel-v3.json")
+    cache_dir.join("accel-v4.json")
 }
 
 /// The cached trials of `subject`.
@@ -81,6 +81,7 @@ pub(super) fn save(cache_dir: &Utf8Path, subject: Subject, trials: &Trials) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::trial::Trial;
     use super::*;
     use crate::qemu::OLDEST_QEMU;
     use std::time::Duration;
@@ -94,11 +95,13 @@ mod tests {
         let none = Trials::default();
         assert_eq!(load(&folder, &subject), none);
         let trials = Trials {
-            tcg: Some(Trial::Right {
+            tcg: Some(Measured::new(Trial::Right {
                 total: Duration::from_millis(433),
                 work: Duration::from_millis(321),
-            }),
-            kvm: Some(Trial::Ended("QEMU was killed by SIGABRT".into())),
+            })),
+            kvm: Some(Measured::new(Trial::Ended(
+                "QEMU was killed by SIGABRT".into(),
+            ))),
         };
         save(&folder, subject.clone(), &trials);
         assert_eq!(load(&folder, &subject), trials);

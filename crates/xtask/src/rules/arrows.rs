@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("pool", &["events"]),
     ("process", &[]),
     ("qmp", &[]),
+    ("switch", &[]),
     ("store", &[]),
     ("testkit", &["protocol"]),
     ("agent", &["protocol"]),

@@ -173,3 +173,91 @@ impl Buffer {
         self.kept.capacity()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest::stream::search::Needle;
+    use crate::guest::stream::source::Reading;
+    use proptest::prelude::*;
+    use std::collections::VecDeque;
+
+    /// These pieces, then the end.
+    struct Pieces(VecDeque<Vec<u8>>);
+
+    impl ByteSource for Pieces {
+        fn read(&mut self) -> Reading<'_> {
+            Box::pin(async { Ok(self.0.pop_front()) })
+        }
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.unwrap().block_on(work)
+    }
+
+    fn buffer(pieces: &[Vec<u8>]) -> (Buffer, Arc<AtomicBool>) {
+        let at_end = Arc::<AtomicBool>::default();
+        let source = Pieces(pieces.iter().cloned().collect());
+        (Buffer::new(Box::new(source), Arc::clone(&at_end)), at_end)
+    }
+
+    fn end_of_first(text: &[u8], needle: &[u8]) -> Option<usize> {
+        memchr::memmem::find(text, needle).map(|at| at + needle.len())
+    }
+
+    /// Pieces and a needle of so few letters that the needle often straddles pieces, and nearly matches.
+    fn text() -> impl Strategy<Value = (Vec<Vec<u8>>, Vec<u8>)> {
+        let letter = || prop::sample::select(vec![b'a', b'b']);
+        let piece = prop::collection::vec(letter(), 1..6);
+        (
+            prop::collection::vec(piece, 0..20),
+            prop::collection::vec(letter(), 1..5),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn matches_and_rest_are_the_bytes_of_the_source((pieces, needle) in text()) {
+            let all = pieces.concat();
+            let (mut buffer, at_end) = buffer(&pieces);
+            let mut rest = &all[..];
+            while let Some(end) = end_of_first(rest, &needle) {
+                let found = run(buffer.find(&mut Needle::new(&needle), MOST_KEPT));
+                prop_assert_eq!(found.ok(), Some(rest[..end].to_vec()));
+                rest = &rest[end..];
+            }
+            let missing = run(buffer.find(&mut Needle::new(&needle), MOST_KEPT));
+            prop_assert!(matches!(missing, Err(NoMatch::End)));
+            prop_assert_eq!(at_end.load(Ordering::Acquire), rest.is_empty());
+            let mut left = Vec::new();
+            loop {
+                let piece = run(buffer.next()).unwrap();
+                if piece.is_empty() {
+                    break;
+                }
+                left.extend(piece);
+            }
+            prop_assert_eq!(left, rest);
+            prop_assert!(at_end.load(Ordering::Acquire));
+        }
+
+        #[test]
+        fn a_search_that_keeps_little_finds_the_same((pieces, needle) in text(), most in 8usize..12) {
+            let all = pieces.concat();
+            let (mut buffer, _) = buffer(&pieces);
+            let mut at = 0;
+            while let Some(end) = end_of_first(&all[at..], &needle) {
+                prop_assert!(run(buffer.find(&mut Needle::new(&needle), most)).is_ok());
+                at += end;
+                prop_assert!(buffer.len() <= 2 * most + 6);
+            }
+            let missing = run(buffer.find(&mut Needle::new(&needle), most));
+            prop_assert!(matches!(missing, Err(NoMatch::End)));
+            // What follows the last match is kept, or the last of it.
+            let kept = run(buffer.next()).unwrap();
+            prop_assert!(all[at..].ends_with(&kept));
+            prop_assert!(kept.len() >= (all.len() - at).min(most));
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! `json` and `msgpack`.
 
 use crate::binding::class::function;
-use crate::binding::data::{Data, Form, Marks};
+use crate::binding::data::{Form, Marks, from_lua, to_lua};
 use crate::binding::raise::LuaError;
 use mlua::{LightUserData, Lua, Result, Value};
+use provium_events::Value as Data;
 
 /// Its address is `json.null`.
 static NULL: &[u8; 4] = b"null";
@@ -31,7 +32,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     json.raw_set(
         "encode",
         function(lua, "json.encode", move |lua, args| {
-            let data = Data::from_lua(lua, &args.value(0), Form::Json, Some(&own))
+            let data = from_lua(lua, &args.value(0), Form::Json, Some(&own))
                 .map_err(LuaError::argument)?;
             let text =
                 serde_json::to_vec(&data).map_err(|error| LuaError::argument(error.to_string()))?;
@@ -45,7 +46,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
             let text = args.bytes(0, "the text")?;
             let options = args.options(1, &["null"])?;
             let data: Data = serde_json::from_slice(&text).map_err(|error| json_error(&error))?;
-            Ok(data.to_lua(lua, Some(&own), options.value("null"))?)
+            Ok(to_lua(&data, lua, Some(&own), options.value("null"))?)
         })?,
     )?;
     lua.globals().raw_set("json", json)?;
@@ -55,7 +56,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
     msgpack.raw_set(
         "encode",
         function(lua, "msgpack.encode", move |lua, args| {
-            let data = Data::from_lua(lua, &args.value(0), Form::Free, Some(&own))
+            let data = from_lua(lua, &args.value(0), Form::Free, Some(&own))
                 .map_err(LuaError::argument)?;
             let bytes =
                 rmp_serde::to_vec(&data).map_err(|error| LuaError::argument(error.to_string()))?;
@@ -73,7 +74,7 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
                 let text = format!("{} bytes follow the value", rest.len());
                 return Err(LuaError::argument(text));
             }
-            Ok(data.to_lua(lua, Some(&marks), None)?)
+            Ok(to_lua(&data, lua, Some(&marks), None)?)
         })?,
     )?;
     lua.globals().raw_set("msgpack", msgpack)

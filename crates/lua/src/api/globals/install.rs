@@ -1,6 +1,8 @@
 //! Puts the globals in place.
 
-use super::{chance, codecs, debug, errno, hash, host, host_io, process, strings, sysno, wait};
+use super::{
+    chance, codecs, debug, errno, hash, host, host_io, modules, process, strings, sysno, wait,
+};
 use mlua::{Lua, Result, Table};
 
 /// Puts the globals in place, and what the prelude's part of them calls into `native`.
@@ -15,5 +17,6 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     process::install(lua)?;
     strings::install(lua, native)?;
     host_io::install(lua, native)?;
+    modules::install(lua, native)?;
     wait::install(lua, native)
 }

@@ -1,12 +1,11 @@
-//! What of Lua's standard library would act on the harness's own process: `print`, `os.exit` and
-//! `os.execute`. Files are in `host_io`.
+//! What of Lua's standard library would act on the harness's own process: `print`, `warn`, `os.exit`
+//! and `os.execute`. Files are in `host_io`.
 
 use crate::binding::class::{async_function, function};
 use crate::binding::raise::LuaError;
-use crate::binding::text::display;
-use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
 use crate::testing::plain;
+use crate::text::display;
 use mlua::{Lua, Result, Table};
 use provium_lab::host_shell;
 
@@ -19,6 +18,15 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
         Ok(())
     })?;
     lua.globals().raw_set("print", print)?;
+    let warn = function(lua, "warn", |lua, args| {
+        let words = args.values().iter().map(plain).collect::<String>();
+        // Lua's control messages, such as `@on`, are not for people.
+        if !words.starts_with('@') {
+            log(lua, format!("warning: {words}"));
+        }
+        Ok(())
+    })?;
+    lua.globals().raw_set("warn", warn)?;
     let os = lua.globals().get::<Table>("os")?;
     let exit = function(
         lua,
@@ -51,8 +59,6 @@ pub(crate) fn install(lua: &Lua) -> Result<()> {
 }
 
 fn log(lua: &Lua, line: String) {
-    match Task::current().and_then(|task| task.run.clone()) {
-        Some(run) => run.log.borrow_mut().push(line),
-        None => TestFileState::of(lua).early_log.borrow_mut().push(line),
-    }
+    let group = TestFileState::of(lua).current_group();
+    group.log.borrow_mut().push(line);
 }

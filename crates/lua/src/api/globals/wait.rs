@@ -1,6 +1,8 @@
 //! What `wait_until` of the prelude needs: a timer that looks at the predicate, sleeps between looks, and
 //! gives up in time.
 //!
+//! A wait ends at once if its predicate is not met and has called a VM that is dead.
+//!
 //! Each look is a task of its own, so that the time limit also holds while the predicate itself waits:
 //! then that task is ended, which cancels what it was waiting for.
 
@@ -111,7 +113,20 @@ impl Timer {
             };
             return Err(self.not_met(&why));
         }
-        objects::outcome(lua, &look.0)
+        let outcome = objects::outcome(lua, &look.0)?;
+        let is_met = !matches!(
+            outcome.get(1),
+            None | Some(Value::Nil | Value::Boolean(false))
+        );
+        let has_returned = matches!(look.0.state(), TaskState::Returned(_));
+        // A predicate often catches errors, and no later look can find a dead VM otherwise.
+        match look.0.dead_vm() {
+            Some(error) if has_returned && !is_met => Err(LuaError::message(format!(
+                "wait_until: {} not met: {error}",
+                self.what
+            ))),
+            _ => Ok(outcome),
+        }
     }
 
     /// Sleeps until the next look; the last one is when the time is up.

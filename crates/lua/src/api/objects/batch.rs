@@ -1,11 +1,10 @@
 //! Batches: a function records what is to be done, and one round trip does it.
 
 use super::command::{self, RunMode};
+use super::handles::{HasSurface, VmObject, WorkerObject};
 use super::metadata::{entries_table, stat_table};
-use super::surface::HasSurface;
+use super::syscall_result;
 use super::value::as_object;
-use super::vm::VmObject;
-use super::worker::WorkerObject;
 use super::{result, syscall};
 use crate::binding::class::{Class, Object, async_function, object, raw_function};
 use crate::binding::raise::LuaError;
@@ -158,6 +157,6 @@ fn outcome_value(lua: &Lua, outcome: BatchOutcome) -> Result<Value> {
         BatchOutcome::Stat(stat) => stat_table(lua, &stat)?.into_lua(lua),
         BatchOutcome::Entries(entries) => entries_table(lua, &entries)?.into_lua(lua),
         BatchOutcome::Done => Ok(Value::Boolean(true)),
-        BatchOutcome::Syscall(made) => syscall::table(lua, &made)?.into_lua(lua),
+        BatchOutcome::Syscall(made) => syscall_result::table(lua, &made)?.into_lua(lua),
     }
 }

@@ -13,7 +13,7 @@ use crate::binding::raise::LuaError;
 use crate::binding::values::bytes_of;
 use crate::binding::values::duration_of;
 use mlua::{Table, Value};
-use provium_lab::{CommandSpec, Program, StdinSource};
+use provium_lab::{CommandSpec, Program, Stdin};
 use serde_bytes::ByteBuf;
 use std::time::Duration;
 
@@ -46,19 +46,20 @@ pub(super) fn read(
 ) -> Result<(CommandSpec, Option<Duration>), LuaError> {
     let (program, options) = program(args)?;
     let mut spec = CommandSpec::new(program);
+    let exec = &mut spec.exec;
     if mode == RunMode::Background {
-        spec.stdin = StdinSource::Open;
+        exec.stdin = Stdin::Channel;
     }
     if let Some(stdin) = options.bytes("stdin")? {
-        spec.stdin = StdinSource::Bytes(stdin);
+        exec.stdin = Stdin::Bytes(ByteBuf::from(stdin));
     }
     if let Some(env) = options.table("env")? {
-        spec.env = environment(&env)?;
+        exec.env = environment(&env)?;
     }
-    spec.env_clear = options.flag("env_clear")?;
-    spec.cwd = options.bytes("cwd")?;
-    spec.user = user(&options)?;
-    spec.tty = options.flag("tty")?;
+    exec.env_clear = options.flag("env_clear")?;
+    exec.cwd = options.bytes("cwd")?.map(ByteBuf::from);
+    exec.user = user(&options)?;
+    exec.tty = options.flag("tty")?;
     if let Some(limit) = options.size("max_output")? {
         spec.max_output = usize::try_from(limit).unwrap_or(usize::MAX);
     }
@@ -150,7 +151,7 @@ fn word_of(value: &Value) -> Result<ByteBuf, String> {
 }
 
 /// Names and values of an environment.
-pub(super) type Variables = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Variables = Vec<(ByteBuf, ByteBuf)>;
 
 /// The environment in a table, sorted by name.
 pub(super) fn environment(table: &Table) -> Result<Variables, LuaError> {
@@ -167,7 +168,7 @@ pub(super) fn environment(table: &Table) -> Result<Variables, LuaError> {
         }
         let value = word_of(&value)
             .map_err(|why| bad(format!("{}: {why}", String::from_utf8_lossy(&name))))?;
-        entries.push((name, value.into_vec()));
+        entries.push((ByteBuf::from(name), value));
     }
     entries.sort();
     Ok(entries)

@@ -1,22 +1,22 @@
 //! What labs do with fixtures: `vm_fixture`, `lab_fixture`, `depends_on_file`.
 
-use super::lab::{self, LabObject};
+use super::handles::{LabObject, lab_value, vm_value};
 use super::paths::host_source;
 use super::value::call_site;
-use super::vm;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
-use crate::engine::job::FileJob;
+use crate::engine::deadline::Deadline;
+use crate::engine::log::Log;
 use crate::engine::task::Task;
-use crate::engine::test_file::{TestFileState, base_of};
-use crate::fixture::{BuildContext, build};
+use crate::engine::test_file::TestFileState;
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::nearest::nearest;
-use provium_lab::{FixtureSource, Lab, lab_fixture, vm_fixture};
+use provium_lab::{BuildOutput, FixtureSource, Lab, lab_fixture, vm_fixture};
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 
 /// How the names of fixtures end.
 const SUFFIX: &str = ".fixture.lua";
@@ -28,18 +28,20 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         .async_method("vm_fixture", |lua, this, args| async move {
             let request = FixtureRequest::new(&lua, &args)?;
             let scope = call_site(&lua).0.file_scope().clone();
-            let build = async |lab: Lab| build(&request.context, lab).await;
+            let builder = FixtureBuilder::of(&lua)?;
+            let build = async |lab: Lab| builder.build(&lua, &request.script, lab).await;
             let name = request.name.as_deref();
             let made = vm_fixture(&this.0, &scope, &request.source, name, build);
-            Ok(vm::value(&lua, &made.await?)?)
+            Ok(vm_value(&lua, &made.await?)?)
         })?
         .async_method("lab_fixture", |lua, this, args| async move {
             let request = FixtureRequest::new(&lua, &args)?;
             let scope = call_site(&lua).0.file_scope().clone();
-            let build = async |lab: Lab| build(&request.context, lab).await;
+            let builder = FixtureBuilder::of(&lua)?;
+            let build = async |lab: Lab| builder.build(&lua, &request.script, lab).await;
             let name = request.name.as_deref();
             let made = lab_fixture(&this.0, &scope, &request.source, name, build);
-            Ok(lab::value(&lua, &made.await?)?)
+            Ok(lab_value(&lua, &made.await?)?)
         })?
         .wrapped_by("vm_fixture", &rooted)?
         .wrapped_by("lab_fixture", &rooted)?
@@ -57,10 +59,54 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         })
 }
 
-/// A fixture that is request, and what its script would be run with.
+/// The script of a fixture, and what it is run with.
+#[derive(Clone)]
+pub(crate) struct FixtureScript {
+    pub(crate) source: FixtureSource,
+    /// Until when it may run.
+    pub(crate) deadline: Rc<Deadline>,
+    /// Receives what the script prints, whether the build succeeds or not.
+    pub(crate) log: Log,
+}
+
+type Build = Pin<Box<dyn Future<Output = std::result::Result<BuildOutput, LuaError>>>>;
+
+/// Runs the scripts of fixtures. A script runs in a Lua state of its own, which has the whole API, so it is
+/// run by a layer above; the Lua state of a file is given the builder.
+#[derive(Clone)]
+pub(crate) struct FixtureBuilder(Rc<dyn Fn(Rc<TestFileState>, FixtureScript, Lab) -> Build>);
+
+impl FixtureBuilder {
+    pub(crate) fn new<F>(
+        build: impl Fn(Rc<TestFileState>, FixtureScript, Lab) -> F + 'static,
+    ) -> Self
+    where
+        F: Future<Output = std::result::Result<BuildOutput, LuaError>> + 'static,
+    {
+        Self(Rc::new(move |state, script, lab| {
+            Box::pin(build(state, script, lab))
+        }))
+    }
+
+    fn of(lua: &Lua) -> std::result::Result<Self, LuaError> {
+        let builder = lua.app_data_ref::<Self>().map(|builder| builder.clone());
+        builder.ok_or_else(|| LuaError::argument("fixtures cannot be built here"))
+    }
+
+    async fn build(
+        &self,
+        lua: &Lua,
+        script: &FixtureScript,
+        lab: Lab,
+    ) -> std::result::Result<BuildOutput, LuaError> {
+        (self.0)(TestFileState::of(lua), script.clone(), lab).await
+    }
+}
+
+/// A fixture that is requested.
 struct FixtureRequest {
     source: FixtureSource,
-    context: BuildContext,
+    script: FixtureScript,
     name: Option<String>,
 }
 
@@ -74,13 +120,10 @@ impl FixtureRequest {
         let path = path.canonicalize_utf8().map_err(unreadable)?;
         let state = TestFileState::of(lua);
         let display = state.display_path(&path);
-        let source = FixtureSource {
-            path: path.clone(),
-            display: display.clone(),
-        };
+        let source = FixtureSource { path, display };
         Ok(Self {
             name: options.text("name")?,
-            context: context(&state, path, display),
+            script: script(&state, source.clone()),
             source,
         })
     }
@@ -107,7 +150,7 @@ fn find(state: &TestFileState, given: &str) -> std::result::Result<Utf8PathBuf, 
         format!("; `{given}` is there, but the names of fixtures end in `{SUFFIX}`")
     } else {
         let looked: Vec<String> = places.iter().map(|place| format!("`{place}`")).collect();
-        format!("; there is no {}", looked.join(", no "))
+        format!("; looked for {}", looked.join(", "))
     };
     Err(LuaError::argument(format!(
         "fixture `{given}` not found in any test root{hint}"
@@ -126,27 +169,11 @@ fn suggest(path: &Utf8Path) -> Option<String> {
 }
 
 /// Within the time of the task that wants it.
-fn context(state: &TestFileState, path: Utf8PathBuf, display: String) -> BuildContext {
-    let environment = Arc::clone(state.lab.environment());
-    let task = Task::current();
-    let run = task.as_ref().and_then(|task| task.run.as_ref());
-    let deadline = task.as_ref().map(|task| Rc::clone(&task.deadline));
-    BuildContext {
-        log: Rc::clone(run.map_or(&state.early_log, |run| &run.log)),
-        base: base_of(&path, &display),
+fn script(state: &TestFileState, source: FixtureSource) -> FixtureScript {
+    let deadline = Task::current().map(|task| Rc::clone(&task.deadline));
+    FixtureScript {
         deadline: deadline.unwrap_or_else(|| Rc::clone(&state.deadline)),
-        job: FileJob {
-            path,
-            display,
-            package_roots: state.package_roots.clone(),
-            selection: Default::default(),
-            retries: 0,
-            file_timeout: None,
-            sink: environment.sink().clone(),
-            environment,
-            cancel: state.cancel.clone(),
-            // The deadline has that of the file.
-            watch: Default::default(),
-        },
+        log: Rc::clone(&state.current_group().log),
+        source,
     }
 }

@@ -1,18 +1,21 @@
 //! Labs: `provium` itself, and `lab:lab()`.
 
 use super::fixture;
+use super::handles::{LabObject, VmObject, lab_value, vm_value};
 use super::settings;
 use super::snapshot;
-use super::value::{self, as_object, call_site, time_left};
-use super::vm::{self, VmObject};
+use super::value::{as_object, call_site, time_left};
+use super::vm;
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object};
+use crate::binding::class::Class;
 use crate::binding::options::list_of;
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
+use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
+use crate::testing::Settings;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Lab, LabClone, Member, MemberKind};
+use provium_lab::{Member, MemberKind};
 use provium_pool::Claim;
 use std::time::Duration;
 
@@ -22,28 +25,10 @@ const BARRIER_PATIENCE: Duration = Duration::from_secs(60);
 /// Methods that a later version has. A lab's other unknown names are names of members, so nil.
 const LATER: &[&str] = &["bridge"];
 
-/// A lab as Lua holds it.
-#[derive(Clone)]
-pub(super) struct LabObject(pub(super) Lab);
-
-impl Object for LabObject {
-    const CLASS: &'static str = "lab";
-    fn subject(&self) -> String {
-        format!("lab `{}`", self.0.name())
-    }
-    fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.lab(&self.0))
-    }
-}
-
-pub(super) fn value(lua: &Lua, lab: &Lab) -> Result<Value> {
-    value::of(lua, lab.id(), || LabObject(lab.clone()))
-}
-
 /// Makes the class and `provium`.
 pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
     let prelude = TestFileState::of(lua).prelude.clone();
-    let root = lua.create_function(|lua, ()| value(lua, &TestFileState::of(lua).lab))?;
+    let root = lua.create_function(|lua, ()| lab_value(lua, &TestFileState::of(lua).lab))?;
     native.raw_set("root", root)?;
     Class::<LabObject>::new(lua)?
         .with(names)?
@@ -61,7 +46,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
             )))
         })?;
     lua.globals()
-        .raw_set("provium", value(lua, &TestFileState::of(lua).lab)?)
+        .raw_set("provium", lab_value(lua, &TestFileState::of(lua).lab)?)
 }
 
 /// `lab.name`: the member of that name, else nil.
@@ -79,8 +64,8 @@ fn look_up(lua: &Lua, this: &LabObject, key: &str) -> std::result::Result<Value,
 
 fn member_value(lua: &Lua, member: &Member) -> Result<Value> {
     match member {
-        Member::Vm(vm) => vm::value(lua, vm),
-        Member::Lab(lab) => value(lua, lab),
+        Member::Vm(vm) => vm_value(lua, vm),
+        Member::Lab(lab) => lab_value(lua, lab),
     }
 }
 
@@ -98,12 +83,12 @@ fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
                         .create_vm(&scope, &name, &profile, vm::options(args, 2)?)?
                 }
             };
-            Ok(vm::value(lua, &vm)?)
+            Ok(vm_value(lua, &vm)?)
         })?
         .method("lab", |lua, this, args| {
             let (scope, _) = call_site(lua);
             let name = args.opt_text(0, "the name")?;
-            Ok(value(lua, &this.0.sub_lab(&scope, name.as_deref())?)?)
+            Ok(lab_value(lua, &this.0.sub_lab(&scope, name.as_deref())?)?)
         })?
         .method("members", |lua, this, _| {
             let (scope, _) = call_site(lua);
@@ -168,7 +153,7 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         .async_method("boot", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
             this.0.vms(&scope).boot(time_left(&lua)).await?;
-            Ok(value(&lua, &this.0)?)
+            Ok(lab_value(&lua, &this.0)?)
         })?
         .async_method("shutdown", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
@@ -187,7 +172,7 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         })?
         .async_method("restore", |lua, this, args| async move {
             snapshot::restore_lab(&lua, &this.0, &args).await?;
-            Ok(value(&lua, &this.0)?)
+            Ok(lab_value(&lua, &this.0)?)
         })?
         .async_method("close", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
@@ -209,7 +194,7 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
                 .unwrap_or(BARRIER_PATIENCE);
             // Tests that run side by side do not meet each other.
             let (scope, _) = call_site(&lua);
-            let apart = TestFileState::of(&lua).settings.parallel.get();
+            let apart = file_data::<Settings>(&lua).parallel.get();
             let among = apart.then_some(&scope);
             Ok(this.0.barrier(among, &name, count, timeout).await?)
         })

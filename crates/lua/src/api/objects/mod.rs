@@ -14,7 +14,8 @@
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `surface` holds what `vm` and `worker` share, `value` the rule that a resource is one Lua value.
+//! `handles` holds labs, VMs and workers, `surface` what `vm` and `worker` share, `value` the rule that a
+//! resource is one Lua value.
 
 mod batch;
 mod clock;
@@ -22,6 +23,7 @@ mod command;
 mod console;
 mod file;
 mod fixture;
+mod handles;
 mod install;
 mod lab;
 mod metadata;
@@ -34,13 +36,14 @@ mod snapshot;
 mod stream;
 mod surface;
 mod syscall;
+mod syscall_result;
 mod task;
 mod value;
 mod vm;
 mod vm_options;
 mod worker;
 
+pub(crate) use fixture::{FixtureBuilder, FixtureScript};
 pub(crate) use install::install;
-pub(crate) use result::is_result;
 pub(crate) use snapshot::taken_from;
 pub(crate) use task::{outcome, start};

@@ -1,12 +1,12 @@
 //! Operations on the guest's files by path.
 
+use super::handles::HasSurface;
 use super::metadata::{entries_table, stat_table};
-use super::surface::HasSurface;
+use crate::api::globals::{record_mode, record_read, record_write};
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::engine::test_file::TestFileState;
-use crate::fixture::{record_mode, record_read, record_write};
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::WriteMode;
@@ -89,13 +89,14 @@ pub(super) fn host_source(
 
 /// The folder of an author's file, by the name that its chunk has.
 fn folder_of(state: &TestFileState, file: &str) -> Option<Utf8PathBuf> {
-    let roots = std::iter::once(&state.base).chain(&state.package_roots);
+    let roots = [&state.shown_from, &state.base];
+    let roots = roots.into_iter().chain(&state.package_roots);
     let mut paths = roots.map(|root| root.join(file));
     let path = paths.find(|path| path.is_file())?;
     path.parent().map(Utf8Path::to_owned)
 }
 
-/// A path of the host; a relative one is relative to what the test file's own path is relative to.
+/// A path of the host; a relative one is relative to the test file's root.
 pub(super) fn host_path(lua: &Lua, path: &str) -> Utf8PathBuf {
     TestFileState::of(lua).base.join(path)
 }

@@ -1,6 +1,6 @@
 //! Raw syscalls on their way: `syscall_async()`.
 
-use super::syscall;
+use super::syscall_result;
 use crate::binding::class::{Class, Object, object};
 use mlua::{Lua, Result, Value};
 use provium_lab::PendingSyscall;
@@ -31,7 +31,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             let timeout = args.opt_duration(0, "the timeout")?;
             // Not back in time is something a test may ask for: nil, and it may be awaited again.
             match this.pending.wait(timeout).await? {
-                Some(result) => Ok(Some(syscall::table(&lua, &result)?)),
+                Some(result) => Ok(Some(syscall_result::table(&lua, &result)?)),
                 None => Ok(None),
             }
         })?

@@ -4,6 +4,7 @@ use super::value::{self, call_site};
 use super::{result, stream};
 use crate::binding::class::{Class, Object};
 use crate::binding::raise::LuaError;
+use crate::engine::test_file::TestFileState;
 use mlua::{Lua, Result, Value};
 use provium_lab::{LabClone, OutputKind, Process, ProcessStatus};
 
@@ -33,8 +34,10 @@ fn status(process: &Process) -> &'static str {
     }
 }
 
-/// The Lua value of a process.
+/// The Lua value of a process that was started.
 pub(super) fn value(lua: &Lua, process: Process) -> Result<Value> {
+    let group = TestFileState::of(lua).current_group();
+    group.processes.add(&process);
     value::of(lua, process.id(), || ProcessObject(process))
 }
 
@@ -81,16 +84,12 @@ fn outputs(class: Class<'_, ProcessObject>) -> Result<Class<'_, ProcessObject>> 
         })?
         .method("stdout_stream", |lua, this, _| {
             let (scope, site) = call_site(lua);
-            Ok(stream::value(
-                lua,
-                this.0.stream(&scope, OutputKind::Stdout, site),
-            )?)
+            let stream = this.0.stream(&scope, OutputKind::Stdout, site);
+            Ok(stream::value_of_process(lua, stream, &this.0)?)
         })?
         .method("stderr_stream", |lua, this, _| {
             let (scope, site) = call_site(lua);
-            Ok(stream::value(
-                lua,
-                this.0.stream(&scope, OutputKind::Stderr, site),
-            )?)
+            let stream = this.0.stream(&scope, OutputKind::Stderr, site);
+            Ok(stream::value_of_process(lua, stream, &this.0)?)
         })
 }

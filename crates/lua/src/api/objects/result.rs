@@ -3,11 +3,12 @@
 use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
 use crate::binding::raise::LuaError;
-use crate::binding::signals::signal_name;
-use crate::binding::{stack, text};
-use crate::engine::failed_commands::{FailedCommand, FailedCommands};
-use crate::engine::task::Task;
+use crate::binding::stack;
+use crate::engine::failed_commands::FailedCommand;
+use crate::engine::run_status::describe_status;
 use crate::engine::test_file::TestFileState;
+use crate::testing::COMMAND_RESULT;
+use crate::text;
 use mlua::{IntoLua, Lua, LuaString, Result, Value};
 use provium_lab::{RunResult, RunStatus};
 use std::rc::Rc;
@@ -43,12 +44,16 @@ pub(super) struct ResultObject {
 }
 
 impl Object for ResultObject {
-    const CLASS: &'static str = "result";
+    const CLASS: &'static str = COMMAND_RESULT;
     fn subject(&self) -> String {
         format!("result of {}", self.result.command)
     }
     fn describe(&self) -> String {
-        format!("{}: {}", self.subject(), ending(self.result.status))
+        format!(
+            "{}: {}",
+            self.subject(),
+            describe_status(self.result.status)
+        )
     }
 }
 
@@ -57,7 +62,8 @@ impl Object for ResultObject {
 pub(super) fn value(lua: &Lua, result: RunResult) -> Result<Value> {
     let result = ResultObject::new(lua, "run", result)?;
     if let Some(failed) = &result.failed {
-        with_failed_commands(lua, |commands| commands.add(failed));
+        let group = TestFileState::of(lua).current_group();
+        group.failed_commands.add(failed);
     }
     object(lua, result)
 }
@@ -80,19 +86,6 @@ pub(super) fn checked(
             let text = format!("{subject}: {}", failed.report());
             Err(LuaError::message(text))
         }
-    }
-}
-
-/// Whether a Lua value is the result of a command.
-pub(crate) fn is_result(value: &Value) -> bool {
-    matches!(value, Value::UserData(userdata) if userdata.is::<ResultObject>())
-}
-
-/// Calls `work` with the failed commands of the running test, or of the file's top level.
-fn with_failed_commands<T>(lua: &Lua, work: impl FnOnce(&FailedCommands) -> T) -> T {
-    match Task::current().and_then(|task| task.run.clone()) {
-        Some(run) => work(&run.failed_commands),
-        None => work(&TestFileState::of(lua).failed_commands),
     }
 }
 
@@ -152,7 +145,11 @@ impl ResultObject {
                 (&stderr, result.stderr_dropped),
             ];
             let outputs = outputs.map(|(output, dropped)| output_text(output, dropped));
-            let ending = format!("{call}({}) {}", result.command, ending(result.status));
+            let ending = format!(
+                "{call}({}) {}",
+                result.command,
+                describe_status(result.status)
+            );
             FailedCommand::new(ending, outputs, stack::place(lua))
         });
         Ok(Self {
@@ -167,7 +164,8 @@ impl ResultObject {
     fn note_read(&self, lua: &Lua) {
         if let Some(failed) = &self.failed {
             let site = stack::place(lua);
-            with_failed_commands(lua, |commands| commands.read(failed, site));
+            let group = TestFileState::of(lua).current_group();
+            group.failed_commands.read(failed, site);
         }
     }
 }
@@ -180,16 +178,5 @@ fn output_text(output: &[u8], dropped: u64) -> String {
         format!("{text}\n({dropped} bytes of it were dropped)")
     } else {
         text
-    }
-}
-
-fn ending(status: RunStatus) -> String {
-    match status {
-        RunStatus::Exited(code) => format!("exited with {code}"),
-        RunStatus::Signalled(signal) => {
-            let name = signal_name(signal).unwrap_or_else(|| format!("signal {signal}"));
-            format!("was killed by {name}")
-        }
-        RunStatus::TimedOut => "timed out".to_owned(),
     }
 }

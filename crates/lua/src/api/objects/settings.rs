@@ -4,8 +4,8 @@ use crate::binding::options::unknown;
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::duration_of;
-use crate::engine::test_file::TestFileState;
-use crate::testing::{expect_file_scope, retries_of};
+use crate::engine::file_data::file_data;
+use crate::testing::{Settings, expect_file_scope, retries_of};
 use mlua::{IntoLua, Lua, Result, Value};
 
 const KNOWN: &[&str] = &["timeout", "retries", "reset_between_tests", "parallel"];
@@ -21,7 +21,7 @@ pub(super) fn assign(lua: &Lua, key: &str, value: &Value) -> std::result::Result
         expect_file_scope(lua, &format!("provium.{key} = …"))?;
     }
     let bad = |why: String| LuaError::message(format!("provium.{key}: {why}"));
-    let settings = &TestFileState::of(lua).settings;
+    let settings = file_data::<Settings>(lua);
     match key {
         "timeout" => settings.timeout.set(Some(duration_of(value).map_err(bad)?)),
         "reset_between_tests" => settings
@@ -42,7 +42,7 @@ fn boolean(value: &Value) -> std::result::Result<bool, String> {
 
 /// The value of a setting; nil for an unknown name.
 pub(super) fn read(lua: &Lua, key: &str) -> Result<Value> {
-    let settings = &TestFileState::of(lua).settings;
+    let settings = file_data::<Settings>(lua);
     match key {
         "timeout" => settings
             .timeout

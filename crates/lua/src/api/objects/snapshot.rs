@@ -1,18 +1,19 @@
 //! Snapshots: `vm:snapshot()`, `lab:snapshot()`.
 
+use super::handles::{VmObject, vm_value};
 use super::paths::host_path;
 use super::value::{self, as_object, call_site};
-use super::vm::VmObject;
+use crate::api::globals::{record_read, record_write};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::text_of;
-use crate::engine::test_file::TestFileState;
-use crate::fixture::{record_read, record_write};
+use crate::engine::file_data::file_data;
 use camino::Utf8PathBuf;
 use mlua::{Lua, Result, Value};
 use provium_lab::{BuildOutput, Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot};
+use std::cell::Cell;
 
 /// Snapshots in the cache of so many bytes are taken before garbage is collected for their sake.
 const COLLECT_AFTER: u64 = 64 << 20;
@@ -76,7 +77,7 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
                     Snapshot::restore_folder(&folder, &this.0).await?;
                 }
             }
-            Ok(super::vm::value(&lua, &this.0)?)
+            Ok(vm_value(&lua, &this.0)?)
         })
 }
 
@@ -131,10 +132,15 @@ fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, Lua
     Ok(folder)
 }
 
+/// Bytes of snapshots in the cache since Lua's garbage was collected for their sake.
+#[derive(Default)]
+struct UncollectedBytes(Cell<u64>);
+
 /// Collects Lua's garbage once the snapshots since the last collection have many bytes. To Lua an unreachable
 /// snapshot is a few bytes, which are not a reason to collect.
 fn relieve(lua: &Lua, bytes: u64) {
-    let taken = &TestFileState::of(lua).snapshot_bytes;
+    let taken = file_data::<UncollectedBytes>(lua);
+    let taken = &taken.0;
     taken.set(taken.get().saturating_add(bytes));
     if taken.get() < COLLECT_AFTER {
         return;

@@ -5,8 +5,9 @@ use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
+use crate::engine::started_processes::{output_lines, state};
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
-use provium_lab::ByteStream;
+use provium_lab::{ByteStream, LabError, Process};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -18,20 +19,62 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How many bytes are gathered, while they are there, before a pattern is tried on them.
 const FIRST_TRY: usize = 64 * 1024;
 
+/// How long the end of a process may come after the end of its output.
+const END_GRACE: Duration = Duration::from_secs(2);
+
+/// What the error of a call that waits for text says at the end of the stream.
+const AT_THE_END: &str = "stream EOF before";
+
 /// A stream as Lua holds it.
 #[derive(Debug, Clone)]
-pub(super) struct StreamObject(ByteStream);
+pub(super) struct StreamObject {
+    stream: ByteStream,
+    /// The process of which this is an output.
+    process: Option<Process>,
+}
 
 impl Object for StreamObject {
     const CLASS: &'static str = "stream";
     fn subject(&self) -> String {
-        self.0.subject().to_owned()
+        self.stream.subject().to_owned()
     }
 }
 
 /// The Lua value of a stream.
 pub(super) fn value(lua: &Lua, stream: ByteStream) -> Result<Value> {
-    value::of(lua, stream.id(), || StreamObject(stream))
+    value::of(lua, stream.id(), || StreamObject {
+        stream,
+        process: None,
+    })
+}
+
+/// The Lua value of an output of a process.
+pub(super) fn value_of_process(lua: &Lua, stream: ByteStream, process: &Process) -> Result<Value> {
+    let process = Some(process.clone());
+    value::of(lua, stream.id(), || StreamObject { stream, process })
+}
+
+impl StreamObject {
+    /// The error of a call that waited for text. At the end of a process's output it says how the process
+    /// ended, and what it wrote to standard error.
+    async fn explain(&self, error: LabError) -> LuaError {
+        let mut text = error.to_string();
+        match &self.process {
+            Some(process) if text.contains(AT_THE_END) => {
+                // Its output may end a little before it does.
+                let ended = process.wait(None);
+                let _ = tokio::time::timeout(END_GRACE, ended).await;
+                text.push_str(&format!("\n{}: {}", process.subject(), state(process)));
+                let [_, stderr] = process.output_so_far();
+                for line in output_lines("stderr", &stderr) {
+                    text.push('\n');
+                    text.push_str(&line);
+                }
+                LuaError::message(text)
+            }
+            _ => error.into(),
+        }
+    }
 }
 
 /// Makes the class.
@@ -40,38 +83,41 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
     Class::<StreamObject>::new(lua)?
         .async_method("next", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
-            let piece = this.0.next(timeout).await?;
+            let piece = this.stream.next(timeout).await?;
             Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
         })?
         .async_method("read_until", |lua, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            let matched = this.0.read_until(&text, timeout).await?;
-            Ok(lua.create_string(matched)?)
+            match this.stream.read_until(&text, timeout).await {
+                Ok(matched) => Ok(lua.create_string(matched)?),
+                Err(error) => Err(this.explain(error).await),
+            }
         })?
         .async_method("expect", |_, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            this.0.expect(&text, timeout).await?;
-            Ok(())
+            match this.stream.expect(&text, timeout).await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(this.explain(error).await),
+            }
         })?
         .async_method("expect_match", move |lua, this, args| {
             let find = find.clone();
-            async move { expect_match(&lua, &this.0, &find, &args).await }
+            async move { expect_match(&lua, &this, &find, &args).await }
         })?
         .async_method("drain", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
-            let pieces = this.0.drain(timeout).await?;
+            let pieces = this.stream.drain(timeout).await?;
             let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
             Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
         })?
-        .method("eof", |_, this, _| Ok(this.0.eof()))?
-        .async_method(
-            "close",
-            |_, this, _| async move { Ok(this.0.close().await?) },
-        )?
+        .method("eof", |_, this, _| Ok(this.stream.eof()))?
+        .async_method("close", |_, this, _| async move {
+            Ok(this.stream.close().await?)
+        })?
         .method("creation_site", |lua, this, _| {
             let site = lua.create_table()?;
-            site.raw_set("file", this.0.site().file.as_str())?;
-            site.raw_set("line", this.0.site().line)?;
+            site.raw_set("file", this.stream.site().file.as_str())?;
+            site.raw_set("line", this.stream.site().line)?;
             Ok(site)
         })?
         .finish()
@@ -94,10 +140,11 @@ fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
 /// try text is received for longer than the try took, and the file's other tasks have the thread.
 async fn expect_match(
     lua: &Lua,
-    stream: &ByteStream,
+    this: &StreamObject,
     find: &Function,
     args: &Args,
 ) -> std::result::Result<MultiValue, LuaError> {
+    let stream = &this.stream;
     let pattern = args.value(0);
     let shown_pattern = args.bytes(0, "the pattern")?;
     let shown_pattern = String::from_utf8_lossy(&shown_pattern).into_owned();
@@ -115,9 +162,10 @@ async fn expect_match(
             Some(0)
         };
         let left = deadline.saturating_duration_since(Instant::now());
-        stream
-            .wait_match("expect_match", &shown_pattern, left, grown)
-            .await?;
+        let waited = stream.wait_match("expect_match", &shown_pattern, left, grown);
+        if let Err(error) = waited.await {
+            return Err(this.explain(error).await);
+        }
         let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
         tried = Some(held.len());
         let began = Instant::now();

@@ -2,19 +2,14 @@
 //! `syscall`, batches in `batch`.
 
 use super::command::{self, RunMode};
+use super::handles::HasSurface;
 use super::value::call_site;
 use super::{batch, file, paths, process, result, stream, syscall};
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object};
+use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Result, Value};
-use provium_lab::{GuestOps, OpenMode, TailStart};
-
-/// An object that commands, files and syscalls of a guest are reached through.
-pub(super) trait HasSurface: Object {
-    /// The lab's side of it.
-    fn surface(&self) -> GuestOps;
-}
+use provium_lab::{OpenMode, TailStart};
 
 /// Adds all that the surface offers.
 pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {

@@ -1,6 +1,7 @@
 //! Raw syscalls: the numbers-only form, the table form with buffers, and `ioctl`.
 
-use super::surface::HasSurface;
+use super::handles::HasSurface;
+use super::syscall_result::{self, bytes_list, head};
 use super::value::call_site;
 use super::{file, pending};
 use crate::api::globals::syscall_number;
@@ -11,7 +12,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::{bytes_of, integer_of};
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Buffer, Link, Syscall, SyscallResult, errno};
+use provium_lab::{Buffer, Link, Syscall, SyscallResult};
 
 /// Number of `ioctl(2)` on x86-64.
 const SYS_IOCTL: i64 = 16;
@@ -30,7 +31,7 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         .async_method("syscall", |lua, this, args| async move {
             let (call, syscall) = (named("syscall", &args), read(&args)?);
             let result = this.surface().syscall(call, syscall).await?;
-            Ok(table(&lua, &result)?)
+            Ok(syscall_result::table(&lua, &result)?)
         })?
         .async_method("syscall_async", |lua, this, args| async move {
             let (call, syscall) = (named("syscall_async", &args), read(&args)?);
@@ -354,13 +355,6 @@ fn read_ioctl(args: &Args) -> std::result::Result<Syscall, LuaError> {
     Ok(syscall)
 }
 
-/// `{ret, result, errno, errname, out_bufs}`.
-pub(super) fn table(lua: &Lua, result: &SyscallResult) -> Result<Table> {
-    let table = head(lua, result)?;
-    table.raw_set("out_bufs", bytes_list(lua, &result.buffers)?)?;
-    Ok(table)
-}
-
 fn ioctl_table(lua: &Lua, result: &SyscallResult, data: Value) -> Result<Table> {
     let table = head(lua, result)?;
     let (own, others) = match (data, result.buffers.split_first()) {
@@ -372,23 +366,4 @@ fn ioctl_table(lua: &Lua, result: &SyscallResult, data: Value) -> Result<Table> 
     }
     table.raw_set("out_bufs", bytes_list(lua, others)?)?;
     Ok(table)
-}
-
-fn head(lua: &Lua, result: &SyscallResult) -> Result<Table> {
-    let table = lua.create_table()?;
-    table.raw_set("ret", result.ret)?;
-    table.raw_set("result", result.ret)?;
-    table.raw_set("errno", result.errno)?;
-    table.raw_set("errname", errno::name(result.errno))?;
-    Ok(table)
-}
-
-fn bytes_list(lua: &Lua, buffers: &[Option<Vec<u8>>]) -> Result<Table> {
-    let list = lua.create_table_with_capacity(buffers.len(), 0)?;
-    for (index, bytes) in buffers.iter().enumerate() {
-        if let Some(bytes) = bytes {
-            list.raw_set(index + 1, lua.create_string(bytes)?)?;
-        }
-    }
-    Ok(list)
 }

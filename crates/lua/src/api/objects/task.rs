@@ -96,13 +96,10 @@ pub(crate) fn start(
     function: Function,
     arguments: MultiValue,
 ) -> std::result::Result<(), LuaError> {
-    let state = TestFileState::of(lua);
-    let tasks = match &task.run {
-        Some(run) if run.ended.get() => return Err(LuaError::argument("the test has ended")),
-        Some(run) => &run.tasks,
-        None => &state.tasks,
-    };
-    let mut tasks = tasks.borrow_mut();
+    if task.group.ended.get() {
+        return Err(LuaError::argument("the test has ended"));
+    }
+    let mut tasks = task.group.tasks.borrow_mut();
     if tasks.len() >= MAX_TASKS {
         tasks.retain(|task| !task.is_settled());
     }

@@ -4,19 +4,37 @@ use crate::binding::class::{Object, object, object_in};
 use crate::binding::stack;
 use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
-use mlua::{Lua, Result, Value};
+use mlua::{Lua, Result, Table, Value};
 use provium_lab::{ResourceId, Scope, Site};
 use std::time::Duration;
+
+/// Values of resources that Lua has in hand, by resource.
+struct ResourceValues(Table);
+
+impl ResourceValues {
+    fn of(lua: &Lua) -> Result<Table> {
+        let known = lua.app_data_ref::<Self>().map(|values| values.0.clone());
+        if let Some(values) = known {
+            return Ok(values);
+        }
+        let values = lua.create_table()?;
+        let weak = lua.create_table()?;
+        weak.raw_set("__mode", "v")?;
+        values.set_metatable(Some(weak))?;
+        lua.set_app_data(Self(values.clone()));
+        Ok(values)
+    }
+}
 
 /// The Lua value of the resource `id`. One resource may have values of several classes (a VM has a
 /// console and a clock).
 pub(super) fn of<T: Object>(lua: &Lua, id: ResourceId, make: impl FnOnce() -> T) -> Result<Value> {
-    let state = TestFileState::of(lua);
+    let values = ResourceValues::of(lua)?;
     let key = format!("{} {id}", T::CLASS);
-    match state.values.raw_get::<Value>(key.as_str())? {
+    match values.raw_get::<Value>(key.as_str())? {
         Value::Nil => {
             let value = object(lua, make())?;
-            state.values.raw_set(key, &value)?;
+            values.raw_set(key, &value)?;
             Ok(value)
         }
         value => Ok(value),

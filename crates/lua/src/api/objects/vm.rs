@@ -1,37 +1,12 @@
 //! Virtual machines: `lab:vm()`.
 
-use super::surface::{self, HasSurface};
-use super::{clock, console, snapshot, value, vm_options, worker};
+use super::handles::{VmObject, vm_value, worker_value};
+use super::{clock, console, snapshot, surface, value, vm_options, worker};
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object};
+use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{GuestOps, LabClone, Vm, VmOptions, VmStats};
-
-/// A VM as Lua holds it.
-#[derive(Clone)]
-pub(super) struct VmObject(pub(super) Vm);
-
-impl Object for VmObject {
-    const CLASS: &'static str = "vm";
-    fn subject(&self) -> String {
-        self.0.subject()
-    }
-    fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.vm(&self.0))
-    }
-}
-
-impl HasSurface for VmObject {
-    fn surface(&self) -> GuestOps {
-        self.0.ops()
-    }
-}
-
-/// The Lua value of a VM.
-pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    value::of(lua, vm.id(), || VmObject(vm.original()))
-}
+use provium_lab::{VmOptions, VmStats};
 
 /// The options in the argument at `index`; none there: all by default.
 pub(super) fn options(args: &Args, index: usize) -> std::result::Result<VmOptions, LuaError> {
@@ -57,7 +32,7 @@ fn lifecycle(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .async_method("boot", |lua, this, args| async move {
             let left = value::time_left(&lua);
             this.0.boot_within(options(&args, 0)?, left).await?;
-            Ok(value(&lua, &this.0)?)
+            Ok(vm_value(&lua, &this.0)?)
         })?
         .async_method("pause", |_, this, _| async move {
             Ok(this.0.power().pause().await?)
@@ -118,7 +93,7 @@ fn parts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .async_method("spawn_worker", |lua, this, args| async move {
             let (scope, _) = value::call_site(&lua);
             let worker = this.0.spawn_worker(&scope, worker::spec(&args)?).await?;
-            Ok(worker::value(&lua, this.0.clone(), worker)?)
+            Ok(worker_value(&lua, this.0.clone(), worker)?)
         })
 }
 

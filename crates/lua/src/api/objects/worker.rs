@@ -1,49 +1,18 @@
 //! Workers: `vm:spawn_worker()`.
 
 use super::command::{environment, user};
-use super::surface::{self, HasSurface};
-use super::value;
+use super::handles::{WorkerObject, vm_value};
+use super::surface;
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object};
+use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use crate::binding::values::text_of;
 use mlua::{Lua, Result, Value};
-use provium_lab::{GuestOps, LabClone, Vm, Worker, WorkerSpec};
+use provium_lab::WorkerSpec;
 use serde_bytes::ByteBuf;
 
 const SIGTERM: i32 = 15;
 const NAMESPACES: &[&str] = &["mnt", "net", "uts", "ipc", "pid", "user", "cgroup", "time"];
-
-/// A worker as Lua holds it.
-#[derive(Clone)]
-pub(super) struct WorkerObject {
-    vm: Vm,
-    worker: Worker,
-}
-
-impl Object for WorkerObject {
-    const CLASS: &'static str = "worker";
-    fn subject(&self) -> String {
-        self.worker.subject()
-    }
-    fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self {
-            vm: copy.vm(&self.vm),
-            worker: copy.worker(&self.worker),
-        }
-    }
-}
-
-impl HasSurface for WorkerObject {
-    fn surface(&self) -> GuestOps {
-        self.worker.ops().clone()
-    }
-}
-
-/// The Lua value of a worker of `vm`.
-pub(super) fn value(lua: &Lua, vm: Vm, worker: Worker) -> Result<Value> {
-    value::of(lua, worker.id(), || WorkerObject { vm, worker })
-}
 
 /// The worker that the arguments of `spawn_worker` ask for.
 pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, LuaError> {
@@ -74,10 +43,7 @@ pub(super) fn spec(args: &Args) -> std::result::Result<WorkerSpec, LuaError> {
     Ok(WorkerSpec {
         user: user(&options)?,
         cwd: options.bytes("cwd")?.map(ByteBuf::from),
-        env: env
-            .into_iter()
-            .map(|(name, value)| (ByteBuf::from(name), ByteBuf::from(value)))
-            .collect(),
+        env,
         namespaces: namespaces.collect::<std::result::Result<_, _>>()?,
     })
 }
@@ -97,7 +63,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         .method("handle", |_, this, _| Ok(this.worker.handle()))?
         .method("pid", |_, this, _| Ok(this.worker.pid()))?
         .method("vm", |lua, this, _| {
-            Ok::<Value, LuaError>(super::vm::value(lua, &this.vm)?)
+            Ok::<Value, LuaError>(vm_value(lua, &this.vm)?)
         })?
         .async_method("close", |_, this, _| async move {
             Ok(this.worker.close().await?)

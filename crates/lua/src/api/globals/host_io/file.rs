@@ -5,15 +5,15 @@ use super::source::{Reader, Source};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object, object};
 use crate::binding::raise::LuaError;
+use crate::engine::children::Child;
 use crate::engine::log::Log;
-use crate::engine::task::Task;
 use crate::engine::test_file::TestFileState;
 use mlua::{IntoLuaMulti, Lua, MultiValue, Result, Value};
 use provium_lab::{HostChild, HostExit};
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::Mutex;
@@ -48,23 +48,9 @@ struct Running {
     logged: Vec<JoinHandle<()>>,
 }
 
-/// Commands of `io.popen` that may still run. They end with the test, or with the file, that started
-/// them.
-#[derive(Default)]
-pub(crate) struct Children(RefCell<Vec<Weak<Inner>>>);
-
-impl Children {
-    fn add(&self, file: &HostFile) {
-        let mut files = self.0.borrow_mut();
-        files.retain(|file| file.strong_count() > 0);
-        files.push(Rc::downgrade(&file.0));
-    }
-
-    /// Kills them.
-    pub(crate) fn end(&self) {
-        for file in self.0.take().iter().filter_map(Weak::upgrade) {
-            file.command.take();
-        }
+impl Child for Inner {
+    fn end(&self) {
+        self.command.take();
     }
 }
 
@@ -137,10 +123,8 @@ impl HostFile {
         let logged = logged.map(|pipe| tokio::task::spawn_local(to_log(pipe, Rc::clone(&log))));
         let logged = logged.collect();
         file.0.command.replace(Some(Running { child, logged }));
-        match Task::current().and_then(|task| task.run.clone()) {
-            Some(run) => run.children.add(&file),
-            None => TestFileState::of(lua).children.add(&file),
-        }
+        let child: Rc<dyn Child> = Rc::clone(&file.0) as Rc<dyn Child>;
+        TestFileState::of(lua).current_group().children.add(&child);
         file
     }
 
@@ -300,10 +284,7 @@ pub(super) fn not_done(lua: &Lua, error: &io::Error) -> Result<MultiValue> {
 }
 
 fn current_log(lua: &Lua) -> Log {
-    match Task::current().and_then(|task| task.run.clone()) {
-        Some(run) => Rc::clone(&run.log),
-        None => Rc::clone(&TestFileState::of(lua).early_log),
-    }
+    Rc::clone(&TestFileState::of(lua).current_group().log)
 }
 
 async fn to_log(mut pipe: pipe::Receiver, log: Log) {

@@ -3,7 +3,7 @@
 use super::source::Reader;
 use crate::binding::args::Args;
 use crate::binding::raise::LuaError;
-use crate::engine::lua_state::MEMORY_LIMIT;
+use crate::engine::memory::MEMORY_LIMIT;
 use mlua::Value;
 use std::io;
 

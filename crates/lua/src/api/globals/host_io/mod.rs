@@ -10,5 +10,4 @@ mod install;
 mod open;
 mod source;
 
-pub(crate) use file::Children;
 pub(crate) use install::install;

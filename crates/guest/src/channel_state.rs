@@ -1,0 +1,302 @@
+//! The session, the calls and the outbox of a channel, and what changes more than one of them.
+//!
+//! Pure but for the wake-ups of calls; [`Shared`](crate::shared::Shared) holds it under one lock. Lock order:
+//! this one, then a call's.
+
+use crate::call_state::{AbandonAction, CallState};
+use crate::calls::CallTable;
+use crate::checkpoint::{CallCheckpoint, ChannelCheckpoint};
+use crate::error::{CallError, ChannelError};
+use crate::incoming::Sink;
+use crate::outbox::{CHUNK, Outbox, Sender};
+use crate::outgoing::Outgoing;
+use crate::session::{Opened, Session};
+use provium_protocol::frame::MAX_MESSAGE;
+use provium_protocol::op::Quiesce;
+use provium_protocol::{
+    AgentOp, CallId, ErrorKind, Frame, FrameKind, Hello, Lane, Op, Reply, Request, StreamId,
+    WireError,
+};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The state of a channel.
+#[derive(Debug)]
+pub(crate) struct ChannelState {
+    pub(crate) session: Session,
+    pub(crate) calls: CallTable,
+    pub(crate) outbox: Outbox,
+}
+
+impl ChannelState {
+    /// A channel without a session; `announced`: the agent has announced itself.
+    pub(crate) fn new(announced: bool) -> Self {
+        Self {
+            session: Session::new(announced),
+            calls: CallTable::default(),
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// A channel in the session of a checkpoint, with its calls, which are abandoned.
+    pub(crate) fn resumed(checkpoint: &ChannelCheckpoint) -> Self {
+        let mut channel = Self {
+            session: Session::resumed(checkpoint.session),
+            calls: CallTable::after(checkpoint.last_id),
+            outbox: Outbox::default(),
+        };
+        for call in &checkpoint.calls {
+            let call = Arc::new(CallState::resumed(call));
+            let grants = call.grant_all();
+            channel.calls.insert(&call);
+            channel.grant_outputs(&call, grants);
+        }
+        channel
+    }
+
+    /// The host's half of the channel, which is quiesced.
+    pub(crate) fn checkpoint(&self, transport: usize) -> ChannelCheckpoint {
+        let sent = self.calls.iter().filter_map(|call| {
+            let input = self.outbox.unsent_input(call.id)?;
+            Some(call.checkpoint(self.outbox.unsent_credit(call.id), input))
+        });
+        let mut calls: Vec<CallCheckpoint> = sent.collect();
+        calls.sort_by_key(|call| call.id);
+        ChannelCheckpoint {
+            session: self.session.number(),
+            transport,
+            last_id: self.calls.last_id(),
+            calls,
+        }
+    }
+
+    // Calls.
+
+    /// Makes a call. If that is not possible, the call is over, with the reason as its outcome.
+    pub(crate) fn open(&mut self, request: Outgoing, sinks: [Sink; 2]) -> Arc<CallState> {
+        let len = request.message.len();
+        let refusal = match self.session.check() {
+            Err(error) => Some(error),
+            Ok(()) if len > MAX_MESSAGE => Some(CallError::RequestTooLarge {
+                len,
+                limit: MAX_MESSAGE,
+            }),
+            Ok(()) => None,
+        };
+        if let Some(refusal) = refusal {
+            return Arc::new(CallState::refused(&request, sinks, refusal));
+        }
+        let call = Arc::new(CallState::new(self.calls.free_id(), &request, sinks));
+        self.calls.insert(&call);
+        let sender = Sender::Call(call.id);
+        self.outbox
+            .message(sender, call.lane, FrameKind::Request, request.message, None);
+        call
+    }
+
+    /// Makes a call whose outcome is not awaited: if it gives something, that is taken back.
+    pub(crate) fn open_detached(&mut self, lane: Lane, op: &Op) {
+        let sinks = [Sink::Discard, Sink::Discard];
+        self.open(Outgoing::to_lane(lane, op), sinks).abandon();
+    }
+
+    /// Has the guest end a call whose reply is still wanted.
+    pub(crate) fn cancel(&mut self, call: &CallState) {
+        if !call.is_over() && self.outbox.cancel(call.lane, call.id) {
+            self.was_never_made(call);
+        }
+    }
+
+    /// Gives a call up: cancels it if it is open, and takes back what it gave.
+    pub(crate) fn abandon(&mut self, call: &CallState) {
+        match call.abandon() {
+            AbandonAction::Nothing => {}
+            AbandonAction::Cancel => {
+                if self.outbox.cancel(call.lane, call.id) {
+                    self.was_never_made(call);
+                }
+                let grants = call.discard(true);
+                self.grant_outputs(call, grants);
+            }
+            AbandonAction::Undo(lane, op) => self.open_detached(lane, &op),
+        }
+    }
+
+    /// Ends a call of which the guest has not heard, so that no reply will come.
+    fn was_never_made(&mut self, call: &CallState) {
+        self.calls.remove(call.id);
+        call.finish(Err(CallError::Remote(WireError {
+            kind: ErrorKind::Cancelled,
+            errno: 0,
+            message: "cancelled".to_owned(),
+        })));
+    }
+
+    /// Ends a call with its reply, and frees its id.
+    pub(crate) fn reply(&mut self, call: &CallState, reply: Result<Reply, WireError>) {
+        self.calls.answered(call);
+        self.outbox.forget(call.id);
+        if let Some((lane, op)) = call.finish(reply.map_err(CallError::Remote)) {
+            self.open_detached(lane, &op);
+        }
+    }
+
+    /// Puts as much of `bytes` on the input stream as may go; returns how much; 0: wait for room.
+    pub(crate) fn offer_input(
+        &mut self,
+        call: &CallState,
+        bytes: &[u8],
+    ) -> Result<usize, CallError> {
+        let wanted = bytes.len().min(CHUNK).min(self.outbox.room(call.id));
+        let len = call.spend(wanted)?;
+        if len > 0 {
+            let bytes = bytes[..len].to_vec();
+            self.outbox.data(call.lane, call.id, StreamId::Input, bytes);
+        }
+        Ok(len)
+    }
+
+    /// Ends the input stream. Ended already is fine.
+    pub(crate) fn finish_input(&mut self, call: &CallState) {
+        if call.finish_input() {
+            self.outbox.end(call.lane, call.id, StreamId::Input);
+        }
+    }
+
+    /// Grants the guest more of an output stream.
+    pub(crate) fn grant(&mut self, call: &CallState, stream: StreamId, bytes: u32) {
+        if bytes > 0 && self.calls.get(call.id).is_some() && !call.is_over() {
+            self.outbox.credit(call.lane, call.id, stream, bytes);
+        }
+    }
+
+    fn grant_outputs(&mut self, call: &CallState, grants: [u32; 2]) {
+        for (stream, bytes) in [StreamId::Output, StreamId::Error].into_iter().zip(grants) {
+            self.grant(call, stream, bytes);
+        }
+    }
+
+    /// Sends a ping; the receiver is notified when it is answered, and closed when it will not be.
+    pub(crate) fn ping(&mut self) -> Result<oneshot::Receiver<()>, CallError> {
+        self.session.check()?;
+        let (id, answer) = self.calls.add_ping();
+        self.outbox.ping(id);
+        Ok(answer)
+    }
+
+    /// Sends the reply to a guest request, unless its session is over; the receiver is notified when it is
+    /// sent.
+    pub(crate) fn reply_to_guest(
+        &mut self,
+        session: u64,
+        lane: Lane,
+        id: CallId,
+        bytes: Vec<u8>,
+    ) -> Option<oneshot::Receiver<()>> {
+        if self.session.number() != session || !self.session.is_open() {
+            return None;
+        }
+        let (done, sent) = oneshot::channel();
+        let (sender, kind) = (Sender::Reply(id), FrameKind::HostReply);
+        self.outbox.message(sender, lane, kind, bytes, Some(done));
+        Some(sent)
+    }
+
+    // Quiescing.
+
+    /// Holds back what has not begun to be sent, and requests the agent to quiesce.
+    pub(crate) fn begin_quiesce(&mut self) -> Result<Arc<CallState>, CallError> {
+        self.session.check()?;
+        let request = Outgoing::to_agent(&AgentOp::Quiesce);
+        let id = self.calls.free_id();
+        let mut frames = Vec::new();
+        for frame in Frame::split(FrameKind::Request, request.lane, id, &request.message) {
+            frame.encode(&mut frames);
+        }
+        if !self.outbox.hold(id, frames) {
+            return Err(CallError::Unexpected(Quiesce::NAME));
+        }
+        let sinks = [Sink::Discard, Sink::Discard];
+        let call = Arc::new(CallState::new(id, &request, sinks));
+        self.calls.insert(&call);
+        Ok(call)
+    }
+
+    /// Sends everything again. The agent waits for a frame, so one is sent.
+    pub(crate) fn end_quiesce(&mut self) {
+        self.outbox.release();
+        // After the end of a session no agent waits.
+        let _ = self.ping();
+    }
+
+    // Sessions.
+
+    /// The agent announces itself. In a session that is a reboot, which ends it.
+    pub(crate) fn announce(&mut self, accepted: Result<(), ChannelError>) {
+        self.session.announce();
+        if self.session.is_open() {
+            self.end_session(ChannelError::Rebooted);
+        }
+        if let Err(mismatch) = accepted {
+            self.session.answer(Err(mismatch));
+        }
+    }
+
+    /// The hello of a session has come. True when it opens the session.
+    pub(crate) fn open_session(
+        &mut self,
+        hello: Hello,
+        accepted: Result<(), ChannelError>,
+    ) -> bool {
+        if !self.session.may_open(hello.session) {
+            // A repetition, as the host repeats its own hello, or one that is too late.
+            return false;
+        }
+        if let Err(mismatch) = accepted {
+            self.session.answer(Err(mismatch));
+            return false;
+        }
+        let first = self.session.open(hello.session).map(|request| {
+            let request = Outgoing::to_agent(&request());
+            self.open(request, [Sink::Discard, Sink::Discard])
+        });
+        self.session.answer(Ok(Opened { hello, first }));
+        true
+    }
+
+    /// Stops waiting for the hello of that session.
+    pub(crate) fn stop_awaiting(&mut self, session: u64) {
+        if self.session.awaits(session) {
+            self.session.stop_awaiting();
+            self.outbox.set_preamble(Vec::new());
+        }
+    }
+
+    /// Sends what starts a session, if that has not been answered yet.
+    pub(crate) fn send_preamble(&mut self, session: u64, bytes: Vec<u8>) {
+        if self.session.awaits(session) {
+            self.outbox.set_preamble(bytes);
+        }
+    }
+
+    /// Fails all calls with `reason`, unless the channel is dead; returns the reason that holds.
+    pub(crate) fn end_session(&mut self, reason: ChannelError) -> Arc<ChannelError> {
+        let was_dead = self.session.is_dead();
+        let reason = self.session.end(reason);
+        if !was_dead {
+            self.calls.fail_all(&reason);
+            self.outbox.clear();
+        }
+        reason
+    }
+
+    /// Ends the channel permanently; returns the reason, unless it had ended before.
+    pub(crate) fn die(&mut self, reason: ChannelError) -> Option<Arc<ChannelError>> {
+        if self.session.is_dead() {
+            return None;
+        }
+        let reason = self.end_session(reason);
+        self.session.die(Arc::clone(&reason));
+        Some(reason)
+    }
+}

@@ -1,0 +1,147 @@
+//! Bytes as readable text.
+//!
+//! What a guest printed, and what Lua calls a string, is bytes. Reports and events are UTF-8. Bytes
+//! that are not UTF-8 are written as `\xNN`, so that nothing is lost and different values look
+//! different.
+
+pub(crate) use provium_events::printable::text_of as display;
+use std::fmt::Write as _;
+
+/// The bytes in quotes, as a Lua string literal: different bytes always give different texts.
+pub(crate) fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() + 2);
+    text.push('"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => text.push_str("\\\""),
+                '\\' => text.push_str("\\\\"),
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                c if c.is_ascii_control() => push_hex(&mut text, &[c as u8]),
+                c if c.is_ascii() => text.push(c),
+                // Marks and unprintable characters, which look alike otherwise.
+                c => text.extend(c.escape_debug()),
+            }
+        }
+        push_hex(&mut text, chunk.invalid());
+    }
+    text.push('"');
+    text
+}
+
+/// Whether the bytes, written without quotes, could be taken for something else.
+pub(crate) fn needs_quotes(bytes: &[u8]) -> bool {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => {
+            text.is_empty()
+                || text.trim() != text
+                || text.contains("\\x")
+                || text.chars().any(|c| {
+                    c.is_control() || (!c.is_ascii() && c.escape_debug().next() == Some('\\'))
+                })
+        }
+        Err(_) => true,
+    }
+}
+
+/// The text, cut after `limit` characters; says how many are left out.
+pub(crate) fn cut(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => {
+            let more = text[end..].chars().count();
+            format!("{}… ({more} more characters)", &text[..end])
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// The end of the text, `limit` characters of it; says how many are left out before.
+pub(crate) fn tail(text: &str, limit: usize) -> String {
+    let count = text.chars().count();
+    match text.char_indices().nth(count.saturating_sub(limit)) {
+        Some((start, _)) if start > 0 => {
+            format!(
+                "(… {} more characters before)\n{}",
+                count - limit,
+                &text[start..]
+            )
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// The text, without its middle where it is longer than `limit` bytes; says how much is left out.
+pub(crate) fn without_middle(text: String, limit: usize) -> String {
+    if text.len() <= limit {
+        return text;
+    }
+    let boundary = |at: usize| {
+        (0..=at)
+            .rev()
+            .find(|at| text.is_char_boundary(*at))
+            .unwrap_or(0)
+    };
+    let (head, tail) = (boundary(limit / 2), boundary(text.len() - limit / 2));
+    format!(
+        "{}\n… {} bytes are left out …\n{}",
+        &text[..head],
+        tail - head,
+        &text[tail..]
+    )
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(text, "\\x{byte:02x}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_outside_utf8_are_kept() {
+        assert_eq!(display(b"abc\xff\xc3\xa4\xc3"), "abc\\xffä\\xc3");
+        assert_eq!(
+            quoted(b"a\"\\\n\x1b\xff\xc3\xa4"),
+            "\"a\\\"\\\\\\n\\x1b\\xffä\""
+        );
+        assert_ne!(quoted(b"\xff"), quoted(b"\\xff"));
+        assert_ne!(quoted("e\u{301}".as_bytes()), quoted("é".as_bytes()));
+    }
+
+    #[test]
+    fn quotes_where_a_value_could_be_mistaken() {
+        for clear in ["a", "a b", "a\\b", "ä"] {
+            assert!(!needs_quotes(clear.as_bytes()), "{clear}");
+        }
+        for odd in [
+            &b""[..],
+            b" a",
+            b"a\n",
+            b"\xff",
+            b"\\xff",
+            b"a\x1b",
+            "e\u{301}".as_bytes(),
+        ] {
+            assert!(needs_quotes(odd), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_says_how_much() {
+        assert_eq!(cut("abc", 3), "abc");
+        assert_eq!(cut("abcdef", 3), "abc… (3 more characters)");
+        assert_eq!(tail("abc", 3), "abc");
+        assert_eq!(tail("", 3), "");
+        assert_eq!(tail("äbcdef", 3), "(… 3 more characters before)\ndef");
+        assert_eq!(
+            without_middle("ä".repeat(10), 8),
+            "ää\n… 12 bytes are left out …\nää"
+        );
+    }
+}

@@ -1,0 +1,107 @@
+//! What selected files need is prepared before any test starts. Where nothing says otherwise, no guest is
+//! booted: a script answers the probe instead of QEMU.
+
+use crate::cache::setup_path;
+use crate::project::{Finished, Project};
+use std::os::unix::fs::PermissionsExt as _;
+
+/// Gives its version and the result of the trial guest.
+const QEMU: &str = r#"case "$*" in
+  *--version*) echo QEMU emulator version 9.0.0 ;;
+  *"-accel tcg"*) printf 'work\n70b20001 done\n' ;;
+  *) exit 1 ;;
+esac"#;
+
+const BOOTS: &str = r#"test("boots", function() provium:vm("v", "p"):boot() end)"#;
+const BOOTS_NOTHING: &str = r#"test("passes", function() end) -- "p""#;
+
+/// A project with an empty cache and a script instead of QEMU.
+pub(crate) fn project(profile: &str) -> Project {
+    let project = Project::new(&[
+        ("provium.toml", &format!("[profiles.p]\n{profile}\n")),
+        ("a.test.lua", BOOTS_NOTHING),
+        ("b.test.lua", BOOTS),
+        ("c.test.lua", BOOTS),
+        ("text", "some text"),
+        ("root/etc/passwd", ""),
+    ]);
+    write_program(&project, "qemu", QEMU);
+    let path = |name: &str| project.beside(name).to_str().unwrap().to_owned();
+    project.set_env("PROVIUM_QEMU", &path("bin/qemu"));
+    project.set_env("XDG_CACHE_HOME", &path("cache"));
+    project
+}
+
+/// Writes an executable script to a folder beside the project.
+pub(crate) fn write_program(project: &Project, name: &str, script: &str) {
+    let folder = project.beside("bin");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.join(name), executable).unwrap();
+}
+
+/// Panics unless the run ended without a test, and said once why.
+#[track_caller]
+fn is_unprepared(ran: &Finished, cause: &str) {
+    let what = "of profile `p`, which `b.test.lua` names";
+    let what = match ran.stderr.contains(what) {
+        true => what,
+        false => "cannot boot profile `p`, which `b.test.lua` names",
+    };
+    assert_eq!(ran.stderr.matches(what).count(), 1, "{}", ran.all());
+    assert_eq!(ran.stderr.matches(cause).count(), 1, "{}", ran.all());
+    assert_eq!(ran.stdout, "", "{}", ran.all());
+}
+
+#[test]
+fn an_image_that_cannot_be_prepared_ends_the_run_once() {
+    for (profile, cause) in [
+        (
+            "kernel = \"text\"\ninitrd = \"text\"",
+            "/text` is not a kernel that can be booted",
+        ),
+        (
+            "kernel = \"text\"\nguest = \"none\"",
+            "/text` is not a kernel that can be booted",
+        ),
+        ("root = \"root\"", "/root` does not contain a kernel"),
+    ] {
+        let project = project(profile);
+        let ran = project.run(&["--accel", "tcg"]).exits_with(2);
+        is_unprepared(&ran, cause);
+        ran.warns("help: ");
+        // No file that is selected names the profile.
+        let ran = project.run(&["--accel", "tcg", "a.test.lua"]).passes();
+        assert!(!ran.stderr.contains("profile `p`"), "{}", ran.all());
+    }
+}
+
+#[test]
+fn a_download_is_outside_of_time_limits() {
+    let project = project("guest = \"default\"\npackages = [\"sqlite3\"]");
+    // The download takes longer than the file may, and no other way to a guest is open.
+    write_program(
+        &project,
+        "apt-get",
+        "/bin/sleep 2; echo E: the mirror is gone >&2; exit 100",
+    );
+    project.set_env("PATH", project.beside("bin").to_str().unwrap());
+    let ran = project
+        .run(&["--accel", "tcg", "--timeout", "1s"])
+        .exits_with(2);
+    is_unprepared(&ran, "E: the mirror is gone");
+    ran.warns("provium: fetching the lists of packages");
+}
+
+#[test]
+#[ignore = "needs the default guest"]
+fn a_kernel_that_cannot_be_woken_ends_the_run() {
+    let project = project("kernel = \"vmlinux\"\ns3 = true");
+    project.remove_env("XDG_CACHE_HOME");
+    let kernel = setup_path(&project.provium(&["setup"]).passes(), "kernel");
+    std::fs::copy(kernel, project.file("vmlinux")).unwrap();
+    let ran = project.run(&["--accel", "tcg"]).exits_with(2);
+    is_unprepared(&ran, "/vmlinux` is an ELF file");
+    ran.warns("bzImage");
+}

@@ -1,0 +1,7 @@
+//! Captured frames: as a file that tcpdump and Wireshark read, and as short summaries.
+
+mod pcap;
+mod summary;
+
+pub use pcap::{PcapWriter, SNAPSHOT_LENGTH};
+pub use summary::{Summary, summarize};

@@ -1,0 +1,22 @@
+//! A running switch: a thread that moves frames between sockets of QEMU and a [`Fabric`](crate::Fabric).
+//!
+//! ```text
+//! QEMU ◀── stream socket ──▶ connection.rs ──▶ event_loop.rs ──▶ Fabric
+//! script, capture ◀─────────── queues ────────────┘   ▲
+//! Switch (handle.rs) ── closures, wake-up ────────────┘
+//! ```
+//!
+//! One thread does all of it, so a frame passes from one socket to another without a lock and without
+//! waiting for another task, and delays are as exact as the kernel's timers. What a round of the loop
+//! delivers to one socket is written with one system call.
+//!
+//! A receiver that does not read does not delay others: what exceeds its buffer is dropped and counted.
+
+mod clock;
+mod connection;
+mod event_loop;
+mod handle;
+
+pub use connection::OUTPUT_LIMIT;
+pub use event_loop::{CapturedFrame, FRAME_QUEUE, FrozenSwitch};
+pub use handle::{StartError, Stopped, Switch};
