@@ -189,6 +189,12 @@ impl Output {
     }
 }
 
+impl Output {
+    pub(crate) fn state(&self) -> &CallState {
+        &self.state
+    }
+}
+
 impl Drop for Output {
     fn drop(&mut self) {
         let grant = self.state.discard_one(self.stream);

@@ -44,6 +44,8 @@ pub(crate) struct CallState {
 struct State {
     kind: CallKind,
     incoming: [Incoming; 2],
+    /// The guest has ended the stream, before it ended the call.
+    ended_in_order: [bool; 2],
     /// Bytes that may still be sent on the input stream.
     credit: u64,
     input_finished: bool,
@@ -112,6 +114,7 @@ impl CallState {
             state: Mutex::new(State {
                 kind,
                 incoming: sinks.map(Incoming::new),
+                ended_in_order: [false; 2],
                 credit: u64::from(INITIAL_WINDOW),
                 input_finished: !limits.input,
                 events: Vec::new(),
@@ -178,7 +181,7 @@ impl CallState {
     pub(crate) fn pid(&self) -> Option<u32> {
         self.lock().events.iter().find_map(|event| match event {
             Event::Started { pid } => Some(*pid),
-            Event::Entered { .. } | Event::Waiting => None,
+            Event::Entered { .. } | Event::Waiting | Event::Connected => None,
         })
     }
 
@@ -203,7 +206,10 @@ impl CallState {
 
     pub(crate) fn end(&self, stream: StreamId) -> Result<(), Violation> {
         let slot = slot(stream).ok_or(Violation::WrongStream(self.id))?;
-        self.lock().incoming[slot].end(None);
+        let mut state = self.lock();
+        state.incoming[slot].end(None);
+        state.ended_in_order[slot] = true;
+        drop(state);
         self.output_ready[slot].notify_one();
         Ok(())
     }
@@ -368,6 +374,19 @@ impl CallState {
         self.lock().abandoned
     }
 
+    /// Whether the guest has ended the stream by itself, and not with the call.
+    pub(crate) fn ended_in_order(&self, stream: StreamId) -> bool {
+        slot(stream).is_some_and(|slot| self.lock().ended_in_order[slot])
+    }
+
+    /// The error that it has ended with, if it has; can be asked any number of times.
+    pub(crate) fn failure(&self) -> Option<CallError> {
+        match &self.lock().outcome {
+            Some(Err(error)) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
     /// The outcome, once it is there; it is handed out once.
     pub(crate) async fn take_outcome(&self) -> Result<Reply, CallError> {
         self.until(|state| {
@@ -404,7 +423,7 @@ impl CallState {
         self.until(|state| {
             let started = state.events.iter().find_map(|event| match event {
                 Event::Started { pid } => Some(*pid),
-                Event::Entered { .. } | Event::Waiting => None,
+                Event::Entered { .. } | Event::Waiting | Event::Connected => None,
             });
             (started.is_some() || state.over).then_some(started)
         })

@@ -300,3 +300,136 @@ impl ChannelState {
         Some(reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DISCARD: [Sink; 2] = [Sink::Discard, Sink::Discard];
+
+    fn open_channel() -> ChannelState {
+        let checkpoint = ChannelCheckpoint {
+            session: 7,
+            transport: 0,
+            last_id: 0,
+            calls: Vec::new(),
+        };
+        ChannelState::resumed(&checkpoint)
+    }
+
+    fn request() -> Outgoing {
+        Outgoing::to_lane(Lane::VM, &Op::ClockGet)
+    }
+
+    /// What is to be written, as frames.
+    fn written(channel: &mut ChannelState) -> Vec<Frame> {
+        let mut bytes = Vec::new();
+        channel.outbox.fill(&mut bytes, usize::MAX);
+        let mut decoder = provium_protocol::FrameDecoder::in_step();
+        decoder.push(&bytes);
+        let mut frames = Vec::new();
+        while let Some(item) = decoder.next_item().unwrap() {
+            if let provium_protocol::frame::Item::Frame(frame) = item {
+                frames.push(frame);
+            }
+        }
+        frames
+    }
+
+    #[test]
+    fn a_dead_channel_stays_dead_and_keeps_its_first_reason() {
+        let mut channel = open_channel();
+        let call = channel.open(request(), DISCARD);
+        assert!(channel.die(ChannelError::HungUp).is_some());
+        assert!(call.is_over(), "its calls fail");
+        assert!(channel.die(ChannelError::SessionOver).is_none());
+        channel.end_session(ChannelError::Rebooted);
+        let (answer, mut answered) = oneshot::channel();
+        channel.session.await_hello(crate::session::Awaiting {
+            session: 8,
+            first: None,
+            answer,
+        });
+        let refused = answered.try_recv().unwrap();
+        assert!(matches!(refused, Err(ChannelError::HungUp)));
+        assert!(!channel.open_session(provium_testkit::agent_hello(8), Ok(())));
+        assert!(channel.open(request(), DISCARD).is_over());
+        assert!(written(&mut channel).is_empty());
+    }
+
+    #[test]
+    fn what_an_abandoned_call_has_made_is_undone() {
+        let mut channel = open_channel();
+        let call = channel.open(request(), DISCARD);
+        written(&mut channel);
+        channel.abandon(&call);
+        let kinds: Vec<_> = written(&mut channel)
+            .iter()
+            .map(|frame| frame.kind)
+            .collect();
+        assert_eq!(kinds, [FrameKind::Cancel]);
+        let worker = Reply::Worker {
+            lane: Lane::FIRST_WORKER,
+            pid: 5,
+        };
+        channel.reply(&call, Ok(worker));
+        let [undo] = &written(&mut channel)[..] else {
+            panic!("one request");
+        };
+        assert_eq!((undo.kind, undo.lane), (FrameKind::Request, Lane::VM));
+        let retire = Op::RetireWorker {
+            lane: Lane::FIRST_WORKER,
+        };
+        assert_eq!(undo.payload, provium_protocol::codec::encode(&retire));
+    }
+
+    proptest! {
+        /// Calls, pings, cancels and replies in any order: a call ends once, a request that was sent is awaited
+        /// until its reply, and one that was not sent is not awaited.
+        #[test]
+        fn each_request_that_was_sent_is_awaited_until_its_reply(
+            steps in prop::collection::vec((0u8..5, any::<prop::sample::Index>()), 1..60),
+        ) {
+            let mut channel = open_channel();
+            let mut calls: Vec<Arc<CallState>> = Vec::new();
+            let mut sent: Vec<CallId> = Vec::new();
+            for (step, index) in steps {
+                match step {
+                    0 => calls.push(channel.open(request(), DISCARD)),
+                    1 => for frame in written(&mut channel) {
+                        if frame.kind == FrameKind::Request {
+                            sent.push(frame.call);
+                        } else {
+                            prop_assert_eq!(frame.kind, FrameKind::Cancel);
+                            prop_assert!(sent.contains(&frame.call));
+                        }
+                    },
+                    2 if !calls.is_empty() => channel.cancel(&calls[index.index(calls.len())]),
+                    3 if !calls.is_empty() => {
+                        let call = calls.swap_remove(index.index(calls.len()));
+                        channel.abandon(&call);
+                    }
+                    4 if !sent.is_empty() => {
+                        let id = sent.swap_remove(index.index(sent.len()));
+                        let call = channel.calls.get(id).cloned().unwrap();
+                        prop_assert!(!call.is_over());
+                        channel.reply(&call, Ok(Reply::Done));
+                        prop_assert!(call.is_over());
+                        prop_assert!(channel.calls.get(id).is_none());
+                    }
+                    _ => {}
+                }
+                for id in &sent {
+                    prop_assert!(channel.calls.get(*id).is_some_and(|call| !call.is_over()));
+                }
+                for call in &calls {
+                    prop_assert_eq!(call.is_over(), channel.calls.get(call.id).is_none());
+                }
+            }
+            channel.end_session(ChannelError::SessionOver);
+            prop_assert!(calls.iter().all(|call| call.is_over()));
+            prop_assert!(written(&mut channel).is_empty());
+        }
+    }
+}

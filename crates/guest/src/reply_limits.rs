@@ -18,6 +18,9 @@ const LISTING: ReplyLimits = ReplyLimits {
     input: false,
 };
 
+/// Processes of one name.
+const PROCESSES: usize = 1024;
+
 /// What a call may carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReplyLimits {
@@ -47,6 +50,7 @@ impl ReplyLimits {
             }),
             Op::ListDir { .. } => (LISTING.bytes, LISTING.values),
             Op::ReadFile { inline: true, .. } => (MAX_MESSAGE, 0),
+            Op::WaitFor { .. } => (0, PROCESSES),
             Op::ReadFd { max, .. } => (*max as usize, 0),
             Op::ReadMemory { len, .. } => (size(*len), 0),
             Op::Exec(exec) => (size(2 * u64::from(exec.collect.unwrap_or(0))), 0),

@@ -48,9 +48,11 @@ pub use guest::console::Console;
 pub use guest::file::{File, OpenMode};
 pub use guest::ops::{GuestOps, WriteMode};
 pub use guest::process::{OutputKind, Process, ProcessStatus};
+pub use guest::server::{Connection, Found, WaitCondition, WaitLimits, forward, wait_for};
 pub use guest::stream::{ByteStream, Site, StreamKind};
 pub use guest::syscall::{PendingSyscall, SyscallInProgress};
 pub use guest::target::Target;
+pub use guest::tree::{TreeSummary, pull_dir, push_dir};
 pub use guest::worker::Worker;
 pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,

@@ -5,6 +5,7 @@ use crate::codec;
 use crate::frame::{Assembler, FrameDecoder, FrameError, Item};
 use crate::message::{Event, GuestRequest, Hello, HostHello, HostReply, Reply};
 use crate::op::{AgentOp, Op};
+use crate::tree::{TreeDecoder, TreeError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -66,6 +67,31 @@ pub fn messages(bytes: &[u8]) {
     same_again::<BootPlan>(bytes);
 }
 
+/// A tree means the same however its stream is cut, and its records have the bytes that they came from.
+pub fn tree(bytes: &[u8]) {
+    let whole = records([bytes]);
+    let size = usize::from(bytes.first().copied().unwrap_or(0) % 40) + 1;
+    assert_eq!(whole, records(bytes.chunks(size)));
+    assert!(bytes.starts_with(&whole.0));
+}
+
+/// The records of a tree, encoded again, and what is wrong with it.
+fn records<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<TreeError>) {
+    let mut decoder = TreeDecoder::new();
+    let mut written = Vec::new();
+    for piece in pieces {
+        decoder.push(piece);
+        loop {
+            match decoder.next_record() {
+                Ok(None) => break,
+                Ok(Some(record)) => record.encode(&mut written),
+                Err(error) => return (written, Some(error)),
+            }
+        }
+    }
+    (written, None)
+}
+
 fn same_again<T: Serialize + DeserializeOwned>(bytes: &[u8]) {
     let Ok(message) = codec::decode::<T>(bytes) else {
         return;
@@ -82,6 +108,7 @@ mod tests {
     use super::*;
     use crate::frame::{CallId, Frame, FrameKind, Lane, SYNC, StreamId};
     use crate::op::SignalTarget;
+    use crate::tree::{FileTime, Metadata, TreeRecord};
     use provium_testkit::replay;
 
     fn ops() -> Vec<Op> {
@@ -108,6 +135,39 @@ mod tests {
         }
         let in_step = stream[SYNC.len()..].to_vec();
         replay(&[stream, in_step], 3000, frames);
+    }
+
+    #[test]
+    fn hostile_trees() {
+        let mtime = FileTime {
+            seconds: 1,
+            nanoseconds: 2,
+        };
+        let metadata = Metadata { perm: 0o644, mtime };
+        let records = [
+            TreeRecord::Enter(c"d"),
+            TreeRecord::File {
+                name: c"f",
+                metadata,
+                size: 3,
+            },
+            TreeRecord::Data {
+                offset: 0,
+                bytes: b"abc",
+            },
+            TreeRecord::Leave(metadata),
+            TreeRecord::Symlink {
+                name: c"l",
+                target: c"d/f",
+                mtime,
+            },
+            TreeRecord::End(metadata),
+        ];
+        let mut bytes = Vec::new();
+        for record in records {
+            record.encode(&mut bytes);
+        }
+        replay(&[bytes], 3000, tree);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod fuzzing;
 pub mod message;
 mod msgpack;
 pub mod op;
+pub mod tree;
 
 pub use frame::{CallId, Frame, FrameDecoder, FrameError, FrameKind, Lane, StreamId};
 pub use message::{ErrorKind, Event, GuestRequest, Hello, HostHello, HostReply, Reply, WireError};
@@ -38,7 +39,7 @@ pub use op::{AgentOp, Descriptor, Op, Request};
 
 /// Version of the agent wire and of the event stream. A change to either must raise it; the golden
 /// bytes in this crate's and in `provium-events`' tests hold it to that.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// Name of the virtio-serial port that carries the wire.
 pub const AGENT_PORT: &str = "org.provium.agent.0";

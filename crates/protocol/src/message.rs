@@ -95,6 +95,24 @@ pub enum Reply {
     Clock(i64),
     /// Figures about the guest.
     Stats(GuestStats),
+    /// What a wait has found.
+    Waited(WaitResult),
+}
+
+/// What an [`Op::WaitFor`](crate::Op) has found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WaitResult {
+    /// The file.
+    File(FileStat),
+    /// The server accepts connections.
+    Server,
+    /// The ids of the processes, ascending.
+    Processes(Vec<u32>),
+    /// The condition does not hold yet.
+    TimedOut {
+        /// Result of the last check.
+        errno: i32,
+    },
 }
 
 /// How a command ended.
@@ -220,6 +238,8 @@ pub enum Event {
     },
     /// The raw process is busy or stopped: the call waits for it.
     Waiting,
+    /// The connection is established.
+    Connected,
 }
 
 /// Why a call failed.

@@ -288,7 +288,7 @@ fn without_a_fit_qemu_nothing_runs_and_the_words_say_what_to_do() {
 }
 
 #[test]
-fn a_qemu_that_runs_no_guest_is_told_before_any_test() {
+fn a_qemu_that_runs_no_guest_is_reported_before_any_test() {
     let project = Project::new(&[("a.test.lua", TESTS)]);
     project.write_qemu(
         "case $1 in --version) echo QEMU emulator version 9.0.0 ;; *) echo no accelerator >&2; exit 1 ;; esac",
@@ -649,7 +649,7 @@ fn fail_fast_starts_no_further_file_and_quiet_tells_only_what_went_wrong() {
 }
 
 #[test]
-fn the_pool_is_as_large_as_it_is_told() {
+fn the_pool_is_as_large_as_requested() {
     let boots = "test('boots', function() provium:vm('v', 'default', {memory = '1G', cpus = 3}):boot() end)";
     let project = Project::new(&[("a.test.lua", boots)]);
     let ran = project.run(&["--accel", "tcg", "--mem", "512M", "--cpus", "2"]);

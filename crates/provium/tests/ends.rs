@@ -106,7 +106,7 @@ const PASSES: &str = "test('passes', function() end)\n";
 const WAITS: &str = "test('waits', function() host.sleep(600) end)\n";
 
 #[test]
-fn two_signals_end_a_run_whose_output_nobody_reads() {
+fn two_signals_end_a_run_whose_output_is_not_read() {
     let project = Project::new(&[
         (
             "a.test.lua",
@@ -348,4 +348,39 @@ fn a_test_that_is_expected_to_fail_is_not_tried_again() {
     let line: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(line["tests"][0]["status"], "passed");
     assert_eq!(line["tests"][0]["attempts"], 1);
+}
+
+/// Hangs in a function of Lua that cannot be interrupted.
+const HANGS: &str = "local endless = setmetatable({}, {__len = function() return math.maxinteger - 1 end})\n\
+    test('ends', function() end)\n\
+    test('hangs', function() table.remove(endless, 1) end)\n\
+    test('comes later', function() end)\n";
+
+#[test]
+fn a_run_that_is_ended_at_once_reports_what_there_is() {
+    let project = Project::new(&[("a.test.lua", HANGS)]);
+    let script = "exec \"$provium\" --accel tcg --save-events events --junit out.xml >out 2>err";
+    let child = project.shell(script).spawn().unwrap();
+    let read = |name: &str| {
+        let bytes = std::fs::read(project.file(name)).unwrap_or_default();
+        text(&bytes)
+    };
+    await_that("a test that hangs", || {
+        read("events").matches("test_started").count() == 2
+    });
+    signal(child.id(), "INT");
+    await_that("the first answer", || read("err").contains("stopping"));
+    signal(child.id(), "INT");
+    assert_eq!(ends(child), Some(130));
+    let out = read("out");
+    for part in [
+        "INTR a.test.lua (1 passed, 1 interrupted, 1 not run) ",
+        "not run:\n  a.test.lua::comes later: the run was interrupted\n",
+        "interrupted:\n  a.test.lua::hangs\n",
+        "1 file: 1 passed, 1 interrupted, 1 not run; ",
+    ] {
+        assert!(out.contains(part), "{part}: {out}{}", read("err"));
+    }
+    assert!(read("events").contains("run_completed"));
+    assert!(read("out.xml").contains("type=\"interrupted\""));
 }

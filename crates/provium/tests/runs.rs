@@ -307,7 +307,7 @@ fn a_junit_report_is_written_with_its_attachments() {
 }
 
 #[test]
-fn words_that_are_no_command_are_answered_with_the_commands() {
+fn a_word_that_is_not_a_command_is_answered_with_the_commands() {
     let project = Project::new(&[]);
     let ran = project.run(&["lst"]);
     assert_eq!(ran.code, Some(2), "{}", ran.all());

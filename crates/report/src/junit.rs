@@ -1,6 +1,6 @@
 //! The JUnit report: one XML document of all runs, for CI servers.
 //!
-//! A file is a `testsuite`, a test a `testcase`. There is no standard; the elements and attributes are those
+//! A file is a `testsuite`, a test a `testcase`. No standard exists; the elements and attributes are those
 //! that the JUnit plugin of Jenkins and GitLab read, which both follow Maven Surefire's:
 //!
 //! | what | where |

@@ -152,7 +152,7 @@ fn human(text: &str) -> String {
         .collect()
 }
 
-/// Lines that stand at the margin, which only the report itself may write.
+/// Lines without an indentation, which only the report itself may write.
 fn at_the_margin(text: &str) -> usize {
     text.lines()
         .filter(|line| !line.is_empty() && !line.starts_with(' '))

@@ -1,4 +1,6 @@
 //! What people and machines read, from lists of events.
+//!
+//! Long because all reports are made from the same run.
 
 use provium_events::{
     Attachment, BootKind, BuildStatus, ConsoleExcerpt, Details, Event, FileError, FileStatus,

@@ -10,24 +10,10 @@
 
 use crate::address::{Address, Selector};
 use crate::error::DiscoverError;
-use crate::walk::{not_a_file, walk};
+use crate::file_kind::{FIXTURE_SUFFIX, FileKind};
+use crate::walk::{Discovered, not_a_file, walk};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
-
-/// How the names of test files end.
-const TEST_SUFFIX: &str = ".test.lua";
-
-/// How the names of fixtures end.
-pub const FIXTURE_SUFFIX: &str = ".fixture.lua";
-
-/// What is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FileKind {
-    /// `*.test.lua`.
-    Tests,
-    /// `*.fixture.lua`.
-    Fixtures,
-}
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -59,23 +45,6 @@ pub struct TestFile {
     pub lines: Vec<u32>,
     /// Only the tests of these names.
     pub names: Vec<String>,
-}
-
-impl FileKind {
-    pub(crate) fn suffix(self) -> &'static str {
-        match self {
-            Self::Tests => TEST_SUFFIX,
-            Self::Fixtures => FIXTURE_SUFFIX,
-        }
-    }
-}
-
-/// A file that was found, and under what.
-pub(crate) struct Discovered {
-    pub(crate) start: Utf8PathBuf,
-    pub(crate) whole: bool,
-    pub(crate) lines: Vec<u32>,
-    pub(crate) names: Vec<String>,
 }
 
 /// The test files of a run, sorted by their display names.

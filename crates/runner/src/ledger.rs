@@ -97,7 +97,7 @@ impl Ledger {
                 entries.end(name);
                 entries.counts.interrupted += 1;
             }
-            // A test is not run once, whoever notices it first.
+            // Both the file and the dispatcher may report it.
             Event::TestNotRun { name, .. } => {
                 if !entries.reported.insert(name.clone()) {
                     return false;

@@ -1,12 +1,20 @@
 //! Searches folders for test files or fixtures.
 
-use crate::discover::{Discovered, FileKind};
 use crate::error::DiscoverError;
+use crate::file_kind::FileKind;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_events::printable::text_of;
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+/// A file that was found, and under what.
+pub(crate) struct Discovered {
+    pub(crate) start: Utf8PathBuf,
+    pub(crate) whole: bool,
+    pub(crate) lines: Vec<u32>,
+    pub(crate) names: Vec<String>,
+}
 
 /// Adds all files of the kind below `directory` to `found`; `start` is where the search began.
 pub(crate) fn walk(

@@ -1,4 +1,6 @@
 //! Runs with files that do what a test tells them: no Lua, no guest.
+//!
+//! Long because all tests run the same small plans with the same few helpers.
 
 use provium_events::{BlockReason, Details, Event, FileStatus, Resources, Sink, Value};
 use provium_pool::Pool;
@@ -355,7 +357,7 @@ fn a_run_of_some_tests_teaches_nothing() {
 }
 
 #[test]
-fn a_declared_claim_is_told_and_set_aside() {
+fn a_declared_claim_is_reported_and_reserved() {
     let dir = tempfile::tempdir().unwrap();
     let path = camino::Utf8PathBuf::from_path_buf(dir.path().join("a.test.lua")).unwrap();
     std::fs::write(&path, "provium:claim{memory = '3M', cpus = 3}").unwrap();

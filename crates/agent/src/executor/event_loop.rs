@@ -6,14 +6,14 @@ use super::command::{Command, Role};
 use super::host_calls::HostCalls;
 use super::owners::Owners;
 use super::shared::Shared;
-use super::spawned::Spawned;
+use super::spawned::{ProcessKind, Spawned};
 use crate::roots;
 use crate::sys::packet::{self, Waiting};
 use crate::sys::process::Ending;
 use crate::sys::signal::{self, SignalStream};
 use crate::sys::{Errno, fd, process};
 use provium_protocol::frame::{HEADER_LEN, Item, MAX_PAYLOAD};
-use provium_protocol::{FrameDecoder, FrameKind};
+use provium_protocol::{Event, FrameDecoder, FrameKind};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,6 +105,9 @@ impl EventLoop {
                 Spawned::Process(process) => {
                     if let Some(owner) = self.calls.owners.get_any(process.lane) {
                         let owner = Arc::clone(owner);
+                        if process.kind == ProcessKind::Connection {
+                            self.shared.calls.event(&process.call, &Event::Connected);
+                        }
                         self.commands.push(Command::new(process, owner));
                     }
                 }

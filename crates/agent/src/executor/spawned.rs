@@ -15,6 +15,8 @@ pub(super) enum ProcessKind {
     Command { terminal: bool },
     /// An operation that moves bytes.
     Transfer,
+    /// A connection to a server, whose streams end by themselves.
+    Connection,
 }
 
 /// A process whose pipes the main thread feeds and empties.

@@ -3,11 +3,12 @@
 
 use super::operation::{Finished, Operation};
 use super::reserved_slot::ReservedSlot;
-use super::{launch, paths, tail, transfer};
+use super::{connect, launch, paths, tail, transfer, tree, wait};
 use crate::failure;
 use crate::sys::{fd, process, signal};
 use provium_protocol::{Op, codec};
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 /// Carries out the op of a payload. For a process that was forked for it.
 /// `raw_process` is the id of the raw process, as it sees itself.
@@ -87,6 +88,17 @@ fn carry_out(operation: &Operation, op: Op) -> Finished {
             tail::follow_path(operation, operation.resolve(&path), start).into()
         }
         Op::TailFd { fd } => tail::follow_descriptor(operation, fd.number).into(),
+        Op::WaitFor {
+            condition,
+            interval_ns,
+            timeout_ns,
+        } => {
+            let [interval, timeout] = [interval_ns, timeout_ns].map(Duration::from_nanos);
+            wait::run(operation, &condition, interval, timeout).into()
+        }
+        Op::Connect { address } => connect::run(operation, &address).into(),
+        Op::PackTree { path } => tree::pack(operation, &path).into(),
+        Op::UnpackTree { path } => tree::unpack(operation, &path).into(),
         // The executor and the raw process itself carry these out, and `launch` runs commands.
         Op::Exec(_)
         | Op::Signal { .. }

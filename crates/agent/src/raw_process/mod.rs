@@ -21,6 +21,7 @@
 //! Code in here must not use locks of the executor, which may be held by other threads at the fork.
 
 mod carry_out;
+mod connect;
 mod identity;
 mod join;
 mod launch;
@@ -30,6 +31,8 @@ mod reserved_slot;
 mod serve;
 mod tail;
 mod transfer;
+mod tree;
+mod wait;
 mod worker;
 
 pub(crate) use carry_out::name_of as operation_name;

@@ -67,7 +67,7 @@ pub(super) fn output(operation: &Operation) -> Result<OwnedFd, WireError> {
     Ok(ours)
 }
 
-fn input(operation: &Operation) -> Result<OwnedFd, WireError> {
+pub(super) fn input(operation: &Operation) -> Result<OwnedFd, WireError> {
     let (ours, theirs) = operation
         .make_pipe(PipeEnd::Input)
         .map_err(|errno| failure::os("make a pipe", errno))?;

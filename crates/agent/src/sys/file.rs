@@ -48,7 +48,7 @@ pub(crate) fn write_at(folder: RawFd, name: &str, content: &[u8]) -> Sys<()> {
     super::fd::write_all(file.as_raw_fd(), content)
 }
 
-fn entry_type(mode: u32) -> EntryType {
+pub(super) fn entry_type(mode: u32) -> EntryType {
     match mode & libc::S_IFMT {
         libc::S_IFREG => EntryType::File,
         libc::S_IFDIR => EntryType::Dir,

@@ -21,8 +21,10 @@ pub(crate) mod raw;
 pub(crate) mod sibling;
 pub(crate) mod signal;
 pub(crate) mod slot;
+pub(crate) mod socket;
 pub(crate) mod spawn;
 pub(crate) mod terminal;
 pub(crate) mod thread;
+pub(crate) mod tree;
 
 pub(crate) use errno::{Errno, Sys, check};

@@ -22,6 +22,8 @@ pub(crate) struct Heard {
     pub(crate) error: Vec<u8>,
     pub(crate) events: Vec<Event>,
     pub(crate) credit: u64,
+    /// The end of the output stream has come.
+    pub(crate) ended: bool,
     pub(crate) reply: Option<Answer>,
     assembler: Assembler,
 }
@@ -144,6 +146,7 @@ impl Host {
                         }
                     }
                     FrameKind::Credit => heard.credit += u64::from(frame.granted().unwrap()),
+                    FrameKind::End => heard.ended |= frame.stream == StreamId::Output,
                     FrameKind::Event => heard.events.push(codec::decode(&frame.payload).unwrap()),
                     FrameKind::Reply => {
                         if let Some(message) = heard.assembler.push(&frame).unwrap() {

@@ -12,5 +12,7 @@ mod host;
 mod commands;
 mod files;
 mod lanes;
+mod servers;
 mod sessions;
 mod syscalls;
+mod trees;

@@ -85,7 +85,7 @@ impl PackageIndex {
         self.packages.get(without_architecture(name))
     }
 
-    /// The names of the packages that `name` needs itself; `None` if there is no package of that name.
+    /// The names of the packages that `name` needs itself; `None` if the package does not exist.
     pub(super) fn dependencies(&self, name: &str) -> Option<Vec<String>> {
         let depends = self.get(name)?.depends.iter();
         Some(depends.filter_map(|any| self.satisfying(any)).collect())

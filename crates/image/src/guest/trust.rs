@@ -11,7 +11,7 @@ use std::time::Duration;
 pub(super) const DEBIAN_KEYS: &str = include_str!("../../keys/debian-12.asc");
 
 /// What is missing where nothing can verify a signature.
-pub(super) const MISSING: &str = "there is no `apt-get`, and neither `gpgv` nor `sqv`, which check the \
+pub(super) const MISSING: &str = "neither `apt-get` is installed, nor `gpgv` or `sqv`, which check the \
     signatures of Debian's mirror; install one of them (`gpgv` is part of GnuPG)";
 
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -10,6 +10,8 @@
 //! | `tail`, `file`, `process`, `syscall`, `clock` | handles | `wait` |
 //! | `handles` | the handles of a VM or worker | `file`, `process` |
 //! | `ops`, `batch` | the operations, which make the handles | all of these |
+//! | `server` | waiting for servers in the guest, connections to them | `ops` |
+//! | `tree` | directories, copied with all that is in them | `ops` |
 //! | `worker` | workers, which offer the operations, too | `ops` |
 //! | `console` | a guest's console | `stream` |
 
@@ -24,10 +26,12 @@ pub(crate) mod handles;
 pub(crate) mod kill;
 pub(crate) mod ops;
 pub(crate) mod process;
+pub(crate) mod server;
 pub(crate) mod stream;
 pub(crate) mod syscall;
 pub(crate) mod tail;
 pub(crate) mod target;
+pub(crate) mod tree;
 pub(crate) mod wait;
 pub(crate) mod worker;
 pub(crate) mod worker_state;

@@ -4,9 +4,12 @@ use super::command::{Exec, SignalTarget};
 use super::descriptor::{Descriptor, TailStart, Whence};
 use super::request::{Request, operations, request};
 use super::syscall::Syscall;
+use super::wait::{Address, Condition};
 use super::worker::WorkerSpec;
 use crate::frame::{CallId, Lane};
-use crate::message::{DirEntry, FileStat, Joined, Reply, SpawnedWorker, SyscallResult, WireError};
+use crate::message::{
+    DirEntry, FileStat, Joined, Reply, SpawnedWorker, SyscallResult, WaitResult, WireError,
+};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -158,6 +161,39 @@ operations! {
             start: TailStart,
         }, Path;
 
+        /// Waits until a condition holds, or for `timeout_ns` at most.
+        WaitFor {
+            /// The condition.
+            condition: Condition,
+            /// Nanoseconds between two checks.
+            interval_ns: u64,
+            /// Nanoseconds after which it ends; there is at least one check.
+            timeout_ns: u64,
+        } -> WaitResult, Path;
+        /// Connects to a server → `Done`. [`Event::Connected`](crate::Event) comes first, then the two
+        /// streams: the input stream is sent to the server, the output stream is what the server sends.
+        /// Each ends by itself, and the call with the last of them. It fails with the errno of the
+        /// connection: if the server resets it, the output stream has no end. A cancel closes the
+        /// connection once the server has taken the input that was sent before.
+        Connect {
+            /// The server.
+            address: Address,
+        }, Path;
+        /// Sends a directory and all that is in it, as [`tree`](crate::tree) records on the output
+        /// stream → `Count` of the bytes.
+        PackTree {
+            /// Path of the directory.
+            #[serde(with = "serde_bytes")]
+            path: Vec<u8>,
+        }, Path;
+        /// Creates in a directory what the [`tree`](crate::tree) records on the input stream say. Creates
+        /// the directory and its parents if they do not exist.
+        UnpackTree {
+            /// Path of the directory.
+            #[serde(with = "serde_bytes")]
+            path: Vec<u8>,
+        } -> (), Path;
+
         /// Opens a file in the raw process.
         Open {
             /// Path of the file.
@@ -274,6 +310,7 @@ impl Op {
                 | Self::StreamFd { .. }
                 | Self::TailFile { .. }
                 | Self::TailFd { .. }
+                | Self::PackTree { .. }
         )
     }
 
@@ -281,7 +318,7 @@ impl Op {
     pub fn takes_input(&self) -> bool {
         match self {
             Self::WriteFile { content, .. } => content.is_none(),
-            Self::WriteFd { .. } => true,
+            Self::WriteFd { .. } | Self::Connect { .. } | Self::UnpackTree { .. } => true,
             Self::Exec(exec) => exec.stdin == super::Stdin::Channel,
             _ => false,
         }

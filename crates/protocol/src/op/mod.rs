@@ -12,6 +12,7 @@ mod lane;
 mod reply;
 mod request;
 mod syscall;
+mod wait;
 mod worker;
 
 pub use agent::{AgentOp, PowerOff, Quiesce, Stats};
@@ -21,8 +22,9 @@ pub use identity::SetIdentity;
 pub use lane::{
     Batch, CheckFd, Chmod, ClockAdvance, ClockGet, ClockSet, ClockSleep, CloseFd, Join, ListDir,
     MakeDir, Op, OpClass, Open, ReadFd, ReadLink, ReadMemory, Rename, RetireWorker, SeekFd, Signal,
-    SignalAll, Stat, Symlink, Unlink, WriteFile, WriteMemory,
+    SignalAll, Stat, Symlink, Unlink, WaitFor, WriteFile, WriteMemory,
 };
 pub use request::{FromReply, Request};
 pub use syscall::{Buffer, Link, Syscall};
+pub use wait::{Address, Condition};
 pub use worker::WorkerSpec;

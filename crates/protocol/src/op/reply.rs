@@ -3,7 +3,8 @@
 use super::descriptor::Descriptor;
 use super::request::FromReply;
 use crate::message::{
-    DirEntry, FileStat, GuestStats, Joined, Reply, SpawnedWorker, SyscallResult, WireError,
+    DirEntry, FileStat, GuestStats, Joined, Reply, SpawnedWorker, SyscallResult, WaitResult,
+    WireError,
 };
 use serde_bytes::ByteBuf;
 
@@ -29,6 +30,7 @@ from_reply! {
     Vec<DirEntry>: Reply::Entries(entries) => entries;
     Descriptor: Reply::Opened(descriptor) => descriptor;
     GuestStats: Reply::Stats(stats) => stats;
+    WaitResult: Reply::Waited(result) => result;
     SpawnedWorker: Reply::Worker { lane, pid } => SpawnedWorker { lane, pid };
     Joined: Reply::Joined { exit_code, children } => Joined { exit_code, children };
     Vec<Result<Reply, WireError>>: Reply::Batch(results) => results;

@@ -1,7 +1,9 @@
 //! Replies, errors, events, asks and answers.
 
 use crate::golden;
-use provium_protocol::message::{DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile};
+use provium_protocol::message::{
+    DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile, WaitResult,
+};
 use provium_protocol::{
     Descriptor, ErrorKind, Event, GuestRequest, HostReply, Lane, Reply, WireError,
 };
@@ -22,7 +24,8 @@ fn every_reply_is_here(reply: &Reply) {
         | Reply::Joined { .. }
         | Reply::Batch(_)
         | Reply::Clock(_)
-        | Reply::Stats(_) => {}
+        | Reply::Stats(_)
+        | Reply::Waited(_) => {}
     }
 }
 
@@ -81,6 +84,9 @@ fn replies() {
             memory_available: 3,
             processes: 4,
         }) => b"\x81\xa5Stats\x94\x01\x02\x03\x04",
+        Reply::Waited(WaitResult::Server) => b"\x81\xa6Waited\xa6Server",
+        WaitResult::Processes(vec![1, 300]) => b"\x81\xa9Processes\x92\x01\xcd\x01,",
+        WaitResult::TimedOut { errno: 2 } => b"\x81\xa8TimedOut\x91\x02",
     }
 }
 
@@ -126,6 +132,7 @@ fn events() {
         Event::Started { pid: 70_000 } => b"\x81\xa7Started\x91\xce\x00\x01\x11p",
         Event::Entered { tid: 1 } => b"\x81\xa7Entered\x91\x01",
         Event::Waiting => b"\xa7Waiting",
+        Event::Connected => b"\xa9Connected",
     }
 }
 

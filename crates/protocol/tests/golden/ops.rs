@@ -2,8 +2,8 @@
 
 use crate::golden;
 use provium_protocol::op::{
-    Buffer, Exec, Link, Program, SetIdentity, SignalTarget, Stdin, Syscall, TailStart, Whence,
-    WorkerSpec,
+    Address, Buffer, Condition, Exec, Link, Program, SetIdentity, SignalTarget, Stdin, Syscall,
+    TailStart, Whence, WorkerSpec,
 };
 use provium_protocol::{AgentOp, CallId, Descriptor, Lane, Op};
 
@@ -42,7 +42,11 @@ fn every_op_is_here(op: &Op) {
         | Op::ClockGet
         | Op::ClockSet { .. }
         | Op::ClockAdvance { .. }
-        | Op::ClockSleep { .. } => {}
+        | Op::ClockSleep { .. }
+        | Op::WaitFor { .. }
+        | Op::Connect { .. }
+        | Op::PackTree { .. }
+        | Op::UnpackTree { .. } => {}
     }
 }
 
@@ -194,6 +198,23 @@ fn syscalls_and_memory() {
             b"\x81\xaaReadMemory\x92\xcf\xff\xff\x80\x00\x00\x00\x00\x00\x08",
         Op::WriteMemory { address: 4096, data: b"\0".to_vec().into() } =>
             b"\x81\xabWriteMemory\x92\xcd\x10\x00\xc4\x01\x00",
+    }
+}
+
+#[test]
+fn servers_and_trees() {
+    golden! {
+        Op::WaitFor {
+            condition: Condition::File(path().into()),
+            interval_ns: 1,
+            timeout_ns: 300,
+        } => b"\x81\xa7WaitFor\x93\x81\xa4File\xc4\x03/p\xff\x01\xcd\x01,",
+        Condition::Server(Address::Port(80)) => b"\x81\xa6Server\x81\xa4PortP",
+        Condition::Process(b"sh".to_vec().into()) => b"\x81\xa7Process\xc4\x02sh",
+        Op::Connect { address: Address::Unix(path().into()) } =>
+            b"\x81\xa7Connect\x91\x81\xa4Unix\xc4\x03/p\xff",
+        Op::PackTree { path: path() } => b"\x81\xa8PackTree\x91\xc4\x03/p\xff",
+        Op::UnpackTree { path: path() } => b"\x81\xaaUnpackTree\x91\xc4\x03/p\xff",
     }
 }
 

@@ -5,6 +5,7 @@
 //! looked at when the profile is [resolved](ProfileConfig::resolve): a build command may have to make
 //! them first, and a configuration may serve several machines, of which each has some of them.
 
+mod build_command;
 mod error;
 mod find;
 mod folder;
@@ -14,6 +15,7 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use build_command::BuildCommand;
 pub(crate) use error::ConfigError;
-pub(crate) use profile::{BuildCommand, ProfileConfig};
+pub(crate) use profile::ProfileConfig;
 pub(crate) use project::Config;

@@ -1,5 +1,6 @@
 //! A profile as it is configured, and what it comes to once its files are there.
 
+use super::build_command::{BuildCommand, OUT};
 use super::error::ConfigError;
 use super::section::{Document, Section, Span};
 use crate::suggestion::did_you_mean;
@@ -37,9 +38,6 @@ const KEYS: &[&str] = &[
 /// A key that other harnesses of this API have, and that is of no use here.
 const WITHOUT_USE: &str = "agent_overlay_path";
 
-/// Stands for the folder that a build command writes to.
-const OUT: &str = "{out}";
-
 /// What `[defaults]` says for every profile.
 #[derive(Debug, Default)]
 pub(super) struct Defaults {
@@ -62,17 +60,6 @@ pub(crate) struct ProfileConfig {
     cmdline_file: Option<Utf8PathBuf>,
     files: Vec<NamedFile>,
     document: Option<Arc<Document>>,
-}
-
-/// A command that makes what a profile boots from.
-#[derive(Debug, Clone)]
-pub(crate) struct BuildCommand {
-    /// For the shell, `{out}` replaced.
-    pub(crate) line: String,
-    /// The folder that `{out}` stands for.
-    pub(crate) out: Utf8PathBuf,
-    /// Where it is run.
-    pub(crate) directory: Utf8PathBuf,
 }
 
 /// A file or folder that has to be there before a boot.
@@ -133,7 +120,7 @@ impl ProfileConfig {
         let mut config = Self::built_in(name);
         config.document = Some(Arc::clone(section.document()));
         defaults.apply(&mut config);
-        config.build = build(name, section, cache_dir)?;
+        config.build = BuildCommand::read(name, section, cache_dir)?;
 
         if let Some((inject, _)) = section.boolean("inject_agent")? {
             config.profile.inject_agent = inject;
@@ -405,37 +392,6 @@ impl ProfileConfig {
             .or_else(|| file.map(|file| file.span.clone()))
             .unwrap_or(0..0)
     }
-}
-
-fn build(
-    name: &str,
-    section: &Section<'_>,
-    cache_dir: &Utf8Path,
-) -> Result<Option<BuildCommand>, ConfigError> {
-    let directory = section.directory().to_owned();
-    let out = section
-        .string("build_out")?
-        .map(|(out, _)| directory.join(out));
-    let Some((line, _)) = section.string("build")? else {
-        return match section.key_span("build_out") {
-            Some(span) => Err(section.error(span, "`build_out` needs `build`".to_owned())),
-            None => Ok(None),
-        };
-    };
-    // Of its own for every profile of every project.
-    let default_out = || {
-        cache_dir
-            .join("builds")
-            .join(directory.as_str().replace('/', "-"))
-            .join(name)
-    };
-    let out = out.unwrap_or_else(default_out);
-    let line = line.replace(OUT, out.as_str());
-    Ok(Some(BuildCommand {
-        line,
-        out,
-        directory,
-    }))
 }
 
 /// Packages for the built-in guest.

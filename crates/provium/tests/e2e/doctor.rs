@@ -32,10 +32,10 @@ fn a_host_that_cannot_download_the_guest_lacks_a_verifier() {
     let project = project("guest = \"default\"");
     project.set_env("PATH", project.beside("bin").to_str().unwrap());
     let ran = project.provium(&["doctor", "--accel", "tcg"]).exits_with(2);
-    ran.prints("MISSING  default guest  not prepared yet, and it cannot be downloaded: there is no `apt-get`");
+    ran.prints("MISSING  default guest  not prepared yet, and it cannot be downloaded: neither `apt-get` is");
     ran.prints("effect: profiles without a kernel");
     ran.prints("a run would not work\n");
 
     let ran = project.run(&["--accel", "tcg", "b.test.lua"]).exits_with(2);
-    ran.warns("neither `gpgv` nor `sqv`");
+    ran.warns("nor `gpgv` or `sqv`");
 }

@@ -25,6 +25,7 @@ local vm = provium:vm("db", "small"):boot()
 vm:push_file(names.pushed, "/pushed")
 vm:push_file("tool.sh", "/tool.sh")
 vm:push_file("declared.txt", "/declared", {perm = "600"})
+vm:push_dir("site", "/site")
 vm:write_file("/read", io.open("tests/read.txt"):read("a"))
 vm:write_file("/variable", os.getenv("FIXTURE_TEST") or "unset")
 provium:depends_on_file("declared.txt")
@@ -69,6 +70,7 @@ pub(crate) fn project() -> Project {
         ("tests/declared.txt", "declared\n"),
         ("tests/unread.txt", "unread\n"),
         ("tests/tool.sh", "true\n"),
+        ("tests/site/deep/index", "index\n"),
         ("more/README", "another root\n"),
     ]);
     set_mode(&project, "tests/tool.sh", 0o644);
@@ -120,7 +122,7 @@ fn a_build_prints_the_log_and_is_fresh_afterwards() {
 /// What `fixture stale` says, and the change that makes it say so.
 type Change = (&'static str, fn(&Project));
 
-const CHANGES: [Change; 10] = [
+const CHANGES: [Change; 12] = [
     ("`tests/db.fixture.lua` has changed", |project| {
         project.edit("tests/db.fixture.lua", "print", "-- more\nprint");
     }),
@@ -139,6 +141,12 @@ const CHANGES: [Change; 10] = [
     }),
     ("`tests/declared.txt` has changed", |project| {
         project.write("tests/declared.txt", "else\n");
+    }),
+    ("`tests/site` has changed", |project| {
+        project.write("tests/site/deep/index", "else\n");
+    }),
+    ("`tests/site` has changed", |project| {
+        project.write("tests/site/new", "");
     }),
     (
         "profile `small`: memory was `128 MiB`, is `136 MiB`",

@@ -23,6 +23,7 @@ mod doctor;
 mod failure_report;
 mod fixture_builds;
 mod fixture_inputs;
+mod forward;
 mod given_up;
 mod memory;
 mod mirror;

@@ -105,7 +105,7 @@ fn a_guest_with_packages_comes_from_a_mirror() {
         ("boot.test.lua", TEST),
     ]);
     let Some(mirror) = Mirror::new(&project) else {
-        eprintln!("skipped: there is no gpg");
+        eprintln!("skipped: gpg is not installed");
         return;
     };
     mirror.configure(&project);

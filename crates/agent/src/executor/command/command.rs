@@ -53,10 +53,12 @@ impl Command {
     pub(in crate::executor) fn new(parts: SpawnedProcess, owner: Arc<Owner>) -> Self {
         let is_awaited = parts.call.kind == CallKind::Command(RunMode::Foreground);
         let ends_late = is_awaited || parts.kind == ProcessKind::Transfer;
+        let is_connection = parts.kind == ProcessKind::Connection;
+        let slot = is_connection.then(|| owner.slot(parts.slot));
         let outputs = parts
             .outputs
             .into_iter()
-            .map(|(channel, fd)| Output::new(channel, fd, parts.collect, ends_late));
+            .map(|(channel, fd)| Output::new(channel, fd, parts.collect, ends_late, slot));
         Self {
             outputs: outputs.collect(),
             input: parts.input.map(|fd| InputFeed::new(fd, parts.input_bytes)),
@@ -191,7 +193,7 @@ impl Command {
             let pid = self.pid.unsigned_abs();
             calls.event(&self.call, &Event::Started { pid });
         }
-        if self.kind == ProcessKind::Transfer {
+        if !matches!(self.kind, ProcessKind::Command { .. }) {
             let missing = || Err(failure::invalid(format!("its process {ending}")));
             self.result = Some(self.left_result().unwrap_or_else(missing));
             self.owner.release_slot(self.slot, SlotState::Free);
@@ -214,13 +216,16 @@ impl Command {
 
     /// Moves on as far as possible without waiting; true when the call has been answered.
     pub(in crate::executor) fn settle(&mut self, calls: &Calls) -> bool {
+        if self.kind == ProcessKind::Connection && self.is_given_up() {
+            self.close_connection();
+        }
         self.settle_input(calls);
         let Some(exit) = self.exit else { return false };
         if self.is_terminal() {
             self.drain(calls);
         }
         // The host grants no credit to a call that it has cancelled.
-        let given_up = self.call.is_cancelled() || self.call.is_answered();
+        let given_up = self.is_given_up();
         for output in &mut self.outputs {
             let drained = output.is_drained();
             let stuck = given_up && output.room(&self.call) == 0;
@@ -239,7 +244,7 @@ impl Command {
             self.reply(exit)
         };
         let mut ends = Vec::new();
-        if self.kind != ProcessKind::Transfer {
+        if matches!(self.kind, ProcessKind::Command { .. }) {
             let late = self
                 .outputs
                 .iter()
@@ -251,6 +256,20 @@ impl Command {
         }
         calls.finish_streams(&self.call, &ends, result);
         true
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.call.is_cancelled() || self.call.is_answered()
+    }
+
+    /// The host has closed the connection: the process is to send what it was given before, and to end.
+    fn close_connection(&mut self) {
+        for output in &mut self.outputs {
+            output.fd = None;
+        }
+        if let Some(feed) = &mut self.input {
+            feed.end();
+        }
     }
 
     /// Reads what a terminal has left, as far as credit allows. Once the process has been reaped, the
@@ -273,7 +292,7 @@ impl Command {
         let result = self.result.take();
         let mut kept = kept.into_iter();
         match (self.kind, result, kept.next()) {
-            (ProcessKind::Command { .. }, Some(result), _)
+            (ProcessKind::Command { .. } | ProcessKind::Connection, Some(result), _)
             | (ProcessKind::Transfer, Some(result), None) => result,
             (ProcessKind::Transfer, Some(Err(error)), _) => Err(error),
             (ProcessKind::Transfer, _, Some((_, 1..))) => Err(WireError {
@@ -291,6 +310,10 @@ impl Command {
                     stdout_dropped,
                     stderr_dropped,
                 })
+            }
+            // Its end without a result is one, too.
+            (ProcessKind::Connection, None, _) => {
+                Err(failure::invalid("its process left no result"))
             }
             (_, None, None) => Ok(Reply::Exited(exit)),
         }

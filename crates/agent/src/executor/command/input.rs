@@ -10,6 +10,8 @@ pub(super) struct InputFeed {
     bytes: Vec<u8>,
     written: usize,
     ended: bool,
+    /// The call is cancelled: no more comes than what is there.
+    is_last: bool,
 }
 
 impl InputFeed {
@@ -22,6 +24,7 @@ impl InputFeed {
             bytes: bytes.unwrap_or_default(),
             written: 0,
             ended: is_complete,
+            is_last: false,
         }
     }
 
@@ -37,6 +40,11 @@ impl InputFeed {
     /// Whether everything was written, and no more comes.
     pub(super) fn is_over(&self) -> bool {
         self.ended && self.written == self.bytes.len()
+    }
+
+    /// Ends the input after what has come.
+    pub(super) fn end(&mut self) {
+        self.is_last = true;
     }
 
     /// Adds a last byte; returns false if the input ends with it already.
@@ -55,6 +63,7 @@ impl InputFeed {
             match call.try_input() {
                 Some(Input::Bytes(bytes)) => (self.bytes, self.written) = (bytes, 0),
                 Some(Input::End) => self.ended = true,
+                None if self.is_last => self.ended = true,
                 None => break,
             }
         }

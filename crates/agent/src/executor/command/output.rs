@@ -5,6 +5,7 @@
 
 use crate::executor::call::Call;
 use crate::executor::calls::Calls;
+use crate::sys::slot::{Slot, SlotState};
 use crate::sys::{Errno, fd};
 use provium_protocol::StreamId;
 use provium_protocol::frame::MAX_PAYLOAD;
@@ -29,6 +30,8 @@ pub(super) struct Output {
     /// The end is sent with the result: of a transfer, which may have failed, and of a command of which the
     /// caller awaits the end.
     pub(super) ends_late: bool,
+    /// The slot of a connection. A pipe that ends when a result is in it has no end of its own.
+    slot: Option<&'static Slot>,
     /// When it was read last, and until when it is left alone.
     read: Option<Instant>,
     pub(super) gathering: Option<Instant>,
@@ -50,6 +53,7 @@ impl Output {
         fd: OwnedFd,
         keep: Option<usize>,
         ends_late: bool,
+        slot: Option<&'static Slot>,
     ) -> Self {
         Self {
             channel,
@@ -57,6 +61,7 @@ impl Output {
             kept: keep.map(Kept::new),
             left: None,
             ends_late,
+            slot,
             read: None,
             gathering: None,
         }
@@ -71,6 +76,8 @@ impl Output {
     /// The process has ended: no more is read than it has left. `terminal`: the output is a terminal's.
     pub(super) fn process_ended(&mut self, terminal: bool) {
         self.gathering = None;
+        // From now on others may use the slot.
+        self.ends_late |= self.slot.take().is_some();
         self.left = self.fd.as_ref().map(|fd| {
             if terminal {
                 TERMINAL_CAPACITY
@@ -132,7 +139,9 @@ impl Output {
 
     pub(super) fn close(&mut self, calls: &Calls, call: &Call) {
         self.fd = None;
-        if self.kept.is_none() && !self.ends_late {
+        let has_result = |slot: &Slot| slot.get() == SlotState::Done;
+        let ends_late = self.ends_late || self.slot.is_some_and(has_result);
+        if self.kept.is_none() && !ends_late {
             calls.end(call, self.channel);
         }
     }

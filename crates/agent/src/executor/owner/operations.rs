@@ -176,6 +176,7 @@ fn slot_for(
             slot_use.input_bytes = take_input(exec);
             add_variables(state, exec);
         }
+        Op::Connect { .. } => slot_use.is_connection = true,
         Op::WriteFile { content, .. } => match content.take() {
             Some(bytes) if bytes.len() > PAYLOAD / 2 => {
                 slot_use.input_bytes = Some(bytes.into_vec());

@@ -11,7 +11,7 @@ use crate::executor::root::Root;
 use crate::executor::shared::Shared;
 use crate::sys::area::Area;
 use crate::sys::process::{self, Ending};
-use crate::sys::slot::SlotState;
+use crate::sys::slot::{Slot, SlotState};
 use crate::sys::{Errno, Sys, signal};
 use provium_protocol::op::OpClass;
 use provium_protocol::{Descriptor, Lane, Reply, WireError};
@@ -221,7 +221,8 @@ impl Owner {
             return false;
         };
         if used.handed_over {
-            if let Some(pid) = used.pid {
+            // A connection ends by itself, once its pipes are closed.
+            if let Some(pid) = used.pid.filter(|_| !used.is_connection) {
                 kill_tree(pid);
             }
             // A command is given a moment to end, so that its output comes first.
@@ -334,6 +335,11 @@ impl Owner {
             // Its thread waits for the last one.
             self.area.ring();
         }
+    }
+
+    /// The slot of a process.
+    pub(in crate::executor) fn slot(&self, index: usize) -> &'static Slot {
+        self.area.slot(index)
     }
 
     /// The encoded result that a process has left; `None` if it has left none.

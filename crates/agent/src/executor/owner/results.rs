@@ -128,6 +128,7 @@ fn offered(shared: &Shared, state: &mut State, index: usize) {
         Some(command) => ProcessKind::Command {
             terminal: command.terminal,
         },
+        None if used.is_connection => ProcessKind::Connection,
         None => ProcessKind::Transfer,
     };
     let is_inline = kind == ProcessKind::Transfer && output.is_some() && !call.sends_output;
@@ -152,7 +153,7 @@ fn offered(shared: &Shared, state: &mut State, index: usize) {
         exec,
         collect,
     }));
-    if kind != ProcessKind::Transfer {
+    if matches!(kind, ProcessKind::Command { .. }) {
         // Signals that came early may end it here.
         call.process_started(pid);
     }

@@ -24,6 +24,8 @@ pub(super) struct SlotUse {
     pub(super) input_bytes: Option<Vec<u8>>,
     pub(super) worker: Option<NewWorker>,
     pub(super) command: Option<CommandUse>,
+    /// It is a connection to a server.
+    pub(super) is_connection: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,7 @@ impl SlotUse {
             input_bytes: None,
             worker: None,
             command: None,
+            is_connection: false,
         }
     }
 

@@ -24,13 +24,16 @@ pub enum StreamKind {
     Tail,
     /// A console's: `console closed`.
     Console,
+    /// A connection's: `connection closed`.
+    Connection,
 }
 
 impl StreamKind {
-    fn closed(self) -> &'static str {
+    pub(crate) fn closed(self) -> &'static str {
         match self {
             Self::Tail => "stream closed",
             Self::Console => "console closed",
+            Self::Connection => "connection closed",
         }
     }
 }

@@ -15,7 +15,7 @@ mod strings;
 mod sysno;
 mod wait;
 
-pub(crate) use dependency_tracking::{record_mode, record_read, record_write, watch};
+pub(crate) use dependency_tracking::{record_mode, record_read, record_tree, record_write, watch};
 pub(crate) use install::install;
 pub(crate) use modules::read_source;
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Makes the classes.
 
 use super::{
-    batch, clock, console, file, lab, pending, process, result, snapshot, stream, task, vm, worker,
+    batch, clock, connection, console, file, lab, pending, process, result, snapshot, stream, task,
+    vm, worker,
 };
 use mlua::{Lua, Result, Table};
 
@@ -11,6 +12,7 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     batch::install(lua, native)?;
     result::install(lua)?;
     stream::install(lua)?;
+    connection::install(lua)?;
     file::install(lua)?;
     process::install(lua)?;
     pending::install(lua)?;

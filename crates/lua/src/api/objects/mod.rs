@@ -9,6 +9,7 @@
 //! | `result` | `run()`, `process:wait()` |
 //! | `file` | `open_file()` |
 //! | `stream` | `tail_file()`, `fd_stream()`, `process:stdout_stream()`, `console:read()` … |
+//! | `connection` | `connect()` |
 //! | `pending` | `syscall_async()` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
@@ -20,6 +21,7 @@
 mod batch;
 mod clock;
 mod command;
+mod connection;
 mod console;
 mod file;
 mod fixture;
@@ -31,6 +33,7 @@ mod paths;
 mod pending;
 mod process;
 mod result;
+mod server;
 mod settings;
 mod snapshot;
 mod stream;
@@ -38,6 +41,7 @@ mod surface;
 mod syscall;
 mod syscall_result;
 mod task;
+mod tree;
 mod value;
 mod vm;
 mod vm_options;

@@ -54,50 +54,77 @@ pub(super) fn value_of_process(lua: &Lua, stream: ByteStream, process: &Process)
     value::of(lua, stream.id(), || StreamObject { stream, process })
 }
 
-impl StreamObject {
-    /// The error of a call that waited for text. At the end of a process's output it says how the process
-    /// ended, and what it wrote to standard error.
-    async fn explain(&self, error: LabError) -> LuaError {
-        let mut text = error.to_string();
-        match &self.process {
-            Some(process) if text.contains(AT_THE_END) => {
-                // Its output may end a little before it does.
-                let ended = process.wait(None);
-                let _ = tokio::time::timeout(END_GRACE, ended).await;
-                text.push_str(&format!("\n{}: {}", process.subject(), state(process)));
-                let [_, stderr] = process.output_so_far();
-                for line in output_lines("stderr", &stderr) {
-                    text.push('\n');
-                    text.push_str(&line);
-                }
-                LuaError::message(text)
+/// An object that is read as a stream.
+pub(super) trait HasStream: Object {
+    /// The lab's side of it.
+    fn stream(&self) -> &ByteStream;
+    /// The process of which it is an output.
+    fn process(&self) -> Option<&Process> {
+        None
+    }
+}
+
+impl HasStream for StreamObject {
+    fn stream(&self) -> &ByteStream {
+        &self.stream
+    }
+    fn process(&self) -> Option<&Process> {
+        self.process.as_ref()
+    }
+}
+
+/// The error of a call that waited for text. At the end of a process's output it says how the process
+/// ended, and what it wrote to standard error.
+async fn explain(process: Option<&Process>, error: LabError) -> LuaError {
+    let mut text = error.to_string();
+    match process {
+        Some(process) if text.contains(AT_THE_END) => {
+            // Its output may end a little before it does.
+            let ended = process.wait(None);
+            let _ = tokio::time::timeout(END_GRACE, ended).await;
+            text.push_str(&format!("\n{}: {}", process.subject(), state(process)));
+            let [_, stderr] = process.output_so_far();
+            for line in output_lines("stderr", &stderr) {
+                text.push('\n');
+                text.push_str(&line);
             }
-            _ => error.into(),
+            LuaError::message(text)
         }
+        _ => error.into(),
     }
 }
 
 /// Makes the class.
 pub(super) fn install(lua: &Lua) -> Result<()> {
-    let find: Function = lua.globals().get::<Table>("string")?.get("find")?;
     Class::<StreamObject>::new(lua)?
+        .with(reading)?
+        .async_method("close", |_, this, _| async move {
+            Ok(this.stream.close().await?)
+        })?
+        .finish()
+}
+
+/// Adds what reads from a stream.
+pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>> {
+    let find: Function = class.lua().globals().get::<Table>("string")?.get("find")?;
+    class
         .async_method("next", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(PATIENCE);
-            let piece = this.stream.next(timeout).await?;
+            let piece = this.stream().next(timeout).await?;
             Ok(piece.map(|bytes| lua.create_string(bytes)).transpose()?)
         })?
         .async_method("read_until", |lua, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            match this.stream.read_until(&text, timeout).await {
+            match this.stream().read_until(&text, timeout).await {
                 Ok(matched) => Ok(lua.create_string(matched)?),
-                Err(error) => Err(this.explain(error).await),
+                Err(error) => Err(explain(this.process(), error).await),
             }
         })?
         .async_method("expect", |_, this, args| async move {
             let (text, timeout) = wanted(&args)?;
-            match this.stream.expect(&text, timeout).await {
+            match this.stream().expect(&text, timeout).await {
                 Ok(()) => Ok(()),
-                Err(error) => Err(this.explain(error).await),
+                Err(error) => Err(explain(this.process(), error).await),
             }
         })?
         .async_method("expect_match", move |lua, this, args| {
@@ -106,21 +133,17 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         })?
         .async_method("drain", |lua, this, args| async move {
             let timeout = args.opt_duration(0, "the timeout")?.unwrap_or(QUIET);
-            let pieces = this.stream.drain(timeout).await?;
+            let pieces = this.stream().drain(timeout).await?;
             let pieces = pieces.into_iter().map(|piece| lua.create_string(piece));
             Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
         })?
-        .method("eof", |_, this, _| Ok(this.stream.eof()))?
-        .async_method("close", |_, this, _| async move {
-            Ok(this.stream.close().await?)
-        })?
+        .method("eof", |_, this, _| Ok(this.stream().eof()))?
         .method("creation_site", |lua, this, _| {
             let site = lua.create_table()?;
-            site.raw_set("file", this.stream.site().file.as_str())?;
-            site.raw_set("line", this.stream.site().line)?;
+            site.raw_set("file", this.stream().site().file.as_str())?;
+            site.raw_set("line", this.stream().site().line)?;
             Ok(site)
-        })?
-        .finish()
+        })
 }
 
 fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
@@ -140,11 +163,11 @@ fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
 /// try text is received for longer than the try took, and the file's other tasks have the thread.
 async fn expect_match(
     lua: &Lua,
-    this: &StreamObject,
+    this: &impl HasStream,
     find: &Function,
     args: &Args,
 ) -> std::result::Result<MultiValue, LuaError> {
-    let stream = &this.stream;
+    let stream = this.stream();
     let pattern = args.value(0);
     let shown_pattern = args.bytes(0, "the pattern")?;
     let shown_pattern = String::from_utf8_lossy(&shown_pattern).into_owned();
@@ -164,7 +187,7 @@ async fn expect_match(
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = stream.wait_match("expect_match", &shown_pattern, left, grown);
         if let Err(error) = waited.await {
-            return Err(this.explain(error).await);
+            return Err(explain(this.process(), error).await);
         }
         let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
         tried = Some(held.len());

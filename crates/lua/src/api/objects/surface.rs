@@ -1,10 +1,10 @@
-//! What `vm` and `worker` share: commands and opened things. Paths are in `paths`, raw syscalls in
-//! `syscall`, batches in `batch`.
+//! What `vm` and `worker` share: commands and opened things. Paths are in `paths` and `tree`, servers in
+//! `server`, raw syscalls in `syscall`, batches in `batch`.
 
 use super::command::{self, RunMode};
 use super::handles::HasSurface;
 use super::value::call_site;
-use super::{batch, file, paths, process, result, stream, syscall};
+use super::{batch, file, paths, process, result, server, stream, syscall, tree};
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
@@ -17,6 +17,8 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         .with(commands)?
         .with(opened)?
         .with(paths::add)?
+        .with(tree::add)?
+        .with(server::add)?
         .with(syscall::add)?
         .with(batch::add)
 }
