@@ -1,6 +1,8 @@
 //! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
 
 use crate::inputs::FailedBuilds;
+use crate::kept::catalogue::KeptFailures;
+use crate::kept::keeper::{FailureKeeper, Kept};
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::{RestoreRequest, Reuse, WarmPool};
@@ -46,6 +48,8 @@ pub struct Environment {
     /// Work in the background.
     chores: Mutex<JoinSet<()>>,
     runtime: tokio::runtime::Handle,
+    /// Saves the VMs of the first failed test; `None`: they end with it.
+    failure_keeper: Option<FailureKeeper>,
 }
 
 /// A machine that can be ended without its VM.
@@ -124,7 +128,23 @@ impl Environment {
             abandoned: Mutex::default(),
             chores: Mutex::default(),
             runtime,
+            failure_keeper: None,
         }
+    }
+
+    /// The same, but the VMs of the first failed test are saved to `failures`, see
+    /// [`keep_failure`](crate::keep_failure). `enter` is the command that enters them, up to their key.
+    #[must_use]
+    pub fn keep_first_failure(self, failures: KeptFailures, enter: String) -> Self {
+        Self {
+            failure_keeper: Some(FailureKeeper::new(failures, enter)),
+            ..self
+        }
+    }
+
+    /// What was kept of a failed test.
+    pub fn kept_failure(&self) -> Option<&Kept> {
+        self.failure_keeper.as_ref()?.kept()
     }
 
     /// An environment in which every boot fails, for what needs no machine.
@@ -248,6 +268,10 @@ impl Environment {
     pub fn processors(&self) -> Option<u32> {
         let cpus = self.pool.total().cpus;
         (cpus != Resources::UNLIMITED.cpus).then_some(cpus)
+    }
+
+    pub(crate) fn failure_keeper(&self) -> Option<&FailureKeeper> {
+        self.failure_keeper.as_ref()
     }
 
     pub(crate) fn pool(&self) -> &Pool {

@@ -19,6 +19,7 @@ mod guest;
 mod host_shell;
 mod host_time;
 mod inputs;
+mod kept;
 pub mod kernel_log;
 mod lock;
 pub mod nearest;
@@ -41,6 +42,9 @@ pub use graph::clone::{LabClone, Reservation};
 pub use graph::group::VmGroup;
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use graph::snapshot::LabSnapshot;
+pub use guest::attached::{
+    Attached, AttachedCommand, CommandInput, CommandOutput, CommandTerminal,
+};
 pub use guest::batch::{BatchEntry, BatchOutcome};
 pub use guest::clock::Clock;
 pub use guest::command::{CommandSpec, RunResult, RunStatus};
@@ -58,6 +62,10 @@ pub use host_shell::{
     HostChild, HostExit, HostOutput, host_shell, start_host_shell, watch_host_file,
 };
 pub use inputs::{Change, FixtureSource, Input, InputKind, Recorder};
+pub use kept::catalogue::{KeptFailure, KeptFailures};
+pub use kept::keep::{FailedTest, keep_failure};
+pub use kept::keeper::Kept;
+pub use kept::manifest::{KeptState, KeptVm};
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
@@ -71,5 +79,5 @@ pub use provium_store::SEAL as SNAPSHOT_SEAL;
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};
 pub use provium_protocol::op as request;
 pub use provium_protocol::op::{
-    Buffer, Link, Op, Program, Stdin, Syscall, TailStart, Whence, WorkerSpec,
+    Buffer, Link, Op, Program, Stdin, Syscall, TailStart, Whence, WindowSize, WorkerSpec,
 };

@@ -102,6 +102,7 @@ fn hint(failure: &Failure) -> Option<String> {
         Failure::Discover(_)
         | Failure::Usage { .. }
         | Failure::Profile(_)
+        | Failure::Lab(_)
         | Failure::ProfileUnfit { .. }
         | Failure::NotInThisVersion { .. }
         | Failure::Events { .. }

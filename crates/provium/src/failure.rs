@@ -3,7 +3,7 @@
 use crate::config::ConfigError;
 use camino::Utf8PathBuf;
 use provium_image::ImageError;
-use provium_lab::{EnvironmentError, UnknownProfile};
+use provium_lab::{EnvironmentError, LabError, UnknownProfile};
 use provium_process::ProcessError;
 use provium_runner::DiscoverError;
 use provium_store::StoreError;
@@ -39,6 +39,9 @@ pub(crate) enum Failure {
     /// No profile of that name.
     #[error(transparent)]
     Profile(#[from] UnknownProfile),
+    /// A VM could not be booted or used.
+    #[error(transparent)]
+    Lab(#[from] LabError),
     /// QEMU is missing or too old.
     #[error("cannot start VMs")]
     Machine(#[from] VmmError),

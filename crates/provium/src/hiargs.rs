@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::failure::Failure;
+use crate::keep::KeepSettings;
 use crate::lowargs::{
     self, MachineArgs, NoTests, PlainArgs, RepetitionArgs, RunArgs, SelectionArgs,
 };
@@ -123,6 +124,8 @@ pub(crate) struct RunSettings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) fail_fast: bool,
     pub(crate) no_tests: NoTests,
+    /// Keeps the VMs of the first failed test.
+    pub(crate) keep: Option<KeepSettings>,
     /// How often a failed test is retried, where file and test say nothing.
     pub(crate) retries: u32,
     /// Only what did not pass when it was last run.
@@ -219,6 +222,11 @@ impl RunSettings {
         let first = args.selection.paths.first().map(String::as_str);
         let context = Context::of(&args.plain, first)?;
         let selected = Selected::new(args.selection, &context)?;
+        let keep = args.lifecycle.on_failure;
+        let keep = keep.map(|_| {
+            let typed = args.plain.config.as_deref();
+            KeepSettings::new(typed, context.config.directory.as_deref(), &context.base)
+        });
         let machine = MachineSettings::new(&args.machine);
         let repetition = args.repetition;
         let output = args.output;
@@ -243,6 +251,7 @@ impl RunSettings {
             timeout: Some(args.lifecycle.timeout).filter(|limit| !limit.is_zero()),
             fail_fast: args.lifecycle.fail_fast,
             no_tests: args.lifecycle.no_tests,
+            keep,
             retries: repetition.retries,
             rerun_failed: repetition.rerun_failed,
         })

@@ -48,6 +48,7 @@ impl Interrupts {
         let thread = std::thread::Builder::new().name("signals".to_owned());
         let listen = async move {
             signals.next().await;
+            terminal::restore_mode();
             // Printed first, so that it precedes the effects.
             terminal::notice("provium: stopping; once more stops at once\n");
             stop.cancel();
@@ -55,6 +56,7 @@ impl Interrupts {
             signals.next().await;
             count.send_replace(2);
             tokio::time::sleep(AT_ONCE).await;
+            terminal::restore_mode();
             provium_process::exit_now(FORCED)
         };
         let thread = thread.spawn(move || runtime.block_on(listen));

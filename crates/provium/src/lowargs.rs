@@ -3,6 +3,10 @@
 //! Flags that this version does not implement are not listed: an error that names the nearest flag is
 //! better than a flag without effect.
 
+mod console;
+
+pub(crate) use console::{ConsoleArgs, Push};
+
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -40,6 +44,17 @@ pub(crate) enum Command {
     Fixture(FixtureCommands),
     /// List or remove the boot templates in the cache
     Template(TemplateArgs),
+    /// Open a shell in a guest, or run one command there
+    Console {
+        #[command(flatten)]
+        args: ConsoleArgs,
+        #[command(flatten)]
+        machine: MachineArgs,
+        #[command(flatten)]
+        plain: PlainArgs,
+    },
+    /// List or remove the kept VMs of failed tests
+    Kept(KeptArgs),
     /// Write the guest agent to a file, for images that include it
     Agent(AgentArgs),
     /// Print the completion script of a shell
@@ -171,6 +186,33 @@ pub(crate) enum TemplateCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct KeptArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeptCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeptCommand {
+    /// List the failed tests whose VMs are kept: id, age, size on disk, test, VMs
+    List {
+        /// Print a line of JSON per failed test
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        plain: PlainArgs,
+    },
+    /// Remove kept VMs that are not in use
+    Clean {
+        /// Only these; the first digits of an id are enough
+        #[arg(value_name = "ID")]
+        ids: Vec<String>,
+        #[command(flatten)]
+        plain: PlainArgs,
+    },
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Selection")]
 pub(crate) struct SelectionArgs {
     /// Files, folders, file.test.lua:LINE or file.test.lua::test name [default: the roots of
@@ -261,6 +303,9 @@ pub(crate) struct LifecycleArgs {
     /// Start no further test after the first failure
     #[arg(long)]
     pub(crate) fail_fast: bool,
+    /// What to do with the VMs of the first failed test; they end with it by default
+    #[arg(long, value_name = "ACTION", value_enum)]
+    pub(crate) on_failure: Option<OnFailure>,
     /// Exit code of a run without a test: 4, or 0 with `pass`
     #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
     pub(crate) no_tests: NoTests,
@@ -359,6 +404,14 @@ pub(crate) enum NoTests {
     Pass,
 }
 
+/// What is done with the VMs of the first failed test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnFailure {
+    /// Save them, to be entered with `provium console --resume`
+    #[value(alias = "snapshot")]
+    Keep,
+}
+
 /// What runs the guests.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Vmm {
@@ -385,6 +438,10 @@ impl LowArgs {
             None => &self.run.plain,
             Some(Command::List(list)) => &list.plain,
             Some(Command::Setup(plain)) => plain,
+            Some(Command::Console { plain, .. }) => plain,
+            Some(Command::Kept(kept)) => match &kept.command {
+                KeptCommand::List { plain, .. } | KeptCommand::Clean { plain, .. } => plain,
+            },
             Some(Command::Doctor(doctor)) => &doctor.plain,
             Some(Command::Prepare(prepare)) => &prepare.plain,
             Some(Command::Fixture(fixture)) => &fixture.command.args().plain,

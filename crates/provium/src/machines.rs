@@ -13,6 +13,7 @@ use provium_report::notice_line;
 use provium_runner::TestFile;
 use provium_store::Cache;
 use provium_vmm::{AccelChoice, Qemu, decide_accel};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -124,7 +125,17 @@ pub(crate) async fn prepare(
     progress: Arc<dyn Progress>,
 ) -> Result<(Vec<Profile>, Host), Failure> {
     let used = build::used_by(config, files);
-    let mut profiles = build::profiles(config, Some(&used), settings.no_build).await?;
+    prepare_profiles(config, &used, settings, progress).await
+}
+
+/// The same, for what boots the profiles of these names.
+pub(crate) async fn prepare_profiles(
+    config: &Config,
+    used: &BTreeSet<String>,
+    settings: &MachineSettings,
+    progress: Arc<dyn Progress>,
+) -> Result<(Vec<Profile>, Host), Failure> {
+    let mut profiles = build::profiles(config, Some(used), settings.no_build).await?;
     if settings.accel_is_explicit {
         for profile in &mut profiles {
             profile.accel = settings.accel;

@@ -18,6 +18,7 @@ mod exit;
 mod failure;
 mod hiargs;
 mod interrupt;
+mod keep;
 mod lowargs;
 mod lua_backend;
 mod machines;

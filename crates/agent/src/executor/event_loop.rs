@@ -168,7 +168,7 @@ impl EventLoop {
                         Ok(Some(Item::Frame(frame))) if frame.kind == FrameKind::Goodbye => {
                             self.quit()
                         }
-                        Ok(Some(Item::Frame(frame))) => self.calls.handle(frame),
+                        Ok(Some(Item::Frame(frame))) => self.calls.handle(frame, &self.commands),
                         Ok(_) => {}
                         Err(_) => self.quit(),
                     }

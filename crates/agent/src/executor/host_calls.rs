@@ -4,6 +4,7 @@
 use super::batch::Batch;
 use super::call::{Call, Recipient};
 use super::cancellations::{Cancellations, INTERRUPT_INTERVAL};
+use super::command::Command;
 use super::immediate;
 use super::owner::{Owner, QueuedOp};
 use super::owners::Owners;
@@ -60,11 +61,11 @@ impl HostCalls {
         }
     }
 
-    /// Handles a frame that is not the end of the session.
-    pub(super) fn handle(&mut self, frame: Frame) {
+    /// Handles a frame that is not the end of the session. `commands` are those that run.
+    pub(super) fn handle(&mut self, frame: Frame, commands: &[Command]) {
         let (lane, id) = (frame.lane, frame.call);
         if frame.kind == FrameKind::Request {
-            return self.request(&frame);
+            return self.request(&frame, commands);
         }
         if frame.kind == FrameKind::Cancel {
             self.requests.cancel(lane, id);
@@ -93,7 +94,7 @@ impl HostCalls {
         }
     }
 
-    fn request(&mut self, frame: &Frame) {
+    fn request(&mut self, frame: &Frame, commands: &[Command]) {
         let Some(completed) = self.requests.push(frame) else {
             return;
         };
@@ -112,7 +113,7 @@ impl HostCalls {
             return;
         }
         match completed {
-            Completed::Op(op) => self.begin(&owner, call, op),
+            Completed::Op(op) => self.begin(&owner, call, op, commands),
             Completed::Unreadable(error) | Completed::TooLong(error) => {
                 self.shared.calls.finish(&call, Err(error));
             }
@@ -120,7 +121,7 @@ impl HostCalls {
     }
 
     /// Does at once what needs no process of the owner's; passes the rest to the owner.
-    fn begin(&mut self, owner: &Arc<Owner>, call: Arc<Call>, op: Op) {
+    fn begin(&mut self, owner: &Arc<Owner>, call: Arc<Call>, op: Op, commands: &[Command]) {
         let shared = Arc::clone(&self.shared);
         // A worker that has ended can still be signalled and joined: there is nothing left of it.
         if let Some(error) = owner.refusal()
@@ -134,6 +135,9 @@ impl HostCalls {
                 signal,
                 target,
             } => immediate::signal(&shared, owner, of, signal, target),
+            Op::ResizeTerminal { call: of, window } => {
+                immediate::resize_terminal(commands, owner.lane, of, window)
+            }
             Op::SignalAll { signal, everything } => {
                 immediate::signal_all(&shared, owner, signal, everything)
             }

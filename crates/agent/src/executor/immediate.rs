@@ -1,12 +1,13 @@
 //! Operations that the main thread carries out at once, because they need no process of the lane.
 
 use super::call::{CallKind, RunMode};
+use super::command::Command;
 use super::owner::{Owner, stale};
 use super::shared::Shared;
 use crate::failure::{self, OpResult};
 use crate::sys::{Errno, memory};
-use provium_protocol::op::SignalTarget;
-use provium_protocol::{CallId, Descriptor, Reply};
+use provium_protocol::op::{SignalTarget, WindowSize};
+use provium_protocol::{CallId, Descriptor, Lane, Reply};
 
 /// The most of a raw process's memory that is read at a time.
 const MEMORY_LIMIT: u64 = 64 * 1024 * 1024;
@@ -31,6 +32,21 @@ pub(super) fn signal(
         .and_then(|call| owner.signal(&call, signal, group, tree))
         .map(|()| Reply::Done)
         .map_err(|errno| failure::os("kill", errno))
+}
+
+/// Sets the size of the terminal of a call's command.
+pub(super) fn resize_terminal(
+    commands: &[Command],
+    lane: Lane,
+    call: CallId,
+    window: WindowSize,
+) -> OpResult {
+    let command = commands.iter().find(|command| command.is_of(lane, call));
+    command
+        .ok_or(Errno::SRCH)
+        .and_then(|command| command.resize_terminal(window))
+        .map(|()| Reply::Done)
+        .map_err(|errno| failure::os("resize the terminal", errno))
 }
 
 /// Signals the background commands of a lane; with `everything` also the others.

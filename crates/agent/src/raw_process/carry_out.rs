@@ -103,6 +103,7 @@ fn carry_out(operation: &Operation, op: Op) -> Finished {
         Op::Exec(_)
         | Op::Signal { .. }
         | Op::SignalAll { .. }
+        | Op::ResizeTerminal { .. }
         | Op::Join
         | Op::SpawnWorker(_)
         | Op::RetireWorker { .. }

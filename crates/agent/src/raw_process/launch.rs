@@ -10,7 +10,7 @@ use crate::failure::{self, OpResult};
 use crate::sys::slot::PipeEnd;
 use crate::sys::{Errno, Sys, fd, file, signal, spawn, terminal};
 use provium_protocol::WireError;
-use provium_protocol::op::{Exec, Program, Stdin};
+use provium_protocol::op::{Exec, Program, Stdin, WindowSize};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -51,7 +51,8 @@ fn become_command(operation: &Operation, exec: Exec) -> Result<Never, WireError>
             .map_err(|errno| failure::os("become the user", errno))?;
     }
     let (own, _theirs) = if exec.tty {
-        open_terminal(operation).map_err(|errno| failure::os("open a terminal", errno))?
+        open_terminal(operation, exec.window)
+            .map_err(|errno| failure::os("open a terminal", errno))?
     } else {
         let has_input = exec.stdin != Stdin::Null;
         open_pipes(operation, has_input).map_err(|errno| failure::os("open pipes", errno))?
@@ -115,8 +116,8 @@ fn open_pipes(operation: &Operation, has_input: bool) -> Sys<Ends> {
     Ok((above_standard([stdin, stdout, stderr])?, theirs))
 }
 
-fn open_terminal(operation: &Operation) -> Sys<Ends> {
-    let (master, slave) = with_room(terminal::open_pair)?;
+fn open_terminal(operation: &Operation, window: WindowSize) -> Sys<Ends> {
+    let (master, slave) = with_room(|| terminal::open_pair(window))?;
     operation.offer(PipeEnd::Input, master.as_raw_fd());
     operation.offer(PipeEnd::Output, master.as_raw_fd());
     let (exec, their_exec) = operation.make_pipe(PipeEnd::Exec)?;

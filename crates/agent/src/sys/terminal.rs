@@ -3,14 +3,15 @@
 #![expect(unsafe_code, reason = "terminal calls of the kernel")]
 
 use super::{Sys, check, fd, file};
+use provium_protocol::op::WindowSize;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// The character that ends a terminal's input.
 pub(crate) const END_OF_INPUT: u8 = 4;
 
-/// A terminal: the side that is held, and the side that a command gets.
-pub(crate) fn open_pair() -> Sys<(OwnedFd, OwnedFd)> {
+/// A terminal of that size: the side that is held, and the side that a command gets.
+pub(crate) fn open_pair(window: WindowSize) -> Sys<(OwnedFd, OwnedFd)> {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
     let master = match file::open_str("/dev/ptmx", flags) {
         Ok(master) => master,
@@ -25,15 +26,21 @@ pub(crate) fn open_pair() -> Sys<(OwnedFd, OwnedFd)> {
         Ok(slave) => fd::own(slave),
         Err(_) => by_path(&master, flags)?,
     };
+    // A terminal of the usual size is better than none.
+    let _ = resize(slave.as_raw_fd(), window);
+    Ok((master, slave))
+}
+
+/// Sets the size of a terminal; either side will do.
+pub(crate) fn resize(fd: RawFd, window: WindowSize) -> Sys<()> {
     let size = libc::winsize {
-        ws_row: 24,
-        ws_col: 80,
+        ws_row: window.rows,
+        ws_col: window.columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
     // SAFETY: a valid winsize.
-    unsafe { libc::ioctl(slave.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
-    Ok((master, slave))
+    check(unsafe { libc::ioctl(fd, libc::TIOCSWINSZ, &raw const size) }).map(drop)
 }
 
 /// Makes a terminal the controlling one of this process's session.

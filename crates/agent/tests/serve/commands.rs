@@ -2,7 +2,7 @@
 
 use crate::host::{Host, shell};
 use provium_protocol::message::Exit;
-use provium_protocol::op::{Exec, Program, SignalTarget, Stdin};
+use provium_protocol::op::{Exec, Program, SignalTarget, Stdin, WindowSize};
 use provium_protocol::{CallId, ErrorKind, Frame, Lane, Op, Reply, StreamId};
 
 const LANE: Lane = Lane::VM;
@@ -230,6 +230,51 @@ fn a_terminal_is_one() {
             .unwrap()
             .contains("over")
     );
+}
+
+#[test]
+fn a_terminal_has_the_size_that_the_host_says() {
+    let mut host = Host::new();
+    let tty = |text: &str| Exec {
+        tty: true,
+        window: WindowSize {
+            rows: 50,
+            columns: 300,
+        },
+        ..shell(text)
+    };
+    let call = host.request(LANE, &Op::Exec(tty("stty size")));
+    assert_eq!(host.finish(call).output, b"50 300\r\n");
+
+    let waiting = Exec {
+        stdin: Stdin::Channel,
+        background: true,
+        ..tty("cat; stty size")
+    };
+    let call = host.request(LANE, &Op::Exec(waiting));
+    host.started(call);
+    let window = WindowSize {
+        rows: 30,
+        columns: 90,
+    };
+    let resize = Op::ResizeTerminal { call, window };
+    assert_eq!(host.ask(LANE, &resize), Ok(Reply::Done));
+    host.input(LANE, call, b"");
+    let output = host.finish(call).output;
+    assert!(output.ends_with(b"30 90\r\n"), "{}", output.escape_ascii());
+    let error = host.ask(LANE, &resize).unwrap_err();
+    assert_eq!((error.kind, error.errno), (ErrorKind::Os, libc::ESRCH));
+
+    let plain = Exec {
+        background: true,
+        ..shell("sleep 100")
+    };
+    let call = host.request(LANE, &Op::Exec(plain));
+    host.started(call);
+    let error = host
+        .ask(LANE, &Op::ResizeTerminal { call, window })
+        .unwrap_err();
+    assert_eq!((error.kind, error.errno), (ErrorKind::Os, libc::ENOTTY));
 }
 
 #[test]

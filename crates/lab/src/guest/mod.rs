@@ -10,11 +10,13 @@
 //! | `tail`, `file`, `process`, `syscall`, `clock` | handles | `wait` |
 //! | `handles` | the handles of a VM or worker | `file`, `process` |
 //! | `ops`, `batch` | the operations, which make the handles | all of these |
+//! | `attached` | a command whose streams are passed on | `ops` |
 //! | `server` | waiting for servers in the guest, connections to them | `ops` |
 //! | `tree` | directories, copied with all that is in them | `ops` |
 //! | `worker` | workers, which offer the operations, too | `ops` |
 //! | `console` | a guest's console | `stream` |
 
+pub(crate) mod attached;
 pub(crate) mod batch;
 pub(crate) mod clock;
 pub(crate) mod command;

@@ -299,7 +299,7 @@ impl GuestOps {
 
 /// Refuses a command that no Linux kernel takes, before it is sent: the guest would have to hold it several
 /// times over only to refuse it.
-fn check_size(spec: &CommandSpec, context: &CallContext) -> Result<(), LabError> {
+pub(crate) fn check_size(spec: &CommandSpec, context: &CallContext) -> Result<(), LabError> {
     match spec.excess() {
         None => Ok(()),
         Some(excess) => Err(too_big(
@@ -311,7 +311,7 @@ fn check_size(spec: &CommandSpec, context: &CallContext) -> Result<(), LabError>
 }
 
 /// The result of starting a command, explained.
-async fn started<T>(
+pub(crate) async fn started<T>(
     context: &CallContext,
     spec: &CommandSpec,
     result: Result<T, CallError>,

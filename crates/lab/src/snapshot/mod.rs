@@ -14,6 +14,7 @@
 //! | `vm` | the snapshot of a VM |
 //! | `folder` | the folder that holds a snapshot, and who owns it |
 //! | `take` | saves VMs at one instant |
+//! | `save_each` | saves as many VMs as can be saved, for a person |
 //! | `restore` | restores VMs |
 //! | `lifecycles` | the life-cycle locks of several VMs |
 //!
@@ -22,6 +23,7 @@
 pub(crate) mod folder;
 pub(crate) mod lifecycles;
 pub(crate) mod restore;
+pub(crate) mod save_each;
 pub(crate) mod take;
 pub(crate) mod vm;
 

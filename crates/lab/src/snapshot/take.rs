@@ -118,7 +118,7 @@ pub(crate) async fn take_all(
 }
 
 /// Thaws all of them, also if one fails; returns the first failure.
-async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabError> {
+pub(super) async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabError> {
     let thawing = frozen.into_iter().map(|(vm, _)| async move {
         let name = vm.name().to_owned();
         let thawed = vm.thaw().await;
@@ -128,7 +128,10 @@ async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabError> {
 }
 
 /// A frozen VM, and the identity of its image.
-async fn freeze<'a>(vm: &Vm, running: &'a Running) -> Result<(FrozenVm<'a>, String), LabError> {
+pub(super) async fn freeze<'a>(
+    vm: &Vm,
+    running: &'a Running,
+) -> Result<(FrozenVm<'a>, String), LabError> {
     let image = vm.0.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
     let limit = vm.0.environment().scale_timeout(QUIESCE_LIMIT);
@@ -152,7 +155,7 @@ async fn freeze<'a>(vm: &Vm, running: &'a Running) -> Result<(FrozenVm<'a>, Stri
     }
 }
 
-async fn save(
+pub(super) async fn save(
     vm: &Vm,
     folder: SnapshotDir,
     running: &Running,

@@ -5,6 +5,7 @@ mod consoles;
 mod context;
 mod diff;
 mod ending;
+mod keep;
 mod kernel_logs;
 mod kernel_trace;
 mod meta;

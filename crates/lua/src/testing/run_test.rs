@@ -3,6 +3,7 @@
 use super::consoles;
 use super::context::TestContext;
 use super::ending::{close, end_tasks};
+use super::keep::keep;
 use super::kernel_logs::{KernelLogCheck, LogCursors};
 use super::parallel_slots::{ParallelSlots, SlotPermit};
 use super::prepared::PreparedTest;
@@ -21,7 +22,7 @@ use crate::engine::test_file::TestFileState;
 use crate::text::without_middle;
 use mlua::{Lua, Value};
 use provium_events::TestStatus;
-use provium_lab::Scope;
+use provium_lab::{FailedTest, Scope};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,8 @@ pub(crate) async fn run_test(
             Some((slots, permit)) => slots.prepare(permit).await,
             None => (on_the_files_own(lua).await, None),
         };
-        let mut verdict = run_once(lua, &state, test, prepared).await?;
+        let is_final = attempt > retries && test.meta.expect_fail.is_none();
+        let mut verdict = run_once(lua, &state, test, prepared, is_final).await?;
         drop(guard);
         verdict.attempts = attempt;
         // The failure of a test that is expected to fail is its result.
@@ -88,6 +90,7 @@ async fn run_once(
     state: &TestFileState,
     test: &TestDeclaration,
     prepared: PreparedTest,
+    is_final: bool,
 ) -> mlua::Result<Verdict> {
     let PreparedTest {
         started,
@@ -132,6 +135,11 @@ async fn run_once(
         Some(why) => TaskEnd::Failed(Failure::new(why)),
     };
 
+    // Before the deferred functions clean up.
+    let mut kept = None;
+    if is_final && let Some(reason) = failure_of(&ended, &run) {
+        kept = keep_vms(state, &scope, test, &reason).await;
+    }
     let mut problems = run_deferred(lua, state, &run, &scope, timeout).await?;
     problems.extend(end_tasks(&run.group.tasks.take()).await);
     run.group.ended.set(true);
@@ -141,6 +149,11 @@ async fn run_once(
         ..Verdict::skipped("")
     };
     conclude(&mut verdict, &run, ended, problems);
+    let failed_late = verdict.status == TestStatus::Failed && !verdict.cancelled;
+    if is_final && failed_late && kept.is_none() {
+        kept = keep_vms(state, &scope, test, &verdict.message).await;
+    }
+    verdict.log.extend(kept);
     // Once the scope is closed its VMs are no longer found.
     let mut excerpts = consoles::excerpts(&state.lab, &scope, &consoles_before);
     let of_file = state.lab.all_vms(&state.scope);
@@ -176,6 +189,39 @@ async fn run_once(
     verdict.duration = started.elapsed();
     state.lab.set_current_test(None);
     Ok(verdict)
+}
+
+/// Why the test has failed by now; `None` if it has not, or if the user ended it.
+fn failure_of(ended: &TaskEnd, run: &TestRun) -> Option<String> {
+    let own = match ended {
+        TaskEnd::Failed(failure) if !failure.skip => Some(failure.message.clone()),
+        TaskEnd::TimedOut(failure) => Some(failure.message.clone()),
+        TaskEnd::Cancelled => return None,
+        TaskEnd::Failed(_) | TaskEnd::Returned(_) => None,
+    };
+    own.or_else(|| {
+        Some(
+            run.group
+                .failed_assertion
+                .borrow()
+                .as_ref()?
+                .message
+                .clone(),
+        )
+    })
+}
+
+async fn keep_vms(
+    state: &TestFileState,
+    scope: &Scope,
+    test: &TestDeclaration,
+    reason: &str,
+) -> Option<String> {
+    let failed = FailedTest {
+        name: &test.name,
+        reason,
+    };
+    keep(&state.lab, scope, &state.cancel, failed).await
 }
 
 /// What a failed test is reported with: the processes of the test and of the file's top level, and commands

@@ -18,6 +18,8 @@ pub struct Exec {
     pub user: Option<String>,
     /// Run with a controlling terminal: standard output and error are both sent on the output stream.
     pub tty: bool,
+    /// The size of that terminal when the command begins.
+    pub window: WindowSize,
     /// Where standard input comes from.
     pub stdin: Stdin,
     /// The command is one of those that [`Op::SignalAll`](crate::Op) and [`Op::Join`](crate::Op)
@@ -38,6 +40,7 @@ impl Exec {
             cwd: None,
             user: None,
             tty: false,
+            window: WindowSize::default(),
             stdin: Stdin::Null,
             background: false,
             collect: None,
@@ -47,6 +50,25 @@ impl Exec {
     /// A command line of `/bin/sh`, otherwise as [`Exec::new`].
     pub fn shell(line: impl Into<Vec<u8>>) -> Self {
         Self::new(Program::Shell(ByteBuf::from(line.into())))
+    }
+}
+
+/// The size of a terminal, in characters; `struct winsize` of Linux without the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters of a line.
+    pub columns: u16,
+}
+
+impl Default for WindowSize {
+    /// 24 lines of 80 characters.
+    fn default() -> Self {
+        Self {
+            rows: 24,
+            columns: 80,
+        }
     }
 }
 

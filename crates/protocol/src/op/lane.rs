@@ -1,6 +1,6 @@
 //! The operations of a lane: of the VM or of a worker.
 
-use super::command::{Exec, SignalTarget};
+use super::command::{Exec, SignalTarget, WindowSize};
 use super::descriptor::{Descriptor, TailStart, Whence};
 use super::request::{Request, operations, request};
 use super::syscall::Syscall;
@@ -58,6 +58,15 @@ operations! {
             signal: i32,
             /// Which processes get it.
             target: SignalTarget,
+        } -> (), Executor;
+        /// Sets the size of the terminal of a command that has started; the processes in its foreground
+        /// get SIGWINCH if the size changes. `ESRCH` if the command has ended, `ENOTTY` if it has no
+        /// terminal.
+        ResizeTerminal {
+            /// The call of the [`Op::Exec`].
+            call: CallId,
+            /// The new size.
+            window: WindowSize,
         } -> (), Executor;
         /// Signals every running command with [`Exec::background`]; answered with their number.
         SignalAll {

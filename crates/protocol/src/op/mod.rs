@@ -16,13 +16,13 @@ mod wait;
 mod worker;
 
 pub use agent::{AgentOp, PowerOff, Quiesce, Stats};
-pub use command::{Exec, Program, SignalTarget, Stdin};
+pub use command::{Exec, Program, SignalTarget, Stdin, WindowSize};
 pub use descriptor::{Descriptor, TailStart, Whence};
 pub use identity::SetIdentity;
 pub use lane::{
     Batch, CheckFd, Chmod, ClockAdvance, ClockGet, ClockSet, ClockSleep, CloseFd, Join, ListDir,
-    MakeDir, Op, OpClass, Open, ReadFd, ReadLink, ReadMemory, Rename, RetireWorker, SeekFd, Signal,
-    SignalAll, Stat, Symlink, Unlink, WaitFor, WriteFile, WriteMemory,
+    MakeDir, Op, OpClass, Open, ReadFd, ReadLink, ReadMemory, Rename, ResizeTerminal, RetireWorker,
+    SeekFd, Signal, SignalAll, Stat, Symlink, Unlink, WaitFor, WriteFile, WriteMemory,
 };
 pub use request::{FromReply, Request};
 pub use syscall::{Buffer, Link, Syscall};

@@ -3,7 +3,7 @@
 use crate::golden;
 use provium_protocol::op::{
     Address, Buffer, Condition, Exec, Link, Program, SetIdentity, SignalTarget, Stdin, Syscall,
-    TailStart, Whence, WorkerSpec,
+    TailStart, Whence, WindowSize, WorkerSpec,
 };
 use provium_protocol::{AgentOp, CallId, Descriptor, Lane, Op};
 
@@ -15,6 +15,7 @@ fn every_op_is_here(op: &Op) {
         | Op::Batch { .. }
         | Op::Exec(_)
         | Op::Signal { .. }
+        | Op::ResizeTerminal { .. }
         | Op::SignalAll { .. }
         | Op::Join
         | Op::ReadFile { .. }
@@ -99,10 +100,11 @@ fn commands() {
             cwd: None,
             user: None,
             tty: false,
+            window: WindowSize::default(),
             stdin: Stdin::Null,
             background: false,
             collect: None,
-        }) => b"\x81\xa4Exec\x99\x81\xa5Shell\xc4\x07echo hi\x90\xc2\xc0\xc0\xc2\xa4Null\xc2\xc0",
+        }) => b"\x81\xa4Exec\x9a\x81\xa5Shell\xc4\x07echo hi\x90\xc2\xc0\xc0\xc2\x92\x18P\xa4Null\xc2\xc0",
         Op::Exec(Exec {
             program: Program::Argv(vec![b"ls".to_vec().into(), b"-l".to_vec().into()]),
             env: vec![(b"A".to_vec().into(), b"\xff".to_vec().into())],
@@ -110,15 +112,18 @@ fn commands() {
             cwd: Some(b"/".to_vec().into()),
             user: Some("0".to_owned()),
             tty: true,
+            window: WindowSize { rows: 50, columns: 300 },
             stdin: Stdin::Bytes(b"in".to_vec().into()),
             background: true,
             collect: Some(65_536),
         }) =>
-            b"\x81\xa4Exec\x99\x81\xa4Argv\x92\xc4\x02ls\xc4\x02-l\x91\x92\xc4\x01A\xc4\x01\
-              \xff\xc3\xc4\x01/\xa10\xc3\x81\xa5Bytes\xc4\x02in\xc3\xce\x00\x01\x00\x00",
+            b"\x81\xa4Exec\x9a\x81\xa4Argv\x92\xc4\x02ls\xc4\x02-l\x91\x92\xc4\x01A\xc4\x01\
+              \xff\xc3\xc4\x01/\xa10\xc3\x922\xcd\x01,\x81\xa5Bytes\xc4\x02in\xc3\xce\x00\x01\x00\x00",
         Stdin::Channel => b"\xa7Channel",
         Op::Signal { call: CallId(7), signal: 15, target: SignalTarget::Group } =>
             b"\x81\xa6Signal\x93\x07\x0f\xa5Group",
+        Op::ResizeTerminal { call: CallId(7), window: WindowSize { rows: 50, columns: 100 } } =>
+            b"\x81\xaeResizeTerminal\x92\x07\x922d",
         SignalTarget::Process => b"\xa7Process",
         SignalTarget::Tree => b"\xa4Tree",
         Op::SignalAll { signal: 9, everything: true } => b"\x81\xa9SignalAll\x92\t\xc3",

@@ -1,8 +1,8 @@
 //! From the word that was typed to the command that does it.
 
 use super::{
-    agent, agent_info, completions, doctor, fixture, list, prepare, run as run_tests, setup,
-    template,
+    agent, agent_info, completions, console, doctor, fixture, kept, list, prepare,
+    run as run_tests, setup, template,
 };
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -18,6 +18,12 @@ pub(crate) fn run(low: LowArgs) -> Result<Exit, Failure> {
         Some(Command::Prepare(args)) => prepare::run(&args),
         Some(Command::Fixture(args)) => fixture::run(args.command),
         Some(Command::Template(args)) => template::run(args.command),
+        Some(Command::Console {
+            args,
+            machine,
+            plain,
+        }) => console::run(args, &machine, &plain),
+        Some(Command::Kept(args)) => kept::run(args.command),
         Some(Command::Agent(args)) => agent::run(&args),
         Some(Command::Completions(args)) => Ok(completions::run(&args)),
         Some(Command::AgentInfo) => Ok(agent_info::run()),

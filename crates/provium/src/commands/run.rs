@@ -13,7 +13,7 @@ use crate::machines::RunProgress;
 use crate::output::Writer;
 use crate::rerun::{self, RerunState};
 use crate::sources::sources;
-use crate::{machines, preparation, terminal};
+use crate::{keep, machines, preparation, terminal};
 use provium_events::printable::one_line;
 use provium_events::{Resources, Sink, Stamped};
 use provium_lab::{Environment, Profile};
@@ -180,6 +180,10 @@ impl Run {
                 host: machines::description(),
             },
         };
+        let environment = match self.settings.keep {
+            Some(keep) => keep.apply(environment, &cache_dir)?,
+            None => environment,
+        };
         let environment = Arc::new(environment);
         let rounds = Rounds {
             plan,
@@ -221,6 +225,7 @@ impl Run {
         let unconfined = environment
             .host()
             .is_some_and(|host| !host.qemu.has_sandbox());
+        let kept = environment.kept_failure().cloned();
         // The writer ends with the last sink.
         drop(environment);
         let stopped = || {
@@ -266,6 +271,9 @@ impl Run {
                 "provium: this QEMU cannot confine itself, so guests ran without its sandbox; \
                  `provium doctor` shows why\n",
             );
+        }
+        if let Some(kept) = kept {
+            terminal::error(&keep::report(&kept));
         }
         let exit = exit(&total, output.repetition.fail_flaky);
         if exit != Exit::NothingRun {

@@ -19,6 +19,7 @@
 mod blocked_syscall;
 mod cache;
 mod cache_sharing;
+mod console;
 mod doctor;
 mod failure_report;
 mod fixture_builds;

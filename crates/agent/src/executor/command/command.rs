@@ -12,10 +12,11 @@ use crate::executor::spawned::{ProcessKind, SpawnedProcess};
 use crate::failure::{self, OpResult};
 use crate::sys::process::Ending;
 use crate::sys::slot::SlotState;
-use crate::sys::terminal::END_OF_INPUT;
-use crate::sys::{Errno, clock, fd};
+use crate::sys::terminal::{self, END_OF_INPUT};
+use crate::sys::{Errno, Sys, clock, fd};
 use provium_protocol::message::Exit;
-use provium_protocol::{ErrorKind, Event, Reply, StreamId, WireError, codec};
+use provium_protocol::op::WindowSize;
+use provium_protocol::{CallId, ErrorKind, Event, Lane, Reply, StreamId, WireError, codec};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,6 +78,21 @@ impl Command {
 
     fn is_terminal(&self) -> bool {
         self.kind == ProcessKind::Command { terminal: true }
+    }
+
+    /// Whether it is the command of that call.
+    pub(in crate::executor) fn is_of(&self, lane: Lane, call: CallId) -> bool {
+        (self.call.lane, self.call.id) == (lane, call)
+    }
+
+    /// Sets the size of its terminal.
+    pub(in crate::executor) fn resize_terminal(&self, window: WindowSize) -> Sys<()> {
+        if !self.is_terminal() {
+            return Err(Errno(libc::ENOTTY));
+        }
+        let terminal = self.outputs.iter().find_map(|output| output.fd.as_ref());
+        let terminal = terminal.ok_or(Errno::SRCH)?;
+        terminal::resize(terminal.as_raw_fd(), window)
     }
 
     /// What to wait for.
