@@ -51,7 +51,7 @@ pub async fn keep_failure(
     };
     let saved = apart(environment.runtime(), save(vms)).await;
     let saved = saved.map_err(not_kept)?;
-    let kept = install(&permit, lab.file_path(), failed, saved).await?;
+    let kept = install(&permit, &lab.file_context().path, failed, saved).await?;
     Ok(Some(kept.clone()))
 }
 
