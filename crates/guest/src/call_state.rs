@@ -82,26 +82,6 @@ impl CallState {
         let Outgoing {
             lane, limits, kind, ..
         } = *request;
-        Self::with(id, lane, limits, kind, sinks)
-    }
-
-    /// The call of a request that was not sent: it is over, with this outcome.
-    pub(crate) fn refused(request: &Outgoing, sinks: [Sink; 2], refusal: CallError) -> Self {
-        let call = Self::new(CallId(0), request, sinks);
-        call.finish(Err(refusal));
-        call
-    }
-
-    /// A call that is not in the checkpoint which its handle is restored from: it is over.
-    pub(crate) fn missing(lane: Lane) -> Self {
-        let (limits, kind) = (ReplyLimits::plain(), CallKind::Other);
-        let sinks = [Sink::Discard, Sink::Discard];
-        let call = Self::with(CallId(0), lane, limits, kind, sinks);
-        call.finish(Err(CallError::Unexpected("reattach")));
-        call
-    }
-
-    fn with(id: CallId, lane: Lane, limits: ReplyLimits, kind: CallKind, sinks: [Sink; 2]) -> Self {
         Self {
             id,
             lane,
@@ -126,15 +106,18 @@ impl CallState {
         }
     }
 
+    /// The call of a request that was not sent: it is over, with this outcome.
+    pub(crate) fn refused(request: &Outgoing, sinks: [Sink; 2], refusal: CallError) -> Self {
+        let call = Self::new(CallId(0), request, sinks);
+        call.finish(Err(refusal));
+        call
+    }
+
     /// A call that was open at a checkpoint. It is abandoned until it is reattached.
     pub(crate) fn resumed(checkpoint: &CallCheckpoint) -> Self {
-        let state = Self::with(
-            checkpoint.id,
-            checkpoint.lane,
-            checkpoint.limits,
-            CallKind::Unknown,
-            [Sink::Discard, Sink::Discard],
-        );
+        let request = Outgoing::sent_before(checkpoint.lane, CallKind::Unknown, checkpoint.limits);
+        let sinks = [Sink::Discard, Sink::Discard];
+        let state = Self::new(checkpoint.id, &request, sinks);
         let mut inner = state.lock();
         inner.incoming = checkpoint.outputs.map(Incoming::resumed);
         inner.credit = checkpoint.credit;

@@ -9,9 +9,11 @@ use crate::error::{CallError, ChannelError};
 use crate::establish::{AgentHello, first_agent};
 use crate::handshake::{After, Opening};
 use crate::incoming::Sink;
+use crate::kind::CallKind;
 use crate::module_provider::{self, ModuleProvider};
 use crate::outgoing::Outgoing;
 use crate::reader::Reader;
+use crate::reply_limits::ReplyLimits;
 use crate::session::{Announcement, FirstRequest, Identity, Opened};
 use crate::shared::Shared;
 use crate::writer;
@@ -123,7 +125,12 @@ impl Channel {
                 call.reattach(checkpoint.pid, outputs);
                 call
             }
-            None => Arc::new(CallState::missing(lane)),
+            None => {
+                let request = Outgoing::sent_before(lane, CallKind::Other, ReplyLimits::plain());
+                let sinks = [Sink::Discard, Sink::Discard];
+                let missing = CallError::Unexpected("reattach");
+                Arc::new(CallState::refused(&request, sinks, missing))
+            }
         };
         self.handle(call)
     }

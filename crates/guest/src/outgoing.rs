@@ -32,4 +32,14 @@ impl Outgoing {
             message: codec::encode(op),
         }
     }
+
+    /// A request that an earlier channel has sent.
+    pub(crate) fn sent_before(lane: Lane, kind: CallKind, limits: ReplyLimits) -> Self {
+        Self {
+            lane,
+            kind,
+            limits,
+            message: Vec::new(),
+        }
+    }
 }

@@ -65,6 +65,11 @@ impl Children {
         child
     }
 
+    /// Forgets a child that was registered after it had been collected; returns what it was.
+    pub(super) fn forget(&self, pid: i32) -> Option<Child> {
+        lock(&self.0).children.remove(&pid)
+    }
+
     /// Commands and operation processes of a lane that run.
     pub(super) fn operations_of(&self, lane: Lane) -> Vec<i32> {
         let known = lock(&self.0);

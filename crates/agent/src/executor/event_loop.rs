@@ -135,7 +135,9 @@ impl EventLoop {
                         && !owner.operation_ended(slot, pid, ending)
                     {
                         self.take_spawned();
-                        self.command_ended(pid, ending);
+                        if !self.command_ended(pid, ending) {
+                            self.new_worker_ended(pid, ending);
+                        }
                     }
                 }
                 Some(Child::Other) => {}
@@ -154,6 +156,15 @@ impl EventLoop {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Handles the end of a worker's raw process that was collected just before the worker was accepted.
+    fn new_worker_ended(&mut self, pid: i32, ending: Ending) {
+        if let Some(Child::RawProcess(lane)) = self.shared.children.forget(pid)
+            && let Some(owner) = self.calls.owners.get_any(lane)
+        {
+            owner.note_end(pid, ending);
         }
     }
 

@@ -106,7 +106,7 @@ pub(super) fn reported(shared: &Shared, state: &mut State, index: usize) {
     let pid = if worker.forks_again() {
         process_tree::find_named(&raw_process::worker_name(worker.area.index))
     } else {
-        Some(first)
+        used.ending.is_none().then_some(first)
     };
     let reaper = worker
         .has_namespace("pid")
