@@ -149,6 +149,29 @@ test("an error is reported at the author's line", function(t)
   t:assert_eq(provium.v, nil, "nothing is left of a build that failed")
 end)
 
+local broken = os.tmpname() -- a fixture outside of the roots
+local function define(script)
+  local file <close> = assert(io.open(broken .. ".fixture.lua", "w"))
+  file:write(script)
+end
+
+test("a build that fails is reported whole…", function(t)
+  define("local function deeper() error('no luck') end\nprovium:vm('v', 'default')\ndeeper()\n")
+  local err = tostring(t:assert_raises(function() provium:vm_fixture(broken) end))
+  t:assert_contains(err, ".fixture.lua:1: no luck")
+  t:assert_contains(err, "from ")
+end)
+
+test("…and is not repeated for the next user, unless something that it had read has changed", function(t)
+  local err = tostring(t:assert_raises(function() provium:vm_fixture(broken) end))
+  t:assert_match(err, "fixture `[^`]+` failed in test `a build that fails is reported whole…`: [^\n]*: no luck$")
+  define("return provium:vm('v', 'default', {memory = '96M'}):boot():snapshot()\n")
+  local vm = provium:vm_fixture(broken)
+  t:assert_eq(vm:run("echo on").stdout, "on\n")
+  vm:close()
+  t:assert(os.remove(broken .. ".fixture.lua") and os.remove(broken))
+end)
+
 test("a build has the time of the test that wants it", { timeout = "5s", expect_fail = "the build takes longer" }, function()
   provium:vm_fixture("fixtures/slow.fixture.lua")
 end)

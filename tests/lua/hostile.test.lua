@@ -10,7 +10,7 @@ local function raises(t, fn, ...)
   local err
   local took = seconds(function() err = tostring(t:assert_raises(fn)) end)
   for _, part in ipairs{...} do t:assert_contains(err, part) end
-  t:assert(took < 1.5 + 10 * usual, ("the error came late, after %.1f s: %s"):format(took, err))
+  t:assert(took < 1.5 + 10 * usual, ("it was reported late, after %.1f s: %s"):format(took, err))
   return err
 end
 

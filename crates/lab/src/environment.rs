@@ -1,12 +1,13 @@
 //! What all files of a run share: profiles, images, QEMU, the pool, the seed, the event sink.
 
+use crate::inputs::FailedBuilds;
 use crate::kept::catalogue::KeptFailures;
 use crate::kept::keeper::{FailureKeeper, Kept};
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::{RestoreRequest, Reuse, WarmPool};
-use crate::vm::Running;
 use camino::Utf8PathBuf;
+use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use provium_events::{Resources, Sink};
 use provium_image::{GuestImage, ImageError, Images};
@@ -38,8 +39,10 @@ pub struct Environment {
     next_cid: AtomicU32,
     /// Machines that are restored and paused, for later boots and restores.
     pub(crate) warm_pool: WarmPool,
+    /// Fixtures whose builds have failed.
+    pub(crate) failed_builds: FailedBuilds,
     /// The machines of each file that runs.
-    machines: Mutex<BTreeMap<String, Vec<Weak<Running>>>>,
+    machines: Mutex<BTreeMap<String, Vec<Weak<dyn EndMachine>>>>,
     /// Files that were given up.
     abandoned: Mutex<BTreeSet<String>>,
     /// Work in the background.
@@ -47,6 +50,12 @@ pub struct Environment {
     runtime: tokio::runtime::Handle,
     /// Saves the VMs of the first failed test; `None`: they end with it.
     failure_keeper: Option<FailureKeeper>,
+}
+
+/// A machine that can be ended without its VM.
+pub(crate) trait EndMachine: Send + Sync {
+    /// Ends it.
+    fn end(&self) -> BoxFuture<'_, ()>;
 }
 
 /// The host's means to boot machines.
@@ -114,6 +123,7 @@ impl Environment {
             seed: AtomicU64::new(seed),
             next_cid: AtomicU32::new(FIRST_CID),
             warm_pool: WarmPool::default(),
+            failed_builds: FailedBuilds::default(),
             machines: Mutex::default(),
             abandoned: Mutex::default(),
             chores: Mutex::default(),
@@ -229,7 +239,7 @@ impl Environment {
     }
 
     /// A machine of `file` runs.
-    pub(crate) fn note_machine(&self, file: &str, running: &Arc<Running>) {
+    pub(crate) fn note_machine(&self, file: &str, running: &Arc<dyn EndMachine>) {
         {
             let mut machines = lock(&self.machines);
             let machines = machines.entry(file.to_owned()).or_default();
@@ -241,10 +251,9 @@ impl Environment {
         }
     }
 
-    fn end_machine(&self, running: Arc<Running>) {
+    fn end_machine(&self, running: Arc<dyn EndMachine>) {
         // Nothing waits for its end: QEMU is killed where it does not quit.
-        self.runtime
-            .spawn(async move { running.machine.quit().await });
+        self.runtime.spawn(async move { running.end().await });
     }
 
     /// Waits for what is still done in the background (templates are put into the cache), and ends

@@ -185,7 +185,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, i32)> {
         .chain(ALIASES.iter().copied())
 }
 
-/// `ENOENT (No such file or directory)` for 2; `errno 999` where there is no name.
+/// `ENOENT (No such file or directory)` for 2; `errno 999` for a number without a name.
 pub fn describe(number: i32) -> String {
     row(number).map_or_else(
         || format!("errno {number}"),

@@ -37,12 +37,15 @@ pub enum LabError {
         found: &'static str,
     },
     /// QEMU or the guest ended on its own.
-    #[error("{subject}: {call}: the VM is dead: {how}{}", console_tail(.console))]
+    #[error("{subject}: {call}: {}: {how}{}", died(.in_test.as_deref()), console_tail(.console))]
     Dead {
         /// The object.
         subject: String,
         /// The call.
         call: String,
+        /// The test in which it died, whose report shows its console; `None`: the one that makes the call,
+        /// or none.
+        in_test: Option<String>,
         /// When and how it died.
         how: String,
         /// The last bytes of its console, as text.
@@ -69,6 +72,16 @@ pub enum LabError {
         errno: i32,
         /// What could not be done, said so that it completes "cannot"; empty where the call says it.
         detail: String,
+    },
+    /// A fixture whose build has failed for another user in this run.
+    #[error("{subject} failed in {wanted_by}: {reason}")]
+    FixtureFailed {
+        /// The fixture.
+        subject: String,
+        /// Who wanted it then: ``test `x` ``, a test file, another fixture.
+        wanted_by: String,
+        /// The first line of its error.
+        reason: String,
     },
     /// The object is gone: closed, joined, or lost in a reset.
     #[error("{subject}: {call}: {why}")]
@@ -113,24 +126,24 @@ pub enum LabError {
         note: String,
     },
     /// The host's memory and processors do not suffice.
-    #[error("{subject}: {call}: {source}")]
+    #[error("{subject}: {call}: {cause}")]
     Budget {
         /// The object.
         subject: String,
         /// The call.
         call: String,
-        /// What is missing.
-        source: PoolError,
+        /// What is missing. The text has it, so it is not the error's source.
+        cause: PoolError,
     },
     /// The host could not do its part.
-    #[error("{subject}: {call}: {}", chain(.source.as_ref()))]
+    #[error("{subject}: {call}: {}", chain(.cause.as_ref()))]
     Host {
         /// The object.
         subject: String,
         /// The call.
         call: String,
-        /// Why.
-        source: Arc<dyn std::error::Error + Send + Sync>,
+        /// Why. The text has it with all its causes, so it is not the error's source.
+        cause: Arc<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -138,9 +151,11 @@ impl LabError {
     /// Whose move it is.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::State { .. } | Self::Gone { .. } | Self::Invalid { .. } | Self::Budget { .. } => {
-                Blame::Test
-            }
+            Self::State { .. }
+            | Self::FixtureFailed { .. }
+            | Self::Gone { .. }
+            | Self::Invalid { .. }
+            | Self::Budget { .. } => Blame::Test,
             Self::Dead { .. }
             | Self::Boot { .. }
             | Self::Guest { .. }
@@ -193,13 +208,20 @@ impl LabError {
     pub(crate) fn host(
         subject: impl Into<String>,
         call: impl Into<String>,
-        source: impl std::error::Error + Send + Sync + 'static,
+        cause: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
         Self::Host {
             subject: subject.into(),
             call: call.into(),
-            source: Arc::new(source),
+            cause: Arc::new(cause),
         }
+    }
+}
+
+fn died(in_test: Option<&str>) -> String {
+    match in_test {
+        Some(test) => format!("the VM died in test `{test}`"),
+        None => "the VM is dead".to_owned(),
     }
 }
 

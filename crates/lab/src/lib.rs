@@ -29,12 +29,17 @@ mod save;
 mod snapshot;
 mod test_file;
 mod vm;
+mod vm_options;
 
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
-pub use fixture::{BuildOutput, BuiltFixture, Fixture, FixtureKind, Fixtures, Lookup};
+pub use fixture::{
+    BuildOutput, BuiltFixture, Fixture, FixtureKind, Fixtures, Lookup, fixture, lab_fixture,
+    vm_fixture,
+};
 pub use graph::baseline::Baseline;
 pub use graph::clone::{LabClone, Reservation};
+pub use graph::group::VmGroup;
 pub use graph::lab::{Lab, Member, MemberKind, RESERVED_NAMES};
 pub use graph::snapshot::LabSnapshot;
 pub use guest::attached::{
@@ -64,7 +69,8 @@ pub use kept::manifest::{KeptState, KeptVm};
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, Vm, VmOptions, VmState, VmStats};
+pub use vm::{BootFile, GuestActivity, Power, Vm, VmState, VmStats};
+pub use vm_options::{OnPanic, VmOptions};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;

@@ -36,7 +36,7 @@ pub struct Profile {
     pub s3: bool,
     /// Whether its boots may start from a template.
     pub warm_boot: bool,
-    /// How long a boot may take until the agent answers, before patience is applied.
+    /// How long a boot may take until the agent answers, before the timeout multiplier.
     pub agent_boot_timeout: Duration,
     /// Why nothing can be booted from it, with the place in the configuration; `None` where nothing is
     /// known to be missing.

@@ -23,7 +23,7 @@ impl Activity {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// An open call begins to wait for the pool; `None` if there is no open call, as in work that does not
+    /// An open call begins to wait for the pool; `None` if no call is open, as in work that does not
     /// belong to one.
     pub(crate) fn wait(&self) -> Option<WaitingCall> {
         let less = |active: usize| active.checked_sub(1);

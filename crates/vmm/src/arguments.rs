@@ -70,7 +70,7 @@ pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<Strin
     }
     machine(&mut list, spec, context.read_only_ram);
     // A reboot reboots, a power-off ends the process, and a panic stops the vCPUs, so that a dead guest uses
-    // no processor time and its memory can still be examined.
+    // no processor time and its memory can still be examined, unless `PanicAction` says otherwise.
     list.add("-action", "reboot=reset,shutdown=poweroff,panic=pause");
     list.add("-rtc", rtc(spec.initial_time_ns));
 

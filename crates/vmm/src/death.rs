@@ -46,7 +46,8 @@ impl fmt::Display for Death {
 pub(crate) fn announced(event: &Event) -> Option<DeathKind> {
     let reason = event.data["reason"].as_str();
     match (event.name.as_str(), reason) {
-        ("GUEST_PANICKED", _) => Some(DeathKind::Panicked),
+        // Otherwise its vCPUs run on: see `PanicAction`.
+        ("GUEST_PANICKED", _) if event.data["action"] != "run" => Some(DeathKind::Panicked),
         ("SHUTDOWN", Some("guest-panic")) => Some(DeathKind::Panicked),
         ("SHUTDOWN", Some("host-qmp-quit")) => Some(DeathKind::Quit),
         ("SHUTDOWN", _) if event.data["guest"] == true => Some(DeathKind::PoweredOff),
@@ -84,6 +85,7 @@ mod tests {
                 r#"{"action": "pause"}"#,
                 Some(DeathKind::Panicked),
             ),
+            ("GUEST_PANICKED", r#"{"action": "run"}"#, None),
             (
                 "SHUTDOWN",
                 r#"{"guest": false, "reason": "host-qmp-quit"}"#,

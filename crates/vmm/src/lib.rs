@@ -40,13 +40,16 @@ pub mod tiny;
 mod usage;
 
 pub use accel::{Accel, AccelChoice, Decision, decide_accel, measure_accel};
+pub use console::kernel_log;
 pub use console::{ConsoleError, ConsoleLog, FailureHint};
 pub use death::{Death, DeathKind};
 pub use error::{VmmError, is_of_content};
 pub use kernel_arguments::{
     CmdlineDefaults, KernelArgument, default_kernel_arguments, kernel_arguments,
 };
-pub use machine::{AgentStreams, Machine, MachineEvent, SaveForm, Standby, supports_s3};
+pub use machine::{
+    AgentStreams, Machine, MachineEvent, PanicAction, SaveForm, Standby, supports_s3,
+};
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};
 pub use saved::{MachineManifest, SavedError, SavedMachine};

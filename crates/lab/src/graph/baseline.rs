@@ -11,10 +11,10 @@ use crate::graph::lab::Lab;
 use crate::host_time::now_ns;
 use crate::resource::Scope;
 use crate::snapshot::lifecycles::lock_all_to_end;
-use crate::snapshot::restore::{PreparedRestore, RestoreReason};
-use crate::snapshot::take::{AfterSave, take_all};
+use crate::snapshot::restore::{PreparedRestore, RestoreReason, prepare};
+use crate::snapshot::take::{AfterSave, cache_folder, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, VmState};
+use crate::vm::{Vm, VmState, switch_off_as};
 use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;
 
@@ -40,54 +40,52 @@ pub(crate) struct VmCheckpoint {
     is_paused: bool,
 }
 
-impl Lab {
-    /// Takes the state of all VMs of this lab and of its sub-labs at one instant.
+impl Baseline {
+    /// Takes the state of all VMs of `lab` and of its sub-labs at one instant.
     ///
     /// # Errors
     /// As for a snapshot; also when a VM is dead.
-    pub async fn baseline(&self, scope: &Scope) -> Result<Baseline, LabError> {
-        self.baseline_then(scope, AfterSave::Thaw).await
+    pub async fn take(lab: &Lab, scope: &Scope) -> Result<Self, LabError> {
+        Self::take_then(lab, scope, AfterSave::Thaw).await
     }
 
-    /// Like [`Lab::baseline`], and switches the VMs off at that instant.
+    /// Like [`Baseline::take`], and switches the VMs off at that instant.
     ///
     /// # Errors
-    /// As for [`Lab::baseline`].
-    pub async fn baseline_and_end(&self, scope: &Scope) -> Result<Baseline, LabError> {
-        self.baseline_then(scope, AfterSave::StayPaused).await
+    /// As for [`Baseline::take`].
+    pub async fn take_and_end(lab: &Lab, scope: &Scope) -> Result<Self, LabError> {
+        Self::take_then(lab, scope, AfterSave::StayPaused).await
     }
 
-    async fn baseline_then(&self, scope: &Scope, after: AfterSave) -> Result<Baseline, LabError> {
-        let vms = self.vms_below(scope).into_iter().map(|(_, vm)| vm);
-        let take = Baseline::take(vms.collect(), after);
-        let taken = apart(self.environment().runtime(), take).await;
-        taken.map_err(|error| LabError::host(self.subject(), "baseline", error))?
+    async fn take_then(lab: &Lab, scope: &Scope, after: AfterSave) -> Result<Self, LabError> {
+        let vms = lab.vms_below(scope).into_iter().map(|(_, vm)| vm);
+        let take = Self::take_all(vms.collect(), after);
+        let taken = apart(lab.environment().runtime(), take).await;
+        taken.map_err(|error| LabError::host(lab.subject(), "baseline", error))?
     }
 
-    /// Resets all VMs to the baseline at one instant.
+    /// Resets all VMs of `lab`, which it was taken of, at one instant.
     ///
     /// # Errors
     /// As for [`Vm::restore`]; no VM is changed unless all can be.
-    pub async fn reset_to(&self, baseline: &Baseline) -> Result<(), LabError> {
-        let restore = baseline.clone().restore();
-        let restored = self.environment().runtime().spawn(restore).await;
-        restored.map_err(|error| LabError::host(self.subject(), "reset", error))?
+    pub async fn restore(&self, lab: &Lab) -> Result<(), LabError> {
+        let restore = self.clone().restore_all();
+        let restored = lab.environment().runtime().spawn(restore).await;
+        restored.map_err(|error| LabError::host(lab.subject(), "reset", error))?
     }
-}
 
-impl Baseline {
-    async fn take(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
+    async fn take_all(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
         let states: Vec<(Vm, VmState)> =
             vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
         // The agent of a paused guest cannot be quiesced: it is resumed for a moment.
         let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
-        try_join_all(paused().map(|(vm, _)| vm.resume())).await?;
+        try_join_all(paused().map(|(vm, _)| async move { vm.power().resume().await })).await?;
         let on = || states.iter().filter(|(_, state)| is_on(*state));
         let taken = Self::take_on(on(), after).await;
         if after == AfterSave::StayPaused && taken.is_ok() {
-            try_join_all(on().map(|(vm, _)| vm.shutdown())).await?;
+            try_join_all(on().map(|(vm, _)| async move { vm.power().shutdown().await })).await?;
         } else {
-            try_join_all(paused().map(|(vm, _)| vm.pause())).await?;
+            try_join_all(paused().map(|(vm, _)| async move { vm.power().pause().await })).await?;
         }
         let off = states.iter().filter(|(_, state)| !is_on(*state));
         let off = off.map(|(vm, state)| (vm.clone(), CheckpointState::Off(*state)));
@@ -104,7 +102,7 @@ impl Baseline {
         let clocks = try_join_all(clocks).await?;
         let folders = vms
             .clone()
-            .map(|(vm, _)| Ok((vm.clone(), vm.cache_folder()?)));
+            .map(|(vm, _)| Ok((vm.clone(), cache_folder(vm)?)));
         let folders = folders.collect::<Result<Vec<_>, LabError>>()?;
         let taken = take_all(folders, SaveForm::OnBase, after).await?;
         let all = vms.zip(taken.into_iter().zip(clocks));
@@ -120,7 +118,7 @@ impl Baseline {
         Ok(all.collect())
     }
 
-    async fn restore(self) -> Result<(), LabError> {
+    async fn restore_all(self) -> Result<(), LabError> {
         let open = || self.0.iter().filter(|(vm, _)| !vm.is_closed());
         let lifecycles = lock_all_to_end(open().map(|(vm, _)| vm)).await;
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
@@ -129,13 +127,14 @@ impl Baseline {
                 CheckpointState::Off(state) => off.push((vm, *state, lifecycle)),
                 CheckpointState::On(checkpoint) => {
                     on.push((vm, checkpoint));
-                    ready.push(vm.prepare(lifecycle, &checkpoint.snapshot, None));
+                    ready.push(prepare(vm, lifecycle, &checkpoint.snapshot, None));
                 }
             }
         }
         let ready = try_join_all(ready).await?;
         let switching = off.iter();
-        let switching = switching.map(|(vm, state, lifecycle)| vm.switch_off_as(*state, lifecycle));
+        let switching =
+            switching.map(|(vm, state, lifecycle)| switch_off_as(vm, *state, lifecycle));
         join_all(switching).await;
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));
@@ -149,7 +148,7 @@ impl VmCheckpoint {
         let clock = now_ns().saturating_add(self.ahead_ns);
         ready.go(RestoreReason::Reset(clock)).await?;
         if self.is_paused {
-            vm.pause().await?;
+            vm.power().pause().await?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@
 //! output has to be read, exist from the start; workers and files are created on first use.
 //!
 //! ```text
-//! reserve ──▶ Reservation ──▶ copy ──▶ LabClone      its machines end when its scope is closed,
+//! reserve ──▶ Reservation ──▶ start ──▶ LabClone     its machines end when its scope is closed,
 //!                                                    which returns the reservation
 //! ```
 
@@ -21,6 +21,7 @@ use crate::guest::target::{GuestVm as _, Target};
 use crate::guest::worker::Worker;
 use crate::lock::lock;
 use crate::resource::{ResourceId, Scope};
+use crate::snapshot::restore::prepare;
 use crate::vm::Vm;
 use futures_util::future::try_join_all;
 use provium_pool::{Grant, Resources};
@@ -68,13 +69,11 @@ impl Baseline {
         self.on()
             .map(|(vm, checkpoint)| (vm, checkpoint.snapshot.need()))
     }
-}
 
-impl Lab {
     /// Reserves what a clone needs if it is available and no request waits.
-    pub fn try_reserve(&self, baseline: &Baseline) -> Option<Reservation> {
-        let grants = baseline.needs().map(|(vm, need)| {
-            let environment = vm.environment();
+    pub fn try_reserve(&self) -> Option<Reservation> {
+        let grants = self.needs().map(|(vm, need)| {
+            let environment = vm.0.environment();
             environment
                 .warm_pool
                 .make_room(environment.pool().available().memory_bytes);
@@ -87,36 +86,36 @@ impl Lab {
     ///
     /// # Errors
     /// When the pool or the file's claim never has that much.
-    pub async fn reserve(&self, baseline: &Baseline) -> Result<Reservation, LabError> {
+    pub async fn reserve(&self) -> Result<Reservation, LabError> {
         let mut grants = Vec::new();
-        for (vm, need) in baseline.needs() {
-            grants.push(vm.grant("copy", need).await?);
+        for (vm, need) in self.needs() {
+            grants.push(vm.0.grant("copy", need).await?);
         }
         Ok(Reservation(grants))
-    }
-
-    /// A clone of this lab, which must be that of the baseline, in `scope`, which must be new and without
-    /// a parent. Its VMs are resumed at one instant.
-    ///
-    /// # Errors
-    /// As for [`Vm::restore`].
-    pub async fn copy(
-        &self,
-        baseline: &Baseline,
-        room: Reservation,
-        of: &Scope,
-        scope: &Scope,
-    ) -> Result<LabClone, LabError> {
-        let copy = LabClone::new(self, baseline, of, scope)?;
-        let (going, baseline) = (copy.clone(), baseline.clone());
-        let going = async move { going.go_on(&baseline, room).await };
-        let gone_on = apart(self.environment().runtime(), going).await;
-        gone_on.map_err(|error| LabError::host(self.subject(), "copy", error))??;
-        Ok(copy)
     }
 }
 
 impl LabClone {
+    /// A clone of `lab`, which must be that of the baseline, in `scope`, which must be new and without
+    /// a parent. Its VMs are resumed at one instant.
+    ///
+    /// # Errors
+    /// As for [`Vm::restore`].
+    pub async fn start(
+        lab: &Lab,
+        baseline: &Baseline,
+        reservation: Reservation,
+        of: &Scope,
+        scope: &Scope,
+    ) -> Result<Self, LabError> {
+        let clone = Self::new(lab, baseline, of, scope)?;
+        let (restoring, baseline) = (clone.clone(), baseline.clone());
+        let restored = async move { restoring.restore(&baseline, reservation).await };
+        let restored = apart(lab.environment().runtime(), restored).await;
+        restored.map_err(|error| LabError::host(lab.subject(), "copy", error))??;
+        Ok(clone)
+    }
+
     /// A clone whose VMs are off.
     fn new(lab: &Lab, baseline: &Baseline, of: &Scope, scope: &Scope) -> Result<Self, LabError> {
         let open = || baseline.vms().filter(|vm| !vm.is_closed());
@@ -150,18 +149,16 @@ impl LabClone {
     }
 
     /// Restores all that was on at the baseline.
-    async fn go_on(&self, baseline: &Baseline, room: Reservation) -> Result<(), LabError> {
-        let on = baseline.on().zip(room.0);
+    async fn restore(&self, baseline: &Baseline, reservation: Reservation) -> Result<(), LabError> {
+        let on = baseline.on().zip(reservation.0);
         // A VM that was closed since then has none here.
         let on = on.filter_map(|((vm, checkpoint), grant)| {
             Some((self.counterpart(vm)?, checkpoint, grant))
         });
         let ready = on.map(|(vm, checkpoint, grant)| async move {
             // No other task knows it yet.
-            let lifecycle = vm.lifecycle().await;
-            let ready = vm
-                .prepare(lifecycle, &checkpoint.snapshot, Some(grant))
-                .await?;
+            let lifecycle = vm.0.lifecycle().await;
+            let ready = prepare(vm, lifecycle, &checkpoint.snapshot, Some(grant)).await?;
             Ok::<_, LabError>((vm, checkpoint, ready))
         });
         let ready = try_join_all(ready).await?.into_iter();

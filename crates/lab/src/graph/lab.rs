@@ -6,17 +6,16 @@
 
 use crate::environment::Environment;
 use crate::error::LabError;
-use crate::inputs::{Build, FixtureSource};
+use crate::graph::group::VmGroup;
+use crate::inputs::{Build, Recorder};
 use crate::lock::lock;
 use crate::resource::{ResourceId, Scope, WeakScope};
 use crate::test_file::TestFileContext;
-use crate::vm::{Vm, VmOptions, VmState};
+use crate::vm::Vm;
+use crate::vm_options::VmOptions;
 use indexmap::IndexMap;
 use provium_pool::Claim;
-use provium_store::StagingFolder;
-use provium_vmm::SaveForm;
 use std::fmt;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -199,7 +198,7 @@ impl Lab {
             Some(nearest) => format!("no VM of that name; did you mean `{nearest}`?"),
             None => "no VM of that name; to make one, give a profile too".to_owned(),
         };
-        Err(self.invalid(&format!("vm({name:?})"), why))
+        Err(invalid(self, &format!("vm({name:?})"), why))
     }
 
     /// A new VM in state *created*, in the care of `scope`.
@@ -215,8 +214,8 @@ impl Lab {
         let environment = self.environment();
         let profile = environment
             .profile(profile)
-            .map_err(|unknown| self.invalid(&call, unknown.to_string()))?;
-        if let Some(build) = self.build() {
+            .map_err(|unknown| invalid(self, &call, unknown.to_string()))?;
+        if let Some(build) = &self.0.file.build {
             build.recorder.profile(&profile.name);
         }
         let vm = Vm::create(Arc::clone(&self.0.file), scope, name, profile, options);
@@ -283,7 +282,8 @@ impl Lab {
             return Ok(());
         }
         drop(names);
-        Err(self.invalid(
+        Err(invalid(
+            self,
             &format!("remove({name:?})"),
             "no member of that name".to_owned(),
         ))
@@ -294,56 +294,31 @@ impl Lab {
         lock(&self.0.names.of(scope)).members()
     }
 
-    /// Boots all VMs of the lab that are off, side by side, as [`Vm::boot_within`]. A dead VM is an error,
-    /// since a crash would go unnoticed otherwise; its own `boot` starts it again.
-    pub async fn boot(&self, scope: &Scope, left: Option<Duration>) -> Result<(), LabError> {
-        self.each_vm(scope, |vm| async move {
-            if vm.is_off() {
-                vm.boot_within(VmOptions::default(), left).await
-            } else if vm.state() == VmState::Dead {
-                vm.running_in("boot()", VmState::Booted, "booted").map(drop)
-            } else {
-                Ok(())
-            }
-        })
-        .await
+    /// Its VMs, without those of its sub-labs.
+    pub fn vms(&self, scope: &Scope) -> VmGroup {
+        let members = self.members(scope).into_iter();
+        VmGroup(
+            members
+                .filter_map(|member| match member {
+                    Member::Vm(vm) => Some(vm),
+                    Member::Lab(_) => None,
+                })
+                .collect(),
+        )
     }
 
-    /// Shuts down all VMs of the lab in parallel.
-    pub async fn shutdown(&self, scope: &Scope) -> Result<(), LabError> {
-        self.each_vm(scope, |vm| async move { vm.shutdown().await })
-            .await
-    }
-
-    /// Pauses all VMs of the lab in parallel.
-    pub async fn pause(&self, scope: &Scope) -> Result<(), LabError> {
-        self.each_vm(scope, |vm| async move { vm.pause().await })
-            .await
-    }
-
-    /// Resumes all VMs of the lab in parallel.
-    pub async fn resume(&self, scope: &Scope) -> Result<(), LabError> {
-        self.each_vm(scope, |vm| async move { vm.resume().await })
-            .await
-    }
-
-    /// The fixture that gave a VM or a lab of that number, as its error messages call it.
-    pub(crate) fn fixture_of(&self, id: ResourceId) -> Option<FixtureSource> {
-        lock(&self.0.file.fixtures).get(&id).cloned()
-    }
-
-    /// Notes that a VM or a lab has come from a fixture.
-    pub(crate) fn note_fixture(&self, id: ResourceId, source: &FixtureSource) {
-        lock(&self.0.file.fixtures).insert(id, source.clone());
+    /// Records what the build of a fixture reads that it belongs to; `None` if it belongs to none.
+    pub fn recorder(&self) -> Option<&Recorder> {
+        self.0.file.build.as_ref().map(|build| &build.recorder)
     }
 
     /// Reserves the whole budget of the file, once.
     pub async fn claim(&self, claim: Claim) -> Result<(), LabError> {
         let claimed = self.0.file.budget.claim(claim).await;
-        claimed.map_err(|source| LabError::Budget {
+        claimed.map_err(|cause| LabError::Budget {
             subject: self.subject(),
             call: "claim()".to_owned(),
-            source,
+            cause,
         })
     }
 
@@ -375,24 +350,9 @@ impl Lab {
         });
     }
 
-    /// A new folder in the cache.
-    pub(crate) fn cache_draft(&self, call: &str) -> Result<StagingFolder, LabError> {
-        let host = self.environment().host();
-        let host = host.ok_or_else(|| {
-            LabError::host(self.subject(), call, crate::EnvironmentError::NoMachines)
-        })?;
-        let draft = host.snapshots.staging_folder();
-        draft.map_err(|error| LabError::host(self.subject(), call, error))
-    }
-
-    /// The build of a fixture that it belongs to.
-    pub(crate) fn build(&self) -> Option<&Build> {
-        self.0.file.build.as_ref()
-    }
-
-    /// The test file, as events name it.
-    pub(crate) fn file_path(&self) -> &str {
-        &self.0.file.path
+    /// From now on the test `name` of the file runs, which messages name; `None`: none, or several at a time.
+    pub fn set_current_test(&self, name: Option<&str>) {
+        self.0.file.current_test.set(name);
     }
 
     /// What the labs of this file share.
@@ -400,17 +360,8 @@ impl Lab {
         &self.0.file
     }
 
-    /// The form of a snapshot that has no folder of its own.
-    pub(crate) fn form_in_cache(&self) -> SaveForm {
-        self.0.file.form_in_cache()
-    }
-
     pub(crate) fn subject(&self) -> String {
         format!("lab `{}`", self.name())
-    }
-
-    pub(crate) fn invalid(&self, call: &str, why: String) -> LabError {
-        LabError::invalid(self.subject(), call, why)
     }
 
     /// The names that a look-up from `scope` tries, in order.
@@ -428,14 +379,14 @@ impl Lab {
         call: &str,
     ) -> Result<(), LabError> {
         if name.is_empty() {
-            return Err(self.invalid(call, "the name is empty".to_owned()));
+            return Err(invalid(self, call, "the name is empty".to_owned()));
         }
         if name.contains(char::is_control) {
             let why = format!("the name {name:?} holds a control character");
-            return Err(self.invalid(call, why));
+            return Err(invalid(self, call, why));
         }
         if RESERVED_NAMES.contains(&name) {
-            return Err(self.invalid(call, format!("`{name}` is a reserved name")));
+            return Err(invalid(self, call, format!("`{name}` is a reserved name")));
         }
         for (depth, names) in self.searched(scope).enumerate() {
             if let Some(member) = lock(&names).get(name) {
@@ -448,27 +399,16 @@ impl Lab {
                          provium:vm({name:?})"
                     )
                 };
-                return Err(self.invalid(call, why));
+                return Err(invalid(self, call, why));
             }
         }
         Ok(())
     }
+}
 
-    /// Does `act` to all VMs at once, and returns the first failure when all are done.
-    async fn each_vm<F>(&self, scope: &Scope, act: impl Fn(Vm) -> F) -> Result<(), LabError>
-    where
-        F: Future<Output = Result<(), LabError>>,
-    {
-        let vms = self
-            .members(scope)
-            .into_iter()
-            .filter_map(|member| match member {
-                Member::Vm(vm) => Some(vm),
-                Member::Lab(_) => None,
-            });
-        let all = futures_util::future::join_all(vms.map(act)).await;
-        all.into_iter().collect()
-    }
+/// The error of a call of `lab` that makes no sense.
+pub(crate) fn invalid(lab: &Lab, call: &str, why: String) -> LabError {
+    LabError::invalid(lab.subject(), call, why)
 }
 
 impl fmt::Debug for Lab {

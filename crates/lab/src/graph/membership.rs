@@ -4,7 +4,7 @@
 //! member that is reached on several paths counts once.
 
 use crate::error::LabError;
-use crate::graph::lab::{Lab, Member};
+use crate::graph::lab::{Lab, Member, invalid};
 use crate::resource::Scope;
 use crate::vm::Vm;
 
@@ -20,7 +20,11 @@ impl Lab {
             let call = format!("include({name:?})");
             if let Member::Lab(lab) = member {
                 if lab.is_root() || lab.id() == self.id() {
-                    return Err(self.invalid(&call, "a lab cannot be its own member".to_owned()));
+                    return Err(invalid(
+                        self,
+                        &call,
+                        "a lab cannot be its own member".to_owned(),
+                    ));
                 }
                 if lab
                     .labs_below(scope)
@@ -31,11 +35,11 @@ impl Lab {
                         "lab `{name}` contains lab `{}` already; a lab cannot be its own member",
                         self.name()
                     );
-                    return Err(self.invalid(&call, why));
+                    return Err(invalid(self, &call, why));
                 }
             }
             if members[..index].iter().any(|other| other.name() == name) {
-                return Err(self.invalid(&call, "the list names it twice".to_owned()));
+                return Err(invalid(self, &call, "the list names it twice".to_owned()));
             }
             self.check_new_name(scope, &name, &call)?;
         }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `lab` | names of VMs and sub-labs |
 //! | `membership` | labs within labs |
+//! | `group` | what is done with all VMs of a lab at once |
 //! | `snapshot` | snapshots of labs |
 //! | `baseline` | the state that the VMs of a file are reset to |
 //! | `clone` | clones of a file's lab, for parallel tests |
@@ -12,6 +13,7 @@
 
 pub(crate) mod baseline;
 pub(crate) mod clone;
+pub(crate) mod group;
 pub(crate) mod lab;
 mod membership;
 pub(crate) mod snapshot;

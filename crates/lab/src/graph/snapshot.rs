@@ -1,19 +1,21 @@
 //! The snapshot of a lab: all its VMs at one instant, and those of its sub-labs.
 
 use crate::apart::apart;
+use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
 use crate::lock::lock;
 use crate::resource::{ResourceId, Scope};
 use crate::snapshot::folder::{LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current};
 use crate::snapshot::lifecycles::lock_all_to_end;
-use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason};
+use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason, prepare};
 use crate::snapshot::take::{AfterSave, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, VmOptions};
+use crate::vm::{Vm, switch_off};
+use crate::vm_options::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
-use provium_store::{CacheEntry, Seal};
+use provium_store::{CacheEntry, Seal, StagingFolder};
 use provium_vmm::SaveForm;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -64,19 +66,19 @@ struct VmEntry {
     options: VmOptions,
 }
 
-impl Lab {
-    /// A snapshot of all VMs of this lab and of its sub-labs, in `place` or, without one, in the
+impl LabSnapshot {
+    /// Takes a snapshot of all VMs of `lab` and of its sub-labs, in `place` or, without one, in the
     /// cache. They continue.
     ///
     /// # Errors
     /// As for a VM's; a paused VM cannot be saved.
-    pub async fn snapshot(
-        &self,
+    pub async fn take(
+        lab: &Lab,
         scope: &Scope,
         place: Option<&Utf8Path>,
-    ) -> Result<LabSnapshot, LabError> {
-        let failed = |error: io::Error| LabError::host(self.subject(), "snapshot()", error);
-        let vms = self.vms_below(scope);
+    ) -> Result<Self, LabError> {
+        let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
+        let vms = lab.vms_below(scope);
         let named = place
             .map(|place| StagedDir::new(place, LAB_SIGN))
             .transpose();
@@ -84,14 +86,14 @@ impl Lab {
         let folder = match &named {
             Some(named) => SnapshotDir::draft_of(named),
             None => {
-                let draft = Arc::new(self.cache_draft("snapshot()")?);
+                let draft = Arc::new(staging_folder(lab)?);
                 SnapshotDir::cached(&draft, draft.path())
             }
         };
         let form = if named.is_some() {
             SaveForm::Whole
         } else {
-            self.form_in_cache()
+            lab.file_context().form_in_cache()
         };
         let (mut entries, mut booted) = (Vec::new(), Vec::new());
         for (number, (labs, vm)) in vms.into_iter().enumerate() {
@@ -115,9 +117,9 @@ impl Lab {
             version: VERSION,
             vms: entries,
         };
-        let lab = self.clone();
-        let taken = apart(self.environment().runtime(), async move {
-            let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
+        let owner = lab.clone();
+        let taken = apart(lab.environment().runtime(), async move {
+            let failed = |error: io::Error| LabError::host(owner.subject(), "snapshot()", error);
             let taken = take_all(booted, form, AfterSave::Thaw).await?;
             let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
             let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
@@ -131,7 +133,7 @@ impl Lab {
             };
             let snapshot = LabSnapshot(Arc::new(Inner {
                 id: ResourceId::next(),
-                name: lab.name().to_owned(),
+                name: owner.name().to_owned(),
                 folder,
                 vms: taken,
                 facts,
@@ -140,35 +142,34 @@ impl Lab {
         });
         let taken = taken.await;
         let (taken, sealed) =
-            taken.map_err(|error| LabError::host(self.subject(), "snapshot()", error))??;
+            taken.map_err(|error| LabError::host(lab.subject(), "snapshot()", error))??;
         match sealed {
             Some((named, seal)) => Ok(taken.moved_to(&named.install(seal).map_err(failed)?)),
             None => Ok(taken),
         }
     }
 
-    /// Makes the VMs what they were in the snapshot, all at one instant; those that are missing are
+    /// Makes the VMs of `lab` what they were in the snapshot, all at one instant; those that are missing are
     /// made in `scope`, those that were off are shut down. VMs that the snapshot does not have are
     /// left alone.
     ///
     /// # Errors
     /// As for a VM's; no VM is changed unless all of them can be.
-    pub async fn restore(&self, scope: &Scope, snapshot: &LabSnapshot) -> Result<(), LabError> {
-        self.restore_on(scope, snapshot, RestoreReason::Restore)
-            .await
+    pub async fn restore(&self, lab: &Lab, scope: &Scope) -> Result<(), LabError> {
+        self.restore_on(lab, scope, RestoreReason::Restore).await
     }
 
     pub(crate) async fn restore_on(
         &self,
+        lab: &Lab,
         scope: &Scope,
-        snapshot: &LabSnapshot,
         occasion: RestoreReason,
     ) -> Result<(), LabError> {
-        let snapshot = snapshot.clone();
+        let snapshot = self.clone();
         let mut pairs = Vec::new();
         let mut saved = snapshot.0.vms.iter().cloned();
         for entry in &snapshot.0.facts.vms {
-            let vm = self.vm_of(scope, entry)?;
+            let vm = vm_of(lab, scope, entry)?;
             let from = if entry.folder.is_some() {
                 saved.next()
             } else {
@@ -182,7 +183,7 @@ impl Lab {
             let (mut ready, mut off) = (Vec::new(), Vec::new());
             for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
                 match from {
-                    Some(from) => ready.push(vm.prepare(lifecycle, from, None)),
+                    Some(from) => ready.push(prepare(vm, lifecycle, from, None)),
                     None => off.push((vm.clone(), lifecycle)),
                 }
             }
@@ -190,41 +191,28 @@ impl Lab {
             try_join_all(ready.iter_mut().map(|ready| ready.wake(occasion))).await?;
             Ok::<_, LabError>((ready, off))
         };
-        let failed = |error| LabError::host(self.subject(), "restore()", error);
-        let ready = apart(self.environment().runtime(), ready).await;
+        let failed = |error| LabError::host(lab.subject(), "restore()", error);
+        let ready = apart(lab.environment().runtime(), ready).await;
         let (ready, off) = ready.map_err(failed)??;
         // As for a VM: a caller that is cancelled before this has the lab as it was.
         let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
-        let rest = self.environment().runtime().spawn(async move {
-            join_all(off.iter().map(|(vm, lifecycle)| vm.switch_off(lifecycle))).await;
+        let rest = lab.environment().runtime().spawn(async move {
+            join_all(off.iter().map(|(vm, lifecycle)| switch_off(vm, lifecycle))).await;
             join_all(replaced.into_iter().map(ReplacedMachine::end)).await;
         });
         rest.await.map_err(failed)
     }
 
-    fn vm_of(&self, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
-        let mut lab = self.clone();
-        for name in &entry.labs {
-            lab = lab.sub_lab(scope, Some(name))?;
-        }
-        if let Some(Member::Vm(vm)) = lab.lookup(scope, &entry.name) {
-            return Ok(vm);
-        }
-        lab.create_vm(scope, &entry.name, &entry.profile, entry.options.clone())
-    }
-}
-
-impl LabSnapshot {
-    /// Restores `lab` from the snapshot in a folder, as [`Lab::restore`]. If another snapshot replaces
+    /// Restores `lab` from the snapshot in a folder, as [`LabSnapshot::restore`]. If another snapshot replaces
     /// the folder meanwhile, the lab is restored from that one.
     ///
     /// # Errors
-    /// As for [`LabSnapshot::open`] and [`Lab::restore`].
+    /// As for [`LabSnapshot::open`] and [`LabSnapshot::restore`].
     pub async fn restore_folder(path: &Utf8Path, lab: &Lab, scope: &Scope) -> Result<(), LabError> {
-        restore_current(path, async || lab.restore(scope, &Self::open(path)?).await).await
+        restore_current(path, async || Self::open(path)?.restore(lab, scope).await).await
     }
 
-    /// The snapshot in a folder that [`Lab::snapshot`] was given, in this run or another.
+    /// The snapshot in a folder that [`LabSnapshot::take`] was given, in this run or another.
     ///
     /// # Errors
     /// When the folder holds none that this version can use.
@@ -319,6 +307,27 @@ impl LabSnapshot {
             facts: self.0.facts.clone(),
         }))
     }
+}
+
+fn vm_of(lab: &Lab, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
+    let mut lab = lab.clone();
+    for name in &entry.labs {
+        lab = lab.sub_lab(scope, Some(name))?;
+    }
+    if let Some(Member::Vm(vm)) = lab.lookup(scope, &entry.name) {
+        return Ok(vm);
+    }
+    lab.create_vm(scope, &entry.name, &entry.profile, entry.options.clone())
+}
+
+/// A new folder in the cache.
+fn staging_folder(lab: &Lab) -> Result<StagingFolder, LabError> {
+    let call = "snapshot()";
+    let host = lab.environment().host();
+    let host =
+        host.ok_or_else(|| LabError::host(lab.subject(), call, EnvironmentError::NoMachines))?;
+    let folder = host.snapshots.staging_folder();
+    folder.map_err(|error| LabError::host(lab.subject(), call, error))
 }
 
 impl fmt::Debug for LabSnapshot {

@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::guest::target::Target;
-use crate::vm::{Generation, HandleEpoch};
+use crate::resource::{Generation, HandleEpoch};
 use camino::Utf8Path;
 use provium_guest::{CallError, LaneHandle};
 use provium_protocol::Lane;

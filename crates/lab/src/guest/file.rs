@@ -8,8 +8,9 @@ use crate::guest::syscall::syscall;
 use crate::guest::tail;
 use crate::guest::target::Target;
 use crate::lock::lock;
-use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
-use crate::vm::HandleEpoch;
+use crate::resource::{
+    Close, CloseOrder, Closing, GuestKey, HandleEpoch, Registration, ResourceId, Scope,
+};
 use provium_guest::CallError;
 use provium_protocol::Descriptor;
 use provium_protocol::message::SyscallResult;

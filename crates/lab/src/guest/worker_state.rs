@@ -2,8 +2,7 @@
 
 use crate::guest::stream::{ByteStream, WeakStream};
 use crate::lock::lock;
-use crate::resource::ResourceId;
-use crate::vm::{HandleEpoch, Timeline};
+use crate::resource::{HandleEpoch, ResourceId, Timeline};
 use provium_protocol::Lane;
 use std::sync::Mutex;
 

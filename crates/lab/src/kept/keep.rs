@@ -51,7 +51,7 @@ pub async fn keep_failure(
     };
     let saved = apart(environment.runtime(), save(vms)).await;
     let saved = saved.map_err(not_kept)?;
-    let kept = install(&permit, lab.file_path(), failed, saved).await?;
+    let kept = install(&permit, &lab.file_context().path, failed, saved).await?;
     Ok(Some(kept.clone()))
 }
 
@@ -102,9 +102,19 @@ async fn save(vms: Vec<Vm>) -> Vec<SavedOne> {
     let paused = alive.iter().filter(|vm| vm.state() == VmState::Paused);
     let paused: Vec<&Vm> = paused.collect();
     // One that cannot be resumed cannot be saved either, which is reported then.
-    join_all(paused.iter().map(|vm| vm.resume())).await;
+    join_all(
+        paused
+            .iter()
+            .map(|vm| async move { vm.power().resume().await }),
+    )
+    .await;
     let saved = save_each(&alive).await;
-    join_all(paused.iter().map(|vm| vm.pause())).await;
+    join_all(
+        paused
+            .iter()
+            .map(|vm| async move { vm.power().pause().await }),
+    )
+    .await;
     let alive = alive.into_iter().zip(saved).map(|(vm, result)| SavedOne {
         result: result.map_err(|error| error.to_string()),
         vm,
@@ -118,7 +128,10 @@ async fn save(vms: Vec<Vm>) -> Vec<SavedOne> {
 
 fn how_it_died(vm: &Vm) -> String {
     // Only asked of a dead VM; one that was closed meanwhile says that.
-    match vm.running_in("keep the failed test", VmState::Booted, "booted") {
+    match vm
+        .0
+        .running_in("keep the failed test", VmState::Booted, "booted")
+    {
         Err(LabError::Dead { how, .. }) => format!("it was dead: it ended {how}"),
         Err(error) => error.to_string(),
         Ok(_) => "it was rebooted meanwhile".to_owned(),

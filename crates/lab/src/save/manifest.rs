@@ -1,6 +1,6 @@
 //! The manifest of a saved VM, `vm.json` in its folder, and the folders whose RAM VMs share.
 
-use crate::vm::VmOptions;
+use crate::vm_options::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::ChannelCheckpoint;
 use provium_image::AGENT_BUILD;

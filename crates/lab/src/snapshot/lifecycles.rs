@@ -18,7 +18,7 @@ pub(crate) async fn lock_all<'a>(vms: impl IntoIterator<Item = &'a Vm>) -> Vec<L
     vms.sort_by_key(|(_, vm)| vm.id());
     let mut held = Vec::new();
     for (place, vm) in vms {
-        held.push((place, vm.lifecycle().await));
+        held.push((place, vm.0.lifecycle().await));
     }
     held.sort_by_key(|(place, _)| *place);
     held.into_iter().map(|(_, lock)| lock).collect()

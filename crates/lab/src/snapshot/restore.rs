@@ -13,7 +13,7 @@ use crate::lock::lock;
 use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::snapshot::folder::{replaced, restore_current};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Lifecycle, Running, Started, Vm};
+use crate::vm::{Lifecycle, Running, Started, Vm, emit_shutdown, install, load, restore_request};
 use camino::Utf8Path;
 use provium_events::BootKind;
 use provium_image::GuestImage;
@@ -40,97 +40,98 @@ impl Vm {
     ) -> Result<(), LabError> {
         let (vm, snapshot) = (self.clone(), snapshot.clone());
         let ready = self
+            .0
             .apart("restore()", async move {
-                let lifecycle = vm.lifecycle_to_end().await;
+                let lifecycle = vm.0.lifecycle_to_end().await;
                 snapshot.check().await?;
-                let mut ready = vm.prepare(lifecycle, &snapshot, None).await?;
+                let mut ready = prepare(&vm, lifecycle, &snapshot, None).await?;
                 ready.wake(occasion).await?;
                 Ok(ready)
             })
             .await?;
         // A caller that is cancelled before this has the VM as it was, and after it as it was saved.
         let replaced = ready.commit();
-        self.to_its_end("restore()", async move {
-            replaced.end().await;
-            Ok(())
-        })
-        .await
-    }
-
-    /// All of a restore but its last steps, under the VM's life-cycle lock and with a grant, if there is
-    /// one already. The VM is unchanged until the last step.
-    pub(crate) async fn prepare(
-        &self,
-        lifecycle: Lifecycle,
-        snapshot: &Snapshot,
-        granted: Option<Grant>,
-    ) -> Result<PreparedRestore, LabError> {
-        let failed = |error| LabError::host(self.subject(), "restore()", error);
-        if self.is_closed() {
-            return Err(LabError::gone(
-                self.subject(),
-                "restore()",
-                "the VM is closed",
-            ));
-        }
-        if snapshot.0.folder.is_gone() {
-            let why = format!("the {} was deleted", snapshot.subject());
-            return Err(LabError::gone(self.subject(), "restore()", why));
-        }
-        let saved = &snapshot.0.saved;
-        let image = self.environment().image(&saved.manifest.profile).await;
-        let image = image.map_err(|error| self.host_error(error))?;
-        if image.id != saved.manifest.image {
-            let profile = &saved.manifest.profile;
-            let why = format!(
-                "the snapshot is of a guest that profile `{profile}` no longer makes; take it again"
-            );
-            return Err(LabError::invalid(self.subject(), "restore()", why));
-        }
-        let need = snapshot.need();
-        let granted = match granted {
-            Some(grant) => Granted::Whole(grant),
-            None => self.granted(need).await?,
-        };
-        // A wait for the pool does not count.
-        let begun = Instant::now();
-        let restored = self
-            .load(&self.restore_request(saved, &image))
+        self.0
+            .to_its_end("restore()", async move {
+                replaced.end().await;
+                Ok(())
+            })
             .await
-            .map_err(failed)?;
-        if !saved.is_current() {
-            // Parts of both may have been loaded.
-            return Err(replaced(&snapshot.subject()));
-        }
-        let own = snapshot.0.origin.as_ref();
-        let own = own.filter(|origin| origin.vm == self.id());
-        let processes = own.iter().flat_map(|origin| &origin.processes);
-        let processes =
-            processes.filter_map(|mark| mark.take_up(&self.0.handles.processes, &restored.channel));
-        Ok(PreparedRestore {
-            processes: processes.collect(),
-            vm: self.clone(),
-            _lifecycle: lifecycle,
-            snapshot: snapshot.clone(),
-            restored,
-            image,
-            granted,
-            reuse: Reuse::Possible,
-            begun,
-        })
     }
+}
 
-    /// What the pool has to give for a machine of `need` beside what the one that runs holds: that one
-    /// is ended when the other is resumed.
-    async fn granted(&self, need: Resources) -> Result<Granted, LabError> {
-        let before = self.0.stage.borrow().running().cloned();
-        let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.amount()));
-        Ok(match held {
-            None => Granted::Whole(self.grant("restore()", need).await?),
-            Some(held) if need.fits(held) => Granted::Inherited,
-            Some(held) => Granted::More(self.grant("restore()", need - held).await?),
-        })
+/// All of a restore but its last steps, under the VM's life-cycle lock and with a grant, if there is
+/// one already. The VM is unchanged until the last step.
+pub(crate) async fn prepare(
+    vm: &Vm,
+    lifecycle: Lifecycle,
+    snapshot: &Snapshot,
+    granted: Option<Grant>,
+) -> Result<PreparedRestore, LabError> {
+    let failed = |error| LabError::host(vm.subject(), "restore()", error);
+    if vm.is_closed() {
+        return Err(LabError::gone(
+            vm.subject(),
+            "restore()",
+            "the VM is closed",
+        ));
     }
+    if snapshot.0.folder.is_gone() {
+        let why = format!("the {} was deleted", snapshot.subject());
+        return Err(LabError::gone(vm.subject(), "restore()", why));
+    }
+    let saved = &snapshot.0.saved;
+    let image = vm.0.environment().image(&saved.manifest.profile).await;
+    let image = image.map_err(|error| vm.0.host_error(error))?;
+    if image.id != saved.manifest.image {
+        let profile = &saved.manifest.profile;
+        let why = format!(
+            "the snapshot is of a guest that profile `{profile}` no longer makes; take it again"
+        );
+        return Err(LabError::invalid(vm.subject(), "restore()", why));
+    }
+    let need = snapshot.need();
+    let granted = match granted {
+        Some(grant) => Granted::Whole(grant),
+        None => additional_grant(vm, need).await?,
+    };
+    // A wait for the pool does not count.
+    let begun = Instant::now();
+    let restored = load(vm, &restore_request(saved, &image))
+        .await
+        .map_err(failed)?;
+    if !saved.is_current() {
+        // Parts of both may have been loaded.
+        return Err(replaced(&snapshot.subject()));
+    }
+    let own = snapshot.0.origin.as_ref();
+    let own = own.filter(|origin| origin.vm == vm.id());
+    let processes = own.iter().flat_map(|origin| &origin.processes);
+    let processes =
+        processes.filter_map(|mark| mark.take_up(&vm.0.handles.processes, &restored.channel));
+    Ok(PreparedRestore {
+        processes: processes.collect(),
+        vm: vm.clone(),
+        _lifecycle: lifecycle,
+        snapshot: snapshot.clone(),
+        restored,
+        image,
+        granted,
+        reuse: Reuse::Possible,
+        begun,
+    })
+}
+
+/// What the pool has to give for a machine of `need` beside what the one that runs holds: that one
+/// is ended when the other is resumed.
+async fn additional_grant(vm: &Vm, need: Resources) -> Result<Granted, LabError> {
+    let before = vm.0.stage.borrow().running().cloned();
+    let held = before.and_then(|before| Some(lock(&before.grant).as_ref()?.amount()));
+    Ok(match held {
+        None => Granted::Whole(vm.0.grant("restore()", need).await?),
+        Some(held) if need.fits(held) => Granted::Inherited,
+        Some(held) => Granted::More(vm.0.grant("restore()", need - held).await?),
+    })
 }
 
 impl Snapshot {
@@ -207,7 +208,7 @@ impl PreparedRestore {
             hostname: renamed.then(|| host_name(vm.name())),
             is_seeded: saved.machine.manifest.rng_seed.is_some(),
         };
-        let limit = vm.agent_limit(&lock(&vm.0.booted_with).clone());
+        let limit = vm.0.agent_limit(&lock(&vm.0.booted_with).clone());
         let woken = self.restored.resume(identity, limit).await;
         woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))
     }
@@ -228,11 +229,11 @@ impl PreparedRestore {
         } = self;
         vm.0.file
             .environment
-            .prewarm(vm.restore_request(&snapshot.0.saved, &image), reuse);
+            .prewarm(restore_request(&snapshot.0.saved, &image), reuse);
         let before = vm.0.stage.borrow().running().cloned();
         if let Some(before) = &before {
             before.stop_monitor();
-            vm.emit_shutdown(before);
+            emit_shutdown(&vm, before);
         }
         let inherited = before
             .as_ref()
@@ -282,7 +283,7 @@ impl PreparedRestore {
             profile: snapshot.0.saved.manifest.profile.clone(),
             base: Some(base),
         };
-        vm.install(started, grant, begun.elapsed());
+        install(&vm, started, grant, begun.elapsed());
         ReplacedMachine { before, _lifecycle }
     }
 }

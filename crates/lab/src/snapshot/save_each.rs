@@ -2,7 +2,7 @@
 
 use crate::error::LabError;
 use crate::snapshot::lifecycles::lock_all;
-use crate::snapshot::take::{freeze, save, thaw};
+use crate::snapshot::take::{cache_folder, freeze, save, thaw};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{Vm, VmState};
 use futures_util::future::join_all;
@@ -17,7 +17,7 @@ pub(crate) async fn save_each(vms: &[Vm]) -> Vec<Result<Snapshot, LabError>> {
     let _lifecycles = lock_all(vms).await;
     let running = vms
         .iter()
-        .map(|vm| vm.running_in("snapshot()", VmState::Booted, "booted"));
+        .map(|vm| vm.0.running_in("snapshot()", VmState::Booted, "booted"));
     let running: Vec<_> = running.collect();
     let freezing = vms.iter().zip(&running).map(|(vm, running)| async move {
         let running = running.as_ref().map_err(Clone::clone)?;
@@ -26,7 +26,7 @@ pub(crate) async fn save_each(vms: &[Vm]) -> Vec<Result<Snapshot, LabError>> {
     let frozen = join_all(freezing).await;
     let saving = vms.iter().zip(&frozen).map(|(vm, frozen)| async move {
         let (running, (frozen, image)) = frozen.as_ref().map_err(Clone::clone)?;
-        let folder = vm.cache_folder()?;
+        let folder = cache_folder(vm)?;
         save(vm, folder, running, frozen, image, SaveForm::Whole).await
     });
     let saved = join_all(saving).await;

@@ -24,15 +24,15 @@ impl Vm {
         let vm = self.clone();
         let saved = match place.map(Utf8Path::to_owned) {
             None => {
-                let taken = apart(self.environment().runtime(), async move {
-                    let folder = vm.cache_folder()?;
+                let taken = apart(self.0.environment().runtime(), async move {
+                    let folder = cache_folder(&vm)?;
                     let form = vm.0.file.form_in_cache();
                     take_one(&vm, folder, form).await
                 });
                 taken.await
             }
             Some(place) => {
-                let taken = apart(self.environment().runtime(), async move {
+                let taken = apart(self.0.environment().runtime(), async move {
                     let call = format!("snapshot({place:?})");
                     let failed = |error| LabError::host(vm.subject(), &call, error);
                     let named = StagedDir::new(&place, VM_SIGN).map_err(failed)?;
@@ -52,16 +52,16 @@ impl Vm {
         };
         saved.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?
     }
+}
 
-    /// A new folder in the cache.
-    pub(crate) fn cache_folder(&self) -> Result<SnapshotDir, LabError> {
-        let host = self.environment().host();
-        let host = host.ok_or_else(|| self.host_error(crate::EnvironmentError::NoMachines))?;
-        let draft = host.snapshots.staging_folder();
-        let draft = draft.map_err(|error| LabError::host(self.subject(), "snapshot()", error))?;
-        let draft = Arc::new(draft);
-        Ok(SnapshotDir::cached(&draft, draft.path()))
-    }
+/// A new folder in the cache.
+pub(crate) fn cache_folder(vm: &Vm) -> Result<SnapshotDir, LabError> {
+    let host = vm.0.environment().host();
+    let host = host.ok_or_else(|| vm.0.host_error(crate::EnvironmentError::NoMachines))?;
+    let draft = host.snapshots.staging_folder();
+    let draft = draft.map_err(|error| LabError::host(vm.subject(), "snapshot()", error))?;
+    let draft = Arc::new(draft);
+    Ok(SnapshotDir::cached(&draft, draft.path()))
 }
 
 async fn take_one(vm: &Vm, folder: SnapshotDir, form: SaveForm) -> Result<Snapshot, LabError> {
@@ -89,8 +89,8 @@ pub(crate) async fn take_all(
     let _lifecycles = lock_all(&vms).await;
     let mut running = Vec::new();
     for vm in &vms {
-        vm.check_quiescent()?;
-        running.push(vm.running_in("snapshot()", VmState::Booted, "booted")?);
+        check_quiescent(vm)?;
+        running.push(vm.0.running_in("snapshot()", VmState::Booted, "booted")?);
     }
     let freezing = running.iter().zip(&vms);
     let freezing = freezing.map(|(running, vm)| freeze(vm, running));
@@ -132,9 +132,9 @@ pub(super) async fn freeze<'a>(
     vm: &Vm,
     running: &'a Running,
 ) -> Result<(FrozenVm<'a>, String), LabError> {
-    let image = vm.environment().image(&running.profile).await;
-    let image = image.map_err(|error| vm.host_error(error))?;
-    let limit = vm.environment().scale_timeout(QUIESCE_LIMIT);
+    let image = vm.0.environment().image(&running.profile).await;
+    let image = image.map_err(|error| vm.0.host_error(error))?;
+    let limit = vm.0.environment().scale_timeout(QUIESCE_LIMIT);
     let frozen = FrozenVm::freeze(&running.machine, &running.channel);
     match timeout(limit, frozen).await {
         Ok(Ok(frozen)) => Ok((frozen, image.id.clone())),
@@ -150,7 +150,7 @@ pub(super) async fn freeze<'a>(
         }
         Ok(Err(error)) => {
             let error = LabError::host(vm.subject(), "snapshot()", error);
-            Err(vm.explain("snapshot()", error).await)
+            Err(vm.0.explain("snapshot()", error).await)
         }
     }
 }
@@ -165,9 +165,9 @@ pub(super) async fn save(
 ) -> Result<Snapshot, LabError> {
     let origin = Origin {
         vm: vm.id(),
-        past: vm.history(),
+        past: vm.0.history(),
         processes: vm.0.handles.processes.marks(),
-        open_files: vm.open_file_count(),
+        open_files: vm.activity().files,
     };
     let options = lock(&vm.0.booted_with).clone();
     let manifest = |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), cut);
@@ -183,7 +183,7 @@ pub(super) async fn save(
         let error = LabError::host(vm.subject(), "snapshot()", error);
         return Err(match is_of_machine {
             // A QEMU that ends closes its control socket first: its exit status says more.
-            true => vm.explain("snapshot()", error).await,
+            true => vm.0.explain("snapshot()", error).await,
             false => error,
         });
     }
@@ -197,18 +197,16 @@ pub(super) async fn save(
     })))
 }
 
-impl Vm {
-    /// An error while streams read it: what they have not read yet would be lost.
-    fn check_quiescent(&self) -> Result<(), LabError> {
-        let open = self.0.open_streams.list();
-        if open.is_empty() {
-            return Ok(());
-        }
-        let why = format!(
-            "{} stream(s) are open; close them first:\n  {}",
-            open.len(),
-            open.join("\n  ")
-        );
-        Err(LabError::invalid(self.subject(), "snapshot()", why))
+/// An error while streams read it: what they have not read yet would be lost.
+fn check_quiescent(vm: &Vm) -> Result<(), LabError> {
+    let open = vm.0.open_streams.list();
+    if open.is_empty() {
+        return Ok(());
     }
+    let why = format!(
+        "{} stream(s) are open; close them first:\n  {}",
+        open.len(),
+        open.join("\n  ")
+    );
+    Err(LabError::invalid(vm.subject(), "snapshot()", why))
 }

@@ -2,10 +2,10 @@
 
 use crate::error::LabError;
 use crate::guest::process::ProcessMark;
-use crate::resource::ResourceId;
+use crate::resource::{ResourceId, TimelineHistory};
 use crate::save::SavedVm;
 use crate::snapshot::folder::{SnapshotDir, VM_SIGN, open_sealed};
-use crate::vm::{TimelineHistory, VmOptions};
+use crate::vm_options::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_pool::{Resources, resources_of_vm};
 use provium_store::{CacheEntry, Seal};

@@ -2,8 +2,10 @@
 
 use crate::environment::Environment;
 use crate::inputs::{Build, FixtureSource};
+use crate::lock::lock;
 use crate::resource::ResourceId;
 use crate::test_file::barrier::Barriers;
+use crate::test_file::current_test::CurrentTest;
 use provium_pool::FileBudget;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;
@@ -20,7 +22,9 @@ pub(crate) struct TestFileContext {
     /// Sub-labs that were given no name.
     anonymous: AtomicU32,
     /// The VMs and labs that fixtures have given.
-    pub(crate) fixtures: Mutex<BTreeMap<ResourceId, FixtureSource>>,
+    fixtures: Mutex<BTreeMap<ResourceId, FixtureSource>>,
+    /// The test that runs now.
+    pub(crate) current_test: CurrentTest,
     /// The build of a fixture that these labs are for; `None`: they are a test file's.
     pub(crate) build: Option<Build>,
 }
@@ -36,6 +40,7 @@ impl TestFileContext {
             barriers: Barriers::default(),
             anonymous: AtomicU32::new(0),
             fixtures: Mutex::default(),
+            current_test: CurrentTest::default(),
             build: None,
         }
     }
@@ -52,6 +57,28 @@ impl TestFileContext {
     /// The number of the next sub-lab without a name.
     pub(crate) fn next_anonymous(&self) -> u32 {
         self.anonymous.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The fixture that gave a VM or a lab of that number.
+    pub(crate) fn fixture_of(&self, id: ResourceId) -> Option<FixtureSource> {
+        lock(&self.fixtures).get(&id).cloned()
+    }
+
+    /// Notes that a VM or a lab has come from a fixture.
+    pub(crate) fn note_fixture(&self, id: ResourceId, source: &FixtureSource) {
+        lock(&self.fixtures).insert(id, source.clone());
+    }
+
+    /// Who asks for something now: a test, the build of a fixture, or the file itself.
+    pub(crate) fn asker(&self) -> String {
+        if let Some(build) = &self.build {
+            let fixture = build.chain.last().and_then(|path| path.file_name());
+            return format!("fixture `{}`", fixture.unwrap_or_default());
+        }
+        match self.current_test.name() {
+            Some(name) => format!("test `{name}`"),
+            None => format!("`{}`", self.path),
+        }
     }
 
     /// The form of a snapshot that has no folder of its own: that of a test goes with the test, one

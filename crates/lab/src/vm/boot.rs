@@ -9,10 +9,12 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
-use crate::vm::handle::{Vm, VmState};
-use crate::vm::identity::{agent_timeout, identity};
-use crate::vm::options::VmOptions;
+use crate::vm::handle::Vm;
+use crate::vm::identity::identity;
+use crate::vm::install::install;
 use crate::vm::running::Started;
+use crate::vm::state::VmState;
+use crate::vm_options::VmOptions;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_image::GuestImage;
@@ -80,6 +82,7 @@ impl Vm {
     ) -> Result<(), LabError> {
         let vm = self.clone();
         let booted = self
+            .0
             .apart("boot()", async move { boot(&vm, options, left).await })
             .await;
         if let Err(LabError::Boot { .. }) = &booted {
@@ -94,10 +97,12 @@ impl Vm {
 }
 
 async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(), LabError> {
-    let _lifecycle = vm.lifecycle().await;
+    let _lifecycle = vm.0.lifecycle().await;
     let stage = vm.0.stage.borrow().clone();
     if !is_bootable(stage.state()) || vm.is_closed() {
-        return Err(vm.wrong_state("boot()", &stage, "created, shutdown or dead"));
+        return Err(vm
+            .0
+            .wrong_state("boot()", &stage, "created, shutdown or dead"));
     }
     let options = options.over(&vm.0.options);
     vm.console().begin_boot();
@@ -105,10 +110,10 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     let need = resources_of_vm(options.memory(profile), options.cpus(profile));
     check(vm, &options)?;
     let started = Instant::now();
-    let image = vm.environment().image(&profile.name).await;
-    let image = image.map_err(|error| vm.host_error(error))?;
+    let image = vm.0.environment().image(&profile.name).await;
+    let image = image.map_err(|error| vm.0.host_error(error))?;
     let requested = Instant::now();
-    let grant = vm.grant("boot()", need).await?;
+    let grant = vm.0.grant("boot()", need).await?;
     // A wait for the pool is not part of the boot, and does not use the time of the test.
     let started = started + requested.elapsed();
     let boot = Boot {
@@ -120,7 +125,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     let machine = boot.run().await?;
     lock(&vm.0.timeline).boot();
     *lock(&vm.0.booted_with) = boot.options;
-    vm.install(machine, grant, started.elapsed());
+    install(vm, machine, grant, started.elapsed());
     Ok(())
 }
 
@@ -194,7 +199,7 @@ impl Boot<'_> {
     }
 
     pub(super) fn environment(&self) -> &Environment {
-        self.vm.environment()
+        self.vm.0.environment()
     }
 
     /// Sets the identity of a guest whose agent has answered.
@@ -246,13 +251,13 @@ impl Boot<'_> {
 
     /// How long its agent may take to answer from now on.
     pub(super) fn limit(&self) -> Limit {
-        let own = self.vm.agent_limit(&self.options);
+        let own = self.vm.0.agent_limit(&self.options);
         let now = Instant::now();
         let left = self.until.map(|until| until.duration_since(now));
         let left = left.map(|left| left.saturating_sub(ERROR_GRACE).max(left / 2));
         Limit {
             time: left.map_or(own, |left| left.min(own)),
-            own: agent_timeout(self.vm, &self.options),
+            own: self.vm.0.agent_timeout(&self.options),
             stretched: self.environment().timeout_note(),
             is_cut: left.is_some_and(|left| left < own),
         }
@@ -273,6 +278,6 @@ impl Boot<'_> {
     }
 
     pub(super) fn host_error(&self, error: EnvironmentError) -> LabError {
-        self.vm.host_error(error)
+        self.vm.0.host_error(error)
     }
 }

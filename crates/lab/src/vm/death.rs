@@ -1,11 +1,10 @@
 //! How a VM ends, and how that is reported.
 
-use crate::error::LabError;
-use crate::vm::handle::{Stage, Vm};
+use crate::vm::handle::Vm;
 use crate::vm::running::{DeathReport, Running};
+use crate::vm::state::Stage;
 use provium_events::Event;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// How much of the console goes into an error about a VM that has died, bytes.
 const CONSOLE_SHOWN: usize = 1024;
@@ -16,9 +15,6 @@ const BOOT_CONSOLE_SHOWN: usize = 8192;
 
 /// The prefix of the agent's own lines on the console.
 const AGENT_PREFIX: &str = "provium-agent: ";
-
-/// How long the end of a machine may take to be noticed after a call has failed because of it.
-const END_GRACE: Duration = Duration::from_secs(2);
 
 /// How the guest ended, with the reason that its kernel and its agent printed, if they did.
 pub(super) fn with_reason(vm: &Vm, how: String) -> String {
@@ -54,12 +50,14 @@ pub(super) async fn die(vm: &Vm, running: &Arc<Running>, how: String) -> Arc<Dea
     let report = Arc::new(DeathReport {
         how,
         console: vm.console().tail(CONSOLE_SHOWN),
+        in_test: vm.0.file.current_test.name(),
+        current_test: vm.0.file.current_test.clone(),
     });
     if vm
         .0
         .replace_stage(running, Stage::Dead(Arc::clone(&report)))
     {
-        vm.emit_shutdown(running);
+        emit_shutdown(vm, running);
     }
     running.channel.shut_down("the VM is dead");
     report
@@ -72,31 +70,16 @@ pub(super) async fn shut_down(vm: &Vm, running: &Arc<Running>) {
     running.machine.quit().await;
     running.release();
     if ours {
-        vm.emit_shutdown(running);
+        emit_shutdown(vm, running);
     }
 }
 
-impl Vm {
-    /// Reports that its machine `running` has ended.
-    pub(crate) fn emit_shutdown(&self, running: &Running) {
-        let elapsed = running.booted_at.elapsed();
-        self.environment().sink().emit(Event::VmShutdown {
-            file: self.0.file.path.clone(),
-            vm_name: self.name().to_owned(),
-            duration_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
-        });
-    }
-
-    /// The error of a call: the death of the VM, if that is why the machine or the channel failed.
-    pub(crate) async fn explain(&self, call: &str, error: LabError) -> LabError {
-        let mut stage = self.0.stage.subscribe();
-        let ended = stage.wait_for(|stage| stage.running().is_none());
-        let Ok(Ok(stage)) = tokio::time::timeout(END_GRACE, ended).await else {
-            return error;
-        };
-        match &*stage {
-            Stage::Dead(report) => report.error(self.subject(), call.to_owned()),
-            _ => LabError::gone(self.subject(), call, "the VM was shut down meanwhile"),
-        }
-    }
+/// Reports that the machine `running` of a VM has ended.
+pub(crate) fn emit_shutdown(vm: &Vm, running: &Running) {
+    let elapsed = running.booted_at.elapsed();
+    vm.0.environment().sink().emit(Event::VmShutdown {
+        file: vm.0.file.path.clone(),
+        vm_name: vm.name().to_owned(),
+        duration_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+    });
 }

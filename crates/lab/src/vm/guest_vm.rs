@@ -6,9 +6,9 @@ use crate::guest::ops::GuestOps;
 use crate::guest::stream::OpenStreams;
 use crate::guest::target::{AgentLink, GuestVm, Target};
 use crate::guest::worker::Worker;
-use crate::resource::{GuestKey, ResourceId, Scope};
-use crate::vm::handle::{Vm, VmState};
-use crate::vm::timeline::Timeline;
+use crate::resource::{GuestKey, ResourceId, Scope, Timeline};
+use crate::vm::handle::Vm;
+use crate::vm::state::VmState;
 use futures_util::future::BoxFuture;
 use provium_protocol::op::WorkerSpec;
 use std::sync::atomic::AtomicUsize;
@@ -22,7 +22,7 @@ impl GuestVm for Vm {
     }
 
     fn key(&self) -> GuestKey {
-        self.guest_key()
+        GuestKey::of(&self.0)
     }
 
     fn subject(&self) -> String {
@@ -35,7 +35,7 @@ impl GuestVm for Vm {
     }
 
     fn booted(&self, call: &str) -> Result<AgentLink, LabError> {
-        let running = self.running_in(call, VmState::Booted, "booted")?;
+        let running = self.0.running_in(call, VmState::Booted, "booted")?;
         Ok(running.link())
     }
 
@@ -56,15 +56,15 @@ impl GuestVm for Vm {
     }
 
     fn runtime(&self) -> &Handle {
-        self.environment().runtime()
+        self.0.environment().runtime()
     }
 
     fn scale_timeout(&self, timeout: Duration) -> Duration {
-        self.environment().scale_timeout(timeout)
+        self.0.environment().scale_timeout(timeout)
     }
 
     fn explain<'a>(&'a self, call: &'a str, error: LabError) -> BoxFuture<'a, LabError> {
-        Box::pin(Vm::explain(self, call, error))
+        Box::pin(self.0.explain(call, error))
     }
 }
 

@@ -1,45 +1,48 @@
 //! Makes a machine that runs the machine of its VM.
 
-use crate::vm::generation::Generation;
-use crate::vm::handle::{Stage, Vm};
+use crate::environment::EndMachine;
+use crate::lock::lock;
+use crate::resource::Generation;
+use crate::vm::handle::Vm;
 use crate::vm::monitor::monitor;
+use crate::vm::panic;
 use crate::vm::running::{Running, Started};
+use crate::vm::state::Stage;
 use provium_events::Event;
 use provium_pool::Grant;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-impl Vm {
-    /// Installs the machine: from here on the VM is booted.
-    pub(crate) fn install(&self, started: Started, grant: Grant, boot_time: Duration) {
-        let running = Arc::new(Running {
-            machine: started.machine,
-            channel: started.channel,
-            generation: Generation::next(),
-            boot_kind: started.kind,
-            profile: started.profile,
-            base: started.base,
-            cid: self.environment().next_cid(),
-            booted_at: Instant::now(),
-            boot_time,
-            grant: Mutex::new(Some(grant)),
-            monitor: Mutex::new(None),
-            pressed: Mutex::new(None),
-        });
-        running.machine.mark_agent_up();
-        self.0
-            .stage
-            .send_replace(Stage::Booted(Arc::clone(&running)));
-        self.environment().note_machine(&self.0.file.path, &running);
-        monitor(self, &running);
-        self.environment().sink().emit(Event::VmSpawned {
-            file: self.0.file.path.clone(),
-            vm_name: self.name().to_owned(),
-            profile: self.profile().to_owned(),
-            memory_bytes: running.machine.memory(),
-            cid: running.cid,
-            boot: running.boot_kind,
-            boot_ns: u64::try_from(running.boot_time.as_nanos()).unwrap_or(u64::MAX),
-        });
-    }
+/// Installs the machine: from here on the VM is booted.
+pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Duration) {
+    let running = Arc::new(Running {
+        machine: started.machine,
+        channel: started.channel,
+        generation: Generation::next(),
+        boot_kind: started.kind,
+        profile: started.profile,
+        base: started.base,
+        cid: vm.0.environment().next_cid(),
+        booted_at: Instant::now(),
+        boot_time,
+        grant: Mutex::new(Some(grant)),
+        monitor: Mutex::new(None),
+        pressed: Mutex::new(None),
+    });
+    running.machine.mark_agent_up();
+    let on_panic = lock(&vm.0.booted_with).on_panic;
+    panic::set_action(on_panic, &running);
+    vm.0.stage.send_replace(Stage::Booted(Arc::clone(&running)));
+    let machine: Arc<dyn EndMachine> = Arc::<Running>::clone(&running);
+    vm.0.environment().note_machine(&vm.0.file.path, &machine);
+    monitor(vm, &running);
+    vm.0.environment().sink().emit(Event::VmSpawned {
+        file: vm.0.file.path.clone(),
+        vm_name: vm.name().to_owned(),
+        profile: vm.profile().to_owned(),
+        memory_bytes: running.machine.memory(),
+        cid: running.cid,
+        boot: running.boot_kind,
+        boot_ns: u64::try_from(running.boot_time.as_nanos()).unwrap_or(u64::MAX),
+    });
 }

@@ -5,24 +5,22 @@ use crate::vm::handle::Vm;
 use crate::vm::modules::modules_of;
 use provium_image::GuestImage;
 
-impl Vm {
-    /// What it takes to restore `saved`, whose guest was booted from `image`.
-    pub(crate) fn restore_request(&self, saved: &SavedVm, image: &GuestImage) -> RestoreRequest {
-        RestoreRequest {
-            saved: saved.clone(),
-            kernel: image.kernel.clone(),
-            modules: modules_of(image),
-        }
+/// What it takes to restore `saved`, whose guest was booted from `image`.
+pub(crate) fn restore_request(saved: &SavedVm, image: &GuestImage) -> RestoreRequest {
+    RestoreRequest {
+        saved: saved.clone(),
+        kernel: image.kernel.clone(),
+        modules: modules_of(image),
     }
+}
 
-    /// The restored VM, which is paused: a warm one if there is one.
-    pub(crate) async fn load(&self, request: &RestoreRequest) -> Result<RestoredVm, RestoreError> {
-        let environment = self.environment();
-        let host = environment.host().ok_or(RestoreError::NoMachines)?;
-        let standby = match environment.warm_pool.take(&request.saved).await {
-            Some(warm) => warm,
-            None => request.load(self.name(), &host.qemu).await?,
-        };
-        standby.assign(self.name(), self.console().log()).await
-    }
+/// The restored VM, which is paused: a warm one if there is one.
+pub(crate) async fn load(vm: &Vm, request: &RestoreRequest) -> Result<RestoredVm, RestoreError> {
+    let environment = vm.0.environment();
+    let host = environment.host().ok_or(RestoreError::NoMachines)?;
+    let standby = match environment.warm_pool.take(&request.saved).await {
+        Some(warm) => warm,
+        None => request.load(vm.name(), &host.qemu).await?,
+    };
+    standby.assign(vm.name(), vm.console().log()).await
 }

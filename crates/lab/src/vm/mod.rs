@@ -13,27 +13,26 @@
 //!
 //! | file | purpose |
 //! |---|---|
+//! | `state` | the state of a VM, the right to change it, and the errors of calls that it does not allow |
 //! | `handle` | the handle: names, states, look-ups |
-//! | `options` | what a test may choose |
 //! | `boot` | from options to an agent that answers |
 //! | `template` | a boot from a template, and the making of one |
 //! | `cold`, `modules` | a boot from kernel and initial RAM disk; the modules that a guest requests |
 //! | `rate` | whether the clock of a guest that has booted cold is right |
 //! | `identity` | name, clock and randomness of a guest |
 //! | `load` | loads a saved VM, for `template` and for `snapshot` |
-//! | `install`, `running`, `generation` | the machine of a VM that is booted |
+//! | `install`, `running` | the machine of a VM that is booted |
 //! | `guest_vm` | the VM as the handles of its guest see it |
 //! | `monitor` | watches for the end of the guest |
+//! | `panic` | the restart of a guest whose kernel has panicked |
 //! | `reconnect` | the agent after a reset |
 //! | `death` | how a VM ends, and how that is reported |
 //! | `power` | pause, resume, reset, power button, shutdown, close |
 //! | `stats` | statistics |
-//! | `timeline` | which handles are valid for the guest as it is now |
 
 mod boot;
 mod cold;
 mod death;
-mod generation;
 mod guest_vm;
 mod handle;
 mod identity;
@@ -41,21 +40,24 @@ mod install;
 mod load;
 mod modules;
 mod monitor;
-mod options;
+mod panic;
 mod power;
 mod rate;
 mod reconnect;
 mod running;
+mod state;
 mod stats;
 mod template;
-mod timeline;
 
-pub(crate) use generation::Generation;
-pub(crate) use handle::Lifecycle;
+pub(crate) use death::emit_shutdown;
+pub(crate) use install::install;
+pub(crate) use load::{load, restore_request};
+pub(crate) use power::{switch_off, switch_off_as};
 pub(crate) use running::{Running, Started};
-pub(crate) use timeline::{HandleEpoch, Timeline, TimelineHistory};
+pub(crate) use state::Lifecycle;
 
-pub use handle::{Vm, VmState};
-pub use options::VmOptions;
+pub use handle::{GuestActivity, Vm};
+pub use power::Power;
 pub use provium_image::BootFile;
+pub use state::VmState;
 pub use stats::VmStats;

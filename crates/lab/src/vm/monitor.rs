@@ -8,6 +8,7 @@
 //! | the agent's channel closes | dead; QEMU's exit, if it follows, is the reason |
 //! | the guest closes the agent's port | dead, unless it opens it again, resets or switches itself off |
 //! | a failure hint on the console (panic, halt) | dead, if the agent does not answer a ping |
+//! | the guest's kernel panics | dead, or with `on_panic = "reboot"` its agent is awaited after a reset |
 //! | the agent does not answer pings | dead, after two of them |
 //! | the guest resets the machine | its agent is awaited, for as long as a boot may take |
 //!
@@ -20,16 +21,20 @@
 use crate::guest::wait::{exit_reason, machine_end, watched_text};
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
-use crate::vm::handle::{Lifecycle, Vm, VmState};
+use crate::vm::handle::Vm;
+use crate::vm::panic::{Restart, restart};
 use crate::vm::power::S3_UNSUPPORTED;
 use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
+use crate::vm::state::{Lifecycle, VmState};
+use crate::vm_options::OnPanic;
 use provium_guest::ChannelError;
 use provium_vmm::{DeathKind, FailureHint, MachineEvent};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
 
 /// How long an agent may take to answer before a failure hint counts as confirmed, before the
 /// timeout multiplier.
@@ -57,7 +62,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(60);
 /// Starts the monitor of a VM that has just booted.
 pub(super) fn monitor(vm: &Vm, running: &Arc<Running>) {
     let task = watch(vm.clone(), Arc::clone(running));
-    let handle = vm.environment().runtime().spawn(task).abort_handle();
+    let handle = vm.0.environment().runtime().spawn(task).abort_handle();
     *lock(&running.monitor) = Some(handle);
 }
 
@@ -179,6 +184,14 @@ impl<'a> Monitor<'a> {
                     announcements.mark_unchanged();
                     silence.set(self.silence());
                 }
+                LivenessEvent::Event(MachineEvent::Panicked) => {
+                    port_closed = None;
+                    if let Err(how) = self.restart(&mut events).await {
+                        return End::Death(how);
+                    }
+                    announcements.mark_unchanged();
+                    silence.set(self.silence());
+                }
                 LivenessEvent::Event(MachineEvent::Suspended)
                     if !running.machine.can_resume_from_s3() =>
                 {
@@ -197,7 +210,7 @@ impl<'a> Monitor<'a> {
                     );
                 }
                 LivenessEvent::FailureHint(hint) => {
-                    let limit = vm.environment().scale_timeout(CONFIRMATION);
+                    let limit = vm.0.environment().scale_timeout(CONFIRMATION);
                     let answer = tokio::time::timeout(limit, running.channel.ping());
                     let answers = tokio::select! {
                         biased;
@@ -205,6 +218,17 @@ impl<'a> Monitor<'a> {
                         answer = answer => matches!(answer, Ok(Ok(_))),
                     };
                     if answers {
+                        continue;
+                    }
+                    let is_over = ended.borrow().is_some();
+                    if hint == FailureHint::Panicked && self.reboots_on_panic() && !is_over {
+                        // A kernel without a driver for pvpanic.
+                        port_closed = None;
+                        if let Err(how) = self.restart(&mut events).await {
+                            return End::Death(how);
+                        }
+                        announcements.mark_unchanged();
+                        silence.set(self.silence());
                         continue;
                     }
                     let how = exit_reason(&running.machine, &hint).await;
@@ -245,7 +269,7 @@ impl<'a> Monitor<'a> {
         let Some(closed) = closed else {
             return std::future::pending().await;
         };
-        let environment = self.vm.environment();
+        let environment = self.vm.0.environment();
         let grace = PORT_GRACE.max(environment.scale_timeout(CONFIRMATION));
         tokio::time::sleep_until((closed + grace).into()).await;
         // A guest that is shutting down may take longer.
@@ -267,7 +291,7 @@ impl<'a> Monitor<'a> {
 
     /// Pings the agent periodically; returns when it does not answer, with the time since its last answer.
     async fn silence(&self) -> Duration {
-        let environment = self.vm.environment();
+        let environment = self.vm.0.environment();
         let [least, most] = PING_LIMITS;
         let limit = environment.scale_timeout(PING_LIMIT).clamp(least, most);
         let grace = environment.scale_timeout(SHUTDOWN_GRACE);
@@ -304,6 +328,26 @@ impl<'a> Monitor<'a> {
         let lifecycle = Arc::clone(&self.vm.0.lifecycle).try_lock_owned().ok()?;
         let reason = self.running.channel.reason()?;
         matches!(*reason, ChannelError::Rebooted).then_some(lifecycle)
+    }
+
+    fn reboots_on_panic(&self) -> bool {
+        lock(&self.vm.0.booted_with).on_panic == Some(OnPanic::Reboot)
+    }
+
+    /// The guest's kernel has panicked, and it is to boot again.
+    async fn restart(&self, events: &mut broadcast::Receiver<MachineEvent>) -> Result<(), String> {
+        let reason = self.vm.console().panic_reason();
+        let restarted = async {
+            match restart(self.vm, self.running, events).await? {
+                Restart::Call => Ok(()),
+                Restart::Guest => self.reconnect_after_reboot().await,
+                Restart::Host(_lifecycle) => self.reconnect_after_reboot().await,
+            }
+        };
+        restarted.await.map_err(|how: String| match reason {
+            Some(reason) => format!("its kernel panicked ({reason}), then: {how}"),
+            None => format!("its kernel panicked, then: {how}"),
+        })
     }
 
     /// The guest rebooted by itself: what belonged to it before is gone, and its agent comes back.

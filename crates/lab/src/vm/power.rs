@@ -6,9 +6,10 @@
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
-use crate::vm::handle::{Lifecycle, Stage, Vm, VmState};
+use crate::vm::handle::Vm;
 use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
+use crate::vm::state::{Lifecycle, Stage, VmState};
 use provium_vmm::VmmError;
 use std::future::Future;
 use std::sync::Arc;
@@ -29,74 +30,49 @@ const WAKE_LIMIT: Duration = Duration::from_secs(30);
 const POWER_OFF_LIMIT: Duration = Duration::from_secs(5);
 const POWER_OFF_LIMIT_AT_MOST: Duration = Duration::from_secs(15);
 
+/// The power of a VM: pause, resume, reset, power button, wakeup, debugger, shutdown.
+#[derive(Debug, Clone, Copy)]
+pub struct Power<'a> {
+    vm: &'a Vm,
+}
+
 impl Vm {
+    /// Its power.
+    pub fn power(&self) -> Power<'_> {
+        Power { vm: self }
+    }
+
+    /// Switches it off permanently, and removes it from its scope.
+    pub async fn close(&self) -> Result<(), LabError> {
+        self.0.closed.store(true, Ordering::Release);
+        self.power().shutdown().await?;
+        self.0.place.leave();
+        Ok(())
+    }
+}
+
+impl Power<'_> {
     /// Stops its vCPUs.
-    pub async fn pause(&self) -> Result<(), LabError> {
-        self.switch("pause()", VmState::Booted).await
+    pub async fn pause(self) -> Result<(), LabError> {
+        switch(self.vm, "pause()", VmState::Booted).await
     }
 
     /// Continues its vCPUs.
-    pub async fn resume(&self) -> Result<(), LabError> {
-        self.switch("resume()", VmState::Paused).await
-    }
-
-    /// Stops or continues the vCPUs. If the caller has stopped waiting by the time that is done, it is undone, and
-    /// the state is unchanged.
-    async fn switch(&self, call: &'static str, from: VmState) -> Result<(), LabError> {
-        let lifecycle = self.lifecycle().await;
-        let (answer, waiting) = oneshot::channel();
-        let vm = self.clone();
-        self.environment().runtime().spawn(async move {
-            let _lifecycle = lifecycle;
-            let switched = vm.switch_machine(call, from).await;
-            let switched = match switched {
-                Ok(running) if answer.is_closed() => {
-                    let undone = match from {
-                        VmState::Paused => running.machine.pause().await,
-                        _ => running.machine.resume().await,
-                    };
-                    return drop(vm.on_machine(call, async { undone }).await);
-                }
-                Ok(running) => {
-                    let now = Arc::clone(&running);
-                    let stage = match from {
-                        VmState::Paused => Stage::Booted(now),
-                        _ => Stage::Paused(now),
-                    };
-                    vm.0.replace_stage(&running, stage);
-                    Ok(())
-                }
-                Err(error) => Err(error),
-            };
-            // A caller that is dropped by now finds the state that it asked for.
-            let _ = answer.send(switched);
-        });
-        match waiting.await {
-            Ok(switched) => switched,
-            Err(error) => Err(LabError::host(self.subject(), call, error)),
-        }
-    }
-
-    async fn switch_machine(&self, call: &str, from: VmState) -> Result<Arc<Running>, LabError> {
-        let running = self.running_in(call, from, from.word())?;
-        let switched = match from {
-            VmState::Paused => self.on_machine(call, running.machine.resume()).await,
-            _ => self.on_machine(call, running.machine.pause()).await,
-        };
-        switched.map(|()| running)
+    pub async fn resume(self) -> Result<(), LabError> {
+        switch(self.vm, "resume()", VmState::Paused).await
     }
 
     /// Resets the machine, as its button would; returns when the agent answers again. What belonged to the guest
     /// before (workers, processes, files) is gone. If the agent does not answer again, the VM is dead.
-    pub async fn reset(&self) -> Result<(), LabError> {
+    pub async fn reset(self) -> Result<(), LabError> {
         let call = "reset()";
-        let lifecycle = self.lifecycle().await;
+        let lifecycle = self.vm.0.lifecycle().await;
         let (mut answer, waiting) = oneshot::channel();
-        let (vm, mut give_up) = (self.clone(), self.0.give_up.subscribe());
-        self.environment().runtime().spawn(async move {
+        let (vm, mut give_up) = (self.vm.clone(), self.vm.0.give_up.subscribe());
+        self.vm.0.environment().runtime().spawn(async move {
             let _lifecycle = lifecycle;
             let done = tokio::select! {
-                done = vm.reset_here() => done,
+                done = reset_here(&vm) => done,
                 // Its caller has stopped waiting, and another call ends the machine.
                 () = async {
                     answer.closed().await;
@@ -109,43 +85,25 @@ impl Vm {
         });
         match waiting.await {
             Ok(done) => done,
-            Err(error) => Err(LabError::host(self.subject(), call, error)),
-        }
-    }
-
-    async fn reset_here(&self) -> Result<(), LabError> {
-        let call = "reset()";
-        let running = self.running_in(call, VmState::Booted, "booted")?;
-        lock(&self.0.timeline).boot();
-        self.console().begin_boot();
-        *lock(&running.pressed) = None;
-        self.on_machine(call, running.machine.reset()).await?;
-        match reconnect(self, &running).await {
-            Ok(()) => Ok(()),
-            Err(how) => {
-                running.stop_monitor();
-                let report = die(self, &running, format!("it was reset, then: {how}")).await;
-                Err(report.error(self.subject(), call.to_owned()))
-            }
+            Err(error) => Err(LabError::host(self.vm.subject(), call, error)),
         }
     }
 
     /// Presses the ACPI power button; returns once the guest is off, or when it has not obeyed for a few
     /// seconds. It stays booted then, and is shut down whenever it obeys.
-    pub async fn power_button(&self) -> Result<(), LabError> {
+    pub async fn power_button(self) -> Result<(), LabError> {
         let call = "power_button()";
         let running = {
-            let _lifecycle = self.lifecycle().await;
-            let running = self.running_in(call, VmState::Booted, "booted")?;
-            self.check_awake(call, &running).await?;
+            let _lifecycle = self.vm.0.lifecycle().await;
+            let running = self.vm.0.running_in(call, VmState::Booted, "booted")?;
+            check_awake(self.vm, call, &running).await?;
             // From here on, a guest that powers itself off obeys the button, and is not dead.
             *lock(&running.pressed) = Some(Instant::now());
-            self.on_machine(call, running.machine.power_button())
-                .await?;
+            on_machine(self.vm, call, running.machine.power_button()).await?;
             running
         };
-        let limit = self.environment().scale_timeout(POWER_OFF_LIMIT);
-        let mut stage = self.0.stage.subscribe();
+        let limit = self.vm.0.environment().scale_timeout(POWER_OFF_LIMIT);
+        let mut stage = self.vm.0.stage.subscribe();
         let moved_on = stage.wait_for(|stage| {
             let now = stage.running();
             now.is_none_or(|now| !Arc::ptr_eq(now, &running))
@@ -154,155 +112,213 @@ impl Vm {
         let moved_on = tokio::time::timeout(limit, moved_on).await;
         match moved_on {
             Ok(Ok(stage)) => match &*stage {
-                Stage::Dead(report) => Err(report.error(self.subject(), call.to_owned())),
+                Stage::Dead(report) => Err(report.error(self.vm.subject(), call.to_owned())),
                 _ => Ok(()),
             },
             _ => Ok(()),
         }
     }
 
-    /// An error while the guest sleeps (S3), when it would not see the request.
-    pub(crate) async fn check_awake(&self, call: &str, running: &Running) -> Result<(), LabError> {
-        match running.machine.is_suspended().await {
-            Ok(false) => Ok(()),
-            Ok(true) => {
-                let why = "the guest sleeps (S3); wake it first, with wakeup()";
-                Err(LabError::invalid(self.subject(), call, why))
-            }
-            Err(error) => self.on_machine(call, async { Err(error) }).await,
-        }
-    }
-
-    /// Runs `act` to its end, whether or not the caller waits for it.
-    pub(crate) async fn to_its_end<T: Send + 'static>(
-        &self,
-        call: &str,
-        act: impl Future<Output = Result<T, LabError>> + Send + 'static,
-    ) -> Result<T, LabError> {
-        match self.environment().runtime().spawn(act).await {
-            Ok(done) => done,
-            Err(error) => Err(LabError::host(self.subject(), call, error)),
-        }
-    }
-
     /// Wakes it from S3; returns when its agent answers again.
-    pub async fn wakeup(&self) -> Result<(), LabError> {
-        let _lifecycle = self.lifecycle().await;
+    pub async fn wakeup(self) -> Result<(), LabError> {
+        let _lifecycle = self.vm.0.lifecycle().await;
         let call = "wakeup()";
-        let running = self.running_in(call, VmState::Booted, "booted")?;
+        let running = self.vm.0.running_in(call, VmState::Booted, "booted")?;
         if !running.machine.can_resume_from_s3() {
-            return Err(LabError::invalid(self.subject(), call, S3_UNSUPPORTED));
+            return Err(LabError::invalid(self.vm.subject(), call, S3_UNSUPPORTED));
         }
         match running.machine.is_suspended().await {
             Ok(true) => {}
             Ok(false) => {
                 let why = "the guest does not sleep (S3)";
-                return Err(LabError::invalid(self.subject(), call, why));
+                return Err(LabError::invalid(self.vm.subject(), call, why));
             }
-            Err(error) => return self.on_machine(call, async { Err(error) }).await,
+            Err(error) => return on_machine(self.vm, call, async { Err(error) }).await,
         }
         // To its end, also without the caller: half woken, the machine would stay paused.
         let waking = Arc::clone(&running);
         let waking = self
+            .vm
+            .0
             .environment()
             .runtime()
             .spawn(async move { waking.machine.wakeup().await });
         match waking.await {
-            Ok(woken) => self.on_machine(call, async { woken }).await?,
-            Err(error) => return Err(LabError::host(self.subject(), call, error)),
+            Ok(woken) => on_machine(self.vm, call, async { woken }).await?,
+            Err(error) => return Err(LabError::host(self.vm.subject(), call, error)),
         }
-        let limit = self.environment().scale_timeout(WAKE_LIMIT);
+        let limit = self.vm.0.environment().scale_timeout(WAKE_LIMIT);
         let ping = running.channel.ping();
-        self.answers(call, limit, ping, "the agent does not answer since")
-            .await
-    }
-
-    /// Waits until the agent answers, for at most `limit`; `late` is the note of the error if it does not.
-    async fn answers<T, E: std::error::Error + Send + Sync + 'static>(
-        &self,
-        call: &str,
-        limit: Duration,
-        answer: impl Future<Output = Result<T, E>>,
-        late: &str,
-    ) -> Result<(), LabError> {
-        match tokio::time::timeout(limit, answer).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self
-                .explain(call, LabError::host(self.subject(), call, error))
-                .await),
-            Err(_) => Err(LabError::TimedOut {
-                subject: self.subject(),
-                call: call.to_owned(),
-                after: limit,
-                note: format!("; {late}"),
-            }),
-        }
+        answers(
+            self.vm,
+            call,
+            limit,
+            ping,
+            "the agent does not answer since",
+        )
+        .await
     }
 
     /// The address for a debugger, `host:port`; the same at each call, until the next boot.
-    pub async fn gdb(&self) -> Result<String, LabError> {
-        let _lifecycle = self.lifecycle().await;
+    pub async fn gdb(self) -> Result<String, LabError> {
+        let _lifecycle = self.vm.0.lifecycle().await;
         let call = "gdb()";
-        let stage = self.0.stage.borrow().clone();
+        let stage = self.vm.0.stage.borrow().clone();
         let Some(running) = stage.running() else {
-            return Err(self.wrong_state(call, &stage, "booted or paused"));
+            return Err(self.vm.0.wrong_state(call, &stage, "booted or paused"));
         };
         match running.machine.gdb().await {
             Ok(address) => Ok(address),
             Err(error) => Err(self
-                .explain(call, LabError::host(self.subject(), call, error))
+                .vm
+                .0
+                .explain(call, LabError::host(self.vm.subject(), call, error))
                 .await),
         }
     }
 
     /// Switches it off. Does nothing if it is off.
-    pub async fn shutdown(&self) -> Result<(), LabError> {
-        let lifecycle = self.lifecycle_to_end().await;
-        let vm = self.clone();
-        self.to_its_end("shutdown()", async move {
-            vm.switch_off(&lifecycle).await;
-            Ok(())
-        })
-        .await
+    pub async fn shutdown(self) -> Result<(), LabError> {
+        let lifecycle = self.vm.0.lifecycle_to_end().await;
+        let vm = self.vm.clone();
+        self.vm
+            .0
+            .to_its_end("shutdown()", async move {
+                switch_off(&vm, &lifecycle).await;
+                Ok(())
+            })
+            .await
     }
+}
 
-    /// The same, for a caller that holds its life-cycle lock.
-    pub(crate) async fn switch_off(&self, _lifecycle: &Lifecycle) {
-        let stage = self.0.stage.borrow().clone();
-        if let Some(running) = stage.running() {
-            running.stop_monitor();
-            shut_down(self, running).await;
-        }
-    }
-
-    /// Switches it off, to the state that it had before it was booted.
-    pub(crate) async fn switch_off_as(&self, before: VmState, lifecycle: &Lifecycle) {
-        self.switch_off(lifecycle).await;
-        let stage = match before {
-            VmState::Created => Stage::Created,
-            _ => Stage::Shutdown,
+/// Stops or continues the vCPUs. If the caller has stopped waiting by the time that is done, it is undone, and
+/// the state is unchanged.
+async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabError> {
+    let lifecycle = vm.0.lifecycle().await;
+    let (answer, waiting) = oneshot::channel();
+    let switching = vm.clone();
+    vm.0.environment().runtime().spawn(async move {
+        let vm = switching;
+        let _lifecycle = lifecycle;
+        let switched = switch_machine(&vm, call, from).await;
+        let switched = match switched {
+            Ok(running) if answer.is_closed() => {
+                let undone = match from {
+                    VmState::Paused => running.machine.pause().await,
+                    _ => running.machine.resume().await,
+                };
+                return drop(on_machine(&vm, call, async { undone }).await);
+            }
+            Ok(running) => {
+                let now = Arc::clone(&running);
+                let stage = match from {
+                    VmState::Paused => Stage::Booted(now),
+                    _ => Stage::Paused(now),
+                };
+                vm.0.replace_stage(&running, stage);
+                Ok(())
+            }
+            Err(error) => Err(error),
         };
-        self.0.stage.send_replace(stage);
+        // A caller that is dropped by now finds the state that it asked for.
+        let _ = answer.send(switched);
+    });
+    match waiting.await {
+        Ok(switched) => switched,
+        Err(error) => Err(LabError::host(vm.subject(), call, error)),
     }
+}
 
-    /// Switches it off permanently, and removes it from its scope.
-    pub async fn close(&self) -> Result<(), LabError> {
-        self.0.closed.store(true, Ordering::Release);
-        self.shutdown().await?;
-        self.0.place.leave();
-        Ok(())
-    }
+async fn switch_machine(vm: &Vm, call: &str, from: VmState) -> Result<Arc<Running>, LabError> {
+    let running = vm.0.running_in(call, from, from.word())?;
+    let switched = match from {
+        VmState::Paused => on_machine(vm, call, running.machine.resume()).await,
+        _ => on_machine(vm, call, running.machine.pause()).await,
+    };
+    switched.map(|()| running)
+}
 
-    async fn on_machine(
-        &self,
-        call: &str,
-        act: impl Future<Output = Result<(), VmmError>>,
-    ) -> Result<(), LabError> {
-        match act.await {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self
-                .explain(call, LabError::host(self.subject(), call, error))
-                .await),
+async fn reset_here(vm: &Vm) -> Result<(), LabError> {
+    let call = "reset()";
+    let running = vm.0.running_in(call, VmState::Booted, "booted")?;
+    lock(&vm.0.timeline).boot();
+    vm.console().begin_boot();
+    *lock(&running.pressed) = None;
+    on_machine(vm, call, running.machine.reset()).await?;
+    match reconnect(vm, &running).await {
+        Ok(()) => Ok(()),
+        Err(how) => {
+            running.stop_monitor();
+            let report = die(vm, &running, format!("it was reset, then: {how}")).await;
+            Err(report.error(vm.subject(), call.to_owned()))
         }
+    }
+}
+
+/// An error while the guest sleeps (S3), when it would not see the request.
+pub(crate) async fn check_awake(vm: &Vm, call: &str, running: &Running) -> Result<(), LabError> {
+    match running.machine.is_suspended().await {
+        Ok(false) => Ok(()),
+        Ok(true) => {
+            let why = "the guest sleeps (S3); wake it first, with wakeup()";
+            Err(LabError::invalid(vm.subject(), call, why))
+        }
+        Err(error) => on_machine(vm, call, async { Err(error) }).await,
+    }
+}
+
+/// Waits until the agent answers, for at most `limit`; `late` is the note of the error if it does not.
+async fn answers<T, E: std::error::Error + Send + Sync + 'static>(
+    vm: &Vm,
+    call: &str,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, E>>,
+    late: &str,
+) -> Result<(), LabError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(vm
+            .0
+            .explain(call, LabError::host(vm.subject(), call, error))
+            .await),
+        Err(_) => Err(LabError::TimedOut {
+            subject: vm.subject(),
+            call: call.to_owned(),
+            after: limit,
+            note: format!("; {late}"),
+        }),
+    }
+}
+
+/// Switches the VM off, for a caller that holds its life-cycle lock.
+pub(crate) async fn switch_off(vm: &Vm, _lifecycle: &Lifecycle) {
+    let stage = vm.0.stage.borrow().clone();
+    if let Some(running) = stage.running() {
+        running.stop_monitor();
+        shut_down(vm, running).await;
+    }
+}
+
+/// Switches it off, to the state that it had before it was booted.
+pub(crate) async fn switch_off_as(vm: &Vm, before: VmState, lifecycle: &Lifecycle) {
+    switch_off(vm, lifecycle).await;
+    let stage = match before {
+        VmState::Created => Stage::Created,
+        _ => Stage::Shutdown,
+    };
+    vm.0.stage.send_replace(stage);
+}
+
+async fn on_machine(
+    vm: &Vm,
+    call: &str,
+    act: impl Future<Output = Result<(), VmmError>>,
+) -> Result<(), LabError> {
+    match act.await {
+        Ok(()) => Ok(()),
+        Err(error) => Err(vm
+            .0
+            .explain(call, LabError::host(vm.subject(), call, error))
+            .await),
     }
 }

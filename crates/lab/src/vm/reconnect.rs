@@ -13,7 +13,7 @@ pub(super) fn reconnect<'a>(
     running: &'a Running,
 ) -> impl Future<Output = Result<(), String>> + Send + 'a {
     let options = lock(&vm.0.booted_with).clone();
-    let limit = vm.agent_limit(&options);
+    let limit = vm.0.agent_limit(&options);
     let booting = vm.clone();
     // Made when the agent has answered, since it has the time.
     let identity = move || identity(&booting, &options).request();

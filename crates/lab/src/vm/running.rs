@@ -1,10 +1,13 @@
 //! The machine that a VM runs on, with the session of its agent. Data only.
 
+use crate::environment::EndMachine;
 use crate::error::LabError;
 use crate::guest::target::AgentLink;
 use crate::lock::lock;
+use crate::resource::Generation;
 use crate::save::Base;
-use crate::vm::generation::Generation;
+use crate::test_file::CurrentTest;
+use futures_util::future::BoxFuture;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_pool::Grant;
@@ -50,16 +53,33 @@ pub(crate) struct Started {
 pub(crate) struct DeathReport {
     pub(crate) how: String,
     pub(crate) console: String,
+    /// The test in which it died; `None`: outside of the tests, or in one of several that run in parallel.
+    pub(crate) in_test: Option<String>,
+    pub(crate) current_test: CurrentTest,
 }
 
 impl DeathReport {
     pub(crate) fn error(&self, subject: String, call: String) -> LabError {
+        let in_test = self.in_test.clone();
+        // The report of that test shows the console.
+        let in_test = in_test.filter(|test| self.current_test.name().as_deref() != Some(test));
+        let console = match in_test {
+            Some(_) => String::new(),
+            None => self.console.clone(),
+        };
         LabError::Dead {
             subject,
             call,
+            in_test,
             how: self.how.clone(),
-            console: self.console.clone(),
+            console,
         }
+    }
+}
+
+impl EndMachine for Running {
+    fn end(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.machine.quit())
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::error::LabError;
 use crate::guest::context::CallContext;
-use crate::vm::handle::{Vm, VmState};
+use crate::vm::handle::Vm;
+use crate::vm::state::VmState;
 use provium_events::BootKind;
 use provium_protocol::message::GuestStats;
 use provium_protocol::op::Stats;
@@ -35,7 +36,7 @@ impl Vm {
     /// Its statistics.
     pub async fn stats(&self) -> Result<VmStats, LabError> {
         let guest = guest_stats(self, "stats()").await?;
-        let running = self.running_in("stats()", VmState::Booted, "booted")?;
+        let running = self.0.running_in("stats()", VmState::Booted, "booted")?;
         let usage = running.machine.usage();
         let usage = usage.map_err(|error| LabError::host(self.subject(), "stats()", error))?;
         Ok(VmStats {

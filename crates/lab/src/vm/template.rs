@@ -20,6 +20,7 @@ use crate::save::{
 use crate::vm::boot::Boot;
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
+use crate::vm::load::{load, restore_request};
 use crate::vm::rate::GuestClock;
 use crate::vm::running::Started;
 use provium_events::{BootKind, NoticeSubject};
@@ -160,8 +161,8 @@ impl Boot<'_> {
     /// Starts the VM from the template.
     async fn start_template(&self, entry: CacheEntry) -> Result<Started, Unused> {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
-        let request = self.vm.restore_request(&saved, &self.image);
-        let mut restored = self.vm.load(&request).await.map_err(unused)?;
+        let request = restore_request(&saved, &self.image);
+        let mut restored = load(self.vm, &request).await.map_err(unused)?;
         let limit = self.limit();
         let resumed = restored
             .resume(identity(self.vm, &self.options), limit.time)

@@ -6,7 +6,7 @@ use super::prepared::{PreparedTest, TestLab};
 use crate::engine::file_data::file_data;
 use crate::engine::test_file::TestFileState;
 use mlua::Lua;
-use provium_lab::{Baseline, LabError, Reservation, ResourceId, Scope};
+use provium_lab::{Baseline, LabClone, LabError, Reservation, ResourceId, Scope};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -66,14 +66,13 @@ impl ParallelSlots {
 
     async fn wait(&self) -> Result<SlotPermit<'_>, LabError> {
         let _turn = self.turn.lock().await;
-        let lab = &self.state.lab;
         let baseline = self.baseline().await?;
         loop {
             let inside = self.inside.get();
             let room = if inside == 0 {
-                Some(lab.reserve(&baseline).await?)
+                Some(baseline.reserve().await?)
             } else if inside < self.most {
-                lab.try_reserve(&baseline)
+                baseline.try_reserve()
             } else {
                 None
             };
@@ -95,7 +94,7 @@ impl ParallelSlots {
         if let Some(baseline) = taken {
             return Ok(baseline);
         }
-        let baseline = self.state.lab.baseline_and_end(&self.state.scope).await?;
+        let baseline = Baseline::take_and_end(&self.state.lab, &self.state.scope).await?;
         self.baseline.replace(Some(baseline.clone()));
         Ok(baseline)
     }
@@ -118,7 +117,7 @@ impl ParallelSlots {
         let copying = async {
             let baseline = self.baseline().await?;
             let (lab, of) = (&self.state.lab, &self.state.scope);
-            lab.copy(&baseline, room, of, &scope).await
+            LabClone::start(lab, &baseline, room, of, &scope).await
         };
         let copied = tokio::select! {
             biased;

@@ -22,9 +22,9 @@ pub(super) async fn before_test(lua: &Lua) -> Option<String> {
     let work = async {
         let taken = known.0.take();
         let kept = match taken {
-            None => state.lab.baseline(&state.scope).await,
+            None => Baseline::take(&state.lab, &state.scope).await,
             Some(baseline) => {
-                let restored = state.lab.reset_to(&baseline).await;
+                let restored = baseline.restore(&state.lab).await;
                 // Kept whatever came of it: the next test may have more luck.
                 known.0.replace(Some(baseline));
                 return restored;

@@ -97,6 +97,11 @@ async fn run_once(
         test_lab,
         failed,
     } = prepared;
+    // Tests that run in parallel have VMs of their own.
+    let is_alone = test_lab.is_none();
+    state
+        .lab
+        .set_current_test(is_alone.then_some(test.name.as_str()));
     let meta = match &test.meta_table {
         Some(table) => table.clone(),
         None => lua.create_table()?,
@@ -182,6 +187,7 @@ async fn run_once(
         verdict.consoles = excerpts;
     }
     verdict.duration = started.elapsed();
+    state.lab.set_current_test(None);
     Ok(verdict)
 }
 

@@ -148,7 +148,7 @@ fn device_fault(opened: io::Result<()>) -> Option<String> {
     let error = opened.err()?;
     Some(match error.kind() {
         io::ErrorKind::NotFound => format!(
-            "there is no `{DEVICE}` (no hardware virtualization here, or its kernel module is not \
+            "`{DEVICE}` does not exist (no hardware virtualization here, or its kernel module is not \
              loaded)"
         ),
         io::ErrorKind::PermissionDenied => {
@@ -169,7 +169,7 @@ mod tests {
     fn a_device_that_cannot_be_opened_has_a_fix() {
         assert_eq!(device_fault(Ok(())), None);
         let fault = |kind: io::ErrorKind| device_fault(Err(kind.into())).unwrap();
-        assert!(fault(io::ErrorKind::NotFound).starts_with("there is no `/dev/kvm`"));
+        assert!(fault(io::ErrorKind::NotFound).starts_with("`/dev/kvm` does not exist"));
         assert!(fault(io::ErrorKind::PermissionDenied).contains("usermod -aG kvm"));
     }
 

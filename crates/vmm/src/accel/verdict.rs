@@ -12,7 +12,7 @@ pub(super) struct ProbeResult {
     pub(super) why: String,
 }
 
-/// KVM is used if its result is right and it is no slower than TCG. If TCG failed, a right result
+/// KVM is used if its result is right and it is at least as fast as TCG. If TCG failed, a right result
 /// is enough.
 pub(super) fn compare(kvm: &Trial, tcg: &Trial) -> ProbeResult {
     let seconds = |time: &Duration| format!("{:.2} s", time.as_secs_f64());

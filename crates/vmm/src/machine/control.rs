@@ -60,8 +60,8 @@ impl Control {
     }
 
     /// Queues a command, and does not wait for its reply.
-    pub(super) fn queue(&self, command: &str) {
-        self.client.queue(command, &Value::Null);
+    pub(super) fn queue(&self, command: &str, arguments: &Value) {
+        self.client.queue(command, arguments);
     }
 
     /// Runs a command of QEMU's human monitor, which can do what QMP cannot, and returns what it prints.

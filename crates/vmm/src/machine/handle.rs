@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use provium_process::Killer;
 use provium_qmp::Version;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use super::control::Control;
 use super::start::AgentStreams;
-use super::status::{MachineEvent, MachineStatus};
+use super::status::{MachineEvent, MachineStatus, PanicAction};
 use crate::console::{ConsoleLog, FailureHint};
 use crate::death::Death;
 use crate::error::VmmError;
@@ -160,7 +160,18 @@ impl Machine {
     /// Queues a [`resume`](Machine::resume) behind all commands that were given so far, and does not wait for
     /// it: for destructors.
     pub fn queue_resume(&self) {
-        self.control.queue("cont");
+        self.control.queue("cont", &Value::Null);
+    }
+
+    /// Queues the choice of what QEMU does when the guest's kernel panics, behind all commands that were given
+    /// so far. A new machine has the default.
+    pub fn queue_panic_action(&self, action: PanicAction) {
+        let action = match action {
+            PanicAction::Pause => "pause",
+            PanicAction::Continue => "none",
+        };
+        self.control
+            .queue("set-action", &json!({ "panic": action }));
     }
 
     /// Whether the guest sleeps (S3).

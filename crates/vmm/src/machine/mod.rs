@@ -37,4 +37,4 @@ pub use s3::supports_s3;
 pub use save::SaveForm;
 pub use standby::Standby;
 pub use start::AgentStreams;
-pub use status::MachineEvent;
+pub use status::{MachineEvent, PanicAction};

@@ -16,6 +16,8 @@ pub enum MachineEvent {
     Rebooted,
     /// The host reset it.
     Reset,
+    /// The guest's kernel panicked, and its vCPUs run on, as [`PanicAction::Continue`] asks.
+    Panicked,
     /// Its vCPUs stopped.
     Paused,
     /// Its vCPUs run again.
@@ -29,6 +31,16 @@ pub enum MachineEvent {
     PortClosed,
     /// The guest opened the agent's virtio port.
     PortOpened,
+}
+
+/// What QEMU does when a guest reports that its kernel panicked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PanicAction {
+    /// It stops the vCPUs: the machine has ended.
+    #[default]
+    Pause,
+    /// It lets the kernel do what its `panic=` says.
+    Continue,
 }
 
 /// The state that the supervisor publishes to all handles.

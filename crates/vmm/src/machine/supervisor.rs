@@ -119,6 +119,7 @@ impl Supervisor {
                     false => MachineEvent::PortClosed,
                 }
             }
+            "GUEST_PANICKED" if event.data["action"] == "run" => MachineEvent::Panicked,
             "STOP" => MachineEvent::Paused,
             "RESUME" => MachineEvent::Resumed,
             "SUSPEND" => MachineEvent::Suspended,

@@ -37,7 +37,7 @@ impl Object for ConsoleObject {
 
 /// The Lua value of a VM's console.
 pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    super::value::of(lua, vm.id(), || ConsoleObject(vm.original().clone()))
+    super::value::of(lua, vm.id(), || ConsoleObject(vm.original()))
 }
 
 /// Makes the class.

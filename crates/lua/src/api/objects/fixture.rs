@@ -13,7 +13,7 @@ use crate::engine::test_file::TestFileState;
 use camino::{Utf8Path, Utf8PathBuf};
 use mlua::{Lua, Result};
 use provium_lab::nearest::nearest;
-use provium_lab::{BuildOutput, FixtureSource, Lab};
+use provium_lab::{BuildOutput, FixtureSource, Lab, lab_fixture, vm_fixture};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -31,7 +31,7 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             let builder = FixtureBuilder::of(&lua)?;
             let build = async |lab: Lab| builder.build(&lua, &request.script, lab).await;
             let name = request.name.as_deref();
-            let made = this.0.vm_fixture(&scope, &request.source, name, build);
+            let made = vm_fixture(&this.0, &scope, &request.source, name, build);
             Ok(vm_value(&lua, &made.await?)?)
         })?
         .async_method("lab_fixture", |lua, this, args| async move {
@@ -40,7 +40,7 @@ pub(super) fn add(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
             let builder = FixtureBuilder::of(&lua)?;
             let build = async |lab: Lab| builder.build(&lua, &request.script, lab).await;
             let name = request.name.as_deref();
-            let made = this.0.lab_fixture(&scope, &request.source, name, build);
+            let made = lab_fixture(&this.0, &scope, &request.source, name, build);
             Ok(lab_value(&lua, &made.await?)?)
         })?
         .wrapped_by("vm_fixture", &rooted)?

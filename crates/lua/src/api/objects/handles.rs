@@ -47,7 +47,7 @@ impl HasSurface for VmObject {
 
 /// The Lua value of a VM.
 pub(super) fn vm_value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    value::of(lua, vm.id(), || VmObject(vm.original().clone()))
+    value::of(lua, vm.id(), || VmObject(vm.original()))
 }
 
 /// A worker as Lua holds it.

@@ -152,20 +152,20 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
     class
         .async_method("boot", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
-            this.0.boot(&scope, time_left(&lua)).await?;
+            this.0.vms(&scope).boot(time_left(&lua)).await?;
             Ok(lab_value(&lua, &this.0)?)
         })?
         .async_method("shutdown", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
-            Ok(this.0.shutdown(&scope).await?)
+            Ok(this.0.vms(&scope).shutdown().await?)
         })?
         .async_method("pause", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
-            Ok(this.0.pause(&scope).await?)
+            Ok(this.0.vms(&scope).pause().await?)
         })?
         .async_method("resume", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
-            Ok(this.0.resume(&scope).await?)
+            Ok(this.0.vms(&scope).resume().await?)
         })?
         .async_method("snapshot", |lua, this, args| async move {
             snapshot::take_lab(&lua, &this.0, &args).await

@@ -89,7 +89,7 @@ pub(super) async fn take_lab(
 ) -> std::result::Result<Value, LuaError> {
     let (scope, _) = call_site(lua);
     let place = place(lua, args)?;
-    let taken = lab.snapshot(&scope, place.as_deref()).await?;
+    let taken = LabSnapshot::take(lab, &scope, place.as_deref()).await?;
     if place.is_none() {
         relieve(lua, taken.size());
     } else {
@@ -107,7 +107,7 @@ pub(super) async fn restore_lab(
 ) -> std::result::Result<(), LuaError> {
     let (scope, _) = call_site(lua);
     match as_object::<LabSnapshotObject>(&args.value(0)) {
-        Some(snapshot) => Ok(lab.restore(&scope, &snapshot.0).await?),
+        Some(snapshot) => Ok(snapshot.0.restore(lab, &scope).await?),
         None => {
             let folder = saved_before(lua, args)?;
             Ok(LabSnapshot::restore_folder(&folder, lab, &scope).await?)

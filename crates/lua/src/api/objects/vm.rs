@@ -34,28 +34,24 @@ fn lifecycle(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
             this.0.boot_within(options(&args, 0)?, left).await?;
             Ok(vm_value(&lua, &this.0)?)
         })?
-        .async_method(
-            "pause",
-            |_, this, _| async move { Ok(this.0.pause().await?) },
-        )?
-        .async_method(
-            "resume",
-            |_, this, _| async move { Ok(this.0.resume().await?) },
-        )?
+        .async_method("pause", |_, this, _| async move {
+            Ok(this.0.power().pause().await?)
+        })?
+        .async_method("resume", |_, this, _| async move {
+            Ok(this.0.power().resume().await?)
+        })?
         .async_method("shutdown", |_, this, _| async move {
-            Ok(this.0.shutdown().await?)
+            Ok(this.0.power().shutdown().await?)
         })?
-        .async_method(
-            "reset",
-            |_, this, _| async move { Ok(this.0.reset().await?) },
-        )?
+        .async_method("reset", |_, this, _| async move {
+            Ok(this.0.power().reset().await?)
+        })?
         .async_method("power_button", |_, this, _| async move {
-            Ok(this.0.power_button().await?)
+            Ok(this.0.power().power_button().await?)
         })?
-        .async_method(
-            "wakeup",
-            |_, this, _| async move { Ok(this.0.wakeup().await?) },
-        )?
+        .async_method("wakeup", |_, this, _| async move {
+            Ok(this.0.power().wakeup().await?)
+        })?
         .async_method(
             "close",
             |_, this, _| async move { Ok(this.0.close().await?) },
@@ -68,15 +64,19 @@ fn facts(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .method("profile", |_, this, _| Ok(this.0.profile().to_owned()))?
         .method("state", |_, this, _| Ok(this.0.state().to_string()))?
         .method("cid", |_, this, _| Ok(this.0.cid()))?
-        .method("is_quiescent", |_, this, _| Ok(this.0.is_quiescent()))?
-        .method("open_file_count", |_, this, _| Ok(this.0.open_file_count()))?
+        .method("is_quiescent", |_, this, _| {
+            Ok(this.0.activity().is_quiescent())
+        })?
+        .method("open_file_count", |_, this, _| Ok(this.0.activity().files))?
         .method("open_stream_count", |_, this, _| {
-            Ok(this.0.open_stream_count())
+            Ok(this.0.activity().streams)
         })?
         .async_method("uptime", |_, this, _| async move {
             Ok(this.0.uptime().await?.as_secs_f64())
         })?
-        .async_method("gdb", |_, this, _| async move { Ok(this.0.gdb().await?) })?
+        .async_method("gdb", |_, this, _| async move {
+            Ok(this.0.power().gdb().await?)
+        })?
         .async_method("stats", |lua, this, _| async move {
             Ok(stats_table(&lua, &this.0.stats().await?)?)
         })

@@ -6,7 +6,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::{bytes_of, text_of};
 use mlua::{Table, Value};
-use provium_lab::{BootFile, VmOptions};
+use provium_lab::{BootFile, OnPanic, VmOptions};
 
 const KNOWN: &[&str] = &[
     "memory",
@@ -18,6 +18,7 @@ const KNOWN: &[&str] = &[
     "files",
     "agent_timeout",
     "cold",
+    "on_panic",
 ];
 
 /// Permission bits of a boot file that names none.
@@ -50,7 +51,21 @@ pub(super) fn read(table: &Table) -> Result<VmOptions, LuaError> {
             .transpose()?,
         agent_timeout: options.duration("agent_timeout")?,
         cold: options.boolean("cold")?,
+        on_panic: options
+            .text("on_panic")?
+            .map(|text| on_panic(&text))
+            .transpose()?,
     })
+}
+
+fn on_panic(text: &str) -> Result<OnPanic, LuaError> {
+    match text {
+        "stop" => Ok(OnPanic::Stop),
+        "reboot" => Ok(OnPanic::Reboot),
+        other => Err(LuaError::argument(format!(
+            "option `on_panic`: must be \"stop\" or \"reboot\", got {other:?}"
+        ))),
+    }
 }
 
 fn boot_files(list: &Table) -> Result<Vec<BootFile>, LuaError> {

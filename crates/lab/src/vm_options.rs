@@ -29,6 +29,19 @@ pub struct VmOptions {
     pub agent_timeout: Option<Duration>,
     /// Never from a boot template.
     pub cold: Option<bool>,
+    /// What happens when the guest's kernel panics.
+    pub on_panic: Option<OnPanic>,
+}
+
+/// What a VM does when the kernel of its guest panics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnPanic {
+    /// It is dead, and its console is kept.
+    #[default]
+    Stop,
+    /// It boots again: the kernel resets the machine, or the host does.
+    Reboot,
 }
 
 impl VmOptions {
@@ -47,6 +60,7 @@ impl VmOptions {
             files: self.files.or_else(|| base.files.clone()),
             agent_timeout: self.agent_timeout.or(base.agent_timeout),
             cold: self.cold.or(base.cold),
+            on_panic: self.on_panic.or(base.on_panic),
         }
     }
 
@@ -150,6 +164,7 @@ mod tests {
                 perm: 0o644,
             }]),
             agent_timeout: Some(Duration::from_millis(1500)),
+            on_panic: Some(OnPanic::Reboot),
             ..VmOptions::default()
         };
         let text = serde_json::to_string(&options).unwrap();

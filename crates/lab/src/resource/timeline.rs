@@ -4,7 +4,7 @@
 //! all handles before it. The restore of a snapshot invalidates those that were made after the snapshot, and
 //! those that were made before it are valid again.
 
-use crate::resource::ResourceId;
+use crate::resource::id::ResourceId;
 
 /// When a handle was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
