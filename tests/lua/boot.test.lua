@@ -28,7 +28,7 @@ test("memory, cpus, command line, files, hwrng", function(t)
   t:assert_contains(cmdline, "console=ttyS0")
   t:assert_eq(vm:read_file("/etc/deep/er/file"), "there\0")
   t:assert_eq(vm:stat("/etc/deep/er/file").perm, 0x180)
-  -- The guest's kernel takes from the stream, too, when it likes: so a piece of one is looked for in
+  -- The guest's kernel reads from the stream, too, at any time: so a piece of one is searched for in
   -- the other.
   local function hwrng(machine)
     return (machine:run("head -c 4096 /dev/hwrng | od -An -v -tx1 | tr -d ' \\n'").stdout)

@@ -1,4 +1,4 @@
--- What QEMU's process gets of its caller: it is the one process that a hostile guest attacks.
+-- What QEMU's process inherits from its caller: it is the process that a hostile guest attacks first.
 local LOOK = [[
   for k in $(cat /proc/$PPID/task/*/children); do
     if grep -q qemu /proc/$k/comm; then

@@ -24,7 +24,7 @@ test("marks, lines, expect_any, never", function(t)
   vm:write_file("/dev/kmsg", "<1>first\n")
   t:assert_eq(console:expect_any({"nothing", "first"}, "10s"), 2)
   t:assert_contains(console:since(mark), "first")
-  -- The kernel may have had something to say as well.
+  -- The kernel may have printed something as well.
   local found
   for _, line in ipairs(console:lines(mark)) do
     if line:find("first") then found = line end

@@ -1,4 +1,4 @@
--- What holds everywhere: handles, options, states, places.
+-- Conventions of all objects: handles, options, states, places.
 local vm = provium:vm("v", "default"):boot()
 
 local function raises(t, fn, ...)

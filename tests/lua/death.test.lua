@@ -1,4 +1,4 @@
--- Guests that are lost, one way or another, and calls that are cut short: the VM works, or says that it does not.
+-- Guests that die in different ways, and calls that are cancelled: the VM works, or its errors say that it is dead.
 local function raises(t, fn, ...)
   local err = tostring(t:assert_raises(fn))
   for _, part in ipairs{...} do t:assert_contains(err, part) end
@@ -104,7 +104,7 @@ test("a QEMU that is killed while its guest boots is named as that", {timeout = 
   t:assert_contains(tostring(err), "killed by SIGKILL")
 end)
 
--- Calls that are cut short.
+-- Calls that are cancelled.
 
 local reset = provium:vm("reset", "default"):boot()
 test("a reset that its test has no time for…", {timeout = "0.3s", expect_fail = "too short"}, function() reset:reset() end)

@@ -1,4 +1,4 @@
--- Fixtures: built once, restored as they were built, from wherever they are wanted.
+-- Fixtures: built once, restored as they were built, by any file that uses them.
 
 local SERVER, CLUSTER = "fixtures/server.fixture.lua", "fixtures/cluster.fixture.lua"
 

@@ -28,7 +28,7 @@ test("the agent's executable is a program that tests can use", function(t)
     idle:kill(15)
     t:assert_eq(idle:wait().signal, 15)
   end
-  -- The modes of the copy are none of the agent's that serves.
+  -- The mode bits of the copy are not those of the running agent.
   shared:run("chmod 0 " .. path .. " && modprobe dummy"):assert_ok()
 end)
 

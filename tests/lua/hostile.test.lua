@@ -5,7 +5,7 @@ local vm = provium:vm("v", "default"):boot()
 local seconds = require("helpers.timing").seconds
 
 local function raises(t, fn, ...)
-  -- A busy host makes all calls slow; what must not be is a wait in this one.
+  -- A busy host makes all calls slow, so the limit is relative: this call must not wait.
   local usual = seconds(function() vm:run("true") end)
   local err
   local took = seconds(function() err = tostring(t:assert_raises(fn)) end)
@@ -224,7 +224,7 @@ test("a boot's options", function(t)
   raises(t, made{initial_time = 0 / 0}, "initial_time")
   raises(t, made("x"), "must be a table")
   local vm2 = provium:vm("late", "default", {kernel_cmdline_append = string.rep("x", 3000)})
-  -- Its place in the pool may have to be waited for.
+  -- The boot may have to wait for the pool.
   t:assert_contains(tostring(t:assert_raises(function() vm2:boot() end)), "2047 bytes")
   t:assert_eq(vm2:state(), "created")
 end)

@@ -1,5 +1,5 @@
 -- What a guest's kernel reports about itself fails the test in which it came, unless that expects it.
--- The kernel's log takes lines of root, too: they look like the kernel's own.
+-- Root can write lines to the kernel's log: they look like the kernel's own.
 local vm = provium:vm("v", "default"):boot()
 
 local function kernel_says(text) vm:write_file("/dev/kmsg", text .. "\n") end

@@ -105,7 +105,7 @@ test("a lab boots, pauses, resumes and stops its VMs together", function(t)
   lab:boot()
   pcall(lab.one.run, lab.one, "poweroff -f")
   wait_until(function() return lab.one:state() == "dead" end, {timeout = "30s"})
-  -- One that has died is not passed over; its own boot() starts it again.
+  -- A dead VM is not skipped; its own boot() starts it again.
   local err = tostring(t:assert_raises(function() lab:boot() end))
   t:assert_contains(err, "vm `one`")
   t:assert_contains(err, "dead")

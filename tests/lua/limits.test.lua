@@ -3,7 +3,7 @@
 local seconds = require("helpers.timing").seconds
 local vm = provium:vm("v", "default"):boot()
 
--- Slack for emulated guests and busy hosts; without the limits these calls wait for ever.
+-- Slack for emulated guests and busy hosts; without the limits these calls never return.
 local SOON = 15
 
 local function text_of(fn) return select(2, pcall(fn)) end
@@ -32,7 +32,7 @@ test("run with a timeout: a raw syscall is in progress", {timeout = "60s"}, func
   local ok, r
   local took = seconds(function() ok, r = pcall(w.run, w, "echo hi", {timeout = "1s"}) end)
   t:assert(took < SOON, ("it took %.1f s"):format(took))
-  -- A command that cannot be started says why; one that can be is none the worse for the syscall.
+  -- The error of a command that cannot be started says why; the syscall does not affect other commands.
   if not ok then t:assert_contains(tostring(r), "raw syscall 34") else t:assert_eq(r.stdout, "hi\n") end
   w:close()
   task:join("20s")

@@ -38,7 +38,7 @@ test("with on_panic = \"reboot\" a guest that panics boots again", REPORTED, fun
   back(t, vm)
   t:assert(not marked(vm))
   t:assert_contains(tostring(t:assert_raises(function() worker:run("true") end)), "gone")
-  -- Once more: it is not the first panic only.
+  -- A second time: this is not limited to the first panic.
   crash(t, vm)
   back(t, vm)
   t:assert_eq(vm:console():count("end Kernel panic"), 2)

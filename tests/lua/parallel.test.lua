@@ -1,4 +1,4 @@
--- provium.parallel: the tests of this file run side by side, each on its own copy of the file's VM, which
+-- provium.parallel: the tests of this file run in parallel, each on its own copy of the file's VM, which
 -- the handles of the top level lead to. The claim is room for two of them at a time.
 
 provium.parallel = true

@@ -24,7 +24,7 @@ local function alone(t)
   t:assert_eq(inside, 1)
 end
 
--- The others would fail for it.
+-- Otherwise the other tests would fail because of it.
 test("what the kernel reported to the top level is the first test's", { kernel_log = { "from the top level" } },
   function(t)
     t:assert_eq(vm:console():count("from the top level"), 1)

@@ -1,5 +1,5 @@
 -- The raw process: what raw calls, files and commands of one owner share, and what is not shared with
--- another owner. Most of it is what existing suites take for granted.
+-- another owner. Existing test suites rely on most of it.
 local vm = provium:vm("v", "default"):boot()
 
 local O_CLOEXEC, NEWNS, NEWUSER, NEWPID = 0x80000, 0x20000, 0x10000000, 0x20000000

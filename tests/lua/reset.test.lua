@@ -1,5 +1,5 @@
 -- provium.reset_between_tests: whatever a test does to the file's VMs, the next one finds them as the
--- top level left them, and the handles that it made there still hold.
+-- top level left them, and the handles that it made are still valid.
 
 provium.reset_between_tests = true
 

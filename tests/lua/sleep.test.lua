@@ -1,9 +1,9 @@
--- S3: a guest goes to sleep, and is woken.
+-- S3: a guest suspends to RAM, and is woken.
 local function goes_to_sleep(vm)
   return co.spawn(function() return pcall(vm.run, vm, "echo mem > /sys/power/state") end)
 end
 
--- Only a guest that sleeps can be woken, and nothing else tells that it does.
+-- Only a guest that sleeps can be woken, and only that shows that it sleeps.
 local function wakes(t, vm)
   wait_until(function()
     local woken, err = pcall(vm.wakeup, vm)
@@ -33,7 +33,7 @@ local function sleeps_and_wakes(t, vm)
   local bytes = string.rep("0123456789abcdef", 65536)
   vm:write_file("/tmp/large", bytes)
   t:assert(vm:read_file("/tmp/large") == bytes)
-  -- The chipset's power management is there as before.
+  -- The chipset's power management works as before.
   vm:power_button()
   t:assert_eq(vm:state(), "shutdown")
 end

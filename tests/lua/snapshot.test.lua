@@ -15,7 +15,7 @@ test("the VM continues after a snapshot, and is put back while it is booted", fu
   t:assert_contains(tostring(t:assert_raises(function() vm:stat("/tmp/after") end)), "ENOENT")
   t:assert_eq(vm:stats().boot_kind, "snapshot")
 
-  -- And again, after what the restored one has done.
+  -- A second time, after the restored VM has run.
   vm:write_file("/tmp/after", "lost too")
   vm:restore(s)
   t:assert_contains(tostring(t:assert_raises(function() vm:stat("/tmp/after") end)), "ENOENT")
@@ -82,7 +82,7 @@ test("workers, processes and open files are what they were", function(t)
   local late_worker = vm:spawn_worker()
 
   vm:restore(s)
-  -- What is newer than the snapshot is gone, and says so.
+  -- Handles that are newer than the snapshot are invalid, and their errors say so.
   for _, call in ipairs {
     function() late:write("x") end,
     function() late_process:kill() end,
@@ -98,7 +98,7 @@ test("workers, processes and open files are what they were", function(t)
   local r = p:wait(10):assert_ok()
   t:assert_eq(r.stdout, "1 a\n2 b\nend\n")
 
-  -- Back once more: the same process has not ended, for the guest.
+  -- After another restore the same process has not ended, as the guest sees it.
   vm:restore(s)
   t:assert_eq(p:status(), "running")
   p:close_stdin()
@@ -200,7 +200,7 @@ test("a snapshot in a folder of its own outlives its VM, with memory and vCPUs",
   t:assert_eq(other:read_file("/tmp/x"), "in a folder")
   t:assert_eq(other:run("nproc").stdout, "2\n")
   t:assert_near(other:stats().guest_memory_total / 2 ^ 20, 150, 45)
-  -- Taken again at the same place, it is replaced.
+  -- A second snapshot in the same folder replaces the first.
   other:snapshot(folder):delete()
   local err = tostring(t:assert_raises(function() other:restore(folder) end))
   t:assert_contains(err, folder .. "`: restore(): the folder does not exist")
@@ -251,14 +251,14 @@ test("a folder that is damaged, foreign or of another version is refused, and th
   assert(os.execute("mv " .. folder .. ".ram " .. folder .. "/ram"))
   vm:restore(folder)
   t:assert_eq(vm:read_file("/tmp/when"), "then", "a copy of the same content is as good")
-  -- Its memory is that file, which is not to be cut off below it.
+  -- The VM maps that file, which must not be truncated meanwhile.
   vm:restore(before)
   assert(os.execute("truncate -s -4096 " .. folder .. "/ram"))
   t:assert_contains(tostring(t:assert_raises(function() provium:vm("late", "default"):restore(folder) end)), "is damaged")
   os.execute("rm -rf " .. folder)
 end)
 
--- A folder of the host for snapshots, which goes with the test.
+-- A folder of the host for snapshots, deleted at the end of the test.
 local function place(t)
   local parent = os.tmpname()
   os.remove(parent)
@@ -391,7 +391,7 @@ test("a VM that could not be restored continues, with its grant", function(t)
   local vm = provium:vm("kept", "default"):boot()
   local snapshot = vm:snapshot(folder)
   io.open(folder .. "/devices", "w"):close()
-  -- What a claim is refused with says what the file's VMs hold.
+  -- The error of a refused claim says what the file's VMs hold.
   local function held()
     local err = t:assert_raises(function() provium:claim { memory = "1M" } end)
     return tostring(err):match("hold (%d+) MiB")
@@ -400,7 +400,7 @@ test("a VM that could not be restored continues, with its grant", function(t)
   t:assert(tonumber(before) >= 356, before)
   t:assert_contains(tostring(t:assert_raises(function() vm:restore(snapshot) end)), "is damaged")
   t:assert_eq(vm:run("hostname").stdout, "kept\n")
-  -- One in the cache is not looked through: it fails when its machine is loaded.
+  -- A snapshot in the cache is not checked: it fails when its machine is loaded.
   snapshot = vm:snapshot()
   io.open(snapshot:path() .. "/devices", "w"):close()
   t:assert_contains(tostring(t:assert_raises(function() vm:restore(snapshot) end)), "cannot start the machine")
@@ -489,7 +489,7 @@ test("processes that run on in copies of one snapshot draw other randomness in e
   host.sleep(0.3)
   local s = v:snapshot()
   v:shutdown()
-  -- What all have was drawn before the snapshot, but for some; what some have and others not was drawn after it.
+  -- Numbers that all VMs have were drawn before the snapshot; those that only some have were drawn after it.
   local copies, counts, drawn = 5, {}, 0
   for i = 1, copies do
     local copy = provium:vm("copy-" .. i, "default", {cpus = cpus})

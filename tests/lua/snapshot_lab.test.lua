@@ -182,7 +182,7 @@ test("a lab's restore that is cut short leaves all its VMs as they were", {timeo
     local task = co.spawn(function() lab:restore(s) end)
     host.sleep(ms / 1000)
     task:cancel()
-    -- Both were put back, or neither, and no call made from here on is cut off.
+    -- Both were restored, or neither, and no call made from now on is cancelled.
     local kept = {}
     for i, vm in ipairs{a, b} do kept[i] = vm:run("ls /tmp/after 2> /dev/null").exit_code == 0 end
     t:assert_eq(kept[1], kept[2], ("cancelled after %d ms"):format(ms))

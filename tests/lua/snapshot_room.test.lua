@@ -1,4 +1,4 @@
--- What going back takes of a claim: no more than the larger of the machine that runs and the one that is restored.
+-- What a restore takes from a claim: at most the larger of the running and the restored machine.
 
 provium:claim{memory = "356M", cpus = 1} -- one VM of 256 MiB
 

@@ -1,8 +1,8 @@
--- Boot templates: a boot of a known kind starts where another had come to, and the guest does not show it.
+-- Boot templates: a boot of a known kind continues from where an earlier one was saved, invisibly for the guest.
 
 local machines = require "helpers.machines"
 
--- A kind of this file's own: what other files boot says nothing here.
+-- A kind that only this file boots: other files do not affect it.
 local kind = {kernel_cmdline_append = "kind=" .. host.now_ns()}
 local function boot(name, more)
   local opts = {}
@@ -211,7 +211,7 @@ test("a guest without a shell, or with a seed, has warm VMs as well", {timeout =
   direct_of("no-shell", no_shell):close()
   local vm = warm_of("no-shell", no_shell)
   t:assert_eq(vm:run({"/bin/busybox", "echo", "on"}).stdout, "on\n")
-  -- The kernel reads from the stream, too, at any time: so a piece of one is looked for in the other.
+  -- The kernel reads from the stream, too, at any time: so a piece of one is searched for in the other.
   local function stream(of) return of:run("head -c 4096 /dev/hwrng | od -An -v -tx1 | tr -d ' \\n'"):assert_ok().stdout end
   local seeded = {rng_seed = 7}
   local direct, warm = direct_of("seeded", seeded), warm_of("seeded", seeded)

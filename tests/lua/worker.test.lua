@@ -1,4 +1,4 @@
--- Workers: the page of the documentation, sentence by sentence.
+-- Workers: each sentence of their reference page.
 local vm = provium:vm("v", "default"):boot()
 
 local seconds = require("helpers.timing").seconds
