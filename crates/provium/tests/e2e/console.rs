@@ -207,6 +207,17 @@ fn a_command_has_the_streams_and_the_exit_code() {
     let pushed = project.provium(&[&push[..], &["sh /tmp/tool.sh works"]].concat());
     assert_eq!(pushed.stdout, "tool works\n", "{}", pushed.all());
     pushed.passes();
+    let push = [
+        "console",
+        "--push",
+        "data:/srv/data",
+        "--",
+        "ls",
+        "/srv/data",
+    ];
+    let pushed = project.provium(&push);
+    assert_eq!(pushed.stdout, "tool.sh\n", "{}", pushed.all());
+    pushed.passes();
 }
 
 #[test]
