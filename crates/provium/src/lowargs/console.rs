@@ -15,7 +15,7 @@ pub(crate) struct ConsoleArgs {
     /// Enter a VM of this failed test instead of a new guest; `provium kept list` shows them
     #[arg(long, value_name = "ID")]
     pub(crate) resume: Option<String>,
-    /// Copy a file into the guest, with its permission bits; may be repeated
+    /// Copy a file or folder into the guest, with permission bits; may be repeated
     #[arg(long, value_name = "HOST:GUEST", value_parser = push)]
     pub(crate) push: Vec<Push>,
     /// Command to run instead of a shell
@@ -23,7 +23,7 @@ pub(crate) struct ConsoleArgs {
     pub(crate) command: Vec<OsString>,
 }
 
-/// A file that is copied into the guest.
+/// A file or folder that is copied into the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Push {
     /// The file of the host.

@@ -192,7 +192,8 @@ fn a_command_has_the_streams_and_the_exit_code() {
     let project = Project::new(&[("data/tool.sh", "#!/bin/sh\necho tool $1\n")]);
     let echo = project.provium(&["console", "--", "sh", "-c", "echo out; echo err >&2"]);
     assert_eq!(echo.stdout, "out\n", "{}", echo.all());
-    assert_eq!(echo.stderr, "err\n", "{}", echo.all());
+    // After a notice, if another boot is making the template.
+    assert!(echo.stderr.ends_with("err\n"), "{}", echo.all());
     echo.passes();
 
     let failed = project.provium(&["console", "--", "sh", "-c", "exit 3"]);
@@ -207,6 +208,17 @@ fn a_command_has_the_streams_and_the_exit_code() {
     let pushed = project.provium(&[&push[..], &["sh /tmp/tool.sh works"]].concat());
     assert_eq!(pushed.stdout, "tool works\n", "{}", pushed.all());
     pushed.passes();
+    let push = [
+        "console",
+        "--push",
+        "data:/srv/data",
+        "--",
+        "ls",
+        "/srv/data",
+    ];
+    let pushed = project.provium(&push);
+    assert_eq!(pushed.stdout, "tool.sh\n", "{}", pushed.all());
+    pushed.passes();
 }
 
 #[test]
@@ -215,7 +227,7 @@ fn a_script_on_standard_input_is_run() {
     let project = Project::new(&[]);
     let ran = fed(&project, &["console"], "echo one\nfalse || echo two >&2\n");
     assert_eq!(ran.stdout, b"one\n", "{ran:?}");
-    assert_eq!(ran.stderr, b"two\n", "{ran:?}");
+    assert!(ran.stderr.ends_with(b"two\n"), "{ran:?}");
     assert_eq!(ran.status.code(), Some(0));
     let ran = fed(&project, &["console"], "exit 7\n");
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");

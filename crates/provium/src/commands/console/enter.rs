@@ -14,7 +14,7 @@ use provium_events::printable::{one_line, text_of};
 use provium_events::{Event, Sink};
 use provium_lab::{
     Attached, Environment, KeptFailure, KeptFailures, KeptState, KeptVm, Lab, LabError, RunStatus,
-    Scope, Vm, VmOptions,
+    Scope, Vm, VmOptions, push_dir,
 };
 use provium_pool::Pool;
 use provium_report::notice_line;
@@ -213,7 +213,11 @@ async fn enter(
     let ops = vm.ops();
     for Push { host, guest } in pushes {
         let host = from_start(host);
-        ops.push_file(&host, guest.as_bytes(), None).await?;
+        if host.is_dir() {
+            push_dir(&ops, &host, guest.as_bytes()).await?;
+        } else {
+            ops.push_file(&host, guest.as_bytes(), None).await?;
+        }
     }
     let tty = shell::has_terminal();
     let what = match words.is_empty() {
