@@ -38,7 +38,7 @@ test("with on_panic = \"reboot\" a guest that panics boots again", REPORTED, fun
   back(t, vm)
   t:assert(not marked(vm))
   t:assert_contains(tostring(t:assert_raises(function() worker:run("true") end)), "gone")
-  -- A second time: this is not limited to the first panic.
+  -- Once more: it is not the first panic only.
   crash(t, vm)
   back(t, vm)
   t:assert_eq(vm:console():count("end Kernel panic"), 2)
@@ -128,7 +128,8 @@ end)
 
 test("…and a later one names that test instead", function(t)
   local err = tostring(t:assert_raises(function() shared:run("true") end))
-  t:assert_contains(err, "vm `shared`: run(\"true\"): the VM died in test `a test in which a VM of the file dies shows its console…`")
+  t:assert_contains(err, "vm `shared`: run(\"true\"): the VM died in test `a test in which a VM of the file dies shows its console…`: ")
+  t:assert_contains(err, "panicked")
   t:assert(not err:find("\n", 1, true), err)
 end)
 

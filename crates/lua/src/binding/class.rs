@@ -47,7 +47,6 @@ use crate::binding::args::{Args, Used};
 use crate::binding::options::hint;
 use crate::binding::preview;
 use crate::binding::raise::LuaError;
-use crate::engine::deaths::earlier_death;
 use crate::engine::frames::frames;
 use crate::engine::pending_call::Call;
 use crate::engine::prelude::{RAISE, SKIP_TEXT};
@@ -427,11 +426,7 @@ fn deliver<R: IntoLuaMulti>(
         Err(LuaError::Assertion(text)) => refuse(lua, &text, Some("assertion")),
         Err(LuaError::Skip) => refuse(lua, SKIP_TEXT, Some("skip")),
         Err(raise) => {
-            let earlier = match &raise {
-                LuaError::Lab(error) => earlier_death(lua, error),
-                _ => None,
-            };
-            let text = earlier.unwrap_or_else(|| raise.text(&subject(), name));
+            let text = raise.text(&subject(), name);
             if let (LuaError::Lab(LabError::Dead { .. }), Some(task)) = (&raise, Task::current()) {
                 task.note_dead_vm(&text);
             }

@@ -5,7 +5,6 @@
 pub(crate) mod blocked_syscalls;
 pub(crate) mod children;
 pub(crate) mod deadline;
-pub(crate) mod deaths;
 pub(crate) mod drive;
 pub(crate) mod dry_run;
 pub(crate) mod failed_commands;

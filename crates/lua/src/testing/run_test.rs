@@ -13,7 +13,6 @@ use super::test_run::TestRun;
 use super::verdict::{Expected, Verdict};
 use super::{Settings, TestDeclaration};
 use crate::binding::class::object;
-use crate::engine::deaths::Deaths;
 use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
 use crate::engine::file_data::file_data;
@@ -156,8 +155,6 @@ async fn run_once(
     verdict.log.extend(kept);
     // Once the scope is closed its VMs are no longer found.
     let mut excerpts = consoles::excerpts(&state.lab, &scope, &consoles_before);
-    let of_file = state.lab.all_vms(&state.scope);
-    file_data::<Deaths>(lua).note(&test.name, of_file.iter());
     // Before what they run is ended with the scope.
     if verdict.status == TestStatus::Failed {
         verdict.notes = notes(&state.top_level, &run.group);
