@@ -6,7 +6,7 @@ use provium_lab::{LabClone, Process, ProcessStatus};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
-/// Most processes that are kept, since each keeps its output; of more, the first ones are dropped.
+/// Most processes that the report shows; of more, the first ones are dropped.
 const MAX_KEPT: usize = 20;
 /// Lines of each output that the report shows.
 const SHOWN_LINES: usize = 5;
@@ -16,19 +16,29 @@ const MAX_LINE: usize = 400;
 /// Processes, in the order in which they were started.
 #[derive(Default)]
 pub(crate) struct StartedProcesses {
-    last: RefCell<VecDeque<Process>>,
+    last: RefCell<VecDeque<Started>>,
     dropped: Cell<usize>,
+}
+
+/// A process that was started.
+enum Started {
+    Running(Process),
+    /// What the report shows of one that has ended. Its whole output would stay in memory with the process.
+    Ended(Vec<String>),
 }
 
 impl StartedProcesses {
     /// Adds a process that was started.
     pub(crate) fn add(&self, process: &Process) {
         let mut last = self.last.borrow_mut();
+        for started in last.iter_mut() {
+            started.release();
+        }
         if last.len() >= MAX_KEPT {
             last.pop_front();
             self.dropped.set(self.dropped.get() + 1);
         }
-        last.push_back(process.clone());
+        last.push_back(Started::Running(process.clone()));
     }
 
     /// Each with its state and the end of its output, as lines; in a parallel test, as they are in `clone`.
@@ -41,15 +51,37 @@ impl StartedProcesses {
                 self.dropped.get()
             ));
         }
-        for process in last.iter() {
-            let process = clone.map_or_else(|| process.clone(), |clone| clone.process(process));
-            lines.push(format!("{}: {}", process.subject(), state(&process)));
-            let [stdout, stderr] = process.output_so_far();
-            lines.extend(output_lines("stdout", &stdout));
-            lines.extend(output_lines("stderr", &stderr));
+        for started in last.iter() {
+            match started {
+                Started::Running(process) => match clone {
+                    Some(clone) => lines.extend(process_lines(&clone.process(process))),
+                    None => lines.extend(process_lines(process)),
+                },
+                Started::Ended(shown) => lines.extend(shown.iter().cloned()),
+            }
         }
         lines
     }
+}
+
+impl Started {
+    /// Gives up the process, if it has ended.
+    fn release(&mut self) {
+        if let Self::Running(process) = self
+            && process.status() == ProcessStatus::Exited
+        {
+            *self = Self::Ended(process_lines(process));
+        }
+    }
+}
+
+/// A process with its state and the end of its output, as lines.
+fn process_lines(process: &Process) -> Vec<String> {
+    let [stdout, stderr] = process.output_so_far();
+    let mut lines = vec![format!("{}: {}", process.subject(), state(process))];
+    lines.extend(output_lines("stdout", &stdout));
+    lines.extend(output_lines("stderr", &stderr));
+    lines
 }
 
 /// `running`, or how it ended.

@@ -73,11 +73,11 @@ fn a_build_that_times_out_names_where_it_was() {
     let ran = project.run(&["tests/late.test.lua"]).exits_with(1);
     ran.prints(
         "timed out after 3s in lab:vm_fixture(\"outer.fixture.lua\"), whose script was in \
-         vm:run(\"sleep 1000\") at slow.fixture.lua:2",
+         vm:run(\"sleep 1000\") at tests/slow.fixture.lua:2",
     );
     ran.prints(
         "timed out after 1s in lab:vm_fixture(\"loop.fixture.lua\"), whose script was in \
-         loop.fixture.lua:1",
+         tests/loop.fixture.lua:1",
     );
 }
 
@@ -89,7 +89,7 @@ fn a_snapshot_in_a_folder_of_its_author_is_refused() {
     project.write("tests/named.fixture.lua", named);
     let ran = project.provium(&["fixture", "build", "tests/named.fixture.lua"]);
     let said = ran.all();
-    let why = "fixture `named.fixture.lua`: what it returned: it must return a snapshot that was \
+    let why = "fixture `tests/named.fixture.lua`: what it returned: it must return a snapshot that was \
                taken in it, without a folder";
     assert!(said.contains(why), "{said}");
     assert!(!said.contains("exit status: 0"), "{said}");
@@ -106,7 +106,7 @@ fn of_two_runs_one_builds_and_the_other_waits() {
     });
     let second = project.run(&["-v", "tests/use.test.lua"]).passes();
     first.wait().passes();
-    second.prints("waiting for use.test.lua, which builds it");
+    second.prints("waiting for tests/use.test.lua, which builds it");
     assert!(!has_built(&second), "both have built");
     assert!(second.has_event(|event| matches!(event, Event::FixtureCacheHit { .. })));
 }

@@ -178,7 +178,7 @@ fn a_changed_input_is_named_and_leads_to_a_rebuild() {
              tests/top.fixture.lua: the fixture `tests/db.fixture.lua` is stale itself\n"
         );
         assert_eq!(stale(&project), expected);
-        build(&project).warns("building db.fixture.lua: ");
+        build(&project).warns("building tests/db.fixture.lua: ");
         is_fresh(&project);
     }
 }
@@ -200,7 +200,7 @@ fn the_build_of_an_earlier_state_is_found_again() {
     let project = project();
     build(&project);
     project.set_env("FIXTURE_TEST", "x");
-    build(&project).warns("building db.fixture.lua: ");
+    build(&project).warns("building tests/db.fixture.lua: ");
     project.remove_env("FIXTURE_TEST");
     is_fresh(&project);
     let again = build(&project);
