@@ -293,7 +293,7 @@ fn a_worker_serves_from_namespaces_of_its_own() {
                 "{inside:?}"
             );
         }
-        // Not everybody may make them.
+        // An ordinary user may not make them on every kernel.
         Err(error) => assert_eq!(error.errno, libc::EPERM, "{error:?}"),
         other => panic!("{other:?}"),
     }
