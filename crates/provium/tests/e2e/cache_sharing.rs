@@ -56,8 +56,9 @@ fn a_run_in_another_pid_namespace_leaves_live_snapshots() {
 }
 
 /// It fails when it runs twice at once.
-const BUILD: &str = "test ! -e busy && touch busy && rm -rf {out} && sleep 1 && mkdir {out} && \
-                     cp KERNEL {out}/kernel && rm busy";
+/// The kernel is replaced in one step: the first run may still read it when the second one builds.
+const BUILD: &str = "test ! -e busy && touch busy && sleep 1 && mkdir -p {out} && \
+                     cp KERNEL {out}/new && mv {out}/new {out}/kernel && rm busy";
 
 #[test]
 #[ignore = "boots guests"]
