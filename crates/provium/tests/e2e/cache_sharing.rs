@@ -15,8 +15,8 @@ fn two_runs_make_one_template() {
     let second = cache.boot();
     let first = first.wait().passes();
     let events = [&first.events[..], &second.events].concat();
+    // Whether the second run had to wait depends on how fast the host boots the first.
     assert_eq!(boots(&events), ["cold", "template"]);
-    second.warns("waiting for process .*, which is making a boot template");
 }
 
 const KEEPS: &str = r#"local folder = assert(os.getenv("FOLDER"))
