@@ -10,7 +10,7 @@
 
 mod project;
 
-use project::{Project, Ran, redacted};
+use project::{FAILING, Project, Ran, redacted};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -21,18 +21,6 @@ test("adds", {tags = {"fast", "sum"}, spec = "4.2"}, function(t)
 end)
 
 test("sleeps", {slow = true}, function(t) end)
-"#;
-
-const FAILING: &str = r#"
-local function check(t)
-  t:assert_eq(1, 2, "the numbers")
-end
-
-test("works", function(t) end)
-test("fails", function(t)
-  t:log("about to fail")
-  check(t)
-end)
 "#;
 
 #[test]

@@ -4,19 +4,7 @@
 
 mod project;
 
-use project::{Project, Ran, redacted};
-
-const FAILS: &str = r#"
-local function check(t)
-  t:assert_eq(1, 2, "the numbers")
-end
-
-test("works", function(t) end)
-test("fails", function(t)
-  t:log("about to fail")
-  check(t)
-end)
-"#;
+use project::{FAILING, Project, Ran, redacted};
 
 const COUNTED: &str = "test('one', function() end)\ntest('two', function() end)\n";
 
@@ -44,7 +32,7 @@ fn tests_of_a_file_that_fails_before_they_start_are_not_run() {
 fn names_of_files_can_be_given_to_the_next_run() {
     let project = Project::new(&[
         ("provium.toml", "[provium]\nroots = [\"tests\"]\n"),
-        ("tests/b.test.lua", FAILS),
+        ("tests/b.test.lua", FAILING),
         (
             "tests/helpers/guard.lua",
             "return function() error('guarded') end\n",
@@ -172,7 +160,7 @@ fn failed_tests_are_run_again() {
     let broken = format!("error('broken')\n{passes}");
     let project = Project::new(&[
         ("provium.toml", ""),
-        ("a.test.lua", FAILS),
+        ("a.test.lua", FAILING),
         ("b.test.lua", passes),
         ("c.test.lua", &broken),
     ]);
@@ -261,7 +249,7 @@ fn a_shuffled_order_depends_on_its_seed() {
     assert_eq!(order("--shuffle=1"), order("--shuffle=1"));
     assert_ne!(order("--shuffle=1"), order("--shuffle=2"));
     assert_eq!(order("--shuffle").len(), 8);
-    let failing = Project::new(&[("a.test.lua", FAILS)]);
+    let failing = Project::new(&[("a.test.lua", FAILING)]);
     let ran = failing.run(&["--accel", "tcg", "--shuffle=5"]);
     assert!(
         ran.stdout.contains("repeat with --shuffle=5\n"),
@@ -273,7 +261,7 @@ fn a_shuffled_order_depends_on_its_seed() {
 #[test]
 fn a_junit_report_is_written_with_its_attachments() {
     let source = format!(
-        "{FAILS}\ntest('attaches', {{spec = '4.2'}}, function(t) t:attach('a/b.txt', 'kept') end)\n"
+        "{FAILING}\ntest('attaches', {{spec = '4.2'}}, function(t) t:attach('a/b.txt', 'kept') end)\n"
     );
     let project = Project::new(&[
         ("provium.toml", ""),
@@ -338,7 +326,7 @@ fn a_word_that_is_not_a_command_is_answered_with_the_commands() {
 #[test]
 fn a_run_is_reported_whole() {
     let project = Project::new(&[
-        ("a.test.lua", FAILS),
+        ("a.test.lua", FAILING),
         (
             "b.test.lua",
             "test('known', {expect_fail = 'bug 7'}, function() error('x') end)\n\

@@ -11,6 +11,19 @@ const QEMU: &str = r#"case "$*" in
   *) exit 1 ;;
 esac"#;
 
+/// A file with one test that passes and one that fails.
+pub(crate) const FAILING: &str = r#"
+local function check(t)
+  t:assert_eq(1, 2, "the numbers")
+end
+
+test("works", function(t) end)
+test("fails", function(t)
+  t:log("about to fail")
+  check(t)
+end)
+"#;
+
 pub(crate) struct Project {
     dir: tempfile::TempDir,
 }
