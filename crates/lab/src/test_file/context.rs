@@ -6,6 +6,7 @@ use crate::lock::lock;
 use crate::resource::ResourceId;
 use crate::test_file::barrier::Barriers;
 use crate::test_file::current_test::CurrentTest;
+use crate::test_file::subnet_numbers::SubnetNumbers;
 use provium_pool::FileBudget;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;
@@ -17,6 +18,8 @@ pub(crate) struct TestFileContext {
     pub(crate) environment: Arc<Environment>,
     pub(crate) path: String,
     pub(crate) barriers: Barriers,
+    /// The numbers of the subnets of its bridges.
+    pub(crate) subnets: SubnetNumbers,
     /// What its boots take memory and vCPUs from.
     pub(crate) budget: FileBudget,
     /// Sub-labs that were given no name.
@@ -38,6 +41,7 @@ impl TestFileContext {
             environment,
             path,
             barriers: Barriers::default(),
+            subnets: SubnetNumbers::default(),
             anonymous: AtomicU32::new(0),
             fixtures: Mutex::default(),
             current_test: CurrentTest::default(),

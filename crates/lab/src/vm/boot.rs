@@ -10,8 +10,11 @@ use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::handle::Vm;
+use crate::save::Identity;
 use crate::vm::identity::identity;
 use crate::vm::install::install;
+use crate::vm::network::{disconnect_links, network_request};
+use crate::vm::nics::{VmNic, boot_nics};
 use crate::vm::running::Started;
 use crate::vm::state::VmState;
 use crate::vm_options::VmOptions;
@@ -33,6 +36,8 @@ pub(super) struct Boot<'a> {
     pub(super) vm: &'a Vm,
     pub(super) options: VmOptions,
     pub(super) image: Arc<GuestImage>,
+    /// The NICs that the machine has from the start.
+    pub(super) nics: Vec<VmNic>,
     /// When its caller's time is up.
     until: Option<Instant>,
 }
@@ -120,6 +125,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
         vm,
         options,
         image,
+        nics: boot_nics(vm),
         until: left.map(|left| started + left),
     };
     let machine = boot.run().await?;
@@ -171,6 +177,7 @@ impl Boot<'_> {
         }
         let (machine, channel, _) = self.cold_on_time().await?;
         self.set_identity(&machine, &channel).await?;
+        self.set_links(&machine).await?;
         Ok(self.started_cold(machine, channel))
     }
 
@@ -184,6 +191,7 @@ impl Boot<'_> {
                 ..self.options.clone()
             },
             image: Arc::clone(&self.image),
+            nics: self.nics.clone(),
             until: self.until,
         }
     }
@@ -195,6 +203,8 @@ impl Boot<'_> {
             kind: BootKind::Cold,
             profile: self.vm.profile().to_owned(),
             base: None,
+            nics: self.nics.clone(),
+            plugged: Vec::new(),
         }
     }
 
@@ -209,13 +219,27 @@ impl Boot<'_> {
         channel: &Channel,
     ) -> Result<(), LabError> {
         let limit = self.limit();
-        let identity = identity(self.vm, &self.options).request();
-        let set = channel.set_identity(identity);
+        let set = self.identity().set(channel);
         match GuestWait::new(machine, limit.time).reply(set).await {
             Ok(()) => Ok(()),
             Err(RequestError::NoReply(why)) => Err(self.no_reply(why, &limit)),
             Err(RequestError::Failed(error)) => Err(self.error(format!("the agent says: {error}"))),
         }
+    }
+
+    /// What the agent sets after this boot.
+    pub(super) fn identity(&self) -> Identity {
+        let identity = identity(self.vm, &self.options);
+        Identity {
+            network: (!self.nics.is_empty()).then(|| network_request(&self.nics)),
+            ..identity
+        }
+    }
+
+    /// Disconnects the links that are to be disconnected.
+    pub(super) async fn set_links(&self, machine: &Machine) -> Result<(), LabError> {
+        let set = disconnect_links(machine, &self.nics).await;
+        set.map_err(|error| self.host_error(EnvironmentError::Machine(error)))
     }
 
     /// The error of a boot whose agent did not answer.

@@ -19,7 +19,7 @@ use crate::save::{
 };
 use crate::vm::boot::Boot;
 use crate::vm::handle::Vm;
-use crate::vm::identity::identity;
+use crate::vm::network::disconnect_links;
 use crate::vm::load::{load, restore_request};
 use crate::vm::rate::GuestClock;
 use crate::vm::running::Started;
@@ -102,6 +102,7 @@ impl Boot<'_> {
                             .await?;
                     }
                     self.set_identity(&machine, &channel).await?;
+                    self.set_links(&machine).await?;
                     return Ok(Some(self.started_cold(machine, channel)));
                 }
                 Err(error) => {
@@ -165,7 +166,7 @@ impl Boot<'_> {
         let mut restored = load(self.vm, &request).await.map_err(unused)?;
         let limit = self.limit();
         let resumed = restored
-            .resume(identity(self.vm, &self.options), limit.time)
+            .resume(self.identity(), limit.time)
             .await;
         resumed.map_err(|error| match error {
             RestoreError::Refused(error) => {
@@ -174,6 +175,8 @@ impl Boot<'_> {
             RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
             error => unused(error),
         })?;
+        let linked = disconnect_links(&restored.machine, &self.nics).await;
+        linked.map_err(unused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
             machine,
@@ -187,6 +190,8 @@ impl Boot<'_> {
             kind: BootKind::Template,
             profile: self.vm.profile().to_owned(),
             base: Some(base),
+            nics: self.nics.clone(),
+            plugged: Vec::new(),
         })
     }
 

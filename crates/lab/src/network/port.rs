@@ -1,0 +1,161 @@
+//! A port of the test script: the script itself as a peer of the guests.
+
+use crate::error::LabError;
+use crate::network::bridge::Bridge;
+use crate::network::member::{Member, NicAddresses};
+use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
+use provium_switch::MacAddress;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+
+/// A port of the test script.
+#[derive(Clone)]
+pub struct Port(Arc<Inner>);
+
+struct Inner {
+    id: ResourceId,
+    bridge: Bridge,
+    member: Member,
+    frames: AsyncMutex<mpsc::Receiver<(Duration, bytes::Bytes)>>,
+    is_closed: AtomicBool,
+    place: Registration,
+}
+
+/// A frame that a port has received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceivedFrame {
+    /// When it arrived, nanoseconds since 1970.
+    pub time_ns: i64,
+    /// From the destination address on, without the checksum.
+    pub bytes: Vec<u8>,
+}
+
+impl Bridge {
+    /// Adds a port of the test script, until the scope ends. Its addresses are those that are given, or free ones.
+    ///
+    /// # Errors
+    /// When a member has its name or one of its addresses.
+    pub async fn port(
+        &self,
+        scope: &Scope,
+        name: &str,
+        mac: Option<MacAddress>,
+        ip: Option<Ipv4Addr>,
+    ) -> Result<Port, LabError> {
+        let call = format!("port({name:?})");
+        let opened = self
+            .add_port(&call, name, (mac, ip), async |switch, settings| {
+                switch.open(settings).await
+            })
+            .await;
+        let (member, frames) = opened?;
+        let port = Port(Arc::new(Inner {
+            id: ResourceId::next(),
+            bridge: self.clone(),
+            member,
+            frames: AsyncMutex::new(frames),
+            is_closed: AtomicBool::new(false),
+            place: Registration::default(),
+        }));
+        let key = (CloseOrder::Stream, port.id());
+        port.0.place.take(scope, key, Arc::new(port.clone()));
+        self.update_members(&[]).await?;
+        Ok(port)
+    }
+}
+
+impl Port {
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.0.id
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.member.name
+    }
+
+    /// Its name in messages: ``port `tester` of bridge `lan` ``.
+    pub fn subject(&self) -> String {
+        format!("port `{}` of {}", self.name(), self.0.bridge.subject())
+    }
+
+    /// Its addresses.
+    pub fn addresses(&self) -> NicAddresses {
+        self.0.bridge.addresses_of(&self.0.member)
+    }
+
+    /// Sends a frame: from the destination address on, without the checksum.
+    ///
+    /// # Errors
+    /// When the port is closed.
+    pub async fn send(&self, frame: Vec<u8>) -> Result<(), LabError> {
+        let call = "send()";
+        self.check_open(call)?;
+        let switch = self.0.bridge.switch(call)?;
+        let sent = switch.send(self.0.member.port, frame.into()).await;
+        let sent = sent.map_err(|error| self.0.bridge.stopped(call, error))?;
+        sent.map_err(|_| self.gone(call))
+    }
+
+    /// The next frame that arrives at it; `None` when none has within the time.
+    ///
+    /// # Errors
+    /// When the port is closed.
+    pub async fn recv(&self, timeout: Duration) -> Result<Option<ReceivedFrame>, LabError> {
+        let call = "recv()";
+        self.check_open(call)?;
+        let received = tokio::time::timeout(timeout, async {
+            self.0.frames.lock().await.recv().await
+        });
+        match received.await {
+            Err(_) => Ok(None),
+            Ok(None) => Err(self.gone(call)),
+            Ok(Some((time, frame))) => Ok(Some(ReceivedFrame {
+                time_ns: i64::try_from(time.as_nanos()).unwrap_or(i64::MAX),
+                bytes: frame.to_vec(),
+            })),
+        }
+    }
+
+    /// Removes it from its bridge. Closed already is fine.
+    pub async fn close(&self) -> Result<(), LabError> {
+        if self.0.is_closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.0.place.leave();
+        let port = self.0.member.port;
+        self.0.bridge.remove_member("close()", port).await
+    }
+
+    fn check_open(&self, call: &str) -> Result<(), LabError> {
+        match self.0.is_closed.load(Ordering::Acquire) {
+            true => Err(self.gone(call)),
+            false => Ok(()),
+        }
+    }
+
+    fn gone(&self, call: &str) -> LabError {
+        LabError::gone(self.subject(), call, "the port is closed")
+    }
+}
+
+impl Close for Port {
+    fn subject(&self) -> String {
+        Self::subject(self)
+    }
+
+    fn close(&self) -> Closing<'_> {
+        Box::pin(Self::close(self))
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Port").field(&self.subject()).finish()
+    }
+}

@@ -1,0 +1,154 @@
+//! A bridge as a snapshot keeps it: with its members, its rules and its frames in flight.
+
+use crate::error::LabError;
+use crate::lock::lock;
+use crate::network::bridge::{Bridge, BridgeIdentity, BridgeOptions};
+use crate::network::member::{Member, MemberEntry};
+use crate::network::subnet::Subnet;
+use crate::resource::{ResourceId, Scope};
+use crate::test_file::TestFileContext;
+use futures_util::future::try_join_all;
+use provium_switch::shell::{FrozenSwitch, Switch};
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex};
+
+/// A saved bridge.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedBridge {
+    pub(crate) name: String,
+    pub(crate) options: BridgeOptions,
+    pub(crate) subnet: Subnet,
+    pub(crate) members: Vec<Member>,
+    switch: FrozenSwitch,
+}
+
+/// Bridges that are frozen: nothing passes them, and their time stands still. Dropping it lets them continue.
+pub(crate) struct FrozenBridges {
+    bridges: Vec<Bridge>,
+    pub(crate) saved: Vec<SavedBridge>,
+}
+
+/// A bridge that is about to become what it was when it was saved.
+pub(crate) struct RestoringBridge {
+    pub(crate) bridge: Bridge,
+    pub(crate) saved: SavedBridge,
+    /// `None` once the bridge has it.
+    switch: Mutex<Option<Switch>>,
+}
+
+impl FrozenBridges {
+    /// Freezes and saves the bridges. Their members should be paused, so that no frame is on the way to them.
+    pub(crate) async fn freeze(bridges: Vec<Bridge>) -> Result<Self, LabError> {
+        // From here on, an error and a dropped future let all of them continue.
+        let mut frozen = Self {
+            bridges,
+            saved: Vec::new(),
+        };
+        let saving = frozen.bridges.iter().map(Bridge::save);
+        let saved = try_join_all(saving).await?;
+        frozen.saved = saved;
+        Ok(frozen)
+    }
+}
+
+impl Drop for FrozenBridges {
+    fn drop(&mut self) {
+        for bridge in &self.bridges {
+            if let Ok(switch) = bridge.switch("snapshot()") {
+                // A switch that has stopped shows in the next call to it.
+                let _ = switch.resume_later();
+            }
+        }
+    }
+}
+
+impl Bridge {
+    async fn save(&self) -> Result<SavedBridge, LabError> {
+        let call = "snapshot()";
+        let switch = self.switch(call)?.freeze().await;
+        Ok(SavedBridge {
+            name: self.name().to_owned(),
+            options: self.options().clone(),
+            subnet: self.subnet(),
+            members: self
+                .entries()
+                .into_iter()
+                .map(|entry| entry.member)
+                .collect(),
+            switch: switch.map_err(|error| self.stopped(call, error))?,
+        })
+    }
+}
+
+impl RestoringBridge {
+    /// The bridge gets the saved state when [`RestoringBridge::commit`] is called, and is unchanged until then.
+    ///
+    /// # Errors
+    /// When the saved state is damaged, or another version's.
+    pub(crate) fn new(bridge: Bridge, saved: SavedBridge) -> Result<Self, LabError> {
+        let switch = Switch::thaw(saved.switch.clone());
+        let switch =
+            switch.map_err(|error| LabError::host(bridge.subject(), "restore()", error))?;
+        Ok(Self {
+            bridge,
+            saved,
+            switch: Mutex::new(Some(switch)),
+        })
+    }
+
+    /// A copy of a bridge, in the care of `scope`, that gets the saved state.
+    ///
+    /// # Errors
+    /// As [`RestoringBridge::new`].
+    pub(crate) fn copy(
+        file: &Arc<TestFileContext>,
+        scope: &Scope,
+        id: ResourceId,
+        saved: SavedBridge,
+    ) -> Result<Self, LabError> {
+        let identity = BridgeIdentity {
+            id,
+            name: &saved.name,
+            options: saved.options.clone(),
+            subnet: saved.subnet,
+        };
+        file.subnets.take_again(scope, saved.subnet.number());
+        let bridge = Bridge::in_place(file, scope, identity);
+        Self::new(bridge, saved)
+    }
+
+    /// The saved member that is the VM of that name.
+    pub(crate) fn member(&self, vm: &str) -> Option<&Member> {
+        let mut members = self.saved.members.iter();
+        members.find(|member| member.is_vm && member.name == vm)
+    }
+
+    /// Makes the bridge what it was. Its members are `vms`; its time continues when the NICs of all of them have been
+    /// queued to be connected, see [`RestoringBridge::resume`].
+    pub(crate) fn commit(&self, vms: impl IntoIterator<Item = MemberEntry>) {
+        let Some(switch) = lock(&self.switch).take() else {
+            return;
+        };
+        let mut entries: Vec<MemberEntry> = vms.into_iter().collect();
+        for member in &self.saved.members {
+            if entries.iter().all(|entry| entry.member.port != member.port) {
+                // A port of a script, or a VM that is not restored: what it was connected to is gone.
+                let _ = switch.remove_later(member.port);
+            }
+        }
+        let place = |entry: &MemberEntry| {
+            let mut members = self.saved.members.iter();
+            members.position(|member| member.port == entry.member.port)
+        };
+        entries.sort_by_key(place);
+        self.bridge.replace(switch, entries);
+    }
+
+    /// Lets its time continue.
+    pub(crate) fn resume(&self) {
+        if let Ok(switch) = self.bridge.switch("restore()") {
+            let _ = switch.resume_later();
+        }
+    }
+}
