@@ -23,6 +23,7 @@ mod kept;
 pub mod kernel_log;
 mod lock;
 pub mod nearest;
+mod network;
 mod profile;
 mod resource;
 mod save;
@@ -66,10 +67,14 @@ pub use kept::catalogue::{KeptFailure, KeptFailures};
 pub use kept::keep::{FailedTest, keep_failure};
 pub use kept::keeper::Kept;
 pub use kept::manifest::{KeptState, KeptVm};
+pub use network::{
+    Bridge, BridgeOptions, BridgeRules, Capture, HostAddresses, Ipv4Network, MemberPaths,
+    NicAddresses, Packet, Partition, Port, ReceivedFrame, Subnet, SubnetError,
+};
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, GuestActivity, Power, Vm, VmState, VmStats};
+pub use vm::{BootFile, GuestActivity, Nic, Power, Vm, VmState, VmStats};
 pub use vm_options::{OnPanic, VmOptions};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.

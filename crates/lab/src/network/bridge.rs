@@ -84,9 +84,7 @@ impl Bridge {
             return Err(LabError::invalid(subject, call, why));
         };
         let subnet = Subnet::numbered(number);
-        let subnet = options
-            .subnet
-            .map_or(subnet, |ipv4| subnet.with_ipv4(ipv4));
+        let subnet = options.subnet.map_or(subnet, |ipv4| subnet.with_ipv4(ipv4));
         let seed = options
             .seed
             .unwrap_or_else(|| derived_seed(file.environment.seed(), path));
@@ -200,7 +198,8 @@ impl Bridge {
 
     /// The member that is the VM of that number.
     pub(crate) fn member_of(&self, vm: ResourceId) -> Option<Member> {
-        self.entry(|entry| entry.is_vm(vm)).map(|entry| entry.member)
+        self.entry(|entry| entry.is_vm(vm))
+            .map(|entry| entry.member)
     }
 
     /// The port of a member.

@@ -15,7 +15,10 @@ pub(crate) trait AttachedVm: Send + Sync {
     /// Sets addresses, routes and names in its guest, if that runs.
     fn update_network(self: Arc<Self>) -> BoxFuture<'static, Result<(), LabError>>;
     /// Removes its NIC on the bridge of that number.
-    fn leave_bridge(self: Arc<Self>, bridge: ResourceId) -> BoxFuture<'static, Result<(), LabError>>;
+    fn leave_bridge(
+        self: Arc<Self>,
+        bridge: ResourceId,
+    ) -> BoxFuture<'static, Result<(), LabError>>;
 }
 
 /// A member of a bridge: a VM, or a port of the test script.

@@ -28,8 +28,8 @@ mod rules;
 mod saved;
 mod subnet;
 
-pub(crate) use member::{AttachedVm, Member, MemberEntry};
-pub(crate) use saved::SavedBridge;
+pub(crate) use member::{AttachedVm, MemberEntry};
+pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge};
 pub(crate) use subnet::PREFIX_V6;
 
 pub use bridge::{Bridge, BridgeOptions};

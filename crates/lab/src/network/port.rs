@@ -109,9 +109,8 @@ impl Port {
     pub async fn recv(&self, timeout: Duration) -> Result<Option<ReceivedFrame>, LabError> {
         let call = "recv()";
         self.check_open(call)?;
-        let received = tokio::time::timeout(timeout, async {
-            self.0.frames.lock().await.recv().await
-        });
+        let received =
+            tokio::time::timeout(timeout, async { self.0.frames.lock().await.recv().await });
         match received.await {
             Err(_) => Ok(None),
             Ok(None) => Err(self.gone(call)),

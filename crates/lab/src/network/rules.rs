@@ -45,7 +45,9 @@ impl BridgeRules<'_> {
     pub async fn partition(self, partition: &Partition) -> Result<(), LabError> {
         let paths = self.directed("partition()", partition)?;
         self.change("partition()", move |rules| {
-            paths.iter().for_each(|(from, to)| rules.partition(*from, *to));
+            paths
+                .iter()
+                .for_each(|(from, to)| rules.partition(*from, *to));
         })
         .await
     }
@@ -140,11 +142,7 @@ impl BridgeRules<'_> {
     }
 
     /// The impairment of exactly these paths.
-    pub async fn impairment(
-        self,
-        call: &str,
-        paths: &MemberPaths,
-    ) -> Result<Impairment, LabError> {
+    pub async fn impairment(self, call: &str, paths: &MemberPaths) -> Result<Impairment, LabError> {
         let paths = self.paths(call, paths)?;
         self.read(call, move |rules| rules.impairment(paths)).await
     }

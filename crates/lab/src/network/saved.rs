@@ -81,6 +81,25 @@ impl Bridge {
     }
 }
 
+impl SavedBridge {
+    /// A bridge that is to be restored from it, in the care of `scope`; it has no switch yet.
+    pub(crate) fn bridge(
+        &self,
+        file: &Arc<TestFileContext>,
+        scope: &Scope,
+        id: ResourceId,
+    ) -> Bridge {
+        let identity = BridgeIdentity {
+            id,
+            name: &self.name,
+            options: self.options.clone(),
+            subnet: self.subnet,
+        };
+        file.subnets.take_again(scope, self.subnet.number());
+        Bridge::in_place(file, scope, identity)
+    }
+}
+
 impl RestoringBridge {
     /// The bridge gets the saved state when [`RestoringBridge::commit`] is called, and is unchanged until then.
     ///
@@ -95,27 +114,6 @@ impl RestoringBridge {
             saved,
             switch: Mutex::new(Some(switch)),
         })
-    }
-
-    /// A copy of a bridge, in the care of `scope`, that gets the saved state.
-    ///
-    /// # Errors
-    /// As [`RestoringBridge::new`].
-    pub(crate) fn copy(
-        file: &Arc<TestFileContext>,
-        scope: &Scope,
-        id: ResourceId,
-        saved: SavedBridge,
-    ) -> Result<Self, LabError> {
-        let identity = BridgeIdentity {
-            id,
-            name: &saved.name,
-            options: saved.options.clone(),
-            subnet: saved.subnet,
-        };
-        file.subnets.take_again(scope, saved.subnet.number());
-        let bridge = Bridge::in_place(file, scope, identity);
-        Self::new(bridge, saved)
     }
 
     /// The saved member that is the VM of that name.

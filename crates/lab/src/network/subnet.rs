@@ -238,10 +238,7 @@ mod tests {
         assert_eq!(small.host(6).ipv4.to_string(), "192.168.0.14");
         assert_eq!(small.free_host(|number| number < 6), Some(6));
         assert_eq!(small.free_host(|number| number < 7), None);
-        assert_eq!(
-            small.host_number(Ipv4Addr::new(192, 168, 0, 14)),
-            Some(6)
-        );
+        assert_eq!(small.host_number(Ipv4Addr::new(192, 168, 0, 14)), Some(6));
         assert_eq!(small.host_number(Ipv4Addr::new(192, 168, 0, 15)), None);
         assert_eq!(small.host_number(Ipv4Addr::new(192, 168, 0, 16)), None);
         assert!(!subnet.overlaps(Subnet::numbered(2)));

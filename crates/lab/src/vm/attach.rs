@@ -23,9 +23,11 @@ impl Bridge {
     pub async fn attach(&self, vms: &[Vm]) -> Result<(), LabError> {
         let (bridge, vms) = (self.clone(), vms.to_vec());
         // To its end, also without its caller: a VM that is half attached would be of no use to anybody.
-        let attached = self.file().environment.runtime().spawn(async move {
-            attach(&bridge, &vms).await
-        });
+        let attached = self
+            .file()
+            .environment
+            .runtime()
+            .spawn(async move { attach(&bridge, &vms).await });
         let attached = attached.await;
         attached.map_err(|error| LabError::host(self.subject(), "attach()", error))?
     }

@@ -59,9 +59,9 @@ mod template;
 
 pub(crate) use death::emit_shutdown;
 pub(crate) use install::install;
-pub(crate) use network::{NetworkError, set_up_network};
-pub(crate) use nics::VmNic;
 pub(crate) use load::{load, restore_request};
+pub(crate) use network::set_up_network;
+pub(crate) use nics::{VmNic, member_entries, restored_nics, saved_nics};
 pub(crate) use power::{switch_off, switch_off_as};
 pub(crate) use running::{Running, Started};
 pub(crate) use state::Lifecycle;

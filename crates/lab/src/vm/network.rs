@@ -24,8 +24,8 @@ use provium_protocol::op::{HostEntry, InterfaceAddress, NicConfig, Route, SetNet
 use provium_vmm::{Machine, NicSlot, VmmError};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Why a guest does not have the NICs that it should have.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +116,6 @@ fn host_entries(nics: &[VmNic]) -> Vec<HostEntry> {
 pub(crate) async fn set_up_network(
     machine: &Machine,
     channel: &Channel,
-    leaving: &[NicSlot],
     nics: &mut [VmNic],
 ) -> Result<Vec<(NicSlot, UnixStream)>, NetworkError> {
     let mut sockets = Vec::new();
@@ -127,9 +126,7 @@ pub(crate) async fn set_up_network(
         if nics[at].slot.is_some() {
             continue;
         }
-        let is_used = |slot: NicSlot| {
-            leaving.contains(&slot) || nics.iter().any(|nic| nic.slot == Some(slot))
-        };
+        let is_used = |slot: NicSlot| nics.iter().any(|nic| nic.slot == Some(slot));
         let plugged = machine.nics();
         // One that a snapshot has and no bridge, before a new one.
         let spare = plugged.iter().copied().find(|slot| !is_used(*slot));
@@ -177,7 +174,8 @@ pub(crate) fn connect_nics(
         };
         let switch = nic.bridge.switch("connect");
         if let (Some(socket), Ok(switch)) = (socket, switch) {
-            switch.reconnect_later(nic.port, socket);
+            // A switch that has stopped shows in the next call to it.
+            let _ = switch.reconnect_later(nic.port, socket);
         }
     }
 }
@@ -210,7 +208,7 @@ impl Vm {
             for slot in &leaving {
                 running.machine.unplug_nic(*slot).await?;
             }
-            set_up_network(&running.machine, &running.channel, &[], &mut nics).await
+            set_up_network(&running.machine, &running.channel, &mut nics).await
         };
         match set_up.await {
             Ok(sockets) => {
@@ -230,9 +228,9 @@ impl VmCore {
     /// Notes in which slots the machine has the NICs.
     pub(crate) fn take_slots(&self, nics: &[VmNic]) {
         for own in lock(&self.nics).iter_mut() {
-            let same = nics.iter().find(|nic| {
-                nic.port == own.port && nic.bridge.id() == own.bridge.id()
-            });
+            let same = nics
+                .iter()
+                .find(|nic| nic.port == own.port && nic.bridge.id() == own.bridge.id());
             own.slot = same.and_then(|nic| nic.slot);
         }
     }
@@ -248,7 +246,10 @@ impl AttachedVm for VmCore {
         Box::pin(async move { vm.settle_network("attach()").await })
     }
 
-    fn leave_bridge(self: Arc<Self>, bridge: ResourceId) -> BoxFuture<'static, Result<(), LabError>> {
+    fn leave_bridge(
+        self: Arc<Self>,
+        bridge: ResourceId,
+    ) -> BoxFuture<'static, Result<(), LabError>> {
         let vm = Vm(self);
         Box::pin(async move {
             vm.0.drop_nic(bridge);

@@ -1,7 +1,6 @@
 //! The NIC of a VM on a bridge, as a test holds it.
 
 use crate::error::LabError;
-use crate::guest::context::CallContext;
 use crate::guest::stream::Site;
 use crate::lock::lock;
 use crate::network::{Bridge, Capture, NicAddresses};
@@ -9,8 +8,7 @@ use crate::resource::Scope;
 use crate::vm::handle::Vm;
 use crate::vm::nics::VmNic;
 use crate::vm::state::VmState;
-use provium_protocol::message::NicCounters;
-use provium_protocol::op::ReadNicCounters;
+use provium_protocol::op::NicCounters;
 use std::fmt;
 
 /// The NIC of a VM on a bridge.
@@ -118,10 +116,15 @@ impl Nic {
         let Some(slot) = nic.slot.filter(|_| !is_off) else {
             return Ok(NicCounters::default());
         };
-        let device_mac = slot.device_mac();
-        let call = format!("nic:{call}");
-        let context = CallContext::new(&self.vm.target(), call)?;
-        context.request(ReadNicCounters { device_mac }).await
+        let running = self.vm.0.running_in(call, VmState::Booted, "booted")?;
+        let counted = running.channel.nic_counters(slot.device_mac()).await;
+        match counted {
+            Ok(counters) => Ok(counters),
+            Err(error) => {
+                let error = LabError::host(self.subject(), call, error);
+                Err(self.vm.0.explain(call, error).await)
+            }
+        }
     }
 
     /// Disconnects its link: the guest loses the carrier, and frames in flight from and to it are dropped.
@@ -142,7 +145,9 @@ impl Nic {
         let port = nic.port;
         let set = switch.with(move |fabric, out| fabric.set_link(port, is_connected, out));
         // The port exists as long as the VM is attached.
-        let _ = set.await.map_err(|error| self.bridge.stopped(call, error))?;
+        let _ = set
+            .await
+            .map_err(|error| self.bridge.stopped(call, error))?;
         let stage = self.vm.0.stage.borrow().clone();
         if let (Some(running), Some(slot)) = (stage.running(), nic.slot) {
             let set = running.machine.set_nic_link(slot, is_connected).await;
@@ -170,10 +175,7 @@ impl Nic {
 
     fn attached(&self, call: &str) -> Result<VmNic, LabError> {
         self.found().ok_or_else(|| {
-            let why = format!(
-                "vm `{}` is not attached to it any more",
-                self.vm.name()
-            );
+            let why = format!("vm `{}` is not attached to it any more", self.vm.name());
             LabError::gone(self.bridge.subject(), format!("nic:{call}"), why)
         })
     }

@@ -19,8 +19,8 @@ use crate::save::{
 };
 use crate::vm::boot::Boot;
 use crate::vm::handle::Vm;
-use crate::vm::network::disconnect_links;
 use crate::vm::load::{load, restore_request};
+use crate::vm::network::disconnect_links;
 use crate::vm::rate::GuestClock;
 use crate::vm::running::Started;
 use provium_events::{BootKind, NoticeSubject};
@@ -165,9 +165,7 @@ impl Boot<'_> {
         let request = restore_request(&saved, &self.image);
         let mut restored = load(self.vm, &request).await.map_err(unused)?;
         let limit = self.limit();
-        let resumed = restored
-            .resume(self.identity(), limit.time)
-            .await;
+        let resumed = restored.resume(self.identity(), limit.time).await;
         resumed.map_err(|error| match error {
             RestoreError::Refused(error) => {
                 Unused::Refused(self.error(format!("the agent says: {error}")))
@@ -236,8 +234,16 @@ impl Boot<'_> {
         };
         let written = async {
             let frozen = frozen?;
-            let manifest =
-                |cut| VmManifest::new(self.vm.name(), self.vm.profile(), &self.image.id, None, cut);
+            let manifest = |cut| {
+                VmManifest::new(
+                    self.vm.name(),
+                    self.vm.profile(),
+                    &self.image.id,
+                    None,
+                    Vec::new(),
+                    cut,
+                )
+            };
             let saved = frozen.save(draft.path(), SaveForm::Whole, manifest).await;
             let thawed = frozen.thaw().await;
             saved.map_err(|error| crate::error::chain(&error))?;
