@@ -147,9 +147,9 @@ impl Baseline {
         let lifecycles = lock_all_to_end(open().map(|(vm, _)| vm)).await;
         let bridges = self.bridges.iter();
         let bridges = bridges.filter(|(bridge, _)| !bridge.is_closed());
-        let bridges = bridges
-            .map(|(bridge, saved)| RestoringBridge::new(bridge.clone(), saved.clone()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let bridges =
+            bridges.map(|(bridge, saved)| RestoringBridge::new(bridge.clone(), saved.clone()));
+        let bridges = try_join_all(bridges).await?;
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for ((vm, was), lifecycle) in open().zip(lifecycles) {
             match was {

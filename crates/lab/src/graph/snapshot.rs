@@ -188,7 +188,7 @@ impl LabSnapshot {
         let mut bridges = Vec::new();
         for entry in &snapshot.0.facts.bridges {
             let bridge = bridge_of(lab, scope, entry)?;
-            bridges.push(RestoringBridge::new(bridge, entry.saved.clone())?);
+            bridges.push(RestoringBridge::new(bridge, entry.saved.clone()).await?);
         }
         let mut pairs = Vec::new();
         let mut saved = snapshot.0.vms.iter().cloned();

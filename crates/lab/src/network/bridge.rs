@@ -2,7 +2,9 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::network::capture::Frames;
 use crate::network::member::{AttachedVm, Member, MemberEntry, NicAddresses};
+use crate::network::port::{Port, WeakPort};
 use crate::network::subnet::{Ipv4Network, Subnet, member_mac};
 use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
@@ -46,12 +48,20 @@ pub(crate) struct BridgeCore {
     /// `None` once it is closed.
     switch: Mutex<Option<Arc<Switch>>>,
     members: Mutex<Vec<MemberEntry>>,
+    listeners: Mutex<Listeners>,
     /// Held by each call that adds or removes members.
     changes: AsyncMutex<()>,
     file: Arc<TestFileContext>,
     /// The scope that its subnet's number is taken in.
     file_scope: ResourceId,
     place: Registration,
+}
+
+/// Ports and captures of the test script, which continue when the bridge is restored.
+#[derive(Default)]
+struct Listeners {
+    ports: Vec<WeakPort>,
+    captures: Vec<Weak<Frames>>,
 }
 
 /// What a copy of a bridge has in common with the original.
@@ -120,6 +130,7 @@ impl Bridge {
             subnet: identity.subnet,
             switch: Mutex::default(),
             members: Mutex::default(),
+            listeners: Mutex::default(),
             changes: AsyncMutex::default(),
             file: Arc::clone(file),
             file_scope: scope.file_scope().id(),
@@ -319,6 +330,32 @@ impl Bridge {
         *lock(&self.0.members) = members;
         let before = lock(&self.0.switch).replace(Arc::new(switch));
         self.drop_later(before);
+    }
+
+    pub(crate) fn note_port(&self, port: WeakPort) {
+        let ports = &mut lock(&self.0.listeners).ports;
+        ports.retain(|port| port.upgrade().is_some());
+        ports.push(port);
+    }
+
+    pub(crate) fn note_capture(&self, capture: Weak<Frames>) {
+        let captures = &mut lock(&self.0.listeners).captures;
+        captures.retain(|capture| capture.strong_count() > 0);
+        captures.push(capture);
+    }
+
+    /// The ports of the test script that are open.
+    pub(crate) fn open_ports(&self) -> Vec<Port> {
+        let listeners = lock(&self.0.listeners);
+        let ports = listeners.ports.iter();
+        ports.filter_map(WeakPort::upgrade).collect()
+    }
+
+    /// The captures that exist.
+    pub(crate) fn captures(&self) -> Vec<Arc<Frames>> {
+        let listeners = lock(&self.0.listeners);
+        let captures = listeners.captures.iter();
+        captures.filter_map(Weak::upgrade).collect()
     }
 
     /// Ends a switch, whose thread is waited for elsewhere.

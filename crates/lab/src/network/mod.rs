@@ -27,6 +27,8 @@ mod port;
 mod rules;
 mod saved;
 mod subnet;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use member::{AttachedVm, MemberEntry};
 pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge};

@@ -3,12 +3,15 @@
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::network::bridge::{Bridge, BridgeIdentity, BridgeOptions};
+use crate::network::capture::Frames;
 use crate::network::member::{Member, MemberEntry};
+use crate::network::port::{FrameQueue, Port};
 use crate::network::subnet::Subnet;
 use crate::resource::{ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use futures_util::future::try_join_all;
-use provium_switch::shell::{FrozenSwitch, Switch};
+use provium_switch::PortId;
+use provium_switch::shell::{self, FrozenSwitch, Switch};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 
@@ -34,7 +37,14 @@ pub(crate) struct RestoringBridge {
     pub(crate) bridge: Bridge,
     pub(crate) saved: SavedBridge,
     /// `None` once the bridge has it.
-    switch: Mutex<Option<Switch>>,
+    thawed: Mutex<Option<Thawed>>,
+}
+
+/// A switch that is frozen, and what the listeners of the bridge get from it.
+struct Thawed {
+    switch: Switch,
+    ports: Vec<(Port, FrameQueue)>,
+    captures: Vec<(Arc<Frames>, shell::Capture)>,
 }
 
 impl FrozenBridges {
@@ -105,14 +115,36 @@ impl RestoringBridge {
     ///
     /// # Errors
     /// When the saved state is damaged, or another version's.
-    pub(crate) fn new(bridge: Bridge, saved: SavedBridge) -> Result<Self, LabError> {
+    pub(crate) async fn new(bridge: Bridge, saved: SavedBridge) -> Result<Self, LabError> {
+        let call = "restore()";
         let switch = Switch::thaw(saved.switch.clone());
-        let switch =
-            switch.map_err(|error| LabError::host(bridge.subject(), "restore()", error))?;
+        let switch = switch.map_err(|error| LabError::host(bridge.subject(), call, error))?;
+        let is_saved = |port: PortId| saved.members.iter().any(|member| member.port == port);
+        let (mut ports, mut captures) = (Vec::new(), Vec::new());
+        for port in bridge.open_ports() {
+            if is_saved(port.member().port) {
+                let frames = switch.reopen(port.member().port).await;
+                let frames = frames.map_err(|error| bridge.stopped(call, error))?;
+                // A saved member has its port.
+                ports.extend(frames.ok().map(|frames| (port, frames)));
+            }
+        }
+        for capture in bridge.captures() {
+            if capture.port().is_none_or(is_saved) {
+                let queue = switch.capture(capture.port()).await;
+                let queue = queue.map_err(|error| bridge.stopped(call, error))?;
+                captures.push((capture, queue));
+            }
+        }
+        let thawed = Thawed {
+            switch,
+            ports,
+            captures,
+        };
         Ok(Self {
             bridge,
             saved,
-            switch: Mutex::new(Some(switch)),
+            thawed: Mutex::new(Some(thawed)),
         })
     }
 
@@ -125,13 +157,24 @@ impl RestoringBridge {
     /// Makes the bridge what it was. Its members are `vms`; its time continues when the NICs of all of them have been
     /// queued to be connected, see [`RestoringBridge::resume`].
     pub(crate) fn commit(&self, vms: impl IntoIterator<Item = MemberEntry>) {
-        let Some(switch) = lock(&self.switch).take() else {
+        let Some(thawed) = lock(&self.thawed).take() else {
             return;
         };
         let mut entries: Vec<MemberEntry> = vms.into_iter().collect();
+        for (port, frames) in thawed.ports {
+            port.continue_with(frames);
+            entries.push(MemberEntry {
+                member: port.member().clone(),
+                vm: None,
+            });
+        }
+        for (capture, queue) in thawed.captures {
+            capture.continue_with(queue);
+        }
+        let switch = thawed.switch;
         for member in &self.saved.members {
             if entries.iter().all(|entry| entry.member.port != member.port) {
-                // A port of a script, or a VM that is not restored: what it was connected to is gone.
+                // A port that was closed, or a VM that is not restored: nothing is connected to it.
                 let _ = switch.remove_later(member.port);
             }
         }
