@@ -41,6 +41,7 @@ mod port;
 pub mod router;
 mod rules;
 pub mod shell;
+mod status;
 mod time;
 
 pub use address::MacAddress;
@@ -51,4 +52,5 @@ pub use frozen::{FrozenFabric, ThawError};
 pub use path::{IN_FLIGHT_LIMIT, REORDER_GAP};
 pub use port::{PortId, PortSettings};
 pub use rules::{Impairment, Probability, Rules, Scope};
+pub use status::{PathStatus, PortStatus, Status};
 pub use time::Time;

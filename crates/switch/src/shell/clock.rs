@@ -21,6 +21,14 @@ impl Clock {
         }
     }
 
+    /// A stopped clock that shows `now`.
+    pub(super) fn stopped_at(now: Time) -> Self {
+        Self {
+            at: now,
+            started: None,
+        }
+    }
+
     pub(super) fn now(&self) -> Time {
         match self.started {
             Some(started) => self.at + started.elapsed(),
