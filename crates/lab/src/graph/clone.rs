@@ -20,7 +20,7 @@ use crate::guest::process::Process;
 use crate::guest::target::{GuestVm as _, Target};
 use crate::guest::worker::Worker;
 use crate::lock::lock;
-use crate::network::{Bridge, Port, RestoringBridge};
+use crate::network::{Bridge, Port, RestoringBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
 use crate::save::SavedNic;
 use crate::snapshot::restore::prepare;
@@ -214,7 +214,7 @@ impl LabClone {
         let going = ready.into_iter();
         let going = going.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));
         let going = try_join_all(going).await;
-        bridges.iter().for_each(RestoringBridge::resume);
+        resume_bridges(&bridges);
         going.map(drop)
     }
 

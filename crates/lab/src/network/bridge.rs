@@ -3,6 +3,7 @@
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::network::capture::Frames;
+use crate::network::gateway::Gateway;
 use crate::network::member::{AttachedVm, Member, MemberEntry, NicAddresses};
 use crate::network::port::{Port, WeakPort};
 use crate::network::subnet::{Ipv4Network, Subnet, member_mac};
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, Weak};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
 /// The MTU of a bridge for which none was chosen, bytes.
 const DEFAULT_MTU: usize = 1500;
@@ -49,6 +50,7 @@ pub(crate) struct BridgeCore {
     switch: Mutex<Option<Arc<Switch>>>,
     members: Mutex<Vec<MemberEntry>>,
     listeners: Mutex<Listeners>,
+    pub(crate) gateway: Mutex<Gateway>,
     /// Held by each call that adds or removes members.
     changes: AsyncMutex<()>,
     file: Arc<TestFileContext>,
@@ -131,6 +133,7 @@ impl Bridge {
             switch: Mutex::default(),
             members: Mutex::default(),
             listeners: Mutex::default(),
+            gateway: Mutex::default(),
             changes: AsyncMutex::default(),
             file: Arc::clone(file),
             file_scope: scope.file_scope().id(),
@@ -248,6 +251,11 @@ impl Bridge {
         &self.0.file
     }
 
+    /// The right to add and remove ports.
+    pub(crate) async fn changes(&self) -> AsyncMutexGuard<'_, ()> {
+        self.0.changes.lock().await
+    }
+
     pub(crate) fn invalid(&self, call: &str, why: impl Into<String>) -> LabError {
         LabError::invalid(self.subject(), call, why)
     }
@@ -264,7 +272,7 @@ impl Bridge {
         vm: (ResourceId, Weak<dyn AttachedVm>),
     ) -> Result<Member, LabError> {
         let switch = self.switch(call)?;
-        let _changes = self.0.changes.lock().await;
+        let _changes = self.changes().await;
         let (mac, host) = self.free_addresses(call, name, None, None)?;
         let settings = self.port_settings(name);
         let port = switch.with(|fabric, _| fabric.add_port(settings)).await;
@@ -292,7 +300,7 @@ impl Bridge {
         open: impl AsyncFnOnce(&Switch, PortSettings) -> Result<(PortId, T), Stopped>,
     ) -> Result<(Member, T), LabError> {
         let switch = self.switch(call)?;
-        let _changes = self.0.changes.lock().await;
+        let _changes = self.changes().await;
         let (mac, host) = self.free_addresses(call, name, wanted.0, wanted.1)?;
         let opened = open(&switch, self.port_settings(name)).await;
         let (port, opened) = opened.map_err(|error| self.stopped(call, error))?;
@@ -312,7 +320,7 @@ impl Bridge {
 
     /// Removes the member with that port, and drops what is in flight from and to it. Removed already is fine.
     pub(crate) async fn remove_member(&self, call: &str, port: PortId) -> Result<(), LabError> {
-        let _changes = self.0.changes.lock().await;
+        let _changes = self.changes().await;
         lock(&self.0.members).retain(|entry| entry.member.port != port);
         let Ok(switch) = self.switch(call) else {
             return Ok(());
@@ -364,11 +372,6 @@ impl Bridge {
             let runtime = self.0.file.environment.runtime();
             drop(runtime.spawn_blocking(move || drop(switch)));
         }
-    }
-
-    /// The subnets that its members reach through its router.
-    pub(crate) fn routed_subnets(&self) -> Vec<Subnet> {
-        Vec::new()
     }
 
     /// Whether its members reach the host's network.
@@ -442,6 +445,7 @@ impl Bridge {
 
     /// Sets addresses, routes and names in the guests of its members, after a change. The VM `but` is left out.
     pub(crate) async fn update_members(&self, but: &[ResourceId]) -> Result<(), LabError> {
+        self.update_services("attach()").await?;
         let vms = self.entries().into_iter().filter_map(|entry| entry.vm());
         let vms = vms.filter(|vm| !but.contains(&vm.id()));
         let updated = join_all(vms.map(AttachedVm::update_network)).await;
@@ -456,6 +460,7 @@ impl Bridge {
         Box::pin(async {
             let vms = self.entries().into_iter().filter_map(|entry| entry.vm());
             let leaving = join_all(vms.map(|vm| vm.leave_bridge(self.id()))).await;
+            self.leave_router().await;
             let switch = lock(&self.0.switch).take();
             lock(&self.0.members).clear();
             if switch.is_some() {

@@ -16,12 +16,14 @@
 //! | `member` | what is attached to a bridge |
 //! | `bridge` | the bridge: members come and go |
 //! | `rules` | what a test does to the frames |
+//! | `gateway` | its router: routes to other bridges, DHCP and DNS |
 //! | `port` | a port of the test script |
 //! | `capture` | captured frames |
 //! | `saved` | a bridge as a snapshot keeps it |
 
 mod bridge;
 mod capture;
+mod gateway;
 mod member;
 mod port;
 mod rules;
@@ -31,7 +33,7 @@ mod subnet;
 mod tests;
 
 pub(crate) use member::{AttachedVm, MemberEntry};
-pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge};
+pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge, resume_bridges};
 pub(crate) use subnet::PREFIX_V6;
 
 pub use bridge::{Bridge, BridgeOptions};

@@ -11,7 +11,8 @@ use crate::resource::{ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use futures_util::future::try_join_all;
 use provium_switch::PortId;
-use provium_switch::shell::{self, FrozenSwitch, Switch};
+use provium_switch::router::InterfaceId;
+use provium_switch::shell::{self, FrozenSwitch, PortSource, Switch};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 
@@ -23,6 +24,10 @@ pub(crate) struct SavedBridge {
     pub(crate) options: BridgeOptions,
     pub(crate) subnet: Subnet,
     pub(crate) members: Vec<Member>,
+    /// The port of the router, if it has one.
+    gateway: Option<PortId>,
+    /// The names of the bridges that it is routed to.
+    routes: Vec<String>,
     switch: FrozenSwitch,
 }
 
@@ -45,6 +50,7 @@ struct Thawed {
     switch: Switch,
     ports: Vec<(Port, FrameQueue)>,
     captures: Vec<(Arc<Frames>, shell::Capture)>,
+    gateway: Option<(InterfaceId, PortId)>,
 }
 
 impl FrozenBridges {
@@ -85,6 +91,12 @@ impl Bridge {
                 .entries()
                 .into_iter()
                 .map(|entry| entry.member)
+                .collect(),
+            gateway: lock(&self.0.gateway).port(),
+            routes: self
+                .routes()
+                .iter()
+                .map(|bridge| bridge.name().to_owned())
                 .collect(),
             switch: switch.map_err(|error| self.stopped(call, error))?,
         })
@@ -136,10 +148,20 @@ impl RestoringBridge {
                 captures.push((capture, queue));
             }
         }
+        let gateway = match saved.gateway {
+            None => None,
+            Some(port) => {
+                let added = bridge.add_interface(&switch, PortSource::Existing(port)).await;
+                let added =
+                    added.map_err(|error| LabError::host(bridge.subject(), call, error))?;
+                Some(added)
+            }
+        };
         let thawed = Thawed {
             switch,
             ports,
             captures,
+            gateway,
         };
         Ok(Self {
             bridge,
@@ -155,7 +177,7 @@ impl RestoringBridge {
     }
 
     /// Makes the bridge what it was. Its members are `vms`; its time continues when the NICs of all of them have been
-    /// queued to be connected, see [`RestoringBridge::resume`].
+    /// queued to be connected, see [`resume_bridges`].
     pub(crate) fn commit(&self, vms: impl IntoIterator<Item = MemberEntry>) {
         let Some(thawed) = lock(&self.thawed).take() else {
             return;
@@ -171,6 +193,7 @@ impl RestoringBridge {
         for (capture, queue) in thawed.captures {
             capture.continue_with(queue);
         }
+        self.bridge.replace_interface(thawed.gateway);
         let switch = thawed.switch;
         for member in &self.saved.members {
             if entries.iter().all(|entry| entry.member.port != member.port) {
@@ -186,9 +209,21 @@ impl RestoringBridge {
         self.bridge.replace(switch, entries);
     }
 
-    /// Lets its time continue.
-    pub(crate) fn resume(&self) {
-        if let Ok(switch) = self.bridge.switch("restore()") {
+}
+
+/// Joins bridges that were restored together again, and lets their time continue.
+pub(crate) fn resume_bridges(restored: &[RestoringBridge]) {
+    for this in restored {
+        let others = this.saved.routes.iter().filter_map(|name| {
+            let mut all = restored.iter();
+            let found = all.find(|other| other.saved.name == *name);
+            found.map(|other| other.bridge.clone())
+        });
+        this.bridge.join_again(&others.collect::<Vec<_>>());
+        this.bridge.update_services_later();
+    }
+    for this in restored {
+        if let Ok(switch) = this.bridge.switch("restore()") {
             let _ = switch.resume_later();
         }
     }

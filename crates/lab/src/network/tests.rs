@@ -1,6 +1,6 @@
 //! Bridges whose members are ports, without a guest.
 
-use super::saved::{FrozenBridges, RestoringBridge};
+use super::saved::{FrozenBridges, RestoringBridge, resume_bridges};
 use super::{Bridge, BridgeOptions, MemberPaths, Partition, Port};
 use crate::environment::Environment;
 use crate::guest::stream::Site;
@@ -150,7 +150,7 @@ async fn a_saved_bridge_has_rules_and_frames_in_flight() {
     let restoring = RestoringBridge::new(lan.clone(), saved).await.unwrap();
     assert_eq!(lan.rules().impairments().await.unwrap(), []);
     restoring.commit([]);
-    restoring.resume();
+    resume_bridges(&[restoring]);
     let rules = lan.rules().impairments().await.unwrap();
     assert_eq!(rules, [(all, slow)]);
     assert_eq!(receives(&b).await, b"delayed", "it was in flight");
