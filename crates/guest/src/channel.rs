@@ -17,7 +17,9 @@ use crate::reply_limits::ReplyLimits;
 use crate::session::{Announcement, FirstRequest, Identity, Opened};
 use crate::shared::Shared;
 use crate::writer;
-use provium_protocol::op::{FromReply, PowerOff, SetIdentity};
+use provium_protocol::op::{
+    FromReply, NicCounters, PowerOff, ReadNicCounters, SetIdentity, SetNetwork,
+};
 use provium_protocol::{AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request};
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,6 +220,22 @@ impl Channel {
     /// What the guest answers, and the end of the session.
     pub async fn set_identity(&self, identity: SetIdentity) -> Result<(), CallError> {
         self.call(identity).await
+    }
+
+    /// Sets the guest's NICs, addresses and host names. Waits for NICs that have just been plugged in.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn set_network(&self, network: SetNetwork) -> Result<(), CallError> {
+        self.call(network).await
+    }
+
+    /// What the guest's kernel has counted on the NIC with this hardware address of its own.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn nic_counters(&self, device_mac: [u8; 6]) -> Result<NicCounters, CallError> {
+        self.call(ReadNicCounters { device_mac }).await
     }
 
     /// Makes a request to the agent itself and waits for its reply. Dropping the future cancels the

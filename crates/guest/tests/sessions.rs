@@ -6,7 +6,9 @@ use provium_guest::{
 };
 use provium_protocol::frame::SYNC;
 use provium_protocol::message::ModuleFile;
-use provium_protocol::op::{ClockGet, SetIdentity};
+use provium_protocol::op::{
+    ClockGet, HostEntry, NicCounters, ReadNicCounters, SetIdentity, SetNetwork,
+};
 use provium_protocol::{
     AgentOp, CallId, Frame, FrameKind, GuestRequest, Hello, HostReply, Lane, Op, Reply, codec,
 };
@@ -230,6 +232,40 @@ async fn the_identity_after_a_reboot_is_set_before_any_other_call() {
     let (clock, resynced, ()) = timeout(LONG, both).await.unwrap();
     resynced.unwrap();
     assert_eq!(clock, 8);
+}
+
+#[tokio::test]
+async fn networks_are_set_and_counted_by_the_agent_itself() {
+    let (channel, mut agent) = connect().await;
+    let network = SetNetwork {
+        hosts: vec![HostEntry {
+            address: [10, 0, 0, 3].into(),
+            names: vec!["b.lan".to_owned()],
+        }],
+        ..SetNetwork::default()
+    };
+    let device_mac = [0x52, 0x54, 0, 0x70, 0x76, 1];
+    let counters = NicCounters {
+        rx_packets: 7,
+        ..NicCounters::default()
+    };
+    let expected = network.clone();
+    let talk = async {
+        let (frame, op) = agent.next_agent_request().await;
+        assert_eq!(op, AgentOp::SetNetwork(expected));
+        agent.reply(&frame, Ok(Reply::Done)).await;
+        let (frame, op) = agent.next_agent_request().await;
+        assert_eq!(op, AgentOp::ReadNicCounters(ReadNicCounters { device_mac }));
+        agent.reply(&frame, Ok(Reply::NicCounters(counters))).await;
+    };
+    let calls = async {
+        channel.set_network(network).await.unwrap();
+        channel.nic_counters(device_mac).await.unwrap()
+    };
+    let ((), counted) = timeout(LONG, async { tokio::join!(talk, calls) })
+        .await
+        .unwrap();
+    assert_eq!(counted, counters);
 }
 
 #[tokio::test]

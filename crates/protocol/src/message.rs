@@ -1,7 +1,7 @@
 //! Messages other than requests: hellos, replies, events, errors.
 
 use crate::frame::Lane;
-use crate::op::Descriptor;
+use crate::op::{Descriptor, NicCounters};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -97,6 +97,8 @@ pub enum Reply {
     Stats(GuestStats),
     /// What a wait has found.
     Waited(WaitResult),
+    /// Figures about a NIC.
+    NicCounters(NicCounters),
 }
 
 /// What an [`Op::WaitFor`](crate::Op) has found.

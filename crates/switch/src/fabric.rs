@@ -221,6 +221,13 @@ impl Fabric {
         }
     }
 
+    /// Counts a frame that a port could not send.
+    pub(crate) fn count_tx_drop(&mut self, port: PortId) {
+        if let Ok(port) = self.port_mut(port) {
+            port.counters.tx_dropped += 1;
+        }
+    }
+
     /// When [`Fabric::advance`] has something to deliver; `None` if nothing is in flight.
     #[must_use]
     pub fn next_due(&self) -> Option<Time> {

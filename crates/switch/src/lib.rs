@@ -23,7 +23,7 @@
 //!
 //! [`shell`] runs a fabric in a thread, between sockets of QEMU. Nothing else here does I/O.
 //!
-//! [`router`] joins several switches. Not here: addresses of guests, and other services.
+//! [`router`] joins several switches, and has the [`services`] of a bridge. Not here: what addresses guests have.
 
 mod address;
 pub mod capture;
@@ -34,13 +34,16 @@ mod frozen;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod in_flight;
+mod ip;
 mod mac_table;
 pub mod netdev;
 mod path;
 mod port;
 pub mod router;
 mod rules;
+pub mod services;
 pub mod shell;
+mod status;
 mod time;
 
 pub use address::MacAddress;
@@ -51,4 +54,5 @@ pub use frozen::{FrozenFabric, ThawError};
 pub use path::{IN_FLIGHT_LIMIT, REORDER_GAP};
 pub use port::{PortId, PortSettings};
 pub use rules::{Impairment, Probability, Rules, Scope};
+pub use status::{PathStatus, PortStatus, Status};
 pub use time::Time;

@@ -3,8 +3,8 @@
 #![expect(clippy::expect_used, reason = "tests")]
 
 use bytes::{Bytes, BytesMut};
-use provium_switch::shell::{FRAME_QUEUE, OUTPUT_LIMIT, Switch};
-use provium_switch::{Impairment, MacAddress, PortId, PortSettings, Scope, netdev};
+use provium_switch::shell::{FRAME_QUEUE, FrameOutcome, OUTPUT_LIMIT, Stopped, Switch};
+use provium_switch::{DropReason, Impairment, MacAddress, PortId, PortSettings, Scope, netdev};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -129,6 +129,7 @@ async fn a_frozen_switch_continues_in_another_one() {
     let restored = Switch::thaw(serde_json::from_str(&json).expect("the same")).expect("a switch");
     let (ours, theirs) = UnixStream::pair().expect("sockets");
     restored.reconnect(b.port, theirs).await.expect("running");
+    restored.resume().await.expect("running");
     let count = restored
         .with(|fabric, _| fabric.next_due())
         .await
@@ -245,4 +246,159 @@ async fn the_end_of_a_socket_leaves_the_port() {
     assert_eq!(switch.is_connected(port).await, Ok(false));
     assert_eq!(switch.remove(port).await, Ok(Ok(())));
     assert!(switch.remove(port).await.expect("running").is_err());
+}
+
+#[tokio::test]
+async fn queued_calls_are_carried_out_in_their_order() {
+    let switch = Switch::start(1).expect("a switch");
+    let (mut a, mut b) = (
+        Nic::connect(&switch, "a").await,
+        Nic::connect(&switch, "b").await,
+    );
+    let (ours, theirs) = UnixStream::pair().expect("sockets");
+    let (before, port) = (b.port, a.port);
+    switch.reconnect_later(before, theirs).expect("running");
+    let down = move |fabric: &mut provium_switch::Fabric, out: &mut provium_switch::Output| {
+        fabric.set_link(port, false, out).expect("a port");
+    };
+    switch.change_later(down).expect("running");
+    assert_eq!(b.receive(), None, "its socket was replaced");
+    let mut again = Nic {
+        port: before,
+        socket: ours,
+        received: BytesMut::new(),
+    };
+    let status = switch.status().await.expect("running");
+    assert!(!status.port("a").expect("a port").link_is_up);
+    let up = move |fabric: &mut provium_switch::Fabric, out: &mut provium_switch::Output| {
+        fabric.set_link(port, true, out).expect("a port");
+    };
+    switch.change_later(up).expect("running");
+    switch.is_connected(before).await.expect("running");
+    a.send(&frame(A, MacAddress::BROADCAST, b"to the new socket"));
+    assert_eq!(again.receive().expect("open")[14..], *b"to the new socket");
+    switch.disconnect_later(before).expect("running");
+    assert_eq!(again.receive(), None);
+    switch.remove_later(before).expect("running");
+    assert_eq!(switch.status().await.expect("running").ports.len(), 1);
+}
+
+#[tokio::test]
+async fn a_port_that_does_not_exist_cannot_be_connected() {
+    let switch = Switch::start(1).expect("a switch");
+    let a = Nic::connect(&switch, "a").await;
+    switch
+        .remove(a.port)
+        .await
+        .expect("running")
+        .expect("a port");
+    let (_ours, theirs) = UnixStream::pair().expect("sockets");
+    assert!(switch.reconnect(a.port, theirs).await.is_err());
+    assert!(switch.reopen(a.port).await.expect("running").is_err());
+}
+
+#[tokio::test]
+async fn a_restored_switch_waits_for_its_ports() {
+    let switch = Switch::start(1).expect("a switch");
+    let mut a = Nic::connect(&switch, "a").await;
+    let (script, _frames) = switch
+        .open(PortSettings::new("script"))
+        .await
+        .expect("running");
+    impair(&switch, latency(1)).await;
+    let mut tap = switch.capture(None).await.expect("running");
+    switch.freeze().await.expect("running");
+    // Held, since the switch is frozen, and not a part of what is saved below.
+    switch
+        .sender(script)
+        .send([Bytes::from(frame(B, A, b"after"))])
+        .expect("running");
+    switch.resume().await.expect("running");
+    tap.recv().await.expect("captured");
+    assert_eq!(a.receive().expect("open")[14..], *b"after");
+    impair(&switch, latency(60_000)).await;
+    a.send(&frame(A, MacAddress::BROADCAST, b"in flight"));
+    tap.recv().await.expect("captured");
+    let frozen = switch.freeze().await.expect("running");
+    let restored = Switch::thaw(frozen.clone()).expect("a switch");
+    // Its time does not pass before it is resumed: what is in flight is not lost while nothing is connected.
+    let mut frames = restored
+        .reopen(script)
+        .await
+        .expect("running")
+        .expect("a port");
+    restored.resume().await.expect("running");
+    restored
+        .with(|fabric, out| {
+            let due = fabric.next_due().expect("in flight");
+            fabric.advance(due, out);
+        })
+        .await
+        .expect("running");
+    assert_eq!(frames.recv().await.expect("open").1[14..], *b"in flight");
+    let other = Switch::thaw(frozen).expect("a switch");
+    let due = other.with(|fabric, _| fabric.next_due()).await;
+    assert!(due.expect("running").is_some());
+    assert_eq!(due, switch.with(|fabric, _| fabric.next_due()).await);
+}
+
+#[tokio::test]
+async fn the_last_frames_are_listed_with_what_became_of_them() {
+    let switch = Switch::start(1).expect("a switch");
+    let mut a = Nic::connect(&switch, "a").await;
+    let mut b = Nic::connect(&switch, "b").await;
+    a.send(&frame(A, MacAddress::BROADCAST, b"arrives"));
+    b.receive().expect("open");
+    let (from, to) = (a.port, b.port);
+    let cut = move |fabric: &mut provium_switch::Fabric, out: &mut provium_switch::Output| {
+        fabric.change_rules(out, |rules| rules.partition(from, to));
+    };
+    switch.with(cut).await.expect("running");
+    let mut tap = switch.capture(None).await.expect("running");
+    a.send(&frame(A, B, b"is dropped"));
+    tap.recv().await.expect("captured");
+    let recent = switch.recent().await.expect("running");
+    let shown: Vec<_> = recent
+        .iter()
+        .map(|frame| (frame.from, frame.to, frame.outcome, frame.summary()))
+        .collect();
+    let dropped = FrameOutcome::Dropped(DropReason::Partition);
+    let text = |length: usize| format!("ethertype 0x88b5, {length} bytes");
+    assert_eq!(
+        shown,
+        [
+            (from, Some(to), FrameOutcome::Delivered, text(21)),
+            (from, Some(to), dropped, text(24)),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_capture_that_is_read_late_has_all_frames() {
+    let switch = Switch::start(1).expect("a switch");
+    let mut a = Nic::connect(&switch, "a").await;
+    let mut late = switch.capture(Some(a.port)).await.expect("running");
+    let mut live = switch.capture(None).await.expect("running");
+    let count = 5 * FRAME_QUEUE as u32;
+    for n in 0..count {
+        a.send(&frame(A, B, &n.to_be_bytes()));
+    }
+    for _ in 0..count {
+        live.recv().await.expect("open");
+    }
+    for n in 0..count {
+        assert_eq!(late.try_recv().expect("kept").frame[14..], n.to_be_bytes());
+    }
+    assert_eq!((late.lost(), late.try_recv()), (0, None));
+}
+
+#[tokio::test]
+async fn a_sender_does_not_keep_the_switch_running() {
+    let switch = Switch::start(1).expect("a switch");
+    let (port, mut frames) = switch.open(PortSettings::new("a")).await.expect("running");
+    let sender = switch.sender(port);
+    drop(switch);
+    assert_eq!(frames.recv().await, None);
+    let sent = sender.send([Bytes::from(frame(A, B, b"x"))]);
+    assert_eq!(sent, Err(Stopped));
 }

@@ -51,6 +51,10 @@ fn begin(op: AgentOp, call: CallId, effects: &mut Vec<Effect>) {
         AgentOp::Stats => effects.push(Effect::Stats(call)),
         AgentOp::Quiesce => effects.push(Effect::Quiesce(call)),
         AgentOp::SetIdentity(request) => effects.push(Effect::SetIdentity(call, request)),
+        AgentOp::SetNetwork(_) | AgentOp::ReadNicCounters(_) => {
+            let error = failure::invalid("this agent cannot configure NICs");
+            effects.push(Effect::Reply(Lane::AGENT, call, Err(error)));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The operations of the agent itself, which are sent to [`Lane::AGENT`](crate::Lane::AGENT).
 
 use super::identity::SetIdentity;
+use super::network::{NicCounters, ReadNicCounters, SetNetwork};
 use super::request::{Request, request};
 use crate::message::GuestStats;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,10 @@ pub enum AgentOp {
     Quiesce,
     /// See [`SetIdentity`].
     SetIdentity(SetIdentity),
+    /// See [`SetNetwork`].
+    SetNetwork(SetNetwork),
+    /// See [`ReadNicCounters`].
+    ReadNicCounters(ReadNicCounters),
 }
 
 request! {
@@ -35,4 +40,10 @@ request! {
 }
 request! {
     AgentOp: "" => SetIdentity(SetIdentity) -> ()
+}
+request! {
+    AgentOp: "" => SetNetwork(SetNetwork) -> ()
+}
+request! {
+    AgentOp: "" => ReadNicCounters(ReadNicCounters) -> NicCounters
 }

@@ -9,6 +9,7 @@ mod command;
 mod descriptor;
 mod identity;
 mod lane;
+mod network;
 mod reply;
 mod request;
 mod syscall;
@@ -23,6 +24,9 @@ pub use lane::{
     Batch, CheckFd, Chmod, ClockAdvance, ClockGet, ClockSet, ClockSleep, CloseFd, Join, ListDir,
     MakeDir, Op, OpClass, Open, ReadFd, ReadLink, ReadMemory, Rename, ResizeTerminal, RetireWorker,
     SeekFd, Signal, SignalAll, Stat, Symlink, Unlink, WaitFor, WriteFile, WriteMemory,
+};
+pub use network::{
+    HostEntry, InterfaceAddress, NicConfig, NicCounters, ReadNicCounters, Route, SetNetwork,
 };
 pub use request::{FromReply, Request};
 pub use syscall::{Buffer, Link, Syscall};

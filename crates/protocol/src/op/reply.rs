@@ -1,6 +1,7 @@
 //! Which replies have which type.
 
 use super::descriptor::Descriptor;
+use super::network::NicCounters;
 use super::request::FromReply;
 use crate::message::{
     DirEntry, FileStat, GuestStats, Joined, Reply, SpawnedWorker, SyscallResult, WaitResult,
@@ -30,6 +31,7 @@ from_reply! {
     Vec<DirEntry>: Reply::Entries(entries) => entries;
     Descriptor: Reply::Opened(descriptor) => descriptor;
     GuestStats: Reply::Stats(stats) => stats;
+    NicCounters: Reply::NicCounters(counters) => counters;
     WaitResult: Reply::Waited(result) => result;
     SpawnedWorker: Reply::Worker { lane, pid } => SpawnedWorker { lane, pid };
     Joined: Reply::Joined { exit_code, children } => Joined { exit_code, children };

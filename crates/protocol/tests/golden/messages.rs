@@ -4,6 +4,7 @@ use crate::golden;
 use provium_protocol::message::{
     DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile, WaitResult,
 };
+use provium_protocol::op::NicCounters;
 use provium_protocol::{
     Descriptor, ErrorKind, Event, GuestRequest, HostReply, Lane, Reply, WireError,
 };
@@ -25,7 +26,8 @@ fn every_reply_is_here(reply: &Reply) {
         | Reply::Batch(_)
         | Reply::Clock(_)
         | Reply::Stats(_)
-        | Reply::Waited(_) => {}
+        | Reply::Waited(_)
+        | Reply::NicCounters(_) => {}
     }
 }
 
@@ -85,6 +87,14 @@ fn replies() {
             processes: 4,
         }) => b"\x81\xa5Stats\x94\x01\x02\x03\x04",
         Reply::Waited(WaitResult::Server) => b"\x81\xa6Waited\xa6Server",
+        Reply::NicCounters(NicCounters {
+            rx_bytes: 1,
+            tx_bytes: 300,
+            rx_packets: 3,
+            tx_packets: 4,
+            errors: 5,
+            dropped: 6,
+        }) => b"\x81\xabNicCounters\x96\x01\xcd\x01,\x03\x04\x05\x06",
         WaitResult::Processes(vec![1, 300]) => b"\x81\xa9Processes\x92\x01\xcd\x01,",
         WaitResult::TimedOut { errno: 2 } => b"\x81\xa8TimedOut\x91\x02",
     }

@@ -2,8 +2,9 @@
 
 use crate::golden;
 use provium_protocol::op::{
-    Address, Buffer, Condition, Exec, Link, Program, SetIdentity, SignalTarget, Stdin, Syscall,
-    TailStart, Whence, WindowSize, WorkerSpec,
+    Address, Buffer, Condition, Exec, HostEntry, InterfaceAddress, Link, NicConfig, Program,
+    ReadNicCounters, Route, SetIdentity, SetNetwork, SignalTarget, Stdin, Syscall, TailStart,
+    Whence, WindowSize, WorkerSpec,
 };
 use provium_protocol::{AgentOp, CallId, Descriptor, Lane, Op};
 
@@ -54,7 +55,12 @@ fn every_op_is_here(op: &Op) {
 /// The same for the agent's own operations.
 fn every_agent_op_is_here(op: &AgentOp) {
     match op {
-        AgentOp::PowerOff | AgentOp::Stats | AgentOp::Quiesce | AgentOp::SetIdentity(_) => {}
+        AgentOp::PowerOff
+        | AgentOp::Stats
+        | AgentOp::Quiesce
+        | AgentOp::SetIdentity(_)
+        | AgentOp::SetNetwork(_)
+        | AgentOp::ReadNicCounters(_) => {}
     }
 }
 
@@ -87,6 +93,43 @@ fn to_the_agent_itself_and_about_workers() {
             fresh_hwrng: true,
         }) => b"\x81\xabSetIdentity\x94\xfd\xa3web\xc4\x02\x00\xff\xc3",
         AgentOp::SetIdentity(SetIdentity::default()) => b"\x81\xabSetIdentity\x94\xc0\xc0\xc4\x00\xc2",
+    }
+}
+
+#[test]
+fn networks() {
+    golden! {
+        AgentOp::SetNetwork(SetNetwork {
+            nics: vec![NicConfig {
+                device_mac: [0x52, 0x54, 0, 0x70, 0x76, 0],
+                name: "eth0".to_owned(),
+                mac: [2, 0, 0, 0, 0, 0xff],
+                mtu: 1500,
+                addresses: vec![InterfaceAddress {
+                    address: [10, 0, 0, 2].into(),
+                    prefix: 24,
+                }],
+                routes: vec![Route {
+                    destination: InterfaceAddress {
+                        address: [0; 16].into(),
+                        prefix: 0,
+                    },
+                    gateway: [0xfd00, 0, 0, 0, 0, 0, 0, 1].into(),
+                }],
+            }],
+            hosts: vec![HostEntry {
+                address: [10, 0, 0, 3].into(),
+                names: vec!["b.lan".to_owned(), "b".to_owned()],
+            }],
+        }) =>
+            b"\x81\xaaSetNetwork\x92\x91\x96\x96RT\x00pv\x00\xa4eth0\x96\x02\x00\x00\x00\x00\xcc\xff\
+              \xcd\x05\xdc\x91\x92\x81\xa2V4\x94\n\x00\x00\x02\x18\x91\x92\x92\x81\xa2V6\xdc\x00\x10\
+              \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x81\xa2V6\xdc\x00\
+              \x10\xcc\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x91\x92\x81\
+              \xa2V4\x94\n\x00\x00\x03\x92\xa5b.lan\xa1b",
+        AgentOp::SetNetwork(SetNetwork::default()) => b"\x81\xaaSetNetwork\x92\x90\x90",
+        AgentOp::ReadNicCounters(ReadNicCounters { device_mac: [0x52, 0x54, 0, 0x70, 0x76, 1] }) =>
+            b"\x81\xafReadNicCounters\x91\x96RT\x00pv\x01",
     }
 }
 

@@ -1,10 +1,11 @@
 //! The thread of a switch.
 
-use super::clock::Clock;
+use super::capture::{Capture, Tap, capture};
+use super::clock::{Clock, since_epoch};
 use super::connection::{Connection, Incoming};
-use crate::{Delivery, Fabric, FrozenFabric, Output, PortId, Time};
+use super::recent::{FrameOutcome, Recent, RecentFrame};
+use crate::{Delivery, Fabric, FrozenFabric, Output, PortId, Time, UnknownPort};
 use bytes::Bytes;
-use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
@@ -12,11 +13,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Frames that wait for a script or a capture that does not read. More is dropped.
+/// Frames that wait for a script that does not read, and frames that scripts send while the switch is frozen.
+/// More is dropped.
 pub const FRAME_QUEUE: usize = 4096;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -26,32 +29,11 @@ const EVENTS: usize = 64;
 /// A request to the thread.
 pub(super) type Command = Box<dyn FnOnce(&mut EventLoop) + Send>;
 
-/// A frame that passed a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CapturedFrame {
-    /// Since the epoch.
-    pub time: Duration,
-    /// The port that it came from.
-    pub from: PortId,
-    /// The port that it arrived at; `None`: it was captured when it came from its port.
-    pub to: Option<PortId>,
-    /// The frame.
-    pub frame: Bytes,
-}
-
 /// A saved switch: the fabric, and the frames that a socket has not taken yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FrozenSwitch {
     fabric: FrozenFabric,
     unsent: Vec<(PortId, Bytes)>,
-}
-
-/// What a captured port or switch sends to.
-#[derive(Debug)]
-struct Tap {
-    /// `None`: each frame once, when it comes from its port.
-    port: Option<PortId>,
-    queue: mpsc::Sender<CapturedFrame>,
 }
 
 pub(super) struct EventLoop {
@@ -69,8 +51,12 @@ pub(super) struct EventLoop {
     /// Ports of scripts.
     queues: BTreeMap<PortId, mpsc::Sender<(Duration, Bytes)>>,
     taps: Vec<Tap>,
-    /// Frames of a restored switch that wait until their port is connected.
+    recent: Recent,
+    /// Frames of a restored switch that wait until it is resumed and their port is connected.
     unsent: BTreeMap<PortId, Vec<Bytes>>,
+    /// Frames that scripts have sent while the time was stopped.
+    held: Vec<(PortId, Bytes)>,
+    is_ended: bool,
 }
 
 impl EventLoop {
@@ -78,7 +64,7 @@ impl EventLoop {
         poll: Poll,
         commands: Receiver<Command>,
         fabric: Fabric,
-        now: Time,
+        clock: Clock,
     ) -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
@@ -90,14 +76,17 @@ impl EventLoop {
             timer,
             armed: None,
             commands,
-            clock: Clock::started_at(now),
+            clock,
             fabric,
-            output: Output::default(),
+            output: Output::with_drops(),
             connections: BTreeMap::new(),
             readable: VecDeque::new(),
             queues: BTreeMap::new(),
             taps: Vec::new(),
+            recent: Recent::default(),
             unsent: BTreeMap::new(),
+            held: Vec::new(),
+            is_ended: false,
         })
     }
 
@@ -147,7 +136,7 @@ impl EventLoop {
         loop {
             match self.commands.try_recv() {
                 Ok(command) => command(self),
-                Err(TryRecvError::Empty) => return true,
+                Err(TryRecvError::Empty) => return !self.is_ended,
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
@@ -193,23 +182,35 @@ impl EventLoop {
 
     /// Passes on what has arrived.
     fn distribute(&mut self) {
-        let mut touched = BTreeSet::new();
         let mut output = std::mem::take(&mut self.output);
-        for Delivery { from, to, frame } in output.deliveries.drain(..) {
-            capture(&mut self.taps, from, Some(to), &frame);
-            let is_taken = if let Some(connection) = self.connections.get_mut(&to) {
+        let drops = output.drops.iter_mut().flat_map(|drops| drops.drain(..));
+        let mut touched = BTreeSet::new();
+        let mut now = None;
+        for dropped in drops {
+            let now = *now.get_or_insert_with(since_epoch);
+            self.recent.note_drop(now, &dropped);
+        }
+        for Delivery { from, to, frame } in &output.deliveries {
+            let (from, to, now) = (*from, *to, *now.get_or_insert_with(since_epoch));
+            capture(&mut self.taps, from, Some(to), frame);
+            let outcome = if let Some(connection) = self.connections.get_mut(&to) {
                 touched.insert(to);
-                connection.push(&frame)
+                taken(connection.push(frame))
             } else if let Some(queue) = self.queues.get(&to) {
-                let frame = Bytes::copy_from_slice(&frame);
-                queue.try_send((since_epoch(), frame)).is_ok()
+                let frame = Bytes::copy_from_slice(frame);
+                taken(queue.try_send((now, frame)).is_ok())
             } else {
-                false
+                FrameOutcome::NotConnected
             };
-            if !is_taken {
+            if outcome != FrameOutcome::Delivered {
                 self.fabric.count_rx_drop(to);
             }
+            self.recent.note(now, from, to, frame, outcome);
         }
+        if now.is_some() {
+            self.recent.end_round();
+        }
+        output.deliveries.clear();
         self.output = output;
         for port in touched {
             self.flush(port);
@@ -259,23 +260,36 @@ impl EventLoop {
     }
 
     /// Connects a port to a socket, in place of what it was connected to.
-    pub(super) fn connect(&mut self, port: PortId, mut socket: UnixStream) -> io::Result<()> {
+    pub(super) fn connect(&mut self, port: PortId, socket: UnixStream) -> io::Result<()> {
+        let known = self.fabric.port_name(port).map(drop);
+        known.map_err(|unknown| io::Error::new(io::ErrorKind::NotFound, unknown))?;
         self.disconnect(port);
+        socket.set_nonblocking(true)?;
+        let mut socket = mio::net::UnixStream::from_std(socket);
         let token = Token(port.index());
         let interests = Interest::READABLE | Interest::WRITABLE;
         self.poll
             .registry()
             .register(&mut socket, token, interests)?;
-        let mut connection = Connection::new(socket);
+        self.connections.insert(port, Connection::new(socket));
+        self.readable.push_back(port);
+        if self.clock.is_running() {
+            self.send_unsent(port);
+        }
+        Ok(())
+    }
+
+    /// Passes on the frames of a restored switch that waited for this port.
+    fn send_unsent(&mut self, port: PortId) {
+        let Some(connection) = self.connections.get_mut(&port) else {
+            return;
+        };
         for frame in self.unsent.remove(&port).unwrap_or_default() {
             if !connection.push(&frame) {
                 self.fabric.count_rx_drop(port);
             }
         }
-        self.connections.insert(port, connection);
-        self.readable.push_back(port);
         self.flush(port);
-        Ok(())
     }
 
     /// Closes the socket of a port. The port stays, and what it is sent is dropped.
@@ -293,24 +307,53 @@ impl EventLoop {
     }
 
     /// Connects a port to a queue, with the times of arrival since the epoch.
-    pub(super) fn connect_queue(&mut self, port: PortId) -> mpsc::Receiver<(Duration, Bytes)> {
+    pub(super) fn connect_queue(
+        &mut self,
+        port: PortId,
+    ) -> Result<mpsc::Receiver<(Duration, Bytes)>, UnknownPort> {
+        self.fabric.port_name(port)?;
         let (queue, frames) = mpsc::channel(FRAME_QUEUE);
         self.disconnect(port);
         self.queues.insert(port, queue);
-        frames
+        Ok(frames)
     }
 
-    /// Sends a frame from a port.
-    pub(super) fn send(&mut self, port: PortId, frame: Bytes) -> Result<(), crate::UnknownPort> {
+    /// Sends a frame from a port; if the time is stopped, when it is resumed.
+    pub(super) fn send(&mut self, port: PortId, frame: Bytes) -> Result<(), UnknownPort> {
+        if !self.clock.is_running() {
+            self.fabric.port_name(port)?;
+            if self.held.len() < FRAME_QUEUE {
+                self.held.push((port, frame));
+            } else {
+                self.fabric.count_tx_drop(port);
+            }
+            return Ok(());
+        }
         let now = self.clock.now();
         capture(&mut self.taps, port, None, &frame);
         self.change(|fabric, output| fabric.receive(now, port, frame, output))
     }
 
-    pub(super) fn capture(&mut self, port: Option<PortId>) -> mpsc::Receiver<CapturedFrame> {
-        let (queue, frames) = mpsc::channel(FRAME_QUEUE);
-        self.taps.push(Tap { port, queue });
+    pub(super) fn capture(&mut self, port: Option<PortId>) -> Capture {
+        let (tap, frames) = Capture::new(port);
+        self.taps.push(tap);
         frames
+    }
+
+    pub(super) fn recent(&self) -> Vec<RecentFrame> {
+        self.recent.list()
+    }
+
+    /// Removes a port with what belongs to it.
+    pub(super) fn remove(&mut self, port: PortId) -> Result<(), UnknownPort> {
+        self.disconnect(port);
+        self.unsent.remove(&port);
+        self.change(|fabric, output| fabric.remove_port(port, output))
+    }
+
+    /// Ends the thread after the commands that have arrived.
+    pub(super) fn end(&mut self) {
+        self.is_ended = true;
     }
 
     /// Stops the time, so that nothing is read or delivered, and returns the state.
@@ -332,8 +375,17 @@ impl EventLoop {
         }
     }
 
+    /// Starts the time, and passes on what has waited for that.
     pub(super) fn resume(&mut self) {
         self.clock.start();
+        let waiting: Vec<PortId> = self.unsent.keys().copied().collect();
+        for port in waiting {
+            self.send_unsent(port);
+        }
+        for (port, frame) in std::mem::take(&mut self.held) {
+            // A port that was removed since then has no frames to send.
+            let _ = self.send(port, frame);
+        }
         self.armed = None;
         self.arm_timer();
     }
@@ -351,27 +403,10 @@ impl FrozenSwitch {
     }
 }
 
-/// Gives a frame to those who capture it, as far as they have room. A capture that has ended is removed.
-fn capture(taps: &mut Vec<Tap>, from: PortId, to: Option<PortId>, frame: &Bytes) {
-    taps.retain(|tap| {
-        let is_captured = match tap.port {
-            None => to.is_none(),
-            Some(port) => to.map_or(from == port, |to| to == port),
-        };
-        if is_captured {
-            let _ = tap.queue.try_send(CapturedFrame {
-                time: since_epoch(),
-                from,
-                to,
-                frame: Bytes::copy_from_slice(frame),
-            });
-        }
-        !tap.queue.is_closed()
-    });
-}
-
-fn since_epoch() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
+fn taken(is_taken: bool) -> FrameOutcome {
+    if is_taken {
+        FrameOutcome::Delivered
+    } else {
+        FrameOutcome::ReceiverFull
+    }
 }

@@ -1,11 +1,19 @@
 //! The handle of a running switch.
+//!
+//! Calls that wait return when the thread of the switch has done what they ask for. Those whose names end
+//! in `_later` only queue it, for callers that cannot wait: a step that must not be interrupted, or a drop.
+//! The thread carries out all of them in the order in which they were made.
 
-use super::event_loop::{CapturedFrame, Command, EventLoop, FrozenSwitch, WAKER};
-use crate::{Fabric, Output, PortId, PortSettings, ThawError, Time, UnknownPort};
+use super::capture::Capture;
+use super::clock::Clock;
+use super::event_loop::{Command, EventLoop, FrozenSwitch, WAKER};
+use super::recent::RecentFrame;
+use crate::{Fabric, Output, PortId, PortSettings, Status, ThawError, Time, UnknownPort};
 use bytes::Bytes;
 use mio::{Poll, Waker};
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,10 +23,23 @@ use tokio::sync::{mpsc, oneshot};
 /// A running switch. Dropping it closes its sockets and ends its thread.
 #[derive(Debug)]
 pub struct Switch {
+    queue: Queue,
     /// `None` while it is being dropped.
-    commands: Option<Sender<Command>>,
-    waker: Waker,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Sends frames from one port. It does not keep the switch running.
+#[derive(Debug, Clone)]
+pub struct PortSender {
+    port: PortId,
+    queue: Queue,
+}
+
+/// The way to the thread.
+#[derive(Debug, Clone)]
+struct Queue {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
 }
 
 /// A switch could not be started.
@@ -32,7 +53,8 @@ pub enum StartError {
     Saved(#[from] ThawError),
 }
 
-/// The thread of the switch has ended, because a system call of its event loop failed.
+/// The thread of the switch has ended, because the switch was dropped or a system call of its event loop
+/// failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the Ethernet switch has stopped")]
 pub struct Stopped;
@@ -43,32 +65,36 @@ impl Switch {
     /// # Errors
     /// When the host has no descriptors or threads left.
     pub fn start(seed: u64) -> Result<Self, StartError> {
-        Ok(Self::start_with(Fabric::new(seed), Time::ZERO, Vec::new())?)
+        let clock = Clock::started_at(Time::ZERO);
+        Ok(Self::start_with(Fabric::new(seed), clock, Vec::new())?)
     }
 
-    /// Restores a switch. Its ports exist and are not connected; frames in flight arrive after the
-    /// time that was left, so connect the ports before the guests run.
+    /// Restores a switch, which is frozen until [`Switch::resume`].
+    ///
+    /// Its ports exist under the ids that they had and are not connected: connect NICs with
+    /// [`Switch::reconnect`], scripts, services and routers with [`Switch::reopen`], and then resume it. The
+    /// ids of ports by name are in [`Switch::status`]. Frames in flight arrive after the time that was left.
+    /// What a script had not read when the switch was frozen belongs to that script, and is not restored.
     ///
     /// # Errors
     /// When it was saved by another version or is damaged, and as [`Switch::start`].
     pub fn thaw(frozen: FrozenSwitch) -> Result<Self, StartError> {
         let (fabric, unsent) = frozen.into_parts();
         let (fabric, now) = Fabric::thaw(fabric)?;
-        Ok(Self::start_with(fabric, now, unsent)?)
+        Ok(Self::start_with(fabric, Clock::stopped_at(now), unsent)?)
     }
 
-    fn start_with(fabric: Fabric, now: Time, unsent: Vec<(PortId, Bytes)>) -> io::Result<Self> {
+    fn start_with(fabric: Fabric, clock: Clock, unsent: Vec<(PortId, Bytes)>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), WAKER)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, received) = channel();
-        let mut events = EventLoop::new(poll, received, fabric, now)?;
+        let mut events = EventLoop::new(poll, received, fabric, clock)?;
         events.hold(unsent);
         let thread = std::thread::Builder::new().name("switch".to_owned());
         // What ends it shows as `Stopped` in the next call.
         let thread = thread.spawn(move || drop(events.run()))?;
         Ok(Self {
-            commands: Some(commands),
-            waker,
+            queue: Queue { commands, waker },
             thread: Some(thread),
         })
     }
@@ -84,26 +110,63 @@ impl Switch {
         self.call(|events| events.change(change)).await
     }
 
+    /// As [`Switch::with`], without waiting for the result.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn change_later(
+        &self,
+        change: impl FnOnce(&mut Fabric, &mut Output) + Send + 'static,
+    ) -> Result<(), Stopped> {
+        self.queue.push(|events| events.change(change))
+    }
+
     /// Adds a port that is connected to a netdev of QEMU (`-netdev stream`) by this socket.
     ///
     /// # Errors
     /// When the switch has stopped, or has no descriptors left.
     pub async fn connect(&self, settings: PortSettings, socket: UnixStream) -> io::Result<PortId> {
-        let port = self.with(|fabric, _| fabric.add_port(settings)).await;
-        let port = port.map_err(io::Error::other)?;
-        self.reconnect(port, socket).await?;
-        Ok(port)
+        let connected = self.call(move |events| {
+            let port = events.change(|fabric, _| fabric.add_port(settings));
+            events.connect(port, socket).map(|()| port)
+        });
+        connected.await.map_err(io::Error::other)?
     }
 
-    /// Connects a port to this socket, in place of the one that it had.
+    /// Connects a port to this socket, in place of what it was connected to.
     ///
     /// # Errors
-    /// As [`Switch::connect`].
+    /// When the port does not exist, and as [`Switch::connect`].
     pub async fn reconnect(&self, port: PortId, socket: UnixStream) -> io::Result<()> {
-        socket.set_nonblocking(true)?;
-        let socket = mio::net::UnixStream::from_std(socket);
-        let connected = self.call(move |events| events.connect(port, socket)).await;
-        connected.map_err(io::Error::other)?
+        let connected = self.call(move |events| events.connect(port, socket));
+        connected.await.map_err(io::Error::other)?
+    }
+
+    /// As [`Switch::reconnect`], without waiting. If the socket cannot be connected, it is closed, and
+    /// [`Switch::is_connected`] is false.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn reconnect_later(&self, port: PortId, socket: UnixStream) -> Result<(), Stopped> {
+        self.queue.push(move |events| {
+            let _ = events.connect(port, socket);
+        })
+    }
+
+    /// Closes the socket or queue of a port. The port stays, with its rules; what it is sent is dropped.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub async fn disconnect(&self, port: PortId) -> Result<(), Stopped> {
+        self.call(move |events| events.disconnect(port)).await
+    }
+
+    /// As [`Switch::disconnect`], without waiting.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn disconnect_later(&self, port: PortId) -> Result<(), Stopped> {
+        self.queue.push(move |events| events.disconnect(port))
     }
 
     /// Whether the other end of the port's socket is open.
@@ -119,11 +182,17 @@ impl Switch {
     /// # Errors
     /// When the switch has stopped.
     pub async fn remove(&self, port: PortId) -> Result<Result<(), UnknownPort>, Stopped> {
-        self.call(move |events| {
-            events.disconnect(port);
-            events.change(|fabric, output| fabric.remove_port(port, output))
+        self.call(move |events| events.remove(port)).await
+    }
+
+    /// As [`Switch::remove`], without waiting.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn remove_later(&self, port: PortId) -> Result<(), Stopped> {
+        self.queue.push(move |events| {
+            let _ = events.remove(port);
         })
-        .await
     }
 
     /// Adds a port that belongs to the caller, who receives its frames with the time of their arrival
@@ -135,14 +204,26 @@ impl Switch {
         &self,
         settings: PortSettings,
     ) -> Result<(PortId, mpsc::Receiver<(Duration, Bytes)>), Stopped> {
-        self.call(|events| {
+        let opened = self.call(|events| {
             let port = events.change(|fabric, _| fabric.add_port(settings));
-            (port, events.connect_queue(port))
-        })
-        .await
+            events.connect_queue(port).map(|frames| (port, frames))
+        });
+        // The port has just been added.
+        opened.await?.map_err(|UnknownPort(_)| Stopped)
     }
 
-    /// Sends a frame from a port.
+    /// Gives a port to the caller, as [`Switch::open`] does, in place of what it was connected to.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub async fn reopen(
+        &self,
+        port: PortId,
+    ) -> Result<Result<mpsc::Receiver<(Duration, Bytes)>, UnknownPort>, Stopped> {
+        self.call(move |events| events.connect_queue(port)).await
+    }
+
+    /// Sends a frame from a port. A frozen switch holds it until it is resumed.
     ///
     /// # Errors
     /// When the switch has stopped.
@@ -154,16 +235,38 @@ impl Switch {
         self.call(move |events| events.send(port, frame)).await
     }
 
+    /// What sends frames from a port without waiting.
+    #[must_use]
+    pub fn sender(&self, port: PortId) -> PortSender {
+        PortSender {
+            port,
+            queue: self.queue.clone(),
+        }
+    }
+
     /// Captures the frames of a port, in both directions, or, with `None`, all frames of the switch, each
-    /// when it comes from its port. It ends when the receiver is dropped.
+    /// when it comes from its port. It ends when the [`Capture`] is dropped or closed.
     ///
     /// # Errors
     /// When the switch has stopped.
-    pub async fn capture(
-        &self,
-        port: Option<PortId>,
-    ) -> Result<mpsc::Receiver<CapturedFrame>, Stopped> {
+    pub async fn capture(&self, port: Option<PortId>) -> Result<Capture, Stopped> {
         self.call(move |events| events.capture(port)).await
+    }
+
+    /// The state of all ports and paths.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub async fn status(&self) -> Result<Status, Stopped> {
+        self.with(|fabric, _| fabric.status()).await
+    }
+
+    /// The last frames that arrived or were dropped, oldest first.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub async fn recent(&self) -> Result<Vec<RecentFrame>, Stopped> {
+        self.call(|events| events.recent()).await
     }
 
     /// Stops reading, delivering and the time of the switch, and returns its state. It continues with
@@ -183,25 +286,69 @@ impl Switch {
         self.call(EventLoop::resume).await
     }
 
+    /// As [`Switch::resume`], without waiting.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn resume_later(&self) -> Result<(), Stopped> {
+        self.queue.push(EventLoop::resume)
+    }
+
     async fn call<T: Send + 'static>(
         &self,
         run: impl FnOnce(&mut EventLoop) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (reply, result) = oneshot::channel();
-        let command: Command = Box::new(move |events| drop(reply.send(run(events))));
-        let commands = self.commands.as_ref().ok_or(Stopped)?;
-        commands.send(command).map_err(|_| Stopped)?;
-        self.waker.wake().map_err(|_| Stopped)?;
+        self.queue
+            .push(move |events| drop(reply.send(run(events))))?;
         result.await.map_err(|_| Stopped)
+    }
+}
+
+impl PortSender {
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> PortId {
+        self.port
+    }
+
+    /// Sends frames, in this order. Those of a port that was removed are dropped.
+    ///
+    /// # Errors
+    /// When the switch has stopped.
+    pub fn send(&self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), Stopped> {
+        let (port, frames) = (self.port, frames.into_iter().collect::<Vec<_>>());
+        self.queue.push(move |events| {
+            for frame in frames {
+                let _ = events.send(port, frame);
+            }
+        })
+    }
+}
+
+impl PortSender {
+    /// Removes the port.
+    pub(super) fn remove_port(&self) {
+        let port = self.port;
+        // A switch that has stopped has no ports.
+        let _ = self.queue.push(move |events| {
+            let _ = events.remove(port);
+        });
+    }
+}
+
+impl Queue {
+    fn push(&self, run: impl FnOnce(&mut EventLoop) + Send + 'static) -> Result<(), Stopped> {
+        self.commands.send(Box::new(run)).map_err(|_| Stopped)?;
+        self.waker.wake().map_err(|_| Stopped)
     }
 }
 
 impl Drop for Switch {
     fn drop(&mut self) {
-        self.commands = None;
-        if self.waker.wake().is_ok()
-            && let Some(thread) = self.thread.take()
-        {
+        // An error means that the thread has ended.
+        let _ = self.queue.push(EventLoop::end);
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }

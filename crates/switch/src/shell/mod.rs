@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! QEMU ◀── stream socket ──▶ connection.rs ──▶ event_loop.rs ──▶ Fabric
-//! script, capture ◀─────────── queues ────────────┘   ▲
+//! router_task.rs ◀──────────── queues ────────────┤   ▲
+//! script, capture ◀─────────── queues ────────────┘   ▲     last frames: recent.rs
 //! Switch (handle.rs) ── closures, wake-up ────────────┘
 //! ```
 //!
@@ -12,11 +13,19 @@
 //!
 //! A receiver that does not read does not delay others: what exceeds its buffer is dropped and counted.
 
+mod capture;
 mod clock;
 mod connection;
 mod event_loop;
 mod handle;
+mod owned_port;
+mod recent;
+mod router_task;
 
+pub use capture::{CAPTURE_LIMIT, Capture, CapturedFrame, FRAME_OVERHEAD};
 pub use connection::OUTPUT_LIMIT;
-pub use event_loop::{CapturedFrame, FRAME_QUEUE, FrozenSwitch};
-pub use handle::{StartError, Stopped, Switch};
+pub use event_loop::{FRAME_QUEUE, FrozenSwitch};
+pub use handle::{PortSender, StartError, Stopped, Switch};
+pub use owned_port::{OpenError, OwnedPort, PortSource};
+pub use recent::{FrameOutcome, RECENT_BYTES, RECENT_FRAMES, RecentFrame};
+pub use router_task::RouterTask;
