@@ -10,7 +10,7 @@ use crate::network::subnet::{PREFIX_V6, Subnet, member_mac};
 use crate::save::host_name;
 use provium_switch::router::{InterfaceId, InterfaceSettings};
 use provium_switch::services::{DhcpRoute, DhcpServer, DnsServer, DnsTable, Lease, Services};
-use provium_switch::shell::{OpenError, PortSource, Switch};
+use provium_switch::shell::{OpenError, PortSource, Stopped, Switch};
 use provium_switch::{PortId, PortSettings};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -32,7 +32,6 @@ impl Gateway {
     pub(crate) fn port(&self) -> Option<PortId> {
         self.interface.map(|(_, port)| port)
     }
-
 }
 
 impl Bridge {
@@ -61,7 +60,10 @@ impl Bridge {
         let own = self.interface(call).await?;
         for other in to {
             let theirs = other.interface(call).await?;
-            let joined = self.file().router().with(move |router| router.join(own, theirs));
+            let joined = self
+                .file()
+                .router()
+                .with(move |router| router.join(own, theirs));
             joined.await.map_err(|error| self.stopped(call, error))?;
             self.add_route(other);
             other.add_route(self);
@@ -123,7 +125,12 @@ impl Bridge {
             ipv6: Some((host.ipv6, PREFIX_V6)),
             mtu: self.mtu(),
         };
-        self.file().router().add(switch, port, settings).await
+        let router = self.file().router();
+        let interface = router.add(switch, port, settings).await?;
+        let port = router.port(interface).await?;
+        // It was added just now.
+        port.map(|port| (interface, port))
+            .ok_or(OpenError::Stopped(Stopped))
     }
 
     /// Gives it another interface, on the switch that it gets, and no routes.

@@ -151,9 +151,10 @@ impl RestoringBridge {
         let gateway = match saved.gateway {
             None => None,
             Some(port) => {
-                let added = bridge.add_interface(&switch, PortSource::Existing(port)).await;
-                let added =
-                    added.map_err(|error| LabError::host(bridge.subject(), call, error))?;
+                let added = bridge
+                    .add_interface(&switch, PortSource::Existing(port))
+                    .await;
+                let added = added.map_err(|error| LabError::host(bridge.subject(), call, error))?;
                 Some(added)
             }
         };
@@ -208,7 +209,6 @@ impl RestoringBridge {
         entries.sort_by_key(place);
         self.bridge.replace(switch, entries);
     }
-
 }
 
 /// Joins bridges that were restored together again, and lets their time continue.
