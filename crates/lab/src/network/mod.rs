@@ -16,16 +16,20 @@
 //! | `member` | what is attached to a bridge |
 //! | `bridge` | the bridge: members come and go |
 //! | `rules` | what a test does to the frames |
+//! | `faults` | rules for a time |
+//! | `status` | counters, and the report of a failed test |
 //! | `port` | a port of the test script |
 //! | `capture` | captured frames |
 //! | `saved` | a bridge as a snapshot keeps it |
 
 mod bridge;
 mod capture;
+mod faults;
 mod member;
 mod port;
 mod rules;
 mod saved;
+mod status;
 mod subnet;
 
 pub(crate) use member::{AttachedVm, MemberEntry};
@@ -34,7 +38,9 @@ pub(crate) use subnet::PREFIX_V6;
 
 pub use bridge::{Bridge, BridgeOptions};
 pub use capture::{Capture, Packet};
+pub use faults::{ActiveFaults, Faults};
 pub use member::NicAddresses;
 pub use port::{Port, ReceivedFrame};
 pub use rules::{BridgeRules, MemberPaths, Partition};
+pub use status::{BridgeCounters, PathReport, PortDrops};
 pub use subnet::{HostAddresses, Ipv4Network, Subnet, SubnetError};
