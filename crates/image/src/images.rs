@@ -1,5 +1,7 @@
 //! Makes images, and keeps in the cache what takes long to make.
 
+use crate::blocking::blocking;
+use crate::copies::Copies;
 use crate::error::ImageError;
 use crate::image::GuestImage;
 use crate::initrd::{self, Initrd};
@@ -33,6 +35,9 @@ pub struct Images {
     roots: Bucket,
     modules: Bucket,
     pub(crate) guests: Bucket,
+    /// Where files that are booted from are copied to; `None`: they are booted from in place.
+    pub(crate) copies: Option<Copies>,
+    pub(crate) cache: Cache,
     pub(crate) progress: Arc<dyn Progress>,
 }
 
@@ -47,11 +52,11 @@ impl fmt::Debug for Images {
 /// A file ready to boot from.
 pub(crate) struct PreparedFile {
     pub(crate) path: Utf8PathBuf,
-    /// The file that the user gave.
+    /// The file that the user gave, or its copy.
     pub(crate) given: Utf8PathBuf,
     /// Hash of the file that the user gave.
     pub(crate) hash: Key,
-    pub(crate) held: Option<Arc<CacheEntry>>,
+    pub(crate) held: Vec<Arc<CacheEntry>>,
     /// What the kernel says its release is.
     pub(crate) release: Option<String>,
 }
@@ -69,6 +74,8 @@ impl Images {
             roots: cache.bucket("roots", ROOTS)?,
             modules: cache.bucket("modules", MODULES)?,
             guests: cache.bucket("guests", GUESTS)?,
+            copies: None,
+            cache,
             progress,
         })
     }
@@ -96,12 +103,13 @@ impl Images {
         initrd: Option<&Utf8Path>,
         modules: Option<&Utf8Path>,
     ) -> Result<GuestImage, ImageError> {
-        let kernel = self.kernel(kernel).await?;
+        let (kernel, bytes) = self.read_kernel(kernel).await?;
         let initrd = match initrd {
             Some(path) => Some(self.initrd(path).await?),
             None => None,
         };
         let modules = self.modules_of(&kernel, modules).await?;
+        let kernel = self.copied(kernel, bytes).await?;
         let init = if initrd.is_some() {
             vec!["/init".to_owned()]
         } else {
@@ -127,11 +135,12 @@ impl Images {
         kernel: &Utf8Path,
         modules: Option<&Utf8Path>,
     ) -> Result<GuestImage, ImageError> {
-        let kernel = self.kernel(kernel).await?;
+        let (kernel, bytes) = self.read_kernel(kernel).await?;
         let modules = match modules {
             Some(folder) => self.modules_of(&kernel, Some(folder)).await?,
             None => self.modules_beside(&kernel).await?,
         };
+        let kernel = self.copied(kernel, bytes).await?;
         let mut id = KeyBuilder::new("guest under another kernel")
             .with("guest", &guest.id)
             .with("kernel", kernel.hash.as_str());
@@ -188,11 +197,12 @@ impl Images {
         initrd: Option<&Utf8Path>,
     ) -> Result<GuestImage, ImageError> {
         let root = Root::open(dir)?;
-        let kernel = self.kernel(&root.kernel()?).await?;
+        let (kernel, bytes) = self.read_kernel(&root.kernel()?).await?;
         let modules = match root.modules(kernel.release.as_deref()) {
             Some(folder) => Some(self.modules(&folder, kernel.release.as_deref()).await?),
             None => None,
         };
+        let kernel = self.copied(kernel, bytes).await?;
         let (archive, init) = match initrd {
             Some(initrd) => (self.initrd(initrd).await?, &["/init"][..]),
             None => (
@@ -206,7 +216,16 @@ impl Images {
 
     /// A kernel, unpacked if it can be.
     pub(crate) async fn kernel(&self, path: &Utf8Path) -> Result<PreparedFile, ImageError> {
+        Ok(self.read_kernel(path).await?.0)
+    }
+
+    /// A kernel, unpacked if it can be, and the content of its file.
+    async fn read_kernel(
+        &self,
+        path: &Utf8Path,
+    ) -> Result<(PreparedFile, Arc<Vec<u8>>), ImageError> {
         let (bytes, hash) = read(path).await?;
+        let content = Arc::clone(&bytes);
         let release = kernel::release(&bytes);
         let what = format!("the unpacked kernel of `{path}`");
         let source = path.to_owned();
@@ -227,11 +246,12 @@ impl Images {
             .kernels
             .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
-        Ok(prepared(path, hash, entry, VMLINUX, release))
+        Ok((prepared(path, hash, entry, VMLINUX, release), content))
     }
 
     async fn initrd(&self, path: &Utf8Path) -> Result<PreparedFile, ImageError> {
         let (bytes, hash) = read(path).await?;
+        let content = Arc::clone(&bytes);
         let what = format!("the unpacked `{path}`");
         let source = path.to_owned();
         let make = |folder: Utf8PathBuf| {
@@ -251,7 +271,38 @@ impl Images {
             .initrds
             .get_or_build::<ImageError, _>(&hash, &notify, make)
             .await?;
-        Ok(prepared(path, hash, entry, ARCHIVES, None))
+        let file = prepared(path, hash, entry, ARCHIVES, None);
+        self.copied(file, content).await
+    }
+
+    /// The same, but kernels and initial RAM file systems are copied to the cache where they would be booted
+    /// from in place. For files that a build command makes.
+    ///
+    /// # Errors
+    /// If the cache cannot be written.
+    pub fn copying_files(mut self) -> Result<Self, ImageError> {
+        self.copies = Some(Copies::open(&self.cache)?);
+        Ok(self)
+    }
+
+    /// The file with a copy of what was given, if files are copied. `bytes` are its content.
+    async fn copied(
+        &self,
+        mut file: PreparedFile,
+        bytes: Arc<Vec<u8>>,
+    ) -> Result<PreparedFile, ImageError> {
+        let Some(copies) = &self.copies else {
+            return Ok(file);
+        };
+        let what = format!("the copy of `{}`", file.given);
+        let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
+        let (copy, entry) = copies.copy(&file.hash, bytes, &notify).await?;
+        if file.path == file.given {
+            file.path.clone_from(&copy);
+        }
+        file.given = copy;
+        file.held.push(Arc::new(entry));
+        Ok(file)
     }
 
     /// The archive of a root folder. Kept by what `stat` says of each file, so that an unchanged
@@ -347,7 +398,7 @@ pub(crate) fn assemble(
     let held = kernel
         .held
         .iter()
-        .chain(initrds.iter().filter_map(|initrd| initrd.held.as_ref()));
+        .chain(initrds.iter().flat_map(|initrd| &initrd.held));
     GuestImage {
         held: held.cloned().collect(),
         kernel: kernel.path,
@@ -374,7 +425,7 @@ fn prepared(
             path: file,
             given: path.to_owned(),
             hash,
-            held: Some(Arc::new(entry)),
+            held: vec![Arc::new(entry)],
             release,
         }
     } else {
@@ -382,33 +433,21 @@ fn prepared(
             path: path.to_owned(),
             given: path.to_owned(),
             hash,
-            held: None,
+            held: Vec::new(),
             release,
         }
     }
 }
 
 /// A file's content, and its hash as a key.
-async fn read(path: &Utf8Path) -> Result<(Vec<u8>, Key), ImageError> {
+async fn read(path: &Utf8Path) -> Result<(Arc<Vec<u8>>, Key), ImageError> {
     let path = path.to_owned();
     blocking(move || {
         let bytes = std::fs::read(&path).map_err(|source| ImageError::Read { path, source })?;
         let hash = KeyBuilder::new("content").with("bytes", &bytes).finish();
-        Ok((bytes, hash))
+        Ok((Arc::new(bytes), hash))
     })
     .await
-}
-
-/// Runs what blocks on a thread for that.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, ImageError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(ImageError::Bug {
-            what: format!("making an image: {error}"),
-        }),
-    }
 }
 
 /// Writes a file of an entry.

@@ -11,8 +11,10 @@
 //! It installs nothing on the host, needs no root, runs no package's scripts, and starts no guest.
 
 mod agent;
+mod blocking;
 mod boot;
 mod compress;
+mod copies;
 mod cpio;
 mod elf;
 mod error;

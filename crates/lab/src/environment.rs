@@ -6,7 +6,7 @@ use crate::kept::keeper::{FailureKeeper, Kept};
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::{RestoreRequest, Reuse, WarmPool};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::BoxFuture;
 use indexmap::IndexMap;
 use provium_events::{Resources, Sink};
@@ -50,6 +50,8 @@ pub struct Environment {
     runtime: tokio::runtime::Handle,
     /// Saves the VMs of the first failed test; `None`: they end with it.
     failure_keeper: Option<FailureKeeper>,
+    /// The folder that paths in messages are relative to; empty: they are absolute.
+    shown_from: Utf8PathBuf,
 }
 
 /// A machine that can be ended without its VM.
@@ -129,7 +131,26 @@ impl Environment {
             chores: Mutex::default(),
             runtime,
             failure_keeper: None,
+            shown_from: Utf8PathBuf::new(),
         }
+    }
+
+    /// The same, with paths in messages relative to `folder`, where the user is; those outside of it stay
+    /// absolute.
+    #[must_use]
+    pub fn with_paths_from(self, folder: &Utf8Path) -> Self {
+        Self {
+            shown_from: folder.to_owned(),
+            ..self
+        }
+    }
+
+    /// A path as messages name it.
+    pub fn shown_path(&self, path: &Utf8Path) -> String {
+        let is_set = !self.shown_from.as_str().is_empty();
+        let relative = path.strip_prefix(&self.shown_from).ok();
+        let relative = relative.filter(|_| is_set).unwrap_or(path);
+        relative.to_string()
     }
 
     /// The same, but the VMs of the first failed test are saved to `failures`, see

@@ -7,29 +7,63 @@
 
 use crate::config::{BuildCommand, Config, ProfileConfig};
 use crate::failure::Failure;
+use crate::hiargs::shown;
 use crate::terminal;
 use camino::Utf8Path;
 use provium_events::printable::{one_line, text_of};
-use provium_lab::Profile;
+use provium_lab::{Environment, Profile};
 use provium_process::{Command, output};
 use provium_runner::TestFile;
-use provium_store::{Cache, ExclusiveLock, KeyBuilder, LockHolder};
+use provium_store::{Bucket, Cache, ExclusiveLock, KeyBuilder, LockHolder};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Limit of a build. Kernels take long to build, but a run must not wait without end.
 const BUILD_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
-/// Builds what `names` says (`None`: all), and gives every profile as it is then.
+/// Every profile, those of a run built.
+pub(crate) struct BuiltProfiles {
+    /// In the order of the configuration.
+    pub(crate) profiles: Vec<Profile>,
+    /// Those that were built.
+    pub(crate) outputs: BuildOutputs,
+}
+
+/// What build commands have made, locked: no other run builds in the same folders as long as this lives.
+/// Their commands may begin by removing what was made.
+#[derive(Debug, Default)]
+pub(crate) struct BuildOutputs {
+    /// The profiles that were built.
+    profiles: BTreeSet<String>,
+    locks: Vec<ExclusiveLock>,
+}
+
+impl BuildOutputs {
+    /// Reads what was made into the images of `environment`, and lets other runs build again. What cannot be
+    /// read is an error for the first boot.
+    pub(crate) async fn read(self, environment: &Environment) {
+        for profile in &self.profiles {
+            let _ = environment.image(profile).await;
+        }
+        drop(self.locks);
+    }
+}
+
+/// Builds the profiles of these names, and gives every profile as it is then.
 pub(crate) async fn profiles(
     config: &Config,
-    names: Option<&BTreeSet<String>>,
+    names: &BTreeSet<String>,
     no_build: bool,
-) -> Result<Vec<Profile>, Failure> {
+) -> Result<BuiltProfiles, Failure> {
     for warning in config.warnings() {
         terminal::error(&format!("provium: warning: {warning}\n"));
     }
-    let wanted = |profile: &ProfileConfig| names.is_none_or(|names| names.contains(&profile.name));
+    let wanted = |profile: &ProfileConfig| names.contains(&profile.name);
+    let to_build = config.profiles.iter().filter(|profile| {
+        let has_build = profile.build.is_some() && !no_build;
+        has_build && wanted(profile)
+    });
+    let locks = lock_folders(config, to_build).await?;
     let mut built = BTreeMap::new();
     for profile in &config.profiles {
         let Some(build) = profile.build.as_ref().filter(|_| !no_build) else {
@@ -38,9 +72,7 @@ pub(crate) async fn profiles(
         if !wanted(profile) || built.contains_key(&profile.name) {
             continue;
         }
-        let _alone = alone(config, profile, build).await?;
         run(profile, build).await?;
-        // While no other run builds there: its command may begin by removing what this one has made.
         let same = |other: &&ProfileConfig| {
             wanted(other)
                 && other
@@ -52,6 +84,10 @@ pub(crate) async fn profiles(
             built.insert(profile.name.clone(), profile.resolve_built()?);
         }
     }
+    let outputs = BuildOutputs {
+        profiles: built.keys().cloned().collect(),
+        locks,
+    };
     let resolved = config.profiles.iter().map(|profile| {
         let resolved = match built.remove(&profile.name) {
             Some(built) => built,
@@ -68,16 +104,41 @@ pub(crate) async fn profiles(
         }
         Ok(resolved)
     });
-    resolved.collect()
+    Ok(BuiltProfiles {
+        profiles: resolved.collect::<Result<_, Failure>>()?,
+        outputs,
+    })
+}
+
+/// Locks the folders in which these profiles are built. All runs lock them in one order, so that two of them
+/// never wait for each other.
+async fn lock_folders<'a>(
+    config: &Config,
+    profiles: impl Iterator<Item = &'a ProfileConfig>,
+) -> Result<Vec<ExclusiveLock>, Failure> {
+    let mut folders = BTreeMap::new();
+    for profile in profiles {
+        if let Some(build) = &profile.build {
+            folders.entry(&build.directory).or_insert((profile, build));
+        }
+    }
+    if folders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bucket = Cache::open(&config.cache_dir)?.bucket("builds", 1)?;
+    let mut locks = Vec::new();
+    for (profile, build) in folders.into_values() {
+        locks.push(lock_folder(&bucket, profile, build).await?);
+    }
+    Ok(locks)
 }
 
 /// Waits until no other run builds in the folder of that command, and keeps others from it.
-async fn alone(
-    config: &Config,
+async fn lock_folder(
+    bucket: &Bucket,
     profile: &ProfileConfig,
     build: &BuildCommand,
 ) -> Result<ExclusiveLock, Failure> {
-    let bucket = Cache::open(&config.cache_dir)?.bucket("builds", 1)?;
     let key = KeyBuilder::new("build").with("directory", build.directory.as_str());
     let lock = bucket.lock(&key.finish());
     let lock = lock.held_for(&format!("the build of profile `{}`", profile.name));
@@ -89,7 +150,7 @@ async fn alone(
             ),
             None => "another run's build".to_owned(),
         };
-        let directory = &build.directory;
+        let directory = shown(&build.directory);
         terminal::error(&format!("provium: waiting in `{directory}` for {who}\n"));
     };
     Ok(lock.exclusive(BUILD_TIMEOUT, &waiting).await?)

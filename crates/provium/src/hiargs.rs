@@ -58,6 +58,8 @@ pub(crate) struct OutputSettings {
     pub(crate) repetition: Repetition,
     /// The seed of the order of files and tests, if they are shuffled.
     pub(crate) shuffle: Option<u64>,
+    /// A test that takes as long is marked as slow.
+    pub(crate) slow_after: Duration,
 }
 
 /// Where the JUnit report is written.
@@ -141,6 +143,15 @@ pub(crate) fn from_start(path: &Utf8Path) -> Utf8PathBuf {
         Some(folder) => folder.join(path),
         None => path.to_owned(),
     }
+}
+
+/// A path as messages name it: relative to the folder in which the program was started, if it is in there.
+pub(crate) fn shown(path: &Utf8Path) -> &Utf8Path {
+    let folder = STARTED_IN.get();
+    let relative = folder.and_then(|folder| path.strip_prefix(folder).ok());
+    relative
+        .filter(|path| !path.as_str().is_empty())
+        .unwrap_or(path)
 }
 
 impl Context {
@@ -228,6 +239,7 @@ impl RunSettings {
             KeepSettings::new(typed, context.config.directory.as_deref(), &context.base)
         });
         let machine = MachineSettings::new(&args.machine);
+        let slow_after = context.config.slow_after;
         let repetition = args.repetition;
         let output = args.output;
         let verbosity = match (output.verbose, output.quiet) {
@@ -247,6 +259,7 @@ impl RunSettings {
                 events_stdout: output.events_stdout,
                 repetition: Repetition::new(&repetition),
                 shuffle: repetition.shuffle.map(|seed| seed.unwrap_or(machine.seed)),
+                slow_after,
             },
             timeout: Some(args.lifecycle.timeout).filter(|limit| !limit.is_zero()),
             fail_fast: args.lifecycle.fail_fast,

@@ -1,13 +1,13 @@
 //! What machines are made with on this host: QEMU, an accelerator, images.
 
-use crate::build;
-use crate::config::Config;
+use crate::build::{self, BuildOutputs, BuiltProfiles};
+use crate::config::{Config, ProfileConfig};
 use crate::failure::Failure;
 use crate::hiargs::{MachineSettings, from_start};
 use crate::terminal::{self, Stream};
 use camino::Utf8Path;
 use provium_events::{Notice, NoticeSubject, Sink, counted};
-use provium_image::{Images, Progress};
+use provium_image::{ImageError, Images, Progress};
 use provium_lab::{Host, Profile};
 use provium_report::notice_line;
 use provium_runner::TestFile;
@@ -116,14 +116,23 @@ impl Progress for RunProgress {
     }
 }
 
-/// What machines of `files` are made from and with: profiles, whose build commands have run, and the
-/// host's means.
+/// What machines are made from and with.
+pub(crate) struct MachineMeans {
+    /// All profiles; the build commands of those that are used have run.
+    pub(crate) profiles: Vec<Profile>,
+    /// What these commands have made.
+    pub(crate) outputs: BuildOutputs,
+    /// The host's means.
+    pub(crate) host: Host,
+}
+
+/// What machines of `files` are made from and with.
 pub(crate) async fn prepare(
     config: &Config,
     files: &[TestFile],
     settings: &MachineSettings,
     progress: Arc<dyn Progress>,
-) -> Result<(Vec<Profile>, Host), Failure> {
+) -> Result<MachineMeans, Failure> {
     let used = build::used_by(config, files);
     prepare_profiles(config, &used, settings, progress).await
 }
@@ -134,14 +143,24 @@ pub(crate) async fn prepare_profiles(
     used: &BTreeSet<String>,
     settings: &MachineSettings,
     progress: Arc<dyn Progress>,
-) -> Result<(Vec<Profile>, Host), Failure> {
-    let mut profiles = build::profiles(config, Some(used), settings.no_build).await?;
+) -> Result<MachineMeans, Failure> {
+    let built = build::profiles(config, used, settings.no_build).await?;
+    let BuiltProfiles {
+        mut profiles,
+        outputs,
+    } = built;
     if settings.accel_is_explicit {
         for profile in &mut profiles {
             profile.accel = settings.accel;
         }
     }
     let mut host = host(config, settings, progress).await?;
+    let is_built =
+        |profile: &ProfileConfig| profile.build.is_some() && used.contains(&profile.name);
+    if config.profiles.iter().any(is_built) {
+        let copying = host.images.copying_files();
+        host.images = copying.map_err(|source| cache_error(&config.cache_dir, source))?;
+    }
     // A profile that demands an accelerator gets it, or an error. The slowest accelerator decides the
     // timeout multiplier of the run.
     for choice in [AccelChoice::Kvm, AccelChoice::Tcg] {
@@ -151,7 +170,11 @@ pub(crate) async fn prepare_profiles(
             host.patience = host.patience.max(decision.slowdown);
         }
     }
-    Ok((profiles, host))
+    Ok(MachineMeans {
+        profiles,
+        outputs,
+        host,
+    })
 }
 
 /// The host's means.
@@ -184,10 +207,14 @@ async fn host(
 
 /// Images over the cache.
 pub(crate) fn images(cache_dir: &Utf8Path, progress: Arc<dyn Progress>) -> Result<Images, Failure> {
-    Images::open(cache_dir, progress).map_err(|source| Failure::Cache {
+    Images::open(cache_dir, progress).map_err(|source| cache_error(cache_dir, source))
+}
+
+fn cache_error(cache_dir: &Utf8Path, source: ImageError) -> Failure {
+    Failure::Cache {
         path: cache_dir.to_owned(),
         source,
-    })
+    }
 }
 
 /// The host's QEMU.

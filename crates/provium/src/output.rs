@@ -22,9 +22,6 @@ use tokio::sync::oneshot;
 /// How often what is true now only is drawn.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 
-/// A test that takes as long is marked as slow.
-const SLOW_AFTER: Duration = Duration::from_secs(10);
-
 /// The report that is written during the run.
 enum Report {
     Human { report: Box<Human>, on: Stream },
@@ -83,7 +80,7 @@ impl Writer {
             let mut report = Report::new(&settings, colour, sources);
             let mut drawing = match &report {
                 Report::Human { on, .. } if settings.verbosity != Verbosity::Quiet => {
-                    Drawing::on(*on, Live::new(expected, SLOW_AFTER, colour))
+                    Drawing::on(*on, Live::new(expected, settings.slow_after, colour))
                 }
                 _ => None,
             };
@@ -193,7 +190,7 @@ impl Report {
             colour,
             // On a terminal the live lines show what runs.
             each_test: is_verbose || terminal::size(on).is_none(),
-            slow_after: SLOW_AFTER,
+            slow_after: settings.slow_after,
             shuffle: settings.shuffle,
             repeated: settings.repetition.is_repeated(),
         };
@@ -367,6 +364,7 @@ mod tests {
                 fail_flaky: false,
             },
             shuffle: None,
+            slow_after: Duration::from_secs(10),
         }
     }
 

@@ -58,15 +58,38 @@ fn find(file: &TestFile, name: &str) -> Option<Utf8PathBuf> {
     places.find(|place| place.is_file())
 }
 
-/// Prepares the images of `named` profiles. A profile whose files are missing was reported when the
-/// configuration was read; its tests fail.
+/// Whether the files are there that `named` profiles boot from, apart from those that are built first.
+///
+/// # Errors
+/// A file is missing: where the configuration names it, and which test file names the profile.
+pub(crate) fn check_files(
+    config: &Config,
+    named: &BTreeMap<String, String>,
+    no_build: bool,
+) -> Result<(), Failure> {
+    for (name, file) in named {
+        let profile = config.profile(name)?;
+        if profile.build.is_some() && !no_build {
+            continue;
+        }
+        if let Some(mut missing) = profile.missing() {
+            let hint =
+                || format!("`{file}` names the profile; correct the path, or select other files");
+            missing.hint.get_or_insert_with(hint);
+            return Err(missing.into());
+        }
+    }
+    Ok(())
+}
+
+/// Prepares the images of `named` profiles.
 pub(crate) async fn prepare_images(
     environment: &Environment,
     named: BTreeMap<String, String>,
 ) -> Result<(), Failure> {
     for (profile, file) in named {
         match environment.image(&profile).await {
-            Ok(_) | Err(EnvironmentError::Unusable { .. }) => (),
+            Ok(_) => (),
             Err(EnvironmentError::Image(source)) => {
                 return Err(Failure::ProfileImage {
                     profile,

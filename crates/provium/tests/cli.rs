@@ -205,7 +205,7 @@ fn profiles_of_one_build_share_its_run() {
 }
 
 #[test]
-fn a_profile_without_its_kernel_is_an_error_only_for_who_boots_it() {
+fn a_profile_without_its_kernel_ends_a_run_of_files_that_name_it() {
     let config = "[profiles.hw]\nkernel = \"gone/bzImage\"\nagent_overlay_path = \"a\"\n\
                   [profiles.other]\nguest = \"default\"\nagent_overlay_path = \"a\"\n";
     let boots = "test(\"boots\", function(t) provium:vm(\"v\", \"hw\"):boot() end)\n";
@@ -233,9 +233,22 @@ fn a_profile_without_its_kernel_is_an_error_only_for_who_boots_it() {
         ran.all()
     );
 
-    let ran = project.run(&["b.test.lua"]);
-    assert_eq!(ran.code, Some(1), "{}", ran.all());
-    assert!(ran.stdout.contains(missing), "{}", ran.all());
+    // No test is run, also none of another file.
+    let ran = project.run(&[]);
+    assert_eq!(
+        (ran.code, ran.stdout.as_str()),
+        (Some(2), ""),
+        "{}",
+        ran.all()
+    );
+    for text in [
+        "error: `kernel`: file `",
+        "--> provium.toml:2:10",
+        "`b.test.lua` names the profile",
+    ] {
+        assert_eq!(ran.stderr.matches(text).count(), 1, "{text}: {}", ran.all());
+    }
+    assert!(!ran.stderr.contains("cannot be booted"), "{}", ran.all());
 
     let ran = project.run(&["prepare", "hw"]);
     assert_eq!(ran.code, Some(2), "{}", ran.all());

@@ -174,6 +174,33 @@ fn the_end_of_the_terminal_ends_a_run_unless_it_is_ignored() {
 }
 
 #[test]
+fn a_run_that_is_interrupted_while_it_builds_reports_its_tests() {
+    let build = "touch begun; exec sleep 600";
+    let config = format!("[profiles.b]\nguest = \"default\"\nbuild = \"{build}\"\n");
+    let boots = "local vm = provium:vm('v', 'b')\ntest('boots', function() vm:boot() end)\n";
+    let project = Project::new(&[
+        ("provium.toml", &config),
+        ("a.test.lua", PASSES),
+        ("b.test.lua", boots),
+    ]);
+    let script = "exec \"$provium\" --accel tcg --save-events e >out 2>err";
+    let child = project.shell(script).spawn().unwrap();
+    await_that("the build", || project.file("begun").exists());
+    signal(child.id(), "INT");
+    assert_eq!(ends(child), Some(130));
+    let read = |name| text(&std::fs::read(project.file(name)).unwrap());
+    let report = read("out");
+    for line in [
+        "  a.test.lua::passes: the run was interrupted\n",
+        "  b.test.lua::boots: the run was interrupted\n",
+        "\n0 files: 2 not run; ",
+    ] {
+        assert!(report.contains(line), "{line}: {report}{}", read("err"));
+    }
+    assert!(read("e").contains("run_completed"));
+}
+
+#[test]
 fn however_a_run_ends_what_a_build_command_started_ends() {
     let build = "sh -c 'echo $$ > pid; exec sleep 600' & setsid sh -c 'echo $$ > far; exec sleep 600' & sleep 600";
     let project = Project::new(&[

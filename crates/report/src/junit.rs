@@ -1,7 +1,9 @@
 //! The JUnit report: one XML document of all runs, for CI servers.
 //!
-//! A file is a `testsuite`, a test a `testcase`. No standard exists; the elements and attributes are those
-//! that the JUnit plugin of Jenkins and GitLab read, which both follow Maven Surefire's:
+//! A file is a `testsuite`, a test a `testcase`. No standard exists. The document is valid for the schema of
+//! Jenkins' xUnit plugin (`junit-10.xsd`), which refuses a whole document for one unknown attribute; Jenkins'
+//! JUnit plugin and GitLab ignore what they do not know, and read the same elements, which follow Maven
+//! Surefire's:
 //!
 //! | what | where |
 //! |---|---|
@@ -9,7 +11,7 @@
 //! | a skipped test, one that was not run | `skipped` with the reason |
 //! | an interrupted test; a file that failed outside of any test | `error`, the latter in a case named `(file)` |
 //! | attempts that failed | `flakyFailure` of a test that has passed, `rerunFailure` of one that has not |
-//! | metadata | `properties` of the case |
+//! | metadata | `properties` of the suite, `TEST::KEY`: the schema allows none in a case |
 //! | log, steps, consoles | `system-out` of the case |
 //! | attachments | files; `[[ATTACHMENT\|path]]` in `system-out` |
 //!
@@ -105,7 +107,7 @@ impl JUnit {
         report.add_test_suites(self.suites);
         let mut document = Vec::new();
         report.serialize(&mut document)?;
-        Ok((document, self.attachments))
+        Ok((without_skipped(document), self.attachments))
     }
 
     fn add(&mut self, completed: Completed) {
@@ -114,7 +116,7 @@ impl JUnit {
             0 | 1 => path.clone(),
             run => format!("{path} (run {run})"),
         };
-        let mut suite = TestSuite::new(name);
+        let mut suite = TestSuite::new(name.clone());
         suite.set_time(Duration::from_nanos(completed.duration_ns));
         for (key, value) in [
             ("seed", self.seed.to_string()),
@@ -123,21 +125,23 @@ impl JUnit {
         ] {
             suite.add_property(Property::new(key, value));
         }
+        suite.extra.insert("file".into(), path.as_str().into());
         for test in &completed.file.tests {
-            suite.add_test_case(self.case(&path, test));
+            for (key, value) in properties(test) {
+                let key = format!("{}::{key}", one_line(&test.name));
+                suite.add_property(Property::new(key, value));
+            }
+            suite.add_test_case(self.case(&name, test));
         }
-        suite.add_test_cases(file_case(&path, &completed));
+        suite.add_test_cases(file_case(&name, &completed));
         self.suites.push(suite);
     }
 
-    fn case(&mut self, path: &str, test: &TestRecord) -> TestCase {
+    /// Readers tell tests apart by class and name, so the class is the suite and not only the file.
+    fn case(&mut self, suite: &str, test: &TestRecord) -> TestCase {
         let mut case = TestCase::new(one_line(&test.name), status(test));
-        case.set_classname(path);
+        case.set_classname(suite);
         case.set_time(Duration::from_nanos(test.duration_ns));
-        case.extra.insert("file".into(), path.into());
-        for (key, value) in properties(test) {
-            case.add_property(Property::new(key, value));
-        }
         let out = self.output(test);
         if !out.is_empty() {
             case.set_system_out(out);
@@ -212,12 +216,12 @@ fn status(test: &TestRecord) -> TestCaseStatus {
 fn rerun(attempt: &FailedAttempt) -> TestRerun {
     let mut rerun = TestRerun::new(NonSuccessKind::Failure);
     rerun.set_type("failed");
-    rerun.set_time(Duration::from_nanos(attempt.duration_ns));
     rerun.set_message(first_line(&attempt.reason));
     let mut text = clean(&attempt.reason);
     if let Some(location) = &attempt.location {
         let _ = write!(text, "\nat {}", place(location));
     }
+    let _ = write!(text, "\nafter {}", seconds(attempt.duration_ns, 2));
     rerun.set_description(text);
     rerun
 }
@@ -235,7 +239,7 @@ fn failure(test: &TestRecord, message: &str) -> String {
 }
 
 /// The case of a file that failed outside of any test.
-fn file_case(path: &str, completed: &Completed) -> Option<TestCase> {
+fn file_case(suite: &str, completed: &Completed) -> Option<TestCase> {
     let kind = match completed.status {
         FileStatus::Failed => "failed",
         FileStatus::TimedOut => "timed_out",
@@ -253,9 +257,31 @@ fn file_case(path: &str, completed: &Completed) -> Option<TestCase> {
     status.set_message(first_line(message));
     status.set_description(error.map(file_failure).unwrap_or_default());
     let mut case = TestCase::new(FILE_CASE, status);
-    case.set_classname(path);
-    case.extra.insert("file".into(), path.into());
+    case.set_classname(suite);
     Some(case)
+}
+
+/// The document without the attribute `skipped` of its root, which the schema does not know there.
+fn without_skipped(mut document: Vec<u8>) -> Vec<u8> {
+    const ROOT: &[u8] = b"<testsuites ";
+    const SKIPPED: &[u8] = b" skipped=\"";
+    let find = |bytes: &[u8], what: &[u8]| {
+        let mut windows = bytes.windows(what.len());
+        windows.position(|window| window == what)
+    };
+    // The name of the root is ours, so nothing in it looks like the attribute.
+    let Some(root) = find(&document, ROOT) else {
+        return document;
+    };
+    let tag = &document[root..];
+    let tag = &tag[..find(tag, b">").unwrap_or(tag.len())];
+    let Some(start) = find(tag, SKIPPED) else {
+        return document;
+    };
+    let value = &tag[start + SKIPPED.len()..];
+    let length = SKIPPED.len() + find(value, b"\"").map_or(0, |end| end + 1);
+    document.drain(root + start..root + start + length);
+    document
 }
 
 fn file_failure(error: &FileError) -> String {

@@ -91,10 +91,19 @@ fn write_lists(
 
 fn docs_snippets(root: &Path, out: &Path) -> Result<ExitCode, tree::TreeError> {
     let tree = tree::Tree::read(root)?;
-    let count = snippets::write(&tree, out)?;
+    let written = snippets::write(&tree, out)?;
     println!(
-        "docs-snippets: {count} page(s) with tests, in {}",
+        "docs-snippets: {} page(s) with tests, in {}",
+        written.pages,
         out.display()
     );
-    Ok(ExitCode::SUCCESS)
+    for page in &written.without_tests {
+        println!(
+            "docs-snippets: {page}: its Lua declares no test; add one, or fence it as `lua,ignore`"
+        );
+    }
+    match written.without_tests.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => Ok(ExitCode::FAILURE),
+    }
 }

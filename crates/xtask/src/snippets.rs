@@ -21,8 +21,17 @@ guest = \"default\"
 guest = \"default\"
 ";
 
-/// Writes the files into `out`, without what an earlier call left there; says how many.
-pub(crate) fn write(tree: &Tree, out: &Path) -> Result<usize, TreeError> {
+/// What was written.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Snippets {
+    /// How many pages have tests.
+    pub(crate) pages: usize,
+    /// Pages whose Lua is not run, since they declare no test.
+    pub(crate) without_tests: Vec<String>,
+}
+
+/// Writes the files into `out`, without what an earlier call left there.
+pub(crate) fn write(tree: &Tree, out: &Path) -> Result<Snippets, TreeError> {
     fs_err::create_dir_all(out)?;
     for entry in fs_err::read_dir(out)? {
         let path = entry?.path();
@@ -31,30 +40,43 @@ pub(crate) fn write(tree: &Tree, out: &Path) -> Result<usize, TreeError> {
         }
     }
     fs_err::write(out.join("provium.toml"), CONFIG)?;
-    let mut count = 0;
+    let mut written = Snippets::default();
     for (path, text) in tree.ending(".md") {
         for (name, lua) in files(text) {
             fs_err::write(out.join(name), lua)?;
         }
-        if let Some(lua) = page(text) {
-            fs_err::write(out.join(file_name(path)), lua)?;
-            count += 1;
+        match page(text) {
+            Some((lua, true)) => {
+                fs_err::write(out.join(file_name(path)), lua)?;
+                written.pages += 1;
+            }
+            Some((_, false)) => written.without_tests.push(path.to_owned()),
+            None => (),
         }
     }
-    Ok(count)
+    Ok(written)
 }
 
-/// The Lua of a page; `None` when it declares no test.
-fn page(text: &str) -> Option<String> {
+/// The Lua of a page, and whether it declares a test; `None` when there is none.
+fn page(text: &str) -> Option<(String, bool)> {
     let (fences, _) = markdown::split(text);
     let mut lines: Vec<&str> = Vec::new();
     let mut has_test = false;
     for fence in fences.iter().filter(|fence| fence.info == "lua") {
         lines.resize(fence.line - 1, "");
         lines.extend(&fence.lines);
-        has_test |= fence.lines.iter().any(|line| line.starts_with("test("));
+        has_test |= fence.lines.iter().any(|line| declares_test(line));
     }
-    has_test.then(|| lines.join("\n") + "\n")
+    (!lines.is_empty()).then(|| (lines.join("\n") + "\n", has_test))
+}
+
+/// Whether the line calls `test`, at any indentation: tests may be declared in a loop or a function.
+fn declares_test(line: &str) -> bool {
+    let code = line.split("--").next().unwrap_or_default();
+    code.match_indices("test(").any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        before.is_none_or(|before| !(before.is_alphanumeric() || "_.:\"'".contains(before)))
+    })
 }
 
 /// The files that a page shows whole: their names, and what is in them.
@@ -82,7 +104,8 @@ mod tests {
 
     #[test]
     fn blocks_keep_their_lines() {
-        let lua = page(PAGE).unwrap();
+        let (lua, has_test) = page(PAGE).unwrap();
+        assert!(has_test);
         let lines: Vec<&str> = lua.lines().collect();
         assert_eq!(lines[2], "local a = 1");
         assert_eq!(lines[9], "test(\"x\", f)");
@@ -92,14 +115,30 @@ mod tests {
     #[test]
     fn files_that_a_page_shows_are_no_part_of_it() {
         let text = format!("```lua,file=a.fixture.lua\nreturn 1\n```\n{PAGE}");
-        assert!(!page(&text).unwrap().contains("return 1"));
+        assert!(!page(&text).unwrap().0.contains("return 1"));
         let expected = ("a.fixture.lua".to_owned(), "return 1\n".to_owned());
         assert_eq!(files(&text), [expected]);
     }
 
     #[test]
-    fn a_page_without_a_test_is_left_alone() {
-        assert_eq!(page("```lua\nlocal a = 1\n```\n"), None);
+    fn tests_may_be_declared_anywhere() {
+        let has_test = |line: &str| page(&format!("```lua\n{line}\n```\n")).unwrap().1;
+        for line in [
+            "test(\"x\", f)",
+            "  test(name, f)",
+            "for i = 1, 3 do test(i, f) end",
+        ] {
+            assert!(has_test(line), "{line}");
+        }
+        for line in [
+            "t:test(1)",
+            "my_test(1)",
+            "-- test(1)",
+            "f(\"test(\")",
+            "local a = 1",
+        ] {
+            assert!(!has_test(line), "{line}");
+        }
     }
 
     #[test]
@@ -108,8 +147,16 @@ mod tests {
         for old in ["old.test.lua", "old.fixture.lua"] {
             fs_err::write(out.path().join(old), "").unwrap();
         }
-        let tree = Tree::from([("docs/reference/run-result.md", PAGE), ("docs/b.md", "")]);
-        assert_eq!(write(&tree, out.path()).unwrap(), 1);
+        let tree = Tree::from([
+            ("docs/reference/run-result.md", PAGE),
+            ("docs/b.md", ""),
+            ("docs/c.md", "```lua\nlocal a = 1\n```\n"),
+        ]);
+        let written = write(&tree, out.path()).unwrap();
+        assert_eq!(
+            (written.pages, written.without_tests),
+            (1, vec!["docs/c.md".to_owned()])
+        );
         let mut names: Vec<String> = fs_err::read_dir(out.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())

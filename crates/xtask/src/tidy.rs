@@ -10,6 +10,7 @@
 //! | [`links`](rules::links) | links between the pages |
 //! | [`lua_files`](rules::lua_files) | names of tests, examples and what they require |
 //! | [`methods`](rules::methods) | types with many methods, with a list |
+//! | [`quoted_messages`](rules::quoted_messages) | messages that the page on troubleshooting quotes |
 //! | [`width`](rules::width) | columns of comments and pages, with a list |
 //! | [`words`](rules::words) | plain words in comments, strings, names and pages, with a list |
 //!
@@ -32,6 +33,7 @@ pub(crate) fn check(tree: &Tree, commits: Result<Vec<Commit>, String>) -> Outcom
         rules::files,
         rules::links,
         rules::lua_files,
+        rules::quoted_messages,
     ] {
         all.findings.extend(rule(tree));
     }

@@ -4,9 +4,10 @@ use super::busybox;
 use super::parts::{ARCHIVE, GuestParts, KERNEL, LAYOUT};
 use super::skeleton::{self, Busybox, Release};
 use super::{download, host};
+use crate::blocking::blocking;
 use crate::error::ImageError;
 use crate::image::GuestImage;
-use crate::images::{INDEX, Images, PreparedFile, assemble, blocking, read_index, write};
+use crate::images::{INDEX, Images, PreparedFile, assemble, read_index, write};
 use crate::modules::ModuleIndex;
 use crate::progress::report;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -93,7 +94,7 @@ impl Images {
             path: entry.file(ARCHIVE),
             given: entry.file(ARCHIVE),
             hash: GuestDescription::read(&entry)?.archive,
-            held: Some(Arc::clone(&entry)),
+            held: vec![Arc::clone(&entry)],
             release: None,
         };
         self.guest_with(entry, archive).await
@@ -108,7 +109,7 @@ impl Images {
         let about = GuestDescription::read(&entry)?;
         let mut kernel = self.kernel(&entry.file(KERNEL)).await?;
         // A kernel that is used unchanged is in the entry, which must not be removed.
-        kernel.held.get_or_insert_with(|| Arc::clone(&entry));
+        kernel.held.push(Arc::clone(&entry));
         let modules = self.guest_modules(&entry, &about).await?;
         // It does not contain an init; one that a test adds is run.
         let init = vec!["/init".to_owned()];

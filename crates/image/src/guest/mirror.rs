@@ -11,9 +11,9 @@
 use super::http::{self, Fingerprint, client};
 use super::package_index::{Package, PackageIndex, signed_file};
 use super::trust;
+use crate::blocking::blocking;
 use crate::compress::Format;
 use crate::error::ImageError;
-use crate::images::blocking;
 use crate::progress::Progress;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io::Read as _;

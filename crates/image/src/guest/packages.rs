@@ -6,9 +6,10 @@ use super::download::{names, unpack};
 use super::parts::{ARCHIVE, LAYOUT};
 use super::skeleton;
 use super::source::PackageSource;
+use crate::blocking::blocking;
 use crate::error::ImageError;
 use crate::image::GuestImage;
-use crate::images::{Images, PreparedFile, blocking, write};
+use crate::images::{Images, PreparedFile, write};
 use crate::progress::report;
 use camino::Utf8PathBuf;
 use provium_store::{KeyBuilder, Notice};
@@ -100,7 +101,7 @@ impl Images {
             path: entry.file(ARCHIVE),
             given: entry.file(ARCHIVE),
             hash,
-            held: Some(Arc::new(entry)),
+            held: vec![Arc::new(entry)],
             release: None,
         };
         self.guest_with(base, archive).await

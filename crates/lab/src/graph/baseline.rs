@@ -10,7 +10,7 @@ use crate::error::LabError;
 use crate::graph::lab::Lab;
 use crate::host_time::now_ns;
 use crate::lock::lock;
-use crate::network::{Bridge, RestoringBridge, SavedBridge};
+use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::Scope;
 use crate::save::SavedNic;
 use crate::snapshot::lifecycles::lock_all_to_end;
@@ -147,9 +147,9 @@ impl Baseline {
         let lifecycles = lock_all_to_end(open().map(|(vm, _)| vm)).await;
         let bridges = self.bridges.iter();
         let bridges = bridges.filter(|(bridge, _)| !bridge.is_closed());
-        let bridges = bridges
-            .map(|(bridge, saved)| RestoringBridge::new(bridge.clone(), saved.clone()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let bridges =
+            bridges.map(|(bridge, saved)| RestoringBridge::new(bridge.clone(), saved.clone()));
+        let bridges = try_join_all(bridges).await?;
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for ((vm, was), lifecycle) in open().zip(lifecycles) {
             match was {
@@ -180,7 +180,7 @@ impl Baseline {
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));
         let going = try_join_all(going).await;
-        bridges.iter().for_each(RestoringBridge::resume);
+        resume_bridges(&bridges);
         going.map(drop)
     }
 }

@@ -20,7 +20,7 @@ use crate::guest::process::Process;
 use crate::guest::target::{GuestVm as _, Target};
 use crate::guest::worker::Worker;
 use crate::lock::lock;
-use crate::network::{Bridge, RestoringBridge};
+use crate::network::{Bridge, Port, RestoringBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
 use crate::save::SavedNic;
 use crate::snapshot::restore::prepare;
@@ -43,6 +43,7 @@ struct Inner {
     vms: BTreeMap<ResourceId, Vm>,
     labs: BTreeMap<ResourceId, Lab>,
     bridges: BTreeMap<ResourceId, Bridge>,
+    ports: BTreeMap<ResourceId, Port>,
     counterparts: CloneMap,
 }
 
@@ -137,8 +138,15 @@ impl LabClone {
             let copy = saved.bridge(file, scope, bridge.id());
             (bridge.id(), copy)
         });
+        let bridges: BTreeMap<_, _> = bridges.collect();
+        let ports = baseline.bridges.iter().flat_map(|(bridge, _)| {
+            let copy = &bridges[&bridge.id()];
+            let ports = bridge.open_ports().into_iter();
+            ports.map(|port| (port.id(), port.copy(scope, copy)))
+        });
         let inner = Inner {
-            bridges: bridges.collect(),
+            ports: ports.collect(),
+            bridges,
             vms: vms.collect::<Result<_, LabError>>()?,
             labs: labs.collect(),
             counterparts: CloneMap::default(),
@@ -174,7 +182,7 @@ impl LabClone {
             let copy = self.0.bridges.get(&bridge.id())?;
             Some(RestoringBridge::new(copy.clone(), saved.clone()))
         });
-        let bridges = bridges.collect::<Result<Vec<_>, _>>()?;
+        let bridges = try_join_all(bridges).await?;
         let on = baseline.on().zip(reservation.0);
         // A VM that was closed since then has none here.
         let on = on.filter_map(|((vm, checkpoint), grant)| {
@@ -206,7 +214,7 @@ impl LabClone {
         let going = ready.into_iter();
         let going = going.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));
         let going = try_join_all(going).await;
-        bridges.iter().for_each(RestoringBridge::resume);
+        resume_bridges(&bridges);
         going.map(drop)
     }
 
@@ -228,6 +236,11 @@ impl LabClone {
     /// The NIC of the clone's own VM on the clone's own bridge; any other as it is.
     pub fn nic(&self, nic: &Nic) -> Nic {
         nic.on(self.vm(nic.vm()), self.bridge(nic.bridge()))
+    }
+
+    /// The clone's own port for a port of the file's script; any other as it is.
+    pub fn port(&self, port: &Port) -> Port {
+        self.0.ports.get(&port.id()).unwrap_or(port).clone()
     }
 
     /// The clone's own process for one that the file's top level started; any other as it is.

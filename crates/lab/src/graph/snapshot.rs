@@ -5,7 +5,7 @@ use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
 use crate::lock::lock;
-use crate::network::{Bridge, RestoringBridge, SavedBridge};
+use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
 use crate::save::SavedNic;
 use crate::snapshot::folder::{LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current};
@@ -188,7 +188,7 @@ impl LabSnapshot {
         let mut bridges = Vec::new();
         for entry in &snapshot.0.facts.bridges {
             let bridge = bridge_of(lab, scope, entry)?;
-            bridges.push(RestoringBridge::new(bridge, entry.saved.clone())?);
+            bridges.push(RestoringBridge::new(bridge, entry.saved.clone()).await?);
         }
         let mut pairs = Vec::new();
         let mut saved = snapshot.0.vms.iter().cloned();
@@ -229,7 +229,7 @@ impl LabSnapshot {
             *lock(&vm.0.nics) = nics.clone();
         }
         let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
-        bridges.iter().for_each(RestoringBridge::resume);
+        resume_bridges(&bridges);
         let rest = lab.environment().runtime().spawn(async move {
             join_all(
                 off.iter()

@@ -2,7 +2,10 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::network::capture::Frames;
+use crate::network::gateway::Gateway;
 use crate::network::member::{AttachedVm, Member, MemberEntry, NicAddresses};
+use crate::network::port::{Port, WeakPort};
 use crate::network::subnet::{Ipv4Network, Subnet, member_mac};
 use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
@@ -13,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, Weak};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard};
 
 /// The MTU of a bridge for which none was chosen, bytes.
 const DEFAULT_MTU: usize = 1500;
@@ -46,12 +49,21 @@ pub(crate) struct BridgeCore {
     /// `None` once it is closed.
     switch: Mutex<Option<Arc<Switch>>>,
     members: Mutex<Vec<MemberEntry>>,
+    listeners: Mutex<Listeners>,
+    pub(crate) gateway: Mutex<Gateway>,
     /// Held by each call that adds or removes members.
     changes: AsyncMutex<()>,
     file: Arc<TestFileContext>,
     /// The scope that its subnet's number is taken in.
     file_scope: ResourceId,
     place: Registration,
+}
+
+/// Ports and captures of the test script, which continue when the bridge is restored.
+#[derive(Default)]
+struct Listeners {
+    ports: Vec<WeakPort>,
+    captures: Vec<Weak<Frames>>,
 }
 
 /// What a copy of a bridge has in common with the original.
@@ -120,6 +132,8 @@ impl Bridge {
             subnet: identity.subnet,
             switch: Mutex::default(),
             members: Mutex::default(),
+            listeners: Mutex::default(),
+            gateway: Mutex::default(),
             changes: AsyncMutex::default(),
             file: Arc::clone(file),
             file_scope: scope.file_scope().id(),
@@ -237,6 +251,11 @@ impl Bridge {
         &self.0.file
     }
 
+    /// The right to add and remove ports.
+    pub(crate) async fn changes(&self) -> AsyncMutexGuard<'_, ()> {
+        self.0.changes.lock().await
+    }
+
     pub(crate) fn invalid(&self, call: &str, why: impl Into<String>) -> LabError {
         LabError::invalid(self.subject(), call, why)
     }
@@ -253,7 +272,7 @@ impl Bridge {
         vm: (ResourceId, Weak<dyn AttachedVm>),
     ) -> Result<Member, LabError> {
         let switch = self.switch(call)?;
-        let _changes = self.0.changes.lock().await;
+        let _changes = self.changes().await;
         let (mac, host) = self.free_addresses(call, name, None, None)?;
         let settings = self.port_settings(name);
         let port = switch.with(|fabric, _| fabric.add_port(settings)).await;
@@ -281,7 +300,7 @@ impl Bridge {
         open: impl AsyncFnOnce(&Switch, PortSettings) -> Result<(PortId, T), Stopped>,
     ) -> Result<(Member, T), LabError> {
         let switch = self.switch(call)?;
-        let _changes = self.0.changes.lock().await;
+        let _changes = self.changes().await;
         let (mac, host) = self.free_addresses(call, name, wanted.0, wanted.1)?;
         let opened = open(&switch, self.port_settings(name)).await;
         let (port, opened) = opened.map_err(|error| self.stopped(call, error))?;
@@ -301,7 +320,7 @@ impl Bridge {
 
     /// Removes the member with that port, and drops what is in flight from and to it. Removed already is fine.
     pub(crate) async fn remove_member(&self, call: &str, port: PortId) -> Result<(), LabError> {
-        let _changes = self.0.changes.lock().await;
+        let _changes = self.changes().await;
         lock(&self.0.members).retain(|entry| entry.member.port != port);
         let Ok(switch) = self.switch(call) else {
             return Ok(());
@@ -321,17 +340,38 @@ impl Bridge {
         self.drop_later(before);
     }
 
+    pub(crate) fn note_port(&self, port: WeakPort) {
+        let ports = &mut lock(&self.0.listeners).ports;
+        ports.retain(|port| port.upgrade().is_some());
+        ports.push(port);
+    }
+
+    pub(crate) fn note_capture(&self, capture: Weak<Frames>) {
+        let captures = &mut lock(&self.0.listeners).captures;
+        captures.retain(|capture| capture.strong_count() > 0);
+        captures.push(capture);
+    }
+
+    /// The ports of the test script that are open.
+    pub(crate) fn open_ports(&self) -> Vec<Port> {
+        let listeners = lock(&self.0.listeners);
+        let ports = listeners.ports.iter();
+        ports.filter_map(WeakPort::upgrade).collect()
+    }
+
+    /// The captures that exist.
+    pub(crate) fn captures(&self) -> Vec<Arc<Frames>> {
+        let listeners = lock(&self.0.listeners);
+        let captures = listeners.captures.iter();
+        captures.filter_map(Weak::upgrade).collect()
+    }
+
     /// Ends a switch, whose thread is waited for elsewhere.
     fn drop_later(&self, switch: Option<Arc<Switch>>) {
         if let Some(switch) = switch {
             let runtime = self.0.file.environment.runtime();
             drop(runtime.spawn_blocking(move || drop(switch)));
         }
-    }
-
-    /// The subnets that its members reach through its router.
-    pub(crate) fn routed_subnets(&self) -> Vec<Subnet> {
-        Vec::new()
     }
 
     /// Whether its members reach the host's network.
@@ -405,6 +445,7 @@ impl Bridge {
 
     /// Sets addresses, routes and names in the guests of its members, after a change. The VM `but` is left out.
     pub(crate) async fn update_members(&self, but: &[ResourceId]) -> Result<(), LabError> {
+        self.update_services("attach()").await?;
         let vms = self.entries().into_iter().filter_map(|entry| entry.vm());
         let vms = vms.filter(|vm| !but.contains(&vm.id()));
         let updated = join_all(vms.map(AttachedVm::update_network)).await;
@@ -419,6 +460,7 @@ impl Bridge {
         Box::pin(async {
             let vms = self.entries().into_iter().filter_map(|entry| entry.vm());
             let leaving = join_all(vms.map(|vm| vm.leave_bridge(self.id()))).await;
+            self.leave_router().await;
             let switch = lock(&self.0.switch).take();
             lock(&self.0.members).clear();
             if switch.is_some() {

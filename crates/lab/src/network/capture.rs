@@ -37,8 +37,12 @@ pub struct Packet {
 
 /// The frames of a capture.
 #[derive(Debug)]
-struct Frames {
+pub(crate) struct Frames {
     queue: Mutex<shell::Capture>,
+    /// `None`: it is of the whole bridge.
+    port: Option<PortId>,
+    subject: String,
+    site: Site,
     /// Those that were taken out of the queue.
     list: Mutex<Vec<CapturedFrame>>,
     bridge: Bridge,
@@ -73,24 +77,33 @@ impl Capture {
         let call = "capture()";
         let queue = bridge.switch(call)?.capture(port).await;
         let queue = queue.map_err(|error| bridge.stopped(call, error))?;
-        let frames = Arc::new(Frames {
+        let frames = Frames {
             queue: Mutex::new(queue),
+            port,
+            subject,
+            site,
             list: Mutex::default(),
             bridge: bridge.clone(),
-        });
+        };
+        Ok(Self::of(scope, frames))
+    }
+
+    fn of(scope: &Scope, frames: Frames) -> Self {
+        let frames = Arc::new(frames);
         let source = Lines {
             frames: Arc::clone(&frames),
             given: 0,
         };
         let parts = StreamParts {
             kind: StreamKind::Capture,
-            subject,
-            site,
+            subject: frames.subject.clone(),
+            site: frames.site.clone(),
             source: Box::new(source),
             open: Arc::<OpenStreams>::default(),
         };
         let lines = ByteStream::open(scope, parts);
-        Ok(Self { frames, lines })
+        frames.bridge.note_capture(Arc::downgrade(&frames));
+        Self { frames, lines }
     }
 
     /// Its number.
@@ -177,6 +190,18 @@ impl PortNames {
 }
 
 impl Frames {
+    /// The port that is captured; `None`: the whole bridge.
+    pub(crate) fn port(&self) -> Option<PortId> {
+        self.port
+    }
+
+    /// Continues with this queue, since its bridge was restored.
+    pub(crate) fn continue_with(&self, queue: shell::Capture) {
+        let mut before = lock(&self.queue);
+        lock(&self.list).extend(std::iter::from_fn(|| before.try_recv()));
+        *before = queue;
+    }
+
     fn names(&self) -> PortNames {
         let entries = self.bridge.entries().into_iter();
         PortNames(

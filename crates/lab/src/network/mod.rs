@@ -18,6 +18,7 @@
 //! | `rules` | what a test does to the frames |
 //! | `faults` | rules for a time |
 //! | `status` | counters, and the report of a failed test |
+//! | `gateway` | its router: routes to other bridges, DHCP and DNS |
 //! | `port` | a port of the test script |
 //! | `capture` | captured frames |
 //! | `saved` | a bridge as a snapshot keeps it |
@@ -25,15 +26,18 @@
 mod bridge;
 mod capture;
 mod faults;
+mod gateway;
 mod member;
 mod port;
 mod rules;
 mod saved;
 mod status;
 mod subnet;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use member::{AttachedVm, MemberEntry};
-pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge};
+pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge, resume_bridges};
 pub(crate) use subnet::PREFIX_V6;
 
 pub use bridge::{Bridge, BridgeOptions};

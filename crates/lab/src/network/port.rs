@@ -1,16 +1,18 @@
 //! A port of the test script: the script itself as a peer of the guests.
 
 use crate::error::LabError;
+use crate::lock::lock;
 use crate::network::bridge::Bridge;
 use crate::network::member::{Member, NicAddresses};
 use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
 use provium_switch::MacAddress;
 use std::fmt;
+use std::future::poll_fn;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
-use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::sync::mpsc;
 
 /// A port of the test script.
 #[derive(Clone)]
@@ -20,10 +22,16 @@ struct Inner {
     id: ResourceId,
     bridge: Bridge,
     member: Member,
-    frames: AsyncMutex<mpsc::Receiver<(Duration, bytes::Bytes)>>,
+    frames: Mutex<FrameQueue>,
     is_closed: AtomicBool,
     place: Registration,
 }
+
+/// The frames that have arrived at a port.
+pub(crate) type FrameQueue = mpsc::Receiver<(Duration, bytes::Bytes)>;
+
+/// A port that is not kept open.
+pub(crate) struct WeakPort(Weak<Inner>);
 
 /// A frame that a port has received.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,22 +61,53 @@ impl Bridge {
             })
             .await;
         let (member, frames) = opened?;
-        let port = Port(Arc::new(Inner {
-            id: ResourceId::next(),
-            bridge: self.clone(),
-            member,
-            frames: AsyncMutex::new(frames),
-            is_closed: AtomicBool::new(false),
-            place: Registration::default(),
-        }));
-        let key = (CloseOrder::Stream, port.id());
-        port.0.place.take(scope, key, Arc::new(port.clone()));
+        let port = Port::owned_by(scope, ResourceId::next(), self, member, frames);
         self.update_members(&[]).await?;
         Ok(port)
     }
 }
 
 impl Port {
+    /// A port in the care of `scope`.
+    fn owned_by(
+        scope: &Scope,
+        id: ResourceId,
+        bridge: &Bridge,
+        member: Member,
+        frames: FrameQueue,
+    ) -> Self {
+        let port = Self(Arc::new(Inner {
+            id,
+            bridge: bridge.clone(),
+            member,
+            frames: Mutex::new(frames),
+            is_closed: AtomicBool::new(false),
+            place: Registration::default(),
+        }));
+        let key = (CloseOrder::Stream, id);
+        port.0.place.take(scope, key, Arc::new(port.clone()));
+        bridge.note_port(WeakPort(Arc::downgrade(&port.0)));
+        port
+    }
+
+    /// The same port on a copy of its bridge, which is restored next.
+    pub(crate) fn copy(&self, scope: &Scope, bridge: &Bridge) -> Self {
+        let (_, no_frames) = mpsc::channel(1);
+        let member = self.0.member.clone();
+        Self::owned_by(scope, self.id(), bridge, member, no_frames)
+    }
+
+    /// Its member of the bridge.
+    pub(crate) fn member(&self) -> &Member {
+        &self.0.member
+    }
+
+    /// Continues with these frames, since its bridge was restored.
+    pub(crate) fn continue_with(&self, frames: FrameQueue) {
+        // A call that waits finds the old queue ended, and looks again.
+        *lock(&self.0.frames) = frames;
+    }
+
     /// Its number.
     pub fn id(&self) -> ResourceId {
         self.0.id
@@ -119,8 +158,7 @@ impl Port {
     pub async fn recv(&self, timeout: Duration) -> Result<Option<ReceivedFrame>, LabError> {
         let call = "recv()";
         self.check_open(call)?;
-        let received =
-            tokio::time::timeout(timeout, async { self.0.frames.lock().await.recv().await });
+        let received = tokio::time::timeout(timeout, self.next_frame());
         match received.await {
             Err(_) => Ok(None),
             Ok(None) => Err(self.gone(call)),
@@ -128,6 +166,17 @@ impl Port {
                 time_ns: i64::try_from(time.as_nanos()).unwrap_or(i64::MAX),
                 bytes: frame.to_vec(),
             })),
+        }
+    }
+
+    /// `None`: the port is gone.
+    async fn next_frame(&self) -> Option<(Duration, bytes::Bytes)> {
+        loop {
+            let frame = poll_fn(|context| lock(&self.0.frames).poll_recv(context)).await;
+            // The queue may have been replaced while it was waited for.
+            if frame.is_some() || lock(&self.0.frames).is_closed() {
+                return frame;
+            }
         }
     }
 
@@ -150,6 +199,15 @@ impl Port {
 
     fn gone(&self, call: &str) -> LabError {
         LabError::gone(self.subject(), call, "the port is closed")
+    }
+}
+
+impl WeakPort {
+    /// The port, if it is open.
+    pub(crate) fn upgrade(&self) -> Option<Port> {
+        let port = self.0.upgrade().map(Port)?;
+        let is_open = !port.0.is_closed.load(Ordering::Acquire);
+        is_open.then_some(port)
     }
 }
 

@@ -3,12 +3,16 @@
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::network::bridge::{Bridge, BridgeIdentity, BridgeOptions};
+use crate::network::capture::Frames;
 use crate::network::member::{Member, MemberEntry};
+use crate::network::port::{FrameQueue, Port};
 use crate::network::subnet::Subnet;
 use crate::resource::{ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use futures_util::future::try_join_all;
-use provium_switch::shell::{FrozenSwitch, Switch};
+use provium_switch::PortId;
+use provium_switch::router::InterfaceId;
+use provium_switch::shell::{self, FrozenSwitch, PortSource, Switch};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 
@@ -20,6 +24,10 @@ pub(crate) struct SavedBridge {
     pub(crate) options: BridgeOptions,
     pub(crate) subnet: Subnet,
     pub(crate) members: Vec<Member>,
+    /// The port of the router, if it has one.
+    gateway: Option<PortId>,
+    /// The names of the bridges that it is routed to.
+    routes: Vec<String>,
     switch: FrozenSwitch,
 }
 
@@ -34,7 +42,15 @@ pub(crate) struct RestoringBridge {
     pub(crate) bridge: Bridge,
     pub(crate) saved: SavedBridge,
     /// `None` once the bridge has it.
-    switch: Mutex<Option<Switch>>,
+    thawed: Mutex<Option<Thawed>>,
+}
+
+/// A switch that is frozen, and what the listeners of the bridge get from it.
+struct Thawed {
+    switch: Switch,
+    ports: Vec<(Port, FrameQueue)>,
+    captures: Vec<(Arc<Frames>, shell::Capture)>,
+    gateway: Option<(InterfaceId, PortId)>,
 }
 
 impl FrozenBridges {
@@ -76,6 +92,12 @@ impl Bridge {
                 .into_iter()
                 .map(|entry| entry.member)
                 .collect(),
+            gateway: lock(&self.0.gateway).port(),
+            routes: self
+                .routes()
+                .iter()
+                .map(|bridge| bridge.name().to_owned())
+                .collect(),
             switch: switch.map_err(|error| self.stopped(call, error))?,
         })
     }
@@ -105,14 +127,46 @@ impl RestoringBridge {
     ///
     /// # Errors
     /// When the saved state is damaged, or another version's.
-    pub(crate) fn new(bridge: Bridge, saved: SavedBridge) -> Result<Self, LabError> {
+    pub(crate) async fn new(bridge: Bridge, saved: SavedBridge) -> Result<Self, LabError> {
+        let call = "restore()";
         let switch = Switch::thaw(saved.switch.clone());
-        let switch =
-            switch.map_err(|error| LabError::host(bridge.subject(), "restore()", error))?;
+        let switch = switch.map_err(|error| LabError::host(bridge.subject(), call, error))?;
+        let is_saved = |port: PortId| saved.members.iter().any(|member| member.port == port);
+        let (mut ports, mut captures) = (Vec::new(), Vec::new());
+        for port in bridge.open_ports() {
+            if is_saved(port.member().port) {
+                let frames = switch.reopen(port.member().port).await;
+                let frames = frames.map_err(|error| bridge.stopped(call, error))?;
+                // A saved member has its port.
+                ports.extend(frames.ok().map(|frames| (port, frames)));
+            }
+        }
+        for capture in bridge.captures() {
+            if capture.port().is_none_or(is_saved) {
+                let queue = switch.capture(capture.port()).await;
+                let queue = queue.map_err(|error| bridge.stopped(call, error))?;
+                captures.push((capture, queue));
+            }
+        }
+        let gateway = match saved.gateway {
+            None => None,
+            Some(port) => {
+                let added = bridge.add_interface(&switch, PortSource::Existing(port)).await;
+                let added =
+                    added.map_err(|error| LabError::host(bridge.subject(), call, error))?;
+                Some(added)
+            }
+        };
+        let thawed = Thawed {
+            switch,
+            ports,
+            captures,
+            gateway,
+        };
         Ok(Self {
             bridge,
             saved,
-            switch: Mutex::new(Some(switch)),
+            thawed: Mutex::new(Some(thawed)),
         })
     }
 
@@ -123,15 +177,27 @@ impl RestoringBridge {
     }
 
     /// Makes the bridge what it was. Its members are `vms`; its time continues when the NICs of all of them have been
-    /// queued to be connected, see [`RestoringBridge::resume`].
+    /// queued to be connected, see [`resume_bridges`].
     pub(crate) fn commit(&self, vms: impl IntoIterator<Item = MemberEntry>) {
-        let Some(switch) = lock(&self.switch).take() else {
+        let Some(thawed) = lock(&self.thawed).take() else {
             return;
         };
         let mut entries: Vec<MemberEntry> = vms.into_iter().collect();
+        for (port, frames) in thawed.ports {
+            port.continue_with(frames);
+            entries.push(MemberEntry {
+                member: port.member().clone(),
+                vm: None,
+            });
+        }
+        for (capture, queue) in thawed.captures {
+            capture.continue_with(queue);
+        }
+        self.bridge.replace_interface(thawed.gateway);
+        let switch = thawed.switch;
         for member in &self.saved.members {
             if entries.iter().all(|entry| entry.member.port != member.port) {
-                // A port of a script, or a VM that is not restored: what it was connected to is gone.
+                // A port that was closed, or a VM that is not restored: nothing is connected to it.
                 let _ = switch.remove_later(member.port);
             }
         }
@@ -143,9 +209,21 @@ impl RestoringBridge {
         self.bridge.replace(switch, entries);
     }
 
-    /// Lets its time continue.
-    pub(crate) fn resume(&self) {
-        if let Ok(switch) = self.bridge.switch("restore()") {
+}
+
+/// Joins bridges that were restored together again, and lets their time continue.
+pub(crate) fn resume_bridges(restored: &[RestoringBridge]) {
+    for this in restored {
+        let others = this.saved.routes.iter().filter_map(|name| {
+            let mut all = restored.iter();
+            let found = all.find(|other| other.saved.name == *name);
+            found.map(|other| other.bridge.clone())
+        });
+        this.bridge.join_again(&others.collect::<Vec<_>>());
+        this.bridge.update_services_later();
+    }
+    for this in restored {
+        if let Ok(switch) = this.bridge.switch("restore()") {
             let _ = switch.resume_later();
         }
     }

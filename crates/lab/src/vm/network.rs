@@ -143,16 +143,19 @@ pub(crate) async fn set_up_network(
         nics[at].slot = Some(slot);
     }
     channel.set_network(network_request(nics)).await?;
-    disconnect_links(machine, nics).await?;
+    for slot in machine.nics() {
+        let nic = nics.iter().find(|nic| nic.slot == Some(slot));
+        // A saved machine has the links as they were; one that no bridge has is disconnected.
+        let is_connected = nic.is_some_and(|nic| nic.is_connected);
+        machine.set_nic_link(slot, is_connected).await?;
+    }
     Ok(sockets)
 }
 
-/// Disconnects the links of NICs that are to be disconnected, or that no bridge has. The state of a link is not a part
-/// of a saved machine.
+/// Disconnects the links of a new machine that are to be disconnected.
 pub(crate) async fn disconnect_links(machine: &Machine, nics: &[VmNic]) -> Result<(), VmmError> {
-    for slot in machine.nics() {
-        let nic = nics.iter().find(|nic| nic.slot == Some(slot));
-        if !nic.is_some_and(|nic| nic.is_connected) {
+    for nic in nics.iter().filter(|nic| !nic.is_connected) {
+        if let Some(slot) = nic.slot {
             machine.set_nic_link(slot, false).await?;
         }
     }

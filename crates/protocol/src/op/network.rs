@@ -1,7 +1,8 @@
 //! The guest's side of networks: NICs, their addresses, the names of other guests.
 
+// Of `core`, which has addresses and no sockets.
+use core::net::IpAddr;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
 
 /// The whole network configuration that the host wants. Setting it again changes nothing.
 ///

@@ -7,8 +7,9 @@ use crate::hiargs::{Context, MachineSettings};
 use crate::interrupt::Interrupts;
 use crate::lowargs::{FixtureArgs, FixtureCommand};
 use crate::lua_backend::LuaFiles;
+use crate::machines::{self, MachineMeans};
+use crate::terminal;
 use crate::terminal::{Removed, ago, mebibytes, since_1970, took};
-use crate::{machines, terminal};
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_events::printable;
 use provium_events::{Event, Sink, counted};
@@ -116,7 +117,11 @@ async fn environment(
     settings: &MachineSettings,
     runtime: &Runtime,
 ) -> Result<Arc<Environment>, Failure> {
-    let (profiles, host) = machines::prepare(
+    let MachineMeans {
+        profiles,
+        outputs,
+        host,
+    } = machines::prepare(
         &context.config,
         files,
         settings,
@@ -135,6 +140,8 @@ async fn environment(
         settings.seed,
         runtime.handle().clone(),
     );
+    let environment = environment.with_paths_from(&context.base);
+    outputs.read(&environment).await;
     Ok(Arc::new(environment))
 }
 
@@ -173,6 +180,8 @@ async fn judged(
     for built in fixtures.list()? {
         let state = if folders.iter().any(|folder| built.path.starts_with(folder)) {
             let change = fixtures.change_of(&built).await;
+            let shown = |path: &Utf8Path| environment.shown_path(path);
+            let change = change.map(|change| change.with_paths(shown));
             change.map_or(State::Fresh, State::Stale)
         } else {
             State::Foreign

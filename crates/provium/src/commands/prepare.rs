@@ -25,9 +25,10 @@ pub(super) fn run(args: &PrepareArgs) -> Result<Exit, Failure> {
             &context.config.cache_dir,
             std::sync::Arc::new(machines::PrintedProgress),
         )?;
-        let profiles = build::profiles(&context.config, Some(&names), args.no_build).await?;
+        let built = build::profiles(&context.config, &names, args.no_build).await?;
         let mut exit = Exit::Passed;
-        for profile in profiles
+        for profile in built
+            .profiles
             .iter()
             .filter(|profile| names.contains(&profile.name))
         {

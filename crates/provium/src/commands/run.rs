@@ -3,6 +3,7 @@
 use super::listing::Lister;
 use super::rounds::Rounds;
 use super::runtime::{SHUTDOWN, runtime};
+use crate::build::BuildOutputs;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::hiargs::RunSettings;
@@ -50,7 +51,11 @@ pub(super) fn run(args: RunArgs) -> Result<Exit, Failure> {
     let progress = Arc::new(RunProgress::new(sink.clone(), is_quiet));
     let handle = runtime.handle().clone();
     let prepared = prepare(&settings, sink.clone(), Arc::clone(&progress), handle);
-    let prepared = runtime.block_on(interrupts.or(prepared));
+    let prepared = match runtime.block_on(interrupts.or(prepared)) {
+        // The report says which tests were not run.
+        Err(Failure::Interrupted) => Ok(Prepared::nothing(&settings, &sink, runtime.handle())),
+        prepared => prepared,
+    };
     let result = prepared.and_then(|prepared| {
         progress.run_starts();
         // The writer ends with the last sink.
@@ -97,6 +102,19 @@ struct Prepared {
     reservation: Resources,
 }
 
+impl Prepared {
+    /// For a run that ends before it has prepared anything: no test of it starts.
+    fn nothing(settings: &RunSettings, sink: &Sink, runtime: &tokio::runtime::Handle) -> Self {
+        let profiles = settings.context.config.profiles.iter();
+        let profiles = profiles.map(|profile| profile.unresolved()).collect();
+        Self {
+            environment: Environment::without_machines(profiles, sink.clone(), runtime.clone()),
+            pool: Pool::new(settings.machine.pool, sink.clone()),
+            reservation: Resources::default(),
+        }
+    }
+}
+
 /// Prepares profiles, their images and the host's means. Nothing is needed where there is nothing to run.
 async fn prepare(
     settings: &RunSettings,
@@ -106,17 +124,20 @@ async fn prepare(
 ) -> Result<Prepared, Failure> {
     let (config, machine) = (&settings.context.config, &settings.machine);
     let files = &settings.selected.files;
-    let (profiles, host) = if files.is_empty() {
-        (Vec::new(), None)
+    let named = preparation::named_profiles(config, files);
+    preparation::check_files(config, &named, machine.no_build)?;
+    let (profiles, outputs, host) = if files.is_empty() {
+        (Vec::new(), BuildOutputs::default(), None)
     } else {
-        let (profiles, host) = machines::prepare(config, files, machine, progress).await?;
-        (profiles, Some(host))
+        let means = machines::prepare(config, files, machine, progress).await?;
+        (means.profiles, means.outputs, Some(means.host))
     };
     let reservation = usual_need(&profiles);
     let pool = Pool::new(machine.pool, sink.clone());
     let environment = Environment::new(profiles, host, pool.clone(), sink, machine.seed, runtime);
-    let named = preparation::named_profiles(config, files);
+    let environment = environment.with_paths_from(&settings.context.base);
     preparation::prepare_images(&environment, named).await?;
+    outputs.read(&environment).await;
     Ok(Prepared {
         environment,
         pool,

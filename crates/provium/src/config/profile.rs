@@ -3,6 +3,7 @@
 use super::build_command::{BuildCommand, OUT};
 use super::error::ConfigError;
 use super::section::{Document, Section, Span};
+use crate::hiargs::shown;
 use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_lab::{GuestSource, LEAST_MEMORY, Profile};
@@ -204,7 +205,7 @@ impl ProfileConfig {
     }
 
     /// The first of its files that is not there.
-    fn missing(&self) -> Option<ConfigError> {
+    pub(crate) fn missing(&self) -> Option<ConfigError> {
         let document = self.document.as_ref()?;
         let is_missing = |file: &&NamedFile| {
             if file.is_folder {
@@ -220,7 +221,7 @@ impl ProfileConfig {
             is_folder,
         } = self.files.iter().find(is_missing)?;
         let kind = if *is_folder { "directory" } else { "file" };
-        let what = format!("`{key}`: {kind} `{path}` does not exist");
+        let what = format!("`{key}`: {kind} `{}` does not exist", shown(path));
         let mut error = document.error(span.clone(), what);
         if let Some(build) = &self.build {
             error.hint = Some(format!("it should be made by `{}`", build.line));

@@ -7,12 +7,16 @@ use crate::failure::Failure;
 use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Name of the configuration's file.
 const FILE_NAME: &str = "provium.toml";
 
 /// What the cache's entries may take where nothing is said, bytes.
 const CACHE_MAX_SIZE: u64 = 20 << 30;
+
+/// From here on tests and files are marked as slow where nothing is said.
+const SLOW_AFTER: Duration = Duration::from_secs(10);
 
 /// The name under which the built-in guest is always there.
 const DEFAULT_PROFILE: &str = "default";
@@ -26,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) cache_dir: Utf8PathBuf,
     /// What its entries may take, bytes.
     pub(crate) cache_max_size: u64,
+    /// A test that takes as long is marked as slow.
+    pub(crate) slow_after: Duration,
     /// In the file's order, the built-in one last unless the file has it.
     pub(crate) profiles: Vec<ProfileConfig>,
     /// The folder of its file; `None`: there is none.
@@ -61,6 +67,7 @@ impl Config {
                 roots: Vec::new(),
                 cache_dir,
                 cache_max_size: CACHE_MAX_SIZE,
+                slow_after: SLOW_AFTER,
                 profiles,
                 directory: None,
             });
@@ -78,8 +85,9 @@ impl Config {
         let mut roots = Vec::new();
         let mut cache_dir = None;
         let mut cache_max_size = CACHE_MAX_SIZE;
+        let mut slow_after = SLOW_AFTER;
         if let Some(provium) = top.section("provium")? {
-            provium.only(&["roots", "cache_dir", "cache_max_size"])?;
+            provium.only(&["roots", "cache_dir", "cache_max_size", "slow_after"])?;
             for (root, span) in provium.strings("roots")?.unwrap_or_default() {
                 let folder = directory.join(&root);
                 if !folder.is_dir() {
@@ -91,6 +99,9 @@ impl Config {
             }
             if let Some((size, _)) = provium.size_or_zero("cache_max_size")? {
                 cache_max_size = size;
+            }
+            if let Some((duration, _)) = provium.duration("slow_after")? {
+                slow_after = duration;
             }
             if let Some((folder, _)) = provium.string("cache_dir")? {
                 cache_dir = Some(find::expanded(&folder, &directory)?);
@@ -118,6 +129,7 @@ impl Config {
             roots,
             cache_dir,
             cache_max_size,
+            slow_after,
             profiles,
             directory: Some(directory),
         })

@@ -66,6 +66,7 @@ fn every_key_is_read() {
         r#"
         [provium]
         cache_max_size = "20G"
+        slow_after = "2m"
         [defaults]
         memory = "1G"
         cpus = 4
@@ -131,7 +132,7 @@ fn every_key_is_read() {
         panic!("{warnings:?}");
     };
     assert!(
-        overlay.starts_with("provium.toml:24:9: `agent_overlay_path` has no effect"),
+        overlay.starts_with("provium.toml:25:9: `agent_overlay_path` has no effect"),
         "{overlay}"
     );
 
@@ -157,6 +158,7 @@ fn every_key_is_read() {
         (tools.memory, tools.cpus, tools.accel),
         (1 << 30, 4, AccelChoice::Tcg)
     );
+    assert_eq!(config.slow_after, Duration::from_secs(120));
     let built_in = config.profile("default").unwrap().resolve().unwrap();
     assert_eq!(built_in.memory, 1 << 30);
     assert_eq!(built_in.cmdline_defaults, CmdlineDefaults::Fast);
@@ -294,6 +296,8 @@ fn a_wrong_profile_name_names_the_nearest() {
 fn what_is_wrong_has_its_place() {
     let wrong = [
         "[provium]\nrots = [\"tests\"]\n",
+        "[provium]\nslow_atfer = \"10s\"\n",
+        "[provium]\nslow_after = \"soon\"\n",
         "[profiles.x]\nguest = \"default\"\nmemroy = \"1G\"\n",
         "[profiles.x]\nguest = \"default\"\nmemory = \"1X\"\n",
         "[profiles.x]\nguest = \"default\"\nmemory = 256\n",

@@ -98,11 +98,9 @@ pub(crate) fn build(project: &Project) -> Finished {
     project.provium(&["fixture", "build", "tests"]).passes()
 }
 
-/// What `fixture stale` prints, with paths relative to the project.
+/// What `fixture stale` prints.
 fn stale(project: &Project) -> String {
-    let ran = project.provium(&["fixture", "stale"]);
-    let own = format!("{}/", project.path().to_str().unwrap());
-    ran.stdout.replace(&own, "")
+    project.provium(&["fixture", "stale"]).stdout
 }
 
 #[track_caller]

@@ -1,6 +1,6 @@
 //! Bridges: `lab:bridge()`. What happens to their frames is in `bridge_rules` and `bridge_faults`.
 
-use super::bridge_members::{vm_of, vms_of};
+use super::bridge_members::{bridge_of, bridges_of, vm_of, vms_of};
 use super::value::{self, call_site};
 use super::{bridge_faults, bridge_rules, capture, nic, port};
 use crate::binding::args::Args;
@@ -11,7 +11,7 @@ use provium_lab::{Bridge, BridgeOptions, Ipv4Network, LabClone, MacAddress};
 use std::net::Ipv4Addr;
 
 /// Methods that a later version has.
-const LATER: [&str; 4] = ["route", "routes", "enable_uplink", "disable_uplink"];
+const LATER: [&str; 2] = ["enable_uplink", "disable_uplink"];
 
 /// A bridge as Lua holds it.
 #[derive(Clone)]
@@ -49,17 +49,12 @@ pub(super) fn options(
         let subnet = text.parse::<Ipv4Network>();
         subnet.map_err(|error| LuaError::argument(format!("option `subnet`: {error}")))
     });
-    if options.flag("dhcp")? {
-        let text =
-            "option `dhcp`: is not in this version; guests get their addresses from their agents";
-        return Err(LuaError::argument(text));
-    }
     Ok(Some(BridgeOptions {
         subnet: subnet.transpose()?,
         // All 64 bits are a seed; Lua's integers are signed.
         seed: options.integer("seed")?.map(i64::cast_unsigned),
         mtu: options.unsigned("mtu")?,
-        dhcp: false,
+        dhcp: options.flag("dhcp")?,
     }))
 }
 
@@ -100,6 +95,19 @@ fn membership(class: Class<'_, BridgeObject>) -> Result<Class<'_, BridgeObject>>
         .async_method("detach", |lua, this, args| async move {
             let vms = vms_of(&lua, &args.value(0))?;
             Ok(this.0.detach(&vms).await?)
+        })?
+        .async_method("route", |lua, this, args| async move {
+            let to = match args.value(0) {
+                list @ Value::Table(_) => bridges_of(&lua, &list)?,
+                one => vec![bridge_of(&lua, &one)?],
+            };
+            Ok(this.0.route(&to).await?)
+        })?
+        .method("routes", |_, this, _| {
+            let routes = this.0.routes().into_iter();
+            Ok(routes
+                .map(|bridge| bridge.name().to_owned())
+                .collect::<Vec<_>>())
         })?
         .async_method(
             "close",

@@ -6,7 +6,7 @@ use crate::binding::class::{Class, Object, async_function};
 use crate::binding::raise::LuaError;
 use crate::engine::test_file::TestFileState;
 use mlua::{IntoLuaMulti as _, Lua, MultiValue, Result, Table, Value};
-use provium_lab::{LabError, Port, ReceivedFrame};
+use provium_lab::{LabClone, LabError, Port, ReceivedFrame};
 use std::time::Duration;
 
 /// How long `recv` waits that is given no time.
@@ -22,6 +22,9 @@ impl Object for PortObject {
     const CLASS: &'static str = "port";
     fn subject(&self) -> String {
         self.0.subject()
+    }
+    fn resolve_in(&self, copy: &LabClone) -> Self {
+        Self(copy.port(&self.0))
     }
     fn describe(&self) -> String {
         let state = if self.0.is_closed() { " (closed)" } else { "" };

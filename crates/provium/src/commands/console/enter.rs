@@ -9,7 +9,8 @@ use crate::failure::Failure;
 use crate::hiargs::{Context, MachineSettings, from_start};
 use crate::interrupt::Interrupts;
 use crate::lowargs::{ConsoleArgs, MachineArgs, PlainArgs, Push};
-use crate::{diagnostics, machines, terminal};
+use crate::machines::{self, MachineMeans};
+use crate::{diagnostics, terminal};
 use provium_events::printable::{one_line, text_of};
 use provium_events::{Event, Sink};
 use provium_lab::{
@@ -168,8 +169,11 @@ async fn environment(
 ) -> Result<Arc<Environment>, Failure> {
     let names = [context.config.profile(profile)?.name.clone()].into();
     let progress = Arc::new(machines::PrintedProgress);
-    let (profiles, host) =
-        machines::prepare_profiles(&context.config, &names, settings, progress).await?;
+    let MachineMeans {
+        profiles,
+        outputs,
+        host,
+    } = machines::prepare_profiles(&context.config, &names, settings, progress).await?;
     let sink = Sink::discard().filtered(|event| {
         if let Event::Notice(notice) = event {
             terminal::error(&notice_line(notice));
@@ -184,6 +188,7 @@ async fn environment(
         settings.seed,
         runtime.clone(),
     );
+    outputs.read(&environment).await;
     Ok(Arc::new(environment))
 }
 
