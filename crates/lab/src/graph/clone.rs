@@ -24,7 +24,7 @@ use crate::network::{Bridge, Port, RestoringBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
 use crate::save::SavedNic;
 use crate::snapshot::restore::prepare;
-use crate::vm::{Vm, member_entries, restored_nics};
+use crate::vm::{Nic, Vm, member_entries, restored_nics};
 use futures_util::future::try_join_all;
 use provium_pool::{Grant, Resources};
 use std::collections::BTreeMap;
@@ -231,6 +231,11 @@ impl LabClone {
     /// The clone's own bridge for a bridge of the file; any other as it is.
     pub fn bridge(&self, bridge: &Bridge) -> Bridge {
         self.0.bridges.get(&bridge.id()).unwrap_or(bridge).clone()
+    }
+
+    /// The NIC of the clone's own VM on the clone's own bridge; any other as it is.
+    pub fn nic(&self, nic: &Nic) -> Nic {
+        nic.on(self.vm(nic.vm()), self.bridge(nic.bridge()))
     }
 
     /// The clone's own port for a port of the file's script; any other as it is.

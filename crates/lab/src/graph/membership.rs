@@ -54,6 +54,12 @@ impl Lab {
         vms.map(|(_, vm)| vm).collect()
     }
 
+    /// The bridges of this lab and of its sub-labs at any depth, each once.
+    pub fn all_bridges(&self, scope: &Scope) -> Vec<Bridge> {
+        let bridges = self.bridges_below(scope).into_iter();
+        bridges.map(|(_, bridge)| bridge).collect()
+    }
+
     /// Its VMs and those of its sub-labs, each once, with the sub-labs on the path.
     pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
         let mut found: Vec<(Vec<String>, Vm)> = Vec::new();

@@ -16,6 +16,8 @@
 //! | `member` | what is attached to a bridge |
 //! | `bridge` | the bridge: members come and go |
 //! | `rules` | what a test does to the frames |
+//! | `faults` | rules for a time |
+//! | `status` | counters, and the report of a failed test |
 //! | `gateway` | its router: routes to other bridges, DHCP and DNS |
 //! | `port` | a port of the test script |
 //! | `capture` | captured frames |
@@ -23,11 +25,13 @@
 
 mod bridge;
 mod capture;
+mod faults;
 mod gateway;
 mod member;
 mod port;
 mod rules;
 mod saved;
+mod status;
 mod subnet;
 #[cfg(test)]
 mod tests;
@@ -38,7 +42,9 @@ pub(crate) use subnet::PREFIX_V6;
 
 pub use bridge::{Bridge, BridgeOptions};
 pub use capture::{Capture, Packet};
+pub use faults::{ActiveFaults, Faults};
 pub use member::NicAddresses;
 pub use port::{Port, ReceivedFrame};
 pub use rules::{BridgeRules, MemberPaths, Partition};
+pub use status::{BridgeCounters, PathReport, PortDrops};
 pub use subnet::{HostAddresses, Ipv4Network, Subnet, SubnetError};

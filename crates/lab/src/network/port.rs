@@ -123,6 +123,16 @@ impl Port {
         format!("port `{}` of {}", self.name(), self.0.bridge.subject())
     }
 
+    /// The bridge that it belongs to.
+    pub fn bridge(&self) -> &Bridge {
+        &self.0.bridge
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Acquire) || self.0.bridge.is_closed()
+    }
+
     /// Its addresses.
     pub fn addresses(&self) -> NicAddresses {
         self.0.bridge.addresses_of(&self.0.member)

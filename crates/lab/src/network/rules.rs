@@ -4,7 +4,8 @@
 
 use crate::error::LabError;
 use crate::network::bridge::Bridge;
-use provium_switch::{Impairment, Rules, Scope as Paths};
+use provium_switch::{Impairment, PortId, Probability, Rules, Scope as Paths};
+use std::time::Duration;
 
 /// The rules of a bridge.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +38,11 @@ impl Bridge {
     }
 }
 
-impl BridgeRules<'_> {
+impl<'a> BridgeRules<'a> {
+    pub(crate) fn bridge(self) -> &'a Bridge {
+        self.bridge
+    }
+
     /// Drops what goes between the members.
     ///
     /// # Errors
@@ -66,6 +71,17 @@ impl BridgeRules<'_> {
     /// Drops what goes between members of different groups.
     pub async fn partition_groups(self, groups: &[Vec<String>]) -> Result<(), LabError> {
         let call = "partition_groups()";
+        let ports = self.groups(call, groups)?;
+        self.change(call, move |rules| rules.partition_groups(&ports))
+            .await
+    }
+
+    /// The ports of members in groups.
+    pub(crate) fn groups(
+        self,
+        call: &str,
+        groups: &[Vec<String>],
+    ) -> Result<Vec<Vec<PortId>>, LabError> {
         let mut seen: Vec<&str> = Vec::new();
         for name in groups.iter().flatten() {
             if seen.contains(&name.as_str()) {
@@ -78,9 +94,7 @@ impl BridgeRules<'_> {
             let ports = group.iter().map(|name| self.bridge.port_of(call, name));
             ports.collect::<Result<Vec<_>, _>>()
         });
-        let ports: Vec<_> = ports.collect::<Result<_, _>>()?;
-        self.change(call, move |rules| rules.partition_groups(&ports))
-            .await
+        ports.collect()
     }
 
     /// Drops what goes between any two members, until [`BridgeRules::restore_all`].
@@ -123,7 +137,8 @@ impl BridgeRules<'_> {
             .await
     }
 
-    /// Sets the given fields of the impairment of exactly these paths; `call` is what the author called.
+    /// Sets the given fields of the impairment of exactly these paths; `call` is what the author called. A field of
+    /// no effect, such as a latency of 0, ends what was set before.
     pub async fn impair(
         self,
         call: &str,
@@ -131,8 +146,13 @@ impl BridgeRules<'_> {
         impairment: Impairment,
     ) -> Result<(), LabError> {
         let paths = self.paths(call, paths)?;
-        self.change(call, move |rules| rules.impair(paths, impairment))
-            .await
+        self.change(call, move |rules| {
+            rules.impair(paths, impairment);
+            let impairment = effective_fields(rules.impairment(paths));
+            rules.clear(paths);
+            rules.impair(paths, impairment);
+        })
+        .await
     }
 
     /// Removes the impairment of exactly these paths.
@@ -173,17 +193,7 @@ impl BridgeRules<'_> {
         self.change("reset()", Rules::reset).await
     }
 
-    /// All rules as they are now, to be put back by [`BridgeRules::replace`].
-    pub async fn save(self) -> Result<Rules, LabError> {
-        self.read("rules", Rules::clone).await
-    }
-
-    /// Puts back rules that were saved. Members that have left meanwhile are not in them any more.
-    pub async fn replace(self, rules: Rules) -> Result<(), LabError> {
-        self.change("rules", move |now| *now = rules).await
-    }
-
-    async fn change(
+    pub(crate) async fn change(
         self,
         call: &str,
         change: impl FnOnce(&mut Rules) + Send + 'static,
@@ -205,7 +215,7 @@ impl BridgeRules<'_> {
         found.map_err(|error| self.bridge.stopped(call, error))
     }
 
-    fn paths(self, call: &str, paths: &MemberPaths) -> Result<Paths, LabError> {
+    pub(crate) fn paths(self, call: &str, paths: &MemberPaths) -> Result<Paths, LabError> {
         let port = |name: &Option<String>| {
             let port = name.as_ref().map(|name| self.bridge.port_of(call, name));
             port.transpose()
@@ -220,11 +230,11 @@ impl BridgeRules<'_> {
     }
 
     /// The directed pairs of ports that are meant.
-    fn directed(
+    pub(crate) fn directed(
         self,
         call: &str,
         partition: &Partition,
-    ) -> Result<Vec<(provium_switch::PortId, provium_switch::PortId)>, LabError> {
+    ) -> Result<Vec<(PortId, PortId)>, LabError> {
         let paths = match partition {
             Partition::Pair(a, b) => {
                 let pair = MemberPaths {
@@ -249,5 +259,23 @@ impl BridgeRules<'_> {
                 && paths.to.is_none_or(|port| port == *to)
         });
         Ok(pairs.collect())
+    }
+}
+
+/// The same without the fields that have no effect.
+fn effective_fields(impairment: Impairment) -> Impairment {
+    let time = |time: Option<Duration>| time.filter(|time| !time.is_zero());
+    let share = |share: Option<Probability>| share.filter(|share| *share != Probability::NEVER);
+    let number = |number: Option<u64>| number.filter(|number| *number > 0);
+    Impairment {
+        latency: time(impairment.latency),
+        jitter: time(impairment.jitter),
+        loss: share(impairment.loss),
+        burst: impairment.burst.filter(|burst| *burst > 1.0),
+        duplicate: share(impairment.duplicate),
+        reorder: share(impairment.reorder),
+        corrupt: share(impairment.corrupt),
+        rate: number(impairment.rate),
+        queue: number(impairment.queue),
     }
 }

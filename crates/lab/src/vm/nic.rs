@@ -73,6 +73,11 @@ impl Vm {
 }
 
 impl Nic {
+    /// The same NIC of a copy of the VM, on a copy of the bridge.
+    pub(crate) fn on(&self, vm: Vm, bridge: Bridge) -> Self {
+        Self { vm, bridge }
+    }
+
     /// The VM.
     pub fn vm(&self) -> &Vm {
         &self.vm
