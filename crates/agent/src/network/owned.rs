@@ -55,6 +55,7 @@ mod tests {
                 prefix: 24,
             }],
             routes: Vec::new(),
+            has_carrier: false,
         }
     }
 
