@@ -37,6 +37,8 @@ fn events(text: &str) -> Vec<Event> {
         vm: text(),
         text: text(),
         in_reason: false,
+        more_lines: 0,
+        file: None,
     }];
     let error = || FileError {
         message: text(),
