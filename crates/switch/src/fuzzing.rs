@@ -1,11 +1,14 @@
 //! What fuzzers and replayed corpora call: each function takes any bytes and must not panic.
 
 use crate::capture::summarize;
+use crate::router::{InterfaceSettings, Router};
+use crate::services::{DhcpServer, DnsServer, DnsTable, Lease, Services};
 use crate::{
-    Fabric, FrozenFabric, Impairment, Output, PathCounters, PortId, PortSettings, Probability,
-    Scope, Time, netdev,
+    Fabric, FrozenFabric, Impairment, MacAddress, Output, PathCounters, PortId, PortSettings,
+    Probability, Scope, Time, netdev,
 };
 use bytes::{Bytes, BytesMut};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 /// Ports of the switch that [`fabric`] drives.
@@ -21,6 +24,75 @@ pub fn framing(bytes: &[u8]) {
 pub fn dissection(bytes: &[u8]) {
     let summary = summarize(bytes);
     assert!(!summary.text.contains('\n'), "{summary:?}");
+}
+
+/// The station whose frames [`router`] and [`services`] receive.
+const STATION: MacAddress = MacAddress::local(2);
+
+/// Services that know one station.
+fn known_services() -> Services {
+    let address = Ipv4Addr::new(10, 0, 0, 2);
+    let lease = Lease {
+        address,
+        host_name: "a".to_owned(),
+    };
+    let mut table = DnsTable::default();
+    table.insert(address.into(), ["a.lan", "a"]);
+    Services {
+        dhcp: Some(DhcpServer {
+            domain: "lan".to_owned(),
+            leases: [(STATION, lease)].into(),
+            ..DhcpServer::default()
+        }),
+        dns: Some(DnsServer { table }),
+    }
+}
+
+/// Gives the services a message, and checks that what they answer is a message of a bounded length.
+pub fn services(bytes: &[u8]) {
+    let Services { dhcp, dns } = known_services();
+    let own = (Ipv4Addr::new(10, 0, 0, 1), 24);
+    if let Some(answer) = dhcp.and_then(|dhcp| dhcp.answer(own, 1500, bytes)) {
+        assert!(answer.payload.len() < 1_000);
+        assert_eq!(answer.payload[0], 2, "a reply");
+    }
+    if let Some(answer) = dns.and_then(|dns| dns.answer(bytes)) {
+        assert!(answer.len() <= 512);
+        assert_eq!(answer[..2], bytes[..2]);
+        assert!(answer[2] & 0x80 != 0, "a reply");
+    }
+}
+
+/// Reads the bytes as frames of the stations of a router, each after its interface and its length, and checks
+/// that no frame is answered with many.
+pub fn router(bytes: &[u8]) {
+    let mut router = Router::default();
+    let interfaces = [0, 1_u8].map(|n| {
+        let id = router.add_interface(InterfaceSettings {
+            mac: MacAddress::local(0x100),
+            ipv4: Some((Ipv4Addr::new(10, n, 0, 1), 24)),
+            ipv6: Some((Ipv6Addr::new(0xfd00, n.into(), 0, 0, 0, 0, 0, 1), 64)),
+            mtu: 1400 + usize::from(n) * 100,
+        });
+        router.services_mut(id).into_iter().for_each(|services| {
+            *services = known_services();
+        });
+        id
+    });
+    router.join(interfaces[0], interfaces[1]);
+    let (mut now, mut out, mut rest) = (Time::ZERO, Vec::new(), bytes);
+    while let [at, length, more @ ..] = rest {
+        let (frame, more) = more.split_at(more.len().min(usize::from(*length) * 8));
+        rest = more;
+        let at = interfaces[usize::from(*at) % 2];
+        router.receive(now, at, frame, &mut out);
+        // An answer of a station sends what waited for it.
+        assert!(out.len() <= crate::router::HELD_PACKETS + 1);
+        out.clear();
+        now = now + Duration::from_millis(700);
+        router.advance(now, &mut out);
+        out.clear();
+    }
 }
 
 /// Reads the bytes as a series of actions on a switch, and checks after each that no frame is lost
@@ -161,6 +233,57 @@ mod tests {
             [&ethernet[..], b"\x81\0\0\x2a", ip].concat(),
         ];
         replay(&seeds, 20_000, super::dissection);
+    }
+
+    /// A DISCOVER of the known station.
+    fn discover() -> Vec<u8> {
+        let mut message = vec![1, 1, 6, 0, 1, 2, 3, 4];
+        message.resize(28, 0);
+        message.extend(super::STATION.0);
+        message.resize(236, 0);
+        message.extend(b"\x63\x82\x53\x63\x35\x01\x01\x32\x04\x0a\0\0\x02\x37\x03\x01\x03\x06\xff");
+        message
+    }
+
+    const QUESTION: &[u8] = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\x03lan\0\0\x01\0\x01";
+
+    #[test]
+    fn the_services_survive_any_message() {
+        let mut extended = QUESTION.to_vec();
+        extended[11] = 1;
+        extended.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
+        let mut request = discover();
+        request[242] = 3;
+        let seeds = [discover(), request, QUESTION.to_vec(), extended];
+        replay(&seeds, 20_000, super::services);
+    }
+
+    #[test]
+    fn the_router_survives_any_frame() {
+        let router = b"\x52\0\0\0\x01\0\x52\0\0\0\0\x02";
+        let sized = |at: u8, frame: Vec<u8>| {
+            let mut frame = frame;
+            frame.resize(frame.len().next_multiple_of(8), 0);
+            [vec![at, (frame.len() / 8) as u8], frame].concat()
+        };
+        let arp = sized(0, [&router[..], b"\x08\x06\0\x01\x08\0\x06\x04\0\x01\x52\0\0\0\0\x02\x0a\0\0\x02\0\0\0\0\0\0\x0a\0\0\x01"].concat());
+        let ends = |to: &str, port| {
+            let source = "10.0.0.2:68".parse().expect("an end");
+            let to: std::net::IpAddr = to.parse().expect("an address");
+            (source, std::net::SocketAddr::new(to, port))
+        };
+        let datagram = |to: &str, port, payload: &[u8]| {
+            let (source, to) = ends(to, port);
+            let packet = crate::ip::udp::packet(source, to, payload).expect("short");
+            sized(0, [&router[..], b"\x08\0", &packet].concat())
+        };
+        let seeds = [
+            [arp.clone(), datagram("10.0.0.1", 53, QUESTION)].concat(),
+            [arp.clone(), datagram("10.1.0.2", 9, b"data")].concat(),
+            datagram("255.255.255.255", 67, &discover()),
+            arp,
+        ];
+        replay(&seeds, 5_000, super::router);
     }
 
     #[test]

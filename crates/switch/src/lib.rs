@@ -23,7 +23,7 @@
 //!
 //! [`shell`] runs a fabric in a thread, between sockets of QEMU. Nothing else here does I/O.
 //!
-//! [`router`] joins several switches. Not here: addresses of guests, and other services.
+//! [`router`] joins several switches, and has the [`services`] of a bridge. Not here: what addresses guests have.
 
 mod address;
 pub mod capture;
@@ -34,12 +34,14 @@ mod frozen;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod in_flight;
+mod ip;
 mod mac_table;
 pub mod netdev;
 mod path;
 mod port;
 pub mod router;
 mod rules;
+pub mod services;
 pub mod shell;
 mod status;
 mod time;

@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 use provium_switch::capture::summarize;
 use provium_switch::router::{Forwarded, HELD_PACKETS, InterfaceId, InterfaceSettings, Router};
+use provium_switch::services::{DhcpServer, Lease};
 use provium_switch::{MacAddress, Time};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr};
@@ -37,6 +38,7 @@ impl Net {
             })
         };
         let (left, right) = (interface(LEFT, 0, 1500), interface(RIGHT, 1, 1400));
+        router.join(left, right);
         Self {
             router,
             left,
@@ -49,6 +51,20 @@ impl Net {
         let mut out = Vec::new();
         self.router.receive(self.now, at, frame, &mut out);
         out
+    }
+
+    /// A is known from now on.
+    fn a_asks(&mut self) {
+        let router = Ipv4Addr::new(10, 0, 0, 254);
+        self.receive(self.left, &arp(1, MAC_A, A, MacAddress::BROADCAST, router));
+    }
+
+    /// Type and code of what is reported to A about its packet.
+    fn report(&mut self, packet: &[u8]) -> Option<(u8, u8)> {
+        let out = self.receive(self.left, &from_a(packet));
+        let report = out.first()?;
+        assert_eq!((out.len(), report.interface), (1, self.left));
+        Some((report.frame[34], report.frame[35]))
     }
 
     /// B says where it is.
@@ -244,6 +260,84 @@ fn ipv6_is_forwarded_after_neighbour_discovery() {
         ["IP6 fd00:1::fe > ff02::1:ff00:1: ICMP6 neighbor solicitation, 86 bytes"]
     );
     assert_eq!(out[0].frame[..6], [0x33, 0x33, 0xff, 0, 0, 1]);
+}
+
+#[test]
+fn packets_pass_only_between_interfaces_that_are_joined() {
+    let mut net = Net::new();
+    net.a_asks();
+    net.b_answers();
+    let to_right = udp(A, Ipv4Addr::new(10, 1, 0, 254), 100, 64);
+    assert_eq!(net.report(&to_right), Some((3, 3)), "its other address");
+    net.router.separate(net.right, net.left);
+    assert_eq!(net.report(&to_right), Some((3, 0)));
+    assert_eq!(net.report(&udp(A, B, 100, 64)), Some((3, 0)));
+    net.router.join(net.right, net.left);
+    net.router.remove_interface(net.right);
+    assert_eq!(net.report(&udp(A, B, 100, 64)), Some((3, 0)));
+}
+
+#[test]
+fn packets_to_all_stations_of_a_subnet_do_not_pass() {
+    let mut net = Net::new();
+    net.a_asks();
+    for all in [[10, 0, 0, 255], [10, 1, 0, 255], [255; 4]] {
+        assert_eq!(net.report(&udp(A, Ipv4Addr::from(all), 100, 64)), None);
+    }
+    assert_eq!(net.router.next_due(), None, "no station was asked for");
+}
+
+#[test]
+fn a_station_that_has_moved_is_found_again() {
+    let mut net = Net::new();
+    net.b_answers();
+    let moved = MacAddress::local(0xc);
+    net.receive(net.right, &arp(1, moved, B, MacAddress::BROADCAST, B));
+    let out = net.receive(net.left, &from_a(&udp(A, B, 100, 64)));
+    assert_eq!(out[0].frame[..6], moved.0);
+}
+
+#[test]
+fn a_dhcp_request_without_an_address_is_answered_at_the_station() {
+    let mut net = Net::new();
+    let mut message = vec![1, 1, 6, 0, 1, 2, 3, 4];
+    message.resize(28, 0);
+    message.extend(MAC_A.0);
+    message.resize(236, 0);
+    message.extend([0x63, 0x82, 0x53, 0x63, 53, 1, 1, 255]);
+    let mut packet = udp(
+        Ipv4Addr::UNSPECIFIED,
+        Ipv4Addr::BROADCAST,
+        8 + message.len(),
+        64,
+    );
+    let length = u16::try_from(8 + message.len())
+        .expect("short")
+        .to_be_bytes();
+    packet[20..28].copy_from_slice(&[0, 68, 0, 67, length[0], length[1], 0, 0]);
+    packet[28..].copy_from_slice(&message);
+    let request = frame(MAC_A, MacAddress::BROADCAST, 0x0800, &packet);
+    assert_eq!(
+        net.receive(net.left, &request),
+        [],
+        "it has no such service"
+    );
+    let lease = Lease {
+        address: A,
+        host_name: "a".to_owned(),
+    };
+    let services = net.router.services_mut(net.left).expect("an interface");
+    services.dhcp = Some(DhcpServer {
+        leases: [(MAC_A, lease)].into(),
+        ..DhcpServer::default()
+    });
+    let out = net.receive(net.left, &request);
+    assert_eq!((out.len(), &out[0].frame[..6]), (1, &MAC_A.0[..]));
+    let text = summarize(&out[0].frame).text;
+    assert!(
+        text.starts_with("IP 10.0.0.254.67 > 10.0.0.1.68: UDP"),
+        "{text}"
+    );
 }
 
 proptest! {

@@ -1,11 +1,22 @@
 //! An interface of the router.
 
 use crate::MacAddress;
+use crate::services::Services;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Identifies an interface of one router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub(super) usize);
+
+impl InterfaceId {
+    /// The first one of a router.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The one that is added after this one.
+    pub(crate) fn following(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// What an interface is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +29,12 @@ pub struct InterfaceSettings {
     pub ipv6: Option<(Ipv6Addr, u8)>,
     /// Longest packet that is sent, bytes.
     pub mtu: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Interface {
+    pub(super) settings: InterfaceSettings,
+    pub(super) services: Services,
 }
 
 impl InterfaceSettings {
@@ -51,6 +68,15 @@ impl InterfaceSettings {
         let host_bits = bits - u32::from(length).min(bits);
         let differs = (own ^ address).checked_shr(host_bits).unwrap_or(0);
         (differs == 0).then_some(length)
+    }
+
+    /// Whether it is the address of all stations of the IPv4 subnet.
+    pub(super) fn is_broadcast(&self, address: Ipv4Addr) -> bool {
+        self.ipv4.is_some_and(|(own, length)| {
+            let hosts = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+            // Subnets of two addresses have none (RFC 3021).
+            hosts > 1 && address.to_bits() == own.to_bits() | hosts
+        })
     }
 
     /// The modified EUI-64 address of RFC 4291, appendix A.
@@ -98,6 +124,17 @@ mod tests {
             all.route_to("192.0.2.1".parse().expect("an address")),
             Some(0)
         );
+    }
+
+    #[test]
+    fn the_last_address_of_a_subnet_is_for_all() {
+        let is_broadcast = |last| interface().is_broadcast(Ipv4Addr::new(10, 1, 2, last));
+        assert!(is_broadcast(255) && !is_broadcast(254));
+        let two = InterfaceSettings {
+            ipv4: Some((Ipv4Addr::new(10, 1, 2, 2), 31)),
+            ..interface()
+        };
+        assert!(!two.is_broadcast(Ipv4Addr::new(10, 1, 2, 3)));
     }
 
     #[test]

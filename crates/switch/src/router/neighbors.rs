@@ -12,6 +12,10 @@ pub const NEIGHBOR_AGE: Duration = Duration::from_secs(60);
 pub const RESOLUTION_TIME: Duration = Duration::from_secs(3);
 /// Packets that wait for one station. The oldest makes room for the next.
 pub const HELD_PACKETS: usize = 16;
+/// Stations that packets wait for. Packets for further ones are dropped.
+pub const HELD_STATIONS: usize = 1024;
+/// Bytes of all packets that wait. More are dropped.
+pub const HELD_BYTES: usize = 4 << 20;
 const ASK_INTERVAL: Duration = Duration::from_secs(1);
 /// Stations that are remembered. A sender of ever new addresses displaces older ones.
 const STATIONS: usize = 4096;
@@ -22,6 +26,8 @@ type Station = (InterfaceId, IpAddr);
 pub(super) struct Neighbors {
     known: BTreeMap<Station, Known>,
     wanted: BTreeMap<Station, Wanted>,
+    /// Bytes of the packets that wait.
+    held: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,14 +63,20 @@ impl Neighbors {
     #[must_use]
     pub(super) fn hold(&mut self, now: Time, station: Station, packet: Vec<u8>) -> bool {
         let is_new = !self.wanted.contains_key(&station);
+        let is_full = is_new && self.wanted.len() >= HELD_STATIONS;
+        if is_full || self.held + packet.len() > HELD_BYTES {
+            return false;
+        }
         let wanted = self.wanted.entry(station).or_insert_with(|| Wanted {
             since: now,
             next_ask: now + ASK_INTERVAL,
             packets: VecDeque::new(),
         });
         if wanted.packets.len() == HELD_PACKETS {
-            wanted.packets.pop_front();
+            let dropped = wanted.packets.pop_front();
+            self.held -= dropped.map_or(0, |packet| packet.len());
         }
+        self.held += packet.len();
         wanted.packets.push_back(packet);
         is_new
     }
@@ -87,9 +99,23 @@ impl Neighbors {
             }
         }
         self.known.insert(station, Known { mac, heard: now });
-        self.wanted
+        let packets = self
+            .wanted
             .remove(&station)
-            .map_or_else(VecDeque::new, |wanted| wanted.packets)
+            .map_or_else(VecDeque::new, |wanted| wanted.packets);
+        self.held -= bytes(&packets);
+        packets
+    }
+
+    /// Forgets what belongs to an interface.
+    pub(super) fn forget(&mut self, interface: InterfaceId) {
+        self.known.retain(|(at, _), _| *at != interface);
+        self.wanted.retain(|(at, _), _| *at != interface);
+        self.held = self
+            .wanted
+            .values()
+            .map(|wanted| bytes(&wanted.packets))
+            .sum();
     }
 
     pub(super) fn next_due(&self) -> Option<Time> {
@@ -103,6 +129,7 @@ impl Neighbors {
                 return true;
             }
             if now.since(wanted.since) >= RESOLUTION_TIME {
+                self.held -= bytes(&wanted.packets);
                 let packets = std::mem::take(&mut wanted.packets).into();
                 due.push(Due::Unreachable(*station, packets));
                 return false;
@@ -113,6 +140,10 @@ impl Neighbors {
         });
         due
     }
+}
+
+fn bytes(packets: &VecDeque<Vec<u8>>) -> usize {
+    packets.iter().map(Vec::len).sum()
 }
 
 #[cfg(test)]
@@ -170,5 +201,23 @@ mod tests {
             neighbors.learn(at(0), (InterfaceId(0), address), MacAddress::local(1));
         }
         assert!(neighbors.known.len() <= STATIONS);
+        for n in 0..2 * HELD_STATIONS as u32 {
+            let station = (InterfaceId(0), IpAddr::V4(Ipv4Addr::from_bits(n)));
+            assert_eq!(
+                neighbors.hold(at(0), station, vec![0; 60]),
+                n < HELD_STATIONS as u32
+            );
+        }
+        neighbors.forget(InterfaceId(0));
+        assert_eq!((neighbors.held, neighbors.next_due()), (0, None));
+        for _ in 0..100 {
+            for n in 0..HELD_STATIONS as u32 {
+                let station = (InterfaceId(0), IpAddr::V4(Ipv4Addr::from_bits(n)));
+                let _ = neighbors.hold(at(0), station, vec![0; 60_000]);
+            }
+        }
+        assert!(neighbors.held <= HELD_BYTES);
+        assert_eq!(neighbors.take_due(at(3)).len(), HELD_BYTES / 60_000);
+        assert_eq!(neighbors.held, 0);
     }
 }

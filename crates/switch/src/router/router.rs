@@ -1,22 +1,27 @@
 //! The router.
 
-use super::interface::{InterfaceId, InterfaceSettings};
+use super::interface::{Interface, InterfaceId, InterfaceSettings};
 use super::neighbors::{Due, Neighbors};
-use super::{ipv4, ipv6};
+use crate::ip::arp::Arp;
+use crate::ip::{ipv4, ipv6};
+use crate::services::Services;
 use crate::{Header, MacAddress, Time};
 use bytes::Bytes;
-use smoltcp::wire::{ArpOperation, ArpPacket, ArpRepr, EthernetAddress, Ipv6Packet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 const ARP: u16 = 0x0806;
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+pub(super) const IPV4: u16 = 0x0800;
+pub(super) const IPV6: u16 = 0x86dd;
 
 /// A router; see the [module](super). Times that it is given must not decrease.
 #[derive(Debug, Clone, Default)]
 pub struct Router {
-    interfaces: Vec<InterfaceSettings>,
-    neighbors: Neighbors,
+    /// By the index of their ids; `None`: removed.
+    interfaces: Vec<Option<Interface>>,
+    /// The lower id first.
+    joined: BTreeSet<(InterfaceId, InterfaceId)>,
+    pub(super) neighbors: Neighbors,
 }
 
 /// A frame that the router sends from one of its interfaces.
@@ -29,27 +34,55 @@ pub struct Forwarded {
 }
 
 impl Router {
-    /// Adds an interface.
+    /// Adds an interface, which is not joined with others and has no services.
     pub fn add_interface(&mut self, settings: InterfaceSettings) -> InterfaceId {
-        self.interfaces.push(settings);
+        self.interfaces.push(Some(Interface {
+            settings,
+            services: Services::default(),
+        }));
         InterfaceId(self.interfaces.len() - 1)
+    }
+
+    /// Removes an interface. Its id is not used again.
+    pub fn remove_interface(&mut self, id: InterfaceId) {
+        if let Some(interface) = self.interfaces.get_mut(id.0) {
+            *interface = None;
+        }
+        self.joined.retain(|(a, b)| *a != id && *b != id);
+        self.neighbors.forget(id);
+    }
+
+    /// The services of an interface; `None` if the interface does not exist.
+    pub fn services_mut(&mut self, id: InterfaceId) -> Option<&mut Services> {
+        let interface = self.interfaces.get_mut(id.0)?.as_mut();
+        interface.map(|interface| &mut interface.services)
+    }
+
+    /// Lets packets pass between two interfaces, in both directions.
+    pub fn join(&mut self, a: InterfaceId, b: InterfaceId) {
+        self.joined.insert((a.min(b), a.max(b)));
+    }
+
+    /// Ends [`Router::join`].
+    pub fn separate(&mut self, a: InterfaceId, b: InterfaceId) {
+        self.joined.remove(&(a.min(b), a.max(b)));
     }
 
     /// Takes a frame that has arrived at an interface, and appends what follows from it to `out`.
     pub fn receive(&mut self, now: Time, at: InterfaceId, frame: &[u8], out: &mut Vec<Forwarded>) {
-        let Some(interface) = self.interfaces.get(at.0) else {
+        let Some(interface) = self.interface(at) else {
             return;
         };
         let (Some(header), Some(ethertype)) = (Header::of(frame), frame.get(12..14)) else {
             return;
         };
-        if header.destination != interface.mac && !header.destination.is_group() {
+        if header.destination != interface.settings.mac && !header.destination.is_group() {
             return;
         }
         let payload = &frame[14..];
         match u16::from_be_bytes([ethertype[0], ethertype[1]]) {
             ARP => self.receive_arp(now, at, payload, out),
-            IPV4 => self.receive_ipv4(now, header, payload, out),
+            IPV4 => self.receive_ipv4(now, at, header, payload, out),
             IPV6 => self.receive_ipv6(now, at, header, payload, out),
             _ => {}
         }
@@ -66,14 +99,14 @@ impl Router {
         for due in self.neighbors.take_due(now) {
             match due {
                 Due::Ask((at, address)) => self.ask(at, address, out),
-                Due::Unreachable((_, IpAddr::V4(_)), packets) => {
+                Due::Unreachable((at, IpAddr::V4(_)), packets) => {
                     for packet in packets {
-                        self.report_v4(now, &packet, ipv4::Error::HostUnreachable, out);
+                        self.report_v4(now, at, &packet, ipv4::Error::HostUnreachable, out);
                     }
                 }
-                Due::Unreachable((_, IpAddr::V6(_)), packets) => {
+                Due::Unreachable((at, IpAddr::V6(_)), packets) => {
                     for packet in packets {
-                        self.report_v6(now, &packet, ipv6::Error::AddressUnreachable, out);
+                        self.report_v6(now, at, &packet, ipv6::Error::AddressUnreachable, out);
                     }
                 }
             }
@@ -87,65 +120,53 @@ impl Router {
         payload: &[u8],
         out: &mut Vec<Forwarded>,
     ) {
-        let parsed = ArpPacket::new_checked(payload).and_then(|packet| ArpRepr::parse(&packet));
-        let Ok(ArpRepr::EthernetIpv4 {
-            operation,
-            source_hardware_addr,
-            source_protocol_addr,
-            target_protocol_addr,
-            ..
-        }) = parsed
-        else {
+        let (Some(arp), Some(interface)) = (Arp::parse(payload), self.interface(at)) else {
             return;
         };
-        let (sender, station) = (MacAddress(source_hardware_addr.0), source_protocol_addr);
-        let interface = &self.interfaces[at.0];
-        let is_for_us = interface.owns(target_protocol_addr.into());
-        let mac = interface.mac;
+        let settings = &interface.settings;
+        let (sender, station) = arp.sender;
+        let is_for_us = settings.owns(arp.target.1.into());
+        let mac = settings.mac;
         // Only stations of the subnet, and not one that claims the router's own address.
         let is_neighbor =
-            interface.route_to(station.into()).is_some() && !interface.owns(station.into());
-        if is_for_us && is_neighbor {
+            settings.route_to(station.into()).is_some() && !settings.owns(station.into());
+        // A station that has moved says so to all.
+        let is_known = self.neighbors.look_up(now, (at, station.into())).is_some();
+        if is_neighbor && (is_for_us || is_known) {
             self.learn(now, at, station.into(), sender, out);
         }
-        if is_for_us && operation == ArpOperation::Request {
-            let reply = ArpRepr::EthernetIpv4 {
-                operation: ArpOperation::Reply,
-                source_hardware_addr: EthernetAddress(mac.0),
-                source_protocol_addr: target_protocol_addr,
-                target_hardware_addr: source_hardware_addr,
-                target_protocol_addr: source_protocol_addr,
+        if is_for_us && arp.is_request {
+            let reply = Arp {
+                is_request: false,
+                sender: (mac, arp.target.1),
+                target: arp.sender,
             };
-            out.push(self.framed(at, sender, ARP, &arp_bytes(&reply)));
+            self.push_frame(at, sender, ARP, &reply.to_bytes(), out);
         }
     }
 
     fn receive_ipv4(
         &mut self,
         now: Time,
+        at: InterfaceId,
         header: Header,
         payload: &[u8],
         out: &mut Vec<Forwarded>,
     ) {
-        let Some(mut packet) = ipv4::checked(payload) else {
+        let (Some(packet), Some(interface)) = (ipv4::checked(payload), self.interface(at)) else {
             return;
         };
-        let destination = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
-        if self.owns(destination.into()) {
-            if let Some(reply) = ipv4::echo_reply(&packet) {
-                self.send_v4(now, reply, out);
-            }
+        let (source, destination) = ipv4::ends(&packet);
+        let is_broadcast =
+            destination.is_broadcast() || interface.settings.is_broadcast(destination);
+        if is_broadcast || self.owns(at, destination.into()) {
+            return self.receive_local_v4(now, at, &packet, is_broadcast, out);
+        }
+        let is_of_this_link = source.is_unspecified() || source.is_loopback();
+        if header.destination.is_group() || destination.is_multicast() || is_of_this_link {
             return;
         }
-        if header.destination.is_group() || destination.is_multicast() || destination.is_broadcast()
-        {
-            return;
-        }
-        if ipv4::take_hop(&mut packet) {
-            self.send_v4(now, packet, out);
-        } else {
-            self.report_v4(now, &packet, ipv4::Error::TimeExceeded, out);
-        }
+        self.forward_v4(now, at, packet, out);
     }
 
     fn receive_ipv6(
@@ -156,28 +177,23 @@ impl Router {
         payload: &[u8],
         out: &mut Vec<Forwarded>,
     ) {
-        let Some(mut packet) = ipv6::checked(payload) else {
+        let Some(packet) = ipv6::checked(payload) else {
             return;
         };
-        let (source, destination) = ends_v6(&packet);
+        let (source, destination) = ipv6::ends(&packet);
         if let Some(discovery) = ipv6::discovery(&packet) {
             return self.discover(now, at, source, discovery, out);
         }
-        if self.owns(destination.into()) {
-            if let Some(reply) = ipv6::echo_reply(&packet) {
-                self.send_v6(now, at, reply, out);
-            }
+        if self.owns(at, destination.into()) {
+            return self.receive_local_v6(now, at, &packet, out);
+        }
+        let is_of_this_link = destination.is_unicast_link_local()
+            || source.is_unicast_link_local()
+            || source.is_unspecified();
+        if header.destination.is_group() || destination.is_multicast() || is_of_this_link {
             return;
         }
-        let is_local = destination.is_unicast_link_local() || source.is_unicast_link_local();
-        if header.destination.is_group() || destination.is_multicast() || is_local {
-            return;
-        }
-        if ipv6::take_hop(&mut packet) {
-            self.send_v6(now, at, packet, out);
-        } else {
-            self.report_v6(now, &packet, ipv6::Error::TimeExceeded, out);
-        }
+        self.forward_v6(now, at, packet, out);
     }
 
     fn discover(
@@ -188,24 +204,32 @@ impl Router {
         discovery: ipv6::Discovery,
         out: &mut Vec<Forwarded>,
     ) {
-        let interface = &self.interfaces[at.0];
+        let Some(interface) = self.interface(at) else {
+            return;
+        };
+        let (mac, settings) = (interface.settings.mac, &interface.settings);
+        let is_neighbor = |station: Ipv6Addr| {
+            let is_near = station.is_unicast_link_local();
+            (is_near || settings.route_to(station.into()).is_some())
+                && !settings.owns(station.into())
+        };
         match discovery {
             ipv6::Discovery::Solicitation { target, sender } => {
-                if !interface.owns(target.into()) {
+                if !settings.owns(target.into()) {
                     return;
                 }
-                let answer = ipv6::advertisement(target, interface.mac, source);
+                let answer = ipv6::advertisement(target, mac, source);
                 let to = match sender {
-                    Some(sender) if !source.is_unspecified() => {
+                    Some(sender) if is_neighbor(source) => {
                         self.learn(now, at, source.into(), sender, out);
                         sender
                     }
-                    _ => ipv6::group_mac(ends_v6(&answer).1),
+                    _ => ipv6::group_mac(ipv6::ends(&answer).1),
                 };
-                out.push(self.framed(at, to, IPV6, &answer));
+                self.push_frame(at, to, IPV6, &answer, out);
             }
             ipv6::Discovery::Advertisement { target, at: mac } => {
-                if !interface.owns(target.into()) {
+                if is_neighbor(target) {
                     self.learn(now, at, target.into(), mac, out);
                 }
             }
@@ -223,160 +247,82 @@ impl Router {
     ) {
         let ethertype = if station.is_ipv4() { IPV4 } else { IPV6 };
         for packet in self.neighbors.learn(now, (at, station), mac) {
-            out.push(self.framed(at, mac, ethertype, &packet));
-        }
-    }
-
-    fn send_v4(&mut self, now: Time, packet: Vec<u8>, out: &mut Vec<Forwarded>) {
-        let destination = Ipv4Addr::new(packet[16], packet[17], packet[18], packet[19]);
-        let Some(to) = self.route(destination.into()) else {
-            return self.report_v4(now, &packet, ipv4::Error::NetworkUnreachable, out);
-        };
-        match ipv4::fragments(packet.clone(), self.interfaces[to.0].mtu) {
-            Ok(pieces) => {
-                for piece in pieces {
-                    self.transmit(now, to, destination.into(), piece, out);
-                }
-            }
-            Err(why) => self.report_v4(now, &packet, why, out),
-        }
-    }
-
-    /// `at`: the interface that the packet or its cause came from, for link-local destinations.
-    fn send_v6(&mut self, now: Time, at: InterfaceId, packet: Vec<u8>, out: &mut Vec<Forwarded>) {
-        let (_, destination) = ends_v6(&packet);
-        let to = if destination.is_unicast_link_local() {
-            Some(at)
-        } else {
-            self.route(destination.into())
-        };
-        let Some(to) = to else {
-            return self.report_v6(now, &packet, ipv6::Error::NoRoute, out);
-        };
-        let mtu = self.interfaces[to.0].mtu;
-        if packet.len() > mtu {
-            return self.report_v6(now, &packet, ipv6::Error::PacketTooBig { mtu }, out);
-        }
-        self.transmit(now, to, destination.into(), packet, out);
-    }
-
-    /// Sends a packet from an interface to a station of its subnet.
-    fn transmit(
-        &mut self,
-        now: Time,
-        to: InterfaceId,
-        station: IpAddr,
-        packet: Vec<u8>,
-        out: &mut Vec<Forwarded>,
-    ) {
-        let ethertype = if station.is_ipv4() { IPV4 } else { IPV6 };
-        match self.neighbors.look_up(now, (to, station)) {
-            Some(mac) => out.push(self.framed(to, mac, ethertype, &packet)),
-            None => {
-                if self.neighbors.hold(now, (to, station), packet) {
-                    self.ask(to, station, out);
-                }
-            }
+            self.push_frame(at, mac, ethertype, &packet, out);
         }
     }
 
     /// Asks the stations of an interface who has an address.
-    fn ask(&self, at: InterfaceId, address: IpAddr, out: &mut Vec<Forwarded>) {
-        let interface = &self.interfaces[at.0];
+    pub(super) fn ask(&self, at: InterfaceId, address: IpAddr, out: &mut Vec<Forwarded>) {
+        let Some(settings) = self.interface(at).map(|interface| &interface.settings) else {
+            return;
+        };
         match address {
             IpAddr::V4(target) => {
-                let Some((own, _)) = interface.ipv4 else {
+                let Some((own, _)) = settings.ipv4 else {
                     return;
                 };
-                let request = ArpRepr::EthernetIpv4 {
-                    operation: ArpOperation::Request,
-                    source_hardware_addr: EthernetAddress(interface.mac.0),
-                    source_protocol_addr: own,
-                    target_hardware_addr: EthernetAddress([0; 6]),
-                    target_protocol_addr: target,
+                let request = Arp {
+                    is_request: true,
+                    sender: (settings.mac, own),
+                    target: (MacAddress([0; 6]), target),
                 };
-                out.push(self.framed(at, MacAddress::BROADCAST, ARP, &arp_bytes(&request)));
+                self.push_frame(at, MacAddress::BROADCAST, ARP, &request.to_bytes(), out);
             }
             IpAddr::V6(target) => {
-                let own = interface
-                    .ipv6
-                    .map_or(interface.link_local(), |(own, _)| own);
+                let own = settings.ipv6.map_or(settings.link_local(), |(own, _)| own);
                 let group = ipv6::group_mac(ipv6::solicited_node(target));
-                let question = ipv6::solicitation(own, interface.mac, target);
-                out.push(self.framed(at, group, IPV6, &question));
+                let question = ipv6::solicitation(own, settings.mac, target);
+                self.push_frame(at, group, IPV6, &question, out);
             }
         }
     }
 
-    /// Tells the sender of a packet what is wrong with it, from the interface on the way to it.
-    fn report_v4(&mut self, now: Time, about: &[u8], why: ipv4::Error, out: &mut Vec<Forwarded>) {
-        let sender = Ipv4Addr::new(about[12], about[13], about[14], about[15]);
-        let Some(to) = self.route(sender.into()) else {
-            return;
-        };
-        let Some((own, _)) = self.interfaces[to.0].ipv4 else {
-            return;
-        };
-        if let Some(report) = ipv4::error(about, own, why) {
-            self.transmit(now, to, sender.into(), report, out);
-        }
+    pub(super) fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        self.interfaces.get(id.0)?.as_ref()
     }
 
-    fn report_v6(&mut self, now: Time, about: &[u8], why: ipv6::Error, out: &mut Vec<Forwarded>) {
-        let (sender, _) = ends_v6(about);
-        let Some(to) = self.route(sender.into()) else {
-            return;
-        };
-        let Some((own, _)) = self.interfaces[to.0].ipv6 else {
-            return;
-        };
-        if let Some(report) = ipv6::error(about, own, why) {
-            self.transmit(now, to, sender.into(), report, out);
-        }
+    /// The interfaces that packets of one may leave from: itself and those that are joined with it.
+    pub(super) fn reachable(
+        &self,
+        at: InterfaceId,
+    ) -> impl Iterator<Item = (InterfaceId, &Interface)> {
+        let all = self.interfaces.iter().enumerate();
+        all.filter_map(move |(index, interface)| {
+            let id = InterfaceId(index);
+            let is_reachable = id == at || self.joined.contains(&(id.min(at), id.max(at)));
+            Some((id, interface.as_ref().filter(|_| is_reachable)?))
+        })
     }
 
-    fn owns(&self, address: IpAddr) -> bool {
-        self.interfaces
-            .iter()
-            .any(|interface| interface.owns(address))
+    /// Whether an address is the router's own, for packets that arrive at this interface.
+    fn owns(&self, at: InterfaceId, address: IpAddr) -> bool {
+        let is_of_this_link =
+            matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+        self.reachable(at)
+            .filter(|(id, _)| *id == at || !is_of_this_link)
+            .any(|(_, interface)| interface.settings.owns(address))
     }
 
-    /// The interface whose subnet has the address; the smallest subnet, if several have it.
-    fn route(&self, address: IpAddr) -> Option<InterfaceId> {
-        let routes = self.interfaces.iter().enumerate();
-        let routes = routes.filter_map(|(id, interface)| Some((interface.route_to(address)?, id)));
-        routes
-            .max_by_key(|(length, _)| *length)
-            .map(|(_, id)| InterfaceId(id))
-    }
-
-    fn framed(
+    /// Appends a frame that leaves from an interface.
+    pub(super) fn push_frame(
         &self,
         from: InterfaceId,
         to: MacAddress,
         ethertype: u16,
         payload: &[u8],
-    ) -> Forwarded {
+        out: &mut Vec<Forwarded>,
+    ) {
+        let Some(interface) = self.interface(from) else {
+            return;
+        };
         let mut frame = Vec::with_capacity(14 + payload.len());
         frame.extend(to.0);
-        frame.extend(self.interfaces[from.0].mac.0);
+        frame.extend(interface.settings.mac.0);
         frame.extend(ethertype.to_be_bytes());
         frame.extend(payload);
-        Forwarded {
+        out.push(Forwarded {
             interface: from,
             frame: Bytes::from(frame),
-        }
+        });
     }
-}
-
-/// Source and destination of a packet that has been checked.
-fn ends_v6(packet: &[u8]) -> (Ipv6Addr, Ipv6Addr) {
-    let view = Ipv6Packet::new_unchecked(packet);
-    (view.src_addr(), view.dst_addr())
-}
-
-fn arp_bytes(message: &ArpRepr) -> Vec<u8> {
-    let mut bytes = vec![0; message.buffer_len()];
-    message.emit(&mut ArpPacket::new_unchecked(&mut bytes[..]));
-    bytes
 }

@@ -1,6 +1,6 @@
 //! Frames that are kept until a test reads them.
 
-use super::event_loop::since_epoch;
+use super::clock::since_epoch;
 use crate::PortId;
 use bytes::Bytes;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
-//! The fabric's time, taken from the host's monotonic clock.
+//! The fabric's time, taken from the host's monotonic clock, and the time that people read.
 
 use crate::Time;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// A clock that can be stopped.
 #[derive(Debug)]
@@ -48,6 +48,13 @@ impl Clock {
     pub(super) fn is_running(&self) -> bool {
         self.started.is_some()
     }
+}
+
+/// What the host's calendar shows, since the epoch.
+pub(super) fn since_epoch() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

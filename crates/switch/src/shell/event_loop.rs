@@ -1,7 +1,7 @@
 //! The thread of a switch.
 
 use super::capture::{Capture, Tap, capture};
-use super::clock::Clock;
+use super::clock::{Clock, since_epoch};
 use super::connection::{Connection, Incoming};
 use super::recent::{FrameOutcome, Recent, RecentFrame};
 use crate::{Delivery, Fabric, FrozenFabric, Output, PortId, Time, UnknownPort};
@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Frames that wait for a script that does not read, and frames that scripts send while the switch is frozen.
@@ -409,10 +409,4 @@ fn taken(is_taken: bool) -> FrameOutcome {
     } else {
         FrameOutcome::ReceiverFull
     }
-}
-
-pub(super) fn since_epoch() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
 }

@@ -326,6 +326,17 @@ impl PortSender {
     }
 }
 
+impl PortSender {
+    /// Removes the port.
+    pub(super) fn remove_port(&self) {
+        let port = self.port;
+        // A switch that has stopped has no ports.
+        let _ = self.queue.push(move |events| {
+            let _ = events.remove(port);
+        });
+    }
+}
+
 impl Queue {
     fn push(&self, run: impl FnOnce(&mut EventLoop) + Send + 'static) -> Result<(), Stopped> {
         self.commands.send(Box::new(run)).map_err(|_| Stopped)?;

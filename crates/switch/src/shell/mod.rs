@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! QEMU ◀── stream socket ──▶ connection.rs ──▶ event_loop.rs ──▶ Fabric
+//! router_task.rs ◀──────────── queues ────────────┤   ▲
 //! script, capture ◀─────────── queues ────────────┘   ▲     last frames: recent.rs
 //! Switch (handle.rs) ── closures, wake-up ────────────┘
 //! ```
@@ -17,10 +18,14 @@ mod clock;
 mod connection;
 mod event_loop;
 mod handle;
+mod owned_port;
 mod recent;
+mod router_task;
 
 pub use capture::{CAPTURE_LIMIT, Capture, CapturedFrame, FRAME_OVERHEAD};
 pub use connection::OUTPUT_LIMIT;
 pub use event_loop::{FRAME_QUEUE, FrozenSwitch};
 pub use handle::{PortSender, StartError, Stopped, Switch};
+pub use owned_port::{OpenError, OwnedPort, PortSource};
 pub use recent::{FrameOutcome, RECENT_BYTES, RECENT_FRAMES, RecentFrame};
+pub use router_task::RouterTask;

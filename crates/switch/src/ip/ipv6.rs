@@ -16,9 +16,10 @@ const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// An error that is reported to the sender of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Error {
+pub(crate) enum Error {
     NoRoute,
     AddressUnreachable,
+    PortUnreachable,
     PacketTooBig { mtu: usize },
     TimeExceeded,
 }
@@ -29,6 +30,7 @@ impl Error {
         match self {
             Self::NoRoute => (1, 0, 0),
             Self::AddressUnreachable => (1, 3, 0),
+            Self::PortUnreachable => (1, 4, 0),
             Self::PacketTooBig { mtu } => (2, 0, u32::try_from(mtu).unwrap_or(u32::MAX)),
             Self::TimeExceeded => (3, 0, 0),
         }
@@ -37,7 +39,7 @@ impl Error {
 
 /// What a station says or asks about an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Discovery {
+pub(crate) enum Discovery {
     /// Who has the address.
     Solicitation {
         target: Ipv6Addr,
@@ -48,13 +50,19 @@ pub(super) enum Discovery {
 }
 
 /// A packet with no bytes behind it; `None` if it is to be ignored.
-pub(super) fn checked(payload: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn checked(payload: &[u8]) -> Option<Vec<u8>> {
     let packet = Ipv6Packet::new_checked(payload).ok()?;
     (packet.version() == 6).then(|| payload[..packet.total_len()].to_vec())
 }
 
+/// Source and destination of a packet that has been checked.
+pub(crate) fn ends(packet: &[u8]) -> (Ipv6Addr, Ipv6Addr) {
+    let view = Ipv6Packet::new_unchecked(packet);
+    (view.src_addr(), view.dst_addr())
+}
+
 /// Takes one hop off a packet; `false` if none is left.
-pub(super) fn take_hop(packet: &mut [u8]) -> bool {
+pub(crate) fn take_hop(packet: &mut [u8]) -> bool {
     let mut packet = Ipv6Packet::new_unchecked(packet);
     if packet.hop_limit() <= 1 {
         return false;
@@ -65,7 +73,7 @@ pub(super) fn take_hop(packet: &mut [u8]) -> bool {
 
 /// The report of an error about `packet`, from `source`; `None` where none may be sent: about other errors,
 /// and packets from groups or to them (RFC 4443, 2.4).
-pub(super) fn error(about: &[u8], source: Ipv6Addr, error: Error) -> Option<Vec<u8>> {
+pub(crate) fn error(about: &[u8], source: Ipv6Addr, error: Error) -> Option<Vec<u8>> {
     let packet = Ipv6Packet::new_checked(about).ok()?;
     let (from, to) = (packet.src_addr(), packet.dst_addr());
     if from.is_multicast() || from.is_unspecified() || to.is_multicast() {
@@ -82,11 +90,11 @@ pub(super) fn error(about: &[u8], source: Ipv6Addr, error: Error) -> Option<Vec<
     message.extend(word.to_be_bytes());
     message.extend(quoted);
     Icmpv6Packet::new_unchecked(&mut message[..]).fill_checksum(&source, &from);
-    Some(packet_of(source, from, &message, 64))
+    Some(compose(source, from, IpProtocol::Icmpv6, &message, 64))
 }
 
 /// The answer to an echo request that is for the router; `None` if the packet is something else.
-pub(super) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     let request = Ipv6Packet::new_checked(packet).ok()?;
     let (from, to) = (request.src_addr(), request.dst_addr());
     if request.next_header() != IpProtocol::Icmpv6 {
@@ -99,11 +107,11 @@ pub(super) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     let mut message = request.payload().to_vec();
     message[0] = 129;
     Icmpv6Packet::new_unchecked(&mut message[..]).fill_checksum(&to, &from);
-    Some(packet_of(to, from, &message, 64))
+    Some(compose(to, from, IpProtocol::Icmpv6, &message, 64))
 }
 
 /// What a packet says about neighbours, if that is what it is.
-pub(super) fn discovery(packet: &[u8]) -> Option<Discovery> {
+pub(crate) fn discovery(packet: &[u8]) -> Option<Discovery> {
     let view = Ipv6Packet::new_checked(packet).ok()?;
     // A packet that has passed a router cannot be a neighbour's (RFC 4861, 7.1).
     if view.next_header() != IpProtocol::Icmpv6 || view.hop_limit() != 255 {
@@ -138,7 +146,7 @@ pub(super) fn discovery(packet: &[u8]) -> Option<Discovery> {
 }
 
 /// The question who has an address.
-pub(super) fn solicitation(source: Ipv6Addr, mac: MacAddress, target: Ipv6Addr) -> Vec<u8> {
+pub(crate) fn solicitation(source: Ipv6Addr, mac: MacAddress, target: Ipv6Addr) -> Vec<u8> {
     let message = NdiscRepr::NeighborSolicit {
         target_addr: target,
         lladdr: Some(EthernetAddress(mac.0).into()),
@@ -147,7 +155,7 @@ pub(super) fn solicitation(source: Ipv6Addr, mac: MacAddress, target: Ipv6Addr) 
 }
 
 /// The answer to the question who has an address of the router.
-pub(super) fn advertisement(target: Ipv6Addr, mac: MacAddress, to: Ipv6Addr) -> Vec<u8> {
+pub(crate) fn advertisement(target: Ipv6Addr, mac: MacAddress, to: Ipv6Addr) -> Vec<u8> {
     let is_probe = to.is_unspecified();
     let mut flags = NdiscNeighborFlags::ROUTER | NdiscNeighborFlags::OVERRIDE;
     flags.set(NdiscNeighborFlags::SOLICITED, !is_probe);
@@ -160,13 +168,13 @@ pub(super) fn advertisement(target: Ipv6Addr, mac: MacAddress, to: Ipv6Addr) -> 
 }
 
 /// The group that a station with this address listens to (RFC 4291, 2.7.1).
-pub(super) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+pub(crate) fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b] = address.segments();
     Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (a & 0xff), b)
 }
 
 /// The Ethernet address of a group (RFC 2464, 7).
-pub(super) fn group_mac(group: Ipv6Addr) -> MacAddress {
+pub(crate) fn group_mac(group: Ipv6Addr) -> MacAddress {
     let [.., a, b, c, d] = group.octets();
     MacAddress([0x33, 0x33, a, b, c, d])
 }
@@ -180,20 +188,27 @@ fn ndisc(source: Ipv6Addr, destination: Ipv6Addr, message: NdiscRepr) -> Vec<u8>
         &mut Icmpv6Packet::new_unchecked(&mut bytes[..]),
         &ChecksumCapabilities::default(),
     );
-    packet_of(source, destination, &bytes, 255)
+    compose(source, destination, IpProtocol::Icmpv6, &bytes, 255)
 }
 
-fn packet_of(source: Ipv6Addr, destination: Ipv6Addr, icmp: &[u8], hop_limit: u8) -> Vec<u8> {
+/// A packet of the router itself.
+pub(crate) fn compose(
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    protocol: IpProtocol,
+    payload: &[u8],
+    hop_limit: u8,
+) -> Vec<u8> {
     let header = Ipv6Repr {
         src_addr: source,
         dst_addr: destination,
-        next_header: IpProtocol::Icmpv6,
-        payload_len: icmp.len(),
+        next_header: protocol,
+        payload_len: payload.len(),
         hop_limit,
     };
-    let mut packet = vec![0; HEADER + icmp.len()];
+    let mut packet = vec![0; HEADER + payload.len()];
     header.emit(&mut Ipv6Packet::new_unchecked(&mut packet[..]));
-    packet[HEADER..].copy_from_slice(icmp);
+    packet[HEADER..].copy_from_slice(payload);
     packet
 }
 
@@ -209,7 +224,7 @@ mod tests {
         let mut message = vec![128, 0, 0, 0, 0, 1, 0, 2];
         message.extend(b"data");
         Icmpv6Packet::new_unchecked(&mut message[..]).fill_checksum(&A, &ROUTER);
-        packet_of(A, ROUTER, &message, 64)
+        compose(A, ROUTER, IpProtocol::Icmpv6, &message, 64)
     }
 
     #[test]
@@ -251,12 +266,8 @@ mod tests {
 
     #[test]
     fn too_big_packets_are_reported_with_the_mtu() {
-        let packet = packet_of(
-            A,
-            "fd00:2::1".parse().expect("an address"),
-            &[128; 2_000],
-            64,
-        );
+        let other = "fd00:2::1".parse().expect("an address");
+        let packet = compose(A, other, IpProtocol::Icmpv6, &[128; 2_000], 64);
         let report = error(&packet, ROUTER, Error::PacketTooBig { mtu: 1_400 }).expect("a report");
         assert_eq!(report.len(), ERROR_LIMIT);
         assert_eq!(report[40..42], [2, 0]);

@@ -11,9 +11,10 @@ const ICMP_HEADER: usize = 8;
 
 /// An error that is reported to the sender of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Error {
+pub(crate) enum Error {
     NetworkUnreachable,
     HostUnreachable,
+    PortUnreachable,
     FragmentationNeeded { mtu: usize },
     TimeExceeded,
 }
@@ -24,6 +25,7 @@ impl Error {
         match self {
             Self::NetworkUnreachable => (3, 0, 0),
             Self::HostUnreachable => (3, 1, 0),
+            Self::PortUnreachable => (3, 3, 0),
             Self::FragmentationNeeded { mtu } => (3, 4, u32::try_from(mtu).unwrap_or(0xffff)),
             Self::TimeExceeded => (11, 0, 0),
         }
@@ -31,14 +33,20 @@ impl Error {
 }
 
 /// A packet with a valid header and no bytes behind it; `None` if it is to be ignored.
-pub(super) fn checked(payload: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn checked(payload: &[u8]) -> Option<Vec<u8>> {
     let packet = Ipv4Packet::new_checked(payload).ok()?;
     let is_valid = packet.version() == 4 && packet.verify_checksum();
     is_valid.then(|| payload[..usize::from(packet.total_len())].to_vec())
 }
 
+/// Source and destination of a packet that has been checked.
+pub(crate) fn ends(packet: &[u8]) -> (Ipv4Addr, Ipv4Addr) {
+    let view = Ipv4Packet::new_unchecked(packet);
+    (view.src_addr(), view.dst_addr())
+}
+
 /// Takes one hop off a packet; `false` if none is left.
-pub(super) fn take_hop(packet: &mut [u8]) -> bool {
+pub(crate) fn take_hop(packet: &mut [u8]) -> bool {
     let mut packet = Ipv4Packet::new_unchecked(packet);
     if packet.hop_limit() <= 1 {
         return false;
@@ -48,21 +56,21 @@ pub(super) fn take_hop(packet: &mut [u8]) -> bool {
     true
 }
 
-/// The packet in pieces that an interface can send.
-pub(super) fn fragments(packet: Vec<u8>, mtu: usize) -> Result<Vec<Vec<u8>>, Error> {
+/// The packet in pieces that an interface can send; the packet itself with the reason why not.
+pub(crate) fn fragments(packet: Vec<u8>, mtu: usize) -> Result<Vec<Vec<u8>>, (Error, Vec<u8>)> {
     if packet.len() <= mtu {
         return Ok(vec![packet]);
     }
     let whole = Ipv4Packet::new_unchecked(&packet[..]);
     if whole.dont_frag() {
-        return Err(Error::FragmentationNeeded { mtu });
+        return Err((Error::FragmentationNeeded { mtu }, packet));
     }
     let header = usize::from(whole.header_len());
     let (offset, has_more) = (whole.frag_offset(), whole.more_frags());
     // All but the last piece are multiples of 8 bytes long.
     let size = (mtu.saturating_sub(header)) / 8 * 8;
     if size == 0 {
-        return Err(Error::FragmentationNeeded { mtu });
+        return Err((Error::FragmentationNeeded { mtu }, packet));
     }
     let pieces: Vec<&[u8]> = packet[header..].chunks(size).collect();
     let count = pieces.len();
@@ -81,7 +89,7 @@ pub(super) fn fragments(packet: Vec<u8>, mtu: usize) -> Result<Vec<Vec<u8>>, Err
 
 /// The report of an error about `packet`, from `source`; `None` where none may be sent: about other errors,
 /// later fragments, and packets to or from groups (RFC 1812, 4.3.2.7).
-pub(super) fn error(about: &[u8], source: Ipv4Addr, error: Error) -> Option<Vec<u8>> {
+pub(crate) fn error(about: &[u8], source: Ipv4Addr, error: Error) -> Option<Vec<u8>> {
     let packet = Ipv4Packet::new_checked(about).ok()?;
     let (from, to) = (packet.src_addr(), packet.dst_addr());
     let is_group = |address: Ipv4Addr| address.is_multicast() || address.is_broadcast();
@@ -102,11 +110,11 @@ pub(super) fn error(about: &[u8], source: Ipv4Addr, error: Error) -> Option<Vec<
     message.extend(word.to_be_bytes());
     message.extend(quoted);
     Icmpv4Packet::new_unchecked(&mut message[..]).fill_checksum();
-    Some(packet_of(source, from, IpProtocol::Icmp, &message))
+    Some(compose(source, from, IpProtocol::Icmp, &message))
 }
 
 /// The answer to an echo request that is for the router; `None` if the packet is something else.
-pub(super) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     let request = Ipv4Packet::new_checked(packet).ok()?;
     let is_icmp = request.next_header() == IpProtocol::Icmp;
     if !is_icmp || request.frag_offset() > 0 || request.more_frags() {
@@ -119,7 +127,7 @@ pub(super) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     let mut message = request.payload().to_vec();
     message[0] = 0;
     Icmpv4Packet::new_unchecked(&mut message[..]).fill_checksum();
-    Some(packet_of(
+    Some(compose(
         request.dst_addr(),
         request.src_addr(),
         IpProtocol::Icmp,
@@ -127,7 +135,8 @@ pub(super) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     ))
 }
 
-fn packet_of(
+/// A packet of the router itself.
+pub(crate) fn compose(
     source: Ipv4Addr,
     destination: Ipv4Addr,
     protocol: IpProtocol,
@@ -157,12 +166,12 @@ mod tests {
     const B: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
     const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 
-    fn packet(payload: &[u8]) -> Vec<u8> {
-        packet_of(A, B, IpProtocol::Udp, payload)
+    fn datagram(payload: &[u8]) -> Vec<u8> {
+        compose(A, B, IpProtocol::Udp, payload)
     }
 
     fn allowing_fragments(payload: &[u8]) -> Vec<u8> {
-        let mut packet = packet(payload);
+        let mut packet = datagram(payload);
         let mut view = Ipv4Packet::new_unchecked(&mut packet[..]);
         view.set_dont_frag(false);
         view.fill_checksum();
@@ -171,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_hop_is_taken_off_and_the_checksum_stays_right() {
-        let mut packet = packet(b"payload");
+        let mut packet = datagram(b"payload");
         assert!(take_hop(&mut packet));
         let view = Ipv4Packet::new_checked(&packet[..]).expect("a packet");
         assert_eq!(view.hop_limit(), 63);
@@ -210,8 +219,8 @@ mod tests {
 
     #[test]
     fn what_must_not_be_fragmented_is_reported_with_the_mtu() {
-        let packet = packet(&[0; 2_000]);
-        let why = fragments(packet.clone(), 1_400).expect_err("not allowed");
+        let packet = datagram(&[0; 2_000]);
+        let (why, _) = fragments(packet.clone(), 1_400).expect_err("not allowed");
         assert_eq!(why, Error::FragmentationNeeded { mtu: 1_400 });
         let report = error(&packet, ROUTER, why).expect("a report");
         let view = Ipv4Packet::new_checked(&report[..]).expect("a packet");
@@ -226,9 +235,9 @@ mod tests {
 
     #[test]
     fn errors_are_not_reported_about_errors_and_groups() {
-        let report = error(&packet(b"x"), ROUTER, Error::TimeExceeded).expect("a report");
+        let report = error(&datagram(b"x"), ROUTER, Error::TimeExceeded).expect("a report");
         assert_eq!(error(&report, ROUTER, Error::TimeExceeded), None);
-        let to_group = packet_of(A, Ipv4Addr::new(224, 0, 0, 1), IpProtocol::Udp, b"x");
+        let to_group = compose(A, Ipv4Addr::new(224, 0, 0, 1), IpProtocol::Udp, b"x");
         assert_eq!(error(&to_group, ROUTER, Error::TimeExceeded), None);
     }
 
@@ -237,7 +246,7 @@ mod tests {
         let mut message = vec![8, 0, 0, 0, 0, 1, 0, 2];
         message.extend(b"data");
         Icmpv4Packet::new_unchecked(&mut message[..]).fill_checksum();
-        let request = packet_of(A, ROUTER, IpProtocol::Icmp, &message);
+        let request = compose(A, ROUTER, IpProtocol::Icmp, &message);
         let reply = echo_reply(&request).expect("an answer");
         let view = Ipv4Packet::new_checked(&reply[..]).expect("a packet");
         assert_eq!((view.src_addr(), view.dst_addr()), (ROUTER, A));

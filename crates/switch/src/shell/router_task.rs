@@ -1,0 +1,219 @@
+//! A running router: a task that moves frames between ports of several switches and a [`Router`].
+
+use super::handle::{Stopped, Switch};
+use super::owned_port::{OpenError, OwnedPort, PortSource};
+use crate::Time;
+use crate::router::{Forwarded, InterfaceId, InterfaceSettings, Router};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Frames of one port that are handled before the frames that follow from them are sent.
+const BATCH: usize = 64;
+
+/// A router that runs. Dropping it removes its ports.
+///
+/// It is not a part of what [`Switch::freeze`] saves, except for its ports: a restored switch has them, and
+/// [`RouterTask::add`] takes them as [`PortSource::Existing`]. The router asks again for the stations that it knew.
+#[derive(Debug)]
+pub struct RouterTask {
+    commands: mpsc::UnboundedSender<Command>,
+    task: JoinHandle<()>,
+}
+
+type Command = Box<dyn FnOnce(&mut State) + Send>;
+
+struct State {
+    router: Router,
+    ports: BTreeMap<InterfaceId, OwnedPort>,
+    /// The interface whose port is looked at first, so that a busy port does not delay others.
+    next: InterfaceId,
+    started: Instant,
+    out: Vec<Forwarded>,
+}
+
+impl RouterTask {
+    /// Starts a router without interfaces, as a task of the runtime of the caller.
+    ///
+    /// # Panics
+    /// Outside of a runtime of tokio.
+    #[must_use]
+    pub fn start() -> Self {
+        let (commands, received) = mpsc::unbounded_channel();
+        let state = State {
+            router: Router::default(),
+            ports: BTreeMap::new(),
+            next: InterfaceId::FIRST,
+            started: Instant::now(),
+            out: Vec::new(),
+        };
+        Self {
+            commands,
+            task: tokio::spawn(state.run(received)),
+        }
+    }
+
+    /// Adds an interface with a port of a switch. It has no services and is not joined with other interfaces.
+    ///
+    /// # Errors
+    /// When the switch or the router has stopped, or the port does not exist.
+    pub async fn add(
+        &self,
+        switch: &Switch,
+        port: PortSource,
+        settings: InterfaceSettings,
+    ) -> Result<InterfaceId, OpenError> {
+        let port = OwnedPort::open(switch, port).await?;
+        let added = self.call(|state| {
+            let id = state.router.add_interface(settings);
+            state.ports.insert(id, port);
+            id
+        });
+        Ok(added.await?)
+    }
+
+    /// Removes an interface with its port.
+    ///
+    /// # Errors
+    /// When the router has stopped.
+    pub async fn remove(&self, id: InterfaceId) -> Result<(), Stopped> {
+        self.call(move |state| state.remove(id)).await
+    }
+
+    /// Runs `change` on the router: which interfaces are joined, and their services.
+    ///
+    /// # Errors
+    /// When the router has stopped.
+    pub async fn with<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Router) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        self.call(|state| change(&mut state.router)).await
+    }
+
+    /// As [`RouterTask::with`], without waiting for the result.
+    ///
+    /// # Errors
+    /// When the router has stopped.
+    pub fn change_later(
+        &self,
+        change: impl FnOnce(&mut Router) + Send + 'static,
+    ) -> Result<(), Stopped> {
+        let command: Command = Box::new(|state| change(&mut state.router));
+        self.commands.send(command).map_err(|_| Stopped)
+    }
+
+    /// Ends the router, and waits until its ports have been removed.
+    pub async fn close(mut self) {
+        self.task.abort();
+        // Its ports are removed when it is dropped, which is before the task counts as ended.
+        let _ = (&mut self.task).await;
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut State) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, result) = oneshot::channel();
+        let command: Command = Box::new(move |state| drop(reply.send(run(state))));
+        self.commands.send(command).map_err(|_| Stopped)?;
+        result.await.map_err(|_| Stopped)
+    }
+}
+
+impl Drop for RouterTask {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl State {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<Command>) {
+        loop {
+            let due = self.router.next_due();
+            let due = due.map(|due| self.started + Duration::from_nanos(due.as_nanos()));
+            let until_due = async {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                command = commands.recv() => match command {
+                    Some(command) => command(&mut self),
+                    None => return,
+                },
+                (id, frame) = next_frame(&mut self.ports, self.next) => match frame {
+                    Some(frame) => self.receive(id, &frame),
+                    None => self.remove(id),
+                },
+                () = until_due => {
+                    let now = self.now();
+                    self.router.advance(now, &mut self.out);
+                }
+            }
+            self.send();
+        }
+    }
+
+    fn receive(&mut self, id: InterfaceId, first: &Bytes) {
+        let now = self.now();
+        self.router.receive(now, id, first, &mut self.out);
+        let Some(port) = self.ports.get_mut(&id) else {
+            return;
+        };
+        let more = std::iter::from_fn(|| port.try_recv()).take(BATCH - 1);
+        for (_, frame) in more {
+            self.router.receive(now, id, &frame, &mut self.out);
+        }
+        self.next = id.following();
+    }
+
+    /// Sends what the router has to send, as one batch for each port.
+    fn send(&mut self) {
+        let mut batches: BTreeMap<InterfaceId, Vec<Bytes>> = BTreeMap::new();
+        for Forwarded { interface, frame } in self.out.drain(..) {
+            batches.entry(interface).or_default().push(frame);
+        }
+        for (id, frames) in batches {
+            if let Some(port) = self.ports.get(&id) {
+                // A switch that has stopped closes its ports, which removes the interface.
+                let _ = port.send(frames);
+            }
+        }
+    }
+
+    fn remove(&mut self, id: InterfaceId) {
+        self.router.remove_interface(id);
+        self.ports.remove(&id);
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.started.elapsed()
+    }
+}
+
+/// Waits for a frame of any port; the first port that is looked at is that of `first`.
+async fn next_frame(
+    ports: &mut BTreeMap<InterfaceId, OwnedPort>,
+    first: InterfaceId,
+) -> (InterfaceId, Option<Bytes>) {
+    poll_fn(|context| {
+        for is_second_part in [false, true] {
+            for (id, port) in ports.iter_mut() {
+                if (*id < first) == is_second_part
+                    && let Poll::Ready(frame) = port.poll_recv(context)
+                {
+                    return Poll::Ready((*id, frame.map(|(_, frame)| frame)));
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
