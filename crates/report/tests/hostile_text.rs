@@ -31,6 +31,7 @@ fn events(text: &str) -> Vec<Event> {
         }],
         attempts: 2,
         expected_failure: None,
+        files: Vec::new(),
     };
     let meta = || Value::Map(vec![(Value::Text(text()), Value::Text(text()))]);
     let consoles = vec![ConsoleExcerpt {
