@@ -1,7 +1,7 @@
 //! NICs of a machine: places on a PCI bus, and how QEMU is asked for a device in one.
 //!
 //! ```text
-//! guest ── virtio-net-pci `nic0` ── netdev stream `netdev0` ══ socket ══ our end: a port of a switch
+//! guest ── virtio-net-pci `nic0` ── netdev `netdev0` ══ socket ══ our end: a port of a switch
 //!             on bus `hotplug`
 //! ```
 //!
@@ -59,13 +59,16 @@ impl NicSlot {
 
     /// The arguments of `-netdev` and `netdev_add`. `fd` is the number of an inherited descriptor, or the name
     /// of one that was passed.
+    ///
+    /// `socket` has the framing of `stream`, which cannot be given a descriptor at run time: QEMU 7.2 looks its
+    /// name up in a thread that does not know the monitor, and only records the error in `info network`.
     pub(crate) fn netdev(self, fd: &str) -> Value {
-        json!({
-            "type": "stream",
-            "id": self.netdev_id(),
-            "server": false,
-            "addr": { "type": "fd", "str": fd },
-        })
+        json!({ "type": "socket", "id": self.netdev_id(), "fd": fd })
+    }
+
+    /// The arguments of `set_link`.
+    pub(crate) fn link(self, up: bool) -> Value {
+        json!({ "name": self.device_id(), "up": up })
     }
 
     /// The arguments of `-device` and `device_add`.

@@ -1,5 +1,6 @@
 //! Carrying out a request.
 
+use super::carrier;
 use super::change::{Change, What};
 use super::module_requests::{self, IPV6, ModuleRequests};
 use super::owned::Owned;
@@ -12,7 +13,6 @@ use crate::roots;
 use crate::sys::{Errno, Sys, file};
 use provium_protocol::op::{InterfaceAddress, NicConfig, SetNetwork};
 use provium_protocol::{Reply, WireError};
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Below this, an interface has no IPv6.
@@ -79,14 +79,14 @@ fn configure_nics(
     make_all(&mut session, &changes)?;
 
     let has_routes = |target: &Target<'_>| {
-        !target.config.routes.is_empty() || !owned.of(target.config.device_mac).routes.is_empty()
+        !target.config.routes.is_empty() || owned.has_routes(target.config.device_mac)
     };
     if targets.iter().any(has_routes) {
         let present = state::routes(&mut session).map_err(tried("listing routes"))?;
         let changes = plan::routes(&targets, &present, owned, is_possible);
         make_all(&mut session, &changes)?;
     }
-    Ok(())
+    carrier::await_carriers(&mut session, nics)
 }
 
 /// Whether it is the interface of a NIC of the host's, listed or not: their addresses differ in the last
@@ -115,12 +115,12 @@ fn make_rename(session: &mut Session, rename: &Change) -> Result<(), WireError> 
 fn without_ipv6(
     targets: &[Target<'_>],
     modules: &mut ModuleRequests,
-) -> Result<BTreeSet<u32>, WireError> {
+) -> Result<Vec<u32>, WireError> {
     let has_ipv6_address = |target: &Target<'_>| {
         let mut addresses = target.config.addresses.iter();
         addresses.any(|one| one.address.is_ipv6())
     };
-    let mut without = BTreeSet::new();
+    let mut without = Vec::new();
     if !targets.iter().any(has_ipv6_address) {
         return Ok(without);
     }
@@ -136,7 +136,7 @@ fn without_ipv6(
             file::read_at(roots::PROC, &path).is_ok_and(|value| value.first() == Some(&b'1'))
         };
         if !has_ipv6 || *mtu < LEAST_IPV6_MTU || is_disabled() {
-            without.insert(target.index);
+            without.push(target.index);
         }
     }
     Ok(without)
@@ -184,9 +184,7 @@ fn ignore_if_gone(change: &Change, errno: Errno) -> Sys<()> {
 
 /// The first mistake in the request.
 fn check(request: &SetNetwork) -> Result<(), String> {
-    let mut names = BTreeSet::new();
-    let mut devices = BTreeSet::new();
-    for nic in &request.nics {
+    for (index, nic) in request.nics.iter().enumerate() {
         let name = &nic.name;
         let is_bad = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b':' | 0);
         if !(1..NAME_LIMIT).contains(&name.len()) || name == "." || name == ".." {
@@ -195,7 +193,8 @@ fn check(request: &SetNetwork) -> Result<(), String> {
         if name.bytes().any(is_bad) {
             return Err(format!("`{name}` is not a name of an interface"));
         }
-        if !names.insert(name) || !devices.insert(nic.device_mac) {
+        let is_same = |one: &NicConfig| one.name == *name || one.device_mac == nic.device_mac;
+        if request.nics[..index].iter().any(is_same) {
             return Err(format!("two NICs have the name `{name}` or one device"));
         }
         let destinations = nic.routes.iter().map(|route| route.destination);
@@ -237,6 +236,7 @@ mod tests {
                 prefix: 32,
             }],
             routes: Vec::new(),
+            has_carrier: false,
         };
         change(&mut nic);
         SetNetwork {

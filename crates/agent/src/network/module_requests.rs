@@ -1,12 +1,12 @@
 //! Kernel modules that a network needs and the kernel may not have.
 
 use crate::init::modules;
-use crate::sys::{Errno, boot, file};
+use crate::sys::{Errno, boot, fd, file};
 use crate::{module_socket, roots};
 use provium_protocol::HostReply;
 use provium_protocol::op::SetNetwork;
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 /// The drivers of NICs. What they depend on is the host's knowledge.
 pub(super) const DRIVERS: [&str; 2] = ["virtio_pci", "virtio_net"];
@@ -38,10 +38,18 @@ pub(super) fn has_ipv6() -> bool {
 }
 
 /// Sockets to the router, each for one module.
-#[derive(Debug, Default)]
-pub(crate) struct ModuleRequests(pub(crate) Vec<(&'static str, OwnedFd)>);
+#[derive(Debug)]
+pub(crate) struct ModuleRequests(Vec<(&'static str, OwnedFd)>);
 
 impl ModuleRequests {
+    /// Takes ownership of the sockets.
+    pub(crate) fn of(sockets: &[(&'static str, RawFd)]) -> Self {
+        let owned = sockets
+            .iter()
+            .map(|(name, socket)| (*name, fd::own(*socket)));
+        Self(owned.collect())
+    }
+
     /// Loads a module with what it depends on; false if the host does not have it.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! is taken down loses routes and IPv6 addresses), addresses, routes (which need them).
 
 use super::change::{Change, What, network};
-use super::owned::Owned;
+use super::owned::{Item, Owned, Setting};
 use super::state::{Interface, PresentAddress, PresentRoute};
 use provium_protocol::op::{InterfaceAddress, NicConfig, Route};
 use std::collections::BTreeSet;
@@ -124,20 +124,22 @@ pub(super) fn addresses(
 ) -> Vec<Change> {
     let (mut removed, mut added) = (Vec::new(), Vec::new());
     for target in targets {
-        let present: BTreeSet<InterfaceAddress> = present
+        let device = target.config.device_mac;
+        let mut present: BTreeSet<Setting> = present
             .iter()
             .filter(|one| one.index == target.index)
-            .map(|one| one.address)
+            .map(|one| (device, Item::Address(one.address)))
             .collect();
-        let wanted: BTreeSet<InterfaceAddress> = target.config.addresses.iter().copied().collect();
-        let obsolete = &owned.of(target.config.device_mac).addresses - &wanted;
-        for address in obsolete.intersection(&present) {
-            removed.push(target.change(What::RemoveAddress(*address)));
+        for item in owned.obsolete(target.config) {
+            if let Item::Address(address) = item
+                && present.contains(&(device, item))
+            {
+                removed.push(target.change(What::RemoveAddress(address)));
+            }
         }
         // In the order of the request: the first of a network is its primary address.
-        let mut taken = present;
         for address in &target.config.addresses {
-            if is_possible(target, *address) && taken.insert(*address) {
+            if is_possible(target, *address) && present.insert((device, Item::Address(*address))) {
                 added.push(target.change(What::AddAddress(*address)));
             }
         }
@@ -155,24 +157,33 @@ pub(super) fn routes(
 ) -> Vec<Change> {
     let (mut removed, mut added) = (Vec::new(), Vec::new());
     for target in targets {
+        let device = target.config.device_mac;
+        let as_item = |route: &Route| (device, Item::Route(plain(*route)));
+        let wanted: BTreeSet<Setting> = target.config.routes.iter().map(as_item).collect();
+        let obsolete = owned.obsolete(target.config);
+        let obsolete: BTreeSet<Setting> = obsolete
+            .iter()
+            .filter_map(|item| match item {
+                Item::Route(route) => Some(as_item(route)),
+                _ => None,
+            })
+            .collect();
+        let mut kept = BTreeSet::new();
         // The metric of a route says that it is the host's. It changes with the order of the NICs.
         let here = present
             .iter()
             .filter(|one| one.index == target.index && one.metric >= FIRST_METRIC);
-        let wanted: BTreeSet<Route> = target.config.routes.iter().copied().map(plain).collect();
-        let owned: BTreeSet<Route> = owned.of(target.config.device_mac).routes;
-        let owned: BTreeSet<Route> = owned.into_iter().map(plain).collect();
-        let mut kept = BTreeSet::new();
         for PresentRoute { route, metric, .. } in here {
-            if wanted.contains(route) && *metric == target.metric {
-                kept.insert(*route);
-            } else if owned.contains(route) {
+            let setting = as_item(route);
+            if wanted.contains(&setting) && *metric == target.metric {
+                kept.insert(setting);
+            } else if wanted.contains(&setting) || obsolete.contains(&setting) {
                 removed.push(target.change(What::RemoveRoute(*route, *metric)));
             }
         }
-        for route in wanted.difference(&kept) {
-            if is_possible(target, route.destination) {
-                added.push(target.change(What::AddRoute(*route, target.metric)));
+        for route in &target.config.routes {
+            if is_possible(target, route.destination) && kept.insert(as_item(route)) {
+                added.push(target.change(What::AddRoute(plain(*route), target.metric)));
             }
         }
     }
@@ -210,6 +221,7 @@ mod tests {
             mtu: 1500,
             addresses: Vec::new(),
             routes: Vec::new(),
+            has_carrier: false,
         }
     }
 
@@ -223,6 +235,7 @@ mod tests {
             permanent_mac: Some(device(slot)),
             mtu: 1500,
             is_up: false,
+            is_running: false,
             counters: NicCounters::default(),
         }
     }
@@ -307,6 +320,7 @@ mod tests {
         assert_eq!(changes(interface(0, "eth0")), [set_mac, "bringing eth0 up"]);
         let up = Interface {
             is_up: true,
+            is_running: true,
             mtu: 9000,
             ..interface(0, "eth0")
         };

@@ -62,11 +62,6 @@ impl ModuleServer {
         self.clients.insert(self.next, client);
     }
 
-    /// Closes this process's ends of all clients, in a process forked from the router.
-    pub(super) fn leave_to_parent(&mut self) {
-        self.clients.clear();
-    }
-
     pub(super) fn each(&self, mut add: impl FnMut(RawFd, i16)) {
         if let Some(listener) = &self.listener {
             add(listener.as_raw_fd(), libc::POLLIN);

@@ -1,16 +1,17 @@
 //! Requests about the network, which are carried out one after the other, each in a process of its own.
 //!
 //! Such a request may wait: for a NIC that is being plugged in, for kernel modules from the host, for a
-//! file system. The router never waits, so it forks a process that does, and passes on its reply. That
-//! process runs in the namespaces of the agent, and in the root of process 1.
+//! file system. The router never waits, so it makes a process that does, and passes on its reply. That
+//! process runs in the namespaces of the agent, and in the root of process 1. It shares the router's
+//! memory, since a fork would take several times as long as a request that changes nothing.
 
 use super::effect::Effect;
 use super::module_server::ModuleServer;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
 use crate::network::{self, ModuleRequests, Owned};
-use crate::sys::process::{self, Forked};
-use crate::sys::{Errno, Sys, fd, packet, signal};
+use crate::sys::sibling::{ChildOf, Sibling};
+use crate::sys::{Errno, Sys, fd, packet, process, signal};
 use provium_protocol::op::{ReadNicCounters, SetNetwork};
 use provium_protocol::{CallId, Lane, codec};
 use std::collections::VecDeque;
@@ -29,6 +30,40 @@ pub(super) struct NetworkTasks {
     owned: Owned,
     running: Option<Running>,
     waiting: VecDeque<(CallId, NetworkRequest)>,
+    siblings: Vec<Sibling>,
+}
+
+/// What the process gets. Its descriptors are copies of the router's.
+struct Task {
+    request: NetworkRequest,
+    owned: Owned,
+    root: Root,
+    /// The router's ends, which would keep the process from seeing the end of replies to it.
+    ours: Vec<RawFd>,
+    sockets: Vec<(&'static str, RawFd)>,
+    reply_to: RawFd,
+}
+
+impl Task {
+    /// Runs in the process of its own.
+    fn carry_out(&self) -> ! {
+        process::die_with_parent();
+        process::name_thread(c"provium-net");
+        for number in &self.ours {
+            let _ = fd::close(*number);
+        }
+        let mut root = self.root;
+        root.follow();
+        let result = match &self.request {
+            NetworkRequest::Set(request) => {
+                let mut modules = ModuleRequests::of(&self.sockets);
+                network::configure(request, &self.owned, &mut modules)
+            }
+            NetworkRequest::Count(request) => network::count(*request),
+        };
+        let _ = fd::write_all(self.reply_to, &codec::encode(&result));
+        process::exit(0)
+    }
 }
 
 struct Running {
@@ -57,6 +92,7 @@ impl NetworkTasks {
             owned: Owned::default(),
             running: None,
             waiting: VecDeque::new(),
+            siblings: Vec::new(),
         }
     }
 
@@ -92,44 +128,53 @@ impl NetworkTasks {
         modules: &mut ModuleServer,
     ) -> Sys<Running> {
         let (pipe, reply_to) = fd::pipe()?;
-        let mut requests = ModuleRequests::default();
+        let (mut ours, mut theirs) = (vec![pipe.as_raw_fd()], Vec::new());
         if let NetworkRequest::Set(request) = &request {
             for name in network::needed_modules(request) {
-                let (ours, theirs) = packet::stream_pair()?;
-                modules.adopt(ours);
-                requests.0.push((name, theirs));
+                let (our, their) = packet::stream_pair()?;
+                ours.push(our.as_raw_fd());
+                modules.adopt(our);
+                theirs.push((name, their));
             }
         }
-        match process::fork(0)? {
-            Forked::Parent(pid) => {
-                if let NetworkRequest::Set(request) = &request {
-                    self.owned.begin(&request.nics);
-                }
-                Ok(Running {
-                    call,
-                    request,
-                    pid: Some(pid),
-                    pipe,
-                    reply: Vec::new(),
-                    cancelled: false,
-                })
-            }
-            Forked::Child => {
-                process::die_with_parent();
-                process::name_thread(c"provium-net");
-                // Otherwise the replies to its own requests would have no end.
-                modules.leave_to_parent();
-                self.root.follow();
-                let result = match &request {
-                    NetworkRequest::Set(request) => {
-                        network::configure(request, &self.owned, &mut requests)
-                    }
-                    NetworkRequest::Count(request) => network::count(*request),
-                };
-                let _ = fd::write_all(reply_to.as_raw_fd(), &codec::encode(&result));
-                process::exit(0)
-            }
+        let task = Task {
+            request: request.clone(),
+            owned: self.owned.clone(),
+            root: self.root,
+            ours,
+            sockets: theirs
+                .iter()
+                .map(|(name, socket)| (*name, socket.as_raw_fd()))
+                .collect(),
+            reply_to: reply_to.as_raw_fd(),
+        };
+        let pid = self
+            .sibling()?
+            .start(ChildOf::Caller, move || task.carry_out())?;
+        if let NetworkRequest::Set(request) = &request {
+            self.owned.begin(&request.nics);
         }
+        Ok(Running {
+            call,
+            request,
+            pid: Some(pid),
+            pipe,
+            reply: Vec::new(),
+            cancelled: false,
+        })
+    }
+
+    /// Memory that no process uses. There is more than one only after a request was abandoned.
+    fn sibling(&mut self) -> Sys<&mut Sibling> {
+        let free = self.siblings.iter().position(Sibling::is_free);
+        let index = match free {
+            Some(index) => index,
+            None => {
+                self.siblings.push(Sibling::new()?);
+                self.siblings.len() - 1
+            }
+        };
+        Ok(&mut self.siblings[index])
     }
 
     /// What to poll for input.

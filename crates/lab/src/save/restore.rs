@@ -13,7 +13,7 @@ use camino::Utf8PathBuf;
 use futures_util::future::join;
 use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
 use provium_image::AGENT_BUILD;
-use provium_protocol::op::{SetIdentity, SetNetwork};
+use provium_protocol::op::SetIdentity;
 use provium_vmm::{ConsoleLog, DeathKind, Machine, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,22 +30,10 @@ pub(crate) struct Identity {
     pub(crate) hostname: Option<String>,
     /// A seed fixes the stream of its hardware random number generator.
     pub(crate) is_seeded: bool,
-    /// `None`: unchanged.
-    pub(crate) network: Option<SetNetwork>,
 }
 
 impl Identity {
-    /// Has the agent set all of it.
-    pub(crate) async fn set(self, channel: &Channel) -> Result<(), CallError> {
-        let network = self.network.clone();
-        channel.set_identity(self.request()).await?;
-        match network {
-            Some(network) => channel.set_network(network).await,
-            None => Ok(()),
-        }
-    }
-
-    /// The request that sets all but the network, with randomness that no other guest has.
+    /// The request that sets it, with randomness that no other guest has.
     pub(crate) fn request(self) -> SetIdentity {
         SetIdentity {
             realtime_ns: self.realtime_ns,
@@ -193,7 +181,7 @@ impl RestoredVm {
         self.quiesced = None;
         // The request waits in the guest's port before its first vCPU runs: until it has been carried out,
         // what its processes draw is not random.
-        let set = identity.set(&self.channel);
+        let set = self.channel.set_identity(identity.request());
         let wait = GuestWait::new(&self.machine, limit);
         let (set, resumed) = join(wait.reply(set), self.machine.resume()).await;
         resumed?;

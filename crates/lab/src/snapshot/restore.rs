@@ -220,8 +220,6 @@ impl PreparedRestore {
             realtime_ns,
             hostname: renamed.then(|| host_name(vm.name())),
             is_seeded: saved.machine.manifest.rng_seed.is_some(),
-            // Set below, together with NICs that are plugged in.
-            network: None,
         };
         let limit = vm.0.agent_limit(&lock(&vm.0.booted_with).clone());
         let woken = self.restored.resume(identity, limit).await;

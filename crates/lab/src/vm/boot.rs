@@ -4,16 +4,15 @@
 //! its identity before a test sees it: its name, the time, randomness.
 
 use crate::environment::{Environment, EnvironmentError};
-use crate::error::LabError;
+use crate::error::{LabError, chain};
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
-use crate::save::Identity;
 use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
 use crate::vm::install::install;
-use crate::vm::network::{disconnect_links, network_request};
+use crate::vm::network::configure_network;
 use crate::vm::nics::{VmNic, boot_nics};
 use crate::vm::running::Started;
 use crate::vm::state::VmState;
@@ -177,7 +176,7 @@ impl Boot<'_> {
         }
         let (machine, channel, _) = self.cold_on_time().await?;
         self.set_identity(&machine, &channel).await?;
-        self.set_links(&machine).await?;
+        self.set_network(&machine, &channel).await?;
         Ok(self.started_cold(machine, channel))
     }
 
@@ -219,7 +218,8 @@ impl Boot<'_> {
         channel: &Channel,
     ) -> Result<(), LabError> {
         let limit = self.limit();
-        let set = self.identity().set(channel);
+        let identity = identity(self.vm, &self.options).request();
+        let set = channel.set_identity(identity);
         match GuestWait::new(machine, limit.time).reply(set).await {
             Ok(()) => Ok(()),
             Err(RequestError::NoReply(why)) => Err(self.no_reply(why, &limit)),
@@ -227,19 +227,19 @@ impl Boot<'_> {
         }
     }
 
-    /// What the agent sets after this boot.
-    pub(super) fn identity(&self) -> Identity {
-        let identity = identity(self.vm, &self.options);
-        Identity {
-            network: (!self.nics.is_empty()).then(|| network_request(&self.nics)),
-            ..identity
+    /// Sets up the NICs of a guest that has its identity.
+    pub(super) async fn set_network(
+        &self,
+        machine: &Machine,
+        channel: &Channel,
+    ) -> Result<(), LabError> {
+        let limit = self.limit();
+        let set = configure_network(machine, channel, &self.nics);
+        match GuestWait::new(machine, limit.time).until(set).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.error(chain(&error))),
+            Err(why) => Err(self.no_reply(why, &limit)),
         }
-    }
-
-    /// Disconnects the links that are to be disconnected.
-    pub(super) async fn set_links(&self, machine: &Machine) -> Result<(), LabError> {
-        let set = disconnect_links(machine, &self.nics).await;
-        set.map_err(|error| self.host_error(EnvironmentError::Machine(error)))
     }
 
     /// The error of a boot whose agent did not answer.

@@ -13,7 +13,6 @@ pub(super) fn identity(vm: &Vm, options: &VmOptions) -> Identity {
         realtime_ns: Some(options.initial_time_ns.unwrap_or_else(now_ns)),
         hostname: Some(host_name(vm.name())),
         is_seeded: options.rng_seed.is_some(),
-        network: None,
     }
 }
 

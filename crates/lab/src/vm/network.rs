@@ -38,8 +38,8 @@ pub(crate) enum NetworkError {
     Agent(#[from] CallError),
 }
 
-/// What the agent of the guest sets for these NICs.
-pub(crate) fn network_request(nics: &[VmNic]) -> SetNetwork {
+/// What the agent of the guest sets for these NICs; whether it waits until those have carriers that are connected.
+fn network_request(nics: &[VmNic], waits: bool) -> SetNetwork {
     let configs = nics.iter().filter_map(|nic| {
         let subnet = nic.bridge.subnet();
         let host = nic.addresses.host;
@@ -59,6 +59,7 @@ pub(crate) fn network_request(nics: &[VmNic]) -> SetNetwork {
                 },
             ],
             routes: routes(&nic.bridge),
+            has_carrier: waits && nic.is_connected,
         })
     });
     SetNetwork {
@@ -142,22 +143,32 @@ pub(crate) async fn set_up_network(
         };
         nics[at].slot = Some(slot);
     }
-    channel.set_network(network_request(nics)).await?;
-    for slot in machine.nics() {
-        let nic = nics.iter().find(|nic| nic.slot == Some(slot));
-        // A saved machine has the links as they were; one that no bridge has is disconnected.
-        let is_connected = nic.is_some_and(|nic| nic.is_connected);
-        machine.set_nic_link(slot, is_connected).await?;
-    }
+    configure_network(machine, channel, nics).await?;
     Ok(sockets)
 }
 
-/// Disconnects the links of a new machine that are to be disconnected.
-pub(crate) async fn disconnect_links(machine: &Machine, nics: &[VmNic]) -> Result<(), VmmError> {
-    for nic in nics.iter().filter(|nic| !nic.is_connected) {
-        if let Some(slot) = nic.slot {
-            machine.set_nic_link(slot, false).await?;
-        }
+/// Sets the NICs of the machine in its guest, and connects their links.
+///
+/// The links of new NICs are connected when their interfaces are up: Linux notes the carrier of one that is down with
+/// a delay of up to a second.
+pub(crate) async fn configure_network(
+    machine: &Machine,
+    channel: &Channel,
+    nics: &[VmNic],
+) -> Result<(), NetworkError> {
+    let slots = machine.nics();
+    if nics.is_empty() && slots.is_empty() {
+        return Ok(());
+    }
+    channel.set_network(network_request(nics, false)).await?;
+    for slot in slots {
+        let nic = nics.iter().find(|nic| nic.slot == Some(slot));
+        // One that a snapshot has and no bridge is disconnected.
+        let is_connected = nic.is_some_and(|nic| nic.is_connected);
+        machine.set_nic_link(slot, is_connected).await?;
+    }
+    if nics.iter().any(|nic| nic.is_connected) {
+        channel.set_network(network_request(nics, true)).await?;
     }
     Ok(())
 }

@@ -19,8 +19,8 @@ use crate::save::{
 };
 use crate::vm::boot::Boot;
 use crate::vm::handle::Vm;
+use crate::vm::identity::identity;
 use crate::vm::load::{load, restore_request};
-use crate::vm::network::disconnect_links;
 use crate::vm::rate::GuestClock;
 use crate::vm::running::Started;
 use provium_events::{BootKind, NoticeSubject};
@@ -102,7 +102,7 @@ impl Boot<'_> {
                             .await?;
                     }
                     self.set_identity(&machine, &channel).await?;
-                    self.set_links(&machine).await?;
+                    self.set_network(&machine, &channel).await?;
                     return Ok(Some(self.started_cold(machine, channel)));
                 }
                 Err(error) => {
@@ -165,7 +165,9 @@ impl Boot<'_> {
         let request = restore_request(&saved, &self.image);
         let mut restored = load(self.vm, &request).await.map_err(unused)?;
         let limit = self.limit();
-        let resumed = restored.resume(self.identity(), limit.time).await;
+        let resumed = restored
+            .resume(identity(self.vm, &self.options), limit.time)
+            .await;
         resumed.map_err(|error| match error {
             RestoreError::Refused(error) => {
                 Unused::Refused(self.error(format!("the agent says: {error}")))
@@ -173,8 +175,8 @@ impl Boot<'_> {
             RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
             error => unused(error),
         })?;
-        let linked = disconnect_links(&restored.machine, &self.nics).await;
-        linked.map_err(unused)?;
+        let set = self.set_network(&restored.machine, &restored.channel).await;
+        set.map_err(Unused::Refused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
             machine,

@@ -31,27 +31,47 @@ impl Bench {
     }
 }
 
-/// What QEMU does with frames that no guest takes: it reads a few, and the rest fills the socket.
-fn flood(socket: &mut UnixStream) {
+/// Sends frames that no guest takes, until QEMU takes no more either: it reads a few, and the rest fills the
+/// socket.
+async fn flood(socket: &UnixStream) {
+    let (unread, _other) = UnixStream::pair().unwrap();
+    let capacity = fill(&unread);
+    let mut sent = fill(socket);
+    // A socket is not reported as writable before three quarters of it are free.
+    let read = async {
+        while sent <= capacity {
+            tokio::task::yield_now().await;
+            sent += fill(socket);
+        }
+    };
+    timeout(SOON, read)
+        .await
+        .unwrap_or_else(|_| panic!("QEMU does not read: {sent} bytes were taken"));
+    assert!(sent < capacity + (4 << 20), "QEMU keeps what it reads");
+}
+
+/// Sends frames until the socket is full; the number of bytes.
+fn fill(mut socket: &UnixStream) -> usize {
     socket.set_nonblocking(true).unwrap();
-    let frame = [&60_u32.to_be_bytes()[..], &[0xff; 60]].concat();
-    let mut sent = 0_usize;
-    // A socket buffer is a few hundred KiB.
-    while socket.write(&frame).is_ok_and(|count| count == frame.len()) {
-        sent += 1;
-        assert!(sent < 1_000_000, "no end of what QEMU takes");
+    let frames = [&60_u32.to_be_bytes()[..], &[0xff; 60]].concat().repeat(64);
+    let (mut sent, limit) = (0, 16 << 20);
+    while sent < limit
+        && let Ok(count) = socket.write(&frames)
+    {
+        sent += count;
     }
+    sent
 }
 
 pub(super) async fn are_plugged_and_saved(bench: &Bench) {
     let machine = bench.launch_with(&[1]).await;
     let (first, second) = (slots(&[1])[0], slots(&[4])[0]);
-    let mut socket = machine.take_nic_socket(first).unwrap();
+    let socket = machine.take_nic_socket(first).unwrap();
     assert!(machine.take_nic_socket(first).is_none(), "given once");
-    flood(&mut socket);
+    flood(&socket).await;
 
     let mut plugged = machine.plug_nic(second).await.unwrap();
-    flood(&mut plugged);
+    flood(&plugged).await;
     assert_eq!(machine.nics(), slots(&[1, 4]));
     let occupied = machine.plug_nic(second).await.unwrap_err();
     let text = "machine `tiny, with a comma`: NIC slot 4 holds a NIC already";
