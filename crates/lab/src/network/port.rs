@@ -14,6 +14,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// How long the guests have to forget the name of a port that is closed.
+const UPDATE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A port of the test script.
 #[derive(Clone)]
 pub struct Port(Arc<Inner>);
@@ -186,8 +189,11 @@ impl Port {
             return Ok(());
         }
         self.0.place.leave();
-        let port = self.0.member.port;
-        self.0.bridge.remove_member("close()", port).await
+        let (bridge, port) = (&self.0.bridge, self.0.member.port);
+        bridge.remove_member("close()", port).await?;
+        // A guest that cannot be told forgets the name with the next change that it is told of.
+        let _ = tokio::time::timeout(UPDATE_PATIENCE, bridge.update_members(&[])).await;
+        Ok(())
     }
 
     fn check_open(&self, call: &str) -> Result<(), LabError> {

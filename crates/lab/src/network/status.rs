@@ -36,7 +36,7 @@ pub struct PortDrops {
     /// Frames from it that were dropped before their destination was looked up: it was isolated or disconnected, or
     /// their length is not possible.
     pub at_sender: u64,
-    /// Frames that have reached it and that it did not read.
+    /// Frames that have reached it while it was off, or that it did not read.
     pub at_receiver: u64,
 }
 
@@ -144,7 +144,9 @@ fn port_line(drops: &PortDrops) -> String {
     }
     if drops.at_receiver > 0 {
         let count = drops.at_receiver;
-        parts.push(format!("{count} dropped since it did not read them"));
+        parts.push(format!(
+            "{count} dropped since it was off or did not read them"
+        ));
     }
     format!("  {}: {}", drops.member, parts.join(", "))
 }
@@ -259,7 +261,7 @@ fn frame_lines(status: &Status, recent: &[RecentFrame]) -> Vec<String> {
     let heading = "  last frames:".to_owned();
     let lines = shown.iter().map(|frame| {
         let to = frame.to.map_or_else(
-            || "(nobody)".to_owned(),
+            || "(unknown)".to_owned(),
             |to| match frame.others {
                 0 => name_of(status, to),
                 others => format!("{} and {others} more", name_of(status, to)),
@@ -303,16 +305,16 @@ mod tests {
 
     #[test]
     fn a_report_shows_paths_that_drop_first_and_not_all() {
-        let path = |from: usize, entered| PathReport {
-            from: format!("m{from}"),
-            to: "x".to_owned(),
-            counters: PathCounters {
-                entered,
-                delivered: entered,
-                ..PathCounters::default()
-            },
-            impairment: Impairment::default(),
-            obstacle: (from < 2).then_some(DropReason::Partition),
+        let path = |from: usize, entered| {
+            let mut counters = PathCounters::default();
+            (counters.entered, counters.delivered) = (entered, entered);
+            PathReport {
+                from: format!("m{from}"),
+                to: "x".to_owned(),
+                counters,
+                impairment: Impairment::default(),
+                obstacle: (from < 2).then_some(DropReason::Partition),
+            }
         };
         let paths: Vec<_> = (0..MAX_PATHS + 3)
             .map(|from| path(from, u64::from(from != 0)))

@@ -9,7 +9,7 @@ const MAX_BRIDGES: usize = 8;
 /// Time that a bridge has to tell its state. It takes microseconds, unless the host has no time for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The bridges that a test in `scope` could see, as lines; none if there is no bridge.
+/// The bridges that a test in `scope` could see, as lines; none without a bridge.
 pub(super) async fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
     let bridges = visible(lab, scope);
     let mut lines = Vec::new();

@@ -1,40 +1,18 @@
 //! Bridges: `lab:bridge()`. What happens to their frames is in `bridge_rules` and `bridge_faults`.
 
 use super::bridge_members::{bridge_of, bridges_of, vm_of, vms_of};
-use super::value::{self, call_site};
-use super::{bridge_faults, bridge_rules, capture, nic, port};
+use super::network_handles::{BridgeObject, nic_value, port_value};
+use super::value::call_site;
+use super::{bridge_faults, bridge_rules, capture};
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object};
+use crate::binding::class::{Class, Object as _};
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Bridge, BridgeOptions, Ipv4Network, LabClone, MacAddress};
+use provium_lab::{BridgeOptions, Ipv4Network, MacAddress};
 use std::net::Ipv4Addr;
 
 /// Methods that a later version has.
 const LATER: [&str; 2] = ["enable_uplink", "disable_uplink"];
-
-/// A bridge as Lua holds it.
-#[derive(Clone)]
-pub(super) struct BridgeObject(pub(super) Bridge);
-
-impl Object for BridgeObject {
-    const CLASS: &'static str = "bridge";
-    fn subject(&self) -> String {
-        self.0.subject()
-    }
-    fn describe(&self) -> String {
-        let state = if self.0.is_closed() { " (closed)" } else { "" };
-        format!("{}{state}", self.0.subject())
-    }
-    fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.bridge(&self.0))
-    }
-}
-
-/// The Lua value of a bridge.
-pub(super) fn bridge_value(lua: &Lua, bridge: &Bridge) -> Result<Value> {
-    value::of(lua, bridge.id(), || BridgeObject(bridge.clone()))
-}
 
 /// The options in the argument at `index`; `None` if there are none.
 pub(super) fn options(
@@ -120,7 +98,7 @@ fn parts(class: Class<'_, BridgeObject>) -> Result<Class<'_, BridgeObject>> {
         // As one that waits, so that it does nothing while tests are listed: then nothing is attached.
         .async_method("nic", |lua, this, args| async move {
             let vm = vm_of(&lua, &args.value(0))?;
-            Ok(nic::value(&lua, this.0.nic(&vm)?)?)
+            Ok(nic_value(&lua, this.0.nic(&vm)?)?)
         })?
         .async_method("capture", |lua, this, _| async move {
             let (scope, site) = call_site(&lua);
@@ -134,7 +112,7 @@ fn parts(class: Class<'_, BridgeObject>) -> Result<Class<'_, BridgeObject>> {
             let (mac, ip) = (mac.transpose()?, ip.transpose()?);
             let (scope, _) = call_site(&lua);
             let port = this.0.port(&scope, &name, mac, ip).await?;
-            Ok(port::value(&lua, &port)?)
+            Ok(port_value(&lua, &port)?)
         })
 }
 

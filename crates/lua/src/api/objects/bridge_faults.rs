@@ -1,8 +1,8 @@
 //! `bridge:during(time, faults, fn)`: faults that last as long as a function runs, and are undone whatever happens.
 
-use super::bridge::BridgeObject;
 use super::bridge_members::{member_names, paths_of};
 use super::bridge_rules::{IMPAIRMENTS, groups_of, impairment_of, partition_in};
+use super::network_handles::BridgeObject;
 use super::value::as_object;
 use super::{outcome, start};
 use crate::binding::args::Args;

@@ -1,9 +1,7 @@
 //! What an author may write where a bridge, a VM or a member of a bridge is meant: a handle, or a name.
 
-use super::bridge::BridgeObject;
 use super::handles::VmObject;
-use super::nic::NicObject;
-use super::port::PortObject;
+use super::network_handles::{BridgeObject, NicObject, PortObject};
 use super::value::{as_object, call_site};
 use crate::binding::options::{Options, hint, list_of};
 use crate::binding::preview::shown;
@@ -114,7 +112,7 @@ fn named<T: Clone, I: PartialEq>(
         _ => hint(name, names.iter().copied()),
     };
     Err(LuaError::argument(format!(
-        "there is no {kind} `{name}`{why}"
+        "{kind} `{name}` does not exist{why}"
     )))
 }
 

@@ -11,8 +11,8 @@
 //! Each call sets what the whole bridge, or the paths that it names, has from then on; 0 ends it. What is set for
 //! different paths is combined where a pair belongs to several.
 
-use super::bridge::BridgeObject;
 use super::bridge_members::{member_name, member_names, paths_of};
+use super::network_handles::BridgeObject;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::options::{Options, list_of};
@@ -315,7 +315,7 @@ async fn path_of(bridge: &Bridge, args: &Args) -> std::result::Result<PathReport
     let found = paths.find(|path| path.from == from && path.to == to);
     found.ok_or_else(|| {
         LuaError::argument(format!(
-            "there is no path from `{from}` to `{to}`; its members are {}",
+            "it has no path from `{from}` to `{to}`; its members are {}",
             bridge.members().join(", ")
         ))
     })

@@ -1,8 +1,9 @@
 //! Labs: `provium` itself, and `lab:lab()`.
 
-use super::bridge::{self, BridgeObject, bridge_value};
+use super::bridge;
 use super::fixture;
 use super::handles::{LabObject, VmObject, lab_value, vm_value};
+use super::network_handles::{BridgeObject, bridge_value};
 use super::settings;
 use super::snapshot;
 use super::value::{as_object, call_site, time_left};

@@ -18,7 +18,7 @@
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `handles` holds labs, VMs and workers, `surface` what `vm` and `worker` share, `value` the rule that a
+//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `surface` what `vm` and `worker` share, `value` the rule that a
 //! resource is one Lua value.
 
 mod batch;
@@ -37,6 +37,7 @@ mod handles;
 mod install;
 mod lab;
 mod metadata;
+mod network_handles;
 mod nic;
 mod paths;
 mod pending;

@@ -1,33 +1,12 @@
 //! NICs: `bridge:nic(vm)`, `vm:nic(name)`.
 
-use super::bridge::{BridgeObject, bridge_value};
 use super::capture;
 use super::handles::VmObject;
-use super::value::{self, as_object, call_site};
-use crate::binding::class::{Class, Object};
+use super::network_handles::{BridgeObject, NicObject, bridge_value, nic_value};
+use super::value::{as_object, call_site};
+use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
-use provium_lab::{LabClone, Nic};
-
-/// The NIC of a VM on a bridge as Lua holds it.
-#[derive(Clone)]
-pub(super) struct NicObject(pub(super) Nic);
-
-impl Object for NicObject {
-    const CLASS: &'static str = "nic";
-    fn subject(&self) -> String {
-        self.0.subject()
-    }
-    fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.nic(&self.0))
-    }
-}
-
-/// The Lua value of a NIC.
-pub(super) fn value(lua: &Lua, nic: Nic) -> Result<Value> {
-    let key = format!("{} {}", nic.vm().id(), nic.bridge().id());
-    value::of_key(lua, &key, || NicObject(nic))
-}
 
 /// `vm:nic(name or bridge)`.
 pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
@@ -37,7 +16,7 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
             Some(bridge) => bridge.0.nic(&this.0)?,
             None => this.0.nic(&args.text(0, "the name")?)?,
         };
-        Ok(value(&lua, nic)?)
+        Ok(nic_value(&lua, nic)?)
     })
 }
 

@@ -1,41 +1,18 @@
 //! Ports: `bridge:port()`, the test script itself as a peer of the guests.
 
-use super::bridge::bridge_value;
-use super::value::{self, as_object};
-use crate::binding::class::{Class, Object, async_function};
+use super::network_handles::{PortObject, bridge_value};
+use super::value::as_object;
+use crate::binding::class::{Class, async_function};
 use crate::binding::raise::LuaError;
 use crate::engine::test_file::TestFileState;
 use mlua::{IntoLuaMulti as _, Lua, MultiValue, Result, Table, Value};
-use provium_lab::{LabClone, LabError, Port, ReceivedFrame};
+use provium_lab::{LabError, ReceivedFrame};
 use std::time::Duration;
 
 /// How long `recv` waits that is given no time.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the task of `on_frame` waits at a time.
 const TURN: Duration = Duration::from_secs(3600);
-
-/// A port as Lua holds it.
-#[derive(Clone)]
-pub(super) struct PortObject(pub(super) Port);
-
-impl Object for PortObject {
-    const CLASS: &'static str = "port";
-    fn subject(&self) -> String {
-        self.0.subject()
-    }
-    fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.port(&self.0))
-    }
-    fn describe(&self) -> String {
-        let state = if self.0.is_closed() { " (closed)" } else { "" };
-        format!("{}{state}", self.0.subject())
-    }
-}
-
-/// The Lua value of a port.
-pub(super) fn value(lua: &Lua, port: &Port) -> Result<Value> {
-    value::of(lua, port.id(), || PortObject(port.clone()))
-}
 
 /// Makes the class, and what the prelude's part of it calls.
 pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {

@@ -19,7 +19,7 @@ const KNOWN: &[&str] = &[
     "agent_timeout",
     "cold",
     "on_panic",
-    // The bridges that it is attached to, which are no part of what is kept with a VM.
+    // The bridges that it is attached to; they are not kept with a VM.
     "nics",
 ];
 
