@@ -83,6 +83,8 @@ impl Bridge {
     async fn save(&self) -> Result<SavedBridge, LabError> {
         let call = "snapshot()";
         let switch = self.switch(call)?.freeze().await;
+        // Before the routes are listed, which takes the same lock.
+        let gateway = lock(&self.0.gateway).port();
         Ok(SavedBridge {
             name: self.name().to_owned(),
             options: self.options().clone(),
@@ -92,7 +94,7 @@ impl Bridge {
                 .into_iter()
                 .map(|entry| entry.member)
                 .collect(),
-            gateway: lock(&self.0.gateway).port(),
+            gateway,
             routes: self
                 .routes()
                 .iter()
