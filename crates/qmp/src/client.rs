@@ -8,16 +8,18 @@
 //! command behind.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 
 use crate::codec::{CommandError, Decoder, Event, Greeting, Incoming, encode_command};
 use crate::error::{Closed, QmpError};
+use crate::send::{Line, send};
 
 /// Events kept for a subscriber that is slow to take them. QEMU limits the rate of those that a
 /// guest can provoke.
@@ -33,7 +35,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Connection {
     shared: Arc<Shared>,
-    lines: mpsc::UnboundedSender<Vec<u8>>,
+    lines: mpsc::UnboundedSender<Line>,
     next_id: AtomicU64,
     greeting: Greeting,
     tasks: [AbortHandle; 2],
@@ -88,11 +90,9 @@ impl Client {
     /// # Errors
     /// [`QmpError`] if the other side is not a QMP server or closes the stream. A silent server is
     /// waited for without a deadline: the caller sets one.
-    pub async fn connect<S>(stream: S) -> Result<(Self, Events), QmpError>
-    where
-        S: AsyncRead + AsyncWrite + Send + 'static,
-    {
-        let (read, write) = tokio::io::split(stream);
+    pub async fn connect(stream: UnixStream) -> Result<(Self, Events), QmpError> {
+        let read = Arc::new(stream);
+        let write = Arc::clone(&read);
         let (events, first_events) = broadcast::channel(EVENT_BACKLOG);
         let shared = Arc::new(Shared {
             waiting: Mutex::default(),
@@ -139,7 +139,29 @@ impl Client {
     /// # Errors
     /// [`QmpError::Refused`] with QEMU's error, [`QmpError::Closed`] if the connection is closed.
     pub async fn execute(&self, command: &str, arguments: Value) -> Result<Value, QmpError> {
-        let reply = self.send(command, &arguments)?;
+        self.execute_with(command, arguments, None).await
+    }
+
+    /// Runs a command, and passes a descriptor with it, as `getfd` wants.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn execute_with_fd(
+        &self,
+        command: &str,
+        arguments: Value,
+        fd: OwnedFd,
+    ) -> Result<Value, QmpError> {
+        self.execute_with(command, arguments, Some(fd)).await
+    }
+
+    async fn execute_with(
+        &self,
+        command: &str,
+        arguments: Value,
+        fd: Option<OwnedFd>,
+    ) -> Result<Value, QmpError> {
+        let reply = self.send(command, &arguments, fd)?;
         match reply.await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(QmpError::Refused {
@@ -151,7 +173,12 @@ impl Client {
     }
 
     /// Hands a command to the writer; the receiver gets its reply.
-    fn send(&self, command: &str, arguments: &Value) -> Result<ReplyReceiver, QmpError> {
+    fn send(
+        &self,
+        command: &str,
+        arguments: &Value,
+        fd: Option<OwnedFd>,
+    ) -> Result<ReplyReceiver, QmpError> {
         let Connection {
             shared,
             lines,
@@ -162,9 +189,8 @@ impl Client {
         let (sender, receiver) = oneshot::channel();
         shared.lock_waiting().insert(id, sender);
         // After the insertion: `Shared::close` marks the connection closed, and then empties the table.
-        if shared.closed.borrow().is_some()
-            || lines.send(encode_command(id, command, arguments)).is_err()
-        {
+        let bytes = encode_command(id, command, arguments);
+        if shared.closed.borrow().is_some() || lines.send(Line { bytes, fd }).is_err() {
             shared.lock_waiting().remove(&id);
             return Err(shared.closed_error());
         }
@@ -174,7 +200,7 @@ impl Client {
     /// Queues a command behind those that were given so far. Its reply is dropped.
     pub fn queue(&self, command: &str, arguments: &Value) {
         // An error means that the connection is closed.
-        let _ = self.send(command, arguments);
+        let _ = self.send(command, arguments, None);
     }
 
     /// Events from now on.
@@ -241,18 +267,19 @@ impl Shared {
     }
 }
 
-async fn read_all(
-    mut stream: impl AsyncRead + Unpin,
-    shared: Arc<Shared>,
-    greet: oneshot::Sender<Greeting>,
-) {
+async fn read_all(stream: Arc<UnixStream>, shared: Arc<Shared>, greet: oneshot::Sender<Greeting>) {
     let mut greet = Some(greet);
     let mut decoder = Decoder::default();
     let mut buffer = vec![0; 16 << 10];
     let reason = 'stream: loop {
-        match stream.read(&mut buffer).await {
+        let read = match stream.readable().await {
+            Ok(()) => stream.try_read(&mut buffer),
+            Err(error) => Err(error),
+        };
+        match read {
             Ok(0) => break Closed::Ended,
             Ok(count) => decoder.feed(&buffer[..count]),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             // A process that is killed with unread input resets its end, which is an end, too.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
                 break Closed::Ended;
@@ -271,16 +298,12 @@ async fn read_all(
 }
 
 async fn write_all(
-    mut stream: impl AsyncWrite + Unpin,
-    mut lines: mpsc::UnboundedReceiver<Vec<u8>>,
+    stream: Arc<UnixStream>,
+    mut lines: mpsc::UnboundedReceiver<Line>,
     shared: Arc<Shared>,
 ) {
     while let Some(line) = lines.recv().await {
-        let written = async {
-            stream.write_all(&line).await?;
-            stream.flush().await
-        };
-        if let Err(error) = written.await {
+        if let Err(error) = send(&stream, line).await {
             // A closed pipe is QEMU's end; the reader, which may still have events to read, says so.
             if error.kind() != std::io::ErrorKind::BrokenPipe {
                 shared.close(Closed::Io(Arc::new(error)));

@@ -4,9 +4,9 @@
 //! then commands go one way, replies and events the other. The reference is QEMU's
 //! `docs/interop/qmp-spec.rst`.
 //!
-//! [`codec`] decodes bytes into [`Incoming`] messages; it does no I/O. [`Client`] runs it over a byte
-//! stream: any number of commands may be in flight, each gets its reply by its id, and the reply of a
-//! command whose caller has stopped waiting is dropped. When the stream ends, or QEMU sends something that
+//! [`codec`] decodes bytes into [`Incoming`] messages; it does no I/O. [`Client`] runs it over QEMU's
+//! socket: any number of commands may be in flight, each gets its reply by its id, and the reply of a
+//! command whose caller has stopped waiting is dropped. When the socket ends, or QEMU sends something that
 //! is not QMP, all waiting commands fail with the reason.
 //!
 //! The crate does not know any command beside `qmp_capabilities`, sets no deadlines and starts no process.
@@ -16,6 +16,7 @@ pub mod codec;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod send;
 
 pub use client::{Client, Events};
 pub use codec::{CommandError, Event, Greeting, Incoming, Version};

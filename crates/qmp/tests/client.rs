@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use provium_qmp::{Client, Closed, Events, QmpError};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
 
 const GREETING: &str = r#"{"QMP": {"version": {"qemu": {"micro": 1, "minor": 2, "major": 8}, "package": ""}, "capabilities": []}}"#;
 
-struct Server(BufReader<DuplexStream>);
+struct Server(BufReader<UnixStream>);
 
 impl Server {
     async fn say(&mut self, line: &str) {
@@ -37,7 +38,7 @@ impl Server {
 }
 
 async fn connected() -> (Client, Events, Server) {
-    let (ours, theirs) = duplex(1 << 16);
+    let (ours, theirs) = UnixStream::pair().unwrap();
     let mut server = Server(BufReader::new(theirs));
     let serve = async {
         server.say(GREETING).await;
@@ -186,10 +187,50 @@ async fn garbage_closes_the_connection_with_its_text() {
 
 #[tokio::test]
 async fn a_server_that_ends_before_its_greeting_is_an_error() {
-    let (ours, theirs) = duplex(64);
+    let (ours, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
     let error = Client::connect(ours).await.unwrap_err();
     assert!(matches!(error, QmpError::Closed(Closed::Ended)), "{error}");
+}
+
+#[tokio::test]
+async fn a_descriptor_travels_with_its_command() {
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+    use std::io::{IoSliceMut, Read, Write};
+
+    let (client, _events, server) = connected().await;
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let passed = client.execute_with_fd("getfd", json!({"fdname": "x"}), theirs.into());
+    assert!(tokio::time::timeout(Duration::ZERO, passed).await.is_err());
+    let server = server.0.into_inner();
+    let mut bytes = [0; 256];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = server.async_io(tokio::io::Interest::READABLE, || {
+        let into = &mut [IoSliceMut::new(&mut bytes)];
+        Ok(recvmsg(
+            &server,
+            into,
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        )?)
+    });
+    let received = received.await.unwrap();
+    let line: Value = serde_json::from_slice(&bytes[..received.bytes]).unwrap();
+    assert_eq!(line["arguments"]["fdname"], "x");
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    });
+    let mut fds: Vec<_> = fds.flatten().collect();
+    assert_eq!(fds.len(), 1);
+    let mut theirs = std::os::unix::net::UnixStream::from(fds.remove(0));
+    ours.write_all(b"hi").unwrap();
+    let mut said = [0; 2];
+    theirs.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"hi");
+    drop(theirs);
+    assert_eq!(ours.read(&mut said).unwrap(), 0, "no copy of it is kept");
 }
 
 #[tokio::test]

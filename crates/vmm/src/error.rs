@@ -7,6 +7,8 @@ use camino::Utf8PathBuf;
 use provium_process::{Exit, ProcessError};
 use provium_qmp::{QmpError, Version};
 
+use crate::nic::NicSlot;
+
 /// Why a machine could not be started, or a command to it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VmmError {
@@ -144,6 +146,30 @@ pub enum VmmError {
     ResumedTooLate {
         /// The machine's name.
         machine: String,
+    },
+    /// A NIC cannot be plugged, unplugged or changed.
+    #[error("machine `{machine}`: NIC slot {slot} {why}", slot = slot.index())]
+    Nic {
+        /// The machine's name.
+        machine: String,
+        /// The NIC's place.
+        slot: NicSlot,
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The guest keeps a NIC that is to be unplugged.
+    #[error(
+        "machine `{machine}`: the guest has not released the NIC in slot {slot} within {deadline:?}: it is \
+         paused or hangs, or its kernel lacks ACPI hot-plug (`CONFIG_HOTPLUG_PCI_ACPI`)",
+        slot = slot.index()
+    )]
+    NotReleased {
+        /// The machine's name.
+        machine: String,
+        /// The NIC's place.
+        slot: NicSlot,
+        /// How long it had.
+        deadline: Duration,
     },
     /// The usage of its process cannot be read.
     #[error("machine `{machine}`: cannot read the usage of its process")]

@@ -12,6 +12,9 @@
 //!                  SavedMachine ─┴─ restore ─▶ Standby
 //! ```
 //!
+//! NICs can be there at launch, or be plugged and unplugged at any time ([`NicSlot`]). The other end of each is a
+//! socket with Ethernet frames, which a switch serves.
+//!
 //! A machine and this process are connected by inherited sockets and unlinked files, so a run that is killed
 //! leaves nothing on disk. QEMU carries a parent-death signal.
 //!
@@ -32,6 +35,7 @@ mod error;
 mod initrd;
 mod kernel_arguments;
 mod machine;
+mod nic;
 mod qemu;
 mod saved;
 mod shape;
@@ -50,6 +54,7 @@ pub use kernel_arguments::{
 pub use machine::{
     AgentStreams, Machine, MachineEvent, PanicAction, SaveForm, Standby, supports_s3,
 };
+pub use nic::NicSlot;
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};
 pub use saved::{MachineManifest, SavedError, SavedMachine};

@@ -13,7 +13,7 @@ use crate::arguments::SANDBOX;
 use crate::confinement::small_environment;
 use crate::error::VmmError;
 
-/// The oldest QEMU that has all features that are used (`-netdev stream` is the newest).
+/// The oldest QEMU that has all features that are used (`-netdev` in JSON is the newest).
 pub const OLDEST_QEMU: Version = Version {
     major: 7,
     minor: 2,

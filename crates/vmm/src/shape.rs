@@ -27,6 +27,7 @@ impl MachineSpec {
 mod tests {
     use super::*;
     use crate::accel::Accel;
+    use crate::nic::NicSlot;
     use crate::spec::tests::spec;
 
     #[test]
@@ -46,9 +47,18 @@ mod tests {
             |spec| spec.cmdline.push('x'),
             |spec| spec.accel = Accel::Kvm,
             |spec| spec.rng_seed = Some(1),
+            |spec| spec.nics.extend(NicSlot::new(0)),
         ] {
             assert_ne!(plain, shape(change));
         }
+        let nics = |numbers: [usize; 2]| {
+            let mut spec = spec();
+            spec.nics
+                .extend(numbers.into_iter().filter_map(NicSlot::new));
+            spec.shape(&qemu)
+        };
+        assert_eq!(nics([0, 1]), nics([1, 0]));
+        assert_ne!(nics([0, 1]), nics([0, 2]));
         assert_ne!(
             shape(|spec| spec.rng_seed = Some(1)),
             shape(|spec| spec.rng_seed = Some(2))

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 
 use crate::accel::Accel;
+use crate::nic::NicSlot;
 
 /// Name of the virtio-serial port that leads to the agent; the same as the protocol crate's, which
 /// this crate does not see.
@@ -38,6 +39,10 @@ pub struct MachineSpec {
     /// What the clock shows at the start, nanoseconds since the Unix epoch; the host's time if none
     /// is given. The machine has a clock of whole seconds: the rest is the agent's part.
     pub initial_time_ns: Option<i64>,
+    /// The NICs that are there at launch. [`Machine::plug_nic`] adds others.
+    ///
+    /// [`Machine::plug_nic`]: crate::Machine::plug_nic
+    pub nics: Vec<NicSlot>,
 }
 
 /// A part of an initial RAM disk.
@@ -73,6 +78,10 @@ impl MachineSpec {
         if self.cmdline.contains('\0') || self.name.contains('\0') {
             return Some("its name and arguments cannot hold a NUL byte".to_owned());
         }
+        let taken = |(at, slot)| self.nics[..at].contains(slot).then_some(*slot);
+        if let Some(slot) = self.nics.iter().enumerate().find_map(taken) {
+            return Some(format!("two NICs cannot be in slot {}", slot.index()));
+        }
         None
     }
 }
@@ -93,6 +102,18 @@ pub(crate) mod tests {
             accel: Accel::Tcg,
             rng_seed: None,
             initial_time_ns: None,
+            nics: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_slot_holds_one_nic() {
+        let nics = |numbers: &[usize]| MachineSpec {
+            nics: numbers.iter().copied().filter_map(NicSlot::new).collect(),
+            ..spec()
+        };
+        assert_eq!(nics(&[0, 2, 1]).fault(), None);
+        let why = nics(&[0, 2, 1, 2]).fault();
+        assert_eq!(why.as_deref(), Some("two NICs cannot be in slot 2"));
     }
 }

@@ -48,6 +48,7 @@ impl Boot<'_> {
             accel,
             rng_seed: options.rng_seed,
             initial_time_ns: options.initial_time_ns,
+            nics: Vec::new(),
         })
     }
 

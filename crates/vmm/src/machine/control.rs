@@ -1,8 +1,9 @@
 //! Commands to a machine's QEMU: each has a deadline, and each error names the machine.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use provium_qmp::Client;
+use provium_qmp::{Client, QmpError};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -12,7 +13,7 @@ use crate::error::VmmError;
 const COMMAND_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The control socket of one machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Control {
     machine: String,
     client: Client,
@@ -26,6 +27,11 @@ impl Control {
     /// The same socket, for a machine that is called `machine` from now on.
     pub(super) fn renamed(self, machine: String) -> Self {
         Self { machine, ..self }
+    }
+
+    /// The machine's name.
+    pub(super) fn machine(&self) -> &str {
+        &self.machine
     }
 
     /// The connection, for commands without this deadline.
@@ -44,7 +50,22 @@ impl Control {
 
     /// Runs a command, and returns its result.
     pub(super) async fn query(&self, command: &str, arguments: Value) -> Result<Value, VmmError> {
-        let reply = self.client.execute(command, arguments);
+        self.wait(command, self.client.execute(command, arguments))
+            .await
+    }
+
+    /// Passes a descriptor, which later commands know by `name`.
+    pub(super) async fn pass_fd(&self, name: &str, fd: OwnedFd) -> Result<(), VmmError> {
+        let arguments = json!({ "fdname": name });
+        let passed = self.client.execute_with_fd("getfd", arguments, fd);
+        self.wait("getfd", passed).await.map(drop)
+    }
+
+    async fn wait(
+        &self,
+        command: &str,
+        reply: impl Future<Output = Result<Value, QmpError>>,
+    ) -> Result<Value, VmmError> {
         match timeout(COMMAND_DEADLINE, reply).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(source)) => Err(VmmError::Control {

@@ -13,6 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use super::control::Control;
+use super::nics::Nics;
 use super::start::AgentStreams;
 use super::status::{MachineEvent, MachineStatus, PanicAction};
 use crate::console::{ConsoleLog, FailureHint};
@@ -26,6 +27,8 @@ use crate::usage::{self, Usage};
 const QUIT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// A running machine. Dropping it kills QEMU; [`Machine::quit`] ends it properly.
+///
+/// Many methods because each command to QEMU is one, and commands need what is private to this handle.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) spec: MachineSpec,
@@ -39,6 +42,7 @@ pub struct Machine {
     pub(super) initrd: Option<File>,
     /// Bytes of the seeded random stream that the guest has read.
     pub(super) rng_served: Arc<AtomicU64>,
+    pub(super) nics: Arc<Nics>,
     pub(super) pid: u32,
     pub(super) control: Control,
     pub(super) killer: Killer,

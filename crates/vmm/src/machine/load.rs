@@ -35,6 +35,8 @@ pub(super) async fn load(
         client
             .execute("migrate-set-capabilities", capabilities)
             .await?;
+        // QEMU would send frames in the guest's name, with addresses that it may not have any more.
+        client.queue("migrate-set-parameters", &json!({"announce-rounds": 0}));
         let from = json!({"uri": format!("fd:{}", fd::DEVICES)});
         client.execute("migrate-incoming", from).await?;
         // State that QEMU cannot load ends the process, and with it the events.

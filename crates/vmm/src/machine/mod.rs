@@ -9,6 +9,7 @@
 //! | `launch` | a boot: a standby without saved state, resumed at once |
 //! | `handle` | [`Machine`]: the commands |
 //! | `control` | commands to QEMU, with a deadline and errors that name the machine |
+//! | `nics`, `hotplug` | the slots for NICs; plugs and unplugs them |
 //! | `supervisor`, `status`, `resets`, `stderr` | the task that follows the process and its events, and alone decides how the machine ended |
 //! | `save` | saves a paused machine |
 //! | `s3` | which kernels can be woken |
@@ -17,9 +18,11 @@
 mod control;
 mod gdb;
 mod handle;
+mod hotplug;
 mod inputs;
 mod launch;
 mod load;
+mod nics;
 mod resets;
 mod s3;
 mod save;

@@ -59,6 +59,7 @@ impl Machine {
             .map_err(failed)?;
         let devices = folder.join(DEVICES);
         // With `live`, QEMU would take its disks for another process's from now on.
+        let settled = self.nics.settled().await;
         let arguments = json!({"filename": devices.as_str(), "live": false});
         self.control
             .query("xen-save-devices-state", arguments)
@@ -70,6 +71,8 @@ impl Machine {
             self.version.to_string(),
             self.rng_served.load(Ordering::Relaxed),
         );
+        manifest.nics = self.attached_nics().await?;
+        drop(settled);
         let firmware = self.firmware().await?;
         manifest.firmware_at = firmware.map(|(location, _)| location.address);
         manifest.whole = form == SaveForm::Whole || !self.has_base;

@@ -102,6 +102,7 @@ impl Standby {
         self.control.command("stop").await?;
         // What happened so far is of no interest to the VM that gets the machine.
         while let Ok(Some(event)) = timeout(Duration::ZERO, self.process.events.next()).await {
+            self.process.nics.note(&event);
             if announced(&event).is_some() || event.name == "RESET" {
                 return Err(VmmError::Control {
                     machine: self.request.spec.name.clone(),
@@ -143,6 +144,7 @@ impl Standby {
             has_base: request.inputs.saved.is_some(),
             initrd: request.inputs.initrd,
             rng_served: process.rng_served,
+            nics: Arc::clone(&process.nics),
             pid: process.child.id(),
             control: control.renamed(name),
             killer: process.child.killer(),
@@ -159,6 +161,7 @@ impl Standby {
             console,
             pump,
             resets: Resets::default(),
+            nics: process.nics,
         };
         tokio::spawn(supervisor.run());
         Ok(machine)

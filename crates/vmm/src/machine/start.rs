@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::inputs::{Inputs, host_error};
 use super::load::load;
+use super::nics::Nics;
 use super::start_error::StartError;
 use super::stderr::StderrTail;
 use crate::accel::Accel;
@@ -55,6 +56,7 @@ pub(super) struct QemuProcess {
     /// The console's.
     pub(super) serial: UnixStream,
     pub(super) rng_served: Arc<AtomicU64>,
+    pub(super) nics: Arc<Nics>,
 }
 
 impl LaunchRequest {
@@ -118,6 +120,13 @@ impl LaunchRequest {
             // Ends with QEMU's end of the socket.
             tokio::spawn(async move { entropy::serve(stream, seed, &served).await });
         }
+        let mut nics = Vec::new();
+        for slot in &spec.nics {
+            let pair = std::os::unix::net::UnixStream::pair();
+            let (ours, theirs) = pair.map_err(|error| host_error(spec, "a socket", error))?;
+            command.inherit(fd::NICS + i32::from(u8::from(*slot)), theirs.into());
+            nics.push((*slot, ours));
+        }
         let mut inherit = |number, file: &File| {
             let file = file.try_clone();
             let file = file.map_err(|error| host_error(spec, "a file", error))?;
@@ -169,6 +178,7 @@ impl LaunchRequest {
             stderr,
             serial,
             rng_served,
+            nics: Arc::new(Nics::new(nics)),
         };
         Ok((process, streams))
     }

@@ -12,6 +12,7 @@ use provium_qmp::{Event, Events};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::nics::Nics;
 use super::resets::Resets;
 use super::status::{MachineEvent, MachineStatus};
 use super::stderr::StderrTail;
@@ -37,6 +38,7 @@ pub(super) struct Supervisor {
     pub(super) console: ConsoleLog,
     pub(super) pump: JoinHandle<()>,
     pub(super) resets: Resets,
+    pub(super) nics: Arc<Nics>,
 }
 
 impl Supervisor {
@@ -82,6 +84,7 @@ impl Supervisor {
 
     async fn take(&mut self, event: &Event, end: &mut Option<DeathKind>) {
         tracing::trace!(event.name, %event.data, "event");
+        self.nics.note(event);
         if let Some(kind) = announced(event) {
             end.get_or_insert(kind);
             if kind == DeathKind::Panicked {

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
+use crate::nic::NicSlot;
 use crate::qemu::Qemu;
 use crate::spec::{InitrdPart, MachineSpec};
 
@@ -19,7 +20,7 @@ pub(crate) const RAM: &str = "ram";
 pub(crate) const PAGES: &str = "pages";
 
 /// The layout of the folder.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Longest manifest that is read, bytes.
 const LONGEST: u64 = 1 << 20;
@@ -43,6 +44,8 @@ pub struct MachineManifest {
     pub rng_seed: Option<u64>,
     /// How much of that stream the guest has read, bytes.
     pub rng_served: u64,
+    /// The NICs that it had, plugged ones included, in order.
+    pub nics: Vec<NicSlot>,
     /// Where its BIOS is in its memory, if it has one.
     pub firmware_at: Option<u64>,
     /// Whether all of its RAM is in the folder; else it needs its base.
@@ -113,6 +116,7 @@ impl MachineManifest {
             qemu,
             rng_seed: spec.rng_seed,
             rng_served,
+            nics: spec.nics.clone(),
             firmware_at: None,
             whole: true,
             ram_bytes: 0,
@@ -214,6 +218,7 @@ impl SavedMachine {
             accel: self.manifest.accel,
             rng_seed: self.manifest.rng_seed,
             initial_time_ns: None,
+            nics: self.manifest.nics.clone(),
         }
     }
 
@@ -282,6 +287,7 @@ mod tests {
             qemu: "7.2.0".to_owned(),
             rng_seed: Some(7),
             rng_served: 32,
+            nics: NicSlot::new(1).into_iter().collect(),
             firmware_at: Some(0xfffc_0000),
             whole: true,
             ram_bytes: 4096,
@@ -292,7 +298,7 @@ mod tests {
     #[test]
     fn golden() {
         let text = serde_json::to_string(&manifest()).unwrap();
-        insta::assert_snapshot!(text, @r#"{"version":1,"memory":2097152,"cpus":1,"accel":"tcg","cmdline":"quiet","qemu":"7.2.0","rng_seed":7,"rng_served":32,"firmware_at":4294705152,"whole":true,"ram_bytes":4096}"#);
+        insta::assert_snapshot!(text, @r#"{"version":2,"memory":2097152,"cpus":1,"accel":"tcg","cmdline":"quiet","qemu":"7.2.0","rng_seed":7,"rng_served":32,"nics":[1],"firmware_at":4294705152,"whole":true,"ram_bytes":4096}"#);
     }
 
     #[test]
@@ -303,8 +309,8 @@ mod tests {
         assert!(why(folder).contains("machine.json` cannot be read"));
         for (text, expected) in [
             ("{", "EOF"),
-            (r#"{"version":2,"more":1}"#, "it has version 2"),
-            (r#"{"version":1}"#, "missing field"),
+            (r#"{"version":3,"more":1}"#, "it has version 3"),
+            (r#"{"version":2}"#, "missing field"),
         ] {
             fs_err::write(folder.join(MANIFEST), text).unwrap();
             assert!(why(folder).contains(expected), "{}", why(folder));

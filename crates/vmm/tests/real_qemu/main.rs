@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod nics;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::time::Duration;
@@ -53,6 +55,7 @@ impl Bench {
             accel: Accel::Tcg,
             rng_seed: Some(1),
             initial_time_ns: Some(1_700_000_000_500_000_000),
+            nics: Vec::new(),
         }
     }
 
@@ -151,6 +154,9 @@ async fn the_life_of_a_machine() {
         is_saved_and_restored(&bench),
         is_not_restored_from_damage(&bench),
         fails_to_start(&bench),
+        nics::are_plugged_and_saved(&bench),
+        nics::are_released_by_a_reset(&bench),
+        nics::are_known_after_a_cancelled_plug(&bench),
     );
     // Tasks of the machines let go of their sockets when they are next run.
     let freed = async {
