@@ -21,6 +21,7 @@ mod failure;
 mod init;
 mod modprobe;
 mod module_socket;
+mod network;
 mod ops;
 mod raw_process;
 mod roots;

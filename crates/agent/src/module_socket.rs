@@ -13,7 +13,11 @@ pub(crate) fn listen() -> Sys<OwnedFd> {
 
 /// Requests a module. `None`: the router does not reply.
 pub(crate) fn request(name: &str) -> Option<HostReply> {
-    let socket = packet::connect(PATH).ok()?;
+    request_on(&packet::connect(PATH).ok()?, name)
+}
+
+/// Requests a module on a connected socket.
+pub(crate) fn request_on(socket: &OwnedFd, name: &str) -> Option<HostReply> {
     fd::write_all(socket.as_raw_fd(), name.as_bytes()).ok()?;
     packet::finish_writing(socket.as_raw_fd()).ok()?;
     let answer = fd::read_to_end(socket.as_raw_fd()).ok()?;

@@ -29,6 +29,13 @@ impl Root {
         self.seen.replace(found).is_some()
     }
 
+    /// Enters the root of process 1 if it has moved.
+    pub(crate) fn follow(&mut self) {
+        if self.has_moved() {
+            Self::enter();
+        }
+    }
+
     /// Where process 1 is now. This process goes there, too.
     pub(super) fn enter() -> Option<OwnedFd> {
         let flags = libc::O_PATH | libc::O_DIRECTORY;

@@ -6,7 +6,7 @@ use crate::roots;
 use crate::sys::area::{Area, Code, WOULD_WAIT, thread_state};
 use crate::sys::memory::Region;
 use crate::sys::process::{self, Forked};
-use crate::sys::sibling::Sibling;
+use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::slot::Ticket;
 use crate::sys::{Errno, fd, file, raw, signal, thread};
 use provium_protocol::message::EntryType;
@@ -127,7 +127,9 @@ impl Server {
         let raw_process = process::id();
         let started = self.sibling().and_then(|sibling| {
             let payload = payload.clone();
-            sibling.start(move || carry_out::run(slot, raw_process, &payload))
+            sibling.start(ChildOf::Parent, move || {
+                carry_out::run(slot, raw_process, &payload)
+            })
         });
         match started {
             Ok(pid) => i64::from(pid),

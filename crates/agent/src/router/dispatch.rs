@@ -4,6 +4,7 @@ use super::effect::Effect;
 use super::executors::{Executors, Received};
 use super::host_link::{HostLink, Incoming};
 use super::module_server::ModuleServer;
+use super::network_tasks::NetworkTasks;
 use super::quiescence::Quiescence;
 use super::tasks::Tasks;
 use crate::executor::Root;
@@ -38,6 +39,7 @@ pub(crate) struct Router {
     link: HostLink,
     executors: Executors,
     tasks: Tasks,
+    network: NetworkTasks,
     quiescence: Quiescence,
     modules: ModuleServer,
     signals: SignalStream,
@@ -55,6 +57,7 @@ enum Source {
     Power,
     Modules,
     Executor,
+    Network,
 }
 
 impl Router {
@@ -63,6 +66,7 @@ impl Router {
             link: HostLink::new(transport, config.is_init, config.warnings),
             executors: Executors::new(root),
             tasks: Tasks::default(),
+            network: NetworkTasks::new(root),
             quiescence: Quiescence::default(),
             modules: config.modules,
             signals: config.signals,
@@ -94,6 +98,9 @@ impl Router {
                     // All are served below.
                     Source::Modules => {}
                     Source::Executor => self.service_executor(slot.revents),
+                    Source::Network => {
+                        self.network.service(&mut self.modules, &mut self.effects);
+                    }
                 }
             }
             if self.quiescence.is_running() {
@@ -148,6 +155,9 @@ impl Router {
         if let Some((fd, events)) = self.executors.interest(receives) {
             add(fd, events, Source::Executor);
         }
+        if let Some(fd) = self.network.interest() {
+            add(fd, libc::POLLIN, Source::Network);
+        }
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -187,6 +197,7 @@ impl Router {
 
     fn begin_session(&mut self, session: u64) {
         self.tasks.reset();
+        self.network.reset();
         self.quiescence.reset();
         if self.link.has_session() {
             self.executors.dismiss();
@@ -221,6 +232,7 @@ impl Router {
             FrameKind::Cancel if is_own => {
                 self.tasks.on_cancel(frame.call);
                 self.quiescence.cancel(frame.call, effects);
+                self.network.on_cancel(frame.call, effects);
             }
             FrameKind::Cancel => self.executors.on_cancel(frame),
             FrameKind::Data | FrameKind::End | FrameKind::Credit => self.executors.on_stream(frame),
@@ -295,6 +307,7 @@ impl Router {
                 self.apply();
             } else {
                 self.executors.on_exit_of_other(pid);
+                self.network.on_exit(pid);
             }
         }
     }
@@ -313,6 +326,11 @@ impl Router {
                 Effect::SetIdentity(call, request) => {
                     let result = identity::set(&request, self.is_init);
                     self.reply(Lane::AGENT, call, &result);
+                }
+                Effect::Network(call, request) => {
+                    let modules = &mut self.modules;
+                    let effects = &mut self.effects;
+                    self.network.on_request(call, request, modules, effects);
                 }
                 Effect::Quiesce(call) => {
                     // What has been begun has to be completed, so other tasks have to run.

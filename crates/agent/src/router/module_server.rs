@@ -51,6 +51,17 @@ impl ModuleServer {
         })
     }
 
+    /// Serves a process of the agent's own that requests a module on the other end of this socket, which
+    /// never waits.
+    pub(super) fn adopt(&mut self, socket: OwnedFd) {
+        self.next = (self.next + 1) & 0x7fff_ffff;
+        let client = Client {
+            socket,
+            state: State::Naming(Vec::new()),
+        };
+        self.clients.insert(self.next, client);
+    }
+
     pub(super) fn each(&self, mut add: impl FnMut(RawFd, i16)) {
         if let Some(listener) = &self.listener {
             add(listener.as_raw_fd(), libc::POLLIN);
@@ -102,15 +113,10 @@ impl ModuleServer {
 
     /// Serves all clients as far as they are ready. Without a session (`has_host`), a request is refused.
     pub(super) fn service(&mut self, has_host: bool, effects: &mut Vec<Effect>) {
-        if let Some(listener) = &self.listener {
-            while let Ok(socket) = packet::accept(listener.as_raw_fd()) {
-                self.next = (self.next + 1) & 0x7fff_ffff;
-                let client = Client {
-                    socket,
-                    state: State::Naming(Vec::new()),
-                };
-                self.clients.insert(self.next, client);
-            }
+        while let Some(listener) = &self.listener
+            && let Ok(socket) = packet::accept(listener.as_raw_fd())
+        {
+            self.adopt(socket);
         }
         let mut requests = Vec::new();
         self.clients
@@ -139,6 +145,8 @@ impl Client {
                 let mut piece = [0; 512];
                 loop {
                     match fd::read(fd, &mut piece) {
+                        // It does not need the module after all.
+                        Ok(0) if name.is_empty() => return false,
                         Ok(0) => {
                             request(String::from_utf8_lossy(name).into_owned());
                             self.state = State::Waiting;

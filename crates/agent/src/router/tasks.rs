@@ -2,6 +2,7 @@
 
 use super::effect::Effect;
 use crate::failure;
+use crate::network::NetworkRequest;
 use crate::sys::boot::Stop;
 use provium_protocol::frame::Assembler;
 use provium_protocol::{AgentOp, CallId, Frame, Lane, Reply, WireError, codec};
@@ -51,9 +52,11 @@ fn begin(op: AgentOp, call: CallId, effects: &mut Vec<Effect>) {
         AgentOp::Stats => effects.push(Effect::Stats(call)),
         AgentOp::Quiesce => effects.push(Effect::Quiesce(call)),
         AgentOp::SetIdentity(request) => effects.push(Effect::SetIdentity(call, request)),
-        AgentOp::SetNetwork(_) | AgentOp::ReadNicCounters(_) => {
-            let error = failure::invalid("this agent cannot configure NICs");
-            effects.push(Effect::Reply(Lane::AGENT, call, Err(error)));
+        AgentOp::SetNetwork(request) => {
+            effects.push(Effect::Network(call, NetworkRequest::Set(request)));
+        }
+        AgentOp::ReadNicCounters(request) => {
+            effects.push(Effect::Network(call, NetworkRequest::Count(request)));
         }
     }
 }
@@ -62,7 +65,7 @@ fn begin(op: AgentOp, call: CallId, effects: &mut Vec<Effect>) {
 mod tests {
     use super::*;
     use crate::failure::OpResult;
-    use provium_protocol::op::SetIdentity;
+    use provium_protocol::op::{ReadNicCounters, SetIdentity, SetNetwork};
     use provium_protocol::{ErrorKind, FrameKind, Op};
 
     const CALL: CallId = CallId(5);
@@ -93,12 +96,26 @@ mod tests {
             hostname: Some("web".to_owned()),
             ..SetIdentity::default()
         };
+        let counters = ReadNicCounters {
+            device_mac: [0x52; 6],
+        };
         for (op, expected) in [
             (AgentOp::Stats, vec![Effect::Stats(CALL)]),
             (AgentOp::Quiesce, vec![Effect::Quiesce(CALL)]),
             (
                 AgentOp::SetIdentity(identity.clone()),
                 vec![Effect::SetIdentity(CALL, identity)],
+            ),
+            (
+                AgentOp::SetNetwork(SetNetwork::default()),
+                vec![Effect::Network(
+                    CALL,
+                    NetworkRequest::Set(SetNetwork::default()),
+                )],
+            ),
+            (
+                AgentOp::ReadNicCounters(counters),
+                vec![Effect::Network(CALL, NetworkRequest::Count(counters))],
             ),
             (
                 AgentOp::PowerOff,

@@ -15,6 +15,7 @@ pub(crate) mod file;
 pub(crate) mod futex;
 pub(crate) mod memory;
 pub(crate) mod namespace;
+pub(crate) mod netlink;
 pub(crate) mod packet;
 pub(crate) mod process;
 pub(crate) mod raw;

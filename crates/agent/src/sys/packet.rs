@@ -17,6 +17,17 @@ pub(crate) fn pair() -> Sys<(OwnedFd, OwnedFd)> {
     Ok((own(ends[0]), own(ends[1])))
 }
 
+/// A connected pair for bytes. Reads and writes through the first end never wait.
+pub(crate) fn stream_pair() -> Sys<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: room for two descriptors.
+    check(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
+    // SAFETY: no pointers.
+    check(unsafe { libc::fcntl(ends[0], libc::F_SETFL, libc::O_NONBLOCK) })?;
+    Ok((own(ends[0]), own(ends[1])))
+}
+
 /// Whether a send or receive waits.
 #[derive(Clone, Copy)]
 pub(crate) enum Waiting {

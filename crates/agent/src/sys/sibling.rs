@@ -32,6 +32,15 @@ pub(crate) struct Sibling {
     storage: Option<*mut u8>,
 }
 
+/// Whose child a process becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChildOf {
+    /// The process that makes it.
+    Caller,
+    /// That one's parent, which a first process does not have.
+    Parent,
+}
+
 struct Task {
     work: Box<dyn Fn() + Send>,
     arena: Arena,
@@ -60,8 +69,13 @@ impl Sibling {
         self.alive.load(Ordering::Acquire) == 0
     }
 
-    /// Makes a process, a child of this one's parent, that does `work`, which must not return.
-    pub(crate) fn start(&mut self, work: impl Fn() + Send + 'static) -> Sys<i32> {
+    /// Makes a process that does `work`, which must not return. What `work` owns is dropped here, at some
+    /// time after the process has ended.
+    pub(crate) fn start(
+        &mut self,
+        child_of: ChildOf,
+        work: impl Fn() + Send + 'static,
+    ) -> Sys<i32> {
         let at = |offset: usize| {
             // SAFETY: within the mapping.
             unsafe { self.base.add(offset) }
@@ -83,8 +97,12 @@ impl Sibling {
             arena: Arena::new(arena, ARENA),
         }));
         let task = ptr::from_mut::<Task>(task);
+        let parent = match child_of {
+            ChildOf::Caller => 0,
+            ChildOf::Parent => libc::CLONE_PARENT,
+        };
         let flags = libc::CLONE_VM
-            | libc::CLONE_PARENT
+            | parent
             | libc::CLONE_SETTLS
             | libc::CLONE_CHILD_CLEARTID
             | libc::SIGCHLD;

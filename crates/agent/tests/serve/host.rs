@@ -3,8 +3,8 @@
 use provium_protocol::frame::{Assembler, INITIAL_WINDOW, Item, SYNC};
 use provium_protocol::op::{Exec, Syscall};
 use provium_protocol::{
-    AgentOp, CallId, Event, Frame, FrameDecoder, FrameKind, Hello, HostHello, Lane, Op, Reply,
-    StreamId, WireError, codec,
+    AgentOp, CallId, Event, Frame, FrameDecoder, FrameKind, Hello, HostHello, HostReply, Lane, Op,
+    Reply, StreamId, WireError, codec,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
@@ -12,6 +12,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command};
 use std::time::Duration;
+
+/// The agent's executable.
+pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_provium-agent");
 
 pub(crate) type Answer = Result<Reply, WireError>;
 
@@ -42,14 +45,26 @@ pub(crate) struct Host {
 
 impl Host {
     /// Starts an agent, without a session.
+    pub(crate) fn bare() -> Self {
+        Self::started_by(&mut Command::new(AGENT))
+    }
+
+    /// Starts an agent and a session with it. `command` becomes the agent: it is run with further
+    /// arguments for it.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let mut host = Self::started_by(command);
+        host.greet(7);
+        host
+    }
+
     #[expect(
         clippy::disallowed_methods,
         reason = "the test kills and reaps it itself"
     )]
-    pub(crate) fn bare() -> Self {
+    fn started_by(command: &mut Command) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let inherited = inheritable_copy(&theirs);
-        let child = Command::new(env!("CARGO_BIN_EXE_provium-agent"))
+        let child = command
             .args(["--serve-fd", &inherited.to_string()])
             .spawn()
             .unwrap();
@@ -130,6 +145,12 @@ impl Host {
                 .hellos
                 .push_back(codec::decode(&frame.payload).unwrap()),
             FrameKind::Pong => self.pongs += 1,
+            FrameKind::GuestRequest => {
+                // There are no modules.
+                let reply = codec::encode(&HostReply::Modules(Vec::new()));
+                let kind = FrameKind::HostReply;
+                self.send(&Frame::new(kind, frame.lane, frame.call, reply));
+            }
             _ => {
                 let heard = self.calls.get_mut(&frame.call).expect("a call of ours");
                 assert!(heard.reply.is_none(), "nothing follows a reply");
@@ -192,8 +213,12 @@ impl Host {
         self.finish(call).reply.unwrap()
     }
 
+    pub(crate) fn request_agent(&mut self, op: &AgentOp) -> CallId {
+        self.send_request(Lane::AGENT, &codec::encode(op))
+    }
+
     pub(crate) fn ask_agent(&mut self, op: &AgentOp) -> Answer {
-        let call = self.send_request(Lane::AGENT, &codec::encode(op));
+        let call = self.request_agent(op);
         self.finish(call).reply.unwrap()
     }
 

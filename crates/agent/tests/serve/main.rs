@@ -12,6 +12,7 @@ mod host;
 mod commands;
 mod files;
 mod lanes;
+mod network;
 mod servers;
 mod sessions;
 mod syscalls;

@@ -1,0 +1,294 @@
+//! Carrying out a request.
+
+use super::change::{Change, What};
+use super::module_requests::{self, IPV6, ModuleRequests};
+use super::owned::Owned;
+use super::plan::{self, Target};
+use super::session::Session;
+use super::state::{self, Interface};
+use super::{drivers, hosts};
+use crate::failure::{self, OpResult};
+use crate::roots;
+use crate::sys::{Errno, Sys, file};
+use provium_protocol::op::{InterfaceAddress, NicConfig, SetNetwork};
+use provium_protocol::{Reply, WireError};
+use std::net::IpAddr;
+
+/// Below this, an interface has no IPv6.
+const LEAST_IPV6_MTU: u32 = 1280;
+/// `IFNAMSIZ`, with the zero at the end of a name.
+const NAME_LIMIT: usize = 16;
+
+/// Makes the guest's network what the request says.
+///
+/// # Errors
+/// An invalid request, before anything is changed; otherwise the first change that failed, after all
+/// others of its kind have been made.
+pub(crate) fn configure(
+    request: &SetNetwork,
+    owned: &Owned,
+    modules: &mut ModuleRequests,
+) -> OpResult {
+    check(request).map_err(failure::invalid)?;
+    if !request.nics.is_empty() {
+        configure_nics(&request.nics, owned, modules)?;
+    }
+    hosts::set(&request.hosts)?;
+    Ok(Reply::Done)
+}
+
+fn configure_nics(
+    nics: &[NicConfig],
+    owned: &Owned,
+    modules: &mut ModuleRequests,
+) -> Result<(), WireError> {
+    let tried = |what: &'static str| move |errno| failure::os(what, errno);
+    let mut session = Session::open().map_err(tried("opening a socket of rtnetlink"))?;
+    let listing = "listing the network interfaces";
+    let mut interfaces = state::interfaces(&mut session, false).map_err(tried(listing))?;
+    if !Target::find(nics, &interfaces).1.is_empty() {
+        interfaces = drivers::await_interfaces(&mut session, nics, owned, modules)?;
+    }
+    let (targets, _) = Target::find(nics, &interfaces);
+
+    let renames = plan::renames(&targets, &interfaces, |one| is_of_host(nics, one));
+    if !renames.is_empty() {
+        for rename in &renames {
+            make_rename(&mut session, rename)?;
+        }
+        interfaces = state::interfaces(&mut session, false).map_err(tried(listing))?;
+    }
+    for change in plan::links(&targets, &interfaces) {
+        if change.what == What::BringUp {
+            let path = format!("sys/net/ipv6/conf/{}/accept_dad", change.interface);
+            // Without IPv6 the file does not exist.
+            let _ = file::write_at(roots::PROC, &path, b"0");
+        }
+        let result = session.make_one(change.request());
+        result.map_err(|errno| failure::os(change.to_string(), errno))?;
+    }
+
+    let without_ipv6 = without_ipv6(&targets, modules)?;
+    let is_possible = |target: &Target<'_>, address: InterfaceAddress| {
+        address.address.is_ipv4() || !without_ipv6.contains(&target.index)
+    };
+    let present = state::addresses(&mut session).map_err(tried("listing addresses"))?;
+    let changes = plan::addresses(&targets, &present, owned, is_possible);
+    keep_secondary_addresses(&changes);
+    make_all(&mut session, &changes)?;
+
+    let has_routes = |target: &Target<'_>| {
+        !target.config.routes.is_empty() || owned.has_routes(target.config.device_mac)
+    };
+    if targets.iter().any(has_routes) {
+        let present = state::routes(&mut session).map_err(tried("listing routes"))?;
+        let changes = plan::routes(&targets, &present, owned, is_possible);
+        make_all(&mut session, &changes)?;
+    }
+    Ok(())
+}
+
+/// Whether it is the interface of a NIC of the host's, listed or not: their addresses differ in the last
+/// byte.
+fn is_of_host(nics: &[NicConfig], interface: &Interface) -> bool {
+    let device = interface.permanent_mac;
+    device.is_some_and(|device| nics.iter().any(|nic| nic.device_mac[..5] == device[..5]))
+}
+
+/// Linux before 6.2 renames only interfaces that are down. The interface is brought up later.
+fn make_rename(session: &mut Session, rename: &Change) -> Result<(), WireError> {
+    let mut renamed = session.make_one(rename.request());
+    if renamed == Err(Errno(libc::EBUSY)) {
+        let down = Change {
+            what: What::TakeDown,
+            ..rename.clone()
+        };
+        renamed = session
+            .make_one(down.request())
+            .and_then(|()| session.make_one(rename.request()));
+    }
+    renamed.map_err(|errno| failure::os(rename.to_string(), errno))
+}
+
+/// The indices of interfaces that cannot have IPv6 addresses.
+fn without_ipv6(
+    targets: &[Target<'_>],
+    modules: &mut ModuleRequests,
+) -> Result<Vec<u32>, WireError> {
+    let has_ipv6_address = |target: &Target<'_>| {
+        let mut addresses = target.config.addresses.iter();
+        addresses.any(|one| one.address.is_ipv6())
+    };
+    let mut without = Vec::new();
+    if !targets.iter().any(has_ipv6_address) {
+        return Ok(without);
+    }
+    let loaded = modules.load(IPV6);
+    loaded.map_err(|(module, errno)| {
+        failure::os(format!("loading the kernel module {module}"), errno)
+    })?;
+    let has_ipv6 = module_requests::has_ipv6();
+    for target in targets {
+        let NicConfig { name, mtu, .. } = target.config;
+        let is_disabled = || {
+            let path = format!("sys/net/ipv6/conf/{name}/disable_ipv6");
+            file::read_at(roots::PROC, &path).is_ok_and(|value| value.first() == Some(&b'1'))
+        };
+        if !has_ipv6 || *mtu < LEAST_IPV6_MTU || is_disabled() {
+            without.push(target.index);
+        }
+    }
+    Ok(without)
+}
+
+/// Has the kernel keep the other IPv4 addresses of a network when the first is removed, since one of
+/// them may be the guest's.
+fn keep_secondary_addresses(changes: &[Change]) {
+    for change in changes {
+        if let What::RemoveAddress(removed) = change.what
+            && removed.address.is_ipv4()
+        {
+            let name = &change.interface;
+            let path = format!("sys/net/ipv4/conf/{name}/promote_secondaries");
+            let _ = file::write_at(roots::PROC, &path, b"1");
+        }
+    }
+}
+
+/// Makes all changes; the first failure, if any.
+fn make_all(session: &mut Session, changes: &[Change]) -> Result<(), WireError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let requests = changes.iter().map(Change::request).collect();
+    let results = session.make(requests);
+    let results = results.map_err(|errno| failure::os("waiting for rtnetlink", errno))?;
+    for (change, result) in changes.iter().zip(results) {
+        if let Err(errno) = result.or_else(|errno| ignore_if_gone(change, errno)) {
+            return Err(failure::os(change.to_string(), errno));
+        }
+    }
+    Ok(())
+}
+
+/// What was to be removed may have gone together with something else.
+fn ignore_if_gone(change: &Change, errno: Errno) -> Sys<()> {
+    match (&change.what, errno.0) {
+        (What::RemoveAddress(_), libc::EADDRNOTAVAIL) | (What::RemoveRoute(..), libc::ESRCH) => {
+            Ok(())
+        }
+        _ => Err(errno),
+    }
+}
+
+/// The first mistake in the request.
+fn check(request: &SetNetwork) -> Result<(), String> {
+    for (index, nic) in request.nics.iter().enumerate() {
+        let name = &nic.name;
+        let is_bad = |byte: u8| byte.is_ascii_whitespace() || matches!(byte, b'/' | b':' | 0);
+        if !(1..NAME_LIMIT).contains(&name.len()) || name == "." || name == ".." {
+            return Err(format!("`{name}` is not a name of an interface"));
+        }
+        if name.bytes().any(is_bad) {
+            return Err(format!("`{name}` is not a name of an interface"));
+        }
+        let is_same = |one: &NicConfig| one.name == *name || one.device_mac == nic.device_mac;
+        if request.nics[..index].iter().any(is_same) {
+            return Err(format!("two NICs have the name `{name}` or one device"));
+        }
+        let destinations = nic.routes.iter().map(|route| route.destination);
+        for one in nic.addresses.iter().copied().chain(destinations) {
+            if one.prefix > width(one.address) {
+                let InterfaceAddress { address, prefix } = one;
+                return Err(format!("{address} has no prefix of {prefix} bits"));
+            }
+        }
+        for route in &nic.routes {
+            if width(route.destination.address) != width(route.gateway) {
+                let gateway = route.gateway;
+                return Err(format!(
+                    "the gateway {gateway} is of another address family"
+                ));
+            }
+        }
+    }
+    hosts::check(&request.hosts)
+}
+
+fn width(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provium_protocol::op::Route;
+
+    fn request(change: impl FnOnce(&mut NicConfig)) -> SetNetwork {
+        let mut nic = NicConfig {
+            device_mac: [0; 6],
+            name: "eth0".to_owned(),
+            mac: [2; 6],
+            mtu: 1500,
+            addresses: vec![InterfaceAddress {
+                address: [10, 0, 0, 2].into(),
+                prefix: 32,
+            }],
+            routes: Vec::new(),
+        };
+        change(&mut nic);
+        SetNetwork {
+            nics: vec![nic],
+            hosts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn requests_that_the_kernel_could_misread_are_refused() {
+        assert_eq!(check(&request(|_| {})), Ok(()));
+        for name in ["", "sixteen-letters.", "a/b", "a b", "..", "a:1"] {
+            let named = request(|nic| nic.name = name.to_owned());
+            assert!(check(&named).is_err(), "{name}");
+        }
+        let long = request(|nic| nic.addresses[0].prefix = 33);
+        assert_eq!(
+            check(&long),
+            Err("10.0.0.2 has no prefix of 33 bits".to_owned())
+        );
+        let mixed = request(|nic| {
+            nic.routes.push(Route {
+                destination: InterfaceAddress {
+                    address: [0; 4].into(),
+                    prefix: 0,
+                },
+                gateway: [0xfd; 16].into(),
+            });
+        });
+        assert!(
+            check(&mixed)
+                .unwrap_err()
+                .contains("another address family")
+        );
+        let mut twice = request(|_| {});
+        twice.nics.push(twice.nics[0].clone());
+        assert!(check(&twice).unwrap_err().contains("two NICs"));
+    }
+
+    #[test]
+    fn what_has_gone_already_counts_as_removed() {
+        let address = InterfaceAddress {
+            address: [10, 0, 0, 2].into(),
+            prefix: 24,
+        };
+        let change = |what| Change {
+            index: 1,
+            interface: "eth0".to_owned(),
+            what,
+        };
+        let gone = Errno(libc::EADDRNOTAVAIL);
+        let removed = change(What::RemoveAddress(address));
+        assert_eq!(ignore_if_gone(&removed, gone), Ok(()));
+        let added = change(What::AddAddress(address));
+        assert_eq!(ignore_if_gone(&added, gone), Err(gone));
+    }
+}

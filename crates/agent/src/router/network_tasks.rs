@@ -1,0 +1,269 @@
+//! Requests about the network, which are carried out one after the other, each in a process of its own.
+//!
+//! Such a request may wait: for a NIC that is being plugged in, for kernel modules from the host, for a
+//! file system. The router never waits, so it makes a process that does, and passes on its reply. That
+//! process runs in the namespaces of the agent, and in the root of process 1. It shares the router's
+//! memory, since a fork would take several times as long as a request that changes nothing.
+
+use super::effect::Effect;
+use super::module_server::ModuleServer;
+use crate::executor::Root;
+use crate::failure::{self, OpResult};
+use crate::network::{self, ModuleRequests, NetworkRequest, Owned};
+use crate::sys::sibling::{ChildOf, Sibling};
+use crate::sys::{Errno, Sys, fd, packet, process, signal};
+use provium_protocol::{CallId, Lane, codec};
+use std::collections::VecDeque;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// The requests, and what they have set so far.
+pub(super) struct NetworkTasks {
+    root: Root,
+    owned: Owned,
+    running: Option<Running>,
+    waiting: VecDeque<(CallId, NetworkRequest)>,
+    siblings: Vec<Sibling>,
+}
+
+/// What the process gets. Its descriptors are copies of the router's.
+struct Task {
+    request: NetworkRequest,
+    owned: Owned,
+    root: Root,
+    /// The router's ends, which would keep the process from seeing the end of replies to it.
+    ours: Vec<RawFd>,
+    sockets: Vec<(&'static str, RawFd)>,
+    reply_to: RawFd,
+}
+
+impl Task {
+    /// Runs in the process of its own.
+    fn carry_out(&self) -> ! {
+        process::die_with_parent();
+        process::name_thread(c"provium-net");
+        for number in &self.ours {
+            let _ = fd::close(*number);
+        }
+        let mut root = self.root;
+        root.follow();
+        let result = match &self.request {
+            NetworkRequest::Set(request) => {
+                let mut modules = ModuleRequests::of(&self.sockets);
+                network::configure(request, &self.owned, &mut modules)
+            }
+            NetworkRequest::Count(request) => network::count(*request),
+        };
+        let _ = fd::write_all(self.reply_to, &codec::encode(&result));
+        process::exit(0)
+    }
+}
+
+struct Running {
+    call: CallId,
+    request: NetworkRequest,
+    /// Until it was collected.
+    pid: Option<i32>,
+    /// Where its reply comes from, and what has come.
+    pipe: OwnedFd,
+    reply: Vec<u8>,
+    cancelled: bool,
+}
+
+impl Running {
+    fn kill(&self) {
+        if let Some(pid) = self.pid {
+            let _ = signal::send(pid, libc::SIGKILL, false);
+        }
+    }
+}
+
+impl NetworkTasks {
+    pub(super) fn new(root: Root) -> Self {
+        Self {
+            root,
+            owned: Owned::default(),
+            running: None,
+            waiting: VecDeque::new(),
+            siblings: Vec::new(),
+        }
+    }
+
+    pub(super) fn on_request(
+        &mut self,
+        call: CallId,
+        request: NetworkRequest,
+        modules: &mut ModuleServer,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.waiting.push_back((call, request));
+        self.start_next(modules, effects);
+    }
+
+    fn start_next(&mut self, modules: &mut ModuleServer, effects: &mut Vec<Effect>) {
+        while self.running.is_none()
+            && let Some((call, request)) = self.waiting.pop_front()
+        {
+            match self.start(call, request, modules) {
+                Ok(running) => self.running = Some(running),
+                Err(errno) => {
+                    let error = failure::os("starting a process for the network", errno);
+                    effects.push(Effect::Reply(Lane::AGENT, call, Err(error)));
+                }
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        call: CallId,
+        request: NetworkRequest,
+        modules: &mut ModuleServer,
+    ) -> Sys<Running> {
+        let (pipe, reply_to) = fd::pipe()?;
+        let (mut ours, mut theirs) = (vec![pipe.as_raw_fd()], Vec::new());
+        if let NetworkRequest::Set(request) = &request {
+            for name in network::needed_modules(request) {
+                let (our, their) = packet::stream_pair()?;
+                ours.push(our.as_raw_fd());
+                modules.adopt(our);
+                theirs.push((name, their));
+            }
+        }
+        let task = Task {
+            request: request.clone(),
+            owned: self.owned.clone(),
+            root: self.root,
+            ours,
+            sockets: theirs
+                .iter()
+                .map(|(name, socket)| (*name, socket.as_raw_fd()))
+                .collect(),
+            reply_to: reply_to.as_raw_fd(),
+        };
+        let pid = self
+            .sibling()?
+            .start(ChildOf::Caller, move || task.carry_out())?;
+        if let NetworkRequest::Set(request) = &request {
+            self.owned.begin(&request.nics);
+        }
+        Ok(Running {
+            call,
+            request,
+            pid: Some(pid),
+            pipe,
+            reply: Vec::new(),
+            cancelled: false,
+        })
+    }
+
+    /// Memory that no process uses. There is more than one only after a request was abandoned.
+    fn sibling(&mut self) -> Sys<&mut Sibling> {
+        let free = self.siblings.iter().position(Sibling::is_free);
+        let index = match free {
+            Some(index) => index,
+            None => {
+                self.siblings.push(Sibling::new()?);
+                self.siblings.len() - 1
+            }
+        };
+        Ok(&mut self.siblings[index])
+    }
+
+    /// What to poll for input.
+    pub(super) fn interest(&self) -> Option<RawFd> {
+        let running = self.running.as_ref()?;
+        Some(running.pipe.as_raw_fd())
+    }
+
+    /// Takes in a part of the reply, or its end. There is something to read.
+    pub(super) fn service(&mut self, modules: &mut ModuleServer, effects: &mut Vec<Effect>) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let mut piece = [0; 4096];
+        match fd::read(running.pipe.as_raw_fd(), &mut piece) {
+            Ok(got @ 1..) => {
+                running.reply.extend_from_slice(&piece[..got]);
+                return;
+            }
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            Ok(0) | Err(_) => {}
+        }
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let result = outcome(&running);
+        if let (Ok(_), NetworkRequest::Set(request)) = (&result, &running.request) {
+            self.owned.finish(&request.nics);
+        }
+        effects.push(Effect::Reply(Lane::AGENT, running.call, result));
+        self.start_next(modules, effects);
+    }
+
+    /// A child of the router has been collected.
+    pub(super) fn on_exit(&mut self, pid: i32) {
+        if let Some(running) = &mut self.running
+            && running.pid == Some(pid)
+        {
+            running.pid = None;
+        }
+    }
+
+    pub(super) fn on_cancel(&mut self, call: CallId, effects: &mut Vec<Effect>) {
+        if let Some(running) = &mut self.running
+            && running.call == call
+        {
+            running.cancelled = true;
+            running.kill();
+        } else if let Some(at) = self.waiting.iter().position(|(one, _)| *one == call) {
+            self.waiting.remove(at);
+            effects.push(Effect::Reply(Lane::AGENT, call, Err(failure::cancelled())));
+        }
+    }
+
+    /// A new session begins: calls of the old one need no reply.
+    pub(super) fn reset(&mut self) {
+        self.waiting.clear();
+        if let Some(running) = self.running.take() {
+            running.kill();
+        }
+    }
+}
+
+fn outcome(running: &Running) -> OpResult {
+    match codec::decode::<OpResult>(&running.reply) {
+        Ok(result) => result,
+        Err(_) if running.cancelled => Err(failure::cancelled()),
+        Err(_) => Err(failure::lane_died("ended without a reply")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provium_protocol::op::SetNetwork;
+    use provium_protocol::{ErrorKind, Reply};
+
+    fn running(reply: &[u8], cancelled: bool) -> Running {
+        let (pipe, _) = fd::pipe().unwrap();
+        Running {
+            call: CallId(1),
+            request: NetworkRequest::Set(SetNetwork::default()),
+            pid: None,
+            pipe,
+            reply: reply.to_vec(),
+            cancelled,
+        }
+    }
+
+    #[test]
+    fn a_reply_counts_even_if_the_call_was_cancelled() {
+        let done = codec::encode(&OpResult::Ok(Reply::Done));
+        for cancelled in [false, true] {
+            assert_eq!(outcome(&running(&done, cancelled)), Ok(Reply::Done));
+        }
+        let kind = |cancelled| outcome(&running(&done[..3], cancelled)).unwrap_err().kind;
+        assert_eq!(kind(true), ErrorKind::Cancelled);
+        assert_eq!(kind(false), ErrorKind::LaneDied);
+    }
+}
