@@ -374,11 +374,6 @@ impl Bridge {
         }
     }
 
-    /// Whether its members reach the host's network.
-    pub(crate) fn has_uplink(&self) -> bool {
-        false
-    }
-
     fn port_settings(&self, name: &str) -> PortSettings {
         PortSettings {
             name: name.to_owned(),

@@ -7,6 +7,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::network::bridge::{Bridge, BridgeCore};
 use crate::network::subnet::{PREFIX_V6, Subnet, member_mac};
+use crate::network::uplink::Uplink;
 use crate::save::host_name;
 use provium_switch::router::{InterfaceId, InterfaceSettings};
 use provium_switch::services::{DhcpRoute, DhcpServer, DnsServer, DnsTable, Lease, Services};
@@ -25,6 +26,8 @@ pub(crate) struct Gateway {
     interface: Option<(InterfaceId, PortId)>,
     /// The bridges that its members reach.
     routes: Vec<Weak<BridgeCore>>,
+    /// The way to the host's network, if its members have it.
+    pub(crate) uplink: Option<Arc<Uplink>>,
 }
 
 impl Gateway {
@@ -94,7 +97,7 @@ impl Bridge {
     }
 
     /// Its interface of the router, which is added if there is none.
-    async fn interface(&self, call: &str) -> Result<InterfaceId, LabError> {
+    pub(crate) async fn interface(&self, call: &str) -> Result<InterfaceId, LabError> {
         let switch = self.switch(call)?;
         let _changes = self.changes().await;
         let present = lock(&self.0.gateway).interface;
@@ -134,10 +137,15 @@ impl Bridge {
     }
 
     /// Gives it another interface, on the switch that it gets, and no routes.
-    pub(crate) fn replace_interface(&self, next: Option<(InterfaceId, PortId)>) {
+    pub(crate) fn replace_interface(
+        &self,
+        interface: Option<(InterfaceId, PortId)>,
+        uplink: Option<Arc<Uplink>>,
+    ) {
         let next = Gateway {
-            interface: next,
+            interface,
             routes: Vec::new(),
+            uplink,
         };
         let before = std::mem::replace(&mut *lock(&self.0.gateway), next);
         if let Some((interface, _)) = before.interface {
@@ -146,7 +154,7 @@ impl Bridge {
         }
     }
 
-    /// Joins its interface with those of the bridges of these numbers, after they were restored.
+    /// Joins its interface with those of other bridges and with its uplink, after they were restored.
     pub(crate) fn join_again(&self, others: &[Self]) {
         for other in others {
             let (own, theirs) = (
@@ -160,6 +168,12 @@ impl Bridge {
                     .change_later(move |router| router.join(own, theirs));
             }
             self.add_route(other);
+        }
+        let gateway = lock(&self.0.gateway);
+        if let (Some((own, _)), Some(uplink)) = (gateway.interface, &gateway.uplink) {
+            let theirs = uplink.interface();
+            let router = self.file().router();
+            let _ = router.change_later(move |router| router.join(own, theirs));
         }
     }
 

@@ -19,6 +19,7 @@
 //! | `faults` | rules for a time |
 //! | `status` | counters, and the report of a failed test |
 //! | `gateway` | its router: routes to other bridges, DHCP and DNS |
+//! | `uplink` | the network of the host |
 //! | `port` | a port of the test script |
 //! | `capture` | captured frames |
 //! | `saved` | a bridge as a snapshot keeps it |
@@ -33,12 +34,14 @@ mod rules;
 mod saved;
 mod status;
 mod subnet;
+mod uplink;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use member::{AttachedVm, MemberEntry};
 pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge, resume_bridges};
 pub(crate) use subnet::PREFIX_V6;
+pub(crate) use uplink::Uplink;
 
 pub use bridge::{Bridge, BridgeOptions};
 pub use capture::{Capture, Packet};

@@ -7,6 +7,7 @@ use crate::network::capture::Frames;
 use crate::network::member::{Member, MemberEntry};
 use crate::network::port::{FrameQueue, Port};
 use crate::network::subnet::Subnet;
+use crate::network::uplink::Uplink;
 use crate::resource::{ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use futures_util::future::try_join_all;
@@ -28,6 +29,7 @@ pub(crate) struct SavedBridge {
     gateway: Option<PortId>,
     /// The names of the bridges that it is routed to.
     routes: Vec<String>,
+    has_uplink: bool,
     switch: FrozenSwitch,
 }
 
@@ -51,6 +53,7 @@ struct Thawed {
     ports: Vec<(Port, FrameQueue)>,
     captures: Vec<(Arc<Frames>, shell::Capture)>,
     gateway: Option<(InterfaceId, PortId)>,
+    uplink: Option<Arc<Uplink>>,
 }
 
 impl FrozenBridges {
@@ -95,6 +98,7 @@ impl Bridge {
                 .map(|entry| entry.member)
                 .collect(),
             gateway,
+            has_uplink: self.has_uplink(),
             routes: self
                 .routes()
                 .iter()
@@ -160,11 +164,16 @@ impl RestoringBridge {
                 Some(added)
             }
         };
+        let uplink = match saved.has_uplink {
+            true => Some(Uplink::of_file(&bridge, call).await?),
+            false => None,
+        };
         let thawed = Thawed {
             switch,
             ports,
             captures,
             gateway,
+            uplink,
         };
         Ok(Self {
             bridge,
@@ -196,7 +205,7 @@ impl RestoringBridge {
         for (capture, queue) in thawed.captures {
             capture.continue_with(queue);
         }
-        self.bridge.replace_interface(thawed.gateway);
+        self.bridge.replace_interface(thawed.gateway, thawed.uplink);
         let switch = thawed.switch;
         for member in &self.saved.members {
             if entries.iter().all(|entry| entry.member.port != member.port) {

@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::inputs::{Build, FixtureSource};
 use crate::lock::lock;
+use crate::network::Uplink;
 use crate::resource::ResourceId;
 use crate::test_file::barrier::Barriers;
 use crate::test_file::current_test::CurrentTest;
@@ -12,7 +13,8 @@ use provium_switch::shell::RouterTask;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use tokio::sync::Mutex as AsyncMutex;
 
 /// What the labs of one file share.
 pub(crate) struct TestFileContext {
@@ -21,6 +23,8 @@ pub(crate) struct TestFileContext {
     pub(crate) barriers: Barriers,
     /// The router of its bridges, once it has been needed.
     router: OnceLock<RouterTask>,
+    /// The way from its bridges to the host's network, as long as one uses it.
+    pub(crate) uplink: AsyncMutex<Weak<Uplink>>,
     /// The numbers of the subnets of its bridges.
     pub(crate) subnets: SubnetNumbers,
     /// What its boots take memory and vCPUs from.
@@ -46,6 +50,7 @@ impl TestFileContext {
             barriers: Barriers::default(),
             subnets: SubnetNumbers::default(),
             router: OnceLock::new(),
+            uplink: AsyncMutex::default(),
             anonymous: AtomicU32::new(0),
             fixtures: Mutex::default(),
             current_test: CurrentTest::default(),

@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use provium_guest::{CallError, Channel};
 use provium_protocol::op::{HostEntry, InterfaceAddress, NicConfig, Route, SetNetwork};
 use provium_vmm::{Machine, NicSlot, VmmError};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -85,7 +85,6 @@ fn routes(bridge: &Bridge) -> Vec<Route> {
     }
     if bridge.has_uplink() {
         routes.push(to(Ipv4Addr::UNSPECIFIED.into(), 0));
-        routes.push(to(Ipv6Addr::UNSPECIFIED.into(), 0));
     }
     routes
 }
