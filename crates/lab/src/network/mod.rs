@@ -36,7 +36,7 @@ mod subnet;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use member::{AttachedVm, MemberEntry};
+pub(crate) use member::{AttachedVm, Member, MemberEntry};
 pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge, resume_bridges};
 pub(crate) use subnet::PREFIX_V6;
 
