@@ -67,6 +67,7 @@ pub use kept::catalogue::{KeptFailure, KeptFailures};
 pub use kept::keep::{FailedTest, keep_failure};
 pub use kept::keeper::Kept;
 pub use kept::manifest::{KeptState, KeptVm};
+pub use kept::output::{KeptFiles, KeptOutput};
 pub use network::{
     ActiveFaults, Bridge, BridgeCounters, BridgeOptions, BridgeRules, Capture, Faults,
     HostAddresses, Ipv4Network, MemberPaths, NicAddresses, Packet, Partition, PathReport, Port,

@@ -63,8 +63,8 @@ impl Change {
         Request::new(libc::RTM_NEWLINK, libc::NLM_F_ACK, &fixed)
     }
 
-    /// `struct ifaddrmsg`. IPv6 addresses are usable at once: the host gives each address once, so there
-    /// is no other owner to look for.
+    /// `struct ifaddrmsg`. IPv6 addresses are usable at once: the host gives each address once, so
+    /// a second owner does not have to be looked for.
     fn address(&self, kind: u16, flags: i32, address: InterfaceAddress) -> Request {
         let InterfaceAddress { address, prefix } = address;
         let (family, bytes) = encoded(address);

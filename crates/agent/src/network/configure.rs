@@ -62,7 +62,7 @@ fn configure_nics(
     for change in plan::links(&targets, &interfaces) {
         if change.what == What::BringUp {
             let path = format!("sys/net/ipv6/conf/{}/accept_dad", change.interface);
-            // There is no such file without IPv6.
+            // Without IPv6 the file does not exist.
             let _ = file::write_at(roots::PROC, &path, b"0");
         }
         let result = session.make_one(change.request());

@@ -35,7 +35,16 @@ mod session;
 mod state;
 mod wire;
 
+use provium_protocol::op::{ReadNicCounters, SetNetwork};
+
 pub(crate) use configure::configure;
 pub(crate) use counters::count;
 pub(crate) use module_requests::{ModuleRequests, needed_modules};
 pub(crate) use owned::Owned;
+
+/// A request about the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NetworkRequest {
+    Set(SetNetwork),
+    Count(ReadNicCounters),
+}

@@ -1,7 +1,7 @@
 //! What the parts of the router want done that is not theirs to do.
 
-use super::network_tasks::NetworkRequest;
 use crate::failure::OpResult;
+use crate::network::NetworkRequest;
 use crate::sys::boot::Stop;
 use provium_protocol::op::SetIdentity;
 use provium_protocol::{CallId, FrameKind, Lane};

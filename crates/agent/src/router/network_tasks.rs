@@ -9,20 +9,12 @@ use super::effect::Effect;
 use super::module_server::ModuleServer;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
-use crate::network::{self, ModuleRequests, Owned};
+use crate::network::{self, ModuleRequests, NetworkRequest, Owned};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::{Errno, Sys, fd, packet, process, signal};
-use provium_protocol::op::{ReadNicCounters, SetNetwork};
 use provium_protocol::{CallId, Lane, codec};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-
-/// A request about the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum NetworkRequest {
-    Set(SetNetwork),
-    Count(ReadNicCounters),
-}
 
 /// The requests, and what they have set so far.
 pub(super) struct NetworkTasks {
@@ -249,6 +241,7 @@ fn outcome(running: &Running) -> OpResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provium_protocol::op::SetNetwork;
     use provium_protocol::{ErrorKind, Reply};
 
     fn running(reply: &[u8], cancelled: bool) -> Running {

@@ -1,8 +1,8 @@
 //! Requests to lane 0, which the router carries out itself: figures, quiesce, identity, power.
 
 use super::effect::Effect;
-use super::network_tasks::NetworkRequest;
 use crate::failure;
+use crate::network::NetworkRequest;
 use crate::sys::boot::Stop;
 use provium_protocol::frame::Assembler;
 use provium_protocol::{AgentOp, CallId, Frame, Lane, Reply, WireError, codec};

@@ -96,7 +96,7 @@ pub(crate) fn permanent_address(socket: RawFd, name: &str) -> Sys<[u8; 6]> {
 pub(crate) fn load_module_by_kernel(socket: RawFd, name: &str) {
     if let Ok(mut request) = request_about(name) {
         let request: *mut c_void = (&raw mut request).cast();
-        // SAFETY: a request. That there is no such interface is the expected answer.
+        // SAFETY: a request. The expected answer is that the interface does not exist.
         unsafe { libc::ioctl(socket, libc::SIOCGIFINDEX as _, request) };
     }
 }

@@ -4,6 +4,7 @@ use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
+use crate::engine::cut::keep_in;
 use crate::engine::failed_commands::FailedCommand;
 use crate::engine::run_status::describe_status;
 use crate::engine::test_file::TestFileState;
@@ -141,16 +142,21 @@ impl ResultObject {
         let stderr = std::mem::take(&mut result.stderr);
         let failed = (!result.ok()).then(|| {
             let outputs = [
-                (&stdout, result.stdout_dropped),
-                (&stderr, result.stderr_dropped),
+                ("stdout", &stdout, result.stdout_dropped),
+                ("stderr", &stderr, result.stderr_dropped),
             ];
-            let outputs = outputs.map(|(output, dropped)| output_text(output, dropped));
+            let keep = keep_in(&TestFileState::of(lua).lab);
+            let outputs = outputs.map(|(name, output, dropped)| {
+                let file = is_long(output).then(|| keep(name, output)).flatten();
+                (output_text(output, dropped, file.as_deref()), file)
+            });
+            let [(stdout, _), (stderr, stderr_file)] = outputs;
             let ending = format!(
                 "{call}({}) {}",
                 result.command,
                 describe_status(result.status)
             );
-            FailedCommand::new(ending, outputs, stack::place(lua))
+            FailedCommand::new(ending, [stdout, stderr], stderr_file, stack::place(lua))
         });
         Ok(Self {
             stdout: lua.create_string(stdout)?,
@@ -170,10 +176,15 @@ impl ResultObject {
     }
 }
 
-/// The end of a command's output, as a message shows it.
-fn output_text(output: &[u8], dropped: u64) -> String {
+/// Whether a message may have to cut the output. Bytes that are not UTF-8 are longer as text.
+fn is_long(output: &[u8]) -> bool {
+    output.len() > SHOWN || text::display(output).len() > SHOWN
+}
+
+/// The end of a command's output, as a message shows it. `file` has all of it.
+fn output_text(output: &[u8], dropped: u64, file: Option<&str>) -> String {
     let text = text::display(output);
-    let text = text::tail(text.trim_end(), SHOWN);
+    let text = text::tail(text.trim_end(), SHOWN, file);
     if dropped > 0 {
         format!("{text}\n({dropped} bytes of it were dropped)")
     } else {
