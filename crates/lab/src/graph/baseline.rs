@@ -9,7 +9,6 @@ use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::lab::Lab;
 use crate::host_time::now_ns;
-use crate::lock::lock;
 use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::Scope;
 use crate::save::SavedNic;
@@ -175,7 +174,7 @@ impl Baseline {
             bridge.commit(member_entries(bridge, &nics));
         }
         for (vm, _, nics, _) in &off {
-            *lock(&vm.0.nics) = nics.clone();
+            vm.0.set_nics(nics.clone());
         }
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));

@@ -209,7 +209,7 @@ impl LabClone {
             bridge.commit(member_entries(bridge, &nics));
         }
         for (vm, nics) in off {
-            *lock(&vm.0.nics) = nics;
+            vm.0.set_nics(nics);
         }
         let going = ready.into_iter();
         let going = going.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));

@@ -226,7 +226,7 @@ impl LabSnapshot {
             bridge.commit(member_entries(bridge, &nics));
         }
         for (vm, nics, _) in &off {
-            *lock(&vm.0.nics) = nics.clone();
+            vm.0.set_nics(nics.clone());
         }
         let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
         resume_bridges(&bridges);

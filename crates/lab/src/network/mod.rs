@@ -38,7 +38,7 @@ mod uplink;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use member::{AttachedVm, MemberEntry};
+pub(crate) use member::{AttachedVm, Member, MemberEntry};
 pub(crate) use saved::{FrozenBridges, RestoringBridge, SavedBridge, resume_bridges};
 pub(crate) use subnet::PREFIX_V6;
 pub(crate) use uplink::Uplink;

@@ -191,7 +191,7 @@ impl Port {
         self.0.place.leave();
         let (bridge, port) = (&self.0.bridge, self.0.member.port);
         bridge.remove_member("close()", port).await?;
-        // A guest that cannot be told forgets the name with the next change that it is told of.
+        // A guest that does not answer forgets the name with the next change that reaches it.
         let _ = tokio::time::timeout(UPDATE_PATIENCE, bridge.update_members(&[])).await;
         Ok(())
     }

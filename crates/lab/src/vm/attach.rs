@@ -120,6 +120,7 @@ async fn add(bridge: &Bridge, vm: &Vm) -> Result<(), LabError> {
         index: free_index(&nics),
         slot: None,
         is_connected: true,
+        coming_members: None,
     };
     nics.push(nic);
     Ok(())

@@ -95,14 +95,14 @@ fn host_entries(nics: &[VmNic]) -> Vec<HostEntry> {
     let mut short_names: Vec<String> = Vec::new();
     for nic in nics {
         let bridge = host_name(nic.bridge.name());
-        for entry in nic.bridge.entries() {
-            let member = host_name(&entry.member.name);
+        for entry in nic.members() {
+            let member = host_name(&entry.name);
             let mut names = vec![format!("{member}.{bridge}")];
             if !short_names.contains(&member) {
                 names.push(member.clone());
                 short_names.push(member);
             }
-            let host = nic.bridge.addresses_of(&entry.member).host;
+            let host = nic.bridge.addresses_of(&entry).host;
             for address in [IpAddr::from(host.ipv4), IpAddr::from(host.ipv6)] {
                 let names = names.clone();
                 entries.push(HostEntry { address, names });

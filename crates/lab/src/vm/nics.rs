@@ -1,7 +1,7 @@
 //! The NICs of a VM: which bridges it is attached to, whether or not it runs.
 
 use crate::lock::lock;
-use crate::network::{AttachedVm, Bridge, MemberEntry, NicAddresses, RestoringBridge};
+use crate::network::{AttachedVm, Bridge, Member, MemberEntry, NicAddresses, RestoringBridge};
 use crate::resource::ResourceId;
 use crate::save::SavedNic;
 use crate::vm::handle::Vm;
@@ -22,6 +22,8 @@ pub(crate) struct VmNic {
     pub(crate) slot: Option<NicSlot>,
     /// Whether its link is connected.
     pub(crate) is_connected: bool,
+    /// The members that the bridge gets, while it is being restored; `None`: those that it has.
+    pub(crate) coming_members: Option<Arc<[Member]>>,
 }
 
 /// The NICs of a VM, in the order of their attachment.
@@ -33,8 +35,31 @@ impl VmNic {
         format!("eth{}", self.index)
     }
 
+    /// The members of its bridge, whose names the guest is to know.
+    pub(crate) fn members(&self) -> Vec<Member> {
+        match &self.coming_members {
+            Some(members) => members.to_vec(),
+            None => self
+                .bridge
+                .entries()
+                .into_iter()
+                .map(|entry| entry.member)
+                .collect(),
+        }
+    }
+
     pub(crate) fn is_on(&self, bridge: ResourceId) -> bool {
         self.bridge.id() == bridge
+    }
+}
+
+impl VmCore {
+    /// Gives it these NICs in place of its own, after a restore.
+    pub(crate) fn set_nics(&self, mut nics: Vec<VmNic>) {
+        for nic in &mut nics {
+            nic.coming_members = None;
+        }
+        *lock(&self.nics) = nics;
     }
 }
 
@@ -85,13 +110,14 @@ pub(crate) fn restored_nics(
         let restored = bridges.iter().find_map(|restored| {
             let is_it = restored.saved.name == saved.bridge;
             let member = is_it.then(|| restored.member(vm.name())).flatten()?;
-            Some((&restored.bridge, member))
+            Some((restored, member))
         });
         let nic = match restored {
-            Some((bridge, member)) => VmNic {
-                bridge: bridge.clone(),
+            Some((restored, member)) => VmNic {
+                bridge: restored.bridge.clone(),
                 port: member.port,
-                addresses: bridge.addresses_of(member),
+                addresses: restored.bridge.addresses_of(member),
+                coming_members: Some(restored.saved.members.clone().into()),
                 index: saved.index,
                 slot: saved.slot,
                 is_connected: saved.is_connected,
