@@ -1,20 +1,15 @@
 //! The way from a file's bridges to the network of the host, through the program `passt`.
 
-use crate::apart::apart;
-use crate::error::LabError;
-use crate::lock::lock;
-use crate::network::bridge::Bridge;
 use crate::network::subnet::member_mac;
-use crate::test_file::TestFileContext;
 use provium_process::{Child, Command, ProcessError, Stdio};
 use provium_switch::router::InterfaceId;
-use provium_switch::shell::{OpenError, PortSource, StartError, Stopped, Switch};
+use provium_switch::shell::{OpenError, PortSource, RouterTask, StartError, Stopped, Switch};
 use provium_switch::{MacAddress, uplink};
 use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
@@ -23,7 +18,7 @@ const PASST: &str = "passt";
 /// The number of the descriptor that `passt` inherits.
 const SOCKET: RawFd = 10;
 /// How long `passt` may take to answer for its address, before the timeout multiplier.
-const START_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(10);
 /// How often it is asked meanwhile.
 const ASK_INTERVAL: Duration = Duration::from_millis(50);
 /// Bytes of its error output that are read.
@@ -33,14 +28,14 @@ const LONGEST_ERROR: u64 = 4096;
 pub(crate) struct Uplink {
     /// The router's interface to it.
     interface: InterfaceId,
-    file: Weak<TestFileContext>,
+    router: Arc<RouterTask>,
     _passt: Child,
     _switch: Switch,
 }
 
-/// Why there is no uplink.
+/// Why an uplink cannot be used.
 #[derive(Debug, thiserror::Error)]
-enum UplinkError {
+pub(crate) enum UplinkError {
     #[error(
         "the program `{PASST}` is not installed; install it (Debian, Fedora and Arch call its package \
          `passt`), then run again"
@@ -62,94 +57,28 @@ enum UplinkError {
     Port(#[from] OpenError),
 }
 
-impl Bridge {
-    /// Connects its members to the network of the host: a default route, with their addresses translated.
-    ///
-    /// # Errors
-    /// When `passt` is missing or cannot be started, as on a host without a default route.
-    pub async fn enable_uplink(&self) -> Result<(), LabError> {
-        let call = "enable_uplink()";
-        self.switch(call)?;
-        if self.has_uplink() {
-            return Ok(());
-        }
-        self.use_uplink(call).await?;
-        self.update_services(call).await?;
-        self.update_members(&[]).await
-    }
-
-    /// Ends [`Bridge::enable_uplink`]; connections through it end, too.
-    pub async fn disable_uplink(&self) -> Result<(), LabError> {
-        let call = "disable_uplink()";
-        let uplink = lock(&self.0.gateway).uplink.take();
-        if let Some(uplink) = uplink {
-            let (own, theirs) = (self.interface(call).await?, uplink.interface);
-            let router = self.file().router();
-            let separated = router.with(move |router| router.separate(own, theirs));
-            separated
-                .await
-                .map_err(|error| self.stopped(call, error))?;
-        }
-        self.update_services(call).await?;
-        self.update_members(&[]).await
-    }
-
-    /// Whether its members reach the host's network.
-    pub fn has_uplink(&self) -> bool {
-        lock(&self.0.gateway).uplink.is_some()
-    }
-
-    /// Joins its interface of the router with the uplink of the file, which is started if no bridge has it.
-    pub(crate) async fn use_uplink(&self, call: &str) -> Result<(), LabError> {
-        let own = self.interface(call).await?;
-        let uplink = Uplink::of_file(self, call).await?;
-        let theirs = uplink.interface;
-        let router = self.file().router();
-        let joined = router.with(move |router| router.join(own, theirs));
-        joined.await.map_err(|error| self.stopped(call, error))?;
-        lock(&self.0.gateway).uplink = Some(uplink);
-        Ok(())
-    }
-}
-
 impl Uplink {
-    /// The uplink of the bridge's file, which is started if no bridge uses it.
-    pub(crate) async fn of_file(bridge: &Bridge, call: &str) -> Result<Arc<Self>, LabError> {
-        let file = Arc::clone(bridge.file());
-        let mut present = file.uplink.lock().await;
-        if let Some(uplink) = present.upgrade() {
-            return Ok(uplink);
-        }
-        // `passt` outlives the call, so its pipes belong to the run's runtime.
-        let starting = Arc::clone(&file);
-        let started = apart(file.environment.runtime(), async move {
-            Self::start(&starting).await
-        });
-        let started = started.await;
-        let started =
-            started.map_err(|error| LabError::host(bridge.subject(), call, error))?;
-        let started =
-            started.map_err(|error| LabError::host(bridge.subject(), call, error))?;
-        let uplink = Arc::new(started);
-        *present = Arc::downgrade(&uplink);
-        Ok(uplink)
-    }
-
     /// The router's interface to it.
     pub(crate) fn interface(&self) -> InterfaceId {
         self.interface
     }
 
-    async fn start(file: &Arc<TestFileContext>) -> Result<Self, UplinkError> {
+    /// Starts it for the router; `limit`: how long `passt` may take to answer.
+    ///
+    /// # Errors
+    /// When `passt` is missing or cannot be started.
+    pub(crate) async fn start(
+        router: Arc<RouterTask>,
+        limit: Duration,
+    ) -> Result<Self, UplinkError> {
         let switch = Switch::start(0)?;
         let (ours, theirs) = UnixStream::pair()?;
         let mut passt = start_passt(theirs.into())?;
         switch.connect(uplink::port_settings(PASST), ours).await?;
-        let limit = file.environment.scale_timeout(START_LIMIT);
         tokio::select! {
             biased;
             ended = passt.wait() => {
-                drop(ended?);
+                let _exit = ended?;
                 return Err(UplinkError::Ended(error_text(&mut passt).await));
             }
             answered = tokio::time::timeout(limit, answers(&switch)) => {
@@ -158,11 +87,10 @@ impl Uplink {
         }
         let port = PortSource::New(uplink::port_settings("router"));
         let (settings, hops) = (uplink::interface_settings(), uplink::HOPS);
-        let router = file.router();
         let interface = router.add_uplink(&switch, port, settings, hops).await?;
         Ok(Self {
             interface,
-            file: Arc::downgrade(file),
+            router,
             _passt: passt,
             _switch: switch,
         })
@@ -227,13 +155,11 @@ fn arp_request(from: MacAddress) -> Vec<u8> {
 
 impl Drop for Uplink {
     fn drop(&mut self) {
-        if let Some(file) = self.file.upgrade() {
-            let interface = self.interface;
-            // A router that has stopped has no interfaces.
-            let _ = file
-                .router()
-                .change_later(move |router| router.remove_interface(interface));
-        }
+        let interface = self.interface;
+        // A router that has stopped has no interfaces.
+        let _ = self
+            .router
+            .change_later(move |router| router.remove_interface(interface));
     }
 }
 

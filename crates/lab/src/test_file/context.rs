@@ -22,7 +22,7 @@ pub(crate) struct TestFileContext {
     pub(crate) path: String,
     pub(crate) barriers: Barriers,
     /// The router of its bridges, once it has been needed.
-    router: OnceLock<RouterTask>,
+    router: OnceLock<Arc<RouterTask>>,
     /// The way from its bridges to the host's network, as long as one uses it.
     pub(crate) uplink: AsyncMutex<Weak<Uplink>>,
     /// The numbers of the subnets of its bridges.
@@ -68,10 +68,10 @@ impl TestFileContext {
     }
 
     /// The router of its bridges.
-    pub(crate) fn router(&self) -> &RouterTask {
+    pub(crate) fn router(&self) -> &Arc<RouterTask> {
         self.router.get_or_init(|| {
             let _inside = self.environment.runtime().enter();
-            RouterTask::start()
+            Arc::new(RouterTask::start())
         })
     }
 

@@ -5,7 +5,7 @@ use super::network_handles::{BridgeObject, nic_value, port_value};
 use super::value::call_site;
 use super::{bridge_faults, bridge_rules, capture};
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object as _};
+use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{BridgeOptions, Ipv4Network, MacAddress};
