@@ -1,5 +1,6 @@
 //! Carrying out a request.
 
+use super::carrier;
 use super::change::{Change, What};
 use super::module_requests::{self, IPV6, ModuleRequests};
 use super::owned::Owned;
@@ -85,7 +86,7 @@ fn configure_nics(
         let changes = plan::routes(&targets, &present, owned, is_possible);
         make_all(&mut session, &changes)?;
     }
-    Ok(())
+    carrier::await_carriers(&mut session, nics)
 }
 
 /// Whether it is the interface of a NIC of the host's, listed or not: their addresses differ in the last
@@ -235,6 +236,7 @@ mod tests {
                 prefix: 32,
             }],
             routes: Vec::new(),
+            has_carrier: false,
         };
         change(&mut nic);
         SetNetwork {

@@ -221,6 +221,7 @@ mod tests {
             mtu: 1500,
             addresses: Vec::new(),
             routes: Vec::new(),
+            has_carrier: false,
         }
     }
 
@@ -234,6 +235,7 @@ mod tests {
             permanent_mac: Some(device(slot)),
             mtu: 1500,
             is_up: false,
+            is_running: false,
             counters: NicCounters::default(),
         }
     }
@@ -318,6 +320,7 @@ mod tests {
         assert_eq!(changes(interface(0, "eth0")), [set_mac, "bringing eth0 up"]);
         let up = Interface {
             is_up: true,
+            is_running: true,
             mtu: 9000,
             ..interface(0, "eth0")
         };

@@ -26,6 +26,8 @@ pub enum StreamKind {
     Console,
     /// A connection's: `connection closed`.
     Connection,
+    /// A capture's: `capture closed`.
+    Capture,
 }
 
 impl StreamKind {
@@ -34,6 +36,7 @@ impl StreamKind {
             Self::Tail => "stream closed",
             Self::Console => "console closed",
             Self::Connection => "connection closed",
+            Self::Capture => "capture closed",
         }
     }
 }
@@ -396,7 +399,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            late.contains("read_until timed out waiting for `bye`; last seen:\nhello"),
+            late.contains("read_until timed out waiting for `bye`\nlast seen:\nhello"),
             "{late}"
         );
         drop(sender);
