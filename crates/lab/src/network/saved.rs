@@ -83,6 +83,7 @@ impl Bridge {
     async fn save(&self) -> Result<SavedBridge, LabError> {
         let call = "snapshot()";
         let switch = self.switch(call)?.freeze().await;
+        // Before the routes are listed, which takes the same lock.
         let gateway = lock(&self.0.gateway).port();
         Ok(SavedBridge {
             name: self.name().to_owned(),
