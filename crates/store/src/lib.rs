@@ -34,6 +34,7 @@ mod error;
 mod eviction;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod json_file;
 mod key;
 mod lock;
 mod manifest;
@@ -49,6 +50,7 @@ pub use cache::Cache;
 pub use entry::{CacheEntry, EntryInfo, Notice};
 pub use error::StoreError;
 pub use eviction::{Candidate, Eviction, plan};
+pub use json_file::{read_json, write_json};
 pub use key::{Key, KeyBuilder};
 pub use lock::{ExclusiveLock, LockFile, LockHolder, SharedLock, WaitLimit};
 pub use replace::follow_links;

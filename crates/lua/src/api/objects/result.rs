@@ -4,7 +4,7 @@ use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
-use crate::engine::cut::keep_in;
+use crate::engine::cut::{keep_in, more_lines};
 use crate::engine::failed_commands::FailedCommand;
 use crate::engine::run_status::describe_status;
 use crate::engine::test_file::TestFileState;
@@ -16,6 +16,8 @@ use std::rc::Rc;
 
 /// Longest output shown in a message, characters.
 const SHOWN: usize = 4000;
+/// Most lines of it.
+const SHOWN_LINES: usize = 40;
 
 const FIELDS: &[&str] = &[
     "exit_code",
@@ -176,18 +178,54 @@ impl ResultObject {
     }
 }
 
-/// Whether a message may have to cut the output. Bytes that are not UTF-8 are longer as text.
+/// Whether a message has to cut the output. Bytes that are not UTF-8 are longer as text.
 fn is_long(output: &[u8]) -> bool {
-    output.len() > SHOWN || text::display(output).len() > SHOWN
+    let lines = output.iter().filter(|byte| **byte == b'\n').count();
+    lines > SHOWN_LINES || output.len() > SHOWN || text::display(output).len() > SHOWN
 }
 
 /// The end of a command's output, as a message shows it. `file` has all of it.
 fn output_text(output: &[u8], dropped: u64, file: Option<&str>) -> String {
     let text = text::display(output);
-    let text = text::tail(text.trim_end(), SHOWN, file);
+    let text = text.trim_end();
+    let more = text.lines().count().saturating_sub(SHOWN_LINES);
+    let shown: Vec<&str> = text.lines().skip(more).collect();
+    let mut text = text::tail(&shown.join("\n"), SHOWN, file);
+    if more > 0 {
+        let note = more_lines(more, "before", file);
+        text = format!("{note}\n{text}");
+    }
     if dropped > 0 {
-        format!("{text}\n({dropped} bytes of it were dropped)")
-    } else {
-        text
+        text.push_str(&format!("\n({dropped} bytes of it were dropped)"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_output_is_shown_by_its_end() {
+        let lines: String = (1..=100).map(|line| format!("{line}\n")).collect();
+        assert!(is_long(lines.as_bytes()));
+        let text = output_text(lines.as_bytes(), 0, Some("f.txt"));
+        assert!(text.starts_with("… 60 more lines in f.txt\n61\n"), "{text}");
+        assert!(text.ends_with("\n99\n100"), "{text}");
+        let text = output_text(lines.as_bytes(), 7, None);
+        assert!(text.starts_with("… 60 more lines before\n61\n"), "{text}");
+        assert!(
+            text.ends_with("\n100\n(7 bytes of it were dropped)"),
+            "{text}"
+        );
+        let line = "x".repeat(SHOWN + 1);
+        assert!(is_long(line.as_bytes()));
+        let text = output_text(line.as_bytes(), 0, Some("f.txt"));
+        assert!(
+            text.starts_with("(… 1 more characters in f.txt)\nxx"),
+            "{text}"
+        );
+        assert!(!is_long(b"short\n"));
+        assert_eq!(output_text(b"short\n", 0, None), "short");
     }
 }
