@@ -8,6 +8,7 @@
 use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::lab::Lab;
+use crate::graph::membership::{bridges_below, vms_below};
 use crate::host_time::now_ns;
 use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::Scope;
@@ -64,8 +65,8 @@ impl Baseline {
     }
 
     async fn take_then(lab: &Lab, scope: &Scope, after: AfterSave) -> Result<Self, LabError> {
-        let vms = lab.vms_below(scope).into_iter().map(|(_, vm)| vm);
-        let bridges = lab.bridges_below(scope).into_iter();
+        let vms = vms_below(lab, scope).into_iter().map(|(_, vm)| vm);
+        let bridges = bridges_below(lab, scope).into_iter();
         let bridges = bridges.map(|(_, bridge)| bridge).collect();
         let take = Self::take_all(vms.collect(), bridges, after);
         let taken = apart(lab.environment().runtime(), take).await;
