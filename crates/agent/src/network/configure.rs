@@ -19,6 +19,9 @@ const LEAST_IPV6_MTU: u32 = 1280;
 /// `IFNAMSIZ`, with the zero at the end of a name.
 const NAME_LIMIT: usize = 16;
 
+/// What is tried, for messages.
+const LISTING: &str = "listing the network interfaces";
+
 /// Whether other programs may name interfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Naming {
@@ -55,8 +58,7 @@ fn configure_nics(
 ) -> Result<(), Stop> {
     let tried = |what: &'static str| move |errno| failure::os(what, errno);
     let mut session = Session::open().map_err(tried("opening a socket of rtnetlink"))?;
-    let listing = "listing the network interfaces";
-    let mut interfaces = state::interfaces(&mut session, false).map_err(tried(listing))?;
+    let mut interfaces = state::interfaces(&mut session, false).map_err(tried(LISTING))?;
     if !Target::find(nics, &interfaces).1.is_empty() {
         interfaces = drivers::await_interfaces(&mut session, nics, owned, modules)?;
     }
@@ -70,11 +72,11 @@ fn configure_nics(
         for rename in &renames {
             make_rename(&mut session, rename)?;
         }
-        interfaces = state::interfaces(&mut session, false).map_err(tried(listing))?;
+        interfaces = state::interfaces(&mut session, false).map_err(tried(LISTING))?;
     }
     make_links(&mut session, &targets, &interfaces)?;
 
-    let without_ipv6 = without_ipv6(&targets, &interfaces, modules)?;
+    let without_ipv6 = without_ipv6(&mut session, &targets, &interfaces, modules)?;
     let is_possible = |target: &Target<'_>, address: InterfaceAddress| {
         address.address.is_ipv4() || !without_ipv6.contains(&target.index)
     };
@@ -162,6 +164,7 @@ fn make_links(
 
 /// The indices of interfaces that cannot have IPv6 addresses.
 fn without_ipv6(
+    session: &mut Session,
     targets: &[Target<'_>],
     interfaces: &[Interface],
     modules: &mut ModuleRequests,
@@ -172,11 +175,17 @@ fn without_ipv6(
         return Ok(without);
     }
     // The loopback interface has it wherever the kernel does.
-    let has_ipv6 = interfaces.iter().any(|one| one.ipv6.is_some()) || modules.load(IPV6)?;
+    let has_ipv6 = |interfaces: &[Interface]| interfaces.iter().any(|one| one.ipv6.is_some());
+    let mut is_there = has_ipv6(interfaces);
+    if !is_there && modules.load(IPV6)? {
+        // It may be built in, and switched off on the kernel's command line.
+        let now = state::interfaces(session, false);
+        is_there = has_ipv6(&now.map_err(|errno| failure::os(LISTING, errno))?);
+    }
     for target in targets {
         let is_disabled = |one: &Interface| one.ipv6.is_some_and(|ipv6| ipv6.is_disabled);
         let mut own = interfaces.iter().filter(|one| one.index == target.index);
-        if !has_ipv6 || target.config.mtu < LEAST_IPV6_MTU || own.any(is_disabled) {
+        if !is_there || target.config.mtu < LEAST_IPV6_MTU || own.any(is_disabled) {
             without.push(target.index);
         }
     }
