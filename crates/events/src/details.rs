@@ -52,6 +52,9 @@ pub struct Details {
     /// Why the test was expected to fail, if it failed as expected and so has passed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_failure: Option<String>,
+    /// Files that have whole what `reason`, `notes` and `consoles` have cut; each is named there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 /// The end of a VM's console when its test failed.
@@ -64,6 +67,12 @@ pub struct ConsoleExcerpt {
     /// Whether the test's `reason` contains the last lines already, as errors about a dead guest do.
     #[serde(default, skip_serializing_if = "is_false")]
     pub in_reason: bool,
+    /// How many lines of it, printed since the test has begun, are before `text`.
+    #[serde(default, skip_serializing_if = "is_zero_lines")]
+    pub more_lines: u64,
+    /// The file that has all of it since the test has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
 }
 
 impl ConsoleExcerpt {
@@ -119,6 +128,10 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+fn is_zero_lines(number: &u64) -> bool {
+    *number == 0
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -132,6 +145,8 @@ mod tests {
             vm: vm.to_owned(),
             text: text.to_owned(),
             in_reason: false,
+            more_lines: 0,
+            file: None,
         }
     }
 

@@ -176,6 +176,8 @@ mod tests {
                     vm: "web".into(),
                     text: long(),
                     in_reason: false,
+                    more_lines: 0,
+                    file: None,
                 };
                 3
             ],
@@ -198,6 +200,7 @@ mod tests {
                 ],
                 attempts: 1,
                 expected_failure: Some(long()),
+                files: Vec::new(),
             },
         };
         let bytes = encode(&Stamped { ts: 1, event }).unwrap();

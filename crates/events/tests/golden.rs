@@ -2,8 +2,8 @@
 
 use provium_events::{
     Attachment, BlockReason, BootKind, BuildStatus, ConsoleExcerpt, Decoder, Details, Event,
-    FileError, FileStatus, Location, Notice, NoticeSubject, Resources, Stamped, Step, Value,
-    encode,
+    FileError, FileStatus, Location, Notice, NoticeSubject, PROTOCOL_VERSION, Resources, Stamped,
+    Step, Value, encode,
 };
 
 fn meta() -> Value {
@@ -38,6 +38,7 @@ fn details() -> Details {
         }],
         attempts: 2,
         expected_failure: Some("bug 7".into()),
+        files: vec!["out/1-stdout.txt".into()],
     }
 }
 
@@ -162,6 +163,8 @@ fn all() -> Vec<Event> {
                 vm: "web".into(),
                 text: "login:".into(),
                 in_reason: true,
+                more_lines: 3,
+                file: Some("out/2-console.txt".into()),
             }],
             details: details(),
         },
@@ -325,6 +328,31 @@ fn every_event_has_these_bytes_and_is_read_back() {
         assert!(decoder.is_between_frames());
     }
     insta::assert_snapshot!(golden);
+}
+
+/// Versions of the shapes above: the number of the version, and the checksum of the bytes.
+///
+/// A change of the shapes gets a new line and raises `PROTOCOL_VERSION` to its number, unless that is higher than
+/// the last number already: readers of saved events tell by the version what they may find.
+const VERSIONS: &[(u32, u64)] = &[(6, 0xd500_bcd6_239e_d482)];
+
+#[test]
+fn a_change_of_the_shapes_has_a_version_of_its_own() {
+    let bytes = all().into_iter().flat_map(|event| {
+        let stamped = Stamped { ts: 1, event };
+        encode(&stamped).unwrap()
+    });
+    // FNV-1a.
+    let checksum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let (version, pinned) = VERSIONS.last().copied().unwrap();
+    assert_eq!(
+        checksum, pinned,
+        "see VERSIONS; the new checksum is {checksum:#x}"
+    );
+    assert!(version <= PROTOCOL_VERSION);
+    assert!(VERSIONS.is_sorted_by(|(one, _), (other, _)| one < other));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::inputs::FailedBuilds;
 use crate::kept::catalogue::KeptFailures;
 use crate::kept::keeper::{FailureKeeper, Kept};
+use crate::kept::output::KeptOutput;
 use crate::lock::lock;
 use crate::profile::Profile;
 use crate::save::{RestoreRequest, Reuse, WarmPool};
@@ -52,6 +53,8 @@ pub struct Environment {
     failure_keeper: Option<FailureKeeper>,
     /// The folder that paths in messages are relative to; empty: they are absolute.
     shown_from: Utf8PathBuf,
+    /// Keeps what reports cut; `None`: it is lost.
+    kept_output: Option<KeptOutput>,
 }
 
 /// A machine that can be ended without its VM.
@@ -132,17 +135,24 @@ impl Environment {
             runtime,
             failure_keeper: None,
             shown_from: Utf8PathBuf::new(),
+            kept_output: None,
         }
     }
 
-    /// The same, with paths in messages relative to `folder`, where the user is; those outside of it stay
-    /// absolute.
+    /// The same, for a user who is in `folder`: paths in messages are relative to it, those outside of it stay
+    /// absolute. `output` keeps what reports cut.
     #[must_use]
-    pub fn with_paths_from(self, folder: &Utf8Path) -> Self {
+    pub fn for_user_in(self, folder: &Utf8Path, output: Option<KeptOutput>) -> Self {
         Self {
             shown_from: folder.to_owned(),
+            kept_output: output,
             ..self
         }
+    }
+
+    /// What keeps what reports cut, if it is kept.
+    pub fn kept_output(&self) -> Option<&KeptOutput> {
+        self.kept_output.as_ref()
     }
 
     /// A path as messages name it.

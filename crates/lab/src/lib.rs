@@ -66,6 +66,7 @@ pub use kept::catalogue::{KeptFailure, KeptFailures};
 pub use kept::keep::{FailedTest, keep_failure};
 pub use kept::keeper::Kept;
 pub use kept::manifest::{KeptState, KeptVm};
+pub use kept::output::{KeptFiles, KeptOutput};
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;

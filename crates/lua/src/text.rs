@@ -57,16 +57,14 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
     }
 }
 
-/// The end of the text, `limit` characters of it; says how many are left out before.
-pub(crate) fn tail(text: &str, limit: usize) -> String {
+/// The end of the text, `limit` characters of it; says how many are left out before, and in which file they are.
+pub(crate) fn tail(text: &str, limit: usize, file: Option<&str>) -> String {
     let count = text.chars().count();
     match text.char_indices().nth(count.saturating_sub(limit)) {
         Some((start, _)) if start > 0 => {
-            format!(
-                "(… {} more characters before)\n{}",
-                count - limit,
-                &text[start..]
-            )
+            let more = count - limit;
+            let place = file.map_or("before".to_owned(), |file| format!("in {file}"));
+            format!("(… {more} more characters {place})\n{}", &text[start..])
         }
         _ => text.to_owned(),
     }
@@ -136,9 +134,13 @@ mod tests {
     fn what_is_cut_says_how_much() {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcdef", 3), "abc… (3 more characters)");
-        assert_eq!(tail("abc", 3), "abc");
-        assert_eq!(tail("", 3), "");
-        assert_eq!(tail("äbcdef", 3), "(… 3 more characters before)\ndef");
+        assert_eq!(tail("abc", 3, None), "abc");
+        assert_eq!(tail("", 3, None), "");
+        assert_eq!(tail("äbcdef", 3, None), "(… 3 more characters before)\ndef");
+        assert_eq!(
+            tail("äbcdef", 3, Some("f.txt")),
+            "(… 3 more characters in f.txt)\ndef"
+        );
         assert_eq!(
             without_middle("ä".repeat(10), 8),
             "ää\n… 12 bytes are left out …\nää"

@@ -203,6 +203,32 @@ pub struct TreeDecoder {
     /// How much of the buffer has been handed out.
     used: usize,
     ended: bool,
+    place: Place,
+}
+
+/// Where in a tree the last record was.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    /// Directories that have begun and not ended.
+    depth: usize,
+    /// Content may follow.
+    in_file: bool,
+}
+
+impl Place {
+    /// The place behind a record, if that may be here.
+    fn after(self, record: &TreeRecord<'_>) -> Result<Self, TreeError> {
+        let depth = match record {
+            TreeRecord::Enter(_) if self.depth == MAX_DEPTH => return Err(TreeError::Depth),
+            TreeRecord::Enter(_) => self.depth + 1,
+            TreeRecord::Leave(_) => self.depth.checked_sub(1).ok_or(TreeError::Malformed)?,
+            TreeRecord::End(_) if self.depth > 0 => return Err(TreeError::Malformed),
+            TreeRecord::Data { .. } if !self.in_file => return Err(TreeError::Malformed),
+            _ => self.depth,
+        };
+        let in_file = matches!(record, TreeRecord::File { .. } | TreeRecord::Data { .. });
+        Ok(Self { depth, in_file })
+    }
 }
 
 impl TreeDecoder {
@@ -218,7 +244,8 @@ impl TreeDecoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next record; `None`: more bytes are needed, or the tree has ended.
+    /// The next record; `None`: more bytes are needed, or the tree has ended. A directory that is left was
+    /// entered, at the end all have been left, and content follows a file.
     ///
     /// # Errors
     /// When the bytes are not a tree; nothing after that has a meaning.
@@ -243,6 +270,7 @@ impl TreeDecoder {
         };
         self.used += 4 + length;
         let record = decode(record)?;
+        self.place = self.place.after(&record)?;
         self.ended = matches!(record, TreeRecord::End(_));
         Ok(Some(record))
     }
@@ -464,6 +492,38 @@ mod tests {
                 "{name:?}"
             );
         }
+    }
+
+    #[test]
+    fn records_in_another_order_are_refused() {
+        let data = TreeRecord::Data {
+            offset: 0,
+            bytes: b"x",
+        };
+        let link = TreeRecord::Symlink {
+            name: c"l",
+            target: c"t",
+            mtime: METADATA.mtime,
+        };
+        let file = TreeRecord::File {
+            name: c"f",
+            metadata: METADATA,
+            size: 1,
+        };
+        for records in [
+            &[TreeRecord::Leave(METADATA)][..],
+            &[TreeRecord::Enter(c"d"), TreeRecord::End(METADATA)],
+            &[data],
+            &[file, data, link, data],
+            &[file, TreeRecord::Enter(c"d"), data],
+        ] {
+            let error = error_of(&encoded(records));
+            assert_eq!(error, Some(TreeError::Malformed), "{records:?}");
+        }
+        let deep = vec![TreeRecord::Enter(c"d"); MAX_DEPTH];
+        assert_eq!(error_of(&encoded(&deep)), None);
+        let deeper = [deep, vec![TreeRecord::Enter(c"d")]].concat();
+        assert_eq!(error_of(&encoded(&deeper)), Some(TreeError::Depth));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::lowargs::{
 };
 use crate::terminal;
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_lab::KeptOutput;
 use provium_lua::TestSelection;
 use provium_pool::{Resources, default_cpus, default_memory};
 use provium_report::Verbosity;
@@ -268,6 +269,17 @@ impl RunSettings {
             retries: repetition.retries,
             rerun_failed: repetition.rerun_failed,
         })
+    }
+}
+
+impl RunSettings {
+    /// Keeps what the report cuts: beside the report for CI servers, which store both, or else in the cache.
+    pub(crate) fn kept_output(&self) -> KeptOutput {
+        let base = &self.context.base;
+        match &self.output.junit {
+            Some(report) => KeptOutput::in_folder(report.attachments().join("output"), base),
+            None => KeptOutput::in_cache(&self.context.config.cache_dir, base),
+        }
     }
 }
 

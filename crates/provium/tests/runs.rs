@@ -258,6 +258,66 @@ fn a_shuffled_order_depends_on_its_seed() {
     );
 }
 
+/// Compares two texts, of which a message shows a part.
+const COMPARES: &str = r#"
+local function text(last)
+  local lines = {}
+  for i = 1, 300 do lines[i] = "key" .. i end
+  return table.concat(lines, "\n") .. "\n" .. last .. "\n"
+end
+test("compares", function(t)
+  pcall(t.assert_eq, t, text("caught"), "")
+  t:assert_eq(text("actual"), text("expected"))
+end)
+test("passes", function(t) t:assert_raises(function() t:assert_eq(text("a"), text("b")) end) end)
+"#;
+
+#[test]
+fn what_a_message_cuts_is_kept_in_files() {
+    let project = Project::new(&[("provium.toml", ""), ("a.test.lua", COMPARES)]);
+    let named = regex::Regex::new(r"is whole in (\S+) ").unwrap();
+    let kept = |ran: &Ran| -> Vec<String> {
+        let paths = named
+            .captures_iter(&ran.stdout)
+            .map(|found| found[1].to_owned());
+        let read = paths.map(|path| std::fs::read_to_string(project.path().join(path)).unwrap());
+        read.collect()
+    };
+    let is_whole = |text: &str, last: &str| {
+        assert!(text.starts_with("key1\n") && text.ends_with(last), "{text}");
+    };
+    let count = |folder: &str| {
+        std::fs::read_dir(project.path().join(folder))
+            .unwrap()
+            .count()
+    };
+    let ran = project.run(&["--accel", "tcg"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    let texts = kept(&ran);
+    // The assertion that was caught failed the test first.
+    is_whole(&texts[0], "key300\ncaught\n");
+    is_whole(&texts[1], "key300\nactual\n");
+    is_whole(&texts[2], "key300\nexpected\n");
+    let folder = "home/.cache/provium/output";
+    assert!(
+        ran.stdout.contains(&format!(" {folder}/1/")),
+        "{}",
+        ran.all()
+    );
+    assert_eq!((count(folder), count(&format!("{folder}/1"))), (1, 3));
+
+    // Nothing is left of a run that passes.
+    let ran = project.run(&["--accel", "tcg", "a.test.lua::passes"]);
+    assert_eq!((ran.code, count(folder)), (Some(0), 1), "{}", ran.all());
+
+    let ran = project.run(&["--accel", "tcg", "--junit", "out.xml"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.all());
+    assert_eq!((kept(&ran), count(folder)), (texts, 1));
+    let document = std::fs::read_to_string(project.path().join("out.xml")).unwrap();
+    let reference = "[[ATTACHMENT|out.xml.attachments/output/";
+    assert_eq!(document.matches(reference).count(), 3, "{document}");
+}
+
 #[test]
 fn a_junit_report_is_written_with_its_attachments() {
     let source = format!(

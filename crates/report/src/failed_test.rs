@@ -5,7 +5,7 @@ use crate::record::TestRecord;
 use crate::styles::Styles;
 use crate::text::{first_line, indented, place, seconds, tail};
 use provium_events::printable::{clean, one_line};
-use provium_events::{Attachment, FileError};
+use provium_events::{Attachment, ConsoleExcerpt, FileError, counted};
 use std::fmt::Write as _;
 
 /// Console lines shown with a failed test, unless everything is wanted.
@@ -39,8 +39,13 @@ pub(crate) fn failure(
     }
     for console in test.consoles.iter().filter(|console| !console.in_reason) {
         let title = format!("console of vm `{}`", one_line(&console.vm));
-        let text = clean(&console.text);
-        out.push_str(&section(&title, &text, limit(CONSOLE_LINES)));
+        out.push_str(&console_section(&title, console, limit(CONSOLE_LINES)));
+    }
+    for console in test.consoles.iter().filter(|console| console.in_reason) {
+        if let Some(file) = &console.file {
+            let (vm, file) = (one_line(&console.vm), one_line(file));
+            let _ = writeln!(out, "  console of vm `{vm}`: all of it in {file}");
+        }
     }
     out.push_str(&attachments(&test.attachments, styles));
     out
@@ -104,6 +109,21 @@ fn traceback(frames: &[String]) -> String {
     }
     let frames = clean(&frames.join("\n")).replace('\n', "\n  ");
     indented(&format!("traceback:\n  {frames}"), MARGIN)
+}
+
+/// The last lines of a console, below how many there are before and the file that has all of them.
+fn console_section(title: &str, console: &ConsoleExcerpt, limit: usize) -> String {
+    let text = clean(&console.text);
+    let Some(file) = &console.file else {
+        return section(title, &text, limit);
+    };
+    let (skipped, lines) = tail(&text, limit);
+    let more = console.more_lines.saturating_add(skipped as u64);
+    let note = match more {
+        0 => String::new(),
+        more => format!("… {} in {}\n", counted(more, "more line"), one_line(file)),
+    };
+    format!("  {title}:\n") + &indented(&(note + &lines.join("\n")), 2 * MARGIN)
 }
 
 /// The last lines of something longer, under a title.

@@ -63,6 +63,8 @@ struct TestRow<'a> {
     /// Why the test was expected to fail, if it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     expected_failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    files: &'a [String],
 }
 
 /// An attachment; its bytes are in the events.
@@ -143,6 +145,7 @@ fn test(test: &TestRecord) -> TestRow<'_> {
         attachments: test.attachments.iter().map(attachment).collect(),
         failed_attempts: test.failed_attempts.iter().map(attempt).collect(),
         expected_failure: test.details.expected_failure.as_deref(),
+        files: &test.details.files,
     }
 }
 

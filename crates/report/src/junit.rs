@@ -13,14 +13,14 @@
 //! | attempts that failed | `flakyFailure` of a test that has passed, `rerunFailure` of one that has not |
 //! | metadata | `properties` of the suite, `TEST::KEY`: the schema allows none in a case |
 //! | log, steps, consoles | `system-out` of the case |
-//! | attachments | files; `[[ATTACHMENT\|path]]` in `system-out` |
+//! | attachments, and files with what the report cuts | files; `[[ATTACHMENT\|path]]` in `system-out` |
 //!
 //! Writes nothing: it returns the bytes of the document, and of the files that belong to it.
 
 use crate::record::{Completed, Ended, FailedAttempt, Records, TestRecord};
 use crate::text::{first_line, place, seconds};
 use provium_events::printable::{clean, one_line};
-use provium_events::{Event, FileError, FileStatus, TestStatus, Value};
+use provium_events::{Event, FileError, FileStatus, TestStatus, Value, counted};
 use quick_junit::{
     NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestRerun, TestSuite,
 };
@@ -161,6 +161,14 @@ impl JUnit {
         }
         for console in &test.consoles {
             let _ = writeln!(out, "console of vm `{}`:", one_line(&console.vm));
+            if let (more @ 1.., Some(file)) = (console.more_lines, &console.file) {
+                let _ = writeln!(
+                    out,
+                    "  … {} in {}",
+                    counted(more, "more line"),
+                    one_line(file)
+                );
+            }
             for line in clean(&console.text).lines() {
                 let _ = writeln!(out, "  {line}");
             }
@@ -175,6 +183,13 @@ impl JUnit {
                 name,
                 content: attachment.content.clone(),
             });
+        }
+        for file in &test.details.files {
+            // A path with brackets would end the reference.
+            let file = one_line(file);
+            if !file.contains(['[', ']', '|']) {
+                let _ = writeln!(out, "{ATTACHMENT}{file}]]");
+            }
         }
         out
     }

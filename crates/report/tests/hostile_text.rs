@@ -31,12 +31,15 @@ fn events(text: &str) -> Vec<Event> {
         }],
         attempts: 2,
         expected_failure: None,
+        files: Vec::new(),
     };
     let meta = || Value::Map(vec![(Value::Text(text()), Value::Text(text()))]);
     let consoles = vec![ConsoleExcerpt {
         vm: text(),
         text: text(),
         in_reason: false,
+        more_lines: 0,
+        file: None,
     }];
     let error = || FileError {
         message: text(),

@@ -193,6 +193,8 @@ fn events() -> Vec<Event> {
             vm: "v".into(),
             text: "]]> end".into(),
             in_reason: false,
+            more_lines: 0,
+            file: None,
         }],
         details: details(2),
     };

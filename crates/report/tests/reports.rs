@@ -58,6 +58,8 @@ fn console(vm: &str, text: &str) -> ConsoleExcerpt {
         vm: vm.into(),
         text: text.into(),
         in_reason: false,
+        more_lines: 0,
+        file: None,
     }
 }
 
@@ -76,6 +78,8 @@ fn failed() -> Event {
             ),
             ConsoleExcerpt {
                 in_reason: true,
+                more_lines: 0,
+                file: None,
                 ..console("dead", "is in the reason")
             },
         ],
@@ -94,6 +98,7 @@ fn failed() -> Event {
             }],
             attempts: 1,
             expected_failure: None,
+            files: vec!["out/1-stdout.txt".into()],
         },
     }
 }
@@ -383,6 +388,34 @@ fn an_expected_failure_has_its_own_word() {
         report.event(&event),
         "xfail net/sum.test.lua::works 0.31s: bug 7\n"
     );
+}
+
+#[test]
+fn a_console_that_is_cut_names_its_file() {
+    let lines: String = (1..=12).map(|line| format!("line {line}\n")).collect();
+    let mut console = console("web", &lines);
+    console.more_lines = 40;
+    console.file = Some("out/2-console.txt".into());
+    let event = |in_reason| Event::TestFailed {
+        path: "a.test.lua".into(),
+        name: "works".into(),
+        duration_ns: 1,
+        meta: Value::Nil,
+        reason: "no".into(),
+        console_excerpt: None,
+        consoles: vec![ConsoleExcerpt {
+            in_reason,
+            ..console.clone()
+        }],
+        details: Details::default(),
+    };
+    let mut report = Human::new(options(Verbosity::Normal), |_: &str| None);
+    let text = report.event(&event(false));
+    let start = "  console of vm `web`:\n    … 42 more lines in out/2-console.txt\n    line 3\n";
+    assert!(text.contains(start), "{text}");
+    let text = report.event(&event(true));
+    let whole = "  console of vm `web`: all of it in out/2-console.txt\n";
+    assert!(text.contains(whole) && !text.contains("line 3"), "{text}");
 }
 
 #[test]

@@ -8,6 +8,8 @@
 //!     KEY/                    an entry: complete, or absent
 //!       manifest.json         the files that belong to it, with sizes and checksums
 //!     .tmp-PID-START-N/       a staging folder, locked by the process that fills it
+//!   output/                   folders of runs, of one kind
+//!     17/                     what a run leaves for its user, locked as long as the run lives
 //! ```
 //!
 //! Life of an entry: a caller asks a [`Bucket`] for a [`Key`]. If the entry exists and matches its
@@ -32,11 +34,13 @@ mod error;
 mod eviction;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
+mod json_file;
 mod key;
 mod lock;
 mod manifest;
 mod private;
 mod replace;
+mod run_folder;
 mod seal;
 mod temporary;
 
@@ -46,7 +50,9 @@ pub use cache::Cache;
 pub use entry::{CacheEntry, EntryInfo, Notice};
 pub use error::StoreError;
 pub use eviction::{Candidate, Eviction, plan};
+pub use json_file::{read_json, write_json};
 pub use key::{Key, KeyBuilder};
 pub use lock::{ExclusiveLock, LockFile, LockHolder, SharedLock, WaitLimit};
 pub use replace::follow_links;
+pub use run_folder::{RunFolder, RunFolderLimits};
 pub use seal::{SEAL, Seal};

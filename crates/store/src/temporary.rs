@@ -84,14 +84,14 @@ pub(crate) fn sweep(parent: &Utf8Path, prefix: &str) {
     }
 }
 
-fn open_folder(path: &Utf8Path) -> io::Result<File> {
+pub(crate) fn open_folder(path: &Utf8Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(path.as_std_path(), flags, Mode::empty())?;
     Ok(File::from(folder))
 }
 
 /// Whether the open folder is the one at `path`.
-fn is_at(folder: &File, path: &Utf8Path) -> bool {
+pub(crate) fn is_at(folder: &File, path: &Utf8Path) -> bool {
     let (Ok(one), Ok(other)) = (folder.metadata(), path.symlink_metadata()) else {
         return false;
     };

@@ -57,6 +57,7 @@ pub fn services(bytes: &[u8]) {
         assert_eq!(answer.payload[0], 2, "a reply");
     }
     if let Some(answer) = dns.and_then(|dns| dns.answer(bytes)) {
+        let answer = answer.message;
         assert!(answer.len() <= 512);
         assert_eq!(answer[..2], bytes[..2]);
         assert!(answer[2] & 0x80 != 0, "a reply");
@@ -79,12 +80,16 @@ pub fn router(bytes: &[u8]) {
         });
         id
     });
+    let settings = crate::uplink::interface_settings();
+    let uplink = router.add_uplink(settings, crate::uplink::HOPS);
+    let interfaces = [interfaces[0], interfaces[1], uplink];
     router.join(interfaces[0], interfaces[1]);
+    router.join(interfaces[0], uplink);
     let (mut now, mut out, mut rest) = (Time::ZERO, Vec::new(), bytes);
     while let [at, length, more @ ..] = rest {
         let (frame, more) = more.split_at(more.len().min(usize::from(*length) * 8));
         rest = more;
-        let at = interfaces[usize::from(*at) % 2];
+        let at = interfaces[usize::from(*at) % interfaces.len()];
         router.receive(now, at, frame, &mut out);
         // An answer of a station sends what waited for it.
         assert!(out.len() <= crate::router::HELD_PACKETS + 1);
@@ -277,7 +282,26 @@ mod tests {
             let packet = crate::ip::udp::packet(source, to, payload).expect("short");
             sized(0, [&router[..], b"\x08\0", &packet].concat())
         };
+        let gateway = b"\x52\x54\0\x70\x76\xfd\x52\x54\0\x70\x76\xfe";
+        let found = sized(2, [&gateway[..], b"\x08\x06\0\x01\x08\0\x06\x04\0\x02\x52\x54\0\x70\x76\xfe\xc0\0\0\x01\x52\x54\0\x70\x76\xfd\xc0\0\0\x02"].concat());
+        let source = "203.0.113.5:53".parse().expect("an end");
+        let uplink = std::net::SocketAddr::new(crate::uplink::ADDRESS.into(), 68);
+        let answer = crate::ip::udp::packet(source, uplink, b"answer").expect("short");
+        let report = crate::ip::ipv4::error(
+            &crate::ip::udp::packet(uplink, source, b"data").expect("short"),
+            crate::uplink::GATEWAY,
+            crate::ip::ipv4::Error::PortUnreachable,
+        );
+        let from_uplink = |packet: &[u8]| sized(2, [&gateway[..], b"\x08\0", packet].concat());
         let seeds = [
+            [
+                arp.clone(),
+                datagram("203.0.113.5", 53, b"data"),
+                found,
+                from_uplink(&answer),
+                from_uplink(&report.expect("one")),
+            ]
+            .concat(),
             [arp.clone(), datagram("10.0.0.1", 53, QUESTION)].concat(),
             [arp.clone(), datagram("10.1.0.2", 9, b"data")].concat(),
             datagram("255.255.255.255", 67, &discover()),

@@ -23,7 +23,8 @@
 //!
 //! [`shell`] runs a fabric in a thread, between sockets of QEMU. Nothing else here does I/O.
 //!
-//! [`router`] joins several switches, and has the [`services`] of a bridge. Not here: what addresses guests have.
+//! [`router`] joins several switches, has the [`services`] of a bridge, and an [`uplink`] to the host. Not here:
+//! what addresses guests have.
 
 mod address;
 pub mod capture;
@@ -45,6 +46,7 @@ pub mod services;
 pub mod shell;
 mod status;
 mod time;
+pub mod uplink;
 
 pub use address::MacAddress;
 pub use counters::{DropReason, PathCounters, PortCounters};

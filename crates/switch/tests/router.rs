@@ -4,8 +4,10 @@
 
 use proptest::prelude::*;
 use provium_switch::capture::summarize;
-use provium_switch::router::{Forwarded, HELD_PACKETS, InterfaceId, InterfaceSettings, Router};
-use provium_switch::services::{DhcpServer, Lease};
+use provium_switch::router::{
+    Forwarded, HELD_PACKETS, InterfaceId, InterfaceSettings, Router, UplinkHops,
+};
+use provium_switch::services::{DhcpServer, DnsServer, Lease};
 use provium_switch::{MacAddress, Time};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv4Repr};
@@ -275,6 +277,93 @@ fn packets_pass_only_between_interfaces_that_are_joined() {
     net.router.join(net.right, net.left);
     net.router.remove_interface(net.right);
     assert_eq!(net.report(&udp(A, B, 100, 64)), Some((3, 0)));
+}
+
+#[test]
+fn a_packet_with_a_forged_source_does_not_pass() {
+    let mut net = Net::new();
+    net.a_asks();
+    net.b_answers();
+    assert_eq!(
+        net.report(&udp(Ipv4Addr::new(10, 0, 9, 1), B, 100, 64)),
+        None
+    );
+    assert_eq!(net.report(&udp(B, B, 100, 64)), None);
+    let own = Ipv4Addr::new(10, 0, 0, 254);
+    assert_eq!(
+        net.report(&udp(Ipv4Addr::new(10, 9, 0, 1), own, 100, 64)),
+        None
+    );
+}
+
+#[test]
+fn what_leaves_through_the_uplink_has_its_address() {
+    let mut net = Net::new();
+    net.a_asks();
+    let address = |last| Ipv4Addr::new(192, 0, 0, last);
+    let settings = InterfaceSettings {
+        mac: MacAddress::local(0x102),
+        ipv4: Some((address(2), 29)),
+        ipv6: None,
+        mtu: 1500,
+    };
+    let (mac, gateway) = (settings.mac, MacAddress::local(0x103));
+    let uplink = net.router.add_uplink(
+        settings,
+        UplinkHops {
+            gateway: address(1),
+            dns: Some(address(3)),
+        },
+    );
+    let server = Ipv4Addr::new(203, 0, 113, 5);
+    let mut question = udp(A, server, 12, 64);
+    question[20..28].copy_from_slice(&[0x0f, 0xa0, 0, 53, 0, 12, 0, 0]);
+    assert_eq!(net.report(&question), Some((3, 0)), "not joined");
+    net.router.join(net.left, uplink);
+    let out = net.receive(net.left, &from_a(&question));
+    let asked = "ARP who-has 192.0.0.1 tell 192.0.0.2, 42 bytes";
+    assert_eq!(
+        (shown(&out), out[0].interface),
+        (vec![asked.to_owned()], uplink)
+    );
+    let out = net.receive(uplink, &arp(2, gateway, address(1), mac, address(2)));
+    let sent = "IP 192.0.0.2.4000 > 203.0.113.5.53: UDP, 4 bytes of data, 46 bytes";
+    assert_eq!(shown(&out), [sent]);
+    let mut answer = udp(server, address(2), 12, 64);
+    answer[20..28].copy_from_slice(&[0, 53, 0x0f, 0xa0, 0, 12, 0, 0]);
+    let out = net.receive(uplink, &frame(gateway, mac, 0x0800, &answer));
+    let arrived = "IP 203.0.113.5.53 > 10.0.0.1.4000: UDP, 4 bytes of data, 46 bytes";
+    assert_eq!(
+        (shown(&out), out[0].interface),
+        (vec![arrived.to_owned()], net.left)
+    );
+    // A question that the router's own server cannot answer.
+    let services = net.router.services_mut(net.left).expect("an interface");
+    services.dns = Some(DnsServer::default());
+    let asked = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01c\0\0\x01\0\x01";
+    let own = Ipv4Addr::new(10, 0, 0, 254);
+    let length = 8 + asked.len() as u8;
+    let mut question = udp(A, own, length.into(), 64);
+    question[20..28].copy_from_slice(&[0x0f, 0xa1, 0, 53, 0, length, 0, 0]);
+    question[28..].copy_from_slice(asked);
+    let out = net.receive(net.left, &from_a(&question));
+    let passed_on = "IP 192.0.0.2.4001 > 192.0.0.3.53: UDP, 19 bytes of data, 61 bytes";
+    assert_eq!(shown(&out), [passed_on]);
+    let mut from_server = udp(address(3), address(2), 12, 64);
+    from_server[20..28].copy_from_slice(&[0, 53, 0x0f, 0xa1, 0, 12, 0, 0]);
+    let out = net.receive(uplink, &frame(gateway, mac, 0x0800, &from_server));
+    let answered = "IP 10.0.0.254.53 > 10.0.0.1.4001: UDP, 4 bytes of data, 46 bytes";
+    assert_eq!(shown(&out), [answered]);
+    // What no station has asked for.
+    answer[23] = 0xa2;
+    let stray = frame(gateway, mac, 0x0800, &answer);
+    assert_eq!(net.receive(uplink, &stray), []);
+    let to_guest = frame(gateway, mac, 0x0800, &udp(server, A, 100, 64));
+    assert_eq!(net.receive(uplink, &to_guest), []);
+    // A packet that must not be divided is reported with its own addresses.
+    let mut long = udp(A, server, 1_490, 64);
+    long[20..28].copy_from_slice(&[0x0f, 0xa0, 0, 53, 5, 210, 0, 0]);
+    assert_eq!(net.report(&long), Some((3, 4)));
 }
 
 #[test]

@@ -118,8 +118,13 @@ pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<Strin
 /// The bus for hot-plug, and the NICs that are in it at launch.
 fn nics(list: &mut List, nics: &[NicSlot]) {
     // A conventional bridge has 32 places in one device, and the guest's ACPI tables describe them, so Linux
-    // plugs without delay (`acpiphp`). It has no interrupt of its own to set up (SHPC, MSI). The firmware
-    // leaves a window for what comes later, 20 KiB a NIC.
+    // plugs at once (`acpiphp`), while SHPC and PCIe's own hot-plug wait 5 s. It has no interrupt to set up
+    // (SHPC, MSI). The firmware leaves a window for what comes later, 20 KiB a NIC. Additional guest instructions of a
+    // boot, and processor time where it could be measured, within 2 %:
+    //   this bridge                                     1.3 %   3 %
+    //   pcie-root-port and pcie-pci-bridge              1.8 %   5 %
+    //   4 pcie-root-ports                               1.0 %
+    //   16 pcie-root-ports, 8 functions to a slot       4.9 %  17 %
     list.add(
         "-device",
         format!(

@@ -2,7 +2,7 @@
 
 use crate::host_time::now_ns;
 use camino::Utf8Path;
-use provium_store::{Key, KeyBuilder};
+use provium_store::{Key, KeyBuilder, read_json, write_json};
 use serde::{Deserialize, Serialize};
 use std::io;
 
@@ -11,9 +11,6 @@ const MANIFEST: &str = "kept.json";
 
 /// The layout of that file.
 const VERSION: u32 = 1;
-
-/// Longest file that is read, bytes: a line for each VM, and the reason of the failure.
-const LONGEST: u64 = 16 << 20;
 
 /// A VM of a failed test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,17 +79,12 @@ impl KeptManifest {
     }
 
     pub(crate) fn write(&self, folder: &Utf8Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;
-        fs_err::write(folder.join(MANIFEST), text)
+        write_json(&folder.join(MANIFEST), self)
     }
 
     /// The manifest of an entry; `None` if it is not of this version, or damaged.
     pub(crate) fn read(folder: &Utf8Path) -> Option<Self> {
-        let path = folder.join(MANIFEST);
-        if fs_err::metadata(&path).ok()?.len() > LONGEST {
-            return None;
-        }
-        let manifest: Self = serde_json::from_slice(&fs_err::read(&path).ok()?).ok()?;
+        let manifest: Self = read_json(&folder.join(MANIFEST))?;
         let is_part = |vm: &KeptVm| Utf8Path::new(&vm.part).file_name() == Some(&vm.part);
         let is_usable = manifest.version == VERSION && manifest.vms.iter().all(is_part);
         is_usable.then_some(manifest)

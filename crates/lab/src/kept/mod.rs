@@ -9,6 +9,8 @@
 //! open in the saved guest, too, where no handle leads to them: commands continue, and what they print is
 //! discarded.
 //!
+//! What the report of a failure cuts, such as a long console, is kept in files that the report names.
+//!
 //! Of a VM that is dead or cannot be saved, the console and the reason are kept.
 //!
 //! | file | purpose |
@@ -18,9 +20,11 @@
 //! | `keeper` | which failure of a run is kept, and how the user enters it |
 //! | `keep` | saves the VMs that a test can see |
 //! | `enter` | restores a VM |
+//! | `output` | files with what reports cut |
 
 pub(crate) mod catalogue;
 mod enter;
 pub(crate) mod keep;
 pub(crate) mod keeper;
 pub(crate) mod manifest;
+pub(crate) mod output;

@@ -3,6 +3,7 @@
 //! A result is always true in Lua, so a set-up command whose result is thrown away fails in silence. The
 //! report of a failed test lists the commands of which nothing has read how they ended.
 
+use crate::engine::cut::{Keep, more_lines};
 use provium_lab::Site;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ pub(crate) struct FailedCommand {
     pub(crate) stdout: String,
     /// The end of what it wrote to standard error.
     pub(crate) stderr: String,
+    /// The file that has all of that, if it is long.
+    pub(crate) stderr_file: Option<String>,
     /// Where the result was returned.
     pub(crate) site: Option<Site>,
     /// Whether the test has read how it ended.
@@ -32,12 +35,14 @@ impl FailedCommand {
     pub(crate) fn new(
         ending: String,
         [stdout, stderr]: [String; 2],
+        stderr_file: Option<String>,
         site: Option<Site>,
     ) -> Rc<Self> {
         Rc::new(Self {
             ending,
             stdout,
             stderr,
+            stderr_file,
             site,
             seen: Cell::new(false),
         })
@@ -52,14 +57,23 @@ impl FailedCommand {
     }
 
     /// How it ended, where, and the last lines of its error output, as lines for the log.
-    fn lines(&self) -> Vec<String> {
+    fn lines(&self, keep: Keep<'_>) -> Vec<String> {
         let place = self
             .site
             .as_ref()
             .map_or_else(String::new, |site| format!(" ({site})"));
         let mut lines = vec![format!("{}{place}", self.ending)];
         let all: Vec<&str> = self.stderr.lines().collect();
-        let shown = &all[all.len().saturating_sub(SHOWN_LINES)..];
+        let more = all.len().saturating_sub(SHOWN_LINES);
+        let shown = &all[more..];
+        if more > 0 {
+            let whole = || keep("stderr", self.stderr.as_bytes());
+            let file = self.stderr_file.clone().or_else(whole);
+            lines.push(format!(
+                "  | {}",
+                more_lines(more, "before", file.as_deref())
+            ));
+        }
         lines.extend(shown.iter().map(|line| format!("  | {line}")));
         lines
     }
@@ -102,10 +116,10 @@ impl FailedCommands {
     }
 
     /// What a report says about those that nothing has looked at, as lines for the log.
-    pub(crate) fn unseen_lines(&self) -> Vec<String> {
+    pub(crate) fn unseen_lines(&self, keep: Keep<'_>) -> Vec<String> {
         let unseen = self.unseen.borrow();
         let unseen = unseen.iter().filter(|command| !command.seen.get());
-        unseen.flat_map(|command| command.lines()).collect()
+        unseen.flat_map(|command| command.lines(keep)).collect()
     }
 }
 
@@ -128,6 +142,7 @@ mod tests {
         FailedCommand::new(
             format!("run({name:?}) exited with 1"),
             output,
+            None,
             Some(site(3)),
         )
     }
@@ -135,12 +150,12 @@ mod tests {
     #[test]
     fn only_what_nothing_has_read_is_listed() {
         let commands = FailedCommands::default();
-        assert!(commands.unseen_lines().is_empty());
+        assert!(commands.unseen_lines(&|_, _| None).is_empty());
         let (first, second) = (failed("first"), failed("second"));
         commands.add(&first);
         commands.add(&second);
         commands.read(&first, None);
-        let lines = commands.unseen_lines();
+        let lines = commands.unseen_lines(&|_, _| None);
         assert_eq!(
             lines,
             [
@@ -150,7 +165,7 @@ mod tests {
             ]
         );
         commands.read(&second, None);
-        assert!(commands.unseen_lines().is_empty());
+        assert!(commands.unseen_lines(&|_, _| None).is_empty());
     }
 
     #[test]
@@ -159,7 +174,7 @@ mod tests {
         for number in 0..1000 {
             commands.add(&failed(&number.to_string()));
         }
-        let lines = commands.unseen_lines();
+        let lines = commands.unseen_lines(&|_, _| None);
         assert_eq!(lines.len(), 3 * MAX_KEPT);
         assert!(lines[0].contains("980"), "{lines:?}");
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod blocked_syscalls;
 pub(crate) mod children;
+pub(crate) mod cut;
 pub(crate) mod deadline;
 pub(crate) mod drive;
 pub(crate) mod dry_run;

@@ -1,5 +1,6 @@
 //! The processes that a test, or a file's top level, has started, for the report of a failure.
 
+use crate::engine::cut::{Keep, more_lines};
 use crate::engine::run_status::describe_status;
 use crate::text;
 use provium_lab::{LabClone, Process, ProcessStatus};
@@ -12,6 +13,8 @@ const MAX_KEPT: usize = 20;
 const SHOWN_LINES: usize = 5;
 /// Longest line shown, characters.
 const MAX_LINE: usize = 400;
+/// Bytes that are kept of each output of a process that has ended.
+const MAX_OUTPUT: usize = 256 << 10;
 
 /// Processes, in the order in which they were started.
 #[derive(Default)]
@@ -23,8 +26,16 @@ pub(crate) struct StartedProcesses {
 /// A process that was started.
 enum Started {
     Running(Process),
-    /// What the report shows of one that has ended. Its whole output would stay in memory with the process.
-    Ended(Vec<String>),
+    /// One that has ended: of its output, the end. All of it would stay in memory with the process.
+    Ended(ProcessReport),
+}
+
+/// What a report shows of a process.
+struct ProcessReport {
+    subject: String,
+    state: String,
+    /// What it has written to standard output, and to standard error.
+    outputs: [Vec<u8>; 2],
 }
 
 impl StartedProcesses {
@@ -42,7 +53,7 @@ impl StartedProcesses {
     }
 
     /// Each with its state and the end of its output, as lines; in a parallel test, as they are in `clone`.
-    pub(crate) fn lines(&self, clone: Option<&LabClone>) -> Vec<String> {
+    pub(crate) fn lines(&self, clone: Option<&LabClone>, keep: Keep<'_>) -> Vec<String> {
         let last = self.last.borrow();
         let mut lines = Vec::new();
         if self.dropped.get() > 0 {
@@ -53,11 +64,14 @@ impl StartedProcesses {
         }
         for started in last.iter() {
             match started {
-                Started::Running(process) => match clone {
-                    Some(clone) => lines.extend(process_lines(&clone.process(process))),
-                    None => lines.extend(process_lines(process)),
-                },
-                Started::Ended(shown) => lines.extend(shown.iter().cloned()),
+                Started::Running(process) => {
+                    let report = match clone {
+                        Some(clone) => ProcessReport::of(&clone.process(process)),
+                        None => ProcessReport::of(process),
+                    };
+                    lines.extend(report.lines(keep));
+                }
+                Started::Ended(report) => lines.extend(report.lines(keep)),
             }
         }
         lines
@@ -70,18 +84,34 @@ impl Started {
         if let Self::Running(process) = self
             && process.status() == ProcessStatus::Exited
         {
-            *self = Self::Ended(process_lines(process));
+            let mut report = ProcessReport::of(process);
+            for output in &mut report.outputs {
+                let dropped = output.len().saturating_sub(MAX_OUTPUT);
+                output.drain(..dropped);
+            }
+            *self = Self::Ended(report);
         }
     }
 }
 
-/// A process with its state and the end of its output, as lines.
-fn process_lines(process: &Process) -> Vec<String> {
-    let [stdout, stderr] = process.output_so_far();
-    let mut lines = vec![format!("{}: {}", process.subject(), state(process))];
-    lines.extend(output_lines("stdout", &stdout));
-    lines.extend(output_lines("stderr", &stderr));
-    lines
+impl ProcessReport {
+    fn of(process: &Process) -> Self {
+        Self {
+            subject: process.subject(),
+            state: state(process),
+            outputs: process.output_so_far(),
+        }
+    }
+
+    /// The process with its state and the end of its output, as lines.
+    fn lines(&self, keep: Keep<'_>) -> Vec<String> {
+        let mut lines = vec![format!("{}: {}", self.subject, self.state)];
+        for (name, output) in ["stdout", "stderr"].into_iter().zip(&self.outputs) {
+            let file = || keep(&format!("{} {name}", self.subject), output);
+            lines.extend(output_lines(name, output, file));
+        }
+        lines
+    }
 }
 
 /// `running`, or how it ended.
@@ -93,12 +123,28 @@ pub(crate) fn state(process: &Process) -> String {
     }
 }
 
-/// The last lines of an output, each behind the name of the output.
-pub(crate) fn output_lines(name: &str, output: &[u8]) -> Vec<String> {
+/// The last lines of an output, each behind the name of the output. If it has more, `file` gives the path of all of
+/// it.
+pub(crate) fn output_lines(
+    name: &str,
+    output: &[u8],
+    file: impl FnOnce() -> Option<String>,
+) -> Vec<String> {
     let text = text::display(output);
     let all: Vec<&str> = text.trim_end().lines().collect();
     let more = all.len().saturating_sub(SHOWN_LINES);
-    let before = (more > 0).then(|| format!("  {name} | … {more} more lines before"));
+    let is_cut = all[more..]
+        .iter()
+        .any(|line| line.chars().nth(MAX_LINE).is_some());
+    let file = (more > 0 || is_cut).then(file).flatten();
+    let before = match (more, &file) {
+        (0, None) => None,
+        (0, Some(file)) => Some(format!("  {name} | … whole lines in {file}")),
+        (more, file) => {
+            let note = more_lines(more, "before", file.as_deref());
+            Some(format!("  {name} | {note}"))
+        }
+    };
     let shown = all[more..]
         .iter()
         .map(|line| format!("  {name} | {}", text::cut(line, MAX_LINE)));
@@ -111,12 +157,23 @@ mod tests {
 
     #[test]
     fn the_end_of_an_output_is_shown() {
-        assert!(output_lines("stderr", b"").is_empty());
-        assert_eq!(output_lines("stderr", b"a\xff\n"), ["  stderr | a\\xff"]);
+        let none = || None;
+        assert!(output_lines("stderr", b"", none).is_empty());
+        let not_kept = || panic!("nothing is cut");
+        assert_eq!(
+            output_lines("stderr", b"a\xff\n", not_kept),
+            ["  stderr | a\\xff"]
+        );
         let long: String = (1..=8).map(|number| format!("{number}\n")).collect();
-        let lines = output_lines("stdout", long.as_bytes());
+        let lines = output_lines("stdout", long.as_bytes(), none);
         assert_eq!(lines.len(), 6);
         assert_eq!(lines[0], "  stdout | … 3 more lines before");
         assert_eq!(lines[5], "  stdout | 8");
+        let file = || Some("f.txt".to_owned());
+        let lines = output_lines("stdout", long.as_bytes(), file);
+        assert_eq!(lines[0], "  stdout | … 3 more lines in f.txt");
+        let line = "x".repeat(MAX_LINE + 1);
+        let lines = output_lines("stdout", line.as_bytes(), file);
+        assert_eq!(lines[0], "  stdout | … whole lines in f.txt");
     }
 }

@@ -167,6 +167,9 @@ async fn finish(state: &TestFileState, outcome: &mut FileOutcome) {
     for problem in testing::close(&state.scope).await {
         outcome.fail(ChunkError::plain(problem));
     }
+    if let Some(error) = &mut outcome.chunk_error {
+        testing::write_of_error(state, error);
+    }
 }
 
 impl FileOutcome {

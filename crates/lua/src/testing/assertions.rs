@@ -1,14 +1,17 @@
 //! The assertions of `t` that need no call back into Lua.
 
 use super::diff::{difference_of, differences, pair, plain, quoted};
+use super::text_diff::SHORT;
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object, is_of_class};
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
 use crate::binding::values::number_of;
+use crate::engine::cut::keep_in;
 use crate::engine::test_file::TestFileState;
 use crate::text::{self, without_middle};
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use provium_events::counted;
 
 /// Longest text shown whole when something is not found in it, bytes; of a longer one, its start and its end are.
 const MAX_HAYSTACK: usize = 600;
@@ -69,9 +72,34 @@ fn firm(lua: &Lua, call: &str, args: &Args, check: impl Fn(&Args) -> Outcome) ->
     args.take_any();
     check(args).map_err(|raise| match raise {
         LuaError::Argument(why) => LuaError::Assertion(format!("{call}: {why}")),
-        LuaError::Assertion(text) => LuaError::Assertion(text + &command_asserted(lua)),
+        LuaError::Assertion(text) => {
+            LuaError::Assertion(text + &whole_texts(lua, args) + &command_asserted(lua))
+        }
         other => other,
     })
+}
+
+/// Where texts are whole that the message of a failed assertion does not show whole.
+fn whole_texts(lua: &Lua, args: &Args) -> String {
+    let keep = keep_in(&TestFileState::of(lua).lab);
+    let mut notes = String::new();
+    for (index, name) in ["the first text", "the second text"]
+        .into_iter()
+        .enumerate()
+    {
+        let Value::String(value) = args.value(index) else {
+            continue;
+        };
+        let bytes = value.as_bytes();
+        if bytes.len() <= SHORT {
+            continue;
+        }
+        if let Some(file) = keep(name, &bytes) {
+            let size = counted(bytes.len() as u64, "byte");
+            notes.push_str(&format!("\n{name} is whole in {file} ({size})"));
+        }
+    }
+    notes
 }
 
 /// The failed command whose ending the arguments of the running assertion have read, as in

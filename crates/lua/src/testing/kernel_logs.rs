@@ -11,10 +11,11 @@
 use super::kernel_trace;
 use super::prepared::TestLab;
 use super::{TestStatus, Verdict};
+use crate::engine::cut::keep_in;
 use crate::engine::test_file::TestFileState;
 use mlua::Value;
 use provium_lab::kernel_log::{Report, ReportKind};
-use provium_lab::{ResourceId, Scope, Vm};
+use provium_lab::{Lab, ResourceId, Scope, Vm};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub(crate) struct KernelLogCheck {
     /// Each with how far it had been read before.
     of_test: Vec<(Vm, u64)>,
     of_file: Vec<Vm>,
+    lab: Lab,
 }
 
 impl Default for KernelLog {
@@ -101,7 +103,11 @@ impl KernelLogCheck {
         // One of the file's may be a member of a lab of the test's, too: it is read on as the file's.
         of_test.retain(|(vm, _)| of_file.iter().all(|other| other.id() != vm.id()));
         let Some(test_lab) = test_lab else {
-            return Self { of_test, of_file };
+            return Self {
+                of_test,
+                of_file,
+                lab: state.lab.clone(),
+            };
         };
         let copies = of_file.into_iter();
         of_test.extend(copies.map(|vm| {
@@ -111,12 +117,14 @@ impl KernelLogCheck {
         Self {
             of_test,
             of_file: Vec::new(),
+            lab: state.lab.clone(),
         }
     }
 
     /// Reads what has come, and puts it into the verdict. To be called once the scope is closed.
     pub(crate) fn conclude(self, positions: &LogCursors, meta: &KernelLog, verdict: &mut Verdict) {
         let mut faults = Vec::new();
+        let keep = keep_in(&self.lab);
         let mut positions = positions.0.borrow_mut();
         let of_test = self.of_test.into_iter().map(|(vm, from)| (vm, from, true));
         let of_file = self.of_file.into_iter().map(|vm| {
@@ -144,7 +152,9 @@ impl KernelLogCheck {
                     ReportKind::Fault => {
                         has_trace = true;
                         let printed = console.since(from).unwrap_or_default();
-                        let trace = kernel_trace::head(&printed, &report.line);
+                        let trace = kernel_trace::head(&printed, &report.line, || {
+                            keep(&format!("console of {}", vm.name()), &printed)
+                        });
                         faults.push([vec![found], trace].concat().join("\n"));
                     }
                     ReportKind::Warning => verdict.log.push(found),

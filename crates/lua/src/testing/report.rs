@@ -140,6 +140,7 @@ fn details(verdict: &Verdict) -> events::Details {
         steps: verdict.steps.iter().map(step_event).collect(),
         attempts: verdict.attempts,
         expected_failure,
+        files: verdict.files.clone(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::consoles;
 use super::context::TestContext;
 use super::ending::{close, end_tasks};
 use super::keep::keep;
+use super::kept_files;
 use super::kernel_logs::{KernelLogCheck, LogCursors};
 use super::parallel_slots::{ParallelSlots, SlotPermit};
 use super::prepared::PreparedTest;
@@ -13,6 +14,7 @@ use super::test_run::TestRun;
 use super::verdict::{Expected, Verdict};
 use super::{Settings, TestDeclaration};
 use crate::binding::class::object;
+use crate::engine::cut::keep_in;
 use crate::engine::drive::{TaskEnd, drive_in_time};
 use crate::engine::failure::Failure;
 use crate::engine::file_data::file_data;
@@ -154,10 +156,10 @@ async fn run_once(
     }
     verdict.log.extend(kept);
     // Once the scope is closed its VMs are no longer found.
-    let mut excerpts = consoles::excerpts(&state.lab, &scope, &consoles_before);
+    let console_ends = consoles::ends(&state.lab, &scope, &consoles_before);
     // Before what they run is ended with the scope.
     if verdict.status == TestStatus::Failed {
-        verdict.notes = notes(&state.top_level, &run.group);
+        verdict.notes = notes(state, &run.group);
     }
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
@@ -180,8 +182,9 @@ async fn run_once(
     let positions = file_data::<LogCursors>(lua);
     watched.conclude(&positions, &test.meta.kernel_log, &mut verdict);
     if verdict.status == TestStatus::Failed {
-        consoles::mark_contained(&mut excerpts, &verdict.message);
-        verdict.consoles = excerpts;
+        let keep = keep_in(&state.lab);
+        verdict.consoles = consoles::excerpts(console_ends, &verdict.message, &keep);
+        kept_files::write(state, &mut verdict);
     }
     verdict.duration = started.elapsed();
     state.lab.set_current_test(None);
@@ -223,11 +226,12 @@ async fn keep_vms(
 
 /// What a failed test is reported with: the processes of the test and of the file's top level, and commands
 /// of which nothing has looked at how they ended.
-fn notes(top_level: &TaskGroup, test: &TaskGroup) -> Vec<String> {
-    let groups = [top_level, test];
+fn notes(state: &TestFileState, test: &TaskGroup) -> Vec<String> {
+    let groups = [&*state.top_level, test];
     let clone = test.lab_clone.borrow();
-    let processes = groups.map(|group| group.processes.lines(clone.as_deref()));
-    let unseen = groups.map(|group| group.failed_commands.unseen_lines());
+    let keep = keep_in(&state.lab);
+    let processes = groups.map(|group| group.processes.lines(clone.as_deref(), &keep));
+    let unseen = groups.map(|group| group.failed_commands.unseen_lines(&keep));
     let sections = [
         ("processes:", processes.concat()),
         (

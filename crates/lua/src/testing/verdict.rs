@@ -35,6 +35,8 @@ pub(crate) struct Verdict {
     pub(crate) attachments: Vec<Attachment>,
     /// The ends of the VMs' consoles.
     pub(crate) consoles: Vec<ConsoleExcerpt>,
+    /// Files that have whole what the report cuts.
+    pub(crate) files: Vec<String>,
     /// How often it was run.
     pub(crate) attempts: u32,
     pub(crate) duration: Duration,
@@ -55,6 +57,7 @@ impl Verdict {
             steps: Vec::new(),
             attachments: Vec::new(),
             consoles: Vec::new(),
+            files: Vec::new(),
             attempts: 0,
             duration: Duration::ZERO,
         }

@@ -140,7 +140,7 @@ async fn environment(
         settings.seed,
         runtime.handle().clone(),
     );
-    let environment = environment.with_paths_from(&context.base);
+    let environment = environment.for_user_in(&context.base, None);
     outputs.read(&environment).await;
     Ok(Arc::new(environment))
 }

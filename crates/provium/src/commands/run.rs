@@ -135,7 +135,8 @@ async fn prepare(
     let reservation = usual_need(&profiles);
     let pool = Pool::new(machine.pool, sink.clone());
     let environment = Environment::new(profiles, host, pool.clone(), sink, machine.seed, runtime);
-    let environment = environment.with_paths_from(&settings.context.base);
+    let output = Some(settings.kept_output());
+    let environment = environment.for_user_in(&settings.context.base, output);
     preparation::prepare_images(&environment, named).await?;
     outputs.read(&environment).await;
     Ok(Prepared {

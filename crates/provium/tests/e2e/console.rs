@@ -2,7 +2,7 @@
 
 use crate::process::{children, is_gone, send_signal, wait_for, wait_until};
 use crate::project::{Project, provium};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{InputModes, LocalModes, OutputModes, tcgetattr};
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsFd as _;
@@ -86,6 +86,15 @@ impl Terminal {
     fn is_raw(&self) -> bool {
         let modes = tcgetattr(&self.pty).unwrap().local_modes;
         !modes.intersects(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
+    }
+
+    fn modes(&self) -> (LocalModes, InputModes, OutputModes) {
+        let termios = tcgetattr(&self.pty).unwrap();
+        (
+            termios.local_modes,
+            termios.input_modes,
+            termios.output_modes,
+        )
     }
 
     fn machines(&self) -> Vec<u32> {
@@ -184,6 +193,56 @@ fn the_terminal_is_restored_after_sigterm() {
     terminal.wait_for("# ");
     send_signal(terminal.child.id(), "TERM");
     terminal.ends_with(130);
+}
+
+/// The guest does not let the shell end, so the first signal waits for it.
+#[test]
+#[ignore = "boots guests"]
+fn the_terminal_is_restored_by_a_second_signal() {
+    let project = Project::new(&[]);
+    let mut terminal = Terminal::start(&project, &["console"]);
+    terminal.wait_for("# ");
+    let process = terminal.child.id();
+    for machine in terminal.machines() {
+        send_signal(machine, "STOP");
+    }
+    send_signal(process, "TERM");
+    terminal.wait_for("once more stops at once");
+    assert!(!terminal.is_raw());
+    send_signal(process, "TERM");
+    terminal.ends_with(130);
+}
+
+/// It is in C code of Lua that nothing interrupts, so that the first signal does not end it.
+const HANGS: &str = r#"local endless = setmetatable({}, {__len = function() return math.maxinteger - 1 end})
+test("hangs", function() table.remove(endless, 1) end)
+"#;
+
+#[test]
+fn a_run_that_is_stopped_at_once_leaves_the_terminal_as_it_was() {
+    let project = Project::new(&[("a.test.lua", HANGS), ("b.test.lua", HANGS)]);
+    let mut terminal = Terminal::start(&project, &["--accel", "tcg", "--cpus", "2"]);
+    let before = terminal.modes();
+    // The live lines.
+    terminal.wait_for("0/2 files");
+    terminal.keys("\x03");
+    terminal.wait_for("once more stops at once");
+    terminal.keys("\x03");
+    terminal.wait_for("stopped at once\r\n");
+    let awaited = terminal.awaited;
+    let after = terminal.modes();
+    let printed = Arc::clone(&terminal.printed);
+    terminal.ends_with(130);
+    assert_eq!(before, after);
+    let printed = printed.lock().unwrap();
+    let last = String::from_utf8_lossy(&printed[awaited..]);
+    assert!(!last.contains("0/2 files"), "a live line is left: {last:?}");
+    // A cursor that was hidden would be shown again.
+    let all = String::from_utf8_lossy(&printed);
+    assert_eq!(
+        all.matches("\x1b[?25l").count(),
+        all.matches("\x1b[?25h").count()
+    );
 }
 
 #[test]

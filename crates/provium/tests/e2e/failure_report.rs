@@ -61,6 +61,46 @@ fn a_failed_test_shows_line_frames_log_steps_and_consoles() {
     ran.does_not_print("console of vm `off`");
 }
 
+/// The content of the file that the report says has the lines that it cuts, with that many before them.
+#[track_caller]
+fn kept(project: &Project, ran: &Finished, note: &str) -> String {
+    let pattern = regex::Regex::new(&format!(
+        "{note} more lines? in (r.xml.attachments/output/\\S+)"
+    ))
+    .unwrap();
+    let found = pattern.captures(&ran.stdout);
+    let path = found.unwrap_or_else(|| panic!("no `{note} more lines`: {}", ran.all()));
+    let text = project.read(&path[1]);
+    // The report for CI servers leads to it, too.
+    assert!(
+        project
+            .read("r.xml")
+            .contains(&format!("[[ATTACHMENT|{}]]", &path[1]))
+    );
+    text
+}
+
+#[test]
+#[ignore = "boots guests"]
+fn what_the_report_cuts_of_a_console_is_in_a_file() {
+    let project = Project::new(&[("fails.test.lua", FAILS)]);
+    let arguments = [
+        "--color",
+        "never",
+        "--junit",
+        "r.xml",
+        "fails.test.lua::fails",
+    ];
+    let ran = project.run(&arguments).exits_with(1);
+    let console = kept(&project, &ran, "console of vm `web`:\n    … 1[0-9][0-9]");
+    for line in [1, 100, 200] {
+        assert!(
+            console.contains(&format!("line {line} of the web's console")),
+            "{console}"
+        );
+    }
+}
+
 const UNSEEN: &str = r#"local vm = provium:vm("g", "default"):boot()
 vm:run("echo set-up >&2; exit 5")
 
@@ -117,14 +157,20 @@ test("comes later", function(t) vm:run("true") end)
 #[test]
 #[ignore = "boots guests"]
 fn a_failed_test_shows_its_processes_its_console_and_the_start_of_a_panic() {
-    let ran = Project::new(&[("dies.test.lua", DIES)])
-        .run(&["--color", "never", "dies.test.lua"])
-        .exits_with(1);
+    let project = Project::new(&[("dies.test.lua", DIES)]);
+    let arguments = ["--color", "never", "--junit", "r.xml", "dies.test.lua"];
+    let ran = project.run(&arguments).exits_with(1);
+    let output = kept(&project, &ran, "stdout \\| … 95");
+    assert!(
+        output.starts_with("1\n2\n") && output.ends_with("99\n100\n"),
+        "{output}"
+    );
+    let trace = kept(&project, &ran, "  \\| … [0-9]+");
+    assert!(trace.contains("sysrq: Trigger a crash"), "{trace}");
     for text in [
         "exited with 7",
         "stderr | cannot bind",
         "\"seq 100; sleep 1000\") of vm `g`: running",
-        "stdout | … 95 more lines before",
         "stdout | 100",
         "in the test",
         "the kernel of vm `g` reported: ",

@@ -56,22 +56,32 @@ pub(crate) fn take_hop(packet: &mut [u8]) -> bool {
     true
 }
 
-/// The packet in pieces that an interface can send; the packet itself with the reason why not.
-pub(crate) fn fragments(packet: Vec<u8>, mtu: usize) -> Result<Vec<Vec<u8>>, (Error, Vec<u8>)> {
-    if packet.len() <= mtu {
-        return Ok(vec![packet]);
+/// Whether an interface can send the packet, in pieces if necessary.
+pub(crate) fn check_length(packet: &[u8], mtu: usize) -> Result<(), Error> {
+    let view = Ipv4Packet::new_unchecked(packet);
+    let has_room = piece_length(packet, mtu) > 0;
+    if packet.len() <= mtu || (!view.dont_frag() && has_room) {
+        Ok(())
+    } else {
+        Err(Error::FragmentationNeeded { mtu })
+    }
+}
+
+/// Bytes of the payload of all pieces but the last: multiples of 8.
+fn piece_length(packet: &[u8], mtu: usize) -> usize {
+    let header = usize::from(Ipv4Packet::new_unchecked(packet).header_len());
+    mtu.saturating_sub(header) / 8 * 8
+}
+
+/// The packet in pieces that an interface can send. Its length has been checked.
+pub(crate) fn fragments(packet: Vec<u8>, mtu: usize) -> Vec<Vec<u8>> {
+    let size = piece_length(&packet, mtu);
+    if packet.len() <= mtu || size == 0 {
+        return vec![packet];
     }
     let whole = Ipv4Packet::new_unchecked(&packet[..]);
-    if whole.dont_frag() {
-        return Err((Error::FragmentationNeeded { mtu }, packet));
-    }
     let header = usize::from(whole.header_len());
     let (offset, has_more) = (whole.frag_offset(), whole.more_frags());
-    // All but the last piece are multiples of 8 bytes long.
-    let size = (mtu.saturating_sub(header)) / 8 * 8;
-    if size == 0 {
-        return Err((Error::FragmentationNeeded { mtu }, packet));
-    }
     let pieces: Vec<&[u8]> = packet[header..].chunks(size).collect();
     let count = pieces.len();
     let fragments = pieces.into_iter().enumerate().map(|(at, piece)| {
@@ -84,7 +94,7 @@ pub(crate) fn fragments(packet: Vec<u8>, mtu: usize) -> Result<Vec<Vec<u8>>, (Er
         view.fill_checksum();
         fragment
     });
-    Ok(fragments.collect())
+    fragments.collect()
 }
 
 /// The report of an error about `packet`, from `source`; `None` where none may be sent: about other errors,
@@ -192,7 +202,7 @@ mod tests {
     #[test]
     fn fragments_have_the_bytes_of_the_whole() {
         let payload: Vec<u8> = (0..3_000_u32).map(|n| n as u8).collect();
-        let pieces = fragments(allowing_fragments(&payload), 1_280).expect("allowed");
+        let pieces = fragments(allowing_fragments(&payload), 1_280);
         let mut whole = vec![0; payload.len()];
         for (at, piece) in pieces.iter().enumerate() {
             assert!(piece.len() <= 1_280);
@@ -203,14 +213,15 @@ mod tests {
             whole[start..start + view.payload().len()].copy_from_slice(view.payload());
         }
         assert_eq!(pieces.len(), 3);
+        assert_eq!(check_length(&allowing_fragments(&payload), 1_280), Ok(()));
         assert_eq!(whole, payload);
     }
 
     #[test]
     fn fragments_of_a_fragment_continue_its_offset() {
         let payload = [7; 2_400];
-        let first = fragments(allowing_fragments(&payload), 1_500).expect("allowed");
-        let second = fragments(first[1].clone(), 500).expect("allowed");
+        let first = fragments(allowing_fragments(&payload), 1_500);
+        let second = fragments(first[1].clone(), 500);
         let view = Ipv4Packet::new_checked(&second[1][..]).expect("a packet");
         assert_eq!(view.frag_offset(), 1_480 + 480);
         let last = second.last().expect("some");
@@ -220,7 +231,7 @@ mod tests {
     #[test]
     fn what_must_not_be_fragmented_is_reported_with_the_mtu() {
         let packet = datagram(&[0; 2_000]);
-        let (why, _) = fragments(packet.clone(), 1_400).expect_err("not allowed");
+        let why = check_length(&packet, 1_400).expect_err("not allowed");
         assert_eq!(why, Error::FragmentationNeeded { mtu: 1_400 });
         let report = error(&packet, ROUTER, why).expect("a report");
         let view = Ipv4Packet::new_checked(&report[..]).expect("a packet");

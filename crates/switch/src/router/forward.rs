@@ -1,7 +1,7 @@
 //! Packets that leave the router: their routes, their lengths, and errors about them.
 
-use super::interface::InterfaceId;
-use super::router::{Forwarded, IPV4, IPV6, Router};
+use super::interface::{Forwarded, InterfaceId};
+use super::router::{IPV4, IPV6, Router};
 use crate::Time;
 use crate::ip::{ipv4, ipv6};
 use std::net::IpAddr;
@@ -42,25 +42,32 @@ impl Router {
         &mut self,
         now: Time,
         at: InterfaceId,
-        packet: Vec<u8>,
+        mut packet: Vec<u8>,
         out: &mut Vec<Forwarded>,
     ) {
         let (_, destination) = ipv4::ends(&packet);
-        let Some((to, mtu)) = self.route(at, destination.into()) else {
+        let Some((to, mtu)) = self.interfaces.route(at, destination.into()) else {
             return self.report_v4(now, at, &packet, ipv4::Error::NetworkUnreachable, out);
         };
         // A broadcast of another subnet is not for the stations of this one (RFC 2644).
-        let subnet = self.interface(to).map(|interface| &interface.settings);
+        let subnet = self.interfaces.get(to).map(|interface| &interface.settings);
         if subnet.is_some_and(|subnet| subnet.is_broadcast(destination)) {
             return;
         }
-        match ipv4::fragments(packet, mtu) {
-            Ok(pieces) => {
-                for piece in pieces {
-                    self.transmit(now, to, destination.into(), piece, out);
-                }
+        if let Err(why) = ipv4::check_length(&packet, mtu) {
+            return self.report_v4(now, at, &packet, why, out);
+        }
+        let mut next_hop = destination;
+        if to != at
+            && let Some(uplink) = self.interfaces.uplink_mut(to)
+        {
+            next_hop = uplink.hops.gateway;
+            if !uplink.nat.outbound(now, &mut packet) {
+                return;
             }
-            Err((why, packet)) => self.report_v4(now, at, &packet, why, out),
+        }
+        for piece in ipv4::fragments(packet, mtu) {
+            self.transmit(now, to, next_hop.into(), piece, out);
         }
     }
 
@@ -73,7 +80,7 @@ impl Router {
         out: &mut Vec<Forwarded>,
     ) {
         let (_, destination) = ipv6::ends(&packet);
-        let Some((to, mtu)) = self.route(at, destination.into()) else {
+        let Some((to, mtu)) = self.interfaces.route(at, destination.into()) else {
             return self.report_v6(now, at, &packet, ipv6::Error::NoRoute, out);
         };
         if packet.len() > mtu {
@@ -93,7 +100,7 @@ impl Router {
     ) {
         let ethertype = if station.is_ipv4() { IPV4 } else { IPV6 };
         match self.neighbors.look_up(now, (to, station)) {
-            Some(mac) => self.push_frame(to, mac, ethertype, &packet, out),
+            Some(mac) => self.interfaces.push_frame(to, mac, ethertype, &packet, out),
             None => {
                 if self.neighbors.hold(now, (to, station), packet) {
                     self.ask(to, station, out);
@@ -112,10 +119,10 @@ impl Router {
         out: &mut Vec<Forwarded>,
     ) {
         let (sender, _) = ipv4::ends(about);
-        let Some((to, _)) = self.route(at, sender.into()) else {
+        let Some((to, _)) = self.interfaces.route(at, sender.into()) else {
             return;
         };
-        let own = self.interface(to).and_then(|to| to.settings.ipv4);
+        let own = self.interfaces.get(to).and_then(|to| to.settings.ipv4);
         let report = own.and_then(|(own, _)| ipv4::error(about, own, why));
         if let Some(report) = report {
             self.transmit(now, to, sender.into(), report, out);
@@ -132,28 +139,13 @@ impl Router {
         out: &mut Vec<Forwarded>,
     ) {
         let (sender, _) = ipv6::ends(about);
-        let Some((to, _)) = self.route(at, sender.into()) else {
+        let Some((to, _)) = self.interfaces.route(at, sender.into()) else {
             return;
         };
-        let own = self.interface(to).and_then(|to| to.settings.ipv6);
+        let own = self.interfaces.get(to).and_then(|to| to.settings.ipv6);
         let report = own.and_then(|(own, _)| ipv6::error(about, own, why));
         if let Some(report) = report {
             self.transmit(now, to, sender.into(), report, out);
         }
-    }
-
-    /// The interface whose subnet has the address, the smallest subnet if several have it, with the longest
-    /// packet that it sends. Link-local addresses are on the link that is asked for.
-    fn route(&self, at: InterfaceId, address: IpAddr) -> Option<(InterfaceId, usize)> {
-        if matches!(address, IpAddr::V6(address) if address.is_unicast_link_local()) {
-            return Some((at, self.interface(at)?.settings.mtu));
-        }
-        let routes = self.reachable(at).filter_map(|(id, interface)| {
-            let length = interface.settings.route_to(address)?;
-            Some((length, (id, interface.settings.mtu)))
-        });
-        routes
-            .max_by_key(|(length, _)| *length)
-            .map(|(_, route)| route)
     }
 }

@@ -1,7 +1,9 @@
 //! An interface of the router.
 
+use super::nat::Nat;
 use crate::MacAddress;
 use crate::services::Services;
+use bytes::Bytes;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Identifies an interface of one router.
@@ -18,6 +20,15 @@ impl InterfaceId {
     }
 }
 
+/// A frame that the router sends from one of its interfaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forwarded {
+    /// The interface.
+    pub interface: InterfaceId,
+    /// The frame.
+    pub frame: Bytes,
+}
+
 /// What an interface is made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InterfaceSettings {
@@ -31,10 +42,28 @@ pub struct InterfaceSettings {
     pub mtu: usize,
 }
 
+/// The stations at the other end of an uplink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UplinkHops {
+    /// What everything is sent to.
+    pub gateway: Ipv4Addr,
+    /// A DNS server: it is asked for the names that the router's own DNS servers do not know.
+    pub dns: Option<Ipv4Addr>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Interface {
     pub(super) settings: InterfaceSettings,
     pub(super) services: Services,
+    /// What an interface to an uplink has.
+    pub(super) uplink: Option<Uplink>,
+}
+
+/// The way to everything that is not a subnet of the router.
+#[derive(Debug, Clone)]
+pub(super) struct Uplink {
+    pub(super) hops: UplinkHops,
+    pub(super) nat: Nat,
 }
 
 impl InterfaceSettings {

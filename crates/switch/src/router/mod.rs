@@ -16,15 +16,20 @@
 //! exceeded, network, host and port unreachable, fragmentation needed, packet too big. IPv4 packets that may
 //! be fragmented are.
 //!
-//! It does not filter, or announce itself: guests are given their routes.
+//! An interface to an uplink has all other addresses behind it, and nat.rs translates what leaves through it.
+//!
+//! It does not filter, except for packets whose source is not in the subnet that they come from, or announce
+//! itself: guests are given their routes.
 
 mod forward;
 mod interface;
+mod interfaces;
 mod local;
+mod nat;
 mod neighbors;
 #[expect(clippy::module_inception, reason = "the file of the type `Router`")]
 mod router;
 
-pub use interface::{InterfaceId, InterfaceSettings};
+pub use interface::{Forwarded, InterfaceId, InterfaceSettings, UplinkHops};
 pub use neighbors::{HELD_BYTES, HELD_PACKETS, HELD_STATIONS, NEIGHBOR_AGE, RESOLUTION_TIME};
-pub use router::{Forwarded, Router};
+pub use router::Router;

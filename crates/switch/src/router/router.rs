@@ -1,13 +1,13 @@
 //! The router.
 
-use super::interface::{Interface, InterfaceId, InterfaceSettings};
+use super::interface::{Forwarded, Interface, InterfaceId, InterfaceSettings, Uplink, UplinkHops};
+use super::interfaces::Interfaces;
+use super::nat::Nat;
 use super::neighbors::{Due, Neighbors};
 use crate::ip::arp::Arp;
 use crate::ip::{ipv4, ipv6};
 use crate::services::Services;
 use crate::{Header, MacAddress, Time};
-use bytes::Bytes;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
 const ARP: u16 = 0x0806;
@@ -17,60 +17,61 @@ pub(super) const IPV6: u16 = 0x86dd;
 /// A router; see the [module](super). Times that it is given must not decrease.
 #[derive(Debug, Clone, Default)]
 pub struct Router {
-    /// By the index of their ids; `None`: removed.
-    interfaces: Vec<Option<Interface>>,
-    /// The lower id first.
-    joined: BTreeSet<(InterfaceId, InterfaceId)>,
+    pub(super) interfaces: Interfaces,
     pub(super) neighbors: Neighbors,
-}
-
-/// A frame that the router sends from one of its interfaces.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forwarded {
-    /// The interface.
-    pub interface: InterfaceId,
-    /// The frame.
-    pub frame: Bytes,
 }
 
 impl Router {
     /// Adds an interface, which is not joined with others and has no services.
     pub fn add_interface(&mut self, settings: InterfaceSettings) -> InterfaceId {
-        self.interfaces.push(Some(Interface {
+        self.interfaces.add(Interface {
             settings,
             services: Services::default(),
-        }));
-        InterfaceId(self.interfaces.len() - 1)
+            uplink: None,
+        })
+    }
+
+    /// Adds an interface to an uplink: for the interfaces that are joined with it, all addresses that are not
+    /// in a subnet of the router are behind its gateway. What leaves through it has its IPv4 address; what has
+    /// no IPv4 address does not leave.
+    pub fn add_uplink(&mut self, settings: InterfaceSettings, hops: UplinkHops) -> InterfaceId {
+        let own = settings.ipv4.map(|(own, _)| own);
+        let uplink = own.map(|own| Uplink {
+            hops,
+            nat: Nat::new(own, hops.dns),
+        });
+        self.interfaces.add(Interface {
+            settings,
+            services: Services::default(),
+            uplink,
+        })
     }
 
     /// Removes an interface. Its id is not used again.
     pub fn remove_interface(&mut self, id: InterfaceId) {
-        if let Some(interface) = self.interfaces.get_mut(id.0) {
-            *interface = None;
-        }
-        self.joined.retain(|(a, b)| *a != id && *b != id);
+        self.interfaces.remove(id);
         self.neighbors.forget(id);
     }
 
     /// The services of an interface; `None` if the interface does not exist.
     pub fn services_mut(&mut self, id: InterfaceId) -> Option<&mut Services> {
-        let interface = self.interfaces.get_mut(id.0)?.as_mut();
+        let interface = self.interfaces.get_mut(id);
         interface.map(|interface| &mut interface.services)
     }
 
     /// Lets packets pass between two interfaces, in both directions.
     pub fn join(&mut self, a: InterfaceId, b: InterfaceId) {
-        self.joined.insert((a.min(b), a.max(b)));
+        self.interfaces.join(a, b);
     }
 
     /// Ends [`Router::join`].
     pub fn separate(&mut self, a: InterfaceId, b: InterfaceId) {
-        self.joined.remove(&(a.min(b), a.max(b)));
+        self.interfaces.separate(a, b);
     }
 
     /// Takes a frame that has arrived at an interface, and appends what follows from it to `out`.
     pub fn receive(&mut self, now: Time, at: InterfaceId, frame: &[u8], out: &mut Vec<Forwarded>) {
-        let Some(interface) = self.interface(at) else {
+        let Some(interface) = self.interfaces.get(at) else {
             return;
         };
         let (Some(header), Some(ethertype)) = (Header::of(frame), frame.get(12..14)) else {
@@ -120,7 +121,7 @@ impl Router {
         payload: &[u8],
         out: &mut Vec<Forwarded>,
     ) {
-        let (Some(arp), Some(interface)) = (Arp::parse(payload), self.interface(at)) else {
+        let (Some(arp), Some(interface)) = (Arp::parse(payload), self.interfaces.get(at)) else {
             return;
         };
         let settings = &interface.settings;
@@ -141,7 +142,8 @@ impl Router {
                 sender: (mac, arp.target.1),
                 target: arp.sender,
             };
-            self.push_frame(at, sender, ARP, &reply.to_bytes(), out);
+            self.interfaces
+                .push_frame(at, sender, ARP, &reply.to_bytes(), out);
         }
     }
 
@@ -153,17 +155,33 @@ impl Router {
         payload: &[u8],
         out: &mut Vec<Forwarded>,
     ) {
-        let (Some(packet), Some(interface)) = (ipv4::checked(payload), self.interface(at)) else {
+        let (Some(mut packet), Some(interface)) = (ipv4::checked(payload), self.interfaces.get(at))
+        else {
             return;
         };
+        if interface.uplink.is_some() {
+            let is_for_station = self.interfaces.uplink_mut(at).is_some_and(|uplink| {
+                !header.destination.is_group() && uplink.nat.inbound(now, &mut packet)
+            });
+            if is_for_station {
+                self.forward_v4(now, at, packet, out);
+            }
+            return;
+        }
         let (source, destination) = ipv4::ends(&packet);
+        let is_of_subnet = interface.settings.route_to(source.into()).is_some();
         let is_broadcast =
             destination.is_broadcast() || interface.settings.is_broadcast(destination);
-        if is_broadcast || self.owns(at, destination.into()) {
+        // A packet with a source of another subnet is forged (RFC 2827). That of a station which asks for
+        // its address has none.
+        let has_no_address = is_broadcast && source.is_unspecified();
+        if !is_of_subnet && !has_no_address {
+            return;
+        }
+        if is_broadcast || self.interfaces.owns(at, destination.into()) {
             return self.receive_local_v4(now, at, &packet, is_broadcast, out);
         }
-        let is_of_this_link = source.is_unspecified() || source.is_loopback();
-        if header.destination.is_group() || destination.is_multicast() || is_of_this_link {
+        if header.destination.is_group() || destination.is_multicast() {
             return;
         }
         self.forward_v4(now, at, packet, out);
@@ -177,19 +195,22 @@ impl Router {
         payload: &[u8],
         out: &mut Vec<Forwarded>,
     ) {
-        let Some(packet) = ipv6::checked(payload) else {
+        let (Some(packet), Some(interface)) = (ipv6::checked(payload), self.interfaces.get(at))
+        else {
             return;
         };
         let (source, destination) = ipv6::ends(&packet);
+        let is_of_subnet = interface.settings.route_to(source.into()).is_some();
         if let Some(discovery) = ipv6::discovery(&packet) {
             return self.discover(now, at, source, discovery, out);
         }
-        if self.owns(at, destination.into()) {
+        if !is_of_subnet && !source.is_unicast_link_local() {
+            return;
+        }
+        if self.interfaces.owns(at, destination.into()) {
             return self.receive_local_v6(now, at, &packet, out);
         }
-        let is_of_this_link = destination.is_unicast_link_local()
-            || source.is_unicast_link_local()
-            || source.is_unspecified();
+        let is_of_this_link = destination.is_unicast_link_local() || source.is_unicast_link_local();
         if header.destination.is_group() || destination.is_multicast() || is_of_this_link {
             return;
         }
@@ -204,7 +225,7 @@ impl Router {
         discovery: ipv6::Discovery,
         out: &mut Vec<Forwarded>,
     ) {
-        let Some(interface) = self.interface(at) else {
+        let Some(interface) = self.interfaces.get(at) else {
             return;
         };
         let (mac, settings) = (interface.settings.mac, &interface.settings);
@@ -226,7 +247,7 @@ impl Router {
                     }
                     _ => ipv6::group_mac(ipv6::ends(&answer).1),
                 };
-                self.push_frame(at, to, IPV6, &answer, out);
+                self.interfaces.push_frame(at, to, IPV6, &answer, out);
             }
             ipv6::Discovery::Advertisement { target, at: mac } => {
                 if is_neighbor(target) {
@@ -247,13 +268,13 @@ impl Router {
     ) {
         let ethertype = if station.is_ipv4() { IPV4 } else { IPV6 };
         for packet in self.neighbors.learn(now, (at, station), mac) {
-            self.push_frame(at, mac, ethertype, &packet, out);
+            self.interfaces.push_frame(at, mac, ethertype, &packet, out);
         }
     }
 
     /// Asks the stations of an interface who has an address.
     pub(super) fn ask(&self, at: InterfaceId, address: IpAddr, out: &mut Vec<Forwarded>) {
-        let Some(settings) = self.interface(at).map(|interface| &interface.settings) else {
+        let Some(settings) = self.interfaces.get(at).map(|interface| &interface.settings) else {
             return;
         };
         match address {
@@ -266,63 +287,20 @@ impl Router {
                     sender: (settings.mac, own),
                     target: (MacAddress([0; 6]), target),
                 };
-                self.push_frame(at, MacAddress::BROADCAST, ARP, &request.to_bytes(), out);
+                self.interfaces.push_frame(
+                    at,
+                    MacAddress::BROADCAST,
+                    ARP,
+                    &request.to_bytes(),
+                    out,
+                );
             }
             IpAddr::V6(target) => {
                 let own = settings.ipv6.map_or(settings.link_local(), |(own, _)| own);
                 let group = ipv6::group_mac(ipv6::solicited_node(target));
                 let question = ipv6::solicitation(own, settings.mac, target);
-                self.push_frame(at, group, IPV6, &question, out);
+                self.interfaces.push_frame(at, group, IPV6, &question, out);
             }
         }
-    }
-
-    pub(super) fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.get(id.0)?.as_ref()
-    }
-
-    /// The interfaces that packets of one may leave from: itself and those that are joined with it.
-    pub(super) fn reachable(
-        &self,
-        at: InterfaceId,
-    ) -> impl Iterator<Item = (InterfaceId, &Interface)> {
-        let all = self.interfaces.iter().enumerate();
-        all.filter_map(move |(index, interface)| {
-            let id = InterfaceId(index);
-            let is_reachable = id == at || self.joined.contains(&(id.min(at), id.max(at)));
-            Some((id, interface.as_ref().filter(|_| is_reachable)?))
-        })
-    }
-
-    /// Whether an address is the router's own, for packets that arrive at this interface.
-    fn owns(&self, at: InterfaceId, address: IpAddr) -> bool {
-        let is_of_this_link =
-            matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
-        self.reachable(at)
-            .filter(|(id, _)| *id == at || !is_of_this_link)
-            .any(|(_, interface)| interface.settings.owns(address))
-    }
-
-    /// Appends a frame that leaves from an interface.
-    pub(super) fn push_frame(
-        &self,
-        from: InterfaceId,
-        to: MacAddress,
-        ethertype: u16,
-        payload: &[u8],
-        out: &mut Vec<Forwarded>,
-    ) {
-        let Some(interface) = self.interface(from) else {
-            return;
-        };
-        let mut frame = Vec::with_capacity(14 + payload.len());
-        frame.extend(to.0);
-        frame.extend(interface.settings.mac.0);
-        frame.extend(ethertype.to_be_bytes());
-        frame.extend(payload);
-        out.push(Forwarded {
-            interface: from,
-            frame: Bytes::from(frame),
-        });
     }
 }

@@ -1,7 +1,8 @@
 //! A DNS server for the names of a table (RFC 1035, 3596, 6891).
 //!
-//! It answers questions for addresses (`A`, `AAAA`) and names (`PTR`), has authority for all names, and asks
-//! no other server. An answer that does not fit into a datagram is marked as truncated and has no records.
+//! It answers questions for addresses (`A`, `AAAA`) and names (`PTR`). It says which questions are for names that
+//! it does not know, so that the router can pass them on if it has an uplink; otherwise those names do not
+//! exist. An answer that does not fit into a datagram is marked as truncated and has no records.
 
 use super::DnsTable;
 use simple_dns::rdata::{A, AAAA, OPT, PTR, RData};
@@ -14,6 +15,8 @@ use std::net::IpAddr;
 /// The port of servers.
 pub(crate) const PORT: u16 = 53;
 const HEADER: usize = 12;
+/// The code of a refusal.
+const REFUSED: u8 = 5;
 /// Bytes of an answer that every client accepts.
 const LONGEST: usize = 512;
 /// Seconds that an answer is remembered by clients: none, since a test may attach and detach VMs at any time.
@@ -26,9 +29,27 @@ pub struct DnsServer {
     pub table: DnsTable,
 }
 
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DnsAnswer {
+    pub(crate) message: Vec<u8>,
+    /// Whether it says that the name does not exist, because it is not in the table.
+    pub(crate) is_unknown: bool,
+}
+
+impl DnsAnswer {
+    /// The same, as a refusal to answer: the client asks its next server, if it has one.
+    pub(crate) fn refused(mut self) -> Self {
+        if let Some(code) = self.message.get_mut(3) {
+            *code = (*code & 0xf0) | REFUSED;
+        }
+        self
+    }
+}
+
 impl DnsServer {
     /// Answers a question; `None` if the message is not a question.
-    pub(crate) fn answer(&self, message: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&self, message: &[u8]) -> Option<DnsAnswer> {
         let header: &[u8; HEADER] = message.first_chunk()?;
         let [id_high, id_low, flags, _, counts @ ..] = *header;
         if flags & 0x80 != 0 {
@@ -45,7 +66,11 @@ impl DnsServer {
             }
             _ => *reply.rcode_mut() = RCODE::FormatError,
         }
-        encoded(reply)
+        let is_unknown = reply.rcode() == RCODE::NameError;
+        Some(DnsAnswer {
+            message: encoded(reply)?,
+            is_unknown,
+        })
     }
 
     fn fill<'a>(&'a self, reply: &mut Packet<'a>, request: &Packet<'a>) {
@@ -70,11 +95,11 @@ impl DnsServer {
         } else if !matches!(question.qclass, QCLASS::CLASS(CLASS::IN) | QCLASS::ANY) {
             *reply.rcode_mut() = RCODE::Refused;
         } else {
-            reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
             match self.records(question) {
                 Some(records) => reply.answers = records,
                 None => *reply.rcode_mut() = RCODE::NameError,
             }
+            reply.set_flags(PacketFlag::AUTHORITATIVE_ANSWER);
         }
     }
 
@@ -136,7 +161,10 @@ mod tests {
 
     /// The code of the answer, and its data.
     fn ask(name: &str, kind: TYPE) -> (RCODE, Vec<String>) {
-        let answer = server().answer(&question(name, kind)).expect("an answer");
+        let answer = server()
+            .answer(&question(name, kind))
+            .expect("an answer")
+            .message;
         let reply = Packet::parse(&answer).expect("a message");
         assert_eq!(reply.id(), 0x1234);
         assert!(reply.has_flags(PacketFlag::RESPONSE | PacketFlag::AUTHORITATIVE_ANSWER));
@@ -171,7 +199,7 @@ mod tests {
         response[2] |= 0x80;
         assert_eq!(server.answer(&response), None);
         let code = |message: &[u8]| {
-            let answer = server.answer(message).expect("an answer");
+            let answer = server.answer(message).expect("an answer").message;
             answer[3] & 0xf
         };
         assert_eq!(code(&good[..14]), 1, "cut off");
@@ -192,11 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn a_question_for_another_name_is_known_as_one() {
+        let answer = |name| {
+            let answer = server().answer(&question(name, TYPE::A));
+            answer.expect("an answer")
+        };
+        assert!(!answer("b.lan").is_unknown && !answer("v4.lan").is_unknown);
+        let other = answer("example.com");
+        assert!(other.is_unknown);
+        assert_eq!(other.refused().message[3] & 0xf, 5);
+    }
+
+    #[test]
     fn an_extended_question_has_an_extended_answer() {
         let mut query = question("b.lan", TYPE::A);
         query[11] = 1;
         query.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
-        let answer = server().answer(&query).expect("an answer");
+        let answer = server().answer(&query).expect("an answer").message;
         let reply = Packet::parse(&answer).expect("a message");
         assert_eq!(reply.opt().expect("extended").udp_packet_size, 512);
         assert_eq!(reply.answers.len(), 1);
@@ -211,7 +251,8 @@ mod tests {
         }
         let answer = server
             .answer(&question("many.lan", TYPE::A))
-            .expect("an answer");
+            .expect("an answer")
+            .message;
         let reply = Packet::parse(&answer).expect("a message");
         assert!(reply.has_flags(PacketFlag::TRUNCATION) && reply.answers.is_empty());
         assert!(answer.len() <= LONGEST);

@@ -14,4 +14,4 @@ pub use dns_table::DnsTable;
 pub use set::Services;
 
 pub(crate) use dhcp::SERVER_PORT as DHCP_PORT;
-pub(crate) use dns::PORT as DNS_PORT;
+pub(crate) use dns::{DnsAnswer, PORT as DNS_PORT};

@@ -3,7 +3,7 @@
 use super::handle::{Stopped, Switch};
 use super::owned_port::{OpenError, OwnedPort, PortSource};
 use crate::Time;
-use crate::router::{Forwarded, InterfaceId, InterfaceSettings, Router};
+use crate::router::{Forwarded, InterfaceId, InterfaceSettings, Router, UplinkHops};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -69,8 +69,33 @@ impl RouterTask {
         settings: InterfaceSettings,
     ) -> Result<InterfaceId, OpenError> {
         let port = OwnedPort::open(switch, port).await?;
+        self.add_port(port, |router| router.add_interface(settings))
+            .await
+    }
+
+    /// Adds an interface to an uplink ([`Router::add_uplink`]). It is not joined with other interfaces.
+    ///
+    /// # Errors
+    /// As [`RouterTask::add`].
+    pub async fn add_uplink(
+        &self,
+        switch: &Switch,
+        port: PortSource,
+        settings: InterfaceSettings,
+        hops: UplinkHops,
+    ) -> Result<InterfaceId, OpenError> {
+        let port = OwnedPort::open(switch, port).await?;
+        self.add_port(port, move |router| router.add_uplink(settings, hops))
+            .await
+    }
+
+    async fn add_port(
+        &self,
+        port: OwnedPort,
+        add: impl FnOnce(&mut Router) -> InterfaceId + Send + 'static,
+    ) -> Result<InterfaceId, OpenError> {
         let added = self.call(|state| {
-            let id = state.router.add_interface(settings);
+            let id = add(&mut state.router);
             state.ports.insert(id, port);
             id
         });

@@ -32,8 +32,8 @@ impl Machine {
     /// the NIC may be there nevertheless, with a socket that can be [taken](Machine::take_nic_socket).
     ///
     /// # Errors
-    /// [`VmmError::Nic`] if the slot holds one already; [`VmmError::Host`] without a socket; as
-    /// [`Machine::pause`].
+    /// [`VmmError::Nic`] if the slot holds one already, or the guest sleeps (S3), since it would not find the NIC
+    /// when it wakes; [`VmmError::Host`] without a socket; as [`Machine::pause`].
     pub async fn plug_nic(&self, slot: NicSlot) -> Result<UnixStream, VmmError> {
         let (nics, control) = (Arc::clone(&self.nics), self.control.clone());
         // In a task of its own, which a caller that stops waiting does not stop halfway.
@@ -49,7 +49,8 @@ impl Machine {
     /// guest may still release it later: [`Machine::nics`] lists it until then.
     ///
     /// # Errors
-    /// [`VmmError::Nic`] if there is none; [`VmmError::NotReleased`] after 30 s, such as of a paused guest; as
+    /// [`VmmError::Nic`] if there is none, or the guest sleeps (S3), since the reset by which it wakes would take
+    /// the NIC from its driver; [`VmmError::NotReleased`] after 30 s, such as of a paused guest; as
     /// [`Machine::pause`].
     pub async fn unplug_nic(&self, slot: NicSlot) -> Result<(), VmmError> {
         let mut released = self.nics.released.subscribe();
@@ -57,6 +58,7 @@ impl Machine {
         if !self.nics.has(slot) {
             return Err(self.control.nic_error(slot, "holds no NIC"));
         }
+        self.control.check_awake(slot).await?;
         match self
             .control
             .query("device_del", json!({ "id": slot.device_id() }))
@@ -66,6 +68,11 @@ impl Machine {
                 source: QmpError::Refused { error, .. },
                 ..
             }) if error.description.contains("in the process of unplug") => {}
+            // It was just released; the event is on its way.
+            Err(VmmError::Control {
+                source: QmpError::Refused { error, .. },
+                ..
+            }) if error.class == "DeviceNotFound" => {}
             asked => drop(asked?),
         }
         drop(settled);

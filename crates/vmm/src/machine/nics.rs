@@ -98,6 +98,7 @@ impl Nics {
         if self.has(slot) {
             return Err(control.nic_error(slot, "holds a NIC already"));
         }
+        control.check_awake(slot).await?;
         self.delete_netdev(control, slot).await?;
         let (ours, theirs) =
             UnixStream::pair().map_err(|error| control.host_error("a socket", error))?;
@@ -140,6 +141,17 @@ impl Nics {
 }
 
 impl Control {
+    /// A guest that sleeps (S3) does not see what is plugged.
+    pub(super) async fn check_awake(&self, slot: NicSlot) -> Result<(), VmmError> {
+        match self.is_suspended().await? {
+            true => Err(self.nic_error(
+                slot,
+                "cannot be changed while the guest sleeps: wake it first",
+            )),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn nic_error(&self, slot: NicSlot, why: &'static str) -> VmmError {
         let machine = self.machine().to_owned();
         VmmError::Nic { machine, slot, why }

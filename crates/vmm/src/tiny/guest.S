@@ -1,8 +1,9 @@
 # The tiny guest: a PVH entry, the way into long mode, timed work, and a console that obeys.
 #
 # It prints "work\n", then the sum of its work as eight hexadecimal digits and " done\n" on COM1.
-# Then it echoes what it reads from COM1, and acts on three letters:
-#   o  switches the machine off (ACPI, port 0x604)
+# Then it echoes what it reads from COM1, and acts on four letters:
+#   o  switches the machine off (ACPI S5, port 0x604)
+#   s  sleeps (ACPI S3), and does not wake again
 #   r  resets it (port 0xcf9)
 #   p  reports a panic (pvpanic, port 0x505)
 #
@@ -100,9 +101,15 @@ long:
     je reset
     cmp $'p', %al
     je panic
+    cmp $'s', %al
+    je sleep
     jmp 6b
 off: mov $0x604, %edx
     mov $0x2000, %eax
+    out %ax, %dx
+    jmp 6b
+sleep: mov $0x604, %edx
+    mov $0x2400, %eax
     out %ax, %dx
     jmp 6b
 reset: mov $0xcf9, %edx

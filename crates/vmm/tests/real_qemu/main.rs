@@ -157,6 +157,7 @@ async fn the_life_of_a_machine() {
         nics::are_plugged_and_saved(&bench),
         nics::are_released_by_a_reset(&bench),
         nics::are_known_after_a_cancelled_plug(&bench),
+        nics::are_not_changed_in_sleep(&bench),
     );
     // Tasks of the machines let go of their sockets when they are next run.
     let freed = async {

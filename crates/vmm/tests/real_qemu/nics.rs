@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use camino::Utf8Path;
 use provium_vmm::{
-    ConsoleLog, Machine, MachineSpec, NicSlot, SaveForm, SavedMachine, VmmError, tiny,
+    ConsoleLog, Machine, MachineEvent, MachineSpec, NicSlot, SaveForm, SavedMachine, VmmError, tiny,
 };
 use tokio::time::timeout;
 
@@ -145,5 +145,22 @@ pub(super) async fn are_known_after_a_cancelled_plug(bench: &Bench) {
     let at = machine.console().len();
     machine.console().write(b"8").await.unwrap();
     expect(&machine.console(), at, "8").await;
+    machine.quit().await;
+}
+
+pub(super) async fn are_not_changed_in_sleep(bench: &Bench) {
+    let machine = bench.launch_with(&[0]).await;
+    let mut events = machine.events();
+    machine.console().write(b"s").await.unwrap();
+    let event = timeout(SOON, events.recv()).await.unwrap();
+    assert_eq!(event, Ok(MachineEvent::Suspended));
+    for refused in [
+        machine.plug_nic(slots(&[1])[0]).await.map(drop),
+        machine.unplug_nic(slots(&[0])[0]).await,
+    ] {
+        let error = refused.unwrap_err().to_string();
+        assert!(error.ends_with("sleeps: wake it first"), "{error}");
+    }
+    assert_eq!(machine.nics(), slots(&[0]));
     machine.quit().await;
 }

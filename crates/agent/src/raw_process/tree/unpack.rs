@@ -11,7 +11,7 @@ use crate::sys::errno::uninterrupted;
 use crate::sys::tree;
 use crate::sys::{Errno, Sys, fd, file};
 use provium_protocol::message::EntryType;
-use provium_protocol::tree::{MAX_DEPTH, Metadata, TreeDecoder, TreeError, TreeRecord};
+use provium_protocol::tree::{Metadata, TreeDecoder, TreeError, TreeRecord};
 use provium_protocol::{Reply, WireError};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -84,18 +84,18 @@ impl Unpacker {
     }
 
     fn apply(&mut self, record: &TreeRecord<'_>) -> Result<(), WireError> {
-        if let TreeRecord::Data { offset, bytes } = record {
-            return self.data(*offset, bytes);
+        if !matches!(record, TreeRecord::Data { .. }) {
+            self.end_file()?;
         }
-        self.end_file()?;
         match record {
             TreeRecord::Enter(name) => self.enter(name),
-            TreeRecord::Leave(metadata) if self.folders.len() > 1 => {
+            TreeRecord::Leave(metadata) => {
                 self.end_folder(*metadata)?;
                 self.path.pop();
                 Ok(())
             }
-            TreeRecord::End(metadata) if self.folders.len() == 1 => self.end_folder(*metadata),
+            TreeRecord::End(metadata) => self.end_folder(*metadata),
+            TreeRecord::Data { offset, bytes } => self.data(*offset, bytes),
             TreeRecord::File {
                 name,
                 metadata,
@@ -124,9 +124,6 @@ impl Unpacker {
                     .map_err(|errno| self.error("create", name, errno))
             }
             TreeRecord::Skipped { .. } => Ok(()),
-            TreeRecord::Leave(_) | TreeRecord::End(_) | TreeRecord::Data { .. } => {
-                Err(bad(TreeError::Malformed))
-            }
         }
     }
 
@@ -135,9 +132,6 @@ impl Unpacker {
     }
 
     fn enter(&mut self, name: &CStr) -> Result<(), WireError> {
-        if self.path.depth() == MAX_DEPTH {
-            return Err(bad(TreeError::Depth));
-        }
         let folder = self.folder()?;
         let is_new = match tree::make_dir(folder, name, 0o700) {
             Err(Errno::EXIST) => false,

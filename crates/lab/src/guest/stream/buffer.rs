@@ -143,7 +143,7 @@ impl Buffer {
         if self.seen.is_empty() {
             return nothing_seen();
         }
-        format!("; last seen:\n{}", String::from_utf8_lossy(&self.seen))
+        format!("\nlast seen:\n{}", String::from_utf8_lossy(&self.seen))
     }
 
     /// Drops the source and all bytes.

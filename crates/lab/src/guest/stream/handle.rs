@@ -396,7 +396,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            late.contains("read_until timed out waiting for `bye`; last seen:\nhello"),
+            late.contains("read_until timed out waiting for `bye`\nlast seen:\nhello"),
             "{late}"
         );
         drop(sender);

@@ -9,7 +9,7 @@
 //! permission bits and time.
 
 use super::outcome::{HostError, TreeSummary};
-use provium_protocol::tree::{FileTime, MAX_DEPTH, Metadata, TreeDecoder, TreeError, TreeRecord};
+use provium_protocol::tree::{FileTime, Metadata, TreeDecoder, TreeError, TreeRecord};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -124,18 +124,18 @@ impl Unpacker {
     }
 
     fn apply(&mut self, record: &TreeRecord<'_>) -> Result<(), Unpacked> {
-        if let TreeRecord::Data { offset, bytes } = record {
-            return self.data(*offset, bytes);
+        if !matches!(record, TreeRecord::Data { .. }) {
+            self.end_file()?;
         }
-        self.end_file()?;
         match record {
             TreeRecord::Enter(name) => self.enter(name),
-            TreeRecord::Leave(metadata) if self.folders.len() > 1 => {
+            TreeRecord::Leave(metadata) => {
                 self.end_folder(*metadata)?;
                 self.path.pop();
                 Ok(())
             }
-            TreeRecord::End(metadata) if self.folders.len() == 1 => self.end_folder(*metadata),
+            TreeRecord::End(metadata) => self.end_folder(*metadata),
+            TreeRecord::Data { offset, bytes } => self.data(*offset, bytes),
             TreeRecord::File {
                 name,
                 metadata,
@@ -180,16 +180,10 @@ impl Unpacker {
                 self.summary.skipped.push(below);
                 Ok(())
             }
-            TreeRecord::Leave(_) | TreeRecord::End(_) | TreeRecord::Data { .. } => {
-                Err(TreeError::Malformed.into())
-            }
         }
     }
 
     fn enter(&mut self, name: &CStr) -> Result<(), Unpacked> {
-        if self.folders.len() > MAX_DEPTH {
-            return Err(TreeError::Depth.into());
-        }
         let (folder, path) = (self.folder()?, self.named(name));
         let is_new = match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
             Err(Errno::EXIST) => false,

@@ -4,6 +4,7 @@ use crate::binding::class::{Class, Object, object};
 use crate::binding::options::hint;
 use crate::binding::raise::LuaError;
 use crate::binding::stack;
+use crate::engine::cut::{keep_in, more_lines};
 use crate::engine::failed_commands::FailedCommand;
 use crate::engine::run_status::describe_status;
 use crate::engine::test_file::TestFileState;
@@ -15,6 +16,8 @@ use std::rc::Rc;
 
 /// Longest output shown in a message, characters.
 const SHOWN: usize = 4000;
+/// Most lines of it.
+const SHOWN_LINES: usize = 40;
 
 const FIELDS: &[&str] = &[
     "exit_code",
@@ -141,16 +144,21 @@ impl ResultObject {
         let stderr = std::mem::take(&mut result.stderr);
         let failed = (!result.ok()).then(|| {
             let outputs = [
-                (&stdout, result.stdout_dropped),
-                (&stderr, result.stderr_dropped),
+                ("stdout", &stdout, result.stdout_dropped),
+                ("stderr", &stderr, result.stderr_dropped),
             ];
-            let outputs = outputs.map(|(output, dropped)| output_text(output, dropped));
+            let keep = keep_in(&TestFileState::of(lua).lab);
+            let outputs = outputs.map(|(name, output, dropped)| {
+                let file = is_long(output).then(|| keep(name, output)).flatten();
+                (output_text(output, dropped, file.as_deref()), file)
+            });
+            let [(stdout, _), (stderr, stderr_file)] = outputs;
             let ending = format!(
                 "{call}({}) {}",
                 result.command,
                 describe_status(result.status)
             );
-            FailedCommand::new(ending, outputs, stack::place(lua))
+            FailedCommand::new(ending, [stdout, stderr], stderr_file, stack::place(lua))
         });
         Ok(Self {
             stdout: lua.create_string(stdout)?,
@@ -170,13 +178,54 @@ impl ResultObject {
     }
 }
 
-/// The end of a command's output, as a message shows it.
-fn output_text(output: &[u8], dropped: u64) -> String {
+/// Whether a message has to cut the output. Bytes that are not UTF-8 are longer as text.
+fn is_long(output: &[u8]) -> bool {
+    let lines = output.iter().filter(|byte| **byte == b'\n').count();
+    lines > SHOWN_LINES || output.len() > SHOWN || text::display(output).len() > SHOWN
+}
+
+/// The end of a command's output, as a message shows it. `file` has all of it.
+fn output_text(output: &[u8], dropped: u64, file: Option<&str>) -> String {
     let text = text::display(output);
-    let text = text::tail(text.trim_end(), SHOWN);
+    let text = text.trim_end();
+    let more = text.lines().count().saturating_sub(SHOWN_LINES);
+    let shown: Vec<&str> = text.lines().skip(more).collect();
+    let mut text = text::tail(&shown.join("\n"), SHOWN, file);
+    if more > 0 {
+        let note = more_lines(more, "before", file);
+        text = format!("{note}\n{text}");
+    }
     if dropped > 0 {
-        format!("{text}\n({dropped} bytes of it were dropped)")
-    } else {
-        text
+        text.push_str(&format!("\n({dropped} bytes of it were dropped)"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_output_is_shown_by_its_end() {
+        let lines: String = (1..=100).map(|line| format!("{line}\n")).collect();
+        assert!(is_long(lines.as_bytes()));
+        let text = output_text(lines.as_bytes(), 0, Some("f.txt"));
+        assert!(text.starts_with("… 60 more lines in f.txt\n61\n"), "{text}");
+        assert!(text.ends_with("\n99\n100"), "{text}");
+        let text = output_text(lines.as_bytes(), 7, None);
+        assert!(text.starts_with("… 60 more lines before\n61\n"), "{text}");
+        assert!(
+            text.ends_with("\n100\n(7 bytes of it were dropped)"),
+            "{text}"
+        );
+        let line = "x".repeat(SHOWN + 1);
+        assert!(is_long(line.as_bytes()));
+        let text = output_text(line.as_bytes(), 0, Some("f.txt"));
+        assert!(
+            text.starts_with("(… 1 more characters in f.txt)\nxx"),
+            "{text}"
+        );
+        assert!(!is_long(b"short\n"));
+        assert_eq!(output_text(b"short\n", 0, None), "short");
     }
 }

@@ -5,7 +5,9 @@ use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
+use crate::engine::cut::keep_in;
 use crate::engine::started_processes::{output_lines, state};
+use crate::engine::test_file::TestFileState;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 use provium_lab::{ByteStream, LabError, Process};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,7 +77,7 @@ impl HasStream for StreamObject {
 
 /// The error of a call that waited for text. At the end of a process's output it says how the process
 /// ended, and what it wrote to standard error.
-async fn explain(process: Option<&Process>, error: LabError) -> LuaError {
+async fn explain(lua: &Lua, process: Option<&Process>, error: LabError) -> LuaError {
     let mut text = error.to_string();
     match process {
         Some(process) if text.contains(AT_THE_END) => {
@@ -84,7 +86,9 @@ async fn explain(process: Option<&Process>, error: LabError) -> LuaError {
             let _ = tokio::time::timeout(END_GRACE, ended).await;
             text.push_str(&format!("\n{}: {}", process.subject(), state(process)));
             let [_, stderr] = process.output_so_far();
-            for line in output_lines("stderr", &stderr) {
+            let keep = keep_in(&TestFileState::of(lua).lab);
+            let file = || keep(&format!("{} stderr", process.subject()), &stderr);
+            for line in output_lines("stderr", &stderr, file) {
                 text.push('\n');
                 text.push_str(&line);
             }
@@ -117,14 +121,14 @@ pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>>
             let (text, timeout) = wanted(&args)?;
             match this.stream().read_until(&text, timeout).await {
                 Ok(matched) => Ok(lua.create_string(matched)?),
-                Err(error) => Err(explain(this.process(), error).await),
+                Err(error) => Err(explain(&lua, this.process(), error).await),
             }
         })?
-        .async_method("expect", |_, this, args| async move {
+        .async_method("expect", |lua, this, args| async move {
             let (text, timeout) = wanted(&args)?;
             match this.stream().expect(&text, timeout).await {
                 Ok(()) => Ok(()),
-                Err(error) => Err(explain(this.process(), error).await),
+                Err(error) => Err(explain(&lua, this.process(), error).await),
             }
         })?
         .async_method("expect_match", move |lua, this, args| {
@@ -187,7 +191,7 @@ async fn expect_match(
         let left = deadline.saturating_duration_since(Instant::now());
         let waited = stream.wait_match("expect_match", &shown_pattern, left, grown);
         if let Err(error) = waited.await {
-            return Err(explain(this.process(), error).await);
+            return Err(explain(lua, this.process(), error).await);
         }
         let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
         tried = Some(held.len());
