@@ -23,6 +23,7 @@ mod kept;
 pub mod kernel_log;
 mod lock;
 pub mod nearest;
+mod network;
 mod profile;
 mod resource;
 mod save;
@@ -67,14 +68,23 @@ pub use kept::keep::{FailedTest, keep_failure};
 pub use kept::keeper::Kept;
 pub use kept::manifest::{KeptState, KeptVm};
 pub use kept::output::{KeptFiles, KeptOutput};
+pub use network::{
+    ActiveFaults, Bridge, BridgeCounters, BridgeOptions, BridgeRules, Capture, Faults,
+    HostAddresses, Ipv4Network, MemberPaths, NicAddresses, Packet, Partition, PathReport, Port,
+    PortDrops, ReceivedFrame, Subnet, SubnetError,
+};
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, GuestActivity, Power, Vm, VmState, VmStats};
+pub use vm::{BootFile, GuestActivity, Nic, Power, Vm, VmState, VmStats};
 pub use vm_options::{OnPanic, VmOptions};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.
 pub use provium_store::SEAL as SNAPSHOT_SEAL;
+
+pub use provium_switch::capture::Summary;
+/// Types of the switch that pass through unchanged: what an author may ask for, and what is counted.
+pub use provium_switch::{DropReason, Impairment, MacAddress, PathCounters, Probability};
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The version of the format. It changes with every change of a type that is part of [`FrozenFabric`].
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A [`Fabric`] at one time. Its ports keep their ids.
 #[derive(Debug, Clone, Serialize, Deserialize)]

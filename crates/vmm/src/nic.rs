@@ -66,6 +66,11 @@ impl NicSlot {
         json!({ "type": "socket", "id": self.netdev_id(), "fd": fd })
     }
 
+    /// The arguments of `set_link`.
+    pub(crate) fn link(self, up: bool) -> Value {
+        json!({ "name": self.device_id(), "up": up })
+    }
+
     /// The arguments of `-device` and `device_add`.
     pub(crate) fn device(self) -> Value {
         let [a, b, c, d, e, f] = self.device_mac();

@@ -1,5 +1,6 @@
 //! Carrying out a request.
 
+use super::carrier;
 use super::change::{Change, What};
 use super::module_requests::{IPV6, ModuleRequests, Stop};
 use super::owned::Owned;
@@ -94,7 +95,7 @@ fn configure_nics(
         let changes = plan::routes(&targets, &present, owned, is_possible);
         make_all(&mut session, &changes)?;
     }
-    Ok(())
+    carrier::await_carriers(&mut session, nics)
 }
 
 /// Whether the kernel has chosen the name of an interface, and no process has.
@@ -286,6 +287,7 @@ mod tests {
                 prefix: 32,
             }],
             routes: Vec::new(),
+            has_carrier: false,
         };
         change(&mut nic);
         SetNetwork {

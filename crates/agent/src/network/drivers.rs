@@ -11,7 +11,7 @@ use crate::roots;
 use crate::sys::{Errno, Sys, fd, file, netlink};
 use provium_protocol::WireError;
 use provium_protocol::op::NicConfig;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long an interface may take to appear. A plug takes a fraction of a second in an emulated guest.
@@ -43,14 +43,19 @@ pub(super) fn await_interfaces(
             unavailable.retain(|_| !has_driver());
             return Err(not_found(&missing, &interfaces, &unavailable).into());
         }
-        let _ = fd::poll(
-            &mut [fd::interest(events.as_raw_fd(), libc::POLLIN)],
-            Some(left),
-        );
-        // If more has come than there was room for, that is an event, too.
-        let mut buffer = [0; 4096];
-        while let Ok(1..) = fd::read(events.as_raw_fd(), &mut buffer) {}
+        await_event(&events, left);
     }
+}
+
+/// Waits for an event of an interface, and takes all that there are.
+pub(super) fn await_event(events: &OwnedFd, limit: Duration) {
+    let _ = fd::poll(
+        &mut [fd::interest(events.as_raw_fd(), libc::POLLIN)],
+        Some(limit),
+    );
+    // If more has come than there was room for, that is an event, too.
+    let mut buffer = [0; 4096];
+    while let Ok(1..) = fd::read(events.as_raw_fd(), &mut buffer) {}
 }
 
 /// Loads the drivers; the names of those that are not available. The kernel's own `modprobe` is asked for
@@ -137,6 +142,7 @@ mod tests {
             permanent_mac,
             mtu: 0,
             is_up: false,
+            is_running: false,
             ipv6: None,
             counters: NicCounters::default(),
         };

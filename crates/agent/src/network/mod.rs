@@ -23,6 +23,7 @@
 //! - IPv6 is left out if the kernel does not have it, if the guest has switched it off
 //!   (`disable_ipv6`), and below its smallest MTU of 1280.
 
+mod carrier;
 mod change;
 mod configure;
 mod counters;

@@ -81,6 +81,7 @@ mod tests {
             mtu: 1500,
             addresses: vec![address(last)],
             routes: Vec::new(),
+            has_carrier: false,
         }
     }
 

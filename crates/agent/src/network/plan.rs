@@ -297,6 +297,7 @@ mod tests {
             mtu: 1500,
             addresses: Vec::new(),
             routes: Vec::new(),
+            has_carrier: false,
         }
     }
 
@@ -310,6 +311,7 @@ mod tests {
             permanent_mac: Some(device(slot)),
             mtu: 1500,
             is_up: false,
+            is_running: false,
             ipv6: None,
             counters: NicCounters::default(),
         }
@@ -410,6 +412,7 @@ mod tests {
         assert_eq!(changes(interface(0, "eth0")), [set_mac, "bringing eth0 up"]);
         let up = Interface {
             is_up: true,
+            is_running: true,
             mtu: 9000,
             ..interface(0, "eth0")
         };

@@ -32,6 +32,8 @@ pub(super) struct Interface {
     pub(super) permanent_mac: Option<[u8; 6]>,
     pub(super) mtu: u32,
     pub(super) is_up: bool,
+    /// It is up and has a carrier.
+    pub(super) is_running: bool,
     /// `None`: it has no IPv6, because the kernel does not, or because its MTU is too small.
     pub(super) ipv6: Option<Ipv6Settings>,
     pub(super) counters: NicCounters,
@@ -80,6 +82,7 @@ fn interface(message: Message<'_>) -> Option<Interface> {
         return None;
     }
     let payload = message.payload;
+    let flags = wire::word(payload, 8)?.cast_signed();
     let mut interface = Interface {
         index: wire::word(payload, 4)?,
         name: String::new(),
@@ -87,7 +90,8 @@ fn interface(message: Message<'_>) -> Option<Interface> {
         mac: Vec::new(),
         permanent_mac: None,
         mtu: 0,
-        is_up: wire::word(payload, 8)?.cast_signed() & libc::IFF_UP != 0,
+        is_up: flags & libc::IFF_UP != 0,
+        is_running: flags & libc::IFF_RUNNING != 0,
         ipv6: None,
         counters: NicCounters::default(),
     };
@@ -262,6 +266,7 @@ mod tests {
             permanent_mac: Some([0x52, 0x54, 0, 0x70, 0x76, 1]),
             mtu: 1500,
             is_up: true,
+            is_running: true,
             ipv6: Some(Ipv6Settings {
                 is_disabled: false,
                 detects_duplicates: true,

@@ -56,6 +56,7 @@ fn waiting() -> AgentOp {
             mtu: 1500,
             addresses: Vec::new(),
             routes: Vec::new(),
+            has_carrier: false,
         }],
         hosts: Vec::new(),
     })

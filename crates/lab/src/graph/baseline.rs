@@ -9,24 +9,31 @@ use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::lab::Lab;
 use crate::host_time::now_ns;
+use crate::lock::lock;
+use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::Scope;
+use crate::save::SavedNic;
 use crate::snapshot::lifecycles::lock_all_to_end;
 use crate::snapshot::restore::{PreparedRestore, RestoreReason, prepare};
 use crate::snapshot::take::{AfterSave, cache_folder, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, VmState, switch_off_as};
+use crate::vm::{Vm, VmState, member_entries, restored_nics, saved_nics, switch_off_as};
 use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;
 
 /// The state of all VMs of a lab at one instant.
 #[derive(Debug, Clone)]
-pub struct Baseline(pub(crate) Vec<(Vm, CheckpointState)>);
+pub struct Baseline {
+    pub(crate) vms: Vec<(Vm, CheckpointState)>,
+    /// Bridges, and what they were.
+    pub(crate) bridges: Vec<(Bridge, SavedBridge)>,
+}
 
 /// The state of a VM.
 #[derive(Debug, Clone)]
 pub(crate) enum CheckpointState {
-    /// Created, or shut down.
-    Off(VmState),
+    /// Created, or shut down; with its NICs.
+    Off(VmState, Vec<SavedNic>),
     On(VmCheckpoint),
 }
 
@@ -59,7 +66,9 @@ impl Baseline {
 
     async fn take_then(lab: &Lab, scope: &Scope, after: AfterSave) -> Result<Self, LabError> {
         let vms = lab.vms_below(scope).into_iter().map(|(_, vm)| vm);
-        let take = Self::take_all(vms.collect(), after);
+        let bridges = lab.bridges_below(scope).into_iter();
+        let bridges = bridges.map(|(_, bridge)| bridge).collect();
+        let take = Self::take_all(vms.collect(), bridges, after);
         let taken = apart(lab.environment().runtime(), take).await;
         taken.map_err(|error| LabError::host(lab.subject(), "baseline", error))?
     }
@@ -74,28 +83,40 @@ impl Baseline {
         restored.map_err(|error| LabError::host(lab.subject(), "reset", error))?
     }
 
-    async fn take_all(vms: Vec<Vm>, after: AfterSave) -> Result<Self, LabError> {
+    async fn take_all(
+        vms: Vec<Vm>,
+        bridges: Vec<Bridge>,
+        after: AfterSave,
+    ) -> Result<Self, LabError> {
         let states: Vec<(Vm, VmState)> =
             vms.into_iter().map(|vm| (vm.clone(), vm.state())).collect();
         // The agent of a paused guest cannot be quiesced: it is resumed for a moment.
         let paused = || states.iter().filter(|(_, state)| *state == VmState::Paused);
         try_join_all(paused().map(|(vm, _)| async move { vm.power().resume().await })).await?;
         let on = || states.iter().filter(|(_, state)| is_on(*state));
-        let taken = Self::take_on(on(), after).await;
+        let taken = Self::take_on(on(), bridges, after).await;
         if after == AfterSave::StayPaused && taken.is_ok() {
             try_join_all(on().map(|(vm, _)| async move { vm.power().shutdown().await })).await?;
         } else {
             try_join_all(paused().map(|(vm, _)| async move { vm.power().pause().await })).await?;
         }
         let off = states.iter().filter(|(_, state)| !is_on(*state));
-        let off = off.map(|(vm, state)| (vm.clone(), CheckpointState::Off(*state)));
-        Ok(Self(off.chain(taken?).collect()))
+        let off = off.map(|(vm, state)| {
+            let checkpoint = CheckpointState::Off(*state, saved_nics(vm));
+            (vm.clone(), checkpoint)
+        });
+        let taken = taken?;
+        Ok(Self {
+            vms: off.chain(taken.vms).collect(),
+            bridges: taken.bridges,
+        })
     }
 
     async fn take_on(
         vms: impl Iterator<Item = &(Vm, VmState)> + Clone,
+        bridges: Vec<Bridge>,
         after: AfterSave,
-    ) -> Result<Vec<(Vm, CheckpointState)>, LabError> {
+    ) -> Result<Self, LabError> {
         let clocks = vms.clone().map(|(vm, _)| async move {
             Ok::<_, LabError>(vm.clock().get().await?.saturating_sub(now_ns()))
         });
@@ -104,8 +125,8 @@ impl Baseline {
             .clone()
             .map(|(vm, _)| Ok((vm.clone(), cache_folder(vm)?)));
         let folders = folders.collect::<Result<Vec<_>, LabError>>()?;
-        let taken = take_all(folders, SaveForm::OnBase, after).await?;
-        let all = vms.zip(taken.into_iter().zip(clocks));
+        let taken = take_all(folders, bridges.clone(), SaveForm::OnBase, after).await?;
+        let all = vms.zip(taken.vms.into_iter().zip(clocks));
         let all = all.map(|((vm, state), (snapshot, ahead_ns))| {
             let is_paused = *state == VmState::Paused;
             let checkpoint = VmCheckpoint {
@@ -115,30 +136,52 @@ impl Baseline {
             };
             (vm.clone(), CheckpointState::On(checkpoint))
         });
-        Ok(all.collect())
+        Ok(Self {
+            vms: all.collect(),
+            bridges: bridges.into_iter().zip(taken.bridges).collect(),
+        })
     }
 
     async fn restore_all(self) -> Result<(), LabError> {
-        let open = || self.0.iter().filter(|(vm, _)| !vm.is_closed());
+        let open = || self.vms.iter().filter(|(vm, _)| !vm.is_closed());
         let lifecycles = lock_all_to_end(open().map(|(vm, _)| vm)).await;
+        let bridges = self.bridges.iter();
+        let bridges = bridges.filter(|(bridge, _)| !bridge.is_closed());
+        let bridges =
+            bridges.map(|(bridge, saved)| RestoringBridge::new(bridge.clone(), saved.clone()));
+        let bridges = try_join_all(bridges).await?;
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for ((vm, was), lifecycle) in open().zip(lifecycles) {
             match was {
-                CheckpointState::Off(state) => off.push((vm, *state, lifecycle)),
+                CheckpointState::Off(state, nics) => {
+                    let nics = restored_nics(vm, nics, &bridges);
+                    off.push((vm, *state, nics, lifecycle));
+                }
                 CheckpointState::On(checkpoint) => {
                     on.push((vm, checkpoint));
-                    ready.push(prepare(vm, lifecycle, &checkpoint.snapshot, None));
+                    ready.push(prepare(vm, lifecycle, &checkpoint.snapshot, None, &bridges));
                 }
             }
         }
         let ready = try_join_all(ready).await?;
         let switching = off.iter();
         let switching =
-            switching.map(|(vm, state, lifecycle)| switch_off_as(vm, *state, lifecycle));
+            switching.map(|(vm, state, _, lifecycle)| switch_off_as(vm, *state, lifecycle));
         join_all(switching).await;
+        let nics_on = ready.iter().map(PreparedRestore::nics);
+        let nics_off = off.iter().map(|(vm, _, nics, _)| (*vm, &nics[..]));
+        let nics: Vec<_> = nics_on.chain(nics_off).collect();
+        for bridge in &bridges {
+            bridge.commit(member_entries(bridge, &nics));
+        }
+        for (vm, _, nics, _) in &off {
+            *lock(&vm.0.nics) = nics.clone();
+        }
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));
-        try_join_all(going).await.map(drop)
+        let going = try_join_all(going).await;
+        resume_bridges(&bridges);
+        going.map(drop)
     }
 }
 

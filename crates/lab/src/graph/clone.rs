@@ -20,9 +20,11 @@ use crate::guest::process::Process;
 use crate::guest::target::{GuestVm as _, Target};
 use crate::guest::worker::Worker;
 use crate::lock::lock;
+use crate::network::{Bridge, Port, RestoringBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
+use crate::save::SavedNic;
 use crate::snapshot::restore::prepare;
-use crate::vm::Vm;
+use crate::vm::{Nic, Vm, member_entries, restored_nics};
 use futures_util::future::try_join_all;
 use provium_pool::{Grant, Resources};
 use std::collections::BTreeMap;
@@ -40,6 +42,8 @@ pub struct LabClone(Arc<Inner>);
 struct Inner {
     vms: BTreeMap<ResourceId, Vm>,
     labs: BTreeMap<ResourceId, Lab>,
+    bridges: BTreeMap<ResourceId, Bridge>,
+    ports: BTreeMap<ResourceId, Port>,
     counterparts: CloneMap,
 }
 
@@ -55,13 +59,20 @@ struct CloneMap {
 impl Baseline {
     /// The VMs that it has.
     pub fn vms(&self) -> impl Iterator<Item = &Vm> {
-        self.0.iter().map(|(vm, _)| vm)
+        self.vms.iter().map(|(vm, _)| vm)
     }
 
     fn on(&self) -> impl Iterator<Item = (&Vm, &VmCheckpoint)> {
-        self.0.iter().filter_map(|(vm, was)| match was {
+        self.vms.iter().filter_map(|(vm, was)| match was {
             CheckpointState::On(checkpoint) => Some((vm, checkpoint)),
-            CheckpointState::Off(_) => None,
+            CheckpointState::Off(..) => None,
+        })
+    }
+
+    fn off(&self) -> impl Iterator<Item = (&Vm, &[SavedNic])> {
+        self.vms.iter().filter_map(|(vm, was)| match was {
+            CheckpointState::On(_) => None,
+            CheckpointState::Off(_, nics) => Some((vm, &nics[..])),
         })
     }
 
@@ -122,7 +133,20 @@ impl LabClone {
         let vms = open().map(|vm| Ok((vm.id(), vm.copy_in(scope)?)));
         let originals = lab.labs_below(of);
         let labs = originals.iter().map(|lab| (lab.id(), lab.empty_copy()));
+        let file = lab.file_context();
+        let bridges = baseline.bridges.iter().map(|(bridge, saved)| {
+            let copy = saved.bridge(file, scope, bridge.id());
+            (bridge.id(), copy)
+        });
+        let bridges: BTreeMap<_, _> = bridges.collect();
+        let ports = baseline.bridges.iter().flat_map(|(bridge, _)| {
+            let copy = &bridges[&bridge.id()];
+            let ports = bridge.open_ports().into_iter();
+            ports.map(|port| (port.id(), port.copy(scope, copy)))
+        });
         let inner = Inner {
+            ports: ports.collect(),
+            bridges,
             vms: vms.collect::<Result<_, LabError>>()?,
             labs: labs.collect(),
             counterparts: CloneMap::default(),
@@ -131,6 +155,10 @@ impl LabClone {
             let members = lab.members(of).into_iter();
             let members = members.filter_map(|member| match member {
                 Member::Vm(vm) => inner.vms.get(&vm.id()).cloned().map(Member::Vm),
+                Member::Bridge(bridge) => {
+                    let copy = inner.bridges.get(&bridge.id());
+                    copy.cloned().map(Member::Bridge)
+                }
                 Member::Lab(lab) => inner.labs.get(&lab.id()).cloned().map(Member::Lab),
             });
             members.collect::<Vec<_>>()
@@ -150,20 +178,44 @@ impl LabClone {
 
     /// Restores all that was on at the baseline.
     async fn restore(&self, baseline: &Baseline, reservation: Reservation) -> Result<(), LabError> {
+        let bridges = baseline.bridges.iter().filter_map(|(bridge, saved)| {
+            let copy = self.0.bridges.get(&bridge.id())?;
+            Some(RestoringBridge::new(copy.clone(), saved.clone()))
+        });
+        let bridges = try_join_all(bridges).await?;
         let on = baseline.on().zip(reservation.0);
         // A VM that was closed since then has none here.
         let on = on.filter_map(|((vm, checkpoint), grant)| {
             Some((self.counterpart(vm)?, checkpoint, grant))
         });
+        let restored = &bridges[..];
         let ready = on.map(|(vm, checkpoint, grant)| async move {
             // No other task knows it yet.
             let lifecycle = vm.0.lifecycle().await;
-            let ready = prepare(vm, lifecycle, &checkpoint.snapshot, Some(grant)).await?;
+            let snapshot = &checkpoint.snapshot;
+            let ready = prepare(vm, lifecycle, snapshot, Some(grant), restored).await?;
             Ok::<_, LabError>((vm, checkpoint, ready))
         });
-        let ready = try_join_all(ready).await?.into_iter();
-        let going = ready.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));
-        try_join_all(going).await.map(drop)
+        let ready = try_join_all(ready).await?;
+        let off = baseline.off().filter_map(|(vm, nics)| {
+            let copy = self.counterpart(vm)?;
+            Some((copy, restored_nics(copy, nics, &bridges)))
+        });
+        let off: Vec<_> = off.collect();
+        let nics_on = ready.iter().map(|(_, _, ready)| ready.nics());
+        let nics_off = off.iter().map(|(vm, nics)| (*vm, &nics[..]));
+        let nics: Vec<_> = nics_on.chain(nics_off).collect();
+        for bridge in &bridges {
+            bridge.commit(member_entries(bridge, &nics));
+        }
+        for (vm, nics) in off {
+            *lock(&vm.0.nics) = nics;
+        }
+        let going = ready.into_iter();
+        let going = going.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));
+        let going = try_join_all(going).await;
+        resume_bridges(&bridges);
+        going.map(drop)
     }
 
     /// The clone's own VM for a VM of the file; any other VM as it is.
@@ -174,6 +226,21 @@ impl LabClone {
     /// The clone's own sub-lab for a sub-lab of the file; any other lab as it is.
     pub fn lab(&self, lab: &Lab) -> Lab {
         self.0.labs.get(&lab.id()).unwrap_or(lab).clone()
+    }
+
+    /// The clone's own bridge for a bridge of the file; any other as it is.
+    pub fn bridge(&self, bridge: &Bridge) -> Bridge {
+        self.0.bridges.get(&bridge.id()).unwrap_or(bridge).clone()
+    }
+
+    /// The NIC of the clone's own VM on the clone's own bridge; any other as it is.
+    pub fn nic(&self, nic: &Nic) -> Nic {
+        nic.on(self.vm(nic.vm()), self.bridge(nic.bridge()))
+    }
+
+    /// The clone's own port for a port of the file's script; any other as it is.
+    pub fn port(&self, port: &Port) -> Port {
+        self.0.ports.get(&port.id()).unwrap_or(port).clone()
     }
 
     /// The clone's own process for one that the file's top level started; any other as it is.

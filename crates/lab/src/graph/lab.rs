@@ -1,4 +1,4 @@
-//! Labs: the names of VMs and sub-labs.
+//! Labs: the names of VMs, bridges and sub-labs.
 //!
 //! A file has one root lab. What is made in the root lab gets its name in the scope it is made in:
 //! a look-up from a test tries the test's scope, then the file's. A sub-lab has names of its own and
@@ -9,6 +9,7 @@ use crate::error::LabError;
 use crate::graph::group::VmGroup;
 use crate::inputs::{Build, Recorder};
 use crate::lock::lock;
+use crate::network::{Bridge, BridgeOptions, SavedBridge};
 use crate::resource::{ResourceId, Scope, WeakScope};
 use crate::test_file::TestFileContext;
 use crate::vm::Vm;
@@ -37,6 +38,7 @@ struct Inner {
 #[derive(Default)]
 pub(crate) struct Names {
     vms: IndexMap<String, Vm>,
+    bridges: IndexMap<String, Bridge>,
     labs: IndexMap<String, Lab>,
 }
 
@@ -55,6 +57,8 @@ type SharedNames = Arc<Mutex<Names>>;
 pub enum Member {
     /// A VM.
     Vm(Vm),
+    /// A bridge.
+    Bridge(Bridge),
     /// A sub-lab.
     Lab(Lab),
 }
@@ -64,16 +68,28 @@ pub enum Member {
 pub enum MemberKind {
     /// A VM.
     Vm,
+    /// A bridge.
+    Bridge,
     /// A sub-lab.
     SubLab,
 }
 
 impl MemberKind {
-    /// `vm` or `sub_lab`.
+    /// `vm`, `bridge` or `sub_lab`.
     pub fn word(self) -> &'static str {
         match self {
             Self::Vm => "vm",
+            Self::Bridge => "bridge",
             Self::SubLab => "sub_lab",
+        }
+    }
+
+    /// The method that looks up a member of this kind.
+    fn look_up(self) -> &'static str {
+        match self {
+            Self::Vm => "vm",
+            Self::Bridge => "bridge",
+            Self::SubLab => "lab",
         }
     }
 }
@@ -83,6 +99,7 @@ impl Member {
     pub fn name(&self) -> String {
         match self {
             Self::Vm(vm) => vm.name().to_owned(),
+            Self::Bridge(bridge) => bridge.name().to_owned(),
             Self::Lab(lab) => lab.name().to_owned(),
         }
     }
@@ -91,6 +108,7 @@ impl Member {
     pub fn kind(&self) -> MemberKind {
         match self {
             Self::Vm(_) => MemberKind::Vm,
+            Self::Bridge(_) => MemberKind::Bridge,
             Self::Lab(_) => MemberKind::SubLab,
         }
     }
@@ -122,20 +140,32 @@ impl Names {
             .filter(|vm| !vm.is_closed())
             .cloned()
             .map(Member::Vm);
-        vm.or_else(|| self.labs.get(name).cloned().map(Member::Lab))
+        vm.or_else(|| self.bridge(name).map(Member::Bridge))
+            .or_else(|| self.labs.get(name).cloned().map(Member::Lab))
+    }
+
+    fn bridge(&self, name: &str) -> Option<Bridge> {
+        let bridge = self.bridges.get(name);
+        bridge.filter(|bridge| !bridge.is_closed()).cloned()
     }
 
     fn insert(&mut self, member: Member) {
         match member {
             Member::Vm(vm) => drop(self.vms.insert(vm.name().to_owned(), vm)),
+            Member::Bridge(bridge) => {
+                drop(self.bridges.insert(bridge.name().to_owned(), bridge));
+            }
             Member::Lab(lab) => drop(self.labs.insert(lab.name().to_owned(), lab)),
         }
     }
 
     fn members(&mut self) -> Vec<Member> {
         self.vms.retain(|_, vm| !vm.is_closed());
+        self.bridges.retain(|_, bridge| !bridge.is_closed());
         let vms = self.vms.values().cloned().map(Member::Vm);
-        vms.chain(self.labs.values().cloned().map(Member::Lab))
+        let bridges = self.bridges.values().cloned().map(Member::Bridge);
+        vms.chain(bridges)
+            .chain(self.labs.values().cloned().map(Member::Lab))
             .collect()
     }
 }
@@ -223,6 +253,48 @@ impl Lab {
         Ok(vm)
     }
 
+    /// The bridge of that name, which is created if it does not exist.
+    ///
+    /// # Errors
+    /// When it exists and `options` are given; when the name is taken.
+    pub fn bridge(
+        &self,
+        scope: &Scope,
+        name: &str,
+        options: Option<BridgeOptions>,
+    ) -> Result<Bridge, LabError> {
+        let call = format!("bridge({name:?})");
+        for names in self.searched(scope) {
+            if let Some(bridge) = lock(&names).bridge(name) {
+                if options.is_some() {
+                    let why = "it exists already, and keeps the options that it was made with; to look it \
+                               up, leave them out";
+                    return Err(invalid(self, &call, why.to_owned()));
+                }
+                return Ok(bridge);
+            }
+        }
+        self.check_new_name(scope, name, &call)?;
+        let path = format!("{}/{name}", self.name());
+        let options = options.unwrap_or_default();
+        let bridge = Bridge::create(&self.0.file, scope, &path, name, options)?;
+        lock(&self.0.names.of(scope)).insert(Member::Bridge(bridge.clone()));
+        Ok(bridge)
+    }
+
+    /// A bridge as it was saved, without members yet.
+    pub(crate) fn bridge_again(
+        &self,
+        scope: &Scope,
+        saved: &SavedBridge,
+    ) -> Result<Bridge, LabError> {
+        let call = format!("bridge({:?})", saved.name);
+        self.check_new_name(scope, &saved.name, &call)?;
+        let bridge = saved.bridge(&self.0.file, scope, ResourceId::next());
+        lock(&self.0.names.of(scope)).insert(Member::Bridge(bridge.clone()));
+        Ok(bridge)
+    }
+
     /// The sub-lab of that name, which is created if it does not exist; without a name, a new one.
     pub fn sub_lab(&self, scope: &Scope, name: Option<&str>) -> Result<Lab, LabError> {
         let name = match name {
@@ -278,7 +350,10 @@ impl Lab {
     pub fn remove(&self, scope: &Scope, name: &str) -> Result<(), LabError> {
         let names = self.0.names.of(scope);
         let mut names = lock(&names);
-        if names.vms.shift_remove(name).is_some() || names.labs.shift_remove(name).is_some() {
+        if names.vms.shift_remove(name).is_some()
+            || names.bridges.shift_remove(name).is_some()
+            || names.labs.shift_remove(name).is_some()
+        {
             return Ok(());
         }
         drop(names);
@@ -289,7 +364,7 @@ impl Lab {
         ))
     }
 
-    /// The members, in the order they came: VMs, then sub-labs.
+    /// The members, in the order they came: VMs, bridges, sub-labs.
     pub fn members(&self, scope: &Scope) -> Vec<Member> {
         lock(&self.0.names.of(scope)).members()
     }
@@ -301,7 +376,7 @@ impl Lab {
             members
                 .filter_map(|member| match member {
                     Member::Vm(vm) => Some(vm),
-                    Member::Lab(_) => None,
+                    Member::Bridge(_) | Member::Lab(_) => None,
                 })
                 .collect(),
         )
@@ -356,7 +431,7 @@ impl Lab {
     }
 
     /// What the labs of this file share.
-    pub(crate) fn file_context(&self) -> &TestFileContext {
+    pub(crate) fn file_context(&self) -> &Arc<TestFileContext> {
         &self.0.file
     }
 
@@ -396,7 +471,8 @@ impl Lab {
                 } else {
                     format!(
                         "there is a {kind} `{name}` at file scope; to use that one, look it up: \
-                         provium:vm({name:?})"
+                         provium:{call}({name:?})",
+                        call = member.kind().look_up()
                     )
                 };
                 return Err(invalid(self, call, why));

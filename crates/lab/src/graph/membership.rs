@@ -5,6 +5,7 @@
 
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member, invalid};
+use crate::network::Bridge;
 use crate::resource::Scope;
 use crate::vm::Vm;
 
@@ -53,23 +54,36 @@ impl Lab {
         vms.map(|(_, vm)| vm).collect()
     }
 
+    /// The bridges of this lab and of its sub-labs at any depth, each once.
+    pub fn all_bridges(&self, scope: &Scope) -> Vec<Bridge> {
+        let bridges = self.bridges_below(scope).into_iter();
+        bridges.map(|(_, bridge)| bridge).collect()
+    }
+
     /// Its VMs and those of its sub-labs, each once, with the sub-labs on the path.
     pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
         let mut found: Vec<(Vec<String>, Vm)> = Vec::new();
-        let mut open = vec![(Vec::new(), self.clone())];
-        let mut seen = vec![self.id()];
-        while let Some((path, lab)) = open.pop() {
+        for (path, lab) in self.labs_with_paths(scope) {
             for member in lab.members(scope) {
-                match member {
-                    Member::Vm(vm) if found.iter().any(|(_, known)| known.is(&vm)) => {}
-                    Member::Vm(vm) => found.push((path.clone(), vm)),
-                    Member::Lab(lab) if !seen.contains(&lab.id()) => {
-                        seen.push(lab.id());
-                        let mut path = path.clone();
-                        path.push(lab.name().to_owned());
-                        open.push((path, lab));
-                    }
-                    Member::Lab(_) => {}
+                if let Member::Vm(vm) = member
+                    && found.iter().all(|(_, known)| !known.is(&vm))
+                {
+                    found.push((path.clone(), vm));
+                }
+            }
+        }
+        found
+    }
+
+    /// Its bridges and those of its sub-labs, each once, with the sub-labs on the path.
+    pub(crate) fn bridges_below(&self, scope: &Scope) -> Vec<(Vec<String>, Bridge)> {
+        let mut found: Vec<(Vec<String>, Bridge)> = Vec::new();
+        for (path, lab) in self.labs_with_paths(scope) {
+            for member in lab.members(scope) {
+                if let Member::Bridge(bridge) = member
+                    && found.iter().all(|(_, known)| known.id() != bridge.id())
+                {
+                    found.push((path.clone(), bridge));
                 }
             }
         }
@@ -78,17 +92,25 @@ impl Lab {
 
     /// The labs below this one, at any depth.
     pub(crate) fn labs_below(&self, scope: &Scope) -> Vec<Lab> {
-        let mut found: Vec<Lab> = Vec::new();
-        let mut open = vec![self.clone()];
-        while let Some(lab) = open.pop() {
+        let labs = self.labs_with_paths(scope).into_iter().skip(1);
+        labs.map(|(_, lab)| lab).collect()
+    }
+
+    /// This lab and those below it, each once, with the sub-labs on the path.
+    fn labs_with_paths(&self, scope: &Scope) -> Vec<(Vec<String>, Lab)> {
+        let mut found = vec![(Vec::new(), self.clone())];
+        let mut at = 0;
+        while let Some((path, lab)) = found.get(at).cloned() {
             for member in lab.members(scope) {
                 if let Member::Lab(lab) = member
-                    && found.iter().all(|known| known.id() != lab.id())
+                    && found.iter().all(|(_, known)| known.id() != lab.id())
                 {
-                    found.push(lab.clone());
-                    open.push(lab);
+                    let mut path = path.clone();
+                    path.push(lab.name().to_owned());
+                    found.push((path, lab));
                 }
             }
+            at += 1;
         }
         found
     }

@@ -5,13 +5,15 @@ use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
 use crate::lock::lock;
+use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
+use crate::save::SavedNic;
 use crate::snapshot::folder::{LAB_SIGN, SnapshotDir, StagedDir, open_sealed, restore_current};
 use crate::snapshot::lifecycles::lock_all_to_end;
 use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason, prepare};
 use crate::snapshot::take::{AfterSave, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, switch_off};
+use crate::vm::{Vm, member_entries, restored_nics, saved_nics, switch_off};
 use crate::vm_options::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
@@ -25,8 +27,8 @@ use std::sync::Arc;
 /// The file that says what the lab was.
 const FACTS: &str = LAB_SIGN;
 
-/// The layout of that file. 2: with all options of the VMs.
-const VERSION: u32 = 2;
+/// The layout of that file. 2: with all options of the VMs. 3: with bridges and NICs.
+const VERSION: u32 = 3;
 
 /// Longest file that is read, bytes: VMs may have been given files of any size.
 const LONGEST: u64 = 256 << 20;
@@ -50,6 +52,16 @@ struct Inner {
 struct LabFacts {
     version: u32,
     vms: Vec<VmEntry>,
+    bridges: Vec<BridgeEntry>,
+}
+
+/// A bridge of the lab.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BridgeEntry {
+    /// The sub-labs on the way to it, outermost first.
+    labs: Vec<String>,
+    saved: SavedBridge,
 }
 
 /// A VM of the lab.
@@ -64,6 +76,8 @@ struct VmEntry {
     folder: Option<String>,
     /// What it is made with, where it is not there: as it was created, or, if it was on, booted.
     options: VmOptions,
+    /// Its NICs, in the order of their attachment.
+    nics: Vec<SavedNic>,
 }
 
 impl LabSnapshot {
@@ -108,19 +122,24 @@ impl LabSnapshot {
                     true => lock(&vm.0.booted_with).clone(),
                     false => vm.0.options.clone(),
                 },
+                nics: saved_nics(&vm),
             });
             if on {
                 booted.push((vm, folder.part(&part)));
             }
         }
-        let facts = LabFacts {
-            version: VERSION,
-            vms: entries,
-        };
+        let (paths, bridges): (Vec<_>, Vec<_>) = lab.bridges_below(scope).into_iter().unzip();
         let owner = lab.clone();
         let taken = apart(lab.environment().runtime(), async move {
             let failed = |error: io::Error| LabError::host(owner.subject(), "snapshot()", error);
-            let taken = take_all(booted, form, AfterSave::Thaw).await?;
+            let taken = take_all(booted, bridges, form, AfterSave::Thaw).await?;
+            let bridges = paths.into_iter().zip(taken.bridges);
+            let bridges = bridges.map(|(labs, saved)| BridgeEntry { labs, saved });
+            let facts = LabFacts {
+                version: VERSION,
+                vms: entries,
+                bridges: bridges.collect(),
+            };
             let text = serde_json::to_vec_pretty(&facts).map_err(io::Error::other);
             let written = text.and_then(|text| fs_err::write(folder.path().join(FACTS), text));
             written.map_err(failed)?;
@@ -135,7 +154,7 @@ impl LabSnapshot {
                 id: ResourceId::next(),
                 name: owner.name().to_owned(),
                 folder,
-                vms: taken,
+                vms: taken.vms,
                 facts,
             }));
             Ok((snapshot, sealed))
@@ -166,6 +185,11 @@ impl LabSnapshot {
         occasion: RestoreReason,
     ) -> Result<(), LabError> {
         let snapshot = self.clone();
+        let mut bridges = Vec::new();
+        for entry in &snapshot.0.facts.bridges {
+            let bridge = bridge_of(lab, scope, entry)?;
+            bridges.push(RestoringBridge::new(bridge, entry.saved.clone()).await?);
+        }
         let mut pairs = Vec::new();
         let mut saved = snapshot.0.vms.iter().cloned();
         for entry in &snapshot.0.facts.vms {
@@ -175,29 +199,43 @@ impl LabSnapshot {
             } else {
                 None
             };
-            pairs.push((vm, from));
+            pairs.push((vm, from, entry.nics.clone()));
         }
         let ready = async move {
-            let lifecycles = lock_all_to_end(pairs.iter().map(|(vm, _)| vm)).await;
+            let lifecycles = lock_all_to_end(pairs.iter().map(|(vm, ..)| vm)).await;
             snapshot.0.folder.check(&snapshot.subject()).await?;
             let (mut ready, mut off) = (Vec::new(), Vec::new());
-            for ((vm, from), lifecycle) in pairs.iter().zip(lifecycles) {
+            for ((vm, from, nics), lifecycle) in pairs.iter().zip(lifecycles) {
                 match from {
-                    Some(from) => ready.push(prepare(vm, lifecycle, from, None)),
-                    None => off.push((vm.clone(), lifecycle)),
+                    Some(from) => ready.push(prepare(vm, lifecycle, from, None, &bridges)),
+                    None => off.push((vm.clone(), restored_nics(vm, nics, &bridges), lifecycle)),
                 }
             }
             let mut ready = try_join_all(ready).await?;
             try_join_all(ready.iter_mut().map(|ready| ready.wake(occasion))).await?;
-            Ok::<_, LabError>((ready, off))
+            Ok::<_, LabError>((ready, off, bridges))
         };
         let failed = |error| LabError::host(lab.subject(), "restore()", error);
         let ready = apart(lab.environment().runtime(), ready).await;
-        let (ready, off) = ready.map_err(failed)??;
+        let (ready, off, bridges) = ready.map_err(failed)??;
         // As for a VM: a caller that is cancelled before this has the lab as it was.
+        let nics_on = ready.iter().map(PreparedRestore::nics);
+        let nics_off = off.iter().map(|(vm, nics, _)| (vm, &nics[..]));
+        let nics: Vec<_> = nics_on.chain(nics_off).collect();
+        for bridge in &bridges {
+            bridge.commit(member_entries(bridge, &nics));
+        }
+        for (vm, nics, _) in &off {
+            *lock(&vm.0.nics) = nics.clone();
+        }
         let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
+        resume_bridges(&bridges);
         let rest = lab.environment().runtime().spawn(async move {
-            join_all(off.iter().map(|(vm, lifecycle)| switch_off(vm, lifecycle))).await;
+            join_all(
+                off.iter()
+                    .map(|(vm, _, lifecycle)| switch_off(vm, lifecycle)),
+            )
+            .await;
             join_all(replaced.into_iter().map(ReplacedMachine::end)).await;
         });
         rest.await.map_err(failed)
@@ -318,6 +356,18 @@ fn vm_of(lab: &Lab, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
         return Ok(vm);
     }
     lab.create_vm(scope, &entry.name, &entry.profile, entry.options.clone())
+}
+
+fn bridge_of(lab: &Lab, scope: &Scope, entry: &BridgeEntry) -> Result<Bridge, LabError> {
+    let mut lab = lab.clone();
+    for name in &entry.labs {
+        lab = lab.sub_lab(scope, Some(name))?;
+    }
+    let saved = &entry.saved;
+    if let Some(Member::Bridge(bridge)) = lab.lookup(scope, &saved.name) {
+        return Ok(bridge);
+    }
+    lab.bridge_again(scope, saved)
 }
 
 /// A new folder in the cache.

@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::ChannelCheckpoint;
 use provium_image::AGENT_BUILD;
 use provium_store::{CacheEntry, Seal, StagingFolder};
-use provium_vmm::{SavedError, SavedMachine};
+use provium_vmm::{NicSlot, SavedError, SavedMachine};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// The name of the file in the folder.
 const MANIFEST: &str = "vm.json";
 
-/// The layout of that file. 2: with the options that the VM was booted with.
-const VERSION: u32 = 2;
+/// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs.
+const VERSION: u32 = 3;
 
 /// Longest file that is read, bytes: a cut holds a line for each open call, and a boot may have been
 /// given files of any size.
@@ -36,8 +36,24 @@ pub(crate) struct VmManifest {
     /// The options that it was booted with; `None`: it is a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) options: Option<VmOptions>,
+    /// Its NICs, in the order of their attachment.
+    pub(crate) nics: Vec<SavedNic>,
     /// The host's half of the agent's channel.
     pub(crate) cut: ChannelCheckpoint,
+}
+
+/// A NIC of a saved VM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedNic {
+    /// The name of the bridge that it is attached to.
+    pub(crate) bridge: String,
+    /// The guest calls it `eth` and this number.
+    pub(crate) index: usize,
+    /// Its place in the machine; `None`: the VM was off.
+    pub(crate) slot: Option<NicSlot>,
+    /// Whether its link is connected.
+    pub(crate) is_connected: bool,
 }
 
 impl VmManifest {
@@ -46,6 +62,7 @@ impl VmManifest {
         profile: &str,
         image: &str,
         options: Option<VmOptions>,
+        nics: Vec<SavedNic>,
         cut: ChannelCheckpoint,
     ) -> Self {
         Self {
@@ -55,6 +72,7 @@ impl VmManifest {
             profile: profile.to_owned(),
             image: image.to_owned(),
             options,
+            nics,
             cut,
         }
     }

@@ -10,14 +10,20 @@ use crate::error::LabError;
 use crate::guest::process::TakenUp;
 use crate::host_time::now_ns;
 use crate::lock::lock;
+use crate::network::RestoringBridge;
 use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::snapshot::folder::{replaced, restore_current};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Lifecycle, Running, Started, Vm, emit_shutdown, install, load, restore_request};
+use crate::vm::{
+    Lifecycle, Running, Started, Vm, VmNic, emit_shutdown, install, load, restore_request,
+    restored_nics, set_up_network,
+};
 use camino::Utf8Path;
 use provium_events::BootKind;
 use provium_image::GuestImage;
 use provium_pool::{Grant, Resources};
+use provium_vmm::NicSlot;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -44,7 +50,7 @@ impl Vm {
             .apart("restore()", async move {
                 let lifecycle = vm.0.lifecycle_to_end().await;
                 snapshot.check().await?;
-                let mut ready = prepare(&vm, lifecycle, &snapshot, None).await?;
+                let mut ready = prepare(&vm, lifecycle, &snapshot, None, &[]).await?;
                 ready.wake(occasion).await?;
                 Ok(ready)
             })
@@ -67,6 +73,7 @@ pub(crate) async fn prepare(
     lifecycle: Lifecycle,
     snapshot: &Snapshot,
     granted: Option<Grant>,
+    bridges: &[RestoringBridge],
 ) -> Result<PreparedRestore, LabError> {
     let failed = |error| LabError::host(vm.subject(), "restore()", error);
     if vm.is_closed() {
@@ -117,6 +124,8 @@ pub(crate) async fn prepare(
         restored,
         image,
         granted,
+        nics: restored_nics(vm, &saved.manifest.nics, bridges),
+        plugged: Vec::new(),
         reuse: Reuse::Possible,
         begun,
     })
@@ -175,6 +184,10 @@ pub(crate) struct PreparedRestore {
     restored: RestoredVm,
     image: Arc<GuestImage>,
     granted: Granted,
+    /// The NICs that the VM gets.
+    nics: Vec<VmNic>,
+    /// The sockets of those that the saved machine lacks.
+    plugged: Vec<(NicSlot, UnixStream)>,
     reuse: Reuse,
     begun: Instant,
 }
@@ -210,7 +223,18 @@ impl PreparedRestore {
         };
         let limit = vm.0.agent_limit(&lock(&vm.0.booted_with).clone());
         let woken = self.restored.resume(identity, limit).await;
-        woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))
+        woken.map_err(|error| LabError::host(vm.subject(), "restore()", error))?;
+        let RestoredVm {
+            machine, channel, ..
+        } = &self.restored;
+        let set_up = set_up_network(machine, channel, &mut self.nics).await;
+        self.plugged = set_up.map_err(|error| LabError::host(vm.subject(), "restore()", error))?;
+        Ok(())
+    }
+
+    /// The VM, and the NICs that it gets.
+    pub(crate) fn nics(&self) -> (&Vm, &[VmNic]) {
+        (&self.vm, &self.nics)
     }
 
     /// The last step: from here on the VM is what it was. The machine that it ran on until now is to be
@@ -224,6 +248,8 @@ impl PreparedRestore {
             restored,
             image,
             granted,
+            nics,
+            plugged,
             reuse,
             begun,
         } = self;
@@ -282,7 +308,10 @@ impl PreparedRestore {
             kind: BootKind::Snapshot,
             profile: snapshot.0.saved.manifest.profile.clone(),
             base: Some(base),
+            nics: nics.clone(),
+            plugged,
         };
+        *lock(&vm.0.nics) = nics;
         install(&vm, started, grant, begun.elapsed());
         ReplacedMachine { before, _lifecycle }
     }

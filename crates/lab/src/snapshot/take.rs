@@ -3,12 +3,13 @@
 use crate::apart::apart;
 use crate::error::LabError;
 use crate::lock::lock;
+use crate::network::{Bridge, FrozenBridges, SavedBridge};
 use crate::resource::ResourceId;
 use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
 use crate::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
-use crate::vm::{Running, Vm, VmState};
+use crate::vm::{Running, Vm, VmState, saved_nics};
 use camino::Utf8Path;
 use futures_util::future::join_all;
 use provium_vmm::{SaveForm, VmmError};
@@ -65,8 +66,15 @@ pub(crate) fn cache_folder(vm: &Vm) -> Result<SnapshotDir, LabError> {
 }
 
 async fn take_one(vm: &Vm, folder: SnapshotDir, form: SaveForm) -> Result<Snapshot, LabError> {
-    let mut taken = take_all(vec![(vm.clone(), folder)], form, AfterSave::Thaw).await?;
+    let mut taken = take_all(
+        vec![(vm.clone(), folder)],
+        Vec::new(),
+        form,
+        AfterSave::Thaw,
+    )
+    .await?;
     taken
+        .vms
         .pop()
         .ok_or_else(|| LabError::invalid(vm.subject(), "snapshot()", "nothing was saved"))
 }
@@ -79,12 +87,21 @@ pub(crate) enum AfterSave {
     StayPaused,
 }
 
-/// Saves the VMs at one instant, each into its folder.
+/// What was saved at one instant.
+pub(crate) struct Taken {
+    /// In the order of the VMs.
+    pub(crate) vms: Vec<Snapshot>,
+    /// In the order of the bridges.
+    pub(crate) bridges: Vec<SavedBridge>,
+}
+
+/// Saves VMs, each into its folder, and bridges at one instant.
 pub(crate) async fn take_all(
     vms: Vec<(Vm, SnapshotDir)>,
+    bridges: Vec<Bridge>,
     form: SaveForm,
     after: AfterSave,
-) -> Result<Vec<Snapshot>, LabError> {
+) -> Result<Taken, LabError> {
     let (vms, folders): (Vec<Vm>, Vec<SnapshotDir>) = vms.into_iter().unzip();
     let _lifecycles = lock_all(&vms).await;
     let mut running = Vec::new();
@@ -104,17 +121,30 @@ pub(crate) async fn take_all(
         let _ = thaw(frozen).await;
         return Err(failure);
     }
+    // What the guests have sent by now is on a bridge.
+    let mut bridges = match FrozenBridges::freeze(bridges).await {
+        Ok(bridges) => bridges,
+        Err(error) => {
+            let _ = thaw(frozen).await;
+            return Err(error);
+        }
+    };
     let saving = vms.iter().zip(folders).zip(&running).zip(&frozen);
     let saved = join_all(saving.map(|(((vm, folder), running), (frozen, image))| {
         save(vm, folder, running, frozen, image, form.clone())
     }));
     let saved: Result<Vec<Snapshot>, LabError> = saved.await.into_iter().collect();
+    let saved_bridges = std::mem::take(&mut bridges.saved);
+    drop(bridges);
     if after == AfterSave::StayPaused && saved.is_ok() {
         frozen.into_iter().for_each(|(vm, _)| vm.stay_paused());
-        return saved;
+    } else {
+        thaw(frozen).await?;
     }
-    thaw(frozen).await?;
-    saved
+    Ok(Taken {
+        vms: saved?,
+        bridges: saved_bridges,
+    })
 }
 
 /// Thaws all of them, also if one fails; returns the first failure.
@@ -170,7 +200,9 @@ pub(super) async fn save(
         open_files: vm.activity().files,
     };
     let options = lock(&vm.0.booted_with).clone();
-    let manifest = |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), cut);
+    let nics = saved_nics(vm);
+    let manifest =
+        |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), nics, cut);
     // A base that may vanish cannot be used.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {

@@ -6,17 +6,23 @@ use crate::lock::lock;
 use crate::resource::ResourceId;
 use crate::test_file::barrier::Barriers;
 use crate::test_file::current_test::CurrentTest;
+use crate::test_file::subnet_numbers::SubnetNumbers;
 use provium_pool::FileBudget;
+use provium_switch::shell::RouterTask;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// What the labs of one file share.
 pub(crate) struct TestFileContext {
     pub(crate) environment: Arc<Environment>,
     pub(crate) path: String,
     pub(crate) barriers: Barriers,
+    /// The router of its bridges, once it has been needed.
+    router: OnceLock<RouterTask>,
+    /// The numbers of the subnets of its bridges.
+    pub(crate) subnets: SubnetNumbers,
     /// What its boots take memory and vCPUs from.
     pub(crate) budget: FileBudget,
     /// Sub-labs that were given no name.
@@ -38,6 +44,8 @@ impl TestFileContext {
             environment,
             path,
             barriers: Barriers::default(),
+            subnets: SubnetNumbers::default(),
+            router: OnceLock::new(),
             anonymous: AtomicU32::new(0),
             fixtures: Mutex::default(),
             current_test: CurrentTest::default(),
@@ -52,6 +60,14 @@ impl TestFileContext {
             build: Some(build),
             ..Self::new(Arc::clone(&self.environment), self.path.clone())
         }
+    }
+
+    /// The router of its bridges.
+    pub(crate) fn router(&self) -> &RouterTask {
+        self.router.get_or_init(|| {
+            let _inside = self.environment.runtime().enter();
+            RouterTask::start()
+        })
     }
 
     /// The number of the next sub-lab without a name.

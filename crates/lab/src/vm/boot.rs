@@ -4,7 +4,7 @@
 //! its identity before a test sees it: its name, the time, randomness.
 
 use crate::environment::{Environment, EnvironmentError};
-use crate::error::LabError;
+use crate::error::{LabError, chain};
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
@@ -12,6 +12,8 @@ use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
 use crate::vm::install::install;
+use crate::vm::network::configure_network;
+use crate::vm::nics::{VmNic, boot_nics};
 use crate::vm::running::Started;
 use crate::vm::state::VmState;
 use crate::vm_options::VmOptions;
@@ -33,6 +35,8 @@ pub(super) struct Boot<'a> {
     pub(super) vm: &'a Vm,
     pub(super) options: VmOptions,
     pub(super) image: Arc<GuestImage>,
+    /// The NICs that the machine has from the start.
+    pub(super) nics: Vec<VmNic>,
     /// When its caller's time is up.
     until: Option<Instant>,
 }
@@ -120,6 +124,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
         vm,
         options,
         image,
+        nics: boot_nics(vm),
         until: left.map(|left| started + left),
     };
     let machine = boot.run().await?;
@@ -171,6 +176,7 @@ impl Boot<'_> {
         }
         let (machine, channel, _) = self.cold_on_time().await?;
         self.set_identity(&machine, &channel).await?;
+        self.set_network(&machine, &channel).await?;
         Ok(self.started_cold(machine, channel))
     }
 
@@ -184,6 +190,7 @@ impl Boot<'_> {
                 ..self.options.clone()
             },
             image: Arc::clone(&self.image),
+            nics: self.nics.clone(),
             until: self.until,
         }
     }
@@ -195,6 +202,8 @@ impl Boot<'_> {
             kind: BootKind::Cold,
             profile: self.vm.profile().to_owned(),
             base: None,
+            nics: self.nics.clone(),
+            plugged: Vec::new(),
         }
     }
 
@@ -215,6 +224,21 @@ impl Boot<'_> {
             Ok(()) => Ok(()),
             Err(RequestError::NoReply(why)) => Err(self.no_reply(why, &limit)),
             Err(RequestError::Failed(error)) => Err(self.error(format!("the agent says: {error}"))),
+        }
+    }
+
+    /// Sets up the NICs of a guest that has its identity.
+    pub(super) async fn set_network(
+        &self,
+        machine: &Machine,
+        channel: &Channel,
+    ) -> Result<(), LabError> {
+        let limit = self.limit();
+        let set = configure_network(machine, channel, &self.nics);
+        match GuestWait::new(machine, limit.time).until(set).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.error(chain(&error))),
+            Err(why) => Err(self.no_reply(why, &limit)),
         }
     }
 

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// The host name of a guest that has no identity yet, as in a template.
 const UNNAMED: &str = "guest";
 
+/// The driver of the machine's NICs.
+const NIC_DRIVER: &str = "virtio_net";
+
 impl Boot<'_> {
     /// A machine that has booted, and the session with its agent.
     pub(super) async fn cold(&self) -> Result<(Machine, Channel), LabError> {
@@ -48,7 +51,7 @@ impl Boot<'_> {
             accel,
             rng_seed: options.rng_seed,
             initial_time_ns: options.initial_time_ns,
-            nics: Vec::new(),
+            nics: self.nics.iter().filter_map(|nic| nic.slot).collect(),
         })
     }
 
@@ -60,12 +63,13 @@ impl Boot<'_> {
             .host()
             .ok_or_else(|| self.host_error(EnvironmentError::NoMachines))?;
         let mut spec = self.spec()?;
+        let modules = self.modules();
         let (from, files) = (Arc::clone(image), options.files.clone().unwrap_or_default());
         // Modules are read from the disk, and may have to be unpacked.
         let archives = tokio::task::spawn_blocking(move || {
             let archives = from.boot_archive(&BootRequest {
                 hostname: UNNAMED.to_owned(),
-                modules: &profile.modules,
+                modules: &modules,
                 files: &files,
                 inject_agent: profile.inject_agent,
             })?;
@@ -91,6 +95,17 @@ impl Boot<'_> {
         spec.initrd = before.chain(images).chain(after).collect();
         let machine = Machine::launch(spec, &host.qemu, vm.console().log()).await;
         machine.map_err(|error| self.host_error(EnvironmentError::Machine(error)))
+    }
+
+    /// The modules that the agent loads at once: the profile's, and the driver of the NICs.
+    fn modules(&self) -> Vec<String> {
+        let mut modules = self.vm.0.profile.modules.clone();
+        let index = self.image.modules.as_ref();
+        let has_driver = index.is_some_and(|index| index.resolve(NIC_DRIVER).is_some());
+        if has_driver && !self.nics.is_empty() {
+            modules.push(NIC_DRIVER.to_owned());
+        }
+        modules
     }
 
     /// Waits for the agent, or for anything that keeps it from starting.

@@ -5,11 +5,13 @@ use crate::lock::lock;
 use crate::resource::Generation;
 use crate::vm::handle::Vm;
 use crate::vm::monitor::monitor;
+use crate::vm::network::connect_nics;
 use crate::vm::panic;
 use crate::vm::running::{Running, Started};
 use crate::vm::state::Stage;
 use provium_events::Event;
 use provium_pool::Grant;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,8 +30,12 @@ pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Durati
         grant: Mutex::new(Some(grant)),
         monitor: Mutex::new(None),
         pressed: Mutex::new(None),
+        leaving_nics: Mutex::default(),
+        network_is_stale: AtomicBool::new(false),
     });
     running.machine.mark_agent_up();
+    vm.0.take_slots(&started.nics);
+    connect_nics(&running.machine, &started.nics, started.plugged);
     let on_panic = lock(&vm.0.booted_with).on_panic;
     panic::set_action(on_panic, &running);
     vm.0.stage.send_replace(Stage::Booted(Arc::clone(&running)));

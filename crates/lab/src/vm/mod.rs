@@ -21,6 +21,10 @@
 //! | `rate` | whether the clock of a guest that has booted cold is right |
 //! | `identity` | name, clock and randomness of a guest |
 //! | `load` | loads a saved VM, for `template` and for `snapshot` |
+//! | `nics` | the NICs of a VM |
+//! | `network` | makes machine and guest have the NICs that the VM has |
+//! | `attach` | attaches VMs to bridges |
+//! | `nic` | the NIC as a test holds it |
 //! | `install`, `running` | the machine of a VM that is booted |
 //! | `guest_vm` | the VM as the handles of its guest see it |
 //! | `monitor` | watches for the end of the guest |
@@ -30,6 +34,7 @@
 //! | `power` | pause, resume, reset, power button, shutdown, close |
 //! | `stats` | statistics |
 
+mod attach;
 mod boot;
 mod cold;
 mod death;
@@ -40,6 +45,9 @@ mod install;
 mod load;
 mod modules;
 mod monitor;
+mod network;
+mod nic;
+mod nics;
 mod panic;
 mod power;
 mod rate;
@@ -52,11 +60,14 @@ mod template;
 pub(crate) use death::emit_shutdown;
 pub(crate) use install::install;
 pub(crate) use load::{load, restore_request};
+pub(crate) use network::set_up_network;
+pub(crate) use nics::{VmNic, member_entries, restored_nics, saved_nics};
 pub(crate) use power::{switch_off, switch_off_as};
 pub(crate) use running::{Running, Started};
 pub(crate) use state::Lifecycle;
 
 pub use handle::{GuestActivity, Vm};
+pub use nic::Nic;
 pub use power::Power;
 pub use provium_image::BootFile;
 pub use state::VmState;

@@ -46,6 +46,7 @@ impl Vm {
     pub async fn close(&self) -> Result<(), LabError> {
         self.0.closed.store(true, Ordering::Release);
         self.power().shutdown().await?;
+        self.0.leave_bridges().await;
         self.0.place.leave();
         Ok(())
     }
@@ -216,7 +217,11 @@ async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabErr
                     _ => Stage::Paused(now),
                 };
                 vm.0.replace_stage(&running, stage);
-                Ok(())
+                // What was attached and detached while it was paused.
+                match running.network_is_stale.load(Ordering::Acquire) && from == VmState::Paused {
+                    true => vm.reconcile_network(call, &running).await,
+                    false => Ok(()),
+                }
             }
             Err(error) => Err(error),
         };

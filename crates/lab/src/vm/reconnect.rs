@@ -24,7 +24,8 @@ pub(super) fn reconnect<'a>(
         let no_reply = match GuestWait::new(&running.machine, limit).reply(back).await {
             Ok(_) => {
                 running.machine.mark_agent_up();
-                return Ok(());
+                let set = vm.reconcile_network("reset()", running).await;
+                return set.map_err(|error| error.to_string());
             }
             Err(RequestError::Failed(error)) => return Err(error.to_string()),
             Err(RequestError::NoReply(no_reply)) => no_reply,

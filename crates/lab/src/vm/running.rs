@@ -7,11 +7,14 @@ use crate::lock::lock;
 use crate::resource::Generation;
 use crate::save::Base;
 use crate::test_file::CurrentTest;
+use crate::vm::nics::VmNic;
 use futures_util::future::BoxFuture;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_pool::Grant;
-use provium_vmm::Machine;
+use provium_vmm::{Machine, NicSlot};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
@@ -35,6 +38,10 @@ pub(crate) struct Running {
     pub(crate) monitor: Mutex<Option<AbortHandle>>,
     /// When its power button was pressed, since the guest's last boot.
     pub(crate) pressed: Mutex<Option<Instant>>,
+    /// NICs that the machine has and the VM has no more.
+    pub(crate) leaving_nics: Mutex<Vec<NicSlot>>,
+    /// The guest does not have the NICs that the VM has: they changed while it was paused.
+    pub(crate) network_is_stale: AtomicBool,
 }
 
 /// A machine whose guest runs, before it is installed.
@@ -46,6 +53,10 @@ pub(crate) struct Started {
     pub(crate) profile: String,
     /// The saved VM whose RAM it shares.
     pub(crate) base: Option<Arc<Base>>,
+    /// The NICs that its guest has, with their slots.
+    pub(crate) nics: Vec<VmNic>,
+    /// The sockets of those that were plugged in.
+    pub(crate) plugged: Vec<(NicSlot, UnixStream)>,
 }
 
 /// How a VM died.

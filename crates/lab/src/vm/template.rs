@@ -102,6 +102,7 @@ impl Boot<'_> {
                             .await?;
                     }
                     self.set_identity(&machine, &channel).await?;
+                    self.set_network(&machine, &channel).await?;
                     return Ok(Some(self.started_cold(machine, channel)));
                 }
                 Err(error) => {
@@ -174,6 +175,8 @@ impl Boot<'_> {
             RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
             error => unused(error),
         })?;
+        let set = self.set_network(&restored.machine, &restored.channel).await;
+        set.map_err(Unused::Refused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
             machine,
@@ -187,6 +190,8 @@ impl Boot<'_> {
             kind: BootKind::Template,
             profile: self.vm.profile().to_owned(),
             base: Some(base),
+            nics: self.nics.clone(),
+            plugged: Vec::new(),
         })
     }
 
@@ -231,8 +236,16 @@ impl Boot<'_> {
         };
         let written = async {
             let frozen = frozen?;
-            let manifest =
-                |cut| VmManifest::new(self.vm.name(), self.vm.profile(), &self.image.id, None, cut);
+            let manifest = |cut| {
+                VmManifest::new(
+                    self.vm.name(),
+                    self.vm.profile(),
+                    &self.image.id,
+                    None,
+                    Vec::new(),
+                    cut,
+                )
+            };
             let saved = frozen.save(draft.path(), SaveForm::Whole, manifest).await;
             let thawed = frozen.thaw().await;
             saved.map_err(|error| crate::error::chain(&error))?;

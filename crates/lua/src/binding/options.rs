@@ -61,7 +61,8 @@ impl Options {
         self.0.contains_key(key)
     }
 
-    fn map<T>(
+    /// The value of `key`, read by a function whose error says what it must be.
+    pub(crate) fn read_with<T>(
         &self,
         key: &str,
         read: impl FnOnce(&Value) -> Result<T, String>,
@@ -75,7 +76,7 @@ impl Options {
     }
 
     pub(crate) fn boolean(&self, key: &str) -> Result<Option<bool>, LuaError> {
-        self.map(key, |value| match value {
+        self.read_with(key, |value| match value {
             Value::Boolean(flag) => Ok(*flag),
             other => Err(format!("must be true or false, got {}", shown(other))),
         })
@@ -87,44 +88,44 @@ impl Options {
     }
 
     pub(crate) fn integer(&self, key: &str) -> Result<Option<i64>, LuaError> {
-        self.map(key, integer_of)
+        self.read_with(key, integer_of)
     }
 
     /// A whole number that fits `T`.
     pub(crate) fn unsigned<T: TryFrom<i64>>(&self, key: &str) -> Result<Option<T>, LuaError> {
-        self.map(key, |value| {
+        self.read_with(key, |value| {
             let number = integer_of(value)?;
             T::try_from(number).map_err(|_| format!("{number} is out of range"))
         })
     }
 
     pub(crate) fn number(&self, key: &str) -> Result<Option<f64>, LuaError> {
-        self.map(key, number_of)
+        self.read_with(key, number_of)
     }
 
     pub(crate) fn text(&self, key: &str) -> Result<Option<String>, LuaError> {
-        self.map(key, text_of)
+        self.read_with(key, text_of)
     }
 
     /// A string for people: bytes that are not UTF-8 become `\xNN`.
     pub(crate) fn words(&self, key: &str) -> Result<Option<String>, LuaError> {
-        self.map(key, words_of)
+        self.read_with(key, words_of)
     }
 
     pub(crate) fn bytes(&self, key: &str) -> Result<Option<Vec<u8>>, LuaError> {
-        self.map(key, bytes_of)
+        self.read_with(key, bytes_of)
     }
 
     pub(crate) fn duration(&self, key: &str) -> Result<Option<Duration>, LuaError> {
-        self.map(key, duration_of)
+        self.read_with(key, duration_of)
     }
 
     pub(crate) fn size(&self, key: &str) -> Result<Option<u64>, LuaError> {
-        self.map(key, size_of)
+        self.read_with(key, size_of)
     }
 
     pub(crate) fn table(&self, key: &str) -> Result<Option<Table>, LuaError> {
-        self.map(key, |value| match value {
+        self.read_with(key, |value| match value {
             Value::Table(table) => Ok(table.clone()),
             other => Err(format!("must be a table, got {}", shown(other))),
         })
@@ -137,7 +138,7 @@ impl Options {
 
     /// Permission bits under `key`: an integer from 0 to 0o7777.
     pub(crate) fn perm(&self, key: &str) -> Result<Option<u32>, LuaError> {
-        self.map(key, perm_of)
+        self.read_with(key, perm_of)
     }
 }
 

@@ -35,6 +35,14 @@ impl LuaError {
         Self::Argument(why.into())
     }
 
+    /// The same for a part of the arguments, which the message then names.
+    pub(crate) fn within(self, part: &str) -> Self {
+        match self {
+            Self::Argument(why) => Self::Argument(format!("{part}: {why}")),
+            other => other,
+        }
+    }
+
     /// A whole message.
     pub(crate) fn message(text: impl Into<String>) -> Self {
         Self::Message(text.into())

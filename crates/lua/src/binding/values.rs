@@ -1,4 +1,4 @@
-//! Single Lua values as Rust values: text, numbers, sizes, durations, permission bits.
+//! Single Lua values as Rust values: text, numbers, sizes, durations, rates, permission bits.
 //!
 //! The error of each function says what the value must be and what it is; its caller puts the name of the
 //! argument or option in front.
@@ -117,6 +117,93 @@ pub(crate) fn size_of(value: &Value) -> Result<u64, String> {
     size.map_err(|error| error.to_string())
 }
 
+/// Longest delay of a frame. A longer one is a number of seconds that was meant as milliseconds.
+const MAX_DELAY: Duration = Duration::from_secs(60);
+
+/// A delay of frames: a duration.
+pub(crate) fn delay_of(value: &Value) -> Result<Duration, String> {
+    at_most_max_delay(value, duration_of(value)?, "a number is seconds")
+}
+
+/// A delay of frames: a number of milliseconds, or a duration with a unit.
+pub(crate) fn milliseconds_of(value: &Value) -> Result<Duration, String> {
+    let delay = match value {
+        Value::Integer(_) | Value::Number(_) => {
+            let milliseconds = number_of(value)?;
+            if !milliseconds.is_finite() {
+                return Err(format!("must be finite, got {}", shown(value)));
+            }
+            let delay = units::duration_of_seconds(milliseconds / 1000.0);
+            delay.map_err(|_| format!("must not be negative, got {}", shown(value)))?
+        }
+        Value::String(text) => {
+            let text = text.to_string_lossy();
+            if text.trim().parse::<f64>().is_ok() {
+                return Err(format!(
+                    "{text:?} has no unit; write a number of milliseconds, or a string such as \"20ms\""
+                ));
+            }
+            units::parse_duration(&text).map_err(|error| error.to_string())?
+        }
+        other => {
+            return Err(format!(
+                "must be a number of milliseconds, or a string such as \"20ms\", got {}",
+                shown(other)
+            ));
+        }
+    };
+    at_most_max_delay(value, delay, "a number is milliseconds")
+}
+
+fn at_most_max_delay(value: &Value, delay: Duration, unit: &str) -> Result<Duration, String> {
+    if delay <= MAX_DELAY {
+        return Ok(delay);
+    }
+    Err(format!(
+        "must be at most {}, got {} ({unit}; \"100ms\" says its own)",
+        units::format_duration(MAX_DELAY),
+        shown(value)
+    ))
+}
+
+/// A percentage.
+pub(crate) fn percent_of(value: &Value) -> Result<f64, String> {
+    let percent = match value {
+        Value::Integer(_) | Value::Number(_) => number_of(value)?,
+        other => {
+            return Err(format!(
+                "must be a percentage, 0 to 100, got {}",
+                shown(other)
+            ));
+        }
+    };
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(format!(
+            "must be a percentage, 0 to 100, got {}",
+            shown(value)
+        ));
+    }
+    Ok(percent)
+}
+
+/// A bit rate: a number of bits per second, or a text with a unit.
+pub(crate) fn bit_rate_of(value: &Value) -> Result<u64, String> {
+    let rate = match value {
+        Value::Integer(bits) => {
+            return u64::try_from(*bits).map_err(|_| format!("must not be negative, got {bits}"));
+        }
+        Value::Number(bits) => units::bit_rate_of_number(*bits),
+        Value::String(text) => units::parse_bit_rate(&text.to_string_lossy()),
+        other => {
+            return Err(format!(
+                "must be a number of bits per second, or a string such as \"10M\", got {}",
+                shown(other)
+            ));
+        }
+    };
+    rate.map_err(|error| error.to_string())
+}
+
 /// Permission bits: an integer from 0 to 0o7777, or a string of octal digits. An integer that was
 /// meant as octal digits (`755`) is refused.
 pub(crate) fn perm_of(value: &Value) -> Result<u32, String> {
@@ -223,6 +310,46 @@ mod tests {
             ("nil", "got nil"),
         ] {
             let error = read(source).unwrap_err();
+            assert!(error.contains(why), "{source}: {error}");
+        }
+    }
+
+    #[test]
+    fn delays_rates_and_percentages_name_their_units() {
+        let lua = Lua::new();
+        let value = |source| eval(&lua, source);
+        let ms = Duration::from_millis;
+        assert_eq!(milliseconds_of(&value("20")), Ok(ms(20)));
+        assert_eq!(
+            milliseconds_of(&value("0.5")),
+            Ok(Duration::from_micros(500))
+        );
+        assert_eq!(milliseconds_of(&value("'1s'")), Ok(ms(1000)));
+        assert_eq!(delay_of(&value("0.02")), Ok(ms(20)));
+        assert_eq!(delay_of(&value("'20ms'")), Ok(ms(20)));
+        assert_eq!(bit_rate_of(&value("'10M'")), Ok(10_000_000));
+        assert_eq!(bit_rate_of(&value("1e6")), Ok(1_000_000));
+        assert_eq!(percent_of(&value("2.5")), Ok(2.5));
+        type Read = fn(&Value) -> Result<(), String>;
+        let delay: Read = |value| delay_of(value).map(drop);
+        let milliseconds: Read = |value| milliseconds_of(value).map(drop);
+        let percent: Read = |value| percent_of(value).map(drop);
+        let rate: Read = |value| bit_rate_of(value).map(drop);
+        for (read, source, why) in [
+            (delay, "100", "at most 60s, got 100 (a number is seconds"),
+            (milliseconds, "1e6", "(a number is milliseconds"),
+            (milliseconds, "-1", "must not be negative, got -1"),
+            (milliseconds, "0/0", "must be finite"),
+            (milliseconds, "'20'", "has no unit"),
+            (milliseconds, "{}", "got a table"),
+            (percent, "101", "0 to 100, got 101"),
+            (percent, "0/0", "0 to 100"),
+            (percent, "'5'", "0 to 100, got \"5\""),
+            (rate, "-1", "must not be negative"),
+            (rate, "'10MB'", "`10MB` is not a bit rate"),
+            (rate, "true", "got the boolean true"),
+        ] {
+            let error = read(&value(source)).unwrap_err();
             assert!(error.contains(why), "{source}: {error}");
         }
     }

@@ -38,6 +38,7 @@ fn collect(lab: &Lab, scope: &Scope, calls: &mut Vec<SyscallInProgress>) {
     for member in lab.members(scope) {
         match member {
             Member::Vm(vm) => calls.extend(vm.ops().syscalls_in_progress()),
+            Member::Bridge(_) => {}
             Member::Lab(inner) => collect(&inner, scope, calls),
         }
     }

@@ -1,6 +1,7 @@
 //! Tests: declared, chosen, run, judged.
 
 mod assertions;
+mod bridges;
 mod consoles;
 mod context;
 mod diff;

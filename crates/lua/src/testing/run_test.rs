@@ -1,5 +1,6 @@
 //! Runs one test: its attempts, its deferred functions, the end of its scope; and judges it.
 
+use super::bridges;
 use super::consoles;
 use super::context::TestContext;
 use super::ending::{close, end_tasks};
@@ -159,7 +160,8 @@ async fn run_once(
     let console_ends = consoles::ends(&state.lab, &scope, &consoles_before);
     // Before what they run is ended with the scope.
     if verdict.status == TestStatus::Failed {
-        verdict.notes = notes(state, &run.group);
+        let bridges = bridges::lines(&state.lab, &scope).await;
+        verdict.notes = notes(state, &run.group, bridges);
     }
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
@@ -224,9 +226,9 @@ async fn keep_vms(
     keep(&state.lab, scope, &state.cancel, failed).await
 }
 
-/// What a failed test is reported with: the processes of the test and of the file's top level, and commands
-/// of which nothing has looked at how they ended.
-fn notes(state: &TestFileState, test: &TaskGroup) -> Vec<String> {
+/// What a failed test is reported with: the processes of the test and of the file's top level, commands of which
+/// nothing has looked at how they ended, and `bridges`.
+fn notes(state: &TestFileState, test: &TaskGroup, bridges: Vec<String>) -> Vec<String> {
     let groups = [&*state.top_level, test];
     let clone = test.lab_clone.borrow();
     let keep = keep_in(&state.lab);
@@ -238,6 +240,7 @@ fn notes(state: &TestFileState, test: &TaskGroup) -> Vec<String> {
             "commands that failed, and whose result nothing has looked at:",
             unseen.concat(),
         ),
+        ("bridges:", bridges),
     ];
     let mut notes = Vec::new();
     for (heading, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {

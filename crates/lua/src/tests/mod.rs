@@ -7,6 +7,7 @@ mod files;
 mod globals;
 mod habits;
 mod listing;
+mod networks;
 mod objects;
 mod outcomes;
 mod parallel;

@@ -3,7 +3,7 @@
 use super::*;
 use provium_lab::Profile;
 
-fn with_profile(source: &str) -> Case {
+pub(super) fn with_profile(source: &str) -> Case {
     let mut case = Case::new(source);
     let profiles = vec![Profile::default_guest("p")];
     let environment = Environment::without_machines(
@@ -102,7 +102,6 @@ test("refused", function(t)
   refused(t, function() provium.retries = 1 end, "only at file scope")
   refused(t, function() provium:vm("w", "q") end, "no profile `q`")
   refused(t, function() provium:vm("pack", "p") end, "pack")
-  refused(t, function() provium:bridge("b") end, "lab has no method `bridge` in this version")
   refused(t, function() provium:claim{} end, "say how much")
   refused(t, function() vm:batch(function(b) b:chmod("x") end) end, "batch has no method `chmod`")
   refused(t, function() vm:boot() end, "vm `v`: boot()")

@@ -31,6 +31,8 @@ pub struct NicConfig {
     pub addresses: Vec<InterfaceAddress>,
     /// Routes through it.
     pub routes: Vec<Route>,
+    /// Whether its link is connected: the reply waits until the interface has a carrier.
+    pub has_carrier: bool,
 }
 
 /// An address and the length of its network prefix.

@@ -116,6 +116,7 @@ fn networks() {
                     },
                     gateway: [0xfd00, 0, 0, 0, 0, 0, 0, 1].into(),
                 }],
+                has_carrier: true,
             }],
             hosts: vec![HostEntry {
                 address: [10, 0, 0, 3].into(),

@@ -13,9 +13,26 @@ pub struct Rules {
     partitions: BTreeSet<(PortId, PortId)>,
     all_partitioned: bool,
     isolated: BTreeSet<PortId>,
+    /// Rules that apply in addition, each set until it is removed again, by its number.
+    layers: BTreeMap<u64, Self>,
 }
 
 impl Rules {
+    /// Adds rules that apply in addition to the others, as if each had a scope of its own.
+    pub fn add_layer(&mut self, number: u64, layer: Self) {
+        self.layers.insert(number, layer);
+    }
+
+    /// Removes what [`Rules::add_layer`] added under this number, and nothing else.
+    pub fn remove_layer(&mut self, number: u64) {
+        self.layers.remove(&number);
+    }
+
+    /// These rules without the layers, then each layer.
+    fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.layers.values())
+    }
+
     /// Sets the given fields of the scope's impairment; fields that are `None` stay as they are.
     ///
     /// Impairments of different scopes that apply to one path are combined; see [`Impairment`].
@@ -32,14 +49,13 @@ impl Rules {
         self.impairments.remove(&scope);
     }
 
-    /// The impairments by scope, the widest scopes first.
+    /// The impairments by scope, the widest scopes first, and then those of each layer.
     pub fn impairments(&self) -> impl Iterator<Item = (Scope, Impairment)> {
-        self.impairments
-            .iter()
-            .map(|(scope, impairment)| (*scope, *impairment))
+        let all = self.all().flat_map(|rules| &rules.impairments);
+        all.map(|(scope, impairment)| (*scope, *impairment))
     }
 
-    /// The impairment of exactly this scope.
+    /// The impairment of exactly this scope, without those of layers.
     #[must_use]
     pub fn impairment(&self, scope: Scope) -> Impairment {
         self.impairments.get(&scope).copied().unwrap_or_default()
@@ -80,7 +96,8 @@ impl Rules {
     /// Whether nothing goes from one port to the other because of a partition.
     #[must_use]
     pub fn is_partitioned(&self, from: PortId, to: PortId) -> bool {
-        self.all_partitioned || self.partitions.contains(&(from, to))
+        self.all()
+            .any(|rules| rules.all_partitioned || rules.partitions.contains(&(from, to)))
     }
 
     /// Drops what comes from the port and what goes to it.
@@ -96,7 +113,7 @@ impl Rules {
     /// Whether the port is isolated.
     #[must_use]
     pub fn is_isolated(&self, port: PortId) -> bool {
-        self.isolated.contains(&port)
+        self.all().any(|rules| rules.isolated.contains(&port))
     }
 
     /// Removes all rules.
@@ -110,6 +127,9 @@ impl Rules {
         self.partitions
             .retain(|(from, to)| *from != port && *to != port);
         self.isolated.remove(&port);
+        self.layers
+            .values_mut()
+            .for_each(|layer| layer.forget(port));
     }
 
     /// Why nothing passes from one port to the other; `None` if the path is open.
@@ -125,10 +145,11 @@ impl Rules {
 
     /// What holds for frames from one port to the other.
     pub(crate) fn effective(&self, from: PortId, to: PortId) -> Impairment {
-        let matching = self.impairments.iter();
-        let matching = matching.filter(|(scope, _)| scope.contains(from, to));
+        let matching = self
+            .impairments()
+            .filter(|(scope, _)| scope.contains(from, to));
         matching.fold(Impairment::default(), |sum, (_, impairment)| {
-            sum.combined_with(*impairment)
+            sum.combined_with(impairment)
         })
     }
 }
@@ -222,12 +243,42 @@ mod tests {
     }
 
     #[test]
-    fn rules_of_a_removed_port_are_removed() {
+    fn a_layer_adds_to_the_rules_and_leaves_them_as_they_are() {
+        let mut layer = Rules::default();
+        layer.impair(Scope::ALL, latency(5));
+        layer.partition(A, B);
+        layer.isolate(C);
         let mut rules = Rules::default();
-        rules.isolate(A);
+        rules.impair(Scope::ALL, latency(10));
+        rules.add_layer(7, layer);
+        assert_eq!(rules.effective(A, B), latency(15));
+        assert!(rules.is_partitioned(A, B) && rules.is_isolated(C));
+        // What is changed meanwhile stays, also where the layer has the same rule.
+        rules.impair(Scope::ALL, latency(20));
         rules.partition(A, B);
-        rules.impair(Scope::from(A), latency(1));
+        assert_eq!(rules.impairments().count(), 2);
+        rules.remove_layer(7);
+        assert_eq!(rules.effective(A, B), latency(20));
+        assert!(rules.is_partitioned(A, B) && !rules.is_isolated(C));
+    }
+
+    #[test]
+    fn rules_of_a_removed_port_are_removed() {
+        let rules_of_a = || {
+            let mut rules = Rules::default();
+            rules.isolate(A);
+            rules.partition(A, B);
+            rules.impair(Scope::from(A), latency(1));
+            rules
+        };
+        let mut rules = rules_of_a();
+        rules.add_layer(1, rules_of_a());
         rules.forget(A);
+        rules.remove_layer(1);
         assert_eq!(rules, Rules::default());
+        rules.add_layer(1, rules_of_a());
+        rules.forget(A);
+        assert_eq!(rules.effective(A, B), Impairment::default());
+        assert!(rules.obstacle(A, B).is_none());
     }
 }

@@ -2,8 +2,8 @@
 
 use super::handle::{Stopped, Switch};
 use super::owned_port::{OpenError, OwnedPort, PortSource};
-use crate::Time;
 use crate::router::{Forwarded, InterfaceId, InterfaceSettings, Router, UplinkHops};
+use crate::{PortId, Time};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -100,6 +100,15 @@ impl RouterTask {
             id
         });
         Ok(added.await?)
+    }
+
+    /// The port of an interface; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// When the router has stopped.
+    pub async fn port(&self, id: InterfaceId) -> Result<Option<PortId>, Stopped> {
+        self.call(move |state| state.ports.get(&id).map(OwnedPort::id))
+            .await
     }
 
     /// Removes an interface with its port.

@@ -102,7 +102,7 @@ impl Machine {
     }
 
     /// Sets the carrier of a NIC. Without it the guest's interface is down, and frames are dropped in both
-    /// directions. It stays as it is set through resets and saves; a new NIC has it.
+    /// directions. It stays as it is set through resets and saves; a new NIC does not have it, until it is connected.
     ///
     /// # Errors
     /// [`VmmError::Nic`] if the slot holds none; as [`Machine::pause`].
@@ -111,8 +111,18 @@ impl Machine {
         if !self.nics.has(slot) {
             return Err(self.control.nic_error(slot, "holds no NIC"));
         }
-        let arguments = json!({ "name": slot.device_id(), "up": up });
-        self.control.query("set_link", arguments).await.map(drop)
+        self.control
+            .query("set_link", slot.link(up))
+            .await
+            .map(drop)
+    }
+
+    /// Takes the carriers of NICs that are there at launch, before the guest runs.
+    pub(super) async fn disconnect_nics(&self) -> Result<(), VmmError> {
+        for slot in self.nics() {
+            self.set_nic_link(slot, false).await?;
+        }
+        Ok(())
     }
 
     /// The NICs that QEMU has now, which may be fewer than [`Machine::nics`]: the event that reports a release

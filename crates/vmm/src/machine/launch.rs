@@ -22,6 +22,7 @@ impl Machine {
         let name = spec.name.clone();
         let standby = Standby::start(spec, None, qemu).await?;
         let machine = standby.assign(name, console).await?;
+        machine.disconnect_nics().await?;
         machine.resume().await?;
         Ok(machine)
     }

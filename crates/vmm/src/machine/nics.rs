@@ -112,6 +112,8 @@ impl Nics {
             control.queue("netdev_del", &json!({ "id": name }));
             return Err(error);
         }
+        // Long before the guest's driver looks at it.
+        control.query("set_link", slot.link(false)).await?;
         self.lock().insert(slot, Content::Nic(Some(ours)));
         Ok(())
     }

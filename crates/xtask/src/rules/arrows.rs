@@ -27,7 +27,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "lab",
         &[
-            "protocol", "units", "events", "pool", "process", "store", "image", "guest", "vmm",
+            "protocol", "units", "events", "pool", "process", "store", "switch", "image", "guest",
+            "vmm",
         ],
     ),
     ("lua", &["units", "events", "lab", "pool"]),

@@ -26,6 +26,8 @@ pub enum StreamKind {
     Console,
     /// A connection's: `connection closed`.
     Connection,
+    /// A capture's: `capture closed`.
+    Capture,
 }
 
 impl StreamKind {
@@ -34,6 +36,7 @@ impl StreamKind {
             Self::Tail => "stream closed",
             Self::Console => "console closed",
             Self::Connection => "connection closed",
+            Self::Capture => "capture closed",
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Makes the classes.
 
 use super::{
-    batch, clock, connection, console, file, lab, pending, process, result, snapshot, stream, task,
-    vm, worker,
+    batch, bridge, capture, clock, connection, console, file, lab, nic, pending, port, process,
+    result, snapshot, stream, task, vm, worker,
 };
 use mlua::{Lua, Result, Table};
 
@@ -20,6 +20,10 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     clock::install(lua)?;
     worker::install(lua)?;
     snapshot::install(lua)?;
-    vm::install(lua)?;
+    capture::install(lua)?;
+    nic::install(lua)?;
+    port::install(lua, native)?;
+    bridge::install(lua, native)?;
+    vm::install(lua, native)?;
     lab::install(lua, native)
 }

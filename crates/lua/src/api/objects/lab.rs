@@ -1,7 +1,9 @@
 //! Labs: `provium` itself, and `lab:lab()`.
 
+use super::bridge;
 use super::fixture;
 use super::handles::{LabObject, VmObject, lab_value, vm_value};
+use super::network_handles::{BridgeObject, bridge_value};
 use super::settings;
 use super::snapshot;
 use super::value::{as_object, call_site, time_left};
@@ -21,9 +23,6 @@ use std::time::Duration;
 
 /// How long a barrier waits that is given no time.
 const BARRIER_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Methods that a later version has. A lab's other unknown names are names of members, so nil.
-const LATER: &[&str] = &["bridge"];
 
 /// Makes the class and `provium`.
 pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
@@ -54,9 +53,6 @@ fn look_up(lua: &Lua, this: &LabObject, key: &str) -> std::result::Result<Value,
     let (scope, _) = call_site(lua);
     match this.0.lookup(&scope, key) {
         Some(member) => Ok(member_value(lua, &member)?),
-        None if LATER.contains(&key) => Err(LuaError::message(format!(
-            "lab has no method `{key}` in this version"
-        ))),
         None if this.0.is_root() => Ok(settings::read(lua, key)?),
         None => Ok(Value::Nil),
     }
@@ -65,25 +61,42 @@ fn look_up(lua: &Lua, this: &LabObject, key: &str) -> std::result::Result<Value,
 fn member_value(lua: &Lua, member: &Member) -> Result<Value> {
     match member {
         Member::Vm(vm) => vm_value(lua, vm),
+        Member::Bridge(bridge) => bridge_value(lua, bridge),
         Member::Lab(lab) => lab_value(lua, lab),
     }
 }
 
 fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
+    let attaching = TestFileState::of(class.lua()).prelude.method("attaching")?;
     class
         .method("name", |_, this, _| Ok(this.0.name().to_owned()))?
         .method("vm", |lua, this, args| {
             let (scope, _) = call_site(lua);
             let name = args.text(0, "the name")?;
-            let vm = match args.opt_text(1, "the profile")? {
-                None if args.has(2) => return Err(LuaError::argument("options need a profile")),
-                None => this.0.vm(&scope, &name)?,
-                Some(profile) => {
-                    this.0
-                        .create_vm(&scope, &name, &profile, vm::options(args, 2)?)?
+            let Some(profile) = args.opt_text(1, "the profile")? else {
+                if args.has(2) {
+                    return Err(LuaError::argument("options need a profile"));
                 }
+                let vm = this.0.vm(&scope, &name)?;
+                return Ok((vm_value(lua, &vm)?, Value::Nil));
             };
-            Ok(vm_value(lua, &vm)?)
+            let options = vm::options(args, 2)?;
+            let bridges = vm::bridges(lua, args, 2)?;
+            let vm = this.0.create_vm(&scope, &name, &profile, options)?;
+            // What the prelude attaches it to.
+            let Some(bridges) = bridges else {
+                return Ok((vm_value(lua, &vm)?, Value::Nil));
+            };
+            let bridges = bridges.iter().map(|bridge| bridge_value(lua, bridge));
+            let bridges = lua.create_sequence_from(bridges.collect::<Result<Vec<_>>>()?)?;
+            Ok((vm_value(lua, &vm)?, Value::Table(bridges)))
+        })?
+        .wrapped_by("vm", &attaching)?
+        .method("bridge", |lua, this, args| {
+            let (scope, _) = call_site(lua);
+            let name = args.text(0, "the name")?;
+            let bridge = this.0.bridge(&scope, &name, bridge::options(args, 1)?)?;
+            Ok(bridge_value(lua, &bridge)?)
         })?
         .method("lab", |lua, this, args| {
             let (scope, _) = call_site(lua);
@@ -107,7 +120,9 @@ fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         .method("sub_lab_names", |lua, this, _| {
             Ok(names_of(lua, this, MemberKind::SubLab))
         })?
-        .method("bridge_names", |_, _, _| Ok(Vec::<String>::new()))
+        .method("bridge_names", |lua, this, _| {
+            Ok(names_of(lua, this, MemberKind::Bridge))
+        })
 }
 
 fn names_of(lua: &Lua, this: &LabObject, kind: MemberKind) -> Vec<String> {
@@ -144,8 +159,13 @@ fn membership(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
 
 fn member_of(value: &Value) -> std::result::Result<Member, LuaError> {
     let vm = as_object::<VmObject>(value).map(|vm| Member::Vm(vm.0));
-    let member = vm.or_else(|| as_object::<LabObject>(value).map(|lab| Member::Lab(lab.0)));
-    member.ok_or_else(|| LuaError::argument(format!("needs a vm or a lab, got {}", shown(value))))
+    let bridge = || as_object::<BridgeObject>(value).map(|bridge| Member::Bridge(bridge.0));
+    let lab = || as_object::<LabObject>(value).map(|lab| Member::Lab(lab.0));
+    let member = vm.or_else(bridge).or_else(lab);
+    member.ok_or_else(|| {
+        let text = format!("needs a vm, a bridge or a lab, got {}", shown(value));
+        LuaError::argument(text)
+    })
 }
 
 fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
@@ -176,9 +196,12 @@ fn lifecycle(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         })?
         .async_method("close", |lua, this, _| async move {
             let (scope, _) = call_site(&lua);
+            // Its VMs come before its bridges.
             for member in this.0.members(&scope) {
-                if let Member::Vm(vm) = member {
-                    vm.close().await?;
+                match member {
+                    Member::Vm(vm) => vm.close().await?,
+                    Member::Bridge(bridge) => bridge.close().await?,
+                    Member::Lab(_) => {}
                 }
             }
             Ok(())

@@ -11,14 +11,22 @@
 //! | `stream` | `tail_file()`, `fd_stream()`, `process:stdout_stream()`, `console:read()` … |
 //! | `connection` | `connect()` |
 //! | `pending` | `syscall_async()` |
+//! | `bridge` | `lab:bridge()`; `bridge_members` reads who is meant, `bridge_rules` and `bridge_faults` what is to happen |
+//! | `nic` | `bridge:nic()`, `vm:nic()` |
+//! | `port`, `capture` | `bridge:port()`, `bridge:capture()` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `handles` holds labs, VMs and workers, `surface` what `vm` and `worker` share, `value` the rule that a
+//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `surface` what `vm` and `worker` share, `value` the rule that a
 //! resource is one Lua value.
 
 mod batch;
+mod bridge;
+mod bridge_faults;
+mod bridge_members;
+mod bridge_rules;
+mod capture;
 mod clock;
 mod command;
 mod connection;
@@ -29,8 +37,11 @@ mod handles;
 mod install;
 mod lab;
 mod metadata;
+mod network_handles;
+mod nic;
 mod paths;
 mod pending;
+mod port;
 mod process;
 mod result;
 mod server;

@@ -29,8 +29,13 @@ impl ResourceValues {
 /// The Lua value of the resource `id`. One resource may have values of several classes (a VM has a
 /// console and a clock).
 pub(super) fn of<T: Object>(lua: &Lua, id: ResourceId, make: impl FnOnce() -> T) -> Result<Value> {
+    of_key(lua, &id.to_string(), make)
+}
+
+/// The same for what has no number of its own, such as the NIC of a VM on a bridge.
+pub(super) fn of_key<T: Object>(lua: &Lua, key: &str, make: impl FnOnce() -> T) -> Result<Value> {
     let values = ResourceValues::of(lua)?;
-    let key = format!("{} {id}", T::CLASS);
+    let key = format!("{} {key}", T::CLASS);
     match values.raw_get::<Value>(key.as_str())? {
         Value::Nil => {
             let value = object(lua, make())?;

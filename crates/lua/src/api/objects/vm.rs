@@ -1,12 +1,14 @@
 //! Virtual machines: `lab:vm()`.
 
+use super::bridge_members::bridges_of;
 use super::handles::{VmObject, vm_value, worker_value};
-use super::{clock, console, snapshot, surface, value, vm_options, worker};
+use super::value::as_object;
+use super::{clock, console, nic, snapshot, surface, value, vm_options, worker};
 use crate::binding::args::Args;
-use crate::binding::class::Class;
+use crate::binding::class::{Class, async_function};
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{VmOptions, VmStats};
+use provium_lab::{Bridge, Vm, VmOptions, VmState, VmStats};
 
 /// The options in the argument at `index`; none there: all by default.
 pub(super) fn options(args: &Args, index: usize) -> std::result::Result<VmOptions, LuaError> {
@@ -16,13 +18,55 @@ pub(super) fn options(args: &Args, index: usize) -> std::result::Result<VmOption
     vm_options::read(&args.table(index, "the options")?)
 }
 
-/// Makes the class.
-pub(super) fn install(lua: &Lua) -> Result<()> {
+/// The bridges in option `nics` of the argument at `index`; `None` if it is not given.
+pub(super) fn bridges(
+    lua: &Lua,
+    args: &Args,
+    index: usize,
+) -> std::result::Result<Option<Vec<Bridge>>, LuaError> {
+    if !args.has(index) {
+        return Ok(None);
+    }
+    let list = args.table(index, "the options")?.get::<Value>("nics")?;
+    if list.is_nil() {
+        return Ok(None);
+    }
+    let bridges = bridges_of(lua, &list);
+    bridges
+        .map(Some)
+        .map_err(|error| error.within("option `nics`"))
+}
+
+/// Attaches a VM that is off to those of the bridges that it is not attached to.
+async fn attach(vm: &Vm, bridges: &[Bridge]) -> std::result::Result<(), LuaError> {
+    for bridge in bridges {
+        if bridge.nic(vm).is_err() {
+            bridge.attach(std::slice::from_ref(vm)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the class, and what the prelude's part of `lab:vm()` calls.
+pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
+    let attach_new = async_function(lua, "lab:vm", true, |lua, args| async move {
+        let vm = as_object::<VmObject>(&args.value(0));
+        let vm = vm.ok_or_else(|| LuaError::argument("needs a vm"))?;
+        let bridges = bridges_of(&lua, &args.value(1))?;
+        let attached = attach(&vm.0, &bridges).await;
+        if attached.is_err() {
+            // Its name is free again; the first error is the one that is reported.
+            let _ = vm.0.close().await;
+        }
+        attached
+    })?;
+    native.raw_set("attach_new", attach_new)?;
     Class::<VmObject>::new(lua)?
         .with(surface::add)?
         .with(lifecycle)?
         .with(facts)?
         .with(parts)?
+        .with(nic::of_vm)?
         .with(snapshot::of_vm)?
         .finish()
 }
@@ -31,7 +75,13 @@ fn lifecycle(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
         .async_method("boot", |lua, this, args| async move {
             let left = value::time_left(&lua);
-            this.0.boot_within(options(&args, 0)?, left).await?;
+            let options = options(&args, 0)?;
+            let bridges = bridges(&lua, &args, 0)?.unwrap_or_default();
+            let is_off = !matches!(this.0.state(), VmState::Booted | VmState::Paused);
+            if is_off {
+                attach(&this.0, &bridges).await?;
+            }
+            this.0.boot_within(options, left).await?;
             Ok(vm_value(&lua, &this.0)?)
         })?
         .async_method("pause", |_, this, _| async move {

@@ -19,6 +19,8 @@ const KNOWN: &[&str] = &[
     "agent_timeout",
     "cold",
     "on_panic",
+    // The bridges that it is attached to; they are not kept with a VM.
+    "nics",
 ];
 
 /// Permission bits of a boot file that names none.

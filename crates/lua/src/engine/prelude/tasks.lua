@@ -27,6 +27,38 @@ function calls.join(...)
   return deliver(check(native.join(...)))
 end
 
+-- A bridge's `during`: what the function returned, or what it raised, as it was raised.
+function calls.during(bridge, time, faults, fn)
+  if fn ~= nil then expect_function("bridge:during", fn) end
+  expect_waiting("bridge:during")
+  return deliver(check(native.during(bridge, time, faults, fn)))
+end
+
+-- A port's `on_frame`: a task that calls `fn` for each frame, until the port is closed.
+function calls.on_frame(port, fn)
+  expect_function("port:on_frame", fn)
+  calls.expect_running("port:on_frame")
+  return check(native.spawn(function()
+    while true do
+      local frame, time = check(native.port_next(port))
+      if type(frame) ~= "string" then return end
+      fn(frame, time)
+    end
+  end))
+end
+
+-- `lab:vm(…, {nics = …})`: waits only where the VM is to be attached.
+function calls.attaching(method)
+  return function(...)
+    local vm, bridges = method(...)
+    if bridges ~= nil then
+      expect_waiting("lab:vm")
+      check(native.attach_new(vm, bridges))
+    end
+    return vm
+  end
+end
+
 function _G.parallel(fns)
   if type(fns) ~= "table" then raise("parallel: must be given a list of functions, got " .. kind(fns)) end
   local count = #fns

@@ -1,0 +1,249 @@
+//! Captured frames: as packets, as a file, and as a stream of lines.
+
+use crate::error::LabError;
+use crate::guest::stream::{
+    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
+};
+use crate::lock::lock;
+use crate::network::bridge::Bridge;
+use crate::resource::{ResourceId, Scope};
+use camino::Utf8Path;
+use provium_switch::PortId;
+use provium_switch::capture::{PcapWriter, Summary, summarize};
+use provium_switch::shell::{self, CapturedFrame};
+use std::fmt::Write as _;
+use std::future::poll_fn;
+use std::io::{self, BufWriter};
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+/// A capture of a bridge, or of one of its ports. It ends when it is closed.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    frames: Arc<Frames>,
+    lines: ByteStream,
+}
+
+/// A frame of a capture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packet {
+    /// When it passed, nanoseconds since 1970.
+    pub time_ns: i64,
+    /// The name of the member that it came from.
+    pub from: String,
+    /// What it contains.
+    pub summary: Summary,
+}
+
+/// The frames of a capture.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    queue: Mutex<shell::Capture>,
+    /// `None`: it is of the whole bridge.
+    port: Option<PortId>,
+    subject: String,
+    site: Site,
+    /// Those that were taken out of the queue.
+    list: Mutex<Vec<CapturedFrame>>,
+    bridge: Bridge,
+}
+
+/// The frames as lines of text.
+struct Lines {
+    frames: Arc<Frames>,
+    /// How many frames were given.
+    given: usize,
+}
+
+impl Bridge {
+    /// Captures all frames, each when it comes from its port, until the scope ends.
+    ///
+    /// # Errors
+    /// When the bridge is closed.
+    pub async fn capture(&self, scope: &Scope, site: Site) -> Result<Capture, LabError> {
+        let subject = format!("capture of {}", self.subject());
+        Capture::start(self, scope, None, subject, site).await
+    }
+}
+
+impl Capture {
+    pub(crate) async fn start(
+        bridge: &Bridge,
+        scope: &Scope,
+        port: Option<PortId>,
+        subject: String,
+        site: Site,
+    ) -> Result<Self, LabError> {
+        let call = "capture()";
+        let queue = bridge.switch(call)?.capture(port).await;
+        let queue = queue.map_err(|error| bridge.stopped(call, error))?;
+        let frames = Frames {
+            queue: Mutex::new(queue),
+            port,
+            subject,
+            site,
+            list: Mutex::default(),
+            bridge: bridge.clone(),
+        };
+        Ok(Self::of(scope, frames))
+    }
+
+    fn of(scope: &Scope, frames: Frames) -> Self {
+        let frames = Arc::new(frames);
+        let source = Lines {
+            frames: Arc::clone(&frames),
+            given: 0,
+        };
+        let parts = StreamParts {
+            kind: StreamKind::Capture,
+            subject: frames.subject.clone(),
+            site: frames.site.clone(),
+            source: Box::new(source),
+            open: Arc::<OpenStreams>::default(),
+        };
+        let lines = ByteStream::open(scope, parts);
+        frames.bridge.note_capture(Arc::downgrade(&frames));
+        Self { frames, lines }
+    }
+
+    /// Its number.
+    pub fn id(&self) -> ResourceId {
+        self.lines.id()
+    }
+
+    /// One line for each frame, as it comes.
+    pub fn lines(&self) -> &ByteStream {
+        &self.lines
+    }
+
+    /// All frames so far, decoded.
+    ///
+    /// # Errors
+    /// This and the following: when frames were lost, because more came than a capture keeps.
+    pub async fn packets(&self) -> Result<Vec<Packet>, LabError> {
+        self.take_all("packets()").await?;
+        let names = self.frames.names();
+        let packets = lock(&self.frames.list);
+        let packets = packets.iter().map(|captured| Packet {
+            time_ns: i64::try_from(captured.time.as_nanos()).unwrap_or(i64::MAX),
+            from: names.of(captured.from),
+            summary: summarize(&captured.frame),
+        });
+        Ok(packets.collect())
+    }
+
+    /// Writes all frames so far to a file in the format of libpcap.
+    ///
+    /// # Errors
+    /// Also when the file cannot be written.
+    pub async fn save(&self, path: &Utf8Path) -> Result<(), LabError> {
+        let call = format!("save({path:?})");
+        self.take_all(&call).await?;
+        let write = || -> io::Result<()> {
+            let file = BufWriter::new(fs_err::File::create(path)?);
+            let mut writer = PcapWriter::new(file)?;
+            for captured in lock(&self.frames.list).iter() {
+                writer.write(captured.time, &captured.frame)?;
+            }
+            writer.finish().map(drop)
+        };
+        write().map_err(|error| LabError::host(self.lines.subject(), &call, error))
+    }
+
+    /// Ends the capture. Closed already is fine. What it has can still be read as packets and saved.
+    pub async fn close(&self) -> Result<(), LabError> {
+        self.take_all("close()").await?;
+        lock(&self.frames.queue).close();
+        self.lines.close().await
+    }
+
+    /// Takes all frames that have passed by now.
+    async fn take_all(&self, call: &str) -> Result<(), LabError> {
+        // The switch answers when it has passed on what came before.
+        if let Ok(switch) = self.frames.bridge.switch(call) {
+            let _ = switch.with(|_, _| ()).await;
+        }
+        let mut queue = lock(&self.frames.queue);
+        let mut list = lock(&self.frames.list);
+        list.extend(std::iter::from_fn(|| queue.try_recv()));
+        match queue.lost() {
+            0 => Ok(()),
+            lost => {
+                let why = format!(
+                    "{lost} frames were lost, because more came than a capture keeps; read it more \
+                     often, or capture a single NIC"
+                );
+                Err(LabError::invalid(self.lines.subject(), call, why))
+            }
+        }
+    }
+}
+
+/// The names of the members of a bridge.
+struct PortNames(Vec<(PortId, String)>);
+
+impl PortNames {
+    fn of(&self, port: PortId) -> String {
+        let found = self.0.iter().find(|(of, _)| *of == port);
+        found.map_or_else(|| port.to_string(), |(_, name)| name.clone())
+    }
+}
+
+impl Frames {
+    /// The port that is captured; `None`: the whole bridge.
+    pub(crate) fn port(&self) -> Option<PortId> {
+        self.port
+    }
+
+    /// Continues with this queue, since its bridge was restored.
+    pub(crate) fn continue_with(&self, queue: shell::Capture) {
+        let mut before = lock(&self.queue);
+        lock(&self.list).extend(std::iter::from_fn(|| before.try_recv()));
+        *before = queue;
+    }
+
+    fn names(&self) -> PortNames {
+        let entries = self.bridge.entries().into_iter();
+        PortNames(
+            entries
+                .map(|entry| (entry.member.port, entry.member.name))
+                .collect(),
+        )
+    }
+}
+
+impl ByteSource for Lines {
+    fn read(&mut self) -> Reading<'_> {
+        Box::pin(async {
+            // Others may take frames out of the queue meanwhile; they are in the list then.
+            poll_fn(|context| {
+                let mut queue = lock(&self.frames.queue);
+                let mut list = lock(&self.frames.list);
+                if list.len() > self.given {
+                    return std::task::Poll::Ready(());
+                }
+                let next = pin!(queue.recv()).poll(context);
+                next.map(|frame| list.extend(frame))
+            })
+            .await;
+            let names = self.frames.names();
+            let list = lock(&self.frames.list);
+            let new = &list[self.given..];
+            self.given = list.len();
+            if new.is_empty() {
+                return Ok(None);
+            }
+            let mut text = String::new();
+            for captured in new {
+                // Writing to a string cannot fail.
+                let _ = writeln!(
+                    text,
+                    "{}: {}",
+                    names.of(captured.from),
+                    summarize(&captured.frame).text
+                );
+            }
+            Ok(Some(text.into_bytes()))
+        })
+    }
+}
