@@ -95,7 +95,8 @@ fn configure_nics(
         let changes = plan::routes(&targets, &present, owned, is_possible);
         make_all(&mut session, &changes)?;
     }
-    carrier::await_carriers(&mut session, nics)
+    carrier::await_carriers(&mut session, nics)?;
+    Ok(())
 }
 
 /// Whether the kernel has chosen the name of an interface, and no process has.
