@@ -33,6 +33,8 @@ demo: ## install what is missing, build, and run the examples on real guests
 	$(PROVIUM) setup
 	$(call step,examples on real guests)
 	$(PROVIUM) --config examples/provium.toml examples
+	$(call step,next)
+	@echo '`$(PROVIUM) console` opens a shell in a guest; docs/guide/getting-started.md has a first test of yours.'
 
 test: ## everything a change must pass: lints, unit tests, tests on real guests
 	$(call step,install what is missing)
