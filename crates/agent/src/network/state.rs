@@ -239,7 +239,7 @@ mod tests {
         let mut fixed = [0; LINK];
         fixed[2] = 1;
         fixed[4] = 7;
-        fixed[8] = 1;
+        fixed[8] = 0x41;
         let figures: Vec<u8> = (1..=24_u64).flat_map(u64::to_ne_bytes).collect();
         let settings: Vec<u8> = (0..30_u32)
             .map(|place| u32::from(place == 27))
