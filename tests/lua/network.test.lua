@@ -50,7 +50,7 @@ test("guest and bridge count what passes", function(t)
   t:assert_eq(lan:counters(a, b).dropped, path.dropped)
 end)
 
-test("nobody speaks on a bridge but its members", function(t)
+test("only members speak on a bridge", function(t)
   local quiet = provium:bridge("quiet")
   local port = quiet:port("listener")
   local frames = quiet:capture()
@@ -213,8 +213,8 @@ test("a bridge hands out its addresses by DHCP and names by DNS if it is asked t
   local net = provium:bridge("net", { dhcp = true })
   net:attach { a, c }
   local nic = net:nic(c)
-  local told = c:run("udhcpc -f -n -q -t 5 -s /bin/true -i " .. nic:name() .. " 2>&1"):assert_ok().stdout
-  t:assert_contains(told, "lease of " .. nic:ip() .. " obtained from " .. nic:ip():gsub("%d+$", "1"))
+  local log = c:run("udhcpc -f -n -q -t 5 -s /bin/true -i " .. nic:name() .. " 2>&1"):assert_ok().stdout
+  t:assert_contains(log, "lease of " .. nic:ip() .. " obtained from " .. nic:ip():gsub("%d+$", "1"))
   local answer = c:run("nslookup a.net " .. nic:ip():gsub("%d+$", "1")).stdout
   t:assert_contains(answer, net:nic(a):ip())
 end)

@@ -1,4 +1,4 @@
--- Networks in snapshots: connections and frames in flight go on after both ends were put back.
+-- Networks in snapshots: connections and frames in flight continue after both ends were put back.
 
 provium.timeout = "180s"
 
@@ -15,7 +15,7 @@ local function wait_for_lines(lines)
   wait_until(function() return got() == lines end, { timeout = 60, desc = lines })
 end
 
-test("a connection goes on after both ends were put back", function(t)
+test("a connection continues after both ends were put back", function(t)
   b:run_async("nc -l -p 6000 > /tmp/got")
   b:wait_for { succeeds = "netstat -tln | grep -q :6000" }
   local client = a:run_async("nc b 6000")

@@ -365,7 +365,7 @@ fn a_saved_switch_is_refused_when_it_is_damaged_or_foreign() {
     let error = thaw(foreign).expect_err("another version");
     assert_eq!(
         error,
-        "the saved switch has version 99; this program reads version 1"
+        "the saved switch has version 99; this program reads version 2"
     );
     let mut damaged = json;
     damaged["paths"].as_array_mut().expect("an array").pop();

@@ -8,8 +8,8 @@
 use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::lab::Lab;
+use crate::graph::membership::{bridges_below, vms_below};
 use crate::host_time::now_ns;
-use crate::lock::lock;
 use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::Scope;
 use crate::save::SavedNic;
@@ -65,8 +65,8 @@ impl Baseline {
     }
 
     async fn take_then(lab: &Lab, scope: &Scope, after: AfterSave) -> Result<Self, LabError> {
-        let vms = lab.vms_below(scope).into_iter().map(|(_, vm)| vm);
-        let bridges = lab.bridges_below(scope).into_iter();
+        let vms = vms_below(lab, scope).into_iter().map(|(_, vm)| vm);
+        let bridges = bridges_below(lab, scope).into_iter();
         let bridges = bridges.map(|(_, bridge)| bridge).collect();
         let take = Self::take_all(vms.collect(), bridges, after);
         let taken = apart(lab.environment().runtime(), take).await;
@@ -175,7 +175,7 @@ impl Baseline {
             bridge.commit(member_entries(bridge, &nics));
         }
         for (vm, _, nics, _) in &off {
-            *lock(&vm.0.nics) = nics.clone();
+            vm.0.set_nics(nics.clone());
         }
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));

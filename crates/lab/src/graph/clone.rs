@@ -13,6 +13,7 @@ use crate::apart::apart;
 use crate::error::LabError;
 use crate::graph::baseline::{Baseline, CheckpointState, VmCheckpoint};
 use crate::graph::lab::{Lab, Member};
+use crate::graph::membership::labs_below;
 use crate::guest::clock::Clock;
 use crate::guest::file::File;
 use crate::guest::ops::GuestOps;
@@ -131,7 +132,7 @@ impl LabClone {
     fn new(lab: &Lab, baseline: &Baseline, of: &Scope, scope: &Scope) -> Result<Self, LabError> {
         let open = || baseline.vms().filter(|vm| !vm.is_closed());
         let vms = open().map(|vm| Ok((vm.id(), vm.copy_in(scope)?)));
-        let originals = lab.labs_below(of);
+        let originals = labs_below(lab, of);
         let labs = originals.iter().map(|lab| (lab.id(), lab.empty_copy()));
         let file = lab.file_context();
         let bridges = baseline.bridges.iter().map(|(bridge, saved)| {
@@ -141,8 +142,8 @@ impl LabClone {
         let bridges: BTreeMap<_, _> = bridges.collect();
         let ports = baseline.bridges.iter().flat_map(|(bridge, _)| {
             let copy = &bridges[&bridge.id()];
-            let ports = bridge.open_ports().into_iter();
-            ports.map(|port| (port.id(), port.copy(scope, copy)))
+            let ports = bridge.0.open_ports().into_iter();
+            ports.map(|port| (port.id, Port::copy(&port, scope, copy)))
         });
         let inner = Inner {
             ports: ports.collect(),
@@ -209,7 +210,7 @@ impl LabClone {
             bridge.commit(member_entries(bridge, &nics));
         }
         for (vm, nics) in off {
-            *lock(&vm.0.nics) = nics;
+            vm.0.set_nics(nics);
         }
         let going = ready.into_iter();
         let going = going.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));

@@ -27,8 +27,7 @@ impl Lab {
                         "a lab cannot be its own member".to_owned(),
                     ));
                 }
-                if lab
-                    .labs_below(scope)
+                if labs_below(lab, scope)
                     .iter()
                     .any(|lab| lab.id() == self.id())
                 {
@@ -50,68 +49,68 @@ impl Lab {
 
     /// The VMs of this lab and of its sub-labs at any depth, each once.
     pub fn all_vms(&self, scope: &Scope) -> Vec<Vm> {
-        let vms = self.vms_below(scope).into_iter();
+        let vms = vms_below(self, scope).into_iter();
         vms.map(|(_, vm)| vm).collect()
     }
 
     /// The bridges of this lab and of its sub-labs at any depth, each once.
     pub fn all_bridges(&self, scope: &Scope) -> Vec<Bridge> {
-        let bridges = self.bridges_below(scope).into_iter();
+        let bridges = bridges_below(self, scope).into_iter();
         bridges.map(|(_, bridge)| bridge).collect()
     }
+}
 
-    /// Its VMs and those of its sub-labs, each once, with the sub-labs on the path.
-    pub(crate) fn vms_below(&self, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
-        let mut found: Vec<(Vec<String>, Vm)> = Vec::new();
-        for (path, lab) in self.labs_with_paths(scope) {
-            for member in lab.members(scope) {
-                if let Member::Vm(vm) = member
-                    && found.iter().all(|(_, known)| !known.is(&vm))
-                {
-                    found.push((path.clone(), vm));
-                }
+/// Its VMs and those of its sub-labs, each once, with the sub-labs on the path.
+pub(crate) fn vms_below(lab: &Lab, scope: &Scope) -> Vec<(Vec<String>, Vm)> {
+    let mut found: Vec<(Vec<String>, Vm)> = Vec::new();
+    for (path, lab) in labs_with_paths(lab, scope) {
+        for member in lab.members(scope) {
+            if let Member::Vm(vm) = member
+                && found.iter().all(|(_, known)| !known.is(&vm))
+            {
+                found.push((path.clone(), vm));
             }
         }
-        found
     }
+    found
+}
 
-    /// Its bridges and those of its sub-labs, each once, with the sub-labs on the path.
-    pub(crate) fn bridges_below(&self, scope: &Scope) -> Vec<(Vec<String>, Bridge)> {
-        let mut found: Vec<(Vec<String>, Bridge)> = Vec::new();
-        for (path, lab) in self.labs_with_paths(scope) {
-            for member in lab.members(scope) {
-                if let Member::Bridge(bridge) = member
-                    && found.iter().all(|(_, known)| known.id() != bridge.id())
-                {
-                    found.push((path.clone(), bridge));
-                }
+/// Its bridges and those of its sub-labs, each once, with the sub-labs on the path.
+pub(crate) fn bridges_below(lab: &Lab, scope: &Scope) -> Vec<(Vec<String>, Bridge)> {
+    let mut found: Vec<(Vec<String>, Bridge)> = Vec::new();
+    for (path, lab) in labs_with_paths(lab, scope) {
+        for member in lab.members(scope) {
+            if let Member::Bridge(bridge) = member
+                && found.iter().all(|(_, known)| known.id() != bridge.id())
+            {
+                found.push((path.clone(), bridge));
             }
         }
-        found
     }
+    found
+}
 
-    /// The labs below this one, at any depth.
-    pub(crate) fn labs_below(&self, scope: &Scope) -> Vec<Lab> {
-        let labs = self.labs_with_paths(scope).into_iter().skip(1);
-        labs.map(|(_, lab)| lab).collect()
-    }
+/// The labs below this one, at any depth.
+pub(crate) fn labs_below(lab: &Lab, scope: &Scope) -> Vec<Lab> {
+    let labs = labs_with_paths(lab, scope).into_iter().skip(1);
+    labs.map(|(_, lab)| lab).collect()
+}
 
-    /// This lab and those below it, each once, with the sub-labs on the path.
-    fn labs_with_paths(&self, scope: &Scope) -> Vec<(Vec<String>, Lab)> {
-        let mut found = vec![(Vec::new(), self.clone())];
-        let mut at = 0;
-        while let Some((path, lab)) = found.get(at).cloned() {
-            for member in lab.members(scope) {
-                if let Member::Lab(lab) = member
-                    && found.iter().all(|(_, known)| known.id() != lab.id())
-                {
-                    let mut path = path.clone();
-                    path.push(lab.name().to_owned());
-                    found.push((path, lab));
-                }
+/// This lab and those below it, each once, with the sub-labs on the path.
+fn labs_with_paths(lab: &Lab, scope: &Scope) -> Vec<(Vec<String>, Lab)> {
+    let mut found = vec![(Vec::new(), lab.clone())];
+    let mut at = 0;
+    while let Some((path, lab)) = found.get(at).cloned() {
+        for member in lab.members(scope) {
+            if let Member::Lab(lab) = member
+                && found.iter().all(|(_, known)| known.id() != lab.id())
+            {
+                let mut path = path.clone();
+                path.push(lab.name().to_owned());
+                found.push((path, lab));
             }
-            at += 1;
         }
-        found
+        at += 1;
     }
+    found
 }

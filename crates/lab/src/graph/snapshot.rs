@@ -4,6 +4,7 @@ use crate::apart::apart;
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
+use crate::graph::membership::{bridges_below, vms_below};
 use crate::lock::lock;
 use crate::network::{Bridge, RestoringBridge, SavedBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
@@ -92,7 +93,7 @@ impl LabSnapshot {
         place: Option<&Utf8Path>,
     ) -> Result<Self, LabError> {
         let failed = |error: io::Error| LabError::host(lab.subject(), "snapshot()", error);
-        let vms = lab.vms_below(scope);
+        let vms = vms_below(lab, scope);
         let named = place
             .map(|place| StagedDir::new(place, LAB_SIGN))
             .transpose();
@@ -128,7 +129,7 @@ impl LabSnapshot {
                 booted.push((vm, folder.part(&part)));
             }
         }
-        let (paths, bridges): (Vec<_>, Vec<_>) = lab.bridges_below(scope).into_iter().unzip();
+        let (paths, bridges): (Vec<_>, Vec<_>) = bridges_below(lab, scope).into_iter().unzip();
         let owner = lab.clone();
         let taken = apart(lab.environment().runtime(), async move {
             let failed = |error: io::Error| LabError::host(owner.subject(), "snapshot()", error);
@@ -226,7 +227,7 @@ impl LabSnapshot {
             bridge.commit(member_entries(bridge, &nics));
         }
         for (vm, nics, _) in &off {
-            *lock(&vm.0.nics) = nics.clone();
+            vm.0.set_nics(nics.clone());
         }
         let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
         resume_bridges(&bridges);

@@ -4,23 +4,22 @@ use crate::error::LabError;
 use crate::guest::stream::{
     ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
 };
-use crate::lock::lock;
 use crate::network::bridge::Bridge;
+use crate::network::captured::CapturedFrames;
 use crate::resource::{ResourceId, Scope};
 use camino::Utf8Path;
 use provium_switch::PortId;
 use provium_switch::capture::{PcapWriter, Summary, summarize};
-use provium_switch::shell::{self, CapturedFrame};
 use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::io::{self, BufWriter};
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// A capture of a bridge, or of one of its ports. It ends when it is closed.
 #[derive(Clone, Debug)]
 pub struct Capture {
-    frames: Arc<Frames>,
+    frames: Arc<CapturedFrames>,
+    bridge: Bridge,
     lines: ByteStream,
 }
 
@@ -35,22 +34,10 @@ pub struct Packet {
     pub summary: Summary,
 }
 
-/// The frames of a capture.
-#[derive(Debug)]
-pub(crate) struct Frames {
-    queue: Mutex<shell::Capture>,
-    /// `None`: it is of the whole bridge.
-    port: Option<PortId>,
-    subject: String,
-    site: Site,
-    /// Those that were taken out of the queue.
-    list: Mutex<Vec<CapturedFrame>>,
-    bridge: Bridge,
-}
-
 /// The frames as lines of text.
 struct Lines {
-    frames: Arc<Frames>,
+    frames: Arc<CapturedFrames>,
+    bridge: Bridge,
     /// How many frames were given.
     given: usize,
 }
@@ -75,35 +62,28 @@ impl Capture {
         site: Site,
     ) -> Result<Self, LabError> {
         let call = "capture()";
-        let queue = bridge.switch(call)?.capture(port).await;
-        let queue = queue.map_err(|error| bridge.stopped(call, error))?;
-        let frames = Frames {
-            queue: Mutex::new(queue),
-            port,
-            subject,
-            site,
-            list: Mutex::default(),
-            bridge: bridge.clone(),
-        };
-        Ok(Self::of(scope, frames))
-    }
-
-    fn of(scope: &Scope, frames: Frames) -> Self {
-        let frames = Arc::new(frames);
+        let queue = bridge.0.switch(call)?.capture(port).await;
+        let queue = queue.map_err(|error| bridge.0.stopped(call, error))?;
+        let frames = Arc::new(CapturedFrames::new(port, queue));
         let source = Lines {
             frames: Arc::clone(&frames),
+            bridge: bridge.clone(),
             given: 0,
         };
         let parts = StreamParts {
             kind: StreamKind::Capture,
-            subject: frames.subject.clone(),
-            site: frames.site.clone(),
+            subject,
+            site,
             source: Box::new(source),
             open: Arc::<OpenStreams>::default(),
         };
         let lines = ByteStream::open(scope, parts);
-        frames.bridge.note_capture(Arc::downgrade(&frames));
-        Self { frames, lines }
+        bridge.0.note_capture(Arc::downgrade(&frames));
+        Ok(Self {
+            frames,
+            bridge: bridge.clone(),
+            lines,
+        })
     }
 
     /// Its number.
@@ -122,8 +102,8 @@ impl Capture {
     /// This and the following: when frames were lost, because more came than a capture keeps.
     pub async fn packets(&self) -> Result<Vec<Packet>, LabError> {
         self.take_all("packets()").await?;
-        let names = self.frames.names();
-        let packets = lock(&self.frames.list);
+        let names = PortNames::new(&self.bridge);
+        let packets = self.frames.list();
         let packets = packets.iter().map(|captured| Packet {
             time_ns: i64::try_from(captured.time.as_nanos()).unwrap_or(i64::MAX),
             from: names.of(captured.from),
@@ -142,7 +122,7 @@ impl Capture {
         let write = || -> io::Result<()> {
             let file = BufWriter::new(fs_err::File::create(path)?);
             let mut writer = PcapWriter::new(file)?;
-            for captured in lock(&self.frames.list).iter() {
+            for captured in self.frames.list().iter() {
                 writer.write(captured.time, &captured.frame)?;
             }
             writer.finish().map(drop)
@@ -153,20 +133,17 @@ impl Capture {
     /// Ends the capture. Closed already is fine. What it has can still be read as packets and saved.
     pub async fn close(&self) -> Result<(), LabError> {
         self.take_all("close()").await?;
-        lock(&self.frames.queue).close();
+        self.frames.close();
         self.lines.close().await
     }
 
     /// Takes all frames that have passed by now.
     async fn take_all(&self, call: &str) -> Result<(), LabError> {
         // The switch answers when it has passed on what came before.
-        if let Ok(switch) = self.frames.bridge.switch(call) {
+        if let Ok(switch) = self.bridge.0.switch(call) {
             let _ = switch.with(|_, _| ()).await;
         }
-        let mut queue = lock(&self.frames.queue);
-        let mut list = lock(&self.frames.list);
-        list.extend(std::iter::from_fn(|| queue.try_recv()));
-        match queue.lost() {
+        match self.frames.take_all() {
             0 => Ok(()),
             lost => {
                 let why = format!(
@@ -183,51 +160,27 @@ impl Capture {
 struct PortNames(Vec<(PortId, String)>);
 
 impl PortNames {
+    fn new(bridge: &Bridge) -> Self {
+        let entries = bridge.0.entries().into_iter();
+        Self(
+            entries
+                .map(|entry| (entry.member.port, entry.member.name))
+                .collect(),
+        )
+    }
+
     fn of(&self, port: PortId) -> String {
         let found = self.0.iter().find(|(of, _)| *of == port);
         found.map_or_else(|| port.to_string(), |(_, name)| name.clone())
     }
 }
 
-impl Frames {
-    /// The port that is captured; `None`: the whole bridge.
-    pub(crate) fn port(&self) -> Option<PortId> {
-        self.port
-    }
-
-    /// Continues with this queue, since its bridge was restored.
-    pub(crate) fn continue_with(&self, queue: shell::Capture) {
-        let mut before = lock(&self.queue);
-        lock(&self.list).extend(std::iter::from_fn(|| before.try_recv()));
-        *before = queue;
-    }
-
-    fn names(&self) -> PortNames {
-        let entries = self.bridge.entries().into_iter();
-        PortNames(
-            entries
-                .map(|entry| (entry.member.port, entry.member.name))
-                .collect(),
-        )
-    }
-}
-
 impl ByteSource for Lines {
     fn read(&mut self) -> Reading<'_> {
         Box::pin(async {
-            // Others may take frames out of the queue meanwhile; they are in the list then.
-            poll_fn(|context| {
-                let mut queue = lock(&self.frames.queue);
-                let mut list = lock(&self.frames.list);
-                if list.len() > self.given {
-                    return std::task::Poll::Ready(());
-                }
-                let next = pin!(queue.recv()).poll(context);
-                next.map(|frame| list.extend(frame))
-            })
-            .await;
-            let names = self.frames.names();
-            let list = lock(&self.frames.list);
+            poll_fn(|context| self.frames.poll_more(self.given, context)).await;
+            let names = PortNames::new(&self.bridge);
+            let list = self.frames.list();
             let new = &list[self.given..];
             self.given = list.len();
             if new.is_empty() {

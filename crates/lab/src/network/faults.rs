@@ -49,7 +49,7 @@ impl BridgeRules<'_> {
         }
         rules.partition_groups(&self.groups(call, &faults.groups)?);
         for member in &faults.isolated {
-            rules.isolate(bridge.port_of(call, member)?);
+            rules.isolate(bridge.0.port_of(call, member)?);
         }
         let layer = ResourceId::next().number();
         // Before they begin: a caller that is dropped then ends them.
@@ -79,7 +79,7 @@ impl Drop for ActiveFaults {
     fn drop(&mut self) {
         let layer = self.layer;
         if !self.has_ended
-            && let Ok(switch) = self.bridge.switch("during()")
+            && let Ok(switch) = self.bridge.0.switch("during()")
         {
             // A switch that has stopped has no rules.
             let _ = switch.change_later(move |fabric, output| {

@@ -86,12 +86,12 @@ impl<'a> BridgeRules<'a> {
         for name in groups.iter().flatten() {
             if seen.contains(&name.as_str()) {
                 let why = format!("`{name}` is in two groups");
-                return Err(self.bridge.invalid(call, why));
+                return Err(self.bridge.0.invalid(call, why));
             }
             seen.push(name);
         }
         let ports = groups.iter().map(|group| {
-            let ports = group.iter().map(|name| self.bridge.port_of(call, name));
+            let ports = group.iter().map(|name| self.bridge.0.port_of(call, name));
             ports.collect::<Result<Vec<_>, _>>()
         });
         ports.collect()
@@ -110,29 +110,29 @@ impl<'a> BridgeRules<'a> {
     /// Whether nothing goes from `from` to `to` because of a partition.
     pub async fn is_partitioned(self, from: &str, to: &str) -> Result<bool, LabError> {
         let call = "is_partitioned()";
-        let from = self.bridge.port_of(call, from)?;
-        let to = self.bridge.port_of(call, to)?;
+        let from = self.bridge.0.port_of(call, from)?;
+        let to = self.bridge.0.port_of(call, to)?;
         self.read(call, move |rules| rules.is_partitioned(from, to))
             .await
     }
 
     /// Drops what comes from a member and what goes to it.
     pub async fn isolate(self, member: &str) -> Result<(), LabError> {
-        let port = self.bridge.port_of("isolate()", member)?;
+        let port = self.bridge.0.port_of("isolate()", member)?;
         self.change("isolate()", move |rules| rules.isolate(port))
             .await
     }
 
     /// Ends [`BridgeRules::isolate`].
     pub async fn unisolate(self, member: &str) -> Result<(), LabError> {
-        let port = self.bridge.port_of("unisolate()", member)?;
+        let port = self.bridge.0.port_of("unisolate()", member)?;
         self.change("unisolate()", move |rules| rules.unisolate(port))
             .await
     }
 
     /// Whether a member is isolated.
     pub async fn is_isolated(self, member: &str) -> Result<bool, LabError> {
-        let port = self.bridge.port_of("is_isolated()", member)?;
+        let port = self.bridge.0.port_of("is_isolated()", member)?;
         self.read("is_isolated()", move |rules| rules.is_isolated(port))
             .await
     }
@@ -173,7 +173,7 @@ impl<'a> BridgeRules<'a> {
         let found = self
             .read(call, |rules| rules.impairments().collect::<Vec<_>>())
             .await?;
-        let entries = self.bridge.entries();
+        let entries = self.bridge.0.entries();
         let name = |port| {
             let entry = entries.iter().find(|entry| entry.member.port == port);
             entry.map(|entry| entry.member.name.clone())
@@ -198,11 +198,11 @@ impl<'a> BridgeRules<'a> {
         call: &str,
         change: impl FnOnce(&mut Rules) + Send + 'static,
     ) -> Result<(), LabError> {
-        let switch = self.bridge.switch(call)?;
+        let switch = self.bridge.0.switch(call)?;
         let changed = switch
             .with(move |fabric, output| fabric.change_rules(output, change))
             .await;
-        changed.map_err(|error| self.bridge.stopped(call, error))
+        changed.map_err(|error| self.bridge.0.stopped(call, error))
     }
 
     async fn read<T: Send + 'static>(
@@ -210,21 +210,21 @@ impl<'a> BridgeRules<'a> {
         call: &str,
         read: impl FnOnce(&Rules) -> T + Send + 'static,
     ) -> Result<T, LabError> {
-        let switch = self.bridge.switch(call)?;
+        let switch = self.bridge.0.switch(call)?;
         let found = switch.with(move |fabric, _| read(fabric.rules())).await;
-        found.map_err(|error| self.bridge.stopped(call, error))
+        found.map_err(|error| self.bridge.0.stopped(call, error))
     }
 
     pub(crate) fn paths(self, call: &str, paths: &MemberPaths) -> Result<Paths, LabError> {
         let port = |name: &Option<String>| {
-            let port = name.as_ref().map(|name| self.bridge.port_of(call, name));
+            let port = name.as_ref().map(|name| self.bridge.0.port_of(call, name));
             port.transpose()
         };
         let (from, to) = (port(&paths.from)?, port(&paths.to)?);
         if from.is_some() && from == to {
             let name = paths.from.as_deref().unwrap_or_default();
             let why = format!("`from` and `to` are both `{name}`");
-            return Err(self.bridge.invalid(call, why));
+            return Err(self.bridge.0.invalid(call, why));
         }
         Ok(Paths { from, to })
     }
@@ -248,7 +248,7 @@ impl<'a> BridgeRules<'a> {
             }
             Partition::Paths(paths) => self.paths(call, paths)?,
         };
-        let ports: Vec<_> = self.bridge.entries().into_iter().collect();
+        let ports: Vec<_> = self.bridge.0.entries().into_iter().collect();
         let ports: Vec<_> = ports.iter().map(|entry| entry.member.port).collect();
         let pairs = ports
             .iter()

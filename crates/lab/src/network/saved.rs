@@ -2,11 +2,13 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::network::bridge::{Bridge, BridgeIdentity, BridgeOptions};
-use crate::network::capture::Frames;
+use crate::network::bridge::{Bridge, BridgeIdentity};
+use crate::network::captured::CapturedFrames;
+use crate::network::core::BridgeOptions;
 use crate::network::member::{Member, MemberEntry};
-use crate::network::port::{FrameQueue, Port};
+use crate::network::script_port::{FrameQueue, ScriptPort};
 use crate::network::subnet::Subnet;
+use crate::network::uplink::Uplink;
 use crate::resource::{ResourceId, Scope};
 use crate::test_file::TestFileContext;
 use futures_util::future::try_join_all;
@@ -28,10 +30,11 @@ pub(crate) struct SavedBridge {
     gateway: Option<PortId>,
     /// The names of the bridges that it is routed to.
     routes: Vec<String>,
+    has_uplink: bool,
     switch: FrozenSwitch,
 }
 
-/// Bridges that are frozen: nothing passes them, and their time stands still. Dropping it lets them continue.
+/// Bridges that are frozen: nothing passes them, and their time does not pass. Dropping it lets them continue.
 pub(crate) struct FrozenBridges {
     bridges: Vec<Bridge>,
     pub(crate) saved: Vec<SavedBridge>,
@@ -48,9 +51,10 @@ pub(crate) struct RestoringBridge {
 /// A switch that is frozen, and what the listeners of the bridge get from it.
 struct Thawed {
     switch: Switch,
-    ports: Vec<(Port, FrameQueue)>,
-    captures: Vec<(Arc<Frames>, shell::Capture)>,
+    ports: Vec<(Arc<ScriptPort>, FrameQueue)>,
+    captures: Vec<(Arc<CapturedFrames>, shell::Capture)>,
     gateway: Option<(InterfaceId, PortId)>,
+    uplink: Option<Arc<Uplink>>,
 }
 
 impl FrozenBridges {
@@ -71,7 +75,7 @@ impl FrozenBridges {
 impl Drop for FrozenBridges {
     fn drop(&mut self) {
         for bridge in &self.bridges {
-            if let Ok(switch) = bridge.switch("snapshot()") {
+            if let Ok(switch) = bridge.0.switch("snapshot()") {
                 // A switch that has stopped shows in the next call to it.
                 let _ = switch.resume_later();
             }
@@ -82,25 +86,27 @@ impl Drop for FrozenBridges {
 impl Bridge {
     async fn save(&self) -> Result<SavedBridge, LabError> {
         let call = "snapshot()";
-        let switch = self.switch(call)?.freeze().await;
+        let switch = self.0.switch(call)?.freeze().await;
         // Before the routes are listed, which takes the same lock.
-        let gateway = lock(&self.0.gateway).port();
+        let gateway = lock(&self.0.gateway).interface.map(|(_, port)| port);
         Ok(SavedBridge {
             name: self.name().to_owned(),
             options: self.options().clone(),
             subnet: self.subnet(),
             members: self
+                .0
                 .entries()
                 .into_iter()
                 .map(|entry| entry.member)
                 .collect(),
             gateway,
+            has_uplink: self.has_uplink(),
             routes: self
                 .routes()
                 .iter()
                 .map(|bridge| bridge.name().to_owned())
                 .collect(),
-            switch: switch.map_err(|error| self.stopped(call, error))?,
+            switch: switch.map_err(|error| self.0.stopped(call, error))?,
         })
     }
 }
@@ -135,18 +141,18 @@ impl RestoringBridge {
         let switch = switch.map_err(|error| LabError::host(bridge.subject(), call, error))?;
         let is_saved = |port: PortId| saved.members.iter().any(|member| member.port == port);
         let (mut ports, mut captures) = (Vec::new(), Vec::new());
-        for port in bridge.open_ports() {
-            if is_saved(port.member().port) {
-                let frames = switch.reopen(port.member().port).await;
-                let frames = frames.map_err(|error| bridge.stopped(call, error))?;
+        for port in bridge.0.open_ports() {
+            if is_saved(port.member.port) {
+                let frames = switch.reopen(port.member.port).await;
+                let frames = frames.map_err(|error| bridge.0.stopped(call, error))?;
                 // A saved member has its port.
                 ports.extend(frames.ok().map(|frames| (port, frames)));
             }
         }
-        for capture in bridge.captures() {
-            if capture.port().is_none_or(is_saved) {
-                let queue = switch.capture(capture.port()).await;
-                let queue = queue.map_err(|error| bridge.stopped(call, error))?;
+        for capture in bridge.0.captures() {
+            if capture.port.is_none_or(is_saved) {
+                let queue = switch.capture(capture.port).await;
+                let queue = queue.map_err(|error| bridge.0.stopped(call, error))?;
                 captures.push((capture, queue));
             }
         }
@@ -154,17 +160,23 @@ impl RestoringBridge {
             None => None,
             Some(port) => {
                 let added = bridge
+                    .router()
                     .add_interface(&switch, PortSource::Existing(port))
                     .await;
                 let added = added.map_err(|error| LabError::host(bridge.subject(), call, error))?;
                 Some(added)
             }
         };
+        let uplink = match saved.has_uplink {
+            true => Some(bridge.router().uplink_of_file(call).await?),
+            false => None,
+        };
         let thawed = Thawed {
             switch,
             ports,
             captures,
             gateway,
+            uplink,
         };
         Ok(Self {
             bridge,
@@ -189,14 +201,16 @@ impl RestoringBridge {
         for (port, frames) in thawed.ports {
             port.continue_with(frames);
             entries.push(MemberEntry {
-                member: port.member().clone(),
+                member: port.member.clone(),
                 vm: None,
             });
         }
         for (capture, queue) in thawed.captures {
             capture.continue_with(queue);
         }
-        self.bridge.replace_interface(thawed.gateway);
+        self.bridge
+            .router()
+            .replace_interface(thawed.gateway, thawed.uplink);
         let switch = thawed.switch;
         for member in &self.saved.members {
             if entries.iter().all(|entry| entry.member.port != member.port) {
@@ -209,7 +223,7 @@ impl RestoringBridge {
             members.position(|member| member.port == entry.member.port)
         };
         entries.sort_by_key(place);
-        self.bridge.replace(switch, entries);
+        self.bridge.0.replace(switch, entries);
     }
 }
 
@@ -219,13 +233,13 @@ pub(crate) fn resume_bridges(restored: &[RestoringBridge]) {
         let others = this.saved.routes.iter().filter_map(|name| {
             let mut all = restored.iter();
             let found = all.find(|other| other.saved.name == *name);
-            found.map(|other| other.bridge.clone())
+            found.map(|other| Arc::clone(&other.bridge.0))
         });
-        this.bridge.join_again(&others.collect::<Vec<_>>());
-        this.bridge.update_services_later();
+        this.bridge.router().join_again(&others.collect::<Vec<_>>());
+        this.bridge.router().update_services_later();
     }
     for this in restored {
-        if let Ok(switch) = this.bridge.switch("restore()") {
+        if let Ok(switch) = this.bridge.0.switch("restore()") {
             let _ = switch.resume_later();
         }
     }

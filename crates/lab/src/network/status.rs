@@ -56,8 +56,8 @@ impl Bridge {
     /// When the bridge is closed.
     pub async fn counters(&self) -> Result<BridgeCounters, LabError> {
         let call = "counters()";
-        let status = self.switch(call)?.status().await;
-        let status = status.map_err(|error| self.stopped(call, error))?;
+        let status = self.0.switch(call)?.status().await;
+        let status = status.map_err(|error| self.0.stopped(call, error))?;
         Ok(BridgeCounters {
             paths: paths(&status),
             ports: port_drops(&status),
@@ -67,7 +67,7 @@ impl Bridge {
     /// Members, rules, counters and last frames in a few lines, for the report of a failed test; none where the
     /// bridge is closed.
     pub async fn report(&self) -> Vec<String> {
-        let Ok(switch) = self.switch("report") else {
+        let Ok(switch) = self.0.switch("report") else {
             return Vec::new();
         };
         let (Ok(status), Ok(recent)) = (switch.status().await, switch.recent().await) else {
@@ -90,10 +90,10 @@ impl Bridge {
     }
 
     fn member_list(&self, status: &Status) -> String {
-        let entries = self.entries();
+        let entries = self.0.entries();
         let shown = entries.iter().take(MAX_MEMBERS).map(|entry| {
             let member = &entry.member;
-            let mut text = format!("{} {}", member.name, self.addresses_of(member).host.ipv4);
+            let mut text = format!("{} {}", member.name, self.0.addresses_of(member).host.ipv4);
             let port = status.ports.iter().find(|port| port.id == member.port);
             if port.is_some_and(|port| port.is_isolated) {
                 text.push_str(" (isolated)");

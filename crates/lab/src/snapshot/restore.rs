@@ -311,7 +311,7 @@ impl PreparedRestore {
             nics: nics.clone(),
             plugged,
         };
-        *lock(&vm.0.nics) = nics;
+        vm.0.set_nics(nics);
         install(&vm, started, grant, begun.elapsed());
         ReplacedMachine { before, _lifecycle }
     }

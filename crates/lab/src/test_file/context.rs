@@ -3,6 +3,7 @@
 use crate::environment::Environment;
 use crate::inputs::{Build, FixtureSource};
 use crate::lock::lock;
+use crate::network::Uplink;
 use crate::resource::ResourceId;
 use crate::test_file::barrier::Barriers;
 use crate::test_file::current_test::CurrentTest;
@@ -12,7 +13,8 @@ use provium_switch::shell::RouterTask;
 use provium_vmm::SaveForm;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use tokio::sync::Mutex as AsyncMutex;
 
 /// What the labs of one file share.
 pub(crate) struct TestFileContext {
@@ -20,7 +22,9 @@ pub(crate) struct TestFileContext {
     pub(crate) path: String,
     pub(crate) barriers: Barriers,
     /// The router of its bridges, once it has been needed.
-    router: OnceLock<RouterTask>,
+    router: OnceLock<Arc<RouterTask>>,
+    /// The way from its bridges to the host's network, as long as one uses it.
+    pub(crate) uplink: AsyncMutex<Weak<Uplink>>,
     /// The numbers of the subnets of its bridges.
     pub(crate) subnets: SubnetNumbers,
     /// What its boots take memory and vCPUs from.
@@ -46,6 +50,7 @@ impl TestFileContext {
             barriers: Barriers::default(),
             subnets: SubnetNumbers::default(),
             router: OnceLock::new(),
+            uplink: AsyncMutex::default(),
             anonymous: AtomicU32::new(0),
             fixtures: Mutex::default(),
             current_test: CurrentTest::default(),
@@ -63,10 +68,10 @@ impl TestFileContext {
     }
 
     /// The router of its bridges.
-    pub(crate) fn router(&self) -> &RouterTask {
+    pub(crate) fn router(&self) -> &Arc<RouterTask> {
         self.router.get_or_init(|| {
             let _inside = self.environment.runtime().enter();
-            RouterTask::start()
+            Arc::new(RouterTask::start())
         })
     }
 

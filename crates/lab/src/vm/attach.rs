@@ -7,6 +7,7 @@ use crate::lock::lock;
 use crate::network::{AttachedVm, Bridge};
 use crate::resource::ResourceId;
 use crate::vm::handle::Vm;
+use crate::vm::network::settle_network;
 use crate::vm::nics::{VmNic, free_index};
 use crate::vm::state::VmCore;
 use futures_util::future::join_all;
@@ -22,8 +23,9 @@ impl Bridge {
     /// left, or when its guest has no driver.
     pub async fn attach(&self, vms: &[Vm]) -> Result<(), LabError> {
         let (bridge, vms) = (self.clone(), vms.to_vec());
-        // To its end, also without its caller: a VM that is half attached would be of no use to anybody.
+        // To its end, also without its caller: a VM that is half attached could not be used.
         let attached = self
+            .0
             .file()
             .environment
             .runtime()
@@ -38,13 +40,13 @@ impl Bridge {
     /// When one is not attached; when a guest does not release its NIC.
     pub async fn detach(&self, vms: &[Vm]) -> Result<(), LabError> {
         for vm in vms {
-            if self.member_of(vm.id()).is_none() {
+            if self.0.member_of(vm.id()).is_none() {
                 let why = format!("vm `{}` is not attached to it", vm.name());
-                return Err(self.invalid("detach()", why));
+                return Err(self.0.invalid("detach()", why));
             }
         }
         let (bridge, vms) = (self.clone(), vms.to_vec());
-        let detached = self.file().environment.runtime().spawn(async move {
+        let detached = self.0.file().environment.runtime().spawn(async move {
             let done = detach(&bridge, &vms).await;
             let updated = bridge.update_members(&[]).await;
             done.and(updated)
@@ -67,7 +69,7 @@ async fn attach(bridge: &Bridge, vms: &[Vm]) -> Result<(), LabError> {
         }
     }
     if result.is_ok() {
-        let settling = vms.iter().map(|vm| vm.settle_network("attach()"));
+        let settling = vms.iter().map(|vm| settle_network(vm, "attach()"));
         result = join_all(settling).await.into_iter().collect();
     }
     if result.is_err() {
@@ -82,7 +84,7 @@ async fn attach(bridge: &Bridge, vms: &[Vm]) -> Result<(), LabError> {
 /// Makes the VM a member, with a NIC that its machine does not have yet.
 async fn add(bridge: &Bridge, vm: &Vm) -> Result<(), LabError> {
     let call = "attach()";
-    let invalid = |why: String| Err(bridge.invalid(call, why));
+    let invalid = |why: String| Err(bridge.0.invalid(call, why));
     let name = vm.name();
     if vm.is_closed() {
         return invalid(format!("vm `{name}` is closed"));
@@ -111,15 +113,16 @@ async fn add(bridge: &Bridge, vm: &Vm) -> Result<(), LabError> {
         }
     }
     let weak: Weak<dyn AttachedVm> = Arc::<VmCore>::downgrade(&vm.0) as _;
-    let member = bridge.add_vm(call, name, (vm.id(), weak)).await?;
+    let member = bridge.0.add_vm(call, name, (vm.id(), weak)).await?;
     let mut nics = lock(&vm.0.nics);
     let nic = VmNic {
         bridge: bridge.clone(),
         port: member.port,
-        addresses: bridge.addresses_of(&member),
+        addresses: bridge.0.addresses_of(&member),
         index: free_index(&nics),
         slot: None,
         is_connected: true,
+        coming_members: None,
     };
     nics.push(nic);
     Ok(())
@@ -128,11 +131,11 @@ async fn add(bridge: &Bridge, vm: &Vm) -> Result<(), LabError> {
 /// Detaches all of them, also if one fails; returns the first failure.
 async fn detach(bridge: &Bridge, vms: &[Vm]) -> Result<(), LabError> {
     let detaching = vms.iter().map(|vm| async {
-        if let Some(member) = bridge.member_of(vm.id()) {
-            bridge.remove_member("detach()", member.port).await?;
+        if let Some(member) = bridge.0.member_of(vm.id()) {
+            bridge.0.remove_member("detach()", member.port).await?;
         }
         vm.0.drop_nic(bridge.id());
-        vm.settle_network("detach()").await
+        settle_network(vm, "detach()").await
     });
     join_all(detaching).await.into_iter().collect()
 }
@@ -156,7 +159,7 @@ impl VmCore {
         let nics = std::mem::take(&mut *lock(&self.nics));
         for nic in nics {
             // A switch that has stopped has no members.
-            let _ = nic.bridge.remove_member("close()", nic.port).await;
+            let _ = nic.bridge.0.remove_member("close()", nic.port).await;
         }
     }
 }

@@ -22,6 +22,7 @@
 //! | `identity` | name, clock and randomness of a guest |
 //! | `load` | loads a saved VM, for `template` and for `snapshot` |
 //! | `nics` | the NICs of a VM |
+//! | `nic_restore` | the NICs at a boot, in a snapshot, after a restore |
 //! | `network` | makes machine and guest have the NICs that the VM has |
 //! | `attach` | attaches VMs to bridges |
 //! | `nic` | the NIC as a test holds it |
@@ -47,6 +48,7 @@ mod modules;
 mod monitor;
 mod network;
 mod nic;
+mod nic_restore;
 mod nics;
 mod panic;
 mod power;
@@ -61,7 +63,8 @@ pub(crate) use death::emit_shutdown;
 pub(crate) use install::install;
 pub(crate) use load::{load, restore_request};
 pub(crate) use network::set_up_network;
-pub(crate) use nics::{VmNic, member_entries, restored_nics, saved_nics};
+pub(crate) use nic_restore::{member_entries, restored_nics, saved_nics};
+pub(crate) use nics::VmNic;
 pub(crate) use power::{switch_off, switch_off_as};
 pub(crate) use running::{Running, Started};
 pub(crate) use state::Lifecycle;

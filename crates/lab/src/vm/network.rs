@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use provium_guest::{CallError, Channel};
 use provium_protocol::op::{HostEntry, InterfaceAddress, NicConfig, Route, SetNetwork};
 use provium_vmm::{Machine, NicSlot, VmmError};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -79,13 +79,12 @@ fn routes(bridge: &Bridge) -> Vec<Route> {
         },
     };
     let mut routes = Vec::new();
-    for subnet in bridge.routed_subnets() {
+    for subnet in bridge.router().routed_subnets() {
         routes.push(to(subnet.ipv4_address().into(), subnet.ipv4_prefix()));
         routes.push(to(subnet.ipv6_address().into(), PREFIX_V6));
     }
     if bridge.has_uplink() {
         routes.push(to(Ipv4Addr::UNSPECIFIED.into(), 0));
-        routes.push(to(Ipv6Addr::UNSPECIFIED.into(), 0));
     }
     routes
 }
@@ -96,14 +95,14 @@ fn host_entries(nics: &[VmNic]) -> Vec<HostEntry> {
     let mut short_names: Vec<String> = Vec::new();
     for nic in nics {
         let bridge = host_name(nic.bridge.name());
-        for entry in nic.bridge.entries() {
-            let member = host_name(&entry.member.name);
+        for entry in nic.members() {
+            let member = host_name(&entry.name);
             let mut names = vec![format!("{member}.{bridge}")];
             if !short_names.contains(&member) {
                 names.push(member.clone());
                 short_names.push(member);
             }
-            let host = nic.bridge.addresses_of(&entry.member).host;
+            let host = nic.bridge.0.addresses_of(&entry).host;
             for address in [IpAddr::from(host.ipv4), IpAddr::from(host.ipv6)] {
                 let names = names.clone();
                 entries.push(HostEntry { address, names });
@@ -186,7 +185,7 @@ pub(crate) fn connect_nics(
             Some(at) => Some(plugged.swap_remove(at).1),
             None => machine.take_nic_socket(slot),
         };
-        let switch = nic.bridge.switch("connect");
+        let switch = nic.bridge.0.switch("connect");
         if let (Some(socket), Ok(switch)) = (socket, switch) {
             // A switch that has stopped shows in the next call to it.
             let _ = switch.reconnect_later(nic.port, socket);
@@ -194,46 +193,44 @@ pub(crate) fn connect_nics(
     }
 }
 
-impl Vm {
-    /// Makes the guest have the NICs that the VM has, if it runs; a paused one when it is resumed.
-    pub(crate) async fn settle_network(&self, call: &str) -> Result<(), LabError> {
-        let _lifecycle = self.0.lifecycle().await;
-        let stage = self.0.stage.borrow().clone();
-        match stage {
-            Stage::Booted(running) => self.reconcile_network(call, &running).await,
-            Stage::Paused(running) => {
-                running.network_is_stale.store(true, Ordering::Release);
-                Ok(())
-            }
-            _ => Ok(()),
+/// Makes the guest have the NICs that the VM has, if it runs; a paused one when it is resumed.
+pub(crate) async fn settle_network(vm: &Vm, call: &str) -> Result<(), LabError> {
+    let _lifecycle = vm.0.lifecycle().await;
+    let stage = vm.0.stage.borrow().clone();
+    match stage {
+        Stage::Booted(running) => reconcile_network(vm, call, &running).await,
+        Stage::Paused(running) => {
+            running.network_is_stale.store(true, Ordering::Release);
+            Ok(())
         }
+        _ => Ok(()),
     }
+}
 
-    /// The same for the machine that it runs on, under its life-cycle lock.
-    pub(crate) async fn reconcile_network(
-        &self,
-        call: &str,
-        running: &Running,
-    ) -> Result<(), LabError> {
-        running.network_is_stale.store(false, Ordering::Release);
-        let leaving: Vec<NicSlot> = std::mem::take(&mut *lock(&running.leaving_nics));
-        let mut nics = lock(&self.0.nics).clone();
-        let set_up = async {
-            for slot in &leaving {
-                running.machine.unplug_nic(*slot).await?;
-            }
-            set_up_network(&running.machine, &running.channel, &mut nics).await
-        };
-        match set_up.await {
-            Ok(sockets) => {
-                self.0.take_slots(&nics);
-                connect_nics(&running.machine, &nics, sockets);
-                Ok(())
-            }
-            Err(error) => {
-                let error = LabError::host(self.subject(), call, error);
-                Err(self.0.explain(call, error).await)
-            }
+/// The same for the machine that it runs on, under its life-cycle lock.
+pub(crate) async fn reconcile_network(
+    vm: &Vm,
+    call: &str,
+    running: &Running,
+) -> Result<(), LabError> {
+    running.network_is_stale.store(false, Ordering::Release);
+    let leaving: Vec<NicSlot> = std::mem::take(&mut *lock(&running.leaving_nics));
+    let mut nics = lock(&vm.0.nics).clone();
+    let set_up = async {
+        for slot in &leaving {
+            running.machine.unplug_nic(*slot).await?;
+        }
+        set_up_network(&running.machine, &running.channel, &mut nics).await
+    };
+    match set_up.await {
+        Ok(sockets) => {
+            vm.0.take_slots(&nics);
+            connect_nics(&running.machine, &nics, sockets);
+            Ok(())
+        }
+        Err(error) => {
+            let error = LabError::host(vm.subject(), call, error);
+            Err(vm.0.explain(call, error).await)
         }
     }
 }
@@ -257,7 +254,7 @@ impl AttachedVm for VmCore {
 
     fn update_network(self: Arc<Self>) -> BoxFuture<'static, Result<(), LabError>> {
         let vm = Vm(self);
-        Box::pin(async move { vm.settle_network("attach()").await })
+        Box::pin(async move { settle_network(&vm, "attach()").await })
     }
 
     fn leave_bridge(
@@ -267,7 +264,7 @@ impl AttachedVm for VmCore {
         let vm = Vm(self);
         Box::pin(async move {
             vm.0.drop_nic(bridge);
-            vm.settle_network("detach()").await
+            settle_network(&vm, "detach()").await
         })
     }
 }

@@ -24,9 +24,9 @@ impl Bridge {
     /// # Errors
     /// When the VM is not attached to it.
     pub fn nic(&self, vm: &Vm) -> Result<Nic, LabError> {
-        if self.member_of(vm.id()).is_none() {
+        if self.0.member_of(vm.id()).is_none() {
             let why = format!("vm `{}` is not attached to it", vm.name());
-            return Err(self.invalid("nic()", why));
+            return Err(self.0.invalid("nic()", why));
         }
         Ok(Nic {
             vm: vm.clone(),
@@ -59,16 +59,6 @@ impl Vm {
         };
         let call = format!("nic({name:?})");
         Err(LabError::invalid(self.subject(), call, why))
-    }
-
-    /// Its NICs, in the order of their attachment.
-    pub fn nics(&self) -> Vec<Nic> {
-        let nics = lock(&self.0.nics).clone();
-        let nics = nics.into_iter().map(|nic| Nic {
-            vm: self.clone(),
-            bridge: nic.bridge,
-        });
-        nics.collect()
     }
 }
 
@@ -146,13 +136,13 @@ impl Nic {
         let failed = |error| LabError::host(self.subject(), call, error);
         let _lifecycle = self.vm.0.lifecycle().await;
         let nic = self.attached(call)?;
-        let switch = self.bridge.switch(call)?;
+        let switch = self.bridge.0.switch(call)?;
         let port = nic.port;
         let set = switch.with(move |fabric, out| fabric.set_link(port, is_connected, out));
         // The port exists as long as the VM is attached.
         let _ = set
             .await
-            .map_err(|error| self.bridge.stopped(call, error))?;
+            .map_err(|error| self.bridge.0.stopped(call, error))?;
         let stage = self.vm.0.stage.borrow().clone();
         if let (Some(running), Some(slot)) = (stage.running(), nic.slot) {
             let set = running.machine.set_nic_link(slot, is_connected).await;

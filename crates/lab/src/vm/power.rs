@@ -7,6 +7,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
 use crate::vm::handle::Vm;
+use crate::vm::network::reconcile_network;
 use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
 use crate::vm::state::{Lifecycle, Stage, VmState};
@@ -219,7 +220,7 @@ async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabErr
                 vm.0.replace_stage(&running, stage);
                 // What was attached and detached while it was paused.
                 match running.network_is_stale.load(Ordering::Acquire) && from == VmState::Paused {
-                    true => vm.reconcile_network(call, &running).await,
+                    true => reconcile_network(&vm, call, &running).await,
                     false => Ok(()),
                 }
             }

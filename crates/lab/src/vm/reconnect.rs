@@ -4,6 +4,7 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::vm::handle::Vm;
 use crate::vm::identity::{host_hello, identity};
+use crate::vm::network::reconcile_network;
 use crate::vm::running::Running;
 use provium_guest::After;
 
@@ -24,7 +25,7 @@ pub(super) fn reconnect<'a>(
         let no_reply = match GuestWait::new(&running.machine, limit).reply(back).await {
             Ok(_) => {
                 running.machine.mark_agent_up();
-                let set = vm.reconcile_network("reset()", running).await;
+                let set = reconcile_network(vm, "reset()", running).await;
                 return set.map_err(|error| error.to_string());
             }
             Err(RequestError::Failed(error)) => return Err(error.to_string()),

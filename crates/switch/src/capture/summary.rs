@@ -2,6 +2,7 @@
 //!
 //! Headers that are cut off or inconsistent are described as far as they can be read.
 
+use super::services;
 use crate::{Header, MacAddress};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, EthernetFrame, EthernetProtocol, Icmpv4Packet, Icmpv6Packet,
@@ -127,7 +128,15 @@ impl Summary {
             Some(packet.src_addr().into()),
             Some(packet.dst_addr().into()),
         );
-        self.read_transport(packet.next_header(), packet.payload(), "IP6");
+        let (mut protocol, mut payload) = (packet.next_header(), packet.payload());
+        // Options come before the transport header, each with the next protocol and its length.
+        while let IpProtocol::HopByHop | IpProtocol::Ipv6Route | IpProtocol::Ipv6Opts = protocol
+            && let [next, length, ..] = payload
+            && let Some(rest) = payload.get((usize::from(*length) + 1) * 8..)
+        {
+            (protocol, payload) = (IpProtocol::from(*next), rest);
+        }
+        self.read_transport(protocol, payload, "IP6");
     }
 
     fn read_transport(&mut self, protocol: IpProtocol, payload: &[u8], family: &str) {
@@ -168,7 +177,13 @@ impl Summary {
                 Ok(udp) => {
                     between(Some(udp.src_port()), Some(udp.dst_port()));
                     "udp".clone_into(&mut self.protocol);
-                    let _ = write!(self.text, "UDP, {} bytes of data", udp.payload().len());
+                    match services::describe([udp.src_port(), udp.dst_port()], udp.payload()) {
+                        Some(service) => self.text.push_str(&service),
+                        None => {
+                            let length = udp.payload().len();
+                            let _ = write!(self.text, "UDP, {length} bytes of data");
+                        }
+                    }
                 }
                 Err(_) => {
                     between(None, None);
@@ -274,6 +289,21 @@ mod tests {
         let summary = summarize(&frame(0x0806, &arp));
         assert_eq!(summary.protocol, "arp");
         assert_eq!(summary.text, "ARP who-has 10.0.0.2 tell 10.0.0.1, 42 bytes");
+    }
+
+    #[test]
+    fn options_of_ipv6_are_passed_over() {
+        let mut packet = vec![0x60, 0, 0, 0, 0, 16, 0, 1];
+        packet.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        packet.extend([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x16]);
+        packet.extend([58, 0, 5, 2, 0, 0, 1, 0]);
+        packet.extend([128, 0, 0, 0, 0, 1, 0, 1]);
+        let summary = summarize(&frame(0x86dd, &packet));
+        assert_eq!(summary.protocol, "icmp6");
+        assert_eq!(
+            summary.text,
+            "IP6 fe80::1 > ff02::16: ICMP6 echo request, 70 bytes"
+        );
     }
 
     #[test]

@@ -178,18 +178,20 @@ impl State {
                 }
             };
             tokio::select! {
+                // In this order, so that a change applies to the frames that were sent after it.
+                biased;
                 command = commands.recv() => match command {
                     Some(command) => command(&mut self),
                     None => return,
-                },
-                (id, frame) = next_frame(&mut self.ports, self.next) => match frame {
-                    Some(frame) => self.receive(id, &frame),
-                    None => self.remove(id),
                 },
                 () = until_due => {
                     let now = self.now();
                     self.router.advance(now, &mut self.out);
                 }
+                (id, frame) = next_frame(&mut self.ports, self.next) => match frame {
+                    Some(frame) => self.receive(id, &frame),
+                    None => self.remove(id),
+                },
             }
             self.send();
         }

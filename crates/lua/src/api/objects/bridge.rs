@@ -5,14 +5,11 @@ use super::network_handles::{BridgeObject, nic_value, port_value};
 use super::value::call_site;
 use super::{bridge_faults, bridge_rules, capture};
 use crate::binding::args::Args;
-use crate::binding::class::{Class, Object as _};
+use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{BridgeOptions, Ipv4Network, MacAddress};
 use std::net::Ipv4Addr;
-
-/// Methods that a later version has.
-const LATER: [&str; 2] = ["enable_uplink", "disable_uplink"];
 
 /// The options in the argument at `index`; `None` if there are none.
 pub(super) fn options(
@@ -38,20 +35,13 @@ pub(super) fn options(
 
 /// Makes the class, and what the prelude's part of it calls.
 pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
-    let mut class = Class::<BridgeObject>::new(lua)?
+    Class::<BridgeObject>::new(lua)?
         .with(facts)?
         .with(membership)?
         .with(parts)?
         .with(bridge_rules::add)?
-        .with(|class| bridge_faults::add(class, native))?;
-    for name in LATER {
-        class = class.method(name, move |_, this, args| {
-            args.take_any();
-            let text = format!("{}: {name}() is not in this version", this.subject());
-            Err::<(), _>(LuaError::message(text))
-        })?;
-    }
-    class.finish()
+        .with(|class| bridge_faults::add(class, native))?
+        .finish()
 }
 
 fn facts(class: Class<'_, BridgeObject>) -> Result<Class<'_, BridgeObject>> {
@@ -86,6 +76,12 @@ fn membership(class: Class<'_, BridgeObject>) -> Result<Class<'_, BridgeObject>>
             Ok(routes
                 .map(|bridge| bridge.name().to_owned())
                 .collect::<Vec<_>>())
+        })?
+        .async_method("enable_uplink", |_, this, _| async move {
+            Ok(this.0.enable_uplink().await?)
+        })?
+        .async_method("disable_uplink", |_, this, _| async move {
+            Ok(this.0.disable_uplink().await?)
         })?
         .async_method(
             "close",

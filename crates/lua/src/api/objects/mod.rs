@@ -11,15 +11,15 @@
 //! | `stream` | `tail_file()`, `fd_stream()`, `process:stdout_stream()`, `console:read()` … |
 //! | `connection` | `connect()` |
 //! | `pending` | `syscall_async()` |
-//! | `bridge` | `lab:bridge()`; `bridge_members` reads who is meant, `bridge_rules` and `bridge_faults` what is to happen |
+//! | `bridge` (`bridge_members`, `bridge_rules`, `bridge_faults`) | `lab:bridge()` |
 //! | `nic` | `bridge:nic()`, `vm:nic()` |
 //! | `port`, `capture` | `bridge:port()`, `bridge:capture()` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `surface` what `vm` and `worker` share, `value` the rule that a
-//! resource is one Lua value.
+//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `surface` what `vm` and `worker`
+//! share, `value` the rule that a resource is one Lua value.
 
 mod batch;
 mod bridge;
