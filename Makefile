@@ -7,6 +7,8 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PROVIUM := $(TARGET)/release/provium
+# What the tests run: the build whose dependencies the unit tests have compiled already.
+TESTED := $(TARGET)/debug/provium
 SNIPPETS := $(TARGET)/docs-snippets
 TIME ?= 3600
 SEED ?= 1
@@ -54,22 +56,24 @@ unit: ## tests that need no guest
 	$(call step,tests without a guest)
 	$(CARGO) test --workspace
 
-guest-test: build ## tests that need one: the Lua suite, the examples, the documentation
+guest-test: ## tests that need one: the Lua suite, the examples, the documentation
+	$(call step,build)
+	$(CARGO) build --package provium
 	$(call step,the default guest)
-	$(PROVIUM) setup
+	$(TESTED) setup
 	$(call step,the Lua suite on real guests)
-	$(PROVIUM) --config tests/lua/provium.toml tests/lua
+	$(TESTED) --config tests/lua/provium.toml tests/lua
 	$(call step,32 VMs of one template)
-	$(PROVIUM) --config tests/lua/provium.toml --include-slow --cpus 32 tests/lua/fanout.test.lua
+	$(TESTED) --config tests/lua/provium.toml --include-slow --cpus 32 tests/lua/fanout.test.lua
 	$(call step,guests of every origin)
-	PROVIUM=$(abspath $(PROVIUM)) $(PROVIUM) --config tests/profiles/provium.toml tests/profiles
+	PROVIUM=$(abspath $(TESTED)) $(TESTED) --config tests/profiles/provium.toml tests/profiles
 	$(call step,signals$(comma) shared caches$(comma) damage: runs beside each other)
-	PROVIUM=$(abspath $(PROVIUM)) $(RUN_E2E)
+	PROVIUM=$(abspath $(TESTED)) $(RUN_E2E)
 	$(call step,examples)
-	$(PROVIUM) --config examples/provium.toml examples
+	$(TESTED) --config examples/provium.toml examples
 	$(call step,what the documentation shows)
 	$(CARGO) xtask docs-snippets $(SNIPPETS)
-	$(PROVIUM) --config $(SNIPPETS)/provium.toml $(SNIPPETS)
+	$(TESTED) --config $(SNIPPETS)/provium.toml $(SNIPPETS)
 
 torture: build ## random calls for TIME seconds (3600) from SEED (1), everything checked, leaks counted
 	$(call step,torture: seed $(SEED) for $(TIME) s)

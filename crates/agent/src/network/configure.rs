@@ -2,13 +2,13 @@
 
 use super::carrier;
 use super::change::{Change, What};
-use super::module_requests::{self, IPV6, ModuleRequests};
+use super::module_requests::{IPV6, ModuleRequests, Stop};
 use super::owned::Owned;
 use super::plan::{self, Target};
 use super::session::Session;
 use super::state::{self, Interface, PresentAddress};
 use super::{drivers, hosts};
-use crate::failure::{self, OpResult};
+use crate::failure;
 use crate::roots;
 use crate::sys::{Errno, Sys, file};
 use provium_protocol::op::{InterfaceAddress, NicConfig, SetNetwork};
@@ -20,6 +20,18 @@ const LEAST_IPV6_MTU: u32 = 1280;
 /// `IFNAMSIZ`, with the zero at the end of a name.
 const NAME_LIMIT: usize = 16;
 
+/// What is tried, for messages.
+const LISTING: &str = "listing the network interfaces";
+
+/// Whether other programs may name interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// The agent is the init, so none does unless a test wants it.
+    Alone,
+    /// An init, or its `udev`, may rename those that have their names from the kernel.
+    Contested,
+}
+
 /// Makes the guest's network what the request says.
 ///
 /// # Errors
@@ -29,10 +41,11 @@ pub(crate) fn configure(
     request: &SetNetwork,
     owned: &Owned,
     modules: &mut ModuleRequests,
-) -> OpResult {
+    naming: Naming,
+) -> Result<Reply, Stop> {
     check(request).map_err(failure::invalid)?;
     if !request.nics.is_empty() {
-        configure_nics(&request.nics, owned, modules)?;
+        configure_nics(&request.nics, owned, modules, naming)?;
     }
     hosts::set(&request.hosts)?;
     Ok(Reply::Done)
@@ -42,39 +55,35 @@ fn configure_nics(
     nics: &[NicConfig],
     owned: &Owned,
     modules: &mut ModuleRequests,
-) -> Result<(), WireError> {
+    naming: Naming,
+) -> Result<(), Stop> {
     let tried = |what: &'static str| move |errno| failure::os(what, errno);
     let mut session = Session::open().map_err(tried("opening a socket of rtnetlink"))?;
-    let listing = "listing the network interfaces";
-    let mut interfaces = state::interfaces(&mut session, false).map_err(tried(listing))?;
+    let mut interfaces = state::interfaces(&mut session, false).map_err(tried(LISTING))?;
     if !Target::find(nics, &interfaces).1.is_empty() {
         interfaces = drivers::await_interfaces(&mut session, nics, owned, modules)?;
     }
     let (targets, _) = Target::find(nics, &interfaces);
 
-    let renames = plan::renames(&targets, &interfaces, |one| is_of_host(nics, one));
+    let mut renames = plan::renames(&targets, &interfaces, |one| is_of_host(nics, one));
+    if naming == Naming::Contested {
+        renames.extend(plan::claims(&targets, &interfaces, is_named_by_kernel));
+    }
     if !renames.is_empty() {
         for rename in &renames {
             make_rename(&mut session, rename)?;
         }
-        interfaces = state::interfaces(&mut session, false).map_err(tried(listing))?;
+        interfaces = state::interfaces(&mut session, false).map_err(tried(LISTING))?;
     }
-    for change in plan::links(&targets, &interfaces) {
-        if change.what == What::BringUp {
-            let path = format!("sys/net/ipv6/conf/{}/accept_dad", change.interface);
-            // Without IPv6 the file does not exist.
-            let _ = file::write_at(roots::PROC, &path, b"0");
-        }
-        let result = session.make_one(change.request());
-        result.map_err(|errno| failure::os(change.to_string(), errno))?;
-    }
+    make_links(&mut session, &targets, &interfaces)?;
 
-    let without_ipv6 = without_ipv6(&targets, modules)?;
+    let without_ipv6 = without_ipv6(&mut session, &targets, &interfaces, modules)?;
     let is_possible = |target: &Target<'_>, address: InterfaceAddress| {
         address.address.is_ipv4() || !without_ipv6.contains(&target.index)
     };
     let present = state::addresses(&mut session).map_err(tried("listing addresses"))?;
-    let changes = plan::addresses(&targets, &present, owned, is_possible);
+    let mut changes = plan::addresses(&targets, &present, owned, is_possible);
+    changes.extend(plan::link_local(&targets, &interfaces, &present));
     keep_secondary_addresses(&changes, &present);
     make_all(&mut session, &changes)?;
 
@@ -86,7 +95,16 @@ fn configure_nics(
         let changes = plan::routes(&targets, &present, owned, is_possible);
         make_all(&mut session, &changes)?;
     }
-    carrier::await_carriers(&mut session, nics)
+    carrier::await_carriers(&mut session, nics)?;
+    Ok(())
+}
+
+/// Whether the kernel has chosen the name of an interface, and no process has.
+fn is_named_by_kernel(name: &str) -> bool {
+    // `NET_NAME_USER` and `NET_NAME_RENAMED` of the kernel's `include/uapi/linux/netdevice.h`.
+    let path = format!("class/net/{name}/name_assign_type");
+    let value = file::read_at(roots::SYS, &path).unwrap_or_default();
+    !matches!(value.first(), Some(b'3' | b'4'))
 }
 
 /// Whether it is the interface of a NIC of the host's, listed or not: their addresses differ in the last
@@ -98,44 +116,78 @@ fn is_of_host(nics: &[NicConfig], interface: &Interface) -> bool {
 
 /// Linux before 6.2 renames only interfaces that are down. The interface is brought up later.
 fn make_rename(session: &mut Session, rename: &Change) -> Result<(), WireError> {
-    let mut renamed = session.make_one(rename.request());
-    if renamed == Err(Errno(libc::EBUSY)) {
-        let down = Change {
-            what: What::TakeDown,
-            ..rename.clone()
-        };
-        renamed = session
-            .make_one(down.request())
-            .and_then(|()| session.make_one(rename.request()));
+    make_while_down(session, rename).map(drop)
+}
+
+/// Makes a change, of an interface that is taken down if the kernel or the driver demands that. Whether it
+/// was.
+fn make_while_down(session: &mut Session, change: &Change) -> Result<bool, WireError> {
+    let tried = |errno| failure::os(change.to_string(), errno);
+    match session.make_one(change.request()) {
+        Err(Errno(libc::EBUSY)) => {}
+        other => return other.map(|()| false).map_err(tried),
     }
-    renamed.map_err(|errno| failure::os(rename.to_string(), errno))
+    let down = Change {
+        what: What::TakeDown,
+        ..change.clone()
+    };
+    let made = session
+        .make_one(down.request())
+        .and_then(|()| session.make_one(change.request()));
+    made.map(|()| true).map_err(tried)
+}
+
+/// Hardware addresses, MTUs and states.
+fn make_links(
+    session: &mut Session,
+    targets: &[Target<'_>],
+    interfaces: &[Interface],
+) -> Result<(), WireError> {
+    let mut taken_down = Vec::new();
+    for change in plan::links(targets, interfaces) {
+        let settings = interfaces
+            .iter()
+            .find(|one| one.index == change.index)
+            .and_then(|one| one.ipv6);
+        if change.what == What::BringUp && settings.is_some_and(|ipv6| ipv6.detects_duplicates) {
+            let path = format!("sys/net/ipv6/conf/{}/accept_dad", change.interface);
+            // Where it cannot be set, the link-local address takes a second longer.
+            let _ = file::write_at(roots::PROC, &path, b"0");
+        }
+        if make_while_down(session, &change)? {
+            taken_down.push(Change {
+                what: What::BringUp,
+                ..change
+            });
+        }
+    }
+    make_all(session, &taken_down)
 }
 
 /// The indices of interfaces that cannot have IPv6 addresses.
 fn without_ipv6(
+    session: &mut Session,
     targets: &[Target<'_>],
+    interfaces: &[Interface],
     modules: &mut ModuleRequests,
-) -> Result<Vec<u32>, WireError> {
-    let has_ipv6_address = |target: &Target<'_>| {
-        let mut addresses = target.config.addresses.iter();
-        addresses.any(|one| one.address.is_ipv6())
-    };
+) -> Result<Vec<u32>, Stop> {
     let mut without = Vec::new();
-    if !targets.iter().any(has_ipv6_address) {
+    let wanted = targets.iter().flat_map(|target| &target.config.addresses);
+    if !wanted.into_iter().any(|one| one.address.is_ipv6()) {
         return Ok(without);
     }
-    let loaded = modules.load(IPV6);
-    loaded.map_err(|(module, errno)| {
-        failure::os(format!("loading the kernel module {module}"), errno)
-    })?;
-    let has_ipv6 = module_requests::has_ipv6();
+    // The loopback interface has it wherever the kernel does.
+    let has_ipv6 = |interfaces: &[Interface]| interfaces.iter().any(|one| one.ipv6.is_some());
+    let mut is_there = has_ipv6(interfaces);
+    if !is_there && modules.load(IPV6)? {
+        // It may be built in, and switched off on the kernel's command line.
+        let now = state::interfaces(session, false);
+        is_there = has_ipv6(&now.map_err(|errno| failure::os(LISTING, errno))?);
+    }
     for target in targets {
-        let NicConfig { name, mtu, .. } = target.config;
-        let is_disabled = || {
-            let path = format!("sys/net/ipv6/conf/{name}/disable_ipv6");
-            file::read_at(roots::PROC, &path).is_ok_and(|value| value.first() == Some(&b'1'))
-        };
-        if !has_ipv6 || *mtu < LEAST_IPV6_MTU || is_disabled() {
+        let is_disabled = |one: &Interface| one.ipv6.is_some_and(|ipv6| ipv6.is_disabled);
+        let mut own = interfaces.iter().filter(|one| one.index == target.index);
+        if !is_there || target.config.mtu < LEAST_IPV6_MTU || own.any(is_disabled) {
             without.push(target.index);
         }
     }

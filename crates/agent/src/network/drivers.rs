@@ -1,7 +1,7 @@
 //! Waiting for interfaces: of a NIC that has just been plugged in, or whose driver is not loaded.
 
 use super::change::Mac;
-use super::module_requests::{DRIVERS, ModuleRequests};
+use super::module_requests::{self, DRIVERS, ModuleRequests, Stop};
 use super::owned::Owned;
 use super::plan::Target;
 use super::session::Session;
@@ -26,7 +26,7 @@ pub(super) fn await_interfaces(
     nics: &[NicConfig],
     owned: &Owned,
     modules: &mut ModuleRequests,
-) -> Result<Vec<Interface>, WireError> {
+) -> Result<Vec<Interface>, Stop> {
     let tried = |errno| failure::os("listing the network interfaces", errno);
     let events = netlink::interface_events().map_err(tried)?;
     let deadline = Instant::now() + LIMIT;
@@ -41,7 +41,7 @@ pub(super) fn await_interfaces(
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             unavailable.retain(|_| !has_driver());
-            return Err(not_found(&missing, &interfaces, &unavailable));
+            return Err(not_found(&missing, &interfaces, &unavailable).into());
         }
         await_event(&events, left);
     }
@@ -63,19 +63,13 @@ pub(super) fn await_event(events: &OwnedFd, limit: Duration) {
 fn load_drivers(
     session: &Session,
     modules: &mut ModuleRequests,
-) -> Result<Vec<&'static str>, WireError> {
+) -> Result<Vec<&'static str>, Stop> {
     let mut unavailable = Vec::new();
-    for name in DRIVERS {
-        match modules.load(name) {
-            Ok(true) => {}
-            Ok(false) => {
-                netlink::load_module_by_kernel(session.fd(), name);
-                unavailable.push(name);
-            }
-            Err((module, errno)) => {
-                let tried = format!("loading the kernel module {module}");
-                return Err(failure::os(tried, errno));
-            }
+    let absent = |name: &&str| !module_requests::is_loaded(name);
+    for name in DRIVERS.into_iter().filter(absent) {
+        if !modules.load(name)? {
+            netlink::load_module_by_kernel(session.fd(), name);
+            unavailable.push(name);
         }
     }
     Ok(unavailable)
@@ -149,6 +143,7 @@ mod tests {
             mtu: 0,
             is_up: false,
             is_running: false,
+            ipv6: None,
             counters: NicCounters::default(),
         };
         let present = [

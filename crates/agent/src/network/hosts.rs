@@ -54,9 +54,16 @@ fn update(path: &str, folder: &str, entries: &[HostEntry]) -> Sys<()> {
         return Ok(());
     }
     let found = file::stat_fd(old.as_raw_fd())?;
-    let own_name = file::path(format!("self/fd/{}", old.as_raw_fd()).as_bytes())?;
+    let is_link = file::path(path.as_bytes())
+        .and_then(|path| file::stat_at(libc::AT_FDCWD, &path, libc::AT_SYMLINK_NOFOLLOW))
+        .is_ok_and(|found| found.entry_type() == EntryType::Symlink);
     // The file itself, if the usual name is a link.
-    let target = file::read_link_at(roots::PROC, &own_name).unwrap_or_else(|_| path.into());
+    let target = if is_link {
+        let own_name = file::path(format!("self/fd/{}", old.as_raw_fd()).as_bytes())?;
+        file::read_link_at(roots::PROC, &own_name)?
+    } else {
+        path.into()
+    };
     let perm = found.to_message().perm;
     match replace(&target, perm, &wanted) {
         // A file that is a mount point of its own, or in a folder that cannot be written to.

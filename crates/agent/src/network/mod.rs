@@ -14,8 +14,9 @@
 //!
 //! Decisions:
 //! - An interface is found by its permanent hardware address, so renames by a guest's `udev` do not matter.
-//!   The name that the host wants is set whatever name it has; a `udev` that renames it later wins until
-//!   the next request.
+//!   The name that the host wants is set whatever name it has. Beside an init, a name that the kernel has
+//!   chosen is given once more, since `udev` leaves alone what a process has named. One that ignores that
+//!   wins until the next request.
 //! - IPv6 addresses skip duplicate address detection, and it is switched off (`accept_dad`) on an interface
 //!   that is brought up here, so that its link-local address is usable at once, too. Router advertisements
 //!   (`accept_ra`) are left to the guest: nothing on a bridge sends any unless a test does.
@@ -31,20 +32,13 @@ mod hosts;
 mod module_requests;
 mod owned;
 mod plan;
+mod request;
 mod session;
 mod state;
 mod wire;
 
-use provium_protocol::op::{ReadNicCounters, SetNetwork};
-
-pub(crate) use configure::configure;
+pub(crate) use configure::{Naming, configure};
 pub(crate) use counters::count;
-pub(crate) use module_requests::{ModuleRequests, needed_modules};
+pub(crate) use module_requests::{MODULES, ModuleRequests, Stop};
 pub(crate) use owned::Owned;
-
-/// A request about the network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NetworkRequest {
-    Set(SetNetwork),
-    Count(ReadNicCounters),
-}
+pub(crate) use request::NetworkRequest;

@@ -2,42 +2,38 @@
 
 use crate::init::modules;
 use crate::sys::{Errno, boot, fd, file};
-use crate::{module_socket, roots};
-use provium_protocol::HostReply;
-use provium_protocol::op::SetNetwork;
+use crate::{failure, module_socket, roots};
+use provium_protocol::{HostReply, WireError};
 use std::ffi::CString;
 use std::os::fd::{OwnedFd, RawFd};
 
 /// The drivers of NICs. What they depend on is the host's knowledge.
 pub(super) const DRIVERS: [&str; 2] = ["virtio_pci", "virtio_net"];
 pub(super) const IPV6: &str = "ipv6";
-/// Exists if the kernel has IPv6.
-const IPV6_ADDRESSES: &str = "self/net/if_inet6";
+/// The modules that a network may need.
+pub(crate) const MODULES: [&str; 3] = [DRIVERS[0], DRIVERS[1], IPV6];
 
-/// The modules that the kernel seems to lack.
-pub(crate) fn needed_modules(request: &SetNetwork) -> Vec<&'static str> {
-    let mut needed = Vec::new();
-    if !request.nics.is_empty() {
-        needed.extend(DRIVERS.iter().filter(|name| !is_loaded(name)));
-    }
-    let addresses = request.nics.iter().flat_map(|nic| &nic.addresses);
-    if addresses.into_iter().any(|one| one.address.is_ipv6()) && !has_ipv6() {
-        needed.push(IPV6);
-    }
-    needed
-}
-
-fn is_loaded(name: &str) -> bool {
+/// Whether a module is loaded, or built in with parameters.
+pub(super) fn is_loaded(name: &str) -> bool {
     let path = file::path(format!("module/{name}").as_bytes());
     path.is_ok_and(|path| file::stat_at(roots::SYS, &path, 0).is_ok())
 }
 
-pub(super) fn has_ipv6() -> bool {
-    let path = file::path(IPV6_ADDRESSES.as_bytes());
-    path.is_ok_and(|path| file::stat_at(roots::PROC, &path, 0).is_ok())
+/// Why a request was not carried out.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Error(WireError),
+    /// It takes [modules](MODULES), and has no sockets to request them on. Nothing of it has failed.
+    NeedsModules,
 }
 
-/// Sockets to the router, each for one module.
+impl From<WireError> for Stop {
+    fn from(error: WireError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Sockets to the router, each for one module. Most requests need none, so they begin without.
 #[derive(Debug)]
 pub(crate) struct ModuleRequests(Vec<(&'static str, OwnedFd)>);
 
@@ -53,10 +49,10 @@ impl ModuleRequests {
     /// Loads a module with what it depends on; false if the host does not have it.
     ///
     /// # Errors
-    /// What could not be loaded, and why.
-    pub(super) fn load(&mut self, name: &str) -> Result<bool, (String, Errno)> {
+    /// What could not be loaded, and why; or that it takes a socket.
+    pub(super) fn load(&mut self, name: &str) -> Result<bool, Stop> {
         let Some(at) = self.0.iter().position(|(one, _)| *one == name) else {
-            return Ok(true);
+            return Err(Stop::NeedsModules);
         };
         let (_, socket) = self.0.swap_remove(at);
         let Some(HostReply::Modules(files)) = module_socket::request_on(&socket, name) else {
@@ -73,7 +69,10 @@ impl ModuleRequests {
                 .and_then(|parameters| boot::load_module(&module.object, &parameters));
             match loaded {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err((module.name.clone(), errno)),
+                Err(errno) => {
+                    let tried = format!("loading the kernel module {}", module.name);
+                    return Err(failure::os(tried, errno).into());
+                }
             }
         }
         Ok(is_known)

@@ -89,30 +89,106 @@ pub(super) fn renames(
     aside
 }
 
-/// Hardware address, MTU, state. An interface is down while its hardware address changes, so that its
-/// link-local address follows from the new one.
+/// Renames that make names which the kernel has chosen ones that a process has: those are left alone by
+/// `udev` (`NamePolicy=keep`, its default).
+pub(super) fn claims(
+    targets: &[Target<'_>],
+    interfaces: &[Interface],
+    is_named_by_kernel: impl Fn(&str) -> bool,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for target in targets {
+        let name = &target.config.name;
+        let has_name = |one: &&Interface| one.index == target.index && one.name == *name;
+        if interfaces.iter().any(|one| has_name(&one)) && is_named_by_kernel(name) {
+            let temporary = format!("provium{}", target.index);
+            let back = Change {
+                interface: temporary.clone(),
+                ..target.change(What::Rename(name.clone()))
+            };
+            changes.extend([target.change(What::Rename(temporary)), back]);
+        }
+    }
+    changes
+}
+
+/// Hardware address, MTU, state.
 pub(super) fn links(targets: &[Target<'_>], interfaces: &[Interface]) -> Vec<Change> {
     let mut changes = Vec::new();
     for target in targets {
         let Some(interface) = interfaces.iter().find(|one| one.index == target.index) else {
             continue;
         };
-        let mut is_up = interface.is_up;
         if interface.mac != target.config.mac {
-            if is_up {
-                changes.push(target.change(What::TakeDown));
-                is_up = false;
-            }
             changes.push(target.change(What::SetMac(target.config.mac)));
         }
         if interface.mtu != target.config.mtu {
             changes.push(target.change(What::SetMtu(target.config.mtu)));
         }
-        if !is_up {
+        if !interface.is_up {
             changes.push(target.change(What::BringUp));
         }
     }
     changes
+}
+
+/// Replaces the link-local address of an interface that was up when its hardware address changed, since
+/// the kernel keeps the one that follows from the old address, which other guests may have, too.
+pub(super) fn link_local(
+    targets: &[Target<'_>],
+    before: &[Interface],
+    present: &[PresentAddress],
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for target in targets {
+        let Some(old) = before
+            .iter()
+            .find(|one| one.index == target.index)
+            .and_then(|one| <[u8; 6]>::try_from(&*one.mac).ok())
+            .map(link_local_address)
+        else {
+            continue;
+        };
+        let new = link_local_address(target.config.mac);
+        let has = |address| {
+            let index = target.index;
+            present.contains(&PresentAddress { index, address })
+        };
+        if old != new && has(old) {
+            if !has(new) {
+                changes.push(target.change(What::AddAddress(new)));
+            }
+            changes.push(target.change(What::RemoveAddress(old)));
+        }
+    }
+    changes
+}
+
+/// The link-local address that the kernel derives from a hardware address (RFC 4291, appendix A).
+fn link_local_address(mac: [u8; 6]) -> InterfaceAddress {
+    let [a, b, c, d, e, f] = mac;
+    let address = [
+        0xfe,
+        0x80,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        a ^ 2,
+        b,
+        c,
+        0xff,
+        0xfe,
+        d,
+        e,
+        f,
+    ];
+    InterfaceAddress {
+        address: address.into(),
+        prefix: 64,
+    }
 }
 
 /// Addresses: first those that the host does not want any more are removed.
@@ -236,6 +312,7 @@ mod tests {
             mtu: 1500,
             is_up: false,
             is_running: false,
+            ipv6: None,
             counters: NicCounters::default(),
         }
     }
@@ -309,7 +386,22 @@ mod tests {
     }
 
     #[test]
-    fn an_interface_is_down_while_its_hardware_address_changes() {
+    fn a_name_that_the_kernel_has_chosen_is_given_again() {
+        let nics = [config(0, "eth0"), config(1, "eth1"), config(2, "eth2")];
+        let interfaces = [
+            interface(0, "eth0"),
+            interface(1, "eth1"),
+            interface(2, "enp3s0"),
+        ];
+        let (targets, _) = Target::find(&nics, &interfaces);
+        assert_eq!(
+            texts(&claims(&targets, &interfaces, |name| name != "eth1")),
+            ["renaming eth0 to provium2", "renaming provium2 to eth0"]
+        );
+    }
+
+    #[test]
+    fn links_change_where_they_differ() {
         let nics = [config(0, "eth0")];
         let changes = |interface: Interface| {
             let interfaces = [interface];
@@ -324,21 +416,39 @@ mod tests {
             mtu: 9000,
             ..interface(0, "eth0")
         };
-        assert_eq!(
-            changes(up.clone()),
-            [
-                "taking eth0 down",
-                set_mac,
-                "setting the MTU of eth0 to 1500",
-                "bringing eth0 up"
-            ]
-        );
+        let set_mtu = "setting the MTU of eth0 to 1500";
+        assert_eq!(changes(up.clone()), [set_mac, set_mtu]);
         let configured = Interface {
             mac: nics[0].mac.to_vec(),
             mtu: 1500,
             ..up
         };
         assert_eq!(changes(configured), [""; 0]);
+    }
+
+    #[test]
+    fn a_link_local_address_follows_the_hardware_address() {
+        let nics = [config(0, "eth0")];
+        let before = [interface(0, "eth0")];
+        let (targets, _) = Target::find(&nics, &before);
+        let old = at([0xfe80, 0, 0, 0, 0x5054, 0xff, 0xfe70, 0x7600], 64);
+        let changes = |present: &[InterfaceAddress]| {
+            let present: Vec<_> = present
+                .iter()
+                .map(|&address| PresentAddress { index: 2, address })
+                .collect();
+            texts(&link_local(&targets, &before, &present))
+        };
+        let remove = "removing fe80::5054:ff:fe70:7600/64 from eth0";
+        let new = at([0xfe80, 0, 0, 0, 0x0000, 0xff, 0xfe00, 0], 64);
+        assert_eq!(
+            changes(&[old]),
+            ["adding fe80::ff:fe00:0/64 to eth0", remove]
+        );
+        assert_eq!(changes(&[old, new]), [remove]);
+        // The kernel makes it when the interface comes up, or the guest derives it in another way.
+        assert_eq!(changes(&[]), [""; 0]);
+        assert_eq!(changes(&[new]), [""; 0]);
     }
 
     #[test]

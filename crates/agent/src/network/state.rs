@@ -12,6 +12,10 @@ const ADDRESS: usize = 8;
 const ROUTE: usize = 12;
 
 const IFLA_PERM_ADDRESS: u16 = 54;
+const IFLA_INET6_CONF: u16 = 2;
+/// Places of `disable_ipv6` and `accept_dad` in the list of settings (the kernel's `linux/ipv6.h`).
+const DISABLE_IPV6: usize = 26;
+const ACCEPT_DAD: usize = 27;
 const IFLA_STATS64: u16 = 23;
 /// Leaves the counters out of a dump, which are half of it (`RTEXT_FILTER_SKIP_STATS`).
 const WITHOUT_COUNTERS: u32 = 1 << 3;
@@ -30,7 +34,17 @@ pub(super) struct Interface {
     pub(super) is_up: bool,
     /// It is up and has a carrier.
     pub(super) is_running: bool,
+    /// `None`: it has no IPv6, because the kernel does not, or because its MTU is too small.
+    pub(super) ipv6: Option<Ipv6Settings>,
     pub(super) counters: NicCounters,
+}
+
+/// Settings of IPv6, as in `/proc/sys/net/ipv6/conf`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ipv6Settings {
+    pub(super) is_disabled: bool,
+    /// Whether an address may be used only after duplicate address detection.
+    pub(super) detects_duplicates: bool,
 }
 
 /// An address of an interface.
@@ -78,6 +92,7 @@ fn interface(message: Message<'_>) -> Option<Interface> {
         mtu: 0,
         is_up: flags & libc::IFF_UP != 0,
         is_running: flags & libc::IFF_RUNNING != 0,
+        ipv6: None,
         counters: NicCounters::default(),
     };
     for (kind, value) in wire::attributes(payload, LINK) {
@@ -90,11 +105,24 @@ fn interface(message: Message<'_>) -> Option<Interface> {
             libc::IFLA_ADDRESS => interface.mac = value.to_vec(),
             libc::IFLA_MTU => interface.mtu = wire::word(value, 0)?,
             IFLA_PERM_ADDRESS => interface.permanent_mac = value.try_into().ok(),
+            libc::IFLA_AF_SPEC => interface.ipv6 = ipv6_settings(value),
             IFLA_STATS64 => interface.counters = counters(value)?,
             _ => {}
         }
     }
     Some(interface)
+}
+
+/// From what the address families report of an interface.
+fn ipv6_settings(families: &[u8]) -> Option<Ipv6Settings> {
+    let mut families = wire::attributes(families, 0);
+    let (_, ipv6) = families.find(|(kind, _)| i32::from(*kind) == libc::AF_INET6)?;
+    let (_, settings) = wire::attributes(ipv6, 0).find(|(kind, _)| *kind == IFLA_INET6_CONF)?;
+    let is_set = |index: usize| wire::word(settings, 4 * index).is_some_and(|value| value != 0);
+    Some(Ipv6Settings {
+        is_disabled: is_set(DISABLE_IPV6),
+        detects_duplicates: is_set(ACCEPT_DAD),
+    })
 }
 
 /// `struct rtnl_link_stats64`.
@@ -211,9 +239,20 @@ mod tests {
         let mut fixed = [0; LINK];
         fixed[2] = 1;
         fixed[4] = 7;
-        fixed[8] = 1;
+        fixed[8] = 0x41;
         let figures: Vec<u8> = (1..=24_u64).flat_map(u64::to_ne_bytes).collect();
+        let settings: Vec<u8> = (0..30_u32)
+            .map(|place| u32::from(place == 27))
+            .flat_map(u32::to_ne_bytes)
+            .collect();
+        // Nested attributes have the form of messages' ones.
+        let nested = |kind, payload: &[u8]| {
+            let bytes = Request::new(0, 0, b"").with(kind, payload).finish(0);
+            bytes[16..].to_vec()
+        };
+        let families = nested(libc::AF_INET6 as u16, &nested(IFLA_INET6_CONF, &settings));
         let message = Request::new(libc::RTM_NEWLINK, 0, &fixed)
+            .with(libc::IFLA_AF_SPEC, &families)
             .with(libc::IFLA_IFNAME, b"enp1s0\0")
             .with(libc::IFLA_MTU, &1500_u32.to_ne_bytes())
             .with(libc::IFLA_ADDRESS, &[2, 0, 0, 0, 0, 9])
@@ -228,6 +267,10 @@ mod tests {
             mtu: 1500,
             is_up: true,
             is_running: true,
+            ipv6: Some(Ipv6Settings {
+                is_disabled: false,
+                detects_duplicates: true,
+            }),
             counters: NicCounters {
                 rx_packets: 1,
                 tx_packets: 2,

@@ -66,7 +66,7 @@ impl Router {
             link: HostLink::new(transport, config.is_init, config.warnings),
             executors: Executors::new(root),
             tasks: Tasks::default(),
-            network: NetworkTasks::new(root),
+            network: NetworkTasks::new(root, config.is_init),
             quiescence: Quiescence::default(),
             modules: config.modules,
             signals: config.signals,
@@ -328,9 +328,7 @@ impl Router {
                     self.reply(Lane::AGENT, call, &result);
                 }
                 Effect::Network(call, request) => {
-                    let modules = &mut self.modules;
-                    let effects = &mut self.effects;
-                    self.network.on_request(call, request, modules, effects);
+                    self.network.on_request(call, request, &mut self.effects);
                 }
                 Effect::Quiesce(call) => {
                     // What has been begun has to be completed, so other tasks have to run.

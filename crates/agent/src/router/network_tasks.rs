@@ -9,16 +9,20 @@ use super::effect::Effect;
 use super::module_server::ModuleServer;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
-use crate::network::{self, ModuleRequests, NetworkRequest, Owned};
+use crate::network::{self, ModuleRequests, Naming, NetworkRequest, Owned, Stop};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::{Errno, Sys, fd, packet, process, signal};
 use provium_protocol::{CallId, Lane, codec};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+/// Sent instead of a reply, which it is not: the request has to begin again, with sockets for modules.
+const NEEDS_MODULES: &[u8] = &[0xc1];
+
 /// The requests, and what they have set so far.
 pub(super) struct NetworkTasks {
     root: Root,
+    naming: Naming,
     owned: Owned,
     running: Option<Running>,
     waiting: VecDeque<(CallId, NetworkRequest)>,
@@ -30,6 +34,7 @@ struct Task {
     request: NetworkRequest,
     owned: Owned,
     root: Root,
+    naming: Naming,
     /// The router's ends, which would keep the process from seeing the end of replies to it.
     ours: Vec<RawFd>,
     sockets: Vec<(&'static str, RawFd)>,
@@ -49,7 +54,14 @@ impl Task {
         let result = match &self.request {
             NetworkRequest::Set(request) => {
                 let mut modules = ModuleRequests::of(&self.sockets);
-                network::configure(request, &self.owned, &mut modules)
+                match network::configure(request, &self.owned, &mut modules, self.naming) {
+                    Ok(reply) => Ok(reply),
+                    Err(Stop::Error(error)) => Err(error),
+                    Err(Stop::NeedsModules) => {
+                        let _ = fd::write_all(self.reply_to, NEEDS_MODULES);
+                        process::exit(0)
+                    }
+                }
             }
             NetworkRequest::Count(request) => network::count(*request),
         };
@@ -66,6 +78,7 @@ struct Running {
     /// Where its reply comes from, and what has come.
     pipe: OwnedFd,
     reply: Vec<u8>,
+    has_modules: bool,
     cancelled: bool,
 }
 
@@ -78,9 +91,16 @@ impl Running {
 }
 
 impl NetworkTasks {
-    pub(super) fn new(root: Root) -> Self {
+    /// `is_init`: this is process 1 and stays so.
+    pub(super) fn new(root: Root, is_init: bool) -> Self {
+        let naming = if is_init {
+            Naming::Alone
+        } else {
+            Naming::Contested
+        };
         Self {
             root,
+            naming,
             owned: Owned::default(),
             running: None,
             waiting: VecDeque::new(),
@@ -92,37 +112,47 @@ impl NetworkTasks {
         &mut self,
         call: CallId,
         request: NetworkRequest,
-        modules: &mut ModuleServer,
         effects: &mut Vec<Effect>,
     ) {
         self.waiting.push_back((call, request));
-        self.start_next(modules, effects);
+        self.start_next(effects);
     }
 
-    fn start_next(&mut self, modules: &mut ModuleServer, effects: &mut Vec<Effect>) {
+    fn start_next(&mut self, effects: &mut Vec<Effect>) {
         while self.running.is_none()
             && let Some((call, request)) = self.waiting.pop_front()
         {
-            match self.start(call, request, modules) {
-                Ok(running) => self.running = Some(running),
-                Err(errno) => {
-                    let error = failure::os("starting a process for the network", errno);
-                    effects.push(Effect::Reply(Lane::AGENT, call, Err(error)));
-                }
+            self.run(call, request, None, effects);
+        }
+    }
+
+    fn run(
+        &mut self,
+        call: CallId,
+        request: NetworkRequest,
+        modules: Option<&mut ModuleServer>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match self.start(call, request, modules) {
+            Ok(running) => self.running = Some(running),
+            Err(errno) => {
+                let error = failure::os("starting a process for the network", errno);
+                effects.push(Effect::Reply(Lane::AGENT, call, Err(error)));
             }
         }
     }
 
+    /// `modules`: serves the modules that it needs.
     fn start(
         &mut self,
         call: CallId,
         request: NetworkRequest,
-        modules: &mut ModuleServer,
+        modules: Option<&mut ModuleServer>,
     ) -> Sys<Running> {
         let (pipe, reply_to) = fd::pipe()?;
         let (mut ours, mut theirs) = (vec![pipe.as_raw_fd()], Vec::new());
-        if let NetworkRequest::Set(request) = &request {
-            for name in network::needed_modules(request) {
+        if let Some(modules) = modules {
+            for name in network::MODULES {
                 let (our, their) = packet::stream_pair()?;
                 ours.push(our.as_raw_fd());
                 modules.adopt(our);
@@ -133,6 +163,7 @@ impl NetworkTasks {
             request: request.clone(),
             owned: self.owned.clone(),
             root: self.root,
+            naming: self.naming,
             ours,
             sockets: theirs
                 .iter()
@@ -152,6 +183,7 @@ impl NetworkTasks {
             pid: Some(pid),
             pipe,
             reply: Vec::new(),
+            has_modules: !theirs.is_empty(),
             cancelled: false,
         })
     }
@@ -192,12 +224,17 @@ impl NetworkTasks {
         let Some(running) = self.running.take() else {
             return;
         };
+        if running.reply == NEEDS_MODULES && !running.has_modules && !running.cancelled {
+            self.run(running.call, running.request, Some(modules), effects);
+            self.start_next(effects);
+            return;
+        }
         let result = outcome(&running);
         if let (Ok(_), NetworkRequest::Set(request)) = (&result, &running.request) {
             self.owned.finish(&request.nics);
         }
         effects.push(Effect::Reply(Lane::AGENT, running.call, result));
-        self.start_next(modules, effects);
+        self.start_next(effects);
     }
 
     /// A child of the router has been collected.
@@ -252,6 +289,7 @@ mod tests {
             pid: None,
             pipe,
             reply: reply.to_vec(),
+            has_modules: false,
             cancelled,
         }
     }

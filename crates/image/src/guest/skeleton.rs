@@ -64,6 +64,44 @@ const FILES: [(&str, &str); 7] = [
     ),
 ];
 
+/// What busybox's DHCP client runs. The address that the host has set may be the one of the lease, so only
+/// addresses that the script has added are removed.
+const DHCP_SCRIPT: (&str, &str) = (
+    "etc/udhcpc/default.script",
+    r#"#!/bin/sh
+added=/run/udhcpc.$interface
+forget() {
+    [ -f "$added" ] && ip addr del "$(cat "$added")" dev "$interface"
+    rm -f "$added"
+}
+case "$1" in
+deconfig)
+    forget
+    ip link set "$interface" up
+    ;;
+bound | renew)
+    lease=$ip/${mask:-24}
+    if [ "$(cat "$added" 2>/dev/null)" != "$lease" ]; then
+        forget
+        ip addr add "$lease" brd + dev "$interface" 2>/dev/null && echo "$lease" >"$added"
+    fi
+    [ -n "$mtu" ] && ip link set "$interface" mtu "$mtu"
+    for gateway in $router; do
+        ip route add default via "$gateway" dev "$interface" 2>/dev/null
+        break
+    done
+    if [ -n "$dns" ]; then
+        [ -n "$domain" ] && echo "search $domain" >/etc/resolv.conf.new
+        for server in $dns; do
+            echo "nameserver $server" >>/etc/resolv.conf.new
+        done
+        mv /etc/resolv.conf.new /etc/resolv.conf
+    fi
+    ;;
+esac
+"#,
+);
+
 /// Device nodes that must be there before devtmpfs is: character devices, by number.
 const DEVICES: [(&str, u32, u32, u32); 4] = [
     ("dev/console", 0o600, 5, 1),
@@ -119,6 +157,8 @@ pub(super) fn finish(
     for (path, content) in FILES {
         put_if_absent(tree, path, Node::file(0o644, content))?;
     }
+    let (path, script) = DHCP_SCRIPT;
+    put_if_absent(tree, path, Node::file(0o755, script))?;
     put_if_absent(tree, "etc/mtab", Node::symlink("../proc/self/mounts"))?;
     put_if_absent(tree, "var/run", Node::symlink("/run"))?;
     put_if_absent(
@@ -207,6 +247,9 @@ mod tests {
         };
         assert_eq!(**hosts, b"mine");
         assert_eq!(get("tmp"), Some(&Node::directory(0o1777)));
+        // Busybox's DHCP client executes it.
+        let script = get("etc/udhcpc/default.script").map(|node| node.perm);
+        assert_eq!(script, Some(0o755));
         assert_eq!(get("home/tester").map(|node| node.uid), Some(1000));
         assert_eq!(
             get("lib/modules/6.1/modules.builtin"),
