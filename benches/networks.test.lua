@@ -32,9 +32,22 @@ test("two guests on a bridge", {timeout = "300s"}, function(t)
   row("TCP from guest to guest, through a bridge", median(rates), "MiB/s", "httpd and wget of busybox")
   row("ping from guest to guest, through a bridge", median(trips), "ms", "mean of 50")
   row("ping within a guest", median(own), "ms", "the same, to its own loopback interface")
-  a:close()
-  b:close()
+  for _, vm in ipairs{a, b} do vm:close() end
   lan:close()
+  local joined = {{"socket", "plain QEMU, back to back (`-netdev stream`)"}, {"bridge", "plain QEMU, TAP on a bridge of Linux"}}
+  for _, pair in ipairs(joined) do
+    local how, beside = pair[1], pair[2]
+    local pipe = io.popen(("%s/plain-network %s %s %s"):format(figures.folder, figures.kernel, figures.initrd, how))
+    local rate, trip = pipe:read("n", "n")
+    local _, _, code = pipe:close()
+    if code == 3 then
+      row("TCP from guest to guest, " .. how, 0, "MiB/s", "skipped: no bridge in a network namespace of its own (unshare -rn)")
+    else
+      assert(trip, "plain-network failed")
+      row("TCP from guest to guest, " .. how, rate, "MiB/s", beside)
+      row("ping from guest to guest, " .. how, trip, "ms", beside)
+    end
+  end
 end)
 
 -- All boot, and each runs as many pings as there are others: of the others on a bridge, or of itself.
