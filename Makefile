@@ -21,7 +21,7 @@ RUN_E2E := $(if $(shell command -v cargo-nextest),\
 
 step = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
-.PHONY: help demo test unit guest-test lint build bench torture
+.PHONY: help demo test unit guest-test lint build bench torture cluster
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,7 +34,7 @@ demo: ## install what is missing, build, and run the examples on real guests
 	$(call step,the default guest)
 	$(PROVIUM) setup
 	$(call step,examples on real guests)
-	$(PROVIUM) --config examples/provium.toml examples
+	$(PROVIUM) --config examples/provium.toml --no-tag download examples
 	$(call step,next)
 	@echo '`$(PROVIUM) console` opens a shell in a guest; docs/guide/getting-started.md has a first test of yours.'
 
@@ -70,7 +70,7 @@ guest-test: ## tests that need one: the Lua suite, the examples, the documentati
 	$(call step,signals$(comma) shared caches$(comma) damage: runs beside each other)
 	PROVIUM=$(abspath $(TESTED)) $(RUN_E2E)
 	$(call step,examples)
-	$(TESTED) --config examples/provium.toml examples
+	$(TESTED) --config examples/provium.toml --no-tag download examples
 	$(call step,what the documentation shows)
 	$(CARGO) xtask docs-snippets $(SNIPPETS)
 	$(TESTED) --config $(SNIPPETS)/provium.toml $(SNIPPETS)
@@ -79,6 +79,12 @@ torture: build ## random calls for TIME seconds (3600) from SEED (1), everything
 	$(call step,torture: seed $(SEED) for $(TIME) s)
 	PROVIUM_TORTURE_SEED=$(SEED) PROVIUM_TORTURE_SECONDS=$(TIME) \
 	  $(PROVIUM) -v --timeout 0 --config tests/torture/provium.toml tests/torture
+
+cluster: ## the example that splits a cluster of etcd servers; downloads their packages
+	$(call step,build)
+	$(CARGO) build --package provium
+	$(call step,the cluster example)
+	$(TESTED) --config examples/provium.toml examples/cluster.test.lua
 
 bench: build ## the promised figures, each next to what it is compared with
 	@benches/run $(abspath $(PROVIUM))
