@@ -28,6 +28,36 @@ end
 
 function figures.median(values) return figures.quantile(values, 0.5) end
 
+-- Times boots of VMs with 0, 1 and 2 NICs in turn, up to the first call, and writes rows with their medians.
+-- `before` is called before each; `check` gets each VM.
+function figures.boots_with_nics(what, rounds, before, check)
+  local nets, times = {provium:bridge("one"), provium:bridge("two")}, {[0] = {}, {}, {}}
+  for i = -2, rounds do
+    for count = 0, 2 do
+      local nics = table.pack(table.unpack(nets, 1, count))
+      local name = ("%s-%d-nics-%d"):format(what:match("%a+"), count, i)
+      nics.n = nil
+      local vm = provium:vm(name, "default", {nics = nics})
+      before()
+      local took = figures.seconds(function()
+        vm:boot()
+        vm:syscall("getpid")
+      end)
+      -- The first ones make templates, and have warm VMs made.
+      if i > 0 then
+        check(vm)
+        times[count][i] = took
+      end
+      vm:close()
+    end
+  end
+  for _, net in ipairs(nets) do net:close() end
+  for count = 0, 2 do
+    figures.row(("%s, %d NICs"):format(what, count), figures.median(times[count]), "s")
+  end
+  return figures.median(times[0]), figures.median(times[1])
+end
+
 -- The numbers that a comparison prints, one a line.
 function figures.from(command, ...)
   local pipe = io.popen(command:format(...))

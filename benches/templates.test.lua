@@ -92,6 +92,12 @@ test("the guest's memory costs nothing", {timeout = "600s"}, function(t)
   end
 end)
 
+test("NICs", {timeout = "600s"}, function(t)
+  local function check(vm) t:assert_eq(vm:stats().boot_kind, "template") end
+  local without, with = figures.boots_with_nics("template boot", ROUNDS, function() end, check)
+  row("template boot: one NIC / the boot without", (with - without) / without, "ratio", "aim: 0.15 at most")
+end)
+
 test("snapshots", {timeout = "300s"}, function(t)
   for _, from in ipairs{"template", "cold"} do
     local vm = provium:vm("s-" .. from, "default", {cold = from == "cold"}):boot()

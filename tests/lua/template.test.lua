@@ -206,6 +206,45 @@ test("a warm VM has run a command, and differs from another one in nothing else"
   t:assert_near(then_:clock():get(), 1000000000, 5)
 end)
 
+-- What a guest has of its NIC, with words in place of what is its own.
+local function network_of(vm, net)
+  local nic = net:nic(vm)
+  local mac = {}
+  for byte in nic:mac():gmatch("%x+") do mac[#mac + 1] = tonumber(byte, 16) end
+  -- RFC 4291, appendix A.
+  local link_local = ("fe80::%x:%x:%x:%x"):format(
+    (mac[1] ~ 2) << 8 | mac[2], mac[3] << 8 | 0xff, 0xfe00 | mac[4], mac[5] << 8 | mac[6])
+  local seen = {}
+  for _, command in ipairs{
+    "ip address show", "ip route", "ip -6 route", "cat /etc/hosts", "ls -A /etc /sys/class/net",
+    "cd /sys/class/net/eth0; grep . address addr_assign_type mtu flags operstate carrier",
+    "cd /proc/sys/net; grep -s . ipv4/conf/*/* ipv6/conf/*/*; true",
+  } do
+    local said = vm:run(command):assert_ok().stdout
+    for word, own in pairs{MAC = nic:mac(), IP = nic:ip() .. "/", IP6 = nic:ip6() .. "/", LINK_LOCAL = link_local .. "/", SRC = "src " .. nic:ip()} do
+      said = said:gsub(own:gsub("%p", "%%%0"), word)
+    end
+    seen[command] = said
+  end
+  return seen
+end
+
+test("a warm VM has the NICs of a cold one, and nothing of its preparation", {timeout = "120s"}, function(t)
+  local net = provium:bridge("net")
+  local kind = {kernel_cmdline_append = "kind=nics-" .. host.now_ns(), nics = {net}}
+  local direct, warm = direct_of("nics", kind), warm_of("nics", kind)
+  local cold = boot("nics-cold-2", {kernel_cmdline_append = kind.kernel_cmdline_append, nics = {net}, cold = true})
+  t:assert_eq(cold:stats().boot_kind, "cold")
+  warm:check("ping -c 1 -W 20 " .. cold:name())
+  local expected = network_of(cold, net)
+  t:assert_contains(expected["ip address show"], "inet6 LINK_LOCAL64")
+  t:assert_contains(expected["ip address show"], "inet IP24")
+  for _, vm in ipairs{direct, warm} do
+    local found = network_of(vm, net)
+    for command, said in pairs(expected) do t:assert_eq(found[command], said, vm:name() .. ": " .. command) end
+  end
+end)
+
 test("a guest without a shell, or with a seed, has warm VMs as well", {timeout = "120s"}, function(t)
   local no_shell = {files = {{path = "/bin/sh", content = "", mode = 0x1a4}}}
   direct_of("no-shell", no_shell):close()

@@ -6,7 +6,7 @@ use super::module_requests::{IPV6, ModuleRequests, Stop};
 use super::owned::Owned;
 use super::plan::{self, Target};
 use super::session::Session;
-use super::state::{self, Interface};
+use super::state::{self, Interface, PresentAddress};
 use super::{drivers, hosts};
 use crate::failure;
 use crate::roots;
@@ -84,7 +84,7 @@ fn configure_nics(
     let present = state::addresses(&mut session).map_err(tried("listing addresses"))?;
     let mut changes = plan::addresses(&targets, &present, owned, is_possible);
     changes.extend(plan::link_local(&targets, &interfaces, &present));
-    keep_secondary_addresses(&changes);
+    keep_secondary_addresses(&changes, &present);
     make_all(&mut session, &changes)?;
 
     let has_routes = |target: &Target<'_>| {
@@ -194,12 +194,21 @@ fn without_ipv6(
     Ok(without)
 }
 
-/// Has the kernel keep the other IPv4 addresses of a network when the first is removed, since one of
-/// them may be the guest's.
-fn keep_secondary_addresses(changes: &[Change]) {
+/// Has the kernel keep the other IPv4 addresses of an interface when the first of their network is removed, since one
+/// of them may be the guest's.
+fn keep_secondary_addresses(changes: &[Change], present: &[PresentAddress]) {
+    let is_removed = |one: &PresentAddress| {
+        let removal = What::RemoveAddress(one.address);
+        let mut changes = changes.iter();
+        changes.any(|change| change.index == one.index && change.what == removal)
+    };
     for change in changes {
+        let is_other = |one: &PresentAddress| {
+            one.index == change.index && one.address.address.is_ipv4() && !is_removed(one)
+        };
         if let What::RemoveAddress(removed) = change.what
             && removed.address.is_ipv4()
+            && present.iter().any(is_other)
         {
             let name = &change.interface;
             let path = format!("sys/net/ipv4/conf/{name}/promote_secondaries");

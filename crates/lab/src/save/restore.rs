@@ -8,13 +8,13 @@
 
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::save::manifest::{Base, SavedVm};
-use crate::save::warm_up::warm_up;
+use crate::save::warm_up::{warm_up, warm_up_network};
 use camino::Utf8PathBuf;
 use futures_util::future::join;
 use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::SetIdentity;
-use provium_vmm::{ConsoleLog, DeathKind, Machine, Qemu, Standby, VmmError};
+use provium_vmm::{ConsoleLog, DeathKind, Machine, NicSlot, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ pub(crate) struct StandbyVm {
     /// `None`: as the state was saved.
     quiesced: Option<QuiescedChannel>,
     base: Arc<Base>,
+    /// The NICs that the machine had when it was saved.
+    nics: Vec<NicSlot>,
 }
 
 /// A paused machine with the name and the console of its VM, and a quiesced agent.
@@ -129,13 +131,15 @@ impl RestoreRequest {
             channel,
             quiesced: None,
             base: Arc::clone(&self.saved.base),
+            nics: self.saved.machine.manifest.nics.clone(),
         })
     }
 }
 
 impl StandbyVm {
-    /// Runs a command in the guest and pauses it again, so that the first command of its VM does not have to
-    /// wait until QEMU has loaded the guest's pages and translated the code that every command needs.
+    /// Runs a command in the guest, sets up its NICs, and pauses it again, so that the first command of its VM, and
+    /// its network, do not have to wait until QEMU has loaded the guest's pages and translated the code that they
+    /// need.
     ///
     /// The guest gets randomness of its own; its name and clock are set when the VM resumes. No deadline is
     /// set; the caller sets one. After an error the machine cannot be used.
@@ -144,7 +148,11 @@ impl StandbyVm {
         let (set, resumed) = join(set, self.standby.resume()).await;
         resumed?;
         set.map_err(RestoreError::Agent)?;
-        warm_up(&self.channel).await.map_err(RestoreError::Agent)?;
+        let warmed = async {
+            warm_up(&self.channel).await?;
+            warm_up_network(&self.channel, &self.nics).await
+        };
+        warmed.await.map_err(RestoreError::Agent)?;
         let quiesced = self.channel.quiesce().await;
         self.quiesced = Some(quiesced.map_err(RestoreError::Agent)?);
         self.standby.pause().await?;

@@ -3,11 +3,13 @@
 //! The first command in a guest takes ten times as long as the second one: the kernel allocates what it needs
 //! to start a process, and QEMU, in each new process, translates the code that it runs. A template is saved
 //! after a command, which spares all of its VMs the first part; a warm VM runs one more, which spares it the
-//! second part.
+//! second part. The same holds for its NICs, where almost all of the time is that of the second part.
 
 use provium_guest::{CallError, Channel};
 use provium_protocol::Lane;
-use provium_protocol::op::{Exec, Stat};
+use provium_protocol::op::{Exec, HostEntry, InterfaceAddress, NicConfig, SetNetwork, Stat};
+use provium_vmm::NicSlot;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Runs `echo` in a shell, which uses all that a command of a test uses: the file system, a new process, its
 /// output, its end. A guest that has no shell is not an error. It sets no deadline; the caller does.
@@ -18,5 +20,78 @@ pub(crate) async fn warm_up(channel: &Channel) -> Result<(), CallError> {
     match vm.command(Exec::shell("echo"), 0).wait().await {
         Err(error) if error.channel().is_some() => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Large enough for IPv6.
+const MTU: u32 = 1500;
+
+/// Sets addresses and names of the ranges for documentation on the NICs of a template, and removes them again, which
+/// runs what the network of a test needs. The links of a template are disconnected, so no frame leaves. The NICs
+/// stay up, with the hardware addresses of their devices, until the VM has its own. It sets no deadline; the caller
+/// does.
+pub(crate) async fn warm_up_network(channel: &Channel, slots: &[NicSlot]) -> Result<(), CallError> {
+    if slots.is_empty() {
+        return Ok(());
+    }
+    channel.set_network(example(slots)).await?;
+    channel.set_network(plain(slots)).await
+}
+
+/// What a boot requests, with other values.
+fn example(slots: &[NicSlot]) -> SetNetwork {
+    let mut network = plain(slots);
+    for (nic, number) in network.nics.iter_mut().zip(1..) {
+        // Locally administered.
+        nic.mac[0] |= 2;
+        nic.mac[1] ^= 1;
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, u16::from(number), 0, 0, 0, 1);
+        let pairs = [
+            (IpAddr::from(Ipv4Addr::new(192, 0, 2, number)), 24),
+            (IpAddr::from(v6), 64),
+        ];
+        for (address, prefix) in pairs {
+            nic.addresses.push(InterfaceAddress { address, prefix });
+            let names = vec!["guest.example".to_owned()];
+            network.hosts.push(HostEntry { address, names });
+        }
+    }
+    network
+}
+
+/// NICs without addresses.
+fn plain(slots: &[NicSlot]) -> SetNetwork {
+    let nics = slots.iter().enumerate().map(|(index, slot)| NicConfig {
+        device_mac: slot.device_mac(),
+        name: format!("eth{index}"),
+        mac: slot.device_mac(),
+        mtu: MTU,
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        has_carrier: false,
+    });
+    SetNetwork {
+        nics: nics.collect(),
+        hosts: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_warm_vm_is_prepared_with_is_removed_again() {
+        let slots: Vec<NicSlot> = [0, 2].into_iter().filter_map(NicSlot::new).collect();
+        let (set, removed) = (example(&slots), plain(&slots));
+        for ((set, removed), slot) in set.nics.iter().zip(&removed.nics).zip(&slots) {
+            assert_eq!(
+                (set.device_mac, removed.device_mac),
+                (slot.device_mac(), slot.device_mac())
+            );
+            assert_ne!(set.mac, removed.mac, "the VM gets another one, too");
+            assert_eq!((set.addresses.len(), removed.addresses.len()), (2, 0));
+        }
+        assert_eq!((set.hosts.len(), removed.hosts.len()), (4, 0));
     }
 }
