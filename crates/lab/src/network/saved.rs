@@ -29,8 +29,8 @@ pub(crate) struct SavedBridge {
     /// The port of the router, if it has one.
     gateway: Option<PortId>,
     /// The names of the bridges that it is routed to.
-    routes: Vec<String>,
-    has_uplink: bool,
+    pub(super) routes: Vec<String>,
+    pub(super) has_uplink: bool,
     switch: FrozenSwitch,
 }
 

@@ -122,7 +122,7 @@ async fn add(bridge: &Bridge, vm: &Vm) -> Result<(), LabError> {
         index: free_index(&nics),
         slot: None,
         is_connected: true,
-        coming_members: None,
+        coming: None,
     };
     nics.push(nic);
     Ok(())

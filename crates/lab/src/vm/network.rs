@@ -11,7 +11,7 @@
 
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::network::{AttachedVm, Bridge, PREFIX_V6};
+use crate::network::{AttachedVm, PREFIX_V6};
 use crate::resource::ResourceId;
 use crate::save::host_name;
 use crate::vm::handle::Vm;
@@ -58,7 +58,7 @@ fn network_request(nics: &[VmNic], waits: bool) -> SetNetwork {
                     prefix: PREFIX_V6,
                 },
             ],
-            routes: routes(&nic.bridge),
+            routes: routes(nic),
             has_carrier: waits && nic.is_connected,
         })
     });
@@ -69,8 +69,9 @@ fn network_request(nics: &[VmNic], waits: bool) -> SetNetwork {
 }
 
 /// The routes of a NIC on a bridge: to the bridges that it is routed to, and, with an uplink, to everything else.
-fn routes(bridge: &Bridge) -> Vec<Route> {
-    let gateway = bridge.subnet().gateway();
+fn routes(nic: &VmNic) -> Vec<Route> {
+    let gateway = nic.bridge.subnet().gateway();
+    let surroundings = nic.surroundings();
     let to = |address: IpAddr, prefix: u8| Route {
         destination: InterfaceAddress { address, prefix },
         gateway: match address {
@@ -79,11 +80,11 @@ fn routes(bridge: &Bridge) -> Vec<Route> {
         },
     };
     let mut routes = Vec::new();
-    for subnet in bridge.router().routed_subnets() {
+    for subnet in surroundings.routes {
         routes.push(to(subnet.ipv4_address().into(), subnet.ipv4_prefix()));
         routes.push(to(subnet.ipv6_address().into(), PREFIX_V6));
     }
-    if bridge.has_uplink() {
+    if surroundings.has_uplink {
         routes.push(to(Ipv4Addr::UNSPECIFIED.into(), 0));
     }
     routes
@@ -95,7 +96,7 @@ fn host_entries(nics: &[VmNic]) -> Vec<HostEntry> {
     let mut short_names: Vec<String> = Vec::new();
     for nic in nics {
         let bridge = host_name(nic.bridge.name());
-        for entry in nic.members() {
+        for entry in nic.surroundings().members {
             let member = host_name(&entry.name);
             let mut names = vec![format!("{member}.{bridge}")];
             if !short_names.contains(&member) {

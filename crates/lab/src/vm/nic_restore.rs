@@ -1,7 +1,7 @@
 //! The NICs of a VM when it is booted, in its snapshots, and when it is restored.
 
 use crate::lock::lock;
-use crate::network::{AttachedVm, MemberEntry, RestoringBridge};
+use crate::network::{AttachedVm, MemberEntry, RestoringBridge, coming};
 use crate::save::SavedNic;
 use crate::vm::handle::Vm;
 use crate::vm::nics::{VmNic, free_index};
@@ -13,7 +13,7 @@ impl VmCore {
     /// Gives it these NICs in place of its own, after a restore.
     pub(crate) fn set_nics(&self, mut nics: Vec<VmNic>) {
         for nic in &mut nics {
-            nic.coming_members = None;
+            nic.coming = None;
         }
         *lock(&self.nics) = nics;
     }
@@ -66,7 +66,7 @@ pub(crate) fn restored_nics(
                 bridge: restored.bridge.clone(),
                 port: member.port,
                 addresses: restored.bridge.0.addresses_of(member),
-                coming_members: Some(restored.saved.members.clone().into()),
+                coming: Some(Arc::new(coming(restored, bridges))),
                 index: saved.index,
                 slot: saved.slot,
                 is_connected: saved.is_connected,

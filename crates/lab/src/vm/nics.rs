@@ -1,6 +1,6 @@
 //! The NICs of a VM: which bridges it is attached to, whether or not it runs.
 
-use crate::network::{Bridge, Member, NicAddresses};
+use crate::network::{Bridge, NicAddresses, Surroundings};
 use crate::resource::ResourceId;
 use provium_switch::PortId;
 use provium_vmm::NicSlot;
@@ -18,8 +18,8 @@ pub(crate) struct VmNic {
     pub(crate) slot: Option<NicSlot>,
     /// Whether its link is connected.
     pub(crate) is_connected: bool,
-    /// The members that the bridge gets, while it is being restored; `None`: those that it has.
-    pub(crate) coming_members: Option<Arc<[Member]>>,
+    /// What the bridge is about to be, while it is being restored; `None`: it is as it is.
+    pub(crate) coming: Option<Arc<Surroundings>>,
 }
 
 /// The NICs of a VM, in the order of their attachment.
@@ -31,17 +31,11 @@ impl VmNic {
         format!("eth{}", self.index)
     }
 
-    /// The members of its bridge, whose names the guest is to know.
-    pub(crate) fn members(&self) -> Vec<Member> {
-        match &self.coming_members {
-            Some(members) => members.to_vec(),
-            None => self
-                .bridge
-                .0
-                .entries()
-                .into_iter()
-                .map(|entry| entry.member)
-                .collect(),
+    /// What its bridge gives the guest.
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        match &self.coming {
+            Some(coming) => Surroundings::clone(coming),
+            None => Surroundings::of(&self.bridge),
         }
     }
 

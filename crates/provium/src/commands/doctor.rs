@@ -17,6 +17,7 @@ use provium_events::counted;
 use provium_events::printable::clean;
 use provium_image::Silent;
 use provium_pool::HostMemory;
+use provium_process::Command;
 use provium_store::{Cache, StoreError};
 use provium_vmm::{Accel, AccelChoice, Decision, OLDEST_QEMU, Qemu, measure_accel};
 use std::fmt::Write as _;
@@ -85,7 +86,23 @@ async fn check(
     findings.push(cache);
     findings.push(guest(cache_dir, has_cache).await);
     findings.push(pool(settings, memory_is_explicit));
+    findings.push(uplink());
     findings
+}
+
+/// The program that connects bridges to the network of the host.
+fn uplink() -> Finding {
+    let subject = "uplink";
+    match Command::new("passt").resolve() {
+        Ok(path) => Finding::good(subject, format!("passt at {}", path.display())),
+        Err(_) => Finding {
+            subject,
+            state: State::Worse,
+            found: "passt is not installed".to_owned(),
+            effect: Some("bridge:enable_uplink() is not possible".to_owned()),
+            fix: Some(install(["passt"; 5])),
+        },
+    }
 }
 
 async fn qemu() -> (Option<Qemu>, Finding) {

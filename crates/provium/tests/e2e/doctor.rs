@@ -14,6 +14,8 @@ fn a_check_downloads_and_makes_nothing() {
     ran.prints("warn     default guest  not prepared yet; `apt-get` can download it\n");
     ran.prints("effect: the first run downloads it");
     ran.prints("fix:    provium setup");
+    ran.prints("passt is not installed\n");
+    ran.prints("effect: bridge:enable_uplink() is not possible");
     ran.prints("a run would work\n");
     ran.does_not_print("\x1b");
     assert!(!project.beside("cache").exists());
