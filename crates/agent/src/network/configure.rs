@@ -197,24 +197,29 @@ fn without_ipv6(
 /// Has the kernel keep the other IPv4 addresses of an interface when the first of their network is removed, since one
 /// of them may be the guest's.
 fn keep_secondary_addresses(changes: &[Change], present: &[PresentAddress]) {
-    let is_removed = |one: &PresentAddress| {
-        let removal = What::RemoveAddress(one.address);
-        let mut changes = changes.iter();
-        changes.any(|change| change.index == one.index && change.what == removal)
-    };
     for change in changes {
-        let is_other = |one: &PresentAddress| {
-            one.index == change.index && one.address.address.is_ipv4() && !is_removed(one)
-        };
-        if let What::RemoveAddress(removed) = change.what
-            && removed.address.is_ipv4()
-            && present.iter().any(is_other)
-        {
+        if leaves_ipv4_addresses(change, changes, present) {
             let name = &change.interface;
             let path = format!("sys/net/ipv4/conf/{name}/promote_secondaries");
             let _ = file::write_at(roots::PROC, &path, b"1");
         }
     }
+}
+
+/// Whether the change removes an IPv4 address of an interface that has others, which stay.
+fn leaves_ipv4_addresses(change: &Change, changes: &[Change], present: &[PresentAddress]) -> bool {
+    let is_removed = |one: &PresentAddress| {
+        let removal = What::RemoveAddress(one.address);
+        let mut changes = changes.iter();
+        changes.any(|change| change.index == one.index && change.what == removal)
+    };
+    let is_other = |one: &PresentAddress| {
+        one.index == change.index && one.address.address.is_ipv4() && !is_removed(one)
+    };
+    let What::RemoveAddress(removed) = change.what else {
+        return false;
+    };
+    removed.address.is_ipv4() && present.iter().any(is_other)
 }
 
 /// Makes all changes; the first failure, if any.
@@ -335,6 +340,27 @@ mod tests {
         let mut twice = request(|_| {});
         twice.nics.push(twice.nics[0].clone());
         assert!(check(&twice).unwrap_err().contains("two NICs"));
+    }
+
+    #[test]
+    fn secondary_addresses_are_kept_where_there_are_any() {
+        let present = |index, last: u8| PresentAddress {
+            index,
+            address: InterfaceAddress {
+                address: [10, 0, 0, last].into(),
+                prefix: 24,
+            },
+        };
+        let removal = Change {
+            index: 1,
+            interface: "eth0".to_owned(),
+            what: What::RemoveAddress(present(1, 2).address),
+        };
+        let leaves = |present: &[PresentAddress]| {
+            leaves_ipv4_addresses(&removal, std::slice::from_ref(&removal), present)
+        };
+        assert!(leaves(&[present(1, 2), present(1, 3)]));
+        assert!(!leaves(&[present(1, 2), present(2, 3)]));
     }
 
     #[test]
