@@ -355,6 +355,23 @@ fn a_junit_report_is_written_with_its_attachments() {
 }
 
 #[test]
+fn dropped_frames_are_reported_with_their_reasons_where_all_is_wanted() {
+    let script = r"local lan = provium:bridge('lan')
+local a, b = lan:port('a'), lan:port('b')
+local frame = string.rep('\xff', 6) .. '\x02' .. string.rep('\0', 5) .. '\x88\xb5hello'
+test('cut', function() lan:partition(a, b); a:send(frame); a:send(frame) end)
+test('whole', function() lan:reset(); a:send(frame) end)
+";
+    let project = Project::new(&[("a.test.lua", script)]);
+    let ran = project.run(&["--accel", "tcg", "-v"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.all());
+    let line = "bridge `lan`: a → b: 2 dropped: partition\n";
+    assert_eq!(ran.stdout.matches(line).count(), 1, "{}", ran.all());
+    let ran = project.run(&["--accel", "tcg"]);
+    assert!(!ran.stdout.contains("dropped"), "{}", ran.all());
+}
+
+#[test]
 fn a_word_that_is_not_a_command_is_answered_with_the_commands() {
     let project = Project::new(&[]);
     let ran = project.run(&["lst"]);

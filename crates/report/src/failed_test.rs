@@ -55,7 +55,7 @@ pub(crate) fn failure(
 pub(crate) fn details(test: &TestRecord, styles: Styles) -> String {
     let mut out = failed_attempts(test, styles);
     out.push_str(&steps(test, styles));
-    for line in &test.details.log {
+    for line in test.details.log.iter().chain(&test.details.notes) {
         out.push_str(&indented(&clean(line), 2 * MARGIN));
     }
     out.push_str(&attachments(&test.attachments, styles));

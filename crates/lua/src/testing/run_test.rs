@@ -130,6 +130,7 @@ async fn run_once(
     let home = Some(test.site.clone());
     let task = Task::new(scope.clone(), Rc::clone(&run.group), deadline, home);
     let consoles_before = consoles::positions(&state.lab, &scope);
+    let bridges_before = bridges::counters(&state.lab, &scope).await;
     let t = object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
         None => drive_in_time(lua, &task, test.body.clone(), t.clone()).await?,
@@ -162,6 +163,9 @@ async fn run_once(
     if verdict.status == TestStatus::Failed {
         let bridges = bridges::lines(&state.lab, &scope).await;
         verdict.notes = notes(state, &run.group, bridges);
+    } else {
+        let counters = bridges::counters(&state.lab, &scope).await;
+        verdict.notes = bridges::drop_lines(&bridges_before, &counters);
     }
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());
