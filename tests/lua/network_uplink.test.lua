@@ -35,7 +35,7 @@ test("guests reach the network of the host, and stop reaching it", function(t)
   if missing then t:skip(missing) end
   local host, port = server()
   -- Its input stays open, so that the server is the first to close.
-  local client = "sleep 10 | timeout 5 nc " .. host .. " " .. port
+  local client = "sleep 4 | timeout 5 nc " .. host .. " " .. port
   t:assert(not a:run(client):ok(), "no route before")
   lan:enable_uplink()
   t:assert_contains(a:check(client).stdout, "hello " .. host)
