@@ -87,7 +87,8 @@ impl Started {
             let mut report = ProcessReport::of(process);
             for output in &mut report.outputs {
                 let dropped = output.len().saturating_sub(MAX_OUTPUT);
-                output.drain(..dropped);
+                // A vector from which bytes are only removed keeps the memory of all.
+                *output = output[dropped..].to_vec();
             }
             *self = Self::Ended(report);
         }
