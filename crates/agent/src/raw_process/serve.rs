@@ -145,15 +145,7 @@ impl Server {
 
     /// One that no process uses.
     fn sibling(&mut self) -> crate::sys::Sys<&mut Sibling> {
-        let free = self.siblings.iter().position(Sibling::is_free);
-        let index = match free {
-            Some(index) => index,
-            None => {
-                self.siblings.push(Sibling::new()?);
-                self.siblings.len() - 1
-            }
-        };
-        Ok(&mut self.siblings[index])
+        Sibling::free_of(&mut self.siblings)
     }
 
     fn start_thread(&mut self, index: usize) -> i64 {

@@ -190,15 +190,7 @@ impl NetworkTasks {
 
     /// Memory that no process uses. There is more than one only after a request was abandoned.
     fn sibling(&mut self) -> Sys<&mut Sibling> {
-        let free = self.siblings.iter().position(Sibling::is_free);
-        let index = match free {
-            Some(index) => index,
-            None => {
-                self.siblings.push(Sibling::new()?);
-                self.siblings.len() - 1
-            }
-        };
-        Ok(&mut self.siblings[index])
+        Sibling::free_of(&mut self.siblings)
     }
 
     /// What to poll for input.

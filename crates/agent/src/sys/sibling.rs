@@ -47,7 +47,20 @@ struct Task {
 }
 
 impl Sibling {
-    pub(crate) fn new() -> Sys<Self> {
+    /// One of these that no process uses, which is added if all are in use.
+    pub(crate) fn free_of(siblings: &mut Vec<Self>) -> Sys<&mut Self> {
+        let free = siblings.iter().position(Self::is_free);
+        let index = match free {
+            Some(index) => index,
+            None => {
+                siblings.push(Self::new()?);
+                siblings.len() - 1
+            }
+        };
+        Ok(&mut siblings[index])
+    }
+
+    fn new() -> Sys<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: an anonymous mapping at an address of the kernel's choice.
