@@ -120,9 +120,6 @@ pub(crate) async fn set_up_network(
     nics: &mut [VmNic],
 ) -> Result<Vec<(NicSlot, UnixStream)>, NetworkError> {
     let mut sockets = Vec::new();
-    if nics.is_empty() && machine.nics().is_empty() {
-        return Ok(sockets);
-    }
     for at in 0..nics.len() {
         if nics[at].slot.is_some() {
             continue;
