@@ -18,6 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("process", &[]),
     ("qmp", &[]),
     ("switch", &[]),
+    ("nbd", &[]),
+    ("disk", &["nbd"]),
     ("store", &[]),
     ("testkit", &["protocol"]),
     ("agent", &["protocol"]),
@@ -27,8 +29,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "lab",
         &[
-            "protocol", "units", "events", "pool", "process", "store", "switch", "image", "guest",
-            "vmm",
+            "protocol", "units", "events", "pool", "process", "store", "switch", "disk", "image",
+            "guest", "vmm",
         ],
     ),
     ("lua", &["units", "events", "lab", "pool"]),

@@ -1,0 +1,75 @@
+//! A command that a guest sends to a disk, and what faults make of it.
+
+use rustix::io::Errno;
+use std::time::Duration;
+
+/// A command of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Command {
+    /// What it does.
+    pub kind: CommandKind,
+    /// Where it begins, bytes; 0 for a flush.
+    pub offset: u64,
+    /// How much it covers, bytes; 0 for a flush.
+    pub length: u64,
+    /// Force unit access: what it writes is durable before it completes.
+    pub fua: bool,
+}
+
+/// What a command does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CommandKind {
+    /// Reads bytes.
+    Read,
+    /// Writes bytes.
+    Write,
+    /// Writes zeroes.
+    WriteZeroes,
+    /// Tells that the bytes are not needed; they read as zeroes afterwards.
+    Discard,
+    /// Makes all completed writes durable.
+    Flush,
+}
+
+/// A command with what is decided about it when it arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admission {
+    /// The command.
+    pub command: Command,
+    /// How long it waits before it is carried out.
+    pub delay: Duration,
+    /// How it is carried out.
+    pub effect: Effect,
+}
+
+/// How a command is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// As the guest wants it.
+    Normal,
+    /// It fails, and changes nothing.
+    Fail(Errno),
+    /// A write: only so many of its first sectors are written, and it succeeds.
+    Tear {
+        /// Sectors of 512 bytes.
+        sectors: u64,
+    },
+    /// A flush: it succeeds and makes nothing durable.
+    DropFlush,
+    /// A read or a write: some of its bytes are changed, as the seed decides.
+    Corrupt {
+        /// Decides which bytes.
+        seed: u64,
+    },
+}
+
+impl Admission {
+    /// At once, and as the guest wants it.
+    pub fn normal(command: Command) -> Self {
+        Self {
+            command,
+            delay: Duration::ZERO,
+            effect: Effect::Normal,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the NBD service serves.
+
+use crate::command::{Admission, Command};
+use rustix::io::Errno;
+
+/// A disk as the service sees it. Calls come from several threads, and commands in flight at the same time may be
+/// carried out in any order. Offsets and lengths are within the size: the service has checked them.
+pub trait Export: Send + Sync + 'static {
+    /// Its size, bytes; a multiple of 512.
+    fn size(&self) -> u64;
+
+    /// Whether writes are refused.
+    fn is_read_only(&self) -> bool;
+
+    /// Decides what happens to a command: once for each, in the order of their arrival.
+    fn admit(&self, command: Command) -> Admission;
+
+    /// Fills the buffer, which is as long as the command.
+    ///
+    /// # Errors
+    /// What the guest gets.
+    fn read(&self, admission: &Admission, buffer: &mut [u8]) -> Result<(), Errno>;
+
+    /// Writes the data, which is as long as the command.
+    ///
+    /// # Errors
+    /// What the guest gets.
+    fn write(&self, admission: &Admission, data: &[u8]) -> Result<(), Errno>;
+
+    /// Carries out a command without data: a flush, a discard, a write of zeroes.
+    ///
+    /// # Errors
+    /// What the guest gets.
+    fn carry_out(&self, admission: &Admission) -> Result<(), Errno>;
+}
