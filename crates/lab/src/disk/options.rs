@@ -95,6 +95,7 @@ impl DiskId {
         Self(format!("disk{place}"))
     }
 
+    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
