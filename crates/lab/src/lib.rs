@@ -78,7 +78,7 @@ pub use network::{
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, GuestActivity, Nic, Power, Vm, VmState, VmStats};
+pub use vm::{BootFile, Disk, GuestActivity, Nic, Power, Vm, VmState, VmStats};
 pub use vm_options::{OnPanic, VmOptions};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.
@@ -87,6 +87,11 @@ pub use provium_store::SEAL as SNAPSHOT_SEAL;
 pub use provium_switch::capture::Summary;
 /// Types of the switch that pass through unchanged: what an author may ask for, and what is counted.
 pub use provium_switch::{DropReason, Impairment, MacAddress, PathCounters, Probability};
+
+/// Types of disks that pass through unchanged: faults, power cuts, what is recorded.
+pub use provium_disk::{
+    DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, PowerCut, PowerLoss,
+};
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};

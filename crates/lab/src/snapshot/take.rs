@@ -1,6 +1,7 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::apart::apart;
+use crate::disk::Hurry;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::network::{Bridge, FrozenBridges, SavedBridge};
@@ -9,7 +10,7 @@ use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
 use crate::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
-use crate::vm::{Running, Vm, VmState, saved_nics};
+use crate::vm::{Running, Vm, VmState, save_disks, saved_nics};
 use camino::Utf8Path;
 use futures_util::future::join_all;
 use provium_vmm::{SaveForm, VmmError};
@@ -109,6 +110,8 @@ pub(crate) async fn take_all(
         check_quiescent(vm)?;
         running.push(vm.0.running_in("snapshot()", VmState::Booted, "booted")?);
     }
+    // A machine is not paused before the commands of its guest are complete.
+    let _hurry: Vec<Hurry> = running.iter().map(|running| running.served_disks.hurry()).collect();
     let freezing = running.iter().zip(&vms);
     let freezing = freezing.map(|(running, vm)| freeze(vm, running));
     let (frozen, failures): (Vec<_>, Vec<_>) = join_all(freezing)
@@ -201,8 +204,11 @@ pub(super) async fn save(
     };
     let options = lock(&vm.0.booted_with).clone();
     let nics = saved_nics(vm);
-    let manifest =
-        |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), nics, cut);
+    let disks = save_disks(vm, "snapshot()", vm.0.disks.list(), folder.path()).await?;
+    let manifest = |cut| {
+        let (name, profile) = (vm.name(), &running.profile);
+        VmManifest::new(name, profile, image, Some(options), nics, disks, cut)
+    };
     // A base that may vanish cannot be used.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {

@@ -239,7 +239,10 @@ async fn switch_machine(vm: &Vm, call: &str, from: VmState) -> Result<Arc<Runnin
     let running = vm.0.running_in(call, from, from.word())?;
     let switched = match from {
         VmState::Paused => on_machine(vm, call, running.machine.resume()).await,
-        _ => on_machine(vm, call, running.machine.pause()).await,
+        _ => {
+            let _hurry = running.served_disks.hurry();
+            on_machine(vm, call, running.machine.pause()).await
+        }
     };
     switched.map(|()| running)
 }
@@ -250,6 +253,7 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
     lock(&vm.0.timeline).boot();
     vm.console().begin_boot();
     *lock(&running.pressed) = None;
+    vm.0.disks.power_on();
     on_machine(vm, call, running.machine.reset()).await?;
     match reconnect(vm, &running).await {
         Ok(()) => Ok(()),
