@@ -40,6 +40,7 @@ impl fmt::Debug for DiskImage {
             .field("size", &self.size)
             .field("filesystem", &self.filesystem)
             .field("id", &self.id)
+            .field("is_in_cache", &self.held.is_some())
             .finish_non_exhaustive()
     }
 }
