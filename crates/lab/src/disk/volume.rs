@@ -4,7 +4,7 @@ use crate::disk::options::{DiskOptions, DiskSource};
 use crate::disk::scratch::DiskScratch;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SavedDisk, image_size};
-use provium_image::{FolderDiskOptions, ImageError, Images};
+use provium_image::{DiskImage, FolderDiskOptions, ImageError, Images};
 use provium_store::StoreError;
 use std::io;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ pub(crate) struct Volume {
     /// It is dropped before its folder.
     disk: Disk,
     scratch: Arc<DiskScratch>,
+    /// The cache keeps it as long as this exists.
+    image: Option<DiskImage>,
 }
 
 /// Why a disk cannot be used.
@@ -40,40 +42,50 @@ impl Volume {
         scratch: &Arc<DiskScratch>,
         seed: u64,
     ) -> Result<Self, VolumeError> {
-        let (base, size) = match &options.source {
-            DiskSource::Scratch { size } => (Base::Zeroes, Some(*size)),
-            DiskSource::Path(path) if options.read_only => (Base::Image(path.clone()), None),
-            DiskSource::Path(path) => (Base::InPlace(path.clone()), None),
-            DiskSource::Template(path) => (Base::Image(images.raw_of(path).await?.path), None),
+        let read_only = options.read_only;
+        let image = match &options.source {
+            DiskSource::Scratch { size } => {
+                return Self::of_base(Base::Zeroes, *size, read_only, scratch, seed);
+            }
+            DiskSource::Path(path) => {
+                let (size, path) = (image_size(path)?, path.clone());
+                let base = match read_only {
+                    true => Base::Image(path),
+                    false => Base::InPlace(path),
+                };
+                return Self::of_base(base, size, read_only, scratch, seed);
+            }
+            DiskSource::Template(path) => images.raw_of(path).await?,
             DiskSource::Folder(path) => {
-                let image = images.disk_of_folder(path, FolderDiskOptions::default());
-                (Base::Image(image.await?.path), None)
+                let options = FolderDiskOptions::default();
+                images.disk_of_folder(path, options).await?
             }
         };
-        Self::of_base(base, size, options.read_only, scratch, seed)
+        Self::of_image(image, read_only, scratch, seed)
     }
 
-    /// A copy-on-write copy of a raw image.
+    /// A copy-on-write copy of an image of the cache.
     pub(crate) fn of_image(
-        image: Utf8PathBuf,
-        scratch: &Arc<DiskScratch>,
-        seed: u64,
-    ) -> Result<Self, VolumeError> {
-        Self::of_base(Base::Image(image), None, false, scratch, seed)
-    }
-
-    fn of_base(
-        base: Base,
-        size: Option<u64>,
+        image: DiskImage,
         read_only: bool,
         scratch: &Arc<DiskScratch>,
         seed: u64,
     ) -> Result<Self, VolumeError> {
-        let size = match (&base, size) {
-            (_, Some(size)) => size,
-            (Base::Image(path) | Base::InPlace(path), None) => image_size(path)?,
-            (Base::Zeroes, None) => 0,
-        };
+        let base = Base::Image(image.path.clone());
+        let volume = Self::of_base(base, image.size, read_only, scratch, seed)?;
+        Ok(Self {
+            image: Some(image),
+            ..volume
+        })
+    }
+
+    fn of_base(
+        base: Base,
+        size: u64,
+        read_only: bool,
+        scratch: &Arc<DiskScratch>,
+        seed: u64,
+    ) -> Result<Self, VolumeError> {
         let spec = DiskSpec {
             size,
             base,
@@ -84,13 +96,17 @@ impl Volume {
         Ok(Self {
             disk: Disk::open(spec)?,
             scratch: Arc::clone(scratch),
+            image: None,
         })
     }
 
     /// A disk of its own that exists already.
     pub(crate) fn of_disk(disk: Disk, scratch: &Arc<DiskScratch>) -> Self {
-        let scratch = Arc::clone(scratch);
-        Self { disk, scratch }
+        Self {
+            disk,
+            scratch: Arc::clone(scratch),
+            image: None,
+        }
     }
 
     /// A disk as it was saved in `folder`.
@@ -103,6 +119,7 @@ impl Volume {
         Ok(Self {
             disk: Disk::restore(saved, folder, &scratch.part()?, seed)?,
             scratch: Arc::clone(scratch),
+            image: None,
         })
     }
 
@@ -111,6 +128,7 @@ impl Volume {
         Ok(Self {
             disk: self.disk.fork(&scratch.part()?)?,
             scratch: Arc::clone(scratch),
+            image: self.image.clone(),
         })
     }
 

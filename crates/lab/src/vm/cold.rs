@@ -98,7 +98,7 @@ impl Boot<'_> {
         let after = std::iter::once(InitrdPart::Bytes(archives.after.into()));
         spec.initrd = before.chain(images).chain(after).collect();
         // The kernel looks for its root long before the agent answers.
-        let sockets = self.disks.serve_root(&vm.0);
+        let sockets = self.disks.serve_root(&vm.0, image);
         let sockets = sockets.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
         let machine = Machine::launch(spec, &host.qemu, vm.console().log(), &sockets).await;
         machine.map_err(|error| self.host_error(EnvironmentError::Machine(error)))

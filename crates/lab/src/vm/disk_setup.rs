@@ -1,6 +1,6 @@
 //! Gives a machine and its guest the disks of the VM.
 
-use crate::disk::{DiskSource, ServedDisks, VmDisk, VolumeError};
+use crate::disk::{ServedDisks, VmDisk, VolumeError};
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::SavedVm;
@@ -9,6 +9,7 @@ use crate::vm::running::Running;
 use crate::vm::state::VmCore;
 use camino::Utf8PathBuf;
 use provium_guest::{CallError, Channel};
+use provium_image::GuestImage;
 use provium_protocol::op::{DiskConfig, DiskMount, SetDisks};
 use provium_vmm::{DiskDevice, DiskSlot, Machine, VmmError};
 use std::sync::Mutex;
@@ -67,13 +68,14 @@ impl MachineDisks {
     pub(crate) fn serve_root(
         &self,
         vm: &VmCore,
+        image: &GuestImage,
     ) -> Result<Vec<(DiskSlot, Utf8PathBuf)>, DiskSetupError> {
         let mut sockets = Vec::new();
         let mut list = lock(&self.list);
         for disk in list.iter_mut().filter(|disk| disk.is_root()) {
             let Some(slot) = disk.slot else { continue };
             // An earlier machine of this boot has written to the one before.
-            if let DiskSource::Template(image) = &disk.options.source {
+            if let Some(image) = &image.root_disk {
                 let opened = vm.open_root(image);
                 disk.volume = opened.map_err(|source| DiskSetupError::Volume {
                     id: disk.id.to_string(),

@@ -15,12 +15,9 @@ use crate::lock::lock;
 use crate::vm::state::VmCore;
 use crate::vm_options::VmOptions;
 use camino::Utf8Path;
-use provium_image::GuestImage;
+use provium_image::{DiskImage, GuestImage, ROOT_DISK};
 use provium_vmm::DiskSlot;
 use std::sync::{Arc, Mutex};
-
-/// The name of the disk with the guest's root.
-const ROOT: &str = "root";
 
 /// The disks of a VM, in the order of their attachment.
 #[derive(Debug, Default)]
@@ -114,9 +111,9 @@ impl VmCore {
     }
 
     /// The volume of a new root.
-    pub(crate) fn open_root(&self, image: &Utf8Path) -> Result<Volume, VolumeError> {
-        let seed = self.disk_seed(&DiskId::by_name(ROOT));
-        Volume::of_image(image.to_owned(), &self.disk_scratch()?, seed)
+    pub(crate) fn open_root(&self, image: &DiskImage) -> Result<Volume, VolumeError> {
+        let seed = self.disk_seed(&DiskId::by_name(ROOT_DISK));
+        Volume::of_image(image.clone(), false, &self.disk_scratch()?, seed)
     }
 
     /// A disk as it was saved in `folder`.
@@ -169,8 +166,8 @@ impl VmCore {
         let current = self.disks.list();
         let mut disks = Vec::new();
         if let Some(root) = image.and_then(|image| image.root_disk.as_ref()) {
-            let id = DiskId::by_name(ROOT);
-            let volume = self.open_root(&root.path);
+            let id = DiskId::by_name(ROOT_DISK);
+            let volume = self.open_root(root);
             let volume = volume.map_err(|error| self.disk_error(call, &id, error))?;
             disks.push(VmDisk {
                 id,
