@@ -68,7 +68,7 @@ fn run<'a>(
 fn check(request: &crate::Request, data: &[u8], is_read_only: bool) {
     let (offset, length) = (request.offset, u64::from(request.length));
     let sector = u64::from(SECTOR);
-    assert!(offset % sector == 0 && length % sector == 0, "{request:?}");
+    assert!(offset.is_multiple_of(sector) && length.is_multiple_of(sector));
     assert!(offset + length <= SIZE, "{request:?}");
     assert_eq!(length == 0, request.kind == RequestKind::Flush);
     match request.kind {

@@ -171,7 +171,7 @@ fn check(
         let is_reserved = offset == 0 && length == 0;
         return is_reserved.then_some(kind).ok_or(ErrorValue::Invalid);
     }
-    let is_whole = offset % u64::from(SECTOR) == 0 && length % SECTOR == 0;
+    let is_whole = offset.is_multiple_of(SECTOR.into()) && length.is_multiple_of(SECTOR);
     if length == 0 || !is_whole {
         return Err(ErrorValue::Invalid);
     }
