@@ -103,7 +103,7 @@ const FLAGS: &[u8] = b"\x09\x6d";
 const STRUCTURED_FLAGS: &[u8] = b"\x09\xed";
 
 fn option(option: u32, data: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(data.len()).expect("short");
+    let length = data.len() as u32;
     [
         b"IHAVEOPT",
         &option.to_be_bytes()[..],
