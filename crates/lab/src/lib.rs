@@ -90,7 +90,7 @@ pub use provium_switch::{DropReason, Impairment, MacAddress, PathCounters, Proba
 
 /// Types of disks that pass through unchanged: faults, power cuts, what is recorded.
 pub use provium_disk::{
-    DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, PowerCut, PowerLoss,
+    DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, PowerCut, PowerLoss, SectorRange,
 };
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.

@@ -3,6 +3,7 @@
 use crate::disk::VmDisk;
 use crate::error::LabError;
 use crate::vm::handle::Vm;
+use camino::Utf8Path;
 use provium_disk::{
     DiskError, DiskStats, FaultId, FaultRule, LogEntry, PowerCut, PowerLoss,
 };
@@ -39,6 +40,19 @@ impl Vm {
             false => format!("it has no such disk; it has {}", known.join(", ")),
         };
         Err(LabError::invalid(self.subject(), call, why))
+    }
+
+    /// Its disks, in the order of their attachment. Before its first boot, those that its profile and its options name.
+    ///
+    /// # Errors
+    /// When the content of one is not available.
+    pub async fn disks(&self) -> Result<Vec<Disk>, LabError> {
+        if self.0.stage.borrow().running().is_none() {
+            let _lifecycle = self.0.lifecycle().await;
+            self.0.declare_disks("disks()", &self.0.options).await?;
+        }
+        let disks = self.0.disks.list().into_iter();
+        Ok(disks.map(|disk| Disk::new(self.clone(), disk.id)).collect())
     }
 
     /// The names of its disks, in the order of their attachment.
@@ -110,10 +124,25 @@ impl Disk {
             .await
     }
 
+    /// Writes its whole content, as the guest would read it, to a sparse raw image of the host.
+    ///
+    /// # Errors
+    /// When the host cannot write it.
+    pub async fn save(&self, path: &Utf8Path) -> Result<(), LabError> {
+        let path = path.to_owned();
+        self.io("save()", move |disk| disk.export(&path)).await
+    }
+
     /// Adds a fault that the guest's commands meet from now on.
     pub fn inject(&self, rule: FaultRule) -> Result<FaultId, LabError> {
         let disk = self.attached("fault_inject()")?;
         Ok(disk.volume.disk().inject(rule))
+    }
+
+    /// Removes a fault. Whether there was one of that number.
+    pub fn remove_fault(&self, fault: FaultId) -> Result<bool, LabError> {
+        let disk = self.attached("clear_faults()")?;
+        Ok(disk.volume.disk().remove(fault))
     }
 
     /// Removes all faults.
