@@ -10,6 +10,7 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod apart;
+mod crash;
 mod disk;
 mod environment;
 pub mod errno;
@@ -33,6 +34,7 @@ mod test_file;
 mod vm;
 mod vm_options;
 
+pub use crash::{CrashExplorer, CrashImage, CrashVm};
 pub use disk::{DiskId, DiskOptions, DiskSource};
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};

@@ -1,7 +1,7 @@
 //! The disks of a machine, as they are served to its QEMU.
 
 use crate::lock::lock;
-use provium_disk::DiskService;
+use provium_disk::{DiskService, Pace};
 use provium_vmm::DiskSlot;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex};
 #[derive(Clone, Default)]
 pub(crate) struct ServedDisks(Arc<Mutex<BTreeMap<DiskSlot, DiskService>>>);
 
-/// While it exists, commands of the guest do not wait for the delays of faults. Before QEMU stops a machine it waits
+/// While it exists, commands of the guest do not wait for the delays of faults: before QEMU stops a machine, it waits
 /// for the commands in flight.
+///
+/// QEMU then flushes each disk, which the guest has not asked for: such flushes make nothing durable.
 pub(crate) struct Hurry(ServedDisks);
 
 impl ServedDisks {
@@ -33,20 +35,27 @@ impl ServedDisks {
 
     /// Carries out delayed commands at once, as long as the result exists.
     pub(crate) fn hurry(&self) -> Hurry {
-        self.set_hurry(true);
+        self.set(Pace::Hurried);
         Hurry(self.clone())
     }
 
-    fn set_hurry(&self, on: bool) {
+    fn set(&self, pace: Pace) {
         for service in lock(&self.0).values() {
-            service.hurry(on);
+            service.set_pace(pace);
         }
+    }
+}
+
+impl Hurry {
+    /// The machine is paused now.
+    pub(crate) fn paused(&self) {
+        self.0.set(Pace::Paused);
     }
 }
 
 impl Drop for Hurry {
     fn drop(&mut self) {
-        self.0.set_hurry(false);
+        self.0.set(Pace::Normal);
     }
 }
 

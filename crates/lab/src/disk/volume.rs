@@ -82,6 +82,12 @@ impl Volume {
         })
     }
 
+    /// A disk of its own that exists already.
+    pub(crate) fn of_disk(disk: Disk, scratch: &Arc<DiskScratch>) -> Self {
+        let scratch = Arc::clone(scratch);
+        Self { disk, scratch }
+    }
+
     /// A disk as it was saved in `folder`.
     pub(crate) fn restore(
         saved: &SavedDisk,

@@ -1,7 +1,6 @@
 //! Taking snapshots, of one VM or of several at one instant.
 
 use crate::apart::apart;
-use crate::disk::Hurry;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::network::{Bridge, FrozenBridges, SavedBridge};
@@ -66,7 +65,7 @@ pub(crate) fn cache_folder(vm: &Vm) -> Result<SnapshotDir, LabError> {
     Ok(SnapshotDir::cached(&draft, draft.path()))
 }
 
-async fn take_one(vm: &Vm, folder: SnapshotDir, form: SaveForm) -> Result<Snapshot, LabError> {
+pub(crate) async fn take_one(vm: &Vm, folder: SnapshotDir, form: SaveForm) -> Result<Snapshot, LabError> {
     let mut taken = take_all(
         vec![(vm.clone(), folder)],
         Vec::new(),
@@ -110,8 +109,6 @@ pub(crate) async fn take_all(
         check_quiescent(vm)?;
         running.push(vm.0.running_in("snapshot()", VmState::Booted, "booted")?);
     }
-    // A machine is not paused before the commands of its guest are complete.
-    let _hurry: Vec<Hurry> = running.iter().map(|running| running.served_disks.hurry()).collect();
     let freezing = running.iter().zip(&vms);
     let freezing = freezing.map(|(running, vm)| freeze(vm, running));
     let (frozen, failures): (Vec<_>, Vec<_>) = join_all(freezing)
@@ -168,7 +165,7 @@ pub(super) async fn freeze<'a>(
     let image = vm.0.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
     let limit = vm.0.environment().scale_timeout(QUIESCE_LIMIT);
-    let frozen = FrozenVm::freeze(&running.machine, &running.channel);
+    let frozen = FrozenVm::freeze(&running.machine, &running.channel, &running.served_disks);
     match timeout(limit, frozen).await {
         Ok(Ok(frozen)) => Ok((frozen, image.id.clone())),
         Err(_) => Err(LabError::TimedOut {

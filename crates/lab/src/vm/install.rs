@@ -33,6 +33,7 @@ pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Durati
         leaving_nics: Mutex::default(),
         network_is_stale: AtomicBool::new(false),
         served_disks: started.served_disks,
+        paused_disks: Mutex::default(),
     });
     running.machine.mark_agent_up();
     vm.0.disks.set(started.disks);

@@ -1,6 +1,6 @@
 //! The machine that a VM runs on, with the session of its agent. Data only.
 
-use crate::disk::{ServedDisks, VmDisk};
+use crate::disk::{Hurry, ServedDisks, VmDisk};
 use crate::environment::EndMachine;
 use crate::error::LabError;
 use crate::guest::target::AgentLink;
@@ -45,6 +45,8 @@ pub(crate) struct Running {
     pub(crate) network_is_stale: AtomicBool,
     /// What serves its disks.
     pub(crate) served_disks: ServedDisks,
+    /// While the VM is paused.
+    pub(crate) paused_disks: Mutex<Option<Hurry>>,
 }
 
 /// A machine whose guest runs, before it is installed.

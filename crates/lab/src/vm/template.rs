@@ -231,7 +231,7 @@ impl Boot<'_> {
         let frozen = async {
             // If it fails, so does what follows.
             let _ = warm_up(channel).await;
-            FrozenVm::freeze(machine, channel).await
+            FrozenVm::freeze(machine, channel, &self.disks.served).await
         };
         let frozen = match GuestWait::new(machine, limit).until(frozen).await {
             Ok(frozen) => frozen.map_err(|error| crate::error::chain(&error)),
