@@ -92,7 +92,8 @@ pub use provium_switch::{DropReason, Impairment, MacAddress, PathCounters, Proba
 
 /// Types of disks that pass through unchanged: faults, power cuts, what is recorded.
 pub use provium_disk::{
-    DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, PowerCut, PowerLoss, SectorRange,
+    CrashOptions, DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, LogKind, LogMark, PowerCut, PowerLoss,
+    SectorRange, WriteLog,
 };
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.

@@ -99,6 +99,16 @@ impl CrashExplorer {
         }))
     }
 
+    /// How many states there are, those that no copy has had included.
+    pub fn states(&self) -> usize {
+        lock(&self.0.states).states.total()
+    }
+
+    /// How many states were left out, since there would have been more than was asked for.
+    pub fn skipped(&self) -> usize {
+        lock(&self.0.states).states.skipped()
+    }
+
     fn next_image(&self) -> Option<CrashImage> {
         let mut states = lock(&self.0.states);
         let state = states.states.next()?;
