@@ -1,0 +1,45 @@
+-- Does a program survive a loss of power? It replaces a file, and whatever happens, a reader must find the old content
+-- or the new one. Every state that a power cut could leave on the disk is tried, on copies of the VM.
+provium.timeout = "5m"
+
+local vm = provium:vm("store", "default", {disks = {{scratch = "16M", id = "data"}}}):boot()
+local data = vm:disk("data")
+vm:check("mkdir -p /data")
+
+-- The program. Without `sync`, the name may reach the disk before the data does.
+local function replace(text, sync)
+  local step = sync and "sync /data/new" or "true"
+  vm:check(("printf %%s '%s' > /data/new && %s && mv /data/new /data/current"):format(text, step))
+end
+
+-- Records what the program does to a disk with old content.
+local function record(sync)
+  vm:check("mke2fs -q /dev/vda && mount -t ext4 /dev/vda /data")
+  replace("old", true)
+  vm:check("umount /data && mount -t ext4 /dev/vda /data")
+  local start = data:mark()
+  replace("new", sync)
+  vm:check("umount /data")
+  return start
+end
+
+-- What must hold after any crash.
+local function check(_, copy)
+  -- The file system has no journal, so it is checked before it is mounted, as after a real crash.
+  copy:check("mount -t ext4 /dev/vda /data")
+  local content = copy:read_file("/data/current")
+  copy:check("umount /data")
+  if content ~= "old" and content ~= "new" then error(("found %q"):format(content)) end
+end
+
+test("with sync, it survives every crash", function(t)
+  local start = record(true)
+  local result = data:crash_states(check, {since = start, most = 40})
+  print(("%d states, %.1f a second"):format(result.tested, result.tested / result.seconds))
+  t:assert_eq(result.tested, result.states)
+end)
+
+test("without sync, it does not", function(t)
+  local start = record(false)
+  print(t:assert_raises(function() data:crash_states(check, {since = start, most = 40}) end))
+end)
