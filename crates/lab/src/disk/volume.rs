@@ -3,7 +3,7 @@
 use crate::disk::options::{DiskOptions, DiskSource};
 use crate::disk::scratch::DiskScratch;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SavedDisk};
+use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SavedDisk, image_size};
 use provium_image::{FolderDiskOptions, ImageError, Images};
 use provium_store::StoreError;
 use std::io;
@@ -69,6 +69,11 @@ impl Volume {
         scratch: &Arc<DiskScratch>,
         seed: u64,
     ) -> Result<Self, VolumeError> {
+        let size = match (&base, size) {
+            (_, Some(size)) => size,
+            (Base::Image(path) | Base::InPlace(path), None) => image_size(path)?,
+            (Base::Zeroes, None) => 0,
+        };
         let spec = DiskSpec {
             size,
             base,
