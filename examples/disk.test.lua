@@ -10,10 +10,10 @@ vm:check("mkdir -p /data")
 -- Without this option, ext4 writes the data before the rename: it knows programs that forget to.
 local mount = "mount -t ext4 -o noauto_da_alloc /dev/vda /data"
 
--- The program. Without `sync`, the name may reach the disk before the data does.
+-- The program. It makes the new name durable, and, with `sync`, the data before that.
 local function replace(text, sync)
   local step = sync and "sync /data/new" or "true"
-  vm:check(("printf %%s '%s' > /data/new && %s && mv /data/new /data/current"):format(text, step))
+  vm:check(("printf %%s '%s' > /data/new && %s && mv /data/new /data/current && sync /data"):format(text, step))
 end
 
 -- Records what the program does to a disk with old content.
