@@ -34,7 +34,7 @@ mod test_file;
 mod vm;
 mod vm_options;
 
-pub use crash::{CrashExplorer, CrashImage, CrashVm};
+pub use crash::{CrashCount, CrashExplorer, CrashImage, CrashVm};
 pub use disk::{DiskId, DiskOptions, DiskSource};
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};

@@ -25,7 +25,7 @@ use crate::engine::task::{Task, TaskState};
 use crate::engine::test_file::TestFileState;
 use futures_util::future::join_all;
 use mlua::{Function, IntoLuaMulti as _, Lua, MultiValue, Result, Table, Value};
-use provium_lab::{CrashExplorer, CrashImage, CrashOptions, CrashVm, Disk, Scope};
+use provium_lab::{CrashCount, CrashExplorer, CrashImage, CrashOptions, CrashVm, Disk, Scope};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -257,7 +257,7 @@ impl Exploration {
     ) -> std::result::Result<MultiValue, LuaError> {
         let mut failed = self.failed.take();
         failed.sort_by_key(|failed| failed.number);
-        let states = explorer.states();
+        let CrashCount { states, is_cut } = explorer.count();
         if let (false, Some(first)) = (self.keep_going, failed.first()) {
             let text = format!(
                 "crash state {} of {states}: {}: {}",
@@ -272,7 +272,7 @@ impl Exploration {
         let table = lua.create_table()?;
         table.raw_set("states", states)?;
         table.raw_set("tested", self.tested.get())?;
-        table.raw_set("skipped", explorer.skipped())?;
+        table.raw_set("cut", is_cut)?;
         table.raw_set("seconds", started.elapsed().as_secs_f64())?;
         let list = lua.create_table()?;
         for failed in failed {
