@@ -1,0 +1,11 @@
+//! Disks as a guest and a test see them.
+
+mod content;
+mod copies;
+mod crash;
+mod faults;
+mod full_host;
+mod log;
+mod model;
+mod open;
+mod rig;
