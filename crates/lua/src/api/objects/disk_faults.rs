@@ -22,16 +22,16 @@ const KNOWN: &[&str] = &[
     "delay",
 ];
 
-/// The modes by their names.
-const MODES: &[(&str, FaultMode)] = &[
-    ("eio_read", FaultMode::EioRead),
-    ("eio_write", FaultMode::EioWrite),
-    ("eio", FaultMode::Eio),
-    ("slow", FaultMode::Slow),
-    ("torn_write", FaultMode::TornWrite),
-    ("drop_flush", FaultMode::DropFlush),
-    ("corrupt", FaultMode::Corrupt),
-    ("enospc", FaultMode::Enospc),
+/// The modes that have names for authors; `fail_after` and `delay` are methods.
+const MODES: &[FaultMode] = &[
+    FaultMode::EioRead,
+    FaultMode::EioWrite,
+    FaultMode::Eio,
+    FaultMode::Slow,
+    FaultMode::TornWrite,
+    FaultMode::DropFlush,
+    FaultMode::Corrupt,
+    FaultMode::Enospc,
 ];
 
 /// Adds them.
@@ -126,23 +126,11 @@ fn inject(disk: &Disk, rule: FaultRule) -> std::result::Result<u64, LuaError> {
 /// A mode by its name.
 fn mode_of(value: &Value) -> std::result::Result<FaultMode, LuaError> {
     let name = text_of(value).map_err(|why| LuaError::argument(format!("the mode: {why}")))?;
-    let found = MODES.iter().find(|(known, _)| *known == name);
-    let names = MODES.iter().map(|(name, _)| *name);
+    let found = MODES.iter().find(|mode| mode.name() == name);
+    let names = MODES.iter().map(|mode| mode.name());
     found
-        .map(|(_, mode)| *mode)
+        .copied()
         .ok_or_else(|| LuaError::argument(unknown("mode", &name, names)))
-}
-
-/// The name of a mode.
-pub(super) fn mode_name(mode: FaultMode) -> &'static str {
-    match mode {
-        FaultMode::Delay => "delay",
-        FaultMode::FailAfter(_) => "fail_after",
-        named => MODES
-            .iter()
-            .find(|(_, mode)| *mode == named)
-            .map_or("eio", |(name, _)| name),
-    }
 }
 
 fn rule_of(disk: &Disk, table: &Table) -> std::result::Result<FaultRule, LuaError> {
@@ -232,7 +220,7 @@ fn faults_table(lua: &Lua, disk: &Disk) -> std::result::Result<Table, LuaError> 
     for (fault, rule, hits) in disk.faults()? {
         let entry = lua.create_table()?;
         entry.raw_set("fault", fault.0)?;
-        entry.raw_set("mode", mode_name(rule.mode))?;
+        entry.raw_set("mode", rule.mode.name())?;
         if let FaultMode::FailAfter(number) = rule.mode {
             entry.raw_set("number", number)?;
         }
