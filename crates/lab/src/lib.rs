@@ -34,7 +34,7 @@ mod test_file;
 mod vm;
 mod vm_options;
 
-pub use crash::{CrashExplorer, CrashImage, CrashVm};
+pub use crash::{CrashCount, CrashExplorer, CrashImage, CrashVm};
 pub use disk::{DiskId, DiskOptions, DiskSource};
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
@@ -92,7 +92,8 @@ pub use provium_switch::{DropReason, Impairment, MacAddress, PathCounters, Proba
 
 /// Types of disks that pass through unchanged: faults, power cuts, what is recorded.
 pub use provium_disk::{
-    DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, PowerCut, PowerLoss,
+    CrashOptions, DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, LogKind, LogMark, PowerCut, PowerLoss,
+    SectorRange, WriteLog,
 };
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.

@@ -29,6 +29,17 @@ struct Inner {
 struct Numbered {
     states: CrashStates,
     given: usize,
+    /// How many are wanted. One more is enumerated if there are more.
+    most: usize,
+}
+
+/// How many crash states there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrashCount {
+    /// Those that were asked for.
+    pub states: usize,
+    /// Whether there are more than were asked for.
+    pub is_cut: bool,
 }
 
 /// A copy of the VM, whose disk has one state after the other.
@@ -51,6 +62,11 @@ impl CrashExplorer {
                        image:save() and a VM of its own";
             return Err(LabError::invalid(disk.subject(), CALL, why));
         }
+        let most = options.most;
+        let options = CrashOptions {
+            most: most.saturating_add(1),
+            ..options
+        };
         let states = disk.io(CALL, move |disk| disk.crash_states(options)).await?;
         let vm = disk.vm().clone();
         let runtime = vm.0.environment().runtime().clone();
@@ -63,7 +79,11 @@ impl CrashExplorer {
         Ok(Self(Arc::new(Inner {
             disk: disk.clone(),
             snapshot,
-            states: Mutex::new(Numbered { states, given: 0 }),
+            states: Mutex::new(Numbered {
+                states,
+                given: 0,
+                most,
+            }),
         })))
     }
 
@@ -99,11 +119,30 @@ impl CrashExplorer {
         }))
     }
 
-    fn next_image(&self) -> Option<CrashImage> {
+    /// How many states there are. No copy gets a further one after that.
+    pub fn count(&self) -> CrashCount {
         let mut states = lock(&self.0.states);
-        let state = states.states.next()?;
+        let left = states.states.by_ref().take_while(Result::is_ok).count();
+        let found = states.given + left;
+        states.given = states.most;
+        CrashCount {
+            states: found.min(states.most),
+            is_cut: found > states.most,
+        }
+    }
+
+    fn next_image(&self) -> Result<Option<CrashImage>, LabError> {
+        let mut states = lock(&self.0.states);
+        if states.given == states.most {
+            return Ok(None);
+        }
+        let Some(state) = states.states.next() else {
+            return Ok(None);
+        };
+        let failed = |error| LabError::host(self.0.disk.subject(), CALL, error);
+        let state = state.map_err(failed)?;
         states.given += 1;
-        Some(CrashImage::new(states.given, state))
+        Ok(Some(CrashImage::new(states.given, state)))
     }
 }
 
@@ -118,7 +157,7 @@ impl CrashVm {
     /// # Errors
     /// When the guest used the disk when the snapshot was taken, such as by a mount.
     pub async fn next(&mut self) -> Result<Option<CrashImage>, LabError> {
-        let Some(image) = self.explorer.next_image() else {
+        let Some(image) = self.explorer.next_image()? else {
             return Ok(None);
         };
         let is_reused = !std::mem::take(&mut self.is_fresh);

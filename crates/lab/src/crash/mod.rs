@@ -12,5 +12,5 @@
 mod explorer;
 mod image;
 
-pub use explorer::{CrashExplorer, CrashVm};
+pub use explorer::{CrashCount, CrashExplorer, CrashVm};
 pub use image::CrashImage;

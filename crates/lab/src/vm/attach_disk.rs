@@ -8,22 +8,31 @@ use crate::vm::disk_setup::{DiskSetupError, settle_disks};
 use crate::vm::handle::Vm;
 use crate::vm::running::Running;
 use crate::vm::state::Stage;
+use provium_disk::DiskError;
 use provium_vmm::{DiskSlot, VmmError};
 use std::sync::Arc;
 
 const ATTACH: &str = "attach_disk()";
 
+/// Bytes of a sector.
+const SECTOR: usize = 512;
+
 impl Vm {
     /// Attaches a disk: at once if it runs, and with its next boot otherwise. A guest that runs has its device, and a
-    /// mount that was asked for, when this returns.
+    /// mount that was asked for, when this returns. `content` is written to it before the guest sees it, from its first
+    /// sector on; a last sector that it does not fill is filled with zeroes.
     ///
     /// # Errors
     /// When a disk has that name already; while it is paused; when the host cannot keep it; when the guest has no
     /// driver for it.
-    pub async fn attach_disk(&self, options: DiskOptions) -> Result<Disk, LabError> {
+    pub async fn attach_disk(
+        &self,
+        options: DiskOptions,
+        content: Option<Vec<u8>>,
+    ) -> Result<Disk, LabError> {
         let vm = self.clone();
         self.0
-            .to_its_end(ATTACH, async move { attach(&vm, options).await })
+            .to_its_end(ATTACH, async move { attach(&vm, options, content).await })
             .await
     }
 }
@@ -41,7 +50,11 @@ impl Disk {
     }
 }
 
-async fn attach(vm: &Vm, options: DiskOptions) -> Result<Disk, LabError> {
+async fn attach(
+    vm: &Vm,
+    options: DiskOptions,
+    content: Option<Vec<u8>>,
+) -> Result<Disk, LabError> {
     let _lifecycle = vm.0.lifecycle().await;
     let invalid = |why: String| LabError::invalid(vm.subject(), ATTACH, why);
     if vm.is_closed() {
@@ -67,7 +80,22 @@ async fn attach(vm: &Vm, options: DiskOptions) -> Result<Disk, LabError> {
     if disks.iter().any(|disk| disk.id == id) {
         return Err(invalid(format!("it has a disk `{id}` already")));
     }
-    let volume = vm.0.open_volume(ATTACH, &id, &options).await?;
+    // The guest's device is read-only all the same.
+    let writable = DiskOptions {
+        read_only: options.read_only && content.is_none(),
+        ..options.clone()
+    };
+    let volume = vm.0.open_volume(ATTACH, &id, &writable).await?;
+    if let Some(content) = content {
+        let disk = volume.disk().clone();
+        let writing = tokio::task::spawn_blocking(move || write_content(&disk, content));
+        let failed = |error| LabError::host(format!("disk `{id}` of {}", vm.subject()), ATTACH, error);
+        let written = writing.await;
+        written
+            .map_err(std::io::Error::other)
+            .and_then(|written| written.map_err(std::io::Error::other))
+            .map_err(failed)?;
+    }
     let mut disk = VmDisk {
         id: id.clone(),
         options,
@@ -84,6 +112,12 @@ async fn attach(vm: &Vm, options: DiskOptions) -> Result<Disk, LabError> {
         }
     }
     Ok(Disk::new(vm.clone(), id))
+}
+
+/// Writes data from the first sector on.
+fn write_content(disk: &provium_disk::Disk, mut content: Vec<u8>) -> Result<(), DiskError> {
+    content.resize(content.len().next_multiple_of(SECTOR), 0);
+    disk.write_sectors(0, &content)
 }
 
 /// Plugs it into the machine of a VM that runs.

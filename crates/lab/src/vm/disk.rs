@@ -3,8 +3,9 @@
 use crate::disk::VmDisk;
 use crate::error::LabError;
 use crate::vm::handle::Vm;
+use camino::Utf8Path;
 use provium_disk::{
-    DiskError, DiskStats, FaultId, FaultRule, LogEntry, PowerCut, PowerLoss,
+    DiskError, DiskStats, FaultId, FaultRule, LogMark, PowerCut, PowerLoss, WriteLog,
 };
 use std::fmt;
 
@@ -41,10 +42,22 @@ impl Vm {
         Err(LabError::invalid(self.subject(), call, why))
     }
 
-    /// The names of its disks, in the order of their attachment.
-    pub fn disk_ids(&self) -> Vec<String> {
-        let disks = self.0.disks.list();
-        disks.iter().map(|disk| disk.id.to_string()).collect()
+    /// Its disks, in the order of their attachment. Before its first boot, those that its profile and its options name.
+    ///
+    /// # Errors
+    /// When the content of one is not available.
+    pub async fn disks(&self) -> Result<Vec<Disk>, LabError> {
+        if self.0.stage.borrow().running().is_none() {
+            let _lifecycle = self.0.lifecycle().await;
+            self.0.declare_disks("disks()", &self.0.options).await?;
+        }
+        Ok(self.known_disks())
+    }
+
+    /// The disks that it has by now, in the order of their attachment.
+    pub fn known_disks(&self) -> Vec<Disk> {
+        let disks = self.0.disks.list().into_iter();
+        disks.map(|disk| Disk::new(self.clone(), disk.id)).collect()
     }
 }
 
@@ -110,10 +123,25 @@ impl Disk {
             .await
     }
 
+    /// Writes its whole content, as the guest would read it, to a sparse raw image of the host.
+    ///
+    /// # Errors
+    /// When the host cannot write it.
+    pub async fn save(&self, path: &Utf8Path) -> Result<(), LabError> {
+        let path = path.to_owned();
+        self.io("save()", move |disk| disk.export(&path)).await
+    }
+
     /// Adds a fault that the guest's commands meet from now on.
     pub fn inject(&self, rule: FaultRule) -> Result<FaultId, LabError> {
         let disk = self.attached("fault_inject()")?;
         Ok(disk.volume.disk().inject(rule))
+    }
+
+    /// Removes a fault. Whether there was one of that number.
+    pub fn remove_fault(&self, fault: FaultId) -> Result<bool, LabError> {
+        let disk = self.attached("clear_faults()")?;
+        Ok(disk.volume.disk().remove(fault))
     }
 
     /// Removes all faults.
@@ -132,9 +160,34 @@ impl Disk {
         Ok(self.attached("stats()")?.volume.disk().stats())
     }
 
-    /// The writes and flushes of its guest that are recorded.
-    pub fn writes(&self) -> Result<Vec<LogEntry>, LabError> {
-        Ok(self.attached("writes()")?.volume.disk().writes())
+    /// The end of what is recorded of the writes by now. The first call begins to record them.
+    ///
+    /// # Errors
+    /// When the guest writes to the image itself, of which no earlier state is kept.
+    pub fn mark(&self) -> Result<LogMark, LabError> {
+        let call = "mark()";
+        let mark = self.attached(call)?.volume.disk().mark_log();
+        mark.map_err(|error| LabError::invalid(self.subject(), call, error.to_string()))
+    }
+
+    /// The writes and flushes since that mark, or since they are recorded.
+    ///
+    /// # Errors
+    /// When they are not recorded.
+    pub fn writes(&self, since: Option<LogMark>) -> Result<WriteLog, LabError> {
+        let call = "writes()";
+        let disk = self.attached(call)?;
+        let log = match since {
+            Some(mark) => disk.volume.disk().writes_since(mark),
+            None => disk.volume.disk().writes(),
+        };
+        log.map_err(|error| LabError::invalid(self.subject(), call, error.to_string()))
+    }
+
+    /// Whether no power cut has switched it off. A detached one is off.
+    pub fn is_on(&self) -> bool {
+        let found = self.vm.0.disks.find(&self.id);
+        found.is_some_and(|disk| disk.volume.disk().is_on())
     }
 
     /// Cuts its power: what is not durable is lost, as far as `cut` says, and all commands of the guest fail, until the
