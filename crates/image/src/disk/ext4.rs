@@ -36,7 +36,7 @@ const TIME: &str = "1700000000";
 /// Where the tools are that an ordinary user's `PATH` often lacks.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
-/// The user and group of files that do not belong to anybody in a user namespace.
+/// The user and group, in a user namespace, of files whose owner has no number there.
 const NOBODY: u32 = 65534;
 
 /// What the tree wants besides what is in its nodes: attributes by path.

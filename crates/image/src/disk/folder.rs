@@ -17,7 +17,7 @@ use std::sync::Arc;
 const LAYOUT: u64 = 1;
 
 /// The file in an entry.
-const FILE: &str = "ext4.img";
+pub(super) const FILE: &str = "ext4.img";
 
 impl Images {
     /// An ext4 file system with the content of a folder: modes, owners, times, links, holes and extended attributes.
