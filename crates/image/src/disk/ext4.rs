@@ -99,11 +99,12 @@ pub(super) async fn make(
     let script = blocking(move || script(&source, view, &changes)).await?;
     if !script.is_empty() {
         let path = entry.join("changes");
+        // The superblock says when it was changed.
+        let script = [format!("set_current_time @{TIME}\n").as_bytes(), &script].concat();
         write(&path, &script)?;
         let mut command = Command::new(tool("debugfs")?);
         command
             .args(["-w", "-f", path.as_str(), image.as_str()])
-            .env("E2FSPROGS_FAKE_TIME", TIME)
             .env("LC_ALL", "C.UTF-8");
         run_debugfs(command).await?;
         fs_err::remove_file(&path).map_err(provium_store::StoreError::from)?;
