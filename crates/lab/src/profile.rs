@@ -2,7 +2,7 @@
 
 use crate::disk::DiskOptions;
 use camino::Utf8PathBuf;
-use provium_image::{GuestImage, ImageError, Images};
+use provium_image::{GuestImage, ImageError, Images, RootPlacement};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::time::Duration;
 
@@ -67,12 +67,14 @@ pub enum GuestSource {
         /// The kernel's modules.
         modules_dir: Option<Utf8PathBuf>,
     },
-    /// A directory tree with a kernel and modules in it.
+    /// A root file system with a kernel and modules in it.
     Root {
-        /// The tree.
-        dir: Utf8PathBuf,
+        /// Its directory tree, or a tar archive of it.
+        path: Utf8PathBuf,
         /// An initial RAM file system to boot instead of the tree.
         initrd: Option<Utf8PathBuf>,
+        /// Where the guest has it.
+        placement: RootPlacement,
     },
 }
 
@@ -107,7 +109,11 @@ impl GuestSource {
                     .from_files_with_modules(kernel, initrd, modules)
                     .await
             }
-            Self::Root { dir, initrd } => images.from_root(dir, initrd.as_deref()).await,
+            Self::Root {
+                path,
+                initrd,
+                placement,
+            } => images.from_root(path, initrd.as_deref(), *placement).await,
         }
     }
 

@@ -3,7 +3,8 @@
 use super::Config;
 use crate::failure::Failure;
 use camino::Utf8PathBuf;
-use provium_lab::GuestSource;
+use provium_image::RootPlacement;
+use provium_lab::{DiskOptions, DiskSource, GuestSource};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::time::Duration;
 
@@ -136,11 +137,16 @@ fn every_key_is_read() {
         "{overlay}"
     );
 
-    let dir = project.base.join(".");
+    let path = project.base.join(".");
     for (name, initrd) in [("tree", None), ("both", Some(project.base.join("i")))] {
         let profile = config.profile(name).unwrap().resolve().unwrap();
-        let dir = dir.clone();
-        assert_eq!(profile.source, GuestSource::Root { dir, initrd });
+        let (path, placement) = (path.clone(), RootPlacement::Auto);
+        let source = GuestSource::Root {
+            path,
+            initrd,
+            placement,
+        };
+        assert_eq!(profile.source, source);
         assert_eq!(profile.cmdline_defaults, CmdlineDefaults::None);
     }
     assert_eq!(own.cmdline_defaults, CmdlineDefaults::Fast);
@@ -318,7 +324,19 @@ fn what_is_wrong_has_its_place() {
         "[profiles.x]\nkernel = \"k\"\ncmdline_file = \"e\"\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline = \"rdinit=/bin/sh\"\n",
         "[profiles.x]\nkernel = \"{out}/k\"\n",
-        "[profiles.x]\nkernel = \"k\"\ndisks = [{ path = \"d\" }]\n",
+        "[profiles.x]\ndisks = [{ id = \"a\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", scratch = \"1G\" }]\n",
+        "[profiles.x]\ndisks = [{ scratch = 1000 }]\n",
+        "[profiles.x]\ndisks = [{ scratch = \"1G\", mount = \"/data\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", mount = \"data\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", id = \"disk1\" }, { path = \"k\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", read_only = true }]\n",
+        "[profiles.x]\ndisks = [\"k\"]\n",
+        "[profiles.x]\nroot = \".\"\nroot_on = \"floppy\"\n",
+        "[profiles.x]\nkernel = \"k\"\nroot_on = \"disk\"\n",
+        "[profiles.x]\nroot = \".\"\ninitrd = \"i\"\nroot_on = \"disk\"\n",
+        "[profiles.x]\nroot = \"k\"\nroot_on = \"memory\"\n",
+        "[profiles.x]\nroot = \"k\"\ninject_agent = false\n",
         "[profiles]\nx = 1\n",
         "[profiles.x]\nbuild_out = \"o\"\n",
         "[provium]\nroots = [\"gone\"]\n",
@@ -345,4 +363,63 @@ fn a_file_that_was_named_must_be_there() {
         "{error}"
     );
     assert!(error.contains("because:"), "{error}");
+}
+
+#[test]
+fn disks_and_the_place_of_the_root() {
+    let (project, config) = load(
+        r#"
+        [profiles.disks]
+        disks = [
+            { path = "k", id = "os", readonly = true },
+            { scratch = "1G" },
+            { template = "i" },
+            { folder = ".", id = "src", mount = "/src" },
+        ]
+        [profiles.missing]
+        disks = [{ folder = "none" }]
+        [profiles.archive]
+        root = "k"
+        [profiles.large]
+        root = "."
+        root_on = "disk"
+        [profiles.own_agent]
+        root = "."
+        inject_agent = false
+        "#,
+    );
+    let config = config.unwrap();
+    let profile = |name: &str| config.profile(name).unwrap().resolve().unwrap();
+    let base = &project.base;
+    let scratch = DiskSource::Scratch { size: 1 << 30 };
+    let expected = [
+        DiskOptions {
+            id: Some("os".to_owned()),
+            read_only: true,
+            ..DiskOptions::new(DiskSource::Path(base.join("k")))
+        },
+        DiskOptions::new(scratch),
+        DiskOptions::new(DiskSource::Template(base.join("i"))),
+        DiskOptions {
+            id: Some("src".to_owned()),
+            mount: Some("/src".to_owned()),
+            ..DiskOptions::new(DiskSource::Folder(base.join(".")))
+        },
+    ];
+    assert_eq!(profile("disks").disks, expected);
+    let missing = profile("missing").unusable.unwrap();
+    assert!(missing.contains("`folder`: directory `"), "{missing}");
+    for (name, file, expected) in [
+        ("archive", "k", RootPlacement::Auto),
+        ("large", ".", RootPlacement::Disk),
+        ("own_agent", ".", RootPlacement::Memory),
+    ] {
+        let GuestSource::Root {
+            path, placement, ..
+        } = profile(name).source
+        else {
+            panic!("{name}");
+        };
+        assert_eq!((path, placement), (base.join(file), expected), "{name}");
+    }
 }
