@@ -96,6 +96,7 @@ impl GuestImage {
             init: self.init.clone(),
             hostname: request.hostname.clone(),
             modules_on_demand: self.modules.is_some(),
+            root_disk: None,
         };
         tree.put(
             PLAN_PATH.as_bytes(),
@@ -340,6 +341,7 @@ mod tests {
             init: vec!["/init".to_owned()],
             hostname: "web".to_owned(),
             modules_on_demand: true,
+            root_disk: None,
         });
         assert!(
             archives

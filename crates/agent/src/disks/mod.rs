@@ -30,3 +30,4 @@ mod set;
 mod wait;
 
 pub(crate) use set::{modules, set};
+pub(crate) use wait::await_disk;
