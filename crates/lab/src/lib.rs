@@ -10,6 +10,7 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod apart;
+mod disk;
 mod environment;
 pub mod errno;
 mod error;
@@ -32,6 +33,7 @@ mod test_file;
 mod vm;
 mod vm_options;
 
+pub use disk::{DiskId, DiskOptions, DiskSource};
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
 pub use fixture::{

@@ -1,5 +1,6 @@
 //! What a VM is made from: the `[profiles.NAME]` of the configuration, checked and absolute.
 
+use crate::disk::DiskOptions;
 use camino::Utf8PathBuf;
 use provium_image::{GuestImage, ImageError, Images};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
@@ -26,6 +27,8 @@ pub struct Profile {
     pub inject_agent: bool,
     /// Kernel modules that the agent loads, by name.
     pub modules: Vec<String>,
+    /// Disks, attached before those of a VM's options.
+    pub disks: Vec<DiskOptions>,
     /// Guest memory, bytes.
     pub memory: u64,
     /// vCPUs.
@@ -128,6 +131,7 @@ impl Profile {
             cmdline_defaults: CmdlineDefaults::Fast,
             inject_agent: true,
             modules: Vec::new(),
+            disks: Vec::new(),
             memory: DEFAULT_MEMORY,
             cpus: 1,
             accel: AccelChoice::Auto,

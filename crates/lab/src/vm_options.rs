@@ -1,5 +1,6 @@
 //! What a test may choose about a VM, at its creation and again at each boot.
 
+use crate::disk::DiskOptions;
 use crate::profile::Profile;
 use provium_image::BootFile;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub struct VmOptions {
     /// Files that are there before init runs.
     #[serde(with = "kept_files")]
     pub files: Option<Vec<BootFile>>,
+    /// Its disks, after those of the profile.
+    pub disks: Option<Vec<DiskOptions>>,
     /// How long the boot may take until the agent answers.
     pub agent_timeout: Option<Duration>,
     /// Never from a boot template.
@@ -58,6 +61,7 @@ impl VmOptions {
             rng_seed: self.rng_seed.or(base.rng_seed),
             initial_time_ns: self.initial_time_ns.or(base.initial_time_ns),
             files: self.files.or_else(|| base.files.clone()),
+            disks: self.disks.or_else(|| base.disks.clone()),
             agent_timeout: self.agent_timeout.or(base.agent_timeout),
             cold: self.cold.or(base.cold),
             on_panic: self.on_panic.or(base.on_panic),

@@ -51,6 +51,7 @@ pub(super) fn read(table: &Table) -> Result<VmOptions, LuaError> {
             .table("files")?
             .map(|files| boot_files(&files))
             .transpose()?,
+        disks: None,
         agent_timeout: options.duration("agent_timeout")?,
         cold: options.boolean("cold")?,
         on_panic: options

@@ -1,0 +1,147 @@
+//! What an author may choose about a disk.
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How long a serial can be that virtio carries, bytes.
+const LONGEST_SERIAL: usize = 20;
+
+/// The file system of a disk that is mounted, where the author names none.
+const DEFAULT_FILESYSTEM: &str = "ext4";
+
+/// A disk as its author describes it. It is kept with the options of a VM.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskOptions {
+    /// Its name in calls and under `/dev/disk/by-id`; `None`: `disk0`, `disk1`… by its place among the VM's disks.
+    pub id: Option<String>,
+    /// What is on it.
+    pub source: DiskSource,
+    /// Whether the guest can only read it.
+    pub read_only: bool,
+    /// Where the guest mounts it.
+    pub mount: Option<String>,
+    /// Its file system, for the mount; `None`: ext4.
+    pub filesystem: Option<String>,
+}
+
+/// What is on a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskSource {
+    /// Zeroes, thin: it takes space as it is written.
+    Scratch {
+        /// Bytes, a multiple of 512.
+        size: u64,
+    },
+    /// A raw image, which is changed in place.
+    Path(Utf8PathBuf),
+    /// An image, raw or qcow2, of which the VM gets a copy-on-write copy.
+    Template(Utf8PathBuf),
+    /// A file system with the content of this folder of the host.
+    Folder(Utf8PathBuf),
+}
+
+impl DiskOptions {
+    /// A disk of that source, all else by default.
+    pub fn new(source: DiskSource) -> Self {
+        Self {
+            id: None,
+            source,
+            read_only: false,
+            mount: None,
+            filesystem: None,
+        }
+    }
+
+    /// Its file system, if it is mounted.
+    pub fn filesystem(&self) -> &str {
+        self.filesystem.as_deref().unwrap_or(DEFAULT_FILESYSTEM)
+    }
+}
+
+/// The name of a disk, which no other disk of its VM has.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DiskId(String);
+
+impl DiskId {
+    /// Longest name, bytes.
+    const LONGEST: usize = 200;
+
+    /// A name that an author chose.
+    ///
+    /// # Errors
+    /// Why it cannot be a name.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let is_plain = |c: char| !c.is_control() && c != '/';
+        match text {
+            "" => Err("a disk's `id` cannot be empty".to_owned()),
+            _ if text.len() > Self::LONGEST => Err(format!(
+                "a disk's `id` can have {} bytes, not {}",
+                Self::LONGEST,
+                text.len()
+            )),
+            _ if !text.chars().all(is_plain) => Err(format!(
+                "a disk's `id` cannot hold `/` or control characters, as {text:?} does"
+            )),
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+
+    /// The name of the disk at that place of a list, where its author gave none.
+    pub fn by_place(place: usize) -> Self {
+        Self(format!("disk{place}"))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the guest sees as the serial of the device: the name, where it can be one, and otherwise what can be of
+    /// it, with a hash that tells such names apart.
+    pub fn serial(&self) -> String {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        if self.0.len() <= LONGEST_SERIAL && self.0.chars().all(is_plain) {
+            return self.0.clone();
+        }
+        let hash = blake3::hash(self.0.as_bytes()).to_hex();
+        let plain: String = self.0.chars().filter(|c| is_plain(*c)).take(11).collect();
+        format!("{plain}-{}", &hash[..8])
+    }
+}
+
+impl fmt::Display for DiskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_is_the_id_where_it_can_be() {
+        let serial = |id: &str| DiskId::new(id).unwrap().serial();
+        assert_eq!(serial("data"), "data");
+        assert_eq!(serial("a_b.c-d"), "a_b.c-d");
+        assert_eq!(serial("twenty-bytes-exactly"), "twenty-bytes-exactly");
+        for id in ["two words", "twenty-one-bytes-long", "ümlaut", "…"] {
+            let serial = serial(id);
+            assert!(serial.len() <= LONGEST_SERIAL, "{serial}");
+            assert!(serial.is_ascii(), "{serial}");
+        }
+        assert_ne!(serial("two words"), serial("two  words"));
+    }
+
+    #[test]
+    fn an_id_is_a_name() {
+        for id in ["", "a/b", "a\nb", &"x".repeat(201)] {
+            assert!(DiskId::new(id).is_err(), "{id:?}");
+        }
+        assert_eq!(DiskId::by_place(2).as_str(), "disk2");
+    }
+}
