@@ -16,10 +16,12 @@
 #![cfg_attr(not(test), no_main)]
 
 mod allocator;
+mod disks;
 mod executor;
 mod failure;
 mod init;
 mod modprobe;
+mod module_requests;
 mod module_socket;
 mod network;
 mod ops;

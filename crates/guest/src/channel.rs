@@ -18,7 +18,7 @@ use crate::session::{Announcement, FirstRequest, Identity, Opened};
 use crate::shared::Shared;
 use crate::writer;
 use provium_protocol::op::{
-    FromReply, NicCounters, PowerOff, ReadNicCounters, SetIdentity, SetNetwork,
+    DiskNode, FromReply, NicCounters, PowerOff, ReadNicCounters, SetDisks, SetIdentity, SetNetwork,
 };
 use provium_protocol::{AgentOp, FrameDecoder, Hello, HostHello, Lane, Op, Reply, Request};
 use std::sync::Arc;
@@ -228,6 +228,15 @@ impl Channel {
     /// What the guest answers, and the end of the session.
     pub async fn set_network(&self, network: SetNetwork) -> Result<(), CallError> {
         self.call(network).await
+    }
+
+    /// Has the guest see its disks as they are now, and mounts them. Waits for disks that have just been
+    /// plugged in. The device nodes, in the order of the request.
+    ///
+    /// # Errors
+    /// What the guest answers, and the end of the session.
+    pub async fn set_disks(&self, disks: SetDisks) -> Result<Vec<DiskNode>, CallError> {
+        self.call(disks).await
     }
 
     /// What the guest's kernel has counted on the NIC with this hardware address of its own.

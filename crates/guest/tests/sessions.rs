@@ -7,7 +7,8 @@ use provium_guest::{
 use provium_protocol::frame::SYNC;
 use provium_protocol::message::ModuleFile;
 use provium_protocol::op::{
-    ClockGet, HostEntry, NicCounters, ReadNicCounters, SetIdentity, SetNetwork,
+    ClockGet, DiskConfig, DiskNode, HostEntry, NicCounters, ReadNicCounters, SetDisks, SetIdentity,
+    SetNetwork,
 };
 use provium_protocol::{
     AgentOp, CallId, Frame, FrameKind, GuestRequest, Hello, HostReply, Lane, Op, Reply, codec,
@@ -266,6 +267,34 @@ async fn networks_are_set_and_counted_by_the_agent_itself() {
         .await
         .unwrap();
     assert_eq!(counted, counters);
+}
+
+#[tokio::test]
+async fn disks_are_set_by_the_agent_itself() {
+    let (channel, mut agent) = connect().await;
+    let disks = SetDisks {
+        disks: vec![DiskConfig {
+            serial: "src".to_owned(),
+            size: 1 << 20,
+            read_only: false,
+            is_replaced: true,
+            mount: None,
+        }],
+    };
+    let nodes = vec![DiskNode {
+        serial: "src".to_owned(),
+        name: "vda".to_owned(),
+    }];
+    let expected = disks.clone();
+    let reply = nodes.clone();
+    let talk = async {
+        let (frame, op) = agent.next_agent_request().await;
+        assert_eq!(op, AgentOp::SetDisks(expected));
+        agent.reply(&frame, Ok(Reply::Disks(reply))).await;
+    };
+    let both = async { tokio::join!(talk, channel.set_disks(disks)) };
+    let ((), found) = timeout(LONG, both).await.unwrap();
+    assert_eq!(found.unwrap(), nodes);
 }
 
 #[tokio::test]

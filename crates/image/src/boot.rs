@@ -230,6 +230,7 @@ mod tests {
             kernel: "/vmlinux".into(),
             given_kernel: "/vmlinux".into(),
             initrds: initrd.into_iter().collect(),
+            root_disk: None,
             modules: modules.map(Arc::new),
             init: vec!["/init".to_owned()],
             id: "id".to_owned(),

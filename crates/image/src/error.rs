@@ -83,7 +83,7 @@ pub enum ImageError {
         why: &'static str,
     },
     /// A tool cannot be run.
-    #[error("cannot run a tool that makes the default guest")]
+    #[error("cannot run a tool that makes images")]
     Tool(#[from] ProcessError),
     /// A tool ran and failed.
     #[error("`{command}` {how}: {said}")]
@@ -94,6 +94,24 @@ pub enum ImageError {
         how: String,
         /// The end of what it wrote.
         said: String,
+    },
+    /// A tool is not installed.
+    #[error("`{program}`, which {purpose}, is not installed; install the package {package}")]
+    NoTool {
+        /// The tool.
+        program: &'static str,
+        /// What it does here.
+        purpose: &'static str,
+        /// What it comes with, as Debian calls it.
+        package: &'static str,
+    },
+    /// A file or folder that should become a disk.
+    #[error("`{path}` cannot be a disk: {why}")]
+    NotADisk {
+        /// The path.
+        path: Utf8PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// A file of a package mirror cannot be downloaded, or is not what the mirror's signed list says.
     #[error("cannot download `{url}`: {why}")]

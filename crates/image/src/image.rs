@@ -1,6 +1,7 @@
 //! Something to boot from.
 
 use crate::cpio::{self, file_type};
+use crate::disk::DiskImage;
 use crate::error::ImageError;
 use crate::modules::ModuleIndex;
 use crate::node::Node;
@@ -21,6 +22,8 @@ pub struct GuestImage {
     /// Archives, in the order in which the kernel is to unpack them; uncompressed, unless packed in
     /// a way that only the kernel knows.
     pub initrds: Vec<Utf8PathBuf>,
+    /// The root file system, where it is on a disk; the archives have only what mounts it then.
+    pub root_disk: Option<DiskImage>,
     /// The kernel's modules, where they are known.
     pub modules: Option<Arc<ModuleIndex>>,
     /// Executables to try in turn as PID 1. If none is there, the agent is the init.

@@ -20,6 +20,7 @@ const INITRDS: u32 = 1;
 const ROOTS: u32 = 1;
 const MODULES: u32 = 1;
 const GUESTS: u32 = 1;
+const DISKS: u32 = 1;
 
 /// Files in entries.
 const VMLINUX: &str = "vmlinux";
@@ -35,6 +36,7 @@ pub struct Images {
     roots: Bucket,
     modules: Bucket,
     pub(crate) guests: Bucket,
+    pub(crate) disks: Bucket,
     /// Where files that are booted from are copied to; `None`: they are booted from in place.
     pub(crate) copies: Option<Copies>,
     pub(crate) cache: Cache,
@@ -74,6 +76,7 @@ impl Images {
             roots: cache.bucket("roots", ROOTS)?,
             modules: cache.bucket("modules", MODULES)?,
             guests: cache.bucket("guests", GUESTS)?,
+            disks: cache.bucket("disks", DISKS)?,
             copies: None,
             cache,
             progress,
@@ -404,6 +407,7 @@ pub(crate) fn assemble(
         kernel: kernel.path,
         given_kernel: kernel.given,
         initrds: initrds.into_iter().map(|initrd| initrd.path).collect(),
+        root_disk: None,
         modules: modules.map(|(index, _)| Arc::new(index)),
         init,
         id: id.finish().to_string(),

@@ -1,11 +1,12 @@
-//! What a guest boots from: kernels, modules, initial RAM file systems, the default guest.
+//! What a guest boots from: kernels, modules, initial RAM file systems, the default guest; and images of disks.
 //!
 //! [`Images`] makes [`GuestImage`]s and keeps what took long in the cache; a `GuestImage` makes the
 //! archives of one boot, with the agent, its plan and its modules in them.
 //!
 //! ```text
 //! packages, kernel + initrd, root folder ─▶ Images ─▶ GuestImage ─▶ boot archives
-//!                                             │ cache: kernels, guests, initrds, roots, modules
+//! folder, qcow2 file ──────────────────────▶  │   ─▶ DiskImage
+//!                                             │ cache: kernels, guests, initrds, roots, modules, disks
 //! ```
 //!
 //! It installs nothing on the host, needs no root, runs no package's scripts, and starts no guest.
@@ -16,6 +17,7 @@ mod boot;
 mod compress;
 mod copies;
 mod cpio;
+mod disk;
 mod elf;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -31,9 +33,11 @@ mod node;
 mod progress;
 mod root;
 mod tree;
+mod walk;
 
 pub use agent::{AGENT, AGENT_BUILD};
 pub use boot::{BootArchives, BootFile, BootRequest};
+pub use disk::{DiskImage, FolderDiskOptions, Owner};
 pub use error::ImageError;
 pub use guest::download_tool;
 pub use image::GuestImage;

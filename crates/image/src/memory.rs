@@ -133,6 +133,7 @@ mod tests {
                 kernel: kernel.clone(),
                 given_kernel: kernel.clone(),
                 initrds: initrds.iter().map(|path| (*path).clone()).collect(),
+                root_disk: None,
                 modules: None,
                 init: Vec::new(),
                 id: String::new(),

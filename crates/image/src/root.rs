@@ -1,16 +1,11 @@
 //! A root folder on the host: its kernel, its modules, and itself as a tree.
 
 use crate::error::ImageError;
-use crate::node::{Content, Kind, Node};
 use crate::tree::Tree;
+use crate::walk::{owner, user, walk};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
-use std::fs::Metadata;
-use std::io;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 /// Links followed in one path before it is given up.
@@ -144,17 +139,13 @@ impl Root {
             .map(Utf8PathBuf::into_std_path_buf)
             .collect();
         let boot = self.resolve("boot").map(Utf8PathBuf::into_std_path_buf);
-        let mut walk = Walk {
-            tree: Tree::default(),
-            skip: modules,
-            user: user(),
-        };
-        walk.skip.extend(boot);
-        let failed = |source| read_error(self.0.as_std_path(), source);
-        walk.tree
-            .add_root(self.0.metadata().map_err(failed)?.mode() & 0o7777);
-        walk.folder(self.0.as_std_path(), Vec::new())?;
-        Ok(walk.tree)
+        let mut passed_over = modules;
+        passed_over.extend(boot);
+        let is_wanted = |name: &[u8], is_file| !(is_file && is_kernel_of_modules(name));
+        let mut tree = walk(&self.0, &passed_over, &is_wanted)?;
+        let (user, group) = user();
+        tree.map_owners(|uid, gid| (owner(uid, user), owner(gid, group)));
+        Ok(tree)
     }
 
     fn names(&self, folder: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
@@ -166,48 +157,6 @@ impl Root {
             .map(|entry| entry.file_name().to_owned())
             .filter(|name| wanted(name))
             .collect()
-    }
-}
-
-struct Walk {
-    tree: Tree,
-    /// Folders that are taken empty.
-    skip: BTreeSet<PathBuf>,
-    user: (u32, u32),
-}
-
-impl Walk {
-    fn folder(&mut self, folder: &Path, below: Vec<u8>) -> Result<(), ImageError> {
-        let failed = |source| read_error(folder, source);
-        for entry in std::fs::read_dir(folder).map_err(failed)? {
-            let entry = entry.map_err(failed)?;
-            let path = entry.path();
-            let metadata = entry
-                .metadata()
-                .map_err(|source| read_error(&path, source))?;
-            let name = join(&below, &entry.file_name());
-            let Some(kind) = kind(&path, &metadata).map_err(|source| read_error(&path, source))?
-            else {
-                continue;
-            };
-            if metadata.is_file() && is_kernel_of_modules(&name) {
-                continue;
-            }
-            let (user, group) = self.user;
-            let owner = |id: u32, own: u32| if id == own { 0 } else { id };
-            let (uid, gid) = (owner(metadata.uid(), user), owner(metadata.gid(), group));
-            let node = Node {
-                perm: metadata.mode() & 0o7777,
-                uid,
-                gid,
-                kind,
-            };
-            self.tree.add(name.clone(), node);
-            if metadata.is_dir() && !self.skip.contains(&path) {
-                self.folder(&path, name)?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -225,51 +174,6 @@ fn is_kernel_of_modules(path: &[u8]) -> bool {
     names.next().is_some_and(is_kernel) && names.next().is_none()
 }
 
-/// `None` for what only a running system has.
-fn kind(path: &Path, metadata: &Metadata) -> io::Result<Option<Kind>> {
-    let kind = metadata.file_type();
-    let device = |block| {
-        let number = metadata.rdev();
-        Kind::Device {
-            block,
-            major: rustix::fs::major(number),
-            minor: rustix::fs::minor(number),
-        }
-    };
-    Ok(Some(if kind.is_dir() {
-        Kind::Directory
-    } else if kind.is_symlink() {
-        Kind::Symlink(std::fs::read_link(path)?.as_os_str().as_bytes().to_vec())
-    } else if kind.is_file() {
-        // Opened now, so that an unreadable file is an error before anything is written.
-        std::fs::File::open(path)?;
-        let shared = (metadata.nlink() > 1).then(|| (metadata.dev(), metadata.ino()));
-        Kind::File(Content::OnDisk {
-            path: path.to_owned(),
-            len: metadata.len(),
-            shared,
-        })
-    } else if kind.is_block_device() {
-        device(true)
-    } else if kind.is_char_device() {
-        device(false)
-    } else if kind.is_fifo() {
-        Kind::Fifo
-    } else {
-        return Ok(None);
-    }))
-}
-
-/// Who runs this, unless it is root: root's files keep their owners.
-fn user() -> (u32, u32) {
-    let user = rustix::process::geteuid().as_raw();
-    if user == 0 {
-        (0, 0)
-    } else {
-        (user, rustix::process::getegid().as_raw())
-    }
-}
-
 fn size(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -278,21 +182,6 @@ fn size(folder: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
-}
-
-fn read_error(path: &Path, source: io::Error) -> ImageError {
-    ImageError::Read {
-        path: path.to_string_lossy().into_owned().into(),
-        source,
-    }
-}
-
-fn join(below: &[u8], name: &OsStr) -> Vec<u8> {
-    if below.is_empty() {
-        name.as_bytes().to_vec()
-    } else {
-        [below, b"/", name.as_bytes()].concat()
-    }
 }
 
 /// Numbers by value, the rest by its letters: `6.10` is newer than `6.9`.
@@ -339,6 +228,7 @@ fn digits(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::Node;
     use std::os::unix::fs::symlink;
 
     fn made(files: &[&str]) -> (tempfile::TempDir, Root) {

@@ -66,6 +66,13 @@ impl Tree {
         self.0.insert(path, node);
     }
 
+    /// Changes the owners of all nodes.
+    pub(crate) fn map_owners(&mut self, map: impl Fn(u32, u32) -> (u32, u32)) {
+        for node in self.0.values_mut() {
+            (node.uid, node.gid) = map(node.uid, node.gid);
+        }
+    }
+
     /// What is at `path`; links in the middle of it are followed, one at its end is not.
     pub(crate) fn get(&self, path: &[u8]) -> Option<&Node> {
         let (missing, path) = self.locate(path).ok()??;

@@ -1,7 +1,7 @@
 //! Messages other than requests: hellos, replies, events, errors.
 
 use crate::frame::Lane;
-use crate::op::{Descriptor, NicCounters};
+use crate::op::{Descriptor, DiskNode, NicCounters};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
@@ -99,6 +99,8 @@ pub enum Reply {
     Waited(WaitResult),
     /// Figures about a NIC.
     NicCounters(NicCounters),
+    /// The device nodes of the disks of the request, in its order.
+    Disks(Vec<DiskNode>),
 }
 
 /// What an [`Op::WaitFor`](crate::Op) has found.

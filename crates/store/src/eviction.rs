@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::key::Key;
 
 /// Kinds of entries that take longer than others to rebuild.
-const COSTLY: [&str; 5] = ["guests", "kernels", "initrds", "roots", "modules"];
+const COSTLY: [&str; 6] = ["guests", "kernels", "initrds", "roots", "modules", "disks"];
 
 /// An entry that may be removed.
 #[derive(Debug, Clone)]

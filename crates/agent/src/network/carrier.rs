@@ -3,7 +3,6 @@
 //! The kernel takes note of a carrier a moment after the driver has seen it; until then, the interface has no IPv6,
 //! and tools show it as disconnected.
 
-use super::drivers::await_event;
 use super::plan::Target;
 use super::session::Session;
 use super::state;
@@ -42,6 +41,6 @@ pub(super) fn await_carriers(session: &mut Session, nics: &[NicConfig]) -> Resul
             let tried = format!("waiting {} s for the carrier of {name}", LIMIT.as_secs());
             return Err(failure::os(tried, Errno(libc::ENETDOWN)));
         }
-        await_event(&events, left);
+        netlink::await_event(&events, left);
     }
 }

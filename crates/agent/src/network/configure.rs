@@ -2,19 +2,23 @@
 
 use super::carrier;
 use super::change::{Change, What};
-use super::module_requests::{IPV6, ModuleRequests, Stop};
+use super::drivers::DRIVERS;
 use super::owned::Owned;
 use super::plan::{self, Target};
 use super::session::Session;
 use super::state::{self, Interface, PresentAddress};
 use super::{drivers, hosts};
 use crate::failure;
+use crate::module_requests::{ModuleRequests, Stop};
 use crate::roots;
 use crate::sys::{Errno, Sys, file};
 use provium_protocol::op::{InterfaceAddress, NicConfig, SetNetwork};
 use provium_protocol::{Reply, WireError};
 use std::net::IpAddr;
 
+const IPV6: &str = "ipv6";
+/// The modules that a network may need.
+pub(crate) const MODULES: [&str; 3] = [DRIVERS[0], DRIVERS[1], IPV6];
 /// Below this, an interface has no IPv6.
 const LEAST_IPV6_MTU: u32 = 1280;
 /// `IFNAMSIZ`, with the zero at the end of a name.

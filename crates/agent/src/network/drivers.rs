@@ -1,18 +1,20 @@
 //! Waiting for interfaces: of a NIC that has just been plugged in, or whose driver is not loaded.
 
 use super::change::Mac;
-use super::module_requests::{self, DRIVERS, ModuleRequests, Stop};
 use super::owned::Owned;
 use super::plan::Target;
 use super::session::Session;
 use super::state::{self, Interface};
 use crate::failure;
+use crate::module_requests::{self, ModuleRequests, Stop};
 use crate::roots;
-use crate::sys::{Errno, Sys, fd, file, netlink};
+use crate::sys::{Errno, Sys, file, netlink};
 use provium_protocol::WireError;
 use provium_protocol::op::NicConfig;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+/// The drivers of NICs. What they depend on is the host's knowledge.
+pub(super) const DRIVERS: [&str; 2] = ["virtio_pci", "virtio_net"];
 
 /// How long an interface may take to appear. A plug takes a fraction of a second in an emulated guest.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -43,19 +45,8 @@ pub(super) fn await_interfaces(
             unavailable.retain(|_| !has_driver());
             return Err(not_found(&missing, &interfaces, &unavailable).into());
         }
-        await_event(&events, left);
+        netlink::await_event(&events, left);
     }
-}
-
-/// Waits for an event of an interface, and takes all that there are.
-pub(super) fn await_event(events: &OwnedFd, limit: Duration) {
-    let _ = fd::poll(
-        &mut [fd::interest(events.as_raw_fd(), libc::POLLIN)],
-        Some(limit),
-    );
-    // If more has come than there was room for, that is an event, too.
-    let mut buffer = [0; 4096];
-    while let Ok(1..) = fd::read(events.as_raw_fd(), &mut buffer) {}
 }
 
 /// Loads the drivers; the names of those that are not available. The kernel's own `modprobe` is asked for

@@ -10,7 +10,7 @@
 //! removed again.
 //!
 //! It runs in a process of its own, in the network namespace of the agent, since it may wait for the
-//! kernel, for the host and for file systems; see `router/network_tasks.rs`.
+//! kernel, for the host and for file systems; see `router/configuration_tasks.rs`.
 //!
 //! Decisions:
 //! - An interface is found by its permanent hardware address, so renames by a guest's `udev` do not matter.
@@ -29,7 +29,6 @@ mod configure;
 mod counters;
 mod drivers;
 mod hosts;
-mod module_requests;
 mod owned;
 mod plan;
 mod request;
@@ -37,8 +36,7 @@ mod session;
 mod state;
 mod wire;
 
-pub(crate) use configure::{Naming, configure};
+pub(crate) use configure::{MODULES, Naming, configure};
 pub(crate) use counters::count;
-pub(crate) use module_requests::{MODULES, ModuleRequests, Stop};
 pub(crate) use owned::Owned;
 pub(crate) use request::NetworkRequest;

@@ -1,10 +1,10 @@
 //! The poll loop: passes on what has come, and applies the effects.
 
+use super::configuration_tasks::ConfigurationTasks;
 use super::effect::Effect;
 use super::executors::{Executors, Received};
 use super::host_link::{HostLink, Incoming};
 use super::module_server::ModuleServer;
-use super::network_tasks::NetworkTasks;
 use super::quiescence::Quiescence;
 use super::tasks::Tasks;
 use crate::executor::Root;
@@ -39,7 +39,7 @@ pub(crate) struct Router {
     link: HostLink,
     executors: Executors,
     tasks: Tasks,
-    network: NetworkTasks,
+    configuration: ConfigurationTasks,
     quiescence: Quiescence,
     modules: ModuleServer,
     signals: SignalStream,
@@ -57,7 +57,7 @@ enum Source {
     Power,
     Modules,
     Executor,
-    Network,
+    Configuration,
 }
 
 impl Router {
@@ -66,7 +66,7 @@ impl Router {
             link: HostLink::new(transport, config.is_init, config.warnings),
             executors: Executors::new(root),
             tasks: Tasks::default(),
-            network: NetworkTasks::new(root, config.is_init),
+            configuration: ConfigurationTasks::new(root, config.is_init),
             quiescence: Quiescence::default(),
             modules: config.modules,
             signals: config.signals,
@@ -98,8 +98,9 @@ impl Router {
                     // All are served below.
                     Source::Modules => {}
                     Source::Executor => self.service_executor(slot.revents),
-                    Source::Network => {
-                        self.network.service(&mut self.modules, &mut self.effects);
+                    Source::Configuration => {
+                        self.configuration
+                            .service(&mut self.modules, &mut self.effects);
                     }
                 }
             }
@@ -155,8 +156,8 @@ impl Router {
         if let Some((fd, events)) = self.executors.interest(receives) {
             add(fd, events, Source::Executor);
         }
-        if let Some(fd) = self.network.interest() {
-            add(fd, libc::POLLIN, Source::Network);
+        if let Some(fd) = self.configuration.interest() {
+            add(fd, libc::POLLIN, Source::Configuration);
         }
     }
 
@@ -197,7 +198,7 @@ impl Router {
 
     fn begin_session(&mut self, session: u64) {
         self.tasks.reset();
-        self.network.reset();
+        self.configuration.reset();
         self.quiescence.reset();
         if self.link.has_session() {
             self.executors.dismiss();
@@ -232,7 +233,7 @@ impl Router {
             FrameKind::Cancel if is_own => {
                 self.tasks.on_cancel(frame.call);
                 self.quiescence.cancel(frame.call, effects);
-                self.network.on_cancel(frame.call, effects);
+                self.configuration.on_cancel(frame.call, effects);
             }
             FrameKind::Cancel => self.executors.on_cancel(frame),
             FrameKind::Data | FrameKind::End | FrameKind::Credit => self.executors.on_stream(frame),
@@ -307,7 +308,7 @@ impl Router {
                 self.apply();
             } else {
                 self.executors.on_exit_of_other(pid);
-                self.network.on_exit(pid);
+                self.configuration.on_exit(pid);
             }
         }
     }
@@ -327,8 +328,9 @@ impl Router {
                     let result = identity::set(&request, self.is_init);
                     self.reply(Lane::AGENT, call, &result);
                 }
-                Effect::Network(call, request) => {
-                    self.network.on_request(call, request, &mut self.effects);
+                Effect::Configure(call, request) => {
+                    self.configuration
+                        .on_request(call, request, &mut self.effects);
                 }
                 Effect::Quiesce(call) => {
                     // What has been begun has to be completed, so other tasks have to run.

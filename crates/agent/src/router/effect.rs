@@ -1,7 +1,7 @@
 //! What the parts of the router want done that is not theirs to do.
 
+use super::configuration_tasks::ConfigurationRequest;
 use crate::failure::OpResult;
-use crate::network::NetworkRequest;
 use crate::sys::boot::Stop;
 use provium_protocol::op::SetIdentity;
 use provium_protocol::{CallId, FrameKind, Lane};
@@ -22,8 +22,8 @@ pub(super) enum Effect {
     Stats(CallId),
     /// Sets the identity of the guest, then replies.
     SetIdentity(CallId, SetIdentity),
-    /// Carries out a request about the network, which replies.
-    Network(CallId, NetworkRequest),
+    /// Carries out a request about the network or disks, which replies.
+    Configure(CallId, ConfigurationRequest),
     /// Begins to quiesce, on behalf of this call.
     Quiesce(CallId),
     /// Stops the machine once the output has been written.

@@ -13,18 +13,18 @@
 //! | [`host_link`] | the byte stream to the host: decoding, output, announcement, session |
 //! | [`executors`] | the executor, its open calls, and former ones that have still to end |
 //! | [`tasks`] | requests to lane 0 |
-//! | [`network_tasks`] | requests about the network, each in a process of its own |
+//! | [`configuration_tasks`] | requests about the network and disks, each in a process of its own |
 //! | [`quiescence`] | how far the way to a save, or back, has come |
 //! | [`module_server`] | programs of the guest that need a kernel module from the host |
 //! | [`dispatch`] | all of them: polls, passes on what has come, and applies the [`effect`]s |
 
+mod configuration_tasks;
 mod dispatch;
 mod effect;
 mod executor;
 mod executors;
 mod host_link;
 mod module_server;
-mod network_tasks;
 mod outgoing;
 mod quiescence;
 mod tasks;

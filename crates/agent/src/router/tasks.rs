@@ -1,5 +1,6 @@
 //! Requests to lane 0, which the router carries out itself: figures, quiesce, identity, power.
 
+use super::configuration_tasks::ConfigurationRequest;
 use super::effect::Effect;
 use crate::failure;
 use crate::network::NetworkRequest;
@@ -53,10 +54,16 @@ fn begin(op: AgentOp, call: CallId, effects: &mut Vec<Effect>) {
         AgentOp::Quiesce => effects.push(Effect::Quiesce(call)),
         AgentOp::SetIdentity(request) => effects.push(Effect::SetIdentity(call, request)),
         AgentOp::SetNetwork(request) => {
-            effects.push(Effect::Network(call, NetworkRequest::Set(request)));
+            let request = NetworkRequest::Set(request);
+            effects.push(Effect::Configure(call, request.into()));
         }
         AgentOp::ReadNicCounters(request) => {
-            effects.push(Effect::Network(call, NetworkRequest::Count(request)));
+            let request = NetworkRequest::Count(request);
+            effects.push(Effect::Configure(call, request.into()));
+        }
+        AgentOp::SetDisks(request) => {
+            let request = ConfigurationRequest::Disks(request);
+            effects.push(Effect::Configure(call, request));
         }
     }
 }
@@ -65,7 +72,7 @@ fn begin(op: AgentOp, call: CallId, effects: &mut Vec<Effect>) {
 mod tests {
     use super::*;
     use crate::failure::OpResult;
-    use provium_protocol::op::{ReadNicCounters, SetIdentity, SetNetwork};
+    use provium_protocol::op::{ReadNicCounters, SetDisks, SetIdentity, SetNetwork};
     use provium_protocol::{ErrorKind, FrameKind, Op};
 
     const CALL: CallId = CallId(5);
@@ -108,14 +115,24 @@ mod tests {
             ),
             (
                 AgentOp::SetNetwork(SetNetwork::default()),
-                vec![Effect::Network(
+                vec![Effect::Configure(
                     CALL,
-                    NetworkRequest::Set(SetNetwork::default()),
+                    NetworkRequest::Set(SetNetwork::default()).into(),
                 )],
             ),
             (
                 AgentOp::ReadNicCounters(counters),
-                vec![Effect::Network(CALL, NetworkRequest::Count(counters))],
+                vec![Effect::Configure(
+                    CALL,
+                    NetworkRequest::Count(counters).into(),
+                )],
+            ),
+            (
+                AgentOp::SetDisks(SetDisks::default()),
+                vec![Effect::Configure(
+                    CALL,
+                    ConfigurationRequest::Disks(SetDisks::default()),
+                )],
             ),
             (
                 AgentOp::PowerOff,

@@ -4,6 +4,7 @@
 //! lanes, calls or messages.
 
 pub(crate) mod area;
+pub(crate) mod block;
 pub(crate) mod boot;
 pub(crate) mod clock;
 pub(crate) mod detached;

@@ -2,11 +2,12 @@
 
 #![expect(unsafe_code, reason = "socket and ioctl calls of the kernel")]
 
-use super::fd::own;
+use super::fd::{self, own};
 use super::{Errno, Sys, check};
 use std::ffi::c_void;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// Has acknowledgements without a copy of the request, so that many fit into the socket's buffer.
 const SHORT_ACKNOWLEDGEMENTS: i32 = 10;
@@ -43,6 +44,17 @@ pub(crate) fn interface_events() -> Sys<OwnedFd> {
         check(libc::bind(socket.as_raw_fd(), address, len))?;
     }
     Ok(socket)
+}
+
+/// Waits for an event on a socket whose reads do not wait, and takes all that there are.
+pub(crate) fn await_event(events: &OwnedFd, limit: Duration) {
+    let _ = fd::poll(
+        &mut [fd::interest(events.as_raw_fd(), libc::POLLIN)],
+        Some(limit),
+    );
+    // If more has come than there was room for, that is an event, too.
+    let mut buffer = [0; 4096];
+    while let Ok(1..) = fd::read(events.as_raw_fd(), &mut buffer) {}
 }
 
 fn routing_socket(flags: i32) -> Sys<OwnedFd> {

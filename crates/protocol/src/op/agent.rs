@@ -1,5 +1,6 @@
 //! The operations of the agent itself, which are sent to [`Lane::AGENT`](crate::Lane::AGENT).
 
+use super::disk::{DiskNode, SetDisks};
 use super::identity::SetIdentity;
 use super::network::{NicCounters, ReadNicCounters, SetNetwork};
 use super::request::{Request, request};
@@ -21,6 +22,8 @@ pub enum AgentOp {
     SetNetwork(SetNetwork),
     /// See [`ReadNicCounters`].
     ReadNicCounters(ReadNicCounters),
+    /// See [`SetDisks`].
+    SetDisks(SetDisks),
 }
 
 request! {
@@ -46,4 +49,7 @@ request! {
 }
 request! {
     AgentOp: "" => ReadNicCounters(ReadNicCounters) -> NicCounters
+}
+request! {
+    AgentOp: "" => SetDisks(SetDisks) -> Vec<DiskNode>
 }

@@ -7,6 +7,7 @@
 mod agent;
 mod command;
 mod descriptor;
+mod disk;
 mod identity;
 mod lane;
 mod network;
@@ -19,6 +20,7 @@ mod worker;
 pub use agent::{AgentOp, PowerOff, Quiesce, Stats};
 pub use command::{Exec, Program, SignalTarget, Stdin, WindowSize};
 pub use descriptor::{Descriptor, TailStart, Whence};
+pub use disk::{DiskConfig, DiskMount, DiskNode, SetDisks};
 pub use identity::SetIdentity;
 pub use lane::{
     Batch, CheckFd, Chmod, ClockAdvance, ClockGet, ClockSet, ClockSleep, CloseFd, Join, ListDir,

@@ -1,6 +1,7 @@
 //! Which replies have which type.
 
 use super::descriptor::Descriptor;
+use super::disk::DiskNode;
 use super::network::NicCounters;
 use super::request::FromReply;
 use crate::message::{
@@ -32,6 +33,7 @@ from_reply! {
     Descriptor: Reply::Opened(descriptor) => descriptor;
     GuestStats: Reply::Stats(stats) => stats;
     NicCounters: Reply::NicCounters(counters) => counters;
+    Vec<DiskNode>: Reply::Disks(nodes) => nodes;
     WaitResult: Reply::Waited(result) => result;
     SpawnedWorker: Reply::Worker { lane, pid } => SpawnedWorker { lane, pid };
     Joined: Reply::Joined { exit_code, children } => Joined { exit_code, children };

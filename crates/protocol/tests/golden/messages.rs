@@ -4,7 +4,7 @@ use crate::golden;
 use provium_protocol::message::{
     DirEntry, EntryType, Exit, FileStat, GuestStats, ModuleFile, WaitResult,
 };
-use provium_protocol::op::NicCounters;
+use provium_protocol::op::{DiskNode, NicCounters};
 use provium_protocol::{
     Descriptor, ErrorKind, Event, GuestRequest, HostReply, Lane, Reply, WireError,
 };
@@ -27,7 +27,8 @@ fn every_reply_is_here(reply: &Reply) {
         | Reply::Clock(_)
         | Reply::Stats(_)
         | Reply::Waited(_)
-        | Reply::NicCounters(_) => {}
+        | Reply::NicCounters(_)
+        | Reply::Disks(_) => {}
     }
 }
 
@@ -95,6 +96,8 @@ fn replies() {
             errors: 5,
             dropped: 6,
         }) => b"\x81\xabNicCounters\x96\x01\xcd\x01,\x03\x04\x05\x06",
+        Reply::Disks(vec![DiskNode { serial: "src".to_owned(), name: "vda".to_owned() }]) =>
+            b"\x81\xa5Disks\x91\x92\xa3src\xa3vda",
         WaitResult::Processes(vec![1, 300]) => b"\x81\xa9Processes\x92\x01\xcd\x01,",
         WaitResult::TimedOut { errno: 2 } => b"\x81\xa8TimedOut\x91\x02",
     }

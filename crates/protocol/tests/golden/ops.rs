@@ -2,9 +2,9 @@
 
 use crate::golden;
 use provium_protocol::op::{
-    Address, Buffer, Condition, Exec, HostEntry, InterfaceAddress, Link, NicConfig, Program,
-    ReadNicCounters, Route, SetIdentity, SetNetwork, SignalTarget, Stdin, Syscall, TailStart,
-    Whence, WindowSize, WorkerSpec,
+    Address, Buffer, Condition, DiskConfig, DiskMount, Exec, HostEntry, InterfaceAddress, Link,
+    NicConfig, Program, ReadNicCounters, Route, SetDisks, SetIdentity, SetNetwork, SignalTarget,
+    Stdin, Syscall, TailStart, Whence, WindowSize, WorkerSpec,
 };
 use provium_protocol::{AgentOp, CallId, Descriptor, Lane, Op};
 
@@ -60,7 +60,8 @@ fn every_agent_op_is_here(op: &AgentOp) {
         | AgentOp::Quiesce
         | AgentOp::SetIdentity(_)
         | AgentOp::SetNetwork(_)
-        | AgentOp::ReadNicCounters(_) => {}
+        | AgentOp::ReadNicCounters(_)
+        | AgentOp::SetDisks(_) => {}
     }
 }
 
@@ -131,6 +132,37 @@ fn networks() {
         AgentOp::SetNetwork(SetNetwork::default()) => b"\x81\xaaSetNetwork\x92\x90\x90",
         AgentOp::ReadNicCounters(ReadNicCounters { device_mac: [0x52, 0x54, 0, 0x70, 0x76, 1] }) =>
             b"\x81\xafReadNicCounters\x91\x96RT\x00pv\x01",
+    }
+}
+
+#[test]
+fn disks() {
+    golden! {
+        AgentOp::SetDisks(SetDisks {
+            disks: vec![
+                DiskConfig {
+                    serial: "src".to_owned(),
+                    size: 1 << 32,
+                    read_only: true,
+                    is_replaced: true,
+                    mount: Some(DiskMount {
+                        path: "/src".to_owned(),
+                        filesystem: "ext4".to_owned(),
+                        read_only: true,
+                    }),
+                },
+                DiskConfig {
+                    serial: "data".to_owned(),
+                    size: 512,
+                    read_only: false,
+                    is_replaced: false,
+                    mount: None,
+                },
+            ],
+        }) =>
+            b"\x81\xa8SetDisks\x91\x92\x95\xa3src\xcf\x00\x00\x00\x01\x00\x00\x00\x00\xc3\xc3\x93\xa4/src\
+              \xa4ext4\xc3\x95\xa4data\xcd\x02\x00\xc2\xc2\xc0",
+        AgentOp::SetDisks(SetDisks::default()) => b"\x81\xa8SetDisks\x91\x90",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Kernel modules that a network needs and the kernel may not have.
+//! Kernel modules that a request to the agent needs and the kernel may not have.
 
 use crate::init::modules;
 use crate::sys::{Errno, boot, fd, file};
@@ -7,14 +7,8 @@ use provium_protocol::{HostReply, WireError};
 use std::ffi::CString;
 use std::os::fd::{OwnedFd, RawFd};
 
-/// The drivers of NICs. What they depend on is the host's knowledge.
-pub(super) const DRIVERS: [&str; 2] = ["virtio_pci", "virtio_net"];
-pub(super) const IPV6: &str = "ipv6";
-/// The modules that a network may need.
-pub(crate) const MODULES: [&str; 3] = [DRIVERS[0], DRIVERS[1], IPV6];
-
 /// Whether a module is loaded, or built in with parameters.
-pub(super) fn is_loaded(name: &str) -> bool {
+pub(crate) fn is_loaded(name: &str) -> bool {
     let path = file::path(format!("module/{name}").as_bytes());
     path.is_ok_and(|path| file::stat_at(roots::SYS, &path, 0).is_ok())
 }
@@ -23,7 +17,7 @@ pub(super) fn is_loaded(name: &str) -> bool {
 #[derive(Debug)]
 pub(crate) enum Stop {
     Error(WireError),
-    /// It takes [modules](MODULES), and has no sockets to request them on. Nothing of it has failed.
+    /// It takes modules, and has no sockets to request them on. Nothing of it has failed.
     NeedsModules,
 }
 
@@ -35,23 +29,23 @@ impl From<WireError> for Stop {
 
 /// Sockets to the router, each for one module. Most requests need none, so they begin without.
 #[derive(Debug)]
-pub(crate) struct ModuleRequests(Vec<(&'static str, OwnedFd)>);
+pub(crate) struct ModuleRequests(Vec<(String, OwnedFd)>);
 
 impl ModuleRequests {
     /// Takes ownership of the sockets.
-    pub(crate) fn of(sockets: &[(&'static str, RawFd)]) -> Self {
+    pub(crate) fn of(sockets: &[(String, RawFd)]) -> Self {
         let owned = sockets
             .iter()
-            .map(|(name, socket)| (*name, fd::own(*socket)));
+            .map(|(name, socket)| (name.clone(), fd::own(*socket)));
         Self(owned.collect())
     }
 
-    /// Loads a module with what it depends on; false if the host does not have it.
+    /// Loads a module, by its name or an alias, with what it depends on; false if the host does not have it.
     ///
     /// # Errors
     /// What could not be loaded, and why; or that it takes a socket.
-    pub(super) fn load(&mut self, name: &str) -> Result<bool, Stop> {
-        let Some(at) = self.0.iter().position(|(one, _)| *one == name) else {
+    pub(crate) fn load(&mut self, name: &str) -> Result<bool, Stop> {
+        let Some(at) = self.0.iter().position(|(one, _)| one == name) else {
             return Err(Stop::NeedsModules);
         };
         let (_, socket) = self.0.swap_remove(at);

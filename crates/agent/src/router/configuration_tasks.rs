@@ -1,43 +1,87 @@
-//! Requests about the network, which are carried out one after the other, each in a process of its own.
+//! Requests about the network and disks, which are carried out one after the other, each in a process of
+//! its own.
 //!
-//! Such a request may wait: for a NIC that is being plugged in, for kernel modules from the host, for a
+//! Such a request may wait: for a device that is being plugged in, for kernel modules from the host, for a
 //! file system. The router never waits, so it makes a process that does, and passes on its reply. That
 //! process runs in the namespaces of the agent, and in the root of process 1. It shares the router's
 //! memory, since a fork would take several times as long as a request that changes nothing.
 
 use super::effect::Effect;
 use super::module_server::ModuleServer;
+use crate::disks;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
-use crate::network::{self, ModuleRequests, Naming, NetworkRequest, Owned, Stop};
+use crate::module_requests::{ModuleRequests, Stop};
+use crate::network::{self, Naming, NetworkRequest, Owned};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::{Errno, Sys, fd, packet, process, signal};
+use provium_protocol::op::{NicConfig, SetDisks};
 use provium_protocol::{CallId, Lane, codec};
 use std::collections::VecDeque;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Sent instead of a reply, which it is not: the request has to begin again, with sockets for modules.
 const NEEDS_MODULES: &[u8] = &[0xc1];
 
+/// What is to be carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConfigurationRequest {
+    Network(NetworkRequest),
+    Disks(SetDisks),
+}
+
+impl From<NetworkRequest> for ConfigurationRequest {
+    fn from(request: NetworkRequest) -> Self {
+        Self::Network(request)
+    }
+}
+
+impl ConfigurationRequest {
+    /// The NICs of a request that sets them.
+    fn nics(&self) -> Option<&[NicConfig]> {
+        match self {
+            Self::Network(NetworkRequest::Set(request)) => Some(&request.nics),
+            Self::Network(NetworkRequest::Count(_)) | Self::Disks(_) => None,
+        }
+    }
+
+    /// The modules that it may need.
+    fn modules(&self) -> Vec<String> {
+        match self {
+            Self::Network(_) => network::MODULES.map(str::to_owned).to_vec(),
+            Self::Disks(request) => disks::modules(request),
+        }
+    }
+
+    /// The name of its process.
+    fn process_name(&self) -> &'static CStr {
+        match self {
+            Self::Network(_) => c"provium-net",
+            Self::Disks(_) => c"provium-disk",
+        }
+    }
+}
+
 /// The requests, and what they have set so far.
-pub(super) struct NetworkTasks {
+pub(super) struct ConfigurationTasks {
     root: Root,
     naming: Naming,
     owned: Owned,
     running: Option<Running>,
-    waiting: VecDeque<(CallId, NetworkRequest)>,
+    waiting: VecDeque<(CallId, ConfigurationRequest)>,
     siblings: Vec<Sibling>,
 }
 
 /// What the process gets. Its descriptors are copies of the router's.
 struct Task {
-    request: NetworkRequest,
+    request: ConfigurationRequest,
     owned: Owned,
     root: Root,
     naming: Naming,
     /// The router's ends, which would keep the process from seeing the end of replies to it.
     ours: Vec<RawFd>,
-    sockets: Vec<(&'static str, RawFd)>,
+    sockets: Vec<(String, RawFd)>,
     reply_to: RawFd,
 }
 
@@ -45,25 +89,29 @@ impl Task {
     /// Runs in the process of its own.
     fn carry_out(&self) -> ! {
         process::die_with_parent();
-        process::name_thread(c"provium-net");
+        process::name_thread(self.request.process_name());
         for number in &self.ours {
             let _ = fd::close(*number);
         }
         let mut root = self.root;
         root.follow();
+        let mut modules = ModuleRequests::of(&self.sockets);
         let result = match &self.request {
-            NetworkRequest::Set(request) => {
-                let mut modules = ModuleRequests::of(&self.sockets);
-                match network::configure(request, &self.owned, &mut modules, self.naming) {
-                    Ok(reply) => Ok(reply),
-                    Err(Stop::Error(error)) => Err(error),
-                    Err(Stop::NeedsModules) => {
-                        let _ = fd::write_all(self.reply_to, NEEDS_MODULES);
-                        process::exit(0)
-                    }
-                }
+            ConfigurationRequest::Network(NetworkRequest::Set(request)) => {
+                network::configure(request, &self.owned, &mut modules, self.naming)
             }
-            NetworkRequest::Count(request) => network::count(*request),
+            ConfigurationRequest::Network(NetworkRequest::Count(request)) => {
+                network::count(*request).map_err(Stop::Error)
+            }
+            ConfigurationRequest::Disks(request) => disks::set(request, &mut modules),
+        };
+        let result = match result {
+            Ok(reply) => Ok(reply),
+            Err(Stop::Error(error)) => Err(error),
+            Err(Stop::NeedsModules) => {
+                let _ = fd::write_all(self.reply_to, NEEDS_MODULES);
+                process::exit(0)
+            }
         };
         let _ = fd::write_all(self.reply_to, &codec::encode(&result));
         process::exit(0)
@@ -72,7 +120,7 @@ impl Task {
 
 struct Running {
     call: CallId,
-    request: NetworkRequest,
+    request: ConfigurationRequest,
     /// Until it was collected.
     pid: Option<i32>,
     /// Where its reply comes from, and what has come.
@@ -90,7 +138,7 @@ impl Running {
     }
 }
 
-impl NetworkTasks {
+impl ConfigurationTasks {
     /// `is_init`: this is process 1 and stays so.
     pub(super) fn new(root: Root, is_init: bool) -> Self {
         let naming = if is_init {
@@ -111,7 +159,7 @@ impl NetworkTasks {
     pub(super) fn on_request(
         &mut self,
         call: CallId,
-        request: NetworkRequest,
+        request: ConfigurationRequest,
         effects: &mut Vec<Effect>,
     ) {
         self.waiting.push_back((call, request));
@@ -129,14 +177,14 @@ impl NetworkTasks {
     fn run(
         &mut self,
         call: CallId,
-        request: NetworkRequest,
+        request: ConfigurationRequest,
         modules: Option<&mut ModuleServer>,
         effects: &mut Vec<Effect>,
     ) {
         match self.start(call, request, modules) {
             Ok(running) => self.running = Some(running),
             Err(errno) => {
-                let error = failure::os("starting a process for the network", errno);
+                let error = failure::os("starting a process for the request", errno);
                 effects.push(Effect::Reply(Lane::AGENT, call, Err(error)));
             }
         }
@@ -146,13 +194,13 @@ impl NetworkTasks {
     fn start(
         &mut self,
         call: CallId,
-        request: NetworkRequest,
+        request: ConfigurationRequest,
         modules: Option<&mut ModuleServer>,
     ) -> Sys<Running> {
         let (pipe, reply_to) = fd::pipe()?;
         let (mut ours, mut theirs) = (vec![pipe.as_raw_fd()], Vec::new());
         if let Some(modules) = modules {
-            for name in network::MODULES {
+            for name in request.modules() {
                 let (our, their) = packet::stream_pair()?;
                 ours.push(our.as_raw_fd());
                 modules.adopt(our);
@@ -167,15 +215,15 @@ impl NetworkTasks {
             ours,
             sockets: theirs
                 .iter()
-                .map(|(name, socket)| (*name, socket.as_raw_fd()))
+                .map(|(name, socket): &(String, OwnedFd)| (name.clone(), socket.as_raw_fd()))
                 .collect(),
             reply_to: reply_to.as_raw_fd(),
         };
         let pid = self
             .sibling()?
             .start(ChildOf::Caller, move || task.carry_out())?;
-        if let NetworkRequest::Set(request) = &request {
-            self.owned.begin(&request.nics);
+        if let Some(nics) = request.nics() {
+            self.owned.begin(nics);
         }
         Ok(Running {
             call,
@@ -222,8 +270,8 @@ impl NetworkTasks {
             return;
         }
         let result = outcome(&running);
-        if let (Ok(_), NetworkRequest::Set(request)) = (&result, &running.request) {
-            self.owned.finish(&request.nics);
+        if let (Ok(_), Some(nics)) = (&result, running.request.nics()) {
+            self.owned.finish(nics);
         }
         effects.push(Effect::Reply(Lane::AGENT, running.call, result));
         self.start_next(effects);
@@ -270,14 +318,13 @@ fn outcome(running: &Running) -> OpResult {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use provium_protocol::op::SetNetwork;
     use provium_protocol::{ErrorKind, Reply};
 
     fn running(reply: &[u8], cancelled: bool) -> Running {
         let (pipe, _) = fd::pipe().unwrap();
         Running {
             call: CallId(1),
-            request: NetworkRequest::Set(SetNetwork::default()),
+            request: ConfigurationRequest::Disks(SetDisks::default()),
             pid: None,
             pipe,
             reply: reply.to_vec(),

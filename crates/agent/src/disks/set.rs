@@ -1,0 +1,199 @@
+//! Carrying out a request.
+
+use super::devices::{Device, Named};
+use super::refresh::Udev;
+use super::wait::{self, DRIVERS};
+use super::{links, mounts, refresh};
+use crate::failure;
+use crate::module_requests::{ModuleRequests, Stop};
+use crate::roots;
+use provium_protocol::Reply;
+use provium_protocol::op::{DiskConfig, DiskMount, DiskNode, SetDisks};
+
+/// What a virtio disk can have as its serial number.
+const SERIAL_LIMIT: usize = 20;
+/// More than the slots of a machine.
+const DISK_LIMIT: usize = 64;
+/// `PATH_MAX`, with the zero at the end of a path.
+const PATH_LIMIT: usize = 4096;
+const FILESYSTEM_LIMIT: usize = 32;
+
+/// The modules that a request may need.
+pub(crate) fn modules(request: &SetDisks) -> Vec<String> {
+    let mounts = request.disks.iter().filter_map(|disk| disk.mount.as_ref());
+    let filesystems = mounts.map(|mount| mounts::module_of(&mount.filesystem));
+    let mut names: Vec<String> = DRIVERS.map(str::to_owned).into_iter().collect();
+    for name in filesystems {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Makes the guest's view of its disks what the request says.
+///
+/// # Errors
+/// An invalid request, before anything is changed; otherwise the first step that failed.
+pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Reply, Stop> {
+    check(&request.disks).map_err(failure::invalid)?;
+    let devices = wait::await_devices(&request.disks, modules)?;
+    let pairs = request.disks.iter().filter_map(|disk| {
+        // All are there, since they were waited for.
+        Device::find(disk, &devices).map(|device| Named(disk, device))
+    });
+    let pairs: Vec<Named<'_>> = pairs.collect();
+    let udev = Udev::find();
+    for pair in pairs.iter().filter(|pair| pair.0.is_replaced) {
+        refresh::refresh(pair, udev)?;
+    }
+    links::set(roots::SYS, roots::DEV, &devices)
+        .map_err(|errno| failure::os("making the links in /dev/disk/by-id", errno))?;
+    for pair in &pairs {
+        if let Some(mount) = &pair.0.mount {
+            mounts::mount(pair, mount, modules)?;
+        }
+    }
+    let nodes = pairs.iter().map(|Named(disk, device)| DiskNode {
+        serial: disk.serial.clone(),
+        name: device.name.clone(),
+    });
+    Ok(Reply::Disks(nodes.collect()))
+}
+
+/// The first mistake in the request.
+fn check(disks: &[DiskConfig]) -> Result<(), String> {
+    if disks.len() > DISK_LIMIT {
+        return Err(format!("more than {DISK_LIMIT} disks"));
+    }
+    for (index, disk) in disks.iter().enumerate() {
+        let serial = &disk.serial;
+        if !(1..=SERIAL_LIMIT).contains(&serial.len()) || !is_plain(serial) {
+            return Err(format!(
+                "`{serial}` is not a serial number of 1 to {SERIAL_LIMIT} of the characters A-Z, a-z, \
+                 0-9, `_`, `.` and `-`"
+            ));
+        }
+        let others = &disks[..index];
+        if others.iter().any(|other| other.serial == *serial) {
+            return Err(format!("two disks have the serial number `{serial}`"));
+        }
+        if disk.size == 0 || disk.size % 512 != 0 {
+            let size = disk.size;
+            return Err(format!(
+                "the size of disk `{serial}`, {size} bytes, is not a multiple of 512"
+            ));
+        }
+        if let Some(mount) = &disk.mount {
+            check_mount(mount)?;
+            let mut mounts = others.iter().filter_map(|other| other.mount.as_ref());
+            if mounts.any(|other| other.path == mount.path) {
+                return Err(format!("two disks are mounted at `{}`", mount.path));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_mount(mount: &DiskMount) -> Result<(), String> {
+    let path = &mount.path;
+    let is_mountable = path.starts_with('/')
+        && path.len() < PATH_LIMIT
+        && !path.contains('\0')
+        && path.bytes().any(|byte| byte != b'/');
+    if !is_mountable {
+        return Err(format!("`{path}` is not an absolute path of a mount point"));
+    }
+    let name = &mount.filesystem;
+    if !(1..=FILESYSTEM_LIMIT).contains(&name.len()) || !is_plain(name) {
+        return Err(format!("`{name}` is not the name of a file system"));
+    }
+    Ok(())
+}
+
+fn is_plain(text: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    text.bytes().all(is_plain)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A disk of 4096 bytes.
+    pub(in crate::disks) fn disk(serial: &str) -> DiskConfig {
+        DiskConfig {
+            serial: serial.to_owned(),
+            size: 4096,
+            read_only: false,
+            is_replaced: false,
+            mount: None,
+        }
+    }
+
+    fn mounted(serial: &str, path: &str, filesystem: &str) -> DiskConfig {
+        DiskConfig {
+            mount: Some(DiskMount {
+                path: path.to_owned(),
+                filesystem: filesystem.to_owned(),
+                read_only: false,
+            }),
+            ..disk(serial)
+        }
+    }
+
+    #[test]
+    fn a_request_needs_the_drivers_and_each_file_system_once() {
+        let request = SetDisks {
+            disks: vec![
+                disk("a"),
+                mounted("b", "/b", "ext4"),
+                mounted("c", "/c", "xfs"),
+                mounted("d", "/d", "ext4"),
+            ],
+        };
+        let expected = ["virtio_pci", "virtio_blk", "fs-ext4", "fs-xfs"];
+        assert_eq!(modules(&request), expected);
+    }
+
+    #[test]
+    fn mistakes_are_found_before_anything_is_changed() {
+        let sized = |size| DiskConfig { size, ..disk("a") };
+        for (disks, said) in [
+            (vec![disk("")], "serial number of 1 to 20"),
+            (
+                vec![disk("123456789012345678901")],
+                "serial number of 1 to 20",
+            ),
+            (vec![disk("a/b")], "serial number of 1 to 20"),
+            (
+                vec![disk("a"), disk("a")],
+                "two disks have the serial number",
+            ),
+            (vec![sized(0)], "multiple of 512"),
+            (vec![sized(513)], "multiple of 512"),
+            (vec![mounted("a", "data", "ext4")], "absolute path"),
+            (vec![mounted("a", "//", "ext4")], "absolute path"),
+            (vec![mounted("a", "/a\0", "ext4")], "absolute path"),
+            (vec![mounted("a", "/a", "")], "file system"),
+            (vec![mounted("a", "/a", "../x")], "file system"),
+            (
+                vec![mounted("a", "/a", "ext4"), mounted("b", "/a", "ext4")],
+                "mounted at",
+            ),
+            (
+                (0..65).map(|number| disk(&number.to_string())).collect(),
+                "more than 64",
+            ),
+        ] {
+            let error = check(&disks).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+        let all = [
+            disk("12345678901234567890"),
+            mounted("A-z_0.9", "/a b", "btrfs"),
+            disk("c"),
+        ];
+        assert_eq!(check(&all), Ok(()));
+    }
+}

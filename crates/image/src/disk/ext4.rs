@@ -1,0 +1,290 @@
+//! An ext4 file system from a folder: `mke2fs -d`, and `debugfs` for what the folder cannot say.
+//!
+//! `mke2fs` takes owners and modes from the host's files. An ordinary user's files belong to that user, and a tree
+//! may want owners that its files cannot have. So `mke2fs` runs in a user namespace whose root is the user, where
+//! the host allows that, and `debugfs` changes each inode that still differs, which takes longer.
+//!
+//! Features, UUID and hash seed are given here, and not taken from the host's `mke2fs.conf`, so that every host makes
+//! the same file system.
+
+use super::size::{BLOCK, Dimensions, INODE};
+use crate::blocking::blocking;
+use crate::error::ImageError;
+use crate::images::write;
+use crate::node::Kind;
+use crate::tree::Tree;
+use crate::walk::user;
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_process::{Command, Exit, output};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a tool may take.
+const DEADLINE: Duration = Duration::from_secs(1800);
+
+/// The features of a file system of the distributions' `mke2fs`, but for the space that lets it grow a thousandfold.
+const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
+     huge_file,dir_nlink,extra_isize,metadata_csum";
+
+/// Numbers that `mke2fs` would draw.
+const UUID: &str = "9d2c4f5e-7a31-4b86-9c0d-2e8f51a6b374";
+const HASH_SEED: &str = "51a6b374-2e8f-4c0d-8b86-7a319d2c4f5e";
+
+/// The times of what has none in the folder: seconds since 1970.
+const TIME: &str = "1700000000";
+
+/// Where the tools are that an ordinary user's `PATH` often lacks.
+const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
+
+/// The user and group of files that do not belong to anybody in a user namespace.
+const NOBODY: u32 = 65534;
+
+/// What the tree wants besides what is in its nodes: attributes by path.
+pub(super) type Attributes = BTreeMap<Vec<u8>, Vec<(String, Vec<u8>)>>;
+
+/// The folder from which `mke2fs` reads, and what it is to become.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) folder: Utf8PathBuf,
+    /// The nodes as the file system is to have them. Those of a kind that the folder lacks (devices) are added.
+    pub(super) wanted: Tree,
+    /// The nodes as they are in the folder, with the owners of the host.
+    pub(super) found: Tree,
+    pub(super) attributes: Attributes,
+}
+
+/// Makes the image `image` in `entry`, a folder for this alone.
+///
+/// # Errors
+/// [`ImageError::NoTool`], or what a tool complains of.
+pub(super) async fn make(
+    source: Source,
+    dimensions: Dimensions,
+    entry: &Utf8Path,
+    image: &Utf8Path,
+) -> Result<(), ImageError> {
+    let mke2fs = tool("mke2fs")?;
+    let view = View::find().await;
+    let file = fs_err::File::create(image).map_err(provium_store::StoreError::from)?;
+    let sized = file.set_len(dimensions.size);
+    sized.map_err(provium_store::StoreError::from)?;
+    drop(file);
+    let extended = format!(
+        "hash_seed={HASH_SEED},lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,nodiscard"
+    );
+    let mut command = match view {
+        View::Host => Command::new(mke2fs),
+        View::Namespace => {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--", &mke2fs]);
+            command
+        }
+    };
+    command
+        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-U", UUID])
+        .args(["-b", &BLOCK.to_string(), "-I", &INODE.to_string()])
+        .args(["-N", &dimensions.inodes.to_string()])
+        .args(["-J", &format!("size={}", dimensions.journal)])
+        .args(["-O", FEATURES, "-E", &extended])
+        .args(["-d", source.folder.as_str(), image.as_str()])
+        .env("E2FSPROGS_FAKE_TIME", TIME)
+        .env("SOURCE_DATE_EPOCH", TIME)
+        .env("LC_ALL", "C.UTF-8")
+        // Of the host's configuration, nothing.
+        .env("MKE2FS_CONFIG", "/dev/null");
+    run(command).await?;
+
+    let folder = entry.join("attributes");
+    let changes = folder.clone();
+    let script = blocking(move || script(&source, view, &changes)).await?;
+    if !script.is_empty() {
+        let path = entry.join("changes");
+        write(&path, &script)?;
+        let mut command = Command::new(tool("debugfs")?);
+        command
+            .args(["-w", "-f", path.as_str(), image.as_str()])
+            .env("E2FSPROGS_FAKE_TIME", TIME)
+            .env("LC_ALL", "C.UTF-8");
+        run_debugfs(command).await?;
+        fs_err::remove_file(&path).map_err(provium_store::StoreError::from)?;
+    }
+    if folder.exists() {
+        fs_err::remove_dir_all(&folder).map_err(provium_store::StoreError::from)?;
+    }
+    Ok(())
+}
+
+/// As whom `mke2fs` sees the owners of files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    Host,
+    /// In a user namespace whose root is the user who runs this.
+    Namespace,
+}
+
+impl View {
+    async fn find() -> Self {
+        if user() == (0, 0) {
+            return Self::Host;
+        }
+        let mut probe = Command::new("unshare");
+        probe.args(["--map-root-user", "--", "true"]);
+        match output(probe, DEADLINE).await {
+            Ok(output) if output.exit == Exit::Exited(0) => Self::Namespace,
+            _ => Self::Host,
+        }
+    }
+
+    fn owners(self, (uid, gid): (u32, u32)) -> (u32, u32) {
+        let (own, group) = user();
+        let seen = |id, own| if id == own { 0 } else { NOBODY };
+        match self {
+            Self::Host => (uid, gid),
+            Self::Namespace => (seen(uid, own), seen(gid, group)),
+        }
+    }
+}
+
+/// Commands for `debugfs` that make the file system what the tree says. The values of attributes are put into files
+/// in `folder`.
+fn script(source: &Source, view: View, folder: &Utf8Path) -> Result<Vec<u8>, ImageError> {
+    let mut script = Vec::new();
+    let mut line = |parts: &[&[u8]]| {
+        script.extend_from_slice(&parts.concat());
+        script.push(b'\n');
+    };
+    for (path, node) in source.wanted.iter() {
+        // `mke2fs` gives the root folder a mode of its own.
+        let is_root = path == b".";
+        let found = source.found.get(path).filter(|_| !is_root);
+        let there = found.map(|found| (view.owners((found.uid, found.gid)), found.perm));
+        if there == Some(((node.uid, node.gid), node.perm)) {
+            continue;
+        }
+        let target = absolute(if is_root { b"" } else { path })?;
+        if let Kind::Device {
+            block,
+            major,
+            minor,
+        } = node.kind
+            && found.is_none()
+        {
+            // It takes a name, not a path.
+            let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
+                Some(at) => (&path[..at], &path[at + 1..]),
+                None => (&b""[..], path),
+            };
+            let kind = if block { "b" } else { "c" };
+            let numbers = format!(" {kind} {major} {minor}");
+            line(&[b"cd ", &absolute(above)?]);
+            line(&[b"mknod ", &quoted(name)?, numbers.as_bytes()]);
+            line(&[b"cd /"]);
+        }
+        let mut set = |field: &str, value: String| {
+            line(&[
+                b"sif ",
+                &target,
+                b" ",
+                field.as_bytes(),
+                b" ",
+                value.as_bytes(),
+            ]);
+        };
+        if there.map(|((uid, _), _)| uid) != Some(node.uid) {
+            set("uid", node.uid.to_string());
+        }
+        if there.map(|((_, gid), _)| gid) != Some(node.gid) {
+            set("gid", node.gid.to_string());
+        }
+        let has_mode = !matches!(node.kind, Kind::Symlink(_));
+        if has_mode && there.map(|(_, perm)| perm) != Some(node.perm) {
+            set("mode", format!("0{:o}", node.kind.file_type() | node.perm));
+        }
+    }
+    let mut number = 0;
+    for (path, attributes) in &source.attributes {
+        let target = absolute(path)?;
+        for (name, value) in attributes {
+            fs_err::create_dir_all(folder).map_err(provium_store::StoreError::from)?;
+            let file = folder.join(number.to_string());
+            number += 1;
+            write(&file, value)?;
+            let file = quoted(file.as_str().as_bytes())?;
+            let name = format!(" {name}");
+            line(&[b"ea_set -f ", &file, b" ", &target, name.as_bytes()]);
+        }
+    }
+    Ok(script)
+}
+
+/// A path of the tree as an argument in a line for `debugfs`.
+fn absolute(path: &[u8]) -> Result<Vec<u8>, ImageError> {
+    quoted(&[b"/", path].concat())
+}
+
+/// An argument in a line for `debugfs`.
+fn quoted(argument: &[u8]) -> Result<Vec<u8>, ImageError> {
+    if argument.contains(&b'\n') {
+        return Err(ImageError::BadPath {
+            path: String::from_utf8_lossy(argument).into_owned(),
+            why: "its name has a line break, and its owner or mode has to be changed",
+        });
+    }
+    let mut quoted = vec![b'"'];
+    for byte in argument {
+        if *byte == b'"' {
+            quoted.push(b'"');
+        }
+        quoted.push(*byte);
+    }
+    quoted.push(b'"');
+    Ok(quoted)
+}
+
+/// The path of a tool of e2fsprogs.
+fn tool(program: &'static str) -> Result<String, ImageError> {
+    if Command::new(program).resolve().is_ok() {
+        return Ok(program.to_owned());
+    }
+    let places = SYSTEM_FOLDERS.map(|folder| Utf8PathBuf::from(folder).join(program));
+    let found = places.into_iter().find(|path| path.is_file());
+    found
+        .map(Utf8PathBuf::into_string)
+        .ok_or(ImageError::NoTool {
+            program,
+            purpose: "makes file systems from folders",
+            package: "e2fsprogs",
+        })
+}
+
+async fn run(command: Command) -> Result<(), ImageError> {
+    let line = command.to_line();
+    let output = output(command, DEADLINE).await?;
+    if output.exit == Exit::Exited(0) {
+        return Ok(());
+    }
+    Err(ImageError::ToolFailed {
+        command: line,
+        how: output.exit.to_string(),
+        said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    })
+}
+
+/// Its exit status does not tell whether its commands failed: what it writes to stderr, below its version, does.
+async fn run_debugfs(command: Command) -> Result<(), ImageError> {
+    let line = command.to_line();
+    let output = output(command, DEADLINE).await?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<&str> = errors
+        .lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with("debugfs 1."))
+        .collect();
+    if output.exit == Exit::Exited(0) && said.is_empty() {
+        return Ok(());
+    }
+    Err(ImageError::ToolFailed {
+        command: line,
+        how: output.exit.to_string(),
+        said: said[..said.len().min(5)].join("; "),
+    })
+}

@@ -1,0 +1,281 @@
+//! A folder as a disk.
+
+use super::ext4::{self, Attributes, Source};
+use super::size::dimensions;
+use super::{DiskImage, FolderDiskOptions, Owner};
+use crate::blocking::blocking;
+use crate::error::ImageError;
+use crate::images::Images;
+use crate::progress::report;
+use crate::walk::{owner, user, walk};
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_store::{CacheEntry, Key, KeyBuilder, Notice};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How images are made. Raised when they are made in another way.
+const LAYOUT: u64 = 1;
+
+/// The file in an entry.
+const FILE: &str = "ext4.img";
+
+impl Images {
+    /// An ext4 file system with the content of a folder: modes, owners, times, links, holes and extended attributes.
+    /// Kept by what `stat` says of each file, so that an unchanged folder is not read again.
+    ///
+    /// # Errors
+    /// [`ImageError::NoTool`] without e2fsprogs; [`ImageError::Read`] for a file that cannot be read.
+    pub async fn disk_of_folder(
+        &self,
+        folder: &Utf8Path,
+        options: FolderDiskOptions,
+    ) -> Result<DiskImage, ImageError> {
+        if !folder.is_dir() {
+            return Err(ImageError::NotAFolder {
+                path: folder.to_owned(),
+            });
+        }
+        let source = folder.to_owned();
+        let (found, wanted, key) = blocking(move || {
+            let found = walk(&source, &BTreeSet::new(), &|_, _| true)?;
+            let mut wanted = found.clone();
+            wanted.map_owners(|uid, gid| options.owner.of((uid, gid)));
+            let key = KeyBuilder::new("disk of a folder")
+                .with_number("layout", LAYOUT)
+                .with("tree", wanted.stamp()?.as_str())
+                .with("free", format!("{:?}", options.free))
+                .finish();
+            Ok((found, wanted, key))
+        })
+        .await?;
+        let what = format!("the disk of `{folder}`");
+        let progress = &self.progress;
+        let notify = |notice: Notice<'_>| report(&**progress, &what, notice);
+        let make = async |entry: Utf8PathBuf| {
+            progress.step(&format!("making a file system of `{folder}`"));
+            let source = Source {
+                folder: folder.to_owned(),
+                wanted,
+                found,
+                attributes: Attributes::new(),
+            };
+            let dimensions = dimensions(&source.wanted, options.free)?;
+            ext4::make(source, dimensions, &entry, &entry.join(FILE)).await
+        };
+        let entry = self
+            .disks
+            .get_or_build::<ImageError, _>(&key, &notify, make)
+            .await?;
+        DiskImage::in_entry(entry, FILE, &key)
+    }
+}
+
+impl Owner {
+    /// The owner in the guest of what belongs to `host` on the host.
+    fn of(self, host: (u32, u32)) -> (u32, u32) {
+        let (user, group) = user();
+        match self {
+            Self::Mapped => (owner(host.0, user), owner(host.1, group)),
+            Self::Kept => host,
+            Self::Fixed { uid, gid } => (uid, gid),
+        }
+    }
+}
+
+impl DiskImage {
+    /// The ext4 image that is the file `name` of an entry.
+    pub(super) fn in_entry(entry: CacheEntry, name: &str, key: &Key) -> Result<Self, ImageError> {
+        let path = entry.file(name);
+        let metadata = path.metadata();
+        let metadata = metadata.map_err(|source| ImageError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            size: metadata.len(),
+            filesystem: super::raw::filesystem(&path)?,
+            id: Some(key.to_string()),
+            path,
+            held: Some(Arc::new(entry)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+    use std::fs::{File, Permissions};
+    use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+    use std::process::Command;
+
+    struct Fixture {
+        _temporary: tempfile::TempDir,
+        path: Utf8PathBuf,
+        folder: Utf8PathBuf,
+        images: Images,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let temporary = tempfile::tempdir().unwrap();
+            let path = Utf8PathBuf::from_path_buf(temporary.path().to_owned()).unwrap();
+            let folder = path.join("tree");
+            fs_err::create_dir(&folder).unwrap();
+            let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+            Self {
+                _temporary: temporary,
+                path,
+                folder,
+                images,
+            }
+        }
+
+        async fn disk(&self, options: FolderDiskOptions) -> DiskImage {
+            let disk = self.images.disk_of_folder(&self.folder, options).await;
+            let disk = disk.unwrap();
+            let checked = Command::new("/usr/sbin/e2fsck")
+                .args(["-f", "-n"])
+                .arg(&disk.path)
+                .output()
+                .unwrap();
+            assert!(checked.status.success(), "{checked:?}");
+            assert_eq!(disk.filesystem, Some("ext4"));
+            disk
+        }
+    }
+
+    /// What `debugfs` says of a file.
+    fn debugfs(disk: &DiskImage, request: &str) -> String {
+        let said = Command::new("/usr/sbin/debugfs")
+            .args(["-R", request])
+            .arg(&disk.path)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    }
+
+    /// Mode, user, group and length of a file.
+    fn facts(disk: &DiskImage, path: &str) -> (String, u32, u32, u64) {
+        let said = debugfs(disk, &format!("stat \"{path}\""));
+        let word = |name: &str| {
+            let (_, rest) = said.split_once(name).unwrap_or_else(|| panic!("{said}"));
+            rest.split_whitespace().next().unwrap().to_owned()
+        };
+        (
+            word("Mode:"),
+            word("User:").parse().unwrap(),
+            word("Group:").parse().unwrap(),
+            word("Size:").parse().unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_disk_has_what_the_folder_has() {
+        let fixture = Fixture::new();
+        let folder = &fixture.folder;
+        let long = "n".repeat(255);
+        fs_err::create_dir(folder.join("sub")).unwrap();
+        fs_err::write(folder.join("sub/program"), "program").unwrap();
+        let setuid = Permissions::from_mode(0o4751);
+        fs_err::set_permissions(folder.join("sub/program"), setuid).unwrap();
+        fs_err::hard_link(folder.join("sub/program"), folder.join("other name")).unwrap();
+        symlink("sub/program", folder.join("link")).unwrap();
+        fs_err::write(folder.join(&long), "long").unwrap();
+        fs_err::write(folder.join("quo\"te"), "quote").unwrap();
+        fs_err::write(folder.join("line\nbreak"), "break").unwrap();
+        let sparse = File::create(folder.join("sparse")).unwrap();
+        sparse.set_len(1 << 32).unwrap();
+        sparse.write_all_at(b"end", (1 << 32) - 3).unwrap();
+        rustix::fs::setxattr(
+            folder.join("sub/program").as_std_path(),
+            "user.note",
+            b"kept",
+            rustix::fs::XattrFlags::empty(),
+        )
+        .unwrap();
+
+        let disk = fixture.disk(FolderDiskOptions::default()).await;
+        assert!(disk.size < 256 << 20, "holes take no room: {}", disk.size);
+        let program = ("04751".to_owned(), 0, 0, 7);
+        assert_eq!(facts(&disk, "/sub/program"), program);
+        assert_eq!(facts(&disk, "/other name"), program);
+        assert!(debugfs(&disk, "stat \"/other name\"").contains("Links: 2"));
+        assert!(debugfs(&disk, "stat /link").contains("Fast link dest: \"sub/program\""));
+        assert!(debugfs(&disk, "ea_list /sub/program").contains("user.note"));
+        assert_eq!(facts(&disk, &format!("/{long}")).3, 4);
+        assert_eq!(facts(&disk, "/quo\"\"te").3, 5);
+        assert_eq!(facts(&disk, "/sparse").3, 1 << 32);
+        assert_eq!(facts(&disk, "/").1, 0);
+    }
+
+    #[tokio::test]
+    async fn an_unchanged_folder_is_the_same_disk() {
+        let fixture = Fixture::new();
+        for name in ["b", "a", "c"] {
+            fs_err::write(fixture.folder.join(name), name).unwrap();
+        }
+        let first = fixture.disk(FolderDiskOptions::default()).await;
+        let again = fixture.disk(FolderDiskOptions::default()).await;
+        assert_eq!((&first.path, &first.id), (&again.path, &again.id));
+
+        // Another host makes the same file system.
+        let other = Images::open(&fixture.path.join("other"), Arc::new(Silent)).unwrap();
+        let other = other.disk_of_folder(&fixture.folder, FolderDiskOptions::default());
+        let other = other.await.unwrap();
+        assert_ne!(other.path, first.path);
+        let bytes = |disk: &DiskImage| fs_err::read(&disk.path).unwrap();
+        assert!(bytes(&other) == bytes(&first), "the images differ");
+
+        let free = Some(1 << 30);
+        let roomy = FolderDiskOptions {
+            free,
+            ..FolderDiskOptions::default()
+        };
+        assert!(fixture.disk(roomy).await.size > 1 << 30);
+        fs_err::write(fixture.folder.join("a"), "changed").unwrap();
+        let changed = fixture.disk(FolderDiskOptions::default()).await;
+        assert_ne!(changed.id, first.id);
+        assert_eq!(facts(&changed, "/a").3, 7);
+    }
+
+    #[tokio::test]
+    async fn owners_are_what_the_options_say() {
+        let fixture = Fixture::new();
+        fs_err::create_dir(fixture.folder.join("a b")).unwrap();
+        fs_err::write(fixture.folder.join("a b/file"), "x").unwrap();
+        let owner = Owner::Fixed {
+            uid: 100_000,
+            gid: 1000,
+        };
+        let options = FolderDiskOptions {
+            owner,
+            ..FolderDiskOptions::default()
+        };
+        let disk = fixture.disk(options).await;
+        for path in ["/", "/a b", "/a b/file"] {
+            let (_, uid, gid, _) = facts(&disk, path);
+            assert_eq!((uid, gid), (100_000, 1000), "{path}");
+        }
+        let mapped = fixture.disk(FolderDiskOptions::default()).await;
+        assert_eq!(facts(&mapped, "/a b/file").1, 0);
+        assert_ne!(mapped.id, disk.id);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_a_disk_is_named() {
+        let fixture = Fixture::new();
+        let absent = fixture.path.join("absent");
+        let options = FolderDiskOptions::default();
+        let error = fixture.images.disk_of_folder(&absent, options).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(absent.as_str()), "{error}");
+        // Its owner cannot be changed without a user namespace.
+        fs_err::write(fixture.folder.join("line\nbreak"), "x").unwrap();
+        let owner = Owner::Fixed { uid: 7, gid: 7 };
+        let options = FolderDiskOptions { owner, ..options };
+        let error = fixture.images.disk_of_folder(&fixture.folder, options);
+        let error = error.await.unwrap_err().to_string();
+        assert!(error.contains("line break"), "{error}");
+    }
+}
