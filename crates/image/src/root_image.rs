@@ -62,7 +62,7 @@ impl Images {
         placement: RootPlacement,
     ) -> Result<GuestImage, ImageError> {
         if path.is_file() {
-            return self.from_root_archive(path).await;
+            return self.root_of_archive(path).await;
         }
         let root = Root::open(path)?;
         let (kernel, bytes) = self.read_kernel(&root.kernel()?).await?;

@@ -30,7 +30,7 @@ const PACK: &str = "modules.pack";
 
 impl Images {
     /// The image of a root file system in a tar archive, which becomes a disk.
-    pub(crate) async fn from_root_archive(
+    pub(crate) async fn root_of_archive(
         &self,
         archive: &Utf8Path,
     ) -> Result<GuestImage, ImageError> {
