@@ -617,7 +617,7 @@ mod tests {
         let fixture = Fixture::new();
         let images = &fixture.images;
         sent(images.default_guest());
-        sent(images.default_guest_with(&[]));
+        sent(images.default_guest_with(&[], RootPlacement::Auto));
         sent(images.from_root(&fixture.path, None, RootPlacement::Auto));
         sent(images.from_files(&fixture.path, None));
     }

@@ -62,7 +62,7 @@ impl Images {
         placement: RootPlacement,
     ) -> Result<GuestImage, ImageError> {
         if path.is_file() {
-            return self.from_root_archive(path).await;
+            return self.root_of_archive(path).await;
         }
         let root = Root::open(path)?;
         let (kernel, bytes) = self.read_kernel(&root.kernel()?).await?;
@@ -80,7 +80,7 @@ impl Images {
         let index = modules.as_ref().map(|(index, _)| index);
         if placement.is_disk(tree.content_len(), index) {
             let disk = self.disk_of_folder(path, FolderDiskOptions::default());
-            return Ok(assemble_on_disk(kernel, modules, disk.await?));
+            return Ok(assemble_on_disk(kernel, modules, disk.await?, inits()));
         }
         let archive = self.root_archive(path, tree).await?;
         Ok(assemble(kernel, vec![archive], modules, inits()))
@@ -125,8 +125,9 @@ pub(crate) fn assemble_on_disk(
     kernel: PreparedFile,
     modules: Option<(ModuleIndex, Key)>,
     disk: DiskImage,
+    init: Vec<String>,
 ) -> GuestImage {
-    let image = assemble(kernel, Vec::new(), modules, inits());
+    let image = assemble(kernel, Vec::new(), modules, init);
     let id = KeyBuilder::new("image with a root disk")
         .with("image", &image.id)
         .with("disk", disk.id.as_deref().unwrap_or_default());
@@ -137,7 +138,8 @@ pub(crate) fn assemble_on_disk(
     }
 }
 
-fn inits() -> Vec<String> {
+/// What a system has as its first program.
+pub(crate) fn inits() -> Vec<String> {
     ["/init", "/sbin/init"].map(str::to_owned).to_vec()
 }
 

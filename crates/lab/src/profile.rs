@@ -53,6 +53,8 @@ pub enum GuestSource {
     Default {
         /// Packages unpacked into it.
         packages: Vec<String>,
+        /// Where the guest has a root with packages.
+        placement: RootPlacement,
         /// A kernel to run it under, instead of its own.
         kernel: Option<Utf8PathBuf>,
         /// The modules of that kernel.
@@ -87,10 +89,11 @@ impl GuestSource {
         match self {
             Self::Default {
                 packages,
+                placement,
                 kernel,
                 modules_dir,
             } => {
-                let guest = images.default_guest_with(packages).await?;
+                let guest = images.default_guest_with(packages, *placement).await?;
                 match kernel {
                     Some(kernel) => {
                         let modules = modules_dir.as_deref();
@@ -130,6 +133,7 @@ impl Profile {
             name: name.into(),
             source: GuestSource::Default {
                 packages: Vec::new(),
+                placement: RootPlacement::Auto,
                 kernel: None,
                 modules_dir: None,
             },

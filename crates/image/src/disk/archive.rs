@@ -98,6 +98,14 @@ impl From<ImageError> for EntryError {
 }
 
 impl Unpacked {
+    /// A tree in memory.
+    pub(super) fn of(tree: Tree) -> Self {
+        Self {
+            tree,
+            ..Self::default()
+        }
+    }
+
     fn add(
         &mut self,
         mut entry: tar::Entry<'_, impl Read>,

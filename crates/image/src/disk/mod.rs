@@ -18,4 +18,7 @@ mod raw;
 mod root;
 mod size;
 
+pub(crate) use folder::FILE as DISK_FILE;
+pub(crate) use root::disk_of_tree;
+
 pub use description::{DiskImage, FolderDiskOptions, Owner};

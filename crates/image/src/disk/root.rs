@@ -12,7 +12,7 @@ use crate::modules::{listing, scan_tree};
 use crate::node::Node;
 use crate::progress::report;
 use crate::root::Root;
-use crate::root_image::assemble_on_disk;
+use crate::root_image::{assemble_on_disk, inits};
 use crate::tree::Tree;
 use crate::walk::walk;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -30,7 +30,7 @@ const PACK: &str = "modules.pack";
 
 impl Images {
     /// The image of a root file system in a tar archive, which becomes a disk.
-    pub(crate) async fn from_root_archive(
+    pub(crate) async fn root_of_archive(
         &self,
         archive: &Utf8Path,
     ) -> Result<GuestImage, ImageError> {
@@ -83,8 +83,22 @@ impl Images {
         };
         let disk = DiskImage::in_entry(entry, folder::FILE, &key)?;
         kernel.held.extend(disk.held.iter().map(Arc::clone));
-        Ok(assemble_on_disk(kernel, modules, disk))
+        Ok(assemble_on_disk(kernel, modules, disk, inits()))
     }
+}
+
+/// Makes the disk of a tree in memory, in `entry`.
+pub(crate) async fn disk_of_tree(tree: Tree, entry: &Utf8Path) -> Result<(), ImageError> {
+    let at = entry.to_owned();
+    let (source, dimensions) = blocking(move || {
+        let source = source_of(Unpacked::of(tree), &at, &at)?;
+        let dimensions = dimensions(&source.wanted, None)?;
+        Ok((source, dimensions))
+    })
+    .await?;
+    let folder = source.folder.clone();
+    ext4::make(source, dimensions, entry, &entry.join(folder::FILE)).await?;
+    blocking(move || Ok(fs_err::remove_dir_all(&folder).map_err(StoreError::from)?)).await
 }
 
 /// The folder in `entry` that has the files of `unpacked`.

@@ -357,7 +357,11 @@ impl ProfileConfig {
             "`kernel` or `root`, without `guest`",
         )?;
         not_with("modules_dir", has("kernel"), "`kernel`")?;
-        not_with("root_on", has("root"), "`root`")?;
+        not_with(
+            "root_on",
+            has("root") || has("packages"),
+            "`root` or `packages`",
+        )?;
 
         let kernel = self.named(section, "kernel", FileKind::File)?;
         let root = self.named(section, "root", FileKind::Tree)?;
@@ -379,6 +383,7 @@ impl ProfileConfig {
             }
             (kernel, None) => GuestSource::Default {
                 packages: packages(section)?,
+                placement: self.packages_placement(section, kernel.is_some())?,
                 kernel,
                 modules_dir,
             },
@@ -422,6 +427,21 @@ impl ProfileConfig {
             Some("disk") => Ok(RootPlacement::Disk),
             _ if !self.profile.inject_agent => Ok(RootPlacement::Memory),
             _ => Ok(RootPlacement::Auto),
+        }
+    }
+
+    /// Where the built-in guest has its root, if it has packages. Another kernel may lack the drivers of the disk.
+    fn packages_placement(
+        &self,
+        section: &Section<'_>,
+        has_own_kernel: bool,
+    ) -> Result<RootPlacement, ConfigError> {
+        let is_possible = !has_own_kernel && self.profile.inject_agent;
+        match one_of(section, "root_on", &["auto", "memory", "disk"])? {
+            Some("disk") => Ok(RootPlacement::Disk),
+            Some("memory") => Ok(RootPlacement::Memory),
+            _ if is_possible => Ok(RootPlacement::Auto),
+            _ => Ok(RootPlacement::Memory),
         }
     }
 

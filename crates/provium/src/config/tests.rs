@@ -156,6 +156,7 @@ fn every_key_is_read() {
     let packages = vec!["e2fsprogs".to_owned(), "libstdc++6".to_owned()];
     let source = GuestSource::Default {
         packages,
+        placement: RootPlacement::Memory,
         kernel: Some(project.base.join("k")),
         modules_dir: Some(project.base.join(".")),
     };
@@ -212,6 +213,7 @@ fn a_build_names_its_folder_and_its_files_may_come_later() {
 fn under_default(kernel: Utf8PathBuf) -> GuestSource {
     GuestSource::Default {
         packages: Vec::new(),
+        placement: RootPlacement::Memory,
         kernel: Some(kernel),
         modules_dir: None,
     }
@@ -239,6 +241,7 @@ fn a_kernel_without_an_initrd_gets_the_built_in_user_space() {
     let (kernel, modules_dir) = (project.base.join("k"), None);
     let source = GuestSource::Default {
         packages,
+        placement: RootPlacement::Memory,
         kernel: Some(kernel.clone()),
         modules_dir,
     };
@@ -386,6 +389,9 @@ fn disks_and_the_place_of_the_root() {
         [profiles.own_agent]
         root = "."
         inject_agent = false
+        [profiles.packages]
+        packages = ["etcd-server"]
+        root_on = "disk"
         "#,
     );
     let config = config.unwrap();
@@ -422,4 +428,9 @@ fn disks_and_the_place_of_the_root() {
         };
         assert_eq!((path, placement), (base.join(file), expected), "{name}");
     }
+    let packages = profile("packages").source;
+    let GuestSource::Default { placement, .. } = packages else {
+        panic!("{packages:?}");
+    };
+    assert_eq!(placement, RootPlacement::Disk);
 }
