@@ -67,7 +67,9 @@ impl CrashExplorer {
             most: most.saturating_add(1),
             ..options
         };
-        let states = disk.io(CALL, move |disk| disk.crash_states(options)).await?;
+        let states = disk
+            .io(CALL, move |disk| disk.crash_states(options))
+            .await?;
         let vm = disk.vm().clone();
         let runtime = vm.0.environment().runtime().clone();
         let taking = async move {
@@ -195,9 +197,8 @@ impl CrashVm {
     }
 
     fn in_use(&self, error: LabError) -> LabError {
-        let why = format!(
-            "its guest does not release the disk; unmount it before the call ({error})"
-        );
+        let why =
+            format!("its guest does not release the disk; unmount it before the call ({error})");
         LabError::invalid(self.explorer.0.disk.subject(), CALL, why)
     }
 }

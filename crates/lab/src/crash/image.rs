@@ -3,16 +3,18 @@
 use crate::error::LabError;
 use camino::Utf8Path;
 use provium_disk::{CrashState, DiskError};
+use std::sync::Arc;
 
 /// The content of a disk in one crash state.
 #[derive(Debug, Clone)]
 pub struct CrashImage {
     number: usize,
-    state: CrashState,
+    state: Arc<CrashState>,
 }
 
 impl CrashImage {
     pub(crate) fn new(number: usize, state: CrashState) -> Self {
+        let state = Arc::new(state);
         Self { number, state }
     }
 

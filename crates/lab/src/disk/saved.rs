@@ -29,7 +29,11 @@ pub(crate) struct SavedVmDisk {
 
 impl SavedVmDisk {
     /// Saves a disk in a part of `folder`, the `number`-th of its VM.
-    pub(crate) fn save(disk: &VmDisk, folder: &Utf8Path, number: usize) -> Result<Self, VolumeError> {
+    pub(crate) fn save(
+        disk: &VmDisk,
+        folder: &Utf8Path,
+        number: usize,
+    ) -> Result<Self, VolumeError> {
         let part = format!("disk-{number}");
         let path = folder.join(&part);
         fs_err::create_dir(&path)?;

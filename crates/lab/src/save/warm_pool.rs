@@ -111,12 +111,7 @@ impl WarmPool {
 
     /// Counts a restore, and decides whether a warm VM of it is to be made, which counts as pending
     /// from now on. `room` is what the run's pool has left, bytes.
-    pub(crate) fn should_prewarm(
-        &self,
-        request: &RestoreRequest,
-        reuse: Reuse,
-        room: u64,
-    ) -> bool {
+    pub(crate) fn should_prewarm(&self, request: &RestoreRequest, reuse: Reuse, room: u64) -> bool {
         let source = Source::of(request);
         let mut state = lock(&self.state);
         let uses = state.uses.entry(source.clone()).or_default();

@@ -65,7 +65,11 @@ pub(crate) fn cache_folder(vm: &Vm) -> Result<SnapshotDir, LabError> {
     Ok(SnapshotDir::cached(&draft, draft.path()))
 }
 
-pub(crate) async fn take_one(vm: &Vm, folder: SnapshotDir, form: SaveForm) -> Result<Snapshot, LabError> {
+pub(crate) async fn take_one(
+    vm: &Vm,
+    folder: SnapshotDir,
+    form: SaveForm,
+) -> Result<Snapshot, LabError> {
     let mut taken = take_all(
         vec![(vm.clone(), folder)],
         Vec::new(),

@@ -50,11 +50,7 @@ impl Disk {
     }
 }
 
-async fn attach(
-    vm: &Vm,
-    options: DiskOptions,
-    content: Option<Vec<u8>>,
-) -> Result<Disk, LabError> {
+async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Result<Disk, LabError> {
     let _lifecycle = vm.0.lifecycle().await;
     let invalid = |why: String| LabError::invalid(vm.subject(), ATTACH, why);
     if vm.is_closed() {
@@ -62,7 +58,9 @@ async fn attach(
     }
     let stage = vm.0.stage.borrow().clone();
     if let Stage::Paused(_) = stage {
-        return Err(vm.0.wrong_state(ATTACH, &stage, "booted, created, shutdown or dead"));
+        return Err(vm
+            .0
+            .wrong_state(ATTACH, &stage, "booted, created, shutdown or dead"));
     }
     if stage.running().is_none() {
         let declared = vm.0.options.clone();
@@ -74,7 +72,8 @@ async fn attach(
         None => {
             let places = (0..).map(DiskId::by_place);
             let mut free = places.filter(|id| disks.iter().all(|disk| disk.id != *id));
-            free.next().ok_or_else(|| invalid("it has too many disks".to_owned()))?
+            free.next()
+                .ok_or_else(|| invalid("it has too many disks".to_owned()))?
         }
     };
     if disks.iter().any(|disk| disk.id == id) {
@@ -89,7 +88,8 @@ async fn attach(
     if let Some(content) = content {
         let disk = volume.disk().clone();
         let writing = tokio::task::spawn_blocking(move || write_content(&disk, content));
-        let failed = |error| LabError::host(format!("disk `{id}` of {}", vm.subject()), ATTACH, error);
+        let failed =
+            |error| LabError::host(format!("disk `{id}` of {}", vm.subject()), ATTACH, error);
         let written = writing.await;
         written
             .map_err(std::io::Error::other)
@@ -180,7 +180,9 @@ async fn detach(disk: &Disk) -> Result<(), LabError> {
     }
     let stage = vm.0.stage.borrow().clone();
     if let Stage::Paused(_) = stage {
-        return Err(vm.0.wrong_state(call, &stage, "booted, created, shutdown or dead"));
+        return Err(vm
+            .0
+            .wrong_state(call, &stage, "booted, created, shutdown or dead"));
     }
     if let (Some(running), Some(slot)) = (stage.running(), found.slot) {
         let hurry = running.served_disks.hurry();

@@ -1,5 +1,6 @@
 //! A boot from kernel and initial RAM disk, up to an agent that answers.
 
+use crate::disk::VmDisk;
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::wait::{GuestWait, RequestError};
@@ -97,11 +98,16 @@ impl Boot<'_> {
         let images = image.initrds.iter().cloned().map(InitrdPart::File);
         let after = std::iter::once(InitrdPart::Bytes(archives.after.into()));
         spec.initrd = before.chain(images).chain(after).collect();
+        let failed = |error| self.host_error(EnvironmentError::Machine(error));
+        let machine = Machine::launch_paused(spec, &host.qemu, vm.console().log()).await;
+        let machine = machine.map_err(failed)?;
         // The kernel looks for its root long before the agent answers.
-        let sockets = self.disks.serve_root(&vm.0, image);
-        let sockets = sockets.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
-        let machine = Machine::launch(spec, &host.qemu, vm.console().log(), &sockets).await;
-        machine.map_err(|error| self.host_error(EnvironmentError::Machine(error)))
+        let renewed = self.disks.renew_root(&vm.0, image);
+        renewed.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
+        let inserted = self.disks.insert(&machine, VmDisk::is_root).await;
+        inserted.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
+        machine.resume().await.map_err(failed)?;
+        Ok(machine)
     }
 
     /// The modules that the agent loads at once: the profile's, and the drivers of NICs and disks.

@@ -79,7 +79,13 @@ async fn end_machine(vm: &Vm, running: &Running) {
         running.machine.quit().await;
     }
     running.served_disks.end();
-    if vm.0.stage.borrow().running().is_none_or(|now| std::ptr::eq(&raw const **now, running)) {
+    if vm
+        .0
+        .stage
+        .borrow()
+        .running()
+        .is_none_or(|now| std::ptr::eq(&raw const **now, running))
+    {
         vm.0.disks.leave_machine();
     }
     running.release();

@@ -110,8 +110,10 @@ impl Disk {
     /// # Errors
     /// Beyond its end, or when the host cannot read.
     pub async fn read_sectors(&self, first: u64, count: u64) -> Result<Vec<u8>, LabError> {
-        self.io("read_sectors()", move |disk| disk.read_sectors(first, count))
-            .await
+        self.io("read_sectors()", move |disk| {
+            disk.read_sectors(first, count)
+        })
+        .await
     }
 
     /// Writes sectors of 512 bytes, durably. What the guest has cached of them stays in its cache.
@@ -119,8 +121,10 @@ impl Disk {
     /// # Errors
     /// Beyond its end, or when the host cannot write.
     pub async fn write_sectors(&self, first: u64, data: Vec<u8>) -> Result<(), LabError> {
-        self.io("write_sectors()", move |disk| disk.write_sectors(first, &data))
-            .await
+        self.io("write_sectors()", move |disk| {
+            disk.write_sectors(first, &data)
+        })
+        .await
     }
 
     /// Writes its whole content, as the guest would read it, to a sparse raw image of the host.
@@ -146,7 +150,10 @@ impl Disk {
 
     /// Removes all faults.
     pub fn clear_faults(&self) -> Result<(), LabError> {
-        self.attached("clear_faults()")?.volume.disk().clear_faults();
+        self.attached("clear_faults()")?
+            .volume
+            .disk()
+            .clear_faults();
         Ok(())
     }
 
@@ -196,7 +203,8 @@ impl Disk {
     /// # Errors
     /// When the host cannot write.
     pub async fn power_cut(&self, cut: PowerCut) -> Result<PowerLoss, LabError> {
-        self.io("power_cut()", move |disk| disk.power_cut(cut)).await
+        self.io("power_cut()", move |disk| disk.power_cut(cut))
+            .await
     }
 
     /// Calls the disk where it may wait.

@@ -7,21 +7,17 @@ use crate::save::SavedVm;
 use crate::vm::handle::Vm;
 use crate::vm::running::Running;
 use crate::vm::state::VmCore;
-use camino::Utf8PathBuf;
 use provium_guest::{CallError, Channel};
 use provium_image::GuestImage;
 use provium_protocol::op::{DiskConfig, DiskMount, SetDisks};
-use provium_vmm::{DiskDevice, DiskSlot, Machine, VmmError};
+use provium_vmm::{DiskDevice, Machine, VmmError};
 use std::sync::Mutex;
 
 /// Why a guest does not have the disks that it should have.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskSetupError {
     #[error("disk `{id}` cannot be served")]
-    Serve {
-        id: String,
-        source: std::io::Error,
-    },
+    Serve { id: String, source: std::io::Error },
     #[error("disk `{id}` cannot be put into the machine")]
     Machine { id: String, source: VmmError },
     #[error("disk `{id}` cannot be prepared")]
@@ -64,33 +60,20 @@ impl MachineDisks {
         lock(&self.list).clone()
     }
 
-    /// Serves a new disk for the root, which a new machine needs from its start; its slot and its socket.
-    pub(crate) fn serve_root(
-        &self,
-        vm: &VmCore,
-        image: &GuestImage,
-    ) -> Result<Vec<(DiskSlot, Utf8PathBuf)>, DiskSetupError> {
-        let mut sockets = Vec::new();
-        let mut list = lock(&self.list);
-        for disk in list.iter_mut().filter(|disk| disk.is_root()) {
-            let Some(slot) = disk.slot else { continue };
-            // An earlier machine of this boot has written to the one before.
-            if let Some(image) = &image.root_disk {
-                let opened = vm.open_root(image);
-                disk.volume = opened.map_err(|source| DiskSetupError::Volume {
-                    id: disk.id.to_string(),
-                    source,
-                })?;
-            }
-            let served = disk.volume.serve(disk.id.as_str());
-            let (service, socket) = served.map_err(|source| DiskSetupError::Serve {
+    /// Gives the root, if it is on a disk, the content that it has in the image: an earlier machine of this boot may
+    /// have written to it.
+    pub(crate) fn renew_root(&self, vm: &VmCore, image: &GuestImage) -> Result<(), DiskSetupError> {
+        let Some(image) = &image.root_disk else {
+            return Ok(());
+        };
+        for disk in lock(&self.list).iter_mut().filter(|disk| disk.is_root()) {
+            let opened = vm.open_root(image);
+            disk.volume = opened.map_err(|source| DiskSetupError::Volume {
                 id: disk.id.to_string(),
                 source,
             })?;
-            self.served.add(slot, service);
-            sockets.push((slot, socket));
         }
-        Ok(sockets)
+        Ok(())
     }
 
     /// Gives the root the content that it has in a saved VM.

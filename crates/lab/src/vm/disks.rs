@@ -106,8 +106,7 @@ impl VmCore {
             let (scratch, seed) = (self.disk_scratch()?, self.disk_seed(id));
             Volume::open(options, &host.images, &scratch, seed).await
         };
-        open.await
-            .map_err(|error| self.disk_error(call, id, error))
+        open.await.map_err(|error| self.disk_error(call, id, error))
     }
 
     /// The volume of a new root.

@@ -230,7 +230,9 @@ async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabErr
         let vm = switching;
         let _lifecycle = lifecycle;
         let switched = match vm.0.running_in(call, from, from.word()) {
-            Ok(running) => switch_machine(&vm, call, &running, from).await.map(|()| running),
+            Ok(running) => switch_machine(&vm, call, &running, from)
+                .await
+                .map(|()| running),
             Err(error) => Err(error),
         };
         let switched = match switched {

@@ -163,7 +163,9 @@ impl Boot<'_> {
     async fn start_template(&self, entry: CacheEntry) -> Result<Started, Unused> {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
         let request = restore_request(&saved, &self.image, &self.disks.list());
-        self.disks.restore_root(&self.vm.0, &saved).map_err(unused)?;
+        self.disks
+            .restore_root(&self.vm.0, &saved)
+            .map_err(unused)?;
         let mut restored = load(self.vm, &request).await.map_err(unused)?;
         let inserted = self.disks.insert(&restored.machine, |_| true).await;
         inserted.map_err(unused)?;

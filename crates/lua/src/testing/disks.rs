@@ -11,7 +11,9 @@ const MAX_FAULTS: usize = 8;
 
 /// The disks that a test in `scope` could see and that do not work as new ones, as lines; none without such a disk.
 pub(super) fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
-    let reports = visible(lab, scope).into_iter().flat_map(|vm| vm.known_disks());
+    let reports = visible(lab, scope)
+        .into_iter()
+        .flat_map(|vm| vm.known_disks());
     let reports: Vec<Vec<String>> = reports.filter_map(|disk| report(&disk)).collect();
     let mut lines: Vec<String> = reports.iter().take(MAX_DISKS).flatten().cloned().collect();
     if reports.len() > MAX_DISKS {

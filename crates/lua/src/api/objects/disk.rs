@@ -103,12 +103,14 @@ fn content(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
 
 fn attachment(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
     class
-        .async_method("detach", |_, this, _| async move {
-            Ok(this.0.detach().await?)
-        })?
-        .async_method("close", |_, this, _| async move {
-            Ok(this.0.detach().await?)
-        })?
+        .async_method(
+            "detach",
+            |_, this, _| async move { Ok(this.0.detach().await?) },
+        )?
+        .async_method(
+            "close",
+            |_, this, _| async move { Ok(this.0.detach().await?) },
+        )?
         .method("is_detached", |_, this, _| Ok(this.0.is_detached()))
 }
 

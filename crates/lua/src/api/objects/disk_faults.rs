@@ -13,14 +13,7 @@ use provium_lab::{Disk, FaultId, FaultMode, FaultRule, SectorRange};
 /// Bytes of a sector.
 const SECTOR: u64 = 512;
 
-const KNOWN: &[&str] = &[
-    "mode",
-    "sectors",
-    "probability",
-    "count",
-    "after",
-    "delay",
-];
+const KNOWN: &[&str] = &["mode", "sectors", "probability", "count", "after", "delay"];
 
 /// The modes that have names for authors; `fail_after` and `delay` are methods.
 const MODES: &[FaultMode] = &[
@@ -114,9 +107,7 @@ fn policy(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
             let faults = faults_table(lua, &this.0)?;
             Ok((faults.raw_len() > 0).then_some(faults))
         })?
-        .method("clear_policy", |_, this, _| {
-            Ok(this.0.clear_faults()?)
-        })
+        .method("clear_policy", |_, this, _| Ok(this.0.clear_faults()?))
 }
 
 fn inject(disk: &Disk, rule: FaultRule) -> std::result::Result<u64, LuaError> {

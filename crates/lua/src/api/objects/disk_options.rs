@@ -123,7 +123,11 @@ pub(super) fn known_of_attached() -> &'static [&'static str] {
 
 /// Which of the keys is given; more than one raises.
 fn source_given<'a>(options: &Options, keys: &[&'a str]) -> Result<Option<&'a str>, LuaError> {
-    let given: Vec<&str> = keys.iter().copied().filter(|key| options.has(key)).collect();
+    let given: Vec<&str> = keys
+        .iter()
+        .copied()
+        .filter(|key| options.has(key))
+        .collect();
     match given[..] {
         [] => Ok(None),
         [key] => Ok(Some(key)),

@@ -1,8 +1,8 @@
 //! Makes the classes.
 
 use super::{
-    batch, bridge, capture, clock, connection, console, crash_states, disk, file, lab, nic, pending, port, process,
-    result, snapshot, stream, task, vm, worker,
+    batch, bridge, capture, clock, connection, console, crash_states, disk, file, lab, nic,
+    pending, port, process, result, snapshot, stream, task, vm, worker,
 };
 use mlua::{Lua, Result, Table};
 
