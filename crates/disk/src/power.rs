@@ -112,6 +112,7 @@ impl State {
         }
         if self.log.is_some() {
             self.mark_boundary(RecordKind::PowerCut);
+            self.flushed = self.last;
         }
         self.forget_records();
         self.is_on = false;

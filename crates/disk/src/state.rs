@@ -436,6 +436,7 @@ pub(crate) fn errno(error: &io::Error) -> Errno {
     match Errno::from_io_error(error) {
         // The host has no space for the overlay, in one way or another.
         Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Errno::NOSPC,
+        Some(Errno::PERM) => Errno::PERM,
         _ => Errno::IO,
     }
 }

@@ -183,11 +183,10 @@ impl CrashStates {
             return Ok(None);
         }
         let image = self.image.clone();
-        let writes = self.writes(applied);
+        let after = self.after(applied);
         let all: Vec<_> = (self.start..applied).collect();
-        let of = self.writes(self.records.len());
         Ok(self.emit(image, applied, &all, |flushes| {
-            format!("after write {writes} of {of}, {flushes}")
+            format!("{after}, {flushes}")
         }))
     }
 
@@ -240,12 +239,7 @@ impl CrashStates {
         self.without(
             number,
             |at| at == lost,
-            |flushes, end| {
-                format!(
-                    "before write {} completed, {flushes}: write {write} lost",
-                    end + 1
-                )
-            },
+            |flushes, end| format!("{end}, {flushes}, without write {write}"),
         )
     }
 
@@ -296,12 +290,7 @@ impl CrashStates {
         self.without(
             number,
             |at| lost.contains(&at),
-            |flushes, end| {
-                format!(
-                    "before write {} completed, {flushes}: {count} of {of} writes since then lost",
-                    end + 1
-                )
-            },
+            |flushes, end| format!("{end}, {flushes}, without {count} of the last {of} writes"),
         )
     }
 
@@ -310,7 +299,7 @@ impl CrashStates {
         &mut self,
         number: usize,
         is_lost: impl Fn(usize) -> bool,
-        describe: impl FnOnce(&str, u64) -> String,
+        describe: impl FnOnce(&str, &str) -> String,
     ) -> io::Result<Option<CrashState>> {
         let point = &self.points[number];
         let (first, end) = (point.first, point.end);
@@ -324,8 +313,8 @@ impl CrashStates {
             self.builder.apply(&mut image, record, record.span.count)?;
             applied.push(at);
         }
-        let writes = self.writes(end);
-        Ok(self.emit(image, end, &applied, |flushes| describe(flushes, writes)))
+        let after = self.after(end);
+        Ok(self.emit(image, end, &applied, |flushes| describe(flushes, &after)))
     }
 
     fn torn(&mut self, at: usize) -> io::Result<Option<CrashState>> {
@@ -345,10 +334,13 @@ impl CrashStates {
         let write = self.writes(at + 1);
         let all: Vec<_> = (self.start..=at).collect();
         Ok(self.emit(image, at, &all, |flushes| {
-            format!(
-                "during write {write}, {flushes}: only {sectors} of its {count} sectors written"
-            )
+            format!("during write {write}, {flushes}, with {sectors} of its {count} sectors")
         }))
+    }
+
+    fn after(&self, end: usize) -> String {
+        let (writes, of) = (self.writes(end), self.writes(self.records.len()));
+        format!("after write {writes} of {of}")
     }
 
     /// Writes among the records before a place, since the start.

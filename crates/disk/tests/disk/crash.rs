@@ -186,12 +186,12 @@ fn the_shortest_prefix_comes_first_and_each_state_is_described() {
             ("after write 2 of 4, after 1 flush", 1, &[2, 4][..]),
             ("after write 3 of 4, after 1 flush", 1, &[2, 4, 5][..]),
             (
-                "before write 5 completed, after 1 flush: write 2 lost",
+                "after write 4 of 4, after 1 flush, without write 2",
                 1,
                 &[2, 5, 6][..]
             ),
             (
-                "during write 1, before the first flush: only 3 of its 8 sectors written",
+                "during write 1, before the first flush, with 6 of its 8 sectors",
                 0,
                 &[2][..]
             ),
