@@ -2,6 +2,7 @@
 
 mod command;
 mod export;
+pub mod service;
 
 pub use command::{Admission, Command, CommandKind, Effect};
 pub use export::Export;
