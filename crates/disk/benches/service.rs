@@ -6,7 +6,7 @@
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a benchmark")]
 
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_disk::service::DiskService;
+use provium_disk::DiskService;
 use provium_disk::{Admission, Command as DiskCommand, CommandKind, Export};
 use rustix::io::Errno;
 use std::fs::File;

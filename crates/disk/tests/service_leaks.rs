@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, reason = "tests")]
 
 use camino::Utf8PathBuf;
-use provium_disk::service::DiskService;
+use provium_disk::DiskService;
 use provium_disk::{Admission, Command, Export};
 use provium_testkit::Leaks;
 use rustix::io::Errno;

@@ -1,6 +1,7 @@
 //! One client and its threads.
 
 use super::delays::{Delayed, Delays};
+use super::pace::{PaceControl, Treatment};
 use super::perform::{command, perform};
 use crate::export::Export;
 use parking_lot::Mutex;
@@ -9,7 +10,7 @@ use std::io::{self, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 
 /// Replies are sent when there are so many bytes of them, or no request is left that the client has sent.
@@ -19,8 +20,7 @@ const BATCH: usize = 256 << 10;
 pub(super) struct Served {
     pub(super) export: Arc<dyn Export>,
     pub(super) name: String,
-    /// Delays do not wait.
-    pub(super) hurry: AtomicBool,
+    pub(super) pace: PaceControl,
     /// Connections that are open.
     pub(super) open: AtomicUsize,
 }
@@ -49,7 +49,7 @@ impl Link {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Has its delays look at the hurry.
+    /// Has its delays look at the pace.
     pub(super) fn wake(&self) {
         self.delays.wake();
     }
@@ -77,7 +77,10 @@ pub(super) fn serve(served: &Arc<Served>, link: &Arc<Link>) {
         delayed: None,
     };
     match thread.run() {
-        Ok(()) => link.delays.close(),
+        Ok(()) => {
+            served.pace.leave();
+            link.delays.close();
+        }
         Err(error) => {
             tracing::debug!(disk = served.name, %error, "a connection has ended");
             link.delays.stop();
@@ -145,8 +148,13 @@ impl ConnectionThread<'_> {
         output: &mut Output,
     ) -> io::Result<()> {
         let export = &*self.served.export;
-        let admission = export.admit(command(request));
-        if admission.delay.is_zero() || self.served.hurry.load(Ordering::Relaxed) {
+        let command = command(request);
+        if self.served.pace.treat(command, export) == Treatment::Answered {
+            output.success(request);
+            return Ok(());
+        }
+        let admission = export.admit(command);
+        if admission.delay.is_zero() || !self.served.pace.is_normal() {
             if request.kind == RequestKind::Flush {
                 // It may take long, and replies to other requests need not wait for it.
                 self.link.send(output)?;
@@ -197,7 +205,7 @@ fn start_delayed(served: &Arc<Served>, link: &Arc<Link>) -> io::Result<JoinHandl
     let (served, link) = (Arc::clone(served), Arc::clone(link));
     Builder::new().name("disk delays".into()).spawn(move || {
         let mut output = Output::default();
-        while let Some(delayed) = link.delays.next(&served.hurry) {
+        while let Some(delayed) = link.delays.next(&served.pace) {
             let Delayed {
                 admission,
                 request,

@@ -1,10 +1,10 @@
 //! Commands that wait before they are carried out.
 
+use super::pace::PaceControl;
 use crate::command::Admission;
 use parking_lot::{Condvar, Mutex};
 use provium_nbd::Request;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The data that the waiting commands of a connection may have, bytes. One more command is taken when less is there.
@@ -75,8 +75,8 @@ impl Delays {
         true
     }
 
-    /// The next command, when its time has come, or at once in a hurry. `None` when none will follow.
-    pub(super) fn next(&self, hurry: &AtomicBool) -> Option<Delayed> {
+    /// The next command, when its time has come, or at once if the pace is not normal. `None` when none will follow.
+    pub(super) fn next(&self, pace: &PaceControl) -> Option<Delayed> {
         let mut state = self.state.lock();
         loop {
             if state.end == End::Stopped {
@@ -86,7 +86,7 @@ impl Delays {
                 None if state.end == End::Closed => return None,
                 None => self.changed.wait(&mut state),
                 Some((&(due, _), _)) => {
-                    if due <= Instant::now() || hurry.load(Ordering::Relaxed) {
+                    if due <= Instant::now() || !pace.is_normal() {
                         let (_, delayed) = state.waiting.pop_first()?;
                         state.bytes -= delayed.data.len();
                         self.changed.notify_all();
@@ -116,7 +116,7 @@ impl Delays {
         self.changed.notify_all();
     }
 
-    /// Has the hurry looked at again.
+    /// Has the pace looked at again.
     pub(super) fn wake(&self) {
         // With the lock, so that it is not missed between the look and the wait.
         let _state = self.state.lock();

@@ -1,14 +1,16 @@
 //! The service as its owner sees it, and the thread that accepts clients.
 
 use super::connection::{Link, Served, serve};
+use super::pace::{Pace, PaceControl};
 use super::socket;
 use crate::export::Export;
 use camino::{Utf8Path, Utf8PathBuf};
 use parking_lot::{Condvar, Mutex};
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -51,7 +53,7 @@ impl DiskService {
             served: Arc::new(Served {
                 export,
                 name: name.to_owned(),
-                hurry: AtomicBool::new(false),
+                pace: PaceControl::default(),
                 open: AtomicUsize::new(0),
             }),
             connections: Mutex::default(),
@@ -75,10 +77,10 @@ impl DiskService {
         Ok(service)
     }
 
-    /// While on, commands do not wait for their delay, also those that wait already. For the time in which a machine
-    /// is stopped, which waits for all its commands.
-    pub fn hurry(&self, on: bool) {
-        self.shared.served.hurry.store(on, Ordering::Relaxed);
+    /// Sets how commands are treated from now on, on all connections.
+    pub fn set_pace(&self, pace: Pace) {
+        let served = &self.shared.served;
+        served.pace.set(pace, &*served.export);
         for connection in self.shared.connections.lock().iter() {
             if let Some(link) = connection.link.upgrade() {
                 link.wake();
@@ -89,6 +91,15 @@ impl DiskService {
     /// How many clients are connected.
     pub fn connections(&self) -> usize {
         self.shared.served.open.load(Ordering::SeqCst)
+    }
+}
+
+impl fmt::Debug for DiskService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskService")
+            .field("socket", &self.socket)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
     }
 }
 

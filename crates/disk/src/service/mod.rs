@@ -15,14 +15,16 @@
 //! first of them; commands without a delay overtake it. A connection has a bounded number of bytes in the queue, and
 //! is not read from while they are exceeded. When a connection ends in the middle of a request, that is dropped; so is
 //! what waits for its delay, as a drive would lose it: it was never acknowledged. After `NBD_CMD_DISC` it is carried
-//! out.
+//! out. While QEMU stops a machine, commands are treated differently: see [`Pace`].
 //!
 //! The protocol is `provium_nbd`'s; this module has sockets and threads, and knows no layers of a disk.
 
 mod connection;
 mod delays;
 mod disk_service;
+mod pace;
 mod perform;
 mod socket;
 
 pub use disk_service::DiskService;
+pub use pace::Pace;

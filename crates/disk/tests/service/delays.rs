@@ -2,7 +2,7 @@
 
 use crate::client::*;
 use crate::memory::{Memory, Served};
-use provium_disk::{Command, CommandKind};
+use provium_disk::{Command, CommandKind, Pace};
 use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -38,12 +38,12 @@ fn only_commands_with_a_delay_wait() {
     assert_eq!(Client::new(&served).read(0, 512), [0; 512]);
     assert_eq!(served.disk.admitted()[0].kind, CommandKind::Write);
     assert_eq!(served.disk.done()[0].kind, CommandKind::Read);
-    served.service.hurry(true);
+    served.service.set_pace(Pace::Hurried);
     assert_eq!(client.reply(), ok(1));
     assert_eq!(client.read(0, 512), [1; 512]);
     // In a hurry, new commands do not wait either.
     assert_eq!(client.write(0, &[2; 512]), ok(78));
-    served.service.hurry(false);
+    served.service.set_pace(Pace::Normal);
     client.send(&write(3, 0, &[3; 512]));
     assert_eq!(client.read(0, 512), [2; 512]);
 }
@@ -82,7 +82,7 @@ fn what_waits_when_a_client_is_killed_is_dropped() {
     client.read(0, 512);
     drop(client);
     wait_until(|| served.service.connections() == 0);
-    served.service.hurry(true);
+    served.service.set_pace(Pace::Hurried);
     assert_eq!(Client::new(&served).read(0, 512), [0; 512]);
 }
 
@@ -92,7 +92,7 @@ fn what_waits_when_a_client_takes_leave_is_carried_out() {
     let mut client = Client::new(&served);
     client.send(&[write(1, 0, &[1; 512]), request(DISC, 2, 0, 0)].concat());
     wait_until(|| !served.disk.admitted().is_empty());
-    served.service.hurry(true);
+    served.service.set_pace(Pace::Hurried);
     assert_eq!(client.reply(), ok(1));
     assert_eq!(client.until_closed(), b"");
     assert_eq!(served.disk.content()[..512], [1; 512]);
@@ -113,7 +113,7 @@ fn more_than_a_queue_holds_is_carried_out_in_the_end() {
     });
     wait_until(|| served.disk.admitted().len() == 17);
     assert!(served.disk.done().is_empty());
-    served.service.hurry(true);
+    served.service.set_pace(Pace::Hurried);
     let mut replies: Vec<u64> = (0..COUNT).map(|_| client.reply().cookie).collect();
     replies.sort_unstable();
     assert_eq!(replies, (0..COUNT).collect::<Vec<_>>());

@@ -6,5 +6,6 @@ mod client;
 mod delays;
 mod hostile;
 mod memory;
+mod pace;
 mod requests;
 mod tools;

@@ -1,7 +1,7 @@
 //! A disk in memory, with a note of every command.
 
 use camino::Utf8PathBuf;
-use provium_disk::service::DiskService;
+use provium_disk::DiskService;
 use provium_disk::{Admission, Command, CommandKind, Export};
 use rustix::io::Errno;
 use std::ops::Range;

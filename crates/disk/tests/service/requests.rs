@@ -3,7 +3,7 @@
 use crate::client::*;
 use crate::memory::{Memory, Served};
 use provium_disk::CommandKind;
-use provium_disk::service::DiskService;
+use provium_disk::DiskService;
 use rustix::io::Errno;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::symlink;
