@@ -14,7 +14,7 @@ mod overlay;
 mod power;
 mod record;
 mod save;
-pub mod service;
+mod service;
 mod sparse_copy;
 mod state;
 mod stats;
