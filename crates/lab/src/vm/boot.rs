@@ -9,7 +9,7 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
-use crate::vm::disk_setup::{GuestCache, MachineDisks};
+use crate::vm::disk_setup::MachineDisks;
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
 use crate::vm::install::install;
@@ -275,7 +275,7 @@ impl Boot<'_> {
         channel: &Channel,
     ) -> Result<(), LabError> {
         let limit = self.limit();
-        let set = self.disks.settle(channel, GuestCache::Stale);
+        let set = self.disks.settle(channel);
         match GuestWait::new(machine, limit.time).until(set).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.error(chain(&error))),

@@ -33,14 +33,6 @@ pub(crate) struct MachineDisks {
     pub(crate) served: ServedDisks,
 }
 
-/// Whether what the guest may have cached of a disk is what is on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GuestCache {
-    Valid,
-    /// It has booted with other content, or another size.
-    Stale,
-}
-
 impl MachineDisks {
     /// Disks that have their places in the machine.
     pub(crate) fn new(list: Vec<VmDisk>) -> Self {
@@ -111,20 +103,13 @@ impl MachineDisks {
         Ok(())
     }
 
-    /// Makes the guest see them as they are.
-    pub(crate) async fn settle(
-        &self,
-        channel: &Channel,
-        cache: GuestCache,
-    ) -> Result<(), DiskSetupError> {
+    /// Makes the guest, which has booted with empty disks in their places, see them as they are.
+    pub(crate) async fn settle(&self, channel: &Channel) -> Result<(), DiskSetupError> {
         let mut disks = self.list();
         if disks.is_empty() {
             return Ok(());
         }
-        settle_disks(channel, &mut disks, |disk| {
-            cache == GuestCache::Stale && !disk.is_root()
-        })
-        .await?;
+        settle_disks(channel, &mut disks, |disk| !disk.is_root()).await?;
         *lock(&self.list) = disks;
         Ok(())
     }

@@ -199,7 +199,7 @@ impl Power<'_> {
                 running.stop_monitor();
                 switch_machine(&vm, call, &running, VmState::Booted).await?;
             }
-            let cut = cut_disks(&vm, call, &cut);
+            let cut = cut_disks(&vm, call, cut);
             switch_off(&vm, &lifecycle).await;
             cut
         };
@@ -344,10 +344,10 @@ async fn answers<T, E: std::error::Error + Send + Sync + 'static>(
 }
 
 /// Cuts the power of all disks of a VM; what each has lost.
-fn cut_disks(vm: &Vm, call: &str, cut: &PowerCut) -> Result<Vec<(String, PowerLoss)>, LabError> {
+fn cut_disks(vm: &Vm, call: &str, cut: PowerCut) -> Result<Vec<(String, PowerLoss)>, LabError> {
     let mut losses = Vec::new();
     for disk in vm.0.disks.list() {
-        let loss = disk.volume.disk().power_cut(cut.clone());
+        let loss = disk.volume.disk().power_cut(cut);
         let loss = loss.map_err(|error| vm.0.disk_error(call, &disk.id, error.into()))?;
         losses.push((disk.id.to_string(), loss));
     }

@@ -60,9 +60,7 @@ fn rules(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
                 fault.0
             )))
         })?
-        .method("active_faults", |lua, this, _| {
-            Ok(faults_table(lua, &this.0)?)
-        })
+        .method("active_faults", |lua, this, _| faults_table(lua, &this.0))
 }
 
 fn shorthands(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
@@ -84,7 +82,7 @@ fn shorthands(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
         })?
         .method("fail_range", |_, this, args| {
             let rule = FaultRule {
-                sectors: Some(range_of(&this.0, &args)?),
+                sectors: Some(range_of(&this.0, args)?),
                 ..FaultRule::new(FaultMode::Eio)
             };
             inject(&this.0, rule)
