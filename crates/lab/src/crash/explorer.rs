@@ -216,7 +216,10 @@ async fn replace(vm: &Vm, id: &str, content: provium_disk::Disk) -> Result<(), L
     let Some((disk, slot)) = found.and_then(|disk| disk.slot.map(|slot| (disk, slot))) else {
         return Err(LabError::gone(vm.subject(), CALL, "the disk is detached"));
     };
-    let scratch = vm.0.disk_scratch().map_err(|error| failed(&error))?;
+    let scratch =
+        vm.0.disk_content()
+            .scratch()
+            .map_err(|error| failed(&error))?;
     disk.volume = Volume::of_disk(content, &scratch);
     let (service, socket) = disk.volume.serve(id).map_err(|error| failed(&error))?;
     let inserted = running.machine.insert_disk(slot, &socket).await;

@@ -93,8 +93,11 @@ impl Volume {
             scratch: scratch.part()?,
             seed,
         };
+        let disk = Disk::open(spec)?;
+        // It costs nothing until blocks are overwritten, and a test may ask for what was written at any time.
+        disk.record_log(!read_only)?;
         Ok(Self {
-            disk: Disk::open(spec)?,
+            disk,
             scratch: Arc::clone(scratch),
             image: None,
         })

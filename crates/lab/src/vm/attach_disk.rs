@@ -3,6 +3,8 @@
 use crate::disk::{DiskId, DiskOptions, DiskOrigin, VmDisk};
 use crate::error::{LabError, chain};
 use crate::guest::wait::GuestWait;
+use crate::lock::lock;
+use crate::vm::declared_disks::declare_disks;
 use crate::vm::disk::Disk;
 use crate::vm::disk_setup::{DiskSetupError, settle_disks};
 use crate::vm::handle::Vm;
@@ -63,8 +65,8 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
             .wrong_state(ATTACH, &stage, "booted, created, shutdown or dead"));
     }
     if stage.running().is_none() {
-        let declared = vm.0.options.clone();
-        vm.0.declare_disks(ATTACH, &declared).await?;
+        let declared = lock(&vm.0.booted_with).clone();
+        declare_disks(&vm.0, ATTACH, &declared).await?;
     }
     let disks = vm.0.disks.list();
     let id = match &options.id {
@@ -84,7 +86,8 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
         read_only: options.read_only && content.is_none(),
         ..options.clone()
     };
-    let volume = vm.0.open_volume(ATTACH, &id, &writable).await?;
+    let volume = vm.0.disk_content().open(&id, &writable).await;
+    let volume = volume.map_err(|error| vm.0.disk_content().error(ATTACH, &id, error))?;
     if let Some(content) = content {
         let disk = volume.disk().clone();
         let writing = tokio::task::spawn_blocking(move || write_content(&disk, content));

@@ -9,6 +9,7 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
+use crate::vm::declared_disks::disks_for_boot;
 use crate::vm::disk_setup::MachineDisks;
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
@@ -120,7 +121,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     let started = Instant::now();
     let image = vm.0.environment().image(&profile.name).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
-    let disks = vm.0.disks_for_boot(&options, &image).await?;
+    let disks = disks_for_boot(&vm.0, &options, &image).await?;
     let requested = Instant::now();
     let grant = vm.0.grant("boot()", need).await?;
     // A wait for the pool is not part of the boot, and does not use the time of the test.

@@ -2,6 +2,8 @@
 
 use crate::disk::VmDisk;
 use crate::error::LabError;
+use crate::lock::lock;
+use crate::vm::declared_disks::declare_disks;
 use crate::vm::handle::Vm;
 use camino::Utf8Path;
 use provium_disk::{
@@ -25,7 +27,8 @@ impl Vm {
         let call = format!("disk({id:?})");
         if self.0.disks.find(id).is_none() && self.0.stage.borrow().running().is_none() {
             let _lifecycle = self.0.lifecycle().await;
-            self.0.declare_disks(&call, &self.0.options).await?;
+            let booted_with = lock(&self.0.booted_with).clone();
+            declare_disks(&self.0, &call, &booted_with).await?;
         }
         if self.0.disks.find(id).is_some() {
             return Ok(Disk {
@@ -49,7 +52,8 @@ impl Vm {
     pub async fn disks(&self) -> Result<Vec<Disk>, LabError> {
         if self.0.stage.borrow().running().is_none() {
             let _lifecycle = self.0.lifecycle().await;
-            self.0.declare_disks("disks()", &self.0.options).await?;
+            let booted_with = lock(&self.0.booted_with).clone();
+            declare_disks(&self.0, "disks()", &booted_with).await?;
         }
         Ok(self.known_disks())
     }

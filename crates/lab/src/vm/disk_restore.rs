@@ -35,8 +35,8 @@ pub(crate) fn restored_disks(
 ) -> Result<Vec<VmDisk>, LabError> {
     let call = "restore()";
     let restore = |disk: &SavedVmDisk| {
-        let restored = vm.0.restore_disk(disk, folder);
-        restored.map_err(|error| vm.0.disk_error(call, &disk.id, error))
+        let restored = vm.0.disk_content().restore(disk, folder);
+        restored.map_err(|error| vm.0.disk_content().error(call, &disk.id, error))
     };
     saved.iter().map(restore).collect()
 }
@@ -45,9 +45,9 @@ pub(crate) fn restored_disks(
 pub(crate) fn forked_disks(vm: &Vm, disks: &[VmDisk]) -> Result<Vec<VmDisk>, LabError> {
     let call = "restore()";
     let fork = |disk: &VmDisk| {
-        let scratch = vm.0.disk_scratch();
+        let scratch = vm.0.disk_content().scratch();
         let volume = scratch.and_then(|scratch| disk.volume.fork(&scratch));
-        let volume = volume.map_err(|error| vm.0.disk_error(call, &disk.id, error))?;
+        let volume = volume.map_err(|error| vm.0.disk_content().error(call, &disk.id, error))?;
         let (slot, node) = (None, None);
         Ok(VmDisk {
             volume,

@@ -59,7 +59,7 @@ impl MachineDisks {
             return Ok(());
         };
         for disk in lock(&self.list).iter_mut().filter(|disk| disk.is_root()) {
-            let opened = vm.open_root(image);
+            let opened = vm.disk_content().open_root(image);
             disk.volume = opened.map_err(|source| DiskSetupError::Volume {
                 id: disk.id.to_string(),
                 source,
@@ -71,7 +71,7 @@ impl MachineDisks {
     /// Gives the root the content that it has in a saved VM.
     pub(crate) fn restore_root(&self, vm: &VmCore, saved: &SavedVm) -> Result<(), DiskSetupError> {
         for root in &saved.manifest.disks {
-            let restored = vm.restore_disk(root, saved.folder());
+            let restored = vm.disk_content().restore(root, saved.folder());
             let restored = restored.map_err(|source| DiskSetupError::Volume {
                 id: root.id.to_string(),
                 source,

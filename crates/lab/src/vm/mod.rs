@@ -27,6 +27,8 @@
 //! | `attach` | attaches VMs to bridges |
 //! | `nic` | the NIC as a test holds it |
 //! | `disks` | the disks of a VM |
+//! | `declared_disks` | the disks that it is to have |
+//! | `disk_content` | opens what is on them |
 //! | `disk_setup` | gives machine and guest the disks of the VM |
 //! | `disk_restore` | the disks in a snapshot, after a restore |
 //! | `attach_disk` | attaches and detaches disks |
@@ -45,7 +47,9 @@ mod attach_disk;
 mod boot;
 mod cold;
 mod death;
+mod declared_disks;
 mod disk;
+mod disk_content;
 mod disk_restore;
 mod disk_setup;
 mod disks;

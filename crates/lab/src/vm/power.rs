@@ -348,7 +348,7 @@ fn cut_disks(vm: &Vm, call: &str, cut: PowerCut) -> Result<Vec<(String, PowerLos
     let mut losses = Vec::new();
     for disk in vm.0.disks.list() {
         let loss = disk.volume.disk().power_cut(cut);
-        let loss = loss.map_err(|error| vm.0.disk_error(call, &disk.id, error.into()))?;
+        let loss = loss.map_err(|error| vm.0.disk_content().error(call, &disk.id, error.into()))?;
         losses.push((disk.id.to_string(), loss));
     }
     Ok(losses)
