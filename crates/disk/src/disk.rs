@@ -370,7 +370,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if state.is_on {
-            let _ = state.write_back();
+            let _ = state.write_back(state.first_unflushed());
         }
     }
 }

@@ -8,6 +8,8 @@ mod disk;
 mod error;
 mod export;
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod geometry;
 mod log;
 mod overlay;

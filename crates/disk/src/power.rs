@@ -110,13 +110,14 @@ impl State {
         for runs in garbage {
             self.release(&runs, false);
         }
+        let written_back = self.write_back(at);
         if self.log.is_some() {
             self.mark_boundary(RecordKind::PowerCut);
             self.flushed = self.last;
         }
         self.forget_records();
         self.is_on = false;
-        self.write_back()?;
+        written_back?;
         self.clear_written_back();
         failure.map(|()| loss)
     }

@@ -13,7 +13,8 @@
 //!
 //! The log is the same list, kept for longer: it costs the space of the slots, and no time.
 //!
-//! With a base that is written in place the image has exactly what is durable: a flush copies from the slots to it.
+//! With a base that is written in place the image has exactly what is durable: a flush copies from the slots to it, and
+//! the log needs copies of the blocks that it overwrites.
 //!
 //! # Locks
 //!
@@ -271,7 +272,10 @@ impl State {
         is_durable: bool,
     ) -> io::Result<()> {
         let first = span.first_block();
-        let old = self.map.runs(first, span.blocks());
+        let mut old = self.map.runs(first, span.blocks());
+        if self.log.is_some() && self.base.in_place().is_some() {
+            old = self.keep_before(first, &old)?;
+        }
         self.map.set(first, &new);
         if is_durable && let Err(error) = self.write_through(span) {
             self.map.set(first, &old);
@@ -304,7 +308,7 @@ impl State {
 
     /// Makes all durable.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        self.write_back()?;
+        self.write_back(self.first_unflushed())?;
         if self.log.is_some() {
             self.mark_boundary(RecordKind::Flush);
         }
@@ -375,15 +379,45 @@ impl State {
         }
     }
 
-    /// Copies all that the map has to the image that is written in place.
-    pub(crate) fn write_back(&self) -> io::Result<()> {
+    /// Copies what the records from this place on wrote to the image that is written in place.
+    pub(crate) fn write_back(&self, from: usize) -> io::Result<()> {
         let Some(image) = self.base.in_place() else {
             return Ok(());
         };
-        for (block, run) in self.map.mapped() {
-            self.copy_to(&image.file, block, run)?;
+        for record in self.records.iter().skip(from) {
+            let mut block = record.span.first_block();
+            for run in self.map.runs_in(block, record.span.blocks()) {
+                if run.address != Address::BASE {
+                    self.copy_to(&image.file, block, run)?;
+                }
+                block += run.blocks;
+            }
         }
         Ok(())
+    }
+
+    /// Copies blocks of an image that is written in place to slots, before it changes.
+    pub(crate) fn keep_before(&mut self, first: u64, runs: &Runs) -> io::Result<Runs> {
+        let mut kept = Runs::default();
+        let mut block = first;
+        for run in runs.iter() {
+            if run.address == Address::BASE {
+                for at in block..block + run.blocks {
+                    let data = self.read_block(at, Address::BASE)?;
+                    let mut address = Address::ZEROES;
+                    if data != block_buffer() {
+                        let taken = self.take(1)?;
+                        taken.write(0, &data)?;
+                        address = taken.address();
+                    }
+                    kept.push(Run { address, blocks: 1 });
+                }
+            } else {
+                kept.push(run);
+            }
+            block += run.blocks;
+        }
+        Ok(kept)
     }
 
     /// After [`Self::write_back`], when nothing needs the slots.

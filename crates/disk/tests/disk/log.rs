@@ -1,7 +1,7 @@
 //! The log.
 
 use crate::rig::{Guest, Rig, sectors};
-use provium_disk::{Base, CommandKind, Disk, DiskError, Keep, LogEntry, LogKind, PowerCut};
+use provium_disk::{CommandKind, DiskError, Keep, LogEntry, LogKind, PowerCut};
 
 #[test]
 fn the_log_has_what_completed_in_order() {
@@ -71,13 +71,4 @@ fn a_full_log_drops_its_oldest_entries_and_says_so() {
     disk.record_log(false).unwrap();
     assert!(matches!(disk.writes(), Err(DiskError::NoLog)));
     assert_eq!(disk.read_sectors(0, 8).unwrap(), sectors(8, 1));
-}
-
-#[test]
-fn an_image_that_is_written_in_place_has_no_log() {
-    let rig = Rig::new();
-    let path = rig.path("image");
-    std::fs::write(&path, sectors(8, 1)).unwrap();
-    let disk = Disk::open(rig.spec(4096, Base::InPlace(path))).unwrap();
-    assert!(matches!(disk.record_log(true), Err(DiskError::InPlace)));
 }
