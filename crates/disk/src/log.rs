@@ -160,7 +160,7 @@ impl Disk {
                 break;
             };
             let buffer =
-                (state.read_block(first + block, address)).map_err(DiskError::io("read"))?;
+                (state.layers.read_block(first + block, address)).map_err(DiskError::io("read"))?;
             data.extend_from_slice(&buffer[record.span.within(first + block)]);
         }
         Ok(Some(data))
@@ -170,7 +170,7 @@ impl Disk {
 impl State {
     /// The log begins: keeps what an image that is written in place has below the writes that are not durable.
     fn keep_all_before(&mut self) -> io::Result<()> {
-        if self.base.in_place().is_none() {
+        if self.layers.base.in_place().is_none() {
             return Ok(());
         }
         for at in 0..self.records.len() {

@@ -43,7 +43,7 @@ impl Content {
         Self {
             last: state.last,
             flushed: state.flushed,
-            map: state.map.clone(),
+            map: state.layers.map.clone(),
             records: state.records.iter().skip(from).cloned().collect(),
         }
     }
@@ -52,7 +52,7 @@ impl Content {
     pub(crate) fn into_state(self, state: &mut State) {
         state.last = self.last;
         state.flushed = self.flushed;
-        state.map = self.map;
+        state.layers.map = self.map;
         for record in self.records {
             state.push(record);
         }

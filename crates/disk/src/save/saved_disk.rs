@@ -6,6 +6,7 @@ use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::faults::{FaultTable, SavedFault};
 use crate::geometry::SECTOR;
+use crate::layers::Layers;
 use crate::overlay::{SlotFile, link_or_copy};
 use crate::state::{LogState, State};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -88,8 +89,8 @@ impl Disk {
             let copy = state.copy(folder).map_err(saving())?;
             (copy, self.0.faults.lock().save())
         };
-        let base = save_base(&copy.base, folder).map_err(saving())?;
-        for (number, file) in copy.files.iter().enumerate() {
+        let base = save_base(&copy.layers.base, folder).map_err(saving())?;
+        for (number, file) in copy.layers.files.iter().enumerate() {
             file.link_or_copy(&layer(folder, number))
                 .map_err(saving())?;
         }
@@ -100,7 +101,7 @@ impl Disk {
             read_only: self.0.read_only,
             is_on: copy.is_on,
             base,
-            layers: copy.files.len(),
+            layers: copy.layers.files.len(),
             cache_limit: copy.cache_limit,
             log_limit: copy.log.map(|log| log.limit),
             faults,
@@ -132,15 +133,15 @@ impl Disk {
         }
         let reading = |source: io::Error| damaged(format!("a file cannot be read: {source}"));
         let base = restore_base(saved, folder)?;
-        let mut state = State::new(saved.size / SECTOR, base, scratch.to_owned());
+        let mut state = State::new(Layers::new(saved.size / SECTOR, base, scratch.to_owned()));
         let mut lengths = Vec::new();
         for number in 0..saved.layers {
             let file = SlotFile::open(&layer(folder, number)).map_err(reading)?;
             lengths.push(file.length().map_err(reading)?);
-            state.files.push(Arc::new(file));
+            state.layers.files.push(Arc::new(file));
         }
         let map = read_bounded(&folder.join("map"), MOST_MAP).map_err(reading)?;
-        let content = Content::decode(&map, state.sectors, &lengths).map_err(damaged)?;
+        let content = Content::decode(&map, state.layers.sectors, &lengths).map_err(damaged)?;
         content.into_state(&mut state);
         state.cache_limit = saved.cache_limit;
         state.is_on = saved.is_on;
