@@ -21,7 +21,7 @@ RUN_E2E := $(if $(shell command -v cargo-nextest),\
 
 step = @printf '\n\033[1m== %s\033[0m\n' '$(1)'
 
-.PHONY: help demo test unit guest-test lint build bench torture cluster
+.PHONY: help demo test unit guest-test lint build bench torture cluster distribution
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -85,6 +85,12 @@ cluster: ## the example that splits a cluster of etcd servers; downloads their p
 	$(CARGO) build --package provium
 	$(call step,the cluster example)
 	$(TESTED) --config examples/provium.toml examples/cluster.test.lua
+
+distribution: ## a stock Debian with systemd on a disk; downloads its packages
+	$(call step,build)
+	$(CARGO) build --package provium
+	$(call step,Debian with systemd)
+	$(TESTED) --config tests/distribution/provium.toml tests/distribution
 
 bench: build ## the promised figures, each next to what it is compared with
 	@benches/run $(abspath $(PROVIUM))
