@@ -176,11 +176,7 @@ impl State {
         for at in 0..self.records.len() {
             let record = &self.records[at];
             let (first, old) = (record.span.first_block(), record.old.clone());
-            let kept = self.keep_before(first, &old)?;
-            let record = &mut self.records[at];
-            let before = record.held();
-            record.old = kept;
-            self.held += record.held() - before;
+            self.records[at].old = self.keep_before(first, &old)?;
         }
         Ok(())
     }

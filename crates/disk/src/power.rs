@@ -80,7 +80,7 @@ impl State {
         let at = self.first_unflushed();
         let tail = self.records.split_off(at);
         for record in tail.iter().rev() {
-            self.held -= record.held();
+            self.held -= record.held;
             self.layers.map.set(record.span.first_block(), &record.old);
         }
         self.unflushed = Unflushed::default();

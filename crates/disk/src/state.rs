@@ -188,14 +188,16 @@ impl State {
             is_durable,
             old,
             new,
+            held: 0,
         });
         self.trim();
         Ok(())
     }
 
     /// Appends a record of what the map has already.
-    pub(crate) fn push(&mut self, record: Record) {
-        let held = record.held();
+    pub(crate) fn push(&mut self, mut record: Record) {
+        let held = record.weigh();
+        record.held = held;
         self.held += held;
         if !record.is_durable && record.sequence > self.flushed {
             self.unflushed.writes += 1;
@@ -228,6 +230,7 @@ impl State {
             is_durable: true,
             old: Runs::default(),
             new: Runs::default(),
+            held: 0,
         });
     }
 
@@ -247,7 +250,7 @@ impl State {
             if !record.is_durable {
                 self.unflushed.writes -= 1;
                 self.unflushed.bytes -= record.span.bytes();
-                self.unflushed.held -= record.held();
+                self.unflushed.held -= record.held;
             }
         }
         self.forget_records();
@@ -273,7 +276,7 @@ impl State {
             let Some(record) = self.records.pop_front() else {
                 return;
             };
-            self.held -= record.held();
+            self.held -= record.held;
             self.layers
                 .release(&record.old, record.kind == RecordKind::Discard);
         }

@@ -207,6 +207,7 @@ impl Reader<'_> {
             is_durable,
             old: self.runs(span.blocks())?,
             new: self.runs(span.blocks())?,
+            held: 0,
         })
     }
 
@@ -261,6 +262,7 @@ impl Content {
                 is_durable: false,
                 old: Runs::one(Address::BASE, 1),
                 new: Runs::one(Address::ZEROES, 1),
+                held: 0,
             }],
         }
     }

@@ -1,7 +1,7 @@
 //! The log.
 
 use crate::rig::{Guest, Rig, sectors};
-use provium_disk::{CommandKind, DiskError, Keep, LogEntry, LogKind, PowerCut};
+use provium_disk::{Base, CommandKind, Disk, DiskError, Keep, LogEntry, LogKind, PowerCut};
 
 #[test]
 fn the_log_has_what_completed_in_order() {
@@ -71,4 +71,21 @@ fn a_full_log_drops_its_oldest_entries_and_says_so() {
     disk.record_log(false).unwrap();
     assert!(matches!(disk.writes(), Err(DiskError::NoLog)));
     assert_eq!(disk.read_sectors(0, 8).unwrap(), sectors(8, 1));
+}
+
+#[test]
+fn a_log_of_an_image_in_place_can_begin_over_writes_that_are_not_durable() {
+    let rig = Rig::new();
+    let path = rig.path("image");
+    std::fs::write(&path, sectors(16, 0)).unwrap();
+    let disk = Disk::open(rig.spec(16 * 512, Base::InPlace(path.clone()))).unwrap();
+    // Their records become shorter when the log keeps what was below them.
+    disk.other(CommandKind::Discard, 0, 9).unwrap();
+    disk.other(CommandKind::Discard, 4, 9).unwrap();
+    disk.record_log(true).unwrap();
+    disk.put(0, &sectors(16, 1));
+    disk.flush().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), sectors(16, 1));
+    disk.record_log(false).unwrap();
+    assert_eq!(disk.read_sectors(0, 16).unwrap(), sectors(16, 1));
 }
