@@ -30,7 +30,7 @@ step = @scripts/step '$(1)'
 # The last line of what is called by `make NAME`: prints how long each step took.
 ended = @$(if $(filter 0,$(MAKELEVEL)),scripts/step --sum,:)
 
-.PHONY: help demo test unit guest-test lint build bench torture cluster
+.PHONY: help demo test unit guest-test lint build bench torture cluster distribution
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -100,6 +100,12 @@ cluster: ## the example that splits a cluster of etcd servers; downloads their p
 	$(call step,the cluster example)
 	$(TESTED) --config examples/provium.toml examples/cluster.test.lua
 	$(ended)
+
+distribution: ## a stock Debian with systemd on a disk; downloads its packages
+	$(call step,build)
+	$(CARGO) build --package provium
+	$(call step,Debian with systemd)
+	$(TESTED) --config tests/distribution/provium.toml tests/distribution
 
 bench: build ## the promised figures, each next to what it is compared with
 	@benches/run $(abspath $(PROVIUM))

@@ -54,12 +54,16 @@ pub enum Effect {
         /// Sectors of 512 bytes.
         sectors: u64,
     },
-    /// A flush: it succeeds and makes nothing durable.
+    /// A flush, or a write with FUA: it succeeds and makes nothing durable.
     DropFlush,
     /// A read or a write: some of its bytes are changed, as the seed decides.
     Corrupt {
         /// Decides which bytes.
         seed: u64,
+        /// Where the bytes begin that may be changed, bytes from the command's offset.
+        start: u64,
+        /// Where they end.
+        end: u64,
     },
 }
 

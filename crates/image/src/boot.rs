@@ -8,8 +8,11 @@ use crate::error::ImageError;
 use crate::image::{GuestImage, Layout};
 use crate::modules::{ModuleIndex, ModuleRef};
 use crate::node::{Kind, Node};
+use crate::root_image::{DISK_MODULES, ROOT_DISK};
 use crate::tree::Tree;
-use provium_protocol::boot::{AGENT_DIR, AGENT_PATH, BootPlan, PLAN_PATH};
+use provium_protocol::boot::{
+    AGENT_DIR, AGENT_PATH, BootPlan, PLAN_PATH, ROOT_FILES_DIR, RootDisk,
+};
 use provium_protocol::codec;
 use std::collections::BTreeSet;
 
@@ -24,6 +27,12 @@ const NEEDED: [&str; 7] = [
     "evdev",
     "vmgenid",
 ];
+
+/// What ext4 asks the kernel for by itself, when no program can load it.
+const CHECKSUMS: [&str; 2] = ["crc32c_generic", "crc32c_intel"];
+
+/// The file system of a root disk that does not say what it is.
+const DEFAULT_FILESYSTEM: &str = "ext4";
 
 /// `PATH_MAX` and `NAME_MAX` of the kernel, which passes over entries with longer ones.
 const LONGEST_PATH: usize = 4096;
@@ -96,6 +105,10 @@ impl GuestImage {
             init: self.init.clone(),
             hostname: request.hostname.clone(),
             modules_on_demand: self.modules.is_some(),
+            root_disk: self.root_disk.as_ref().map(|disk| RootDisk {
+                serial: ROOT_DISK.to_owned(),
+                filesystem: disk.filesystem.unwrap_or(DEFAULT_FILESYSTEM).to_owned(),
+            }),
         };
         tree.put(
             PLAN_PATH.as_bytes(),
@@ -116,6 +129,11 @@ impl GuestImage {
         for name in NEEDED {
             found.extend(index.resolve(name).unwrap_or_default());
         }
+        if self.root_disk.is_some() {
+            for name in DISK_MODULES.iter().chain(&CHECKSUMS) {
+                found.extend(index.resolve(name).unwrap_or_default());
+            }
+        }
         for name in asked {
             found.extend(resolve(index, name)?);
         }
@@ -131,6 +149,8 @@ impl GuestImage {
             tree: mut layout,
             is_whole,
         } = self.layout()?;
+        // What is on a root disk is not known.
+        let is_whole = is_whole && self.root_disk.is_none();
         let mut added = Tree::default();
         for file in request.files {
             let refused = |why| ImageError::BadPath {
@@ -144,11 +164,18 @@ impl GuestImage {
             }
             for folder in missing {
                 layout.put(&folder, Node::directory(0o755))?;
-                added.add(folder, Node::directory(0o755));
+                if self.root_disk.is_none() {
+                    added.add(folder, Node::directory(0o755));
+                }
             }
             let node = Node::file(file.perm & 0o7777, file.content.clone());
             layout.put(&path, Node::file(0, []))?;
-            added.add(path, node);
+            if self.root_disk.is_some() {
+                // The agent copies it from there.
+                added.put(&[ROOT_FILES_DIR.as_bytes(), b"/", &path].concat(), node)?;
+            } else {
+                added.add(path, node);
+            }
         }
         let has_init = |init: &String| layout.get(init.as_bytes()).is_some();
         let agent_is_init = is_whole && request.inject_agent && !self.init.iter().any(has_init);
@@ -340,6 +367,7 @@ mod tests {
             init: vec!["/init".to_owned()],
             hostname: "web".to_owned(),
             modules_on_demand: true,
+            root_disk: None,
         });
         assert!(
             archives

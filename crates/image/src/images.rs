@@ -8,7 +8,6 @@ use crate::initrd::{self, Initrd};
 use crate::kernel::{self, Kernel};
 use crate::modules::{self, ModuleIndex};
 use crate::progress::{Progress, report};
-use crate::root::Root;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_store::{Bucket, Cache, CacheEntry, Key, KeyBuilder};
 use std::fmt;
@@ -24,7 +23,7 @@ const DISKS: u32 = 1;
 
 /// Files in entries.
 const VMLINUX: &str = "vmlinux";
-const ARCHIVES: &str = "initrd.cpio";
+pub(crate) const ARCHIVES: &str = "initrd.cpio";
 pub(crate) const INDEX: &str = "modules.json";
 /// A marker in place of a file that is used unchanged.
 const AS_IT_IS: &str = "as-it-is";
@@ -33,7 +32,7 @@ const AS_IT_IS: &str = "as-it-is";
 pub struct Images {
     kernels: Bucket,
     initrds: Bucket,
-    roots: Bucket,
+    pub(crate) roots: Bucket,
     modules: Bucket,
     pub(crate) guests: Bucket,
     pub(crate) disks: Bucket,
@@ -189,41 +188,13 @@ impl Images {
         }
     }
 
-    /// An image of a folder that holds a whole root file system, with a kernel in it. With an initial
-    /// RAM file system of its own, only kernel and modules are taken from the folder.
-    ///
-    /// # Errors
-    /// If the kernel is missing, or a file cannot be read.
-    pub async fn from_root(
-        &self,
-        dir: &Utf8Path,
-        initrd: Option<&Utf8Path>,
-    ) -> Result<GuestImage, ImageError> {
-        let root = Root::open(dir)?;
-        let (kernel, bytes) = self.read_kernel(&root.kernel()?).await?;
-        let modules = match root.modules(kernel.release.as_deref()) {
-            Some(folder) => Some(self.modules(&folder, kernel.release.as_deref()).await?),
-            None => None,
-        };
-        let kernel = self.copied(kernel, bytes).await?;
-        let (archive, init) = match initrd {
-            Some(initrd) => (self.initrd(initrd).await?, &["/init"][..]),
-            None => (
-                self.root_archive(dir, root).await?,
-                &["/init", "/sbin/init"][..],
-            ),
-        };
-        let init = init.iter().map(|path| (*path).to_owned()).collect();
-        Ok(assemble(kernel, vec![archive], modules, init))
-    }
-
     /// A kernel, unpacked if it can be.
     pub(crate) async fn kernel(&self, path: &Utf8Path) -> Result<PreparedFile, ImageError> {
         Ok(self.read_kernel(path).await?.0)
     }
 
     /// A kernel, unpacked if it can be, and the content of its file.
-    async fn read_kernel(
+    pub(crate) async fn read_kernel(
         &self,
         path: &Utf8Path,
     ) -> Result<(PreparedFile, Arc<Vec<u8>>), ImageError> {
@@ -252,7 +223,7 @@ impl Images {
         Ok((prepared(path, hash, entry, VMLINUX, release), content))
     }
 
-    async fn initrd(&self, path: &Utf8Path) -> Result<PreparedFile, ImageError> {
+    pub(crate) async fn initrd(&self, path: &Utf8Path) -> Result<PreparedFile, ImageError> {
         let (bytes, hash) = read(path).await?;
         let content = Arc::clone(&bytes);
         let what = format!("the unpacked `{path}`");
@@ -289,7 +260,7 @@ impl Images {
     }
 
     /// The file with a copy of what was given, if files are copied. `bytes` are its content.
-    async fn copied(
+    pub(crate) async fn copied(
         &self,
         mut file: PreparedFile,
         bytes: Arc<Vec<u8>>,
@@ -306,40 +277,6 @@ impl Images {
         file.given = copy;
         file.held.push(Arc::new(entry));
         Ok(file)
-    }
-
-    /// The archive of a root folder. Kept by what `stat` says of each file, so that an unchanged
-    /// folder is not read again.
-    async fn root_archive(&self, dir: &Utf8Path, root: Root) -> Result<PreparedFile, ImageError> {
-        let (tree, hash) = blocking(move || {
-            let tree = root.tree()?;
-            let hash = tree.stamp()?;
-            Ok((tree, hash))
-        })
-        .await?;
-        let what = format!("the archive of `{dir}`");
-        let progress = Arc::clone(&self.progress);
-        let source = dir.to_owned();
-        let make = |folder: Utf8PathBuf| {
-            progress.step(&format!("packing `{source}`"));
-            blocking(move || {
-                let path = folder.join(ARCHIVES);
-                let failed = |source| ImageError::Read {
-                    path: path.clone(),
-                    source,
-                };
-                let file = fs_err::File::create(path.as_std_path()).map_err(failed)?;
-                let mut out = std::io::BufWriter::with_capacity(1 << 20, file);
-                let written = tree.write_to(&mut out);
-                written.and_then(std::io::Write::flush).map_err(failed)
-            })
-        };
-        let notify = |notice: provium_store::Notice<'_>| report(&*self.progress, &what, notice);
-        let entry = self
-            .roots
-            .get_or_build::<ImageError, _>(&hash, &notify, make)
-            .await?;
-        Ok(prepared(dir, hash, entry, ARCHIVES, None))
     }
 
     /// The index of a folder of modules.
@@ -416,7 +353,7 @@ pub(crate) fn assemble(
 }
 
 /// What an entry holds of a file: the unpacked one, or the word that it is good as it is.
-fn prepared(
+pub(crate) fn prepared(
     path: &Utf8Path,
     hash: Key,
     entry: CacheEntry,
@@ -488,6 +425,7 @@ mod tests {
     use crate::kernel::around;
     use crate::node::Node;
     use crate::progress::Silent;
+    use crate::root_image::RootPlacement;
     use crate::tree::Tree;
 
     struct Fixture {
@@ -599,13 +537,20 @@ mod tests {
         );
         fixture.put("root/sbin/init", b"#!/bin/sh");
         let root = fixture.path.join("root");
-        let image = fixture.images.from_root(&root, None).await.unwrap();
+        let image = fixture
+            .images
+            .from_root(&root, None, RootPlacement::Auto)
+            .await
+            .unwrap();
         assert_eq!(image.init, ["/init", "/sbin/init"]);
         assert!(image.modules.as_ref().unwrap().resolve("a").is_some());
         let before = fs_err::read(&image.initrds[0]).unwrap();
 
         let initrd = fixture.put("initrd", &archive());
-        let with_initrd = fixture.images.from_root(&root, Some(&initrd)).await;
+        let with_initrd = fixture
+            .images
+            .from_root(&root, Some(&initrd), RootPlacement::Auto)
+            .await;
         let with_initrd = with_initrd.unwrap();
         assert_eq!(with_initrd.initrds, [initrd]);
         assert_eq!(with_initrd.init, ["/init"]);
@@ -614,12 +559,16 @@ mod tests {
         assert_ne!(with_initrd.id, image.id);
 
         fixture.put("root/etc/new", b"new");
-        let changed = fixture.images.from_root(&root, None).await.unwrap();
+        let changed = fixture
+            .images
+            .from_root(&root, None, RootPlacement::Auto)
+            .await
+            .unwrap();
         assert_ne!(changed.id, image.id);
         assert_ne!(fs_err::read(&changed.initrds[0]).unwrap(), before);
         let error = fixture
             .images
-            .from_root(&fixture.path.join("root/etc"), None)
+            .from_root(&fixture.path.join("root/etc"), None, RootPlacement::Auto)
             .await
             .unwrap_err();
         assert!(matches!(error, ImageError::NoKernel { .. }));
@@ -668,8 +617,8 @@ mod tests {
         let fixture = Fixture::new();
         let images = &fixture.images;
         sent(images.default_guest());
-        sent(images.default_guest_with(&[]));
-        sent(images.from_root(&fixture.path, None));
+        sent(images.default_guest_with(&[], RootPlacement::Auto));
+        sent(images.from_root(&fixture.path, None, RootPlacement::Auto));
         sent(images.from_files(&fixture.path, None));
     }
 }

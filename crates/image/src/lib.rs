@@ -32,6 +32,7 @@ mod modules;
 mod node;
 mod progress;
 mod root;
+mod root_image;
 mod tree;
 mod walk;
 
@@ -45,3 +46,4 @@ pub use images::Images;
 pub use memory::MemoryNeed;
 pub use modules::{ModuleIndex, ModuleRef};
 pub use progress::{Progress, Silent};
+pub use root_image::{ROOT_DISK, RootPlacement};

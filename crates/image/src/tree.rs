@@ -132,6 +132,19 @@ impl Tree {
         self.0.into_iter()
     }
 
+    /// The length of all files, bytes.
+    pub(crate) fn content_len(&self) -> u64 {
+        let mut seen = std::collections::BTreeSet::new();
+        let files = self.0.values().filter_map(|node| match &node.kind {
+            Kind::File(content) => Some(content),
+            _ => None,
+        });
+        files
+            .filter(|file| file.shared().is_none_or(|file| seen.insert(file)))
+            .map(Content::len)
+            .sum()
+    }
+
     /// A key of what is known of the tree without reading its files on the disk.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::disk::DiskOptions;
 use camino::Utf8PathBuf;
-use provium_image::{GuestImage, ImageError, Images};
+use provium_image::{GuestImage, ImageError, Images, RootPlacement};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::time::Duration;
 
@@ -53,6 +53,8 @@ pub enum GuestSource {
     Default {
         /// Packages unpacked into it.
         packages: Vec<String>,
+        /// Where the guest has a root with packages.
+        placement: RootPlacement,
         /// A kernel to run it under, instead of its own.
         kernel: Option<Utf8PathBuf>,
         /// The modules of that kernel.
@@ -67,12 +69,14 @@ pub enum GuestSource {
         /// The kernel's modules.
         modules_dir: Option<Utf8PathBuf>,
     },
-    /// A directory tree with a kernel and modules in it.
+    /// A root file system with a kernel and modules in it.
     Root {
-        /// The tree.
-        dir: Utf8PathBuf,
+        /// Its directory tree, or a tar archive of it.
+        path: Utf8PathBuf,
         /// An initial RAM file system to boot instead of the tree.
         initrd: Option<Utf8PathBuf>,
+        /// Where the guest has it.
+        placement: RootPlacement,
     },
 }
 
@@ -85,10 +89,11 @@ impl GuestSource {
         match self {
             Self::Default {
                 packages,
+                placement,
                 kernel,
                 modules_dir,
             } => {
-                let guest = images.default_guest_with(packages).await?;
+                let guest = images.default_guest_with(packages, *placement).await?;
                 match kernel {
                     Some(kernel) => {
                         let modules = modules_dir.as_deref();
@@ -107,7 +112,11 @@ impl GuestSource {
                     .from_files_with_modules(kernel, initrd, modules)
                     .await
             }
-            Self::Root { dir, initrd } => images.from_root(dir, initrd.as_deref()).await,
+            Self::Root {
+                path,
+                initrd,
+                placement,
+            } => images.from_root(path, initrd.as_deref(), *placement).await,
         }
     }
 
@@ -124,6 +133,7 @@ impl Profile {
             name: name.into(),
             source: GuestSource::Default {
                 packages: Vec::new(),
+                placement: RootPlacement::Auto,
                 kernel: None,
                 modules_dir: None,
             },

@@ -4,7 +4,9 @@
 //! virtio-serial port and its spare UART, a random number generator and a pvpanic device.
 
 use crate::accel::Accel;
-use crate::nic::{HOTPLUG_BUS, NicSlot};
+use crate::bus::HOTPLUG_BUS;
+use crate::disk::DiskDevice;
+use crate::nic::NicSlot;
 use crate::spec::{AGENT_PORT, MachineSpec};
 
 /// Numbers of the files that QEMU inherits.
@@ -103,7 +105,9 @@ pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<Strin
     // Each process has another identifier, so the kernel of a restored guest rekeys its random generator
     // before the agent gets its first request.
     list.add("-device", "vmgenid,guid=auto");
+    bus(&mut list);
     nics(&mut list, &spec.nics);
+    disks(&mut list, &spec.disks);
 
     list.add("-kernel", spec.kernel.as_str());
     if context.initrd {
@@ -115,11 +119,11 @@ pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<Strin
     list.0
 }
 
-/// The bus for hot-plug, and the NICs that are in it at launch.
-fn nics(list: &mut List, nics: &[NicSlot]) {
+/// The bus for hot-plug.
+fn bus(list: &mut List) {
     // A conventional bridge has 32 places in one device, and the guest's ACPI tables describe them, so Linux
     // plugs at once (`acpiphp`), while SHPC and PCIe's own hot-plug wait 5 s. It has no interrupt to set up
-    // (SHPC, MSI). The firmware leaves a window for what comes later, 20 KiB a NIC. Additional guest instructions of a
+    // (SHPC, MSI). The firmware leaves a window for what comes later, 20 KiB a device. Additional guest instructions of a
     // boot, and processor time where it could be measured, within 2 %:
     //   this bridge                                     1.3 %   3 %
     //   pcie-root-port and pcie-pci-bridge              1.8 %   5 %
@@ -132,12 +136,27 @@ fn nics(list: &mut List, nics: &[NicSlot]) {
              mem-reserve=1M,pref32-reserve=0"
         ),
     );
+}
+
+/// The NICs that are there at launch.
+fn nics(list: &mut List, nics: &[NicSlot]) {
     let mut nics = nics.to_vec();
     nics.sort_unstable();
     for slot in nics {
         let fd = fd::NICS + i32::from(u8::from(slot));
         list.add("-netdev", slot.netdev(&fd.to_string()).to_string());
         list.add("-device", slot.device().to_string());
+    }
+}
+
+/// The disks that are there at launch, with placeholders.
+fn disks(list: &mut List, disks: &[DiskDevice]) {
+    let mut disks: Vec<&DiskDevice> = disks.iter().collect();
+    disks.sort_unstable();
+    for disk in disks {
+        list.add("-blockdev", disk.placeholder().to_string());
+        let node = disk.slot.node(0);
+        list.add("-device", disk.device(&node).to_string());
     }
 }
 
@@ -240,6 +259,7 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::tests::disk;
     use crate::spec::tests::spec;
 
     /// One option a line.
@@ -294,6 +314,7 @@ mod tests {
             initial_time_ns: Some(951_825_599_500_000_000),
             cmdline: String::new(),
             nics: [7, 0].into_iter().filter_map(NicSlot::new).collect(),
+            disks: vec![disk(19, "logs", true), disk(0, "data", false)],
             ..spec()
         };
         insta::assert_snapshot!(shown(&spec, false));

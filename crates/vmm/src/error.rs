@@ -7,7 +7,8 @@ use camino::Utf8PathBuf;
 use provium_process::{Exit, ProcessError};
 use provium_qmp::{QmpError, Version};
 
-use crate::nic::NicSlot;
+use crate::bus::DeviceSlot;
+use crate::disk::DiskSlot;
 
 /// Why a machine could not be started, or a command to it failed.
 #[derive(Debug, thiserror::Error)]
@@ -147,29 +148,41 @@ pub enum VmmError {
         /// The machine's name.
         machine: String,
     },
-    /// A NIC cannot be plugged, unplugged or changed.
-    #[error("machine `{machine}`: NIC slot {slot} {why}", slot = slot.index())]
-    Nic {
+    /// A device cannot be plugged, unplugged or changed.
+    #[error("machine `{machine}`: {slot} {why}")]
+    Slot {
         /// The machine's name.
         machine: String,
-        /// The NIC's place.
-        slot: NicSlot,
+        /// The device's place.
+        slot: DeviceSlot,
         /// What is wrong.
-        why: &'static str,
+        why: String,
     },
-    /// The guest keeps a NIC that is to be unplugged.
+    /// The guest keeps a device that is to be unplugged.
     #[error(
-        "machine `{machine}`: the guest has not released the NIC in slot {slot} within {deadline:?}: it is \
+        "machine `{machine}`: the guest has not released the {kind} in slot {index} within {deadline:?}: it is \
          paused or hangs, or its kernel lacks ACPI hot-plug (`CONFIG_HOTPLUG_PCI_ACPI`)",
-        slot = slot.index()
+        kind = slot.kind(), index = slot.index()
     )]
     NotReleased {
         /// The machine's name.
         machine: String,
-        /// The NIC's place.
-        slot: NicSlot,
+        /// The device's place.
+        slot: DeviceSlot,
         /// How long it had.
         deadline: Duration,
+    },
+    /// The export of an NBD server cannot be used as a disk.
+    #[error("machine `{machine}`: cannot use the NBD server at `{socket}` for disk slot {slot}", slot = slot.index())]
+    Export {
+        /// The machine's name.
+        machine: String,
+        /// The disk's place.
+        slot: DiskSlot,
+        /// The server's socket.
+        socket: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// The usage of its process cannot be read.
     #[error("machine `{machine}`: cannot read the usage of its process")]

@@ -15,6 +15,9 @@
 //! NICs can be there at launch, or be plugged and unplugged at any time ([`NicSlot`]). The other end of each is a
 //! socket with Ethernet frames, which a switch serves.
 //!
+//! So can disks ([`DiskDevice`]). A machine starts with placeholders; [`Machine::insert_disk`] gives a disk its content,
+//! which is the export of an NBD server.
+//!
 //! A machine and this process are connected by inherited sockets and unlinked files, so a run that is killed
 //! leaves nothing on disk. QEMU carries a parent-death signal.
 //!
@@ -27,9 +30,11 @@
 
 mod accel;
 mod arguments;
+mod bus;
 mod confinement;
 mod console;
 mod death;
+mod disk;
 mod entropy;
 mod error;
 mod initrd;
@@ -44,9 +49,11 @@ pub mod tiny;
 mod usage;
 
 pub use accel::{Accel, AccelChoice, Decision, decide_accel, measure_accel};
+pub use bus::DeviceSlot;
 pub use console::kernel_log;
 pub use console::{ConsoleError, ConsoleLog, FailureHint};
 pub use death::{Death, DeathKind};
+pub use disk::{DiskDevice, DiskSlot};
 pub use error::{VmmError, is_of_content};
 pub use kernel_arguments::{
     CmdlineDefaults, KernelArgument, default_kernel_arguments, kernel_arguments,

@@ -4,15 +4,11 @@
 //! guest ── virtio-net-pci `nic0` ── netdev `netdev0` ══ socket ══ our end: a port of a switch
 //!             on bus `hotplug`
 //! ```
-//!
-//! A NIC at launch and a plugged one are the same device in the same place, so that a machine whose NICs
-//! were plugged can be restored into one that is launched with them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// QEMU's name for the bus where devices are plugged and unplugged.
-pub(crate) const HOTPLUG_BUS: &str = "hotplug";
+use crate::bus::{DeviceSlot, HOTPLUG_BUS, Slot, device_number};
 
 /// A place for a NIC on the bus where devices are plugged and unplugged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,20 +37,9 @@ impl NicSlot {
         [0x52, 0x54, 0x00, 0x70, 0x76, self.0]
     }
 
-    /// QEMU's name of the device.
-    pub(crate) fn device_id(self) -> String {
-        format!("nic{}", self.0)
-    }
-
     /// QEMU's name of the socket's end, which is also the name that the descriptor is passed under.
     pub(crate) fn netdev_id(self) -> String {
         format!("netdev{}", self.0)
-    }
-
-    /// The place that QEMU's device `id` is in, if it is a NIC.
-    pub(crate) fn of_device(id: &str) -> Option<Self> {
-        let number = id.strip_prefix("nic")?.parse().ok()?;
-        Self::new(number).filter(|slot| slot.device_id() == id)
     }
 
     /// The arguments of `-netdev` and `netdev_add`. `fd` is the number of an inherited descriptor, or the name
@@ -79,8 +64,7 @@ impl NicSlot {
             "id": self.device_id(),
             "netdev": self.netdev_id(),
             "bus": HOTPLUG_BUS,
-            // The first place of a bus behind a bridge may be the bridge's own.
-            "addr": format!("{:x}", self.0 + 1),
+            "addr": DeviceSlot::from(self).address(),
             "mac": format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
             // No firmware boots from it.
             "romfile": "",
@@ -89,6 +73,16 @@ impl NicSlot {
             // A restored guest does not announce the address that the saved one had.
             "guest_announce": false,
         })
+    }
+}
+
+impl Slot for NicSlot {
+    fn device_id(self) -> String {
+        format!("nic{}", self.0)
+    }
+
+    fn of_device(id: &str) -> Option<Self> {
+        device_number(id, "nic").and_then(Self::new)
     }
 }
 

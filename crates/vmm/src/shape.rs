@@ -7,13 +7,18 @@ use camino::Utf8PathBuf;
 
 impl MachineSpec {
     /// All of the machine that a saved state depends on, except the contents of the kernel and of the initial
-    /// RAM disk: two machines of one shape can load each other's state.
+    /// RAM disk, and of the serials, sizes and contents of the disks: two machines of one shape can load each other's
+    /// state.
     pub fn shape(&self, qemu: &Qemu) -> String {
+        let mut disks = self.disks.clone();
+        // The guest reads the serial of the process that it is in.
+        disks.iter_mut().for_each(|disk| disk.serial.clear());
         let general = Self {
             name: String::new(),
             kernel: Utf8PathBuf::new(),
             // The guest's clock is set after each boot.
             initial_time_ns: None,
+            disks,
             ..self.clone()
         };
         let mut words = vec![qemu.identity()];
@@ -27,6 +32,8 @@ impl MachineSpec {
 mod tests {
     use super::*;
     use crate::accel::Accel;
+    use crate::disk::DiskDevice;
+    use crate::disk::tests::disk;
     use crate::nic::NicSlot;
     use crate::spec::tests::spec;
 
@@ -48,6 +55,7 @@ mod tests {
             |spec| spec.accel = Accel::Kvm,
             |spec| spec.rng_seed = Some(1),
             |spec| spec.nics.extend(NicSlot::new(0)),
+            |spec| spec.disks.push(disk(0, "", false)),
         ] {
             assert_ne!(plain, shape(change));
         }
@@ -59,6 +67,16 @@ mod tests {
         };
         assert_eq!(nics([0, 1]), nics([1, 0]));
         assert_ne!(nics([0, 1]), nics([0, 2]));
+        let disks = |disks: Vec<DiskDevice>| {
+            let spec = MachineSpec { disks, ..spec() };
+            spec.shape(&qemu)
+        };
+        let (data, logs) = (disk(0, "data", false), disk(1, "logs", true));
+        let both = disks(vec![data.clone(), logs.clone()]);
+        assert_eq!(both, disks(vec![logs, data.clone()]));
+        assert_eq!(both, disks(vec![data.clone(), disk(1, "other", true)]));
+        assert_ne!(both, disks(vec![data.clone(), disk(1, "logs", false)]));
+        assert_ne!(both, disks(vec![data, disk(2, "logs", true)]));
         assert_ne!(
             shape(|spec| spec.rng_seed = Some(1)),
             shape(|spec| spec.rng_seed = Some(2))

@@ -1,10 +1,12 @@
 //! What machine is wanted. Nothing here says how, or where, it runs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
 
 use crate::accel::Accel;
+use crate::disk::DiskDevice;
 use crate::nic::NicSlot;
 
 /// Name of the virtio-serial port that leads to the agent; the same as the protocol crate's, which
@@ -43,6 +45,12 @@ pub struct MachineSpec {
     ///
     /// [`Machine::plug_nic`]: crate::Machine::plug_nic
     pub nics: Vec<NicSlot>,
+    /// The disks that are there at launch, with placeholders until [`Machine::insert_disk`]. [`Machine::plug_disk`]
+    /// adds others.
+    ///
+    /// [`Machine::insert_disk`]: crate::Machine::insert_disk
+    /// [`Machine::plug_disk`]: crate::Machine::plug_disk
+    pub disks: Vec<DiskDevice>,
 }
 
 /// A part of an initial RAM disk.
@@ -78,17 +86,26 @@ impl MachineSpec {
         if self.cmdline.contains('\0') || self.name.contains('\0') {
             return Some("its name and arguments cannot hold a NUL byte".to_owned());
         }
-        let taken = |(at, slot)| self.nics[..at].contains(slot).then_some(*slot);
-        if let Some(slot) = self.nics.iter().enumerate().find_map(taken) {
+        if let Some(slot) = repeated(self.nics.iter().copied()) {
             return Some(format!("two NICs cannot be in slot {}", slot.index()));
         }
-        None
+        if let Some(slot) = repeated(self.disks.iter().map(|disk| disk.slot)) {
+            return Some(format!("two disks cannot be in slot {}", slot.index()));
+        }
+        self.disks.iter().find_map(DiskDevice::fault)
     }
+}
+
+/// The first element that has been there before.
+fn repeated<T: Ord + Copy>(elements: impl IntoIterator<Item = T>) -> Option<T> {
+    let mut seen = BTreeSet::new();
+    elements.into_iter().find(|element| !seen.insert(*element))
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::disk::tests::disk;
 
     /// A small machine, for tests of what is made from a description.
     pub(crate) fn spec() -> MachineSpec {
@@ -103,6 +120,7 @@ pub(crate) mod tests {
             rng_seed: None,
             initial_time_ns: None,
             nics: Vec::new(),
+            disks: Vec::new(),
         }
     }
 
@@ -115,5 +133,13 @@ pub(crate) mod tests {
         assert_eq!(nics(&[0, 2, 1]).fault(), None);
         let why = nics(&[0, 2, 1, 2]).fault();
         assert_eq!(why.as_deref(), Some("two NICs cannot be in slot 2"));
+    }
+    #[test]
+    fn a_slot_holds_one_disk() {
+        let disks = |disks: Vec<DiskDevice>| MachineSpec { disks, ..spec() }.fault();
+        assert_eq!(disks(vec![disk(0, "a", false), disk(1, "a", true)]), None);
+        let why = disks(vec![disk(3, "a", false), disk(3, "b", false)]);
+        assert_eq!(why.as_deref(), Some("two disks cannot be in slot 3"));
+        assert!(disks(vec![disk(3, "a/b", false)]).is_some());
     }
 }

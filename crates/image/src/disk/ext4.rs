@@ -36,7 +36,7 @@ const TIME: &str = "1700000000";
 /// Where the tools are that an ordinary user's `PATH` often lacks.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
-/// The user and group of files that do not belong to anybody in a user namespace.
+/// The user and group, in a user namespace, of files whose owner has no number there.
 const NOBODY: u32 = 65534;
 
 /// What the tree wants besides what is in its nodes: attributes by path.
@@ -99,11 +99,12 @@ pub(super) async fn make(
     let script = blocking(move || script(&source, view, &changes)).await?;
     if !script.is_empty() {
         let path = entry.join("changes");
+        // The superblock says when it was changed.
+        let script = [format!("set_current_time @{TIME}\n").as_bytes(), &script].concat();
         write(&path, &script)?;
         let mut command = Command::new(tool("debugfs")?);
         command
             .args(["-w", "-f", path.as_str(), image.as_str()])
-            .env("E2FSPROGS_FAKE_TIME", TIME)
             .env("LC_ALL", "C.UTF-8");
         run_debugfs(command).await?;
         fs_err::remove_file(&path).map_err(provium_store::StoreError::from)?;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! folder ─▶ Tree ─▶ key: in the cache? ─▶ mke2fs -d ─▶ debugfs: owners, modes, attributes ─▶ DiskImage
+//! archive of a root ─▶ folder, Tree ─▶ the same
 //! file ───▶ its format: raw ─▶ as it is
 //!                       qcow2 ─▶ key: in the cache? ─▶ qemu-img convert ───────────────────▶ DiskImage
 //! ```
@@ -9,65 +10,15 @@
 //! Nothing is mounted, and no privileges are needed. What makes changes to a disk puts them beside the image:
 //! an image in the cache is never written to.
 
+mod archive;
+mod description;
 mod ext4;
 mod folder;
 mod raw;
+mod root;
 mod size;
 
-use camino::Utf8PathBuf;
-use provium_store::CacheEntry;
-use std::fmt;
-use std::sync::Arc;
+pub(crate) use folder::FILE as DISK_FILE;
+pub(crate) use root::disk_of_tree;
 
-/// The raw image of a disk. What of it lies in the cache stays there as long as this lives.
-#[derive(Clone)]
-pub struct DiskImage {
-    /// The file, which may have holes.
-    pub path: Utf8PathBuf,
-    /// Its length, bytes.
-    pub size: u64,
-    /// The file system that is directly on it, without a partition table, as `mount -t` calls it; `None`: not known.
-    pub filesystem: Option<&'static str>,
-    /// A hash of what it is made from; `None` for a file that is used as it is.
-    pub id: Option<String>,
-    pub(crate) held: Option<Arc<CacheEntry>>,
-}
-
-impl fmt::Debug for DiskImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DiskImage")
-            .field("path", &self.path)
-            .field("size", &self.size)
-            .field("filesystem", &self.filesystem)
-            .field("id", &self.id)
-            .field("is_in_cache", &self.held.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-/// How a folder becomes a disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FolderDiskOptions {
-    /// Free space in the file system, bytes; `None`: a quarter of what the content takes, and at least 64 MiB.
-    pub free: Option<u64>,
-    /// Whom files belong to.
-    pub owner: Owner,
-}
-
-/// Whom the files of a disk belong to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Owner {
-    /// What belongs on the host to the user (or group) who runs this belongs to root, and all else to the same number
-    /// as on the host. If root runs this, everything keeps its owner.
-    #[default]
-    Mapped,
-    /// As on the host.
-    Kept,
-    /// Everything belongs to them.
-    Fixed {
-        /// The user's number.
-        uid: u32,
-        /// The group's number.
-        gid: u32,
-    },
-}
+pub use description::{DiskImage, FolderDiskOptions, Owner};

@@ -5,11 +5,13 @@ use super::parts::{ARCHIVE, GuestParts, KERNEL, LAYOUT};
 use super::skeleton::{self, Busybox, Release};
 use super::{download, host};
 use crate::blocking::blocking;
+use crate::disk::DiskImage;
 use crate::error::ImageError;
 use crate::image::GuestImage;
 use crate::images::{INDEX, Images, PreparedFile, assemble, read_index, write};
 use crate::modules::ModuleIndex;
 use crate::progress::report;
+use crate::root_image::assemble_on_disk;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Command, Exit, output};
 use provium_store::{CacheEntry, Key, KeyBuilder, Notice};
@@ -106,16 +108,35 @@ impl Images {
         entry: Arc<CacheEntry>,
         archive: PreparedFile,
     ) -> Result<GuestImage, ImageError> {
-        let about = GuestDescription::read(&entry)?;
-        let mut kernel = self.kernel(&entry.file(KERNEL)).await?;
-        // A kernel that is used unchanged is in the entry, which must not be removed.
-        kernel.held.push(Arc::clone(&entry));
-        let modules = self.guest_modules(&entry, &about).await?;
-        // It does not contain an init; one that a test adds is run.
-        let init = vec!["/init".to_owned()];
-        let mut image = assemble(kernel, vec![archive], modules, init);
+        let (kernel, modules) = self.guest_kernel(&entry).await?;
+        let mut image = assemble(kernel, vec![archive], modules, init());
         image.held.push(entry);
         Ok(image)
+    }
+
+    /// An image of the default guest's kernel and modules whose root is that disk.
+    pub(super) async fn guest_on(
+        &self,
+        entry: Arc<CacheEntry>,
+        disk: DiskImage,
+    ) -> Result<GuestImage, ImageError> {
+        let (kernel, modules) = self.guest_kernel(&entry).await?;
+        let mut image = assemble_on_disk(kernel, modules, disk, init());
+        image.held.push(entry);
+        Ok(image)
+    }
+
+    /// The default guest's kernel and modules.
+    pub(super) async fn guest_kernel(
+        &self,
+        entry: &Arc<CacheEntry>,
+    ) -> Result<(PreparedFile, Option<(ModuleIndex, Key)>), ImageError> {
+        let about = GuestDescription::read(entry)?;
+        let mut kernel = self.kernel(&entry.file(KERNEL)).await?;
+        // A kernel that is used unchanged is in the entry, which must not be removed.
+        kernel.held.push(Arc::clone(entry));
+        let modules = self.guest_modules(entry, &about).await?;
+        Ok((kernel, modules))
     }
 
     async fn guest_modules(
@@ -249,6 +270,11 @@ async fn finish(entry: &Utf8Path, mut parts: GuestParts) -> Result<(), ImageErro
         write(&entry.join(ABOUT), &text)
     })
     .await
+}
+
+/// It does not contain an init; one that a test adds is run.
+fn init() -> Vec<String> {
+    vec!["/init".to_owned()]
 }
 
 /// Writes a tree as an archive; gives its hash.

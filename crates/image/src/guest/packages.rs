@@ -7,10 +7,12 @@ use super::parts::{ARCHIVE, LAYOUT};
 use super::skeleton;
 use super::source::PackageSource;
 use crate::blocking::blocking;
+use crate::disk::{DISK_FILE, DiskImage, disk_of_tree};
 use crate::error::ImageError;
 use crate::image::GuestImage;
 use crate::images::{Images, PreparedFile, write};
 use crate::progress::report;
+use crate::root_image::RootPlacement;
 use camino::Utf8PathBuf;
 use provium_store::{KeyBuilder, Notice};
 use std::collections::BTreeSet;
@@ -23,11 +25,15 @@ const LIST: &str = "packages.txt";
 impl Images {
     /// The default guest with packages of the distribution (names as `apt-get install` takes them)
     /// and everything that they need. Made once, then had from the cache without any network. None
-    /// of their scripts is run.
+    /// of their scripts is run. What is large is on a disk, unless `placement` says otherwise.
     ///
     /// # Errors
     /// [`ImageError::Packages`] if one is not available.
-    pub async fn default_guest_with(&self, packages: &[String]) -> Result<GuestImage, ImageError> {
+    pub async fn default_guest_with(
+        &self,
+        packages: &[String],
+        placement: RootPlacement,
+    ) -> Result<GuestImage, ImageError> {
         if packages.is_empty() {
             return self.default_guest().await;
         }
@@ -48,6 +54,10 @@ impl Images {
         for name in &wanted {
             key = key.with("package", name);
         }
+        if placement != RootPlacement::Memory {
+            key = key.with("placement", format!("{placement:?}"));
+        }
+        let (_, modules) = self.guest_kernel(&base).await?;
         let what = format!("the guest with {}", wanted.join(", "));
         let progress = &self.progress;
         let notify = |notice: Notice<'_>| report(&**progress, &what, notice);
@@ -72,23 +82,41 @@ impl Images {
             let files = source.download_with_needed(&wanted).await;
             let files = files.map_err(|error| failed(error, &source))?;
             progress.step(&format!("unpacking {} packages", files.len()));
-            blocking(move || {
+            let entry = folder.clone();
+            let modules = modules.map(|(index, _)| index);
+            let large = blocking(move || {
                 let mut tree = skeleton::start()?;
                 for file in &files {
                     unpack(&mut tree, file)?;
                 }
                 fs_err::remove_dir_all(&downloads).map_err(provium_store::StoreError::from)?;
                 skeleton::finish(&mut tree, &about.busybox(&guest)?, &about.kernel_release())?;
-                let hash = write_archive(&tree, &folder.join(ARCHIVE))?;
                 write(&folder.join(LIST), names(&files).join("\n").as_bytes())?;
-                write(&folder.join(HASH), hash.as_str().as_bytes())
+                if placement.is_disk(tree.content_len(), modules.as_ref()) {
+                    return Ok(Some(tree));
+                }
+                let hash = write_archive(&tree, &folder.join(ARCHIVE))?;
+                write(&folder.join(HASH), hash.as_str().as_bytes())?;
+                Ok(None)
             })
-            .await
+            .await?;
+            match large {
+                Some(tree) => {
+                    progress.step("making a file system of the packages");
+                    disk_of_tree(tree, &entry).await
+                }
+                None => Ok(()),
+            }
         };
+        let key = key.finish();
         let entry = self
             .guests
-            .get_or_build::<ImageError, _>(&key.finish(), &notify, make)
+            .get_or_build::<ImageError, _>(&key, &notify, make)
             .await?;
+        if !entry.file(HASH).is_file() {
+            let disk = DiskImage::in_entry(entry, DISK_FILE, &key)?;
+            return self.guest_on(base, disk).await;
+        }
         let path = entry.file(HASH);
         let text = std::fs::read_to_string(&path).map_err(|source| ImageError::Read {
             path: path.clone(),

@@ -33,6 +33,11 @@ impl ModuleScan {
         }
     }
 
+    /// Its path, relative to the folder.
+    pub(crate) fn path(&self) -> &Utf8Path {
+        &self.path
+    }
+
     /// What a cache key needs to know of it.
     pub(crate) fn facts(&self) -> String {
         let Self {

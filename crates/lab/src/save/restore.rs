@@ -115,7 +115,8 @@ impl RestoreRequest {
     /// Starts QEMU, which lists of processes show as `name`, and loads the saved state.
     pub(crate) async fn load(&self, name: &str, qemu: &Qemu) -> Result<StandbyVm, RestoreError> {
         let (machine, kernel) = (self.saved.machine.clone(), self.kernel.clone());
-        let mut standby = Standby::restore(machine, name.to_owned(), kernel, qemu).await?;
+        let disks = machine.manifest.disks.clone();
+        let mut standby = Standby::restore(machine, name.to_owned(), kernel, disks, qemu).await?;
         let cut = &self.saved.manifest.cut;
         // A new standby has its streams.
         let streams = standby

@@ -52,6 +52,7 @@ impl Boot<'_> {
             rng_seed: options.rng_seed,
             initial_time_ns: options.initial_time_ns,
             nics: self.nics.iter().filter_map(|nic| nic.slot).collect(),
+            disks: Vec::new(),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Hellos, the boot plan, the version.
 
 use crate::golden;
-use provium_protocol::boot::BootPlan;
+use provium_protocol::boot::{BootPlan, RootDisk};
 use provium_protocol::{Hello, HostHello, PROTOCOL_VERSION};
 
 #[test]
@@ -51,7 +51,11 @@ fn boot_plan() {
             init: vec!["/init".to_owned()],
             hostname: "web".to_owned(),
             modules_on_demand: true,
-        } => b"\x94\x91\xa7/m/a.ko\x91\xa5/init\xa3web\xc3",
-        BootPlan::default() => b"\x94\x90\x90\xa0\xc2",
+            root_disk: Some(RootDisk {
+                serial: "root".to_owned(),
+                filesystem: "ext4".to_owned(),
+            }),
+        } => b"\x95\x91\xa7/m/a.ko\x91\xa5/init\xa3web\xc3\x92\xa4root\xa4ext4",
+        BootPlan::default() => b"\x95\x90\x90\xa0\xc2\xc0",
     }
 }

@@ -6,6 +6,7 @@
 //! them first, and a configuration may serve several machines, of which each has some of them.
 
 mod build_command;
+mod disks;
 mod error;
 mod find;
 mod folder;

@@ -1,11 +1,13 @@
 //! A profile as it is configured, and what it comes to once its files are there.
 
 use super::build_command::{BuildCommand, OUT};
+use super::disks;
 use super::error::ConfigError;
 use super::section::{Document, Section, Span};
 use crate::hiargs::shown;
 use crate::suggestion::did_you_mean;
 use camino::{Utf8Path, Utf8PathBuf};
+use provium_image::RootPlacement;
 use provium_lab::{GuestSource, LEAST_MEMORY, Profile};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::sync::Arc;
@@ -21,6 +23,7 @@ const KEYS: &[&str] = &[
     "build",
     "build_out",
     "root",
+    "root_on",
     "modules",
     "memory",
     "cpus",
@@ -35,6 +38,9 @@ const KEYS: &[&str] = &[
     "cmdline_defaults",
     WITHOUT_USE,
 ];
+
+/// The ends of the names of archives.
+const ARCHIVES: [&str; 6] = [".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2"];
 
 /// A key that other harnesses of this API have, and that is of no use here.
 const WITHOUT_USE: &str = "agent_overlay_path";
@@ -69,7 +75,33 @@ struct NamedFile {
     key: &'static str,
     path: Utf8PathBuf,
     span: Span,
-    is_folder: bool,
+    kind: FileKind,
+}
+
+/// What has to be at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileKind {
+    File,
+    Folder,
+    /// A folder, or an archive of it.
+    Tree,
+}
+
+impl FileKind {
+    fn is_at(self, path: &Utf8Path) -> bool {
+        match self {
+            Self::File => path.is_file(),
+            Self::Folder => path.is_dir(),
+            Self::Tree => path.is_dir() || path.is_file(),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Folder | Self::Tree => "directory",
+        }
+    }
 }
 
 impl Defaults {
@@ -113,10 +145,6 @@ impl ProfileConfig {
         defaults: &Defaults,
         cache_dir: &Utf8Path,
     ) -> Result<Self, ConfigError> {
-        if let Some(span) = section.key_span("disks") {
-            let what = "`disks` is not available in this version of provium".to_owned();
-            return Err(section.error(span, what));
-        }
         section.only(KEYS)?;
         let mut config = Self::built_in(name);
         config.document = Some(Arc::clone(section.document()));
@@ -172,7 +200,23 @@ impl ProfileConfig {
             config.without_use = Some(section.error(span, what).in_one_line());
         }
 
-        if let Some(path) = config.named(section, "cmdline_file", false)? {
+        let path = |disk: &Section<'_>, key: &str| config.path(disk, key);
+        let (disks, files) = disks::read(section, path)?;
+        config.profile.disks = disks;
+        for disks::DiskFile { key, path, span } in files {
+            let kind = if key == "folder" {
+                FileKind::Folder
+            } else {
+                FileKind::File
+            };
+            config.files.push(NamedFile {
+                key,
+                path,
+                span,
+                kind,
+            });
+        }
+        if let Some(path) = config.named(section, "cmdline_file", FileKind::File)? {
             config.cmdline_file = Some(path);
             // Without a command line of its own, the file is all of it.
             if section.key_span("cmdline").is_none() {
@@ -207,20 +251,14 @@ impl ProfileConfig {
     /// The first of its files that is not there.
     pub(crate) fn missing(&self) -> Option<ConfigError> {
         let document = self.document.as_ref()?;
-        let is_missing = |file: &&NamedFile| {
-            if file.is_folder {
-                !file.path.is_dir()
-            } else {
-                !file.path.is_file()
-            }
-        };
+        let is_missing = |file: &&NamedFile| !file.kind.is_at(&file.path);
         let NamedFile {
             key,
             path,
             span,
-            is_folder,
+            kind,
         } = self.files.iter().find(is_missing)?;
-        let kind = if *is_folder { "directory" } else { "file" };
+        let kind = kind.word();
         let what = format!("`{key}`: {kind} `{}` does not exist", shown(path));
         let mut error = document.error(span.clone(), what);
         if let Some(build) = &self.build {
@@ -319,24 +357,92 @@ impl ProfileConfig {
             "`kernel` or `root`, without `guest`",
         )?;
         not_with("modules_dir", has("kernel"), "`kernel`")?;
+        not_with(
+            "root_on",
+            has("root") || has("packages"),
+            "`root` or `packages`",
+        )?;
 
-        let kernel = self.named(section, "kernel", false)?;
-        let root = self.named(section, "root", true)?;
-        let initrd = self.named(section, "initrd", false)?;
-        let modules_dir = self.named(section, "modules_dir", true)?;
+        let kernel = self.named(section, "kernel", FileKind::File)?;
+        let root = self.named(section, "root", FileKind::Tree)?;
+        let initrd = self.named(section, "initrd", FileKind::File)?;
+        let modules_dir = self.named(section, "modules_dir", FileKind::Folder)?;
         Ok(match (kernel, root) {
             (Some(kernel), None) if !is_default => GuestSource::Files {
                 kernel,
                 initrd,
                 modules_dir,
             },
-            (_, Some(dir)) => GuestSource::Root { dir, initrd },
+            (_, Some(path)) => {
+                let placement = self.root_placement(section, &path)?;
+                GuestSource::Root {
+                    path,
+                    initrd,
+                    placement,
+                }
+            }
             (kernel, None) => GuestSource::Default {
                 packages: packages(section)?,
+                placement: self.packages_placement(section, kernel.is_some())?,
                 kernel,
                 modules_dir,
             },
         })
+    }
+
+    /// Where the guest has the root at `root`. The agent mounts the disk, so without it there is none; and an archive is
+    /// not unpacked into memory.
+    fn root_placement(
+        &self,
+        section: &Section<'_>,
+        root: &Utf8Path,
+    ) -> Result<RootPlacement, ConfigError> {
+        let chosen = one_of(section, "root_on", &["auto", "memory", "disk"])?;
+        let span = |key: &str| section.key_span(key).unwrap_or(0..0);
+        let refused = |key: &str, what: String| Err(section.error(span(key), what));
+        // What a build command makes is called as what it will be.
+        let is_archive = root.is_file()
+            || (!root.is_dir() && ARCHIVES.iter().any(|end| root.as_str().ends_with(end)));
+        for (key, is_given) in [
+            ("initrd", section.key_span("initrd").is_some()),
+            ("inject_agent", !self.profile.inject_agent),
+        ] {
+            let why = "a root on a disk is mounted by the agent as the first program";
+            match chosen {
+                Some("disk") if is_given => {
+                    return refused(key, format!("`{key}` excludes `root_on = \"disk\"`: {why}"));
+                }
+                _ if is_given && is_archive => {
+                    return refused(key, format!("`{key}` excludes an archive as `root`: {why}"));
+                }
+                _ => (),
+            }
+        }
+        match chosen {
+            Some("memory") if is_archive => {
+                let what = "`root_on = \"memory\"` needs a directory as `root`, not an archive";
+                refused("root_on", what.to_owned())
+            }
+            Some("memory") => Ok(RootPlacement::Memory),
+            Some("disk") => Ok(RootPlacement::Disk),
+            _ if !self.profile.inject_agent => Ok(RootPlacement::Memory),
+            _ => Ok(RootPlacement::Auto),
+        }
+    }
+
+    /// Where the built-in guest has its root, if it has packages. Another kernel may lack the drivers of the disk.
+    fn packages_placement(
+        &self,
+        section: &Section<'_>,
+        has_own_kernel: bool,
+    ) -> Result<RootPlacement, ConfigError> {
+        let is_possible = !has_own_kernel && self.profile.inject_agent;
+        match one_of(section, "root_on", &["auto", "memory", "disk"])? {
+            Some("disk") => Ok(RootPlacement::Disk),
+            Some("memory") => Ok(RootPlacement::Memory),
+            _ if is_possible => Ok(RootPlacement::Auto),
+            _ => Ok(RootPlacement::Memory),
+        }
     }
 
     /// A path of the section that has to be there for a boot.
@@ -344,7 +450,7 @@ impl ProfileConfig {
         &mut self,
         section: &Section<'_>,
         key: &'static str,
-        is_folder: bool,
+        kind: FileKind,
     ) -> Result<Option<Utf8PathBuf>, ConfigError> {
         let Some((path, span)) = self.path(section, key)? else {
             return Ok(None);
@@ -353,7 +459,7 @@ impl ProfileConfig {
             key,
             path: path.clone(),
             span,
-            is_folder,
+            kind,
         });
         Ok(Some(path))
     }

@@ -152,6 +152,30 @@ impl<'a> Section<'a> {
         }))
     }
 
+    /// The tables of a list, each with its place.
+    pub(super) fn sections(
+        &self,
+        key: &str,
+    ) -> Result<Option<Vec<(Section<'a>, Span)>>, ConfigError> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let expected = "a list of tables";
+        let list = value.get_ref().as_array();
+        let list = list.ok_or_else(|| self.wrong(key, value, expected))?;
+        let mut sections = Vec::new();
+        for item in list.iter() {
+            let table = item.get_ref().as_table();
+            let table = table.ok_or_else(|| self.wrong(key, item, expected))?;
+            let section = Section {
+                document: self.document,
+                table,
+            };
+            sections.push((section, item.span()));
+        }
+        Ok(Some(sections))
+    }
+
     pub(super) fn string(&self, key: &str) -> Result<Placed<String>, ConfigError> {
         let Some(value) = self.value(key) else {
             return Ok(None);

@@ -3,7 +3,8 @@
 use super::Config;
 use crate::failure::Failure;
 use camino::Utf8PathBuf;
-use provium_lab::GuestSource;
+use provium_image::RootPlacement;
+use provium_lab::{DiskOptions, DiskSource, GuestSource};
 use provium_vmm::{AccelChoice, CmdlineDefaults};
 use std::time::Duration;
 
@@ -136,11 +137,16 @@ fn every_key_is_read() {
         "{overlay}"
     );
 
-    let dir = project.base.join(".");
+    let path = project.base.join(".");
     for (name, initrd) in [("tree", None), ("both", Some(project.base.join("i")))] {
         let profile = config.profile(name).unwrap().resolve().unwrap();
-        let dir = dir.clone();
-        assert_eq!(profile.source, GuestSource::Root { dir, initrd });
+        let (path, placement) = (path.clone(), RootPlacement::Auto);
+        let source = GuestSource::Root {
+            path,
+            initrd,
+            placement,
+        };
+        assert_eq!(profile.source, source);
         assert_eq!(profile.cmdline_defaults, CmdlineDefaults::None);
     }
     assert_eq!(own.cmdline_defaults, CmdlineDefaults::Fast);
@@ -150,6 +156,7 @@ fn every_key_is_read() {
     let packages = vec!["e2fsprogs".to_owned(), "libstdc++6".to_owned()];
     let source = GuestSource::Default {
         packages,
+        placement: RootPlacement::Memory,
         kernel: Some(project.base.join("k")),
         modules_dir: Some(project.base.join(".")),
     };
@@ -206,6 +213,7 @@ fn a_build_names_its_folder_and_its_files_may_come_later() {
 fn under_default(kernel: Utf8PathBuf) -> GuestSource {
     GuestSource::Default {
         packages: Vec::new(),
+        placement: RootPlacement::Memory,
         kernel: Some(kernel),
         modules_dir: None,
     }
@@ -233,6 +241,7 @@ fn a_kernel_without_an_initrd_gets_the_built_in_user_space() {
     let (kernel, modules_dir) = (project.base.join("k"), None);
     let source = GuestSource::Default {
         packages,
+        placement: RootPlacement::Memory,
         kernel: Some(kernel.clone()),
         modules_dir,
     };
@@ -318,7 +327,19 @@ fn what_is_wrong_has_its_place() {
         "[profiles.x]\nkernel = \"k\"\ncmdline_file = \"e\"\n",
         "[profiles.x]\nkernel = \"k\"\ncmdline = \"rdinit=/bin/sh\"\n",
         "[profiles.x]\nkernel = \"{out}/k\"\n",
-        "[profiles.x]\nkernel = \"k\"\ndisks = [{ path = \"d\" }]\n",
+        "[profiles.x]\ndisks = [{ id = \"a\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", scratch = \"1G\" }]\n",
+        "[profiles.x]\ndisks = [{ scratch = 1000 }]\n",
+        "[profiles.x]\ndisks = [{ scratch = \"1G\", mount = \"/data\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", mount = \"data\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", id = \"disk1\" }, { path = \"k\" }]\n",
+        "[profiles.x]\ndisks = [{ path = \"k\", read_only = true }]\n",
+        "[profiles.x]\ndisks = [\"k\"]\n",
+        "[profiles.x]\nroot = \".\"\nroot_on = \"floppy\"\n",
+        "[profiles.x]\nkernel = \"k\"\nroot_on = \"disk\"\n",
+        "[profiles.x]\nroot = \".\"\ninitrd = \"i\"\nroot_on = \"disk\"\n",
+        "[profiles.x]\nroot = \"k\"\nroot_on = \"memory\"\n",
+        "[profiles.x]\nroot = \"k\"\ninject_agent = false\n",
         "[profiles]\nx = 1\n",
         "[profiles.x]\nbuild_out = \"o\"\n",
         "[provium]\nroots = [\"gone\"]\n",
@@ -345,4 +366,71 @@ fn a_file_that_was_named_must_be_there() {
         "{error}"
     );
     assert!(error.contains("because:"), "{error}");
+}
+
+#[test]
+fn disks_and_the_place_of_the_root() {
+    let (project, config) = load(
+        r#"
+        [profiles.disks]
+        disks = [
+            { path = "k", id = "os", readonly = true },
+            { scratch = "1G" },
+            { template = "i" },
+            { folder = ".", id = "src", mount = "/src" },
+        ]
+        [profiles.missing]
+        disks = [{ folder = "none" }]
+        [profiles.archive]
+        root = "k"
+        [profiles.large]
+        root = "."
+        root_on = "disk"
+        [profiles.own_agent]
+        root = "."
+        inject_agent = false
+        [profiles.packages]
+        packages = ["etcd-server"]
+        root_on = "disk"
+        "#,
+    );
+    let config = config.unwrap();
+    let profile = |name: &str| config.profile(name).unwrap().resolve().unwrap();
+    let base = &project.base;
+    let scratch = DiskSource::Scratch { size: 1 << 30 };
+    let expected = [
+        DiskOptions {
+            id: Some("os".to_owned()),
+            read_only: true,
+            ..DiskOptions::new(DiskSource::Path(base.join("k")))
+        },
+        DiskOptions::new(scratch),
+        DiskOptions::new(DiskSource::Template(base.join("i"))),
+        DiskOptions {
+            id: Some("src".to_owned()),
+            mount: Some("/src".to_owned()),
+            ..DiskOptions::new(DiskSource::Folder(base.join(".")))
+        },
+    ];
+    assert_eq!(profile("disks").disks, expected);
+    let missing = profile("missing").unusable.unwrap();
+    assert!(missing.contains("`folder`: directory `"), "{missing}");
+    for (name, file, expected) in [
+        ("archive", "k", RootPlacement::Auto),
+        ("large", ".", RootPlacement::Disk),
+        ("own_agent", ".", RootPlacement::Memory),
+    ] {
+        let GuestSource::Root {
+            path, placement, ..
+        } = profile(name).source
+        else {
+            panic!("{name}");
+        };
+        assert_eq!((path, placement), (base.join(file), expected), "{name}");
+    }
+    let packages = profile("packages").source;
+    let GuestSource::Default { placement, .. } = packages else {
+        panic!("{packages:?}");
+    };
+    assert_eq!(placement, RootPlacement::Disk);
 }

@@ -1,5 +1,6 @@
 //! Commands to a machine's QEMU: each has a deadline, and each error names the machine.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -57,8 +58,27 @@ impl Control {
     /// Passes a descriptor, which later commands know by `name`.
     pub(super) async fn pass_fd(&self, name: &str, fd: OwnedFd) -> Result<(), VmmError> {
         let arguments = json!({ "fdname": name });
-        let passed = self.client.execute_with_fd("getfd", arguments, fd);
-        self.wait("getfd", passed).await.map(drop)
+        self.query_with_fd("getfd", arguments, fd).await.map(drop)
+    }
+
+    /// Runs a command that is passed a descriptor.
+    pub(super) async fn query_with_fd(
+        &self,
+        command: &str,
+        arguments: Value,
+        fd: OwnedFd,
+    ) -> Result<Value, VmmError> {
+        let passed = self.client.execute_with_fd(command, arguments, fd);
+        self.wait(command, passed).await
+    }
+
+    /// The host refused `what`.
+    pub(super) fn host_error(&self, what: &'static str, source: io::Error) -> VmmError {
+        VmmError::Host {
+            machine: self.machine.clone(),
+            what,
+            source,
+        }
     }
 
     async fn wait(

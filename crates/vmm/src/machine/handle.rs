@@ -13,6 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use super::control::Control;
+use super::disks::Disks;
 use super::nics::Nics;
 use super::start::AgentStreams;
 use super::status::{MachineEvent, MachineStatus, PanicAction};
@@ -43,6 +44,7 @@ pub struct Machine {
     /// Bytes of the seeded random stream that the guest has read.
     pub(super) rng_served: Arc<AtomicU64>,
     pub(super) nics: Arc<Nics>,
+    pub(super) disks: Arc<Disks>,
     pub(super) pid: u32,
     pub(super) control: Control,
     pub(super) killer: Killer,
@@ -144,7 +146,8 @@ impl Machine {
         !*self.status.gone.borrow() && usage::is_stopped(self.pid)
     }
 
-    /// Stops its vCPUs; returns when they have stopped.
+    /// Stops its vCPUs; returns when they have stopped, and its disks have carried out all commands. The last command
+    /// to each disk is a flush of QEMU's own.
     ///
     /// # Errors
     /// This and the following: [`VmmError::Control`] if QEMU refuses or is gone,

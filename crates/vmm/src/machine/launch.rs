@@ -19,11 +19,25 @@ impl Machine {
         qemu: &Qemu,
         console: ConsoleLog,
     ) -> Result<Self, VmmError> {
+        let machine = Self::launch_paused(spec, qemu, console).await?;
+        machine.resume().await?;
+        Ok(machine)
+    }
+
+    /// As [`Machine::launch`], but the guest has not begun to boot: disks can be [inserted](Machine::insert_disk)
+    /// before [`Machine::resume`] lets it.
+    ///
+    /// # Errors
+    /// As [`Machine::launch`].
+    pub async fn launch_paused(
+        spec: MachineSpec,
+        qemu: &Qemu,
+        console: ConsoleLog,
+    ) -> Result<Self, VmmError> {
         let name = spec.name.clone();
         let standby = Standby::start(spec, None, qemu).await?;
         let machine = standby.assign(name, console).await?;
         machine.disconnect_nics().await?;
-        machine.resume().await?;
         Ok(machine)
     }
 }

@@ -1,104 +1,25 @@
-//! The slots for NICs of a running machine.
-//!
-//! QEMU removes a NIC only when the guest has released it, at a time of the guest's choice: the event that
-//! reports it reaches the supervisor, which marks the slot as released. Its netdev is deleted by the unplug
-//! that waits for that, or else by the next plug.
+//! The NICs of a running machine.
 
-use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use provium_qmp::{Event, QmpError};
 use serde_json::json;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, watch};
 
 use super::control::Control;
+use super::handle::Machine;
+use super::slots::Slots;
 use crate::error::VmmError;
 use crate::nic::NicSlot;
 
-/// What is in a slot; an empty one is not listed.
-#[derive(Debug)]
-enum Content {
-    /// A NIC, with our end of its socket until that is taken.
-    Nic(Option<UnixStream>),
-    /// The netdev of a NIC that the guest has released.
-    Netdev,
-}
-
-/// The slots of a machine.
-#[derive(Debug)]
-pub(super) struct Nics {
-    slots: Mutex<BTreeMap<NicSlot, Content>>,
-    /// Changes when the guest releases a NIC.
-    pub(super) released: watch::Sender<()>,
-    /// Held while QEMU's devices and `slots` differ.
-    changing: AsyncMutex<()>,
-}
+/// The slots for NICs. The backend is a netdev with our end of its socket, until that is taken.
+pub(super) type Nics = Slots<NicSlot, Option<UnixStream>>;
 
 impl Nics {
-    /// Those that are there at launch.
-    pub(super) fn new(launched: Vec<(NicSlot, UnixStream)>) -> Self {
-        let nics = launched.into_iter();
-        let nics = nics.map(|(slot, socket)| (slot, Content::Nic(Some(socket))));
-        Self {
-            slots: Mutex::new(nics.collect()),
-            released: watch::Sender::new(()),
-            changing: AsyncMutex::default(),
-        }
-    }
-
-    /// Takes note of an event of QEMU.
-    pub(super) fn note(&self, event: &Event) {
-        if event.name != "DEVICE_DELETED" {
-            return;
-        }
-        let Some(slot) = event.data["device"].as_str().and_then(NicSlot::of_device) else {
-            return;
-        };
-        if let Some(content) = self.lock().get_mut(&slot) {
-            *content = Content::Netdev;
-        }
-        self.released.send_replace(());
-    }
-
-    /// Waits until no device is added, and keeps it so.
-    pub(super) async fn settled(&self) -> AsyncMutexGuard<'_, ()> {
-        self.changing.lock().await
-    }
-
-    /// The slots with a NIC, in order.
-    pub(super) fn list(&self) -> Vec<NicSlot> {
-        let slots = self.lock();
-        let nics = slots
-            .iter()
-            .filter(|(_, content)| matches!(content, Content::Nic(_)));
-        nics.map(|(slot, _)| *slot).collect()
-    }
-
-    pub(super) fn take_socket(&self, slot: NicSlot) -> Option<UnixStream> {
-        match self.lock().get_mut(&slot) {
-            Some(Content::Nic(socket)) => socket.take(),
-            _ => None,
-        }
-    }
-
-    pub(super) fn has(&self, slot: NicSlot) -> bool {
-        matches!(self.lock().get(&slot), Some(Content::Nic(_)))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<NicSlot, Content>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a NIC; its socket can be taken then.
-    pub(super) async fn plug(&self, control: &Control, slot: NicSlot) -> Result<(), VmmError> {
-        let _changing = self.changing.lock().await;
-        if self.has(slot) {
-            return Err(control.nic_error(slot, "holds a NIC already"));
-        }
-        control.check_awake(slot).await?;
+    async fn plug(&self, control: &Control, slot: NicSlot) -> Result<(), VmmError> {
+        let _settled = self.settled().await;
+        self.check_free(control, slot).await?;
         self.delete_netdev(control, slot).await?;
         let (ours, theirs) =
             UnixStream::pair().map_err(|error| control.host_error("a socket", error))?;
@@ -114,57 +35,83 @@ impl Nics {
         }
         // Long before the guest's driver looks at it.
         control.query("set_link", slot.link(false)).await?;
-        self.lock().insert(slot, Content::Nic(Some(ours)));
+        self.put(slot, Some(ours));
         Ok(())
     }
 
     /// Deletes what a released NIC leaves, if it leaves anything.
-    pub(super) async fn delete_netdev(
-        &self,
-        control: &Control,
-        slot: NicSlot,
-    ) -> Result<(), VmmError> {
-        if !matches!(self.lock().get(&slot), Some(Content::Netdev)) {
-            return Ok(());
+    async fn delete_netdev(&self, control: &Control, slot: NicSlot) -> Result<(), VmmError> {
+        if self.with_left(slot, |_| ()).is_some() {
+            let name = json!({ "id": slot.netdev_id() });
+            control.delete("netdev_del", name).await?;
+            self.clear(slot);
         }
-        let arguments = json!({ "id": slot.netdev_id() });
-        match control.query("netdev_del", arguments).await {
-            // An earlier caller stopped waiting for the reply.
-            Ok(_)
-            | Err(VmmError::Control {
-                source: QmpError::Refused { .. },
-                ..
-            }) => {}
-            Err(error) => return Err(error),
-        }
-        self.lock().remove(&slot);
         Ok(())
     }
 }
 
-impl Control {
-    /// A guest that sleeps (S3) does not see what is plugged.
-    pub(super) async fn check_awake(&self, slot: NicSlot) -> Result<(), VmmError> {
-        match self.is_suspended().await? {
-            true => Err(self.nic_error(
-                slot,
-                "cannot be changed while the guest sleeps: wake it first",
-            )),
-            false => Ok(()),
-        }
+impl Machine {
+    /// The slots that hold a NIC, in order. One that is being unplugged counts until the guest has released it.
+    pub fn nics(&self) -> Vec<NicSlot> {
+        self.nics.list()
     }
 
-    pub(super) fn nic_error(&self, slot: NicSlot, why: &'static str) -> VmmError {
-        let machine = self.machine().to_owned();
-        VmmError::Nic { machine, slot, why }
+    /// Our end of the socket of a NIC; it is given once. Each frame has its length before it, four bytes, most
+    /// significant first. If this end is closed, QEMU does not connect to another: the guest keeps a NIC that
+    /// loses all frames, until it is unplugged.
+    pub fn take_nic_socket(&self, slot: NicSlot) -> Option<UnixStream> {
+        self.nics.with(slot, Option::take).flatten()
     }
 
-    pub(super) fn host_error(&self, what: &'static str, source: io::Error) -> VmmError {
-        let machine = self.machine().to_owned();
-        VmmError::Host {
-            machine,
-            what,
-            source,
+    /// Plugs a NIC; returns our end of its socket. The guest finds it when it runs next. If the future is dropped,
+    /// the NIC may be there nevertheless, with a socket that can be [taken](Machine::take_nic_socket).
+    ///
+    /// # Errors
+    /// [`VmmError::Slot`] if the slot holds one already, or the guest sleeps (S3), since it would not find the NIC
+    /// when it wakes; [`VmmError::Host`] without a socket; as [`Machine::pause`].
+    pub async fn plug_nic(&self, slot: NicSlot) -> Result<UnixStream, VmmError> {
+        let (nics, control) = (Arc::clone(&self.nics), self.control.clone());
+        self.uninterrupted(async move { nics.plug(&control, slot).await })
+            .await?;
+        let socket = self.take_nic_socket(slot);
+        let released = || self.control.slot_error(slot, "was released at once".into());
+        socket.ok_or_else(released)
+    }
+
+    /// Unplugs a NIC; returns when the guest has released it. After an error, or when the future is dropped, the
+    /// guest may still release it later: [`Machine::nics`] lists it until then.
+    ///
+    /// # Errors
+    /// [`VmmError::Slot`] if there is none, or the guest sleeps (S3), since the reset by which it wakes would take
+    /// the NIC from its driver; [`VmmError::NotReleased`] after 30 s, such as of a paused guest; as
+    /// [`Machine::pause`].
+    pub async fn unplug_nic(&self, slot: NicSlot) -> Result<(), VmmError> {
+        let gone = self.status.gone.subscribe();
+        let _settled = self.nics.release(&self.control, gone, slot).await?;
+        self.nics.delete_netdev(&self.control, slot).await
+    }
+
+    /// Sets the carrier of a NIC. Without it the guest's interface is down, and frames are dropped in both
+    /// directions. It stays as it is set through resets and saves; a new NIC does not have it, until it is connected.
+    ///
+    /// # Errors
+    /// [`VmmError::Slot`] if the slot holds none; as [`Machine::pause`].
+    pub async fn set_nic_link(&self, slot: NicSlot, up: bool) -> Result<(), VmmError> {
+        let _settled = self.nics.settled().await;
+        if !self.nics.has(slot) {
+            return Err(self.nics.empty_error(&self.control, slot));
         }
+        self.control
+            .query("set_link", slot.link(up))
+            .await
+            .map(drop)
+    }
+
+    /// Takes the carriers of NICs that are there at launch, before the guest runs.
+    pub(super) async fn disconnect_nics(&self) -> Result<(), VmmError> {
+        for slot in self.nics() {
+            self.set_nic_link(slot, false).await?;
+        }
+        Ok(())
     }
 }

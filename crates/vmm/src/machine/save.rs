@@ -59,7 +59,7 @@ impl Machine {
             .map_err(failed)?;
         let devices = folder.join(DEVICES);
         // With `live`, QEMU would take its disks for another process's from now on.
-        let settled = self.nics.settled().await;
+        let settled = (self.nics.settled().await, self.disks.settled().await);
         let arguments = json!({"filename": devices.as_str(), "live": false});
         self.control
             .query("xen-save-devices-state", arguments)
@@ -71,7 +71,7 @@ impl Machine {
             self.version.to_string(),
             self.rng_served.load(Ordering::Relaxed),
         );
-        manifest.nics = self.attached_nics().await?;
+        (manifest.nics, manifest.disks) = self.attached().await?;
         drop(settled);
         let firmware = self.firmware().await?;
         manifest.firmware_at = firmware.map(|(location, _)| location.address);

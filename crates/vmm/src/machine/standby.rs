@@ -4,6 +4,7 @@
 //! the VM that needs the machine gives it a name and a console. No task supervises a standby; whether it has
 //! died shows when it is used. Dropping it ends QEMU.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::status::MachineStatus;
 use super::supervisor::Supervisor;
 use crate::console::ConsoleLog;
 use crate::death::announced;
+use crate::disk::DiskDevice;
 use crate::error::VmmError;
 use crate::qemu::Qemu;
 use crate::saved::SavedMachine;
@@ -38,15 +40,18 @@ pub struct Standby {
 }
 
 impl Standby {
-    /// Starts QEMU, and loads the state of `saved`, which was booted from `kernel`.
+    /// Starts QEMU, and loads the state of `saved`, which was booted from `kernel`. Its disks are `disks`, with
+    /// placeholders: as many as the saved machine had, in the same slots, and read-only if those were; their serials
+    /// may differ, and the guest reads these.
     ///
     /// # Errors
-    /// As [`Machine::launch`]; [`VmmError::Restore`] and [`VmmError::DiedAtStart`] when what is saved
+    /// As [`Machine::launch`]; [`VmmError::Specification`] for other disks; [`VmmError::Restore`] and [`VmmError::DiedAtStart`] when what is saved
     /// cannot be loaded: it is damaged, or was saved by another QEMU.
     pub async fn restore(
         saved: SavedMachine,
         name: String,
         kernel: Utf8PathBuf,
+        disks: Vec<DiskDevice>,
         qemu: &Qemu,
     ) -> Result<Self, VmmError> {
         saved
@@ -55,7 +60,15 @@ impl Standby {
                 machine: name.clone(),
                 source,
             })?;
-        let spec = saved.spec(name, kernel);
+        let mut spec = saved.spec(name, kernel);
+        let saved_disks = std::mem::replace(&mut spec.disks, disks);
+        if !are_alike(&saved_disks, &spec.disks) {
+            return Err(VmmError::Specification {
+                machine: spec.name,
+                why: "its disks are not in the slots of the saved machine's, or not read-only as they were"
+                    .to_owned(),
+            });
+        }
         Self::start(spec, Some(saved), qemu).await
     }
 
@@ -73,6 +86,11 @@ impl Standby {
             process,
             streams: Some(streams),
         })
+    }
+
+    /// Its disks; the serials are what the guest reads.
+    pub fn disks(&self) -> &[DiskDevice] {
+        &self.request.spec.disks
     }
 
     /// Whether its QEMU still runs.
@@ -103,6 +121,7 @@ impl Standby {
         // What happened so far is of no interest to the VM that gets the machine.
         while let Ok(Some(event)) = timeout(Duration::ZERO, self.process.events.next()).await {
             self.process.nics.note(&event);
+            self.process.disks.note(&event);
             if announced(&event).is_some() || event.name == "RESET" {
                 return Err(VmmError::Control {
                     machine: self.request.spec.name.clone(),
@@ -145,6 +164,7 @@ impl Standby {
             initrd: request.inputs.initrd,
             rng_served: process.rng_served,
             nics: Arc::clone(&process.nics),
+            disks: Arc::clone(&process.disks),
             pid: process.child.id(),
             control: control.renamed(name),
             killer: process.child.killer(),
@@ -162,10 +182,22 @@ impl Standby {
             pump,
             resets: Resets::default(),
             nics: process.nics,
+            disks: process.disks,
         };
         tokio::spawn(supervisor.run());
         Ok(machine)
     }
+}
+
+/// Whether these are the same disks, apart from their serials.
+fn are_alike(some: &[DiskDevice], others: &[DiskDevice]) -> bool {
+    let devices = |disks: &[DiskDevice]| -> BTreeSet<_> {
+        disks
+            .iter()
+            .map(|disk| (disk.slot, disk.read_only))
+            .collect()
+    };
+    some.len() == others.len() && devices(some) == devices(others)
 }
 
 impl std::fmt::Debug for Standby {

@@ -13,6 +13,7 @@ use provium_qmp::{Client, Closed, Events, QmpError, Version};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::disks::Disks;
 use super::inputs::{Inputs, host_error};
 use super::load::load;
 use super::nics::Nics;
@@ -57,6 +58,7 @@ pub(super) struct QemuProcess {
     pub(super) serial: UnixStream,
     pub(super) rng_served: Arc<AtomicU64>,
     pub(super) nics: Arc<Nics>,
+    pub(super) disks: Arc<Disks>,
 }
 
 impl LaunchRequest {
@@ -125,7 +127,7 @@ impl LaunchRequest {
             let pair = std::os::unix::net::UnixStream::pair();
             let (ours, theirs) = pair.map_err(|error| host_error(spec, "a socket", error))?;
             command.inherit(fd::NICS + i32::from(u8::from(*slot)), theirs.into());
-            nics.push((*slot, ours));
+            nics.push((*slot, Some(ours)));
         }
         let mut inherit = |number, file: &File| {
             let file = file.try_clone();
@@ -179,6 +181,7 @@ impl LaunchRequest {
             serial,
             rng_served,
             nics: Arc::new(Nics::new(nics)),
+            disks: Arc::new(Disks::new(&spec.disks)),
         };
         Ok((process, streams))
     }

@@ -12,6 +12,7 @@ use provium_qmp::{Event, Events};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
+use super::disks::Disks;
 use super::nics::Nics;
 use super::resets::Resets;
 use super::status::{MachineEvent, MachineStatus};
@@ -39,6 +40,7 @@ pub(super) struct Supervisor {
     pub(super) pump: JoinHandle<()>,
     pub(super) resets: Resets,
     pub(super) nics: Arc<Nics>,
+    pub(super) disks: Arc<Disks>,
 }
 
 impl Supervisor {
@@ -85,6 +87,7 @@ impl Supervisor {
     async fn take(&mut self, event: &Event, end: &mut Option<DeathKind>) {
         tracing::trace!(event.name, %event.data, "event");
         self.nics.note(event);
+        self.disks.note(event);
         if let Some(kind) = announced(event) {
             end.get_or_insert(kind);
             if kind == DeathKind::Panicked {

@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
+use crate::disk::DiskDevice;
 use crate::nic::NicSlot;
 use crate::qemu::Qemu;
 use crate::spec::{InitrdPart, MachineSpec};
@@ -19,8 +20,8 @@ pub(crate) const INITRD: &str = "initrd";
 pub(crate) const RAM: &str = "ram";
 pub(crate) const PAGES: &str = "pages";
 
-/// The layout of the folder.
-const VERSION: u32 = 2;
+/// The layout of the folder. 2: with NICs. 3: with disks.
+const VERSION: u32 = 3;
 
 /// Longest manifest that is read, bytes.
 const LONGEST: u64 = 1 << 20;
@@ -46,6 +47,8 @@ pub struct MachineManifest {
     pub rng_served: u64,
     /// The NICs that it had, plugged ones included, in order.
     pub nics: Vec<NicSlot>,
+    /// The disks that it had, plugged ones included, in the order of their slots.
+    pub disks: Vec<DiskDevice>,
     /// Where its BIOS is in its memory, if it has one.
     pub firmware_at: Option<u64>,
     /// Whether all of its RAM is in the folder; else it needs its base.
@@ -117,6 +120,7 @@ impl MachineManifest {
             rng_seed: spec.rng_seed,
             rng_served,
             nics: spec.nics.clone(),
+            disks: spec.disks.clone(),
             firmware_at: None,
             whole: true,
             ram_bytes: 0,
@@ -219,6 +223,7 @@ impl SavedMachine {
             rng_seed: self.manifest.rng_seed,
             initial_time_ns: None,
             nics: self.manifest.nics.clone(),
+            disks: self.manifest.disks.clone(),
         }
     }
 
@@ -276,6 +281,7 @@ fn read_manifest(folder: &Utf8Path) -> Result<MachineManifest, SavedError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::tests::disk;
 
     fn manifest() -> MachineManifest {
         MachineManifest {
@@ -288,6 +294,7 @@ mod tests {
             rng_seed: Some(7),
             rng_served: 32,
             nics: NicSlot::new(1).into_iter().collect(),
+            disks: vec![disk(0, "data", true)],
             firmware_at: Some(0xfffc_0000),
             whole: true,
             ram_bytes: 4096,
@@ -298,7 +305,7 @@ mod tests {
     #[test]
     fn golden() {
         let text = serde_json::to_string(&manifest()).unwrap();
-        insta::assert_snapshot!(text, @r#"{"version":2,"memory":2097152,"cpus":1,"accel":"tcg","cmdline":"quiet","qemu":"7.2.0","rng_seed":7,"rng_served":32,"nics":[1],"firmware_at":4294705152,"whole":true,"ram_bytes":4096}"#);
+        insta::assert_snapshot!(text, @r#"{"version":3,"memory":2097152,"cpus":1,"accel":"tcg","cmdline":"quiet","qemu":"7.2.0","rng_seed":7,"rng_served":32,"nics":[1],"disks":[{"slot":0,"serial":"data","read_only":true}],"firmware_at":4294705152,"whole":true,"ram_bytes":4096}"#);
     }
 
     #[test]
@@ -309,8 +316,8 @@ mod tests {
         assert!(why(folder).contains("machine.json` cannot be read"));
         for (text, expected) in [
             ("{", "EOF"),
-            (r#"{"version":3,"more":1}"#, "it has version 3"),
-            (r#"{"version":2}"#, "missing field"),
+            (r#"{"version":4,"more":1}"#, "it has version 4"),
+            (r#"{"version":3}"#, "missing field"),
         ] {
             fs_err::write(folder.join(MANIFEST), text).unwrap();
             assert!(why(folder).contains(expected), "{}", why(folder));

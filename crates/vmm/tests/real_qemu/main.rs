@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 
+mod disks;
+mod nbd_server;
 mod nics;
 
 use std::collections::BTreeSet;
@@ -56,6 +58,7 @@ impl Bench {
             rng_seed: Some(1),
             initial_time_ns: Some(1_700_000_000_500_000_000),
             nics: Vec::new(),
+            disks: Vec::new(),
         }
     }
 
@@ -158,6 +161,12 @@ async fn the_life_of_a_machine() {
         nics::are_released_by_a_reset(&bench),
         nics::are_known_after_a_cancelled_plug(&bench),
         nics::are_not_changed_in_sleep(&bench),
+        disks::are_inserted_plugged_and_saved(&bench),
+        disks::are_inserted_before_the_first_run(&bench),
+        disks::are_released_by_a_reset(&bench),
+        disks::keep_their_content_when_a_server_is_unusable(&bench),
+        disks::are_known_after_a_cancelled_plug(&bench),
+        disks::are_not_changed_in_sleep(&bench),
     );
     // Tasks of the machines let go of their sockets when they are next run.
     let freed = async {
@@ -215,8 +224,9 @@ impl Bench {
     }
 
     async fn standby(&self, saved: &SavedMachine) -> Result<Standby, VmmError> {
-        let kernel = self.spec().kernel;
-        Standby::restore(saved.clone(), "standby".to_owned(), kernel, &self.qemu).await
+        let (kernel, disks) = (self.spec().kernel, saved.manifest.disks.clone());
+        let name = "standby".to_owned();
+        Standby::restore(saved.clone(), name, kernel, disks, &self.qemu).await
     }
 }
 

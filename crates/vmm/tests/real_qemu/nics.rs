@@ -77,7 +77,7 @@ pub(super) async fn are_plugged_and_saved(bench: &Bench) {
     let text = "machine `tiny, with a comma`: NIC slot 4 holds a NIC already";
     assert_eq!(occupied.to_string(), text);
     let empty = machine.set_nic_link(slots(&[0])[0], false).await;
-    assert!(matches!(empty, Err(VmmError::Nic { .. })), "{empty:?}");
+    assert!(matches!(empty, Err(VmmError::Slot { .. })), "{empty:?}");
     machine.set_nic_link(second, false).await.unwrap();
 
     // A reset, with frames that wait.

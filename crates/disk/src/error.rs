@@ -1,0 +1,102 @@
+//! What can go wrong with a disk, besides what its guest is answered.
+
+use camino::Utf8PathBuf;
+use std::io;
+
+/// Why something could not be done with a disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiskError {
+    /// The image cannot be opened.
+    #[error("cannot open the disk image `{path}`")]
+    Open {
+        /// The image.
+        path: Utf8PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The image is in another format than raw.
+    #[error(
+        "the disk image `{path}` is in the format {format}; convert it with `qemu-img convert -O raw`"
+    )]
+    NotRaw {
+        /// The image.
+        path: Utf8PathBuf,
+        /// Its format.
+        format: &'static str,
+    },
+    /// Another disk writes to the image, or this one would write to an image that others read.
+    #[error(
+        "the disk image `{path}` is in use by another disk or another run; use a copy, or let both copy on write"
+    )]
+    InUse {
+        /// The image.
+        path: Utf8PathBuf,
+    },
+    /// The image has more bytes than the disk.
+    #[error(
+        "the disk image `{path}` has {image} bytes, more than the disk's {size}; raise the size of the disk"
+    )]
+    ImageTooLarge {
+        /// The image.
+        path: Utf8PathBuf,
+        /// Bytes of it.
+        image: u64,
+        /// Bytes of the disk.
+        size: u64,
+    },
+    /// The size cannot be one of a disk.
+    #[error("a disk of {size} bytes: the size must be a multiple of 512, and at least 512")]
+    Size {
+        /// Bytes.
+        size: u64,
+    },
+    /// Sectors that the disk does not have.
+    #[error("sectors {first} to {last} are outside of the disk, which has {sectors}")]
+    OutOfRange {
+        /// The first one.
+        first: u64,
+        /// The last one.
+        last: u64,
+        /// Sectors of the disk.
+        sectors: u64,
+    },
+    /// Data that is not whole sectors.
+    #[error("{length} bytes are not whole sectors of 512 bytes")]
+    NotSectors {
+        /// Bytes of data.
+        length: usize,
+    },
+    /// Nothing can be written to it.
+    #[error("the disk is read-only")]
+    ReadOnly,
+    /// The image is written in place, so what was there before is not kept.
+    #[error("the disk's image is written in place, so it has no log; let it be copied on write")]
+    InPlace,
+    /// Something needs the log.
+    #[error("the disk's log is not recorded; begin it before the writes")]
+    NoLog,
+    /// The saved disk cannot be used.
+    #[error("the saved disk in `{folder}` cannot be used: {reason}")]
+    Damaged {
+        /// Where it is.
+        folder: Utf8PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The host could not read or write the disk's files.
+    #[error("cannot {action} the disk's files")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl DiskError {
+    /// A closure for `map_err`.
+    pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, source }
+    }
+}

@@ -1,0 +1,185 @@
+//! The log: what the guest wrote, in the order of completion, and when it flushed.
+
+use crate::disk::Disk;
+use crate::error::DiskError;
+use crate::record::{Record, RecordKind};
+use crate::state::LogState;
+use serde::Serialize;
+
+/// Bytes that a log holds.
+const LOG_LIMIT: u64 = 256 << 20;
+
+/// A place in the log: after what was in it then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LogMark(pub(crate) u64);
+
+/// What the log has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WriteLog {
+    /// The entries, oldest first.
+    pub entries: Vec<LogEntry>,
+    /// Whether older entries were dropped because the log was full.
+    pub was_cut: bool,
+}
+
+/// A command that completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LogEntry {
+    /// Its number, in the order of completion.
+    pub sequence: u64,
+    /// What it did.
+    pub kind: LogKind,
+    /// Whether it was durable when it completed: written with FUA, or by the test.
+    pub fua: bool,
+}
+
+/// What a command of the log did; sectors of 512 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    /// It wrote data.
+    Write {
+        /// The first sector.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// It wrote zeroes.
+    Zeroes {
+        /// The first sector.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// It discarded sectors.
+    Discard {
+        /// The first sector.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// It made all before it durable.
+    Flush,
+    /// The power was cut; all before it is durable.
+    PowerCut,
+}
+
+impl Disk {
+    /// Begins or ends the log. It costs no time: what it keeps is the space of blocks that were overwritten, 256 MiB
+    /// at most. Beyond that the oldest entries are dropped.
+    ///
+    /// # Errors
+    /// The image is written in place.
+    pub fn record_log(&self, on: bool) -> Result<(), DiskError> {
+        let mut state = self.0.state.write();
+        if !on {
+            state.log = None;
+            state.forget_records();
+            return Ok(());
+        }
+        if state.base.in_place().is_some() {
+            return Err(DiskError::InPlace);
+        }
+        if state.log.is_none() {
+            state.log = Some(LogState {
+                start: state.last,
+                limit: LOG_LIMIT,
+                was_cut: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Sets how many bytes the log may hold; blocks of 4 KiB count.
+    pub fn set_log_limit(&self, bytes: u64) {
+        let mut state = self.0.state.write();
+        if let Some(log) = &mut state.log {
+            log.limit = bytes;
+        }
+        state.forget_records();
+    }
+
+    /// The end of the log as it is now; begins the log if it is not recorded.
+    ///
+    /// # Errors
+    /// The image is written in place.
+    pub fn mark_log(&self) -> Result<LogMark, DiskError> {
+        self.record_log(true)?;
+        Ok(LogMark(self.0.state.read().last))
+    }
+
+    /// The log since its start.
+    ///
+    /// # Errors
+    /// It is not recorded.
+    pub fn writes(&self) -> Result<WriteLog, DiskError> {
+        self.writes_since(LogMark(0))
+    }
+
+    /// The log since a mark.
+    ///
+    /// # Errors
+    /// It is not recorded.
+    pub fn writes_since(&self, mark: LogMark) -> Result<WriteLog, DiskError> {
+        let state = self.0.state.read();
+        let log = state.log.ok_or(DiskError::NoLog)?;
+        let since = mark.0.max(log.start);
+        let entries: Vec<_> = state
+            .records
+            .iter()
+            .filter(|record| record.sequence > since)
+            .map(LogEntry::of)
+            .collect();
+        let first = entries
+            .first()
+            .map_or(state.last + 1, |entry| entry.sequence);
+        Ok(WriteLog {
+            was_cut: log.was_cut && first > since + 1,
+            entries,
+        })
+    }
+
+    /// The data of a write of the log. None if the log does not have it, or it is of another kind.
+    ///
+    /// # Errors
+    /// The host cannot read the disk's files.
+    pub fn written_data(&self, sequence: u64) -> Result<Option<Vec<u8>>, DiskError> {
+        let state = self.0.state.read();
+        let Ok(at) = (state.records).binary_search_by_key(&sequence, |record| record.sequence)
+        else {
+            return Ok(None);
+        };
+        let record = &state.records[at];
+        if record.kind != RecordKind::Write {
+            return Ok(None);
+        }
+        let mut data = Vec::new();
+        let first = record.span.first_block();
+        for block in 0..record.span.blocks() {
+            let Some(address) = record.new.get(block) else {
+                break;
+            };
+            let buffer =
+                (state.read_block(first + block, address)).map_err(DiskError::io("read"))?;
+            data.extend_from_slice(&buffer[record.span.within(first + block)]);
+        }
+        Ok(Some(data))
+    }
+}
+
+impl LogEntry {
+    fn of(record: &Record) -> Self {
+        let (first, count) = (record.span.first, record.span.count);
+        Self {
+            sequence: record.sequence,
+            kind: match record.kind {
+                RecordKind::Write => LogKind::Write { first, count },
+                RecordKind::Zeroes => LogKind::Zeroes { first, count },
+                RecordKind::Discard => LogKind::Discard { first, count },
+                RecordKind::Flush => LogKind::Flush,
+                RecordKind::PowerCut => LogKind::PowerCut,
+            },
+            fua: record.is_durable && record.span.count > 0,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Power cuts.
+
+use crate::disk::Disk;
+use crate::error::DiskError;
+use crate::geometry::Span;
+use crate::overlay::{Address, Runs};
+use crate::record::{Record, RecordKind};
+use crate::state::{State, Unflushed};
+use fastrand::Rng;
+use serde::{Deserialize, Serialize};
+use std::io;
+
+/// How the power fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PowerCut {
+    /// What happens to writes that are not durable.
+    pub keep: Keep,
+    /// Decides what happens by chance.
+    pub seed: u64,
+}
+
+/// What a power cut keeps of the writes that are not durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// None of them.
+    #[default]
+    None,
+    /// Each with a probability of one half; a drive may write its cache in any order.
+    Random,
+    /// All but the last one, of which the first sectors are kept. A write of one sector is lost: sectors do not tear.
+    Torn,
+}
+
+/// What a power cut did to the writes that were not durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PowerLoss {
+    /// Writes and discards that were lost.
+    pub dropped: u64,
+    /// Those that were kept whole.
+    pub kept: u64,
+    /// Those of which the first sectors were kept.
+    pub torn: u64,
+}
+
+impl Disk {
+    /// Cuts the power: writes that are not durable are lost, or what the cut keeps of them is there. Afterwards the
+    /// disk is off: each command of the guest fails with `EIO`. A disk that is off loses nothing more.
+    ///
+    /// # Errors
+    /// The host cannot write what the cut keeps; that is lost then.
+    pub fn power_cut(&self, cut: PowerCut) -> Result<PowerLoss, DiskError> {
+        let mut state = self.0.state.write();
+        if !state.is_on {
+            return Ok(PowerLoss::default());
+        }
+        state.power_cut(cut).map_err(DiskError::io("write"))
+    }
+
+    /// Turns the disk on after a power cut.
+    pub fn power_on(&self) {
+        self.0.state.write().is_on = true;
+    }
+
+    /// Whether it is on.
+    pub fn is_on(&self) -> bool {
+        self.0.state.read().is_on
+    }
+}
+
+/// What becomes of one record.
+enum Fate {
+    Kept,
+    Torn(u64),
+    Dropped,
+}
+
+impl State {
+    fn power_cut(&mut self, cut: PowerCut) -> io::Result<PowerLoss> {
+        let at = self.first_unflushed();
+        let tail = self.records.split_off(at);
+        for record in tail.iter().rev() {
+            self.held -= record.held();
+            self.map.set(record.span.first_block(), &record.old);
+        }
+        self.unflushed = Unflushed::default();
+        self.flushed = self.last;
+        let last = tail.iter().rposition(|record| !record.is_durable);
+        let mut random = Rng::with_seed(cut.seed);
+        let mut loss = PowerLoss::default();
+        // Freed at the end: a slot that is taken again meanwhile would look like the block that was there before.
+        let mut garbage = Vec::new();
+        let mut failure = Ok(());
+        for (number, record) in tail.into_iter().enumerate() {
+            let fate = if record.is_durable {
+                Fate::Kept
+            } else {
+                cut.fate(&record, Some(number) == last, &mut random)
+            };
+            let is_durable = record.is_durable;
+            match self.apply_again(record, &fate, &mut garbage) {
+                Ok(()) if is_durable => {}
+                Ok(()) => loss.count(&fate),
+                Err(error) => {
+                    loss.dropped += 1;
+                    failure = Err(error);
+                }
+            }
+        }
+        for runs in garbage {
+            self.release(&runs, false);
+        }
+        if self.log.is_some() {
+            self.mark_boundary(RecordKind::PowerCut);
+            self.flushed = self.last;
+        }
+        self.forget_records();
+        self.is_on = false;
+        self.write_back()?;
+        self.clear_written_back();
+        failure.map(|()| loss)
+    }
+
+    /// Applies a record that was undone, as far as its fate says.
+    fn apply_again(
+        &mut self,
+        mut record: Record,
+        fate: &Fate,
+        garbage: &mut Vec<Runs>,
+    ) -> io::Result<()> {
+        let kept = match fate {
+            Fate::Kept => record.span.count,
+            Fate::Torn(sectors) => *sectors,
+            Fate::Dropped => 0,
+        };
+        let is_torn = kept < record.span.count;
+        if kept == 0 && is_torn {
+            garbage.push(record.new);
+            return Ok(());
+        }
+        record.span = Span {
+            count: kept,
+            ..record.span
+        };
+        let (new, lost) = record.new.split(record.span.blocks());
+        record.new = new;
+        garbage.push(lost);
+        if let Err(error) = self.complete_edges(&mut record, is_torn, garbage) {
+            garbage.push(record.new);
+            return Err(error);
+        }
+        let first = record.span.first_block();
+        record.old = self.map.runs(first, record.span.blocks());
+        self.map.set(first, &record.new);
+        self.push(record);
+        Ok(())
+    }
+
+    /// Gives the edges of a record the rest of what is below them now.
+    fn complete_edges(
+        &mut self,
+        record: &mut Record,
+        always: bool,
+        garbage: &mut Vec<Runs>,
+    ) -> io::Result<()> {
+        let first = record.span.first_block();
+        for block in record.span.edges(self.sectors) {
+            let below = self.map.get(block);
+            if !always && record.old.get(block - first) == Some(below) {
+                continue;
+            }
+            let Some(above) = record.new.get(block - first) else {
+                continue;
+            };
+            let address = self.compose(block, below, above, record.span)?;
+            record.new = record.new.with(block - first, address);
+            garbage.push(Runs::one(above, 1));
+        }
+        Ok(())
+    }
+}
+
+impl PowerCut {
+    fn fate(&self, record: &Record, is_last: bool, random: &mut Rng) -> Fate {
+        match self.keep {
+            Keep::None => Fate::Dropped,
+            Keep::Random if random.bool() => Fate::Kept,
+            Keep::Random => Fate::Dropped,
+            Keep::Torn if !is_last => Fate::Kept,
+            Keep::Torn if record.span.count > 1 => Fate::Torn(random.u64(1..record.span.count)),
+            Keep::Torn => Fate::Dropped,
+        }
+    }
+}
+
+impl PowerLoss {
+    fn count(&mut self, fate: &Fate) {
+        match fate {
+            Fate::Kept => self.kept += 1,
+            Fate::Torn(_) => self.torn += 1,
+            Fate::Dropped => self.dropped += 1,
+        }
+    }
+}
+
+impl State {
+    /// Writes a block to a new slot: the sectors of a span from one address, the rest from another one.
+    pub(crate) fn compose(
+        &mut self,
+        block: u64,
+        below: Address,
+        above: Address,
+        span: Span,
+    ) -> io::Result<Address> {
+        let mut data = self.read_block(block, below)?;
+        let covered = span.within(block);
+        data[covered.clone()].copy_from_slice(&self.read_block(block, above)?[covered]);
+        let taken = self.take(1)?;
+        match taken.write(0, &data) {
+            Ok(()) => Ok(taken.address()),
+            Err(error) => {
+                self.give_back(&taken);
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What a command changed, and how to undo it.
+
+use crate::geometry::{BLOCK, Span};
+use crate::overlay::{Place, Runs};
+
+/// What a record is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecordKind {
+    Write,
+    Zeroes,
+    Discard,
+    Flush,
+    PowerCut,
+}
+
+/// A completed command that changed the disk. It refers to data, and has none: what was written is in slots that are
+/// not changed while the record exists, and so is what was there before.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    /// Its number; commands are numbered in the order of their completion.
+    pub(crate) sequence: u64,
+    pub(crate) kind: RecordKind,
+    /// The sectors that it wrote; empty for a flush.
+    pub(crate) span: Span,
+    /// Durable without a flush: written with FUA, or by the test.
+    pub(crate) is_durable: bool,
+    /// Where the blocks of the span were before.
+    pub(crate) old: Runs,
+    /// Where they are since. In blocks that the span covers in part, the rest is what was there before.
+    pub(crate) new: Runs,
+}
+
+impl Record {
+    /// What it holds, bytes; slots count, and its own memory.
+    pub(crate) fn held(&self) -> u64 {
+        let slots: u64 = (self.new.iter())
+            .filter(|run| matches!(run.address.place(), Place::Slot { .. }))
+            .map(|run| run.blocks)
+            .sum();
+        slots * BLOCK + 16 * (self.old.len() + self.new.len()) as u64 + 128
+    }
+}

@@ -1,0 +1,83 @@
+//! The log.
+
+use crate::rig::{Guest, Rig, sectors};
+use provium_disk::{Base, CommandKind, Disk, DiskError, Keep, LogEntry, LogKind, PowerCut};
+
+#[test]
+fn the_log_has_what_completed_in_order() {
+    let rig = Rig::new();
+    let disk = rig.scratch_disk(1 << 20);
+    assert!(matches!(disk.writes(), Err(DiskError::NoLog)));
+    disk.put(0, &sectors(1, 1));
+    disk.record_log(true).unwrap();
+    disk.put(2, &sectors(3, 2));
+    disk.flush().unwrap();
+    let mark = disk.mark_log().unwrap();
+    disk.write(5, &sectors(1, 3), true).unwrap();
+    disk.other(CommandKind::WriteZeroes, 1, 9).unwrap();
+    disk.other(CommandKind::Discard, 16, 8).unwrap();
+    disk.put(2, &sectors(1, 4));
+    disk.power_cut(PowerCut {
+        keep: Keep::None,
+        seed: 1,
+    })
+    .unwrap();
+    let log = disk.writes().unwrap();
+    assert!(!log.was_cut);
+    let entry = |sequence, kind, fua| LogEntry {
+        sequence,
+        kind,
+        fua,
+    };
+    assert_eq!(
+        log.entries,
+        [
+            entry(2, LogKind::Write { first: 2, count: 3 }, false),
+            entry(3, LogKind::Flush, false),
+            entry(4, LogKind::Write { first: 5, count: 1 }, true),
+            entry(8, LogKind::PowerCut, false),
+        ],
+        "what the power cut lost is not there"
+    );
+    assert_eq!(disk.writes_since(mark).unwrap().entries, log.entries[2..]);
+    assert_eq!(disk.written_data(2).unwrap(), Some(sectors(3, 2)));
+    assert_eq!(disk.written_data(3).unwrap(), None);
+    assert_eq!(disk.written_data(5).unwrap(), None);
+}
+
+#[test]
+fn a_full_log_drops_its_oldest_entries_and_says_so() {
+    let rig = Rig::new();
+    let disk = rig.scratch_disk(1 << 20);
+    disk.record_log(true).unwrap();
+    disk.set_log_limit(20 * 5000);
+    for round in 0..100u8 {
+        disk.put(0, &sectors(8, round));
+        disk.flush().unwrap();
+    }
+    let log = disk.writes().unwrap();
+    assert!(log.was_cut);
+    assert!(
+        (30..50).contains(&log.entries.len()),
+        "{}",
+        log.entries.len()
+    );
+    assert_eq!(log.entries.last().unwrap().kind, LogKind::Flush);
+    let mark = disk.mark_log().unwrap();
+    disk.put(0, &sectors(8, 1));
+    let since = disk.writes_since(mark).unwrap();
+    assert!(!since.was_cut, "what is asked for is complete");
+    assert_eq!(since.entries.len(), 1);
+    disk.record_log(false).unwrap();
+    assert!(matches!(disk.writes(), Err(DiskError::NoLog)));
+    assert_eq!(disk.read_sectors(0, 8).unwrap(), sectors(8, 1));
+}
+
+#[test]
+fn an_image_that_is_written_in_place_has_no_log() {
+    let rig = Rig::new();
+    let path = rig.path("image");
+    std::fs::write(&path, sectors(8, 1)).unwrap();
+    let disk = Disk::open(rig.spec(4096, Base::InPlace(path))).unwrap();
+    assert!(matches!(disk.record_log(true), Err(DiskError::InPlace)));
+}

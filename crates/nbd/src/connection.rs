@@ -1,0 +1,226 @@
+//! One client: its bytes go in, its requests come out.
+
+use crate::handshake::{ExportInfo, Handshake, Progress};
+use crate::output::Output;
+use crate::request::{self, Header, Request, RequestKind, Session};
+use crate::violation::Violation;
+use crate::wire::length;
+
+/// Room for messages that have no buffer of their own, bytes: the longest option, or several requests with their data.
+const STAGING: usize = 32 << 10;
+
+/// A longer buffer for data is not kept for later writes, bytes.
+const KEPT: usize = 2 << 20;
+
+/// What a client wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming {
+    /// A request. The data of a write is [`Connection::data`].
+    Request(Request),
+    /// The client takes leave, in the way that the protocol has for it: what it has asked for before is still carried
+    /// out and answered, and then the connection is closed.
+    End,
+}
+
+/// The server's end of a connection.
+///
+/// The caller reads from its socket into [`space`](Self::space), says how much with [`received`](Self::received),
+/// takes each message with [`next`](Self::next), and sends what is in the [`Output`] then.
+#[derive(Debug)]
+pub struct Connection {
+    phase: Phase,
+    /// Bytes from `start` to `end` are received and not taken yet.
+    staging: Box<[u8]>,
+    start: usize,
+    end: usize,
+    /// Of the latest write. It is longer than the data when an earlier write was.
+    data: Vec<u8>,
+    data_length: usize,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Handshake(Handshake),
+    /// A header is next.
+    Request(Session),
+    /// The first `filled` bytes of the data of a write are there.
+    Data {
+        session: Session,
+        request: Request,
+        filled: usize,
+    },
+    /// The data of a write that is refused afterwards.
+    Skip {
+        session: Session,
+        refused: Header,
+        left: usize,
+    },
+    /// Nothing more is understood.
+    Ended,
+}
+
+impl Connection {
+    /// Greets a client.
+    pub fn new(export: ExportInfo, output: &mut Output) -> Self {
+        Self {
+            phase: Phase::Handshake(Handshake::new(export, output)),
+            staging: vec![0; STAGING].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            data: Vec::new(),
+            data_length: 0,
+        }
+    }
+
+    /// Where the next bytes belong, the first part before the second; the second part is not empty. Call
+    /// [`next`](Self::next) until there is no message any more before.
+    pub fn space(&mut self) -> [&mut [u8]; 2] {
+        self.staging.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        let data = match self.phase {
+            Phase::Data { filled, .. } => &mut self.data[filled..self.data_length],
+            _ => &mut [],
+        };
+        [data, &mut self.staging[self.end..]]
+    }
+
+    /// So many bytes have been put into [`space`](Self::space).
+    ///
+    /// # Panics
+    /// If that is more than there was space for.
+    pub fn received(&mut self, mut count: usize) {
+        if let Phase::Data { filled, .. } = &mut self.phase {
+            let direct = count.min(self.data_length - *filled);
+            *filled += direct;
+            count -= direct;
+        }
+        self.end += count;
+        assert!(self.end <= self.staging.len(), "more bytes than fit");
+    }
+
+    /// The next message of the client, if it is there as a whole. Options are answered, and requests that cannot be
+    /// carried out are refused, in the output.
+    ///
+    /// # Errors
+    /// The connection is to be closed, after the output has been sent.
+    pub fn next(&mut self, output: &mut Output) -> Result<Option<Incoming>, Violation> {
+        let result = self.try_next(output);
+        if matches!(result, Err(_) | Ok(Some(Incoming::End))) {
+            self.phase = Phase::Ended;
+        }
+        result
+    }
+
+    /// The data of the write that [`next`](Self::next) has just returned.
+    pub fn data(&self) -> &[u8] {
+        &self.data[..self.data_length]
+    }
+
+    /// Takes that data out, for a write that is carried out later.
+    pub fn take_data(&mut self) -> Vec<u8> {
+        let mut data = std::mem::take(&mut self.data);
+        data.truncate(std::mem::take(&mut self.data_length));
+        data
+    }
+
+    fn try_next(&mut self, output: &mut Output) -> Result<Option<Incoming>, Violation> {
+        loop {
+            let input = &self.staging[self.start..self.end];
+            match &mut self.phase {
+                Phase::Ended => {
+                    // So that there is space for what is not understood either.
+                    self.start = self.end;
+                    return Ok(None);
+                }
+                Phase::Handshake(handshake) => match handshake.advance(input, output)? {
+                    Progress::Wait => return Ok(None),
+                    Progress::Used(used) => self.start += used,
+                    Progress::Begin(used, session) => {
+                        self.start += used;
+                        self.phase = Phase::Request(session);
+                    }
+                    Progress::Abort => return Ok(Some(Incoming::End)),
+                },
+                Phase::Request(session) => {
+                    let session = *session;
+                    let Some(header) = input.first_chunk::<{ length::REQUEST }>() else {
+                        return Ok(None);
+                    };
+                    let header = request::decode(session, header)?;
+                    self.start += length::REQUEST;
+                    match header {
+                        Header::Disconnect => return Ok(Some(Incoming::End)),
+                        Header::Accepted(request) if request.kind == RequestKind::Write => {
+                            self.expect_data(session, request);
+                        }
+                        Header::Accepted(request) => return Ok(Some(Incoming::Request(request))),
+                        Header::Refused { data, .. } => {
+                            self.phase = Phase::Skip {
+                                session,
+                                refused: header,
+                                left: data as usize,
+                            };
+                        }
+                    }
+                }
+                Phase::Data {
+                    session,
+                    request,
+                    filled,
+                } => {
+                    let missing = &mut self.data[*filled..self.data_length];
+                    let count = missing.len().min(input.len());
+                    missing[..count].copy_from_slice(&input[..count]);
+                    *filled += count;
+                    self.start += count;
+                    if *filled < self.data_length {
+                        return Ok(None);
+                    }
+                    let request = *request;
+                    self.phase = Phase::Request(*session);
+                    return Ok(Some(Incoming::Request(request)));
+                }
+                Phase::Skip {
+                    session,
+                    refused,
+                    left,
+                } => {
+                    let count = input.len().min(*left);
+                    *left -= count;
+                    self.start += count;
+                    if *left > 0 {
+                        return Ok(None);
+                    }
+                    if let Header::Refused {
+                        cookie,
+                        offset,
+                        error,
+                        ..
+                    } = *refused
+                    {
+                        output.put_error(cookie, session.is_structured, offset, error);
+                    }
+                    self.phase = Phase::Request(*session);
+                }
+            }
+        }
+    }
+
+    /// Makes a buffer for the data of a write. Its length has been checked.
+    fn expect_data(&mut self, session: Session, request: Request) {
+        self.data_length = request.length as usize;
+        if self.data.len() < self.data_length {
+            // Memory that comes as zeroes costs nothing until it is used.
+            self.data = vec![0; self.data_length];
+        } else if self.data.len() > KEPT && self.data_length <= KEPT {
+            self.data.truncate(KEPT);
+            self.data.shrink_to_fit();
+        }
+        self.phase = Phase::Data {
+            session,
+            request,
+            filled: 0,
+        };
+    }
+}
