@@ -179,7 +179,7 @@ fault_test("faults are listed", function(t)
   t:assert_same(d:fault_policy(), d:active_faults())
   d:clear_faults(first)
   t:assert_eq(#d:active_faults(), 1)
-  t:assert_contains(t:assert_raises(function() d:clear_faults(first) end), "there is no fault " .. first)
+  t:assert_contains(t:assert_raises(function() d:clear_faults(first) end), "the disk has no fault " .. first)
 end)
 
 fault_test("faults are checked", function(t)
