@@ -123,8 +123,8 @@ pub(crate) fn arguments(spec: &MachineSpec, context: LaunchContext) -> Vec<Strin
 fn bus(list: &mut List) {
     // A conventional bridge has 32 places in one device, and the guest's ACPI tables describe them, so Linux
     // plugs at once (`acpiphp`), while SHPC and PCIe's own hot-plug wait 5 s. It has no interrupt to set up
-    // (SHPC, MSI). The firmware leaves a window for what comes later, 20 KiB a device. Additional guest instructions of a
-    // boot, and processor time where it could be measured, within 2 %:
+    // (SHPC, MSI). The firmware leaves a window for what comes later, 20 KiB a device. Additional guest instructions of
+    // a boot, and processor time where it could be measured, within 2 %:
     //   this bridge                                     1.3 %   3 %
     //   pcie-root-port and pcie-pci-bridge              1.8 %   5 %
     //   4 pcie-root-ports                               1.0 %

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::bus::{DeviceSlot, HOTPLUG_BUS, Slot, device_number};
+use crate::bus::{FIRST_DISK, HOTPLUG_BUS, Slot, address, device_number};
 
 /// The longest serial that virtio-blk has room for, bytes (`VIRTIO_BLK_ID_BYTES`).
 const LONGEST_SERIAL: usize = 20;
@@ -104,7 +104,7 @@ impl DiskDevice {
             "id": self.slot.device_id(),
             "drive": node,
             "bus": HOTPLUG_BUS,
-            "addr": DeviceSlot::from(self.slot).address(),
+            "addr": address(FIRST_DISK, self.slot.0),
             // A device of virtio 0.9 would need an I/O window of the bridge.
             "disable-legacy": "on",
             // The guest learns of every error, and QEMU stops the machine for none.

@@ -15,8 +15,8 @@
 //! NICs can be there at launch, or be plugged and unplugged at any time ([`NicSlot`]). The other end of each is a
 //! socket with Ethernet frames, which a switch serves.
 //!
-//! So can disks ([`DiskDevice`]). A machine starts with placeholders; [`Machine::insert_disk`] gives a disk its content,
-//! which is the export of an NBD server.
+//! So can disks ([`DiskDevice`]). A machine starts with placeholders; [`Machine::insert_disk`] gives a disk its
+//! content, which is the export of an NBD server.
 //!
 //! A machine and this process are connected by inherited sockets and unlinked files, so a run that is killed
 //! leaves nothing on disk. QEMU carries a parent-death signal.
@@ -34,6 +34,7 @@ mod bus;
 mod confinement;
 mod console;
 mod death;
+mod device_slot;
 mod disk;
 mod entropy;
 mod error;
@@ -49,10 +50,10 @@ pub mod tiny;
 mod usage;
 
 pub use accel::{Accel, AccelChoice, Decision, decide_accel, measure_accel};
-pub use bus::DeviceSlot;
 pub use console::kernel_log;
 pub use console::{ConsoleError, ConsoleLog, FailureHint};
 pub use death::{Death, DeathKind};
+pub use device_slot::DeviceSlot;
 pub use disk::{DiskDevice, DiskSlot};
 pub use error::{VmmError, is_of_content};
 pub use kernel_arguments::{

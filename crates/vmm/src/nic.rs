@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::bus::{DeviceSlot, HOTPLUG_BUS, Slot, device_number};
+use crate::bus::{FIRST_NIC, HOTPLUG_BUS, Slot, address, device_number};
 
 /// A place for a NIC on the bus where devices are plugged and unplugged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl NicSlot {
             "id": self.device_id(),
             "netdev": self.netdev_id(),
             "bus": HOTPLUG_BUS,
-            "addr": DeviceSlot::from(self).address(),
+            "addr": address(FIRST_NIC, self.0),
             "mac": format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}"),
             // No firmware boots from it.
             "romfile": "",

@@ -6,7 +6,6 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use camino::Utf8Path;
@@ -14,11 +13,10 @@ use provium_qmp::Event;
 use rustix::fs::MemfdFlags;
 use serde_json::{Value, json};
 use tokio::join;
-use tokio::sync::MutexGuard;
+use tokio::sync::{MutexGuard, watch};
 
 use super::control::Control;
 use super::export_info::ExportInfo;
-use super::handle::Machine;
 use super::slots::Slots;
 use crate::bus::Slot as _;
 use crate::disk::{DiskDevice, DiskSlot};
@@ -67,7 +65,7 @@ impl Disks {
     }
 
     /// In the order of their slots.
-    fn list(&self) -> Vec<DiskDevice> {
+    pub(super) fn list(&self) -> Vec<DiskDevice> {
         let slots = self.slots.list().into_iter();
         let device = |backend: &mut Backend| backend.device.clone();
         slots
@@ -75,7 +73,7 @@ impl Disks {
             .collect()
     }
 
-    async fn insert(
+    pub(super) async fn insert(
         &self,
         control: &Control,
         slot: DiskSlot,
@@ -103,7 +101,7 @@ impl Disks {
         control.query("blockdev-del", by_name(&old)).await.map(drop)
     }
 
-    async fn plug(
+    pub(super) async fn plug(
         &self,
         control: &Control,
         device: DiskDevice,
@@ -124,6 +122,18 @@ impl Disks {
         }
         self.slots.put(slot, Backend { device, node });
         Ok(())
+    }
+
+    /// Asks the guest to release a disk, waits until it has, and closes the connection to its server; `gone` shows the
+    /// end of the machine.
+    pub(super) async fn unplug(
+        &self,
+        control: &Control,
+        gone: watch::Receiver<bool>,
+        slot: DiskSlot,
+    ) -> Result<(), VmmError> {
+        let _settled = self.slots.release(control, gone, slot).await?;
+        self.delete_node(control, slot).await
     }
 
     /// Deletes what a released disk leaves, if it leaves anything.
@@ -178,9 +188,7 @@ impl Disks {
         exchanged
     }
 
-    /// Gives a disk zeroes of this size in bytes; see [`Standby::insert_blank_disks`].
-    ///
-    /// [`Standby::insert_blank_disks`]: super::standby::Standby::insert_blank_disks
+    /// Gives a disk zeroes of this size in bytes, which no server is needed for.
     async fn insert_blank(
         &self,
         control: &Control,
@@ -272,54 +280,4 @@ fn sparse_file(size: u64) -> io::Result<File> {
     let file = File::from(rustix::fs::memfd_create("disk", MemfdFlags::CLOEXEC)?);
     file.set_len(size)?;
     Ok(file)
-}
-
-impl Machine {
-    /// Its disks, in the order of their slots. One that is being unplugged counts until the guest has released it.
-    pub fn disks(&self) -> Vec<DiskDevice> {
-        self.disks.list()
-    }
-
-    /// Gives a disk the content of the default export of the NBD server at `socket`, instead of its placeholder or of
-    /// an earlier server's. The machine may be in any state, also before it first runs. A guest that runs is
-    /// notified of the size, even if it is what it was; what it has cached of the content is not its concern.
-    ///
-    /// A connection that ends later fails all commands of the guest with an input/output error; QEMU does not
-    /// connect again by itself, but another insertion does.
-    ///
-    /// # Errors
-    /// [`VmmError::Export`] if the server cannot serve this disk; [`VmmError::Slot`] if there is no disk; as
-    /// [`Machine::pause`]. The disk is as it was.
-    pub async fn insert_disk(&self, slot: DiskSlot, socket: &Utf8Path) -> Result<(), VmmError> {
-        let (disks, control) = (Arc::clone(&self.disks), self.control.clone());
-        let socket = socket.to_owned();
-        self.uninterrupted(async move { disks.insert(&control, slot, &socket).await })
-            .await
-    }
-
-    /// Plugs a disk, whose content is the default export of the NBD server at `socket`. The guest finds it when it
-    /// runs next. If the future is dropped, the disk may be there nevertheless.
-    ///
-    /// # Errors
-    /// [`VmmError::Export`] if the server cannot serve this disk; [`VmmError::Slot`] if the slot holds one already, or
-    /// the guest sleeps (S3), since it would not find the disk when it wakes; [`VmmError::Specification`] for a serial
-    /// that a disk cannot have; as [`Machine::pause`].
-    pub async fn plug_disk(&self, device: DiskDevice, socket: &Utf8Path) -> Result<(), VmmError> {
-        let (disks, control) = (Arc::clone(&self.disks), self.control.clone());
-        let socket = socket.to_owned();
-        self.uninterrupted(async move { disks.plug(&control, device, &socket).await })
-            .await
-    }
-
-    /// Unplugs a disk; returns when the guest has released it and QEMU has closed its connection. After an error, or
-    /// when the future is dropped, the guest may still release it later: [`Machine::disks`] lists it until then.
-    ///
-    /// # Errors
-    /// [`VmmError::Slot`] if there is none, or the guest sleeps (S3); [`VmmError::NotReleased`] after 30 s, such as of
-    /// a paused guest; as [`Machine::pause`].
-    pub async fn unplug_disk(&self, slot: DiskSlot) -> Result<(), VmmError> {
-        let gone = self.status.gone.subscribe();
-        let _settled = self.disks.slots.release(&self.control, gone, slot).await?;
-        self.disks.delete_node(&self.control, slot).await
-    }
 }

@@ -184,7 +184,7 @@ mod tests {
     }
 
     /// What comes of a server that sends this, and ends the connection; and what it is sent.
-    async fn told(parts: &[Vec<u8>]) -> (Result<ExportInfo, String>, Vec<u8>) {
+    async fn outcome(parts: &[Vec<u8>]) -> (Result<ExportInfo, String>, Vec<u8>) {
         let (ours, mut theirs) = tokio::io::duplex(1 << 16);
         theirs.write_all(&parts.concat()).await.unwrap();
         theirs.shutdown().await.unwrap();
@@ -199,7 +199,7 @@ mod tests {
         // Block sizes (3) are not of interest.
         let sizes = answer(REP_INFO, &[&[0, 3], &[1; 12][..]].concat());
         let parts = [greeting(3), sizes, info(4096, 0x1ef), answer(REP_ACK, &[])];
-        let (result, heard) = told(&parts).await;
+        let (result, heard) = outcome(&parts).await;
         let expected = ExportInfo {
             size: 4096,
             is_read_only: true,
@@ -210,7 +210,7 @@ mod tests {
             b"IHAVEOPT\0\0\0\x02\0\0\0\0",
         ];
         assert_eq!(heard, sent.concat());
-        let (result, _) = told(&[greeting(1), info(512, 1), answer(REP_ACK, &[])]).await;
+        let (result, _) = outcome(&[greeting(1), info(512, 1), answer(REP_ACK, &[])]).await;
         assert!(!result.unwrap().is_read_only);
     }
 
@@ -242,7 +242,7 @@ mod tests {
             (vec![greeting(1), info(512, 1)], "end of file"),
             (vec![], "end of file"),
         ] {
-            let error = told(&parts).await.0.unwrap_err();
+            let error = outcome(&parts).await.0.unwrap_err();
             assert!(error.contains(expected), "{error}");
         }
     }

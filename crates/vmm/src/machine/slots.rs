@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use super::control::Control;
 use crate::bus::Slot;
+use crate::device_slot::DeviceSlot;
 use crate::error::VmmError;
 
 /// A guest that runs releases a device within 0.1 s; one on a crowded host, or one that boots, needs longer.
@@ -39,7 +40,7 @@ pub(super) struct Slots<S, B> {
     changing: AsyncMutex<()>,
 }
 
-impl<S: Slot, B> Slots<S, B> {
+impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
     /// Those that are there at launch.
     pub(super) fn new(launched: impl IntoIterator<Item = (S, B)>) -> Self {
         let slots = Self {
@@ -84,7 +85,7 @@ impl<S: Slot, B> Slots<S, B> {
         self.with(slot, |_| ()).is_some()
     }
 
-    /// Looks at, or changes, the backend of a device; `None` if there is no device.
+    /// Looks at, or changes, the backend of a device; `None` if the slot holds no device.
     pub(super) fn with<R>(&self, slot: S, look: impl FnOnce(&mut B) -> R) -> Option<R> {
         let mut slots = self.lock();
         let occupied = slots.get_mut(&slot)?;
@@ -195,7 +196,7 @@ impl<S: Slot, B> Slots<S, B> {
 
 impl Control {
     /// A guest that sleeps (S3) does not see what is plugged.
-    async fn check_awake(&self, slot: impl Slot) -> Result<(), VmmError> {
+    async fn check_awake(&self, slot: impl Into<DeviceSlot>) -> Result<(), VmmError> {
         match self.is_suspended().await? {
             true => Err(self.slot_error(
                 slot,
@@ -205,7 +206,7 @@ impl Control {
         }
     }
 
-    pub(super) fn slot_error(&self, slot: impl Slot, why: String) -> VmmError {
+    pub(super) fn slot_error(&self, slot: impl Into<DeviceSlot>, why: String) -> VmmError {
         VmmError::Slot {
             machine: self.machine().to_owned(),
             slot: slot.into(),

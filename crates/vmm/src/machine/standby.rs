@@ -45,8 +45,8 @@ impl Standby {
     /// may differ, and the guest reads these.
     ///
     /// # Errors
-    /// As [`Machine::launch`]; [`VmmError::Specification`] for other disks; [`VmmError::Restore`] and [`VmmError::DiedAtStart`] when what is saved
-    /// cannot be loaded: it is damaged, or was saved by another QEMU.
+    /// As [`Machine::launch`]; [`VmmError::Specification`] for other disks; [`VmmError::Restore`] and
+    /// [`VmmError::DiedAtStart`] when what is saved cannot be loaded: it is damaged, or was saved by another QEMU.
     pub async fn restore(
         saved: SavedMachine,
         name: String,
