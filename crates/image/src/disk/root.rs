@@ -153,3 +153,49 @@ fn take_kernel(folder: &Utf8Path, entry: &Utf8Path, archive: &Utf8Path) -> Resul
     std::io::Write::flush(&mut pack).map_err(StoreError::from)?;
     write_index(entry, &record)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::Node;
+
+    #[tokio::test]
+    async fn a_tree_in_memory_becomes_a_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = Utf8Path::from_path(folder.path()).unwrap();
+        let mut tree = Tree::default();
+        tree.add_root(0o755);
+        let mut put = |path: &str, node| tree.put(path.as_bytes(), node).unwrap();
+        put("home/tester", Node::directory(0o700).owned_by(1000, 1000));
+        put(
+            "home/tester/file",
+            Node::file(0o640, *b"text").owned_by(1000, 1000),
+        );
+        put("dev/null", Node::device(0o666, 1, 3));
+        put("bin", Node::symlink("usr/bin"));
+        put("bin/program", Node::file(0o4755, *b"program"));
+        disk_of_tree(tree, entry).await.unwrap();
+        let names = entry.read_dir_utf8().unwrap();
+        let names: Vec<_> = names
+            .map(|name| name.unwrap().file_name().to_owned())
+            .collect();
+        assert_eq!(names, [folder::FILE], "only the image stays");
+        let debugfs = |request: &str| {
+            let said = std::process::Command::new("/usr/sbin/debugfs")
+                .args(["-R", request])
+                .arg(entry.join(folder::FILE))
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&said.stdout).into_owned()
+        };
+        for (folder, line) in [
+            ("/home", "/040700/1000/1000/tester/"),
+            ("/home/tester", "/100640/1000/1000/file/4/"),
+            ("/dev", "/020666/0/0/null/"),
+            ("/usr/bin", "/104755/0/0/program/7/"),
+        ] {
+            let list = debugfs(&format!("ls -p {folder}"));
+            assert!(list.contains(line), "{folder}: {list}");
+        }
+    }
+}
