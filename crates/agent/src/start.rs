@@ -7,6 +7,7 @@
 
 use crate::executor::Root;
 use crate::init::power::PowerButton;
+use crate::ops::identity::NameOwner;
 use crate::router::{ModuleServer, Router, RouterConfig};
 use crate::stderr;
 use crate::sys::signal::{self, SignalStream};
@@ -90,6 +91,7 @@ fn serve(number: c_int) -> c_int {
         roots::install_usual()?;
         let config = RouterConfig {
             is_init: false,
+            name_owner: NameOwner::Guest,
             signals: SignalStream::of(&[libc::SIGCHLD])?,
             power: PowerButton::default(),
             modules: ModuleServer::default(),

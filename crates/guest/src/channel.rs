@@ -30,6 +30,9 @@ use tokio::time::Instant;
 
 /// The host's end of the stream to one guest's agent. Cheap to clone. The stream is closed when the last
 /// clone and the last call are dropped.
+///
+/// Many methods because the requests to the agent itself, which have no handle of their own, are here beside
+/// the life cycle of the channel.
 #[derive(Debug, Clone)]
 pub struct Channel(Arc<Inner>);
 

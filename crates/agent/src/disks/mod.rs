@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   find the devices by serial number (load the driver, wait for a hot-plug, for their sizes)
-//!     ─▶ replaced ones: drop caches, read partitions again, have udev look ─▶ links ─▶ mounts
+//!     ─▶ replaced ones: drop caches, read partitions again ─▶ links ─▶ mounts ─▶ have udev look
 //! ```
 //!
 //! A disk that a guest has in its template is another one after the restore: the same device has another
@@ -30,3 +30,4 @@ mod set;
 mod wait;
 
 pub(crate) use set::{modules, set};
+pub(crate) use wait::await_disk;

@@ -136,7 +136,7 @@ fn lists_filesystem(known: &[u8], filesystem: &str) -> bool {
 fn explanation(errno: Errno) -> &'static str {
     match errno.0 {
         libc::ENODEV => {
-            ": the kernel does not have that file system, and there is no module of it; name the file system \
+            ": the kernel does not have that file system, and a module of it does not exist; name the file system \
              that the disk has, or a kernel that has it"
         }
         libc::EINVAL => {

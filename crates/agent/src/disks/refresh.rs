@@ -31,12 +31,13 @@ impl Udev {
     }
 }
 
-/// Drops what is cached of a disk, reads its partition table, and has udev look at it.
+/// Drops what is cached of a disk, and reads its partition table.
 pub(super) fn refresh(pair: &Named<'_>, udev: Udev) -> Result<(), WireError> {
     let tried = |what: &str| {
         let text = format!("{what} {pair}");
         move |errno| failure::os(explained(&text, errno), errno)
     };
+    // Closing it gives the lock back.
     let node = open(&pair.1.name).map_err(tried("opening"))?;
     if udev == Udev::Runs {
         lock(&node).map_err(tried("waiting for udev to release"))?;
@@ -45,17 +46,16 @@ pub(super) fn refresh(pair: &Named<'_>, udev: Udev) -> Result<(), WireError> {
     match block::read_partitions(node.as_raw_fd()) {
         // What cannot be read has no partitions, as when the driver finds the disk. Such a disk can be what a
         // test wants.
-        Ok(()) | Err(Errno::IO) => {}
-        Err(errno) => return Err(tried("reading the partition table of")(errno)),
+        Ok(()) | Err(Errno::IO) => Ok(()),
+        Err(errno) => Err(tried("reading the partition table of")(errno)),
     }
-    // Before udev sees the event, which it leaves to the owner of the lock.
-    drop(node);
-    if udev == Udev::Runs {
-        let path = format!("block/{}/uevent", pair.1.name);
-        let triggered = file::write_at(roots::SYS, &path, b"change");
-        triggered.map_err(tried("having udev look at"))?;
-    }
-    Ok(())
+}
+
+/// Has udev look at a disk again.
+pub(super) fn trigger_udev(pair: &Named<'_>) -> Result<(), WireError> {
+    let path = format!("block/{}/uevent", pair.1.name);
+    let triggered = file::write_at(roots::SYS, &path, b"change");
+    triggered.map_err(|errno| failure::os(format!("having udev look at {pair}"), errno))
 }
 
 /// Opens a device that nothing else of the guest has mounted or opened exclusively.

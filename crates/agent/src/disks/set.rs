@@ -54,6 +54,12 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
             mounts::mount(pair, mount, modules)?;
         }
     }
+    // At the end, since udev would compete for the CPU with the above.
+    if udev == Udev::Runs {
+        for pair in pairs.iter().filter(|pair| pair.0.is_replaced) {
+            refresh::trigger_udev(pair)?;
+        }
+    }
     let nodes = pairs.iter().map(|Named(disk, device)| DiskNode {
         serial: disk.serial.clone(),
         name: device.name.clone(),

@@ -57,6 +57,25 @@ pub(super) fn await_devices(
     }
 }
 
+/// The name of the device with this serial number, once it is there. Its driver is loaded already, or part of
+/// the kernel.
+pub(crate) fn await_disk(serial: &str) -> Result<String, WireError> {
+    let events = boot::device_events()
+        .map_err(|errno| failure::os("listening for events of devices", errno))?;
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let devices = list()?;
+        if let Some(device) = devices.iter().find(|device| device.serial == serial) {
+            return Ok(device.name.clone());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(not_found(serial, &devices, &[]));
+        }
+        netlink::await_event(&events, left);
+    }
+}
+
 fn list() -> Result<Vec<Device>, WireError> {
     match Device::list(roots::SYS) {
         // Without any disk, a kernel need not have the folder.
@@ -118,6 +137,10 @@ fn not_ready(
         );
         return failure::os(tried, Errno(libc::ETIMEDOUT));
     }
+    not_found(&disk.serial, devices, unavailable)
+}
+
+fn not_found(serial: &str, devices: &[Device], unavailable: &[&str]) -> WireError {
     let present: Vec<String> = devices
         .iter()
         .map(|device| format!("`{}` ({})", device.serial, device.name))
@@ -128,9 +151,8 @@ fn not_ready(
         format!("there are: {}", present.join(", "))
     };
     let mut tried = format!(
-        "waiting {} s for the disk `{}` ({present})",
-        LIMIT.as_secs(),
-        disk.serial
+        "waiting {} s for the disk `{serial}` ({present})",
+        LIMIT.as_secs()
     );
     if !unavailable.is_empty() {
         let names = unavailable.join(", ");

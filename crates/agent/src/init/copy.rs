@@ -3,8 +3,8 @@
 //! It is a copy, since tests change its mode and attributes, and read and map it, which must not affect
 //! the executable that serves them. It is made in the guest, where `/sbin` may be a link.
 
+use crate::roots;
 use crate::sys::{Errno, Sys, fd, file};
-use provium_protocol::boot::AGENT_PATH;
 use std::os::fd::AsRawFd;
 
 const FOLDER: &str = "/sbin";
@@ -24,7 +24,8 @@ pub(super) fn leave_copy() -> Sys<()> {
         Err(Errno::EXIST) => return Ok(()),
         Err(errno) => return Err(errno),
     };
-    let agent = file::open_str(AGENT_PATH, libc::O_RDONLY)?;
+    // In a root on a disk, the agent has no path any more.
+    let agent = file::open_at(roots::PROC, c"self/exe", libc::O_RDONLY, 0)?;
     let mut chunk = vec![0; CHUNK];
     loop {
         match fd::read(agent.as_raw_fd(), &mut chunk)? {

@@ -1,7 +1,8 @@
 //! What the agent does before it serves.
 //!
 //! ```text
-//!   kernel ─▶ process 1 ── mounts for itself, loads modules ──┬─ an init exists: fork
+//!   kernel ─▶ process 1 ── mounts for itself, loads modules,
+//!              enters a root on a disk, if that is planned ───┬─ an init exists: fork
 //!                                                             │    parent ─▶ execs that init
 //!                                                             │    child  ─▶ serves
 //!                                                             └─ none: mounts for all, serves, reaps
@@ -18,5 +19,6 @@ pub(crate) mod modules;
 mod mounts;
 pub(crate) mod power;
 mod prepare;
+mod root_disk;
 
 pub(crate) use prepare::{join, start};

@@ -1,7 +1,7 @@
 //! Mounts: private ones for the agent, and the usual ones where the agent is the init.
 
 use crate::roots;
-use crate::sys::{Errno, Sys, boot, detached, file};
+use crate::sys::{Errno, Sys, block, boot, detached, file};
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
@@ -70,10 +70,12 @@ const PLAIN: u64 = libc::MS_NOSUID | libc::MS_NODEV;
 const NO_PROGRAMS: u64 = PLAIN | libc::MS_NOEXEC;
 const TERMINALS: u64 = libc::MS_NOSUID | libc::MS_NOEXEC;
 
+const DEVICES: &str = "/dev";
+
 const USUAL: [Usual; 7] = [
     usual(c"proc", "/proc", NO_PROGRAMS, c""),
     usual(c"sysfs", "/sys", NO_PROGRAMS, c""),
-    usual(c"devtmpfs", "/dev", libc::MS_NOSUID, c"mode=755"),
+    usual(c"devtmpfs", DEVICES, libc::MS_NOSUID, c"mode=755"),
     usual(
         c"devpts",
         "/dev/pts",
@@ -118,13 +120,52 @@ pub(super) fn mount_usual() -> Vec<String> {
     warnings
 }
 
+/// Mounts `/dev`.
+pub(super) fn mount_devices() -> Sys<()> {
+    match USUAL.iter().find(|usual| usual.target == DEVICES) {
+        Some(usual) => mount_at(usual, DEVICES),
+        None => Ok(()),
+    }
+}
+
+/// Mounts below a new root what an init finds there after the initial RAM file system of a distribution;
+/// returns what failed. `/dev` is mounted already, and moves there.
+pub(super) fn mount_early(root: &str) -> Vec<String> {
+    const EARLY: [&str; 4] = ["/proc", "/sys", DEVICES, "/run"];
+    let early = USUAL.iter().filter(|one| EARLY.contains(&one.target));
+    let failures = early.filter_map(|usual| {
+        let target = format!("{root}{}", usual.target);
+        let mounted = if usual.target == DEVICES {
+            match file::make_dir(target.as_bytes(), 0o755) {
+                Ok(()) | Err(Errno::EXIST) => block::move_mount(DEVICES, &target),
+                Err(errno) => Err(errno),
+            }
+        } else {
+            mount_at(usual, &target)
+        };
+        let failed = |errno| format!("mounting {}: {errno}", usual.target);
+        mounted.err().map(failed)
+    });
+    failures.collect()
+}
+
+/// Mounts it at a folder, which is made if it is not there.
+fn mount_at(usual: &Usual, target: &str) -> Sys<()> {
+    let mount = || boot::mount(usual.kind, target, usual.flags, usual.options);
+    match mount() {
+        Err(Errno::NOENT) => {
+            file::make_dir(target.as_bytes(), 0o755)?;
+            mount()
+        }
+        other => other,
+    }
+}
+
 fn mount(usual: &Usual) -> Sys<()> {
     let Usual {
-        kind,
         target,
-        flags,
-        options,
         over_nothing,
+        ..
     } = *usual;
     if over_nothing && holds_something(target) {
         // Programs expect these permissions, whatever made the folder.
@@ -134,13 +175,7 @@ fn mount(usual: &Usual) -> Sys<()> {
             Ok(())
         };
     }
-    match boot::mount(kind, target, flags, options) {
-        Err(Errno::NOENT) => {
-            file::make_dir(target.as_bytes(), 0o755)?;
-            boot::mount(kind, target, flags, options)
-        }
-        other => other,
-    }
+    mount_at(usual, target)
 }
 
 /// Whether something is mounted there: it lies on another device than the folder above it.

@@ -1,8 +1,9 @@
 //! From the kernel's first process to a router that serves.
 
 use super::power::PowerButton;
-use super::{chain, copy, modules, mounts};
+use super::{chain, copy, modules, mounts, root_disk};
 use crate::executor::Root;
+use crate::ops::identity::NameOwner;
 use crate::roots;
 use crate::router::{ModuleServer, Router, RouterConfig};
 use crate::stderr;
@@ -61,7 +62,7 @@ pub(crate) fn join(argv0: *mut libc::c_char) -> i32 {
         .and_then(|()| mounts::open_own())
         .and_then(|()| Transport::find());
     let (transport, config) = match joined {
-        Ok(transport) => match as_companion(argv0, Vec::new()) {
+        Ok(transport) => match as_companion(argv0, Vec::new(), NameOwner::Guest) {
             Ok(config) => (transport, config),
             Err(errno) => return refuse(errno),
         },
@@ -109,6 +110,12 @@ fn follow(
 ) -> Result<(Root, RouterConfig), Errno> {
     warnings.extend(modules::load_all(&plan.modules));
     let_warnings_through();
+    if let Some(root) = &plan.root_disk {
+        match root_disk::enter(root, plan) {
+            Ok(more) => warnings.extend(more),
+            Err(why) => fail(&warnings, &why),
+        }
+    }
     // Before an init can change it.
     let root = Root::now();
     let Some(init) = chain::find(plan) else {
@@ -121,7 +128,17 @@ fn follow(
         Ok(Forked::Parent(_)) | Err(_) => chain::become_init(&init, writing),
     }
     warnings.extend(chain::await_init(&reading));
-    Ok((root, as_companion(argv0, warnings)?))
+    Ok((root, as_companion(argv0, warnings, NameOwner::Init)?))
+}
+
+/// Ends the boot, and with it the machine: the kernel panics when its first process ends. The host finds the
+/// reason in the kernel's log.
+fn fail(warnings: &[String], why: &str) -> ! {
+    for warning in warnings {
+        roots::log(warning);
+    }
+    roots::log(why);
+    process::exit(1)
 }
 
 /// Leaves the agent where tests look for it. A failure does not fail the boot.
@@ -142,7 +159,11 @@ fn as_own_init(warnings: &[String]) -> Result<(Root, RouterConfig), Errno> {
 }
 
 /// Beside an init of the image's own: as little in its way as possible.
-fn as_companion(argv0: *mut libc::c_char, warnings: Vec<String>) -> Result<RouterConfig, Errno> {
+fn as_companion(
+    argv0: *mut libc::c_char,
+    warnings: Vec<String>,
+    name_owner: NameOwner,
+) -> Result<RouterConfig, Errno> {
     // Init systems spare processes named so when they end everything before a change of root.
     boot::rename_process(argv0, b"@provium");
     process::name_thread(c"provium-agent");
@@ -155,6 +176,7 @@ fn as_companion(argv0: *mut libc::c_char, warnings: Vec<String>) -> Result<Route
     signal::block_only(&[libc::SIGCHLD]);
     Ok(RouterConfig {
         is_init: false,
+        name_owner,
         signals: SignalStream::of(&[libc::SIGCHLD])?,
         power: PowerButton::default(),
         modules: ModuleServer::default(),
@@ -199,6 +221,7 @@ fn as_init(
     signal::block_only(&AS_INIT);
     let config = RouterConfig {
         is_init: true,
+        name_owner: NameOwner::Host,
         signals: SignalStream::of(&AS_INIT)?,
         power: PowerButton::find(),
         modules: module_server,

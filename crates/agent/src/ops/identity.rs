@@ -10,13 +10,36 @@ use std::os::fd::AsRawFd;
 /// More bytes than the kernel and its driver have read ahead from the hardware generator.
 const READ_AHEAD: usize = 256;
 
+/// Whose the host name is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NameOwner {
+    /// The host's.
+    Host,
+    /// An init's, which sets it when it starts. A copy of the guest, whose init has done that, gets the name
+    /// that the host wants.
+    Init,
+    /// The guest's, always.
+    Guest,
+}
+
+impl NameOwner {
+    /// Whether the agent sets the name; `is_copy`: in a copy of a saved guest.
+    pub(crate) fn is_set(self, is_copy: bool) -> bool {
+        match self {
+            Self::Host => true,
+            Self::Init => is_copy,
+            Self::Guest => false,
+        }
+    }
+}
+
 /// Sets what the request contains, as far as possible; the reply is the first failure.
 ///
 /// Randomness comes first: until then, copies of one guest draw the same numbers.
-pub(crate) fn set(request: &SetIdentity, is_init: bool) -> OpResult {
+pub(crate) fn set(request: &SetIdentity, sets_name: bool) -> OpResult {
     let randomness = reseed(request);
     let clock = request.realtime_ns.map_or(Ok(()), set_clock);
-    let hostname = request.hostname.as_ref().filter(|_| is_init);
+    let hostname = request.hostname.as_ref().filter(|_| sets_name);
     let hostname = hostname.map_or(Ok(()), |name| boot::set_hostname(name));
     for (what, result) in [
         ("reseeding the random number generator", randomness),
@@ -62,6 +85,25 @@ fn discard_read_ahead() {
         match fd::read(device.as_raw_fd(), &mut bytes) {
             Ok(got @ 1..) => discarded += got,
             _ => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_names_the_guest_and_the_host_its_copies() {
+        for (owner, at_boot, in_copy) in [
+            (NameOwner::Host, true, true),
+            (NameOwner::Init, false, true),
+            (NameOwner::Guest, false, false),
+        ] {
+            assert_eq!(
+                (owner.is_set(false), owner.is_set(true)),
+                (at_boot, in_copy)
+            );
         }
     }
 }

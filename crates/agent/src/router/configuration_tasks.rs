@@ -6,6 +6,7 @@
 //! process runs in the namespaces of the agent, and in the root of process 1. It shares the router's
 //! memory, since a fork would take several times as long as a request that changes nothing.
 
+use super::configuration_request::ConfigurationRequest;
 use super::effect::Effect;
 use super::module_server::ModuleServer;
 use crate::disks;
@@ -15,53 +16,12 @@ use crate::module_requests::{ModuleRequests, Stop};
 use crate::network::{self, Naming, NetworkRequest, Owned};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::{Errno, Sys, fd, packet, process, signal};
-use provium_protocol::op::{NicConfig, SetDisks};
 use provium_protocol::{CallId, Lane, codec};
 use std::collections::VecDeque;
-use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 /// Sent instead of a reply, which it is not: the request has to begin again, with sockets for modules.
 const NEEDS_MODULES: &[u8] = &[0xc1];
-
-/// What is to be carried out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ConfigurationRequest {
-    Network(NetworkRequest),
-    Disks(SetDisks),
-}
-
-impl From<NetworkRequest> for ConfigurationRequest {
-    fn from(request: NetworkRequest) -> Self {
-        Self::Network(request)
-    }
-}
-
-impl ConfigurationRequest {
-    /// The NICs of a request that sets them.
-    fn nics(&self) -> Option<&[NicConfig]> {
-        match self {
-            Self::Network(NetworkRequest::Set(request)) => Some(&request.nics),
-            Self::Network(NetworkRequest::Count(_)) | Self::Disks(_) => None,
-        }
-    }
-
-    /// The modules that it may need.
-    fn modules(&self) -> Vec<String> {
-        match self {
-            Self::Network(_) => network::MODULES.map(str::to_owned).to_vec(),
-            Self::Disks(request) => disks::modules(request),
-        }
-    }
-
-    /// The name of its process.
-    fn process_name(&self) -> &'static CStr {
-        match self {
-            Self::Network(_) => c"provium-net",
-            Self::Disks(_) => c"provium-disk",
-        }
-    }
-}
 
 /// The requests, and what they have set so far.
 pub(super) struct ConfigurationTasks {
@@ -318,6 +278,7 @@ fn outcome(running: &Running) -> OpResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provium_protocol::op::SetDisks;
     use provium_protocol::{ErrorKind, Reply};
 
     fn running(reply: &[u8], cancelled: bool) -> Running {

@@ -10,7 +10,8 @@ use super::tasks::Tasks;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
 use crate::init::power::{self, PowerButton};
-use crate::ops::{identity, stats};
+use crate::ops::identity::{self, NameOwner};
+use crate::ops::stats;
 use crate::sys::boot::Stop;
 use crate::sys::exclusive::Exclusive;
 use crate::sys::signal::SignalStream;
@@ -27,6 +28,7 @@ const PACKETS_PER_TURN: usize = 16;
 pub(crate) struct RouterConfig {
     /// Whether this is process 1 and stays so.
     pub(crate) is_init: bool,
+    pub(crate) name_owner: NameOwner,
     /// Blocked signals, to be read here.
     pub(crate) signals: SignalStream,
     pub(crate) power: PowerButton,
@@ -44,7 +46,7 @@ pub(crate) struct Router {
     modules: ModuleServer,
     signals: SignalStream,
     power: PowerButton,
-    is_init: bool,
+    name_owner: NameOwner,
     exclusive: Exclusive,
     effects: Vec<Effect>,
 }
@@ -71,7 +73,7 @@ impl Router {
             modules: config.modules,
             signals: config.signals,
             power: config.power,
-            is_init: config.is_init,
+            name_owner: config.name_owner,
             exclusive: Exclusive::default(),
             effects: Vec::new(),
         }
@@ -325,7 +327,8 @@ impl Router {
                 Effect::Reply(lane, call, result) => self.reply(lane, call, &result),
                 Effect::Stats(call) => self.reply(Lane::AGENT, call, &stats::collect()),
                 Effect::SetIdentity(call, request) => {
-                    let result = identity::set(&request, self.is_init);
+                    let sets_name = self.name_owner.is_set(self.quiescence.is_resuming());
+                    let result = identity::set(&request, sets_name);
                     self.reply(Lane::AGENT, call, &result);
                 }
                 Effect::Configure(call, request) => {

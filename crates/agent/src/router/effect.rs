@@ -1,6 +1,6 @@
 //! What the parts of the router want done that is not theirs to do.
 
-use super::configuration_tasks::ConfigurationRequest;
+use super::configuration_request::ConfigurationRequest;
 use crate::failure::OpResult;
 use crate::sys::boot::Stop;
 use provium_protocol::op::SetIdentity;

@@ -18,6 +18,7 @@
 //! | [`module_server`] | programs of the guest that need a kernel module from the host |
 //! | [`dispatch`] | all of them: polls, passes on what has come, and applies the [`effect`]s |
 
+mod configuration_request;
 mod configuration_tasks;
 mod dispatch;
 mod effect;

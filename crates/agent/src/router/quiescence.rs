@@ -69,6 +69,11 @@ impl Quiescence {
         matches!(self.phase, Phase::Running | Phase::Resuming { .. })
     }
 
+    /// Whether the host's first request since the guest was quiesced is being carried out, which may be in a copy.
+    pub(super) fn is_resuming(&self) -> bool {
+        matches!(self.phase, Phase::Resuming { .. })
+    }
+
     /// Quiesces once nothing is in flight; `awaits_host`: the host still has a request to answer.
     pub(super) fn advance(&mut self, awaits_host: bool, effects: &mut Vec<Effect>) {
         let Phase::Draining(call) = self.phase else {
@@ -163,6 +168,20 @@ mod tests {
         quiescence.begin(CALL);
         assert!(quiesced_by(&mut quiescence, false));
         quiescence
+    }
+
+    #[test]
+    fn a_guest_resumes_until_its_first_request_is_carried_out() {
+        let mut quiescence = Quiescence::default();
+        assert!(!quiescence.is_resuming());
+        quiescence.begin(CALL);
+        assert!(quiesced_by(&mut quiescence, false));
+        assert!(!quiescence.is_resuming());
+        let mut effects = Vec::new();
+        quiescence.on_frame(Some(FrameKind::Request), &mut effects);
+        assert!(quiescence.is_resuming());
+        quiescence.finish(false, &mut effects);
+        assert!(!quiescence.is_resuming());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Requests to lane 0, which the router carries out itself: figures, quiesce, identity, power.
 
-use super::configuration_tasks::ConfigurationRequest;
+use super::configuration_request::ConfigurationRequest;
 use super::effect::Effect;
 use crate::failure;
 use crate::network::NetworkRequest;

@@ -1,4 +1,4 @@
-//! Block devices, and mounts of them.
+//! Block devices, and mounts in the tree.
 
 #![expect(unsafe_code, reason = "ioctl and mount calls of the kernel")]
 
@@ -21,6 +21,23 @@ pub(crate) fn flush_buffers(device: RawFd) -> Sys<()> {
 pub(crate) fn read_partitions(device: RawFd) -> Sys<()> {
     // SAFETY: no pointers.
     check(unsafe { libc::ioctl(device, READ_PARTITIONS as _, 0) }).map(drop)
+}
+
+/// Moves a mount to another place.
+pub(crate) fn move_mount(from: &str, to: &str) -> Sys<()> {
+    place(from, to, libc::MS_MOVE)
+}
+
+/// Makes a folder visible at another place.
+pub(crate) fn bind(from: &str, to: &str) -> Sys<()> {
+    place(from, to, libc::MS_BIND)
+}
+
+fn place(from: &str, to: &str, flags: u64) -> Sys<()> {
+    let (from, to) = (path(from.as_bytes())?, path(to.as_bytes())?);
+    // SAFETY: terminated strings; the others are not looked at for these flags.
+    check(unsafe { libc::mount(from.as_ptr(), to.as_ptr(), ptr::null(), flags, ptr::null()) })
+        .map(drop)
 }
 
 /// Mounts the file system of a block device.

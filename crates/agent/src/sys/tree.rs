@@ -65,6 +65,12 @@ pub(crate) fn unlink(folder: RawFd, name: &CStr) -> Sys<()> {
     check(unsafe { libc::unlinkat(folder, name.as_ptr(), 0) }).map(drop)
 }
 
+/// `unlinkat(2)`, of a directory.
+pub(crate) fn remove_dir(folder: RawFd, name: &CStr) -> Sys<()> {
+    // SAFETY: a terminated string.
+    check(unsafe { libc::unlinkat(folder, name.as_ptr(), libc::AT_REMOVEDIR) }).map(drop)
+}
+
 /// `readlinkat(2)` into a buffer; the length. A target that fills the buffer is `ENAMETOOLONG`.
 pub(crate) fn read_link(folder: RawFd, name: &CStr, buffer: &mut [u8]) -> Sys<usize> {
     let room = buffer.as_mut_ptr().cast();

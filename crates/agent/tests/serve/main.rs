@@ -10,6 +10,7 @@
 mod host;
 
 mod commands;
+mod disks;
 mod files;
 mod lanes;
 mod network;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub struct SetIdentity {
     /// CLOCK_REALTIME, nanoseconds since 1970; a hardware clock is set to the same time.
     pub realtime_ns: Option<i64>,
-    /// The host name; ignored unless the agent is the init, since another init sets the name itself.
+    /// The host name. Beside another init, which sets the name itself when it starts, it is set in a copy
+    /// of a saved guest only; not at all if the image has brought the agent.
     pub hostname: Option<String>,
     /// Bytes that the kernel's random number generator is reseeded with; empty: it is not.
     #[serde(with = "serde_bytes")]
