@@ -175,7 +175,7 @@ impl Boot<'_> {
         if let Some(started) = self.try_template().await? {
             return Ok(started);
         }
-        let (machine, channel, _) = self.cold_on_time().await?;
+        let (machine, channel, _) = self.cold_and_ready().await?;
         self.set_identity(&machine, &channel).await?;
         self.set_network(&machine, &channel).await?;
         Ok(self.started_cold(machine, channel))

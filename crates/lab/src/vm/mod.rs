@@ -53,6 +53,7 @@ mod nics;
 mod panic;
 mod power;
 mod rate;
+mod ready;
 mod reconnect;
 mod running;
 mod state;
