@@ -57,8 +57,8 @@ pub(super) async fn await_ready(
         Err(WaitError::TimedOut) => {
             let last = crate::lock::lock(&last).clone();
             Err(format!(
-                "it was not ready within {limit:?}: `ready` of the profile, `{command}`, has not succeeded{last}; if the \
-                 guest needs longer, raise `agent_boot_timeout`"
+                "it was not ready within {limit:?}: `ready` of the profile, `{command}`, has not succeeded{last}; if \
+                 the guest needs longer, raise `agent_boot_timeout`"
             ))
         }
         Err(ended) => Err(ended.to_string()),

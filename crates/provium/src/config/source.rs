@@ -98,8 +98,8 @@ impl ProfileConfig {
         })
     }
 
-    /// Where the guest has the root at `root`. The agent mounts the disk, so without the agent the root is in memory; and
-    /// an archive is not unpacked into memory.
+    /// Where the guest has the root at `root`. The agent mounts the disk, so without the agent the root is in memory;
+    /// and an archive is not unpacked into memory.
     fn root_placement(
         &self,
         section: &Section<'_>,
