@@ -11,7 +11,7 @@ const LOG_LIMIT: u64 = 256 << 20;
 
 /// A place in the log: after what was in it then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct LogMark(pub(crate) u64);
+pub struct LogMark(pub u64);
 
 /// What the log has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

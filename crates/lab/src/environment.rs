@@ -245,7 +245,7 @@ impl Environment {
     /// Counts a restore, and makes a warm VM for the next one in the background if that is likely.
     pub(crate) fn prewarm(self: &Arc<Self>, request: RestoreRequest, reuse: Reuse) {
         let room = self.pool().available().memory_bytes;
-        if !self.warm_pool.should_prewarm(&request.saved, reuse, room) {
+        if !self.warm_pool.should_prewarm(&request, reuse, room) {
             return;
         }
         let environment = Arc::clone(self);

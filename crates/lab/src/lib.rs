@@ -10,6 +10,7 @@
 //! This crate knows no Lua and no test; it never prints.
 
 mod apart;
+mod crash;
 mod disk;
 mod environment;
 pub mod errno;
@@ -33,6 +34,7 @@ mod test_file;
 mod vm;
 mod vm_options;
 
+pub use crash::{CrashCount, CrashExplorer, CrashImage, CrashVm};
 pub use disk::{DiskId, DiskOptions, DiskSource};
 pub use environment::{Environment, EnvironmentError, Host, UnknownProfile};
 pub use error::{Blame, LabError};
@@ -78,7 +80,7 @@ pub use network::{
 pub use profile::{DEFAULT_MEMORY, GuestSource, LEAST_MEMORY, Profile};
 pub use resource::{CloseFailure, CloseOrder, ResourceId, Scope};
 pub use snapshot::Snapshot;
-pub use vm::{BootFile, GuestActivity, Nic, Power, Vm, VmState, VmStats};
+pub use vm::{BootFile, Disk, GuestActivity, Nic, Power, Vm, VmState, VmStats};
 pub use vm_options::{OnPanic, VmOptions};
 
 /// The name of the file in a snapshot's folder whose content identifies the snapshot.
@@ -87,6 +89,12 @@ pub use provium_store::SEAL as SNAPSHOT_SEAL;
 pub use provium_switch::capture::Summary;
 /// Types of the switch that pass through unchanged: what an author may ask for, and what is counted.
 pub use provium_switch::{DropReason, Impairment, MacAddress, PathCounters, Probability};
+
+/// Types of disks that pass through unchanged: faults, power cuts, what is recorded.
+pub use provium_disk::{
+    CrashOptions, DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, LogKind, LogMark,
+    PowerCut, PowerLoss, SectorRange, WriteLog,
+};
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.
 pub use provium_protocol::message::{DirEntry, EntryType, FileStat, GuestStats, SyscallResult};

@@ -73,7 +73,7 @@ impl Connection {
     }
 
     /// Where the next bytes belong, the first part before the second; the second part is not empty. Call
-    /// [`next`](Self::next) until there is no message any more before.
+    /// [`next`](Self::next) until it returns `None` before.
     pub fn space(&mut self) -> [&mut [u8]; 2] {
         self.staging.copy_within(self.start..self.end, 0);
         self.end -= self.start;

@@ -2,9 +2,9 @@
 
 use crate::wire::{MAX_OPTION, MAX_REQUEST};
 
-/// What the client did that the protocol does not allow, and that cannot be answered: what follows has no known
-/// meaning, or there is no message for a refusal. The server closes the connection (section *Terminating the
-/// transmission phase*: a hard disconnect).
+/// What the client did that the protocol does not allow, and that cannot be answered, because what follows has no known
+/// meaning or a refusal has no message. The server closes the connection (section *Terminating the transmission phase*:
+/// a hard disconnect).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// Client flags beyond those that the server has offered.

@@ -5,6 +5,7 @@
 //! does no I/O and knows no time; the disk carries out what it decides.
 
 mod corrupt;
+mod describe;
 mod rule;
 mod table;
 

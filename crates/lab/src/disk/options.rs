@@ -55,8 +55,13 @@ impl DiskOptions {
         }
     }
 
+    /// A copy-on-write copy of an image.
+    pub(crate) fn template(image: Utf8PathBuf) -> Self {
+        Self::new(DiskSource::Template(image))
+    }
+
     /// Its file system, if it is mounted.
-    pub fn filesystem(&self) -> &str {
+    pub(crate) fn filesystem(&self) -> &str {
         self.filesystem.as_deref().unwrap_or(DEFAULT_FILESYSTEM)
     }
 }
@@ -93,6 +98,11 @@ impl DiskId {
     /// The name of the disk at that place of a list, where its author gave none.
     pub fn by_place(place: usize) -> Self {
         Self(format!("disk{place}"))
+    }
+
+    /// A name of the harness's own.
+    pub(crate) fn by_name(name: &str) -> Self {
+        Self(name.to_owned())
     }
 
     /// The name.

@@ -6,6 +6,7 @@
 //! again. VMs that were made later, or closed, are left alone.
 
 use crate::apart::apart;
+use crate::disk::VmDisk;
 use crate::error::LabError;
 use crate::graph::lab::Lab;
 use crate::graph::membership::{bridges_below, vms_below};
@@ -17,7 +18,9 @@ use crate::snapshot::lifecycles::lock_all_to_end;
 use crate::snapshot::restore::{PreparedRestore, RestoreReason, prepare};
 use crate::snapshot::take::{AfterSave, cache_folder, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, VmState, member_entries, restored_nics, saved_nics, switch_off_as};
+use crate::vm::{
+    Vm, VmState, forked_disks, member_entries, restored_nics, saved_nics, switch_off_as,
+};
 use futures_util::future::{join_all, try_join_all};
 use provium_vmm::SaveForm;
 
@@ -32,8 +35,8 @@ pub struct Baseline {
 /// The state of a VM.
 #[derive(Debug, Clone)]
 pub(crate) enum CheckpointState {
-    /// Created, or shut down; with its NICs.
-    Off(VmState, Vec<SavedNic>),
+    /// Created, or shut down; with its NICs, and copies of its disks.
+    Off(VmState, Vec<SavedNic>, Vec<VmDisk>),
     On(VmCheckpoint),
 }
 
@@ -102,12 +105,14 @@ impl Baseline {
         }
         let off = states.iter().filter(|(_, state)| !is_on(*state));
         let off = off.map(|(vm, state)| {
-            let checkpoint = CheckpointState::Off(*state, saved_nics(vm));
-            (vm.clone(), checkpoint)
+            let disks = forked_disks(vm, &vm.0.disks.list())?;
+            let checkpoint = CheckpointState::Off(*state, saved_nics(vm), disks);
+            Ok((vm.clone(), checkpoint))
         });
+        let off = off.collect::<Result<Vec<_>, LabError>>();
         let taken = taken?;
         Ok(Self {
-            vms: off.chain(taken.vms).collect(),
+            vms: off?.into_iter().chain(taken.vms).collect(),
             bridges: taken.bridges,
         })
     }
@@ -153,9 +158,10 @@ impl Baseline {
         let (mut off, mut on, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         for ((vm, was), lifecycle) in open().zip(lifecycles) {
             match was {
-                CheckpointState::Off(state, nics) => {
+                CheckpointState::Off(state, nics, disks) => {
                     let nics = restored_nics(vm, nics, &bridges);
-                    off.push((vm, *state, nics, lifecycle));
+                    let disks = forked_disks(vm, disks)?;
+                    off.push((vm, *state, nics, disks, lifecycle));
                 }
                 CheckpointState::On(checkpoint) => {
                     on.push((vm, checkpoint));
@@ -166,16 +172,17 @@ impl Baseline {
         let ready = try_join_all(ready).await?;
         let switching = off.iter();
         let switching =
-            switching.map(|(vm, state, _, lifecycle)| switch_off_as(vm, *state, lifecycle));
+            switching.map(|(vm, state, .., lifecycle)| switch_off_as(vm, *state, lifecycle));
         join_all(switching).await;
         let nics_on = ready.iter().map(PreparedRestore::nics);
-        let nics_off = off.iter().map(|(vm, _, nics, _)| (*vm, &nics[..]));
+        let nics_off = off.iter().map(|(vm, _, nics, ..)| (*vm, &nics[..]));
         let nics: Vec<_> = nics_on.chain(nics_off).collect();
         for bridge in &bridges {
             bridge.commit(member_entries(bridge, &nics));
         }
-        for (vm, _, nics, _) in &off {
+        for (vm, _, nics, disks, _) in &off {
             vm.0.set_nics(nics.clone());
+            vm.0.disks.set(disks.clone());
         }
         let going = ready.into_iter().zip(&on);
         let going = going.map(|(ready, (vm, checkpoint))| checkpoint.goes_on(vm, ready));

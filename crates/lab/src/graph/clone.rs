@@ -10,6 +10,7 @@
 //! ```
 
 use crate::apart::apart;
+use crate::disk::VmDisk;
 use crate::error::LabError;
 use crate::graph::baseline::{Baseline, CheckpointState, VmCheckpoint};
 use crate::graph::lab::{Lab, Member};
@@ -25,7 +26,7 @@ use crate::network::{Bridge, Port, RestoringBridge, resume_bridges};
 use crate::resource::{ResourceId, Scope};
 use crate::save::SavedNic;
 use crate::snapshot::restore::prepare;
-use crate::vm::{Nic, Vm, member_entries, restored_nics};
+use crate::vm::{Disk, Nic, Vm, forked_disks, member_entries, restored_nics};
 use futures_util::future::try_join_all;
 use provium_pool::{Grant, Resources};
 use std::collections::BTreeMap;
@@ -70,10 +71,10 @@ impl Baseline {
         })
     }
 
-    fn off(&self) -> impl Iterator<Item = (&Vm, &[SavedNic])> {
+    fn off(&self) -> impl Iterator<Item = (&Vm, &[SavedNic], &[VmDisk])> {
         self.vms.iter().filter_map(|(vm, was)| match was {
             CheckpointState::On(_) => None,
-            CheckpointState::Off(_, nics) => Some((vm, &nics[..])),
+            CheckpointState::Off(_, nics, disks) => Some((vm, &nics[..], &disks[..])),
         })
     }
 
@@ -198,19 +199,21 @@ impl LabClone {
             Ok::<_, LabError>((vm, checkpoint, ready))
         });
         let ready = try_join_all(ready).await?;
-        let off = baseline.off().filter_map(|(vm, nics)| {
+        let off = baseline.off().filter_map(|(vm, nics, disks)| {
             let copy = self.counterpart(vm)?;
-            Some((copy, restored_nics(copy, nics, &bridges)))
+            let nics = restored_nics(copy, nics, &bridges);
+            Some(forked_disks(copy, disks).map(|disks| (copy, nics, disks)))
         });
-        let off: Vec<_> = off.collect();
+        let off = off.collect::<Result<Vec<_>, LabError>>()?;
         let nics_on = ready.iter().map(|(_, _, ready)| ready.nics());
-        let nics_off = off.iter().map(|(vm, nics)| (*vm, &nics[..]));
+        let nics_off = off.iter().map(|(vm, nics, _)| (*vm, &nics[..]));
         let nics: Vec<_> = nics_on.chain(nics_off).collect();
         for bridge in &bridges {
             bridge.commit(member_entries(bridge, &nics));
         }
-        for (vm, nics) in off {
+        for (vm, nics, disks) in off {
             vm.0.set_nics(nics);
+            vm.0.disks.set(disks);
         }
         let going = ready.into_iter();
         let going = going.map(|(vm, checkpoint, ready)| checkpoint.goes_on(vm, ready));
@@ -237,6 +240,11 @@ impl LabClone {
     /// The NIC of the clone's own VM on the clone's own bridge; any other as it is.
     pub fn nic(&self, nic: &Nic) -> Nic {
         nic.on(self.vm(nic.vm()), self.bridge(nic.bridge()))
+    }
+
+    /// The disk of the clone's own VM; any other as it is.
+    pub fn disk(&self, disk: &Disk) -> Disk {
+        disk.of(self.vm(disk.vm()))
     }
 
     /// The clone's own port for a port of the file's script; any other as it is.

@@ -1,6 +1,7 @@
 //! The snapshot of a lab: all its VMs at one instant, and those of its sub-labs.
 
 use crate::apart::apart;
+use crate::disk::{SavedVmDisk, VmDisk};
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::graph::lab::{Lab, Member};
@@ -14,7 +15,9 @@ use crate::snapshot::lifecycles::lock_all_to_end;
 use crate::snapshot::restore::{PreparedRestore, ReplacedMachine, RestoreReason, prepare};
 use crate::snapshot::take::{AfterSave, take_all};
 use crate::snapshot::vm::Snapshot;
-use crate::vm::{Vm, member_entries, restored_nics, saved_nics, switch_off};
+use crate::vm::{
+    Vm, member_entries, restored_disks, restored_nics, save_disks, saved_nics, switch_off,
+};
 use crate::vm_options::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::future::{join_all, try_join_all};
@@ -29,7 +32,8 @@ use std::sync::Arc;
 const FACTS: &str = LAB_SIGN;
 
 /// The layout of that file. 2: with all options of the VMs. 3: with bridges and NICs.
-const VERSION: u32 = 3;
+/// 4: with the disks of VMs that are off.
+const VERSION: u32 = 4;
 
 /// Longest file that is read, bytes: VMs may have been given files of any size.
 const LONGEST: u64 = 256 << 20;
@@ -79,6 +83,10 @@ struct VmEntry {
     options: VmOptions,
     /// Its NICs, in the order of their attachment.
     nics: Vec<SavedNic>,
+    /// If it was off: its disks, in the order of their attachment.
+    disks: Vec<SavedVmDisk>,
+    /// The part of the folder that has their files.
+    disks_folder: String,
 }
 
 impl LabSnapshot {
@@ -114,6 +122,12 @@ impl LabSnapshot {
         for (number, (labs, vm)) in vms.into_iter().enumerate() {
             let on = !vm.is_off();
             let part = format!("vm-{number}");
+            let disks_folder = format!("disks-{number}");
+            let disks = match on {
+                // The snapshot of the VM has them.
+                true => Vec::new(),
+                false => save_disks_of(&vm, &folder.path().join(&disks_folder)).await?,
+            };
             entries.push(VmEntry {
                 labs,
                 name: vm.name().to_owned(),
@@ -124,6 +138,8 @@ impl LabSnapshot {
                     false => vm.0.options.clone(),
                 },
                 nics: saved_nics(&vm),
+                disks,
+                disks_folder,
             });
             if on {
                 booted.push((vm, folder.part(&part)));
@@ -200,16 +216,20 @@ impl LabSnapshot {
             } else {
                 None
             };
-            pairs.push((vm, from, entry.nics.clone()));
+            let disks = restored_disks_of(&vm, &snapshot.0.folder, entry)?;
+            pairs.push((vm, from, entry.nics.clone(), disks));
         }
         let ready = async move {
             let lifecycles = lock_all_to_end(pairs.iter().map(|(vm, ..)| vm)).await;
             snapshot.0.folder.check(&snapshot.subject()).await?;
             let (mut ready, mut off) = (Vec::new(), Vec::new());
-            for ((vm, from, nics), lifecycle) in pairs.iter().zip(lifecycles) {
+            for ((vm, from, nics, disks), lifecycle) in pairs.iter().zip(lifecycles) {
                 match from {
                     Some(from) => ready.push(prepare(vm, lifecycle, from, None, &bridges)),
-                    None => off.push((vm.clone(), restored_nics(vm, nics, &bridges), lifecycle)),
+                    None => {
+                        let nics = restored_nics(vm, nics, &bridges);
+                        off.push((vm.clone(), nics, disks.clone(), lifecycle));
+                    }
                 }
             }
             let mut ready = try_join_all(ready).await?;
@@ -221,20 +241,21 @@ impl LabSnapshot {
         let (ready, off, bridges) = ready.map_err(failed)??;
         // As for a VM: a caller that is cancelled before this has the lab as it was.
         let nics_on = ready.iter().map(PreparedRestore::nics);
-        let nics_off = off.iter().map(|(vm, nics, _)| (vm, &nics[..]));
+        let nics_off = off.iter().map(|(vm, nics, ..)| (vm, &nics[..]));
         let nics: Vec<_> = nics_on.chain(nics_off).collect();
         for bridge in &bridges {
             bridge.commit(member_entries(bridge, &nics));
         }
-        for (vm, nics, _) in &off {
+        for (vm, nics, disks, _) in &off {
             vm.0.set_nics(nics.clone());
+            vm.0.disks.set(disks.clone());
         }
         let replaced: Vec<_> = ready.into_iter().map(PreparedRestore::commit).collect();
         resume_bridges(&bridges);
         let rest = lab.environment().runtime().spawn(async move {
             join_all(
                 off.iter()
-                    .map(|(vm, _, lifecycle)| switch_off(vm, lifecycle)),
+                    .map(|(vm, .., lifecycle)| switch_off(vm, lifecycle)),
             )
             .await;
             join_all(replaced.into_iter().map(ReplacedMachine::end)).await;
@@ -357,6 +378,32 @@ fn vm_of(lab: &Lab, scope: &Scope, entry: &VmEntry) -> Result<Vm, LabError> {
         return Ok(vm);
     }
     lab.create_vm(scope, &entry.name, &entry.profile, entry.options.clone())
+}
+
+/// The disks of a VM that is off, saved in a folder of their own.
+async fn save_disks_of(vm: &Vm, folder: &Utf8Path) -> Result<Vec<SavedVmDisk>, LabError> {
+    let disks = vm.0.disks.list();
+    if disks.is_empty() {
+        return Ok(Vec::new());
+    }
+    let call = "snapshot()";
+    fs_err::create_dir(folder).map_err(|error| LabError::host(vm.subject(), call, error))?;
+    save_disks(vm, call, disks, folder).await
+}
+
+/// The disks of a VM that was off.
+fn restored_disks_of(
+    vm: &Vm,
+    folder: &SnapshotDir,
+    entry: &VmEntry,
+) -> Result<Vec<VmDisk>, LabError> {
+    let part = Utf8Path::new(&entry.disks_folder);
+    if part.file_name() != Some(part.as_str()) {
+        let why = format!("the snapshot names `{part}`, which is not within its folder");
+        let error = io::Error::other(why);
+        return Err(LabError::host(vm.subject(), "restore()", error));
+    }
+    restored_disks(vm, &entry.disks, &folder.path().join(part))
 }
 
 fn bridge_of(lab: &Lab, scope: &Scope, entry: &BridgeEntry) -> Result<Bridge, LabError> {

@@ -1,5 +1,6 @@
 //! Freezes a VM so that it can be saved.
 
+use crate::disk::{Hurry, ServedDisks};
 use crate::save::VmManifest;
 use camino::Utf8Path;
 use provium_guest::{CallError, Channel, QuiescedChannel};
@@ -15,6 +16,8 @@ pub(crate) const QUIESCE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct FrozenVm<'a> {
     machine: &'a Machine,
     quiesced: QuiescedChannel,
+    /// Until the machine is resumed.
+    hurry: Option<Hurry>,
     /// Whether the machine is to be resumed when this is dropped.
     resumes: bool,
 }
@@ -37,6 +40,7 @@ impl<'a> FrozenVm<'a> {
     pub(crate) async fn freeze(
         machine: &'a Machine,
         channel: &Channel,
+        disks: &ServedDisks,
     ) -> Result<Self, FreezeError> {
         let mut events = machine.events();
         if machine.is_suspended().await? {
@@ -49,12 +53,15 @@ impl<'a> FrozenVm<'a> {
             () = suspended(&mut events) => return Err(FreezeError::Suspended),
         };
         // Before the pause, which may have been sent when this future is dropped.
-        let frozen = Self {
+        let mut frozen = Self {
             machine,
             quiesced,
+            hurry: None,
             resumes: true,
         };
+        let hurry = frozen.hurry.insert(disks.hurry());
         machine.pause().await?;
+        hurry.paused();
         Ok(frozen)
     }
 
@@ -77,6 +84,7 @@ impl<'a> FrozenVm<'a> {
 
     /// Thaws it; returns when its vCPUs run.
     pub(crate) async fn thaw(mut self) -> Result<(), FreezeError> {
+        self.hurry = None;
         self.machine.resume().await?;
         self.resumes = false;
         Ok(())
@@ -90,6 +98,7 @@ impl<'a> FrozenVm<'a> {
 
 impl Drop for FrozenVm<'_> {
     fn drop(&mut self) {
+        self.hurry = None;
         if self.resumes {
             self.machine.queue_resume();
         }

@@ -1,5 +1,6 @@
 //! The manifest of a saved VM, `vm.json` in its folder, and the folders whose RAM VMs share.
 
+use crate::disk::SavedVmDisk;
 use crate::vm_options::VmOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_guest::ChannelCheckpoint;
@@ -13,8 +14,8 @@ use std::sync::Arc;
 /// The name of the file in the folder.
 const MANIFEST: &str = "vm.json";
 
-/// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs.
-const VERSION: u32 = 3;
+/// The layout of that file. 2: with the options that the VM was booted with. 3: with its NICs. 4: with its disks.
+const VERSION: u32 = 4;
 
 /// Longest file that is read, bytes: a cut holds a line for each open call, and a boot may have been
 /// given files of any size.
@@ -38,6 +39,8 @@ pub(crate) struct VmManifest {
     pub(crate) options: Option<VmOptions>,
     /// Its NICs, in the order of their attachment.
     pub(crate) nics: Vec<SavedNic>,
+    /// Its disks, in the order of their attachment; of a template only that of the root.
+    pub(crate) disks: Vec<SavedVmDisk>,
     /// The host's half of the agent's channel.
     pub(crate) cut: ChannelCheckpoint,
 }
@@ -63,6 +66,7 @@ impl VmManifest {
         image: &str,
         options: Option<VmOptions>,
         nics: Vec<SavedNic>,
+        disks: Vec<SavedVmDisk>,
         cut: ChannelCheckpoint,
     ) -> Self {
         Self {
@@ -73,6 +77,7 @@ impl VmManifest {
             image: image.to_owned(),
             options,
             nics,
+            disks,
             cut,
         }
     }
@@ -208,6 +213,11 @@ impl SavedVm {
             BaseOwner::Author(seal) => seal.as_ref(),
             BaseOwner::Entry(_) | BaseOwner::Draft(_) => None,
         }
+    }
+
+    /// Its folder.
+    pub(crate) fn folder(&self) -> &Utf8Path {
+        self.machine.folder()
     }
 
     /// Whether its folder still holds it, and not another VM that was saved there later.

@@ -14,7 +14,7 @@ use futures_util::future::join;
 use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::SetIdentity;
-use provium_vmm::{ConsoleLog, DeathKind, Machine, NicSlot, Qemu, Standby, VmmError};
+use provium_vmm::{ConsoleLog, DeathKind, DiskDevice, Machine, NicSlot, Qemu, Standby, VmmError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +52,8 @@ pub(crate) struct RestoreRequest {
     pub(crate) kernel: Utf8PathBuf,
     /// Provides the kernel modules that its guest requests.
     pub(crate) modules: Arc<dyn ModuleProvider>,
+    /// The disks of its machine, which have serials of their own.
+    pub(crate) disks: Vec<DiskDevice>,
 }
 
 /// A paused machine that has loaded the saved state, and the channel to the agent in it. It is not assigned
@@ -107,15 +109,19 @@ impl RestoreError {
 
 impl RestoreRequest {
     /// Whether a command may run in the guest before it is assigned. A snapshot is restored exactly as it was
-    /// taken, and a seeded random stream must not depend on whether the VM was warm.
+    /// taken, a seeded random stream must not depend on whether the VM was warm, and a guest whose root is on a disk
+    /// gets that with its VM.
     pub(crate) fn can_warm_up(&self) -> bool {
-        self.saved.is_template() && self.saved.machine.manifest.rng_seed.is_none()
+        let manifest = &self.saved.machine.manifest;
+        self.saved.is_template()
+            && manifest.rng_seed.is_none()
+            && self.saved.manifest.disks.is_empty()
     }
 
     /// Starts QEMU, which lists of processes show as `name`, and loads the saved state.
     pub(crate) async fn load(&self, name: &str, qemu: &Qemu) -> Result<StandbyVm, RestoreError> {
         let (machine, kernel) = (self.saved.machine.clone(), self.kernel.clone());
-        let disks = machine.manifest.disks.clone();
+        let disks = self.disks.clone();
         let mut standby = Standby::restore(machine, name.to_owned(), kernel, disks, qemu).await?;
         let cut = &self.saved.manifest.cut;
         // A new standby has its streams.

@@ -11,7 +11,6 @@
 //! folder that was replaced has another seal, and warm VMs of the older one are ended.
 
 use crate::lock::lock;
-use crate::save::manifest::SavedVm;
 use crate::save::restore::{RestoreRequest, StandbyVm};
 use camino::Utf8PathBuf;
 use provium_pool::VM_OVERHEAD;
@@ -67,13 +66,17 @@ struct Source {
     folder: Utf8PathBuf,
     /// Of a folder that its author may replace.
     seal: Option<Seal>,
+    /// The serials of its disks, which a machine has from its start.
+    serials: Vec<String>,
 }
 
 impl Source {
-    fn of(saved: &SavedVm) -> Self {
+    fn of(request: &RestoreRequest) -> Self {
+        let serials = request.disks.iter().map(|disk| disk.serial.clone());
         Self {
-            folder: saved.machine.folder().to_owned(),
-            seal: saved.seal().cloned(),
+            folder: request.saved.folder().to_owned(),
+            seal: request.saved.seal().cloned(),
+            serials: serials.collect(),
         }
     }
 
@@ -94,9 +97,9 @@ impl<V> Default for State<V> {
 }
 
 impl WarmPool {
-    /// A warm VM of `saved`, if one is ready.
-    pub(crate) async fn take(&self, saved: &SavedVm) -> Option<StandbyVm> {
-        let vm = self.pop(&Source::of(saved))?;
+    /// A warm VM for that request, if one is ready.
+    pub(crate) async fn take(&self, request: &RestoreRequest) -> Option<StandbyVm> {
+        let vm = self.pop(&Source::of(request))?;
         vm.is_alive().await.then_some(vm)
     }
 
@@ -106,10 +109,10 @@ impl WarmPool {
         Some(state.ready.remove(found).vm)
     }
 
-    /// Counts a restore of `saved`, and decides whether a warm VM of it is to be made, which counts as pending
+    /// Counts a restore, and decides whether a warm VM of it is to be made, which counts as pending
     /// from now on. `room` is what the run's pool has left, bytes.
-    pub(crate) fn should_prewarm(&self, saved: &SavedVm, reuse: Reuse, room: u64) -> bool {
-        let source = Source::of(saved);
+    pub(crate) fn should_prewarm(&self, request: &RestoreRequest, reuse: Reuse, room: u64) -> bool {
+        let source = Source::of(request);
         let mut state = lock(&self.state);
         let uses = state.uses.entry(source.clone()).or_default();
         *uses += 1;
@@ -134,13 +137,13 @@ impl WarmPool {
             () = self.closed() => None,
             made = make(request, qemu, limit) => made,
         };
-        self.insert(&request.saved, made);
+        self.insert(request, made);
     }
 
     /// Ends the preparation of a warm VM, which is `None` if it failed.
-    fn insert(&self, saved: &SavedVm, vm: Option<StandbyVm>) {
+    fn insert(&self, request: &RestoreRequest, vm: Option<StandbyVm>) {
         let mut state = lock(&self.state);
-        let source = Source::of(saved);
+        let source = Source::of(request);
         state.pending.retain(|pending| *pending != source);
         // A folder that was replaced meanwhile may have been loaded in part.
         let is_usable = !*self.closed.borrow() && source.exists();
@@ -225,6 +228,7 @@ mod tests {
         let older = Source {
             folder: folder.join("part"),
             seal: Some(Seal::new(folder).unwrap()),
+            serials: Vec::new(),
         };
         let mut state: State<u32> = State::default();
         let (source, vm) = (older.clone(), 1);
@@ -247,7 +251,11 @@ mod tests {
             let folder = root.join(number.to_string());
             fs_err::create_dir_all(&folder).unwrap();
             let seal = None;
-            Source { folder, seal }
+            Source {
+                folder,
+                seal,
+                serials: Vec::new(),
+            }
         };
         let mut state: State<usize> = State::default();
         let mut add = |number| {

@@ -15,8 +15,8 @@ use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::snapshot::folder::{replaced, restore_current};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{
-    Lifecycle, Running, Started, Vm, VmNic, emit_shutdown, install, load, restore_request,
-    restored_nics, set_up_network,
+    Lifecycle, MachineDisks, Running, Started, Vm, VmNic, emit_shutdown, install, load,
+    restore_request, restored_disks, restored_nics, set_up_network,
 };
 use camino::Utf8Path;
 use provium_events::BootKind;
@@ -104,9 +104,13 @@ pub(crate) async fn prepare(
     };
     // A wait for the pool does not count.
     let begun = Instant::now();
-    let restored = load(vm, &restore_request(saved, &image))
+    let disks = restored_disks(vm, &saved.manifest.disks, saved.folder())?;
+    let restored = load(vm, &restore_request(saved, &image, &disks))
         .await
         .map_err(failed)?;
+    let disks = MachineDisks::new(disks);
+    let inserted = disks.insert(&restored.machine, |_| true).await;
+    inserted.map_err(|error| LabError::host(vm.subject(), "restore()", error))?;
     if !saved.is_current() {
         // Parts of both may have been loaded.
         return Err(replaced(&snapshot.subject()));
@@ -126,6 +130,7 @@ pub(crate) async fn prepare(
         granted,
         nics: restored_nics(vm, &saved.manifest.nics, bridges),
         plugged: Vec::new(),
+        disks,
         reuse: Reuse::Possible,
         begun,
     })
@@ -188,6 +193,8 @@ pub(crate) struct PreparedRestore {
     nics: Vec<VmNic>,
     /// The sockets of those that the saved machine lacks.
     plugged: Vec<(NicSlot, UnixStream)>,
+    /// The disks that it gets.
+    disks: MachineDisks,
     reuse: Reuse,
     begun: Instant,
 }
@@ -250,12 +257,12 @@ impl PreparedRestore {
             granted,
             nics,
             plugged,
+            disks,
             reuse,
             begun,
         } = self;
-        vm.0.file
-            .environment
-            .prewarm(restore_request(&snapshot.0.saved, &image), reuse);
+        let request = restore_request(&snapshot.0.saved, &image, &disks.list());
+        vm.0.file.environment.prewarm(request, reuse);
         let before = vm.0.stage.borrow().running().cloned();
         if let Some(before) = &before {
             before.stop_monitor();
@@ -310,6 +317,8 @@ impl PreparedRestore {
             base: Some(base),
             nics: nics.clone(),
             plugged,
+            disks: disks.list(),
+            served_disks: disks.served.clone(),
         };
         vm.0.set_nics(nics);
         install(&vm, started, grant, begun.elapsed());
@@ -324,7 +333,11 @@ impl ReplacedMachine {
             before
                 .channel
                 .shut_down("the VM was put back to a snapshot");
-            before.machine.quit().await;
+            {
+                let _hurry = before.served_disks.hurry();
+                before.machine.quit().await;
+            }
+            before.served_disks.end();
         }
     }
 }

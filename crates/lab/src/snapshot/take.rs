@@ -9,7 +9,7 @@ use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
 use crate::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
-use crate::vm::{Running, Vm, VmState, saved_nics};
+use crate::vm::{Running, Vm, VmState, save_disks, saved_nics};
 use camino::Utf8Path;
 use futures_util::future::join_all;
 use provium_vmm::{SaveForm, VmmError};
@@ -65,7 +65,11 @@ pub(crate) fn cache_folder(vm: &Vm) -> Result<SnapshotDir, LabError> {
     Ok(SnapshotDir::cached(&draft, draft.path()))
 }
 
-async fn take_one(vm: &Vm, folder: SnapshotDir, form: SaveForm) -> Result<Snapshot, LabError> {
+pub(crate) async fn take_one(
+    vm: &Vm,
+    folder: SnapshotDir,
+    form: SaveForm,
+) -> Result<Snapshot, LabError> {
     let mut taken = take_all(
         vec![(vm.clone(), folder)],
         Vec::new(),
@@ -165,7 +169,7 @@ pub(super) async fn freeze<'a>(
     let image = vm.0.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
     let limit = vm.0.environment().scale_timeout(QUIESCE_LIMIT);
-    let frozen = FrozenVm::freeze(&running.machine, &running.channel);
+    let frozen = FrozenVm::freeze(&running.machine, &running.channel, &running.served_disks);
     match timeout(limit, frozen).await {
         Ok(Ok(frozen)) => Ok((frozen, image.id.clone())),
         Err(_) => Err(LabError::TimedOut {
@@ -201,8 +205,11 @@ pub(super) async fn save(
     };
     let options = lock(&vm.0.booted_with).clone();
     let nics = saved_nics(vm);
-    let manifest =
-        |cut| VmManifest::new(vm.name(), &running.profile, image, Some(options), nics, cut);
+    let disks = save_disks(vm, "snapshot()", vm.0.disks.list(), folder.path()).await?;
+    let manifest = |cut| {
+        let (name, profile) = (vm.name(), &running.profile);
+        VmManifest::new(name, profile, image, Some(options), nics, disks, cut)
+    };
     // A base that may vanish cannot be used.
     let base = running.base.as_ref().filter(|base| base.is_kept());
     let form = if base.is_some() {

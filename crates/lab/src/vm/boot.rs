@@ -9,6 +9,7 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
+use crate::vm::disk_setup::MachineDisks;
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
 use crate::vm::install::install;
@@ -38,6 +39,8 @@ pub(super) struct Boot<'a> {
     pub(super) image: Arc<GuestImage>,
     /// The NICs that the machine has from the start.
     pub(super) nics: Vec<VmNic>,
+    /// Its disks.
+    pub(super) disks: Arc<MachineDisks>,
     /// When its caller's time is up.
     until: Option<Instant>,
 }
@@ -117,6 +120,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     let started = Instant::now();
     let image = vm.0.environment().image(&profile.name).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
+    let disks = vm.0.disks_for_boot(&options, &image).await?;
     let requested = Instant::now();
     let grant = vm.0.grant("boot()", need).await?;
     // A wait for the pool is not part of the boot, and does not use the time of the test.
@@ -126,6 +130,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
         options,
         image,
         nics: boot_nics(vm),
+        disks: Arc::new(MachineDisks::new(disks)),
         until: left.map(|left| started + left),
     };
     let machine = boot.run().await?;
@@ -176,9 +181,7 @@ impl Boot<'_> {
             return Ok(started);
         }
         let (machine, channel, _) = self.cold_and_ready().await?;
-        self.set_identity(&machine, &channel).await?;
-        self.set_network(&machine, &channel).await?;
-        Ok(self.started_cold(machine, channel))
+        self.finish_cold(machine, channel).await
     }
 
     /// The boot that a template is made of, which is the same for all VMs of its kind: without the time that
@@ -192,11 +195,25 @@ impl Boot<'_> {
             },
             image: Arc::clone(&self.image),
             nics: self.nics.clone(),
+            disks: Arc::clone(&self.disks),
             until: self.until,
         }
     }
 
-    pub(super) fn started_cold(&self, machine: Machine, channel: Channel) -> Started {
+    /// Gives a guest that has booted what makes it this VM's: its disks, its identity, its network.
+    pub(super) async fn finish_cold(
+        &self,
+        machine: Machine,
+        channel: Channel,
+    ) -> Result<Started, LabError> {
+        self.insert_disks(&machine).await?;
+        self.set_identity(&machine, &channel).await?;
+        self.set_network(&machine, &channel).await?;
+        self.set_disks(&machine, &channel).await?;
+        Ok(self.started_cold(machine, channel))
+    }
+
+    fn started_cold(&self, machine: Machine, channel: Channel) -> Started {
         Started {
             machine,
             channel,
@@ -205,6 +222,8 @@ impl Boot<'_> {
             base: None,
             nics: self.nics.clone(),
             plugged: Vec::new(),
+            disks: self.disks.list(),
+            served_disks: self.disks.served.clone(),
         }
     }
 
@@ -236,6 +255,27 @@ impl Boot<'_> {
     ) -> Result<(), LabError> {
         let limit = self.limit();
         let set = configure_network(machine, channel, &self.nics);
+        match GuestWait::new(machine, limit.time).until(set).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.error(chain(&error))),
+            Err(why) => Err(self.no_reply(why, &limit)),
+        }
+    }
+
+    /// Puts the disks into the machine, but for that of the root, which it has.
+    pub(super) async fn insert_disks(&self, machine: &Machine) -> Result<(), LabError> {
+        let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
+        inserted.map_err(|error| LabError::host(self.vm.subject(), "boot()", error))
+    }
+
+    /// Makes a guest that runs see the disks that were put into its machine.
+    pub(super) async fn set_disks(
+        &self,
+        machine: &Machine,
+        channel: &Channel,
+    ) -> Result<(), LabError> {
+        let limit = self.limit();
+        let set = self.disks.settle(channel);
         match GuestWait::new(machine, limit.time).until(set).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.error(chain(&error))),

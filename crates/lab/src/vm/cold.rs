@@ -1,5 +1,6 @@
 //! A boot from kernel and initial RAM disk, up to an agent that answers.
 
+use crate::disk::VmDisk;
 use crate::environment::EnvironmentError;
 use crate::error::LabError;
 use crate::guest::wait::{GuestWait, RequestError};
@@ -17,6 +18,9 @@ const UNNAMED: &str = "guest";
 
 /// The driver of the machine's NICs.
 const NIC_DRIVER: &str = "virtio_net";
+
+/// The driver of the machine's disks.
+const DISK_DRIVER: &str = "virtio_blk";
 
 impl Boot<'_> {
     /// A machine that has booted, and the session with its agent.
@@ -52,7 +56,7 @@ impl Boot<'_> {
             rng_seed: options.rng_seed,
             initial_time_ns: options.initial_time_ns,
             nics: self.nics.iter().filter_map(|nic| nic.slot).collect(),
-            disks: Vec::new(),
+            disks: self.disks.devices(),
         })
     }
 
@@ -94,17 +98,30 @@ impl Boot<'_> {
         let images = image.initrds.iter().cloned().map(InitrdPart::File);
         let after = std::iter::once(InitrdPart::Bytes(archives.after.into()));
         spec.initrd = before.chain(images).chain(after).collect();
-        let machine = Machine::launch(spec, &host.qemu, vm.console().log()).await;
-        machine.map_err(|error| self.host_error(EnvironmentError::Machine(error)))
+        let failed = |error| self.host_error(EnvironmentError::Machine(error));
+        let machine = Machine::launch_paused(spec, &host.qemu, vm.console().log()).await;
+        let machine = machine.map_err(failed)?;
+        // The kernel looks for its root long before the agent answers.
+        let renewed = self.disks.renew_root(&vm.0, image);
+        renewed.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
+        let inserted = self.disks.insert(&machine, VmDisk::is_root).await;
+        inserted.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
+        machine.resume().await.map_err(failed)?;
+        Ok(machine)
     }
 
-    /// The modules that the agent loads at once: the profile's, and the driver of the NICs.
+    /// The modules that the agent loads at once: the profile's, and the drivers of NICs and disks.
     fn modules(&self) -> Vec<String> {
         let mut modules = self.vm.0.profile.modules.clone();
         let index = self.image.modules.as_ref();
-        let has_driver = index.is_some_and(|index| index.resolve(NIC_DRIVER).is_some());
-        if has_driver && !self.nics.is_empty() {
-            modules.push(NIC_DRIVER.to_owned());
+        let drivers = [
+            (NIC_DRIVER, !self.nics.is_empty()),
+            (DISK_DRIVER, !self.disks.list().is_empty()),
+        ];
+        for (driver, is_needed) in drivers {
+            if is_needed && index.is_some_and(|index| index.resolve(driver).is_some()) {
+                modules.push(driver.to_owned());
+            }
         }
         modules
     }

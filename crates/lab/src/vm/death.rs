@@ -45,8 +45,7 @@ pub(super) fn boot_console_tail(vm: &Vm) -> String {
 pub(super) async fn die(vm: &Vm, running: &Arc<Running>, how: String) -> Arc<DeathReport> {
     let elapsed = running.booted_at.elapsed().as_secs_f64();
     let how = with_reason(vm, format!("{elapsed:.1} s after its boot: {how}"));
-    running.machine.quit().await;
-    running.release();
+    end_machine(vm, running).await;
     let report = Arc::new(DeathReport {
         how,
         console: vm.console().tail(CONSOLE_SHOWN),
@@ -67,11 +66,29 @@ pub(super) async fn die(vm: &Vm, running: &Arc<Running>, how: String) -> Arc<Dea
 pub(super) async fn shut_down(vm: &Vm, running: &Arc<Running>) {
     let ours = vm.0.replace_stage(running, Stage::Shutdown);
     running.channel.shut_down("the VM was shut down");
-    running.machine.quit().await;
-    running.release();
+    end_machine(vm, running).await;
     if ours {
         emit_shutdown(vm, running);
     }
+}
+
+/// Ends the machine; its disks stay.
+async fn end_machine(vm: &Vm, running: &Running) {
+    {
+        let _hurry = running.served_disks.hurry();
+        running.machine.quit().await;
+    }
+    running.served_disks.end();
+    if vm
+        .0
+        .stage
+        .borrow()
+        .running()
+        .is_none_or(|now| std::ptr::eq(&raw const **now, running))
+    {
+        vm.0.disks.leave_machine();
+    }
+    running.release();
 }
 
 /// Reports that the machine `running` of a VM has ended.

@@ -8,6 +8,7 @@ use crate::lock::lock;
 use crate::profile::Profile;
 use crate::resource::{Close, CloseOrder, Closing, GuestKey, Registration, ResourceId, Scope};
 use crate::test_file::TestFileContext;
+use crate::vm::disks::VmDisks;
 use crate::vm::nics::VmNics;
 use crate::vm::state::{Stage, VmCore, VmState};
 use crate::vm_options::VmOptions;
@@ -61,6 +62,7 @@ impl Vm {
             handles: Arc::default(),
             workers: Workers::default(),
             nics: VmNics::default(),
+            disks: VmDisks::default(),
             reported: AtomicU64::new(0),
             timeline: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -94,6 +96,7 @@ impl Vm {
             handles: Arc::default(),
             workers: Workers::default(),
             nics: VmNics::default(),
+            disks: VmDisks::default(),
             reported: AtomicU64::new(self.reported_console()),
             timeline: Mutex::new(lock(&self.0.timeline).clone()),
             closed: AtomicBool::new(false),

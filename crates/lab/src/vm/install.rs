@@ -32,8 +32,11 @@ pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Durati
         pressed: Mutex::new(None),
         leaving_nics: Mutex::default(),
         network_is_stale: AtomicBool::new(false),
+        served_disks: started.served_disks,
+        paused_disks: Mutex::default(),
     });
     running.machine.mark_agent_up();
+    vm.0.disks.set(started.disks);
     vm.0.take_slots(&started.nics);
     connect_nics(&running.machine, &started.nics, started.plugged);
     let on_panic = lock(&vm.0.booted_with).on_panic;

@@ -26,6 +26,11 @@
 //! | `network` | makes machine and guest have the NICs that the VM has |
 //! | `attach` | attaches VMs to bridges |
 //! | `nic` | the NIC as a test holds it |
+//! | `disks` | the disks of a VM |
+//! | `disk_setup` | gives machine and guest the disks of the VM |
+//! | `disk_restore` | the disks in a snapshot, after a restore |
+//! | `attach_disk` | attaches and detaches disks |
+//! | `disk` | the disk as a test holds it |
 //! | `install`, `running` | the machine of a VM that is booted |
 //! | `guest_vm` | the VM as the handles of its guest see it |
 //! | `monitor` | watches for the end of the guest |
@@ -36,9 +41,14 @@
 //! | `stats` | statistics |
 
 mod attach;
+mod attach_disk;
 mod boot;
 mod cold;
 mod death;
+mod disk;
+mod disk_restore;
+mod disk_setup;
+mod disks;
 mod guest_vm;
 mod handle;
 mod identity;
@@ -61,6 +71,8 @@ mod stats;
 mod template;
 
 pub(crate) use death::emit_shutdown;
+pub(crate) use disk_restore::{forked_disks, restored_disks, save_disks};
+pub(crate) use disk_setup::{MachineDisks, settle_disks};
 pub(crate) use install::install;
 pub(crate) use load::{load, restore_request};
 pub(crate) use network::set_up_network;
@@ -70,6 +82,7 @@ pub(crate) use power::{switch_off, switch_off_as};
 pub(crate) use running::{Running, Started};
 pub(crate) use state::Lifecycle;
 
+pub use disk::Disk;
 pub use handle::{GuestActivity, Vm};
 pub use nic::Nic;
 pub use power::Power;

@@ -11,6 +11,7 @@ use crate::vm::network::reconcile_network;
 use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
 use crate::vm::state::{Lifecycle, Stage, VmState};
+use provium_disk::{PowerCut, PowerLoss};
 use provium_vmm::VmmError;
 use std::future::Future;
 use std::sync::Arc;
@@ -179,6 +180,32 @@ impl Power<'_> {
         }
     }
 
+    /// Pulls its plug: all its disks lose what is not durable at one instant, as far as `cut` says, and it is switched
+    /// off.
+    ///
+    /// # Errors
+    /// When it does not run; when the host cannot write to a disk.
+    pub async fn power_cut(self, cut: PowerCut) -> Result<Vec<(String, PowerLoss)>, LabError> {
+        let call = "power_cut()";
+        let lifecycle = self.vm.0.lifecycle_to_end().await;
+        let stage = self.vm.0.stage.borrow().clone();
+        let Some(running) = stage.running().cloned() else {
+            return Err(self.vm.0.wrong_state(call, &stage, "booted or paused"));
+        };
+        let vm = self.vm.clone();
+        let cutting = async move {
+            // Paused, it writes to no disk while the others are cut.
+            if matches!(stage, Stage::Booted(_)) {
+                running.stop_monitor();
+                switch_machine(&vm, call, &running, VmState::Booted).await?;
+            }
+            let cut = cut_disks(&vm, call, cut);
+            switch_off(&vm, &lifecycle).await;
+            cut
+        };
+        self.vm.0.to_its_end(call, cutting).await
+    }
+
     /// Switches it off. Does nothing if it is off.
     pub async fn shutdown(self) -> Result<(), LabError> {
         let lifecycle = self.vm.0.lifecycle_to_end().await;
@@ -202,14 +229,19 @@ async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabErr
     vm.0.environment().runtime().spawn(async move {
         let vm = switching;
         let _lifecycle = lifecycle;
-        let switched = switch_machine(&vm, call, from).await;
+        let switched = match vm.0.running_in(call, from, from.word()) {
+            Ok(running) => switch_machine(&vm, call, &running, from)
+                .await
+                .map(|()| running),
+            Err(error) => Err(error),
+        };
         let switched = match switched {
             Ok(running) if answer.is_closed() => {
                 let undone = match from {
-                    VmState::Paused => running.machine.pause().await,
-                    _ => running.machine.resume().await,
+                    VmState::Paused => VmState::Booted,
+                    _ => VmState::Paused,
                 };
-                return drop(on_machine(&vm, call, async { undone }).await);
+                return drop(switch_machine(&vm, call, &running, undone).await);
             }
             Ok(running) => {
                 let now = Arc::clone(&running);
@@ -235,13 +267,27 @@ async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabErr
     }
 }
 
-async fn switch_machine(vm: &Vm, call: &str, from: VmState) -> Result<Arc<Running>, LabError> {
-    let running = vm.0.running_in(call, from, from.word())?;
-    let switched = match from {
-        VmState::Paused => on_machine(vm, call, running.machine.resume()).await,
-        _ => on_machine(vm, call, running.machine.pause()).await,
-    };
-    switched.map(|()| running)
+async fn switch_machine(
+    vm: &Vm,
+    call: &str,
+    running: &Running,
+    from: VmState,
+) -> Result<(), LabError> {
+    match from {
+        VmState::Paused => {
+            *lock(&running.paused_disks) = None;
+            on_machine(vm, call, running.machine.resume()).await
+        }
+        _ => {
+            let hurry = running.served_disks.hurry();
+            let paused = on_machine(vm, call, running.machine.pause()).await;
+            if paused.is_ok() {
+                hurry.paused();
+                *lock(&running.paused_disks) = Some(hurry);
+            }
+            paused
+        }
+    }
 }
 
 async fn reset_here(vm: &Vm) -> Result<(), LabError> {
@@ -250,6 +296,7 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
     lock(&vm.0.timeline).boot();
     vm.console().begin_boot();
     *lock(&running.pressed) = None;
+    vm.0.disks.power_on();
     on_machine(vm, call, running.machine.reset()).await?;
     match reconnect(vm, &running).await {
         Ok(()) => Ok(()),
@@ -294,6 +341,17 @@ async fn answers<T, E: std::error::Error + Send + Sync + 'static>(
             note: format!("; {late}"),
         }),
     }
+}
+
+/// Cuts the power of all disks of a VM; what each has lost.
+fn cut_disks(vm: &Vm, call: &str, cut: PowerCut) -> Result<Vec<(String, PowerLoss)>, LabError> {
+    let mut losses = Vec::new();
+    for disk in vm.0.disks.list() {
+        let loss = disk.volume.disk().power_cut(cut);
+        let loss = loss.map_err(|error| vm.0.disk_error(call, &disk.id, error.into()))?;
+        losses.push((disk.id.to_string(), loss));
+    }
+    Ok(losses)
 }
 
 /// Switches the VM off, for a caller that holds its life-cycle lock.

@@ -2,6 +2,7 @@
 
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
+use crate::vm::disk_setup::settle_again;
 use crate::vm::handle::Vm;
 use crate::vm::identity::{host_hello, identity};
 use crate::vm::network::reconcile_network;
@@ -35,6 +36,8 @@ pub(super) fn reconnect<'a>(
                     set.map_err(|error| error.to_string())?;
                 }
                 let set = reconcile_network(vm, "reset()", running).await;
+                set.map_err(|error| error.to_string())?;
+                let set = settle_again(vm, running).await;
                 return set.map_err(|error| error.to_string());
             }
             Err(RequestError::Failed(error)) => return Err(error.to_string()),

@@ -1,5 +1,6 @@
 //! The machine that a VM runs on, with the session of its agent. Data only.
 
+use crate::disk::{Hurry, ServedDisks, VmDisk};
 use crate::environment::EndMachine;
 use crate::error::LabError;
 use crate::guest::target::AgentLink;
@@ -42,6 +43,10 @@ pub(crate) struct Running {
     pub(crate) leaving_nics: Mutex<Vec<NicSlot>>,
     /// The guest does not have the NICs that the VM has: they changed while it was paused.
     pub(crate) network_is_stale: AtomicBool,
+    /// What serves its disks.
+    pub(crate) served_disks: ServedDisks,
+    /// While the VM is paused.
+    pub(crate) paused_disks: Mutex<Option<Hurry>>,
 }
 
 /// A machine whose guest runs, before it is installed.
@@ -57,6 +62,10 @@ pub(crate) struct Started {
     pub(crate) nics: Vec<VmNic>,
     /// The sockets of those that were plugged in.
     pub(crate) plugged: Vec<(NicSlot, UnixStream)>,
+    /// The disks that its guest has, with their slots.
+    pub(crate) disks: Vec<VmDisk>,
+    /// What serves them.
+    pub(crate) served_disks: ServedDisks,
 }
 
 /// How a VM died.

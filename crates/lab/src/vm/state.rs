@@ -11,6 +11,7 @@ use crate::lock::lock;
 use crate::profile::Profile;
 use crate::resource::{Registration, ResourceId, Timeline, TimelineHistory};
 use crate::test_file::TestFileContext;
+use crate::vm::disks::VmDisks;
 use crate::vm::nics::VmNics;
 use crate::vm::running::{DeathReport, Running};
 use crate::vm_options::VmOptions;
@@ -45,6 +46,7 @@ pub(crate) struct VmCore {
     pub(crate) handles: Arc<GuestHandles>,
     pub(crate) workers: Workers,
     pub(crate) nics: VmNics,
+    pub(crate) disks: VmDisks,
     /// How much of the console was reported by the error of a failed boot, bytes.
     pub(crate) reported: AtomicU64,
     pub(crate) timeline: Mutex<Timeline>,

@@ -11,6 +11,7 @@
 //! boots would take longer. A damaged template is reported, removed and rebuilt: a test notices nothing but the
 //! time. A fault of the host, or a guest that refuses what the test wants, is not damage.
 
+use crate::disk::VmDisk;
 use crate::error::LabError;
 use crate::guest::wait::{GuestWait, WaitError};
 use crate::save::{
@@ -18,6 +19,7 @@ use crate::save::{
     warm_up,
 };
 use crate::vm::boot::Boot;
+use crate::vm::disk_restore::save_disks;
 use crate::vm::handle::Vm;
 use crate::vm::identity::identity;
 use crate::vm::load::{load, restore_request};
@@ -101,9 +103,7 @@ impl Boot<'_> {
                         self.save_template(bucket, making, &machine, &channel)
                             .await?;
                     }
-                    self.set_identity(&machine, &channel).await?;
-                    self.set_network(&machine, &channel).await?;
-                    return Ok(Some(self.started_cold(machine, channel)));
+                    return self.finish_cold(machine, channel).await.map(Some);
                 }
                 Err(error) => {
                     let text = format!(
@@ -165,8 +165,13 @@ impl Boot<'_> {
     /// Starts the VM from the template.
     async fn start_template(&self, entry: CacheEntry) -> Result<Started, Unused> {
         let saved = SavedVm::whole(Base::entry(entry)).map_err(unused)?;
-        let request = restore_request(&saved, &self.image);
+        let request = restore_request(&saved, &self.image, &self.disks.list());
+        self.disks
+            .restore_root(&self.vm.0, &saved)
+            .map_err(unused)?;
         let mut restored = load(self.vm, &request).await.map_err(unused)?;
+        let inserted = self.disks.insert(&restored.machine, |_| true).await;
+        inserted.map_err(unused)?;
         let limit = self.limit();
         let resumed = restored
             .resume(identity(self.vm, &self.options), limit.time)
@@ -179,6 +184,8 @@ impl Boot<'_> {
             error => unused(error),
         })?;
         let set = self.set_network(&restored.machine, &restored.channel).await;
+        set.map_err(Unused::Refused)?;
+        let set = self.set_disks(&restored.machine, &restored.channel).await;
         set.map_err(Unused::Refused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
@@ -195,6 +202,8 @@ impl Boot<'_> {
             base: Some(base),
             nics: self.nics.clone(),
             plugged: Vec::new(),
+            disks: self.disks.list(),
+            served_disks: self.disks.served.clone(),
         })
     }
 
@@ -227,7 +236,7 @@ impl Boot<'_> {
         let frozen = async {
             // If it fails, so does what follows.
             let _ = warm_up(channel).await;
-            FrozenVm::freeze(machine, channel).await
+            FrozenVm::freeze(machine, channel, &self.disks.served).await
         };
         let frozen = match GuestWait::new(machine, limit).until(frozen).await {
             Ok(frozen) => frozen.map_err(|error| crate::error::chain(&error)),
@@ -239,6 +248,9 @@ impl Boot<'_> {
         };
         let written = async {
             let frozen = frozen?;
+            let root = self.disks.list().into_iter().filter(VmDisk::is_root);
+            let root = save_disks(self.vm, "boot()", root.collect(), draft.path()).await;
+            let disks = root.map_err(|error| error.to_string())?;
             let manifest = |cut| {
                 VmManifest::new(
                     self.vm.name(),
@@ -246,6 +258,7 @@ impl Boot<'_> {
                     &self.image.id,
                     None,
                     Vec::new(),
+                    disks,
                     cut,
                 )
             };

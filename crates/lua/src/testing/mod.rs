@@ -5,6 +5,7 @@ mod bridges;
 mod consoles;
 mod context;
 mod diff;
+mod disks;
 mod ending;
 mod keep;
 mod kept_files;

@@ -3,6 +3,7 @@
 use super::bridges;
 use super::consoles;
 use super::context::TestContext;
+use super::disks;
 use super::ending::{close, end_tasks};
 use super::keep::keep;
 use super::kept_files;
@@ -161,8 +162,11 @@ async fn run_once(
     let console_ends = consoles::ends(&state.lab, &scope, &consoles_before);
     // Before what they run is ended with the scope.
     if verdict.status == TestStatus::Failed {
-        let bridges = bridges::lines(&state.lab, &scope).await;
-        verdict.notes = notes(state, &run.group, bridges);
+        let parts = LabParts {
+            bridges: bridges::lines(&state.lab, &scope).await,
+            disks: disks::lines(&state.lab, &scope),
+        };
+        verdict.notes = notes(state, &run.group, parts);
     } else {
         let counters = bridges::counters(&state.lab, &scope).await;
         verdict.notes = bridges::drop_lines(&bridges_before, &counters);
@@ -230,9 +234,15 @@ async fn keep_vms(
     keep(&state.lab, scope, &state.cancel, failed).await
 }
 
+/// What a failed test is reported with of the parts of its lab.
+struct LabParts {
+    bridges: Vec<String>,
+    disks: Vec<String>,
+}
+
 /// What a failed test is reported with: the processes of the test and of the file's top level, commands of which
-/// nothing has looked at how they ended, and `bridges`.
-fn notes(state: &TestFileState, test: &TaskGroup, bridges: Vec<String>) -> Vec<String> {
+/// nothing has looked at how they ended, and parts of the lab.
+fn notes(state: &TestFileState, test: &TaskGroup, parts: LabParts) -> Vec<String> {
     let groups = [&*state.top_level, test];
     let clone = test.lab_clone.borrow();
     let keep = keep_in(&state.lab);
@@ -244,7 +254,8 @@ fn notes(state: &TestFileState, test: &TaskGroup, bridges: Vec<String>) -> Vec<S
             "commands that failed, and whose result nothing has looked at:",
             unseen.concat(),
         ),
-        ("bridges:", bridges),
+        ("bridges:", parts.bridges),
+        ("disks:", parts.disks),
     ];
     let mut notes = Vec::new();
     for (heading, lines) in sections.into_iter().filter(|(_, lines)| !lines.is_empty()) {

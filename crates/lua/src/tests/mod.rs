@@ -2,6 +2,7 @@
 
 mod bounds;
 mod coroutines;
+mod disks;
 mod errors;
 mod files;
 mod globals;

@@ -1,8 +1,8 @@
 //! Makes the classes.
 
 use super::{
-    batch, bridge, capture, clock, connection, console, file, lab, nic, pending, port, process,
-    result, snapshot, stream, task, vm, worker,
+    batch, bridge, capture, clock, connection, console, crash_states, disk, file, lab, nic,
+    pending, port, process, result, snapshot, stream, task, vm, worker,
 };
 use mlua::{Lua, Result, Table};
 
@@ -24,6 +24,8 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     nic::install(lua)?;
     port::install(lua, native)?;
     bridge::install(lua, native)?;
+    crash_states::install(lua, native)?;
+    disk::install(lua)?;
     vm::install(lua, native)?;
     lab::install(lua, native)
 }

@@ -80,7 +80,7 @@ fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
                 let vm = this.0.vm(&scope, &name)?;
                 return Ok((vm_value(lua, &vm)?, Value::Nil));
             };
-            let options = vm::options(args, 2)?;
+            let options = vm::options(lua, args, 2)?;
             let bridges = vm::bridges(lua, args, 2)?;
             let vm = this.0.create_vm(&scope, &name, &profile, options)?;
             // What the prelude attaches it to.

@@ -14,12 +14,13 @@
 //! | `bridge` (`bridge_members`, `bridge_rules`, `bridge_faults`) | `lab:bridge()` |
 //! | `nic` | `bridge:nic()`, `vm:nic()` |
 //! | `port`, `capture` | `bridge:port()`, `bridge:capture()` |
+//! | `disk` (`disk_faults`, `disk_power`, `disk_options`) | `vm:disk()`, `vm:attach_disk()`, a VM's option `disks` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `surface` what `vm` and `worker`
-//! share, `value` the rule that a resource is one Lua value.
+//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `disk_handles` disks, `surface` what
+//! `vm` and `worker` share, `value` the rule that a resource is one Lua value.
 
 mod batch;
 mod bridge;
@@ -31,6 +32,12 @@ mod clock;
 mod command;
 mod connection;
 mod console;
+mod crash_states;
+mod disk;
+mod disk_faults;
+mod disk_handles;
+mod disk_options;
+mod disk_power;
 mod file;
 mod fixture;
 mod handles;

@@ -3,7 +3,7 @@
 use super::bridge_members::bridges_of;
 use super::handles::{VmObject, vm_value, worker_value};
 use super::value::as_object;
-use super::{clock, console, nic, snapshot, surface, value, vm_options, worker};
+use super::{clock, console, disk, nic, snapshot, surface, value, vm_options, worker};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, async_function};
 use crate::binding::raise::LuaError;
@@ -11,11 +11,15 @@ use mlua::{Lua, Result, Table, Value};
 use provium_lab::{Bridge, Vm, VmOptions, VmState, VmStats};
 
 /// The options in the argument at `index`; none there: all by default.
-pub(super) fn options(args: &Args, index: usize) -> std::result::Result<VmOptions, LuaError> {
+pub(super) fn options(
+    lua: &Lua,
+    args: &Args,
+    index: usize,
+) -> std::result::Result<VmOptions, LuaError> {
     if !args.has(index) {
         return Ok(VmOptions::default());
     }
-    vm_options::read(&args.table(index, "the options")?)
+    vm_options::read(lua, &args.table(index, "the options")?)
 }
 
 /// The bridges in option `nics` of the argument at `index`; `None` if it is not given.
@@ -67,6 +71,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
         .with(facts)?
         .with(parts)?
         .with(nic::of_vm)?
+        .with(disk::of_vm)?
         .with(snapshot::of_vm)?
         .finish()
 }
@@ -75,7 +80,7 @@ fn lifecycle(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
         .async_method("boot", |lua, this, args| async move {
             let left = value::time_left(&lua);
-            let options = options(&args, 0)?;
+            let options = options(&lua, &args, 0)?;
             let bridges = bridges(&lua, &args, 0)?.unwrap_or_default();
             let is_off = !matches!(this.0.state(), VmState::Booted | VmState::Paused);
             if is_off {

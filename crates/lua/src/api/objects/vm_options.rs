@@ -1,11 +1,12 @@
 //! Options of a VM, at its creation and at each boot.
 
 use super::clock::point_in_time;
+use super::disk_options;
 use crate::binding::options::{Options, list_of};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::{bytes_of, text_of};
-use mlua::{Table, Value};
+use mlua::{Lua, Table, Value};
 use provium_lab::{BootFile, OnPanic, VmOptions};
 
 const KNOWN: &[&str] = &[
@@ -16,6 +17,7 @@ const KNOWN: &[&str] = &[
     "rng_seed",
     "initial_time",
     "files",
+    "disks",
     "agent_timeout",
     "cold",
     "on_panic",
@@ -27,7 +29,7 @@ const KNOWN: &[&str] = &[
 const DEFAULT_PERM: u32 = 0o644;
 
 /// The options in `table`.
-pub(super) fn read(table: &Table) -> Result<VmOptions, LuaError> {
+pub(super) fn read(lua: &Lua, table: &Table) -> Result<VmOptions, LuaError> {
     let options = Options::read(table, KNOWN)?;
     let memory = options.size("memory")?;
     if memory == Some(0) {
@@ -51,7 +53,10 @@ pub(super) fn read(table: &Table) -> Result<VmOptions, LuaError> {
             .table("files")?
             .map(|files| boot_files(&files))
             .transpose()?,
-        disks: None,
+        disks: options
+            .table("disks")?
+            .map(|disks| disk_options::declared(lua, &disks))
+            .transpose()?,
         agent_timeout: options.duration("agent_timeout")?,
         cold: options.boolean("cold")?,
         on_panic: options

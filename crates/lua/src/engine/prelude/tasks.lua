@@ -34,6 +34,13 @@ function calls.during(bridge, time, faults, fn)
   return deliver(check(native.during(bridge, time, faults, fn)))
 end
 
+-- A disk's `crash_states`: what came of calling `fn(image, vm)` for each state.
+function calls.crash_states(disk, fn, options)
+  expect_function("disk:crash_states", fn)
+  expect_waiting("disk:crash_states")
+  return deliver(check(native.crash_states(disk, fn, options)))
+end
+
 -- A port's `on_frame`: a task that calls `fn` for each frame, until the port is closed.
 function calls.on_frame(port, fn)
   expect_function("port:on_frame", fn)

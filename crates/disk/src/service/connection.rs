@@ -1,0 +1,219 @@
+//! One client and its threads.
+
+use super::delays::{Delayed, Delays};
+use super::pace::{PaceControl, Treatment};
+use super::perform::{command, perform};
+use crate::export::Export;
+use parking_lot::Mutex;
+use provium_nbd::{Connection, ExportInfo, Incoming, Output, Request, RequestKind};
+use std::io::{self, IoSliceMut, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+/// Replies are sent when there are so many bytes of them, or no request is left that the client has sent.
+const BATCH: usize = 256 << 10;
+
+/// What all connections of a service share.
+pub(super) struct Served {
+    pub(super) export: Arc<dyn Export>,
+    pub(super) name: String,
+    pub(super) pace: PaceControl,
+    /// Connections that are open.
+    pub(super) open: AtomicUsize,
+}
+
+/// The connection, as its threads and the service see it.
+pub(super) struct Link {
+    socket: UnixStream,
+    /// Held while replies are sent, so that those of both threads do not mix.
+    sending: Mutex<()>,
+    delays: Delays,
+}
+
+impl Link {
+    pub(super) fn new(socket: UnixStream) -> Self {
+        Self {
+            socket,
+            sending: Mutex::new(()),
+            delays: Delays::default(),
+        }
+    }
+
+    /// Ends it: its threads return, and what waits is dropped.
+    pub(super) fn stop(&self) {
+        self.delays.stop();
+        // It fails if the client has done so before.
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Has its delays look at the pace.
+    pub(super) fn wake(&self) {
+        self.delays.wake();
+    }
+
+    fn send(&self, output: &mut Output) -> io::Result<()> {
+        if output.bytes().is_empty() {
+            return Ok(());
+        }
+        let result = {
+            let _turn = self.sending.lock();
+            (&self.socket).write_all(output.bytes())
+        };
+        output.clear();
+        result
+    }
+}
+
+/// Serves the client until it leaves or is closed, and ends the connection.
+pub(super) fn serve(served: &Arc<Served>, link: &Arc<Link>) {
+    // Counts the connection as ended before the client can see that it is, also if the export panics.
+    let end = End(served, link);
+    let mut thread = ConnectionThread {
+        served,
+        link,
+        delayed: None,
+    };
+    match thread.run() {
+        Ok(()) => {
+            served.pace.leave();
+            link.delays.close();
+        }
+        Err(error) => {
+            tracing::debug!(disk = served.name, %error, "a connection has ended");
+            link.delays.stop();
+        }
+    }
+    if let Some(delayed) = thread.delayed {
+        // It has panicked if the export has; the connection ends in any case.
+        let _ = delayed.join();
+    }
+    drop(end);
+}
+
+struct End<'a>(&'a Served, &'a Link);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+        self.1.stop();
+    }
+}
+
+struct ConnectionThread<'a> {
+    served: &'a Arc<Served>,
+    link: &'a Arc<Link>,
+    /// Carries out what waits for a delay; started for the first of that.
+    delayed: Option<JoinHandle<()>>,
+}
+
+impl ConnectionThread<'_> {
+    /// Returns when the client takes leave.
+    fn run(&mut self) -> io::Result<()> {
+        let export = ExportInfo {
+            name: self.served.name.clone(),
+            size: self.served.export.size(),
+            is_read_only: self.served.export.is_read_only(),
+        };
+        let mut output = Output::default();
+        let mut client = Connection::new(export, &mut output);
+        loop {
+            match client.next(&mut output) {
+                Ok(Some(Incoming::Request(request))) => {
+                    self.request(&request, &mut client, &mut output)?;
+                    if output.bytes().len() >= BATCH {
+                        self.link.send(&mut output)?;
+                    }
+                }
+                Ok(Some(Incoming::End)) => return self.link.send(&mut output),
+                Ok(None) => {
+                    self.link.send(&mut output)?;
+                    receive(&self.link.socket, &mut client)?;
+                }
+                Err(violation) => {
+                    self.link.send(&mut output)?;
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, violation));
+                }
+            }
+        }
+    }
+
+    /// Carries out a request, or has it wait.
+    fn request(
+        &mut self,
+        request: &Request,
+        client: &mut Connection,
+        output: &mut Output,
+    ) -> io::Result<()> {
+        let export = &*self.served.export;
+        let command = command(request);
+        if self.served.pace.treat(command, export) == Treatment::Answered {
+            output.success(request);
+            return Ok(());
+        }
+        let admission = export.admit(command);
+        if admission.delay.is_zero() || !self.served.pace.is_normal() {
+            if request.kind == RequestKind::Flush {
+                // It may take long, and replies to other requests need not wait for it.
+                self.link.send(output)?;
+            }
+            perform(export, &admission, request, client.data(), output);
+            return Ok(());
+        }
+        if self.delayed.is_none() {
+            self.delayed = Some(start_delayed(self.served, self.link)?);
+        }
+        let data = match request.kind {
+            RequestKind::Write => client.take_data(),
+            _ => Vec::new(),
+        };
+        if self.link.delays.is_full() {
+            self.link.send(output)?;
+        }
+        let waits = self.link.delays.push(Delayed {
+            admission,
+            request: *request,
+            data,
+        });
+        // The service has ended in the meantime.
+        waits
+            .then_some(())
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+/// Reads what the client has sent, at least a byte.
+fn receive(mut socket: &UnixStream, client: &mut Connection) -> io::Result<()> {
+    let mut space = client.space().map(IoSliceMut::new);
+    let count = loop {
+        match socket.read_vectored(&mut space) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => break result?,
+        }
+    };
+    if count == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    client.received(count);
+    Ok(())
+}
+
+/// Starts the thread that carries out what waits.
+fn start_delayed(served: &Arc<Served>, link: &Arc<Link>) -> io::Result<JoinHandle<()>> {
+    let (served, link) = (Arc::clone(served), Arc::clone(link));
+    Builder::new().name("disk delays".into()).spawn(move || {
+        let mut output = Output::default();
+        while let Some(delayed) = link.delays.next(&served.pace) {
+            let Delayed {
+                admission,
+                request,
+                data,
+            } = delayed;
+            perform(&*served.export, &admission, &request, &data, &mut output);
+            // A client that is gone is noticed by the thread that reads from it.
+            let _ = link.send(&mut output);
+        }
+    })
+}

@@ -1,0 +1,131 @@
+//! Commands that wait before they are carried out.
+
+use super::pace::PaceControl;
+use crate::command::Admission;
+use parking_lot::{Condvar, Mutex};
+use provium_nbd::Request;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The data that the waiting commands of a connection may have, bytes. One more command is taken when less is there.
+const MOST_BYTES: usize = 64 << 20;
+/// The number of commands that may wait.
+const MOST_COMMANDS: usize = 1024;
+/// A longer delay is as good as none that ends, and cannot be added to a time.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// A command, and what it needs when its time comes.
+#[derive(Debug)]
+pub(super) struct Delayed {
+    pub(super) admission: Admission,
+    pub(super) request: Request,
+    pub(super) data: Vec<u8>,
+}
+
+/// The commands of a connection that wait, in the order of their time.
+#[derive(Debug, Default)]
+pub(super) struct Delays {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// By the time, and the order of arrival.
+    waiting: BTreeMap<(Instant, u64), Delayed>,
+    arrived: u64,
+    bytes: usize,
+    end: End,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// More may come.
+    #[default]
+    Open,
+    /// What waits is the last.
+    Closed,
+    /// What waits is dropped.
+    Stopped,
+}
+
+impl Delays {
+    /// Whether a command would have to wait for space.
+    pub(super) fn is_full(&self) -> bool {
+        self.state.lock().is_full()
+    }
+
+    /// Adds a command; waits while too much is there. Returns false if nothing waits any more, and the command is
+    /// dropped.
+    pub(super) fn push(&self, delayed: Delayed) -> bool {
+        let delay = delayed.admission.delay.min(LONGEST);
+        let due = Instant::now() + delay;
+        let mut state = self.state.lock();
+        while state.is_full() && state.end == End::Open {
+            self.changed.wait(&mut state);
+        }
+        if state.end != End::Open {
+            return false;
+        }
+        state.arrived += 1;
+        state.bytes += delayed.data.len();
+        let key = (due, state.arrived);
+        state.waiting.insert(key, delayed);
+        self.changed.notify_all();
+        true
+    }
+
+    /// The next command, when its time has come, or at once if the pace is not normal. `None` when none will follow.
+    pub(super) fn next(&self, pace: &PaceControl) -> Option<Delayed> {
+        let mut state = self.state.lock();
+        loop {
+            if state.end == End::Stopped {
+                return None;
+            }
+            match state.waiting.first_key_value() {
+                None if state.end == End::Closed => return None,
+                None => self.changed.wait(&mut state),
+                Some((&(due, _), _)) => {
+                    if due <= Instant::now() || !pace.is_normal() {
+                        let (_, delayed) = state.waiting.pop_first()?;
+                        state.bytes -= delayed.data.len();
+                        self.changed.notify_all();
+                        return Some(delayed);
+                    }
+                    self.changed.wait_until(&mut state, due);
+                }
+            }
+        }
+    }
+
+    /// No command will follow; those that wait are still carried out.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        if state.end == End::Open {
+            state.end = End::Closed;
+        }
+        self.changed.notify_all();
+    }
+
+    /// Drops what waits.
+    pub(super) fn stop(&self) {
+        let mut state = self.state.lock();
+        state.end = End::Stopped;
+        state.waiting.clear();
+        state.bytes = 0;
+        self.changed.notify_all();
+    }
+
+    /// Has the pace looked at again.
+    pub(super) fn wake(&self) {
+        // With the lock, so that it is not missed between the look and the wait.
+        let _state = self.state.lock();
+        self.changed.notify_all();
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        self.bytes >= MOST_BYTES || self.waiting.len() >= MOST_COMMANDS
+    }
+}

@@ -1,0 +1,103 @@
+//! How a service treats commands while QEMU stops a machine.
+//!
+//! QEMU waits for all commands in flight before it has stopped a machine, so delays must not hold it up. Then, as the
+//! last command to each disk, it sends a flush that the guest has not asked for; saving, unplugging and quitting send
+//! more. Given to the disk, they would make writes durable that a power cut loses, and use up counts of faults. Nothing
+//! in a flush says whose it is, but a machine that is paused sends no commands: the last flush before is QEMU's.
+
+use crate::command::{Admission, Command, CommandKind};
+use crate::export::Export;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What a service does with delays and flushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pace {
+    /// Delays wait, and flushes are the guest's.
+    #[default]
+    Normal,
+    /// For the time in which a machine is stopped. Delays do not wait, also those of commands that wait already. A
+    /// flush is answered with success at once, and is given to the disk when another command follows it, or when the
+    /// pace is normal again: then it was the guest's.
+    Hurried,
+    /// The machine is paused. The flush that was answered last is dropped, and all that follow are answered with
+    /// success and dropped.
+    Paused,
+}
+
+/// The pace of a service, and the flush that is held back.
+#[derive(Debug, Default)]
+pub(super) struct PaceControl {
+    /// So that the usual case takes no lock.
+    is_changed: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pace: Pace,
+    held: Option<Command>,
+}
+
+/// What is to be done with a command.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// It is given to the disk.
+    Usual,
+    /// It is answered with success, and not given to the disk.
+    Answered,
+}
+
+impl PaceControl {
+    /// Whether delays are to wait.
+    pub(super) fn is_normal(&self) -> bool {
+        !self.is_changed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set(&self, pace: Pace, export: &dyn Export) {
+        let mut state = self.state.lock();
+        match pace {
+            Pace::Normal => state.release(export),
+            Pace::Hurried => {}
+            Pace::Paused => state.held = None,
+        }
+        state.pace = pace;
+        self.is_changed
+            .store(pace != Pace::Normal, Ordering::Release);
+    }
+
+    /// Looks at a command that has arrived, before the disk does.
+    pub(super) fn treat(&self, command: Command, export: &dyn Export) -> Treatment {
+        if self.is_normal() {
+            return Treatment::Usual;
+        }
+        let mut state = self.state.lock();
+        // What is held back was followed by a command, so it was the guest's.
+        state.release(export);
+        if command.kind != CommandKind::Flush || state.pace == Pace::Normal {
+            return Treatment::Usual;
+        }
+        if state.pace == Pace::Hurried {
+            state.held = Some(command);
+        }
+        Treatment::Answered
+    }
+
+    /// A client has taken leave: the flush that it sent last was QEMU's, which flushes a disk when it closes it.
+    pub(super) fn leave(&self) {
+        self.state.lock().held = None;
+    }
+}
+
+impl State {
+    /// Gives the disk what is held back. The guest has been told of success, so an error is not reported.
+    fn release(&mut self, export: &dyn Export) {
+        if let Some(command) = self.held.take() {
+            let admission = Admission {
+                delay: std::time::Duration::ZERO,
+                ..export.admit(command)
+            };
+            let _ = export.carry_out(&admission);
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Requests of the protocol as commands of the disk, and errors of the disk as values of the protocol.
+
+use crate::command::{Admission, Command, CommandKind};
+use crate::export::Export;
+use provium_nbd::{ErrorValue, Output, Request, RequestKind};
+use rustix::io::Errno;
+
+/// The command that a request stands for.
+pub(super) fn command(request: &Request) -> Command {
+    Command {
+        kind: match request.kind {
+            RequestKind::Read => CommandKind::Read,
+            RequestKind::Write => CommandKind::Write,
+            RequestKind::Flush => CommandKind::Flush,
+            RequestKind::Trim => CommandKind::Discard,
+            RequestKind::WriteZeroes => CommandKind::WriteZeroes,
+        },
+        offset: request.offset,
+        length: request.length.into(),
+        fua: request.fua,
+    }
+}
+
+/// Carries out a request, and puts its reply into the output. `data` is that of a write.
+pub(super) fn perform(
+    export: &dyn Export,
+    admission: &Admission,
+    request: &Request,
+    data: &[u8],
+    output: &mut Output,
+) {
+    let result = match request.kind {
+        RequestKind::Read => {
+            return output.read(request, |buffer| {
+                export.read(admission, buffer).map_err(error_value)
+            });
+        }
+        RequestKind::Write => export.write(admission, data),
+        RequestKind::Flush | RequestKind::Trim | RequestKind::WriteZeroes => {
+            export.carry_out(admission)
+        }
+    };
+    match result {
+        Ok(()) => output.success(request),
+        Err(errno) => output.error(request, error_value(errno)),
+    }
+}
+
+/// Section *Error values* of the specification. A guest sees all that has no value there as an I/O error.
+fn error_value(errno: Errno) -> ErrorValue {
+    match errno {
+        Errno::PERM | Errno::ACCESS | Errno::ROFS => ErrorValue::NotPermitted,
+        Errno::NOMEM => ErrorValue::NoMemory,
+        Errno::INVAL => ErrorValue::Invalid,
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => ErrorValue::NoSpace,
+        Errno::OVERFLOW => ErrorValue::Overflow,
+        Errno::NOTSUP => ErrorValue::NotSupported,
+        Errno::SHUTDOWN => ErrorValue::Shutdown,
+        _ => ErrorValue::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_values_of_the_protocol() {
+        for (errno, value) in [
+            (Errno::ROFS, ErrorValue::NotPermitted),
+            (Errno::FBIG, ErrorValue::NoSpace),
+            (Errno::DQUOT, ErrorValue::NoSpace),
+            (Errno::IO, ErrorValue::Io),
+            (Errno::NXIO, ErrorValue::Io),
+        ] {
+            assert_eq!(error_value(errno), value);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The disks of a machine, as they are served to its QEMU.
+
+use crate::lock::lock;
+use provium_disk::{DiskService, Pace};
+use provium_vmm::DiskSlot;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+/// The services of the disks that a machine has. They end when it is dropped.
+#[derive(Clone, Default)]
+pub(crate) struct ServedDisks(Arc<Mutex<BTreeMap<DiskSlot, DiskService>>>);
+
+/// While it exists, commands of the guest do not wait for the delays of faults: before QEMU stops a machine, it waits
+/// for the commands in flight.
+///
+/// QEMU then flushes each disk, which the guest has not asked for: such flushes make nothing durable.
+pub(crate) struct Hurry(ServedDisks);
+
+impl ServedDisks {
+    /// Adds the service of the disk in that slot, in place of an earlier one.
+    pub(crate) fn add(&self, slot: DiskSlot, service: DiskService) {
+        drop(lock(&self.0).insert(slot, service));
+    }
+
+    /// Ends the service of the disk in that slot.
+    pub(crate) fn remove(&self, slot: DiskSlot) {
+        drop(lock(&self.0).remove(&slot));
+    }
+
+    /// Ends all services: the machine has ended.
+    pub(crate) fn end(&self) {
+        drop(std::mem::take(&mut *lock(&self.0)));
+    }
+
+    /// Carries out delayed commands at once, as long as the result exists.
+    pub(crate) fn hurry(&self) -> Hurry {
+        self.set(Pace::Hurried);
+        Hurry(self.clone())
+    }
+
+    fn set(&self, pace: Pace) {
+        for service in lock(&self.0).values() {
+            service.set_pace(pace);
+        }
+    }
+}
+
+impl Hurry {
+    /// The machine is paused now.
+    pub(crate) fn paused(&self) {
+        self.0.set(Pace::Paused);
+    }
+}
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.0.set(Pace::Normal);
+    }
+}
+
+impl fmt::Debug for ServedDisks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(lock(&self.0).keys()).finish()
+    }
+}

@@ -1,0 +1,159 @@
+//! What is on a disk of a VM: it exists whether or not a machine uses it.
+
+use crate::disk::options::{DiskOptions, DiskSource};
+use crate::disk::scratch::DiskScratch;
+use camino::{Utf8Path, Utf8PathBuf};
+use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SavedDisk, image_size};
+use provium_image::{DiskImage, FolderDiskOptions, ImageError, Images};
+use provium_store::StoreError;
+use std::io;
+use std::sync::Arc;
+
+/// The content of a disk. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub(crate) struct Volume {
+    /// It is dropped before its folder.
+    disk: Disk,
+    scratch: Arc<DiskScratch>,
+    /// The cache keeps it as long as this exists.
+    image: Option<DiskImage>,
+}
+
+/// Why a disk cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumeError {
+    #[error("cannot prepare its image")]
+    Image(#[from] ImageError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error("the host cannot keep its data")]
+    Host(#[from] io::Error),
+    #[error("the cache cannot keep its data")]
+    Cache(#[from] StoreError),
+    #[error("no machine can boot in this environment")]
+    NoMachines,
+}
+
+impl Volume {
+    /// The disk that its author describes, new.
+    pub(crate) async fn open(
+        options: &DiskOptions,
+        images: &Images,
+        scratch: &Arc<DiskScratch>,
+        seed: u64,
+    ) -> Result<Self, VolumeError> {
+        let read_only = options.read_only;
+        let image = match &options.source {
+            DiskSource::Scratch { size } => {
+                return Self::of_base(Base::Zeroes, *size, read_only, scratch, seed);
+            }
+            DiskSource::Path(path) => {
+                let (size, path) = (image_size(path)?, path.clone());
+                let base = match read_only {
+                    true => Base::Image(path),
+                    false => Base::InPlace(path),
+                };
+                return Self::of_base(base, size, read_only, scratch, seed);
+            }
+            DiskSource::Template(path) => images.raw_of(path).await?,
+            DiskSource::Folder(path) => {
+                let options = FolderDiskOptions::default();
+                images.disk_of_folder(path, options).await?
+            }
+        };
+        Self::of_image(image, read_only, scratch, seed)
+    }
+
+    /// A copy-on-write copy of an image of the cache.
+    pub(crate) fn of_image(
+        image: DiskImage,
+        read_only: bool,
+        scratch: &Arc<DiskScratch>,
+        seed: u64,
+    ) -> Result<Self, VolumeError> {
+        let base = Base::Image(image.path.clone());
+        let volume = Self::of_base(base, image.size, read_only, scratch, seed)?;
+        Ok(Self {
+            image: Some(image),
+            ..volume
+        })
+    }
+
+    fn of_base(
+        base: Base,
+        size: u64,
+        read_only: bool,
+        scratch: &Arc<DiskScratch>,
+        seed: u64,
+    ) -> Result<Self, VolumeError> {
+        let spec = DiskSpec {
+            size,
+            base,
+            read_only,
+            scratch: scratch.part()?,
+            seed,
+        };
+        Ok(Self {
+            disk: Disk::open(spec)?,
+            scratch: Arc::clone(scratch),
+            image: None,
+        })
+    }
+
+    /// A disk of its own that exists already.
+    pub(crate) fn of_disk(disk: Disk, scratch: &Arc<DiskScratch>) -> Self {
+        Self {
+            disk,
+            scratch: Arc::clone(scratch),
+            image: None,
+        }
+    }
+
+    /// A disk as it was saved in `folder`.
+    pub(crate) fn restore(
+        saved: &SavedDisk,
+        folder: &Utf8Path,
+        scratch: &Arc<DiskScratch>,
+        seed: u64,
+    ) -> Result<Self, VolumeError> {
+        Ok(Self {
+            disk: Disk::restore(saved, folder, &scratch.part()?, seed)?,
+            scratch: Arc::clone(scratch),
+            image: None,
+        })
+    }
+
+    /// An independent copy of what it is now.
+    pub(crate) fn fork(&self, scratch: &Arc<DiskScratch>) -> Result<Self, VolumeError> {
+        Ok(Self {
+            disk: self.disk.fork(&scratch.part()?)?,
+            scratch: Arc::clone(scratch),
+            image: self.image.clone(),
+        })
+    }
+
+    /// The disk itself.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Serves it at a new socket, whose path is given, too.
+    pub(crate) fn serve(&self, name: &str) -> io::Result<(DiskService, Utf8PathBuf)> {
+        let socket = self.scratch.socket()?;
+        let service = DiskService::start(Arc::new(self.disk.clone()), name, &socket)?;
+        Ok((service, socket))
+    }
+}
+
+/// The seed of what is left to chance on a disk, in a run of this seed.
+pub(crate) fn disk_seed(run: u64, file: &str, vm: &str, disk: &str) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("provium 2026 seed of a disk");
+    hasher.update(&run.to_le_bytes());
+    for name in [file, vm, disk] {
+        hasher.update(&(name.len() as u64).to_le_bytes());
+        hasher.update(name.as_bytes());
+    }
+    let mut seed = [0; 8];
+    hasher.finalize_xof().fill(&mut seed);
+    u64::from_le_bytes(seed)
+}

@@ -1,0 +1,210 @@
+//! Attaching disks to a VM, and detaching them.
+
+use crate::disk::{DiskId, DiskOptions, DiskOrigin, VmDisk};
+use crate::error::{LabError, chain};
+use crate::guest::wait::GuestWait;
+use crate::vm::disk::Disk;
+use crate::vm::disk_setup::{DiskSetupError, settle_disks};
+use crate::vm::handle::Vm;
+use crate::vm::running::Running;
+use crate::vm::state::Stage;
+use provium_disk::DiskError;
+use provium_vmm::{DiskSlot, VmmError};
+use std::sync::Arc;
+
+const ATTACH: &str = "attach_disk()";
+
+/// Bytes of a sector.
+const SECTOR: usize = 512;
+
+impl Vm {
+    /// Attaches a disk: at once if it runs, and with its next boot otherwise. A guest that runs has its device, and a
+    /// mount that was asked for, when this returns. `content` is written to it before the guest sees it, from its first
+    /// sector on; a last sector that it does not fill is filled with zeroes.
+    ///
+    /// # Errors
+    /// When a disk has that name already; while it is paused; when the host cannot keep it; when the guest has no
+    /// driver for it.
+    pub async fn attach_disk(
+        &self,
+        options: DiskOptions,
+        content: Option<Vec<u8>>,
+    ) -> Result<Disk, LabError> {
+        let vm = self.clone();
+        self.0
+            .to_its_end(ATTACH, async move { attach(&vm, options, content).await })
+            .await
+    }
+}
+
+impl Disk {
+    /// Detaches it. A guest that runs has released it when this returns.
+    ///
+    /// # Errors
+    /// When the guest does not release it; while it is paused.
+    pub async fn detach(&self) -> Result<(), LabError> {
+        let disk = self.clone();
+        let vm = self.vm();
+        vm.0.to_its_end("detach()", async move { detach(&disk).await })
+            .await
+    }
+}
+
+async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Result<Disk, LabError> {
+    let _lifecycle = vm.0.lifecycle().await;
+    let invalid = |why: String| LabError::invalid(vm.subject(), ATTACH, why);
+    if vm.is_closed() {
+        return Err(LabError::gone(vm.subject(), ATTACH, "the VM is closed"));
+    }
+    let stage = vm.0.stage.borrow().clone();
+    if let Stage::Paused(_) = stage {
+        return Err(vm
+            .0
+            .wrong_state(ATTACH, &stage, "booted, created, shutdown or dead"));
+    }
+    if stage.running().is_none() {
+        let declared = vm.0.options.clone();
+        vm.0.declare_disks(ATTACH, &declared).await?;
+    }
+    let disks = vm.0.disks.list();
+    let id = match &options.id {
+        Some(id) => DiskId::new(id).map_err(invalid)?,
+        None => {
+            let places = (0..).map(DiskId::by_place);
+            let mut free = places.filter(|id| disks.iter().all(|disk| disk.id != *id));
+            free.next()
+                .ok_or_else(|| invalid("it has too many disks".to_owned()))?
+        }
+    };
+    if disks.iter().any(|disk| disk.id == id) {
+        return Err(invalid(format!("it has a disk `{id}` already")));
+    }
+    // The guest's device is read-only all the same.
+    let writable = DiskOptions {
+        read_only: options.read_only && content.is_none(),
+        ..options.clone()
+    };
+    let volume = vm.0.open_volume(ATTACH, &id, &writable).await?;
+    if let Some(content) = content {
+        let disk = volume.disk().clone();
+        let writing = tokio::task::spawn_blocking(move || write_content(&disk, content));
+        let failed =
+            |error| LabError::host(format!("disk `{id}` of {}", vm.subject()), ATTACH, error);
+        let written = writing.await;
+        written
+            .map_err(std::io::Error::other)
+            .and_then(|written| written.map_err(std::io::Error::other))
+            .map_err(failed)?;
+    }
+    let mut disk = VmDisk {
+        id: id.clone(),
+        options,
+        origin: DiskOrigin::Attached,
+        slot: None,
+        node: None,
+        volume,
+    };
+    match stage.running() {
+        Some(running) => plug(vm, running, disk).await?,
+        None => {
+            disk.slot = None;
+            vm.0.disks.push(disk);
+        }
+    }
+    Ok(Disk::new(vm.clone(), id))
+}
+
+/// Writes data from the first sector on.
+fn write_content(disk: &provium_disk::Disk, mut content: Vec<u8>) -> Result<(), DiskError> {
+    content.resize(content.len().next_multiple_of(SECTOR), 0);
+    disk.write_sectors(0, &content)
+}
+
+/// Plugs it into the machine of a VM that runs.
+async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), LabError> {
+    let failed = |error: DiskSetupError| LabError::host(vm.subject(), ATTACH, error);
+    let mut disks = vm.0.disks.list();
+    let used = running.machine.disks();
+    let mut slots = (0..DiskSlot::COUNT).filter_map(DiskSlot::new);
+    let slot = slots.find(|slot| used.iter().all(|device| device.slot != *slot));
+    let Some(slot) = slot else {
+        let why = format!("it has {} disks, and no place for another", used.len());
+        return Err(LabError::invalid(vm.subject(), ATTACH, why));
+    };
+    disk.slot = Some(slot);
+    let Some(device) = disk.device() else {
+        return Ok(());
+    };
+    let id = disk.id.to_string();
+    let served = disk.volume.serve(&id);
+    let (service, socket) = served.map_err(|source| {
+        let id = id.clone();
+        failed(DiskSetupError::Serve { id, source })
+    })?;
+    let plugged = running.machine.plug_disk(device, &socket).await;
+    if let Err(source) = plugged {
+        let error = failed(DiskSetupError::Machine { id, source });
+        return Err(vm.0.explain(ATTACH, error).await);
+    }
+    running.served_disks.add(slot, service);
+    disks.push(disk.clone());
+    let limit = vm.0.agent_limit(&vm.0.options);
+    let settled = settle_disks(&running.channel, &mut disks, |_| false);
+    let why = match GuestWait::new(&running.machine, limit).until(settled).await {
+        Ok(Ok(())) => {
+            vm.0.disks.set(disks);
+            return Ok(());
+        }
+        Ok(Err(error)) => chain(&error),
+        Err(why) => why.to_string(),
+    };
+    // Without a driver, the guest releases it at once. What it does not release goes with the machine.
+    if running.machine.unplug_disk(slot).await.is_ok() {
+        running.served_disks.remove(slot);
+    }
+    let why = format!("its guest cannot use the disk: {why}");
+    let error = LabError::host(vm.subject(), ATTACH, std::io::Error::other(why));
+    Err(vm.0.explain(ATTACH, error).await)
+}
+
+async fn detach(disk: &Disk) -> Result<(), LabError> {
+    let call = "detach()";
+    let vm = disk.vm();
+    let _lifecycle = vm.0.lifecycle().await;
+    let Some(found) = vm.0.disks.find(disk.id()) else {
+        return Ok(());
+    };
+    if found.is_root() {
+        let why = "the guest's root file system is on it";
+        return Err(LabError::invalid(disk.subject(), call, why));
+    }
+    let stage = vm.0.stage.borrow().clone();
+    if let Stage::Paused(_) = stage {
+        return Err(vm
+            .0
+            .wrong_state(call, &stage, "booted, created, shutdown or dead"));
+    }
+    if let (Some(running), Some(slot)) = (stage.running(), found.slot) {
+        let hurry = running.served_disks.hurry();
+        match running.machine.unplug_disk(slot).await {
+            Ok(()) => {}
+            Err(error @ VmmError::NotReleased { .. }) => {
+                return Err(LabError::host(disk.subject(), call, error));
+            }
+            Err(error) => {
+                let error = LabError::host(disk.subject(), call, error);
+                return Err(vm.0.explain(call, error).await);
+            }
+        }
+        drop(hurry);
+        running.served_disks.remove(slot);
+        vm.0.disks.remove(disk.id());
+        let mut disks = vm.0.disks.list();
+        // Links to it are removed.
+        let settled = settle_disks(&running.channel, &mut disks, |_| false).await;
+        settled.map_err(|error| LabError::host(disk.subject(), call, error))?;
+        return Ok(());
+    }
+    vm.0.disks.remove(disk.id());
+    Ok(())
+}

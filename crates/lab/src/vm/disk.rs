@@ -1,0 +1,234 @@
+//! The disk of a VM, as a test holds it.
+
+use crate::disk::VmDisk;
+use crate::error::LabError;
+use crate::vm::handle::Vm;
+use camino::Utf8Path;
+use provium_disk::{
+    DiskError, DiskStats, FaultId, FaultRule, LogMark, PowerCut, PowerLoss, WriteLog,
+};
+use std::fmt;
+
+/// A disk of a VM, by its name: after a restore it is the disk that the VM has then.
+#[derive(Clone)]
+pub struct Disk {
+    vm: Vm,
+    id: String,
+}
+
+impl Vm {
+    /// Its disk of that name. Before its first boot, those that its profile and its options name are there already.
+    ///
+    /// # Errors
+    /// When it has none of that name.
+    pub async fn disk(&self, id: &str) -> Result<Disk, LabError> {
+        let call = format!("disk({id:?})");
+        if self.0.disks.find(id).is_none() && self.0.stage.borrow().running().is_none() {
+            let _lifecycle = self.0.lifecycle().await;
+            self.0.declare_disks(&call, &self.0.options).await?;
+        }
+        if self.0.disks.find(id).is_some() {
+            return Ok(Disk {
+                vm: self.clone(),
+                id: id.to_owned(),
+            });
+        }
+        let known = self.0.disks.list();
+        let known: Vec<&str> = known.iter().map(|disk| disk.id.as_str()).collect();
+        let why = match known.is_empty() {
+            true => "it has no disks".to_owned(),
+            false => format!("it has no such disk; it has {}", known.join(", ")),
+        };
+        Err(LabError::invalid(self.subject(), call, why))
+    }
+
+    /// Its disks, in the order of their attachment. Before its first boot, those that its profile and its options name.
+    ///
+    /// # Errors
+    /// When the content of one is not available.
+    pub async fn disks(&self) -> Result<Vec<Disk>, LabError> {
+        if self.0.stage.borrow().running().is_none() {
+            let _lifecycle = self.0.lifecycle().await;
+            self.0.declare_disks("disks()", &self.0.options).await?;
+        }
+        Ok(self.known_disks())
+    }
+
+    /// The disks that it has by now, in the order of their attachment.
+    pub fn known_disks(&self) -> Vec<Disk> {
+        let disks = self.0.disks.list().into_iter();
+        disks.map(|disk| Disk::new(self.clone(), disk.id)).collect()
+    }
+}
+
+impl Disk {
+    pub(crate) fn new(vm: Vm, id: impl fmt::Display) -> Self {
+        let id = id.to_string();
+        Self { vm, id }
+    }
+
+    /// The same disk of a copy of the VM.
+    pub(crate) fn of(&self, vm: Vm) -> Self {
+        Self::new(vm, &self.id)
+    }
+
+    /// The VM.
+    pub fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its name in messages: ``disk `data` of vm `db` ``.
+    pub fn subject(&self) -> String {
+        format!("disk `{}` of {}", self.id, self.vm.subject())
+    }
+
+    /// Whether the VM does not have it any more.
+    pub fn is_detached(&self) -> bool {
+        self.vm.0.disks.find(&self.id).is_none()
+    }
+
+    /// The guest's name for it, such as `vda`; `None`: it is not in a machine that runs.
+    pub fn node(&self) -> Option<String> {
+        self.vm.0.disks.find(&self.id)?.node
+    }
+
+    /// Its size, bytes.
+    ///
+    /// # Errors
+    /// This and the following: when it is detached.
+    pub fn size(&self) -> Result<u64, LabError> {
+        Ok(self.attached("size()")?.volume.disk().size())
+    }
+
+    /// Reads sectors of 512 bytes: what the guest would read, without faults.
+    ///
+    /// # Errors
+    /// Beyond its end, or when the host cannot read.
+    pub async fn read_sectors(&self, first: u64, count: u64) -> Result<Vec<u8>, LabError> {
+        self.io("read_sectors()", move |disk| {
+            disk.read_sectors(first, count)
+        })
+        .await
+    }
+
+    /// Writes sectors of 512 bytes, durably. What the guest has cached of them stays in its cache.
+    ///
+    /// # Errors
+    /// Beyond its end, or when the host cannot write.
+    pub async fn write_sectors(&self, first: u64, data: Vec<u8>) -> Result<(), LabError> {
+        self.io("write_sectors()", move |disk| {
+            disk.write_sectors(first, &data)
+        })
+        .await
+    }
+
+    /// Writes its whole content, as the guest would read it, to a sparse raw image of the host.
+    ///
+    /// # Errors
+    /// When the host cannot write it.
+    pub async fn save(&self, path: &Utf8Path) -> Result<(), LabError> {
+        let path = path.to_owned();
+        self.io("save()", move |disk| disk.export(&path)).await
+    }
+
+    /// Adds a fault that the guest's commands meet from now on.
+    pub fn inject(&self, rule: FaultRule) -> Result<FaultId, LabError> {
+        let disk = self.attached("fault_inject()")?;
+        Ok(disk.volume.disk().inject(rule))
+    }
+
+    /// Removes a fault. Whether there was one of that number.
+    pub fn remove_fault(&self, fault: FaultId) -> Result<bool, LabError> {
+        let disk = self.attached("clear_faults()")?;
+        Ok(disk.volume.disk().remove(fault))
+    }
+
+    /// Removes all faults.
+    pub fn clear_faults(&self) -> Result<(), LabError> {
+        self.attached("clear_faults()")?
+            .volume
+            .disk()
+            .clear_faults();
+        Ok(())
+    }
+
+    /// The faults that act now, each with how often it has.
+    pub fn faults(&self) -> Result<Vec<(FaultId, FaultRule, u64)>, LabError> {
+        Ok(self.attached("active_faults()")?.volume.disk().faults())
+    }
+
+    /// What its guest has done with it.
+    pub fn stats(&self) -> Result<DiskStats, LabError> {
+        Ok(self.attached("stats()")?.volume.disk().stats())
+    }
+
+    /// The end of what is recorded of the writes by now. The first call begins to record them.
+    ///
+    /// # Errors
+    /// When the guest writes to the image itself, of which no earlier state is kept.
+    pub fn mark(&self) -> Result<LogMark, LabError> {
+        let call = "mark()";
+        let mark = self.attached(call)?.volume.disk().mark_log();
+        mark.map_err(|error| LabError::invalid(self.subject(), call, error.to_string()))
+    }
+
+    /// The writes and flushes since that mark, or since they are recorded.
+    ///
+    /// # Errors
+    /// When they are not recorded.
+    pub fn writes(&self, since: Option<LogMark>) -> Result<WriteLog, LabError> {
+        let call = "writes()";
+        let disk = self.attached(call)?;
+        let log = match since {
+            Some(mark) => disk.volume.disk().writes_since(mark),
+            None => disk.volume.disk().writes(),
+        };
+        log.map_err(|error| LabError::invalid(self.subject(), call, error.to_string()))
+    }
+
+    /// Whether no power cut has switched it off. A detached one is off.
+    pub fn is_on(&self) -> bool {
+        let found = self.vm.0.disks.find(&self.id);
+        found.is_some_and(|disk| disk.volume.disk().is_on())
+    }
+
+    /// Cuts its power: what is not durable is lost, as far as `cut` says, and all commands of the guest fail, until the
+    /// VM is booted or reset.
+    ///
+    /// # Errors
+    /// When the host cannot write.
+    pub async fn power_cut(&self, cut: PowerCut) -> Result<PowerLoss, LabError> {
+        self.io("power_cut()", move |disk| disk.power_cut(cut))
+            .await
+    }
+
+    /// Calls the disk where it may wait.
+    pub(crate) async fn io<T: Send + 'static>(
+        &self,
+        call: &str,
+        act: impl FnOnce(provium_disk::Disk) -> Result<T, DiskError> + Send + 'static,
+    ) -> Result<T, LabError> {
+        let disk = self.attached(call)?.volume.disk().clone();
+        let runtime = self.vm.0.environment().runtime();
+        match runtime.spawn_blocking(move || act(disk)).await {
+            Ok(done) => done.map_err(|error| LabError::host(self.subject(), call, error)),
+            Err(error) => Err(LabError::host(self.subject(), call, error)),
+        }
+    }
+
+    pub(crate) fn attached(&self, call: &str) -> Result<VmDisk, LabError> {
+        let found = self.vm.0.disks.find(&self.id);
+        found.ok_or_else(|| LabError::gone(self.subject(), call, "it is detached"))
+    }
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Disk").field(&self.subject()).finish()
+    }
+}

@@ -1,0 +1,157 @@
+//! Gives a machine and its guest the disks of the VM.
+
+use crate::disk::{ServedDisks, VmDisk, VolumeError};
+use crate::error::LabError;
+use crate::lock::lock;
+use crate::save::SavedVm;
+use crate::vm::handle::Vm;
+use crate::vm::running::Running;
+use crate::vm::state::VmCore;
+use provium_guest::{CallError, Channel};
+use provium_image::GuestImage;
+use provium_protocol::op::{DiskConfig, DiskMount, SetDisks};
+use provium_vmm::{DiskDevice, Machine, VmmError};
+use std::sync::Mutex;
+
+/// Why a guest does not have the disks that it should have.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DiskSetupError {
+    #[error("disk `{id}` cannot be served")]
+    Serve { id: String, source: std::io::Error },
+    #[error("disk `{id}` cannot be put into the machine")]
+    Machine { id: String, source: VmmError },
+    #[error("disk `{id}` cannot be prepared")]
+    Volume { id: String, source: VolumeError },
+    #[error("the agent cannot set up the disks")]
+    Agent(#[from] CallError),
+}
+
+/// The disks of a machine that is about to run.
+#[derive(Debug)]
+pub(crate) struct MachineDisks {
+    list: Mutex<Vec<VmDisk>>,
+    pub(crate) served: ServedDisks,
+}
+
+impl MachineDisks {
+    /// Disks that have their places in the machine.
+    pub(crate) fn new(list: Vec<VmDisk>) -> Self {
+        Self {
+            list: Mutex::new(list),
+            served: ServedDisks::default(),
+        }
+    }
+
+    /// What the machine is to be launched with.
+    pub(crate) fn devices(&self) -> Vec<DiskDevice> {
+        lock(&self.list).iter().filter_map(VmDisk::device).collect()
+    }
+
+    /// As they are now.
+    pub(crate) fn list(&self) -> Vec<VmDisk> {
+        lock(&self.list).clone()
+    }
+
+    /// Gives the root, if it is on a disk, the content that it has in the image: an earlier machine of this boot may
+    /// have written to it.
+    pub(crate) fn renew_root(&self, vm: &VmCore, image: &GuestImage) -> Result<(), DiskSetupError> {
+        let Some(image) = &image.root_disk else {
+            return Ok(());
+        };
+        for disk in lock(&self.list).iter_mut().filter(|disk| disk.is_root()) {
+            let opened = vm.open_root(image);
+            disk.volume = opened.map_err(|source| DiskSetupError::Volume {
+                id: disk.id.to_string(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Gives the root the content that it has in a saved VM.
+    pub(crate) fn restore_root(&self, vm: &VmCore, saved: &SavedVm) -> Result<(), DiskSetupError> {
+        for root in &saved.manifest.disks {
+            let restored = vm.restore_disk(root, saved.folder());
+            let restored = restored.map_err(|source| DiskSetupError::Volume {
+                id: root.id.to_string(),
+                source,
+            })?;
+            let mut list = lock(&self.list);
+            if let Some(disk) = list.iter_mut().find(|disk| disk.is_root()) {
+                disk.volume = restored.volume;
+            }
+        }
+        Ok(())
+    }
+
+    /// Serves those for which `is_meant`, and puts them into the machine, in place of what it was launched with.
+    pub(crate) async fn insert(
+        &self,
+        machine: &Machine,
+        is_meant: impl Fn(&VmDisk) -> bool,
+    ) -> Result<(), DiskSetupError> {
+        for disk in self.list().iter().filter(|disk| is_meant(disk)) {
+            let Some(slot) = disk.slot else { continue };
+            let id = || disk.id.to_string();
+            let served = disk.volume.serve(disk.id.as_str());
+            let (service, socket) =
+                served.map_err(|source| DiskSetupError::Serve { id: id(), source })?;
+            let inserted = machine.insert_disk(slot, &socket).await;
+            inserted.map_err(|source| DiskSetupError::Machine { id: id(), source })?;
+            self.served.add(slot, service);
+        }
+        Ok(())
+    }
+
+    /// Makes the guest, which has booted with empty disks in their places, see them as they are.
+    pub(crate) async fn settle(&self, channel: &Channel) -> Result<(), DiskSetupError> {
+        let mut disks = self.list();
+        if disks.is_empty() {
+            return Ok(());
+        }
+        settle_disks(channel, &mut disks, |disk| !disk.is_root()).await?;
+        *lock(&self.list) = disks;
+        Ok(())
+    }
+}
+
+/// Makes a guest see these disks, all that it has; `is_replaced` tells of which it may have cached what is not on it.
+pub(crate) async fn settle_disks(
+    channel: &Channel,
+    disks: &mut [VmDisk],
+    is_replaced: impl Fn(&VmDisk) -> bool,
+) -> Result<(), CallError> {
+    let configs = disks.iter().map(|disk| DiskConfig {
+        serial: disk.id.serial(),
+        size: disk.volume.disk().size(),
+        read_only: disk.options.read_only,
+        is_replaced: is_replaced(disk),
+        mount: disk.options.mount.as_ref().map(|path| DiskMount {
+            path: path.clone(),
+            filesystem: disk.options.filesystem().to_owned(),
+            read_only: disk.options.read_only,
+        }),
+    });
+    let request = SetDisks {
+        disks: configs.collect(),
+    };
+    let nodes = channel.set_disks(request).await?;
+    for disk in disks {
+        let serial = disk.id.serial();
+        let node = nodes.iter().find(|node| node.serial == serial);
+        disk.node = node.map(|node| node.name.clone());
+    }
+    Ok(())
+}
+
+/// Makes a guest that has booted again, on the machine that it had, see its disks.
+pub(crate) async fn settle_again(vm: &Vm, running: &Running) -> Result<(), LabError> {
+    let mut disks = vm.0.disks.list();
+    if disks.is_empty() {
+        return Ok(());
+    }
+    let settled = settle_disks(&running.channel, &mut disks, |_| false).await;
+    settled.map_err(|error| LabError::host(vm.subject(), "reset()", error))?;
+    vm.0.disks.set(disks);
+    Ok(())
+}

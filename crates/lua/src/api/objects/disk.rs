@@ -1,0 +1,130 @@
+//! Disks: `vm:disk()`, `vm:attach_disk()`.
+//!
+//! A disk belongs to its VM, and not to a scope: it exists until it is detached or its VM is closed.
+
+use super::disk_handles::{DiskObject, disk_value};
+use super::disk_options;
+use super::handles::{VmObject, vm_value};
+use super::paths::host_path;
+use super::{crash_states, disk_faults, disk_power};
+use crate::api::globals::record_write;
+use crate::binding::class::Class;
+use crate::binding::raise::LuaError;
+use mlua::{Lua, Result, Table, Value};
+use provium_lab::DiskStats;
+
+/// Bytes of a sector.
+const SECTOR: u64 = 512;
+
+/// Most sectors that a call reads: 64 MiB. More are read in parts, or with `save`.
+const MOST_SECTORS: u64 = 128 * 1024;
+
+/// `vm:disk(id)`, `vm:disks()`, `vm:attach_disk()`.
+pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
+    class
+        .async_method("disk", |lua, this, args| async move {
+            let disk = this.0.disk(&args.text(0, "the id")?).await?;
+            Ok(disk_value(&lua, disk)?)
+        })?
+        .async_method("disks", |lua, this, _| async move {
+            let list = lua.create_table()?;
+            for disk in this.0.disks().await? {
+                list.push(disk_value(&lua, disk)?)?;
+            }
+            Ok(list)
+        })?
+        .async_method("attach_disk", |lua, this, args| async move {
+            let options = args.options(0, disk_options::known_of_attached())?;
+            let attached = disk_options::attached(&lua, &options)?;
+            let disk = this.0.attach_disk(attached.options, attached.content);
+            Ok(disk_value(&lua, disk.await?)?)
+        })?
+        .with(disk_power::of_vm)
+}
+
+/// Makes the class.
+pub(super) fn install(lua: &Lua) -> Result<()> {
+    Class::<DiskObject>::new(lua)?
+        .with(facts)?
+        .with(content)?
+        .with(attachment)?
+        .with(disk_faults::add)?
+        .with(disk_power::add)?
+        .with(crash_states::add)?
+        .finish()
+}
+
+fn facts(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
+    class
+        .method("id", |_, this, _| Ok(this.0.id().to_owned()))?
+        .method("size", |_, this, _| Ok(this.0.size()?))?
+        .method("vm", |lua, this, _| {
+            Ok::<Value, LuaError>(vm_value(lua, this.0.vm())?)
+        })?
+        .method("node", |_, this, _| {
+            Ok(this.0.node().map(|name| format!("/dev/{name}")))
+        })?
+        .method("stats", |lua, this, _| {
+            Ok(stats_table(lua, &this.0.stats()?)?)
+        })
+}
+
+fn content(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
+    class
+        .async_method("read_sectors", |lua, this, args| async move {
+            let first: u64 = args.unsigned(0, "the first sector")?;
+            let count: u64 = args.unsigned(1, "the count")?;
+            if count > MOST_SECTORS {
+                return Err(LuaError::argument(format!(
+                    "the count: at most {MOST_SECTORS} sectors (64 MiB) at a time, got {count}; \
+                     `save(path)` writes all of them to a file of the host"
+                )));
+            }
+            let data = this.0.read_sectors(first, count).await?;
+            Ok(lua.create_string(data)?)
+        })?
+        .async_method("write_sectors", |_, this, args| async move {
+            let first: u64 = args.unsigned(0, "the first sector")?;
+            let data = args.bytes(1, "the data")?;
+            if !(data.len() as u64).is_multiple_of(SECTOR) {
+                return Err(LuaError::argument(format!(
+                    "the data: must be whole sectors of {SECTOR} bytes, got {} bytes",
+                    data.len()
+                )));
+            }
+            Ok(this.0.write_sectors(first, data).await?)
+        })?
+        .async_method("save", |lua, this, args| async move {
+            let path = host_path(&lua, &args.text(0, "the path")?);
+            record_write(&lua, &path);
+            Ok(this.0.save(&path).await?)
+        })
+}
+
+fn attachment(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
+    class
+        .async_method(
+            "detach",
+            |_, this, _| async move { Ok(this.0.detach().await?) },
+        )?
+        .async_method(
+            "close",
+            |_, this, _| async move { Ok(this.0.detach().await?) },
+        )?
+        .method("is_detached", |_, this, _| Ok(this.0.is_detached()))
+}
+
+/// What the guest has done with it.
+fn stats_table(lua: &Lua, stats: &DiskStats) -> Result<Table> {
+    let table = lua.create_table()?;
+    table.raw_set("reads", stats.reads)?;
+    table.raw_set("writes", stats.writes)?;
+    table.raw_set("flushes", stats.flushes)?;
+    table.raw_set("discards", stats.discards)?;
+    table.raw_set("read_bytes", stats.read_bytes)?;
+    table.raw_set("written_bytes", stats.written_bytes)?;
+    table.raw_set("unflushed", stats.unflushed_writes)?;
+    table.raw_set("unflushed_bytes", stats.unflushed_bytes)?;
+    table.raw_set("failed", stats.failed)?;
+    Ok(table)
+}

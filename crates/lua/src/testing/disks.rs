@@ -1,0 +1,67 @@
+//! The disks of a failed test: those with faults, or with writes that are not durable yet.
+
+use provium_lab::{Disk, DiskStats, Lab, Scope, Vm};
+use std::collections::BTreeSet;
+
+/// Disks that a report shows at most.
+const MAX_DISKS: usize = 8;
+
+/// Faults of a disk that a report shows at most.
+const MAX_FAULTS: usize = 8;
+
+/// The disks that a test in `scope` could see and that do not work as new ones, as lines; none without such a disk.
+pub(super) fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
+    let reports = visible(lab, scope)
+        .into_iter()
+        .flat_map(|vm| vm.known_disks());
+    let reports: Vec<Vec<String>> = reports.filter_map(|disk| report(&disk)).collect();
+    let mut lines: Vec<String> = reports.iter().take(MAX_DISKS).flatten().cloned().collect();
+    if reports.len() > MAX_DISKS {
+        let more = reports.len() - MAX_DISKS;
+        lines.push(format!("… {more} more disks are not shown"));
+    }
+    lines
+}
+
+/// The lines of a disk; `None` where there is nothing to say.
+fn report(disk: &Disk) -> Option<Vec<String>> {
+    let (faults, stats) = (disk.faults().ok()?, disk.stats().ok()?);
+    let mut lines = vec![format!("{}: {}", disk.subject(), counts(&stats))];
+    let is_off = !disk.is_on();
+    if is_off {
+        lines.push("  its power is cut".to_owned());
+    }
+    for (_, rule, hits) in faults.iter().take(MAX_FAULTS) {
+        lines.push(format!("  fault: {rule}: acted {hits} times"));
+    }
+    if faults.len() > MAX_FAULTS {
+        let more = faults.len() - MAX_FAULTS;
+        lines.push(format!("  … {more} more faults are not shown"));
+    }
+    let is_notable = is_off || !faults.is_empty() || stats.unflushed_writes > 0;
+    is_notable.then_some(lines)
+}
+
+fn counts(stats: &DiskStats) -> String {
+    let DiskStats {
+        reads,
+        writes,
+        flushes,
+        failed,
+        unflushed_writes,
+        unflushed_bytes,
+        ..
+    } = stats;
+    format!(
+        "{reads} reads, {writes} writes, {flushes} flushes, {failed} failed, \
+         {unflushed_writes} writes unflushed ({unflushed_bytes} bytes)"
+    )
+}
+
+/// The VMs that a test in `scope` can see.
+fn visible(lab: &Lab, scope: &Scope) -> Vec<Vm> {
+    let mut seen = BTreeSet::new();
+    let scopes = std::iter::successors(Some(scope), |scope| scope.parent());
+    let vms = scopes.flat_map(|scope| lab.all_vms(scope));
+    vms.filter(|vm| seen.insert(vm.id())).collect()
+}

@@ -1,0 +1,246 @@
+-- Power cuts and crash states: what was flushed is there, what was not may be lost.
+provium.timeout = "300s"
+
+local disks = require "helpers.disks"
+
+local vm = provium:vm("v", "disks", {
+  disks = {{scratch = "64M", id = "data"}, {scratch = "1M", id = "raw"}, {scratch = "1M", id = "raw2"}},
+})
+local data, raw, raw2 = vm:disk("data"), vm:disk("raw"), vm:disk("raw2")
+vm:boot()
+vm:check("mkdir -p /mnt && mkfs.ext4 -q -F /dev/vda")
+
+-- Writes to a disk, past the page cache; without a flush unless `flushed`.
+local function write(disk, sector, content, flushed)
+  local fd = disks.open(vm, disk)
+  assert(disks.pwrite(vm, fd, sector, content) == #content)
+  if flushed then assert(disks.fsync(vm, fd) == 0) end
+  vm:syscall("close", fd)
+end
+
+test("a cut loses what was not flushed, and the disk is off until the next boot", function(t)
+  write(raw, 0, disks.sectors("durable", 8), true)
+  write(raw, 8, disks.sectors("lost", 8))
+  write(raw, 0, disks.sectors("lost", 1))
+  t:assert_eq(raw:stats().unflushed, 2)
+  local loss = raw:power_cut()
+  t:assert_same(loss, {dropped = 2, kept = 0, torn = 0})
+  t:assert_eq(raw:is_on(), false)
+  t:assert_eq(raw:read_sectors(0, 16), disks.sectors("durable", 8) .. ("\0"):rep(4096))
+  local fd = disks.open(vm, raw)
+  local _, err = disks.pread(vm, fd, 0, 1)
+  t:assert_eq(err, "EIO")
+  t:assert_eq(select(2, disks.pwrite(vm, fd, 0, disks.sectors("w", 1))), "EIO")
+  t:assert_eq(select(2, disks.fsync(vm, fd)), "EIO")
+  vm:reset()
+  t:assert_eq(raw:is_on(), true)
+  t:assert_eq(disks.dd_read(vm, raw, 0, 8), disks.sectors("durable", 8))
+end)
+
+test("a cut may keep some of it", function(t)
+  local function cut(options)
+    raw:write_sectors(0, ("\0"):rep(64 * 512))
+    for number = 0, 15 do write(raw, number * 4, disks.sectors("w" .. number, 4)) end
+    local loss = raw:power_cut(options)
+    local content = raw:read_sectors(0, 64)
+    vm:reset()
+    return loss, content
+  end
+  local loss, content = cut {keep = "random", seed = 7}
+  t:assert_eq(loss.dropped + loss.kept, 16)
+  t:assert(loss.dropped > 0 and loss.kept > 0)
+  local there = 0
+  for number = 0, 15 do
+    local one = content:sub(number * 2048 + 1, (number + 1) * 2048)
+    local is_there = one == disks.sectors("w" .. number, 4)
+    t:assert(is_there or one == ("\0"):rep(2048), "each write is there or lost as a whole")
+    if is_there then there = there + 1 end
+  end
+  t:assert_eq(there, loss.kept)
+  t:assert_eq(select(2, cut {keep = "random", seed = 7}), content, "the same seed, the same loss")
+  local torn_loss, torn = cut {keep = "torn", seed = 1}
+  t:assert_same(torn_loss, {dropped = 0, kept = 15, torn = 1})
+  t:assert_eq(torn:sub(1, 15 * 2048), (function()
+    local all = {}
+    for number = 0, 14 do table.insert(all, disks.sectors("w" .. number, 4)) end
+    return table.concat(all)
+  end)())
+  t:assert_neq(torn:sub(15 * 2048 + 1), disks.sectors("w15", 4))
+end)
+
+test("power cut and boot, three times: what was fsynced is there, and the file system recovers", function(t)
+  for round = 1, 3 do
+    vm:check("mount -t ext4 /dev/vda /mnt")
+    for before = 1, round - 1 do
+      t:assert_eq(vm:read_file("/mnt/durable" .. before), "round " .. before, "from an earlier round")
+    end
+    vm:check(("printf 'round %d' > /mnt/durable%d && sync"):format(round, round))
+    -- In flight when the power goes.
+    vm:run_async("i=0; while :; do i=$((i + 1)); head -c 100000 /dev/urandom > /mnt/noise$i; done")
+    wait_until(function() return vm:exists("/mnt/noise3") end, {timeout = 60})
+    local loss = vm:power_cut {seed = round}
+    t:assert(loss.data and loss.raw, "each disk is listed")
+    t:assert_eq(vm:state(), "shutdown")
+    vm:boot()
+  end
+  vm:check("mount -t ext4 /dev/vda /mnt && umount /mnt")
+  t:assert_match(vm:check("e2fsck -f -n /dev/vda").stdout, "data|/dev/vda: ")
+end)
+
+test("a cut of the VM cuts all disks at one instant", function(t)
+  -- A record goes to `raw` and, when that is durable, to `raw2`: never is a record on `raw2` that `raw` lacks.
+  raw:write_sectors(0, ("\0"):rep(512))
+  raw2:write_sectors(0, ("\0"):rep(512))
+  vm:write_file("/tmp/pairs.sh", [[
+    i=0
+    while :; do
+      i=$((i + 1)); printf '%-512d' $i > /tmp/record
+      dd if=/tmp/record of=/dev/vdb bs=512 oflag=direct conv=fsync status=none
+      dd if=/tmp/record of=/dev/vdc bs=512 oflag=direct conv=fsync status=none
+    done
+  ]])
+  vm:run_async("sh /tmp/pairs.sh")
+  local function record(disk) return tonumber((disk:read_sectors(0, 1):match("^(%d+)"))) or 0 end
+  wait_until(function() return record(raw2) >= 3 end, {timeout = 60})
+  vm:power_cut {keep = "random"}
+  local first, second = record(raw), record(raw2)
+  t:assert(first == second or first == second + 1, first .. " and " .. second)
+  vm:boot()
+end)
+
+-- The atomic rename: writes a new file, and renames it over the old one; `fsync` as an author may or may not do.
+local function put_atomically(vm, text, fsync)
+  local O_WRONLY_CREAT_TRUNC = 0x241
+  local fd = vm:syscall("openat", {args = {-100, 0, O_WRONLY_CREAT_TRUNC, 420}, bufs = {"/mnt/new\0"}, ptrs = {1}}).ret
+  assert(fd >= 0)
+  assert(vm:syscall("write", {args = {fd, 0, #text}, bufs = {text}, ptrs = {1}}).ret == #text)
+  if fsync then assert(vm:syscall("fsync", fd).ret == 0) end
+  vm:syscall("close", fd)
+  vm:check("mv /mnt/new /mnt/file")
+  local dir = vm:syscall("openat", {args = {-100, 0, 0}, bufs = {"/mnt\0"}, ptrs = {1}}).ret
+  assert(vm:syscall("fsync", dir).ret == 0)
+  vm:syscall("close", dir)
+end
+
+local OLD, NEW = ("old "):rep(2000), ("new "):rep(3000)
+
+-- Without `noauto_da_alloc`, ext4 writes the data before the rename all the same.
+local MOUNT = "mount -t ext4 -o noauto_da_alloc,data=writeback /dev/vda /mnt"
+
+local function record(fsync)
+  vm:check("mkfs.ext4 -q -F /dev/vda && " .. MOUNT)
+  put_atomically(vm, OLD, true)
+  vm:check("umount /mnt")
+  vm:check(MOUNT)
+  local start = data:mark()
+  put_atomically(vm, NEW, fsync)
+  vm:check("umount /mnt")
+  return start
+end
+
+local function survives(_, copy)
+  copy:check(MOUNT)
+  local content = copy:read_file("/mnt/file")
+  copy:check("umount /mnt")
+  if content ~= OLD and content ~= NEW then error("the file is neither old nor new: " .. #content .. " bytes") end
+end
+
+test("an atomic rename with fsync survives every crash state", function(t)
+  local start = record(true)
+  local result = data:crash_states(survives, {since = start, most = 60, seed = 3})
+  t:assert_same(result.failed, {})
+  t:assert_eq(result.tested, result.states)
+  t:assert(result.states > 5, result.states .. " states")
+end)
+
+test("one without fsync is caught, and the report names the state", function(t)
+  local start = record(false)
+  local why = t:assert_raises(function() data:crash_states(survives, {since = start, most = 200, seed = 3}) end)
+  t:assert_match(why, "crash state %d+ of %d+: .*write.*: .*the file is neither old nor new: %d+ bytes")
+  local result = data:crash_states(survives, {since = start, most = 60, seed = 3, keep_going = true, vms = 1})
+  t:assert(#result.failed > 0)
+  t:assert_eq(result.tested, result.states)
+  t:assert_match(result.failed[1].error, "neither old nor new")
+  t:assert_contains(why, ("crash state %d of "):format(result.failed[1].number))
+end)
+
+test("crash images can be read and saved", function(t)
+  local start = record(true)
+  local folder, numbers = disks.folder(), {}
+  data:crash_states(function(image, copy)
+    table.insert(numbers, image:number())
+    t:assert_eq(image:size(), data:size())
+    t:assert_match(tostring(image), "^crash state %d+: ")
+    t:assert_eq(image:read_sectors(2, 1), disks.dd_read(copy, copy:disk("data"), 2, 1))
+    if image:number() == 1 then
+      local path = folder.path("state.img")
+      image:save(path)
+      local file = io.open(path, "rb")
+      file:seek("set", 1024)
+      t:assert_eq(file:read(512), image:read_sectors(2, 1))
+      file:close()
+    end
+  end, {since = start, most = 3, vms = 1})
+  t:assert_same(numbers, {1, 2, 3})
+end)
+
+test("an assertion in a state fails the call, and no other state is reported", function(t)
+  local start = record(true)
+  local why = t:assert_raises(function()
+    data:crash_states(function(image) t:assert_eq(image:number(), 1) end, {since = start, most = 10})
+  end)
+  t:assert_contains(why, "crash state 2 of ")
+end)
+
+test("writes lists what was recorded", function(t)
+  local start = raw:mark()
+  local fd = disks.open(vm, raw)
+  disks.pwrite(vm, fd, 4, disks.sectors("a", 2))
+  disks.fsync(vm, fd)
+  disks.pwrite(vm, fd, 8, disks.sectors("b", 1))
+  vm:syscall("close", fd)
+  local log = raw:writes(start)
+  t:assert_eq(log.was_cut, false)
+  local shown = {}
+  for place, entry in ipairs(log) do
+    shown[place] = ("%s %s %s"):format(entry.kind, entry.first or "-", entry.count or "-")
+  end
+  t:assert_same(shown, {"write 4 2", "flush - -", "write 8 1"})
+  t:assert_contains(t:assert_raises(function() raw2:writes() end), "disk `raw2` of vm `v`: writes()")
+end)
+
+test("SQLite survives every crash state of a transaction", function(t)
+  vm:check("mkfs.ext4 -q -F /dev/vda && mount -t ext4 /dev/vda /mnt")
+  vm:check("sqlite3 /mnt/db 'create table t(x); insert into t values(1),(2); pragma synchronous=full;'")
+  vm:check("umount /mnt && mount -t ext4 /dev/vda /mnt")
+  local start = data:mark()
+  vm:check("sqlite3 /mnt/db 'begin; update t set x = x + 10; insert into t values(99); commit;'")
+  vm:check("umount /mnt")
+  local result = data:crash_states(function(_, copy)
+    copy:check("mount -t ext4 /dev/vda /mnt")
+    local rows = copy:check("sqlite3 /mnt/db 'pragma integrity_check; select group_concat(x) from t'").stdout
+    copy:check("umount /mnt")
+    if rows ~= "ok\n1,2\n" and rows ~= "ok\n11,12,99\n" then error("neither before nor after: " .. rows) end
+  end, {since = start, most = 40, seed = 5})
+  t:assert_same(result.failed, {})
+  t:assert(result.states > 5, result.states .. " states")
+end)
+
+test("SQLite without its syncs is caught", function(t)
+  vm:check("mkfs.ext4 -q -F /dev/vda && mount -t ext4 /dev/vda /mnt")
+  vm:check("sqlite3 /mnt/db 'pragma page_size=512; create table t(x); with recursive n(i) as "
+    .. "(select 1 union all select i + 1 from n where i < 2000) insert into t select hex(randomblob(50)) from n;'")
+  vm:check("umount /mnt && mount -t ext4 -o data=writeback /dev/vda /mnt")
+  local start = data:mark()
+  vm:check("sqlite3 /mnt/db 'pragma synchronous=off; pragma journal_mode=off; update t set x = hex(randomblob(50));'")
+  vm:check("umount /mnt")
+  local why = t:assert_raises(function()
+    data:crash_states(function(_, copy)
+      copy:check("mount -t ext4 /dev/vda /mnt")
+      local found = copy:run("sqlite3 /mnt/db 'pragma integrity_check'").stdout
+      copy:check("umount /mnt")
+      if found ~= "ok\n" then error("damaged: " .. found:sub(1, 100)) end
+    end, {since = start, most = 200, seed = 5})
+  end)
+  t:assert_match(why, "crash state %d+ of %d+: .*damaged: ")
+end)

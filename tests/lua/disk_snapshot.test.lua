@@ -1,0 +1,120 @@
+-- Disks in snapshots, restores and fixtures: content, faults and what was not flushed.
+provium.timeout = "180s"
+
+local disks = require "helpers.disks"
+
+local vm = provium:vm("v", "default", {disks = {{scratch = "1M", id = "data"}}}):boot()
+local data = vm:disk("data")
+
+local function write(target, disk, sector, content, flushed)
+  local fd = disks.open(target, disk)
+  assert(disks.pwrite(target, fd, sector, content) == #content)
+  if flushed then assert(disks.fsync(target, fd) == 0) end
+  target:syscall("close", fd)
+end
+
+test("a restored VM has the disk as it was", function(t)
+  write(vm, data, 0, disks.sectors("before", 8), true)
+  local saved = vm:snapshot()
+  write(vm, data, 0, disks.sectors("after", 8), true)
+  vm:restore(saved)
+  t:assert_eq(data:read_sectors(0, 8), disks.sectors("before", 8))
+  t:assert_eq(disks.dd_read(vm, data, 0, 8), disks.sectors("before", 8))
+  write(vm, data, 8, disks.sectors("again", 1), true)
+  t:assert_eq(data:read_sectors(8, 1), disks.sectors("again", 1))
+  vm:restore(saved)
+  t:assert_eq(data:read_sectors(8, 1), ("\0"):rep(512), "a snapshot can be restored again")
+end)
+
+test("a snapshot makes nothing durable, and a restored disk still loses it", function(t)
+  write(vm, data, 0, disks.sectors("durable", 8), true)
+  write(vm, data, 0, disks.sectors("volatile", 8))
+  local before = data:stats().unflushed
+  t:assert_eq(before, 1)
+  local saved = vm:snapshot()
+  t:assert_eq(data:stats().unflushed, 1)
+  vm:restore(saved)
+  t:assert_eq(disks.dd_read(vm, data, 0, 8), disks.sectors("volatile", 8))
+  t:assert_eq(data:power_cut().dropped, 1)
+  t:assert_eq(data:read_sectors(0, 8), disks.sectors("durable", 8))
+  vm:restore(saved)
+  t:assert_eq(data:is_on(), true)
+  t:assert_eq(disks.dd_read(vm, data, 0, 8), disks.sectors("volatile", 8))
+end)
+
+test("faults are restored", function(t)
+  data:fault_inject {mode = "eio_read", sectors = {40, 47}}
+  local saved = vm:snapshot()
+  data:clear_faults()
+  t:assert_eq(disks.dd_read(vm, data, 40, 1), ("\0"):rep(512))
+  vm:restore(saved)
+  local faults = data:active_faults()
+  t:assert_eq(#faults, 1)
+  t:assert_same(faults[1].sectors, {40, 47})
+  t:assert_neq(vm:run("dd if=/dev/vda of=/dev/null bs=512 skip=40 count=1 iflag=direct").exit_code, 0)
+  vm:check("dd if=/dev/vda of=/dev/null bs=512 skip=39 count=1 iflag=direct")
+  data:clear_faults()
+end)
+
+test("disks that were attached since are gone, and those that were detached are back", function(t)
+  local first = vm:attach_disk {id = "first", size = "64K", content = disks.sectors("first", 1)}
+  local saved = vm:snapshot()
+  first:detach()
+  local second = vm:attach_disk {id = "second", size = "64K"}
+  vm:restore(saved)
+  t:assert(second:is_detached())
+  t:assert(not first:is_detached())
+  t:assert_eq(disks.dd_read(vm, first, 0, 1), disks.sectors("first", 1))
+  first:detach()
+  t:assert_eq(#vm:disks(), 1)
+end)
+
+test("a guest that is writing continues after a snapshot and after a restore", function(t)
+  local writer = vm:run_async("i=0; while [ $i -lt 2000 ]; do i=$((i + 1)); printf '%-512d' $i; done > /tmp/all; "
+    .. "dd if=/tmp/all of=/dev/vda bs=512 oflag=direct status=none && echo done")
+  wait_until(function() return data:read_sectors(5, 1):match("^6 ") end, {timeout = 60})
+  local saved = vm:snapshot()
+  t:assert_eq(writer:wait(100):assert_ok().stdout, "done\n")
+  vm:restore(saved)
+  t:assert_eq(writer:wait(100):assert_ok().stdout, "done\n")
+  for _, number in ipairs {1, 1000, 2000} do
+    t:assert_match(data:read_sectors(number - 1, 1), "^" .. number .. " ")
+  end
+end)
+
+test("a snapshot in a folder can be restored by another VM", function(t)
+  local path = os.tmpname()
+  os.remove(path)
+  write(vm, data, 0, disks.sectors("kept", 8), true)
+  vm:snapshot(path)
+  local other = provium:vm("other", "default")
+  other:restore(path)
+  t:defer(function() os.execute("rm -r " .. path) end)
+  t:assert_eq(other:disks()[1]:id(), "data")
+  t:assert_eq(disks.dd_read(other, other:disk("data"), 0, 8), disks.sectors("kept", 8))
+  write(other, other:disk("data"), 0, disks.sectors("other", 8), true)
+  t:assert_eq(data:read_sectors(0, 8), disks.sectors("kept", 8))
+end)
+
+test("snapshots of a lab have the disks of its VMs, also of one that is off", function(t)
+  local lab = provium:lab("pair")
+  local on = lab:vm("on", "default", {disks = {{scratch = "64K", id = "d"}}}):boot()
+  local off = lab:vm("off", "default", {disks = {{scratch = "64K", id = "d"}}})
+  write(on, on:disk("d"), 0, disks.sectors("on", 1), true)
+  off:disk("d"):write_sectors(0, disks.sectors("off", 1))
+  local saved = lab:snapshot()
+  on:disk("d"):write_sectors(0, disks.sectors("changed", 1))
+  off:disk("d"):write_sectors(0, disks.sectors("changed", 1))
+  lab:restore(saved)
+  t:assert_eq(disks.dd_read(on, on:disk("d"), 0, 1), disks.sectors("on", 1))
+  t:assert_eq(off:disk("d"):read_sectors(0, 1), disks.sectors("off", 1))
+end)
+
+test("a fixture keeps its disks", function(t)
+  local built = provium:vm_fixture("fixtures/disk.fixture.lua")
+  t:assert_eq(disks.dd_read(built, built:disk("db"), 0, 4), disks.sectors("built", 4))
+  t:assert_eq(built:check("cat /data/file").stdout, "hello\n")
+  write(built, built:disk("db"), 0, disks.sectors("mine", 4), true)
+  local again = provium:lab("again"):vm_fixture("fixtures/disk.fixture.lua")
+  t:assert_eq(disks.dd_read(again, again:disk("db"), 0, 4), disks.sectors("built", 4))
+end)
