@@ -1,9 +1,9 @@
 //! Boots from templates.
 //!
-//! The first boot of a kind is cold; once its agent answers and the guest is ready, and before the guest gets its identity, the
-//! machine is saved as a template. It then continues as the VM that it was booted for, while the template is
-//! installed in the cache. Every later boot of that kind maps the template's RAM copy-on-write and loads the
-//! devices' state.
+//! The first boot of a kind is cold; once its agent answers and the guest is ready, and before the guest gets its
+//! identity, the machine is saved as a template. It then continues as the VM that it was booted for, while the
+//! template is installed in the cache. Every later boot of that kind maps the template's RAM copy-on-write and
+//! loads the devices' state.
 //!
 //! A kind is everything that the state depends on: the image, the agent, modules and files that are
 //! added, the kernel's arguments, memory, vCPUs, accelerator, and QEMU. If several boots of a new kind
