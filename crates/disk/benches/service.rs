@@ -1,13 +1,14 @@
-//! What the service carries to `qemu-img bench`, beside `qemu-nbd` and `nbdkit file` on the same image in the same run.
+//! What a disk carries to `qemu-img bench` through the service, beside `qemu-nbd` and `nbdkit file` on the same image in
+//! the same run, and beside the service with a plain file, which shows what the layers of a disk cost.
 //!
-//! All serve a plain file that the host has in its page cache, so that the figures are those of the protocol. Prints
-//! rows for `make bench`: name, value, unit and remark, with tabs between them. Without one of the programs, its
-//! comparison is left out.
+//! The image is in memory, so that the figures are not those of the host's drive. Prints rows for `make bench`: name,
+//! value, unit and remark, with tabs between them. Without one of the programs, its comparison is left out.
 #![expect(clippy::print_stdout, clippy::expect_used, reason = "a benchmark")]
 
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_disk::DiskService;
-use provium_disk::{Admission, Command as DiskCommand, CommandKind, Export};
+use provium_disk::{
+    Admission, Base, Command as DiskCommand, CommandKind, Disk, DiskService, DiskSpec, Export,
+};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -18,7 +19,7 @@ use std::sync::Arc;
 const SIZE: u64 = 256 << 20;
 
 /// The best of so many runs counts; the servers take turns.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// A kind of load.
 struct Load {
@@ -105,15 +106,19 @@ fn errno(error: io::Error) -> Errno {
 /// Who serves the image.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Server {
-    Ours,
+    /// The service with a disk: an overlay on the image.
+    Disk,
+    /// The service with a plain file.
+    Plain,
     QemuNbd,
     Nbdkit,
     /// QEMU's own driver for files, without a server.
     RawFile,
 }
 
-const SERVERS: [(Server, &str); 4] = [
-    (Server::Ours, "provium"),
+const SERVERS: [(Server, &str); 5] = [
+    (Server::Disk, "disk"),
+    (Server::Plain, "plain file"),
     (Server::QemuNbd, "qemu-nbd"),
     (Server::Nbdkit, "nbdkit file"),
     (Server::RawFile, "raw file"),
@@ -137,7 +142,19 @@ fn measure(server: Server, load: &Load, folder: &Utf8Path, image: &Utf8Path) -> 
     let socket = folder.join("disk.sock");
     let uri = format!("nbd+unix:///?socket={socket}");
     let printed = match server {
-        Server::Ours => {
+        Server::Disk => {
+            let disk = Disk::open(DiskSpec {
+                size: SIZE,
+                base: Base::Image(image.to_owned()),
+                read_only: false,
+                scratch: folder.to_owned(),
+                seed: 1,
+            });
+            let disk = Arc::new(disk.expect("the image"));
+            let _service = DiskService::start(disk, "disk", &socket).expect("a service");
+            qemu_img(load, &uri)?
+        }
+        Server::Plain => {
             let file = File::options().read(true).write(true).open(image);
             let disk = Arc::new(Plain(file.expect("the image")));
             let _service = DiskService::start(disk, "disk", &socket).expect("a service");
@@ -191,7 +208,10 @@ fn is_installed<T>(started: io::Result<T>) -> Option<T> {
 }
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a folder");
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    let folder = in_memory
+        .or_else(|_| tempfile::tempdir())
+        .expect("a folder");
     let folder = Utf8PathBuf::from_path_buf(folder.path().to_owned()).expect("UTF-8");
     let image = folder.join("image");
     let content = provium_testkit::random_bytes(1, SIZE as usize);

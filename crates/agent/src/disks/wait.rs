@@ -60,13 +60,21 @@ pub(super) fn await_devices(
 /// The name of the device with this serial number, once it is there. Its driver is loaded already, or part of
 /// the kernel.
 pub(crate) fn await_disk(serial: &str) -> Result<String, WireError> {
+    let name = |devices: &[Device]| {
+        let mut devices = devices.iter();
+        let device = devices.find(|device| device.serial == serial)?;
+        Some(device.name.clone())
+    };
+    if let Some(found) = name(&list()?) {
+        return Ok(found);
+    }
     let events = boot::device_events()
         .map_err(|errno| failure::os("listening for events of devices", errno))?;
     let deadline = Instant::now() + LIMIT;
     loop {
         let devices = list()?;
-        if let Some(device) = devices.iter().find(|device| device.serial == serial) {
-            return Ok(device.name.clone());
+        if let Some(found) = name(&devices) {
+            return Ok(found);
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {

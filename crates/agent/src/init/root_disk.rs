@@ -55,6 +55,11 @@ pub(super) fn enter(root: &RootDisk, plan: &BootPlan) -> Result<Vec<String>, Str
             "cannot write {path}, a file of the boot options, to disk `{serial}` ({name}): {errno}"
         )
     })?;
+    for emptied in [ROOT_FILES_DIR, MOUNT_POINT] {
+        if let Err(errno) = delete_folder(&old, emptied) {
+            warnings.push(format!("freeing {emptied}: {errno}"));
+        }
+    }
     let keeps_agent = chain::find(plan).is_none();
     if keeps_agent && let Err(errno) = bind_agent(&old) {
         warnings.push(format!("making {AGENT_DIR} in the root: {errno}"));
@@ -150,6 +155,20 @@ fn bind_agent(old: &OwnedFd) -> Sys<()> {
     block::bind(&source, AGENT_DIR)
 }
 
+/// Deletes a folder of the old root, if it is there.
+fn delete_folder(old: &OwnedFd, path: &str) -> Sys<()> {
+    let name = file::path(path.trim_start_matches('/').as_bytes())?;
+    let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+    match file::open_at(old.as_raw_fd(), &name, flags, 0) {
+        Ok(folder) => {
+            delete(folder.as_raw_fd(), None)?;
+            tree::remove_dir(old.as_raw_fd(), &name)
+        }
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Deletes what is in a folder of a file system in RAM, but for what is kept and other file systems.
 fn delete(folder: RawFd, kept: Option<&CStr>) -> Sys<()> {
     let here = file::stat_fd(folder)?;
@@ -220,6 +239,9 @@ mod tests {
         std::os::unix::fs::symlink("/nowhere", root.join("a/link")).unwrap();
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let folder = file::open_str(root.to_str().unwrap(), flags).unwrap();
+        delete_folder(&folder, "/a/b").unwrap();
+        delete_folder(&folder, "/gone").unwrap();
+        assert!(!root.join("a/b").exists() && root.join("a/file").exists());
         delete(folder.as_raw_fd(), Some(AGENT_NAME)).unwrap();
         let left = || {
             let entries = fs::read_dir(&root).unwrap();

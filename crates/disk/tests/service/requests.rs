@@ -145,7 +145,7 @@ fn the_path_of_the_socket_may_be_long() {
 fn a_socket_that_exists_is_not_replaced() {
     let served = Served::new(Memory::new(MIB));
     let again = DiskService::start(Arc::new(Memory::new(MIB)), "disk", &served.socket);
-    let error = again.err().expect("it is in use");
+    let error = again.expect_err("it is in use");
     assert_eq!(error.kind(), ErrorKind::AddrInUse);
     assert_eq!(Client::new(&served).read(0, 512), [0; 512]);
 }

@@ -151,15 +151,10 @@ impl Disks {
             socket: socket.to_owned(),
             source,
         })?;
-        let node = self.new_node(device.slot);
+        let node = device.slot.node(self.new_number());
         let arguments = device.nbd_node(&node, socket.as_str());
         control.query("blockdev-add", arguments).await?;
         Ok((node, info.size))
-    }
-
-    /// A name for a block node.
-    fn new_node(&self, slot: DiskSlot) -> String {
-        slot.node(self.last_node.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// As [`exchange`], for a node that is read-only.
@@ -170,30 +165,78 @@ impl Disks {
         node: &str,
         size: u64,
     ) -> Result<(), VmmError> {
+        let blank = self.add_blank(control, slot, size).await?;
+        let exchanged = match exchange(control, slot, &blank, size).await {
+            Ok(()) => control.query("qom-set", drive(slot, node)).await.map(drop),
+            failed => failed,
+        };
+        if exchanged.is_err() {
+            // Out of use again, so that it can be deleted.
+            control.queue("qom-set", &drive(slot, node));
+        }
+        control.queue("blockdev-del", &by_name(&blank));
+        exchanged
+    }
+
+    /// Gives a disk zeroes of this size in bytes; see [`Standby::insert_blank_disks`].
+    ///
+    /// [`Standby::insert_blank_disks`]: super::standby::Standby::insert_blank_disks
+    async fn insert_blank(
+        &self,
+        control: &Control,
+        slot: DiskSlot,
+        size: u64,
+    ) -> Result<(), VmmError> {
+        let blank = self.add_blank(control, slot, size).await?;
+        exchange(control, slot, &blank, size).await?;
+        let old = self
+            .slots
+            .with_any(slot, |backend| std::mem::replace(&mut backend.node, blank));
+        match old {
+            Some(old) => control.query("blockdev-del", by_name(&old)).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Disks::insert_blank`], all disks.
+    pub(super) async fn insert_blanks(&self, control: &Control, size: u64) -> Result<(), VmmError> {
+        let _settled = self.slots.settled().await;
+        for slot in self.slots.list() {
+            self.insert_blank(control, slot, size).await?;
+        }
+        Ok(())
+    }
+
+    /// A block node of zeroes, which are a sparse file in memory.
+    async fn add_blank(
+        &self,
+        control: &Control,
+        slot: DiskSlot,
+        size: u64,
+    ) -> Result<String, VmmError> {
         let file = sparse_file(size).map_err(|error| control.host_error("memory", error))?;
-        let stand_in = self.new_node(slot);
-        // Any number: the set exists while this runs, and the slots are settled.
-        let set = json!({ "fdset-id": 0 });
+        let number = self.new_number();
+        // QEMU may keep a descriptor for some time after it was removed, so each has a set of its own.
+        let set = json!({ "fdset-id": number });
         control
             .query_with_fd("add-fd", set.clone(), file.into())
             .await?;
-        let added = json!({
+        let node = slot.node(number);
+        let arguments = json!({
             "driver": "file",
-            "node-name": stand_in,
-            "filename": "/dev/fdset/0",
+            "node-name": node,
+            "filename": format!("/dev/fdset/{number}"),
             "locking": "off",
         });
-        let exchanged = match control.query("blockdev-add", added).await {
-            Ok(_) => match exchange(control, slot, &stand_in, size).await {
-                Ok(()) => control.query("qom-set", drive(slot, node)).await.map(drop),
-                failed => failed,
-            },
-            Err(error) => Err(error),
-        };
-        // After a failure the stand-in is in use until the caller has put the old node back.
-        control.queue("blockdev-del", &by_name(&stand_in));
+        let added = control.query("blockdev-add", arguments).await;
+        // The node has a duplicate.
         control.queue("remove-fd", &set);
-        exchanged
+        added.map(|_| node)
+    }
+
+    /// A number that no block node has had.
+    fn new_number(&self) -> u64 {
+        self.last_node.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 

@@ -104,6 +104,16 @@ impl Standby {
         self.streams.take()
     }
 
+    /// Gives each disk zeroes instead of its placeholder, `size` bytes, a multiple of 512, and reports the size to the
+    /// guest. What the guest and QEMU do then for the first time, such as translating the driver's code, need not be
+    /// done when the disk gets its content.
+    ///
+    /// # Errors
+    /// As [`Machine::pause`]. The standby cannot be used then.
+    pub async fn insert_blank_disks(&self, size: u64) -> Result<(), VmmError> {
+        self.process.disks.insert_blanks(&self.control, size).await
+    }
+
     /// Lets the guest run, before it is assigned to a VM. What it prints waits for the VM's console.
     ///
     /// # Errors

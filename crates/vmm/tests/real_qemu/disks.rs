@@ -149,6 +149,9 @@ async fn has_the_serials_of_its_process(bench: &Bench, saved: &SavedMachine) {
     let named = vec![disk(4, "c", false), disk(0, "a", false), disk(1, "b", true)];
     let standby = restore(named.clone()).await.unwrap();
     assert_eq!(standby.disks(), named);
+    standby.insert_blank_disks(2 << 20).await.unwrap();
+    standby.resume().await.unwrap();
+    standby.insert_blank_disks(4 << 20).await.unwrap();
     let machine = standby
         .assign("s".to_owned(), ConsoleLog::new())
         .await
