@@ -5,7 +5,7 @@ provium.timeout = "20m"
 local DOWNLOAD = {tags = {"download"}, timeout = "10m"}
 
 test("systemd reaches multi-user.target", DOWNLOAD, function(t)
-  local debian = t:vm("debian", "debian"):boot()
+  local debian = provium:vm("debian", "debian"):boot()
   t:assert_eq(debian:check("systemctl is-system-running").stdout, "running\n")
   t:assert_eq(debian:check("systemctl is-active multi-user.target").stdout, "active\n")
   t:assert_eq(debian:check("systemctl list-units --failed --plain --no-legend").stdout, "")
@@ -14,7 +14,7 @@ test("systemd reaches multi-user.target", DOWNLOAD, function(t)
 end)
 
 test("a unit of the test is started, and its journal read", DOWNLOAD, function(t)
-  local debian = t:vm("debian", "debian"):boot()
+  local debian = provium:vm("debian", "debian"):boot()
   debian:write_file("/etc/systemd/system/greet.service", [[
 [Service]
 Type=oneshot
@@ -30,7 +30,7 @@ ExecStart=/bin/echo greetings from a unit
 end)
 
 test("owners and modes are those of the distribution", DOWNLOAD, function(t)
-  local debian = t:vm("debian", "debian"):boot()
+  local debian = provium:vm("debian", "debian"):boot()
   local function facts(path)
     return debian:check("stat --format '%U:%G %a' " .. path).stdout
   end
@@ -41,7 +41,7 @@ test("owners and modes are those of the distribution", DOWNLOAD, function(t)
 end)
 
 test("it reboots, and its disk keeps what was written", DOWNLOAD, function(t)
-  local debian = t:vm("debian", "debian"):boot()
+  local debian = provium:vm("debian", "debian"):boot()
   debian:write_file("/var/lib/kept", "kept")
   debian:check("sync")
   local before = debian:read_file("/proc/sys/kernel/random/boot_id")
@@ -52,7 +52,7 @@ test("it reboots, and its disk keeps what was written", DOWNLOAD, function(t)
 end)
 
 test("two VMs of one template have roots of their own", DOWNLOAD, function(t)
-  local first, second = t:vm("first", "debian"):boot(), t:vm("second", "debian"):boot()
+  local first, second = provium:vm("first", "debian"):boot(), provium:vm("second", "debian"):boot()
   t:assert_eq(second:stats().boot_kind, "template")
   first:write_file("/var/lib/mine", "mine")
   first:check("sync")
