@@ -56,6 +56,132 @@ test("writing and reading at once", function(t)
   t:assert_contains(tostring(t:assert_raises(function() vm:console():write("x", {timeout_ms = 5}) end)), "timeout")
 end)
 
+-- A guest program that sends back `count` bytes, as they come.
+local function start_echo(count)
+  local p = vm:run_async("stty -F /dev/ttyS0 raw -echo; exec 3<>/dev/ttyS0; echo READY >&3; head -c " .. count ..
+    " <&3 | tee /tmp/typed >&3; stty -F /dev/ttyS0 sane")
+  vm:console():read():expect("READY", "20s")
+  return p
+end
+
+test("full duplex: what a program reads and sends back at once, byte for byte", {timeout = "90s"}, function(t)
+  local console = vm:console()
+  local bytes = {}
+  for i = 0, 65535 do bytes[#bytes + 1] = string.char((i * 7 + i // 256) % 256) end
+  local data = table.concat(bytes)
+  local p = start_echo(#data)
+  local mark = console:mark()
+  -- Both directions are busy until the end: a line is far slower than the harness.
+  local typing = co.spawn(function()
+    for start = 1, #data, 4096 do console:write(data:sub(start, start + 4095), {timeout = "60s"}) end
+  end)
+  wait_until(function() return console:mark() >= mark + #data end, {timeout = 60, desc = "all came back"})
+  typing:join("10s")
+  p:wait("30s"):assert_ok()
+  t:assert_eq(hash.sha256(vm:read_file("/tmp/typed")), hash.sha256(data))
+  t:assert(console:since(mark):find(data, 1, true), "what came back is what was typed")
+end)
+
+test("each direction has its own data", {timeout = "90s"}, function(t)
+  local console = vm:console()
+  local data = ("0123456789abcdef"):rep(2048)
+  local p = vm:run_async("stty -F /dev/ttyS0 raw -echo; exec 3<>/dev/ttyS0; echo BOTH >&3; " ..
+    "(seq 1 5000 >&3; echo PRINTED >&3) & head -c " .. #data .. " <&3 | sha256sum; wait; stty -F /dev/ttyS0 sane")
+  console:expect("BOTH", "20s")
+  local mark = console:mark()
+  console:write(data, {timeout = "60s"})
+  console:expect("PRINTED", "60s")
+  t:assert_contains(p:wait("60s").stdout, hash.sha256(data))
+  local printed = {}
+  for number = 1, 5000 do printed[number] = number .. "\n" end
+  t:assert_contains(console:since(mark), table.concat(printed))
+end)
+
+test("a guest that does not read makes a write fail in time, and says how much it took", {timeout = "90s"}, function(t)
+  vm:check("mkfifo /tmp/go")
+  local p = vm:run_async("stty -F /dev/ttyS0 raw -echo -ixon; exec 3<>/dev/ttyS0; echo DEAF >&3; " ..
+    "read count < /tmp/go; head -c $count <&3 | wc -c; stty -F /dev/ttyS0 sane")
+  vm:console():expect("DEAF", "20s")
+  local err = tostring(t:assert_raises(function() vm:console():write(("y"):rep(3000000), {timeout = "500ms"}) end))
+  t:assert_contains(err, "write(3000000 bytes): not done within 500ms")
+  local typed = tonumber(err:match("(%d+) bytes were handed over"))
+  t:assert(typed and typed > 0 and typed < 3000000, err)
+  t:assert_eq(vm:run("echo others").stdout, "others\n")
+  -- What was handed over is typed, and no more.
+  vm:write_file("/tmp/go", typed .. "\n")
+  t:assert_eq(tonumber(p:wait("60s").stdout), typed)
+end)
+
+test("long lines, all bytes, and texts longer than a piece of the log", {timeout = "90s"}, function(t)
+  local console = vm:console()
+  local mark = console:mark()
+  local bytes = {}
+  for byte = 0, 255 do bytes[#bytes + 1] = string.char(byte) end
+  local all = table.concat(bytes)
+  vm:write_file("/tmp/all", all .. ("x"):rep(270000) .. "END\r\nlast\r\n")
+  vm:check("stty -F /dev/ttyS0 raw -echo; cat /tmp/all > /dev/ttyS0; stty -F /dev/ttyS0 sane", {timeout = "60s"})
+  console:expect(("x"):rep(270000) .. "END", "30s")
+  t:assert_contains(console:since(mark), all)
+  local lines = console:lines(mark)
+  t:assert_eq(lines[#lines], "last")
+  t:assert_eq(#lines[#lines - 1], 255 - 10 - 1 + 270000 + #"END", "CR is left out")
+  t:assert_contains(tostring(t:assert_raises(function() console:expect(("x"):rep(2^20 + 1)) end)), "at most 1 MiB")
+  local empty = t:assert_raises(function() console:expect_any({"a", ""}) end)
+  t:assert_contains(tostring(empty), "text 2: must not be empty")
+  t:assert_eq(console:expect("END", 0), "END", "what is there takes no time")
+end)
+
+local dies = {timeout = "90s", kernel_log = "ignore"}
+test("the log is complete through snapshots, resets, boots and death", dies, function(t)
+  local own = provium:vm("own", "default"):boot()
+  local console = own:console()
+  local function say(word)
+    own:check("printf '" .. word .. "\\0\\377\\r\\n' > /dev/ttyS0")
+    console:expect(word, "10s")
+  end
+  local log = ""
+  -- What was there stays there, byte for byte.
+  local function check(what)
+    local now = console:read_log()
+    t:assert(#now >= #log and now:sub(1, #log) == log, what .. " has changed what the log had")
+    log = now
+  end
+  say("first")
+  check("a command")
+  local snapshot = own:snapshot()
+  local saved = console:read_log()
+  say("second")
+  check("a snapshot")
+  own:restore(snapshot)
+  check("a restore")
+  say("third")
+  local other = provium:vm("other", "default")
+  other:restore(snapshot)
+  t:assert_eq(other:console():read_log():sub(1, #saved), saved, "the log of the saved VM comes along")
+  own:reset()
+  check("a reset")
+  own:shutdown()
+  check("a shutdown")
+  own:boot()
+  say("fourth")
+  pcall(own.run, own, "echo last words > /dev/ttyS0; echo c > /proc/sysrq-trigger")
+  t:assert_eq(own:state(), "dead")
+  check("death")
+  t:assert_contains(log, "last words")
+  t:assert_contains(log, "Kernel panic")
+  for _, word in ipairs{"first", "second", "third", "fourth"} do
+    t:assert_eq(console:count(word .. "\0\xff"), 1, word)
+  end
+  t:assert_contains(tostring(t:assert_raises(function() console:write("x") end)), "the machine is off")
+end)
+
+test("the log of a failed boot", {timeout = "60s", kernel_log = "ignore"}, function(t)
+  local init = "#!/bin/sh\nprintf 'cannot \\000 \\377 boot\\n' > /dev/console; exit 3\n"
+  local broken = provium:vm("broken", "default", {files = {{path = "/init", content = init, mode = "0755"}}})
+  t:assert_contains(tostring(t:assert_raises(function() broken:boot() end)), "panicked")
+  t:assert_contains(broken:console():read_log(), "cannot \0 \xff boot\r\n")
+end)
+
 test("the clock starts at `initial_time`", function(t)
   local now = vm:clock():get()
   t:assert(now >= 1000000000.25 and now < 1000000600, tostring(now))
@@ -81,6 +207,83 @@ test("get, set, advance, to the nanosecond", function(t)
   local before_sleep = host.now_ns()
   clock:sleep("200ms")
   t:assert(host.now_ns() - before_sleep >= 150 * 10^6)
+end)
+
+test("times that no Linux keeps are refused with the kernel's errno and the reason", function(t)
+  local clock = vm:clock()
+  local function refusal(call, ...)
+    local arguments = {...}
+    return tostring(t:assert_raises(function() clock[call](clock, table.unpack(arguments)) end))
+  end
+  -- Since 4.3 a kernel refuses a time that puts its own boot before 1970.
+  for _, err in ipairs{refusal("set", -5), refusal("set", 0), refusal("set_ns", math.mininteger)} do
+    t:assert_contains(err, "EINVAL")
+    t:assert_contains(err, "uptime after 1970")
+  end
+  t:assert_contains(refusal("set", -5), "clock:set(-5)")
+  -- 30 years before its nanoseconds overflow, in 2262.
+  t:assert_contains(refusal("set", 9223372036), "EINVAL")
+  t:assert_contains(refusal("set", 1e10), "out of range")
+  t:assert_contains(refusal("set", 0/0), "out of range")
+  clock:set(1000)
+  t:assert_contains(refusal("advance", "-2000s"), "clock:advance(\"-2000s\")")
+  t:assert(clock:get() >= 1000 and clock:get() < 1060, "a refused call changes nothing")
+  for _, second in ipairs{2^31 - 1, 2^31, 2^32, 4102444800, 8277292035} do
+    clock:set(second)
+    local now = clock:get_ns()
+    t:assert(now // 10^9 >= second and now // 10^9 < second + 60, now)
+  end
+  local refused = provium:vm("refused", "default", {initial_time = 0})
+  local err = tostring(t:assert_raises(function() refused:boot() end))
+  t:assert_contains(err, "EINVAL")
+  t:assert_contains(err, "`initial_time`")
+  clock:set(1000000000)
+end)
+
+test("a clock is its VM's alone", function(t)
+  local first, second = provium:vm("first", "default"):boot(), provium:vm("second", "default"):boot()
+  -- The host's own clock is the one that it was: two readings differ by what has passed.
+  local host_before, passed = os.time(), host.now_ns()
+  local before = second:clock():get()
+  first:clock():set(1e9)
+  first:clock():advance("-1h")
+  t:assert_near(second:clock():get(), before, 30)
+  t:assert_near(os.time() - host_before, (host.now_ns() - passed) / 1e9, 2)
+
+  local snapshot = first:snapshot()
+  first:clock():set(2e9)
+  first:restore(snapshot)
+  t:assert_near(first:clock():get(), 1e9 - 3600, 60, "a restore brings back the time of the snapshot")
+  first:reset()
+  t:assert_near(first:clock():get(), os.time(), 30, "a reset sets the host's time")
+  first:shutdown()
+  first:boot()
+  t:assert_near(first:clock():get(), os.time(), 30, "and so does a boot")
+end)
+
+test("sleep is by the guest's own passing time, whatever the clock is set to", function(t)
+  local clock = vm:clock()
+  local began = vm:uptime()
+  local sleeping = co.spawn(function()
+    clock:sleep("1500ms")
+    return vm:uptime() - began
+  end)
+  host.sleep(0.1)
+  clock:advance("10h")
+  clock:advance("-20h")
+  host.sleep(0.1)
+  t:assert_eq(sleeping:status(), "running", "a jump of the clock ends no sleep")
+  -- A paused guest does not sleep.
+  vm:pause()
+  local paused = host.now_ns()
+  host.sleep(1.5)
+  t:assert_eq(sleeping:status(), "running")
+  vm:resume()
+  local slept = sleeping:join("30s")
+  t:assert(slept >= 1.5 and slept < 20, slept)
+  t:assert(host.now_ns() - paused >= 1.5e9)
+  clock:sleep(0)
+  t:assert_raises(function() clock:sleep(-1) end)
 end)
 
 test("after a reset expect waits for the new boot, and the log has both", {timeout = "90s"}, function(t)

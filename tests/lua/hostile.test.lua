@@ -66,20 +66,26 @@ test("a closed file is not descriptor 0", function(t)
   t:assert_eq(f:fd(), 0)
 end)
 
-test("a stream of what cannot be read says so each time, and has not ended", function(t)
-  for _, case in ipairs{
-    {vm:tail_file("/nope"), "ENOENT"}, {vm:tail_file("/tmp"), "EISDIR"}, {vm:fd_stream(999), "EBADF"},
-  } do
-    local stream, name = table.unpack(case)
-    for _ = 1, 2 do
-      raises(t, function() stream:next(1) end, name)
-      raises(t, function() stream:read_until("x", 1) end, name)
-      raises(t, function() stream:drain() end, name)
-    end
-    t:assert_eq(stream:eof(), false)
-    stream:close()
-  end
+test("what cannot be read is no stream", function(t)
+  raises(t, function() vm:tail_file("/nope") end, "ENOENT")
+  raises(t, function() vm:tail_file("/tmp") end, "EISDIR")
+  raises(t, function() vm:fd_stream(999) end, "EBADF")
   raises(t, function() vm:fd_stream(-1) end, "-1 is out of range")
+end)
+
+test("a stream that cannot be read any more says so each time, and has not ended", function(t)
+  local p = vm:run_async("exec sleep 1000")
+  local stream = vm:tail_file("/proc/" .. p:pid() .. "/cmdline", {start = "beginning"})
+  stream:expect("1000\0")
+  p:kill()
+  p:wait()
+  for _ = 1, 2 do
+    raises(t, function() stream:next("10s") end, "ESRCH")
+    raises(t, function() stream:read_until("x", 1) end, "ESRCH")
+    raises(t, function() stream:drain() end, "ESRCH")
+  end
+  t:assert_eq(stream:eof(), false)
+  stream:close()
 end)
 
 test("messages of a stream name the author's call", function(t)

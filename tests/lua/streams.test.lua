@@ -182,3 +182,236 @@ test("expect passes over more than is kept, and a search that keeps all has a li
   local err = tostring(t:assert_raises(function() p:stdout_stream():read_until("behind", 100) end))
   t:assert_contains(err, "64 MiB came without `behind`")
 end)
+
+test("what cannot be read is an error of the call that makes the stream", function(t)
+  local function error_of(make)
+    return tostring(t:assert_raises(make))
+  end
+  local missing = error_of(function() vm:tail_file("/tmp/missing") end)
+  t:assert_contains(missing, "streams.test.lua:" .. debug.getinfo(1, "l").currentline - 1)
+  t:assert_contains(missing, 'tail_file("/tmp/missing"): ENOENT')
+  t:assert_contains(error_of(function() vm:tail_file("/tmp") end), "EISDIR")
+  t:assert_contains(error_of(function() vm:fd_stream(9999) end), "EBADF")
+  local written = vm:open_file("/tmp/written", {write = true, create = true})
+  t:assert_contains(error_of(function() vm:fd_stream(written) end), "EBADF")
+  t:assert_contains(error_of(function() written:tail_stream() end), "EBADF")
+  t:assert_eq(vm:open_stream_count(), 0)
+end)
+
+test("a tail of the end has everything that is added after it was made", function(t)
+  for round = 1, 10 do
+    vm:write_file("/tmp/log", "old\n")
+    local tail = vm:tail_file("/tmp/log")
+    vm:write_file("/tmp/log", "new " .. round .. "\n", {append = true})
+    t:assert_eq(tail:read_until("\n"), "new " .. round .. "\n")
+    tail:close()
+  end
+end)
+
+-- What has happened to the file of a tail, as one text.
+local function changes_of(tail)
+  local words = {}
+  for _, change in ipairs(tail:changes()) do words[#words + 1] = change.what .. " at " .. change.at end
+  return table.concat(words, ", ")
+end
+
+test("rotation, truncation and removal are reported, and lose nothing", function(t)
+  vm:write_file("/tmp/log", "one\n")
+  local tail = vm:tail_file("/tmp/log", {start = "beginning"})
+  t:assert_eq(tail:read_until("\n"), "one\n")
+  t:assert_eq(changes_of(tail), "")
+
+  -- In one step, as logrotate does without `create`.
+  vm:check("echo two >> /tmp/log; echo three > /tmp/next; mv /tmp/next /tmp/log")
+  t:assert_eq(tail:read_until("three\n"), "two\nthree\n")
+  t:assert_eq(changes_of(tail), "replaced at 8")
+
+  vm:check("echo 4 > /tmp/log")
+  t:assert_eq(tail:read_until("4\n"), "4\n")
+  t:assert_eq(changes_of(tail), "replaced at 8, truncated at 14")
+
+  vm:unlink("/tmp/log")
+  wait_until(function() return changes_of(tail):find("removed", 1, true) end)
+  vm:write_file("/tmp/log", "five\n")
+  t:assert_eq(tail:read_until("five\n"), "five\n")
+  t:assert_eq(changes_of(tail), "replaced at 8, truncated at 14, removed at 16, replaced at 16")
+
+  local err = tostring(t:assert_raises(function() tail:read_until("six", "100ms") end))
+  t:assert_contains(err, "the file was truncated after 14 bytes of this stream, removed or renamed after 16")
+  t:assert_contains(err, "(earlier changes: 1)")
+end)
+
+test("a file that is written anew and is not shorter is read again", function(t)
+  vm:write_file("/tmp/state", "state=starting\n")
+  local tail = vm:tail_file("/tmp/state", {start = "beginning"})
+  tail:expect("starting\n")
+  -- As long as before, in one write; then longer, between two looks.
+  vm:check("printf 'state=stopping\\n' | dd of=/tmp/state conv=notrunc status=none")
+  t:assert_eq(tail:read_until("\n"), "state=stopping\n")
+  t:assert_eq(changes_of(tail), "rewritten at 15")
+  vm:check("printf 'state=stopped by test\\n' | dd of=/tmp/state conv=notrunc status=none")
+  t:assert_eq(tail:read_until("test\n"), "state=stopped by test\n")
+
+  local opened = vm:open_file("/tmp/state", {read = true}):tail_stream()
+  opened:expect("test\n")
+  vm:check("echo short > /tmp/state")
+  t:assert_eq(opened:read_until("\n"), "short\n")
+  t:assert_eq(changes_of(opened), "truncated at 22")
+end)
+
+test("a FIFO is followed through its writers", function(t)
+  vm:check("mkfifo /tmp/fifo")
+  local tail = vm:tail_file("/tmp/fifo")
+  for _, word in ipairs{"first", "second"} do
+    vm:check("echo " .. word .. " > /tmp/fifo")
+    t:assert_eq(tail:read_until("\n"), word .. "\n")
+  end
+  t:assert_eq(tail:eof(), false)
+end)
+
+test("a stream that waits for a socket or terminal does not delay other calls", function(t)
+  local STREAM, DATAGRAM = 1, 2
+  for _, kind in ipairs{STREAM, DATAGRAM} do
+    local r = vm:syscall("socketpair", {args = {1, kind, 0, 0}, bufs = {{out = 8}}, ptrs = {3}})
+    local ours, theirs = string.unpack("<i4i4", r.out_bufs[1])
+    local stream = vm:fd_stream(ours)
+    for _ = 1, 3 do
+      vm:syscall("write", {args = {theirs, 0, 3}, bufs = {"a\0\xff"}, ptrs = {1}})
+      t:assert_eq(stream:read_until("\xff"), "a\0\xff")
+      t:assert_eq(vm:run("echo others").stdout, "others\n")
+    end
+    stream:close()
+  end
+  local terminal = vm:tail_file("/dev/ttyS0")
+  t:assert_eq(vm:run("echo others").stdout, "others\n")
+  terminal:close()
+end)
+
+test("texts and patterns are found across the pieces that they come in", function(t)
+  vm:write_file("/tmp/log", "")
+  local tail = vm:tail_file("/tmp/log")
+  local text = co.spawn(function() return tail:read_until("needle") end)
+  for _, piece in ipairs{"hay nee", "d", "le k", "ey=4", "2;"} do
+    vm:write_file("/tmp/log", piece, {append = true})
+    host.sleep(0.02)
+  end
+  t:assert_eq(text:join("20s"), "hay needle")
+  t:assert_eq(tail:expect_match("key=(%d+);"), "42")
+  t:assert_eq(tail:next("50ms"), nil)
+end)
+
+test("binary data comes as it is, in all streams of a file", function(t)
+  vm:check("head -c 3000000 /dev/urandom > /tmp/random")
+  local sum = vm:check("sha256sum < /tmp/random").stdout:match("%x+")
+  local size = vm:stat("/tmp/random").size
+  local file = vm:open_file("/tmp/random", {read = true})
+  local streams = {
+    vm:tail_file("/tmp/random", {start = "beginning"}),
+    vm:tail_file("/tmp/random", {start = "beginning"}),
+    file:tail_stream(),
+    vm:run_async("cat /tmp/random"):stdout_stream(),
+  }
+  local cut = 0
+  for _, stream in ipairs(streams) do
+    local pieces, count = {}, 0
+    while count < size do
+      -- Waits that are cancelled lose nothing.
+      local wait = co.spawn(function()
+        local piece = stream:next("20s")
+        pieces[#pieces + 1], count = piece, count + #piece
+      end)
+      host.sleep(0.0005)
+      if wait:status() == "running" and cut < 20 then
+        wait:cancel()
+        cut = cut + 1
+      else
+        wait:join("30s")
+      end
+    end
+    t:assert_eq(hash.sha256(table.concat(pieces)), sum)
+  end
+end)
+
+test("times and texts at their limits", function(t)
+  vm:write_file("/tmp/log", "there")
+  local tail = vm:tail_file("/tmp/log", {start = "beginning"})
+  tail:expect("the")
+  t:assert_eq(tail:read_until("re", 0), "re", "what is there takes no time")
+  t:assert_eq(tail:next(0), nil)
+  t:assert_same(tail:drain(0), {})
+  for _, time in ipairs{"50ms", "0.05s", 0.05} do t:assert_eq(tail:next(time), nil) end
+  local waiting = co.spawn(function() return tail:next("10000h") end)
+  host.sleep(0.05)
+  vm:write_file("/tmp/log", "more", {append = true})
+  t:assert_eq(waiting:join("20s"), "more")
+  for call, what in pairs{read_until = "text", expect = "text", expect_match = "pattern"} do
+    local function refusal(wanted, time)
+      return tostring(t:assert_raises(function() tail[call](tail, wanted, time) end))
+    end
+    t:assert_contains(refusal(""), "the " .. what .. ": must not be empty")
+    t:assert_contains(refusal(("x"):rep(2^20 + 1)), "at most 1 MiB long, got 1048577 bytes")
+    t:assert_contains(refusal("x", -1), "negative")
+    t:assert_contains(refusal("x", 1/0), "finite")
+    t:assert_contains(refusal("x", "soon"), "soon")
+  end
+  local long = tostring(t:assert_raises(function() tail:expect(("x"):rep(2^20), "100ms") end))
+  t:assert(#long < 2000, "a message does not repeat a long text")
+end)
+
+test("tasks that wait on one stream take turns", function(t)
+  vm:write_file("/tmp/log", "")
+  local tail = vm:tail_file("/tmp/log")
+  local first = co.spawn(function() return tail:read_until("first") end)
+  local second = co.spawn(function() return tail:read_until("second") end)
+  host.sleep(0.05)
+  vm:write_file("/tmp/log", "second first second")
+  t:assert_eq(first:join("20s"), "second first")
+  t:assert_eq(second:join("20s"), " second")
+  local ahead = co.spawn(function() return tail:read_until("end", "20s") end)
+  host.sleep(0.05)
+  local err = tostring(t:assert_raises(function() tail:expect("x", "100ms") end))
+  t:assert_contains(err, "another task was reading this stream")
+  ahead:cancel()
+end)
+
+test("100 MB pass through a stream", {timeout = "120s"}, function(t)
+  local tail = vm:tail_file("/dev/zero", {start = "beginning"})
+  local count, longest = 0, 0
+  while count < 100 * 2^20 do
+    local piece = tail:next("20s")
+    count, longest = count + #piece, math.max(longest, #piece)
+  end
+  t:assert(longest <= 2^20, longest .. " bytes were held at once")
+end)
+
+test("what was dropped of an output that is read too late is said", function(t)
+  local p = vm:run_async("seq 1 100000; echo end >&2; exec sleep 1000", {max_output = "64K"})
+  p:stderr_stream():expect("end", "20s")
+  local stream = p:stdout_stream()
+  local err
+  repeat
+    local ok, piece = pcall(stream.next, stream, "5s")
+    if not ok then err = tostring(piece) end
+  until err
+  t:assert_match(err, "%d+ bytes were dropped before this stream came to them")
+  t:assert_eq(stream:read_until("\n100000\n"):sub(-8), "\n100000\n", "what follows can be read")
+end)
+
+test("a reset ends streams of the guest at once, and they are not open any more", {timeout = "90s"}, function(t)
+  vm:write_file("/tmp/log", "")
+  local tail = vm:tail_file("/tmp/log")
+  local console = vm:console():read()
+  local refused = tostring(t:assert_raises(function() vm:snapshot() end))
+  t:assert_contains(refused, "2 stream(s) are open")
+  t:assert_contains(refused, "streams.test.lua:" .. tail:creation_site().line)
+  local waiting = co.spawn(function() return tail:read_until("never", "80s") end)
+  host.sleep(0.05)
+  vm:reset()
+  t:assert_contains(tostring(t:assert_raises(function() waiting:join("5s") end)), "rebooted or reset")
+  t:assert_contains(tostring(t:assert_raises(function() tail:next() end)), "rebooted or reset")
+  t:assert_eq(vm:open_stream_count(), 1, "the console's stream is of the harness and continues")
+  vm:check("echo after the reset > /dev/ttyS0")
+  console:expect("after the reset", "20s")
+  console:close()
+  vm:snapshot():delete()
+end)

@@ -122,7 +122,9 @@ impl LaneHandle {
     /// # Errors
     /// As of [`LaneHandle::call`].
     pub async fn read_fd_to_end(&self, fd: impl Into<Descriptor>) -> Result<Vec<u8>, CallError> {
-        collect(self.stream_fd(fd)).await
+        let (fd, notices) = (fd.into(), false);
+        let op = Op::StreamFd { fd, notices };
+        collect(GuestStream::new(self.channel().open(self.lane(), &op))).await
     }
 
     /// Writes all of `content` to a descriptor; returns the number of bytes.

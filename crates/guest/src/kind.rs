@@ -34,7 +34,7 @@ impl CallKind {
             },
             Op::Syscall(call) if !call.background => Self::Raw { nr: call.nr },
             Op::ReadFd { fd, .. }
-            | Op::StreamFd { fd }
+            | Op::StreamFd { fd, .. }
             | Op::WriteFd { fd }
             | Op::SeekFd { fd, .. } => Self::Descriptor { fd: *fd },
             _ => Self::Other,

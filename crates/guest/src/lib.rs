@@ -72,5 +72,5 @@ pub use lane::LaneHandle;
 pub use module_provider::{ModuleProvider, ModulesFuture, NoModules};
 pub use quiesced::QuiescedChannel;
 pub use session::Announcement;
-pub use stream::GuestStream;
+pub use stream::{ChangeList, FileChanges, GuestStream};
 pub use tree::TreeUpload;

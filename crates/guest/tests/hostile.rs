@@ -107,7 +107,13 @@ async fn wrong_ids_lanes_and_kinds() {
 #[tokio::test]
 async fn data_where_none_may_be() {
     let (channel, mut agent) = connect().await;
-    let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 1.into() });
+    let mut call = channel.open(
+        Lane::VM,
+        &Op::StreamFd {
+            fd: 1.into(),
+            notices: false,
+        },
+    );
     let mut output = call.output(StreamId::Output);
     let (frame, _) = agent.next_request().await;
     let piece = Frame::data(frame.lane, frame.call, StreamId::Output, vec![0; 60_000]).to_bytes();
@@ -124,21 +130,37 @@ async fn data_where_none_may_be() {
     assert!(got <= INITIAL_WINDOW as usize, "{got} bytes were held");
     drop((call, output, channel));
 
-    let input = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        Frame::data(frame.lane, frame.call, StreamId::Input, vec![0; 5]).to_bytes()
-    });
+    let input = misbehave(
+        Op::StreamFd {
+            fd: 1.into(),
+            notices: false,
+        },
+        |frame| Frame::data(frame.lane, frame.call, StreamId::Input, vec![0; 5]).to_bytes(),
+    );
     assert!(matches!(input.await, Violation::WrongStream(_)));
-    let after = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        let mut bytes = Frame::end(frame.lane, frame.call, StreamId::Output).to_bytes();
-        Frame::data(frame.lane, frame.call, StreamId::Output, vec![0; 5]).encode(&mut bytes);
-        bytes
-    });
+    let after = misbehave(
+        Op::StreamFd {
+            fd: 1.into(),
+            notices: false,
+        },
+        |frame| {
+            let mut bytes = Frame::end(frame.lane, frame.call, StreamId::Output).to_bytes();
+            Frame::data(frame.lane, frame.call, StreamId::Output, vec![0; 5]).encode(&mut bytes);
+            bytes
+        },
+    );
     assert!(matches!(after.await, Violation::WrongStream(_)));
-    let credit = misbehave(Op::StreamFd { fd: 1.into() }, |frame| {
-        let mut credit = Frame::credit(frame.lane, frame.call, StreamId::Input, 5);
-        credit.payload.pop();
-        credit.to_bytes()
-    });
+    let credit = misbehave(
+        Op::StreamFd {
+            fd: 1.into(),
+            notices: false,
+        },
+        |frame| {
+            let mut credit = Frame::credit(frame.lane, frame.call, StreamId::Input, 5);
+            credit.payload.pop();
+            credit.to_bytes()
+        },
+    );
     assert!(matches!(
         credit.await,
         Violation::Unreadable(FrameKind::Credit)
@@ -221,7 +243,13 @@ async fn a_reply_of_the_wrong_sort_costs_its_call_only() {
 #[tokio::test]
 async fn words_that_cross_with_the_answer_to_a_cancel_are_passed_over() {
     let (channel, mut agent) = connect().await;
-    let call = channel.open(Lane::VM, &Op::StreamFd { fd: 1.into() });
+    let call = channel.open(
+        Lane::VM,
+        &Op::StreamFd {
+            fd: 1.into(),
+            notices: false,
+        },
+    );
     let (frame, _) = agent.next_request().await;
     drop(call);
     assert_eq!(agent.next_frame().await.kind, FrameKind::Cancel);

@@ -343,7 +343,13 @@ async fn what_was_said_before_the_end_is_heard() {
 #[tokio::test]
 async fn output_before_a_hangup_is_read_to_its_end() {
     let (channel, mut agent) = connect().await;
-    let mut call = channel.open(Lane::VM, &Op::StreamFd { fd: 3.into() });
+    let mut call = channel.open(
+        Lane::VM,
+        &Op::StreamFd {
+            fd: 3.into(),
+            notices: false,
+        },
+    );
     let mut output = call.output(provium_protocol::StreamId::Output);
     let (frame, _) = agent.next_request().await;
     let data = Frame::data(

@@ -37,6 +37,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     provium_process::raise_limits();
+    terminal::restore_on_panic();
     // A panic is a bug of ours, and the harness could not work; its words were printed where it
     // happened.
     let exit = std::panic::catch_unwind(carry_out).unwrap_or(Exit::Unable);

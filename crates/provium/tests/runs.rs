@@ -258,6 +258,28 @@ fn a_shuffled_order_depends_on_its_seed() {
     );
 }
 
+/// Compares two tables, of whose differences a message shows a part.
+const DIFFERS: &str = r#"
+test("differs", function(t)
+  local one, other = {}, {}
+  for i = 1, 300 do one[i], other[i] = i, -i end
+  t:assert_same(one, other)
+end)
+"#;
+
+#[test]
+fn all_differences_of_tables_are_kept_in_a_file() {
+    let project = Project::new(&[("provium.toml", ""), ("a.test.lua", DIFFERS)]);
+    let ran = project.run(&["--accel", "tcg"]);
+    let named = regex::Regex::new(r"… and 280 more; all are in (\S+)\n").unwrap();
+    let file = named
+        .captures(&ran.stdout)
+        .unwrap_or_else(|| panic!("{}", ran.all()));
+    let text = std::fs::read_to_string(project.path().join(&file[1])).unwrap();
+    assert_eq!(text.lines().count(), 300);
+    assert!(text.starts_with("[1]: 1 ~= -1\n") && text.ends_with("[300]: 300 ~= -300\n"));
+}
+
 /// Compares two texts, of which a message shows a part.
 const COMPARES: &str = r#"
 local function text(last)

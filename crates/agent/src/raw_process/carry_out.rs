@@ -81,7 +81,7 @@ fn carry_out(operation: &Operation, op: Op) -> Finished {
         Op::Symlink { target, path } => paths::symlink(&target, &path).into(),
         Op::ReadLink { path } => paths::read_link(&operation.resolve(&path)).into(),
         Op::ReadFd { fd, max } => transfer::read(fd.number, max).into(),
-        Op::StreamFd { fd } => transfer::stream(operation, fd.number).into(),
+        Op::StreamFd { fd, notices } => transfer::stream(operation, fd.number, notices).into(),
         Op::WriteFd { fd } => transfer::write(operation, fd.number).into(),
         Op::SeekFd { fd, offset, whence } => transfer::seek(fd.number, offset, whence).into(),
         Op::TailFile { path, start } => {

@@ -29,6 +29,7 @@ mod operation;
 mod paths;
 mod reserved_slot;
 mod serve;
+mod stream_pipes;
 mod tail;
 mod transfer;
 mod tree;

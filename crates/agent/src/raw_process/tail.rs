@@ -3,81 +3,174 @@
 //! The file is watched with inotify, its folder too (for a file that takes its name); where neither
 //! says anything (as in `/proc`), it is looked at twice a second. The process ends when its pipe has no
 //! reader any more.
+//!
+//! A file that is shorter than before, or in which other bytes precede the offset, was written anew between two
+//! looks: it is read again from its start. That, and what happens to its name, is reported beside the bytes.
 
-use super::operation::Operation;
+use super::operation::{Operation, with_room};
+use super::stream_pipes::{StreamPipes, check_readable};
 use super::transfer;
 use crate::failure::{self, OpResult};
 use crate::sys::{Errno, Sys, fd, file, process};
-use provium_protocol::op::TailStart;
+use provium_protocol::op::{NoticeKind, TailStart};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 const LOOK: Duration = Duration::from_millis(500);
 const CHUNK: usize = 64 * 1024;
+/// How many bytes before the offset are compared, to find that a file was written anew.
+const COMPARED: usize = 64;
 
 /// Follows the file of a name.
 pub(super) fn follow_path(operation: &Operation, path: Vec<u8>, start: TailStart) -> OpResult {
     let mut tail = Tail::open(path, start).map_err(|errno| failure::os("open", errno))?;
-    let pipe = transfer::output(operation)?;
-    Err(failure::os("read", tail.run(&pipe)))
+    let mut pipes = StreamPipes::open(operation)?;
+    Err(failure::os("read", tail.run(&mut pipes)))
 }
 
 /// Follows an open file from its offset, which stays where it is; streams what has no offset.
 pub(super) fn follow_descriptor(operation: &Operation, fd: RawFd) -> OpResult {
-    match file::seek(fd, 0, libc::SEEK_CUR) {
-        Ok(offset) => {
-            let pipe = transfer::output(operation)?;
-            Err(failure::os("read", follow_offset(fd, offset, &pipe)))
-        }
-        Err(Errno(libc::ESPIPE)) => transfer::stream(operation, fd),
-        Err(errno) => Err(failure::os("read", errno)),
-    }
+    let offset = match file::seek(fd, 0, libc::SEEK_CUR) {
+        Ok(offset) => offset,
+        Err(Errno(libc::ESPIPE)) => return transfer::stream(operation, fd, true),
+        Err(errno) => return Err(failure::os("read", errno)),
+    };
+    check_readable(fd).map_err(|errno| failure::os("read", errno))?;
+    let mut pipes = StreamPipes::open(operation)?;
+    Err(failure::os("read", follow_offset(fd, offset, &mut pipes)))
 }
 
-fn follow_offset(fd: RawFd, mut offset: u64, pipe: &OwnedFd) -> Errno {
+fn follow_offset(fd: RawFd, offset: u64, pipes: &mut StreamPipes) -> Errno {
     let watcher = file::watcher().ok();
     if let Some(watcher) = &watcher {
         let path = format!("/proc/self/fd/{fd}");
         let _ = file::add_watch(watcher.as_raw_fd(), path.as_bytes(), libc::IN_MODIFY);
     }
+    let mut reader = Reader::new(fd, offset, 0);
+    reader.has_shared_offset = true;
     let mut buffer = vec![0; CHUNK];
     loop {
         drain(watcher.as_ref());
-        match file::stat_fd(fd) {
-            Ok(found) if found.size() > 0 && found.size() < offset => offset = 0,
-            Ok(_) => {}
-            Err(errno) => return errno,
+        if let Err(errno) = reader.send_new(pipes, &mut buffer) {
+            return errno;
         }
-        loop {
-            match file::read_from(fd, &mut buffer, offset) {
-                Ok(0) | Err(Errno::AGAIN) => break,
-                Ok(got) => {
-                    offset += got as u64;
-                    transfer::send(pipe, &buffer[..got]);
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return errno,
+        wait(watcher.as_ref(), pipes.bytes());
+    }
+}
+
+/// An open file that is read from an offset on.
+struct Reader {
+    fd: RawFd,
+    offset: u64,
+    /// The descriptor's own offset is a test's, and must stay.
+    has_shared_offset: bool,
+    /// How long the file was last; less means that it was cut.
+    size: u64,
+    /// Files of `/proc` have no size, whatever is in them.
+    is_sized: bool,
+    /// The bytes before `offset`, at most [`COMPARED`].
+    before: Vec<u8>,
+}
+
+impl Reader {
+    fn new(fd: RawFd, offset: u64, size: u64) -> Self {
+        let mut reader = Self {
+            fd,
+            offset,
+            has_shared_offset: false,
+            size,
+            is_sized: size > 0,
+            before: Vec::new(),
+        };
+        if let Some(before) = reader.read_before(COMPARED) {
+            reader.before = before;
+        }
+        reader
+    }
+
+    /// Up to `count` bytes before the offset, as they are now; `None` if they are not there.
+    fn read_before(&self, count: usize) -> Option<Vec<u8>> {
+        let count = self.offset.min(count as u64);
+        let mut bytes = vec![0; usize::try_from(count).ok()?];
+        let got = file::read_from(self.fd, &mut bytes, self.offset - count);
+        (got == Ok(bytes.len())).then_some(bytes)
+    }
+
+    /// Sends what was added. Reads from the start again if that is not all that has changed.
+    fn send_new(&mut self, pipes: &mut StreamPipes, buffer: &mut [u8]) -> Sys<()> {
+        let size = file::stat_fd(self.fd)?.size();
+        self.is_sized |= size > 0;
+        if let Some(change) = self.rewritten(size) {
+            pipes.report(change);
+            self.offset = 0;
+            self.before.clear();
+            if !self.has_shared_offset {
+                self.seek()?;
             }
         }
-        wait(watcher.as_ref(), pipe);
+        self.size = size;
+        loop {
+            let read = if self.has_shared_offset {
+                file::read_from(self.fd, buffer, self.offset)
+            } else {
+                fd::read(self.fd, buffer)
+            };
+            match read {
+                Ok(0) | Err(Errno::AGAIN) => return Ok(()),
+                Ok(got) => {
+                    self.offset += got as u64;
+                    self.size = self.size.max(self.offset);
+                    self.remember(&buffer[..got]);
+                    pipes.send(&buffer[..got]);
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// How it was written anew, if it was; `size`: how long it is now.
+    fn rewritten(&self, size: u64) -> Option<NoticeKind> {
+        if !self.is_sized {
+            return None;
+        }
+        if size < self.size {
+            return Some(NoticeKind::Truncated);
+        }
+        let now = self.read_before(self.before.len())?;
+        (now != self.before).then_some(NoticeKind::Rewritten)
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        self.before
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(COMPARED)..]);
+        let surplus = self.before.len().saturating_sub(COMPARED);
+        self.before.drain(..surplus);
+    }
+
+    fn seek(&self) -> Sys<()> {
+        match file::seek(self.fd, self.offset.cast_signed(), libc::SEEK_SET) {
+            // A pipe has no offsets.
+            Err(Errno(libc::ESPIPE)) => Ok(()),
+            other => other.map(drop),
+        }
     }
 }
 
 struct Tail {
     path: Vec<u8>,
     file: OwnedFd,
-    offset: u64,
-    /// How long it was last; less means that it was cut.
-    size: u64,
-    /// Files of `/proc` have no size, whatever is in them.
-    sized: bool,
+    reader: Reader,
+    /// The path leads to no file, and that was reported.
+    is_removed: bool,
     watcher: Option<OwnedFd>,
 }
 
 impl Tail {
     fn open(path: Vec<u8>, start: TailStart) -> Sys<Self> {
-        let flags = libc::O_RDONLY | libc::O_NONBLOCK;
-        let file = super::operation::with_room(|| file::open(&path, flags, 0))?;
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = with_room(|| file::open(&path, flags, 0))?;
+        check_readable(file.as_raw_fd())?;
         let size = file::stat_fd(file.as_raw_fd())?.size();
         let offset = match start {
             TailStart::Beginning => 0,
@@ -85,30 +178,15 @@ impl Tail {
             TailStart::At(offset) => offset,
             TailStart::BeforeEnd(bytes) => size.saturating_sub(bytes),
         };
-        let watcher = file::watcher().ok();
-        let mut tail = Self {
+        let reader = Reader::new(file.as_raw_fd(), offset, size);
+        reader.seek()?;
+        Ok(Self {
             path,
             file,
-            offset,
-            size,
-            sized: size > 0,
-            watcher,
-        };
-        tail.seek()?;
-        tail.watch();
-        Ok(tail)
-    }
-
-    fn seek(&mut self) -> Sys<()> {
-        match file::seek(
-            self.file.as_raw_fd(),
-            self.offset.cast_signed(),
-            libc::SEEK_SET,
-        ) {
-            // A pipe has no offsets.
-            Err(Errno(libc::ESPIPE)) => Ok(()),
-            other => other.map(drop),
-        }
+            reader,
+            is_removed: false,
+            watcher: None,
+        })
     }
 
     fn watch(&self) {
@@ -125,61 +203,48 @@ impl Tail {
     }
 
     /// Continues until an error occurs.
-    fn run(&mut self, pipe: &OwnedFd) -> Errno {
+    fn run(&mut self, pipes: &mut StreamPipes) -> Errno {
+        self.watcher = file::watcher().ok();
+        self.watch();
         let mut buffer = vec![0; CHUNK];
         loop {
             // Before reading, so that nothing that happens later is missed.
             drain(self.watcher.as_ref());
-            if let Err(errno) = self.send_new(pipe, &mut buffer) {
+            if let Err(errno) = self.reader.send_new(pipes, &mut buffer) {
                 return errno;
             }
-            match self.replaced() {
-                Ok(true) => {}
-                Ok(false) => wait(self.watcher.as_ref(), pipe),
+            match self.successor(pipes) {
+                Ok(Some(file)) => {
+                    // What was added to the old file before the new one took its name.
+                    if let Err(errno) = self.reader.send_new(pipes, &mut buffer) {
+                        return errno;
+                    }
+                    pipes.report(NoticeKind::Replaced);
+                    self.reader = Reader::new(file.as_raw_fd(), 0, 0);
+                    self.file = file;
+                    self.watch();
+                }
+                Ok(None) => wait(self.watcher.as_ref(), pipes.bytes()),
                 Err(errno) => return errno,
             }
         }
     }
 
-    fn send_new(&mut self, pipe: &OwnedFd, buffer: &mut [u8]) -> Sys<()> {
-        let size = file::stat_fd(self.file.as_raw_fd())?.size();
-        self.sized |= size > 0;
-        if self.sized && size < self.size {
-            self.offset = 0;
-            self.seek()?;
-        }
-        self.size = size;
-        loop {
-            match fd::read(self.file.as_raw_fd(), buffer) {
-                Ok(0) | Err(Errno::AGAIN) => return Ok(()),
-                Ok(got) => {
-                    self.offset += got as u64;
-                    self.size = self.size.max(self.offset);
-                    transfer::send(pipe, &buffer[..got]);
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        }
-    }
-
-    /// Goes over to the file that has the name now, if it is another.
-    fn replaced(&mut self) -> Sys<bool> {
+    /// The file that the path leads to, if it is another one. Reports when there is none.
+    fn successor(&mut self, pipes: &StreamPipes) -> Sys<Option<OwnedFd>> {
         let ours = file::stat_fd(self.file.as_raw_fd())?.inode();
-        match file::stat(&self.path) {
-            Ok(found) if found.inode() != ours => {}
-            _ => return Ok(false),
+        let found = file::stat(&self.path);
+        let is_removed = matches!(found, Err(Errno(libc::ENOENT | libc::ENOTDIR)));
+        if is_removed && !self.is_removed {
+            pipes.report(NoticeKind::Removed);
         }
-        match file::open(&self.path, libc::O_RDONLY | libc::O_NONBLOCK, 0) {
-            Ok(file) => {
-                self.file = file;
-                (self.offset, self.size, self.sized) = (0, 0, false);
-                self.watch();
-                Ok(true)
-            }
-            // It may be gone again; the next look tells.
-            Err(_) => Ok(false),
+        self.is_removed = is_removed;
+        if !found.is_ok_and(|found| found.inode() != ours) {
+            return Ok(None);
         }
+        // It may be gone again; the next look tells.
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
+        Ok(file::open(&self.path, flags, 0).ok())
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::operation::{Finished, Operation, with_room};
 use super::paths::{self, Mode};
+use super::stream_pipes::{StreamPipes, check_readable};
 use crate::failure::{self, OpResult};
 use crate::sys::errno::uninterrupted;
 use crate::sys::slot::PipeEnd;
 use crate::sys::{Errno, fd, file};
+use provium_protocol::message::EntryType;
 use provium_protocol::op::Whence;
 use provium_protocol::{Reply, WireError};
 use serde_bytes::ByteBuf;
@@ -17,6 +19,8 @@ const CHUNK: usize = 64 * 1024;
 const PIPE: usize = 1024 * 1024;
 /// Maximum size of one [`read`], bytes.
 const READ_LIMIT: u32 = 1024 * 1024;
+/// From this size on, the content of a file is moved instead of copied, bytes.
+const LARGE: u64 = 256 * 1024;
 /// Content up to this length goes into the slot, beside the reply.
 const SHORT: usize = 256;
 
@@ -87,11 +91,7 @@ pub(super) fn send(pipe: &OwnedFd, bytes: &[u8]) {
 /// Copies all that a descriptor gives, after `first`, to the pipe; how many bytes.
 fn pump(fd: RawFd, pipe: &OwnedFd, first: &[u8]) -> Result<u64, WireError> {
     send(pipe, first);
-    let mut sent = first.len() as u64;
-    // What cannot be moved so is read; and so is what is wrong with the file.
-    while let Ok(moved @ 1..) = fd::send_file(pipe.as_raw_fd(), fd, PIPE) {
-        sent += moved as u64;
-    }
+    let mut sent = first.len() as u64 + move_pages(fd, pipe);
     let mut buffer = vec![0; CHUNK];
     loop {
         match read_some(fd, &mut buffer)? {
@@ -102,6 +102,39 @@ fn pump(fd: RawFd, pipe: &OwnedFd, first: &[u8]) -> Result<u64, WireError> {
             }
         }
     }
+}
+
+/// Moves the content of a file to the pipe, without copying it to this process; how many bytes. What cannot be
+/// moved is left to a read, and so is finding out what is wrong with the file.
+///
+/// While the kernel waits for the content of a file, or of a socket or terminal, it holds the lock of the pipe that
+/// the content is for. The executor, which serves all calls of the guest, would wait for that lock when it reads the
+/// pipe; so the content goes into a pipe of this process first.
+fn move_pages(fd: RawFd, pipe: &OwnedFd) -> u64 {
+    let is_worth_it = file::stat_fd(fd)
+        .is_ok_and(|found| found.entry_type() == EntryType::File && found.size() >= LARGE);
+    if !is_worth_it {
+        return 0;
+    }
+    let Ok((from, to)) = with_room(fd::pipe) else {
+        return 0;
+    };
+    // An ordinary user may have reached the limit on such memory; then the pipe stays as it is.
+    let _ = fd::set_pipe_size(to.as_raw_fd(), PIPE);
+    let mut moved = 0;
+    while let Ok(got @ 1..) = fd::send_file(to.as_raw_fd(), fd, PIPE) {
+        let mut rest = got;
+        while rest > 0 {
+            match fd::splice(from.as_raw_fd(), pipe.as_raw_fd(), rest) {
+                Ok(put) => rest -= put,
+                Err(Errno::INTR) => {}
+                // It has no reader any more.
+                Err(_) => crate::sys::process::exit(0),
+            }
+        }
+        moved += got as u64;
+    }
+    moved
 }
 
 /// Copies what comes through the pipe to a descriptor; how many bytes.
@@ -184,9 +217,15 @@ pub(super) fn read(fd: RawFd, max: u32) -> OpResult {
 }
 
 /// What the descriptor gives, up to its end.
-pub(super) fn stream(operation: &Operation, fd: RawFd) -> OpResult {
+pub(super) fn stream(operation: &Operation, fd: RawFd, notices: bool) -> OpResult {
     file::stat_fd(fd).map_err(|errno| failure::os("read", errno))?;
-    pump(fd, &output(operation)?, &[]).map(Reply::Count)
+    let sent = if notices {
+        check_readable(fd).map_err(|errno| failure::os("read", errno))?;
+        pump(fd, StreamPipes::open(operation)?.bytes(), &[])
+    } else {
+        pump(fd, &output(operation)?, &[])
+    };
+    sent.map(Reply::Count)
 }
 
 /// Writes what comes on the input channel.

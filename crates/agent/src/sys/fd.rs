@@ -35,6 +35,14 @@ pub(crate) fn send_file(pipe: RawFd, file: RawFd, len: usize) -> Sys<usize> {
     Ok(moved.unsigned_abs())
 }
 
+/// Moves up to `len` bytes from one pipe into another, at least one; waits for both.
+pub(crate) fn splice(from: RawFd, to: RawFd, len: usize) -> Sys<usize> {
+    let none = std::ptr::null_mut();
+    // SAFETY: pipes have no offsets, for which the pointers would be.
+    let moved = check(unsafe { libc::splice(from, none, to, none, len, 0) })?;
+    Ok(moved.unsigned_abs())
+}
+
 /// Writes all of it, to something that blocks.
 pub(crate) fn write_all(fd: RawFd, mut bytes: &[u8]) -> Sys<()> {
     while !bytes.is_empty() {

@@ -1,9 +1,9 @@
 //! The agent driven by frames: files.
 
-use crate::host::Host;
+use crate::host::{Host, syscall};
 use provium_protocol::message::EntryType;
-use provium_protocol::op::{TailStart, Whence};
-use provium_protocol::{ErrorKind, Lane, Op, Reply};
+use provium_protocol::op::{Buffer, NoticeKind, StreamNotice, Syscall, TailStart, Whence};
+use provium_protocol::{Descriptor, ErrorKind, Lane, Op, Reply};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -235,13 +235,87 @@ fn an_open_file_is_read_written_and_moved_in() {
     assert_eq!(host.ask(Lane::VM, &seek), Ok(Reply::Count(1)));
     let some = host.ask(Lane::VM, &Op::ReadFd { fd, max: 2 });
     assert_eq!(some, Ok(Reply::Bytes(b"el".to_vec().into())));
-    let call = host.request(Lane::VM, &Op::StreamFd { fd });
+    let call = host.request(Lane::VM, &Op::StreamFd { fd, notices: false });
     assert_eq!(host.finish(call).output, b"lo");
     assert_eq!(host.ask(Lane::VM, &Op::CloseFd { fd }), Ok(Reply::Done));
     assert_eq!(
         host.ask(Lane::VM, &Op::CloseFd { fd }).unwrap_err().errno,
         libc::EBADF
     );
+}
+
+/// A command that replaces the bytes of a file in one write, so that it is never seen shorter.
+fn rewrite(file: &Path, content: &str) -> String {
+    format!(
+        "printf {content} | dd of={} conv=notrunc status=none",
+        file.display()
+    )
+}
+
+/// The two ends of a pair of sockets.
+fn socket_pair(host: &mut Host, kind: i32) -> (Descriptor, Descriptor) {
+    let ends = Buffer {
+        content: Vec::new(),
+        len: 8,
+        align: 16,
+        returned: true,
+    };
+    let args = [libc::AF_UNIX.into(), kind.into(), 0, 0];
+    let pair = Syscall {
+        buffers: vec![ends],
+        pointers: vec![3],
+        ..syscall(libc::SYS_socketpair, &args)
+    };
+    let Ok(Reply::Syscall { buffers, .. }) = host.ask(LANE, &Op::Syscall(pair)) else {
+        panic!("not the reply of a syscall");
+    };
+    let bytes = buffers[0].as_ref().unwrap();
+    let (numbers, _) = bytes.as_chunks();
+    let end = |index: usize| i32::from_ne_bytes(numbers[index]).into();
+    (end(0), end(1))
+}
+
+/// A read that waits in the kernel for bytes holds up nothing else.
+#[test]
+fn a_stream_that_waits_for_a_socket_does_not_delay_other_calls() {
+    let mut host = Host::new();
+    for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+        let (read, write) = socket_pair(&mut host, kind);
+        let notices = true;
+        let stream = Op::StreamFd { fd: read, notices };
+        let call = host.request(LANE, &stream);
+        for round in 1..=3_usize {
+            let written = host.request(LANE, &Op::WriteFd { fd: write });
+            host.input(LANE, written, b"hello");
+            assert_eq!(host.finish(written).reply.unwrap(), Ok(Reply::Count(5)));
+            while host.calls[&call].output.len() < round * 5 {
+                host.hear();
+            }
+        }
+        host.cancel(LANE, call);
+        host.finish(call);
+    }
+}
+
+#[test]
+fn a_tail_of_what_cannot_be_read_ends_before_it_is_open() {
+    let mut host = Host::new();
+    let folder = Folder::new("tail-errors");
+    for (path, errno) in [
+        (folder.path("missing"), libc::ENOENT),
+        (folder.path(""), libc::EISDIR),
+    ] {
+        let start = TailStart::End;
+        let call = host.request(LANE, &Op::TailFile { path, start });
+        let heard = host.finish(call);
+        assert_eq!(heard.reply.unwrap().unwrap_err().errno, errno);
+        assert_eq!(heard.error, b"");
+    }
+    let fd = 9999.into();
+    let notices = true;
+    let call = host.request(LANE, &Op::StreamFd { fd, notices });
+    let error = host.finish(call).reply.unwrap().unwrap_err();
+    assert_eq!(error.errno, libc::EBADF);
 }
 
 #[test]
@@ -260,17 +334,41 @@ fn a_tail_follows_growth_cuts_and_replacement() {
         }
         assert_eq!(host.calls[&call].output, all);
     };
+    let notices = |host: &Host| -> Vec<(NoticeKind, u64)> {
+        let (notices, rest) = host.calls[&call].error.as_chunks();
+        assert_eq!(rest, []);
+        let notices = notices
+            .iter()
+            .map(|bytes| StreamNotice::decode(*bytes).unwrap());
+        notices.map(|notice| (notice.kind, notice.at)).collect()
+    };
     expect(&mut host, b"d");
+    assert_eq!(notices(&host), [(NoticeKind::Opened, 0)]);
     host.sh(
         LANE,
         &format!("printf +more >> {}", folder.file("f").display()),
     );
     expect(&mut host, b"d+more");
+    // Each notice is there when the bytes that follow it are.
     fs::write(folder.file("f"), "x").unwrap();
     expect(&mut host, b"d+morex");
+    assert_eq!(notices(&host)[1..], [(NoticeKind::Truncated, 6)]);
+    // As long as before, and longer.
+    host.sh(LANE, &rewrite(&folder.file("f"), "y"));
+    expect(&mut host, b"d+morexy");
+    assert_eq!(notices(&host)[2..], [(NoticeKind::Rewritten, 7)]);
+    host.sh(LANE, &rewrite(&folder.file("f"), "longer"));
+    expect(&mut host, b"d+morexylonger");
+    assert_eq!(notices(&host)[3..], [(NoticeKind::Rewritten, 8)]);
     fs::write(folder.file("new"), "fresh").unwrap();
     fs::rename(folder.file("new"), folder.file("f")).unwrap();
-    expect(&mut host, b"d+morexfresh");
+    expect(&mut host, b"d+morexylongerfresh");
+    assert_eq!(notices(&host)[4..], [(NoticeKind::Replaced, 14)]);
+    fs::remove_file(folder.file("f")).unwrap();
+    while notices(&host).len() < 6 {
+        host.hear();
+    }
+    assert_eq!(notices(&host)[5..], [(NoticeKind::Removed, 19)]);
     host.cancel(LANE, call);
     assert_eq!(
         host.finish(call).reply.unwrap().unwrap_err().kind,

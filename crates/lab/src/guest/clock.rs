@@ -6,6 +6,8 @@ use crate::guest::target::Target;
 use provium_protocol::op::{ClockAdvance, ClockGet, ClockSet, ClockSleep, Op, Request};
 use std::time::Duration;
 
+const EINVAL: i32 = 22;
+
 /// The clock of a VM.
 #[derive(Debug, Clone)]
 pub struct Clock(Target);
@@ -31,19 +33,20 @@ impl Clock {
         self.request("clock:get()".to_owned(), ClockGet).await
     }
 
-    /// Sets it; times before 1970 are allowed where the guest's kernel allows them.
-    pub async fn set(&self, ns: i64) -> Result<i64, LabError> {
-        self.request(format!("clock:set_ns({ns})"), ClockSet { ns })
-            .await
+    /// Sets it; times before 1970 are allowed where the guest's kernel allows them. Messages show it as the
+    /// author's `call`.
+    pub async fn set(&self, call: String, ns: i64) -> Result<i64, LabError> {
+        let set = self.request(call, ClockSet { ns }).await;
+        set.map_err(out_of_range)
     }
 
-    /// Moves it by so much, either way.
-    pub async fn advance(&self, ns: i64) -> Result<i64, LabError> {
-        self.request(format!("clock:advance({ns} ns)"), ClockAdvance { ns })
-            .await
+    /// Moves it by so much, either way. Messages show it as the author's `call`.
+    pub async fn advance(&self, call: String, ns: i64) -> Result<i64, LabError> {
+        let set = self.request(call, ClockAdvance { ns }).await;
+        set.map_err(out_of_range)
     }
 
-    /// Sleeps on the guest's CLOCK_MONOTONIC.
+    /// Sleeps on the guest's CLOCK_MONOTONIC, which stops while the VM is paused and is not set.
     pub async fn sleep(&self, duration: Duration) -> Result<(), LabError> {
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.request(format!("clock:sleep({duration:?})"), ClockSleep { ns })
@@ -56,5 +59,36 @@ impl Clock {
         request: R,
     ) -> Result<R::Reply, LabError> {
         CallContext::new(&self.0, call)?.request(request).await
+    }
+}
+
+/// Which times a kernel takes: `timespec64_valid_settod()` and `do_settimeofday64()` of Linux, since 4.3.
+const ACCEPTED: &str = "Linux takes times from its own uptime after 1970 (it must not have booted before 1970) \
+                        to April 2232 (30 years before its nanoseconds overflow)";
+
+/// The error of a kernel that was given this time, with the reason.
+fn out_of_range(error: LabError) -> LabError {
+    match error {
+        LabError::Guest {
+            subject,
+            call,
+            errno: errno @ EINVAL,
+            ..
+        } => LabError::Guest {
+            subject,
+            call,
+            errno,
+            detail: format!("set the clock ({ACCEPTED})"),
+        },
+        error => error,
+    }
+}
+
+/// What to add to the error of an agent that could not set `initial_time`: nothing, unless the time is the reason.
+pub(crate) fn note_on_initial_time(number: i32) -> String {
+    if number == EINVAL {
+        format!("; `initial_time`: {ACCEPTED}")
+    } else {
+        String::new()
     }
 }

@@ -6,11 +6,11 @@
 
 use crate::error::LabError;
 use crate::guest::stream::{
-    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts,
+    ByteSource, ByteStream, OpenStreams, Reading, Site, StreamKind, StreamParts, shown,
 };
 use crate::lock::lock;
 use crate::resource::Scope;
-use provium_vmm::ConsoleLog as Log;
+use provium_vmm::{ConsoleError, ConsoleLog as Log};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -122,17 +122,32 @@ impl Console {
     }
 
     /// What was printed after `mark`.
+    ///
+    /// # Errors
+    /// Also when bytes were lost, because the host had no room for them.
     pub fn since(&self, mark: u64) -> Result<Vec<u8>, LabError> {
         self.log
-            .read_from(mark)
-            .map_err(|error| LabError::host(self.subject(), "read_log()", error))
+            .check_complete()
+            .map_err(|error| self.unreadable(error))?;
+        self.there_since(mark, usize::MAX)
+    }
+
+    /// Up to `most` bytes of what was printed after `mark` and was not lost.
+    fn there_since(&self, mark: u64, most: usize) -> Result<Vec<u8>, LabError> {
+        self.log
+            .read_at_most(mark, most)
+            .map_err(|error| self.unreadable(error))
+    }
+
+    fn unreadable(&self, error: ConsoleError) -> LabError {
+        LabError::host(self.subject(), "read_log()", error)
     }
 
     /// The last bytes, from the start of a line, as text.
     pub(crate) fn tail(&self, bytes: usize) -> String {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let from = self.mark().saturating_sub(bytes);
-        let tail = self.since(from).unwrap_or_default();
+        let tail = self.there_since(from, usize::MAX).unwrap_or_default();
         let text = String::from_utf8_lossy(&tail);
         match text.split_once('\n') {
             Some((_, rest)) if from > 0 => rest.to_owned(),
@@ -142,7 +157,7 @@ impl Console {
 
     /// The reason that the guest's kernel printed for its panic, if it has panicked.
     pub(crate) fn panic_reason(&self) -> Option<String> {
-        let log = self.since(self.boot_start()).ok()?;
+        let log = self.there_since(self.boot_start(), usize::MAX).ok()?;
         let start = memchr::memmem::rfind(&log, PANIC)? + PANIC.len();
         let line = log[start..].split(|byte| *byte == b'\n').next()?;
         let reason = String::from_utf8_lossy(line).trim().to_owned();
@@ -163,11 +178,13 @@ impl Console {
     /// reset meanwhile begins the search again.
     pub async fn expect_any(&self, texts: &[&[u8]], timeout: Duration) -> Result<usize, LabError> {
         let deadline = Instant::now() + timeout;
-        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0) as u64;
+        let longest = texts.iter().map(|text| text.len()).max().unwrap_or(0);
+        // Each window begins as far before the end of the last one as a text may be long.
+        let (longest, size) = (longest as u64, WINDOW.max(2 * longest));
         let mut at = self.boot_start();
         loop {
             at = at.max(self.boot_start());
-            let window = self.since_at_most(at)?;
+            let window = self.there_since(at, size)?;
             if let Some(found) = texts
                 .iter()
                 .position(|text| memchr::memmem::find(&window, text).is_some())
@@ -177,15 +194,14 @@ impl Console {
             let end = at + window.len() as u64;
             if end < self.mark() {
                 at = end.saturating_sub(longest);
+                // The file's other tasks run meanwhile.
+                tokio::task::yield_now().await;
                 continue;
             }
             // A text may begin in what was searched and end in what is still to come.
             at = end.saturating_sub(longest);
             let wanted = || {
-                let texts: Vec<_> = texts
-                    .iter()
-                    .map(|text| String::from_utf8_lossy(text))
-                    .collect();
+                let texts: Vec<_> = texts.iter().map(|text| shown(text)).collect();
                 texts.join("` or `")
             };
             let call = match texts {
@@ -209,11 +225,12 @@ impl Console {
     /// Fails if the text comes within `duration` from now on.
     pub async fn never(&self, text: &[u8], duration: Duration) -> Result<(), LabError> {
         let deadline = Instant::now() + duration;
-        let start = self.mark();
+        let size = WINDOW.max(2 * text.len());
+        let mut at = self.mark();
         loop {
-            let fresh = self.since(start)?;
+            let fresh = self.there_since(at, size)?;
             if memchr::memmem::find(&fresh, text).is_some() {
-                let shown = String::from_utf8_lossy(text);
+                let shown = shown(text);
                 let why = format!("`{shown}` came{}", self.shown());
                 return Err(LabError::invalid(
                     self.subject(),
@@ -221,7 +238,10 @@ impl Console {
                     why,
                 ));
             }
-            let more = self.log.changed_past(start + fresh.len() as u64);
+            let end = at + fresh.len() as u64;
+            // A text may begin in what was searched and end in what is still to come.
+            at = end.saturating_sub(text.len() as u64).max(at);
+            let more = self.log.changed_past(end);
             match tokio::time::timeout_at(deadline, more).await {
                 Ok(true) => {}
                 Ok(false) | Err(_) => return Ok(()),
@@ -232,22 +252,20 @@ impl Console {
     /// Types into the console.
     pub async fn write(&self, data: &[u8], timeout: Duration) -> Result<(), LabError> {
         let call = format!("write({} bytes)", data.len());
-        match tokio::time::timeout(timeout, self.log.write(data)).await {
+        let mut typed = 0;
+        let write = self.log.write_counted(data, &mut typed);
+        match tokio::time::timeout(timeout, write).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(LabError::host(self.subject(), call, error)),
             Err(_) => Err(LabError::TimedOut {
                 subject: self.subject(),
                 call,
                 after: timeout,
-                note: "; the guest does not take what is typed".to_owned(),
+                note: format!(
+                    "; the guest does not take what is typed: {typed} bytes were handed over"
+                ),
             }),
         }
-    }
-
-    fn since_at_most(&self, at: u64) -> Result<Vec<u8>, LabError> {
-        let mut window = self.since(at)?;
-        window.truncate(WINDOW);
-        Ok(window)
     }
 
     fn shown(&self) -> String {
@@ -278,7 +296,7 @@ impl ByteSource for LogSource {
             if !self.log.changed_past(self.at).await {
                 return Ok(None);
             }
-            let fresh = self.log.read_from(self.at);
+            let fresh = self.log.read_at_most(self.at, WINDOW);
             let fresh = fresh.map_err(|error| LabError::host("console", "read()", error))?;
             self.at += fresh.len() as u64;
             Ok(Some(fresh))

@@ -157,7 +157,7 @@ impl File {
     }
 
     /// Its content as a stream, for a call on `of`; an error if it is another VM's.
-    pub fn fd_stream(
+    pub async fn fd_stream(
         &self,
         scope: &Scope,
         of: &Target,
@@ -167,7 +167,9 @@ impl File {
         let context = self.context(call)?;
         self.check_vm(call, of)?;
         let subject = format!("stream of {}", self.subject());
-        let source = context.lane.stream_fd(self.0.fd);
+        let source = context.lane.stream_fd(self.0.fd).await;
+        let source = context.explain(source).await?;
+        let context = context.made_now()?;
         Ok(tail::open(context, scope, source, subject, site))
     }
 
@@ -241,7 +243,9 @@ impl File {
         let context = self.context("tail_stream()")?;
         let subject = format!("stream of {}", self.subject());
         context.request(CheckFd { fd: self.0.fd }).await?;
-        let source = context.lane.tail_fd(self.0.fd);
+        let source = context.lane.tail_fd(self.0.fd).await;
+        let source = context.explain(source).await?;
+        let context = context.made_now()?;
         Ok(tail::open(context, scope, source, subject, site))
     }
 

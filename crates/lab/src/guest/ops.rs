@@ -219,7 +219,7 @@ impl GuestOps {
         Ok(self.adopt_file(file))
     }
 
-    /// A file's bytes as they are added to it.
+    /// A file's bytes as they are added to it, from the moment that this returns.
     pub async fn tail_file(
         &self,
         scope: &Scope,
@@ -229,7 +229,9 @@ impl GuestOps {
     ) -> Result<ByteStream, LabError> {
         let context = self.context(with_path("tail_file", path))?;
         let subject = format!("tail of {} of {}", quoted(path), self.target.subject());
-        let source = context.lane.tail_file(path, start);
+        let source = context.lane.tail_file(path, start).await;
+        let source = context.explain(source).await?;
+        let context = context.made_now()?;
         Ok(tail::open(context, scope, source, subject, site))
     }
 
@@ -242,7 +244,9 @@ impl GuestOps {
     ) -> Result<ByteStream, LabError> {
         let context = self.context(format!("fd_stream({fd})"))?;
         let subject = format!("stream of fd {fd} of {}", self.target.subject());
-        let source = context.lane.stream_fd(fd);
+        let source = context.lane.stream_fd(fd).await;
+        let source = context.explain(source).await?;
+        let context = context.made_now()?;
         Ok(tail::open(context, scope, source, subject, site))
     }
 

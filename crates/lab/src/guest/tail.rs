@@ -3,7 +3,7 @@
 use crate::guest::context::CallContext;
 use crate::guest::stream::{ByteSource, ByteStream, Reading, Site, StreamKind, StreamParts};
 use crate::resource::Scope;
-use provium_guest::GuestStream;
+use provium_guest::{FileChanges, GuestStream};
 use provium_protocol::ErrorKind;
 use std::sync::Arc;
 
@@ -49,5 +49,9 @@ impl ByteSource for FromGuest {
                 bytes => self.context.explain(bytes).await,
             }
         })
+    }
+
+    fn changes(&self) -> Option<FileChanges> {
+        Some(self.guest.changes())
     }
 }

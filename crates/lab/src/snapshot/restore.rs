@@ -283,6 +283,7 @@ impl PreparedRestore {
                 again.unwrap_or_else(|| Grant::new(need, || ()))
             }
         };
+        vm.0.open_streams.guest_ended();
         let own = snapshot.0.origin.as_ref();
         let own = own.filter(|origin| origin.vm == vm.id());
         match own {

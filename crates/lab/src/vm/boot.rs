@@ -11,7 +11,7 @@ use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
 use crate::vm::disk_setup::MachineDisks;
 use crate::vm::handle::Vm;
-use crate::vm::identity::identity;
+use crate::vm::identity::{identity, refusal};
 use crate::vm::install::install;
 use crate::vm::network::configure_network;
 use crate::vm::nic_restore::boot_nics;
@@ -135,6 +135,7 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     };
     let machine = boot.run().await?;
     lock(&vm.0.timeline).boot();
+    vm.0.open_streams.guest_ended();
     *lock(&vm.0.booted_with) = boot.options;
     install(vm, machine, grant, started.elapsed());
     Ok(())
@@ -243,7 +244,7 @@ impl Boot<'_> {
         match GuestWait::new(machine, limit.time).reply(set).await {
             Ok(()) => Ok(()),
             Err(RequestError::NoReply(why)) => Err(self.no_reply(why, &limit)),
-            Err(RequestError::Failed(error)) => Err(self.error(format!("the agent says: {error}"))),
+            Err(RequestError::Failed(error)) => Err(self.error(refusal(&self.options, &error))),
         }
     }
 

@@ -354,6 +354,7 @@ impl<'a> Monitor<'a> {
     async fn reconnect_after_reboot(&self) -> Result<(), String> {
         let (vm, running) = (self.vm, self.running);
         lock(&vm.0.timeline).boot();
+        vm.0.open_streams.guest_ended();
         vm.console().begin_boot();
         *lock(&running.pressed) = None;
         running.machine.clear_failure_hints().await;

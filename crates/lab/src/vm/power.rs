@@ -294,6 +294,7 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
     let call = "reset()";
     let running = vm.0.running_in(call, VmState::Booted, "booted")?;
     lock(&vm.0.timeline).boot();
+    vm.0.open_streams.guest_ended();
     vm.console().begin_boot();
     *lock(&running.pressed) = None;
     vm.0.disks.power_on();

@@ -21,7 +21,7 @@ use crate::save::{
 use crate::vm::boot::Boot;
 use crate::vm::disk_restore::save_disks;
 use crate::vm::handle::Vm;
-use crate::vm::identity::identity;
+use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
 use crate::vm::rate::GuestClock;
 use crate::vm::running::Started;
@@ -178,7 +178,7 @@ impl Boot<'_> {
             .await;
         resumed.map_err(|error| match error {
             RestoreError::Refused(error) => {
-                Unused::Refused(self.error(format!("the agent says: {error}")))
+                Unused::Refused(self.error(refusal(&self.options, &error)))
             }
             RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
             error => unused(error),

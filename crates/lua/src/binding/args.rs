@@ -4,7 +4,10 @@ use crate::binding::options::Options;
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::signals::signal_of;
-use crate::binding::values::{bytes_of, duration_of, integer_of, perm_of, text_of, words_of};
+use crate::binding::values::{
+    bytes_of, duration_of, integer_of, perm_of, text_of, text_to_find_of, words_of,
+};
+use crate::text;
 use mlua::{Function, Table, Value};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -98,10 +101,13 @@ impl Args {
 
     /// A text to look for: a string that is not empty, since that would be found anywhere.
     pub(crate) fn text_to_find(&self, index: usize) -> Result<Vec<u8>, LuaError> {
-        self.read(index, "the text", |value| match bytes_of(value)? {
-            bytes if bytes.is_empty() => Err("must not be empty".to_owned()),
-            bytes => Ok(bytes),
-        })
+        self.read(index, "the text", text_to_find_of)
+    }
+
+    /// A Lua pattern to look for, for a message.
+    pub(crate) fn pattern_to_find(&self, index: usize) -> Result<String, LuaError> {
+        let pattern = self.read(index, "the pattern", text_to_find_of)?;
+        Ok(text::cut(&text::display(&pattern), 200))
     }
 
     /// A path: a string that is not empty and holds no zero byte.

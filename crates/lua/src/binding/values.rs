@@ -20,6 +20,22 @@ pub(crate) fn bytes_of(value: &Value) -> Result<Vec<u8>, String> {
     }
 }
 
+/// Longest text that can be looked for in a stream, MiB.
+const LONGEST_TO_FIND: usize = 1;
+
+/// A text to look for: a string that is neither empty, since that would be found anywhere, nor longer than what
+/// is kept of a stream.
+pub(crate) fn text_to_find_of(value: &Value) -> Result<Vec<u8>, String> {
+    match bytes_of(value)? {
+        bytes if bytes.is_empty() => Err("must not be empty".to_owned()),
+        bytes if bytes.len() > LONGEST_TO_FIND << 20 => Err(format!(
+            "must be at most {LONGEST_TO_FIND} MiB long, got {} bytes",
+            bytes.len()
+        )),
+        bytes => Ok(bytes),
+    }
+}
+
 /// A string that is UTF-8.
 pub(crate) fn text_of(value: &Value) -> Result<String, String> {
     String::from_utf8(bytes_of(value)?).map_err(|_| "must be valid UTF-8".to_owned())
@@ -287,6 +303,29 @@ mod tests {
         }
         let offset = signed_nanoseconds_of(&eval(&lua, "'-1.5s'"));
         assert_eq!(offset.unwrap(), -1_500_000_000);
+    }
+
+    #[test]
+    fn texts_to_find_are_neither_empty_nor_long() {
+        let lua = Lua::new();
+        let read = |source| text_to_find_of(&eval(&lua, source));
+        assert_eq!(read("'a\\0'").unwrap(), b"a\0");
+        assert_eq!(read("('x'):rep(1 << 20)").unwrap().len(), 1 << 20);
+        for (source, why) in [
+            ("''", "must not be empty"),
+            (
+                "('x'):rep((1 << 20) + 1)",
+                "must be at most 1 MiB long, got 1048577 bytes",
+            ),
+            ("5", "must be a string, got 5"),
+            ("nil", "got nil"),
+        ] {
+            assert_eq!(
+                read(source).map_err(|error| error.contains(why)),
+                Err(true),
+                "{source}"
+            );
+        }
     }
 
     #[test]

@@ -192,7 +192,8 @@ fn contains(args: &Args) -> Outcome {
 }
 
 fn same(lua: &Lua, args: &Args) -> Outcome {
-    let lines = differences(lua, &args.value(0), &args.value(1))?;
+    let keep = keep_in(&TestFileState::of(lua).lab);
+    let lines = differences(lua, &args.value(0), &args.value(1), &keep)?;
     if lines.is_empty() {
         return nothing();
     }

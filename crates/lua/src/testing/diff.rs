@@ -4,12 +4,15 @@
 //! its own, looks at each pair of tables once, and ends when the test's time is up.
 
 use super::text_diff::{self, common_prefix};
+use crate::engine::cut::Keep;
 use crate::engine::hook;
 use crate::text::{self, cut};
 use mlua::{Lua, Table, Value};
 use std::collections::HashSet;
 use std::ffi::c_void;
 
+/// Most bytes of differences that are kept for a file.
+const MAX_KEPT: usize = 4 * 1024 * 1024;
 /// Most differences that are shown.
 const MAX_LINES: usize = 20;
 /// Longest text of one value.
@@ -25,8 +28,14 @@ const STEPS: usize = 1000;
 /// Bytes that are shown before the first difference of two texts.
 const CONTEXT: usize = 60;
 
-/// Where two values differ, a line each, as `.a.b[3]: 1 ~= 2`. Empty: they are the same.
-pub(super) fn differences(lua: &Lua, one: &Value, other: &Value) -> mlua::Result<Vec<String>> {
+/// Where two values differ, a line each, as `.a.b[3]: 1 ~= 2`. Empty: they are the same. If there are more than
+/// are shown, all are kept in a file.
+pub(super) fn differences(
+    lua: &Lua,
+    one: &Value,
+    other: &Value,
+    keep: Keep<'_>,
+) -> mlua::Result<Vec<String>> {
     let mut comparison = Comparison::default();
     comparison.compare(one, other)?;
     let mut steps = 0;
@@ -53,7 +62,13 @@ pub(super) fn differences(lua: &Lua, one: &Value, other: &Value) -> mlua::Result
     }
     let mut lines = comparison.lines;
     if comparison.more > 0 {
-        lines.push(format!("… and {} more", comparison.more));
+        let mut all = comparison.all;
+        if comparison.not_kept > 0 {
+            all.push_str(&format!("… and {} more\n", comparison.not_kept));
+        }
+        let file = keep("differences", all.as_bytes());
+        let file = file.map_or_else(String::new, |file| format!("; all are in {file}"));
+        lines.push(format!("… and {} more{file}", comparison.more));
     }
     Ok(lines)
 }
@@ -62,6 +77,9 @@ pub(super) fn differences(lua: &Lua, one: &Value, other: &Value) -> mlua::Result
 struct Comparison {
     lines: Vec<String>,
     more: usize,
+    /// All differences, a line each, up to a limit; and how many are beyond it.
+    all: String,
+    not_kept: usize,
     /// Pairs of tables that are or were compared: their differences are shown once.
     seen: HashSet<(*const c_void, *const c_void)>,
     /// Tables that are being compared, outermost first.
@@ -79,12 +97,19 @@ struct Level {
 
 impl Comparison {
     fn tell(&mut self, one: &str, other: &str) {
-        if self.lines.len() >= MAX_LINES {
+        if self.all.len() >= MAX_KEPT {
+            self.not_kept += 1;
             self.more += 1;
             return;
         }
-        self.lines
-            .push(format!("{}: {one} ~= {other}", self.path()));
+        let line = format!("{}: {one} ~= {other}", self.path());
+        self.all.push_str(&line);
+        self.all.push('\n');
+        if self.lines.len() >= MAX_LINES {
+            self.more += 1;
+        } else {
+            self.lines.push(line);
+        }
     }
 
     /// Where the values are that are compared now.

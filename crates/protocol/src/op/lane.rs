@@ -161,7 +161,7 @@ operations! {
         } -> Vec<u8>, Path;
         /// Sends the bytes that are appended to a file on the output stream, until the call is cancelled. A
         /// file that becomes shorter is read again from its start; one that is replaced is followed by
-        /// name.
+        /// name. [`StreamNotice`](super::StreamNotice)s on the error stream say when.
         TailFile {
             /// Path of the file.
             #[serde(with = "serde_bytes")]
@@ -224,6 +224,8 @@ operations! {
         StreamFd {
             /// The descriptor.
             fd: Descriptor,
+            /// Whether to send a [`StreamNotice`](super::StreamNotice) once it is known that it can be read.
+            notices: bool,
         }, Descriptor;
         /// Writes what comes on the input stream → `Count`.
         WriteFd {
@@ -298,7 +300,7 @@ impl Op {
     pub fn descriptor(&self) -> Option<Descriptor> {
         match self {
             Self::ReadFd { fd, .. }
-            | Self::StreamFd { fd }
+            | Self::StreamFd { fd, .. }
             | Self::WriteFd { fd }
             | Self::SeekFd { fd, .. }
             | Self::TailFd { fd } => Some(*fd),
@@ -401,7 +403,10 @@ mod tests {
             Op::Exec(background),
             read(false),
             write(None),
-            Op::StreamFd { fd: FD },
+            Op::StreamFd {
+                fd: FD,
+                notices: false,
+            },
             Op::WriteFd { fd: FD },
             Op::TailFd { fd: FD },
             Op::SpawnWorker(WorkerSpec::default()),

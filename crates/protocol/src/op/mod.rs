@@ -11,6 +11,7 @@ mod disk;
 mod identity;
 mod lane;
 mod network;
+mod notice;
 mod reply;
 mod request;
 mod syscall;
@@ -30,6 +31,7 @@ pub use lane::{
 pub use network::{
     HostEntry, InterfaceAddress, NicConfig, NicCounters, ReadNicCounters, Route, SetNetwork,
 };
+pub use notice::{NoticeKind, StreamNotice};
 pub use request::{FromReply, Request};
 pub use syscall::{Buffer, Link, Syscall};
 pub use wait::{Address, Condition};

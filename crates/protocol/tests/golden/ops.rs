@@ -3,8 +3,8 @@
 use crate::golden;
 use provium_protocol::op::{
     Address, Buffer, Condition, DiskConfig, DiskMount, Exec, HostEntry, InterfaceAddress, Link,
-    NicConfig, Program, ReadNicCounters, Route, SetDisks, SetIdentity, SetNetwork, SignalTarget,
-    Stdin, Syscall, TailStart, Whence, WindowSize, WorkerSpec,
+    NicConfig, NoticeKind, Program, ReadNicCounters, Route, SetDisks, SetIdentity, SetNetwork,
+    SignalTarget, Stdin, StreamNotice, Syscall, TailStart, Whence, WindowSize, WorkerSpec,
 };
 use provium_protocol::{AgentOp, CallId, Descriptor, Lane, Op};
 
@@ -249,7 +249,7 @@ fn descriptors() {
         Op::Open { path: path(), flags: 0o101, perm: 0o644 } =>
             b"\x81\xa4Open\x93\xc4\x03/p\xffA\xcd\x01\xa4",
         Op::ReadFd { fd: FD, max: 1 << 20 } => b"\x81\xa6ReadFd\x92\x92\x03\x07\xce\x00\x10\x00\x00",
-        Op::StreamFd { fd: FD } => b"\x81\xa8StreamFd\x91\x92\x03\x07",
+        Op::StreamFd { fd: FD, notices: true } => b"\x81\xa8StreamFd\x92\x92\x03\x07\xc3",
         Op::WriteFd { fd: FD } => b"\x81\xa7WriteFd\x91\x92\x03\x07",
         Op::SeekFd { fd: FD, offset: -1, whence: Whence::Set } =>
             b"\x81\xa6SeekFd\x93\x92\x03\x07\xff\xa3Set",
@@ -259,6 +259,19 @@ fn descriptors() {
         Op::CheckFd { fd: FD } => b"\x81\xa7CheckFd\x91\x92\x03\x07",
         Op::TailFd { fd: FD } => b"\x81\xa6TailFd\x91\x92\x03\x07",
     }
+}
+
+#[test]
+fn stream_notices() {
+    use NoticeKind::{Opened, Removed, Replaced, Rewritten, Truncated};
+    let kinds = [Opened, Truncated, Rewritten, Replaced, Removed];
+    for (number, kind) in (0..).zip(kinds) {
+        let notice = StreamNotice { kind, at: 0x0102 };
+        let bytes = [number, 2, 1, 0, 0, 0, 0, 0, 0];
+        assert_eq!(notice.encode(), bytes);
+        assert_eq!(StreamNotice::decode(bytes), Some(notice));
+    }
+    assert_eq!(StreamNotice::decode([5; StreamNotice::SIZE]), None);
 }
 
 #[test]

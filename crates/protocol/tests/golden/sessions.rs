@@ -7,8 +7,8 @@ use provium_protocol::{Hello, HostHello, PROTOCOL_VERSION};
 #[test]
 fn version() {
     assert_eq!(
-        PROTOCOL_VERSION, 7,
-        "the golden bytes in this folder are of version 7"
+        PROTOCOL_VERSION, 8,
+        "the golden bytes in this folder are of version 8"
     );
 }
 

@@ -1,11 +1,13 @@
 //! The terminal in raw mode: every key goes to a guest, also Ctrl-C.
 //!
-//! The mode that it had before is restored when [`RawMode`] is dropped, also by a panic. What ends the
-//! process without that, such as the thread of signals, calls [`restore_mode`].
+//! The mode that it had before is restored when [`RawMode`] is dropped. What ends the process without that, such as
+//! the thread of signals, calls [`restore_mode`], and so does every panic: one may abort the process, and its message
+//! is not readable in raw mode.
 
 use super::text::out_bytes;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{self, IsTerminal as _};
+use std::panic;
 use std::sync::{Mutex, PoisonError};
 
 /// Ends what a program in a guest may have left on: another screen, a hidden cursor, reports of the mouse,
@@ -47,6 +49,15 @@ pub(crate) fn restore_mode() {
     }
 }
 
+/// Lets each panic of any thread restore the mode of the terminal before its message is printed.
+pub(crate) fn restore_on_panic() {
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        restore_mode();
+        print(info);
+    }));
+}
+
 /// Resets what a program that was cut off may have left on at the terminal of standard output.
 pub(crate) fn reset_screen() {
     if io::stdout().is_terminal() {
@@ -62,4 +73,49 @@ pub(crate) fn input_size() -> Option<(u16, u16)> {
 
 fn lock() -> std::sync::MutexGuard<'static, Option<Termios>> {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::termios::LocalModes;
+    use std::io::Read as _;
+
+    /// The process that the next test starts on a terminal.
+    #[test]
+    #[ignore = "panics, for the next test"]
+    fn aborts_in_raw_mode() {
+        extern "C" fn abort() {
+            // It cannot unwind through a function of this kind: nothing is dropped.
+            panic!("a bug");
+        }
+        restore_on_panic();
+        let _raw = RawMode::enter().unwrap();
+        let modes = tcgetattr(io::stdin()).unwrap().local_modes;
+        assert!(!modes.intersects(LocalModes::ICANON | LocalModes::ECHO));
+        eprint!("in raw mode;");
+        abort();
+    }
+
+    #[test]
+    fn a_panic_that_aborts_restores_the_terminal() {
+        let (mut pty, pts) = pty_process::blocking::open().unwrap();
+        let before = tcgetattr(&pty).unwrap();
+        let test = "terminal::raw::tests::aborts_in_raw_mode";
+        let command = pty_process::blocking::Command::new(std::env::current_exe().unwrap());
+        let command = command.args(["--ignored", "--nocapture", "--exact", test]);
+        let mut child = command.spawn(pts).unwrap();
+        let mut printed = Vec::new();
+        // EIO when no process has the terminal any more.
+        let _ = pty.read_to_end(&mut printed);
+        let status = child.wait().unwrap();
+        let printed = String::from_utf8_lossy(&printed);
+        assert_eq!(status.code(), None, "it was aborted: {printed}");
+        assert!(printed.contains("in raw mode;"), "{printed}");
+        assert!(printed.contains("a bug\r\n"), "{printed}");
+        let after = tcgetattr(&pty).unwrap();
+        assert_eq!(after.local_modes, before.local_modes);
+        assert_eq!(after.input_modes, before.input_modes);
+        assert_eq!(after.output_modes, before.output_modes);
+    }
 }

@@ -23,6 +23,15 @@ pub enum ConsoleError {
     /// The log's file cannot be read.
     #[error("the console's log cannot be read")]
     Read(#[source] io::Error),
+    /// The log has a gap at its end: the host could not keep what came.
+    #[error("{lost} bytes were lost: the console's log cannot be written to the temporary folder")]
+    Incomplete {
+        /// Bytes that are not in the log.
+        lost: u64,
+        /// The first error.
+        #[source]
+        cause: Arc<io::Error>,
+    },
     /// The bytes could not be handed to QEMU.
     #[error("the console takes no input")]
     Write(#[source] io::Error),
@@ -37,6 +46,8 @@ pub struct ConsoleLog {
 #[derive(Debug)]
 struct Shared {
     spool: Mutex<Spool>,
+    /// How many bytes could not be kept, and why.
+    lost: Mutex<Option<(u64, Arc<io::Error>)>>,
     growth: watch::Sender<Growth>,
     /// Where the running machine's output is taken from.
     tap: Mutex<Option<Tap>>,
@@ -80,6 +91,7 @@ impl ConsoleLog {
         Self {
             shared: Arc::new(Shared {
                 spool: Mutex::default(),
+                lost: Mutex::default(),
                 growth,
                 tap: Mutex::default(),
                 input,
@@ -124,6 +136,20 @@ impl ConsoleLog {
             .map_err(ConsoleError::Read)
     }
 
+    /// Fails if bytes came that are not in the log.
+    ///
+    /// # Errors
+    /// [`ConsoleError::Incomplete`].
+    pub fn check_complete(&self) -> Result<(), ConsoleError> {
+        match &*lock(&self.shared.lost) {
+            None => Ok(()),
+            Some((lost, cause)) => Err(ConsoleError::Incomplete {
+                lost: *lost,
+                cause: Arc::clone(cause),
+            }),
+        }
+    }
+
     /// Waits until there is more than `position` bytes. False if there is not and the machine is
     /// gone. Before the first machine it waits.
     pub async fn changed_past(&self, position: u64) -> bool {
@@ -141,18 +167,30 @@ impl ConsoleLog {
     /// # Errors
     /// [`ConsoleError::Off`] without a running machine.
     pub async fn write(&self, bytes: &[u8]) -> Result<(), ConsoleError> {
+        self.write_counted(bytes, &mut 0).await
+    }
+
+    /// As [`ConsoleLog::write`]. `typed` is how many bytes were handed over, also when the future was dropped.
+    ///
+    /// # Errors
+    /// As of [`ConsoleLog::write`].
+    pub async fn write_counted(&self, bytes: &[u8], typed: &mut usize) -> Result<(), ConsoleError> {
+        *typed = 0;
         let mut input = self.shared.input.lock().await;
         let Some(stream) = input.as_mut() else {
             return Err(ConsoleError::Off);
         };
-        match stream.write_all(bytes).await {
-            Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                *input = None;
-                Err(ConsoleError::Off)
+        while *typed < bytes.len() {
+            match stream.write(&bytes[*typed..]).await {
+                Ok(count) => *typed += count,
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    *input = None;
+                    return Err(ConsoleError::Off);
+                }
+                Err(error) => return Err(ConsoleError::Write(error)),
             }
-            Err(error) => Err(ConsoleError::Write(error)),
         }
+        Ok(())
     }
 
     /// Appends what a saved machine had printed, unless the log begins with it: then the machine is restored to
@@ -175,6 +213,7 @@ impl ConsoleLog {
         if !all.is_empty() {
             copy.shared.keep(&all);
         }
+        lock(&copy.shared.lost).clone_from(&lock(&self.shared.lost));
         // Nothing more will come, as it will not here.
         let is_off = self.shared.growth.borrow().phase == Phase::Off;
         if is_off {
@@ -238,6 +277,9 @@ impl Shared {
         let mut spool = self.spool();
         if let Err(error) = spool.append(bytes) {
             tracing::error!(%error, lost = bytes.len(), "bytes of a console could not be kept");
+            let mut lost = lock(&self.lost);
+            let (count, _) = lost.get_or_insert_with(|| (0, Arc::new(error)));
+            *count += bytes.len() as u64;
         }
         let len = spool.len();
         drop(spool);
@@ -395,6 +437,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_that_is_cancelled_says_how_much_was_typed() {
+        let console = ConsoleLog::new();
+        let (mut guest, _hints) = attached(&console).await;
+        let mut typed = 0;
+        let much = vec![b'x'; 8 << 20];
+        {
+            let write = console.write_counted(&much, &mut typed);
+            tokio::select! {
+                biased;
+                written = write => panic!("{written:?}: the socket holds less than that"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert!((1..much.len()).contains(&typed), "{typed}");
+        let mut taken = vec![0; typed];
+        guest.read_exact(&mut taken).await.unwrap();
+        console.write_counted(b"then", &mut typed).await.unwrap();
+        let mut then = [0; 4];
+        guest.read_exact(&mut then).await.unwrap();
+        assert_eq!((&then, typed), (b"then", 4));
+    }
+
+    #[tokio::test]
     async fn a_second_machine_adds_to_the_log() {
         let console = ConsoleLog::new();
         for text in [b"first ", b"second"] {
@@ -409,6 +474,22 @@ mod tests {
             assert!(!console.changed_past(before + 6).await);
         }
         assert_eq!(console.read_all().unwrap(), b"first second");
+    }
+
+    #[tokio::test]
+    async fn bytes_that_cannot_be_kept_are_missed() {
+        let console = ConsoleLog::new();
+        console.shared.keep(b"kept");
+        console.check_complete().unwrap();
+        console.shared.spool().fail_writes();
+        console.shared.keep(b"lost");
+        console.copy().unwrap().check_complete().unwrap_err();
+        let error = console.check_complete().unwrap_err();
+        assert!(
+            error.to_string().starts_with("4 bytes were lost"),
+            "{error}"
+        );
+        assert_eq!(console.read_at_most(0, 100).unwrap(), b"kept");
     }
 
     #[tokio::test]

@@ -85,6 +85,16 @@ impl Spool {
 }
 
 #[cfg(test)]
+impl Spool {
+    /// From now on, no byte can be added.
+    pub(super) fn fail_writes(&mut self) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        io::Write::write_all(&mut file, &self.read(0, usize::MAX).unwrap()).unwrap();
+        self.location = SpoolLocation::File(File::open(file.path()).unwrap());
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

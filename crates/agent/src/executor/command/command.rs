@@ -56,10 +56,13 @@ impl Command {
         let ends_late = is_awaited || parts.kind == ProcessKind::Transfer;
         let is_connection = parts.kind == ProcessKind::Connection;
         let slot = is_connection.then(|| owner.slot(parts.slot));
-        let outputs = parts
-            .outputs
-            .into_iter()
-            .map(|(channel, fd)| Output::new(channel, fd, parts.collect, ends_late, slot));
+        let outputs = parts.outputs.into_iter().map(|(channel, fd)| {
+            // A notice is not delayed, or the bytes that follow it would overtake it.
+            let is_notices = parts.kind == ProcessKind::Transfer && channel == StreamId::Error;
+            let mut output = Output::new(channel, fd, parts.collect, ends_late, slot);
+            output.gathers = !is_notices;
+            output
+        });
         Self {
             outputs: outputs.collect(),
             input: parts.input.map(|fd| InputFeed::new(fd, parts.input_bytes)),

@@ -32,6 +32,8 @@ pub(super) struct Output {
     pub(super) ends_late: bool,
     /// The slot of a connection. A pipe that ends when a result is in it has no end of its own.
     slot: Option<&'static Slot>,
+    /// Whether small pieces wait for more.
+    pub(super) gathers: bool,
     /// When it was read last, and until when it is left alone.
     read: Option<Instant>,
     pub(super) gathering: Option<Instant>,
@@ -62,6 +64,7 @@ impl Output {
             left: None,
             ends_late,
             slot,
+            gathers: true,
             read: None,
             gathering: None,
         }
@@ -109,7 +112,8 @@ impl Output {
             return;
         };
         let now = Instant::now();
-        if self.left.is_none()
+        if self.gathers
+            && self.left.is_none()
             && let Some(read) = self.read
             && now < read + GATHER
             && fd::readable_bytes(fd.as_raw_fd()) < MAX_PAYLOAD / 2

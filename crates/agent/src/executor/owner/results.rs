@@ -139,6 +139,10 @@ fn offered(shared: &Shared, state: &mut State, index: usize) {
     let mut outputs = Vec::new();
     outputs.extend(output.map(|fd| (StreamId::Output, fd)));
     outputs.extend(error.map(|fd| (StreamId::Error, fd)));
+    if kind == ProcessKind::Transfer {
+        // Notices are sent before the bytes that follow them.
+        outputs.reverse();
+    }
     used.handed_over = true;
     // Before the process continues: the main thread must be prepared for its end.
     shared.handover.push(Spawned::Process(SpawnedProcess {

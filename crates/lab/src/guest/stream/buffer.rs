@@ -95,6 +95,20 @@ impl Buffer {
         }
     }
 
+    /// Reads what the source has at the moment, up to `most` unread bytes. A failure is kept for the next read.
+    pub(super) fn take_ready(&mut self, most: usize) {
+        while self.kept.len() < most {
+            match self.fill().now_or_never() {
+                Some(Ok(true)) => {}
+                Some(Err(error)) => {
+                    self.failure = Some(error);
+                    return;
+                }
+                Some(Ok(false)) | None => return,
+            }
+        }
+    }
+
     /// Hands out everything up to the end of the match. While it waits, the last `most` bytes are kept, at
     /// least; with [`MOST_KEPT`] all are, and no more than that may come. Dropping the future loses no byte.
     pub(super) async fn find(
@@ -138,6 +152,16 @@ impl Buffer {
         }
     }
 
+    /// As [`Buffer::find`], in what the source has at the moment.
+    pub(super) fn find_ready(&mut self, search: &mut impl Search, most: usize) -> Option<Vec<u8>> {
+        self.take_ready(most.saturating_mul(2).min(MOST_KEPT));
+        let end = search.find(&self.kept, true)?;
+        let rest = self.kept.split_off(end);
+        let matched = std::mem::replace(&mut self.kept, rest);
+        self.note_end();
+        Some(matched)
+    }
+
     /// The last bytes read, for the error of a match that did not come.
     pub(super) fn last_seen(&self) -> String {
         if self.seen.is_empty() {
@@ -158,8 +182,8 @@ impl Buffer {
     }
 }
 
-/// As [`Buffer::last_seen`], of a buffer that another task reads, or that has read nothing.
-pub(super) fn nothing_seen() -> String {
+/// As [`Buffer::last_seen`], of a buffer that has read nothing.
+fn nothing_seen() -> String {
     "; nothing was seen".to_owned()
 }
 

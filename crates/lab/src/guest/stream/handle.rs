@@ -1,11 +1,13 @@
 //! A stream as a test holds it: bounds every wait, and is closed by its scope.
 
 use crate::error::LabError;
-use crate::guest::stream::buffer::{Buffer, MOST_KEPT, NoMatch, nothing_seen};
+use crate::guest::stream::buffer::{Buffer, MOST_KEPT, NoMatch};
+use crate::guest::stream::changes::describe;
 use crate::guest::stream::open_streams::{OpenStreams, Site};
 use crate::guest::stream::search::{FoundBy, Needle, Search};
 use crate::guest::stream::source::ByteSource;
 use crate::resource::{Close, CloseOrder, Closing, Registration, ResourceId, Scope};
+use provium_guest::{ChangeList, FileChanges};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -54,6 +56,8 @@ struct Inner {
     closed: watch::Sender<bool>,
     /// The source has ended and everything was handed out.
     at_end: Arc<AtomicBool>,
+    /// What happens to the file that it reads; `None`: it reads no file.
+    changes: Option<FileChanges>,
     open: Arc<OpenStreams>,
     place: Registration,
 }
@@ -73,7 +77,11 @@ impl ByteStream {
     pub(crate) fn open(scope: &Scope, parts: StreamParts) -> Self {
         let id = ResourceId::next();
         let at_end = Arc::<AtomicBool>::default();
-        parts.open.add(id, &parts.subject, &parts.site);
+        match parts.kind {
+            StreamKind::Console => parts.open.add_of_host(id, &parts.subject, &parts.site),
+            _ => parts.open.add(id, &parts.subject, &parts.site),
+        }
+        let changes = parts.source.changes();
         let inner = Arc::new(Inner {
             id,
             kind: parts.kind,
@@ -82,6 +90,7 @@ impl ByteStream {
             buffer: AsyncMutex::new(Buffer::new(parts.source, Arc::clone(&at_end))),
             closed: watch::Sender::new(false),
             at_end,
+            changes,
             open: parts.open,
             place: Registration::default(),
         });
@@ -209,22 +218,47 @@ impl ByteStream {
                     MOST_KEPT >> 20
                 ),
             };
-            let why = missing + &buffer.last_seen();
+            let why = missing + &self.changes_so_far() + &buffer.last_seen();
             Err(LabError::invalid(self.subject(), &shown, why))
         };
         match self.bounded(deadline, read).await {
             Bounded::Done(result) => result,
             Bounded::Closed => Err(LabError::gone(self.subject(), &shown, self.0.kind.closed())),
             Bounded::TimedOut => {
-                // Another task that reads this stream holds the lock: then there is less to show.
-                let seen = self.0.buffer.try_lock().map(|buffer| buffer.last_seen());
-                let seen = seen.unwrap_or_else(|_| nothing_seen());
+                let seen = match self.0.buffer.try_lock() {
+                    // What was there when the time was up is searched, so that a time of 0 finds it.
+                    Ok(mut buffer) => match buffer.find_ready(&mut search, most) {
+                        Some(matched) => return Ok(matched),
+                        None => buffer.last_seen(),
+                    },
+                    Err(_) => "; another task was reading this stream all the time, and tasks \
+                               take turns"
+                        .to_owned(),
+                };
+                let seen = self.changes_so_far() + &seen;
                 // The message of `expect` is that of `read_until`, which it is but for the result.
                 let call = if call == "expect" { "read_until" } else { call };
                 let why = format!("{call} timed out waiting for `{what}`{seen}");
                 Err(LabError::invalid(self.subject(), &shown, why))
             }
         }
+    }
+
+    /// What has happened to the file that it reads, beside that it grew, as far as the guest has reported it.
+    pub fn changes(&self) -> ChangeList {
+        let Some(changes) = &self.0.changes else {
+            return ChangeList::default();
+        };
+        // A task that reads the stream takes the reports, too.
+        if let Ok(mut buffer) = self.0.buffer.try_lock() {
+            buffer.take_ready(LEFT_OVER);
+        }
+        changes.list()
+    }
+
+    fn changes_so_far(&self) -> String {
+        let changes = self.0.changes.as_ref().map(FileChanges::list);
+        changes.map_or_else(String::new, |changes| describe(&changes))
     }
 
     /// All pieces that come until none has come for `quiet`.
@@ -427,6 +461,60 @@ mod tests {
         let after = stream.read_until(b"x", SOON).await.unwrap_err().to_string();
         assert!(after.contains("stream closed"), "{after}");
         stream.close().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_take_turns_and_one_that_never_had_its_turn_says_so() {
+        let (sender, stream, _scope) = stream();
+        let first = stream.read_until(b"first", 2 * SOON);
+        let second = async {
+            tokio::task::yield_now().await;
+            stream.read_until(b"second", SOON).await
+        };
+        let send = async {
+            tokio::time::sleep(SOON * 3 / 2).await;
+            sender.send("second first third").unwrap();
+        };
+        let (first, second, ()) = tokio::join!(first, second, send);
+        assert_eq!(first.unwrap(), b"second first");
+        let second = second.unwrap_err().to_string();
+        assert!(second.contains("another task was reading"), "{second}");
+        assert_eq!(stream.read_until(b"third", SOON).await.unwrap(), b" third");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cancelled_waits_lose_no_byte_and_their_place_in_the_queue() {
+        let (sender, stream, _scope) = stream();
+        let cancelled = tokio::time::timeout(SOON / 2, stream.read_until(b"z", SOON)).await;
+        assert!(cancelled.is_err());
+        sender.send("ab").unwrap();
+        let cancelled = tokio::time::timeout(SOON / 2, stream.expect(b"z", SOON)).await;
+        assert!(cancelled.is_err());
+        sender.send("cd").unwrap();
+        assert_eq!(stream.read_until(b"d", SOON).await.unwrap(), b"abcd");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn long_texts_are_shown_in_part() {
+        let (_sender, stream, _scope) = stream();
+        let error = stream.read_until(&[b'x'; 5000], SOON).await.unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains("x… (5000 bytes)"), "{error}");
+        assert!(error.len() < 1000, "{}", error.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_of_zero_takes_what_is_there() {
+        let (sender, stream, _scope) = stream();
+        let now = Duration::ZERO;
+        assert_eq!(stream.next(now).await.unwrap(), None);
+        for piece in ["a", "b", "c"] {
+            sender.send(piece).unwrap();
+        }
+        assert_eq!(stream.next(now).await.unwrap().unwrap(), b"a");
+        assert_eq!(stream.drain(now).await.unwrap(), [b"b", b"c"]);
+        sender.send("d").unwrap();
+        assert_eq!(stream.read_until(b"d", now).await.unwrap(), b"d");
     }
 
     /// As many pieces of 64 KiB, then the end.

@@ -23,12 +23,38 @@ impl fmt::Display for Site {
 
 /// The streams of a VM that are open, oldest first.
 #[derive(Debug, Default)]
-pub(crate) struct OpenStreams(Mutex<BTreeMap<ResourceId, (String, Site)>>);
+pub(crate) struct OpenStreams(Mutex<BTreeMap<ResourceId, Open>>);
+
+#[derive(Debug)]
+struct Open {
+    subject: String,
+    site: Site,
+    reads_guest: bool,
+}
 
 impl OpenStreams {
-    /// Adds a stream.
+    /// Adds a stream that reads something in the guest.
     pub(crate) fn add(&self, id: ResourceId, subject: &str, site: &Site) {
-        lock(&self.0).insert(id, (subject.to_owned(), site.clone()));
+        self.insert(id, subject, site, true);
+    }
+
+    /// Adds a stream of what the harness itself has, which continues with the next guest.
+    pub(crate) fn add_of_host(&self, id: ResourceId, subject: &str, site: &Site) {
+        self.insert(id, subject, site, false);
+    }
+
+    fn insert(&self, id: ResourceId, subject: &str, site: &Site, reads_guest: bool) {
+        let open = Open {
+            subject: subject.to_owned(),
+            site: site.clone(),
+            reads_guest,
+        };
+        lock(&self.0).insert(id, open);
+    }
+
+    /// The guest has ended, and with it what streams read in it. They say so when they are read.
+    pub(crate) fn guest_ended(&self) {
+        lock(&self.0).retain(|_, open| !open.reads_guest);
     }
 
     /// Removes a stream. Removed already is fine.
@@ -46,7 +72,28 @@ impl OpenStreams {
         let open = lock(&self.0);
         let shown = open
             .values()
-            .map(|(subject, site)| format!("{subject} ({site})"));
+            .map(|open| format!("{} ({})", open.subject, open.site));
         shown.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_guest_ends_what_reads_it() {
+        let open = OpenStreams::default();
+        let site = |line| Site {
+            file: "a.test.lua".to_owned(),
+            line,
+        };
+        open.add(ResourceId::next(), "tail", &site(1));
+        let console = ResourceId::next();
+        open.add_of_host(console, "console", &site(2));
+        open.guest_ended();
+        assert_eq!(open.list(), ["console (a.test.lua:2)"]);
+        open.remove(console);
+        assert_eq!(open.count(), 0);
     }
 }

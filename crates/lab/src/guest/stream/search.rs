@@ -10,6 +10,18 @@ pub(super) trait Search: Send {
     fn dropped(&mut self, _count: usize) {}
 }
 
+/// Most bytes of a text that a message shows.
+const SHOWN: usize = 200;
+
+/// A text that was waited for, in a message.
+pub(crate) fn shown(text: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&text[..text.len().min(SHOWN)]);
+    match text.len() {
+        0..=SHOWN => start.into_owned(),
+        length => format!("{start}… ({length} bytes)"),
+    }
+}
+
 /// A plain text. Bytes that were searched once are not searched again.
 pub(super) struct Needle<'a> {
     pub(super) text: &'a [u8],
@@ -24,7 +36,7 @@ impl<'a> Needle<'a> {
 
 impl Search for Needle<'_> {
     fn what(&self) -> String {
-        String::from_utf8_lossy(self.text).into_owned()
+        shown(self.text)
     }
 
     fn find(&mut self, bytes: &[u8], _quiet: bool) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use crate::error::LabError;
 use futures_util::future::BoxFuture;
+use provium_guest::FileChanges;
 
 /// A future of a [`ByteSource`].
 pub(crate) type Reading<'a> = BoxFuture<'a, Result<Option<Vec<u8>>, LabError>>;
@@ -11,4 +12,9 @@ pub(crate) type Reading<'a> = BoxFuture<'a, Result<Option<Vec<u8>>, LabError>>;
 pub(crate) trait ByteSource: Send {
     /// The next bytes, or `None` at the end. Dropping the future loses nothing.
     fn read(&mut self) -> Reading<'_>;
+
+    /// What happens to the file that it reads, if it reads one.
+    fn changes(&self) -> Option<FileChanges> {
+        None
+    }
 }

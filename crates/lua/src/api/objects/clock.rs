@@ -1,6 +1,8 @@
 //! A guest's CLOCK_REALTIME: `vm:clock()`.
 
+use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
+use crate::binding::preview;
 use crate::binding::raise::LuaError;
 use crate::binding::values::signed_nanoseconds_of;
 use mlua::{Lua, Result, Value};
@@ -40,11 +42,12 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         )?
         .async_method("set", |_, this, args| async move {
             let ns = point_in_time(&args.value(0))?;
-            this.0.set(ns).await?;
+            this.0.set(call("set", &args), ns).await?;
             Ok(())
         })?
         .async_method("set_ns", |_, this, args| async move {
-            this.0.set(args.integer(0, "the nanoseconds")?).await?;
+            let ns = args.integer(0, "the nanoseconds")?;
+            this.0.set(call("set_ns", &args), ns).await?;
             Ok(())
         })?
         .async_method("sleep", |_, this, args| async move {
@@ -52,11 +55,16 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         })?
         .async_method("advance", |_, this, args| async move {
             let ns = signed_nanoseconds_of(&args.value(0)).map_err(LuaError::argument)?;
-            this.0.advance(ns).await?;
+            this.0.advance(call("advance", &args), ns).await?;
             Ok(())
         })?
         .method("close", |_, _, _| Ok::<Option<Value>, LuaError>(None))?
         .finish()
+}
+
+/// The call, as the author wrote it.
+fn call(method: &str, args: &Args) -> String {
+    preview::call("clock", ":", method, args.shown())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "get_ns returns all digits")]
@@ -81,7 +89,7 @@ pub(super) fn point_in_time(value: &Value) -> std::result::Result<i64, LuaError>
         other => {
             let text = format!(
                 "the time: must be seconds since 1970, got {}",
-                crate::binding::preview::shown(other)
+                preview::shown(other)
             );
             Err(LuaError::argument(text))
         }

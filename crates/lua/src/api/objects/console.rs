@@ -5,7 +5,7 @@ use super::value::call_site;
 use crate::binding::class::{Class, Object};
 use crate::binding::options::list_of;
 use crate::binding::raise::LuaError;
-use crate::binding::values::bytes_of;
+use crate::binding::values::text_to_find_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Console, LabClone, Vm};
 use std::time::Duration;
@@ -96,12 +96,12 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
         .async_method("expect_any", |_, this, args| async move {
             let list = list_of(&args.table(0, "the texts")?)?;
             let texts = list.iter().enumerate().map(|(index, text)| {
-                bytes_of(text)
+                text_to_find_of(text)
                     .map_err(|why| LuaError::argument(format!("text {}: {why}", index + 1)))
             });
             let texts = texts.collect::<std::result::Result<Vec<_>, _>>()?;
-            if texts.is_empty() || texts.iter().any(Vec::is_empty) {
-                let text = "the texts: must name at least one, and none may be empty";
+            if texts.is_empty() {
+                let text = "the texts: must not be empty";
                 return Err(LuaError::argument(text));
             }
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();

@@ -9,6 +9,7 @@ use crate::engine::cut::keep_in;
 use crate::engine::started_processes::{output_lines, state};
 use crate::engine::test_file::TestFileState;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
+use provium_lab::request::NoticeKind;
 use provium_lab::{ByteStream, LabError, Process};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -142,12 +143,32 @@ pub(super) fn reading<T: HasStream>(class: Class<'_, T>) -> Result<Class<'_, T>>
             Ok(lua.create_sequence_from(pieces.collect::<Result<Vec<_>>>()?)?)
         })?
         .method("eof", |_, this, _| Ok(this.stream().eof()))?
+        .method("changes", |lua, this, _| {
+            let list = lua.create_table()?;
+            for (index, change) in this.stream().changes().last.iter().enumerate() {
+                let entry = lua.create_table()?;
+                entry.raw_set("what", word_of(change.kind))?;
+                entry.raw_set("at", change.at)?;
+                list.raw_set(index + 1, entry)?;
+            }
+            Ok(list)
+        })?
         .method("creation_site", |lua, this, _| {
             let site = lua.create_table()?;
             site.raw_set("file", this.stream().site().file.as_str())?;
             site.raw_set("line", this.stream().site().line)?;
             Ok(site)
         })
+}
+
+fn word_of(change: NoticeKind) -> &'static str {
+    match change {
+        NoticeKind::Opened => "opened",
+        NoticeKind::Truncated => "truncated",
+        NoticeKind::Rewritten => "rewritten",
+        NoticeKind::Replaced => "replaced",
+        NoticeKind::Removed => "removed",
+    }
 }
 
 fn wanted(args: &Args) -> std::result::Result<(Vec<u8>, Duration), LuaError> {
@@ -173,8 +194,7 @@ async fn expect_match(
 ) -> std::result::Result<MultiValue, LuaError> {
     let stream = this.stream();
     let pattern = args.value(0);
-    let shown_pattern = args.bytes(0, "the pattern")?;
-    let shown_pattern = String::from_utf8_lossy(&shown_pattern).into_owned();
+    let shown_pattern = args.pattern_to_find(0)?;
     let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
     let deadline = Instant::now() + timeout;
     let mut tried = None;

@@ -66,7 +66,9 @@ fn opened<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
             let number = match file::descriptor(&args, 0)? {
                 // Of the worker (or VM) that opened it, whichever is asked.
                 file::Descriptor::File(file) => {
-                    let tail = file.fd_stream(&scope, this.surface().target(), site)?;
+                    let tail = file
+                        .fd_stream(&scope, this.surface().target(), site)
+                        .await?;
                     return Ok(stream::value(&lua, tail)?);
                 }
                 file::Descriptor::Number(number) => number,
