@@ -67,6 +67,7 @@ mod nics;
 mod panic;
 mod power;
 mod rate;
+mod ready;
 mod reconnect;
 mod running;
 mod state;
