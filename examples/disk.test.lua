@@ -8,7 +8,7 @@ local data = vm:disk("data")
 vm:check("mkdir -p /data")
 
 -- Without this option, ext4 writes the data before the rename: it knows programs that forget to.
-local mount = "mount -t ext4 -o noauto_da_alloc /dev/vda /data"
+local mount = "mount -t ext4 -o noauto_da_alloc " .. data:node() .. " /data"
 
 -- The program. It makes the new name durable, and, with `sync`, the data before that.
 local function replace(text, sync)
@@ -18,7 +18,7 @@ end
 
 -- Records what the program does to a disk with old content.
 local function record(sync)
-  vm:check("mkfs.ext4 -q -F /dev/vda && " .. mount)
+  vm:check("mkfs.ext4 -q -F " .. data:node() .. " && " .. mount)
   replace("old", true)
   vm:check("umount /data && " .. mount)
   local start = data:mark()

@@ -1,23 +1,11 @@
--- Guests that die in different ways, and calls that are cancelled: the VM works, or its errors say that it is dead.
+-- Guests that die in different ways: the VM works, or its errors say that it is dead.
+local timing = require("helpers.timing")
+local seconds, bounded = timing.seconds, timing.bounded
+
 local function raises(t, fn, ...)
   local err = tostring(t:assert_raises(fn))
   for _, part in ipairs{...} do t:assert_contains(err, part) end
   return err
-end
-
-local function seconds(fn)
-  local before = host.now_ns()
-  fn()
-  return (host.now_ns() - before) / 1e9
-end
-
--- What `fn` returns, if it comes back within `limit` seconds.
-local function bounded(t, what, limit, fn)
-  local task = co.spawn(function() return pcall(fn) end)
-  local done, ok, value = pcall(task.join, task, limit)
-  if not done then task:cancel() end
-  t:assert(done, what .. ": no answer within " .. limit .. " s")
-  return ok, value
 end
 
 local function with_init(script, more)
@@ -34,6 +22,14 @@ local function qemu_of(name)
   pipe:close()
   return pid
 end
+
+-- A guest whose QEMU is stopped. Pings find that out after two of their limits, so a task waits for it while the other
+-- tests run; the last test looks at what came of it.
+local name = "stopped-" .. host.now_ns()
+-- Cold, since a warm VM was started under another name.
+local stopped = provium:vm(name, "default", {cold = true}):boot()
+os.execute("kill -STOP " .. qemu_of(name))
+local waiting = co.spawn(function() return pcall(stopped.run, stopped, "true") end)
 
 test("a guest whose agent is killed is dead at once, whichever process does it", {timeout = "120s"}, function(t)
   local vm = provium:vm("v", "default", own_init):boot()
@@ -52,18 +48,6 @@ test("a guest whose agent is killed is dead at once, whichever process does it",
   vm:run("(sleep 0.3; kill -9 " .. agent .. ") > /dev/null 2>&1 &")
   lost(function() vm:run("sleep 60") end)
   raises(t, function() vm:wakeup() end, "dead")
-end)
-
-test("a guest whose QEMU is stopped is dead before long, and that is named", {timeout = "120s"}, function(t)
-  local name = "stopped-" .. host.now_ns()
-  -- Cold, since a warm VM was started under another name.
-  local vm = provium:vm(name, "default", {cold = true}):boot()
-  os.execute("kill -STOP " .. qemu_of(name))
-  local ok, err = bounded(t, "a call to a stopped QEMU", 90, function() vm:run("true") end)
-  t:assert(not ok)
-  t:assert_contains(tostring(err), "its agent has not answered")
-  t:assert_contains(tostring(err), "QEMU is stopped")
-  t:assert_eq(vm:state(), "dead")
 end)
 
 test("a guest that is paused or held by a debugger is not taken for dead", {timeout = "120s"}, function(t)
@@ -104,82 +88,6 @@ test("a QEMU that is killed while its guest boots is named as that", {timeout = 
   t:assert_contains(tostring(err), "killed by SIGKILL")
 end)
 
--- Calls that are cancelled.
-
-local reset = provium:vm("reset", "default"):boot()
-test("a reset that its test has no time for…", {timeout = "0.3s", expect_fail = "too short"}, function() reset:reset() end)
-test("…continues without it", {timeout = "60s"}, function(t)
-  local ok, why = pcall(wait_until, function() return pcall(reset.run, reset, "true") end, {timeout = 40})
-  t:assert(ok, reset:state() .. ": " .. tostring(why))
-end)
-
-local cut_at
-test("a reset that is cut short with the VM's scope…", {timeout = "0.5s", expect_fail = "too short"}, function(t)
-  local vm = provium:vm("v", "default"):boot()
-  t:defer(function() cut_at = host.now_ns() end)
-  vm:reset()
-end)
-test("…does not keep the VM from being closed", function(t)
-  local took = (host.now_ns() - cut_at) / 1e9
-  t:assert(took < 1.5, ("%.1f s: the reset was waited for"):format(took))
-end)
-
-test("pause and resume that parallel gives up leave a VM that is what it says", {timeout = "60s"}, function(t)
-  local vm = provium:vm("v", "default"):boot()
-  local function given_up(call) pcall(parallel, {function() call(vm) end, function() error("the other fails") end}) end
-  for _ = 1, 5 do
-    -- QEMU may have carried it out before the other task failed.
-    given_up(vm.pause)
-    if vm:state() == "paused" then vm:resume() end
-    local ok, result = bounded(t, "a call after a pause that was cut short: " .. vm:state(), 20, function()
-      return vm:run("echo on").stdout
-    end)
-    t:assert_eq(ok and result, "on\n")
-    vm:pause()
-    given_up(vm.resume)
-    if vm:state() == "paused" then vm:resume() end
-    t:assert_eq(vm:state(), "booted")
-  end
-end)
-
-test("a restore that is cut short leaves the VM and its processes as they were", {timeout = "120s"}, function(t)
-  local vm = provium:vm("v", "default"):boot()
-  local process = vm:run_async("while read line; do echo got $line; done")
-  local snapshot = vm:snapshot()
-  for ms = 10, 150, 20 do
-    local task = co.spawn(function() vm:restore(snapshot) end)
-    host.sleep(ms / 1000)
-    task:cancel()
-    t:assert_eq(vm:run("ps | grep -c '[w]hile read'").stdout, "1\n", ("cancelled after %d ms"):format(ms))
-    t:assert_eq(process:status(), "running", ("cancelled after %d ms"):format(ms))
-    process:stdin_write("x\n")
-  end
-end)
-
--- The power button.
-
-test("a guest whose power button was pressed is watched as before", {timeout = "120s", kernel_log = {"sysrq"}}, function(t)
-  local vm = provium:vm("v", "default", own_init):boot()
-  local press = co.spawn(function() vm:power_button() end)
-  host.sleep(0.5)
-  press:cancel()
-  local ok = bounded(t, "a call to a guest that panics", 30, function() vm:run("echo c > /proc/sysrq-trigger; sleep 60") end)
-  t:assert(not ok)
-  wait_until(function() return vm:state() == "dead" end, {timeout = 20})
-  raises(t, function() vm:run("true") end, "panicked")
-end)
-
-test("a guest that ignores its power button stays booted, and is shut down, not dead, if it obeys late", {timeout = "120s"}, function(t)
-  local vm = provium:vm("v", "default", own_init):boot()
-  local took = seconds(function() vm:power_button() end)
-  t:assert(took < 30, ("%.0f s"):format(took))
-  t:assert_eq(vm:state(), "booted")
-  t:assert_eq(vm:run("echo on").stdout, "on\n")
-  pcall(vm.run, vm, "poweroff -f")
-  wait_until(function() return vm:state() ~= "booted" end, {timeout = 20})
-  t:assert_eq(vm:state(), "shutdown")
-end)
-
 -- Resets.
 
 -- iopl(3), then 6 to port 0xcf9: the machine resets, and the kernel says nothing.
@@ -212,4 +120,12 @@ test("a wait whose predicate catches errors ends when the VM dies", {kernel_log 
     wait_until(function() return pcall(vm.stat, vm, "/no/such") end, {timeout = "5m", desc = "a file"})
   end, "wait_until: a file not met: vm `w`: stat(\"/no/such\"): the VM is dead")
   t:assert(wait_until(function() return not pcall(vm.stat, vm, "/no/such") end), "a predicate that holds still holds")
+end)
+
+test("a guest whose QEMU is stopped is dead before long, and that is named", {timeout = "120s"}, function(t)
+  local ok, err = waiting:join(90)
+  t:assert(not ok)
+  t:assert_contains(tostring(err), "its agent has not answered")
+  t:assert_contains(tostring(err), "QEMU is stopped")
+  t:assert_eq(stopped:state(), "dead")
 end)

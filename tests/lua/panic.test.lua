@@ -119,8 +119,9 @@ end)
 
 -- Later tests that use a VM of the file which is dead.
 
-local shared = provium:vm("shared", "default"):boot()
+local shared = provium:vm("shared", "default")
 test("a test in which a VM of the file dies shows its console…", REPORTED, function(t)
+  shared:boot()
   local err = crash(t, shared)
   t:assert_contains(err, "the VM is dead")
   t:assert_contains(err, "last lines of its console")

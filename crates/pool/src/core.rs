@@ -124,8 +124,15 @@ impl PoolCore {
 
     /// Whether a waiting request of `file` could be granted if other files returned what they hold.
     pub(crate) fn waits_for_others(&self, file: &str, need: Resources) -> bool {
-        let held = self.files.get(file).map(|account| account.held);
-        (held.unwrap_or_default() + need).fits(self.total)
+        (self.held(file) + need).fits(self.total)
+    }
+
+    /// What a file holds.
+    pub(crate) fn held(&self, file: &str) -> Resources {
+        self.files
+            .get(file)
+            .map(|account| account.held)
+            .unwrap_or_default()
     }
 
     /// The most that a running file has held at a time.
@@ -217,16 +224,18 @@ impl PoolCore {
         granted
     }
 
-    /// Grants the oldest request that lacks only vCPUs when all files that hold something wait: vCPUs can
-    /// be shared, memory cannot. So a file may have more VMs than the host has processors.
+    /// Grants the oldest request that lacks only vCPUs, and that no other file can help: those of a file
+    /// that by itself wants more than there are, and all when every file that holds something waits. vCPUs
+    /// can be shared, memory cannot. So a file may have more VMs than the host has processors.
     fn overcommit_cpus(&mut self) -> Option<Ticket> {
         // Also of a file that does something else meanwhile, which may never end, as a server does not.
-        self.find_deadlock(|_| true)?;
+        let all_wait = self.find_deadlock(|_| true).is_some();
         let memory = self.available().memory_bytes;
         let held = |file: &str| self.files.get(file).map(|account| account.held);
         let index = self.queue.iter().position(|waiting| {
-            held(&waiting.file).is_some_and(|held| !held.is_zero())
-                && waiting.need.memory_bytes <= memory
+            let held = held(&waiting.file).unwrap_or_default();
+            let exceeds_all = held.cpus.saturating_add(waiting.need.cpus) > self.total.cpus;
+            !held.is_zero() && waiting.need.memory_bytes <= memory && (all_wait || exceeds_all)
         })?;
         let waiting = self.queue.remove(index)?;
         let account = self.files.entry(waiting.file).or_default();
@@ -512,6 +521,45 @@ mod tests {
             },
         );
         assert_eq!(pool.grant(), [waits]);
+    }
+
+    #[test]
+    fn a_file_that_wants_more_cpus_than_there_are_does_not_wait_for_others() {
+        let small = Resources {
+            memory_bytes: 1,
+            cpus: 1,
+        };
+        let mut pool = PoolCore::new(Resources {
+            memory_bytes: 5,
+            cpus: 2,
+        });
+        pool.request("works", small).unwrap();
+        pool.request("many", small).unwrap();
+        assert_eq!(pool.grant().len(), 2);
+        let second = pool.request("many", small).unwrap();
+        assert!(
+            pool.grant().is_empty(),
+            "the other file has what it waits for"
+        );
+        pool.release("works", small);
+        assert_eq!(pool.grant(), [second]);
+        let third = pool.request("many", small).unwrap();
+        let other = pool.request("works", small).unwrap();
+        assert_eq!(pool.grant(), [third], "the other file could not help it");
+        let fourth = pool.request("many", small).unwrap();
+        assert_eq!(pool.grant(), [fourth]);
+        let too_large = Resources {
+            memory_bytes: 2,
+            cpus: 1,
+        };
+        pool.request("many", too_large).unwrap();
+        assert!(pool.grant().is_empty(), "memory is not overcommitted");
+        let three = Resources {
+            memory_bytes: 3,
+            cpus: 3,
+        };
+        pool.release("many", three);
+        assert!(pool.grant().contains(&other));
     }
 
     #[test]

@@ -21,10 +21,11 @@
 //! - Each running file counts with at least its reservation when further files are started. The
 //!   reservation holds nothing: boots compete for what is really taken.
 //! - A request that could never be granted is refused at once.
+//! - vCPUs can be shared, memory cannot. A file that by itself wants more vCPUs than there are gets them: no
+//!   other file could help it, and it would hold those that it has for nothing.
 //! - When every file that holds something waits for more, nothing can be returned. Where only vCPUs are
-//!   short, the oldest request is granted although there are none: vCPUs can be shared, memory cannot.
-//!   Where memory is short, and that lasts, the youngest request is refused, with the names of the
-//!   files that hold the rest.
+//!   short, the oldest request is granted although there are none. Where memory is short, and that lasts,
+//!   the youngest request is refused, with the names of the files that hold the rest.
 //!
 //! This crate knows no VM and starts nothing.
 

@@ -86,6 +86,11 @@ impl Pool {
         self.0.state.lock().core.available()
     }
 
+    /// What a file holds.
+    pub fn held(&self, file: &str) -> Resources {
+        self.0.state.lock().core.held(file)
+    }
+
     /// The most that a running file has held at a time.
     pub fn peak(&self, file: &str) -> Resources {
         self.0.state.lock().core.peak(file)

@@ -13,14 +13,14 @@
 //! all, are looked up by listing the file.
 //! ```
 
-use crate::claim;
+use crate::candidates;
 use crate::crash;
 use crate::declared::Declared;
 use crate::discover::TestFile;
-use crate::fixture_refs::fixture_refs;
 use crate::give_up::late;
 use crate::history::{FileStats, History};
 use crate::ledger::{Counts, Ledger, Unfinished};
+use crate::mean_cpus::MeanCpus;
 use crate::plan::{FileEnd, FileTask, Outcome, Plan, nanoseconds, plain};
 use crate::pressure::Pressure;
 use crate::queue::{Candidate, Next, Queue};
@@ -29,7 +29,6 @@ use crate::thread::file_thread;
 use provium_events::{BlockReason, Event, FileStatus, PROTOCOL_VERSION, Resources, Sink};
 use provium_pool::CancelToken;
 use provium_pool::{FileWatch, Pool};
-use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -90,6 +89,7 @@ struct RunningFile {
     started: Instant,
     watch: FileWatch,
     ledger: Ledger,
+    cpus: MeanCpus,
     thread: Option<JoinHandle<()>>,
     _slot: provium_pool::RunningFile,
 }
@@ -112,28 +112,7 @@ pub fn run(
         accel: plan.info.accel.clone(),
         host: plan.info.host.clone(),
     });
-    let mut candidates = Vec::new();
-    for (index, file) in plan.files.iter().enumerate() {
-        // A file that cannot be read fails when it runs, with its own words.
-        let source = std::fs::read_to_string(&file.path).unwrap_or_default();
-        let declared_claim = claim::declared(&source);
-        sink.emit(Event::FileDiscovered {
-            path: file.display.clone(),
-            fixture_refs: fixture_refs(&source),
-            declared_claim,
-        });
-        let known = history.of(&file.path);
-        // A file that held nothing may have come to nothing: it counts like an unknown one.
-        let held = known.map(|known| known.peak);
-        let held = held.filter(|held| *held != Resources::default());
-        let usual = held.unwrap_or(plan.reservation);
-        candidates.push(Candidate {
-            index,
-            reservation: declared_claim.map_or(usual, |claim| claim::or_usual(claim, usual)),
-            duration: known.map(|known| known.duration),
-        });
-    }
-
+    let waiting = candidates::in_order(plan, history, sink);
     let (sender, receiver) = channel();
     let notify = sender.clone();
     // The receiver is gone once the run is over.
@@ -147,10 +126,7 @@ pub fn run(
         declared: Declared::new(Arc::clone(&run_file)),
         run_file,
         sender,
-        waiting: match plan.shuffle {
-            Some(seed) => Queue::in_order(shuffled(candidates, seed, plan)),
-            None => Queue::new(candidates),
-        },
+        waiting,
         running: BTreeMap::new(),
         reported_blocked: BTreeSet::new(),
         reported_held_back: BTreeSet::new(),
@@ -171,19 +147,6 @@ pub fn run(
         duration_ns: nanoseconds(started.elapsed()),
     });
     outcome
-}
-
-/// Puts files in an order that depends on the seed and on their names alone.
-fn shuffled(mut candidates: Vec<Candidate>, seed: u64, plan: &Plan) -> Vec<Candidate> {
-    candidates.sort_by_cached_key(|candidate| {
-        let name = plan
-            .files
-            .get(candidate.index)
-            .map(|file| file.display.as_str());
-        let digest = Sha256::new_with_prefix(seed.to_le_bytes());
-        digest.chain_update(name.unwrap_or_default()).finalize()
-    });
-    candidates
 }
 
 impl Dispatcher<'_> {
@@ -209,11 +172,23 @@ impl Dispatcher<'_> {
                 self.abandon_all_files();
                 continue;
             }
+            self.look_at_cpus();
             self.give_up_late_files();
             self.pool.break_deadlock(Instant::now(), DEADLOCK_AFTER);
             if pool_reported.elapsed() >= POOL_STATE_EVERY {
                 pool_reported = Instant::now();
                 self.emit_pool_state();
+            }
+        }
+    }
+
+    /// Notes what the running files hold now.
+    fn look_at_cpus(&mut self) {
+        let now = Instant::now();
+        for (index, file) in &mut self.running {
+            if let Some(test_file) = self.plan.files.get(*index) {
+                let held = self.pool.held(&test_file.display);
+                file.cpus.saw(now, held.cpus);
             }
         }
     }
@@ -284,6 +259,7 @@ impl Dispatcher<'_> {
                 started,
                 watch,
                 ledger,
+                cpus: MeanCpus::new(started),
                 thread,
                 _slot: slot,
             },
@@ -355,7 +331,7 @@ impl Dispatcher<'_> {
         };
         let path = test_file.display.clone();
         let took = file.started.elapsed();
-        self.record(test_file, end.status, took);
+        self.record(test_file, end.status, took, file.cpus.mean());
         let why = end.error.as_ref().map(|error| error.message.as_str());
         let unfinished = match end.status {
             FileStatus::Interrupted => Unfinished::Interrupted,
@@ -388,16 +364,20 @@ impl Dispatcher<'_> {
     }
 
     /// Only a file that was run to its end with all its tests shows what the next run can expect.
-    fn record(&mut self, file: &TestFile, status: FileStatus, took: Duration) {
+    fn record(&mut self, file: &TestFile, status: FileStatus, took: Duration, cpus: u32) {
         let all_of_it = self.plan.whole_files && file.lines.is_empty() && file.names.is_empty();
         let to_its_end = matches!(
             status,
             FileStatus::Passed | FileStatus::Failed | FileStatus::TimedOut
         );
         if all_of_it && to_its_end && !self.stop.is_cancelled() {
+            let peak = self.pool.peak(&file.display);
             let known = FileStats {
                 duration: took,
-                peak: self.pool.peak(&file.display),
+                held: Resources {
+                    cpus: cpus.max(1).min(peak.cpus),
+                    ..peak
+                },
             };
             self.history.record(file.path.clone(), known);
         }

@@ -1,5 +1,4 @@
-//! What earlier runs found out about files: how long each took, and how much of the pool it held at
-//! most.
+//! What earlier runs found out about files: how long each took, and how much of the pool it held.
 //!
 //! Loaded before a run, read during it, saved after it. It only improves the order of a run: a history
 //! file that is missing, damaged or of another version counts as empty, and a failure to write it does no
@@ -16,7 +15,7 @@ use std::io::{self, Write as _};
 use std::time::Duration;
 
 /// Name of the file in the cache; a new shape has a new one.
-const FILE: &str = "history-v1.json";
+const FILE: &str = "history-v2.json";
 
 /// Files that are remembered. Beyond it those go that were not run for longest.
 const MAX_FILES: usize = 20_000;
@@ -36,8 +35,9 @@ pub struct History {
 pub struct FileStats {
     /// How long it took, all its tests together.
     pub duration: Duration,
-    /// The most that it held of the pool at a time.
-    pub peak: Resources,
+    /// What it held of the pool: the most memory at a time, which cannot be shared; the mean of its vCPUs,
+    /// which can, and at least one if it held any.
+    pub held: Resources,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,7 +62,7 @@ impl History {
         let known = |(path, saved): (Utf8PathBuf, SavedFile)| {
             let known = FileStats {
                 duration: Duration::from_millis(saved.duration_ms),
-                peak: Resources {
+                held: Resources {
                     memory_bytes: saved.memory_bytes,
                     cpus: saved.cpus,
                 },
@@ -98,8 +98,8 @@ impl History {
         for (file, known) in &self.recorded {
             let file_of_run = SavedFile {
                 duration_ms: u64::try_from(known.duration.as_millis()).unwrap_or(u64::MAX),
-                memory_bytes: known.peak.memory_bytes,
-                cpus: known.peak.cpus,
+                memory_bytes: known.held.memory_bytes,
+                cpus: known.held.cpus,
                 run: saved.run,
             };
             saved.files.insert(file.clone(), file_of_run);
@@ -152,7 +152,7 @@ mod tests {
     fn known(seconds: u64, cpus: u32) -> FileStats {
         FileStats {
             duration: Duration::from_secs(seconds),
-            peak: Resources {
+            held: Resources {
                 memory_bytes: u64::from(cpus) << 20,
                 cpus,
             },

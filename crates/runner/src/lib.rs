@@ -15,6 +15,7 @@
 //! a run to end throws its [`Stop`] switch.
 
 mod address;
+mod candidates;
 mod claim;
 mod crash;
 mod declared;
@@ -27,6 +28,7 @@ mod give_up;
 mod history;
 mod ledger;
 mod literals;
+mod mean_cpus;
 mod plan;
 mod pressure;
 mod queue;

@@ -1,5 +1,6 @@
 //! In which order files start: those that take longest first, so that none of them is left running
-//! alone at the end; before those, files that never ran, since their duration is not known.
+//! alone at the end; before those, files that never ran, since their duration is not known, and of these
+//! the longest sources, which on the whole take longest.
 //!
 //! A file that does not fit yet may be passed by smaller ones behind it, but only so often: then it
 //! is next, and whatever is behind it waits. Files in, files out; no threads, no time.
@@ -11,6 +12,9 @@ use std::time::Duration;
 
 /// How many files may start ahead of one that does not fit yet.
 const PASSED_LIMIT: u32 = 4;
+
+/// Sources that differ by less say nothing about which of two files takes longer, bytes.
+const SOURCE_STEP: usize = 4096;
 
 /// Files that wait for their turn.
 #[derive(Debug)]
@@ -27,6 +31,8 @@ pub(crate) struct Candidate {
     pub(crate) reservation: Resources,
     /// How long it took last time.
     pub(crate) duration: Option<Duration>,
+    /// The length of its source.
+    pub(crate) source_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -49,7 +55,10 @@ pub(crate) enum Next {
 impl Queue {
     /// Puts files in order; those of which nothing, or the same, is known stay in theirs.
     pub(crate) fn new(mut candidates: Vec<Candidate>) -> Self {
-        candidates.sort_by_key(|candidate| Reverse(candidate.duration.unwrap_or(Duration::MAX)));
+        candidates.sort_by_key(|candidate| {
+            let duration = candidate.duration.unwrap_or(Duration::MAX);
+            Reverse((duration, candidate.source_bytes / SOURCE_STEP))
+        });
         Self::in_order(candidates)
     }
 
@@ -119,6 +128,7 @@ mod tests {
             index,
             reservation: cpus(*need),
             duration: seconds.map(Duration::from_secs),
+            source_bytes: 0,
         };
         Queue::new(files.iter().enumerate().map(candidate).collect())
     }
@@ -144,6 +154,19 @@ mod tests {
             (1, Some(1)),
         ];
         assert_eq!(order(queue(&files)), [1, 3, 2, 0, 4]);
+    }
+
+    #[test]
+    fn of_the_unknown_the_longest_sources_come_first() {
+        let sources = [100, SOURCE_STEP, SOURCE_STEP - 1, 9 * SOURCE_STEP, 200];
+        let candidate = |(index, source_bytes)| Candidate {
+            index,
+            reservation: cpus(1),
+            duration: None,
+            source_bytes,
+        };
+        let files = sources.into_iter().enumerate().map(candidate).collect();
+        assert_eq!(order(Queue::new(files)), [3, 1, 0, 2, 4]);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! Long because all tests run the same small plans with the same few helpers.
 
 use provium_events::{BlockReason, Details, Event, FileStatus, Resources, Sink, Value};
-use provium_pool::Pool;
+use provium_pool::{Grant, Pool};
 use provium_runner::{
     FileEnd, FileTask, History, Outcome, Plan, RunFile, RunInfo, STUCK_AFTER, Stop, TestFile, run,
 };
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -300,7 +301,7 @@ fn the_longest_file_starts_first_and_a_new_one_before_it() {
     let file = |ms| format!(r#"{{"duration_ms":{ms},"memory_bytes":1,"cpus":1,"run":1}}"#);
     let (short, long) = (file(10), file(9000));
     let saved = format!(r#"{{"run":1,"files":{{"a":{short},"c":{long}}}}}"#);
-    std::fs::write(cache.join("history-v1.json"), saved).unwrap();
+    std::fs::write(cache.join("history-v2.json"), saved).unwrap();
     let mut history = History::load(cache);
     let plan = plan(&["a", "b", "c"]);
     let (_, events) = events_with(&plan, &mut history, 1, &Stop::new(), |_, _| {
@@ -310,30 +311,65 @@ fn the_longest_file_starts_first_and_a_new_one_before_it() {
     assert_eq!(order, ["b", "c", "a"]);
 }
 
-#[test]
-fn a_second_run_sets_aside_what_a_file_needed() {
+/// What a second run sets aside for a file that does this.
+#[expect(clippy::unwrap_used, reason = "what cannot be set up fails its test")]
+fn set_aside(
+    run_file: impl Fn(FileTask, &Pool) -> FileEnd + Send + Sync + Copy + 'static,
+) -> Resources {
     let plan = plan(&["a"]);
-    let run_file = |task: FileTask, pool: &Pool| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .unwrap();
-        for cpus in [2, 1] {
-            drop(runtime.block_on(pool.acquire(&task.file.display, need(cpus))));
-        }
-        end(FileStatus::Passed)
-    };
     let dir = tempfile::tempdir().unwrap();
     let cache = camino::Utf8Path::from_path(dir.path()).unwrap();
-    let two = Resources {
-        memory_bytes: 2 * MIB,
-        cpus: 2,
-    };
-    for reservation in [one(), two] {
+    let reservations = [1, 2].map(|_| {
         let mut history = History::load(cache);
-        let (_, events) = events_with(&plan, &mut history, 2, &Stop::new(), run_file);
-        assert_eq!(started(&events), [("a", reservation)]);
+        let (_, events) = events_with(&plan, &mut history, 4, &Stop::new(), run_file);
         history.save(cache).unwrap();
-    }
+        started(&events)[0].1
+    });
+    assert_eq!(reservations[0], one());
+    reservations[1]
+}
+
+#[expect(clippy::unwrap_used, reason = "what is free is granted at once")]
+fn acquire(task: &FileTask, pool: &Pool, need: Resources) -> Grant {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let granted = runtime.block_on(pool.acquire(&task.file.display, need));
+    granted.unwrap()
+}
+
+#[test]
+fn a_second_run_sets_aside_the_most_memory_that_a_file_held() {
+    let found = set_aside(|task, pool| {
+        for mebibytes in [3, 1] {
+            let memory_bytes = mebibytes * MIB;
+            drop(acquire(
+                &task,
+                pool,
+                Resources {
+                    memory_bytes,
+                    cpus: 1,
+                },
+            ));
+        }
+        end(FileStatus::Passed)
+    });
+    let expected = Resources {
+        memory_bytes: 3 * MIB,
+        cpus: 1,
+    };
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn a_second_run_sets_aside_the_vcpus_that_a_file_held_on_average() {
+    let found = set_aside(|task, pool| {
+        let _held = acquire(&task, pool, need(3));
+        // The mean is one over time, taken five times a second.
+        std::thread::sleep(Duration::from_millis(700));
+        end(FileStatus::Passed)
+    });
+    assert!((2..=3).contains(&found.cpus), "{found}");
 }
 
 #[test]
@@ -421,7 +457,7 @@ fn files_go_on_side_by_side_once_the_host_is_free_again() {
         if task.file.display == "a" {
             let free = "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n";
             std::fs::write(&memory, free).unwrap();
-            let limit = std::time::Duration::from_secs(60);
+            let limit = Duration::from_secs(60);
             wait.lock().unwrap().recv_timeout(limit).unwrap();
         } else {
             there.lock().unwrap().send(()).unwrap();

@@ -115,12 +115,20 @@ impl Router {
             self.power.look(now);
             self.executors.check_deadlines(now);
             self.apply();
-            self.quiescence
-                .advance(self.modules.awaits_host(), &mut self.effects);
-            self.apply();
-            self.link.flush();
-            self.resume_from_quiescence();
+            // The request to quiesce again may come with the frame that ends this, and no other event after it.
+            while self.quiesce() {}
         }
+    }
+
+    /// Quiesces if that is asked for and nothing is in flight, and sends what there is to send. While the CPUs
+    /// are kept, receives from the host. Returns whether it has quiesced.
+    fn quiesce(&mut self) -> bool {
+        let awaits_host = self.modules.awaits_host();
+        let quiesces = self.quiescence.advance(awaits_host, &mut self.effects);
+        self.apply();
+        self.link.flush();
+        self.resume_from_quiescence();
+        quiesces
     }
 
     /// While no other task of the guest is to run: receives from the host, and does nothing else, since this

@@ -74,19 +74,22 @@ impl Quiescence {
         matches!(self.phase, Phase::Resuming { .. })
     }
 
-    /// Quiesces once nothing is in flight; `awaits_host`: the host still has a request to answer.
-    pub(super) fn advance(&mut self, awaits_host: bool, effects: &mut Vec<Effect>) {
+    /// Quiesces once nothing is in flight; `awaits_host`: the host still has a request to answer. Returns whether
+    /// it does.
+    pub(super) fn advance(&mut self, awaits_host: bool, effects: &mut Vec<Effect>) -> bool {
         let Phase::Draining(call) = self.phase else {
-            return;
+            return false;
         };
-        if self.open_messages.is_empty() && !awaits_host {
-            self.phase = Phase::Quiesced;
-            effects.extend([
-                Effect::OccupyCpus,
-                Effect::Reply(Lane::AGENT, call, Ok(Reply::Done)),
-                Effect::HoldOutput,
-            ]);
+        if !self.open_messages.is_empty() || awaits_host {
+            return false;
         }
+        self.phase = Phase::Quiesced;
+        effects.extend([
+            Effect::OccupyCpus,
+            Effect::Reply(Lane::AGENT, call, Ok(Reply::Done)),
+            Effect::HoldOutput,
+        ]);
+        true
     }
 
     /// The host has sent a frame; `None`: the start of a session.
@@ -146,14 +149,14 @@ mod tests {
 
     fn quiesced_by(quiescence: &mut Quiescence, awaits_host: bool) -> bool {
         let mut effects = Vec::new();
-        quiescence.advance(awaits_host, &mut effects);
+        let quiesces = quiescence.advance(awaits_host, &mut effects);
         let expected = [
             Effect::OccupyCpus,
             Effect::Reply(Lane::AGENT, CALL, Ok(Reply::Done)),
             Effect::HoldOutput,
         ];
-        assert!(effects.is_empty() || effects == expected, "{effects:?}");
-        !effects.is_empty()
+        assert_eq!(effects, if quiesces { expected.as_slice() } else { &[] });
+        quiesces
     }
 
     fn resumed_by(quiescence: &mut Quiescence, kind: Option<FrameKind>, is_late: bool) -> bool {
@@ -230,6 +233,18 @@ mod tests {
         for kind in [None, Some(FrameKind::Ping), Some(FrameKind::Request)] {
             assert!(resumed_by(&mut quiesced(), kind, false), "{kind:?}");
         }
+    }
+
+    #[test]
+    fn the_request_that_ends_the_resumption_may_be_to_quiesce_again() {
+        let mut quiescence = quiesced();
+        let mut effects = Vec::new();
+        quiescence.on_frame(Some(FrameKind::Ping), &mut effects);
+        quiescence.on_frame(Some(FrameKind::Request), &mut effects);
+        quiescence.begin(CALL);
+        quiescence.finish(false, &mut effects);
+        assert_eq!(effects, [Effect::ReleaseOutput], "begun without the CPUs");
+        assert!(quiesced_by(&mut quiescence, false));
     }
 
     #[test]

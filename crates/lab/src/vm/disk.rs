@@ -97,6 +97,12 @@ impl Disk {
         self.vm.0.disks.find(&self.id)?.node
     }
 
+    /// Whether the guest's root file system is on it.
+    pub fn is_root(&self) -> bool {
+        let found = self.vm.0.disks.find(&self.id);
+        found.is_some_and(|disk| disk.is_root())
+    }
+
     /// Its size, bytes.
     ///
     /// # Errors

@@ -17,6 +17,8 @@ pub(crate) async fn save_disks(
     }
     let folder = folder.to_owned();
     let saving = tokio::task::spawn_blocking(move || {
+        // In a snapshot of a lab, the part of a VM does not exist yet.
+        fs_err::create_dir_all(&folder)?;
         let numbered = disks.iter().enumerate();
         let saved = numbered.map(|(number, disk)| SavedVmDisk::save(disk, &folder, number));
         saved.collect::<Result<Vec<_>, _>>()

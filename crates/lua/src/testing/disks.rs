@@ -38,7 +38,9 @@ fn report(disk: &Disk) -> Option<Vec<String>> {
         let more = faults.len() - MAX_FAULTS;
         lines.push(format!("  … {more} more faults are not shown"));
     }
-    let is_notable = is_off || !faults.is_empty() || stats.unflushed_writes > 0;
+    // A running guest always writes to its root.
+    let is_unflushed = stats.unflushed_writes > 0 && !disk.is_root();
+    let is_notable = is_off || !faults.is_empty() || is_unflushed;
     is_notable.then_some(lines)
 }
 

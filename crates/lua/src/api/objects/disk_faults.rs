@@ -56,7 +56,7 @@ fn rules(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
                 return Ok(());
             }
             Err(LuaError::argument(format!(
-                "there is no fault {}; `active_faults()` lists those there are",
+                "the disk has no fault {}; `active_faults()` lists those that it has",
                 fault.0
             )))
         })?

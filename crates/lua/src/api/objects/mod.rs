@@ -14,7 +14,7 @@
 //! | `bridge` (`bridge_members`, `bridge_rules`, `bridge_faults`) | `lab:bridge()` |
 //! | `nic` | `bridge:nic()`, `vm:nic()` |
 //! | `port`, `capture` | `bridge:port()`, `bridge:capture()` |
-//! | `disk` (`disk_faults`, `disk_power`, `disk_options`) | `vm:disk()`, `vm:attach_disk()`, a VM's option `disks` |
+//! | `disk` (`disk_faults`, `disk_power`, `disk_options`) | `vm:disk()`, `vm:attach_disk()` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
