@@ -211,7 +211,8 @@ test("writes lists what was recorded", function(t)
     shown[place] = ("%s %s %s"):format(entry.kind, entry.first or "-", entry.count or "-")
   end
   t:assert_same(shown, {"write 4 2", "flush - -", "write 8 1"})
-  t:assert_contains(t:assert_raises(function() raw2:writes() end), "disk `raw2` of vm `v`: writes()")
+  t:assert(#raw:writes() >= #log)
+  t:assert_same(raw:writes(raw:mark()), {was_cut = false})
 end)
 
 -- The superblock of ext4 has two sectors. Torn, it has to be repaired, as a boot does.

@@ -173,7 +173,7 @@ impl Disk {
         Ok(self.attached("stats()")?.volume.disk().stats())
     }
 
-    /// The end of what is recorded of the writes by now. The first call begins to record them.
+    /// The end of what is recorded of the writes by now. They are recorded from then on at the latest.
     ///
     /// # Errors
     /// When the guest writes to the image itself, of which no earlier state is kept.

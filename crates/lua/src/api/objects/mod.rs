@@ -19,8 +19,8 @@
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `disk_handles` disks, `surface` what
-//! `vm` and `worker` share, `value` the rule that a resource is one Lua value.
+//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `disk_handles` disks, `surface`
+//! what `vm` and `worker` share, `value` the rule that a resource is one Lua value.
 
 mod batch;
 mod bridge;
