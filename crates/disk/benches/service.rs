@@ -1,5 +1,5 @@
-//! What a disk carries to `qemu-img bench` through the service, beside `qemu-nbd` and `nbdkit file` on the same image in
-//! the same run, and beside the service with a plain file, which shows what the layers of a disk cost.
+//! What a disk carries to `qemu-img bench` through the service, beside `qemu-nbd` and `nbdkit file` on the same image
+//! in the same run, and beside the service with a plain file, which shows what the layers of a disk cost.
 //!
 //! The image is in memory, so that the figures are not those of the host's drive. Prints rows for `make bench`: name,
 //! value, unit and remark, with tabs between them. Without one of the programs, its comparison is left out.

@@ -61,7 +61,7 @@ impl BaseLayer {
         } else {
             FlockOperation::NonBlockingLockShared
         };
-        // A file system without locks is no reason to refuse the image.
+        // An image on a file system without locks is accepted.
         if flock(&file, operation) == Err(rustix::io::Errno::WOULDBLOCK) {
             return Err(DiskError::InUse { path });
         }

@@ -4,6 +4,7 @@ use crate::base::{BaseLayer, Image};
 use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::geometry::{BLOCK, SECTOR, to_usize};
+use crate::layers::Layers;
 use crate::overlay::{Address, Place, Run, Runs, SlotFile, unnamed};
 use crate::sparse_copy::copy_sparse;
 use crate::state::{LogState, State};
@@ -41,28 +42,23 @@ impl Disk {
         let exporting = || DiskError::io("export");
         let file = File::create_new(path).map_err(exporting())?;
         let state = self.0.state.read();
-        state.export(&file).map_err(exporting())
+        state.layers.export(&file).map_err(exporting())
     }
 }
 
 impl State {
     /// An independent copy.
     pub(crate) fn copy(&mut self, scratch: &Utf8Path) -> io::Result<Self> {
-        self.seal()?;
-        let base = match &self.base {
-            BaseLayer::InPlace(image) => {
-                let copy = unnamed(scratch)?;
-                copy_sparse(&image.file, &copy)?;
-                BaseLayer::Image(Arc::new(Image {
-                    file: copy,
-                    path: None,
-                }))
-            }
-            shared => shared.clone(),
-        };
-        let mut copy = Self::new(self.sectors, base, scratch.to_owned());
-        copy.files.clone_from(&self.files);
-        copy.map = self.map.clone();
+        self.layers.seal();
+        if self.layers.files.len() > MOST_FILES {
+            let records = self.records.iter_mut();
+            self.layers.join_files(
+                records
+                    .flat_map(|record| [&mut record.old, &mut record.new])
+                    .collect(),
+            )?;
+        }
+        let mut copy = Self::new(self.layers.copy(scratch)?);
         copy.last = self.last;
         copy.flushed = self.flushed;
         copy.cache_limit = self.cache_limit;
@@ -77,21 +73,40 @@ impl State {
         }
         Ok(copy)
     }
+}
+
+impl Layers {
+    /// The same content, once the files are sealed.
+    fn copy(&self, scratch: &Utf8Path) -> io::Result<Self> {
+        let base = match &self.base {
+            BaseLayer::InPlace(image) => {
+                let copy = unnamed(scratch)?;
+                copy_sparse(&image.file, &copy)?;
+                BaseLayer::Image(Arc::new(Image {
+                    file: copy,
+                    path: None,
+                }))
+            }
+            shared => shared.clone(),
+        };
+        Ok(Self {
+            files: self.files.clone(),
+            map: self.map.clone(),
+            ..Self::new(self.sectors, base, scratch.to_owned())
+        })
+    }
 
     /// Ends the writing to the files of the overlay: the next write begins a new one.
-    pub(crate) fn seal(&mut self) -> io::Result<()> {
+    fn seal(&mut self) {
         if self.slots.take().is_some_and(|slots| slots.is_empty()) {
             self.files.pop();
         }
-        if self.files.len() > MOST_FILES {
-            self.join_files()?;
-        }
-        Ok(())
     }
 
-    /// Copies what is used of all files but the first one to a new file that replaces them.
-    fn join_files(&mut self) -> io::Result<()> {
-        let moved = self.used_slots();
+    /// Copies what is used of all files but the first one to a new file that replaces them. `others` are addresses that
+    /// are kept outside of the map.
+    fn join_files(&mut self, others: Vec<&mut Runs>) -> io::Result<()> {
+        let moved = self.used_slots(&others);
         let joined = SlotFile::create(&self.scratch)?;
         let mut places = Vec::with_capacity(moved.len());
         let mut next = 0;
@@ -114,9 +129,8 @@ impl State {
             self.map
                 .set(first, &translate(&Runs::one(run.address, run.blocks)));
         }
-        for record in &mut self.records {
-            record.old = translate(&record.old);
-            record.new = translate(&record.new);
+        for runs in others {
+            *runs = translate(runs);
         }
         self.files.truncate(1);
         self.files.push(Arc::new(joined));
@@ -131,12 +145,10 @@ impl State {
     }
 
     /// The slots of all files but the first one that something refers to, in order.
-    fn used_slots(&self) -> Vec<Run> {
+    fn used_slots(&self, others: &[&mut Runs]) -> Vec<Run> {
         let map = self.map.mapped().map(|(_, run)| run);
-        let records =
-            (self.records.iter()).flat_map(|record| record.old.iter().chain(record.new.iter()));
         let mut used: Vec<(u64, u64)> = map
-            .chain(records)
+            .chain(others.iter().flat_map(|runs| runs.iter()))
             .filter(|run| matches!(run.address.place(), Place::Slot { file, .. } if file > 0))
             .map(|run| (run.address.to_bits(), run.blocks))
             .collect();

@@ -6,6 +6,7 @@ use crate::error::DiskError;
 use crate::export::Export;
 use crate::faults::{FaultId, FaultRule, FaultTable, corrupt};
 use crate::geometry::{BLOCK, SECTOR, Span, to_usize};
+use crate::layers::Layers;
 use crate::record::RecordKind;
 use crate::state::{State, errno};
 use crate::stats::{Counters, DiskStats, add};
@@ -58,14 +59,14 @@ impl Disk {
             return Err(DiskError::Size { size: spec.size });
         }
         let base = BaseLayer::open(spec.base, spec.size, spec.read_only)?;
-        let state = State::new(spec.size / SECTOR, base, spec.scratch);
+        let state = State::new(Layers::new(spec.size / SECTOR, base, spec.scratch));
         let faults = FaultTable::new(spec.seed);
         Ok(Self::with(state, spec.read_only, faults, spec.seed))
     }
 
     pub(crate) fn with(state: State, read_only: bool, faults: FaultTable, seed: u64) -> Self {
         Self(Arc::new(Shared {
-            size: state.sectors * SECTOR,
+            size: state.layers.sectors * SECTOR,
             read_only,
             seed,
             state: RwLock::new(state),
@@ -96,6 +97,7 @@ impl Disk {
         self.0
             .state
             .read()
+            .layers
             .read(first * SECTOR, &mut data)
             .map_err(DiskError::io("read"))?;
         Ok(data)
@@ -189,21 +191,28 @@ enum Issuer {
 impl Shared {
     /// Writes data: it is readable when this returns, and durable if that is wanted.
     fn store(&self, span: Span, data: &[u8], is_durable: bool, issuer: Issuer) -> io::Result<()> {
+        if span.blocks() == 1 && !span.covers(span.first_block(), self.size / SECTOR) {
+            let mut state = self.state.write();
+            if issuer == Issuer::Guest && !state.is_on {
+                return Err(Errno::IO.into());
+            }
+            return state.store_part(span, data, is_durable);
+        }
         loop {
-            let taken = self.state.write().take(span.blocks())?;
+            let taken = self.state.write().layers.take(span.blocks())?;
             let written = taken.write(span.first * SECTOR % BLOCK, data);
             let mut state = self.state.write();
             if issuer == Issuer::Guest && !state.is_on {
-                state.give_back(&taken);
+                state.layers.give_back(&taken);
                 return Err(Errno::IO.into());
             }
             // While the data was written, a copy of the disk was made, which has the file now.
-            if !state.is_current(&taken) {
+            if !state.layers.is_current(&taken) {
                 continue;
             }
             let published = written.and_then(|()| state.publish(&taken, span, is_durable));
             if published.is_err() {
-                state.give_back(&taken);
+                state.layers.give_back(&taken);
             }
             return published;
         }
@@ -216,7 +225,7 @@ impl Shared {
                 return Err(Errno::IO.into());
             }
             state.flush()?;
-            state.base.in_place().cloned()
+            state.layers.base.in_place().cloned()
         };
         match image {
             Some(image) => image.file.sync_data(),
@@ -308,7 +317,7 @@ impl Shared {
             if !state.is_on {
                 return Err(Errno::IO.into());
             }
-            state.read(admission.command.offset, buffer)?;
+            state.layers.read(admission.command.offset, buffer)?;
         }
         if let Effect::Corrupt { seed, start, end } = admission.effect {
             corrupt(buffer, seed, start, end);
@@ -370,7 +379,7 @@ impl Drop for Shared {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         if state.is_on {
-            let _ = state.write_back();
+            let _ = state.write_back(state.first_unflushed());
         }
     }
 }

@@ -70,9 +70,6 @@ pub enum DiskError {
     /// Nothing can be written to it.
     #[error("the disk is read-only")]
     ReadOnly,
-    /// The image is written in place, so what was there before is not kept.
-    #[error("the disk's image is written in place, so it has no log; let it be copied on write")]
-    InPlace,
     /// Something needs the log.
     #[error("the disk's log is not recorded; begin it before the writes")]
     NoLog,

@@ -1,4 +1,22 @@
 //! Virtual disks: an image, a copy-on-write overlay, faults, and what a power cut would lose.
+//!
+//! ```text
+//! command of the guest ── faults ── volatile cache and log ── overlay ── base
+//! the test's sectors ───────────────────────┘
+//! ```
+//!
+//! | part | what |
+//! |---|---|
+//! | `base` | zeroes, an image that is shared, or an image that is written in place |
+//! | `overlay`, `layers` | where each block is; files of blocks, shared by copies |
+//! | `state` | what is durable: the volatile cache, flushes, the records of the log |
+//! | `power` | power cuts |
+//! | `faults` | rules that decide what becomes of a command |
+//! | `log`, `crash` | the log, and the states that a crash could leave |
+//! | `copy`, `save` | forks, exports, saved disks |
+//! | [`Disk`] | all of it, as an [`Export`] |
+//!
+//! A disk does not wait: the service that carries out its commands waits for delays.
 
 mod base;
 mod command;
@@ -8,7 +26,10 @@ mod disk;
 mod error;
 mod export;
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod geometry;
+mod layers;
 mod log;
 mod overlay;
 mod power;

@@ -3,8 +3,9 @@
 use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::record::{Record, RecordKind};
-use crate::state::LogState;
+use crate::state::{LogState, State};
 use serde::Serialize;
+use std::io;
 
 /// Bytes that a log holds.
 const LOG_LIMIT: u64 = 256 << 20;
@@ -66,10 +67,11 @@ pub enum LogKind {
 
 impl Disk {
     /// Begins or ends the log. It costs no time: what it keeps is the space of blocks that were overwritten, 256 MiB
-    /// at most. Beyond that the oldest entries are dropped.
+    /// at most. Beyond that the oldest entries are dropped. With an image that is written in place, a write of blocks that
+    /// the log does not have yet copies them first.
     ///
     /// # Errors
-    /// The image is written in place.
+    /// The host cannot write the files.
     pub fn record_log(&self, on: bool) -> Result<(), DiskError> {
         let mut state = self.0.state.write();
         if !on {
@@ -77,10 +79,8 @@ impl Disk {
             state.forget_records();
             return Ok(());
         }
-        if state.base.in_place().is_some() {
-            return Err(DiskError::InPlace);
-        }
         if state.log.is_none() {
+            state.keep_all_before().map_err(DiskError::io("copy"))?;
             state.log = Some(LogState {
                 start: state.last,
                 limit: LOG_LIMIT,
@@ -102,7 +102,7 @@ impl Disk {
     /// The end of the log as it is now; begins the log if it is not recorded.
     ///
     /// # Errors
-    /// The image is written in place.
+    /// The host cannot write the files.
     pub fn mark_log(&self) -> Result<LogMark, DiskError> {
         self.record_log(true)?;
         Ok(LogMark(self.0.state.read().last))
@@ -160,10 +160,25 @@ impl Disk {
                 break;
             };
             let buffer =
-                (state.read_block(first + block, address)).map_err(DiskError::io("read"))?;
+                (state.layers.read_block(first + block, address)).map_err(DiskError::io("read"))?;
             data.extend_from_slice(&buffer[record.span.within(first + block)]);
         }
         Ok(Some(data))
+    }
+}
+
+impl State {
+    /// The log begins: keeps what an image that is written in place has below the writes that are not durable.
+    fn keep_all_before(&mut self) -> io::Result<()> {
+        if self.layers.base.in_place().is_none() {
+            return Ok(());
+        }
+        for at in 0..self.records.len() {
+            let record = &self.records[at];
+            let (first, old) = (record.span.first_block(), record.old.clone());
+            self.records[at].old = self.keep_before(first, &old)?;
+        }
+        Ok(())
     }
 }
 

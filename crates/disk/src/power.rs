@@ -3,7 +3,7 @@
 use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::geometry::Span;
-use crate::overlay::{Address, Runs};
+use crate::overlay::Runs;
 use crate::record::{Record, RecordKind};
 use crate::state::{State, Unflushed};
 use fastrand::Rng;
@@ -80,8 +80,8 @@ impl State {
         let at = self.first_unflushed();
         let tail = self.records.split_off(at);
         for record in tail.iter().rev() {
-            self.held -= record.held();
-            self.map.set(record.span.first_block(), &record.old);
+            self.held -= record.held;
+            self.layers.map.set(record.span.first_block(), &record.old);
         }
         self.unflushed = Unflushed::default();
         self.flushed = self.last;
@@ -108,15 +108,16 @@ impl State {
             }
         }
         for runs in garbage {
-            self.release(&runs, false);
+            self.layers.release(&runs, false);
         }
+        let written_back = self.write_back(at);
         if self.log.is_some() {
             self.mark_boundary(RecordKind::PowerCut);
             self.flushed = self.last;
         }
         self.forget_records();
         self.is_on = false;
-        self.write_back()?;
+        written_back?;
         self.clear_written_back();
         failure.map(|()| loss)
     }
@@ -150,8 +151,8 @@ impl State {
             return Err(error);
         }
         let first = record.span.first_block();
-        record.old = self.map.runs(first, record.span.blocks());
-        self.map.set(first, &record.new);
+        record.old = self.layers.map.runs(first, record.span.blocks());
+        self.layers.map.set(first, &record.new);
         self.push(record);
         Ok(())
     }
@@ -164,15 +165,15 @@ impl State {
         garbage: &mut Vec<Runs>,
     ) -> io::Result<()> {
         let first = record.span.first_block();
-        for block in record.span.edges(self.sectors) {
-            let below = self.map.get(block);
+        for block in record.span.edges(self.layers.sectors) {
+            let below = self.layers.map.get(block);
             if !always && record.old.get(block - first) == Some(below) {
                 continue;
             }
             let Some(above) = record.new.get(block - first) else {
                 continue;
             };
-            let address = self.compose(block, below, above, record.span)?;
+            let address = self.layers.compose(block, below, above, record.span)?;
             record.new = record.new.with(block - first, address);
             garbage.push(Runs::one(above, 1));
         }
@@ -199,29 +200,6 @@ impl PowerLoss {
             Fate::Kept => self.kept += 1,
             Fate::Torn(_) => self.torn += 1,
             Fate::Dropped => self.dropped += 1,
-        }
-    }
-}
-
-impl State {
-    /// Writes a block to a new slot: the sectors of a span from one address, the rest from another one.
-    pub(crate) fn compose(
-        &mut self,
-        block: u64,
-        below: Address,
-        above: Address,
-        span: Span,
-    ) -> io::Result<Address> {
-        let mut data = self.read_block(block, below)?;
-        let covered = span.within(block);
-        data[covered.clone()].copy_from_slice(&self.read_block(block, above)?[covered]);
-        let taken = self.take(1)?;
-        match taken.write(0, &data) {
-            Ok(()) => Ok(taken.address()),
-            Err(error) => {
-                self.give_back(&taken);
-                Err(error)
-            }
         }
     }
 }

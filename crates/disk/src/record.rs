@@ -28,11 +28,13 @@ pub(crate) struct Record {
     pub(crate) old: Runs,
     /// Where they are since. In blocks that the span covers in part, the rest is what was there before.
     pub(crate) new: Runs,
+    /// What it held when it was appended to the records, bytes; see [`Self::weigh`].
+    pub(crate) held: u64,
 }
 
 impl Record {
     /// What it holds, bytes; slots count, and its own memory.
-    pub(crate) fn held(&self) -> u64 {
+    pub(crate) fn weigh(&self) -> u64 {
         let slots: u64 = (self.new.iter())
             .filter(|run| matches!(run.address.place(), Place::Slot { .. }))
             .map(|run| run.blocks)

@@ -39,6 +39,8 @@ pub struct Profile {
     pub s3: bool,
     /// Whether its boots may start from a template.
     pub warm_boot: bool,
+    /// A shell command that succeeds when the guest is ready for tests; a boot runs it until then.
+    pub ready: Option<String>,
     /// How long a boot may take until the agent answers, before the timeout multiplier.
     pub agent_boot_timeout: Duration,
     /// Why nothing can be booted from it, with the place in the configuration; `None` where nothing is
@@ -147,6 +149,7 @@ impl Profile {
             accel: AccelChoice::Auto,
             s3: false,
             warm_boot: true,
+            ready: None,
             agent_boot_timeout: Duration::from_secs(30),
             unusable: None,
         }

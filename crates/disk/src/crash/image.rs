@@ -1,9 +1,9 @@
 //! The content of a disk at a point of the log, and its hash.
 
 use crate::geometry::Span;
+use crate::layers::Layers;
 use crate::overlay::{Address, BlockMap, Place, Run, Runs};
 use crate::record::Record;
-use crate::state::State;
 use std::collections::HashMap;
 use std::io;
 
@@ -19,16 +19,16 @@ pub(crate) struct CrashImage {
 /// share.
 #[derive(Debug)]
 pub(crate) struct ImageBuilder {
-    pub(crate) state: State,
+    pub(crate) layers: Layers,
     hashes: HashMap<(u64, Address), u128>,
     composed: HashMap<u128, Address>,
 }
 
 impl ImageBuilder {
     /// With the base and the files of a disk.
-    pub(crate) fn new(state: State) -> Self {
+    pub(crate) fn new(layers: Layers) -> Self {
         Self {
-            state,
+            layers,
             hashes: HashMap::new(),
             composed: HashMap::new(),
         }
@@ -52,7 +52,7 @@ impl ImageBuilder {
         let first = span.first_block();
         let old = image.map.runs(first, span.blocks());
         let (mut new, _) = record.new.split(span.blocks());
-        for block in span.edges(self.state.sectors) {
+        for block in span.edges(self.layers.sectors) {
             let below = image.map.get(block);
             if is_torn || record.old.get(block - first) != Some(below) {
                 let above = new.get(block - first).unwrap_or(below);
@@ -74,14 +74,14 @@ impl ImageBuilder {
         above: Address,
         span: Span,
     ) -> io::Result<Address> {
-        let mut data = self.state.read_block(block, below)?;
+        let mut data = self.layers.read_block(block, below)?;
         let covered = span.within(block);
-        data[covered.clone()].copy_from_slice(&self.state.read_block(block, above)?[covered]);
+        data[covered.clone()].copy_from_slice(&self.layers.read_block(block, above)?[covered]);
         let hash = block_hash(block, &data);
         if let Some(&address) = self.composed.get(&hash) {
             return Ok(address);
         }
-        let taken = self.state.take(1)?;
+        let taken = self.layers.take(1)?;
         taken.write(0, &data)?;
         self.composed.insert(hash, taken.address());
         self.hashes.insert((block, taken.address()), hash);
@@ -92,7 +92,7 @@ impl ImageBuilder {
         let mut sum = 0u128;
         let mut block = first;
         for Run { address, blocks } in runs.iter() {
-            if address != Address::ZEROES && address != self.state.zeroes() {
+            if address != Address::ZEROES && address != self.layers.zeroes() {
                 for at in 0..blocks {
                     sum = sum.wrapping_add(self.hash(block + at, address.after(at))?);
                 }
@@ -109,7 +109,7 @@ impl ImageBuilder {
         if let Some(&hash) = self.hashes.get(&(block, address)) {
             return Ok(hash);
         }
-        let hash = block_hash(block, &self.state.read_block(block, address)?);
+        let hash = block_hash(block, &self.layers.read_block(block, address)?);
         self.hashes.insert((block, address), hash);
         Ok(hash)
     }

@@ -4,6 +4,7 @@ use super::image::{CrashImage, ImageBuilder};
 use crate::disk::Disk;
 use crate::error::DiskError;
 use crate::faults::FaultTable;
+use crate::layers::Layers;
 use crate::log::LogMark;
 use crate::record::{Record, RecordKind};
 use crate::state::State;
@@ -49,20 +50,25 @@ impl Disk {
     pub fn crash_states(&self, options: CrashOptions) -> Result<CrashStates, DiskError> {
         let mut state = self.0.state.write();
         let log = state.log.ok_or(DiskError::NoLog)?;
-        let scratch = state.scratch.clone();
-        let mut copy = state.copy(&scratch).map_err(DiskError::io("copy"))?;
+        let scratch = state.layers.scratch.clone();
+        let copy = state.copy(&scratch).map_err(DiskError::io("copy"))?;
+        let mut layers = copy.layers;
         let records: Vec<_> = state.records.iter().cloned().collect();
         drop(state);
-        copy.records.clear();
-        copy.log = None;
         for record in records.iter().rev() {
-            copy.map.set(record.span.first_block(), &record.old);
+            layers.map.set(record.span.first_block(), &record.old);
         }
         let since = options
             .since
             .map_or(log.start, |mark| mark.0.max(log.start));
         let start = records.partition_point(|record| record.sequence <= since);
-        Ok(CrashStates::new(copy, records, start, options, self.0.seed))
+        Ok(CrashStates::new(
+            layers,
+            records,
+            start,
+            options,
+            self.0.seed,
+        ))
     }
 }
 
@@ -119,18 +125,18 @@ struct Subsets {
 
 impl CrashStates {
     fn new(
-        state: State,
+        layers: Layers,
         records: Vec<Record>,
         start: usize,
         options: CrashOptions,
         disk_seed: u64,
     ) -> Self {
         let image = CrashImage {
-            map: state.map.clone(),
+            map: layers.map.clone(),
             hash: 0,
         };
         Self {
-            builder: ImageBuilder::new(state),
+            builder: ImageBuilder::new(layers),
             records,
             start,
             start_image: image.clone(),
@@ -373,14 +379,13 @@ impl CrashStates {
             1 => "after 1 flush".to_owned(),
             more => format!("after {more} flushes"),
         });
-        let builder = &self.builder.state;
-        let mut state = State::new(
-            builder.sectors,
-            builder.base.clone(),
-            builder.scratch.clone(),
-        );
-        state.files.clone_from(&builder.files);
-        state.map = image.map;
+        let shared = &self.builder.layers;
+        let layers = Layers {
+            files: shared.files.clone(),
+            map: image.map,
+            ..Layers::new(shared.sectors, shared.base.clone(), shared.scratch.clone())
+        };
+        let state = State::new(layers);
         let disk = Disk::with(
             state,
             false,

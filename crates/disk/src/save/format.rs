@@ -43,7 +43,7 @@ impl Content {
         Self {
             last: state.last,
             flushed: state.flushed,
-            map: state.map.clone(),
+            map: state.layers.map.clone(),
             records: state.records.iter().skip(from).cloned().collect(),
         }
     }
@@ -52,7 +52,7 @@ impl Content {
     pub(crate) fn into_state(self, state: &mut State) {
         state.last = self.last;
         state.flushed = self.flushed;
-        state.map = self.map;
+        state.layers.map = self.map;
         for record in self.records {
             state.push(record);
         }
@@ -89,6 +89,14 @@ impl Content {
         }
         let sum = checksum(&bytes);
         bytes.extend_from_slice(&sum);
+        bytes
+    }
+
+    /// Bytes with their checksum.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn seal(body: &[u8]) -> Vec<u8> {
+        let mut bytes = body.to_vec();
+        bytes.extend_from_slice(&checksum(body));
         bytes
     }
 
@@ -199,6 +207,7 @@ impl Reader<'_> {
             is_durable,
             old: self.runs(span.blocks())?,
             new: self.runs(span.blocks())?,
+            held: 0,
         })
     }
 
@@ -233,15 +242,13 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn content() -> Content {
+impl Content {
+    /// One with an entry of each kind.
+    pub(crate) fn example() -> Self {
         let mut map = BlockMap::default();
         map.set(3, &Runs::one(Address::slot(0, 1), 2));
         map.set(9, &Runs::one(Address::ZEROES, 1));
-        Content {
+        Self {
             last: 7,
             flushed: 5,
             map,
@@ -255,13 +262,20 @@ mod tests {
                 is_durable: false,
                 old: Runs::one(Address::BASE, 1),
                 new: Runs::one(Address::ZEROES, 1),
+                held: 0,
             }],
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_bytes_are_pinned() {
-        let bytes = content().encode();
+        let bytes = Content::example().encode();
         let mut expected = b"PVDMAP01".to_vec();
         let zeroes = u64::MAX - 1;
         for number in [
@@ -296,22 +310,16 @@ mod tests {
 
     #[test]
     fn what_is_outside_is_refused() {
-        let bytes = content().encode();
+        let bytes = Content::example().encode();
         for (sectors, files) in [(72, vec![4096 * 3]), (80, vec![4096 * 2]), (80, vec![])] {
             assert!(Content::decode(&bytes, sectors, &files).is_err());
         }
     }
 
-    fn sealed(body: &[u8]) -> Vec<u8> {
-        let mut bytes = body.to_vec();
-        bytes.extend_from_slice(&checksum(body));
-        bytes
-    }
-
     proptest! {
         #[test]
         fn damage_is_refused(at in 0..168usize, change in 1..=255u8) {
-            let mut bytes = content().encode();
+            let mut bytes = Content::example().encode();
             bytes[at] ^= change;
             prop_assert!(Content::decode(&bytes, 80, &[4096 * 3]).is_err());
         }
@@ -324,7 +332,7 @@ mod tests {
             for number in numbers {
                 body.extend_from_slice(&number.to_le_bytes());
             }
-            if let Ok(content) = Content::decode(&sealed(&body), 80, &[4096 * 3]) {
+            if let Ok(content) = Content::decode(&Content::seal(&body), 80, &[4096 * 3]) {
                 prop_assert!(content.map.mapped().all(|(first, run)| first + run.blocks <= 10));
             }
         }

@@ -9,7 +9,10 @@
 //! A thread accepts, and each connection has a thread that reads requests and carries them out one after the other:
 //! with the processors busy running guests, the wake-ups of a second thread would cost more than they bring. What the
 //! client has sent by then is carried out as a batch, and the replies leave with one system call. The bytes of a write
-//! are read into the buffer that the export gets, and an export reads into the buffer that is sent.
+//! are read into the buffer that the export gets, and an export reads into the buffer that is sent. *Measured*
+//! (`benches/service.rs`, two busy processors, a plain file): about 3 times what qemu-nbd carries for 4 KiB at random
+//! and for 1 MiB in sequence, and as much for writes of 64 KiB. The layers of a disk take little of that; what a write
+//! costs in addition is the host's memory for a new part of the overlay.
 //!
 //! A command for which the export wants a delay waits in a queue of its connection, whose thread is started for the
 //! first of them; commands without a delay overtake it. A connection has a bounded number of bytes in the queue, and

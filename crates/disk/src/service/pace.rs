@@ -90,7 +90,7 @@ impl PaceControl {
 }
 
 impl State {
-    /// Gives the disk what is held back. The guest has been told of success, so an error is not reported.
+    /// Gives the disk what is held back. It was answered with success, so an error cannot be reported.
     fn release(&mut self, export: &dyn Export) {
         if let Some(command) = self.held.take() {
             let admission = Admission {

@@ -2,7 +2,7 @@
 
 use crate::rig::{Guest, Rig, sectors};
 use proptest::prelude::*;
-use provium_disk::{CommandKind, CrashOptions, CrashState, Disk};
+use provium_disk::{Base, CommandKind, CrashOptions, CrashState, Disk};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -108,11 +108,18 @@ proptest! {
 
     #[test]
     fn they_are_those_that_all_subsets_give(
+        in_place in any::<bool>(),
         before in proptest::collection::vec(step(), 0..4),
         steps in proptest::collection::vec(step(), 0..8),
     ) {
         let rig = Rig::new();
-        let disk = rig.scratch_disk(SECTORS * 512);
+        let base = if in_place {
+            std::fs::write(rig.path("image"), sectors(7, 9)).unwrap();
+            Base::InPlace(rig.path("image"))
+        } else {
+            Base::Zeroes
+        };
+        let disk = Disk::open(rig.spec(SECTORS * 512, base)).unwrap();
         for step in &before {
             carry_out(&disk, step);
         }
@@ -225,13 +232,15 @@ fn a_state_is_a_disk_of_its_own() {
 }
 
 #[test]
-fn writes_before_the_mark_that_no_flush_covered_can_be_lost() {
+fn writes_before_the_log_that_no_flush_covered_can_be_lost() {
     let rig = Rig::new();
-    let disk = rig.scratch_disk(1 << 20);
-    disk.record_log(true).unwrap();
+    let path = rig.path("image");
+    std::fs::write(&path, sectors(2, 0)).unwrap();
+    let disk = Disk::open(rig.spec(4096, Base::InPlace(path))).unwrap();
     disk.put(0, &sectors(1, 1));
     let mark = disk.mark_log().unwrap();
     disk.put(1, &sectors(1, 2));
+    disk.flush().unwrap();
     let states = states(
         &disk,
         CrashOptions {

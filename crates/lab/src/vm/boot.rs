@@ -181,7 +181,7 @@ impl Boot<'_> {
         if let Some(started) = self.try_template().await? {
             return Ok(started);
         }
-        let (machine, channel, _) = self.cold_on_time().await?;
+        let (machine, channel, _) = self.cold_and_ready().await?;
         self.finish_cold(machine, channel).await
     }
 

@@ -63,6 +63,7 @@ mod nics;
 mod panic;
 mod power;
 mod rate;
+mod ready;
 mod reconnect;
 mod running;
 mod state;

@@ -6,6 +6,7 @@ use crate::vm::disk_setup::settle_again;
 use crate::vm::handle::Vm;
 use crate::vm::identity::{host_hello, identity};
 use crate::vm::network::reconcile_network;
+use crate::vm::ready::await_ready;
 use crate::vm::running::Running;
 use provium_guest::After;
 
@@ -17,15 +18,23 @@ pub(super) fn reconnect<'a>(
     let options = lock(&vm.0.booted_with).clone();
     let limit = vm.0.agent_limit(&options);
     let booting = vm.clone();
+    let named = options.clone();
     // Made when the agent has answered, since it has the time.
-    let identity = move || identity(&booting, &options).request();
+    let hello = move || identity(&booting, &options).request();
     async move {
         let back = running
             .channel
-            .resync_as(host_hello(), After::Reboot, identity);
+            .resync_as(host_hello(), After::Reboot, hello);
         let no_reply = match GuestWait::new(&running.machine, limit).reply(back).await {
             Ok(_) => {
                 running.machine.mark_agent_up();
+                if let Some(command) = &vm.0.profile.ready {
+                    await_ready(&running.machine, &running.channel, command, limit).await?;
+                    // The init has set the name of its own configuration.
+                    let set = identity(vm, &named).request();
+                    let set = running.channel.set_identity(set).await;
+                    set.map_err(|error| error.to_string())?;
+                }
                 let set = reconcile_network(vm, "reset()", running).await;
                 set.map_err(|error| error.to_string())?;
                 let set = settle_again(vm, running).await;

@@ -1,9 +1,9 @@
 //! Boots from templates.
 //!
-//! The first boot of a kind is cold; once its agent answers, and before the guest gets its identity, the
-//! machine is saved as a template. It then continues as the VM that it was booted for, while the template is
-//! installed in the cache. Every later boot of that kind maps the template's RAM copy-on-write and loads the
-//! devices' state.
+//! The first boot of a kind is cold; once its agent answers and the guest is ready, and before the guest gets its
+//! identity, the machine is saved as a template. It then continues as the VM that it was booted for, while the
+//! template is installed in the cache. Every later boot of that kind maps the template's RAM copy-on-write and
+//! loads the devices' state.
 //!
 //! A kind is everything that the state depends on: the image, the agent, modules and files that are
 //! added, the kernel's arguments, memory, vCPUs, accelerator, and QEMU. If several boots of a new kind
@@ -98,7 +98,7 @@ impl Boot<'_> {
                     }
                 }
                 Ok(BuildClaim::Build(making)) => {
-                    let (machine, channel, clock) = self.of_template().cold_on_time().await?;
+                    let (machine, channel, clock) = self.of_template().cold_and_ready().await?;
                     if clock == GuestClock::Right {
                         self.save_template(bucket, making, &machine, &channel)
                             .await?;
@@ -147,6 +147,9 @@ impl Boot<'_> {
             .with("agent", AGENT_BUILD)
             .with("shape", shape)
             .with_number("injected", u64::from(profile.inject_agent));
+        if let Some(command) = &profile.ready {
+            key = key.with("ready", command);
+        }
         for module in &profile.modules {
             key = key.with("module", module);
         }

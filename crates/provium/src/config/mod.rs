@@ -13,6 +13,7 @@ mod folder;
 mod profile;
 mod project;
 mod section;
+mod source;
 #[cfg(test)]
 mod tests;
 
