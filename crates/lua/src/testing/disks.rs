@@ -1,5 +1,6 @@
 //! The disks of a failed test: those with faults, or with writes that are not durable yet.
 
+use provium_events::counted;
 use provium_lab::{Disk, DiskStats, Lab, Scope, Vm};
 use std::collections::BTreeSet;
 
@@ -32,7 +33,7 @@ fn report(disk: &Disk) -> Option<Vec<String>> {
         lines.push("  its power is cut".to_owned());
     }
     for (_, rule, hits) in faults.iter().take(MAX_FAULTS) {
-        lines.push(format!("  fault: {rule}: acted {hits} times"));
+        lines.push(format!("  fault: {rule}: acted {}", counted(*hits, "time")));
     }
     if faults.len() > MAX_FAULTS {
         let more = faults.len() - MAX_FAULTS;
@@ -55,8 +56,10 @@ fn counts(stats: &DiskStats) -> String {
         ..
     } = stats;
     format!(
-        "{reads} reads, {writes} writes, {flushes} flushes, {failed} failed, \
-         {unflushed_writes} writes unflushed ({unflushed_bytes} bytes)"
+        "{}, {}, {flushes} flushes, {failed} failed, {} unflushed ({unflushed_bytes} bytes)",
+        counted(*reads, "read"),
+        counted(*writes, "write"),
+        counted(*unflushed_writes, "write")
     )
 }
 

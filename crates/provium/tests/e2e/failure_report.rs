@@ -192,3 +192,36 @@ fn json_has_one_line_with_reason_and_log() {
     ran.prints("fails.test.lua:4: run(");
     ran.prints("\"log\":[\"about to fail\"]");
 }
+
+#[test]
+#[ignore = "boots guests"]
+fn a_failed_test_lists_disks_that_do_not_work_as_new_ones() {
+    let source = r#"
+local vm = provium:vm("db", "default", {disks = {
+  {scratch = "1M", id = "data"}, {scratch = "1M", id = "cut"}, {scratch = "1M", id = "fine"},
+}}):boot()
+test("fails", function(t)
+  local data = vm:disk("data")
+  data:fault_inject{mode = "eio_write", sectors = {8, 15}, count = 3}
+  vm:check("dd if=/dev/zero of=/dev/vda bs=4k count=1")
+  vm:run("dd if=/dev/zero of=/dev/vda bs=4k seek=1 count=1 conv=fsync")
+  vm:disk("cut"):power_cut()
+  t:fail("it did")
+end)
+"#;
+    let project = Project::new(&[("fails.test.lua", source)]);
+    let ran = project
+        .run(&["--color", "never", "fails.test.lua"])
+        .exits_with(1);
+    for text in [
+        "disks:",
+        "disk `data` of vm `db`: ",
+        " 1 failed, ",
+        "fault: eio_write, sectors 8 to 15, at most 3 times: acted 1 time",
+        "disk `cut` of vm `db`: ",
+        "its power is cut",
+    ] {
+        ran.prints(text);
+    }
+    ran.does_not_print("disk `fine`");
+}
