@@ -24,10 +24,9 @@ local function vm(disks)
   names = names + 1
   return provium:vm("v" .. names, "p", {disks = disks})
 end
-io.open("image", "w"):write(("x"):rep(512)):close()
 test("taken", function(t)
   vm{{scratch = "1M"}, {id = "data", scratch = 512, readonly = true, mediated = true}}
-  vm{{path = "image"}, {template = "image"}, {folder = ".", mount = "/src", filesystem = "ext4"}}
+  vm{{path = "a.test.lua"}, {template = "a.test.lua"}, {folder = ".", mount = "/src", filesystem = "ext4"}}
   vm{}
 end)
 test("one source", function(t)
@@ -42,7 +41,7 @@ test("sizes", function(t)
   refused(t, function() vm{{scratch = "lots"}} end, "`lots` is not a size")
 end)
 test("paths", function(t)
-  refused(t, function() vm{{scratch = 512}, {template = "nowhere.img"}} end, "disks[2]: ", "nowhere.img")
+  refused(t, function() vm{{scratch = 512}, {template = "nowhere.img"}} end, "disks[2]: option `template`: ", "nowhere.img` does not exist")
   refused(t, function() vm{{path = ""}} end, "disks[1]: option `path`: must not be empty")
 end)
 test("the rest", function(t)

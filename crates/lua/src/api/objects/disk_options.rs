@@ -143,7 +143,8 @@ fn source(lua: &Lua, options: &Options, key: &str) -> Result<DiskSource, LuaErro
         path if path.is_empty() => Err("must not be empty".to_owned()),
         path => Ok(path),
     })?;
-    let path = host_place(lua, &path.unwrap_or_default())?;
+    let path = host_place(lua, &path.unwrap_or_default());
+    let path = path.map_err(|error| error.within(&format!("option `{key}`")))?;
     Ok(match key {
         "folder" => {
             record_tree(lua, &path);
@@ -166,10 +167,14 @@ fn source(lua: &Lua, options: &Options, key: &str) -> Result<DiskSource, LuaErro
 
 /// The path of an image or a folder. While tests are only listed it need not exist: what makes it does not run.
 fn host_place(lua: &Lua, path: &str) -> Result<Utf8PathBuf, LuaError> {
-    match TestFileState::of(lua).listing {
-        Some(_) => Ok(host_path(lua, path)),
-        None => host_source(lua, path, true),
+    if TestFileState::of(lua).listing.is_some() {
+        return Ok(host_path(lua, path));
     }
+    let found = host_source(lua, path, true)?;
+    if found.exists() {
+        return Ok(found);
+    }
+    Err(LuaError::argument(format!("`{found}` does not exist")))
 }
 
 fn with_source(options: &Options, source: DiskSource) -> Result<DiskOptions, LuaError> {
