@@ -66,7 +66,7 @@ test("a closed file is not descriptor 0", function(t)
   t:assert_eq(f:fd(), 0)
 end)
 
-test("what cannot be read is no stream", function(t)
+test("what cannot be read has no stream", function(t)
   raises(t, function() vm:tail_file("/nope") end, "ENOENT")
   raises(t, function() vm:tail_file("/tmp") end, "EISDIR")
   raises(t, function() vm:fd_stream(999) end, "EBADF")

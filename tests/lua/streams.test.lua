@@ -241,7 +241,7 @@ test("rotation, truncation and removal are reported, and lose nothing", function
   t:assert_contains(err, "(earlier changes: 1)")
 end)
 
-test("a file that is written anew and is not shorter is read again", function(t)
+test("a file that is rewritten and is not shorter is read again", function(t)
   vm:write_file("/tmp/state", "state=starting\n")
   local tail = vm:tail_file("/tmp/state", {start = "beginning"})
   tail:expect("starting\n")

@@ -67,8 +67,8 @@ pub enum LogKind {
 
 impl Disk {
     /// Begins or ends the log. It costs no time: what it keeps is the space of blocks that were overwritten, 256 MiB
-    /// at most. Beyond that the oldest entries are dropped. With an image that is written in place, a write of blocks that
-    /// the log does not have yet copies them first.
+    /// at most. Beyond that the oldest entries are dropped. With an image that is written in place, a write of blocks
+    /// that the log does not have yet copies them first.
     ///
     /// # Errors
     /// The host cannot write the files.

@@ -4,7 +4,7 @@
 //! says anything (as in `/proc`), it is looked at twice a second. The process ends when its pipe has no
 //! reader any more.
 //!
-//! A file that is shorter than before, or in which other bytes precede the offset, was written anew between two
+//! A file that is shorter than before, or in which other bytes precede the offset, was rewritten between two
 //! looks: it is read again from its start. That, and what happens to its name, is reported beside the bytes.
 
 use super::operation::{Operation, with_room};
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const LOOK: Duration = Duration::from_millis(500);
 const CHUNK: usize = 64 * 1024;
-/// How many bytes before the offset are compared, to find that a file was written anew.
+/// How many bytes before the offset are compared, to find that a file was rewritten.
 const COMPARED: usize = 64;
 
 /// Follows the file of a name.
@@ -129,7 +129,7 @@ impl Reader {
         }
     }
 
-    /// How it was written anew, if it was; `size`: how long it is now.
+    /// How it was rewritten, if it was; `size`: how long it is now.
     fn rewritten(&self, size: u64) -> Option<NoticeKind> {
         if !self.is_sized {
             return None;

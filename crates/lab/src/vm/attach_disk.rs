@@ -5,7 +5,7 @@ use crate::error::{LabError, chain};
 use crate::guest::wait::GuestWait;
 use crate::lock::lock;
 use crate::vm::declared_disks::declare_disks;
-use crate::vm::disk::Disk;
+use crate::vm::disk::{Disk, Disks};
 use crate::vm::disk_setup::{DiskSetupError, settle_disks};
 use crate::vm::handle::Vm;
 use crate::vm::running::Running;
@@ -19,7 +19,7 @@ const ATTACH: &str = "attach_disk()";
 /// Bytes of a sector.
 const SECTOR: usize = 512;
 
-impl Vm {
+impl Disks<'_> {
     /// Attaches a disk: at once if it runs, and with its next boot otherwise. A guest that runs has its device, and a
     /// mount that was asked for, when this returns. `content` is written to it before the guest sees it, from its first
     /// sector on; a last sector that it does not fill is filled with zeroes.
@@ -27,13 +27,14 @@ impl Vm {
     /// # Errors
     /// When a disk has that name already; while it is paused; when the host cannot keep it; when the guest has no
     /// driver for it.
-    pub async fn attach_disk(
-        &self,
+    pub async fn attach(
+        self,
         options: DiskOptions,
         content: Option<Vec<u8>>,
     ) -> Result<Disk, LabError> {
-        let vm = self.clone();
-        self.0
+        let vm = self.vm.clone();
+        self.vm
+            .0
             .to_its_end(ATTACH, async move { attach(&vm, options, content).await })
             .await
     }

@@ -18,50 +18,65 @@ pub struct Disk {
     id: String,
 }
 
+/// The disks of a VM.
+#[derive(Debug, Clone, Copy)]
+pub struct Disks<'a> {
+    pub(crate) vm: &'a Vm,
+}
+
 impl Vm {
-    /// Its disk of that name. Before its first boot, those that its profile and its options name are there already.
+    /// Its disks.
+    pub fn disks(&self) -> Disks<'_> {
+        Disks { vm: self }
+    }
+}
+
+impl Disks<'_> {
+    /// The disk of that name. Before its first boot, those that its profile and its options name are there already.
     ///
     /// # Errors
     /// When it has none of that name.
-    pub async fn disk(&self, id: &str) -> Result<Disk, LabError> {
+    pub async fn get(self, id: &str) -> Result<Disk, LabError> {
         let call = format!("disk({id:?})");
-        if self.0.disks.find(id).is_none() && self.0.stage.borrow().running().is_none() {
-            let _lifecycle = self.0.lifecycle().await;
-            let booted_with = lock(&self.0.booted_with).clone();
-            declare_disks(&self.0, &call, &booted_with).await?;
+        if self.vm.0.disks.find(id).is_none() && self.vm.0.stage.borrow().running().is_none() {
+            let _lifecycle = self.vm.0.lifecycle().await;
+            let booted_with = lock(&self.vm.0.booted_with).clone();
+            declare_disks(&self.vm.0, &call, &booted_with).await?;
         }
-        if self.0.disks.find(id).is_some() {
+        if self.vm.0.disks.find(id).is_some() {
             return Ok(Disk {
-                vm: self.clone(),
+                vm: self.vm.clone(),
                 id: id.to_owned(),
             });
         }
-        let known = self.0.disks.list();
+        let known = self.vm.0.disks.list();
         let known: Vec<&str> = known.iter().map(|disk| disk.id.as_str()).collect();
         let why = match known.is_empty() {
             true => "it has no disks".to_owned(),
             false => format!("it has no such disk; it has {}", known.join(", ")),
         };
-        Err(LabError::invalid(self.subject(), call, why))
+        Err(LabError::invalid(self.vm.subject(), call, why))
     }
 
-    /// Its disks, in the order of their attachment. Before its first boot, those that its profile and its options name.
+    /// All of them, in the order of their attachment. Before its first boot, those that its profile and its options name.
     ///
     /// # Errors
     /// When the content of one is not available.
-    pub async fn disks(&self) -> Result<Vec<Disk>, LabError> {
-        if self.0.stage.borrow().running().is_none() {
-            let _lifecycle = self.0.lifecycle().await;
-            let booted_with = lock(&self.0.booted_with).clone();
-            declare_disks(&self.0, "disks()", &booted_with).await?;
+    pub async fn all(self) -> Result<Vec<Disk>, LabError> {
+        if self.vm.0.stage.borrow().running().is_none() {
+            let _lifecycle = self.vm.0.lifecycle().await;
+            let booted_with = lock(&self.vm.0.booted_with).clone();
+            declare_disks(&self.vm.0, "disks()", &booted_with).await?;
         }
-        Ok(self.known_disks())
+        Ok(self.known())
     }
 
-    /// The disks that it has by now, in the order of their attachment.
-    pub fn known_disks(&self) -> Vec<Disk> {
-        let disks = self.0.disks.list().into_iter();
-        disks.map(|disk| Disk::new(self.clone(), disk.id)).collect()
+    /// Those that it has by now, in the order of their attachment.
+    pub fn known(self) -> Vec<Disk> {
+        let disks = self.vm.0.disks.list().into_iter();
+        disks
+            .map(|disk| Disk::new(self.vm.clone(), disk.id))
+            .collect()
     }
 }
 

@@ -86,7 +86,7 @@ pub(crate) use power::{switch_off, switch_off_as};
 pub(crate) use running::{Running, Started};
 pub(crate) use state::Lifecycle;
 
-pub use disk::Disk;
+pub use disk::{Disk, Disks};
 pub use handle::{GuestActivity, Vm};
 pub use nic::Nic;
 pub use power::Power;

@@ -14,7 +14,7 @@ const MAX_FAULTS: usize = 8;
 pub(super) fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
     let reports = visible(lab, scope)
         .into_iter()
-        .flat_map(|vm| vm.known_disks());
+        .flat_map(|vm| vm.disks().known());
     let reports: Vec<Vec<String>> = reports.filter_map(|disk| report(&disk)).collect();
     let mut lines: Vec<String> = reports.iter().take(MAX_DISKS).flatten().cloned().collect();
     if reports.len() > MAX_DISKS {

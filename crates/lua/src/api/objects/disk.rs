@@ -23,12 +23,12 @@ const MOST_SECTORS: u64 = 128 * 1024;
 pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
         .async_method("disk", |lua, this, args| async move {
-            let disk = this.0.disk(&args.text(0, "the id")?).await?;
+            let disk = this.0.disks().get(&args.text(0, "the id")?).await?;
             Ok(disk_value(&lua, disk)?)
         })?
         .async_method("disks", |lua, this, _| async move {
             let list = lua.create_table()?;
-            for disk in this.0.disks().await? {
+            for disk in this.0.disks().all().await? {
                 list.push(disk_value(&lua, disk)?)?;
             }
             Ok(list)
@@ -36,7 +36,7 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
         .async_method("attach_disk", |lua, this, args| async move {
             let options = args.options(0, disk_options::known_of_attached())?;
             let attached = disk_options::attached(&lua, &options)?;
-            let disk = this.0.attach_disk(attached.options, attached.content);
+            let disk = this.0.disks().attach(attached.options, attached.content);
             Ok(disk_value(&lua, disk.await?)?)
         })?
         .with(disk_power::of_vm)
