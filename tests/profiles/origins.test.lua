@@ -27,6 +27,22 @@ test("packages of the distribution, with what they need", function(t)
   vm:run("truncate -s 16M /tmp/img && mkfs.ext4 -q /tmp/img && e2fsck -fn /tmp/img"):assert_ok()
 end)
 
+test("packages on a root disk, with files of the test and modules on demand", function(t)
+  local tool = {path = "/bin/tool", content = "#!/bin/sh\necho tool\n", perm = tonumber("755", 8)}
+  local vm = provium:vm("v", "packages-on-disk", {files = {tool}}):boot()
+  t:assert_match(vm:read_file("/proc/mounts"), "/dev/vda / ext4 rw")
+  t:assert_eq(vm:check([[sqlite3 :memory: "select 6 * 7"]]).stdout, "42\n")
+  t:assert_eq(vm:check("tool").stdout, "tool\n", "/bin is a link on the disk")
+  vm:check("modprobe dummy")
+  t:assert_eq(vm:stat("/home/tester").uid, 1000)
+  vm:write_file("/var/lib/mine", "mine")
+  local other = provium:vm("other", "packages-on-disk", {files = {tool}}):boot()
+  t:assert_eq(other:stats().boot_kind, "template")
+  t:assert(not other:exists("/var/lib/mine"), "each VM has a root of its own")
+  vm:reset()
+  t:assert_eq(vm:check("tool").stdout, "tool\n")
+end)
+
 local no_init = {kernel_log = {"Unable to mount root fs"}}
 test("a guest without the agent is waited for as long as the profile says", no_init, function(t)
   local vm = provium:vm("v", "bare")

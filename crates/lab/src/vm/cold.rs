@@ -7,6 +7,8 @@ use crate::guest::wait::{GuestWait, RequestError};
 use crate::vm::boot::Boot;
 use crate::vm::identity::host_hello;
 use crate::vm::modules::modules_of;
+use crate::vm::rate::GuestClock;
+use crate::vm::ready::await_ready;
 use provium_guest::Channel;
 use provium_image::{AGENT_BUILD, BootRequest, ImageError};
 use provium_protocol::message::Hello;
@@ -108,6 +110,17 @@ impl Boot<'_> {
         inserted.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
         machine.resume().await.map_err(failed)?;
         Ok(machine)
+    }
+
+    /// A machine that has booted cold and is ready, and the session with its agent.
+    pub(super) async fn cold_and_ready(&self) -> Result<(Machine, Channel, GuestClock), LabError> {
+        let (machine, channel, clock) = self.cold_on_time().await?;
+        if let Some(command) = &self.vm.0.profile.ready {
+            let limit = self.limit().time;
+            let ready = await_ready(&machine, &channel, command, limit).await;
+            ready.map_err(|how| self.ended(how))?;
+        }
+        Ok((machine, channel, clock))
     }
 
     /// The modules that the agent loads at once: the profile's, and the drivers of NICs and disks.

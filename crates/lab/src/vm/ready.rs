@@ -3,10 +3,7 @@
 //! An init of the guest's own starts its services after the agent has answered. The command of the profile says when
 //! that is done: a boot from a template begins there, since the template is saved behind it.
 
-use crate::error::LabError;
 use crate::guest::wait::{GuestWait, WaitError};
-use crate::vm::boot::Boot;
-use crate::vm::rate::GuestClock;
 use provium_guest::Channel;
 use provium_protocol::Lane;
 use provium_protocol::op::Exec;
@@ -20,19 +17,6 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// How much of its output an error may show, bytes.
 const MAX_OUTPUT: usize = 4096;
-
-impl Boot<'_> {
-    /// A machine that has booted cold and is ready, and the session with its agent.
-    pub(super) async fn cold_and_ready(&self) -> Result<(Machine, Channel, GuestClock), LabError> {
-        let (machine, channel, clock) = self.cold_on_time().await?;
-        if let Some(command) = &self.vm.0.profile.ready {
-            let limit = self.limit().time;
-            let ready = await_ready(&machine, &channel, command, limit).await;
-            ready.map_err(|how| self.ended(how))?;
-        }
-        Ok((machine, channel, clock))
-    }
-}
 
 /// Runs the command again and again until it succeeds. The error says why the guest is not ready.
 pub(super) async fn await_ready(
