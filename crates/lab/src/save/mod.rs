@@ -23,7 +23,7 @@
 //! | `manifest` | the description of a saved VM |
 //! | `restore` | from a saved VM to one that runs |
 //! | `warm_pool` | VMs that are restored in advance |
-//! | `warm_up` | what runs in a guest before a test: a command, the set-up of NICs |
+//! | `warm_up` | what runs in a guest before a test: a command, the set-up of NICs and disks |
 //! | `damage` | whether an error is about the saved VM or about the host |
 
 mod damage;

@@ -8,7 +8,7 @@
 
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::save::manifest::{Base, SavedVm};
-use crate::save::warm_up::{warm_up, warm_up_network};
+use crate::save::warm_up::{BLANK_DISK, warm_up, warm_up_disks, warm_up_network};
 use camino::Utf8PathBuf;
 use futures_util::future::join;
 use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
@@ -144,20 +144,22 @@ impl RestoreRequest {
 }
 
 impl StandbyVm {
-    /// Runs a command in the guest, sets up its NICs, and pauses it again, so that the first command of its VM, and
+    /// Runs a command in the guest, sets up its NICs and disks, and pauses it again, so that the first command of its VM, and
     /// its network, do not have to wait until QEMU has loaded the guest's pages and translated the code that they
     /// need.
     ///
     /// The guest gets randomness of its own; its name and clock are set when the VM resumes. No deadline is
     /// set; the caller sets one. After an error the machine cannot be used.
     pub(crate) async fn warm_up(&mut self) -> Result<(), RestoreError> {
+        self.standby.insert_blank_disks(BLANK_DISK).await?;
         let set = self.channel.set_identity(Identity::default().request());
         let (set, resumed) = join(set, self.standby.resume()).await;
         resumed?;
         set.map_err(RestoreError::Agent)?;
         let warmed = async {
             warm_up(&self.channel).await?;
-            warm_up_network(&self.channel, &self.nics).await
+            warm_up_network(&self.channel, &self.nics).await?;
+            warm_up_disks(&self.channel, self.standby.disks()).await
         };
         warmed.await.map_err(RestoreError::Agent)?;
         let quiesced = self.channel.quiesce().await;

@@ -3,12 +3,14 @@
 //! The first command in a guest takes ten times as long as the second one: the kernel allocates what it needs
 //! to start a process, and QEMU, in each new process, translates the code that it runs. A template is saved
 //! after a command, which spares all of its VMs the first part; a warm VM runs one more, which spares it the
-//! second part. The same holds for its NICs, where almost all of the time is that of the second part.
+//! second part. The same holds for its NICs and disks, where almost all of the time is that of the second part.
 
 use provium_guest::{CallError, Channel};
 use provium_protocol::Lane;
-use provium_protocol::op::{Exec, HostEntry, InterfaceAddress, NicConfig, SetNetwork, Stat};
-use provium_vmm::NicSlot;
+use provium_protocol::op::{
+    DiskConfig, Exec, HostEntry, InterfaceAddress, NicConfig, SetDisks, SetNetwork, Stat,
+};
+use provium_vmm::{DiskDevice, NicSlot};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Runs `echo` in a shell, which uses all that a command of a test uses: the file system, a new process, its
@@ -36,6 +38,30 @@ pub(crate) async fn warm_up_network(channel: &Channel, slots: &[NicSlot]) -> Res
     }
     channel.set_network(example(slots)).await?;
     channel.set_network(plain(slots)).await
+}
+
+/// The size of the disks that a warm VM has before it gets its own, bytes. It differs from that of the placeholders in a
+/// template, so the guest sees another size.
+pub(crate) const BLANK_DISK: u64 = 2 << 20;
+
+/// Makes a guest see the blank disks that its machine was given, which runs what the disks of a test need. It sets no
+/// deadline; the caller does.
+pub(crate) async fn warm_up_disks(
+    channel: &Channel,
+    disks: &[DiskDevice],
+) -> Result<(), CallError> {
+    if disks.is_empty() {
+        return Ok(());
+    }
+    let blank = disks.iter().map(|disk| DiskConfig {
+        serial: disk.serial.clone(),
+        size: BLANK_DISK,
+        read_only: disk.read_only,
+        is_replaced: true,
+        mount: None,
+    });
+    let disks = blank.collect();
+    channel.set_disks(SetDisks { disks }).await.map(drop)
 }
 
 /// What a boot requests, with other values.

@@ -297,8 +297,12 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
     vm.0.open_streams.guest_ended();
     vm.console().begin_boot();
     *lock(&running.pressed) = None;
+    {
+        let _hurry = running.served_disks.hurry();
+        on_machine(vm, call, running.machine.reset()).await?;
+    }
+    // Not before: what ran until now must not write to them.
     vm.0.disks.power_on();
-    on_machine(vm, call, running.machine.reset()).await?;
     match reconnect(vm, &running).await {
         Ok(()) => Ok(()),
         Err(how) => {
