@@ -144,9 +144,9 @@ impl RestoreRequest {
 }
 
 impl StandbyVm {
-    /// Runs a command in the guest, sets up its NICs and disks, and pauses it again, so that the first command of its VM, and
-    /// its network, do not have to wait until QEMU has loaded the guest's pages and translated the code that they
-    /// need.
+    /// Runs a command in the guest, sets up its NICs and disks, and pauses it again, so that the first command of its
+    /// VM, its network and its disks do not have to wait until QEMU has loaded the guest's pages and translated the
+    /// code that they need.
     ///
     /// The guest gets randomness of its own; its name and clock are set when the VM resumes. No deadline is
     /// set; the caller sets one. After an error the machine cannot be used.

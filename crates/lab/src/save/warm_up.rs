@@ -40,8 +40,8 @@ pub(crate) async fn warm_up_network(channel: &Channel, slots: &[NicSlot]) -> Res
     channel.set_network(plain(slots)).await
 }
 
-/// The size of the disks that a warm VM has before it gets its own, bytes. It differs from that of the placeholders in a
-/// template, so the guest sees another size.
+/// The size of the disks that a warm VM has before it gets its own, bytes. It differs from that of the placeholders
+/// in a template, so the guest sees another size.
 pub(crate) const BLANK_DISK: u64 = 2 << 20;
 
 /// Makes a guest see the blank disks that its machine was given, which runs what the disks of a test need. It sets no

@@ -58,7 +58,8 @@ impl Disks<'_> {
         Err(LabError::invalid(self.vm.subject(), call, why))
     }
 
-    /// All of them, in the order of their attachment. Before its first boot, those that its profile and its options name.
+    /// All of them, in the order of their attachment. Before the first boot, those that the profile and the options
+    /// name.
     ///
     /// # Errors
     /// When the content of one is not available.

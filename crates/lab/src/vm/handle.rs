@@ -69,7 +69,7 @@ impl Vm {
             original: None,
             place: Registration::default(),
         };
-        Self::owned_by(scope, core)
+        owned_by(scope, core)
     }
 
     /// A VM owned by `scope` that replaces this one: for handles it is the same. It is off, and its console has
@@ -103,14 +103,7 @@ impl Vm {
             original: Some(Arc::clone(&self.0)),
             place: Registration::default(),
         };
-        Ok(Self::owned_by(scope, core))
-    }
-
-    fn owned_by(scope: &Scope, core: VmCore) -> Self {
-        let vm = Self(Arc::new(core));
-        let key = (CloseOrder::Vm, vm.id());
-        vm.0.place.take(scope, key, Arc::new(vm.clone()));
-        vm
+        Ok(owned_by(scope, core))
     }
 
     /// The VM that it is a copy of, or itself.
@@ -180,6 +173,14 @@ impl Vm {
     pub fn console(&self) -> Console {
         self.0.console.clone()
     }
+}
+
+/// A VM of that state, which `scope` closes.
+fn owned_by(scope: &Scope, core: VmCore) -> Vm {
+    let vm = Vm(Arc::new(core));
+    let key = (CloseOrder::Vm, vm.id());
+    vm.0.place.take(scope, key, Arc::new(vm.clone()));
+    vm
 }
 
 impl Close for Vm {
