@@ -92,6 +92,17 @@ test("power cut and boot, three times: what was fsynced is there, and the file s
   vm:check("e2fsck -f -n " .. DATA)
 end)
 
+test("a guest that crashes loses nothing that was flushed", {kernel_log = "ignore"}, function(t)
+  vm:check(MOUNT .. " && printf 'before the crash' > /mnt/flushed && sync /mnt/flushed")
+  vm:run_async("echo c > /proc/sysrq-trigger")
+  wait_until(function() return vm:state() == "dead" end, {timeout = 60})
+  t:assert_eq(raw:is_on(), true, "no power was cut")
+  vm:boot()
+  vm:check(MOUNT)
+  t:assert_eq(vm:read_file("/mnt/flushed"), "before the crash")
+  vm:check("umount /mnt && e2fsck -f -n " .. DATA)
+end)
+
 test("a cut of the VM cuts all disks at one instant", function(t)
   -- A record goes to `raw` and, when that is durable, to `raw2`: never is a record on `raw2` that `raw` lacks.
   raw:write_sectors(0, ("\0"):rep(512))
@@ -252,4 +263,29 @@ test("SQLite without its syncs is caught", function(t)
     end, {since = start, most = 200, seed = 5})
   end)
   t:assert_match(why, "crash state %d+ of %d+: .*damaged: ")
+end)
+
+-- A transaction of LMDB, which syncs it.
+local function load(vm_, number)
+  vm_:check(("printf 'key%d\\nvalue%d\\n' | mdb_load -T /mnt/lmdb"):format(number, number))
+end
+
+test("LMDB survives every crash state of three transactions", function(t)
+  vm:check(FORMAT .. " && " .. MOUNT .. " && mkdir /mnt/lmdb")
+  load(vm, 1)
+  vm:check("umount /mnt && " .. MOUNT)
+  local start = data:mark()
+  for number = 2, 4 do load(vm, number) end
+  vm:check("umount /mnt")
+  local result = data:crash_states(function(_, copy)
+    copy:check(REPAIR .. MOUNT)
+    local dump = copy:check("mdb_dump -p /mnt/lmdb").stdout
+    copy:check("umount /mnt")
+    local keys = {}
+    for key in dump:gmatch("\n (key%d)\n value%d") do table.insert(keys, key) end
+    local expected = table.concat({"key1", "key2", "key3", "key4"}, " ", 1, math.max(1, #keys))
+    if table.concat(keys, " ") ~= expected then error("not a prefix of the transactions: " .. dump) end
+  end, {since = start, most = 40, seed = 5})
+  t:assert_same(result.failed, {})
+  t:assert(result.states > 5, result.states .. " states")
 end)

@@ -221,10 +221,10 @@ async fn replace(vm: &Vm, id: &str, content: provium_disk::Disk) -> Result<(), L
             .scratch()
             .map_err(|error| failed(&error))?;
     disk.volume = Volume::of_disk(content, &scratch);
-    let (service, socket) = disk.volume.serve(id).map_err(|error| failed(&error))?;
-    let inserted = running.machine.insert_disk(slot, &socket).await;
+    let offered = disk.volume.serve(id).map_err(|error| failed(&error))?;
+    let inserted = running.machine.insert_disk(slot, offered.socket()).await;
     inserted.map_err(|error| failed(&error))?;
-    running.served_disks.add(slot, service);
+    running.served_disks.add(slot, offered.connected());
     vm.0.disks.set(disks.clone());
     let is_replaced = |disk: &VmDisk| disk.id.as_str() == id;
     let settled = settle_disks(&running.channel, &mut disks, is_replaced).await;

@@ -19,6 +19,12 @@ pub(crate) struct Volume {
     image: Option<DiskImage>,
 }
 
+/// The service of a disk that no QEMU uses yet.
+pub(crate) struct OfferedDisk {
+    service: DiskService,
+    socket: Utf8PathBuf,
+}
+
 /// Why a disk cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VolumeError {
@@ -140,11 +146,25 @@ impl Volume {
         &self.disk
     }
 
-    /// Serves it at a new socket, whose path is given, too.
-    pub(crate) fn serve(&self, name: &str) -> io::Result<(DiskService, Utf8PathBuf)> {
+    /// Serves it at a new socket.
+    pub(crate) fn serve(&self, name: &str) -> io::Result<OfferedDisk> {
         let socket = self.scratch.socket()?;
         let service = DiskService::start(Arc::new(self.disk.clone()), name, &socket)?;
-        Ok((service, socket))
+        Ok(OfferedDisk { service, socket })
+    }
+}
+
+impl OfferedDisk {
+    /// Where QEMU connects.
+    pub(crate) fn socket(&self) -> &Utf8Path {
+        &self.socket
+    }
+
+    /// The service, once QEMU has connected, which does not need the name any more.
+    pub(crate) fn connected(self) -> DiskService {
+        // A killed run leaves no socket. The service itself does not expect it to be there.
+        let _ = fs_err::remove_file(&self.socket);
+        self.service
     }
 }
 

@@ -141,16 +141,16 @@ async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), L
     };
     let id = disk.id.to_string();
     let served = disk.volume.serve(&id);
-    let (service, socket) = served.map_err(|source| {
+    let offered = served.map_err(|source| {
         let id = id.clone();
         failed(DiskSetupError::Serve { id, source })
     })?;
-    let plugged = running.machine.plug_disk(device, &socket).await;
+    let plugged = running.machine.plug_disk(device, offered.socket()).await;
     if let Err(source) = plugged {
         let error = failed(DiskSetupError::Machine { id, source });
         return Err(vm.0.explain(ATTACH, error).await);
     }
-    running.served_disks.add(slot, service);
+    running.served_disks.add(slot, offered.connected());
     disks.push(disk.clone());
     let limit = vm.0.agent_limit(&vm.0.options);
     let settled = settle_disks(&running.channel, &mut disks, |_| false);

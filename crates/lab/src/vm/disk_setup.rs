@@ -94,11 +94,10 @@ impl MachineDisks {
             let Some(slot) = disk.slot else { continue };
             let id = || disk.id.to_string();
             let served = disk.volume.serve(disk.id.as_str());
-            let (service, socket) =
-                served.map_err(|source| DiskSetupError::Serve { id: id(), source })?;
-            let inserted = machine.insert_disk(slot, &socket).await;
+            let offered = served.map_err(|source| DiskSetupError::Serve { id: id(), source })?;
+            let inserted = machine.insert_disk(slot, offered.socket()).await;
             inserted.map_err(|source| DiskSetupError::Machine { id: id(), source })?;
-            self.served.add(slot, service);
+            self.served.add(slot, offered.connected());
         }
         Ok(())
     }
