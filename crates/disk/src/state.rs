@@ -12,9 +12,9 @@
 //! no data is read or copied for it.
 //!
 //! Measured without a guest on a shared host, beside a plain file in the same folder: sequential writes and reads of
-//! 64 KiB and 1 MiB at 0.9 to 1.3 of its throughput, random ones of 4 KiB at 0.6 to 1.1 (4 µs each). The weak spots are
-//! reads across blocks that were written one by one (0.3 to 0.6), and writes of a part of a block, which read the rest.
-//! `benches/layers.rs` prints these figures.
+//! 64 KiB and 1 MiB at 0.75 to 1.4 of its throughput, random ones of 4 KiB at 0.6 to 1.1 (4 µs each). The weak spots
+//! are reads across blocks that were written one by one (0.3 to 0.6), and writes of a part of a block, which read the
+//! rest. `benches/layers.rs` prints these figures.
 //!
 //! The log is the same list, kept for longer: it costs the space of the slots, and no time.
 //!
