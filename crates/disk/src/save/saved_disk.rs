@@ -192,14 +192,21 @@ fn restore_base(saved: &SavedDisk, folder: &Utf8Path) -> Result<BaseLayer, DiskE
             other => Ok(other),
         },
         SavedBase::Image { path, stamp } => {
-            let opened = image(path)?;
+            let damaged = |reason: String| DiskError::Damaged {
+                folder: folder.to_owned(),
+                reason,
+            };
+            let opened = image(path).map_err(|error| match error {
+                DiskError::Open { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                    damaged(format!("its image `{path}` does not exist any more"))
+                }
+                error => error,
+            })?;
             if let BaseLayer::Image(image) = &opened
                 && ImageStamp::of(&image.file).map_err(DiskError::io("open"))? != *stamp
             {
-                return Err(DiskError::Damaged {
-                    folder: folder.to_owned(),
-                    reason: format!("its image `{path}` has changed since it was saved"),
-                });
+                let reason = format!("its image `{path}` has changed since it was saved");
+                return Err(damaged(reason));
             }
             Ok(opened)
         }

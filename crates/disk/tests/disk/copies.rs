@@ -196,10 +196,25 @@ fn a_damaged_saved_disk_is_refused() {
     );
     layer.set_len(8192).unwrap();
     restore(&saved).unwrap();
+    let map = folder.join("map");
+    let whole = std::fs::read(&map).unwrap();
+    // It may be a link to a file of another disk.
+    std::fs::remove_file(&map).unwrap();
+    std::fs::write(&map, b"PVDMAP01").unwrap();
+    assert!(
+        matches!(restore(&saved), Err(DiskError::Damaged { .. })),
+        "short map"
+    );
+    std::fs::write(&map, whole).unwrap();
+    restore(&saved).unwrap();
     std::fs::write(&image, sectors(15, 7)).unwrap();
     let error = restore(&saved).unwrap_err().to_string();
     assert!(error.contains("has changed since it was saved"), "{error}");
-    std::fs::remove_file(folder.join("map")).unwrap();
-    std::fs::write(folder.join("map"), b"PVDMAP01").unwrap();
-    assert!(restore(&saved).is_err());
+    std::fs::remove_file(&image).unwrap();
+    let error = restore(&saved).unwrap_err();
+    assert!(matches!(error, DiskError::Damaged { .. }), "{error}");
+    assert!(
+        error.to_string().contains("does not exist any more"),
+        "{error}"
+    );
 }

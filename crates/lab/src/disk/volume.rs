@@ -40,6 +40,13 @@ pub(crate) enum VolumeError {
     NoMachines,
 }
 
+impl VolumeError {
+    /// Whether it is about a saved disk, which is damaged, or whose image has changed.
+    pub(crate) fn is_of_saved_state(&self) -> bool {
+        matches!(self, Self::Disk(DiskError::Damaged { .. }))
+    }
+}
+
 impl Volume {
     /// The disk that its author describes, new.
     pub(crate) async fn open(
