@@ -154,6 +154,20 @@ impl Layers {
         }
     }
 
+    /// A block: the sectors of a span from one address, the rest from another one.
+    pub(crate) fn read_composed(
+        &self,
+        block: u64,
+        below: Address,
+        above: Address,
+        span: Span,
+    ) -> io::Result<[u8; 4096]> {
+        let mut data = self.read_block(block, below)?;
+        let covered = span.within(block);
+        data[covered.clone()].copy_from_slice(&self.read_block(block, above)?[covered]);
+        Ok(data)
+    }
+
     /// Writes a block to a new slot: the sectors of a span from one address, the rest from another one.
     pub(crate) fn compose(
         &mut self,
@@ -162,9 +176,7 @@ impl Layers {
         above: Address,
         span: Span,
     ) -> io::Result<Address> {
-        let mut data = self.read_block(block, below)?;
-        let covered = span.within(block);
-        data[covered.clone()].copy_from_slice(&self.read_block(block, above)?[covered]);
+        let data = self.read_composed(block, below, above, span)?;
         let taken = self.take(1)?;
         match taken.write(0, &data) {
             Ok(()) => Ok(taken.address()),

@@ -74,9 +74,7 @@ impl ImageBuilder {
         above: Address,
         span: Span,
     ) -> io::Result<Address> {
-        let mut data = self.layers.read_block(block, below)?;
-        let covered = span.within(block);
-        data[covered.clone()].copy_from_slice(&self.layers.read_block(block, above)?[covered]);
+        let data = self.layers.read_composed(block, below, above, span)?;
         let hash = block_hash(block, &data);
         if let Some(&address) = self.composed.get(&hash) {
             return Ok(address);

@@ -8,7 +8,7 @@ use crate::lock::lock;
 use crate::resource::Scope;
 use crate::snapshot::Snapshot;
 use crate::snapshot::take::{cache_folder, take_one};
-use crate::vm::{Disk, Vm, VmState, settle_disks};
+use crate::vm::{Disk, Vm, VmState, insert_disk, settle_disks};
 use provium_disk::{CrashOptions, CrashStates};
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -205,30 +205,24 @@ impl CrashVm {
 
 /// Puts other content on a disk of a VM that runs.
 async fn replace(vm: &Vm, id: &str, content: provium_disk::Disk) -> Result<(), LabError> {
-    let failed = |error: &dyn std::error::Error| {
-        let error = std::io::Error::other(error.to_string());
-        LabError::host(vm.subject(), CALL, error)
-    };
     let _lifecycle = vm.0.lifecycle().await;
     let running = vm.0.running_in(CALL, VmState::Booted, "booted")?;
     let mut disks = vm.0.disks.list();
     let found = disks.iter_mut().find(|disk| disk.id.as_str() == id);
-    let Some((disk, slot)) = found.and_then(|disk| disk.slot.map(|slot| (disk, slot))) else {
+    let Some(disk) = found.filter(|disk| disk.slot.is_some()) else {
         return Err(LabError::gone(vm.subject(), CALL, "the disk is detached"));
     };
     let scratch =
         vm.0.disk_content()
             .scratch()
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     disk.volume = Volume::of_disk(content, &scratch);
-    let offered = disk.volume.serve(id).map_err(|error| failed(&error))?;
-    let inserted = running.machine.insert_disk(slot, offered.socket()).await;
-    inserted.map_err(|error| failed(&error))?;
-    running.served_disks.add(slot, offered.connected());
+    let inserted = insert_disk(&running.machine, &running.served_disks, disk).await;
+    inserted.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     vm.0.disks.set(disks.clone());
     let is_replaced = |disk: &VmDisk| disk.id.as_str() == id;
     let settled = settle_disks(&running.channel, &mut disks, is_replaced).await;
-    settled.map_err(|error| failed(&error))
+    settled.map_err(|error| LabError::host(vm.subject(), CALL, error))
 }
 
 impl fmt::Debug for CrashExplorer {

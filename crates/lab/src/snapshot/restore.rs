@@ -334,11 +334,7 @@ impl ReplacedMachine {
             before
                 .channel
                 .shut_down("the VM was put back to a snapshot");
-            {
-                let _hurry = before.served_disks.hurry();
-                before.machine.quit().await;
-            }
-            before.served_disks.end();
+            before.quit().await;
         }
     }
 }

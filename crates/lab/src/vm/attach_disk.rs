@@ -100,7 +100,7 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
             .and_then(|written| written.map_err(std::io::Error::other))
             .map_err(failed)?;
     }
-    let mut disk = VmDisk {
+    let disk = VmDisk {
         id: id.clone(),
         options,
         origin: DiskOrigin::Attached,
@@ -110,10 +110,7 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
     };
     match stage.running() {
         Some(running) => plug(vm, running, disk).await?,
-        None => {
-            disk.slot = None;
-            vm.0.disks.push(disk);
-        }
+        None => vm.0.disks.push(disk),
     }
     Ok(Disk::new(vm.clone(), id))
 }

@@ -74,11 +74,7 @@ pub(super) async fn shut_down(vm: &Vm, running: &Arc<Running>) {
 
 /// Ends the machine; its disks stay.
 async fn end_machine(vm: &Vm, running: &Running) {
-    {
-        let _hurry = running.served_disks.hurry();
-        running.machine.quit().await;
-    }
-    running.served_disks.end();
+    running.quit().await;
     if vm
         .0
         .stage

@@ -91,13 +91,7 @@ impl MachineDisks {
         is_meant: impl Fn(&VmDisk) -> bool,
     ) -> Result<(), DiskSetupError> {
         for disk in self.list().iter().filter(|disk| is_meant(disk)) {
-            let Some(slot) = disk.slot else { continue };
-            let id = || disk.id.to_string();
-            let served = disk.volume.serve(disk.id.as_str());
-            let offered = served.map_err(|source| DiskSetupError::Serve { id: id(), source })?;
-            let inserted = machine.insert_disk(slot, offered.socket()).await;
-            inserted.map_err(|source| DiskSetupError::Machine { id: id(), source })?;
-            self.served.add(slot, offered.connected());
+            insert_disk(machine, &self.served, disk).await?;
         }
         Ok(())
     }
@@ -112,6 +106,24 @@ impl MachineDisks {
         *lock(&self.list) = disks;
         Ok(())
     }
+}
+
+/// Serves a disk, and puts it into its place in the machine, in place of what is there.
+pub(crate) async fn insert_disk(
+    machine: &Machine,
+    served: &ServedDisks,
+    disk: &VmDisk,
+) -> Result<(), DiskSetupError> {
+    let Some(slot) = disk.slot else {
+        return Ok(());
+    };
+    let id = || disk.id.to_string();
+    let offered = disk.volume.serve(disk.id.as_str());
+    let offered = offered.map_err(|source| DiskSetupError::Serve { id: id(), source })?;
+    let inserted = machine.insert_disk(slot, offered.socket()).await;
+    inserted.map_err(|source| DiskSetupError::Machine { id: id(), source })?;
+    served.add(slot, offered.connected());
+    Ok(())
 }
 
 /// Makes a guest see these disks, all that it has; `is_replaced` tells of which it may have cached what is not on it.

@@ -76,7 +76,7 @@ mod template;
 
 pub(crate) use death::emit_shutdown;
 pub(crate) use disk_restore::{forked_disks, restored_disks, save_disks};
-pub(crate) use disk_setup::{MachineDisks, settle_disks};
+pub(crate) use disk_setup::{MachineDisks, insert_disk, settle_disks};
 pub(crate) use install::install;
 pub(crate) use load::{load, restore_request};
 pub(crate) use network::set_up_network;

@@ -99,7 +99,7 @@ impl DeathReport {
 
 impl EndMachine for Running {
     fn end(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.machine.quit())
+        Box::pin(self.quit())
     }
 }
 
@@ -110,6 +110,15 @@ impl Running {
             channel: self.channel.clone(),
             generation: self.generation,
         }
+    }
+
+    /// Ends the machine, and what serves its disks: QEMU waits for the commands in flight.
+    pub(crate) async fn quit(&self) {
+        {
+            let _hurry = self.served_disks.hurry();
+            self.machine.quit().await;
+        }
+        self.served_disks.end();
     }
 
     /// Returns memory and processors to the pool.
