@@ -36,6 +36,8 @@ const KNOWN: &[&str] = &[
 const KNOWN_OF_ATTACHED: &[&str] = &[
     "id",
     "size",
+    // The word of the option `disks`.
+    "scratch",
     "image",
     "path",
     "template",
@@ -88,7 +90,10 @@ pub(super) struct AttachedDisk {
 
 /// The options of `vm:attach_disk()`.
 pub(super) fn attached(lua: &Lua, options: &Options) -> Result<AttachedDisk, LuaError> {
-    let size = disk_size(options, "size")?;
+    let size = match source_given(options, &["size", "scratch"])? {
+        Some(key) => disk_size(options, key)?,
+        None => None,
+    };
     let given = source_given(options, &["image", "path", "template", "folder"])?;
     let source = match (given, size) {
         (None, size) => DiskSource::Scratch {
