@@ -15,7 +15,7 @@ use crate::network::{AttachedVm, PREFIX_V6};
 use crate::resource::ResourceId;
 use crate::save::host_name;
 use crate::vm::handle::Vm;
-use crate::vm::nics::VmNic;
+use crate::vm::nic::list::VmNic;
 use crate::vm::running::Running;
 use crate::vm::state::{Stage, VmCore};
 use futures_util::future::BoxFuture;
