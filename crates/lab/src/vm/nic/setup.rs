@@ -218,6 +218,12 @@ pub(crate) async fn reconcile_network(
         for slot in &leaving {
             running.machine.unplug_nic(*slot).await?;
         }
+        if !leaving.is_empty() {
+            // The agent forgets them. It would take a NIC that is plugged into the same slot for the old one, whose
+            // interface the guest has moved to another network namespace, and not wait for its interface.
+            let remaining = network_request(&nics, false);
+            running.channel.set_network(remaining).await?;
+        }
         set_up_network(&running.machine, &running.channel, &mut nics).await
     };
     match set_up.await {
