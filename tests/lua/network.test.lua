@@ -80,6 +80,17 @@ test("a guest that runs is attached and detached", function(t)
   ping(a, "b"):assert_ok()
 end)
 
+-- Each time in the slot of the one before, whose interface a busy guest takes a while to make.
+test("a NIC is set up also in the slot of one that was detached", function(t)
+  for _ = 1, 3 do c:run_async("while :; do :; done") end
+  local wan = provium:bridge("wan")
+  for _ = 1, 8 do
+    wan:attach(c)
+    t:assert_contains(interface(c, "eth0"), wan:nic(c):ip())
+    wan:detach(c)
+  end
+end)
+
 test("a guest that is paused has its NIC when it is resumed", function(t)
   local wan = provium:bridge("wan")
   wan:attach(a)

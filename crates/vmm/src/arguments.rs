@@ -4,9 +4,8 @@
 //! virtio-serial port and its spare UART, a random number generator and a pvpanic device.
 
 use crate::accel::Accel;
-use crate::bus::HOTPLUG_BUS;
-use crate::disk::DiskDevice;
-use crate::nic::NicSlot;
+use crate::device::bus::HOTPLUG_BUS;
+use crate::device::{DiskDevice, NicSlot};
 use crate::spec::{AGENT_PORT, MachineSpec};
 
 /// Numbers of the files that QEMU inherits.
@@ -259,7 +258,7 @@ impl List {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::tests::disk;
+    use crate::device::disk::tests::disk;
     use crate::spec::tests::spec;
 
     /// One option a line.

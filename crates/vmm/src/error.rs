@@ -7,8 +7,7 @@ use camino::Utf8PathBuf;
 use provium_process::{Exit, ProcessError};
 use provium_qmp::{QmpError, Version};
 
-use crate::device_slot::DeviceSlot;
-use crate::disk::DiskSlot;
+use crate::device::{DeviceSlot, DiskSlot};
 
 /// Why a machine could not be started, or a command to it failed.
 #[derive(Debug, thiserror::Error)]

@@ -30,18 +30,15 @@
 
 mod accel;
 mod arguments;
-mod bus;
 mod confinement;
 mod console;
 mod death;
-mod device_slot;
-mod disk;
+mod device;
 mod entropy;
 mod error;
 mod initrd;
 mod kernel_arguments;
 mod machine;
-mod nic;
 mod qemu;
 mod saved;
 mod shape;
@@ -53,8 +50,7 @@ pub use accel::{Accel, AccelChoice, Decision, decide_accel, measure_accel};
 pub use console::kernel_log;
 pub use console::{ConsoleError, ConsoleLog, FailureHint};
 pub use death::{Death, DeathKind};
-pub use device_slot::DeviceSlot;
-pub use disk::{DiskDevice, DiskSlot};
+pub use device::{DeviceSlot, DiskDevice, DiskSlot, NicSlot};
 pub use error::{VmmError, is_of_content};
 pub use kernel_arguments::{
     CmdlineDefaults, KernelArgument, default_kernel_arguments, kernel_arguments,
@@ -62,7 +58,6 @@ pub use kernel_arguments::{
 pub use machine::{
     AgentStreams, Machine, MachineEvent, PanicAction, SaveForm, Standby, supports_s3,
 };
-pub use nic::NicSlot;
 pub use provium_qmp::Version;
 pub use qemu::{OLDEST_QEMU, Qemu};
 pub use saved::{MachineManifest, SavedError, SavedMachine};

@@ -32,9 +32,8 @@ impl MachineSpec {
 mod tests {
     use super::*;
     use crate::accel::Accel;
-    use crate::disk::DiskDevice;
-    use crate::disk::tests::disk;
-    use crate::nic::NicSlot;
+    use crate::device::disk::tests::disk;
+    use crate::device::{DiskDevice, NicSlot};
     use crate::spec::tests::spec;
 
     #[test]

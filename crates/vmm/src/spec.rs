@@ -6,8 +6,7 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 
 use crate::accel::Accel;
-use crate::disk::DiskDevice;
-use crate::nic::NicSlot;
+use crate::device::{DiskDevice, NicSlot};
 
 /// Name of the virtio-serial port that leads to the agent; the same as the protocol crate's, which
 /// this crate does not see.
@@ -105,7 +104,7 @@ fn repeated<T: Ord + Copy>(elements: impl IntoIterator<Item = T>) -> Option<T> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::disk::tests::disk;
+    use crate::device::disk::tests::disk;
 
     /// A small machine, for tests of what is made from a description.
     pub(crate) fn spec() -> MachineSpec {

@@ -5,7 +5,7 @@ use crate::lock::lock;
 use crate::resource::Generation;
 use crate::vm::handle::Vm;
 use crate::vm::monitor::monitor;
-use crate::vm::network::connect_nics;
+use crate::vm::nic::connect_nics;
 use crate::vm::panic;
 use crate::vm::running::{Running, Started};
 use crate::vm::state::Stage;

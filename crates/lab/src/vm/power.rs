@@ -7,7 +7,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
 use crate::vm::handle::Vm;
-use crate::vm::network::reconcile_network;
+use crate::vm::nic::reconcile_network;
 use crate::vm::reconnect::reconnect;
 use crate::vm::running::Running;
 use crate::vm::state::{Lifecycle, Stage, VmState};

@@ -2,10 +2,10 @@
 
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
-use crate::vm::disk_setup::settle_again;
+use crate::vm::disk::settle_again;
 use crate::vm::handle::Vm;
 use crate::vm::identity::{host_hello, identity};
-use crate::vm::network::reconcile_network;
+use crate::vm::nic::reconcile_network;
 use crate::vm::ready::await_ready;
 use crate::vm::running::Running;
 use provium_guest::After;

@@ -8,7 +8,7 @@ use crate::lock::lock;
 use crate::resource::Generation;
 use crate::save::Base;
 use crate::test_file::CurrentTest;
-use crate::vm::nics::VmNic;
+use crate::vm::nic::VmNic;
 use futures_util::future::BoxFuture;
 use provium_events::BootKind;
 use provium_guest::Channel;

@@ -19,7 +19,7 @@ use crate::save::{
     warm_up,
 };
 use crate::vm::boot::Boot;
-use crate::vm::disk_restore::save_disks;
+use crate::vm::disk::save_disks;
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};

@@ -13,8 +13,7 @@ use tokio::sync::{Mutex as AsyncMutex, broadcast, mpsc, watch};
 use tokio::time::timeout;
 
 use super::control::Control;
-use super::disks::Disks;
-use super::nics::Nics;
+use super::devices::{Disks, Nics};
 use super::start::AgentStreams;
 use super::status::{MachineEvent, MachineStatus, PanicAction};
 use crate::console::{ConsoleLog, FailureHint};

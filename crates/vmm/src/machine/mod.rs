@@ -9,30 +9,22 @@
 //! | `launch` | a boot: a standby without saved state, resumed at once |
 //! | `handle` | [`Machine`]: the commands |
 //! | `control` | commands to QEMU, with a deadline and errors that name the machine |
-//! | `nics`, `nic_commands` | plugs and unplugs NICs |
-//! | `disks`, `export_info`, `disk_commands` | inserts, plugs and unplugs disks; what an NBD server exports |
-//! | `slots`, `hotplug` | what both have in common: the slots of one kind, and the release of a device by the guest |
+//! | `devices` | plugs and unplugs NICs and disks, and inserts disks |
 //! | `supervisor`, `status`, `resets`, `stderr` | the task that follows the process and its events, and alone decides how the machine ended |
 //! | `save` | saves a paused machine |
 //! | `s3` | which kernels can be woken |
 //! | `gdb`, `stub`, `wakeup` | QEMU's gdbstub for a debugger, and for waking a guest from S3 |
 
 mod control;
-mod disk_commands;
-mod disks;
-mod export_info;
+mod devices;
 mod gdb;
 mod handle;
-mod hotplug;
 mod inputs;
 mod launch;
 mod load;
-mod nic_commands;
-mod nics;
 mod resets;
 mod s3;
 mod save;
-mod slots;
 mod standby;
 mod start;
 mod start_error;

@@ -21,7 +21,7 @@ use super::status::MachineStatus;
 use super::supervisor::Supervisor;
 use crate::console::ConsoleLog;
 use crate::death::announced;
-use crate::disk::DiskDevice;
+use crate::device::DiskDevice;
 use crate::error::VmmError;
 use crate::qemu::Qemu;
 use crate::saved::SavedMachine;

@@ -13,10 +13,9 @@ use provium_qmp::{Client, Closed, Events, QmpError, Version};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::disks::Disks;
+use super::devices::{Disks, Nics};
 use super::inputs::{Inputs, host_error};
 use super::load::load;
-use super::nics::Nics;
 use super::start_error::StartError;
 use super::stderr::StderrTail;
 use crate::accel::Accel;

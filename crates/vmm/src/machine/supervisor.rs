@@ -12,8 +12,7 @@ use provium_qmp::{Event, Events};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-use super::disks::Disks;
-use super::nics::Nics;
+use super::devices::{Disks, Nics};
 use super::resets::Resets;
 use super::status::{MachineEvent, MachineStatus};
 use super::stderr::StderrTail;

@@ -6,8 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::accel::Accel;
-use crate::disk::DiskDevice;
-use crate::nic::NicSlot;
+use crate::device::{DiskDevice, NicSlot};
 use crate::qemu::Qemu;
 use crate::spec::{InitrdPart, MachineSpec};
 
@@ -281,7 +280,7 @@ fn read_manifest(folder: &Utf8Path) -> Result<MachineManifest, SavedError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::tests::disk;
+    use crate::device::disk::tests::disk;
 
     fn manifest() -> MachineManifest {
         MachineManifest {

@@ -5,17 +5,21 @@ use std::os::unix::net::UnixStream;
 
 use serde_json::json;
 
-use super::control::Control;
 use super::slots::Slots;
+use crate::device::NicSlot;
 use crate::error::VmmError;
-use crate::nic::NicSlot;
+use crate::machine::control::Control;
 
 /// The slots for NICs. The backend is a netdev with our end of its socket, until that is taken.
-pub(super) type Nics = Slots<NicSlot, Option<UnixStream>>;
+pub(in crate::machine) type Nics = Slots<NicSlot, Option<UnixStream>>;
 
 impl Nics {
     /// Adds a NIC; its socket can be taken then.
-    pub(super) async fn plug(&self, control: &Control, slot: NicSlot) -> Result<(), VmmError> {
+    pub(in crate::machine) async fn plug(
+        &self,
+        control: &Control,
+        slot: NicSlot,
+    ) -> Result<(), VmmError> {
         let _settled = self.settled().await;
         self.check_free(control, slot).await?;
         self.delete_netdev(control, slot).await?;
@@ -38,7 +42,7 @@ impl Nics {
     }
 
     /// Deletes what a released NIC leaves, if it leaves anything.
-    pub(super) async fn delete_netdev(
+    pub(in crate::machine) async fn delete_netdev(
         &self,
         control: &Control,
         slot: NicSlot,

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncMutexGuard, watch};
 use tokio::time::timeout;
 
-use super::control::Control;
-use crate::bus::Slot;
-use crate::device_slot::DeviceSlot;
+use crate::device::DeviceSlot;
+use crate::device::bus::Slot;
 use crate::error::VmmError;
+use crate::machine::control::Control;
 
 /// A guest that runs releases a device within 0.1 s; one on a crowded host, or one that boots, needs longer.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ struct Occupied<B> {
 
 /// The slots `S` of a machine, and the backends `B` of the devices in them.
 #[derive(Debug)]
-pub(super) struct Slots<S, B> {
+pub(in crate::machine) struct Slots<S, B> {
     slots: Mutex<BTreeMap<S, Occupied<B>>>,
     /// Changes when the guest releases a device.
     released: watch::Sender<()>,
@@ -42,7 +42,7 @@ pub(super) struct Slots<S, B> {
 
 impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
     /// Those that are there at launch.
-    pub(super) fn new(launched: impl IntoIterator<Item = (S, B)>) -> Self {
+    pub(in crate::machine) fn new(launched: impl IntoIterator<Item = (S, B)>) -> Self {
         let slots = Self {
             slots: Mutex::default(),
             released: watch::Sender::new(()),
@@ -55,7 +55,7 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
     }
 
     /// Takes note of an event of QEMU.
-    pub(super) fn note(&self, event: &Event) {
+    pub(in crate::machine) fn note(&self, event: &Event) {
         if event.name != "DEVICE_DELETED" {
             return;
         }
@@ -69,31 +69,35 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
     }
 
     /// Waits until no device is added or changed, and keeps it so.
-    pub(super) async fn settled(&self) -> AsyncMutexGuard<'_, ()> {
+    pub(in crate::machine) async fn settled(&self) -> AsyncMutexGuard<'_, ()> {
         self.changing.lock().await
     }
 
     /// The slots with a device, in order. One that is being unplugged counts until the guest has released it.
-    pub(super) fn list(&self) -> Vec<S> {
+    pub(in crate::machine) fn list(&self) -> Vec<S> {
         let slots = self.lock();
         let devices = slots.iter().filter(|(_, occupied)| !occupied.is_released);
         devices.map(|(slot, _)| *slot).collect()
     }
 
     /// Whether there is a device in the slot.
-    pub(super) fn has(&self, slot: S) -> bool {
+    pub(in crate::machine) fn has(&self, slot: S) -> bool {
         self.with(slot, |_| ()).is_some()
     }
 
     /// Looks at, or changes, the backend of a device; `None` if the slot holds no device.
-    pub(super) fn with<R>(&self, slot: S, look: impl FnOnce(&mut B) -> R) -> Option<R> {
+    pub(in crate::machine) fn with<R>(&self, slot: S, look: impl FnOnce(&mut B) -> R) -> Option<R> {
         let mut slots = self.lock();
         let occupied = slots.get_mut(&slot)?;
         (!occupied.is_released).then(|| look(&mut occupied.backend))
     }
 
     /// As [`Slots::with`], also if the guest has released the device meanwhile.
-    pub(super) fn with_any<R>(&self, slot: S, look: impl FnOnce(&mut B) -> R) -> Option<R> {
+    pub(in crate::machine) fn with_any<R>(
+        &self,
+        slot: S,
+        look: impl FnOnce(&mut B) -> R,
+    ) -> Option<R> {
         let mut slots = self.lock();
         slots
             .get_mut(&slot)
@@ -101,7 +105,7 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
     }
 
     /// Notes that there is a device in the slot.
-    pub(super) fn put(&self, slot: S, backend: B) {
+    pub(in crate::machine) fn put(&self, slot: S, backend: B) {
         let occupied = Occupied {
             backend,
             is_released: false,
@@ -110,19 +114,27 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
     }
 
     /// Looks at the backend that a released device has left; `None` if it has left none.
-    pub(super) fn with_left<R>(&self, slot: S, look: impl FnOnce(&mut B) -> R) -> Option<R> {
+    pub(in crate::machine) fn with_left<R>(
+        &self,
+        slot: S,
+        look: impl FnOnce(&mut B) -> R,
+    ) -> Option<R> {
         let mut slots = self.lock();
         let occupied = slots.get_mut(&slot)?;
         occupied.is_released.then(|| look(&mut occupied.backend))
     }
 
     /// Notes that the slot is empty.
-    pub(super) fn clear(&self, slot: S) {
+    pub(in crate::machine) fn clear(&self, slot: S) {
         self.lock().remove(&slot);
     }
 
     /// An error if the slot has a device, or the guest would not find one.
-    pub(super) async fn check_free(&self, control: &Control, slot: S) -> Result<(), VmmError> {
+    pub(in crate::machine) async fn check_free(
+        &self,
+        control: &Control,
+        slot: S,
+    ) -> Result<(), VmmError> {
         if self.has(slot) {
             let kind = slot.into().kind();
             return Err(control.slot_error(slot, format!("holds a {kind} already")));
@@ -131,13 +143,13 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
     }
 
     /// The error for a slot without a device.
-    pub(super) fn empty_error(&self, control: &Control, slot: S) -> VmmError {
+    pub(in crate::machine) fn empty_error(&self, control: &Control, slot: S) -> VmmError {
         control.slot_error(slot, format!("holds no {}", slot.into().kind()))
     }
 
     /// Asks the guest to release a device, and waits until it has; `gone` shows the end of the machine. The slots are
     /// kept as they are until the guard is dropped.
-    pub(super) async fn release(
+    pub(in crate::machine) async fn release(
         &self,
         control: &Control,
         mut gone: watch::Receiver<bool>,
@@ -206,7 +218,11 @@ impl Control {
         }
     }
 
-    pub(super) fn slot_error(&self, slot: impl Into<DeviceSlot>, why: String) -> VmmError {
+    pub(in crate::machine) fn slot_error(
+        &self,
+        slot: impl Into<DeviceSlot>,
+        why: String,
+    ) -> VmmError {
         VmmError::Slot {
             machine: self.machine().to_owned(),
             slot: slot.into(),
@@ -215,7 +231,11 @@ impl Control {
     }
 
     /// Deletes a backend. QEMU may have none of that name: an earlier caller stopped waiting for the reply.
-    pub(super) async fn delete(&self, command: &str, name: Value) -> Result<(), VmmError> {
+    pub(in crate::machine) async fn delete(
+        &self,
+        command: &str,
+        name: Value,
+    ) -> Result<(), VmmError> {
         match self.query(command, name).await {
             Ok(_)
             | Err(VmmError::Control {

@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use crate::bus::{FIRST_DISK, FIRST_NIC, PLACES};
-use crate::disk::DiskSlot;
-use crate::nic::NicSlot;
+use crate::device::bus::{FIRST_DISK, FIRST_NIC, PLACES};
+use crate::device::{DiskSlot, NicSlot};
 
 // No two devices have one address.
 const _: () = assert!(FIRST_NIC as usize + NicSlot::COUNT <= FIRST_DISK as usize);

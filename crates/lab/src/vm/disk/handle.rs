@@ -3,7 +3,7 @@
 use crate::disk::VmDisk;
 use crate::error::LabError;
 use crate::lock::lock;
-use crate::vm::declared_disks::declare_disks;
+use crate::vm::disk::declared::declare_disks;
 use crate::vm::handle::Vm;
 use camino::Utf8Path;
 use provium_disk::{

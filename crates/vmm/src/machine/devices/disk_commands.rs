@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use camino::Utf8Path;
 
-use super::handle::Machine;
-use crate::disk::{DiskDevice, DiskSlot};
+use crate::device::{DiskDevice, DiskSlot};
 use crate::error::VmmError;
+use crate::machine::handle::Machine;
 
 impl Machine {
     /// Its disks, in the order of their slots. One that is being unplugged counts until the guest has released it.

@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::bus::{FIRST_NIC, HOTPLUG_BUS, Slot, address, device_number};
+use crate::device::bus::{FIRST_NIC, HOTPLUG_BUS, Slot, address, device_number};
 
 /// A place for a NIC on the bus where devices are plugged and unplugged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

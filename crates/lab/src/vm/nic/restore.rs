@@ -4,7 +4,7 @@ use crate::lock::lock;
 use crate::network::{AttachedVm, MemberEntry, RestoringBridge, coming};
 use crate::save::SavedNic;
 use crate::vm::handle::Vm;
-use crate::vm::nics::{VmNic, free_index};
+use crate::vm::nic::list::{VmNic, free_index};
 use crate::vm::state::VmCore;
 use provium_vmm::NicSlot;
 use std::sync::{Arc, Weak};

@@ -6,7 +6,7 @@ use crate::lock::lock;
 use crate::network::{Bridge, Capture, NicAddresses};
 use crate::resource::Scope;
 use crate::vm::handle::Vm;
-use crate::vm::nics::VmNic;
+use crate::vm::nic::list::VmNic;
 use crate::vm::state::VmState;
 use provium_protocol::op::NicCounters;
 use std::fmt;

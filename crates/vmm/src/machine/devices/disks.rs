@@ -15,16 +15,16 @@ use serde_json::{Value, json};
 use tokio::join;
 use tokio::sync::{MutexGuard, watch};
 
-use super::control::Control;
 use super::export_info::ExportInfo;
 use super::slots::Slots;
-use crate::bus::Slot as _;
-use crate::disk::{DiskDevice, DiskSlot};
+use crate::device::bus::Slot as _;
+use crate::device::{DiskDevice, DiskSlot};
 use crate::error::VmmError;
+use crate::machine::control::Control;
 
 /// The slots for disks.
 #[derive(Debug)]
-pub(super) struct Disks {
+pub(in crate::machine) struct Disks {
     slots: Slots<DiskSlot, Backend>,
     /// The number of the last block node. None is used twice, since an old node may be there for some time.
     last_node: AtomicU64,
@@ -40,7 +40,7 @@ struct Backend {
 
 impl Disks {
     /// Those that are there at launch, with placeholders.
-    pub(super) fn new(launched: &[DiskDevice]) -> Self {
+    pub(in crate::machine) fn new(launched: &[DiskDevice]) -> Self {
         let launched = launched.iter().map(|device| {
             let backend = Backend {
                 node: device.slot.node(0),
@@ -55,17 +55,17 @@ impl Disks {
     }
 
     /// Takes note of an event of QEMU.
-    pub(super) fn note(&self, event: &Event) {
+    pub(in crate::machine) fn note(&self, event: &Event) {
         self.slots.note(event);
     }
 
     /// Waits until no disk is added or changed, and keeps it so.
-    pub(super) async fn settled(&self) -> MutexGuard<'_, ()> {
+    pub(in crate::machine) async fn settled(&self) -> MutexGuard<'_, ()> {
         self.slots.settled().await
     }
 
     /// In the order of their slots.
-    pub(super) fn list(&self) -> Vec<DiskDevice> {
+    pub(in crate::machine) fn list(&self) -> Vec<DiskDevice> {
         let slots = self.slots.list().into_iter();
         let device = |backend: &mut Backend| backend.device.clone();
         slots
@@ -73,7 +73,7 @@ impl Disks {
             .collect()
     }
 
-    pub(super) async fn insert(
+    pub(in crate::machine) async fn insert(
         &self,
         control: &Control,
         slot: DiskSlot,
@@ -101,7 +101,7 @@ impl Disks {
         control.query("blockdev-del", by_name(&old)).await.map(drop)
     }
 
-    pub(super) async fn plug(
+    pub(in crate::machine) async fn plug(
         &self,
         control: &Control,
         device: DiskDevice,
@@ -126,7 +126,7 @@ impl Disks {
 
     /// Asks the guest to release a disk, waits until it has, and closes the connection to its server; `gone` shows the
     /// end of the machine.
-    pub(super) async fn unplug(
+    pub(in crate::machine) async fn unplug(
         &self,
         control: &Control,
         gone: watch::Receiver<bool>,
@@ -207,7 +207,11 @@ impl Disks {
     }
 
     /// As [`Disks::insert_blank`], all disks.
-    pub(super) async fn insert_blanks(&self, control: &Control, size: u64) -> Result<(), VmmError> {
+    pub(in crate::machine) async fn insert_blanks(
+        &self,
+        control: &Control,
+        size: u64,
+    ) -> Result<(), VmmError> {
         let _settled = self.slots.settled().await;
         for slot in self.slots.list() {
             self.insert_blank(control, slot, size).await?;

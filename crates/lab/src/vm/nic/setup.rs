@@ -15,7 +15,7 @@ use crate::network::{AttachedVm, PREFIX_V6};
 use crate::resource::ResourceId;
 use crate::save::host_name;
 use crate::vm::handle::Vm;
-use crate::vm::nics::VmNic;
+use crate::vm::nic::list::VmNic;
 use crate::vm::running::Running;
 use crate::vm::state::{Stage, VmCore};
 use futures_util::future::BoxFuture;
@@ -217,6 +217,12 @@ pub(crate) async fn reconcile_network(
     let set_up = async {
         for slot in &leaving {
             running.machine.unplug_nic(*slot).await?;
+        }
+        if !leaving.is_empty() {
+            // The agent forgets them. It would take a NIC that is plugged into the same slot for the old one, whose
+            // interface the guest has moved to another network namespace, and not wait for its interface.
+            let remaining = network_request(&nics, false);
+            running.channel.set_network(remaining).await?;
         }
         set_up_network(&running.machine, &running.channel, &mut nics).await
     };

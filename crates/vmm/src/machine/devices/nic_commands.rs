@@ -3,9 +3,9 @@
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-use super::handle::Machine;
+use crate::device::NicSlot;
 use crate::error::VmmError;
-use crate::nic::NicSlot;
+use crate::machine::handle::Machine;
 
 impl Machine {
     /// The slots that hold a NIC, in order. One that is being unplugged counts until the guest has released it.
@@ -65,7 +65,7 @@ impl Machine {
     }
 
     /// Takes the carriers of NICs that are there at launch, before the guest runs.
-    pub(super) async fn disconnect_nics(&self) -> Result<(), VmmError> {
+    pub(in crate::machine) async fn disconnect_nics(&self) -> Result<(), VmmError> {
         for slot in self.nics() {
             self.set_nic_link(slot, false).await?;
         }

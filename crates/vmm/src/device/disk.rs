@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::bus::{FIRST_DISK, HOTPLUG_BUS, Slot, address, device_number};
+use crate::device::bus::{FIRST_DISK, HOTPLUG_BUS, Slot, address, device_number};
 
 /// The longest serial that virtio-blk has room for, bytes (`VIRTIO_BLK_ID_BYTES`).
 const LONGEST_SERIAL: usize = 20;

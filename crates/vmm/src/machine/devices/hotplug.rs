@@ -2,15 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::handle::Machine;
-use crate::bus::Slot as _;
-use crate::disk::DiskDevice;
+use crate::device::bus::Slot as _;
+use crate::device::{DiskDevice, NicSlot};
 use crate::error::VmmError;
-use crate::nic::NicSlot;
+use crate::machine::handle::Machine;
 
 impl Machine {
     /// Runs a change to the end, also if the caller stops waiting for it.
-    pub(super) async fn uninterrupted(
+    pub(in crate::machine) async fn uninterrupted(
         &self,
         change: impl Future<Output = Result<(), VmmError>> + Send + 'static,
     ) -> Result<(), VmmError> {
@@ -20,7 +19,9 @@ impl Machine {
 
     /// The devices that QEMU has now, which may be fewer than [`Machine::nics`] and [`Machine::disks`]: the event
     /// that reports a release follows it.
-    pub(super) async fn attached(&self) -> Result<(Vec<NicSlot>, Vec<DiskDevice>), VmmError> {
+    pub(in crate::machine) async fn attached(
+        &self,
+    ) -> Result<(Vec<NicSlot>, Vec<DiskDevice>), VmmError> {
         let (mut nics, mut disks) = (self.nics(), self.disks());
         if nics.is_empty() && disks.is_empty() {
             return Ok((nics, disks));
