@@ -358,6 +358,16 @@ test("times and texts at their limits", function(t)
   t:assert(#long < 2000, "a message does not repeat a long text")
 end)
 
+test("a malformed pattern raises at once, whatever has come", function(t)
+  vm:write_file("/tmp/log", "")
+  local tail = vm:tail_file("/tmp/log")
+  for pattern, why in pairs{["key=(%d+"] = "unfinished capture", ["[a"] = "missing ']'", ["a%"] = "ends with '%'"} do
+    local err = t:assert_raises(function() tail:expect_match(pattern, "1h") end)
+    t:assert_contains(err, ("expect_match(): the pattern %q: "):format(pattern))
+    t:assert_contains(err, why)
+  end
+end)
+
 test("tasks that wait on one stream take turns", function(t)
   vm:write_file("/tmp/log", "")
   local tail = vm:tail_file("/tmp/log")
