@@ -87,7 +87,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
             Ok(lua.create_string(this.0.read_sectors(first, count)?)?)
         })?
         .method("save", |lua, this, args| {
-            let path = host_path(lua, &args.text(0, "the path")?);
+            let path = host_path(lua, &args.text(0, "the path")?)?;
             record_write(lua, &path);
             Ok(this.0.save(&path)?)
         })?

@@ -173,7 +173,7 @@ fn source(lua: &Lua, options: &Options, key: &str) -> Result<DiskSource, LuaErro
 /// The path of an image or a folder. While tests are only listed it need not exist: what makes it does not run.
 fn host_place(lua: &Lua, path: &str) -> Result<Utf8PathBuf, LuaError> {
     if TestFileState::of(lua).listing.is_some() {
-        return Ok(host_path(lua, path));
+        return host_path(lua, path);
     }
     let found = host_source(lua, path, true)?;
     if found.exists() {
