@@ -96,6 +96,7 @@ test("after close: next is nil, the others raise", function(t)
   tail:close()
   tail:close()
   t:assert_eq(tail:next(), nil)
+  t:assert_eq(tail:eof(), true, "a loop until the end of the stream ends")
   for _, call in ipairs{"read_until", "expect"} do
     local err = t:assert_raises(function() tail[call](tail, "x") end)
     t:assert_contains(tostring(err), "stream closed")
