@@ -53,7 +53,7 @@ pub(crate) struct State {
     /// The weight of all records, bytes.
     pub(crate) held: u64,
     pub(crate) cache_limit: u64,
-    /// `None`: there is no log.
+    /// `None` without a log.
     pub(crate) log: Option<LogState>,
     pub(crate) is_on: bool,
 }

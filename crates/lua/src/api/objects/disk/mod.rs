@@ -12,17 +12,11 @@
 mod crash_states;
 mod faults;
 mod handles;
+mod install;
 mod object;
 mod options;
 mod power;
 
+pub(super) use install::install;
 pub(super) use object::of_vm;
 pub(super) use options::declared;
-
-use mlua::{Lua, Result, Table};
-
-/// Makes the classes, and what the prelude's part of them calls.
-pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
-    crash_states::install(lua, native)?;
-    object::install(lua)
-}

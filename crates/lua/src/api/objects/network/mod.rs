@@ -12,6 +12,7 @@ mod bridge;
 mod capture;
 mod faults;
 mod handles;
+mod install;
 mod members;
 mod nic;
 mod port;
@@ -19,15 +20,6 @@ mod rules;
 
 pub(super) use bridge::options as bridge_options;
 pub(super) use handles::{BridgeObject, bridge_value};
+pub(super) use install::install;
 pub(super) use members::bridges_of;
 pub(super) use nic::of_vm;
-
-use mlua::{Lua, Result, Table};
-
-/// Makes the classes, and what the prelude's part of them calls.
-pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
-    capture::install(lua)?;
-    nic::install(lua)?;
-    port::install(lua, native)?;
-    bridge::install(lua, native)
-}
