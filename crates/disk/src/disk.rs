@@ -1,4 +1,4 @@
-//! A disk: its layers put together.
+//! A disk: its layers together.
 
 use crate::base::{Base, BaseLayer};
 use crate::command::{Admission, Command, CommandKind, Effect};
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// The largest disk, bytes: 4 EiB. QEMU's own limit is twice that, and depends on its version.
 const LARGEST: u64 = 1 << 62;
 
-/// What a disk is made of.
+/// The description of a disk to open.
 #[derive(Debug, Clone)]
 pub struct DiskSpec {
     /// Bytes: a multiple of 512, and at least as many as the image has. After the end of the image it has zeroes. See
@@ -32,7 +32,7 @@ pub struct DiskSpec {
     pub read_only: bool,
     /// The folder for its overlay. The files there have no names, so nothing is left when the process ends.
     pub scratch: Utf8PathBuf,
-    /// Decides what faults do by chance.
+    /// The seed for the random choices of faults.
     pub seed: u64,
 }
 
@@ -154,8 +154,8 @@ impl Disk {
         self.change_faults(FaultTable::clear);
     }
 
-    /// The faults in the order in which they were added, each with how many commands it acted on. One that has acted as
-    /// often as it may is still listed.
+    /// The faults in the order in which they were added, each with the number of commands that it has acted on. A fault
+    /// that has reached its count is still listed.
     pub fn faults(&self) -> Vec<(FaultId, FaultRule, u64)> {
         self.0.faults.lock().list()
     }
@@ -167,7 +167,7 @@ impl Disk {
         result
     }
 
-    /// What the guest has done with it.
+    /// Counts of the guest's commands.
     pub fn stats(&self) -> DiskStats {
         let unflushed = self.0.state.read().unflushed;
         DiskStats {
@@ -184,7 +184,7 @@ impl Disk {
     }
 }
 
-/// Who wants to write.
+/// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Issuer {
     Guest,
@@ -244,7 +244,7 @@ impl Shared {
         state.store_zeroes(kind, span, is_durable)
     }
 
-    /// Counts a failure, and makes the guest's error of it.
+    /// Counts a failure, and converts it to the guest's error.
     fn answer(&self, result: io::Result<()>) -> Result<(), Errno> {
         result.map_err(|error| {
             add(&self.counters.failed, 1);

@@ -257,7 +257,7 @@ impl Boot<'_> {
         }
     }
 
-    /// Puts the disks into the machine, but for that of the root, which it has.
+    /// Inserts all disks except the root disk, which the machine has already.
     pub(super) async fn insert_disks(&self, machine: &Machine) -> Result<(), LabError> {
         let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
         inserted.map_err(|error| LabError::host(self.vm.subject(), "boot()", error))

@@ -1,4 +1,4 @@
-//! The state of a VM: its stage, the right to change that, and what it is made of.
+//! The state of a VM: its stage, the right to change that, and its parts.
 
 use crate::apart::apart;
 use crate::environment::{Environment, EnvironmentError};
@@ -231,7 +231,7 @@ impl VmCore {
     }
 
     /// Runs `work` to its end, whether or not the caller waits for it.
-    pub(crate) async fn to_its_end<T: Send + 'static>(
+    pub(crate) async fn uninterrupted<T: Send + 'static>(
         &self,
         call: &str,
         work: impl Future<Output = Result<T, LabError>> + Send + 'static,
