@@ -38,7 +38,7 @@ mod walk;
 
 pub use agent::{AGENT, AGENT_BUILD};
 pub use boot::{BootArchives, BootFile, BootRequest};
-pub use disk::{DiskImage, FolderDiskOptions, Owner};
+pub use disk::{DiskImage, FolderDiskOptions, Owner, filesystem_of};
 pub use error::ImageError;
 pub use guest::download_tool;
 pub use image::GuestImage;
