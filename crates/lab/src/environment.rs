@@ -329,6 +329,9 @@ impl Environment {
                 });
             }
             let image = prepared.profile.source.image(&host.images).await?;
+            for disk in &prepared.profile.disks {
+                disk.source.prepare(&host.images).await?;
+            }
             if !prepared.profile.s3 {
                 return Ok(Arc::new(image));
             }
