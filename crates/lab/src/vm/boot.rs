@@ -24,7 +24,6 @@ use provium_pool::{resources_of_vm, uncounted};
 use provium_vmm::Machine;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How much of its caller's time is left for the error of a boot that fails.
@@ -95,10 +94,7 @@ impl Vm {
             .await;
         if let Err(LabError::Boot { .. }) = &booted {
             // The error reports what is on the console, so no other error has to.
-            self.console().settle();
-            self.0
-                .reported
-                .store(self.console().mark(), Ordering::Release);
+            self.ignore_console_so_far();
         }
         booted
     }

@@ -146,7 +146,15 @@ impl Vm {
         matches!(self.state(), VmState::Created | VmState::Shutdown)
     }
 
-    /// How much of its console was reported by the error of a boot that failed, bytes.
+    /// What its console has so far is not examined for reports of the kernel.
+    pub(crate) fn ignore_console_so_far(&self) {
+        self.console().settle();
+        let printed = self.console().mark();
+        self.0.reported.store(printed, Ordering::Release);
+    }
+
+    /// How much of its console was reported by the error of a boot that failed, or is of a discarded one,
+    /// bytes.
     pub fn reported_console(&self) -> u64 {
         self.0.reported.load(Ordering::Acquire)
     }

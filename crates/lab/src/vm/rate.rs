@@ -73,6 +73,9 @@ impl Boot<'_> {
                 return Ok((machine, channel, GuestClock::Wrong));
             }
             machine.quit().await;
+            // With a wrong clock, watchdogs find processors stuck that are not.
+            self.vm.ignore_console_so_far();
+            self.vm.console().begin_boot();
             attempt += 1;
         }
     }

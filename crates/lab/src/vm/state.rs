@@ -47,7 +47,7 @@ pub(crate) struct VmCore {
     pub(crate) workers: Workers,
     pub(crate) nics: VmNics,
     pub(crate) disks: VmDisks,
-    /// How much of the console was reported by the error of a failed boot, bytes.
+    /// How much of the console was reported by the error of a failed boot, or is of a discarded one, bytes.
     pub(crate) reported: AtomicU64,
     pub(crate) timeline: Mutex<Timeline>,
     pub(crate) closed: AtomicBool,

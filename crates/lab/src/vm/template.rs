@@ -264,7 +264,9 @@ impl Boot<'_> {
                     cut,
                 )
             };
-            let saved = frozen.save(draft.path(), SaveForm::Whole, manifest).await;
+            let saved = frozen
+                .save(draft.path(), SaveForm::Template, manifest)
+                .await;
             let thawed = frozen.thaw().await;
             saved.map_err(|error| crate::error::chain(&error))?;
             thawed.map_err(|error| crate::error::chain(&error))?;

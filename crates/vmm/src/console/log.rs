@@ -224,10 +224,10 @@ impl ConsoleLog {
         Ok(copy)
     }
 
-    /// Everything that a paused machine has printed.
-    pub(crate) fn read_settled(&self) -> Result<Vec<u8>, ConsoleError> {
+    /// Everything from `position` on that a paused machine has printed.
+    pub(crate) fn read_settled_from(&self, position: u64) -> Result<Vec<u8>, ConsoleError> {
         self.settle();
-        self.read_all()
+        self.read_from(position)
     }
 
     /// Takes all that QEMU has handed over so far into the log. What a guest printed before it

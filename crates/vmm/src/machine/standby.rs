@@ -154,6 +154,7 @@ impl Standby {
             control,
             streams,
         } = self;
+        let console_start = console.len();
         if let Some(saved) = &request.inputs.saved {
             let continued = console.continue_from(&saved.console);
             continued.map_err(|error| VmmError::Restore {
@@ -179,6 +180,7 @@ impl Standby {
             control: control.renamed(name),
             killer: process.child.killer(),
             console: console.clone(),
+            console_start,
             streams: Mutex::new(streams),
             hints: AsyncMutex::new(hints),
             status: Arc::clone(&status),
