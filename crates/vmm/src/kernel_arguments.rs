@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn own_arguments_stand_where_they_win() {
+    fn the_users_arguments_take_precedence() {
         let line = kernel_arguments(Accel::Tcg, "console=hvc0  quiet tsc=unstable", true);
         let own = line.find("tsc=unstable").unwrap();
         assert!(line.find("tsc=reliable").unwrap() < own);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn hardware_needs_no_help_with_its_clock() {
+    fn kvm_has_no_clock_arguments() {
         assert!(!kernel_arguments(Accel::Kvm, "", false).contains("tsc="));
     }
 }

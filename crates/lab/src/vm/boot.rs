@@ -94,7 +94,7 @@ impl Vm {
             .await;
         if let Err(LabError::Boot { .. }) = &booted {
             // The error reports what is on the console, so no other error has to.
-            self.ignore_console_so_far();
+            self.console().ignore_reports();
         }
         booted
     }
@@ -275,7 +275,7 @@ impl Boot<'_> {
         }
     }
 
-    /// Puts the disks into the machine, but for that of the root, which it has.
+    /// Inserts all disks except the root disk, which the machine has already.
     pub(super) async fn insert_disks(&self, machine: &Machine) -> Result<(), LabError> {
         let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
         inserted.map_err(|error| LabError::host(self.vm.subject(), "boot()", error))

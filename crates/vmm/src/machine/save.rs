@@ -158,7 +158,7 @@ impl Parts {
         written
     }
 
-    /// An error once the result is of no interest any more.
+    /// An error once the result is not needed any more.
     fn check_wanted(&self) -> io::Result<()> {
         match self.cancelled.load(Ordering::Relaxed) {
             true => Err(io::ErrorKind::Interrupted.into()),

@@ -128,7 +128,7 @@ impl Standby {
     /// As [`Machine::pause`]; when the guest has ended, or has reset the machine, meanwhile.
     pub async fn pause(&mut self) -> Result<(), VmmError> {
         self.control.command("stop").await?;
-        // What happened so far is of no interest to the VM that gets the machine.
+        // Earlier events do not concern the VM that gets the machine.
         while let Ok(Some(event)) = timeout(Duration::ZERO, self.process.events.next()).await {
             self.process.nics.note(&event);
             self.process.disks.note(&event);
