@@ -248,6 +248,23 @@ test("a template serves disks of other sizes and contents", function(t)
   t:assert_neq(kinds[3], "cold")
 end)
 
+test("the kernel of a cold boot finds the disks with their content", function(t)
+  local early = provium:vm("early", "default", {
+    disks = {{scratch = "1M", id = "early"}},
+    files = {{path = "/init", mode = 493, content = [[#!/bin/sh
+mount -t devtmpfs dev /dev
+while [ ! -b /dev/vda ]; do usleep 10000; done
+head -c 5 /dev/vda > /seen
+exec sleep 1000000
+]]}},
+  })
+  early:disk("early"):write_sectors(0, disks.sectors("early", 1))
+  early:boot {cold = true}
+  t:assert_eq(early:wait_for{succeeds = "test -s /seen && cat /seen", timeout = "60s"}.stdout, "early")
+  t:assert_eq(early:check("head -c 5 /dev/vda").stdout, "early")
+  early:close()
+end)
+
 test("partitions of a disk are seen after a boot from a template", function(t)
   local function table_with_one_partition(sectors)
     local entry = string.pack("<BBBBBBBBI4I4", 0, 0, 0, 0, 0x83, 0, 0, 0, 8, sectors)

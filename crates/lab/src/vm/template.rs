@@ -19,7 +19,7 @@ use crate::save::{
     warm_up,
 };
 use crate::vm::boot::Boot;
-use crate::vm::disk::save_disks;
+use crate::vm::disk::{Inserted, save_disks};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
@@ -184,7 +184,9 @@ impl Boot<'_> {
         })?;
         let set = self.set_network(&restored.machine, &restored.channel).await;
         set.map_err(Unused::Refused)?;
-        let set = self.set_disks(&restored.machine, &restored.channel).await;
+        let set = self
+            .set_disks(&restored.machine, &restored.channel, Inserted::AfterBoot)
+            .await;
         set.map_err(Unused::Refused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {
