@@ -126,7 +126,10 @@ async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), L
     let mut slots = (0..DiskSlot::COUNT).filter_map(DiskSlot::new);
     let slot = slots.find(|slot| used.iter().all(|device| device.slot != *slot));
     let Some(slot) = slot else {
-        let why = format!("it has {} disks, and no place for another", used.len());
+        let why = format!(
+            "it has {} disks, and no free slot for another one",
+            used.len()
+        );
         return Err(LabError::invalid(vm.subject(), ATTACH, why));
     };
     disk.slot = Some(slot);

@@ -129,7 +129,7 @@ fn wanted_disks(vm: &VmCore, call: &str, options: &VmOptions) -> Result<Vec<Want
     }
     if wanted.len() >= DiskSlot::COUNT {
         return Err(invalid(format!(
-            "it has {} disks; a machine has places for {}",
+            "it has {} disks; a machine has slots for {}",
             wanted.len(),
             DiskSlot::COUNT - 1
         )));
