@@ -1,4 +1,4 @@
-//! What an author may choose about a disk.
+//! The options of a disk.
 
 use camino::Utf8PathBuf;
 use provium_vmm::DiskDevice;

@@ -1,4 +1,4 @@
-//! A disk of a VM: what it is called, what is on it, and where it is in the machine.
+//! A disk of a VM: its name, its content, and its slot in the machine.
 
 use crate::disk::options::{DiskId, DiskOptions};
 use crate::disk::volume::Volume;

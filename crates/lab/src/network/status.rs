@@ -1,4 +1,4 @@
-//! What has happened on a bridge: counters for tests, and lines for the report of a failed test.
+//! The status of a bridge: counters for tests, and lines for the report of a failed test.
 
 use crate::error::LabError;
 use crate::network::bridge::Bridge;
