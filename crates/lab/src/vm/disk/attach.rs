@@ -97,14 +97,7 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
             .and_then(|written| written.map_err(std::io::Error::other))
             .map_err(failed)?;
     }
-    let disk = VmDisk {
-        id: id.clone(),
-        options,
-        origin: DiskOrigin::Attached,
-        slot: None,
-        node: None,
-        volume,
-    };
+    let disk = VmDisk::new(id.clone(), options, DiskOrigin::Attached, volume);
     match stage.running() {
         Some(running) => plug(vm, running, disk).await?,
         None => vm.0.disks.push(disk),
