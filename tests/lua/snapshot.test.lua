@@ -136,7 +136,7 @@ test("a restore ends the calls that are on their way", function(t)
   vm:restore(s)
   local ok, err = pcall(task.join, task, 10)
   t:assert(not ok)
-  t:assert_contains(tostring(err), "put back to a snapshot")
+  t:assert_contains(tostring(err), "restored to a snapshot")
 end)
 
 test("open streams are refused, each with where it was made", function(t)

@@ -278,7 +278,7 @@ impl ByteStream {
             total += piece.len();
             if total > MOST_KEPT {
                 let why = format!(
-                    "{} MiB came and the stream is still not quiet; read it with `next` or `expect`",
+                    "{} MiB arrived and the stream is still not quiet; read it with `next` or `expect`",
                     MOST_KEPT >> 20
                 );
                 return Err(LabError::invalid(self.subject(), "drain()", why));
