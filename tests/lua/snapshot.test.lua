@@ -1,4 +1,4 @@
--- Snapshots: a VM continues after one, and can be put back to it, with all that it had.
+-- Snapshots: a VM continues after one, and can be restored to it, with all that it had.
 
 local vm = provium:vm("v", "default"):boot()
 
