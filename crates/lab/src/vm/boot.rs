@@ -92,7 +92,7 @@ impl Vm {
             .await;
         if let Err(LabError::Boot { .. }) = &booted {
             // The error reports what is on the console, so no other error has to.
-            self.ignore_console_so_far();
+            self.console().ignore_reports();
         }
         booted
     }

@@ -74,7 +74,7 @@ impl Boot<'_> {
             }
             machine.quit().await;
             // With a wrong clock, watchdogs find processors stuck that are not.
-            self.vm.ignore_console_so_far();
+            self.vm.console().ignore_reports();
             self.vm.console().begin_boot();
             attempt += 1;
         }

@@ -18,7 +18,7 @@ use crate::vm_options::VmOptions;
 use provium_pool::{Grant, Resources};
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
@@ -47,8 +47,6 @@ pub(crate) struct VmCore {
     pub(crate) workers: Workers,
     pub(crate) nics: VmNics,
     pub(crate) disks: VmDisks,
-    /// How much of the console was reported by the error of a failed boot, or is of a discarded one, bytes.
-    pub(crate) reported: AtomicU64,
     pub(crate) timeline: Mutex<Timeline>,
     pub(crate) closed: AtomicBool,
     /// The VM that it is a copy of.
