@@ -198,6 +198,7 @@ async fn host(
         images,
         qemu,
         accel: decision.accel,
+        processor: decision.processor,
         templates: (!settings.cold).then_some(templates),
         snapshots,
         fixtures,

@@ -137,15 +137,14 @@ impl Boot<'_> {
 
     /// The key of its kind.
     fn template_key(&self) -> Result<Key, LabError> {
-        let Some(host) = self.environment().host() else {
-            return Err(self.host_error(crate::EnvironmentError::NoMachines));
-        };
-        let shape = self.spec()?.shape(&host.qemu);
+        let host = self.host()?;
+        let spec = self.spec()?;
         let profile = &self.vm.0.profile;
         let mut key = KeyBuilder::new("template")
             .with("image", &self.image.id)
             .with("agent", AGENT_BUILD)
-            .with("shape", shape)
+            .with("shape", spec.shape(&host.qemu))
+            .with("processor", host.processor.identity(spec.accel))
             .with_number("injected", u64::from(profile.inject_agent));
         if let Some(command) = &profile.ready {
             key = key.with("ready", command);

@@ -186,6 +186,7 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
         accel,
         why,
         slowdown,
+        processor: _,
     } = decision;
     let accelerator = match accel {
         Accel::Kvm => Finding::good(subject, format!("kvm: {why}")),
