@@ -341,8 +341,8 @@ test("ids and images that cannot be", function(t)
   refused(function() used:boot() end, "in use by another disk")
   local many = {}
   for place = 1, 20 do many[place] = {scratch = 512} end
-  refused(function() provium:vm("many", "default", {disks = many}):boot() end, "a machine has places for 19")
+  refused(function() provium:vm("many", "default", {disks = many}):boot() end, "a machine has slots for 19")
   table.remove(many)
-  refused(function() provium:vm("full", "default", {disks = many}):attach_disk {} end, "a machine has places for 19")
+  refused(function() provium:vm("full", "default", {disks = many}):attach_disk {} end, "a machine has slots for 19")
   refused(function() vm:attach_disk {path = base .. ".missing"} end, ".missing")
 end)

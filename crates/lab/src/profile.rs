@@ -1,4 +1,4 @@
-//! What a VM is made from: the `[profiles.NAME]` of the configuration, checked and absolute.
+//! The profile of a VM: the `[profiles.NAME]` of the configuration, checked and with absolute paths.
 
 use crate::disk::DiskOptions;
 use camino::Utf8PathBuf;

@@ -1,4 +1,4 @@
-//! What an author may choose about a disk.
+//! The options of a disk.
 
 use crate::inputs::Recorder;
 use camino::Utf8PathBuf;

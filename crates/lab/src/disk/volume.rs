@@ -1,4 +1,4 @@
-//! What is on a disk of a VM: it exists whether or not a machine uses it.
+//! The content of a disk of a VM. It exists whether or not a machine uses it.
 
 use crate::disk::options::{DiskOptions, DiskSource};
 use crate::disk::scratch::DiskScratch;

@@ -77,7 +77,7 @@ impl Boot<'_> {
                         Err(Unused::Host(why)) => {
                             let why = on_one_line(&why);
                             let text = format!(
-                                "the boot template in `{path}` could not be started ({why}): it stays, and \
+                                "the boot template in `{path}` could not be started ({why}): it is kept, and \
                                  this boot is cold"
                             );
                             self.vm.0.file.warn(NoticeSubject::Template, text);

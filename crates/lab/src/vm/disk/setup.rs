@@ -18,7 +18,7 @@ use std::sync::Mutex;
 pub(crate) enum DiskSetupError {
     #[error("disk `{id}` cannot be served")]
     Serve { id: String, source: std::io::Error },
-    #[error("disk `{id}` cannot be put into the machine")]
+    #[error("disk `{id}` cannot be inserted into the machine")]
     Machine { id: String, source: VmmError },
     #[error("disk `{id}` cannot be prepared")]
     Volume { id: String, source: VolumeError },
