@@ -2,7 +2,6 @@
 //! a test has added. The guest gets an error all the same; these are for people.
 
 use crate::command::CommandKind;
-use crate::disk::Disk;
 use crate::state::errno;
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -36,7 +35,7 @@ pub struct HostFailures {
     pub first: HostFailure,
 }
 
-type Observer = Box<dyn Fn(&HostFailure) + Send>;
+pub(crate) type Observer = Box<dyn Fn(&HostFailure) + Send>;
 
 /// What is noted of them, and who is to learn of the first.
 #[derive(Default)]
@@ -45,20 +44,17 @@ pub(crate) struct HostFailureLog {
     observer: Mutex<Option<Observer>>,
 }
 
-impl Disk {
-    /// The commands of the guest that failed because of the host. `None`: none has.
-    pub fn host_failures(&self) -> Option<HostFailures> {
-        self.0.host_failures.noted.lock().clone()
-    }
-
-    /// Calls `observer` when the first command of the guest fails because of the host, on the thread that carries out
-    /// the command.
-    pub fn observe_host_failure(&self, observer: impl Fn(&HostFailure) + Send + 'static) {
-        *self.0.host_failures.observer.lock() = Some(Box::new(observer));
-    }
-}
-
 impl HostFailureLog {
+    /// What is noted by now.
+    pub(crate) fn noted(&self) -> Option<HostFailures> {
+        self.noted.lock().clone()
+    }
+
+    /// Sets what is called with the first failure.
+    pub(crate) fn observe(&self, observer: Observer) {
+        *self.observer.lock() = Some(observer);
+    }
+
     /// Notes a failure; returns what the guest gets.
     pub(crate) fn note(&self, kind: CommandKind, error: &io::Error) -> Errno {
         let is_first = {
