@@ -71,6 +71,18 @@ test("every key of a boot wins over the creation's, and a reset keeps what the b
     "the next boot begins with the creation's keys again")
 end)
 
+test("the guest's kernel is given the frequency of the counter that it reads", function(t)
+  local vm = provium:vm("v", "default"):boot()
+  local khz = vm:read_file("/proc/cmdline"):match("tsc_early_khz=(%d+)")
+  if khz then
+    t:assert_contains(vm:run("dmesg").stdout, ("Detected %d.%03d MHz"):format(khz // 1000, khz % 1000))
+  else
+    local clock = vm:read_file("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+    local processors = io.open("/proc/cpuinfo"):read("a")
+    t:assert(clock == "kvm-clock\n" or not processors:find("constant_tsc", 1, true), clock)
+  end
+end)
+
 test("the kernel's modules are within reach of modprobe", function(t)
   local vm = provium:vm("v", "default"):boot()
   vm:run("modprobe xfs"):assert_ok()

@@ -64,7 +64,7 @@ end)
 
 test("wait_for says what it has seen last", function(t)
   raises(t, function() vm:wait_for{file = "/tmp/never", timeout = "200ms"} end,
-    'wait_for{file = "/tmp/never"}', "not done within 200ms", "last: ENOENT")
+    'wait_for{file = "/tmp/never"}', "timed out after 200ms", "last: ENOENT")
   raises(t, function() vm:wait_for{port = 9, timeout = 0.1} end, "last: ECONNREFUSED")
   raises(t, function() vm:wait_for{socket = "/tmp/never", timeout = 0.1} end, "last: ENOENT")
   raises(t, function() vm:wait_for{process = "never", timeout = 0.1} end, "last: ESRCH")

@@ -103,11 +103,17 @@ end)
 
 test("its console's log goes back to the kernel's first line", function(t)
   local opts = {kernel_cmdline = "console=ttyS0", kernel_cmdline_append = kind.kernel_cmdline_append}
-  local cold = boot("loud", opts)
+  local cold = boot("loud")
+  cold:write_file("/dev/kmsg", "<1>in an earlier boot\n")
+  cold:console():expect("in an earlier boot")
+  cold:shutdown()
+  cold:boot(opts)
   local warm = boot("loud-again", opts)
   t:assert_eq(warm:stats().boot_kind, "template")
   t:assert_contains(warm:console():read_log(), "Linux version")
   t:assert_contains(cold:console():read_log(), "Linux version")
+  t:assert_eq(cold:console():count("in an earlier boot"), 1)
+  t:assert_eq(warm:console():count("in an earlier boot"), 0)
 end)
 
 test("it can do what a booted one can", function(t)

@@ -1,4 +1,4 @@
-//! What is below the overlay.
+//! The layer below the overlay.
 
 use crate::error::DiskError;
 use crate::geometry::SECTOR;

@@ -1,4 +1,4 @@
-//! A command that a guest sends to a disk, and what faults make of it.
+//! A command that a guest sends to a disk, and how faults change it.
 
 use rustix::io::Errno;
 use std::time::Duration;
@@ -25,13 +25,13 @@ pub enum CommandKind {
     Write,
     /// Writes zeroes.
     WriteZeroes,
-    /// Tells that the bytes are not needed; they read as zeroes afterwards.
+    /// Marks bytes as unused; they read as zeroes afterwards.
     Discard,
     /// Makes all completed writes durable.
     Flush,
 }
 
-/// A command with what is decided about it when it arrives.
+/// A command, and the decision about it when it arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Admission {
     /// The command.
@@ -45,11 +45,11 @@ pub struct Admission {
 /// How a command is carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// As the guest wants it.
+    /// Without a fault.
     Normal,
     /// It fails, and changes nothing.
     Fail(Errno),
-    /// A write: only so many of its first sectors are written, and it succeeds.
+    /// A write: only its first `sectors` are written, and it succeeds.
     Tear {
         /// Sectors of 512 bytes.
         sectors: u64,
@@ -68,7 +68,7 @@ pub enum Effect {
 }
 
 impl Admission {
-    /// At once, and as the guest wants it.
+    /// Without a delay and without a fault.
     pub fn normal(command: Command) -> Self {
         Self {
             command,

@@ -20,7 +20,7 @@ const MOST_FILES: usize = 8;
 
 impl Disk {
     /// An independent copy of the disk as it is now, with its faults and with what is volatile. Both share the data
-    /// that they have in common. Of a disk whose image is written in place, the image is copied.
+    /// that they have in common. If the image is written in place, it is copied.
     ///
     /// The log is not copied; if it is recorded, the copy records its own.
     ///

@@ -1,4 +1,4 @@
-//! A disk: its layers put together.
+//! A disk: its layers together.
 
 use crate::base::{Base, BaseLayer};
 use crate::command::{Admission, Command, CommandKind, Effect};
@@ -17,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What a disk is made of.
+/// The description of a disk to open.
 #[derive(Debug, Clone)]
 pub struct DiskSpec {
     /// Bytes: a multiple of 512, and at least as many as the image has. After the end of the image it has zeroes. See
@@ -29,7 +29,7 @@ pub struct DiskSpec {
     pub read_only: bool,
     /// The folder for its overlay. The files there have no names, so nothing is left when the process ends.
     pub scratch: Utf8PathBuf,
-    /// Decides what faults do by chance.
+    /// The seed for the random choices of faults.
     pub seed: u64,
 }
 
@@ -151,8 +151,8 @@ impl Disk {
         self.change_faults(FaultTable::clear);
     }
 
-    /// The faults in the order in which they were added, each with how many commands it acted on. One that has acted as
-    /// often as it may is still listed.
+    /// The faults in the order in which they were added, each with the number of commands that it has acted on. A fault
+    /// that has reached its count is still listed.
     pub fn faults(&self) -> Vec<(FaultId, FaultRule, u64)> {
         self.0.faults.lock().list()
     }
@@ -164,7 +164,7 @@ impl Disk {
         result
     }
 
-    /// What the guest has done with it.
+    /// Counts of the guest's commands.
     pub fn stats(&self) -> DiskStats {
         let unflushed = self.0.state.read().unflushed;
         DiskStats {
@@ -181,7 +181,7 @@ impl Disk {
     }
 }
 
-/// Who wants to write.
+/// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Issuer {
     Guest,
@@ -241,7 +241,7 @@ impl Shared {
         state.store_zeroes(kind, span, is_durable)
     }
 
-    /// Counts a failure, and makes the guest's error of it.
+    /// Counts a failure, and converts it to the guest's error.
     fn answer(&self, result: io::Result<()>) -> Result<(), Errno> {
         result.map_err(|error| {
             add(&self.counters.failed, 1);

@@ -1,9 +1,9 @@
-//! What can go wrong with a disk, besides what its guest is answered.
+//! Errors of the owner of a disk. The errors of its guest are errno values.
 
 use camino::Utf8PathBuf;
 use std::io;
 
-/// Why something could not be done with a disk.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiskError {

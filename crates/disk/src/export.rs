@@ -1,4 +1,4 @@
-//! What the NBD service serves.
+//! The interface between the NBD service and a disk.
 
 use crate::command::{Admission, Command};
 use rustix::io::Errno;

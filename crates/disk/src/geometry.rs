@@ -1,4 +1,4 @@
-//! Sectors, blocks, and which part of a block a range covers.
+//! Sectors, blocks, and the part of a block that a range covers.
 
 use std::ops::Range;
 
@@ -56,7 +56,7 @@ impl Span {
         to_usize(start * SECTOR)..to_usize(end * SECTOR)
     }
 
-    /// Whether it covers all of a block that a disk of so many sectors has.
+    /// Whether it covers a block, or the part of it that a disk with `sectors` sectors has.
     pub(crate) fn covers(self, block: u64, sectors: u64) -> bool {
         self.first <= block * BLOCK_SECTORS
             && self.end() >= sectors.min((block + 1) * BLOCK_SECTORS)

@@ -1,4 +1,4 @@
-//! The layers that have the content of a disk: a base, and the overlay above it.
+//! The layers with the content of a disk: a base, and the overlay above it.
 
 use crate::base::BaseLayer;
 use crate::geometry::{BLOCK, SECTOR, Span, to_usize};
@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// The content of a disk. What is durable of it, and what was there before, is not known here.
+/// The content of a disk. `state` knows which part of it is durable, and the content before.
 #[derive(Debug)]
 pub(crate) struct Layers {
     pub(crate) sectors: u64,
@@ -32,7 +32,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Writes data that begins so many bytes after the start of the first slot.
+    /// Writes data, `skip` bytes after the start of the first slot.
     pub(crate) fn write(&self, skip: u64, data: &[u8]) -> io::Result<()> {
         self.file.write(self.slot, skip, data)
     }
@@ -49,7 +49,7 @@ impl Taken {
 }
 
 impl Layers {
-    /// With what the base has.
+    /// Layers with the content of the base.
     pub(crate) fn new(sectors: u64, base: BaseLayer, scratch: Utf8PathBuf) -> Self {
         Self {
             sectors,

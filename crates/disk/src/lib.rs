@@ -1,4 +1,4 @@
-//! Virtual disks: an image, a copy-on-write overlay, faults, and what a power cut would lose.
+//! Virtual disks: an image, a copy-on-write overlay, faults, and a volatile cache that a power cut loses.
 //!
 //! ```text
 //! command of the guest ── faults ── volatile cache and log ── overlay ── base
@@ -11,12 +11,12 @@
 //! | `overlay`, `layers` | where each block is; files of blocks, shared by copies |
 //! | `state` | what is durable: the volatile cache, flushes, the records of the log |
 //! | `power` | power cuts |
-//! | `faults` | rules that decide what becomes of a command |
+//! | `faults` | rules that decide how a command is carried out |
 //! | `log`, `crash` | the log, and the states that a crash could leave |
 //! | `copy`, `save` | forks, exports, saved disks |
 //! | [`Disk`] | all of it, as an [`Export`] |
 //!
-//! A disk does not wait: the service that carries out its commands waits for delays.
+//! A disk never waits: the service that carries out its commands waits for delays.
 
 mod base;
 mod command;

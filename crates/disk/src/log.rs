@@ -1,4 +1,4 @@
-//! The log: what the guest wrote, in the order of completion, and when it flushed.
+//! The log: the guest's writes and flushes, in the order of completion.
 
 use crate::disk::Disk;
 use crate::error::DiskError;
@@ -10,11 +10,11 @@ use std::io;
 /// Bytes that a log holds.
 const LOG_LIMIT: u64 = 256 << 20;
 
-/// A place in the log: after what was in it then.
+/// A position in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LogMark(pub u64);
 
-/// What the log has.
+/// The content of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WriteLog {
     /// The entries, oldest first.
@@ -137,33 +137,6 @@ impl Disk {
             was_cut: log.was_cut && first > since + 1,
             entries,
         })
-    }
-
-    /// The data of a write of the log. None if the log does not have it, or it is of another kind.
-    ///
-    /// # Errors
-    /// The host cannot read the disk's files.
-    pub fn written_data(&self, sequence: u64) -> Result<Option<Vec<u8>>, DiskError> {
-        let state = self.0.state.read();
-        let Ok(at) = (state.records).binary_search_by_key(&sequence, |record| record.sequence)
-        else {
-            return Ok(None);
-        };
-        let record = &state.records[at];
-        if record.kind != RecordKind::Write {
-            return Ok(None);
-        }
-        let mut data = Vec::new();
-        let first = record.span.first_block();
-        for block in 0..record.span.blocks() {
-            let Some(address) = record.new.get(block) else {
-                break;
-            };
-            let buffer =
-                (state.layers.read_block(first + block, address)).map_err(DiskError::io("read"))?;
-            data.extend_from_slice(&buffer[record.span.within(first + block)]);
-        }
-        Ok(Some(data))
     }
 }
 

@@ -68,7 +68,7 @@ impl Disk {
     }
 }
 
-/// What becomes of one record.
+/// What a power cut does to one record.
 enum Fate {
     Kept,
     Torn(u64),

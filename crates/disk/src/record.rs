@@ -1,9 +1,9 @@
-//! What a command changed, and how to undo it.
+//! The changes of a command, and how to undo them.
 
 use crate::geometry::{BLOCK, Span};
 use crate::overlay::{Place, Runs};
 
-/// What a record is of.
+/// The command of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecordKind {
     Write,

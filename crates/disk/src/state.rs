@@ -1,4 +1,4 @@
-//! What of the content of a disk is durable.
+//! The content of a disk, and which part of it is durable.
 //!
 //! # The volatile cache
 //!
@@ -8,8 +8,8 @@
 //! A cache can keep new data (a redo log) or old data (an undo log). This one keeps neither: a write never changes a
 //! block in its slot, it takes a new slot and changes the map. A record of a write is therefore two short lists of
 //! slots, the old ones and the new ones. A flush forgets the records and frees the old slots. A power cut walks the
-//! records backwards and puts the old slots back. So what is never asked for costs one entry of a list for each write:
-//! no data is read or copied for it.
+//! records backwards and puts the old slots back. So power cuts and the log cost one entry of a list for each write:
+//! no data is read or copied for them.
 //!
 //! Measured without a guest on a shared host, beside a plain file in the same folder: sequential writes and reads of
 //! 64 KiB and 1 MiB at 0.75 to 1.4 of its throughput, random ones of 4 KiB at 0.6 to 1.1 (4 µs each). The weak spots
@@ -50,10 +50,10 @@ pub(crate) struct State {
     /// Records up to this number are durable.
     pub(crate) flushed: u64,
     pub(crate) unflushed: Unflushed,
-    /// What all records hold, bytes.
+    /// The weight of all records, bytes.
     pub(crate) held: u64,
     pub(crate) cache_limit: u64,
-    /// If it is kept.
+    /// `None` without a log.
     pub(crate) log: Option<LogState>,
     pub(crate) is_on: bool,
 }
@@ -352,7 +352,7 @@ impl State {
     }
 }
 
-/// What a guest is answered when the host fails.
+/// The guest's error when the host fails.
 pub(crate) fn errno(error: &io::Error) -> Errno {
     match Errno::from_io_error(error) {
         // The host has no space for the overlay, in one way or another.

@@ -1,9 +1,9 @@
-//! Counts of what a guest has done with a disk.
+//! Counts of a guest's commands to a disk.
 
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What a guest has done with a disk since it was opened, and what of it is volatile. The test's own reads and writes
+/// Counts of a guest's commands since the disk was opened, and of its volatile writes. The test's own reads and writes
 /// are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DiskStats {
@@ -40,7 +40,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// What they are now.
+    /// Their present values.
     pub(crate) fn stats(&self) -> DiskStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         DiskStats {

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_what_it_says() {
+    fn cleaned_json_has_the_same_meaning() {
         assert_eq!(
             json("{\"a\":\"\u{9b}\u{7f}\"}".into()),
             r#"{"a":"\u009b\u007f"}"#

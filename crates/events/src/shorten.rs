@@ -162,7 +162,7 @@ mod tests {
     use crate::frame::{Decoder, Stamped, encode};
 
     #[test]
-    fn whatever_a_test_says_its_end_fits_into_a_frame() {
+    fn the_end_of_a_test_fits_into_a_frame() {
         let long = || "é".repeat(40 << 20);
         let event = Event::TestFailed {
             path: "a.test.lua".into(),

@@ -59,7 +59,7 @@ impl Call {
 
     /// The bytes of an output stream. If they are not read and the handle is not dropped, the call waits
     /// for credit when a window is full; other calls do not. Two handles of one stream share its
-    /// bytes. Dropping one discards what comes from then on.
+    /// bytes. Dropping one discards what comes afterwards.
     pub fn output(&self, stream: StreamId) -> Output {
         self.state.claim(stream);
         Output {

@@ -143,7 +143,7 @@ impl CallState {
         }
     }
 
-    /// Grants all credit that is pending; returns that of each output.
+    /// Grants all pending credit; returns the credit of each output.
     pub(crate) fn grant_all(&self) -> [u32; 2] {
         let mut state = self.lock();
         [0, 1].map(|slot| state.incoming[slot].grant_all())

@@ -56,7 +56,7 @@ pub struct Captured {
 pub enum Piece {
     /// The next bytes, at least one.
     Bytes(Vec<u8>),
-    /// So many bytes were dropped before this reader came to them.
+    /// The number of bytes that were dropped before this reader reached them.
     Dropped(u64),
 }
 
@@ -213,7 +213,7 @@ pub struct CaptureReader {
 }
 
 impl CaptureReader {
-    /// What comes next; `None` at the end. Dropping the future loses nothing.
+    /// The next bytes; `None` at the end. Dropping the future loses nothing.
     ///
     /// # Errors
     /// When the channel broke before the command had ended, after everything that came was read.
@@ -252,7 +252,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_middle_is_dropped_and_told() {
+    fn the_middle_is_dropped_and_counted() {
         let capture = Capture::new(8);
         let mut early = capture.reader();
         capture.append(b"abcdef");

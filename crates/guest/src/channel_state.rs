@@ -322,7 +322,7 @@ mod tests {
         Outgoing::to_lane(Lane::VM, &Op::ClockGet)
     }
 
-    /// What is to be written, as frames.
+    /// What to write, as frames.
     fn written(channel: &mut ChannelState) -> Vec<Frame> {
         let mut bytes = Vec::new();
         channel.outbox.fill(&mut bytes, usize::MAX);

@@ -34,7 +34,7 @@ pub struct Command {
 
 impl Command {
     /// Starts a command, keeping `max_output` bytes of each of its outputs. Standard input of any
-    /// length may be given as [`Stdin::Bytes`]; [`Exec::collect`] is of no use here.
+    /// length may be given as [`Stdin::Bytes`]; [`Exec::collect`] has no effect here.
     pub fn start(lane: &LaneHandle, mut exec: Exec, max_output: usize) -> Self {
         exec.collect = None;
         let fed = match &mut exec.stdin {

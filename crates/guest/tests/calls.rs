@@ -154,7 +154,7 @@ async fn drop_after(mut polls: u64, future: impl Future<Output = ()>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bulk_both_ways_is_byte_exact_while_small_calls_go_on() {
+async fn bulk_both_ways_is_byte_exact_beside_small_calls() {
     const SIZE: usize = 64 << 20;
     let (channel, guest, serving) = connect().await;
     let content = Arc::new(random_bytes(7, SIZE));
@@ -208,7 +208,7 @@ async fn an_output_that_nobody_reads_blocks_its_own_call_only() {
 }
 
 #[tokio::test]
-async fn a_reply_is_had_even_if_nobody_wants_the_output() {
+async fn a_reply_arrives_also_if_the_output_is_not_read() {
     let (channel, guest, _serving) = connect().await;
     guest.put("/big", vec![9; 3 << 20]);
     let op = Op::ReadFile {

@@ -102,7 +102,7 @@ async fn a_refusal_is_the_error_of_the_call() {
 }
 
 #[tokio::test]
-async fn a_reset_is_no_end() {
+async fn a_reset_is_not_an_end() {
     let (lane, _serving) = start().await;
     let connection = lane.connect(Address::Port(RESETS)).await.unwrap();
     let mut reader = connection.reader();

@@ -53,7 +53,7 @@ async fn ending_the_input_wakes_who_waits_to_write_more() {
 }
 
 #[tokio::test]
-async fn commands_in_flight_are_those_of_the_lane_whoever_waits_for_them() {
+async fn commands_in_flight_are_counted_for_their_lane() {
     let (channel, _guest, _serving) = connect().await;
     let lane = channel.lane(OWNER);
     assert!(!lane.may_have_background_commands());
@@ -133,7 +133,7 @@ async fn the_raw_call_that_others_wait_behind_can_be_named() {
 }
 
 #[tokio::test]
-async fn a_guest_that_answers_is_told_from_one_that_does_not() {
+async fn a_guest_that_answers_is_distinguished_from_one_that_does_not() {
     let (host, mut agent) = FakeAgent::pair();
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let establish = tokio::spawn(establish);

@@ -53,7 +53,7 @@ async fn the_first_transport_that_speaks_is_used() {
 }
 
 #[tokio::test]
-async fn transports_that_close_are_told() {
+async fn closed_transports_are_reported() {
     let (host, agent) = FakeAgent::pair();
     drop(agent);
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
@@ -109,7 +109,7 @@ async fn an_agent_of_another_build_is_refused_with_both_versions_and_a_way_out()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_greeting_that_cannot_be_read_is_told_in_the_end() {
+async fn an_unreadable_greeting_is_reported_when_the_time_is_over() {
     let (host, mut agent) = FakeAgent::pair();
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let talk = async {
@@ -126,7 +126,7 @@ async fn a_greeting_that_cannot_be_read_is_told_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_reboot_ends_all_calls_and_a_resync_begins_anew() {
+async fn a_reboot_ends_all_calls_and_a_resync_begins_a_session() {
     let (channel, mut agent) = connect().await;
     let mut announcements = channel.announcements();
     announcements.mark_unchanged();
@@ -298,7 +298,7 @@ async fn disks_are_set_by_the_agent_itself() {
 }
 
 #[tokio::test]
-async fn a_dropped_handshake_leaves_no_trace() {
+async fn a_dropped_handshake_is_undone() {
     let (channel, mut agent) = connect().await;
     let resync = channel.resync(host_hello(), After::Silence);
     let first = tokio::select! {
@@ -318,7 +318,7 @@ async fn a_dropped_handshake_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn what_was_said_before_the_end_is_heard() {
+async fn messages_before_the_end_arrive() {
     let (channel, mut agent) = connect().await;
     let pending = tokio::spawn({
         let channel = channel.clone();
@@ -369,7 +369,7 @@ async fn output_before_a_hangup_is_read_to_its_end() {
 }
 
 #[tokio::test]
-async fn shutting_down_tells_the_reason_to_every_call() {
+async fn every_call_ends_with_the_reason_of_the_shutdown() {
     let (channel, mut agent) = connect().await;
     let mut call = channel.open(Lane::VM, &Op::ClockGet);
     agent.next_request().await;

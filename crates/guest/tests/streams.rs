@@ -69,7 +69,7 @@ async fn start() -> (LaneHandle, Serving) {
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_is_no_stream() {
+async fn a_file_that_cannot_be_opened_makes_no_stream() {
     let (lane, _serving) = start().await;
     let missing = lane.tail_file(b"missing", TailStart::End).await;
     assert_eq!(missing.unwrap_err().errno(), Some(ENOENT));

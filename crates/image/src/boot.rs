@@ -221,7 +221,7 @@ fn impossible(
     }
 }
 
-/// Whether a path is that of a folder in the root, or below it.
+/// Whether a path is a folder of the root, or below it.
 fn is_below(path: &str, folder: &str) -> bool {
     let names = path.split('/').filter(|name| !matches!(*name, "" | "."));
     names.take(1).eq([folder])

@@ -211,7 +211,7 @@ pub(crate) mod tests {
         with_segment(PT_NOTE, &notes)
     }
 
-    /// A kernel that is loaded to an address and takes so many bytes there.
+    /// A kernel that is loaded to an address, and its length there in bytes.
     pub(crate) fn kernel_at(address: u64, size: u64) -> Vec<u8> {
         let mut out = with_segment(PT_LOAD, b"kernel");
         out[64 + 24..64 + 32].copy_from_slice(&address.to_le_bytes());

@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_needs_no_unpacking_is_used_in_place() {
+    async fn an_uncompressed_kernel_is_used_in_place() {
         let fixture = Fixture::new();
         let vmlinux = fixture.put("vmlinux", &kernel(true));
         let initrd = fixture.put("initrd.cpio", &archive());

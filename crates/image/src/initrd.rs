@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_says_how() {
+    fn damaged_files_are_refused_with_a_reason() {
         let packed = gzip_of(&archive("main"));
         for (bytes, why) in [
             (&b""[..], "empty"),

@@ -33,12 +33,13 @@ mod node;
 mod progress;
 mod root;
 mod root_image;
+mod tar_entry;
 mod tree;
 mod walk;
 
 pub use agent::{AGENT, AGENT_BUILD};
 pub use boot::{BootArchives, BootFile, BootRequest};
-pub use disk::{DiskImage, FolderDiskOptions, Owner};
+pub use disk::{DiskImage, FolderDiskOptions, Owner, missing_disk_tools};
 pub use error::ImageError;
 pub use guest::download_tool;
 pub use image::GuestImage;

@@ -15,7 +15,7 @@ pub trait Progress: Send + Sync {
         false
     }
 
-    /// So many bytes of the last step's download have arrived.
+    /// The number of bytes of the last step's download that have arrived.
     fn amount(&self, done: u64, total: u64) {
         let _ = (done, total);
     }

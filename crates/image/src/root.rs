@@ -160,7 +160,7 @@ impl Root {
     }
 }
 
-/// Whether the path, relative to the root, is that of a kernel beside its modules.
+/// Whether the path, relative to the root, belongs to a kernel beside its modules.
 fn is_kernel_of_modules(path: &[u8]) -> bool {
     let below = MODULES.iter().find_map(|modules| {
         let rest = path.strip_prefix(modules.as_bytes())?;

@@ -345,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_may_come_through_a_link_that_leads_to_nothing_yet() {
+    fn a_folder_may_be_added_through_a_dangling_link() {
         let mut tree = Tree::default();
         put(&mut tree, "lib64", Node::symlink("usr/lib64"));
         put(&mut tree, "lib64", Node::directory(0o755));
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_below_a_path_can_be_taken_out() {
+    fn a_subtree_can_be_removed() {
         let mut tree = Tree::default();
         for path in ["boot/vmlinuz", "boot/x/y", "boots", "usr/boot"] {
             put(&mut tree, path, Node::file(0o644, []));

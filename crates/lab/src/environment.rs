@@ -14,7 +14,7 @@ use provium_events::{Resources, Sink};
 use provium_image::{GuestImage, ImageError, Images};
 use provium_pool::Pool;
 use provium_store::Bucket;
-use provium_vmm::{Accel, AccelChoice, Qemu, VmmError};
+use provium_vmm::{Accel, AccelChoice, Processor, Qemu, VmmError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
@@ -71,6 +71,8 @@ pub struct Host {
     pub qemu: Qemu,
     /// The accelerator of the run.
     pub accel: Accel,
+    /// The host's processor.
+    pub processor: Processor,
     /// Where boot templates are kept; `None`: every boot is cold.
     pub templates: Option<Bucket>,
     /// Where snapshots are kept that have no folder of their own.

@@ -113,8 +113,8 @@ pub enum LabError {
         /// Exit status or signal.
         how: String,
     },
-    /// It was not done in time.
-    #[error("{subject}: {call}: not done within {}{note}", format_duration(*after))]
+    /// It did not end in time.
+    #[error("{subject}: {call}: timed out after {}{note}", format_duration(*after))]
     TimedOut {
         /// The object.
         subject: String,

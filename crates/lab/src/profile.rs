@@ -122,7 +122,7 @@ impl GuestSource {
         }
     }
 
-    /// Whether the kernel is not that of the default guest.
+    /// Whether the kernel differs from the default guest's.
     pub fn has_own_kernel(&self) -> bool {
         !matches!(self, Self::Default { kernel: None, .. })
     }

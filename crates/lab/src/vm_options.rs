@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_snapshot_keeps_comes_back() {
+    fn a_restored_vm_has_what_the_snapshot_has() {
         let options = VmOptions {
             memory: Some(1 << 28),
             kernel_cmdline_append: Some("a=1".to_owned()),

@@ -281,7 +281,7 @@ async fn one_call(channel: &Channel, seed: u64, path: &[u8], big_path: &[u8], bi
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bulk_both_ways_while_small_calls_go_on() {
+async fn bulk_both_ways_beside_small_calls() {
     const SIZE: usize = 64 << 20;
     let (agent, channel, _) = start().await;
     let content = Arc::new(random_bytes(7, SIZE));

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_says_how_much() {
+    fn a_cut_text_has_the_number_of_missing_bytes() {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcdef", 3), "abc… (3 more characters)");
         assert_eq!(tail("abc", 3, None), "abc");

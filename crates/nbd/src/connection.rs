@@ -6,25 +6,25 @@ use crate::request::{self, Header, Request, RequestKind, Session};
 use crate::violation::Violation;
 use crate::wire::length;
 
-/// Room for messages that have no buffer of their own, bytes: the longest option, or several requests with their data.
+/// The size of the staging buffer, bytes: it holds the longest option, or several requests with their data.
 const STAGING: usize = 32 << 10;
 
-/// A longer buffer for data is not kept for later writes, bytes.
+/// The longest buffer for data that is kept for later writes, bytes.
 const KEPT: usize = 2 << 20;
 
-/// What a client wants.
+/// A message of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Incoming {
+pub enum ClientMessage {
     /// A request. The data of a write is [`Connection::data`].
     Request(Request),
-    /// The client takes leave, in the way that the protocol has for it: what it has asked for before is still carried
+    /// The client disconnects with `NBD_CMD_DISC` or `NBD_OPT_ABORT`: its earlier requests are still carried
     /// out and answered, and then the connection is closed.
-    End,
+    Disconnect,
 }
 
 /// The server's end of a connection.
 ///
-/// The caller reads from its socket into [`space`](Self::space), says how much with [`received`](Self::received),
+/// The caller reads from its socket into [`space`](Self::space), reports how much with [`received`](Self::received),
 /// takes each message with [`next`](Self::next), and sends what is in the [`Output`] then.
 #[derive(Debug)]
 pub struct Connection {
@@ -55,7 +55,7 @@ enum Phase {
         refused: Header,
         left: usize,
     },
-    /// Nothing more is understood.
+    /// Further bytes are discarded.
     Ended,
 }
 
@@ -72,7 +72,7 @@ impl Connection {
         }
     }
 
-    /// Where the next bytes belong, the first part before the second; the second part is not empty. Call
+    /// The buffers for the next bytes, to be filled in this order; the second one is not empty. Call
     /// [`next`](Self::next) until it returns `None` before.
     pub fn space(&mut self) -> [&mut [u8]; 2] {
         self.staging.copy_within(self.start..self.end, 0);
@@ -85,7 +85,7 @@ impl Connection {
         [data, &mut self.staging[self.end..]]
     }
 
-    /// So many bytes have been put into [`space`](Self::space).
+    /// `count` bytes have been put into [`space`](Self::space).
     ///
     /// # Panics
     /// If that is more than there was space for.
@@ -103,10 +103,10 @@ impl Connection {
     /// carried out are refused, in the output.
     ///
     /// # Errors
-    /// The connection is to be closed, after the output has been sent.
-    pub fn next(&mut self, output: &mut Output) -> Result<Option<Incoming>, Violation> {
+    /// The caller must close the connection after it has sent the output.
+    pub fn next(&mut self, output: &mut Output) -> Result<Option<ClientMessage>, Violation> {
         let result = self.try_next(output);
-        if matches!(result, Err(_) | Ok(Some(Incoming::End))) {
+        if matches!(result, Err(_) | Ok(Some(ClientMessage::Disconnect))) {
             self.phase = Phase::Ended;
         }
         result
@@ -124,12 +124,12 @@ impl Connection {
         data
     }
 
-    fn try_next(&mut self, output: &mut Output) -> Result<Option<Incoming>, Violation> {
+    fn try_next(&mut self, output: &mut Output) -> Result<Option<ClientMessage>, Violation> {
         loop {
             let input = &self.staging[self.start..self.end];
             match &mut self.phase {
                 Phase::Ended => {
-                    // So that there is space for what is not understood either.
+                    // So that there is space for further bytes.
                     self.start = self.end;
                     return Ok(None);
                 }
@@ -140,7 +140,7 @@ impl Connection {
                         self.start += used;
                         self.phase = Phase::Request(session);
                     }
-                    Progress::Abort => return Ok(Some(Incoming::End)),
+                    Progress::Abort => return Ok(Some(ClientMessage::Disconnect)),
                 },
                 Phase::Request(session) => {
                     let session = *session;
@@ -150,11 +150,13 @@ impl Connection {
                     let header = request::decode(session, header)?;
                     self.start += length::REQUEST;
                     match header {
-                        Header::Disconnect => return Ok(Some(Incoming::End)),
+                        Header::Disconnect => return Ok(Some(ClientMessage::Disconnect)),
                         Header::Accepted(request) if request.kind == RequestKind::Write => {
                             self.expect_data(session, request);
                         }
-                        Header::Accepted(request) => return Ok(Some(Incoming::Request(request))),
+                        Header::Accepted(request) => {
+                            return Ok(Some(ClientMessage::Request(request)));
+                        }
                         Header::Refused { data, .. } => {
                             self.phase = Phase::Skip {
                                 session,
@@ -179,7 +181,7 @@ impl Connection {
                     }
                     let request = *request;
                     self.phase = Phase::Request(*session);
-                    return Ok(Some(Incoming::Request(request)));
+                    return Ok(Some(ClientMessage::Request(request)));
                 }
                 Phase::Skip {
                     session,
@@ -211,7 +213,7 @@ impl Connection {
     fn expect_data(&mut self, session: Session, request: Request) {
         self.data_length = request.length as usize;
         if self.data.len() < self.data_length {
-            // Memory that comes as zeroes costs nothing until it is used.
+            // The kernel provides the zeroed pages when they are first written.
             self.data = vec![0; self.data_length];
         } else if self.data.len() > KEPT && self.data_length <= KEPT {
             self.data.truncate(KEPT);

@@ -1,6 +1,9 @@
 //! What a fuzzer gives hostile bytes to. It panics where a promise does not hold.
 
-use crate::{Connection, ExportInfo, Incoming, MAX_REQUEST, Output, RequestKind, SECTOR};
+use crate::{
+    ClientMessage, Connection, ExportInfo, ExportQuery, MAX_REQUEST, Output, QueryError,
+    RequestKind, SECTOR,
+};
 
 const SIZE: u64 = 1 << 20;
 
@@ -12,6 +15,28 @@ pub fn connection(bytes: &[u8]) {
     let is_read_only = first & 1 != 0;
     let whole = run(is_read_only, [bytes]);
     assert_eq!(whole, run(is_read_only, bytes.chunks(size)));
+}
+
+/// A server's bytes mean the same however they are cut, and a query ends after a few of them. The first byte decides
+/// how they are cut.
+pub fn export_query(bytes: &[u8]) {
+    let (first, bytes) = bytes.split_first().unwrap_or((&0, &[]));
+    let size = usize::from(*first) + 1;
+    assert_eq!(ask([bytes]), ask(bytes.chunks(size)));
+}
+
+/// The outcome of a query, and what is sent.
+fn ask<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> (Result<Option<ExportInfo>, QueryError>, Vec<u8>) {
+    let (mut query, mut sent) = (ExportQuery::default(), Vec::new());
+    for piece in pieces {
+        match query.receive(piece, &mut sent) {
+            Ok(None) => {}
+            done => return (done, sent),
+        }
+    }
+    (Ok(None), sent)
 }
 
 /// The messages as text, what is sent, and whether the connection is closed.
@@ -32,7 +57,7 @@ fn run<'a>(
             match connection.next(&mut output) {
                 Ok(Some(incoming)) => {
                     messages.push(format!("{incoming:?}"));
-                    if let Incoming::Request(request) = incoming {
+                    if let ClientMessage::Request(request) = incoming {
                         check(&request, connection.data(), is_read_only);
                         if request.kind == RequestKind::Write {
                             messages.push(format!("{:?}", connection.data()));
@@ -120,6 +145,29 @@ mod tests {
         bytes.extend_from_slice(&offset.to_be_bytes());
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes
+    }
+
+    #[test]
+    fn hostile_servers() {
+        let greeting = b"\x07NBDMAGICIHAVEOPT\0\x03";
+        let reply = |kind: &[u8; 4], data: &[u8]| {
+            let length = u32::try_from(data.len()).unwrap().to_be_bytes();
+            let header = b"\0\x03\xe8\x89\x04\x55\x65\xa9\0\0\0\x06";
+            [header, &kind[..], &length, data].concat()
+        };
+        let size = reply(b"\0\0\0\x03", b"\0\0\0\0\0\0\0\x10\0\0\x01\xef");
+        let ack = reply(b"\0\0\0\x01", b"");
+        let seeds = [
+            [&greeting[..], &size, &ack].concat(),
+            [
+                &greeting[..],
+                &reply(b"\0\0\0\x03", b"\0\x01disk"),
+                &size.repeat(70),
+            ]
+            .concat(),
+            [&greeting[..], &reply(b"\x80\0\0\x06", b"no export")].concat(),
+        ];
+        replay(&seeds, 3000, export_query);
     }
 
     #[test]

@@ -34,23 +34,23 @@ pub(crate) struct Handshake {
 enum Step {
     ClientFlags,
     Option,
-    /// The rest of an option that is too long; it is answered when that is over.
+    /// The rest of an option that is too long, which is answered at its end.
     Skip {
         option: u32,
         left: u32,
     },
 }
 
-/// What became of some input.
+/// The result of a step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// More bytes are needed, beside these.
+    /// The input does not hold a whole message yet.
     Wait,
-    /// So many bytes are done with.
+    /// This number of bytes was consumed.
     Used(usize),
-    /// So many bytes are done with; requests follow.
+    /// This number of bytes was consumed, and requests follow.
     Begin(usize, Session),
-    /// The client takes leave.
+    /// The client disconnects.
     Abort,
 }
 

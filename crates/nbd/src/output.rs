@@ -1,4 +1,4 @@
-//! What is sent to the client.
+//! Messages to the client.
 
 use crate::request::{Cookie, ErrorValue, Request};
 use crate::wire::{SIMPLE_REPLY_MAGIC, STRUCTURED_REPLY_MAGIC, chunk, length};
@@ -19,7 +19,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// What is to be sent.
+    /// What to send.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.end]
     }
@@ -98,7 +98,7 @@ impl Output {
         self.extend(bytes.len()).copy_from_slice(bytes);
     }
 
-    /// Lengthens the messages by so many bytes, whose content is what the memory had before.
+    /// Lengthens the messages by `count` bytes, whose content is undefined.
     fn extend(&mut self, count: usize) -> &mut [u8] {
         let start = self.end;
         self.end += count;

@@ -3,16 +3,16 @@
 use crate::violation::Violation;
 use crate::wire::{MAX_REQUEST, REQUEST_MAGIC, SECTOR, command, command_flag, field, length};
 
-/// What a client names a request by, until it has the reply.
+/// The client's name for a request, which its reply repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Cookie(pub u64);
 
-/// A request that can be carried out: in whole sectors, within the disk, allowed.
+/// A request that was checked: it covers whole sectors within the disk, and the export allows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Request {
-    /// Its name in the reply.
+    /// What the reply repeats.
     pub cookie: Cookie,
-    /// What it wants.
+    /// Its command.
     pub kind: RequestKind,
     /// Where it begins, bytes; 0 for a flush.
     pub offset: u64,
@@ -20,11 +20,11 @@ pub struct Request {
     pub length: u32,
     /// Force unit access: what it writes is durable before the reply.
     pub fua: bool,
-    /// Whether structured replies were agreed upon.
+    /// Whether the client has negotiated structured replies.
     pub(crate) is_structured: bool,
 }
 
-/// What a request wants.
+/// The command of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
     /// `NBD_CMD_READ`
@@ -41,7 +41,7 @@ pub enum RequestKind {
 }
 
 impl Request {
-    /// Where an error of it is reported.
+    /// The offset that an error reports.
     pub(crate) fn error_offset(&self) -> Option<u64> {
         (self.kind != RequestKind::Flush).then_some(self.offset)
     }
@@ -69,7 +69,7 @@ pub enum ErrorValue {
     Shutdown = 108,
 }
 
-/// What was agreed upon for the transmission.
+/// What the handshake has negotiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Session {
     /// Size of the disk, bytes.
@@ -83,14 +83,14 @@ pub(crate) struct Session {
 pub(crate) enum Header {
     /// It can be carried out, when its data is there.
     Accepted(Request),
-    /// It is answered with an error, after so many bytes of data.
+    /// It is answered with an error, after its `data` bytes of data.
     Refused {
         cookie: Cookie,
         offset: Option<u64>,
         error: ErrorValue,
         data: u32,
     },
-    /// The client takes leave.
+    /// The client disconnects.
     Disconnect,
 }
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_specification_refuses() {
+    fn requests_that_are_refused() {
         use ErrorValue::{Invalid, NoSpace, NotPermitted, Overflow};
         let end = SESSION.size;
         for (flags, command, offset, length, error) in [
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed() {
+    fn requests_that_are_accepted() {
         let end = SESSION.size;
         for (flags, command, offset, length) in [
             (5, command::READ, end - 512, 512),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_answered() {
+    fn violations_that_cannot_be_answered() {
         let long = header(0, command::WRITE, 0, MAX_REQUEST + 512);
         assert_eq!(
             decode(SESSION, &long),

@@ -2,7 +2,7 @@
 
 use crate::wire::{MAX_OPTION, MAX_REQUEST};
 
-/// What the client did that the protocol does not allow, and that cannot be answered, because what follows has no known
+/// A violation of the protocol that cannot be answered with an error, because what follows has no known
 /// meaning or a refusal has no message. The server closes the connection (section *Terminating the transmission phase*:
 /// a hard disconnect).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -18,13 +18,13 @@ pub enum Violation {
     NotFixedNewstyle(u32),
     /// `EXPORT_NAME` with an unknown name or one of more than [`MAX_OPTION`] bytes.
     #[error(
-        "the client asks for an unknown export, or one with a name of more than {MAX_OPTION} bytes"
+        "the client requests an unknown export, or one with a name of more than {MAX_OPTION} bytes"
     )]
     UnknownExport,
     /// A request that does not begin as one.
     #[error("a request begins with {0:#010x}, not with NBD_REQUEST_MAGIC")]
     RequestMagic(u32),
     /// A write with more data than [`MAX_REQUEST`].
-    #[error("a write has {0} bytes of data; {MAX_REQUEST} are allowed")]
+    #[error("a write has {0} bytes of data; at most {MAX_REQUEST} are allowed")]
     TooMuchData(u32),
 }

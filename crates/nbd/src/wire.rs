@@ -20,8 +20,10 @@ pub(crate) const STRUCTURED_REPLY_MAGIC: u32 = 0x668e_33ef;
 
 /// Lengths of messages, bytes.
 pub(crate) mod length {
+    pub(crate) const GREETING: usize = 18;
     pub(crate) const CLIENT_FLAGS: usize = 4;
     pub(crate) const OPTION_HEADER: usize = 16;
+    pub(crate) const OPTION_REPLY_HEADER: usize = 20;
     pub(crate) const REQUEST: usize = 28;
     pub(crate) const SIMPLE_REPLY: usize = 16;
     /// The chunk's header and the offset of its data.
@@ -64,7 +66,8 @@ pub(crate) mod option_reply {
     pub(crate) const ACK: u32 = 1;
     pub(crate) const SERVER: u32 = 2;
     pub(crate) const INFO: u32 = 3;
-    const ERROR: u32 = 1 << 31;
+    /// Set in the types of errors.
+    pub(crate) const ERROR: u32 = 1 << 31;
     pub(crate) const ERR_UNSUP: u32 = ERROR + 1;
     pub(crate) const ERR_INVALID: u32 = ERROR + 3;
     pub(crate) const ERR_UNKNOWN: u32 = ERROR + 6;

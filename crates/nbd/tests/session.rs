@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use provium_nbd::{
-    Connection, ErrorValue, ExportInfo, Incoming, MAX_OPTION, MAX_REQUEST, Output, RequestKind,
-    Violation,
+    ClientMessage, Connection, ErrorValue, ExportInfo, MAX_OPTION, MAX_REQUEST, Output,
+    RequestKind, Violation,
 };
 
 const SIZE: u64 = 0x10_0000;
@@ -40,7 +40,7 @@ impl Server {
         loop {
             while let Some(incoming) = self.next() {
                 self.log.push(format!("{incoming:?}"));
-                let Incoming::Request(request) = incoming else {
+                let ClientMessage::Request(request) = incoming else {
                     continue;
                 };
                 let count = self.log.len() as u8;
@@ -71,7 +71,7 @@ impl Server {
         }
     }
 
-    fn next(&mut self) -> Option<Incoming> {
+    fn next(&mut self) -> Option<ClientMessage> {
         match self.connection.next(&mut self.output) {
             Ok(incoming) => incoming,
             Err(violation) => {
@@ -229,7 +229,7 @@ fn other_options() {
     let long = vec![0; MAX_OPTION as usize + 1];
     assert_eq!(server.answer(&option(7, &long)), reply(7, b"\x80\0\0\x09"));
     assert_eq!(server.answer(&option(2, b"")), reply(2, b"\0\0\0\x01"));
-    assert_eq!(server.log, ["End"]);
+    assert_eq!(server.log, ["Disconnect"]);
     assert_eq!(
         server.answer(&option(3, b"")),
         b"",
@@ -305,12 +305,12 @@ fn data_goes_straight_into_its_buffer() {
     // The header of the next request comes with it.
     staging[..28].copy_from_slice(&request(0, 3, 6, 0, 0));
     server.connection.received((1 << 20) + 28);
-    let Some(Incoming::Request(write)) = server.next() else {
+    let Some(ClientMessage::Request(write)) = server.next() else {
         panic!("the write is there");
     };
     assert_eq!((write.kind, write.length), (RequestKind::Write, 1 << 20));
     assert_eq!(server.connection.take_data(), vec![3; 1 << 20]);
-    let Some(Incoming::Request(flush)) = server.next() else {
+    let Some(ClientMessage::Request(flush)) = server.next() else {
         panic!("the flush is there");
     };
     assert_eq!(flush.kind, RequestKind::Flush);

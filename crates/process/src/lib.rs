@@ -20,6 +20,7 @@
 //! | `watchdog` | what kills the descendants of a supervised child |
 //! | `output` | a tool that runs to its exit within a deadline |
 //! | `limits` | resource limits |
+//! | `time_stamp_counter` | the processor's counter; here, since only this crate of the host has `unsafe` code |
 //!
 //! It does not run shells, open terminals, or start processes in a guest.
 
@@ -31,6 +32,7 @@ mod limits;
 mod output;
 mod spawner;
 mod sys;
+mod time_stamp_counter;
 mod watchdog;
 
 pub use child::{Child, Exit, Killer};
@@ -39,6 +41,7 @@ pub use error::ProcessError;
 pub use limits::{max_address_space, max_open_files, raise_limits};
 pub use output::{Output, output};
 pub use sys::watch_readable;
+pub use time_stamp_counter::time_stamp_counter;
 
 /// Ends this process at once with `status`, when an orderly end would wait forever. Its children are
 /// killed.

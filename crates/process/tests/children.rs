@@ -223,7 +223,7 @@ async fn a_supervised_command_takes_along_what_left_its_group() {
 }
 
 #[tokio::test]
-async fn a_supervised_command_takes_along_orphans_and_what_has_no_mark() {
+async fn a_supervised_command_ends_with_its_orphans_and_unmarked_processes() {
     let folder = tempfile::tempdir().unwrap();
     // One whose parents are gone, and one that has cleared its environment.
     let script = "(setsid sh -c 'echo $$ > orphan; exec sleep 1000' &)

@@ -230,7 +230,7 @@ pub struct GuestStats {
 /// Progress of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
-    /// The command runs. Of a command that is not in the background and ends soon, this is not reported.
+    /// The command runs. This is not reported for a foreground command that ends soon.
     Started {
         /// Its process id in the guest.
         pid: u32,

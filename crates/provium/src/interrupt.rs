@@ -22,7 +22,7 @@ use tokio::sync::watch;
 /// How long the process may take to end after the second signal.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// The exit code of a process that could not end by itself: that of a run that was interrupted.
+/// The exit code of a process that could not end by itself, as of an interrupted run.
 const FORCED: i32 = Exit::Interrupted.code() as i32;
 
 /// Counts the signals that ask the process to end.
@@ -50,7 +50,7 @@ impl Interrupts {
             signals.next().await;
             terminal::restore_mode();
             // Printed first, so that it precedes the effects.
-            terminal::notice("provium: stopping; once more stops at once\n");
+            terminal::notice("provium: stopping; a second signal stops at once\n");
             stop.cancel();
             count.send_replace(1);
             signals.next().await;

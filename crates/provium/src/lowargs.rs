@@ -260,7 +260,7 @@ pub(crate) struct RepetitionArgs {
     /// Run everything until a test fails, at most as often as --repeat says
     #[arg(long)]
     pub(crate) until_fail: bool,
-    /// Run files and tests in a random order [default seed: that of the run]
+    /// Run files and tests in a random order [default seed: the run's]
     #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true)]
     pub(crate) shuffle: Option<Option<u64>>,
 }
@@ -317,7 +317,7 @@ pub(crate) struct OutputArgs {
     /// Print every test with its log, and every boot
     #[arg(short, long, conflicts_with = "quiet")]
     pub(crate) verbose: bool,
-    /// Print only failures and the sums
+    /// Print only failures and the totals
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Print a line of JSON per file
@@ -394,7 +394,7 @@ pub(crate) enum ColorChoice {
     Never,
 }
 
-/// What comes of a run in which no test was run.
+/// The result of a run in which no test was run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum NoTests {
     /// Exit with code 4
@@ -404,7 +404,7 @@ pub(crate) enum NoTests {
     Pass,
 }
 
-/// What is done with the VMs of the first failed test.
+/// What to do with the VMs of the first failed test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnFailure {
     /// Save them, to be entered with `provium console --resume`

@@ -58,7 +58,7 @@ fn amount(done: u64, total: u64) -> String {
     format!("{} of {} MiB ({percent} %)", tenths(done), tenths(total))
 }
 
-/// Reports on the images of a run: printed until the run starts, events from then on. The first event of a
+/// Reports on the images of a run: printed until the run starts, and sent as events afterwards. The first event of a
 /// run is its start.
 #[derive(Debug)]
 pub(crate) struct RunProgress {
@@ -198,6 +198,7 @@ async fn host(
         images,
         qemu,
         accel: decision.accel,
+        processor: decision.processor,
         templates: (!settings.cold).then_some(templates),
         snapshots,
         fixtures,

@@ -24,7 +24,7 @@ test("sleeps", {slow = true}, function(t) end)
 "#;
 
 #[test]
-fn help_says_what_there_is() {
+fn help_lists_commands_and_options() {
     let ran = Project::new(&[])
         .command(&["--help"])
         .env("COLUMNS", "100")
@@ -355,7 +355,7 @@ fn the_agent_is_written_as_an_executable_file() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_crash() {
+fn a_reader_that_closes_its_end_does_not_crash_the_run() {
     let project = Project::new(&[("a.test.lua", TESTS)]);
     let mut command = project.command(&["--accel", "tcg"]);
     let (reader, writer) = std::io::pipe().unwrap();
@@ -587,7 +587,7 @@ fn what_cannot_be_meant_is_refused_before_anything_runs() {
 }
 
 #[test]
-fn fail_fast_starts_no_further_file_and_quiet_tells_only_what_went_wrong() {
+fn fail_fast_starts_no_further_file_and_quiet_prints_only_failures() {
     let project = Project::new(&[
         ("a.test.lua", FAILING),
         ("b.test.lua", TESTS),

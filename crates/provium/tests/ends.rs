@@ -238,7 +238,7 @@ fn however_a_run_ends_what_a_build_command_started_ends() {
 }
 
 #[test]
-fn lost_output_is_no_success() {
+fn lost_output_fails_the_run() {
     let project = Project::new(&[("a.test.lua", PASSES)]);
     for command in ["", "--json", "--events-stdout", "list", "list --json"] {
         let ran = project.run(&format!("exec \"$provium\" {command} >/dev/full"));

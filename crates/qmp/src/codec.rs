@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_shown() {
+    fn a_malformed_message_is_shown() {
         let mut decoder = Decoder::default();
         decoder.feed(b"(process:1): GLib-CRITICAL\n");
         let error = decoder.next_message().unwrap_err();

@@ -53,7 +53,7 @@ async fn connected() -> (Client, Events, Server) {
 }
 
 #[tokio::test]
-async fn the_greeting_tells_the_version() {
+async fn the_greeting_has_the_version() {
     let (client, _events, _server) = connected().await;
     assert_eq!(client.greeting().version.to_string(), "8.2.1");
 }
@@ -79,7 +79,7 @@ async fn replies_find_their_command_in_any_order_with_events_between() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_qemus_words() {
+async fn a_refusal_has_the_text_of_qemu() {
     let (client, _events, mut server) = connected().await;
     let serve = async {
         let (_, id) = server.hear().await;

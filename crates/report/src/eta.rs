@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_nothing_to_go_by_nothing_is_said() {
+    fn without_a_known_duration_no_estimate_is_shown() {
         assert_eq!(remaining(&Remaining::default()), None);
         let unknown = Remaining {
             running: vec![(5, None)],

@@ -52,7 +52,7 @@ impl SourceCache {
 
 /// `message`, and under it the line that it is about, marked; ends in a line end. The line is the one
 /// that the message itself begins with, if that is in a file whose source is there: an error that was
-/// caught and raised again was raised there first. Otherwise it is that of `location`.
+/// caught and raised again was raised there first. Otherwise it is `location`.
 pub(crate) fn excerpt(
     message: &str,
     location: Option<&Location>,

@@ -12,7 +12,7 @@ pub struct FailedTests {
 /// What did not pass of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailedFile {
-    /// The file failed outside of any test, so all its tests are to be run again.
+    /// The file failed outside of any test, so all its tests must run again.
     pub whole: bool,
     /// Tests that failed, were interrupted or did not run.
     pub names: BTreeSet<String>,

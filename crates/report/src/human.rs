@@ -71,7 +71,7 @@ pub struct Human {
     seed: Option<u64>,
     /// The number of the run.
     run: u32,
-    /// The sums of all runs, and how long they took.
+    /// The totals of all runs, and how long they took.
     all: (Counts, u64),
 }
 
@@ -91,7 +91,7 @@ impl Human {
         }
     }
 
-    /// The text after the last run: the sums of all, if there were several.
+    /// The text after the last run: the totals of all, if there were several.
     pub fn finish(&self) -> String {
         let (counts, duration_ns) = self.all;
         match self.run {

@@ -329,7 +329,7 @@ fn properties(test: &TestRecord) -> Vec<(String, String)> {
     properties
 }
 
-/// A name that is safe as that of a file, and within `[[ATTACHMENT|…]]`.
+/// A name that is safe as a file's name, and within `[[ATTACHMENT|…]]`.
 fn file_name(name: &str) -> String {
     let safe = |character: char| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_' => character,

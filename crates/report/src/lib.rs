@@ -1,6 +1,6 @@
 //! Reports for people and machines, made from events and from nothing else.
 //!
-//! A report takes events one by one and gives the text that is to be shown now: [`Human`] a line a
+//! A report takes events one by one and returns the text to show now: [`Human`] a line a
 //! test and a file, and what went wrong in it, [`JsonLines`] an object a file. Saved events give the
 //! same text as a live run. [`Live`] gives lines that are true now only, and leaves nothing behind.
 //! [`JUnit`] gives a document at the end.

@@ -1,4 +1,4 @@
-//! What a run is doing right now, for a terminal: the files that run, and a last line with the sums.
+//! What a run is doing right now, for a terminal: the files that run, and a last line with the totals.
 //!
 //! Takes the same events as the other reports, and gives lines on demand, as often as they are to be
 //! drawn; the time is passed in. It draws nothing and knows nothing of cursors: the executable draws its
@@ -55,7 +55,7 @@ impl Running {
 pub struct TerminalSize {
     /// Columns of a line.
     pub columns: usize,
-    /// Lines, the last one with the sums among them.
+    /// Lines, the last one with the totals among them.
     pub lines: usize,
 }
 
@@ -167,7 +167,7 @@ impl Live {
             let more = format!("         … and {} more", files.len() - shown);
             lines.push(self.styles.dim(&cut(&more, size.columns)));
         }
-        lines.push(cut(&self.sums(now), size.columns));
+        lines.push(cut(&self.totals(now), size.columns));
         lines
     }
 
@@ -196,7 +196,7 @@ impl Live {
         text + &self.styles.warning(&slow) + &self.styles.dim(&vms)
     }
 
-    fn sums(&self, now: i64) -> String {
+    fn totals(&self, now: i64) -> String {
         let through = self.files - self.waiting.len() - self.running.len();
         let mut text = format!("{through}/{} files", self.files);
         if self.counts != Counts::default() {

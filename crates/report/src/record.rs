@@ -30,7 +30,7 @@ pub(crate) struct FileRecord {
     pub(crate) used_seed: bool,
 }
 
-/// What comes before the end of a test.
+/// What precedes the end of a test.
 #[derive(Debug, Default)]
 struct Pending {
     failed_attempts: Vec<FailedAttempt>,

@@ -26,7 +26,7 @@ pub(crate) fn tail(text: &str, count: usize) -> (usize, Vec<&str>) {
     (skipped, lines.into_iter().skip(skipped).collect())
 }
 
-/// A duration in seconds, with so many digits after the point.
+/// A duration in seconds, with this number of digits after the point.
 pub(crate) fn seconds(duration_ns: u64, digits: usize) -> String {
     let seconds = duration_ns as f64 / 1e9;
     format!("{seconds:.digits$}s")

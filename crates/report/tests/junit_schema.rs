@@ -306,7 +306,7 @@ fn the_check_finds_what_the_schema_refuses() {
 
 /// GitLab drops a test whose class and name another one has.
 #[test]
-fn tests_of_several_runs_are_told_apart() {
+fn tests_of_several_runs_are_distinguished() {
     let document = document();
     let tag = "<testcase name=\"fails\" classname=\"a.test.lua";
     assert_eq!(document.matches(tag).count(), 2);

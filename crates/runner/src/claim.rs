@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_computed_or_only_looks_like_a_claim_is_none() {
+    fn computed_claims_and_other_calls_are_not_claims() {
         for none in [
             "",
             "provium:claim{}",

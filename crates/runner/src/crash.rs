@@ -26,7 +26,7 @@ pub fn record_panics() {
     }));
 }
 
-/// Runs `work`; the error is what it panicked with.
+/// Runs `work`; the error is the payload of its panic.
 pub(crate) fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     RECORDED.set(true);
     // What `work` left half done is never looked at again: it owns all it has.

@@ -15,7 +15,7 @@ const CLEAN_UP: Duration = Duration::from_secs(120);
 /// around to a thread.
 pub const STUCK_AFTER: Duration = Duration::from_secs(10);
 
-/// Why a file is to be given up, if it is: its time is past, or the run has been `stopping` for so
+/// Why to give up a file, if so: its time is past, or the run has been `stopping` for so
 /// long. What it waited for others counts for neither.
 pub(crate) fn late(
     ran: Duration,

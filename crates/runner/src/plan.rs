@@ -1,4 +1,4 @@
-//! What is to be run, and what came of it.
+//! What to run, and its results.
 
 use crate::discover::TestFile;
 use camino::Utf8PathBuf;

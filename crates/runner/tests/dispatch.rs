@@ -167,7 +167,7 @@ fn a_run_begins_and_ends_as_promised() {
 }
 
 #[test]
-fn files_run_side_by_side_but_no_more_than_fit() {
+fn files_run_in_parallel_as_far_as_the_pool_allows() {
     let barrier = Arc::new(Barrier::new(2));
     let (outcome, events) = run_events(
         &plan(&["a", "b", "c", "d"]),
@@ -252,7 +252,7 @@ fn fail_fast_starts_nothing_after_a_failure() {
 }
 
 #[test]
-fn a_stopped_run_starts_nothing_more_and_says_so() {
+fn a_stopped_run_starts_nothing_more_and_reports_that() {
     let stop = Stop::new();
     let throw = stop.clone();
     let (outcome, events) = run_events(&plan(&["a", "b"]), 1, &stop, move |task, _| {
@@ -443,7 +443,7 @@ fn a_busy_host_holds_files_back_as_long_as_one_runs() {
 }
 
 #[test]
-fn files_go_on_side_by_side_once_the_host_is_free_again() {
+fn files_run_in_parallel_again_when_the_host_is_free() {
     let dir = tempfile::tempdir().unwrap();
     let folder = camino::Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
     let memory = folder.join("memory");

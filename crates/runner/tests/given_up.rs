@@ -82,7 +82,7 @@ impl RunFile for OneIsStuck {
 }
 
 #[test]
-fn a_file_that_never_comes_back_is_given_up_with_all_it_holds() {
+fn a_file_that_never_returns_is_abandoned_with_its_grants() {
     for by_the_user in [false, true] {
         let plan = plan((!by_the_user).then_some(SHORTLY));
         let (sink, receiver) = Sink::channel();

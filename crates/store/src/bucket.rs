@@ -89,7 +89,7 @@ impl Bucket {
     }
 
     /// Locks `key` exclusively; waits for the processes that hold it. Others that want the lock wait
-    /// meanwhile, and are shown the purpose. The key need not be that of an entry.
+    /// meanwhile, and are shown the purpose. There need not be an entry with the key.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another process holds it for too long.
@@ -104,7 +104,7 @@ impl Bucket {
         lock.exclusive(DEADLINE, &waiting).await
     }
 
-    /// The lock of `key`, which need not be that of an entry.
+    /// The lock of `key`. There need not be an entry with it.
     pub fn lock(&self, key: &Key) -> LockFile {
         LockFile::new(self.locks().join(key.as_str()))
     }

@@ -20,7 +20,7 @@ const ATTEMPTS: usize = 100;
 /// Which folders of runs stay.
 #[derive(Debug, Clone, Copy)]
 pub struct RunFolderLimits {
-    /// So many of the newest, the new one included.
+    /// The number of the newest folders that are kept, the new one included.
     pub most: usize,
     /// Those that were made within this time.
     pub longest: Duration,

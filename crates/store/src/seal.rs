@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replaced_or_damaged_folder_is_told_from_the_sealed_one() {
+    fn a_replaced_or_damaged_folder_is_distinguished_from_the_sealed_one() {
         let root = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(root.path()).unwrap();
         let (one, two) = (root.join("one"), root.join("two"));

@@ -56,7 +56,7 @@ impl DropReason {
     }
 }
 
-/// What passed a port, as the guest behind it sees it: `tx` is what it sent.
+/// The frames of a port, as the guest behind it counts them: `tx` is what it sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PortCounters {
     /// Frames that were delivered to the port.

@@ -166,7 +166,7 @@ impl Fabric {
         frame: Bytes,
         out: &mut Output,
     ) -> Result<(), UnknownPort> {
-        // What arrives by now was sent earlier.
+        // A frame that arrives now was sent earlier.
         self.advance(now, out);
         let port = self.port_mut(from)?;
         port.counters.tx_frames += 1;

@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_no_frame_has_is_an_error() {
+    fn an_invalid_frame_length_is_an_error() {
         let mut received = BytesMut::from(&b"\xff\xff\xff\xffrest"[..]);
         let error = decode(&mut received).expect_err("too long");
         assert_eq!(error.length, 0xffff_ffff);

@@ -192,7 +192,7 @@ fn a_station_that_does_not_answer_is_unreachable() {
 }
 
 #[test]
-fn senders_are_told_what_is_wrong() {
+fn senders_get_icmp_errors() {
     let mut net = Net::new();
     net.receive(
         net.left,

@@ -58,7 +58,7 @@ fn descriptors() -> BTreeSet<(i32, String)> {
     numbers("/proc/self/fd")
         .into_iter()
         .filter_map(|number| {
-            // The descriptor of the listing itself has gone by now.
+            // The descriptor of the listing itself is closed already.
             let target = fs::read_link(format!("/proc/self/fd/{number}")).ok()?;
             Some((number, target.to_string_lossy().into_owned()))
         })

@@ -305,7 +305,7 @@ impl Server {
                 *window = left.unwrap_or(0);
                 drop(window);
                 match &open.input {
-                    // The guest's side may be done with it.
+                    // The guest's side may have closed it.
                     Some(input) => drop(input.send(frame.payload)),
                     None => self.fault("data after the end".to_owned()),
                 }

@@ -1,7 +1,7 @@
 //! What QEMU's process inherits: as little as it needs, since it is the process that a hostile guest
 //! attacks.
 //!
-//! - Of the environment, only search paths and locale variables, so no secret of the caller.
+//! - Only search paths and locale variables of the environment, so no secret of the caller.
 //! - No capabilities, if QEMU runs as root, unless it has to open a file of another user.
 //! - QEMU's own seccomp filter is enabled by an argument; see [`SANDBOX`](crate::arguments::SANDBOX).
 

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn events_tell_ends_apart() {
+    fn events_distinguish_the_ends() {
         let cases = [
             (
                 "SHUTDOWN",

@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_stream_goes_on_where_it_was() {
+    async fn the_stream_resumes_at_its_position() {
         let whole = read(7, &[48]).await;
         let served = AtomicU64::new(20);
         let (mut guest, theirs) = tokio::io::duplex(64);

@@ -46,7 +46,7 @@ mod spec;
 pub mod tiny;
 mod usage;
 
-pub use accel::{Accel, AccelChoice, Decision, decide_accel, measure_accel};
+pub use accel::{Accel, AccelChoice, Decision, Processor, decide_accel, measure_accel};
 pub use console::kernel_log;
 pub use console::{ConsoleError, ConsoleLog, FailureHint};
 pub use death::{Death, DeathKind};

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_a_page_shows_are_no_part_of_it() {
+    fn files_shown_in_a_page_are_not_part_of_it() {
         let text = format!("```lua,file=a.fixture.lua\nreturn 1\n```\n{PAGE}");
         assert!(!page(&text).unwrap().0.contains("return 1"));
         let expected = ("a.fixture.lua".to_owned(), "return 1\n".to_owned());

@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn reexports_are_told_apart_from_imports() {
+    fn reexports_are_distinguished_from_imports() {
         let code = "pub(crate) use a::B;\nuse c::D;\npub struct E;\nuse f::G;\n";
         let paths = named_paths(code, &[]);
         let reexports: Vec<_> = paths.iter().map(|p| p.is_reexport).collect();
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn visibility_is_no_path() {
+    fn a_visibility_is_not_a_path() {
         assert_eq!(
             found("pub(in crate::a) struct B;\npub(super) fn c() {}", &[]),
             [""; 0]

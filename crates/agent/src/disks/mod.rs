@@ -18,7 +18,7 @@
 //! Decisions:
 //! - The links in `/dev/disk/by-id` are made here in any guest, with the names and targets that udev gives
 //!   them. So they are there when the reply comes, and udev, where it runs, changes nothing about them.
-//! - A link is removed if the device that it names is gone, or has another serial number by now.
+//! - A link is removed if its device is gone, or has another serial number now.
 //! - A replaced disk that begins with a sector of zeroes is not searched for partitions, unless it had some.
 //!   *Measured* in a restored guest under TCG, as blocks of code that QEMU translates: 4,450 for a request with one
 //!   replaced disk, 3,300 without the search. 2,400 of these are for what any request does.

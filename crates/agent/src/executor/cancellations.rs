@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 /// Interval of the signals to a thread that has to stop waiting.
 pub(super) const INTERRUPT_INTERVAL: Duration = Duration::from_millis(20);
-/// How long it may take to stop.
+/// The time that it has to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
 #[derive(Default)]

@@ -47,7 +47,7 @@ impl Stray {
         })
     }
 
-    /// Signals it, unless its id belongs to another process by now.
+    /// Signals it, unless its id belongs to another process now.
     pub(super) fn signal(&self, number: i32) {
         if Stat::of(self.pid).is_some_and(|stat| stat.started == self.started) {
             let _ = signal::send(self.pid, number, false);

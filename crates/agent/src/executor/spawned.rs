@@ -33,7 +33,7 @@ pub(super) struct SpawnedProcess {
     pub(super) input_bytes: Option<Vec<u8>>,
     /// Ends when the program has begun, or could not.
     pub(super) exec: Option<OwnedFd>,
-    /// Keep at most so many bytes of each output for the reply.
+    /// The most bytes of each output that are kept for the reply.
     pub(super) collect: Option<usize>,
 }
 

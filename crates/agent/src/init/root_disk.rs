@@ -93,7 +93,7 @@ fn switch() -> Sys<OwnedFd> {
 /// What failed, and where.
 type Failed = (Vec<u8>, Errno);
 
-/// Copies the test's files from the old root into the new one, which is entered by now, so that links on their
+/// Copies the test's files from the old root into the new one, which has been entered, so that links on their
 /// ways mean what they mean there.
 fn copy_files(old: &OwnedFd) -> Result<(), Failed> {
     let path = ROOT_FILES_DIR.trim_start_matches('/').as_bytes();

@@ -47,7 +47,7 @@ impl Session {
                 return Ok(found);
             }
         }
-        // Something changes all the time: one more is as good as any.
+        // Events never stop: the next one ends the wait.
         self.dump_once(request, &parse).map(|(found, _)| found)
     }
 

@@ -12,7 +12,7 @@ pub(crate) struct ReservedSlot {
     pub(crate) ticket: Ticket,
 }
 
-/// What became of a result that was stored.
+/// The state of a stored result.
 pub(super) struct Stored {
     /// The executor still expects this process.
     pub(super) is_expected: bool,

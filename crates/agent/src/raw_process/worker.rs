@@ -94,7 +94,7 @@ fn become_worker(spec: &[u8], home: ReservedSlot, area: Area) {
     name_self(name_of(area.index));
     let result = prepare(&spec, &spaces);
     let taken = report(home, &result);
-    // The executor looks for this process by its name meanwhile. The slot may serve another process by now.
+    // The executor looks for this process by its name meanwhile. The slot may serve another process already.
     if result.is_err() || !(taken || area.is_adopted()) {
         process::exit(1);
     }

@@ -5,7 +5,7 @@ use crate::network::{self, NetworkRequest};
 use provium_protocol::op::{NicConfig, SetDisks};
 use std::ffi::CStr;
 
-/// What is to be carried out.
+/// What to carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConfigurationRequest {
     Network(NetworkRequest),

@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(super) struct Executors {
     root: Root,
     current: Option<Executor>,
-    /// How many have been started.
+    /// The number of those that have been started.
     started: u32,
     /// Why the last one could not be started.
     start_error: String,

@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_mapped_is_an_error_and_no_crash() {
+    fn an_unmapped_address_is_an_error_and_not_a_crash() {
         let region = Region::map(100, 1 << 16).unwrap();
         assert_eq!(region.address(0) % (1 << 16), 0);
         region.put(8, b"here").unwrap();

@@ -52,7 +52,7 @@ pub(crate) fn await_event(events: &OwnedFd, limit: Duration) {
         &mut [fd::interest(events.as_raw_fd(), libc::POLLIN)],
         Some(limit),
     );
-    // If more has come than there was room for, that is an event, too.
+    // An overflow of the receive buffer is an event, too.
     let mut buffer = [0; 4096];
     while let Ok(1..) = fd::read(events.as_raw_fd(), &mut buffer) {}
 }

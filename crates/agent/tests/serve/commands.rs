@@ -35,7 +35,7 @@ fn a_large_output_arrives_whole_and_in_order() {
 }
 
 #[test]
-fn without_credit_a_command_waits_and_others_go_on() {
+fn without_credit_a_command_waits_and_others_continue() {
     let mut host = Host::new();
     host.grants = false;
     let call = host.request(LANE, &Op::Exec(shell("seq 1 400000")));
@@ -94,7 +94,7 @@ fn a_background_child_that_holds_the_pipes_holds_nothing_up() {
 }
 
 #[test]
-fn cancelling_kills_the_whole_group_and_keeps_what_was_said() {
+fn cancelling_kills_the_group_and_keeps_its_output() {
     let mut host = Host::new();
     let call = host.request(LANE, &Op::Exec(shell("sleep 100 & echo $!; wait")));
     while host.calls[&call].output.is_empty() {
@@ -112,7 +112,7 @@ fn cancelling_kills_the_whole_group_and_keeps_what_was_said() {
 }
 
 #[test]
-fn what_cannot_be_run_says_what_and_why() {
+fn a_command_that_cannot_run_is_reported_with_the_reason() {
     let mut host = Host::new();
     let argv = |words: &[&str]| {
         Program::Argv(

@@ -147,7 +147,7 @@ fn a_worker_that_died_stays_dead_until_retired() {
 }
 
 #[test]
-fn a_worker_that_cannot_become_what_it_should_says_why() {
+fn a_worker_that_cannot_be_set_up_is_reported_with_the_reason() {
     let mut host = Host::new();
     let spec = WorkerSpec {
         cwd: Some(b"/nowhere".to_vec().into()),
@@ -167,7 +167,7 @@ fn a_worker_that_cannot_become_what_it_should_says_why() {
 }
 
 #[test]
-fn a_batch_runs_in_order_and_goes_on_after_failures() {
+fn a_batch_runs_in_order_and_continues_after_failures() {
     let mut host = Host::new();
     let name = std::env::temp_dir().join(format!("provium-agent-batch-{}", std::process::id()));
     let path = name.into_os_string().into_encoded_bytes();

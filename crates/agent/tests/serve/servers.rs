@@ -116,7 +116,7 @@ fn without_credit_a_server_waits() {
 }
 
 #[test]
-fn a_reset_is_an_error_and_no_end() {
+fn a_reset_is_an_error_and_not_an_end() {
     let mut host = Host::new();
     let (call, mut server) = connect(&mut host);
     server.write_all(b"begun").unwrap();
@@ -181,7 +181,7 @@ fn wait(condition: Condition, timeout: u64) -> Op {
 }
 
 #[test]
-fn a_wait_says_what_it_has_found_and_what_it_has_not() {
+fn a_wait_reports_the_conditions_that_held_and_those_that_did_not() {
     let mut host = Host::new();
     let mut ask = |condition| match host.ask(LANE, &wait(condition, 30)) {
         Ok(Reply::Waited(result)) => result,
@@ -207,7 +207,7 @@ fn a_wait_says_what_it_has_found_and_what_it_has_not() {
 }
 
 #[test]
-fn a_wait_for_a_server_is_no_client_of_it() {
+fn a_wait_for_a_server_does_not_connect_to_it() {
     let mut host = Host::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();

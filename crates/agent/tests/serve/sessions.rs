@@ -16,7 +16,7 @@ fn the_agent_announces_itself_and_answers_with_the_session() {
 }
 
 #[test]
-fn pings_are_answered_whatever_else_goes_on() {
+fn pings_are_answered_beside_other_calls() {
     let mut host = Host::new();
     let call = host.request(Lane::VM, &Op::Syscall(syscall(libc::SYS_pause, &[])));
     for id in 0..3 {

@@ -155,7 +155,7 @@ fn a_process_that_a_syscall_ends_is_replaced() {
 }
 
 #[test]
-fn a_blocked_call_is_cancelled_and_the_lane_goes_on() {
+fn a_blocked_call_is_cancelled_and_the_lane_continues() {
     let mut host = Host::new();
     let before = ret(&mut host, LANE, syscall(libc::SYS_getpid, &[]));
     let stuck = host.request(LANE, &Op::Syscall(syscall(libc::SYS_pause, &[])));
@@ -178,7 +178,7 @@ fn a_blocked_call_is_cancelled_and_the_lane_goes_on() {
 }
 
 #[test]
-fn background_calls_wait_while_others_go_on() {
+fn background_calls_wait_while_others_continue() {
     let mut host = Host::new();
     let background = Syscall {
         background: true,

@@ -12,7 +12,7 @@ use fastrand::Rng;
 use std::collections::{HashSet, VecDeque};
 use std::io;
 
-/// So many writes between two flushes have all their subsets enumerated.
+/// The most writes between two flushes of which all subsets are enumerated.
 const EXHAUSTIVE: usize = 12;
 
 /// Which crash states are wanted.
@@ -21,7 +21,7 @@ pub struct CrashOptions {
     /// Crashes after this mark; from the start of the log if it is absent. Writes before it that no flush had made
     /// durable may still be lost.
     pub since: Option<LogMark>,
-    /// How many states at most.
+    /// The most states.
     pub most: usize,
     /// Chooses subsets and where writes tear.
     pub seed: u64,
@@ -92,7 +92,7 @@ pub struct CrashStates {
 
 #[derive(Debug)]
 enum Phase {
-    /// So many records are applied.
+    /// This number of records is applied.
     Prefixes(usize),
     /// One is lost: the point, and the place in its list of volatile writes.
     OneLost(usize, usize),

@@ -1,4 +1,4 @@
-//! Faults: rules that decide what becomes of a guest's commands.
+//! Faults: rules that decide how a guest's commands are carried out.
 //!
 //! A [`FaultRule`] says which commands it is for and what it does to them. The [`FaultTable`] asks all rules in the
 //! order in which they were added: delays add up, and the first rule that does more than delay decides the effect. It

@@ -49,9 +49,9 @@ pub struct FaultRule {
     pub sectors: Option<SectorRange>,
     /// How likely it is for each command that it is for, 0 to 1. Always, if it is absent.
     pub probability: Option<f64>,
-    /// It acts so many times at most.
+    /// The most commands that it acts on.
     pub count: Option<u64>,
-    /// So many commands that it is for are left alone at first.
+    /// The number of matching commands that it skips at first.
     pub after: u64,
     /// How long a command waits before the rest happens.
     pub delay: Option<Duration>,

@@ -28,7 +28,7 @@ impl Address {
     /// It is zeroes.
     pub(crate) const ZEROES: Self = Self(u64::MAX - 1);
 
-    /// In a slot; the number of the file is below `u16::MAX`, that of the slot below 2^48.
+    /// In a slot; the number of the file is below `u16::MAX`, the number of the slot below 2^48.
     pub(crate) fn slot(file: u16, slot: u64) -> Self {
         debug_assert!(file < u16::MAX && slot < 1 << FILE_SHIFT);
         Self(u64::from(file) << FILE_SHIFT | slot)
@@ -46,7 +46,7 @@ impl Address {
         }
     }
 
-    /// The address of the block that is so many later in a run.
+    /// The address of a later block of the run.
     pub(crate) fn after(self, blocks: u64) -> Self {
         match self.place() {
             Place::Base | Place::Zeroes => self,
@@ -105,7 +105,7 @@ impl Runs {
         self.0.len()
     }
 
-    /// Where the block is that is so many after the first.
+    /// The address of a block, counted from the first.
     pub(crate) fn get(&self, mut block: u64) -> Option<Address> {
         for run in &self.0 {
             if block < run.blocks {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_tells_where_it_is() {
+    fn an_address_names_its_place() {
         let address = Address::slot(3, 77);
         assert_eq!(address.after(2).place(), Place::Slot { file: 3, slot: 79 });
         assert_eq!(Address::from_bits(address.to_bits()), address);

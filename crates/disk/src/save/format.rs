@@ -37,7 +37,7 @@ const KINDS: [(RecordKind, u64); 3] = [
 ];
 
 impl Content {
-    /// That of a disk whose files are sealed.
+    /// The map of a disk whose files are sealed.
     pub(crate) fn of(state: &State) -> Self {
         let from = state.first_unflushed();
         Self {
@@ -48,7 +48,7 @@ impl Content {
         }
     }
 
-    /// Makes it that of a new disk.
+    /// Makes it the map of a new disk.
     pub(crate) fn into_state(self, state: &mut State) {
         state.last = self.last;
         state.flushed = self.flushed;
@@ -211,7 +211,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Runs of so many blocks.
+    /// Runs of this number of blocks.
     fn runs(&mut self, mut blocks: u64) -> Option<Runs> {
         let mut runs = Runs::default();
         for _ in 0..self.number()? {

@@ -1,11 +1,11 @@
 //! One client and its threads.
 
-use super::delays::{Delayed, Delays};
+use super::delays::{DelayedCommand, Delays};
 use super::pace::{PaceControl, Treatment};
 use super::perform::{command, perform};
 use crate::export::Export;
 use parking_lot::Mutex;
-use provium_nbd::{Connection, ExportInfo, Incoming, Output, Request, RequestKind};
+use provium_nbd::{ClientMessage, Connection, ExportInfo, Output, Request, RequestKind};
 use std::io::{self, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{Builder, JoinHandle};
 
-/// Replies are sent when there are so many bytes of them, or no request is left that the client has sent.
+/// Replies are sent when they have this number of bytes, or no request of the client is left.
 const BATCH: usize = 256 << 10;
 
 /// What all connections of a service share.
-pub(super) struct Served {
+pub(super) struct ServedExport {
     pub(super) export: Arc<dyn Export>,
     pub(super) name: String,
     pub(super) pace: PaceControl,
@@ -42,14 +42,14 @@ impl Link {
         }
     }
 
-    /// Ends it: its threads return, and what waits is dropped.
+    /// Ends it: its threads return, and waiting commands are dropped.
     pub(super) fn stop(&self) {
         self.delays.stop();
         // It fails if the client has done so before.
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Has its delays look at the pace.
+    /// Makes its delays check the pace.
     pub(super) fn wake(&self) {
         self.delays.wake();
     }
@@ -67,10 +67,10 @@ impl Link {
     }
 }
 
-/// Serves the client until it leaves or is closed, and ends the connection.
-pub(super) fn serve(served: &Arc<Served>, link: &Arc<Link>) {
+/// Serves the client until it disconnects or is stopped, and ends the connection.
+pub(super) fn serve(served: &Arc<ServedExport>, link: &Arc<Link>) {
     // Counts the connection as ended before the client can see that it is, also if the export panics.
-    let end = End(served, link);
+    let guard = ConnectionGuard(served, link);
     let mut thread = ConnectionThread {
         served,
         link,
@@ -90,12 +90,12 @@ pub(super) fn serve(served: &Arc<Served>, link: &Arc<Link>) {
         // It has panicked if the export has; the connection ends in any case.
         let _ = delayed.join();
     }
-    drop(end);
+    drop(guard);
 }
 
-struct End<'a>(&'a Served, &'a Link);
+struct ConnectionGuard<'a>(&'a ServedExport, &'a Link);
 
-impl Drop for End<'_> {
+impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::SeqCst);
         self.1.stop();
@@ -103,14 +103,14 @@ impl Drop for End<'_> {
 }
 
 struct ConnectionThread<'a> {
-    served: &'a Arc<Served>,
+    served: &'a Arc<ServedExport>,
     link: &'a Arc<Link>,
-    /// Carries out what waits for a delay; started for the first of that.
+    /// Carries out delayed commands; started for the first of them.
     delayed: Option<JoinHandle<()>>,
 }
 
 impl ConnectionThread<'_> {
-    /// Returns when the client takes leave.
+    /// Returns when the client disconnects.
     fn run(&mut self) -> io::Result<()> {
         let export = ExportInfo {
             name: self.served.name.clone(),
@@ -121,13 +121,13 @@ impl ConnectionThread<'_> {
         let mut client = Connection::new(export, &mut output);
         loop {
             match client.next(&mut output) {
-                Ok(Some(Incoming::Request(request))) => {
+                Ok(Some(ClientMessage::Request(request))) => {
                     self.request(&request, &mut client, &mut output)?;
                     if output.bytes().len() >= BATCH {
                         self.link.send(&mut output)?;
                     }
                 }
-                Ok(Some(Incoming::End)) => return self.link.send(&mut output),
+                Ok(Some(ClientMessage::Disconnect)) => return self.link.send(&mut output),
                 Ok(None) => {
                     self.link.send(&mut output)?;
                     receive(&self.link.socket, &mut client)?;
@@ -140,7 +140,7 @@ impl ConnectionThread<'_> {
         }
     }
 
-    /// Carries out a request, or has it wait.
+    /// Carries out a request, or puts it into the queue of delays.
     fn request(
         &mut self,
         request: &Request,
@@ -172,7 +172,7 @@ impl ConnectionThread<'_> {
         if self.link.delays.is_full() {
             self.link.send(output)?;
         }
-        let waits = self.link.delays.push(Delayed {
+        let waits = self.link.delays.push(DelayedCommand {
             admission,
             request: *request,
             data,
@@ -200,19 +200,19 @@ fn receive(mut socket: &UnixStream, client: &mut Connection) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts the thread that carries out what waits.
-fn start_delayed(served: &Arc<Served>, link: &Arc<Link>) -> io::Result<JoinHandle<()>> {
+/// Starts the thread that carries out delayed commands.
+fn start_delayed(served: &Arc<ServedExport>, link: &Arc<Link>) -> io::Result<JoinHandle<()>> {
     let (served, link) = (Arc::clone(served), Arc::clone(link));
     Builder::new().name("disk delays".into()).spawn(move || {
         let mut output = Output::default();
         while let Some(delayed) = link.delays.next(&served.pace) {
-            let Delayed {
+            let DelayedCommand {
                 admission,
                 request,
                 data,
             } = delayed;
             perform(&*served.export, &admission, &request, &data, &mut output);
-            // A client that is gone is noticed by the thread that reads from it.
+            // The thread that reads from the client notices that it is gone.
             let _ = link.send(&mut output);
         }
     })

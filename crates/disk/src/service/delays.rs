@@ -7,16 +7,16 @@ use provium_nbd::Request;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// The data that the waiting commands of a connection may have, bytes. One more command is taken when less is there.
+/// The data that the waiting commands of a connection may have, bytes. Below that, another command is accepted.
 const MOST_BYTES: usize = 64 << 20;
 /// The number of commands that may wait.
 const MOST_COMMANDS: usize = 1024;
-/// A longer delay is as good as none that ends, and cannot be added to a time.
+/// The longest delay. A longer one may not fit into an `Instant`.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A command, and what it needs when its time comes.
+/// A delayed command, and what carrying it out needs.
 #[derive(Debug)]
-pub(super) struct Delayed {
+pub(super) struct DelayedCommand {
     pub(super) admission: Admission,
     pub(super) request: Request,
     pub(super) data: Vec<u8>,
@@ -32,7 +32,7 @@ pub(super) struct Delays {
 #[derive(Debug, Default)]
 struct State {
     /// By the time, and the order of arrival.
-    waiting: BTreeMap<(Instant, u64), Delayed>,
+    waiting: BTreeMap<(Instant, u64), DelayedCommand>,
     arrived: u64,
     bytes: usize,
     end: End,
@@ -43,9 +43,9 @@ enum End {
     /// More may come.
     #[default]
     Open,
-    /// What waits is the last.
+    /// No further command is accepted.
     Closed,
-    /// What waits is dropped.
+    /// The waiting commands are dropped.
     Stopped,
 }
 
@@ -57,7 +57,7 @@ impl Delays {
 
     /// Adds a command; waits while too much is there. Returns false if nothing waits any more, and the command is
     /// dropped.
-    pub(super) fn push(&self, delayed: Delayed) -> bool {
+    pub(super) fn push(&self, delayed: DelayedCommand) -> bool {
         let delay = delayed.admission.delay.min(LONGEST);
         let due = Instant::now() + delay;
         let mut state = self.state.lock();
@@ -76,7 +76,7 @@ impl Delays {
     }
 
     /// The next command, when its time has come, or at once if the pace is not normal. `None` when none will follow.
-    pub(super) fn next(&self, pace: &PaceControl) -> Option<Delayed> {
+    pub(super) fn next(&self, pace: &PaceControl) -> Option<DelayedCommand> {
         let mut state = self.state.lock();
         loop {
             if state.end == End::Stopped {
@@ -107,7 +107,7 @@ impl Delays {
         self.changed.notify_all();
     }
 
-    /// Drops what waits.
+    /// Drops the waiting commands.
     pub(super) fn stop(&self) {
         let mut state = self.state.lock();
         state.end = End::Stopped;
@@ -116,9 +116,9 @@ impl Delays {
         self.changed.notify_all();
     }
 
-    /// Has the pace looked at again.
+    /// Checks the pace again.
     pub(super) fn wake(&self) {
-        // With the lock, so that it is not missed between the look and the wait.
+        // With the lock, so that the wakeup is not lost between the check and the wait.
         let _state = self.state.lock();
         self.changed.notify_all();
     }

@@ -1,8 +1,7 @@
 //! The service as its owner sees it, and the thread that accepts clients.
 
-use super::connection::{Link, Served, serve};
+use super::connection::{Link, ServedExport, serve};
 use super::pace::{Pace, PaceControl};
-use super::socket;
 use crate::export::Export;
 use camino::{Utf8Path, Utf8PathBuf};
 use parking_lot::{Condvar, Mutex};
@@ -31,7 +30,7 @@ pub struct DiskService {
 }
 
 struct Shared {
-    served: Arc<Served>,
+    served: Arc<ServedExport>,
     connections: Mutex<Vec<OpenConnection>>,
     is_stopping: Mutex<bool>,
     stopping: Condvar,
@@ -43,14 +42,13 @@ struct OpenConnection {
 }
 
 impl DiskService {
-    /// Serves the export under the name, and under the empty name. The socket must not exist; its path may be longer
-    /// than the address of a socket.
+    /// Serves the export under the name, and under the empty name. The socket must not exist.
     ///
     /// # Errors
     /// The socket cannot be made, or a thread cannot be started.
     pub fn start(export: Arc<dyn Export>, name: &str, socket: &Utf8Path) -> io::Result<Self> {
         let shared = Arc::new(Shared {
-            served: Arc::new(Served {
+            served: Arc::new(ServedExport {
                 export,
                 name: name.to_owned(),
                 pace: PaceControl::default(),
@@ -60,7 +58,7 @@ impl DiskService {
             is_stopping: Mutex::new(false),
             stopping: Condvar::new(),
         });
-        let listener = Arc::new(socket::bind(socket)?);
+        let listener = Arc::new(UnixListener::bind(socket)?);
         // From here on its drop removes the socket.
         let mut service = Self {
             shared,

@@ -27,7 +27,6 @@ mod delays;
 mod disk_service;
 mod pace;
 mod perform;
-mod socket;
 
 pub use disk_service::DiskService;
 pub use pace::Pace;

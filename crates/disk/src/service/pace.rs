@@ -13,13 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What a service does with delays and flushes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pace {
-    /// Delays wait, and flushes are the guest's.
+    /// Delays apply, and flushes are the guest's.
     #[default]
     Normal,
-    /// For the time in which a machine is stopped. Delays do not wait, also those of commands that wait already. A
+    /// While QEMU stops a machine. Delays do not apply, also those of commands that wait already. A
     /// flush is answered with success at once, and is given to the disk when another command follows it, or when the
     /// pace is normal again: then it was the guest's.
-    Hurried,
+    Draining,
     /// The machine is paused. The flush that was answered last is dropped, and all that follow are answered with
     /// success and dropped.
     Paused,
@@ -39,7 +39,7 @@ struct State {
     held: Option<Command>,
 }
 
-/// What is to be done with a command.
+/// How to treat a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// It is given to the disk.
@@ -49,7 +49,7 @@ pub(super) enum Treatment {
 }
 
 impl PaceControl {
-    /// Whether delays are to wait.
+    /// Whether delays apply.
     pub(super) fn is_normal(&self) -> bool {
         !self.is_changed.load(Ordering::Acquire)
     }
@@ -58,7 +58,7 @@ impl PaceControl {
         let mut state = self.state.lock();
         match pace {
             Pace::Normal => state.release(export),
-            Pace::Hurried => {}
+            Pace::Draining => {}
             Pace::Paused => state.held = None,
         }
         state.pace = pace;
@@ -66,7 +66,7 @@ impl PaceControl {
             .store(pace != Pace::Normal, Ordering::Release);
     }
 
-    /// Looks at a command that has arrived, before the disk does.
+    /// Decides about a command that has arrived, before the disk does.
     pub(super) fn treat(&self, command: Command, export: &dyn Export) -> Treatment {
         if self.is_normal() {
             return Treatment::Usual;
@@ -77,13 +77,13 @@ impl PaceControl {
         if command.kind != CommandKind::Flush || state.pace == Pace::Normal {
             return Treatment::Usual;
         }
-        if state.pace == Pace::Hurried {
+        if state.pace == Pace::Draining {
             state.held = Some(command);
         }
         Treatment::Answered
     }
 
-    /// A client has taken leave: the flush that it sent last was QEMU's, which flushes a disk when it closes it.
+    /// A client has disconnected: its last flush was QEMU's, which flushes a disk when it closes it.
     pub(super) fn leave(&self) {
         self.state.lock().held = None;
     }

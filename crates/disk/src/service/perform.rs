@@ -5,7 +5,7 @@ use crate::export::Export;
 use provium_nbd::{ErrorValue, Output, Request, RequestKind};
 use rustix::io::Errno;
 
-/// The command that a request stands for.
+/// The disk's command for a request.
 pub(super) fn command(request: &Request) -> Command {
     Command {
         kind: match request.kind {
@@ -21,7 +21,7 @@ pub(super) fn command(request: &Request) -> Command {
     }
 }
 
-/// Carries out a request, and puts its reply into the output. `data` is that of a write.
+/// Carries out a request, and puts its reply into the output. A write has `data`.
 pub(super) fn perform(
     export: &dyn Export,
     admission: &Admission,
@@ -46,7 +46,7 @@ pub(super) fn perform(
     }
 }
 
-/// Section *Error values* of the specification. A guest sees all that has no value there as an I/O error.
+/// Section *Error values* of the specification. An error without a value there is an I/O error for the guest.
 fn error_value(errno: Errno) -> ErrorValue {
     match errno {
         Errno::PERM | Errno::ACCESS | Errno::ROFS => ErrorValue::NotPermitted,

@@ -38,10 +38,10 @@ fn only_commands_with_a_delay_wait() {
     assert_eq!(Client::new(&served).read(0, 512), [0; 512]);
     assert_eq!(served.disk.admitted()[0].kind, CommandKind::Write);
     assert_eq!(served.disk.done()[0].kind, CommandKind::Read);
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     assert_eq!(client.reply(), ok(1));
     assert_eq!(client.read(0, 512), [1; 512]);
-    // In a hurry, new commands do not wait either.
+    // While it drains, new commands do not wait either.
     assert_eq!(client.write(0, &[2; 512]), ok(78));
     served.service.set_pace(Pace::Normal);
     client.send(&write(3, 0, &[3; 512]));
@@ -62,7 +62,7 @@ fn delays_pass_in_the_order_of_their_end() {
 }
 
 #[test]
-fn what_waits_at_the_end_of_a_service_is_dropped() {
+fn delayed_commands_are_dropped_with_the_service() {
     let served = Served::new(slow_writes(MIB));
     let mut client = Client::new(&served);
     client.send(&write(1, 0, &[1; 512]));
@@ -75,24 +75,24 @@ fn what_waits_at_the_end_of_a_service_is_dropped() {
 }
 
 #[test]
-fn what_waits_when_a_client_is_killed_is_dropped() {
+fn delayed_commands_of_a_killed_client_are_dropped() {
     let served = Served::new(slow_writes(MIB));
     let mut client = Client::new(&served);
     client.send(&write(1, 0, &[1; 512]));
     client.read(0, 512);
     drop(client);
     wait_until(|| served.service.connections() == 0);
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     assert_eq!(Client::new(&served).read(0, 512), [0; 512]);
 }
 
 #[test]
-fn what_waits_when_a_client_takes_leave_is_carried_out() {
+fn delayed_commands_of_a_client_that_disconnects_are_carried_out() {
     let served = Served::new(slow_writes(MIB));
     let mut client = Client::new(&served);
     client.send(&[write(1, 0, &[1; 512]), request(DISC, 2, 0, 0)].concat());
     wait_until(|| !served.disk.admitted().is_empty());
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     assert_eq!(client.reply(), ok(1));
     assert_eq!(client.until_closed(), b"");
     assert_eq!(served.disk.content()[..512], [1; 512]);
@@ -113,7 +113,7 @@ fn more_than_a_queue_holds_is_carried_out_in_the_end() {
     });
     wait_until(|| served.disk.admitted().len() == 17);
     assert!(served.disk.done().is_empty());
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     let mut replies: Vec<u64> = (0..COUNT).map(|_| client.reply().cookie).collect();
     replies.sort_unstable();
     assert_eq!(replies, (0..COUNT).collect::<Vec<_>>());

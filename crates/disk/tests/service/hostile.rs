@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 const MIB: usize = 1 << 20;
 
 #[test]
-fn what_is_not_the_protocol_ends_the_connection() {
+fn violations_end_the_connection() {
     let served = Served::new(Memory::new(MIB));
     let mut other = Client::new(&served);
     let too_long = request(WRITE, 1, 0, 0xffff_fe00);
@@ -30,7 +30,7 @@ fn what_is_not_the_protocol_ends_the_connection() {
 }
 
 #[test]
-fn what_no_disk_can_do_is_refused() {
+fn invalid_requests_are_refused() {
     let served = Served::new(Memory::new(MIB));
     let mut client = Client::new(&served);
     let end = MIB as u64;

@@ -133,15 +133,9 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn new(disk: Memory) -> Self {
-        Self::in_folder(disk, "")
-    }
-
-    /// The socket is in this folder below the temporary one.
-    pub(crate) fn in_folder(disk: Memory, below: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = Utf8PathBuf::from_path_buf(folder.path().join(below)).expect("UTF-8");
-        std::fs::create_dir_all(&path).expect("a folder");
-        let socket = path.join("disk.sock");
+        let socket = folder.path().join("disk.sock");
+        let socket = Utf8PathBuf::from_path_buf(socket).expect("UTF-8");
         let disk = Arc::new(disk);
         let export: Arc<dyn Export> = Arc::clone(&disk) as _;
         let service = DiskService::start(export, "disk", &socket).expect("a service");

@@ -17,7 +17,7 @@ fn seen(served: &Served) -> Vec<CommandKind> {
 fn a_flush_before_another_command_is_the_guest_s() {
     let served = Served::new(Memory::new(MIB));
     let mut client = Client::new(&served);
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
     assert_eq!(seen(&served), []);
     assert_eq!(client.write(0, &[1; 512]), ok(78));
@@ -31,7 +31,7 @@ fn a_flush_before_another_command_is_the_guest_s() {
 fn flushes_at_and_after_the_pause_are_qemu_s() {
     let served = Served::new(Memory::new(MIB));
     let mut client = Client::new(&served);
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     client.write(0, &[1; 512]);
     assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
     served.service.set_pace(Pace::Paused);
@@ -48,12 +48,12 @@ fn flushes_at_and_after_the_pause_are_qemu_s() {
 fn a_flush_is_the_guest_s_if_the_machine_was_not_paused() {
     let served = Served::new(Memory::new(MIB));
     let mut client = Client::new(&served);
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
     served.service.set_pace(Pace::Normal);
     assert_eq!(seen(&served), [CommandKind::Flush]);
     // Also if the client was killed after it.
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     assert_eq!(client.ask(FLUSH, 0, 0), ok(77));
     drop(client);
     served.service.set_pace(Pace::Normal);
@@ -64,7 +64,7 @@ fn a_flush_is_the_guest_s_if_the_machine_was_not_paused() {
 fn a_flush_before_the_end_is_qemu_s() {
     let served = Served::new(Memory::new(MIB));
     let mut client = Client::new(&served);
-    served.service.set_pace(Pace::Hurried);
+    served.service.set_pace(Pace::Draining);
     client.send(&[request(FLUSH, 1, 0, 0), request(DISC, 2, 0, 0)].concat());
     assert_eq!(client.reply(), ok(1));
     assert_eq!(client.until_closed(), b"");

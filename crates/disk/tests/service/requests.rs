@@ -6,7 +6,6 @@ use provium_disk::CommandKind;
 use provium_disk::DiskService;
 use rustix::io::Errno;
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::thread;
 
@@ -124,21 +123,6 @@ fn connections_see_each_other_s_writes() {
         assert_eq!(clients[writer].ask(FLUSH, 0, 0), ok(77));
         assert_eq!(clients[reader].read(4096, 4096), [round as u8; 4096]);
     }
-}
-
-#[test]
-fn the_path_of_the_socket_may_be_long() {
-    let mut served = Served::in_folder(Memory::new(MIB), &"a folder with a long name/".repeat(6));
-    let long = served.socket.clone();
-    assert!(long.as_str().len() > 130);
-    // A client needs another way: here, a short name for the folder.
-    let folder = tempfile::tempdir().expect("a folder");
-    let short = folder.path().join("short");
-    symlink(long.parent().expect("a folder"), &short).expect("a link");
-    served.socket = short.join("disk.sock").try_into().expect("UTF-8");
-    assert_eq!(Client::new(&served).read(0, 512), [0; 512]);
-    drop(served.service);
-    assert!(!long.exists());
 }
 
 #[test]

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_no_archive_is_refused() {
+    fn truncated_and_other_files_are_refused() {
         let bytes = two_archives();
         let entries = |bytes: &[u8]| read_entries(&mut io::Cursor::new(bytes), |_| ());
         assert!(matches!(entries(&bytes[..230]), Err(CpioError::Truncated)));

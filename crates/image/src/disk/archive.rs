@@ -9,7 +9,8 @@
 use super::ext4::Attributes;
 use crate::compress::Format;
 use crate::error::ImageError;
-use crate::node::{Content, Kind, Node};
+use crate::node::{Content, Kind};
+use crate::tar_entry::{TarError, node_of};
 use crate::tree::Tree;
 use camino::Utf8Path;
 use provium_store::StoreError;
@@ -21,7 +22,6 @@ use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use tar::EntryType;
 
 /// Where PAX archives have extended attributes: what GNU tar and bsdtar write.
 const ATTRIBUTE: &str = "SCHILY.xattr.";
@@ -31,7 +31,7 @@ const MAGIC_BYTES: u64 = 8;
 
 /// The content of an archive. Files' contents are in a folder of their own.
 #[derive(Debug, Default)]
-pub(super) struct Unpacked {
+pub(super) struct UnpackedArchive {
     pub(super) tree: Tree,
     pub(super) attributes: Attributes,
     /// Modification times, seconds since 1970.
@@ -42,7 +42,10 @@ pub(super) struct Unpacked {
 ///
 /// # Errors
 /// [`ImageError::NotADisk`] if it is damaged or not an archive.
-pub(super) fn unpack(archive: &Utf8Path, contents: &Utf8Path) -> Result<Unpacked, ImageError> {
+pub(super) fn unpack(
+    archive: &Utf8Path,
+    contents: &Utf8Path,
+) -> Result<UnpackedArchive, ImageError> {
     let bad = |why: String| ImageError::NotADisk {
         path: archive.to_owned(),
         why,
@@ -64,40 +67,22 @@ pub(super) fn unpack(archive: &Utf8Path, contents: &Utf8Path) -> Result<Unpacked
         Some(format) => format.reader(file).map_err(read)?,
         None => Box::new(file),
     };
-    let mut unpacked = Unpacked::default();
+    let mut unpacked = UnpackedArchive::default();
     unpacked.tree.add_root(0o755);
     let mut archive = tar::Archive::new(reader);
     for (number, entry) in archive.entries().map_err(read)?.enumerate() {
         let entry = entry.map_err(read)?;
         let added = unpacked.add(entry, || contents.join(number.to_string()).into());
         added.map_err(|error| match error {
-            EntryError::Read(error) => read(error),
-            EntryError::Bad(why) => bad(why),
-            EntryError::Image(error) => error,
+            TarError::Read(error) => read(error),
+            TarError::Invalid(why) => bad(why),
+            TarError::Tree(error) => error,
         })?;
     }
     Ok(unpacked)
 }
 
-enum EntryError {
-    Read(io::Error),
-    Bad(String),
-    Image(ImageError),
-}
-
-impl From<io::Error> for EntryError {
-    fn from(error: io::Error) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl From<ImageError> for EntryError {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
-    }
-}
-
-impl Unpacked {
+impl UnpackedArchive {
     /// A tree in memory.
     pub(super) fn of(tree: Tree) -> Self {
         Self {
@@ -110,85 +95,28 @@ impl Unpacked {
         &mut self,
         mut entry: tar::Entry<'_, impl Read>,
         content: impl FnOnce() -> PathBuf,
-    ) -> Result<(), EntryError> {
-        let path = entry.path_bytes().into_owned();
-        let header = entry.header();
-        let perm = header.mode()? & 0o7777;
-        let id = |id: u64| {
-            u32::try_from(id)
-                .map_err(|_| EntryError::Bad("an owner's number is too large".to_owned()))
-        };
-        let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
-        let seconds = i64::try_from(header.mtime()?).unwrap_or(i64::MAX);
-        // The fields of other entries may be blank.
-        let numbers = match header.entry_type() {
-            EntryType::Char | EntryType::Block => (header.device_major()?, header.device_minor()?),
-            _ => (None, None),
-        };
-        let shown = String::from_utf8_lossy(&path).into_owned();
-        let device = |block| match numbers {
-            (Some(major), Some(minor)) => Ok(Kind::Device {
-                block,
-                major,
-                minor,
-            }),
-            _ => Err(EntryError::Bad(format!(
-                "the device `{shown}` has no numbers"
-            ))),
-        };
-        let link = entry.link_name_bytes().map(|target| target.into_owned());
-        let link =
-            || link.ok_or_else(|| EntryError::Bad(format!("the link `{shown}` leads nowhere")));
-        let kind = match header.entry_type() {
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                let file = content();
-                let len = entry.size();
-                let mut out = fs_err::File::create(&file)?;
-                io::copy(&mut entry, &mut out)?;
-                let len = out.metadata().map_or(len, |metadata| metadata.len());
-                Kind::File(Content::OnDisk {
-                    path: file,
-                    len,
-                    shared: None,
-                })
-            }
-            EntryType::Link => {
-                let target = link()?;
-                match self.tree.get(&target).map(|node| node.kind.clone()) {
-                    Some(kind @ Kind::File(_)) => kind,
-                    _ => {
-                        let target = String::from_utf8_lossy(&target);
-                        let why = format!("`{shown}` is a link to `{target}`, which is not a file");
-                        return Err(EntryError::Bad(why));
-                    }
-                }
-            }
-            EntryType::Symlink => Kind::Symlink(link()?),
-            EntryType::Directory => Kind::Directory,
-            EntryType::Char => device(false)?,
-            EntryType::Block => device(true)?,
-            EntryType::Fifo => Kind::Fifo,
-            // Facts about the archive itself.
-            EntryType::XGlobalHeader => return Ok(()),
-            other => {
-                let why = format!("`{shown}` has the unknown type {other:?}");
-                return Err(EntryError::Bad(why));
-            }
+    ) -> Result<(), TarError> {
+        let seconds = i64::try_from(entry.header().mtime()?).unwrap_or(i64::MAX);
+        let node = node_of(&mut entry, &self.tree, |entry| {
+            let path = content();
+            let mut file = fs_err::File::create(&path)?;
+            Ok(Content::OnDisk {
+                len: io::copy(entry, &mut file)?,
+                path,
+                shared: None,
+            })
+        })?;
+        let Some((path, node)) = node else {
+            return Ok(());
         };
         let attributes = attributes(&mut entry)?;
         if path
             .split(|byte| *byte == b'/')
             .all(|name| name.is_empty() || name == b".")
         {
-            self.tree.add_root(perm);
+            self.tree.add_root(node.perm);
             return Ok(());
         }
-        let node = Node {
-            perm,
-            uid,
-            gid,
-            kind,
-        };
         self.tree.put(&path, node)?;
         // Links above it are followed.
         if let Some((_, path)) = self.tree.locate(&path)? {
@@ -305,7 +233,7 @@ fn above(path: &[u8]) -> &[u8] {
 }
 
 /// The extended attributes of an entry.
-fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<(String, Vec<u8>)>, EntryError> {
+fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<(String, Vec<u8>)>, TarError> {
     let mut found = Vec::new();
     for extension in entry.pax_extensions()?.into_iter().flatten() {
         let extension = extension?;
@@ -323,6 +251,7 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> Result<Vec<(String, Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tar::EntryType;
 
     /// An archive of a folder with a file in it, which is replaced by a link to `target`.
     fn replaced(target: &str) -> Vec<u8> {

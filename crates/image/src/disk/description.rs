@@ -36,11 +36,11 @@ impl fmt::Debug for DiskImage {
 pub struct FolderDiskOptions {
     /// Free space in the file system, bytes; `None`: a quarter of what the content takes, and at least 64 MiB.
     pub free: Option<u64>,
-    /// Whom files belong to.
+    /// The owners of files.
     pub owner: Owner,
 }
 
-/// Whom the files of a disk belong to.
+/// The owners of the files of a disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Owner {
     /// What belongs on the host to the user (or group) who runs this belongs to root, and all else to the same number

@@ -8,6 +8,7 @@
 //! the same file system.
 
 use super::size::{BLOCK, Dimensions, INODE};
+use super::tools::{DEADLINE, DEBUGFS, MKE2FS, run};
 use crate::blocking::blocking;
 use crate::error::ImageError;
 use crate::images::write;
@@ -17,10 +18,6 @@ use crate::walk::user;
 use camino::{Utf8Path, Utf8PathBuf};
 use provium_process::{Command, Exit, output};
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// How long a tool may take.
-const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// The features of a file system of the distributions' `mke2fs`, but for the space that lets it grow a thousandfold.
 const FEATURES: &str = "none,has_journal,ext_attr,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,\
@@ -32,9 +29,6 @@ const HASH_SEED: &str = "51a6b374-2e8f-4c0d-8b86-7a319d2c4f5e";
 
 /// The times of what has none in the folder: seconds since 1970.
 const TIME: &str = "1700000000";
-
-/// Where the tools are that an ordinary user's `PATH` often lacks.
-const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
 /// The user and group, in a user namespace, of files whose owner has no number there.
 const NOBODY: u32 = 65534;
@@ -63,7 +57,7 @@ pub(super) async fn make(
     entry: &Utf8Path,
     image: &Utf8Path,
 ) -> Result<(), ImageError> {
-    let mke2fs = tool("mke2fs")?;
+    let mke2fs = MKE2FS.path()?;
     let view = View::find().await;
     let file = fs_err::File::create(image).map_err(provium_store::StoreError::from)?;
     let sized = file.set_len(dimensions.size);
@@ -76,7 +70,7 @@ pub(super) async fn make(
         View::Host => Command::new(mke2fs),
         View::Namespace => {
             let mut command = Command::new("unshare");
-            command.args(["--map-root-user", "--", &mke2fs]);
+            command.args(["--map-root-user", "--", mke2fs.as_str()]);
             command
         }
     };
@@ -89,7 +83,6 @@ pub(super) async fn make(
         .args(["-d", source.folder.as_str(), image.as_str()])
         .env("E2FSPROGS_FAKE_TIME", TIME)
         .env("SOURCE_DATE_EPOCH", TIME)
-        .env("LC_ALL", "C.UTF-8")
         // Of the host's configuration, nothing.
         .env("MKE2FS_CONFIG", "/dev/null");
     run(command).await?;
@@ -102,10 +95,8 @@ pub(super) async fn make(
         // The superblock says when it was changed.
         let script = [format!("set_current_time @{TIME}\n").as_bytes(), &script].concat();
         write(&path, &script)?;
-        let mut command = Command::new(tool("debugfs")?);
-        command
-            .args(["-w", "-f", path.as_str(), image.as_str()])
-            .env("LC_ALL", "C.UTF-8");
+        let mut command = Command::new(DEBUGFS.path()?);
+        command.args(["-w", "-f", path.as_str(), image.as_str()]);
         run_debugfs(command).await?;
         fs_err::remove_file(&path).map_err(provium_store::StoreError::from)?;
     }
@@ -115,7 +106,7 @@ pub(super) async fn make(
     Ok(())
 }
 
-/// As whom `mke2fs` sees the owners of files.
+/// The owners of files as `mke2fs` sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum View {
     Host,
@@ -242,45 +233,16 @@ fn quoted(argument: &[u8]) -> Result<Vec<u8>, ImageError> {
     Ok(quoted)
 }
 
-/// The path of a tool of e2fsprogs.
-fn tool(program: &'static str) -> Result<String, ImageError> {
-    if Command::new(program).resolve().is_ok() {
-        return Ok(program.to_owned());
-    }
-    let places = SYSTEM_FOLDERS.map(|folder| Utf8PathBuf::from(folder).join(program));
-    let found = places.into_iter().find(|path| path.is_file());
-    found
-        .map(Utf8PathBuf::into_string)
-        .ok_or(ImageError::NoTool {
-            program,
-            purpose: "makes file systems from folders",
-            package: "e2fsprogs",
-        })
-}
-
-async fn run(command: Command) -> Result<(), ImageError> {
-    let line = command.to_line();
-    let output = output(command, DEADLINE).await?;
-    if output.exit == Exit::Exited(0) {
-        return Ok(());
-    }
-    Err(ImageError::ToolFailed {
-        command: line,
-        how: output.exit.to_string(),
-        said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
-}
-
-/// Its exit status does not tell whether its commands failed: what it writes to stderr, below its version, does.
+/// Its exit status does not show whether its commands failed: what it writes to stderr, below its version, does.
 async fn run_debugfs(command: Command) -> Result<(), ImageError> {
     let line = command.to_line();
-    let output = output(command, DEADLINE).await?;
+    let output = run(command).await?;
     let errors = String::from_utf8_lossy(&output.stderr);
     let said: Vec<&str> = errors
         .lines()
         .filter(|line| !line.trim().is_empty() && !line.starts_with("debugfs 1."))
         .collect();
-    if output.exit == Exit::Exited(0) && said.is_empty() {
+    if said.is_empty() {
         return Ok(());
     }
     Err(ImageError::ToolFailed {

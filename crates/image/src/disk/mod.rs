@@ -17,8 +17,10 @@ mod folder;
 mod raw;
 mod root;
 mod size;
+mod tools;
 
 pub(crate) use folder::FILE as DISK_FILE;
 pub(crate) use root::disk_of_tree;
 
 pub use description::{DiskImage, FolderDiskOptions, Owner};
+pub use tools::missing_disk_tools;

@@ -1,20 +1,17 @@
 //! Images of other programs as raw ones.
 
 use super::DiskImage;
+use super::tools::{QEMU_IMG, run};
 use crate::blocking::blocking;
 use crate::error::ImageError;
 use crate::images::Images;
 use crate::progress::report;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_process::{Command, Exit, output};
+use provium_process::Command;
 use provium_store::{Key, KeyBuilder, Notice};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::time::Duration;
-
-/// How long a conversion may take.
-const DEADLINE: Duration = Duration::from_secs(1800);
 
 /// The file in an entry.
 const FILE: &str = "raw.img";
@@ -63,20 +60,14 @@ impl Images {
                 held: None,
             });
         }
-        if Command::new("qemu-img").resolve().is_err() {
-            return Err(ImageError::NoTool {
-                program: "qemu-img",
-                purpose: "converts qcow2 images",
-                package: "qemu-utils",
-            });
-        }
-        let key = chain_key(image).await?;
+        let qemu_img = QEMU_IMG.path()?;
+        let key = chain_key(&qemu_img, image).await?;
         let what = format!("the raw image of `{image}`");
         let progress = &self.progress;
         let notify = |notice: Notice<'_>| report(&**progress, &what, notice);
         let make = async |entry: Utf8PathBuf| {
             progress.step(&format!("converting `{image}` to a raw image"));
-            let mut command = Command::new("qemu-img");
+            let mut command = Command::new(qemu_img);
             command.args(["convert", "-f", "qcow2", "-O", "raw", "--"]);
             command.args([image.as_str(), entry.join(FILE).as_str()]);
             run(command).await.map(|_| ())
@@ -146,8 +137,8 @@ fn has(file: &File, at: u64, magic: &[u8]) -> io::Result<bool> {
 }
 
 /// A key of the image and of those that it is a difference from.
-async fn chain_key(image: &Utf8Path) -> Result<Key, ImageError> {
-    let mut command = Command::new("qemu-img");
+async fn chain_key(qemu_img: &Utf8Path, image: &Utf8Path) -> Result<Key, ImageError> {
+    let mut command = Command::new(qemu_img);
     command.args(["info", "--backing-chain", "--output=json", "-f", "qcow2"]);
     command.args(["--", image.as_str()]);
     let said = run(command).await?;
@@ -155,7 +146,7 @@ async fn chain_key(image: &Utf8Path) -> Result<Key, ImageError> {
         path: image.to_owned(),
         why,
     };
-    let chain: Vec<serde_json::Value> = serde_json::from_slice(&said)
+    let chain: Vec<serde_json::Value> = serde_json::from_slice(&said.stdout)
         .map_err(|error| refused(format!("cannot read what `qemu-img info` says: {error}")))?;
     let mut key = KeyBuilder::new("raw image");
     for part in &chain {
@@ -178,21 +169,6 @@ async fn chain_key(image: &Utf8Path) -> Result<Key, ImageError> {
         key = key.with("path", path).with("facts", facts);
     }
     Ok(key.finish())
-}
-
-/// Runs a tool; gives its standard output.
-async fn run(mut command: Command) -> Result<Vec<u8>, ImageError> {
-    command.env("LC_ALL", "C.UTF-8");
-    let line = command.to_line();
-    let output = output(command, DEADLINE).await?;
-    if output.exit == Exit::Exited(0) {
-        return Ok(output.stdout);
-    }
-    Err(ImageError::ToolFailed {
-        command: line,
-        how: output.exit.to_string(),
-        said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-    })
 }
 
 #[cfg(test)]
@@ -228,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_difference_is_converted_with_what_it_is_based_on() {
+    async fn an_image_is_converted_with_its_backing_file() {
         let (_folder, path, images) = images();
         let (base, top) = (path.join("base"), path.join("top.qcow2"));
         fs_err::write(&base, vec![7; 1 << 20]).unwrap();

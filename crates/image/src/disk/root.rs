@@ -1,6 +1,6 @@
 //! Root file systems on disks that do not come from a folder: of an archive, of packages.
 
-use super::archive::{self, Unpacked};
+use super::archive::{self, UnpackedArchive};
 use super::ext4::{self, Source};
 use super::size::dimensions;
 use super::{DiskImage, folder};
@@ -91,7 +91,7 @@ impl Images {
 pub(crate) async fn disk_of_tree(tree: Tree, entry: &Utf8Path) -> Result<(), ImageError> {
     let at = entry.to_owned();
     let (source, dimensions) = blocking(move || {
-        let source = source_of(Unpacked::of(tree), &at, &at)?;
+        let source = source_of(UnpackedArchive::of(tree), &at, &at)?;
         let dimensions = dimensions(&source.wanted, None)?;
         Ok((source, dimensions))
     })
@@ -103,7 +103,7 @@ pub(crate) async fn disk_of_tree(tree: Tree, entry: &Utf8Path) -> Result<(), Ima
 
 /// The folder in `entry` that has the files of `unpacked`.
 fn source_of(
-    unpacked: Unpacked,
+    unpacked: UnpackedArchive,
     entry: &Utf8Path,
     archive: &Utf8Path,
 ) -> Result<Source, ImageError> {

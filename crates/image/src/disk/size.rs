@@ -38,7 +38,7 @@ pub(super) struct Dimensions {
     pub(super) journal: u64,
 }
 
-/// The dimensions for `tree` with so many bytes `free`.
+/// The dimensions for `tree`, with `free` bytes to spare.
 ///
 /// # Errors
 /// If a file is gone.

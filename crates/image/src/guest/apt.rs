@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_no_packages() {
+    fn options_are_not_package_names() {
         for good in [
             "e2fsprogs",
             "libc6:amd64",
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_what_was_said_is_kept() {
+    fn the_end_of_the_output_is_kept() {
         assert_eq!(end_of(b"W: one\n\n  E: two\n"), "W: one; E: two");
         let long = format!("{}\nlast", "x".repeat(1000));
         assert_eq!(end_of(long.as_bytes()), "last");

@@ -5,11 +5,11 @@
 
 use crate::compress::Format;
 use crate::error::ImageError;
-use crate::node::{Content, Kind, Node};
+use crate::node::Content;
+use crate::tar_entry::{TarError, node_of};
 use crate::tree::Tree;
 use std::io::Read;
 use std::sync::Arc;
-use tar::EntryType;
 
 const MAGIC: &[u8] = b"!<arch>\n";
 /// Length of a member's header, and where its size is.
@@ -31,7 +31,7 @@ pub(crate) fn unpack_into(tree: &mut Tree, bytes: &[u8], name: &str) -> Result<(
         Some("") => Box::new(data),
         _ => {
             let format = Format::of_name(member)
-                .ok_or_else(|| bad(format!("its `{member}` is packed in an unknown way")))?;
+                .ok_or_else(|| bad(format!("its `{member}` is compressed in an unknown format")))?;
             format
                 .reader(data)
                 .map_err(|error| bad(error.to_string()))?
@@ -41,106 +41,27 @@ pub(crate) fn unpack_into(tree: &mut Tree, bytes: &[u8], name: &str) -> Result<(
     for entry in archive.entries().map_err(|error| bad(error.to_string()))? {
         let entry = entry.map_err(|error| bad(error.to_string()))?;
         add(tree, entry).map_err(|error| match error {
-            DebError::Read(error) => bad(error.to_string()),
-            DebError::Image(error) => bad(error.in_one_line()),
-            DebError::Other(why) => bad(why),
+            TarError::Read(error) => bad(error.to_string()),
+            TarError::Tree(error) => bad(error.in_one_line()),
+            TarError::Invalid(why) => bad(why),
         })?;
     }
     Ok(())
 }
 
-enum DebError {
-    Read(std::io::Error),
-    Image(ImageError),
-    Other(String),
-}
-
-impl From<std::io::Error> for DebError {
-    fn from(error: std::io::Error) -> Self {
-        Self::Read(error)
+fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), TarError> {
+    let node = node_of(&mut entry, tree, |entry| {
+        if entry.size() > LONGEST_FILE {
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            return Err(TarError::Invalid(format!("`{path}` is too long")));
+        }
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content)?;
+        Ok(Content::Bytes(Arc::new(content)))
+    })?;
+    if let Some((path, node)) = node {
+        tree.put(&path, node)?;
     }
-}
-
-impl From<ImageError> for DebError {
-    fn from(error: ImageError) -> Self {
-        Self::Image(error)
-    }
-}
-
-fn add(tree: &mut Tree, mut entry: tar::Entry<'_, impl Read>) -> Result<(), DebError> {
-    let path = entry.path_bytes().into_owned();
-    let header = entry.header();
-    let perm = header.mode()? & 0o7777;
-    let id =
-        |id: u64| u32::try_from(id).map_err(|_| DebError::Other("an owner's number".to_owned()));
-    let (uid, gid) = (id(header.uid()?)?, id(header.gid()?)?);
-    let device = |block| -> Result<Kind, DebError> {
-        let number = |number: Option<u32>| {
-            number.ok_or_else(|| DebError::Other("a device without numbers".to_owned()))
-        };
-        let major = number(header.device_major()?)?;
-        let minor = number(header.device_minor()?)?;
-        Ok(Kind::Device {
-            block,
-            major,
-            minor,
-        })
-    };
-    let shown = || String::from_utf8_lossy(&path).into_owned();
-    let target = |entry: &tar::Entry<'_, _>| match entry.link_name_bytes() {
-        Some(target) => Ok(target.into_owned()),
-        None => Err(DebError::Other(format!(
-            "the link `{}` leads nowhere",
-            shown()
-        ))),
-    };
-    let kind = match header.entry_type() {
-        EntryType::Regular | EntryType::Continuous => {
-            if entry.size() > LONGEST_FILE {
-                return Err(DebError::Other(format!("`{}` is too long", shown())));
-            }
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content)?;
-            Kind::File(Content::Bytes(Arc::new(content)))
-        }
-        EntryType::Link => {
-            let target = target(&entry)?;
-            let Some(Node {
-                kind: kind @ Kind::File(_),
-                ..
-            }) = tree.get(&target)
-            else {
-                let target = String::from_utf8_lossy(&target);
-                return Err(DebError::Other(format!(
-                    "`{}` is a link to `{target}`, which is not there",
-                    shown()
-                )));
-            };
-            kind.clone()
-        }
-        EntryType::Symlink => Kind::Symlink(target(&entry)?),
-        EntryType::Directory => Kind::Directory,
-        EntryType::Char => device(false)?,
-        EntryType::Block => device(true)?,
-        EntryType::Fifo => Kind::Fifo,
-        // Facts about the archive itself.
-        EntryType::XGlobalHeader => return Ok(()),
-        other => {
-            return Err(DebError::Other(format!(
-                "`{}` has the unknown type {other:?}",
-                shown()
-            )));
-        }
-    };
-    tree.put(
-        &path,
-        Node {
-            perm,
-            uid,
-            gid,
-            kind,
-        },
-    )?;
     Ok(())
 }
 
@@ -171,7 +92,9 @@ fn data_member(bytes: &[u8]) -> Option<(&str, &[u8])> {
 pub(super) mod tests {
     use super::*;
     use crate::compress::tests::gzip_of;
+    use crate::node::Node;
     use proptest::prelude::*;
+    use tar::EntryType;
 
     fn member(name: &str, content: &[u8]) -> Vec<u8> {
         let mut out = format!(
@@ -265,7 +188,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_leaves_the_root_or_is_none_is_refused() {
+    fn other_files_and_paths_outside_of_the_root_are_refused() {
         let mut evil = header(EntryType::Regular, 1, 0o644);
         evil.as_mut_bytes()[..9].copy_from_slice(b"../../etc");
         evil.set_cksum();

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_good_signature_is_enough_and_a_bad_one_too_much() {
+    fn one_good_signature_suffices_and_a_bad_one_fails() {
         let good = "[GNUPG:] NEWSIG\n[GNUPG:] VALIDSIG 4CB5 2026-07-11\n";
         let unknown = "[GNUPG:] ERRSIG 78DB 1 8\n[GNUPG:] NO_PUBKEY 78DB\n";
         let bad = "[GNUPG:] BADSIG 4CB5 Debian\n";

@@ -35,7 +35,7 @@ pub(crate) enum NotAKernel {
     Unknown,
 }
 
-/// What is to be booted from the file with this content.
+/// What to boot from the file with this content.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Kernel, NotAKernel> {
     if bytes.is_empty() {
         return Err(NotAKernel::Empty);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_start_by_pvh_is_booted_as_it_is() {
+    fn a_kernel_without_pvh_is_booted_unchanged() {
         for payload in [
             gzip_of(&kernel(false)),
             gzip_of(b"no ELF"),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_kernel_says_why() {
+    fn other_files_are_refused_with_a_reason() {
         let image = around(&gzip_of(&kernel(true)));
         assert_eq!(inspect(b""), Err(NotAKernel::Empty));
         assert_eq!(inspect(b"#!/bin/sh\n"), Err(NotAKernel::Unknown));

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_comes_before() {
+    fn dependencies_come_first() {
         let index = index(&[
             (
                 "virtio-net",
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn builtin_is_fine_and_unknown_is_not() {
+    fn builtin_modules_are_known_and_others_are_refused() {
         let index = index(&[
             ("a", &[("alias", "fs-one"), ("alias", "dup")]),
             ("b", &[("alias", "dup")]),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 const CALL: &str = "crash_states()";
 
-/// The crash states of a disk, and the VM as it was when they were asked for.
+/// The crash states of a disk, and the VM at the time of the call.
 #[derive(Clone)]
 pub struct CrashExplorer(Arc<Inner>);
 
@@ -46,7 +46,7 @@ pub struct CrashCount {
 pub struct CrashVm {
     explorer: CrashExplorer,
     vm: Vm,
-    /// It is as it was in the snapshot, but for its disk.
+    /// It is as in the snapshot, except for its disk.
     is_fresh: bool,
 }
 
@@ -192,7 +192,7 @@ impl CrashVm {
         let (id, content) = (self.explorer.0.disk.id().to_owned(), image.disk().clone());
         self.vm
             .0
-            .to_its_end(CALL, async move { replace(&vm, &id, content).await })
+            .uninterrupted(CALL, async move { replace(&vm, &id, content).await })
             .await
     }
 

@@ -28,7 +28,7 @@ mod volume;
 
 pub(crate) use saved::SavedVmDisk;
 pub(crate) use scratch::DiskScratch;
-pub(crate) use served::{Hurry, ServedDisks};
+pub(crate) use served::{DrainGuard, ServedDisks};
 pub(crate) use vm_disk::{DiskOrigin, VmDisk};
 pub(crate) use volume::{Volume, VolumeError, disk_seed};
 

@@ -1,11 +1,9 @@
 //! What an author may choose about a disk.
 
 use camino::Utf8PathBuf;
+use provium_vmm::DiskDevice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// How long a serial can be that virtio carries, bytes.
-const LONGEST_SERIAL: usize = 20;
 
 /// The file system of a disk that is mounted, where the author names none.
 const DEFAULT_FILESYSTEM: &str = "ext4";
@@ -44,7 +42,7 @@ pub enum DiskSource {
 }
 
 impl DiskOptions {
-    /// A disk of that source, all else by default.
+    /// A disk of that source, with default options.
     pub fn new(source: DiskSource) -> Self {
         Self {
             id: None,
@@ -110,16 +108,16 @@ impl DiskId {
         &self.0
     }
 
-    /// What the guest sees as the serial of the device: the name, where it can be one, and otherwise what can be of
-    /// it, with a hash that tells such names apart.
+    /// The device's serial in the guest: the name, if it is valid as a serial, and otherwise its valid part
+    /// with a hash that distinguishes such names.
     pub fn serial(&self) -> String {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-        if self.0.len() <= LONGEST_SERIAL && self.0.chars().all(is_plain) {
+        let is_valid = DiskDevice::is_of_serial;
+        if self.0.len() <= DiskDevice::LONGEST_SERIAL && self.0.chars().all(is_valid) {
             return self.0.clone();
         }
         let hash = blake3::hash(self.0.as_bytes()).to_hex();
-        let plain: String = self.0.chars().filter(|c| is_plain(*c)).take(11).collect();
-        format!("{plain}-{}", &hash[..8])
+        let valid: String = self.0.chars().filter(|c| is_valid(*c)).take(11).collect();
+        format!("{valid}-{}", &hash[..8])
     }
 }
 
@@ -134,14 +132,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_serial_is_the_id_where_it_can_be() {
+    fn a_serial_is_the_id_if_that_is_valid() {
         let serial = |id: &str| DiskId::new(id).unwrap().serial();
         assert_eq!(serial("data"), "data");
         assert_eq!(serial("a_b.c-d"), "a_b.c-d");
         assert_eq!(serial("twenty-bytes-exactly"), "twenty-bytes-exactly");
         for id in ["two words", "twenty-one-bytes-long", "ümlaut", "…"] {
             let serial = serial(id);
-            assert!(serial.len() <= LONGEST_SERIAL, "{serial}");
+            assert!(serial.len() <= DiskDevice::LONGEST_SERIAL, "{serial}");
             assert!(serial.is_ascii(), "{serial}");
         }
         assert_ne!(serial("two words"), serial("two  words"));

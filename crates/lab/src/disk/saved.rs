@@ -22,7 +22,7 @@ pub(crate) struct SavedVmDisk {
     pub(crate) slot: Option<DiskSlot>,
     /// The guest's name for it, such as `vda`.
     pub(crate) node: Option<String>,
-    /// The folder of its files, within that of the snapshot.
+    /// The folder of its files, within the snapshot's.
     folder: String,
     pub(crate) saved: SavedDisk,
 }

@@ -14,8 +14,8 @@ pub(crate) struct ServedDisks(Arc<Mutex<BTreeMap<DiskSlot, DiskService>>>);
 /// While it exists, commands of the guest do not wait for the delays of faults: before QEMU stops a machine, it waits
 /// for the commands in flight.
 ///
-/// QEMU then flushes each disk, which the guest has not asked for: such flushes make nothing durable.
-pub(crate) struct Hurry(ServedDisks);
+/// QEMU then flushes each disk, which the guest has not requested: such flushes make nothing durable.
+pub(crate) struct DrainGuard(ServedDisks);
 
 impl ServedDisks {
     /// Adds the service of the disk in that slot, in place of an earlier one.
@@ -34,9 +34,9 @@ impl ServedDisks {
     }
 
     /// Carries out delayed commands at once, as long as the result exists.
-    pub(crate) fn hurry(&self) -> Hurry {
-        self.set(Pace::Hurried);
-        Hurry(self.clone())
+    pub(crate) fn drain(&self) -> DrainGuard {
+        self.set(Pace::Draining);
+        DrainGuard(self.clone())
     }
 
     fn set(&self, pace: Pace) {
@@ -46,14 +46,14 @@ impl ServedDisks {
     }
 }
 
-impl Hurry {
+impl DrainGuard {
     /// The machine is paused now.
-    pub(crate) fn paused(&self) {
+    pub(crate) fn set_paused(&self) {
         self.0.set(Pace::Paused);
     }
 }
 
-impl Drop for Hurry {
+impl Drop for DrainGuard {
     fn drop(&mut self) {
         self.0.set(Pace::Normal);
     }

@@ -18,7 +18,7 @@ pub(crate) struct VmDisk {
     pub(crate) volume: Volume,
 }
 
-/// How a VM came to a disk.
+/// Why a VM has a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DiskOrigin {

@@ -48,7 +48,7 @@ impl VolumeError {
 }
 
 impl Volume {
-    /// The disk that its author describes, new.
+    /// A new disk with these options.
     pub(crate) async fn open(
         options: &DiskOptions,
         images: &Images,
@@ -175,7 +175,7 @@ impl OfferedDisk {
     }
 }
 
-/// The seed of what is left to chance on a disk, in a run of this seed.
+/// The seed for the random choices of a disk, in a run with the seed `run`.
 pub(crate) fn disk_seed(run: u64, file: &str, vm: &str, disk: &str) -> u64 {
     let mut hasher = blake3::Hasher::new_derive_key("provium 2026 seed of a disk");
     hasher.update(&run.to_le_bytes());

@@ -1,4 +1,4 @@
-//! What is done with all VMs of a lab at once.
+//! Operations on all VMs of a lab at once.
 
 use crate::error::LabError;
 use crate::vm::{Vm, VmState};

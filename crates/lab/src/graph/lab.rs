@@ -231,7 +231,7 @@ impl Lab {
         Err(invalid(self, &format!("vm({name:?})"), why))
     }
 
-    /// A new VM in state *created*, in the care of `scope`.
+    /// A new VM in state *created*, owned by `scope`.
     pub fn create_vm(
         &self,
         scope: &Scope,

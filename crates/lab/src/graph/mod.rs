@@ -1,10 +1,10 @@
-//! The graph of resources: labs, their members, and what is done with all of them at once.
+//! The graph of resources: labs, their members, and operations on all of them at once.
 //!
 //! | file | what |
 //! |---|---|
 //! | `lab` | names of VMs and sub-labs |
 //! | `membership` | labs within labs |
-//! | `group` | what is done with all VMs of a lab at once |
+//! | `group` | operations on all VMs of a lab at once |
 //! | `snapshot` | snapshots of labs |
 //! | `baseline` | the state that the VMs of a file are reset to |
 //! | `clone` | clones of a file's lab, for parallel tests |

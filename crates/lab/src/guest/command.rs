@@ -230,7 +230,7 @@ mod tests {
     use serde_bytes::ByteBuf;
 
     #[test]
-    fn what_no_kernel_takes_is_refused() {
+    fn arguments_beyond_the_limits_of_the_kernel_are_refused() {
         let words = |lengths: &[usize]| {
             let words = lengths.iter().map(|len| ByteBuf::from(vec![b'x'; *len]));
             CommandSpec::new(Program::Argv(words.collect()))

@@ -32,6 +32,8 @@ pub struct Console {
     log: Log,
     /// Where the log of the last boot or reset begins.
     boot: Arc<AtomicU64>,
+    /// Up to here, the kernel's reports fail no test.
+    ignored: Arc<AtomicU64>,
     open_streams: Arc<OpenStreams>,
     /// The streams of [`Console::stream`].
     given: Arc<Mutex<Vec<ByteStream>>>,
@@ -43,6 +45,7 @@ impl Console {
             vm: name.into(),
             log: Log::new(),
             boot: Arc::default(),
+            ignored: Arc::default(),
             open_streams,
             given: Arc::default(),
         }
@@ -55,6 +58,7 @@ impl Console {
             vm: Arc::clone(&self.vm),
             log: copy.map_err(|error| LabError::host(self.subject(), "copy", error))?,
             boot: Arc::new(AtomicU64::new(self.boot_start())),
+            ignored: Arc::new(AtomicU64::new(self.ignored_reports())),
             open_streams,
             given: Arc::default(),
         })
@@ -72,6 +76,17 @@ impl Console {
     /// The guest boots, or was reset: what it prints from now on is the new boot's.
     pub(crate) fn begin_boot(&self) {
         self.boot.store(self.mark(), Ordering::Release);
+    }
+
+    /// What the kernel has reported so far fails no test: the error of a boot has it, or the boot is discarded.
+    pub(crate) fn ignore_reports(&self) {
+        self.settle();
+        self.ignored.store(self.mark(), Ordering::Release);
+    }
+
+    /// Up to which position the kernel's reports fail no test.
+    pub fn ignored_reports(&self) -> u64 {
+        self.ignored.load(Ordering::Acquire)
     }
 
     fn boot_start(&self) -> u64 {

@@ -105,8 +105,8 @@ impl CallContext {
         }
     }
 
-    /// The same context for what the guest has just made. Its epoch is of now and not of when the request was
-    /// made: a snapshot that was taken meanwhile may not contain it.
+    /// The same context for an object that the guest has just made. Its epoch is the present one, not that of the
+    /// request: a snapshot that was taken meanwhile may not contain it.
     pub(crate) fn made_now(&self) -> Result<Self, LabError> {
         let epoch = self.target.epoch();
         if !epoch.is_same_epoch(self.begun) {

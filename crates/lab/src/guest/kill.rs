@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn none_are_no_wait() {
+    async fn an_empty_list_is_not_waited_for() {
         let began = Instant::now();
         assert!(end_all::<Deaf>(&[]).await);
         assert_eq!(began.elapsed(), Duration::ZERO);

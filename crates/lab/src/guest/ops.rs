@@ -255,7 +255,7 @@ impl GuestOps {
         syscall::syscall(&self.context(call)?, request).await
     }
 
-    /// Begins a raw syscall on a thread of its own; it ends with the scope at the latest. Messages show it as
+    /// Begins a raw syscall on a thread of its own; it ends with the scope if not before. Messages show it as
     /// the author's `call`.
     pub async fn syscall_async(
         &self,

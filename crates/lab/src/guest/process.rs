@@ -287,7 +287,7 @@ impl Process {
 #[derive(Debug, Default)]
 pub(crate) struct Processes(Mutex<Vec<Weak<Inner>>>);
 
-/// A process as it was at a moment that its VM can go back to.
+/// A process at a moment that its VM can be restored to.
 #[derive(Debug, Clone)]
 pub(crate) struct ProcessMark {
     id: ResourceId,
@@ -332,7 +332,7 @@ pub(crate) struct TakenUp {
 }
 
 impl ProcessMark {
-    /// The process that runs in a guest which is what it was at that moment, reached by `channel`, if
+    /// The process in a guest that was restored to that moment, reached by `channel`, if
     /// the VM has a handle of it among `processes`.
     pub(crate) fn take_up(&self, processes: &Processes, channel: &Channel) -> Option<TakenUp> {
         let mut held = processes.held().into_iter();

@@ -206,7 +206,7 @@ fn end_of(content: &[u8]) -> Vec<u8> {
     [note.as_bytes(), &content[dropped..]].concat()
 }
 
-/// A name as part of that of a file.
+/// A name as part of a file's name.
 fn file_name(name: &str) -> String {
     let safe = |character: char| match character {
         'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '-' | '_' => character,

@@ -28,7 +28,7 @@ pub(crate) struct BridgeIdentity<'a> {
 }
 
 impl Bridge {
-    /// A new bridge in the care of `scope`. `path` is its name with those of the labs that it is in.
+    /// A new bridge that `scope` owns. `path` is its name with those of the labs that it is in.
     pub(crate) fn create(
         file: &Arc<TestFileContext>,
         scope: &Scope,

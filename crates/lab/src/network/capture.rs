@@ -137,7 +137,7 @@ impl Capture {
         self.lines.close().await
     }
 
-    /// Takes all frames that have passed by now.
+    /// Takes all frames that have passed so far.
     async fn take_all(&self, call: &str) -> Result<(), LabError> {
         // The switch answers when it has passed on what came before.
         if let Ok(switch) = self.bridge.0.switch(call) {

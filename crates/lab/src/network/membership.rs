@@ -160,7 +160,7 @@ impl BridgeCore {
         let mac = match mac {
             Some(mac) => match holder(&|member| member.mac == mac) {
                 Some(other) => {
-                    let why = format!("the MAC address {mac} is that of `{other}`");
+                    let why = format!("the MAC address {mac} belongs to `{other}`");
                     return Err(self.invalid(call, why));
                 }
                 None => mac,
@@ -178,7 +178,7 @@ impl BridgeCore {
                 };
                 match holder(&|member| member.host == number) {
                     Some(other) => {
-                        let why = format!("the address {address} is that of `{other}`");
+                        let why = format!("the address {address} belongs to `{other}`");
                         return Err(self.invalid(call, why));
                     }
                     None => number,

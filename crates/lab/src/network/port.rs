@@ -62,7 +62,7 @@ impl Bridge {
 }
 
 impl Port {
-    /// A port in the care of `scope`.
+    /// A port that `scope` owns.
     fn owned_by(scope: &Scope, bridge: &Bridge, state: ScriptPort) -> Self {
         let port = Self {
             state: Arc::new(state),

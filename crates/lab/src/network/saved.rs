@@ -112,7 +112,7 @@ impl Bridge {
 }
 
 impl SavedBridge {
-    /// A bridge that is to be restored from it, in the care of `scope`; it has no switch yet.
+    /// A bridge to restore from it, which `scope` owns; it has no switch yet.
     pub(crate) fn bridge(
         &self,
         file: &Arc<TestFileContext>,

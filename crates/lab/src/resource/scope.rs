@@ -49,7 +49,7 @@ pub enum CloseOrder {
 pub(crate) struct GuestKey(usize);
 
 impl GuestKey {
-    /// That of a VM whose state is at this address.
+    /// Of a VM whose state is at this address.
     pub(crate) fn of<T>(vm: &Arc<T>) -> Self {
         Self(Arc::as_ptr(vm).addr())
     }
@@ -230,7 +230,7 @@ impl Scope {
         guests
     }
 
-    /// Takes out what is to be closed next: all of the first class that has any, the newest first.
+    /// Takes out what must be closed next: all of the first class that has any, the newest first.
     fn take_class(&self) -> Option<(CloseOrder, Vec<Arc<dyn Close>>)> {
         let mut resources = self.resources();
         let class = resources.keys().next()?.0;

@@ -5,7 +5,7 @@ use crate::save::manifest::SavedVmError;
 use crate::save::restore::RestoreError;
 
 /// Whether an error is about the saved VM itself: it is damaged, or not this version's. What the host
-/// lacks, a QEMU that was killed or a guest that is slow leaves the saved VM as good as it was.
+/// lacks, a QEMU that was killed or a guest that is slow does not damage the saved VM.
 pub(crate) fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

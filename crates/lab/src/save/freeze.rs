@@ -1,6 +1,6 @@
 //! Freezes a VM so that it can be saved.
 
-use crate::disk::{Hurry, ServedDisks};
+use crate::disk::{DrainGuard, ServedDisks};
 use crate::save::VmManifest;
 use camino::Utf8Path;
 use provium_guest::{CallError, Channel, QuiescedChannel};
@@ -17,8 +17,8 @@ pub(crate) struct FrozenVm<'a> {
     machine: &'a Machine,
     quiesced: QuiescedChannel,
     /// Until the machine is resumed.
-    hurry: Option<Hurry>,
-    /// Whether the machine is to be resumed when this is dropped.
+    drain: Option<DrainGuard>,
+    /// Whether to resume the machine when this is dropped.
     resumes: bool,
 }
 
@@ -56,12 +56,12 @@ impl<'a> FrozenVm<'a> {
         let mut frozen = Self {
             machine,
             quiesced,
-            hurry: None,
+            drain: None,
             resumes: true,
         };
-        let hurry = frozen.hurry.insert(disks.hurry());
+        let drain = frozen.drain.insert(disks.drain());
         machine.pause().await?;
-        hurry.paused();
+        drain.set_paused();
         Ok(frozen)
     }
 
@@ -84,7 +84,7 @@ impl<'a> FrozenVm<'a> {
 
     /// Thaws it; returns when its vCPUs run.
     pub(crate) async fn thaw(mut self) -> Result<(), FreezeError> {
-        self.hurry = None;
+        self.drain = None;
         self.machine.resume().await?;
         self.resumes = false;
         Ok(())
@@ -98,7 +98,7 @@ impl<'a> FrozenVm<'a> {
 
 impl Drop for FrozenVm<'_> {
     fn drop(&mut self) {
-        self.hurry = None;
+        self.drain = None;
         if self.resumes {
             self.machine.queue_resume();
         }

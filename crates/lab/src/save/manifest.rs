@@ -39,7 +39,7 @@ pub(crate) struct VmManifest {
     pub(crate) options: Option<VmOptions>,
     /// Its NICs, in the order of their attachment.
     pub(crate) nics: Vec<SavedNic>,
-    /// Its disks, in the order of their attachment; of a template only that of the root.
+    /// Its disks, in the order of their attachment; a template has only the root disk.
     pub(crate) disks: Vec<SavedVmDisk>,
     /// The host's half of the agent's channel.
     pub(crate) cut: ChannelCheckpoint,

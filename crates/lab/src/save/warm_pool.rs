@@ -32,7 +32,7 @@ const ROOM: u64 = 4 * VM_OVERHEAD;
 /// What lists of processes show a warm VM as.
 const NAME: &str = "warm";
 
-/// How likely a saved VM is to be restored again.
+/// How likely a saved VM will be restored again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reuse {
     /// If it was restored more than once.
@@ -190,7 +190,7 @@ async fn make(request: &RestoreRequest, qemu: &Qemu, limit: Duration) -> Option<
 }
 
 impl<V> State<V> {
-    /// Whether a warm VM of `source` is to be made, and those that are evicted for it.
+    /// Whether to make a warm VM of `source`, and which others are evicted for it.
     fn evict_for(&mut self, source: &Source) -> (bool, Vec<WarmVm<V>>) {
         // A folder that was deleted or replaced is never restored again.
         let useless = |warm: &mut WarmVm<V>| !warm.source.exists();

@@ -92,7 +92,7 @@ impl SnapshotDir {
         }
     }
 
-    /// Checks a folder that its author looks after, before it is restored; `subject` is what it holds.
+    /// Checks a folder of a test author before it is restored; `subject` is the saved object.
     ///
     /// # Errors
     /// When another snapshot has replaced it, or a file of it is damaged.

@@ -58,7 +58,7 @@ impl Vm {
         // A caller that is cancelled before this has the VM as it was, and after it as it was saved.
         let replaced = ready.commit();
         self.0
-            .to_its_end("restore()", async move {
+            .uninterrupted("restore()", async move {
                 replaced.end().await;
                 Ok(())
             })

@@ -125,7 +125,7 @@ pub(crate) async fn take_all(
         let _ = thaw(frozen).await;
         return Err(failure);
     }
-    // What the guests have sent by now is on a bridge.
+    // What the guests have sent so far is on a bridge.
     let mut bridges = match FrozenBridges::freeze(bridges).await {
         Ok(bridges) => bridges,
         Err(error) => {

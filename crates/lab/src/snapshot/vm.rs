@@ -90,7 +90,7 @@ impl Snapshot {
         resources_of_vm(machine.memory, machine.cpus)
     }
 
-    /// What a VM is made with that is to be booted as the saved one was.
+    /// The options for a VM that boots as the saved one did.
     pub(crate) fn options(&self) -> VmOptions {
         let machine = &self.0.saved.machine.manifest;
         let of_machine = VmOptions {

@@ -165,7 +165,7 @@ mod tests {
         );
         let text = first.unwrap_err().to_string();
         assert!(
-            text.ends_with("barrier(\"b\", 3): not done within 1s; 2 of 3 came"),
+            text.ends_with("barrier(\"b\", 3): timed out after 1s; 2 of 3 came"),
             "{text}"
         );
         assert!(second.is_err());

@@ -24,7 +24,6 @@ use provium_pool::resources_of_vm;
 use provium_vmm::Machine;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How much of its caller's time is left for the error of a boot that fails.
@@ -93,10 +92,7 @@ impl Vm {
             .await;
         if let Err(LabError::Boot { .. }) = &booted {
             // The error reports what is on the console, so no other error has to.
-            self.console().settle();
-            self.0
-                .reported
-                .store(self.console().mark(), Ordering::Release);
+            self.console().ignore_reports();
         }
         booted
     }
@@ -261,7 +257,7 @@ impl Boot<'_> {
         }
     }
 
-    /// Puts the disks into the machine, but for that of the root, which it has.
+    /// Inserts all disks except the root disk, which the machine has already.
     pub(super) async fn insert_disks(&self, machine: &Machine) -> Result<(), LabError> {
         let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
         inserted.map_err(|error| LabError::host(self.vm.subject(), "boot()", error))

@@ -1,7 +1,7 @@
 //! A boot from kernel and initial RAM disk, up to an agent that answers.
 
 use crate::disk::VmDisk;
-use crate::environment::EnvironmentError;
+use crate::environment::{EnvironmentError, Host};
 use crate::error::LabError;
 use crate::guest::wait::{GuestWait, RequestError};
 use crate::vm::boot::Boot;
@@ -42,12 +42,14 @@ impl Boot<'_> {
             .environment()
             .accel(profile)
             .map_err(|error| self.host_error(error))?;
+        let processor = &self.host()?.processor;
         Ok(MachineSpec {
             name: self.vm.name().to_owned(),
             kernel: self.image.kernel.clone(),
             initrd: Vec::new(),
             cmdline: provium_vmm::kernel_arguments(
                 accel,
+                processor,
                 profile.cmdline_defaults,
                 &options.cmdline(profile),
                 profile.inject_agent,
@@ -62,13 +64,16 @@ impl Boot<'_> {
         })
     }
 
+    /// The host's means to boot machines.
+    pub(super) fn host(&self) -> Result<&Host, LabError> {
+        let host = self.environment().host();
+        host.ok_or_else(|| self.host_error(EnvironmentError::NoMachines))
+    }
+
     async fn launch(&self) -> Result<Machine, LabError> {
         let (vm, options, image) = (self.vm, &self.options, &self.image);
         let profile = Arc::clone(&vm.0.profile);
-        let host = self
-            .environment()
-            .host()
-            .ok_or_else(|| self.host_error(EnvironmentError::NoMachines))?;
+        let host = self.host()?;
         let mut spec = self.spec()?;
         let modules = self.modules();
         let (from, files) = (Arc::clone(image), options.files.clone().unwrap_or_default());

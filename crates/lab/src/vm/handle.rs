@@ -13,7 +13,7 @@ use crate::vm::nic::VmNics;
 use crate::vm::state::{Stage, VmCore, VmState};
 use crate::vm_options::VmOptions;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
@@ -63,7 +63,6 @@ impl Vm {
             workers: Workers::default(),
             nics: VmNics::default(),
             disks: VmDisks::default(),
-            reported: AtomicU64::new(0),
             timeline: Mutex::default(),
             closed: AtomicBool::new(false),
             original: None,
@@ -97,7 +96,6 @@ impl Vm {
             workers: Workers::default(),
             nics: VmNics::default(),
             disks: VmDisks::default(),
-            reported: AtomicU64::new(self.reported_console()),
             timeline: Mutex::new(lock(&self.0.timeline).clone()),
             closed: AtomicBool::new(false),
             original: Some(Arc::clone(&self.0)),
@@ -144,11 +142,6 @@ impl Vm {
     /// Whether it can be booted.
     pub fn is_off(&self) -> bool {
         matches!(self.state(), VmState::Created | VmState::Shutdown)
-    }
-
-    /// How much of its console was reported by the error of a boot that failed, bytes.
-    pub fn reported_console(&self) -> u64 {
-        self.0.reported.load(Ordering::Acquire)
     }
 
     /// Whether it was closed.

@@ -83,7 +83,7 @@ impl Power<'_> {
                     let _ = give_up.changed().await;
                 } => return,
             };
-            // A caller that is dropped by now has a VM that works, or is dead.
+            // A caller that is dropped after this has a VM that works, or is dead.
             let _ = answer.send(done);
         });
         match waiting.await {
@@ -203,7 +203,7 @@ impl Power<'_> {
             switch_off(&vm, &lifecycle).await;
             cut
         };
-        self.vm.0.to_its_end(call, cutting).await
+        self.vm.0.uninterrupted(call, cutting).await
     }
 
     /// Switches it off. Does nothing if it is off.
@@ -212,7 +212,7 @@ impl Power<'_> {
         let vm = self.vm.clone();
         self.vm
             .0
-            .to_its_end("shutdown()", async move {
+            .uninterrupted("shutdown()", async move {
                 switch_off(&vm, &lifecycle).await;
                 Ok(())
             })
@@ -258,7 +258,7 @@ async fn switch(vm: &Vm, call: &'static str, from: VmState) -> Result<(), LabErr
             }
             Err(error) => Err(error),
         };
-        // A caller that is dropped by now finds the state that it asked for.
+        // A caller that is dropped after this finds the state that it asked for.
         let _ = answer.send(switched);
     });
     match waiting.await {
@@ -279,11 +279,11 @@ async fn switch_machine(
             on_machine(vm, call, running.machine.resume()).await
         }
         _ => {
-            let hurry = running.served_disks.hurry();
+            let drain = running.served_disks.drain();
             let paused = on_machine(vm, call, running.machine.pause()).await;
             if paused.is_ok() {
-                hurry.paused();
-                *lock(&running.paused_disks) = Some(hurry);
+                drain.set_paused();
+                *lock(&running.paused_disks) = Some(drain);
             }
             paused
         }
@@ -298,7 +298,7 @@ async fn reset_here(vm: &Vm) -> Result<(), LabError> {
     vm.console().begin_boot();
     *lock(&running.pressed) = None;
     {
-        let _hurry = running.served_disks.hurry();
+        let _drain = running.served_disks.drain();
         on_machine(vm, call, running.machine.reset()).await?;
     }
     // Not before: what ran until now must not write to them.

@@ -73,6 +73,9 @@ impl Boot<'_> {
                 return Ok((machine, channel, GuestClock::Wrong));
             }
             machine.quit().await;
+            // With a wrong clock, watchdogs find processors stuck that are not.
+            self.vm.console().ignore_reports();
+            self.vm.console().begin_boot();
             attempt += 1;
         }
     }

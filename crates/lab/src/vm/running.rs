@@ -1,6 +1,6 @@
 //! The machine that a VM runs on, with the session of its agent. Data only.
 
-use crate::disk::{Hurry, ServedDisks, VmDisk};
+use crate::disk::{DrainGuard, ServedDisks, VmDisk};
 use crate::environment::EndMachine;
 use crate::error::LabError;
 use crate::guest::target::AgentLink;
@@ -27,7 +27,7 @@ pub(crate) struct Running {
     pub(crate) generation: Generation,
     /// How it was started.
     pub(crate) boot_kind: BootKind,
-    /// The profile that its guest was booted from: the VM's, or that of the snapshot's VM.
+    /// The profile that its guest was booted from: the VM's, or the profile of the snapshot's VM.
     pub(crate) profile: String,
     /// The saved VM whose RAM it shares.
     pub(crate) base: Option<Arc<Base>>,
@@ -46,7 +46,7 @@ pub(crate) struct Running {
     /// What serves its disks.
     pub(crate) served_disks: ServedDisks,
     /// While the VM is paused.
-    pub(crate) paused_disks: Mutex<Option<Hurry>>,
+    pub(crate) paused_disks: Mutex<Option<DrainGuard>>,
 }
 
 /// A machine whose guest runs, before it is installed.
@@ -115,7 +115,7 @@ impl Running {
     /// Ends the machine, and what serves its disks: QEMU waits for the commands in flight.
     pub(crate) async fn quit(&self) {
         {
-            let _hurry = self.served_disks.hurry();
+            let _drain = self.served_disks.drain();
             self.machine.quit().await;
         }
         self.served_disks.end();

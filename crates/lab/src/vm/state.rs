@@ -1,4 +1,4 @@
-//! The state of a VM: its stage, the right to change that, and what it is made of.
+//! The state of a VM: its stage, the right to change that, and its parts.
 
 use crate::apart::apart;
 use crate::environment::{Environment, EnvironmentError};
@@ -18,7 +18,7 @@ use crate::vm_options::VmOptions;
 use provium_pool::{Grant, Resources};
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, watch};
@@ -47,8 +47,6 @@ pub(crate) struct VmCore {
     pub(crate) workers: Workers,
     pub(crate) nics: VmNics,
     pub(crate) disks: VmDisks,
-    /// How much of the console was reported by the error of a failed boot, bytes.
-    pub(crate) reported: AtomicU64,
     pub(crate) timeline: Mutex<Timeline>,
     pub(crate) closed: AtomicBool,
     /// The VM that it is a copy of.
@@ -233,7 +231,7 @@ impl VmCore {
     }
 
     /// Runs `work` to its end, whether or not the caller waits for it.
-    pub(crate) async fn to_its_end<T: Send + 'static>(
+    pub(crate) async fn uninterrupted<T: Send + 'static>(
         &self,
         call: &str,
         work: impl Future<Output = Result<T, LabError>> + Send + 'static,

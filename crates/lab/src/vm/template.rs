@@ -138,15 +138,14 @@ impl Boot<'_> {
 
     /// The key of its kind.
     fn template_key(&self) -> Result<Key, LabError> {
-        let Some(host) = self.environment().host() else {
-            return Err(self.host_error(crate::EnvironmentError::NoMachines));
-        };
-        let shape = self.spec()?.shape(&host.qemu);
+        let host = self.host()?;
+        let spec = self.spec()?;
         let profile = &self.vm.0.profile;
         let mut key = KeyBuilder::new("template")
             .with("image", &self.image.id)
             .with("agent", AGENT_BUILD)
-            .with("shape", shape)
+            .with("shape", spec.shape(&host.qemu))
+            .with("processor", host.processor.identity(spec.accel))
             .with_number("injected", u64::from(profile.inject_agent));
         if let Some(command) = &profile.ready {
             key = key.with("ready", command);
@@ -271,7 +270,9 @@ impl Boot<'_> {
                     cut,
                 )
             };
-            let saved = frozen.save(draft.path(), SaveForm::Whole, manifest).await;
+            let saved = frozen
+                .save(draft.path(), SaveForm::Template, manifest)
+                .await;
             let thawed = frozen.thaw().await;
             saved.map_err(|error| crate::error::chain(&error))?;
             thawed.map_err(|error| crate::error::chain(&error))?;

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     used: Used,
 }
 
-/// How many of a call's arguments it has looked at.
+/// The number of arguments of a call that it has read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Used {
     most: Rc<Cell<usize>>,

@@ -42,15 +42,7 @@ pub(crate) fn from_lua(
     form: Form,
     marks: Option<&Marks>,
 ) -> Result<Data, String> {
-    Reader {
-        lua,
-        form,
-        marks,
-        values: 0,
-        open: Vec::new(),
-        path: String::new(),
-    }
-    .read(value)
+    Reader::new(lua, form, marks, MAX_VALUES).read(value)
 }
 
 /// The data as a Lua value. With `null`, it stands for every null inside.
@@ -96,6 +88,8 @@ struct Reader<'a> {
     lua: &'a Lua,
     form: Form,
     marks: Option<&'a Marks>,
+    /// Most values that are followed.
+    most: usize,
     /// Values so far, those that a list's gaps stand for included.
     values: usize,
     /// Tables that are being read, outermost first.
@@ -103,7 +97,19 @@ struct Reader<'a> {
     path: String,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(lua: &'a Lua, form: Form, marks: Option<&'a Marks>, most: usize) -> Self {
+        Self {
+            lua,
+            form,
+            marks,
+            most,
+            values: 0,
+            open: Vec::new(),
+            path: String::new(),
+        }
+    }
+
     fn fail<T>(&self, why: &str) -> Result<T, String> {
         if self.path.is_empty() {
             Err(why.to_owned())
@@ -116,8 +122,8 @@ impl Reader<'_> {
     fn count(&mut self, more: usize) -> Result<(), String> {
         let before = self.values;
         self.values = before.saturating_add(more);
-        if self.values > MAX_VALUES {
-            return self.fail(&format!("cannot encode more than {MAX_VALUES} values"));
+        if self.values > self.most {
+            return self.fail(&format!("cannot encode more than {} values", self.most));
         }
         if before / STEPS != self.values / STEPS {
             hook::check(self.lua).map_err(|error| error.to_string())?;
@@ -225,5 +231,34 @@ impl Reader<'_> {
                 self.fail(&format!("cannot encode a {} as a key", type_name(other)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_that_tables_share_count_each_time() {
+        let lua = Lua::new();
+        let read = |code: &str, most| {
+            let value = lua.load(code).eval().unwrap();
+            Reader::new(&lua, Form::Json, None, most).read(&value)
+        };
+        let shared = "local x = {} for i = 1, DEPTH do x = {x, x} end return x";
+        // A table of depth 3 has 15 tables in it, itself included.
+        let small = shared.replace("DEPTH", "3");
+        assert!(read(&small, 15).is_ok());
+        let error = read(&small, 14).unwrap_err();
+        assert!(
+            error.starts_with("cannot encode more than 14 values (at [2]"),
+            "{error}"
+        );
+        // More values than there is time for.
+        let error = read(&shared.replace("DEPTH", "60"), 1000).unwrap_err();
+        assert!(error.contains("more than 1000 values"), "{error}");
+        // The gaps of a list count.
+        let error = read("return {[1] = 1, [100] = 1}", 100).unwrap_err();
+        assert!(error.contains("more than 100 values"), "{error}");
     }
 }

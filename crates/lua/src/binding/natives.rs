@@ -31,7 +31,7 @@ pub(crate) fn register(lua: &Lua, native: &Table) -> Result<()> {
     native.raw_set("named", lua.create_function(named)?)
 }
 
-/// A failed assertion counts for the test whose code runs, whatever becomes of the error.
+/// A failed assertion counts for the test whose code runs, also if the error is caught.
 fn note_assertion(message: &str, frames: Vec<Frame>) {
     if let Some(task) = Task::current() {
         let mut failure = Failure::new(message);

@@ -16,7 +16,7 @@ pub(crate) struct Deadline {
     at: Option<Instant>,
     allowed: Duration,
     caller: Caller,
-    /// That of the file, for what is a part of it.
+    /// The deadline of the file, for what is a part of it.
     whole: Option<Rc<Self>>,
 }
 

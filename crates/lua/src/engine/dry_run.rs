@@ -41,7 +41,7 @@ impl DryRun {
     }
 }
 
-/// Makes stand-ins absorb what is done with them.
+/// Makes every operation on a stand-in succeed.
 pub(crate) fn register(lua: &Lua) -> Result<()> {
     let same = lua.create_function(|_, (this, _): (AnyUserData, MultiValue)| Ok(this))?;
     let text = lua.create_function(|_, _: MultiValue| Ok("a value of the guest"))?;

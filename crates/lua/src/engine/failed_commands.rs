@@ -1,4 +1,4 @@
-//! Commands that failed, and whether the test has looked at that.
+//! Commands that failed, and whether the test has checked their results.
 //!
 //! A result is always true in Lua, so a set-up command whose result is thrown away fails in silence. The
 //! report of a failed test lists the commands of which nothing has read how they ended.
@@ -115,7 +115,7 @@ impl FailedCommands {
         (read.file == site.file && lines.contains(&read.line)).then(|| Rc::clone(command))
     }
 
-    /// What a report says about those that nothing has looked at, as lines for the log.
+    /// Those whose result was not checked, as lines for the log.
     pub(crate) fn unseen_lines(&self, keep: Keep<'_>) -> Vec<String> {
         let unseen = self.unseen.borrow();
         let unseen = unseen.iter().filter(|command| !command.seen.get());

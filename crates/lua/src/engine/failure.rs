@@ -14,7 +14,7 @@ pub(crate) struct Failure {
     pub(crate) message: String,
     /// The author's frames, innermost first.
     pub(crate) frames: Vec<Frame>,
-    /// The value that was raised, as it was.
+    /// The value that was raised.
     pub(crate) value: Value,
     /// Whether it was `t:skip`.
     pub(crate) skip: bool,

@@ -55,7 +55,7 @@ pub(crate) fn traceback(frames: &[Frame]) -> Vec<String> {
         lines.push(text);
         match same {
             0 => {}
-            1 => lines.push("… the same once more".to_owned()),
+            1 => lines.push("… the same line again".to_owned()),
             same => lines.push(format!("… the same {same} times more")),
         }
         rest = &rest[same + 1..];
@@ -63,7 +63,7 @@ pub(crate) fn traceback(frames: &[Frame]) -> Vec<String> {
     lines
 }
 
-/// The author's frames of the running coroutine, innermost first. Of a deep stack the middle is left out.
+/// The author's frames of the running coroutine, innermost first. The middle of a deep stack is left out.
 pub(crate) fn frames(lua: &Lua) -> Vec<Frame> {
     let mut frames = Vec::new();
     for level in 0..MAX_LEVEL {
@@ -158,7 +158,7 @@ mod tests {
         let lines = traceback(&frames);
         let same = "… the same 2 times more";
         let left_out = "… 900 levels are left out";
-        let once = "… the same once more";
+        let once = "… the same line again";
         assert_eq!(lines, ["a:1", "a:2", same, left_out, "a:2", once, "a:9"]);
     }
 }

@@ -15,7 +15,7 @@ const MAX_LINE: usize = 1 << 20;
 /// Memory of a line in addition to its text, bytes.
 const OVERHEAD: usize = 32;
 
-/// A log with several writers: a fixture writes to that of the test that uses it.
+/// A log with several writers: a fixture writes to the log of the test that uses it.
 pub(crate) type Log = Rc<RefCell<LogLines>>;
 
 /// Lines for the reader of a test's result.

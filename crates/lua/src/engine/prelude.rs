@@ -47,7 +47,7 @@ impl Prelude {
         })
     }
 
-    /// Takes over functions of Lua's `string` and `table`; what that calls is in `native` by now.
+    /// Takes over functions of Lua's `string` and `table`; what that calls is already in `native`.
     pub(crate) fn take_over_strings(&self, lua: &Lua, native: &Table) -> mlua::Result<()> {
         let chunk = lua.load(include_str!("prelude/strings.lua"));
         chunk.set_name(CHUNK).call((&self.calls, native))

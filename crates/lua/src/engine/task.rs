@@ -53,7 +53,7 @@ pub(crate) struct TaskGroup {
     pub(crate) processes: StartedProcesses,
     /// Commands in guests that failed.
     pub(crate) failed_commands: FailedCommands,
-    /// The first assertion that failed, whatever became of its error.
+    /// The first assertion that failed, also if its error was caught.
     pub(crate) failed_assertion: RefCell<Option<Failure>>,
     /// The copy of the file's lab that they use instead of it, in a parallel test.
     pub(crate) lab_clone: RefCell<Option<Rc<LabClone>>>,
@@ -100,7 +100,7 @@ pub(crate) struct Task {
     build: RefCell<Weak<Task>>,
     /// The task of the predicate that its `wait_until` waits for.
     predicate: RefCell<Weak<Task>>,
-    /// The error of a call to a VM that is dead, whatever became of it.
+    /// The error of a call to a dead VM, also if it was caught.
     dead_vm: RefCell<Option<String>>,
     /// Where it was when it was stopped.
     stopped_in: RefCell<Option<String>>,

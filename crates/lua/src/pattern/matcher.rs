@@ -46,7 +46,7 @@ pub(crate) struct Matcher<'a, S> {
     level: usize,
     depth: usize,
     steps: u32,
-    /// Says whether to continue; called every so many steps.
+    /// Returns whether to continue; called at regular intervals.
     go_on: S,
 }
 

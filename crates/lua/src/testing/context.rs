@@ -46,7 +46,7 @@ impl Object for TestContext {
 /// A step that has not ended; closing it (Lua's `<close>`) ends it.
 struct OpenStep {
     run: Rc<TestRun>,
-    /// `None` where the test has so many that this one is not kept.
+    /// `None` if the test has too many to keep this one.
     index: Option<usize>,
 }
 

@@ -55,12 +55,20 @@ fn counts(stats: &DiskStats) -> String {
         unflushed_bytes,
         ..
     } = stats;
-    format!(
-        "{}, {}, {flushes} flushes, {failed} failed, {} unflushed ({unflushed_bytes} bytes)",
+    let mut text = format!(
+        "{}, {}, {flushes} {}",
         counted(*reads, "read"),
         counted(*writes, "write"),
-        counted(*unflushed_writes, "write")
-    )
+        if *flushes == 1 { "flush" } else { "flushes" }
+    );
+    if *failed > 0 {
+        text.push_str(&format!(", {failed} failed"));
+    }
+    if *unflushed_writes > 0 {
+        let writes = counted(*unflushed_writes, "write");
+        text.push_str(&format!(", {writes} unflushed ({unflushed_bytes} bytes)"));
+    }
+    text
 }
 
 /// The VMs that a test in `scope` can see.
@@ -69,4 +77,30 @@ fn visible(lab: &Lab, scope: &Scope) -> Vec<Vm> {
     let scopes = std::iter::successors(Some(scope), |scope| scope.parent());
     let vms = scopes.flat_map(|scope| lab.all_vms(scope));
     vms.filter(|vm| seen.insert(vm.id())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_nothing_are_left_out_where_that_is_usual() {
+        let stats = DiskStats {
+            reads: 1,
+            flushes: 1,
+            ..DiskStats::default()
+        };
+        assert_eq!(counts(&stats), "1 read, 0 writes, 1 flush");
+        let stats = DiskStats {
+            writes: 2,
+            failed: 3,
+            unflushed_writes: 1,
+            unflushed_bytes: 512,
+            ..stats
+        };
+        assert_eq!(
+            counts(&stats),
+            "1 read, 2 writes, 1 flush, 3 failed, 1 write unflushed (512 bytes)"
+        );
+    }
 }

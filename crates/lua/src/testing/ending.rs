@@ -32,7 +32,7 @@ pub(crate) async fn close(scope: &Scope) -> Vec<String> {
     match tokio::time::timeout(CLOSE_TIMEOUT, scope.close()).await {
         Ok(failures) => failures.iter().map(ToString::to_string).collect(),
         Err(_) => vec![format!(
-            "closing what the test made: not done within {CLOSE_TIMEOUT:?}"
+            "closing what the test made: timed out after {CLOSE_TIMEOUT:?}"
         )],
     }
 }

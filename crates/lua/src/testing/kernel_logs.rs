@@ -135,9 +135,8 @@ impl KernelLogCheck {
         for (vm, from, to_the_end) in all {
             let console = vm.console();
             console.settle();
-            // A log that cannot be read is an error of the call that reads it, and ignored here. What the
-            // error of a failed boot has reported is not reported again.
-            let from = from.max(vm.reported_console());
+            // A log that cannot be read is an error of the call that reads it, and ignored here.
+            let from = from.max(console.ignored_reports());
             let Ok((reports, next)) = console.reports(from, to_the_end) else {
                 continue;
             };

@@ -201,7 +201,7 @@ async fn run_once(
     Ok(verdict)
 }
 
-/// Why the test has failed by now; `None` if it has not, or if the user ended it.
+/// Why the test has failed; `None` if it has not yet, or if the user ended it.
 fn failure_of(ended: &TaskEnd, run: &TestRun) -> Option<String> {
     let own = match ended {
         TaskEnd::Failed(failure) if !failure.skip => Some(failure.message.clone()),
@@ -240,8 +240,8 @@ struct LabParts {
     disks: Vec<String>,
 }
 
-/// What a failed test is reported with: the processes of the test and of the file's top level, commands of which
-/// nothing has looked at how they ended, and parts of the lab.
+/// What a failed test is reported with: the processes of the test and of the file's top level, failed commands whose
+/// result was not checked, and parts of the lab.
 fn notes(state: &TestFileState, test: &TaskGroup, parts: LabParts) -> Vec<String> {
     let groups = [&*state.top_level, test];
     let clone = test.lab_clone.borrow();
@@ -251,7 +251,7 @@ fn notes(state: &TestFileState, test: &TaskGroup, parts: LabParts) -> Vec<String
     let sections = [
         ("processes:", processes.concat()),
         (
-            "commands that failed, and whose result nothing has looked at:",
+            "failed commands whose result was not checked:",
             unseen.concat(),
         ),
         ("bridges:", parts.bridges),

@@ -25,7 +25,7 @@ pub struct TestSelection {
     pub include_slow: bool,
 }
 
-/// What becomes of a test.
+/// Whether a test runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Choice {
     /// It is run.
@@ -48,7 +48,7 @@ impl TestSelection {
             && self.no_tag_meta.is_empty()
     }
 
-    /// What becomes of `test`.
+    /// Whether `test` runs.
     pub(crate) fn choose(&self, test: &TestDeclaration) -> Choice {
         if !self.asks_for(test) {
             return Choice::Leave;

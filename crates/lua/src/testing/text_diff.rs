@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_says_how_much() {
+    fn a_cut_text_has_the_number_of_missing_bytes() {
         let text = |word: &str| {
             (0..1000)
                 .map(|n| format!("{word} {n}\n"))

@@ -35,7 +35,7 @@ fn what_needs_a_guest_makes_the_list_partial() {
 }
 
 #[test]
-fn what_the_host_says_is_read() {
+fn output_of_host_commands_is_read_while_listing() {
     let case = Case::new(
         "for name in io.popen('echo one; echo two'):lines() do test(name, print) end\n\
          io.write('not shown')\n\

@@ -116,7 +116,7 @@ test("refused", function(t)
   refused(t, function() lan:port("a") end, "`a` is attached to it already")
   refused(t, function() lan:port("c", {mac = "x"}) end, "option `mac`: \"x\" is not a MAC address")
   refused(t, function() lan:port("c", {mac = "01:00:00:00:00:01"}) end, "is a group address")
-  refused(t, function() lan:port("c", {mac = a:mac()}) end, "is that of `a`")
+  refused(t, function() lan:port("c", {mac = a:mac()}) end, "belongs to `a`")
   refused(t, function() lan:port("c", {ip = "fast"}) end, "is not an IPv4 address")
   refused(t, function() lan:port("c", {ip = "9.9.9.9"}) end, "9.9.9.9 is not a host of its subnet")
   refused(t, function() lan:counters(a, "x") end, "it has no path from `a` to `x`")
@@ -389,7 +389,7 @@ end)
 test("undone when the time is up", function(t)
   local a = lan:port("a")
   refused(t, function() lan:during("20ms", {isolate = a}, function() host.sleep(30) end) end,
-    "a.test.lua:50: bridge `lan`: during(): the function was not done within 20ms, so the faults were undone",
+    "a.test.lua:50: bridge `lan`: during(): the function timed out after 20ms, so the faults were undone",
     "it was in host.sleep(30) at a.test.lua:50")
   t:assert(not lan:is_isolated(a))
   local before = host.now_ns()

@@ -153,7 +153,7 @@ test("barrier", function(t)
   local err = t:assert_raises(function() provium:barrier("alone", 2, "20ms") end)
   t:assert_contains(err, "1 of 2")
   local err = t:assert_raises(function() provium:barrier("alone", 2, 0) end)
-  t:assert_contains(err, "not done within 0s")
+  t:assert_contains(err, "timed out after 0s")
 end)
 "#,
     );

@@ -137,7 +137,7 @@ fn a_limit_ends_only_the_test_it_is_of() {
 }
 
 #[test]
-fn the_files_limit_ends_all_and_begins_none() {
+fn the_files_limit_ends_running_tests_and_starts_no_other() {
     let mut case = Case::new(
         "provium.parallel = true
          for number = 1, 3 do test('test ' .. number, function() host.sleep(60) end) end",
@@ -152,7 +152,7 @@ fn the_files_limit_ends_all_and_begins_none() {
 }
 
 #[test]
-fn a_cancelled_run_ends_those_that_run_and_begins_no_other() {
+fn a_cancelled_run_ends_running_files_and_starts_no_other() {
     let mut case = Case::new(
         "provium.parallel = true
          for number = 1, 3 do test('test ' .. number, function() host.sleep(60) end) end",

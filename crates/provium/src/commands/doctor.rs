@@ -15,7 +15,7 @@ use anstyle::{AnsiColor, Style};
 use camino::Utf8Path;
 use provium_events::counted;
 use provium_events::printable::clean;
-use provium_image::Silent;
+use provium_image::{ImageError, Silent, missing_disk_tools};
 use provium_pool::HostMemory;
 use provium_process::Command;
 use provium_store::{Cache, StoreError};
@@ -87,6 +87,7 @@ async fn check(
     findings.push(guest(cache_dir, has_cache).await);
     findings.push(pool(settings, memory_is_explicit));
     findings.push(uplink());
+    findings.push(disks());
     findings
 }
 
@@ -102,6 +103,48 @@ fn uplink() -> Finding {
             effect: Some("bridge:enable_uplink() is not possible".to_owned()),
             fix: Some(install(["passt"; 5])),
         },
+    }
+}
+
+/// The programs that make images of disks.
+fn disks() -> Finding {
+    let subject = "disk images";
+    let missing = missing_disk_tools();
+    let lacks = |name| {
+        let mut packages = missing.iter().filter_map(|error| match error {
+            ImageError::NoTool { package, .. } => Some(*package),
+            _ => None,
+        });
+        packages.any(|package| package == name)
+    };
+    let packages = match (lacks("e2fsprogs"), lacks("qemu-utils")) {
+        (false, false) => {
+            let found = "mke2fs, debugfs and qemu-img are installed".to_owned();
+            return Finding::good(subject, found);
+        }
+        (true, false) => ["e2fsprogs"; 5],
+        (false, true) => [
+            "qemu-img",
+            "qemu-img",
+            "qemu-img",
+            "qemu-tools",
+            "qemu-utils",
+        ],
+        (true, true) => [
+            "e2fsprogs qemu-img",
+            "e2fsprogs qemu-img",
+            "e2fsprogs qemu-img",
+            "e2fsprogs qemu-tools",
+            "e2fsprogs qemu-utils",
+        ],
+    };
+    let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    Finding {
+        subject,
+        state: State::Worse,
+        found: missing.join("; "),
+        effect: Some("some disks of VMs cannot be made from folders or images".to_owned()),
+        fix: Some(install(packages)),
     }
 }
 
@@ -143,6 +186,7 @@ async fn accelerator(qemu: &Qemu, choice: AccelChoice, cache_dir: &Utf8Path) -> 
         accel,
         why,
         slowdown,
+        processor: _,
     } = decision;
     let accelerator = match accel {
         Accel::Kvm => Finding::good(subject, format!("kvm: {why}")),

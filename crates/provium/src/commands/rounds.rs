@@ -1,4 +1,4 @@
-//! Runs the files of a plan as often as they are to be repeated.
+//! Repeats the files of a plan.
 
 use crate::hiargs::{Repetition, RunResult};
 use crate::lua_backend::LuaFiles;
@@ -20,7 +20,7 @@ pub(super) struct Rounds {
 }
 
 impl Rounds {
-    /// Runs them one after the other on this thread; gives the sums of all. Drops all sinks, so that the
+    /// Runs them one after the other on this thread; gives the totals of all. Drops all sinks, so that the
     /// writer ends.
     pub(super) fn run(mut self) -> Outcome {
         let mut total = Outcome::default();

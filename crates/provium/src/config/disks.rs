@@ -3,7 +3,7 @@
 use super::error::ConfigError;
 use super::section::{Section, Span};
 use camino::Utf8PathBuf;
-use provium_lab::{DiskId, DiskOptions, DiskSource};
+use provium_lab::{DiskId, DiskOptions, DiskSource, SECTOR};
 use std::collections::BTreeSet;
 
 /// Keys of a disk.
@@ -13,9 +13,6 @@ const KEYS: &[&str] = &[
 
 /// The keys that say what is on a disk, of which it has one.
 const SOURCES: [&str; 4] = ["path", "scratch", "template", "folder"];
-
-/// A disk is read and written in units of this, bytes.
-const SECTOR: u64 = 512;
 
 /// A file or folder that a disk needs for a boot.
 pub(super) struct DiskFile {

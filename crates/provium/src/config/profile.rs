@@ -39,7 +39,7 @@ const KEYS: &[&str] = &[
     WITHOUT_USE,
 ];
 
-/// A key that other harnesses of this API have, and that is of no use here.
+/// A key of other harnesses with this API, which has no effect here.
 const WITHOUT_USE: &str = "agent_overlay_path";
 
 /// What `[defaults]` says for every profile.
@@ -228,7 +228,7 @@ impl ProfileConfig {
         Ok(config)
     }
 
-    /// What it comes to. Where a file is missing, that is the profile's reason to be unusable.
+    /// The resolved profile. If a file is missing, the profile is unusable, with that as the reason.
     pub(crate) fn resolve(&self) -> Result<Profile, ConfigError> {
         match self.missing() {
             Some(missing) => Ok(Profile {

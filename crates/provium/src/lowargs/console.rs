@@ -9,7 +9,7 @@ pub(crate) struct ConsoleArgs {
     /// Profile of the guest; with --resume, the VM [default: the profile `default`, or the only VM]
     #[arg(value_name = "PROFILE")]
     pub(crate) target: Option<String>,
-    /// Name of the VM, which becomes its host name [default: that of the profile]
+    /// Name of the VM, which becomes its host name [default: the profile's]
     #[arg(long, value_name = "N", conflicts_with = "resume")]
     pub(crate) name: Option<String>,
     /// Enter a VM of this failed test instead of a new guest; `provium kept list` shows them

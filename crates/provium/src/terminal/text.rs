@@ -22,7 +22,7 @@ const SHORTLY: Duration = Duration::from_millis(200);
 /// Whether texts may hold colour sequences.
 static COLOURS: AtomicBool = AtomicBool::new(false);
 
-/// Whether what people read is to be coloured.
+/// Whether to colour what people read.
 pub(crate) fn wants_colour(choice: ColorChoice) -> bool {
     match choice {
         ColorChoice::Always => true,

@@ -207,7 +207,7 @@ fn the_terminal_is_restored_by_a_second_signal() {
         send_signal(machine, "STOP");
     }
     send_signal(process, "TERM");
-    terminal.wait_for("once more stops at once");
+    terminal.wait_for("a second signal stops at once");
     assert!(!terminal.is_raw());
     send_signal(process, "TERM");
     terminal.ends_with(130);
@@ -226,7 +226,7 @@ fn a_run_that_is_stopped_at_once_leaves_the_terminal_as_it_was() {
     // The live lines.
     terminal.wait_for("0/2 files");
     terminal.keys("\x03");
-    terminal.wait_for("once more stops at once");
+    terminal.wait_for("a second signal stops at once");
     terminal.keys("\x03");
     terminal.wait_for("stopped at once\r\n");
     let awaited = terminal.awaited;

@@ -16,6 +16,8 @@ fn a_check_downloads_and_makes_nothing() {
     ran.prints("fix:    provium setup");
     ran.prints("passt is not installed\n");
     ran.prints("effect: bridge:enable_uplink() is not possible");
+    ran.prints("`qemu-img`, which converts qcow2 images, is not installed");
+    ran.prints("effect: some disks of VMs cannot be made from folders or images");
     ran.prints("a run would work\n");
     ran.does_not_print("\x1b");
     assert!(!project.beside("cache").exists());

@@ -121,7 +121,7 @@ fn a_failed_test_lists_failed_commands_whose_result_was_not_read() {
         .run(&["--color", "never", "unseen.test.lua"])
         .exits_with(1);
     for text in [
-        "commands that failed, and whose result nothing has looked at",
+        "failed commands whose result was not checked",
         "run(\"echo set-up >&2; exit 5\") exited with 5 (unseen.test.lua:2)",
         "exit 7\") exited with 7 (unseen.test.lua:7)",
         "| first",
@@ -129,7 +129,7 @@ fn a_failed_test_lists_failed_commands_whose_result_was_not_read() {
     ] {
         ran.prints(text);
     }
-    // Of the last one there is only what is listed of every process.
+    // The last one is only listed as every process is.
     for text in ["exited with 6", "exited with 8", "run(\"exit 9\")"] {
         ran.does_not_print(text);
     }

@@ -29,7 +29,7 @@ vm:push_dir("site", "/site")
 vm:write_file("/read", io.open("tests/read.txt"):read("a"))
 vm:write_file("/variable", os.getenv("FIXTURE_TEST") or "unset")
 provium:depends_on_file("declared.txt")
--- What the build itself writes is not an input, whatever becomes of it.
+-- What the build itself writes is not an input, also if it changes later.
 local scratch = os.getenv("PWD") .. "/scratch"
 vm:pull_file("/proc/version", scratch)
 assert(io.open(scratch):read("a"):find("Linux"))

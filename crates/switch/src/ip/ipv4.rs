@@ -32,7 +32,7 @@ impl Error {
     }
 }
 
-/// A packet with a valid header and no bytes behind it; `None` if it is to be ignored.
+/// A packet with a valid header and no bytes behind it; `None` for one to ignore.
 pub(crate) fn checked(payload: &[u8]) -> Option<Vec<u8>> {
     let packet = Ipv4Packet::new_checked(payload).ok()?;
     let is_valid = packet.version() == 4 && packet.verify_checksum();

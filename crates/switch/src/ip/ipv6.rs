@@ -49,7 +49,7 @@ pub(crate) enum Discovery {
     Advertisement { target: Ipv6Addr, at: MacAddress },
 }
 
-/// A packet with no bytes behind it; `None` if it is to be ignored.
+/// A packet with no bytes behind it; `None` for one to ignore.
 pub(crate) fn checked(payload: &[u8]) -> Option<Vec<u8>> {
     let packet = Ipv6Packet::new_checked(payload).ok()?;
     (packet.version() == 6).then(|| payload[..packet.total_len()].to_vec())
@@ -110,7 +110,7 @@ pub(crate) fn echo_reply(packet: &[u8]) -> Option<Vec<u8>> {
     Some(compose(to, from, IpProtocol::Icmpv6, &message, 64))
 }
 
-/// What a packet says about neighbours, if that is what it is.
+/// The neighbour message of a packet, if it is one.
 pub(crate) fn discovery(packet: &[u8]) -> Option<Discovery> {
     let view = Ipv6Packet::new_checked(packet).ok()?;
     // A packet that has passed a router cannot be a neighbour's (RFC 4861, 7.1).

@@ -31,7 +31,7 @@ pub(crate) struct Path {
     pub(crate) counters: PathCounters,
 }
 
-/// What became of a frame that entered a path.
+/// What happened to a frame that entered a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Passage {
     Dropped(DropReason),

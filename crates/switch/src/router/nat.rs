@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_port_does_not_leave() {
+    fn packets_without_a_port_are_not_forwarded() {
         let mut nat = Nat::new(UPLINK, None);
         let mut fragment = datagram((A, 4000), (SERVER, 53));
         fragment[6] = 0x20;

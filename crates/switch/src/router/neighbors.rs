@@ -46,7 +46,7 @@ struct Wanted {
 /// What has become due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
-    /// The station is to be asked.
+    /// The station must be asked.
     Ask(Station),
     /// The station does not answer; these packets cannot be delivered.
     Unreachable(Station, Vec<Vec<u8>>),
@@ -59,7 +59,7 @@ impl Neighbors {
         (now.since(known.heard) <= NEIGHBOR_AGE).then_some(known.mac)
     }
 
-    /// Holds a packet until the station has answered. Returns whether it is to be asked now.
+    /// Holds a packet until the station has answered. Returns whether to ask it now.
     #[must_use]
     pub(super) fn hold(&mut self, now: Time, station: Station, packet: Vec<u8>) -> bool {
         let is_new = !self.wanted.contains_key(&station);

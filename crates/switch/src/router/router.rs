@@ -172,7 +172,7 @@ impl Router {
         let is_of_subnet = interface.settings.route_to(source.into()).is_some();
         let is_broadcast =
             destination.is_broadcast() || interface.settings.is_broadcast(destination);
-        // A packet with a source of another subnet is forged (RFC 2827). That of a station which asks for
+        // A packet with a source of another subnet is forged (RFC 2827). A packet of a station which asks for
         // its address has none.
         let has_no_address = is_broadcast && source.is_unspecified();
         if !is_of_subnet && !has_no_address {

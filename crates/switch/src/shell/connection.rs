@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_ends_the_connection() {
+    fn a_malformed_frame_ends_the_connection() {
         let (mut connection, mut theirs) = pair();
         let mut frames = Vec::new();
         assert_eq!(

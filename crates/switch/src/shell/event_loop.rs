@@ -248,7 +248,7 @@ impl EventLoop {
         }
     }
 
-    /// Runs a change of the fabric, and passes on what comes of it.
+    /// Runs a change of the fabric, and passes on its deliveries.
     pub(super) fn change<T>(&mut self, change: impl FnOnce(&mut Fabric, &mut Output) -> T) -> T {
         if self.clock.is_running() {
             self.fabric.advance(self.clock.now(), &mut self.output);

@@ -99,7 +99,7 @@ impl Switch {
         })
     }
 
-    /// Runs `change` on the fabric and passes on what comes of it.
+    /// Runs `change` on the fabric and passes on its deliveries.
     ///
     /// # Errors
     /// When the switch has stopped.

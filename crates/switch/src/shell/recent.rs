@@ -21,7 +21,7 @@ pub struct RecentFrame {
     pub to: Option<PortId>,
     /// How many ports it arrived at after that one, at the same time.
     pub others: u32,
-    /// What became of it.
+    /// What happened to it.
     pub outcome: FrameOutcome,
     /// Bytes of the frame.
     pub length: usize,
@@ -29,7 +29,7 @@ pub struct RecentFrame {
     pub head: Vec<u8>,
 }
 
-/// What became of a frame.
+/// What happened to a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameOutcome {
     /// It arrived.

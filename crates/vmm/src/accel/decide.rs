@@ -8,7 +8,7 @@ use fs_err as fs;
 use super::measured::Measured;
 use super::trial_cache::{self, Subject, Trials};
 use super::verdict::{self, ProbeResult};
-use super::{Accel, AccelChoice, probe};
+use super::{Accel, AccelChoice, Processor, probe};
 use crate::error::VmmError;
 use crate::qemu::Qemu;
 
@@ -27,6 +27,8 @@ pub struct Decision {
     /// How many times longer the guest's kernel takes than on a processor of 3.3 GHz: measured, at least 1.
     /// Timeouts that wait for a guest are multiplied by it.
     pub slowdown: f64,
+    /// The host's processor.
+    pub processor: Processor,
 }
 
 /// Whether accelerators are tried that were tried before.
@@ -75,6 +77,7 @@ async fn decide(
     let boot_id = fs::read_to_string(BOOT_ID).unwrap_or_default();
     let subject = Subject::of(qemu, &boot_id);
     let known = trial_cache::load(cache_dir, &subject);
+    let processor = Processor::of_host(known.tsc_khz).await;
     // One after the other, since their times are compared.
     let measured_tcg = tried(qemu, Accel::Tcg, known.tcg.as_ref(), retry).await;
     let tcg = &measured_tcg.trial;
@@ -95,6 +98,7 @@ async fn decide(
         // A fault that keeps even TCG from running may be fixed before the next try.
         tcg: tcg.fault().is_none().then(|| measured_tcg.clone()),
         kvm: kvm.clone(),
+        tsc_khz: processor.tsc_khz,
     };
     if trials != known && (retry == Retry::IfDoubtful || cache_dir.is_dir()) {
         tracing::info!(?trials, "the accelerators were tried");
@@ -105,6 +109,7 @@ async fn decide(
             accel: Accel::Kvm,
             why: probe_result.why,
             slowdown: kvm.map_or(1.0, |kvm| kvm.trial.slowdown(Accel::Kvm)),
+            processor,
         }),
         (false, AccelChoice::Kvm) => Err(VmmError::KvmUnusable {
             why: probe_result.why,
@@ -118,6 +123,7 @@ async fn decide(
                 accel: Accel::Tcg,
                 why: probe_result.why,
                 slowdown: tcg.slowdown(Accel::Tcg),
+                processor,
             }),
         },
     }
@@ -183,7 +189,7 @@ mod tests {
             .unwrap_err();
         assert!(matches!(error, VmmError::NoAccelerator { .. }), "{error}");
         let subject = Subject::of(&qemu, &fs::read_to_string(BOOT_ID).unwrap());
-        assert_eq!(trial_cache::load(cache, &subject), Trials::default());
+        assert_eq!(trial_cache::load(cache, &subject).tcg, None);
     }
 
     fn right(total: u64, work: u64) -> Measured {
@@ -200,7 +206,7 @@ mod tests {
         let subject = Subject::of(qemu, &fs::read_to_string(BOOT_ID).unwrap());
         let trials = Trials {
             tcg: Some(tcg),
-            kvm: None,
+            ..Trials::default()
         };
         trial_cache::save(cache, subject, &trials);
         folder

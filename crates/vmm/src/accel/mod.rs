@@ -11,9 +11,11 @@ mod choice;
 mod decide;
 mod measured;
 mod probe;
+mod processor;
 mod trial;
 mod trial_cache;
 mod verdict;
 
 pub use choice::{Accel, AccelChoice};
 pub use decide::{Decision, decide_accel, measure_accel};
+pub use processor::Processor;

@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_slowdown_is_that_of_the_work_within_bounds() {
+    fn the_slowdown_follows_the_work_within_bounds() {
         let right = |work| Trial::Right {
             total: Duration::from_secs(1),
             work: Duration::from_millis(work),

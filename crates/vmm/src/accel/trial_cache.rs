@@ -11,7 +11,7 @@ use super::measured::Measured;
 use crate::qemu::Qemu;
 
 /// Raise it when the meaning of the file or the trial itself changes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// The host's boot and the QEMU that trials are valid for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,8 @@ pub(super) struct Subject {
 pub(super) struct Trials {
     pub(super) tcg: Option<Measured>,
     pub(super) kvm: Option<Measured>,
+    /// The frequency of the host's time stamp counter, kHz.
+    pub(super) tsc_khz: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -48,7 +50,7 @@ impl Subject {
 
 /// The file in the cache folder.
 fn file(cache_dir: &Utf8Path) -> Utf8PathBuf {
-    cache_dir.join("accel-v4.json")
+    cache_dir.join("accel-v5.json")
 }
 
 /// The cached trials of `subject`.
@@ -102,6 +104,7 @@ mod tests {
             kvm: Some(Measured::new(Trial::Ended(
                 "QEMU was killed by SIGABRT".into(),
             ))),
+            tsc_khz: Some(2_596_000),
         };
         save(&folder, subject.clone(), &trials);
         assert_eq!(load(&folder, &subject), trials);

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sound_kernel_says() {
+    fn lines_of_a_sound_kernel_are_not_reports() {
         for line in [
             "Linux version 6.1.0 (debian) #1 SMP PREEMPT_DYNAMIC Debian",
             "DEBUG: nothing",
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn no_flood_of_warnings_hides_a_fault() {
+    fn warnings_do_not_hide_a_fault() {
         let text = "[    1.000000] WARNING: x\n".repeat(1000) + "[    1.000000] BUG: y\n";
         let found = reports(text.as_bytes());
         assert_eq!(found.len(), MOST + 1);

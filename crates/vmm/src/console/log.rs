@@ -224,10 +224,10 @@ impl ConsoleLog {
         Ok(copy)
     }
 
-    /// Everything that a paused machine has printed.
-    pub(crate) fn read_settled(&self) -> Result<Vec<u8>, ConsoleError> {
+    /// Everything from `position` on that a paused machine has printed.
+    pub(crate) fn read_settled_from(&self, position: u64) -> Result<Vec<u8>, ConsoleError> {
         self.settle();
-        self.read_all()
+        self.read_from(position)
     }
 
     /// Takes all that QEMU has handed over so far into the log. What a guest printed before it
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_written_is_there_once_it_has_settled() {
+    async fn settling_reads_all_that_was_written() {
         let console = ConsoleLog::new();
         console.settle();
         let (guest, _suspicions) = attached(&console).await;
@@ -493,7 +493,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_copy_has_all_that_was_there_and_goes_its_own_way() {
+    async fn a_copy_has_the_same_content_and_is_independent() {
         let console = ConsoleLog::new();
         assert!(console.copy().unwrap().is_empty());
         let (mut guest, _suspicions) = attached(&console).await;

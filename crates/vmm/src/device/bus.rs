@@ -11,7 +11,7 @@
 /// QEMU's name for the bus.
 pub(crate) const HOTPLUG_BUS: &str = "hotplug";
 
-/// The addresses on the bus: a conventional one has so many.
+/// The number of addresses on a conventional PCI bus.
 pub(crate) const PLACES: usize = 32;
 /// The address of the first NIC: the first place of a bus behind a bridge may be the bridge's own.
 pub(crate) const FIRST_NIC: u8 = 1;

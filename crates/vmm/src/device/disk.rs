@@ -13,15 +13,12 @@ use serde_json::{Value, json};
 
 use crate::device::bus::{FIRST_DISK, HOTPLUG_BUS, Slot, address, device_number};
 
-/// The longest serial that virtio-blk has room for, bytes (`VIRTIO_BLK_ID_BYTES`).
-const LONGEST_SERIAL: usize = 20;
-
 /// The size of a placeholder, bytes. Not zero, because Linux reports a change of a capacity by a uevent only if
 /// neither the old nor the new one is zero.
 const PLACEHOLDER_SIZE: u64 = 1 << 20;
 
-/// How long a server may take to negotiate with QEMU, seconds. QEMU does nothing else meanwhile; without a limit, a
-/// silent server would keep it from everything.
+/// The time for a server's negotiation with QEMU, seconds. QEMU does nothing else meanwhile; without a limit, a
+/// silent server would block it.
 const OPEN_TIMEOUT: u64 = 10;
 
 /// A place for a disk on the bus where devices are plugged and unplugged. Linux names the disks that it finds when
@@ -74,16 +71,24 @@ impl Slot for DiskSlot {
 }
 
 impl DiskDevice {
-    /// What no QEMU would accept, or would change.
+    /// The longest serial that virtio-blk has room for, bytes (`VIRTIO_BLK_ID_BYTES`).
+    pub const LONGEST_SERIAL: usize = 20;
+
+    /// Whether a serial can have this character.
+    pub fn is_of_serial(character: char) -> bool {
+        character.is_ascii_alphanumeric() || "_.-".contains(character)
+    }
+
+    /// Why QEMU would refuse or change the serial, if it would.
     pub(crate) fn fault(&self) -> Option<String> {
-        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
-        if self.serial.len() > LONGEST_SERIAL || !self.serial.bytes().all(is_known) {
-            return Some(format!(
-                "the serial `{}` of a disk is not at most {LONGEST_SERIAL} letters, digits, `_`, `.` and `-`",
-                self.serial.escape_debug()
-            ));
+        let longest = Self::LONGEST_SERIAL;
+        if self.serial.len() <= longest && self.serial.chars().all(Self::is_of_serial) {
+            return None;
         }
-        None
+        Some(format!(
+            "the serial `{}` of a disk is not at most {longest} letters, digits, `_`, `.` and `-`",
+            self.serial.escape_debug()
+        ))
     }
 
     /// The arguments of `-blockdev` for the placeholder.
@@ -107,7 +112,7 @@ impl DiskDevice {
             "addr": address(FIRST_DISK, self.slot.0),
             // A device of virtio 0.9 would need an I/O window of the bridge.
             "disable-legacy": "on",
-            // The guest learns of every error, and QEMU stops the machine for none.
+            // Every error is reported to the guest; none stops the machine.
             "rerror": "report",
             "werror": "report",
             // A volatile cache, which the guest flushes.

@@ -40,7 +40,7 @@ impl Control {
         &self.client
     }
 
-    /// Runs a command that has no arguments, and whose result is not of interest.
+    /// Runs a command without arguments, and ignores its result.
     ///
     /// # Errors
     /// This and the following: [`VmmError::Control`] if QEMU refuses or is gone,

@@ -48,6 +48,8 @@ pub struct Machine {
     pub(super) control: Control,
     pub(super) killer: Killer,
     pub(super) console: ConsoleLog,
+    /// The length of the console's log when the machine began to print to it, bytes.
+    pub(super) console_start: u64,
     pub(super) streams: Mutex<Option<AgentStreams>>,
     pub(super) hints: AsyncMutex<mpsc::Receiver<FailureHint>>,
     pub(super) status: Arc<MachineStatus>,

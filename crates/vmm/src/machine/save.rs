@@ -21,6 +21,8 @@ use crate::saved::{
 pub enum SaveForm {
     /// All of it. Costs as much as the guest uses; machines restored from it share that memory.
     Whole,
+    /// All of it, for any number of other machines: of the console, only what this machine has printed.
+    Template,
     /// The pages that differ from the saved machine that this one was restored from. Costs as much as the
     /// guest has written since; each machine restored from it has its own copy of these pages. A machine
     /// that was booted is saved whole.
@@ -64,7 +66,11 @@ impl Machine {
         self.control
             .query("xen-save-devices-state", arguments)
             .await?;
-        let console = self.console.read_settled();
+        let console_start = match form {
+            SaveForm::Template => self.console_start,
+            SaveForm::Whole | SaveForm::OnBase => 0,
+        };
+        let console = self.console.read_settled_from(console_start);
         let console = console.map_err(|error| failed(io::Error::other(error)))?;
         let mut manifest = MachineManifest::of(
             &self.spec,
@@ -75,7 +81,7 @@ impl Machine {
         drop(settled);
         let firmware = self.firmware().await?;
         manifest.firmware_at = firmware.map(|(location, _)| location.address);
-        manifest.whole = form == SaveForm::Whole || !self.has_base;
+        manifest.whole = form != SaveForm::OnBase || !self.has_base;
         let parts = Parts {
             folder: folder.to_owned(),
             console,
@@ -152,7 +158,7 @@ impl Parts {
         written
     }
 
-    /// An error once the result is of no interest any more.
+    /// An error once the result is not needed any more.
     fn check_wanted(&self) -> io::Result<()> {
         match self.cancelled.load(Ordering::Relaxed) {
             true => Err(io::ErrorKind::Interrupted.into()),

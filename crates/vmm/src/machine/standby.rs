@@ -127,7 +127,7 @@ impl Standby {
     /// As [`Machine::pause`]; when the guest has ended, or has reset the machine, meanwhile.
     pub async fn pause(&mut self) -> Result<(), VmmError> {
         self.control.command("stop").await?;
-        // What happened so far is of no interest to the VM that gets the machine.
+        // Earlier events do not concern the VM that gets the machine.
         while let Ok(Some(event)) = timeout(Duration::ZERO, self.process.events.next()).await {
             self.process.nics.note(&event);
             self.process.disks.note(&event);
@@ -153,6 +153,7 @@ impl Standby {
             control,
             streams,
         } = self;
+        let console_start = console.len();
         if let Some(saved) = &request.inputs.saved {
             let continued = console.continue_from(&saved.console);
             continued.map_err(|error| VmmError::Restore {
@@ -178,6 +179,7 @@ impl Standby {
             control: control.renamed(name),
             killer: process.child.killer(),
             console: console.clone(),
+            console_start,
             streams: Mutex::new(streams),
             hints: AsyncMutex::new(hints),
             status: Arc::clone(&status),

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_sum_is_no_packet() {
+    fn a_packet_with_a_wrong_checksum_is_refused() {
         for wrong in [&b"$OK#9b"[..], b"$OK#zz"] {
             let error = take_packet(&mut wrong.to_vec()).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);

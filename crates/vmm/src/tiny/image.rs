@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_as_ever() {
+    fn the_bytes_of_the_file_are_pinned() {
         let file = elf(0x0102_0304);
         assert_eq!(file.len(), 0x100 + CODE.len());
         let shown: Vec<String> = file

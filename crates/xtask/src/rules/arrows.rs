@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &["protocol"]),
     ("image", &["process", "protocol", "store"]),
     ("guest", &["protocol"]),
-    ("vmm", &["process", "qmp"]),
+    ("vmm", &["process", "qmp", "nbd"]),
     (
         "lab",
         &[

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_list_tolerates_is_no_failure_and_fewer_are_a_note() {
+    fn tolerated_findings_pass_and_fewer_give_a_note() {
         let tree = Tree::from([(LIST.path, "2 a.md\n"), ("a.md", "told, told")]);
         assert_eq!(words(&tree), Outcome::default());
         let tree = Tree::from([(LIST.path, "2 a.md\n"), ("a.md", "told")]);

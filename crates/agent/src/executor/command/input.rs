@@ -28,7 +28,7 @@ impl InputFeed {
         }
     }
 
-    /// What is to be written next.
+    /// What to write next.
     pub(super) fn unwritten(&self) -> &[u8] {
         &self.bytes[self.written..]
     }

@@ -49,7 +49,7 @@ pub(super) struct Kept {
 }
 
 impl Output {
-    /// `keep`: keep at most so many bytes for the reply, instead of sending them.
+    /// `keep`: keep at most this many bytes for the reply, instead of sending them.
     pub(super) fn new(
         channel: StreamId,
         fd: OwnedFd,

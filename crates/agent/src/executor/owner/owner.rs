@@ -56,7 +56,7 @@ impl Owner {
         }
     }
 
-    /// Marks its raw process as running; it was forked by that of the VM.
+    /// Marks its raw process as running; the VM's raw process has forked it.
     pub(in crate::executor) fn set_running(&self, pid: i32, reaper: Option<i32>, generation: u64) {
         let mut state = lock(&self.state);
         state.raw_process = RawProcess::Running { pid, reaper };

@@ -31,7 +31,7 @@ pub(super) struct SlotUse {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CommandUse {
     pub(super) terminal: bool,
-    /// Keep at most so many bytes of each output for the reply.
+    /// The most bytes of each output that are kept for the reply.
     pub(super) collect: Option<usize>,
 }
 

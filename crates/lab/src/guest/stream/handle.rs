@@ -236,7 +236,7 @@ impl ByteStream {
                         .to_owned(),
                 };
                 let seen = self.changes_so_far() + &seen;
-                // The message of `expect` is that of `read_until`, which it is but for the result.
+                // `expect` is `read_until` without its result, and has the same message.
                 let call = if call == "expect" { "read_until" } else { call };
                 let why = format!("{call} timed out waiting for `{what}`{seen}");
                 Err(LabError::invalid(self.subject(), &shown, why))
@@ -483,7 +483,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn cancelled_waits_lose_no_byte_and_their_place_in_the_queue() {
+    async fn cancelled_waits_lose_their_place_in_the_queue_and_no_byte() {
         let (sender, stream, _scope) = stream();
         let cancelled = tokio::time::timeout(SOON / 2, stream.read_until(b"z", SOON)).await;
         assert!(cancelled.is_err());
@@ -577,7 +577,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_search_is_told_when_no_more_is_there_at_the_moment() {
+    async fn a_search_is_notified_when_no_more_has_arrived() {
         let (sender, stream, _scope) = stream();
         for piece in ["a", "b"] {
             sender.send(piece).unwrap();

@@ -10,14 +10,11 @@ use crate::vm::disk::setup::{DiskSetupError, settle_disks};
 use crate::vm::handle::Vm;
 use crate::vm::running::Running;
 use crate::vm::state::Stage;
-use provium_disk::DiskError;
+use provium_disk::{DiskError, SECTOR};
 use provium_vmm::{DiskSlot, VmmError};
 use std::sync::Arc;
 
 const ATTACH: &str = "attach_disk()";
-
-/// Bytes of a sector.
-const SECTOR: usize = 512;
 
 impl Disks<'_> {
     /// Attaches a disk: at once if it runs, and with its next boot otherwise. A guest that runs has its device, and a
@@ -35,7 +32,7 @@ impl Disks<'_> {
         let vm = self.vm.clone();
         self.vm
             .0
-            .to_its_end(ATTACH, async move { attach(&vm, options, content).await })
+            .uninterrupted(ATTACH, async move { attach(&vm, options, content).await })
             .await
     }
 }
@@ -48,7 +45,7 @@ impl Disk {
     pub async fn detach(&self) -> Result<(), LabError> {
         let disk = self.clone();
         let vm = self.vm();
-        vm.0.to_its_end("detach()", async move { detach(&disk).await })
+        vm.0.uninterrupted("detach()", async move { detach(&disk).await })
             .await
     }
 }
@@ -117,7 +114,7 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
 
 /// Writes data from the first sector on.
 fn write_content(disk: &provium_disk::Disk, mut content: Vec<u8>) -> Result<(), DiskError> {
-    content.resize(content.len().next_multiple_of(SECTOR), 0);
+    content.resize(content.len().next_multiple_of(SECTOR as usize), 0);
     disk.write_sectors(0, &content)
 }
 
@@ -159,7 +156,7 @@ async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), L
         Ok(Err(error)) => chain(&error),
         Err(why) => why.to_string(),
     };
-    // Without a driver, the guest releases it at once. What it does not release goes with the machine.
+    // Without a driver, the guest releases it at once. A disk that it does not release is removed with the machine.
     if running.machine.unplug_disk(slot).await.is_ok() {
         running.served_disks.remove(slot);
     }
@@ -186,7 +183,7 @@ async fn detach(disk: &Disk) -> Result<(), LabError> {
             .wrong_state(call, &stage, "booted, created, shutdown or dead"));
     }
     if let (Some(running), Some(slot)) = (stage.running(), found.slot) {
-        let hurry = running.served_disks.hurry();
+        let drain = running.served_disks.drain();
         match running.machine.unplug_disk(slot).await {
             Ok(()) => {}
             Err(error @ VmmError::NotReleased { .. }) => {
@@ -197,7 +194,7 @@ async fn detach(disk: &Disk) -> Result<(), LabError> {
                 return Err(vm.0.explain(call, error).await);
             }
         }
-        drop(hurry);
+        drop(drain);
         running.served_disks.remove(slot);
         vm.0.disks.remove(disk.id());
         let mut disks = vm.0.disks.list();

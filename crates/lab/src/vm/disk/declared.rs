@@ -1,4 +1,4 @@
-//! The disks that a VM is to have.
+//! The disks that a VM must have when it boots.
 //!
 //! | where a disk comes from | how long its content exists |
 //! |---|---|
@@ -13,7 +13,7 @@ use crate::vm_options::VmOptions;
 use provium_image::{GuestImage, ROOT_DISK};
 use provium_vmm::DiskSlot;
 
-/// A disk that a VM is to have.
+/// A disk that a VM must have.
 struct WantedDisk {
     id: DiskId,
     options: DiskOptions,
@@ -97,7 +97,7 @@ async fn replace_disks(
     Ok(())
 }
 
-/// The disks that it is to have, but for that of its root: those of the profile, of the options, and those that
+/// The disks that it must have, except for the root disk: those of the profile, of the options, and those that
 /// are attached to it.
 fn wanted_disks(vm: &VmCore, call: &str, options: &VmOptions) -> Result<Vec<WantedDisk>, LabError> {
     let invalid = |why: String| LabError::invalid(vm.subject(), call, why);

@@ -72,7 +72,7 @@ impl Disks<'_> {
         Ok(self.known())
     }
 
-    /// Those that it has by now, in the order of their attachment.
+    /// Those that it has already, in the order of their attachment.
     pub fn known(self) -> Vec<Disk> {
         let disks = self.vm.0.disks.list().into_iter();
         disks
@@ -183,17 +183,17 @@ impl Disk {
         Ok(())
     }
 
-    /// The faults that act now, each with how often it has.
+    /// The faults, each with the number of times that it has acted.
     pub fn faults(&self) -> Result<Vec<(FaultId, FaultRule, u64)>, LabError> {
         Ok(self.attached("active_faults()")?.volume.disk().faults())
     }
 
-    /// What its guest has done with it.
+    /// Counts of its guest's commands.
     pub fn stats(&self) -> Result<DiskStats, LabError> {
         Ok(self.attached("stats()")?.volume.disk().stats())
     }
 
-    /// The end of what is recorded of the writes by now. They are recorded from then on at the latest.
+    /// The end of the record of its writes. Without a record, one begins here.
     ///
     /// # Errors
     /// When the guest writes to the image itself, of which no earlier state is kept.
@@ -233,7 +233,7 @@ impl Disk {
             .await
     }
 
-    /// Calls the disk where it may wait.
+    /// Runs a call that blocks in a thread of its own.
     pub(crate) async fn io<T: Send + 'static>(
         &self,
         call: &str,

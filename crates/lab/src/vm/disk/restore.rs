@@ -43,7 +43,7 @@ pub(crate) fn restored_disks(
     saved.iter().map(restore).collect()
 }
 
-/// Copies of the disks of a VM that is off, for a VM that is to be as it is now.
+/// Copies of the disks of a VM that is off, for a VM that takes over its present state.
 pub(crate) fn forked_disks(vm: &Vm, disks: &[VmDisk]) -> Result<Vec<VmDisk>, LabError> {
     let call = "restore()";
     let fork = |disk: &VmDisk| {

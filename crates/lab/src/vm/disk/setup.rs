@@ -43,7 +43,7 @@ impl MachineDisks {
         }
     }
 
-    /// What the machine is to be launched with.
+    /// The devices to launch the machine with.
     pub(crate) fn devices(&self) -> Vec<DiskDevice> {
         lock(&self.list).iter().filter_map(VmDisk::device).collect()
     }
@@ -97,7 +97,7 @@ impl MachineDisks {
         try_join_all(insertions).await.map(drop)
     }
 
-    /// Makes the guest, which has booted with empty disks in their places, see them as they are.
+    /// Makes the guest, which has booted with empty disks in their slots, see their content.
     pub(crate) async fn settle(&self, channel: &Channel) -> Result<(), DiskSetupError> {
         let mut disks = self.list();
         if disks.is_empty() {
@@ -129,7 +129,8 @@ pub(crate) async fn insert_disk(
     Ok(())
 }
 
-/// Makes a guest see these disks, all that it has; `is_replaced` tells of which it may have cached what is not on it.
+/// Makes a guest see these disks, which are all that it has. `is_replaced` selects those of which it may have cached
+/// other content.
 pub(crate) async fn settle_disks(
     channel: &Channel,
     disks: &mut [VmDisk],

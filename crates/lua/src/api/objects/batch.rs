@@ -1,4 +1,4 @@
-//! Batches: a function records what is to be done, and one round trip does it.
+//! Batches: a function records operations, and one round trip carries them out.
 
 use super::command::{self, RunMode};
 use super::handles::{HasSurface, VmObject, WorkerObject};
@@ -15,7 +15,7 @@ use serde_bytes::ByteBuf;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// What is to be done, in order; `None` once it is being done.
+/// The operations, in order; `None` once they are being carried out.
 #[derive(Clone)]
 struct Recorder(Rc<RefCell<Option<Vec<BatchEntry>>>>);
 

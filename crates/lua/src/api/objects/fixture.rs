@@ -157,7 +157,7 @@ fn find(state: &TestFileState, given: &str) -> std::result::Result<Utf8PathBuf, 
     )))
 }
 
-/// The fixture in the same folder whose name is nearest to that of `path`, which is not there.
+/// The fixture in the same folder whose name is nearest to the name of `path`, which does not exist.
 fn suggest(path: &Utf8Path) -> Option<String> {
     let entries = path.parent()?.read_dir_utf8().ok()?.flatten();
     let names = entries.map(|entry| entry.file_name().to_owned());

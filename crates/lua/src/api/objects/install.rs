@@ -1,8 +1,8 @@
 //! Makes the classes.
 
 use super::{
-    batch, bridge, capture, clock, connection, console, crash_states, disk, file, lab, nic,
-    pending, port, process, result, snapshot, stream, task, vm, worker,
+    batch, clock, connection, console, disk, file, lab, network, pending, process, result,
+    snapshot, stream, task, vm, worker,
 };
 use mlua::{Lua, Result, Table};
 
@@ -20,12 +20,8 @@ pub(crate) fn install(lua: &Lua, native: &Table) -> Result<()> {
     clock::install(lua)?;
     worker::install(lua)?;
     snapshot::install(lua)?;
-    capture::install(lua)?;
-    nic::install(lua)?;
-    port::install(lua, native)?;
-    bridge::install(lua, native)?;
-    crash_states::install(lua, native)?;
-    disk::install(lua)?;
+    network::install(lua, native)?;
+    disk::install(lua, native)?;
     vm::install(lua, native)?;
     lab::install(lua, native)
 }

@@ -1,9 +1,8 @@
 //! Labs: `provium` itself, and `lab:lab()`.
 
-use super::bridge;
 use super::fixture;
 use super::handles::{LabObject, VmObject, lab_value, vm_value};
-use super::network_handles::{BridgeObject, bridge_value};
+use super::network::{self, BridgeObject, bridge_value};
 use super::settings;
 use super::snapshot;
 use super::value::{as_object, call_site, time_left};
@@ -95,7 +94,9 @@ fn names(class: Class<'_, LabObject>) -> Result<Class<'_, LabObject>> {
         .method("bridge", |lua, this, args| {
             let (scope, _) = call_site(lua);
             let name = args.text(0, "the name")?;
-            let bridge = this.0.bridge(&scope, &name, bridge::options(args, 1)?)?;
+            let bridge = this
+                .0
+                .bridge(&scope, &name, network::bridge_options(args, 1)?)?;
             Ok(bridge_value(lua, &bridge)?)
         })?
         .method("lab", |lua, this, args| {

@@ -11,44 +11,33 @@
 //! | `stream` | `tail_file()`, `fd_stream()`, `process:stdout_stream()`, `console:read()` … |
 //! | `connection` | `connect()` |
 //! | `pending` | `syscall_async()` |
-//! | `bridge` (`bridge_members`, `bridge_rules`, `bridge_faults`) | `lab:bridge()` |
-//! | `nic` | `bridge:nic()`, `vm:nic()` |
-//! | `port`, `capture` | `bridge:port()`, `bridge:capture()` |
-//! | `disk` (`disk_faults`, `disk_power`, `disk_options`) | `vm:disk()`, `vm:attach_disk()` |
+//! | `bridge` (in `network`) | `lab:bridge()` |
+//! | `nic` (in `network`) | `bridge:nic()`, `vm:nic()` |
+//! | `port`, `capture` (in `network`) | `bridge:port()`, `bridge:capture()` |
+//! | `disk` | `vm:disk()`, `vm:attach_disk()` |
+//! | `crash_image` (in `disk`) | `disk:crash_states()` |
 //! | `console`, `clock` | `vm:console()`, `vm:clock()` |
 //! | `snapshot`, `lab_snapshot` | `vm:snapshot()`, `lab:snapshot()` |
 //! | `task` | `co.spawn()` |
 //!
-//! `handles` holds labs, VMs and workers, `network_handles` bridges, NICs and ports, `disk_handles` disks, `surface`
-//! what `vm` and `worker` share, `value` the rule that a resource is one Lua value.
+//! `handles` holds labs, VMs and workers, `surface` what `vm` and `worker` share, `value` the rule that a resource is
+//! one Lua value.
 
 mod batch;
-mod bridge;
-mod bridge_faults;
-mod bridge_members;
-mod bridge_rules;
-mod capture;
 mod clock;
 mod command;
 mod connection;
 mod console;
-mod crash_states;
 mod disk;
-mod disk_faults;
-mod disk_handles;
-mod disk_options;
-mod disk_power;
 mod file;
 mod fixture;
 mod handles;
 mod install;
 mod lab;
 mod metadata;
-mod network_handles;
-mod nic;
+mod network;
 mod paths;
 mod pending;
-mod port;
 mod process;
 mod result;
 mod server;

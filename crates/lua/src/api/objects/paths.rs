@@ -57,7 +57,7 @@ fn contents<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })
 }
 
-/// The path of a file of the host that is to be read. A relative path is looked up in the folder of the file
+/// The path of a file of the host, for reading. A relative path is looked up in the folder of the file
 /// whose code makes the call, then in the folder that the test file's own path is relative to. If it `counts`,
 /// a place where it was not found is recorded as an input of the fixture that is being built.
 pub(super) fn host_source(

@@ -33,7 +33,7 @@ const FIELDS: &[&str] = &[
     "assert_ok",
 ];
 
-/// Fields that say how the command ended; who reads one of them has looked at the result.
+/// Fields that say how the command ended; reading one of them counts as a check of the result.
 const TELL_THE_END: &[&str] = &["exit_code", "status", "signal", "timed_out"];
 
 /// A command's result as Lua holds it.

@@ -15,7 +15,7 @@ use mlua::{Lua, Result, Value};
 use provium_lab::{BuildOutput, Lab, LabSnapshot, SNAPSHOT_SEAL, Snapshot};
 use std::cell::Cell;
 
-/// Snapshots in the cache of so many bytes are taken before garbage is collected for their sake.
+/// After snapshots of this size in the cache, bytes, garbage is collected so that unused ones are removed.
 const COLLECT_AFTER: u64 = 64 << 20;
 
 /// A VM's snapshot as Lua holds it.

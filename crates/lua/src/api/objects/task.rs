@@ -138,7 +138,7 @@ async fn join(
         Some(limit) => {
             if tokio::time::timeout(limit, task.ended()).await.is_err() {
                 return Err(LuaError::argument(format!(
-                    "not done within {}",
+                    "timed out after {}",
                     format_duration(limit)
                 )));
             }

@@ -1,9 +1,9 @@
 //! Virtual machines: `lab:vm()`.
 
-use super::bridge_members::bridges_of;
 use super::handles::{VmObject, vm_value, worker_value};
+use super::network::bridges_of;
 use super::value::as_object;
-use super::{clock, console, disk, nic, snapshot, surface, value, vm_options, worker};
+use super::{clock, console, disk, network, snapshot, surface, value, vm_options, worker};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, async_function};
 use crate::binding::raise::LuaError;
@@ -70,7 +70,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
         .with(lifecycle)?
         .with(facts)?
         .with(parts)?
-        .with(nic::of_vm)?
+        .with(network::of_vm)?
         .with(disk::of_vm)?
         .with(snapshot::of_vm)?
         .finish()

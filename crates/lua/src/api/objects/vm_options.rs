@@ -1,7 +1,7 @@
 //! Options of a VM, at its creation and at each boot.
 
 use super::clock::point_in_time;
-use super::disk_options;
+use super::disk;
 use crate::binding::options::{Options, list_of};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
@@ -55,7 +55,7 @@ pub(super) fn read(lua: &Lua, table: &Table) -> Result<VmOptions, LuaError> {
             .transpose()?,
         disks: options
             .table("disks")?
-            .map(|disks| disk_options::declared(lua, &disks))
+            .map(|disks| disk::declared(lua, &disks))
             .transpose()?,
         agent_timeout: options.duration("agent_timeout")?,
         cold: options.boolean("cold")?,

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Ctrl-], which leaves the session without the guest, as that of `telnet` and `virsh console`.
+/// Ctrl-], which leaves the session without the guest, as in `telnet` and `virsh console`.
 const LEAVE: u8 = 0x1d;
 
 /// How a session ended.

@@ -13,7 +13,7 @@ const LOGIN_SHELL: &str = "cd \"$HOME\" 2>/dev/null\n\
 /// A shell that reads a script.
 const SCRIPT_SHELL: &str = "exec /bin/sh";
 
-/// Whether the user sits at a terminal, which is to be that of the command, too.
+/// Whether standard input and output are a terminal, which the command then gets as well.
 pub(super) fn has_terminal() -> bool {
     io::stdin().is_terminal() && io::stdout().is_terminal()
 }
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_passed_as_they_are_and_none_mean_a_shell() {
+    fn arguments_are_passed_unchanged_and_without_a_shell() {
         let window = WindowSize::default();
         let words = |words: &[&str]| words.iter().map(OsString::from).collect();
         let one = command(words(&["ls", "a b"]), false, window);

@@ -14,9 +14,9 @@ impl Machine {
         self.disks.list()
     }
 
-    /// Gives a disk the content of the default export of the NBD server at `socket`, instead of its placeholder or of
+    /// Gives a disk the content of the default export of the NBD server at `socket`, in place of its placeholder or of
     /// an earlier server's. The machine may be in any state, also before it first runs. A guest that runs is
-    /// notified of the size, even if it is what it was; what it has cached of the content is not its concern.
+    /// notified of the size, even if it is the same. The caller makes the guest drop what it has cached.
     ///
     /// A connection that ends later fails all commands of the guest with an input/output error; QEMU does not
     /// connect again by itself, but another insertion does.

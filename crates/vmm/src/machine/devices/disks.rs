@@ -1,8 +1,8 @@
 //! The disks of a running machine.
 //!
-//! A disk is inserted by exchanging the block node of its device, which QEMU allows while the machine runs. The guest
-//! learns of the new size when its configuration space changes, which `block_resize` reports, also if the size is what
-//! it was. That command refuses nodes that are read-only, so a read-only disk is on a file of the new size meanwhile.
+//! A disk is inserted by exchanging the block node of its device, which QEMU allows while the machine runs.
+//! `block_resize` then notifies the guest of the size by a change of the configuration space, also if the size is the
+//! same. That command refuses read-only nodes, so a read-only disk is on a file of the new size meanwhile.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::join;
 use tokio::sync::{MutexGuard, watch};
 
-use super::export_info::ExportInfo;
+use super::export::{ask_export, check_export};
 use super::slots::Slots;
 use crate::device::bus::Slot as _;
 use crate::device::{DiskDevice, DiskSlot};
@@ -30,7 +30,7 @@ pub(in crate::machine) struct Disks {
     last_node: AtomicU64,
 }
 
-/// What a disk is made of.
+/// The device and the block node of a disk.
 #[derive(Debug)]
 struct Backend {
     device: DiskDevice,
@@ -157,7 +157,7 @@ impl Disks {
         self.delete_node(control, slot).await
     }
 
-    /// Deletes what a released disk leaves, if it leaves anything.
+    /// Deletes the block node of a disk that the guest has released, if there is one.
     async fn delete_node(&self, control: &Control, slot: DiskSlot) -> Result<(), VmmError> {
         let left = |backend: &mut Backend| backend.node.clone();
         if let Some(node) = self.slots.with_left(slot, left) {
@@ -181,14 +181,14 @@ impl Disks {
             failed => failed,
         };
         if exchanged.is_err() {
-            // Out of use again, so that it can be deleted.
+            // The device must not use the blank node when it is deleted.
             control.queue("qom-set", &drive(slot, node));
         }
         control.queue("blockdev-del", &by_name(&blank));
         exchanged
     }
 
-    /// Gives a disk zeroes of this size in bytes, which no server is needed for.
+    /// Gives a disk this number of bytes, all zeroes, without a server.
     async fn insert_blank(
         &self,
         control: &Control,
@@ -258,15 +258,15 @@ async fn export_size(
     device: &DiskDevice,
     socket: &Utf8Path,
 ) -> Result<u64, VmmError> {
-    let checked = ExportInfo::ask(socket).await;
-    let checked = checked.and_then(|info| info.check(device.read_only));
-    let info = checked.map_err(|source| VmmError::Export {
+    let asked = ask_export(socket).await;
+    let checked = asked.and_then(|export| check_export(export, device.read_only));
+    let export = checked.map_err(|source| VmmError::Export {
         machine: control.machine().to_owned(),
         slot: device.slot,
         socket: socket.to_owned(),
         source,
     })?;
-    Ok(info.size)
+    Ok(export.size)
 }
 
 /// Gives a disk this block node, and reports its size to the guest.
@@ -296,7 +296,7 @@ fn by_name(node: &str) -> Value {
     json!({ "node-name": node })
 }
 
-/// A file of this size in memory, which takes none.
+/// A sparse file of this size in memory.
 fn sparse_file(size: u64) -> io::Result<File> {
     let file = File::from(rustix::fs::memfd_create("disk", MemfdFlags::CLOEXEC)?);
     file.set_len(size)?;

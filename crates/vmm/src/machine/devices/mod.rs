@@ -6,11 +6,11 @@
 //! | `hotplug` | what plugging NICs and plugging disks have in common |
 //! | `nics`, `nic_commands` | plugs and unplugs NICs |
 //! | `disks`, `disk_commands` | inserts, plugs and unplugs disks |
-//! | `export_info` | asks an NBD server what it exports |
+//! | `export` | asks an NBD server what it exports |
 
 mod disk_commands;
 mod disks;
-mod export_info;
+mod export;
 mod hotplug;
 mod nic_commands;
 mod nics;

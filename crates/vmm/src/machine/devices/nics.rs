@@ -35,13 +35,13 @@ impl Nics {
             control.queue("netdev_del", &json!({ "id": name }));
             return Err(error);
         }
-        // Long before the guest's driver looks at it.
+        // Before the guest's driver reads the link state.
         control.query("set_link", slot.link(false)).await?;
         self.put(slot, Some(ours));
         Ok(())
     }
 
-    /// Deletes what a released NIC leaves, if it leaves anything.
+    /// Deletes the netdev of a NIC that the guest has released, if there is one.
     pub(in crate::machine) async fn delete_netdev(
         &self,
         control: &Control,

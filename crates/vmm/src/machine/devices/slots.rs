@@ -23,7 +23,7 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What is in a slot; an empty one is not listed.
 #[derive(Debug)]
-struct Occupied<B> {
+struct OccupiedSlot<B> {
     /// The backend of the device.
     backend: B,
     /// The guest has released the device, and only the backend is left.
@@ -33,7 +33,7 @@ struct Occupied<B> {
 /// The slots `S` of a machine, and the backends `B` of the devices in them.
 #[derive(Debug)]
 pub(in crate::machine) struct Slots<S, B> {
-    slots: Mutex<BTreeMap<S, Occupied<B>>>,
+    slots: Mutex<BTreeMap<S, OccupiedSlot<B>>>,
     /// Changes when the guest releases a device.
     released: watch::Sender<()>,
     /// Held while QEMU's devices and `slots` differ.
@@ -85,7 +85,7 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
         self.with(slot, |_| ()).is_some()
     }
 
-    /// Looks at, or changes, the backend of a device; `None` if the slot holds no device.
+    /// Reads or changes the backend of a device; `None` if the slot holds no device.
     pub(in crate::machine) fn with<R>(&self, slot: S, look: impl FnOnce(&mut B) -> R) -> Option<R> {
         let mut slots = self.lock();
         let occupied = slots.get_mut(&slot)?;
@@ -106,14 +106,14 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
 
     /// Notes that there is a device in the slot.
     pub(in crate::machine) fn put(&self, slot: S, backend: B) {
-        let occupied = Occupied {
+        let occupied = OccupiedSlot {
             backend,
             is_released: false,
         };
         self.lock().insert(slot, occupied);
     }
 
-    /// Looks at the backend that a released device has left; `None` if it has left none.
+    /// Reads or changes the backend of a released device, until it is cleared; `None` if there is none.
     pub(in crate::machine) fn with_left<R>(
         &self,
         slot: S,
@@ -201,7 +201,7 @@ impl<S: Slot + Into<DeviceSlot>, B> Slots<S, B> {
         Ok(settled)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<S, Occupied<B>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<S, OccupiedSlot<B>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

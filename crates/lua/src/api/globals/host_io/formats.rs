@@ -10,7 +10,7 @@ use std::io;
 /// Longest text of a number.
 const MAX_NUMERAL: usize = 200;
 
-/// What is to be read.
+/// What to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     /// A line, with or without its end.

@@ -2,25 +2,19 @@
 //!
 //! A disk belongs to its VM, and not to a scope: it exists until it is detached or its VM is closed.
 
-use super::disk_handles::{DiskObject, disk_value};
-use super::disk_options;
-use super::handles::{VmObject, vm_value};
-use super::paths::host_path;
-use super::{crash_states, disk_faults, disk_power};
+use super::handles::{DiskObject, disk_value, sectors_to_read};
+use super::options;
+use super::{crash_states, faults, power};
 use crate::api::globals::record_write;
+use crate::api::objects::handles::{VmObject, vm_value};
+use crate::api::objects::paths::host_path;
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::DiskStats;
-
-/// Bytes of a sector.
-const SECTOR: u64 = 512;
-
-/// Most sectors that a call reads: 64 MiB. More are read in parts, or with `save`.
-const MOST_SECTORS: u64 = 128 * 1024;
+use provium_lab::{DiskStats, SECTOR};
 
 /// `vm:disk(id)`, `vm:disks()`, `vm:attach_disk()`.
-pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
+pub(in crate::api::objects) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     class
         .async_method("disk", |lua, this, args| async move {
             let disk = this.0.disks().get(&args.text(0, "the id")?).await?;
@@ -34,12 +28,12 @@ pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
             Ok(list)
         })?
         .async_method("attach_disk", |lua, this, args| async move {
-            let options = args.options(0, disk_options::known_of_attached())?;
-            let attached = disk_options::attached(&lua, &options)?;
+            let options = args.options(0, options::known_of_attached())?;
+            let attached = options::attached(&lua, &options)?;
             let disk = this.0.disks().attach(attached.options, attached.content);
             Ok(disk_value(&lua, disk.await?)?)
         })?
-        .with(disk_power::of_vm)
+        .with(power::of_vm)
 }
 
 /// Makes the class.
@@ -48,8 +42,8 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
         .with(facts)?
         .with(content)?
         .with(attachment)?
-        .with(disk_faults::add)?
-        .with(disk_power::add)?
+        .with(faults::add)?
+        .with(power::add)?
         .with(crash_states::add)?
         .finish()
 }
@@ -72,14 +66,7 @@ fn facts(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
 fn content(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
     class
         .async_method("read_sectors", |lua, this, args| async move {
-            let first: u64 = args.unsigned(0, "the first sector")?;
-            let count: u64 = args.unsigned(1, "the count")?;
-            if count > MOST_SECTORS {
-                return Err(LuaError::argument(format!(
-                    "the count: at most {MOST_SECTORS} sectors (64 MiB) at a time, got {count}; \
-                     `save(path)` writes all of them to a file of the host"
-                )));
-            }
+            let (first, count) = sectors_to_read(&args)?;
             let data = this.0.read_sectors(first, count).await?;
             Ok(lua.create_string(data)?)
         })?
@@ -114,7 +101,7 @@ fn attachment(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
         .method("is_detached", |_, this, _| Ok(this.0.is_detached()))
 }
 
-/// What the guest has done with it.
+/// Counts of the guest's commands.
 fn stats_table(lua: &Lua, stats: &DiskStats) -> Result<Table> {
     let table = lua.create_table()?;
     table.raw_set("reads", stats.reads)?;

@@ -1,15 +1,15 @@
 //! NICs: `bridge:nic(vm)`, `vm:nic(name)`.
 
 use super::capture;
-use super::handles::VmObject;
-use super::network_handles::{BridgeObject, NicObject, bridge_value, nic_value};
-use super::value::{as_object, call_site};
+use super::handles::{BridgeObject, NicObject, bridge_value, nic_value};
+use crate::api::objects::handles::VmObject;
+use crate::api::objects::value::{as_object, call_site};
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
 use mlua::{Lua, Result, Value};
 
 /// `vm:nic(name or bridge)`.
-pub(super) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
+pub(in crate::api::objects) fn of_vm(class: Class<'_, VmObject>) -> Result<Class<'_, VmObject>> {
     // As one that waits, so that it does nothing while tests are listed: then nothing is attached.
     class.async_method("nic", |lua, this, args| async move {
         let nic = match as_object::<BridgeObject>(&args.value(0)) {

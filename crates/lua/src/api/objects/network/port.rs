@@ -1,7 +1,7 @@
 //! Ports: `bridge:port()`, the test script itself as a peer of the guests.
 
-use super::network_handles::{PortObject, bridge_value};
-use super::value::as_object;
+use super::handles::{PortObject, bridge_value};
+use crate::api::objects::value::as_object;
 use crate::binding::class::{Class, async_function};
 use crate::binding::raise::LuaError;
 use crate::engine::test_file::TestFileState;

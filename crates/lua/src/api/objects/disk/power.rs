@@ -1,7 +1,7 @@
 //! Power cuts: `disk:power_cut()`, `vm:power_cut()`; and what is recorded of a disk's writes.
 
-use super::disk_handles::DiskObject;
-use super::handles::VmObject;
+use super::handles::DiskObject;
+use crate::api::objects::handles::VmObject;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::preview::shown;

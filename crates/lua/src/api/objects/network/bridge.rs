@@ -1,9 +1,9 @@
 //! Bridges: `lab:bridge()`. What happens to their frames is in `bridge_rules` and `bridge_faults`.
 
-use super::bridge_members::{bridge_of, bridges_of, vm_of, vms_of};
-use super::network_handles::{BridgeObject, nic_value, port_value};
-use super::value::call_site;
-use super::{bridge_faults, bridge_rules, capture};
+use super::handles::{BridgeObject, nic_value, port_value};
+use super::members::{bridge_of, bridges_of, vm_of, vms_of};
+use super::{capture, faults, rules};
+use crate::api::objects::value::call_site;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::raise::LuaError;
@@ -12,7 +12,7 @@ use provium_lab::{BridgeOptions, Ipv4Network, MacAddress};
 use std::net::Ipv4Addr;
 
 /// The options in the argument at `index`; `None` if there are none.
-pub(super) fn options(
+pub(in crate::api::objects) fn options(
     args: &Args,
     index: usize,
 ) -> std::result::Result<Option<BridgeOptions>, LuaError> {
@@ -39,8 +39,8 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
         .with(facts)?
         .with(membership)?
         .with(parts)?
-        .with(bridge_rules::add)?
-        .with(|class| bridge_faults::add(class, native))?
+        .with(rules::add)?
+        .with(|class| faults::add(class, native))?
         .finish()
 }
 

@@ -11,8 +11,8 @@
 //! Each call sets what the whole bridge, or the paths that it names, has from then on; 0 ends it. What is set for
 //! different paths is combined where a pair belongs to several.
 
-use super::bridge_members::{member_name, member_names, paths_of};
-use super::network_handles::BridgeObject;
+use super::handles::BridgeObject;
+use super::members::{member_name, member_names, paths_of};
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::options::{Options, list_of};

@@ -1,9 +1,9 @@
 //! Captures: `bridge:capture()`, `nic:capture()`. As a stream, a line for each frame.
 
-use super::paths::host_path;
-use super::stream::{self, HasStream};
-use super::value;
 use crate::api::globals::record_write;
+use crate::api::objects::paths::host_path;
+use crate::api::objects::stream::{self, HasStream};
+use crate::api::objects::value;
 use crate::binding::class::{Class, Object};
 use mlua::{Lua, Result, Table, Value};
 use provium_lab::{ByteStream, Capture, Packet};

@@ -1,8 +1,8 @@
 //! What an author may write where a bridge, a VM or a member of a bridge is meant: a handle, or a name.
 
-use super::handles::VmObject;
-use super::network_handles::{BridgeObject, NicObject, PortObject};
-use super::value::{as_object, call_site};
+use super::handles::{BridgeObject, NicObject, PortObject};
+use crate::api::objects::handles::VmObject;
+use crate::api::objects::value::{as_object, call_site};
 use crate::binding::options::{Options, hint, list_of};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
@@ -65,7 +65,10 @@ pub(super) fn bridge_of(lua: &Lua, value: &Value) -> Result<Bridge, LuaError> {
 }
 
 /// The bridges in a list.
-pub(super) fn bridges_of(lua: &Lua, value: &Value) -> Result<Vec<Bridge>, LuaError> {
+pub(in crate::api::objects) fn bridges_of(
+    lua: &Lua,
+    value: &Value,
+) -> Result<Vec<Bridge>, LuaError> {
     let Value::Table(list) = value else {
         let text = format!(
             "must be a list of bridges or their names, got {}",

@@ -1,13 +1,13 @@
 //! Bridges, NICs and ports as Lua holds them. Their methods are in files of their own, which use each other's handles.
 
-use super::value;
+use crate::api::objects::value;
 use crate::binding::class::Object;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Bridge, LabClone, Nic, Port};
 
 /// A bridge as Lua holds it.
 #[derive(Clone)]
-pub(super) struct BridgeObject(pub(super) Bridge);
+pub(in crate::api::objects) struct BridgeObject(pub(in crate::api::objects) Bridge);
 
 impl Object for BridgeObject {
     const CLASS: &'static str = "bridge";
@@ -24,7 +24,7 @@ impl Object for BridgeObject {
 }
 
 /// The Lua value of a bridge.
-pub(super) fn bridge_value(lua: &Lua, bridge: &Bridge) -> Result<Value> {
+pub(in crate::api::objects) fn bridge_value(lua: &Lua, bridge: &Bridge) -> Result<Value> {
     value::of(lua, bridge.id(), || BridgeObject(bridge.clone()))
 }
 

@@ -1,7 +1,7 @@
 //! Options of a disk: those of a VM's option `disks`, and those of `vm:attach_disk()`.
 
-use super::paths::{host_path, host_source};
 use crate::api::globals::{record_read, record_tree, record_write};
+use crate::api::objects::paths::{host_path, host_source};
 use crate::binding::options::{Options, list_of};
 use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
@@ -9,10 +9,7 @@ use crate::binding::values::{bytes_of, size_of, text_of};
 use crate::engine::test_file::TestFileState;
 use camino::Utf8PathBuf;
 use mlua::{Lua, Table, Value};
-use provium_lab::{DiskId, DiskOptions, DiskSource};
-
-/// Bytes of a sector: the unit of a disk's size.
-const SECTOR: u64 = 512;
+use provium_lab::{DiskId, DiskOptions, DiskSource, SECTOR};
 
 /// The size of a disk that is attached without a size or a source, bytes.
 const DEFAULT_SIZE: u64 = 4 << 30;
@@ -48,7 +45,10 @@ const KNOWN_OF_ATTACHED: &[&str] = &[
 ];
 
 /// The list in a VM's option `disks`. Messages name the entry.
-pub(super) fn declared(lua: &Lua, list: &Table) -> Result<Vec<DiskOptions>, LuaError> {
+pub(in crate::api::objects) fn declared(
+    lua: &Lua,
+    list: &Table,
+) -> Result<Vec<DiskOptions>, LuaError> {
     let entries = list_of(list).map_err(|error| error.within("option `disks`"))?;
     let one = |(index, value): (usize, &Value)| {
         entry(lua, value).map_err(|error| error.within(&format!("disks[{}]", index + 1)))
@@ -79,7 +79,7 @@ fn entry(lua: &Lua, value: &Value) -> Result<DiskOptions, LuaError> {
     with_source(&options, source)
 }
 
-/// A disk that is to be attached, and what is to be written to it from its start.
+/// A disk to attach, and the data to write to it from its start.
 #[derive(Debug)]
 pub(super) struct AttachedDisk {
     pub(super) options: DiskOptions,

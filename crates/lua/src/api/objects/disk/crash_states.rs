@@ -8,13 +8,13 @@
 //! States are given in their order, so when one fails, all before it have been given, too, and are awaited: which
 //! failure is reported does not depend on which copy was faster.
 
-use super::disk_handles::DiskObject;
-use super::disk_power::{log_mark, seed_of};
-use super::handles::vm_value;
-use super::paths::host_path;
-use super::value::{as_object, call_site};
-use super::{outcome, start};
+use super::handles::{DiskObject, sectors_to_read};
+use super::power::{log_mark, seed_of};
 use crate::api::globals::record_write;
+use crate::api::objects::handles::vm_value;
+use crate::api::objects::paths::host_path;
+use crate::api::objects::value::{as_object, call_site};
+use crate::api::objects::{outcome, start};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object, async_function, object};
 use crate::binding::options::Options;
@@ -38,9 +38,6 @@ const DEFAULT_VMS: usize = 2;
 
 /// Most copies that an author may ask for.
 const MOST_VMS: usize = 64;
-
-/// Most sectors that a call reads: 64 MiB.
-const MOST_SECTORS: u64 = 128 * 1024;
 
 /// A state that a power loss could leave, as Lua holds it.
 #[derive(Clone)]
@@ -75,13 +72,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
         .method("describe", |_, this, _| Ok(this.0.describe().to_owned()))?
         .method("size", |_, this, _| Ok(this.0.size()))?
         .method("read_sectors", |lua, this, args| {
-            let first: u64 = args.unsigned(0, "the first sector")?;
-            let count: u64 = args.unsigned(1, "the count")?;
-            if count > MOST_SECTORS {
-                return Err(LuaError::argument(format!(
-                    "the count: at most {MOST_SECTORS} sectors (64 MiB) at a time, got {count}"
-                )));
-            }
+            let (first, count) = sectors_to_read(args)?;
             Ok(lua.create_string(this.0.read_sectors(first, count)?)?)
         })?
         .method("save", |lua, this, args| {

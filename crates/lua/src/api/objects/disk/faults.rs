@@ -1,6 +1,6 @@
 //! The faults of a disk: `disk:fault_inject()` and its shorthands.
 
-use super::disk_handles::DiskObject;
+use super::handles::DiskObject;
 use crate::binding::args::Args;
 use crate::binding::class::Class;
 use crate::binding::options::{Options, list_of, unknown};
@@ -8,10 +8,7 @@ use crate::binding::preview::shown;
 use crate::binding::raise::LuaError;
 use crate::binding::values::{delay_of, integer_of, milliseconds_of, number_of, text_of};
 use mlua::{Lua, Result, Table, Value};
-use provium_lab::{Disk, FaultId, FaultMode, FaultRule, SectorRange};
-
-/// Bytes of a sector.
-const SECTOR: u64 = 512;
+use provium_lab::{Disk, FaultId, FaultMode, FaultRule, SECTOR, SectorRange};
 
 const KNOWN: &[&str] = &["mode", "sectors", "probability", "count", "after", "delay"];
 

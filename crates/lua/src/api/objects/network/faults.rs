@@ -1,10 +1,10 @@
 //! `bridge:during(time, faults, fn)`: faults that last as long as a function runs, and are undone whatever happens.
 
-use super::bridge_members::{member_names, paths_of};
-use super::bridge_rules::{IMPAIRMENTS, groups_of, impairment_of, partition_in};
-use super::network_handles::BridgeObject;
-use super::value::as_object;
-use super::{outcome, start};
+use super::handles::BridgeObject;
+use super::members::{member_names, paths_of};
+use super::rules::{IMPAIRMENTS, groups_of, impairment_of, partition_in};
+use crate::api::objects::value::as_object;
+use crate::api::objects::{outcome, start};
 use crate::binding::args::Args;
 use crate::binding::class::{Class, Object as _, async_function};
 use crate::binding::options::Options;
@@ -85,7 +85,7 @@ async fn run(
         let place = task.0.stopped_in();
         let place = place.map_or_else(String::new, |place| format!("; it was in {place}"));
         return Err(LuaError::argument(format!(
-            "the function was not done within {}, so the faults were undone{place}",
+            "the function timed out after {}, so the faults were undone{place}",
             format_duration(limit)
         )));
     }
