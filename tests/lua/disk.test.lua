@@ -270,8 +270,54 @@ test("a qcow2 image is a template as a raw one is", function(t)
   disk:detach()
 end)
 
+test("the disks of the profile come before those of the VM", function(t)
+  local other = provium:vm("with_disk", "with_disk", {disks = {{scratch = "2M", id = "own"}}}):boot()
+  local ids = {}
+  for place, disk in ipairs(other:disks()) do ids[place] = disk:id() .. " " .. disk:node() end
+  t:assert_same(ids, {"profile /dev/vda", "own /dev/vdb"})
+  t:assert_eq(other:check("blockdev --getsize64 /dev/vda").stdout, "1048576\n")
+end)
+
+test("the disks of a closed VM", function(t)
+  local other = provium:vm("closed", "default", {disks = {{scratch = "64K", id = "d"}}})
+  local disk = other:disk("d")
+  other:close()
+  t:assert(disk:is_detached())
+  t:assert_eq(disk:is_on(), false)
+  for _, call in ipairs {"size", "stats", "mark", "active_faults"} do
+    t:assert_eq(t:assert_raises(function() disk[call](disk) end):match("disk `d`.*"),
+      ("disk `d` of vm `closed`: %s(): the VM is closed"):format(call))
+  end
+  t:assert_contains(t:assert_raises(function() other:disks() end), "vm `closed`: disks(): the VM is closed")
+  t:assert_contains(t:assert_raises(function() other:disk("d") end), "vm `closed`: disk(\"d\"): the VM is closed")
+  disk:detach()
+end)
+
+test("a detached disk is gone for what the guest has mounted from it", function(t)
+  local drive = vm:attach_disk {id = "drive", scratch = "1M"}
+  vm:check(("mke2fs -q %s && mkdir -p /drive && mount -t ext2 %s /drive"):format(drive:node(), drive:node()))
+  drive:detach()
+  t:assert_contains(vm:run("sync; echo x > /drive/file && sync /drive/file").stderr, "Input/output error")
+  vm:check("umount /drive")
+end)
+
+test("a mount that fails is reported, and leaves no disk", function(t)
+  local before = #vm:disks()
+  local why = t:assert_raises(function() vm:attach_disk {id = "blank", size = "1M", mount = "/blank"} end)
+  t:assert_contains(why, "does not have a valid file system")
+  t:assert_eq(#vm:disks(), before)
+  t:assert(not vm:exists("/dev/disk/by-id/virtio-blank"))
+end)
+
 test("ids and images that cannot be", function(t)
   local function refused(fn, why) t:assert_contains(t:assert_raises(fn), why) end
+  local fifo = folder.path("fifo")
+  os.execute("mkfifo " .. fifo)
+  refused(function() vm:attach_disk {template = fifo} end, fifo .. "` cannot be a disk: it is not a regular file")
+  refused(function() vm:attach_disk {path = fifo} end, fifo .. "` cannot be a disk: it is neither a regular file nor")
+  refused(function() vm:attach_disk {path = "/dev/zero"} end, "`/dev/zero` cannot be a disk")
+  refused(function() vm:attach_disk {size = "4194305T"} end, "at most 4194304T")
+  refused(function() data:save(in_place) end, "cannot write the content to `" .. in_place .. "`: File exists")
   local twice = provium:vm("twice", "default", {disks = {{scratch = 512, id = "x"}, {scratch = 512, id = "x"}}})
   refused(function() twice:boot() end, "two disks have the id `x`")
   local used = provium:vm("used", "default", {disks = {{path = in_place}}})
@@ -279,5 +325,7 @@ test("ids and images that cannot be", function(t)
   local many = {}
   for place = 1, 20 do many[place] = {scratch = 512} end
   refused(function() provium:vm("many", "default", {disks = many}):boot() end, "a machine has places for 19")
+  table.remove(many)
+  refused(function() provium:vm("full", "default", {disks = many}):attach_disk {} end, "a machine has places for 19")
   refused(function() vm:attach_disk {path = base .. ".missing"} end, ".missing")
 end)

@@ -185,6 +185,8 @@ end)
 fault_test("faults are checked", function(t)
   local function refused(fn, why) t:assert_contains(t:assert_raises(fn), why) end
   refused(function() d:fault_inject("eio_raed") end, "disk `d` of vm `v`: fault_inject(): unknown mode `eio_raed`; did you mean `eio_read`?")
+  refused(function() d:fault_inject {mode = "delay"} end, "`delay` is not a mode but a method: call `disk:delay(…)`")
+  refused(function() d:fault_inject {mode = "drop_flush", sectors = {0, 7}} end, "`drop_flush` takes no sectors")
   refused(function() d:fault_inject {mode = "slow", dealy = 1} end, "unknown option `dealy`; did you mean `delay`?")
   refused(function() d:fault_inject {count = 1} end, "option `mode` is missing")
   refused(function() d:fault_inject {mode = "corrupt", probability = 50} end, "option `probability`: must be from 0 to 1, got 50")

@@ -208,6 +208,67 @@ test("an assertion in a state fails the call, and no other state is reported", f
   t:assert_contains(why, "crash state 2 of ")
 end)
 
+test("a copy is used again, unless it is to be fresh", function(t)
+  local start = raw:mark()
+  local fd = disks.open(vm, raw)
+  for number = 1, 3 do disks.pwrite(vm, fd, number, disks.sectors("fresh " .. number, 1)) end
+  vm:syscall("close", fd)
+  local function leaves(_, copy)
+    local left = copy:exists("/tmp/left")
+    copy:write_file("/tmp/left", "")
+    if left then error("another state was here") end
+  end
+  local options = {since = start, vms = 1, most = 3, keep_going = true}
+  t:assert_eq(#raw:crash_states(leaves, options).failed, 2)
+  options.fresh = true
+  t:assert_same(raw:crash_states(leaves, options).failed, {})
+end)
+
+test("what crash_states refuses", function(t)
+  local function refused(why, options, disk)
+    local call = function() (disk or raw):crash_states(function() end, options) end
+    t:assert_contains(t:assert_raises(call), why)
+  end
+  refused("disk `raw` of vm `v`: crash_states(): unknown option `sicne`; did you mean `since`?", {sicne = 1})
+  refused("option `most`: must be at least 1", {most = 0})
+  refused("option `keep_going`: must be true or false, got 1", {keep_going = 1})
+  local mark = raw:mark()
+  refused("is after the last recorded command, which is " .. mark, {since = mark + 1})
+  t:assert_contains(t:assert_raises(function() raw:writes(mark + 1) end), "writes(): the mark")
+  t:assert_contains(t:assert_raises(function() raw:crash_states(5) end), "the function: must be a function, got 5")
+  local fixed = vm:attach_disk {id = "fixed", size = 512, readonly = true}
+  refused("disk `fixed` of vm `v`: crash_states(): the disk is read-only", nil, fixed)
+  fixed:detach()
+  local tail = vm:tail_file("/proc/version")
+  refused("vm `v`: crash_states(): 1 stream(s) are open")
+  tail:close()
+  vm:pause()
+  refused("vm `v`: crash_states() needs state booted, but it is paused")
+  vm:resume()
+  local copies = {}
+  local why = t:assert_raises(function()
+    raw:crash_states(function(_, copy)
+      copies[#copies + 1] = copy
+      copy:close()
+    end, {vms = 1})
+  end)
+  t:assert_contains(why, "the function has closed the copy of the VM")
+  t:assert_eq(#copies, 1)
+end)
+
+test("a mark from before a restore", function(t)
+  local early = raw:mark()
+  local fd = disks.open(vm, raw)
+  disks.pwrite(vm, fd, 0, disks.sectors("x", 1))
+  vm:syscall("close", fd)
+  vm:restore(vm:snapshot())
+  local late = raw:mark()
+  local call = function(mark) raw:crash_states(function() end, {since = mark, most = 1}) end
+  t:assert_contains(t:assert_raises(function() call(early) end), "is not recorded completely: the VM was restored since")
+  t:assert(raw:writes(early).was_cut)
+  call(late)
+end)
+
 test("writes lists what was recorded", function(t)
   local start = raw:mark()
   local fd = disks.open(vm, raw)

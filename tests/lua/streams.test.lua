@@ -96,6 +96,7 @@ test("after close: next is nil, the others raise", function(t)
   tail:close()
   tail:close()
   t:assert_eq(tail:next(), nil)
+  t:assert_eq(tail:eof(), true, "a loop until the end of the stream ends")
   for _, call in ipairs{"read_until", "expect"} do
     local err = t:assert_raises(function() tail[call](tail, "x") end)
     t:assert_contains(tostring(err), "stream closed")
@@ -356,6 +357,16 @@ test("times and texts at their limits", function(t)
   end
   local long = tostring(t:assert_raises(function() tail:expect(("x"):rep(2^20), "100ms") end))
   t:assert(#long < 2000, "a message does not repeat a long text")
+end)
+
+test("a malformed pattern raises at once, whatever has come", function(t)
+  vm:write_file("/tmp/log", "")
+  local tail = vm:tail_file("/tmp/log")
+  for pattern, why in pairs{["key=(%d+"] = "unfinished capture", ["[a"] = "missing ']'", ["a%"] = "ends with '%'"} do
+    local err = t:assert_raises(function() tail:expect_match(pattern, "1h") end)
+    t:assert_contains(err, ("expect_match(): the pattern %q: "):format(pattern))
+    t:assert_contains(err, why)
+  end
 end)
 
 test("tasks that wait on one stream take turns", function(t)

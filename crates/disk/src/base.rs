@@ -4,10 +4,10 @@ use crate::error::DiskError;
 use crate::geometry::SECTOR;
 use crate::overlay::read_padded;
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt as _, OpenOptionsExt as _};
 use std::sync::Arc;
 
 /// Where a disk begins.
@@ -101,14 +101,17 @@ impl BaseLayer {
 }
 
 fn open(path: &Utf8Path, write: bool) -> Result<File, DiskError> {
+    // Without this flag, a FIFO is opened when something writes to it, which may be never.
     let file = File::options()
         .read(true)
         .write(write)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
         .open(path)
         .map_err(|source| opening(path, source))?;
     let data = file.metadata().map_err(|source| opening(path, source))?;
-    if data.is_dir() {
-        return Err(opening(path, io::ErrorKind::IsADirectory.into()));
+    if !data.is_file() && !data.file_type().is_block_device() {
+        let path = path.to_owned();
+        return Err(DiskError::NotAnImage { path });
     }
     match other_format(&file) {
         Some(format) => Err(DiskError::NotRaw {

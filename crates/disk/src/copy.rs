@@ -39,10 +39,13 @@ impl Disk {
     /// # Errors
     /// The file exists, or the host cannot write it.
     pub fn export(&self, path: &Utf8Path) -> Result<(), DiskError> {
-        let exporting = || DiskError::io("export");
-        let file = File::create_new(path).map_err(exporting())?;
+        let failed = |source| DiskError::Export {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::create_new(path).map_err(failed)?;
         let state = self.0.state.read();
-        state.layers.export(&file).map_err(exporting())
+        state.layers.export(&file).map_err(failed)
     }
 }
 
@@ -66,7 +69,7 @@ impl State {
         copy.log = self.log.map(|log| LogState {
             start: self.last,
             limit: log.limit,
-            was_cut: false,
+            dropped: 0,
         });
         for record in self.records.iter().skip(self.first_unflushed()) {
             copy.push(record.clone());

@@ -17,6 +17,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The largest disk, bytes: 4 EiB. QEMU's own limit is twice that, and depends on its version.
+const LARGEST: u64 = 1 << 62;
+
 /// The description of a disk to open.
 #[derive(Debug, Clone)]
 pub struct DiskSpec {
@@ -55,7 +58,7 @@ impl Disk {
     /// # Errors
     /// The image is missing, in use, not raw, or larger than the disk; the size is not one of whole sectors.
     pub fn open(spec: DiskSpec) -> Result<Self, DiskError> {
-        if spec.size == 0 || !spec.size.is_multiple_of(SECTOR) {
+        if !(SECTOR..=LARGEST).contains(&spec.size) || !spec.size.is_multiple_of(SECTOR) {
             return Err(DiskError::Size { size: spec.size });
         }
         let base = BaseLayer::open(spec.base, spec.size, spec.read_only)?;

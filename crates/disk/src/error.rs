@@ -15,6 +15,14 @@ pub enum DiskError {
         /// Why.
         source: io::Error,
     },
+    /// The image is a directory, a FIFO, a character device or the like.
+    #[error(
+        "`{path}` cannot be a disk: it is neither a regular file nor a block device; name a raw image"
+    )]
+    NotAnImage {
+        /// What was named.
+        path: Utf8PathBuf,
+    },
     /// The image is in another format than raw.
     #[error(
         "the disk image `{path}` is in the format {format}; convert it with `qemu-img convert -O raw`"
@@ -46,7 +54,9 @@ pub enum DiskError {
         size: u64,
     },
     /// The size cannot be one of a disk.
-    #[error("a disk of {size} bytes: the size must be a multiple of 512, and at least 512")]
+    #[error(
+        "a disk cannot have {size} bytes: the size must be a multiple of 512, at least 512 and at most 4194304T"
+    )]
     Size {
         /// Bytes.
         size: u64,
@@ -71,8 +81,31 @@ pub enum DiskError {
     #[error("the disk is read-only")]
     ReadOnly,
     /// Something needs the log.
-    #[error("the disk's log is not recorded; begin it before the writes")]
+    #[error("its writes are not recorded; take a mark before them")]
     NoLog,
+    /// Something needs a log, and there is nothing to record.
+    #[error("the disk is read-only, so a loss of power leaves it as it is")]
+    NeverWritten,
+    /// A mark that the log has not reached.
+    #[error(
+        "the mark {mark} is after the last recorded command, which is {last}; take it from this disk, and after \
+         the last restore of its VM"
+    )]
+    MarkAhead {
+        /// The mark.
+        mark: u64,
+        /// The last command of the log.
+        last: u64,
+    },
+    /// The log does not have all since the mark.
+    #[error(
+        "what was written after the mark {mark} is not recorded completely: the VM was restored since, or the \
+         record has become too large; take the mark later"
+    )]
+    MarkLost {
+        /// The mark.
+        mark: u64,
+    },
     /// The saved disk cannot be used.
     #[error("the saved disk in `{folder}` cannot be used: {reason}")]
     Damaged {
@@ -80,6 +113,14 @@ pub enum DiskError {
         folder: Utf8PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The content cannot be written to a file.
+    #[error("cannot write the content to `{path}`")]
+    Export {
+        /// The new file.
+        path: Utf8PathBuf,
+        /// Why it failed.
+        source: io::Error,
     },
     /// The host could not read or write the disk's files.
     #[error("cannot {action} the disk's files")]

@@ -19,7 +19,7 @@ pub struct LogMark(pub u64);
 pub struct WriteLog {
     /// The entries, oldest first.
     pub entries: Vec<LogEntry>,
-    /// Whether older entries were dropped because the log was full.
+    /// Whether older entries are missing: the log was full, or it began after the mark.
     pub was_cut: bool,
 }
 
@@ -84,7 +84,7 @@ impl Disk {
             state.log = Some(LogState {
                 start: state.last,
                 limit: LOG_LIMIT,
-                was_cut: false,
+                dropped: 0,
             });
         }
         Ok(())
@@ -113,34 +113,48 @@ impl Disk {
     /// # Errors
     /// It is not recorded.
     pub fn writes(&self) -> Result<WriteLog, DiskError> {
-        self.writes_since(LogMark(0))
+        self.log_since(None)
     }
 
     /// The log since a mark.
     ///
     /// # Errors
-    /// It is not recorded.
+    /// It is not recorded, or has not reached the mark.
     pub fn writes_since(&self, mark: LogMark) -> Result<WriteLog, DiskError> {
+        self.log_since(Some(mark))
+    }
+
+    fn log_since(&self, mark: Option<LogMark>) -> Result<WriteLog, DiskError> {
         let state = self.0.state.read();
         let log = state.log.ok_or(DiskError::NoLog)?;
+        let mark = mark.unwrap_or(LogMark(log.start));
+        state.check_mark(mark)?;
         let since = mark.0.max(log.start);
-        let entries: Vec<_> = state
+        let entries = state
             .records
             .iter()
             .filter(|record| record.sequence > since)
             .map(LogEntry::of)
             .collect();
-        let first = entries
-            .first()
-            .map_or(state.last + 1, |entry| entry.sequence);
         Ok(WriteLog {
-            was_cut: log.was_cut && first > since + 1,
+            was_cut: log.lacks_after(mark.0),
             entries,
         })
     }
 }
 
 impl State {
+    /// A mark that the log has not reached is one of another disk, or from before a restore.
+    pub(crate) fn check_mark(&self, mark: LogMark) -> Result<(), DiskError> {
+        if mark.0 <= self.last {
+            return Ok(());
+        }
+        Err(DiskError::MarkAhead {
+            mark: mark.0,
+            last: self.last,
+        })
+    }
+
     /// The log begins: keeps what an image that is written in place has below the writes that are not durable.
     fn keep_all_before(&mut self) -> io::Result<()> {
         if self.layers.base.in_place().is_none() {

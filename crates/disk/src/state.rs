@@ -73,8 +73,15 @@ pub(crate) struct LogState {
     pub(crate) start: u64,
     /// Bytes that it may hold.
     pub(crate) limit: u64,
-    /// Whether entries were dropped because it was full.
-    pub(crate) was_cut: bool,
+    /// The number of the last entry that was dropped because it was full; 0: none was.
+    pub(crate) dropped: u64,
+}
+
+impl LogState {
+    /// Whether it lacks entries after that place.
+    pub(crate) fn lacks_after(&self, place: u64) -> bool {
+        place < self.start.max(self.dropped)
+    }
 }
 
 impl State {
@@ -271,7 +278,7 @@ impl State {
                 if self.held <= log.limit {
                     return;
                 }
-                log.was_cut = true;
+                log.dropped = front.sequence;
             }
             let Some(record) = self.records.pop_front() else {
                 return;

@@ -15,6 +15,9 @@ use std::io;
 /// The most writes between two flushes of which all subsets are enumerated.
 const EXHAUSTIVE: usize = 12;
 
+/// So many lost writes are named one by one.
+const MOST_NAMED: usize = 6;
+
 /// Which crash states are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CrashOptions {
@@ -46,10 +49,19 @@ impl Disk {
     /// meanwhile; what it writes is not in the states.
     ///
     /// # Errors
-    /// The log is not recorded, or the host cannot write the files.
+    /// The log is not recorded, or does not have all since the mark; the host cannot write the files.
     pub fn crash_states(&self, options: CrashOptions) -> Result<CrashStates, DiskError> {
+        if self.is_read_only() {
+            return Err(DiskError::NeverWritten);
+        }
         let mut state = self.0.state.write();
         let log = state.log.ok_or(DiskError::NoLog)?;
+        if let Some(mark) = options.since {
+            state.check_mark(mark)?;
+            if log.lacks_after(mark.0) {
+                return Err(DiskError::MarkLost { mark: mark.0 });
+            }
+        }
         let scratch = state.layers.scratch.clone();
         let copy = state.copy(&scratch).map_err(DiskError::io("copy"))?;
         let mut layers = copy.layers;
@@ -58,9 +70,7 @@ impl Disk {
         for record in records.iter().rev() {
             layers.map.set(record.span.first_block(), &record.old);
         }
-        let since = options
-            .since
-            .map_or(log.start, |mark| mark.0.max(log.start));
+        let since = options.since.map_or(log.start, |mark| mark.0);
         let start = records.partition_point(|record| record.sequence <= since);
         Ok(CrashStates::new(
             layers,
@@ -192,7 +202,7 @@ impl CrashStates {
         let after = self.after(applied);
         let all: Vec<_> = (self.start..applied).collect();
         Ok(self.emit(image, applied, &all, |flushes| {
-            format!("{after}, {flushes}")
+            format!("{after} and {flushes}")
         }))
     }
 
@@ -241,11 +251,11 @@ impl CrashStates {
             return Ok(None);
         };
         self.phase = Phase::OneLost(number, which + 1);
-        let write = self.writes(lost + 1);
+        let lost_words = self.words_of(&[lost], point.volatile.len());
         self.without(
             number,
             |at| at == lost,
-            |flushes, end| format!("{end}, {flushes}, without write {write}"),
+            |flushes, end| format!("{end} and {flushes}, without {lost_words}"),
         )
     }
 
@@ -283,20 +293,20 @@ impl CrashStates {
         let mask = subsets.tried;
         subsets.tried += 1;
         let volatile = &self.points[subsets.point].volatile;
-        let lost: HashSet<usize> = (volatile.iter().enumerate())
+        let lost: Vec<usize> = (volatile.iter().enumerate())
             .filter(|(bit, _)| match &mut subsets.random {
                 Some(random) => random.bool(),
                 None => mask >> bit & 1 == 0,
             })
             .map(|(_, &at)| at)
             .collect();
-        let number = subsets.point;
+        let (number, of) = (subsets.point, volatile.len());
         queue.push_back(subsets);
-        let (count, of) = (lost.len(), volatile.len());
+        let lost_words = self.words_of(&lost, of);
         self.without(
             number,
-            |at| lost.contains(&at),
-            |flushes, end| format!("{end}, {flushes}, without {count} of the last {of} writes"),
+            |at| lost.binary_search(&at).is_ok(),
+            |flushes, end| format!("{end} and {flushes}, without {lost_words}"),
         )
     }
 
@@ -337,16 +347,49 @@ impl CrashStates {
         }
         let sectors = Rng::with_seed(self.seed ^ record.sequence).u64(1..count);
         self.builder.apply(&mut image, record, sectors)?;
-        let write = self.writes(at + 1);
+        let (write, of) = (self.writes(at + 1), self.writes(self.records.len()));
         let all: Vec<_> = (self.start..=at).collect();
         Ok(self.emit(image, at, &all, |flushes| {
-            format!("during write {write}, {flushes}, with {sectors} of its {count} sectors")
+            format!(
+                "during write {write} of {of}, after {flushes}, with {sectors} of its {count} sectors"
+            )
         }))
     }
 
     fn after(&self, end: usize) -> String {
         let (writes, of) = (self.writes(end), self.writes(self.records.len()));
-        format!("after write {writes} of {of}")
+        format!("after {writes} of {of} writes")
+    }
+
+    /// Which writes are lost, of so many that could be: `write 2 (sectors 16 to 23)`, `writes 1 and 3`,
+    /// `9 of the last 12 writes`. Those before the start have no numbers.
+    fn words_of(&self, lost: &[usize], of: usize) -> String {
+        let earlier = lost.partition_point(|&at| at < self.start);
+        let numbers: Vec<_> = (lost[earlier..].iter())
+            .map(|&at| self.writes(at + 1).to_string())
+            .collect();
+        if numbers.len() > MOST_NAMED {
+            return format!("{} of the last {of} writes", lost.len());
+        }
+        let later = match &numbers[..] {
+            [] => None,
+            [number] => {
+                let span = self.records[lost[earlier]].span;
+                let (first, last) = (span.first, span.end() - 1);
+                Some(match span.count {
+                    1 => format!("write {number} (sector {first})"),
+                    _ => format!("write {number} (sectors {first} to {last})"),
+                })
+            }
+            [first @ .., last] => Some(format!("writes {} and {last}", first.join(", "))),
+        };
+        let earlier = match earlier {
+            0 => None,
+            1 => Some("1 write before the mark".to_owned()),
+            more => Some(format!("{more} writes before the mark")),
+        };
+        let words: Vec<_> = later.into_iter().chain(earlier).collect();
+        words.join(" and ")
     }
 
     /// Writes among the records before a place, since the start.
@@ -375,9 +418,9 @@ impl CrashStates {
             .filter(|record| record.kind == RecordKind::Flush)
             .count() as u64;
         let description = describe(&match flushes {
-            0 => "before the first flush".to_owned(),
-            1 => "after 1 flush".to_owned(),
-            more => format!("after {more} flushes"),
+            0 => "no flush".to_owned(),
+            1 => "1 flush".to_owned(),
+            more => format!("{more} flushes"),
         });
         let shared = &self.builder.layers;
         let layers = Layers {

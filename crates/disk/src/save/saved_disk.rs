@@ -148,7 +148,7 @@ impl Disk {
         state.log = saved.log_limit.map(|limit| LogState {
             start: state.last,
             limit,
-            was_cut: false,
+            dropped: 0,
         });
         let faults = FaultTable::restore(seed, &saved.faults);
         Ok(Self::with(state, saved.read_only, faults, seed))

@@ -151,7 +151,7 @@ fn an_export_is_the_content_without_the_holes() {
         );
     }
     assert!(
-        matches!(disk.export(&path), Err(DiskError::Io { .. })),
+        matches!(disk.export(&path), Err(DiskError::Export { .. })),
         "it exists"
     );
 }

@@ -2,7 +2,9 @@
 
 use crate::rig::{Guest, Rig, sectors};
 use proptest::prelude::*;
-use provium_disk::{Base, CommandKind, CrashOptions, CrashState, Disk};
+use provium_disk::{
+    Base, CommandKind, CrashOptions, CrashState, Disk, DiskError, DiskSpec, LogMark,
+};
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -188,22 +190,113 @@ fn the_shortest_prefix_comes_first_and_each_state_is_described() {
     assert_eq!(
         described[..6],
         [
-            ("after write 0 of 4, before the first flush", 0, &[][..]),
-            ("after write 1 of 4, before the first flush", 0, &[2][..]),
-            ("after write 2 of 4, after 1 flush", 1, &[2, 4][..]),
-            ("after write 3 of 4, after 1 flush", 1, &[2, 4, 5][..]),
+            ("after 0 of 4 writes and no flush", 0, &[][..]),
+            ("after 1 of 4 writes and no flush", 0, &[2][..]),
+            ("after 2 of 4 writes and 1 flush", 1, &[2, 4][..]),
+            ("after 3 of 4 writes and 1 flush", 1, &[2, 4, 5][..]),
             (
-                "after write 4 of 4, after 1 flush, without write 2",
+                "after 4 of 4 writes and 1 flush, without write 2 (sectors 8 to 15)",
                 1,
                 &[2, 5, 6][..]
             ),
             (
-                "during write 1, before the first flush, with 6 of its 8 sectors",
+                "during write 1 of 4, after no flush, with 6 of its 8 sectors",
                 0,
                 &[2][..]
             ),
         ]
     );
+}
+
+#[test]
+fn lost_writes_are_named() {
+    let rig = Rig::new();
+    let disk = rig.scratch_disk(1 << 20);
+    disk.put(0, &sectors(1, 1));
+    let mark = disk.mark_log().unwrap();
+    for number in 1..=8 {
+        disk.put(number * 8, &sectors(1, 2));
+    }
+    let options = CrashOptions {
+        since: Some(mark),
+        ..ALL
+    };
+    let described: BTreeSet<_> = (states(&disk, options).into_iter())
+        .map(|state| state.description)
+        .collect();
+    for lost in [
+        "write 2 (sector 16)",
+        "1 write before the mark",
+        "write 8 (sector 64) and 1 write before the mark",
+        "writes 1 and 3",
+        "writes 1, 2, 3, 4, 5 and 6",
+        "9 of the last 9 writes",
+    ] {
+        let words = format!("after 8 of 8 writes and no flush, without {lost}");
+        assert!(described.contains(&words), "{words}: {described:#?}");
+    }
+}
+
+#[test]
+fn a_mark_must_be_one_of_the_log() {
+    let rig = Rig::new();
+    let disk = rig.scratch_disk(1 << 20);
+    let since = |mark| CrashOptions {
+        since: Some(mark),
+        ..ALL
+    };
+    let start = disk.mark_log().unwrap();
+    disk.put(0, &sectors(8, 1));
+    let end = disk.mark_log().unwrap();
+    assert_eq!(
+        states(&disk, since(end)).len(),
+        2,
+        "as it is, and without the write"
+    );
+    let ahead = LogMark(end.0 + 1);
+    assert!(matches!(
+        disk.crash_states(since(ahead)),
+        Err(DiskError::MarkAhead { mark: 2, last: 1 })
+    ));
+    assert!(matches!(
+        disk.writes_since(ahead),
+        Err(DiskError::MarkAhead { .. })
+    ));
+
+    // A copy records its own writes.
+    let copy = disk.fork(&rig.scratch()).unwrap();
+    assert!(matches!(
+        copy.crash_states(since(start)),
+        Err(DiskError::MarkLost { mark: 0 })
+    ));
+    assert!(copy.writes_since(start).unwrap().was_cut);
+    assert!(!copy.writes_since(end).unwrap().was_cut);
+    copy.crash_states(since(end)).unwrap();
+
+    disk.set_log_limit(5000);
+    for _ in 0..3 {
+        disk.put(0, &sectors(8, 2));
+        disk.flush().unwrap();
+    }
+    assert!(matches!(
+        disk.crash_states(since(start)),
+        Err(DiskError::MarkLost { .. })
+    ));
+    assert!(!states(&disk, ALL).is_empty(), "all that is recorded");
+}
+
+#[test]
+fn a_disk_that_is_never_written_has_no_crash_states() {
+    let rig = Rig::new();
+    let disk = Disk::open(DiskSpec {
+        read_only: true,
+        ..rig.spec(4096, Base::Zeroes)
+    })
+    .unwrap();
+    assert!(matches!(
+        disk.crash_states(ALL),
+        Err(DiskError::NeverWritten)
+    ));
 }
 
 #[test]

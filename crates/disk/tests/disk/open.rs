@@ -85,7 +85,7 @@ fn an_image_in_use_is_refused() {
 fn what_cannot_be_a_disk_is_refused() {
     let rig = Rig::new();
     let open = |size, base| Disk::open(rig.spec(size, base)).map(|_| ()).unwrap_err();
-    for size in [0, 511, 4097] {
+    for size in [0, 511, 4097, (1 << 62) + 512, u64::MAX - 511] {
         assert!(matches!(open(size, Base::Zeroes), DiskError::Size { .. }));
     }
     assert!(matches!(
@@ -96,6 +96,18 @@ fn what_cannot_be_a_disk_is_refused() {
         open(512, Base::InPlace(rig.scratch())),
         DiskError::Open { .. }
     ));
+    let fifo = rig.path("fifo");
+    let (kind, mode) = (rustix::fs::FileType::Fifo, 0o600.into());
+    rustix::fs::mknodat(rustix::fs::CWD, fifo.as_std_path(), kind, mode, 0).unwrap();
+    for path in [fifo, "/dev/zero".into(), "/dev/null".into()] {
+        for base in [Base::Image(path.clone()), Base::InPlace(path.clone())] {
+            assert!(matches!(open(512, base), DiskError::NotAnImage { .. }));
+        }
+        assert!(matches!(
+            image_size(&path),
+            Err(DiskError::NotAnImage { .. })
+        ));
+    }
     let path = rig.path("image");
     std::fs::write(&path, sectors(3, 1)).unwrap();
     assert!(matches!(

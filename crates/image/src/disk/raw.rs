@@ -13,6 +13,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
+/// Bytes of a sector.
+const SECTOR: u64 = 512;
+
 /// The file in an entry.
 const FILE: &str = "raw.img";
 
@@ -80,7 +83,7 @@ impl Images {
     }
 }
 
-/// Whether it is a qcow2 file, its length, and the file system on it.
+/// Whether it is a qcow2 file, the size of the disk that it is as a raw image, and the file system on it.
 fn inspect(path: &Utf8Path) -> Result<(bool, u64, Option<&'static str>), ImageError> {
     let failed = |source| ImageError::Read {
         path: path.to_owned(),
@@ -90,11 +93,12 @@ fn inspect(path: &Utf8Path) -> Result<(bool, u64, Option<&'static str>), ImageEr
         path: path.to_owned(),
         why,
     };
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
+    // It is not opened if it is a FIFO, which would wait for a writer.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
     if !metadata.is_file() {
         return Err(refused("it is not a regular file".to_owned()));
     }
+    let file = File::open(path).map_err(failed)?;
     if metadata.len() == 0 {
         return Err(refused("it is empty".to_owned()));
     }
@@ -109,7 +113,9 @@ fn inspect(path: &Utf8Path) -> Result<(bool, u64, Option<&'static str>), ImageEr
             )));
         }
     }
-    Ok((false, metadata.len(), filesystem(path)?))
+    // As QEMU does with a raw image, the last sector is filled up.
+    let size = metadata.len().next_multiple_of(SECTOR);
+    Ok((false, size, filesystem(path)?))
 }
 
 /// The file system that begins where the file does.
@@ -195,11 +201,15 @@ mod tests {
     async fn a_raw_image_is_used_as_it_is() {
         let (_folder, path, images) = images();
         let file = path.join("raw");
-        let mut content = vec![0; 4096];
+        let mut content = vec![0; 4000];
         content[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
         fs_err::write(&file, content).unwrap();
         let disk = images.raw_of(&file).await.unwrap();
-        assert_eq!((disk.path, disk.size), (file, 4096));
+        assert_eq!(
+            (disk.path, disk.size),
+            (file, 4096),
+            "sectors are filled up"
+        );
         assert_eq!(disk.filesystem, Some("ext4"));
     }
 
@@ -236,12 +246,16 @@ mod tests {
             fs_err::write(path.join(name), content).unwrap();
             path.join(name)
         };
+        let fifo = path.join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+        assert!(made.unwrap().success());
         for (file, why) in [
             (put("empty", b""), "it is empty"),
             (put("vmdk", b"KDMV\x01"), "format vmdk is not supported"),
             (put("vhdx", b"vhdxfile"), "format vhdx is not supported"),
             (put("broken", b"QFI\xfb"), "qemu-img"),
             (path.clone(), "not a regular file"),
+            (fifo, "not a regular file"),
             (path.join("absent"), "cannot read"),
         ] {
             let error = images.raw_of(&file).await.unwrap_err().to_string();

@@ -7,7 +7,7 @@ use crate::error::LabError;
 use crate::lock::lock;
 use crate::resource::Scope;
 use crate::snapshot::Snapshot;
-use crate::snapshot::take::{cache_folder, take_one};
+use crate::snapshot::take::{cache_folder, check_quiescent, take_one};
 use crate::vm::{Disk, Vm, VmState, insert_disk, settle_disks};
 use provium_disk::{CrashOptions, CrashStates};
 use std::fmt;
@@ -48,6 +48,8 @@ pub struct CrashVm {
     vm: Vm,
     /// It is as in the snapshot, except for its disk.
     is_fresh: bool,
+    /// It is to be so for each state.
+    restores: bool,
 }
 
 impl CrashExplorer {
@@ -62,6 +64,9 @@ impl CrashExplorer {
                        image:save() and a VM of its own";
             return Err(LabError::invalid(disk.subject(), CALL, why));
         }
+        let vm = disk.vm().clone();
+        vm.0.running_in(CALL, VmState::Booted, "booted")?;
+        check_quiescent(&vm, CALL)?;
         let most = options.most;
         let options = CrashOptions {
             most: most.saturating_add(1),
@@ -70,7 +75,6 @@ impl CrashExplorer {
         let states = disk
             .io(CALL, move |disk| disk.crash_states(options))
             .await?;
-        let vm = disk.vm().clone();
         let runtime = vm.0.environment().runtime().clone();
         let taking = async move {
             let folder = cache_folder(&vm)?;
@@ -89,11 +93,17 @@ impl CrashExplorer {
         })))
     }
 
-    /// A copy of the VM, in `scope`, once the pool has room for it; without `waits` `None` if it has none now.
+    /// A copy of the VM, in `scope`, once the pool has room for it; without `waits` `None` if it has none now. With
+    /// `restores` it is restored before each state.
     ///
     /// # Errors
     /// As for [`Vm::restore`].
-    pub async fn copy(&self, scope: &Scope, waits: bool) -> Result<Option<CrashVm>, LabError> {
+    pub async fn copy(
+        &self,
+        scope: &Scope,
+        waits: bool,
+        restores: bool,
+    ) -> Result<Option<CrashVm>, LabError> {
         let original = self.0.disk.vm();
         let need = self.0.snapshot.need();
         let environment = original.0.environment();
@@ -118,6 +128,7 @@ impl CrashExplorer {
             explorer: self.clone(),
             vm,
             is_fresh: true,
+            restores,
         }))
     }
 
@@ -163,7 +174,12 @@ impl CrashVm {
             return Ok(None);
         };
         let is_reused = !std::mem::take(&mut self.is_fresh);
-        if self.vm.state() == VmState::Booted {
+        if self.vm.is_closed() {
+            let why = "the function has closed the copy of the VM that it was given; the copy is used for further \
+                       states, and closed when there are no more";
+            return Err(LabError::invalid(self.explorer.0.disk.subject(), CALL, why));
+        }
+        if self.vm.state() == VmState::Booted && !(is_reused && self.restores) {
             match self.put(&image).await {
                 Ok(()) => return Ok(Some(image)),
                 // What the test has left there keeps the guest from releasing it.

@@ -63,8 +63,7 @@ impl Clock {
 }
 
 /// Which times a kernel takes: `timespec64_valid_settod()` and `do_settimeofday64()` of Linux, since 4.3.
-const ACCEPTED: &str = "Linux takes times from its own uptime after 1970 (it must not have booted before 1970) \
-                        to April 2232 (30 years before its nanoseconds overflow)";
+const ACCEPTED: &str = "Linux accepts times from its own uptime after 1970 to April 2232";
 
 /// The error of a kernel that was given this time, with the reason.
 fn out_of_range(error: LabError) -> LabError {
@@ -78,7 +77,7 @@ fn out_of_range(error: LabError) -> LabError {
             subject,
             call,
             errno,
-            detail: format!("set the clock ({ACCEPTED})"),
+            detail: format!("set the clock, since {ACCEPTED}"),
         },
         error => error,
     }

@@ -110,7 +110,7 @@ pub(crate) async fn take_all(
     let _lifecycles = lock_all(&vms).await;
     let mut running = Vec::new();
     for vm in &vms {
-        check_quiescent(vm)?;
+        check_quiescent(vm, "snapshot()")?;
         running.push(vm.0.running_in("snapshot()", VmState::Booted, "booted")?);
     }
     let freezing = running.iter().zip(&vms);
@@ -237,7 +237,7 @@ pub(super) async fn save(
 }
 
 /// An error while streams read it: what they have not read yet would be lost.
-fn check_quiescent(vm: &Vm) -> Result<(), LabError> {
+pub(crate) fn check_quiescent(vm: &Vm, call: &str) -> Result<(), LabError> {
     let open = vm.0.open_streams.list();
     if open.is_empty() {
         return Ok(());
@@ -247,5 +247,5 @@ fn check_quiescent(vm: &Vm) -> Result<(), LabError> {
         open.len(),
         open.join("\n  ")
     );
-    Err(LabError::invalid(vm.subject(), "snapshot()", why))
+    Err(LabError::invalid(vm.subject(), call, why))
 }

@@ -393,10 +393,7 @@ fn split<T: Object>(name: &str, mut values: MultiValue) -> std::result::Result<(
     object
         .map(|object| (object, Args::new(values.into_vec())))
         .ok_or_else(|| {
-            let got = match &this {
-                Value::UserData(_) => this.to_string().unwrap_or_else(|_| "an object".to_owned()),
-                other => preview::shown(other),
-            };
+            let got = preview::shown(&this);
             format!(
                 "{class}:{name}: needs a {class} before its arguments, got {got} (call it with `:`)"
             )

@@ -46,9 +46,21 @@ pub(crate) fn shown(value: &Value) -> String {
         Value::Nil => "nil".to_owned(),
         Value::Boolean(flag) => format!("the boolean {flag}"),
         Value::Integer(number) => format!("{number}"),
-        Value::Number(number) => format!("{number}"),
+        Value::Number(number) => shown_float(*number),
+        Value::UserData(_) => value.to_string().unwrap_or_else(|_| "an object".to_owned()),
         Value::String(text) => text::cut(&text::quoted(&text.as_bytes()), 60),
         other => format!("a {}", type_name(other)),
+    }
+}
+
+/// A float, as Lua's own `%.14g` would show it where it has more digits than a float holds.
+fn shown_float(number: f64) -> String {
+    match number.abs() {
+        magnitude if magnitude.is_finite() && magnitude > 2f64.powi(53) => {
+            let shown = format!("{number:e}");
+            format!("{shown} (a float)")
+        }
+        _ => format!("{number}"),
     }
 }
 

@@ -5,7 +5,7 @@ use super::classes::{is_in_set, is_of_class};
 /// Deepest recursion (MAXCCALLS).
 const MAX_DEPTH: usize = 200;
 /// Most captures (LUA_MAXCAPTURES).
-const MAX_CAPTURES: usize = 32;
+pub(super) const MAX_CAPTURES: usize = 32;
 /// Steps between two checks whether to continue.
 const STEPS: u32 = 20_000;
 /// Bytes that distinguish a pattern from a plain text.
@@ -53,6 +53,36 @@ pub(crate) struct Matcher<'a, S> {
 /// Whether `pattern` is more than a plain text.
 pub(crate) fn has_specials(pattern: &[u8]) -> bool {
     pattern.iter().any(|byte| SPECIALS.contains(byte))
+}
+
+/// Where the single character class that begins at `p` ends.
+pub(super) fn class_end(pattern: &[u8], mut p: usize) -> std::result::Result<usize, String> {
+    let at = |p: usize| pattern.get(p).copied();
+    let first = at(p);
+    p += 1;
+    match first {
+        Some(b'%') if p == pattern.len() => Err("malformed pattern (ends with '%')".to_owned()),
+        Some(b'%') => Ok(p + 1),
+        Some(b'[') => {
+            if at(p) == Some(b'^') {
+                p += 1;
+            }
+            loop {
+                if p >= pattern.len() {
+                    return Err("malformed pattern (missing ']')".to_owned());
+                }
+                let c = at(p);
+                p += 1;
+                if c == Some(b'%') && p < pattern.len() {
+                    p += 1;
+                }
+                if at(p) == Some(b']') {
+                    return Ok(p + 1);
+                }
+            }
+        }
+        _ => Ok(p),
+    }
 }
 
 fn bad<T>(why: impl Into<String>) -> Result<T> {
@@ -167,7 +197,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
                 },
                 _ => {}
             }
-            let end = self.class_end(p)?;
+            let end = class_end(self.pattern, p).map_err(PatternError::Bad)?;
             let matches = self.single(s, p, end);
             match self.at(end) {
                 Some(b'*' | b'?' | b'-') if !matches => p = end + 1,
@@ -186,35 +216,6 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
                     p = end;
                 }
             }
-        }
-    }
-
-    /// Where the single character class that begins at `p` ends.
-    fn class_end(&self, mut p: usize) -> Result<usize> {
-        let first = self.at(p);
-        p += 1;
-        match first {
-            Some(b'%') if p == self.pattern.len() => bad("malformed pattern (ends with '%')"),
-            Some(b'%') => Ok(p + 1),
-            Some(b'[') => {
-                if self.at(p) == Some(b'^') {
-                    p += 1;
-                }
-                loop {
-                    if p >= self.pattern.len() {
-                        return bad("malformed pattern (missing ']')");
-                    }
-                    let c = self.at(p);
-                    p += 1;
-                    if c == Some(b'%') && p < self.pattern.len() {
-                        p += 1;
-                    }
-                    if self.at(p) == Some(b']') {
-                        return Ok(p + 1);
-                    }
-                }
-            }
-            _ => Ok(p),
         }
     }
 
@@ -289,7 +290,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         if self.at(p) != Some(b'[') {
             return bad("missing '[' after '%f' in pattern");
         }
-        let end = self.class_end(p)?;
+        let end = class_end(self.pattern, p).map_err(PatternError::Bad)?;
         let set = &self.pattern[p..end - 1];
         let before = s.checked_sub(1).and_then(|at| self.text.get(at));
         let byte = |found: Option<&u8>| found.copied().unwrap_or(0);

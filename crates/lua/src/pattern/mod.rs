@@ -5,9 +5,11 @@
 //! periodically whether it may continue. Otherwise it behaves as `lstrlib.c` of Lua 5.4, including its
 //! errors and its limit on recursion.
 
+mod check;
 mod classes;
 mod matcher;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::check;
 pub(crate) use matcher::{Capture, Matcher, PatternError, has_specials};

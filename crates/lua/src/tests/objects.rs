@@ -78,6 +78,13 @@ test("refused", function(t)
   refused(t, function() vm:boot{memroy = "1G"} end, "vm `v`: boot(): unknown option `memroy`; did you mean `memory`?")
   refused(t, function() vm:boot{memory = "lots"} end, "option `memory`: `lots` is not a size")
   refused(t, function() vm:run("true") end, "a.test.lua:11: vm `v`: run(\"true\") needs state booted", "it is created")
+  for _, call in ipairs{"snapshot", "restore"} do
+    refused(t, function() vm[call](vm, "") end, ("vm `v`: %s(): the path on the host must not be empty"):format(call))
+  end
+  for _, call in ipairs{"pull_file", "pull_dir"} do
+    refused(t, function() vm[call](vm, "/x", "") end, ("vm `v`: %s(): the path on the host must not be empty"):format(call))
+  end
+  refused(t, function() vm:push_dir("", "/x") end, "vm `v`: push_dir(): the path on the host must not be empty")
   refused(t, function() vm.run("x") end, "vm:run: needs a vm before its arguments, got \"x\"")
   refused(t, function() vm:run_async("x", {timeout = 1}) end, "proc:wait")
   refused(t, function() vm:run(42) end, "the command: must be a string or a list of strings, got 42")

@@ -122,9 +122,9 @@ impl ByteStream {
         &self.0.site
     }
 
-    /// Whether everything was handed out and nothing more will come.
+    /// Whether everything was handed out and nothing more will come. Nothing comes from a closed stream.
     pub fn eof(&self) -> bool {
-        self.0.at_end.load(Ordering::Acquire)
+        self.0.at_end.load(Ordering::Acquire) || self.is_closed()
     }
 
     /// Whether it was closed.

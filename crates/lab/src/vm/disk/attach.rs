@@ -4,7 +4,7 @@ use crate::disk::{DiskId, DiskOptions, DiskOrigin, VmDisk};
 use crate::error::{LabError, chain};
 use crate::guest::wait::GuestWait;
 use crate::lock::lock;
-use crate::vm::disk::declared::declare_disks;
+use crate::vm::disk::declared::{MOST_DISKS, declare_disks};
 use crate::vm::disk::handle::{Disk, Disks};
 use crate::vm::disk::setup::{DiskSetupError, settle_disks};
 use crate::vm::handle::Vm;
@@ -67,6 +67,12 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
         declare_disks(&vm.0, ATTACH, &declared).await?;
     }
     let disks = vm.0.disks.list();
+    let count = disks.iter().filter(|disk| !disk.is_root()).count();
+    if count >= MOST_DISKS {
+        return Err(invalid(format!(
+            "it has {count} disks, and a machine has places for {MOST_DISKS}; detach one first"
+        )));
+    }
     let id = match &options.id {
         Some(id) => DiskId::new(id).map_err(invalid)?,
         None => {
@@ -156,12 +162,14 @@ async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), L
         Ok(Err(error)) => chain(&error),
         Err(why) => why.to_string(),
     };
+    let why = format!("its guest cannot use the disk: {why}");
+    let error = LabError::host(vm.subject(), ATTACH, std::io::Error::other(why));
     // Without a driver, the guest releases it at once. A disk that it does not release is removed with the machine.
     if running.machine.unplug_disk(slot).await.is_ok() {
         running.served_disks.remove(slot);
+        // The machine runs, so its end is not the reason.
+        return Err(error);
     }
-    let why = format!("its guest cannot use the disk: {why}");
-    let error = LabError::host(vm.subject(), ATTACH, std::io::Error::other(why));
     Err(vm.0.explain(ATTACH, error).await)
 }
 

@@ -13,6 +13,9 @@ use crate::vm_options::VmOptions;
 use provium_image::{GuestImage, ROOT_DISK};
 use provium_vmm::DiskSlot;
 
+/// Most disks of a VM, but for that of its root, which has a place of its own.
+pub(super) const MOST_DISKS: usize = DiskSlot::COUNT - 1;
+
 /// A disk that a VM must have.
 struct WantedDisk {
     id: DiskId,
@@ -127,11 +130,10 @@ fn wanted_disks(vm: &VmCore, call: &str, options: &VmOptions) -> Result<Vec<Want
             return Err(invalid(format!("two disks have the id `{}`", disk.id)));
         }
     }
-    if wanted.len() >= DiskSlot::COUNT {
+    if wanted.len() > MOST_DISKS {
         return Err(invalid(format!(
-            "it has {} disks; a machine has places for {}",
-            wanted.len(),
-            DiskSlot::COUNT - 1
+            "it has {} disks; a machine has places for {MOST_DISKS}",
+            wanted.len()
         )));
     }
     Ok(wanted)

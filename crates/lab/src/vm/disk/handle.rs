@@ -38,6 +38,7 @@ impl Disks<'_> {
     /// When it has none of that name.
     pub async fn get(self, id: &str) -> Result<Disk, LabError> {
         let call = format!("disk({id:?})");
+        self.check_open(&call)?;
         if self.vm.0.disks.find(id).is_none() && self.vm.0.stage.borrow().running().is_none() {
             let _lifecycle = self.vm.0.lifecycle().await;
             let booted_with = lock(&self.vm.0.booted_with).clone();
@@ -64,12 +65,20 @@ impl Disks<'_> {
     /// # Errors
     /// When the content of one is not available.
     pub async fn all(self) -> Result<Vec<Disk>, LabError> {
+        self.check_open("disks()")?;
         if self.vm.0.stage.borrow().running().is_none() {
             let _lifecycle = self.vm.0.lifecycle().await;
             let booted_with = lock(&self.vm.0.booted_with).clone();
             declare_disks(&self.vm.0, "disks()", &booted_with).await?;
         }
         Ok(self.known())
+    }
+
+    fn check_open(self, call: &str) -> Result<(), LabError> {
+        if !self.vm.is_closed() {
+            return Ok(());
+        }
+        Err(LabError::gone(self.vm.subject(), call, "the VM is closed"))
     }
 
     /// Those that it has already, in the order of their attachment.
@@ -109,7 +118,7 @@ impl Disk {
 
     /// Whether the VM does not have it any more.
     pub fn is_detached(&self) -> bool {
-        self.vm.0.disks.find(&self.id).is_none()
+        self.vm.is_closed() || self.vm.0.disks.find(&self.id).is_none()
     }
 
     /// The guest's name for it, such as `vda`; `None`: it is not in a machine that runs.
@@ -206,7 +215,7 @@ impl Disk {
     /// The writes and flushes since that mark, or since they are recorded.
     ///
     /// # Errors
-    /// When they are not recorded.
+    /// When they are not recorded, or the mark is not one of what is.
     pub fn writes(&self, since: Option<LogMark>) -> Result<WriteLog, LabError> {
         let call = "writes()";
         let disk = self.attached(call)?;
@@ -219,6 +228,9 @@ impl Disk {
 
     /// Whether no power cut has switched it off. A detached one is off.
     pub fn is_on(&self) -> bool {
+        if self.is_detached() {
+            return false;
+        }
         let found = self.vm.0.disks.find(&self.id);
         found.is_some_and(|disk| disk.volume.disk().is_on())
     }
@@ -248,6 +260,9 @@ impl Disk {
     }
 
     pub(crate) fn attached(&self, call: &str) -> Result<VmDisk, LabError> {
+        if self.vm.is_closed() {
+            return Err(LabError::gone(self.subject(), call, "the VM is closed"));
+        }
         let found = self.vm.0.disks.find(&self.id);
         found.ok_or_else(|| LabError::gone(self.subject(), call, "it is detached"))
     }

@@ -54,7 +54,8 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             Ok(this.0.sleep(args.duration(0, "the duration")?).await?)
         })?
         .async_method("advance", |_, this, args| async move {
-            let ns = signed_nanoseconds_of(&args.value(0)).map_err(LuaError::argument)?;
+            let ns = signed_nanoseconds_of(&args.value(0));
+            let ns = ns.map_err(|why| LuaError::argument(format!("the duration: {why}")))?;
             this.0.advance(call("advance", &args), ns).await?;
             Ok(())
         })?
@@ -74,12 +75,20 @@ fn seconds(ns: i64) -> f64 {
 
 /// Seconds since 1970, fractions and negative ones allowed, as nanoseconds.
 pub(super) fn point_in_time(value: &Value) -> std::result::Result<i64, LuaError> {
-    let out_of_range = || LuaError::argument("the time: is out of range");
+    let out_of_range = || {
+        let shown = preview::shown(value);
+        LuaError::argument(match value {
+            Value::Number(number) if !number.is_finite() => {
+                format!("the time: must be finite, got {shown}")
+            }
+            // 2^63 nanoseconds.
+            _ => format!("the time: must be within 292 years of 1970, got {shown}"),
+        })
+    };
     match value {
         Value::Integer(seconds) => seconds.checked_mul(SECOND).ok_or_else(out_of_range),
         Value::Number(seconds) => {
             let ns = (seconds * 1e9).round();
-            // 2^63 nanoseconds are 292 years.
             if !ns.is_finite() || ns.abs() >= 2f64.powi(63) {
                 return Err(out_of_range());
             }

@@ -2,12 +2,15 @@
 
 use super::stream;
 use super::value::call_site;
+use crate::binding::args::Args;
 use crate::binding::class::{Class, Object};
 use crate::binding::options::list_of;
 use crate::binding::raise::LuaError;
 use crate::binding::values::text_to_find_of;
 use mlua::{Lua, Result, Value};
 use provium_lab::{Console, LabClone, Vm};
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// How long `expect` waits that is given no time.
@@ -17,27 +20,57 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A console as Lua holds it.
 #[derive(Clone)]
-pub(super) struct ConsoleObject(Vm);
+pub(super) struct ConsoleObject {
+    vm: Vm,
+    /// Clones are the same handle.
+    is_closed: Rc<Cell<bool>>,
+}
 
 impl ConsoleObject {
-    fn console(&self) -> Console {
-        self.0.console()
+    fn new(vm: Vm) -> Self {
+        Self {
+            vm,
+            is_closed: Rc::default(),
+        }
+    }
+
+    fn console(&self) -> std::result::Result<Console, LuaError> {
+        if self.is_closed.get() {
+            return Err(LuaError::argument("console closed"));
+        }
+        Ok(self.vm.console())
     }
 }
 
 impl Object for ConsoleObject {
     const CLASS: &'static str = "console";
     fn subject(&self) -> String {
-        self.console().subject()
+        self.vm.console().subject()
+    }
+    fn describe(&self) -> String {
+        let state = if self.is_closed.get() {
+            " (closed)"
+        } else {
+            ""
+        };
+        format!("{}{state}", self.subject())
     }
     fn resolve_in(&self, copy: &LabClone) -> Self {
-        Self(copy.vm(&self.0))
+        Self {
+            vm: copy.vm(&self.vm),
+            is_closed: Rc::clone(&self.is_closed),
+        }
     }
 }
 
-/// The Lua value of a VM's console.
+/// The Lua value of a VM's console; a new one after the last one was closed.
 pub(super) fn value(lua: &Lua, vm: &Vm) -> Result<Value> {
-    super::value::of(lua, vm.id(), || ConsoleObject(vm.original()))
+    super::value::of_open(
+        lua,
+        vm.id(),
+        |known: &ConsoleObject| !known.is_closed.get(),
+        || ConsoleObject::new(vm.original()),
+    )
 }
 
 /// Makes the class.
@@ -52,23 +85,24 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
     class
         .method("read", |lua, this, _| {
             let (scope, site) = call_site(lua);
-            Ok(stream::value(lua, this.console().stream(&scope, site))?)
+            Ok(stream::value(lua, this.console()?.stream(&scope, site))?)
         })?
         .method("read_log", |lua, this, _| {
-            Ok(lua.create_string(this.console().read_log()?)?)
+            Ok(lua.create_string(this.console()?.read_log()?)?)
         })?
-        .method("mark", |_, this, _| Ok(this.console().mark()))?
+        .method("mark", |_, this, _| Ok(this.console()?.mark()))?
         .method("since", |lua, this, args| {
-            let mark = args.unsigned(0, "the mark")?;
-            Ok(lua.create_string(this.console().since(mark)?)?)
+            let console = this.console()?;
+            let mark = mark_of(&console, args)?;
+            Ok(lua.create_string(console.since(mark)?)?)
         })?
         .method("lines", |lua, this, args| {
-            let mark = if args.has(0) {
-                args.unsigned(0, "the mark")?
-            } else {
-                0
+            let console = this.console()?;
+            let mark = match args.has(0) {
+                true => mark_of(&console, args)?,
+                false => 0,
             };
-            let log = this.console().since(mark)?;
+            let log = console.since(mark)?;
             let log = log.strip_suffix(b"\n").unwrap_or(&log);
             let lines = lua.create_table()?;
             if log.is_empty() {
@@ -81,8 +115,21 @@ fn looks(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
             Ok(lines)
         })?
         .method("count", |_, this, args| {
-            Ok(this.console().count(&args.text_to_find(0)?)?)
+            Ok(this.console()?.count(&args.text_to_find(0)?)?)
         })
+}
+
+/// A mark, which is not beyond the end of the log.
+fn mark_of(console: &Console, args: &Args) -> std::result::Result<u64, LuaError> {
+    let mark: u64 = args.unsigned(0, "the mark")?;
+    let end = console.mark();
+    if mark <= end {
+        return Ok(mark);
+    }
+    Err(LuaError::argument(format!(
+        "the mark: {mark} is beyond the end of the log, which has {end} bytes; \
+         take it with `mark()` of this console"
+    )))
 }
 
 fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObject>> {
@@ -90,7 +137,7 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
         .async_method("expect", |lua, this, args| async move {
             let text = args.text_to_find(0)?;
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
-            this.console().expect(&text, timeout).await?;
+            this.console()?.expect(&text, timeout).await?;
             Ok(lua.create_string(text)?)
         })?
         .async_method("expect_any", |_, this, args| async move {
@@ -106,14 +153,12 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
             }
             let texts: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
             let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
-            Ok(this.console().expect_any(&texts, timeout).await? + 1)
+            Ok(this.console()?.expect_any(&texts, timeout).await? + 1)
         })?
         .async_method("never", |_, this, args| async move {
             let text = args.text_to_find(0)?;
-            Ok(this
-                .console()
-                .never(&text, args.duration(1, "the duration")?)
-                .await?)
+            let duration = args.duration(1, "the duration")?;
+            Ok(this.console()?.never(&text, duration).await?)
         })?
         .async_method("write", |_, this, args| async move {
             let data = args.bytes(0, "the data")?;
@@ -123,9 +168,12 @@ fn async_methods(class: Class<'_, ConsoleObject>) -> Result<Class<'_, ConsoleObj
                 return Err(LuaError::argument(text));
             }
             let timeout = options.duration("timeout")?.unwrap_or(WRITE_PATIENCE);
-            Ok(this.console().write(&data, timeout).await?)
+            Ok(this.console()?.write(&data, timeout).await?)
         })?
         .async_method("close", |_, this, _| async move {
-            Ok(this.console().close().await?)
+            if !this.is_closed.replace(true) {
+                this.vm.console().close().await?;
+            }
+            Ok(())
         })
 }

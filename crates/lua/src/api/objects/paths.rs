@@ -51,7 +51,7 @@ fn contents<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })?
         .async_method("pull_file", |lua, this, args| async move {
             let guest = args.path(0, "the guest path")?;
-            let host = host_path(&lua, &args.text(1, "the host path")?);
+            let host = host_path(&lua, &args.text(1, "the host path")?)?;
             record_write(&lua, &host);
             Ok(this.surface().pull_file(&guest, &host).await?)
         })
@@ -65,7 +65,7 @@ pub(super) fn host_source(
     path: &str,
     counts: bool,
 ) -> std::result::Result<Utf8PathBuf, LuaError> {
-    let in_root = host_path(lua, path);
+    let in_root = host_path(lua, path)?;
     let beside = stack::place(lua)
         .and_then(|site| folder_of(&TestFileState::of(lua), &site.file))
         .map(|folder| folder.join(path));
@@ -96,9 +96,12 @@ fn folder_of(state: &TestFileState, file: &str) -> Option<Utf8PathBuf> {
     path.parent().map(Utf8Path::to_owned)
 }
 
-/// A path of the host; a relative one is relative to the test file's root.
-pub(super) fn host_path(lua: &Lua, path: &str) -> Utf8PathBuf {
-    TestFileState::of(lua).base.join(path)
+/// A path of the host; a relative one is relative to the test file's root. An empty one would be that root itself.
+pub(super) fn host_path(lua: &Lua, path: &str) -> std::result::Result<Utf8PathBuf, LuaError> {
+    if path.is_empty() {
+        return Err(LuaError::argument("the path on the host must not be empty"));
+    }
+    Ok(TestFileState::of(lua).base.join(path))
 }
 
 fn names<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {

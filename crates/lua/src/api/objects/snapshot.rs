@@ -125,7 +125,7 @@ pub(crate) fn taken_from(value: &Value) -> Option<BuildOutput> {
 
 fn place(lua: &Lua, args: &Args) -> std::result::Result<Option<Utf8PathBuf>, LuaError> {
     let path = args.opt_text(0, "the folder")?;
-    let folder = path.map(|path| host_path(lua, &path));
+    let folder = path.map(|path| host_path(lua, &path)).transpose()?;
     if let Some(folder) = &folder {
         record_write(lua, &folder.join(SNAPSHOT_SEAL));
     }
@@ -161,7 +161,7 @@ fn saved_before(lua: &Lua, args: &Args) -> std::result::Result<Utf8PathBuf, LuaE
             shown(&given)
         ))
     })?;
-    let folder = host_path(lua, &path);
+    let folder = host_path(lua, &path)?;
     // No two snapshots have the same file of this name.
     record_read(lua, &folder.join(SNAPSHOT_SEAL));
     Ok(folder)

@@ -8,6 +8,7 @@ use crate::binding::raise::LuaError;
 use crate::engine::cut::keep_in;
 use crate::engine::started_processes::{output_lines, state};
 use crate::engine::test_file::TestFileState;
+use crate::pattern;
 use mlua::{Function, Lua, MultiValue, Result, Table, Value};
 use provium_lab::request::NoticeKind;
 use provium_lab::{ByteStream, LabError, Process};
@@ -195,6 +196,9 @@ async fn expect_match(
     let stream = this.stream();
     let pattern = args.value(0);
     let shown_pattern = args.pattern_to_find(0)?;
+    if let Value::String(text) = &pattern {
+        pattern::check(&text.as_bytes()).map_err(|why| bad_pattern(&pattern, &why))?;
+    }
     let timeout = args.opt_duration(1, "the timeout")?.unwrap_or(PATIENCE);
     let deadline = Instant::now() + timeout;
     let mut tried = None;
@@ -241,6 +245,10 @@ fn is_worth_a_try(tried: Option<usize>, now: usize, quiet: bool) -> bool {
     }
 }
 
+fn bad_pattern(pattern: &Value, why: &str) -> LuaError {
+    LuaError::argument(format!("the pattern {}: {why}", shown(pattern)))
+}
+
 /// Where the match ends, and its captures (the whole match, where there are none).
 fn try_pattern(
     lua: &Lua,
@@ -252,11 +260,7 @@ fn try_pattern(
         find.call((lua.create_string(held)?, pattern))
             .map_err(|error| {
                 let why = crate::engine::failure::Failure::from(error).message;
-                LuaError::argument(format!(
-                    "the pattern {}: {}",
-                    shown(pattern),
-                    why.lines().next().unwrap_or("")
-                ))
+                bad_pattern(pattern, why.lines().next().unwrap_or(""))
             })?;
     let (Some(Value::Integer(start)), Some(Value::Integer(end))) =
         (found.pop_front(), found.pop_front())

@@ -24,7 +24,7 @@ pub(super) fn add<T: HasSurface>(class: Class<'_, T>) -> Result<Class<'_, T>> {
         })?
         .async_method("pull_dir", |lua, this, args| async move {
             let guest = args.path(0, "the guest path")?;
-            let host = host_path(&lua, &args.text(1, "the host path")?);
+            let host = host_path(&lua, &args.text(1, "the host path")?)?;
             record_write(&lua, &host);
             let summary = provium_lab::pull_dir(&this.surface(), &guest, &host).await?;
             Ok(summary_table(&lua, &summary)?)

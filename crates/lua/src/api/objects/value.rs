@@ -32,6 +32,26 @@ pub(super) fn of<T: Object>(lua: &Lua, id: ResourceId, make: impl FnOnce() -> T)
     of_key(lua, &id.to_string(), make)
 }
 
+/// The same, with a new value if the known one is not open any more.
+pub(super) fn of_open<T: Object>(
+    lua: &Lua,
+    id: ResourceId,
+    is_open: impl FnOnce(&T) -> bool,
+    make: impl FnOnce() -> T,
+) -> Result<Value> {
+    let values = ResourceValues::of(lua)?;
+    let key = format!("{} {id}", T::CLASS);
+    let known = values.raw_get::<Value>(key.as_str())?;
+    match as_object::<T>(&known) {
+        Some(object) if is_open(&object) => Ok(known),
+        _ => {
+            let value = object(lua, make())?;
+            values.raw_set(key, &value)?;
+            Ok(value)
+        }
+    }
+}
+
 /// The same for what has no number of its own, such as the NIC of a VM on a bridge.
 pub(super) fn of_key<T: Object>(lua: &Lua, key: &str, make: impl FnOnce() -> T) -> Result<Value> {
     let values = ResourceValues::of(lua)?;

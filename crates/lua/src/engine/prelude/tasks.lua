@@ -36,7 +36,6 @@ end
 
 -- A disk's `crash_states`: what came of calling `fn(image, vm)` for each state.
 function calls.crash_states(disk, fn, options)
-  expect_function("disk:crash_states", fn)
   expect_waiting("disk:crash_states")
   return deliver(check(native.crash_states(disk, fn, options)))
 end

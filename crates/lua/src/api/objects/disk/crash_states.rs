@@ -39,6 +39,8 @@ const DEFAULT_VMS: usize = 2;
 /// Most copies that an author may ask for.
 const MOST_VMS: usize = 64;
 
+const KNOWN: &[&str] = &["since", "most", "seed", "vms", "keep_going", "fresh"];
+
 /// A state that a power loss could leave, as Lua holds it.
 #[derive(Clone)]
 struct CrashImageObject(CrashImage);
@@ -76,7 +78,7 @@ pub(super) fn install(lua: &Lua, native: &Table) -> Result<()> {
             Ok(lua.create_string(this.0.read_sectors(first, count)?)?)
         })?
         .method("save", |lua, this, args| {
-            let path = host_path(lua, &args.text(0, "the path")?);
+            let path = host_path(lua, &args.text(0, "the path")?)?;
             record_write(lua, &path);
             Ok(this.0.save(&path)?)
         })?
@@ -112,24 +114,26 @@ struct FailedState {
 /// `true` and the table of the result.
 async fn explore(lua: &Lua, disk: &Disk, args: &Args) -> std::result::Result<MultiValue, LuaError> {
     let function = args.function(1, "the function")?;
-    let options = args.options(2, &["since", "most", "seed", "vms", "keep_going"])?;
+    let options = args.options(2, KNOWN)?;
     let vms = options.unsigned::<usize>("vms")?.unwrap_or(DEFAULT_VMS);
     if !(1..=MOST_VMS).contains(&vms) {
         return Err(LuaError::argument(format!(
             "option `vms`: must be from 1 to {MOST_VMS}, got {vms}"
         )));
     }
+    let (keep_going, fresh) = (options.flag("keep_going")?, options.flag("fresh")?);
+    let crash_options = crash_options(lua, &options)?;
     let parent = Task::current();
     let parent = parent.ok_or_else(|| LuaError::argument("is for tests and files only"))?;
     let started = Instant::now();
     let (scope, _) = call_site(lua);
-    let explorer = CrashExplorer::start(disk, crash_options(lua, &options)?).await?;
+    let explorer = CrashExplorer::start(disk, crash_options).await?;
     let exploration = Exploration {
         lua: lua.clone(),
         parent,
         function,
         scope: scope.clone(),
-        keep_going: options.flag("keep_going")?,
+        keep_going,
         tested: Cell::default(),
         failed: RefCell::default(),
         ends: Cell::default(),
@@ -137,7 +141,7 @@ async fn explore(lua: &Lua, disk: &Disk, args: &Args) -> std::result::Result<Mul
     let mut copies = Vec::new();
     while copies.len() < vms {
         // The first waits until the pool has room for it.
-        match explorer.copy(&scope, copies.is_empty()).await? {
+        match explorer.copy(&scope, copies.is_empty(), fresh).await? {
             Some(copy) => copies.push(copy),
             None => break,
         }
@@ -180,6 +184,9 @@ impl Exploration {
             let failure = self.try_state(copy, &image).await?;
             self.tested.set(self.tested.get() + 1);
             if let Some(failure) = failure {
+                if failure.skip {
+                    return Err(LuaError::Skip);
+                }
                 self.ends.set(!self.keep_going);
                 self.failed.borrow_mut().push(FailedState {
                     number: image.number(),

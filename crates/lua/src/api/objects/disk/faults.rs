@@ -24,6 +24,15 @@ const MODES: &[FaultMode] = &[
     FaultMode::Enospc,
 ];
 
+/// Methods that add a fault and could be taken for modes.
+const METHODS: &[&str] = &[
+    "delay",
+    "fail_after",
+    "fail_range",
+    "fail_reads",
+    "fail_writes",
+];
+
 /// Adds them.
 pub(super) fn add(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
     class.with(rules)?.with(shorthands)?.with(policy)
@@ -112,11 +121,14 @@ fn inject(disk: &Disk, rule: FaultRule) -> std::result::Result<u64, LuaError> {
 /// A mode by its name.
 fn mode_of(value: &Value) -> std::result::Result<FaultMode, LuaError> {
     let name = text_of(value).map_err(|why| LuaError::argument(format!("the mode: {why}")))?;
-    let found = MODES.iter().find(|mode| mode.name() == name);
+    if let Some(found) = MODES.iter().find(|mode| mode.name() == name) {
+        return Ok(*found);
+    }
     let names = MODES.iter().map(|mode| mode.name());
-    found
-        .copied()
-        .ok_or_else(|| LuaError::argument(unknown("mode", &name, names)))
+    Err(LuaError::argument(match METHODS.contains(&&*name) {
+        true => format!("`{name}` is not a mode but a method: call `disk:{name}(…)`"),
+        false => unknown("mode", &name, names),
+    }))
 }
 
 fn rule_of(disk: &Disk, table: &Table) -> std::result::Result<FaultRule, LuaError> {
@@ -128,10 +140,16 @@ fn rule_of(disk: &Disk, table: &Table) -> std::result::Result<FaultRule, LuaErro
     if count == Some(0) {
         return Err(LuaError::argument("option `count`: must be at least 1"));
     }
+    let mode = mode_of(mode)?;
     let sectors = options.table("sectors")?;
+    if mode == FaultMode::DropFlush && sectors.is_some() {
+        return Err(LuaError::argument(
+            "option `sectors`: a flush is for the whole disk, so `drop_flush` takes no sectors",
+        ));
+    }
     let sectors = sectors.map(|list| sectors_of(disk, &list)).transpose();
     Ok(FaultRule {
-        mode: mode_of(mode)?,
+        mode,
         sectors: sectors.map_err(|error| error.within("option `sectors`"))?,
         probability: options.read_with("probability", probability_of)?,
         count,

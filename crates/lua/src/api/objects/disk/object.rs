@@ -82,7 +82,7 @@ fn content(class: Class<'_, DiskObject>) -> Result<Class<'_, DiskObject>> {
             Ok(this.0.write_sectors(first, data).await?)
         })?
         .async_method("save", |lua, this, args| async move {
-            let path = host_path(&lua, &args.text(0, "the path")?);
+            let path = host_path(&lua, &args.text(0, "the path")?)?;
             record_write(&lua, &path);
             Ok(this.0.save(&path).await?)
         })

@@ -33,6 +33,8 @@ const KNOWN: &[&str] = &[
 const KNOWN_OF_ATTACHED: &[&str] = &[
     "id",
     "size",
+    // The word of the option `disks`.
+    "scratch",
     "image",
     "path",
     "template",
@@ -88,7 +90,10 @@ pub(super) struct AttachedDisk {
 
 /// The options of `vm:attach_disk()`.
 pub(super) fn attached(lua: &Lua, options: &Options) -> Result<AttachedDisk, LuaError> {
-    let size = disk_size(options, "size")?;
+    let size = match source_given(options, &["size", "scratch"])? {
+        Some(key) => disk_size(options, key)?,
+        None => None,
+    };
     let given = source_given(options, &["image", "path", "template", "folder"])?;
     let source = match (given, size) {
         (None, size) => DiskSource::Scratch {
@@ -168,7 +173,7 @@ fn source(lua: &Lua, options: &Options, key: &str) -> Result<DiskSource, LuaErro
 /// The path of an image or a folder. While tests are only listed it need not exist: what makes it does not run.
 fn host_place(lua: &Lua, path: &str) -> Result<Utf8PathBuf, LuaError> {
     if TestFileState::of(lua).listing.is_some() {
-        return Ok(host_path(lua, path));
+        return host_path(lua, path);
     }
     let found = host_source(lua, path, true)?;
     if found.exists() {

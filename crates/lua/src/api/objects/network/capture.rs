@@ -45,7 +45,7 @@ pub(super) fn install(lua: &Lua) -> Result<()> {
             Ok(list)
         })?
         .async_method("save", |lua, this, args| async move {
-            let path = host_path(&lua, &args.text(0, "the path")?);
+            let path = host_path(&lua, &args.text(0, "the path")?)?;
             record_write(&lua, &path);
             Ok(this.0.save(&path).await?)
         })?
