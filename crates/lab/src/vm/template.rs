@@ -19,7 +19,7 @@ use crate::save::{
     warm_up,
 };
 use crate::vm::boot::Boot;
-use crate::vm::disk::save_disks;
+use crate::vm::disk::{Inserted, save_disks};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
@@ -78,7 +78,7 @@ impl Boot<'_> {
                         Err(Unused::Host(why)) => {
                             let why = on_one_line(&why);
                             let text = format!(
-                                "the boot template in `{path}` could not be started ({why}): it stays, and \
+                                "the boot template in `{path}` could not be started ({why}): it is kept, and \
                                  this boot is cold"
                             );
                             self.vm.0.file.warn(NoticeSubject::Template, text);
@@ -189,7 +189,7 @@ impl Boot<'_> {
         let give_disks = async {
             let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
             inserted.map_err(unused)?;
-            let set = self.set_disks(machine, channel).await;
+            let set = self.set_disks(machine, channel, Inserted::AfterBoot).await;
             set.map_err(Unused::Refused)
         };
         try_join(resume, give_disks).await?;
