@@ -248,6 +248,23 @@ test("a template serves disks of other sizes and contents", function(t)
   t:assert_neq(kinds[3], "cold")
 end)
 
+test("the kernel of a cold boot finds the disks with their content", function(t)
+  local early = provium:vm("early", "default", {
+    disks = {{scratch = "1M", id = "early"}},
+    files = {{path = "/init", mode = 493, content = [[#!/bin/sh
+mount -t devtmpfs dev /dev
+while [ ! -b /dev/vda ]; do usleep 10000; done
+head -c 5 /dev/vda > /seen
+exec sleep 1000000
+]]}},
+  })
+  early:disk("early"):write_sectors(0, disks.sectors("early", 1))
+  early:boot {cold = true}
+  t:assert_eq(early:wait_for{succeeds = "test -s /seen && cat /seen", timeout = "60s"}.stdout, "early")
+  t:assert_eq(early:check("head -c 5 /dev/vda").stdout, "early")
+  early:close()
+end)
+
 test("partitions of a disk are seen after a boot from a template", function(t)
   local function table_with_one_partition(sectors)
     local entry = string.pack("<BBBBBBBBI4I4", 0, 0, 0, 0, 0x83, 0, 0, 0, 8, sectors)
@@ -324,8 +341,8 @@ test("ids and images that cannot be", function(t)
   refused(function() used:boot() end, "in use by another disk")
   local many = {}
   for place = 1, 20 do many[place] = {scratch = 512} end
-  refused(function() provium:vm("many", "default", {disks = many}):boot() end, "a machine has places for 19")
+  refused(function() provium:vm("many", "default", {disks = many}):boot() end, "a machine has slots for 19")
   table.remove(many)
-  refused(function() provium:vm("full", "default", {disks = many}):attach_disk {} end, "a machine has places for 19")
+  refused(function() provium:vm("full", "default", {disks = many}):attach_disk {} end, "a machine has slots for 19")
   refused(function() vm:attach_disk {path = base .. ".missing"} end, ".missing")
 end)

@@ -202,14 +202,19 @@ end)
 
 -- A file system that reads and writes past faults: what it does when it cannot.
 local O_RDWR_CREAT = 0x42
-local function open_file(path)
-  return vm:syscall("openat", {args = {-100, 0, O_RDWR_CREAT, 420}, bufs = {path .. "\0"}, ptrs = {1}}).ret
+local O_DIRECT = 0x4000
+local function open_file(path, flags)
+  flags = O_RDWR_CREAT | (flags or 0)
+  return vm:syscall("openat", {args = {-100, 0, flags, 420}, bufs = {path .. "\0"}, ptrs = {1}}).ret
 end
 
 for _, fs in ipairs {
-  {name = "ext4", make = "mkfs.ext4 -q -F", options = "errors=remount-ro", refuses = "Read%-only file system"},
-  {name = "xfs", make = "mkfs.xfs -q -f", options = "rw", refuses = "Input/output error"},
-  {name = "btrfs", make = "mkfs.btrfs -q -f", options = "commit=300", refuses = "Input/output error"},
+  {name = "ext4", make = "mkfs.ext4 -q -F", options = "errors=remount-ro", refuses = "Read%-only file system",
+    reacts = "Remounting filesystem read%-only"},
+  {name = "xfs", make = "mkfs.xfs -q -f", options = "rw", refuses = "Input/output error",
+    reacts = "[Ff]ilesystem has been shut down"},
+  {name = "btrfs", make = "mkfs.btrfs -q -f", options = "commit=300", refuses = "Input/output error",
+    reacts = "forced readonly"},
 } do
   local disk = vm:disk(fs.name)
   local dir = "/mnt/" .. fs.name
@@ -227,6 +232,20 @@ for _, fs in ipairs {
     t:assert_eq(vm:check(("cat %s/kept | wc -c"):format(dir)).stdout, "1000000\n")
   end)
 
+  fault_test(fs.name .. ": an error of a write reaches the program", function(t)
+    vm:check("sync")
+    local file = open_file(dir .. "/kept", O_DIRECT)
+    t:assert(file >= 0)
+    disk:fault_inject {mode = "eio_write", count = 1}
+    local _, err = pwrite(vm, file, 0, ("x"):rep(4096))
+    t:assert_eq(err, "EIO")
+    t:assert_eq(disk:active_faults()[1].hits, 1)
+    -- An error of data is the program's; the file system goes on.
+    t:assert_eq((pwrite(vm, file, 0, ("x"):rep(4096))), 4096)
+    t:assert_eq(fsync(vm, file), 0)
+    vm:syscall("close", file)
+  end)
+
   fault_test(fs.name .. ": a failed fsync is reported, and the file system stops writing", function(t)
     local file = open_file(dir .. "/lost")
     t:assert(file >= 0)
@@ -239,6 +258,7 @@ for _, fs in ipairs {
     vm:run(("touch %s/more; sync"):format(dir))
     wait_until(function() return vm:run(("touch %s/again && sync %s/again"):format(dir, dir)).exit_code ~= 0 end,
       {timeout = 60, desc = "it refuses to write"})
+    t:assert_match(vm:check("dmesg").stdout, fs.reacts)
     disk:clear_faults()
     local state = vm:run(("touch %s/after"):format(dir))
     t:assert_neq(state.exit_code, 0, "it does not write before it is mounted again")

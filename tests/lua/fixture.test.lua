@@ -114,7 +114,7 @@ test("one that is made from another is a VM of its own", function(t)
   local function as_server() provium:vm_fixture("fixtures/derived", { name = "server" }) end
   local refused = tostring(t:assert_raises(as_server))
   -- The fixture is named by its path from where the run was started.
-  t:assert_match(refused, "vm `server` is there already, from fixture `[%w/]*fixtures/server%.fixture%.lua`")
+  t:assert_match(refused, "vm `server` exists already, from fixture `[%w/]*fixtures/server%.fixture%.lua`")
   -- The build has claimed for itself: a claim of the file's is refused for its size, and not as the second.
   local err = tostring(t:assert_raises(function() provium:claim { memory = "1M" } end))
   t:assert_contains(err, "but the file's VMs hold")
@@ -141,7 +141,7 @@ test("an error is reported at the author's line", function(t)
   fails(t, function() provium:lab_fixture(SERVER) end, "vm_fixture()")
   fails(t, function() provium:vm_fixture(SERVER, { nam = "x" }) end, "nam", "name")
   local sleeper = provium:lab("a lab"):vm("server", "sleeper")
-  fails(t, function() provium:lab("a lab"):vm_fixture(SERVER) end, "`server` is there already", "`sleeper`", "`default`", "name =")
+  fails(t, function() provium:lab("a lab"):vm_fixture(SERVER) end, "`server` exists already", "`sleeper`", "`default`", "name =")
   sleeper:close()
   fails(t, function() provium:vm_fixture() end, "the fixture's path")
   fails(t, function() provium:depends_on_file("fixtures/missing.txt") end, "fixtures/missing.txt` is not a file of the host")

@@ -1,4 +1,4 @@
--- Snapshots: a VM continues after one, and can be put back to it, with all that it had.
+-- Snapshots: a VM continues after one, and can be restored to it, with all that it had.
 
 local vm = provium:vm("v", "default"):boot()
 
@@ -136,7 +136,7 @@ test("a restore ends the calls that are on their way", function(t)
   vm:restore(s)
   local ok, err = pcall(task.join, task, 10)
   t:assert(not ok)
-  t:assert_contains(tostring(err), "put back to a snapshot")
+  t:assert_contains(tostring(err), "restored to a snapshot")
 end)
 
 test("open streams are refused, each with where it was made", function(t)

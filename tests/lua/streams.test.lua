@@ -181,7 +181,7 @@ test("expect passes over more than is kept, and a search that keeps all has a li
   local p = vm:run_async("head -c 70000000 /dev/zero; echo behind; exec sleep 1000", {max_output = "100M"})
   p:stdout_stream():expect("behind", 100)
   local err = tostring(t:assert_raises(function() p:stdout_stream():read_until("behind", 100) end))
-  t:assert_contains(err, "64 MiB came without `behind`")
+  t:assert_contains(err, "64 MiB arrived without `behind`")
 end)
 
 test("what cannot be read is an error of the call that makes the stream", function(t)
@@ -404,7 +404,7 @@ test("what was dropped of an output that is read too late is said", function(t)
     local ok, piece = pcall(stream.next, stream, "5s")
     if not ok then err = tostring(piece) end
   until err
-  t:assert_match(err, "%d+ bytes were dropped before this stream came to them")
+  t:assert_match(err, "%d+ bytes were dropped before this stream reached them")
   t:assert_eq(stream:read_until("\n100000\n"):sub(-8), "\n100000\n", "what follows can be read")
 end)
 

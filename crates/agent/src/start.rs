@@ -1,4 +1,4 @@
-//! Where the executable begins: what was it started as?
+//! The start of the executable: determines in which role it runs.
 
 #![expect(
     unsafe_code,

@@ -6,14 +6,14 @@ use crate::error::DiskError;
 use crate::export::Export;
 use crate::faults::{FaultId, FaultRule, FaultTable, corrupt};
 use crate::geometry::{BLOCK, SECTOR, Span, to_usize};
+use crate::host_failure::{CommandError, HostFailureLog};
 use crate::layers::Layers;
 use crate::record::RecordKind;
-use crate::state::{State, errno};
+use crate::state::State;
 use crate::stats::{Counters, DiskStats, add};
 use camino::Utf8PathBuf;
 use parking_lot::{Mutex, RwLock};
 use rustix::io::Errno;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -50,6 +50,7 @@ pub(crate) struct Shared {
     /// Whether the table has rules, so that a disk without any takes no second lock for each command.
     has_faults: AtomicBool,
     counters: Counters,
+    pub(crate) host_failures: HostFailureLog,
 }
 
 impl Disk {
@@ -76,6 +77,7 @@ impl Disk {
             has_faults: AtomicBool::new(!faults.is_empty()),
             faults: Mutex::new(faults),
             counters: Counters::default(),
+            host_failures: HostFailureLog::default(),
         }))
     }
 
@@ -124,7 +126,7 @@ impl Disk {
         }
         self.0
             .store(span, data, true, Issuer::Test)
-            .map_err(DiskError::io("write"))
+            .map_err(|error| DiskError::io("write")(error.into()))
     }
 
     fn span(&self, first: u64, count: u64) -> Result<Span, DiskError> {
@@ -193,13 +195,19 @@ enum Issuer {
 
 impl Shared {
     /// Writes data: it is readable when this returns, and durable if that is wanted.
-    fn store(&self, span: Span, data: &[u8], is_durable: bool, issuer: Issuer) -> io::Result<()> {
+    fn store(
+        &self,
+        span: Span,
+        data: &[u8],
+        is_durable: bool,
+        issuer: Issuer,
+    ) -> Result<(), CommandError> {
         if span.blocks() == 1 && !span.covers(span.first_block(), self.size / SECTOR) {
             let mut state = self.state.write();
             if issuer == Issuer::Guest && !state.is_on {
                 return Err(Errno::IO.into());
             }
-            return state.store_part(span, data, is_durable);
+            return Ok(state.store_part(span, data, is_durable)?);
         }
         loop {
             let taken = self.state.write().layers.take(span.blocks())?;
@@ -217,11 +225,11 @@ impl Shared {
             if published.is_err() {
                 state.layers.give_back(&taken);
             }
-            return published;
+            return Ok(published?);
         }
     }
 
-    fn flush(&self) -> io::Result<()> {
+    fn flush(&self) -> Result<(), CommandError> {
         let image = {
             let mut state = self.state.write();
             if !state.is_on {
@@ -231,28 +239,38 @@ impl Shared {
             state.layers.base.in_place().cloned()
         };
         match image {
-            Some(image) => image.file.sync_data(),
+            Some(image) => Ok(image.file.sync_data()?),
             None => Ok(()),
         }
     }
 
-    fn store_zeroes(&self, kind: RecordKind, span: Span, is_durable: bool) -> io::Result<()> {
+    fn store_zeroes(
+        &self,
+        kind: RecordKind,
+        span: Span,
+        is_durable: bool,
+    ) -> Result<(), CommandError> {
         let mut state = self.state.write();
         if !state.is_on {
             return Err(Errno::IO.into());
         }
-        state.store_zeroes(kind, span, is_durable)
+        Ok(state.store_zeroes(kind, span, is_durable)?)
     }
 
     /// Counts a failure, and converts it to the guest's error.
-    fn answer(&self, result: io::Result<()>) -> Result<(), Errno> {
+    fn answer(&self, admission: &Admission, result: Result<(), CommandError>) -> Result<(), Errno> {
         result.map_err(|error| {
             add(&self.counters.failed, 1);
-            errno(&error)
+            match error {
+                CommandError::Refused(errno) => errno,
+                CommandError::Host(error) => {
+                    self.host_failures.note(admission.command.kind, &error)
+                }
+            }
         })
     }
 
-    fn change(&self, admission: &Admission) -> io::Result<()> {
+    fn change(&self, admission: &Admission) -> Result<(), CommandError> {
         let Command {
             kind,
             offset,
@@ -277,7 +295,7 @@ impl Shared {
         }
     }
 
-    fn write(&self, admission: &Admission, data: &[u8]) -> io::Result<()> {
+    fn write(&self, admission: &Admission, data: &[u8]) -> Result<(), CommandError> {
         let command = admission.command;
         if self.read_only {
             return Err(Errno::PERM.into());
@@ -311,7 +329,7 @@ impl Shared {
         self.store(span, data, is_durable, Issuer::Guest)
     }
 
-    fn read(&self, admission: &Admission, buffer: &mut [u8]) -> io::Result<()> {
+    fn read(&self, admission: &Admission, buffer: &mut [u8]) -> Result<(), CommandError> {
         if let Effect::Fail(error) = admission.effect {
             return Err(error.into());
         }
@@ -347,7 +365,7 @@ impl Export for Disk {
 
     fn read(&self, admission: &Admission, buffer: &mut [u8]) -> Result<(), Errno> {
         let counters = &self.0.counters;
-        self.0.answer(self.0.read(admission, buffer))?;
+        self.0.answer(admission, self.0.read(admission, buffer))?;
         add(&counters.reads, 1);
         add(&counters.read_bytes, buffer.len() as u64);
         Ok(())
@@ -355,7 +373,7 @@ impl Export for Disk {
 
     fn write(&self, admission: &Admission, data: &[u8]) -> Result<(), Errno> {
         let counters = &self.0.counters;
-        self.0.answer(self.0.write(admission, data))?;
+        self.0.answer(admission, self.0.write(admission, data))?;
         add(&counters.writes, 1);
         add(&counters.written_bytes, data.len() as u64);
         Ok(())
@@ -363,7 +381,7 @@ impl Export for Disk {
 
     fn carry_out(&self, admission: &Admission) -> Result<(), Errno> {
         let counters = &self.0.counters;
-        self.0.answer(self.0.change(admission))?;
+        self.0.answer(admission, self.0.change(admission))?;
         match admission.command.kind {
             CommandKind::Flush => add(&counters.flushes, 1),
             CommandKind::Discard => add(&counters.discards, 1),

@@ -29,6 +29,7 @@ mod faults;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod geometry;
+mod host_failure;
 mod layers;
 mod log;
 mod overlay;
@@ -48,6 +49,7 @@ pub use error::DiskError;
 pub use export::Export;
 pub use faults::{FaultId, FaultMode, FaultRule, SectorRange};
 pub use geometry::SECTOR;
+pub use host_failure::{HostFailure, HostFailures};
 pub use log::{LogEntry, LogKind, LogMark, WriteLog};
 pub use power::{Keep, PowerCut, PowerLoss};
 pub use save::SavedDisk;

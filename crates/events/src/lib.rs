@@ -1,4 +1,4 @@
-//! What a run reports to the outside: events, their bytes, and where they go.
+//! Events: what a run reports to the outside, their encoding, and their sinks.
 //!
 //! Everything that happens in a run is emitted once, as an [`Event`], into a [`Sink`]. Reports and saved
 //! event files are made from events and from nothing else. Messages that belong to no test are events as

@@ -1,4 +1,4 @@
-//! How tests, files and builds end, why files wait, what VMs boot from.
+//! Outcomes of tests, files and builds, reasons of waits, and kinds of boots.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What can go wrong between the host and a guest's agent.
+//! Errors between the host and a guest's agent.
 
 use provium_protocol::{CallId, ErrorKind, FrameError, FrameKind, WireError};
 use std::io;

@@ -1,4 +1,4 @@
-//! What waits to be written, and whose turn it is.
+//! The queues of what is written to the guest, and the order in which they take turns.
 //!
 //! Order: the session's preamble, then pings and credit (small, and always waited for), then
 //! one frame of each call in turn. A call that uploads a gigabyte thus delays a small request by one

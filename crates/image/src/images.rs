@@ -1,4 +1,4 @@
-//! Makes images, and keeps in the cache what takes long to make.
+//! Makes images, and caches the parts that take long to make.
 
 use crate::blocking::blocking;
 use crate::copies::Copies;

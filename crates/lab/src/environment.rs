@@ -330,7 +330,7 @@ impl Environment {
                     why: why.clone(),
                 });
             }
-            let image = prepared.profile.source.image(&host.images).await?;
+            let image = prepared.profile.image(&host.images).await?;
             if !prepared.profile.s3 {
                 return Ok(Arc::new(image));
             }

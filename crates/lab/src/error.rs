@@ -1,4 +1,4 @@
-//! What can go wrong between a test and its guests, in words that name object, call and cause.
+//! Errors between a test and its guests. Their texts name object, call and cause.
 
 use crate::errno;
 use provium_pool::PoolError;

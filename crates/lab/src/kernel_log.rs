@@ -1,4 +1,4 @@
-//! What a guest's kernel has reported about itself on a VM's console.
+//! Reports of a guest's kernel about itself on a VM's console.
 
 use crate::error::LabError;
 use crate::guest::console::Console;

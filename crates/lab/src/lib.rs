@@ -92,8 +92,8 @@ pub use provium_switch::{DropReason, Impairment, MacAddress, PathCounters, Proba
 
 /// Types of disks that pass through unchanged: faults, power cuts, what is recorded.
 pub use provium_disk::{
-    CrashOptions, DiskStats, FaultId, FaultMode, FaultRule, Keep, LogEntry, LogKind, LogMark,
-    PowerCut, PowerLoss, SECTOR, SectorRange, WriteLog,
+    CrashOptions, DiskStats, FaultId, FaultMode, FaultRule, HostFailure, HostFailures, Keep,
+    LogEntry, LogKind, LogMark, PowerCut, PowerLoss, SECTOR, SectorRange, WriteLog,
 };
 
 /// Wire types that pass through unchanged: raw syscalls, batches, metadata.

@@ -1,4 +1,4 @@
-//! Taking a mutex whose content is whole whatever happens.
+//! Locks a mutex, also after a panic of another holder.
 //!
 //! No code that could panic runs under this crate's locks, so a poisoned one says nothing of what it
 //! guards.

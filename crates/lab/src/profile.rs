@@ -1,4 +1,4 @@
-//! What a VM is made from: the `[profiles.NAME]` of the configuration, checked and absolute.
+//! The profile of a VM: the `[profiles.NAME]` of the configuration, checked and with absolute paths.
 
 use crate::disk::DiskOptions;
 use camino::Utf8PathBuf;
@@ -129,6 +129,18 @@ impl GuestSource {
 }
 
 impl Profile {
+    /// What its guests boot from. What the cache does not have of it is made, and so are the images of its disks.
+    ///
+    /// # Errors
+    /// What it is made of is missing, or cannot be used.
+    pub async fn image(&self, images: &Images) -> Result<GuestImage, ImageError> {
+        let image = self.source.image(images).await?;
+        for disk in &self.disks {
+            disk.source.prepare(images).await?;
+        }
+        Ok(image)
+    }
+
     /// The profile `name` on the default guest, all else by default.
     pub fn default_guest(name: impl Into<String>) -> Self {
         Self {

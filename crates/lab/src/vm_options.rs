@@ -1,4 +1,4 @@
-//! What a test may choose about a VM, at its creation and again at each boot.
+//! The options of a VM, at its creation and at each boot.
 
 use crate::disk::DiskOptions;
 use crate::profile::Profile;

@@ -7,9 +7,42 @@
 pub(crate) use provium_events::printable::text_of as display;
 use std::fmt::Write as _;
 
-/// The bytes in quotes, as a Lua string literal: different bytes always give different texts.
+/// A byte that would be escaped is written with its count if it is repeated this often.
+const LONG_RUN: usize = 16;
+
+/// The bytes as a Lua expression: a string literal, or several with `("\x00"):rep(512)` for repeated bytes between them.
+/// Different bytes always give different texts.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() + 2);
+    let mut literal = 0;
+    let mut at = 0;
+    for run in bytes.chunk_by(|one, other| one == other) {
+        let start = at;
+        at += run.len();
+        let is_escaped = run[0].is_ascii_control() || !run[0].is_ascii();
+        if run.len() < LONG_RUN || !is_escaped {
+            continue;
+        }
+        if literal < start {
+            push_literal(&mut text, &bytes[literal..start]);
+            text.push_str(" .. ");
+        }
+        text.push('(');
+        push_literal(&mut text, &run[..1]);
+        // Writing to a string does not fail.
+        let _ = write!(text, "):rep({})", run.len());
+        literal = at;
+        if literal < bytes.len() {
+            text.push_str(" .. ");
+        }
+    }
+    if literal < bytes.len() || bytes.is_empty() {
+        push_literal(&mut text, &bytes[literal..]);
+    }
+    text
+}
+
+fn push_literal(text: &mut String, bytes: &[u8]) {
     text.push('"');
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
@@ -19,16 +52,15 @@ pub(crate) fn quoted(bytes: &[u8]) -> String {
                 '\n' => text.push_str("\\n"),
                 '\r' => text.push_str("\\r"),
                 '\t' => text.push_str("\\t"),
-                c if c.is_ascii_control() => push_hex(&mut text, &[c as u8]),
+                c if c.is_ascii_control() => push_hex(text, &[c as u8]),
                 c if c.is_ascii() => text.push(c),
                 // Marks and unprintable characters, which look alike otherwise.
                 c => text.extend(c.escape_debug()),
             }
         }
-        push_hex(&mut text, chunk.invalid());
+        push_hex(text, chunk.invalid());
     }
     text.push('"');
-    text
 }
 
 /// Whether the bytes, written without quotes, could be taken for something else.
@@ -110,6 +142,20 @@ mod tests {
         );
         assert_ne!(quoted(b"\xff"), quoted(b"\\xff"));
         assert_ne!(quoted("e\u{301}".as_bytes()), quoted("é".as_bytes()));
+    }
+
+    #[test]
+    fn repeated_bytes_are_counted() {
+        assert_eq!(quoted(&[0; 512]), r#"("\x00"):rep(512)"#);
+        assert_eq!(quoted(&[b'\n'; 16]), r#"("\n"):rep(16)"#);
+        let mixed = [b"ab", &[0xff; 16][..], &[0; 20], b"c"].concat();
+        assert_eq!(
+            quoted(&mixed),
+            r#""ab" .. ("\xff"):rep(16) .. ("\x00"):rep(20) .. "c""#
+        );
+        assert_eq!(quoted(&[0; 15]), format!("\"{}\"", "\\x00".repeat(15)));
+        assert_eq!(quoted(&[b'x'; 20]), format!("\"{}\"", "x".repeat(20)));
+        assert_eq!(quoted(b""), "\"\"");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a fuzzer gives hostile bytes to. It panics where a promise does not hold.
+//! Functions for a fuzzer. They take hostile bytes and panic if an invariant does not hold.
 
 use crate::{
     ClientMessage, Connection, ExportInfo, ExportQuery, MAX_REQUEST, Output, QueryError,

@@ -51,3 +51,4 @@ pub use host::{HostMemory, default_cpus, default_memory};
 pub use pool::{Pool, RunningFile};
 pub use provium_events::Resources;
 pub use stopwatch::Stopwatch;
+pub use waiting::uncounted;

@@ -14,6 +14,13 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
+/// Does work of the harness that no time limit counts, such as making an image of a disk: the clocks of its caller are
+/// stopped meanwhile.
+pub async fn uncounted<T>(work: impl Future<Output = T>) -> T {
+    let _stopped = Caller::current().map(|caller| caller.stopwatch().stop());
+    work.await
+}
+
 /// How often it is checked again which files a wait depends on.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -91,6 +98,21 @@ mod tests {
         assert!(!file.activity().is_idle(), "the call is still open");
         drop(call);
         assert!(file.activity().is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uncounted_work_stops_the_clocks_of_the_test_and_its_file() {
+        let file = FileWatch::default();
+        let test = file.caller().child();
+        let (done, working) = tokio::sync::oneshot::channel::<u8>();
+        let mut work = pin!(test.enter(uncounted(working)));
+        assert!(poll!(work.as_mut()).is_pending());
+        assert!(test.stopwatch().is_stopped());
+        assert!(file.caller().stopwatch().is_stopped());
+        assert_eq!(done.send(7), Ok(()));
+        assert_eq!(work.await, Ok(7));
+        assert!(!test.stopwatch().is_stopped());
+        assert_eq!(uncounted(async { 8 }).await, 8, "without a caller");
     }
 
     #[tokio::test]

@@ -55,19 +55,19 @@ pub fn default_kernel_arguments(accel: Accel, defaults: CmdlineDefaults) -> Vec<
         (
             Fast,
             "mitigations=off",
-            "no detours around flaws of CPUs: under 0.05 s at boot, but a share of every system call",
+            "no mitigations for flaws of CPUs: under 0.05 s at boot, but a share of every system call",
         ),
     ];
     let for_tcg = [
         (
             Fast,
             "noreplace-smp",
-            "lock prefixes stay: patching each one away throws translated code away: 0.15 s",
+            "lock prefixes are kept: removing each one discards translated code: 0.15 s",
         ),
         (
             Fast,
             "tsc=reliable",
-            "no watch over a clock that a crowded host makes look unstable: 0 s",
+            "no watchdog for a clock, which looks unstable on a crowded host: 0 s",
         ),
         (
             None,

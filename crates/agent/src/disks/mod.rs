@@ -1,4 +1,4 @@
-//! The guest's side of disks: what the kernel knows of them, links to their device nodes, mounts.
+//! The guest's side of disks: the kernel's caches and partitions, links to device nodes, mounts.
 //!
 //! ```text
 //!   find the devices by serial number (load the driver, wait for a hot-plug, for their sizes)

@@ -7,6 +7,7 @@ use crate::roots;
 use crate::sys::{Errno, Sys, block, file};
 use provium_protocol::WireError;
 use provium_protocol::op::DiskMount;
+use std::collections::BTreeSet;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 const PERM: u32 = 0o755;
@@ -17,11 +18,7 @@ pub(super) fn module_of(filesystem: &str) -> String {
 }
 
 /// Mounts a disk where it is wanted, unless it is mounted there.
-pub(super) fn mount(
-    pair: &Named<'_>,
-    mount: &DiskMount,
-    modules: &mut ModuleRequests,
-) -> Result<(), Stop> {
+pub(super) fn mount(pair: &Named<'_>, mount: &DiskMount) -> Result<(), WireError> {
     let DiskMount {
         path, filesystem, ..
     } = mount;
@@ -32,7 +29,6 @@ pub(super) fn mount(
     if is_mounted(pair, &folder)? {
         return Ok(());
     }
-    load(filesystem, modules)?;
     // A descriptor of the folder would hide what is mounted over it.
     drop(folder);
     let flags = if mount.read_only || pair.0.read_only {
@@ -45,7 +41,7 @@ pub(super) fn mount(
     mounted.map_err(|errno| {
         let why = explanation(errno);
         let tried = format!("mounting {pair} at {path} as {filesystem}{why}");
-        failure::os(tried, errno).into()
+        failure::os(tried, errno)
     })
 }
 
@@ -115,14 +111,23 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Loads the module of a file system that the kernel does not have. If the host does not have it either, the
+/// Loads the modules of file systems that the kernel does not have. If the host does not have one either, the
 /// kernel itself asks the guest's `modprobe` during the mount.
-fn load(filesystem: &str, modules: &mut ModuleRequests) -> Result<(), Stop> {
-    let known = file::read_at(roots::PROC, "filesystems").unwrap_or_default();
-    if lists_filesystem(&known, filesystem) {
+pub(super) fn load<'a>(
+    filesystems: impl Iterator<Item = &'a str>,
+    modules: &mut ModuleRequests,
+) -> Result<(), Stop> {
+    let wanted: BTreeSet<&str> = filesystems.collect();
+    if wanted.is_empty() {
         return Ok(());
     }
-    modules.load(&module_of(filesystem)).map(drop)
+    let known = file::read_at(roots::PROC, "filesystems").unwrap_or_default();
+    for filesystem in wanted {
+        if !lists_filesystem(&known, filesystem) {
+            modules.load(&module_of(filesystem))?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a list in the format of `/proc/filesystems` has a file system: a name in each line, after a mark of
@@ -141,7 +146,7 @@ fn explanation(errno: Errno) -> &'static str {
         }
         libc::EINVAL => {
             ": the disk does not have a valid file system of that type; make one on it, or name the type that \
-             it has"
+             it has. One with the UUID of a file system that is mounted may be refused as well"
         }
         libc::EROFS => {
             ": its journal has to be replayed, which writes to the disk, and the disk is read-only"

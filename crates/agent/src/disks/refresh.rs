@@ -1,4 +1,4 @@
-//! What the guest knows of a disk whose content is another one now.
+//! Drops what the guest has cached of a disk whose content was replaced.
 
 use super::devices::Named;
 use crate::failure;

@@ -43,6 +43,9 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
         Device::find(disk, &devices).map(|device| Named(disk, device))
     });
     let pairs: Vec<Named<'_>> = pairs.collect();
+    // Before anything is changed: a request that takes modules is carried out again, from its start.
+    let filesystems = pairs.iter().filter_map(|pair| pair.0.mount.as_ref());
+    mounts::load(filesystems.map(|mount| &*mount.filesystem), modules)?;
     let udev = Udev::find();
     for pair in pairs.iter().filter(|pair| pair.0.is_replaced) {
         refresh::refresh(pair, udev)?;
@@ -51,7 +54,7 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
         .map_err(|errno| failure::os("making the links in /dev/disk/by-id", errno))?;
     for pair in &pairs {
         if let Some(mount) = &pair.0.mount {
-            mounts::mount(pair, mount, modules)?;
+            mounts::mount(pair, mount)?;
         }
     }
     // At the end, since udev would compete for the CPU with the above.

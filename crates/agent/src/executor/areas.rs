@@ -1,4 +1,4 @@
-//! Which of the shared memory's areas are in use.
+//! The areas of shared memory that are in use.
 
 use super::call::lock;
 use crate::sys::area::{AREAS, Area};

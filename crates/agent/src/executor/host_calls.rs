@@ -1,4 +1,4 @@
-//! What the host asks for: from frames to calls, and from calls to the owners of lanes. Belongs to the main
+//! Requests of the host: from frames to calls, and from calls to the owners of lanes. Belongs to the main
 //! thread.
 
 use super::batch::Batch;

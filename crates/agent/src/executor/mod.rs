@@ -1,4 +1,4 @@
-//! The executor: one process that has what the raw processes must not have.
+//! The executor: the process that has the pipes, children and memory that raw processes must not have.
 //!
 //! ```text
 //!   router ══ packets ══ main thread ══ pipes ══ commands and transfers

@@ -1,4 +1,4 @@
-//! What the threads of the executor share.
+//! State that the threads of the executor share.
 
 use super::call::lock;
 use super::calls::Calls;

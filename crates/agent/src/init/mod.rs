@@ -1,4 +1,4 @@
-//! What the agent does before it serves.
+//! The agent's work before it serves.
 //!
 //! ```text
 //!   kernel ─▶ process 1 ── mounts for itself, loads modules,

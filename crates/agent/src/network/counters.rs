@@ -1,4 +1,4 @@
-//! What the kernel has counted on a NIC.
+//! The kernel's counters of a NIC.
 
 use super::change::Mac;
 use super::session::Session;

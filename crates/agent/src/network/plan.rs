@@ -1,4 +1,4 @@
-//! Which changes lead from what the kernel has to what the host wants.
+//! The changes from the kernel's state to the one that the host wants.
 //!
 //! In three steps, each of which looks at what the one before has left: interfaces (an interface that
 //! is taken down loses routes and IPv6 addresses), addresses, routes (which need them).

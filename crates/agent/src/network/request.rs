@@ -1,4 +1,4 @@
-//! What the host may request.
+//! Requests of the host about the network.
 
 use provium_protocol::op::{ReadNicCounters, SetNetwork};
 

@@ -1,4 +1,4 @@
-//! What the kernel has: interfaces, addresses, routes.
+//! The state of the kernel: interfaces, addresses, routes.
 
 use super::session::Session;
 use super::wire::{self, Message, Request};

@@ -1,4 +1,4 @@
-//! What concerns the guest as a whole.
+//! Operations on the guest as a whole.
 
 pub(crate) mod clock;
 pub(crate) mod identity;

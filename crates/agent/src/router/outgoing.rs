@@ -1,4 +1,4 @@
-//! What waits to be written to the host.
+//! The queue of what is written to the host.
 
 use crate::transport::Transport;
 

@@ -1,4 +1,4 @@
-//! What only the first process of a machine does.
+//! System calls that only the first process of a machine makes.
 
 #![expect(unsafe_code, reason = "administrative calls of the kernel")]
 

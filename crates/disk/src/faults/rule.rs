@@ -1,4 +1,4 @@
-//! What a fault does, and to which commands.
+//! A fault: its effect, and the commands that it acts on.
 
 use crate::command::{Command, CommandKind};
 use crate::geometry::SECTOR;

@@ -1,4 +1,4 @@
-//! Which slots of a file are free.
+//! The free slots of a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -23,6 +23,8 @@ pub(super) struct ServedExport {
     pub(super) pace: PaceControl,
     /// Connections that are open.
     pub(super) open: AtomicUsize,
+    /// Why the last connection has ended, if its client has not taken leave.
+    pub(super) lost: Mutex<Option<String>>,
 }
 
 /// The connection, as its threads and the service see it.
@@ -83,6 +85,10 @@ pub(super) fn serve(served: &Arc<ServedExport>, link: &Arc<Link>) {
         }
         Err(error) => {
             tracing::debug!(disk = served.name, %error, "a connection has ended");
+            *served.lost.lock() = Some(match error.kind() {
+                io::ErrorKind::UnexpectedEof => "it was closed".to_owned(),
+                _ => error.to_string(),
+            });
             link.delays.stop();
         }
     }
@@ -97,6 +103,9 @@ struct ConnectionGuard<'a>(&'a ServedExport, &'a Link);
 
 impl Drop for ConnectionGuard<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.0.lost.lock() = Some("its server has panicked".to_owned());
+        }
         self.0.open.fetch_sub(1, Ordering::SeqCst);
         self.1.stop();
     }

@@ -53,6 +53,7 @@ impl DiskService {
                 name: name.to_owned(),
                 pace: PaceControl::default(),
                 open: AtomicUsize::new(0),
+                lost: Mutex::default(),
             }),
             connections: Mutex::default(),
             is_stopping: Mutex::new(false),
@@ -83,6 +84,14 @@ impl DiskService {
             if let Some(link) = connection.link.upgrade() {
                 link.wake();
             }
+        }
+    }
+
+    /// Why no client is connected, if the last one has not taken leave: its connection was broken, or it has ended.
+    pub fn lost_connection(&self) -> Option<String> {
+        match self.connections() {
+            0 => self.shared.served.lost.lock().clone(),
+            _ => None,
         }
     }
 
@@ -159,6 +168,7 @@ impl Shared {
         let link = Arc::new(Link::new(client));
         let weak = Arc::downgrade(&link);
         let served = Arc::clone(&self.served);
+        *served.lost.lock() = None;
         served.open.fetch_add(1, Ordering::SeqCst);
         let started = Builder::new()
             .name("disk client".into())

@@ -39,6 +39,10 @@ enum Step {
         first: u64,
         count: u64,
     },
+    Discard {
+        first: u64,
+        count: u64,
+    },
     Flush,
 }
 
@@ -50,6 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (range(), proptest::bool::weighted(0.2), 1..4u8)
             .prop_map(|((first, count), fua, byte)| Step::Write { first, count, fua, byte }),
         1 => range().prop_map(|(first, count)| Step::Zeroes { first, count }),
+        1 => range().prop_map(|(first, count)| Step::Discard { first, count }),
         2 => Just(Step::Flush),
     ]
 }
@@ -65,6 +70,7 @@ fn carry_out(disk: &Disk, step: &Step) {
         Step::Zeroes { first, count } => {
             disk.other(CommandKind::WriteZeroes, first, count).unwrap()
         }
+        Step::Discard { first, count } => disk.other(CommandKind::Discard, first, count).unwrap(),
         Step::Flush => disk.flush().unwrap(),
     }
 }
@@ -74,7 +80,7 @@ fn apply(content: &mut [u8], step: &Step, most: u64) {
         Step::Write {
             first, count, byte, ..
         } => (first, count, byte),
-        Step::Zeroes { first, count } => (first, count, 0),
+        Step::Zeroes { first, count } | Step::Discard { first, count } => (first, count, 0),
         Step::Flush => return,
     };
     let end = first + count.min(most);
@@ -152,6 +158,70 @@ proptest! {
             prop_assert!(tears.contains(&content(&state.disk)), "{}", state.description);
         }
         prop_assert_eq!(&content(&states[0].disk), &start, "the empty prefix is first");
+    }
+}
+
+/// Gives the byte of each step, so that a sector tells which step wrote it.
+fn mark(step: &Step, number: usize) -> Step {
+    match *step {
+        Step::Write {
+            first, count, fua, ..
+        } => Step::Write {
+            first,
+            count,
+            fua,
+            byte: number as u8 + 1,
+        },
+        ref other => other.clone(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_sector_has_what_was_flushed_last_or_was_written_since(
+        before in proptest::collection::vec(step(), 0..12),
+        after in proptest::collection::vec(step(), 0..24),
+        seed in any::<u64>(),
+    ) {
+        let rig = Rig::new();
+        let disk = Disk::open(rig.spec(SECTORS * 512, Base::Zeroes)).unwrap();
+        disk.record_log(true).unwrap();
+        let steps = before.iter().chain(&after).enumerate();
+        let steps: Vec<_> = steps.map(|(number, step)| mark(step, number)).collect();
+        for step in &steps[..before.len()] {
+            carry_out(&disk, step);
+        }
+        let since = Some(disk.mark_log().unwrap());
+        for step in &steps[before.len()..] {
+            carry_out(&disk, step);
+        }
+        for state in states(&disk, CrashOptions { since, most: 300, seed }) {
+            // From the flush that the state has completed last to the next one.
+            let all: Vec<_> = (0..steps.len()).filter(|&at| matches!(steps[at], Step::Flush)).collect();
+            let earlier = all.iter().filter(|&&at| at < before.len()).count();
+            let passed = earlier + state.flushes as usize;
+            let first = passed.checked_sub(1).map_or(0, |flush| all[flush] + 1);
+            let end = all.get(passed).map_or(steps.len(), |&at| at);
+            let mut flushed = vec![0; SECTORS as usize * 512];
+            for step in &steps[..first] {
+                apply(&mut flushed, step, u64::MAX);
+            }
+            let found = content(&state.disk);
+            for sector in 0..SECTORS as usize {
+                let at = sector * 512..(sector + 1) * 512;
+                let written = steps[first..end].iter().any(|step| {
+                    let mut one = flushed.clone();
+                    apply(&mut one, step, u64::MAX);
+                    one[at.clone()] == found[at.clone()]
+                });
+                prop_assert!(
+                    written || found[at.clone()] == flushed[at],
+                    "sector {} of {}", sector, state.description
+                );
+            }
+        }
     }
 }
 

@@ -30,6 +30,7 @@ fn a_failed_write_changes_nothing() {
     disk.put(0, &sectors(8, 1));
     disk.inject(FaultRule::new(FaultMode::Enospc));
     assert_eq!(disk.write(0, &sectors(8, 2), false), Err(Errno::NOSPC));
+    assert_eq!(disk.host_failures(), None, "the fault has failed it");
     assert_eq!(disk.read_sectors(0, 8).unwrap(), sectors(8, 1));
     disk.clear_faults();
     disk.put(0, &sectors(8, 2));

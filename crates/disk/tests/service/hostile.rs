@@ -116,3 +116,28 @@ fn connections_are_limited() {
     assert_eq!(rest, b"");
     assert_eq!(clients[63].read(0, 512), [0; 512]);
 }
+
+#[test]
+fn the_service_knows_why_no_client_is_connected() {
+    let served = Served::new(Memory::new(MIB));
+    let ended = |client: &mut Client| {
+        client.until_closed();
+        while served.service.connections() > 0 {
+            std::thread::yield_now();
+        }
+        served.service.lost_connection()
+    };
+    assert_eq!(served.service.lost_connection(), None, "none has come");
+    let mut client = Client::new(&served);
+    client.socket.shutdown(Shutdown::Write).expect("open");
+    assert_eq!(ended(&mut client).as_deref(), Some("it was closed"));
+    let mut client = Client::new(&served);
+    assert_eq!(client.read(0, 512), [0; 512]);
+    assert_eq!(served.service.lost_connection(), None, "another one is");
+    client.send(b"GET / HTTP/1.1\r\nHost: disk\r\n\r\n");
+    let why = ended(&mut client).expect("a reason");
+    assert!(why.ends_with("not with NBD_REQUEST_MAGIC"), "{why}");
+    let mut client = Client::new(&served);
+    client.send(&request(DISC, 1, 0, 0));
+    assert_eq!(ended(&mut client), None, "it has taken leave");
+}

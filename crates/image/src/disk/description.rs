@@ -1,4 +1,4 @@
-//! What the image of a disk is, and what a caller may choose about it.
+//! The image of a disk, and the options of its caller.
 
 use camino::Utf8PathBuf;
 use provium_store::CacheEntry;

@@ -13,6 +13,7 @@
 mod archive;
 mod description;
 mod ext4;
+mod filesystem;
 mod folder;
 mod raw;
 mod root;
@@ -23,4 +24,5 @@ pub(crate) use folder::FILE as DISK_FILE;
 pub(crate) use root::disk_of_tree;
 
 pub use description::{DiskImage, FolderDiskOptions, Owner};
+pub use filesystem::filesystem_of;
 pub use tools::missing_disk_tools;

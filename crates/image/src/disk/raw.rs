@@ -1,7 +1,7 @@
 //! Images of other programs as raw ones.
 
-use super::DiskImage;
 use super::tools::{QEMU_IMG, run};
+use super::{DiskImage, filesystem_of};
 use crate::blocking::blocking;
 use crate::error::ImageError;
 use crate::images::Images;
@@ -32,17 +32,6 @@ const OTHER_FORMATS: [(u64, &[u8], &str); 8] = [
     (0, b"conectix", "vpc"),
     (0, b"QED\0", "qed"),
     (0, b"WithoutFreeSpace", "parallels"),
-];
-
-/// Where file systems have their magic numbers.
-const FILESYSTEMS: [(u64, &[u8], &str); 7] = [
-    (0x438, &[0x53, 0xef], "ext4"),
-    (0, b"XFSB", "xfs"),
-    (0x1_0040, b"_BHRfS_M", "btrfs"),
-    (0, b"hsqs", "squashfs"),
-    (0x400, &[0xe2, 0xe1, 0xf5, 0xe0], "erofs"),
-    (0x8001, b"CD001", "iso9660"),
-    (0x52, b"FAT32", "vfat"),
 ];
 
 impl Images {
@@ -125,18 +114,18 @@ pub(super) fn filesystem(path: &Utf8Path) -> Result<Option<&'static str>, ImageE
         source,
     };
     let file = File::open(path).map_err(failed)?;
-    for (at, magic, name) in FILESYSTEMS {
-        if has(&file, at, magic).map_err(failed)? {
-            return Ok(Some(name));
-        }
-    }
-    Ok(None)
+    filesystem_of(|at, buffer| read(&file, at, buffer)).map_err(failed)
 }
 
 fn has(file: &File, at: u64, magic: &[u8]) -> io::Result<bool> {
     let mut found = vec![0; magic.len()];
-    match file.read_exact_at(&mut found, at) {
-        Ok(()) => Ok(found == magic),
+    Ok(read(file, at, &mut found)? && found == magic)
+}
+
+/// Fills the buffer; false if the file ends before.
+fn read(file: &File, at: u64, buffer: &mut [u8]) -> io::Result<bool> {
+    match file.read_exact_at(buffer, at) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }

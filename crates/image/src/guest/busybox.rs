@@ -1,4 +1,4 @@
-//! What has to be changed in a stock busybox.
+//! Changes to a stock busybox.
 //!
 //! A distribution's static busybox is built so that its shell prefers its own applets to programs on
 //! PATH. Its `modprobe` looks for modules in the guest, where there are none: the agent's `modprobe`

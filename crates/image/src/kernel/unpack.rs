@@ -1,4 +1,4 @@
-//! From a kernel's file to what is booted.
+//! Unpacks a kernel's file to the form that is booted.
 
 use super::bzimage::{self, BzImage};
 use crate::compress::Format;

@@ -1,4 +1,4 @@
-//! The index, and what it answers.
+//! The index of modules, and its queries.
 
 use super::info::ModuleInfo;
 use super::name::{is_pattern, matches, normalized, normalized_alias};

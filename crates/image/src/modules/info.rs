@@ -1,4 +1,4 @@
-//! What a module says of itself.
+//! The metadata of a module, from its section `.modinfo`.
 
 use super::name::normalized;
 use crate::elf::Elf;

@@ -1,12 +1,11 @@
-//! What an author may choose about a disk.
+//! The options of a disk.
 
+use crate::inputs::Recorder;
 use camino::Utf8PathBuf;
+use provium_image::{FolderDiskOptions, ImageError, Images};
 use provium_vmm::DiskDevice;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-
-/// The file system of a disk that is mounted, where the author names none.
-const DEFAULT_FILESYSTEM: &str = "ext4";
 
 /// A disk as its author describes it. It is kept with the options of a VM.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +19,7 @@ pub struct DiskOptions {
     pub read_only: bool,
     /// Where the guest mounts it.
     pub mount: Option<String>,
-    /// Its file system, for the mount; `None`: ext4.
+    /// Its file system, for the mount; `None`: the one that is on it.
     pub filesystem: Option<String>,
 }
 
@@ -57,10 +56,29 @@ impl DiskOptions {
     pub(crate) fn template(image: Utf8PathBuf) -> Self {
         Self::new(DiskSource::Template(image))
     }
+}
 
-    /// Its file system, if it is mounted.
-    pub(crate) fn filesystem(&self) -> &str {
-        self.filesystem.as_deref().unwrap_or(DEFAULT_FILESYSTEM)
+impl DiskSource {
+    /// Makes the image that the cache does not have yet, so that the boot does not have to.
+    pub(crate) async fn prepare(&self, images: &Images) -> Result<(), ImageError> {
+        match self {
+            Self::Template(path) => images.raw_of(path).await.map(drop),
+            Self::Folder(path) => {
+                let options = FolderDiskOptions::default();
+                images.disk_of_folder(path, options).await.map(drop)
+            }
+            Self::Scratch { .. } | Self::Path(_) => Ok(()),
+        }
+    }
+
+    /// Records what the build of a fixture reads of the host when it uses the disk. An image that is changed in place
+    /// is an input as it is now.
+    pub(crate) fn record(&self, recorder: &Recorder) {
+        match self {
+            Self::Scratch { .. } => {}
+            Self::Path(path) | Self::Template(path) => recorder.file(path),
+            Self::Folder(path) => recorder.tree(path),
+        }
     }
 }
 

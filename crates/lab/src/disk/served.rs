@@ -28,6 +28,11 @@ impl ServedDisks {
         drop(lock(&self.0).remove(&slot));
     }
 
+    /// Why QEMU is not connected to the disk in that slot any more; `None`: it is, or it has no disk there.
+    pub(crate) fn lost_connection(&self, slot: DiskSlot) -> Option<String> {
+        lock(&self.0).get(&slot)?.lost_connection()
+    }
+
     /// Ends all services: the machine has ended.
     pub(crate) fn end(&self) {
         drop(std::mem::take(&mut *lock(&self.0)));

@@ -1,4 +1,4 @@
-//! A disk of a VM: what it is called, what is on it, and where it is in the machine.
+//! A disk of a VM: its name, its content, and its slot in the machine.
 
 use crate::disk::options::{DiskId, DiskOptions};
 use crate::disk::volume::Volume;
@@ -31,6 +31,23 @@ pub(crate) enum DiskOrigin {
 }
 
 impl VmDisk {
+    /// A disk that no machine has yet.
+    pub(crate) fn new(
+        id: DiskId,
+        options: DiskOptions,
+        origin: DiskOrigin,
+        volume: Volume,
+    ) -> Self {
+        Self {
+            id,
+            options,
+            origin,
+            slot: None,
+            node: None,
+            volume,
+        }
+    }
+
     /// Whether the guest's root file system is on it.
     pub(crate) fn is_root(&self) -> bool {
         self.origin == DiskOrigin::Root

@@ -1,10 +1,10 @@
-//! What is on a disk of a VM: it exists whether or not a machine uses it.
+//! The content of a disk of a VM. It exists whether or not a machine uses it.
 
 use crate::disk::options::{DiskOptions, DiskSource};
 use crate::disk::scratch::DiskScratch;
 use camino::{Utf8Path, Utf8PathBuf};
-use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SavedDisk, image_size};
-use provium_image::{DiskImage, FolderDiskOptions, ImageError, Images};
+use provium_disk::{Base, Disk, DiskError, DiskService, DiskSpec, SECTOR, SavedDisk, image_size};
+use provium_image::{DiskImage, FolderDiskOptions, ImageError, Images, filesystem_of};
 use provium_store::StoreError;
 use std::io;
 use std::sync::Arc;
@@ -151,6 +151,27 @@ impl Volume {
     /// The disk itself.
     pub(crate) fn disk(&self) -> &Disk {
         &self.disk
+    }
+
+    /// The file system that is on it now, as Linux calls it; `None`: none that is known.
+    pub(crate) fn filesystem(&self) -> Option<&'static str> {
+        let found = filesystem_of(|at, buffer| {
+            let end = at + buffer.len() as u64;
+            if end > self.disk.size() {
+                return Ok(false);
+            }
+            let (first, skip) = (
+                at / SECTOR,
+                usize::try_from(at % SECTOR).unwrap_or_default(),
+            );
+            let sectors = self
+                .disk
+                .read_sectors(first, end.div_ceil(SECTOR) - first)?;
+            buffer.copy_from_slice(&sectors[skip..skip + buffer.len()]);
+            Ok::<_, DiskError>(true)
+        });
+        // The guest cannot read it either, and says so.
+        found.ok().flatten()
     }
 
     /// Serves it at a new socket.

@@ -247,6 +247,9 @@ impl Lab {
             .map_err(|unknown| invalid(self, &call, unknown.to_string()))?;
         if let Some(build) = &self.0.file.build {
             build.recorder.profile(&profile.name);
+            for disk in &profile.disks {
+                disk.source.record(&build.recorder);
+            }
         }
         let vm = Vm::create(Arc::clone(&self.0.file), scope, name, profile, options);
         lock(&self.0.names.of(scope)).insert(Member::Vm(vm.clone()));

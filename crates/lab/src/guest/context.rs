@@ -110,7 +110,7 @@ impl CallContext {
     pub(crate) fn made_now(&self) -> Result<Self, LabError> {
         let epoch = self.target.epoch();
         if !epoch.is_same_epoch(self.begun) {
-            let why = "the VM was reset, or put back to a snapshot, meanwhile";
+            let why = "the VM was reset, or restored to a snapshot, meanwhile";
             return Err(LabError::gone(self.subject.clone(), &self.call, why));
         }
         Ok(Self {

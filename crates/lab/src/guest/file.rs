@@ -75,7 +75,7 @@ struct Inner {
     context: CallContext,
     path: Vec<u8>,
     fd: Descriptor,
-    /// When it was closed. It is open again where the VM was put back to before that.
+    /// When it was closed. It is open again if the VM is restored to a time before that.
     closed: Mutex<Option<HandleEpoch>>,
     place: Registration,
 }

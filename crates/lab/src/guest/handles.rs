@@ -1,4 +1,4 @@
-//! What a test has a handle of in a guest.
+//! The objects in a guest of which a test has handles.
 
 use crate::guest::file::Files;
 use crate::guest::process::Processes;

@@ -1,4 +1,4 @@
-//! What a test does in a guest, and the handles of what it has there. Knows nothing of boots, snapshots and labs.
+//! A test's operations in a guest, and handles of the objects there. Knows nothing of boots, snapshots and labs.
 //!
 //! | file | purpose | above |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! What a test does in a guest: commands, files, syscalls, memory, on a VM and on its workers alike.
+//! Operations in a guest: commands, files, syscalls, memory, on a VM and on its workers alike.
 //!
 //! A VM's commands and file operations by path run in processes of their own, its raw syscalls and opened
 //! files belong to its raw process. Everything of a worker happens in the worker's own process.

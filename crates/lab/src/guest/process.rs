@@ -48,7 +48,7 @@ struct Inner {
     id: ResourceId,
     command_line: String,
     context: CallContext,
-    /// Another one once the VM was put back to a snapshot.
+    /// Another one once the VM was restored to a snapshot.
     command: Mutex<Arc<Command>>,
     pid: u32,
     has_input: bool,
@@ -396,7 +396,7 @@ impl ByteSource for OutputSource {
                 Ok(None) => Ok(None),
                 Ok(Some(Piece::Bytes(bytes))) => Ok(Some(bytes)),
                 Ok(Some(Piece::Dropped(count))) => Err(self.context.invalid(format!(
-                    "{count} bytes were dropped before this stream came to them; read faster, or \
+                    "{count} bytes were dropped before this stream reached them; read faster, or \
                      raise `max_output`"
                 ))),
                 Err(error) => self.context.explain(Err(error)).await,

@@ -205,7 +205,7 @@ impl CallContext {
                 Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
             Err(_) if self.is_restored() => {
-                let why = "the VM was put back to a snapshot meanwhile";
+                let why = "the VM was restored to a snapshot meanwhile";
                 Err(LabError::gone(self.subject.clone(), &self.call, why))
             }
             Err(error) => {

@@ -16,7 +16,7 @@ pub(crate) struct WorkerState {
     pub(crate) pid: u32,
     /// When it was started.
     pub(crate) epoch: HandleEpoch,
-    /// Why it is gone, and since when. It exists again where the VM was put back to before that.
+    /// Why it is gone, and since when. It exists again if the VM is restored to a time before that.
     gone: Mutex<Option<(&'static str, HandleEpoch)>>,
     /// Tails of its files and descriptors.
     tails: Mutex<Vec<WeakStream>>,

@@ -1,4 +1,4 @@
-//! What a directory is, with all that is in it.
+//! The hash of a directory with all entries below it.
 
 use crate::inputs::input::ABSENT;
 use blake3::Hasher;

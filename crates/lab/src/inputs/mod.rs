@@ -1,4 +1,4 @@
-//! What the build of a fixture reads, and so depends on.
+//! The inputs of a fixture: all that its build has read.
 //!
 //! | file | what |
 //! |---|---|

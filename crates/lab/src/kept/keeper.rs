@@ -1,4 +1,4 @@
-//! Which failure of a run is kept: the first one.
+//! Keeps the first failure of a run.
 
 use crate::kept::catalogue::KeptFailures;
 use crate::kept::manifest::{KeptState, KeptVm};

@@ -1,4 +1,4 @@
-//! What a report cuts, whole, in files: outputs of processes, consoles, kernel traces, compared texts.
+//! Files with the whole of what a report shortens: outputs of processes, consoles, kernel traces, compared texts.
 //!
 //! A text is offered when a message cuts it, and the message names its file. The file is written if a failure is
 //! reported with the message; most messages are not, as those of an assertion that a test retries.

@@ -1,4 +1,4 @@
-//! The state of a bridge: what it has, and access to it.
+//! The state of a bridge, and access to it.
 
 use crate::error::LabError;
 use crate::lock::lock;

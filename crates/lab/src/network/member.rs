@@ -1,4 +1,4 @@
-//! What is attached to a bridge.
+//! Members: the VMs and ports that are attached to a bridge.
 
 use crate::error::LabError;
 use crate::network::subnet::HostAddresses;

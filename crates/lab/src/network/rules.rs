@@ -1,4 +1,4 @@
-//! What a test does to the frames of a bridge: partitions, isolation, impairments.
+//! Rules for the frames of a bridge: partitions, isolation, impairments.
 //!
 //! Each call takes effect before it returns, a partition and an isolation also for frames in flight.
 

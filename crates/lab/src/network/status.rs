@@ -1,4 +1,4 @@
-//! What has happened on a bridge: counters for tests, and lines for the report of a failed test.
+//! The status of a bridge: counters for tests, and lines for the report of a failed test.
 
 use crate::error::LabError;
 use crate::network::bridge::Bridge;
@@ -139,7 +139,7 @@ fn port_line(drops: &PortDrops) -> String {
     if drops.at_sender > 0 {
         let count = drops.at_sender;
         parts.push(format!(
-            "{count} dropped as they came from it (isolated, disconnected, or of no possible length)"
+            "{count} dropped as they came from it (isolated, disconnected, or of an invalid length)"
         ));
     }
     if drops.at_receiver > 0 {

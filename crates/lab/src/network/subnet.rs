@@ -1,4 +1,4 @@
-//! Addresses of bridges and of what is attached to them.
+//! Addresses of bridges and of their members.
 
 use provium_switch::MacAddress;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What a bridge gives the guests that are attached to it.
+//! The surroundings of a guest on a bridge: names of members, and routes to elsewhere.
 
 use crate::network::bridge::Bridge;
 use crate::network::member::Member;

@@ -260,7 +260,7 @@ fn too_late(resource: &dyn Close) -> LabError {
         subject: resource.subject(),
         call: "close()".to_owned(),
         after: GUEST_LIMIT,
-        note: "; its guest did not carry that out".to_owned(),
+        note: "; its guest did not apply that".to_owned(),
     }
 }
 

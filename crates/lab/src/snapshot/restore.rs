@@ -333,7 +333,7 @@ impl ReplacedMachine {
         if let Some(before) = self.before {
             before
                 .channel
-                .shut_down("the VM was put back to a snapshot");
+                .shut_down("the VM was restored to a snapshot");
             before.quit().await;
         }
     }

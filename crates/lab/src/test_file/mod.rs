@@ -1,4 +1,4 @@
-//! What the labs of one test file share.
+//! State that the labs of one test file share.
 //!
 //! | file | what |
 //! |---|---|

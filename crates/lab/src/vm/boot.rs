@@ -9,7 +9,7 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
-use crate::vm::disk::{MachineDisks, disks_for_boot};
+use crate::vm::disk::{Inserted, MachineDisks, disks_for_boot};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::install::install;
@@ -20,7 +20,7 @@ use crate::vm_options::VmOptions;
 use provium_events::BootKind;
 use provium_guest::Channel;
 use provium_image::GuestImage;
-use provium_pool::resources_of_vm;
+use provium_pool::{resources_of_vm, uncounted};
 use provium_vmm::Machine;
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +40,8 @@ pub(super) struct Boot<'a> {
     pub(super) disks: Arc<MachineDisks>,
     /// When its caller's time is up.
     until: Option<Instant>,
+    /// A template is made of it, so its kernel finds placeholders instead of the disks.
+    pub(super) is_of_template: bool,
 }
 
 /// How long the agent of a boot may take to answer; as text, with the settings that it results from.
@@ -112,20 +114,23 @@ async fn boot(vm: &Vm, options: VmOptions, left: Option<Duration>) -> Result<(),
     let need = resources_of_vm(options.memory(profile), options.cpus(profile));
     check(vm, &options)?;
     let started = Instant::now();
-    let image = vm.0.environment().image(&profile.name).await;
+    let image = uncounted(vm.0.environment().image(&profile.name)).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
     let disks = disks_for_boot(&vm.0, &options, &image).await?;
     let requested = Instant::now();
     let grant = vm.0.grant("boot()", need).await?;
-    // A wait for the pool is not part of the boot, and does not use the time of the test.
+    // A wait for the pool is not part of the boot, and does not use the time of the test. Nor does what is made only
+    // once, such as the image of a disk.
     let started = started + requested.elapsed();
+    let until = left.map(|left| Instant::now() + left);
     let boot = Boot {
         vm,
         options,
         image,
         nics: boot_nics(vm),
         disks: Arc::new(MachineDisks::new(disks)),
-        until: left.map(|left| started + left),
+        until,
+        is_of_template: false,
     };
     let machine = boot.run().await?;
     lock(&vm.0.timeline).boot();
@@ -176,7 +181,8 @@ impl Boot<'_> {
             return Ok(started);
         }
         let (machine, channel, _) = self.cold_and_ready().await?;
-        self.finish_cold(machine, channel).await
+        self.complete_cold(machine, channel, Inserted::BeforeBoot)
+            .await
     }
 
     /// The boot that a template is made of, which is the same for all VMs of its kind: without the time that
@@ -192,19 +198,31 @@ impl Boot<'_> {
             nics: self.nics.clone(),
             disks: Arc::clone(&self.disks),
             until: self.until,
+            is_of_template: true,
         }
     }
 
-    /// Gives a guest that has booted what makes it this VM's: its disks, its identity, its network.
+    /// Gives a guest that has booted, and of which a template was made, what makes it this VM's: its disks, its
+    /// identity, its network.
     pub(super) async fn finish_cold(
         &self,
         machine: Machine,
         channel: Channel,
     ) -> Result<Started, LabError> {
         self.insert_disks(&machine).await?;
+        self.complete_cold(machine, channel, Inserted::AfterBoot)
+            .await
+    }
+
+    async fn complete_cold(
+        &self,
+        machine: Machine,
+        channel: Channel,
+        inserted: Inserted,
+    ) -> Result<Started, LabError> {
         self.set_identity(&machine, &channel).await?;
         self.set_network(&machine, &channel).await?;
-        self.set_disks(&machine, &channel).await?;
+        self.set_disks(&machine, &channel, inserted).await?;
         Ok(self.started_cold(machine, channel))
     }
 
@@ -268,9 +286,10 @@ impl Boot<'_> {
         &self,
         machine: &Machine,
         channel: &Channel,
+        inserted: Inserted,
     ) -> Result<(), LabError> {
         let limit = self.limit();
-        let set = self.disks.settle(channel);
+        let set = self.disks.settle(channel, inserted);
         match GuestWait::new(machine, limit.time).until(set).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.error(chain(&error))),

@@ -111,7 +111,8 @@ impl Boot<'_> {
         // The kernel looks for its root long before the agent answers.
         let renewed = self.disks.renew_root(&vm.0, image);
         renewed.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
-        let inserted = self.disks.insert(&machine, VmDisk::is_root).await;
+        let is_needed = |disk: &VmDisk| disk.is_root() || !self.is_of_template;
+        let inserted = self.disks.insert(&machine, is_needed).await;
         inserted.map_err(|error| LabError::host(vm.subject(), "boot()", error))?;
         machine.resume().await.map_err(failed)?;
         Ok(machine)

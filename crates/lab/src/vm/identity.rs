@@ -1,4 +1,4 @@
-//! What the agent of a guest sets: name, clock, randomness.
+//! The identity of a guest, which its agent sets: name, clock, entropy.
 
 use crate::errno;
 use crate::guest::clock::note_on_initial_time;

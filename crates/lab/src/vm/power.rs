@@ -6,6 +6,7 @@
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::vm::death::{die, shut_down};
+use crate::vm::disk::connect_lost_disks;
 use crate::vm::handle::Vm;
 use crate::vm::nic::reconcile_network;
 use crate::vm::reconnect::reconnect;
@@ -293,6 +294,11 @@ async fn switch_machine(
 async fn reset_here(vm: &Vm) -> Result<(), LabError> {
     let call = "reset()";
     let running = vm.0.running_in(call, VmState::Booted, "booted")?;
+    // Before the guest looks for its disks.
+    if let Err(error) = connect_lost_disks(vm, &running).await {
+        let error = LabError::host(vm.subject(), call, error);
+        return Err(vm.0.explain(call, error).await);
+    }
     lock(&vm.0.timeline).boot();
     vm.0.open_streams.guest_ended();
     vm.console().begin_boot();

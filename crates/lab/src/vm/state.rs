@@ -15,7 +15,7 @@ use crate::vm::disk::VmDisks;
 use crate::vm::nic::VmNics;
 use crate::vm::running::{DeathReport, Running};
 use crate::vm_options::VmOptions;
-use provium_pool::{Grant, Resources};
+use provium_pool::{Caller, Grant, Resources};
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -236,7 +236,12 @@ impl VmCore {
         call: &str,
         work: impl Future<Output = Result<T, LabError>> + Send + 'static,
     ) -> Result<T, LabError> {
-        match self.environment().runtime().spawn(work).await {
+        let runtime = self.environment().runtime();
+        let working = match Caller::current() {
+            Some(caller) => runtime.spawn(caller.enter(work)),
+            None => runtime.spawn(work),
+        };
+        match working.await {
             Ok(done) => done,
             Err(error) => Err(LabError::host(self.subject(), call, error)),
         }

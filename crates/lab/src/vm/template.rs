@@ -19,7 +19,7 @@ use crate::save::{
     warm_up,
 };
 use crate::vm::boot::Boot;
-use crate::vm::disk::save_disks;
+use crate::vm::disk::{Inserted, save_disks};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
@@ -77,7 +77,7 @@ impl Boot<'_> {
                         Err(Unused::Host(why)) => {
                             let why = on_one_line(&why);
                             let text = format!(
-                                "the boot template in `{path}` could not be started ({why}): it stays, and \
+                                "the boot template in `{path}` could not be started ({why}): it is kept, and \
                                  this boot is cold"
                             );
                             self.vm.0.file.warn(NoticeSubject::Template, text);
@@ -184,7 +184,9 @@ impl Boot<'_> {
         })?;
         let set = self.set_network(&restored.machine, &restored.channel).await;
         set.map_err(Unused::Refused)?;
-        let set = self.set_disks(&restored.machine, &restored.channel).await;
+        let set = self
+            .set_disks(&restored.machine, &restored.channel, Inserted::AfterBoot)
+            .await;
         set.map_err(Unused::Refused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {

@@ -1,4 +1,4 @@
-//! What authors call: the objects of the API, and the globals beside them.
+//! The API of test authors: its objects and globals.
 
 pub(crate) mod globals;
 pub(crate) mod objects;

@@ -120,7 +120,7 @@ pub(crate) fn state(process: &Process) -> String {
     match (process.ending(), process.status()) {
         (Some(status), _) => describe_status(status),
         (None, ProcessStatus::Running) => "running".to_owned(),
-        (None, ProcessStatus::Exited) => "ended, and it is not known how".to_owned(),
+        (None, ProcessStatus::Exited) => "ended with an unknown status".to_owned(),
     }
 }
 

@@ -1,7 +1,8 @@
-//! The disks of a failed test: those with faults, or with writes that are not durable yet.
+//! The disks of a failed test: those with faults, with writes that are not durable yet, or with trouble on the host.
 
-use provium_events::counted;
-use provium_lab::{Disk, DiskStats, Lab, Scope, Vm};
+use crate::engine::test_file::TestFileState;
+use provium_events::{Notice, NoticeSubject, counted};
+use provium_lab::{Disk, DiskStats, HostFailures, Lab, Scope, Vm};
 use std::collections::BTreeSet;
 
 /// Disks that a report shows at most.
@@ -9,6 +10,9 @@ const MAX_DISKS: usize = 8;
 
 /// Faults of a disk that a report shows at most.
 const MAX_FAULTS: usize = 8;
+
+/// What follows from a lost connection.
+const UNTIL: &str = "The guest's commands fail until the VM boots or is reset";
 
 /// The disks that a test in `scope` could see and that do not work as new ones, as lines; none without such a disk.
 pub(super) fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
@@ -24,6 +28,24 @@ pub(super) fn lines(lab: &Lab, scope: &Scope) -> Vec<String> {
     lines
 }
 
+/// The disks that a test in `scope` can see, and to which QEMU has lost its connection.
+pub(super) fn lost(lab: &Lab, scope: &Scope) -> BTreeSet<String> {
+    let disks = visible(lab, scope).into_iter();
+    let disks = disks.flat_map(|vm| vm.disks().known());
+    let lost = disks.filter(|disk| disk.lost_connection().is_some());
+    lost.map(|disk| disk.subject()).collect()
+}
+
+/// Warns of disks to which QEMU has lost its connection in a test that has passed, and so has no report.
+pub(super) fn warn_of_lost(state: &TestFileState, scope: &Scope, before: &BTreeSet<String>) {
+    for subject in lost(&state.lab, scope).difference(before) {
+        let text = format!("{subject}: QEMU's connection to it is lost. {UNTIL}");
+        let notice = Notice::warning(NoticeSubject::Guest, text);
+        let sink = state.lab.environment().sink();
+        sink.notify(notice.for_file(&state.display));
+    }
+}
+
 /// The lines of a disk; `None` where there is nothing to say.
 fn report(disk: &Disk) -> Option<Vec<String>> {
     let (faults, stats) = (disk.faults().ok()?, disk.stats().ok()?);
@@ -31,6 +53,17 @@ fn report(disk: &Disk) -> Option<Vec<String>> {
     let is_off = !disk.is_on();
     if is_off {
         lines.push("  its power is cut".to_owned());
+    }
+    let host = disk.host_failures();
+    if let Some(HostFailures { count, first }) = &host {
+        let commands = counted(*count, "command");
+        lines.push(format!(
+            "  the host could not carry out {commands}, the first {first}"
+        ));
+    }
+    let lost = disk.lost_connection();
+    if let Some(why) = &lost {
+        lines.push(format!("  QEMU's connection to it is lost: {why}. {UNTIL}"));
     }
     for (_, rule, hits) in faults.iter().take(MAX_FAULTS) {
         lines.push(format!("  fault: {rule}: acted {}", counted(*hits, "time")));
@@ -41,7 +74,8 @@ fn report(disk: &Disk) -> Option<Vec<String>> {
     }
     // A running guest always writes to its root.
     let is_unflushed = stats.unflushed_writes > 0 && !disk.is_root();
-    let is_notable = is_off || !faults.is_empty() || is_unflushed;
+    let is_in_trouble = host.is_some() || lost.is_some();
+    let is_notable = is_off || !faults.is_empty() || is_unflushed || is_in_trouble;
     is_notable.then_some(lines)
 }
 

@@ -7,7 +7,7 @@ use mlua::Lua;
 use provium_lab::Baseline;
 use std::cell::RefCell;
 
-/// What the file's VMs are put back to, once the first test has begun.
+/// The state that the file's VMs are reset to, once the first test has begun.
 #[derive(Debug, Default)]
 struct FileBaseline(RefCell<Option<Baseline>>);
 

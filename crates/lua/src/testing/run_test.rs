@@ -131,6 +131,7 @@ async fn run_once(
     let home = Some(test.site.clone());
     let task = Task::new(scope.clone(), Rc::clone(&run.group), deadline, home);
     let consoles_before = consoles::positions(&state.lab, &scope);
+    let lost_before = disks::lost(&state.lab, &scope);
     let bridges_before = bridges::counters(&state.lab, &scope).await;
     let t = object(lua, TestContext(Rc::clone(&run)))?;
     let ended = match failed {
@@ -170,6 +171,7 @@ async fn run_once(
     } else {
         let counters = bridges::counters(&state.lab, &scope).await;
         verdict.notes = bridges::drop_lines(&bridges_before, &counters);
+        disks::warn_of_lost(state, &scope, &lost_before);
     }
     run.group.lab_clone.take();
     let watched = KernelLogCheck::new(state, &scope, test_lab.as_ref());

@@ -37,7 +37,7 @@ pub(super) fn run(args: &PrepareArgs) -> Result<Exit, Failure> {
                 exit = Exit::Unable;
                 continue;
             }
-            let image = profile.source.image(&images).await?;
+            let image = profile.image(&images).await?;
             terminal::out(&format!(
                 "profile `{}` is ready: {}\n",
                 profile.name, image.kernel

@@ -181,6 +181,56 @@ fn a_changed_input_is_named_and_leads_to_a_rebuild() {
     }
 }
 
+const WITH_DISKS: &str = r#"
+[profiles.disks]
+guest = "default"
+disks = [
+  { template = "base.img", id = "base" },
+  { path = "own.img", id = "own" },
+  { folder = "tree", id = "src", mount = "/src" },
+]
+"#;
+
+const DISK_CHANGES: [Change; 4] = [
+    ("`base.img` has changed", |project| {
+        project.write("base.img", &"b".repeat(4096));
+    }),
+    ("`own.img` has changed", |project| {
+        project.write("own.img", &"o".repeat(4096));
+    }),
+    ("`tree` has changed", |project| {
+        project.write("tree/file", "else");
+    }),
+    ("profile `disks`: disks was", |project| {
+        project.edit("provium.toml", "/src", "/other");
+    }),
+];
+
+#[test]
+#[ignore = "boots guests"]
+fn what_is_on_the_disks_of_a_profile_is_an_input() {
+    let project = project();
+    project.write("provium.toml", &format!("{CONFIGURATION}{WITH_DISKS}"));
+    project.write("base.img", &"B".repeat(4096));
+    project.write("own.img", &"O".repeat(4096));
+    project.write("tree/file", "text");
+    for fixture in ["db", "top"] {
+        project.remove(&format!("tests/{fixture}.fixture.lua"));
+    }
+    let fixture = "return provium:vm(\"d\", \"disks\"):boot():snapshot()\n";
+    project.write("tests/disks.fixture.lua", fixture);
+    build(&project);
+    is_fresh(&project);
+    for (why, change) in DISK_CHANGES {
+        change(&project);
+        let stale = stale(&project);
+        let expected = format!("tests/disks.fixture.lua: {why}");
+        assert!(stale.starts_with(&expected), "{stale}");
+        build(&project).warns("building tests/disks.fixture.lua: ");
+        is_fresh(&project);
+    }
+}
+
 #[test]
 #[ignore = "boots guests"]
 fn what_the_build_did_not_read_is_not_an_input() {

@@ -1,7 +1,7 @@
 //! What selected files need is prepared before any test starts. Where nothing says otherwise, no guest is
 //! booted: a script answers the probe instead of QEMU.
 
-use crate::cache::setup_path;
+use crate::cache::{CacheProject, setup_path};
 use crate::project::{Finished, Project};
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -104,4 +104,42 @@ fn a_kernel_that_cannot_be_woken_ends_the_run() {
     let ran = project.run(&["--accel", "tcg"]).exits_with(2);
     is_unprepared(&ran, "/vmlinux` is an ELF file");
     ran.warns("bzImage");
+}
+
+/// A test with less time than its disk's image takes to make.
+const FOLDER_DISK: &str = r#"provium:vm("first", "default", {disks = {{scratch = "1M", id = "src"}}}):boot():close()
+
+test("boots", {timeout = "10s"}, function(t)
+  local vm = provium:vm("v", "default", {disks = {{folder = "tree", id = "src", mount = "/src"}}}):boot()
+  t:assert_eq(vm:read_file("/src/file"), "text")
+end)
+"#;
+
+#[test]
+#[ignore = "boots guests"]
+fn the_image_of_a_folder_is_made_outside_of_time_limits() {
+    let cache = CacheProject::new(&[
+        ("disk.test.lua", FOLDER_DISK),
+        ("tree/file", "text"),
+        ("other/file", "text"),
+    ]);
+    let profile = "[profiles.disk]\nguest = \"default\"\ndisks = [{ folder = \"other\" }]\n";
+    cache.configure("profile.toml", profile);
+    let project = &cache.project;
+    write_program(project, "mke2fs", "sleep 11\nexec \"$MKE2FS\" \"$@\"");
+    let path = std::env::var("PATH").unwrap();
+    let mut which = project.command("sh");
+    which.args(["-c", "PATH=$PATH:/usr/sbin:/sbin command -v mke2fs"]);
+    let found = String::from_utf8(which.output().unwrap().stdout).unwrap();
+    project.set_env("MKE2FS", found.trim());
+    let bin = project.beside("bin");
+    project.set_env("PATH", &format!("{}:{path}", bin.display()));
+    project
+        .run(&["disk.test.lua"])
+        .passes()
+        .warns("making a file system of `.*/tree`");
+    // That of a profile is made before the first test.
+    let prepare = ["prepare", "--config", "profile.toml", "disk"];
+    let prepared = project.provium(&prepare).passes();
+    prepared.warns("making a file system of `.*/other`");
 }

@@ -38,14 +38,14 @@ pub(super) fn compare(kvm: &Trial, tcg: &Trial) -> ProbeResult {
         (Trial::Unfinished(time), Trial::Right { total: tcg, .. }) => {
             let (time, tcg) = (seconds(time), seconds(tcg));
             let why = format!(
-                "KVM crawls here: the trial guest, which TCG ran in {tcg}, was not done in {time}"
+                "KVM is too slow here: the trial guest, which TCG ran in {tcg}, did not finish in {time}"
             );
             (false, why)
         }
         (Trial::Unfinished(time), _) => (
             false,
             format!(
-                "KVM crawls here: the trial guest was not done in {}",
+                "KVM is too slow here: the trial guest did not finish in {}",
                 seconds(time)
             ),
         ),

@@ -18,7 +18,7 @@ pub(super) enum StartError {
     Control(QmpError),
     /// No answer to this within that time.
     TimedOut(&'static str, Duration),
-    /// The saved state cannot be put into the machine.
+    /// The saved state cannot be inserted into the machine.
     Saved(io::Error),
 }
 

@@ -135,7 +135,7 @@ fn no_packet(said: &[u8]) -> io::Error {
     let said = String::from_utf8_lossy(said);
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("it says `{said}`, which is not understood"),
+        format!("its reply `{said}` is not understood"),
     )
 }
 

@@ -1,4 +1,4 @@
-//! The handle of an owner: what the main thread asks of it, and its own thread.
+//! The handle of an owner: the calls of the main thread, and the owner's thread.
 
 use super::queued_op::QueuedOp;
 use super::slot_use::message_of;

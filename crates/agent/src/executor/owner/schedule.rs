@@ -1,4 +1,4 @@
-//! What the raw process does next, and where its answer goes.
+//! The next operation of the raw process, and the destination of its answer.
 
 use super::effect::Effect;
 use super::queued_op::QueuedOp;

@@ -1,4 +1,4 @@
-//! What a slot of the shared memory is used for: an operation process, or a worker that is being started.
+//! The use of a slot of the shared memory: an operation process, or a worker that is being started.
 
 use crate::executor::call::Call;
 use crate::sys::area::Area;

@@ -1,4 +1,4 @@
-//! What has happened to the file of a stream, in words.
+//! Changes of the file of a stream, in words.
 
 use provium_guest::ChangeList;
 use provium_protocol::op::NoticeKind;

@@ -213,7 +213,7 @@ impl ByteStream {
                 Err(NoMatch::Failed(error)) => return Err(error),
                 Err(NoMatch::End) => format!("stream EOF before `{what}`"),
                 Err(NoMatch::TooMuch) => format!(
-                    "{} MiB came without `{what}`, and no more are kept; take them with `next`, or use \
+                    "{} MiB arrived without `{what}`, and no more are kept; read them with `next`, or use \
                      `expect`",
                     MOST_KEPT >> 20
                 ),
@@ -278,7 +278,7 @@ impl ByteStream {
             total += piece.len();
             if total > MOST_KEPT {
                 let why = format!(
-                    "{} MiB came and the stream is still not quiet; read it with `next` or `expect`",
+                    "{} MiB arrived and the stream is still not quiet; read it with `next` or `expect`",
                     MOST_KEPT >> 20
                 );
                 return Err(LabError::invalid(self.subject(), "drain()", why));

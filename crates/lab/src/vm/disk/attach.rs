@@ -70,7 +70,7 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
     let count = disks.iter().filter(|disk| !disk.is_root()).count();
     if count >= MOST_DISKS {
         return Err(invalid(format!(
-            "it has {count} disks, and a machine has places for {MOST_DISKS}; detach one first"
+            "it has {count} disks, and a machine has slots for {MOST_DISKS}; detach one first"
         )));
     }
     let id = match &options.id {
@@ -103,14 +103,7 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
             .and_then(|written| written.map_err(std::io::Error::other))
             .map_err(failed)?;
     }
-    let disk = VmDisk {
-        id: id.clone(),
-        options,
-        origin: DiskOrigin::Attached,
-        slot: None,
-        node: None,
-        volume,
-    };
+    let disk = VmDisk::new(id.clone(), options, DiskOrigin::Attached, volume);
     match stage.running() {
         Some(running) => plug(vm, running, disk).await?,
         None => vm.0.disks.push(disk),
@@ -132,7 +125,10 @@ async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), L
     let mut slots = (0..DiskSlot::COUNT).filter_map(DiskSlot::new);
     let slot = slots.find(|slot| used.iter().all(|device| device.slot != *slot));
     let Some(slot) = slot else {
-        let why = format!("it has {} disks, and no place for another", used.len());
+        let why = format!(
+            "it has {} disks, and no free slot for another one",
+            used.len()
+        );
         return Err(LabError::invalid(vm.subject(), ATTACH, why));
     };
     disk.slot = Some(slot);

@@ -62,14 +62,8 @@ async fn replace_disks(
         let id = DiskId::by_name(ROOT_DISK);
         let volume = content.open_root(root);
         let volume = volume.map_err(|error| content.error(call, &id, error))?;
-        disks.push(VmDisk {
-            id,
-            options: DiskOptions::template(root.path.clone()),
-            origin: DiskOrigin::Root,
-            slot: None,
-            node: None,
-            volume,
-        });
+        let options = DiskOptions::template(root.path.clone());
+        disks.push(VmDisk::new(id, options, DiskOrigin::Root, volume));
     }
     for WantedDisk {
         id,
@@ -87,14 +81,7 @@ async fn replace_disks(
                 .await
                 .map_err(|error| content.error(call, &id, error))?,
         };
-        disks.push(VmDisk {
-            id,
-            options,
-            origin,
-            slot: None,
-            node: None,
-            volume,
-        });
+        disks.push(VmDisk::new(id, options, origin, volume));
     }
     vm.disks.set(disks);
     Ok(())
@@ -132,7 +119,7 @@ fn wanted_disks(vm: &VmCore, call: &str, options: &VmOptions) -> Result<Vec<Want
     }
     if wanted.len() > MOST_DISKS {
         return Err(invalid(format!(
-            "it has {} disks; a machine has places for {MOST_DISKS}",
+            "it has {} disks; a machine has slots for {MOST_DISKS}",
             wanted.len()
         )));
     }

@@ -7,7 +7,7 @@ use crate::vm::disk::declared::declare_disks;
 use crate::vm::handle::Vm;
 use camino::Utf8Path;
 use provium_disk::{
-    DiskError, DiskStats, FaultId, FaultRule, LogMark, PowerCut, PowerLoss, WriteLog,
+    DiskError, DiskStats, FaultId, FaultRule, HostFailures, LogMark, PowerCut, PowerLoss, WriteLog,
 };
 use std::fmt;
 
@@ -200,6 +200,19 @@ impl Disk {
     /// Counts of its guest's commands.
     pub fn stats(&self) -> Result<DiskStats, LabError> {
         Ok(self.attached("stats()")?.volume.disk().stats())
+    }
+
+    /// The commands of its guest that failed because the host could not read or write its files. `None`: none has.
+    pub fn host_failures(&self) -> Option<HostFailures> {
+        let found = self.vm.0.disks.find(&self.id)?;
+        found.volume.disk().host_failures()
+    }
+
+    /// Why QEMU is not connected to it any more, while the machine runs: its guest's commands fail.
+    pub fn lost_connection(&self) -> Option<String> {
+        let slot = self.vm.0.disks.find(&self.id)?.slot?;
+        let stage = self.vm.0.stage.borrow().clone();
+        stage.running()?.served_disks.lost_connection(slot)
     }
 
     /// The end of the record of its writes. Without a record, one begins here.

@@ -27,9 +27,9 @@ mod setup;
 
 pub(super) use declared::disks_for_boot;
 pub(super) use list::VmDisks;
-pub(super) use setup::settle_again;
+pub(super) use setup::{connect_lost_disks, settle_again};
 
 pub(crate) use restore::{forked_disks, restored_disks, save_disks};
-pub(crate) use setup::{MachineDisks, insert_disk, settle_disks};
+pub(crate) use setup::{Inserted, MachineDisks, insert_disk, settle_disks};
 
 pub use handle::{Disk, Disks};

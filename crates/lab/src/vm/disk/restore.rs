@@ -47,8 +47,7 @@ pub(crate) fn restored_disks(
 pub(crate) fn forked_disks(vm: &Vm, disks: &[VmDisk]) -> Result<Vec<VmDisk>, LabError> {
     let call = "restore()";
     let fork = |disk: &VmDisk| {
-        let scratch = vm.0.disk_content().scratch();
-        let volume = scratch.and_then(|scratch| disk.volume.fork(&scratch));
+        let volume = vm.0.disk_content().fork(disk);
         let volume = volume.map_err(|error| vm.0.disk_content().error(call, &disk.id, error))?;
         let (slot, node) = (None, None);
         Ok(VmDisk {

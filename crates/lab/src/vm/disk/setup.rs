@@ -1,6 +1,6 @@
 //! Gives a machine and its guest the disks of the VM.
 
-use crate::disk::{ServedDisks, VmDisk, VolumeError};
+use crate::disk::{DiskId, ServedDisks, VmDisk, VolumeError};
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::save::SavedVm;
@@ -18,12 +18,21 @@ use std::sync::Mutex;
 pub(crate) enum DiskSetupError {
     #[error("disk `{id}` cannot be served")]
     Serve { id: String, source: std::io::Error },
-    #[error("disk `{id}` cannot be put into the machine")]
+    #[error("disk `{id}` cannot be inserted into the machine")]
     Machine { id: String, source: VmmError },
     #[error("disk `{id}` cannot be prepared")]
     Volume { id: String, source: VolumeError },
     #[error("the agent cannot set up the disks")]
     Agent(#[from] CallError),
+}
+
+/// When a machine was given its disks, apart from that of the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inserted {
+    /// Its kernel has found them.
+    BeforeBoot,
+    /// Its guest has booted with empty disks in their places.
+    AfterBoot,
 }
 
 /// The disks of a machine that is about to run.
@@ -96,13 +105,18 @@ impl MachineDisks {
         Ok(())
     }
 
-    /// Makes the guest, which has booted with empty disks in their slots, see their content.
-    pub(crate) async fn settle(&self, channel: &Channel) -> Result<(), DiskSetupError> {
+    /// Makes the guest see its disks as they are.
+    pub(crate) async fn settle(
+        &self,
+        channel: &Channel,
+        inserted: Inserted,
+    ) -> Result<(), DiskSetupError> {
         let mut disks = self.list();
         if disks.is_empty() {
             return Ok(());
         }
-        settle_disks(channel, &mut disks, |disk| !disk.is_root()).await?;
+        let is_replaced = |disk: &VmDisk| inserted == Inserted::AfterBoot && !disk.is_root();
+        settle_disks(channel, &mut disks, is_replaced).await?;
         *lock(&self.list) = disks;
         Ok(())
     }
@@ -140,7 +154,7 @@ pub(crate) async fn settle_disks(
         is_replaced: is_replaced(disk),
         mount: disk.options.mount.as_ref().map(|path| DiskMount {
             path: path.clone(),
-            filesystem: disk.options.filesystem().to_owned(),
+            filesystem: filesystem(disk),
             read_only: disk.options.read_only,
         }),
     });
@@ -156,14 +170,42 @@ pub(crate) async fn settle_disks(
     Ok(())
 }
 
+/// The file system that the guest is to mount: the one that is named, or else the one that is on the disk. A disk with
+/// none that is known may be mounted already; otherwise the agent reports that it has no ext4.
+fn filesystem(disk: &VmDisk) -> String {
+    let named = disk.options.filesystem.clone();
+    named.unwrap_or_else(|| disk.volume.filesystem().unwrap_or("ext4").to_owned())
+}
+
+/// Connects QEMU again to the disks whose connections were broken, which it does not do by itself; which they were.
+pub(crate) async fn connect_lost_disks(
+    vm: &Vm,
+    running: &Running,
+) -> Result<Vec<DiskId>, DiskSetupError> {
+    let mut connected = Vec::new();
+    for disk in vm.0.disks.list() {
+        let slot = disk
+            .slot
+            .filter(|slot| running.served_disks.lost_connection(*slot).is_some());
+        if slot.is_some() {
+            insert_disk(&running.machine, &running.served_disks, &disk).await?;
+            connected.push(disk.id);
+        }
+    }
+    Ok(connected)
+}
+
 /// Makes a guest that has booted again, on the machine that it had, see its disks.
 pub(crate) async fn settle_again(vm: &Vm, running: &Running) -> Result<(), LabError> {
+    let failed = |error| LabError::host(vm.subject(), "reset()", error);
     let mut disks = vm.0.disks.list();
     if disks.is_empty() {
         return Ok(());
     }
-    let settled = settle_disks(&running.channel, &mut disks, |_| false).await;
-    settled.map_err(|error| LabError::host(vm.subject(), "reset()", error))?;
+    let connected = connect_lost_disks(vm, running).await.map_err(failed)?;
+    let is_replaced = |disk: &VmDisk| connected.contains(&disk.id);
+    let settled = settle_disks(&running.channel, &mut disks, is_replaced).await;
+    settled.map_err(|error| failed(error.into()))?;
     vm.0.disks.set(disks);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The shapes in which a command is given.
+//! The forms of a command: a string, a list, a table of options.
 //!
 //! | call | runs |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What the prelude's `io` library calls.
+//! The functions behind the prelude's `io` library.
 
 use super::file::{self, HostFile, Sink, not_done};
 use super::open::{self, Kind};

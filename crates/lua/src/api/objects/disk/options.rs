@@ -102,7 +102,7 @@ pub(super) fn attached(lua: &Lua, options: &Options) -> Result<AttachedDisk, Lua
         (Some(key), None) => source(lua, options, key)?,
         (Some(key), Some(_)) => {
             return Err(LuaError::argument(format!(
-                "`size` is for a disk without content; the size of this one is that of its `{key}`"
+                "`size` is for an empty disk; this one has the size of its `{key}`"
             )));
         }
     };

@@ -123,7 +123,7 @@ fn faults_of(bridge: &Bridge, table: &Table) -> std::result::Result<Faults, LuaE
     let has_impairment = IMPAIRMENTS.iter().any(|key| options.has(key));
     if !has_impairment && partition.is_none() && groups.is_none() && isolated.is_none() {
         return Err(LuaError::argument(format!(
-            "say what is to happen: one of {}, partition, groups, isolate",
+            "give at least one of {}, partition, groups, isolate",
             IMPAIRMENTS.join(", ")
         )));
     }

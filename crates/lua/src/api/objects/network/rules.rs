@@ -429,7 +429,7 @@ pub(super) fn partition_in(
     let options = Options::read(table, &["from", "to"])?;
     let paths = paths_of(bridge, &options)?;
     if paths == MemberPaths::default() {
-        let text = "say from or to whom: {from = …, to = …}; for all members, use partition_all";
+        let text = "give `from` or `to`: {from = …, to = …}; for all members, use partition_all";
         return Err(LuaError::argument(text));
     }
     Ok(Partition::Paths(paths))
