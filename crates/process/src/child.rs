@@ -213,6 +213,14 @@ impl Child {
         self.state.wait().await
     }
 
+    /// Its exit status, if it has exited by now. Reaps it as [`Child::wait`] does, and does not wait.
+    ///
+    /// # Errors
+    /// As [`Child::wait`].
+    pub fn try_wait(&self) -> Result<Option<Exit>, ProcessError> {
+        self.state.try_wait()
+    }
+
     /// Its exit status, if it is known already.
     pub fn ended(&self) -> Option<Exit> {
         self.state.known_exit()
@@ -256,19 +264,27 @@ impl Killer {
 
 impl ChildState {
     async fn wait(&self) -> Result<Exit, ProcessError> {
-        let follow = |source| ProcessError::Follow {
-            program: self.program.clone(),
-            source,
-        };
         loop {
             if let Some(exit) = self.known_exit() {
                 return Ok(exit);
             }
-            let mut ready = self.pidfd.readable().await.map_err(follow)?;
-            match self.reap().map_err(follow)? {
+            let ready = self.pidfd.readable().await;
+            let mut ready = ready.map_err(|source| self.follow_error(source))?;
+            match self.try_wait()? {
                 Some(exit) => return Ok(exit),
                 None => ready.clear_ready(),
             }
+        }
+    }
+
+    fn try_wait(&self) -> Result<Option<Exit>, ProcessError> {
+        self.reap().map_err(|source| self.follow_error(source))
+    }
+
+    fn follow_error(&self, source: io::Error) -> ProcessError {
+        ProcessError::Follow {
+            program: self.program.clone(),
+            source,
         }
     }
 

@@ -105,6 +105,25 @@ async fn killing_reaches_the_whole_group() {
 }
 
 #[tokio::test]
+async fn an_exit_is_found_without_waiting_for_it() {
+    let mut command = Command::new("cat");
+    command.stdin(Stdio::Pipe);
+    let mut child = command.spawn().unwrap();
+    assert_eq!(child.try_wait().unwrap(), None);
+    drop(child.stdin.take());
+    let until = std::time::Instant::now() + SOON;
+    let exit = loop {
+        if let Some(exit) = child.try_wait().unwrap() {
+            break exit;
+        }
+        assert!(std::time::Instant::now() < until, "its exit is not found");
+        std::thread::yield_now();
+    };
+    assert_eq!(exit, Exit::Exited(0));
+    assert_eq!(child.wait().await.unwrap(), exit);
+}
+
+#[tokio::test]
 async fn the_group_ends_with_its_leader() {
     let mut command = shell("sleep 1000 & echo $!");
     command.stdout(Stdio::Pipe);

@@ -30,7 +30,7 @@ pub(super) fn await_devices(
     disks: &[DiskConfig],
     modules: &mut ModuleRequests,
 ) -> Result<Vec<Device>, Stop> {
-    let devices = list()?;
+    let mut devices = list()?;
     if first_lack(roots::SYS, disks, &devices).is_none() {
         return Ok(devices);
     }
@@ -39,12 +39,13 @@ pub(super) fn await_devices(
     let deadline = Instant::now() + LIMIT;
     let mut unavailable = None;
     loop {
-        let devices = list()?;
         let Some((disk, lack)) = first_lack(roots::SYS, disks, &devices) else {
             return Ok(devices);
         };
-        if lack == Lack::Device && unavailable.is_none() {
+        let lacks_device = lack == Lack::Device;
+        if lacks_device && unavailable.is_none() {
             unavailable = Some(load_drivers(events.as_raw_fd(), modules)?);
+            devices = list()?;
             continue;
         }
         let left = deadline.saturating_duration_since(Instant::now());
@@ -54,6 +55,10 @@ pub(super) fn await_devices(
             return Err(not_ready(disk, &lack, &devices, &unavailable).into());
         }
         netlink::await_event(&events, left);
+        // A list asks each device for its serial number, which takes the driver as long as reading a sector.
+        if lacks_device {
+            devices = list()?;
+        }
     }
 }
 

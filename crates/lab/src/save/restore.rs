@@ -7,6 +7,7 @@
 //! ```
 
 use crate::guest::wait::{GuestWait, RequestError, WaitError};
+use crate::lock::lock;
 use crate::save::manifest::{Base, SavedVm};
 use crate::save::warm_up::{BLANK_DISK, warm_up, warm_up_disks, warm_up_network};
 use camino::Utf8PathBuf;
@@ -15,7 +16,7 @@ use provium_guest::{CallError, Channel, ModuleProvider, QuiescedChannel};
 use provium_image::AGENT_BUILD;
 use provium_protocol::op::SetIdentity;
 use provium_vmm::{ConsoleLog, DeathKind, DiskDevice, Machine, NicSlot, Qemu, Standby, VmmError};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Number of random bytes that a guest gets.
@@ -72,7 +73,7 @@ pub(crate) struct StandbyVm {
 pub(crate) struct RestoredVm {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
-    quiesced: Option<QuiescedChannel>,
+    quiesced: Mutex<Option<QuiescedChannel>>,
     pub(crate) base: Arc<Base>,
 }
 
@@ -169,8 +170,8 @@ impl StandbyVm {
     }
 
     /// Whether its QEMU still runs.
-    pub(crate) async fn is_alive(&self) -> bool {
-        self.standby.is_alive().await
+    pub(crate) fn is_alive(&self) -> bool {
+        self.standby.is_alive()
     }
 
     /// Makes it the machine of the VM `name`.
@@ -182,7 +183,7 @@ impl StandbyVm {
         Ok(RestoredVm {
             machine: self.standby.assign(name.to_owned(), console).await?,
             channel: self.channel,
-            quiesced: self.quiesced,
+            quiesced: Mutex::new(self.quiesced),
             base: self.base,
         })
     }
@@ -191,11 +192,11 @@ impl StandbyVm {
 impl RestoredVm {
     /// Resumes the guest as `identity`; its agent may take `limit` to answer.
     pub(crate) async fn resume(
-        &mut self,
+        &self,
         identity: Identity,
         limit: Duration,
     ) -> Result<(), RestoreError> {
-        self.quiesced = None;
+        drop(lock(&self.quiesced).take());
         // The request waits in the guest's port before its first vCPU runs: until it has been carried out,
         // what its processes draw is not random.
         let set = self.channel.set_identity(identity.request());

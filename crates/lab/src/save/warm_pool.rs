@@ -98,9 +98,9 @@ impl<V> Default for State<V> {
 
 impl WarmPool {
     /// A warm VM for that request, if one is ready.
-    pub(crate) async fn take(&self, request: &RestoreRequest) -> Option<StandbyVm> {
+    pub(crate) fn take(&self, request: &RestoreRequest) -> Option<StandbyVm> {
         let vm = self.pop(&Source::of(request))?;
-        vm.is_alive().await.then_some(vm)
+        vm.is_alive().then_some(vm)
     }
 
     fn pop(&self, source: &Source) -> Option<StandbyVm> {

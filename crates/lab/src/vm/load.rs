@@ -24,7 +24,7 @@ pub(crate) fn restore_request(
 pub(crate) async fn load(vm: &Vm, request: &RestoreRequest) -> Result<RestoredVm, RestoreError> {
     let environment = vm.0.environment();
     let host = environment.host().ok_or(RestoreError::NoMachines)?;
-    let standby = match environment.warm_pool.take(request).await {
+    let standby = match environment.warm_pool.take(request) {
         Some(warm) => warm,
         None => request.load(vm.name(), &host.qemu).await?,
     };

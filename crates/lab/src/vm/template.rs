@@ -25,6 +25,7 @@ use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
 use crate::vm::rate::GuestClock;
 use crate::vm::running::Started;
+use futures_util::future::try_join;
 use provium_events::{BootKind, NoticeSubject};
 use provium_guest::Channel;
 use provium_image::AGENT_BUILD;
@@ -168,25 +169,31 @@ impl Boot<'_> {
         self.disks
             .restore_root(&self.vm.0, &saved)
             .map_err(unused)?;
-        let mut restored = load(self.vm, &request).await.map_err(unused)?;
-        let inserted = self.disks.insert(&restored.machine, |_| true).await;
+        let restored = load(self.vm, &request).await.map_err(unused)?;
+        let (machine, channel) = (&restored.machine, &restored.channel);
+        // The guest uses its root from its first instruction on. It has not used the other disks, so these are
+        // inserted while the agent sets the identity; the agent looks at them after that.
+        let inserted = self.disks.insert(machine, VmDisk::is_root).await;
         inserted.map_err(unused)?;
         let limit = self.limit();
-        let resumed = restored
-            .resume(identity(self.vm, &self.options), limit.time)
-            .await;
-        resumed.map_err(|error| match error {
-            RestoreError::Refused(error) => {
-                Unused::Refused(self.error(refusal(&self.options, &error)))
-            }
-            RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
-            error => unused(error),
-        })?;
-        let set = self.set_network(&restored.machine, &restored.channel).await;
-        set.map_err(Unused::Refused)?;
-        let set = self
-            .set_disks(&restored.machine, &restored.channel, Inserted::AfterBoot)
-            .await;
+        let resume = async {
+            let resumed = restored.resume(identity(self.vm, &self.options), limit.time);
+            resumed.await.map_err(|error| match error {
+                RestoreError::Refused(error) => {
+                    Unused::Refused(self.error(refusal(&self.options, &error)))
+                }
+                RestoreError::GuestEnded(how) => Unused::Refused(self.ended(how)),
+                error => unused(error),
+            })
+        };
+        let give_disks = async {
+            let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
+            inserted.map_err(unused)?;
+            let set = self.set_disks(machine, channel, Inserted::AfterBoot).await;
+            set.map_err(Unused::Refused)
+        };
+        try_join(resume, give_disks).await?;
+        let set = self.set_network(machine, channel).await;
         set.map_err(Unused::Refused)?;
         self.vm.0.file.environment.prewarm(request, Reuse::Possible);
         let RestoredVm {

@@ -267,11 +267,17 @@ pub(super) async fn keep_their_content_when_a_server_is_unusable(bench: &Bench) 
             assert!(cause.contains(why), "{name}: {cause}");
         }
     }
+    // QEMU has given the node to the disk when it finds that it cannot grow it.
+    let other = server("other", WRITABLE);
+    let grown = machine.insert_own_disk(slot(0), &other.socket, 2 * WRITABLE.size);
+    let grown = grown.await;
+    assert!(matches!(grown, Err(VmmError::Control { .. })), "{grown:?}");
+    other.wait_open(0);
     answers(&machine).await;
     data.wait_open(1);
     assert_eq!(machine.disks().len(), 1);
-    let other = server("other", WRITABLE);
-    machine.insert_disk(slot(0), &other.socket).await.unwrap();
+    let inserted = machine.insert_own_disk(slot(0), &other.socket, WRITABLE.size);
+    inserted.await.unwrap();
     data.wait_open(0);
     other.wait_open(1);
     machine.quit().await;

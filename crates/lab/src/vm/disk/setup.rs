@@ -7,6 +7,7 @@ use crate::save::SavedVm;
 use crate::vm::handle::Vm;
 use crate::vm::running::Running;
 use crate::vm::state::VmCore;
+use futures_util::future::try_join_all;
 use provium_guest::{CallError, Channel};
 use provium_image::GuestImage;
 use provium_protocol::op::{DiskConfig, DiskMount, SetDisks};
@@ -99,10 +100,10 @@ impl MachineDisks {
         machine: &Machine,
         is_meant: impl Fn(&VmDisk) -> bool,
     ) -> Result<(), DiskSetupError> {
-        for disk in self.list().iter().filter(|disk| is_meant(disk)) {
-            insert_disk(machine, &self.served, disk).await?;
-        }
-        Ok(())
+        let list = self.list();
+        let meant = list.iter().filter(|disk| is_meant(disk));
+        let insertions = meant.map(|disk| insert_disk(machine, &self.served, disk));
+        try_join_all(insertions).await.map(drop)
     }
 
     /// Makes the guest see its disks as they are.
@@ -134,7 +135,9 @@ pub(crate) async fn insert_disk(
     let id = || disk.id.to_string();
     let offered = disk.volume.serve(disk.id.as_str());
     let offered = offered.map_err(|source| DiskSetupError::Serve { id: id(), source })?;
-    let inserted = machine.insert_disk(slot, offered.socket()).await;
+    let size = disk.volume.disk().size();
+    let inserted = machine.insert_own_disk(slot, offered.socket(), size);
+    let inserted = inserted.await;
     inserted.map_err(|source| DiskSetupError::Machine { id: id(), source })?;
     served.add(slot, offered.connected());
     Ok(())

@@ -27,8 +27,26 @@ impl Machine {
     pub async fn insert_disk(&self, slot: DiskSlot, socket: &Utf8Path) -> Result<(), VmmError> {
         let (disks, control) = (Arc::clone(&self.disks), self.control.clone());
         let socket = socket.to_owned();
-        self.uninterrupted(async move { disks.insert(&control, slot, &socket).await })
+        self.uninterrupted(async move { disks.insert(&control, slot, &socket, None).await })
             .await
+    }
+
+    /// As [`Machine::insert_disk`], with a server of this process, which is not asked first whether it can serve the
+    /// disk: its export has `size` bytes, whole sectors of 512, and it answers at once. While QEMU negotiates with a
+    /// server that does not, neither QEMU's control socket nor the guest's console works.
+    ///
+    /// # Errors
+    /// As [`Machine::insert_disk`], but for [`VmmError::Export`].
+    pub async fn insert_own_disk(
+        &self,
+        slot: DiskSlot,
+        socket: &Utf8Path,
+        size: u64,
+    ) -> Result<(), VmmError> {
+        let (disks, control) = (Arc::clone(&self.disks), self.control.clone());
+        let socket = socket.to_owned();
+        let insertion = async move { disks.insert(&control, slot, &socket, Some(size)).await };
+        self.uninterrupted(insertion).await
     }
 
     /// Plugs a disk, whose content is the default export of the NBD server at `socket`. The guest finds it when it

@@ -78,27 +78,45 @@ impl Disks {
         control: &Control,
         slot: DiskSlot,
         socket: &Utf8Path,
+        known_size: Option<u64>,
     ) -> Result<(), VmmError> {
+        let find = || {
+            let found = self.slots.with(slot, |backend| {
+                (backend.device.clone(), backend.node.clone())
+            });
+            found.ok_or_else(|| self.slots.empty_error(control, slot))
+        };
+        // The servers of several disks are asked at the same time.
+        let (device, _) = find()?;
+        let size = match known_size {
+            Some(size) => size,
+            None => export_size(control, &device, socket).await?,
+        };
         let _settled = self.slots.settled().await;
-        let found = self.slots.with(slot, |backend| {
-            (backend.device.clone(), backend.node.clone())
-        });
-        let Some((device, old)) = found else {
-            return Err(self.slots.empty_error(control, slot));
+        let (device, old) = find()?;
+        let node = slot.node(self.new_number());
+        let add = control.query("blockdev-add", device.nbd_node(&node, socket.as_str()));
+        let inserted = match device.read_only {
+            // Without waiting for a reply: if the node is not added, the exchange fails, too, and changes nothing.
+            false => {
+                let (added, exchanged) = join!(add, exchange(control, slot, &node, size));
+                added.and(exchanged)
+            }
+            true => match add.await {
+                Ok(_) => self.exchange_read_only(control, slot, &node, size).await,
+                Err(error) => Err(error),
+            },
         };
-        let (node, size) = self.add_node(control, &device, socket).await?;
-        let exchanged = match device.read_only {
-            false => exchange(control, slot, &node, size).await,
-            true => self.exchange_read_only(control, slot, &node, size).await,
-        };
-        if let Err(error) = exchanged {
+        if let Err(error) = inserted {
             control.queue("qom-set", &drive(slot, &old));
             control.queue("blockdev-del", &by_name(&node));
             return Err(error);
         }
         // The guest may have released the device meanwhile.
         self.slots.with_any(slot, |backend| backend.node = node);
-        control.query("blockdev-del", by_name(&old)).await.map(drop)
+        // The disk does not use it any more, so nothing has to wait for its end.
+        control.queue("blockdev-del", &by_name(&old));
+        Ok(())
     }
 
     pub(in crate::machine) async fn plug(
@@ -115,7 +133,10 @@ impl Disks {
         let _settled = self.slots.settled().await;
         self.slots.check_free(control, slot).await?;
         self.delete_node(control, slot).await?;
-        let (node, _) = self.add_node(control, &device, socket).await?;
+        export_size(control, &device, socket).await?;
+        let node = slot.node(self.new_number());
+        let arguments = device.nbd_node(&node, socket.as_str());
+        control.query("blockdev-add", arguments).await?;
         if let Err(error) = control.query("device_add", device.device(&node)).await {
             control.queue("blockdev-del", &by_name(&node));
             return Err(error);
@@ -144,27 +165,6 @@ impl Disks {
             self.slots.clear(slot);
         }
         Ok(())
-    }
-
-    /// Connects QEMU to an NBD server; returns the block node, and its size in bytes.
-    async fn add_node(
-        &self,
-        control: &Control,
-        device: &DiskDevice,
-        socket: &Utf8Path,
-    ) -> Result<(String, u64), VmmError> {
-        let asked = ask_export(socket).await;
-        let checked = asked.and_then(|export| check_export(export, device.read_only));
-        let export = checked.map_err(|source| VmmError::Export {
-            machine: control.machine().to_owned(),
-            slot: device.slot,
-            socket: socket.to_owned(),
-            source,
-        })?;
-        let node = device.slot.node(self.new_number());
-        let arguments = device.nbd_node(&node, socket.as_str());
-        control.query("blockdev-add", arguments).await?;
-        Ok((node, export.size))
     }
 
     /// As [`exchange`], for a node that is read-only.
@@ -250,6 +250,23 @@ impl Disks {
     fn new_number(&self) -> u64 {
         self.last_node.fetch_add(1, Ordering::Relaxed) + 1
     }
+}
+
+/// Asks an NBD server what it exports, and checks that it can serve the disk; the size of its export, bytes.
+async fn export_size(
+    control: &Control,
+    device: &DiskDevice,
+    socket: &Utf8Path,
+) -> Result<u64, VmmError> {
+    let asked = ask_export(socket).await;
+    let checked = asked.and_then(|export| check_export(export, device.read_only));
+    let export = checked.map_err(|source| VmmError::Export {
+        machine: control.machine().to_owned(),
+        slot: device.slot,
+        socket: socket.to_owned(),
+        source,
+    })?;
+    Ok(export.size)
 }
 
 /// Gives a disk this block node, and reports its size to the guest.
