@@ -240,7 +240,7 @@ for _, fs in ipairs {
     local _, err = pwrite(vm, file, 0, ("x"):rep(4096))
     t:assert_eq(err, "EIO")
     t:assert_eq(disk:active_faults()[1].hits, 1)
-    -- An error of data is the program's; the file system goes on.
+    -- An error of data is the program's; the file system continues.
     t:assert_eq((pwrite(vm, file, 0, ("x"):rep(4096))), 4096)
     t:assert_eq(fsync(vm, file), 0)
     vm:syscall("close", file)

@@ -6,7 +6,7 @@ use crate::error::DiskError;
 use crate::export::Export;
 use crate::faults::{FaultId, FaultRule, FaultTable, corrupt};
 use crate::geometry::{BLOCK, SECTOR, Span, to_usize};
-use crate::host_failure::{CommandError, HostFailureLog};
+use crate::host_failure::{CommandError, HostFailure, HostFailureLog, HostFailures};
 use crate::layers::Layers;
 use crate::record::RecordKind;
 use crate::state::State;
@@ -177,6 +177,17 @@ impl Disk {
             unflushed_bytes: unflushed.bytes,
             ..self.0.counters.stats()
         }
+    }
+
+    /// The commands of the guest that failed because of the host. `None`: no command has.
+    pub fn host_failures(&self) -> Option<HostFailures> {
+        self.0.host_failures.failures()
+    }
+
+    /// Calls `observer` when the first command of the guest fails because of the host, on the thread that carries out
+    /// the command.
+    pub fn observe_host_failure(&self, observer: impl Fn(&HostFailure) + Send + 'static) {
+        self.0.host_failures.observe(observer);
     }
 
     /// Sets how many bytes of writes are kept volatile, 64 MiB at first. When there are more, the oldest become

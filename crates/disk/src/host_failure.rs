@@ -2,7 +2,6 @@
 //! a test has added. The guest gets an error all the same; these are for people.
 
 use crate::command::CommandKind;
-use crate::disk::Disk;
 use crate::state::errno;
 use parking_lot::Mutex;
 use rustix::io::Errno;
@@ -21,7 +20,7 @@ pub(crate) enum CommandError {
 /// A command that failed because of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFailure {
-    /// What the guest wanted.
+    /// The command of the guest.
     pub kind: CommandKind,
     /// The host's error.
     pub reason: String,
@@ -38,27 +37,24 @@ pub struct HostFailures {
 
 type Observer = Box<dyn Fn(&HostFailure) + Send>;
 
-/// What is noted of them, and who is to learn of the first.
+/// The failures so far, and the observer of the first one.
 #[derive(Default)]
 pub(crate) struct HostFailureLog {
     noted: Mutex<Option<HostFailures>>,
     observer: Mutex<Option<Observer>>,
 }
 
-impl Disk {
-    /// The commands of the guest that failed because of the host. `None`: none has.
-    pub fn host_failures(&self) -> Option<HostFailures> {
-        self.0.host_failures.noted.lock().clone()
-    }
-
-    /// Calls `observer` when the first command of the guest fails because of the host, on the thread that carries out
-    /// the command.
-    pub fn observe_host_failure(&self, observer: impl Fn(&HostFailure) + Send + 'static) {
-        *self.0.host_failures.observer.lock() = Some(Box::new(observer));
-    }
-}
-
 impl HostFailureLog {
+    /// The failures. `None`: no command has failed.
+    pub(crate) fn failures(&self) -> Option<HostFailures> {
+        self.noted.lock().clone()
+    }
+
+    /// Calls `observer` for the first failure.
+    pub(crate) fn observe(&self, observer: impl Fn(&HostFailure) + Send + 'static) {
+        *self.observer.lock() = Some(Box::new(observer));
+    }
+
     /// Notes a failure; returns what the guest gets.
     pub(crate) fn note(&self, kind: CommandKind, error: &io::Error) -> Errno {
         let is_first = {

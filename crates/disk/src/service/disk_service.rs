@@ -87,7 +87,7 @@ impl DiskService {
         }
     }
 
-    /// Why no client is connected, if the last one has not taken leave: its connection was broken, or it has ended.
+    /// Why no client is connected, if the last one has not disconnected: its connection was broken, or it has ended.
     pub fn lost_connection(&self) -> Option<String> {
         match self.connections() {
             0 => self.shared.served.lost.lock().clone(),

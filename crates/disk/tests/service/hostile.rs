@@ -139,5 +139,5 @@ fn the_service_knows_why_no_client_is_connected() {
     assert!(why.ends_with("not with NBD_REQUEST_MAGIC"), "{why}");
     let mut client = Client::new(&served);
     client.send(&request(DISC, 1, 0, 0));
-    assert_eq!(ended(&mut client), None, "it has taken leave");
+    assert_eq!(ended(&mut client), None, "it has disconnected");
 }
