@@ -179,15 +179,15 @@ impl Disk {
         }
     }
 
-    /// The commands of the guest that failed because of the host. `None`: none has.
+    /// The commands of the guest that failed because of the host. `None`: no command has.
     pub fn host_failures(&self) -> Option<HostFailures> {
-        self.0.host_failures.noted()
+        self.0.host_failures.failures()
     }
 
     /// Calls `observer` when the first command of the guest fails because of the host, on the thread that carries out
     /// the command.
     pub fn observe_host_failure(&self, observer: impl Fn(&HostFailure) + Send + 'static) {
-        self.0.host_failures.observe(Box::new(observer));
+        self.0.host_failures.observe(observer);
     }
 
     /// Sets how many bytes of writes are kept volatile, 64 MiB at first. When there are more, the oldest become

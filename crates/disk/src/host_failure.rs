@@ -20,7 +20,7 @@ pub(crate) enum CommandError {
 /// A command that failed because of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFailure {
-    /// What the guest wanted.
+    /// The command of the guest.
     pub kind: CommandKind,
     /// The host's error.
     pub reason: String,
@@ -35,9 +35,9 @@ pub struct HostFailures {
     pub first: HostFailure,
 }
 
-pub(crate) type Observer = Box<dyn Fn(&HostFailure) + Send>;
+type Observer = Box<dyn Fn(&HostFailure) + Send>;
 
-/// What is noted of them, and who is to learn of the first.
+/// The failures so far, and the observer of the first one.
 #[derive(Default)]
 pub(crate) struct HostFailureLog {
     noted: Mutex<Option<HostFailures>>,
@@ -45,14 +45,14 @@ pub(crate) struct HostFailureLog {
 }
 
 impl HostFailureLog {
-    /// What is noted by now.
-    pub(crate) fn noted(&self) -> Option<HostFailures> {
+    /// The failures. `None`: no command has failed.
+    pub(crate) fn failures(&self) -> Option<HostFailures> {
         self.noted.lock().clone()
     }
 
-    /// Sets what is called with the first failure.
-    pub(crate) fn observe(&self, observer: Observer) {
-        *self.observer.lock() = Some(observer);
+    /// Calls `observer` for the first failure.
+    pub(crate) fn observe(&self, observer: impl Fn(&HostFailure) + Send + 'static) {
+        *self.observer.lock() = Some(Box::new(observer));
     }
 
     /// Notes a failure; returns what the guest gets.

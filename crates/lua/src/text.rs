@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 /// A byte that would be escaped is written with its count if it is repeated this often.
 const LONG_RUN: usize = 16;
 
-/// The bytes as a Lua expression: a string literal, or several with `("\x00"):rep(512)` for repeated bytes between them.
-/// Different bytes always give different texts.
+/// The bytes as a Lua expression: a string literal, or several with `("\x00"):rep(512)` for repeated bytes between
+/// them. Different bytes always give different texts.
 pub(crate) fn quoted(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() + 2);
     let mut literal = 0;

@@ -23,7 +23,7 @@ pub(super) struct ServedExport {
     pub(super) pace: PaceControl,
     /// Connections that are open.
     pub(super) open: AtomicUsize,
-    /// Why the last connection has ended, if its client did not disconnect as the protocol says.
+    /// Why the last connection has ended, if its client has not disconnected.
     pub(super) lost: Mutex<Option<String>>,
 }
 

@@ -87,8 +87,7 @@ impl DiskService {
         }
     }
 
-    /// Why no client is connected, if the last one did not disconnect as the protocol says: its connection was broken, or its
-    /// process has ended.
+    /// Why no client is connected, if the last one has not disconnected: its connection was broken, or it has ended.
     pub fn lost_connection(&self) -> Option<String> {
         match self.connections() {
             0 => self.shared.served.lost.lock().clone(),
