@@ -56,12 +56,12 @@ pub(crate) fn has_specials(pattern: &[u8]) -> bool {
 }
 
 /// Where the single character class that begins at `p` ends.
-pub(super) fn class_end(pattern: &[u8], mut p: usize) -> std::result::Result<usize, String> {
+pub(super) fn class_end(pattern: &[u8], mut p: usize) -> std::result::Result<usize, &'static str> {
     let at = |p: usize| pattern.get(p).copied();
     let first = at(p);
     p += 1;
     match first {
-        Some(b'%') if p == pattern.len() => Err("malformed pattern (ends with '%')".to_owned()),
+        Some(b'%') if p == pattern.len() => Err("malformed pattern (ends with '%')"),
         Some(b'%') => Ok(p + 1),
         Some(b'[') => {
             if at(p) == Some(b'^') {
@@ -69,7 +69,7 @@ pub(super) fn class_end(pattern: &[u8], mut p: usize) -> std::result::Result<usi
             }
             loop {
                 if p >= pattern.len() {
-                    return Err("malformed pattern (missing ']')".to_owned());
+                    return Err("malformed pattern (missing ']')");
                 }
                 let c = at(p);
                 p += 1;
@@ -197,7 +197,11 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
                 },
                 _ => {}
             }
-            let end = class_end(self.pattern, p).map_err(PatternError::Bad)?;
+            // A match and not `map_err`: this is the hot path, also of builds without optimizations.
+            let end = match class_end(self.pattern, p) {
+                Ok(end) => end,
+                Err(why) => return bad(why),
+            };
             let matches = self.single(s, p, end);
             match self.at(end) {
                 Some(b'*' | b'?' | b'-') if !matches => p = end + 1,
@@ -290,7 +294,7 @@ impl<'a, S: FnMut() -> mlua::Result<()>> Matcher<'a, S> {
         if self.at(p) != Some(b'[') {
             return bad("missing '[' after '%f' in pattern");
         }
-        let end = class_end(self.pattern, p).map_err(PatternError::Bad)?;
+        let end = class_end(self.pattern, p).or_else(bad)?;
         let set = &self.pattern[p..end - 1];
         let before = s.checked_sub(1).and_then(|at| self.text.get(at));
         let byte = |found: Option<&u8>| found.copied().unwrap_or(0);
