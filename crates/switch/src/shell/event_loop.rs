@@ -68,9 +68,9 @@ impl EventLoop {
     ) -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let mut source = SourceFd(&timer.as_raw_fd());
+        let descriptor = timer.as_raw_fd();
         poll.registry()
-            .register(&mut source, TIMER, Interest::READABLE)?;
+            .register(&mut SourceFd(&descriptor), TIMER, Interest::READABLE)?;
         Ok(Self {
             poll,
             timer,
