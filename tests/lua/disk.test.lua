@@ -147,6 +147,24 @@ test("stats count what the guest does, and not what the test does", function(t)
   t:assert_eq(flushed.unflushed, 0)
 end)
 
+local function table_with_one_partition(sectors)
+  local entry = string.pack("<BBBBBBBBI4I4", 0, 0, 0, 0, 0x83, 0, 0, 0, 8, sectors)
+  return ("\0"):rep(446) .. entry .. ("\0"):rep(48) .. "\x55\xaa"
+end
+
+test("the kernel has searched an attached disk for partitions when attach_disk returns", function(t)
+  -- So that the search takes a while.
+  for _ = 1, 3 do vm:run_async("while :; do :; done") end
+  for _ = 1, 4 do
+    local disk = vm:attach_disk {id = "p", size = "64K", content = table_with_one_partition(100)}
+    local reads = disk:stats().reads
+    local name = vm:readlink("/dev/disk/by-id/virtio-p"):match("vd%a+")
+    t:assert(vm:exists("/dev/" .. name .. "1"), name)
+    t:assert_eq(disk:stats().reads, reads)
+    disk:detach()
+  end
+end)
+
 test("attach and detach while it runs", function(t)
   local hot = vm:attach_disk {id = "hot", size = "64K", content = disks.sectors("hot", 3) .. "end"}
   t:assert_eq(vm:check("readlink -f /dev/disk/by-id/virtio-hot").stdout, hot:node() .. "\n")
@@ -266,10 +284,6 @@ exec sleep 1000000
 end)
 
 test("partitions of a disk are seen after a boot from a template", function(t)
-  local function table_with_one_partition(sectors)
-    local entry = string.pack("<BBBBBBBBI4I4", 0, 0, 0, 0, 0x83, 0, 0, 0, 8, sectors)
-    return ("\0"):rep(446) .. entry .. ("\0"):rep(48) .. "\x55\xaa"
-  end
   local other = provium:vm("parted", "default", {disks = {{scratch = "1M", id = "p"}}})
   other:disk("p"):write_sectors(0, table_with_one_partition(100))
   other:disk("p"):write_sectors(8, disks.sectors("inside", 1))

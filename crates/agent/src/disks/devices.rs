@@ -45,6 +45,18 @@ impl Device {
         sectors.checked_mul(SECTOR)
     }
 
+    /// Waits until its driver has read the partition table of a disk that is being plugged in: the device is listed
+    /// before that. The driver core holds the lock of the device meanwhile, which this file of its PCI device takes.
+    pub(super) fn await_probe(&self, sys: RawFd) {
+        let wait = || {
+            let path = format!("block/{}/device/../driver_override", self.name);
+            let file = file::open_at(sys, &file::path(path.as_bytes())?, libc::O_RDONLY, 0)?;
+            fd::read(file.as_raw_fd(), &mut [0; 64])
+        };
+        // A device of another bus does not have it, and is not plugged in by the host.
+        let _ = wait();
+    }
+
     /// Its number as the kernel writes it: `254:0`.
     pub(super) fn number(&self, sys: RawFd) -> Option<String> {
         read(sys, &self.name, "dev")

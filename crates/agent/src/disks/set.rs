@@ -43,6 +43,10 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
         Device::find(disk, &devices).map(|device| Named(disk, device))
     });
     let pairs: Vec<Named<'_>> = pairs.collect();
+    // The others were there when the template was made.
+    for Named(_, device) in pairs.iter().filter(|pair| !pair.0.is_replaced) {
+        device.await_probe(roots::SYS);
+    }
     // Before anything is changed: a request that takes modules is carried out again, from its start.
     let filesystems = pairs.iter().filter_map(|pair| pair.0.mount.as_ref());
     mounts::load(filesystems.map(|mount| &*mount.filesystem), modules)?;
