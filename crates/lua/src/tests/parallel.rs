@@ -142,7 +142,7 @@ fn the_files_limit_ends_running_tests_and_starts_no_other() {
         "provium.parallel = true
          for number = 1, 3 do test('test ' .. number, function() host.sleep(60) end) end",
     );
-    case.job.file_timeout = Some(std::time::Duration::from_millis(300));
+    case.job.file_timeout = Some(std::time::Duration::from_secs(1));
     let ran = case.run();
     assert_eq!(ran.outcome.status, provium_events::FileStatus::TimedOut);
     for number in 1..=3 {
