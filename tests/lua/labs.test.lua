@@ -113,20 +113,6 @@ test("a lab boots, pauses, resumes and stops its VMs together", function(t)
   t:assert_eq(lab:boot().one:run("hostname").stdout, "one\n")
 end)
 
-test("a VM that is closed keeps no descriptor of the host's", {timeout = "90s"}, function(t)
-  local function descriptors()
-    local list = io.popen("ls /proc/$PPID/fd | wc -l")
-    local count = list:read("n")
-    list:close()
-    return count
-  end
-  local vms, before = {}, descriptors()
-  for i = 1, 12 do vms[i] = provium:vm("v" .. i, "default"):boot() vms[i]:close() end
-  -- A warm VM for the next boot has some.
-  t:assert(descriptors() - before < 12, descriptors() - before .. " more")
-  for _, vm in ipairs(vms) do t:assert_eq(vm:console():read_log() ~= nil, true) end
-end)
-
 test("a barrier opens when enough tasks are in it, and is new again", function(t)
   local passed = 0
   for _ = 1, 2 do

@@ -20,6 +20,7 @@ mod blocked_syscall;
 mod cache;
 mod cache_sharing;
 mod console;
+mod descriptors;
 mod disk_trouble;
 mod doctor;
 mod failure_report;
