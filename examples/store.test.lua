@@ -13,7 +13,7 @@ local vm = provium:vm("store", "storage", {disks = {{scratch = "16M", id = "data
 local data = vm:disk("data")
 
 -- A crash may tear the file system's own superblock. `e2fsck` repairs it, as the boot of a real machine does, from a
--- backup, which an ext4 of less than 16 MiB does not have.
+-- backup, which an ext4 of at most 8 MiB does not have.
 local function mount(on)
   local repair = "e2fsck -y %s; [ $? -lt 4 ] && mount -t ext4 %s /data"
   on:check("grep -q ' /data ' /proc/mounts || { " .. repair:format(data:node(), data:node()) .. "; }")

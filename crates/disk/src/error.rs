@@ -62,7 +62,7 @@ pub enum DiskError {
         size: u64,
     },
     /// Sectors that the disk does not have.
-    #[error("sectors {first} to {last} are outside of the disk, which has {sectors}")]
+    #[error("sectors {first} to {last} are outside the disk, which has {sectors} sectors")]
     OutOfRange {
         /// The first one.
         first: u64,
@@ -81,15 +81,15 @@ pub enum DiskError {
     #[error("the disk is read-only")]
     ReadOnly,
     /// Something needs the log.
-    #[error("its writes are not recorded; take a mark before them")]
+    #[error("the writes of the disk are not recorded; call `mark()` before them")]
     NoLog,
     /// Something needs a log, and there is nothing to record.
     #[error("the disk is read-only, so a loss of power leaves it as it is")]
     NeverWritten,
     /// A mark that the log has not reached.
     #[error(
-        "the mark {mark} is after the last recorded command, which is {last}; take it from this disk, and after \
-         the last restore of its VM"
+        "the mark {mark} is after the last recorded command, which is {last}; use a mark of this disk that was \
+         taken after the last restore of its VM"
     )]
     MarkAhead {
         /// The mark.
@@ -99,8 +99,8 @@ pub enum DiskError {
     },
     /// The log does not have all since the mark.
     #[error(
-        "what was written after the mark {mark} is not recorded completely: the VM was restored since, or the \
-         record has become too large; take the mark later"
+        "the record lacks writes after the mark {mark}: the VM was restored after it, or the record has become \
+         too large; use a later mark"
     )]
     MarkLost {
         /// The mark.

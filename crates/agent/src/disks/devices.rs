@@ -46,15 +46,26 @@ impl Device {
     }
 
     /// Waits until its driver has read the partition table of a disk that is being plugged in: the device is listed
-    /// before that. The driver core holds the lock of the device meanwhile, which this file of its PCI device takes.
+    /// before that. The driver core holds the lock of the PCI device meanwhile.
     pub(super) fn await_probe(&self, sys: RawFd) {
-        let wait = || {
-            let path = format!("block/{}/device/../driver_override", self.name);
-            let file = file::open_at(sys, &file::path(path.as_bytes())?, libc::O_RDONLY, 0)?;
-            fd::read(file.as_raw_fd(), &mut [0; 64])
+        let open = |name: &str, flags| {
+            let path = format!("block/{}/device/../{name}", self.name);
+            file::open_at(sys, &file::path(path.as_bytes())?, flags, 0)
         };
-        // A device of another bus does not have it, and is not plugged in by the host.
-        let _ = wait();
+        // Writing takes the lock, and this changes nothing.
+        let write_same = || {
+            let control = open("power/control", libc::O_RDWR)?;
+            let mut value = [0; 64];
+            let got = fd::read(control.as_raw_fd(), &mut value)?;
+            fd::write(control.as_raw_fd(), &value[..got])
+        };
+        // For kernels without power management, of which Linux 4.9 to 6.12 take it for reading this.
+        let read_other = |_| {
+            let driver = open("driver_override", libc::O_RDONLY)?;
+            fd::read(driver.as_raw_fd(), &mut [0; 64])
+        };
+        // A device of another bus has neither, and is not plugged in by the host.
+        let _ = write_same().or_else(read_other);
     }
 
     /// Its number as the kernel writes it: `254:0`.

@@ -23,7 +23,7 @@ pub(super) fn mount(pair: &Named<'_>, mount: &DiskMount) -> Result<(), WireError
         path, filesystem, ..
     } = mount;
     let folder = open_mount_point(path).map_err(|errno| {
-        let tried = format!("making the mount point {path} of {pair}");
+        let tried = format!("creating the mount point {path} of {pair}");
         failure::os(tried, errno)
     })?;
     if is_mounted(pair, &folder)? {

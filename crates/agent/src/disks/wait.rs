@@ -42,7 +42,9 @@ pub(super) fn await_devices(
         let Some((disk, lack)) = first_lack(roots::SYS, disks, &devices) else {
             return Ok(devices);
         };
-        let lacks_device = lack == Lack::Device;
+        // Also of a disk after the first that lacks something: its event may come before that of the first.
+        let is_absent = |disk: &DiskConfig| Device::find(disk, &devices).is_none();
+        let lacks_device = lack == Lack::Device || disks.iter().any(is_absent);
         if lacks_device && unavailable.is_none() {
             unavailable = Some(load_drivers(events.as_raw_fd(), modules)?);
             devices = list()?;

@@ -15,7 +15,7 @@ use std::io;
 /// The most writes between two flushes of which all subsets are enumerated.
 const EXHAUSTIVE: usize = 12;
 
-/// So many lost writes are named one by one.
+/// The most lost writes that are named one by one.
 const MOST_NAMED: usize = 6;
 
 /// Which crash states are wanted.
@@ -361,7 +361,7 @@ impl CrashStates {
         format!("after {writes} of {of} writes")
     }
 
-    /// Which writes are lost, of so many that could be: `write 2 (sectors 16 to 23)`, `writes 1 and 3`,
+    /// Which writes are lost, of the `of` that could be: `write 2 (sectors 16 to 23)`, `writes 1 and 3`,
     /// `9 of the last 12 writes`. Those before the start have no numbers.
     fn words_of(&self, lost: &[usize], of: usize) -> String {
         let earlier = lost.partition_point(|&at| at < self.start);

@@ -80,6 +80,7 @@ pub(super) fn serve(served: &Arc<ServedExport>, link: &Arc<Link>) {
     };
     match thread.run() {
         Ok(()) => {
+            *served.lost.lock() = None;
             served.pace.leave();
             link.delays.close();
         }

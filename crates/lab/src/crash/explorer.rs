@@ -2,7 +2,7 @@
 
 use crate::apart::apart;
 use crate::crash::image::CrashImage;
-use crate::disk::{VmDisk, Volume};
+use crate::disk::VmDisk;
 use crate::error::LabError;
 use crate::lock::lock;
 use crate::resource::Scope;
@@ -48,7 +48,7 @@ pub struct CrashVm {
     vm: Vm,
     /// It is as in the snapshot, except for its disk.
     is_fresh: bool,
-    /// It is to be so for each state.
+    /// Whether it is restored before each state.
     restores: bool,
 }
 
@@ -60,8 +60,8 @@ impl CrashExplorer {
     pub async fn start(disk: &Disk, options: CrashOptions) -> Result<Self, LabError> {
         let found = disk.attached(CALL)?;
         if found.is_root() {
-            let why = "the guest's root file system is on it: the state of a root can be tried with \
-                       image:save() and a VM of its own";
+            let why =
+                "the guest's root file system is on it; put the data under test on another disk";
             return Err(LabError::invalid(disk.subject(), CALL, why));
         }
         let vm = disk.vm().clone();
@@ -228,11 +228,8 @@ async fn replace(vm: &Vm, id: &str, content: provium_disk::Disk) -> Result<(), L
     let Some(disk) = found.filter(|disk| disk.slot.is_some()) else {
         return Err(LabError::gone(vm.subject(), CALL, "the disk is detached"));
     };
-    let scratch =
-        vm.0.disk_content()
-            .scratch()
-            .map_err(|error| LabError::host(vm.subject(), CALL, error))?;
-    disk.volume = Volume::of_disk(content, &scratch);
+    let volume = vm.0.disk_content().adopt(&disk.id, content);
+    disk.volume = volume.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     let inserted = insert_disk(&running.machine, &running.served_disks, disk).await;
     inserted.map_err(|error| LabError::host(vm.subject(), CALL, error))?;
     vm.0.disks.set(disks.clone());

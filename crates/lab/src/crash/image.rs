@@ -23,7 +23,7 @@ impl CrashImage {
         self.number
     }
 
-    /// What a power loss would have lost: `after 12 of 40 writes, 3 flushes; lost: …`.
+    /// When the power was lost, and what was lost: `after 12 of 40 writes and 3 flushes, without write 9 (sector 3)`.
     pub fn describe(&self) -> &str {
         &self.state.description
     }

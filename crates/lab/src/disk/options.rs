@@ -100,7 +100,7 @@ impl DiskId {
         match text {
             "" => Err("a disk's `id` cannot be empty".to_owned()),
             _ if text.len() > Self::LONGEST => Err(format!(
-                "a disk's `id` can have {} bytes, not {}",
+                "a disk's `id` can have at most {} bytes, got {}",
                 Self::LONGEST,
                 text.len()
             )),

@@ -20,12 +20,15 @@ pub(crate) struct DrainGuard(ServedDisks);
 impl ServedDisks {
     /// Adds the service of the disk in that slot, in place of an earlier one.
     pub(crate) fn add(&self, slot: DiskSlot, service: DiskService) {
-        drop(lock(&self.0).insert(slot, service));
+        // The earlier one ends its threads, which may wait for the host, when the lock is free again.
+        let earlier = lock(&self.0).insert(slot, service);
+        drop(earlier);
     }
 
     /// Ends the service of the disk in that slot.
     pub(crate) fn remove(&self, slot: DiskSlot) {
-        drop(lock(&self.0).remove(&slot));
+        let service = lock(&self.0).remove(&slot);
+        drop(service);
     }
 
     /// Why QEMU is not connected to the disk in that slot any more; `None`: it is, or it has no disk there.
@@ -35,7 +38,8 @@ impl ServedDisks {
 
     /// Ends all services: the machine has ended.
     pub(crate) fn end(&self) {
-        drop(std::mem::take(&mut *lock(&self.0)));
+        let services = std::mem::take(&mut *lock(&self.0));
+        drop(services);
     }
 
     /// Carries out delayed commands at once, as long as the result exists.

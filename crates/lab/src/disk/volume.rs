@@ -32,9 +32,9 @@ pub(crate) enum VolumeError {
     Image(#[from] ImageError),
     #[error(transparent)]
     Disk(#[from] DiskError),
-    #[error("the host cannot keep its data")]
+    #[error("the host cannot store its data")]
     Host(#[from] io::Error),
-    #[error("the cache cannot keep its data")]
+    #[error("the cache cannot store its data")]
     Cache(#[from] StoreError),
     #[error("no machine can boot in this environment")]
     NoMachines,

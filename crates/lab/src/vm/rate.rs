@@ -72,7 +72,11 @@ impl Boot<'_> {
             if is_last {
                 return Ok((machine, channel, GuestClock::Wrong));
             }
-            machine.quit().await;
+            {
+                // QEMU waits for the commands in flight, and flushes the disks, which the guest has not requested.
+                let _drain = self.disks.served.drain();
+                machine.quit().await;
+            }
             // With a wrong clock, watchdogs find processors stuck that are not.
             self.vm.console().ignore_reports();
             self.vm.console().begin_boot();

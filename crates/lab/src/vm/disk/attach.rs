@@ -83,7 +83,9 @@ async fn attach(vm: &Vm, options: DiskOptions, content: Option<Vec<u8>>) -> Resu
         }
     };
     if disks.iter().any(|disk| disk.id == id) {
-        return Err(invalid(format!("it has a disk `{id}` already")));
+        return Err(invalid(format!(
+            "it already has a disk `{id}`; choose another id"
+        )));
     }
     // The guest's device is read-only all the same.
     let writable = DiskOptions {
@@ -126,7 +128,7 @@ async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), L
     let slot = slots.find(|slot| used.iter().all(|device| device.slot != *slot));
     let Some(slot) = slot else {
         let why = format!(
-            "it has {} disks, and no free slot for another one",
+            "it has {} disks, and no free slot for another one; detach one first",
             used.len()
         );
         return Err(LabError::invalid(vm.subject(), ATTACH, why));
@@ -163,6 +165,10 @@ async fn plug(vm: &Vm, running: &Arc<Running>, mut disk: VmDisk) -> Result<(), L
     // Without a driver, the guest releases it at once. A disk that it does not release is removed with the machine.
     if running.machine.unplug_disk(slot).await.is_ok() {
         running.served_disks.remove(slot);
+        // The agent may have made its link before it failed. If it cannot remove that, the first error counts.
+        let mut remaining = vm.0.disks.list();
+        let settled = settle_disks(&running.channel, &mut remaining, |_| false);
+        let _ = GuestWait::new(&running.machine, limit).until(settled).await;
         // The machine runs, so its end is not the reason.
         return Err(error);
     }

@@ -61,6 +61,17 @@ impl DiskContent<'_> {
         Ok(volume)
     }
 
+    /// A disk whose content was made elsewhere.
+    pub(crate) fn adopt(
+        self,
+        id: &DiskId,
+        content: provium_disk::Disk,
+    ) -> Result<Volume, VolumeError> {
+        let volume = Volume::of_disk(content, &self.scratch()?);
+        self.observe(id, &volume, "")?;
+        Ok(volume)
+    }
+
     /// An independent copy of what is on a disk now.
     pub(crate) fn fork(self, disk: &VmDisk) -> Result<Volume, VolumeError> {
         let volume = disk.volume.fork(&self.scratch()?)?;

@@ -114,12 +114,15 @@ fn wanted_disks(vm: &VmCore, call: &str, options: &VmOptions) -> Result<Vec<Want
     }));
     for (place, disk) in wanted.iter().enumerate() {
         if wanted[..place].iter().any(|other| other.id == disk.id) {
-            return Err(invalid(format!("two disks have the id `{}`", disk.id)));
+            return Err(invalid(format!(
+                "two disks have the id `{}`; give one of them another `id`",
+                disk.id
+            )));
         }
     }
     if wanted.len() > MOST_DISKS {
         return Err(invalid(format!(
-            "it has {} disks; a machine has slots for {MOST_DISKS}",
+            "it would have {} disks, and a machine has slots for {MOST_DISKS}; remove some",
             wanted.len()
         )));
     }

@@ -212,7 +212,10 @@ impl Disk {
     pub fn lost_connection(&self) -> Option<String> {
         let slot = self.vm.0.disks.find(&self.id)?.slot?;
         let stage = self.vm.0.stage.borrow().clone();
-        stage.running()?.served_disks.lost_connection(slot)
+        let running = stage.running()?;
+        let has_ended = running.machine.ended().borrow().is_some();
+        let lost = running.served_disks.lost_connection(slot);
+        lost.filter(|_| !has_ended)
     }
 
     /// The end of the record of its writes. Without a record, one begins here.
@@ -228,7 +231,7 @@ impl Disk {
     /// The writes and flushes since that mark, or since they are recorded.
     ///
     /// # Errors
-    /// When they are not recorded, or the mark is not one of what is.
+    /// When they are not recorded, or the record has not reached the mark.
     pub fn writes(&self, since: Option<LogMark>) -> Result<WriteLog, LabError> {
         let call = "writes()";
         let disk = self.attached(call)?;

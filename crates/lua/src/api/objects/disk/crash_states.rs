@@ -124,7 +124,9 @@ async fn explore(lua: &Lua, disk: &Disk, args: &Args) -> std::result::Result<Mul
     let (keep_going, fresh) = (options.flag("keep_going")?, options.flag("fresh")?);
     let crash_options = crash_options(lua, &options)?;
     let parent = Task::current();
-    let parent = parent.ok_or_else(|| LuaError::argument("is for tests and files only"))?;
+    let parent = parent.ok_or_else(|| {
+        LuaError::argument("can only be called in a test or at the top level of a file")
+    })?;
     let started = Instant::now();
     let (scope, _) = call_site(lua);
     let explorer = CrashExplorer::start(disk, crash_options).await?;

@@ -177,7 +177,7 @@ fn sectors_of(disk: &Disk, list: &Table) -> std::result::Result<SectorRange, Lua
     };
     let sector = |value: &Value| {
         let number = integer_of(value)?;
-        u64::try_from(number).map_err(|_| format!("{number} is not a sector"))
+        u64::try_from(number).map_err(|_| format!("sectors are counted from 0, got {number}"))
     };
     let range = SectorRange {
         first: sector(first).map_err(LuaError::argument)?,
@@ -212,7 +212,7 @@ fn within(disk: &Disk, range: SectorRange) -> std::result::Result<SectorRange, L
     let sectors = disk.size()? / SECTOR;
     if last >= sectors {
         return Err(LuaError::argument(format!(
-            "sector {last} is beyond the end of the disk, which has {sectors}"
+            "sector {last} is beyond the end of the disk, which has {sectors} sectors"
         )));
     }
     Ok(range)

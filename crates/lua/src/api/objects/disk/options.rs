@@ -90,7 +90,8 @@ pub(super) struct AttachedDisk {
 
 /// The options of `vm:attach_disk()`.
 pub(super) fn attached(lua: &Lua, options: &Options) -> Result<AttachedDisk, LuaError> {
-    let size = match source_given(options, &["size", "scratch"])? {
+    let size_key = source_given(options, &["size", "scratch"])?;
+    let size = match size_key {
         Some(key) => disk_size(options, key)?,
         None => None,
     };
@@ -101,8 +102,9 @@ pub(super) fn attached(lua: &Lua, options: &Options) -> Result<AttachedDisk, Lua
         },
         (Some(key), None) => source(lua, options, key)?,
         (Some(key), Some(_)) => {
+            let size = size_key.unwrap_or("size");
             return Err(LuaError::argument(format!(
-                "`size` is for an empty disk; this one has the size of its `{key}`"
+                "`{size}` is for an empty disk; this one has the size of its `{key}`"
             )));
         }
     };
@@ -137,7 +139,7 @@ fn source_given<'a>(options: &Options, keys: &[&'a str]) -> Result<Option<&'a st
         [] => Ok(None),
         [key] => Ok(Some(key)),
         [one, other, ..] => Err(LuaError::argument(format!(
-            "give `{one}` or `{other}`, not both: a disk has one source"
+            "give `{one}` or `{other}`, not both"
         ))),
     }
 }
@@ -157,7 +159,8 @@ fn source(lua: &Lua, options: &Options, key: &str) -> Result<DiskSource, LuaErro
         }
         "path" => {
             record_read(lua, &path);
-            if !options.flag("readonly")? {
+            // The content is written to the image also if the guest may only read it.
+            if !options.flag("readonly")? || options.has("content") {
                 record_write(lua, &path);
             }
             DiskSource::Path(path)
@@ -195,7 +198,7 @@ fn with_source(options: &Options, source: DiskSource) -> Result<DiskOptions, Lua
     let filesystem = options.text("filesystem")?;
     if filesystem.is_some() && mount.is_none() {
         return Err(LuaError::argument(
-            "option `filesystem` says how the disk is mounted; say where, with `mount`",
+            "option `filesystem` needs `mount`, the path at which the disk is mounted",
         ));
     }
     Ok(DiskOptions {

@@ -74,7 +74,9 @@ async fn run(
     limit: Duration,
 ) -> std::result::Result<MultiValue, LuaError> {
     let parent = Task::current();
-    let parent = parent.ok_or_else(|| LuaError::argument("is for tests and files only"))?;
+    let parent = parent.ok_or_else(|| {
+        LuaError::argument("can only be called in a test or at the top level of a file")
+    })?;
     let deadline = parent.deadline.within(Some(limit));
     let task = parent.child_within(deadline, stack::place(lua));
     start(lua, &task, function, MultiValue::new())?;
