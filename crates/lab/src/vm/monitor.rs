@@ -29,12 +29,12 @@ use crate::vm::running::Running;
 use crate::vm::state::{Lifecycle, VmState};
 use crate::vm_options::OnPanic;
 use provium_guest::ChannelError;
-use provium_vmm::{DeathKind, FailureHint, MachineEvent};
+use provium_vmm::{Death, DeathKind, FailureHint, MachineEvent};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// How long an agent may take to answer before a failure hint counts as confirmed, before the
 /// timeout multiplier.
@@ -90,6 +90,17 @@ enum End {
     Death(String),
 }
 
+impl End {
+    /// That of a machine, as far as it has ended.
+    fn of(ended: &watch::Receiver<Option<Death>>, how: String) -> Self {
+        let kind = ended.borrow().as_ref().map(|death| death.kind);
+        match kind {
+            Some(DeathKind::PoweredOff) => Self::Off(how),
+            _ => Self::Death(how),
+        }
+    }
+}
+
 /// Something that may be the end of the guest.
 enum LivenessEvent {
     Ended,
@@ -141,12 +152,7 @@ impl<'a> Monitor<'a> {
             };
             match event {
                 LivenessEvent::Ended => {
-                    let how = watched_text(&ended, "QEMU ended");
-                    let kind = ended.borrow().as_ref().map(|death| death.kind);
-                    return match kind {
-                        Some(DeathKind::PoweredOff) => End::Off(how),
-                        _ => End::Death(how),
-                    };
+                    return End::of(&ended, watched_text(&ended, "QEMU ended"));
                 }
                 LivenessEvent::ChannelClosed => {
                     // An agent's channel also closes when QEMU exits, which is the more precise reason.
@@ -157,7 +163,7 @@ impl<'a> Monitor<'a> {
                             watched_text(&closed, "the channel is closed")
                         ),
                     };
-                    return End::Death(how);
+                    return End::of(&ended, how);
                 }
                 LivenessEvent::Event(MachineEvent::PortClosed) => {
                     port_closed = Some(Instant::now())
