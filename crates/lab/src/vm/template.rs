@@ -6,10 +6,11 @@
 //! loads the devices' state.
 //!
 //! A kind is everything that the state depends on: the image, the agent, modules and files that are
-//! added, the kernel's arguments, memory, vCPUs, accelerator, and QEMU. If several boots of a new kind
-//! overlap, in any number of processes, one makes the template and the others wait for it, since parallel cold
-//! boots would take longer. A damaged template is reported, removed and rebuilt: a test notices nothing but the
-//! time. A fault of the host, or a guest that refuses what the test wants, is not damage.
+//! added, the kernel's arguments, memory, vCPUs, accelerator, QEMU, and the frequency of the processor's counter (with
+//! KVM, the processor). If several boots of a new kind overlap, in any number of processes, one makes the template and
+//! the others wait for it, since parallel cold boots would take longer. A damaged template is reported, removed and
+//! rebuilt: a test notices nothing but the time. A fault of the host, or a guest that refuses what the test wants,
+//! is not damage.
 
 use crate::disk::VmDisk;
 use crate::error::LabError;
