@@ -2,7 +2,7 @@
 
 use crate::inputs::FailedBuilds;
 use crate::kept::catalogue::KeptFailures;
-use crate::kept::keeper::{FailureKeeper, Kept};
+use crate::kept::keeper::{FailureKeeper, KeptFailureSummary};
 use crate::kept::output::KeptOutput;
 use crate::lock::lock;
 use crate::profile::Profile;
@@ -176,7 +176,7 @@ impl Environment {
     }
 
     /// What was kept of a failed test.
-    pub fn kept_failure(&self) -> Option<&Kept> {
+    pub fn kept_failure(&self) -> Option<&KeptFailureSummary> {
         self.failure_keeper.as_ref()?.kept()
     }
 

@@ -117,7 +117,7 @@ impl Progress for RunProgress {
 }
 
 /// What machines are made from and with.
-pub(crate) struct MachineMeans {
+pub(crate) struct MachineSetup {
     /// All profiles; the build commands of those that are used have run.
     pub(crate) profiles: Vec<Profile>,
     /// What these commands have made.
@@ -132,7 +132,7 @@ pub(crate) async fn prepare(
     files: &[TestFile],
     settings: &MachineSettings,
     progress: Arc<dyn Progress>,
-) -> Result<MachineMeans, Failure> {
+) -> Result<MachineSetup, Failure> {
     let used = build::used_by(config, files);
     prepare_profiles(config, &used, settings, progress).await
 }
@@ -143,7 +143,7 @@ pub(crate) async fn prepare_profiles(
     used: &BTreeSet<String>,
     settings: &MachineSettings,
     progress: Arc<dyn Progress>,
-) -> Result<MachineMeans, Failure> {
+) -> Result<MachineSetup, Failure> {
     let built = build::profiles(config, used, settings.no_build).await?;
     let BuiltProfiles {
         mut profiles,
@@ -170,7 +170,7 @@ pub(crate) async fn prepare_profiles(
             host.patience = host.patience.max(decision.slowdown);
         }
     }
-    Ok(MachineMeans {
+    Ok(MachineSetup {
         profiles,
         outputs,
         host,

@@ -206,7 +206,7 @@ impl ModelGuest {
         let (program, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let (kill, mut killed) = watch::channel(None);
         lock(&self.0.state).running.insert(call.id, kill);
-        let _running = Running {
+        let _running = RunningGuard {
             guest: self,
             id: call.id,
         };
@@ -271,12 +271,12 @@ impl Guest for ModelGuest {
 }
 
 /// Takes a command off the list however it ends.
-struct Running<'a> {
+struct RunningGuard<'a> {
     guest: &'a ModelGuest,
     id: CallId,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningGuard<'_> {
     fn drop(&mut self) {
         lock(&self.guest.0.state).running.remove(&self.id);
     }

@@ -269,7 +269,7 @@ impl CallContext {
 }
 
 /// The outcome of waiting for a command.
-pub(crate) enum Waited {
+pub(crate) enum WaitOutcome {
     /// It has ended by itself.
     Ended(Result<Exit, CallError>),
     /// Its time was up, and it was killed.
@@ -287,15 +287,15 @@ pub(crate) async fn wait_or_kill(
     context: &CallContext,
     command: &Command,
     limit: Option<Duration>,
-) -> Waited {
+) -> WaitOutcome {
     let Some(limit) = limit else {
-        return Waited::Ended(command.wait().await);
+        return WaitOutcome::Ended(command.wait().await);
     };
     if let Ok(ended) = timeout(limit, command.wait()).await {
-        return Waited::Ended(ended);
+        return WaitOutcome::Ended(ended);
     }
     if context.target.vm().is_paused() {
-        return Waited::Failed(context.timed_out(limit, &Cause::Paused));
+        return WaitOutcome::Failed(context.timed_out(limit, &Cause::Paused));
     }
     let killed = async {
         // A failure means that it has just ended: the wait returns its result.
@@ -303,16 +303,16 @@ pub(crate) async fn wait_or_kill(
         command.wait().await
     };
     match timeout(KILL_GRACE, killed).await {
-        Ok(ended) => Waited::Killed(ended),
+        Ok(ended) => WaitOutcome::Killed(ended),
         Err(_) if context.target.vm().is_paused() => {
-            Waited::Failed(context.timed_out(limit, &Cause::Paused))
+            WaitOutcome::Failed(context.timed_out(limit, &Cause::Paused))
         }
-        Err(_) if command.pid().is_some() => Waited::Unkilled(Exit {
+        Err(_) if command.pid().is_some() => WaitOutcome::Unkilled(Exit {
             code: None,
             signal: None,
             duration_ns: u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX),
         }),
-        Err(_) => Waited::Failed(context.given_up(limit).await),
+        Err(_) => WaitOutcome::Failed(context.given_up(limit).await),
     }
 }
 

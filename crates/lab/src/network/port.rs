@@ -4,7 +4,7 @@ use crate::error::LabError;
 use crate::network::bridge::Bridge;
 use crate::network::member::NicAddresses;
 use crate::network::script_port::ScriptPort;
-use crate::resource::{Close, CloseOrder, Closing, ResourceId, Scope};
+use crate::resource::{Close, CloseFuture, CloseOrder, ResourceId, Scope};
 use provium_switch::MacAddress;
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -176,7 +176,7 @@ impl Close for Port {
         Self::subject(self)
     }
 
-    fn close(&self) -> Closing<'_> {
+    fn close(&self) -> CloseFuture<'_> {
         Box::pin(Self::close(self))
     }
 }

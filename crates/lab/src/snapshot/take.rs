@@ -92,7 +92,7 @@ pub(crate) enum AfterSave {
 }
 
 /// What was saved at one instant.
-pub(crate) struct Taken {
+pub(crate) struct TakenSnapshots {
     /// In the order of the VMs.
     pub(crate) vms: Vec<Snapshot>,
     /// In the order of the bridges.
@@ -105,7 +105,7 @@ pub(crate) async fn take_all(
     bridges: Vec<Bridge>,
     form: SaveForm,
     after: AfterSave,
-) -> Result<Taken, LabError> {
+) -> Result<TakenSnapshots, LabError> {
     let (vms, folders): (Vec<Vm>, Vec<SnapshotDir>) = vms.into_iter().unzip();
     let _lifecycles = lock_all(&vms).await;
     let mut running = Vec::new();
@@ -145,7 +145,7 @@ pub(crate) async fn take_all(
     } else {
         thaw(frozen).await?;
     }
-    Ok(Taken {
+    Ok(TakenSnapshots {
         vms: saved?,
         bridges: saved_bridges,
     })

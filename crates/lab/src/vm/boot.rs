@@ -14,7 +14,7 @@ use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::install::install;
 use crate::vm::nic::{VmNic, boot_nics, configure_network};
-use crate::vm::running::Started;
+use crate::vm::running::StartedMachine;
 use crate::vm::state::VmState;
 use crate::vm_options::VmOptions;
 use provium_events::BootKind;
@@ -176,7 +176,7 @@ fn is_bootable(state: VmState) -> bool {
 
 impl Boot<'_> {
     /// A running machine whose guest has its identity.
-    async fn run(&self) -> Result<Started, LabError> {
+    async fn run(&self) -> Result<StartedMachine, LabError> {
         if let Some(started) = self.try_template().await? {
             return Ok(started);
         }
@@ -208,7 +208,7 @@ impl Boot<'_> {
         &self,
         machine: Machine,
         channel: Channel,
-    ) -> Result<Started, LabError> {
+    ) -> Result<StartedMachine, LabError> {
         self.insert_disks(&machine).await?;
         self.complete_cold(machine, channel, Inserted::AfterBoot)
             .await
@@ -219,15 +219,15 @@ impl Boot<'_> {
         machine: Machine,
         channel: Channel,
         inserted: Inserted,
-    ) -> Result<Started, LabError> {
+    ) -> Result<StartedMachine, LabError> {
         self.set_identity(&machine, &channel).await?;
         self.set_network(&machine, &channel).await?;
         self.set_disks(&machine, &channel, inserted).await?;
         Ok(self.started_cold(machine, channel))
     }
 
-    fn started_cold(&self, machine: Machine, channel: Channel) -> Started {
-        Started {
+    fn started_cold(&self, machine: Machine, channel: Channel) -> StartedMachine {
+        StartedMachine {
             machine,
             channel,
             kind: BootKind::Cold,

@@ -7,7 +7,7 @@ use crate::vm::handle::Vm;
 use crate::vm::monitor::monitor;
 use crate::vm::nic::connect_nics;
 use crate::vm::panic;
-use crate::vm::running::{Running, Started};
+use crate::vm::running::{Running, StartedMachine};
 use crate::vm::state::Stage;
 use provium_events::Event;
 use provium_pool::Grant;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Installs the machine: from here on the VM is booted.
-pub(crate) fn install(vm: &Vm, started: Started, grant: Grant, boot_time: Duration) {
+pub(crate) fn install(vm: &Vm, started: StartedMachine, grant: Grant, boot_time: Duration) {
     let running = Arc::new(Running {
         machine: started.machine,
         channel: started.channel,

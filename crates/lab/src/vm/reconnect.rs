@@ -8,7 +8,7 @@ use crate::vm::identity::{host_hello, identity};
 use crate::vm::nic::reconcile_network;
 use crate::vm::ready::await_ready;
 use crate::vm::running::Running;
-use provium_guest::After;
+use provium_guest::ResyncCause;
 
 /// Waits for the agent, under the limit of a boot. An error says why it did not answer.
 pub(super) fn reconnect<'a>(
@@ -24,7 +24,7 @@ pub(super) fn reconnect<'a>(
     async move {
         let back = running
             .channel
-            .resync_as(host_hello(), After::Reboot, hello);
+            .resync_as(host_hello(), ResyncCause::Reboot, hello);
         let no_reply = match GuestWait::new(&running.machine, limit).reply(back).await {
             Ok(_) => {
                 running.machine.mark_agent_up();

@@ -50,7 +50,7 @@ pub(crate) struct Running {
 }
 
 /// A machine whose guest runs, before it is installed.
-pub(crate) struct Started {
+pub(crate) struct StartedMachine {
     pub(crate) machine: Machine,
     pub(crate) channel: Channel,
     pub(crate) kind: BootKind,
