@@ -5,7 +5,7 @@ use provium_guest::{CallError, Channel, NoModules};
 use provium_protocol::op::{Exec, RetireWorker, Stdin, Syscall};
 use provium_protocol::{ErrorKind, Lane, Op};
 use provium_testkit::{
-    BUILD, FakeAgent, GuestCall, Handling, ModelGuest, ServingAgent, host_hello,
+    BUILD, FakeAgent, GuestCall, ModelGuest, ReplyFuture, ServingAgent, host_hello,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,7 +107,7 @@ async fn a_command_that_is_given_up_is_cancelled_for_all_who_wait() {
 #[tokio::test]
 async fn the_raw_call_that_others_wait_behind_can_be_named() {
     let (host, agent) = FakeAgent::pair();
-    let guest = |_: GuestCall| Box::pin(std::future::pending()) as Handling;
+    let guest = |_: GuestCall| Box::pin(std::future::pending()) as ReplyFuture;
     let _serving = ServingAgent::start(agent, Arc::new(guest));
     let establish = Channel::establish(vec![host], host_hello(), BUILD, Arc::new(NoModules));
     let (channel, _) = timeout(LONG, establish).await.unwrap().unwrap();

@@ -167,7 +167,7 @@ pub(crate) async fn prepare_profiles(
         if profiles.iter().any(|profile| profile.accel == choice) {
             let cache_dir = &config.cache_dir;
             let decision = decide_accel(&host.qemu, choice, cache_dir).await?;
-            host.patience = host.patience.max(decision.slowdown);
+            host.timeout_multiplier = host.timeout_multiplier.max(decision.slowdown);
         }
     }
     Ok(MachineSetup {
@@ -202,7 +202,7 @@ async fn host(
         templates: (!settings.cold).then_some(templates),
         snapshots,
         fixtures,
-        patience: decision.slowdown,
+        timeout_multiplier: decision.slowdown,
     })
 }
 

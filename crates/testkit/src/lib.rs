@@ -25,7 +25,7 @@ pub use fake::{BUILD, FakeAgent, agent_hello, host_hello};
 pub use leaks::Leaks;
 pub use model::ModelGuest;
 pub use replay::replay;
-pub use serving::{Counts, Guest, GuestCall, Handling, ServingAgent};
+pub use serving::{Counts, Guest, GuestCall, ReplyFuture, ServingAgent};
 
 /// `len` random bytes, the same for the same seed.
 pub fn random_bytes(seed: u64, len: usize) -> Vec<u8> {

@@ -11,7 +11,7 @@
 //!
 //! Time does not pass here: [`Op::ClockSleep`] lasts until [`ModelGuest::wake`] or a cancel.
 
-use crate::serving::{Guest, GuestCall, Handling, lock};
+use crate::serving::{Guest, GuestCall, ReplyFuture, lock};
 use provium_protocol::message::{EntryType, Exit, FileStat};
 use provium_protocol::op::{Exec, Program, Stdin};
 use provium_protocol::{
@@ -265,7 +265,7 @@ impl ModelGuest {
 }
 
 impl Guest for ModelGuest {
-    fn handle(&self, call: GuestCall) -> Handling {
+    fn handle(&self, call: GuestCall) -> ReplyFuture {
         Box::pin(self.clone().answer(call))
     }
 }

@@ -21,16 +21,16 @@ use tokio::task::{AbortHandle, JoinSet};
 const CHUNK: usize = 32 * 1024;
 
 /// A future of a [`Guest`].
-pub type Handling = Pin<Box<dyn Future<Output = Result<Reply, WireError>> + Send>>;
+pub type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, WireError>> + Send>>;
 
 /// Answers calls. Each runs in a task of its own and is dropped when it is cancelled.
 pub trait Guest: Send + Sync + 'static {
     /// What the call comes to.
-    fn handle(&self, call: GuestCall) -> Handling;
+    fn handle(&self, call: GuestCall) -> ReplyFuture;
 }
 
-impl<F: Fn(GuestCall) -> Handling + Send + Sync + 'static> Guest for F {
-    fn handle(&self, call: GuestCall) -> Handling {
+impl<F: Fn(GuestCall) -> ReplyFuture + Send + Sync + 'static> Guest for F {
+    fn handle(&self, call: GuestCall) -> ReplyFuture {
         self(call)
     }
 }

@@ -334,7 +334,7 @@ pub(crate) struct ReattachedProcess {
 impl ProcessMark {
     /// The process in a guest that was restored to that moment, reached by `channel`, if
     /// the VM has a handle of it among `processes`.
-    pub(crate) fn take_up(
+    pub(crate) fn reattach(
         &self,
         processes: &Processes,
         channel: &Channel,

@@ -71,18 +71,18 @@ pub(crate) enum RequestError<E> {
 }
 
 /// An error that may be the end of the agent's channel.
-pub(crate) trait MayEndChannel {
+pub(crate) trait ChannelFailure {
     /// Whether it is one.
     fn is_end_of_channel(&self) -> bool;
 }
 
-impl MayEndChannel for ChannelError {
+impl ChannelFailure for ChannelError {
     fn is_end_of_channel(&self) -> bool {
         true
     }
 }
 
-impl MayEndChannel for CallError {
+impl ChannelFailure for CallError {
     fn is_end_of_channel(&self) -> bool {
         self.channel().is_some()
     }
@@ -131,7 +131,7 @@ impl<'a> GuestWait<'a> {
 
     /// Waits for the reply to a request, as [`GuestWait::until`]. The channel ends when QEMU does, and may do
     /// so first: the end of the guest is then what is reported.
-    pub(crate) async fn reply<T, E: MayEndChannel>(
+    pub(crate) async fn reply<T, E: ChannelFailure>(
         &self,
         reply: impl Future<Output = Result<T, E>>,
     ) -> Result<T, RequestError<E>> {

@@ -15,8 +15,8 @@ use crate::save::{Identity, RestoredVm, Reuse, host_name};
 use crate::snapshot::folder::{replaced, restore_current};
 use crate::snapshot::vm::Snapshot;
 use crate::vm::{
-    Lifecycle, MachineDisks, Running, StartedMachine, Vm, VmNic, emit_shutdown, install, load,
-    restore_request, restored_disks, restored_nics, set_up_network,
+    Lifecycle, MachineDisks, RunningMachine, StartedMachine, Vm, VmNic, emit_shutdown, install,
+    load, restore_request, restored_disks, restored_nics, set_up_network,
 };
 use camino::Utf8Path;
 use provium_events::BootKind;
@@ -119,7 +119,7 @@ pub(crate) async fn prepare(
     let own = own.filter(|origin| origin.vm == vm.id());
     let processes = own.iter().flat_map(|origin| &origin.processes);
     let processes =
-        processes.filter_map(|mark| mark.take_up(&vm.0.handles.processes, &restored.channel));
+        processes.filter_map(|mark| mark.reattach(&vm.0.handles.processes, &restored.channel));
     Ok(PreparedRestore {
         processes: processes.collect(),
         vm: vm.clone(),
@@ -201,7 +201,7 @@ pub(crate) struct PreparedRestore {
 
 /// The machine that a VM ran on before.
 pub(crate) struct ReplacedMachine {
-    before: Option<Arc<Running>>,
+    before: Option<Arc<RunningMachine>>,
     _lifecycle: Lifecycle,
 }
 

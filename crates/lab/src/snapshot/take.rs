@@ -9,7 +9,7 @@ use crate::save::{FreezeError, FrozenVm, QUIESCE_LIMIT, SavedVm, VmManifest};
 use crate::snapshot::folder::{SnapshotDir, StagedDir, VM_SIGN};
 use crate::snapshot::lifecycles::lock_all;
 use crate::snapshot::vm::{Inner, Origin, Snapshot};
-use crate::vm::{Running, Vm, VmState, save_disks, saved_nics};
+use crate::vm::{RunningMachine, Vm, VmState, save_disks, saved_nics};
 use camino::Utf8Path;
 use futures_util::future::join_all;
 use provium_vmm::{SaveForm, VmmError};
@@ -164,7 +164,7 @@ pub(super) async fn thaw(frozen: Vec<(FrozenVm<'_>, String)>) -> Result<(), LabE
 /// A frozen VM, and the identity of its image.
 pub(super) async fn freeze<'a>(
     vm: &Vm,
-    running: &'a Running,
+    running: &'a RunningMachine,
 ) -> Result<(FrozenVm<'a>, String), LabError> {
     let image = vm.0.environment().image(&running.profile).await;
     let image = image.map_err(|error| vm.0.host_error(error))?;
@@ -192,7 +192,7 @@ pub(super) async fn freeze<'a>(
 pub(super) async fn save(
     vm: &Vm,
     folder: SnapshotDir,
-    running: &Running,
+    running: &RunningMachine,
     frozen: &FrozenVm<'_>,
     image: &str,
     form: SaveForm,

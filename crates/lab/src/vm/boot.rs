@@ -9,7 +9,7 @@ use crate::guest::wait::{GuestWait, RequestError, WaitError};
 use crate::lock::lock;
 use crate::profile::LEAST_MEMORY;
 use crate::vm::death::{boot_console_tail, with_reason};
-use crate::vm::disk::{Inserted, MachineDisks, disks_for_boot};
+use crate::vm::disk::{InsertTime, MachineDisks, disks_for_boot};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::install::install;
@@ -181,7 +181,7 @@ impl Boot<'_> {
             return Ok(started);
         }
         let (machine, channel, _) = self.cold_and_ready().await?;
-        self.complete_cold(machine, channel, Inserted::BeforeBoot)
+        self.complete_cold(machine, channel, InsertTime::BeforeBoot)
             .await
     }
 
@@ -210,7 +210,7 @@ impl Boot<'_> {
         channel: Channel,
     ) -> Result<StartedMachine, LabError> {
         self.insert_disks(&machine).await?;
-        self.complete_cold(machine, channel, Inserted::AfterBoot)
+        self.complete_cold(machine, channel, InsertTime::AfterBoot)
             .await
     }
 
@@ -218,7 +218,7 @@ impl Boot<'_> {
         &self,
         machine: Machine,
         channel: Channel,
-        inserted: Inserted,
+        inserted: InsertTime,
     ) -> Result<StartedMachine, LabError> {
         self.set_identity(&machine, &channel).await?;
         self.set_network(&machine, &channel).await?;
@@ -286,7 +286,7 @@ impl Boot<'_> {
         &self,
         machine: &Machine,
         channel: &Channel,
-        inserted: Inserted,
+        inserted: InsertTime,
     ) -> Result<(), LabError> {
         let limit = self.limit();
         let set = self.disks.settle(channel, inserted);

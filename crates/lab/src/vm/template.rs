@@ -20,7 +20,7 @@ use crate::save::{
     warm_up,
 };
 use crate::vm::boot::Boot;
-use crate::vm::disk::{Inserted, save_disks};
+use crate::vm::disk::{InsertTime, save_disks};
 use crate::vm::handle::Vm;
 use crate::vm::identity::{identity, refusal};
 use crate::vm::load::{load, restore_request};
@@ -190,7 +190,9 @@ impl Boot<'_> {
         let give_disks = async {
             let inserted = self.disks.insert(machine, |disk| !disk.is_root()).await;
             inserted.map_err(unused)?;
-            let set = self.set_disks(machine, channel, Inserted::AfterBoot).await;
+            let set = self
+                .set_disks(machine, channel, InsertTime::AfterBoot)
+                .await;
             set.map_err(TemplateFailure::Refused)
         };
         try_join(resume, give_disks).await?;

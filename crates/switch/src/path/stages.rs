@@ -1,11 +1,11 @@
 //! The stages of a path in their order.
 
-use super::corrupt::Corrupt;
+use super::corrupt::Corruption;
 use super::delay::Delay;
-use super::duplicate::Duplicate;
+use super::duplicate::Duplication;
 use super::loss::Loss;
 use super::rate::Rate;
-use super::reorder::Reorder;
+use super::reorder::Reordering;
 use super::stage_rng::StageRng;
 use crate::{DropReason, Impairment, PathCounters, Time};
 use bytes::Bytes;
@@ -24,9 +24,9 @@ pub(crate) struct Path {
     loss: Loss,
     rate: Rate,
     delay: Delay,
-    reorder: Reorder,
-    duplicate: Duplicate,
-    corrupt: Corrupt,
+    reorder: Reordering,
+    duplicate: Duplication,
+    corrupt: Corruption,
     in_flight: usize,
     pub(crate) counters: PathCounters,
 }
@@ -51,9 +51,9 @@ impl Path {
             loss: Loss::new(StageRng::new(seed, 1)),
             rate: Rate::default(),
             delay: Delay::new(StageRng::new(seed, 2)),
-            reorder: Reorder::new(StageRng::new(seed, 3)),
-            duplicate: Duplicate::new(StageRng::new(seed, 4)),
-            corrupt: Corrupt::new(StageRng::new(seed, 5)),
+            reorder: Reordering::new(StageRng::new(seed, 3)),
+            duplicate: Duplication::new(StageRng::new(seed, 4)),
+            corrupt: Corruption::new(StageRng::new(seed, 5)),
             in_flight: 0,
             counters: PathCounters::default(),
         }

@@ -16,7 +16,7 @@ use crate::resource::ResourceId;
 use crate::save::host_name;
 use crate::vm::handle::Vm;
 use crate::vm::nic::list::VmNic;
-use crate::vm::running::Running;
+use crate::vm::running::RunningMachine;
 use crate::vm::state::{Stage, VmCore};
 use futures_util::future::BoxFuture;
 use provium_guest::{CallError, Channel};
@@ -209,7 +209,7 @@ pub(crate) async fn settle_network(vm: &Vm, call: &str) -> Result<(), LabError> 
 pub(crate) async fn reconcile_network(
     vm: &Vm,
     call: &str,
-    running: &Running,
+    running: &RunningMachine,
 ) -> Result<(), LabError> {
     running.network_is_stale.store(false, Ordering::Release);
     let leaving: Vec<NicSlot> = std::mem::take(&mut *lock(&running.leaving_nics));
