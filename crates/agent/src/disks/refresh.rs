@@ -1,6 +1,6 @@
 //! Drops what the guest has cached of a disk whose content was replaced.
 
-use super::devices::Named;
+use super::devices::DiskName;
 use crate::failure;
 use crate::roots;
 use crate::sys::{Errno, block, detached, fd, file};
@@ -32,7 +32,7 @@ impl Udev {
 }
 
 /// Drops what is cached of a disk, and has the kernel read its partition table, if it can have one.
-pub(super) fn refresh(pair: &Named<'_>, udev: Udev) -> Result<(), WireError> {
+pub(super) fn refresh(pair: &DiskName<'_>, udev: Udev) -> Result<(), WireError> {
     let tried = |what: &str| {
         let text = format!("{what} {pair}");
         move |errno| failure::os(explained(&text, errno), errno)
@@ -76,7 +76,7 @@ fn is_blank(block: &[u8]) -> bool {
 }
 
 /// Has udev look at a disk again.
-pub(super) fn trigger_udev(pair: &Named<'_>) -> Result<(), WireError> {
+pub(super) fn trigger_udev(pair: &DiskName<'_>) -> Result<(), WireError> {
     let path = format!("block/{}/uevent", pair.1.name);
     let triggered = file::write_at(roots::SYS, &path, b"change");
     triggered.map_err(|errno| failure::os(format!("having udev look at {pair}"), errno))
@@ -125,7 +125,7 @@ mod tests {
             serial: "data".to_owned(),
         };
         let disk = disk("data");
-        let error = refresh(&Named(&disk, &device), Udev::Absent).unwrap_err();
+        let error = refresh(&DiskName(&disk, &device), Udev::Absent).unwrap_err();
         assert_eq!(error.message, "opening disk `data` (vd-none)");
     }
 

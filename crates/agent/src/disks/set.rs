@@ -1,6 +1,6 @@
 //! Carrying out a request.
 
-use super::devices::{Device, Named};
+use super::devices::{Device, DiskName};
 use super::refresh::Udev;
 use super::wait::{self, DRIVERS};
 use super::{links, mounts, refresh};
@@ -40,11 +40,11 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
     let devices = wait::await_devices(&request.disks, modules)?;
     let pairs = request.disks.iter().filter_map(|disk| {
         // All are there, since they were waited for.
-        Device::find(disk, &devices).map(|device| Named(disk, device))
+        Device::find(disk, &devices).map(|device| DiskName(disk, device))
     });
-    let pairs: Vec<Named<'_>> = pairs.collect();
+    let pairs: Vec<DiskName<'_>> = pairs.collect();
     // The others were there when the template was made.
-    for Named(_, device) in pairs.iter().filter(|pair| !pair.0.is_replaced) {
+    for DiskName(_, device) in pairs.iter().filter(|pair| !pair.0.is_replaced) {
         device.await_probe(roots::SYS);
     }
     // Before anything is changed: a request that takes modules is carried out again, from its start.
@@ -67,7 +67,7 @@ pub(crate) fn set(request: &SetDisks, modules: &mut ModuleRequests) -> Result<Re
             refresh::trigger_udev(pair)?;
         }
     }
-    let nodes = pairs.iter().map(|Named(disk, device)| DiskNode {
+    let nodes = pairs.iter().map(|DiskName(disk, device)| DiskNode {
         serial: disk.serial.clone(),
         name: device.name.clone(),
     });

@@ -13,7 +13,7 @@ use crate::disks;
 use crate::executor::Root;
 use crate::failure::{self, OpResult};
 use crate::module_requests::{ModuleRequests, Stop};
-use crate::network::{self, Naming, NetworkRequest, Owned};
+use crate::network::{self, InterfaceNaming, NetworkRequest, OwnedSettings};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::{Errno, Sys, fd, packet, process, signal};
 use provium_protocol::{CallId, Lane, codec};
@@ -26,9 +26,9 @@ const NEEDS_MODULES: &[u8] = &[0xc1];
 /// The requests, and what they have set so far.
 pub(super) struct ConfigurationTasks {
     root: Root,
-    naming: Naming,
-    owned: Owned,
-    running: Option<Running>,
+    naming: InterfaceNaming,
+    owned: OwnedSettings,
+    running: Option<RunningTask>,
     waiting: VecDeque<(CallId, ConfigurationRequest)>,
     siblings: Vec<Sibling>,
 }
@@ -36,9 +36,9 @@ pub(super) struct ConfigurationTasks {
 /// What the process gets. Its descriptors are copies of the router's.
 struct Task {
     request: ConfigurationRequest,
-    owned: Owned,
+    owned: OwnedSettings,
     root: Root,
-    naming: Naming,
+    naming: InterfaceNaming,
     /// The router's ends, which would keep the process from seeing the end of replies to it.
     ours: Vec<RawFd>,
     sockets: Vec<(String, RawFd)>,
@@ -78,7 +78,7 @@ impl Task {
     }
 }
 
-struct Running {
+struct RunningTask {
     call: CallId,
     request: ConfigurationRequest,
     /// Until it was collected.
@@ -90,7 +90,7 @@ struct Running {
     cancelled: bool,
 }
 
-impl Running {
+impl RunningTask {
     fn kill(&self) {
         if let Some(pid) = self.pid {
             let _ = signal::send(pid, libc::SIGKILL, false);
@@ -102,14 +102,14 @@ impl ConfigurationTasks {
     /// `is_init`: this is process 1 and stays so.
     pub(super) fn new(root: Root, is_init: bool) -> Self {
         let naming = if is_init {
-            Naming::Alone
+            InterfaceNaming::Alone
         } else {
-            Naming::Contested
+            InterfaceNaming::Contested
         };
         Self {
             root,
             naming,
-            owned: Owned::default(),
+            owned: OwnedSettings::default(),
             running: None,
             waiting: VecDeque::new(),
             siblings: Vec::new(),
@@ -156,7 +156,7 @@ impl ConfigurationTasks {
         call: CallId,
         request: ConfigurationRequest,
         modules: Option<&mut ModuleServer>,
-    ) -> Sys<Running> {
+    ) -> Sys<RunningTask> {
         let (pipe, reply_to) = fd::pipe()?;
         let (mut ours, mut theirs) = (vec![pipe.as_raw_fd()], Vec::new());
         if let Some(modules) = modules {
@@ -185,7 +185,7 @@ impl ConfigurationTasks {
         if let Some(nics) = request.nics() {
             self.owned.begin(nics);
         }
-        Ok(Running {
+        Ok(RunningTask {
             call,
             request,
             pid: Some(pid),
@@ -267,7 +267,7 @@ impl ConfigurationTasks {
     }
 }
 
-fn outcome(running: &Running) -> OpResult {
+fn outcome(running: &RunningTask) -> OpResult {
     match codec::decode::<OpResult>(&running.reply) {
         Ok(result) => result,
         Err(_) if running.cancelled => Err(failure::cancelled()),
@@ -281,9 +281,9 @@ mod tests {
     use provium_protocol::op::SetDisks;
     use provium_protocol::{ErrorKind, Reply};
 
-    fn running(reply: &[u8], cancelled: bool) -> Running {
+    fn running(reply: &[u8], cancelled: bool) -> RunningTask {
         let (pipe, _) = fd::pipe().unwrap();
-        Running {
+        RunningTask {
             call: CallId(1),
             request: ConfigurationRequest::Disks(SetDisks::default()),
             pid: None,

@@ -104,7 +104,7 @@ impl DiskImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::progress::Silent;
+    use crate::progress::SilentProgress;
     use std::fs::{File, Permissions};
     use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
     use std::process::Command;
@@ -123,7 +123,7 @@ mod tests {
             let path = Utf8PathBuf::from_path_buf(temporary.path().to_owned()).unwrap();
             let folder = path.join("tree");
             fs_err::create_dir(&folder).unwrap();
-            let images = Images::open(&path.join("cache"), Arc::new(Silent)).unwrap();
+            let images = Images::open(&path.join("cache"), Arc::new(SilentProgress)).unwrap();
             Self {
                 _temporary: temporary,
                 path,
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!((&first.path, &first.id), (&again.path, &again.id));
 
         // Another host makes the same file system.
-        let other = Images::open(&fixture.path.join("other"), Arc::new(Silent)).unwrap();
+        let other = Images::open(&fixture.path.join("other"), Arc::new(SilentProgress)).unwrap();
         let other = other.disk_of_folder(&fixture.folder, FolderDiskOptions::default());
         let other = other.await.unwrap();
         assert_ne!(other.path, first.path);

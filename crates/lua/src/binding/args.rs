@@ -20,12 +20,12 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 pub(crate) struct Args {
     values: Vec<Value>,
-    used: Used,
+    used: ArgumentUse,
 }
 
 /// The number of arguments of a call that it has read.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Used {
+pub(crate) struct ArgumentUse {
     most: Rc<Cell<usize>>,
     /// Index of the last table among the arguments.
     last_table: Option<usize>,
@@ -33,7 +33,7 @@ pub(crate) struct Used {
 
 impl Args {
     pub(crate) fn new(values: Vec<Value>) -> Self {
-        let used = Used {
+        let used = ArgumentUse {
             most: Rc::default(),
             last_table: values.iter().rposition(Value::is_table),
         };
@@ -63,7 +63,7 @@ impl Args {
     }
 
     /// What the call looks at, from now on.
-    pub(crate) fn used(&self) -> Used {
+    pub(crate) fn used(&self) -> ArgumentUse {
         self.used.clone()
     }
 
@@ -210,7 +210,7 @@ impl Args {
     }
 }
 
-impl Used {
+impl ArgumentUse {
     fn note(&self, count: usize) {
         self.most.set(self.most.get().max(count));
     }
