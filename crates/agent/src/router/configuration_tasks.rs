@@ -16,7 +16,8 @@ use crate::module_requests::{ModuleRequests, Stop};
 use crate::network::{self, Naming, NetworkRequest, Owned};
 use crate::sys::sibling::{ChildOf, Sibling};
 use crate::sys::{Errno, Sys, fd, packet, process, signal};
-use provium_protocol::{CallId, Lane, codec};
+use provium_protocol::op::DiskNode;
+use provium_protocol::{CallId, Lane, Reply, codec};
 use std::collections::VecDeque;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -28,6 +29,8 @@ pub(super) struct ConfigurationTasks {
     root: Root,
     naming: Naming,
     owned: Owned,
+    /// What the last request about disks has found; nothing if it has failed.
+    known_disks: Vec<DiskNode>,
     running: Option<Running>,
     waiting: VecDeque<(CallId, ConfigurationRequest)>,
     siblings: Vec<Sibling>,
@@ -37,6 +40,7 @@ pub(super) struct ConfigurationTasks {
 struct Task {
     request: ConfigurationRequest,
     owned: Owned,
+    known_disks: Vec<DiskNode>,
     root: Root,
     naming: Naming,
     /// The router's ends, which would keep the process from seeing the end of replies to it.
@@ -63,7 +67,9 @@ impl Task {
             ConfigurationRequest::Network(NetworkRequest::Count(request)) => {
                 network::count(*request).map_err(Stop::Error)
             }
-            ConfigurationRequest::Disks(request) => disks::set(request, &mut modules),
+            ConfigurationRequest::Disks(request) => {
+                disks::set(request, &self.known_disks, &mut modules)
+            }
         };
         let result = match result {
             Ok(reply) => Ok(reply),
@@ -110,6 +116,7 @@ impl ConfigurationTasks {
             root,
             naming,
             owned: Owned::default(),
+            known_disks: Vec::new(),
             running: None,
             waiting: VecDeque::new(),
             siblings: Vec::new(),
@@ -170,6 +177,7 @@ impl ConfigurationTasks {
         let task = Task {
             request: request.clone(),
             owned: self.owned.clone(),
+            known_disks: self.known_disks.clone(),
             root: self.root,
             naming: self.naming,
             ours,
@@ -233,6 +241,12 @@ impl ConfigurationTasks {
         if let (Ok(_), Some(nics)) = (&result, running.request.nics()) {
             self.owned.finish(nics);
         }
+        if let ConfigurationRequest::Disks(_) = running.request {
+            self.known_disks = match &result {
+                Ok(Reply::Disks(nodes)) => nodes.clone(),
+                _ => Vec::new(),
+            };
+        }
         effects.push(Effect::Reply(Lane::AGENT, running.call, result));
         self.start_next(effects);
     }
@@ -262,6 +276,7 @@ impl ConfigurationTasks {
     pub(super) fn reset(&mut self) {
         self.waiting.clear();
         if let Some(running) = self.running.take() {
+            self.known_disks.clear();
             running.kill();
         }
     }
@@ -278,8 +293,8 @@ fn outcome(running: &Running) -> OpResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provium_protocol::ErrorKind;
     use provium_protocol::op::SetDisks;
-    use provium_protocol::{ErrorKind, Reply};
 
     fn running(reply: &[u8], cancelled: bool) -> Running {
         let (pipe, _) = fd::pipe().unwrap();

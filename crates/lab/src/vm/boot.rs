@@ -210,8 +210,8 @@ impl Boot<'_> {
         channel: Channel,
     ) -> Result<Started, LabError> {
         self.insert_disks(&machine).await?;
-        self.complete_cold(machine, channel, Inserted::AfterBoot)
-            .await
+        let inserted = Inserted::AfterBoot(machine.disks());
+        self.complete_cold(machine, channel, inserted).await
     }
 
     async fn complete_cold(
