@@ -13,7 +13,7 @@
 //! files of each disk.
 //!
 //! It runs in a process of its own, in the root of process 1, since it may wait for the kernel, for the host
-//! and for file systems; see `router/configuration_tasks.rs`.
+//! and for file systems, unless it waits for nothing; see `router/configuration_tasks.rs`.
 //!
 //! Decisions:
 //! - The links in `/dev/disk/by-id` are made here in any guest, with the names and targets that udev gives
@@ -33,5 +33,5 @@ mod refresh;
 mod set;
 mod wait;
 
-pub(crate) use set::{modules, set};
+pub(crate) use set::{modules, set, set_at_once};
 pub(crate) use wait::await_disk;

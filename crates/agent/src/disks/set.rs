@@ -86,6 +86,36 @@ pub(crate) fn set(
     Ok(Reply::Disks(nodes.collect()))
 }
 
+/// Carries out a request that waits for nothing: about known devices that have their sizes, without mounts and
+/// searches for partitions. `None` for any other, and if it fails: [`set`] is to carry it out then.
+pub(crate) fn set_at_once(request: &SetDisks, known: &[DiskNode]) -> Option<Reply> {
+    check(&request.disks).ok()?;
+    let devices = Device::known(&request.disks, known)?;
+    if !request.disks.iter().all(is_immediate) || Udev::find() == Udev::Runs {
+        return None;
+    }
+    if !wait::are_ready(&request.disks, &devices) {
+        return None;
+    }
+    for disk in &request.disks {
+        let device = Device::find(disk, &devices)?;
+        refresh::refresh(&Named(disk, device), false, Udev::Absent).ok()?;
+    }
+    if !devices.iter().all(|device| device.is_one_of(known)) {
+        links::set(roots::SYS, roots::DEV, &devices).ok()?;
+    }
+    let nodes = devices.into_iter().map(|device| DiskNode {
+        serial: device.serial,
+        name: device.name,
+    });
+    Some(Reply::Disks(nodes.collect()))
+}
+
+/// Whether nothing about the disk takes a command of its device. Its caches are empty: only the host has used it.
+fn is_immediate(disk: &DiskConfig) -> bool {
+    disk.is_replaced && !disk.may_have_partitions && disk.mount.is_none()
+}
+
 /// The first mistake in the request.
 fn check(disks: &[DiskConfig]) -> Result<(), String> {
     if disks.len() > DISK_LIMIT {
@@ -181,6 +211,27 @@ pub(super) mod tests {
         };
         let expected = ["virtio_pci", "virtio_blk", "fs-ext4", "fs-xfs"];
         assert_eq!(modules(&request), expected);
+    }
+
+    #[test]
+    fn only_a_request_without_mounts_and_partitions_is_immediate() {
+        let replaced = DiskConfig {
+            is_replaced: true,
+            ..disk("a")
+        };
+        assert!(is_immediate(&replaced));
+        // Its driver may still be probing.
+        assert!(!is_immediate(&disk("a")));
+        let partitioned = DiskConfig {
+            may_have_partitions: true,
+            ..replaced
+        };
+        assert!(!is_immediate(&partitioned));
+        let mounted = DiskConfig {
+            is_replaced: true,
+            ..mounted("a", "/a", "ext4")
+        };
+        assert!(!is_immediate(&mounted));
     }
 
     #[test]

@@ -104,6 +104,11 @@ fn list() -> Result<Vec<Device>, WireError> {
     }
 }
 
+/// Whether all disks are there with their sizes.
+pub(super) fn are_ready(disks: &[DiskConfig], devices: &[Device]) -> bool {
+    first_lack(roots::SYS, disks, devices).is_none()
+}
+
 /// The first disk that is not usable yet.
 fn first_lack<'a>(
     sys: RawFd,
