@@ -3,7 +3,7 @@
 //! The first command in a guest takes ten times as long as the second one: the kernel allocates what it needs
 //! to start a process, and QEMU, in each new process, translates the code that it runs. A template is saved
 //! after a command, which spares all of its VMs the first part; a warm VM runs one more, which spares it the
-//! second part. The same holds for its NICs and disks, where the second part takes almost all of the time.
+//! second part. The same holds for the NICs and disks of both, but those of a guest whose root is on a disk.
 
 use crate::disk::serial_of;
 use provium_guest::{CallError, Channel};
